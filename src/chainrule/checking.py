@@ -1,0 +1,239 @@
+"""Checking derivatives against finite differences: a function's, a row's, the whole table's.
+
+The comparison is ⟨v, Jᵀu⟩ with ⟨u, Jv⟩: the left side comes from the rules, the right side from
+central differences in float64. A function (x, u) ↦ Jᵀu is itself checked in the same way, which
+checks second derivatives.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import derivatives, shapes, tree
+from .errors import ChainruleError, GradientError
+from .functions import creation
+from .graph import Array, Operation
+from .recording import pullback
+from .rows import Interval, Row
+from .tensor import Tensor, as_tensor
+
+STEP = 6e-6  # near ε^(1/3) for float64, where the error of a central difference is smallest
+TOLERANCE = 2e-6  # relative; the difference itself is good for about 1e-9 of the values' size
+
+
+@dataclass
+class Disagreement:
+    """Where a rule and the finite difference part."""
+
+    what: str
+    order: int
+    rule: float
+    difference: float
+
+    def __str__(self) -> str:
+        kind = {1: "first", 2: "second"}.get(self.order, f"{self.order}th")
+        return (
+            f"{self.what}: the {kind} derivative is {self.rule:.9g} by the rules, "
+            f"{self.difference:.9g} by central differences"
+        )
+
+
+def check_gradients(
+    f: Callable[..., Any], *args: Any, order: int = 2, tolerance: float = TOLERANCE, seed: int = 0
+) -> None:
+    """Compare f's derivatives with central differences in float64; raise GradientError if they part.
+
+    f      takes tensors (or nested lists, tuples, dicts of them) and returns such; it is called with
+           float64 copies of the floating arguments
+    order  up to which derivatives are checked
+    """
+    leaves, structure = tree.flatten(list(args))
+    arrays = [np.asarray(as_tensor(x).numpy()) for x in leaves]
+
+    def run(tensors: list[Tensor]) -> list[Tensor]:
+        out = f(*tree.unflatten(structure, tensors))
+        return [as_tensor(t) for t in tree.flatten(out)[0]]
+
+    found = compare(run, arrays, np.random.default_rng(seed), order, tolerance)
+    if found is not None:
+        name = getattr(f, "__name__", "function")
+        raise GradientError(
+            "check_gradients",
+            f"{name}: {found}",
+            f"they are to agree within {tolerance:g} (relative)",
+            "check the operations inside one at a time, or look for a kink near the arguments",
+        )
+
+
+def compare(
+    f: Callable[[list[Tensor]], Sequence[Tensor]], inputs: Sequence[Array], rng: np.random.Generator,
+    order: int, tolerance: float = TOLERANCE,
+) -> Disagreement | None:  # fmt: skip
+    """The first disagreement, or None."""
+    xs = [x.astype(np.float64) if x.dtype.kind in "fV" else x for x in inputs]
+    wide = [k for k, x in enumerate(xs) if x.dtype == np.float64]
+    return _compare(f, xs, wide, rng, 1, order, tolerance)
+
+
+def _compare(
+    f: Any, xs: list[Array], wide: list[int], rng: np.random.Generator, level: int, order: int,
+    tolerance: float,
+) -> Disagreement | None:  # fmt: skip
+    def at(moved: Sequence[Array]) -> list[Array]:
+        return [np.asarray(t.numpy()) for t in f([Tensor(x) for x in moved])]
+
+    results, pull = pullback("check", f, [Tensor(x) for x in xs])
+    floats = [k for k, r in enumerate(results) if r.dtype.kind in "fV"]
+    us = {k: rng.uniform(-1, 1, results[k].shape) for k in floats}
+    seeds = [Tensor(us[k]) if k in us else None for k in range(len(results))]
+    shares = pull(seeds)
+    vs = {k: rng.uniform(-1, 1, xs[k].shape) for k in wide}
+    for k in wide:  # one input at a time, so that errors cannot cancel, then all together
+        found = _directional(at, xs, {k: vs[k]}, us, shares, tolerance)
+        if found is not None:
+            return Disagreement(f"input {k}", level, *found)
+    if level == order or not wide or not floats:
+        return None
+
+    def derivative(tensors: list[Tensor]) -> list[Tensor]:
+        inner, cotangents = tensors[: len(xs)], tensors[len(xs) :]
+        outs, pull_again = pullback("check", f, inner)
+        given = dict(zip(floats, cotangents, strict=True))
+        found = pull_again([given.get(j) for j in range(len(outs))])
+        return [
+            s if s is not None else creation.zeros_like(inner[k])
+            for k, s in enumerate(found) if k in wide
+        ]  # fmt: skip
+
+    again = [*xs, *(us[k] for k in floats)]
+    both = wide + list(range(len(xs), len(again)))
+    return _compare(derivative, again, both, rng, level + 1, order, tolerance)
+
+
+def _directional(
+    at: Any, xs: list[Array], vs: dict[int, Array], us: dict[int, Array], shares: Sequence[Any],
+    tolerance: float,
+) -> tuple[float, float] | None:  # fmt: skip
+    """(by the rules, by differences) along one direction, if they disagree."""
+    by_rule = sum(
+        float((vs[k] * shares[k].numpy()).sum()) if shares[k] is not None else 0.0 for k in vs
+    )
+    ahead = at([x + STEP * vs[k] if k in vs else x for k, x in enumerate(xs)])
+    behind = at([x - STEP * vs[k] if k in vs else x for k, x in enumerate(xs)])
+    terms = [u * (ahead[k] - behind[k]) / (2 * STEP) for k, u in us.items()]
+    by_difference = float(sum(t.sum() for t in terms))
+    size = sum(float(np.abs(t).sum()) for t in terms)
+    if not abs(by_rule - by_difference) <= tolerance * max(1.0, size, abs(by_rule)):
+        return by_rule, by_difference
+    return None
+
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check of one row found: how many samples, and the first failure if any."""
+
+    name: str
+    kind: str
+    samples: int
+    failure: str
+    reason: str  # why there is nothing to check
+
+
+def check_table(rows: dict[str, Row] | None = None) -> Iterator[Verdict]:
+    """Check every row of the table (or of another one), to orders 1 and 2."""
+    for row in (derivatives.TABLE if rows is None else rows).values():
+        yield check_row(row)
+
+
+def check_row(row: Row, points: int = 3) -> Verdict:
+    """Check one row on the operation's own cases, domains and kinks."""
+    op = row.op
+    if row.reason:
+        return Verdict(op.name, op.kind, 0, "", row.reason)
+    samples, failure = 0, ""
+    for samples, check in enumerate(_checks(row, points), 1):  # noqa: B007
+        try:
+            failure = check()
+        except ChainruleError as error:
+            failure = str(error)
+        if failure:
+            break
+    if not samples:
+        failure = "no cases: nothing was checked"
+    return Verdict(op.name, op.kind, samples, failure, "")
+
+
+def _checks(row: Row, points: int) -> Iterator[Callable[[], str]]:
+    op = row.op
+    rng = np.random.default_rng(zlib.crc32(op.name.encode()))
+
+    def against_differences(inputs: list[Array], params: Any, order: int) -> str:
+        found = compare(lambda ts: [op(*ts, **params)], inputs, rng, order)
+        where = ", ".join(f"{k}={v}" for k, v in params.items())
+        sizes = " ".join(str(x.shape) for x in inputs)
+        return f"{found} ({op.name} on {sizes} {where})" if found else ""
+
+    for case, params in op.cases:
+        if params.get("dtype") == shapes.float32:
+            yield lambda c=case, p=params: _dtypes_kept(row, _draw(row, c, rng), p)
+            continue
+        for _ in range(points):
+            yield lambda c=case, p=params: against_differences(_draw(row, c, rng), p, 2)
+        yield lambda c=case, p=params: _dtypes_kept(row, _draw(row, c, rng), p)
+    for kink in row.kinks:
+        for case, params in op.cases:
+            if any(0 in s for s in case if isinstance(s, tuple)):
+                continue
+            inputs = _at_kink(row, case, kink, rng)
+            yield lambda i=inputs, p=params: against_differences(i, p, 1)
+
+
+def _interval(row: Row, k: int) -> Interval:
+    return row.on[k] if len(row.on) > 1 else row.on[0]
+
+
+def _draw(row: Row, case: Any, rng: np.random.Generator) -> list[Array]:
+    """Inputs of the case's shapes from the row's domains; arrays in the case stand as they are."""
+    out = []
+    for k, entry in enumerate(case):
+        if isinstance(entry, np.ndarray):
+            out.append(entry)
+        elif row.op.arguments[0] == "condition" and k == 0:
+            out.append(rng.uniform(size=entry) < 0.5)
+        else:
+            domain = _interval(row, k)
+            x = rng.uniform(domain.low, domain.high, entry)
+            if domain.mirrored:
+                x = np.where(rng.uniform(size=entry) < 0.5, -x, x)
+            out.append(np.asarray(x))
+    return out
+
+
+def _at_kink(row: Row, case: Any, kink: Any, rng: np.random.Generator) -> list[Array]:
+    """Inputs with one element (of each) moved to the special point."""
+    values = kink if isinstance(kink, tuple) else (kink,) * len(case)
+    out = _draw(row, case, rng)
+    for x, value in zip(out, values, strict=True):
+        x.reshape(-1)[0] = value
+    return out
+
+
+def _dtypes_kept(row: Row, inputs: list[Array], params: Any) -> str:
+    """In float32 and bfloat16 every cotangent has its input's dtype and shape."""
+    op: Operation = row.op
+    for dtype in (shapes.float32, shapes.bfloat16):
+        tensors = [Tensor(x.astype(dtype) if x.dtype.kind == "f" else x) for x in inputs]
+        results, pull = pullback(op.name, lambda ts: [op(*ts, **params)], tensors)
+        shares = pull([creation.ones_like(r) for r in results])
+        for k, (t, g) in enumerate(zip(tensors, shares, strict=True)):
+            if g is not None and (g.dtype != t.dtype or g.shape != t.shape):
+                return f"input {k}: the cotangent is {g.dtype}{g.shape} for {t.dtype}{t.shape}"
+    return ""

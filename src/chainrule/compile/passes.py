@@ -1,0 +1,153 @@
+"""The passes: graph in, graph out, same meaning. They run in the order of `PASSES`.
+
+The graph is verified after each. A pass may not change a result by as much as a bit; identities
+that hold for real numbers but not for NaN, infinities or the sign of zero are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..graph import Graph, Node, verify
+
+FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to compute again
+
+
+def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
+    """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
+    verify(graph)
+    for one in PASSES:
+        graph = one(graph)
+        verify(graph)
+        if show:
+            show(one.__name__, graph)
+    return graph
+
+
+def _rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
+    """A new graph in which every operation's node is what `visit(node, new inputs)` returns."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.op is None:
+            new[node] = node
+        else:
+            new[node] = visit(node, tuple(new[i] for i in node.inputs))
+    return Graph(graph.inputs, [new[o] for o in graph.outputs])
+
+
+def _again(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The node with other inputs; the same node if they are the same."""
+    if inputs == node.inputs:
+        return node
+    return Node(node.op, inputs, node.params, node.shape, node.dtype, None, False, node.source)
+
+
+def _constant(node: Node, value: Any) -> Node:
+    return Node(None, (), {}, value.shape, value.dtype, value, False, node.source)
+
+
+def _number(node: Node) -> Any:
+    """The one number that a constant holds everywhere, or None."""
+    if node.op is ops.broadcast_to:
+        node = node.inputs[0]
+    if node.op is None and node.value is not None and node.value.size == 1:
+        return node.value.reshape(())[()]
+    return None
+
+
+def simplify(graph: Graph) -> Graph:
+    """Identities that are exact, and operations that change nothing."""
+    return _rebuild(graph, _simpler)
+
+
+def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
+    op, params = node.op, node.params
+    first = inputs[0] if inputs else None
+    if op in (ops.alias, ops.stop_gradient):  # x
+        return inputs[0]
+    if op in (ops.reshape, ops.broadcast_to) and first is not None and first.shape == node.shape:
+        return first  # to its own shape
+    if op is ops.astype and first is not None and first.dtype == node.dtype:
+        return first  # to its own dtype
+    if op is ops.permute_dims and params["axes"] == tuple(range(len(node.shape))):
+        return inputs[0]  # in its own order
+    if op is ops.slice and first is not None and first.shape == node.shape:
+        return first  # the whole of it
+    if op is ops.pad and first is not None and first.shape == node.shape:
+        return first  # by nothing
+    if op in (ops.sum, ops.max, ops.min, ops.prod) and first is not None:
+        if first.shape == node.shape and all(first.shape[a] == 1 for a in params["axis"]):
+            return first  # of one element
+    if op is ops.concat and len(inputs) == 1:
+        return inputs[0]  # of one
+    if op is ops.flip and not params["axis"]:
+        return inputs[0]  # along no axis
+    if op is ops.reshape and first is not None and first.op is ops.reshape:
+        return _again(node, first.inputs)  # of a reshape
+    if op is ops.permute_dims and first is not None and first.op is ops.permute_dims:
+        order = tuple(first.params["axes"][a] for a in params["axes"])
+        if order == tuple(range(len(order))):
+            return first.inputs[0]  # and back
+        return Node(op, first.inputs, {"axes": order}, node.shape, node.dtype, None, False,
+                    node.source)  # fmt: skip
+    if op is ops.negative and first is not None and first.op is ops.negative:
+        return first.inputs[0]  # -(-x)
+    if op is ops.multiply:
+        if _number(inputs[1]) == 1:
+            return inputs[0]  # x · 1
+        if _number(inputs[0]) == 1:
+            return inputs[1]  # 1 · x
+    if op in (ops.divide, ops.power) and _number(inputs[1]) == 1:
+        return inputs[0]  # x / 1, x¹
+    if op is ops.subtract and _number(inputs[1]) == 0 and not np.signbit(_number(inputs[1])):
+        return inputs[0]  # x - 0 (but x + 0 turns -0 into 0)
+    if op is ops.where and inputs[1] is inputs[2]:
+        return inputs[1]  # either way the same
+    return _again(node, inputs)
+
+
+def fold(graph: Graph) -> Graph:
+    """What depends on constants alone is computed now, if it is small."""
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        assert node.op is not None
+        ready = inputs and all(i.op is None and i.value is not None for i in inputs)
+        if not ready or isinstance(node.dtype, tuple) or np.prod(node.shape) > FOLD_LIMIT:
+            return _again(node, inputs)
+        if node.op is ops.broadcast_to:
+            return _again(node, inputs)  # it is stored smaller as it is
+        with np.errstate(all="ignore"):
+            value = node.op.evaluate(*[i.value for i in inputs], **node.params)
+        return _constant(node, np.asarray(value))
+
+    return _rebuild(graph, visit)
+
+
+def share(graph: Graph) -> Graph:
+    """The same operation on the same inputs is done once."""
+    known: dict[Any, Node] = {}
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        key = (node.op, inputs, _frozen(node.params))
+        if key[2] is None:
+            return _again(node, inputs)
+        return known.setdefault(key, _again(node, inputs))
+
+    return _rebuild(graph, visit)
+
+
+def _frozen(params: Any) -> Any:
+    """Parameters as a key, or None where they hold something that has no equal."""
+    items = tuple(sorted(params.items()))
+    try:
+        hash(items)
+    except TypeError:
+        return None
+    return items
+
+
+PASSES = (fold, simplify, share)

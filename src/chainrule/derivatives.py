@@ -1,0 +1,342 @@
+"""THE table of derivatives: one row for each operation of `ops.py`, in the same order.
+
+    y    the output            x, x1, x2 …   the inputs, by the names in `ops.py`
+    g    ∂loss/∂y, the cotangent that comes from above; a rule returns ∂loss/∂x
+
+What a row says depends on the operation's kind:
+
+    elementwise   ∂y/∂x, one entry an input; the sweep multiplies it by g.
+                  A rule that names g selects instead of multiplying, and returns ∂loss/∂x.
+    linear        the adjoint of the operation, applied to g
+    bilinear      for each input the adjoint of the operation with the other input fixed
+    other         a named function, whose docstring derives it
+    zero          nothing: the derivative is zero wherever it exists, and the row says why
+
+The names of a rule's arguments are its needs: a rule that names `x` has the input kept for the
+backward pass, one that names `y` the output; `x_shape` and `x_dtype` keep nothing. Other names are
+the operation's parameters. Rules are written with the operations themselves, so that a derivative
+can be differentiated again; shapes and dtypes match already, and no rule knows of broadcasting.
+
+At a kink the rules take the mean of the two sides (abs′(0) = 0, ties are split equally).
+
+The columns after the rules serve the checker: `on` is the domain that each input is drawn from,
+`kinks` are inputs at which the rule must equal the central difference all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from . import ops
+from .graph import Operation, Shape
+from .ops import (
+    cos, cosh, exp, flip, floor_divide, hypot, log, permute_dims, reshape, sigmoid, sign, sin,
+    sinh, sqrt, square, where,
+)  # fmt: skip
+from .rows import Interval, Row, Rule, install
+from .sparse import RowSparse
+
+REAL = Interval(0.1, 2.0, mirrored=True)
+POSITIVE = Interval(0.2, 2.0)
+UNIT = Interval(0.05, 0.9, mirrored=True)
+ABOVE_ONE = Interval(1.2, 3.0)
+
+TABLE: dict[str, Row] = {}
+
+
+def row(op: Operation, *rules: Rule | None, on: Any = REAL, kinks: Any = ()) -> None:
+    """A rule for each input; None where there is no derivative in that input."""
+    _add(Row(op, rules, None, "", on if isinstance(on, tuple) else (on,), tuple(kinks)))
+
+
+def joint(op: Operation, rule: Rule) -> None:
+    """One rule that returns the cotangents of all inputs."""
+    _add(Row(op, joint=rule, on=(REAL,)))
+
+
+def zero(reason: str, *operations: Operation) -> None:
+    """No derivative, for the stated reason."""
+    for op in operations:
+        _add(Row(op, reason=reason))
+
+
+def elsewhere(reason: str, *operations: Operation) -> None:
+    """A derivative that is no row, for the stated reason."""
+    for op in operations:
+        TABLE[op.name] = Row(op, reason=reason)
+
+
+def _add(entry: Row) -> None:
+    TABLE[entry.op.name] = entry
+    install(entry)
+
+
+# ── named rules ──────────────────────────────────────────────────────────────────────────────────
+
+
+def repeated(shape: Shape, like: Shape) -> Shape:
+    """The axes along which `like` is larger than `shape`."""
+    return tuple(k for k, (a, b) in enumerate(zip(shape, like, strict=True)) if a != b)
+
+
+def inverse(axes: Shape) -> Shape:
+    """The permutation that undoes `axes`."""
+    return tuple(axes.index(k) for k in range(len(axes)))
+
+
+def power_base(g: Any, x1: Any, x2: Any) -> Any:
+    """∂(x₁^x₂)/∂x₁ = x₂ x₁^(x₂-1), and 0 for x₂ = 0 even where x₁^(-1) is infinite."""
+    exponent = where(x2 == 0, 1.0, x2)
+    return where(x2 == 0, 0.0, g * (x2 * x1 ** (exponent - 1)))
+
+
+def power_exponent(g: Any, x1: Any, x2: Any, y: Any) -> Any:
+    """∂(x₁^x₂)/∂x₂ = y log x₁, and 0 for x₁ = 0 ≤ x₂ where log is infinite."""
+    still = ops.bitwise_and(x1 == 0, x2 >= 0)
+    return where(still, 0.0, g * (y * log(where(still, 1.0, x1))))
+
+
+def larger(g: Any, this: Any, that: Any) -> Any:
+    """g where `this` wins, half of it in a tie, nothing where it loses; NaN ties with nothing."""
+    return where(this > that, g, where(this == that, 0.5 * g, 0.0))
+
+
+def extremum(g: Any, x: Any, y: Any, axis: Shape) -> Any:
+    """max and min: g goes to the elements that equal the result, in equal parts."""
+    winners = x == ops.broadcast_to(y, shape=x.shape)
+    count = ops.sum(ops.astype(winners, dtype=g.dtype), axis=axis)
+    return where(winners, ops.broadcast_to(g / count, shape=x.shape), 0.0)
+
+
+def product(g: Any, x: Any, axis: Shape) -> Any:
+    """∂(∏x)/∂xᵢ = the product of the others = (∏ before i)(∏ after i): no division by xᵢ."""
+    rest = tuple(k for k in range(len(x.shape)) if k not in axis)
+    order = rest + axis
+    moved = permute_dims(x, axes=order)
+    n = math.prod(x.shape[a] for a in axis)
+    flat = reshape(moved, shape=(math.prod(x.shape[a] for a in rest), n))
+    before = ops.cumulative_prod(earlier(flat, 1, 1.0), axis=1)
+    after = flip(ops.cumulative_prod(earlier(flip(flat, axis=(1,)), 1, 1.0), axis=1), axis=(1,))
+    others = reshape(before * after, shape=moved.shape)
+    return ops.broadcast_to(g, shape=x.shape) * permute_dims(others, axes=inverse(order))
+
+
+def earlier(x: Any, axis: int, first: float) -> Any:
+    """x moved one place on along the axis, with `first` in the place that falls free."""
+    if x.shape[axis] == 0:
+        return x
+    stop = tuple(n - (k == axis) for k, n in enumerate(x.shape))
+    none, one = (0,) * len(stop), (1,) * len(stop)
+    edge = x._full(tuple(1 if k == axis else n for k, n in enumerate(x.shape)), first)
+    return ops.concat(edge, ops.slice(x, start=none, stop=stop, step=one), axis=axis)
+
+
+def recurrence_back(a: Any, g: Any, axis: int) -> Any:
+    """λₜ = gₜ + aₜ₊₁ λₜ₊₁: what reaches hₜ = aₜ hₜ₋₁ + bₜ from all later outputs."""
+    later, back = earlier(flip(a, axis=(axis,)), axis, 0.0), flip(g, axis=(axis,))
+    return flip(ops.recurrence(later, back, axis=axis), axis=(axis,))
+
+
+def cumulative_product(g: Any, x: Any, y: Any, axis: int) -> Any:
+    """yₜ = xₜ yₜ₋₁ is a recurrence from y₋₁ = 1: ∂loss/∂xₜ = λₜ yₜ₋₁."""
+    return recurrence_back(x, g, axis) * earlier(y, axis, 1.0)
+
+
+def conv_input(g: Any, w: Any, x_shape: Shape, stride: Any, padding: Any, input_dilation: Any,
+               kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+    """Spread g by the stride and correlate it with the mirrored kernel, inputs and outputs swapped.
+
+    Sizes: the padding is what makes the result as large as x.
+    """
+    n = len(stride)
+    kernel, (c, o) = w.shape[:n], w.shape[n:]
+    split = reshape(flip(w, axis=tuple(range(n))), shape=(*kernel, c, groups, o // groups))
+    swapped = permute_dims(split, axes=(*range(n), n + 2, n + 1, n))
+    swapped = reshape(swapped, shape=(*kernel, o // groups, groups * c))
+    pads = []
+    for k in range(n):
+        reach = (kernel[k] - 1) * kernel_dilation[k]
+        low = reach - padding[k][0]
+        spread_g = (g.shape[k + 1] - 1) * stride[k]
+        high = (x_shape[k + 1] - 1) * input_dilation[k] + reach - spread_g - low
+        pads.append((low, high))
+    return ops.convolution(g, swapped, stride=input_dilation, padding=tuple(pads),
+                           input_dilation=stride, kernel_dilation=kernel_dilation,
+                           groups=groups)  # fmt: skip
+
+
+def conv_kernel(g: Any, x: Any, w_shape: Shape, stride: Any, padding: Any, input_dilation: Any,
+                kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+    """Correlate x with g over positions and batch: the batch takes the channels' place.
+
+    stride and kernel dilation swap; the padding is what makes the result as large as w.
+    """
+    n = len(stride)
+    batch, size, c = x.shape[0], x.shape[1:-1], x.shape[-1]
+    split = reshape(x, shape=(batch, *size, groups, c // groups))
+    across = permute_dims(split, axes=(n + 2, *range(1, n + 1), n + 1, 0))
+    across = reshape(across, shape=(c // groups, *size, groups * batch))
+    pads = []
+    for k in range(n):
+        reach = (w_shape[k] - 1) * kernel_dilation[k] + (g.shape[k + 1] - 1) * stride[k]
+        pads.append((padding[k][0], reach - (size[k] - 1) * input_dilation[k] - padding[k][0]))
+    out = ops.convolution(across, permute_dims(g, axes=(*range(1, n + 1), 0, n + 1)),
+                          stride=kernel_dilation, padding=tuple(pads),
+                          input_dilation=input_dilation, kernel_dilation=stride,
+                          groups=groups)  # fmt: skip
+    return permute_dims(out, axes=(*range(1, n + 1), 0, n + 1))
+
+
+def take_rows(g: Any, indices: Any, x_shape: Shape, axis: int) -> Any:
+    """Add each piece of g where it was taken from; on the first axis the result stays row-sparse.
+
+    scatter_add is the adjoint of take.
+    """
+    if axis:
+        return ops.scatter_add(g, indices, axis=axis, size=x_shape[axis])
+    n = math.prod(indices.shape)
+    return RowSparse(reshape(indices, shape=(n,)), reshape(g, shape=(n, *x_shape[1:])), x_shape)
+
+
+def split(g: Any, xs_shapes: Sequence[Shape], axis: int) -> list[Any]:
+    """concat: each input gets its part of g."""
+    out, at, one = [], 0, (1,) * len(xs_shapes[0])
+    for shape in xs_shapes:
+        start = tuple(at if k == axis else 0 for k in range(len(shape)))
+        stop = tuple(a + n for a, n in zip(start, shape, strict=True))
+        out.append(ops.slice(g, start=start, stop=stop, step=one))
+        at += shape[axis]
+    return out
+
+
+def unslice(g: Any, x_shape: Shape, start: Shape, step: Shape) -> Any:
+    """Put g back to where it was cut from: zeros before, between (step - 1) and after."""
+    last = [a + max(0, n - 1) * k + (n > 0) for a, n, k in zip(start, g.shape, step, strict=True)]
+    high = tuple(n - b for n, b in zip(x_shape, last, strict=True))
+    return ops.pad(g, low=start, high=high, interior=tuple(k - 1 for k in step))
+
+
+def unpad(g: Any, low: Shape, high: Shape, interior: Shape) -> Any:
+    """Cut out of g what was padded."""
+    stop = tuple(n - b for n, b in zip(g.shape, high, strict=True))
+    return ops.slice(g, start=low, stop=stop, step=tuple(k + 1 for k in interior))
+
+
+# Aligned by hand: fmt: off
+
+# ── elementwise, one argument ────────────────────────────────────────────────────────────────────
+row(ops.negative,     lambda g:       -g)
+row(ops.abs,          lambda x:       sign(x),                             kinks=[0.0])
+row(ops.square,       lambda x:       2 * x)
+row(ops.sqrt,         lambda y:       0.5 / y,                             on=POSITIVE)
+row(ops.exp,          lambda y:       y)
+row(ops.expm1,        lambda y:       y + 1)
+row(ops.log,          lambda x:       1 / x,                               on=POSITIVE)
+row(ops.log1p,        lambda x:       1 / (x + 1),                         on=UNIT)
+row(ops.sin,          lambda x:       cos(x))
+row(ops.cos,          lambda x:       -sin(x))
+row(ops.tan,          lambda y:       1 + square(y),                       on=UNIT)
+row(ops.asin,         lambda x:       1 / sqrt(1 - square(x)),             on=UNIT)
+row(ops.acos,         lambda x:       -1 / sqrt(1 - square(x)),            on=UNIT)
+row(ops.atan,         lambda x:       1 / (1 + square(x)))
+row(ops.sinh,         lambda x:       cosh(x))
+row(ops.cosh,         lambda x:       sinh(x))
+row(ops.tanh,         lambda y:       1 - square(y))
+row(ops.asinh,        lambda x:       1 / hypot(x, 1))
+row(ops.acosh,        lambda x:       1 / (sqrt(x - 1) * sqrt(x + 1)),     on=ABOVE_ONE)
+row(ops.atanh,        lambda x:       1 / (1 - square(x)),                 on=UNIT)
+row(ops.sigmoid,      lambda y:       y * (1 - y))
+row(ops.erf,          lambda x:       2 / math.sqrt(math.pi) * exp(-square(x)))
+row(ops.erfinv,       lambda y:       math.sqrt(math.pi) / 2 * exp(square(y)), on=UNIT)
+
+# ── elementwise, two arguments ───────────────────────────────────────────────────────────────────
+row(ops.add,          lambda g:       g,
+                      lambda g:       g)
+row(ops.subtract,     lambda g:       g,
+                      lambda g:       -g)
+row(ops.multiply,     lambda g, x2:   g * x2,
+                      lambda g, x1:   g * x1)
+row(ops.divide,       lambda g, x2:   g / x2,
+                      lambda g, x2, y: -g * y / x2)
+row(ops.power,        power_base,
+                      power_exponent,                                      on=(POSITIVE, REAL),
+                      kinks=[(0.0, 0.0), (0.0, 2.0), (0.0, 1.0), (1.5, 0.0)])
+row(ops.remainder,    lambda g:       g,
+                      lambda x1, x2:  -floor_divide(x1, x2),               on=(REAL, ABOVE_ONE))
+row(ops.maximum,      lambda g, x1, x2: larger(g, x1, x2),
+                      lambda g, x1, x2: larger(g, x2, x1),                 kinks=[(1.0, 1.0)])
+row(ops.minimum,      lambda g, x1, x2: larger(g, x2, x1),
+                      lambda g, x1, x2: larger(g, x1, x2),                 kinks=[(1.0, 1.0)])
+row(ops.atan2,        lambda x1, x2:  x2 / (square(x1) + square(x2)),
+                      lambda x1, x2:  -x1 / (square(x1) + square(x2)))
+row(ops.hypot,        lambda x1, y:   x1 / y,
+                      lambda x2, y:   x2 / y)
+row(ops.logaddexp,    lambda x1, x2:  sigmoid(x1 - x2),
+                      lambda x1, x2:  sigmoid(x2 - x1))
+row(ops.copysign,     lambda x1, y:    sign(x1) * sign(y),
+                      None)
+
+# ── elementwise, piecewise constant ──────────────────────────────────────────────────────────────
+zero("constant between its jumps", ops.sign, ops.floor, ops.ceil, ops.trunc, ops.round,
+     ops.floor_divide)
+zero("the neighbour in the floating-point grid, a number about the format", ops.nextafter)
+zero("the result is a truth value", ops.equal, ops.not_equal, ops.less, ops.less_equal)
+zero("acts on the bits of integers", ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor,
+     ops.bitwise_invert, ops.bitwise_left_shift, ops.bitwise_right_shift)
+
+# ── choosing and copying ─────────────────────────────────────────────────────────────────────────
+row(ops.where,        None,
+                      lambda g, condition: where(condition, g, 0.0),
+                      lambda g, condition: where(condition, 0.0, g))
+row(ops.alias,        lambda g:       g)
+zero("stops the gradient: that is its purpose", ops.stop_gradient)
+row(ops.astype,       lambda g, x_dtype: ops.astype(g, dtype=x_dtype))
+
+# ── shape ────────────────────────────────────────────────────────────────────────────────────────
+row(ops.broadcast_to, lambda g, x_shape: ops.sum(g, axis=repeated(x_shape, g.shape)))
+row(ops.reshape,      lambda g, x_shape: reshape(g, shape=x_shape))
+row(ops.permute_dims, lambda g, axes: permute_dims(g, axes=inverse(axes)))
+row(ops.slice,        unslice)
+row(ops.pad,          unpad)
+joint(ops.concat,     split)
+row(ops.flip,         lambda g, axis: flip(g, axis=axis))
+
+# ── reductions and scans along an axis ───────────────────────────────────────────────────────────
+row(ops.sum,          lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
+row(ops.prod,         product,                                             kinks=[0.0])
+row(ops.max,          extremum)
+row(ops.min,          extremum)
+zero("the result is a truth value", ops.any)
+zero("the result is a position", ops.argmax, ops.argmin, ops.argsort)
+row(ops.cumulative_sum, lambda g, axis: flip(ops.cumulative_sum(flip(g, axis=(axis,)), axis=axis),
+                                             axis=(axis,)))
+row(ops.cumulative_prod, cumulative_product,                               kinks=[0.0])
+row(ops.recurrence,   lambda g, a, y, axis: recurrence_back(a, g, axis) * earlier(y, axis, 0.0),
+                      lambda g, a, axis: recurrence_back(a, g, axis))
+
+# ── contractions and windows ─────────────────────────────────────────────────────────────────────
+row(ops.matmul,       lambda g, x2:   g @ x2.mT,
+                      lambda g, x1:   x1.mT @ g)
+row(ops.convolution,  conv_input,
+                      conv_kernel)
+row(ops.unfold,       lambda g, x_shape, stride, dilation:
+                      ops.fold(g, size=x_shape[1:-1], stride=stride, dilation=dilation))
+row(ops.fold,         lambda g, x_shape, stride, dilation:
+                      ops.unfold(g, window=x_shape[len(stride) + 1:-1], stride=stride,
+                                 dilation=dilation))
+
+# ── indexing ─────────────────────────────────────────────────────────────────────────────────────
+row(ops.take,         take_rows,
+                      None)
+row(ops.scatter_add,  lambda g, indices, axis: ops.take(g, indices, axis=axis),
+                      None)
+zero("the result is a position", ops.last_position)
+
+# ── random and control ───────────────────────────────────────────────────────────────────────────
+zero("bits do not vary smoothly with their seed", ops.random_bits)
+elsewhere("the derivative of a graph is a graph: the sweep makes it, in functions/control.py",
+          ops.call, ops.custom, ops.scan)
+elsewhere("picks one of several outputs: the sweep hands its cotangent there", ops.item)
+# fmt: on

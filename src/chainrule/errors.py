@@ -1,0 +1,91 @@
+"""Every exception of chainrule, and the one form of its messages.
+
+    [operation] what arrived; what was needed; what to try
+      at file.py:12: the user's own line
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import CodeType
+
+PACKAGE = str(Path(__file__).parent)
+
+type_of_source = tuple[CodeType, int]
+
+
+class ChainruleError(Exception):
+    """Any failure that chainrule reports on purpose.
+
+    Parameters: the operation's name, what arrived, what was needed, what to try, and (where it
+    is known) the place of the user's line, as returned by `user_line`.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        arrived: str,
+        needed: str,
+        advice: str,
+        source: type_of_source | None = None,
+    ) -> None:
+        self.operation = operation
+        self.arrived = arrived
+        self.needed = needed
+        self.advice = advice
+        self.source = source
+        text = f"[{operation}] {arrived}; {needed}; {advice}"
+        if source is not None:
+            text += f"\n  at {describe(source)}"
+        super().__init__(text)
+
+    def located(self, source: type_of_source | None) -> ChainruleError:
+        """The same error, naming the user's line if it does not name one yet."""
+        if self.source is not None or source is None:
+            return self
+        return type(self)(self.operation, self.arrived, self.needed, self.advice, source)
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Sizes or axes that do not fit the operation."""
+
+
+class DtypeError(ChainruleError, TypeError):
+    """A dtype, or a kind of object, that the operation does not take."""
+
+
+class RangeError(ChainruleError, IndexError):
+    """An index outside the axis that it points into."""
+
+
+class ArgumentError(ChainruleError, ValueError):
+    """An argument whose value is not allowed."""
+
+
+class TraceError(ChainruleError, RuntimeError):
+    """Something asked of a traced value that is known only when the compiled step runs."""
+
+
+class GradientError(ChainruleError, RuntimeError):
+    """A derivative that does not exist, was not recorded, or came out malformed."""
+
+
+class GraphError(ChainruleError, RuntimeError):
+    """A graph that breaks the rules in `graph.verify`."""
+
+
+def user_line() -> type_of_source | None:
+    """The nearest line on the stack that is not chainrule's own, as (code, line number)."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    return None if frame is None else (frame.f_code, frame.f_lineno)
+
+
+def describe(source: type_of_source) -> str:
+    """`file.py:12: text of the line` for a place returned by `user_line`."""
+    code, number = source
+    text = linecache.getline(code.co_filename, number).strip()
+    return f"{Path(code.co_filename).name}:{number}" + (f": {text}" if text else "")

@@ -1,0 +1,17 @@
+"""The functions of the public namespace, composed of the operations in `ops.py`.
+
+Here those that are methods too become methods of Tensor.
+"""
+
+from ..tensor import Tensor
+from . import elementwise, indexing, reductions, shaping
+
+for _module, _names in (
+    (reductions, "sum mean prod max min any all var std argmax argmin"),
+    (shaping, "reshape astype squeeze flatten"),
+    (elementwise, "exp log sqrt tanh sigmoid"),
+):
+    for _name in _names.split():
+        setattr(Tensor, _name, getattr(_module, _name))
+Tensor.__getitem__ = indexing.getitem
+Tensor._updated = indexing.updated

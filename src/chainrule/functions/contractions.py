@@ -1,0 +1,252 @@
+"""Sums of products: matrix products, tensordot, einsum."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import ops
+from ..errors import ArgumentError, ShapeError, user_line
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor, cast, contract, promote
+from . import axes as _axes
+from .reductions import sum as _sum
+from .shaping import broadcast_to, diagonal, moveaxis, permute_dims, reshape
+
+
+def matmul(x1: Any, x2: Any, /) -> Tensor:
+    """x1 @ x2: (…, n, k) times (…, k, m) is (…, n, m); batch axes broadcast, vectors are allowed."""
+    return contract(x1, x2)
+
+
+def dot(x1: Any, x2: Any, /) -> Tensor:
+    """NumPy's and PyTorch's name for the product of two vectors."""
+    return contract(x1, x2)
+
+
+def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
+    """Sum over pairs of axes: the last n of x1 with the first n of x2, or two lists of axes."""
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(x1.ndim, x2.ndim):
+            raise ShapeError(
+                "tensordot",
+                f"got {axes} axes for {spec_text(x1)} and {spec_text(x2)}",
+                "no more axes than either has",
+                "name the axes in two lists",
+                user_line(),
+            )
+        left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
+    else:
+        left = [_axes.one("tensordot", a, x1.ndim) for a in axes[0]]
+        right = [_axes.one("tensordot", a, x2.ndim) for a in axes[1]]
+    if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
+        raise ShapeError(
+            "tensordot",
+            f"got {spec_text(x1)} over {left} and {spec_text(x2)} over {right}",
+            "pairs of equal sizes are needed",
+            "check the order of the axes",
+            user_line(),
+        )
+    rows = [a for a in range(x1.ndim) if a not in left]
+    columns = [a for a in range(x2.ndim) if a not in right]
+    inner = math.prod(x1.shape[a] for a in left)
+    n, m = math.prod(x1.shape[a] for a in rows), math.prod(x2.shape[a] for a in columns)
+    a = reshape(permute_dims(x1, rows + left), (n, inner))
+    b = reshape(permute_dims(x2, right + columns), (inner, m))
+    return reshape(contract(a, b), [x1.shape[k] for k in rows] + [x2.shape[k] for k in columns])
+
+
+def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
+    """∑ x1 · x2 along an axis; the others broadcast."""
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    dtype = promote(x1.dtype, x2.dtype)
+    _axes.one("vecdot", axis, min(x1.ndim, x2.ndim))
+    a, b = moveaxis(cast(x1, dtype), axis, -1), moveaxis(cast(x2, dtype), axis, -1)
+    if a.shape[-1] != b.shape[-1]:
+        raise ShapeError(
+            "vecdot", f"got {spec_text(x1)} and {spec_text(x2)}", "equal sizes on the axis",
+            "check the axis", user_line(),
+        )  # fmt: skip
+    return _sum(a * b, axis=-1, dtype=dtype)
+
+
+def outer(x1: Any, x2: Any, /) -> Tensor:
+    """Every element of one vector times every element of the other."""
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    return reshape(x1, (-1, 1)) * reshape(x2, (1, -1))
+
+
+def einsum(equation: str, /, *operands: Any) -> Tensor:
+    """Einstein's summation: `einsum("bij,bjk->bik", x, y)`.
+
+    A letter that the result lacks is summed over; `...` stands for broadcast axes. Operands are
+    taken two at a time from the left, each pair as one batched matrix product.
+    """
+    tensors = [as_tensor(x) for x in operands]
+    inputs, output = _parse(equation, tensors)
+    x, letters = _single(tensors[0], inputs[0])
+    for k in range(1, len(tensors)):
+        y, other = _single(tensors[k], inputs[k])
+        later = set(output).union(*inputs[k + 1 :])
+        x, letters = _pair(equation, x, letters, y, other, later)
+    gone = tuple(k for k, c in enumerate(letters) if c not in output)
+    if gone:
+        x = _sum(x, axis=gone, dtype=x.dtype)
+        letters = [c for c in letters if c in output]
+    return permute_dims(x, [letters.index(c) for c in output])
+
+
+def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[str]]:
+    """The letters of each operand and of the result; `...` becomes digits."""
+    text = equation.replace(" ", "")
+    left, arrow, right = text.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(tensors) or not tensors:
+        raise ArgumentError(
+            "einsum", f"got {equation!r} for {len(tensors)} operands", "one term each",
+            "separate the terms by commas", user_line(),
+        )  # fmt: skip
+    inputs, widest = [], 0
+    for term, x in zip(terms, tensors, strict=True):
+        named = len(term.replace("...", ""))
+        hidden = x.ndim - named if "..." in term else 0
+        if hidden < 0 or ("..." not in term and named != x.ndim):
+            raise ShapeError(
+                "einsum", f"got {term!r} for {spec_text(x)}", f"{x.ndim} letters",
+                "name every axis, or put ... for the leading ones", user_line(),
+            )  # fmt: skip
+        widest = max(widest, hidden)
+        inputs.append((term, hidden))
+    axes = [chr(0x100 + k) for k in range(widest)]
+    rows = [list(t.replace("...", "".join(axes[widest - h :]))) for t, h in inputs]
+    if arrow:
+        output = list(right.replace("...", "".join(axes)))
+    else:
+        flat = [c for row in rows for c in row]
+        output = axes + sorted({c for c in flat if flat.count(c) == 1 and c not in axes})
+    known = {c for row in rows for c in row}
+    if not set(output) <= known or len(set(output)) != len(output):
+        raise ArgumentError(
+            "einsum", f"got {equation!r}", "a result of letters that occur, each once",
+            "check the letters after ->", user_line(),
+        )  # fmt: skip
+    return rows, output
+
+
+def _single(x: Tensor, letters: list[str]) -> tuple[Tensor, list[str]]:
+    """A letter that occurs twice in one operand: its diagonal."""
+    for c in dict.fromkeys(letters):
+        while letters.count(c) > 1:
+            a = letters.index(c)
+            b = letters.index(c, a + 1)
+            if x.shape[a] != x.shape[b]:
+                raise ShapeError(
+                    "einsum", f"got {spec_text(x)} with {c!r} twice", "equal sizes there",
+                    "use different letters", user_line(),
+                )  # fmt: skip
+            x = diagonal(moveaxis(x, (a, b), (-2, -1)))
+            letters = [d for k, d in enumerate(letters) if k not in (a, b)] + [c]
+    return x, list(letters)
+
+
+def _pair(
+    equation: str, x: Tensor, xs: list[str], y: Tensor, ys: list[str], later: set[str]
+) -> tuple[Tensor, list[str]]:
+    """Two operands: letters kept by both are the batch, letters that end here are summed."""
+    sizes: dict[str, int] = {}
+    for t, letters in ((x, xs), (y, ys)):
+        for c, n in zip(letters, t.shape, strict=True):
+            if sizes.setdefault(c, n) not in (n, 1) and n != 1:
+                raise ShapeError(
+                    "einsum", f"got sizes {sizes[c]} and {n} for {c!r} in {equation!r}",
+                    "one size a letter", "check the operands' order", user_line(),
+                )  # fmt: skip
+            sizes[c] = max(sizes[c], n) if 0 not in (sizes[c], n) else 0
+    x, y = (
+        broadcast_to(t, [sizes[c] for c in letters]) for t, letters in ((x, xs), (y, ys))
+    )
+    for t_letters, other in ((xs, ys), (ys, xs)):
+        alone = [c for c in t_letters if c not in other and c not in later]
+        if alone:
+            t = x if t_letters is xs else y
+            t = _sum(t, axis=tuple(t_letters.index(c) for c in alone), dtype=t.dtype)
+            rest = [c for c in t_letters if c not in alone]
+            if t_letters is xs:
+                x, xs = t, rest
+            else:
+                y, ys = t, rest
+    batch = [c for c in xs if c in ys and c in later]
+    inner = [c for c in xs if c in ys and c not in later]
+    rows = [c for c in xs if c not in ys]
+    columns = [c for c in ys if c not in xs]
+    a = permute_dims(x, [xs.index(c) for c in batch + rows + inner])
+    b = permute_dims(y, [ys.index(c) for c in batch + inner + columns])
+    count = {k: [sizes[c] for c in v] for k, v in
+             {"b": batch, "r": rows, "i": inner, "c": columns}.items()}  # fmt: skip
+    n, k, m = (math.prod(count[s]) for s in "ric")
+    out = contract(reshape(a, (*count["b"], n, k)), reshape(b, (*count["b"], k, m)))
+    return reshape(out, count["b"] + count["r"] + count["c"]), batch + rows + columns
+
+
+def convolution(
+    x: Any,
+    w: Any,
+    /,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    input_dilation: Any = 1,
+    kernel_dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Slide the kernel over x and sum products (cross-correlation), in 1 to 3 dimensions.
+
+    x        (N, *size, C), channels last
+    w        (*kernel, C / groups, O)
+    stride   one number, or one a dimension; the dilations too
+    padding  zeros around x: a number, one a dimension, (before, after) pairs, "valid" or "same"
+    result   (N, *out, O) with out = ⌊(size + padding - dilation (kernel - 1) - 1) / stride⌋ + 1
+    """
+    x, w = as_tensor(x), as_tensor(w)
+    n = x.ndim - 2
+    if not 1 <= n <= 3 or w.ndim != x.ndim:
+        raise ShapeError(
+            "convolution", f"got {spec_text(x)} and {spec_text(w)}",
+            "x (N, *size, C) and w (*kernel, C / groups, O) with 1 to 3 sizes",
+            "add a batch axis, or check the kernel's axes", user_line(),
+        )  # fmt: skip
+    dtype = promote(x.dtype, w.dtype)
+    stride, di, dk = (
+        each("convolution", v, n, 1) for v in (stride, input_dilation, kernel_dilation)
+    )
+    pads: Any
+    if padding == "valid":
+        pads = ((0, 0),) * n
+    elif padding == "same":
+        reach = [d * (k - 1) for d, k in zip(dk, w.shape[:n], strict=True)]
+        pads = tuple((r // 2, r - r // 2) for r in reach)
+    elif isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
+        pads = tuple((int(a), int(b)) for a, b in padding)
+    else:
+        pads = tuple((p, p) for p in each("convolution", padding, n, 0))
+    if len(pads) != n or groups < 1:
+        raise ArgumentError(
+            "convolution", f"got padding {padding}, groups {groups}", f"{n} pairs, groups from 1",
+            "check them", user_line(),
+        )  # fmt: skip
+    return ops.convolution(  # type: ignore[no-any-return]
+        cast(x, dtype), cast(w, dtype), stride=stride, padding=pads, input_dilation=di,
+        kernel_dilation=dk, groups=groups,
+    )  # fmt: skip
+
+
+def each(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
+    """One number for each of n dimensions."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    if len(values) != n or any(not isinstance(v, int) or v < least for v in values):
+        raise ArgumentError(
+            name, f"got {value!r}", f"a whole number from {least}, or {n} of them", "check it",
+            user_line(),
+        )  # fmt: skip
+    return values

@@ -1,0 +1,316 @@
+"""Loops, recomputation and operations of one's own.
+
+Their derivatives stand here and not in the table, because the derivative of a graph is a graph
+that the reverse sweep makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import numerics, ops, shapes, tree
+from ..errors import ArgumentError, GradientError, ShapeError, user_line
+from ..graph import Graph, Operation, spec_text
+from ..recording import pullback, record_inner, replay
+from ..derivatives import REAL as _REAL
+from ..rows import Row, install
+from ..tensor import Tensor, as_tensor, cast, common_shape, expand, make, promote
+from ..trace import state
+
+
+def stop_gradient(x: Any, /) -> Tensor:
+    """x, but no gradient flows back through it."""
+    out: Tensor = ops.stop_gradient(as_tensor(x))
+    return out
+
+
+def _spec(x: Tensor, shape: Any = None) -> tuple[Any, Any, bool]:
+    grad = state.grad and x.dtype.kind in "fV"
+    return (x.shape if shape is None else shape, x.dtype, grad)
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """A loop that carries state: `carry, y = f(carry, x)` for each x along the first axis of xs.
+
+    init, xs   a tensor, or nested lists, tuples and dicts of tensors
+    length     how often, where xs is None
+    reverse    go from the last x to the first; the ys keep the places of their xs
+    returns    the last carry, and the ys stacked along a new first axis
+
+    The body is recorded once, so compiling takes no longer for a longer loop; it must give a carry
+    of the same shapes and dtypes. Its derivative is a scan in the other direction.
+    """
+    first, carry_tree = tree.flatten(init)
+    rows, rows_tree = tree.flatten(xs)
+    carry = [as_tensor(c) for c in first]
+    stacked = [as_tensor(x) for x in rows]
+    length = _length(stacked, length)
+    ys_tree: Any = None
+
+    def body(tensors: list[Tensor]) -> list[Tensor]:
+        nonlocal ys_tree
+        state_in = tree.unflatten(carry_tree, tensors[: len(carry)])
+        state_out, y = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
+        out, out_tree = tree.flatten(state_out)
+        out = [as_tensor(t) for t in out]
+        if out_tree != carry_tree or [(t.shape, t.dtype) for t in out] != [
+            (c.shape, c.dtype) for c in carry
+        ]:
+            raise ShapeError(
+                "scan",
+                f"the body gave the carry {', '.join(spec_text(t) for t in out)}",
+                f"{', '.join(spec_text(c) for c in carry)} is needed, like the first",
+                "give init the shape and dtype that the body returns",
+                user_line(),
+            )
+        ys, ys_tree = tree.flatten(y)
+        return out + [as_tensor(t) for t in ys]
+
+    specs = [_spec(c) for c in carry] + [_spec(x, x.shape[1:]) for x in stacked]
+    made = record_inner("scan", body, specs)
+    graph, results = made.graph, made.results
+    nodes = graph.inputs
+    n = len(carry)
+    reads = [(owner, node) for (owner, _), node in
+             zip(made.reads, nodes[n + len(stacked) :], strict=True)]  # fmt: skip
+    # A tensor that the body assigns (the random state, say) is carried from step to step.
+    written = [(o, node) for o, node in reads if any(o is w for w in made.writes)]
+    consts = [(o, node) for o, node in reads if not any(o is w for w in made.writes)]
+    last = {id(w): g for w, g in zip(made.writes, graph.outputs[results:], strict=True)}
+    carry_in = [*nodes[:n], *(node for _, node in written)]
+    carry_out = [*graph.outputs[:n], *(last[id(o)] for o, _ in written)]
+    ys_out = list(graph.outputs[n:results])
+    inputs = [*(o for o, _ in consts), *carry, *(o for o, _ in written), *stacked]
+    if state.grad and any(t.requires_grad for t in inputs):
+        ys_out += carry_in  # what the derivative needs: the carry as each step found it
+    whole = Graph(
+        [*(node for _, node in consts), *carry_in, *nodes[n : n + len(stacked)]],
+        [*carry_out, *ys_out],
+    )
+    outs = _apply(
+        ops.scan, inputs, graph=whole, length=length, consts=len(consts), carries=len(carry_in),
+        reverse=reverse,
+    )  # fmt: skip
+    for (owner, _), value in zip(written, outs[n:], strict=False):
+        owner._assign(value)
+    ys = outs[len(carry_in) : len(carry_in) + results - n]
+    return tree.unflatten(carry_tree, outs[:n]), tree.unflatten(ys_tree, ys)
+
+
+def _length(stacked: Sequence[Tensor], length: int | None) -> int:
+    sizes = {x.shape[0] if x.shape else None for x in stacked} | ({length} - {None})
+    if len(sizes) != 1 or None in sizes:
+        raise ShapeError(
+            "scan",
+            f"got lengths {sorted(map(str, sizes))}",
+            "one length for all xs",
+            "slice them to a common first axis, or give length= without xs",
+            user_line(),
+        )
+    (size,) = sizes
+    assert size is not None
+    return size
+
+
+def _apply(op: Operation, inputs: Sequence[Tensor], **params: Any) -> tuple[Tensor, ...]:
+    first = inputs[0] if inputs else make(np.zeros(()))
+    out: tuple[Tensor, ...] = first._bind(op, tuple(inputs), params)
+    return out
+
+
+def _filled(cotangents: Sequence[Any], like: Sequence[Tensor]) -> list[Any]:
+    """Zeros for what nothing reached; None for what has no derivative."""
+    return [
+        None if t.dtype.kind not in "fV" else t._full(t.shape, 0.0) if g is None else g
+        for g, t in zip(cotangents, like, strict=True)
+    ]
+
+
+def scan_derivative(
+    g: list[Any], xs: list[Tensor], y: tuple[Tensor, ...], graph: Graph, length: int, consts: int,
+    carries: int, reverse: bool,
+) -> list[Any]:  # fmt: skip
+    """The loop backwards: its carry is the cotangent of the forward carry, and the constants' sums.
+
+    Each step has what its forward step had (the incoming carry was stacked by the forward loop)
+    and applies the body's own derivative.
+    """
+    outs = len(y) - carries
+    if outs < carries:
+        raise GradientError(
+            "scan", "got a loop that was not recorded for gradients", "requires_grad before it",
+            "set requires_grad=True before the loop runs",
+        )  # fmt: skip
+    fixed, rows, history = xs[:consts], xs[consts + carries :], list(y[outs:])
+    above = _filled(g[:carries], y[:carries])
+    dys = [(k, d) for k, d in enumerate(g[carries:]) if d is not None]
+    floats = [t.dtype.kind in "fV" for t in xs]
+
+    def body(carry: Any, x: Any) -> Any:
+        later, sums = carry
+        before, row, parts = x
+        filled = iter(later)
+        seeds = [next(filled) if c.dtype.kind in "fV" else None for c in history]
+        reached = dict(zip((k for k, _ in dys), parts, strict=True))
+        seeds += [reached.get(k) for k in range(len(y) - carries)]
+        inputs = [*fixed, *before, *row]
+        _, pull = pullback("scan", lambda ts: replay(graph, ts), inputs)
+        shares = pull(seeds)
+        filled_shares = [
+            s if s is not None else t._full(t.shape, 0.0)
+            for s, t, f in zip(shares, inputs, floats, strict=True) if f
+        ]  # fmt: skip
+        a = sum(floats[:consts])
+        b = a + sum(floats[consts : consts + carries])
+        new_sums = [s + d for s, d in zip(sums, filled_shares[:a], strict=True)]
+        return (filled_shares[a:b], new_sums), filled_shares[b:]
+
+    start = [t for t in above if t is not None]
+    zeros = [t._full(t.shape, 0.0) for t, f in zip(fixed, floats, strict=False) if f]
+    (dcarry, sums), drows = scan(
+        body, (start, zeros), (history, rows, [d for _, d in dys]), length=length,
+        reverse=not reverse,
+    )  # fmt: skip
+    found = iter([*sums, *dcarry, *drows])
+    return [next(found) if f else None for f in floats]
+
+
+def call_derivative(g: list[Any], xs: list[Tensor], graph: Graph) -> list[Any]:
+    """Do the graph again, this time recorded, and pull the cotangents back through it."""
+    results, pull = pullback("checkpoint", lambda ts: replay(graph, ts), xs)
+    return pull(_filled(g, results))
+
+
+def custom_derivative(
+    g: list[Any], xs: list[Tensor], y: tuple[Tensor, ...], vjp: Any, trees: Any
+) -> list[Any]:
+    """The rule that came with the function; captured tensors get no gradient from it."""
+    args_tree, out_tree, count = trees
+    full = _filled(g, y)
+    args = tree.unflatten(args_tree, xs[:count])
+    shares = vjp(tree.unflatten(out_tree, full), tree.unflatten(out_tree, list(y)), *args)
+    if not isinstance(shares, tuple) or len(shares) != len(args):
+        raise GradientError(
+            "custom_vjp", f"its rule gave {type(shares).__name__}",
+            f"a tuple of {len(args)} cotangents, one an argument", "return None where it is zero",
+        )  # fmt: skip
+    out: list[Any] = []
+    for share, arg in zip(shares, args, strict=True):
+        leaves = tree.flatten(arg)[0]
+        out += [None] * len(leaves) if share is None else tree.flatten(share)[0]
+    return [*out, *[None] * (len(xs) - count)]
+
+
+install(Row(ops.scan, joint=scan_derivative))
+install(Row(ops.call, joint=call_derivative))
+install(Row(ops.custom, joint=custom_derivative))
+
+
+def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f, keeping nothing but its inputs for the backward pass, which computes f again.
+
+    Memory for time: the values between f's inputs and its results are not stored.
+    """
+
+    def checkpointed(*args: Any) -> Any:
+        return _as_one_node(ops.call, f, args)
+
+    checkpointed.__doc__ = f.__doc__
+    return checkpointed
+
+
+def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """f with a derivative of one's own.
+
+    vjp(g, y, *args) gets the cotangent of the result, the result and the arguments, and returns a
+    tuple with the cotangent of each argument (None where it is zero).
+    """
+
+    def with_rule(*args: Any) -> Any:
+        return _as_one_node(ops.custom, f, args, vjp=vjp)
+
+    with_rule.__doc__ = f.__doc__
+    return with_rule
+
+
+def _as_one_node(op: Operation, f: Callable[..., Any], args: tuple[Any, ...], **params: Any) -> Any:
+    leaves, args_tree = tree.flatten(args)
+    tensors = [as_tensor(t) for t in leaves]
+    out_tree: Any = None
+
+    def body(inner: list[Tensor]) -> list[Tensor]:
+        nonlocal out_tree
+        out, out_tree = tree.flatten(f(*tree.unflatten(args_tree, inner)))
+        return [as_tensor(t) for t in out]
+
+    made = record_inner(op.name, body, [_spec(t) for t in tensors])
+    inputs = [*tensors, *(owner for owner, _ in made.reads)]
+    if params:
+        params["trees"] = (args_tree, out_tree, len(tensors))
+    outs = _apply(op, inputs, graph=made.graph, **params)
+    for owner, value in zip(made.writes, outs[made.results :], strict=True):
+        owner._assign(value)
+    return tree.unflatten(out_tree, outs[: made.results])
+
+
+def defop(
+    name: str,
+    meaning: Callable[..., Any],
+    *derivatives: Callable[..., Any] | None,
+    kind: str = "elementwise",
+    shape: Callable[..., tuple[Any, Any]] | None = None,
+    arguments: str | None = None,
+) -> Callable[..., Tensor]:
+    """A new operation: its meaning in NumPy and a row of derivatives, as in the table.
+
+    meaning      (arrays, parameters) -> array
+    derivatives  one an input, written with chainrule's functions; the names of their arguments are
+                 their needs (see `derivatives.py`); none at all: the operation has no derivative
+    shape        (specs, parameters) -> (shape, dtype); by default all inputs share one shape and
+                 a floating dtype, after broadcasting, and so does the result
+
+    Returns the function; its `row` can be given to `cr.checking.check_row`.
+    """
+    if kind not in ("elementwise", "linear", "bilinear", "other", "zero"):
+        raise ArgumentError(
+            "defop", f"got kind {kind!r}", "elementwise, linear, bilinear, other or zero", "fix it"
+        )
+    count = max(1, len(derivatives))
+    names = tuple(arguments.split()) if arguments else (
+        ("x",) if count == 1 else tuple(f"x{k + 1}" for k in range(count)))  # fmt: skip
+    if derivatives and len(derivatives) != len(names):
+        raise ArgumentError(
+            "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
+            "put None where there is no derivative",
+        )  # fmt: skip
+    rule = shape or shapes.elementwise(name)
+    cases = [((((2, 3),) * len(names)), {})] if shape is None else []
+    op = Operation(name, kind, rule, numerics.wide(meaning), names, cases)
+    entry = Row(op, tuple(derivatives), reason="" if derivatives else "declared without one",
+                on=(_REAL,))  # fmt: skip
+    install(entry)
+
+    def function(*xs: Any, **params: Any) -> Tensor:
+        tensors = [as_tensor(x) for x in xs]
+        if len(tensors) != len(names):
+            raise ArgumentError(name, f"got {len(tensors)} inputs", f"{len(names)}", "check them")
+        if shape is None:
+            dtype = tensors[0].dtype
+            for t in tensors[1:]:
+                dtype = promote(dtype, t.dtype)
+            size = common_shape(name, *(t.shape for t in tensors))
+            tensors = [expand(cast(t, dtype), size) for t in tensors]
+        out: Tensor = op(*tensors, **params)
+        return out
+
+    function.__name__, function.row = name, entry  # type: ignore[attr-defined]
+    return function

@@ -1,0 +1,182 @@
+"""Functions that make tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import shapes
+from ..errors import ArgumentError, DtypeError
+from ..graph import Array, Dtype
+from ..tensor import Tensor, as_tensor, make, to_array
+from .shaping import expand_dims, reshape
+from .shaping import broadcast_arrays as _broadcast_arrays
+
+
+def _checked(dtype: Any, device: Any, default: Dtype = shapes.float32) -> Dtype:
+    if device not in (None, "cpu"):
+        raise ArgumentError("creation", f"got device {device!r}", '"cpu" alone', "leave it out")
+    out: Dtype = default if dtype is None else np.dtype(dtype)
+    if out not in shapes.DTYPES:
+        names = ", ".join(map(str, shapes.DTYPES))
+        raise DtypeError("creation", f"got dtype {out}", f"one of {names}", "choose one of them")
+    return out
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(n.__index__() for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    except (AttributeError, TypeError):
+        sizes = (-1,)
+    if any(n < 0 for n in sizes):
+        raise ArgumentError("creation", f"got shape {shape}", "whole numbers from 0", "check it")
+    return sizes
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """PyTorch's name for `Tensor(data)`."""
+    return Tensor(data, dtype, requires_grad)
+
+
+def asarray(
+    obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+) -> Tensor:
+    """A tensor of anything array-like. Floats become float32, whole numbers int64.
+
+    copy  True: always; None: unless it is a tensor already; False: never (an error if needed)
+    """
+    if dtype is not None or device is not None:
+        dtype = _checked(dtype, device) if dtype is not None else None
+    if isinstance(obj, Tensor):
+        if dtype is not None and obj.dtype != dtype:
+            if copy is False:
+                raise _must_copy(f"{obj.dtype} for {dtype}")
+            return obj.astype(dtype)
+        return obj.clone() if copy else obj
+    if copy is False and not isinstance(obj, np.ndarray):
+        raise _must_copy(type(obj).__name__)
+    if copy is False:
+        if dtype is not None and obj.dtype != dtype:
+            raise _must_copy(f"{obj.dtype} for {dtype}")
+        _checked(obj.dtype, None)
+        return make(obj)
+    if not isinstance(obj, (np.ndarray, np.generic)) and hasattr(obj, "__dlpack__"):
+        obj = np.from_dlpack(obj)
+    return Tensor(obj, dtype)
+
+
+def _must_copy(got: str) -> ArgumentError:
+    return ArgumentError("asarray", f"got {got} with copy=False", "no copy", "use copy=None")
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of any object with `__dlpack__`, shared unless copy=True."""
+    _checked(None, device)
+    if isinstance(x, Tensor):
+        return x.clone() if copy else x
+    if not hasattr(x, "__dlpack__"):
+        raise DtypeError(
+            "from_dlpack", f"got {type(x).__name__}", "an object with __dlpack__", "use asarray"
+        )
+    array = np.from_dlpack(x)
+    _checked(array.dtype, None)
+    return make(array.copy() if copy else array)
+
+
+def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """0 everywhere."""
+    return make(np.zeros(_shape(shape), _checked(dtype, device)))
+
+
+def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """1 everywhere."""
+    return make(np.ones(_shape(shape), _checked(dtype, device)))
+
+
+def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """0 everywhere: nothing here reads memory that was not written."""
+    return zeros(shape, dtype=dtype, device=device)
+
+
+def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """One number everywhere; the dtype is the number's unless given."""
+    number = as_tensor(fill_value)
+    wanted = _checked(dtype, device, number.dtype)
+    value = to_array(fill_value, wanted) if dtype is not None else to_array(fill_value)
+    return make(np.full(_shape(shape), value, wanted))
+
+
+def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """0 everywhere, in x's shape and dtype."""
+    x = as_tensor(x)
+    return zeros(x.shape, dtype=dtype or x.dtype, device=device)
+
+
+def ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """1 everywhere, in x's shape and dtype."""
+    x = as_tensor(x)
+    return ones(x.shape, dtype=dtype or x.dtype, device=device)
+
+
+def empty_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """0 everywhere, in x's shape and dtype."""
+    return zeros_like(x, dtype=dtype, device=device)
+
+
+def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """One number everywhere, in x's shape and dtype."""
+    x = as_tensor(x)
+    return full(x.shape, fill_value, dtype=dtype or x.dtype, device=device)
+
+
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
+) -> Tensor:
+    """1 on the k-th diagonal, 0 elsewhere."""
+    return make(np.eye(n_rows, n_cols, k=k, dtype=_checked(dtype, device)))
+
+
+def arange(
+    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None,
+    device: Any = None,
+) -> Tensor:  # fmt: skip
+    """start, start + step, … up to but not including stop."""
+    if stop is None:
+        start, stop = 0, start
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
+    wanted = _checked(dtype, device, shapes.int64 if whole else shapes.float32)
+    if step == 0:
+        raise ArgumentError("arange", "got step 0", "another step", "give a step")
+    count = max(0, math.ceil((stop - start) / step))
+    if wanted.kind in "iu" and whole:
+        values: Array = np.arange(start, stop, step)[:count]
+    else:
+        values = start + step * np.arange(count, dtype=np.float64)
+    return make(values.astype(wanted))
+
+
+def linspace(
+    start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None,
+    endpoint: bool = True,
+) -> Tensor:  # fmt: skip
+    """`num` numbers, evenly spaced from start to stop."""
+    wanted = _checked(dtype, device)
+    if num < 0:
+        raise ArgumentError("linspace", f"got num {num}", "0 or more", "check it")
+    return make(np.linspace(start, stop, num, endpoint=endpoint).astype(wanted))
+
+
+def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
+    """Coordinate grids from vectors; "ij" keeps the order of the axes, "xy" swaps the first two."""
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError("meshgrid", f"got {indexing!r}", '"xy" or "ij"', "choose one")
+    tensors = [as_tensor(x) for x in xs]
+    n = len(tensors)
+    lines = []
+    for k, x in enumerate(tensors):
+        place = 1 - k if indexing == "xy" and n > 1 and k < 2 else k
+        others = tuple(j for j in range(n) if j != place)
+        lines.append(expand_dims(reshape(x, (x.size,)), axis=others) if others else x)
+    return _broadcast_arrays(*lines)

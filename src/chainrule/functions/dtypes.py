@@ -1,0 +1,137 @@
+"""Dtypes: what they hold, how they mix, and what the namespace offers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from .. import shapes
+from ..errors import ArgumentError
+from ..graph import Dtype
+from ..tensor import Tensor, as_tensor, promote, scalar_dtype
+
+
+class FInfo(NamedTuple):
+    """A floating dtype's limits."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: Dtype
+
+
+class IInfo(NamedTuple):
+    """An integer dtype's limits."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: Dtype
+
+
+def finfo(dtype: Any, /) -> FInfo:
+    """The limits of a floating dtype (or tensor)."""
+    dtype = _dtype(dtype)
+    if dtype not in shapes.FLOATS:
+        raise ArgumentError("finfo", f"got {dtype}", "a floating dtype", "use iinfo")
+    info = ml_dtypes.finfo(dtype)
+    return FInfo(
+        info.bits, float(info.eps), float(info.max), float(info.min),
+        float(info.smallest_normal), dtype,
+    )  # fmt: skip
+
+
+def iinfo(dtype: Any, /) -> IInfo:
+    """The limits of an integer dtype (or tensor)."""
+    dtype = _dtype(dtype)
+    if dtype not in shapes.INTEGERS:
+        raise ArgumentError("iinfo", f"got {dtype}", "an integer dtype", "use finfo")
+    info = np.iinfo(dtype)
+    return IInfo(info.bits, int(info.max), int(info.min), dtype)
+
+
+def _dtype(x: Any) -> Dtype:
+    return x.dtype if isinstance(x, Tensor) else np.dtype(x)
+
+
+def can_cast(from_: Any, to: Any, /) -> bool:
+    """Whether promotion alone can turn one dtype into the other."""
+    a, b = _dtype(from_), _dtype(to)
+    if "V" in (a.kind, b.kind):
+        return promote(a, b) == b
+    return bool(np.can_cast(a, b))
+
+
+def result_type(*given: Any) -> Dtype:
+    """The dtype that tensors, dtypes and Python numbers have together."""
+    numbers = [g for g in given if isinstance(g, (bool, int, float)) and not isinstance(g, np.generic)]
+    rest = [_dtype(g) for g in given if not any(g is n for n in numbers)]
+    if not rest:
+        raise ArgumentError("result_type", "got numbers alone", "a tensor or dtype", "add one")
+    out = rest[0]
+    for dtype in rest[1:]:
+        out = promote(out, dtype)
+    for number in numbers:
+        out = scalar_dtype(as_tensor(np.zeros((), out)), number)
+    return out
+
+
+_KINDS: dict[str, tuple[Dtype, ...]] = {
+    "bool": (shapes.bool_,),
+    "signed integer": shapes.SIGNED,
+    "unsigned integer": shapes.UNSIGNED,
+    "integral": shapes.INTEGERS,
+    "real floating": shapes.FLOATS,
+    "complex floating": (),
+    "numeric": shapes.INTEGERS + shapes.FLOATS,
+}
+
+
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether the dtype is of the kind: a name ("integral"…), a dtype, or a tuple of them."""
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, k) for k in kind)
+    if isinstance(kind, str):
+        if kind not in _KINDS:
+            raise ArgumentError("isdtype", f"got {kind!r}", "one of " + ", ".join(_KINDS), "fix it")
+        return np.dtype(dtype) in _KINDS[kind]
+    return bool(np.dtype(dtype) == np.dtype(kind))
+
+
+class Info:
+    """What `__array_namespace_info__` tells of this namespace."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """Boolean masks and shapes that depend on data work in eager mode."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> str:
+        """Always "cpu"."""
+        return "cpu"
+
+    def devices(self) -> list[str]:
+        """["cpu"]."""
+        return ["cpu"]
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, Dtype]:
+        """What Python numbers become; there are no complex numbers."""
+        return {
+            "real floating": shapes.float32,
+            "complex floating": None,  # type: ignore[dict-item]
+            "integral": shapes.int64,
+            "indexing": shapes.int64,
+        }
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Dtype]:
+        """The dtypes by name, of one kind or all (bfloat16 is ours, not the standard's)."""
+        standard = [d for d in shapes.DTYPES if d not in (shapes.bfloat16, shapes.float16)]
+        return {str(d): d for d in standard if kind is None or isdtype(d, kind)}
+
+
+def __array_namespace_info__() -> Info:
+    """Facts about this namespace, by the Array API standard."""
+    return Info()

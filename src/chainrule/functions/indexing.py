@@ -1,0 +1,303 @@
+"""Reading and assigning parts of a tensor.
+
+Everything comes down to three operations: `slice` (basic indexing), `take` along one axis (index
+arrays, several of which are joined to one), and, to assign, `where` with what was put in place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops, shapes
+from ..errors import DtypeError, RangeError, ShapeError, TraceError, user_line
+from ..graph import Shape, spec_text
+from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, make
+from . import axes as _axes
+from .shaping import flip, permute_dims, reshape
+
+Key = Any
+
+
+def getitem(x: Tensor, key: Key) -> Tensor:
+    """x[key]: integers, slices, ..., None, integer and bool arrays, as in NumPy."""
+    entries = _entries(x, key)
+    basic, arrays = _basic(x, entries)
+    x = _sliced(x, basic)
+    return _gathered(x, arrays) if arrays else x
+
+
+def updated(x: Tensor, key: Key, value: Any) -> Tensor:
+    """x with x[key] = value. Where an element is named twice the last one stays."""
+    if not (type(value) is Tensor):
+        value = Tensor(value, dtype=x.dtype)
+    value = cast(value, x.dtype)
+    if type(key) is Tensor and key.dtype == shapes.bool_ and key.shape == x.shape and not value.ndim:
+        return ops.where(key, expand(value, x.shape), x)  # type: ignore[no-any-return]
+    entries = _entries(x, key)
+    if not any(type(e) is Tensor for e in entries):
+        return _patched(x, entries, value)
+    places = getitem(make(np.arange(x.size).reshape(x.shape)), key)
+    value = _fitted(value, places.shape)
+    if not places.size:
+        return x
+    value = reshape(value, (places.size,))
+    last = ops.last_position(reshape(places, (places.size,)), size=x.size)
+    put = ops.take(value, ops.where(last < 0, 0, last), axis=0)
+    kept = ops.where(last < 0, reshape(x, (x.size,)), put)
+    return reshape(kept, x.shape)
+
+
+def _fitted(value: Tensor, shape: Shape) -> Tensor:
+    if common_shape("assign", value.shape, shape) != shape:
+        raise ShapeError(
+            "assign", f"got {spec_text(value)} for a part of shape {shape}",
+            "a value that broadcasts to the part", "check the key, or reshape the value",
+            user_line(),
+        )  # fmt: skip
+    return expand(value, shape)
+
+
+def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
+    """Basic indexing assigned: the value padded to x's shape, chosen where the key points."""
+    start, stop, step, flips, shape = _bounds(x, entries)
+    value = _fitted(value, shape)
+    sizes = tuple(len(range(a, b, k)) for a, b, k in zip(start, stop, step, strict=True))
+    if 0 in sizes:
+        return x
+    value = reshape(value, sizes)
+    if flips:
+        value = flip(value, axis=flips)
+    if sizes == x.shape:
+        return value
+    last = [a + (n - 1) * k + 1 for a, n, k in zip(start, sizes, step, strict=True)]
+    high = tuple(n - b for n, b in zip(x.shape, last, strict=True))
+    where_to = {"low": start, "high": high, "interior": tuple(k - 1 for k in step)}
+    chosen = ops.pad(full(sizes, True, shapes.bool_), **where_to)
+    return ops.where(chosen, ops.pad(value, **where_to), x)  # type: ignore[no-any-return]
+
+
+def _entries(x: Tensor, key: Key) -> list[Any]:
+    """The key as a full list of one entry an axis, plus None for new axes."""
+    entries = []
+    for k in key if isinstance(key, tuple) else (key,):
+        if k is None or k is Ellipsis or isinstance(k, slice):
+            entries.append(k)
+        elif isinstance(k, (bool, np.bool_)):
+            entries.append(Tensor(bool(k)))
+        elif isinstance(k, (Tensor, np.ndarray, list)):
+            entries.append(as_tensor(k) if not (isinstance(k, list) and not k) else
+                           Tensor([], dtype=shapes.int64))  # fmt: skip
+        else:
+            try:
+                entries.append(k.__index__())
+            except (AttributeError, TypeError):
+                raise DtypeError(
+                    "index", f"got {type(k).__name__}",
+                    "a whole number, slice, ..., None or an integer or bool array",
+                    "convert it with int()", user_line(),
+                ) from None  # fmt: skip
+    used = sum(
+        0 if e is None or e is Ellipsis
+        else e.ndim if type(e) is Tensor and e.dtype == shapes.bool_ else 1
+        for e in entries
+    )  # fmt: skip
+    dots = [k for k, e in enumerate(entries) if e is Ellipsis]
+    if used > x.ndim or len(dots) > 1:
+        raise RangeError(
+            "index", f"got {used} indices for {spec_text(x)}", f"at most {x.ndim} and one ...",
+            "remove some", user_line(),
+        )  # fmt: skip
+    at = dots[0] if dots else len(entries)
+    return entries[:at] + [slice(None)] * (x.ndim - used) + entries[at + 1 :]
+
+
+def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Split into a basic index (whole slices where arrays stand) and the arrays by place.
+
+    Bool arrays become the positions of their true elements, which must be known.
+    """
+    basic: list[Any] = []
+    arrays: list[Any] = []
+    axis = 0
+    advanced = any(type(e) is Tensor for e in entries)
+    for e in entries:
+        if type(e) is Tensor and e.dtype == shapes.bool_:
+            if e.shape != x.shape[axis : axis + e.ndim]:
+                raise ShapeError(
+                    "index", f"got a mask {spec_text(e)} for {spec_text(x)}",
+                    f"the mask's shape to be {x.shape[axis : axis + e.ndim]}", "check the axis",
+                    user_line(),
+                )  # fmt: skip
+            if e._value is None:
+                raise TraceError(
+                    "index", "got a traced mask", "how many it selects must be known",
+                    "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
+                    user_line(),
+                )  # fmt: skip
+            found = np.nonzero(e._value) if e.ndim else (np.arange(int(e._value)),)
+            if not e.ndim:
+                basic.append(None)
+            else:
+                basic.extend([slice(None)] * e.ndim)
+            arrays.extend(make(f) for f in found)
+            axis += e.ndim
+        elif type(e) is Tensor:
+            basic.append(slice(None))
+            arrays.append(e)
+            axis += 1
+        elif e is None:
+            basic.append(None)
+            arrays.append(None)
+        elif isinstance(e, slice) or not advanced:
+            basic.append(e)
+            arrays.append(None)
+            axis += 1
+        else:  # an integer beside arrays takes part in their broadcasting
+            _in_range(e, x.shape[axis])
+            basic.append(slice(None))
+            arrays.append(Tensor(e, dtype=shapes.int64))
+            axis += 1
+    return basic, arrays if advanced else []
+
+
+def _in_range(k: int, n: int) -> int:
+    if not -n <= k < n:
+        raise RangeError(
+            "index", f"got {k} for an axis of size {n}", f"{-n} to {n - 1} is needed" if n else
+            "a non-empty axis", "check the loop's bounds", user_line(),
+        )  # fmt: skip
+    return k + n if k < 0 else k
+
+
+def _bounds(x: Tensor, basic: list[Any]) -> tuple[Shape, Shape, Shape, Shape, Shape]:
+    """start, stop and step (above 0) for every axis, the axes to turn round, the part's shape."""
+    start, stop, step, flips = [], [], [], []
+    shape: list[int] = []
+    axis = 0
+    for e in basic:
+        if e is None:
+            shape.append(1)
+            continue
+        n = x.shape[axis]
+        if isinstance(e, slice):
+            a, b, k = e.indices(n)
+            count = len(range(a, b, k))
+            if k < 0:  # the same elements upwards, then turned round
+                flips.append(axis)
+                a, b, k = a + (count - 1) * k, a + 1, -k
+            if not count:
+                a = b = 0
+            shape.append(count)
+        else:
+            a = _in_range(e, n)
+            b, k = a + 1, 1
+        start.append(a)
+        stop.append(b)
+        step.append(k)
+        axis += 1
+    return tuple(start), tuple(stop), tuple(step), tuple(flips), tuple(shape)
+
+
+def _sliced(x: Tensor, basic: list[Any]) -> Tensor:
+    """Integers, slices and new axes: one slice operation, a flip for negative steps, a reshape."""
+    start, stop, step, flips, shape = _bounds(x, basic)
+    whole = zip(x.shape, start, stop, step, strict=True)
+    if any(a or b != n or k != 1 for n, a, b, k in whole):
+        x = ops.slice(x, start=start, stop=stop, step=step)
+    if flips:
+        x = flip(x, axis=flips)
+    return x if x.shape == shape else reshape(x, shape)
+
+
+def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
+    """Index arrays: their axes moved together and joined, then one take."""
+    where = [k for k, a in enumerate(arrays) if a is not None]
+    given = [arrays[k] for k in where]
+    for a in given:
+        if a.dtype.kind not in "iu":
+            raise DtypeError(
+                "index", f"got indices {spec_text(a)}", "an integer or bool dtype",
+                "convert with astype(indices, int64)", user_line(),
+            )  # fmt: skip
+    together = where == list(range(where[0], where[-1] + 1))
+    shape = common_shape("index", *(a.shape for a in given))
+    if len(where) == 1:
+        return ops.take(x, given[0], axis=where[0])  # type: ignore[no-any-return]
+    rest = [k for k in range(x.ndim) if k not in where]
+    front = where[0] if together else 0
+    order = rest[:front] + where + rest[front:]
+    sizes = [x.shape[k] for k in where]
+    moved = permute_dims(x, order)
+    joined = (*moved.shape[:front], math.prod(sizes), *moved.shape[front + len(where) :])
+    flat = join_indices([expand(cast(a, shapes.int64), shape) for a in given], sizes)
+    return ops.take(reshape(moved, joined), flat, axis=front)  # type: ignore[no-any-return]
+
+
+def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
+    """Index arrays for several axes as one for the axes joined; each is checked if it is known."""
+    flat: Tensor | None = None
+    for index, n in zip(indices, sizes, strict=True):
+        known = index._value
+        if known is not None and known.size and (known.min() < -n or known.max() >= n):
+            worst = known.max() if known.max() >= n else known.min()
+            _in_range(int(worst), n)
+        upward = ops.where(index < 0, index + n, index)
+        flat = upward if flat is None else flat * n + upward
+    assert flat is not None
+    return flat
+
+
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
+    """The slices at `indices` along an axis; an index array of any shape takes the axis' place."""
+    x, indices = as_tensor(x), as_tensor(indices)
+    if axis is None:
+        x, axis = (x, 0) if x.ndim == 1 else (reshape(x, (x.size,)), 0)
+    return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))  # type: ignore[no-any-return]
+
+
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
+    """For each place the element that `indices` names along the axis; other axes broadcast."""
+    x, indices = as_tensor(x), as_tensor(indices)
+    axis = _axes.one("take_along_axis", axis, x.ndim)
+    if indices.ndim != x.ndim:
+        raise ShapeError(
+            "take_along_axis", f"got {spec_text(indices)} for {spec_text(x)}", "as many axes",
+            "expand_dims the indices", user_line(),
+        )  # fmt: skip
+    rest = common_shape(
+        "take_along_axis",
+        x.shape[:axis] + (1,) + x.shape[axis + 1 :],
+        indices.shape[:axis] + (1,) + indices.shape[axis + 1 :],
+    )
+    n, m = x.shape[axis], indices.shape[axis]
+    x = expand(x, (*rest[:axis], n, *rest[axis + 1 :]))
+    indices = expand(indices, (*rest[:axis], m, *rest[axis + 1 :]))
+    grid: list[Tensor] = []
+    for k, size in enumerate(indices.shape):
+        line = np.arange(size).reshape([size if j == k else 1 for j in range(x.ndim)])
+        grid.append(cast(indices, shapes.int64) if k == axis else expand(make(line), indices.shape))
+    flat = join_indices(grid, list(x.shape))
+    return ops.take(reshape(x, (x.size,)), flat, axis=0)  # type: ignore[no-any-return]
+
+
+def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> Tensor:
+    """Zeros of `size` along the axis, with each update added at its index: the adjoint of take."""
+    return ops.scatter_add(  # type: ignore[no-any-return]
+        as_tensor(updates), as_tensor(indices), axis=axis, size=size
+    )
+
+
+def gather(x: Any, dim: int, index: Any) -> Tensor:
+    """PyTorch's name for `take_along_axis`."""
+    return take_along_axis(x, index, axis=dim)
+
+
+def nonzero(x: Any, /) -> tuple[Tensor, ...]:
+    """The positions of the elements that are not 0, one tensor an axis."""
+    x = as_tensor(x)
+    if not x.shape:
+        raise ShapeError("nonzero", "got a scalar", "an axis is needed", "use bool(x)", user_line())
+    return tuple(make(found) for found in np.nonzero(x._known("nonzero")))

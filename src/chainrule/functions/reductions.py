@@ -1,0 +1,215 @@
+"""Functions that make many elements one, along one axis, several or (axis=None) all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops, shapes
+from ..errors import ArgumentError, ShapeError
+from ..graph import Operation, spec_text
+from ..tensor import Tensor, as_tensor, cast, expand
+from . import axes as _axes
+from . import elementwise as _el
+
+
+def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    where = _axes.several(op.name, axis, len(x.shape))
+    out: Tensor = op(x, axis=where)
+    if keepdims or not where:
+        return out
+    left = tuple(n for k, n in enumerate(x.shape) if k not in where)
+    out = ops.reshape(out, shape=left)
+    return out
+
+
+def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
+    """Small whole numbers and bools are summed in 64 bits."""
+    if dtype is not None:
+        return cast(x, np.dtype(dtype))
+    if x.dtype.kind in "bi":
+        return cast(x, shapes.int64)
+    return cast(x, shapes.uint64) if x.dtype.kind == "u" else x
+
+
+def sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """∑x; 0 for no elements. Whole numbers are summed in 64 bits."""
+    return _reduce(ops.sum, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
+
+
+def prod(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """∏x; 1 for no elements. Its gradient does not divide, so zeros are safe."""
+    return _reduce(ops.prod, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
+
+
+def _count(x: Tensor, axis: Any) -> int:
+    return math.prod(x.shape[a] for a in _axes.several("mean", axis, x.ndim))
+
+
+def _floating(x: Any) -> Tensor:
+    x = as_tensor(x)
+    return x if x.dtype.kind in "fV" else cast(x, shapes.float32)
+
+
+def mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """∑x / n; NaN for no elements."""
+    x = _floating(x)
+    n = _count(x, axis)
+    total = _reduce(ops.sum, x, axis, keepdims)
+    return total / n if n else total / 0.0
+
+
+def var(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """∑(x - mean)² / (n - correction)."""
+    x = _floating(x)
+    n = _count(x, axis)
+    centred = x - mean(x, axis=axis, keepdims=True)
+    total = _reduce(ops.sum, _el.square(centred), axis, keepdims)
+    return total / (n - correction) if n > correction else total / 0.0
+
+
+def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """√var."""
+    return _el.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
+def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The largest; NaN if one is. Elements that tie share the gradient equally."""
+    return _reduce(ops.max, x, axis, keepdims)
+
+
+def min(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The smallest; NaN if one is. Elements that tie share the gradient equally."""
+    return _reduce(ops.min, x, axis, keepdims)
+
+
+def any(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether one is true (not 0)."""
+    return _reduce(ops.any, x, axis, keepdims)
+
+
+def all(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Whether every one is true (not 0)."""
+    return ~_reduce(ops.any, _el.logical_not(x), axis, keepdims)
+
+
+def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the largest, the first if several; without an axis in the flattened x."""
+    return _position(ops.argmax, x, axis, keepdims)
+
+
+def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The position of the smallest, the first if several; without an axis in the flattened x."""
+    return _position(ops.argmin, x, axis, keepdims)
+
+
+def _position(op: Operation, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    if axis is None:
+        out: Tensor = op(ops.reshape(x, shape=(x.size,)), axis=(0,))
+        return ops.reshape(out, shape=(1,) * x.ndim if keepdims else ())  # type: ignore[no-any-return]
+    return _reduce(op, x, _axes.one(op.name, axis, x.ndim), keepdims)
+
+
+def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """How many are not 0."""
+    return sum(as_tensor(x) != 0, axis=axis, keepdims=keepdims)
+
+
+def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """log ∑eˣ, without overflow."""
+    x = _floating(x)
+    top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
+    top = ops.where(_el.isfinite(top), top, 0.0)
+    out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top
+    if keepdims:
+        return out
+    where = _axes.several("logsumexp", axis, x.ndim)
+    return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))  # type: ignore[no-any-return]
+
+
+def softmax(x: Any, /, *, axis: int = -1) -> Tensor:
+    """eˣ / ∑eˣ along the axis."""
+    x = _floating(x)
+    return _el.exp(log_softmax(x, axis=axis))
+
+
+def log_softmax(x: Any, /, *, axis: int = -1) -> Tensor:
+    """x - log ∑eˣ along the axis."""
+    x = _floating(x)
+    return x - logsumexp(x, axis=axis, keepdims=True)
+
+
+def norm(x: Any, /, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """(∑|x|^ord)^(1/ord) over all the named axes; for ord = inf the largest |x|.
+
+    Its gradient at x = 0 is 0.
+    """
+    x = _floating(x)
+    if ord == math.inf:
+        return max(_el.abs(x), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return sum(_el.abs(x), axis=axis, keepdims=keepdims)
+    if not ord > 0:
+        raise ArgumentError("norm", f"got ord {ord}", "a number above 0", "use 1, 2 or inf")
+    powers = _el.square(x) if ord == 2 else _el.abs(x) ** float(ord)
+    total = sum(powers, axis=axis, keepdims=keepdims)
+    none = total == 0
+    safe = ops.where(none, 1.0, total)
+    root = _el.sqrt(safe) if ord == 2 else safe ** (1 / ord)
+    return ops.where(none, 0.0, root)  # type: ignore[no-any-return]
+
+
+def cumulative_sum(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Tensor:
+    """Running sums along the axis; with include_initial they begin at 0."""
+    return _running(ops.cumulative_sum, x, axis, dtype, include_initial, 0)
+
+
+def cumulative_prod(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Tensor:
+    """Running products along the axis; with include_initial they begin at 1."""
+    return _running(ops.cumulative_prod, x, axis, dtype, include_initial, 1)
+
+
+def _running(
+    op: Operation, x: Any, axis: int | None, dtype: Any, initial: bool, first: int
+) -> Tensor:
+    x = _sum_dtype(as_tensor(x), dtype)
+    if axis is None:
+        if x.ndim != 1:
+            raise ShapeError(op.name, f"got {spec_text(x)}", "an axis", "say which with axis=")
+        axis = 0
+    axis = _axes.one(op.name, axis, x.ndim)
+    out: Tensor = op(x, axis=axis)
+    if not initial:
+        return out
+    edge = x._full(tuple(1 if k == axis else n for k, n in enumerate(x.shape)), first)
+    return ops.concat(edge, out, axis=axis)  # type: ignore[no-any-return]
+
+
+def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
+    """hₜ = aₜ hₜ₋₁ + bₜ along the axis, from h₋₁ = 0."""
+    a, b = as_tensor(a), as_tensor(b)
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    axis = _axes.one("recurrence", axis, len(shape))
+    return ops.recurrence(expand(a, shape), expand(b, shape), axis=axis)  # type: ignore[no-any-return]
+
+
+def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+    """Differences between neighbours along the axis, taken n times."""
+    x = as_tensor(x)
+    axis = _axes.one("diff", axis, x.ndim)
+    parts = [as_tensor(p) for p in (prepend, x, append) if p is not None]
+    if len(parts) > 1:
+        x = ops.concat(*(cast(p, x.dtype) for p in parts), axis=axis)
+    before = (slice(None),) * axis
+    for _ in range(n):
+        late, early = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
+        x = late ^ early if x.dtype == shapes.bool_ else late - early
+    return x

@@ -1,0 +1,335 @@
+"""Functions that move elements about: shapes, order, joining, padding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops, shapes
+from ..errors import ArgumentError, ShapeError, user_line
+from ..graph import Dtype, Shape, spec_text
+from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, promote, to_array
+from . import axes as _axes
+
+
+def reshape(x: Any, /, *shape: Any, copy: bool | None = None) -> Tensor:
+    """The elements in row-major order in another shape; one size may be -1 and is computed."""
+    x = as_tensor(x)
+    sizes = tuple(
+        int(n) for n in (shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+    )
+    if sizes.count(-1) == 1:
+        rest = -math.prod(sizes)
+        if rest == 0 or x.size % rest:
+            raise ShapeError(
+                "reshape",
+                f"got {spec_text(x)} for {sizes}",
+                f"sizes that divide {x.size}",
+                "check the batch size, or flatten first",
+                user_line(),
+            )
+        sizes = tuple(x.size // rest if n == -1 else n for n in sizes)
+    out: Tensor = ops.reshape(x, shape=sizes)
+    return out
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from start_dim to end_dim made into one."""
+    x = as_tensor(x)
+    if not x.shape:
+        return reshape(x, (1,))
+    a, b = _axes.one("flatten", start_dim, x.ndim), _axes.one("flatten", end_dim, x.ndim)
+    return reshape(x, (*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
+
+
+def permute_dims(x: Any, /, axes: Any) -> Tensor:
+    """The axes in another order: axis k of the result is axis axes[k] of x."""
+    x = as_tensor(x)
+    out: Tensor = ops.permute_dims(
+        x, axes=tuple(_axes.one("permute_dims", a, x.ndim) for a in axes)
+    )
+    return out
+
+
+def transpose(x: Any, axes: Any = None) -> Tensor:
+    """NumPy's name for `permute_dims`; without axes their order is reversed."""
+    x = as_tensor(x)
+    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+
+
+def matrix_transpose(x: Any, /) -> Tensor:
+    """The last two axes exchanged."""
+    return as_tensor(x).mT
+
+
+def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
+    """Axes moved to other places, the rest in order."""
+    x = as_tensor(x)
+    s = [_axes.one("moveaxis", a, x.ndim) for a in ([source] if isinstance(source, int) else source)]
+    d = [
+        _axes.one("moveaxis", a, x.ndim)
+        for a in ([destination] if isinstance(destination, int) else destination)
+    ]
+    if len(s) != len(d):
+        raise ShapeError(
+            "moveaxis", f"got {len(s)} sources, {len(d)} destinations", "as many", "pair them"
+        )
+    _axes.distinct("moveaxis", s), _axes.distinct("moveaxis", d)
+    order = [a for a in range(x.ndim) if a not in s]
+    for place, axis in sorted(zip(d, s, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(x, order)
+
+
+def expand_dims(x: Any, /, *, axis: Any = 0) -> Tensor:
+    """An axis of size 1 put in, at one place or several."""
+    x = as_tensor(x)
+    places = axis if isinstance(axis, (tuple, list)) else (axis,)
+    n = x.ndim + len(places)
+    where = _axes.distinct("expand_dims", [_axes.one("expand_dims", a, n) for a in places])
+    old = iter(x.shape)
+    return reshape(x, tuple(1 if k in where else next(old) for k in range(n)))
+
+
+def squeeze(x: Any, /, axis: Any = None) -> Tensor:
+    """Axes of size 1 taken out: the named ones, or all."""
+    x = as_tensor(x)
+    if axis is None:
+        axis = tuple(k for k, n in enumerate(x.shape) if n == 1)
+    out = _axes.several("squeeze", axis, x.ndim)
+    if any(x.shape[a] != 1 for a in out):
+        raise ShapeError(
+            "squeeze",
+            f"got {spec_text(x)}, axis {axis}",
+            "a size of 1 is needed",
+            "index the axis or reduce it",
+            user_line(),
+        )
+    return reshape(x, tuple(n for k, n in enumerate(x.shape) if k not in out))
+
+
+def broadcast_to(x: Any, /, shape: Any) -> Tensor:
+    """x repeated along new axes and axes of size 1."""
+    x, shape = as_tensor(x), tuple(int(n) for n in shape)
+    if common_shape("broadcast_to", x.shape, shape) != shape:
+        raise ShapeError(
+            "broadcast_to",
+            f"got {spec_text(x)} for {shape}",
+            "each size equal or 1, counted from the last axis",
+            "reshape it so that sizes of 1 stand where it repeats",
+            user_line(),
+        )
+    return expand(x, shape)
+
+
+def broadcast_arrays(*xs: Any) -> list[Tensor]:
+    """All of them in their common shape."""
+    tensors = [as_tensor(x) for x in xs]
+    shape = common_shape("broadcast_arrays", *(t.shape for t in tensors))
+    return [expand(t, shape) for t in tensors]
+
+
+def broadcast_shapes(*given: Shape) -> Shape:
+    """The shape that all of them broadcast to."""
+    return common_shape("broadcast_shapes", *given)
+
+
+def concat(xs: Any, /, *, axis: int | None = 0) -> Tensor:
+    """The tensors one after another along an axis; None joins them flattened."""
+    tensors = [as_tensor(x) for x in xs]
+    if not tensors:
+        raise ArgumentError("concat", "got nothing", "at least one tensor", "check the list")
+    dtype = tensors[0].dtype
+    for t in tensors:
+        dtype = promote(dtype, t.dtype)
+    if axis is None:
+        tensors, axis = [reshape(t, (-1,)) if t.size else reshape(t, (0,)) for t in tensors], 0
+    if any(t.ndim != tensors[0].ndim for t in tensors):
+        got = ", ".join(spec_text(t) for t in tensors)
+        raise ShapeError(
+            "concat", f"got {got}", "as many axes each", "use stack, or expand_dims", user_line()
+        )
+    axis = _axes.one("concat", axis, tensors[0].ndim)
+    out: Tensor = ops.concat(*(cast(t, dtype) for t in tensors), axis=axis)
+    return out
+
+
+concatenate = concat
+
+
+def stack(xs: Any, /, *, axis: int = 0) -> Tensor:
+    """The tensors, all of one shape, along a new axis."""
+    tensors = [as_tensor(x) for x in xs]
+    if any(t.shape != tensors[0].shape for t in tensors):
+        got = ", ".join(spec_text(t) for t in tensors)
+        raise ShapeError("stack", f"got {got}", "equal shapes", "pad or use concat", user_line())
+    return concat([expand_dims(t, axis=axis) for t in tensors], axis=axis)
+
+
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, which goes away."""
+    return tuple(moveaxis(x, axis, 0))
+
+
+def split(x: Any, sections: int | list[int], axis: int = 0) -> list[Tensor]:
+    """Cut along an axis: into equal sections, or before each of the listed places."""
+    x = as_tensor(x)
+    axis = _axes.one("split", axis, x.ndim)
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ShapeError(
+                "split", f"got {n} in {sections} sections", "an equal division", "list the cuts"
+            )
+        cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
+    else:
+        cuts = [0, *sections, n]
+    before = (slice(None),) * axis
+    return [x[(*before, slice(a, b))] for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def flip(x: Any, /, *, axis: Any = None) -> Tensor:
+    """The order along the axes turned round; None is all of them."""
+    x = as_tensor(x)
+    out: Tensor = ops.flip(x, axis=_axes.several("flip", axis, x.ndim))
+    return out
+
+
+def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
+    """Elements moved on by `shift` places along the axis; those pushed out come in at the front."""
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (x.size,)), shift, axis=0), x.shape)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    for a, s in zip(axes, shifts, strict=True):
+        a = _axes.one("roll", a, x.ndim)
+        n = x.shape[a]
+        if n and s % n:
+            before = (slice(None),) * a
+            x = concat([x[(*before, slice(n - s % n, n))], x[(*before, slice(0, n - s % n))]], axis=a)
+    return x
+
+
+def tile(x: Any, repetitions: Any, /) -> Tensor:
+    """The whole tensor repeated along each axis."""
+    x = as_tensor(x)
+    times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    n = max(len(times), x.ndim)
+    times, sizes = (1,) * (n - len(times)) + times, (1,) * (n - x.ndim) + x.shape
+    apart = tuple(m for pair in zip((1,) * n, sizes, strict=True) for m in pair)
+    wide = tuple(m for pair in zip(times, sizes, strict=True) for m in pair)
+    whole = tuple(a * b for a, b in zip(times, sizes, strict=True))
+    return reshape(expand(reshape(x, apart), wide), whole)
+
+
+def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Tensor:
+    """Each element repeated along an axis, as often as `repeats` says (a number, or one each)."""
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = _axes.one("repeat", axis, x.ndim)
+    counts = to_array(repeats)
+    if counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
+        raise ArgumentError("repeat", f"got {repeats}", "whole numbers from 0", "check repeats")
+    if counts.ndim > 1 or counts.size not in (1, x.shape[axis]):
+        raise ShapeError(
+            "repeat", f"got {counts.shape} repeats", f"one, or {x.shape[axis]}", "check the axis"
+        )
+    rows = np.repeat(np.arange(x.shape[axis]), counts if counts.size > 1 else int(counts.reshape(())))
+    out: Tensor = ops.take(x, Tensor(rows), axis=axis)
+    return out
+
+
+def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
+    """Each axis made longer at both ends.
+
+    widths  (before, after) for each axis, one pair for all, or one number
+    mode    "constant" (the value), "edge" (the last element) or "reflect" (mirrored about it)
+    """
+    x = as_tensor(x)
+    try:
+        pairs = [tuple(map(int, p)) for p in np.broadcast_to(np.asarray(widths), (x.ndim, 2))]
+    except ValueError:
+        raise ShapeError(
+            "pad", f"got widths {widths}", f"a (before, after) for each of {x.ndim} axes", "list them"
+        ) from None
+    if any(n < 0 for p in pairs for n in p):
+        raise ArgumentError("pad", f"got widths {widths}", "none below 0", "slice to make smaller")
+    if mode == "constant":
+        low, high = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+        sizes = {"low": low, "high": high, "interior": (0,) * x.ndim}
+        out: Tensor = ops.pad(x, **sizes)
+        if isinstance(value, (int, float)) and value == 0:
+            return out
+        inside = ops.pad(full(x.shape, True, shapes.bool_), **sizes)
+        chosen: Tensor = ops.where(inside, out, full(out.shape, value, x.dtype))
+        return chosen
+    if mode not in ("edge", "reflect"):
+        raise ArgumentError("pad", f"got mode {mode!r}", "constant, edge or reflect", "choose one")
+    for axis, (low, high) in enumerate(pairs):
+        n = x.shape[axis]
+        if (low or high) and (n == 0 or (mode == "reflect" and max(low, high) >= n)):
+            raise ShapeError(
+                "pad", f"got {(low, high)} for a size of {n}", f"less for {mode}", "pad less"
+            )
+        if low or high:
+            at = np.arange(-low, n + high)
+            at = np.clip(at, 0, n - 1) if mode == "edge" else n - 1 - np.abs(n - 1 - np.abs(at))
+            x = ops.take(x, Tensor(at), axis=axis)
+    return x
+
+
+def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
+    """The diagonal of the last two axes; an offset above 0 lies above it."""
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError("diagonal", f"got {spec_text(x)}", "two axes", "reshape it", user_line())
+    n, m = x.shape[-2:]
+    count = max(0, min(n + min(offset, 0), m - max(offset, 0)))
+    at = (np.arange(count) + max(-offset, 0)) * m + np.arange(count) + max(offset, 0)
+    flat = reshape(x, (*x.shape[:-2], n * m))
+    out: Tensor = ops.take(flat, Tensor(at), axis=x.ndim - 2)
+    return out
+
+
+def tril(x: Any, /, *, k: int = 0) -> Tensor:
+    """Zeros above the k-th diagonal of the last two axes."""
+    return _triangle(x, "tril", k)
+
+
+def triu(x: Any, /, *, k: int = 0) -> Tensor:
+    """Zeros below the k-th diagonal of the last two axes."""
+    return _triangle(x, "triu", k)
+
+
+def _triangle(x: Any, name: str, k: int) -> Tensor:
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(name, f"got {spec_text(x)}", "two axes", "reshape it", user_line())
+    lower = np.tri(*x.shape[-2:], k=k if name == "tril" else k - 1, dtype=bool)
+    keep = expand(Tensor(lower if name == "tril" else ~lower), x.shape)
+    out: Tensor = ops.where(keep, x, full(x.shape, 0, x.dtype))
+    return out
+
+
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
+    """x in another dtype; between floating dtypes gradients flow back in the old one."""
+    x, wanted = as_tensor(x), np.dtype(dtype)
+    if wanted == x.dtype and not copy:
+        return x
+    out: Tensor = ops.astype(x, dtype=wanted)
+    return out
+
+
+def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
+    """A new last axis that is 1 at the class and 0 elsewhere."""
+    x = expand_dims(as_tensor(x), axis=-1)
+    classes = Tensor(np.arange(num_classes).astype(x.dtype))
+    return cast(x == classes, _dtype(dtype))
+
+
+def _dtype(dtype: Any) -> Dtype:
+    return np.dtype(dtype)

@@ -1,0 +1,111 @@
+"""Order, sets and search."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import ops, shapes
+from ..errors import ArgumentError, ShapeError
+from ..tensor import Tensor, as_tensor, make, promote
+from . import axes as _axes
+from .indexing import take_along_axis
+
+
+def argsort(
+    x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True
+) -> Tensor:
+    """The positions that put x in order along the axis; always stable."""
+    x = as_tensor(x)
+    return ops.argsort(  # type: ignore[no-any-return]
+        x, axis=_axes.one("argsort", axis, x.ndim), descending=descending
+    )
+
+
+def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """x in order along the axis; each gradient goes back to where its element came from."""
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+
+
+def top_k(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest (or smallest) along the axis, in order, and their positions."""
+    x = as_tensor(x)
+    axis = _axes.one("top_k", axis, x.ndim)
+    if not 0 <= k <= x.shape[axis]:
+        raise ShapeError("top_k", f"got k {k} for a size of {x.shape[axis]}", "no more", "lower k")
+    order = argsort(x, axis=axis, descending=largest)
+    at = order[(*(slice(None),) * axis, slice(0, k))]
+    return take_along_axis(x, at, axis=axis), at
+
+
+def searchsorted(
+    x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None
+) -> Tensor:
+    """Where each of x2 would go in the ordered vector x1 to keep it ordered."""
+    if side not in ("left", "right"):
+        raise ArgumentError("searchsorted", f"got side {side!r}", "left or right", "choose one")
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    dtype = promote(x1.dtype, x2.dtype)
+    a, b = x1._known("searchsorted").astype(dtype), x2._known("searchsorted").astype(dtype)
+    order = None if sorter is None else as_tensor(sorter)._known("searchsorted")
+    return make(np.asarray(np.searchsorted(a, b, side=side, sorter=order)).astype(shapes.int64))
+
+
+class UniqueAll(NamedTuple):
+    """Distinct values, where each first is, where each element's is, and how often it occurs."""
+
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+
+class UniqueCounts(NamedTuple):
+    """Distinct values and how often each occurs."""
+
+    values: Tensor
+    counts: Tensor
+
+
+class UniqueInverse(NamedTuple):
+    """Distinct values and, for each element, which of them it is."""
+
+    values: Tensor
+    inverse_indices: Tensor
+
+
+def unique_all(x: Any, /) -> UniqueAll:
+    """Distinct values in order (each NaN is distinct), with positions, inverse and counts."""
+    value = as_tensor(x)._known("unique_all")
+    parts = np.unique(
+        value, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
+    )
+    values, first, inverse, counts = (np.asarray(p) for p in parts)
+    return UniqueAll(
+        make(values), make(first), make(inverse.reshape(value.shape)), make(counts)
+    )
+
+
+def unique_counts(x: Any, /) -> UniqueCounts:
+    """Distinct values in order and how often each occurs."""
+    found = unique_all(x)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: Any, /) -> UniqueInverse:
+    """Distinct values in order and, for each element, which of them it is."""
+    found = unique_all(x)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+def unique_values(x: Any, /) -> Tensor:
+    """Distinct values in order."""
+    return unique_all(x).values
+
+
+def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
+    """For each element of x1 whether it is one of x2's."""
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    found = np.isin(x1._known("isin"), x2._known("isin"), invert=invert)
+    return make(np.asarray(found))

@@ -1,0 +1,224 @@
+"""Graphs: immutable nodes, their order, how they print, and what makes one legal.
+
+A node is one value: the result of an operation on other nodes, or a leaf (`op is None`: an input or
+a constant). Nodes number themselves as they are made, and a node is always made after its inputs;
+so sorting by number is a topological order, with no recursion, however deep the graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .errors import GraphError, type_of_source
+
+Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
+Shape = tuple[int, ...]
+
+
+class Spec(Protocol):
+    """Anything with a shape and a dtype: a node, a tensor, an array."""
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+class Operation:
+    """One row of the table in `ops.py`.
+
+    name      as it prints
+    kind      zero, linear, bilinear, elementwise or other: what its derivative looks like
+    infer     (input specs, parameters) -> (shape, dtype), or an error in the project's form
+    evaluate  (input arrays, parameters) -> array: the meaning, in NumPy
+    arguments names of the inputs, in order
+    cases     inputs and parameters on which the row is checked: ((shape, ...), {parameter: value})
+    """
+
+    __slots__ = (
+        "name", "kind", "infer", "evaluate", "arguments", "cases", "kinds", "differentiable",
+        "pulls", "joint", "keeps_inputs", "keeps_output",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        infer: Callable[..., tuple[Any, Any]],
+        evaluate: Callable[..., Any],
+        arguments: tuple[str, ...],
+        cases: Sequence[tuple[tuple[Any, ...], dict[str, Any]]] = (),
+    ) -> None:
+        self.name, self.kind, self.infer, self.evaluate = name, kind, infer, evaluate
+        self.arguments, self.cases = arguments, tuple(cases)
+        self.kinds: str = getattr(infer, "kinds", "")  # NumPy's letters of the dtypes it takes
+        # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
+        # once), and for each input which inputs, and whether the output, must be kept for it.
+        self.differentiable = False
+        self.pulls: tuple[Callable[..., Any] | None, ...] = ()
+        self.joint: Callable[..., Any] | None = None
+        self.keeps_inputs: tuple[tuple[int, ...], ...] = ()
+        self.keeps_output: tuple[bool, ...] = ()
+
+    def __call__(self, x: Any, *rest: Any, **params: Any) -> Any:
+        """Apply the operation to tensors (see `tensor.Tensor._bind`)."""
+        return x._bind(self, (x, *rest), params)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+_serial = itertools.count()
+
+
+class Node:
+    """One value of a graph. Immutable, but for `value`: see `tensor.py` on what is kept."""
+
+    __slots__ = (
+        "op", "inputs", "params", "shape", "dtype", "value", "requires_grad", "source",
+        "serial", "trace", "owner", "hooks", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: Operation | None,
+        inputs: tuple[Node, ...],
+        params: Mapping[str, Any],
+        shape: Any,
+        dtype: Any,
+        value: Any = None,
+        requires_grad: bool = False,
+        source: type_of_source | None = None,
+        trace: Any = None,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.params = params
+        self.shape = shape
+        self.dtype = dtype
+        self.value = value
+        self.requires_grad = requires_grad
+        self.source = source
+        self.trace = trace
+        self.owner: Any = None  # a leaf's tensor (weak): where backward() leaves the gradient
+        self.hooks: Any = None
+        self.serial = next(_serial)
+
+    def __repr__(self) -> str:
+        name = self.op.name if self.op is not None else "leaf"
+        return f"<{name} {spec_text(self)}>"
+
+
+def spec_text(spec: Spec) -> str:
+    """`float32[2,3]`."""
+    if isinstance(spec.dtype, tuple):
+        pairs = zip(spec.shape, spec.dtype, strict=True)
+        return "(" + ", ".join(f"{d}[{','.join(map(str, s))}]" for s, d in pairs) + ")"
+    return f"{spec.dtype}[{','.join(map(str, spec.shape))}]"
+
+
+def topological(outputs: Iterable[Node], only_grad: bool = False) -> list[Node]:
+    """Every node that the outputs depend on, inputs before users.
+
+    With `only_grad`, only through nodes that require a gradient.
+    """
+    seen: set[Node] = set()
+    stack = [n for n in outputs if n.requires_grad or not only_grad]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            for i in node.inputs:
+                if i not in seen and (i.requires_grad or not only_grad):
+                    stack.append(i)
+    return sorted(seen, key=_by_serial)
+
+
+def _by_serial(node: Node) -> int:
+    return node.serial
+
+
+class Graph:
+    """A function as a graph: inputs (leaves) and outputs."""
+
+    __slots__ = ("inputs", "outputs")
+
+    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that the outputs depend on, inputs before users."""
+        return topological(self.outputs)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __str__(self) -> str:
+        return "\n".join(lines(self))
+
+
+def lines(graph: Graph, indent: str = "") -> Iterator[str]:
+    """The graph, one assignment a line, with inner graphs indented."""
+    names: dict[Node, str] = {}
+    count = itertools.count()
+    for k, node in enumerate(graph.inputs):
+        names[node] = f"in{k}"
+    args = ", ".join(f"{names[n]}: {spec_text(n)}" for n in graph.inputs)
+    yield f"{indent}graph({args}):"
+    for node in graph.nodes:
+        if node in names:
+            continue
+        if node.op is None:
+            names[node] = _constant_text(node)
+            continue
+        names[node] = f"v{next(count)}"
+        plain = {k: v for k, v in node.params.items() if not isinstance(v, Graph)}
+        call = ", ".join([names[i] for i in node.inputs] + [f"{k}={v}" for k, v in plain.items()])
+        yield f"{indent}  {names[node]}: {spec_text(node)} = {node.op.name}({call})"
+        for inner in (v for v in node.params.values() if isinstance(v, Graph)):
+            yield from lines(inner, indent + "    ")
+    yield f"{indent}  return {', '.join(names[o] for o in graph.outputs)}"
+
+
+def _constant_text(node: Node) -> str:
+    if node.value is not None and np.size(node.value) == 1:
+        return f"{np.asarray(node.value).item()}"
+    return f"constant<{spec_text(node)}>"
+
+
+def verify(graph: Graph) -> None:
+    """Raise `GraphError` unless the graph is legal.
+
+    Legal: every leaf is one of the inputs or holds a constant of its own shape and dtype; every
+    node's shape and dtype are what its operation infers from its inputs; inputs come before users.
+    """
+    inputs = set(graph.inputs)
+    if len(inputs) != len(graph.inputs):
+        raise _illegal("an input that is listed twice", "inputs to be distinct leaves")
+    for node in graph.nodes:
+        if node.op is None:
+            if node in inputs:
+                continue
+            if node.value is None:
+                raise _illegal(f"the leaf {node}, no input and no constant", "every leaf bound")
+            if node.value.shape != node.shape or node.value.dtype != node.dtype:
+                raise _illegal(f"a constant {spec_text(node.value)} in {node}", "them to agree")
+            continue
+        if any(i.serial >= node.serial for i in node.inputs):
+            raise _illegal(f"{node} before one of its inputs", "inputs to be made first")
+        shape, dtype = node.op.infer(*node.inputs, **node.params)
+        if shape != node.shape or dtype != node.dtype:
+            raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")
+
+
+def _illegal(arrived: str, needed: str) -> GraphError:
+    return GraphError(
+        "verify", f"a graph with {arrived}", needed, "report it: a pass or a rule has a defect"
+    )

@@ -1,0 +1,361 @@
+"""NumPy meanings that do not fit a line of `ops.py`.
+
+Each function here says in NumPy what one operation computes; the reference backend and eager mode
+run it, other backends are tested against it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import polynomial
+
+from .errors import RangeError
+from .graph import Array, Dtype, Graph, Node, Shape
+
+
+def wide(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Compute float16 and bfloat16 in float32: they are for storage, sums need more bits."""
+
+    @functools.wraps(function)
+    def meaning(*xs: Array, **params: Any) -> Array:
+        dtype = xs[0].dtype
+        if dtype.num != 23 and dtype.num < 256:  # neither float16 nor an added dtype (bfloat16)
+            return function(*xs, **params)
+        xs = tuple(x.astype(np.float32) if x.dtype == dtype else x for x in xs)
+        return function(*xs, **params).astype(dtype)
+
+    return meaning
+
+
+# ── elementwise ──────────────────────────────────────────────────────────────────────────────────
+
+
+def in_float64(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Compute in float64 and round once."""
+
+    @functools.wraps(function)
+    def meaning(x: Array) -> Array:
+        return function(x.astype(np.float64, copy=False)).astype(x.dtype, copy=False)
+
+    return meaning
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e⁻ˣ), from e^-|x| so that nothing overflows."""
+    z = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, z) / (1 + z)
+
+
+# Cody, "Rational Chebyshev approximations for the error function" (1969), highest power first.
+_ERF_NEAR = (
+    (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2,
+     3.77485237685302021e2, 3.20937758913846947e3),
+    (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
+     2.84423683343917062e3),
+)  # fmt: skip
+_ERFC = (
+    (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0,
+     6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
+     1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3),
+    (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2,
+     1.62138957456669019e3, 3.29079923573345963e3, 4.36261909014324716e3,
+     3.43936767414372164e3, 1.23033935480374942e3),
+)  # fmt: skip
+
+
+@in_float64
+def erf(x: Array) -> Array:
+    """2/√π ∫₀ˣ e^(-t²) dt, by Cody's rational functions on |x| ≤ 0.46875 and above."""
+    z = np.abs(x)
+    near = z <= 0.46875
+    small = np.where(near, x, 0)
+    big = np.clip(np.where(near, 1, z), None, 6)  # from 6 on, erf rounds to 1
+    square = small * small
+    inside = small * np.polyval(_ERF_NEAR[0], square) / np.polyval(_ERF_NEAR[1], square)
+    outside = 1 - np.exp(-big * big) * np.polyval(_ERFC[0], big) / np.polyval(_ERFC[1], big)
+    return np.where(near, inside, np.copysign(outside, x))
+
+
+# Wichura, "Algorithm AS 241: the percentage points of the normal distribution" (1988), PPND16.
+_A = (
+    3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
+    1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
+    3.3430575583588128105e4, 2.5090809287301226727e3,
+)  # fmt: skip
+_B = (
+    1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+    2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
+    5.2264952788528545610e3,
+)  # fmt: skip
+_C = (
+    1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
+    3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
+    2.27238449892691845833e-2, 7.74545014278341407640e-4,
+)  # fmt: skip
+_D = (
+    1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+    1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
+    1.05075007164441684324e-9,
+)  # fmt: skip
+_E = (
+    6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
+    2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
+    2.71155556874348757815e-5, 2.01033439929228813265e-7,
+)  # fmt: skip
+_F = (
+    1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+    7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
+    2.04426310338993978564e-15,
+)  # fmt: skip
+
+
+@in_float64
+def erfinv(x: Array) -> Array:
+    """The inverse of erf: AS 241 for the normal quantile at (1 + x) / 2, over √2."""
+    q = x / 2
+    out = np.full(x.shape, np.nan)
+
+    def ratio(r: Array, num: tuple[float, ...], den: tuple[float, ...]) -> Array:
+        return np.asarray(polynomial.polyval(r, num) / polynomial.polyval(r, den))
+
+    mid = np.abs(q) <= 0.425
+    out[mid] = q[mid] * ratio(0.180625 - q[mid] ** 2, _A, _B)
+    tail = ~mid & (np.abs(q) < 0.5)
+    r = np.sqrt(-np.log((1 - np.abs(x[tail])) / 2))
+    value = np.where(r <= 5, ratio(r - 1.6, _C, _D), ratio(r - 5, _E, _F))
+    out[tail] = np.copysign(value, q[tail])
+    edge = np.abs(x) == 1
+    out[edge] = np.copysign(np.inf, x[edge])
+    return np.asarray(out / math.sqrt(2))
+
+
+def shift(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """A shift by the width or more gives what shifting bit by bit would (C leaves it undefined)."""
+
+    def meaning(x1: Array, x2: Array) -> Array:
+        width = x1.dtype.itemsize * 8
+        part = function(x1, np.minimum(x2, width - 1).astype(x1.dtype))
+        return np.where(x2 < width, part, function(part, x1.dtype.type(1)))
+
+    return meaning
+
+
+# ── shape ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def broadcast_to(x: Array, shape: Shape) -> Array:
+    """A view that repeats sizes of 1 by strides of 0."""
+    if x.dtype.num >= 256:  # an added dtype has no buffer to build a view from
+        return np.broadcast_to(x, shape)
+    old = zip(x.shape, shape, x.strides, strict=True)
+    strides = [0 if n == 1 != m else s for n, m, s in old]
+    view: Array = np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+    return view
+
+
+def pad(x: Array, low: Shape, high: Shape, interior: Shape) -> Array:
+    size = zip(x.shape, low, high, interior, strict=True)
+    out = np.zeros([lo + hi + n + max(0, n - 1) * k for n, lo, hi, k in size], x.dtype)
+    inner = zip(x.shape, low, interior, strict=True)
+    out[tuple(slice(lo, lo + n + max(0, n - 1) * k, k + 1) for n, lo, k in inner)] = x
+    return out
+
+
+def astype(x: Array, dtype: Dtype) -> Array:
+    return x.astype(dtype)
+
+
+def argsort(x: Array, axis: int, descending: bool) -> Array:
+    """Stable both ways; NaN sorts last when ascending and first when descending."""
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    backwards = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+    return np.flip(x.shape[axis] - 1 - backwards, axis)
+
+
+def recurrence(a: Array, b: Array, axis: int) -> Array:
+    """hₜ = aₜ hₜ₋₁ + bₜ from h₋₁ = 0, along the axis."""
+    a, b = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
+    out = np.empty(b.shape, b.dtype)
+    h = np.zeros(b.shape[1:], b.dtype)
+    for t in range(len(b)):
+        h = out[t] = a[t] * h + b[t] if t else b[t]
+    return np.moveaxis(out, 0, axis)
+
+
+# ── contractions and windows ─────────────────────────────────────────────────────────────────────
+
+
+def _windows(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
+    """(N, *size, C) -> a view (N, *out, *window, C)."""
+    n = len(window)
+    sizes, steps = x.shape[1 : n + 1], x.strides[1 : n + 1]
+    out = [
+        max(0, (m - (k - 1) * d - 1) // s + 1)
+        for m, k, s, d in zip(sizes, window, stride, dilation, strict=True)
+    ]
+    strides = [st * s for st, s in zip(steps, stride, strict=True)]
+    strides += [st * d for st, d in zip(steps, dilation, strict=True)]
+    view: Array = np.lib.stride_tricks.as_strided(
+        x,
+        (x.shape[0], *out, *window, x.shape[-1]),
+        (x.strides[0], *strides, x.strides[-1]),
+        writeable=False,
+    )
+    return view
+
+
+def unfold(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
+    return _windows(x, window, stride, dilation)
+
+
+@wide
+def fold(x: Array, size: Shape, stride: Shape, dilation: Shape) -> Array:
+    """The adjoint of unfold: every window added back to where it came from."""
+    n = len(size)
+    out = np.zeros((x.shape[0], *size, x.shape[-1]), x.dtype)
+    counts = x.shape[1 : n + 1]
+    for place in np.ndindex(*x.shape[n + 1 : -1]):
+        at = zip(place, counts, stride, dilation, strict=True)
+        where = tuple(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in at)
+        out[(slice(None), *where)] += x[(slice(None),) * (n + 1) + place]
+    return out
+
+
+@wide
+def convolution(
+    x: Array,
+    w: Array,
+    stride: Shape,
+    padding: tuple[tuple[int, int], ...],
+    input_dilation: Shape,
+    kernel_dilation: Shape,
+    groups: int,
+) -> Array:
+    """Cross-correlation, channels last: x (N, *size, C), w (*kernel, C / groups, O).
+
+    A negative padding crops. The windows of x are a view; one matrix product a group does the work.
+    """
+    n = len(stride)
+    low = tuple(max(0, lo) for lo, _ in padding)
+    high = tuple(max(0, hi) for _, hi in padding)
+    x = pad(x, (0, *low, 0), (0, *high, 0), (0, *(d - 1 for d in input_dilation), 0))
+    crop = (slice(max(0, -lo), x.shape[k + 1] - max(0, -hi)) for k, (lo, hi) in enumerate(padding))
+    x = x[(slice(None), *crop)]
+    view = _windows(x, w.shape[:n], stride, kernel_dilation)
+    inner = [*range(n + 1, 2 * n + 1), 2 * n + 1]
+    outs = []
+    for xg, wg in zip(np.split(view, groups, -1), np.split(w, groups, -1), strict=True):
+        outs.append(np.tensordot(xg, wg, (inner, [*range(n), n])))
+    return outs[0] if groups == 1 else np.concatenate(outs, -1)
+
+
+@wide
+def matmul(x1: Array, x2: Array) -> Array:
+    return np.matmul(x1, x2)
+
+
+# ── indexing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _checked(name: str, indices: Array, size: int) -> Array:
+    """Indices made 0-based; outside -size..size-1 is an error, never a wrap."""
+    if indices.size and (indices.min() < -size or indices.max() >= size):
+        worst = indices.max() if indices.max() >= size else indices.min()
+        raise RangeError(
+            name,
+            f"got index {worst} for an axis of size {size}",
+            f"{-size} to {size - 1} is needed",
+            "check how the indices were made (ids from 0?), or enlarge the table",
+        )
+    return np.where(indices < 0, indices + size, indices) if indices.dtype.kind == "i" else indices
+
+
+def take(x: Array, indices: Array, axis: int) -> Array:
+    return np.take(x, _checked("take", indices, x.shape[axis]), axis=axis)
+
+
+@wide
+def scatter_add(updates: Array, indices: Array, axis: int, size: int) -> Array:
+    """Zeros, with each update added at its index along the axis: the adjoint of take."""
+    end = axis + indices.ndim
+    out = np.zeros((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
+    where = _checked("scatter_add", indices, size)
+    np.add.at(out, (slice(None),) * axis + (where,), updates)
+    return out
+
+
+def last_position(indices: Array, size: int) -> Array:
+    """For each place the last position in `indices` that names it, or -1."""
+    out = np.full(size, -1, np.int64)
+    where = _checked("index", indices, size).reshape(-1)
+    out[where] = np.arange(where.size)  # NumPy assigns in order: the last one stays
+    return out
+
+
+# ── random ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def random_bits(state: Array, shape: Shape) -> Array:
+    """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+
+    The key is the seed; the counter is (block, draw): each draw has 2⁶⁴ blocks of its own.
+    """
+    count = math.prod(shape)
+    blocks = np.arange(-(-count // 4), dtype=np.uint64)
+    seed, draw = int(state[0]), int(state[1])
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    c0, c1 = blocks & low, blocks >> half
+    c2 = np.full_like(c0, draw & 0xFFFFFFFF)
+    c3 = np.full_like(c0, draw >> 32)
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (
+            (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & low,
+            (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & low,
+        )  # fmt: skip
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    words = np.stack([c0, c1, c2, c3], -1).astype(np.uint32)
+    return words.reshape(-1)[:count].reshape(shape)
+
+
+# ── control ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
+    """Evaluate a graph on arrays, node by node."""
+    values: dict[Node, Any] = dict(zip(graph.inputs, arrays, strict=True))
+    for node in graph.nodes:
+        if node not in values:
+            if node.op is None:
+                values[node] = node.value
+            else:
+                values[node] = node.op.evaluate(*[values[i] for i in node.inputs], **node.params)
+    return [np.asarray(values[o]) for o in graph.outputs]
+
+
+def call(*xs: Array, graph: Graph, **params: Any) -> tuple[Array, ...]:
+    return tuple(run(graph, xs))
+
+
+def scan(
+    *xs: Array, graph: Graph, length: int, consts: int, carries: int, reverse: bool, **params: Any
+) -> tuple[Array, ...]:
+    """Carry state through `length` steps of the graph; stack what each step gives besides."""
+    first = consts + carries
+    carry, rows = list(xs[consts:first]), xs[first:]
+    outs = graph.outputs[carries:]
+    stacked = [np.empty((length, *o.shape), o.dtype) for o in outs]
+    for t in reversed(range(length)) if reverse else range(length):
+        out = run(graph, [*xs[:consts], *carry, *(x[t] for x in rows)])
+        carry = out[:carries]
+        for whole, part in zip(stacked, out[carries:], strict=True):
+            whole[t] = part
+    return (*carry, *stacked)

@@ -1,0 +1,146 @@
+"""Which operation each of Python's operators stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from . import ops
+
+
+class Operators:
+    """The operators, for a class that can do an operation (`_bind`) and promote (`_binary`)."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    _bind: ClassVar[Callable[..., Any]]
+    _binary: ClassVar[Callable[..., Any]]
+    _contract: ClassVar[Callable[..., Any]]
+    _assign: ClassVar[Callable[..., None]]
+
+    def __neg__(self) -> Self:
+        return self._bind(ops.negative, (self,), {})
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __abs__(self) -> Self:
+        return self._bind(ops.abs, (self,), {})
+
+    def __invert__(self) -> Self:
+        return self._bind(ops.bitwise_invert, (self,), {})
+
+    def __add__(self, other: Any) -> Self:
+        return self._binary(ops.add, self, other)
+
+    def __radd__(self, other: Any) -> Self:
+        return self._binary(ops.add, other, self)
+
+    def __sub__(self, other: Any) -> Self:
+        return self._binary(ops.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Self:
+        return self._binary(ops.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Self:
+        return self._binary(ops.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Self:
+        return self._binary(ops.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Self:
+        return self._binary(ops.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Self:
+        return self._binary(ops.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Self:
+        return self._binary(ops.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Self:
+        return self._binary(ops.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Self:
+        return self._binary(ops.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Self:
+        return self._binary(ops.remainder, other, self)
+
+    def __pow__(self, other: Any) -> Self:
+        if type(other) in (int, float) and other == 2:
+            return self._bind(ops.square, (self,), {})
+        return self._binary(ops.power, self, other)
+
+    def __rpow__(self, other: Any) -> Self:
+        return self._binary(ops.power, other, self)
+
+    def __and__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_and, self, other)
+
+    def __rand__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_and, other, self)
+
+    def __or__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_or, self, other)
+
+    def __ror__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_or, other, self)
+
+    def __xor__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_xor, self, other)
+
+    def __rxor__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_xor, other, self)
+
+    def __lshift__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Self:
+        return self._binary(ops.bitwise_right_shift, other, self)
+
+    def __eq__(self, other: Any) -> Self:  # type: ignore[override]
+        return self._binary(ops.equal, self, other)
+
+    def __ne__(self, other: Any) -> Self:  # type: ignore[override]
+        return self._binary(ops.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Self:
+        return self._binary(ops.less, self, other)
+
+    def __le__(self, other: Any) -> Self:
+        return self._binary(ops.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Self:
+        return self._binary(ops.less, other, self)
+
+    def __ge__(self, other: Any) -> Self:
+        return self._binary(ops.less_equal, other, self)
+
+    def __matmul__(self, other: Any) -> Self:
+        return self._contract(self, other)
+
+    def __rmatmul__(self, other: Any) -> Self:
+        return self._contract(other, self)
+
+    def _in_place(self, new: Any) -> Self:
+        self._assign(new if new.dtype == self.dtype else ops.astype(new, dtype=self.dtype))
+        return self
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._in_place(self + other)
+
+    def __isub__(self, other: Any) -> Self:
+        return self._in_place(self - other)
+
+    def __imul__(self, other: Any) -> Self:
+        return self._in_place(self * other)
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._in_place(self / other)

@@ -1,0 +1,135 @@
+"""Random numbers: Philox4x32-10, counted, so that the same seed gives the same bits everywhere.
+
+A generator's state is a tensor (seed, draw). Each call is one draw with a stream of its own; the
+state is read and assigned like any other tensor, so a compiled step continues the same sequence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import ops, shapes
+from .errors import ArgumentError
+from .functions import creation, elementwise, indexing, reductions, shaping, sorting
+from .graph import Shape
+from .tensor import Tensor, as_tensor, cast, no_grad
+
+
+class Generator:
+    """A source of random tensors; the same seed gives the same sequence."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._state = Tensor(_initial(seed))
+
+    @property
+    def state(self) -> Tensor:
+        """(seed, draw): what to save to continue the sequence later."""
+        return self._state.clone()
+
+    def set_state(self, state: Any) -> None:
+        """Continue from a saved state."""
+        self._state._assign(Tensor(state, dtype=shapes.uint64))
+
+    def seed(self, seed: int) -> None:
+        """Begin the sequence of this seed."""
+        self._state._assign(Tensor(_initial(seed)))
+
+    def bits(self, shape: Any) -> Tensor:
+        """32 random bits an element (uint32)."""
+        with no_grad():
+            out: Tensor = ops.random_bits(self._state, shape=_shape(shape))
+            self._state._assign(self._state + Tensor(np.array([0, 1], np.uint64)))
+        return out
+
+    def uniform(self, shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = None) -> Tensor:
+        """Evenly from low (included) to high (not): 24 random bits in float32, 53 in float64."""
+        wanted = _float(dtype)
+        if not low <= high or math.isinf(high - low):
+            raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
+        u = self._unit(_shape(shape), wanted)
+        scaled = u if (low, high) == (0.0, 1.0) else low + u * (high - low)
+        return cast(scaled, wanted)
+
+    def _unit(self, shape: Shape, wanted: Any) -> Tensor:
+        if wanted == shapes.float64:
+            words = self.bits((2, *shape))
+            high, low = (cast(words[k], shapes.uint64) for k in range(2))
+            return cast((high << 21) | (low >> 11), shapes.float64) * 2.0**-53
+        return cast(self.bits(shape) >> 8, shapes.float32) * 2.0**-24
+
+    def normal(self, shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = None) -> Tensor:
+        """The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1)."""
+        wanted = _float(dtype)
+        if not std >= 0:
+            raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
+        double = wanted == shapes.float64
+        step = 2.0**-53 if double else 2.0**-24
+        u = self._unit(_shape(shape), wanted) * 2 - (1 - step)  # symmetric, never -1 or 1
+        z = elementwise.erfinv(u) * math.sqrt(2)
+        return cast(z if (mean, std) == (0.0, 1.0) else mean + z * std, wanted)
+
+    def bernoulli(self, p: Any, shape: Any = None) -> Tensor:
+        """True with probability p (a number or a tensor, whose shape is the default)."""
+        p = as_tensor(p)
+        if p._value is not None and not ((p._value >= 0) & (p._value <= 1)).all():
+            raise ArgumentError("bernoulli", f"got p {p}", "0 to 1", "use sigmoid on logits")
+        size = p.shape if shape is None else _shape(shape)
+        return self.uniform(size, dtype=p.dtype if p.dtype == shapes.float64 else None) < p
+
+    def integers(self, low: int, high: int, shape: Any = ()) -> Tensor:
+        """Whole numbers from low (included) to high (not), from 64 bits, so without visible bias."""
+        if not low < high:
+            raise ArgumentError("integers", f"got {low} to {high}", "low < high", "swap them")
+        words = self.bits((2, *_shape(shape)))
+        wide = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
+        span = np.uint64(high - low)
+        return cast(wide % Tensor(np.full((), span)), shapes.int64) + low
+
+    def permutation(self, x: Any) -> Tensor:
+        """The numbers below x, or the rows of x, in random order."""
+        rows = creation.arange(x) if isinstance(x, int) else as_tensor(x)
+        words = self.bits((2, rows.shape[0]))
+        keys = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
+        return indexing.take(rows, sorting.argsort(keys), axis=0)
+
+    def categorical(self, logits: Any, shape: Any = ()) -> Tensor:
+        """Classes with probabilities softmax(logits) on the last axis: the largest logit + Gumbel."""
+        logits = as_tensor(logits)
+        size = (*_shape(shape), *logits.shape)
+        u = self.uniform(size, dtype=logits.dtype if logits.dtype == shapes.float64 else None)
+        tiny = 2.0**-54 if u.dtype == shapes.float64 else 2.0**-25
+        gumbel = -elementwise.log(-elementwise.log(u + tiny))
+        with no_grad():
+            return reductions.argmax(shaping.broadcast_to(logits, size) + gumbel, axis=-1)
+
+
+def _initial(seed: int) -> Any:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ArgumentError("seed", f"got {seed!r}", "a whole number from 0 below 2⁶⁴", "choose one")
+    return np.array([seed, 0], np.uint64)
+
+
+def _shape(shape: Any) -> Shape:
+    return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+
+
+def _float(dtype: Any) -> Any:
+    wanted = shapes.float32 if dtype is None else np.dtype(dtype)
+    if wanted not in shapes.FLOATS:
+        raise ArgumentError("random", f"got dtype {wanted}", "a floating dtype", "use integers()")
+    return wanted
+
+
+default = Generator(0)
+
+seed = default.seed
+bits = default.bits
+uniform = default.uniform
+normal = default.normal
+bernoulli = default.bernoulli
+integers = default.integers
+permutation = default.permutation
+categorical = default.categorical

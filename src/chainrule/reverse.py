@@ -1,0 +1,106 @@
+"""The reverse sweep: a graph goes in, the graph of its derivatives comes out.
+
+From the outputs' cotangents, each node hands its inputs their share by its operation's row in
+`derivatives.py`; where a value was used more than once the shares add up. The sweep goes through
+the nodes in reverse order, with no recursion, and does not know what it calculates with: it gets
+nodes to hold on to (`hold`), and the rules' operators do the rest. Recorded, its result can be
+differentiated again; unrecorded, it is plain arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import ops
+from .errors import ChainruleError, GradientError
+from .graph import Node, spec_text, topological
+from .rows import Hold
+from .sparse import RowSparse
+
+
+def sweep(
+    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None
+) -> dict[Node, Any]:
+    """The cotangents of the leaves (or of the nodes `wrt`), from those of the outputs.
+
+    A leaf that nothing reaches has no entry.
+    """
+    order = topological(cotangents, only_grad=True)
+    wanted = {n for n in order if n.op is None} if wrt is None else set(wrt)
+    if wrt is not None:
+        active = set(wanted)
+        for node in order:
+            if node not in active and any(i in active for i in node.inputs):
+                active.add(node)
+        order = [n for n in order if n in active]
+    pending: dict[Node, Any] = dict(cotangents)
+    found: dict[Node, Any] = {}
+    inside = set(order)
+    for node in reversed(order):
+        g = pending.pop(node, None)
+        if g is None:
+            continue
+        if node.hooks:
+            for hook in node.hooks:
+                g = _hooked(hook, g, node)
+        if node in wanted:
+            found[node] = g
+            if wrt is None:
+                continue
+        if node.op is None:
+            continue
+        if type(g) is RowSparse:
+            g = g.to_dense()
+        if node.op is ops.item:
+            _to_item(pending, node, g)
+            continue
+        if node.op.joint is not None:
+            shares = node.op.joint(g, node, hold)
+        else:
+            shares = [
+                pull(g, node, hold) if pull is not None and i in inside else None
+                for pull, i in zip(node.op.pulls, node.inputs, strict=True)
+            ]
+        for i, share in zip(node.inputs, shares, strict=True):
+            if share is None or i not in inside:
+                continue
+            if share.shape != i.shape or share.dtype != i.dtype:
+                raise _malformed(node, i, share)
+            before = pending.get(i)
+            pending[i] = share if before is None else before + share
+    return found
+
+
+def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
+    """Hand the cotangent of one output to the node that has several."""
+    whole, k = node.inputs[0], node.params["index"]
+    parts = pending.setdefault(whole, [None] * len(whole.dtype))
+    parts[k] = g if parts[k] is None else parts[k] + g
+
+
+def _hooked(hook: Any, g: Any, node: Node) -> Any:
+    out = hook(g)
+    if out is None:
+        return g
+    if out.shape != g.shape or out.dtype != g.dtype:
+        raise GradientError(
+            "hook",
+            f"got {spec_text(out)} from a gradient hook",
+            f"{spec_text(g)} is needed",
+            "return a gradient of the same shape and dtype, or None to leave it",
+            node.source,
+        )
+    return out
+
+
+def _malformed(node: Node, i: Node, share: Any) -> ChainruleError:
+    assert node.op is not None
+    k = node.op.arguments[node.inputs.index(i)] if node.op.joint is None else "its inputs"
+    return GradientError(
+        node.op.name,
+        f"its rule for {k} gave a cotangent {spec_text(share)}",
+        f"{spec_text(i)} is needed, like the input",
+        "mend the operation's row in the table of derivatives",
+        node.source,
+    )

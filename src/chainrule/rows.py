@@ -1,0 +1,100 @@
+"""What a row of the table of derivatives is, and how its rules get what they name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Node, Operation
+
+Rule = Callable[..., Any]
+Hold = Callable[[Node], Any]  # a node as something that rules can calculate with
+Fetch = Callable[[Any, Node, Hold], Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where an input is drawn from: low < |x| < high if `mirrored`, else low < x < high."""
+
+    low: float
+    high: float
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    rules   one an input, None where there is no derivative in that input
+    joint   instead: one rule that returns the cotangents of all inputs
+    reason  instead: why there is no derivative
+    on      where each input is drawn from, for the checker (one for all, or one an input)
+    kinks   points at which the rule must equal the central difference nevertheless
+    """
+
+    op: Operation
+    rules: tuple[Rule | None, ...] = ()
+    joint: Rule | None = None
+    reason: str = ""
+    on: tuple[Interval, ...] = ()
+    kinks: tuple[Any, ...] = ()
+
+
+def install(row: Row) -> None:
+    """Make the row the derivative of its operation."""
+    op = row.op
+    rules = (row.joint,) * len(op.arguments) if row.joint else row.rules
+    needs = [_needs(op, rule) for rule in rules]
+    op.keeps_inputs = tuple(inputs for inputs, _ in needs)
+    op.keeps_output = tuple(output for _, output in needs)
+    op.joint = _pull(op, row.joint) if row.joint else None
+    op.pulls = tuple(None if r is None else _pull(op, r) for r in row.rules)
+    op.differentiable = bool(row.rules or row.joint)
+
+
+def _names(rule: Rule) -> list[str]:
+    return list(inspect.signature(rule).parameters)
+
+
+def _needs(op: Operation, rule: Rule | None) -> tuple[tuple[int, ...], bool]:
+    """Which inputs (by position; -1: all) and whether the output the rule wants kept."""
+    names = _names(rule) if rule else []
+    inputs = tuple(k for k, name in enumerate(op.arguments) if name in names)
+    return (-1,) if "xs" in names else inputs, "y" in names
+
+
+def _fetcher(op: Operation, name: str) -> Fetch:
+    """How to get what a rule's argument names from the node that is being differentiated."""
+    if name == "g":
+        return lambda g, node, hold: g
+    if name == "y":
+        return lambda g, node, hold: hold(node)
+    if name == "xs":
+        return lambda g, node, hold: [hold(i) for i in node.inputs]
+    if name == "xs_shapes":
+        return lambda g, node, hold: [i.shape for i in node.inputs]
+    if name in op.arguments:
+        k = op.arguments.index(name)
+        return lambda g, node, hold: hold(node.inputs[k])
+    stem, _, what = name.rpartition("_")
+    if stem in op.arguments and what in ("shape", "dtype"):
+        k = op.arguments.index(stem)
+        return lambda g, node, hold: getattr(node.inputs[k], what)
+    return lambda g, node, hold: node.params[name]
+
+
+def _pull(op: Operation, rule: Rule) -> Fetch:
+    """(g, node, hold) -> the cotangent that the rule gives at the node."""
+    names = _names(rule)
+    fetchers = [_fetcher(op, name) for name in names]
+    scale = op.kind == "elementwise" and "g" not in names
+    if len(fetchers) == 1:
+        (one,) = fetchers
+        if scale:
+            return lambda g, node, hold: g * rule(one(g, node, hold))
+        return lambda g, node, hold: rule(one(g, node, hold))
+    if scale:
+        return lambda g, node, hold: g * rule(*[f(g, node, hold) for f in fetchers])
+    return lambda g, node, hold: rule(*[f(g, node, hold) for f in fetchers])

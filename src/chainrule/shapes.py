@@ -1,0 +1,353 @@
+"""Shape and dtype rules, one for each way that an operation of `ops.py` can map its inputs.
+
+A rule takes the inputs' specs (anything with `.shape` and `.dtype`) and the operation's parameters,
+and returns (shape, dtype) or raises an error that says what to try. Broadcasting and promotion have
+happened before (see `tensor.py`): here shapes match exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .errors import DtypeError, ShapeError
+from .graph import Dtype, Graph, Shape, Spec, spec_text
+
+bool_ = np.dtype(np.bool_)
+int8, int16, int32, int64 = (np.dtype(f"int{b}") for b in (8, 16, 32, 64))
+uint8, uint16, uint32, uint64 = (np.dtype(f"uint{b}") for b in (8, 16, 32, 64))
+float16, float32, float64 = (np.dtype(f"float{b}") for b in (16, 32, 64))
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+SIGNED = (int8, int16, int32, int64)
+UNSIGNED = (uint8, uint16, uint32, uint64)
+INTEGERS = SIGNED + UNSIGNED
+FLOATS = (float16, bfloat16, float32, float64)
+DTYPES = (bool_, *INTEGERS, *FLOATS)
+
+_CLASSES: dict[str, tuple[tuple[Dtype, ...], str]] = {
+    "float": (FLOATS, "a floating dtype"),
+    "number": (INTEGERS + FLOATS, "a numeric dtype"),
+    "integer": (INTEGERS, "an integer dtype"),
+    "bits": ((bool_, *INTEGERS), "a bool or integer dtype"),
+    "any": (DTYPES, "a supported dtype"),
+}
+
+KINDS = {"float": "fV", "number": "iufV", "integer": "iu", "bits": "biu", "any": "biufV"}
+
+Rule = Callable[..., tuple[Any, Any]]
+
+
+def _texts(specs: tuple[Spec, ...]) -> str:
+    return "got " + " and ".join(spec_text(s) for s in specs)
+
+
+def of_class(name: str, specs: tuple[Spec, ...], cls: str) -> None:
+    """All specs share one dtype of the class, or DtypeError."""
+    allowed, words = _CLASSES[cls]
+    if any(s.dtype not in allowed for s in specs):
+        raise DtypeError(
+            name, _texts(specs), f"{words} is needed", "convert with astype(x, dtype) first"
+        )
+    if any(s.dtype != specs[0].dtype for s in specs):
+        raise DtypeError(
+            name, _texts(specs), "one common dtype is needed", "convert with astype(x, dtype)"
+        )
+
+
+def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> Rule:
+    """All inputs of one shape and one dtype of the class; the same comes out, or `result`."""
+
+    def rule(*specs: Spec) -> tuple[Shape, Dtype]:
+        of_class(name, specs, cls)
+        if any(s.shape != specs[0].shape for s in specs):
+            raise ShapeError(
+                name, _texts(specs), "equal shapes are needed", "use broadcast_to or expand_dims"
+            )
+        return specs[0].shape, specs[0].dtype if result is None else result
+
+    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
+    return rule
+
+
+def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
+    if condition.dtype != bool_:
+        raise DtypeError(
+            "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
+        )
+    shape, dtype = elementwise("where", "any")(x1, x2)
+    if condition.shape != shape:
+        raise ShapeError(
+            "where", _texts((condition, x1)), "equal shapes are needed", "use broadcast_to"
+        )
+    return shape, dtype
+
+
+def alias(x: Spec) -> tuple[Shape, Dtype]:
+    return x.shape, x.dtype
+
+
+def astype(x: Spec, dtype: Dtype) -> tuple[Shape, Dtype]:
+    if dtype not in DTYPES:
+        raise DtypeError(
+            "astype", f"got {dtype}", "one of " + ", ".join(map(str, DTYPES)), "choose one of them"
+        )
+    return x.shape, dtype
+
+
+def broadcast_to(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
+    fits = len(x.shape) == len(shape) and all(
+        a in (1, b) for a, b in zip(x.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            "broadcast_to",
+            f"got {spec_text(x)} for {shape}",
+            "each size equal or 1",
+            "reshape it so that sizes of 1 stand where it repeats",
+        )
+    return shape, x.dtype
+
+
+def reshape(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
+    if math.prod(x.shape) != math.prod(shape) or any(n < 0 for n in shape):
+        raise ShapeError(
+            "reshape",
+            f"got {spec_text(x)} for {shape}",
+            f"a shape of {math.prod(x.shape)} elements is needed",
+            "put -1 for one size to have it computed",
+        )
+    return shape, x.dtype
+
+
+def permute_dims(x: Spec, axes: Shape) -> tuple[Shape, Dtype]:
+    if sorted(axes) != list(range(len(x.shape))):
+        raise ShapeError(
+            "permute_dims",
+            f"got axes {axes} for {spec_text(x)}",
+            "each axis exactly once",
+            f"for example {tuple(reversed(range(len(x.shape))))}",
+        )
+    return tuple(x.shape[a] for a in axes), x.dtype
+
+
+def slice_(x: Spec, start: Shape, stop: Shape, step: Shape) -> tuple[Shape, Dtype]:
+    for n, a, b, k in zip(x.shape, start, stop, step, strict=True):
+        if not (0 <= a <= n and 0 <= b <= n and k > 0):
+            raise ShapeError(
+                "slice",
+                f"got {a}:{b}:{k} for a size of {n}",
+                "0 <= start, stop <= size and step > 0",
+                "index the tensor instead: x[a:b:k]",
+            )
+    sizes = zip(start, stop, step, strict=True)
+    return tuple(max(0, -((a - b) // k)) for a, b, k in sizes), x.dtype
+
+
+def pad(x: Spec, low: Shape, high: Shape, interior: Shape) -> tuple[Shape, Dtype]:
+    if min((*low, *high, *interior), default=0) < 0:
+        raise ShapeError(
+            "pad", f"got widths {low}, {high}, {interior}", "none below 0", "slice to make smaller"
+        )
+    return tuple(
+        lo + hi + n + max(0, n - 1) * k
+        for n, lo, hi, k in zip(x.shape, low, high, interior, strict=True)
+    ), x.dtype
+
+
+def concat(*xs: Spec, axis: int) -> tuple[Shape, Dtype]:
+    of_class("concat", xs, "any")
+    rest = [s.shape[:axis] + s.shape[axis + 1 :] for s in xs]
+    if any(r != rest[0] for r in rest):
+        raise ShapeError(
+            "concat", _texts(xs), f"equal sizes but on axis {axis}", "reshape or slice them first"
+        )
+    size = sum(s.shape[axis] for s in xs)
+    return (*xs[0].shape[:axis], size, *xs[0].shape[axis + 1 :]), xs[0].dtype
+
+
+def along(name: str, cls: str = "any") -> Rule:
+    """One input whose shape stays; the axis was normalised before."""
+
+    def rule(x: Spec, **params: Any) -> tuple[Shape, Dtype]:
+        of_class(name, (x,), cls)
+        return x.shape, x.dtype
+
+    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
+    return rule
+
+
+def reduction(name: str, cls: str, result: Dtype | None = None, empty: bool = True) -> Rule:
+    """The named axes become 1. `empty`: whether an axis of size 0 has an answer."""
+
+    def rule(x: Spec, axis: Shape) -> tuple[Shape, Dtype]:
+        of_class(name, (x,), cls)
+        shape = tuple(1 if k in axis else n for k, n in enumerate(x.shape))
+        if not empty and any(x.shape[a] == 0 for a in axis):
+            raise ShapeError(
+                name,
+                f"got {spec_text(x)} on axes {axis}",
+                "at least one element to choose from",
+                "skip empty batches, or give a start value by concat",
+            )
+        return shape, x.dtype if result is None else result
+
+    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
+    return rule
+
+
+def argsort(x: Spec, axis: int, descending: bool) -> tuple[Shape, Dtype]:
+    return x.shape, int64
+
+
+def recurrence(a: Spec, b: Spec, axis: int) -> tuple[Shape, Dtype]:
+    shape, dtype = elementwise("recurrence", "float")(a, b)
+    return shape, dtype
+
+
+def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
+    of_class("matmul", (x1, x2), "number")
+    a, b = x1.shape, x2.shape
+    if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2] or a[-1] != b[-2]:
+        raise ShapeError(
+            "matmul",
+            _texts((x1, x2)),
+            "(..., n, k) and (..., k, m) with equal k are needed",
+            "transpose one with matrix_transpose, or check the layer's in_features",
+        )
+    return (*a[:-1], b[-1]), x1.dtype
+
+
+def convolution(
+    x: Spec,
+    w: Spec,
+    stride: Shape,
+    padding: tuple[tuple[int, int], ...],
+    input_dilation: Shape,
+    kernel_dilation: Shape,
+    groups: int,
+) -> tuple[Shape, Dtype]:
+    of_class("convolution", (x, w), "number")
+    if len(x.shape) != len(w.shape) or x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
+        raise ShapeError(
+            "convolution",
+            f"{_texts((x, w))} with {groups} groups",
+            "x (N, *size, C) and w (*kernel, C / groups, O) with O a multiple of groups",
+            "images are channels-last: permute_dims(x, (0, 2, 3, 1)) from N, C, H, W",
+        )
+    size = []
+    for n, k, s, (lo, hi), di, dk in zip(
+        x.shape[1:-1], w.shape[:-2], stride, padding, input_dilation, kernel_dilation, strict=True
+    ):
+        room = (n - 1) * di + 1 if n else 0
+        out = max(0, (room + lo + hi - (k - 1) * dk - 1) // s + 1)
+        if k == 0 or (out == 0 and n > 0):
+            raise ShapeError(
+                "convolution",
+                f"{_texts((x, w))}, padding {(lo, hi)}",
+                "a kernel no larger than the padded input",
+                "use a smaller kernel or more padding",
+            )
+        size.append(out)
+    return (x.shape[0], *size, w.shape[-1]), x.dtype
+
+
+def unfold(x: Spec, window: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Dtype]:
+    size = []
+    for n, k, s, d in zip(x.shape[1:-1], window, stride, dilation, strict=True):
+        out = (n - (k - 1) * d - 1) // s + 1
+        if out < 1:
+            raise ShapeError(
+                "unfold",
+                f"got {spec_text(x)} and a window of {window}",
+                "a window no larger than the input",
+                "use a smaller window or pad the input",
+            )
+        size.append(out)
+    return (x.shape[0], *size, *window, x.shape[-1]), x.dtype
+
+
+def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Dtype]:
+    n = len(size)
+    if len(x.shape) != 2 * n + 2:
+        raise ShapeError(
+            "fold", f"got {spec_text(x)}", f"(N, {n} sizes, {n} windows, C)", "make it with unfold"
+        )
+    return (x.shape[0], *size, x.shape[-1]), x.dtype
+
+
+def _indices(name: str, indices: Spec) -> None:
+    if indices.dtype not in INTEGERS:
+        raise DtypeError(
+            name,
+            f"got indices {spec_text(indices)}",
+            "an integer dtype is needed",
+            "convert with astype(indices, int64)",
+        )
+
+
+def take(x: Spec, indices: Spec, axis: int) -> tuple[Shape, Dtype]:
+    _indices("take", indices)
+    return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype
+
+
+def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Shape, Dtype]:
+    _indices("scatter_add", indices)
+    of_class("scatter_add", (updates,), "number")
+    end = axis + len(indices.shape)
+    if updates.shape[axis:end] != indices.shape:
+        raise ShapeError(
+            "scatter_add",
+            _texts((updates, indices)),
+            f"the indices' shape inside the updates', from axis {axis} on",
+            "take(x, indices, axis=axis) shows the shape that fits",
+        )
+    return (*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype
+
+
+def last_position(indices: Spec, size: int) -> tuple[Shape, Dtype]:
+    _indices("last_position", indices)
+    return (size,), int64
+
+
+def random_bits(state: Spec, shape: Shape) -> tuple[Shape, Dtype]:
+    if state.dtype != uint64 or state.shape != (2,):
+        raise DtypeError(
+            "random_bits", f"got {spec_text(state)}", "uint64[2]: seed, draw", "use cr.random"
+        )
+    return shape, uint32
+
+
+def call(*xs: Spec, graph: Graph, **params: Any) -> tuple[Any, Any]:
+    for x, node in zip(xs, graph.inputs, strict=True):
+        if x.shape != node.shape or x.dtype != node.dtype:
+            raise ShapeError(
+                "call", f"got {spec_text(x)}", f"{spec_text(node)} is needed", "trace it again"
+            )
+    return tuple(o.shape for o in graph.outputs), tuple(o.dtype for o in graph.outputs)
+
+
+def scan(
+    *xs: Spec, graph: Graph, length: int, consts: int, carries: int, **params: Any
+) -> tuple[Any, Any]:
+    """Inputs: constants, first carries, stacked xs. Outputs: last carries, stacked ys."""
+    for k, (x, node) in enumerate(zip(xs, graph.inputs, strict=True)):
+        needed = node.shape if k < consts + carries else (length, *node.shape)
+        if x.shape != needed or x.dtype != node.dtype:
+            raise ShapeError(
+                "scan",
+                f"got {spec_text(x)}",
+                f"{node.dtype}{needed} is needed",
+                "give each x the same leading length",
+            )
+    outs = graph.outputs
+    shapes = [o.shape if k < carries else (length, *o.shape) for k, o in enumerate(outs)]
+    return tuple(shapes), tuple(o.dtype for o in outs)
+
+
+def item(x: Spec, index: int) -> tuple[Shape, Dtype]:
+    return x.shape[index], x.dtype[index]

@@ -1,0 +1,50 @@
+"""Row-sparse gradients: what flows back to a table of which a step reads only some rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import ops
+from .graph import Dtype, Shape
+
+
+class RowSparse:
+    """A tensor of `shape` that is zero but for the rows `indices`, where `values` are added.
+
+    indices (n,) integers, possibly repeated; values (n, *shape[1:]).
+    """
+
+    __slots__ = ("indices", "shape", "values")
+
+    def __init__(self, indices: Any, values: Any, shape: Shape) -> None:
+        self.indices, self.values, self.shape = indices, values, shape
+
+    @property
+    def dtype(self) -> Dtype:
+        dtype: Dtype = self.values.dtype
+        return dtype
+
+    def to_dense(self) -> Any:
+        """The same as an ordinary tensor; repeated rows add up."""
+        return ops.scatter_add(self.values, self.indices, axis=0, size=self.shape[0])
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, RowSparse):
+            return RowSparse(
+                ops.concat(self.indices, other.indices, axis=0),
+                ops.concat(self.values, other.values, axis=0),
+                self.shape,
+            )
+        return self.to_dense() + other
+
+    __radd__ = __add__
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.to_dense().__array__(dtype, copy)
+
+    def numpy(self) -> Any:
+        """The dense gradient as a NumPy array."""
+        return self.to_dense().numpy()
+
+    def __repr__(self) -> str:
+        return f"RowSparse({self.indices.shape[0]} rows of {self.dtype}{self.shape})"

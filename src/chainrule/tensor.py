@@ -1,0 +1,808 @@
+"""Tensor: what users hold. Operators, promotion, broadcasting made explicit, eager execution.
+
+A tensor is a mutable handle on an immutable value. In eager mode it holds a NumPy array, and, where
+a gradient is asked for, the node that recorded how the array came about. While tracing it holds a
+node alone. Recording keeps an array only where some row of the table of derivatives names it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import ops, shapes
+from .convert import promote, to_array
+from .errors import (
+    ArgumentError,
+    ChainruleError,
+    DtypeError,
+    GradientError,
+    ShapeError,
+    TraceError,
+    user_line,
+)
+from .graph import Array, Dtype, Node, Operation, Shape, spec_text
+from .operators import Operators
+from .reverse import sweep
+from .sparse import RowSparse
+from .trace import Trace, state
+
+_NONE: Mapping[str, Any] = {}
+_new = object.__new__
+
+
+class Tensor(Operators):
+    """An n-dimensional array of one dtype that remembers, if asked, how it was computed.
+
+    data             a Python number, nested lists, a NumPy array or another tensor
+    dtype            one of chainrule's dtypes; floats become float32, whole numbers int64
+    requires_grad    record what is computed from this tensor, so that `backward` reaches it
+
+    The data is copied unless it is read-only, so that it cannot change behind a recorded graph.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_node", "_value")
+    __array_priority__ = 1000
+    __array_ufunc__ = None  # NumPy's operators hand over to ours
+
+    _value: Any
+    _node: Node | None
+    _grad: Any
+
+    # Methods that are the function of the same name, `x.sum(axis=0)` for `sum(x, axis=0)`:
+    # functions/__init__.py puts them here.
+    sum: ClassVar[Callable[..., Tensor]]
+    mean: ClassVar[Callable[..., Tensor]]
+    prod: ClassVar[Callable[..., Tensor]]
+    max: ClassVar[Callable[..., Tensor]]
+    min: ClassVar[Callable[..., Tensor]]
+    any: ClassVar[Callable[..., Tensor]]
+    all: ClassVar[Callable[..., Tensor]]
+    var: ClassVar[Callable[..., Tensor]]
+    std: ClassVar[Callable[..., Tensor]]
+    argmax: ClassVar[Callable[..., Tensor]]
+    argmin: ClassVar[Callable[..., Tensor]]
+    reshape: ClassVar[Callable[..., Tensor]]
+    astype: ClassVar[Callable[..., Tensor]]
+    squeeze: ClassVar[Callable[..., Tensor]]
+    flatten: ClassVar[Callable[..., Tensor]]
+    exp: ClassVar[Callable[..., Tensor]]
+    log: ClassVar[Callable[..., Tensor]]
+    sqrt: ClassVar[Callable[..., Tensor]]
+    tanh: ClassVar[Callable[..., Tensor]]
+    sigmoid: ClassVar[Callable[..., Tensor]]
+    __getitem__: ClassVar[Callable[..., Tensor]]
+    _updated: ClassVar[Callable[..., Tensor]]
+    __array_namespace__: ClassVar[Callable[..., Any]]
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        self._value = to_array(data, None if dtype is None else np.dtype(dtype))
+        self._grad = None
+        self._node = None
+        if state.trace is not None:
+            v = self._value
+            self._node = Node(None, (), _NONE, v.shape, v.dtype, v, False, None, state.trace)
+        if requires_grad:
+            self.requires_grad = True
+
+    # ── what it is ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def shape(self) -> Shape:
+        """Its sizes, one an axis."""
+        value = self._value
+        return value.shape if value is not None else self._node.shape  # type: ignore
+
+    @property
+    def dtype(self) -> Dtype:
+        """What its elements are: a NumPy dtype."""
+        value = self._value
+        return value.dtype if value is not None else self._node.dtype  # type: ignore
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def device(self) -> str:
+        """Where it is: always "cpu"."""
+        return "cpu"
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """The tensor itself: the only device is "cpu"."""
+        if device != "cpu" or stream is not None:
+            raise ArgumentError(
+                "to_device", f"got {device!r}, stream {stream}", '"cpu" alone', "leave it out"
+            )
+        return self
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether what is computed from it is recorded for `backward`. Set it on leaves only."""
+        return self._node is not None and self._node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self._node is not None and self._node.op is not None:
+            if wanted == self.requires_grad:
+                return
+            raise GradientError(
+                "requires_grad",
+                f"got {wanted} for a computed tensor {spec_text(self)}",
+                "a leaf is needed",
+                "use detach() for a tensor without history",
+                self._node.source,
+            )
+        if wanted and self.dtype.kind not in "fV":
+            raise DtypeError(
+                "requires_grad",
+                f"got {spec_text(self)}",
+                "a floating dtype is needed",
+                "convert with astype(x, float32) first",
+            )
+        if self._value is None:
+            raise TraceError(
+                "requires_grad",
+                "got a traced tensor",
+                "a tensor with a value is needed",
+                "set it outside of the compiled function",
+            )
+        self._node = self._leaf(self._value) if wanted else None
+
+    def _leaf(self, value: Array, hooks: Any = None) -> Node:
+        node = Node(None, (), _NONE, value.shape, value.dtype, value, True)
+        node.owner = weakref.ref(self)
+        node.hooks = hooks
+        return node
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was given, not computed from tensors that require a gradient."""
+        return self._node is None or self._node.op is None or not self._node.requires_grad
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        n = len(self.shape)
+        if n < 2:
+            raise ShapeError("mT", f"got {spec_text(self)}", "two axes are needed", "reshape it")
+        return self._bind(ops.permute_dims, (self,), {"axes": (*range(n - 2), n - 1, n - 2)})
+
+    @property
+    def T(self) -> Tensor:
+        """The matrix transposed."""
+        if len(self.shape) != 2:
+            raise ShapeError(
+                "T", f"got {spec_text(self)}", "two axes are needed", "use mT or permute_dims"
+            )
+        return self.mT
+
+    # ── values ───────────────────────────────────────────────────────────────────────────────────
+
+    def _known(self, what: str) -> Array:
+        if self._value is None:
+            node = self._node
+            raise TraceError(
+                what,
+                f"got a traced {spec_text(self)}",
+                "its value is known only when the compiled step runs",
+                "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
+                node.source if node else None,
+            )
+        return self._value  # type: ignore[no-any-return]
+
+    def numpy(self) -> Array:
+        """Its value as a read-only NumPy array (copy it to write)."""
+        view = self._known("numpy").view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        value = self.numpy()
+        if dtype is not None and dtype != value.dtype:
+            return value.astype(dtype)
+        return value.copy() if copy else value
+
+    def __dlpack__(self, **options: Any) -> Any:
+        value = self._known("__dlpack__")
+        return value.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def item(self) -> Any:
+        """Its one element as a Python number."""
+        value = self._known("item")
+        if value.size != 1:
+            raise ShapeError(
+                "item", f"got {spec_text(self)}", "one element is needed", "index it, or use numpy()"
+            )
+        return value.item()
+
+    def tolist(self) -> Any:
+        """Its value as nested Python lists."""
+        return self._known("tolist").tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DtypeError(
+                "index", f"got {spec_text(self)}", "an integer is needed", "use int(x) to round"
+            )
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len", "got a scalar", "an axis is needed", "use size instead")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for k in range(len(self)):
+            yield self[k]  # type: ignore[index]
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self._known("in") == np.asarray(x)).any())
+
+    def __repr__(self) -> str:
+        if self._value is None:
+            return f"Tensor(traced {spec_text(self)})"
+        value = self._value.astype(np.float32) if self.dtype.kind == "V" else self._value
+        text = np.array2string(value, separator=", ", prefix="Tensor(")
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        plain = self.dtype in (shapes.float32, shapes.int64, shapes.bool_)
+        return f"Tensor({text}{'' if plain else f', dtype={self.dtype}'}{grad})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __reduce__(self) -> Any:
+        return Tensor, (self._known("pickle"), None, self.requires_grad)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return Tensor(self._known("deepcopy").copy(), None, self.requires_grad)
+
+    # ── gradients ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def grad(self) -> Any:
+        """∂loss/∂self from the last `backward`: a tensor, or `RowSparse` for a gathered table."""
+        trace = state.trace
+        if trace is None:
+            return self._grad
+        if id(self) in trace.grads:
+            return trace.grads[id(self)][1]
+        before = self._grad
+        if before is None:
+            trace.without_grad[id(self)] = self
+            return None
+        if isinstance(before, RowSparse):
+            parts = [
+                wrap(trace.capture(self, f"grad.{s}", getattr(before, s)))
+                for s in ("indices", "values")
+            ]
+            return RowSparse(*parts, before.shape)
+        return wrap(trace.capture(self, "grad", before))
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None and value.shape != self.shape:
+            raise ShapeError(
+                "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
+            )
+        if state.trace is None:
+            self._grad = value
+        else:
+            state.trace.grads[id(self)] = (self, value)
+
+    def backward(
+        self, gradient: Any = None, *, accumulate: bool = False, create_graph: bool = False
+    ) -> None:
+        """Fill `.grad` of every leaf that this tensor was computed from.
+
+        gradient      ∂loss/∂self, like self; may be left out for a scalar, where it is 1
+        accumulate    add to the gradients that are there instead of replacing them
+        create_graph  record this sweep too, so that the gradients can be differentiated
+        """
+        node = state.trace.node_of(self) if state.trace else self._node
+        if node is None or not node.requires_grad:
+            raise GradientError(
+                "backward",
+                f"got {spec_text(self)}, computed from nothing that requires a gradient",
+                "a recorded tensor is needed",
+                "set requires_grad=True on a leaf, and leave no_grad() before computing",
+            )
+        if gradient is None:
+            if self.size != 1:
+                raise ShapeError(
+                    "backward",
+                    f"got {spec_text(self)}",
+                    "a scalar is needed, or gradient=",
+                    "reduce the loss with mean() or sum() first",
+                    node.source,
+                )
+            gradient = self._full(self.shape, 1.0)
+        else:
+            gradient = as_tensor(gradient)
+            if gradient.shape != self.shape or gradient.dtype != self.dtype:
+                raise ShapeError(
+                    "backward",
+                    f"got gradient {spec_text(gradient)}",
+                    f"{spec_text(self)} is needed",
+                    "reshape or convert it",
+                )
+        with _grad_mode(create_graph), np.errstate(all="ignore"):
+            found = sweep({node: gradient}, _holder(create_graph))
+            for leaf, g in found.items():
+                owner = leaf.owner() if leaf.owner is not None else None
+                if owner is None:
+                    continue
+                before = owner.grad if accumulate else None
+                owner.grad = g if before is None else before + g
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
+        """Call `hook(gradient)` when `backward` reaches this tensor; what it returns replaces it.
+
+        Returns a function that takes the hook away again.
+        """
+        node = self._node
+        if node is None or not node.requires_grad:
+            raise GradientError(
+                "register_hook",
+                f"got {spec_text(self)}, which requires no gradient",
+                "a recorded tensor is needed",
+                "set requires_grad=True first",
+            )
+        if node.hooks is None:
+            node.hooks = []
+        hooks = node.hooks
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    def detach(self) -> Tensor:
+        """The same value without history: gradients stop here."""
+        if state.trace is not None:
+            out: Tensor = ops.stop_gradient(self)
+            return out
+        return make(self._value)
+
+    def clone(self) -> Tensor:
+        """A tensor of its own with the same value and history."""
+        out: Tensor = ops.alias(self)
+        return out
+
+    # ── assignment ───────────────────────────────────────────────────────────────────────────────
+
+    def _assign(self, new: Tensor) -> None:
+        """Make this handle hold `new`. A leaf that requires a gradient stays one."""
+        if new.shape != self.shape or new.dtype != self.dtype:
+            raise ShapeError(
+                "assign",
+                f"got {spec_text(new)}",
+                f"{spec_text(self)} is needed",
+                "reshape or convert the new value",
+            )
+        leaf = self.requires_grad and self.is_leaf
+        if leaf and state.grad:
+            raise GradientError(
+                "assign",
+                f"got an assignment to the leaf {spec_text(self)} while recording",
+                "its former value is part of the graph",
+                "assign under no_grad(), or clone() it and assign to the clone",
+            )
+        trace = state.trace
+        if trace is None:
+            self._value = new._value
+            if leaf:
+                assert self._node is not None
+                self._node = self._leaf(new._value, self._node.hooks)
+            else:
+                self._node = new._node
+            return
+        node = trace.node_of(new)
+        if self._value is None and self._node is not None and self._node.trace is trace:
+            self._node = node
+            return
+        if leaf:
+            node = trace.apply(ops.alias, (node,), _NONE, True)
+            node.owner = weakref.ref(self)
+        trace.write(self, node)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._assign(self._updated(key, value))
+
+    # ── how an operation is done ─────────────────────────────────────────────────────────────────
+
+    def _full(self, shape: Shape, number: Any) -> Tensor:
+        """A constant of this tensor's dtype: the number everywhere."""
+        return full(shape, number, self.dtype)
+
+    def _bind(self, op: Operation, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:  # type: ignore[override]
+        """Do the operation: run it and record it, or, while tracing, make its node."""
+        for x in inputs:
+            if type(x) is not Tensor:
+                like = [t for t in inputs if type(t) is Tensor][-1]
+                inputs = tuple(t if type(t) is Tensor else like._full(like.shape, t) for t in inputs)
+                break
+        if state.trace is not None:
+            return _traced(state.trace, op, inputs, params)
+        try:
+            if op.kinds and inputs[0]._value.dtype.kind not in op.kinds:
+                op.infer(*inputs, **params)
+            out = op.evaluate(*[t._value for t in inputs], **params)
+        except Exception as error:
+            raise _explained(op, inputs, params, error) from None
+        if type(out) is tuple:
+            return record_outputs(op, inputs, params, out)
+        if type(out) is not np.ndarray:
+            out = np.asarray(out)
+        result = _new(Tensor)
+        result._value = out
+        result._grad = None
+        result._node = None
+        if state.grad and op.differentiable:
+            for t in inputs:
+                node = t._node
+                if node is not None and node.requires_grad:
+                    if out.dtype.kind in "fV":
+                        result._node = _recorded(op, inputs, params, out.shape, out.dtype, out)
+                    break
+        return result
+
+
+def _recorded(
+    op: Operation, inputs: tuple[Tensor, ...], params: Any, shape: Any, dtype: Any, out: Any
+) -> Node:
+    """The node of an operation that was run; the arrays that its rules name are kept in it."""
+    nodes = []
+    for t in inputs:
+        node = t._node
+        if node is None:
+            value = t._value
+            node = t._node = Node(None, (), _NONE, value.shape, value.dtype)
+        nodes.append(node)
+    keep_output = False
+    for node, needs, output in zip(nodes, op.keeps_inputs, op.keeps_output, strict=False):
+        if node.requires_grad or op.joint is not None:
+            for k in needs:
+                if k < 0:
+                    for n, t in zip(nodes, inputs, strict=True):
+                        n.value = t._value
+                else:
+                    nodes[k].value = inputs[k]._value
+            keep_output = keep_output or output
+    kept = out if keep_output else None
+    return Node(op, tuple(nodes), params, shape, dtype, kept, True, user_line())
+
+
+def record_outputs(
+    op: Operation, inputs: tuple[Tensor, ...], params: Any, outs: tuple[Array, ...]
+) -> tuple[Tensor, ...]:
+    """An operation with several outputs: one node for the tuple, one `item` node for each."""
+    if not (state.grad and any(t.requires_grad for t in inputs)):
+        return tuple(make(o) for o in outs)
+    shape, dtype = tuple(o.shape for o in outs), tuple(o.dtype for o in outs)
+    whole = _recorded(op, inputs, params, shape, dtype, outs)
+    results = []
+    for k, o in enumerate(outs):
+        result = make(o)
+        if o.dtype.kind in "fV":
+            index = {"index": k}
+            result._node = Node(ops.item, (whole,), index, o.shape, o.dtype, None, True)
+        results.append(result)
+    return tuple(results)
+
+
+def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any) -> Any:
+    nodes = tuple(trace.node_of(t) for t in inputs)
+    grad = state.grad and op.differentiable and any(n.requires_grad for n in nodes)
+    try:
+        node = trace.apply(op, nodes, params, grad)
+    except ChainruleError as error:
+        raise error.located(user_line()) from None
+    if isinstance(node.dtype, tuple):
+        items = [
+            trace.apply(ops.item, (node,), {"index": k}, grad) for k in range(len(node.dtype))
+        ]
+        for i in items:
+            i.requires_grad = grad and i.dtype.kind in "fV"
+        return tuple(wrap(i) for i in items)
+    node.requires_grad = grad and node.dtype.kind in "fV"
+    return wrap(node)
+
+
+def _explained(op: Operation, inputs: Any, params: Any, error: Exception) -> Exception:
+    """The error in the project's form: the shape rule's if it has one, else the operation's own."""
+    if isinstance(error, ChainruleError):
+        return error.located(user_line())
+    for t in inputs:
+        if t._value is None:
+            return TraceError(
+                op.name,
+                f"got a traced {spec_text(t)} after its trace had ended",
+                "a value is needed",
+                "return it from the compiled function instead of storing it",
+                user_line(),
+            )
+    try:
+        op.infer(*inputs, **params)
+    except ChainruleError as better:
+        return better.located(user_line())
+    got = " and ".join(spec_text(t) for t in inputs)
+    return ArgumentError(
+        op.name, f"got {got}: {error}", "values it can compute", "check them", user_line()
+    )
+
+
+def make(value: Array) -> Tensor:
+    """A tensor around an array, with no copy and no history."""
+    if state.trace is not None:
+        return Tensor(_frozen(value))
+    result = _new(Tensor)
+    result._value = value
+    result._grad = None
+    result._node = None
+    return result
+
+
+def _frozen(value: Array) -> Array:
+    view = value.view()
+    view.flags.writeable = False
+    return view
+
+
+def wrap(node: Node) -> Tensor:
+    """The tensor that stands for a node: of a trace, or kept by an eager recording."""
+    result = _new(Tensor)
+    result._value = None
+    result._grad = None
+    result._node = node
+    return result
+
+
+def held(node: Node) -> Any:
+    """A node of an eager recording as a tensor that goes on recording."""
+    if isinstance(node.dtype, tuple):
+        return _held_tuple(node)
+    result = _new(Tensor)
+    result._value = node.value
+    result._grad = None
+    result._node = node
+    return result
+
+
+def _held_tuple(node: Node) -> tuple[Tensor, ...]:
+    out = []
+    for k, value in enumerate(node.value):
+        t = make(value)
+        if value.dtype.kind in "fV":
+            t._node = Node(ops.item, (node,), {"index": k}, value.shape, value.dtype, None, True)
+        out.append(t)
+    return tuple(out)
+
+
+def bare(node: Node) -> Any:
+    """A node of an eager recording as a tensor without history."""
+    if isinstance(node.dtype, tuple):
+        return tuple(make(v) for v in node.value)
+    result = _new(Tensor)
+    result._value = node.value
+    result._grad = None
+    result._node = None
+    return result
+
+
+def _holder(record: bool) -> Callable[[Node], Any]:
+    trace = state.trace
+    if trace is None:
+        return held if record else bare
+    return lambda node: trace_hold(trace, node)
+
+
+def trace_hold(trace: Trace, node: Node) -> Any:
+    """A node of a trace as a tensor; a tuple node as its items."""
+    if isinstance(node.dtype, tuple):
+        return tuple(
+            wrap(trace.apply(ops.item, (node,), {"index": k}, node.requires_grad))
+            for k in range(len(node.dtype))
+        )
+    return wrap(node)
+
+
+# ── numbers, dtypes, broadcasting ────────────────────────────────────────────────────────────────
+
+
+def as_tensor(x: Any) -> Tensor:
+    """The tensor itself, or a tensor made of what was given."""
+    return x if type(x) is Tensor else Tensor(x)
+
+
+def full(shape: Shape, number: Any, dtype: Dtype) -> Tensor:
+    """A constant: one number everywhere, stored once."""
+    trace = state.trace
+    try:
+        value = np.asarray(number, dtype)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise ArgumentError(
+            "constant", f"got {number!r} for {dtype}: {error}", "a number that fits", "convert it"
+        ) from None
+    if trace is not None:
+        ones = value.reshape((1,) * len(shape))
+        node = Node(None, (), _NONE, ones.shape, dtype, ones, False, None, trace)
+        if shape != ones.shape:
+            node = trace.apply(ops.broadcast_to, (node,), {"shape": shape}, False)
+        return wrap(node)
+    if dtype.num >= 256:
+        return make(np.broadcast_to(value, shape))
+    return make(np.ndarray(shape, dtype, value, 0, (0,) * len(shape)))
+
+
+def scalar_dtype(x: Tensor, number: Any) -> Dtype:
+    """The dtype of `tensor ∘ Python number`: the tensor's, unless the number is of a wider kind."""
+    kind = type(number)
+    dtype = x.dtype
+    if kind is bool or isinstance(number, (bool, np.bool_)):
+        return dtype
+    if isinstance(number, int):
+        return shapes.int64 if dtype.kind == "b" else dtype
+    if isinstance(number, float):
+        return dtype if dtype.kind in "fV" else shapes.float32
+    raise DtypeError(
+        "operator",
+        f"got {kind.__name__} with {spec_text(x)}",
+        "a tensor, an array or a real number is needed",
+        "convert it with asarray",
+    )
+
+
+def cast(x: Tensor, dtype: Dtype) -> Tensor:
+    """x in the dtype."""
+    if x.dtype == dtype:
+        return x
+    return x._bind(ops.astype, (x,), {"dtype": dtype})  # type: ignore[no-any-return]
+
+
+def expand(x: Tensor, shape: Shape) -> Tensor:
+    """x broadcast to the shape, by explicit operations; the shapes are known to fit."""
+    if x.shape == shape:
+        return x
+    if len(x.shape) != len(shape):
+        ones = (1,) * (len(shape) - len(x.shape)) + x.shape
+        x = x._bind(ops.reshape, (x,), {"shape": ones})
+    return x if x.shape == shape else x._bind(ops.broadcast_to, (x,), {"shape": shape})
+
+
+def common_shape(name: str, *all_shapes: Shape) -> Shape:
+    """The shape that all broadcast to, or ShapeError."""
+    try:
+        return np.broadcast_shapes(*all_shapes)
+    except ValueError:
+        got = " and ".join(map(str, all_shapes))
+        raise ShapeError(
+            name,
+            f"got shapes {got}",
+            "sizes that are equal or 1, counted from the last axis, are needed",
+            "insert axes of size 1 with expand_dims or reshape",
+            user_line(),
+        ) from None
+
+
+def binary(op: Operation, a: Any, b: Any) -> Tensor:
+    """A two-argument elementwise operation on tensors and numbers: promote, broadcast, do it."""
+    if type(a) is Tensor and type(b) is Tensor:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            dtype = promote(a.dtype, b.dtype)
+            shape = common_shape(op.name, a.shape, b.shape)
+            a, b = expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)
+    elif type(a) is Tensor:
+        if not isinstance(b, (bool, int, float)):
+            return binary(op, a, _operand(op, a, b))
+        dtype = scalar_dtype(a, b)
+        a = cast(a, dtype)
+        b = full(a.shape, b, dtype)
+    elif type(b) is Tensor:
+        if not isinstance(a, (bool, int, float)):
+            return binary(op, _operand(op, b, a), b)
+        dtype = scalar_dtype(b, a)
+        b = cast(b, dtype)
+        a = full(b.shape, a, dtype)
+    else:
+        return binary(op, as_tensor(a), b)
+    if op.kinds == "fV" and a.dtype.kind not in "fV":
+        a, b = cast(a, shapes.float32), cast(b, shapes.float32)
+    return a._bind(op, (a, b), _NONE)  # type: ignore[no-any-return]
+
+
+def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
+    if isinstance(other, (np.ndarray, np.generic, list, tuple)) or hasattr(other, "__array__"):
+        return as_tensor(other)
+    raise DtypeError(
+        op.name,
+        f"got {type(other).__name__} with {spec_text(tensor)}",
+        "a tensor, an array or a real number is needed",
+        "convert it with asarray",
+        user_line(),
+    )
+
+
+def contract(a: Any, b: Any) -> Tensor:
+    """Matrix product: vectors become matrices, batches broadcast, a shared matrix stays one."""
+    a, b = as_tensor(a), as_tensor(b)
+    if a.dtype != b.dtype:
+        dtype = promote(a.dtype, b.dtype)
+        a, b = cast(a, dtype), cast(b, dtype)
+    if len(a.shape) == 2 and len(b.shape) == 2:
+        return a._bind(ops.matmul, (a, b), _NONE)  # type: ignore[no-any-return]
+    if not a.shape or not b.shape:
+        raise ShapeError(
+            "matmul",
+            f"got {spec_text(a)} and {spec_text(b)}",
+            "at least one axis each is needed",
+            "multiply by a scalar with *",
+            user_line(),
+        )
+    if len(b.shape) <= 2 < len(a.shape):  # one matrix for the whole batch: a single large product
+        rows = a._bind(ops.reshape, (a,), {"shape": (int(np.prod(a.shape[:-1])), a.shape[-1])})
+        out = contract(rows, b)
+        return out._bind(ops.reshape, (out,), {"shape": a.shape[:-1] + b.shape[1:]})  # type: ignore
+    row, column = len(a.shape) == 1, len(b.shape) == 1
+    if row:
+        a = a._bind(ops.reshape, (a,), {"shape": (1, *a.shape)})
+    if column:
+        b = b._bind(ops.reshape, (b,), {"shape": (*b.shape, 1)})
+    batch = common_shape("matmul", a.shape[:-2], b.shape[:-2])
+    a, b = expand(a, batch + a.shape[-2:]), expand(b, batch + b.shape[-2:])
+    out = a._bind(ops.matmul, (a, b), _NONE)
+    shape = batch + (() if row else a.shape[-2:-1]) + (() if column else b.shape[-1:])
+    return out if out.shape == shape else out._bind(ops.reshape, (out,), {"shape": shape})
+
+
+# ── whether to record ────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _grad_mode(on: bool) -> Iterator[None]:
+    before, state.grad = state.grad, on
+    try:
+        yield
+    finally:
+        state.grad = before
+
+
+def no_grad() -> Any:
+    """Nothing inside is recorded: `with no_grad(): …`, or as a decorator."""
+    return _grad_mode(False)
+
+
+def enable_grad() -> Any:
+    """Recording inside a `no_grad`: `with enable_grad(): …`, or as a decorator."""
+    return _grad_mode(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded at present."""
+    return state.grad
+
+
+Tensor._binary = staticmethod(binary)  # type: ignore[assignment]
+Tensor._contract = staticmethod(contract)  # type: ignore[assignment]

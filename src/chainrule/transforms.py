@@ -1,0 +1,178 @@
+"""Derivatives of functions, in functional form: grad, vjp, jvp, jacobian, hessian, hvp.
+
+Arguments are tensors, or nested lists, tuples and dicts of them; derivatives have their structure.
+All results can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tree
+from .errors import ArgumentError, DtypeError, ShapeError, user_line
+from .functions import creation, shaping
+from .graph import spec_text
+from .recording import pullback
+from .tensor import Tensor, as_tensor
+
+Argnums = int | Sequence[int]
+
+
+def _split(name: str, args: tuple[Any, ...], argnums: Argnums) -> tuple[list[int], list[Tensor], Any]:
+    """The leaves of the arguments to differentiate by, as tensors, and their structure."""
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    if any(not -len(args) <= k < len(args) for k in numbers):
+        raise ArgumentError(
+            name, f"got argnums {argnums} for {len(args)} arguments", "numbers of arguments",
+            "count positional arguments from 0", user_line(),
+        )  # fmt: skip
+    numbers = [k % len(args) for k in numbers]
+    leaves, structure = tree.flatten([args[k] for k in numbers])
+    tensors = [as_tensor(x) for x in leaves]
+    for t in tensors:
+        if t.dtype.kind not in "fV":
+            raise DtypeError(
+                name, f"got an argument {spec_text(t)}", "a floating dtype is needed",
+                "convert it with astype(x, float32), or leave it out of argnums", user_line(),
+            )  # fmt: skip
+    return numbers, tensors, structure
+
+
+def _pull(
+    name: str, f: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums, has_aux: bool = False,
+    **kwargs: Any,
+) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
+    """f's result, its extra result, and the function from cotangents to cotangents."""
+    numbers, tensors, structure = _split(name, args, argnums)
+    box: dict[str, Any] = {}
+
+    def run(variables: list[Tensor]) -> list[Tensor]:
+        full = list(args)
+        for k, value in zip(numbers, tree.unflatten(structure, variables), strict=True):
+            full[k] = value
+        out = f(*full, **kwargs)
+        if has_aux:
+            out, box["aux"] = out
+        leaves, box["tree"] = tree.flatten(out)
+        return [as_tensor(t) for t in leaves]
+
+    results, pull = pullback(name, run, tensors)
+
+    def back(cotangent: Any) -> Any:
+        given = [as_tensor(g) for g in tree.flatten(cotangent)[0]]
+        if len(given) != len(results):
+            raise ShapeError(
+                name, f"got {len(given)} cotangents", f"{len(results)}, one a result", "check them"
+            )
+        shares = pull(given)
+        filled = [
+            g if g is not None else creation.zeros_like(t)
+            for g, t in zip(shares, tensors, strict=True)
+        ]
+        out = tree.unflatten(structure, filled)
+        return out[0] if isinstance(argnums, int) else tuple(out)
+
+    return tree.unflatten(box["tree"], results), box.get("aux"), back
+
+
+def value_and_grad(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns f's value and its gradient.
+
+    f        returns a floating scalar, or (scalar, anything) with has_aux
+    argnums  which argument to differentiate by; several give a tuple of gradients
+    """
+
+    @functools.wraps(f)
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        value, aux, back = _pull("grad", f, args, argnums, has_aux, **kwargs)
+        if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
+            got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
+            raise ShapeError(
+                "grad", f"got a function that returns {got}", "one floating scalar is needed",
+                "reduce it with sum() or mean(), or use cr.jacobian", user_line(),
+            )  # fmt: skip
+        gradient = back(value._full((), 1.0))
+        return ((value, aux), gradient) if has_aux else (value, gradient)
+
+    return value_and_gradient
+
+
+def grad(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns f's gradient: ∂f/∂argument, in the argument's structure."""
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, found = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return gradient
+
+
+def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """f(*args), and the function g ↦ gᵀ J: from the result's cotangent to the arguments'."""
+    value, _, back = _pull("vjp", f, args, tuple(range(len(args))))
+    return value, back
+
+
+def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """f(*args) and J t, the derivative along the tangents.
+
+    From the same rows as the reverse mode: gᵀJ is linear in g, and its transpose is J.
+    """
+    args = tuple(tree.map(as_tensor, list(args)))
+    value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
+    leaves, structure = tree.flatten(value)
+    zeros = [creation.zeros_like(t) for t in leaves]
+    _, forth = pullback("jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros)
+    given = [as_tensor(t) for t in tree.flatten(list(tangents))[0]]
+    out = forth(given)
+    filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
+    return value, tree.unflatten(structure, filled)
+
+
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """A function that returns ∂fᵢ/∂xⱼ: the result's axes, then the argument's."""
+
+    @functools.wraps(f)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        value, _, back = _pull("jacobian", f, args, argnums, **kwargs)
+        if not isinstance(value, Tensor):
+            raise DtypeError(
+                "jacobian", f"got a function that returns {type(value).__name__}", "one tensor",
+                "stack the results, or use cr.vjp", user_line(),
+            )  # fmt: skip
+        units = np.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
+        rows = [back(Tensor(u)) for u in units]
+        if not rows:
+            rows, empty = [back(creation.zeros_like(value))], True
+        else:
+            empty = False
+
+        def stacked(*parts: Tensor) -> Tensor:
+            whole = shaping.stack(parts)
+            whole = whole[:0] if empty else whole
+            return shaping.reshape(whole, (*value.shape, *parts[0].shape))
+
+        return tree.map(stacked, rows[0], *rows[1:])
+
+    return jacobian_of
+
+
+def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """A function that returns ∂²f/∂xᵢ∂xⱼ of a scalar function of one tensor."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of f times the tangents, without the Hessian: the gradient's derivative."""
+    numbers = tuple(range(len(args)))
+    return jvp(lambda *xs: grad(f, numbers)(*xs), args, tangents)[1]
