@@ -13,7 +13,7 @@ from .errors import GradientError, TraceError
 from .graph import Graph, Node, spec_text, topological
 from .reverse import sweep
 from .sparse import RowSparse
-from .tensor import Tensor, as_tensor, enable_grad, held, make, no_grad, trace_hold, wrap
+from .tensor import Tensor, as_tensor, enable_grad, held, make, no_grad, quiet, trace_hold, wrap
 from .trace import Trace, state
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -138,7 +138,7 @@ def pullback(
         targets = [n for n in wrt if n is not None]
         record_again = outer and (trace is not None or _reaches_further(seeds, set(targets)))
         mode = enable_grad() if record_again else no_grad()
-        with mode, np.errstate(all="ignore"):
+        with mode, quiet():
             hold = held_in(trace)
             found = sweep(seeds, hold, targets)
         shares = iter([found.get(n) if n is not None else None for n in wrt])

@@ -351,7 +351,7 @@ class Tensor(Operators):
                     f"{spec_text(self)} is needed",
                     "reshape or convert it",
                 )
-        with _grad_mode(create_graph), np.errstate(all="ignore"):
+        with _grad_mode(create_graph), quiet():
             found = sweep({node: gradient}, _holder(create_graph))
             for leaf, g in found.items():
                 owner = leaf.owner() if leaf.owner is not None else None
@@ -449,7 +449,11 @@ class Tensor(Operators):
         try:
             if op.kinds and inputs[0]._value.dtype.kind not in op.kinds:
                 op.infer(*inputs, **params)
-            out = op.evaluate(*[t._value for t in inputs], **params)
+            if state.quiet:
+                out = op.evaluate(*[t._value for t in inputs], **params)
+            else:
+                with np.errstate(all="ignore"):  # inf and NaN are results here, not surprises
+                    out = op.evaluate(*[t._value for t in inputs], **params)
         except Exception as error:
             raise _explained(op, inputs, params, error) from None
         if type(out) is tuple:
@@ -787,6 +791,17 @@ def _grad_mode(on: bool) -> Iterator[None]:
         yield
     finally:
         state.grad = before
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """NumPy's floating-point warnings off, once for many operations."""
+    before, state.quiet = state.quiet, True
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        state.quiet = before
 
 
 def no_grad() -> Any:

@@ -21,6 +21,7 @@ class State(threading.local):
 
     def __init__(self) -> None:
         self.grad = True
+        self.quiet = False  # NumPy's floating-point warnings are off already
         self.trace: Trace | None = None
 
 
