@@ -286,7 +286,7 @@ def scatter_add(updates: Array, indices: Array, axis: int, size: int) -> Array:
     end = axis + indices.ndim
     out = np.zeros((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
     where = _checked("scatter_add", indices, size)
-    np.add.at(out, (slice(None),) * axis + (where,), updates)
+    np.add.at(out, (*(slice(None),) * axis, where), updates)  # type: ignore[arg-type]
     return out
 
 

@@ -14,6 +14,7 @@ class Operators:
     __slots__ = ()
     __hash__ = object.__hash__
 
+    dtype: Any
     _bind: ClassVar[Callable[..., Any]]
     _binary: ClassVar[Callable[..., Any]]
     _contract: ClassVar[Callable[..., Any]]

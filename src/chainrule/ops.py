@@ -39,8 +39,8 @@ def op(
     return TABLE[name]
 
 
-_ONE = [(((2, 3),), {}), (((),), {})]
-_TWO = [(((2, 3), (2, 3)), {}), (((), ()), {})]
+_ONE: Any = [(((2, 3),), {}), (((),), {})]
+_TWO: Any = [(((2, 3), (2, 3)), {}), (((), ()), {})]
 
 
 def unary(name: str, kind: str, meaning: Any, cls: str = "float", **more: Any) -> Operation:

@@ -199,7 +199,7 @@ class Tensor(Operators):
                 "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
                 node.source if node else None,
             )
-        return self._value  # type: ignore[no-any-return]
+        return self._value
 
     def numpy(self) -> Array:
         """Its value as a read-only NumPy array (copy it to write)."""
@@ -259,7 +259,7 @@ class Tensor(Operators):
 
     def __iter__(self) -> Iterator[Tensor]:
         for k in range(len(self)):
-            yield self[k]  # type: ignore[index]
+            yield self[k]
 
     def __contains__(self, x: Any) -> bool:
         return bool((self._known("in") == np.asarray(x)).any())
@@ -297,11 +297,9 @@ class Tensor(Operators):
             trace.without_grad[id(self)] = self
             return None
         if isinstance(before, RowSparse):
-            parts = [
-                wrap(trace.capture(self, f"grad.{s}", getattr(before, s)))
-                for s in ("indices", "values")
-            ]
-            return RowSparse(*parts, before.shape)
+            indices = wrap(trace.capture(self, "grad.indices", before.indices))
+            values = wrap(trace.capture(self, "grad.values", before.values))
+            return RowSparse(indices, values, before.shape)
         return wrap(trace.capture(self, "grad", before))
 
     @grad.setter
@@ -437,7 +435,7 @@ class Tensor(Operators):
         """A constant of this tensor's dtype: the number everywhere."""
         return full(shape, number, self.dtype)
 
-    def _bind(self, op: Operation, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:  # type: ignore[override]
+    def _bind(self, op: Operation, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         """Do the operation: run it and record it, or, while tracing, make its node."""
         for x in inputs:
             if type(x) is not Tensor:
@@ -683,7 +681,7 @@ def cast(x: Tensor, dtype: Dtype) -> Tensor:
     """x in the dtype."""
     if x.dtype == dtype:
         return x
-    return x._bind(ops.astype, (x,), {"dtype": dtype})  # type: ignore[no-any-return]
+    return x._bind(ops.astype, (x,), {"dtype": dtype})
 
 
 def expand(x: Tensor, shape: Shape) -> Tensor:
@@ -734,7 +732,7 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
         return binary(op, as_tensor(a), b)
     if op.kinds == "fV" and a.dtype.kind not in "fV":
         a, b = cast(a, shapes.float32), cast(b, shapes.float32)
-    return a._bind(op, (a, b), _NONE)  # type: ignore[no-any-return]
+    return a._bind(op, (a, b), _NONE)
 
 
 def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
@@ -756,7 +754,7 @@ def contract(a: Any, b: Any) -> Tensor:
         dtype = promote(a.dtype, b.dtype)
         a, b = cast(a, dtype), cast(b, dtype)
     if len(a.shape) == 2 and len(b.shape) == 2:
-        return a._bind(ops.matmul, (a, b), _NONE)  # type: ignore[no-any-return]
+        return a._bind(ops.matmul, (a, b), _NONE)
     if not a.shape or not b.shape:
         raise ShapeError(
             "matmul",
@@ -768,7 +766,7 @@ def contract(a: Any, b: Any) -> Tensor:
     if len(b.shape) <= 2 < len(a.shape):  # one matrix for the whole batch: a single large product
         rows = a._bind(ops.reshape, (a,), {"shape": (int(np.prod(a.shape[:-1])), a.shape[-1])})
         out = contract(rows, b)
-        return out._bind(ops.reshape, (out,), {"shape": a.shape[:-1] + b.shape[1:]})  # type: ignore
+        return out._bind(ops.reshape, (out,), {"shape": a.shape[:-1] + b.shape[1:]})
     row, column = len(a.shape) == 1, len(b.shape) == 1
     if row:
         a = a._bind(ops.reshape, (a,), {"shape": (1, *a.shape)})
@@ -819,5 +817,5 @@ def is_grad_enabled() -> bool:
     return state.grad
 
 
-Tensor._binary = staticmethod(binary)  # type: ignore[assignment]
-Tensor._contract = staticmethod(contract)  # type: ignore[assignment]
+Tensor._binary = staticmethod(binary)
+Tensor._contract = staticmethod(contract)

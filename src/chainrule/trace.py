@@ -62,11 +62,11 @@ class Trace:
         """The node that stands for the tensor in this trace; an outside tensor is captured."""
         node = tensor._node
         if node is not None and node.trace is self and tensor._value is None:
-            return node  # type: ignore[no-any-return]
+            return node
         key = (id(tensor), "value")
         written = self.writes.get(key)
         if written is not None:
-            return written[2]  # type: ignore[no-any-return]
+            return written[2]
         if tensor._value is None:
             self._expect_outer(node)
         return self.capture(tensor, "value", tensor)

@@ -34,7 +34,7 @@ class Step:
     recorded: Recorded
     traced: Graph
     graph: Graph  # after the passes
-    specs: list[tuple[Any, Any]]  # of the captured tensors, as they were when traced
+    specs: list[tuple[Any, Any, bool]]  # of the captured tensors, as they were when traced
     results: int
     structure: Any
     grads: list[tuple[Tensor, Any]]  # tensor, and how many outputs its gradient takes (or None)

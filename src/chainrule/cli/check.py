@@ -1,0 +1,80 @@
+"""`chainrule check`: verify every row of the table of derivatives."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import checking, derivatives
+from ..errors import ArgumentError
+from ..explain import handbook
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Operations to check; all of them by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Print the table as a page of mathematics instead.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Which random points are checked.", min=0)] = 0,
+) -> None:
+    """Verify the derivatives of every operation, to orders 1 and 2.
+
+    Each row of the table is compared with central differences in float64, on the shapes, domains
+    and special points that the table itself names. Exit code 1 if a row disagrees.
+
+    Example: chainrule check tanh matmul
+    """
+    if page:
+        print("\n".join(handbook()))
+        return
+    unknown = [n for n in names or [] if n not in derivatives.TABLE]
+    if unknown:
+        raise ArgumentError(
+            "check", f"got {', '.join(unknown)}", "names of operations",
+            "chainrule check --page lists them",
+        )  # fmt: skip
+    rows = [derivatives.TABLE[n] for n in names or derivatives.TABLE]
+    start = time.perf_counter()
+    verdicts = [checking.check_row(row, seed=seed) for row in rows]
+    seconds = time.perf_counter() - start
+    wrong = [v for v in verdicts if v.failure]
+    if as_json:
+        found = {
+            "rows": [vars(v) for v in verdicts],
+            "checked": sum(not v.reason for v in verdicts),
+            "failed": [v.name for v in wrong],
+            "seconds": round(seconds, 3),
+        }
+        print(json.dumps(found))
+    else:
+        _print(verdicts, seconds)
+    sys.exit(1 if wrong else 0)
+
+
+def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
+    console = Console()
+    table = Table("operation", "kind", "samples", "verdict", box=None, pad_edge=False)
+    for v in verdicts:
+        if v.reason:
+            table.add_row(v.name, v.kind, "–", f"[dim]no derivative: {v.reason}")
+        elif v.failure:
+            table.add_row(v.name, v.kind, str(v.samples), f"[red]wrong: {v.failure}")
+        else:
+            table.add_row(v.name, v.kind, str(v.samples), "[green]agrees to order 2")
+    console.print(table)
+    checked = [v for v in verdicts if not v.reason]
+    wrong = [v.name for v in checked if v.failure]
+    samples = sum(v.samples for v in checked)
+    console.print(
+        f"\n{len(checked)} rows, {samples} samples, {seconds:.1f} s: "
+        + (f"[red]{len(wrong)} wrong: {', '.join(wrong)}" if wrong else "[green]all agree")
+    )
