@@ -47,10 +47,9 @@ def _text(node: Node, names: Mapping[Node, str], shaped: bool) -> tuple[str, int
     if node.op is None:
         return _number(node.value)
     op = node.op
-    if op in _PLAIN and not shaped:
-        return _text(node.inputs[0], names, shaped)
-    if op is ops.broadcast_to and node.inputs[0].op is None:
-        return _number(node.inputs[0].value)
+    first = node.inputs[0]
+    if op in _PLAIN and (not shaped or (first.op is None and first.value is not None)):
+        return _text(first, names, shaped)
     parts = [_text(i, names, shaped) for i in node.inputs]
     if op in _INFIX:
         sign, level = _INFIX[op]
@@ -72,9 +71,6 @@ def _text(node: Node, names: Mapping[Node, str], shaped: bool) -> tuple[str, int
     if op is ops.sqrt:
         inner, level = parts[0]
         return "√" + (inner if level == _ATOM else f"({inner})"), _POWER
-    if op is ops.exp:
-        inner, level = parts[0]
-        return "exp(" + inner + ")", _ATOM
     if op is ops.power:
         (base, a), (exponent, b) = parts
         base = base if a == _ATOM else f"({base})"

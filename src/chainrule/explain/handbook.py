@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,28 +12,28 @@ from .. import derivatives, shapes
 from ..graph import Graph, Node, Operation
 from ..rows import Row
 from ..sparse import RowSparse
-from ..tensor import Tensor, trace_hold, wrap
+from ..tensor import Tensor, full, trace_hold, wrap
 from ..trace import Trace
 from .formula import formula
 
 _HEADINGS = {
-    "negative": "Elementwise, one argument",
-    "add": "Elementwise, two arguments",
-    "sign": "Elementwise, piecewise constant",
-    "where": "Choosing and copying",
-    "broadcast_to": "Shape",
-    "sum": "Reductions and scans along an axis",
-    "matmul": "Contractions and windows",
-    "take": "Indexing",
-    "random_bits": "Random and control",
+    "negative": ("Elementwise, one argument", "∂y/∂x"),
+    "add": ("Elementwise, two arguments", "∂y/∂x"),
+    "sign": ("Elementwise, piecewise constant", "∂y/∂x"),
+    "where": ("Choosing and copying", "∂y/∂x"),
+    "broadcast_to": ("Shape", "∂loss/∂x"),
+    "sum": ("Reductions and scans along an axis", "∂loss/∂x"),
+    "matmul": ("Contractions and windows", "∂loss/∂x"),
+    "take": ("Indexing", "∂loss/∂x"),
+    "random_bits": ("Random and control", "∂loss/∂x"),
 }
 
 
 def row_formulas(row: Row) -> list[tuple[str, str]]:
-    """(what is differentiated by, the formula) for each input that has a rule.
+    """(the input, the formula) for each input that has a rule, by running the rule on symbols.
 
-    The rule is run on symbols: a scalar each for elementwise operations, else the first case's
-    shapes. For elementwise rows the formula is ∂y/∂x, for others what becomes of the cotangent g.
+    Elementwise operations are run on scalars with g = 1, which gives ∂y/∂x; others on the shapes
+    of their first case, which gives what becomes of the cotangent g.
     """
     op = row.op
     case, params = op.cases[0]
@@ -49,7 +50,7 @@ def row_formulas(row: Row) -> list[tuple[str, str]]:
         def hold(n: Node) -> Any:
             return wrap(y) if n is node else trace_hold(trace, n)
 
-        seed: Any = wrap(g)
+        seed: Any = full((), 1.0, dtype) if scalar else wrap(g)
         if op.joint is not None:
             shares = op.joint(seed, node, hold)
         else:
@@ -63,7 +64,7 @@ def row_formulas(row: Row) -> list[tuple[str, str]]:
         return out
 
 
-_POINTWISE = ("negative", "add", "subtract", "multiply", "where")
+_POINTWISE = ("negative", "add", "subtract", "multiply", "where", "alias", "astype")
 
 
 def _symbol(trace: Trace, op: Operation, k: int, entry: Any, scalar: bool) -> Node:
@@ -96,24 +97,37 @@ def _text(
     return formula(graph, names, shaped)
 
 
+LONGEST = 110  # characters; a longer formula gives way to the first line of its rule's docstring
+
+
+def _shown(row: Row, k: int, text: str) -> str:
+    rules = [r for r in row.rules if r is not None] or [row.joint]
+    doc = inspect.getdoc(rules[min(k, len(rules) - 1)])
+    if len(text) > LONGEST and doc:
+        return doc.splitlines()[0]
+    return "`" + text.replace("|", "\\|") + "`"
+
+
 def handbook() -> Iterator[str]:
     """The page, line by line, in Markdown. It is generated; `docs/derivatives.md` is its print."""
     yield "# The derivatives"
     yield ""
-    yield "Generated from `src/chainrule/derivatives.py` by running every rule on symbols:"
-    yield "`chainrule check --page` prints it, a test compares it with this file."
+    yield "Printed by `chainrule check --page`, which runs every rule of"
+    yield "`src/chainrule/derivatives.py` on symbols. A test keeps this file and the code equal."
     yield ""
-    yield "`y` is the output, `g` = ∂loss/∂y the cotangent that arrives from above. For one or two"
-    yield "arguments that are elementwise, the column shows what the rule returns, ∂loss/∂x; for"
-    yield "shaped operations it shows the rule on the small shapes of the operation's first case."
+    yield "`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element by"
+    yield "element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent from"
+    yield "above, on small shapes (those of the operation's first case in `ops.py`); a rule too long"
+    yield "for a line is named by what its docstring derives."
     for row in derivatives.TABLE.values():
         if row.op.name in _HEADINGS:
-            yield from ("", f"## {_HEADINGS[row.op.name]}", "")
-            yield "| operation | kind | by | ∂loss/∂ |"
+            title, column = _HEADINGS[row.op.name]
+            yield from ("", f"## {title}", "")
+            yield f"| operation | kind | by | {column} |"
             yield "|---|---|---|---|"
         if row.reason:
             yield f"| `{row.op.name}` | {row.op.kind} | – | none: {row.reason} |"
             continue
         for k, (by, text) in enumerate(row_formulas(row)):
             name, kind = (f"`{row.op.name}`", row.op.kind) if not k else ("", "")
-            yield f"| {name} | {kind} | {by} | {text.replace('|', chr(92) + '|')} |"
+            yield f"| {name} | {kind} | {by} | {_shown(row, k, text)} |"
