@@ -1,0 +1,138 @@
+"""grad, vjp, jvp, jacobian, hessian, hvp: against closed forms and float64 differences."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule.errors import DtypeError, GradientError, ShapeError
+
+
+def f64(x):
+    return cr.Tensor(x, dtype=cr.float64)
+
+
+FOUR_DEEP = {
+    # f, and its fourth derivative by hand
+    "sin": (cr.sin, np.sin),
+    "exp(2x)": (lambda x: cr.exp(2 * x), lambda x: 16 * np.exp(2 * x)),
+    "x^5": (lambda x: x**5, lambda x: 120 * x),
+    "1/x": (lambda x: 1 / x, lambda x: 24 / x**5),
+    "log": (cr.log, lambda x: -6 / x**4),
+    "x sin x": (lambda x: x * cr.sin(x), lambda x: x * np.sin(x) - 4 * np.cos(x)),
+    "tanh": (
+        cr.tanh,
+        lambda x: (t := np.tanh(x), (1 - t * t) * (16 * t - 24 * t**3))[1],
+    ),
+    "sqrt": (cr.sqrt, lambda x: -15 / 16 * x**-3.5),
+}
+
+
+@pytest.mark.parametrize("name", FOUR_DEEP)
+@pytest.mark.parametrize("x", [0.3, 1.7])
+def test_four_derivatives_deep(name, x):
+    f, fourth = FOUR_DEEP[name]
+    d = cr.grad(cr.grad(cr.grad(cr.grad(f))))
+    assert d(f64(x)).item() == pytest.approx(fourth(x), rel=1e-12)
+
+
+def network(w1, b1, w2, x):
+    return (cr.tanh(x @ w1 + b1) @ w2).sum()
+
+
+def test_hessian_of_a_small_network_agrees_with_differences():
+    rng = np.random.default_rng(0)
+    x, b1, w2 = rng.normal(size=(5, 3)), rng.normal(size=4), rng.normal(size=(4, 2))
+    w1 = rng.normal(size=(3, 4))
+
+    def loss(w):
+        return network(w, b1, w2, x)
+
+    found = cr.hessian(loss)(f64(w1)).numpy()
+
+    def gradient(w):  # the chain rule by hand, in NumPy
+        h = np.tanh(x @ w + b1)
+        return x.T @ ((np.ones((5, 2)) @ w2.T) * (1 - h * h))
+
+    step = 1e-6
+    for i, j in np.ndindex(*w1.shape):
+        e = np.zeros_like(w1)
+        e[i, j] = step
+        column = (gradient(w1 + e) - gradient(w1 - e)) / (2 * step)
+        np.testing.assert_allclose(found[:, :, i, j], column, rtol=1e-7, atol=1e-8)
+    v = rng.normal(size=w1.shape)
+    product = cr.hvp(loss, (f64(w1),), (f64(v),))[0].numpy()
+    np.testing.assert_allclose(product, np.tensordot(found, v, 2), rtol=1e-12)
+
+
+def test_derivative_is_with_respect_to_the_argument_alone():
+    x = f64(3.0)
+    assert cr.grad(lambda y: y * x)(x).item() == 3  # the x outside is a constant
+    assert cr.grad(lambda x: x * cr.grad(lambda y: x + y)(f64(1.0)))(x).item() == 1
+    assert cr.grad(lambda x: x * cr.grad(lambda y: x * y)(f64(1.0)))(x).item() == 6
+
+
+def test_gradients_reach_parameters_through_grad():
+    w = cr.Tensor([2.0, 3.0], requires_grad=True)
+    inner = cr.grad(lambda x: (w * x * x).sum())(cr.Tensor([1.0, 1.0]))
+    (inner * inner).sum().backward()  # (2 w x)² -> 8 w x²
+    assert w.grad.tolist() == [16, 24]
+    assert not cr.grad(lambda x: (x * x).sum())(cr.Tensor([1.0])).requires_grad
+
+
+def test_nested_structures():
+    params = {"w": [f64(2.0), f64(3.0)], "b": (f64(1.0),)}
+    value, g = cr.value_and_grad(lambda p: p["w"][0] * p["w"][1] + p["b"][0] * 5)(params)
+    assert value.item() == 11
+    assert g["w"][0].item() == 3
+    assert g["w"][1].item() == 2
+    assert g["b"][0].item() == 5
+    a, b = cr.grad(lambda x, y: x * y, argnums=(0, 1))(f64(2.0), f64(7.0))
+    assert (a.item(), b.item()) == (7, 2)
+    gradient, extra = cr.grad(lambda x: (x * x, "extra"), has_aux=True)(f64(2.0))
+    assert (gradient.item(), extra) == (4, "extra")
+
+
+def test_an_argument_that_is_not_used_has_gradient_zero():
+    assert cr.grad(lambda x: f64(1.0))(f64(2.0)).item() == 0
+    assert cr.jacobian(lambda x: cr.ones(3, dtype=cr.float64))(f64([1.0, 2.0])).shape == (3, 2)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_jvp_and_vjp_are_transposes(seed):
+    rng = np.random.default_rng(seed)
+    x, v, u = rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), rng.normal(size=(3,))
+
+    def f(x):
+        return cr.logsumexp(cr.sin(x) * x, axis=1) + cr.max(x, axis=1) * cr.prod(x, axis=1)
+
+    _, forward = cr.jvp(f, (f64(x),), (f64(v),))
+    _, back = cr.vjp(f, f64(x))
+    (reverse,) = back(f64(u))
+    assert (forward.numpy() @ u) == pytest.approx((reverse.numpy() * v).sum(), rel=1e-10, abs=1e-12)
+
+
+def test_jacobian_by_hand():
+    j = cr.jacobian(lambda x: cr.stack([x[0] * x[1], cr.sin(x[2]), x.sum()]))(f64([2.0, 3.0, 0.5]))
+    np.testing.assert_allclose(j.numpy(), [[3, 2, 0], [0, 0, math.cos(0.5)], [1, 1, 1]], rtol=1e-15)
+
+
+def test_errors():
+    with pytest.raises(ShapeError, match=r"\[grad\].*one floating scalar"):
+        cr.grad(lambda x: x)(f64([1.0, 2.0]))
+    with pytest.raises(DtypeError, match=r"\[grad\] got an argument int64"):
+        cr.grad(lambda x: x)(cr.Tensor(1))
+    with pytest.raises(GradientError, match=r"\[vjp\] got a cotangent"):
+        cr.vjp(lambda x: x * 2, f64([1.0, 2.0]))[1](f64([1.0]))
+    with pytest.raises(GradientError, match=r"\[check_gradients\].*central differences"):
+        wrong = cr.custom_vjp(lambda x: x * x, lambda g, y, x: (g * x,))
+        cr.check_gradients(wrong, f64([1.0, 2.0]))
+
+
+def test_check_gradients_accepts_what_is_right():
+    cr.check_gradients(network, *(np.random.default_rng(1).normal(size=s) for s in
+                                  ((3, 4), (4,), (4, 2), (5, 3))))  # fmt: skip
+    cr.check_gradients(lambda p: cr.exp(p["a"]) * p["b"], {"a": f64([1.0, 2.0]), "b": f64(3.0)})
