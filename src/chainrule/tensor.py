@@ -210,12 +210,23 @@ class Tensor(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         value = self.numpy()
         if dtype is not None and dtype != value.dtype:
+            if copy is False:
+                raise ArgumentError(
+                    "asarray", f"got {value.dtype} for {dtype}, copy=False", "no copy", "allow one"
+                )
             return value.astype(dtype)
         return value.copy() if copy else value
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self, /, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:  # fmt: skip
         value = self._known("__dlpack__")
-        return value.__dlpack__(**options)
+        if not value.flags.writeable and copy is None and (max_version or (0,))[0] < 1:
+            copy = True  # the older protocol cannot say that memory is not to be written
+        return value.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
@@ -736,6 +747,8 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
 
 
 def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
+    if isinstance(other, RowSparse):
+        return other.to_dense()
     if isinstance(other, (np.ndarray, np.generic, list, tuple)) or hasattr(other, "__array__"):
         return as_tensor(other)
     raise DtypeError(

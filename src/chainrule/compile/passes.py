@@ -87,7 +87,8 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
     if op is ops.flip and not params["axis"]:
         return inputs[0]  # along no axis
     if op is ops.reshape and first is not None and first.op is ops.reshape:
-        return _again(node, first.inputs)  # of a reshape
+        whole = first.inputs[0].shape == node.shape
+        return first.inputs[0] if whole else _again(node, first.inputs)  # of a reshape
     if op is ops.permute_dims and first is not None and first.op is ops.permute_dims:
         order = tuple(first.params["axes"][a] for a in params["axes"])
         if order == tuple(range(len(order))):
