@@ -41,7 +41,8 @@ class Operation:
     """
 
     __slots__ = (
-        "name", "kind", "infer", "evaluate", "arguments", "cases", "kinds", "differentiable",
+        "name", "kind", "infer", "evaluate", "arguments", "cases", "kinds", "strict",
+        "differentiable",
         "pulls", "joint", "keeps_inputs", "keeps_output",
     )  # fmt: skip
 
@@ -57,6 +58,7 @@ class Operation:
         self.name, self.kind, self.infer, self.evaluate = name, kind, infer, evaluate
         self.arguments, self.cases = arguments, tuple(cases)
         self.kinds: str = getattr(infer, "kinds", "")  # NumPy's letters of the dtypes it takes
+        self.strict: bool = getattr(infer, "strict", False)  # NumPy takes more than the rule does
         # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
         # once), and for each input which inputs, and whether the output, must be kept for it.
         self.differentiable = False

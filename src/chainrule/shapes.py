@@ -7,6 +7,7 @@ happened before (see `tensor.py`): here shapes match exactly.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,17 @@ _CLASSES: dict[str, tuple[tuple[Dtype, ...], str]] = {
 KINDS = {"float": "fV", "number": "iufV", "integer": "iu", "bits": "biu", "any": "biufV"}
 
 Rule = Callable[..., tuple[Any, Any]]
+
+
+def strict(rule: Rule) -> Rule:
+    """Mark a rule that eager mode runs too, because NumPy would take what the rule refuses."""
+
+    @functools.wraps(rule)
+    def checked(*specs: Spec, **params: Any) -> tuple[Any, Any]:
+        return rule(*specs, **params)
+
+    checked.strict = True  # type: ignore[attr-defined]
+    return checked
 
 
 def _texts(specs: tuple[Spec, ...]) -> str:
@@ -91,6 +103,7 @@ def alias(x: Spec) -> tuple[Shape, Dtype]:
     return x.shape, x.dtype
 
 
+@strict
 def astype(x: Spec, dtype: Dtype) -> tuple[Shape, Dtype]:
     if dtype not in DTYPES:
         raise DtypeError(
@@ -222,6 +235,7 @@ def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     return (*a[:-1], b[-1]), x1.dtype
 
 
+@strict
 def convolution(
     x: Spec,
     w: Spec,
@@ -256,6 +270,7 @@ def convolution(
     return (x.shape[0], *size, w.shape[-1]), x.dtype
 
 
+@strict
 def unfold(x: Spec, window: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Dtype]:
     size = []
     for n, k, s, d in zip(x.shape[1:-1], window, stride, dilation, strict=True):
@@ -271,6 +286,7 @@ def unfold(x: Spec, window: Shape, stride: Shape, dilation: Shape) -> tuple[Shap
     return (x.shape[0], *size, *window, x.shape[-1]), x.dtype
 
 
+@strict
 def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Dtype]:
     n = len(size)
     if len(x.shape) != 2 * n + 2:

@@ -456,7 +456,7 @@ class Tensor(Operators):
         if state.trace is not None:
             return _traced(state.trace, op, inputs, params)
         try:
-            if op.kinds and inputs[0]._value.dtype.kind not in op.kinds:
+            if op.strict or (op.kinds and inputs[0]._value.dtype.kind not in op.kinds):
                 op.infer(*inputs, **params)
             if state.quiet:
                 out = op.evaluate(*[t._value for t in inputs], **params)

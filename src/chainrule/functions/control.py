@@ -292,7 +292,7 @@ def defop(
             "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
             "put None where there is no derivative",
         )  # fmt: skip
-    rule = shape or shapes.elementwise(name)
+    rule = shapes.elementwise(name) if shape is None else shapes.strict(shape)
     cases = [((((2, 3),) * len(names)), {})] if shape is None else []
     op = Operation(name, kind, rule, numerics.wide(meaning), names, cases)
     entry = Row(op, tuple(derivatives), reason="" if derivatives else "declared without one",

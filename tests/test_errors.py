@@ -1,0 +1,128 @@
+"""Every failure has the one form: [operation] what arrived; what was needed; what to try."""
+
+import re
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import errors
+
+FORM = re.compile(
+    r"\A\[(?P<operation>[\w.]+)\] (?P<arrived>[^;]+); (?P<needed>[^;]+); (?P<advice>[^;\n]+)"
+    r"(\n  at (?P<place>.+))?\Z",
+    re.S,
+)
+x = cr.ones((2, 3))
+i = cr.Tensor([0, 1])
+p = cr.Tensor([1.0], requires_grad=True)
+
+BAD = {
+    # what is done, the operation that the message names, the built-in class that also catches it
+    "add shapes": (lambda: x + cr.ones((2, 4)), "add", ValueError),
+    "add text": (lambda: x + "a", "add", TypeError),
+    "add None": (lambda: x * None, "multiply", TypeError),
+    "complex": (lambda: x * 1j, "multiply", TypeError),
+    "matmul inner": (lambda: x @ x, "matmul", ValueError),
+    "matmul scalar": (lambda: x @ cr.Tensor(1.0), "matmul", ValueError),
+    "matmul batch": (lambda: cr.ones((2, 3, 4)) @ cr.ones((3, 4, 5)), "matmul", ValueError),
+    "bool minus": (lambda: (x > 0) - (x > 0), "subtract", TypeError),
+    "invert float": (lambda: ~x, "bitwise_invert", TypeError),
+    "and float": (lambda: x & x, "bitwise_and", TypeError),
+    "where not bool": (lambda: cr.where(x, x, x), "where", TypeError),
+    "reshape size": (lambda: cr.reshape(x, (4, 2)), "reshape", ValueError),
+    "reshape -1": (lambda: cr.reshape(x, (4, -1)), "reshape", ValueError),
+    "permute twice": (lambda: cr.permute_dims(x, (0, 0)), "permute_dims", ValueError),
+    "sum axis": (lambda: x.sum(axis=2), "sum", ValueError),
+    "sum axis twice": (lambda: x.sum(axis=(0, -2)), "sum", ValueError),
+    "max of nothing": (lambda: cr.max(cr.ones(0)), "max", ValueError),
+    "argmax of nothing": (lambda: cr.argmax(cr.ones(0)), "argmax", ValueError),
+    "squeeze": (lambda: cr.squeeze(x, 0), "squeeze", ValueError),
+    "broadcast_to": (lambda: cr.broadcast_to(x, (3, 2)), "broadcast_to", ValueError),
+    "concat sizes": (lambda: cr.concat([x, cr.ones((2, 3))[:, :2]], axis=0), "concat", ValueError),
+    "concat axes": (lambda: cr.concat([x, cr.ones(3)]), "concat", ValueError),
+    "concat nothing": (lambda: cr.concat([]), "concat", ValueError),
+    "stack shapes": (lambda: cr.stack([x, cr.ones(3)]), "stack", ValueError),
+    "split": (lambda: cr.split(x, 2, axis=1), "split", ValueError),
+    "pad below 0": (lambda: cr.pad(x, -1), "pad", ValueError),
+    "pad reflect": (lambda: cr.pad(x, 3, mode="reflect"), "pad", ValueError),
+    "pad mode": (lambda: cr.pad(x, 1, mode="wrap"), "pad", ValueError),
+    "index range": (lambda: x[2], "index", IndexError),
+    "index many": (lambda: x[0, 0, 0], "index", IndexError),
+    "index text": (lambda: x["a"], "index", TypeError),
+    "index float": (lambda: x[cr.ones(1)], "index", TypeError),
+    "index mask": (lambda: x[cr.ones(3) > 0], "index", ValueError),
+    "take range": (lambda: cr.take(x, cr.Tensor([3]), axis=1), "take", IndexError),
+    "take float": (lambda: cr.take(x, cr.ones(1), axis=1), "take", TypeError),
+    "assign": (lambda: x.__setitem__(0, cr.ones(2)), "assign", ValueError),
+    "assign a leaf": (lambda: p.__setitem__(0, 1.0), "assign", RuntimeError),
+    "convolution channels": (
+        lambda: cr.convolution(cr.ones((1, 5, 2)), cr.ones((3, 3, 1))), "convolution", ValueError),
+    "convolution kernel": (
+        lambda: cr.convolution(cr.ones((1, 2, 1)), cr.ones((3, 1, 1))), "convolution", ValueError),
+    "convolution axes": (
+        lambda: cr.convolution(cr.ones((5, 2)), cr.ones((3, 2, 1))), "convolution", ValueError),
+    "convolution stride": (
+        lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), stride=0),
+        "convolution", ValueError),
+    "max_pool": (lambda: cr.max_pool(cr.ones((1, 2, 1)), 3), "unfold", ValueError),
+    "einsum letters": (lambda: cr.einsum("ijk->i", x), "einsum", ValueError),
+    "einsum sizes": (lambda: cr.einsum("ij,ij->i", x, cr.ones((2, 2))), "einsum", ValueError),
+    "einsum operands": (lambda: cr.einsum("ij,jk->ik", x), "einsum", ValueError),
+    "tensordot": (lambda: cr.tensordot(x, x, axes=1), "tensordot", ValueError),
+    "dtype": (lambda: cr.Tensor([1], dtype="complex64"), "asarray", TypeError),
+    "text": (lambda: cr.Tensor(["a"]), "asarray", TypeError),
+    "ragged": (lambda: cr.Tensor([[1], [1, 2]]), "asarray", ValueError),
+    "object": (lambda: cr.Tensor(object()), "asarray", TypeError),
+    "requires_grad int": (lambda: cr.Tensor([1], requires_grad=True), "requires_grad", TypeError),
+    "requires_grad set": (
+        lambda: setattr(p * 2, "requires_grad", False), "requires_grad", RuntimeError),
+    "item": (lambda: x.item(), "item", ValueError),
+    "len": (lambda: len(cr.Tensor(1.0)), "len", ValueError),
+    "bool of many": (lambda: bool(x), "item", ValueError),
+    "grad shape": (lambda: setattr(p, "grad", x), "grad", ValueError),
+    "backward": (lambda: x.sum().backward(), "backward", RuntimeError),
+    "gradient": (lambda: (p * 2).backward(x), "backward", ValueError),
+    "seed": (lambda: cr.random.seed(-1), "seed", ValueError),
+    "normal": (lambda: cr.random.normal((2,), std=-1), "normal", ValueError),
+    "bernoulli": (lambda: cr.random.bernoulli(1.5), "bernoulli", ValueError),
+    "compile": (lambda: cr.compile(3), "compile", ValueError),
+    "top_k": (lambda: cr.top_k(x, 4), "top_k", ValueError),
+    "device": (lambda: x.to_device("gpu"), "to_device", ValueError),
+    "diagonal": (lambda: cr.diagonal(i), "diagonal", ValueError),
+    "scatter": (lambda: cr.scatter_add(x, i[:1], size=3), "scatter_add", ValueError),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    act, operation, builtin = BAD[name]
+    with pytest.raises(cr.ChainruleError) as caught:
+        act()
+    found = FORM.match(str(caught.value))
+    assert found, str(caught.value)
+    assert found["operation"] == operation
+    assert isinstance(caught.value, builtin)
+
+
+def test_the_users_line_is_named():
+    with pytest.raises(errors.ShapeError) as caught:
+        x @ x  # this line
+    assert re.search(r"\n  at test_errors\.py:\d+: x @ x  # this line$", str(caught.value))
+    y = cr.Tensor(np.ones(2), requires_grad=True) * 2  # this one recorded it
+    y.register_hook(lambda g: g.sum())
+    with pytest.raises(errors.GradientError) as caught:
+        y.sum().backward()
+    assert "this one recorded it" in str(caught.value)
+
+
+def test_a_rule_with_a_defect_is_named():
+    bad = cr.defop("bad_rule", lambda x: x * 2, lambda g: g.sum(), kind="linear")
+    leaf = cr.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(errors.GradientError, match=r"\[bad_rule\] its rule for x gave .*float32\[\]"):
+        bad(leaf).sum().backward()
+
+
+def test_errors_while_tracing_name_the_users_line_too():
+    with pytest.raises(errors.ShapeError, match="test_errors.py"):
+        cr.compile(lambda a: a @ a)(x)
