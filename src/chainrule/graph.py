@@ -43,7 +43,7 @@ class Operation:
     __slots__ = (
         "name", "kind", "infer", "evaluate", "arguments", "cases", "kinds", "strict",
         "differentiable",
-        "pulls", "joint", "keeps_inputs", "keeps_output",
+        "pulls", "joint", "needs", "_kept",
     )  # fmt: skip
 
     def __init__(
@@ -60,16 +60,29 @@ class Operation:
         self.kinds: str = getattr(infer, "kinds", "")  # NumPy's letters of the dtypes it takes
         self.strict: bool = getattr(infer, "strict", False)  # NumPy takes more than the rule does
         # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
-        # once), and for each input which inputs, and whether the output, must be kept for it.
+        # once), and what each input's rule needs: inputs by position (-1: all), and the output.
         self.differentiable = False
         self.pulls: tuple[Callable[..., Any] | None, ...] = ()
         self.joint: Callable[..., Any] | None = None
-        self.keeps_inputs: tuple[tuple[int, ...], ...] = ()
-        self.keeps_output: tuple[bool, ...] = ()
+        self.needs: tuple[tuple[tuple[int, ...], bool], ...] = ()
+        self._kept: dict[tuple[int, int], tuple[tuple[int, ...], bool]] = {}
 
     def __call__(self, x: Any, *rest: Any, **params: Any) -> Any:
         """Apply the operation to tensors (see `tensor.Tensor._bind`)."""
         return x._bind(self, (x, *rest), params)
+
+    def kept(self, wanted: int, count: int) -> tuple[tuple[int, ...], bool]:
+        """What must be kept to differentiate by the wanted inputs (bit k: the k-th of `count`).
+
+        The positions of inputs, and whether the output.
+        """
+        found = self._kept.get((wanted, count))
+        if found is None:
+            needs = [n for k, n in enumerate(self.needs) if self.joint or wanted >> k & 1]
+            inputs = {k for n, _ in needs for k in n}
+            positions = tuple(range(count)) if -1 in inputs else tuple(sorted(inputs))
+            found = self._kept[wanted, count] = positions, any(output for _, output in needs)
+        return found
 
     def __repr__(self) -> str:
         return self.name

@@ -46,9 +46,8 @@ def install(row: Row) -> None:
     """Make the row the derivative of its operation."""
     op = row.op
     rules = (row.joint,) * len(op.arguments) if row.joint else row.rules
-    needs = [_needs(op, rule) for rule in rules]
-    op.keeps_inputs = tuple(inputs for inputs, _ in needs)
-    op.keeps_output = tuple(output for _, output in needs)
+    op.needs = tuple(_needs(op, rule) for rule in rules)
+    op._kept.clear()
     op.joint = _pull(op, row.joint) if row.joint else None
     op.pulls = tuple(None if r is None else _pull(op, r) for r in row.rules)
     op.differentiable = bool(row.rules or row.joint)

@@ -7,6 +7,7 @@ node alone. Recording keeps an array only where some row of the table of derivat
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -456,13 +457,14 @@ class Tensor(Operators):
         if state.trace is not None:
             return _traced(state.trace, op, inputs, params)
         try:
-            if op.strict or (op.kinds and inputs[0]._value.dtype.kind not in op.kinds):
+            values = [t._value for t in inputs]
+            if op.strict or (op.kinds and values[0].dtype.kind not in op.kinds):
                 op.infer(*inputs, **params)
             if state.quiet:
-                out = op.evaluate(*[t._value for t in inputs], **params)
+                out = op.evaluate(*values, **params)
             else:
                 with np.errstate(all="ignore"):  # inf and NaN are results here, not surprises
-                    out = op.evaluate(*[t._value for t in inputs], **params)
+                    out = op.evaluate(*values, **params)
         except Exception as error:
             raise _explained(op, inputs, params, error) from None
         if type(out) is tuple:
@@ -473,7 +475,7 @@ class Tensor(Operators):
         result._value = out
         result._grad = None
         result._node = None
-        if state.grad and op.differentiable:
+        if op.differentiable and state.grad:
             for t in inputs:
                 node = t._node
                 if node is not None and node.requires_grad:
@@ -487,25 +489,20 @@ def _recorded(
     op: Operation, inputs: tuple[Tensor, ...], params: Any, shape: Any, dtype: Any, out: Any
 ) -> Node:
     """The node of an operation that was run; the arrays that its rules name are kept in it."""
-    nodes = []
-    for t in inputs:
+    nodes, wanted = [], 0
+    for k, t in enumerate(inputs):
         node = t._node
         if node is None:
             value = t._value
             node = t._node = Node(None, (), _NONE, value.shape, value.dtype)
+        elif node.requires_grad:
+            wanted |= 1 << k
         nodes.append(node)
-    keep_output = False
-    for node, needs, output in zip(nodes, op.keeps_inputs, op.keeps_output, strict=False):
-        if node.requires_grad or op.joint is not None:
-            for k in needs:
-                if k < 0:
-                    for n, t in zip(nodes, inputs, strict=True):
-                        n.value = t._value
-                else:
-                    nodes[k].value = inputs[k]._value
-            keep_output = keep_output or output
-    kept = out if keep_output else None
-    return Node(op, tuple(nodes), params, shape, dtype, kept, True, user_line())
+    kept, keep_output = op.kept(wanted, len(nodes))
+    for k in kept:
+        nodes[k].value = inputs[k]._value
+    value = out if keep_output else None
+    return Node(op, tuple(nodes), params, shape, dtype, value, True, user_line())
 
 
 def record_outputs(
@@ -653,21 +650,34 @@ def as_tensor(x: Any) -> Tensor:
 def full(shape: Shape, number: Any, dtype: Dtype) -> Tensor:
     """A constant: one number everywhere, stored once."""
     trace = state.trace
+    if trace is None:  # 0 and -0 are equal but not the same, so they are not looked up
+        return make(_constant(shape, number, dtype) if number else _spread(shape, number, dtype))
+    value = _scalar(number, dtype).reshape((1,) * len(shape))
+    node = Node(None, (), _NONE, value.shape, dtype, value, False, None, trace)
+    if shape != value.shape:
+        node = trace.apply(ops.broadcast_to, (node,), {"shape": shape}, False)
+    return wrap(node)
+
+
+def _scalar(number: Any, dtype: Dtype) -> Array:
     try:
-        value = np.asarray(number, dtype)
+        return np.asarray(number, dtype)
     except (OverflowError, ValueError, TypeError) as error:
         raise ArgumentError(
             "constant", f"got {number!r} for {dtype}: {error}", "a number that fits", "convert it"
         ) from None
-    if trace is not None:
-        ones = value.reshape((1,) * len(shape))
-        node = Node(None, (), _NONE, ones.shape, dtype, ones, False, None, trace)
-        if shape != ones.shape:
-            node = trace.apply(ops.broadcast_to, (node,), {"shape": shape}, False)
-        return wrap(node)
-    if dtype.num >= 256:
-        return make(np.broadcast_to(value, shape))
-    return make(np.ndarray(shape, dtype, value, 0, (0,) * len(shape)))
+
+
+def _spread(shape: Shape, number: Any, dtype: Dtype) -> Array:
+    """One number everywhere, stored once: strides of 0, read-only."""
+    value = _scalar(number, dtype)
+    if dtype.num >= 256:  # an added dtype has no buffer to build a view on
+        return np.broadcast_to(value, shape)
+    value.flags.writeable = False
+    return np.ndarray(shape, dtype, value, 0, (0,) * len(shape))
+
+
+_constant = functools.lru_cache(1024, typed=True)(_spread)
 
 
 def scalar_dtype(x: Tensor, number: Any) -> Dtype:
@@ -723,7 +733,8 @@ def common_shape(name: str, *all_shapes: Shape) -> Shape:
 def binary(op: Operation, a: Any, b: Any) -> Tensor:
     """A two-argument elementwise operation on tensors and numbers: promote, broadcast, do it."""
     if type(a) is Tensor and type(b) is Tensor:
-        if a.shape != b.shape or a.dtype != b.dtype:
+        va, vb = a._value, b._value
+        if va is None or vb is None or va.shape != vb.shape or va.dtype is not vb.dtype:
             dtype = promote(a.dtype, b.dtype)
             shape = common_shape(op.name, a.shape, b.shape)
             a, b = expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)
