@@ -141,6 +141,14 @@ def test_it_compiles_again_when_captured_tensors_change_shape():
     assert f(cr.ones(1)).shape == (3,)
 
 
+def test_a_variable_that_holds_another_tensor_is_read_anew():
+    w = cr.ones(2)
+    f = cr.compile(lambda x: x * w)
+    assert f(cr.ones(1)).tolist() == [1, 1]
+    w = cr.ones(2) * 5
+    assert f(cr.ones(1)).tolist() == [5, 5]
+
+
 def test_a_shape_that_varies_is_named():
     f = cr.compile(lambda a, b: (a * b).sum())
     with warnings.catch_warnings(record=True) as seen:

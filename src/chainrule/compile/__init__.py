@@ -39,6 +39,7 @@ class Step:
     structure: Any
     grads: list[tuple[Tensor, Any]]  # tensor, and how many outputs its gradient takes (or None)
     reachable: list[bool]  # the results that can be differentiated from outside
+    names: list[tuple[Callable[[], Any], Any]]  # variables that held tensors, and which
 
 
 class Compiled:
@@ -87,7 +88,7 @@ class Compiled:
             return [as_tensor(t) for t in out]
 
         made = record(body, [(t.shape, t.dtype, t.requires_grad) for t in tensors])
-        step = _finish(made, out_tree)
+        step = _finish(made, out_tree, _variables(self._function))
         self._steps.setdefault(key, []).append(step)
         count = sum(len(s) for s in self._steps.values())
         if count == MANY_SHAPES:
@@ -143,6 +144,8 @@ def _slot(owner: Any, slot: str) -> Any:
 def _fits(step: Step) -> bool:
     """Whether the captured tensors are still as they were when the step was traced."""
     made = step.recorded
+    if any(look_up() is not tensor for look_up, tensor in step.names):
+        return False
     for (owner, slot), (shape, dtype, grad) in zip(made.reads, step.specs, strict=True):
         t = _slot(owner, slot)
         if t is None or t.shape != shape or t.dtype != dtype or t.requires_grad != grad:
@@ -150,7 +153,29 @@ def _fits(step: Step) -> bool:
     return all(t._grad is None for t in made.trace.without_grad.values())
 
 
-def _finish(made: Recorded, structure: Any) -> Step:
+def _variables(function: Callable[..., Any]) -> list[tuple[Callable[[], Any], Any]]:
+    """The function's outer variables that hold tensors: given another tensor, it is traced anew."""
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    cells = getattr(function, "__closure__", None) or ()
+    looks: list[Callable[[], Any]] = [functools.partial(_content, c) for c in cells]
+    looks += [functools.partial(function.__globals__.get, name) for name in code.co_names]
+    found = [(look_up, look_up()) for look_up in looks]
+    return [(look_up, held) for look_up, held in found if isinstance(held, Tensor)]
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def _finish(
+    made: Recorded, structure: Any, names: list[tuple[Callable[[], Any], Any]]
+) -> Step:
     trace = made.trace
     for owner, slot in made.reads:
         if slot == "value" and owner._node is not None and owner._node.op is not None:
@@ -192,7 +217,7 @@ def _finish(made: Recorded, structure: Any) -> Step:
     reachable = [o.requires_grad and not trace.grads for o in outputs[: made.results]]
     return Step(
         reference.build(program), made, Graph(graph.inputs, outputs[: made.results]), optimised,
-        specs, made.results, structure, grads, reachable,
+        specs, made.results, structure, grads, reachable, names,
     )  # fmt: skip
 
 
