@@ -11,19 +11,57 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pytest
+from chainrule import checking, derivatives
+from chainrule.rows import Row
 from planting import planted
 from test_table import BY_HAND
 
-from chainrule import checking, derivatives
-from chainrule.rows import Row
+SAME_SHAPE = (
+    "the names have the same shape, dtype or length there, and nothing else is asked of them"
+)
+BROADCAST = "the operator after it broadcasts all the same"
 
-ARGUED: dict[str, str] = {}
+ARGUED = {
+    "repeated: zip(shape, like, strict=True) → zip(like, shape, strict=True)":
+        "a != b is symmetric",
+    "broadcast_to: repeated(x_shape, g.shape) → repeated(g.shape, x_shape)":
+        "a != b is symmetric",
+    "split: zip(start, shape, strict=True) → zip(shape, start, strict=True)":
+        "a + n is symmetric",
+    "power_base: 1.0 → 2.0":
+        "at x₁ = x₂ = 0 the rule is x₂ = 0 times 0⁰ or 0¹, both finite; so are its derivatives",
+    "power_exponent: 1.0 → 2.0":
+        "log 1 and log 2 are finite, and the where around them does not choose them",
+    "extremum: ops.broadcast_to(y, shape=x.shape) → y": BROADCAST,
+    "extremum: x → g (2)": BROADCAST,  # broadcast_to(y, shape=g.shape), which is y's shape
+    "extremum: x → y (2)": BROADCAST,
+    "extremum: g → x": SAME_SHAPE,  # g.dtype
+    "extremum: g → y": SAME_SHAPE,
+    "extremum: x → winners": SAME_SHAPE,  # x.shape
+    "product: ops.broadcast_to(g, shape=x.shape) → g": BROADCAST,
+    "product: x → g (5)": BROADCAST,  # broadcast_to(g, shape=g.shape)
+    "product: x → g": SAME_SHAPE,  # len(g.shape)
+    "product: x → g (4)": SAME_SHAPE,  # g and x have the same sizes but on the reduced axes
+    "earlier: return x → return -x":
+        "x has no elements there",
+    "recurrence_back: 0.0 → 1.0":
+        "the first factor of a recurrence multiplies h₋₁ = 0, and no one reads it",
+    "conv_input: stride → padding": SAME_SHAPE,  # len(stride)
+    "conv_input: stride → input_dilation": SAME_SHAPE,
+    "conv_input: stride → kernel_dilation": SAME_SHAPE,
+    "conv_kernel: stride → padding": SAME_SHAPE,
+    "conv_kernel: stride → input_dilation": SAME_SHAPE,
+    "conv_kernel: stride → kernel_dilation": SAME_SHAPE,
+    "conv_kernel: x → g": SAME_SHAPE,  # x.shape[0], the batch
+    "conv_kernel: (batch, *size, groups, c // groups) → (batch, groups, *size, c // groups)":
+        "size and groups stay neighbours in the permutation and are merged after it: how the "
+        "elements between batch and channels are divided among them makes no difference",
+    "fold: stride → dilation": SAME_SHAPE,  # len(stride)
+}  # fmt: skip
 
 # ── the rules as syntax ──────────────────────────────────────────────────────────────────────────
 
@@ -97,6 +135,10 @@ OTHER_FUNCTION = {
     "ops.cumulative_sum": "ops.cumulative_prod", "ops.bitwise_and": "ops.bitwise_or",
     "math.sqrt": "math.exp", "ops.scatter_add": "ops.take", "ops.take": "ops.scatter_add",
 }  # fmt: skip
+COMMUTATIVE = ("max", "ops.bitwise_and")
+
+
+Known = dict[str, int]  # names, and the line from which on they are bound
 
 
 @dataclass
@@ -108,7 +150,7 @@ class Mutant:
     ops: list[str]
 
 
-def other_nodes(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
+def other_nodes(node: ast.AST, known: Known) -> Iterator[ast.AST]:
     """What may stand in the place of the node."""
     match node:
         case ast.BinOp(left, op, right):
@@ -131,22 +173,32 @@ def other_nodes(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
             yield ast.IfExp(test, orelse, body)
         case ast.Attribute(value, "mT"):
             yield value
+        case ast.Call(ast.Name("row"), [op, first, second], columns):
+            for rules in (
+                [second, first],
+                [ast.Constant(None), second],
+                [first, ast.Constant(None)],
+            ):
+                yield ast.Call(node.func, [op, *rules], columns)
+        case ast.Call(ast.Name("row" | "joint")):
+            pass
         case ast.Call(func, args, keywords):
-            if ast.unparse(func) in OTHER_FUNCTION:
-                other = ast.parse(OTHER_FUNCTION[ast.unparse(func)], mode="eval").body
+            name = ast.unparse(func)
+            if name in OTHER_FUNCTION:
+                other = ast.parse(OTHER_FUNCTION[name], mode="eval").body
                 yield ast.Call(other, args, keywords)
-            if args and not isinstance(args[0], ast.Starred):
+            if args and not isinstance(args[0], ast.Starred) and name != "tuple":
                 yield args[0]
-            for k in range(len(args) - 1):
+            for k in range(0 if name in COMMUTATIVE else len(args) - 1):
                 swapped = [*args[:k], args[k + 1], args[k], *args[k + 2 :]]
                 yield ast.Call(func, swapped, keywords)
         case ast.Tuple(elements, ast.Load()):
             for k in range(len(elements) - 1):
                 swapped = [*elements[:k], elements[k + 1], elements[k], *elements[k + 2 :]]
                 yield ast.Tuple(swapped, ast.Load())
-        case ast.Name(name, ast.Load()) if name in names:
-            for other in names:
-                if other != name:
+        case ast.Name(name, ast.Load()) if name in known:
+            for other, line in known.items():
+                if other != name and line < node.lineno:
                     yield ast.Name(other, ast.Load())
         case ast.Lambda(args, body):
             yield ast.Lambda(args, ast.UnaryOp(ast.USub(), body))
@@ -156,20 +208,23 @@ def other_nodes(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
             yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
 
 
-def places(node: ast.AST, names: list[str]) -> Iterator[tuple[ast.AST, str, int | None, list[str]]]:
+def places(node: ast.AST, known: Known) -> Iterator[tuple[ast.AST, str, int | None, Known]]:
     """Every (parent, field, position) below the node that may change, and the names known there."""
     if isinstance(node, (ast.Lambda, ast.FunctionDef)):
-        names = [a.arg for a in node.args.args]
+        known = {a.arg: 0 for a in node.args.args}
+        for s in ast.walk(node):
+            if isinstance(s, ast.Assign):
+                targets = [n for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+                known = {n.id: s.lineno for n in targets} | known
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "args") and not isinstance(node, ast.Call):
             continue
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in ("row", "joint") and field != "args":
-                continue  # the columns for the checker stay
+        if field == "keywords" and ast.unparse(node).startswith(("row(", "joint(")):
+            continue  # the columns for the checker stay
         for k, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST):
-                yield node, field, k if isinstance(value, list) else None, names
-                yield from places(child, names)
+                yield node, field, k if isinstance(value, list) else None, known
+                yield from places(child, known)
 
 
 def mutants() -> Iterator[Mutant]:
@@ -177,12 +232,10 @@ def mutants() -> Iterator[Mutant]:
     for name, code in {**FUNCTIONS, **ROWS}.items():
         seen: dict[str, int] = {ast.unparse(code): 0}
         told: dict[str, int] = {}
-        for parent, field, k, names in list(places(code, [])):
+        for parent, field, k, known in list(places(code, {})):
             value = getattr(parent, field)
             old = value if k is None else value[k]
-            if isinstance(old, ast.Call) and old.func in ("row", "joint"):
-                continue
-            for new in other_nodes(old, names):
+            for new in other_nodes(old, known):
                 if k is None:
                     setattr(parent, field, new)
                 else:
@@ -200,28 +253,47 @@ def mutants() -> Iterator[Mutant]:
                     value[k] = old
 
 
-def noticed(mutant: Mutant) -> bool:
-    """Whether a check fails, or cannot even be run."""
+def noticed(mutant: Mutant) -> str:
+    """What notices the change: the check, an example, an exception from either, or nothing."""
     try:
-        rows = rows_of(mutant.code, mutant.ops)
-        for row in rows:
+        for row in rows_of(mutant.code, mutant.ops):
             with planted(row):
                 if checking.check_row(row).failure:
-                    return True
+                    return "check"
                 for example in BY_HAND.get(row.op.name, ()):
                     example()
+    except AssertionError:
+        return "example"
     except Exception:
-        return True
-    return False
+        return "exception"
+    return ""
 
 
-# ── the test ─────────────────────────────────────────────────────────────────────────────────────
+# ── the tests ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_unchanged_rules_pass() -> None:
+def test_the_rules_unchanged_pass() -> None:
+    """So what is noticed below is the change."""
     for name, code in {**FUNCTIONS, **ROWS}.items():
-        for row in rows_of(code, AFFECTED[name]):
-            with planted(row):
-                assert not checking.check_row(row).failure
-                for example in BY_HAND.get(row.op.name, ()):
-                    example()
+        assert not noticed(Mutant(name, code, AFFECTED[name]))
+
+
+def test_every_row_is_changed() -> None:
+    rows = {name for name, row in derivatives.TABLE.items() if not row.reason}
+    assert set(ROWS) == rows
+    assert all(AFFECTED.values())
+    whole = {"power", "slice", "pad", "concat", "prod", "max", "min", "cumulative_prod"}
+    changed = {m.name.partition(":")[0] for m in mutants()}
+    assert changed >= {*FUNCTIONS, *ROWS} - whole  # whose rows only name a function
+
+
+def test_every_change_is_noticed() -> None:
+    by: dict[str, list[str]] = {}
+    for mutant in mutants():
+        by.setdefault(noticed(mutant), []).append(mutant.name)
+    survivors = set(by.pop("", []))
+    counts = ", ".join(f"{len(found)} by {how}" for how, found in sorted(by.items()))
+    print(f"\n{sum(map(len, by.values())) + len(survivors)} mutants; noticed: {counts}; "
+          f"{len(ARGUED)} argued")  # fmt: skip
+    assert survivors - set(ARGUED) == set(), "changes that no check notices"
+    assert set(ARGUED) - survivors == set(), "argued to change nothing, but noticed or not made"

@@ -7,18 +7,20 @@ checks second derivatives.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from . import derivatives, shapes, tree
+from . import derivatives, numerics, shapes, tree
 from .errors import ChainruleError, GradientError
 from .functions import creation
-from .graph import Array, Operation
-from .recording import pullback
+from .graph import Array, Operation, verify
+from .recording import pullback, record
 from .rows import Interval, Row
 from .tensor import Tensor, as_tensor
 
@@ -46,10 +48,10 @@ class Disagreement:
 def check_gradients(
     f: Callable[..., Any], *args: Any, order: int = 2, tolerance: float = TOLERANCE, seed: int = 0
 ) -> None:
-    """Compare f's derivatives with central differences in float64; raise GradientError if they part.
+    """Compare f's derivatives with central differences; raise GradientError if they part.
 
-    f      takes tensors (or nested lists, tuples, dicts of them) and returns such; it is called with
-           float64 copies of the floating arguments
+    f      takes tensors (or nested lists, tuples, dicts of them) and returns such; it is called
+           with float64 copies of the floating arguments
     order  up to which derivatives are checked
     """
     leaves, structure = tree.flatten(list(args))
@@ -71,8 +73,8 @@ def check_gradients(
 
 
 def compare(
-    f: Callable[[list[Tensor]], Sequence[Tensor]], inputs: Sequence[Array], rng: np.random.Generator,
-    order: int, tolerance: float = TOLERANCE,
+    f: Callable[[list[Tensor]], Sequence[Tensor]], inputs: Sequence[Array],
+    rng: np.random.Generator, order: int, tolerance: float = TOLERANCE,
 ) -> Disagreement | None:  # fmt: skip
     """The first disagreement, or None."""
     xs = [x.astype(np.float64) if x.dtype.kind in "fV" else x for x in inputs]
@@ -89,12 +91,13 @@ def _compare(
 
     results, pull = pullback("check", f, [Tensor(x) for x in xs])
     floats = [k for k, r in enumerate(results) if r.dtype.kind in "fV"]
-    us = {k: rng.uniform(-1, 1, results[k].shape) for k in floats}
+    us = {k: np.asarray(rng.uniform(-1, 1, results[k].shape)) for k in floats}
     seeds = [Tensor(us[k]) if k in us else None for k in range(len(results))]
     shares = pull(seeds)
-    vs = {k: rng.uniform(-1, 1, xs[k].shape) for k in wide}
-    for k in wide:  # one input at a time, so that errors cannot cancel, then all together
-        found = _directional(at, xs, {k: vs[k]}, us, shares, tolerance)
+    vs = {k: np.asarray(rng.uniform(-1, 1, xs[k].shape)) for k in wide}
+    for k in wide:  # one input at a time, so that errors cannot cancel
+        with np.errstate(all="ignore"):
+            found = _directional(at, xs, {k: vs[k]}, us, shares, tolerance)
         if found is not None:
             return Disagreement(f"input {k}", level, *found)
     if level == order or not wide or not floats:
@@ -119,7 +122,10 @@ def _directional(
     at: Any, xs: list[Array], vs: dict[int, Array], us: dict[int, Array], shares: Sequence[Any],
     tolerance: float,
 ) -> tuple[float, float] | None:  # fmt: skip
-    """(by the rules, by differences) along one direction, if they disagree."""
+    """(by the rules, by differences) along one direction, if they disagree.
+
+    Infinity and NaN agree with nothing: inputs are drawn where derivatives are finite.
+    """
     by_rule = sum(
         float((vs[k] * shares[k].numpy()).sum()) if shares[k] is not None else 0.0 for k in vs
     )
@@ -128,9 +134,9 @@ def _directional(
     terms = [u * (ahead[k] - behind[k]) / (2 * STEP) for k, u in us.items()]
     by_difference = float(sum(t.sum() for t in terms))
     size = sum(float(np.abs(t).sum()) for t in terms)
-    if not abs(by_rule - by_difference) <= tolerance * max(1.0, size, abs(by_rule)):
-        return by_rule, by_difference
-    return None
+    if math.isfinite(size) and abs(by_rule - by_difference) <= tolerance * max(1.0, size):
+        return None
+    return by_rule, by_difference
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
@@ -164,6 +170,8 @@ def check_row(row: Row, points: int = 3, seed: int = 0) -> Verdict:
             failure = check()
         except ChainruleError as error:
             failure = str(error)
+        except Exception as error:  # whatever a wrong rule may do, the other rows go on
+            failure = f"{type(error).__name__}: {error}"
         if failure:
             break
     if not samples:
@@ -181,19 +189,27 @@ def _checks(row: Row, points: int, seed: int) -> Iterator[Callable[[], str]]:
         sizes = " ".join(str(x.shape) for x in inputs)
         return f"{found} ({op.name} on {sizes} {where})" if found else ""
 
+    def inside(case: Any, params: Any) -> str:
+        return against_differences(_draw(row, case, rng), params, 2)
+
+    def at_kink(case: Any, params: Any, kink: Any) -> str:
+        return against_differences(_at_kink(row, case, kink, rng), params, 1)
+
+    def dtypes(case: Any, params: Any) -> str:
+        return _dtypes_kept(row, _draw(row, case, rng), params)
+
+    def traced(case: Any, params: Any) -> str:
+        return _same_traced(row, _draw(row, case, rng), params)
+
     for case, params in op.cases:
-        if params.get("dtype") == shapes.float32:
-            yield lambda c=case, p=params: _dtypes_kept(row, _draw(row, c, rng), p)
-            continue
-        for _ in range(points):
-            yield lambda c=case, p=params: against_differences(_draw(row, c, rng), p, 2)
-        yield lambda c=case, p=params: _dtypes_kept(row, _draw(row, c, rng), p)
+        if params.get("dtype") != shapes.float32:  # too narrow for differences
+            yield from [partial(inside, case, params)] * points
+        yield partial(dtypes, case, params)
+        yield partial(traced, case, params)
     for kink in row.kinks:
         for case, params in op.cases:
-            if any(0 in s for s in case if isinstance(s, tuple)):
-                continue
-            inputs = _at_kink(row, case, kink, rng)
-            yield lambda i=inputs, p=params: against_differences(i, p, 1)
+            if not any(0 in s for s in case if isinstance(s, tuple)):
+                yield partial(at_kink, case, params, kink)
 
 
 def _interval(row: Row, k: int) -> Interval:
@@ -205,7 +221,7 @@ def _draw(row: Row, case: Any, rng: np.random.Generator) -> list[Array]:
     out = []
     for k, entry in enumerate(case):
         if isinstance(entry, np.ndarray):
-            out.append(entry)
+            out.append(entry.copy())
         elif row.op.arguments[0] == "condition" and k == 0:
             out.append(rng.uniform(size=entry) < 0.5)
         else:
@@ -236,4 +252,23 @@ def _dtypes_kept(row: Row, inputs: list[Array], params: Any) -> str:
         for k, (t, g) in enumerate(zip(tensors, shares, strict=True)):
             if g is not None and (g.dtype != t.dtype or g.shape != t.shape):
                 return f"input {k}: the cotangent is {g.dtype}{g.shape} for {t.dtype}{t.shape}"
+    return ""
+
+
+def _same_traced(row: Row, inputs: list[Array], params: Any) -> str:
+    """Traced, the rule makes a legal graph that computes what it computes eagerly."""
+    op: Operation = row.op
+
+    def cotangents(tensors: list[Tensor]) -> list[Tensor]:
+        results, pull = pullback(op.name, lambda ts: [op(*ts, **params)], tensors)
+        return [g for g in pull([creation.ones_like(r) for r in results]) if g is not None]
+
+    eager = cotangents([Tensor(x) for x in inputs])
+    graph = record(cotangents, [(x.shape, x.dtype, False) for x in inputs]).graph
+    verify(graph)
+    with np.errstate(all="ignore"):
+        traced = numerics.run(graph, inputs)
+    for g, value in zip(eager, traced, strict=True):
+        if not np.array_equal(g.numpy(), value, equal_nan=True):
+            return f"traced, a cotangent is {value.tolist()}, eagerly {g.tolist()}"
     return ""

@@ -32,8 +32,22 @@ from typing import Any
 from . import ops
 from .graph import Operation, Shape
 from .ops import (
-    cos, cosh, exp, flip, floor_divide, hypot, log, permute_dims, reshape, sigmoid, sign, sin,
-    sinh, sqrt, square, where,
+    cos,
+    cosh,
+    exp,
+    flip,
+    floor_divide,
+    hypot,
+    log,
+    permute_dims,
+    reshape,
+    sigmoid,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    where,
 )  # fmt: skip
 from .rows import Interval, Row, Rule, install
 from .sparse import RowSparse
@@ -86,10 +100,10 @@ def inverse(axes: Shape) -> Shape:
     return tuple(axes.index(k) for k in range(len(axes)))
 
 
-def power_base(g: Any, x1: Any, x2: Any) -> Any:
-    """∂(x₁^x₂)/∂x₁ = x₂ x₁^(x₂-1), and 0 for x₂ = 0 even where x₁^(-1) is infinite."""
-    exponent = where(x2 == 0, 1.0, x2)
-    return where(x2 == 0, 0.0, g * (x2 * x1 ** (exponent - 1)))
+def power_base(x1: Any, x2: Any) -> Any:
+    """∂(x₁^x₂)/∂x₁ = x₂ x₁^(x₂-1), and 0 for x₁ = x₂ = 0, where x₁^(-1) is infinite."""
+    exponent = where(ops.bitwise_and(x1 == 0, x2 == 0), 1.0, x2)
+    return x2 * x1 ** (exponent - 1)
 
 
 def power_exponent(g: Any, x1: Any, x2: Any, y: Any) -> Any:
@@ -262,7 +276,7 @@ row(ops.divide,       lambda g, x2:   g / x2,
                       lambda g, x2, y: -g * y / x2)
 row(ops.power,        power_base,
                       power_exponent,                                      on=(POSITIVE, REAL),
-                      kinks=[(0.0, 0.0), (0.0, 2.0), (0.0, 1.0), (1.5, 0.0)])
+                      kinks=[(0.0, 2.0), (0.0, 1.0), (1.5, 0.0)])
 row(ops.remainder,    lambda g:       g,
                       lambda x1, x2:  -floor_divide(x1, x2),               on=(REAL, ABOVE_ONE))
 row(ops.maximum,      lambda g, x1, x2: larger(g, x1, x2),
@@ -276,7 +290,7 @@ row(ops.hypot,        lambda x1, y:   x1 / y,
 row(ops.logaddexp,    lambda x1, x2:  sigmoid(x1 - x2),
                       lambda x1, x2:  sigmoid(x2 - x1))
 row(ops.copysign,     lambda x1, y:    sign(x1) * sign(y),
-                      None)
+                      None,                                                kinks=[(0.0, 1.0)])
 
 # ── elementwise, piecewise constant ──────────────────────────────────────────────────────────────
 zero("constant between its jumps", ops.sign, ops.floor, ops.ceil, ops.trunc, ops.round,

@@ -83,7 +83,8 @@ add           = binary("add",          "linear",      np.add)
 subtract      = binary("subtract",     "linear",      np.subtract)
 multiply      = binary("multiply",     "bilinear",    np.multiply)
 divide        = binary("divide",       "elementwise", np.divide,      "float")
-power         = binary("power",        "elementwise", np.power)
+power         = op("power", "elementwise", shapes.elementwise("power", "number"), np.power, "x1 x2",
+                   [*_TWO, (((3,), np.array([0.0, 1.0, 2.0])), {})])
 remainder     = binary("remainder",    "elementwise", np.remainder)
 maximum       = binary("maximum",      "elementwise", np.maximum)
 minimum       = binary("minimum",      "elementwise", np.minimum)
@@ -132,6 +133,7 @@ slice         = op("slice", "linear", shapes.slice_,
                    lambda x, start, stop, step: x[tuple(map(builtins.slice, start, stop, step))],
                    cases=[(((5, 4),), {"start": (1, 0), "stop": (5, 4), "step": (2, 1)}),
                           (((7,),), {"start": (0,), "stop": (6,), "step": (3,)}),
+                          (((4,),), {"start": (1,), "stop": (3,), "step": (5,)}),
                           (((4,),), {"start": (3,), "stop": (1,), "step": (1,)})])
 pad           = op("pad", "linear", shapes.pad, numerics.pad,
                    cases=[(((2, 3),), {"low": (1, 0), "high": (0, 2), "interior": (0, 1)}),
@@ -143,13 +145,16 @@ flip          = op("flip", "linear", shapes.along("flip"), lambda x, axis: np.fl
                    cases=[(((2, 3),), {"axis": (1,)}), (((2, 3),), {"axis": (0, 1)})])
 
 # ── reductions (the axes stay, with size 1) and scans along an axis ──────────────────────────────
-_AXES = [(((2, 3),), {"axis": (1,)}), (((2, 3, 2),), {"axis": (0, 2)}), (((),), {"axis": ()})]
-_ALONG = [(((3,),), {"axis": 0}), (((2, 4),), {"axis": 1}), (((3, 2),), {"axis": 0})]
+_AXES = [(((2, 3),), {"axis": (1,)}), (((2, 3, 2),), {"axis": (0, 2)}), (((),), {"axis": ()}),
+         (((2, 3, 4),), {"axis": (0,)})]
+_ALONG = [(((3,),), {"axis": 0}), (((2, 4),), {"axis": 1}), (((3, 2),), {"axis": 0}),
+          (((2, 0),), {"axis": 1})]
 sum           = op("sum", "linear", shapes.reduction("sum", "number"),
-                   numerics.wide(lambda x, axis: np.add.reduce(x, axis=axis, keepdims=True)),
+                   numerics.wide(lambda x, axis: np.add.reduce(x, axis, x.dtype, keepdims=True)),
                    cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
 prod          = op("prod", "other", shapes.reduction("prod", "number"),
-                   numerics.wide(lambda x, axis: np.multiply.reduce(x, axis=axis, keepdims=True)),
+                   numerics.wide(
+                       lambda x, axis: np.multiply.reduce(x, axis, x.dtype, keepdims=True)),
                    cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
 max           = op("max", "other", shapes.reduction("max", "number", empty=False),
                    lambda x, axis: np.maximum.reduce(x, axis=axis, keepdims=True), cases=_AXES)
@@ -181,6 +186,7 @@ convolution   = op("convolution", "bilinear", shapes.convolution, numerics.convo
                    [(((2, 5, 2), (3, 2, 3)), _CONV),
                     (((2, 6, 4), (2, 2, 2)), _CONV | {"groups": 2, "stride": (2,)}),
                     (((1, 4, 2), (2, 1, 2)), _CONV | {"groups": 2, "padding": ((1, 2),)}),
+                    (((1, 5, 6), (2, 3, 4)), _CONV | {"groups": 2, "stride": (2,)}),
                     (((1, 4, 1), (2, 1, 2)), _CONV | {"input_dilation": (2,),
                                                       "kernel_dilation": (2,), "stride": (3,)}),
                     (((1, 4, 5, 2), (2, 3, 2, 1)), {"stride": (1, 2), "padding": ((1, 0), (1, 1)),
@@ -193,11 +199,14 @@ unfold        = op("unfold", "linear", shapes.unfold, numerics.unfold,
                           (((1, 4, 5, 1),), {"window": (2, 2), "stride": (1, 2),
                                              "dilation": (2, 1)})])
 fold          = op("fold", "linear", shapes.fold, numerics.fold,
-                   cases=[(((2, 2, 3, 2),), {"size": (5,), "stride": (2,), "dilation": (1,)})])
+                   cases=[(((2, 2, 3, 2),), {"size": (5,), "stride": (2,), "dilation": (1,)}),
+                          (((1, 2, 2, 2, 3, 1),), {"size": (4, 5), "stride": (1, 2),
+                                                   "dilation": (2, 1)})])
 
 # ── indexing (an index below 0 counts from the end; outside the axis it is an error) ─────────────
 take          = op("take", "linear", shapes.take, numerics.take, "x indices",
                    [(((4, 2), np.array([3, 0, 3])), {"axis": 0}),
+                    (((4, 2), np.array([[3, 0, 3], [1, -4, 2]])), {"axis": 0}),
                     (((2, 3), np.array([[0, -1], [1, 1]])), {"axis": 1})])
 scatter_add   = op("scatter_add", "linear", shapes.scatter_add, numerics.scatter_add,
                    "updates indices",
