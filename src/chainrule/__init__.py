@@ -21,11 +21,11 @@ from .functions.dtypes import (
 )  # fmt: skip
 from .functions.elementwise import (
     abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, bitwise_and, bitwise_invert,
-    bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, clip, copysign, cos,
-    cosh, divide, equal, erf, erfinv, exp, expm1, floor, floor_divide, greater, greater_equal,
+    bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, clip, conj, copysign,
+    cos, cosh, divide, equal, erf, erfinv, exp, expm1, floor, floor_divide, greater, greater_equal,
     hypot, isfinite, isinf, isnan, less, less_equal, log, log1p, log2, log10, logaddexp,
     logical_and, logical_not, logical_or, logical_xor, maximum, minimum, multiply, negative,
-    nextafter, not_equal, positive, pow, power, reciprocal, relu, remainder, round, rsqrt,
+    nextafter, not_equal, positive, pow, power, real, reciprocal, relu, remainder, round, rsqrt,
     sigmoid, sign, signbit, sin, sinh, softplus, sqrt, square, subtract, tan, tanh, trunc, where,
 )  # fmt: skip
 from .functions.indexing import gather, nonzero, scatter_add, take, take_along_axis

@@ -60,6 +60,13 @@ class RangeError(ChainruleError, IndexError):
     """An index outside the axis that it points into."""
 
 
+class AxisError(ShapeError, RangeError):
+    """An axis, or a mask's size on one, that the tensor does not have.
+
+    As in NumPy it is both a ValueError and an IndexError.
+    """
+
+
 class ArgumentError(ChainruleError, ValueError):
     """An argument whose value is not allowed."""
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from . import ops
+from .errors import DtypeError
+from .graph import Dtype, spec_text
+
+_WIDEST = {"b": 0, "i": 2, "u": 2, "f": 4, "V": 4}  # the last of b i u f V that each kind takes
 
 
 class Operators:
@@ -19,6 +23,13 @@ class Operators:
     _binary: ClassVar[Callable[..., Any]]
     _contract: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., None]]
+
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> Any: ...
+        @property
+        def dtype(self) -> Dtype: ...
 
     def __neg__(self) -> Self:
         return self._bind(ops.negative, (self,), {})
@@ -69,7 +80,8 @@ class Operators:
         return self._binary(ops.remainder, other, self)
 
     def __pow__(self, other: Any) -> Self:
-        if type(other) in (int, float) and other == 2:
+        kinds = {int: "iufV", float: "fV"}.get(type(other), "")
+        if self.dtype.kind in kinds and other == 2:
             return self._bind(ops.square, (self,), {})
         return self._binary(ops.power, self, other)
 
@@ -131,7 +143,17 @@ class Operators:
         return self._contract(other, self)
 
     def _in_place(self, new: Any) -> Self:
-        self._assign(new if new.dtype == self.dtype else ops.astype(new, dtype=self.dtype))
+        """Keep the dtype; a result of a wider kind (a float for an integer) is an error."""
+        if new.dtype != self.dtype:
+            if "biufV".index(new.dtype.kind) > _WIDEST[self.dtype.kind]:
+                raise DtypeError(
+                    "assign",
+                    f"got {spec_text(new)} for {spec_text(self)}",
+                    "a result of the same kind",
+                    "write x = x + y instead of x += y, or convert one with astype",
+                )
+            new = ops.astype(new, dtype=self.dtype)
+        self._assign(new)
         return self
 
     def __iadd__(self, other: Any) -> Self:
@@ -145,3 +167,30 @@ class Operators:
 
     def __itruediv__(self, other: Any) -> Self:
         return self._in_place(self / other)
+
+    def __ifloordiv__(self, other: Any) -> Self:
+        return self._in_place(self // other)
+
+    def __imod__(self, other: Any) -> Self:
+        return self._in_place(self % other)
+
+    def __ipow__(self, other: Any) -> Self:
+        return self._in_place(self**other)
+
+    def __imatmul__(self, other: Any) -> Self:
+        return self._in_place(self @ other)
+
+    def __iand__(self, other: Any) -> Self:
+        return self._in_place(self & other)
+
+    def __ior__(self, other: Any) -> Self:
+        return self._in_place(self | other)
+
+    def __ixor__(self, other: Any) -> Self:
+        return self._in_place(self ^ other)
+
+    def __ilshift__(self, other: Any) -> Self:
+        return self._in_place(self << other)
+
+    def __irshift__(self, other: Any) -> Self:
+        return self._in_place(self >> other)

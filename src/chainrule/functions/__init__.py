@@ -4,14 +4,16 @@ Here those that are methods too become methods of Tensor.
 """
 
 from ..tensor import Tensor
-from . import elementwise, indexing, reductions, shaping
+from . import dtypes, elementwise, indexing, reductions, shaping
 
 for _module, _names in (
     (reductions, "sum mean prod max min any all var std argmax argmin"),
-    (shaping, "reshape astype squeeze flatten"),
+    (shaping, "astype squeeze flatten"),
     (elementwise, "exp log sqrt tanh sigmoid"),
 ):
     for _name in _names.split():
         setattr(Tensor, _name, getattr(_module, _name))
+Tensor.reshape = shaping.reshape_method
+Tensor.__array_namespace__ = dtypes.array_namespace
 Tensor.__getitem__ = indexing.getitem
 Tensor._updated = indexing.updated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ShapeError, user_line
+from ..errors import AxisError, ShapeError, user_line
 from ..graph import Shape
 
 
@@ -13,7 +13,7 @@ def one(name: str, axis: Any, ndim: int) -> int:
     """One axis; below 0 it counts from the end."""
     axis = axis.__index__()
     if not -ndim <= axis < ndim:
-        raise ShapeError(
+        raise AxisError(
             name,
             f"got axis {axis} for {ndim} axes",
             f"{-ndim} to {ndim - 1} is needed" if ndim else "a tensor with axes is needed",

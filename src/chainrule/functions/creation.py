@@ -10,9 +10,10 @@ import numpy as np
 from .. import shapes
 from ..errors import ArgumentError, DtypeError
 from ..graph import Array, Dtype
-from ..tensor import Tensor, as_tensor, make, to_array
-from .shaping import expand_dims, reshape
+from ..convert import to_array
+from ..tensor import Tensor, as_tensor, cast, make
 from .shaping import broadcast_arrays as _broadcast_arrays
+from .shaping import broadcast_to, copied, expand_dims, reshape
 
 
 def _checked(dtype: Any, device: Any, default: Dtype = shapes.float32) -> Dtype:
@@ -54,7 +55,7 @@ def asarray(
             if copy is False:
                 raise _must_copy(f"{obj.dtype} for {dtype}")
             return obj.astype(dtype)
-        return obj.clone() if copy else obj
+        return copied(obj) if copy else obj
     if copy is False and not isinstance(obj, np.ndarray):
         raise _must_copy(type(obj).__name__)
     if copy is False:
@@ -75,7 +76,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     """A tensor on the memory of any object with `__dlpack__`, shared unless copy=True."""
     _checked(None, device)
     if isinstance(x, Tensor):
-        return x.clone() if copy else x
+        return copied(x) if copy else x
     if not hasattr(x, "__dlpack__"):
         raise DtypeError(
             "from_dlpack", f"got {type(x).__name__}", "an object with __dlpack__", "use asarray"
@@ -101,11 +102,12 @@ def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """One number everywhere; the dtype is the number's unless given."""
-    number = as_tensor(fill_value)
-    wanted = _checked(dtype, device, number.dtype)
-    value = to_array(fill_value, wanted) if dtype is not None else to_array(fill_value)
-    return make(np.full(_shape(shape), value, wanted))
+    """One number everywhere; the dtype is the number's unless given. The number may be a tensor."""
+    if isinstance(fill_value, Tensor):
+        wanted = _checked(dtype, device, fill_value.dtype)
+        return broadcast_to(cast(fill_value, wanted), _shape(shape))
+    value = to_array(fill_value, None if dtype is None else _checked(dtype, device))
+    return make(np.full(_shape(shape), value, _checked(value.dtype, device)))
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -135,7 +137,8 @@ def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
 ) -> Tensor:
     """1 on the k-th diagonal, 0 elsewhere."""
-    return make(np.eye(n_rows, n_cols, k=k, dtype=_checked(dtype, device)))
+    n, m = _shape((n_rows, n_rows if n_cols is None else n_cols))
+    return make(np.eye(n, m, k=k, dtype=_checked(dtype, device)))
 
 
 def arange(
@@ -178,5 +181,5 @@ def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
     for k, x in enumerate(tensors):
         place = 1 - k if indexing == "xy" and n > 1 and k < 2 else k
         others = tuple(j for j in range(n) if j != place)
-        lines.append(expand_dims(reshape(x, (x.size,)), axis=others) if others else x)
+        lines.append(expand_dims(reshape(x, (x.size,)), axis=others))
     return _broadcast_arrays(*lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -55,7 +57,7 @@ def iinfo(dtype: Any, /) -> IInfo:
 
 
 def _dtype(x: Any) -> Dtype:
-    return x.dtype if isinstance(x, Tensor) else np.dtype(x)
+    return x.dtype if isinstance(x, (Tensor, np.ndarray, np.generic)) else np.dtype(x)
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
@@ -117,11 +119,11 @@ class Info:
         """["cpu"]."""
         return ["cpu"]
 
-    def default_dtypes(self, *, device: Any = None) -> dict[str, Dtype]:
+    def default_dtypes(self, *, device: Any = None) -> dict[str, Dtype | None]:
         """What Python numbers become; there are no complex numbers."""
         return {
             "real floating": shapes.float32,
-            "complex floating": None,  # type: ignore[dict-item]
+            "complex floating": None,
             "integral": shapes.int64,
             "indexing": shapes.int64,
         }
@@ -130,6 +132,16 @@ class Info:
         """The dtypes by name, of one kind or all (bfloat16 is ours, not the standard's)."""
         standard = [d for d in shapes.DTYPES if d not in (shapes.bfloat16, shapes.float16)]
         return {str(d): d for d in standard if kind is None or isdtype(d, kind)}
+
+
+def array_namespace(x: Any, /, *, api_version: str | None = None) -> ModuleType:
+    """The module whose functions take the tensor: chainrule."""
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+        raise ArgumentError(
+            "__array_namespace__", f"got api_version {api_version!r}", "2021.12 to 2024.12",
+            "leave it out",
+        )  # fmt: skip
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def __array_namespace_info__() -> Info:

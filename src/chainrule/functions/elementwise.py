@@ -36,6 +36,16 @@ def positive(x: Any, /) -> Tensor:
     return as_tensor(x)
 
 
+def real(x: Any, /) -> Tensor:
+    """x itself: every tensor is real."""
+    return as_tensor(x)
+
+
+def conj(x: Any, /) -> Tensor:
+    """x itself, the complex conjugate of a real x."""
+    return as_tensor(x)
+
+
 def square(x: Any, /) -> Tensor:
     """x²."""
     out: Tensor = ops.square(as_tensor(x))
@@ -227,9 +237,7 @@ def isfinite(x: Any, /) -> Tensor:
 
 def signbit(x: Any, /) -> Tensor:
     """Whether the sign bit is set (as for -0.0)."""
-    x = as_tensor(x)
-    out: Tensor = ops.copysign(ops.where(x != x, 1.0, x) * 0 + 1, x) < 0
-    return out
+    return copysign(1.0, as_tensor(x)) < 0
 
 
 def add(x1: Any, x2: Any, /) -> Tensor:

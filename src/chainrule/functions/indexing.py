@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
-from ..errors import DtypeError, RangeError, ShapeError, TraceError, user_line
+from ..errors import AxisError, DtypeError, RangeError, ShapeError, TraceError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, make
 from . import axes as _axes
@@ -125,10 +125,11 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any]]:
     advanced = any(type(e) is Tensor for e in entries)
     for e in entries:
         if type(e) is Tensor and e.dtype == shapes.bool_:
-            if e.shape != x.shape[axis : axis + e.ndim]:
-                raise ShapeError(
+            sizes = x.shape[axis : axis + e.ndim]
+            if any(n not in (m, 0) for n, m in zip(e.shape, sizes, strict=True)):
+                raise AxisError(
                     "index", f"got a mask {spec_text(e)} for {spec_text(x)}",
-                    f"the mask's shape to be {x.shape[axis : axis + e.ndim]}", "check the axis",
+                    f"the mask's shape to be {sizes}", "check the axis",
                     user_line(),
                 )  # fmt: skip
             if e._value is None:

@@ -72,8 +72,16 @@ def var(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool 
 
 
 def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """√var."""
-    return _el.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """√var. Its gradient where all elements are equal is 0."""
+    return _root(var(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
+def _root(total: Tensor, degree: float = 2) -> Tensor:
+    """The root of a sum of powers, with derivative 0 where the sum is 0, its minimum."""
+    none = total == 0
+    safe = ops.where(none, 1.0, total)
+    root = _el.sqrt(safe) if degree == 2 else safe ** (1 / degree)
+    return ops.where(none, 0.0, root)  # type: ignore[no-any-return]
 
 
 def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -156,11 +164,7 @@ def norm(x: Any, /, *, ord: float = 2, axis: Any = None, keepdims: bool = False)
     if not ord > 0:
         raise ArgumentError("norm", f"got ord {ord}", "a number above 0", "use 1, 2 or inf")
     powers = _el.square(x) if ord == 2 else _el.abs(x) ** float(ord)
-    total = sum(powers, axis=axis, keepdims=keepdims)
-    none = total == 0
-    safe = ops.where(none, 1.0, total)
-    root = _el.sqrt(safe) if ord == 2 else safe ** (1 / ord)
-    return ops.where(none, 0.0, root)  # type: ignore[no-any-return]
+    return _root(sum(powers, axis=axis, keepdims=keepdims), ord)
 
 
 def cumulative_sum(

@@ -14,12 +14,13 @@ from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, promot
 from . import axes as _axes
 
 
-def reshape(x: Any, /, *shape: Any, copy: bool | None = None) -> Tensor:
-    """The elements in row-major order in another shape; one size may be -1 and is computed."""
-    x = as_tensor(x)
-    sizes = tuple(
-        int(n) for n in (shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
-    )
+def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
+    """The elements in row-major order in another shape; one size may be -1 and is computed.
+
+    copy  True: the memory is the result's own; tensors do not change one another in any case
+    """
+    x = copied(as_tensor(x)) if copy else as_tensor(x)
+    sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
     if sizes.count(-1) == 1:
         rest = -math.prod(sizes)
         if rest == 0 or x.size % rest:
@@ -32,6 +33,17 @@ def reshape(x: Any, /, *shape: Any, copy: bool | None = None) -> Tensor:
             )
         sizes = tuple(x.size // rest if n == -1 else n for n in sizes)
     out: Tensor = ops.reshape(x, shape=sizes)
+    return out
+
+
+def reshape_method(x: Tensor, *shape: Any, copy: bool | None = None) -> Tensor:
+    """`reshape` with the shape as a tuple or as arguments: x.reshape((2, -1)), x.reshape(2, -1)."""
+    return reshape(x, shape[0] if len(shape) == 1 else shape, copy=copy)
+
+
+def copied(x: Tensor) -> Tensor:
+    """x in memory of its own, gradients passed on."""
+    out: Tensor = ops.astype(x, dtype=x.dtype)
     return out
 
 
@@ -83,7 +95,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     return permute_dims(x, order)
 
 
-def expand_dims(x: Any, /, *, axis: Any = 0) -> Tensor:
+def expand_dims(x: Any, /, axis: Any) -> Tensor:
     """An axis of size 1 put in, at one place or several."""
     x = as_tensor(x)
     places = axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -204,6 +216,10 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
         return reshape(roll(reshape(x, (x.size,)), shift, axis=0), x.shape)
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    if len(shifts) != len(axes):
+        raise ShapeError(
+            "roll", f"got {len(shifts)} shifts, {len(axes)} axes", "as many", "pair them", user_line()
+        )
     for a, s in zip(axes, shifts, strict=True):
         a = _axes.one("roll", a, x.ndim)
         n = x.shape[a]
@@ -238,7 +254,8 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Tensor:
         raise ShapeError(
             "repeat", f"got {counts.shape} repeats", f"one, or {x.shape[axis]}", "check the axis"
         )
-    rows = np.repeat(np.arange(x.shape[axis]), counts if counts.size > 1 else int(counts.reshape(())))
+    n = x.shape[axis]
+    rows = np.repeat(np.arange(n), np.broadcast_to(counts.astype(np.int64), n))
     out: Tensor = ops.take(x, Tensor(rows), axis=axis)
     return out
 
