@@ -43,8 +43,10 @@ def to_array(data: Any, dtype: Dtype | None = None) -> Array:
             raise ArgumentError(
                 "asarray", "got a whole number above int64", "numbers that fit", "give dtype=uint64"
             )
-    elif array.dtype.newbyteorder("=") in shapes.DTYPES:
-        array = array.astype(array.dtype.newbyteorder("="), copy=array.flags.writeable)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    elif array.flags.writeable:
+        array = array.copy()
     if array.dtype not in shapes.DTYPES:
         raise _no_dtype(data, array)
     return array

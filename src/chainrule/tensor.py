@@ -463,8 +463,7 @@ class Tensor(Operators):
             if state.quiet:
                 out = op.evaluate(*values, **params)
             else:
-                with np.errstate(all="ignore"):  # inf and NaN are results here, not surprises
-                    out = op.evaluate(*values, **params)
+                out = _quietly(op.evaluate, values, params)
         except Exception as error:
             raise _explained(op, inputs, params, error) from None
         if type(out) is tuple:
@@ -483,6 +482,11 @@ class Tensor(Operators):
                         result._node = _recorded(op, inputs, params, out.shape, out.dtype, out)
                     break
         return result
+
+
+@np.errstate(all="ignore")  # inf and NaN are results here, not surprises
+def _quietly(evaluate: Callable[..., Any], values: list[Array], params: Mapping[str, Any]) -> Any:
+    return evaluate(*values, **params)
 
 
 def _recorded(
@@ -736,7 +740,8 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
         va, vb = a._value, b._value
         if va is None or vb is None or va.shape != vb.shape or va.dtype is not vb.dtype:
             dtype = promote(a.dtype, b.dtype)
-            shape = common_shape(op.name, a.shape, b.shape)
+            same = a.shape == b.shape
+            shape = a.shape if same else common_shape(op.name, a.shape, b.shape)
             a, b = expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)
     elif type(a) is Tensor:
         if not isinstance(b, (bool, int, float)):
