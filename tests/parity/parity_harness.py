@@ -10,15 +10,18 @@ With fixed random cotangents u and v a case compares three levels:
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import chainrule as cr
 import numpy as np
 import torch
+
+import chainrule as cr
 
 torch.set_num_threads(1)  # the arrays are small, and sums keep one order
 
@@ -100,7 +103,7 @@ class Case:
     makers: tuple[Maker, ...]
     ones: bool = False  # cotangents of 1 instead of random ones
     levels: tuple[str, ...] = LEVELS  # those that PyTorch defines
-    keys: tuple[Any, ...] = field(default=(), compare=False)
+    args: tuple[Any, ...] = ()  # what was handed to the functions after the tensors
 
     def rng(self, purpose: str) -> np.random.Generator:
         """The same numbers in every run, others for every case and purpose."""
@@ -141,7 +144,7 @@ def rows(
         parts = [_shape_text(each), *(_text(a) for a in more), *([note] if note else [])]
         yield Case(
             f"{operation}[{' '.join(parts)}]", operation, _bound(ours, more),
-            _bound(theirs, more), each, makers, levels=levels,
+            _bound(theirs, more), each, makers, levels=levels, args=more,
         )  # fmt: skip
 
 
@@ -184,7 +187,8 @@ def _text(value: Any) -> str:
 Levels = dict[str, list[np.ndarray]]
 
 
-def _list(out: Any) -> list[Any]:
+def as_list(out: Any) -> list[Any]:
+    """Several results, or one, as a list."""
     return list(out) if isinstance(out, (tuple, list)) else [out]
 
 
@@ -193,16 +197,16 @@ def gradient(f: Function, count: int) -> Function:
 
     def first(*tensors: Any) -> tuple[Any, ...]:
         us, xs = tensors[:count], tensors[count:]
-        _, back = cr.vjp(lambda *xs: tuple(_list(f(*xs))), *xs)
+        _, back = cr.vjp(lambda *xs: tuple(as_list(f(*xs))), *xs)
         return tuple(back(tuple(us)))
 
     return first
 
 
-def by_chainrule(case: Case, arrays: list[np.ndarray] | None = None) -> Levels:
+def by_chainrule(case: Case) -> Levels:
     """The three levels, by functional transforms."""
-    xs = [cr.Tensor(a) for a in (case.inputs() if arrays is None else arrays)]
-    value = [y.numpy() for y in _list(case.ours(*xs))]
+    xs = [cr.Tensor(a) for a in case.inputs()]
+    value = [y.numpy() for y in as_list(case.ours(*xs))]
     us = [cr.Tensor(u) for u in case.cotangents("u", value)]
     first, back = cr.vjp(gradient(case.ours, len(us)), *us, *xs)
     vs = tuple(cr.Tensor(v) for v in case.cotangents("v", [x.numpy() for x in xs]))
@@ -217,28 +221,37 @@ def by_chainrule(case: Case, arrays: list[np.ndarray] | None = None) -> Levels:
 def by_backward(case: Case) -> Levels:
     """The three levels by `backward`, twice."""
     xs = [cr.Tensor(a, requires_grad=True) for a in case.inputs()]
-    ys = _list(case.ours(*xs))
+    ys = as_list(case.ours(*xs))
     value = [y.numpy() for y in ys]
     us = [cr.Tensor(u, requires_grad=True) for u in case.cotangents("u", value)]
-    cr.add(0.0, sum(cr.sum(u * y) for u, y in zip(us, ys, strict=True))).backward(create_graph=True)
+    weighted = [cr.sum(u * y) for u, y in zip(us, ys, strict=True)]
+    functools.reduce(operator.add, weighted).backward(create_graph=True)
     first = [_dense(x) for x in xs]
     vs = case.cotangents("v", first)
-    total = sum(cr.sum(cr.Tensor(v) * x.grad) for v, x in zip(vs, xs, strict=True))
+    total = cr.Tensor(0.0, dtype=cr.float64)
+    for v, x in zip(vs, xs, strict=True):
+        if x.grad is not None:
+            total = total + cr.sum(cr.Tensor(v) * _gradient_of(x))
     for t in (*us, *xs):
         t.grad = None
-    total.backward()
+    if total.requires_grad:
+        total.backward()
     return {"value": value, "first": first, "second": [_dense(t) for t in (*us, *xs)]}
 
 
-def _dense(x: Any) -> np.ndarray:
-    return np.zeros(x.shape) if x.grad is None else np.asarray(x.grad)
+def _gradient_of(x: cr.Tensor) -> Any:
+    return x.grad.to_dense() if isinstance(x.grad, cr.RowSparse) else x.grad
 
 
-def by_torch(case: Case, levels: Sequence[str], theirs: Function | None = None) -> Levels:
-    """The same by PyTorch's double backward."""
+def _dense(x: cr.Tensor) -> np.ndarray:
+    return np.zeros(x.shape) if x.grad is None else _gradient_of(x).numpy()
+
+
+def by_torch(case: Case, levels: Sequence[str] = LEVELS, theirs: Function | None = None) -> Levels:
+    """The same by PyTorch's double backward, of another function where one is given."""
     f = case.theirs if theirs is None else theirs
     xs = [torch.tensor(a, requires_grad=True) for a in case.inputs()]
-    ys = _list(f(*xs))
+    ys = as_list(f(*xs))
     value = [y.numpy(force=True) for y in ys]
     out = {"value": value}
     if "first" not in levels:

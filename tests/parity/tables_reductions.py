@@ -6,11 +6,21 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import chainrule as cr
 import torch
 from parity_harness import (
-    Case, distinct, real, rows, some_zeros, ties, with_inf, with_nan, within, zeros,
+    Case,
+    distinct,
+    real,
+    rows,
+    some_zeros,
+    ties,
+    with_inf,
+    with_nan,
+    within,
+    zeros,
 )  # fmt: skip
+
+import chainrule as cr
 
 inf = math.inf
 
@@ -188,6 +198,8 @@ def ordering() -> Iterator[Case]:
     yield from rows("max-torch-dim", lambda x, a: cr.max(x, axis=a),
                     lambda x, a: torch.max(x, a)[0], [(3, 4)], [(0,), (1,)],
                     on=distinct)  # fmt: skip
+    yield from rows("max-torch-dim-ties", lambda x, a: cr.max(x, axis=a),
+                    lambda x, a: torch.max(x, a)[0], [(6, 4)], [(0,)], on=ties)  # fmt: skip
 
 
 def cases() -> Iterator[Case]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import chainrule as cr
 import torch
 from parity_harness import Case, real, rows, with_inf, with_nan
+
+import chainrule as cr
 
 F = torch.nn.functional
 
@@ -35,14 +36,16 @@ def arranging() -> Iterator[Case]:
     yield from rows("matrix_transpose", cr.matrix_transpose, lambda x: x.mT,
                     [(2, 3), (2, 3, 4), (0, 2), (1, 1)])  # fmt: skip
     yield from rows("mT", lambda x: x.mT, lambda x: x.mT, [(2, 3), (2, 3, 4)])
-    yield from rows("moveaxis", cr.moveaxis, torch.moveaxis, [(2, 3, 4)],
-                    [(0, 2), (-1, 0), (1, 1), ((0, 1), (2, 0)), ((0, 1, 2), (1, 2, 0))])  # fmt: skip
+    moves = [(0, 2), (-1, 0), (1, 1), ((0, 1), (2, 0)), ((0, 1, 2), (1, 2, 0))]
+    yield from rows("moveaxis", cr.moveaxis, torch.moveaxis, [(2, 3, 4)], moves)
     yield from rows("expand_dims", lambda x, a: cr.expand_dims(x, axis=a), torch.unsqueeze,
                     [(), (3,), (2, 3), (0,)], [(0,), (-1,)])  # fmt: skip
     for shape, axis in [((1, 3), 0), ((2, 1, 3, 1), 1), ((2, 1, 3, 1), (1, 3)), ((1,), -1),
                         ((0, 1), 1)]:  # fmt: skip
         yield from rows("squeeze", cr.squeeze, torch.squeeze, [shape], [(axis,)])
-    yield from rows("squeeze-all", lambda x: cr.squeeze(x), torch.squeeze, [(1, 3, 1), (1, 1), (2,)])
+    yield from rows(
+        "squeeze-all", lambda x: cr.squeeze(x), torch.squeeze, [(1, 3, 1), (1, 1), (2,)]
+    )
     yield from rows("flatten", cr.flatten, torch.flatten, [(2, 3, 4), (2, 0, 1)],
                     [(), (1,), (0, 1), (-2,), (1, 1)])  # fmt: skip
     for shape, target in [
@@ -137,9 +140,9 @@ def triangles() -> Iterator[Case]:
         yield from rows("diagonal", lambda x, k: cr.diagonal(x, offset=k),
                         lambda x, k: torch.diagonal(x, k, -2, -1), [shape],
                         [(0,), (1,), (-1,)])  # fmt: skip
-        for name in ("tril", "triu"):
-            yield from rows(name, lambda x, k, f=getattr(cr, name): f(x, k=k),
-                            getattr(torch, name), [shape], [(0,), (1,), (-2,)])  # fmt: skip
+        for ours, theirs in [(cr.tril, torch.tril), (cr.triu, torch.triu)]:
+            yield from rows(ours.__name__, lambda x, k, f=ours: f(x, k=k), theirs, [shape],
+                            [(0,), (1,), (-2,)])  # fmt: skip
     for domain, note in ((with_inf, "inf"), (with_nan, "nan")):
         yield from rows("tril", lambda x: cr.tril(x), torch.tril, [(4, 4)], on=domain, note=note)
         yield from rows("diff", lambda x: cr.diff(x), torch.diff, [(6,)], on=domain, note=note)
