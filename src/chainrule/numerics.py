@@ -338,10 +338,10 @@ def random_bits(state: Array, shape: Shape) -> Array:
     """
     count = math.prod(shape)
     blocks = np.arange(-(-count // 4), dtype=np.uint64)
-    draws = np.full_like(blocks, state[1])
+    seed, draws = int(state[0]), np.full_like(blocks, state[1])
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     counter = blocks & low, blocks >> half, draws & low, draws >> half
-    words = np.stack(philox(*counter, *divmod(int(state[0]), 2**32)[::-1]), -1)
+    words = np.stack(philox(*counter, seed & 0xFFFFFFFF, seed >> 32), -1)
     return words.astype(np.uint32).reshape(-1)[:count].reshape(shape)
 
 
