@@ -101,7 +101,7 @@ LONGEST = 110  # characters; a longer formula gives way to the first line of its
 
 
 def _shown(row: Row, k: int, text: str) -> str:
-    rules = [r for r in row.rules if r is not None] or [row.joint]
+    rules = [r for r in (*row.rules, row.joint) if r is not None]
     doc = inspect.getdoc(rules[min(k, len(rules) - 1)])
     if len(text) > LONGEST and doc:
         return doc.splitlines()[0]
@@ -115,8 +115,8 @@ def handbook() -> Iterator[str]:
     yield "Printed by `chainrule check --page`, which runs every rule of"
     yield "`src/chainrule/derivatives.py` on symbols. A test keeps this file and the code equal."
     yield ""
-    yield "`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element by"
-    yield "element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent from"
+    yield "`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element"
+    yield "by element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent from"
     yield "above, on small shapes (those of the operation's first case in `ops.py`); a rule too long"
     yield "for a line is named by what its docstring derives."
     for row in derivatives.TABLE.values():

@@ -1,0 +1,63 @@
+"""The command line, run as a user runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import chainrule
+from chainrule import checking, derivatives
+from chainrule.cli import main
+
+
+def run(*arguments, expect=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def test_check_says_how_many_rows_agree():
+    out = run("check").stdout
+    rows = sum(not r.reason for r in derivatives.TABLE.values())
+    assert f"{rows} rows" in out
+    assert out.rstrip().endswith("all agree")
+
+
+def test_check_as_json_lists_every_row():
+    found = json.loads(run("check", "--json", "--seed", "3").stdout)
+    assert [r["name"] for r in found["rows"]] == list(derivatives.TABLE)
+    assert found["failed"] == []
+    assert found["checked"] > 50
+
+
+def test_check_of_some_and_of_unknown_operations():
+    assert len(json.loads(run("check", "tanh", "matmul", "--json").stdout)["rows"]) == 2
+    wrong = run("check", "tanhh", expect=2)
+    assert wrong.stderr.startswith("chainrule: [check] got tanhh; ")
+    assert "Traceback" not in wrong.stderr
+    assert "error" in json.loads(run("check", "tanhh", "--json", expect=2).stdout)
+
+
+def test_check_exits_with_1_when_a_row_is_wrong(monkeypatch, capsys):
+    wrong = checking.Verdict("tanh", "elementwise", 3, "input 0: off", "")
+    monkeypatch.setattr(checking, "check_row", lambda row, **_: wrong)
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "tanh"])
+    assert caught.value.code == 1
+    assert "1 wrong: tanh" in capsys.readouterr().out
+
+
+def test_info():
+    facts = json.loads(run("info", "--json").stdout)
+    assert facts["chainrule"] == chainrule.__version__
+    assert facts["processors"] >= 1
+    assert "numpy" in run("info").stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("check", "--help"), ("info", "--help")])
+def test_help(arguments):
+    done = run(*arguments, expect=2 if not arguments else 0)
+    assert "Usage" in done.stdout + done.stderr
