@@ -90,6 +90,8 @@ BAD = {
     "top_k": (lambda: cr.top_k(x, 4), "top_k", ValueError),
     "device": (lambda: x.to_device("gpu"), "to_device", ValueError),
     "diagonal": (lambda: cr.diagonal(i), "diagonal", ValueError),
+    "divide by 0": (lambda: i // 0, "floor_divide", ValueError),
+    "remainder of 0": (lambda: i % cr.Tensor([1, 0]), "remainder", ValueError),
     "scatter": (lambda: cr.scatter_add(x, i[:1], size=3), "scatter_add", ValueError),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import polynomial
 
-from .errors import RangeError
+from .errors import ArgumentError, RangeError
 from .graph import Array, Dtype, Graph, Node, Shape
 
 
@@ -173,6 +173,22 @@ def shift(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array],
         width = x1.dtype.itemsize * 8
         part = function(x1, np.minimum(x2, width - 1).astype(x1.dtype))
         return np.where(x2 < width, part, function(part, x1.dtype.type(1)))
+
+    return meaning
+
+
+def whole_division(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Dividing a whole number by 0 is an error; floats give inf or NaN."""
+
+    def meaning(x1: Array, x2: Array) -> Array:
+        if x2.dtype.kind in "iu" and not x2.all():
+            raise ArgumentError(
+                function.__name__,
+                "got a whole number divided by 0",
+                "divisors other than 0",
+                "mask them with cr.where first, or convert to float",
+            )
+        return function(x1, x2)
 
     return meaning
 

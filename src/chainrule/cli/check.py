@@ -65,7 +65,7 @@ def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
     table = Table("operation", "kind", "samples", "verdict", box=None, pad_edge=False)
     for v in verdicts:
         if v.reason:
-            table.add_row(v.name, v.kind, "–", f"[dim]no derivative: {v.reason}")
+            table.add_row(v.name, v.kind, "–", f"[dim]{v.reason}")
         elif v.failure:
             table.add_row(v.name, v.kind, str(v.samples), f"[red]wrong: {v.failure}")
         else:

@@ -126,7 +126,7 @@ def handbook() -> Iterator[str]:
             yield f"| operation | kind | by | {column} |"
             yield "|---|---|---|---|"
         if row.reason:
-            yield f"| `{row.op.name}` | {row.op.kind} | – | none: {row.reason} |"
+            yield f"| `{row.op.name}` | {row.op.kind} | – | {row.reason} |"
             continue
         for k, (by, text) in enumerate(row_formulas(row)):
             name, kind = (f"`{row.op.name}`", row.op.kind) if not k else ("", "")
