@@ -282,8 +282,8 @@ def _pull(ys: Any, us: Any, xs: Any, create_graph: bool = False) -> list[Any]:
 
 
 def assert_close(got: list[np.ndarray], wanted: list[np.ndarray], what: str) -> None:
-    """Shapes, places of NaN and inf, and values to the suite's tolerance."""
-    assert [g.shape for g in got] == [w.shape for w in wanted], what
+    """Shapes and dtypes, places of NaN and inf, and values to the suite's tolerance."""
+    assert [(g.shape, g.dtype) for g in got] == [(w.shape, w.dtype) for w in wanted], what
     for k, (g, w) in enumerate(zip(got, wanted, strict=True)):
         np.testing.assert_allclose(
             g, w, rtol=RTOL, atol=ATOL, equal_nan=True, err_msg=f"{what}, number {k}"

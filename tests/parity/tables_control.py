@@ -134,6 +134,8 @@ def composed() -> Iterator[Case]:
     f = COMPOSED[0][1]
     yield from rows("checkpoint", lambda *xs: cr.checkpoint(lambda *xs: f(cr, *xs))(*xs),
                     lambda *xs: f(torch, *xs), [COMPOSED[0][2]], on=unit)  # fmt: skip
+    yield from rows("custom_vjp", _our_own_rule, lambda x, y: torch.sin(x) * y,
+                    [((), ()), ((2, 3), (2, 3))], on=unit)  # fmt: skip
     yield from rows("composed-layer-norm", _our_layer_norm,
                     lambda x, w, b: F.layer_norm(x, (4,), w, b),
                     [((3, 4), (4,), (4,))])  # fmt: skip
@@ -149,6 +151,14 @@ COMPOSED: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]] = [
     ("chain", lambda m, x: m.log(1 + m.exp(m.tanh(m.sin(m.cos(x))))), ((5,),)),
     ("outer", lambda m, x, y: m.sum(m.exp(x[:, None] * y[None, :])), ((3,), (2,))),
 ]  # fmt: skip
+
+
+def _our_own_rule(x: Any, y: Any) -> Any:
+    """sin(x) y with a rule that says what the table would."""
+    product = cr.custom_vjp(
+        lambda x, y: cr.sin(x) * y, lambda g, z, x, y: (g * cr.cos(x) * y, g * cr.sin(x))
+    )
+    return product(x, y)
 
 
 def _our_layer_norm(x: Any, w: Any, b: Any) -> Any:

@@ -66,6 +66,8 @@ UNARY: list[tuple[str, Any, Any]] = [
     ("ceil", None, distinct),
     ("trunc", None, distinct),
     ("round", None, distinct),
+    ("real", None, real),
+    ("conj", None, real),
 ]
 
 # places beyond SPECIAL at which a function is delicate

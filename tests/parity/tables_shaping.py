@@ -35,6 +35,11 @@ def arranging() -> Iterator[Case]:
         yield from rows("permute_dims", cr.permute_dims, torch.permute, [shape], [(axes,)])
     yield from rows("matrix_transpose", cr.matrix_transpose, lambda x: x.mT,
                     [(2, 3), (2, 3, 4), (0, 2), (1, 1)])  # fmt: skip
+    yield from rows("transpose", cr.transpose, torch.permute, [(2, 3, 4)],
+                    [((1, 2, 0),), ((0, 2, 1),)])  # fmt: skip
+    yield from rows("transpose", lambda x: cr.transpose(x),
+                    lambda x: x.permute(*reversed(range(x.ndim))), [(2, 3, 4), (2, 3), (3,)],
+                    note="all")  # fmt: skip
     yield from rows("mT", lambda x: x.mT, lambda x: x.mT, [(2, 3), (2, 3, 4)])
     moves = [(0, 2), (-1, 0), (1, 1), ((0, 1), (2, 0)), ((0, 1, 2), (1, 2, 0))]
     yield from rows("moveaxis", cr.moveaxis, torch.moveaxis, [(2, 3, 4)], moves)
@@ -148,6 +153,12 @@ def triangles() -> Iterator[Case]:
         yield from rows("diff", lambda x: cr.diff(x), torch.diff, [(6,)], on=domain, note=note)
     yield from rows("diff", lambda x, n, a: cr.diff(x, n=n, axis=a), torch.diff, [(5, 4)],
                     [(1, 0), (1, 1), (2, -1), (3, 0), (0, 0)])  # fmt: skip
+    for ends in (("prepend",), ("append",), ("prepend", "append")):
+        yield from rows(
+            "diff-ends", lambda x, *more, k=ends: cr.diff(x, **dict(zip(k, more, strict=True))),
+            lambda x, *more, k=ends: torch.diff(x, **dict(zip(k, more, strict=True))),
+            [((2, 4), *((2, 1) for _ in ends))], note="-".join(ends),
+        )  # fmt: skip
     yield from rows("meshgrid", lambda x, y: cr.meshgrid(x, y, indexing="ij"),
                     lambda x, y: torch.meshgrid(x, y, indexing="ij"), [((2,), (3,))])  # fmt: skip
     yield from rows("clone", lambda x: x.clone() * x, lambda x: x.clone() * x, [(2, 3)])

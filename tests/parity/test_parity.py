@@ -7,9 +7,11 @@ and how closely is said in `parity_harness`. Where the two differ on purpose, DI
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +43,9 @@ from parity_harness import (
 )  # fmt: skip
 
 import chainrule as cr
+from chainrule.derivatives import TABLE
 from chainrule.errors import TraceError
+from chainrule.recording import record
 
 inf, nan = math.inf, math.nan
 
@@ -287,6 +291,84 @@ def stated(case: Case, row: Difference, ours: Levels) -> Levels:
     assert len(row.stated) == len(results)
     filled = [np.full(a.shape, n) for a, n in zip(results, row.stated, strict=True)]
     return {row.level: filled}
+
+
+# ── what the grid covers ─────────────────────────────────────────────────────────────────────────
+
+# Public functions that have no derivative, or that another test compares.
+APART: dict[str, str] = {
+    "the result is a truth value": """all any equal greater greater_equal isfinite isin isinf isnan
+        less less_equal logical_and logical_not logical_or logical_xor not_equal signbit""",
+    "the result is a position or a count": """argmax argmin argsort count_nonzero nonzero one_hot
+        searchsorted unique_all unique_counts unique_inverse""",
+    "copies of values, with no history": "unique_values",
+    "acts on the bits of integers": """bitwise_and bitwise_invert bitwise_left_shift bitwise_or
+        bitwise_right_shift bitwise_xor""",
+    "the neighbour in the grid of floats; PyTorch has no derivative either": "nextafter",
+    "made from nothing": """arange asarray empty empty_like eye from_dlpack full full_like linspace
+        ones ones_like tensor zeros zeros_like""",
+    "about dtypes and shapes": "broadcast_shapes can_cast finfo iinfo isdtype result_type",
+    "PyTorch has nothing alike": "defop",
+}
+
+
+def called(cases: list[Case]) -> set[Any]:
+    """The code objects that the tables call themselves."""
+    found: set[Any] = set()
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "parity" in frame.f_back.f_code.co_filename:
+            found.add(frame.f_code)
+
+    for case in cases:
+        xs = [cr.Tensor(a) for a in case.inputs()]
+        before = sys.getprofile()
+        sys.setprofile(watch)
+        try:
+            case.ours(*xs)
+        finally:
+            sys.setprofile(before)
+    return found
+
+
+def one_each() -> list[Case]:
+    """The first case of every operation."""
+    return list({case.operation: case for case in reversed(CASES)}.values())
+
+
+def test_every_public_function_is_compared() -> None:
+    """A function that is new in the namespace needs a row in a table, or a reason here."""
+    reasons = [name for names in APART.values() for name in names.split()]
+    functions = {
+        name: getattr(cr, name)
+        for name in cr.__all__
+        if inspect.isfunction(getattr(cr, name))
+        and getattr(cr, name).__module__.startswith("chainrule.functions")
+    }
+    used = called(one_each())
+    missing = {name for name, f in functions.items() if f.__code__ not in used}
+    assert sorted(missing - set(reasons)) == []
+    assert sorted(set(reasons) - set(functions)) == []
+
+
+def test_every_rule_is_compared() -> None:
+    """Each operation with a derivative occurs in the graph of some function and its gradient."""
+    seen: set[str] = set()
+    for case in one_each():
+        if case.operation == "index-by-value":
+            continue
+        arrays = case.inputs()
+        value = as_list(case.ours(*map(cr.Tensor, arrays)))
+        us = case.cotangents("u", [y.numpy() for y in value])
+        specs = [(a.shape, a.dtype, True) for a in (*us, *arrays)]
+
+        def both(ts: list[Any], case: Case = case, n: int = len(us)) -> list[Any]:
+            return [*as_list(case.ours(*ts[n:])), *gradient(case.ours, n)(*ts)]
+
+        graph = record(both, specs).graph
+        seen |= {node.op.name for node in graph.nodes if node.op is not None}
+    wanted = {name for name, row in TABLE.items() if row.rules or row.joint}
+    assert sorted(wanted - seen) == []
 
 
 def test_every_difference_has_cases() -> None:
