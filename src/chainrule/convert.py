@@ -13,15 +13,27 @@ from .errors import ArgumentError, DtypeError
 from .graph import Array, Dtype
 
 
-def to_array(data: Any, dtype: Dtype | None = None) -> Array:
+def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
+    """One of chainrule's dtypes, from itself or its name; the device must be the only one."""
+    if device not in (None, "cpu"):
+        raise ArgumentError(name, f"got device {device!r}", '"cpu" alone', "leave it out")
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found not in shapes.DTYPES:
+        raise DtypeError(
+            name, f"got dtype {dtype}", f"one of {_dtype_names()}", "choose one of them"
+        )
+    return found
+
+
+def to_array(data: Any, dtype: Any = None) -> Array:
     """Anything that a tensor can be made of, as an array of a supported dtype."""
+    dtype = None if dtype is None else to_dtype("asarray", dtype)
     if hasattr(data, "_known"):
         value = data._known("asarray")
         return value if dtype is None else value.astype(dtype, copy=False)
-    if dtype is not None and dtype not in shapes.DTYPES:
-        raise DtypeError(
-            "asarray", f"got dtype {dtype}", f"one of {_dtype_names()}", "choose one of them"
-        )
     if isinstance(data, (list, tuple)) and any(hasattr(d, "_known") for d in _leaves(data)):
         data = _unwrapped(data)
     try:

@@ -81,7 +81,7 @@ class Tensor(Operators):
     __array_namespace__: ClassVar[Callable[..., Any]]
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
-        self._value = to_array(data, None if dtype is None else np.dtype(dtype))
+        self._value = to_array(data, dtype)
         self._grad = None
         self._node = None
         if state.trace is not None:

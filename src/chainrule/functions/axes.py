@@ -35,6 +35,7 @@ def distinct(name: str, axes: Sequence[int]) -> Shape:
     """The axes in increasing order, each once."""
     if len(set(axes)) != len(axes):
         raise ShapeError(
-            name, f"got axes {tuple(axes)}", "each axis once", "remove the repeated one", user_line()
-        )
+            name, f"got axes {tuple(axes)}", "each axis once", "remove the repeated one",
+            user_line(),
+        )  # fmt: skip
     return tuple(sorted(axes))

@@ -6,16 +6,17 @@ import math
 from typing import Any
 
 from .. import ops
+from ..convert import promote
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import spec_text
-from ..tensor import Tensor, as_tensor, cast, contract, promote
+from ..tensor import Tensor, as_tensor, cast, contract
 from . import axes as _axes
 from .reductions import sum as _sum
 from .shaping import broadcast_to, diagonal, moveaxis, permute_dims, reshape
 
 
 def matmul(x1: Any, x2: Any, /) -> Tensor:
-    """x1 @ x2: (…, n, k) times (…, k, m) is (…, n, m); batch axes broadcast, vectors are allowed."""
+    """x1 @ x2: (…, n, k) times (…, k, m) is (…, n, m); batch axes broadcast, vectors are fine."""
     return contract(x1, x2)
 
 
@@ -235,7 +236,7 @@ def convolution(
             "convolution", f"got padding {padding}, groups {groups}", f"{n} pairs, groups from 1",
             "check them", user_line(),
         )  # fmt: skip
-    return ops.convolution(  # type: ignore[no-any-return]
+    return ops.convolution(
         cast(x, dtype), cast(w, dtype), stride=stride, padding=pads, input_dilation=di,
         kernel_dilation=dk, groups=groups,
     )  # fmt: skip

@@ -8,27 +8,22 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
+from ..convert import to_array, to_dtype
 from ..errors import ArgumentError, DtypeError
 from ..graph import Array, Dtype
-from ..convert import to_array
 from ..tensor import Tensor, as_tensor, cast, make
 from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 
 
 def _checked(dtype: Any, device: Any, default: Dtype = shapes.float32) -> Dtype:
-    if device not in (None, "cpu"):
-        raise ArgumentError("creation", f"got device {device!r}", '"cpu" alone', "leave it out")
-    out: Dtype = default if dtype is None else np.dtype(dtype)
-    if out not in shapes.DTYPES:
-        names = ", ".join(map(str, shapes.DTYPES))
-        raise DtypeError("creation", f"got dtype {out}", f"one of {names}", "choose one of them")
-    return out
+    return to_dtype("creation", default if dtype is None else dtype, device)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
     try:
-        sizes = tuple(n.__index__() for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+        each = shape if isinstance(shape, (tuple, list)) else (shape,)
+        sizes = tuple(n.__index__() for n in each)
     except (AttributeError, TypeError):
         sizes = (-1,)
     if any(n < 0 for n in sizes):
@@ -48,24 +43,24 @@ def asarray(
 
     copy  True: always; None: unless it is a tensor already; False: never (an error if needed)
     """
-    if dtype is not None or device is not None:
-        dtype = _checked(dtype, device) if dtype is not None else None
+    wanted = _checked(dtype, device)
+    dtype = None if dtype is None else wanted
     if isinstance(obj, Tensor):
         if dtype is not None and obj.dtype != dtype:
             if copy is False:
                 raise _must_copy(f"{obj.dtype} for {dtype}")
             return obj.astype(dtype)
         return copied(obj) if copy else obj
-    if copy is False and not isinstance(obj, np.ndarray):
-        raise _must_copy(type(obj).__name__)
-    if copy is False:
-        if dtype is not None and obj.dtype != dtype:
-            raise _must_copy(f"{obj.dtype} for {dtype}")
-        _checked(obj.dtype, None)
-        return make(obj)
     if not isinstance(obj, (np.ndarray, np.generic)) and hasattr(obj, "__dlpack__"):
-        obj = np.from_dlpack(obj)
-    return Tensor(obj, dtype)
+        obj = _shared("asarray", obj)
+    if copy is not False:
+        return copied(Tensor(obj, dtype)) if copy else Tensor(obj, dtype)
+    if not isinstance(obj, np.ndarray):
+        raise _must_copy(type(obj).__name__)
+    if dtype is not None and obj.dtype != dtype:
+        raise _must_copy(f"{obj.dtype} for {dtype}")
+    to_dtype("asarray", obj.dtype)
+    return make(obj)
 
 
 def _must_copy(got: str) -> ArgumentError:
@@ -81,9 +76,21 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
         raise DtypeError(
             "from_dlpack", f"got {type(x).__name__}", "an object with __dlpack__", "use asarray"
         )
-    array = np.from_dlpack(x)
-    _checked(array.dtype, None)
+    array = _shared("from_dlpack", x)
     return make(array.copy() if copy else array)
+
+
+def _shared(name: str, x: Any) -> Array:
+    """NumPy's view of another library's memory."""
+    try:
+        array = np.from_dlpack(x)
+    except (BufferError, RuntimeError) as error:
+        raise DtypeError(
+            name, f"got {type(x).__name__}: {error}", "memory on the CPU of a dtype NumPy knows",
+            "move or convert it there first",
+        ) from None  # fmt: skip
+    to_dtype(name, array.dtype)
+    return array
 
 
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:

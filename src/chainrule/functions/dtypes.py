@@ -10,9 +10,10 @@ import ml_dtypes
 import numpy as np
 
 from .. import shapes
+from ..convert import promote, to_dtype
 from ..errors import ArgumentError
 from ..graph import Dtype
-from ..tensor import Tensor, as_tensor, promote, scalar_dtype
+from ..tensor import Tensor, as_tensor, scalar_dtype
 
 
 class FInfo(NamedTuple):
@@ -40,7 +41,7 @@ def finfo(dtype: Any, /) -> FInfo:
     dtype = _dtype(dtype)
     if dtype not in shapes.FLOATS:
         raise ArgumentError("finfo", f"got {dtype}", "a floating dtype", "use iinfo")
-    info = ml_dtypes.finfo(dtype)
+    info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     return FInfo(
         info.bits, float(info.eps), float(info.max), float(info.min),
         float(info.smallest_normal), dtype,
@@ -57,7 +58,9 @@ def iinfo(dtype: Any, /) -> IInfo:
 
 
 def _dtype(x: Any) -> Dtype:
-    return x.dtype if isinstance(x, (Tensor, np.ndarray, np.generic)) else np.dtype(x)
+    if isinstance(x, (Tensor, np.ndarray, np.generic)):
+        return x.dtype
+    return to_dtype("dtype", x)
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
@@ -70,8 +73,8 @@ def can_cast(from_: Any, to: Any, /) -> bool:
 
 def result_type(*given: Any) -> Dtype:
     """The dtype that tensors, dtypes and Python numbers have together."""
-    numbers = [g for g in given if isinstance(g, (bool, int, float)) and not isinstance(g, np.generic)]
-    rest = [_dtype(g) for g in given if not any(g is n for n in numbers)]
+    numbers = [g for g in given if type(g) in (bool, int, float)]
+    rest = [_dtype(g) for g in given if type(g) not in (bool, int, float)]
     if not rest:
         raise ArgumentError("result_type", "got numbers alone", "a tensor or dtype", "add one")
     out = rest[0]
@@ -100,8 +103,8 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     if isinstance(kind, str):
         if kind not in _KINDS:
             raise ArgumentError("isdtype", f"got {kind!r}", "one of " + ", ".join(_KINDS), "fix it")
-        return np.dtype(dtype) in _KINDS[kind]
-    return bool(np.dtype(dtype) == np.dtype(kind))
+        return _dtype(dtype) in _KINDS[kind]
+    return bool(_dtype(dtype) == _dtype(kind))
 
 
 class Info:
@@ -144,6 +147,6 @@ def array_namespace(x: Any, /, *, api_version: str | None = None) -> ModuleType:
     return sys.modules[__name__.partition(".")[0]]
 
 
-def __array_namespace_info__() -> Info:
+def __array_namespace_info__() -> Info:  # noqa: N807 (the standard's name)
     """Facts about this namespace, by the Array API standard."""
     return Info()

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..convert import promote
 from ..errors import DtypeError
 from ..graph import Operation, spec_text
-from ..tensor import Tensor, as_tensor, binary, cast, common_shape, expand, promote, scalar_dtype
+from ..tensor import Tensor, as_tensor, binary, cast, common_shape, expand, scalar_dtype
 
 
 def _float(op: Operation, x: Any) -> Tensor:
@@ -406,15 +407,15 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
         raise DtypeError(
             "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
         )
-    x1, x2 = _pair(x1, x2)
+    x1, x2 = pair(x1, x2)
     dtype = promote(x1.dtype, x2.dtype)
     shape = common_shape("where", condition.shape, x1.shape, x2.shape)
-    parts = (expand(condition, shape), expand(cast(x1, dtype), shape), expand(cast(x2, dtype), shape))
-    out: Tensor = ops.where(*parts)
+    chosen, other = expand(cast(x1, dtype), shape), expand(cast(x2, dtype), shape)
+    out: Tensor = ops.where(expand(condition, shape), chosen, other)
     return out
 
 
-def _pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Two operands of which one may be a Python number, which takes the other's dtype."""
     for a, b in ((x1, x2), (x2, x1)):
         if type(a) is Tensor and isinstance(b, (bool, int, float)):
@@ -431,8 +432,8 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
             continue
         if isinstance(bound, (int, float)) and x.dtype.kind in "iu":
             info = np.iinfo(x.dtype)
-            if bound <= info.min and beyond is less or bound >= info.max and beyond is greater:
+            if (bound <= info.min and beyond is less) or (bound >= info.max and beyond is greater):
                 continue
-        limit = _pair(x, bound)[1]
+        limit = pair(x, bound)[1]
         x = where(beyond(x, limit), cast(limit, x.dtype), x)
     return x

@@ -31,11 +31,12 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 
 def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     """x with x[key] = value. Where an element is named twice the last one stays."""
-    if not (type(value) is Tensor):
+    if type(value) is not Tensor:
         value = Tensor(value, dtype=x.dtype)
     value = cast(value, x.dtype)
-    if type(key) is Tensor and key.dtype == shapes.bool_ and key.shape == x.shape and not value.ndim:
-        return ops.where(key, expand(value, x.shape), x)  # type: ignore[no-any-return]
+    masked = type(key) is Tensor and key.dtype == shapes.bool_ and key.shape == x.shape
+    if masked and not value.ndim:
+        return ops.where(key, expand(value, x.shape), x)
     entries = _entries(x, key)
     if not any(type(e) is Tensor for e in entries):
         return _patched(x, entries, value)
@@ -76,12 +77,12 @@ def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     high = tuple(n - b for n, b in zip(x.shape, last, strict=True))
     where_to = {"low": start, "high": high, "interior": tuple(k - 1 for k in step)}
     chosen = ops.pad(full(sizes, True, shapes.bool_), **where_to)
-    return ops.where(chosen, ops.pad(value, **where_to), x)  # type: ignore[no-any-return]
+    return ops.where(chosen, ops.pad(value, **where_to), x)
 
 
 def _entries(x: Tensor, key: Key) -> list[Any]:
     """The key as a full list of one entry an axis, plus None for new axes."""
-    entries = []
+    entries: list[Any] = []
     for k in key if isinstance(key, tuple) else (key,):
         if k is None or k is Ellipsis or isinstance(k, slice):
             entries.append(k)
@@ -226,7 +227,7 @@ def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
     together = where == list(range(where[0], where[-1] + 1))
     shape = common_shape("index", *(a.shape for a in given))
     if len(where) == 1:
-        return ops.take(x, given[0], axis=where[0])  # type: ignore[no-any-return]
+        return ops.take(x, given[0], axis=where[0])
     rest = [k for k in range(x.ndim) if k not in where]
     front = where[0] if together else 0
     order = rest[:front] + where + rest[front:]
@@ -234,7 +235,7 @@ def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
     moved = permute_dims(x, order)
     joined = (*moved.shape[:front], math.prod(sizes), *moved.shape[front + len(where) :])
     flat = join_indices([expand(cast(a, shapes.int64), shape) for a in given], sizes)
-    return ops.take(reshape(moved, joined), flat, axis=front)  # type: ignore[no-any-return]
+    return ops.take(reshape(moved, joined), flat, axis=front)
 
 
 def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
@@ -256,7 +257,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
     x, indices = as_tensor(x), as_tensor(indices)
     if axis is None:
         x, axis = (x, 0) if x.ndim == 1 else (reshape(x, (x.size,)), 0)
-    return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))  # type: ignore[no-any-return]
+    return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))
 
 
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
@@ -270,8 +271,8 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
         )  # fmt: skip
     rest = common_shape(
         "take_along_axis",
-        x.shape[:axis] + (1,) + x.shape[axis + 1 :],
-        indices.shape[:axis] + (1,) + indices.shape[axis + 1 :],
+        (*x.shape[:axis], 1, *x.shape[axis + 1 :]),
+        (*indices.shape[:axis], 1, *indices.shape[axis + 1 :]),
     )
     n, m = x.shape[axis], indices.shape[axis]
     x = expand(x, (*rest[:axis], n, *rest[axis + 1 :]))
@@ -281,12 +282,12 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
         line = np.arange(size).reshape([size if j == k else 1 for j in range(x.ndim)])
         grid.append(cast(indices, shapes.int64) if k == axis else expand(make(line), indices.shape))
     flat = join_indices(grid, list(x.shape))
-    return ops.take(reshape(x, (x.size,)), flat, axis=0)  # type: ignore[no-any-return]
+    return ops.take(reshape(x, (x.size,)), flat, axis=0)
 
 
 def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> Tensor:
     """Zeros of `size` along the axis, with each update added at its index: the adjoint of take."""
-    return ops.scatter_add(  # type: ignore[no-any-return]
+    return ops.scatter_add(
         as_tensor(updates), as_tensor(indices), axis=axis, size=size
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..convert import to_dtype
 from ..errors import ArgumentError, ShapeError
 from ..graph import Operation, spec_text
 from ..tensor import Tensor, as_tensor, cast, expand
@@ -29,7 +30,7 @@ def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
 def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
     """Small whole numbers and bools are summed in 64 bits."""
     if dtype is not None:
-        return cast(x, np.dtype(dtype))
+        return cast(x, to_dtype("sum", dtype))
     if x.dtype.kind in "bi":
         return cast(x, shapes.int64)
     return cast(x, shapes.uint64) if x.dtype.kind == "u" else x
@@ -81,7 +82,7 @@ def _root(total: Tensor, degree: float = 2) -> Tensor:
     none = total == 0
     safe = ops.where(none, 1.0, total)
     root = _el.sqrt(safe) if degree == 2 else safe ** (1 / degree)
-    return ops.where(none, 0.0, root)  # type: ignore[no-any-return]
+    return ops.where(none, 0.0, root)
 
 
 def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -118,7 +119,7 @@ def _position(op: Operation, x: Any, axis: int | None, keepdims: bool) -> Tensor
     x = as_tensor(x)
     if axis is None:
         out: Tensor = op(ops.reshape(x, shape=(x.size,)), axis=(0,))
-        return ops.reshape(out, shape=(1,) * x.ndim if keepdims else ())  # type: ignore[no-any-return]
+        return ops.reshape(out, shape=(1,) * x.ndim if keepdims else ())
     return _reduce(op, x, _axes.one(op.name, axis, x.ndim), keepdims)
 
 
@@ -136,7 +137,7 @@ def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     if keepdims:
         return out
     where = _axes.several("logsumexp", axis, x.ndim)
-    return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))  # type: ignore[no-any-return]
+    return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))
 
 
 def softmax(x: Any, /, *, axis: int = -1) -> Tensor:
@@ -194,7 +195,7 @@ def _running(
     if not initial:
         return out
     edge = x._full(tuple(1 if k == axis else n for k, n in enumerate(x.shape)), first)
-    return ops.concat(edge, out, axis=axis)  # type: ignore[no-any-return]
+    return ops.concat(edge, out, axis=axis)
 
 
 def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
@@ -202,10 +203,12 @@ def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
     a, b = as_tensor(a), as_tensor(b)
     shape = np.broadcast_shapes(a.shape, b.shape)
     axis = _axes.one("recurrence", axis, len(shape))
-    return ops.recurrence(expand(a, shape), expand(b, shape), axis=axis)  # type: ignore[no-any-return]
+    return ops.recurrence(expand(a, shape), expand(b, shape), axis=axis)
 
 
-def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+def diff(
+    x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
+) -> Tensor:
     """Differences between neighbours along the axis, taken n times."""
     x = as_tensor(x)
     axis = _axes.one("diff", axis, x.ndim)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .. import ops, shapes
+from ..convert import promote, to_array, to_dtype
 from ..errors import ArgumentError, ShapeError, user_line
-from ..graph import Dtype, Shape, spec_text
-from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, promote, to_array
+from ..graph import Shape, spec_text
+from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full
 from . import axes as _axes
 
 
@@ -79,11 +81,10 @@ def matrix_transpose(x: Any, /) -> Tensor:
 def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     """Axes moved to other places, the rest in order."""
     x = as_tensor(x)
-    s = [_axes.one("moveaxis", a, x.ndim) for a in ([source] if isinstance(source, int) else source)]
-    d = [
-        _axes.one("moveaxis", a, x.ndim)
-        for a in ([destination] if isinstance(destination, int) else destination)
-    ]
+    s, d = (
+        [_axes.one("moveaxis", a, x.ndim) for a in (g if isinstance(g, (tuple, list)) else (g,))]
+        for g in (source, destination)
+    )
     if len(s) != len(d):
         raise ShapeError(
             "moveaxis", f"got {len(s)} sources, {len(d)} destinations", "as many", "pair them"
@@ -199,7 +200,7 @@ def split(x: Any, sections: int | list[int], axis: int = 0) -> list[Tensor]:
     else:
         cuts = [0, *sections, n]
     before = (slice(None),) * axis
-    return [x[(*before, slice(a, b))] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [x[(*before, slice(a, b))] for a, b in pairwise(cuts)]
 
 
 def flip(x: Any, /, *, axis: Any = None) -> Tensor:
@@ -218,14 +219,15 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ShapeError(
-            "roll", f"got {len(shifts)} shifts, {len(axes)} axes", "as many", "pair them", user_line()
-        )
+            "roll", f"got {len(shifts)} shifts, {len(axes)} axes", "as many", "pair them",
+            user_line(),
+        )  # fmt: skip
     for a, s in zip(axes, shifts, strict=True):
         a = _axes.one("roll", a, x.ndim)
         n = x.shape[a]
         if n and s % n:
-            before = (slice(None),) * a
-            x = concat([x[(*before, slice(n - s % n, n))], x[(*before, slice(0, n - s % n))]], axis=a)
+            before, cut = (slice(None),) * a, n - s % n
+            x = concat([x[(*before, slice(cut, n))], x[(*before, slice(0, cut))]], axis=a)
     return x
 
 
@@ -271,13 +273,14 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         pairs = [tuple(map(int, p)) for p in np.broadcast_to(np.asarray(widths), (x.ndim, 2))]
     except ValueError:
         raise ShapeError(
-            "pad", f"got widths {widths}", f"a (before, after) for each of {x.ndim} axes", "list them"
-        ) from None
+            "pad", f"got widths {widths}", f"a (before, after) for each of {x.ndim} axes",
+            "list them",
+        ) from None  # fmt: skip
     if any(n < 0 for p in pairs for n in p):
         raise ArgumentError("pad", f"got widths {widths}", "none below 0", "slice to make smaller")
     if mode == "constant":
-        low, high = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
-        sizes = {"low": low, "high": high, "interior": (0,) * x.ndim}
+        ends = {"low": tuple(p[0] for p in pairs), "high": tuple(p[1] for p in pairs)}
+        sizes = {**ends, "interior": (0,) * x.ndim}
         out: Tensor = ops.pad(x, **sizes)
         if isinstance(value, (int, float)) and value == 0:
             return out
@@ -326,7 +329,8 @@ def _triangle(x: Any, name: str, k: int) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(name, f"got {spec_text(x)}", "two axes", "reshape it", user_line())
-    lower = np.tri(*x.shape[-2:], k=k if name == "tril" else k - 1, dtype=bool)
+    n, m = x.shape[-2:]
+    lower = np.tri(n, m, k if name == "tril" else k - 1, np.bool_)
     keep = expand(Tensor(lower if name == "tril" else ~lower), x.shape)
     out: Tensor = ops.where(keep, x, full(x.shape, 0, x.dtype))
     return out
@@ -334,7 +338,7 @@ def _triangle(x: Any, name: str, k: int) -> Tensor:
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
     """x in another dtype; between floating dtypes gradients flow back in the old one."""
-    x, wanted = as_tensor(x), np.dtype(dtype)
+    x, wanted = as_tensor(x), to_dtype("astype", dtype, device)
     if wanted == x.dtype and not copy:
         return x
     out: Tensor = ops.astype(x, dtype=wanted)
@@ -345,8 +349,4 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     """A new last axis that is 1 at the class and 0 elsewhere."""
     x = expand_dims(as_tensor(x), axis=-1)
     classes = Tensor(np.arange(num_classes).astype(x.dtype))
-    return cast(x == classes, _dtype(dtype))
-
-
-def _dtype(dtype: Any) -> Dtype:
-    return np.dtype(dtype)
+    return cast(x == classes, to_dtype("one_hot", dtype))

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops, shapes
+from ..convert import promote
 from ..errors import ArgumentError, ShapeError
-from ..tensor import Tensor, as_tensor, make, promote
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor, cast, full, make
 from . import axes as _axes
-from .indexing import take_along_axis
+from .elementwise import minimum, pair, where
+from .indexing import take, take_along_axis
+from .shaping import reshape
 
 
 def argsort(
@@ -18,7 +22,7 @@ def argsort(
 ) -> Tensor:
     """The positions that put x in order along the axis; always stable."""
     x = as_tensor(x)
-    return ops.argsort(  # type: ignore[no-any-return]
+    return ops.argsort(
         x, axis=_axes.one("argsort", axis, x.ndim), descending=descending
     )
 
@@ -42,14 +46,34 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[T
 def searchsorted(
     x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None
 ) -> Tensor:
-    """Where each of x2 would go in the ordered vector x1 to keep it ordered."""
+    """Where each v of x2 would go in the ordered vector x1 to keep it ordered, NaN last.
+
+    That is the number of elements < v (side="left") or <= v (side="right"), found by halving.
+    `sorter` puts x1 in order if it is not.
+    """
     if side not in ("left", "right"):
         raise ArgumentError("searchsorted", f"got side {side!r}", "left or right", "choose one")
-    x1, x2 = as_tensor(x1), as_tensor(x2)
+    x1, x2 = pair(x1, x2)
+    if x1.ndim != 1:
+        raise ShapeError("searchsorted", f"got {spec_text(x1)}", "one axis", "flatten and sort it")
     dtype = promote(x1.dtype, x2.dtype)
-    a, b = x1._known("searchsorted").astype(dtype), x2._known("searchsorted").astype(dtype)
-    order = None if sorter is None else as_tensor(sorter)._known("searchsorted")
-    return make(np.asarray(np.searchsorted(a, b, side=side, sorter=order)).astype(shapes.int64))
+    dtype = shapes.uint8 if dtype == shapes.bool_ else dtype
+    row = cast(x1 if sorter is None else take(x1, sorter), dtype)
+    v, n = cast(x2, dtype), row.shape[0]
+    low, high = full(v.shape, 0, shapes.int64), full(v.shape, n, shapes.int64)
+    for _ in range(n.bit_length()):
+        middle = (low + high) // 2
+        at = take(row, minimum(middle, n - 1))
+        before = _precedes(at, v) if side == "left" else ~_precedes(v, at)
+        unsure = low < high
+        low = where(unsure & before, middle + 1, low)
+        high = where(unsure & ~before, middle, high)
+    return low
+
+
+def _precedes(a: Tensor, b: Tensor) -> Tensor:
+    """Whether a comes before b in order, where NaN comes after every number."""
+    return (a < b) | ((a == a) & (b != b))
 
 
 class UniqueAll(NamedTuple):
@@ -106,6 +130,9 @@ def unique_values(x: Any, /) -> Tensor:
 
 def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     """For each element of x1 whether it is one of x2's."""
-    x1, x2 = as_tensor(x1), as_tensor(x2)
-    found = np.isin(x1._known("isin"), x2._known("isin"), invert=invert)
-    return make(np.asarray(found))
+    x1, x2 = pair(x1, x2)
+    if not x2.size:
+        return full(x1.shape, invert, shapes.bool_)
+    row = sort(reshape(x2, (x2.size,)))
+    found = take(row, minimum(searchsorted(row, x1), x2.size - 1)) == x1
+    return ~found if invert else found
