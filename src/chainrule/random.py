@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import ops, shapes
+from .convert import to_dtype
 from .errors import ArgumentError
 from .functions import creation, elementwise, indexing, reductions, shaping, sorting
+from .functions.creation import _shape
 from .graph import Shape
 from .tensor import Tensor, as_tensor, cast, no_grad
 
@@ -31,7 +33,10 @@ class Generator:
 
     def set_state(self, state: Any) -> None:
         """Continue from a saved state."""
-        self._state._assign(Tensor(state, dtype=shapes.uint64))
+        new = as_tensor(state)
+        if new.dtype.kind not in "iu":
+            raise ArgumentError("set_state", f"got {state}", "a state", "save generator.state")
+        self._state._assign(cast(new, shapes.uint64))
 
     def seed(self, seed: int) -> None:
         """Begin the sequence of this seed."""
@@ -44,14 +49,19 @@ class Generator:
             self._state._assign(self._state + Tensor(np.array([0, 1], np.uint64)))
         return out
 
-    def uniform(self, shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = None) -> Tensor:
+    def uniform(
+        self, shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = None
+    ) -> Tensor:
         """Evenly from low (included) to high (not): 24 random bits in float32, 53 in float64."""
         wanted = _float(dtype)
         if not low <= high or math.isinf(high - low):
             raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
         u = self._unit(_shape(shape), wanted)
-        scaled = u if (low, high) == (0.0, 1.0) else low + u * (high - low)
-        return cast(scaled, wanted)
+        if (low, high) == (0.0, 1.0) and u.dtype == wanted:
+            return u
+        scaled = cast(low + u * (high - low), wanted)
+        below = np.nextafter(np.array(high, wanted), np.array(low, wanted))
+        return ops.minimum(scaled, scaled._full(scaled.shape, below))  # rounding may give high
 
     def _unit(self, shape: Shape, wanted: Any) -> Tensor:
         if wanted == shapes.float64:
@@ -60,15 +70,19 @@ class Generator:
             return cast((high << 21) | (low >> 11), shapes.float64) * 2.0**-53
         return cast(self.bits(shape) >> 8, shapes.float32) * 2.0**-24
 
-    def normal(self, shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = None) -> Tensor:
+    def _open(self, shape: Shape, wanted: Any) -> Tensor:
+        """Evenly on (-1, 1): odd multiples of 2⁻²⁴ (2⁻⁵³ in float64), never -1, 0 or 1."""
+        step = 2.0**-53 if wanted == shapes.float64 else 2.0**-24
+        return self._unit(shape, wanted) * 2 - (1 - step)
+
+    def normal(
+        self, shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = None
+    ) -> Tensor:
         """The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1)."""
         wanted = _float(dtype)
         if not std >= 0:
             raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
-        double = wanted == shapes.float64
-        step = 2.0**-53 if double else 2.0**-24
-        u = self._unit(_shape(shape), wanted) * 2 - (1 - step)  # symmetric, never -1 or 1
-        z = elementwise.erfinv(u) * math.sqrt(2)
+        z = elementwise.erfinv(self._open(_shape(shape), wanted)) * math.sqrt(2)
         return cast(z if (mean, std) == (0.0, 1.0) else mean + z * std, wanted)
 
     def bernoulli(self, p: Any, shape: Any = None) -> Tensor:
@@ -80,9 +94,12 @@ class Generator:
         return self.uniform(size, dtype=p.dtype if p.dtype == shapes.float64 else None) < p
 
     def integers(self, low: int, high: int, shape: Any = ()) -> Tensor:
-        """Whole numbers from low (included) to high (not), from 64 bits, so without visible bias."""
-        if not low < high:
-            raise ArgumentError("integers", f"got {low} to {high}", "low < high", "swap them")
+        """Whole numbers from low (included) to high (not), from 64 bits: no visible bias."""
+        whole = isinstance(low, (int, np.integer)) and isinstance(high, (int, np.integer))
+        if not (whole and -(2**63) <= low < high < 2**63):
+            raise ArgumentError(
+                "integers", f"got {low} to {high}", "whole numbers low < high in int64", "swap them"
+            )
         words = self.bits((2, *_shape(shape)))
         wide = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
         span = np.uint64(high - low)
@@ -91,33 +108,30 @@ class Generator:
     def permutation(self, x: Any) -> Tensor:
         """The numbers below x, or the rows of x, in random order."""
         rows = creation.arange(x) if isinstance(x, int) else as_tensor(x)
+        if not rows.shape or (isinstance(x, int) and x < 0):
+            raise ArgumentError("permutation", f"got {x}", "a number from 0, or rows", "check it")
         words = self.bits((2, rows.shape[0]))
         keys = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
         return indexing.take(rows, sorting.argsort(keys), axis=0)
 
     def categorical(self, logits: Any, shape: Any = ()) -> Tensor:
-        """Classes with probabilities softmax(logits) on the last axis: the largest logit + Gumbel."""
+        """Classes with probabilities softmax(logits) on the last axis: argmax(logits + Gumbel)."""
         logits = as_tensor(logits)
         size = (*_shape(shape), *logits.shape)
-        u = self.uniform(size, dtype=logits.dtype if logits.dtype == shapes.float64 else None)
-        tiny = 2.0**-54 if u.dtype == shapes.float64 else 2.0**-25
-        gumbel = -elementwise.log(-elementwise.log(u + tiny))
+        u = elementwise.abs(self._open(size, logits.dtype))
+        gumbel = -elementwise.log(-elementwise.log(u))
         with no_grad():
             return reductions.argmax(shaping.broadcast_to(logits, size) + gumbel, axis=-1)
 
 
 def _initial(seed: int) -> Any:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ArgumentError("seed", f"got {seed!r}", "a whole number from 0 below 2⁶⁴", "choose one")
+        raise ArgumentError("seed", f"got {seed!r}", "a whole number, 0 to 2⁶⁴ - 1", "choose one")
     return np.array([seed, 0], np.uint64)
 
 
-def _shape(shape: Any) -> Shape:
-    return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-
-
 def _float(dtype: Any) -> Any:
-    wanted = shapes.float32 if dtype is None else np.dtype(dtype)
+    wanted = to_dtype("random", shapes.float32 if dtype is None else dtype)
     if wanted not in shapes.FLOATS:
         raise ArgumentError("random", f"got dtype {wanted}", "a floating dtype", "use integers()")
     return wanted
