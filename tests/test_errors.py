@@ -92,6 +92,7 @@ BAD = {
     "diagonal": (lambda: cr.diagonal(i), "diagonal", ValueError),
     "divide by 0": (lambda: i // 0, "floor_divide", ValueError),
     "remainder of 0": (lambda: i % cr.Tensor([1, 0]), "remainder", ValueError),
+    "list of leaves": (lambda: cr.tanh([p, p]), "asarray", RuntimeError),
     "scatter": (lambda: cr.scatter_add(x, i[:1], size=3), "scatter_add", ValueError),
 }  # fmt: skip
 

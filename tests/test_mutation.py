@@ -36,6 +36,8 @@ ARGUED = {
         "at x₁ = x₂ = 0 the rule is x₂ = 0 times 0⁰ or 0¹, both finite; so are its derivatives",
     "power_exponent: 1.0 → 2.0":
         "log 1 and log 2 are finite, and the where around them does not choose them",
+    **{f"atan2: hypot(x1, x2) → hypot(x2, x1){n}": "hypot is symmetric"
+       for n in ("", " (2)", " (3)", " (4)")},
     "extremum: ops.broadcast_to(y, shape=x.shape) → y": BROADCAST,
     "extremum: x → g (2)": BROADCAST,  # broadcast_to(y, shape=g.shape), which is y's shape
     "extremum: x → y (2)": BROADCAST,

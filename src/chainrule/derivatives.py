@@ -283,8 +283,8 @@ row(ops.maximum,      lambda g, x1, x2: larger(g, x1, x2),
                       lambda g, x1, x2: larger(g, x2, x1),                 kinks=[(1.0, 1.0)])
 row(ops.minimum,      lambda g, x1, x2: larger(g, x2, x1),
                       lambda g, x1, x2: larger(g, x1, x2),                 kinks=[(1.0, 1.0)])
-row(ops.atan2,        lambda x1, x2:  x2 / (square(x1) + square(x2)),
-                      lambda x1, x2:  -x1 / (square(x1) + square(x2)))
+row(ops.atan2,        lambda x1, x2:  x2 / hypot(x1, x2) / hypot(x1, x2),
+                      lambda x1, x2:  -x1 / hypot(x1, x2) / hypot(x1, x2))
 row(ops.hypot,        lambda x1, y:   x1 / y,
                       lambda x2, y:   x2 / y)
 row(ops.logaddexp,    lambda x1, x2:  sigmoid(x1 - x2),

@@ -648,7 +648,25 @@ def trace_hold(trace: Trace, node: Node) -> Any:
 
 def as_tensor(x: Any) -> Tensor:
     """The tensor itself, or a tensor made of what was given."""
-    return x if type(x) is Tensor else Tensor(x)
+    if type(x) is Tensor:
+        return x
+    if isinstance(x, (list, tuple)) and state.grad and any(_recorded_inside(x)):
+        raise GradientError(
+            "asarray",
+            "got a list of tensors that require a gradient",
+            "one tensor, so that the gradient can flow back",
+            "join them with cr.stack or cr.concat",
+            user_line(),
+        )
+    return Tensor(x)
+
+
+def _recorded_inside(data: Any) -> Iterator[bool]:
+    for d in data:
+        if isinstance(d, (list, tuple)):
+            yield from _recorded_inside(d)
+        else:
+            yield type(d) is Tensor and d.requires_grad
 
 
 def full(shape: Shape, number: Any, dtype: Dtype) -> Tensor:

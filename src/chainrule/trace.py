@@ -25,7 +25,15 @@ class State(threading.local):
         self.trace: Trace | None = None
 
 
+class Changes:
+    """Counts the assignments to attributes of modules, everywhere: a sign to look again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 state = State()
+changes = Changes()
 _NONE: Mapping[str, Any] = {}
 
 
@@ -37,6 +45,7 @@ class Trace:
         self.writes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.grads: dict[int, tuple[Any, Any]] = {}  # tensor, the gradient it got
         self.without_grad: dict[int, Any] = {}  # tensors seen to have none yet
+        self.guards: list[Any] = []  # with holds(): whether what was traced would be traced again
         self.made: set[Node] = set()  # leaves for tensors that were made while tracing
         self.outer: Trace | None = None
 

@@ -20,7 +20,7 @@ from ..graph import Array, Graph, spec_text
 from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make, record_outputs
-from ..trace import state
+from ..trace import changes, state
 from .passes import optimise
 
 MANY_SHAPES = 8  # after so many recompilations of one function a warning names what varies
@@ -40,6 +40,7 @@ class Step:
     grads: list[tuple[Tensor, Any]]  # tensor, and how many outputs its gradient takes (or None)
     reachable: list[bool]  # the results that can be differentiated from outside
     names: list[tuple[Callable[[], Any], Any]]  # variables that held tensors, and which
+    seen: int  # the count of changes at which the guards were last found to hold
 
 
 class Compiled:
@@ -146,6 +147,10 @@ def _fits(step: Step) -> bool:
     made = step.recorded
     if any(look_up() is not tensor for look_up, tensor in step.names):
         return False
+    if step.seen != changes.count:
+        if not all(guard.holds() for guard in made.trace.guards):
+            return False
+        step.seen = changes.count
     for (owner, slot), (shape, dtype, grad) in zip(made.reads, step.specs, strict=True):
         t = _slot(owner, slot)
         if t is None or t.shape != shape or t.dtype != dtype or t.requires_grad != grad:
@@ -218,6 +223,7 @@ def _finish(
     return Step(
         reference.build(program), made, Graph(graph.inputs, outputs[: made.results]), optimised,
         specs, made.results, structure, grads, reachable, names,
+        changes.count,
     )  # fmt: skip
 
 
