@@ -1,4 +1,4 @@
-"""Measure, and write RESULTS.md beside this file: `python benchmarks/run.py` (with torch installed).
+"""Measure, and write RESULTS.md beside this file: `python benchmarks/run.py`, with torch there.
 
 Speed is a ratio taken in one run, the two programs in turn. Every figure is a median. The control
 case is a bare matrix product through NumPy: a slow machine is not mistaken for slow code.
@@ -100,7 +100,8 @@ def chain_rows():
 
 def import_seconds(first: str) -> float:
     """The median time of an import in a new process, after NumPy's."""
-    code = f"import time, numpy; t = time.perf_counter(); import {first}; print(time.perf_counter() - t)"
+    clock = "time.perf_counter()"
+    code = f"import time, numpy; t = {clock}; import {first}; print({clock} - t)"
     runs = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(5)]
     return sorted(runs)[2]
 

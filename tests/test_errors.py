@@ -122,10 +122,12 @@ def test_the_users_line_is_named():
 def test_a_rule_with_a_defect_is_named():
     bad = cr.defop("bad_rule", lambda x: x * 2, lambda g: g.sum(), kind="linear")
     leaf = cr.Tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(errors.GradientError, match=r"\[bad_rule\] its rule for x gave .*float32\[\]"):
+    with pytest.raises(
+        errors.GradientError, match=r"\[bad_rule\] its rule for x gave .*float32\[\]"
+    ):
         bad(leaf).sum().backward()
 
 
 def test_errors_while_tracing_name_the_users_line_too():
-    with pytest.raises(errors.ShapeError, match="test_errors.py"):
+    with pytest.raises(errors.ShapeError, match=r"test_errors\.py"):
         cr.compile(lambda a: a @ a)(x)

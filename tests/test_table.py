@@ -80,8 +80,8 @@ def names(op: Operation, case: Sequence[Any]) -> list[str]:
 
 
 FLOATING = """
-    sqrt exp expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid
-    erf erfinv divide atan2 hypot logaddexp copysign round nextafter recurrence
+    sqrt exp expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
+    sigmoid erf erfinv divide atan2 hypot logaddexp copysign round nextafter recurrence
 """
 NUMERIC = """
     negative abs square add subtract multiply power remainder maximum minimum sign floor ceil trunc

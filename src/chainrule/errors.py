@@ -1,7 +1,7 @@
 """Every exception of chainrule, and the one form of its messages.
 
-    [operation] what arrived; what was needed; what to try
-      at file.py:12: the user's own line
+[operation] what arrived; what was needed; what to try
+  at file.py:12: the user's own line
 """
 
 from __future__ import annotations

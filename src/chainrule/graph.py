@@ -41,9 +41,19 @@ class Operation:
     """
 
     __slots__ = (
-        "name", "kind", "infer", "evaluate", "arguments", "cases", "kinds", "strict",
+        "_kept",
+        "arguments",
+        "cases",
         "differentiable",
-        "pulls", "joint", "needs", "_kept",
+        "evaluate",
+        "infer",
+        "joint",
+        "kind",
+        "kinds",
+        "name",
+        "needs",
+        "pulls",
+        "strict",
     )  # fmt: skip
 
     def __init__(
@@ -95,8 +105,19 @@ class Node:
     """One value of a graph. Immutable, but for `value`: see `tensor.py` on what is kept."""
 
     __slots__ = (
-        "op", "inputs", "params", "shape", "dtype", "value", "requires_grad", "source",
-        "serial", "trace", "owner", "hooks", "__weakref__",
+        "__weakref__",
+        "dtype",
+        "hooks",
+        "inputs",
+        "op",
+        "owner",
+        "params",
+        "requires_grad",
+        "serial",
+        "shape",
+        "source",
+        "trace",
+        "value",
     )  # fmt: skip
 
     def __init__(

@@ -201,7 +201,9 @@ def broadcast_to(x: Array, shape: Shape) -> Array:
     if x.dtype.num >= 256 or not x.flags.c_contiguous:
         return np.broadcast_to(x, shape)
     old = zip(x.shape, shape, x.strides, strict=True)  # the same, without its checks: 10× faster
-    return np.ndarray(shape, x.dtype, x, 0, tuple(0 if n == 1 != m else s for n, m, s in old))
+    view = np.ndarray(shape, x.dtype, x, 0, tuple(0 if n == 1 != m else s for n, m, s in old))
+    view.flags.writeable = False
+    return view
 
 
 def pad(x: Array, low: Shape, high: Shape, interior: Shape) -> Array:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from . import ops, shapes
+from .broadcasting import cast
 from .convert import to_dtype
 from .errors import ArgumentError
 from .functions import creation, elementwise, indexing, reductions, shaping, sorting
 from .functions.creation import _shape
 from .graph import Shape
-from .tensor import Tensor, as_tensor, cast, no_grad
+from .tensor import Tensor, as_tensor, no_grad
 
 
 class Generator:

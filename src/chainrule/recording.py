@@ -53,7 +53,9 @@ def record(function: Function, arguments: Sequence[tuple[Any, Any, bool]]) -> Re
     return Recorded(Graph(inputs, outputs), reads, writes, trace, len(results))
 
 
-def record_inner(name: str, function: Function, arguments: Sequence[tuple[Any, Any, bool]]) -> Recorded:
+def record_inner(
+    name: str, function: Function, arguments: Sequence[tuple[Any, Any, bool]]
+) -> Recorded:
     """Trace the body of a control operation, which may assign tensors but not gradients."""
     out = record(function, arguments)
     if out.trace.grads or any(slot != "value" for _, slot in out.reads):

@@ -3,6 +3,8 @@
 A tensor is a mutable handle on an immutable value. In eager mode it holds a NumPy array, and, where
 a gradient is asked for, the node that recorded how the array came about. While tracing it holds a
 node alone. Recording keeps an array only where some row of the table of derivatives names it.
+
+Longer than most files here: what a handle is and how an operation on it is done are one mechanism.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import ops, shapes
-from .convert import promote, to_array
+from .convert import to_array
 from .errors import (
     ArgumentError,
     ChainruleError,
@@ -172,7 +174,7 @@ class Tensor(Operators):
         return self._node is None or self._node.op is None or not self._node.requires_grad
 
     @property
-    def mT(self) -> Tensor:
+    def mT(self) -> Tensor:  # noqa: N802 - the Array API's name
         """The last two axes exchanged."""
         n = len(self.shape)
         if n < 2:
@@ -180,7 +182,7 @@ class Tensor(Operators):
         return self._bind(ops.permute_dims, (self,), {"axes": (*range(n - 2), n - 1, n - 2)})
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802 - the Array API's name
         """The matrix transposed."""
         if len(self.shape) != 2:
             raise ShapeError(
@@ -222,8 +224,8 @@ class Tensor(Operators):
         self, /, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
         copy: bool | None = None,
     ) -> Any:  # fmt: skip
-        value = self._known("__dlpack__")
-        if not value.flags.writeable and copy is None and (max_version or (0,))[0] < 1:
+        value = self.numpy()
+        if copy is None and (max_version or (0,))[0] < 1:
             copy = True  # the older protocol cannot say that memory is not to be written
         return value.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
@@ -237,7 +239,10 @@ class Tensor(Operators):
         value = self._known("item")
         if value.size != 1:
             raise ShapeError(
-                "item", f"got {spec_text(self)}", "one element is needed", "index it, or use numpy()"
+                "item",
+                f"got {spec_text(self)}",
+                "one element is needed",
+                "index it, or use numpy()",
             )
         return value.item()
 
@@ -282,7 +287,9 @@ class Tensor(Operators):
         value = self._value.astype(np.float32) if self.dtype.kind == "V" else self._value
         text = np.array2string(value, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
-        plain = self.dtype in (shapes.float32, shapes.int64, shapes.bool_)
+        plain = self.size and self.dtype in (shapes.float32, shapes.int64, shapes.bool_)
+        if not self.size:
+            text = f"{text}, shape={self.shape}"
         return f"Tensor({text}{'' if plain else f', dtype={self.dtype}'}{grad})"
 
     def __format__(self, spec: str) -> str:
@@ -452,7 +459,9 @@ class Tensor(Operators):
         for x in inputs:
             if type(x) is not Tensor:
                 like = [t for t in inputs if type(t) is Tensor][-1]
-                inputs = tuple(t if type(t) is Tensor else like._full(like.shape, t) for t in inputs)
+                inputs = tuple(
+                    t if type(t) is Tensor else like._full(like.shape, t) for t in inputs
+                )
                 break
         if state.trace is not None:
             return _traced(state.trace, op, inputs, params)
@@ -535,9 +544,7 @@ def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any
     except ChainruleError as error:
         raise error.located(user_line()) from None
     if isinstance(node.dtype, tuple):
-        items = [
-            trace.apply(ops.item, (node,), {"index": k}, grad) for k in range(len(node.dtype))
-        ]
+        items = [trace.apply(ops.item, (node,), {"index": k}, grad) for k in range(len(node.dtype))]
         for i in items:
             i.requires_grad = grad and i.dtype.kind in "fV"
         return tuple(wrap(i) for i in items)
@@ -643,7 +650,7 @@ def trace_hold(trace: Trace, node: Node) -> Any:
     return wrap(node)
 
 
-# ── numbers, dtypes, broadcasting ────────────────────────────────────────────────────────────────
+# ── constants and conversion ────────────────────────────────────────────────────────────────
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -702,130 +709,6 @@ def _spread(shape: Shape, number: Any, dtype: Dtype) -> Array:
 _constant = functools.lru_cache(1024, typed=True)(_spread)
 
 
-def scalar_dtype(x: Tensor, number: Any) -> Dtype:
-    """The dtype of `tensor ∘ Python number`: the tensor's, unless the number is of a wider kind."""
-    kind = type(number)
-    dtype = x.dtype
-    if kind is bool or isinstance(number, (bool, np.bool_)):
-        return dtype
-    if isinstance(number, int):
-        return shapes.int64 if dtype.kind == "b" else dtype
-    if isinstance(number, float):
-        return dtype if dtype.kind in "fV" else shapes.float32
-    raise DtypeError(
-        "operator",
-        f"got {kind.__name__} with {spec_text(x)}",
-        "a tensor, an array or a real number is needed",
-        "convert it with asarray",
-    )
-
-
-def cast(x: Tensor, dtype: Dtype) -> Tensor:
-    """x in the dtype."""
-    if x.dtype == dtype:
-        return x
-    return x._bind(ops.astype, (x,), {"dtype": dtype})
-
-
-def expand(x: Tensor, shape: Shape) -> Tensor:
-    """x broadcast to the shape, by explicit operations; the shapes are known to fit."""
-    if x.shape == shape:
-        return x
-    if len(x.shape) != len(shape):
-        ones = (1,) * (len(shape) - len(x.shape)) + x.shape
-        x = x._bind(ops.reshape, (x,), {"shape": ones})
-    return x if x.shape == shape else x._bind(ops.broadcast_to, (x,), {"shape": shape})
-
-
-def common_shape(name: str, *all_shapes: Shape) -> Shape:
-    """The shape that all broadcast to, or ShapeError."""
-    try:
-        return np.broadcast_shapes(*all_shapes)
-    except ValueError:
-        got = " and ".join(map(str, all_shapes))
-        raise ShapeError(
-            name,
-            f"got shapes {got}",
-            "sizes that are equal or 1, counted from the last axis, are needed",
-            "insert axes of size 1 with expand_dims or reshape",
-            user_line(),
-        ) from None
-
-
-def binary(op: Operation, a: Any, b: Any) -> Tensor:
-    """A two-argument elementwise operation on tensors and numbers: promote, broadcast, do it."""
-    if type(a) is Tensor and type(b) is Tensor:
-        va, vb = a._value, b._value
-        if va is None or vb is None or va.shape != vb.shape or va.dtype is not vb.dtype:
-            dtype = promote(a.dtype, b.dtype)
-            same = a.shape == b.shape
-            shape = a.shape if same else common_shape(op.name, a.shape, b.shape)
-            a, b = expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)
-    elif type(a) is Tensor:
-        if not isinstance(b, (bool, int, float)):
-            return binary(op, a, _operand(op, a, b))
-        dtype = scalar_dtype(a, b)
-        a = cast(a, dtype)
-        b = full(a.shape, b, dtype)
-    elif type(b) is Tensor:
-        if not isinstance(a, (bool, int, float)):
-            return binary(op, _operand(op, b, a), b)
-        dtype = scalar_dtype(b, a)
-        b = cast(b, dtype)
-        a = full(b.shape, a, dtype)
-    else:
-        return binary(op, as_tensor(a), b)
-    if op.kinds == "fV" and a.dtype.kind not in "fV":
-        a, b = cast(a, shapes.float32), cast(b, shapes.float32)
-    return a._bind(op, (a, b), _NONE)
-
-
-def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
-    if isinstance(other, RowSparse):
-        return other.to_dense()
-    if isinstance(other, (np.ndarray, np.generic, list, tuple)) or hasattr(other, "__array__"):
-        return as_tensor(other)
-    raise DtypeError(
-        op.name,
-        f"got {type(other).__name__} with {spec_text(tensor)}",
-        "a tensor, an array or a real number is needed",
-        "convert it with asarray",
-        user_line(),
-    )
-
-
-def contract(a: Any, b: Any) -> Tensor:
-    """Matrix product: vectors become matrices, batches broadcast, a shared matrix stays one."""
-    a, b = as_tensor(a), as_tensor(b)
-    if a.dtype != b.dtype:
-        dtype = promote(a.dtype, b.dtype)
-        a, b = cast(a, dtype), cast(b, dtype)
-    if len(a.shape) == 2 and len(b.shape) == 2:
-        return a._bind(ops.matmul, (a, b), _NONE)
-    if not a.shape or not b.shape:
-        raise ShapeError(
-            "matmul",
-            f"got {spec_text(a)} and {spec_text(b)}",
-            "at least one axis each is needed",
-            "multiply by a scalar with *",
-            user_line(),
-        )
-    if len(b.shape) <= 2 < len(a.shape):  # one matrix for the whole batch: a single large product
-        rows = a._bind(ops.reshape, (a,), {"shape": (int(np.prod(a.shape[:-1])), a.shape[-1])})
-        out = contract(rows, b)
-        return out._bind(ops.reshape, (out,), {"shape": a.shape[:-1] + b.shape[1:]})
-    row, column = len(a.shape) == 1, len(b.shape) == 1
-    if row:
-        a = a._bind(ops.reshape, (a,), {"shape": (1, *a.shape)})
-    if column:
-        b = b._bind(ops.reshape, (b,), {"shape": (*b.shape, 1)})
-    batch = common_shape("matmul", a.shape[:-2], b.shape[:-2])
-    a, b = expand(a, batch + a.shape[-2:]), expand(b, batch + b.shape[-2:])
-    out = a._bind(ops.matmul, (a, b), _NONE)
-    shape = batch + (() if row else a.shape[-2:-1]) + (() if column else b.shape[-1:])
-    return out if out.shape == shape else out._bind(ops.reshape, (out,), {"shape": shape})
-
-
 # ── whether to record ────────────────────────────────────────────────────────────────────────────
 
 
@@ -862,7 +745,3 @@ def enable_grad() -> Any:
 def is_grad_enabled() -> bool:
     """Whether operations are recorded at present."""
     return state.grad
-
-
-Tensor._binary = staticmethod(binary)
-Tensor._contract = staticmethod(contract)

@@ -22,7 +22,9 @@ from .tensor import Tensor, as_tensor
 Argnums = int | Sequence[int]
 
 
-def _split(name: str, args: tuple[Any, ...], argnums: Argnums) -> tuple[list[int], list[Tensor], Any]:
+def _split(
+    name: str, args: tuple[Any, ...], argnums: Argnums
+) -> tuple[list[int], list[Tensor], Any]:
     """The leaves of the arguments to differentiate by, as tensors, and their structure."""
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     if any(not -len(args) <= k < len(args) for k in numbers):
@@ -43,8 +45,8 @@ def _split(name: str, args: tuple[Any, ...], argnums: Argnums) -> tuple[list[int
 
 
 def _pull(
-    name: str, f: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums, has_aux: bool = False,
-    **kwargs: Any,
+    name: str, f: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums,
+    has_aux: bool = False, **kwargs: Any,
 ) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
     """f's result, its extra result, and the function from cotangents to cotangents."""
     numbers, tensors, structure = _split(name, args, argnums)
@@ -103,9 +105,7 @@ def value_and_grad(
     return value_and_gradient
 
 
-def grad(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns f's gradient: ∂f/∂argument, in the argument's structure."""
     both = value_and_grad(f, argnums, has_aux)
 
@@ -132,7 +132,9 @@ def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> 
     value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
     leaves, structure = tree.flatten(value)
     zeros = [creation.zeros_like(t) for t in leaves]
-    _, forth = pullback("jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros)
+    _, forth = pullback(
+        "jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
+    )
     given = [as_tensor(t) for t in tree.flatten(list(tangents))[0]]
     out = forth(given)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]

@@ -15,9 +15,7 @@ from .program import Program
 def build(program: Program) -> Callable[[Sequence[Array]], list[Array]]:
     """A function from the program's inputs to its outputs."""
     first = program.inputs
-    steps = [
-        (k.op.evaluate, k.reads, k.writes, k.params, k.frees, k) for k in program.kernels
-    ]
+    steps = [(k.op.evaluate, k.reads, k.writes, k.params, k.frees, k) for k in program.kernels]
 
     def run(arrays: Sequence[Array]) -> list[Array]:
         buffers: list[Any] = [None] * program.buffers

@@ -73,9 +73,7 @@ class Compiled:
             step = self._compile(key, structure, leaves, tensors)
         return _run(step, tensors)
 
-    def _compile(
-        self, key: Any, structure: Any, leaves: list[Any], tensors: list[Tensor]
-    ) -> Step:
+    def _compile(self, key: Any, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
 
         def body(inputs: list[Tensor]) -> list[Tensor]:
@@ -178,9 +176,7 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _finish(
-    made: Recorded, structure: Any, names: list[tuple[Callable[[], Any], Any]]
-) -> Step:
+def _finish(made: Recorded, structure: Any, names: list[tuple[Callable[[], Any], Any]]) -> Step:
     trace = made.trace
     for owner, slot in made.reads:
         if slot == "value" and owner._node is not None and owner._node.op is not None:
@@ -204,9 +200,7 @@ def _finish(
     graph = Graph(made.graph.inputs, outputs)
     captured = {id(o): k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
     first = len(graph.inputs) - len(made.reads)
-    updates = {
-        made.results + k: first + captured[id(w)] for k, w in enumerate(made.writes)
-    }
+    updates = {made.results + k: first + captured[id(w)] for k, w in enumerate(made.writes)}
     shown = os.environ.get("CHAINRULE_SHOW", "").split(",")
     if "graph" in shown:
         _show("traced", graph)

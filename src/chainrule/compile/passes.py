@@ -79,9 +79,9 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return first  # the whole of it
     if op is ops.pad and first is not None and first.shape == node.shape:
         return first  # by nothing
-    if op in (ops.sum, ops.max, ops.min, ops.prod) and first is not None:
-        if first.shape == node.shape and all(first.shape[a] == 1 for a in params["axis"]):
-            return first  # of one element
+    reduces = op in (ops.sum, ops.max, ops.min, ops.prod)
+    if reduces and all(inputs[0].shape[a] == 1 for a in params["axis"]):
+        return inputs[0]  # of one element
     if op is ops.concat and len(inputs) == 1:
         return inputs[0]  # of one
     if op is ops.flip and not params["axis"]:

@@ -29,6 +29,8 @@ _CONSTANTS = {
     2 / math.sqrt(math.pi): "2/√π",
     math.sqrt(math.pi) / 2: "√π/2",
     math.sqrt(math.pi): "√π",
+    math.log(2): "log 2",
+    math.log(10): "log 10",
 }
 _PLAIN = (ops.reshape, ops.broadcast_to, ops.alias, ops.astype)
 

@@ -116,9 +116,9 @@ def handbook() -> Iterator[str]:
     yield "`src/chainrule/derivatives.py` on symbols. A test keeps this file and the code equal."
     yield ""
     yield "`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element"
-    yield "by element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent from"
-    yield "above, on small shapes (those of the operation's first case in `ops.py`); a rule too long"
-    yield "for a line is named by what its docstring derives."
+    yield "by element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent"
+    yield "from above, on small shapes (those of the operation's first case in `ops.py`); a rule"
+    yield "too long for a line is named by what its docstring derives."
     for row in derivatives.TABLE.values():
         if row.op.name in _HEADINGS:
             title, column = _HEADINGS[row.op.name]

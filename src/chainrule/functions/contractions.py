@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from .. import ops
+from ..broadcasting import cast, contract
 from ..convert import promote
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import spec_text
-from ..tensor import Tensor, as_tensor, cast, contract
+from ..tensor import Tensor, as_tensor
 from . import axes as _axes
 from .reductions import sum as _sum
 from .shaping import broadcast_to, diagonal, moveaxis, permute_dims, reshape
@@ -164,9 +165,7 @@ def _pair(
                     "one size a letter", "check the operands' order", user_line(),
                 )  # fmt: skip
             sizes[c] = max(sizes[c], n) if 0 not in (sizes[c], n) else 0
-    x, y = (
-        broadcast_to(t, [sizes[c] for c in letters]) for t, letters in ((x, xs), (y, ys))
-    )
+    x, y = (broadcast_to(t, [sizes[c] for c in letters]) for t, letters in ((x, xs), (y, ys)))
     for t_letters, other in ((xs, ys), (ys, xs)):
         alone = [c for c in t_letters if c not in other and c not in later]
         if alone:
@@ -251,3 +250,41 @@ def each(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
             user_line(),
         )  # fmt: skip
     return values
+
+
+def convolution_transpose(
+    x: Any,
+    w: Any,
+    /,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    kernel_dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """The adjoint of `convolution` (also called deconvolution).
+
+    x        (N, *size, C), channels last
+    w        (*kernel, O / groups, C): the kernel of a convolution from O to C channels
+    result   (N, *out, O) with
+             out = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1
+    """
+    x, w = as_tensor(x), as_tensor(w)
+    n = x.ndim - 2
+    dtype = promote(x.dtype, w.dtype)
+    x, w = cast(x, dtype), cast(w, dtype)
+    steps, pads, more, gaps = (
+        each("convolution_transpose", v, n, least)
+        for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (kernel_dilation, 1))
+    )
+    kernel, (o, c) = w.shape[:n], w.shape[n:]
+    flipped = ops.flip(w, axis=tuple(range(n)))
+    split = reshape(flipped, (*kernel, o, groups, c // groups))
+    swapped = reshape(permute_dims(split, (*range(n), n + 2, n + 1, n)), (*kernel, c // groups, -1))
+    reach = [d * (k - 1) for d, k in zip(gaps, kernel, strict=True)]
+    sides = tuple((r - p, r - p + e) for r, p, e in zip(reach, pads, more, strict=True))
+    return ops.convolution(
+        x, swapped, stride=(1,) * n, padding=sides, input_dilation=steps, kernel_dilation=gaps,
+        groups=groups,
+    )  # fmt: skip

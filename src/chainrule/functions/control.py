@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from .. import numerics, ops, shapes, tree
+from ..broadcasting import cast, common_shape, expand
+from ..convert import promote
+from ..derivatives import REAL as _REAL
 from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text
 from ..recording import pullback, record_inner, replay
-from ..derivatives import REAL as _REAL
 from ..rows import Row, install
-from ..tensor import Tensor, as_tensor, cast, common_shape, expand, make, promote
+from ..tensor import Tensor, as_tensor, make
 from ..trace import state
 
 
@@ -293,7 +295,7 @@ def defop(
             "put None where there is no derivative",
         )  # fmt: skip
     rule = shapes.elementwise(name) if shape is None else shapes.strict(shape)
-    cases = [((((2, 3),) * len(names)), {})] if shape is None else []
+    cases: Any = [((((2, 3),) * len(names)), {})] if shape is None else []
     op = Operation(name, kind, rule, numerics.wide(meaning), names, cases)
     entry = Row(op, tuple(derivatives), reason="" if derivatives else "declared without one",
                 on=(_REAL,))  # fmt: skip

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
+from ..broadcasting import cast
 from ..convert import to_array, to_dtype
 from ..errors import ArgumentError, DtypeError
 from ..graph import Array, Dtype
-from ..tensor import Tensor, as_tensor, cast, make
+from ..tensor import Tensor, as_tensor, make
 from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 

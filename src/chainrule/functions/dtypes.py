@@ -10,10 +10,11 @@ import ml_dtypes
 import numpy as np
 
 from .. import shapes
+from ..broadcasting import scalar_dtype
 from ..convert import promote, to_dtype
 from ..errors import ArgumentError
 from ..graph import Dtype
-from ..tensor import Tensor, as_tensor, scalar_dtype
+from ..tensor import Tensor, as_tensor
 
 
 class FInfo(NamedTuple):

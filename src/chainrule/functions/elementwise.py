@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..broadcasting import binary, cast, common_shape, expand, scalar_dtype
 from ..convert import promote
 from ..errors import DtypeError
 from ..graph import Operation, spec_text
-from ..tensor import Tensor, as_tensor, binary, cast, common_shape, expand, scalar_dtype
+from ..tensor import Tensor, as_tensor
 
 
 def _float(op: Operation, x: Any) -> Tensor:
@@ -89,13 +90,13 @@ def log1p(x: Any, /) -> Tensor:
 
 
 def log2(x: Any, /) -> Tensor:
-    """log x / log 2."""
-    return log(x) / math.log(2)
+    """The logarithm to base 2."""
+    return _float(ops.log2, x)
 
 
 def log10(x: Any, /) -> Tensor:
-    """log x / log 10."""
-    return log(x) / math.log(10)
+    """The logarithm to base 10."""
+    return _float(ops.log10, x)
 
 
 def sin(x: Any, /) -> Tensor:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..broadcasting import cast, common_shape, expand
 from ..errors import AxisError, DtypeError, RangeError, ShapeError, TraceError, user_line
 from ..graph import Shape, spec_text
-from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full, make
+from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
 from .shaping import flip, permute_dims, reshape
 
@@ -287,9 +288,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
 
 def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> Tensor:
     """Zeros of `size` along the axis, with each update added at its index: the adjoint of take."""
-    return ops.scatter_add(
-        as_tensor(updates), as_tensor(indices), axis=axis, size=size
-    )
+    return ops.scatter_add(as_tensor(updates), as_tensor(indices), axis=axis, size=size)
 
 
 def gather(x: Any, dim: int, index: Any) -> Tensor:

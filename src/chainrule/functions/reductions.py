@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..broadcasting import cast, expand
 from ..convert import to_dtype
 from ..errors import ArgumentError, ShapeError
 from ..graph import Operation, spec_text
-from ..tensor import Tensor, as_tensor, cast, expand
+from ..tensor import Tensor, as_tensor
 from . import axes as _axes
 from . import elementwise as _el
 

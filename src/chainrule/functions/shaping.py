@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
+from ..broadcasting import cast, common_shape, expand
 from ..convert import promote, to_array, to_dtype
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Shape, spec_text
-from ..tensor import Tensor, as_tensor, cast, common_shape, expand, full
+from ..tensor import Tensor, as_tensor, full
 from . import axes as _axes
 
 

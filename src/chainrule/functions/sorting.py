@@ -7,24 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops, shapes
+from ..broadcasting import cast
 from ..convert import promote
 from ..errors import ArgumentError, ShapeError
 from ..graph import spec_text
-from ..tensor import Tensor, as_tensor, cast, full, make
+from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
 from .elementwise import minimum, pair, where
 from .indexing import take, take_along_axis
 from .shaping import reshape
 
 
-def argsort(
-    x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True
-) -> Tensor:
+def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The positions that put x in order along the axis; always stable."""
     x = as_tensor(x)
-    return ops.argsort(
-        x, axis=_axes.one("argsort", axis, x.ndim), descending=descending
-    )
+    return ops.argsort(x, axis=_axes.one("argsort", axis, x.ndim), descending=descending)
 
 
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -43,9 +40,7 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[T
     return take_along_axis(x, at, axis=axis), at
 
 
-def searchsorted(
-    x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None
-) -> Tensor:
+def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Tensor:
     """Where each v of x2 would go in the ordered vector x1 to keep it ordered, NaN last.
 
     That is the number of elements < v (side="left") or <= v (side="right"), found by halving.
@@ -106,9 +101,7 @@ def unique_all(x: Any, /) -> UniqueAll:
         value, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
     )
     values, first, inverse, counts = (np.asarray(p) for p in parts)
-    return UniqueAll(
-        make(values), make(first), make(inverse.reshape(value.shape)), make(counts)
-    )
+    return UniqueAll(make(values), make(first), make(inverse.reshape(value.shape)), make(counts))
 
 
 def unique_counts(x: Any, /) -> UniqueCounts:

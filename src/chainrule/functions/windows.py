@@ -26,9 +26,7 @@ def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> 
         )  # fmt: skip
     window = each("unfold", window, n, 1)
     stride = window if stride is None else each("unfold", stride, n, 1)
-    return ops.unfold(
-        x, window=window, stride=stride, dilation=each("unfold", dilation, n, 1)
-    )
+    return ops.unfold(x, window=window, stride=stride, dilation=each("unfold", dilation, n, 1))
 
 
 def _padded(x: Tensor, padding: Any, value: float) -> Tensor:
