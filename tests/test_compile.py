@@ -79,10 +79,12 @@ def test_row_sparse_gradients_stay_sparse():
         loss.backward(accumulate=True)
         return loss
 
-    for k in range(3):
+    step(cr.Tensor([1, 2, 1]))
+    assert isinstance(table.grad, cr.RowSparse)
+    assert table.grad.values.shape == (3, 3)
+    for _ in range(2):  # a sum that would grow becomes dense, so that its shape stays
         step(cr.Tensor([1, 2, 1]))
-        assert isinstance(table.grad, cr.RowSparse)
-        assert table.grad.values.shape == (3 * (k + 1), 3)
+        assert isinstance(table.grad, cr.Tensor)
     expected = np.zeros((50, 3), np.float32)
     np.add.at(expected, [1, 2, 1] * 3, 2 * table.numpy()[[1, 2, 1] * 3])
     np.testing.assert_allclose(table.grad.numpy(), expected, rtol=1e-6)
@@ -178,7 +180,8 @@ def test_asking_for_a_traced_value_says_what_to_do(f, message):
 
 def test_values_that_escape_are_named():
     kept = []
-    cr.compile(lambda x: kept.append(x * 2))(cr.ones(2))
+    with pytest.raises(TraceError, match=r"left in list's 0.*\n  at test_compile"):
+        cr.compile(lambda x: kept.append(x * 2))(cr.ones(2))
     with pytest.raises(TraceError, match="after its trace had ended"):
         kept[0] + 1
     with pytest.raises(TraceError, match="after its trace had ended"):

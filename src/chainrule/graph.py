@@ -145,6 +145,11 @@ class Node:
         self.hooks: Any = None
         self.serial = next(_serial)
 
+    @property
+    def is_leaf(self) -> bool:
+        """Given, not computed; or assigned to a tensor that gets gradients of its own."""
+        return self.op is None or self.owner is not None
+
     def __repr__(self) -> str:
         name = self.op.name if self.op is not None else "leaf"
         return f"<{name} {spec_text(self)}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,33 +25,65 @@ class Recorded:
     """A traced function: its graph, and the tensors from outside that it reads and assigns.
 
     inputs of the graph     the arguments, then `reads`
-    outputs of the graph    the results, then the new values of `writes`
+    outputs of the graph    the results, the new values of `writes`, then the new `grads`
+    grads                   tensor, and the shape of its row-sparse gradient, () for a tensor or
+                            None for no gradient
     """
 
     graph: Graph
     reads: list[tuple[Any, str]]
     writes: list[Any]
+    grads: list[tuple[Any, Any]]
     trace: Trace
     results: int
 
 
-def record(function: Function, arguments: Sequence[tuple[Any, Any, bool]]) -> Recorded:
+def record(
+    function: Function,
+    arguments: Sequence[tuple[Any, Any, bool]],
+    trace: Trace | None = None,
+) -> Recorded:
     """Trace the function on inputs of these (shape, dtype, requires_grad)."""
-    trace = Trace()
+    trace = Trace() if trace is None else trace
     with trace:
         inputs = [trace.input(*spec) for spec in arguments]
-        results = [trace.node_of(as_tensor(t)) for t in function([wrap(n) for n in inputs])]
-    written = set(trace.writes)
-    reads: list[tuple[Any, str]] = []
-    for key, (owner, slot, node) in trace.reads.items():
-        if node in trace.made and key not in written:
-            node.value = owner._value  # made inside, assigned nowhere: a constant
-            continue
-        reads.append((owner, slot))
-        inputs.append(node)
-    writes = [owner for owner, _, _ in trace.writes.values()]
-    outputs = results + [node for _, _, node in trace.writes.values()]
-    return Recorded(Graph(inputs, outputs), reads, writes, trace, len(results))
+        handles = [wrap(n) for n in inputs]
+        for node, handle in zip(inputs, handles, strict=True):
+            node.owner = weakref.ref(handle) if trace.lasting and node.requires_grad else None
+        results = [trace.node_of(as_tensor(t)) for t in function(handles)]
+        grads, extra = _gradients(trace)
+    for k, (node, handle) in enumerate(zip(inputs, handles, strict=True)):
+        if trace.lasting and (handle._node is not node or handle._grad is not None):
+            raise TraceError(
+                "compile",
+                f"got argument {k} (counting tensors), which is assigned or gets a gradient",
+                "only tensors from outside are written back",
+                "leave it out of the arguments and use it from outside, or return the new value",
+            )
+    reads = [(owner, slot) for owner, slot, _ in trace.reads.values()]
+    graph = Graph(
+        [*inputs, *(node for _, _, node in trace.reads.values())],
+        [*results, *(node for _, node in trace.writes.values()), *extra],
+    )
+    writes = [owner for owner, _ in trace.writes.values()]
+    return Recorded(graph, reads, writes, grads, trace, len(results))
+
+
+def _gradients(trace: Trace) -> tuple[list[tuple[Any, Any]], list[Node]]:
+    """The gradients that were assigned (or changed in place), and their nodes."""
+    grads: list[tuple[Any, Any]] = []
+    nodes: list[Node] = []
+    for owner, value, before in list(trace.gradients.values()):
+        if value is None:
+            grads.append((owner, None))
+        elif isinstance(value, RowSparse):
+            if before is None:
+                grads.append((owner, value.shape))
+                nodes += [trace.node_of(value.indices), trace.node_of(value.values)]
+        elif trace.node_of(value) is not before:
+            grads.append((owner, ()))
+            nodes.append(trace.node_of(value))
+    return grads, nodes
 
 
 def record_inner(
@@ -58,14 +91,23 @@ def record_inner(
 ) -> Recorded:
     """Trace the body of a control operation, which may assign tensors but not gradients."""
     out = record(function, arguments)
-    if out.trace.grads or any(slot != "value" for _, slot in out.reads):
+    if out.trace.gradients or out.trace.without_grad:
         raise TraceError(
             name,
-            "got a function that calls backward()",
+            "got a function that calls backward() or reads .grad",
             "gradients inside are taken with cr.grad",
             "use cr.grad, or call backward() outside",
         )
     return out
+
+
+def write_back(owner: Tensor, value: Tensor) -> None:
+    """Assign what a traced body assigned; to a leaf it could only do so without recording."""
+    if owner.requires_grad and owner.is_leaf:
+        with no_grad():
+            owner._assign(value)
+    else:
+        owner._assign(value)
 
 
 def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -115,13 +157,13 @@ def pullback(
     outer = state.grad
     with enable_grad():
         variables = [fresh(x) if x.dtype.kind in "fV" else x for x in inputs]
+        floats = [v for v in variables if v.dtype.kind in "fV"]
+        targets = [_noded(v) for v in floats]  # before the function may assign to its arguments
         results = function(variables)
     trace = state.trace
 
     def node_of(t: Tensor) -> Node | None:
         return trace.node_of(t) if trace is not None else t._node
-
-    wrt = [node_of(v) for v, x in zip(variables, inputs, strict=True) if x.dtype.kind in "fV"]
 
     def pull(cotangents: Sequence[Any]) -> list[Any]:
         seeds: dict[Node, Any] = {}
@@ -137,24 +179,29 @@ def pullback(
                     "reshape or convert it",
                 )
             seeds[node] = g if node not in seeds else seeds[node] + g
-        targets = [n for n in wrt if n is not None]
         record_again = outer and (trace is not None or _reaches_further(seeds, set(targets)))
         mode = enable_grad() if record_again else no_grad()
         with mode, quiet():
             hold = held_in(trace)
             found = sweep(seeds, hold, targets)
-        shares = iter([found.get(n) if n is not None else None for n in wrt])
+        shares = iter([found.get(n) for n in targets])
         out = [next(shares) if x.dtype.kind in "fV" else None for x in inputs]
-        return [g.to_dense() if isinstance(g, RowSparse) else g for g in out]
+        dense = [g.to_dense() if isinstance(g, RowSparse) else g for g in out]
+        return [None if g is None else g._twin() for g in dense]
 
     return results, pull
+
+
+def _noded(x: Tensor) -> Node:
+    assert x._node is not None
+    return x._node
 
 
 def _reaches_further(seeds: dict[Node, Any], targets: set[Node]) -> bool:
     """Whether the result can depend on something that requires a gradient besides the targets."""
     if any(g.requires_grad for g in seeds.values()):
         return True
-    return any(n.op is None and n not in targets for n in topological(seeds, only_grad=True))
+    return any(n.is_leaf and n not in targets for n in topological(seeds, only_grad=True))
 
 
 def held_in(trace: Trace | None) -> Callable[[Node], Any]:

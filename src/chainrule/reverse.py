@@ -27,7 +27,7 @@ def sweep(
     A leaf that nothing reaches has no entry.
     """
     order = topological(cotangents, only_grad=True)
-    wanted = {n for n in order if n.op is None} if wrt is None else set(wrt)
+    wanted = {n for n in order if n.is_leaf} if wrt is None else set(wrt)
     if wrt is not None:
         active = set(wanted)
         for node in order:
@@ -65,8 +65,10 @@ def sweep(
         for i, share in zip(node.inputs, shares, strict=True):
             if share is None or i not in inside:
                 continue
+            if not hasattr(share, "_twin"):
+                raise _malformed(node, i, type(share).__name__)
             if share.shape != i.shape or share.dtype != i.dtype:
-                raise _malformed(node, i, share)
+                raise _malformed(node, i, spec_text(share))
             before = pending.get(i)
             pending[i] = share if before is None else before + share
     return found
@@ -80,7 +82,7 @@ def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
 
 
 def _hooked(hook: Any, g: Any, node: Node) -> Any:
-    out = hook(g)
+    out = hook(g._twin())
     if out is None:
         return g
     if out.shape != g.shape or out.dtype != g.dtype:
@@ -94,12 +96,12 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
     return out
 
 
-def _malformed(node: Node, i: Node, share: Any) -> ChainruleError:
+def _malformed(node: Node, i: Node, got: str) -> ChainruleError:
     assert node.op is not None
     k = node.op.arguments[node.inputs.index(i)] if node.op.joint is None else "its inputs"
     return GradientError(
         node.op.name,
-        f"its rule for {k} gave a cotangent {spec_text(share)}",
+        f"its rule for {k} gave a cotangent {got}",
         f"{spec_text(i)} is needed, like the input",
         "mend the operation's row in the table of derivatives",
         node.source,

@@ -39,12 +39,38 @@ class RowSparse:
 
     __radd__ = __add__
 
+    def _twin(self) -> RowSparse:
+        """The same gradient as an object of its own."""
+        return RowSparse(self.indices._twin(), self.values._twin(), self.shape)
+
+    def __mul__(self, other: Any) -> Any:
+        """Times a number it stays row-sparse."""
+        if isinstance(other, (int, float)) or getattr(other, "shape", None) == ():
+            return RowSparse(self.indices, self.values * other, self.shape)
+        return self.to_dense() * other
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return self * (1 / other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self.to_dense() - other
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.to_dense()[key]
+
+    def __neg__(self) -> RowSparse:
+        return RowSparse(self.indices, -self.values, self.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        """Anything else is asked of the dense tensor."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.to_dense(), name)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return self.to_dense().__array__(dtype, copy)
-
-    def numpy(self) -> Any:
-        """The dense gradient as a NumPy array."""
-        return self.to_dense().numpy()
 
     def __repr__(self) -> str:
         return f"RowSparse({self.indices.shape[0]} rows of {self.dtype}{self.shape})"

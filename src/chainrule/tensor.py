@@ -132,13 +132,24 @@ class Tensor(Operators):
     @property
     def requires_grad(self) -> bool:
         """Whether what is computed from it is recorded for `backward`. Set it on leaves only."""
-        return self._node is not None and self._node.requires_grad
+        node = self._node
+        if state.trace is not None and id(self) in state.trace.writes:
+            node = state.trace.writes[id(self)][1]
+        return node is not None and node.requires_grad
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if self._node is not None and self._node.op is not None:
-            if wanted == self.requires_grad:
-                return
+        if wanted == self.requires_grad:
+            return
+        if state.trace is not None and state.trace.hides(self):
+            raise TraceError(
+                "requires_grad",
+                f"got {wanted} for the outside tensor {spec_text(self)} inside a compiled function",
+                "what is trained is settled before",
+                "set it outside",
+                user_line(),
+            )
+        if self._node is not None and not self._node.is_leaf:
             raise GradientError(
                 "requires_grad",
                 f"got {wanted} for a computed tensor {spec_text(self)}",
@@ -163,7 +174,7 @@ class Tensor(Operators):
         self._node = self._leaf(self._value) if wanted else None
 
     def _leaf(self, value: Array, hooks: Any = None) -> Node:
-        node = Node(None, (), _NONE, value.shape, value.dtype, value, True)
+        node = Node(None, (), _NONE, value.shape, value.dtype, value, True, None, state.trace)
         node.owner = weakref.ref(self)
         node.hooks = hooks
         return node
@@ -171,7 +182,7 @@ class Tensor(Operators):
     @property
     def is_leaf(self) -> bool:
         """Whether it was given, not computed from tensors that require a gradient."""
-        return self._node is None or self._node.op is None or not self._node.requires_grad
+        return self._node is None or self._node.is_leaf or not self._node.requires_grad
 
     @property
     def mT(self) -> Tensor:  # noqa: N802 - the Array API's name
@@ -193,6 +204,15 @@ class Tensor(Operators):
     # ── values ───────────────────────────────────────────────────────────────────────────────────
 
     def _known(self, what: str) -> Array:
+        trace = state.trace
+        if trace is not None and self._value is not None and trace.hides(self):
+            raise TraceError(
+                what,
+                f"got {spec_text(self)}, whose value the compiled step reads anew at each call",
+                "a value that stays the same",
+                "read it outside and pass it as a plain argument, or calculate with the tensor",
+                user_line(),
+            )
         if self._value is None:
             node = self._node
             raise TraceError(
@@ -303,34 +323,58 @@ class Tensor(Operators):
 
     # ── gradients ────────────────────────────────────────────────────────────────────────────────
 
+    def _is_input(self) -> bool:
+        """Whether it stands for an argument of the function that is being traced."""
+        node = self._node
+        return node is not None and node.trace is not None and node.op is None and (
+            node.value is None
+        )  # fmt: skip
+
     @property
     def grad(self) -> Any:
         """∂loss/∂self from the last `backward`: a tensor, or `RowSparse` for a gathered table."""
         trace = state.trace
-        if trace is None:
+        if trace is None or trace.owns(self):
+            if self._grad is None and self._node is not None and self._is_input():
+                raise TraceError(
+                    "grad",
+                    f"got .grad of the argument {spec_text(self)}",
+                    "only tensors from outside have one here",
+                    "leave it out of the arguments and use it from outside, or use cr.grad",
+                    user_line(),
+                )
             return self._grad
-        if id(self) in trace.grads:
-            return trace.grads[id(self)][1]
+        if id(self) in trace.gradients:
+            return trace.gradients[id(self)][1]
         before = self._grad
         if before is None:
             trace.without_grad[id(self)] = self
             return None
+        handle: Any
         if isinstance(before, RowSparse):
             indices = wrap(trace.capture(self, "grad.indices", before.indices))
             values = wrap(trace.capture(self, "grad.values", before.values))
-            return RowSparse(indices, values, before.shape)
-        return wrap(trace.capture(self, "grad", before))
+            handle, node = RowSparse(indices, values, before.shape), values._node
+        else:
+            node = trace.capture(self, "grad", before)
+            handle = wrap(node)
+        trace.gradients[id(self)] = (self, handle, node)
+        return handle
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if value is not None and not isinstance(value, (Tensor, RowSparse)):
+            raise DtypeError(
+                "grad", f"got {type(value).__name__}", "a tensor or None", "use cr.zeros_like(x)"
+            )
         if value is not None and value.shape != self.shape:
             raise ShapeError(
                 "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
             )
-        if state.trace is None:
+        if state.trace is None or state.trace.owns(self):
             self._grad = value
         else:
-            state.trace.grads[id(self)] = (self, value)
+            state.trace.gradients[id(self)] = (self, value, None)
 
     def backward(
         self, gradient: Any = None, *, accumulate: bool = False, create_graph: bool = False
@@ -368,14 +412,21 @@ class Tensor(Operators):
                     f"{spec_text(self)} is needed",
                     "reshape or convert it",
                 )
+        if state.trace is not None:
+            state.trace.roots.add(node)
         with _grad_mode(create_graph), quiet():
-            found = sweep({node: gradient}, _holder(create_graph))
-            for leaf, g in found.items():
+            found = sweep({node: gradient._twin()}, _holder(create_graph))
+            shares: dict[int, tuple[Tensor, Any]] = {}
+            for leaf, g in found.items():  # a tensor assigned on the way has several leaves
                 owner = leaf.owner() if leaf.owner is not None else None
-                if owner is None:
-                    continue
+                if owner is not None:
+                    before = shares.get(id(owner))
+                    shares[id(owner)] = (owner, g if before is None else before[1] + g)
+            for owner, g in shares.values():
                 before = owner.grad if accumulate else None
-                owner.grad = g if before is None else before + g
+                if isinstance(before, RowSparse) and state.trace is not None:
+                    before = before.to_dense()  # it would grow, and be compiled again, each time
+                owner.grad = g._twin() if before is None else before + g
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
         """Call `hook(gradient)` when `backward` reaches this tensor; what it returns replaces it.
@@ -403,6 +454,12 @@ class Tensor(Operators):
             return out
         return make(self._value)
 
+    def _twin(self) -> Tensor:
+        """A handle of its own on the same value and node."""
+        result = _new(Tensor)
+        result._value, result._node, result._grad = self._value, self._node, None
+        return result
+
     def clone(self) -> Tensor:
         """A tensor of its own with the same value and history."""
         out: Tensor = ops.alias(self)
@@ -419,31 +476,31 @@ class Tensor(Operators):
                 f"{spec_text(self)} is needed",
                 "reshape or convert the new value",
             )
-        leaf = self.requires_grad and self.is_leaf
+        trace = state.trace
+        local = trace is None or trace.owns(self)
+        node = self._node
+        leaf = node is not None and node.requires_grad and node.owner is not None
         if leaf and state.grad:
             raise GradientError(
                 "assign",
                 f"got an assignment to the leaf {spec_text(self)} while recording",
                 "its former value is part of the graph",
                 "assign under no_grad(), or clone() it and assign to the clone",
+                user_line(),
             )
-        trace = state.trace
         if trace is None:
             self._value = new._value
-            if leaf:
-                assert self._node is not None
-                self._node = self._leaf(new._value, self._node.hooks)
-            else:
-                self._node = new._node
+            self._node = self._leaf(new._value, node.hooks) if leaf and node else new._node
             return
-        node = trace.node_of(new)
-        if self._value is None and self._node is not None and self._node.trace is trace:
-            self._node = node
-            return
+        after = trace.node_of(new)
         if leaf:
-            node = trace.apply(ops.alias, (node,), _NONE, True)
-            node.owner = weakref.ref(self)
-        trace.write(self, node)
+            assert node is not None
+            after = trace.apply(ops.alias, (after,), _NONE, True)
+            after.owner, after.hooks = weakref.ref(self), node.hooks
+        if local:
+            self._value, self._node = None, after
+        else:
+            trace.write(self, after)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._assign(self._updated(key, value))
@@ -467,8 +524,9 @@ class Tensor(Operators):
             return _traced(state.trace, op, inputs, params)
         try:
             values = [t._value for t in inputs]
+            expected = None
             if op.strict or (op.kinds and values[0].dtype.kind not in op.kinds):
-                op.infer(*inputs, **params)
+                expected = op.infer(*inputs, **params)
             if state.quiet:
                 out = op.evaluate(*values, **params)
             else:
@@ -479,6 +537,8 @@ class Tensor(Operators):
             return record_outputs(op, inputs, params, out)
         if type(out) is not np.ndarray:
             out = np.asarray(out)
+        if expected is not None and expected != (out.shape, out.dtype):
+            raise _unexpected(op, expected, out)
         result = _new(Tensor)
         result._value = out
         result._grad = None
@@ -575,6 +635,17 @@ def _explained(op: Operation, inputs: Any, params: Any, error: Exception) -> Exc
     )
 
 
+def _unexpected(op: Operation, expected: Any, out: Array) -> ShapeError:
+    shape, dtype = expected
+    return ShapeError(
+        op.name,
+        f"its NumPy meaning gave {spec_text(out)}",
+        f"{dtype}{shape} is needed, as its shape rule says",
+        "mend one of the two",
+        user_line(),
+    )
+
+
 def make(value: Array) -> Tensor:
     """A tensor around an array, with no copy and no history."""
     if state.trace is not None:
@@ -657,6 +728,8 @@ def as_tensor(x: Any) -> Tensor:
     """The tensor itself, or a tensor made of what was given."""
     if type(x) is Tensor:
         return x
+    if isinstance(x, RowSparse):
+        return x.to_dense()
     if isinstance(x, (list, tuple)) and state.grad and any(_recorded_inside(x)):
         raise GradientError(
             "asarray",

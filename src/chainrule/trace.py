@@ -38,15 +38,21 @@ _NONE: Mapping[str, Any] = {}
 
 
 class Trace:
-    """One recording. Use as a context; then `reads` and `writes` say what it touched."""
+    """One recording. Use as a context; then its tables say what the function touched.
 
-    def __init__(self) -> None:
+    lasting   the graph will run again and again, on other values of what it reads
+    """
+
+    def __init__(self, lasting: bool = False) -> None:
+        self.lasting = lasting
         self.reads: dict[tuple[int, str], tuple[Any, str, Node]] = {}
-        self.writes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
-        self.grads: dict[int, tuple[Any, Any]] = {}  # tensor, the gradient it got
-        self.without_grad: dict[int, Any] = {}  # tensors seen to have none yet
+        self.writes: dict[int, tuple[Any, Node]] = {}
+        # tensor, its gradient, and (if it was there before and only read) the node it was read as
+        self.gradients: dict[int, tuple[Any, Any, Node | None]] = {}
+        self.without_grad: dict[int, Any] = {}  # tensors seen to have no gradient yet
+        self.roots: set[Node] = set()  # what backward() was called on
         self.guards: list[Any] = []  # with holds(): whether what was traced would be traced again
-        self.made: set[Node] = set()  # leaves for tensors that were made while tracing
+        self.arguments: dict[int, Any] = {}  # what was passed in: not to be captured besides
         self.outer: Trace | None = None
 
     def __enter__(self) -> Trace:
@@ -67,17 +73,20 @@ class Trace:
         shape, dtype = op.infer(*inputs, **params)
         return Node(op, inputs, params, shape, dtype, None, grad, user_line(), self)
 
+    def owns(self, tensor: Any) -> bool:
+        """Whether the tensor was made, or computed, inside this trace."""
+        return tensor._node is not None and tensor._node.trace is self
+
     def node_of(self, tensor: Any) -> Node:
         """The node that stands for the tensor in this trace; an outside tensor is captured."""
-        node = tensor._node
-        if node is not None and node.trace is self and tensor._value is None:
+        if self.owns(tensor):
+            node: Node = tensor._node
             return node
-        key = (id(tensor), "value")
-        written = self.writes.get(key)
+        written = self.writes.get(id(tensor))
         if written is not None:
-            return written[2]
+            return written[1]
         if tensor._value is None:
-            self._expect_outer(node)
+            self._expect_outer(tensor._node)
         return self.capture(tensor, "value", tensor)
 
     def capture(self, owner: Any, slot: str, tensor: Any) -> Node:
@@ -85,14 +94,24 @@ class Trace:
         if (id(owner), slot) in self.reads:
             return self.reads[id(owner), slot][2]
         grad = tensor.requires_grad
+        if grad:
+            self._expect_one_way(owner)
         node = self.input(tensor.shape, tensor.dtype, grad)
-        if grad and slot == "value" and tensor._node.op is None:
+        if grad and slot == "value" and tensor._node.is_leaf:
             node.owner = weakref.ref(owner)
             node.hooks = tensor._node.hooks
-        if tensor._node is not None and tensor._node.trace is self:
-            self.made.add(node)
         self.reads[id(owner), slot] = (owner, slot, node)
         return node
+
+    def _expect_one_way(self, tensor: Any) -> None:
+        if id(tensor) in self.arguments:
+            raise TraceError(
+                "compile",
+                f"got the tensor {tensor.dtype}{tensor.shape} both as an argument and from outside",
+                "one way in, so that it is one variable",
+                "use it as an argument, or leave it out of the arguments",
+                user_line(),
+            )
 
     def _expect_outer(self, node: Node | None) -> None:
         trace = self.outer
@@ -104,11 +123,24 @@ class Trace:
             "trace",
             "got a traced value after its trace had ended",
             "a value of this trace is needed",
-            "return it from the compiled function instead of storing it",
+            "return it from the compiled function instead of storing it; make what is to last "
+            "outside and assign it in place",
             node.source if node else None,
         )
 
     def write(self, tensor: Any, node: Node) -> None:
         """The tensor is assigned; its former value is what the graph reads."""
+        self._expect_one_way(tensor)
         self.capture(tensor, "value", tensor)
-        self.writes[id(tensor), "value"] = (tensor, "value", node)
+        self.writes[id(tensor)] = (tensor, node)
+
+    def hides(self, tensor: Any) -> bool:
+        """Whether the tensor's value now is not the one that it will have when the graph runs."""
+        trace: Trace | None = self
+        while trace is not None:
+            if trace.owns(tensor):
+                return False
+            if id(tensor) in trace.writes or trace.lasting:
+                return True
+            trace = trace.outer
+        return False

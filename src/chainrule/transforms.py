@@ -17,7 +17,7 @@ from .errors import ArgumentError, DtypeError, ShapeError, user_line
 from .functions import creation, shaping
 from .graph import spec_text
 from .recording import pullback
-from .tensor import Tensor, as_tensor
+from .tensor import Tensor, as_tensor, enable_grad
 
 Argnums = int | Sequence[int]
 
@@ -129,13 +129,21 @@ def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> 
     From the same rows as the reverse mode: gᵀJ is linear in g, and its transpose is J.
     """
     args = tuple(tree.map(as_tensor, list(args)))
-    value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
+    with enable_grad():  # the transpose of the pullback is a derivative itself
+        value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
     leaves, structure = tree.flatten(value)
     zeros = [creation.zeros_like(t) for t in leaves]
     _, forth = pullback(
         "jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
     )
     given = [as_tensor(t) for t in tree.flatten(list(tangents))[0]]
+    inputs = [t for a in args for t in tree.flatten(a)[0]]
+    if [t.shape for t in given] != [t.shape for t in inputs]:
+        raise ShapeError(
+            "jvp", f"got tangents {', '.join(spec_text(t) for t in given) or 'none'}",
+            f"one like each argument: {', '.join(spec_text(t) for t in inputs)}",
+            "give a tangent for every argument", user_line(),
+        )  # fmt: skip
     out = forth(given)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
     return value, tree.unflatten(structure, filled)

@@ -27,19 +27,11 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     if kind is tuple or kind is list or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         return (kind, tuple([_flatten(t, leaves) for t in tree]))
     if kind is dict:
-        return (kind, tuple([(k, _flatten(tree[k], leaves)) for k in _ordered(tree)]))
+        return (kind, tuple([(k, _flatten(tree[k], leaves)) for k in tree]))
     if tree is None:
         return None
     leaves.append(tree)
     return LEAF
-
-
-def _ordered(tree: dict[Any, Any]) -> list[Any]:
-    """The keys in order, so that dicts filled in another order are alike."""
-    try:
-        return sorted(tree)
-    except TypeError:  # keys of several kinds
-        return list(tree)
 
 
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from ..graph import Array, Graph, spec_text
 from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make, record_outputs
-from ..trace import changes, state
+from ..trace import Trace, changes, state
 from .passes import optimise
+from .surroundings import Surroundings, same
 
-MANY_SHAPES = 8  # after so many recompilations of one function a warning names what varies
+MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
+MOST_STEPS = 64  # of one function; the oldest goes first
 
 
 @dataclass
@@ -32,14 +35,12 @@ class Step:
 
     run: Callable[[Sequence[Array]], list[Array]]
     recorded: Recorded
-    traced: Graph
     graph: Graph  # after the passes
-    specs: list[tuple[Any, Any, bool]]  # of the captured tensors, as they were when traced
-    results: int
+    specs: list[Any]  # of the captured tensors, as they were when traced
+    owners: set[int]  # identities of captured tensors that are trained or assigned
     structure: Any
-    grads: list[tuple[Tensor, Any]]  # tensor, and how many outputs its gradient takes (or None)
-    reachable: list[bool]  # the results that can be differentiated from outside
-    names: list[tuple[Callable[[], Any], Any]]  # variables that held tensors, and which
+    reachable: list[bool]  # the results and new values that can be differentiated from outside
+    surroundings: Surroundings
     seen: int  # the count of changes at which the guards were last found to hold
 
 
@@ -49,10 +50,13 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._steps: dict[Any, list[Step]] = {}
+        self._lock = threading.RLock()  # reading, running and assigning are one step
         functools.update_wrapper(self, function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        if instance is None or isinstance(self._function, staticmethod):
+            return self
+        return _Bound(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:  # inside another trace it is part of that graph
@@ -68,13 +72,17 @@ class Compiled:
             else:
                 fixed.append(_Fixed(leaf))
         key = (structure, tuple(fixed), state.grad)
-        step = next((s for s in self._steps.get(key, ()) if _fits(s)), None)
-        if step is None:
-            step = self._compile(key, structure, leaves, tensors)
-        return _run(step, tensors)
+        with self._lock:
+            step = next((s for s in self._steps.get(key, ()) if _fits(s)), None)
+            if step is None:
+                step = self._compile(structure, leaves, tensors)
+                self._keep(key, step)
+            return _run(step, tensors)
 
-    def _compile(self, key: Any, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
+    def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
+        fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]
+        surroundings = Surroundings(self._function, fixed)
 
         def body(inputs: list[Tensor]) -> list[Tensor]:
             nonlocal out_tree
@@ -86,24 +94,47 @@ class Compiled:
             out, out_tree = tree.flatten(self._function(*args, **kwargs))
             return [as_tensor(t) for t in out]
 
-        made = record(body, [(t.shape, t.dtype, t.requires_grad) for t in tensors])
-        step = _finish(made, out_tree, _variables(self._function))
+        trace = Trace(lasting=True)
+        trace.arguments = {id(t): t for t in tensors}
+        made = record(body, [(t.shape, t.dtype, t.requires_grad) for t in tensors], trace)
+        surroundings.settle()
+        return _finish(made, out_tree, surroundings)
+
+    def _keep(self, key: Any, step: Step) -> None:
         self._steps.setdefault(key, []).append(step)
         count = sum(len(s) for s in self._steps.values())
         if count == MANY_SHAPES:
-            warnings.warn(_varying(self._function, list(self._steps)), stacklevel=3)
-        return step
+            warnings.warn(_varying(self._function, list(self._steps)), stacklevel=4)
+        if count > MOST_STEPS:
+            oldest = next(iter(self._steps))
+            self._steps[oldest].pop(0)
+            if not self._steps[oldest]:
+                del self._steps[oldest]
 
     def graph(self, *args: Any, **kwargs: Any) -> str:
         """The graph that these arguments have, after all passes, as text. Nothing is run."""
         leaves, structure = tree.flatten((args, kwargs))
         tensors = [as_tensor(x) for x in leaves if isinstance(x, (Tensor, np.ndarray))]
-        probe = Compiled(self._function)
-        return str(probe._compile(("graph",), structure, leaves, tensors).graph)
+        return str(self._compile(structure, leaves, tensors).graph)
+
+
+class _Bound:
+    """A compiled method of one object."""
+
+    def __init__(self, compiled: Compiled, instance: Any) -> None:
+        self._compiled, self._instance = compiled, instance
+        functools.update_wrapper(self, compiled)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(self._instance, *args, **kwargs)
+
+    def graph(self, *args: Any, **kwargs: Any) -> str:
+        """As `Compiled.graph`."""
+        return self._compiled.graph(self._instance, *args, **kwargs)
 
 
 class _Fixed:
-    """An argument that is no tensor: part of the key, by type and value (1, 1.0, True differ)."""
+    """An argument that is no tensor: part of the key, by identity or, if it is plain, by value."""
 
     __slots__ = ("value",)
 
@@ -119,15 +150,10 @@ class _Fixed:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Fixed)
-            and type(other.value) is type(self.value)
-            and (repr(other.value) == repr(self.value) if isinstance(self.value, float)
-                 else other.value == self.value)
-        )  # fmt: skip
+        return isinstance(other, _Fixed) and same(self.value, other.value)
 
     def __hash__(self) -> int:
-        return hash(self.value)
+        return hash(repr(self.value)) if isinstance(self.value, float) else hash(self.value)
 
 
 def _slot(owner: Any, slot: str) -> Any:
@@ -135,51 +161,38 @@ def _slot(owner: Any, slot: str) -> Any:
     if slot == "value":
         return owner
     held = owner._grad
-    for name in slot.split(".")[1:]:
-        held = getattr(held, name, None)
-    return held if isinstance(held, Tensor) else None
+    parts = slot.split(".")[1:]
+    if isinstance(held, RowSparse) != bool(parts):
+        return None
+    return getattr(held, parts[0]) if parts else held
+
+
+def _spec(t: Tensor) -> Any:
+    node = t._node
+    hooks = tuple(node.hooks) if node is not None and node.hooks else ()
+    return (t.shape, t.dtype, t.requires_grad, t.is_leaf, hooks)
 
 
 def _fits(step: Step) -> bool:
-    """Whether the captured tensors are still as they were when the step was traced."""
+    """Whether everything that the step was traced with is still as it was."""
     made = step.recorded
-    if any(look_up() is not tensor for look_up, tensor in step.names):
-        return False
     if step.seen != changes.count:
         if not all(guard.holds() for guard in made.trace.guards):
             return False
         step.seen = changes.count
-    for (owner, slot), (shape, dtype, grad) in zip(made.reads, step.specs, strict=True):
+    for (owner, slot), spec in zip(made.reads, step.specs, strict=True):
         t = _slot(owner, slot)
-        if t is None or t.shape != shape or t.dtype != dtype or t.requires_grad != grad:
+        if t is None or _spec(t) != spec:
             return False
-    return all(t._grad is None for t in made.trace.without_grad.values())
+    if any(t._grad is not None for t in made.trace.without_grad.values()):
+        return False
+    return step.surroundings.hold()
 
 
-def _variables(function: Callable[..., Any]) -> list[tuple[Callable[[], Any], Any]]:
-    """The function's outer variables that hold tensors: given another tensor, it is traced anew."""
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    cells = getattr(function, "__closure__", None) or ()
-    looks: list[Callable[[], Any]] = [functools.partial(_content, c) for c in cells]
-    looks += [functools.partial(function.__globals__.get, name) for name in code.co_names]
-    found = [(look_up, look_up()) for look_up in looks]
-    return [(look_up, held) for look_up, held in found if isinstance(held, Tensor)]
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-
-
-def _finish(made: Recorded, structure: Any, names: list[tuple[Callable[[], Any], Any]]) -> Step:
+def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     trace = made.trace
     for owner, slot in made.reads:
-        if slot == "value" and owner._node is not None and owner._node.op is not None:
+        if slot == "value" and not owner.is_leaf:
             raise TraceError(
                 "compile",
                 f"got the captured tensor {spec_text(owner)}, which has a recorded history",
@@ -187,20 +200,10 @@ def _finish(made: Recorded, structure: Any, names: list[tuple[Callable[[], Any],
                 "compute it inside, pass it as an argument, or detach() it",
                 owner._node.source,
             )
-    outputs = list(made.graph.outputs)
-    grads: list[tuple[Tensor, Any]] = []
-    for tensor, value in trace.grads.values():
-        if isinstance(value, RowSparse):
-            outputs += [trace.node_of(value.indices), trace.node_of(value.values)]
-            grads.append((tensor, value.shape))
-        else:
-            grads.append((tensor, None if value is None else ()))
-            if value is not None:
-                outputs.append(trace.node_of(value))
-    graph = Graph(made.graph.inputs, outputs)
-    captured = {id(o): k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
+    graph = made.graph
     first = len(graph.inputs) - len(made.reads)
-    updates = {made.results + k: first + captured[id(w)] for k, w in enumerate(made.writes)}
+    place = {id(o): first + k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
+    updates = {made.results + k: place[id(w)] for k, w in enumerate(made.writes)}
     shown = os.environ.get("CHAINRULE_SHOW", "").split(",")
     if "graph" in shown:
         _show("traced", graph)
@@ -208,15 +211,16 @@ def _finish(made: Recorded, structure: Any, names: list[tuple[Callable[[], Any],
     program = lower(optimised, updates)
     if "program" in shown:
         print(program, file=sys.stderr)
-    specs = []
-    for owner, slot in made.reads:
-        t = _slot(owner, slot)
-        specs.append((t.shape, t.dtype, t.requires_grad))
-    # A step that called backward() has used its history; anything else can be differentiated.
-    reachable = [o.requires_grad and not trace.grads for o in outputs[: made.results]]
+    # What backward() was called on has used its history. Keeping it would keep every step's
+    # parameters for as long as somebody keeps the loss.
+    results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
+    writes = [
+        node.requires_grad and not owner.requires_grad for owner, node in trace.writes.values()
+    ]
     return Step(
-        reference.build(program), made, Graph(graph.inputs, outputs[: made.results]), optimised,
-        specs, made.results, structure, grads, reachable, names,
+        reference.build(program), made, optimised, [_spec(_slot(*r)) for r in made.reads],
+        {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
+        structure, results + writes, surroundings,
         changes.count,
     )  # fmt: skip
 
@@ -227,29 +231,37 @@ def _show(name: str, graph: Graph) -> None:
 
 def _run(step: Step, tensors: Sequence[Tensor]) -> Any:
     made = step.recorded
+    for t in tensors:
+        if id(t) in step.owners:
+            raise TraceError(
+                "compile",
+                f"got the argument {spec_text(t)}, which the function also uses from outside",
+                "one way in, so that it is one variable",
+                "pass another tensor (clone it), or leave it out of the arguments",
+            )
     captured = [_slot(owner, slot) for owner, slot in made.reads]
     out = step.run([t._value for t in [*tensors, *captured]])
-    results: list[Any] = [make(v) for v in out[: step.results]]
+    count = len(step.reachable)
+    new = [make(v) for v in out[:count]]
     if any(step.reachable):  # recorded as one node, whose derivative does the graph again
-        params = {"graph": step.traced}
-        again = record_outputs(ops.call, (*tensors, *captured), params, tuple(out[: step.results]))
-        pairs = zip(again, results, step.reachable, strict=True)
-        results = [a if wanted else r for a, r, wanted in pairs]
-    rest = iter(out[step.results :])
-    for owner in made.writes:
-        value = next(rest)
+        graph = made.graph
+        params = {"graph": Graph(graph.inputs, graph.outputs[:count])}
+        again = record_outputs(ops.call, (*tensors, *captured), params, tuple(out[:count]))
+        pairs = zip(again, new, step.reachable, strict=True)
+        new = [a if wanted else n for a, n, wanted in pairs]
+    for owner, value in zip(made.writes, new[made.results :], strict=True):
         leaf = owner.requires_grad
-        owner._value = value
-        owner._node = owner._leaf(value, owner._node.hooks) if leaf else None
-    for tensor, shape in step.grads:
+        owner._node = owner._leaf(value._value, owner._node.hooks) if leaf else value._node
+        owner._value = value._value
+    rest = iter(out[count:])
+    for tensor, shape in made.grads:
         if shape is None:
             tensor._grad = None
         elif shape:
-            indices, values = make(next(rest)), make(next(rest))
-            tensor._grad = RowSparse(indices, values, shape)
+            tensor._grad = RowSparse(make(next(rest)), make(next(rest)), shape)
         else:
             tensor._grad = make(next(rest))
-    return tree.unflatten(step.structure, results)
+    return tree.unflatten(step.structure, new[: made.results])
 
 
 def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
@@ -257,20 +269,21 @@ def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
     columns = zip(*(k[1] for k in keys), strict=False)
     varying = [k for k, column in enumerate(columns) if len(set(column)) > 1]
     name = getattr(function, "__name__", "function")
-    which = ", ".join(map(str, varying)) or "captured tensors"
+    which = ", ".join(map(str, varying)) or "no"
     return (
-        f"[compile] {name} was compiled {MANY_SHAPES} times; leaf {which} of its arguments "
-        "varies; pad it to a fixed shape, or call the function without compile"
+        f"[compile] {name} was compiled {MANY_SHAPES} times; leaf {which} of its arguments varies, "
+        "or what it uses from outside; pad to a fixed shape, pass numbers as tensors, or call the "
+        "function without compile"
     )
 
 
 def compile(function: Callable[..., Any]) -> Compiled:
     """Trace the function once per shapes of its arguments and run the whole of it as one program.
 
-    Tensors that the function reads from outside (parameters, buffers, the random state) are read
+    Tensors that the function uses from outside (parameters, buffers, the random state) are read
     anew at each call, and those that it assigns are assigned: the result is what the function
     itself gives. Python code inside runs only while tracing; a value that Python decides by must
-    be an argument that is no tensor.
+    be an argument that is no tensor. If an error stops a step, nothing of it has been assigned.
     """
     if not callable(function):
         raise ArgumentError(

@@ -17,7 +17,7 @@ from ..convert import promote
 from ..derivatives import REAL as _REAL
 from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text
-from ..recording import pullback, record_inner, replay
+from ..recording import pullback, record_inner, replay, write_back
 from ..rows import Row, install
 from ..tensor import Tensor, as_tensor, make
 from ..trace import state
@@ -103,7 +103,7 @@ def scan(
         reverse=reverse,
     )  # fmt: skip
     for (owner, _), value in zip(written, outs[n:], strict=False):
-        owner._assign(value)
+        write_back(owner, value)
     ys = outs[len(carry_in) : len(carry_in) + results - n]
     return tree.unflatten(carry_tree, outs[:n]), tree.unflatten(ys_tree, ys)
 
@@ -197,18 +197,26 @@ def custom_derivative(
 ) -> list[Any]:
     """The rule that came with the function; captured tensors get no gradient from it."""
     args_tree, out_tree, count = trees
-    full = _filled(g, y)
-    args = tree.unflatten(args_tree, xs[:count])
-    shares = vjp(tree.unflatten(out_tree, full), tree.unflatten(out_tree, list(y)), *args)
+    full, outs, given = ([t if t is None else t._twin() for t in ts]
+                         for ts in (_filled(g, y), y, xs[:count]))  # fmt: skip
+    args = tree.unflatten(args_tree, given)
+    shares = vjp(tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise GradientError(
             "custom_vjp", f"its rule gave {type(shares).__name__}",
             f"a tuple of {len(args)} cotangents, one an argument", "return None where it is zero",
         )  # fmt: skip
     out: list[Any] = []
-    for share, arg in zip(shares, args, strict=True):
+    for k, (share, arg) in enumerate(zip(shares, args, strict=True)):
         leaves = tree.flatten(arg)[0]
-        out += [None] * len(leaves) if share is None else tree.flatten(share)[0]
+        parts = [None] * len(leaves) if share is None else tree.flatten(share)[0]
+        if len(parts) != len(leaves):
+            raise GradientError(
+                "custom_vjp", f"its rule gave {len(parts)} cotangents for argument {k}",
+                f"{len(leaves)}, one a tensor in it", "return zeros where it is zero, or None for "
+                "the whole argument",
+            )  # fmt: skip
+        out += parts
     return [*out, *[None] * (len(xs) - count)]
 
 
@@ -223,8 +231,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Memory for time: the values between f's inputs and its results are not stored.
     """
 
-    def checkpointed(*args: Any) -> Any:
-        return _as_one_node(ops.call, f, args)
+    def checkpointed(*args: Any, **settings: Any) -> Any:
+        return _as_one_node(ops.call, f, args, settings)
 
     checkpointed.__doc__ = f.__doc__
     return checkpointed
@@ -234,34 +242,59 @@ def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., 
     """f with a derivative of one's own.
 
     vjp(g, y, *args) gets the cotangent of the result, the result and the arguments, and returns a
-    tuple with the cotangent of each argument (None where it is zero).
+    tuple with the cotangent of each argument (None where it is zero). Tensors that f uses from
+    outside get no gradient: pass them as arguments. Arguments that are no tensors or arrays (and
+    named ones) are constants, and not given to the rule.
     """
 
-    def with_rule(*args: Any) -> Any:
-        return _as_one_node(ops.custom, f, args, vjp=vjp)
+    def with_rule(*args: Any, **settings: Any) -> Any:
+        return _as_one_node(ops.custom, f, args, settings, vjp=vjp)
 
     with_rule.__doc__ = f.__doc__
     return with_rule
 
 
-def _as_one_node(op: Operation, f: Callable[..., Any], args: tuple[Any, ...], **params: Any) -> Any:
+def _as_one_node(
+    op: Operation, f: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any],
+    **params: Any,
+) -> Any:  # fmt: skip
+    """Trace f on its tensors; other arguments, and named ones, are constants of the graph."""
     leaves, args_tree = tree.flatten(args)
-    tensors = [as_tensor(t) for t in leaves]
+    varying = [isinstance(x, (Tensor, np.ndarray)) for x in leaves]
+    tensors = [as_tensor(x) for x, varies in zip(leaves, varying, strict=True) if varies]
     out_tree: Any = None
+
+    def filled(inner: Sequence[Any]) -> Any:
+        given = iter(inner)
+        values = (next(given) if v else x for x, v in zip(leaves, varying, strict=True))
+        return tree.unflatten(args_tree, list(values))
 
     def body(inner: list[Tensor]) -> list[Tensor]:
         nonlocal out_tree
-        out, out_tree = tree.flatten(f(*tree.unflatten(args_tree, inner)))
+        out, out_tree = tree.flatten(f(*filled(inner), **settings))
         return [as_tensor(t) for t in out]
 
     made = record_inner(op.name, body, [_spec(t) for t in tensors])
     inputs = [*tensors, *(owner for owner, _ in made.reads)]
     if params:
-        params["trees"] = (args_tree, out_tree, len(tensors))
+        passed = tuple(
+            a for a, inner in zip(args, _parts(args), strict=True)
+            if any(isinstance(x, (Tensor, np.ndarray)) for x in inner)
+        )  # fmt: skip
+        params["trees"] = (tree.flatten(passed)[1], out_tree, len(tensors))
     outs = _apply(op, inputs, graph=made.graph, **params)
     for owner, value in zip(made.writes, outs[made.results :], strict=True):
-        owner._assign(value)
+        write_back(owner, value)
     return tree.unflatten(out_tree, outs[: made.results])
+
+
+def _parts(args: tuple[Any, ...]) -> list[list[Any]]:
+    return [tree.flatten(a)[0] for a in args]
+
+
+def _plain(rule: shapes.Rule) -> shapes.Rule:
+    """The rule, whatever parameters the operation has."""
+    return lambda *specs, **params: rule(*specs)
 
 
 def defop(
@@ -294,7 +327,7 @@ def defop(
             "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
             "put None where there is no derivative",
         )  # fmt: skip
-    rule = shapes.elementwise(name) if shape is None else shapes.strict(shape)
+    rule = shapes.strict(_plain(shapes.elementwise(name)) if shape is None else shape)
     cases: Any = [((((2, 3),) * len(names)), {})] if shape is None else []
     op = Operation(name, kind, rule, numerics.wide(meaning), names, cases)
     entry = Row(op, tuple(derivatives), reason="" if derivatives else "declared without one",

@@ -1,0 +1,454 @@
+"""Compiled against eager on code that assigns, accumulates, rebinds and keeps state."""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule.errors import GradientError, TraceError
+
+
+def leaf(*values):
+    return cr.Tensor(list(values), requires_grad=True)
+
+
+# ── handles do not leak into one another ─────────────────────────────────────────────────────────
+
+
+def test_every_gradient_is_an_object_of_its_own():
+    a, b = leaf(1.0), leaf(2.0)
+    (a + b).sum().backward()
+    for p in (a, b):
+        p.grad *= 0.1
+    assert a.grad.item() == b.grad.item() == pytest.approx(0.1)
+    given_gradient = cr.Tensor([1.0])
+    (a + 1).backward(given_gradient)
+    a.grad *= 2
+    assert given_gradient.item() == 1
+    ga, gb = cr.grad(lambda a, b: (a + b).sum(), (0, 1))(a, b)
+    ga *= 5
+    assert gb.item() == 1
+
+
+def test_a_hook_that_edits_its_gradient_changes_nothing_else():
+    a, b = leaf(1.0), leaf(1.0)
+
+    def edit(g):
+        g *= 3
+
+    a.register_hook(edit)
+    (a + b).sum().backward()
+    assert a.grad.item() == b.grad.item() == 1
+
+
+def test_a_tensor_assigned_on_the_way_gets_both_shares():
+    w, x = leaf(2.0), cr.Tensor([5.0])
+    first = (w * x).sum()
+    with cr.no_grad():
+        w *= 10
+    (first + (w * x).sum()).backward()
+    assert w.grad.item() == 10
+
+
+def test_grad_of_a_function_that_assigns_to_its_argument():
+    def f(x):
+        x *= 2
+        return (x * x).sum()
+
+    for x in (cr.Tensor([1.0, 2.0]), leaf(1.0, 2.0)):
+        assert cr.grad(f)(x).tolist() == [8, 16]
+        assert x.tolist() == [1, 2]
+    assert cr.compile(cr.grad(f))(cr.Tensor([1.0, 2.0])).tolist() == [8, 16]
+
+
+def test_forward_mode_does_not_depend_on_recording():
+    x, ones = cr.Tensor([3.0]), cr.Tensor([1.0])
+    with cr.no_grad():
+        assert cr.jvp(lambda x: x * x, (x,), (ones,))[1].item() == 6
+        assert cr.hvp(lambda x: (x * x * x).sum(), (x,), (ones,))[0].item() == 18
+
+
+# ── compiled is eager ────────────────────────────────────────────────────────────────────────────
+
+
+def test_several_updates_in_one_step():
+    def train(w):
+        def step(x):
+            for _ in range(3):
+                ((w - x) ** 2).sum().backward()
+                with cr.no_grad():
+                    w.__isub__(0.1 * w.grad)
+
+        return step
+
+    a, b = leaf(0.0), leaf(0.0)
+    for _ in range(2):
+        train(a)(cr.Tensor([1.0]))
+        cr.compile(train(b))(cr.Tensor([1.0]))
+    assert a.item() == b.item()
+    assert a.grad.item() == b.grad.item()
+
+
+def test_what_is_made_inside_begins_anew_each_time():
+    @cr.compile
+    def f(x):
+        total = cr.zeros(3)
+        total += x
+        total[0] = 7.0
+        p = cr.Tensor([1.0], requires_grad=True)
+        (p * x.sum()).sum().backward()
+        with cr.no_grad():
+            p -= p.grad
+        return total, p * 1.0, cr.random.Generator(5).normal((2,))
+
+    first = [t.tolist() for t in f(cr.Tensor([1.0, 2.0, 3.0]))]
+    again = [t.tolist() for t in f(cr.Tensor([1.0, 2.0, 3.0]))]
+    assert first == again
+    assert first[0] == [7, 2, 3]
+    assert first[1] == [-5]
+    assert first[2] == cr.random.Generator(5).normal((2,)).tolist()
+    _, ys = cr.scan(lambda c, x: (c, _accumulated(x)), cr.zeros(()), cr.Tensor([1.0, 2.0, 3.0]))
+    assert ys.tolist() == [1, 2, 3]
+
+
+def _accumulated(x):
+    total = cr.zeros(())
+    total += x
+    return total
+
+
+def test_gradients_from_outside_are_edited_in_place():
+    def clip(w):
+        def f(s):
+            w.grad *= s
+            g = w.grad
+            g += 1.0
+            w.grad[0] = 5.0
+
+        return f
+
+    a, b = leaf(1.0, 2.0), leaf(1.0, 2.0)
+    compiled = cr.compile(clip(b))
+    for _ in range(2):
+        for w in (a, b):
+            (w * w).sum().backward()
+        clip(a)(cr.Tensor(0.5))
+        compiled(cr.Tensor(0.5))
+        assert a.grad.tolist() == b.grad.tolist() == [5, 3]
+
+
+def test_gradients_assigned_inside():
+    w = leaf(1.0, 2.0)
+    other = cr.Tensor([3.0, 4.0])
+    cr.compile(lambda: setattr(w, "grad", other))()
+    assert w.grad.tolist() == [3, 4]
+    cr.compile(lambda: setattr(w, "grad", cr.zeros(2)))()
+    assert w.grad.tolist() == [0, 0]
+    cr.compile(lambda: setattr(w, "grad", None))()
+    assert w.grad is None
+
+
+def test_results_keep_their_history_unless_they_were_the_loss():
+    w = leaf(1.0, 2.0)
+
+    @cr.compile
+    def f(x):
+        h = x * w
+        loss = h.sum()
+        loss.backward()
+        return h, loss
+
+    h, loss = f(cr.Tensor([1.0, 1.0]))
+    (h * w).sum().backward()
+    assert w.grad.tolist() == [2, 4]
+    assert not loss.requires_grad
+
+
+def test_a_buffer_keeps_the_history_of_what_was_assigned():
+    w, h = leaf(3.0), cr.Tensor([0.0])
+
+    @cr.compile
+    def f(x):
+        h[...] = x * w
+
+    f(cr.Tensor([2.0]))
+    assert h.item() == 6
+    h.sum().backward()
+    assert w.grad.item() == 2
+    with pytest.raises(TraceError, match="recorded history"):
+        f(cr.Tensor([2.0]))
+        cr.compile(lambda x: x * h)(cr.Tensor([1.0]))
+
+
+def test_hooks_registered_later_are_seen():
+    w = leaf(1.0)
+    f = cr.compile(lambda: (w * 2).sum().backward())
+    f()
+    assert w.grad.item() == 2
+    w.register_hook(lambda g: g * 10)
+    f()
+    assert w.grad.item() == 20
+
+
+class Holder:
+    """A plain object with tensors and settings."""
+
+    def __init__(self):
+        self.w = cr.Tensor([1.0])
+        self.scale = 2.0
+        self.parts = {"a": cr.Tensor([1.0])}
+
+    def step(self, x):
+        return x * self.w * self.scale * self.parts["a"]
+
+
+def test_rebound_attributes_and_settings_are_seen():
+    o = Holder()
+    parts = o.parts
+    f, g = cr.compile(o.step), cr.compile(lambda x: x * parts["a"])
+    x = cr.Tensor([1.0])
+    assert (f(x).item(), g(x).item()) == (2, 1)
+    o.w = cr.Tensor([10.0])
+    assert f(x).item() == 20
+    o.scale = 3.0
+    assert f(x).item() == 30
+    parts["a"] = cr.Tensor([5.0])
+    assert g(x).item() == 5
+
+
+def test_variables_that_change_kind_are_seen():
+    w = cr.Tensor([5.0])
+    f = cr.compile(lambda x: x * w)
+    x = cr.Tensor([1.0])
+    assert f(x).item() == 5
+    w = 3.0
+    assert f(x).item() == 3
+    w = cr.Tensor([7.0])
+    assert f(x).item() == 7
+
+
+class Net:
+    """A compiled method."""
+
+    def __init__(self, value):
+        self.w = cr.Tensor([value])
+
+    @cr.compile
+    def step(self, x):
+        return x * self.w
+
+    @cr.compile
+    @staticmethod
+    def twice(x):
+        return x * 2
+
+
+def test_compiled_methods_belong_to_their_object():
+    a, b, x = Net(2.0), Net(3.0), cr.Tensor([1.0])
+    assert (a.step(x).item(), b.step(x).item(), a.step(x).item()) == (2, 3, 2)
+    assert a.twice(x).item() == 2
+    assert "multiply" in a.step.graph(x)
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda a, s, w: a.__iadd__(1), "argument 0"),
+        (lambda a, s, w: (w * w).sum().backward(), "argument 1"),
+        (lambda a, s, w: 0.1 * w.grad, r"\[grad\] got \.grad of the argument"),
+        (lambda a, s, w: setattr(w, "grad", a), "argument 1"),
+    ],
+)
+def test_arguments_are_not_written_back(f, words):
+    with pytest.raises(TraceError, match=words):
+        cr.compile(f)(cr.Tensor([1.0]), 2.0, leaf(1.0))
+
+
+OUTSIDE = cr.Tensor([2.0])
+FROZEN = {
+    "item": lambda x: x * OUTSIDE.item(),
+    "if": lambda x: x if OUTSIDE > 0 else -x,
+    "float": lambda x: x * float(OUTSIDE),
+    "numpy": lambda x: x * OUTSIDE.numpy(),
+    "array": lambda x: x * np.asarray(OUTSIDE),
+    "Tensor": lambda x: x * cr.Tensor(OUTSIDE),
+    "list": lambda x: x * cr.asarray([OUTSIDE, OUTSIDE]),
+    "deepcopy": lambda x: x * copy.deepcopy(OUTSIDE),
+    "nonzero": lambda x: cr.nonzero(OUTSIDE)[0],
+    "in": lambda x: x * (2.0 in OUTSIDE),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_values_from_outside_are_not_frozen_into_a_program(name):
+    with pytest.raises(TraceError, match="reads anew at each call|known only when"):
+        cr.compile(FROZEN[name])(cr.Tensor([1.0]))
+
+
+def test_values_made_inside_may_be_read():
+    f = cr.compile(lambda x: x * cr.arange(3).numpy()[2] + float(cr.ones(())))
+    assert f(cr.Tensor([1.0])).item() == 3
+
+
+def test_traced_tensors_are_not_left_behind():
+    o = Holder()
+    with pytest.raises(TraceError, match="Holder's h"):
+        cr.compile(lambda x: setattr(o, "h", x * 2))(cr.Tensor([1.0]))
+    last = None
+
+    def f(x):
+        nonlocal last
+        last = x * 2
+        return last
+
+    with pytest.raises(TraceError, match="left in a variable"):
+        cr.compile(f)(cr.Tensor([1.0]))
+
+
+def test_one_tensor_is_not_argument_and_captured_parameter():
+    w = leaf(1.0)
+    f = cr.compile(lambda x: (x * w).sum())
+    assert f(cr.Tensor([2.0])).item() == 2
+    with pytest.raises(TraceError, match="also uses from outside|both as an argument"):
+        f(w)
+
+
+def test_fixed_arguments_are_told_apart():
+    f = cr.compile(lambda x, s: x * float(s))
+    x = cr.Tensor([1.0])
+    for s in (1, True, 1.0, 2.5, np.float32(2.0), -0.0, 0.0):
+        assert f(x, s).item() == float(s)
+        assert np.signbit(f(x, s).item()) == np.signbit(float(s))
+
+    class Named:
+        def __init__(self, w):
+            self.w = w
+
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 1
+
+    g = cr.compile(lambda x, o: x * o.w)
+    assert g(x, Named(cr.Tensor([2.0]))).item() == 2
+    assert g(x, Named(cr.Tensor([3.0]))).item() == 3
+
+
+def test_row_sparse_gradients_in_the_usual_update():
+    table = cr.Tensor(np.ones((4, 2), np.float32), requires_grad=True)
+    rows = cr.Tensor([1, 1])
+    table[rows].sum().backward()
+    with cr.no_grad():
+        table -= 0.5 * table.grad
+    assert table.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
+
+    @cr.compile
+    def step():
+        table[rows].sum().backward()
+        with cr.no_grad():
+            table.__isub__(0.5 * table.grad)
+        return table.grad
+
+    assert step().tolist()[1] == [2, 2]
+    assert table.tolist()[1] == [-1, -1]
+
+
+def test_the_number_of_kept_steps_is_limited():
+    f = cr.compile(lambda x: x * 2)
+    with pytest.warns(UserWarning, match="compiled 8 times"):
+        for n in range(100):
+            f(cr.ones(n))
+    assert sum(map(len, f._steps.values())) <= 64
+
+
+def test_checkpoint_passes_numbers_and_names_through():
+    half = cr.ones(2, dtype=cr.float16)
+    out = cr.checkpoint(lambda x, s, *, n: x * s * n)(half, 0.5, n=2)
+    assert out.dtype == cr.float16
+    assert cr.checkpoint(lambda d: sum((k + 1) * v for k, v in enumerate(d.values())))(
+        {"z": cr.Tensor(1.0), "a": cr.Tensor(2.0)}
+    ).item() == 5  # fmt: skip
+
+
+def test_scan_may_update_a_leaf():
+    w = leaf(1.0)
+
+    def body(c, x):
+        g = cr.grad(lambda v: ((v - x) ** 2).sum())(w.detach())
+        with cr.no_grad():
+            w.__isub__(0.1 * g)
+        return c, None
+
+    cr.scan(body, cr.zeros(()), cr.Tensor([0.0, 0.0]))
+    assert w.requires_grad
+    assert w.item() == pytest.approx(0.64)
+    with pytest.raises(GradientError, match="custom_vjp"):
+        bad = cr.custom_vjp(lambda p: p[0] * p[1], lambda g, y, p: ([None, g],))
+        cr.grad(lambda a: bad([a, a]).sum())(cr.Tensor([1.0]))
+
+
+# ── random programs ──────────────────────────────────────────────────────────────────────────────
+
+
+class World:
+    """What a random program acts on: two parameters, a buffer, a generator."""
+
+    def __init__(self):
+        self.p = leaf(1.0, -2.0)
+        self.q = leaf(0.5, 3.0)
+        self.buffer = cr.Tensor([1.0, 1.0])
+        self.random = cr.random.Generator(1)
+
+    def values(self):
+        grads = [None if w.grad is None else w.grad.tolist() for w in (self.p, self.q)]
+        tensors = (self.p, self.q, self.buffer, self.random.state)
+        return [t.tolist() for t in tensors] + grads
+
+
+def assign(target, value):
+    with cr.no_grad():
+        target[...] = value
+
+
+ACTIONS = {
+    "backward": lambda o, x: (o.p * x + o.q * o.buffer).sum().backward(),
+    "accumulate": lambda o, x: (o.p * o.q * x).sum().backward(accumulate=True),
+    "update p": lambda o, x: assign(o.p, o.p - 0.1 * (x if o.p.grad is None else o.p.grad)),
+    "update q": lambda o, x: assign(o.q, o.q * 0.5 + x),
+    "one element": lambda o, x: assign(o.q, cr.where(cr.Tensor([True, False]), o.p, o.q)),
+    "buffer": lambda o, x: assign(o.buffer, o.buffer + o.p.detach()),
+    "element": lambda o, x: o.buffer.__setitem__(0, x[1]),
+    "scale grad": lambda o, x: o.p.grad is not None and o.p.grad.__imul__(0.5),
+    "swap grads": lambda o, x: setattr(o.q, "grad", o.p.grad),
+    "no grad": lambda o, x: setattr(o.p, "grad", None),
+    "noise": lambda o, x: assign(o.buffer, o.buffer + o.random.normal((2,))),
+    "inner grad": lambda o, x: assign(
+        o.buffer, cr.grad(lambda v: (v * v * o.p.detach()).sum())(o.buffer)
+    ),
+    "scan": lambda o, x: assign(
+        o.buffer, cr.scan(lambda c, _: (c * 0.5 + o.q.detach(), None), o.buffer, length=3)[0]
+    ),
+}
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(sorted(ACTIONS)), min_size=1, max_size=8))
+def test_random_programs(names):
+    def program(o):
+        def run(x):
+            for name in names:
+                ACTIONS[name](o, x)
+            return (o.p * x).sum() + o.buffer.sum()
+
+        return run
+
+    eager, other = World(), World()
+    compiled = cr.compile(program(other))
+    for k in range(3):
+        x = cr.Tensor([1.0 + k, -0.5])
+        assert program(eager)(x).item() == compiled(x).item()
+        assert eager.values() == other.values()
