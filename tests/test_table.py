@@ -92,7 +92,8 @@ TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat
     **dict.fromkeys(FLOATING.split(), "fV"),
     **dict.fromkeys(NUMERIC.split(), "iufV"),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"), "biu"),
-    **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift", "last_position"), "iu"),
+    **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift"), "iu"),
+    **dict.fromkeys(("checked_index", "last_position"), "iu"),
     "random_bits": "u",
 }
 

@@ -36,39 +36,69 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         return value if dtype is None else value.astype(dtype, copy=False)
     if isinstance(data, (list, tuple)) and any(hasattr(d, "_known") for d in _leaves(data)):
         data = _unwrapped(data)
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ArgumentError(
-            "asarray", f"got {type(data).__name__}: {error}", "rows of equal length", "pad them"
-        ) from None
+    array = _as_array(data)
+    plain = isinstance(data, (list, tuple, int, float))
     if dtype is not None:
         if array.dtype.kind not in "biufV":
             raise _no_dtype(data, array)
-        if array.dtype.kind in "iuf" and dtype.kind in "iu" and isinstance(data, (int, float)):
-            _check_fits(data, dtype)
-        return array.astype(dtype)
-    if not isinstance(data, (np.ndarray, np.generic)):
-        if array.dtype == np.float64 and not _numpy_inside(data):
-            array = array.astype(np.float32)
-        if array.dtype.kind == "u" and array.dtype == np.uint64 and not _numpy_inside(data):
+        if plain and dtype.kind in "iu":
+            _check_fits(array, dtype)
+        with np.errstate(over="ignore"):  # inf is what a number too large for a float becomes
+            return array.astype(dtype)
+    if plain and not _numpy_inside(data):
+        if array.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+        elif array.dtype == np.uint64:
             raise ArgumentError(
                 "asarray", "got a whole number above int64", "numbers that fit", "give dtype=uint64"
             )
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    elif array.flags.writeable:
+    elif not (plain or isinstance(data, np.generic) or _unwritable(data)):
         array = array.copy()
     if array.dtype not in shapes.DTYPES:
         raise _no_dtype(data, array)
     return array
 
 
-def _check_fits(data: Any, dtype: Dtype) -> None:
-    info = np.iinfo(dtype)
-    if data != data or not info.min <= data <= info.max:
+def _as_array(data: Any) -> Array:
+    """NumPy's array of the data; whole numbers are never rounded to floats."""
+    try:
+        array = np.asarray(data)
+        mixed = array.dtype.kind in "fO" and array.size and isinstance(data, (list, tuple, int))
+        if mixed and all(isinstance(n, int) for n in _leaves((data,))):  # some above int64
+            array = np.asarray(data, np.uint64 if min(_leaves((data,))) >= 0 else np.int64)
+    except OverflowError as error:
         raise ArgumentError(
-            "asarray", f"got {data}", f"a number that {dtype} can hold", "choose a wider dtype"
+            "asarray", f"got {type(data).__name__}: {error}", "numbers that fit", "use floats"
+        ) from None
+    except ValueError as error:
+        raise ArgumentError(
+            "asarray", f"got {type(data).__name__}: {error}", "rows of equal length", "pad them"
+        ) from None
+    except (TypeError, RuntimeError, BufferError) as error:
+        raise DtypeError(
+            "asarray", f"got {type(data).__name__}: {error}", "numbers, lists or an array",
+            "convert it to a NumPy array first",
+        ) from None  # fmt: skip
+    return array
+
+
+def _unwritable(data: Any) -> bool:
+    """Whether no one else can write the memory: an array that owns it and is read-only."""
+    return type(data) is np.ndarray and data.base is None and not data.flags.writeable
+
+
+def _check_fits(array: Array, dtype: Dtype) -> None:
+    """Python's numbers in an integer dtype: each has to fit, as none is to wrap."""
+    if array.dtype.kind not in "iuf" or not array.size:
+        return
+    info, low, high = np.iinfo(dtype), array.min().item(), array.max().item()
+    if not (info.min <= low and high <= info.max):
+        worst = low if not info.min <= low else high
+        raise ArgumentError(
+            "asarray", f"got {worst}", f"a number that {dtype} can hold", "choose a wider dtype"
         )
 
 

@@ -380,7 +380,7 @@ row(
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────
 row(ops.take, take_rows, None)
 row(ops.scatter_add, lambda g, indices, axis: ops.take(g, indices, axis=axis), None)
-zero("the result is a position", ops.last_position)
+zero("the result is a position", ops.checked_index, ops.last_position)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 zero("bits do not vary smoothly with their seed", ops.random_bits)

@@ -218,8 +218,14 @@ def astype(x: Array, dtype: Dtype) -> Array:
     return x.astype(dtype)
 
 
+def ordered(x: Array) -> Array:
+    """x as NumPy can sort it: it knows no order of added dtypes' NaN; float32 holds bfloat16."""
+    return x.astype(np.float32) if x.dtype.num >= 256 else x
+
+
 def argsort(x: Array, axis: int, descending: bool) -> Array:
     """Stable both ways; NaN sorts last when ascending and first when descending."""
+    x = ordered(x)
     if not descending:
         return np.argsort(x, axis=axis, kind="stable")
     backwards = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
@@ -312,7 +318,7 @@ def matmul(x1: Array, x2: Array) -> Array:
 
 
 def _checked(name: str, indices: Array, size: int) -> Array:
-    """Indices made 0-based; outside -size..size-1 is an error, never a wrap."""
+    """Indices from 0 in int64; outside -size..size-1 is an error, never a wrap."""
     if indices.size and (indices.min() < -size or indices.max() >= size):
         worst = indices.max() if indices.max() >= size else indices.min()
         raise RangeError(
@@ -321,7 +327,12 @@ def _checked(name: str, indices: Array, size: int) -> Array:
             f"{-size} to {size - 1} is needed",
             "check how the indices were made (ids from 0?), or enlarge the table",
         )
-    return np.where(indices < 0, indices + size, indices) if indices.dtype.kind == "i" else indices
+    indices = indices.astype(np.int64, copy=False)
+    return np.where(indices < 0, indices + size, indices)
+
+
+def checked_index(indices: Array, size: int) -> Array:
+    return _checked("index", indices, size)
 
 
 def take(x: Array, indices: Array, axis: int) -> Array:

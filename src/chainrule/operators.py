@@ -35,7 +35,7 @@ class Operators:
         return self._bind(ops.negative, (self,), {})
 
     def __pos__(self) -> Self:
-        return self
+        return self._bind(ops.alias, (self,), {})
 
     def __abs__(self) -> Self:
         return self._bind(ops.abs, (self,), {})

@@ -400,6 +400,14 @@ scatter_add = op(
         (((2, 2, 2), np.array([[0, -1], [1, 1]])), {"axis": 1, "size": 3}),
     ],
 )
+checked_index = op(
+    "checked_index",
+    "zero",
+    shapes.checked_index,
+    numerics.checked_index,
+    "indices",
+    [((np.array([1, -2, 0]),), {"size": 2})],
+)
 last_position = op(
     "last_position",
     "zero",

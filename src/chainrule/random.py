@@ -35,7 +35,7 @@ class Generator:
     def set_state(self, state: Any) -> None:
         """Continue from a saved state."""
         new = as_tensor(state)
-        if new.dtype.kind not in "iu":
+        if new.dtype.kind not in "iu" or (new._value is not None and (new._value < 0).any()):
             raise ArgumentError("set_state", f"got {state}", "a state", "save generator.state")
         self._state._assign(cast(new, shapes.uint64))
 
@@ -55,7 +55,7 @@ class Generator:
     ) -> Tensor:
         """Evenly from low (included) to high (not): 24 random bits in float32, 53 in float64."""
         wanted = _float(dtype)
-        if not low <= high or math.isinf(high - low):
+        if not _ordered(low, high) or math.isinf(high - low):
             raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
         u = self._unit(_shape(shape), wanted)
         if (low, high) == (0.0, 1.0) and u.dtype == wanted:
@@ -81,7 +81,7 @@ class Generator:
     ) -> Tensor:
         """The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1)."""
         wanted = _float(dtype)
-        if not std >= 0:
+        if not _ordered(0, std):
             raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
         z = elementwise.erfinv(self._open(_shape(shape), wanted)) * math.sqrt(2)
         return cast(z if (mean, std) == (0.0, 1.0) else mean + z * std, wanted)
@@ -123,6 +123,14 @@ class Generator:
         gumbel = -elementwise.log(-elementwise.log(u))
         with no_grad():
             return reductions.argmax(shaping.broadcast_to(logits, size) + gumbel, axis=-1)
+
+
+def _ordered(low: Any, high: Any) -> bool:
+    """Whether both are numbers and low <= high."""
+    try:
+        return bool(low <= high)
+    except TypeError:
+        return False
 
 
 def _initial(seed: int) -> Any:

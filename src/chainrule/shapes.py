@@ -222,6 +222,9 @@ def recurrence(a: Spec, b: Spec, axis: int) -> tuple[Shape, Dtype]:
     return shape, dtype
 
 
+recurrence.kinds = KINDS["float"]  # type: ignore[attr-defined]
+
+
 def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     of_class("matmul", (x1, x2), "number")
     a, b = x1.shape, x2.shape
@@ -233,6 +236,9 @@ def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
             "transpose one with matrix_transpose, or check the layer's in_features",
         )
     return (*a[:-1], b[-1]), x1.dtype
+
+
+matmul.kinds = KINDS["number"]  # type: ignore[attr-defined]
 
 
 @strict
@@ -306,11 +312,13 @@ def _indices(name: str, indices: Spec) -> None:
         )
 
 
+@strict
 def take(x: Spec, indices: Spec, axis: int) -> tuple[Shape, Dtype]:
     _indices("take", indices)
     return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype
 
 
+@strict
 def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Shape, Dtype]:
     _indices("scatter_add", indices)
     of_class("scatter_add", (updates,), "number")
@@ -323,6 +331,12 @@ def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Sha
             "take(x, indices, axis=axis) shows the shape that fits",
         )
     return (*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype
+
+
+@strict
+def checked_index(indices: Spec, size: int) -> tuple[Shape, Dtype]:
+    _indices("checked_index", indices)
+    return indices.shape, int64
 
 
 def last_position(indices: Spec, size: int) -> tuple[Shape, Dtype]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import AxisError, ShapeError, user_line
+from ..errors import ArgumentError, AxisError, DtypeError, ShapeError, user_line
 from ..graph import Shape
 
 
 def one(name: str, axis: Any, ndim: int) -> int:
     """One axis; below 0 it counts from the end."""
-    axis = axis.__index__()
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise DtypeError(
+            name, f"got axis {axis!r}", "a whole number is needed",
+            "count axes from 0, or from -1 at the end", user_line(),
+        ) from None  # fmt: skip
     if not -ndim <= axis < ndim:
         raise AxisError(
             name,
@@ -20,15 +27,19 @@ def one(name: str, axis: Any, ndim: int) -> int:
             "count axes from 0, or from -1 at the end",
             user_line(),
         )
-    return int(axis + ndim if axis < 0 else axis)
+    return axis + ndim if axis < 0 else axis
 
 
 def several(name: str, axis: Any, ndim: int) -> Shape:
     """Axes in increasing order; None is all."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [one(name, a, ndim) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
-    return distinct(name, axes)
+    return distinct(name, [one(name, a, ndim) for a in listed(axis)])
+
+
+def listed(axis: Any) -> Sequence[Any]:
+    """What was given, one or several, as a sequence."""
+    return axis if isinstance(axis, (tuple, list)) else (axis,)
 
 
 def distinct(name: str, axes: Sequence[int]) -> Shape:
@@ -39,3 +50,26 @@ def distinct(name: str, axes: Sequence[int]) -> Shape:
             user_line(),
         )  # fmt: skip
     return tuple(sorted(axes))
+
+
+def count(name: str, value: Any, least: int = 0) -> int:
+    """A whole number, `least` or more."""
+    return counts(name, (value,), least)[0]
+
+
+def counts(name: str, values: Any, least: int | None = 0) -> Shape:
+    """Whole numbers, `least` or more (None: any): one, or a sequence of them."""
+    found: Shape | None
+    try:
+        if not isinstance(values, (tuple, list)):
+            values = tuple(values) if getattr(values, "shape", ()) else (values,)
+        found = tuple(operator.index(v) for v in values)
+    except TypeError:
+        found = None
+    if found is None or (least is not None and any(n < least for n in found)):
+        got = repr(values[0] if len(values) == 1 else values)
+        bound = "" if least is None else f" from {least}"
+        raise ArgumentError(
+            name, f"got {got}", f"whole numbers{bound} are needed", "check it", user_line()
+        )
+    return found

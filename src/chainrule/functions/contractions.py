@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..broadcasting import cast, contract
 from ..convert import promote
-from ..errors import ArgumentError, ShapeError, user_line
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import axes as _axes
@@ -40,8 +40,13 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
             )
         left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
-        left = [_axes.one("tensordot", a, x1.ndim) for a in axes[0]]
-        right = [_axes.one("tensordot", a, x2.ndim) for a in axes[1]]
+        if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+            raise ArgumentError(
+                "tensordot", f"got axes {axes!r}", "a whole number, or two lists of axes",
+                "for example axes=([1], [0])", user_line(),
+            )  # fmt: skip
+        left = [_axes.one("tensordot", a, x1.ndim) for a in _axes.listed(axes[0])]
+        right = [_axes.one("tensordot", a, x2.ndim) for a in _axes.listed(axes[1])]
     if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
         raise ShapeError(
             "tensordot",
@@ -85,6 +90,11 @@ def einsum(equation: str, /, *operands: Any) -> Tensor:
     A letter that the result lacks is summed over; `...` stands for broadcast axes. Operands are
     taken two at a time from the left, each pair as one batched matrix product.
     """
+    if not isinstance(equation, str):
+        raise DtypeError(
+            "einsum", f"got {type(equation).__name__}", "the equation first, as text",
+            'for example einsum("ij,jk->ik", x, y)', user_line(),
+        )  # fmt: skip
     tensors = [as_tensor(x) for x in operands]
     inputs, output = _parse(equation, tensors)
     x, letters = _single(tensors[0], inputs[0])
@@ -227,7 +237,7 @@ def convolution(
         reach = [d * (k - 1) for d, k in zip(dk, w.shape[:n], strict=True)]
         pads = tuple((r // 2, r - r // 2) for r in reach)
     elif isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
-        pads = tuple((int(a), int(b)) for a, b in padding)
+        pads = tuple(each("convolution", p, 2) for p in padding)
     else:
         pads = tuple((p, p) for p in each("convolution", padding, n, 0))
     if len(pads) != n or groups < 1:
@@ -241,15 +251,14 @@ def convolution(
     )  # fmt: skip
 
 
-def each(name: str, value: Any, n: int, least: int) -> tuple[int, ...]:
-    """One number for each of n dimensions."""
+def each(name: str, value: Any, n: int, least: int | None = None) -> tuple[int, ...]:
+    """One whole number, `least` or more, for each of n dimensions."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
-    if len(values) != n or any(not isinstance(v, int) or v < least for v in values):
+    if len(values) != n:
         raise ArgumentError(
-            name, f"got {value!r}", f"a whole number from {least}, or {n} of them", "check it",
-            user_line(),
-        )  # fmt: skip
-    return values
+            name, f"got {value!r}", f"a whole number, or {n} of them", "check it", user_line()
+        )
+    return _axes.counts(name, values, least)
 
 
 def convolution_transpose(

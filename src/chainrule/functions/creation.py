@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from .. import shapes
 from ..broadcasting import cast
 from ..convert import to_array, to_dtype
-from ..errors import ArgumentError, DtypeError
-from ..graph import Array, Dtype
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..graph import Array, Dtype, spec_text
 from ..tensor import Tensor, as_tensor, make
+from .axes import counts
 from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 
@@ -22,14 +24,18 @@ def _checked(dtype: Any, device: Any, default: Dtype = shapes.float32) -> Dtype:
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
+    return counts("creation", shape)
+
+
+def _made(function: Callable[..., Array], *args: Any) -> Tensor:
+    """A tensor of the array that the NumPy function makes, if memory holds it."""
     try:
-        each = shape if isinstance(shape, (tuple, list)) else (shape,)
-        sizes = tuple(n.__index__() for n in each)
-    except (AttributeError, TypeError):
-        sizes = (-1,)
-    if any(n < 0 for n in sizes):
-        raise ArgumentError("creation", f"got shape {shape}", "whole numbers from 0", "check it")
-    return sizes
+        return make(function(*args))
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise ArgumentError(
+            "creation", f"got too much: {error}", "what fits into memory", "make it smaller",
+            user_line(),
+        ) from None  # fmt: skip
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -96,12 +102,12 @@ def _shared(name: str, x: Any) -> Array:
 
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """0 everywhere."""
-    return make(np.zeros(_shape(shape), _checked(dtype, device)))
+    return _made(np.zeros, _shape(shape), _checked(dtype, device))
 
 
 def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """1 everywhere."""
-    return make(np.ones(_shape(shape), _checked(dtype, device)))
+    return _made(np.ones, _shape(shape), _checked(dtype, device))
 
 
 def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -115,7 +121,12 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
         wanted = _checked(dtype, device, fill_value.dtype)
         return broadcast_to(cast(fill_value, wanted), _shape(shape))
     value = to_array(fill_value, None if dtype is None else _checked(dtype, device))
-    return make(np.full(_shape(shape), value, _checked(value.dtype, device)))
+    if value.ndim:
+        raise ShapeError(
+            "full", f"got {spec_text(value)} to fill with", "one number", "use broadcast_to",
+            user_line(),
+        )  # fmt: skip
+    return _made(np.full, _shape(shape), value, _checked(value.dtype, device))
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -146,7 +157,8 @@ def eye(
 ) -> Tensor:
     """1 on the k-th diagonal, 0 elsewhere."""
     n, m = _shape((n_rows, n_rows if n_cols is None else n_cols))
-    return make(np.eye(n, m, k=k, dtype=_checked(dtype, device)))
+    (k,) = counts("eye", k, None)
+    return _made(np.eye, n, m, k, _checked(dtype, device))
 
 
 def arange(
@@ -156,16 +168,25 @@ def arange(
     """start, start + step, … up to but not including stop."""
     if stop is None:
         start, stop = 0, start
-    whole = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
+    given = (start, stop, step)
+    whole = all(isinstance(v, (int, np.integer)) for v in given)
     wanted = _checked(dtype, device, shapes.int64 if whole else shapes.float32)
-    if step == 0:
-        raise ArgumentError("arange", "got step 0", "another step", "give a step")
-    count = max(0, math.ceil((stop - start) / step))
-    if wanted.kind in "iu" and whole:
-        values: Array = np.arange(start, stop, step)[:count]
-    else:
-        values = start + step * np.arange(count, dtype=np.float64)
-    return make(values.astype(wanted))
+    if step == 0 or not all(map(_finite, given)):
+        raise ArgumentError(
+            "arange", f"got {given}", "finite numbers and a step other than 0", "check them",
+            user_line(),
+        )  # fmt: skip
+    if whole:
+        return _made(lambda: np.arange(start, stop, step).astype(wanted))
+    length = max(0, math.ceil((stop - start) / step))
+    return _made(lambda: (start + step * np.arange(length, dtype=np.float64)).astype(wanted))
+
+
+def _finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except TypeError:
+        return False
 
 
 def linspace(
@@ -174,9 +195,8 @@ def linspace(
 ) -> Tensor:  # fmt: skip
     """`num` numbers, evenly spaced from start to stop."""
     wanted = _checked(dtype, device)
-    if num < 0:
-        raise ArgumentError("linspace", f"got num {num}", "0 or more", "check it")
-    return make(np.linspace(start, stop, num, endpoint=endpoint).astype(wanted))
+    (num,) = counts("linspace", num)
+    return cast(_made(np.linspace, start, stop, num, endpoint), wanted)
 
 
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:

@@ -22,6 +22,11 @@ def _float(op: Operation, x: Any) -> Tensor:
     return out
 
 
+def own(out: Tensor, x: Tensor) -> Tensor:
+    """`out` as another handle than x: assigning to one must not change the other."""
+    return out.clone() if out is x else out
+
+
 def abs(x: Any, /) -> Tensor:
     """|x|; derivative sign(x), 0 at 0."""
     out: Tensor = ops.abs(as_tensor(x))
@@ -34,18 +39,18 @@ def negative(x: Any, /) -> Tensor:
 
 
 def positive(x: Any, /) -> Tensor:
-    """x itself."""
-    return as_tensor(x)
+    """+x: x's value."""
+    return as_tensor(x).clone()
 
 
 def real(x: Any, /) -> Tensor:
-    """x itself: every tensor is real."""
-    return as_tensor(x)
+    """x: every tensor is real."""
+    return as_tensor(x).clone()
 
 
 def conj(x: Any, /) -> Tensor:
-    """x itself, the complex conjugate of a real x."""
-    return as_tensor(x)
+    """x, the complex conjugate of a real x."""
+    return as_tensor(x).clone()
 
 
 def square(x: Any, /) -> Tensor:
@@ -215,8 +220,7 @@ def round(x: Any, /) -> Tensor:
 
 def _whole(op: Operation, x: Any) -> Tensor:
     x = as_tensor(x)
-    out: Tensor = x if x.dtype.kind in "iu" else op(x)
-    return out
+    return x.clone() if x.dtype.kind in "iu" else op(x)
 
 
 def isnan(x: Any, /) -> Tensor:
@@ -426,15 +430,21 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
-    """x held between min and max. The derivative in x is 1 from min to max, both included."""
-    x = as_tensor(x)
+    """x held between min and max. The derivative in x is 1 from min to max, both included.
+
+    Dtypes are promoted as by `where`; NaN, in x or in a bound, gives NaN.
+    """
+    out = x = as_tensor(x)
     for bound, beyond in ((min, less), (max, greater)):
         if bound is None:
             continue
-        if isinstance(bound, (int, float)) and x.dtype.kind in "iu":
+        if isinstance(bound, int) and x.dtype.kind in "iu":
             info = np.iinfo(x.dtype)
             if (bound <= info.min and beyond is less) or (bound >= info.max and beyond is greater):
                 continue
         limit = pair(x, bound)[1]
-        x = where(beyond(x, limit), cast(limit, x.dtype), x)
-    return x
+        chosen = beyond(out, limit)
+        if not isinstance(bound, (int, float)) or math.isnan(bound):
+            chosen = chosen | isnan(limit)
+        out = where(chosen, limit, out)
+    return own(out, x)

@@ -17,6 +17,7 @@ from ..errors import AxisError, DtypeError, RangeError, ShapeError, TraceError, 
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
+from .elementwise import own
 from .shaping import flip, permute_dims, reshape
 
 Key = Any
@@ -24,10 +25,9 @@ Key = Any
 
 def getitem(x: Tensor, key: Key) -> Tensor:
     """x[key]: integers, slices, ..., None, integer and bool arrays, as in NumPy."""
-    entries = _entries(x, key)
-    basic, arrays = _basic(x, entries)
-    x = _sliced(x, basic)
-    return _gathered(x, arrays) if arrays else x
+    basic, arrays, together = _basic(x, _entries(x, key))
+    part = _sliced(x, basic)
+    return _gathered(part, arrays, together) if arrays else own(part, x)
 
 
 def updated(x: Tensor, key: Key, value: Any) -> Tensor:
@@ -73,7 +73,7 @@ def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     if flips:
         value = flip(value, axis=flips)
     if sizes == x.shape:
-        return value
+        return value.clone()
     last = [a + (n - 1) * k + 1 for a, n, k in zip(start, sizes, step, strict=True)]
     high = tuple(n - b for n, b in zip(x.shape, last, strict=True))
     where_to = {"low": start, "high": high, "interior": tuple(k - 1 for k in step)}
@@ -113,12 +113,16 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
             "remove some", user_line(),
         )  # fmt: skip
     at = dots[0] if dots else len(entries)
-    return entries[:at] + [slice(None)] * (x.ndim - used) + entries[at + 1 :]
+    rest: list[Any] = [slice(None)] * (x.ndim - used)
+    if dots and not rest and any(type(e) is Tensor for e in entries):
+        rest = [Ellipsis]  # even where it stands for no axis it keeps index arrays apart
+    return entries[:at] + rest + entries[at + 1 :]
 
 
-def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any]]:
+def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
     """Split into a basic index (whole slices where arrays stand) and the arrays by place.
 
+    And whether the arrays stand next to each other: then the axes they make stand there too.
     Bool arrays become the positions of their true elements, which must be known.
     """
     basic: list[Any] = []
@@ -147,6 +151,8 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any]]:
                 basic.extend([slice(None)] * e.ndim)
             arrays.extend(make(f) for f in found)
             axis += e.ndim
+        elif e is Ellipsis:
+            continue
         elif type(e) is Tensor:
             basic.append(slice(None))
             arrays.append(e)
@@ -163,7 +169,9 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any]]:
             basic.append(slice(None))
             arrays.append(Tensor(e, dtype=shapes.int64))
             axis += 1
-    return basic, arrays if advanced else []
+    places = [k for k, e in enumerate(entries) if type(e) is Tensor or isinstance(e, int)]
+    together = places == list(range(places[0], places[-1] + 1)) if advanced else True
+    return basic, arrays if advanced else [], together
 
 
 def _in_range(k: int, n: int) -> int:
@@ -215,7 +223,7 @@ def _sliced(x: Tensor, basic: list[Any]) -> Tensor:
     return x if x.shape == shape else reshape(x, shape)
 
 
-def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
+def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
     """Index arrays: their axes moved together and joined, then one take."""
     where = [k for k, a in enumerate(arrays) if a is not None]
     given = [arrays[k] for k in where]
@@ -225,7 +233,6 @@ def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
                 "index", f"got indices {spec_text(a)}", "an integer or bool dtype",
                 "convert with astype(indices, int64)", user_line(),
             )  # fmt: skip
-    together = where == list(range(where[0], where[-1] + 1))
     shape = common_shape("index", *(a.shape for a in given))
     if len(where) == 1:
         return ops.take(x, given[0], axis=where[0])
@@ -235,19 +242,15 @@ def _gathered(x: Tensor, arrays: list[Any]) -> Tensor:
     sizes = [x.shape[k] for k in where]
     moved = permute_dims(x, order)
     joined = (*moved.shape[:front], math.prod(sizes), *moved.shape[front + len(where) :])
-    flat = join_indices([expand(cast(a, shapes.int64), shape) for a in given], sizes)
+    flat = join_indices([expand(a, shape) for a in given], sizes)
     return ops.take(reshape(moved, joined), flat, axis=front)
 
 
 def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
-    """Index arrays for several axes as one for the axes joined; each is checked if it is known."""
+    """Index arrays for several axes, each checked, as one for the axes joined."""
     flat: Tensor | None = None
     for index, n in zip(indices, sizes, strict=True):
-        known = index._value
-        if known is not None and known.size and (known.min() < -n or known.max() >= n):
-            worst = known.max() if known.max() >= n else known.min()
-            _in_range(int(worst), n)
-        upward = ops.where(index < 0, index + n, index)
+        upward: Tensor = ops.checked_index(index, size=n)
         flat = upward if flat is None else flat * n + upward
     assert flat is not None
     return flat
@@ -281,14 +284,17 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
     grid: list[Tensor] = []
     for k, size in enumerate(indices.shape):
         line = np.arange(size).reshape([size if j == k else 1 for j in range(x.ndim)])
-        grid.append(cast(indices, shapes.int64) if k == axis else expand(make(line), indices.shape))
+        grid.append(indices if k == axis else expand(make(line), indices.shape))
     flat = join_indices(grid, list(x.shape))
     return ops.take(reshape(x, (x.size,)), flat, axis=0)
 
 
 def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> Tensor:
     """Zeros of `size` along the axis, with each update added at its index: the adjoint of take."""
-    return ops.scatter_add(as_tensor(updates), as_tensor(indices), axis=axis, size=size)
+    updates, indices = as_tensor(updates), as_tensor(indices)
+    axis = _axes.one("scatter_add", axis, updates.ndim - indices.ndim + 1)
+    size = _axes.count("scatter_add", size)
+    return ops.scatter_add(updates, indices, axis=axis, size=size)
 
 
 def gather(x: Any, dim: int, index: Any) -> Tensor:

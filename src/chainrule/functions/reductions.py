@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
 
 from .. import ops, shapes
-from ..broadcasting import cast, expand
-from ..convert import to_dtype
+from ..broadcasting import cast, common_shape, expand
+from ..convert import promote, to_dtype
 from ..errors import ArgumentError, ShapeError
 from ..graph import Operation, spec_text
 from ..tensor import Tensor, as_tensor
 from . import axes as _axes
 from . import elementwise as _el
+
+P = ParamSpec("P")
 
 
 def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
@@ -51,29 +53,45 @@ def _count(x: Tensor, axis: Any) -> int:
     return math.prod(x.shape[a] for a in _axes.several("mean", axis, x.ndim))
 
 
-def _floating(x: Any) -> Tensor:
-    x = as_tensor(x)
-    return x if x.dtype.kind in "fV" else cast(x, shapes.float32)
+def in_float32(
+    function: Callable[Concatenate[Tensor, P], Tensor],
+) -> Callable[Concatenate[Any, P], Tensor]:
+    """float16 and bfloat16 computed in float32 and rounded once; whole numbers become float32."""
+
+    @functools.wraps(function)
+    def computed(x: Any, /, *args: P.args, **params: P.kwargs) -> Tensor:
+        x = as_tensor(x)
+        if x.dtype in (shapes.float32, shapes.float64):
+            return function(x, *args, **params)
+        out = function(cast(x, shapes.float32), *args, **params)
+        return cast(out, x.dtype) if x.dtype.kind in "fV" else out
+
+    return computed
 
 
-def mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+@in_float32
+def mean(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """∑x / n; NaN for no elements."""
-    x = _floating(x)
     n = _count(x, axis)
     total = _reduce(ops.sum, x, axis, keepdims)
     return total / n if n else total / 0.0
 
 
-def var(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+@in_float32
+def var(
+    x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
     """∑(x - mean)² / (n - correction)."""
-    x = _floating(x)
     n = _count(x, axis)
     centred = x - mean(x, axis=axis, keepdims=True)
     total = _reduce(ops.sum, _el.square(centred), axis, keepdims)
     return total / (n - correction) if n > correction else total / 0.0
 
 
-def std(x: Any, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+@in_float32
+def std(
+    x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
     """√var. Its gradient where all elements are equal is 0."""
     return _root(var(x, axis=axis, correction=correction, keepdims=keepdims))
 
@@ -129,9 +147,9 @@ def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Ten
     return sum(as_tensor(x) != 0, axis=axis, keepdims=keepdims)
 
 
-def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+@in_float32
+def logsumexp(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log ∑eˣ, without overflow."""
-    x = _floating(x)
     top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
     top = ops.where(_el.isfinite(top), top, 0.0)
     out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top
@@ -141,24 +159,24 @@ def logsumexp(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))
 
 
-def softmax(x: Any, /, *, axis: int = -1) -> Tensor:
+@in_float32
+def softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
     """eˣ / ∑eˣ along the axis."""
-    x = _floating(x)
     return _el.exp(log_softmax(x, axis=axis))
 
 
-def log_softmax(x: Any, /, *, axis: int = -1) -> Tensor:
+@in_float32
+def log_softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
     """x - log ∑eˣ along the axis."""
-    x = _floating(x)
     return x - logsumexp(x, axis=axis, keepdims=True)
 
 
-def norm(x: Any, /, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
+@in_float32
+def norm(x: Tensor, /, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
     """(∑|x|^ord)^(1/ord) over all the named axes; for ord = inf the largest |x|.
 
     Its gradient at x = 0 is 0.
     """
-    x = _floating(x)
     if ord == math.inf:
         return max(_el.abs(x), axis=axis, keepdims=keepdims)
     if ord == 1:
@@ -201,23 +219,24 @@ def _running(
 
 def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
     """hₜ = aₜ hₜ₋₁ + bₜ along the axis, from h₋₁ = 0."""
-    a, b = as_tensor(a), as_tensor(b)
-    shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = _el.pair(a, b)
+    dtype, shape = promote(a.dtype, b.dtype), common_shape("recurrence", a.shape, b.shape)
+    dtype = dtype if dtype.kind in "fV" else shapes.float32
     axis = _axes.one("recurrence", axis, len(shape))
-    return ops.recurrence(expand(a, shape), expand(b, shape), axis=axis)
+    return ops.recurrence(expand(cast(a, dtype), shape), expand(cast(b, dtype), shape), axis=axis)
 
 
 def diff(
     x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
 ) -> Tensor:
     """Differences between neighbours along the axis, taken n times."""
-    x = as_tensor(x)
-    axis = _axes.one("diff", axis, x.ndim)
+    out = x = as_tensor(x)
+    axis, n = _axes.one("diff", axis, x.ndim), _axes.count("diff", n)
     parts = [as_tensor(p) for p in (prepend, x, append) if p is not None]
     if len(parts) > 1:
-        x = ops.concat(*(cast(p, x.dtype) for p in parts), axis=axis)
+        out = ops.concat(*(cast(p, x.dtype) for p in parts), axis=axis)
     before = (slice(None),) * axis
     for _ in range(n):
-        late, early = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
-        x = late ^ early if x.dtype == shapes.bool_ else late - early
-    return x
+        late, early = out[(*before, slice(1, None))], out[(*before, slice(None, -1))]
+        out = late ^ early if x.dtype == shapes.bool_ else late - early
+    return _el.own(out, x)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +13,11 @@ import numpy as np
 from .. import ops, shapes
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote, to_array, to_dtype
-from ..errors import ArgumentError, ShapeError, user_line
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor, full
 from . import axes as _axes
+from .elementwise import own, where
 
 
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
@@ -23,7 +26,7 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     copy  True: the memory is the result's own; tensors do not change one another in any case
     """
     x = copied(as_tensor(x)) if copy else as_tensor(x)
-    sizes = tuple(int(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    sizes = _axes.counts("reshape", shape, least=-1)
     if sizes.count(-1) == 1:
         rest = -math.prod(sizes)
         if rest == 0 or x.size % rest:
@@ -62,16 +65,22 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def permute_dims(x: Any, /, axes: Any) -> Tensor:
     """The axes in another order: axis k of the result is axis axes[k] of x."""
     x = as_tensor(x)
-    out: Tensor = ops.permute_dims(
-        x, axes=tuple(_axes.one("permute_dims", a, x.ndim) for a in axes)
-    )
+    order = tuple(_axes.one("permute_dims", a, x.ndim) for a in _axes.listed(axes))
+    out: Tensor = ops.permute_dims(x, axes=order)
     return out
 
 
-def transpose(x: Any, axes: Any = None) -> Tensor:
-    """NumPy's name for `permute_dims`; without axes their order is reversed."""
+def transpose(x: Any, axes: Any = None, dim1: int | None = None) -> Tensor:
+    """NumPy's name for `permute_dims`; without axes their order is reversed.
+
+    With two whole numbers, as in PyTorch's `transpose(x, 0, 1)`, those two axes are exchanged.
+    """
     x = as_tensor(x)
-    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+    order = list(range(x.ndim))
+    if dim1 is not None:
+        a, b = _axes.one("transpose", axes, x.ndim), _axes.one("transpose", dim1, x.ndim)
+        order[a], order[b] = b, a
+    return permute_dims(x, order if dim1 is not None else order[::-1] if axes is None else axes)
 
 
 def matrix_transpose(x: Any, /) -> Tensor:
@@ -83,8 +92,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     """Axes moved to other places, the rest in order."""
     x = as_tensor(x)
     s, d = (
-        [_axes.one("moveaxis", a, x.ndim) for a in (g if isinstance(g, (tuple, list)) else (g,))]
-        for g in (source, destination)
+        [_axes.one("moveaxis", a, x.ndim) for a in _axes.listed(g)] for g in (source, destination)
     )
     if len(s) != len(d):
         raise ShapeError(
@@ -100,7 +108,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
 def expand_dims(x: Any, /, axis: Any) -> Tensor:
     """An axis of size 1 put in, at one place or several."""
     x = as_tensor(x)
-    places = axis if isinstance(axis, (tuple, list)) else (axis,)
+    places = _axes.listed(axis)
     n = x.ndim + len(places)
     where = _axes.distinct("expand_dims", [_axes.one("expand_dims", a, n) for a in places])
     old = iter(x.shape)
@@ -126,7 +134,7 @@ def squeeze(x: Any, /, axis: Any = None) -> Tensor:
 
 def broadcast_to(x: Any, /, shape: Any) -> Tensor:
     """x repeated along new axes and axes of size 1."""
-    x, shape = as_tensor(x), tuple(int(n) for n in shape)
+    x, shape = as_tensor(x), _axes.counts("broadcast_to", shape)
     if common_shape("broadcast_to", x.shape, shape) != shape:
         raise ShapeError(
             "broadcast_to",
@@ -135,26 +143,24 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
             "reshape it so that sizes of 1 stand where it repeats",
             user_line(),
         )
-    return expand(x, shape)
+    return own(expand(x, shape), x)
 
 
 def broadcast_arrays(*xs: Any) -> list[Tensor]:
     """All of them in their common shape."""
     tensors = [as_tensor(x) for x in xs]
     shape = common_shape("broadcast_arrays", *(t.shape for t in tensors))
-    return [expand(t, shape) for t in tensors]
+    return [own(expand(t, shape), t) for t in tensors]
 
 
 def broadcast_shapes(*given: Shape) -> Shape:
     """The shape that all of them broadcast to."""
-    return common_shape("broadcast_shapes", *given)
+    return common_shape("broadcast_shapes", *(_axes.counts("broadcast_shapes", s) for s in given))
 
 
 def concat(xs: Any, /, *, axis: int | None = 0) -> Tensor:
     """The tensors one after another along an axis; None joins them flattened."""
-    tensors = [as_tensor(x) for x in xs]
-    if not tensors:
-        raise ArgumentError("concat", "got nothing", "at least one tensor", "check the list")
+    tensors = _tensors("concat", xs)
     dtype = tensors[0].dtype
     for t in tensors:
         dtype = promote(dtype, t.dtype)
@@ -173,9 +179,20 @@ def concat(xs: Any, /, *, axis: int | None = 0) -> Tensor:
 concatenate = concat
 
 
+def _tensors(name: str, xs: Any) -> list[Tensor]:
+    """What was given to be joined, each as a tensor."""
+    tensors = [as_tensor(x) for x in xs] if isinstance(xs, Iterable) else []
+    if not tensors:
+        got = "nothing" if isinstance(xs, Iterable) else type(xs).__name__
+        raise ArgumentError(
+            name, f"got {got}", "a list of at least one tensor", "check it", user_line()
+        )
+    return tensors
+
+
 def stack(xs: Any, /, *, axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis."""
-    tensors = [as_tensor(x) for x in xs]
+    tensors = _tensors("stack", xs)
     if any(t.shape != tensors[0].shape for t in tensors):
         got = ", ".join(spec_text(t) for t in tensors)
         raise ShapeError("stack", f"got {got}", "equal shapes", "pad or use concat", user_line())
@@ -187,19 +204,20 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     return tuple(moveaxis(x, axis, 0))
 
 
-def split(x: Any, sections: int | list[int], axis: int = 0) -> list[Tensor]:
+def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along an axis: into equal sections, or before each of the listed places."""
     x = as_tensor(x)
     axis = _axes.one("split", axis, x.ndim)
     n = x.shape[axis]
-    if isinstance(sections, int):
-        if sections < 1 or n % sections:
+    if not np.ndim(sections):
+        (sections,) = _axes.counts("split", sections, 1)
+        if n % sections:
             raise ShapeError(
                 "split", f"got {n} in {sections} sections", "an equal division", "list the cuts"
             )
         cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     else:
-        cuts = [0, *sections, n]
+        cuts = [0, *_axes.counts("split", sections, None), n]
     before = (slice(None),) * axis
     return [x[(*before, slice(a, b))] for a, b in pairwise(cuts)]
 
@@ -216,26 +234,27 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, axis=0), x.shape)
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = _axes.listed(axis)
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ShapeError(
             "roll", f"got {len(shifts)} shifts, {len(axes)} axes", "as many", "pair them",
             user_line(),
         )  # fmt: skip
-    for a, s in zip(axes, shifts, strict=True):
+    out = x
+    for a, s in zip(axes, _axes.counts("roll", shifts, None), strict=True):
         a = _axes.one("roll", a, x.ndim)
         n = x.shape[a]
         if n and s % n:
             before, cut = (slice(None),) * a, n - s % n
-            x = concat([x[(*before, slice(cut, n))], x[(*before, slice(0, cut))]], axis=a)
-    return x
+            out = concat([out[(*before, slice(cut, n))], out[(*before, slice(0, cut))]], axis=a)
+    return own(out, x)
 
 
 def tile(x: Any, repetitions: Any, /) -> Tensor:
     """The whole tensor repeated along each axis."""
     x = as_tensor(x)
-    times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    times = _axes.counts("tile", repetitions)
     n = max(len(times), x.ndim)
     times, sizes = (1,) * (n - len(times)) + times, (1,) * (n - x.ndim) + x.shape
     apart = tuple(m for pair in zip((1,) * n, sizes, strict=True) for m in pair)
@@ -271,8 +290,9 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
     """
     x = as_tensor(x)
     try:
-        pairs = [tuple(map(int, p)) for p in np.broadcast_to(np.asarray(widths), (x.ndim, 2))]
-    except ValueError:
+        each = np.broadcast_to(np.asarray(widths), (x.ndim, 2))
+        pairs = [tuple(map(operator.index, p)) for p in each]
+    except (ValueError, TypeError):
         raise ShapeError(
             "pad", f"got widths {widths}", f"a (before, after) for each of {x.ndim} axes",
             "list them",
@@ -285,11 +305,13 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         out: Tensor = ops.pad(x, **sizes)
         if isinstance(value, (int, float)) and value == 0:
             return out
+        if np.ndim(value):
+            raise ShapeError("pad", f"got value {value}", "one number", "concat what is not one")
         inside = ops.pad(full(x.shape, True, shapes.bool_), **sizes)
-        chosen: Tensor = ops.where(inside, out, full(out.shape, value, x.dtype))
-        return chosen
+        return where(inside, out, value)
     if mode not in ("edge", "reflect"):
         raise ArgumentError("pad", f"got mode {mode!r}", "constant, edge or reflect", "choose one")
+    out = x
     for axis, (low, high) in enumerate(pairs):
         n = x.shape[axis]
         if (low or high) and (n == 0 or (mode == "reflect" and max(low, high) >= n)):
@@ -299,8 +321,8 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         if low or high:
             at = np.arange(-low, n + high)
             at = np.clip(at, 0, n - 1) if mode == "edge" else n - 1 - np.abs(n - 1 - np.abs(at))
-            x = ops.take(x, Tensor(at), axis=axis)
-    return x
+            out = ops.take(out, Tensor(at), axis=axis)
+    return own(out, x)
 
 
 def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
@@ -348,6 +370,11 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> T
 
 def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     """A new last axis that is 1 at the class and 0 elsewhere."""
-    x = expand_dims(as_tensor(x), axis=-1)
-    classes = Tensor(np.arange(num_classes).astype(x.dtype))
-    return cast(x == classes, to_dtype("one_hot", dtype))
+    x = as_tensor(x)
+    if x.dtype.kind not in "iu":
+        raise DtypeError(
+            "one_hot", f"got {spec_text(x)}", "an integer dtype is needed",
+            "convert with astype(x, int64)", user_line(),
+        )  # fmt: skip
+    classes = Tensor(np.arange(_axes.count("one_hot", num_classes)))
+    return cast(cast(expand_dims(x, axis=-1), shapes.int64) == classes, to_dtype("one_hot", dtype))

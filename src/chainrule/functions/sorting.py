@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import ops, shapes
+from .. import numerics, ops, shapes
 from ..broadcasting import cast
 from ..convert import promote
 from ..errors import ArgumentError, ShapeError
@@ -32,8 +32,8 @@ def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = 
 def top_k(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k largest (or smallest) along the axis, in order, and their positions."""
     x = as_tensor(x)
-    axis = _axes.one("top_k", axis, x.ndim)
-    if not 0 <= k <= x.shape[axis]:
+    axis, k = _axes.one("top_k", axis, x.ndim), _axes.count("top_k", k)
+    if k > x.shape[axis]:
         raise ShapeError("top_k", f"got k {k} for a size of {x.shape[axis]}", "no more", "lower k")
     order = argsort(x, axis=axis, descending=largest)
     at = order[(*(slice(None),) * axis, slice(0, k))]
@@ -97,11 +97,12 @@ class UniqueInverse(NamedTuple):
 def unique_all(x: Any, /) -> UniqueAll:
     """Distinct values in order (each NaN is distinct), with positions, inverse and counts."""
     value = as_tensor(x)._known("unique_all")
-    parts = np.unique(
-        value, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
-    )
-    values, first, inverse, counts = (np.asarray(p) for p in parts)
-    return UniqueAll(make(values), make(first), make(inverse.reshape(value.shape)), make(counts))
+    values, first, inverse, counts = np.unique(
+        numerics.ordered(value),
+        return_index=True, return_inverse=True, return_counts=True, equal_nan=False,
+    )  # fmt: skip
+    values, inverse = values.astype(value.dtype), inverse.reshape(value.shape)
+    return UniqueAll(make(values), make(first), make(inverse), make(counts))
 
 
 def unique_counts(x: Any, /) -> UniqueCounts:

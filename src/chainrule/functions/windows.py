@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..errors import ShapeError, user_line
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .contractions import each
+from .reductions import in_float32
 from .reductions import max as _max
 from .reductions import sum as _sum
 from .shaping import pad
@@ -44,7 +47,8 @@ def max_pool(
     """
     x = as_tensor(x)
     n = x.ndim - 2
-    views = unfold(_padded(x, padding, -math.inf), window, stride=stride, dilation=dilation)
+    lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -math.inf
+    views = unfold(_padded(x, padding, lowest), window, stride=stride, dilation=dilation)
     return _max(views, axis=tuple(range(n + 1, 2 * n + 1)))
 
 
@@ -56,8 +60,8 @@ def sum_pool(x: Any, /, window: Any, *, stride: Any = None, padding: Any = 0) ->
     return _sum(views, axis=tuple(range(n + 1, 2 * n + 1)), dtype=x.dtype)
 
 
-def avg_pool(x: Any, /, window: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
+@in_float32
+def avg_pool(x: Tensor, /, window: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
     """The mean over each window of x (N, *size, C); padding counts as 0."""
-    x = as_tensor(x)
     size = math.prod(each("avg_pool", window, x.ndim - 2, 1))
     return sum_pool(x, window, stride=stride, padding=padding) / size
