@@ -178,8 +178,8 @@ def test_a_buffer_keeps_the_history_of_what_was_assigned():
     assert h.item() == 6
     h.sum().backward()
     assert w.grad.item() == 2
+    f(cr.Tensor([2.0]))
     with pytest.raises(TraceError, match="recorded history"):
-        f(cr.Tensor([2.0]))
         cr.compile(lambda x: x * h)(cr.Tensor([1.0]))
 
 
@@ -284,7 +284,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_values_from_outside_are_not_frozen_into_a_program(name):
-    with pytest.raises(TraceError, match="reads anew at each call|known only when"):
+    with pytest.raises(TraceError, match=r"reads anew at each call|known only when"):
         cr.compile(FROZEN[name])(cr.Tensor([1.0]))
 
 
@@ -312,7 +312,7 @@ def test_one_tensor_is_not_argument_and_captured_parameter():
     w = leaf(1.0)
     f = cr.compile(lambda x: (x * w).sum())
     assert f(cr.Tensor([2.0])).item() == 2
-    with pytest.raises(TraceError, match="also uses from outside|both as an argument"):
+    with pytest.raises(TraceError, match=r"also uses from outside|both as an argument"):
         f(w)
 
 
@@ -359,9 +359,12 @@ def test_row_sparse_gradients_in_the_usual_update():
 
 def test_the_number_of_kept_steps_is_limited():
     f = cr.compile(lambda x: x * 2)
+    for n in range(7):
+        f(cr.ones(n))
     with pytest.warns(UserWarning, match="compiled 8 times"):
-        for n in range(100):
-            f(cr.ones(n))
+        f(cr.ones(7))
+    for n in range(8, 100):
+        f(cr.ones(n))
     assert sum(map(len, f._steps.values())) <= 64
 
 
@@ -386,8 +389,8 @@ def test_scan_may_update_a_leaf():
     cr.scan(body, cr.zeros(()), cr.Tensor([0.0, 0.0]))
     assert w.requires_grad
     assert w.item() == pytest.approx(0.64)
+    bad = cr.custom_vjp(lambda p: p[0] * p[1], lambda g, y, p: ([None, g],))
     with pytest.raises(GradientError, match="custom_vjp"):
-        bad = cr.custom_vjp(lambda p: p[0] * p[1], lambda g, y, p: ([None, g],))
         cr.grad(lambda a: bad([a, a]).sum())(cr.Tensor([1.0]))
 
 

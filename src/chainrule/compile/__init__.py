@@ -190,9 +190,9 @@ def _fits(step: Step) -> bool:
 
 
 def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
-    trace = made.trace
-    for owner, slot in made.reads:
-        if slot == "value" and not owner.is_leaf:
+    trace, used = made.trace, set(made.graph.nodes)
+    for owner, slot, node in trace.reads.values():
+        if slot == "value" and node in used and not owner.is_leaf:
             raise TraceError(
                 "compile",
                 f"got the captured tensor {spec_text(owner)}, which has a recorded history",
