@@ -214,9 +214,7 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     # What backward() was called on has used its history. Keeping it would keep every step's
     # parameters for as long as somebody keeps the loss.
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
-    writes = [
-        node.requires_grad and not owner.requires_grad for owner, node in trace.writes.values()
-    ]
+    writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     return Step(
         reference.build(program), made, optimised, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
@@ -250,7 +248,7 @@ def _run(step: Step, tensors: Sequence[Tensor]) -> Any:
         pairs = zip(again, new, step.reachable, strict=True)
         new = [a if wanted else n for a, n, wanted in pairs]
     for owner, value in zip(made.writes, new[made.results :], strict=True):
-        leaf = owner.requires_grad
+        leaf = _trained(owner)
         owner._node = owner._leaf(value._value, owner._node.hooks) if leaf else value._node
         owner._value = value._value
     rest = iter(out[count:])
@@ -262,6 +260,10 @@ def _run(step: Step, tensors: Sequence[Tensor]) -> Any:
         else:
             tensor._grad = make(next(rest))
     return tree.unflatten(step.structure, new[: made.results])
+
+
+def _trained(owner: Tensor) -> bool:
+    return owner.requires_grad and owner.is_leaf
 
 
 def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
