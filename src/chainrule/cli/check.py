@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .. import checking, derivatives
 from ..errors import ArgumentError
@@ -62,7 +62,9 @@ def check(
 
 def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
     console = Console()
-    table = Table("operation", "kind", "samples", "verdict", box=None, pad_edge=False)
+    names = ("operation", "kind", "samples", "verdict")
+    columns = [Column(name, overflow="fold") for name in names]
+    table = Table(*columns, box=None, pad_edge=False)
     for v in verdicts:
         if v.reason:
             table.add_row(v.name, v.kind, "–", f"[dim]{v.reason}")

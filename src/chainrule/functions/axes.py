@@ -52,8 +52,8 @@ def distinct(name: str, axes: Sequence[int]) -> Shape:
     return tuple(sorted(axes))
 
 
-def count(name: str, value: Any, least: int = 0) -> int:
-    """A whole number, `least` or more."""
+def count(name: str, value: Any, least: int | None = 0) -> int:
+    """A whole number, `least` or more (None: any)."""
     return counts(name, (value,), least)[0]
 
 

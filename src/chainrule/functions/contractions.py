@@ -240,14 +240,13 @@ def convolution(
         pads = tuple(each("convolution", p, 2) for p in padding)
     else:
         pads = tuple((p, p) for p in each("convolution", padding, n, 0))
-    if len(pads) != n or groups < 1:
+    if len(pads) != n:
         raise ArgumentError(
-            "convolution", f"got padding {padding}, groups {groups}", f"{n} pairs, groups from 1",
-            "check them", user_line(),
-        )  # fmt: skip
+            "convolution", f"got padding {padding}", f"{n} pairs", "one a dimension", user_line()
+        )
     return ops.convolution(
         cast(x, dtype), cast(w, dtype), stride=stride, padding=pads, input_dilation=di,
-        kernel_dilation=dk, groups=groups,
+        kernel_dilation=dk, groups=_axes.count("convolution", groups, 1),
     )  # fmt: skip
 
 

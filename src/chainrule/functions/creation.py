@@ -14,7 +14,7 @@ from ..convert import to_array, to_dtype
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array, Dtype, spec_text
 from ..tensor import Tensor, as_tensor, make
-from .axes import counts
+from .axes import count, counts
 from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 
@@ -157,8 +157,7 @@ def eye(
 ) -> Tensor:
     """1 on the k-th diagonal, 0 elsewhere."""
     n, m = _shape((n_rows, n_rows if n_cols is None else n_cols))
-    (k,) = counts("eye", k, None)
-    return _made(np.eye, n, m, k, _checked(dtype, device))
+    return _made(np.eye, n, m, count("eye", k, None), _checked(dtype, device))
 
 
 def arange(
@@ -195,8 +194,12 @@ def linspace(
 ) -> Tensor:  # fmt: skip
     """`num` numbers, evenly spaced from start to stop."""
     wanted = _checked(dtype, device)
-    (num,) = counts("linspace", num)
-    return cast(_made(np.linspace, start, stop, num, endpoint), wanted)
+    num = count("linspace", num)
+    if not (_finite(start) and _finite(stop)):
+        raise ArgumentError(
+            "linspace", f"got {start} to {stop}", "finite numbers", "check them", user_line()
+        )
+    return _made(lambda: np.linspace(start, stop, num, endpoint=endpoint).astype(wanted))
 
 
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Concatenate, ParamSpec
 
 from .. import ops, shapes
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote, to_dtype
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Operation, spec_text
 from ..tensor import Tensor, as_tensor
 from . import axes as _axes
@@ -69,6 +70,12 @@ def in_float32(
     return computed
 
 
+def _number(name: str, value: Any) -> Any:
+    if not isinstance(value, Real):
+        raise ArgumentError(name, f"got {value!r}", "a number", "check it", user_line())
+    return value
+
+
 @in_float32
 def mean(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """∑x / n; NaN for no elements."""
@@ -84,6 +91,7 @@ def var(
     """∑(x - mean)² / (n - correction)."""
     n = _count(x, axis)
     centred = x - mean(x, axis=axis, keepdims=True)
+    correction = _number("var", correction)
     total = _reduce(ops.sum, _el.square(centred), axis, keepdims)
     return total / (n - correction) if n > correction else total / 0.0
 
@@ -177,7 +185,7 @@ def norm(x: Tensor, /, *, ord: float = 2, axis: Any = None, keepdims: bool = Fal
 
     Its gradient at x = 0 is 0.
     """
-    if ord == math.inf:
+    if _number("norm", ord) == math.inf:
         return max(_el.abs(x), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum(_el.abs(x), axis=axis, keepdims=keepdims)

@@ -210,7 +210,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     axis = _axes.one("split", axis, x.ndim)
     n = x.shape[axis]
     if not np.ndim(sections):
-        (sections,) = _axes.counts("split", sections, 1)
+        sections = _axes.count("split", sections, 1)
         if n % sections:
             raise ShapeError(
                 "split", f"got {n} in {sections} sections", "an equal division", "list the cuts"
@@ -330,7 +330,7 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError("diagonal", f"got {spec_text(x)}", "two axes", "reshape it", user_line())
-    n, m = x.shape[-2:]
+    (n, m), offset = x.shape[-2:], _axes.count("diagonal", offset, None)
     count = max(0, min(n + min(offset, 0), m - max(offset, 0)))
     at = (np.arange(count) + max(-offset, 0)) * m + np.arange(count) + max(offset, 0)
     flat = reshape(x, (*x.shape[:-2], n * m))
@@ -352,7 +352,7 @@ def _triangle(x: Any, name: str, k: int) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(name, f"got {spec_text(x)}", "two axes", "reshape it", user_line())
-    n, m = x.shape[-2:]
+    (n, m), k = x.shape[-2:], _axes.count(name, k, None)
     lower = np.tri(n, m, k if name == "tril" else k - 1, np.bool_)
     keep = expand(Tensor(lower if name == "tril" else ~lower), x.shape)
     out: Tensor = ops.where(keep, x, full(x.shape, 0, x.dtype))
