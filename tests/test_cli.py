@@ -1,6 +1,8 @@
 """The command line, run as a user runs it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -10,11 +12,14 @@ import chainrule
 from chainrule import checking, derivatives
 from chainrule.cli import main
 
+COMMAND = [sys.executable, "-m", "chainrule"]
 
-def run(*arguments, expect=0):
+
+def run(*arguments, expect=0, **environment):
     done = subprocess.run(
-        [sys.executable, "-m", "chainrule", *arguments], capture_output=True, text=True, check=False
-    )
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
     assert done.returncode == expect, done.stderr
     return done
 
@@ -61,3 +66,45 @@ def test_info():
 def test_help(arguments):
     done = run(*arguments, expect=2 if not arguments else 0)
     assert "Usage" in done.stdout + done.stderr
+
+
+def test_version():
+    assert run("--version").stdout == f"chainrule {chainrule.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("check", "sign", "tanh"), ("check", "--page")])
+def test_a_terminal_that_knows_ascii_alone(arguments):
+    out = run(*arguments, LC_ALL="C", PYTHONIOENCODING="ascii").stdout
+    assert out.isascii()
+    assert "constant between its jumps" in out
+
+
+def test_a_narrow_terminal_loses_nothing():
+    out = run("check", "call", COLUMNS="40").stdout
+    assert "…" not in out
+    assert "thederivativeofagraphisagraph" in "".join(out.split())
+    assert "infunctions/control.py" in "".join(out.split())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [("check", "tanh"), ("check", "--page"), ("info",), ("check", "tanhh", "--json")]
+)
+def test_a_full_disk_is_one_line(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("chainrule: [output] got No space left")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs SIGPIPE")
+def test_a_reader_that_goes_away_ends_it_quietly():
+    with subprocess.Popen(
+        [*COMMAND, "check", "--page"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == -signal.SIGPIPE

@@ -32,10 +32,10 @@ def _made(function: Callable[..., Array], *args: Any) -> Tensor:
     try:
         return make(function(*args))
     except (MemoryError, OverflowError, ValueError) as error:
+        got = f"got too much: {error}".replace(";", ",")
         raise ArgumentError(
-            "creation", f"got too much: {error}", "what fits into memory", "make it smaller",
-            user_line(),
-        ) from None  # fmt: skip
+            "creation", got, "what fits into memory", "make it smaller", user_line()
+        ) from None
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -233,7 +233,6 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
                 "index", f"got indices {spec_text(a)}", "an integer or bool dtype",
                 "convert with astype(indices, int64)", user_line(),
             )  # fmt: skip
-    shape = common_shape("index", *(a.shape for a in given))
     if len(where) == 1:
         return ops.take(x, given[0], axis=where[0])
     rest = [k for k in range(x.ndim) if k not in where]
@@ -242,15 +241,15 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
     sizes = [x.shape[k] for k in where]
     moved = permute_dims(x, order)
     joined = (*moved.shape[:front], math.prod(sizes), *moved.shape[front + len(where) :])
-    flat = join_indices([expand(a, shape) for a in given], sizes)
-    return ops.take(reshape(moved, joined), flat, axis=front)
+    return ops.take(reshape(moved, joined), join_indices(given, sizes), axis=front)
 
 
 def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
     """Index arrays for several axes, each checked, as one for the axes joined."""
+    shape = common_shape("index", *(a.shape for a in indices))
     flat: Tensor | None = None
     for index, n in zip(indices, sizes, strict=True):
-        upward: Tensor = ops.checked_index(index, size=n)
+        upward = expand(ops.checked_index(index, size=n), shape)
         flat = upward if flat is None else flat * n + upward
     assert flat is not None
     return flat
@@ -284,7 +283,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
     grid: list[Tensor] = []
     for k, size in enumerate(indices.shape):
         line = np.arange(size).reshape([size if j == k else 1 for j in range(x.ndim)])
-        grid.append(indices if k == axis else expand(make(line), indices.shape))
+        grid.append(indices if k == axis else make(line))
     flat = join_indices(grid, list(x.shape))
     return ops.take(reshape(x, (x.size,)), flat, axis=0)
 
