@@ -1,0 +1,138 @@
+"""Convolutions, channels last: (N, *size, C)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..functions import contractions, shaping
+from ..functions.contractions import each
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor
+from .linear import uniform_parameter
+from .module import Module
+
+PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+class _Conv(Module):
+    """What the convolutions share. weight (*kernel, C / groups, O), bias (O,)."""
+
+    dimensions: int
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+        padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> None:  # fmt: skip
+        name, n = type(self).__name__, self.dimensions
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                name, f"got {in_channels} -> {out_channels} channels in {groups} groups",
+                "both divisible by groups", "choose another number of groups",
+            )  # fmt: skip
+        if padding_mode not in PADDINGS:
+            raise ArgumentError(
+                name, f"got padding_mode {padding_mode!r}", "zeros, reflect or replicate", "choose"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = each(name, kernel_size, n, 1)
+        self.stride, self.dilation = each(name, stride, n, 1), each(name, dilation, n, 1)
+        self.padding: Any = padding if isinstance(padding, str) else each(name, padding, n, 0)
+        self.padding_mode = padding_mode
+        fan_in = in_channels // groups * math.prod(self.kernel_size)
+        shape = (*self.kernel_size, in_channels // groups, out_channels)
+        self.weight = uniform_parameter(shape, fan_in)
+        self.bias = uniform_parameter((out_channels,), fan_in) if bias else None
+
+    def _checked(self, x: Any) -> Tensor:
+        x, n = as_tensor(x), self.dimensions
+        if x.ndim != n + 2 or x.shape[-1] != self.in_channels:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}",
+                f"(N, {', '.join('HWD'[:n])}, {self.in_channels}) is needed, channels last",
+                "move the channels with permute_dims, or set in_channels", user_line(),
+            )  # fmt: skip
+        return x
+
+    def forward(self, x: Any) -> Tensor:
+        x, padding = self._checked(x), self.padding
+        if self.padding_mode != "zeros" and padding != "valid":
+            if padding == "same":
+                reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+                widths = [(r // 2, r - r // 2) for r in reach]
+            else:
+                widths = [(p, p) for p in padding]
+            x = shaping.pad(x, [(0, 0), *widths, (0, 0)], mode=PADDINGS[self.padding_mode])
+            padding = "valid"
+        y = contractions.convolution(
+            x, self.weight, stride=self.stride, padding=padding, kernel_dilation=self.dilation,
+            groups=self.groups,
+        )  # fmt: skip
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+
+
+class Conv1d(_Conv):
+    """y[n, i, o] = b[o] + ∑ x[n, i·stride + k·dilation, c] w[k, c, o]: (N, L, C) -> (N, L′, O)."""
+
+    dimensions = 1
+
+
+class Conv2d(_Conv):
+    """Conv1d over two sizes: (N, H, W, C) -> (N, H′, W′, O)."""
+
+    dimensions = 2
+
+
+class Conv3d(_Conv):
+    """Conv1d over three sizes: (N, D, H, W, C) -> (N, D′, H′, W′, O)."""
+
+    dimensions = 3
+
+
+class _ConvTranspose(_Conv):
+    """The adjoint of a convolution from O to C channels. weight (*kernel, O / groups, C)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+        padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
+        dilation: Any = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        self.output_padding = each(type(self).__name__, output_padding, self.dimensions, 0)
+        shape = (*self.kernel_size, out_channels // groups, in_channels)
+        fan_in = out_channels // groups * math.prod(self.kernel_size)
+        self.weight = uniform_parameter(shape, fan_in)
+        self.bias = uniform_parameter((out_channels,), fan_in) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        y = contractions.convolution_transpose(
+            self._checked(x), self.weight, stride=self.stride, padding=self.padding,
+            output_padding=self.output_padding, kernel_dilation=self.dilation, groups=self.groups,
+        )  # fmt: skip
+        return y if self.bias is None else y + self.bias
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """(N, L, C) -> (N, L′, O) with L′ = (L - 1) stride - 2 padding + dilation (kernel - 1)
+    + output_padding + 1."""
+
+    dimensions = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """ConvTranspose1d over two sizes."""
+
+    dimensions = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """ConvTranspose1d over three sizes."""
+
+    dimensions = 3

@@ -1,0 +1,48 @@
+"""Losses as modules: the functions of `losses` with their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tensor import Tensor
+from . import losses
+from .module import Module
+
+
+class Loss(Module):
+    """A loss function and its settings: module(prediction, target)."""
+
+    function: Callable[..., Tensor]
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def forward(self, *args: Any) -> Tensor:
+        return type(self).function(*args, **self.settings)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v!r}" for k, v in self.settings.items())
+
+
+def _loss(name: str, function: Callable[..., Tensor]) -> type[Loss]:
+    body = {"function": staticmethod(function), "__doc__": function.__doc__}
+    return type(name, (Loss,), body)
+
+
+BCELoss = _loss("BCELoss", losses.binary_cross_entropy)
+BCEWithLogitsLoss = _loss("BCEWithLogitsLoss", losses.binary_cross_entropy_with_logits)
+CosineEmbeddingLoss = _loss("CosineEmbeddingLoss", losses.cosine_embedding_loss)
+CrossEntropyLoss = _loss("CrossEntropyLoss", losses.cross_entropy)
+GaussianNLLLoss = _loss("GaussianNLLLoss", losses.gaussian_nll_loss)
+HingeEmbeddingLoss = _loss("HingeEmbeddingLoss", losses.hinge_embedding_loss)
+HuberLoss = _loss("HuberLoss", losses.huber_loss)
+KLDivLoss = _loss("KLDivLoss", losses.kl_div)
+L1Loss = _loss("L1Loss", losses.l1_loss)
+MarginRankingLoss = _loss("MarginRankingLoss", losses.margin_ranking_loss)
+MSELoss = _loss("MSELoss", losses.mse_loss)
+NLLLoss = _loss("NLLLoss", losses.nll_loss)
+PoissonNLLLoss = _loss("PoissonNLLLoss", losses.poisson_nll_loss)
+SmoothL1Loss = _loss("SmoothL1Loss", losses.smooth_l1_loss)
+SoftMarginLoss = _loss("SoftMarginLoss", losses.soft_margin_loss)
+TripletMarginLoss = _loss("TripletMarginLoss", losses.triplet_margin_loss)

@@ -1,0 +1,54 @@
+"""Dropout: what is random while training and passes through in evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import random
+from ..errors import ArgumentError
+from ..functions.elementwise import where
+from ..tensor import Tensor, as_tensor
+from . import functional
+from .module import Module
+
+
+class Dropout(Module):
+    """Each element 0 with probability p, the others divided by 1 - p (Srivastava et al., 2014)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ArgumentError(
+                type(self).__name__, f"got p {p}", "0 to 1", "p is the share that is dropped"
+            )
+        self.p = p
+
+    def forward(self, x: Any) -> Tensor:
+        return functional.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class ChannelDropout(Dropout):
+    """Whole channels of a sample 0 with probability p: (N, *size, C) (Tompson et al., 2015)."""
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        return functional.dropout(x, self.p, self.training, shape=shape)
+
+
+Dropout1d = Dropout2d = Dropout3d = ChannelDropout
+
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean and variance through SELU (Klambauer et al., 2017)."""
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if not self.training or self.p == 0:
+            return x
+        low, q = -1.7580993408473766, 1 - self.p
+        a = (q + low**2 * q * self.p) ** -0.5
+        keep = random.default.bernoulli(q, x.shape)
+        return where(keep, x, low) * a - a * low * self.p

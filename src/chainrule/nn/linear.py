@@ -1,0 +1,123 @@
+"""Layers that multiply by a matrix, and tables of vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..functions import creation, indexing, reductions
+from ..functions.contractions import einsum
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor
+from . import functional, init
+from .module import Module, Parameter
+
+
+def uniform_parameter(shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """PyTorch's default initialisation: U(-1/√fan_in, 1/√fan_in)."""
+    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+    return Parameter(init.uniform_(creation.zeros(shape), -bound, bound))
+
+
+class Linear(Module):
+    """y = x Wᵀ + b: (..., in_features) -> (..., out_features).
+
+    weight (out_features, in_features), bias (out_features,); U(-1/√in, 1/√in) at first.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        if min(in_features, out_features) < 0:
+            raise ArgumentError(
+                "Linear", f"got {in_features} -> {out_features}", "0 or more", "fix"
+            )
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = uniform_parameter((out_features, in_features), in_features)
+        self.bias = uniform_parameter((out_features,), in_features) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if not x.shape or x.shape[-1] != self.in_features:
+            raise ShapeError(
+                "Linear", f"got {spec_text(x)}", f"(..., {self.in_features}) is needed",
+                f"set in_features to {x.shape[-1] if x.shape else 1}, or flatten the input",
+                user_line(),
+            )  # fmt: skip
+        return functional.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_features}, {self.out_features}{bias}"
+
+
+class Bilinear(Module):
+    """yₖ = x₁ᵀ Wₖ x₂ + bₖ."""
+
+    def __init__(self, in1: int, in2: int, out_features: int, bias: bool = True) -> None:
+        self.weight = uniform_parameter((out_features, in1, in2), in1)
+        self.bias = uniform_parameter((out_features,), in1) if bias else None
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        y = einsum("...i,kij,...j->...k", x1, self.weight, x2)
+        return y if self.bias is None else y + self.bias
+
+
+class Embedding(Module):
+    """A table of vectors, one a number: indices (...) -> (..., embedding_dim).
+
+    weight (num_embeddings, embedding_dim), N(0, 1) at first; its gradient is row-sparse. The row
+    `padding_idx` is 0 and stays so.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None
+    ) -> None:
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx
+        table = init.normal_(creation.zeros((num_embeddings, embedding_dim)))
+        if padding_idx is not None:
+            table[padding_idx] = 0.0
+        self.weight = Parameter(table)
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        rows = indexing.take(self.weight, x, axis=0)
+        if self.padding_idx is None:
+            return rows
+        k = self.padding_idx % self.num_embeddings
+        return functional.masked_fill(rows, (x == k)[..., None], 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class EmbeddingBag(Module):
+    """The mean, sum or largest of the vectors of each bag: indices (N, L) -> (N, embedding_dim).
+
+    Numbers equal to padding_idx do not count.
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, mode: str = "mean",
+        padding_idx: int | None = None,
+    ) -> None:  # fmt: skip
+        if mode not in ("mean", "sum", "max"):
+            raise ArgumentError("EmbeddingBag", f"got mode {mode!r}", "mean, sum or max", "choose")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.mode, self.padding_idx = mode, padding_idx
+        self.weight = Parameter(init.normal_(creation.zeros((num_embeddings, embedding_dim))))
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        rows = indexing.take(self.weight, x, axis=0)
+        gone = creation.zeros(x.shape, dtype="bool")
+        if self.padding_idx is not None:
+            gone = x == self.padding_idx % self.num_embeddings
+        if self.mode == "max":
+            filled = functional.masked_fill(rows, gone[..., None], -math.inf)
+            return reductions.max(filled, axis=-2)
+        total = reductions.sum(functional.masked_fill(rows, gone[..., None], 0.0), axis=-2)
+        if self.mode == "sum":
+            return total
+        count = reductions.sum(~gone, axis=-1, keepdims=True)
+        return total / functional.at_least(count.astype(total.dtype), 1.0)

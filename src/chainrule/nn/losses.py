@@ -1,0 +1,293 @@
+"""Losses, as functions. Scores and probabilities have the classes on the last axis.
+
+reduction  "mean", "sum" or "none". A prediction and a target of different shapes are an error: that
+they happen to broadcast is nearly always a mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
+from ..functions import elementwise, indexing, reductions
+from ..functions.elementwise import where
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
+    "cross_entropy", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+    "margin_ranking_loss", "mse_loss", "nll_loss", "poisson_nll_loss", "smooth_l1_loss",
+    "soft_margin_loss", "triplet_margin_loss",
+]  # fmt: skip
+
+
+def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
+    """x, and the value where the mask holds."""
+    return where(mask, value, as_tensor(x))
+
+
+def _same(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+    prediction, target = as_tensor(prediction), as_tensor(target)
+    if prediction.shape != target.shape:
+        raise ShapeError(
+            name, f"got a prediction {spec_text(prediction)} and a target {spec_text(target)}",
+            "equal shapes are needed, they are not broadcast",
+            "squeeze or reshape one of them, for example prediction[:, 0]", user_line(),
+        )  # fmt: skip
+    return prediction, target.astype(prediction.dtype)
+
+
+def reduce(name: str, losses: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or each."""
+    if reduction == "mean":
+        return reductions.mean(losses)
+    if reduction == "sum":
+        return reductions.sum(losses)
+    if reduction != "none":
+        raise ArgumentError(name, f"got reduction {reduction!r}", "mean, sum or none", "choose one")
+    return losses
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """(ŷ - y)²."""
+    y, t = _same("mse_loss", input, target)
+    return reduce("mse_loss", elementwise.square(y - t), reduction)
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """|ŷ - y|."""
+    y, t = _same("l1_loss", input, target)
+    return reduce("l1_loss", elementwise.abs(y - t), reduction)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """½ d² for |d| ≤ δ, else δ (|d| - ½ δ), with d = ŷ - y (Huber, 1964)."""
+    y, t = _same("huber_loss", input, target)
+    d = elementwise.abs(y - t)
+    return reduce(
+        "huber_loss", where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction
+    )
+
+
+def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """½ d² / β for |d| < β, else |d| - ½ β."""
+    y, t = _same("smooth_l1_loss", input, target)
+    d = elementwise.abs(y - t)
+    losses = where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
+    return reduce("smooth_l1_loss", losses, reduction)
+
+
+def _classes(
+    name: str, scores: Any, target: Any, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, class numbers with ignored ones as 0, and where they count."""
+    scores, target = as_tensor(scores), as_tensor(target)
+    if target.dtype.kind not in "iu":
+        raise DtypeError(
+            name, f"got targets {spec_text(target)}", "class numbers of an integer dtype",
+            "convert with astype(target, int64); for probabilities the shape must be the scores'",
+            user_line(),
+        )  # fmt: skip
+    if scores.shape[:-1] != target.shape:
+        raise ShapeError(
+            name, f"got scores {spec_text(scores)} and targets {spec_text(target)}",
+            "targets of the scores' shape without its last axis, the classes",
+            "move the classes to the last axis with moveaxis, or squeeze the targets", user_line(),
+        )  # fmt: skip
+    counts = target != ignore_index
+    known = target._value
+    if known is not None:
+        used = known[known != ignore_index]
+        if used.size and (used.min() < 0 or used.max() >= scores.shape[-1]):
+            worst = used.min() if used.min() < 0 else used.max()
+            raise RangeError(
+                name, f"got class {worst}", f"0 to {scores.shape[-1] - 1} are needed",
+                "number the classes from 0, or enlarge the last layer", user_line(),
+            )  # fmt: skip
+    return scores, where(counts, target, 0), counts
+
+
+def _weighted(name: str, losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
+    """The weighted mean divides by the sum of the weights."""
+    if reduction == "mean":
+        return reductions.sum(losses) / reductions.sum(weights)
+    return reduce(name, losses, reduction)
+
+
+def nll_loss(
+    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-log p of the target class; input (..., C) log-probabilities, target (...) class numbers.
+
+    weight        (C,) a factor for each class; the mean is weighted too
+    ignore_index  targets of this number do not count
+    """
+    logs, target, counts = _classes("nll_loss", input, target, ignore_index)
+    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    factor = counts.astype(logs.dtype)
+    if weight is not None:
+        factor = factor * indexing.take(as_tensor(weight).astype(logs.dtype), target, axis=0)
+    losses = where(counts, -picked * factor, 0.0)
+    return _weighted("nll_loss", losses, factor, reduction)
+
+
+def cross_entropy(
+    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """-log softmax(input) of the target class.
+
+    input            (..., C) scores (logits), not probabilities
+    target           (...) class numbers, or (..., C) probabilities
+    weight           (C,) a factor for each class; the mean is weighted too
+    ignore_index     targets of this number do not count
+    label_smoothing  the share of the target that is spread evenly over all classes
+    """
+    scores, target = as_tensor(input), as_tensor(target)
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(
+            "cross_entropy", f"got label_smoothing {label_smoothing}", "0 to 1", "0.1 is usual"
+        )
+    logs = reductions.log_softmax(scores)
+    classes = scores.shape[-1]
+    each = None if weight is None else as_tensor(weight).astype(logs.dtype)
+    if target.dtype.kind in "fV" and target.shape == scores.shape:
+        spread = target.astype(logs.dtype) * (1 - label_smoothing) + label_smoothing / classes
+        terms = spread * logs if each is None else spread * logs * each
+        losses = -reductions.sum(terms, axis=-1)
+        if reduction == "mean":
+            return reductions.sum(losses) / math.prod(losses.shape)
+        return reduce("cross_entropy", losses, reduction)
+    if not label_smoothing:
+        return nll_loss(logs, target, weight, ignore_index, reduction)
+    logs, target, counts = _classes("cross_entropy", logs, target, ignore_index)
+    factor = counts.astype(logs.dtype)
+    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    evenly = logs if each is None else logs * each
+    if each is not None:
+        factor = factor * indexing.take(each, target, axis=0)
+    smooth = where(counts, -reductions.sum(evenly, axis=-1), 0.0) * (label_smoothing / classes)
+    losses = where(counts, -picked * factor, 0.0) * (1 - label_smoothing) + smooth
+    return _weighted("cross_entropy", losses, factor, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """-(y log σ(x) + (1 - y) log(1 - σ(x))), without overflow; pos_weight multiplies the first."""
+    x, t = _same("binary_cross_entropy_with_logits", input, target)
+    positive = 1.0 if pos_weight is None else as_tensor(pos_weight)
+    losses = (1 - t) * x + (1 + (positive - 1) * t) * elementwise.softplus(-x)
+    losses = losses if weight is None else losses * as_tensor(weight)
+    return reduce("binary_cross_entropy_with_logits", losses, reduction)
+
+
+def binary_cross_entropy(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """-(y log p + (1 - y) log(1 - p)) for probabilities p; logarithms end at -100."""
+    p, t = _same("binary_cross_entropy", input, target)
+    known = p._value
+    if known is not None and known.size and (known.min() < 0 or known.max() > 1):
+        raise RangeError(
+            "binary_cross_entropy", f"got probabilities from {known.min()} to {known.max()}",
+            "0 to 1 are needed", "use binary_cross_entropy_with_logits for scores", user_line(),
+        )  # fmt: skip
+    yes = elementwise.clip(elementwise.log(p), -100.0)
+    no = elementwise.clip(elementwise.log1p(-p), -100.0)
+    losses = -(t * yes + (1 - t) * no)
+    losses = losses if weight is None else losses * as_tensor(weight)
+    return reduce("binary_cross_entropy", losses, reduction)
+
+
+def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """t (log t - x) for log-probabilities x; "batchmean" divides the sum by the batch size."""
+    x, t = _same("kl_div", input, target)
+    if log_target:
+        losses = elementwise.exp(t) * (t - x)
+    else:
+        losses = where(t > 0, t * (elementwise.log(where(t > 0, t, 1.0)) - x), 0.0)
+    if reduction == "batchmean":
+        return reductions.sum(losses) / x.shape[0]
+    return reduce("kl_div", losses, reduction)
+
+
+def poisson_nll_loss(
+    input: Any, target: Any, log_input: bool = True, full: bool = False, eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!."""
+    x, t = _same("poisson_nll_loss", input, target)
+    losses = elementwise.exp(x) - t * x if log_input else x - t * elementwise.log(x + eps)
+    if full:
+        safe = where(t > 1, t, 1.0)
+        stirling = safe * elementwise.log(safe) - safe + 0.5 * elementwise.log(2 * math.pi * safe)
+        losses = losses + where(t > 1, stirling, 0.0)
+    return reduce("poisson_nll_loss", losses, reduction)
+
+
+def gaussian_nll_loss(
+    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """½ (log v + (ŷ - y)² / v), v at least eps; full adds ½ log 2π."""
+    x, t = _same("gaussian_nll_loss", input, target)
+    v = as_tensor(var)
+    floor = v + elementwise.clip(v.detach(), eps) - v.detach()  # the gradient stays v's
+    losses = 0.5 * (elementwise.log(floor) + elementwise.square(x - t) / floor)
+    losses = losses + 0.5 * math.log(2 * math.pi) if full else losses
+    return reduce("gaussian_nll_loss", losses, reduction)
+
+
+def hinge_embedding_loss(
+    input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
+) -> Tensor:
+    """x where y = 1, max(0, margin - x) where y = -1."""
+    x, t = _same("hinge_embedding_loss", input, target)
+    losses = where(t == 1, x, elementwise.relu(margin - x))
+    return reduce("hinge_embedding_loss", losses, reduction)
+
+
+def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """log(1 + e^(-y x)) for y = ±1."""
+    x, t = _same("soft_margin_loss", input, target)
+    return reduce("soft_margin_loss", elementwise.softplus(-t * x), reduction)
+
+
+def margin_ranking_loss(
+    input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """max(0, -y (x₁ - x₂) + margin) for y = ±1."""
+    x1, x2 = _same("margin_ranking_loss", input1, input2)
+    x1, t = _same("margin_ranking_loss", x1, target)
+    return reduce("margin_ranking_loss", elementwise.relu(-t * (x1 - x2) + margin), reduction)
+
+
+def cosine_embedding_loss(
+    input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """1 - cos(x₁, x₂) where y = 1, max(0, cos - margin) where y = -1; vectors on the last axis."""
+    x1, x2 = _same("cosine_embedding_loss", input1, input2)
+    square = elementwise.square
+    eps = 1e-12
+    sizes = (reductions.sum(square(x1), axis=-1) + eps) * (
+        reductions.sum(square(x2), axis=-1) + eps
+    )
+    cosine = reductions.sum(x1 * x2, axis=-1) / elementwise.sqrt(sizes)
+    t = as_tensor(target)
+    losses = where(t == 1, 1 - cosine, elementwise.relu(cosine - margin))
+    return reduce("cosine_embedding_loss", losses, reduction)
+
+
+def triplet_margin_loss(
+    anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2.0,
+    eps: float = 1e-6, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis."""
+    a, b = _same("triplet_margin_loss", anchor, positive)
+    _, c = _same("triplet_margin_loss", anchor, negative)
+    near = reductions.norm(a - b + eps, ord=p, axis=-1)
+    far = reductions.norm(a - c + eps, ord=p, axis=-1)
+    return reduce("triplet_margin_loss", elementwise.relu(near - far + margin), reduction)

@@ -1,0 +1,175 @@
+"""Normalisation: mean 0 and variance 1 over some axes, then a learned scale and shift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..functions import creation, elementwise, shaping
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor, no_grad
+from . import functional
+from .module import Module, Parameter
+
+
+class _BatchNorm(Module):
+    """Each channel over the batch and all sizes: (N, *size, C) (Ioffe and Szegedy, 2015).
+
+    While training the batch's own statistics are used and followed by running ones (the mean, and
+    the variance of n - 1); in evaluation the running ones are used.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = True, track_running_stats: bool = True,
+    ) -> None:  # fmt: skip
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = Parameter(creation.ones(num_features)) if affine else None
+        self.bias = Parameter(creation.zeros(num_features)) if affine else None
+        self.running_mean = creation.zeros(num_features) if track_running_stats else None
+        self.running_var = creation.ones(num_features) if track_running_stats else None
+        self.num_batches_tracked = (
+            creation.zeros((), dtype="int64") if track_running_stats else None
+        )
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim < 2 or x.shape[-1] != self.num_features:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}", f"(N, ..., {self.num_features})",
+                "move the channels to the last axis, or set num_features", user_line(),
+            )  # fmt: skip
+        if not self.training and self.running_mean is not None:
+            assert self.running_var is not None
+            y = (x - self.running_mean) * elementwise.rsqrt(self.running_var + self.eps)
+            return self._scaled(y)
+        n = x.size // max(1, self.num_features)
+        if n < 2:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)} while training",
+                "more than one value a channel", "use a larger batch, drop_last, or eval()",
+                user_line(),
+            )  # fmt: skip
+        y, mean, variance = functional.normalised(x, range(x.ndim - 1), self.eps)
+        if self.running_mean is not None:
+            self._follow(mean, variance, n)
+        return self._scaled(y)
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        y = y if self.weight is None else y * self.weight
+        return y if self.bias is None else y + self.bias
+
+    def _follow(self, mean: Tensor, variance: Tensor, n: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        with no_grad():
+            self.num_batches_tracked += 1
+            rate: Any = self.momentum
+            if rate is None:
+                rate = 1 / self.num_batches_tracked.astype(mean.dtype)
+            for running, new in (
+                (self.running_mean, mean),
+                (self.running_var, variance * (n / (n - 1))),
+            ):
+                new = shaping.reshape(new, running.shape).astype(running.dtype)
+                running += rate * (new - running)
+
+    def extra_repr(self) -> str:
+        return str(self.num_features)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of (N, C) or (N, L, C)."""
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of (N, H, W, C)."""
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation of (N, D, H, W, C)."""
+
+
+class LayerNorm(Module):
+    """Over the last axes of each sample (Ba et al., 2016)."""
+
+    def __init__(
+        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = Parameter(creation.ones(shape)) if elementwise_affine else None
+        self.bias = Parameter(creation.zeros(shape)) if elementwise_affine and bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return str(self.normalized_shape)
+
+
+class RMSNorm(Module):
+    """x over its root mean square on the last axes (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, normalized_shape: Any, eps: float | None = None) -> None:
+        shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+        self.normalized_shape, self.eps = shape, eps
+        self.weight = Parameter(creation.ones(shape))
+
+    def forward(self, x: Any) -> Tensor:
+        return functional.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+
+class GroupNorm(Module):
+    """Groups of channels over all sizes of each sample: (N, *size, C) (Wu and He, 2018)."""
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        if num_groups < 1 or num_channels % num_groups:
+            raise ArgumentError(
+                "GroupNorm", f"got {num_channels} channels in {num_groups} groups",
+                "a divisor of the channels", "choose another number of groups",
+            )  # fmt: skip
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.weight = Parameter(creation.ones(num_channels)) if affine else None
+        self.bias = Parameter(creation.zeros(num_channels)) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim < 2 or x.shape[-1] != self.num_channels:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}", f"(N, ..., {self.num_channels})",
+                "move the channels to the last axis", user_line(),
+            )  # fmt: skip
+        groups = (*x.shape[:-1], self.num_groups, self.num_channels // self.num_groups)
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        y, _, _ = functional.normalised(shaping.reshape(x, groups), axes, self.eps)
+        y = shaping.reshape(y, x.shape)
+        y = y if self.weight is None else y * self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class _InstanceNorm(GroupNorm):
+    """Each channel of each sample over its sizes (Ulyanov et al., 2016)."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+        super().__init__(num_features, num_features, eps, affine)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalisation of (N, L, C)."""
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalisation of (N, H, W, C)."""
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalisation of (N, D, H, W, C)."""

@@ -1,0 +1,131 @@
+"""Pooling and resizing, channels last: (N, *size, C)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..functions import indexing, reductions, shaping, windows
+from ..functions.contractions import each
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor
+from .module import Module
+
+
+class _Pool(Module):
+    """What the poolings share: a window slides over every size."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride or self.kernel_size}"
+
+
+class MaxPool(_Pool):
+    """The largest of each window; elements that tie share the gradient."""
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.dilation = dilation
+
+    def forward(self, x: Any) -> Tensor:
+        return windows.max_pool(
+            x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation
+        )
+
+
+class AvgPool(_Pool):
+    """The mean of each window; padding counts as 0."""
+
+    def forward(self, x: Any) -> Tensor:
+        return windows.avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding)
+
+
+class _Adaptive(Module):
+    """Windows chosen so that the result has the wanted size: from ⌊i n / m⌋ to ⌈(i + 1) n / m⌉."""
+
+    def __init__(self, output_size: Any) -> None:
+        self.output_size = output_size
+
+    def _reduce(self, x: Tensor, axis: int) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        n = x.ndim - 2
+        sizes = each(type(self).__name__, self.output_size, n, 1)
+        for axis, m in enumerate(sizes, 1):
+            size = x.shape[axis]
+            if not size:
+                raise ShapeError(
+                    type(self).__name__, f"got {spec_text(x)}", "sizes above 0", "check the input",
+                    user_line(),
+                )  # fmt: skip
+            if size % m == 0:
+                split = (*x.shape[:axis], m, size // m, *x.shape[axis + 1 :])
+                x = self._reduce(shaping.reshape(x, split), axis + 1)
+                continue
+            cut = [(i * size // m, -(-(i + 1) * size // m)) for i in range(m)]
+            before = (slice(None),) * axis
+            parts = [self._reduce(x[(*before, slice(a, b))], axis) for a, b in cut]
+            x = shaping.stack(parts, axis=axis)
+        return x
+
+    def extra_repr(self) -> str:
+        return str(self.output_size)
+
+
+class AdaptiveAvgPool(_Adaptive):
+    """Means over windows that give the wanted size."""
+
+    def _reduce(self, x: Tensor, axis: int) -> Tensor:
+        return reductions.mean(x, axis=axis)
+
+
+class AdaptiveMaxPool(_Adaptive):
+    """The largest over windows that give the wanted size."""
+
+    def _reduce(self, x: Tensor, axis: int) -> Tensor:
+        return reductions.max(x, axis=axis)
+
+
+# The number of sizes is the input's: PyTorch's names differ in nothing else.
+MaxPool1d = MaxPool2d = MaxPool3d = MaxPool
+AvgPool1d = AvgPool2d = AvgPool3d = AvgPool
+AdaptiveAvgPool1d = AdaptiveAvgPool2d = AdaptiveAvgPool3d = AdaptiveAvgPool
+AdaptiveMaxPool1d = AdaptiveMaxPool2d = AdaptiveMaxPool3d = AdaptiveMaxPool
+
+
+class Upsample(Module):
+    """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres."""
+
+    def __init__(self, scale_factor: int = 2, mode: str = "nearest") -> None:
+        modes = ("nearest", "linear", "bilinear", "trilinear")
+        if mode not in modes or not isinstance(scale_factor, int) or scale_factor < 1:
+            raise ArgumentError(
+                "Upsample", f"got scale_factor {scale_factor!r}, mode {mode!r}",
+                f"a whole number from 1 and one of {', '.join(modes)}", "choose",
+            )  # fmt: skip
+        self.scale_factor, self.mode = scale_factor, mode
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        for axis in range(1, x.ndim - 1):
+            if self.mode == "nearest":
+                x = shaping.repeat(x, self.scale_factor, axis=axis)
+                continue
+            n = x.shape[axis]
+            at = (np.arange(n * self.scale_factor) + 0.5) / self.scale_factor - 0.5
+            at = np.clip(at, 0, n - 1)
+            low = np.floor(at).astype(np.int64)
+            high = np.minimum(low + 1, n - 1)
+            share = (at - low).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
+            part = Tensor(share.astype(np.float32), dtype=x.dtype)
+            a, b = (indexing.take(x, Tensor(i), axis=axis) for i in (low, high))
+            x = a * (1 - part) + b * part
+        return x

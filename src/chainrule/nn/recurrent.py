@@ -1,0 +1,172 @@
+"""Recurrent layers, batch first: (N, T, C). Each direction is one `scan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..functions import creation, elementwise, shaping
+from ..functions.control import scan
+from ..functions.elementwise import where
+from ..graph import spec_text
+from ..tensor import Tensor, as_tensor
+from . import functional
+from .linear import uniform_parameter
+from .module import Module
+
+
+class _Recurrent(Module):
+    """What the recurrent layers share: layers, directions, lengths.
+
+    forward(x, state=None, lengths=None) -> (outputs, last state)
+
+    x         (N, T, input_size)
+    state     the initial state, (layers · directions, N, hidden_size), zeros by default
+    lengths   (N,) how many steps of each sequence count: after them the state stays, outputs are 0
+    outputs   (N, T, directions · hidden_size) of the last layer
+
+    weight_ih_l0 (gates · hidden, input), weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and
+    bias_hh_l0 (gates · hidden,); _l1 … for further layers, _reverse for the other direction.
+    """
+
+    gates = 1
+    states = 1  # how many tensors the state has
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = True, dropout: float = 0.0, bidirectional: bool = False,
+    ) -> None:  # fmt: skip
+        if not batch_first or num_layers < 1:
+            raise ArgumentError(
+                type(self).__name__, f"got batch_first={batch_first}, num_layers={num_layers}",
+                "sequences are batch first, one layer or more", "move the axes with moveaxis",
+            )  # fmt: skip
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
+        for layer in range(num_layers):
+            size = input_size if layer == 0 else hidden_size * (1 + bidirectional)
+            for suffix in self._suffixes(layer):
+                rows = self.gates * hidden_size
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (rows, size), "weight_hh": (rows, hidden_size),
+                }  # fmt: skip
+                if bias:
+                    shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                for name, shape in shapes.items():
+                    setattr(self, name + suffix, uniform_parameter(shape, hidden_size))
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}"] + ([f"_l{layer}_reverse"] if self.bidirectional else [])
+
+    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
+        """The new state from x W_ihᵀ + b_ih, h W_hhᵀ + b_hh and the old state."""
+        raise NotImplementedError
+
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        x = as_tensor(x)
+        if x.ndim != 3 or x.shape[-1] != self.input_size:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}", f"(N, T, {self.input_size})",
+                "batch first, features last; set input_size", user_line(),
+            )  # fmt: skip
+        n, steps, _ = x.shape
+        counts = None
+        if lengths is not None:
+            ends = as_tensor(lengths)
+            counts = creation.arange(steps)[:, None] < ends[None, :]  # (T, N)
+        given = self._initial(state, n, x)
+        last: list[tuple[Tensor, ...]] = []
+        for layer in range(self.num_layers):
+            outs = []
+            for suffix in self._suffixes(layer):
+                start = tuple(s[len(last)] for s in given)
+                out, final = self._direction(x, suffix, start, counts)
+                outs.append(out)
+                last.append(final)
+            x = outs[0] if len(outs) == 1 else shaping.concat(outs, axis=-1)
+            if self.dropout and layer + 1 < self.num_layers:
+                x = functional.dropout(x, self.dropout, self.training)
+        stacked = tuple(shaping.stack([s[k] for s in last]) for k in range(self.states))
+        return x, stacked if self.states > 1 else stacked[0]
+
+    def _initial(self, state: Any, n: int, x: Tensor) -> tuple[Tensor, ...]:
+        count = self.num_layers * (1 + self.bidirectional)
+        if state is None:
+            zero = creation.zeros((count, n, self.hidden_size), dtype=x.dtype)
+            return (zero,) * self.states
+        given = tuple(state) if self.states > 1 else (state,)
+        given = tuple(as_tensor(s) for s in given)
+        if any(s.shape != (count, n, self.hidden_size) for s in given):
+            raise ShapeError(
+                type(self).__name__, f"got a state {', '.join(spec_text(s) for s in given)}",
+                f"{(count, n, self.hidden_size)} is needed", "leave it out for zeros", user_line(),
+            )  # fmt: skip
+        return given
+
+    def _direction(
+        self, x: Tensor, suffix: str, start: tuple[Tensor, ...], counts: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        w_ih, w_hh = (getattr(self, name + suffix) for name in ("weight_ih", "weight_hh"))
+        b_ih, b_hh = (getattr(self, name + suffix, None) for name in ("bias_ih", "bias_hh"))
+        projected = shaping.moveaxis(functional.linear(x, w_ih, b_ih), 1, 0)  # all steps at once
+
+        def step(state: Any, row: Any) -> Any:
+            now, alive = row
+            new = self._cell(now, functional.linear(state[0], w_hh, b_hh), state)
+            if alive is None:
+                return new, new[0]
+            kept = tuple(where(alive[:, None], a, b) for a, b in zip(new, state, strict=True))
+            return kept, where(alive[:, None], new[0], 0.0)
+
+        final, out = scan(step, start, (projected, counts), reverse=suffix.endswith("_reverse"))
+        return shaping.moveaxis(out, 0, 1), final
+
+    def extra_repr(self) -> str:
+        more = ", bidirectional=True" if self.bidirectional else ""
+        return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}{more}"
+
+
+class RNN(_Recurrent):
+    """h = tanh(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) (Elman, 1990); or relu for tanh."""
+
+    def __init__(self, *args: Any, nonlinearity: str = "tanh", **settings: Any) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ArgumentError("RNN", f"got {nonlinearity!r}", "tanh or relu", "choose one")
+        super().__init__(*args, **settings)
+        self.nonlinearity = nonlinearity
+
+    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
+        bend = elementwise.tanh if self.nonlinearity == "tanh" else elementwise.relu
+        return (bend(projected + hidden),)
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997); the state is (h, c).
+
+    i, f, o = σ(…), g = tanh(…) of x W_ihᵀ + b_ih + h W_hhᵀ + b_hh in four parts i, f, g, o;
+    c = f c + i g, h = o tanh c.
+    """
+
+    gates = 4
+    states = 2
+
+    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
+        i, f, g, o = shaping.split(projected + hidden, 4, axis=-1)
+        c = elementwise.sigmoid(f) * state[1] + elementwise.sigmoid(i) * elementwise.tanh(g)
+        return elementwise.sigmoid(o) * elementwise.tanh(c), c
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit (Cho et al., 2014).
+
+    r, z = σ(…) and n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn)); h = (1 - z) n + z h.
+    """
+
+    gates = 3
+
+    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
+        xr, xz, xn = shaping.split(projected, 3, axis=-1)
+        hr, hz, hn = shaping.split(hidden, 3, axis=-1)
+        r, z = elementwise.sigmoid(xr + hr), elementwise.sigmoid(xz + hz)
+        n = elementwise.tanh(xn + r * hn)
+        return ((1 - z) * n + z * state[0],)

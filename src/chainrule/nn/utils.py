@@ -1,0 +1,106 @@
+"""Gradient clipping, penalties, and parameters as one vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import GradientError, ShapeError
+from ..functions import creation, elementwise, reductions, shaping
+from ..functions.elementwise import where
+from ..sparse import RowSparse
+from ..tensor import Tensor, no_grad
+
+
+def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p for p in given if p.grad is not None]
+
+
+def _dense(g: Any) -> Tensor:
+    """What a norm sees: a row-sparse gradient as the sum that it stands for."""
+    out: Tensor = g.to_dense() if isinstance(g, RowSparse) else g
+    return out
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:  # fmt: skip
+    """Scale all gradients together so that their common norm is at most max_norm; returns the norm.
+
+    Each is multiplied by min(1, max_norm / (norm + 1e-6)) (Pascanu et al., 2012).
+    """
+    owners = _gradients(parameters)
+    with no_grad():
+        if not owners:
+            return creation.zeros(())
+        norms = [reductions.norm(_dense(p.grad), ord=norm_type) for p in owners]
+        if len({n.dtype for n in norms}) > 1:
+            norms = [n.astype(norms[0].dtype) for n in norms]
+        total = (
+            norms[0] if len(norms) == 1 else reductions.norm(shaping.stack(norms), ord=norm_type)
+        )
+        if error_if_nonfinite and not math.isfinite(float(total)):
+            raise GradientError(
+                "clip_grad_norm_", f"got a gradient norm of {float(total)}", "a finite norm",
+                "lower the learning rate, or look for the first non-finite value",
+            )  # fmt: skip
+        ratio = max_norm / (total + 1e-6)
+        factor = where(ratio > 1, 1.0, ratio)
+        for p in owners:
+            g, by = p.grad, factor.astype(p.dtype)
+            if isinstance(g, RowSparse):
+                p.grad = RowSparse(g.indices, g.values * by, g.shape)
+            else:
+                p.grad = g * by
+        return total
+
+
+def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
+    """Hold every element of the gradients between -clip_value and clip_value."""
+    with no_grad():
+        for p in _gradients(parameters):
+            p.grad = elementwise.clip(_dense(p.grad), -clip_value, clip_value)
+
+
+def l1_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    """∑|w|: add it to the loss, times a strength."""
+    terms = [reductions.sum(elementwise.abs(p)) for p in parameters]
+    return reductions.sum(shaping.stack(terms)) if terms else creation.zeros(())
+
+
+def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
+    """½ ∑w²: add it to the loss, times a strength."""
+    terms = [0.5 * reductions.sum(elementwise.square(p)) for p in parameters]
+    return reductions.sum(shaping.stack(terms)) if terms else creation.zeros(())
+
+
+def max_norm_(weight: Tensor, max_value: float, axis: int = -1) -> None:
+    """Scale the vectors along the axis down to a norm of at most max_value, in place."""
+    with no_grad():
+        size = reductions.norm(weight, axis=axis, keepdims=True)
+        weight[...] = where(
+            size > max_value, weight * (max_value / where(size > 0, size, 1.0)), weight
+        )
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters in one vector, in order."""
+    return shaping.concat([shaping.reshape(p, (-1,)) for p in parameters])
+
+
+def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
+    """The inverse of parameters_to_vector, in place."""
+    owners = list(parameters)
+    if vector.shape != (sum(p.size for p in owners),):
+        raise ShapeError(
+            "vector_to_parameters", f"got {vector.shape}", f"({sum(p.size for p in owners)},)",
+            "make it with parameters_to_vector",
+        )  # fmt: skip
+    at = 0
+    with no_grad():
+        for p in owners:
+            p[...] = shaping.reshape(vector[at : at + p.size], p.shape)
+            at += p.size

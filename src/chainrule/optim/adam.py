@@ -1,0 +1,163 @@
+"""Adam and its kin: running means of the gradient (m) and of its square (v)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..broadcasting import cast
+from ..functions import elementwise
+from ..functions.elementwise import where
+from ..tensor import Tensor
+from .optimizer import Group, Optimizer
+
+
+class Adam(Optimizer):
+    """w ← w - lr · m̂ / (√v̂ + ε) (Kingma and Ba, 2014).
+
+    m = β₁ m + (1 - β₁) g and v = β₂ v + (1 - β₂) g², corrected for beginning at 0:
+    m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ). weight_decay · w is added to g.
+    amsgrad uses the largest v so far (Reddi et al., 2018).
+    """
+
+    slots: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+    decoupled = False
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0, amsgrad: bool = False,
+        maximize: bool = False,
+    ) -> None:  # fmt: skip
+        if amsgrad:
+            self.slots = (*self.slots, "max_exp_avg_sq")
+        super().__init__(params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "maximize": maximize,
+        })  # fmt: skip
+
+    def _prepared(self, group: Group, p: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """The parameter after decoupled decay, and the gradient after coupled decay."""
+        if group.on("maximize"):
+            g = -g
+        if group.on("weight_decay"):
+            decay = group.scalar("weight_decay")
+            if self.decoupled:
+                p = p * cast(1 - group.scalar("lr") * decay, p.dtype)
+            else:
+                g = g + cast(decay, p.dtype) * p
+        return p, g
+
+    def _means(self, group: Group, g: Tensor, s: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        b1, b2 = (group.scalar("betas", k) for k in range(2))
+        m = s["exp_avg"] = s["exp_avg"] + cast(1 - b1, g.dtype) * (g - s["exp_avg"])
+        square = cast(1 - b2, g.dtype) * (g * g)
+        v = s["exp_avg_sq"] = cast(b2, g.dtype) * s["exp_avg_sq"] + square
+        return m, v
+
+    def _corrections(self, group: Group) -> tuple[Tensor, Tensor]:
+        """1 - β₁ᵗ and 1 - β₂ᵗ, in float64: near 1 a float32 would lose half its digits."""
+        return tuple(1 - group.scalar("betas", k) ** self.steps for k in range(2))  # type: ignore
+
+    def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
+        p, g = self._prepared(group, p, g)
+        m, v = self._means(group, g, s)
+        c1, c2 = self._corrections(group)
+        if "max_exp_avg_sq" in s:
+            v = s["max_exp_avg_sq"] = elementwise.maximum(s["max_exp_avg_sq"], v)
+        size = cast(group.scalar("lr") / c1, p.dtype)
+        root = elementwise.sqrt(v) * cast(1 / elementwise.sqrt(c2), p.dtype)
+        return p - size * m / (root + cast(group.scalar("eps"), p.dtype))
+
+
+class AdamW(Adam):
+    """Adam with decay of its own: w ← w (1 - lr · weight_decay) first (Loshchilov, 2017)."""
+
+    decoupled = True
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False,
+        maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+
+
+class NAdam(Adam):
+    """Adam with Nesterov's momentum (Dozat, 2016).
+
+    μₜ = β₁ (1 - ½ 0.96^(t · momentum_decay)); the step is
+    lr (μₜ₊₁ m / (1 - ∏μ · μₜ₊₁) + (1 - μₜ) g / (1 - ∏μ)) / (√v̂ + ε).
+    """
+
+    def __init__(
+        self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0, momentum_decay: float = 4e-3,
+    ) -> None:  # fmt: skip
+        Optimizer.__init__(self, params, {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay, "maximize": False,
+        })  # fmt: skip
+
+    def _begin(self, name: str, p: Tensor) -> None:
+        self.state[name]["mu_product"] = Tensor(1.0, dtype="float64")
+
+    def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
+        p, g = self._prepared(group, p, g)
+        m, v = self._means(group, g, s)
+        _, c2 = self._corrections(group)
+        b1, decay, t = group.scalar("betas", 0), group.scalar("momentum_decay"), self.steps
+        now = b1 * (1 - 0.5 * 0.96 ** (t * decay))
+        after = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
+        product = s["mu_product"] = s["mu_product"] * now
+        lr = group.scalar("lr")
+        by_g = cast(lr * (1 - now) / (1 - product), p.dtype)
+        by_m = cast(lr * after / (1 - product * after), p.dtype)
+        root = elementwise.sqrt(v) * cast(1 / elementwise.sqrt(c2), p.dtype)
+        return p - (by_g * g + by_m * m) / (root + cast(group.scalar("eps"), p.dtype))
+
+
+class RAdam(Adam):
+    """Adam whose step is rectified while v is young (Liu et al., 2019).
+
+    ρ∞ = 2 / (1 - β₂) - 1, ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ); while ρₜ ≤ 5 the step is lr m̂.
+    """
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
+        p, g = self._prepared(group, p, g)
+        m, v = self._means(group, g, s)
+        c1, c2 = self._corrections(group)
+        b2, t = group.scalar("betas", 1), self.steps
+        longest = 2 / (1 - b2) - 1
+        length = longest - 2 * t * b2**t / c2
+        ripe = length > 5
+        safe = where(ripe, length, 6.0)
+        ratio = (safe - 4) * (safe - 2) * longest / ((longest - 4) * (longest - 2) * safe)
+        factor = cast(elementwise.sqrt(ratio * c2), p.dtype)
+        adaptive = factor / (elementwise.sqrt(v) + cast(group.scalar("eps"), p.dtype))
+        return p - cast(group.scalar("lr") / c1, p.dtype) * m * where(ripe, adaptive, 1.0)
+
+
+class Adamax(Adam):
+    """Adam with the largest |g| in v's place: u = max(β₂ u, |g| + ε) (Kingma and Ba, 2014)."""
+
+    slots: tuple[str, ...] = ("exp_avg", "exp_inf")
+
+    def __init__(
+        self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
+        p, g = self._prepared(group, p, g)
+        b1, b2 = (cast(group.scalar("betas", k), p.dtype) for k in range(2))
+        m = s["exp_avg"] = s["exp_avg"] + (1 - b1) * (g - s["exp_avg"])
+        largest = elementwise.abs(g) + cast(group.scalar("eps"), p.dtype)
+        u = s["exp_inf"] = elementwise.maximum(b2 * s["exp_inf"], largest)
+        c1, _ = self._corrections(group)
+        return p - cast(group.scalar("lr") / c1, p.dtype) * m / u

@@ -1,0 +1,296 @@
+"""What every optimizer shares: groups of parameters, their settings, their state.
+
+Settings that are numbers, and all state, are tensors: a compiled step reads them at each call, so a
+schedule needs no new compilation. Whether a setting is 0 decides which operations there are; when
+that changes, a compiled step is traced again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..broadcasting import cast
+from ..errors import ArgumentError, ShapeError
+from ..functions import creation, indexing, reductions, sorting
+from ..functions.elementwise import where
+from ..shapes import float64
+from ..sparse import RowSparse
+from ..tensor import Tensor, no_grad
+from ..trace import changes, state
+
+Named = tuple[str, Tensor]
+
+
+class Group:
+    """Parameters with settings of their own: `group["lr"] = 0.01`."""
+
+    def __init__(self, params: list[Named], settings: dict[str, Any]) -> None:
+        self.names = [n for n, _ in params]
+        self.params = [p for _, p in params]
+        self._settings = {k: _held(v) for k, v in settings.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return self.params
+        return _shown(self._settings[name])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        before = self._settings[name]
+        if _is_on(_held(value)) != _is_on(before):
+            changes.count += 1
+        if isinstance(before, Tensor):
+            before._assign(_held(value))
+        elif isinstance(before, tuple):
+            for old, new in zip(before, value, strict=True):
+                old._assign(_held(new))
+        else:
+            self._settings[name] = value
+            changes.count += 1
+
+    def keys(self) -> Iterable[str]:
+        """The names of the settings."""
+        return self._settings.keys()
+
+    def on(self, name: str) -> bool:
+        """Whether a setting is not 0 (or False)."""
+        if state.trace is not None:
+            state.trace.guards.append(_Same(self, name))
+        return _is_on(self._settings[name])
+
+    def scalar(self, name: str, k: int = 0) -> Tensor:
+        """A numeric setting as a float64 tensor; k counts in pairs like betas."""
+        value = self._settings[name]
+        return value[k] if isinstance(value, tuple) else value
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_held(v) for v in value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Tensor(float(value), dtype=float64)
+    return value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_shown(v) for v in value)
+    return value.item() if isinstance(value, Tensor) and value._value is not None else value
+
+
+def _is_on(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return True
+    if isinstance(value, Tensor):
+        return value._value is None or bool(value._value != 0)
+    return bool(value)
+
+
+class _Same:
+    """Guard of a compiled step: the setting is still on, or still off."""
+
+    def __init__(self, group: Group, name: str) -> None:
+        self._group, self._name, self._was = group, name, _is_on(group._settings[name])
+
+    def holds(self) -> bool:
+        return _is_on(self._group._settings[self._name]) == self._was
+
+
+class Optimizer:
+    """Base of all: give parameters (or groups of them), then `step()` after each `backward()`.
+
+    params   tensors, (name, tensor) pairs as from `model.named_parameters()`, or dicts with
+             "params" and settings of their own
+    """
+
+    slots: tuple[str, ...] = ()  # names of the state tensors that are like the parameter
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        _check_settings(type(self).__name__, defaults)
+        self.param_groups: list[Group] = []
+        self.state: dict[str, dict[str, Tensor]] = {}
+        self.steps = Tensor(0.0, dtype=float64)
+        given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+        if not given:
+            raise ArgumentError(
+                type(self).__name__, "got no parameters", "at least one",
+                "pass model.parameters(); are the layers attributes of the module?",
+            )  # fmt: skip
+        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        seen: set[int] = set()
+        for group in groups:
+            settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
+            _check_settings(type(self).__name__, settings)
+            named = list(_named(group["params"], len(seen)))
+            for name, p in named:
+                if id(p) in seen or not p.requires_grad or not p.is_leaf:
+                    raise ArgumentError(
+                        type(self).__name__, f"got {name}, which appears twice or is not trained",
+                        "each parameter once, a leaf with requires_grad",
+                        "pass model.parameters()",
+                    )  # fmt: skip
+                seen.add(id(p))
+                self.state[name] = {s: creation.zeros_like(p.detach()) for s in self.slots}
+                self._begin(name, p)
+            self.param_groups.append(Group(named, settings))
+
+    def _begin(self, name: str, p: Tensor) -> None:
+        """Set up state that does not begin at 0."""
+
+    def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
+        """The new value of a parameter (or of the rows that have a gradient).
+
+        s holds the state, of the same shape as p; put the new state into it.
+        """
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Take the gradients away. Not needed: each backward() gives fresh ones."""
+        for group in self.param_groups:
+            for p in group.params:
+                p.grad = None
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient."""
+        with no_grad():
+            self.steps += 1
+            for group in self.param_groups:
+                for name, p in zip(group.names, group.params, strict=True):
+                    g = p.grad
+                    if g is None:
+                        continue
+                    if isinstance(g, RowSparse):
+                        self._step_rows(group, p, g, self.state[name])
+                    else:
+                        s = dict(self.state[name])
+                        new = self._update(group, p, g, s)
+                        _put(p, new)
+                        for k, tensor in self.state[name].items():
+                            if s[k] is not tensor:
+                                _put(tensor, s[k])
+
+    def _step_rows(self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]) -> None:
+        """Only the rows that were read change, and only their state: lazy updates."""
+        rows, values = coalesce(g)
+        s = {
+            k: indexing.take(t, rows, axis=0) if t.shape == p.shape else t for k, t in state.items()
+        }
+        before = dict(s)
+        new = self._update(group, indexing.take(p.detach(), rows, axis=0), values, s)
+        p[rows] = cast(new, p.dtype)
+        for k, t in state.items():
+            if s[k] is not before[k]:
+                if t.shape == p.shape:
+                    t[rows] = cast(s[k], t.dtype)
+                else:
+                    _put(t, s[k])
+
+    # ── state ────────────────────────────────────────────────────────────────────────────────────
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """State and settings as arrays, by the parameters' names."""
+        out: dict[str, np.ndarray[Any, Any]] = {"steps": self.steps.numpy().copy()}
+        for name, parts in self.state.items():
+            for slot, t in parts.items():
+                out[f"{name}/{slot}"] = t.numpy().copy()
+        for k, group in enumerate(self.param_groups):
+            for key in group.keys():  # noqa: SIM118 - a Group is no dict
+                value = group[key]
+                if isinstance(value, (int, float, tuple)) and not isinstance(value, bool):
+                    out[f"group{k}/{key}"] = np.asarray(value, np.float64)
+        return out
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave. Nothing is changed unless everything fits."""
+        own = self.state_dict()
+        if own.keys() != values.keys():
+            odd = sorted(own.keys() ^ values.keys())
+            raise ArgumentError(
+                "load_state_dict", f"got a state that differs in {', '.join(odd[:3])}",
+                "the state of the same optimizer with the same parameters",
+                "build it from model.named_parameters() both times",
+            )  # fmt: skip
+        for key, value in own.items():
+            if np.shape(values[key]) != value.shape:
+                raise ShapeError(
+                    "load_state_dict", f"got {np.shape(values[key])} for {key}",
+                    f"{value.shape} is needed", "load into the same architecture",
+                )  # fmt: skip
+        with no_grad():
+            self.steps._assign(Tensor(values["steps"], dtype=float64))
+            for name, parts in self.state.items():
+                for slot, t in parts.items():
+                    t._assign(Tensor(np.asarray(values[f"{name}/{slot}"]), dtype=t.dtype))
+        for k, group in enumerate(self.param_groups):
+            for key in group.keys():  # noqa: SIM118 - a Group is no dict
+                stored = values.get(f"group{k}/{key}")
+                if stored is not None:
+                    number = np.asarray(stored)
+                    group[key] = tuple(number.tolist()) if number.ndim else number.item()
+
+    def __repr__(self) -> str:
+        groups = [{k: g[k] for k in g.keys()} for g in self.param_groups]  # noqa: SIM118
+        return f"{type(self).__name__}({', '.join(map(str, groups))})"
+
+
+def _put(t: Tensor, new: Tensor) -> None:
+    t._assign(cast(new, t.dtype))
+
+
+def _named(params: Any, first: int) -> Iterator[Named]:
+    items = [params] if isinstance(params, Tensor) else params
+    for k, item in enumerate(items, first):
+        if isinstance(item, Tensor):
+            yield str(k), item
+        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Tensor):
+            yield item
+        else:
+            raise ArgumentError(
+                "optimizer", f"got {type(item).__name__} among the parameters", "tensors",
+                "pass model.parameters() or model.named_parameters()",
+            )  # fmt: skip
+
+
+_ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
+            "momentum_decay", "initial_accumulator_value")  # fmt: skip
+
+
+def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    lr = settings.get("lr")
+    if lr is not None and not (math.isfinite(lr) and lr >= 0):
+        raise ArgumentError(name, f"got lr {lr}", "0 or more, finite", "1e-3 is a usual start")
+    for key in _ABOVE_0:
+        value = settings.get(key, 0.0)
+        if not (math.isfinite(value) and value >= 0):
+            raise ArgumentError(name, f"got {key} {value}", "0 or more, finite", "check it")
+    for beta in settings.get("betas", ()):
+        if not 0 <= beta < 1:
+            raise ArgumentError(
+                name, f"got betas {settings['betas']}", "0 to below 1", "check them"
+            )
+
+
+def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
+    """Each row once: (rows, values) of the same length n as before.
+
+    Values of equal rows are added. There are as many entries as before; those left over repeat the
+    first row with the first sum, which is harmless where rows are set and not added to.
+    """
+    n = g.indices.shape[0]
+    if n == 0:
+        return g.indices, g.values
+    order = sorting.argsort(g.indices)
+    rows, values = indexing.take(g.indices, order, axis=0), indexing.take(g.values, order, axis=0)
+    starts = where(creation.arange(n) == 0, True, rows != indexing.take(
+        rows, np.maximum(np.arange(n) - 1, 0), axis=0))  # fmt: skip
+    segment = reductions.cumulative_sum(starts, axis=0) - 1
+    sums = ops.scatter_add(values, segment, axis=0, size=n)
+    firsts = ops.last_position(segment, size=n)  # where each segment ends; -1: left over
+    spare = firsts < 0
+    firsts = where(spare, firsts[0], firsts)
+    chosen = where(spare, 0, creation.arange(n))
+    return indexing.take(rows, firsts, axis=0), indexing.take(sums, chosen, axis=0)

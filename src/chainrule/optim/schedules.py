@@ -1,0 +1,242 @@
+"""Schedules: how the learning rate changes from step to step (or epoch to epoch).
+
+Each is made with the optimizer and moved on by `step()`; the rates of all groups follow. The
+formulas are those of PyTorch's `lr_scheduler` of the same name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import ArgumentError
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """Base: the rate of each group as a function of how many steps were taken (`last_epoch`)."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.base_lrs = [g["lr"] for g in optimizer.param_groups]
+        self.last_epoch = 0
+        self._apply()
+
+    def rate(self, base: float, t: int) -> float:
+        """The rate after t steps, from the first one."""
+        raise NotImplementedError
+
+    def _apply(self) -> None:
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = self.rate(base, self.last_epoch)
+
+    def step(self) -> None:
+        """One step on."""
+        self.last_epoch += 1
+        self._apply()
+
+    def get_last_lr(self) -> list[float]:
+        """The rates of the groups now."""
+        return [g["lr"] for g in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to continue: plain numbers."""
+        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self.last_epoch, self.base_lrs = int(state["last_epoch"]), list(state["base_lrs"])
+        self._apply()
+
+
+class LambdaLR(Schedule):
+    """lr · f(t)."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        self._factor = lr_lambda
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        return base * self._factor(t)
+
+
+class StepLR(Schedule):
+    """lr · γ^⌊t / step_size⌋."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        if step_size < 1:
+            raise ArgumentError("StepLR", f"got step_size {step_size}", "1 or more", "check it")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        return base * self.gamma ** (t // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """lr · γ for each milestone that is reached."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        return float(base * self.gamma ** sum(m <= t for m in self.milestones))
+
+
+class ExponentialLR(Schedule):
+    """lr · γᵗ."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        return float(base * self.gamma**t)
+
+
+class CosineAnnealingLR(Schedule):
+    """From lr down to eta_min along half a cosine of T_max steps (Loshchilov and Hutter, 2016)."""
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
+        if T_max < 1:
+            raise ArgumentError("CosineAnnealingLR", f"got T_max {T_max}", "1 or more", "check it")
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        share = (1 + math.cos(math.pi * t / self.T_max)) / 2
+        return self.eta_min + (base - self.eta_min) * share
+
+
+class LinearLR(Schedule):
+    """lr times a factor that grows evenly from start_factor to end_factor: a warm-up."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:  # fmt: skip
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = total_iters
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        share = min(t, self.total_iters) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * share)
+
+
+class WarmupCosine(Schedule):
+    """Evenly up from 0 for warmup steps, then along half a cosine down to eta_min at total."""
+
+    def __init__(self, optimizer: Optimizer, warmup: int, total: int, eta_min: float = 0.0) -> None:
+        if not 0 <= warmup < total:
+            raise ArgumentError(
+                "WarmupCosine", f"got warmup {warmup}, total {total}", "warmup below total", "fix"
+            )
+        self.warmup, self.total, self.eta_min = warmup, total, eta_min
+        super().__init__(optimizer)
+
+    def rate(self, base: float, t: int) -> float:
+        if t < self.warmup:
+            return base * (t + 1) / self.warmup
+        share = min(1.0, (t - self.warmup) / (self.total - self.warmup))
+        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * share)) / 2
+
+
+class OneCycleLR(Schedule):
+    """From max_lr / div_factor up to max_lr, then down to nearly 0 (Smith and Topin, 2017).
+
+    pct_start   the share of total_steps that goes up
+    Momentum (or β₁), if there is one, goes the other way between base_momentum and max_momentum.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3,
+        div_factor: float = 25.0, final_div_factor: float = 1e4, cycle_momentum: bool = True,
+        base_momentum: float = 0.85, max_momentum: float = 0.95,
+    ) -> None:  # fmt: skip
+        if total_steps < 1 or not 0 <= pct_start <= 1:
+            raise ArgumentError(
+                "OneCycleLR", f"got total_steps {total_steps}, pct_start {pct_start}",
+                "1 or more, and 0 to 1", "check them",
+            )  # fmt: skip
+        self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
+        self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor
+        self.momenta = (base_momentum, max_momentum) if cycle_momentum else None
+        super().__init__(optimizer)
+
+    def _between(self, low: float, high: float, final: float, t: int) -> float:
+        top = self.pct_start * self.total_steps - 1
+        end = self.total_steps - 1
+        if t <= top:
+            start, stop, share = low, high, t / top if top else 1.0
+        else:
+            start, stop, share = high, final, (t - top) / (end - top)
+        return stop + (start - stop) / 2 * (1 + math.cos(math.pi * share))
+
+    def rate(self, base: float, t: int) -> float:
+        if t >= self.total_steps:
+            raise ArgumentError(
+                "OneCycleLR", f"got step {t + 1} of {self.total_steps}", "no more than total_steps",
+                "set total_steps to epochs × batches",
+            )  # fmt: skip
+        return self._between(self.first, self.max_lr, self.last, t)
+
+    def _apply(self) -> None:
+        super()._apply()
+        if self.momenta is None:
+            return
+        low, high = self.momenta
+        m = self._between(high, low, high, self.last_epoch)
+        for group in self.optimizer.param_groups:
+            if "betas" in group.keys():  # noqa: SIM118 - a Group is no dict
+                group["betas"] = (m, group["betas"][1])
+            elif "momentum" in group.keys() and group["momentum"]:  # noqa: SIM118
+                group["momentum"] = m
+
+
+class ReduceLROnPlateau:
+    """lr · factor when the metric given to `step` has not improved for `patience` steps."""
+
+    def __init__(
+        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
+        threshold: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
+    ) -> None:  # fmt: skip
+        if mode not in ("min", "max") or not 0 < factor < 1:
+            raise ArgumentError(
+                "ReduceLROnPlateau", f"got mode {mode!r}, factor {factor}",
+                "min or max, and a factor between 0 and 1", "check them",
+            )  # fmt: skip
+        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
+        self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
+        self.best = math.inf if mode == "min" else -math.inf
+        self.bad_steps, self.resting = 0, 0
+
+    def step(self, metric: float) -> None:
+        """One step on, with the metric that was reached."""
+        value = float(metric)
+        if self.mode == "min":
+            better = value < self.best * (1 - self.threshold)
+        else:
+            better = value > self.best * (1 + self.threshold)
+        if math.isinf(self.best):
+            better = not math.isnan(value)
+        self.bad_steps = 0 if better else self.bad_steps + 1
+        self.best = value if better else self.best
+        if self.resting:
+            self.resting -= 1
+            self.bad_steps = 0
+        if self.bad_steps > self.patience:
+            for group in self.optimizer.param_groups:
+                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+            self.resting, self.bad_steps = self.cooldown, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to continue: plain numbers."""
+        return {"best": self.best, "bad_steps": self.bad_steps, "resting": self.resting}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self.best, self.bad_steps = float(state["best"]), int(state["bad_steps"])
+        self.resting = int(state["resting"])
