@@ -87,8 +87,7 @@ class Tensor(Operators):
         self._grad = None
         self._node = None
         if state.trace is not None:
-            v = self._value
-            self._node = Node(None, (), _NONE, v.shape, v.dtype, v, False, None, state.trace)
+            self._node = _constant_of(self._value)
         if requires_grad:
             self.requires_grad = True
 
@@ -245,8 +244,11 @@ class Tensor(Operators):
         copy: bool | None = None,
     ) -> Any:  # fmt: skip
         value = self.numpy()
-        if copy is None and (max_version or (0,))[0] < 1:
-            copy = True  # the older protocol cannot say that memory is not to be written
+        if (max_version or (0,))[0] < 1:  # the older protocol cannot say "not to be written"
+            if copy is None:
+                copy = True
+            elif not copy:  # asked for on purpose
+                value = self._known("__dlpack__")
         return value.__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
@@ -648,19 +650,18 @@ def _unexpected(op: Operation, expected: Any, out: Array) -> ShapeError:
 
 def make(value: Array) -> Tensor:
     """A tensor around an array, with no copy and no history."""
-    if state.trace is not None:
-        return Tensor(_frozen(value))
     result = _new(Tensor)
     result._value = value
     result._grad = None
     result._node = None
+    if state.trace is not None:
+        result._node = _constant_of(value)
     return result
 
 
-def _frozen(value: Array) -> Array:
-    view = value.view()
-    view.flags.writeable = False
-    return view
+def _constant_of(value: Array) -> Node:
+    """What stands in the present trace for a tensor that is made inside it."""
+    return Node(None, (), _NONE, value.shape, value.dtype, value, False, None, state.trace)
 
 
 def wrap(node: Node) -> Tensor:
