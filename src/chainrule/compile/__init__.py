@@ -168,9 +168,11 @@ def _slot(owner: Any, slot: str) -> Any:
 
 
 def _spec(t: Tensor) -> Any:
-    node = t._node
-    hooks = tuple(node.hooks) if node is not None and node.hooks else ()
-    return (t.shape, t.dtype, t.requires_grad, t.is_leaf, hooks)
+    """What a program depends on: shape and dtype, and of what is trained leafness and hooks."""
+    value, node = t._value, t._node
+    if node is None or not node.requires_grad:
+        return value.shape, value.dtype
+    return value.shape, value.dtype, node.is_leaf, tuple(node.hooks or ())
 
 
 def _fits(step: Step) -> bool:
