@@ -293,19 +293,41 @@ def test_values_made_inside_may_be_read():
     assert f(cr.Tensor([1.0])).item() == 3
 
 
-def test_traced_tensors_are_not_left_behind():
-    o = Holder()
-    with pytest.raises(TraceError, match="Holder's h"):
-        cr.compile(lambda x: setattr(o, "h", x * 2))(cr.Tensor([1.0]))
-    last = None
+def test_a_function_that_changes_python_state_is_refused_and_undone():
+    o, history, settings = Holder(), [], {"t": 0}
+    w, t = cr.Tensor([1.0]), 0
+    kept = dict(vars(o))
 
-    def f(x):
-        nonlocal last
-        last = x * 2
-        return last
+    def rebinds(x):
+        nonlocal w
+        w = w + x
+        return w
 
-    with pytest.raises(TraceError, match="left in a variable"):
-        cr.compile(f)(cr.Tensor([1.0]))
+    def counts(x):
+        nonlocal t
+        t += 1
+        return x * t
+
+    def stops(x):
+        nonlocal w
+        w = w + x
+        raise RuntimeError("stop")
+
+    x = cr.Tensor([1.0])
+    for f, words in [
+        (lambda x: setattr(o, "h", x * 2), r"changes o\.h from nothing to a traced float32\[1\]"),
+        (lambda x: setattr(o, "scale", o.scale + 1), r"changes o\.scale from 2\.0 to 3\.0"),
+        (lambda x: settings.update(t=settings["t"] + 1), r"changes settings\['t'\] from 0 to 1"),
+        (lambda x: history.append(1), r"changes history\[0\] from nothing to 1"),
+        (rebinds, r"changes w from a float32\[1\] to a traced float32\[1\]"),
+        (counts, r"changes t from 0 to 1"),
+    ]:
+        with pytest.raises(TraceError, match=words):
+            cr.compile(f)(x)
+    with pytest.raises(RuntimeError, match="stop"):
+        cr.compile(stops)(x)
+    assert vars(o) == kept
+    assert (w.item(), t, history, settings) == (1.0, 0, [], {"t": 0})
 
 
 def test_one_tensor_is_not_argument_and_captured_parameter():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 from .. import ops, tree
 from ..backends import reference
 from ..backends.program import lower
-from ..errors import ArgumentError, TraceError
+from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Array, Graph, spec_text
 from ..recording import Recorded, record
 from ..sparse import RowSparse
@@ -96,15 +97,21 @@ class Compiled:
 
         trace = Trace(lasting=True)
         trace.arguments = {id(t): t for t in tensors}
-        made = record(body, [(t.shape, t.dtype, t.requires_grad) for t in tensors], trace)
-        surroundings.settle()
+        try:
+            made = record(body, [(t.shape, t.dtype, t.requires_grad) for t in tensors], trace)
+        except BaseException:
+            surroundings.restore()
+            raise
+        surroundings.expect_unchanged()
+        for guard in trace.guards:
+            guard.expect()
         return _finish(made, out_tree, surroundings)
 
     def _keep(self, key: Any, step: Step) -> None:
         self._steps.setdefault(key, []).append(step)
         count = sum(len(s) for s in self._steps.values())
         if count == MANY_SHAPES:
-            warnings.warn(_varying(self._function, list(self._steps)), stacklevel=4)
+            _warn(_varying(self._function, list(self._steps)))
         if count > MOST_STEPS:
             oldest = next(iter(self._steps))
             self._steps[oldest].pop(0)
@@ -268,16 +275,28 @@ def _trained(owner: Tensor) -> bool:
     return owner.requires_grad and owner.is_leaf
 
 
+def _warn(text: str) -> None:
+    """A warning at the user's line."""
+    place = user_line()
+    if place is not None:
+        warnings.warn_explicit(text, UserWarning, place[0].co_filename, place[1])
+
+
 def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
     """Which argument's shape changes from call to call."""
     columns = zip(*(k[1] for k in keys), strict=False)
     varying = [k for k, column in enumerate(columns) if len(set(column)) > 1]
     name = getattr(function, "__name__", "function")
-    which = ", ".join(map(str, varying)) or "no"
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    plain = len(names) == len(keys[0][1])  # each argument is one leaf
+    which = ", ".join(names[k] if plain else f"leaf {k}" for k in varying)
+    what = f"argument {which} varies" if which else "what it uses from outside varies"
     return (
-        f"[compile] {name} was compiled {MANY_SHAPES} times; leaf {which} of its arguments varies, "
-        "or what it uses from outside; pad to a fixed shape, pass numbers as tensors, or call the "
-        "function without compile"
+        f"[compile] {name} was compiled {MANY_SHAPES} times; {what}; pad to a fixed shape, pass "
+        "numbers as tensors, or call the function without compile"
     )
 
 

@@ -1,14 +1,15 @@
 """What a compiled function sees besides its arguments: Python's variables and attributes.
 
 A step is traced with the values that they had. If one of them is another object at a later call, or
-another number, the function is traced again; if the function leaves a traced tensor in one of them,
-that is an error, because the tensor means nothing once the trace has ended.
+another number, the function is traced again. A function that changes one of them itself is refused,
+because it would change it only while it is traced; everything is put back as it was.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,74 +30,105 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and isinstance(a, _PLAIN) and repr(a) == repr(b)
 
 
+@dataclass
+class Variable:
+    """A closure cell, a global or a default: how to look at it, how to set it, what it held."""
+
+    name: str
+    look: Callable[[], Any]
+    put: Callable[[Any], None]
+    value: Any
+
+
 class Surroundings:
     """The outer variables of a function and, one level deep, what the objects in them hold."""
 
     def __init__(self, function: Callable[..., Any], arguments: list[Any]) -> None:
-        self._looks: list[tuple[Callable[[], Any], Any]] = []
-        self._inner: list[tuple[Any, dict[Any, Any]]] = []
+        self._variables: list[Variable] = []
+        self._holders: list[tuple[str, Any, dict[Any, Any]]] = []
         seen: set[int] = set()
-        for name, look_up in _variables(function, set()):
-            value = look_up()
-            if not isinstance(value, _CODE):
-                self._looks.append((look_up, value))
-            self._enter(name, value, seen)
+        for variable in _variables(function, set()):
+            if not isinstance(variable.value, _CODE):
+                self._variables.append(variable)
+            self._enter(variable.name, variable.value, seen)
         for value in [getattr(function, "__self__", None), *arguments]:
-            self._enter("argument", value, seen)
+            self._enter(type(value).__name__, value, seen)
 
     def _enter(self, name: str, value: Any, seen: set[int]) -> None:
         holds = type(value) in (dict, list) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
         )
+        # A module of nn counts its changes itself (see nn.module).
         if holds and id(value) not in seen and not hasattr(value, "named_parameters"):
             seen.add(id(value))
-            self._inner.append((value, dict(_items(value))))
+            self._holders.append((name, value, dict(_items(value))))
 
     def hold(self) -> bool:
         """Whether everything is still as it was."""
-        for look_up, value in self._looks:
-            now = look_up()
-            if now is not value and not same(now, value):
+        for variable in self._variables:
+            now = variable.look()
+            if now is not variable.value and not same(now, variable.value):
                 return False
-        for owner, before in self._inner:
-            now = dict(_items(owner))
+        for _, holder, before in self._holders:
+            now = dict(_items(holder))
             if now.keys() != before.keys():
                 return False
             if any(v is not before[k] and not same(v, before[k]) for k, v in now.items()):
                 return False
         return True
 
-    def settle(self) -> None:
-        """After tracing: remember what is there now; a traced tensor in it is an error."""
-        self._looks = [(look_up, look_up()) for look_up, _ in self._looks]
-        self._inner = [(owner, dict(_items(owner))) for owner, _ in self._inner]
-        for _, value in self._looks:
-            _refuse("a variable", value)
-        for owner, items in self._inner:
-            for k, value in items.items():
-                _refuse(f"{type(owner).__name__}'s {k}", value)
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for variable in self._variables:
+            if variable.look() is not variable.value:
+                variable.put(variable.value)
+        for _, holder, before in self._holders:
+            if type(holder) is list:
+                holder[:] = before.values()
+            else:
+                inner = holder if type(holder) is dict else vars(holder)
+                inner.clear()
+                inner.update(before)
+
+    def expect_unchanged(self) -> None:
+        """Raise TraceError, with everything put back, if the function changed something."""
+        changes = [(v.name, v.value, v.look()) for v in self._variables]
+        for name, holder, before in self._holders:
+            now = dict(_items(holder))
+            inner = "{}.{}" if hasattr(holder, "__dict__") else "{}[{!r}]"
+            changes += [
+                (inner.format(name, k), before.get(k, _MISSING), now.get(k, _MISSING))
+                for k in {**before, **now}
+            ]
+        for where, before, after in changes:
+            if same(before, after):
+                continue
+            self.restore()
+            place = after._node.source if isinstance(after, Tensor) and after._node else None
+            raise TraceError(
+                "compile",
+                f"got a function that changes {where} from {_text(before)} to {_text(after)}",
+                "Python's own variables change only while it is traced, not at each call",
+                "keep it in a tensor made outside and assign that in place (x[...] = value)",
+                place,
+            )
 
 
-def _refuse(where: str, value: Any) -> None:
-    if isinstance(value, Tensor) and value._value is None:
-        raise TraceError(
-            "compile",
-            f"got a traced {spec_text(value)} left in {where}",
-            "what lasts is a tensor from outside, assigned in place",
-            "write x[...] = value instead of x = value, or return the value",
-            value._node.source if value._node else None,
-        )
+def _text(value: Any) -> str:
+    if value is _MISSING:
+        return "nothing"
+    if isinstance(value, Tensor):
+        return ("a traced " if value._value is None else "a ") + spec_text(value)
+    return repr(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
 
 
-def _items(owner: Any) -> list[tuple[Any, Any]]:
-    if type(owner) is dict:
-        return list(owner.items())
-    return list(enumerate(owner)) if type(owner) is list else list(vars(owner).items())
+def _items(holder: Any) -> list[tuple[Any, Any]]:
+    if type(holder) is dict:
+        return list(holder.items())
+    return list(enumerate(holder)) if type(holder) is list else list(vars(holder).items())
 
 
-def _variables(
-    function: Callable[..., Any], seen: set[int]
-) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _variables(function: Callable[..., Any], seen: set[int]) -> Iterator[Variable]:
     """The closure cells and globals that a function, and functions of its module, refer to."""
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
@@ -104,22 +136,31 @@ def _variables(
         return
     seen.add(id(function))
     space = function.__globals__
-    looks: list[tuple[str, Callable[[], Any]]] = [
-        (name, lambda c=cell: _content(c))  # type: ignore[misc]
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
-    ]
-    looks += [
-        (name, lambda n=name: space.get(n, _MISSING))  # type: ignore[misc]
-        for name in _names(code)
-        if name in space
-    ]
-    looks += [("default", lambda d=k: (function.__defaults__ or ())[d])  # type: ignore[misc]
-              for k in range(len(function.__defaults__ or ()))]  # fmt: skip
-    for name, look_up in looks:
-        yield name, look_up
-        inner = look_up()
+    found: list[Variable] = []
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        found.append(_variable(name, lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v)))
+    for name in _names(code):
+        if name in space:
+            found.append(
+                _variable(
+                    name,
+                    lambda n=name: space.get(n, _MISSING),
+                    lambda v, n=name: space.__setitem__(n, v),
+                )
+            )
+    for k in range(len(function.__defaults__ or ())):
+        found.append(
+            _variable("a default", lambda d=k: (function.__defaults__ or ())[d], lambda v: None)
+        )
+    for variable in found:
+        yield variable
+        inner = variable.value
         if isinstance(inner, types.FunctionType) and inner.__globals__ is space:
             yield from _variables(inner, seen)
+
+
+def _variable(name: str, look: Callable[..., Any], put: Callable[..., None]) -> Variable:
+    return Variable(name, look, put, look())
 
 
 def _names(code: types.CodeType) -> list[str]:
@@ -136,3 +177,10 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return _MISSING
+
+
+def _fill(cell: Any, value: Any) -> None:
+    if value is _MISSING:
+        del cell.cell_contents
+    else:
+        cell.cell_contents = value

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ShapeError, TraceError
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import changes, state
@@ -222,6 +222,16 @@ class _Snapshot:
         for name, value in vars(self._module).items():
             out += [name, *value] if type(value) in (list, tuple) else [name, value]
         return [*out, self._module.training]
+
+    def expect(self) -> None:
+        """Raise TraceError if the module changed an attribute of its own while it was traced."""
+        if not self.holds():
+            raise TraceError(
+                "compile",
+                f"got a {type(self._module).__name__} whose forward changes its attributes",
+                "they change only while it is traced, not at each call",
+                "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
+            )
 
     def holds(self) -> bool:
         """Whether the attributes are still the same objects (numbers and texts: equal)."""

@@ -96,6 +96,9 @@ class _Same:
     def __init__(self, group: Group, name: str) -> None:
         self._group, self._name, self._was = group, name, _is_on(group._settings[name])
 
+    def expect(self) -> None:
+        """A setting is a tensor: changing it is assigning, which is recorded."""
+
     def holds(self) -> bool:
         return _is_on(self._group._settings[self._name]) == self._was
 
