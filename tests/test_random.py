@@ -33,7 +33,7 @@ def draws(x: cr.Tensor) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("seed", [1, 2**40 + 5])
 @pytest.mark.parametrize("dtype", [shapes.float32, shapes.float64], ids=str)
 def test_uniform(dtype: Any, seed: int) -> None:
-    x = Generator(seed).uniform((N,), -2.0, 3.0, dtype=dtype)
+    x = Generator(seed).uniform((N,), low=-2.0, high=3.0, dtype=dtype)
     assert (x.shape, x.dtype) == ((N,), dtype)
     assert draws(x).min() >= -2
     assert draws(x).max() < 3
@@ -58,17 +58,17 @@ def test_every_bit_of_uniform_is_fair() -> None:
 def test_uniform_never_gives_its_upper_end(dtype: Any) -> None:
     """Even where rounding would: half of the numbers between 1 and its neighbour go up."""
     generator, high = Generator(4), float(np.nextafter(np.array(1, dtype), np.array(2, dtype)))
-    x = draws(generator.uniform((1000,), 1.0, high, dtype=dtype))
+    x = draws(generator.uniform((1000,), low=1.0, high=high, dtype=dtype))
     assert set(x) == {1.0}
     x = draws(generator.uniform((N,), dtype=dtype))  # in bfloat16 one in 512 would round to 1
     assert x.min() >= 0
     assert x.max() < 1
-    assert draws(generator.uniform((5,), 2.0, 2.0, dtype=dtype)).tolist() == [2.0] * 5
+    assert draws(generator.uniform((5,), low=2.0, high=2.0, dtype=dtype)).tolist() == [2.0] * 5
 
 
 @pytest.mark.parametrize("dtype", [shapes.float32, shapes.float64], ids=str)
 def test_normal(dtype: Any) -> None:
-    x = draws(Generator(5).normal((N,), 1.0, 2.0, dtype=dtype))
+    x = draws(Generator(5).normal((N,), mean=1.0, std=2.0, dtype=dtype))
     z = (x - 1) / 2
     assert stats.kstest(z, stats.norm.cdf).pvalue > LEVEL
     for power, moment, spread in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
@@ -189,11 +189,11 @@ def test_the_most_extreme_bits_stay_finite(monkeypatch: pytest.MonkeyPatch) -> N
 
 KINDS: dict[str, Callable[[Generator], cr.Tensor]] = {
     "bits": lambda g: g.bits((7,)),
-    "uniform": lambda g: g.uniform((2, 3), -1.0, 5.0),
+    "uniform": lambda g: g.uniform((2, 3), low=-1.0, high=5.0),
     "uniform64": lambda g: g.uniform((5,), dtype=cr.float64),
     "uniform16": lambda g: g.uniform((5,), dtype=cr.bfloat16),
     "normal": lambda g: g.normal((4, 2)),
-    "normal64": lambda g: g.normal((5,), 1.0, 3.0, dtype=cr.float64),
+    "normal64": lambda g: g.normal((5,), mean=1.0, std=3.0, dtype=cr.float64),
     "bernoulli": lambda g: g.bernoulli(0.3, (20,)),
     "integers": lambda g: g.integers(-5, 50, (6,)),
     "permutation": lambda g: g.permutation(9),
@@ -276,9 +276,9 @@ def test_the_module_s_functions_share_one_generator() -> None:
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────
 
 WRONG: dict[str, Callable[[], Any]] = {
-    "uniform-order": lambda: random.uniform((2,), 3.0, 1.0),
-    "uniform-infinite": lambda: random.uniform((2,), 0.0, math.inf),
-    "uniform-nan": lambda: random.uniform((2,), math.nan, 1.0),
+    "uniform-order": lambda: random.uniform((2,), low=3.0, high=1.0),
+    "uniform-infinite": lambda: random.uniform((2,), high=math.inf),
+    "uniform-nan": lambda: random.uniform((2,), low=math.nan),
     "uniform-dtype": lambda: random.uniform((2,), dtype=cr.int32),
     "dtype-unknown": lambda: random.normal((2,), dtype="f128"),
     "shape-negative": lambda: random.uniform((2, -1)),
@@ -308,3 +308,13 @@ WRONG: dict[str, Callable[[], Any]] = {
 def test_bad_arguments_are_told(what: str) -> None:
     with pytest.raises(ChainruleError, match=r"^\[\w+\] got .+; .+; .+"):
         WRONG[what]()
+
+
+@pytest.mark.parametrize("name", ["normal", "uniform"])
+def test_a_shape_in_pieces_is_refused(name: str) -> None:
+    """normal(2, 3) would be two numbers around 3, which nobody means."""
+    pattern = rf"\[{name}\] got {name}\(2, 3\); shapes are one argument: {name}\(\(2, 3\)\)"
+    with pytest.raises(ChainruleError, match=pattern) as caught:
+        getattr(random, name)(2, 3)
+    assert "at test_random.py" in str(caught.value)
+    assert getattr(random, name)(2).shape == (2,)

@@ -14,7 +14,7 @@ import numpy as np
 from . import ops, shapes
 from .broadcasting import cast
 from .convert import to_dtype
-from .errors import ArgumentError
+from .errors import ArgumentError, user_line
 from .functions import creation, elementwise, indexing, reductions, shaping, sorting
 from .functions.creation import _shape
 from .graph import Shape
@@ -51,9 +51,10 @@ class Generator:
         return out
 
     def uniform(
-        self, shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = None
+        self, shape: Any = (), *more: Any, low: float = 0.0, high: float = 1.0, dtype: Any = None
     ) -> Tensor:
         """Evenly from low (included) to high (not): 24 random bits in float32, 53 in float64."""
+        _one_shape("uniform", shape, more, "low= and high=")
         wanted = _float(dtype)
         if not _ordered(low, high) or math.isinf(high - low):
             raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
@@ -77,9 +78,10 @@ class Generator:
         return self._unit(shape, wanted) * 2 - (1 - step)
 
     def normal(
-        self, shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = None
+        self, shape: Any = (), *more: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
     ) -> Tensor:
         """The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1)."""
+        _one_shape("normal", shape, more, "mean= and std=")
         wanted = _float(dtype)
         if not _ordered(0, std):
             raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
@@ -123,6 +125,16 @@ class Generator:
         gumbel = -elementwise.log(-elementwise.log(u))
         with no_grad():
             return reductions.argmax(shaping.broadcast_to(logits, size) + gumbel, axis=-1)
+
+
+def _one_shape(name: str, shape: Any, more: tuple[Any, ...], named: str) -> None:
+    """Refuse `normal(2, 3)`: a shape in pieces, or a mean that reads like one."""
+    if more:
+        got = ", ".join(str(v) for v in (shape, *more))
+        raise ArgumentError(
+            name, f"got {name}({got})", f"shapes are one argument: {name}((2, 3))",
+            f"put the sizes in brackets, and name the others: {named}", user_line(),
+        )  # fmt: skip
 
 
 def _ordered(low: Any, high: Any) -> bool:

@@ -52,12 +52,12 @@ def eye_(t: Tensor) -> Tensor:
 
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """U(a, b)."""
-    return _fill(t, _source(generator).uniform(t.shape, a, b, dtype=t.dtype))
+    return _fill(t, _source(generator).uniform(t.shape, low=a, high=b, dtype=t.dtype))
 
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None) -> Tensor:
     """N(mean, std²)."""
-    return _fill(t, _source(generator).normal(t.shape, mean, std, dtype=t.dtype))
+    return _fill(t, _source(generator).normal(t.shape, mean=mean, std=std, dtype=t.dtype))
 
 
 def trunc_normal_(
@@ -66,7 +66,7 @@ def trunc_normal_(
 ) -> Tensor:  # fmt: skip
     """N(mean, std²) between a and b, by inverting the normal distribution."""
     low, high = (math.erf((v - mean) / (std * math.sqrt(2))) for v in (a, b))
-    u = _source(generator).uniform(t.shape, low, high, dtype=t.dtype)
+    u = _source(generator).uniform(t.shape, low=low, high=high, dtype=t.dtype)
     z = elementwise.erfinv(u) * (std * math.sqrt(2)) + mean
     return _fill(t, elementwise.clip(z, a, b))
 
