@@ -272,3 +272,11 @@ def test_printing():
     assert repr(cr.Tensor(1, dtype=cr.int8)) == "Tensor(1, dtype=int8)"
     assert f"{cr.Tensor(0.25):.3f}" == "0.250"
     assert "requires_grad" in repr(cr.Tensor(1.0, requires_grad=True))
+
+
+def test_names_of_other_libraries_are_answered():
+    with pytest.raises(AttributeError, match=r"'view'; here it is x\.reshape"):
+        cr.ones(2).view(1)
+    with pytest.raises(AttributeError, match="'cat'; here it is concat"):
+        cr.cat([])
+    assert not hasattr(cr.ones(2), "__cuda_array_interface__")

@@ -83,6 +83,16 @@ def test_gradients_reach_parameters_through_grad():
     assert not cr.grad(lambda x: (x * x).sum())(cr.Tensor([1.0])).requires_grad
 
 
+def test_plain_arguments_give_plain_results():
+    x = f64([1.0, 2.0])
+    results = [
+        *cr.value_and_grad(lambda x: (x * x).sum())(x), cr.vjp(cr.sin, x)[0],
+        *cr.jvp(cr.sin, (x,), (x,)), cr.hvp(lambda x: (x * x).sum(), (x,), (x,))[0],
+        cr.jacobian(cr.sin)(x), cr.hessian(lambda x: (x * x).sum())(x),
+    ]  # fmt: skip
+    assert not any(t.requires_grad for t in results)
+
+
 def test_nested_structures():
     params = {"w": [f64(2.0), f64(3.0)], "b": (f64(1.0),)}
     value, g = cr.value_and_grad(lambda p: p["w"][0] * p["w"][1] + p["b"][0] * 5)(params)

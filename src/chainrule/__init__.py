@@ -1,15 +1,17 @@
 """chainrule: backpropagation you can read, at the speed of your machine.
 
-The array functions follow the Python Array API standard; NumPy's and PyTorch's spellings are
-accepted where they differ.
+The array functions follow the Python Array API standard. Where PyTorch or NumPy call a thing
+otherwise, the error says what it is called here.
 """
 
 import math as _math
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from . import random as random
 from .checking import check_gradients
 from .compile import compile
-from .errors import ChainruleError
+from .errors import ChainruleError, GradientError
 from .functions.contractions import convolution, dot, einsum, matmul, outer, tensordot, vecdot
 from .functions.control import checkpoint, custom_vjp, defop, scan, stop_gradient
 from .functions.creation import (
@@ -176,6 +178,7 @@ from .functions.sorting import (
     unique_values,
 )  # fmt: skip
 from .functions.windows import avg_pool, max_pool, sum_pool, unfold
+from .hints import missing as _missing
 from .shapes import (
     bfloat16,
     float16,
@@ -195,6 +198,12 @@ from .sparse import RowSparse
 from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
+if not _TYPE_CHECKING:  # a type checker is to know which names there are
+
+    def __getattr__(name: str) -> _Any:
+        raise _missing("chainrule", name)
+
+
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
 
@@ -202,6 +211,7 @@ e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 
 __all__ = [
     "ChainruleError",
+    "GradientError",
     "RowSparse",
     "Tensor",
     "abs",

@@ -161,14 +161,18 @@ def pullback(
         targets = [_noded(v) for v in floats]  # before the function may assign to its arguments
         results = function(variables)
     trace = state.trace
-
-    def node_of(t: Tensor) -> Node | None:
-        return trace.node_of(t) if trace is not None else t._node
+    nodes = [trace.node_of(t) if trace is not None else t._node for t in results]
+    # Whether the results depend on something that requires a gradient besides the variables.
+    further = trace is not None or any(
+        n.is_leaf and n not in targets
+        for n in topological([n for n in nodes if n is not None], only_grad=True)
+    )
+    if not further:  # for others they are plain values: no graph is kept alive
+        results = [make(t._value) for t in results]
 
     def pull(cotangents: Sequence[Any]) -> list[Any]:
         seeds: dict[Node, Any] = {}
-        for result, g in zip(results, cotangents, strict=True):
-            node = node_of(result)
+        for result, node, g in zip(results, nodes, cotangents, strict=True):
             if g is None or node is None or not node.requires_grad:
                 continue
             if g.shape != result.shape or g.dtype != result.dtype:
@@ -179,7 +183,7 @@ def pullback(
                     "reshape or convert it",
                 )
             seeds[node] = g if node not in seeds else seeds[node] + g
-        record_again = outer and (trace is not None or _reaches_further(seeds, set(targets)))
+        record_again = outer and (further or any(g.requires_grad for g in seeds.values()))
         mode = enable_grad() if record_again else no_grad()
         with mode, quiet():
             hold = held_in(trace)
@@ -195,13 +199,6 @@ def pullback(
 def _noded(x: Tensor) -> Node:
     assert x._node is not None
     return x._node
-
-
-def _reaches_further(seeds: dict[Node, Any], targets: set[Node]) -> bool:
-    """Whether the result can depend on something that requires a gradient besides the targets."""
-    if any(g.requires_grad for g in seeds.values()):
-        return True
-    return any(n.is_leaf and n not in targets for n in topological(seeds, only_grad=True))
 
 
 def held_in(trace: Trace | None) -> Callable[[Node], Any]:

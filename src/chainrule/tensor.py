@@ -13,7 +13,7 @@ import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from .errors import (
     user_line,
 )
 from .graph import Array, Dtype, Node, Operation, Shape, spec_text
+from .hints import missing
 from .operators import Operators
 from .reverse import sweep
 from .sparse import RowSparse
@@ -213,13 +214,12 @@ class Tensor(Operators):
                 user_line(),
             )
         if self._value is None:
-            node = self._node
             raise TraceError(
                 what,
                 f"got a traced {spec_text(self)}",
                 "its value is known only when the compiled step runs",
                 "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
-                node.source if node else None,
+                user_line(),
             )
         return self._value
 
@@ -323,6 +323,11 @@ class Tensor(Operators):
     def __deepcopy__(self, memo: Any) -> Tensor:
         return Tensor(self._known("deepcopy").copy(), None, self.requires_grad)
 
+    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Tensor", name)
+
     # ── gradients ────────────────────────────────────────────────────────────────────────────────
 
     def _is_input(self) -> bool:
@@ -394,6 +399,7 @@ class Tensor(Operators):
                 f"got {spec_text(self)}, computed from nothing that requires a gradient",
                 "a recorded tensor is needed",
                 "set requires_grad=True on a leaf, and leave no_grad() before computing",
+                user_line(),
             )
         if gradient is None:
             if self.size != 1:
@@ -442,6 +448,7 @@ class Tensor(Operators):
                 f"got {spec_text(self)}, which requires no gradient",
                 "a recorded tensor is needed",
                 "set requires_grad=True first",
+                user_line(),
             )
         if node.hooks is None:
             node.hooks = []

@@ -146,6 +146,8 @@ def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> 
         )  # fmt: skip
     out = forth(given)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
+    if not any(t.requires_grad for t in (*leaves, *given)):
+        filled = [t.detach() for t in filled]  # nothing outside can differentiate it
     return value, tree.unflatten(structure, filled)
 
 

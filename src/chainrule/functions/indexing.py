@@ -41,6 +41,11 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     entries = _entries(x, key)
     if not any(type(e) is Tensor for e in entries):
         return _patched(x, entries, value)
+    arrays = [k for k, e in enumerate(entries) if type(e) is Tensor]
+    if len(arrays) == 1 and all(e is entries[arrays[0]] or _whole(e) for e in entries):
+        index = entries[arrays[0]]
+        if index.dtype.kind in "iu":
+            return _put(x, arrays[0], index, value)
     places = getitem(make(np.arange(x.size).reshape(x.shape)), key)
     value = _fitted(value, places.shape)
     if not places.size:
@@ -50,6 +55,25 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     put = ops.take(value, ops.where(last < 0, 0, last), axis=0)
     kept = ops.where(last < 0, reshape(x, (x.size,)), put)
     return reshape(kept, x.shape)
+
+
+def _whole(entry: Any) -> bool:
+    return isinstance(entry, slice) and entry == slice(None)
+
+
+def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
+    """Whole slices along one axis assigned: for each place the last value that names it, or x."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    value = _fitted(value, (*before, *index.shape, *after))
+    n, size = index.size, x.shape[axis]
+    if not n:
+        return x
+    rows = reshape(value, (*before, n, *after))
+    last = ops.last_position(reshape(index, (n,)), size=size)
+    missing = last < 0
+    put = ops.take(rows, ops.where(missing, 0, last), axis=axis)
+    kept = reshape(missing, (*(1,) * axis, size, *(1,) * len(after)))
+    return ops.where(expand(kept, x.shape), x, put)
 
 
 def _fitted(value: Tensor, shape: Shape) -> Tensor:
