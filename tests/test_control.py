@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import checking
-from chainrule.errors import ArgumentError, GradientError, ShapeError, TraceError
+from chainrule.errors import ArgumentError, ChainruleError, GradientError, ShapeError, TraceError
 
 
 def f64(x):
@@ -157,3 +157,119 @@ def test_defop_is_checked_like_the_table():
     assert compiled(f64([1.0, 2.0])).item() == 9
     with pytest.raises(ArgumentError, match=r"\[defop\]"):
         cr.defop("bad", abs, lambda x: x, kind="odd")
+
+
+@pytest.mark.parametrize(
+    ("define", "message"),
+    [
+        (lambda: cr.defop("f", np.sin, lambda z: z), "a rule for x of f that names z; it can name"),
+        (lambda: cr.defop("f", lambda x, n: x, lambda x1: x1), "names x1; it can name .*n, x,"),
+        (lambda: cr.defop("f", np.sin), "give a derivative for each input, or kind='zero'"),
+        (lambda: cr.defop("tanh", np.tanh, lambda y: 1 - y * y), "got the name 'tanh'"),
+        (lambda: cr.defop("f", np.add, lambda: 1, arguments="a b"), "1 rules for 2 inputs"),
+        (lambda: cr.defop("f", np.sin, dict), "arguments cannot be read"),
+    ],
+)
+def test_defop_checks_its_rules_when_defined(define, message):
+    with pytest.raises(ArgumentError, match=rf"^\[defop\] .*{message}") as caught:
+        define()
+    assert "at test_control.py" in str(caught.value)
+
+
+def test_defop_parameters_and_names():
+    def decay(x, rate=1.0):
+        """Falls."""
+        return np.exp(-rate * x)
+
+    op = cr.defop("falling", decay, lambda y, rate: -rate * y)
+    assert (op.__name__, op.__doc__) == ("falling", "Falls.")
+    cr.check_gradients(lambda x: op(x, rate=2.0), f64([0.5, 1.0]))
+    with pytest.raises(ArgumentError, match=r'\[falling\] got 2 inputs; 1 needed: x; .*"x1 x2"'):
+        op(f64(1.0), 2.0)
+    sized = cr.defop("sized", lambda a: a + 0, lambda g, a_shape, a_dtype: g.reshape(a_shape),
+                     kind="other", arguments="a")  # fmt: skip
+    assert cr.grad(lambda x: sized(x).sum())(f64([1.0, 2.0])).tolist() == [1, 1]
+    flat = cr.defop("flat", np.sign, kind="zero")
+    assert not flat(cr.Tensor(2.0, requires_grad=True)).requires_grad
+
+
+def test_defop_cannot_change_or_share_its_inputs():
+    def doubled(x):
+        x *= 2
+        return x
+
+    x = f64([1.0, 2.0])
+    with pytest.raises(ArgumentError, match=r"\[doubled\].*read-only"):
+        cr.defop("doubled", doubled, lambda: 2.0)(x)
+    assert x.tolist() == [1, 2]
+    same = cr.defop("same", lambda x: x, lambda: 1.0)(x)
+    assert not np.shares_memory(same.numpy(), x.numpy())
+
+
+def test_defop_defects_name_the_operation():
+    x = cr.Tensor(np.ones((2, 3)), requires_grad=True)
+    for rule, got in ((lambda x: x[:, :2], r"float64\[2,2\]"), (lambda x: None, "NoneType")):
+        bad = cr.defop("bent", lambda x: x + 1, rule)
+        with pytest.raises(GradientError, match=rf"^\[bent\] its rule for x gave {got}"):
+            bad(x).sum().backward()
+    for shape in (lambda: ((), float), lambda x: x.shape, lambda x: 1 / 0):
+        bad = cr.defop("sizes", np.sin, lambda g: g, kind="other", shape=shape)
+        for call in (bad, cr.compile(bad)):
+            with pytest.raises(ChainruleError, match=r"^\[sizes\] its shape rule failed on .*64"):
+                call(f64([1.0]))
+
+
+def test_custom_vjp_refuses_what_it_would_not_give_a_gradient():
+    w = cr.Tensor(2.0, requires_grad=True)
+    scaled = cr.custom_vjp(lambda x: x * w, lambda g, y, x: (g * 2,))
+    with pytest.raises(GradientError, match=r"\[custom_vjp\].*float32\[\] from outside.*pass it"):
+        scaled(cr.Tensor(1.0))
+    with cr.no_grad():
+        assert scaled(cr.Tensor(1.0)).item() == 2
+    fixed = cr.custom_vjp(lambda x: x * w.detach(), lambda g, y, x: (g * 2,))
+    assert cr.grad(fixed)(cr.Tensor(1.0)).item() == 2
+
+
+def test_custom_vjp_errors_say_to_mend_the_rule():
+    x = f64([1.0, 2.0])
+    for rule, got in (
+        (lambda g, y, x: (g.sum(),), r"float64\[\] for argument 0"),
+        (lambda g, y, x: (1.0,), "float for argument 0"),
+        (lambda g, y, x: ((g, g),), "2 cotangents for argument 0"),
+        (lambda g, y, x: g, "Tensor"),
+    ):
+        bad = cr.custom_vjp(lambda x: x * 2, rule)
+        with pytest.raises(
+            GradientError, match=rf"\[custom_vjp\] its rule gave {got}.*mend the rule"
+        ):
+            cr.grad(lambda x, bad=bad: bad(x).sum())(x)
+
+
+def test_wrapped_functions_keep_their_names():
+    def block(x):
+        """A block."""
+        return x * 2
+
+    for made in (cr.checkpoint(block), cr.custom_vjp(block, lambda g, y, x: (g * 2,))):
+        assert (made.__name__, made.__doc__) == ("block", "A block.")
+
+
+def test_check_gradients_refuses_what_it_cannot_check():
+    x = f64([1.0, 2.0])
+    for f, arguments, message in (
+        (lambda n: n * 2.0, (cr.Tensor([1, 2]),), r"no floating argument \(int64\[2\]\); there is"),
+        (lambda: cr.ones(2), (), "no floating argument .none at all"),
+        (lambda x: x > 1, (x,), r"no floating result \(bool\[2\]\)"),
+        (lambda x: x[:0], (x,), "no floating result"),
+        (lambda x: x * cr.random.uniform((2,)), (x,), "is not deterministic.*seed the random"),
+    ):
+        with pytest.raises(GradientError, match=rf"\[check_gradients\].*{message}") as caught:
+            cr.check_gradients(f, *arguments)
+        assert "at test_control.py" in str(caught.value)
+
+
+def test_check_gradients_says_what_it_compared():
+    wrong = cr.custom_vjp(lambda x: x * x, lambda g, y, x: (g * x,))
+    with pytest.raises(GradientError, match=r"⟨v, Jᵀu⟩ along a random direction.*may be 2e-06") as e:
+        cr.check_gradients(wrong, f64([1.0, 2.0]))
+    assert "at test_control.py" in str(e.value)

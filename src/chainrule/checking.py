@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from . import derivatives, numerics, shapes, tree
-from .errors import ChainruleError, GradientError
+from .errors import ChainruleError, GradientError, user_line
 from .functions import creation
-from .graph import Array, Operation, verify
+from .graph import Array, Operation, spec_text, verify
 from .recording import pullback, record
 from .rows import Interval, Row
-from .tensor import Tensor, as_tensor
+from .tensor import Tensor, as_tensor, no_grad
 
 STEP = 6e-6  # near ε^(1/3) for float64, where the error of a central difference is smallest
 TOLERANCE = 2e-6  # relative; the difference itself is good for about 1e-9 of the values' size
@@ -36,6 +36,7 @@ class Disagreement:
     order: int
     rule: float
     difference: float
+    relative: float
 
     def __str__(self) -> str:
         kind = {1: "first", 2: "second"}.get(self.order, f"{self.order}th")
@@ -51,7 +52,7 @@ def check_gradients(
     """Compare f's derivatives with central differences; raise GradientError if they part.
 
     f      takes tensors (or nested lists, tuples, dicts of them) and returns such; it is called
-           with float64 copies of the floating arguments
+           with float64 copies of the floating arguments, and must give the same at each call
     order  up to which derivatives are checked
     """
     leaves, structure = tree.flatten(list(args))
@@ -61,15 +62,49 @@ def check_gradients(
         out = f(*tree.unflatten(structure, tensors))
         return [as_tensor(t) for t in tree.flatten(out)[0]]
 
+    name = getattr(f, "__name__", "function")
+    _expect_checkable(name, run, arrays)
     found = compare(run, arrays, np.random.default_rng(seed), order, tolerance)
     if found is not None:
-        name = getattr(f, "__name__", "function")
         raise GradientError(
             "check_gradients",
             f"{name}: {found}",
-            f"they are to agree within {tolerance:g} (relative)",
+            "the two numbers are ⟨v, Jᵀu⟩ along a random direction v, for a random cotangent u; "
+            f"their relative difference is {found.relative:.2g} and may be {tolerance:g}",
             "check the operations inside one at a time, or look for a kink near the arguments",
+            user_line(),
         )
+
+
+def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
+    """Something to move, something to see, and the same at each call."""
+    moved = _widened(arrays)
+    with no_grad():
+        once, again = ([t.numpy() for t in run([Tensor(x) for x in moved])] for _ in range(2))
+    for what, values in (("argument", moved), ("result", once)):
+        if not any(v.dtype.kind in "fV" and v.size for v in values):
+            got = ", ".join(spec_text(v) for v in values) or "none at all"
+            raise GradientError(
+                "check_gradients", f"{name}: got no floating {what} ({got})",
+                "there is nothing to check", f"give a floating {what}", user_line(),
+            )  # fmt: skip
+    same = len(once) == len(again) and all(
+        a.shape == b.shape
+        and np.allclose(a.astype(np.float64), b.astype(np.float64), 1e-12, 0, equal_nan=True)
+        for a, b in zip(once, again, strict=True)
+    )
+    if not same:
+        raise GradientError(
+            "check_gradients",
+            f"{name} is not deterministic: two calls on the same arguments gave different results",
+            "one function of its arguments is needed",
+            "seed the random numbers inside it, or pass them in as an argument",
+            user_line(),
+        )
+
+
+def _widened(arrays: Sequence[Array]) -> list[Array]:
+    return [x.astype(np.float64) if x.dtype.kind in "fV" else x for x in arrays]
 
 
 def compare(
@@ -77,7 +112,7 @@ def compare(
     rng: np.random.Generator, order: int, tolerance: float = TOLERANCE,
 ) -> Disagreement | None:  # fmt: skip
     """The first disagreement, or None."""
-    xs = [x.astype(np.float64) if x.dtype.kind in "fV" else x for x in inputs]
+    xs = _widened(inputs)
     wide = [k for k, x in enumerate(xs) if x.dtype == np.float64]
     return _compare(f, xs, wide, rng, 1, order, tolerance)
 
@@ -121,8 +156,8 @@ def _compare(
 def _directional(
     at: Any, xs: list[Array], vs: dict[int, Array], us: dict[int, Array], shares: Sequence[Any],
     tolerance: float,
-) -> tuple[float, float] | None:  # fmt: skip
-    """(by the rules, by differences) along one direction, if they disagree.
+) -> tuple[float, float, float] | None:  # fmt: skip
+    """(by the rules, by differences, how far apart) along one direction, if they disagree.
 
     Infinity and NaN agree with nothing: inputs are drawn where derivatives are finite.
     """
@@ -134,9 +169,10 @@ def _directional(
     terms = [u * (ahead[k] - behind[k]) / (2 * STEP) for k, u in us.items()]
     by_difference = float(sum(t.sum() for t in terms))
     size = sum(float(np.abs(t).sum()) for t in terms)
-    if math.isfinite(size) and abs(by_rule - by_difference) <= tolerance * max(1.0, size):
+    apart = abs(by_rule - by_difference) / max(1.0, size)
+    if math.isfinite(size) and apart <= tolerance:
         return None
-    return by_rule, by_difference
+    return by_rule, by_difference, apart
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────

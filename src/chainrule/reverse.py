@@ -103,6 +103,6 @@ def _malformed(node: Node, i: Node, got: str) -> ChainruleError:
         node.op.name,
         f"its rule for {k} gave a cotangent {got}",
         f"{spec_text(i)} is needed, like the input",
-        "mend the operation's row in the table of derivatives",
+        "mend the rule",
         node.source,
     )

@@ -6,6 +6,8 @@ that the reverse sweep makes.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +17,8 @@ from .. import numerics, ops, shapes, tree
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote
 from ..derivatives import REAL as _REAL
-from ..errors import ArgumentError, GradientError, ShapeError, user_line
-from ..graph import Graph, Operation, spec_text
+from ..errors import ArgumentError, ChainruleError, GradientError, ShapeError, user_line
+from ..graph import Graph, Operation, spec_text, topological
 from ..recording import pullback, record_inner, replay, write_back
 from ..rows import Row, install
 from ..tensor import Tensor, as_tensor, make
@@ -195,7 +197,7 @@ def call_derivative(g: list[Any], xs: list[Tensor], graph: Graph) -> list[Any]:
 def custom_derivative(
     g: list[Any], xs: list[Tensor], y: tuple[Tensor, ...], vjp: Any, trees: Any
 ) -> list[Any]:
-    """The rule that came with the function; captured tensors get no gradient from it."""
+    """The rule that came with the function; what it captured requires no gradient."""
     args_tree, out_tree, count = trees
     full, outs, given = ([t if t is None else t._twin() for t in ts]
                          for ts in (_filled(g, y), y, xs[:count]))  # fmt: skip
@@ -204,20 +206,31 @@ def custom_derivative(
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise GradientError(
             "custom_vjp", f"its rule gave {type(shares).__name__}",
-            f"a tuple of {len(args)} cotangents, one an argument", "return None where it is zero",
+            f"a tuple of {len(args)} cotangents, one an argument",
+            "mend the rule: return (g * …,) with None where the derivative is zero", user_line(),
         )  # fmt: skip
     out: list[Any] = []
     for k, (share, arg) in enumerate(zip(shares, args, strict=True)):
         leaves = tree.flatten(arg)[0]
         parts = [None] * len(leaves) if share is None else tree.flatten(share)[0]
         if len(parts) != len(leaves):
-            raise GradientError(
-                "custom_vjp", f"its rule gave {len(parts)} cotangents for argument {k}",
-                f"{len(leaves)}, one a tensor in it", "return zeros where it is zero, or None for "
-                "the whole argument",
-            )  # fmt: skip
+            raise _bad_share(k, f"{len(parts)} cotangents", f"{len(leaves)}, one a tensor in it")
+        for part, leaf in zip(parts, leaves, strict=True):
+            if part is None:
+                continue
+            if not hasattr(part, "_twin"):
+                raise _bad_share(k, type(part).__name__, "a tensor, or None where it is zero")
+            if (part.shape, part.dtype) != (leaf.shape, leaf.dtype):
+                raise _bad_share(k, spec_text(part), f"{spec_text(leaf)}, like the argument")
         out += parts
     return [*out, *[None] * (len(xs) - count)]
+
+
+def _bad_share(k: int, got: str, needed: str) -> GradientError:
+    return GradientError(
+        "custom_vjp", f"its rule gave {got} for argument {k} (of those with tensors)",
+        f"needed is {needed}", "mend the rule", user_line(),
+    )  # fmt: skip
 
 
 install(Row(ops.scan, joint=scan_derivative))
@@ -231,10 +244,10 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Memory for time: the values between f's inputs and its results are not stored.
     """
 
+    @functools.wraps(f, updated=())
     def checkpointed(*args: Any, **settings: Any) -> Any:
         return _as_one_node(ops.call, f, args, settings)
 
-    checkpointed.__doc__ = f.__doc__
     return checkpointed
 
 
@@ -242,15 +255,16 @@ def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., 
     """f with a derivative of one's own.
 
     vjp(g, y, *args) gets the cotangent of the result, the result and the arguments, and returns a
-    tuple with the cotangent of each argument (None where it is zero). Tensors that f uses from
-    outside get no gradient: pass them as arguments. Arguments that are no tensors or arrays (and
-    named ones) are constants, and not given to the rule.
+    tuple with the cotangent of each argument (None where it is zero). A tensor that requires a
+    gradient must be an argument: f may not use one from outside. Arguments that are no tensors or
+    arrays (and named ones) are constants, and not given to the rule. f is written with chainrule's
+    functions; for NumPy inside use cr.defop.
     """
 
+    @functools.wraps(f, updated=())
     def with_rule(*args: Any, **settings: Any) -> Any:
         return _as_one_node(ops.custom, f, args, settings, vjp=vjp)
 
-    with_rule.__doc__ = f.__doc__
     return with_rule
 
 
@@ -277,6 +291,18 @@ def _as_one_node(
     made = record_inner(op.name, body, [_spec(t) for t in tensors])
     inputs = [*tensors, *(owner for owner, _ in made.reads)]
     if params:
+        reached = set(topological(made.graph.outputs, only_grad=True))  # not what is detached
+        captured = made.graph.inputs[len(tensors) :]
+        for (owner, _), node in zip(made.reads, captured, strict=True):
+            if state.grad and node in reached:
+                raise GradientError(
+                    "custom_vjp",
+                    f"got a function that uses {spec_text(owner)} from outside, which requires a "
+                    "gradient",
+                    "the rule gives gradients to arguments alone",
+                    "pass it as an argument, or use it detached: w.detach()",
+                    user_line(),
+                )
         passed = tuple(
             a for a, inner in zip(args, _parts(args), strict=True)
             if any(isinstance(x, (Tensor, np.ndarray)) for x in inner)
@@ -292,9 +318,132 @@ def _parts(args: tuple[Any, ...]) -> list[list[Any]]:
     return [tree.flatten(a)[0] for a in args]
 
 
-def _plain(rule: shapes.Rule) -> shapes.Rule:
-    """The rule, whatever parameters the operation has."""
-    return lambda *specs, **params: rule(*specs)
+def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Rule:
+    """The rule, whose defects are told in the operation's name."""
+
+    def checked(*specs: Any, **params: Any) -> tuple[Any, Any]:
+        try:
+            size, dtype = rule(*specs, **params)
+            return tuple(size), dtype if isinstance(dtype, tuple) else np.dtype(dtype)
+        except ChainruleError:
+            raise
+        except Exception as error:
+            got = " and ".join(spec_text(s) for s in specs)
+            named = "".join(f", {k}={v}" for k, v in params.items())
+            raise ArgumentError(
+                name, f"its shape rule failed on {got}{named}: {type(error).__name__}: {error}",
+                "shape(*specs, **params) -> (shape, dtype) is needed", "mend the shape rule",
+                user_line(),
+            ) from error  # fmt: skip
+
+    return checked
+
+
+def _read_only(meaning: Callable[..., Any]) -> Callable[..., Any]:
+    """The meaning on read-only views: a tensor's value may be shared, and is never changed."""
+
+    @functools.wraps(meaning, updated=())
+    def guarded(*xs: Any, **params: Any) -> Any:
+        views = [x.view() for x in xs]
+        for v in views:
+            v.flags.writeable = False
+        out = meaning(*views, **params)
+        if isinstance(out, tuple):
+            return out
+        out = np.asarray(out)
+        return out if out.flags.writeable else out.copy()  # a part of an input, perhaps
+
+    return guarded
+
+
+def _parameters(meaning: Callable[..., Any], inputs: int) -> set[str] | None:
+    """The names that the meaning takes besides its inputs; None: any, or unknown."""
+    try:
+        found = list(inspect.signature(meaning).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    positional = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    named = [p for p in positional[inputs:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return {p.name for p in (*named, *(p for p in found if p.kind is p.KEYWORD_ONLY))}
+
+
+def _checked_rule(
+    name: str, by: str, rule: Callable[..., Any], known: set[str], free: bool, scale: bool
+) -> Callable[..., Any]:
+    """The rule, once all that it names is known; with `scale` it is multiplied by g here.
+
+    free  names that are not known may be parameters
+    """
+    try:
+        names = list(inspect.signature(rule).parameters)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "defop", f"got a rule for {by} of {name} whose arguments cannot be read",
+            "a rule whose arguments name its needs", "write it as a lambda", user_line(),
+        ) from None  # fmt: skip
+    unknown = [n for n in names if n not in known]
+    if unknown and not free:
+        raise ArgumentError(
+            "defop", f"got a rule for {by} of {name} that names {', '.join(unknown)}",
+            f"it can name {', '.join(sorted(known))}",
+            'use these names, or give the inputs others: arguments="a b"', user_line(),
+        )  # fmt: skip
+    if not scale or "g" in names:
+        return rule
+
+    @functools.wraps(rule, updated=())
+    def scaled(*needs: Any) -> Any:
+        g, share = needs[-1], rule(*needs[:-1])
+        size = getattr(share, "shape", ())
+        try:
+            fits = np.broadcast_shapes(size, g.shape) == g.shape
+        except ValueError:
+            fits = False
+        known_type = isinstance(share, (Tensor, np.ndarray, np.generic, int, float))
+        if not fits or not known_type:
+            got = spec_text(share) if isinstance(share, Tensor) else type(share).__name__
+            raise GradientError(
+                name, f"its rule for {by} gave {got}",
+                f"{spec_text(g)} is needed, like the result: ∂y/∂{by} for each element",
+                "mend the rule, or say kind='other' and use g in it", user_line(),
+            )  # fmt: skip
+        return g * share
+
+    needs = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in (*names, "g")]
+    scaled.__signature__ = inspect.Signature(needs)  # type: ignore[attr-defined]
+    return scaled
+
+
+def _rules(
+    name: str, names: tuple[str, ...], kind: str, meaning: Callable[..., Any],
+    derivatives: Sequence[Callable[..., Any] | None],
+) -> tuple[Callable[..., Any] | None, ...]:  # fmt: skip
+    """The derivatives, checked: one an input, and each names only what there is."""
+    if name in ops.TABLE:
+        raise ArgumentError(
+            "defop", f"got the name {name!r}", "a name that is not in the table of operations",
+            "choose another", user_line(),
+        )  # fmt: skip
+    if not derivatives and kind != "zero":
+        raise ArgumentError(
+            "defop", f"got no derivatives for {name}, of kind {kind!r}",
+            "a derivative for each input is needed",
+            "give a derivative for each input, or kind='zero'", user_line(),
+        )  # fmt: skip
+    if derivatives and len(derivatives) != len(names):
+        raise ArgumentError(
+            "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
+            "put None where there is no derivative", user_line(),
+        )  # fmt: skip
+    parameters = _parameters(meaning, len(names))
+    known = {*names, "y", "g", "xs", "xs_shapes", *(parameters or ())}
+    known |= {f"{n}_{what}" for n in names for what in ("shape", "dtype")}
+    return tuple(
+        d and _checked_rule(name, n, d, known, parameters is None, kind == "elementwise")
+        for n, d in zip(names, derivatives, strict=False)
+    )
 
 
 def defop(
@@ -307,37 +456,55 @@ def defop(
 ) -> Callable[..., Tensor]:
     """A new operation: its meaning in NumPy and a row of derivatives, as in the table.
 
-    meaning      (arrays, parameters) -> array
-    derivatives  one an input, written with chainrule's functions; the names of their arguments are
-                 their needs (see `derivatives.py`); none at all: the operation has no derivative
-    shape        (specs, parameters) -> (shape, dtype); by default all inputs share one shape and
-                 a floating dtype, after broadcasting, and so does the result
+    meaning      meaning(*arrays, **params) -> array, on read-only arrays
+    derivatives  one an input (None: it has none), written with chainrule's functions
+    kind         elementwise: a rule gives ∂y/∂x, and is multiplied by g (unless it names g)
+                 linear, bilinear, other: a rule gives ∂loss/∂x, from g = ∂loss/∂y
+                 zero: there are no rules, and no gradient flows
+    shape        shape(*specs, **params) -> (shape, dtype), where a spec has .shape and .dtype; by
+                 default all inputs share one shape and a floating dtype, after broadcasting, and
+                 so does the result
+    arguments    the inputs' names, as in "a b"; by default x, or x1, x2 … for one rule each
 
-    Returns the function; its `row` can be given to `cr.checking.check_row`.
+    The names of a rule's arguments are its needs, and only those are kept: an input (x; x1, x2 …;
+    or as named in `arguments`), the output y, the cotangent g, x_shape and x_dtype of an input x,
+    and the operation's parameters. The function takes inputs by position, parameters by name:
+
+        cube = cr.defop("cube", lambda x: x**3, lambda x: 3 * x * x)
+        decay = cr.defop("decay", lambda x, rate: np.exp(-rate * x), lambda y, rate: -rate * y)
+        decay(x, rate=2.0)
+
+    Check it with cr.check_gradients; its `row` can be given to `cr.checking.check_row`.
     """
     if kind not in ("elementwise", "linear", "bilinear", "other", "zero"):
         raise ArgumentError(
-            "defop", f"got kind {kind!r}", "elementwise, linear, bilinear, other or zero", "fix it"
-        )
+            "defop", f"got kind {kind!r}", "elementwise, linear, bilinear, other or zero",
+            "choose one of them", user_line(),
+        )  # fmt: skip
     count = max(1, len(derivatives))
     names = tuple(arguments.split()) if arguments else (
         ("x",) if count == 1 else tuple(f"x{k + 1}" for k in range(count)))  # fmt: skip
-    if derivatives and len(derivatives) != len(names):
-        raise ArgumentError(
-            "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
-            "put None where there is no derivative",
-        )  # fmt: skip
-    rule = shapes.strict(_plain(shapes.elementwise(name)) if shape is None else shape)
+    rules = _rules(name, names, kind, meaning, derivatives)
+
+    def default(*specs: Any, **params: Any) -> tuple[Any, Any]:
+        return shapes.elementwise(name)(*specs)
+
+    rule = shapes.strict(_shape_rule(name, default if shape is None else shape))
     cases: Any = [((((2, 3),) * len(names)), {})] if shape is None else []
-    op = Operation(name, kind, rule, numerics.wide(meaning), names, cases)
-    entry = Row(op, tuple(derivatives), reason="" if derivatives else "declared without one",
-                on=(_REAL,))  # fmt: skip
+    op = Operation(name, kind, rule, numerics.wide(_read_only(meaning)), names, cases)
+    entry = Row(op, rules, reason="" if rules else "declared without one", on=(_REAL,))
     install(entry)
 
+    @functools.wraps(meaning, updated=())
     def function(*xs: Any, **params: Any) -> Tensor:
+        if len(xs) != len(names):
+            raise ArgumentError(
+                name, f"got {len(xs)} inputs",
+                f"{len(names)} needed: {', '.join(names)}",
+                "pass parameters by name; an operation of more inputs names them when it is "
+                'defined: arguments="x1 x2"', user_line(),
+            )  # fmt: skip
         tensors = [as_tensor(x) for x in xs]
-        if len(tensors) != len(names):
-            raise ArgumentError(name, f"got {len(tensors)} inputs", f"{len(names)}", "check them")
         if shape is None:
             dtype = tensors[0].dtype
             for t in tensors[1:]:
@@ -347,5 +514,6 @@ def defop(
         out: Tensor = op(*tensors, **params)
         return out
 
-    function.__name__, function.row = name, entry  # type: ignore[attr-defined]
+    function.__name__ = function.__qualname__ = name
+    function.row = entry  # type: ignore[attr-defined]
     return function
