@@ -46,6 +46,25 @@ def test_check_of_some_and_of_unknown_operations():
     assert "error" in json.loads(run("check", "tanhh", "--json", expect=2).stdout)
 
 
+def test_unknown_operations_suggest_the_nearest():
+    for arguments in (("tanhh",), ("tanhh", "--page")):
+        assert "did you mean tanh" in run("check", *arguments, expect=2).stderr
+    assert "did you mean" not in run("check", "qqqq", expect=2).stderr
+
+
+def test_page_of_named_rows():
+    lines = run("check", "tanh", "take", "--page").stdout.splitlines()
+    assert lines[0] == "## Elementwise, one argument"
+    assert [line for line in lines if line.startswith("| `")] == [
+        "| `tanh` | elementwise | x | `1 − y²` |",
+        "| `take` | linear | x | `rows reshape(indices, shape=(3,)): reshape(g, shape=(3,2))` |",
+    ]
+    page = run("check", "--page").stdout
+    assert "- `[condition: a, else b]` is a where the condition holds" in page
+    assert "- `rows i: v` is row-sparse" in page
+    assert "control.py" not in page
+
+
 def test_check_exits_with_1_when_a_row_is_wrong(monkeypatch, capsys):
     wrong = checking.Verdict("tanh", "elementwise", 3, "input 0: off", "")
     monkeypatch.setattr(checking, "check_row", lambda row, **_: wrong)
@@ -82,8 +101,7 @@ def test_a_terminal_that_knows_ascii_alone(arguments):
 def test_a_narrow_terminal_loses_nothing():
     out = run("check", "call", COLUMNS="40").stdout
     assert "…" not in out
-    assert "thederivativeofagraphisagraph" in "".join(out.split())
-    assert "infunctions/control.py" in "".join(out.split())
+    assert "doesitsgraphagain,recorded,andcarriesgback" in "".join(out.split())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")

@@ -270,6 +270,8 @@ def test_check_gradients_refuses_what_it_cannot_check():
 
 def test_check_gradients_says_what_it_compared():
     wrong = cr.custom_vjp(lambda x: x * x, lambda g, y, x: (g * x,))
-    with pytest.raises(GradientError, match=r"⟨v, Jᵀu⟩ along a random direction.*may be 2e-06") as e:
+    with pytest.raises(
+        GradientError, match=r"⟨v, Jᵀu⟩ along a random direction.*may be 2e-06"
+    ) as e:
         cr.check_gradients(wrong, f64([1.0, 2.0]))
     assert "at test_control.py" in str(e.value)

@@ -384,11 +384,11 @@ zero("the result is a position", ops.checked_index, ops.last_position)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 zero("bits do not vary smoothly with their seed", ops.random_bits)
+# The derivative of a graph is a graph that the sweep makes: functions/control.py.
+elsewhere("does its graph again, recorded, and carries g back through it step by step", ops.call)
+elsewhere("what the rule that came with the function says", ops.custom)
 elsewhere(
-    "the derivative of a graph is a graph: the sweep makes it, in functions/control.py",
-    ops.call,
-    ops.custom,
-    ops.scan,
+    "a scan the other way: each step carries the state's cotangent back through the body", ops.scan
 )
 elsewhere("picks one of several outputs: the sweep hands its cotangent there", ops.item)
 # fmt: on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 import time
@@ -22,7 +23,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     page: Annotated[
-        bool, typer.Option("--page", help="Print the table as a page of mathematics instead.")
+        bool, typer.Option("--page", help="Print the rows as a page of mathematics instead.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Which random points are checked.", min=0)] = 0,
 ) -> None:
@@ -33,15 +34,17 @@ def check(
 
     Example: chainrule check tanh matmul
     """
-    if page:
-        print("\n".join(handbook()))
-        return
     unknown = [n for n in names or [] if n not in derivatives.TABLE]
     if unknown:
+        near = [m for n in unknown for m in difflib.get_close_matches(n, derivatives.TABLE, n=2)]
         raise ArgumentError(
             "check", f"got {', '.join(unknown)}", "names of operations",
-            "chainrule check --page lists them",
+            (f"did you mean {' or '.join(near)}? " if near else "")
+            + "chainrule check --page lists them",
         )  # fmt: skip
+    if page:
+        print("\n".join(handbook(names or ())).lstrip("\n"))
+        return
     rows = [derivatives.TABLE[n] for n in names or derivatives.TABLE]
     start = time.perf_counter()
     verdicts = [checking.check_row(row, seed=seed) for row in rows]

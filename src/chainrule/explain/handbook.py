@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,26 +108,44 @@ def _shown(row: Row, k: int, text: str) -> str:
     return "`" + text.replace("|", "\\|") + "`"
 
 
-def handbook() -> Iterator[str]:
-    """The page, line by line, in Markdown. It is generated; `docs/derivatives.md` is its print."""
-    yield "# The derivatives"
-    yield ""
-    yield "Printed by `chainrule check --page`, which runs every rule of"
-    yield "`src/chainrule/derivatives.py` on symbols. A test keeps this file and the code equal."
-    yield ""
-    yield "`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element"
-    yield "by element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent"
-    yield "from above, on small shapes (those of the operation's first case in `ops.py`); a rule"
-    yield "too long for a line is named by what its docstring derives."
+def handbook(names: Sequence[str] = ()) -> Iterator[str]:
+    """The page, line by line, in Markdown, or only the rows of these operations.
+
+    The page is generated; `docs/derivatives.md` is its print.
+    """
+    if not names:
+        yield from _PREFACE.splitlines()
+    heading: tuple[str, str] | None = None
     for row in derivatives.TABLE.values():
-        if row.op.name in _HEADINGS:
-            title, column = _HEADINGS[row.op.name]
-            yield from ("", f"## {title}", "")
-            yield f"| operation | kind | by | {column} |"
-            yield "|---|---|---|---|"
-        if row.reason:
-            yield f"| `{row.op.name}` | {row.op.kind} | – | {row.reason} |"
+        heading = _HEADINGS.get(row.op.name, heading)
+        if names and row.op.name not in names:
             continue
-        for k, (by, text) in enumerate(row_formulas(row)):
-            name, kind = (f"`{row.op.name}`", row.op.kind) if not k else ("", "")
-            yield f"| {name} | {kind} | {by} | {_shown(row, k, text)} |"
+        if heading is not None:
+            title, column = heading
+            yield from ("", f"## {title}", "", f"| operation | kind | by | {column} |")
+            yield "|---|---|---|---|"
+            heading = None
+        yield from _lines(row)
+
+
+def _lines(row: Row) -> Iterator[str]:
+    if row.reason:
+        yield f"| `{row.op.name}` | {row.op.kind} | – | {row.reason} |"
+        return
+    for k, (by, text) in enumerate(row_formulas(row)):
+        name, kind = (f"`{row.op.name}`", row.op.kind) if not k else ("", "")
+        yield f"| {name} | {kind} | {by} | {_shown(row, k, text)} |"
+
+
+_PREFACE = """# The derivatives
+
+Printed by `chainrule check --page`, which runs every rule of
+`src/chainrule/derivatives.py` on symbols. A test keeps this file and the code equal.
+
+`y` is the operation's output. Where the column says ∂y/∂x it is the derivative, element
+by element. Where it says ∂loss/∂x it is what becomes of `g` = ∂loss/∂y, the cotangent
+from above, on small shapes (those of the operation's first case in `ops.py`); a rule
+too long for a line is named by what its docstring derives.
+
+- `[condition: a, else b]` is a where the condition holds and b elsewhere.
+- `rows i: v` is row-sparse: the values v belong to the rows i, and all other rows are 0."""
