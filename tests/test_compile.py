@@ -166,13 +166,13 @@ def test_a_shape_that_varies_is_named():
         (lambda x: x if x > 0 else -x, r"\[item\] got a traced bool\[\].*cr\.where"),
         (lambda x: float(x), r"\[item\]"),
         (lambda x: np.asarray(x), r"\[numpy\]"),
-        (lambda x: [1, 2][x], r"\[index\]|\[item\]"),
+        (lambda x: [1, 2][cr.astype(x, cr.int64)], r"\[index\]|\[item\]"),
         (lambda x: cr.ones(4)[x > 0], r"\[index\] got a mask|\[index\] got a traced mask"),
         (lambda x: cr.unique_values(x), r"\[unique_all\]"),
     ],
 )
 def test_asking_for_a_traced_value_says_what_to_do(f, message):
-    with pytest.raises((TraceError, cr.ChainruleError), match=message):
+    with pytest.raises(TraceError, match=message):
         cr.compile(f)(cr.Tensor(1.0))
 
 

@@ -477,3 +477,92 @@ def test_random_programs(names):
         x = cr.Tensor([1.0 + k, -0.5])
         assert program(eager)(x).item() == compiled(x).item()
         assert eager.values() == other.values()
+
+
+# ── what a reader found ──────────────────────────────────────────────────────────────────────────
+
+
+def test_buffers_written_inside_a_checkpoint_have_no_history():
+    w, mean = leaf(1.0, 2.0), cr.Tensor([0.0, 0.0])
+
+    def layer(x):
+        y = x * w
+        with cr.no_grad():
+            mean.__iadd__(0.1 * (y - mean))
+        return y - mean, cr.stop_gradient(y)
+
+    centred, stopped = cr.checkpoint(layer)(cr.Tensor([1.0, 1.0]))
+    assert centred.requires_grad
+    assert not stopped.requires_grad
+    assert not mean.requires_grad
+    _, ys = cr.scan(lambda c, x: (c, layer(x)), cr.zeros(()), cr.ones((3, 2)))
+    assert ys[0].requires_grad
+    assert not ys[1].requires_grad
+    assert not mean.requires_grad
+
+
+def test_a_captured_mask_is_not_frozen():
+    mask = cr.Tensor([True, False])
+    with pytest.raises(TraceError, match="reads anew"):
+        cr.compile(lambda x: x[mask])(cr.Tensor([1.0, 2.0]))
+
+
+def test_dict_keys_are_matched_by_name():
+    x = cr.Tensor([2.0])
+    _, back = cr.vjp(lambda x: {"a": x, "b": 10 * x}, x)
+    zero, one = cr.Tensor([0.0]), cr.Tensor([1.0])
+    assert back({"b": zero, "a": one})[0].item() == 1
+    with pytest.raises(cr.ChainruleError, match="structure"):
+        back({"a": one})
+    f = lambda d: d["a"] * 10 + d["b"]  # noqa: E731
+    assert cr.jvp(f, ({"a": x, "b": x},), ({"b": zero, "a": one},))[1].item() == 10
+    carry, _ = cr.scan(
+        lambda c, _: ({"b": c["b"] + 1, "a": c["a"]}, None), {"a": one, "b": zero}, length=3
+    )
+    assert (carry["a"].item(), carry["b"].item()) == (1, 3)
+
+
+def test_state_behind_decorators_and_in_arrays_is_seen():
+    rate, table = 2.0, np.array([1.0, 2.0], np.float32)
+
+    @cr.compile
+    @cr.no_grad()
+    def f(x):
+        return x * rate
+
+    g = cr.compile(cr.grad(lambda x: (x * x * rate).sum()))
+    h = cr.compile(lambda x: x * table)
+    x = cr.Tensor([1.0, 1.0])
+    assert (f(x).tolist(), g(x).tolist(), h(x).tolist()) == ([2, 2], [4, 4], [1, 2])
+    rate = 3.0
+    table[:] = 5
+    assert (f(x).tolist(), g(x).tolist(), h(x).tolist()) == ([3, 3], [6, 6], [5, 5])
+
+
+def test_signs_of_zero_and_equal_parameters_survive_the_passes():
+    x = cr.Tensor([[-0.0]])
+    f = lambda x: 1 / cr.sum(x, axis=0)  # noqa: E731
+    assert f(x).item() == cr.compile(f)(x).item() == np.inf
+    signed = cr.defop("signed", lambda x, a: np.copysign(x, a), lambda g: g, kind="linear")
+    both = lambda x: (signed(x, a=0.0), signed(x, a=-0.0))  # noqa: E731
+    assert [t.item() for t in cr.compile(both)(cr.Tensor([1.0]))] == [1, -1]
+
+
+def test_equal_work_is_shared_though_numbers_are_made_anew():
+    text = cr.compile(lambda x: cr.exp(x * 2.0) + cr.exp(x * 2.0)).graph(cr.ones(3))
+    assert text.count("exp(") == 1
+    assert text.count("multiply(") == 1
+
+
+def test_misuse_is_refused():
+    x, w = cr.Tensor([1.0]), leaf(1.0)
+    with pytest.raises(cr.ChainruleError, match="argnums"):
+        cr.grad(lambda a, b: (a * b).sum(), (0, 0))(x, x)
+    assert cr.grad(lambda x, name: (x * x).sum())(x, name="f").item() == 2
+    with pytest.raises(TraceError, match="assigned or gets a gradient"):
+        cr.checkpoint(lambda x: x.__iadd__(1))(x)
+    with pytest.raises(TraceError, match=r"\[register_hook\]"):
+        cr.compile(lambda: w.register_hook(print))()
+    with pytest.raises(cr.ChainruleError, match=r"\[grad\] got int64"):
+        w.grad = cr.Tensor([1])
+    assert copy.deepcopy(w * 2).requires_grad is False

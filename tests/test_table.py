@@ -289,6 +289,13 @@ def losers_get_zero_from_an_infinite_gradient() -> None:
     assert gradients(ops.min, [x], [math.inf], axis=(0,)) == [[math.inf, 0.0, 0.0]]
 
 
+@by_hand("abs")
+def at_its_kink_abs_gives_0_even_to_an_infinite_gradient() -> None:
+    x, g = [0.0, -2.0, 1.0], [math.inf, 3.0, math.inf]
+    assert gradients(ops.abs, [x], g) == [[0.0, -3.0, math.inf]]
+    assert gradients(ops.abs, [[1.0, 5.0]], [0.0, -1.0]) == [[0.0, -1.0]]
+
+
 @by_hand("maximum", "minimum")
 def a_tie_of_two_is_halved_and_the_loser_gets_zero() -> None:
     a, b, g = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [math.inf, 4.0, math.inf]

@@ -238,148 +238,117 @@ def unpad(g: Any, low: Shape, high: Shape, interior: Shape) -> Any:
     return ops.slice(g, start=low, stop=stop, step=tuple(k + 1 for k in interior))
 
 
-# Aligned by hand: fmt: off
+# Aligned by hand, for the eye that proofreads it.
+# fmt: off
 
 # ── elementwise, one argument ────────────────────────────────────────────────────────────────────
-row(ops.negative, lambda g: -g)
-row(ops.abs, lambda x: sign(x), kinks=[0.0])
-row(ops.square, lambda x: 2 * x)
-row(ops.sqrt, lambda y: 0.5 / y, on=POSITIVE)
-row(ops.exp, lambda y: y)
-row(ops.expm1, lambda y: y + 1)
-row(ops.log, lambda x: 1 / x, on=POSITIVE)
-row(ops.log1p, lambda x: 1 / (x + 1), on=UNIT)
-row(ops.log2, lambda x: 1 / (x * math.log(2)), on=POSITIVE)
-row(ops.log10, lambda x: 1 / (x * math.log(10)), on=POSITIVE)
-row(ops.sin, lambda x: cos(x))
-row(ops.cos, lambda x: -sin(x))
-row(ops.tan, lambda y: 1 + square(y), on=UNIT)
-row(ops.asin, lambda x: 1 / sqrt(1 - square(x)), on=UNIT)
-row(ops.acos, lambda x: -1 / sqrt(1 - square(x)), on=UNIT)
-row(ops.atan, lambda x: 1 / (1 + square(x)))
-row(ops.sinh, lambda x: cosh(x))
-row(ops.cosh, lambda x: sinh(x))
-row(ops.tanh, lambda y: 1 - square(y))
-row(ops.asinh, lambda x: 1 / hypot(x, 1))
-row(ops.acosh, lambda x: 1 / (sqrt(x - 1) * sqrt(x + 1)), on=ABOVE_ONE)
-row(ops.atanh, lambda x: 1 / (1 - square(x)), on=UNIT)
-row(ops.sigmoid, lambda y: y * (1 - y))
-row(ops.erf, lambda x: 2 / math.sqrt(math.pi) * exp(-square(x)))
-row(ops.erfinv, lambda y: math.sqrt(math.pi) / 2 * exp(square(y)), on=UNIT)
+row(ops.negative,     lambda g:       -g)
+row(ops.abs,          lambda g, x:    where(x == 0, 0.0, g * sign(x)),     kinks=[0.0])
+row(ops.square,       lambda x:       2 * x)
+row(ops.sqrt,         lambda y:       0.5 / y,                             on=POSITIVE)
+row(ops.exp,          lambda y:       y)
+row(ops.expm1,        lambda y:       y + 1)
+row(ops.log,          lambda x:       1 / x,                               on=POSITIVE)
+row(ops.log1p,        lambda x:       1 / (x + 1),                         on=UNIT)
+row(ops.log2,         lambda x:       1 / (x * math.log(2)),               on=POSITIVE)
+row(ops.log10,        lambda x:       1 / (x * math.log(10)),              on=POSITIVE)
+row(ops.sin,          lambda x:       cos(x))
+row(ops.cos,          lambda x:       -sin(x))
+row(ops.tan,          lambda y:       1 + square(y),                       on=UNIT)
+row(ops.asin,         lambda x:       1 / sqrt(1 - square(x)),             on=UNIT)
+row(ops.acos,         lambda x:       -1 / sqrt(1 - square(x)),            on=UNIT)
+row(ops.atan,         lambda x:       1 / (1 + square(x)))
+row(ops.sinh,         lambda x:       cosh(x))
+row(ops.cosh,         lambda x:       sinh(x))
+row(ops.tanh,         lambda y:       1 - square(y))
+row(ops.asinh,        lambda x:       1 / hypot(x, 1))
+row(ops.acosh,        lambda x:       1 / (sqrt(x - 1) * sqrt(x + 1)),     on=ABOVE_ONE)
+row(ops.atanh,        lambda x:       1 / (1 - square(x)),                 on=UNIT)
+row(ops.sigmoid,      lambda y:       y * (1 - y))
+row(ops.erf,          lambda x:       2 / math.sqrt(math.pi) * exp(-square(x)))
+row(ops.erfinv,       lambda y:       math.sqrt(math.pi) / 2 * exp(square(y)), on=UNIT)
 
 # ── elementwise, two arguments ───────────────────────────────────────────────────────────────────
-row(ops.add, lambda g: g, lambda g: g)
-row(ops.subtract, lambda g: g, lambda g: -g)
-row(ops.multiply, lambda g, x2: g * x2, lambda g, x1: g * x1)
-row(ops.divide, lambda g, x2: g / x2, lambda g, x2, y: -g * y / x2)
-row(
-    ops.power,
-    power_base,
-    power_exponent,
-    on=(POSITIVE, REAL),
-    kinks=[(0.0, 2.0), (0.0, 1.0), (1.5, 0.0)],
-)
-row(ops.remainder, lambda g: g, lambda x1, x2: -floor_divide(x1, x2), on=(REAL, ABOVE_ONE))
-row(
-    ops.maximum,
-    lambda g, x1, x2: larger(g, x1, x2),
-    lambda g, x1, x2: larger(g, x2, x1),
-    kinks=[(1.0, 1.0)],
-)
-row(
-    ops.minimum,
-    lambda g, x1, x2: larger(g, x2, x1),
-    lambda g, x1, x2: larger(g, x1, x2),
-    kinks=[(1.0, 1.0)],
-)
-row(
-    ops.atan2,
-    lambda x1, x2: x2 / hypot(x1, x2) / hypot(x1, x2),
-    lambda x1, x2: -x1 / hypot(x1, x2) / hypot(x1, x2),
-)
-row(ops.hypot, lambda x1, y: x1 / y, lambda x2, y: x2 / y)
-row(ops.logaddexp, lambda x1, x2: sigmoid(x1 - x2), lambda x1, x2: sigmoid(x2 - x1))
-row(ops.copysign, lambda x1, y: sign(x1) * sign(y), None, kinks=[(0.0, 1.0)])
+row(ops.add,          lambda g:       g,
+                      lambda g:       g)
+row(ops.subtract,     lambda g:       g,
+                      lambda g:       -g)
+row(ops.multiply,     lambda g, x2:   g * x2,
+                      lambda g, x1:   g * x1)
+row(ops.divide,       lambda g, x2:   g / x2,
+                      lambda g, x2, y: -g * y / x2)
+row(ops.power,        power_base,
+                      power_exponent,                                      on=(POSITIVE, REAL),
+                      kinks=[(0.0, 2.0), (0.0, 1.0), (1.5, 0.0)])
+row(ops.remainder,    lambda g:       g,
+                      lambda x1, x2:  -floor_divide(x1, x2),               on=(REAL, ABOVE_ONE))
+row(ops.maximum,      lambda g, x1, x2: larger(g, x1, x2),
+                      lambda g, x1, x2: larger(g, x2, x1),                 kinks=[(1.0, 1.0)])
+row(ops.minimum,      lambda g, x1, x2: larger(g, x2, x1),
+                      lambda g, x1, x2: larger(g, x1, x2),                 kinks=[(1.0, 1.0)])
+row(ops.atan2,        lambda x1, x2:  x2 / hypot(x1, x2) / hypot(x1, x2),
+                      lambda x1, x2:  -x1 / hypot(x1, x2) / hypot(x1, x2))
+row(ops.hypot,        lambda x1, y:   x1 / y,
+                      lambda x2, y:   x2 / y)
+row(ops.logaddexp,    lambda x1, x2:  sigmoid(x1 - x2),
+                      lambda x1, x2:  sigmoid(x2 - x1))
+row(ops.copysign,     lambda x1, y:    sign(x1) * sign(y),
+                      None,                                                kinks=[(0.0, 1.0)])
 
 # ── elementwise, piecewise constant ──────────────────────────────────────────────────────────────
-zero(
-    "constant between its jumps",
-    ops.sign,
-    ops.floor,
-    ops.ceil,
-    ops.trunc,
-    ops.round,
-    ops.floor_divide,
-)
+zero("constant between its jumps", ops.sign, ops.floor, ops.ceil, ops.trunc, ops.round,
+     ops.floor_divide)
 zero("the neighbour in the floating-point grid, a number about the format", ops.nextafter)
 zero("the result is a truth value", ops.equal, ops.not_equal, ops.less, ops.less_equal)
-zero(
-    "acts on the bits of integers",
-    ops.bitwise_and,
-    ops.bitwise_or,
-    ops.bitwise_xor,
-    ops.bitwise_invert,
-    ops.bitwise_left_shift,
-    ops.bitwise_right_shift,
-)
+zero("acts on the bits of integers", ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor,
+     ops.bitwise_invert, ops.bitwise_left_shift, ops.bitwise_right_shift)
 
 # ── choosing and copying ─────────────────────────────────────────────────────────────────────────
-row(
-    ops.where,
-    None,
-    lambda g, condition: where(condition, g, 0.0),
-    lambda g, condition: where(condition, 0.0, g),
-)
-row(ops.alias, lambda g: g)
+row(ops.where,        None,
+                      lambda g, condition: where(condition, g, 0.0),
+                      lambda g, condition: where(condition, 0.0, g))
+row(ops.alias,        lambda g:       g)
 zero("stops the gradient: that is its purpose", ops.stop_gradient)
-row(ops.astype, lambda g, x_dtype: ops.astype(g, dtype=x_dtype))
+row(ops.astype,       lambda g, x_dtype: ops.astype(g, dtype=x_dtype))
 
 # ── shape ────────────────────────────────────────────────────────────────────────────────────────
 row(ops.broadcast_to, lambda g, x_shape: ops.sum(g, axis=repeated(x_shape, g.shape)))
-row(ops.reshape, lambda g, x_shape: reshape(g, shape=x_shape))
+row(ops.reshape,      lambda g, x_shape: reshape(g, shape=x_shape))
 row(ops.permute_dims, lambda g, axes: permute_dims(g, axes=inverse(axes)))
-row(ops.slice, unslice)
-row(ops.pad, unpad)
-joint(ops.concat, split)
-row(ops.flip, lambda g, axis: flip(g, axis=axis))
+row(ops.slice,        unslice)
+row(ops.pad,          unpad)
+joint(ops.concat,     split)
+row(ops.flip,         lambda g, axis: flip(g, axis=axis))
 
 # ── reductions and scans along an axis ───────────────────────────────────────────────────────────
-row(ops.sum, lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
-row(ops.prod, product, kinks=[0.0])
-row(ops.max, extremum)
-row(ops.min, extremum)
+row(ops.sum,          lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
+row(ops.prod,         product,                                             kinks=[0.0])
+row(ops.max,          extremum)
+row(ops.min,          extremum)
 zero("the result is a truth value", ops.any)
 zero("the result is a position", ops.argmax, ops.argmin, ops.argsort)
-row(
-    ops.cumulative_sum,
-    lambda g, axis: flip(ops.cumulative_sum(flip(g, axis=(axis,)), axis=axis), axis=(axis,)),
-)
-row(ops.cumulative_prod, cumulative_product, kinks=[0.0])
-row(
-    ops.recurrence,
-    lambda g, a, y, axis: recurrence_back(a, g, axis) * earlier(y, axis, 0.0),
-    lambda g, a, axis: recurrence_back(a, g, axis),
-)
+row(ops.cumulative_sum, lambda g, axis: flip(ops.cumulative_sum(flip(g, axis=(axis,)), axis=axis),
+                                             axis=(axis,)))
+row(ops.cumulative_prod, cumulative_product,                               kinks=[0.0])
+row(ops.recurrence,   lambda g, a, y, axis: recurrence_back(a, g, axis) * earlier(y, axis, 0.0),
+                      lambda g, a, axis: recurrence_back(a, g, axis))
 
 # ── contractions and windows ─────────────────────────────────────────────────────────────────────
-row(ops.matmul, lambda g, x2: g @ x2.mT, lambda g, x1: x1.mT @ g)
-row(ops.convolution, conv_input, conv_kernel)
-row(
-    ops.unfold,
-    lambda g, x_shape, stride, dilation: ops.fold(
-        g, size=x_shape[1:-1], stride=stride, dilation=dilation
-    ),
-)
-row(
-    ops.fold,
-    lambda g, x_shape, stride, dilation: ops.unfold(
-        g, window=x_shape[len(stride) + 1 : -1], stride=stride, dilation=dilation
-    ),
-)
+row(ops.matmul,       lambda g, x2:   g @ x2.mT,
+                      lambda g, x1:   x1.mT @ g)
+row(ops.convolution,  conv_input,
+                      conv_kernel)
+row(ops.unfold,       lambda g, x_shape, stride, dilation:
+                      ops.fold(g, size=x_shape[1:-1], stride=stride, dilation=dilation))
+row(ops.fold,         lambda g, x_shape, stride, dilation:
+                      ops.unfold(g, window=x_shape[len(stride) + 1:-1], stride=stride,
+                                 dilation=dilation))
 
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────
-row(ops.take, take_rows, None)
-row(ops.scatter_add, lambda g, indices, axis: ops.take(g, indices, axis=axis), None)
+row(ops.take,         take_rows,
+                      None)
+row(ops.scatter_add,  lambda g, indices, axis: ops.take(g, indices, axis=axis),
+                      None)
 zero("the result is a position", ops.checked_index, ops.last_position)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
@@ -387,8 +356,7 @@ zero("bits do not vary smoothly with their seed", ops.random_bits)
 # The derivative of a graph is a graph that the sweep makes: functions/control.py.
 elsewhere("does its graph again, recorded, and carries g back through it step by step", ops.call)
 elsewhere("what the rule that came with the function says", ops.custom)
-elsewhere(
-    "a scan the other way: each step carries the state's cotangent back through the body", ops.scan
-)
+elsewhere("a scan the other way: each step carries the state's cotangent back through the body",
+          ops.scan)
 elsewhere("picks one of several outputs: the sweep hands its cotangent there", ops.item)
 # fmt: on

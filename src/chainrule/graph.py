@@ -187,16 +187,19 @@ def _by_serial(node: Node) -> int:
 class Graph:
     """A function as a graph: inputs (leaves) and outputs."""
 
-    __slots__ = ("inputs", "outputs")
+    __slots__ = ("_nodes", "inputs", "outputs")
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
+        self._nodes: list[Node] | None = None
 
     @property
     def nodes(self) -> list[Node]:
         """The nodes that the outputs depend on, inputs before users."""
-        return topological(self.outputs)
+        if self._nodes is None:
+            self._nodes = topological(self.outputs)
+        return self._nodes
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

@@ -9,7 +9,7 @@ from . import ops
 from .errors import DtypeError
 from .graph import Dtype, spec_text
 
-_WIDEST = {"b": 0, "i": 2, "u": 2, "f": 4, "V": 4}  # the last of b i u f V that each kind takes
+_KINDS = "buifV"  # from narrow to wide; f and V (bfloat16) are both floats
 
 
 class Operators:
@@ -145,7 +145,8 @@ class Operators:
     def _in_place(self, new: Any) -> Self:
         """Keep the dtype; a result of a wider kind (a float for an integer) is an error."""
         if new.dtype != self.dtype:
-            if "biufV".index(new.dtype.kind) > _WIDEST[self.dtype.kind]:
+            wider = _KINDS.index(new.dtype.kind) > _KINDS.index(self.dtype.kind)
+            if wider and {new.dtype.kind, self.dtype.kind} != {"f", "V"}:
                 raise DtypeError(
                     "assign",
                     f"got {spec_text(new)} for {spec_text(self)}",

@@ -19,6 +19,7 @@ from .functions import creation, elementwise, indexing, reductions, shaping, sor
 from .functions.creation import _shape
 from .graph import Shape
 from .tensor import Tensor, as_tensor, no_grad
+from .trace import state
 
 
 class Generator:
@@ -91,7 +92,8 @@ class Generator:
     def bernoulli(self, p: Any, shape: Any = None) -> Tensor:
         """True with probability p (a number or a tensor, whose shape is the default)."""
         p = as_tensor(p)
-        if p._value is not None and not ((p._value >= 0) & (p._value <= 1)).all():
+        known = p._value is not None and not (state.trace and state.trace.hides(p))
+        if known and not ((p._value >= 0) & (p._value <= 1)).all():
             raise ArgumentError("bernoulli", f"got p {p}", "0 to 1", "use sigmoid on logits")
         size = p.shape if shape is None else _shape(shape)
         return self.uniform(size, dtype=p.dtype if p.dtype == shapes.float64 else None) < p

@@ -42,8 +42,13 @@ def record(
     function: Function,
     arguments: Sequence[tuple[Any, Any, bool]],
     trace: Trace | None = None,
+    name: str = "compile",
+    values_only: bool = True,
 ) -> Recorded:
-    """Trace the function on inputs of these (shape, dtype, requires_grad)."""
+    """Trace the function on inputs of these (shape, dtype, requires_grad).
+
+    values_only   the function may not assign to its arguments: nobody would see it
+    """
     trace = Trace() if trace is None else trace
     with trace:
         inputs = [trace.input(*spec) for spec in arguments]
@@ -53,9 +58,9 @@ def record(
         results = [trace.node_of(as_tensor(t)) for t in function(handles)]
         grads, extra = _gradients(trace)
     for k, (node, handle) in enumerate(zip(inputs, handles, strict=True)):
-        if trace.lasting and (handle._node is not node or handle._grad is not None):
+        if values_only and (handle._node is not node or handle._grad is not None):
             raise TraceError(
-                "compile",
+                name,
                 f"got argument {k} (counting tensors), which is assigned or gets a gradient",
                 "only tensors from outside are written back",
                 "leave it out of the arguments and use it from outside, or return the new value",
@@ -90,7 +95,7 @@ def record_inner(
     name: str, function: Function, arguments: Sequence[tuple[Any, Any, bool]]
 ) -> Recorded:
     """Trace the body of a control operation, which may assign tensors but not gradients."""
-    out = record(function, arguments)
+    out = record(function, arguments, name=name, values_only=name != "scan")
     if out.trace.gradients or out.trace.without_grad:
         raise TraceError(
             name,

@@ -85,6 +85,14 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
     out = hook(g._twin())
     if out is None:
         return g
+    if not hasattr(out, "_twin"):
+        raise GradientError(
+            "hook",
+            f"got {type(out).__name__} from a gradient hook",
+            f"{spec_text(g)} is needed",
+            "return a gradient like the one given, or None to leave it",
+            node.source,
+        )
     if out.shape != g.shape or out.dtype != g.dtype:
         raise GradientError(
             "hook",

@@ -44,7 +44,7 @@ class RowSparse:
         return RowSparse(self.indices._twin(), self.values._twin(), self.shape)
 
     def __mul__(self, other: Any) -> Any:
-        """Times a number it stays row-sparse."""
+        """Times a (finite) number it stays row-sparse: the other rows are 0."""
         if isinstance(other, (int, float)) or getattr(other, "shape", None) == ():
             return RowSparse(self.indices, self.values * other, self.shape)
         return self.to_dense() * other
@@ -52,7 +52,20 @@ class RowSparse:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
-        return self * (1 / other)
+        if isinstance(other, (int, float)) or getattr(other, "shape", None) == ():
+            return RowSparse(self.indices, self.values / other, self.shape)
+        return self.to_dense() / other
+
+    def __rsub__(self, other: Any) -> Any:
+        return other - self.to_dense()
+
+    def __pow__(self, other: Any) -> Any:
+        return self.to_dense() ** other
+
+    def __eq__(self, other: Any) -> Any:
+        return self.to_dense() == other
+
+    __hash__ = object.__hash__
 
     def __sub__(self, other: Any) -> Any:
         return self.to_dense() - other

@@ -318,10 +318,10 @@ class Tensor(Operators):
         return format(self.item(), spec) if spec else str(self)
 
     def __reduce__(self) -> Any:
-        return Tensor, (self._known("pickle"), None, self.requires_grad)
+        return Tensor, (self._known("pickle"), None, self.requires_grad and self.is_leaf)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return Tensor(self._known("deepcopy").copy(), None, self.requires_grad)
+        return Tensor(self._known("deepcopy").copy(), None, self.requires_grad and self.is_leaf)
 
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
@@ -374,7 +374,7 @@ class Tensor(Operators):
             raise DtypeError(
                 "grad", f"got {type(value).__name__}", "a tensor or None", "use cr.zeros_like(x)"
             )
-        if value is not None and value.shape != self.shape:
+        if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
             raise ShapeError(
                 "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
             )
@@ -442,6 +442,14 @@ class Tensor(Operators):
         Returns a function that takes the hook away again.
         """
         node = self._node
+        if state.trace is not None and not state.trace.owns(self):
+            raise TraceError(
+                "register_hook",
+                f"got the outside tensor {spec_text(self)} inside a compiled function",
+                "a hook on it is registered once, not at each call",
+                "register it outside",
+                user_line(),
+            )
         if node is None or not node.requires_grad:
             raise GradientError(
                 "register_hook",
@@ -454,7 +462,11 @@ class Tensor(Operators):
             node.hooks = []
         hooks = node.hooks
         hooks.append(hook)
-        return lambda: hooks.remove(hook)
+
+        def remove() -> None:
+            hooks[:] = [h for h in hooks if h is not hook]
+
+        return remove
 
     def detach(self) -> Tensor:
         """The same value without history: gradients stop here."""
@@ -598,11 +610,16 @@ def record_outputs(
     results = []
     for k, o in enumerate(outs):
         result = make(o)
-        if o.dtype.kind in "fV":
+        if _output_requires_grad(op, params, k, o.dtype):
             index = {"index": k}
             result._node = Node(ops.item, (whole,), index, o.shape, o.dtype, None, True)
         results.append(result)
     return tuple(results)
+
+
+def _output_requires_grad(op: Operation, params: Mapping[str, Any], k: int, dtype: Dtype) -> bool:
+    """Of an operation on a graph: whether the graph's own output does (a custom rule decides)."""
+    return dtype.kind in "fV" and (op is ops.custom or params["graph"].outputs[k].requires_grad)
 
 
 def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any) -> Any:
@@ -614,8 +631,8 @@ def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any
         raise error.located(user_line()) from None
     if isinstance(node.dtype, tuple):
         items = [trace.apply(ops.item, (node,), {"index": k}, grad) for k in range(len(node.dtype))]
-        for i in items:
-            i.requires_grad = grad and i.dtype.kind in "fV"
+        for k, i in enumerate(items):
+            i.requires_grad = grad and _output_requires_grad(op, params, k, i.dtype)
         return tuple(wrap(i) for i in items)
     node.requires_grad = grad and node.dtype.kind in "fV"
     return wrap(node)

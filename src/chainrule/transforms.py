@@ -26,13 +26,18 @@ def _split(
     name: str, args: tuple[Any, ...], argnums: Argnums
 ) -> tuple[list[int], list[Tensor], Any]:
     """The leaves of the arguments to differentiate by, as tensors, and their structure."""
-    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    numbers = [argnums] if isinstance(argnums, (int, np.integer)) else list(argnums)
     if any(not -len(args) <= k < len(args) for k in numbers):
         raise ArgumentError(
             name, f"got argnums {argnums} for {len(args)} arguments", "numbers of arguments",
             "count positional arguments from 0", user_line(),
         )  # fmt: skip
     numbers = [k % len(args) for k in numbers]
+    if len(set(numbers)) != len(numbers):
+        raise ArgumentError(
+            name, f"got argnums {argnums}", "each argument once", "remove the repeated one",
+            user_line(),
+        )  # fmt: skip
     leaves, structure = tree.flatten([args[k] for k in numbers])
     tensors = [as_tensor(x) for x in leaves]
     for t in tensors:
@@ -46,7 +51,7 @@ def _split(
 
 def _pull(
     name: str, f: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums,
-    has_aux: bool = False, **kwargs: Any,
+    has_aux: bool = False, kwargs: dict[str, Any] | None = None,
 ) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
     """f's result, its extra result, and the function from cotangents to cotangents."""
     numbers, tensors, structure = _split(name, args, argnums)
@@ -56,7 +61,7 @@ def _pull(
         full = list(args)
         for k, value in zip(numbers, tree.unflatten(structure, variables), strict=True):
             full[k] = value
-        out = f(*full, **kwargs)
+        out = f(*full, **(kwargs or {}))
         if has_aux:
             out, box["aux"] = out
         leaves, box["tree"] = tree.flatten(out)
@@ -65,18 +70,21 @@ def _pull(
     results, pull = pullback(name, run, tensors)
 
     def back(cotangent: Any) -> Any:
-        given = [as_tensor(g) for g in tree.flatten(cotangent)[0]]
-        if len(given) != len(results):
+        found = tree.leaves_like(box["tree"], cotangent)
+        if found is None:
             raise ShapeError(
-                name, f"got {len(given)} cotangents", f"{len(results)}, one a result", "check them"
-            )
+                name, f"got a cotangent of another structure ({type(cotangent).__name__})",
+                "the structure of the result", "give one tensor for each tensor of the result",
+                user_line(),
+            )  # fmt: skip
+        given = [as_tensor(g) for g in found]
         shares = pull(given)
         filled = [
             g if g is not None else creation.zeros_like(t)
             for g, t in zip(shares, tensors, strict=True)
         ]
         out = tree.unflatten(structure, filled)
-        return out[0] if isinstance(argnums, int) else tuple(out)
+        return out[0] if isinstance(argnums, (int, np.integer)) else tuple(out)
 
     return tree.unflatten(box["tree"], results), box.get("aux"), back
 
@@ -92,7 +100,7 @@ def value_and_grad(
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        value, aux, back = _pull("grad", f, args, argnums, has_aux, **kwargs)
+        value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
         if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
             got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError(
@@ -136,8 +144,9 @@ def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> 
     _, forth = pullback(
         "jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
     )
-    given = [as_tensor(t) for t in tree.flatten(list(tangents))[0]]
-    inputs = [t for a in args for t in tree.flatten(a)[0]]
+    inputs, inputs_tree = tree.flatten(list(args))
+    found = tree.leaves_like(inputs_tree, list(tangents))
+    given = [as_tensor(t) for t in found or []]
     if [t.shape for t in given] != [t.shape for t in inputs]:
         raise ShapeError(
             "jvp", f"got tangents {', '.join(spec_text(t) for t in given) or 'none'}",
@@ -156,7 +165,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        value, _, back = _pull("jacobian", f, args, argnums, **kwargs)
+        value, _, back = _pull("jacobian", f, args, argnums, kwargs=kwargs)
         if not isinstance(value, Tensor):
             raise DtypeError(
                 "jacobian", f"got a function that returns {type(value).__name__}", "one tensor",

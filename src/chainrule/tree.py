@@ -53,6 +53,28 @@ def _unflatten(structure: Any, leaves: Any) -> Any:
     return tuple(inner) if kind is tuple else kind(*inner)
 
 
+def leaves_like(structure: Structure, tree: Any) -> list[Any] | None:
+    """The leaves of a tree in the structure's order, dict keys by name; None if it differs."""
+    leaves: list[Any] = []
+    return leaves if _collect(structure, tree, leaves) else None
+
+
+def _collect(structure: Any, tree: Any, leaves: list[Any]) -> bool:
+    if structure is LEAF:
+        leaves.append(tree)
+        return not isinstance(tree, (dict, list, tuple)) and tree is not None
+    if structure is None:
+        return tree is None
+    kind, parts = structure
+    if kind is dict:
+        if type(tree) is not dict or tree.keys() != {k for k, _ in parts}:
+            return False
+        return all(_collect(s, tree[k], leaves) for k, s in parts)
+    if not isinstance(tree, (list, tuple)) or len(tree) != len(parts):
+        return False
+    return all(_collect(s, t, leaves) for s, t in zip(parts, tree, strict=True))
+
+
 def map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """The function applied to each leaf (and the leaves at its place in the other trees)."""
     leaves, structure = flatten(tree)

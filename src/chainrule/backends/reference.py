@@ -27,7 +27,7 @@ def build(program: Program) -> Callable[[Sequence[Array]], list[Array]]:
                     buffers[writes] = evaluate(*[buffers[r] for r in reads], **params)
                 except ChainruleError as error:
                     raise error.located(kernel.node.source) from None
-                except (ValueError, TypeError, MemoryError) as error:
+                except Exception as error:
                     raise ArgumentError(
                         kernel.op.name, f"got inputs for which NumPy says: {error}",
                         "values it can compute", "run it without compile to see them",

@@ -102,6 +102,7 @@ class Compiled:
         except BaseException:
             surroundings.restore()
             raise
+        trace.arguments.clear()  # they were needed while tracing only
         surroundings.expect_unchanged()
         for guard in trace.guards:
             guard.expect()

@@ -79,7 +79,7 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return first  # the whole of it
     if op is ops.pad and first is not None and first.shape == node.shape:
         return first  # by nothing
-    reduces = op in (ops.sum, ops.max, ops.min, ops.prod)
+    reduces = op in (ops.max, ops.min, ops.prod)  # a sum turns -0 into 0
     if reduces and all(inputs[0].shape[a] == 1 for a in params["axis"]):
         return inputs[0]  # of one element
     if op is ops.concat and len(inputs) == 1:
@@ -121,8 +121,11 @@ def fold(graph: Graph) -> Graph:
             return _again(node, inputs)
         if node.op is ops.broadcast_to:
             return _again(node, inputs)  # it is stored smaller as it is
-        with np.errstate(all="ignore"):
-            value = node.op.evaluate(*[i.value for i in inputs], **node.params)
+        try:
+            with np.errstate(all="ignore"):
+                value = node.op.evaluate(*[i.value for i in inputs], **node.params)
+        except Exception:  # the step itself will say what is wrong, and where
+            return _again(node, inputs)
         return _constant(node, np.asarray(value))
 
     return _rebuild(graph, visit)
@@ -131,8 +134,17 @@ def fold(graph: Graph) -> Graph:
 def share(graph: Graph) -> Graph:
     """The same operation on the same inputs is done once."""
     known: dict[Any, Node] = {}
+    constants: dict[Any, Node] = {}
+
+    def one(node: Node) -> Node:
+        """One node for all small constants of the same bits."""
+        if node.op is not None or node.value is None or node.value.size > FOLD_LIMIT:
+            return node
+        key = (node.value.shape, node.value.dtype, node.value.tobytes())
+        return constants.setdefault(key, node)
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        inputs = tuple(one(i) for i in inputs)
         key = (node.op, inputs, _frozen(node.params))
         if key[2] is None:
             return _again(node, inputs)
@@ -143,7 +155,8 @@ def share(graph: Graph) -> Graph:
 
 def _frozen(params: Any) -> Any:
     """Parameters as a key, or None where they hold something that has no equal."""
-    items = tuple(sorted(params.items()))
+    items = tuple((k, type(v), repr(v) if isinstance(v, (int, float)) else v)
+                  for k, v in sorted(params.items()))  # fmt: skip
     try:
         hash(items)
     except TypeError:

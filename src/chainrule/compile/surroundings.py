@@ -7,6 +7,7 @@ because it would change it only while it is traced; everything is put back as it
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,20 +15,38 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TraceError
+from ..errors import PACKAGE, TraceError
 from ..graph import spec_text
 from ..tensor import Tensor
 
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
 _MISSING = object()
+MOST_BYTES = 1 << 16  # of a closed-over array whose contents are compared at each call
 
 
 def same(a: Any, b: Any) -> bool:
     """Whether two Python values are the same to a trace: one object, or one plain value."""
     if a is b:
         return True
+    if isinstance(a, Snapshot) or isinstance(b, Snapshot):
+        return type(a) is type(b) and a.holder is b.holder and a.bytes == b.bytes
     return type(a) is type(b) and isinstance(a, _PLAIN) and repr(a) == repr(b)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A NumPy array that a function closes over, and what it held: a constant of the program."""
+
+    holder: Any
+    bytes: bytes
+
+
+def _seen(value: Any) -> Any:
+    """The value, or for an array (which can change and stay the same object) its contents too."""
+    if type(value) is np.ndarray and value.nbytes <= MOST_BYTES:
+        return Snapshot(value, value.tobytes())
+    return value
 
 
 @dataclass
@@ -51,11 +70,17 @@ class Surroundings:
             if not isinstance(variable.value, _CODE):
                 self._variables.append(variable)
             self._enter(variable.name, variable.value, seen)
-        for value in [getattr(function, "__self__", None), *arguments]:
+        bound: list[Any] = []
+        own: list[Any] = []
+        if isinstance(function, functools.partial):
+            bound = [*function.args, *function.keywords.values()]
+        elif not isinstance(function, _CODE):
+            own = [function]
+        for value in [getattr(function, "__self__", None), *own, *bound, *arguments]:
             self._enter(type(value).__name__, value, seen)
 
     def _enter(self, name: str, value: Any, seen: set[int]) -> None:
-        holds = type(value) in (dict, list) or (
+        holds = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
         )
         # A module of nn counts its changes itself (see nn.module).
@@ -67,7 +92,7 @@ class Surroundings:
         """Whether everything is still as it was."""
         for variable in self._variables:
             now = variable.look()
-            if now is not variable.value and not same(now, variable.value):
+            if not same(now, variable.value):
                 return False
         for _, holder, before in self._holders:
             now = dict(_items(holder))
@@ -80,13 +105,14 @@ class Surroundings:
     def restore(self) -> None:
         """Put everything back as it was."""
         for variable in self._variables:
-            if variable.look() is not variable.value:
-                variable.put(variable.value)
+            if not same(variable.look(), variable.value):
+                value = variable.value
+                variable.put(value.holder if isinstance(value, Snapshot) else value)
         for _, holder, before in self._holders:
-            if type(holder) is list:
+            if isinstance(holder, list):
                 holder[:] = before.values()
             else:
-                inner = holder if type(holder) is dict else vars(holder)
+                inner = holder if isinstance(holder, dict) else vars(holder)
                 inner.clear()
                 inner.update(before)
 
@@ -119,18 +145,23 @@ def _text(value: Any) -> str:
         return "nothing"
     if isinstance(value, Tensor):
         return ("a traced " if value._value is None else "a ") + spec_text(value)
+    if isinstance(value, Snapshot):
+        return "an array"
     return repr(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
 
 
 def _items(holder: Any) -> list[tuple[Any, Any]]:
-    if type(holder) is dict:
+    if isinstance(holder, dict):
         return list(holder.items())
-    return list(enumerate(holder)) if type(holder) is list else list(vars(holder).items())
+    return list(enumerate(holder)) if isinstance(holder, list) else list(vars(holder).items())
 
 
 def _variables(function: Callable[..., Any], seen: set[int]) -> Iterator[Variable]:
     """The closure cells and globals that a function, and functions of its module, refer to."""
+    function = function.func if isinstance(function, functools.partial) else function
     function = getattr(function, "__func__", function)
+    if not isinstance(function, types.FunctionType):
+        function = type(function).__call__ if callable(function) else function
     code = getattr(function, "__code__", None)
     if code is None or id(function) in seen:
         return
@@ -152,15 +183,22 @@ def _variables(function: Callable[..., Any], seen: set[int]) -> Iterator[Variabl
         found.append(
             _variable("a default", lambda d=k: (function.__defaults__ or ())[d], lambda v: None)
         )
-    for variable in found:
-        yield variable
+    for name in function.__kwdefaults__ or {}:
+        found.append(
+            _variable(name, lambda n=name: (function.__kwdefaults__ or {}).get(n), lambda v: None)
+        )
+    enclosed = len(code.co_freevars)  # a decorator keeps what it wraps in a cell
+    for k, variable in enumerate(found):
         inner = variable.value
-        if isinstance(inner, types.FunctionType) and inner.__globals__ is space:
+        if not code.co_filename.startswith(PACKAGE):
+            yield variable
+        near = k < enclosed or getattr(inner, "__globals__", None) is space
+        if isinstance(inner, types.FunctionType) and near:
             yield from _variables(inner, seen)
 
 
 def _variable(name: str, look: Callable[..., Any], put: Callable[..., None]) -> Variable:
-    return Variable(name, look, put, look())
+    return Variable(name, lambda: _seen(look()), put, _seen(look()))
 
 
 def _names(code: types.CodeType) -> list[str]:

@@ -64,9 +64,9 @@ def scan(
         nonlocal ys_tree
         state_in = tree.unflatten(carry_tree, tensors[: len(carry)])
         state_out, y = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
-        out, out_tree = tree.flatten(state_out)
-        out = [as_tensor(t) for t in out]
-        if out_tree != carry_tree or [(t.shape, t.dtype) for t in out] != [
+        found = tree.leaves_like(carry_tree, state_out)
+        out = [as_tensor(t) for t in (tree.flatten(state_out)[0] if found is None else found)]
+        if found is None or [(t.shape, t.dtype) for t in out] != [
             (c.shape, c.dtype) for c in carry
         ]:
             raise ShapeError(
@@ -211,9 +211,10 @@ def custom_derivative(
         )  # fmt: skip
     out: list[Any] = []
     for k, (share, arg) in enumerate(zip(shares, args, strict=True)):
-        leaves = tree.flatten(arg)[0]
-        parts = [None] * len(leaves) if share is None else tree.flatten(share)[0]
-        if len(parts) != len(leaves):
+        leaves, arg_tree = tree.flatten(arg)
+        parts = [None] * len(leaves) if share is None else tree.leaves_like(arg_tree, share)
+        if parts is None:
+            parts = tree.flatten(share)[0]
             raise _bad_share(k, f"{len(parts)} cotangents", f"{len(leaves)}, one a tensor in it")
         for part, leaf in zip(parts, leaves, strict=True):
             if part is None:

@@ -168,7 +168,8 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
                     "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
                     user_line(),
                 )  # fmt: skip
-            found = np.nonzero(e._value) if e.ndim else (np.arange(int(e._value)),)
+            mask = e._known("index")
+            found = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
             if not e.ndim:
                 basic.append(None)
             else:
