@@ -280,7 +280,7 @@ def test_memory_that_others_can_write_is_copied(name):
 
 
 def test_pytorchs_memory_is_copied():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
     memory = torch.ones(2)
     x = t(memory)
     memory[:] = 9

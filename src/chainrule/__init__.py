@@ -13,7 +13,7 @@ from .checking import check_gradients
 from .compile import compile
 from .errors import ChainruleError, GradientError
 from .functions.contractions import convolution, dot, einsum, matmul, outer, tensordot, vecdot
-from .functions.control import checkpoint, custom_vjp, defop, scan, stop_gradient
+from .functions.control import checkpoint, custom_vjp, scan, stop_gradient
 from .functions.creation import (
     arange,
     asarray,
@@ -31,6 +31,7 @@ from .functions.creation import (
     zeros,
     zeros_like,
 )  # fmt: skip
+from .functions.defining import defop
 from .functions.dtypes import __array_namespace_info__ as __array_namespace_info__
 from .functions.dtypes import (
     can_cast,
