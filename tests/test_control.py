@@ -275,3 +275,11 @@ def test_check_gradients_says_what_it_compared():
     ) as e:
         cr.check_gradients(wrong, f64([1.0, 2.0]))
     assert "at test_control.py" in str(e.value)
+
+
+def test_errors_inside_a_loop_name_the_operation_and_its_line():
+    def body(c, k):
+        return c, cr.asarray(2) ** k  # the line in the body
+
+    with pytest.raises(ArgumentError, match=r"\[power\].*\n  at test_control.*line in the body"):
+        cr.scan(body, f64(0.0), cr.Tensor([1, -1]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import polynomial
 
-from .errors import ArgumentError, RangeError
+from .errors import ArgumentError, ChainruleError, RangeError
 from .graph import Array, Dtype, Graph, Node, Shape
 
 
@@ -397,9 +397,25 @@ def run(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
         if node not in values:
             if node.op is None:
                 values[node] = node.value
-            else:
+                continue
+            try:
                 values[node] = node.op.evaluate(*[values[i] for i in node.inputs], **node.params)
+            except Exception as error:
+                raise failure(node, error) from None
     return [np.asarray(values[o]) for o in graph.outputs]
+
+
+def failure(node: Node, error: Exception) -> ChainruleError:
+    """What went wrong when a graph's node was evaluated, with the line that made the node."""
+    if isinstance(error, ChainruleError):
+        return error.located(node.source)
+    return ArgumentError(
+        node.op.name if node.op else "constant",
+        f"got inputs for which NumPy says: {error}",
+        "values it can compute",
+        "run it without compile, scan or checkpoint to see them",
+        node.source,
+    )
 
 
 def call(*xs: Array, graph: Graph, **params: Any) -> tuple[Array, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
+from ..numerics import failure
 from .program import Program
 
 
@@ -25,14 +25,8 @@ def build(program: Program) -> Callable[[Sequence[Array]], list[Array]]:
             for evaluate, reads, writes, params, frees, kernel in steps:
                 try:
                     buffers[writes] = evaluate(*[buffers[r] for r in reads], **params)
-                except ChainruleError as error:
-                    raise error.located(kernel.node.source) from None
                 except Exception as error:
-                    raise ArgumentError(
-                        kernel.op.name, f"got inputs for which NumPy says: {error}",
-                        "values it can compute", "run it without compile to see them",
-                        kernel.node.source,
-                    ) from None  # fmt: skip
+                    raise failure(kernel.node, error) from None
                 for f in frees:
                     buffers[f] = None
         return [np.asarray(buffers[o]) for o in program.outputs]
