@@ -1,6 +1,8 @@
 """Modules, their state, initialisers, utilities and optimizers, beside what parity covers."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -8,7 +10,15 @@ from scipy import stats
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import ArgumentError, DtypeError, RangeError, ShapeError
+from chainrule.errors import (
+    ArgumentError,
+    ChainruleError,
+    DtypeError,
+    RangeError,
+    ShapeError,
+    TraceError,
+)
+from chainrule.nn import losses
 
 
 class Net(nn.Module):
@@ -64,6 +74,69 @@ def test_state_goes_out_and_in():
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_load_state_dict_suggests_the_nearest_name():
+    net = nn.Linear(2, 2)
+    state = net.state_dict()
+    state["wieght"] = state.pop("weight")
+    with pytest.raises(
+        ArgumentError, match=r"without weight and with wieght; .*rename wieght to we"
+    ):
+        net.load_state_dict(state)
+    several = {str(k): np.zeros(1) for k in range(5)}
+    with pytest.raises(ArgumentError, match="without bias, weight and with 0, 1, 2 and 2 more"):
+        net.load_state_dict(several)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.embed, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        self.head.weight = self.embed.weight
+        self.norm = nn.BatchNorm1d(3)
+        self.parts = {"a.b": nn.Linear(3, 3)}
+
+    def forward(self, x):
+        return self.head(self.parts["a.b"](self.norm(self.embed(x))))
+
+
+def test_shared_tensors_have_one_name_and_load_back():
+    a, b = Tied(), Tied()
+    assert "head.weight" not in a.state_dict()
+    b.load_state_dict(a.state_dict())
+    assert b.head.weight is b.embed.weight
+    x = cr.Tensor([1, 4])
+    np.testing.assert_array_equal(a(x).numpy(), b(x).numpy())
+    assert "(parts.a.b): Linear(3, 3)" in repr(a), "a dot in a key is no level"
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_of_a_model(twin):
+    cr.random.seed(0)
+    model, x = Tied().eval(), cr.Tensor([1, 4])
+    model.parts["a.b"].freeze()
+    step = cr.compile(lambda m, x: m(x))
+    expected = step(model, x).numpy()
+    other = twin(model)
+    assert other.head.weight is other.embed.weight
+    assert not other.training
+    assert [n for n, _ in other.named_parameters()] == [n for n, _ in model.named_parameters()]
+    np.testing.assert_array_equal(step(other, x).numpy(), expected)
+    other.unfreeze()
+    assert other.parts["a.b"].weight.requires_grad
+    assert not model.parts["a.b"].weight.requires_grad
+    other(x).sum().backward()
+    assert other.parts["a.b"].weight.grad is not None
+    assert model.embed.weight.grad is None
+    with cr.no_grad():
+        other.embed.weight[...] = 0.0
+    np.testing.assert_array_equal(model(x).numpy(), expected)
+
+
+def test_modules_made_by_formula_can_be_pickled():
+    for name in ("LeakyReLU", "GELU", "MSELoss", "CrossEntropyLoss"):
+        module = pickle.loads(pickle.dumps(getattr(nn, name)()))
+        assert repr(module) == repr(getattr(nn, name)())
+
+
 def test_modes_freezing_and_compiled_steps():
     net = Net()
     x = cr.random.normal((64, 3))
@@ -83,6 +156,113 @@ def test_modes_freezing_and_compiled_steps():
     assert net.first.weight.grad is not None
     net.scale = nn.Parameter(cr.zeros(2))
     assert not f(x).numpy().any(), "another parameter is seen"
+
+
+class Stack(nn.Module):
+    def __init__(self, *layers):
+        self.layers = list(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def wrong():
+    """A model whose Linear, two levels down, does not get what it needs."""
+    return nn.Sequential(nn.ReLU(), Stack(nn.Identity(), nn.Identity(), nn.Linear(12, 3)))
+
+
+@pytest.mark.parametrize("run", [lambda model, x: model(x), lambda model, x: cr.compile(model)(x)])
+def test_errors_name_the_layer_by_its_path(run):
+    with pytest.raises(ShapeError) as caught:
+        run(wrong(), cr.ones((8, 10)))
+    lines = str(caught.value).split("\n")
+    assert lines[0].startswith("[Linear] got float32[8,10]; (..., 12) is needed; set in_features")
+    assert lines[1] == "  in 1.layers.2 (Linear)"
+    assert lines[2].startswith("  at test_nn.py:")
+    located = caught.value.located(None)
+    assert (located.layer, str(located)) == (caught.value.layer, str(caught.value))
+
+
+def test_errors_name_the_layer_as_far_as_it_is_known():
+    x, outside = cr.ones((8, 10)), wrong()
+    cases = {
+        "Linear": nn.Linear(12, 3),
+        "layers.0 (Lambda)": Stack(nn.Lambda(lambda x: x @ x)),
+        # a module that the outer one does not hold: its place in the last that does
+        "1.layers.2 (Linear)": Stack(nn.Lambda(lambda x: outside(x))),
+        "layers.0 (Linear)": Stack(*[nn.Linear(12, 3)] * 2),
+    }
+    for layer, model in cases.items():
+        with pytest.raises(ChainruleError, match=r"\n  in ") as caught:
+            model(x)
+        assert caught.value.layer == layer
+    error = ShapeError("a", "b", "c", "d")
+    error.layer = "x (Y)"
+    try:
+        raise AssertionError
+    except AssertionError as here:
+        place = (here.__traceback__.tb_frame.f_code, here.__traceback__.tb_lineno)
+    assert str(error.located(place)).split("\n")[1:] == [
+        "  in x (Y)",
+        f"  at test_nn.py:{place[1]}: raise AssertionError",
+    ]
+
+
+def test_wrong_arguments_are_a_type_error_that_names_the_module():
+    with pytest.raises(TypeError, match=r"^Conv2d\.forward\(x\): missing .*'x'$"):
+        nn.Conv2d(1, 2, 3)()
+    with pytest.raises(TypeError, match=r"^Linear\.forward\(x\): too many positional arguments$"):
+        nn.Linear(2, 3)(cr.ones(2), 1)
+    with pytest.raises(TypeError, match=r"^unsupported operand"):  # inside: as it is
+        nn.Lambda(lambda x: x + {})(1)
+
+
+def test_forward_hooks():
+    model, x, seen = Stack(nn.Linear(3, 3), nn.ReLU()), cr.ones((2, 3)), []
+    first = model.layers[0]
+
+    def look(module, args, output):
+        seen.append((module, args, output.shape))
+
+    plain = model(x).numpy()
+    handle, twin = (first.register_forward_hook(look) for _ in range(2))
+    model(x)
+    assert [s[0] for s in seen] == [first, first]
+    assert seen[0][1] == (x,)
+    assert seen[0][2] == (2, 3)
+    twin.remove()
+    assert np.array_equal(model(x).numpy(), plain)
+    assert len(seen) == 3
+    assert list(model.state_dict()) == ["layers.0.weight", "layers.0.bias"]
+    handle.remove()
+    handle.remove()
+    one = first.register_forward_hook(lambda module, args, output: output * 0 + 1)
+    two = first.register_forward_hook(lambda module, args, output: output * 2)
+    assert (model(x).numpy() == 2).all(), "one after another"
+    one.remove()
+    two.remove()
+    assert len(seen) == 3
+
+
+def test_forward_hooks_in_a_compiled_step_run_while_it_is_traced():
+    layer, calls, x = nn.Linear(3, 3), [], cr.ones((2, 3))
+    step = cr.compile(lambda x: layer(x))
+    plain = step(x).numpy()
+
+    def double(module, args, output):
+        calls.append(output)
+        return output * 2
+
+    handle = layer.register_forward_hook(double)
+    for _ in range(2):
+        np.testing.assert_allclose(step(x).numpy(), 2 * plain, rtol=1e-6)
+    assert len(calls) == 1
+    with pytest.raises(TraceError, match="after its trace had ended"):
+        calls[0] + 1
+    handle.remove()
+    np.testing.assert_array_equal(step(x).numpy(), plain)
 
 
 def test_every_layer_says_what_it_needs():
@@ -298,3 +478,89 @@ def test_accumulated_gradients_equal_the_full_batch():
         loss = nn.functional.cross_entropy(net(x[part]), y[part], reduction="sum") / 6
         loss.backward(accumulate=k > 0)
     np.testing.assert_allclose(net.weight.grad.numpy(), whole, rtol=1e-5, atol=1e-7)
+
+
+PARTS = {
+    # the loss, and the settings under which it is cut into parts
+    "binary_cross_entropy": {},
+    "binary_cross_entropy_with_logits": {"pos_weight": 2.0},
+    "cosine_embedding_loss": {"margin": 0.1},
+    "cross_entropy": {"weight": [1.0, 2.0, 0.5, 1.5], "ignore_index": 2},
+    "cross_entropy smooth": {"weight": [1.0, 2.0, 0.5, 1.5], "label_smoothing": 0.2},
+    "cross_entropy probabilities": {"weight": [1.0, 2.0, 0.5, 1.5]},
+    "gaussian_nll_loss": {},
+    "hinge_embedding_loss": {},
+    "huber_loss": {"delta": 0.5},
+    "kl_div": {},
+    "l1_loss": {},
+    "margin_ranking_loss": {"margin": 0.3},
+    "mse_loss": {},
+    "nll_loss": {"weight": [1.0, 2.0, 0.5, 1.5]},
+    "poisson_nll_loss": {},
+    "smooth_l1_loss": {},
+    "soft_margin_loss": {},
+    "triplet_margin_loss": {},
+}
+
+
+def loss_inputs(name, rng, ignored, n=24):
+    """The scores that are learned, and what else the loss takes."""
+    x = rng.normal(size=(n, 4))
+    chance = rng.uniform(0.1, 0.9, size=(n, 4))
+    signs = rng.choice([-1.0, 1.0], size=(n, 4))
+    kind = name.split("_")[0]
+    if name.endswith("probabilities"):
+        return x, chance / chance.sum(-1, keepdims=True)
+    if kind in ("cross", "nll"):
+        return x, np.where(rng.uniform(size=n) < 0.3, ignored, rng.integers(0, 4, n))
+    more = {
+        "cosine": (rng.normal(size=(n, 4)), signs[:, 0]), "gaussian": (signs, chance),
+        "margin": (chance, signs), "triplet": (chance, signs), "hinge": (signs,), "soft": (signs,),
+        "binary": (chance,), "kl": (chance,), "poisson": (chance,),
+    }  # fmt: skip
+    return (chance if name == "binary_cross_entropy" else x, *more.get(kind, (signs,)))
+
+
+def test_every_loss_is_cut_into_parts_below():
+    assert {name.split()[0] for name in PARTS} == set(losses.__all__)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_sums_over_parts_and_their_weights_are_the_mean(name):
+    rng = np.random.default_rng(0)
+    function, settings = getattr(losses, name.split()[0]), PARTS[name]
+    for _ in range(3):
+        x, *others = loss_inputs(name, rng, settings.get("ignore_index", -100))
+        logits, whole = (cr.Tensor(x, requires_grad=True) for _ in range(2))
+        mean = function(whole, *others, **settings)
+        mean.backward()
+        cuts = sorted(rng.choice(np.arange(1, len(x)), 3, replace=False))
+        rows = [slice(a, b) for a, b in zip([0, *cuts], [*cuts, len(x)], strict=True)]
+        weights = [
+            losses.total_weight(function.__name__, settings, x[r], *(o[r] for o in others))
+            for r in rows
+        ]
+        assert all(w.shape == () and not w.requires_grad for w in weights)
+        assert losses.total_weight(function, settings, x, *others).item() == pytest.approx(
+            sum(w.item() for w in weights)
+        )
+        total = sum(weights[1:], weights[0])
+        found = 0.0
+        for k, r in enumerate(rows):
+            part = function(logits[r], *(o[r] for o in others), reduction="sum", **settings)
+            (part / total).backward(accumulate=k > 0)
+            found += (part / total).item()
+        assert found == pytest.approx(mean.item(), rel=1e-12)
+        np.testing.assert_allclose(logits.grad.numpy(), whole.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_total_weight_of_what_is_no_loss():
+    with pytest.raises(ArgumentError, match=r"\[total_weight\] got the loss 'mse'"):
+        losses.total_weight("mse", {}, cr.ones(2), cr.ones(2))
+
+
+def test_schedules_say_what_they_follow():
+    kinds = {k: getattr(optim, k) for k in optim.__all__ if hasattr(getattr(optim, k), "per")}
+    assert {k for k, kind in kinds.items() if kind.per == "step"} == {"OneCycleLR", "WarmupCosine"}
+    assert {kind.per for kind in kinds.values()} == {"step", "epoch"}
+    assert {"ReduceLROnPlateau", "StepLR", "CosineAnnealingLR"} < kinds.keys()

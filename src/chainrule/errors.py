@@ -1,6 +1,7 @@
 """Every exception of chainrule, and the one form of its messages.
 
 [operation] what arrived; what was needed; what to try
+  in layers.2 (Linear)
   at file.py:12: the user's own line
 """
 
@@ -11,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 PACKAGE = str(Path(__file__).parent) + os.sep
 
@@ -22,6 +24,9 @@ class ChainruleError(Exception):
 
     Parameters: the operation's name, what arrived, what was needed, what to try, and (where it
     is known) the place of the user's line, as returned by `user_line`.
+
+    module   the innermost module in whose forward it was raised, or None
+    layer    that module's path in the outermost one, and its class
     """
 
     def __init__(
@@ -37,16 +42,25 @@ class ChainruleError(Exception):
         self.needed = needed
         self.advice = advice
         self.source = source
-        text = f"[{operation}] {arrived}; {needed}; {advice}"
-        if source is not None:
-            text += f"\n  at {describe(source)}"
-        super().__init__(text)
+        self.module: Any = None  # it and the layer are filled in by nn.Module.__call__
+        self.layer = ""
+        super().__init__(f"[{operation}] {arrived}; {needed}; {advice}")
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.layer:
+            text += f"\n  in {self.layer}"
+        if self.source is not None:
+            text += f"\n  at {describe(self.source)}"
+        return text
 
     def located(self, source: type_of_source | None) -> ChainruleError:
         """The same error, naming the user's line if it does not name one yet."""
         if self.source is not None or source is None:
             return self
-        return type(self)(self.operation, self.arrived, self.needed, self.advice, source)
+        out = type(self)(self.operation, self.arrived, self.needed, self.advice, source)
+        out.module, out.layer = self.module, self.layer
+        return out
 
 
 class ShapeError(ChainruleError, ValueError):
@@ -78,6 +92,10 @@ class TraceError(ChainruleError, RuntimeError):
 
 class GradientError(ChainruleError, RuntimeError):
     """A derivative that does not exist, was not recorded, or came out malformed."""
+
+
+class FileError(ChainruleError, OSError):
+    """A file or folder that cannot be read or written, or that is not what it should be."""
 
 
 class GraphError(ChainruleError, RuntimeError):

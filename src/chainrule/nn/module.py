@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError, TraceError
+from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import changes, state
+from .summary import Summary, summarise
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name
     """A tensor that is trained: `Tensor(data, requires_grad=True)`."""
     return Tensor(data, requires_grad=requires_grad)
+
+
+class ForwardHook:
+    """What `Module.register_forward_hook` returns: `remove()` takes the hook away again."""
+
+    def __init__(self, module: Module, function: Callable[..., Any]) -> None:
+        self._module, self.function = module, function
+
+    def remove(self) -> None:
+        """Do not call the hook any more."""
+        self._module._forward_hooks = tuple(h for h in self._module._forward_hooks if h is not self)
 
 
 class Module:
@@ -27,6 +41,7 @@ class Module:
     """
 
     training: bool = True
+    _forward_hooks: tuple[ForwardHook, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes."""
@@ -35,7 +50,35 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:
             state.trace.guards.append(_Snapshot(self))
-        return self.forward(*args, **kwargs)
+        try:
+            out = self.forward(*args, **kwargs)
+            for hook in self._forward_hooks:
+                new = hook.function(self, args, out)
+                out = out if new is None else new
+        except ChainruleError as error:
+            _name_layer(error, self)
+            raise
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                _expect_arguments(self, args, kwargs)
+            raise
+        return out
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> ForwardHook:
+        """Call hook(module, args, output) after each forward; unless None, its result replaces it.
+
+        Inside a compiled step it is called while the step is traced, and not at each call.
+        """
+        handle = ForwardHook(self, hook)
+        self._forward_hooks = (*self._forward_hooks, handle)
+        return handle
+
+    def summary(self, *inputs: Any) -> Summary:
+        """A table of its modules: output shapes, parameters, operations; nothing is computed.
+
+        inputs   what forward takes: tensors, arrays, or shapes as tuples (float32) to stand for one
+        """
+        return summarise(self, inputs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1  # a compiled step looks again at the modules that it was traced with
@@ -45,10 +88,12 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, each once, with their paths."""
-        seen: set[int] = set()
-        for path, thing in _walk(self, prefix, seen):
+        return ((path, m) for _, path, m in self._modules(prefix))
+
+    def _modules(self, prefix: str = "") -> Iterator[tuple[int, str, Module]]:
+        for depth, path, thing in _walk(self, prefix, set()):
             if isinstance(thing, Module):
-                yield path, thing
+                yield depth, path, thing
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it, each once."""
@@ -56,10 +101,10 @@ class Module:
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
-        return (m for path, m in self.named_modules() if path and _depth(self, path) == 1)
+        return (m for depth, _, m in self._modules() if depth == 1)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for path, thing in _walk(self, "", set()):
+        for _, path, thing in _walk(self, "", set()):
             if isinstance(thing, Tensor):
                 yield path, thing
 
@@ -130,7 +175,7 @@ class Module:
                 "load_state_dict",
                 f"got {len(values)} tensors without {_some(missing)} and with {_some(unknown)}",
                 "exactly the names of state_dict()",
-                "load into the same architecture, or give strict=False",
+                f"{_nearest(unknown, missing)}use the same architecture, or give strict=False",
             )
         fitting = {}
         for name in own.keys() & values.keys():
@@ -150,8 +195,8 @@ class Module:
     def __repr__(self) -> str:
         inner = [
             f"  ({path}): {repr(m).replace(chr(10), chr(10) + '  ')}"
-            for path, m in self.named_modules()
-            if path and _depth(self, path) == 1
+            for depth, path, m in self._modules()
+            if depth == 1
         ]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ("\n" + "\n".join(inner) + "\n)" if inner else ")")
@@ -168,14 +213,26 @@ def _some(names: Any) -> str:
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
-def _walk(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Modules and tensors reachable through attributes, lists, tuples and dicts, each once."""
+def _nearest(unknown: Iterable[str], missing: Iterable[str]) -> str:
+    """Advice for the first unknown name that is like a missing one, or nothing."""
+    for name in sorted(unknown):
+        for near in difflib.get_close_matches(name, sorted(missing), 1):
+            return f"rename {name} to {near}, "
+    return ""
+
+
+def _walk(thing: Any, path: str, seen: set[int], depth: int = 0) -> Iterator[tuple[int, str, Any]]:
+    """Modules and tensors reachable through attributes, lists, tuples and dicts, each once.
+
+    depth   in how many modules it is; lists and dicts do not count
+    """
     if isinstance(thing, (Module, Tensor)):
         if id(thing) in seen:
             return
         seen.add(id(thing))
-        yield path, thing
+        yield depth, path, thing
     if isinstance(thing, Module):
+        depth += 1
         items = [(k, v) for k, v in vars(thing).items() if not k.startswith("_")]
     elif type(thing) in (list, tuple):
         items = [(str(k), v) for k, v in enumerate(thing)]
@@ -185,7 +242,7 @@ def _walk(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         return
     for name, value in items:
         if isinstance(value, (Module, Tensor, list, tuple, dict)):
-            yield from _walk(value, f"{path}.{name}" if path else name, seen)
+            yield from _walk(value, f"{path}.{name}" if path else name, seen, depth)
 
 
 def _own_tensors(module: Module) -> list[Tensor]:
@@ -194,18 +251,24 @@ def _own_tensors(module: Module) -> list[Tensor]:
     return [t for _, t in module._tensors() if id(t) not in inner]
 
 
-def _depth(module: Module, path: str) -> int:
-    """How many modules below: a path through a list or dict counts once."""
-    depth, at = 0, module
-    for name in path.split("."):
-        if isinstance(at, Module):
-            depth += 1
-            at = vars(at)[name]
-        elif isinstance(at, dict):
-            at = next(v for k, v in at.items() if str(k) == name)
-        else:
-            at = at[int(name)]
-    return depth
+def _name_layer(error: ChainruleError, outer: Module) -> None:
+    """Put into the error where its module is, seen from this one (if it is in this one)."""
+    if error.module is None:
+        error.module = outer
+    for path, m in outer.named_modules():
+        if m is error.module:
+            name = type(m).__name__
+            error.layer = f"{path} ({name})" if path else name
+
+
+def _expect_arguments(module: Module, args: Any, kwargs: Any) -> None:
+    """Raise TypeError, naming the module, if its forward does not take these arguments."""
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise TypeError(f"{type(module).__name__}.forward({names}): {error}") from None
 
 
 class _Snapshot:

@@ -1,0 +1,60 @@
+"""How many floating-point operations a graph does.
+
+A multiplication and an addition count as 2, any function of one element (exp, a comparison, a
+choice) as 1. Moving, copying, sorting and converting cost 0, and so does what only integers do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .. import ops
+from ..graph import Graph, Node
+
+FREE = {
+    ops.alias, ops.stop_gradient, ops.astype, ops.broadcast_to, ops.reshape, ops.permute_dims,
+    ops.slice, ops.pad, ops.concat, ops.flip, ops.argsort, ops.unfold, ops.take, ops.checked_index,
+    ops.last_position, ops.random_bits, ops.item,
+}  # fmt: skip
+PER_INPUT = {
+    ops.sum, ops.prod, ops.max, ops.min, ops.any, ops.argmax, ops.argmin, ops.cumulative_sum,
+    ops.cumulative_prod, ops.fold, ops.scatter_add,
+}  # fmt: skip
+
+
+def operations(node: Node) -> int:
+    """Of one node; a loop does its body `length` times."""
+    return sum(count for _, count in counted(node))
+
+
+def total(graph: Graph) -> int:
+    """Of all nodes that the outputs depend on."""
+    return sum(operations(node) for node in graph.nodes)
+
+
+def counted(node: Node, times: int = 1) -> Iterator[tuple[Node, int]]:
+    """The node and its operations, or, if it does a graph, those of the nodes inside."""
+    if node.op in (ops.scan, ops.call, ops.custom):
+        times *= node.params.get("length", 1)
+        for inner in node.params["graph"].nodes:
+            yield from counted(inner, times)
+    else:
+        yield node, times * _own(node)
+
+
+def _own(node: Node) -> int:
+    op, inputs = node.op, node.inputs
+    if op is None or op in FREE or not any(n.dtype.kind in "fV" for n in (node, *inputs)):
+        return 0
+    if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k an output
+        return 2 * math.prod(node.shape) * inputs[0].shape[-1]
+    if op is ops.convolution:  # 2 · kernel · C / groups an output; its adjoints cost the same
+        x, w = inputs
+        # Two places of (input, kernel, output) settle the third: the rest are products with 0.
+        sizes = zip(x.shape[1:-1], w.shape[:-2], node.shape[1:-1], strict=True)
+        places = math.prod(min(i * k, i * o, k * o) for i, k, o in sizes)
+        return 2 * x.shape[0] * places * math.prod(w.shape[-2:])
+    if op is ops.recurrence:  # a h + b
+        return 2 * math.prod(node.shape)
+    return math.prod(inputs[0].shape if op in PER_INPUT else node.shape)
