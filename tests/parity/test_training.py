@@ -12,6 +12,7 @@ from chainrule import nn, optim
 
 T = torch.nn
 STEPS = 50
+torch.set_num_threads(1)  # on a busy machine its threads mostly wait for each other
 
 
 def channels_first(x):
@@ -114,6 +115,24 @@ def test_optimizers(name):
            lambda ps: getattr(torch.optim, kind)(ps, **settings), clip=1.0)  # fmt: skip
 
 
+def test_lion_follows_the_papers_algorithm():
+    rng = np.random.default_rng(0)
+    x, y, start = rng.normal(size=(32, 6)), rng.normal(size=32), rng.normal(size=6)
+    settings = {"lr": 3e-2, "betas": (0.9, 0.99), "weight_decay": 0.1}
+    p = nn.Parameter(start)
+    optimizer = optim.Lion([p], **settings)
+    (b1, b2), lr, decay = settings["betas"], settings["lr"], settings["weight_decay"]
+    w, m = start.copy(), np.zeros(6)
+    for _ in range(STEPS):  # Chen et al., 2023, algorithm 2
+        g = 2 / 32 * x.T @ (x @ w - y)
+        c = b1 * m + (1 - b1) * g
+        w = w - lr * (np.sign(c) + decay * w)
+        m = b2 * m + (1 - b2) * g
+        ((cr.Tensor(x) @ p - y) ** 2).mean().backward()
+        optimizer.step()
+        np.testing.assert_allclose(p.numpy(), w, rtol=1e-6, atol=1e-6)
+
+
 S = torch.optim.lr_scheduler
 SCHEDULES = {
     "StepLR": (lambda o: optim.StepLR(o, 7, 0.5), lambda o: S.StepLR(o, 7, 0.5)),
@@ -205,6 +224,7 @@ def regression(seed=0, positive=False, signs=False):
 
 
 F, G = nn.functional, T.functional
+W = np.array([1.0, 2.0, 0.5, 1.5], np.float32)
 LOSSES = {
     "mse": (F.mse_loss, G.mse_loss, regression()),
     "l1": (F.l1_loss, G.l1_loss, regression()),
@@ -233,6 +253,30 @@ LOSSES = {
     "margin_ranking": (lambda a, b: F.margin_ranking_loss(a, 0 * b, b, margin=0.1),
                        lambda a, b: G.margin_ranking_loss(a, 0 * b, b, margin=0.1),
                        regression(signs=True)),
+    "bce_logits weight": (
+        lambda a, b: F.binary_cross_entropy_with_logits(a, b, W, pos_weight=2 * W),
+        lambda a, b: G.binary_cross_entropy_with_logits(
+            a, b, torch.tensor(W), pos_weight=torch.tensor(2 * W)), regression(positive=True)),
+    "kl log_target": (
+        lambda a, b: F.kl_div(cr.log_softmax(a), cr.log_softmax(b), "sum", log_target=True),
+        lambda a, b: G.kl_div(torch.log_softmax(a, -1), torch.log_softmax(b, -1), reduction="sum",
+                              log_target=True), regression()),
+    "poisson full": (
+        lambda a, b: F.poisson_nll_loss(cr.softplus(a), 9 * b, log_input=False, full=True),
+        lambda a, b: G.poisson_nll_loss(G.softplus(a), 9 * b, log_input=False, full=True),
+        regression(positive=True)),
+    "gaussian full": (
+        lambda a, b: F.gaussian_nll_loss(a[:, :2], b[:, :2], cr.exp(a[:, 2:]), full=True),
+        lambda a, b: G.gaussian_nll_loss(a[:, :2], b[:, :2], torch.exp(a[:, 2:]), full=True),
+        regression()),
+    "hinge_embedding margin": (lambda a, b: F.hinge_embedding_loss(a, b, 0.3),
+                               lambda a, b: G.hinge_embedding_loss(a, b, 0.3),
+                               regression(signs=True)),
+    "cosine margin": (lambda a, b: F.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
+                      lambda a, b: G.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
+                      regression(signs=True)),
+    "triplet p": (lambda a, b: F.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0),
+                  lambda a, b: G.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0), regression()),
     "cross_entropy weight": (
         lambda a, b: F.cross_entropy(a, b, weight=[1.0, 2.0, 0.5, 1.5], label_smoothing=0.1,
                                      ignore_index=2),
@@ -249,6 +293,13 @@ LOSSES = {
                                     torch.tensor([1.0, 2.0, 0.5, 1.5])),
             points()),
 }  # fmt: skip
+
+
+def test_every_loss_is_compared():
+    mentioned = {
+        n for ours, _, _ in LOSSES.values() for n in (ours.__name__, *ours.__code__.co_names)
+    }
+    assert set(nn.losses.__all__) <= mentioned
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -409,3 +460,131 @@ def test_transposed_convolution(groups):
     ours = nn.Sequential(nn.ConvTranspose2d(2, 4, 3, 2, 1, 1, groups), nn.Tanh(),
                          nn.AdaptiveMaxPool2d(3), nn.Flatten(), nn.Linear(36, 4))  # fmt: skip
     follow(ours, theirs, images(6, 2), F.cross_entropy, G.cross_entropy, prepare=channels_first)
+
+
+ON_IMAGES = {
+    # the layer, from either library, and how many features come out of (6, 6, 4)
+    "GroupNorm": (lambda m: m.GroupNorm(2, 4), 144),
+    "InstanceNorm2d": (lambda m: m.InstanceNorm2d(4), 144),
+    "InstanceNorm2d affine": (lambda m: m.InstanceNorm2d(4, affine=True), 144),
+    "PReLU": (lambda m: m.PReLU(4), 144),
+    "GLU": (lambda m: m.GLU(1 if m is T else -1), 72),
+    "Softmax": (lambda m: m.Softmax(1 if m is T else -1), 144),
+    "LogSoftmax": (lambda m: m.LogSoftmax(1 if m is T else -1), 144),
+    "Threshold": (lambda m: m.Threshold(0.1, -0.2), 144),
+    "AvgPool2d": (lambda m: m.AvgPool2d(3, 2, 1), 36),
+    "AdaptiveAvgPool2d": (lambda m: m.AdaptiveAvgPool2d((4, 3)), 48),
+    "Upsample": (lambda m: m.Upsample(scale_factor=2), 576),
+    "Upsample bilinear": (lambda m: m.Upsample(scale_factor=3, mode="bilinear"), 1296),
+    "Conv2d": (lambda m: m.Conv2d(4, 6, 3, 2, 2, dilation=2, groups=2), 54),
+    "Conv2d reflect": (lambda m: m.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), 72),
+    "ConvTranspose2d": (lambda m: m.ConvTranspose2d(4, 2, 3, 2, 1, 1, 2, False, 2), 392),
+}
+
+
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_layers_on_images(name):
+    torch.manual_seed(0)
+    make, features = ON_IMAGES[name]
+    theirs = T.Sequential(T.Conv2d(2, 4, 3, padding=1), make(T), T.Tanh(), FlattenFirst(),
+                          T.Linear(features, 4))  # fmt: skip
+    ours = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), make(nn), nn.Tanh(), nn.Flatten(),
+                         nn.Linear(features, 4))  # fmt: skip
+    follow(ours, theirs, images(6, 2), F.cross_entropy, G.cross_entropy, prepare=channels_first)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_layers_on_lines_and_volumes(n):
+    torch.manual_seed(0)
+
+    def layers(m):
+        def of(kind, *settings):
+            return getattr(m, f"{kind}{n}d")(*settings)
+
+        return [
+            of("Conv", 2, 4, 3), of("BatchNorm", 4), of("MaxPool", 2), m.ReLU(),
+            of("ConvTranspose", 4, 2, 3, 2), of("InstanceNorm", 2), of("AdaptiveAvgPool", 3),
+        ]  # fmt: skip
+
+    theirs = T.Sequential(*layers(T), FlattenFirst(), T.Linear(2 * 3**n, 4))
+    ours = nn.Sequential(*layers(nn), nn.Flatten(), nn.Linear(2 * 3**n, 4))
+    rng = np.random.default_rng(0)
+    batches = [
+        (rng.normal(size=(8, *(7,) * n, 2)).astype(np.float32), rng.integers(0, 4, 8))
+        for _ in range(2)
+    ]
+    follow(ours, theirs, batches, F.cross_entropy, G.cross_entropy, prepare=channels_first)
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum", "max"])
+def test_embedding_bag(mode):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    theirs = T.Sequential(T.EmbeddingBag(11, 8, mode=mode, padding_idx=2), T.Linear(8, 4))
+    ours = nn.Sequential(nn.EmbeddingBag(11, 8, mode, padding_idx=2), nn.Linear(8, 4))
+    bags = [rng.integers(0, 11, (16, 5)) for _ in range(3)]
+    for bag in bags:
+        bag[:, 0] = 1  # none is empty
+    batches = [(bag, rng.integers(0, 4, 16)) for bag in bags]
+    follow(ours, theirs, batches, F.cross_entropy, G.cross_entropy)
+
+
+def test_bilinear():
+    torch.manual_seed(0)
+
+    def joined(m, layer):
+        class Joined(m.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x):
+                return self.layer(x[:, :2], x[:, 2:])
+
+        return Joined()
+
+    ours, theirs = joined(nn, nn.Bilinear(2, 4, 4)), joined(T, T.Bilinear(2, 4, 4))
+    follow(ours, theirs, points(), F.cross_entropy, G.cross_entropy)
+
+
+FORBIDDEN = np.triu(np.ones((6, 6), bool), 1)
+ADDED = np.random.default_rng(1).normal(size=(6, 6)).astype(np.float32)
+PADDED = np.arange(6) >= np.array([6, 3, 5, 1])[:, None]
+MASKS = {
+    # attn_mask, key_padding_mask
+    "padding": (None, PADDED),
+    "forbidden": (FORBIDDEN, None),
+    "both": (FORBIDDEN, PADDED),
+    "added": (ADDED, None),
+    "a head": (np.stack([FORBIDDEN, FORBIDDEN * 0] * 4).astype(bool), PADDED),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_attention_with_masks(name):
+    torch.manual_seed(0)
+    masks = dict(zip(("attn_mask", "key_padding_mask"), MASKS[name], strict=True))
+
+    def attending(m, layer, head, join, given):
+        class Attending(m.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer, self.head = layer, head
+
+            def forward(self, x):
+                out, weights = self.layer(x, x, x, **given)
+                return self.head(join([out, weights], -1))[:, 2]
+
+        return Attending()
+
+    theirs = attending(
+        T, T.MultiheadAttention(8, 2, batch_first=True), T.Linear(14, 4), torch.cat,
+        {k: None if v is None else torch.from_numpy(v) for k, v in masks.items()},
+    )  # fmt: skip
+    ours = attending(nn, nn.MultiheadAttention(8, 2), nn.Linear(14, 4),
+                     lambda parts, axis: cr.concat(parts, axis=axis), masks)  # fmt: skip
+    rng = np.random.default_rng(0)
+    batches = [
+        (rng.normal(size=(4, 6, 8)).astype(np.float32), rng.integers(0, 4, 4)) for _ in range(3)
+    ]
+    follow(ours, theirs, batches, F.cross_entropy, G.cross_entropy)

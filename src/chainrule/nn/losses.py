@@ -7,13 +7,14 @@ they happen to broadcast is nearly always a mistake.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions import elementwise, indexing, reductions
 from ..functions.elementwise import where
 from ..graph import spec_text
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, full, no_grad
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
@@ -80,9 +81,9 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
 
 
 def _classes(
-    name: str, scores: Any, target: Any, ignore_index: int
+    name: str, scores: Any, target: Any, weight: Any, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, class numbers with ignored ones as 0, and where they count."""
+    """Class numbers with ignored ones as 0, where they count, and how much each counts."""
     scores, target = as_tensor(scores), as_tensor(target)
     if target.dtype.kind not in "iu":
         raise DtypeError(
@@ -106,7 +107,17 @@ def _classes(
                 name, f"got class {worst}", f"0 to {scores.shape[-1] - 1} are needed",
                 "number the classes from 0, or enlarge the last layer", user_line(),
             )  # fmt: skip
-    return scores, where(counts, target, 0), counts
+    target, factor = where(counts, target, 0), counts.astype(scores.dtype)
+    if weight is not None:
+        each = as_tensor(weight).astype(scores.dtype)
+        factor = factor * indexing.take(each, target, axis=0)
+    return target, counts, factor
+
+
+def _picked(logs: Tensor, target: Tensor, counts: Tensor, factor: Tensor) -> Tensor:
+    """-factor · log p of the target class; 0 where it does not count."""
+    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    return where(counts, -picked * factor, 0.0)
 
 
 def _weighted(name: str, losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
@@ -114,6 +125,11 @@ def _weighted(name: str, losses: Tensor, weights: Tensor, reduction: str) -> Ten
     if reduction == "mean":
         return reductions.sum(losses) / reductions.sum(weights)
     return reduce(name, losses, reduction)
+
+
+def _by_probabilities(scores: Tensor, target: Tensor) -> bool:
+    """Whether the target has a probability for each class, and not the class's number."""
+    return target.dtype.kind in "fV" and target.shape == scores.shape
 
 
 def nll_loss(
@@ -124,13 +140,9 @@ def nll_loss(
     weight        (C,) a factor for each class; the mean is weighted too
     ignore_index  targets of this number do not count
     """
-    logs, target, counts = _classes("nll_loss", input, target, ignore_index)
-    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
-    factor = counts.astype(logs.dtype)
-    if weight is not None:
-        factor = factor * indexing.take(as_tensor(weight).astype(logs.dtype), target, axis=0)
-    losses = where(counts, -picked * factor, 0.0)
-    return _weighted("nll_loss", losses, factor, reduction)
+    logs = as_tensor(input)
+    target, counts, factor = _classes("nll_loss", logs, target, weight, ignore_index)
+    return _weighted("nll_loss", _picked(logs, target, counts, factor), factor, reduction)
 
 
 def cross_entropy(
@@ -151,25 +163,16 @@ def cross_entropy(
             "cross_entropy", f"got label_smoothing {label_smoothing}", "0 to 1", "0.1 is usual"
         )
     logs = reductions.log_softmax(scores)
-    classes = scores.shape[-1]
-    each = None if weight is None else as_tensor(weight).astype(logs.dtype)
-    if target.dtype.kind in "fV" and target.shape == scores.shape:
-        spread = target.astype(logs.dtype) * (1 - label_smoothing) + label_smoothing / classes
-        terms = spread * logs if each is None else spread * logs * each
-        losses = -reductions.sum(terms, axis=-1)
-        if reduction == "mean":
-            return reductions.sum(losses) / math.prod(losses.shape)
-        return reduce("cross_entropy", losses, reduction)
-    if not label_smoothing:
-        return nll_loss(logs, target, weight, ignore_index, reduction)
-    logs, target, counts = _classes("cross_entropy", logs, target, ignore_index)
-    factor = counts.astype(logs.dtype)
-    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
-    evenly = logs if each is None else logs * each
-    if each is not None:
-        factor = factor * indexing.take(each, target, axis=0)
-    smooth = where(counts, -reductions.sum(evenly, axis=-1), 0.0) * (label_smoothing / classes)
-    losses = where(counts, -picked * factor, 0.0) * (1 - label_smoothing) + smooth
+    share = label_smoothing / scores.shape[-1]
+    weighted = logs if weight is None else logs * as_tensor(weight).astype(logs.dtype)
+    if _by_probabilities(scores, target):
+        spread = target.astype(logs.dtype) * (1 - label_smoothing) + share
+        return reduce("cross_entropy", -reductions.sum(spread * weighted, axis=-1), reduction)
+    target, counts, factor = _classes("cross_entropy", logs, target, weight, ignore_index)
+    losses = _picked(logs, target, counts, factor)
+    if label_smoothing:
+        evenly = where(counts, -reductions.sum(weighted, axis=-1), 0.0)
+        losses = losses * (1 - label_smoothing) + evenly * share
     return _weighted("cross_entropy", losses, factor, reduction)
 
 
@@ -291,3 +294,32 @@ def triplet_margin_loss(
     near = reductions.norm(a - b + eps, ord=p, axis=-1)
     far = reductions.norm(a - c + eps, ord=p, axis=-1)
     return reduce("triplet_margin_loss", elementwise.relu(near - far + margin), reduction)
+
+
+def total_weight(
+    loss: str | Callable[..., Tensor], settings: Mapping[str, Any], *inputs: Any
+) -> Tensor:
+    """By what the loss's "mean" divides its "sum": how many losses count, or their weights' sum.
+
+    So the sums over parts of a batch, divided by the sum of the parts' weights, are its mean.
+
+    loss      one of these functions, or its name
+    settings  what is given to it by name
+    inputs    its tensors: the prediction, the target
+    """
+    function = globals()[loss] if isinstance(loss, str) and loss in __all__ else loss
+    if isinstance(function, str):
+        raise ArgumentError(
+            "total_weight", f"got the loss {function!r}", "a function of nn.functional or its name",
+            "check the spelling", user_line(),
+        )  # fmt: skip
+    tensors = [as_tensor(x) for x in inputs]
+    with no_grad():
+        if function in (nll_loss, cross_entropy):
+            scores, target = tensors
+            if function is nll_loss or not _by_probabilities(scores, target):
+                weight, ignored = settings.get("weight"), settings.get("ignore_index", -100)
+                factors = _classes(function.__name__, scores, target, weight, ignored)[2]
+                return reductions.sum(factors)
+        losses = function(*tensors, **{**settings, "reduction": "none"})
+        return full((), losses.size, losses.dtype)

@@ -1,14 +1,16 @@
 """Schedules: how the learning rate changes from step to step (or epoch to epoch).
 
 Each is made with the optimizer and moved on by `step()`; the rates of all groups follow. The
-formulas are those of PyTorch's `lr_scheduler` of the same name.
+formulas are those of PyTorch's `lr_scheduler` of the same name. `per` says what a `step()` is meant
+to follow: "step", each of the optimizer's, for schedules that are given the number of all of them
+(OneCycleLR, WarmupCosine); "epoch", each pass over the data, for the others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import ArgumentError
 from .optimizer import Optimizer
@@ -16,6 +18,8 @@ from .optimizer import Optimizer
 
 class Schedule:
     """Base: the rate of each group as a function of how many steps were taken (`last_epoch`)."""
+
+    per: ClassVar[str] = "epoch"
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
@@ -129,6 +133,8 @@ class LinearLR(Schedule):
 class WarmupCosine(Schedule):
     """Evenly up from 0 for warmup steps, then along half a cosine down to eta_min at total."""
 
+    per = "step"
+
     def __init__(self, optimizer: Optimizer, warmup: int, total: int, eta_min: float = 0.0) -> None:
         if not 0 <= warmup < total:
             raise ArgumentError(
@@ -150,6 +156,8 @@ class OneCycleLR(Schedule):
     pct_start   the share of total_steps that goes up
     Momentum (or β₁), if there is one, goes the other way between base_momentum and max_momentum.
     """
+
+    per = "step"
 
     def __init__(
         self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3,
@@ -198,6 +206,8 @@ class OneCycleLR(Schedule):
 
 class ReduceLROnPlateau:
     """lr · factor when the metric given to `step` has not improved for `patience` steps."""
+
+    per: ClassVar[str] = "epoch"
 
     def __init__(
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
