@@ -1,0 +1,29 @@
+"""Data: batches, splits, tables and their encoding, images, text, and the built-in sets."""
+
+from .builtin import NAMES, Builtin, load
+from .columns import Column, Table
+from .images import Images, read_image_files, read_images
+from .loader import DataLoader
+from .preprocessing import TableEncoder
+from .split import split, train_test_split
+from .tables import read_table
+from .text import Characters, read_text, windows
+
+__all__ = [
+    "NAMES",
+    "Builtin",
+    "Characters",
+    "Column",
+    "DataLoader",
+    "Images",
+    "Table",
+    "TableEncoder",
+    "load",
+    "read_image_files",
+    "read_images",
+    "read_table",
+    "read_text",
+    "split",
+    "train_test_split",
+    "windows",
+]

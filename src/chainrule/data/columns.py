@@ -1,0 +1,157 @@
+"""What a table is in memory: columns of numbers, categories or dates, some cells missing."""
+
+from __future__ import annotations
+
+import datetime
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, DtypeError
+from ..graph import Array
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, its values, and where they are missing.
+
+    kind      "number" (float64), "category" (str objects) or "date" (datetime64[s])
+    values    (rows,); NaN, None or NaT where missing
+    missing   bool (rows,); a NaN that is not missing stood in the data as such
+    """
+
+    kind: str
+    values: Array
+    missing: Array
+
+    def select(self, rows: Any) -> Column:
+        """These rows of it."""
+        return Column(self.kind, self.values[rows], self.missing[rows])
+
+
+class Table:
+    """Columns by name, in order, with as many rows each.
+
+    unit     "line" of a text file or "row" of anything else: what origin counts
+    origin   the number of the first row, or of each: int64 (rows,)
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Column], name: str, unit: str = "row", origin: Any = 1
+    ) -> None:
+        self.columns, self.name, self.unit = dict(columns), name, unit
+        self._rows = len(next(iter(self.columns.values())).values) if self.columns else 0
+        self.origin = np.arange(self._rows) + origin if isinstance(origin, int) else origin
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{name}: {c.kind}" for name, c in self.columns.items())
+        return f"Table({self.name!r}, {len(self)} rows, {kinds})"
+
+    def place(self, row: int) -> str:
+        """Where that row comes from: `line 12` of a text file, `row 11` of anything else."""
+        return f"{self.unit} {self.origin[row]}"
+
+    def select(self, rows: Any) -> Table:
+        """These rows (row numbers, a mask or a slice), which keep their places."""
+        chosen = {name: c.select(rows) for name, c in self.columns.items()}
+        return Table(chosen, self.name, self.unit, self.origin[rows])
+
+    def drop(self, names: Iterable[str]) -> Table:
+        """All columns but these."""
+        gone = [names] if isinstance(names, str) else list(names)
+        for name in gone:
+            if name not in self.columns:
+                raise ArgumentError(
+                    "drop", f"got {name!r}", f"one of {_listed(self.columns)}", "check the spelling"
+                )
+        kept = {name: c for name, c in self.columns.items() if name not in gone}
+        return Table(kept, self.name, self.unit, self.origin)
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def column(name: str, values: Any, missing: Array | None = None) -> Column:
+    """A column of any one-dimensional data; missing cells are None, NaN or NaT unless said."""
+    array = _array(values)
+    if array.ndim != 1:
+        raise DtypeError(
+            "read_table", f"got column {name!r} of shape {array.shape}", "one value a row",
+            "spread it over several columns",
+        )  # fmt: skip
+    if array.dtype.kind in "OSUT":
+        array = array.astype(object)
+        if missing is None:
+            missing = np.fromiter(map(_absent, array.tolist()), bool, len(array))
+        array = _typed(name, array, missing)
+    kind = array.dtype.kind
+    if missing is None:
+        missing = np.isnat(array) if kind == "M" else np.isnan(array) if kind == "f" else None
+    gone = np.zeros(len(array), bool) if missing is None else missing
+    if kind == "M":
+        return Column("date", np.where(gone, np.datetime64("NaT"), array.astype("M8[s]")), gone)
+    if kind in "iuf":
+        return Column("number", np.where(gone, np.nan, array.astype(np.float64)), gone)
+    if kind in "bO":
+        words = np.where(array, "true", "false").astype(object) if kind == "b" else array.copy()
+        words[gone] = None
+        return Column("category", words, gone)
+    raise _unsupported(name, str(array.dtype))
+
+
+def _array(values: Any) -> Array:
+    if hasattr(values, "to_numpy"):
+        return np.asarray(values.to_numpy())
+    if hasattr(values, "__array__"):
+        return np.asarray(values)
+    return np.fromiter(values, object, len(values))
+
+
+def _absent(value: Any) -> bool:
+    """Whether an object stands for nothing: None, NaN, pandas' NA and NaT."""
+    if type(value) is str:
+        return False
+    nan = isinstance(value, (float, np.floating)) and value != value
+    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _typed(name: str, array: Array, missing: Array) -> Array:
+    """Objects of one kind as an array of it; anything mixed as text."""
+    present = array[~missing].tolist()
+    types = set(map(type, present))
+    if any(issubclass(t, (list, tuple, dict, set, bytes, np.ndarray)) for t in types):
+        raise _unsupported(name, next(t.__name__ for t in types))
+    if types and all(issubclass(t, (bool, np.bool_)) for t in types):
+        return np.where(missing, False, array).astype(bool)
+    if types and all(issubclass(t, numbers.Real) or t.__name__ == "Decimal" for t in types):
+        return np.where(missing, np.nan, array).astype(np.float64)
+    if types and all(issubclass(t, (datetime.date, np.datetime64)) for t in types):
+        dates = np.full(len(array), np.datetime64("NaT"), "M8[s]")
+        dates[~missing] = [without_zone(d) for d in present]
+        return dates
+    if types - {str}:
+        array = array.copy()
+        array[~missing] = list(map(str, present))
+    return array
+
+
+def without_zone(date: Any) -> Any:
+    """The same time in UTC, as NumPy takes it."""
+    if getattr(date, "tzinfo", None) is None:
+        return date
+    return date.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
+def _unsupported(name: str, what: str) -> DtypeError:
+    return DtypeError(
+        "read_table", f"got column {name!r} of {what}", "numbers, text, bools or dates",
+        "convert it, or leave it out of the table",
+    )  # fmt: skip

@@ -1,0 +1,120 @@
+"""Batches: slices of arrays that share their first axis, in an order that seed and epoch fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import shapes, tree
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..graph import Array
+from ..random import Generator
+from ..tensor import Tensor, make
+
+_STREAM = 0xDA7A_10AD_E25E_ED01  # keeps the orders apart from what else the same seed draws
+
+
+def order(rows: int, seed: int, epoch: int = 0) -> Array:
+    """The numbers below rows in random order: int64 (rows,), a function of seed and epoch alone."""
+    generator = Generator(seed)  # refuses a bad seed
+    generator.set_state(np.array([int(seed) ^ _STREAM, epoch], np.uint64))
+    return generator.permutation(rows).numpy()
+
+
+class DataLoader:
+    """Batches of the rows of arrays: trees of tensors, of the structure of the data.
+
+    data         an array, or a tuple, list or dict (nested too) of arrays: (x, y), ((x, c), y)…
+    batch_size   rows a batch; the last one may have fewer
+    shuffle      a new order each epoch, from the seed
+    drop_last    leave a last batch with fewer rows out
+
+    Each iteration takes the epoch that `epoch` names and moves it on by one as it begins. float64
+    becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view of them.
+    """
+
+    def __init__(
+        self, data: Any, batch_size: int = 32, shuffle: bool = False, drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
+        leaves, self._structure = tree.flatten(data)
+        self._arrays = [_rows(leaf) for leaf in leaves]
+        self.samples = _common_length(self._arrays)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
+            raise DtypeError(
+                "DataLoader", f"got batch_size {batch_size!r}", "a whole number from 1",
+                "use an int", user_line(),
+            )  # fmt: skip
+        if batch_size < 1:
+            raise ArgumentError(
+                "DataLoader", f"got batch_size {batch_size}", "1 or more", "try 32", user_line()
+            )
+        if drop_last and self.samples < batch_size:
+            raise ArgumentError(
+                "DataLoader", f"got {self.samples} rows, batch_size {batch_size}, drop_last=True",
+                "at least one whole batch", "use a smaller batch_size, or drop_last=False",
+                user_line(),
+            )  # fmt: skip
+        self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
+        self.seed, self.epoch = seed, 0
+        Generator(seed)  # refuses a bad seed now, not at the first batch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.samples, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self.batches(epoch)
+
+    def order(self, epoch: int) -> Array:
+        """The rows of that epoch in order: int64 (samples,)."""
+        return order(self.samples, self.seed, epoch) if self.shuffle else np.arange(self.samples)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of that epoch, from the start-th on: how a run goes on inside an epoch."""
+        rows = self.order(epoch) if self.shuffle else None
+        for k in range(start, len(self)):
+            part = slice(k * self.batch_size, (k + 1) * self.batch_size)
+            where = part if rows is None else rows[part]
+            yield tree.unflatten(self._structure, [make(a[where]) for a in self._arrays])
+
+
+def _rows(leaf: Any) -> Array:
+    """A leaf as a read-only array of a supported dtype; float64 as float32."""
+    if isinstance(leaf, Tensor):
+        return leaf.numpy()
+    array = np.asarray(leaf)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype not in shapes.DTYPES:
+        raise DtypeError(
+            "DataLoader", f"got {type(leaf).__name__} of dtype {array.dtype}", "numbers are needed",
+            "encode columns of text and dates with cr.data.TableEncoder", user_line(),
+        )  # fmt: skip
+    if not array.shape:
+        raise ShapeError(
+            "DataLoader", f"got the single number {array}", "arrays with rows are needed",
+            "make an array of a list of numbers: np.array([…])", user_line(),
+        )  # fmt: skip
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _common_length(arrays: list[Array]) -> int:
+    lengths = [len(a) for a in arrays]
+    if len(set(lengths)) > 1:
+        found = ", ".join(str(a.shape) for a in arrays)
+        raise ShapeError(
+            "DataLoader", f"got arrays of {' and '.join(map(str, lengths))} rows ({found})",
+            "as many rows in each", "check which rows are missing", user_line(),
+        )  # fmt: skip
+    if not lengths or not lengths[0]:
+        raise ArgumentError(
+            "DataLoader", "got no rows" if lengths else "got no arrays", "one row or more",
+            "check the filter that made the data", user_line(),
+        )  # fmt: skip
+    return lengths[0]

@@ -1,0 +1,126 @@
+"""Splits: which rows go to training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError, user_line
+from ..graph import Array
+from ..tensor import Tensor, make
+from .columns import Table
+from .loader import order
+
+
+def split(
+    rows: Any, fractions: Sequence[float], seed: int = 0, stratify: Any = None
+) -> list[Array]:
+    """Sorted row numbers (int64), one array a fraction; each row is in exactly one of them.
+
+    rows        how many there are, or their labels, which then are what to stratify by
+    fractions   shares above 0 that add up to 1; sizes are rounded by largest remainder
+    stratify    labels (rows,): each part gets each class in proportion, to within one row, and a
+                class with a single row goes to the first part
+    """
+    if not isinstance(rows, (int, np.integer)):
+        stratify = rows if stratify is None else stratify
+        rows = len(rows)
+    shares = _shares(fractions)
+    shuffled = order(int(rows), seed)
+    classes = np.zeros(rows, np.int64) if stratify is None else _classes(stratify, rows)
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    sizes = _sizes(np.bincount(classes), shares)
+    part = np.repeat(np.tile(np.arange(len(shares)), len(sizes)), sizes.ravel())
+    parts = [np.sort(by_class[part == p]) for p in range(len(shares))]
+    if not all(map(len, parts)):
+        raise ArgumentError(
+            "split", f"got {rows} rows for the shares {', '.join(f'{s:g}' for s in shares)}",
+            "at least one row in each part", "use more rows, or larger shares", user_line(),
+        )  # fmt: skip
+    return parts
+
+
+def _sizes(counts: Array, shares: Array) -> Array:
+    """Rows of each class in each part: (classes, parts), by largest remainder.
+
+    What rounding one class takes from a part is owed to it at the next class, so that the parts'
+    sizes are in proportion as well.
+    """
+    sizes = np.zeros((len(counts), len(shares)), np.int64)
+    owed = np.zeros(len(shares))
+    for size, count in zip(sizes, counts, strict=True):
+        if count == 1 and len(counts) > 1:
+            size[0] = 1
+            continue
+        exact = count * shares
+        size[:] = np.floor(exact + 1e-9)
+        owed += exact - size
+        largest = np.argsort(-owed, kind="stable")[: count - size.sum()]
+        size[largest] += 1
+        owed[largest] -= 1
+    return sizes
+
+
+def _shares(fractions: Sequence[float]) -> Array:
+    shares = np.asarray(fractions, np.float64)
+    if shares.ndim != 1 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ArgumentError(
+            "split", f"got fractions {fractions}", "shares above 0 that add up to 1",
+            "try (0.8, 0.2)", user_line(),
+        )  # fmt: skip
+    return shares
+
+
+def _classes(labels: Any, rows: int) -> Array:
+    """The labels as numbers from 0."""
+    array = np.asarray(labels)
+    if array.shape != (rows,):
+        raise ShapeError(
+            "split", f"got labels {array.shape} for {rows} rows", f"({rows},) is needed",
+            "give one label a row", user_line(),
+        )  # fmt: skip
+    if array.dtype == object and (array == None).any():  # noqa: E711 - an array, elementwise
+        raise ArgumentError(
+            "split", "got a missing label", "a label in each row", "leave these rows out",
+            user_line(),
+        )  # fmt: skip
+    return np.unique(array, return_inverse=True)[1]
+
+
+def train_test_split(
+    *arrays: Any, test_size: float = 0.2, seed: int = 0, stratify: Any = None
+) -> list[Any]:
+    """scikit-learn's order: the first array's training rows, its test rows, the second's…
+
+    arrays      arrays, tensors, tables, data frames or lists with as many rows each
+    test_size   the share of rows in the test part, or their number (a whole number from 1)
+    """
+    lengths = sorted({len(a) for a in arrays})
+    if len(lengths) != 1:
+        raise ShapeError(
+            "train_test_split", f"got arrays of {' and '.join(map(str, lengths)) or 'no'} rows",
+            "one array or more, with as many rows each", "check which rows are missing",
+            user_line(),
+        )  # fmt: skip
+    rows = lengths[0]
+    share = test_size / max(rows, 1) if isinstance(test_size, (int, np.integer)) else test_size
+    if not 0 < share < 1:
+        raise ArgumentError(
+            "train_test_split", f"got test_size {test_size} for {rows} rows",
+            "a share between 0 and 1, or fewer rows than there are", "try 0.2", user_line(),
+        )  # fmt: skip
+    parts = split(rows, (1 - share, share), seed, stratify)
+    return [_take(a, part) for a in arrays for part in parts]
+
+
+def _take(rows: Any, which: Array) -> Any:
+    """Those rows, in the kind of object they were."""
+    if isinstance(rows, Tensor):
+        return make(rows.numpy()[which])
+    if isinstance(rows, Table):
+        return rows.select(which)
+    if isinstance(rows, (list, tuple)):
+        return type(rows)([rows[i] for i in which])
+    return rows.iloc[which] if hasattr(rows, "iloc") else rows[which]

@@ -1,0 +1,203 @@
+"""Tables from files (CSV, TSV and Parquet, through DuckDB), data frames and dicts of columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, FileError, ShapeError
+from .columns import Column, Table, column
+
+EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+_MISSING = ["", "NA", "N/A", "NULL", "null", "None"]
+
+# header and types: DuckDB reads the whole file before it settles a type; a row of another length is
+# an error. The delimiter is given, because a guessed one makes a ragged file one column of text.
+_READ_CSV = """
+FROM read_csv($path, delim=$delim, quote='"', escape='"', comment='', header=true, skip=$skip,
+              compression=$compression, nullstr=$missing, sample_size=-1, strict_mode=true{more})
+"""
+
+
+def read_table(source: Any, name: str | None = None) -> Table:
+    """A table, its rows in order.
+
+    source   a path (.csv, .tsv, either with .gz, or .parquet), a pandas or polars data frame, or a
+             dict of columns
+    name     what messages call it; the file's name otherwise
+
+    Numbers are float64, bools the categories "true" and "false", times of day text; an empty cell,
+    NA, N/A, NULL, null and None are missing.
+    """
+    if isinstance(source, (str, Path)):
+        return _read_file(Path(source), name or Path(source).name)
+    names = list(source) if isinstance(source, Mapping) else list(source.columns)
+    _check_names(name or "the data", [str(n) for n in names])
+    columns = {str(n): column(str(n), source[n]) for n in names}
+    lengths = {n: len(c.values) for n, c in columns.items()}
+    if len(set(lengths.values())) > 1:
+        short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+        raise ShapeError(
+            "read_table",
+            f"got {lengths[short]} rows in {short!r}, {lengths[long]} in {long!r}",
+            "as many rows in each column", "fill the shorter ones with None",
+        )  # fmt: skip
+    return _with_rows(Table(columns, name or "table"))
+
+
+def _with_rows(table: Table) -> Table:
+    if not len(table):
+        raise ArgumentError(
+            "read_table", f"got {table.name} with {len(table.columns)} columns and no rows",
+            "one row or more", "check the filter or the export that made it",
+        )  # fmt: skip
+    return table
+
+
+def _read_file(path: Path, name: str) -> Table:
+    lower = path.name.lower()
+    if path.is_dir():
+        raise FileError(
+            "read_table", f"got the folder {path}", "a table file is needed", "name one file in it"
+        )
+    if not path.exists():
+        raise FileError(
+            "read_table", f"got {path}, which does not exist", "a file is needed",
+            "check the path and the folder that you are in",
+        )  # fmt: skip
+    if not lower.endswith(EXTENSIONS):
+        raise FileError(
+            "read_table", f"got {path.name}", f"one of {', '.join(EXTENSIONS)} is needed",
+            "rename it if it is one of them, or convert it",
+        )  # fmt: skip
+    if not path.stat().st_size:
+        raise _empty(path)
+    if lower.endswith(".parquet"):
+        columns = _query(path, "FROM read_parquet($path)", {"path": _literal(path)})
+        return _with_rows(Table(columns, name))
+    skip, delimiter, names = _header(path, "\t" if ".tsv" in lower[-7:] else ",\t;|")
+    _check_names(name, [n for n in names if n])
+    wanted = {
+        "path": _literal(path), "skip": skip, "delim": delimiter, "missing": _MISSING,
+        "compression": "gzip" if lower.endswith(".gz") else "none",
+    }  # fmt: skip
+    found = _query(path, _READ_CSV.format(more=""), wanted, len(names))
+    columns = {n or f: c for n, (f, c) in zip(names, found.items(), strict=True)}
+    return _with_rows(Table(columns, name, "line", skip + 2))
+
+
+def _literal(path: Path) -> str:
+    """The path with nothing in it that DuckDB would take for a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _query(
+    path: Path, sql: str, values: dict[str, Any], width: int | None = None
+) -> dict[str, Column]:
+    """The columns that DuckDB finds; the width is that of a text file's header."""
+    duckdb = _duckdb()
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        try:
+            found = connection.execute(sql, values).fetchnumpy()
+        except duckdb.Error as error:
+            message = str(error)
+            if width is not None and "CSV Error on Line" not in message:
+                message = _without_types(connection, values, width) or message
+            raise _unreadable(path, message) from None
+    return {n: column(n, np.ma.getdata(v), np.ma.getmaskarray(v)) for n, v in found.items()}
+
+
+def _without_types(connection: Any, values: dict[str, Any], width: int) -> str:
+    """What DuckDB says of the file when it looks for no types: then it names the line."""
+    columns = ", ".join(f"'c{k}': 'VARCHAR'" for k in range(width))
+    more = f", auto_detect=false, columns={{{columns}}}"
+    try:
+        connection.execute(_READ_CSV.format(more=more), values).fetchall()
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ImportError:
+        raise ArgumentError(
+            "read_table", "got a table file, but DuckDB is not installed", "DuckDB reads it",
+            "pip install duckdb",
+        ) from None  # fmt: skip
+    return duckdb
+
+
+def _empty(path: Path) -> FileError:
+    return FileError(
+        "read_table", f"got {path.name}, which is empty", "a header and rows are needed",
+        "check the export that made it",
+    )  # fmt: skip
+
+
+def _unreadable(path: Path, message: str) -> FileError:
+    """The error for a file that DuckDB refuses, with the one useful line of what it says."""
+    lines = message.splitlines()
+    what = re.sub(r"^[\w ]+ Error: ", "", lines[0]).replace(str(path), path.name).replace(";", ",")
+    line = re.search(r"CSV Error on Line: (\d+)", message)
+    if line:  # what is wrong stands before the advice, below the line itself
+        before = message.split("\nPossible")[0].split("\n")
+        what = f"line {line[1]}: {[s for s in before if s][-1]}"
+    return FileError(
+        "read_table", f"got {path.name}, {what.rstrip('.')}", "a table that can be read is needed",
+        "mend that line" if line else "check that the file is whole and what its name says",
+    )  # fmt: skip
+
+
+def _header(path: Path, delimiters: str) -> tuple[int, str, list[str]]:
+    """Blank lines before the header, the delimiter that finds the most names in it, the names."""
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opened(path, "rb") as file:
+            raw = file.read(1 << 22)  # DuckDB takes no line as long as this
+        start = codecs.getincrementaldecoder("utf-8-sig")().decode(raw)  # the end may be cut
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _no_text(path, f"line {line} is not UTF-8") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, str(error)) from None
+    start = start.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in start:
+        raise _no_text(path, "it holds NUL bytes")
+    if not start.strip("\n "):
+        raise _empty(path)
+    skip = len(start) - len(start.lstrip("\n"))
+    try:
+        found = {d: next(csv.reader(io.StringIO(start[skip:]), delimiter=d)) for d in delimiters}
+    except csv.Error as error:
+        raise _no_text(path, f"{error} in the first line") from None
+    best = max(delimiters, key=lambda d: len(found[d]))
+    return skip, best, [n.strip() for n in found[best]]
+
+
+def _no_text(path: Path, why: str) -> FileError:
+    return FileError(
+        "read_table", f"got {path.name}, {why}", "UTF-8 text is needed",
+        "save it as UTF-8 CSV, or check that it is a table",
+    )  # fmt: skip
+
+
+def _check_names(name: str, names: Sequence[str]) -> None:
+    twice = [n for n, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        what = f"two columns {twice[0]!r}" if twice else "no columns"
+        raise ArgumentError(
+            "read_table", f"got {name} with {what}",
+            "columns with names of their own", "rename one of them" if twice else "check the file",
+        )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Text as whole numbers, one a character, and as windows to predict the next one in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, FileError
+from ..graph import Array
+
+UNKNOWN = "\ufffd"  # what code 0 decodes to
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file; every end of line becomes \\n."""
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileError(
+            "read_text", f"got {path}, which {what}", "a text file is needed", "check the path"
+        )
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+        bad = raw.find(b"\0")
+    except UnicodeDecodeError as error:
+        bad = error.start + (raw[:3] == b"\xef\xbb\xbf") * 3
+    if bad >= 0:
+        raise FileError(
+            "read_text", f"got {path.name}, which is no text at byte {bad} ({raw[bad]:#04x})",
+            "UTF-8 is needed", "save it as UTF-8",
+        )  # fmt: skip
+    if not text.strip():
+        raise FileError(
+            "read_text", f"got {path.name}, which is empty", "some text", "choose another file"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Characters:
+    """Codes of characters: 0 for unknown ones, then the known ones by code point from 1.
+
+    characters   the known ones, sorted
+    """
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters
+        self._points = _points(characters)
+
+    @classmethod
+    def fit(cls, text: str) -> Characters:
+        """The vocabulary of a text."""
+        return cls("".join(sorted(set(text))))
+
+    def __len__(self) -> int:
+        """How many codes there are, with 0."""
+        return len(self.characters) + 1
+
+    def encode(self, text: str) -> Array:
+        """Codes, int64 (len(text),)."""
+        points = _points(text)
+        place = np.searchsorted(self._points, points)
+        place[place == len(self._points)] = 0
+        known = self._points[place] == points if len(self._points) else np.zeros(len(points), bool)
+        return np.where(known, place + 1, 0)
+
+    def decode(self, codes: Any) -> str:
+        """The text of these codes; 0 becomes the replacement character."""
+        letters = np.array([UNKNOWN, *self.characters], object)
+        return "".join(letters[np.asarray(codes)].ravel().tolist())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in it, as JSON takes it."""
+        return {"characters": self.characters}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Characters:
+        """The vocabulary that `to_json` wrote."""
+        return cls(data["characters"])
+
+
+def _points(text: str) -> Array:
+    """Code points, uint32 (len(text),)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def windows(codes: Any, length: int) -> tuple[Array, Array]:
+    """(x, y), both (N, length): windows that do not overlap, and the same one place further on."""
+    codes = np.asarray(codes)
+    if length < 1:
+        raise ArgumentError("windows", f"got length {length}", "1 or more", "try 64")
+    count = (len(codes) - 1) // length
+    if count < 1:
+        raise ArgumentError(
+            "windows", f"got {len(codes)} characters for windows of {length}",
+            f"{length + 1} or more", "use a longer text, or shorter windows",
+        )  # fmt: skip
+    end = count * length
+    return codes[:end].reshape(count, length), codes[1 : end + 1].reshape(count, length)

@@ -1,0 +1,214 @@
+"""TableEncoder: against pandas' and scikit-learn's arithmetic, by hand, and through JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+
+from chainrule.data import TableEncoder, read_table
+
+N = 40
+Y = ["yes", "no"] * (N // 2)
+
+
+def encoder(**columns: Any) -> tuple[TableEncoder, Any]:
+    table = read_table({**columns, "y": Y[: len(next(iter(columns.values())))]})
+    return TableEncoder.fit(table, "y"), table
+
+
+# ── inputs ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_numbers_and_categories_against_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(5, 30, (N, 3))
+    words = rng.choice(["north", "south", "east", "w"], N).astype(object)
+    e, table = encoder(a=numbers[:, 0], w=words, b=numbers[:, 1], c=numbers[:, 2] * 1e300)
+    numeric, codes = e.transform(table)
+    scaled = StandardScaler().fit_transform(numbers)
+    np.testing.assert_allclose(numeric, scaled, rtol=1e-5, atol=1e-6)
+    ordinal = OrdinalEncoder().fit_transform(words[:, None])
+    np.testing.assert_array_equal(codes, ordinal + 1)
+    assert (numeric.dtype, codes.dtype) == (np.float32, np.int64)
+    assert e.feature_names == ["a", "b", "c"]
+    assert (e.category_names, e.cardinalities) == (["w"], [5])
+    assert e.notes == e.last_notes == []
+
+
+def test_missing_cells_by_hand() -> None:
+    e, table = encoder(a=[1.0, None, 3.0, None], c=["p", "q", None, "p"], b=[0, 1, 0, 1])
+    numeric, codes = e.transform(table)
+    assert e.feature_names == ["a", "a is missing", "b"]
+    assert numeric.tolist() == [[-1, 0, -1], [0, 1, 1], [1, 0, -1], [0, 1, 1]]
+    assert codes.tolist() == [[1], [2], [0], [1]]
+    assert e.notes == [
+        "column 'a': 2 cells missing, encoded as the mean, and 'a is missing' is 1 there",
+        "column 'c': 1 cell missing, encoded as the code 0",
+    ]
+    assert e.last_notes == e.notes
+    numeric, _ = e.transform(read_table({"a": [5.0], "c": ["p"], "b": [None]}))
+    assert numeric.tolist() == [[3, 0, 0]]  # no column says that b is missing: it never was
+    assert e.last_notes == ["column 'b': 1 cell missing, encoded as the mean"]
+
+
+def test_dates_by_pythons_calendar() -> None:
+    days = [datetime(2019 + k % 4, 1 + k % 12, 1 + k % 28, k % 24, 30) for k in range(N)]
+    e, table = encoder(when=[*days[:-1], None])
+    numeric, _ = e.transform(table)
+    names = ["year", "month", "day", "weekday", "hour"]
+    assert e.feature_names == [*(f"when {n}" for n in names), "when is missing"]
+    parts = np.array([[d.year, d.month, d.day, d.weekday(), d.hour + 0.5] for d in days[:-1]])
+    np.testing.assert_allclose(numeric[:-1, :5], StandardScaler().fit_transform(parts), atol=1e-5)
+    assert numeric[-1].tolist() == [0, 0, 0, 0, 0, 1]
+    assert e.notes[0] == "column 'when' is a date; it becomes year, month, day, weekday, hour"
+
+
+def test_parts_of_a_date_that_never_vary_are_left_out() -> None:
+    e, _ = encoder(when=[datetime(2020, 1, 1 + k % 7) for k in range(N)])
+    assert e.feature_names == ["when day", "when weekday"]
+    early = encoder(when=np.arange("1901-01-01", "1901-02-10", dtype="M8[D]"))[0]
+    assert early.feature_names == ["when month", "when day", "when weekday"]
+
+
+def test_the_most_frequent_of_many_categories_are_kept() -> None:
+    words = [f"w{k}" for k in range(1200)] + [f"w{k}" for k in range(150, 1200)]
+    table = read_table({"w": words, "y": np.arange(len(words)) % 2})
+    e = TableEncoder.fit(table, "y")
+    assert e.cardinalities == [1001]
+    kept = {w for w, code in zip(words, e.transform(table)[1][:, 0], strict=True) if code}
+    assert kept <= {w for w, n in Counter(words).items() if n == 2}
+    assert e.notes == [
+        "column 'w' has 1200 values; the 1000 most frequent are kept, the rest get the code 0"
+    ]
+    lost = sum(w not in kept for w in words)
+    assert e.last_notes[0].startswith(f"column 'w': {lost} cells with values not known from fit")
+
+
+def test_a_column_may_come_as_another_kind() -> None:
+    days = [datetime(2020, 1, 1 + k % 9) for k in range(N)]
+    e, table = encoder(a=np.arange(N) / 2, c=["1", "x", "2.5", "y"] * 10, d=days)
+    numeric, codes = e.transform(table)
+    texts = {"a": ["0", "0.5"], "c": [1, 2.5], "d": ["2020-01-01", "2020-01-02T00:00"]}
+    other, other_codes = e.transform(read_table(texts))
+    np.testing.assert_array_equal(other, numeric[:2])
+    np.testing.assert_array_equal(other_codes, codes[[0, 2]])
+    other, other_codes = e.transform(read_table({n: [None] for n in "acd"}))
+    assert not other.any()
+    assert not other_codes.any()
+
+
+def test_unknown_values_are_noted() -> None:
+    e, _ = encoder(c=["p", "q"] * 20)
+    _, codes = e.transform(read_table({"c": ["z", "p", None, "z"]}))
+    assert codes[:, 0].tolist() == [0, 1, 0, 0]
+    assert e.last_notes == [
+        "column 'c': 2 cells with values not known from fit ('z'), encoded as the code 0",
+        "column 'c': 1 cell missing, encoded as the code 0",
+    ]
+
+
+def test_numbers_at_the_edge_of_float64() -> None:
+    e, table = encoder(a=[1.7e308, -1.7e308] * 20, b=[5e-324, 0.0] * 20, c=[1.0, 1 + 2**-52] * 20)
+    numeric, _ = e.transform(table)
+    assert np.isfinite(numeric).all()
+    np.testing.assert_allclose(numeric[:2, 0], [1, -1], rtol=1e-6)
+
+
+def test_a_number_that_varies_only_in_being_missing() -> None:
+    e, table = encoder(a=[7.0, None] * 20)
+    assert e.transform(table)[0][:2].tolist() == [[0, 0], [0, 1]]
+
+
+# ── targets ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "classes"),
+    [
+        (["b10", "b2", "a"], "classification", ["a", "b2", "b10"]),
+        ([True, False, True], "classification", ["false", "true"]),
+        ([10.0, 2.0, -1.0], "classification", ["-1", "2", "10"]),
+        ([0.5, 2.0, 1.0], "regression", []),
+        (range(21), "regression", []),
+    ],
+)
+def test_the_task_is_inferred(target: Any, task: str, classes: list[str]) -> None:
+    y = list(target) * 3
+    table = read_table({"x": range(len(y)), "y": y})
+    e = TableEncoder.fit(table, "y")
+    assert (e.task, e.target, e.classes) == (task, "y", classes)
+    codes = e.transform_target(table)
+    back = e.inverse_target(codes)
+    if task == "regression":
+        assert codes.dtype == np.float32
+        np.testing.assert_allclose([codes.mean(), codes.std()], [0, 1], atol=1e-6)
+        np.testing.assert_allclose(back, y, atol=1e-6)
+        np.testing.assert_allclose([e.target_mean, e.target_std], [np.mean(y), np.std(y)])
+    else:
+        assert codes.dtype == np.int64
+        written = [str(v).lower() if isinstance(v, bool) else v for v in y]
+        assert back.tolist() == [str(int(v)) if isinstance(v, float) else v for v in written]
+
+
+def test_the_task_may_be_given() -> None:
+    table = read_table({"x": range(N), "y": [k % 3 for k in range(N)], "f": [0.5, 1.5] * 20})
+    assert TableEncoder.fit(table, "y", "regression").task == "regression"
+    assert TableEncoder.fit(table, "f", "classification").classes == ["0.5", "1.5"]
+    ids = read_table({"x": range(N), "y": range(N)})
+    assert TableEncoder.fit(ids, "y", "regression").target_mean == 19.5
+
+
+def test_classes_are_found_in_another_kind_of_column() -> None:
+    e = TableEncoder.fit(read_table({"x": range(4), "y": ["1", "2", "x", "x"]}), "y")
+    assert e.transform_target(read_table({"y": [2, 1]})).tolist() == [1, 0]
+    assert e.notes == ["class '1' has a single row", "class '2' has a single row"]
+
+
+def test_the_target_is_not_needed_to_predict() -> None:
+    e, table = encoder(a=range(N))
+    np.testing.assert_array_equal(e.transform(table.drop("y"))[0], e.transform(table)[0])
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────
+
+number = st.floats(-1e300, 1e300) | st.none()
+word = st.text(max_size=4) | st.none()
+moment = st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1)) | st.none()
+goal = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(st.tuples(number, word, moment, goal), min_size=6, max_size=20))
+def test_a_round_trip_through_json_gives_the_same_bits(rows: list[Any]) -> None:
+    columns = {n: list(v) for n, v in zip("nwdy", zip(*rows, strict=True), strict=True)}
+    columns["n"][:3], columns["w"][:3] = [1.0, 0.1, None], ["p", "q", None]
+    columns["d"][:3], columns["y"][:3] = (
+        [datetime(2000, 1, 1), datetime(2001, 2, 2), None],
+        [0.5, 1, 2],
+    )
+    table = read_table(columns)
+    e = TableEncoder.fit(table, "y")
+    again = TableEncoder.from_json(json.loads(json.dumps(e.to_json())))
+    for a, b in zip(e.transform(table), again.transform(table), strict=True):
+        assert a.tobytes() == b.tobytes()
+        assert a.shape[0] == len(rows)
+    assert np.isfinite(e.transform(table)[0]).all()
+    y = e.transform_target(table)
+    assert y.tobytes() == again.transform_target(table).tobytes()
+    assert e.inverse_target(y).tobytes() == again.inverse_target(y).tobytes()
+    assert (again.notes, again.last_notes) == (e.notes, e.last_notes)
+    assert (again.feature_names, again.cardinalities) == (e.feature_names, e.cardinalities)
+    assert e.transform(table)[0].shape[1] == len(e.feature_names)
+
+
+def test_nan_of_a_frame_is_missing() -> None:
+    e, _ = encoder(a=np.array([1.0, math.nan] * 20))
+    assert e.feature_names == ["a", "a is missing"]

@@ -1,0 +1,222 @@
+"""Tables: what DuckDB reads equals what pandas and Python read, and missing is not NaN."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.data import Table, read_table
+
+
+def written(folder: Path, text: str, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def values(table: Table, name: str) -> list[Any]:
+    return list(table.columns[name].values.tolist())
+
+
+def kinds(table: Table) -> list[str]:
+    return [c.kind for c in table.columns.values()]
+
+
+def test_kinds_and_missing_cells(tmp_path: Path) -> None:
+    text = (
+        "whole,real,word,flag,day,time\n"
+        "1,0.5,a,true,2024-02-29,2024-02-29 13:30:00\n"
+        ",NA,,False,,\n"
+        "3,nan,None,,2024-03-01,2024-03-01\n"
+        "4,-inf,N/A,true,2024-03-02,2024-03-01 00:00:01\n"
+    )
+    table = read_table(written(tmp_path, text))
+    assert (table.name, len(table)) == ("t.csv", 4)
+    assert list(table.columns) == ["whole", "real", "word", "flag", "day", "time"]
+    assert kinds(table) == ["number", "number", "category", "category", "date", "date"]
+    assert [c.missing.tolist() for c in table.columns.values()] == [
+        [False, True, False, False],
+        [False, True, False, False],  # the text nan is not missing
+        [False, True, True, True],
+        [False, False, True, False],
+        [False, True, False, False],
+        [False, True, False, False],
+    ]
+    np.testing.assert_array_equal(values(table, "whole"), [1, math.nan, 3, 4])
+    np.testing.assert_array_equal(values(table, "real"), [0.5, math.nan, math.nan, -math.inf])
+    assert values(table, "word") == ["a", None, None, None]
+    assert values(table, "flag") == ["true", "false", None, "true"]
+    assert values(table, "day")[::2] == [datetime(2024, 2, 29), datetime(2024, 3, 1)]
+    assert values(table, "time")[3] == datetime(2024, 3, 1, 0, 0, 1)
+    assert table.columns["time"].values.dtype == np.dtype("M8[s]")
+    assert table.place(0) == "line 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "a,b\n1,x y\n2,z\n"),
+        ("a.csv", "a;b\n1;x y\n2;z\n"),
+        ("a.csv", "a|b\n1|x y\n2|z"),
+        ("a.csv", "a\tb\n1\tx y\n2\tz\n"),
+        ("a.tsv", "a\tb\n1\tx y\n2\tz\n"),
+        ("a.CSV", "\ufeffa,b\r\n1,x y\r\n2,z\r\n"),
+        ("a.csv", "a,b\r1,x y\r2,z\r"),
+        ("a.csv", '\n\n"a", b \n1,"x y"\n\n2,z\n'),
+        ("a[1]*?.csv", "a,b\n1,x y\n2,z\n"),
+    ],
+)
+def test_forms_of_the_same_table(tmp_path: Path, name: str, text: str) -> None:
+    for path in (written(tmp_path, text, name), tmp_path / (name.lower() + ".gz")):
+        if path.suffix == ".gz":
+            path.write_bytes(gzip.compress(text.encode()))
+        table = read_table(path)
+        assert list(table.columns) == ["a", "b"]
+        assert values(table, "a") == [1.0, 2.0]
+        assert values(table, "b") == ["x y", "z"]
+
+
+def test_the_type_comes_from_the_whole_file(tmp_path: Path) -> None:
+    n = 30_000
+    rows = "\n".join(str(k) for k in range(n))
+    assert kinds(read_table(written(tmp_path, f"a\n{rows}\n"))) == ["number"]
+    late = read_table(written(tmp_path, f"a\n{rows}\nlate\n"))
+    assert kinds(late) == ["category"]
+    assert values(late, "a") == [*map(str, range(n)), "late"]  # in order, and nothing lost
+
+
+def test_one_column_and_hard_names(tmp_path: Path) -> None:
+    assert values(read_table(written(tmp_path, "a\nx, y\nz\n", "a.tsv")), "a") == ["x, y", "z"]
+    assert kinds(read_table(written(tmp_path, "a\n1\n2\n"))) == ["number"]
+    table = read_table(written(tmp_path, '"x,1",X,x,,#\n1,2,3,4,5\n'))
+    assert list(table.columns) == ["x,1", "X", "x", "column3", "#"]
+    assert [values(table, n)[0] for n in table.columns] == [1, 2, 3, 4, 5]
+
+
+def test_codes_with_a_leading_zero_are_no_numbers(tmp_path: Path) -> None:
+    assert values(read_table(written(tmp_path, "zip\n01234\n10001\n")), "zip") == ["01234", "10001"]
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=8)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(cells, st.integers(-(2**53), 2**53)), min_size=1, max_size=8))
+def test_text_that_pythons_csv_module_writes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]
+) -> None:
+    out = io.StringIO()
+    csv.writer(out, quoting=csv.QUOTE_NONNUMERIC).writerows([("word", "number"), *rows])
+    path = written(tmp_path_factory.getbasetemp(), out.getvalue(), "any.csv")
+    table = read_table(path)
+    assert values(table, "number") == [float(n) for _, n in rows]
+    if table.columns["word"].kind == "category" and not table.columns["word"].missing.any():
+        flags = {"true", "false"}
+        found = values(table, "word")
+        assert found == [w for w, _ in rows] or set(found) <= flags
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    duckdb.sql(
+        "copy (select range n, case when range % 2 then 'b' end c, range % 3 = 0 f, "
+        "date '2020-01-01' + range::int d, (range / 4)::decimal(9, 2) p, 'nan'::double x "
+        f"from range(5)) to '{path}'"
+    )
+    table = read_table(path, name="prices")
+    assert kinds(table) == ["number", "category", "category", "date", "number", "number"]
+    assert values(table, "c") == [None, "b", None, "b", None]
+    assert values(table, "f") == ["true", "false", "false", "true", "false"]
+    assert values(table, "d")[4] == datetime(2020, 1, 5)
+    assert values(table, "p") == [0, 0.25, 0.5, 0.75, 1]
+    assert not table.columns["x"].missing.any()
+    assert (table.name, table.place(0)) == ("prices", "row 1")
+
+
+class Series:
+    """As much of a data frame's column as is used."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def to_numpy(self) -> Any:
+        return np.array(self.values)
+
+
+class NAType:
+    """pandas.NA by its name: comparing it gives no bool."""
+
+    def __eq__(self, other: object) -> Any:
+        raise TypeError
+
+    __hash__ = object.__hash__
+
+
+def test_columns_of_frames_and_dicts() -> None:
+    east = timezone(timedelta(hours=2))
+    data: dict[Any, Any] = {
+        "ints": Series([1, 2]),
+        "gaps": Series([1, NAType()]),
+        "floats": [0.5, None],
+        "decimals": [Decimal("0.5"), None],
+        "bools": Series([True, False]),
+        "bool gaps": [True, None],
+        "text": Series(["a", "b"]),
+        "text gaps": ["a", math.nan],
+        "mixed": ["a", 1],
+        "dates": [date(2020, 1, 1), None],
+        "stamps": Series(["2020-01-01T10", "NaT"]).to_numpy().astype("M8[ns]"),
+        "numpy dates": [np.datetime64("2020-01-01"), None],
+        "zones": [datetime(2020, 1, 1, 1, tzinfo=east), None],
+        "nothing": [None, None],
+        7: [1, 2],
+    }
+    table = read_table(data)
+    number, word, day = ["number"], ["category"], ["date"]
+    assert kinds(table) == number * 4 + word * 5 + day * 4 + word + number
+    assert values(table, "text gaps") == ["a", None]
+    assert values(table, "mixed") == ["a", "1"]
+    assert values(table, "bool gaps") == ["true", None]
+    assert values(table, "zones") == [datetime(2019, 12, 31, 23), None]
+    assert values(table, "stamps") == [datetime(2020, 1, 1, 10), None]
+    missing = {n for n, c in table.columns.items() if c.missing[1]}
+    assert missing == {
+        "gaps", "floats", "decimals", "bool gaps", "text gaps", "dates", "stamps", "numpy dates",
+        "zones", "nothing",
+    }  # fmt: skip
+    assert list(table.columns)[-1] == "7"
+
+
+def test_a_frame_is_read_by_its_columns() -> None:
+    class Frame:
+        columns = ("a", "b")
+
+        def __getitem__(self, name: str) -> Series:
+            return Series([1.0, math.nan])
+
+    table = read_table(Frame())
+    assert list(table.columns) == ["a", "b"]
+    assert table.columns["b"].missing.tolist() == [False, True]
+
+
+def test_select_and_drop() -> None:
+    table = read_table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+    part = table.select([2, 1])
+    assert values(part, "b") == ["z", None]
+    assert part.columns["b"].missing.tolist() == [False, True]
+    assert [part.place(0), part.select([1]).place(0)] == ["row 3", "row 2"]
+    assert list(table.drop(["a"]).columns) == list(table.drop("a").columns) == ["b"]
+    assert len(table.select(np.array([True, False, False]))) == 1
+    assert repr(table) == "Table('table', 3 rows, a: number, b: category)"
