@@ -8,7 +8,11 @@ import math as _math
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from . import data as data
+from . import nn as nn
+from . import optim as optim
 from . import random as random
+from . import train as train
 from .checking import check_gradients
 from .compile import compile
 from .errors import ChainruleError, GradientError
@@ -197,6 +201,7 @@ from .shapes import (
 from .shapes import bool_ as bool
 from .sparse import RowSparse
 from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad
+from .train import fit
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if not _TYPE_CHECKING:  # a type checker is to know which names there are
@@ -279,6 +284,7 @@ __all__ = [
     "expm1",
     "eye",
     "finfo",
+    "fit",
     "flatten",
     "flip",
     "float16",

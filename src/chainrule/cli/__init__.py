@@ -14,7 +14,7 @@ import typer
 
 from .. import __version__
 from ..errors import ChainruleError
-from . import check, info
+from . import check, info, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -23,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(predict.evaluate)
 app.command("check")(check.check)
 app.command("info")(info.info)
 

@@ -1,0 +1,69 @@
+"""`chainrule predict` and `chainrule evaluate`: use a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..data import read_text
+from ..train import files
+from ..train.progress import number
+from ..train.run import Run, to_csv
+from ..train.tasks import TextTask
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
+
+
+def predict(
+    run: RunFolder,
+    file: Annotated[str | None, typer.Argument(
+        help="A file like the training data; the run's own test rows if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a CSV file instead of stdout.")] = None,
+    length: Annotated[int, typer.Option(help="Characters to write, of a text.", min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="Of the text that is written.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:  # fmt: skip
+    """Predict with a trained run: classes or values of new rows, or the continuation of a text.
+
+    Example: chainrule predict runs/diamonds-1 new.csv --out prices.csv
+    """
+    opened = Run.open(run)
+    if isinstance(opened.task, TextTask):
+        written = opened.write(read_text(file) if file else "\n", length, seed)
+        text, found = written + "\n", {"text": written}
+    else:
+        columns = opened.predict(file)
+        text = to_csv(columns)
+        values = zip(*columns.values(), strict=True)
+        rows = [dict(zip(columns, row, strict=True)) for row in values]
+        found = {"predictions": rows}  # type: ignore[dict-item]
+        for note in opened.task.notes:
+            typer.echo(note, err=True)
+    if out is not None:
+        files.write(out, text)
+    if as_json:
+        print(json.dumps({**found, "out": str(out)} if out else found, ensure_ascii=False))
+    elif out is None:
+        print(text, end="")
+
+
+def evaluate(
+    run: RunFolder,
+    file: Annotated[str | None, typer.Argument(
+        help="A file with the targets; the run's own test rows if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:  # fmt: skip
+    """The metrics of a trained run on data with known targets.
+
+    Example: chainrule evaluate runs/diamonds-1 diamonds.csv
+    """
+    opened = Run.open(run)
+    rows, metrics = opened.evaluate(file)
+    if as_json:
+        print(json.dumps({"task": opened.task.task, "metrics": metrics, "rows": rows}))
+        return
+    print(f"{rows} rows: " + ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in
+                                       metrics.items()))  # fmt: skip

@@ -1,0 +1,143 @@
+"""`chainrule train`: from data to a trained network, with no code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ..errors import ArgumentError
+from ..train.recipe import Recipe
+from ..train.run import Result, resume
+from ..train.run import train as carry_out
+from ..train.tasks import Task
+
+
+def train(
+    source: Annotated[str | None, typer.Argument(
+        help="digits, iris, wine, breast_cancer, diabetes, moons, spirals, circles; a CSV or "
+        "Parquet file; a folder of images with one sub-folder a class; a text; a recipe.toml."
+    )] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share held out for the last test.")] = None,
+    valid: Annotated[float | None, typer.Option(help="Share held out to stop early.")] = None,
+    model: Annotated[str | None, typer.Option(help="mlp, cnn, gru or lstm.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Sizes of hidden layers: 256,128.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of units dropped.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How often the data is gone through.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adam, sgd, rmsprop, …")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Pull of weights towards 0.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine or constant.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without a better loss.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split, the weights, the order.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-1 … if not given.")]
+    = None,
+    resume_run: Annotated[Path | None, typer.Option(
+        "--resume", help="Go on with this run folder where it stopped, bit for bit.")] = None,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 5.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say only the result.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:  # fmt: skip
+    """Train a network on data and write a run folder with the model and a report.
+
+    What is not given is chosen from the data. Ctrl-C stops early and keeps what was learned.
+
+    Example: chainrule train digits
+
+    Example: chainrule train diamonds.csv --target price --epochs 30
+    """
+    settings: dict[str, Any] = {
+        "target": target, "drop": drop, "task": task, "test": test, "valid": valid,
+        "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
+        "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
+        "schedule": schedule, "clip_norm": clip_norm, "patience": patience, "seed": seed,
+    }  # fmt: skip
+    given = {k: v for k, v in settings.items() if v is not None}
+    if not checkpoint_every > 0:
+        raise ArgumentError(
+            "train", f"got --checkpoint-every {checkpoint_every}", "seconds above 0", "try 5"
+        )
+    how: dict[str, Any] = {
+        "progress": not quiet, "checkpoint_every": checkpoint_every,
+        "began": None if quiet else _say,
+    }  # fmt: skip
+    if resume_run is not None:
+        odd = ["SOURCE"] * (source is not None) + [f"--{k.replace('_', '-')}" for k in given]
+        if odd:
+            raise ArgumentError(
+                "train", f"got --resume with {', '.join(odd)}", "--resume alone",
+                "a run goes on as its recipe.toml says; leave them out",
+            )  # fmt: skip
+        result = resume(resume_run, **how)
+    else:
+        recipe = _recipe(source, given)
+        name = Path(recipe.source).name.split(".")[0] or "run"
+        result = carry_out(recipe, out or _free(Path("runs"), name), **how)
+    _print(result, as_json)
+    sys.exit(130 if result.interrupted else 0)
+
+
+def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
+    if source is None:
+        raise ArgumentError(
+            "train", "got nothing to train on", "a source, or --resume RUN",
+            "try: chainrule train digits",
+        )  # fmt: skip
+    if not source.endswith(".toml"):
+        return Recipe(source=source, **given)
+    recipe = Recipe.read(Path(source))
+    if not recipe.source:
+        raise ArgumentError(
+            "recipe", f"got {source} without a source", "source in [data]", "add it"
+        )
+    return Recipe(**{**vars(recipe), **given})
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentError(
+            "train", f"got --hidden {text!r}", "whole numbers with commas", "try --hidden 256,128"
+        ) from None
+
+
+def _free(parent: Path, name: str) -> Path:
+    """The first of name-1, name-2, … that is not there yet."""
+    numbers = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
+    return parent / f"{name}-{max([int(n) for n in numbers if n.isdigit()], default=0) + 1}"
+
+
+def _say(task: Task, recipe: Recipe) -> None:
+    """What is about to be done, on stderr."""
+    console = Console(stderr=True, highlight=False)
+    facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
+    console.print(f"[bold]{Path(recipe.source).name}[/]: {task.task}; {facts}", soft_wrap=True)
+    for note in task.notes:
+        console.print(f"  {note}", style="dim", soft_wrap=True)
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    from ..train.progress import number
+
+    for text in result.samples[:1]:
+        print(f"a sample:\n{text}\n")
+    shown = ", ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in result.metrics.items())
+    print(f"test: {shown}")
+    print(f"report: {result.report}")
+    if result.interrupted:
+        print(f"stopped early; go on with: chainrule train --resume {result.run}")

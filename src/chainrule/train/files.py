@@ -1,0 +1,129 @@
+"""Files that are whole or not there: written under another name, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError
+
+
+@contextlib.contextmanager
+def told(action: str, path: Path) -> Iterator[None]:
+    """An error of the operating system, in the project's form."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(
+            action, f"got {error.strerror or error} for {path}", "a place that can be used",
+            "check the path, its rights and the space that is left",
+        ) from None  # fmt: skip
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Put the content at the path in one step: a reader sees the old file or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with told("write", path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under another name; it appears at the path whole, or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with told("write", path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        with told("write", path):
+            os.rename(temporary, path)
+            _flush_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name == "posix":
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file."""
+    with told("read", path):
+        return path.read_bytes()
+
+
+def checksum(data: bytes) -> str:
+    """SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON whose numbers read back exactly; NaN and infinities as JavaScript writes them."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def from_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    try:
+        return json.loads(read(path))
+    except ValueError as error:
+        raise FileError(
+            "read", f"got {path}, which is no JSON ({error})", "a file that chainrule wrote",
+            "train again, or take an intact copy",
+        ) from None  # fmt: skip
+
+
+def tensors_to_bytes(tensors: Mapping[str, Any]) -> bytes:
+    """Named arrays in the safetensors form: numbers only, no code runs when it is read."""
+    from safetensors.numpy import save
+
+    return save({name: np.ascontiguousarray(t) for name, t in tensors.items()})
+
+
+def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The inverse; a truncated or foreign file is an error."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise FileError(
+            "read", f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",
+            "a whole file of weights", "take an intact copy, or train again",
+        ) from None  # fmt: skip

@@ -1,0 +1,96 @@
+"""What a run remembers of itself: a row an epoch, and the gradient norms of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .report.charts import lines
+from .report.drawing import Chart
+
+MOST_PROBES = 400
+
+
+@dataclass
+class GradientFlow:
+    """Norms of the gradient, a layer each, at steps spread evenly over the run.
+
+    At first every step is kept; each time there are too many, every second one is dropped and only
+    every second one is taken from then on.
+    """
+
+    layers: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    norms: list[list[float]] = field(default_factory=list)
+    every: int = 1
+
+    def wants(self, step: int) -> bool:
+        """Whether the norms of this step (counted from 0) are to be kept."""
+        return step % self.every == 0
+
+    def add(self, step: int, norms: list[float]) -> None:
+        """Keep the norms of a step."""
+        self.steps.append(step)
+        self.norms.append(norms)
+        if len(self.steps) > MOST_PROBES:
+            self.every *= 2
+            kept = [k for k, s in enumerate(self.steps) if s % self.every == 0]
+            self.steps = [self.steps[k] for k in kept]
+            self.norms = [self.norms[k] for k in kept]
+
+
+@dataclass
+class History:
+    """What `fit` returns.
+
+    epochs      a dict an epoch: epoch, step, loss, valid_loss, metrics, lr, seconds
+    best_epoch  the epoch whose weights the model has now
+    stopped     why it ended: "epochs", "patience", "interrupted" or what a callback said
+    gradients   norms of the gradient by layer, before clipping
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped: str = ""
+    gradients: GradientFlow = field(default_factory=GradientFlow)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """A column: `history["loss"]`."""
+        if not any(name in row for row in self.epochs):
+            raise KeyError(f"{name!r}; there are {', '.join(self.names())}")
+        return [row.get(name) for row in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.epochs)
+
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return list(dict.fromkeys(name for row in self.epochs for name in row))
+
+    def plot(self, *names: str) -> Chart:
+        """The columns over the epochs as a picture; the losses if none are named.
+
+        It shows itself in a notebook; `.save(path)` writes an SVG or HTML file.
+        """
+        chosen = names or [n for n in ("loss", "valid_loss") if n in self.names()]
+        series = {n.replace("_", " "): self[n] for n in chosen}
+        return lines(series, title=", ".join(series), x_label="epoch", y_label="value")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "epochs": self.epochs, "best_epoch": self.best_epoch, "stopped": self.stopped,
+            "gradients": dict(vars(self.gradients)),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> History:
+        """The inverse of `to_dict`."""
+        return cls(
+            values["epochs"], values["best_epoch"], values["stopped"],
+            GradientFlow(**values["gradients"]),
+        )  # fmt: skip

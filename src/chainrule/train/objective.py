@@ -1,0 +1,78 @@
+"""The loss that is trained: by name, as a module of `nn`, or as a function of one's own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from .. import tree
+from ..errors import ArgumentError
+from ..nn import losses
+from ..nn.criterion import Loss
+from ..tensor import Tensor, as_tensor
+
+ALIASES = {
+    "mse": "mse_loss", "mae": "l1_loss", "l1": "l1_loss", "huber": "huber_loss", "nll": "nll_loss",
+    "bce": "binary_cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits",
+    "crossentropy": "cross_entropy", "smooth_l1": "smooth_l1_loss",
+}  # fmt: skip
+
+
+class Objective:
+    """A loss of (prediction, target): its mean over a batch, and the parts of that mean.
+
+    The sum and what it is divided by make it possible to put a batch together from pieces: their
+    sums added up and divided by their weights added up are the mean over the whole.
+    """
+
+    def __init__(self, loss: str | Callable[..., Any]) -> None:
+        self.settings: dict[str, Any] = {}
+        if isinstance(loss, str):
+            self.function: Any = _by_name(loss)
+        elif isinstance(loss, Loss):
+            self.function, self.settings = type(loss).function, dict(loss.settings)
+        elif callable(loss):
+            self.function = loss
+        else:
+            raise ArgumentError(
+                "fit", f"got a loss of type {type(loss).__name__}",
+                "a name, a loss of nn, or a function of prediction and target",
+                'loss="cross_entropy" for classes, loss="mse" for numbers',
+            )  # fmt: skip
+        self.name = getattr(self.function, "__name__", type(loss).__name__)
+        self.known = self.name in losses.__all__ and getattr(losses, self.name) is self.function
+        if self.settings.pop("reduction", "mean") != "mean":
+            raise ArgumentError(
+                "fit", f"got {self.name} with another reduction", 'reduction="mean"', "leave it out"
+            )
+
+    def mean(self, prediction: Any, target: Any) -> Tensor:
+        """The loss of a batch."""
+        out: Tensor = self.function(prediction, target, **self.settings)
+        return out
+
+    def parts(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of a batch, and what to divide it by for the mean.
+
+        Of a function of one's own the mean over the rows of the target is expected.
+        """
+        if self.known:
+            total = self.function(prediction, target, reduction="sum", **self.settings)
+            return total, losses.total_weight(self.name, self.settings, prediction, target)
+        rows = float(as_tensor(tree.flatten(target)[0][0]).shape[0])
+        value = self.mean(prediction, target)
+        return value * rows, value._full((), rows)
+
+
+def _by_name(name: str) -> Callable[..., Any]:
+    full = ALIASES.get(name, name)
+    if full not in losses.__all__:
+        known = [*ALIASES, *losses.__all__]
+        near = difflib.get_close_matches(name, known, n=1)
+        raise ArgumentError(
+            "fit", f"got the loss {name!r}", "a loss of nn.functional",
+            f"did you mean {near[0]}?" if near else "cross_entropy for classes, mse for numbers",
+        )  # fmt: skip
+    found: Callable[..., Any] = getattr(losses, full)
+    return found

@@ -1,0 +1,147 @@
+"""What is seen while a run goes on: a live screen in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .trainer import Callback, Trainer
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+REDRAW = 0.1  # seconds
+SPEAK = 2.0  # seconds between plain lines
+
+
+def progress_for(wanted: bool) -> Callback:
+    """The live screen if stderr is a terminal, else lines of text; silence if not wanted."""
+    if not wanted:
+        return Callback()
+    return Screen() if sys.stderr.isatty() else Lines()
+
+
+def number(value: Any) -> str:
+    """Four digits, whatever the size."""
+    if value is None or not math.isfinite(value):
+        return "–" if value is None else str(value)
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
+
+
+def duration(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def row_text(row: dict[str, Any]) -> str:
+    """The losses and metrics of an epoch in one line."""
+    shown = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr", "seconds")}
+    return "  ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in shown.items())
+
+
+def share_done(run: Trainer) -> float | None:
+    """The share of all steps that are done, if the length of an epoch is known."""
+    if not run.batches:
+        return None
+    return min(1.0, (run.epoch + run.batch / run.batches) / run.epochs)
+
+
+def closing(run: Trainer) -> str:
+    """How it ended, in one line."""
+    reasons = {
+        "patience": f"no better {run.monitor.replace('_', ' ')} for {run.patience} epochs",
+        "interrupted": "stopped by Ctrl-C", "callback": "stopped by a callback",
+    }  # fmt: skip
+    reason = reasons.get(run.history.stopped, run.history.stopped)
+    best = run.history.best_epoch if run.restore_best else None
+    ending = "" if run.history.stopped == "epochs" else f", {reason}"
+    restored = f", weights of epoch {best}" if best else ""
+    return f"{run.epoch} epochs, {run.step} steps, {duration(run.elapsed)}{ending}{restored}"
+
+
+class Lines(Callback):
+    """A line an epoch, no more than one every two seconds, on stderr."""
+
+    def __init__(self) -> None:
+        self._spoken = -math.inf
+
+    def on_epoch(self, run: Trainer) -> None:
+        last = run.epoch == run.epochs or run.history.stopped
+        if time.perf_counter() - self._spoken < SPEAK and not last and run.epoch > 1:
+            return
+        self._spoken = time.perf_counter()
+        text = f"epoch {run.epoch}/{run.epochs}  {row_text(run.history.epochs[-1])}"
+        print(text, file=sys.stderr, flush=True)
+
+    def on_end(self, run: Trainer) -> None:
+        if run.history.stopped:
+            print(closing(run), file=sys.stderr, flush=True)
+
+
+class Screen(Callback):
+    """A bar with the time left, the last row of the history, and the gradient norms by layer."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._drawn = 0.0
+        self._first = (0.0, 0.0)
+
+    def on_begin(self, run: Trainer) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._first = (run.elapsed, share_done(run) or 0.0)
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._live.start()
+
+    def on_step(self, run: Trainer) -> None:
+        if time.perf_counter() - self._drawn >= REDRAW:
+            self._draw(run)
+
+    def on_epoch(self, run: Trainer) -> None:
+        self.on_step(run)
+
+    def on_end(self, run: Trainer) -> None:
+        if self._live is None:
+            return
+        self._live.stop()
+        console = self._live.console
+        if run.history.epochs:
+            console.print(row_text(run.history.epochs[-1]), highlight=False)
+        if run.history.stopped:
+            console.print(closing(run), style="dim", highlight=False)
+
+    def _draw(self, run: Trainer) -> None:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        assert self._live is not None
+        self._drawn = time.perf_counter()
+        share = share_done(run)
+        head = Table.grid(padding=(0, 2))
+        now = f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
+        bar = ProgressBar(total=1.0, completed=share or 0.0, width=30, pulse=share is None)
+        head.add_row(now, bar, f"loss {number(run.loss)}", self._left(run, share))
+        lines: list[Any] = [head]
+        if run.history.epochs:
+            lines.append(Text(row_text(run.history.epochs[-1]), no_wrap=True, overflow="ellipsis"))
+        flow = run.history.gradients
+        if flow.norms:
+            pairs = zip(flow.layers, flow.norms[-1], strict=True)
+            text = " · ".join(f"{name.split()[0]} {norm:.1e}" for name, norm in pairs)
+            lines.append(Text(f"gradients  {text}", style="dim", no_wrap=True, overflow="ellipsis"))
+        self._live.update(Group(*lines), refresh=True)
+
+    def _left(self, run: Trainer, share: float | None) -> str:
+        began, before = self._first
+        if share is None or share <= before:
+            return f"{duration(run.elapsed)} so far"
+        left = (run.elapsed - began) * (1 - share) / (share - before)
+        return f"{duration(left)} left"

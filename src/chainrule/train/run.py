@@ -1,0 +1,352 @@
+"""A run: a recipe carried out in a folder of its own, and what can be done with that folder.
+
+recipe.toml          everything that is needed to repeat it
+data.json            the fitted preprocessing, and a fingerprint of the data
+metrics.jsonl        a line an epoch
+checkpoints/         where it goes on from if it is stopped
+model.safetensors    the trained weights
+predictions.csv      what it says of the test rows
+result.json          the metrics of the test rows
+report.html          all of it to look at
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import io
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim, random
+from ..data import NAMES, DataLoader
+from ..errors import ArgumentError, FileError
+from ..graph import Array
+from . import files
+from .findings import findings
+from .fit import fit
+from .history import History
+from .inference import Forward, evaluate, predict
+from .recipe import OPTIMIZERS, Recipe
+from .report import Report, render
+from .tasks import Task, TextTask, kind_of
+from .tasks.text import bits
+from .trainer import Callback, Trainer
+
+FORMAT = 1
+WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
+
+
+@dataclass
+class Result:
+    """What a run came to."""
+
+    task: str
+    metrics: dict[str, float]
+    run: Path
+    seconds: float
+    interrupted: bool
+    samples: list[str]
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.run / "report.html"
+
+    def to_json(self) -> dict[str, Any]:
+        """What the command line prints."""
+        out = {
+            "task": self.task, "metrics": self.metrics, "run": str(self.run),
+            "report": str(self.report), "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+        return {**out, "interrupted": True} if self.interrupted else out
+
+
+class Run:
+    """A finished (or interrupted) run: its model and how to use it.
+
+    run = Run.open("runs/digits-1"); run.predict("new.csv")
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, task: Task, model: nn.Module) -> None:
+        self.folder, self.recipe, self.task, self.model = folder, recipe, task, model
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Read a run folder; no code in it is run."""
+        folder = Path(folder)
+        recipe, data = _read_folder(folder)
+        task = _kind(recipe, data).restored(recipe, data["preprocessing"])
+        model = task.network(recipe)
+        file = folder / "model.safetensors"
+        if not file.exists():
+            raise FileError(
+                "run", f"got {folder}, which has no model.safetensors", "a run that has ended",
+                f"finish it with chainrule train --resume {folder}",
+            )  # fmt: skip
+        model.load_state_dict(files.tensors_from_bytes(files.read(file), file))
+        return cls(folder, recipe, task, model.eval())
+
+    def predict(self, source: str | Path | None = None) -> dict[str, list[Any]]:
+        """Columns row, prediction (and confidence) for a file, or for the run's own test rows."""
+        if isinstance(self.task, TextTask):
+            raise ArgumentError(
+                "predict",
+                "got a run on text",
+                "tables or images",
+                "use write(start) to continue it",
+            )
+        if source is None:
+            task = type(self.task).load(self.recipe)
+            x, rows = task.test[0], task.rows
+        else:
+            x, _ = self.task.read(str(source), labelled=False)
+            rows = None
+        output = predict(self.model, x)
+        columns = self.task.decoded(output)
+        return {"row": list(range(len(output)) if rows is None else map(int, rows)), **columns}
+
+    def evaluate(self, source: str | Path | None = None) -> tuple[int, dict[str, float]]:
+        """How many rows there are, and the metrics, of a file or of the run's own test rows."""
+        if source is None:
+            x, y = type(self.task).load(self.recipe).test
+        else:
+            x, y = self.task.read(str(source), labelled=True)
+        _, metrics = _judge(self.task, self.recipe, self.model, (x, y))
+        return len(y), metrics
+
+    def write(self, start: str, length: int = 400, seed: int = 0) -> str:
+        """A text that follows the start."""
+        if not isinstance(self.task, TextTask):
+            raise ArgumentError(
+                "write", f"got a run on {self.task.kind}", "a run on text", "use predict"
+            )
+        return self.task.continued(self.model, start, length, seed)  # type: ignore[arg-type]
+
+
+def train(
+    recipe: Recipe, folder: Path, *, progress: bool = True, checkpoint_every: float = 5.0,
+    began: Callable[[Task, Recipe], None] | None = None,
+) -> Result:  # fmt: skip
+    """Carry out a recipe in a new folder."""
+    task = kind_of(recipe.source).load(recipe)
+    recipe = _completed(recipe, task)
+    if folder.exists():
+        raise FileError(
+            "train", f"got {folder}, which is there already", "a new folder",
+            f"choose another with --out, or continue it with --resume {folder}",
+        )  # fmt: skip
+    if recipe.source not in NAMES:
+        recipe.source = str(Path(recipe.source).resolve())
+    data = {
+        "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
+        "preprocessing": task.to_json(),
+    }  # fmt: skip
+    with files.told("train", folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with files.new_folder(folder) as inside:
+        files.write(inside / "recipe.toml", recipe.to_toml())
+        files.write(inside / "data.json", files.to_json(data))
+    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
+
+
+def resume(
+    folder: Path, *, progress: bool = True, checkpoint_every: float = 5.0,
+    began: Callable[[Task, Recipe], None] | None = None,
+) -> Result:  # fmt: skip
+    """Go on with a run that was stopped: its end is the same, bit for bit."""
+    recipe, data = _read_folder(folder)
+    task = _kind(recipe, data).load(recipe)
+    if fingerprint(recipe.source) != data["fingerprint"]:
+        raise FileError(
+            "resume", f"got {recipe.source}, which has changed since {folder} began",
+            "the same data", "put the old file back, or train anew",
+        )  # fmt: skip
+    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
+
+
+def _completed(recipe: Recipe, task: Task) -> Recipe:
+    recipe = recipe.completed(task.defaults())
+    rows = len(task.train[1])
+    assert recipe.batch_size is not None
+    if recipe.batch_size > rows:
+        raise ArgumentError(
+            "train", f"got batch_size {recipe.batch_size} for {rows} training rows",
+            "no more than there are", f"use at most {rows}",
+        )  # fmt: skip
+    fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("gru", "lstm")}[task.kind]
+    if recipe.model not in fitting:
+        raise ArgumentError(
+            "recipe", f"got model = {recipe.model!r} for a {task.kind} source",
+            f"one of {', '.join(fitting)}", "leave it out",
+        )  # fmt: skip
+    return recipe
+
+
+def _carry_out(
+    folder: Path, recipe: Recipe, task: Task, progress: bool, checkpoint_every: float,
+    began: Callable[[Task, Recipe], None] | None,
+) -> Result:  # fmt: skip
+    started = time.perf_counter()
+    random.seed(recipe.seed or 0)
+    model = task.network(recipe)
+    if began is not None:
+        began(task, recipe)
+    assert recipe.batch_size is not None
+    assert recipe.epochs is not None
+    loader = DataLoader(task.train, recipe.batch_size, shuffle=True, seed=recipe.seed or 0)
+    optimizer = _optimizer(recipe, model)
+    schedule = None
+    if recipe.schedule == "cosine":
+        steps = recipe.epochs * len(loader)
+        schedule = optim.WarmupCosine(optimizer, min(len(loader), steps // 10), steps)
+    writer = _Writer(folder / "metrics.jsonl")
+    history = fit(
+        model, loader, loss=task.loss(recipe), valid=task.valid, optimizer=optimizer,
+        epochs=recipe.epochs, metrics=task.metrics(), schedule=schedule,
+        clip_norm=recipe.clip_norm, patience=recipe.patience, callbacks=[writer],
+        checkpoint=folder / "checkpoints", checkpoint_every=checkpoint_every, resume=True,
+        progress=progress,
+    )  # fmt: skip
+    assert writer.trainer is not None
+    output, metrics = _judge(task, recipe, model, task.test)
+    samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
+    files.write(folder / "model.safetensors", files.tensors_to_bytes(model.state_dict()))
+    if output is not None:
+        files.write(folder / "predictions.csv", to_csv({
+            "row": [int(r) for r in task.rows], "target": task.truth(task.test[1]),
+            **task.decoded(output),
+        }))  # fmt: skip
+    seconds = writer.trainer.seconds + time.perf_counter() - started
+    interrupted = history.stopped == "interrupted"
+    result = Result(task.task, metrics, folder, seconds, interrupted, samples)
+    files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
+    page = _page(result, recipe, task, model, history, writer.trainer, output)
+    files.write(result.report, render(page))
+    return result
+
+
+def _optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
+    kind = getattr(optim, OPTIMIZERS[recipe.optimizer or "adamw"])
+    settings: dict[str, Any] = {"lr": recipe.lr}
+    if recipe.weight_decay is not None:
+        settings["weight_decay"] = recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        settings |= {"momentum": 0.9, "nesterov": True}
+    made: optim.Optimizer = kind(model.named_parameters(), **settings)
+    return made
+
+
+def _judge(
+    task: Task, recipe: Recipe, model: nn.Module, data: tuple[Any, Any]
+) -> tuple[Array | None, dict[str, float]]:
+    """The outputs for the rows, and the metrics in the units of the data."""
+    if isinstance(task, TextTask):
+        loss = evaluate(model, data, task.loss(recipe))["loss"]
+        return None, {"bits_per_character": bits(loss), "loss": loss}
+    forward = Forward(model)
+    x, y = data
+    output = np.concatenate(
+        [p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))]
+    )  # fmt: skip
+    return output, task.score(output, y)
+
+
+class _Writer(Callback):
+    """Keeps metrics.jsonl up to date."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._written = path, 0.0
+        self.trainer: Trainer | None = None
+
+    def on_begin(self, run: Trainer) -> None:
+        self.trainer = run
+
+    def on_epoch(self, run: Trainer) -> None:
+        if time.perf_counter() - self._written >= WRITE_EVERY:
+            self.on_end(run)
+
+    def on_end(self, run: Trainer) -> None:
+        self._written = time.perf_counter()
+        rows = [files.to_json(row) + "\n" for row in run.history.epochs]
+        files.write(self._path, "".join(rows))
+
+
+def _page(
+    result: Result, recipe: Recipe, task: Task, model: nn.Module, history: History,
+    trainer: Trainer, output: Array | None,
+) -> Report:  # fmt: skip
+    import chainrule
+
+    first = DataLoader(task.test, 1)
+    summary = model.summary(next(iter(first))[0])
+    improving = history.stopped == "epochs" and history.best_epoch == len(history)
+    shown = {"samples": result.samples} if output is None else task.shown(output, task.test[1])
+    return Report(
+        title=Path(recipe.source).name, task=result.task, run=result.run.name,
+        seconds=result.seconds, interrupted=result.interrupted, metrics=result.metrics,
+        recipe=recipe.to_toml(), data=task.facts, notes=task.notes, model=str(summary),
+        parameters=summary.parameters, history=history.epochs, best_epoch=history.best_epoch,
+        gradients=dict(vars(history.gradients)),
+        findings=findings(history, trainer.untrained, improving),
+        versions={
+            "chainrule": chainrule.__version__, "NumPy": np.__version__,
+            "Python": platform.python_version(),
+        },
+        date=datetime.date.today().isoformat(), **shown,
+    )  # fmt: skip
+
+
+def fingerprint(source: str) -> str:
+    """Tells whether data is still the same: contents of a file, names and sizes of a folder."""
+    if source in NAMES:
+        return source
+    path = Path(source)
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        text = "\n".join(f"{p.relative_to(path)} {p.stat().st_size}" for p in inside)
+        return hashlib.sha256(text.encode()).hexdigest()
+    return files.checksum(files.read(path))
+
+
+def to_csv(columns: dict[str, list[Any]]) -> str:
+    """Columns as the text of a CSV file."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return out.getvalue()
+
+
+def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    if not (folder / "recipe.toml").exists():
+        raise FileError(
+            "run", f"got {folder}, which has no recipe.toml", "a run folder",
+            "name a folder that chainrule train wrote, runs/… by default",
+        )  # fmt: skip
+    recipe = Recipe.read(folder / "recipe.toml")
+    data = files.from_json(folder / "data.json")
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise FileError(
+            "run", f"got {folder / 'data.json'} of another format", f"format {FORMAT}",
+            "install the version of chainrule that wrote it",
+        )  # fmt: skip
+    return recipe, data
+
+
+def _kind(recipe: Recipe, data: dict[str, Any]) -> type[Task]:
+    from .tasks import KINDS
+
+    if data.get("kind") not in KINDS:
+        raise FileError(
+            "run", f"got a run on {data.get('kind')!r}", f"one of {', '.join(KINDS)}",
+            "install the version of chainrule that wrote it",
+        )  # fmt: skip
+    return KINDS[data["kind"]]

@@ -1,0 +1,116 @@
+"""One training step: forward, backward, clipping and update, as one compiled function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import tree
+from ..compile import compile
+from ..errors import ShapeError
+from ..functions import elementwise, reductions, shaping
+from ..nn import Module
+from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
+from ..sparse import RowSparse
+from ..tensor import Tensor, no_grad
+from .objective import Objective
+
+
+def layers_of(model: Module) -> dict[str, list[Tensor]]:
+    """The trained tensors by the layer that they belong to, from input to output as they were made.
+
+    A layer is named by its path and class, "2 Linear".
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, list[Tensor]] = {}
+    for name, p in model.named_parameters():
+        path = name.rpartition(".")[0]
+        kind = type(modules[path]).__name__ if path in modules else ""
+        found.setdefault(f"{path} {kind}".strip(), []).append(p)
+    return found
+
+
+def make_step(
+    model: Module, objective: Objective, optimizer: Optimizer, clip_norm: float | None = None,
+    accumulate: int = 1, compiled: bool = True,
+) -> Callable[[Any, Any, bool], tuple[Tensor, Tensor | None]]:  # fmt: skip
+    """A function (x, y, probe) -> the loss, and the gradient norm of each layer if it is to probe.
+
+    accumulate   do the batch in so many pieces: the memory of one, the gradient of the whole
+    """
+    trained = [p for group in optimizer.param_groups for p in group.params]
+    layers = list(layers_of(model).values())
+
+    def run(x: Any, y: Any, probe: bool) -> tuple[Tensor, Tensor | None]:
+        loss = (
+            _whole(model, objective, x, y)
+            if accumulate == 1
+            else _in_pieces(model, objective, x, y, accumulate, trained)
+        )
+        norms = _norms(layers) if probe else None
+        if clip_norm is not None:
+            clip_grad_norm_(trained, clip_norm)
+        optimizer.step()
+        return loss, norms
+
+    return compile(run) if compiled else run
+
+
+def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:
+    loss = objective.mean(model(x), y)
+    _expect_scalar(loss, objective)
+    loss.backward()
+    return loss
+
+
+def _in_pieces(
+    model: Module, objective: Objective, x: Any, y: Any, pieces: int, trained: list[Tensor]
+) -> Tensor:
+    """The sums of the pieces over the sum of their weights: the mean over the whole batch."""
+    rows = tree.flatten(x)[0][0].shape[0]
+    pieces = min(pieces, rows)
+    total = weight = None
+    for k in range(pieces):
+        piece = slice(k * rows // pieces, (k + 1) * rows // pieces)
+        part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
+        part, by = objective.parts(model(part_x), part_y)
+        _expect_scalar(part, objective)
+        part.backward(accumulate=k > 0)
+        with no_grad():
+            part = part.detach()
+            total = part if total is None else total + part
+            weight = by if weight is None else weight + by
+    assert total is not None
+    assert weight is not None
+    with no_grad():
+        for p in trained:
+            g = p.grad
+            if isinstance(g, RowSparse):
+                p.grad = RowSparse(g.indices, g.values / weight, g.shape)
+            elif g is not None:
+                p.grad = g / weight.astype(g.dtype)
+        return total / weight
+
+
+def _expect_scalar(loss: Tensor, objective: Objective) -> None:
+    if loss.shape != ():
+        raise ShapeError(
+            "fit", f"got a loss of shape {loss.shape} from {objective.name}", "one number",
+            "take its mean()",
+        )  # fmt: skip
+
+
+def _norms(layers: list[list[Tensor]]) -> Tensor:
+    """√∑g² of each layer; 0 where no gradient came."""
+    found = []
+    with no_grad():
+        for parameters in layers:
+            squares = [
+                reductions.sum(elementwise.square(g.to_dense() if isinstance(g, RowSparse) else g))
+                for g in (p.grad for p in parameters)
+                if g is not None
+            ]
+            total = sum((s.astype("float32") for s in squares), start=Tensor(0.0))
+            found.append(elementwise.sqrt(total))
+        return shaping.stack(found)

@@ -1,0 +1,43 @@
+"""Kinds of data: which one a source is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...data import NAMES, load
+from ...data.checks import nearest
+from ...errors import ArgumentError
+from .base import Task
+from .images import ImageTask
+from .tables import TableTask
+from .text import TextTask
+
+KINDS: dict[str, type[Task]] = {t.kind: t for t in (TableTask, ImageTask, TextTask)}
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+TEXTS = (".txt", ".md", ".rst", ".py", ".tex", ".html", ".log")
+
+
+def kind_of(source: str) -> type[Task]:
+    """The kind of a built-in name, a file (by its ending) or a folder."""
+    if source in NAMES:
+        return KINDS[load(source).kind]
+    path = Path(source)
+    if path.is_dir():
+        return ImageTask
+    if source.lower().endswith(TABLES):
+        return TableTask
+    if source.lower().endswith(TEXTS):
+        return TextTask
+    if not path.exists():
+        raise ArgumentError(
+            "train", f"got {source!r}, which is no file", f"a file, a folder or one of "
+            f"{', '.join(NAMES)}", nearest(source, NAMES),
+        )  # fmt: skip
+    raise ArgumentError(
+        "train", f"got {source!r} with an ending that says nothing",
+        f"a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of images",
+        "give the file one of these endings",
+    )  # fmt: skip
+
+
+__all__ = ["KINDS", "ImageTask", "TableTask", "Task", "TextTask", "kind_of"]

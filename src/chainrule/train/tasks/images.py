@@ -1,0 +1,110 @@
+"""Images: a folder with one sub-folder a class, or the built-in digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ...data import NAMES, Images, load, read_image_files, read_images, split
+from ...errors import ArgumentError
+from ...graph import Array
+from ..models import image_network
+from ..recipe import Recipe
+from .base import Batch, Task, epochs_for, expect_source
+
+SMALL = 100  # pixels: up to here a network without convolutions sees enough
+
+
+class ImageTask(Task):
+    """Tell the class of an image."""
+
+    kind = "images"
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: list[str], mean: Any, std: Any
+    ) -> None:
+        self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
+        self.notes = []
+        self._pictures: Array | None = None
+
+    @classmethod
+    def load(cls, recipe: Recipe) -> ImageTask:
+        expect_source(recipe, "target", "drop", "length", "embedding")
+        found = _images(recipe.source, recipe.size)
+        from .tables import _fractions
+
+        parts = split(len(found.y), _fractions(recipe), recipe.seed or 0, found.y)
+        x = found.x[parts[0]]
+        std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
+        self = cls(x.shape[1:], found.classes, x.mean((0, 1, 2), dtype=np.float64), std)
+        self.train, self.valid, self.test = ((found.x[p], found.y[p]) for p in parts)
+        self.rows = parts[2]
+        self.facts = {
+            "images": len(found.y), "training images": len(parts[0]),
+            "validation images": len(parts[1]), "test images": len(parts[2]),
+            "size": " × ".join(map(str, self.shape)), "classes": len(self.classes),
+        }  # fmt: skip
+        return self
+
+    @classmethod
+    def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
+        return cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "shape": list(self.shape), "classes": self.classes, "mean": np.asarray(self.mean),
+            "std": np.asarray(self.std),
+        }  # fmt: skip
+
+    def read(self, source: str, labelled: bool) -> Batch:
+        if labelled or source in NAMES:
+            found = _images(source, list(self.shape[:2]), self.shape[2])
+        else:
+            found = read_image_files(source, self.shape[:2], self.shape[2])
+        if found.x.shape[1:] != self.shape:
+            raise ArgumentError(
+                "predict", f"got images {found.x.shape[1:]}", f"{self.shape} as in training",
+                "use images of the same kind",
+            )  # fmt: skip
+        if not labelled:
+            return found.x, None
+        unknown = sorted(set(found.classes) - set(self.classes))
+        if unknown:
+            raise ArgumentError(
+                "evaluate", f"got the class {unknown[0]!r}",
+                f"one of {', '.join(self.classes[:8])}", "train again with it, or leave it out",
+            )  # fmt: skip
+        return found.x, np.array([self.classes.index(c) for c in found.classes])[found.y]
+
+    def defaults(self) -> dict[str, Any]:
+        rows = len(self.train[1])
+        small = self.shape[0] * self.shape[1] <= SMALL
+        return {
+            "task": "classification", "test": 0.2, "valid": 0.1, "size": list(self.shape[:2]),
+            "model": "mlp" if small else "cnn", "hidden": [256, 128] if small else [128],
+            "channels": None if small else [16, 32], "dropout": 0.1 if small else 0.3,
+            "batch_size": min(64, rows), "epochs": epochs_for(rows, 64, 1200, 60),
+            "optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-2, "schedule": "cosine",
+            "clip_norm": 1.0, "label_smoothing": 0.05, "patience": 20, "seed": 0,
+        }  # fmt: skip
+
+    def network(self, recipe: Recipe) -> nn.Module:
+        kind = recipe.model or "cnn"
+        return image_network(
+            kind, self.shape, recipe.channels or [16, 32], recipe.hidden or [], len(self.classes),
+            recipe.dropout or 0.0, self.mean, self.std,
+        )  # fmt: skip
+
+
+def _images(source: str, size: list[int] | None, channels: int | None = None) -> Images:
+    if source in NAMES:
+        found = load(source)
+        if found.kind != "images":
+            raise ArgumentError("predict", f"got {source}, a table", "images", "use a folder")
+        return Images(found.x, found.y, list(found.class_names or []), [])
+    if size is not None and len(size) != 2:
+        raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
+    return read_images(Path(source), None if size is None else (size[0], size[1]), channels)

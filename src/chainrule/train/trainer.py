@@ -1,0 +1,286 @@
+"""The training loop, and the state that a checkpoint keeps of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import random, tree
+from ..data import DataLoader
+from ..errors import ArgumentError, GradientError
+from ..graph import Array
+from ..nn import Module
+from ..optim import Optimizer, ReduceLROnPlateau
+from ..tensor import Tensor
+from . import checkpoint, checks
+from .history import History
+from .inference import Forward, pair
+from .metrics import Metric
+from .objective import Objective
+from .step import layers_of, make_step
+
+
+class Callback:
+    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step."""
+
+    def on_begin(self, run: Trainer) -> None:
+        """Before the first step, also after resuming."""
+
+    def on_step(self, run: Trainer) -> None:
+        """After each step: `run.step` counts them, `run.loss` is the last one's."""
+
+    def on_epoch(self, run: Trainer) -> None:
+        """After each epoch: `run.history.epochs[-1]` is its row."""
+
+    def on_end(self, run: Trainer) -> None:
+        """When it is over, however it ended."""
+
+
+class Trainer:
+    """One training run; `fit` makes it and callbacks see it.
+
+    epoch, batch, step   how many epochs, batches of this epoch, and steps are done
+    loss                 the loss of the last step
+    """
+
+    def __init__(
+        self, model: Module, train: Any, valid: Any, objective: Objective, optimizer: Optimizer,
+        metrics: dict[str, Metric], *, epochs: int, schedule: Any, schedule_per: str,
+        clip_norm: float | None, accumulate: int, patience: int | None, monitor: str | None,
+        restore_best: bool, callbacks: Sequence[Callback], folder: Path | None, every: float,
+        compiled: bool,
+    ) -> None:  # fmt: skip
+        self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
+        self.objective, self.metrics, self.epochs = objective, metrics, epochs
+        self.schedule, self.schedule_per = schedule, schedule_per
+        self.patience, self.restore_best = patience, restore_best
+        self.monitor = monitor or ("loss" if valid is None else "valid_loss")
+        self.callbacks, self.folder, self.every = callbacks, folder, every
+        self.history = History()
+        self.history.gradients.layers = list(layers_of(model))
+        self.epoch = self.batch = self.step = 0
+        self.loss = math.nan
+        self.seconds = 0.0  # of the runs before this one, when resumed
+        self.untrained: list[str] = []
+        self._sum, self._rows = 0.0, 0
+        self._best: dict[str, Array] | None = None
+        self._best_value, self._waited = math.nan, 0
+        self._began = self._saved = time.perf_counter()
+        self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
+        self._forward = Forward(model, compiled)
+        self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, with those before an interruption."""
+        return self.seconds + time.perf_counter() - self._began
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches an epoch has, if that is known."""
+        return len(self.train) if hasattr(self.train, "__len__") else None
+
+    def stop(self, reason: str = "callback") -> None:
+        """End the run after this step; the history says why."""
+        self.history.stopped = reason
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> History:
+        """Train until the epochs are done or something stops it."""
+        self._began = self._saved = time.perf_counter()
+        with _interruptible(self):
+            self._tell("on_begin")
+            try:
+                while self.epoch < self.epochs and not self.history.stopped:
+                    self._run_epoch()
+                if self.epoch >= self.epochs and not self.history.stopped:
+                    self.stop("epochs")
+                self.save()
+            finally:
+                self._tell("on_end")
+        if self.restore_best and self._best is not None:
+            self.model.load_state_dict(self._best)
+        return self.history
+
+    def _run_epoch(self) -> None:
+        began = self.elapsed
+        done = self.batch
+        for batch in self._batches():
+            self._run_step(*pair(batch))
+            done += 1
+            if self.history.stopped:
+                return
+            if self.folder is not None and time.perf_counter() - self._saved >= self.every:
+                self.save()
+        if not done:
+            raise ArgumentError(
+                "fit", f"got no batches in epoch {self.epoch + 1}", "one or more in each epoch",
+                "pass a DataLoader, or a list of batches: a generator can be used only once",
+            )  # fmt: skip
+        self._end_epoch(began)
+
+    def _batches(self) -> Iterator[Any]:
+        if isinstance(self.train, DataLoader):
+            return self.train.batches(self.epoch, self.batch)
+        return itertools.islice(iter(self.train), self.batch, None)
+
+    def _run_step(self, x: Any, y: Any) -> None:
+        flow = self.history.gradients
+        probe = flow.wants(self.step)
+        loss, norms = self._run(x, y, probe)
+        self.loss = float(loss)
+        if not math.isfinite(self.loss):
+            self._not_finite()
+        if norms is not None:
+            flow.add(self.step, norms.tolist())
+        if self.step == 0:
+            self._warn_of_untrained(x)
+        rows = tree.flatten(y)[0][0].shape[0]
+        self._sum += self.loss * rows
+        self._rows += rows
+        self.step += 1
+        self.batch += 1
+        if self.schedule is not None and self.schedule_per == "step":
+            self.schedule.step()
+        self._tell("on_step")
+
+    def _end_epoch(self, began: float) -> None:
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        row["loss"] = self._sum / self._rows
+        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        if self.valid is not None:
+            found = self._forward.evaluate(self.valid, self.objective, self.metrics)
+            row.update({f"valid_{name}": value for name, value in found.items()})
+        elif self.metrics:
+            row.update(self._forward.evaluate(self.train, None, self.metrics))
+        row["seconds"] = self.elapsed - began
+        self.history.epochs.append(row)
+        self._safe = self.model.state_dict()
+        self.epoch, self.batch = self.epoch + 1, 0
+        self._sum, self._rows = 0.0, 0
+        self._compare(row)
+        if self.schedule is not None and self.schedule_per == "epoch":
+            if isinstance(self.schedule, ReduceLROnPlateau):
+                self.schedule.step(self._monitored(row))
+            else:
+                self.schedule.step()
+        self._tell("on_epoch")
+
+    def _monitored(self, row: dict[str, Any]) -> float:
+        if self.monitor not in row:
+            raise ArgumentError(
+                "fit", f"got monitor {self.monitor!r}", f"one of {', '.join(row)}",
+                "name a loss or metric of the history",
+            )  # fmt: skip
+        return float(row[self.monitor])
+
+    def _compare(self, row: dict[str, Any]) -> None:
+        """Keep the weights if they are the best so far; stop if they have not been for long."""
+        if not self.restore_best and self.patience is None:
+            self.history.best_epoch = self.epoch
+            return
+        value = self._monitored(row)
+        falls = self.monitor.removeprefix("valid_") in ("loss", "mae", "rmse")
+        better = value < self._best_value if falls else value > self._best_value
+        if better or (math.isnan(self._best_value) and not math.isnan(value)):
+            self._best_value, self._waited = value, 0
+            self.history.best_epoch = self.epoch
+            self._best = self._safe
+            return
+        self._waited += 1
+        if self.patience is not None and self._waited >= self.patience:
+            self.stop("patience")
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def _warn_of_untrained(self, x: Any) -> None:
+        self.untrained = list(checks.untrained(self.model, self.optimizer, x))
+        if self.untrained:
+            listed = "\n  ".join(self.untrained)
+            warnings.warn(f"[fit] these parameters are not trained:\n  {listed}", stacklevel=2)
+
+    def _not_finite(self) -> None:
+        self.model.load_state_dict(self._safe)
+        rate = self.optimizer.param_groups[0]["lr"]
+        kept = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
+        raise GradientError(
+            "fit", f"got a loss of {self.loss} at step {self.step + 1} (epoch {self.epoch + 1})",
+            f"a finite loss; the weights are {kept} again",
+            f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
+        )  # fmt: skip
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
+
+    def save(self) -> None:
+        """Write a checkpoint, if there is a folder for them."""
+        if self.folder is None:
+            return
+        tensors: dict[str, dict[str, Array]] = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": {"state": random.default.state.numpy()},
+        }
+        if self._best is not None:
+            tensors["best"] = self._best
+        stopped = self.history.stopped
+        finished = stopped in ("epochs", "patience")
+        history = {**self.history.to_dict(), "stopped": stopped if finished else ""}
+        schedule = None if self.schedule is None else self.schedule.state_dict()
+        checkpoint.save(self.folder, self.step, tensors, {
+            "epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.elapsed,
+            "sum": self._sum, "rows": self._rows, "best_value": self._best_value,
+            "waited": self._waited, "schedule": schedule, "history": history,
+            "untrained": self.untrained,
+        })  # fmt: skip
+        self._saved = time.perf_counter()
+
+    def resume(self) -> bool:
+        """Go back to the newest checkpoint; False if there is none."""
+        found = checkpoint.latest(self.folder) if self.folder is not None else None
+        if found is None:
+            return False
+        tensors, state = found
+        self.model.load_state_dict(tensors["model"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        random.default.set_state(Tensor(tensors["random"]["state"]))
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
+        self._best, self._best_value = tensors.get("best"), state["best_value"]
+        self._waited, self.untrained = state["waited"], state["untrained"]
+        self.history = History.from_dict(state["history"])
+        if self.history.stopped == "epochs" and self.epoch < self.epochs:
+            self.history.stopped = ""  # there is more to do than there was
+        self._safe = self.model.state_dict()
+        return True
+
+
+@contextmanager
+def _interruptible(run: Trainer) -> Iterator[None]:
+    """Ctrl-C ends the run after the step that is being done; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        if run.history.stopped == "interrupted":
+            raise KeyboardInterrupt
+        run.stop("interrupted")
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
