@@ -170,7 +170,7 @@ def test_the_task_may_be_given() -> None:
 def test_classes_are_found_in_another_kind_of_column() -> None:
     e = TableEncoder.fit(read_table({"x": range(4), "y": ["1", "2", "x", "x"]}), "y")
     assert e.transform_target(read_table({"y": [2, 1]})).tolist() == [1, 0]
-    assert e.notes == ["class '1' has a single row", "class '2' has a single row"]
+    assert e.notes == ["classes with a single row: '1', '2' (2 in all)"]
 
 
 def test_the_target_is_not_needed_to_predict() -> None:
@@ -212,3 +212,16 @@ def test_a_round_trip_through_json_gives_the_same_bits(rows: list[Any]) -> None:
 def test_nan_of_a_frame_is_missing() -> None:
     e, _ = encoder(a=np.array([1.0, math.nan] * 20))
     assert e.feature_names == ["a", "a is missing"]
+
+
+def test_inputs_that_look_like_an_id_are_noted() -> None:
+    rows = 40
+    columns = {
+        "number": range(1, rows + 1), "word": [f"w{k}" for k in range(rows)],
+        "size": [k * 0.5 for k in range(rows)], "small": [k % 7 for k in range(rows)],
+        "y": ["a", "b"] * (rows // 2),
+    }  # fmt: skip
+    notes = TableEncoder.fit(read_table(columns), "y").notes
+    assert [n.split("'")[1] for n in notes if "--drop" in n] == ["number", "word"]
+    part = TableEncoder.fit(read_table(columns).select(np.arange(rows) % 3 > 0), "y").notes
+    assert len(part) == 2

@@ -105,6 +105,13 @@ def test_one_column_and_hard_names(tmp_path: Path) -> None:
     assert [values(table, n)[0] for n in table.columns] == [1, 2, 3, 4, 5]
 
 
+def test_inf_in_the_first_row_is_a_number_too(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "a,b\ninf,x\n1.5,y\n,z\n-2,x\n"))
+    np.testing.assert_array_equal(values(table, "a"), [math.inf, 1.5, math.nan, -2.0])
+    assert table.columns["a"].missing.tolist() == [False, False, True, False]
+    assert read_table(written(tmp_path, "a\ninf\nsup\n")).columns["a"].kind == "category"
+
+
 def test_codes_with_a_leading_zero_are_no_numbers(tmp_path: Path) -> None:
     assert values(read_table(written(tmp_path, "zip\n01234\n10001\n")), "zip") == ["01234", "10001"]
 

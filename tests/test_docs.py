@@ -1,17 +1,27 @@
 """Everything that README and docs show is run; generated pages equal what the code generates."""
 
+import contextlib
+import doctest
+import io
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import chainrule as cr
 from chainrule import derivatives, ops
+from chainrule.cli import main
 from chainrule.explain import handbook
+from chainrule.train import Recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.M | re.S)
+COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.M)
 
 
 def pages_with_code():
@@ -19,15 +29,82 @@ def pages_with_code():
 
 
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda p: p.name)
-def test_code_runs(page, capsys):
-    """The blocks of a page run one after another; what `# prints:` announces is printed."""
-    names = {"__name__": page.stem}
-    for block in BLOCK.findall(page.read_text()):
-        exec(compile(block, str(page), "exec"), names)
-        announced = re.findall(r"^# prints: (.*)$", block, re.M)
-        printed = capsys.readouterr().out.splitlines()
+def test_code_runs(page, capsys, monkeypatch, tmp_path):
+    """The blocks of a page run one after another, in one namespace and one empty folder.
+
+    What `# prints:` announces is printed, and so is what stands below a command after `$ `; in
+    both, `...` stands for anything.
+    """
+    monkeypatch.chdir(tmp_path)
+    names, text = {"__name__": page.stem}, page.read_text()
+    for found in BLOCK.finditer(text):
+        kind, block = found.groups()
+        if kind == "console":
+            for command, shown in COMMAND.findall(block):
+                expect(shown, console(command), command)
+            continue
+        above = "\n" * text.count("\n", 0, found.start(2))  # so that an error names the page's line
+        exec(compile(above + block, str(page), "exec"), names)
+        announced = re.findall(r"^# prints: (.*\n)", block, re.M)
+        printed = capsys.readouterr().out
         if announced:
-            assert [line.rstrip() for line in printed] == announced
+            expect("".join(announced), printed, block)
+
+
+def console(command):
+    """What a command prints, notes first; by a shell if it needs one."""
+    wide = {"COLUMNS": "100", "NO_COLOR": "1"}
+    if command.startswith("chainrule ") and not set(command) & set("|&;<>$"):
+        out, notes = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(notes), contextlib.suppress(SystemExit),
+        ):  # fmt: skip
+            for name, value in wide.items():
+                patch.setenv(name, value)
+            main(shlex.split(command)[1:])
+        return notes.getvalue() + out.getvalue()
+    ours = f'chainrule() {{ "{sys.executable}" -m chainrule "$@"; }}\n'
+    done = subprocess.run(["sh", "-c", ours + command], capture_output=True, text=True,
+                          env={**os.environ, **wide}, timeout=120)  # fmt: skip
+    return done.stderr + done.stdout
+
+
+def expect(shown, printed, where):
+    """Compare line by line, but for spaces at their ends; nothing shown is nothing claimed."""
+    shown, printed = ("".join(f"{line.rstrip()}\n" for line in text.splitlines())
+                      for text in (shown, printed))  # fmt: skip
+    fits = doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
+    assert fits or not shown, f"{where}\nshows\n{shown}\nand printed\n{printed}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "fits"), [("1\n2\n", True), ("1\n", False), ("1...\n", True), ("1...3\n", False)]
+)
+def test_what_a_page_shows_has_to_be_printed(shown, fits):
+    if fits:
+        expect(shown, "1 \n2\n", "")
+    else:
+        with pytest.raises(AssertionError, match="and printed"):
+            expect(shown, "1 \n2\n", "")
+
+
+def test_the_first_command_of_the_readme(tmp_path, monkeypatch):
+    """It prints what is shown, numbers apart, and reaches the accuracy that the page names."""
+    monkeypatch.chdir(tmp_path)
+    shown = re.search(r"^```text\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+    printed = console("chainrule train digits")
+    form = [{re.sub(r"[\d.:]+", "0", line) for line in t.splitlines()} for t in (shown, printed)]
+    assert form[0] <= form[1], printed
+    assert float(re.search(r"test: accuracy ([\d.]+)", printed)[1]) > 0.965
+    assert (tmp_path / "runs/digits-1/report.html").exists()
+
+
+def test_the_recipe_that_is_explained_has_every_key(tmp_path):
+    text = (ROOT / "docs/command-line.md").read_text()
+    (tmp_path / "recipe.toml").write_text(re.search(r"^```toml\n(.*?)^```$", text, re.M | re.S)[1])
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    assert all(value is not None for value in vars(recipe).values())
 
 
 def test_the_printed_table_is_the_code():

@@ -4,15 +4,12 @@ The array functions follow the Python Array API standard. Where PyTorch or NumPy
 otherwise, the error says what it is called here.
 """
 
+import importlib as _importlib
 import math as _math
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import data as data
-from . import nn as nn
-from . import optim as optim
 from . import random as random
-from . import train as train
 from .checking import check_gradients
 from .compile import compile
 from .errors import ChainruleError, GradientError
@@ -201,12 +198,21 @@ from .shapes import (
 from .shapes import bool_ as bool
 from .sparse import RowSparse
 from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad
-from .train import fit
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
-if not _TYPE_CHECKING:  # a type checker is to know which names there are
+if _TYPE_CHECKING:  # what is imported when it is used
+    from . import data as data
+    from . import nn as nn
+    from . import optim as optim
+    from . import train as train
+    from .train import fit
+else:  # a type checker is to know which names there are
 
     def __getattr__(name: str) -> _Any:
+        if name in ("data", "nn", "optim", "train"):
+            return _importlib.import_module(f".{name}", __name__)
+        if name == "fit":
+            return _importlib.import_module(".train", __name__).fit
         raise _missing("chainrule", name)
 
 

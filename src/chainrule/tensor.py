@@ -432,7 +432,7 @@ class Tensor(Operators):
                     shares[id(owner)] = (owner, g if before is None else before[1] + g)
             for owner, g in shares.values():
                 before = owner.grad if accumulate else None
-                if isinstance(before, RowSparse) and state.trace is not None:
+                if isinstance(before, RowSparse) and _from_outside(owner):
                     before = before.to_dense()  # it would grow, and be compiled again, each time
                 owner.grad = g._twin() if before is None else before + g
 
@@ -695,6 +695,11 @@ def wrap(node: Node) -> Tensor:
     result._grad = None
     result._node = node
     return result
+
+
+def _from_outside(owner: Tensor) -> bool:
+    """Whether a trace reads the row-sparse gradient that a tensor has before it."""
+    return state.trace is not None and (id(owner), "grad.indices") in state.trace.reads
 
 
 def held(node: Node) -> Any:

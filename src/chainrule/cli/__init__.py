@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             app(args=arguments, prog_name="chainrule")
         except ChainruleError as error:
+            error.source = None  # a line of this program: nothing that its user wrote
             if "--json" in (sys.argv[1:] if arguments is None else arguments):
                 print(json.dumps({"error": str(error)}))
             print(f"chainrule: {error}", file=sys.stderr)

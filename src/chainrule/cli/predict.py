@@ -21,6 +21,9 @@ def predict(
     run: RunFolder,
     file: Annotated[str | None, typer.Argument(
         help="A file like the training data; the run's own test rows if not given.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="The text to continue, if there is no file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a CSV file instead of stdout.")] = None,
     length: Annotated[int, typer.Option(help="Characters to write, of a text.", min=1)] = 400,
     seed: Annotated[int, typer.Option(help="Of the text that is written.", min=0)] = 0,
@@ -32,7 +35,8 @@ def predict(
     """
     opened = Run.open(run)
     if isinstance(opened.task, TextTask):
-        written = opened.write(read_text(file) if file else "\n", length, seed)
+        begun = read_text(file) if file else start or "\n"
+        written = opened.write(begun, length, seed)
         text, found = written + "\n", {"text": written}
     else:
         columns = opened.predict(file)
@@ -40,10 +44,11 @@ def predict(
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
         found = {"predictions": rows}  # type: ignore[dict-item]
-        for note in opened.task.notes:
+        for note in opened.task.notes if file else ():
             typer.echo(note, err=True)
     if out is not None:
         files.write(out, text)
+        typer.echo(f"wrote {out}", err=True)
     if as_json:
         print(json.dumps({**found, "out": str(out)} if out else found, ensure_ascii=False))
     elif out is None:

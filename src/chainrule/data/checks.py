@@ -15,6 +15,7 @@ from ..errors import ArgumentError
 from ..graph import Array
 from .columns import Column, Table, without_zone
 
+_WITH_COMMA = re.compile(r"[+-]?\d+,\d+")
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
 
 
@@ -115,6 +116,29 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
             "a target with values that repeat",
             "choose another target" + (", or task regression" if column.kind == "number" else ""),
         )  # fmt: skip
+
+
+def looks_like_an_id(column: Column) -> bool:
+    """Whether each row has a value of its own, and these are words or whole numbers that rise."""
+    if len(column.values) <= MOST_UNIQUE or column.missing.any() or column.kind == "date":
+        return False
+    if column.kind == "category":
+        return len(set(column.values.tolist())) == len(column.values)
+    whole = (column.values == np.floor(column.values)).all()
+    return bool(whole and (column.values[1:] > column.values[:-1]).all())
+
+
+def check_commas(table: Table) -> None:
+    """Refuse numbers with a decimal comma, which would be taken for categories."""
+    for name, column in table.columns.items():
+        if column.kind != "category":
+            continue
+        present = column.values[~column.missing].tolist()
+        if present and all(map(_WITH_COMMA.fullmatch, present)):
+            raise ArgumentError(
+                "fit", f"got column {name!r} with decimal commas, {present[0]!r} in {table.name}",
+                "numbers with a decimal point", "replace the commas in numbers by points",
+            )  # fmt: skip
 
 
 def check_inputs(table: Table, target: str) -> None:

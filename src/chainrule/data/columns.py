@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -67,9 +68,11 @@ class Table:
         gone = [names] if isinstance(names, str) else list(names)
         for name in gone:
             if name not in self.columns:
+                near = difflib.get_close_matches(name, self.columns, 1)
                 raise ArgumentError(
-                    "drop", f"got {name!r}", f"one of {_listed(self.columns)}", "check the spelling"
-                )
+                    "drop", f"got {name!r}", f"one of {_listed(self.columns)}",
+                    f"did you mean {near[0]!r}?" if near else "check the spelling",
+                )  # fmt: skip
         kept = {name: c for name, c in self.columns.items() if name not in gone}
         return Table(kept, self.name, self.unit, self.origin)
 

@@ -61,6 +61,11 @@ class DataLoader:
         self.seed, self.epoch = seed, 0
         Generator(seed)  # refuses a bad seed now, not at the first batch
 
+    @property
+    def data(self) -> Any:
+        """All rows in the order that they were given, as the batches have them."""
+        return tree.unflatten(self._structure, self._arrays)
+
     def __len__(self) -> int:
         whole, rest = divmod(self.samples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)

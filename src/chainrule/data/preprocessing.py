@@ -17,9 +17,11 @@ from ..graph import Array
 from .checks import (
     as_kind,
     check_cells,
+    check_commas,
     check_inputs,
     check_target,
     converted,
+    looks_like_an_id,
     missing_target,
     natural,
     number_text,
@@ -99,6 +101,7 @@ class TableEncoder:
         A target of categories, or of at most 20 distinct whole numbers, is a classification.
         """
         require("fit", table, [target])
+        check_commas(table)
         for name in table.columns:
             check_cells("fit", table, name)
         goal = table.columns[target]
@@ -117,7 +120,10 @@ class TableEncoder:
         else:
             counts = Counter(_names(goal))
             classes = list(map(number_text, values)) if goal.kind == "number" else natural(counts)
-            notes += [f"class {c!r} has a single row" for c in classes if counts[c] == 1]
+            single = [c for c in classes if counts[c] == 1]
+            if single:
+                named = ", ".join(map(repr, single[:5])) + (", …" if len(single) > 5 else "")
+                notes.append(f"classes with a single row: {named} ({len(single)} in all)")
         return cls(target, inferred, classes, mean, std, inputs, notes)
 
     @property
@@ -235,6 +241,11 @@ def _input(name: str, column: Column, notes: list[str]) -> Input:
         encoded = Input(name, column.kind, parts, means, stds, gone > 0)
     if gone:
         notes.append(_missing_note(encoded, gone))
+    if looks_like_an_id(column):
+        notes.append(
+            f"column {name!r} looks like an id: all {len(column.values)} values differ; leave it "
+            f"out with --drop {name} if it is one"
+        )
     return encoded
 
 

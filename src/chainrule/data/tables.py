@@ -92,8 +92,23 @@ def _read_file(path: Path, name: str) -> Table:
         "compression": "gzip" if lower.endswith(".gz") else "none",
     }  # fmt: skip
     found = _query(path, _READ_CSV.format(more=""), wanted, len(names))
-    columns = {n or f: c for n, (f, c) in zip(names, found.items(), strict=True)}
+    columns = {n or f: _numbers(c) for n, (f, c) in zip(names, found.items(), strict=True)}
     return _with_rows(Table(columns, name, "line", skip + 2))
+
+
+def _numbers(found: Column) -> Column:
+    """A column of numbers that DuckDB takes for text because inf or nan stands in its first row."""
+    if found.kind != "category" or found.missing.all():
+        return found
+    present = found.values[~found.missing]
+    if present[0].lower().lstrip("+-") not in ("inf", "infinity", "nan"):
+        return found
+    values = np.full(len(found.values), np.nan)
+    try:
+        values[~found.missing] = present.astype(np.float64)
+    except ValueError:
+        return found
+    return Column("number", values, found.missing)
 
 
 def _literal(path: Path) -> str:
@@ -151,6 +166,11 @@ def _unreadable(path: Path, message: str) -> FileError:
     lines = message.splitlines()
     what = re.sub(r"^[\w ]+ Error: ", "", lines[0]).replace(str(path), path.name).replace(";", ",")
     line = re.search(r"CSV Error on Line: (\d+)", message)
+    if "invalid state" in message:
+        return FileError(
+            "read_table", f"got {path.name}, whose lines seem to end in two ways, \\r\\n and \\n",
+            "one kind of line end in the whole file", "save it again in an editor, or run dos2unix",
+        )  # fmt: skip
     if line:  # what is wrong stands before the advice, below the line itself
         before = message.split("\nPossible")[0].split("\n")
         what = f"line {line[1]}: {[s for s in before if s][-1]}"

@@ -184,19 +184,19 @@ class OneCycleLR(Schedule):
         return stop + (start - stop) / 2 * (1 + math.cos(math.pi * share))
 
     def rate(self, base: float, t: int) -> float:
-        if t >= self.total_steps:
+        if t > self.total_steps:
             raise ArgumentError(
                 "OneCycleLR", f"got step {t + 1} of {self.total_steps}", "no more than total_steps",
                 "set total_steps to epochs × batches",
             )  # fmt: skip
-        return self._between(self.first, self.max_lr, self.last, t)
+        return self._between(self.first, self.max_lr, self.last, min(t, self.total_steps - 1))
 
     def _apply(self) -> None:
         super()._apply()
         if self.momenta is None:
             return
         low, high = self.momenta
-        m = self._between(high, low, high, self.last_epoch)
+        m = self._between(high, low, high, min(self.last_epoch, self.total_steps - 1))
         for group in self.optimizer.param_groups:
             if "betas" in group.keys():  # noqa: SIM118 - a Group is no dict
                 group["betas"] = (m, group["betas"][1])

@@ -22,12 +22,15 @@ KEPT = 2
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], state: Any) -> Path:
-    """Write the checkpoint of a step: groups of named tensors, a file each, and a JSON state."""
-    path = folder / f"step-{step:09d}"
+    """Write the checkpoint of a step: groups of named tensors, a file each, and a JSON state.
+
+    None is ever written over: a second one of the same step has a number after the step's.
+    """
     with files.told("checkpoint", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            shutil.rmtree(path)
+    same = [p.name.partition(".")[2] for p in folder.glob(f"step-{step:09d}*")]
+    count = max((int(n or 0) + 1 for n in same if n.isdigit() or not n), default=0)
+    path = folder / (f"step-{step:09d}" + (f".{count:03d}" if count else ""))
     with files.new_folder(path) as inside:
         sums = {}
         for name, group in tensors.items():
@@ -35,17 +38,29 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
             files.write(inside / f"{name}.safetensors", data)
             sums[name] = files.checksum(data)
         whole = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
+        whole["checksum"] = files.checksum(files.to_json(whole).encode())
         files.write(inside / "state.json", files.to_json(whole))
     for old in _all(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old != path:
+            shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def begin(folder: Path, resume: bool) -> None:
+    """Make the folder, before there is anything to lose; refuse one that another run has used."""
+    with files.told("checkpoint", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not resume and _all(folder):
+        raise FileError(
+            "checkpoint", f"got {folder}, which has the checkpoints of a run",
+            "an empty folder for a new run", "pass resume=True to go on with that run",
+        )  # fmt: skip
 
 
 def latest(folder: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:
     """Tensors and state of the newest checkpoint that is intact; None where there is none."""
     found = _all(folder)
-    for stale in folder.glob(".step-*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
+    files.sweep(folder)
     first: ChainruleError | None = None
     for path in reversed(found):
         try:
@@ -64,15 +79,17 @@ def _all(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
     whole = files.from_json(path / "state.json")
-    if not isinstance(whole, dict) or "sha256" not in whole or "state" not in whole:
+    version = whole.get("format") if isinstance(whole, dict) else None
+    if isinstance(version, int) and version > FORMAT:
         raise FileError(
-            "checkpoint", f"got {path / 'state.json'} without its parts", "a whole checkpoint",
-            "delete that folder; the one before it is used",
-        )  # fmt: skip
-    if whole["format"] > FORMAT:
-        raise FileError(
-            "checkpoint", f"got {path} of format {whole['format']}", f"format {FORMAT} or older",
+            "checkpoint", f"got {path} of format {version}", f"format {FORMAT} or older",
             "install the version of chainrule that wrote it, or a newer one",
+        )  # fmt: skip
+    expected = whole.pop("checksum", None) if isinstance(whole, dict) else None
+    if expected is None or files.checksum(files.to_json(whole).encode()) != expected:
+        raise FileError(
+            "checkpoint", f"got {path / 'state.json'}, which is not as it was written",
+            "a whole checkpoint", "delete that folder; the one before it is used",
         )  # fmt: skip
     tensors = {}
     for name, expected in whole["sha256"].items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import numpy as np
 from .. import tree
 from ..errors import ArgumentError, ChainruleError, GradientError, RangeError, ShapeError
 from ..graph import Array, spec_text
-from ..nn import LogSoftmax, Module, Sigmoid, Softmax
+from ..nn import Module
 from ..optim import Optimizer
-from ..recording import record
+from ..recording import Function, Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, no_grad
 from .inference import evaluating
@@ -22,53 +23,69 @@ from .objective import Objective
 
 def check_finite(what: str, data: Any) -> None:
     """Raise if floating-point data holds NaN or an infinity; says in which row and column."""
-    for array in (np.asarray(leaf) for leaf in tree.flatten(data)[0]):
-        if array.dtype.kind not in "fV":
-            continue
-        wide = array.astype(np.float32) if array.dtype.kind == "V" else array
-        flat = wide.reshape(len(wide), -1) if wide.ndim else wide.reshape(1, 1)
-        if np.isfinite(flat.sum()) or np.isfinite(flat).all():
-            continue
-        row, column = np.argwhere(~np.isfinite(flat))[0]
-        count = int((~np.isfinite(flat)).any(1).sum())
-        where = f"row {row}" + (f", column {column}" if flat.shape[1] > 1 else "")
+    for bad in _not_finite(data):
+        value, where, count = bad
         raise ArgumentError(
-            "fit", f"got {flat[row, column]} in the {what} at {where} ({count} rows have such)",
+            "fit", f"got {value} in the {what} at {where} ({count} rows have such)",
             "finite numbers", "drop these rows, or fill the gaps (with the column's mean)",
         )  # fmt: skip
 
 
-def check_loss(model: Module, objective: Objective, x: Any, y: Any) -> int:
+def told_not_finite(x: Any, y: Any) -> str:
+    """What is not finite in a batch, to be put into an error; empty if all is."""
+    for data, what in ((x, "inputs"), (y, "targets")):
+        for value, where, _ in _not_finite(data):
+            return f", {value} in the {what} of that batch at {where}"
+    return ""
+
+
+def _not_finite(data: Any) -> Iterator[tuple[Any, str, int]]:
+    """The first value of each array that is not finite, where it is, and how many rows have one."""
+    for array in (np.asarray(leaf) for leaf in tree.flatten(data)[0]):
+        if array.dtype.kind not in "fV" or not array.size:
+            continue
+        wide = array.astype(np.float32) if array.dtype.kind == "V" else array
+        flat = wide.reshape(len(wide), -1) if wide.ndim else wide.reshape(1, 1)
+        with np.errstate(all="ignore"):
+            if np.isfinite(flat.sum()) or np.isfinite(flat).all():
+                continue
+        bad = ~np.isfinite(flat)
+        row, column = np.argwhere(bad)[0]
+        where = f"row {row}" + (f", column {column}" if flat.shape[1] > 1 else "")
+        yield flat[row, column], where, int(bad.any(1).sum())
+
+
+def check_loss(
+    model: Module, objective: Objective, x: Any, y: Any, targets: Sequence[tuple[str, Any]]
+) -> int:
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
     Softmax before cross-entropy, sigmoid before a loss of logits, one score for several classes, a
-    prediction and a target that only broadcast, a loss that is not finite at the start. Returns
-    the size of the prediction's last axis.
+    prediction and a target that only broadcast, a loss that is not one number, or not finite at the
+    start, classes without a score in these targets (each with its name). Returns the size of the
+    prediction's last axis.
     """
-    last: list[Module] = []
-
-    def note(module: Module, args: Any, output: Any) -> None:
-        last.append(module)
-
-    inner = [m for m in model.modules() if not list(m.children())]
-    handles = [m.register_forward_hook(note) for m in inner]
-    try:
-        with evaluating(model):
-            prediction = model(x)
-            _check_scores(objective, prediction, y, last[-1] if last else model)
-            loss = float(objective.mean(prediction, y).mean())
-    finally:
-        for handle in handles:
-            handle.remove()
+    with evaluating(model):
+        prediction = model(x)
+        outputs = int(np.shape(prediction)[-1]) if np.ndim(prediction) else 1
+        _check_scores(objective, prediction, y, partial(_ends_in_sigmoid, model, x))
+        for name, part in targets:
+            check_classes(objective, outputs, part, f"{name}, ")
+        value = objective.mean(prediction, y)
+        expect_scalar(value, objective)
+        _check_pairs(objective, prediction, y)
+    loss = float(value)
     if not math.isfinite(loss):
         raise GradientError(
             "fit", f"got a loss of {loss} before the first step", "a finite loss",
             "scale the inputs to a few units, and look at the initial weights",
         )  # fmt: skip
-    return int(np.shape(prediction)[-1]) if np.ndim(prediction) else 1
+    return outputs
 
 
-def _check_scores(objective: Objective, prediction: Any, y: Any, last: Module) -> None:
+def _check_scores(
+    objective: Objective, prediction: Any, y: Any, sigmoid: Callable[[], bool]
+) -> None:
     if not isinstance(prediction, Tensor) or not isinstance(y, Tensor):
         return
     p = prediction.numpy()
@@ -79,26 +96,49 @@ def _check_scores(objective: Objective, prediction: Any, y: Any, last: Module) -
             "a score for each class, (..., C) with C of 2 or more",
             'give the last layer 2 outputs, or use loss="bce_with_logits" and 1 output',
         )  # fmt: skip
-    if scores and (isinstance(last, Softmax) or _probabilities(p)):
+    if scores and _probabilities(p):
         raise ArgumentError(
             "fit", "got probabilities (rows that sum to 1) for cross_entropy, which has a softmax",
             "scores (logits)", "remove the softmax at the end of the model",
         )  # fmt: skip
-    if objective.name.endswith("with_logits") and isinstance(last, Sigmoid):
+    if objective.name.endswith("with_logits") and ((p >= 0) & (p <= 1)).all() and sigmoid():
         raise ArgumentError(
-            "fit", f"got a Sigmoid before {objective.name}, which takes a sigmoid itself",
-            "scores (logits)", 'remove the Sigmoid, or use loss="bce"',
+            "fit", f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
+            "scores (logits)", 'remove the sigmoid, or use loss="bce"',
         )  # fmt: skip
-    if objective.name == "nll_loss" and not isinstance(last, LogSoftmax) and (p > 1e-6).any():
+    if objective.name == "nll_loss" and (p > 1e-6).any():
         raise ArgumentError(
             "fit", f"got values up to {p.max():.3g} for nll_loss", "log-probabilities, 0 or less",
             'end the model with LogSoftmax, or use loss="cross_entropy"',
         )  # fmt: skip
-    if not objective.known and p.shape == (*y.shape, 1):
+
+
+def _check_pairs(objective: Objective, prediction: Any, y: Any) -> None:
+    """Raise if a function of one's own combines each prediction with each target.
+
+    That is what (N, 1) - (N,) does; a function that takes prediction[:, 0] first does not.
+    """
+    if objective.known or not isinstance(prediction, Tensor) or not isinstance(y, Tensor):
+        return
+    p, t = prediction.shape, y.shape
+    if sorted((p, t), key=len) != [(len(y),), (len(y), 1)] or len(y) < 2:
+        return
+    specs = [(p, prediction.dtype, False), (t, y.dtype, False)]
+    made = _traced(lambda both: [objective.mean(*both)], specs)
+    if made is not None and any(node.shape == (len(y), len(y)) for node in made.graph.nodes):
         raise ShapeError(
             "fit", f"got a prediction {spec_text(prediction)} and a target {spec_text(y)}",
-            "equal shapes: these would be broadcast to all pairs",
+            "equal shapes: these are broadcast to all pairs",
             "squeeze the prediction, prediction[..., 0], or the target, y[..., None]",
+        )  # fmt: skip
+
+
+def expect_scalar(loss: Tensor, objective: Objective) -> None:
+    """Raise if a loss is not one number."""
+    if loss.shape != ():
+        raise ShapeError(
+            "fit", f"got a loss of shape {loss.shape} from {objective.name}", "one number",
+            "take its mean()",
         )  # fmt: skip
 
 
@@ -108,16 +148,19 @@ def _probabilities(p: Array) -> bool:
     return bool((p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-5))
 
 
-def check_classes(objective: Objective, outputs: int, targets: Any) -> None:
-    """Raise if a class number in the whole of the targets has no score."""
-    y = np.asarray(targets)
-    if objective.name not in ("cross_entropy", "nll_loss") or y.dtype.kind not in "iu":
+def check_classes(objective: Objective, outputs: int, targets: Any, where: str = "") -> None:
+    """Raise if a class number in these targets has no score, or is no score's."""
+    if objective.name not in ("cross_entropy", "nll_loss") or not objective.known:
         return
-    used = y[y != objective.settings.get("ignore_index", -100)]
-    if used.size and (used.min() < 0 or used.max() >= outputs):
-        worst = used.min() if used.min() < 0 else used.max()
+    y = np.asarray(targets) if isinstance(targets, (np.ndarray, Tensor)) else np.zeros(0)
+    if y.dtype.kind not in "iu":
+        return
+    counts = y != objective.settings.get("ignore_index", -100)
+    bad = counts & ((y < 0) | (y >= outputs))
+    if bad.any():
+        place = tuple(np.argwhere(bad)[0])
         raise RangeError(
-            "fit", f"got class {worst} (row {int(np.argwhere(y == worst)[0][0])})",
+            "fit", f"got class {y[place]} ({where}row {place[0] if place else 0})",
             f"0 to {outputs - 1}, one of the model's {outputs} scores",
             "number the classes from 0, or enlarge the last layer",
         )  # fmt: skip
@@ -146,15 +189,32 @@ def _any_nonzero(g: Any) -> bool:
 
 def _read(model: Module, x: Any) -> set[int]:
     """The tensors that a forward pass reads."""
+    made = _forward(model, x)
+    return set() if made is None else {id(owner) for owner, _ in made.reads}
+
+
+def _ends_in_sigmoid(model: Module, x: Any) -> bool:
+    made = _forward(model, x)
+    node = made.graph.outputs[0] if made is not None else None
+    while node is not None and node.op is not None and node.op.name in ("reshape", "alias"):
+        node = node.inputs[0]
+    return node is not None and node.op is not None and node.op.name == "sigmoid"
+
+
+def _forward(model: Module, x: Any) -> Recorded | None:
     leaves, structure = tree.flatten(x)
     tensors = [as_tensor(leaf) for leaf in leaves]
 
     def forward(inputs: list[Tensor]) -> list[Tensor]:
         return [as_tensor(t) for t in tree.flatten(model(tree.unflatten(structure, inputs)))[0]]
 
+    return _traced(forward, [(t.shape, t.dtype, False) for t in tensors])
+
+
+def _traced(function: Function, specs: Sequence[tuple[Any, Any, bool]]) -> Recorded | None:
+    """The graph of a function; None if it decides by values: then it is not known."""
     try:
         with no_grad():
-            made = record(forward, [(t.shape, t.dtype, False) for t in tensors])
-    except ChainruleError:  # it decides by values: then only what got a gradient is known
-        return set()
-    return {id(owner) for owner, _ in made.reads}
+            return record(function, specs)
+    except ChainruleError:
+        return None

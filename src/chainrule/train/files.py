@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError
+from ..shapes import bfloat16
 
 
 @contextlib.contextmanager
@@ -52,7 +53,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under another name; it appears at the path whole, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with told("write", path):
-        shutil.rmtree(temporary, ignore_errors=True)
+        sweep(path.parent)
         temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -62,6 +63,24 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write there."""
+    for stale in folder.glob(".*.tmp"):
+        process = stale.name.split(".")[-2]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()
 
 
 def _flush_folder(path: Path) -> None:
@@ -112,17 +131,25 @@ def tensors_to_bytes(tensors: Mapping[str, Any]) -> bytes:
     """Named arrays in the safetensors form: numbers only, no code runs when it is read."""
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(t) for name, t in tensors.items()})
+    return save({name: np.asarray(t, order="C") for name, t in tensors.items()})
+
+
+_DTYPES = {
+    "BF16": bfloat16, "F16": "f2", "F32": "f4", "F64": "f8", "BOOL": "?", "I8": "i1", "I16": "i2",
+    "I32": "i4", "I64": "i8", "U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8",
+}  # fmt: skip
 
 
 def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """The inverse; a truncated or foreign file is an error."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     try:
-        return load(data)
-    except SafetensorError as error:
+        return {
+            name: np.frombuffer(t["data"], np.dtype(_DTYPES[t["dtype"]])).reshape(t["shape"])
+            for name, t in deserialize(data)  # type: ignore[no-untyped-call]
+        }
+    except (SafetensorError, KeyError) as error:
         raise FileError(
             "read", f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",
             "a whole file of weights", "take an intact copy, or train again",

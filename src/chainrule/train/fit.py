@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from .. import tree
 from ..data import DataLoader
 from ..errors import ArgumentError
 from ..nn import Module
-from ..optim import Adam, Optimizer
+from ..optim import Adam, Optimizer, ReduceLROnPlateau
 from ..tensor import Tensor
 from . import checks
+from .checkpoint import begin
 from .history import History
-from .inference import BATCH, loader_of, pair
+from .inference import BATCH, Batches, are_arrays, loader_of, pair
 from .metrics import Metric, named
 from .objective import Objective
 from .progress import progress_for
@@ -35,7 +38,8 @@ def fit(
 ) -> History:  # fmt: skip
     """Train a model; returns its history, with the model trained in place.
 
-    train, valid   (x, y) arrays or trees of arrays, a DataLoader, or an iterable of batches (x, y)
+    train, valid   (x, y) arrays or trees of arrays, a DataLoader, or a list (or another iterable)
+                   of batches (x, y)
     loss           "cross_entropy", "mse", …, a loss of nn, or a function (prediction, target)
     optimizer      Adam with lr 1e-3 if left out
     batch_size     of arrays: 32 if left out; they are shuffled anew each epoch, by the seed
@@ -44,10 +48,11 @@ def fit(
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory
-    patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss")
-                   and take the best epoch's weights
+    patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss";
+                   of metrics more is better, but for mae and rmse) and take the best weights
     restore_best   take the best epoch's weights at the end, without stopping early too
-    checkpoint     a folder that gets one every checkpoint_every seconds and at the end
+    checkpoint     a folder that gets one every checkpoint_every seconds and at the end; it may
+                   not hold those of another run
     resume         go on from the newest one there, mid-epoch too; the result is the same to the bit
     compile        False runs step by step in Python, to look inside
 
@@ -59,77 +64,135 @@ def fit(
             "fit", f"got a model of type {type(model).__name__}", "a Module of chainrule.nn",
             "derive the class from nn.Module",
         )  # fmt: skip
+    if resume and checkpoint is None:
+        raise ArgumentError(
+            "fit", "got resume=True without a checkpoint folder", "the folder to go on from",
+            "pass checkpoint=folder",
+        )  # fmt: skip
     if optimizer is None:
         optimizer = Adam(model.named_parameters())
-    _check_numbers(epochs, accumulate, patience, clip_norm, optimizer, schedule)
-    objective, chosen = Objective(loss), named(metrics)
+    _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
+    objective = Objective(loss)
+    chosen = named(metrics, objective.of_probabilities)
+    per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
+    _check_schedule(schedule, per, optimizer)
+    _check_monitor(monitor, chosen, valid is not None)
     loader = _training_loader(train, batch_size, seed)
-    for name, data in (("training data", train), ("validation data", valid)):
-        if isinstance(data, (tuple, list)) and data and not isinstance(data[0], (tuple, list)):
-            for part, what in zip(data, ("inputs", "targets"), strict=False):
-                checks.check_finite(f"{what} of the {name}", part)
-    per = schedule_per or getattr(schedule, "per", "epoch")
-    if per not in ("step", "epoch"):
-        raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
+    valid = None if valid is None else loader_of(valid, BATCH)
+    for name, data in (("training", loader), ("validation", valid)):
+        again = epochs > 1 or (name == "training" and bool(chosen) and valid is None)
+        _check_data(f"{name} data", data, again)
     shown = [progress_for(progress)] if progress else []
+    folder = None if checkpoint is None else Path(checkpoint)
     trainer = Trainer(
-        model, loader, None if valid is None else loader_of(valid, BATCH), objective, optimizer,
+        model, loader, valid, objective, optimizer,
         chosen, epochs=epochs, schedule=schedule, schedule_per=per, clip_norm=clip_norm,
         accumulate=accumulate, patience=patience, monitor=monitor,
         restore_best=patience is not None if restore_best is None else restore_best,
-        callbacks=[*callbacks, *shown], folder=None if checkpoint is None else Path(checkpoint),
-        every=checkpoint_every, compiled=compile,
+        callbacks=[*callbacks, *shown], folder=folder, every=checkpoint_every, compiled=compile,
     )  # fmt: skip
     if not (resume and trainer.resume()):
-        _check_first_batch(model, objective, loader, train)
+        _check_first_batch(model, objective, loader, valid)
+    if folder is not None:
+        begin(folder, resume)
     model.train()
     return trainer.run()
 
 
-def _training_loader(train: Any, batch_size: int | None, seed: int) -> Any:
-    if not isinstance(train, (tuple, list)) or (train and isinstance(train[0], (tuple, list))
-                                                and len(train) != 2):  # fmt: skip
+def _training_loader(train: Any, batch_size: int | None, seed: int) -> DataLoader | Batches:
+    if not are_arrays(train):
         if batch_size is not None:
             raise ArgumentError(
                 "fit", f"got batch_size {batch_size} and data that comes in batches",
                 "arrays (x, y) if they are to be cut into batches",
                 "leave batch_size out, or give it to the DataLoader",
             )  # fmt: skip
-        return train
-    pair(train)
-    rows = len(tree.flatten(train)[0][0])
-    if batch_size is not None and batch_size > rows:
+        return train if isinstance(train, DataLoader) else Batches(train)
+    whole = DataLoader(pair(train), 32 if batch_size is None else batch_size, True, seed=seed)
+    if batch_size is not None and batch_size > whole.samples:
         raise ArgumentError(
-            "fit", f"got batch_size {batch_size} for {rows} rows", "no more than there are rows",
-            f"use at most {rows}",
+            "fit", f"got batch_size {batch_size} for {whole.samples} rows",
+            "no more than there are rows", f"use at most {whole.samples}",
         )  # fmt: skip
-    return DataLoader(train, min(32, rows) if batch_size is None else batch_size, True, seed=seed)
+    return whole
 
 
-def _check_first_batch(model: Module, objective: Objective, loader: Any, train: Any) -> None:
-    """Look at one batch before the first step, if that does not use the data up."""
-    if isinstance(loader, DataLoader):
-        first = next(loader.batches(0), None)
-    else:
-        first = None if iter(loader) is loader else next(iter(loader), None)
+def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:
+    if isinstance(data, DataLoader):
+        for part, what in zip(pair(data.data), ("inputs", "targets"), strict=True):
+            checks.check_finite(f"{what} of the {name}", part)
+    elif data is not None and data.once and again:
+        raise ArgumentError(
+            "fit", f"got a generator as {name}", "batches that can be gone through again, for the "
+            "next epoch or for the metrics",
+            "pass a DataLoader, or a list of batches: a generator can be used only once",
+        )  # fmt: skip
+
+
+def _check_first_batch(
+    model: Module, objective: Objective, loader: DataLoader | Batches,
+    valid: DataLoader | Batches | None,
+) -> None:  # fmt: skip
+    """Look at one batch, and at all targets that are there already, before the first step."""
+    first = next(loader.batches(0) if isinstance(loader, DataLoader) else iter(loader), None)
     if first is None:
-        return
+        raise ArgumentError(
+            "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
+        )
     x, y = (tree.map(lambda t: t if isinstance(t, Tensor) else Tensor(t), p) for p in pair(first))
     for data, what in ((x, "inputs"), (y, "targets")):
         checks.check_finite(f"{what} of the first batch", data)
-    outputs = checks.check_loss(model, objective, x, y)
-    if isinstance(train, (tuple, list)):
-        checks.check_classes(objective, outputs, train[1])
+    sets = (("training data", loader), ("validation data", valid))
+    targets = [(name, data.data[1]) for name, data in sets if isinstance(data, DataLoader)]
+    outputs = checks.check_loss(model, objective, x, y, [*targets, ("first batch", y)])
+    for _, data in sets:
+        if isinstance(data, Batches):
+            data.check = partial(checks.check_classes, objective, outputs)
+
+
+def _check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
+    if per not in ("step", "epoch"):
+        raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
+    if isinstance(schedule, ReduceLROnPlateau) and per == "step":
+        raise ArgumentError(
+            "fit", 'got ReduceLROnPlateau with schedule_per="step"',
+            "an epoch, after which there is a value to look at", "leave schedule_per out",
+        )  # fmt: skip
+    if getattr(schedule, "optimizer", optimizer) is not optimizer:
+        raise ArgumentError(
+            "fit", "got a schedule of another optimizer", "one of the optimizer that is used",
+            "pass the optimizer that the schedule was made with, optimizer=…",
+        )  # fmt: skip
+
+
+def _check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: bool) -> None:
+    names = ["loss", *([f"valid_{n}" for n in ("loss", *metrics)] if validated else metrics)]
+    if monitor is None or monitor in names:
+        return
+    near = difflib.get_close_matches(f"valid_{monitor}" if validated else monitor, names, n=1)
+    advice = f"did you mean {near[0]}?" if near else "name a loss or a metric of this run"
+    if monitor.startswith("valid_") and not validated:
+        advice = "pass validation data, valid=(x, y)"
+    raise ArgumentError("fit", f"got monitor {monitor!r}", f"one of {', '.join(names)}", advice)
 
 
 def _check_numbers(
     epochs: int, accumulate: int, patience: int | None, clip_norm: float | None,
-    optimizer: Optimizer, schedule: Any,
+    every: float, optimizer: Optimizer, schedule: Any,
 ) -> None:  # fmt: skip
     for name, value in (("epochs", epochs), ("accumulate", accumulate), ("patience", patience)):
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not (whole and value > 0):
             raise ArgumentError("fit", f"got {name} {value!r}", "a whole number from 1", "check it")
-    if clip_norm is not None and not (clip_norm > 0 and math.isfinite(clip_norm)):
-        raise ArgumentError("fit", f"got clip_norm {clip_norm}", "above 0, finite", "1.0 is usual")
+    if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
+        raise ArgumentError(
+            "fit", f"got clip_norm {clip_norm!r}", "a number above 0, finite", "1.0 is usual"
+        )
+    if not (_is_number(every) and every >= 0):
+        raise ArgumentError("fit", f"got checkpoint_every {every!r}", "seconds from 0", "try 5")
     if schedule is None and all(group["lr"] == 0 for group in optimizer.param_groups):
         raise ArgumentError("fit", "got lr 0", "above 0", "1e-3 is a usual start")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

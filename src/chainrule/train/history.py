@@ -45,7 +45,8 @@ class History:
     """What `fit` returns.
 
     epochs      a dict an epoch: epoch, step, loss, valid_loss, metrics, lr, seconds
-    best_epoch  the epoch whose weights the model has now
+    best_epoch  the epoch of the best weights, which the model has now unless restore_best=False;
+                the last one if nothing was to be compared, None if no value was a number
     stopped     why it ended: "epochs", "patience", "interrupted" or what a callback said
     gradients   norms of the gradient by layer, before clipping
     """

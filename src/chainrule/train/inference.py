@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import random, tree
 from ..compile import compile
 from ..data import DataLoader
 from ..errors import ArgumentError
@@ -23,8 +24,12 @@ BATCH = 256
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Inside, dropout passes through and running statistics are used; then as it was."""
+    """Inside, dropout passes through and running statistics are used; then as it was.
+
+    Random numbers that a model draws even so are not taken from those of the training.
+    """
     modes = [(m, m.training) for m in model.modules()]
+    drawn = random.default.state
     model.eval()
     try:
         with no_grad():
@@ -33,6 +38,7 @@ def evaluating(model: Module) -> Iterator[None]:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
+        random.default.set_state(drawn)
 
 
 class Forward:
@@ -45,7 +51,9 @@ class Forward:
             self._run = compile(lambda x: model(x))
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """(prediction, target) of each batch (x, y)."""
+        """(prediction, target) of each batch (x, y); of a DataLoader, those of its first epoch."""
+        if isinstance(batches, DataLoader):
+            batches = batches.batches(0)
         with evaluating(self.model):
             for batch in batches:
                 x, y = pair(batch)
@@ -79,14 +87,66 @@ def pair(batch: Any) -> tuple[Any, Any]:
             "fit", f"got a batch of {what}", "pairs (x, y) of inputs and targets",
             "put several inputs into one tuple: ((a, b), y)",
         )  # fmt: skip
+    if not tree.flatten(batch[1])[0]:
+        raise ArgumentError(
+            "fit", "got a batch without targets", "pairs (x, y) of inputs and targets",
+            "give the inputs twice, (x, x), if they are what the model is to return",
+        )  # fmt: skip
     return batch[0], batch[1]
+
+
+def are_arrays(data: Any) -> bool:
+    """Whether these are the arrays (x, y), and not batches: a list of pairs is a list of batches.
+
+    ((a, b), y) is one pair, whose inputs are two arrays; [(x, y), (x, y)] are two batches.
+    """
+    if not isinstance(data, list):
+        return isinstance(data, tuple)
+    return not data or not all(isinstance(d, (tuple, list)) and len(d) == 2 for d in data)
 
 
 def loader_of(data: Any, batch_size: int) -> Any:
     """Batches of (x, y): what was given, if it makes batches itself, or slices of arrays."""
-    if isinstance(data, (tuple, list)):
-        return DataLoader(data, batch_size)
-    return data
+    if are_arrays(data):
+        return DataLoader(pair(data), batch_size)
+    return data if isinstance(data, DataLoader) else Batches(data)
+
+
+class Batches:
+    """Batches that are made elsewhere; each is looked at as it comes.
+
+    `first` is the first one; an iterator's is kept and comes again.
+    """
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        try:
+            iterator = iter(source)
+        except TypeError:
+            raise ArgumentError(
+                "fit", f"got data of type {type(source).__name__}",
+                "arrays (x, y), a DataLoader, or batches (x, y)", "pass a tuple (x, y)",
+            ) from None  # fmt: skip
+        self._source = source
+        self.check: Callable[[Any], None] | None = None  # of the targets
+        self.once = iterator is source  # a generator: gone through a single time
+        self.first = next(iterator, None)
+
+    def __len__(self) -> int:
+        return len(self._source)  # type: ignore[arg-type] # TypeError if it has none, as usual
+
+    def __iter__(self) -> Iterator[Any]:
+        again = [self.first] if self.once and self.first is not None else []
+        for batch in itertools.chain(again, self._source):
+            for part, what in zip(pair(batch), ("inputs", "targets"), strict=True):
+                for leaf in tree.flatten(part)[0]:
+                    if not getattr(leaf, "shape", ()):
+                        raise ArgumentError(
+                            "fit", f"got a batch whose {what} hold {leaf!r:.50}",
+                            "arrays or tensors with rows", "use np.array of the list",
+                        )  # fmt: skip
+            if self.check is not None:
+                self.check(batch[1])
+            yield batch
 
 
 def evaluate(
@@ -94,15 +154,19 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss and metrics of a model on (x, y), a DataLoader or batches, in evaluation mode."""
     objective = None if loss is None else Objective(loss)
-    return Forward(model).evaluate(loader_of(data, batch_size), objective, named(metrics))
+    chosen = named(metrics, objective is not None and objective.of_probabilities)
+    return Forward(model).evaluate(loader_of(data, batch_size), objective, chosen)
 
 
-def predict(model: Module, x: Any, batch_size: int = BATCH) -> Array:
-    """The model's output for rows x (an array, or a tree of arrays), in evaluation mode."""
+def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
+    """The model's output for rows x (an array, or a tree of arrays), in evaluation mode.
+
+    An array, or a tree of them if that is what the model returns.
+    """
     forward = Forward(model)
-    rows = tree.flatten(x)[0]
-    marks = np.zeros(len(rows[0]) if rows else 0, np.int8)
+    marks = np.zeros(DataLoader(x).samples, np.int8)
     parts = [
-        as_tensor(p).numpy() for p, _ in forward.predictions(DataLoader((x, marks), batch_size))
+        tree.map(lambda t: as_tensor(t).numpy(), p)
+        for p, _ in forward.predictions(DataLoader((x, marks), batch_size))
     ]
-    return np.concatenate(parts)
+    return tree.map(lambda *batches: np.concatenate(batches), *parts)

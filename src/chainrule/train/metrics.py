@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..graph import Array
 
 Metric = Callable[[Array, Array], float]
 
 
+def _scores(prediction: Array, target: Array) -> Array:
+    """Scores (..., C), or one each in the target's shape; a last axis of 1 is taken away."""
+    if prediction.shape == target.shape or prediction.shape[:-1] == target.shape != ():
+        one = prediction.ndim > target.ndim and prediction.shape[-1] == 1
+        return prediction[..., 0] if one else prediction
+    raise _unlike(prediction, target, "as many rows, and scores for each class or one for each row")
+
+
+def _unlike(prediction: Array, target: Array, needed: str) -> ShapeError:
+    return ShapeError(
+        "metric", f"got predictions {prediction.shape} and targets {target.shape}", needed,
+        "look at what the model returns, or write a metric of your own",
+    )  # fmt: skip
+
+
 def classes_of(prediction: Array, target: Array) -> Array:
     """Class numbers: the largest of the scores, or above 0 where there is one score each."""
-    return prediction.argmax(-1) if prediction.ndim > target.ndim else (prediction > 0).astype(int)
+    scores = _scores(prediction, target)
+    return scores.argmax(-1) if scores.ndim > target.ndim else (scores > 0).astype(int)
 
 
 def accuracy(prediction: Array, target: Array) -> float:
@@ -26,14 +42,20 @@ def accuracy(prediction: Array, target: Array) -> float:
 
 def confusion(prediction: Array, target: Array, classes: int) -> Array:
     """(C, C) counts: rows are the true classes, columns the predicted ones."""
-    cells = target.reshape(-1).astype(np.int64) * classes + classes_of(prediction, target).ravel()
+    true = target.reshape(-1).astype(np.int64)
+    if true.size and not 0 <= true.min() <= true.max() < classes:
+        raise ArgumentError(
+            "metric", f"got targets from {true.min()} to {true.max()}", f"classes 0 to "
+            f"{classes - 1}", "leave rows that do not count out of the data for the metrics",
+        )  # fmt: skip
+    cells = true * classes + classes_of(prediction, target).ravel()
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def f1(prediction: Array, target: Array) -> float:
     """The mean over the classes of 2 · hits / (true + predicted); 0 for one that never occurs."""
-    count = prediction.shape[-1] if prediction.ndim > target.ndim else 2
-    table = confusion(prediction, target, count)
+    scores = _scores(prediction, target)
+    table = confusion(scores, target, scores.shape[-1] if scores.ndim > target.ndim else 2)
     total = table.sum(0) + table.sum(1)
     return float(np.mean(2 * table.diagonal() / np.maximum(total, 1)))
 
@@ -43,7 +65,11 @@ def auc(prediction: Array, target: Array) -> float:
 
     By ranks (Mann and Whitney, 1947). NaN if one of the classes is missing.
     """
-    score = prediction[..., 1] - prediction[..., 0] if prediction.ndim > target.ndim else prediction
+    score = _scores(prediction, target)
+    if score.ndim > target.ndim:
+        if score.shape[-1] != 2:
+            raise _unlike(prediction, target, "one score each, or two: auc is for two classes")
+        score = score[..., 1] - score[..., 0]
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[place.reshape(score.shape)]
     positive = target == 1
@@ -52,10 +78,13 @@ def auc(prediction: Array, target: Array) -> float:
 
 
 def r2(prediction: Array, target: Array) -> float:
-    """1 - ∑(y - ŷ)² / ∑(y - mean y)²: the share of the variance that is explained."""
-    y, t = _alike(prediction, target)
-    spread = float(np.square(t - t.mean()).sum())
-    return 1 - float(np.square(t - y).sum()) / spread if spread else float("nan")
+    """1 - ∑(y - ŷ)² / ∑(y - mean y)²: the share of the variance that is explained.
+
+    The mean over the columns of a target (N, K). NaN if one of them does not vary.
+    """
+    y, t = (a.reshape(len(a), -1) for a in _alike(prediction, target))
+    spread = np.square(t - t.mean(0)).sum(0)
+    return float((1 - np.square(t - y).sum(0) / spread).mean()) if spread.all() else float("nan")
 
 
 def mae(prediction: Array, target: Array) -> float:
@@ -71,7 +100,10 @@ def rmse(prediction: Array, target: Array) -> float:
 
 
 def _alike(prediction: Array, target: Array) -> tuple[Array, Array]:
-    y = prediction.reshape(target.shape) if prediction.size == target.size else prediction
+    shapes = (prediction.shape, (*prediction.shape, 1), prediction.shape[:-1])
+    if target.shape not in shapes or prediction.size != target.size:
+        raise _unlike(prediction, target, "a prediction for each target")
+    y = prediction.reshape(target.shape)
     return y.astype(np.float64), target.astype(np.float64)
 
 
@@ -80,14 +112,29 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
-def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
-    """Metrics by name; each may be given by its name or as a function."""
+def named(
+    metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric],
+    probabilities: bool = False,
+) -> dict[str, Metric]:
+    """Metrics by name; each may be given by its name or as a function, or all as a dict.
+
+    probabilities   the model returns probabilities: above ½, and not above 0, is a yes
+    """
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
     found: dict[str, Metric] = {}
-    for metric in [metrics] if isinstance(metrics, str) else metrics:
+    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         if callable(metric):
-            found[getattr(metric, "__name__", "metric")] = metric
+            name = own = getattr(metric, "__name__", "metric")
+            count = 1
+            while name in found:  # two lambdas have one name
+                count += 1
+                name = f"{own}_{count}"
+            found[name] = metric
         elif metric in METRICS:
             found[metric] = METRICS[metric]
+            if probabilities and metric in ("accuracy", "f1"):
+                found[metric] = _halved(METRICS[metric])
         else:
             near: Any = difflib.get_close_matches(str(metric), METRICS, n=1)
             raise ArgumentError(
@@ -95,3 +142,7 @@ def named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
                 f"did you mean {near[0]}?" if near else "choose one",
             )  # fmt: skip
     return found
+
+
+def _halved(metric: Metric) -> Metric:
+    return lambda prediction, target: metric(prediction - 0.5, target)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,16 +34,27 @@ class Objective:
             self.function: Any = _by_name(loss)
         elif isinstance(loss, Loss):
             self.function, self.settings = type(loss).function, dict(loss.settings)
-        elif callable(loss):
+        elif isinstance(loss, functools.partial) and not loss.args and _is_ours(loss.func):
+            self.function, self.settings = loss.func, dict(loss.keywords)
+        elif callable(loss) and not isinstance(loss, type):
             self.function = loss
         else:
             raise ArgumentError(
-                "fit", f"got a loss of type {type(loss).__name__}",
+                "fit", f"got the class {loss.__name__} as loss" if isinstance(loss, type)
+                else f"got a loss of type {type(loss).__name__}",
                 "a name, a loss of nn, or a function of prediction and target",
-                'loss="cross_entropy" for classes, loss="mse" for numbers',
+                f"make one: {loss.__name__}()" if isinstance(loss, type)
+                else 'loss="cross_entropy" for classes, loss="mse" for numbers',
             )  # fmt: skip
         self.name = getattr(self.function, "__name__", type(loss).__name__)
-        self.known = self.name in losses.__all__ and getattr(losses, self.name) is self.function
+        self.known = _is_ours(self.function)
+        self.of_probabilities = self.name == "binary_cross_entropy"
+        if self.known and len(_needed(self.function).keys() - self.settings.keys()) != 2:
+            raise ArgumentError(
+                "fit", f"got {self.name}, which takes {', '.join(_needed(self.function))}",
+                "a loss of a prediction and a target",
+                "write a function of the two that calls it",
+            )  # fmt: skip
         if self.settings.pop("reduction", "mean") != "mean":
             raise ArgumentError(
                 "fit", f"got {self.name} with another reduction", 'reduction="mean"', "leave it out"
@@ -49,7 +62,13 @@ class Objective:
 
     def mean(self, prediction: Any, target: Any) -> Tensor:
         """The loss of a batch."""
-        out: Tensor = self.function(prediction, target, **self.settings)
+        out = self.function(prediction, target, **self.settings)
+        if not isinstance(out, Tensor):
+            raise ArgumentError(
+                "fit", f"got a loss of type {type(out).__name__} from {self.name}",
+                "a Tensor of one number, computed from the prediction",
+                "use operations of chainrule, and not float(…) or NumPy",
+            )  # fmt: skip
         return out
 
     def parts(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
@@ -63,6 +82,17 @@ class Objective:
         rows = float(as_tensor(tree.flatten(target)[0][0]).shape[0])
         value = self.mean(prediction, target)
         return value * rows, value._full((), rows)
+
+
+def _is_ours(function: Any) -> bool:
+    name = getattr(function, "__name__", "")
+    return name in losses.__all__ and getattr(losses, name) is function
+
+
+def _needed(function: Callable[..., Any]) -> dict[str, None]:
+    """The arguments that a function has to be given, in order."""
+    taken = inspect.signature(function).parameters.values()
+    return {p.name: None for p in taken if p.default is p.empty}
 
 
 def _by_name(name: str) -> Callable[..., Any]:

@@ -112,9 +112,9 @@ class Screen(Callback):
         self._live.stop()
         console = self._live.console
         if run.history.epochs:
-            console.print(row_text(run.history.epochs[-1]), highlight=False)
+            console.print(row_text(run.history.epochs[-1]), highlight=False, markup=False)
         if run.history.stopped:
-            console.print(closing(run), style="dim", highlight=False)
+            console.print(closing(run), style="dim", highlight=False, markup=False)
 
     def _draw(self, run: Trainer) -> None:
         from rich.console import Group

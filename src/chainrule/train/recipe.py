@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os.path
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ class Recipe:
             ) from None  # fmt: skip
         values = _flat(content, path)
         source = values.get("source", "")
-        if isinstance(source, str) and (path.parent / source).exists() and source:
+        if isinstance(source, str) and source and os.path.exists(path.parent / source):
             values["source"] = str((path.parent / source).resolve())
         return cls(**values)
 
@@ -123,6 +124,7 @@ _ONE_OF = {
     "schedule": ("cosine", "constant"),
 }
 _WHOLE = {"length": 2, "embedding": 1, "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
+_MOST = 2**63 - 1  # of a whole number in TOML
 _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": (lambda v: 0 < v < 1, "a share between 0 and 1"),
     "valid": (lambda v: 0 < v < 1, "a share between 0 and 1"),
@@ -142,18 +144,20 @@ def _checked(name: str, value: Any) -> Any:
             return value
         needed = f"one of {', '.join(_ONE_OF[name])}"
     elif name in _WHOLE:
-        if whole and value >= _WHOLE[name]:
+        if whole and _WHOLE[name] <= value <= _MOST:
             return value
         needed = f"a whole number from {_WHOLE[name]}"
     elif name in _NUMBERS:
         fits, needed = _NUMBERS[name]
-        if (whole or isinstance(value, float)) and math.isfinite(value) and fits(value):
-            return float(value)
+        number = float(value) if whole and abs(value) <= _MOST else value
+        if isinstance(number, float) and math.isfinite(number) and fits(number):
+            return number
     elif name in ("hidden", "channels", "size"):
         values = list(value) if isinstance(value, (list, tuple)) else []
-        if values and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values):
+        sizes = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+        if sizes and (len(values) == 2 if name == "size" else values):
             return values
-        needed = "a list of whole numbers from 1"
+        needed = f"a list of {'two ' if name == 'size' else ''}whole numbers from 1"
     elif name == "drop":
         if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
             return list(value)
@@ -179,19 +183,26 @@ def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
         if section not in SECTIONS or not isinstance(settings, dict):
             raise ArgumentError(
                 "recipe", f"got {section!r} in {path}", f"the sections {', '.join(SECTIONS)}",
-                "move the setting into its section",
+                _advice(section, SECTIONS),
             )  # fmt: skip
         for name, value in settings.items():
             if name not in SECTIONS[section]:
-                names = [n for ns in SECTIONS.values() for n in ns]
-                near = difflib.get_close_matches(name, names, n=1)
                 raise ArgumentError(
                     "recipe", f"got {name!r} in [{section}] of {path}",
-                    f"one of {', '.join(SECTIONS[section])}",
-                    f"did you mean {near[0]}?" if near else "remove it",
+                    f"one of {', '.join(SECTIONS[section])}", _advice(name, SECTIONS[section]),
                 )  # fmt: skip
             values[name] = value
     return values
+
+
+def _advice(name: str, allowed: Iterable[str]) -> str:
+    """Where a setting belongs, or which name is like it."""
+    for section, names in SECTIONS.items():
+        if name in names:
+            return f"move it to [{section}]"
+    every = [*allowed, *(n for names in SECTIONS.values() for n in names)]
+    near = difflib.get_close_matches(name, every, n=1)
+    return f"did you mean {near[0]}?" if near else "remove it"
 
 
 assert {n for ns in SECTIONS.values() for n in ns} == {f.name for f in dataclasses.fields(Recipe)}

@@ -104,19 +104,27 @@ class Run:
                 "use write(start) to continue it",
             )
         if source is None:
-            task = type(self.task).load(self.recipe)
-            x, rows = task.test[0], task.rows
+            task = self._own_data()
+            x, rows, names = task.test[0], task.rows.tolist(), None
         else:
             x, _ = self.task.read(str(source), labelled=False)
-            rows = None
+            rows, names = None, self.task.names
         output = predict(self.model, x)
-        columns = self.task.decoded(output)
-        return {"row": list(range(len(output)) if rows is None else map(int, rows)), **columns}
+        said = self.task.decoded(output)
+        if names is not None:
+            return {"file": names, **said}
+        return {"row": list(range(len(output))) if rows is None else rows, **said}
+
+    def _own_data(self) -> Task:
+        """The run's data, if it is still what it was."""
+        _, data = _read_folder(self.folder)
+        _expect_unchanged(self.folder, self.recipe, data)
+        return type(self.task).load(self.recipe)
 
     def evaluate(self, source: str | Path | None = None) -> tuple[int, dict[str, float]]:
         """How many rows there are, and the metrics, of a file or of the run's own test rows."""
         if source is None:
-            x, y = type(self.task).load(self.recipe).test
+            x, y = self._own_data().test
         else:
             x, y = self.task.read(str(source), labelled=True)
         _, metrics = _judge(self.task, self.recipe, self.model, (x, y))
@@ -163,13 +171,18 @@ def resume(
 ) -> Result:  # fmt: skip
     """Go on with a run that was stopped: its end is the same, bit for bit."""
     recipe, data = _read_folder(folder)
+    files.sweep(folder)
+    _expect_unchanged(folder, recipe, data)
     task = _kind(recipe, data).load(recipe)
+    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
+
+
+def _expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     if fingerprint(recipe.source) != data["fingerprint"]:
         raise FileError(
-            "resume", f"got {recipe.source}, which has changed since {folder} began",
-            "the same data", "put the old file back, or train anew",
+            "run", f"got {recipe.source}, which has changed since {folder} began",
+            "the same data", "put the old file back, name another file, or train anew",
         )  # fmt: skip
-    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
 
 
 def _completed(recipe: Recipe, task: Task) -> Recipe:
@@ -256,7 +269,7 @@ def _judge(
     output = np.concatenate(
         [p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))]
     )  # fmt: skip
-    return output, task.score(output, y)
+    return output, {name: m(output, y) for name, m in task.metrics().items()}
 
 
 class _Writer(Callback):

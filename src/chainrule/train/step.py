@@ -7,13 +7,13 @@ from typing import Any
 
 from .. import tree
 from ..compile import compile
-from ..errors import ShapeError
 from ..functions import elementwise, reductions, shaping
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
+from .checks import expect_scalar
 from .objective import Objective
 
 
@@ -43,6 +43,7 @@ def make_step(
     layers = list(layers_of(model).values())
 
     def run(x: Any, y: Any, probe: bool) -> tuple[Tensor, Tensor | None]:
+        optimizer.zero_grad()  # what this batch does not use has none, whatever was there before
         loss = (
             _whole(model, objective, x, y)
             if accumulate == 1
@@ -59,7 +60,7 @@ def make_step(
 
 def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:
     loss = objective.mean(model(x), y)
-    _expect_scalar(loss, objective)
+    expect_scalar(loss, objective)
     loss.backward()
     return loss
 
@@ -75,7 +76,7 @@ def _in_pieces(
         piece = slice(k * rows // pieces, (k + 1) * rows // pieces)
         part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
         part, by = objective.parts(model(part_x), part_y)
-        _expect_scalar(part, objective)
+        expect_scalar(part, objective)
         part.backward(accumulate=k > 0)
         with no_grad():
             part = part.detach()
@@ -87,18 +88,10 @@ def _in_pieces(
         for p in trained:
             g = p.grad
             if isinstance(g, RowSparse):
-                p.grad = RowSparse(g.indices, g.values / weight, g.shape)
+                p.grad = RowSparse(g.indices, g.values / weight.astype(g.values.dtype), g.shape)
             elif g is not None:
                 p.grad = g / weight.astype(g.dtype)
         return total / weight
-
-
-def _expect_scalar(loss: Tensor, objective: Objective) -> None:
-    if loss.shape != ():
-        raise ShapeError(
-            "fit", f"got a loss of shape {loss.shape} from {objective.name}", "one number",
-            "take its mean()",
-        )  # fmt: skip
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import random, tree
 from ..data import DataLoader
-from ..errors import ArgumentError, GradientError
+from ..errors import ArgumentError, ChainruleError, GradientError
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
@@ -74,6 +76,7 @@ class Trainer:
         self._best: dict[str, Array] | None = None
         self._best_value, self._waited = math.nan, 0
         self._began = self._saved = time.perf_counter()
+        self._written: tuple[Any, ...] | None = None  # of which moment the newest checkpoint is
         self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
         self._forward = Forward(model, compiled)
         self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
@@ -86,11 +89,14 @@ class Trainer:
     @property
     def batches(self) -> int | None:
         """How many batches an epoch has, if that is known."""
-        return len(self.train) if hasattr(self.train, "__len__") else None
+        try:
+            return len(self.train)
+        except TypeError:
+            return None
 
     def stop(self, reason: str = "callback") -> None:
-        """End the run after this step; the history says why."""
-        self.history.stopped = reason
+        """End the run after this step; the history says why (the first reason, if several)."""
+        self.history.stopped = self.history.stopped or reason
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +110,8 @@ class Trainer:
                     self._run_epoch()
                 if self.epoch >= self.epochs and not self.history.stopped:
                     self.stop("epochs")
-                self.save()
+                if self._written != self._moment():
+                    self.save()
             finally:
                 self._tell("on_end")
         if self.restore_best and self._best is not None:
@@ -124,7 +131,7 @@ class Trainer:
         if not done:
             raise ArgumentError(
                 "fit", f"got no batches in epoch {self.epoch + 1}", "one or more in each epoch",
-                "pass a DataLoader, or a list of batches: a generator can be used only once",
+                "pass a DataLoader, or a list of batches, which can be gone through again",
             )  # fmt: skip
         self._end_epoch(began)
 
@@ -139,7 +146,8 @@ class Trainer:
         loss, norms = self._run(x, y, probe)
         self.loss = float(loss)
         if not math.isfinite(self.loss):
-            self._not_finite()
+            where = checks.told_not_finite(x, y)
+            self._not_finite(f"a loss of {self.loss}", self.step + 1, where)
         if norms is not None:
             flow.add(self.step, norms.tolist())
         if self.step == 0:
@@ -154,6 +162,9 @@ class Trainer:
         self._tell("on_step")
 
     def _end_epoch(self, began: float) -> None:
+        for name, p in self.model.named_parameters():
+            if not np.isfinite(p.numpy()).all():
+                self._not_finite(f"values in {name} that are not finite", self.step)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self._sum / self._rows
         row["lr"] = self.optimizer.param_groups[0]["lr"]
@@ -210,13 +221,13 @@ class Trainer:
             listed = "\n  ".join(self.untrained)
             warnings.warn(f"[fit] these parameters are not trained:\n  {listed}", stacklevel=2)
 
-    def _not_finite(self) -> None:
+    def _not_finite(self, what: str, step: int, where: str = "") -> None:
         self.model.load_state_dict(self._safe)
         rate = self.optimizer.param_groups[0]["lr"]
         kept = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
         raise GradientError(
-            "fit", f"got a loss of {self.loss} at step {self.step + 1} (epoch {self.epoch + 1})",
-            f"a finite loss; the weights are {kept} again",
+            "fit", f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
+            f"finite numbers; the weights are {kept} again",
             f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
         )  # fmt: skip
 
@@ -237,13 +248,19 @@ class Trainer:
         finished = stopped in ("epochs", "patience")
         history = {**self.history.to_dict(), "stopped": stopped if finished else ""}
         schedule = None if self.schedule is None else self.schedule.state_dict()
+        moment = self._moment()
         checkpoint.save(self.folder, self.step, tensors, {
             "epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.elapsed,
             "sum": self._sum, "rows": self._rows, "best_value": self._best_value,
             "waited": self._waited, "schedule": schedule, "history": history,
             "untrained": self.untrained,
         })  # fmt: skip
-        self._saved = time.perf_counter()
+        self._saved, self._written = time.perf_counter(), moment
+
+    def _moment(self) -> tuple[Any, ...]:
+        """What differs between two checkpoints that are worth having both."""
+        finished = self.history.stopped in ("epochs", "patience")
+        return self.epoch, self.batch, self.step, finished
 
     def resume(self) -> bool:
         """Go back to the newest checkpoint; False if there is none."""
@@ -251,8 +268,19 @@ class Trainer:
         if found is None:
             return False
         tensors, state = found
+        own = {} if self.schedule is None else self.schedule.state_dict()
+        if own.keys() != (state["schedule"] or {}).keys():
+            raise ArgumentError(
+                "resume", f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
+                "checkpoint of a run with another or none", "the schedule that the run began with",
+                "pass it as then",
+            )  # fmt: skip
         self.model.load_state_dict(tensors["model"])
-        self.optimizer.load_state_dict(tensors["optimizer"])
+        try:
+            self.optimizer.load_state_dict(tensors["optimizer"])
+        except ChainruleError:
+            self.model.load_state_dict(self._safe)
+            raise
         random.default.set_state(Tensor(tensors["random"]["state"]))
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
@@ -261,6 +289,7 @@ class Trainer:
         self._best, self._best_value = tensors.get("best"), state["best_value"]
         self._waited, self.untrained = state["waited"], state["untrained"]
         self.history = History.from_dict(state["history"])
+        self._written = self._moment()
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
             self.history.stopped = ""  # there is more to do than there was
         self._safe = self.model.state_dict()
@@ -274,9 +303,13 @@ def _interruptible(run: Trainer) -> Iterator[None]:
         yield
         return
 
+    asked = False
+
     def handler(number: int, frame: Any) -> None:
-        if run.history.stopped == "interrupted":
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
+        asked = True
         run.stop("interrupted")
 
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, handler)

@@ -10,6 +10,7 @@ import numpy as np
 from ... import nn
 from ...errors import ArgumentError
 from ...graph import Array
+from ..metrics import Metric, confusion, named
 from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
@@ -20,6 +21,7 @@ class Task(ABC):
 
     train, valid, test   (x, y), arrays or trees of arrays
     rows                 where the test rows stand in the source, from 0
+    names                what the rows that were read last are called, if they have names
     facts, notes         what the report says of the data, and of what was done to it
     """
 
@@ -28,6 +30,7 @@ class Task(ABC):
     valid: Batch
     test: Batch
     rows: Array
+    names: list[str] | None = None
     facts: dict[str, Any]
     notes: list[str]
     task: str = "classification"
@@ -63,15 +66,9 @@ class Task(ABC):
         """What is trained."""
         return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing or 0.0)
 
-    def metrics(self) -> tuple[str, ...]:
-        """Names of metrics, the main one first."""
-        return ("accuracy", "f1")
-
-    def score(self, output: Array, target: Array) -> dict[str, float]:
-        """The metrics in the units of the data."""
-        from ..metrics import named
-
-        return {name: m(output, target) for name, m in named(self.metrics()).items()}
+    def metrics(self) -> dict[str, Metric]:
+        """Metrics by name, in the units of the data, the main one first."""
+        return named(("accuracy", "f1"))
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         """Columns of a table of predictions."""
@@ -86,8 +83,6 @@ class Task(ABC):
 
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         """Fields of a Report about the predictions for the test rows."""
-        from ..metrics import confusion
-
         return {
             "confusion": confusion(output, target, len(self.classes)), "classes": self.classes,
         }  # fmt: skip
@@ -106,3 +101,8 @@ def expect_source(recipe: Recipe, *unused: str) -> None:
 def epochs_for(rows: int, batch_size: int, steps: int, most: int) -> int:
     """So many epochs that about `steps` steps are made, at least 1 and at most `most`."""
     return max(1, min(most, round(steps * batch_size / max(rows, 1))))
+
+
+def power_of_2(most: int) -> int:
+    """The largest power of 2 that is not above it; 1 at least."""
+    return 1 << max(most.bit_length() - 1, 0)

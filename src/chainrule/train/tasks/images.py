@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,14 @@ import numpy as np
 
 from ... import nn
 from ...data import NAMES, Images, load, read_image_files, read_images, split
+from ...data.images import EXTENSIONS
 from ...errors import ArgumentError
 from ...graph import Array
 from ..models import image_network
 from ..recipe import Recipe
 from .base import Batch, Task, epochs_for, expect_source
 
+MOST_PICTURES = 12  # of mistakes in the report
 SMALL = 100  # pixels: up to here a network without convolutions sees enough
 
 
@@ -28,7 +33,6 @@ class ImageTask(Task):
     ) -> None:
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
         self.notes = []
-        self._pictures: Array | None = None
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
@@ -63,7 +67,8 @@ class ImageTask(Task):
         if labelled or source in NAMES:
             found = _images(source, list(self.shape[:2]), self.shape[2])
         else:
-            found = read_image_files(source, self.shape[:2], self.shape[2])
+            found = read_image_files(_all_images(Path(source)), self.shape[:2], self.shape[2])
+        self.names = found.files or None
         if found.x.shape[1:] != self.shape:
             raise ArgumentError(
                 "predict", f"got images {found.x.shape[1:]}", f"{self.shape} as in training",
@@ -97,6 +102,44 @@ class ImageTask(Task):
             kind, self.shape, recipe.channels or [16, 32], recipe.hidden or [], len(self.classes),
             recipe.dropout or 0.0, self.mean, self.std,
         )  # fmt: skip
+
+    def shown(self, output: Array, target: Array) -> dict[str, Any]:
+        return {**super().shown(output, target), "pictures": self._mistakes(output, target)}
+
+    def _mistakes(self, output: Array, target: Array) -> list[tuple[str, str]]:
+        """The test images that it is surest of and wrong about, with what it takes them for."""
+        said = self.decoded(output)
+        wrong = np.flatnonzero(output.argmax(-1) != target)
+        worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
+        x = np.asarray(self.test[0])
+        bright = x * (255 / max(float(x.max()), 1)) if x.dtype != np.uint8 else x
+        return [
+            (png(bright[k].astype(np.uint8)),
+             f"{self.classes[target[k]]}, taken for {said['prediction'][k]} "
+             f"({said['confidence'][k]:.0%})")
+            for k in worst[:MOST_PICTURES]
+        ]  # fmt: skip
+
+
+def _all_images(path: Path) -> Any:
+    """A folder's images, those in its sub-folders too; anything else as it is."""
+    inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    return inside if path.is_dir() and inside else path
+
+
+def png(pixels: Array) -> str:
+    """An image of bytes (H, W, 1 or 3) as the data URI of a PNG file."""
+    height, width, depth = pixels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0 if depth == 1 else 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b"")
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def _images(source: str, size: list[int] | None, channels: int | None = None) -> Images:

@@ -11,9 +11,10 @@ from ...data import NAMES, Table, TableEncoder, load, read_table, split
 from ...data.checks import nearest
 from ...errors import ArgumentError
 from ...graph import Array
+from ..metrics import Metric, named
 from ..models import TableNetwork
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source
+from .base import Batch, Task, epochs_for, expect_source, power_of_2
 
 
 class TableTask(Task):
@@ -69,7 +70,7 @@ class TableTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
-        size = max(8, min(256, 2 ** int(np.log2(max(rows // 30, 8)))))
+        size = max(8, min(256, power_of_2(rows // 30)))
         wide = rows > 5000
         return {
             "task": self.task, "test": 0.2, "valid": 0.1, "model": "mlp", "embedding": 16,
@@ -91,22 +92,21 @@ class TableTask(Task):
     def loss(self, recipe: Recipe) -> Any:
         return super().loss(recipe) if self.task == "classification" else "mse"
 
-    def metrics(self) -> tuple[str, ...]:
-        return super().metrics() if self.task == "classification" else ("r2", "mae", "rmse")
-
-    def score(self, output: Array, target: Array) -> dict[str, float]:
+    def metrics(self) -> dict[str, Metric]:
         if self.task == "classification":
-            return super().score(output, target)
+            return super().metrics()
+        return {name: self._in_units(m) for name, m in named(("r2", "mae", "rmse")).items()}
+
+    def _in_units(self, metric: Metric) -> Metric:
         back = self.encoder.inverse_target
-        return super().score(np.asarray(back(output)), np.asarray(back(target)))
+        return lambda output, target: metric(back(output), back(target))
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
-        if self.task == "classification":
-            return super().decoded(output)
-        return {"prediction": [float(v) for v in self.encoder.inverse_target(output)]}
+        return super().decoded(output) if self.classes else {"prediction": self.truth(output)}
 
     def truth(self, target: Array) -> list[Any]:
-        return list(self.encoder.inverse_target(target))
+        found = self.encoder.inverse_target(target)
+        return list(found) if self.classes else [float(f"{v:.7g}") for v in found]
 
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         if self.task == "classification":

@@ -13,9 +13,10 @@ from ...errors import ArgumentError
 from ...graph import Array
 from ...tensor import Tensor, no_grad
 from ..inference import evaluating
+from ..metrics import Metric
 from ..models import TextNetwork
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source
+from .base import Batch, Task, epochs_for, expect_source, power_of_2
 
 LENGTH = 64
 
@@ -38,13 +39,15 @@ class TextTask(Task):
         test = 0.1 if recipe.test is None else recipe.test
         valid = 0.02 if recipe.valid is None else recipe.valid
         cuts = [int(len(text) * (1 - test - valid)), int(len(text) * (1 - test))]
-        if cuts[0] <= 0:
-            raise ArgumentError(
-                "train", f"got test {test} and valid {valid}", "shares that leave text to train on",
-                "lower them",
-            )  # fmt: skip
         parts = [text[: cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] :]]
         self = cls(Characters.fit(parts[0]), recipe.length or LENGTH)
+        for name, part in zip(("training", "validation", "test"), parts, strict=True):
+            if len(part) <= self.length:
+                raise ArgumentError(
+                    "train", f"got {len(text)} characters, {len(part)} of them for {name}",
+                    f"{self.length + 1} or more in each part (windows have {self.length})",
+                    "use a longer text, larger shares (--test, --valid), or a smaller length",
+                )  # fmt: skip
         codes = [self.characters.encode(p) for p in parts]
         self.train, self.valid, self.test = (windows(c, self.length) for c in codes)
         self.rows = np.arange(0)
@@ -73,7 +76,7 @@ class TextTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
-        size = min(64, max(1, rows // 4))
+        size = max(1, min(64, rows // 4, max(16, power_of_2(rows // 200))))
         return {
             "test": 0.1, "valid": 0.02, "length": self.length, "model": "gru", "hidden": [256],
             "embedding": 64, "dropout": 0.0, "batch_size": size,
@@ -96,8 +99,8 @@ class TextTask(Task):
     def loss(self, recipe: Recipe) -> Any:
         return "cross_entropy"
 
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    def metrics(self) -> dict[str, Metric]:
+        return {}
 
     def samples(self, model: TextNetwork, count: int = 2, length: int = 400) -> list[str]:
         """Texts that the model writes, begun by the start of the held-out text."""

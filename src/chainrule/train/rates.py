@@ -1,0 +1,103 @@
+"""A learning rate to begin with: raise it step by step and watch the loss (Smith, 2015)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..data import DataLoader
+from ..errors import ArgumentError
+from ..nn import Module
+from ..optim import Adam, Optimizer
+from ..tensor import Tensor
+from .inference import pair
+from .objective import Objective
+from .report.charts import lines
+from .report.drawing import Chart
+from .step import make_step
+
+SMOOTHED = 0.95  # how much of the running mean of the loss a step keeps
+BURST = 4.0  # times the best loss: far enough
+
+
+@dataclass
+class Rates:
+    """Rates that were tried, and the running mean of the loss at each.
+
+    suggestion   a tenth of the rate with the lowest loss
+    """
+
+    rates: list[float]
+    losses: list[float]
+    suggestion: float
+
+    def plot(self) -> Chart:
+        """The loss over the rate's power of ten, the suggestion marked."""
+        at = [math.log10(r) for r in self.rates]
+        mark = [(math.log10(self.suggestion), f"{self.suggestion:.1e}")]
+        return lines(
+            {"loss": self.losses}, title="Learning rate", x=at, x_label="log₁₀ of the rate",
+            y_label="loss", marks=mark,
+        )  # fmt: skip
+
+
+def find_lr(
+    model: Module, train: Any, *, loss: Any, optimizer: Optimizer | None = None, low: float = 1e-6,
+    high: float = 1.0, steps: int = 100, batch_size: int = 32, seed: int = 0,
+) -> Rates:  # fmt: skip
+    """Try rates from low to high, evenly in their logarithm; weights and all state are put back.
+
+    train   (x, y) arrays, or a DataLoader; it is gone through again if it has fewer batches
+    It ends early when the loss is four times its best.
+    """
+    if not (0 < low < high < math.inf) or steps < 10:
+        raise ArgumentError(
+            "find_lr", f"got low {low}, high {high}, steps {steps}", "0 < low < high, 10 steps",
+            "leave them out",
+        )  # fmt: skip
+    optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
+    loader = train
+    if isinstance(train, (tuple, list)):
+        loader = DataLoader(train, min(batch_size, len(train[1])), shuffle=True, seed=seed)
+    before = model.state_dict(), optimizer.state_dict(), random.default.state
+    model.train()
+    step = make_step(model, Objective(loss), optimizer)
+    try:
+        rates, losses = _sweep(
+            step, loader, optimizer, low * (high / low) ** np.linspace(0, 1, steps)
+        )
+    finally:
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        random.default.set_state(before[2])
+    return Rates(rates, losses, rates[int(np.argmin(losses))] / 10)
+
+
+def _sweep(
+    step: Any, loader: Any, optimizer: Optimizer, rates: np.ndarray[Any, Any]
+) -> tuple[list[float], list[float]]:
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    mean, tried = 0.0, list[float]()
+    losses: list[float] = []
+    for k, (rate, batch) in enumerate(zip(rates.tolist(), batches, strict=False), 1):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        found, _ = step(*pair(batch), False)
+        assert isinstance(found, Tensor)
+        mean = SMOOTHED * mean + (1 - SMOOTHED) * float(found)
+        smooth = mean / (1 - SMOOTHED**k)
+        if not math.isfinite(smooth) or (losses and smooth > BURST * min(losses)):
+            break
+        tried.append(rate)
+        losses.append(smooth)
+    if not losses:
+        raise ArgumentError(
+            "find_lr", "got a loss that is not finite at the first step", "a finite loss",
+            "scale the inputs to a few units",
+        )  # fmt: skip
+    return tried, losses

@@ -1,0 +1,108 @@
+"""What the report says of a run; the rates that find_lr tries; pictures in a page."""
+
+import base64
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.errors import ArgumentError
+from chainrule.train.findings import findings
+from chainrule.train.history import GradientFlow, History
+from chainrule.train.tasks.images import png
+
+
+def history(norms=((1.0, 1.0),), valid=(), loss=None):
+    layers = [f"{k} Linear" for k in range(len(norms[0]))]
+    flow = GradientFlow(layers, list(range(len(norms))), [list(n) for n in norms])
+    loss = [1.0] * len(valid) if loss is None else loss
+    rows = [{"loss": a, "valid_loss": b} for a, b in zip(loss, valid, strict=True)]
+    return History(rows, None, "epochs", flow)
+
+
+STEADY = [(0.5, 0.4)] * 20
+CASES = {
+    "healthy": (history(STEADY), [], False, "good", "reach every layer"),
+    "vanishing": (history([(1e-6, 0.1)] * 20), [], False, "warning", "vanish"),
+    "bursting": (history([*STEADY, (900.0, 3.0)]), [], False, "warning", "burst"),
+    "dead": (history([(0.1, 0.0, 0.1)] * 20), [], False, "warning", "1 Linear gets no"),
+    "by heart": (
+        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [1.0, 0.5, 0.3, 0.1, 0.0]), [], False,
+        "notice", "by heart"),
+    "still better": (history(STEADY, [0.5, 0.4]), [], True, "notice", "still getting better"),
+    "untrained": (
+        history(STEADY), ["layer.bias: forward does not use it"], False, "warning", "layer.bias"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_finding_and_no_other(name):
+    made, untrained, improving, level, title = CASES[name]
+    (found,) = findings(made, untrained, improving)
+    assert found["level"] == level
+    assert title in found["title"]
+    assert (found["remedy"] != "") == (level != "good")
+
+
+def test_one_layer_and_no_probes_are_no_trouble():
+    assert findings(History(), [], False)[0]["level"] == "good"
+    assert findings(history([(1e-9,)] * 5), [], False)[0]["level"] == "good"
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 1), (4, 3, 3)])
+def test_png_is_read_back_by_another_reader(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    head, _, data = png(pixels).partition(",")
+    assert head == "data:image/png;base64"
+    image = Image.open(io.BytesIO(base64.b64decode(data)))
+    np.testing.assert_array_equal(np.asarray(image).reshape(shape), pixels)
+
+
+def quadratic():
+    """y = 3 x + noise for x = 1 and a weight that starts at 0: SGD bursts above a rate of 1."""
+    x = np.ones((64, 1), np.float32)
+    noise = np.random.default_rng(0).normal(size=(64, 1)).astype(np.float32)
+    model = nn.Linear(1, 1, bias=False)
+    model.load_state_dict({"weight": np.zeros((1, 1), np.float32)})
+    return model, (x, 3 * x + noise)
+
+
+def test_find_lr_puts_everything_back():
+    model, data = quadratic()
+    optimizer = optim.SGD(model.named_parameters(), lr=0.25, momentum=0.9)
+    cr.random.seed(5)
+    state = cr.random.default.state.tolist()
+    found = cr.train.find_lr(model, data, loss="mse", optimizer=optimizer)
+    assert model.weight.tolist() == [[0.0]]
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert cr.random.default.state.tolist() == state
+    assert optimizer.state_dict()["steps"] == 0
+    assert not optimizer.state_dict()["weight/momentum_buffer"].any()
+    assert len(found.rates) == len(found.losses)
+    steps = np.diff(np.log(found.rates))
+    np.testing.assert_allclose(steps, steps[0])
+    assert found.rates[0] == pytest.approx(1e-6)
+    assert "svg" in str(found.plot())
+
+
+def test_find_lr_stops_where_the_loss_bursts_and_suggests_less():
+    model, data = quadratic()
+    optimizer = optim.SGD(model.named_parameters(), lr=0.1)
+    found = cr.train.find_lr(
+        model, data, loss="mse", optimizer=optimizer, low=1e-3, high=1e3, steps=200
+    )
+    assert found.rates[-1] < 1e3
+    assert all(map(math.isfinite, found.losses))
+    # w - 3 is multiplied by 1 - 2 r a step: it shrinks up to r = 1 and then grows
+    assert 0.01 < found.suggestion < 1.0
+
+
+def test_find_lr_refuses_what_makes_no_range():
+    model, data = quadratic()
+    for wrong in ({"low": 0.0}, {"low": 1.0, "high": 0.1}, {"steps": 2}):
+        with pytest.raises(ArgumentError, match="find_lr"):
+            cr.train.find_lr(model, data, loss="mse", **wrong)
