@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from .trainer import Callback, Trainer
 
 def fit(
     model: Module, train: Any, *, loss: Any, valid: Any = None, optimizer: Optimizer | None = None,
-    epochs: int = 10, batch_size: int | None = None, metrics: str | Iterable[str | Metric] = (),
+    epochs: int = 10, batch_size: int | None = None, metrics: Any = (),
     schedule: Any = None, schedule_per: str | None = None, clip_norm: float | None = None,
     accumulate: int = 1, patience: int | None = None, monitor: str | None = None,
     restore_best: bool | None = None, callbacks: Sequence[Callback] = (),
@@ -43,8 +43,9 @@ def fit(
     loss           "cross_entropy", "mse", …, a loss of nn, or a function (prediction, target)
     optimizer      Adam with lr 1e-3 if left out
     batch_size     of arrays: 32 if left out; they are shuffled anew each epoch, by the seed
-    metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets),
-                   on the validation data, or on the training data if there is none
+    metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets)
+                   that give a number, or a dict of such; on the validation data, or on the training
+                   data if there is none
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory
@@ -71,6 +72,12 @@ def fit(
         )  # fmt: skip
     if optimizer is None:
         optimizer = Adam(model.named_parameters())
+    if not isinstance(optimizer, Optimizer):
+        what = getattr(optimizer, "__name__", None) or repr(optimizer)
+        raise ArgumentError(
+            "fit", f"got optimizer {what}", "an optimizer with the parameters that it trains",
+            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
+        )  # fmt: skip
     _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
     objective = Objective(loss)
     chosen = named(metrics, objective.of_probabilities)

@@ -40,7 +40,7 @@ class GradientFlow:
             self.norms = [self.norms[k] for k in kept]
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What `fit` returns.
 
@@ -64,6 +64,11 @@ class History:
 
     def __len__(self) -> int:
         return len(self.epochs)
+
+    def __repr__(self) -> str:
+        last = self.epochs[-1] if self.epochs else {}
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in last.items() if isinstance(v, (int, float)))
+        return f"History({shown}; best epoch {self.best_epoch}, stopped {self.stopped!r})"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.epochs)

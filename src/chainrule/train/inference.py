@@ -159,10 +159,11 @@ def evaluate(
 
 
 def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
-    """The model's output for rows x (an array, or a tree of arrays), in evaluation mode.
+    """The model's output for rows x, in evaluation mode: an array, or the tree that it returns.
 
-    An array, or a tree of them if that is what the model returns.
+    x   an array or nested lists of numbers; a tuple or dict of arrays if the model takes one
     """
+    x = np.asarray(x) if isinstance(x, list) else x
     forward = Forward(model)
     marks = np.zeros(DataLoader(x).samples, np.int8)
     parts = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -112,6 +111,12 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
+ELSEWHERE = {  # other libraries' names, for the message
+    "acc": "accuracy", "f1_macro": "f1", "f1_score": "f1", "mean_absolute_error": "mae",
+    "r2_score": "r2", "roc_auc": "auc", "root_mean_squared_error": "rmse",
+}  # fmt: skip
+
+
 def named(
     metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric],
     probabilities: bool = False,
@@ -136,7 +141,8 @@ def named(
             if probabilities and metric in ("accuracy", "f1"):
                 found[metric] = _halved(METRICS[metric])
         else:
-            near: Any = difflib.get_close_matches(str(metric), METRICS, n=1)
+            elsewhere = ELSEWHERE.get(str(metric))
+            near = [elsewhere] if elsewhere else difflib.get_close_matches(str(metric), METRICS, 1)
             raise ArgumentError(
                 "fit", f"got the metric {metric!r}", f"one of {', '.join(METRICS)}, or a function",
                 f"did you mean {near[0]}?" if near else "choose one",

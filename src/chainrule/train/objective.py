@@ -17,7 +17,13 @@ from ..tensor import Tensor, as_tensor
 ALIASES = {
     "mse": "mse_loss", "mae": "l1_loss", "l1": "l1_loss", "huber": "huber_loss", "nll": "nll_loss",
     "bce": "binary_cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits",
-    "crossentropy": "cross_entropy", "smooth_l1": "smooth_l1_loss",
+    "smooth_l1": "smooth_l1_loss",
+}  # fmt: skip
+
+ELSEWHERE = {  # other libraries' names, for the message
+    "binary_crossentropy": "bce", "categorical_crossentropy": "cross_entropy",
+    "log_loss": "cross_entropy", "mean_absolute_error": "mae", "mean_squared_error": "mse",
+    "sparse_categorical_crossentropy": "cross_entropy", "squared_error": "mse",
 }  # fmt: skip
 
 
@@ -99,7 +105,7 @@ def _by_name(name: str) -> Callable[..., Any]:
     full = ALIASES.get(name, name)
     if full not in losses.__all__:
         known = [*ALIASES, *losses.__all__]
-        near = difflib.get_close_matches(name, known, n=1)
+        near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, known, 1)
         raise ArgumentError(
             "fit", f"got the loss {name!r}", "a loss of nn.functional",
             f"did you mean {near[0]}?" if near else "cross_entropy for classes, mse for numbers",

@@ -72,7 +72,7 @@ class Trainer:
         self.loss = math.nan
         self.seconds = 0.0  # of the runs before this one, when resumed
         self.untrained: list[str] = []
-        self._sum, self._rows = 0.0, 0
+        self._sum, self._rows, self._rate = 0.0, 0, 0.0
         self._best: dict[str, Array] | None = None
         self._best_value, self._waited = math.nan, 0
         self._began = self._saved = time.perf_counter()
@@ -143,6 +143,7 @@ class Trainer:
     def _run_step(self, x: Any, y: Any) -> None:
         flow = self.history.gradients
         probe = flow.wants(self.step)
+        self._rate = self.optimizer.param_groups[0]["lr"]
         loss, norms = self._run(x, y, probe)
         self.loss = float(loss)
         if not math.isfinite(self.loss):
@@ -167,7 +168,7 @@ class Trainer:
                 self._not_finite(f"values in {name} that are not finite", self.step)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self._sum / self._rows
-        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["lr"] = self._rate
         if self.valid is not None:
             found = self._forward.evaluate(self.valid, self.objective, self.metrics)
             row.update({f"valid_{name}": value for name, value in found.items()})
@@ -251,9 +252,9 @@ class Trainer:
         moment = self._moment()
         checkpoint.save(self.folder, self.step, tensors, {
             "epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.elapsed,
-            "sum": self._sum, "rows": self._rows, "best_value": self._best_value,
-            "waited": self._waited, "schedule": schedule, "history": history,
-            "untrained": self.untrained,
+            "sum": self._sum, "rows": self._rows, "rate": self._rate,
+            "best_value": self._best_value, "waited": self._waited, "schedule": schedule,
+            "history": history, "untrained": self.untrained,
         })  # fmt: skip
         self._saved, self._written = time.perf_counter(), moment
 
@@ -287,7 +288,8 @@ class Trainer:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
         self._best, self._best_value = tensors.get("best"), state["best_value"]
-        self._waited, self.untrained = state["waited"], state["untrained"]
+        self._rate, self._waited = state["rate"], state["waited"]
+        self.untrained = state["untrained"]
         self.history = History.from_dict(state["history"])
         self._written = self._moment()
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
