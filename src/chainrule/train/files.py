@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -53,7 +54,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under another name; it appears at the path whole, or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with told("write", path):
-        sweep(path.parent)
+        sweep(path.parent, glob.escape(path.name))
         temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -65,9 +66,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write there."""
-    for stale in folder.glob(".*.tmp"):
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what processes that were killed had begun to write there, under that name."""
+    for stale in folder.glob(f".{name}.*.tmp"):
         process = stale.name.split(".")[-2]
         if process.isdigit() and not _alive(int(process)):
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink()

@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..nn import Module
 from ..optim import Adam, Optimizer
 from ..tensor import Tensor
-from .inference import pair
+from .inference import are_arrays, loader_of, pair
 from .objective import Objective
 from .report.charts import lines
 from .report.drawing import Chart
@@ -52,7 +52,7 @@ def find_lr(
 ) -> Rates:  # fmt: skip
     """Try rates from low to high, evenly in their logarithm; weights and all state are put back.
 
-    train   (x, y) arrays, or a DataLoader; it is gone through again if it has fewer batches
+    train   (x, y) arrays, a DataLoader, or a list of batches; gone through again if it is shorter
     It ends early when the loss is four times its best.
     """
     if not (0 < low < high < math.inf) or steps < 10:
@@ -61,9 +61,9 @@ def find_lr(
             "leave them out",
         )  # fmt: skip
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
-    loader = train
-    if isinstance(train, (tuple, list)):
-        loader = DataLoader(train, min(batch_size, len(train[1])), shuffle=True, seed=seed)
+    loader = loader_of(train, batch_size)
+    if are_arrays(train):
+        loader = DataLoader(train, min(batch_size, loader.samples), shuffle=True, seed=seed)
     before = model.state_dict(), optimizer.state_dict(), random.default.state
     model.train()
     step = make_step(model, Objective(loss), optimizer)

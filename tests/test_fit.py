@@ -1,0 +1,434 @@
+"""fit: the same numbers as a loop written by hand, and what is around that loop."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.data import DataLoader
+from chainrule.errors import GradientError
+from chainrule.nn import functional
+from chainrule.train import Callback
+from chainrule.train.objective import Objective
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 5)).astype(np.float32)
+Y = RNG.integers(0, 3, 50)
+V = (RNG.normal(size=(20, 5)).astype(np.float32), RNG.integers(0, 3, 20))
+fit = functools.partial(cr.fit, loss="cross_entropy", progress=False)
+
+
+def network(seed=0):
+    cr.random.seed(seed)
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    )
+
+
+def everything(model, optimizer):
+    """All that a step changes, as bytes."""
+    state = {**model.state_dict(), **optimizer.state_dict()}
+    state["random"] = cr.random.default.state.numpy()
+    return {name: (np.asarray(v).shape, np.asarray(v).tobytes()) for name, v in state.items()}
+
+
+# The loop
+
+SCHEDULES = {
+    "none": (lambda o: None, "epoch"),
+    "StepLR": (lambda o: optim.StepLR(o, 1, 0.5), "epoch"),
+    "StepLR per step": (lambda o: optim.StepLR(o, 5, 0.5), "step"),
+    "CosineAnnealingLR": (lambda o: optim.CosineAnnealingLR(o, 3), "epoch"),
+    "LinearLR per step": (lambda o: optim.LinearLR(o), "step"),
+    "WarmupCosine": (lambda o: optim.WarmupCosine(o, 3, 12), "step"),
+    "WarmupCosine per epoch": (lambda o: optim.WarmupCosine(o, 1, 3), "epoch"),
+    "OneCycleLR": (lambda o: optim.OneCycleLR(o, 0.05, 12), "step"),
+}
+OPTIMIZERS = {
+    "SGD": lambda m: optim.SGD(m.named_parameters(), lr=0.1, momentum=0.9),
+    "Adam": lambda m: optim.Adam(m.named_parameters(), lr=0.01),
+    "AdamW": lambda m: optim.AdamW(m.parameters(), lr=0.01, weight_decay=0.1),
+}
+
+
+def by_hand(model, optimizer, schedule, per, clip, epochs=3):
+    loader = DataLoader((X, Y), batch_size=16, shuffle=True, seed=4)
+    for _ in range(epochs):
+        total = 0.0
+        for x, y in loader:
+            loss = functional.cross_entropy(model(x), y)
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            total += float(loss) * len(y)
+            if schedule is not None and per == "step":
+                schedule.step()
+        if schedule is not None and per == "epoch":
+            schedule.step()
+    return total / 50
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("name", "kind", "clip"),
+    [(name, "Adam", 0.5) for name in SCHEDULES] + [("none", kind, None) for kind in OPTIMIZERS],
+)
+def test_fit_is_the_loop_written_by_hand(name, kind, clip, compiled):
+    make, per = SCHEDULES[name]
+    model = network()
+    optimizer = OPTIMIZERS[kind](model)
+    loss = by_hand(model, optimizer, make(optimizer), per, clip)
+    expected = everything(model, optimizer)
+    model = network()
+    optimizer = OPTIMIZERS[kind](model)
+    schedule = make(optimizer)
+    default = getattr(schedule, "per", "epoch")
+    found = fit(
+        model, (X, Y), optimizer=optimizer, epochs=3, batch_size=16, seed=4, schedule=schedule,
+        schedule_per=None if per == default else per, clip_norm=clip, compile=compiled,
+    )  # fmt: skip
+    assert everything(model, optimizer) == expected
+    assert found["loss"][-1] == pytest.approx(loss, rel=1e-12)
+    assert (found.stopped, len(found), found["step"]) == ("epochs", 3, [4, 8, 12])
+    assert found.best_epoch == 3
+    assert all(m.training for m in model.modules())
+
+
+def test_looking_at_more_changes_nothing():
+    """Validation, metrics, callbacks, checkpoints and warnings take no part in the numbers."""
+    model, loader = network(), DataLoader((X, Y), 16, shuffle=True, seed=4)
+    optimizer = OPTIMIZERS["Adam"](model)
+    by_hand(model, optimizer, None, "epoch", None)
+    expected = everything(model, optimizer)
+    model = network()
+    model.unused = nn.Parameter(cr.ones(2))
+    optimizer = OPTIMIZERS["Adam"](model)
+    with pytest.warns(UserWarning, match="unused: forward does not use it"):
+        found = fit(
+            model, loader, optimizer=optimizer, epochs=3, metrics=["accuracy", "f1"],
+            valid=V, callbacks=[Callback()],
+        )  # fmt: skip
+    state = everything(model, optimizer)
+    assert {name: state[name] for name in expected} == expected
+    assert found.names() == [
+        "epoch", "step", "loss", "lr", "valid_loss", "valid_accuracy", "valid_f1", "seconds",
+    ]  # fmt: skip
+
+
+def test_metrics_without_validation_are_of_the_training_data():
+    model, loader = network(), DataLoader((X, Y), 16, shuffle=True)
+    found = fit(model, loader, epochs=2, metrics="accuracy")
+    hits = (model.eval()(cr.Tensor(X)).numpy().argmax(-1) == Y).mean()
+    assert found["accuracy"][-1] == pytest.approx(hits)
+    assert loader.epoch == 0, "the loader of the user is as it was"
+
+
+BATCHES = [(X[k : k + 10], Y[k : k + 10]) for k in range(0, 50, 10)]
+
+
+class Again:
+    """Batches without a length."""
+
+    def __iter__(self):
+        return iter(BATCHES)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("as_valid", [False, True])
+def test_a_list_of_batches_is_batches(count, as_valid):
+    x, y = (np.concatenate(part) for part in zip(*BATCHES[:count], strict=True))
+    runs = []
+    for data in (BATCHES[:count], DataLoader((x, y), 10), [list(b) for b in BATCHES[:count]]):
+        model = network()
+        optimizer = OPTIMIZERS["Adam"](model)
+        train, valid = ((X, Y), data) if as_valid else (data, None)
+        found = fit(model, train, valid=valid, optimizer=optimizer, epochs=2)
+        runs.append((everything(model, optimizer), found["loss"], as_valid and found["valid_loss"]))
+    assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize(("make", "epochs"), [(Again, 3), (lambda: (b for b in BATCHES), 1)])
+def test_any_iterable_of_batches(make, epochs):
+    expected, model = network(), network()
+    fit(expected, BATCHES, epochs=epochs)
+    cr.random.seed(0)
+    model = network()
+    fit(model, make(), valid=make(), epochs=epochs)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, expected.state_dict()[name])
+
+
+def test_inputs_may_be_trees():
+    class Two(nn.Module):
+        def __init__(self):
+            self.table, self.layer = nn.Embedding(4, 3), nn.Linear(8, 3)
+
+        def forward(self, x):
+            numbers, codes = x
+            return self.layer(cr.concat([numbers, self.table(codes)], axis=-1))
+
+    data = ((X, RNG.integers(0, 4, 50)), Y)
+    found = fit(Two(), data, valid=data, epochs=4, optimizer=None, metrics="accuracy")
+    assert found["loss"][-1] < found["loss"][0]
+    assert found["valid_loss"][-1] < found["valid_loss"][0]
+
+
+def test_a_gradient_from_before_is_not_used():
+    model = Pair()
+    model(cr.Tensor(X)).sum().backward()
+    (model.b.sum() * 7).backward()
+    before = model.b.numpy().copy()
+    with pytest.warns(UserWarning, match=r"\n  b: forward"):
+        fit(model, (X, X), loss="mse", epochs=1)
+    np.testing.assert_array_equal(model.b.numpy(), before)
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        self.a, self.b = nn.Parameter(cr.full(5, 0.5)), nn.Parameter(cr.ones(5))
+
+    def forward(self, x):
+        return x * self.a
+
+
+# Accumulating
+
+
+def signs(y):
+    return np.where(y > 0, 1.0, -1.0)
+
+
+def probabilities(y):
+    e = np.exp(y)
+    return e / e.sum(-1, keepdims=True)
+
+
+N = 13
+NUMBERS = RNG.normal(size=(N, 3))
+CLASSES = RNG.integers(0, 3, N)
+FEW = np.where(np.isin(np.arange(N), [2, 3]), CLASSES, -100)  # most pieces have none that counts
+WEIGHT = cr.Tensor(np.array([0.1, 2.0, 5.0]))
+LAST = {"log": nn.LogSoftmax, "sigmoid": nn.Sigmoid, "": nn.Identity}
+LOSSES = {
+    "cross_entropy": ("cross_entropy", CLASSES, ""),
+    "ignored": (nn.CrossEntropyLoss(), FEW, ""),
+    "another index": (nn.CrossEntropyLoss(ignore_index=1), CLASSES, ""),
+    "weighted": (nn.CrossEntropyLoss(weight=WEIGHT), CLASSES, ""),
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.2), CLASSES, ""),
+    "all of it": (nn.CrossEntropyLoss(weight=WEIGHT, label_smoothing=0.2), FEW, ""),
+    "partial": (functools.partial(functional.cross_entropy, weight=WEIGHT), FEW, ""),
+    "soft targets": ("cross_entropy", probabilities(NUMBERS), ""),
+    "nll": (nn.NLLLoss(weight=WEIGHT), FEW, "log"),
+    "bce_with_logits": ("bce_with_logits", (NUMBERS > 0) * 1.0, ""),
+    "pos_weight": (nn.BCEWithLogitsLoss(pos_weight=WEIGHT), (NUMBERS > 0) * 1.0, ""),
+    "bce": ("bce", (NUMBERS > 0) * 1.0, "sigmoid"),
+    "mse": ("mse", NUMBERS, ""),
+    "mae": ("mae", NUMBERS, ""),
+    "huber": (nn.HuberLoss(delta=0.3), NUMBERS, ""),
+    "smooth_l1": (nn.SmoothL1Loss(beta=0.3), NUMBERS, ""),
+    "kl_div": ("kl_div", probabilities(NUMBERS), "log"),
+    "poisson": ("poisson_nll_loss", np.abs(NUMBERS), ""),
+    "soft_margin": ("soft_margin_loss", signs(NUMBERS), ""),
+    "hinge_embedding": ("hinge_embedding_loss", signs(NUMBERS), ""),
+    "one's own": (lambda p, t: ((p - t) ** 4).sum(axis=-1).mean(), NUMBERS, ""),
+}
+
+
+def test_every_loss_of_two_tensors_is_in_the_table():
+    two = {"cosine_embedding_loss", "gaussian_nll_loss", "margin_ranking_loss",
+           "triplet_margin_loss"}  # fmt: skip
+    used = {Objective(row[0]).name for row in LOSSES.values()}
+    assert set(nn.losses.__all__) - two == used & set(nn.losses.__all__)
+
+
+@pytest.mark.parametrize("pieces", [2, 5, 20])
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 1e-6)])
+def test_pieces_give_the_gradient_of_the_whole(name, dtype, rtol, pieces):
+    loss, target, last = LOSSES[name]
+    x = cr.Tensor(np.linspace(-1, 1, N * 4).reshape(N, 4) ** 3, dtype=dtype)
+    y = cr.Tensor(target, dtype=dtype) if target.dtype.kind == "f" else cr.Tensor(target)
+    results = []
+    for accumulate in (1, pieces):
+        cr.random.seed(3)
+        model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3), LAST[last]())
+        for module in model.modules():
+            for key, value in list(vars(module).items()):
+                if isinstance(value, cr.Tensor):
+                    setattr(module, key, nn.Parameter(value.detach().astype(dtype)))
+        before = model.state_dict()
+        found = fit(
+            model, [(x, y)], loss=loss, epochs=1, accumulate=accumulate,
+            optimizer=optim.SGD(model.parameters(), lr=1.0), compile=pieces != 5,
+        )  # fmt: skip
+        gradients = {k: before[k] - v for k, v in model.state_dict().items()}
+        results.append((found["loss"][0], gradients, found.gradients.norms[0]))
+    (loss1, whole, norms1), (loss2, pieced, norms2) = results
+    assert loss2 == pytest.approx(loss1, rel=rtol)
+    np.testing.assert_allclose(norms2, norms1, rtol=max(rtol, 1e-6))
+    for key, g in whole.items():
+        assert np.abs(g).max() > 0
+        np.testing.assert_allclose(pieced[key], g, rtol=rtol, atol=10 * rtol * np.abs(g).max())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_row_sparse_gradients_in_pieces(kind, compiled):
+    codes = RNG.integers(0, 500, (11, 4))
+    codes[codes == 7] = 8
+    results = []
+    for accumulate in (1, 4):
+        cr.random.seed(3)
+        model = nn.Sequential(nn.Embedding(500, 5), nn.Flatten(), nn.Linear(20, 3))
+        table = model.state_dict()["0.weight"]
+        fit(
+            model, [(codes, Y[:11])], epochs=2, optimizer=OPTIMIZERS[kind](model),
+            accumulate=accumulate, clip_norm=0.1, compile=compiled,
+        )  # fmt: skip
+        assert isinstance(next(iter(model.parameters())).grad, cr.RowSparse)
+        results.append(model.state_dict())
+        np.testing.assert_array_equal(results[-1]["0.weight"][7], table[7])
+        assert (results[-1]["0.weight"] != table).any(axis=1).sum() == len(np.unique(codes))
+    for name, value in results[0].items():
+        np.testing.assert_allclose(results[1][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_with_no_target_that_counts_is_not_finite():
+    loss = nn.CrossEntropyLoss(ignore_index=9)
+    with pytest.raises(GradientError, match="loss of nan"):
+        fit(network(), [(X, Y), (X, np.full(50, 9))], loss=loss, epochs=1, accumulate=3)
+
+
+# Stopping early
+
+
+def scripted(values, name):
+    left = iter(values)
+
+    def metric(prediction, target):
+        return next(left)
+
+    metric.__name__ = name
+    return metric
+
+
+class Weights(Callback):
+    """Remembers the weights after each epoch."""
+
+    def on_begin(self, run):
+        self.after = [run.model.state_dict()]
+
+    def on_epoch(self, run):
+        self.after.append(run.model.state_dict())
+
+
+NAN, INF = math.nan, math.inf
+STOPS = [  # values, patience, name; after which epoch it ends and why, which is the best
+    ([5, 4, 3, 3, 3, 3], 2, "rmse", 5, "patience", 3),
+    ([5, 4, 3, 4, 2, 4, 1], 2, "mae", 7, "epochs", 7),
+    ([5, 6, 7, 1, 1, 1], 1, "rmse", 2, "patience", 1),
+    ([1, 2, 3, 2, 2, 9], 2, "accuracy", 5, "patience", 3),
+    ([1, 2, 3, 2, 2, 9], 3, "score", 6, "epochs", 6),
+    ([NAN, NAN, 3, NAN, NAN, 1], 2, "rmse", 2, "patience", None),
+    ([NAN, NAN, 3, NAN, NAN, 1], 3, "rmse", 6, "epochs", 6),
+    ([NAN, 0.5, NAN, 0.4, 0.6, NAN], 3, "score", 6, "epochs", 5),
+    ([INF, 8, INF, -INF, 1, 1], 2, "rmse", 6, "patience", 4),
+    ([3, 2, NAN, NAN, NAN, 1], None, "rmse", 6, "epochs", 6),
+    ([3, 2, 4, 5, 6, 7], None, "rmse", 6, "epochs", 2),
+]
+
+
+@pytest.mark.parametrize(("values", "patience", "name", "ends", "why", "best"), STOPS)
+@pytest.mark.parametrize("validated", [True, False])
+def test_it_stops_in_time_and_takes_the_best_weights(
+    values, patience, name, ends, why, best, validated
+):
+    weights, model = Weights(), network()
+    found = fit(
+        model, (X, Y), valid=V if validated else None, epochs=len(values), patience=patience,
+        restore_best=True, monitor=f"valid_{name}" if validated else name,
+        metrics=[scripted(values, name)], callbacks=[weights],
+    )  # fmt: skip
+    assert (len(found), found.stopped, found.best_epoch) == (ends, why, best)
+    kept = weights.after[ends if best is None else best]
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, kept[key])
+
+
+def test_the_weights_stay_the_last_ones_if_asked():
+    weights, model = Weights(), network()
+    found = fit(
+        model, (X, Y), epochs=9, patience=2, restore_best=False, monitor="score", valid=None,
+        metrics=[scripted([3, 2, 1, 4], "score")], callbacks=[weights],
+    )  # fmt: skip
+    assert (found.stopped, len(found), found.best_epoch) == ("patience", 3, 1)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, weights.after[3][key])
+
+
+def test_a_plateau_lowers_the_rate_by_what_is_monitored():
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
+    found = fit(
+        model, (X, Y), optimizer=optimizer, schedule=schedule, epochs=5, monitor="valid_score",
+        metrics=[scripted([1, 2, 2, 1, 3], "score")], valid=V,
+    )  # fmt: skip
+    assert found["lr"] == [1.0, 1.0, 1.0, 0.5, 0.25]
+
+
+# Callbacks
+
+
+class Log(Callback):
+    def __init__(self, stop_at=None, event="on_step"):
+        self.calls, self.stop_at, self.event = [], stop_at, event
+
+    def _note(self, event, run):
+        self.calls.append((event, run.epoch, run.batch, run.step))
+        if event == self.event and run.step == self.stop_at:
+            run.stop("enough")
+            run.stop("too late")
+
+    def on_begin(self, run):
+        self._note("on_begin", run)
+
+    def on_step(self, run):
+        assert math.isfinite(run.loss)
+        self._note("on_step", run)
+
+    def on_epoch(self, run):
+        assert run.history.epochs[-1]["epoch"] == run.epoch
+        self._note("on_epoch", run)
+
+    def on_end(self, run):
+        self._note("on_end", run)
+
+
+def test_when_callbacks_are_called():
+    log = Log(stop_at=3)
+    found = fit(network(), (X, Y), epochs=5, callbacks=[log])
+    assert log.calls == [
+        ("on_begin", 0, 0, 0), ("on_step", 0, 1, 1), ("on_step", 0, 2, 2), ("on_epoch", 1, 0, 2),
+        ("on_step", 1, 1, 3), ("on_end", 1, 1, 3),
+    ]  # fmt: skip
+    assert (found.stopped, len(found)) == ("enough", 1)
+    log = Log(stop_at=0, event="on_begin")
+    assert len(fit(network(), (X, Y), epochs=5, callbacks=[log])) == 0
+    log = Log(stop_at=2, event="on_epoch")
+    assert len(fit(network(), (X, Y), epochs=5, callbacks=[log])) == 1
+
+
+def test_callbacks_are_told_of_the_end_when_it_fails():
+    class Fails(Log):
+        def on_step(self, run):
+            raise RuntimeError("of its own")
+
+    log = Fails()
+    with pytest.raises(RuntimeError, match="of its own"):
+        fit(network(), (X, Y), callbacks=[log])
+    assert [c[0] for c in log.calls] == ["on_begin", "on_end"]

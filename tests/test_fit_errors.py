@@ -1,0 +1,405 @@
+"""Mistakes that fit finds: before the first step, with nothing changed, and during training."""
+
+import copy
+import functools
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.data import DataLoader
+from chainrule.errors import ArgumentError, ChainruleError, GradientError
+from chainrule.nn import functional
+from chainrule.train import Callback, evaluate, predict
+from chainrule.train.metrics import METRICS
+from chainrule.train.objective import ALIASES
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 5)).astype(np.float32)
+Y = RNG.integers(0, 3, 60)
+Z = RNG.normal(size=60).astype(np.float32)
+YES = (Z > 0).astype(np.float32)[:, None]
+NAN, INF = math.nan, math.inf
+
+
+def network(*last, outputs=3):
+    cr.random.seed(1)
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs), *last
+    )
+
+
+class Then(nn.Module):
+    """A network with a function at its end."""
+
+    def __init__(self, function, outputs=3):
+        self.inner, self.function = network(outputs=outputs), function
+
+    def forward(self, x):
+        return self.function(self.inner(x))
+
+
+def snapshot(model, optimizer):
+    tensors = {**model.state_dict(), **optimizer.state_dict()}
+    tensors["random"] = cr.random.default.state.numpy()
+    out = {name: (np.asarray(v).dtype, np.asarray(v).tobytes()) for name, v in tensors.items()}
+    return out | {
+        "modes": [m.training for m in model.modules()],
+        "hooks": [m._forward_hooks for m in model.modules()],
+        "gradients": [p.grad for p in model.parameters()],
+    }
+
+
+def with_value(array, place, value):
+    out = np.array(array, np.float32 if isinstance(value, float) else None)
+    out[place] = value
+    return out
+
+
+def batches(x=X, y=Y):
+    return [(x[k : k + 20], y[k : k + 20]) for k in range(0, 60, 20)]
+
+
+def one(outputs=1, *last):
+    return network(*last, outputs=outputs)
+
+
+CE, BCE = {"loss": "cross_entropy"}, {"loss": "bce_with_logits"}
+OUT = with_value(Y, 33, 3)
+MISTAKES = {  # model, data, settings, what the message says
+    # the loss and the end of the model
+    "softmax": (lambda: network(nn.Softmax()), (X, Y), CE, "got probabilities.*remove the softm"),
+    "softmax, function": (lambda: Then(functional.softmax), (X, Y), CE, "got probabilities"),
+    "softmax, eager": (
+        lambda: network(nn.Softmax()), (X, Y), {**CE, "compile": False}, "got probabilities"),
+    "softmax, module loss": (
+        lambda: network(nn.Softmax()), (X, Y), {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
+        "got probabilities"),
+    "sigmoid": (lambda: one(1, nn.Sigmoid()), (X, YES), BCE, 'got a sigmoid.*use loss="bce"'),
+    "sigmoid, function": (lambda: Then(cr.sigmoid, 1), (X, YES), BCE, "got a sigmoid before bina"),
+    "sigmoid, then squeezed": (
+        lambda: Then(lambda s: cr.sigmoid(s)[:, 0], 1), (X, YES[:, 0]), BCE, "got a sigmoid"),
+    "no log-softmax": (network, (X, Y), {"loss": "nll"}, "got values up to .* LogSoftmax"),
+    "one score": (one, (X, YES[:, 0].astype(int)), CE, r"got one score each.*bce_with_logits"),
+    "pairs, mse": (one, (X, Z), {"loss": "mse"}, r"prediction float32\[\d+,1\] and a target"),
+    "pairs, own": (
+        one, (X, Z), {"loss": lambda p, t: cr.mean((p - t) ** 2)}, "broadcast to all pairs"),
+    "pairs, own, turned": (
+        lambda: Then(lambda s: s[:, 0], 1), (X, Z[:, None]),
+        {"loss": lambda p, t: cr.mean(cr.abs(p - t))}, "broadcast to all pairs"),
+    "each loss": (network, (X, Y), {"loss": lambda p, t: (p * p).sum(axis=-1)},
+                  r"loss of shape \(32,\) from <lambda>; one number; take its mean"),
+    "each loss, eager": (network, (X, Y), {"loss": lambda p, t: p[:, :1], "compile": False},
+                         r"loss of shape \(32, 1\)"),
+    "a number": (network, (X, Y), {"loss": lambda p, t: 1.0}, "got a loss of type float"),
+    "too large": (lambda: Then(lambda s: s * 1e30), (X, X[:, :3]), {"loss": "mse"},
+                  "got a loss of inf before the first step"),
+    "class as loss": (network, (X, Y), {"loss": nn.CrossEntropyLoss}, r"make one: CrossEntropyL"),
+    "loss of three": (network, (X, Y), {"loss": "triplet_margin_loss"}, "anchor, positive, negat"),
+    "sum": (network, (X, Y), {"loss": nn.CrossEntropyLoss(reduction="sum")}, 'reduction="mean"'),
+    "no loss": (network, (X, Y), {"loss": None}, "got a loss of type NoneType"),
+    "loss by a wrong name": (network, (X, Y), {"loss": "cross_entrpy"}, "did you mean cross_entro"),
+    "loss by no name": (network, (X, Y), {"loss": "?"}, "cross_entropy for classes, mse for num"),
+    # targets
+    "class too large": (network, (X, OUT), CE, r"class 3 \(training data, row 33\); 0 to 2"),
+    "class below 0": (network, (X, with_value(Y, 59, -1)), CE, r"class -1 \(training data, row 59"),
+    "class, loader": (network, DataLoader((X, OUT), 20), CE, r"class 3 \(training data, row 33\)"),
+    "class, first batch": (network, batches(y=with_value(Y, 3, 5)), CE, "got class 5"),
+    "class, valid": (
+        network, (X, Y), {**CE, "valid": (X, OUT)}, r"class 3 \(validation data, row 33\)"),
+    "float classes": (network, (X, Y.astype(np.float32)), CE, "got targets float32.32.; class nu"),
+    "no targets": (network, X, CE, "got a batch of ndarray; pairs"),
+    "targets None": (network, (X, None), CE, "got a batch without targets"),
+    "inputs alone": (network, (X,), CE, "got a batch of 1 parts"),
+    "three parts": (network, (X, X, Y), CE, r"got a batch of 3 parts.*\(\(a, b\), y\)"),
+    "batches of one": (network, [X, X, X], CE, "got a batch of 3 parts"),
+    "loader of one": (network, DataLoader(X, 20), CE, "got a batch of ndarray"),
+    # values that are not finite
+    "NaN": (network, (with_value(X, (7, 2), NAN), Y), CE,
+            r"nan in the inputs of the training data at row 7, column 2 \(1 rows"),
+    "inf": (network, (with_value(X, [[8], [9]], INF), Y), CE,
+            r"inf in the inputs of the training data at row 8, column 0 \(2 rows"),
+    "NaN target": (one, (X, with_value(Z, 5, NAN)), {"loss": "mse"},
+                   "nan in the targets of the training data at row 5 "),
+    "NaN, images": (network, (with_value(np.zeros((60, 4, 4, 1)), (50, 1, 2, 0), NAN), Y), CE,
+                    "at row 50, column 6"),
+    "NaN, loader": (network, DataLoader((with_value(X, (41, 0), NAN), Y), 20), CE,
+                    "training data at row 41, column 0"),
+    "NaN, tree": (network, ((X, with_value(X, (59, 4), -INF)), Y), CE,
+                  "-inf in the inputs of the training data at row 59, column 4"),
+    "NaN, batches": (network, batches(with_value(X, (3, 1), NAN)), CE,
+                     "nan in the inputs of the first batch at row 3, column 1"),
+    "NaN, valid": (network, (X, Y), {**CE, "valid": (with_value(X, (3, 1), NAN), Y)},
+                   "inputs of the validation data at row 3, column 1"),
+    # sizes
+    "empty": (network, (X[:0], Y[:0]), CE, "got no rows"),
+    "empty valid": (network, (X, Y), {**CE, "valid": (X[:0], Y[:0])}, "got no rows"),
+    "nothing": (network, (), CE, "got a batch of 0 parts"),
+    "no batches": (network, [], CE, "got a batch of 0 parts"),
+    "no batches, generated": (network, (b for b in []), {**CE, "epochs": 1}, "got no batches"),
+    "lists": (network, [([[1.0, 2.0]], [1])], CE, "inputs hold 1.0; arrays or tensors with rows"),
+    "unequal": (network, (X, Y[:-1]), CE, "got arrays of 60 and 59 rows"),
+    "unequal valid": (network, (X, Y), {**CE, "valid": (X, Y[:5])}, "got arrays of 60 and 5 rows"),
+    "batch_size": (network, (X, Y), {**CE, "batch_size": 61}, "batch_size 61 for 60 rows.*most 60"),
+    "batch_size 0": (network, (X, Y), {**CE, "batch_size": 0}, "got batch_size 0"),
+    "batch_size of batches": (
+        network, batches(), {**CE, "batch_size": 5}, "batch_size 5 and data that comes in batches"),
+    "not data": (network, 5, CE, "got data of type int"),
+    "a generator": (network, (b for b in batches()), {**CE, "epochs": 2},
+                    "got a generator as training data"),
+    "a generator, valid": (
+        network, (X, Y), {**CE, "epochs": 2, "valid": (b for b in batches())},
+        "got a generator as validation data; batches"),
+    "a generator, metrics": (
+        network, (b for b in batches()), {**CE, "epochs": 1, "metrics": "f1"},
+        "generator as training data; .* for the metrics"),
+    "wrong inputs": (network, (X[:, :4], Y), CE, r"\[Linear\] got float32\[32,4\]"),
+    # settings
+    **{
+        f"{name} {value!r}": (network, (X, Y), {**CE, name: value}, rf"got {name} {value!r}; a who")
+        for name in ("epochs", "accumulate", "patience")
+        for value in (0, -1, 2.0, True, "3")
+    },
+    **{
+        f"clip_norm {value!r}": (
+            network, (X, Y), {**CE, "clip_norm": value}, f"got clip_norm {value!r}; a number above")
+        for value in (NAN, INF, 0, 0.0, -1.0, "1", True)
+    },
+    **{
+        f"checkpoint_every {value!r}": (
+            network, (X, Y), {**CE, "checkpoint_every": value}, f"got checkpoint_every {value!r}")
+        for value in (NAN, -1, "5")
+    },
+    "metric": (network, (X, Y), {**CE, "metrics": ["acuracy"]}, "did you mean accuracy"),
+    "metric, far": (network, (X, Y), {**CE, "metrics": [5]}, "got the metric 5; one of accuracy"),
+    "monitor": (network, (X, Y), {**CE, "valid": (X, Y), "monitor": "accuracy",
+                                  "metrics": "accuracy"}, "did you mean valid_accuracy"),
+    "monitor, no valid": (network, (X, Y), {**CE, "monitor": "valid_loss"}, "pass validation data"),
+    "monitor, no metric": (network, (X, Y), {**CE, "patience": 1, "monitor": "seconds"}, "of loss"),
+    "per": (network, (X, Y), {**CE, "schedule_per": "batch"}, "got schedule_per 'batch'"),
+    "per, empty": (network, (X, Y), {**CE, "schedule_per": ""}, "got schedule_per ''"),
+    "resume": (network, (X, Y), {**CE, "resume": True}, "resume=True without a checkpoint folder"),
+    "seed": (network, (X, Y), {**CE, "seed": -1}, r"\[seed\] got -1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_before_anything_is_changed(name):
+    build, data, settings, says = MISTAKES[name]
+    model = build()
+    optimizer = optim.Adam(model.named_parameters())
+    before = snapshot(model, optimizer)
+    with pytest.raises(ChainruleError, match=re.compile(says, re.DOTALL)) as caught:
+        cr.fit(model, data, optimizer=optimizer, progress=False, **settings)
+    error = caught.value
+    assert all((error.operation, error.arrived, error.needed, error.advice))
+    assert snapshot(model, optimizer) == before
+
+
+def test_nothing_is_left_in_the_checkpoint_folder(tmp_path):
+    with pytest.raises(ChainruleError):
+        cr.fit(network(nn.Softmax()), (X, Y), **CE, checkpoint=tmp_path / "new", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given_", "says"),
+    [
+        (lambda: np.zeros(3), "got a model of type ndarray"), (lambda: nn.Linear, "of type type"),
+        (lambda: None, "of type NoneType"), (lambda: nn.ReLU(), r"\[Adam\] got no parameters"),
+        (lambda: network().freeze(), r"\[Adam\] got no parameters"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_trained(given_, says):
+    with pytest.raises(ArgumentError, match=says):
+        cr.fit(given_(), (X, Y), **CE, progress=False)
+
+
+def test_an_optimizer_or_schedule_that_would_do_nothing():
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.0)
+    with pytest.raises(ArgumentError, match="got lr 0; above 0"):
+        cr.fit(model, (X, Y), **CE, optimizer=optimizer, progress=False)
+    for settings in ({}, {"optimizer": optim.SGD(model.parameters(), lr=0.1)}):
+        schedule = optim.StepLR(optimizer, 1)
+        with pytest.raises(ArgumentError, match="got a schedule of another optimizer"):
+            cr.fit(model, (X, Y), **CE, schedule=schedule, progress=False, **settings)
+    plateau = optim.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ArgumentError, match='ReduceLROnPlateau with schedule_per="step"'):
+        cr.fit(
+            model, (X, Y), **CE, optimizer=optimizer, schedule=plateau, schedule_per="step",
+            progress=False,
+        )  # fmt: skip
+
+
+# What looks like a mistake and is none
+
+RIGHT = {
+    "own loss that squeezes": (one, Z, lambda p, t: cr.mean((p[:, 0] - t) ** 2)),
+    "own loss that widens": (one, Z, lambda p, t: cr.mean((p - t[:, None]) ** 2)),
+    "softmax inside": (
+        lambda: Then(lambda s: functional.softmax(s) @ np.eye(3, 2, dtype=np.float32) * 3 - 1),
+        (Y > 0).astype(int), "cross_entropy"),
+    "softmax as the last module": (
+        lambda: Then(Gate()), Y, "cross_entropy"),
+    "sigmoid inside": (lambda: Then(lambda s: cr.sigmoid(s) * s, 1), YES, "bce_with_logits"),
+    "probabilities for bce": (lambda: one(1, nn.Sigmoid()), YES, "bce"),
+    "scores between 0 and 1": (lambda: Then(lambda s: s * 0.01 + 0.5, 1), YES, "bce_with_logits"),
+    "log-softmax": (lambda: network(nn.LogSoftmax()), Y, "nll"),
+    "ignored": (network, with_value(Y, 9, -100), "cross_entropy"),
+    "soft targets": (network, np.full((60, 3), 1 / 3, np.float32), "cross_entropy"),
+    "large inputs": (lambda: Then(lambda s: s / 1e30, 3), X[:, :3] * 1e38, lambda p, t: p.mean()),
+}  # fmt: skip
+
+
+class Gate(nn.Module):
+    """Weighs by a softmax, the last module that is called, and goes on with functions."""
+
+    def __init__(self):
+        self.softmax = nn.Softmax()
+
+    def forward(self, x):
+        return self.softmax(x) * x
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_is_trained(name):
+    build, targets, loss = RIGHT[name]
+    model = build()
+    before = model.state_dict()
+    cr.fit(model, (X, targets), loss=loss, epochs=1, progress=False)
+    assert any((before[k] != v).any() for k, v in model.state_dict().items())
+
+
+def test_large_and_half_values_are_finite():
+    x = np.full((60, 5), 6e4, np.float16)
+    x[30:] *= -1
+    found = cr.fit(network(), (x, Y), **CE, epochs=1, progress=False)
+    assert math.isfinite(found["loss"][0])
+
+
+# Names
+
+KNOWN = sorted({*ALIASES, *nn.losses.__all__})
+
+
+@given(st.sampled_from(KNOWN), st.data())
+def test_a_slip_in_a_name_is_recognised(name, data):
+    at = data.draw(st.integers(0, len(name) - 1))
+    wrong = name[:at] + "q" + name[at + 1 :]
+    with pytest.raises(ArgumentError, match=rf"got the loss {wrong!r}; .*; .+") as caught:
+        evaluate(network(), (X, Y), loss=wrong)
+    if len(name) > 4:
+        assert "did you mean" in caught.value.advice
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_slip_in_a_metric_is_recognised(name):
+    with pytest.raises(ArgumentError, match=f"did you mean {name}\\?"):
+        evaluate(network(), (X, Y), metrics=f"{name}s")
+
+
+# During training
+
+
+def copies(state):
+    return {name: value.copy() for name, value in state.items()}
+
+
+class Breaks(Callback):
+    """Makes the weights large enough to overflow at a step; keeps those after each epoch."""
+
+    def __init__(self, step, value):
+        self.step, self.value, self.after = step, value, []
+
+    def on_begin(self, run):
+        self.after = [copies(run.model.state_dict())]
+
+    def on_epoch(self, run):
+        self.after.append(copies(run.model.state_dict()))
+
+    def on_step(self, run):
+        if run.step == self.step:
+            with cr.no_grad():
+                run.model[4].weight[...] = self.value
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "says", "epoch"),
+    [
+        (1, NAN, r"a loss of nan at step 2 \(epoch 1\).*initial", 0),
+        (7, NAN, r"a loss of nan at step 8 \(epoch 3\).*epoch 2 again.*rate \(now 0.001\)", 2),
+        (7, 3e38, r"a loss of (nan|inf) at step 8 \(epoch 3\)", 2),
+        (9, NAN, r"values in 4.weight that are not finite at step 9 \(epoch 3\).*epoch 2", 2),
+    ],
+)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_weights_that_break_are_put_back(step, value, says, epoch, compiled):
+    breaks, model = Breaks(step, value), network()
+    with pytest.raises(GradientError, match=says):
+        cr.fit(
+            model, batches(), **CE, epochs=5, callbacks=[breaks], compile=compiled, progress=False
+        )
+    for name, found in model.state_dict().items():
+        np.testing.assert_array_equal(found, breaks.after[epoch][name])
+
+
+def test_a_rate_that_is_too_high_is_named():
+    model = nn.Linear(5, 1)
+    optimizer = optim.SGD(model.parameters(), lr=1e6)
+    with pytest.raises(GradientError, match=r"lower the learning rate \(now 1e\+06\)"):
+        cr.fit(model, (X * 100, X[:, :1]), loss="mse", optimizer=optimizer, epochs=50,
+               progress=False)  # fmt: skip
+
+
+def test_a_later_batch_that_is_not_finite_is_shown():
+    bad = batches(with_value(X, (45, 3), NAN))
+    says = r"loss of nan at step 3 \(epoch 1\), nan in the inputs of that batch at row 5, column 3"
+    model = network()
+    before = copies(model.state_dict())
+    with pytest.raises(GradientError, match=says):
+        cr.fit(model, bad, **CE, epochs=1, progress=False)
+    for name, found in model.state_dict().items():
+        np.testing.assert_array_equal(found, before[name])
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_later_class_without_a_score_is_an_error(wrong, compiled):
+    """In a compiled step -1 would silently be the last class."""
+    with pytest.raises(ChainruleError, match=rf"got class {wrong} \(row 13\); 0 to 2"):
+        cr.fit(network(), batches(y=with_value(Y, 33, wrong)), **CE, epochs=1, compile=compiled,
+               progress=False)  # fmt: skip
+
+
+# Using a model
+
+
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (functools.partial(evaluate, data=(X, Y[:9]), loss="mse"), "arrays of 60 and 9 rows"),
+        (functools.partial(evaluate, data=X, loss="mse"), "got a batch of ndarray"),
+        (functools.partial(evaluate, data=7, loss="mse"), "got data of type int"),
+        (functools.partial(evaluate, data=(X, None), loss="mse"), "without targets"),
+        (functools.partial(evaluate, data=(X, Y), loss="mes"), "did you mean mse"),
+        (functools.partial(predict, x=X[:0]), "got no rows"),
+        (functools.partial(predict, x=()), "got no "),
+        (functools.partial(predict, x=5.0), "got the single number 5.0"),
+        (functools.partial(predict, x=X, batch_size=0), "got batch_size 0"),
+        (functools.partial(predict, x=X[:, 1:]), r"\[Linear\] got float32\[60,4\]"),
+    ],
+)
+def test_mistakes_in_using_a_model(use, says):
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ChainruleError, match=says):
+        use(model)
+    assert all(m.training for m in model.modules())
+    for name, found in model.state_dict().items():
+        np.testing.assert_array_equal(found, before[name])

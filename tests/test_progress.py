@@ -1,0 +1,194 @@
+"""What is seen of a run: the norms of gradients, warnings of what is not trained, progress."""
+
+import functools
+import io
+import json
+import math
+import types
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.data import DataLoader
+from chainrule.nn import functional
+from chainrule.train import Callback, history, progress
+from chainrule.train.history import GradientFlow, History
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 5)).astype(np.float32)
+Y = RNG.integers(0, 3, 50)
+V = (RNG.normal(size=(20, 5)).astype(np.float32), RNG.integers(0, 3, 20))
+fit = functools.partial(cr.fit, loss="cross_entropy", progress=False)
+
+
+def network(seed=0):
+    cr.random.seed(seed)
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)
+    )
+
+
+class Again:
+    """Batches without a length."""
+
+    def __iter__(self):
+        return iter([(X[k : k + 10], Y[k : k + 10]) for k in range(0, 50, 10)])
+
+
+# Gradients that are looked at
+
+
+@given(st.integers(1, 5000), st.integers(0, 5000))
+def test_gradient_norms_are_spread_evenly(steps, cut):
+    flow = GradientFlow(["layer"])
+    for step in range(steps):
+        if step == cut:
+            values = json.loads(json.dumps(History(gradients=flow).to_dict()))
+            flow = History.from_dict(values).gradients
+        if flow.wants(step):
+            flow.add(step, [float(step)])
+        assert len(flow.steps) <= history.MOST_PROBES
+    assert flow.steps == list(range(0, steps, flow.every)), "whether there was a cut or not"
+    assert flow.norms == [[float(s)] for s in flow.steps]
+    assert len(flow.steps) >= min(steps, history.MOST_PROBES // 2)
+
+
+def test_the_norms_are_those_before_clipping():
+    model = network()
+    found = fit(model, [(X, Y)], epochs=1, clip_norm=1e-3)
+    twin = network()
+    functional.cross_entropy(twin(cr.Tensor(X)), cr.Tensor(Y)).backward()
+    assert found.gradients.layers == ["0 Linear", "1 BatchNorm1d", "4 Linear"]
+    expected = [
+        math.sqrt(sum(float((p.grad.numpy().astype(np.float64) ** 2).sum()) for p in layer))
+        for layer in ([twin[0].weight, twin[0].bias], [twin[1].weight, twin[1].bias],
+                      [twin[4].weight, twin[4].bias])
+    ]  # fmt: skip
+    np.testing.assert_allclose(found.gradients.norms, [expected], rtol=1e-5)
+
+
+class Odd(nn.Module):
+    """A parameter for each reason why one is not trained."""
+
+    def __init__(self):
+        self.good, self.cut = nn.Linear(5, 3), nn.Linear(5, 3)
+        self.unused, self.zero = nn.Parameter(cr.ones(2)), nn.Parameter(cr.ones(3))
+        self.late, self.frozen = nn.Parameter(cr.ones(3)), nn.Linear(3, 3).freeze()
+
+    def forward(self, x):
+        out = self.good(x) + self.cut(x).detach() + self.zero * 0.0 + self.late
+        return self.frozen(out)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_what_is_not_trained_is_said_once_with_the_reason(compiled, accumulate):
+    model = Odd()
+    optimizer = optim.Adam([(n, p) for n, p in model.named_parameters() if n != "late"])
+    with pytest.warns(UserWarning, match="are not trained") as caught:
+        fit(model, (X, Y), optimizer=optimizer, epochs=2, compile=compiled, accumulate=accumulate)
+    assert len(caught) == 1
+    told = dict(line.strip().split(": ", 1) for line in str(caught[0].message).split("\n")[1:])
+    assert {name: told[name].split(" (")[0] for name in told} == {
+        "cut.weight": "no gradient reached it, the way to the loss is cut",
+        "cut.bias": "no gradient reached it, the way to the loss is cut",
+        "unused": "forward does not use it",
+        "zero": "its gradient is 0 everywhere",
+        "late": "the optimizer was not given it",
+    }
+
+
+def test_a_healthy_model_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for compiled in (True, False):
+            model = network()
+            model[0].freeze()
+            before = model[0].weight.numpy().copy()
+            fit(model, (X, Y), compile=compiled, epochs=1)
+            np.testing.assert_array_equal(model[0].weight.numpy(), before)
+
+
+# Progress
+
+
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
+    now, lines = clock(monkeypatch), progress.Lines()
+    run = types.SimpleNamespace(
+        epoch=0, epochs=10_000, step=0, elapsed=0.0, monitor="loss", patience=None,
+        restore_best=False, history=History(),
+    )  # fmt: skip
+    for epoch in range(1, 10_001):
+        now[0] += 0.01
+        run.epoch, run.step, run.elapsed = epoch, 3 * epoch, now[0] - 100
+        run.history.epochs = [{"epoch": epoch, "loss": 1 / epoch, "lr": 1e-3, "seconds": 0.01}]
+        run.history.stopped = "epochs" if epoch == 10_000 else ""
+        lines.on_epoch(run)
+    lines.on_end(run)
+    out, err = capsys.readouterr()
+    said = err.splitlines()
+    assert out == ""
+    assert 45 <= len(said) <= 53, "one each 2 of 100 seconds, the first, the last, the closing"
+    assert said[0] == "epoch 1/10000  loss 1.0000"
+    assert said[-2:] == ["epoch 10000/10000  loss 1.00e-04", "10000 epochs, 30000 steps, 1:40"]
+
+
+def test_lines_of_a_real_run(capsys):
+    fit(
+        network(), (X, Y), valid=V, epochs=3, metrics="accuracy", progress=True, patience=3,
+        restore_best=True,
+    )  # fmt: skip
+    out, err = capsys.readouterr()
+    first, last, closing = err.splitlines()
+    assert out == ""
+    assert first.startswith("epoch 1/3  loss ")
+    assert all(f"  {word} " in last for word in ("loss", "valid loss", "valid accuracy"))
+    assert closing.startswith("3 epochs, 6 steps, 0:0")
+    assert "weights of epoch" in closing
+    fit(network(), (X, Y), epochs=1, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("data", [DataLoader((X, Y), 5), Again()])
+def test_the_screen_shows_the_run(monkeypatch, data):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(progress, "REDRAW", 0.0)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert isinstance(progress.progress_for(True), progress.Screen)
+
+    class Stops(Callback):
+        def on_epoch(self, run):
+            if run.epoch == 2:
+                run.stop("[/odd] reason")
+
+    fit(network(), data, epochs=4, progress=True, callbacks=[Stops()])
+    shown = terminal.getvalue()
+    for word in ("epoch 1/4", "loss ", "gradients  0 ", "· 4 ", "[/odd] reason"):
+        assert word in shown, word
+    assert ("left" in shown) == hasattr(data, "__len__")
+    assert ("so far" in shown) or hasattr(data, "__len__")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"),
+                          (3723, "1:02:03")])  # fmt: skip
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text
