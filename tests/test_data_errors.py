@@ -54,7 +54,8 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
         lambda: read_table({"a": [1], "b": [1, 2]}), "read_table", errors.ShapeError,
         ["1 rows in 'a'", "2 in 'b'"]),
     "decimal commas": (
-        lambda: fit(y=["0,84", "2,53", "-1,0"]), "fit", ValueError, ["'y'", "'0,84'", "points"]),
+        lambda: fit(y=["0,84", "2,53", "-1,0"]), "fit", ValueError,
+        ["'y'", "'0,84'", "commas", "--drop y"]),
     "near name to drop": (lambda: good.drop(["aa"]), "drop", ValueError, ["did you mean 'a'?"]),
     "lists": (lambda: read_table({"a": [[1], [2]]}), "read_table", TypeError, ["'a'", "list"]),
     "two axes": (lambda: read_table({"a": x}), "read_table", TypeError, ["'a'", "(6, 2)"]),

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from chainrule.data import TableEncoder, read_table
+from chainrule.errors import ChainruleError
 
 N = 40
 Y = ["yes", "no"] * (N // 2)
@@ -225,3 +227,46 @@ def test_inputs_that_look_like_an_id_are_noted() -> None:
     assert [n.split("'")[1] for n in notes if "--drop" in n] == ["number", "word"]
     part = TableEncoder.fit(read_table(columns).select(np.arange(rows) % 3 > 0), "y").notes
     assert len(part) == 2
+
+
+FORMS = {
+    "decimal commas": ["1,5", "2,25"],
+    "thousands": ["1,125", "12,000"],
+    "thousands and a point": ["1,125.50", "12,000.00"],
+    "a unit": ["12.3%", "5 %"],
+    "a currency": ["$5.20", "$1,000"],
+    "months first": ["03/31/2024", "12/01/2023"],
+    "days first": ["31.03.2024", "1.12.2023"],
+    "slashes": ["2024/03/31", "2023/12/01"],
+    "unknown as a sign": ["1.5", "2", "3", "4.5", "5", "6", "7", "?"],
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_numbers_and_dates_of_another_form_are_refused(name: str) -> None:
+    cells = [c for c in FORMS[name] for _ in range(2)]
+    table = read_table({"x": cells, "y": ["a" if k % 3 else "b" for k in range(len(cells))]})
+    with pytest.raises(ChainruleError, match="--drop x"):
+        TableEncoder.fit(table, "y")
+
+
+@pytest.mark.parametrize("cells", [["v1", "v2"], ["1.10.2", "1.2.30"], ["01234", "00501"], ["a-b"]])
+def test_words_that_only_look_like_it_are_categories(cells: list[str]) -> None:
+    cells = [*cells, "other"] * 3
+    classes = ["a" if k % 2 else "b" for k in range(len(cells))]
+    encoder = TableEncoder.fit(read_table({"x": cells, "y": classes}), "y")
+    assert encoder.category_names == ["x"]
+
+
+def test_numbers_but_for_a_few_words_are_noted() -> None:
+    cells = ["0", "1", "2", "1", "0", "1", "0", "1", "2", "3+"]
+    encoder = TableEncoder.fit(read_table({"x": cells, "y": ["a", "b"] * 5}), "y")
+    assert encoder.notes[0].startswith("column 'x': 9 of 10 cells are numbers, but '3+' in row 10")
+
+
+def test_yes_and_no_stay_what_they_are(tmp_path: Path) -> None:
+    """A column reads the same whatever else stands in it."""
+    for more in ("", "unknown,1\n"):
+        file = tmp_path / "t.csv"
+        file.write_text("x,y\nyes,1\nno,2\n" + more)
+        assert read_table(file).columns["x"].values.tolist()[:2] == ["yes", "no"]

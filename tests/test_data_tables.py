@@ -57,7 +57,7 @@ def test_kinds_and_missing_cells(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(table, "whole"), [1, math.nan, 3, 4])
     np.testing.assert_array_equal(values(table, "real"), [0.5, math.nan, math.nan, -math.inf])
     assert values(table, "word") == ["a", None, None, None]
-    assert values(table, "flag") == ["true", "false", None, "true"]
+    assert values(table, "flag") == ["true", "False", None, "true"], "text stays as it is written"
     assert values(table, "day")[::2] == [datetime(2024, 2, 29), datetime(2024, 3, 1)]
     assert values(table, "time")[3] == datetime(2024, 3, 1, 0, 0, 1)
     assert table.columns["time"].values.dtype == np.dtype("M8[s]")

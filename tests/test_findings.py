@@ -24,33 +24,41 @@ def history(norms=((1.0, 1.0),), valid=(), loss=None):
     return History(rows, None, "epochs", flow)
 
 
-STEADY = [(0.5, 0.4)] * 20
+STEADY = [(0.5, 0.4)] * 40
+GOOD = ({"accuracy": 0.97}, 100, 0.5)
 CASES = {
-    "healthy": (history(STEADY), [], False, "good", "reach every layer"),
-    "vanishing": (history([(1e-6, 0.1)] * 20), [], False, "warning", "vanish"),
-    "bursting": (history([*STEADY, (900.0, 3.0)]), [], False, "warning", "burst"),
-    "dead": (history([(0.1, 0.0, 0.1)] * 20), [], False, "warning", "1 Linear gets no"),
-    "by heart": (
-        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [1.0, 0.5, 0.3, 0.1, 0.0]), [], False,
-        "notice", "by heart"),
-    "still better": (history(STEADY, [0.5, 0.4]), [], True, "notice", "still getting better"),
+    "healthy": (history(STEADY), [], GOOD, "good", "reach every layer"),
+    "vanishing": (history([(1e-6, 0.1)] * 20), [], GOOD, "warning", "vanish"),
+    "bursting": (history([*STEADY, (90.0, 3.0), *STEADY]), [], GOOD, "warning", "burst"),
+    "ever smaller": (
+        history([(10.0**-k, 10.0**-k) for k in np.linspace(0, 6, 200)]), [], GOOD, "good", "reach"),
+    "dead": (history([(0.1, 0.0, 0.1)] * 20), [], GOOD, "warning", "1 Linear gets no"),
+    "by heart": (history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7]), [], GOOD, "notice", "by heart"),
+    "a little worse than best": (
+        history(STEADY, [9.0, 0.4, 0.3, 0.3, 0.35]), [], GOOD, "good", "reach"),
+    "still better": (history(STEADY, [0.5, 0.4]), [], GOOD, "notice", "still getting better"),
     "untrained": (
-        history(STEADY), ["layer.bias: forward does not use it"], False, "warning", "layer.bias"),
+        history(STEADY), ["layer.bias: forward does not use it"], GOOD, "warning", "layer.bias"),
+    "a guess": (history(STEADY), [], ({"accuracy": 0.52}, 100, 0.5), "warning", "than a guess"),
+    "worse than the mean": (history(STEADY), [], ({"r2": -0.3}, 100, 0.0), "warning", "a guess"),
+    "nan": (history(STEADY), [], ({"r2": math.nan}, 100, 0.0), "warning", "a guess"),
+    "text": (history(STEADY), [], ({"bits_per_character": 2.0}, 100, None), "good", "reach"),
+    "few rows": (history(STEADY), [], ({"accuracy": 0.97}, 5, 0.5), "notice", "Only 5 test rows"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_finding_and_no_other(name):
-    made, untrained, improving, level, title = CASES[name]
-    (found,) = findings(made, untrained, improving)
+    made, untrained, test, level, title = CASES[name]
+    (found,) = findings(made, untrained, *test)
     assert found["level"] == level
     assert title in found["title"]
     assert (found["remedy"] != "") == (level != "good")
 
 
 def test_one_layer_and_no_probes_are_no_trouble():
-    assert findings(History(), [], False)[0]["level"] == "good"
-    assert findings(history([(1e-9,)] * 5), [], False)[0]["level"] == "good"
+    assert findings(History(), [], *GOOD)[0]["level"] == "good"
+    assert findings(history([(1e-9,)] * 5), [], *GOOD)[0]["level"] == "good"
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 1), (4, 3, 3)])

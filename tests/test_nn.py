@@ -564,3 +564,33 @@ def test_schedules_say_what_they_follow():
     assert {k for k, kind in kinds.items() if kind.per == "step"} == {"OneCycleLR", "WarmupCosine"}
     assert {kind.per for kind in kinds.values()} == {"step", "epoch"}
     assert {"ReduceLROnPlateau", "StepLR", "CosineAnnealingLR"} < kinds.keys()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool"])
+def test_class_numbers_of_any_whole_dtype(dtype):
+    scores = cr.Tensor([[2.0, 1.0], [0.5, 0.25], [0.0, 3.0]])
+    target = np.array([0, 1, 1])
+    wanted = -np.log(np.exp(scores.numpy())[range(3), target] / np.exp(scores.numpy()).sum(1))
+    found = nn.functional.cross_entropy(scores, target.astype(dtype), reduction="none")
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6)
+
+
+def test_class_weights_and_one_hot_targets_that_do_not_fit():
+    scores, target = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+    with pytest.raises(ShapeError, match="a factor for each class"):
+        nn.functional.cross_entropy(scores, target, weight=[1.0, 2.0])
+    with pytest.raises(ShapeError, match="argmax"):
+        nn.functional.cross_entropy(scores, np.eye(4, 3, dtype=np.int64))
+
+
+@pytest.mark.parametrize("lengths", [[6, 3], [-1, 3], [5], [5.0, 3.0], [5, 3, 2]])
+def test_lengths_that_do_not_fit(lengths):
+    with pytest.raises(ShapeError, match=r"LSTM.*lengths"):
+        nn.LSTM(3, 4)(np.zeros((2, 5, 3), np.float32), lengths=lengths)
+
+
+def test_what_sequential_and_optimizers_are_given():
+    with pytest.raises(ArgumentError, match="unpack"):
+        nn.Sequential([nn.Linear(2, 2)])
+    with pytest.raises(ArgumentError, match="call it"):
+        optim.Adam(nn.Linear(2, 2).parameters)

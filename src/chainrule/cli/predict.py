@@ -50,7 +50,8 @@ def predict(
         files.write(out, text)
         typer.echo(f"wrote {out}", err=True)
     if as_json:
-        print(json.dumps({**found, "out": str(out)} if out else found, ensure_ascii=False))
+        found = files.for_others({**found, "out": str(out)} if out else found)
+        print(json.dumps(found, ensure_ascii=False))
     elif out is None:
         print(text, end="")
 
@@ -68,7 +69,8 @@ def evaluate(
     opened = Run.open(run)
     rows, metrics = opened.evaluate(file)
     if as_json:
-        print(json.dumps({"task": opened.task.task, "metrics": metrics, "rows": rows}))
+        found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
+        print(json.dumps(found))
         return
     print(f"{rows} rows: " + ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in
                                        metrics.items()))  # fmt: skip

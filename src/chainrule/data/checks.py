@@ -15,7 +15,28 @@ from ..errors import ArgumentError
 from ..graph import Array
 from .columns import Column, Table, without_zone
 
-_WITH_COMMA = re.compile(r"[+-]?\d+,\d+")
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_STANDS_FOR_NOTHING = {
+    "?",
+    "??",
+    "-",
+    "--",
+    "—",
+    ".",
+    "#n/a",
+    "n.a.",
+    "(null)",
+    "missing",
+    "unknown",
+}
+_FORMS = (  # text that is no category: a form, what to call it, what to do
+    (r"[+-]?\d+,\d+", "commas in numbers",
+     "write a decimal comma as a point, leave out one between thousands"),
+    (r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?", "separators between thousands", "leave them out"),
+    (r"[€$£¥]\s?[+-]?[\d.,]+|[+-]?[\d.,]+\s?[€$£¥%]", "a unit in numbers", "leave it out"),
+    (r"(\d{1,2}/\d{1,2}/\d\d|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})( .*)?",
+     "dates of another form", "write them so"),
+)  # fmt: skip
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
 
 
@@ -128,17 +149,34 @@ def looks_like_an_id(column: Column) -> bool:
     return bool(whole and (column.values[1:] > column.values[:-1]).all())
 
 
-def check_commas(table: Table) -> None:
-    """Refuse numbers with a decimal comma, which would be taken for categories."""
+def check_words(table: Table, notes: list[str]) -> None:
+    """Refuse text that is numbers or dates in another form; note what is numbers but for a few."""
     for name, column in table.columns.items():
-        if column.kind != "category":
+        if column.kind != "category" or column.missing.all():
             continue
         present = column.values[~column.missing].tolist()
-        if present and all(map(_WITH_COMMA.fullmatch, present)):
-            raise ArgumentError(
-                "fit", f"got column {name!r} with decimal commas, {present[0]!r} in {table.name}",
-                "numbers with a decimal point", "replace the commas in numbers by points",
-            )  # fmt: skip
+        for form, what, advice in _FORMS:
+            if all(re.fullmatch(form, cell) for cell in present):
+                raise ArgumentError(
+                    "fit", f"got column {name!r} of {table.name} with {what}, {present[0]!r}",
+                    "numbers like 1234.5, dates like 2024-03-31", f"{advice}, or --drop {name}",
+                )  # fmt: skip
+        _check_mixed(table, name, present, notes)
+
+
+def _check_mixed(table: Table, name: str, present: list[str], notes: list[str]) -> None:
+    others = [k for k, cell in enumerate(present) if not _NUMBER.fullmatch(cell)]
+    if not others or len(others) > 0.2 * len(present):
+        return
+    rows = np.flatnonzero(~table.columns[name].missing)
+    where = f"{present[others[0]]!r} in {table.place(int(rows[others[0]]))}"
+    told = f"{len(present) - len(others)} of {len(present)} cells are numbers"
+    if {present[k].lower() for k in others} <= _STANDS_FOR_NOTHING:
+        raise ArgumentError(
+            "fit", f"got column {name!r} of {table.name}, of which {told}, but {where}",
+            "numbers and empty cells", f"leave unknown cells empty, or --drop {name}",
+        )  # fmt: skip
+    notes.append(f"column {name!r}: {told}, but {where}; all are taken as categories")
 
 
 def check_inputs(table: Table, target: str) -> None:

@@ -17,9 +17,9 @@ from ..graph import Array
 from .checks import (
     as_kind,
     check_cells,
-    check_commas,
     check_inputs,
     check_target,
+    check_words,
     converted,
     looks_like_an_id,
     missing_target,
@@ -101,9 +101,10 @@ class TableEncoder:
         A target of categories, or of at most 20 distinct whole numbers, is a classification.
         """
         require("fit", table, [target])
-        check_commas(table)
         for name in table.columns:
             check_cells("fit", table, name)
+        notes: list[str] = []
+        check_words(table, notes)
         goal = table.columns[target]
         missing_target("fit", table, target)
         text = goal.kind == "category"
@@ -112,7 +113,6 @@ class TableEncoder:
         inferred = task or _task(goal, values)
         check_target(table, target, task, inferred, values)
         check_inputs(table, target)
-        notes: list[str] = []
         inputs = [_input(n, c, notes) for n, c in table.columns.items() if n != target]
         classes, mean, std = [], 0.0, 1.0
         if inferred == "regression":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import datetime
 import gzip
 import io
 import re
@@ -16,16 +17,20 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, FileError, ShapeError
-from .columns import Column, Table, column
+from .columns import Column, Table, column, without_zone
 
 EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _MISSING = ["", "NA", "N/A", "NULL", "null", "None"]
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 
 # header and types: DuckDB reads the whole file before it settles a type; a row of another length is
 # an error. The delimiter is given, because a guessed one makes a ragged file one column of text.
+# Only numbers are told from text: what looks like a date or a truth value may differ from file to
+# file.
 _READ_CSV = """
 FROM read_csv($path, delim=$delim, quote='"', escape='"', comment='', header=true, skip=$skip,
-              compression=$compression, nullstr=$missing, sample_size=-1, strict_mode=true{more})
+              compression=$compression, nullstr=$missing, sample_size=-1, strict_mode=true,
+              auto_type_candidates=['BIGINT', 'DOUBLE', 'VARCHAR']{more})
 """
 
 
@@ -36,8 +41,9 @@ def read_table(source: Any, name: str | None = None) -> Table:
              dict of columns
     name     what messages call it; the file's name otherwise
 
-    Numbers are float64, bools the categories "true" and "false", times of day text; an empty cell,
-    NA, N/A, NULL, null and None are missing.
+    Numbers are float64. In text files dates have the ISO form (2024-03-31, 2024-03-31 12:30), all
+    else is text; elsewhere bools are the categories "true" and "false", times of day text. An empty
+    cell, NA, N/A, NULL, null and None are missing.
     """
     if isinstance(source, (str, Path)):
         return _read_file(Path(source), name or Path(source).name)
@@ -92,23 +98,32 @@ def _read_file(path: Path, name: str) -> Table:
         "compression": "gzip" if lower.endswith(".gz") else "none",
     }  # fmt: skip
     found = _query(path, _READ_CSV.format(more=""), wanted, len(names))
-    columns = {n or f: _numbers(c) for n, (f, c) in zip(names, found.items(), strict=True)}
+    columns = {n or f: _recognised(c) for n, (f, c) in zip(names, found.items(), strict=True)}
     return _with_rows(Table(columns, name, "line", skip + 2))
 
 
-def _numbers(found: Column) -> Column:
-    """A column of numbers that DuckDB takes for text because inf or nan stands in its first row."""
+def _recognised(found: Column) -> Column:
+    """A column of text as what all of its cells are: dates of the ISO form, or numbers.
+
+    Numbers are text to DuckDB where inf or nan stands in the first row. Nothing is guessed from a
+    file: a form that depends on the other cells would be read otherwise in the next file.
+    """
     if found.kind != "category" or found.missing.all():
         return found
     present = found.values[~found.missing]
-    if present[0].lower().lstrip("+-") not in ("inf", "infinity", "nan"):
-        return found
-    values = np.full(len(found.values), np.nan)
     try:
-        values[~found.missing] = present.astype(np.float64)
-    except ValueError:
-        return found
-    return Column("number", values, found.missing)
+        if all(map(_ISO_DATE.fullmatch, present.tolist())):
+            parts: Any = [without_zone(datetime.datetime.fromisoformat(c)) for c in present]
+            filled = np.full(len(found.values), np.datetime64("NaT"), "M8[s]")
+            filled[~found.missing] = parts
+            return Column("date", filled, found.missing)
+        if present[0].lower().lstrip("+-") in ("inf", "infinity", "nan"):
+            filled = np.full(len(found.values), np.nan)
+            filled[~found.missing] = present.astype(np.float64)
+            return Column("number", filled, found.missing)
+    except ValueError:  # the 30th of February, or a word after all
+        pass
+    return found
 
 
 def _literal(path: Path) -> str:

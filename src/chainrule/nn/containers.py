@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import ArgumentError
 from ..functions.shaping import flatten
 from .module import Module
 
@@ -14,6 +15,11 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module) -> None:
         for k, layer in enumerate(layers):
+            if not callable(layer):
+                raise ArgumentError(
+                    "Sequential", f"got a {type(layer).__name__}", "modules, one an argument",
+                    "unpack a list: nn.Sequential(*layers)",
+                )  # fmt: skip
             setattr(self, str(k), layer)
         self._layers = layers
 

@@ -14,6 +14,7 @@ from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_lin
 from ..functions import elementwise, indexing, reductions
 from ..functions.elementwise import where
 from ..graph import spec_text
+from ..shapes import int64
 from ..tensor import Tensor, as_tensor, full, no_grad
 
 __all__ = [
@@ -85,17 +86,20 @@ def _classes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class numbers with ignored ones as 0, where they count, and how much each counts."""
     scores, target = as_tensor(scores), as_tensor(target)
-    if target.dtype.kind not in "iu":
+    if target.dtype.kind not in "iub":
         raise DtypeError(
             name, f"got targets {spec_text(target)}", "class numbers of an integer dtype",
-            "convert with astype(target, int64); for probabilities the shape must be the scores'",
+            "convert with y.astype(int); for probabilities the shape must be the scores'",
             user_line(),
         )  # fmt: skip
+    target = target.astype(int64)  # which holds every ignore_index
     if scores.shape[:-1] != target.shape:
         raise ShapeError(
             name, f"got scores {spec_text(scores)} and targets {spec_text(target)}",
             "targets of the scores' shape without its last axis, the classes",
-            "move the classes to the last axis with moveaxis, or squeeze the targets", user_line(),
+            "for one-hot targets take argmax(-1)" if scores.shape == target.shape
+            else "move the classes to the last axis with moveaxis, or squeeze the targets",
+            user_line(),
         )  # fmt: skip
     counts = target != ignore_index
     known = target._value
@@ -109,9 +113,19 @@ def _classes(
             )  # fmt: skip
     target, factor = where(counts, target, 0), counts.astype(scores.dtype)
     if weight is not None:
-        each = as_tensor(weight).astype(scores.dtype)
-        factor = factor * indexing.take(each, target, axis=0)
+        factor = factor * indexing.take(_by_class(name, weight, scores), target, axis=0)
     return target, counts, factor
+
+
+def _by_class(name: str, weight: Any, scores: Tensor) -> Tensor:
+    """The factors of the classes, (C,), in the dtype of the scores."""
+    each = as_tensor(weight)
+    if each.shape != scores.shape[-1:]:
+        raise ShapeError(
+            name, f"got the weight {spec_text(each)} for scores {spec_text(scores)}",
+            "a factor for each class", "give one number a class", user_line(),
+        )  # fmt: skip
+    return each.astype(scores.dtype)
 
 
 def _picked(logs: Tensor, target: Tensor, counts: Tensor, factor: Tensor) -> Tensor:
@@ -164,7 +178,7 @@ def cross_entropy(
         )
     logs = reductions.log_softmax(scores)
     share = label_smoothing / scores.shape[-1]
-    weighted = logs if weight is None else logs * as_tensor(weight).astype(logs.dtype)
+    weighted = logs if weight is None else logs * _by_class("cross_entropy", weight, logs)
     if _by_probabilities(scores, target):
         spread = target.astype(logs.dtype) * (1 - label_smoothing) + share
         return reduce("cross_entropy", -reductions.sum(spread * weighted, axis=-1), reduction)

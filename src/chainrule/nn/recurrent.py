@@ -72,7 +72,7 @@ class _Recurrent(Module):
         n, steps, _ = x.shape
         counts = None
         if lengths is not None:
-            ends = as_tensor(lengths)
+            ends = _checked_lengths(type(self).__name__, lengths, n, steps)
             counts = creation.arange(steps)[:, None] < ends[None, :]  # (T, N)
         given = self._initial(state, n, x)
         last: list[tuple[Tensor, ...]] = []
@@ -124,6 +124,20 @@ class _Recurrent(Module):
     def extra_repr(self) -> str:
         more = ", bidirectional=True" if self.bidirectional else ""
         return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}{more}"
+
+
+def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
+    ends = as_tensor(lengths)
+    known = ends._value
+    wrong = known is not None and known.size and (known.min() < 0 or known.max() > steps)
+    if ends.shape != (n,) or ends.dtype.kind not in "iu" or wrong:
+        got = f" from {known.min()} to {known.max()}" if known is not None and known.size else ""
+        raise ShapeError(
+            name, f"got lengths {spec_text(ends)}{got}",
+            f"a whole number from 0 to {steps} for each of {n} sequences",
+            "count the steps of each sequence that are no padding", user_line(),
+        )  # fmt: skip
+    return ends
 
 
 class RNN(_Recurrent):

@@ -117,6 +117,11 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self.state: dict[str, dict[str, Tensor]] = {}
         self.steps = Tensor(0.0, dtype=float64)
+        if callable(params) and not isinstance(params, Tensor):
+            raise ArgumentError(
+                type(self).__name__, "got a function for the parameters", "the parameters",
+                "call it: model.parameters()",
+            )  # fmt: skip
         given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
         if not given:
             raise ArgumentError(

@@ -67,6 +67,11 @@ def check_loss(
     """
     with evaluating(model):
         prediction = model(x)
+        if prediction is None:
+            raise ArgumentError(
+                "fit", "got None from the model", "what its forward computes",
+                "end forward with return",
+            )  # fmt: skip
         outputs = int(np.shape(prediction)[-1]) if np.ndim(prediction) else 1
         _check_scores(objective, prediction, y, partial(_ends_in_sigmoid, model, x))
         for name, part in targets:

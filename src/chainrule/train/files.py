@@ -109,6 +109,15 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
 
 
+def for_others(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {k: for_others(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_others(v) for v in value]
+    return None if isinstance(value, (float, np.floating)) and not np.isfinite(value) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -13,14 +12,21 @@ from .history import History
 Finding = dict[str, str]
 
 FADED = 1e-3  # the first layer's gradient norm over the last one's
-BURST = 1e3  # the largest norm over the median
-RISEN = 1.1  # the last validation loss over the best one
+BURST = 100.0  # a norm over the median of the ones just before it
+NEAR = 20  # how many probes are just before
+RISEN = 0.2  # of what the validation loss fell by, how much it rose again
+FEW = 30  # test rows: then the metrics say little
+FAIR = 0.1  # of the way from guessing to perfect
 
 
-def findings(history: History, untrained: list[str], improving: bool) -> list[Finding]:
-    """Findings from the gradient norms, the loss curves and the parameters that were not trained.
+def findings(
+    history: History, untrained: list[str], metrics: Mapping[str, float], rows: int,
+    guess: float | None,
+) -> list[Finding]:  # fmt: skip
+    """Findings from the test metrics, the gradient norms, the losses, the untrained parameters.
 
-    improving   whether the best epoch was among the last ones and nothing stopped the run early
+    rows    of the test
+    guess   the main metric of a model that has learned nothing; None: there is no such number
     """
     found = [
         _finding(
@@ -30,7 +36,7 @@ def findings(history: History, untrained: list[str], improving: bool) -> list[Fi
         )
         for text in untrained
     ]  # fmt: skip
-    found += [*_of_gradients(history), *_of_losses(history, improving)]
+    found += [*_of_test(metrics, rows, guess), *_of_gradients(history), *_of_losses(history)]
     if not found:
         found = [
             _finding(
@@ -39,6 +45,25 @@ def findings(history: History, untrained: list[str], improving: bool) -> list[Fi
             )
         ]  # fmt: skip
     return found
+
+
+def _of_test(metrics: Mapping[str, float], rows: int, guess: float | None) -> Iterator[Finding]:
+    if guess is not None:
+        name, value = next(iter(metrics.items()))
+        if not value > guess + FAIR * (1 - guess):
+            yield _finding(
+                "warning", "It does hardly better than a guess",
+                f"{name} {value:.3g} on the test rows, where a model that has learned nothing gets "
+                f"{guess:.3g}.",
+                "Look at the inputs (do they tell anything about the target? are there outliers?), "
+                "train longer, or try another learning rate.",
+            )  # fmt: skip
+    if rows < FEW:
+        yield _finding(
+            "notice", f"Only {rows} test rows",
+            "A few rows more or less right change the metrics a lot.",
+            "Collect more data, or repeat with other seeds and compare.",
+        )  # fmt: skip
 
 
 def _finding(level: str, title: str, cause: str, remedy: str) -> Finding:
@@ -58,38 +83,42 @@ def _of_gradients(history: History) -> Iterator[Finding]:
             "each layer on the way multiplies by less than 1.",
             "Use ReLU or GELU, kaiming initialisation, normalisation layers or residuals.",
         )  # fmt: skip
-    for k in np.flatnonzero(usual == 0):
+    for k in np.flatnonzero(usual == 0).tolist():
         yield _finding(
             "warning", f"{layers[k]} gets no gradient in most steps",
             "Its units are dead, or what follows multiplies by zero.",
             "Lower the learning rate, or use LeakyReLU.",
         )  # fmt: skip
     total = np.sqrt(np.square(norms).sum(1))
-    middle = float(np.median(total))
-    if middle > 0 and total.max() > BURST * middle:
-        step = history.gradients.steps[int(total.argmax())]
-        yield _finding(
-            "warning", "The gradient burst",
-            f"At step {step + 1} its norm was {total.max():.1e}, {total.max() / middle:.0f} times "
-            "the median.",
-            "Clip by the global norm (clip_norm = 1.0), warm the learning rate up.",
-        )  # fmt: skip
+    for k in range(NEAR, len(total)):
+        before = float(np.median(total[k - NEAR : k]))
+        if total[k] > BURST * before > 0:
+            step = history.gradients.steps[k]
+            yield _finding(
+                "warning", "The gradient burst",
+                f"At step {step + 1} its norm was {total[k]:.1e}, {total[k] / before:.0f} times "
+                "the median of the steps before.",
+                "Clip by a smaller global norm (clip_norm), lower the learning rate, look for rows "
+                "with extreme values.",
+            )  # fmt: skip
+            return
 
 
-def _of_losses(history: History, improving: bool) -> Iterator[Finding]:
-    column: Any = history.names()
-    if "valid_loss" not in column:
+def _of_losses(history: History) -> Iterator[Finding]:
+    if "valid_loss" not in history.names():
         return
     valid = [v for v in history["valid_loss"] if v is not None and math.isfinite(v)]
-    loss = history["loss"]
-    if len(valid) >= 5 and valid[-1] > RISEN * min(valid) and loss[-1] < loss[0]:
+    if len(valid) < 2:
+        return
+    fell, rose = valid[0] - min(valid), valid[-1] - min(valid)
+    if len(valid) >= 5 and rose > RISEN * fell > 0:
         yield _finding(
             "notice", "The network learned the training data by heart",
-            f"The validation loss rose from {min(valid):.4g} to {valid[-1]:.4g} while the training "
-            "loss went on falling. The weights are those of the best epoch.",
+            f"The validation loss rose from {min(valid):.4g} to {valid[-1]:.4g} after it had "
+            f"fallen from {valid[0]:.4g}. The weights are those of the best epoch.",
             "More data, more dropout or weight decay, a smaller network.",
         )  # fmt: skip
-    elif improving and len(valid) >= 2 and valid[-1] < 0.98 * valid[-2]:
+    elif history.stopped == "epochs" and valid[-2] - valid[-1] > 0.02 * valid[-2]:
         yield _finding(
             "notice", "It was still getting better",
             f"The last epoch lowered the validation loss from {valid[-2]:.4g} to {valid[-1]:.4g}.",

@@ -78,6 +78,11 @@ def fit(
             "fit", f"got optimizer {what}", "an optimizer with the parameters that it trains",
             "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
         )  # fmt: skip
+    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
+        raise ArgumentError(
+            "fit", f"got callbacks {callbacks!r}", "a list of objects of Callback",
+            "derive a class from cr.train.Callback and pass [MyCallback()]",
+        )  # fmt: skip
     _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
     objective = Objective(loss)
     chosen = named(metrics, objective.of_probabilities)

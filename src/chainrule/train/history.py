@@ -77,6 +77,9 @@ class History:
         """The columns that there are."""
         return list(dict.fromkeys(name for row in self.epochs for name in row))
 
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()
+
     def plot(self, *names: str) -> Chart:
         """The columns over the epochs as a picture; the losses if none are named.
 

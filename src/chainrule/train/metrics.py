@@ -52,11 +52,11 @@ def confusion(prediction: Array, target: Array, classes: int) -> Array:
 
 
 def f1(prediction: Array, target: Array) -> float:
-    """The mean over the classes of 2 · hits / (true + predicted); 0 for one that never occurs."""
+    """2 · hits / (true + predicted), the mean over the classes that occur in either (macro F1)."""
     scores = _scores(prediction, target)
     table = confusion(scores, target, scores.shape[-1] if scores.ndim > target.ndim else 2)
     total = table.sum(0) + table.sum(1)
-    return float(np.mean(2 * table.diagonal() / np.maximum(total, 1)))
+    return float(np.mean(2 * table.diagonal()[total > 0] / total[total > 0]))
 
 
 def auc(prediction: Array, target: Array) -> float:

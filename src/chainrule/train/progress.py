@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 REDRAW = 0.1  # seconds
 SPEAK = 2.0  # seconds between plain lines
+LONG = 15.0  # seconds without one, inside an epoch
 
 
 def progress_for(wanted: bool) -> Callback:
@@ -65,10 +66,20 @@ def closing(run: Trainer) -> str:
 
 
 class Lines(Callback):
-    """A line an epoch, no more than one every two seconds, on stderr."""
+    """A line an epoch, no more than one every two seconds, on stderr; in long epochs some more."""
 
     def __init__(self) -> None:
         self._spoken = -math.inf
+
+    def on_begin(self, run: Trainer) -> None:
+        self._spoken = time.perf_counter() - SPEAK
+
+    def on_step(self, run: Trainer) -> None:
+        if time.perf_counter() - self._spoken < LONG or not run.batches:
+            return
+        self._spoken = time.perf_counter()
+        share = f"{run.batch / run.batches:.0%} of epoch {run.epoch + 1}/{run.epochs}"
+        print(f"{share}  loss {number(run.loss)}", file=sys.stderr, flush=True)
 
     def on_epoch(self, run: Trainer) -> None:
         last = run.epoch == run.epochs or run.history.stopped

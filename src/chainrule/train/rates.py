@@ -25,7 +25,7 @@ SMOOTHED = 0.95  # how much of the running mean of the loss a step keeps
 BURST = 4.0  # times the best loss: far enough
 
 
-@dataclass
+@dataclass(repr=False)
 class Rates:
     """Rates that were tried, and the running mean of the loss at each.
 
@@ -35,6 +35,9 @@ class Rates:
     rates: list[float]
     losses: list[float]
     suggestion: float
+
+    def __repr__(self) -> str:
+        return f"Rates(suggestion {self.suggestion:.2g}, {len(self.rates)} rates tried)"
 
     def plot(self) -> Chart:
         """The loss over the rate's power of ten, the suggestion marked."""

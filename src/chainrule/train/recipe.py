@@ -38,6 +38,7 @@ class Recipe:
     hidden          sizes of the hidden layers (of a recurrent network: of its layers)
     channels        of the convolutions of a cnn
     embedding       size of the vectors of categories or characters
+    loss            of a regression: mse, mae, or huber (which large errors move less)
     schedule        cosine (with a short warm-up) or constant
     """
 
@@ -56,6 +57,7 @@ class Recipe:
     embedding: int | None = None
     dropout: float | None = None
 
+    loss: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
     optimizer: str | None = None
@@ -108,8 +110,8 @@ class Recipe:
 SECTIONS = {
     "data": ("source", "target", "drop", "task", "test", "valid", "size", "length"),
     "model": ("model", "hidden", "channels", "embedding", "dropout"),
-    "train": ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "clip_norm",
-              "label_smoothing", "patience", "seed"),
+    "train": ("loss", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule",
+              "clip_norm", "label_smoothing", "patience", "seed"),
 }  # fmt: skip
 
 OPTIMIZERS = {
@@ -122,6 +124,7 @@ _ONE_OF = {
     "model": ("mlp", "cnn", "gru", "lstm"),
     "optimizer": tuple(OPTIMIZERS),
     "schedule": ("cosine", "constant"),
+    "loss": ("mse", "mae", "huber"),
 }
 _WHOLE = {"length": 2, "embedding": 1, "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
 _MOST = 2**63 - 1  # of a whole number in TOML

@@ -63,7 +63,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """What the command line prints."""
         out = {
-            "task": self.task, "metrics": self.metrics, "run": str(self.run),
+            "task": self.task, "metrics": files.for_others(self.metrics), "run": str(self.run),
             "report": str(self.report), "seconds": round(self.seconds, 3),
         }  # fmt: skip
         return {**out, "interrupted": True} if self.interrupted else out
@@ -94,8 +94,11 @@ class Run:
         model.load_state_dict(files.tensors_from_bytes(files.read(file), file))
         return cls(folder, recipe, task, model.eval())
 
-    def predict(self, source: str | Path | None = None) -> dict[str, list[Any]]:
-        """Columns row, prediction (and confidence) for a file, or for the run's own test rows."""
+    def predict(self, source: Any = None) -> dict[str, list[Any]]:
+        """Columns row (or file), prediction and confidence: of a source, or the run's test rows.
+
+        source   a path, a data frame or a dict of columns
+        """
         if isinstance(self.task, TextTask):
             raise ArgumentError(
                 "predict",
@@ -107,7 +110,7 @@ class Run:
             task = self._own_data()
             x, rows, names = task.test[0], task.rows.tolist(), None
         else:
-            x, _ = self.task.read(str(source), labelled=False)
+            x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
         output = predict(self.model, x)
         said = self.task.decoded(output)
@@ -121,12 +124,12 @@ class Run:
         _expect_unchanged(self.folder, self.recipe, data)
         return type(self.task).load(self.recipe)
 
-    def evaluate(self, source: str | Path | None = None) -> tuple[int, dict[str, float]]:
+    def evaluate(self, source: Any = None) -> tuple[int, dict[str, float]]:
         """How many rows there are, and the metrics, of a file or of the run's own test rows."""
         if source is None:
             x, y = self._own_data().test
         else:
-            x, y = self.task.read(str(source), labelled=True)
+            x, y = self.task.read(_named(source), labelled=True)
         _, metrics = _judge(self.task, self.recipe, self.model, (x, y))
         return len(y), metrics
 
@@ -137,6 +140,10 @@ class Run:
                 "write", f"got a run on {self.task.kind}", "a run on text", "use predict"
             )
         return self.task.continued(self.model, start, length, seed)  # type: ignore[arg-type]
+
+
+def _named(source: Any) -> Any:
+    return str(source) if isinstance(source, Path) else source
 
 
 def train(
@@ -200,6 +207,13 @@ def _completed(recipe: Recipe, task: Task) -> Recipe:
             "recipe", f"got model = {recipe.model!r} for a {task.kind} source",
             f"one of {', '.join(fitting)}", "leave it out",
         )  # fmt: skip
+    for name, fits in (("loss", task.task == "regression"), ("channels", recipe.model == "cnn"),
+                       ("label_smoothing", task.task == "classification")):  # fmt: skip
+        if getattr(recipe, name) is not None and not fits:
+            raise ArgumentError(
+                "recipe", f"got {name} = {getattr(recipe, name)!r} for a {task.task} with "
+                f"{recipe.model}", "settings that change something", f"leave {name} out",
+            )  # fmt: skip
     return recipe
 
 
@@ -288,7 +302,7 @@ class _Writer(Callback):
 
     def on_end(self, run: Trainer) -> None:
         self._written = time.perf_counter()
-        rows = [files.to_json(row) + "\n" for row in run.history.epochs]
+        rows = [files.to_json(files.for_others(row)) + "\n" for row in run.history.epochs]
         files.write(self._path, "".join(rows))
 
 
@@ -300,7 +314,6 @@ def _page(
 
     first = DataLoader(task.test, 1)
     summary = model.summary(next(iter(first))[0])
-    improving = history.stopped == "epochs" and history.best_epoch == len(history)
     shown = {"samples": result.samples} if output is None else task.shown(output, task.test[1])
     return Report(
         title=Path(recipe.source).name, task=result.task, run=result.run.name,
@@ -308,13 +321,24 @@ def _page(
         recipe=recipe.to_toml(), data=task.facts, notes=task.notes, model=str(summary),
         parameters=summary.parameters, history=history.epochs, best_epoch=history.best_epoch,
         gradients=dict(vars(history.gradients)),
-        findings=findings(history, trainer.untrained, improving),
+        findings=findings(
+            history, trainer.untrained, result.metrics, len(task.test[1]),
+            _guess(task) if output is not None else None,
+        ),
         versions={
             "chainrule": chainrule.__version__, "NumPy": np.__version__,
             "Python": platform.python_version(),
         },
         date=datetime.date.today().isoformat(), **shown,
     )  # fmt: skip
+
+
+def _guess(task: Task) -> float:
+    """The accuracy of always naming the most frequent class; the R² of always naming the mean."""
+    if task.task == "regression":
+        return 0.0
+    counts = np.bincount(np.asarray(task.test[1]))
+    return float(counts.max() / counts.sum())
 
 
 def fingerprint(source: str) -> str:

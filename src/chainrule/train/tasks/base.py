@@ -59,7 +59,7 @@ class Task(ABC):
         """The model of a complete recipe."""
 
     @abstractmethod
-    def read(self, source: str, labelled: bool) -> Batch:
+    def read(self, source: Any, labelled: bool) -> Batch:
         """(x, y) of another source of the same form; y is None unless it is labelled."""
 
     def loss(self, recipe: Recipe) -> Any:

@@ -63,7 +63,7 @@ class ImageTask(Task):
             "std": np.asarray(self.std),
         }  # fmt: skip
 
-    def read(self, source: str, labelled: bool) -> Batch:
+    def read(self, source: Any, labelled: bool) -> Batch:
         if labelled or source in NAMES:
             found = _images(source, list(self.shape[:2]), self.shape[2])
         else:

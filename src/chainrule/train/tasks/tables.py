@@ -41,6 +41,11 @@ class TableTask(Task):
         self = cls(TableEncoder.fit(train, target, whole.task))
         self.train, self.valid, self.test = (self._encoded(table.select(p)) for p in parts)
         self.rows = parts[2]
+        if goal.kind == "number" and self.classes and recipe.task is None:
+            self.notes.insert(
+                0, f"the {len(self.classes)} numbers in {target!r} are taken as classes; --task "
+                "regression predicts a number",
+            )  # fmt: skip
         self.facts = {
             "rows": len(table), "training rows": len(parts[0]), "validation rows": len(parts[1]),
             "test rows": len(parts[2]), "numeric inputs": len(self.encoder.feature_names),
@@ -62,8 +67,9 @@ class TableTask(Task):
     def _encoded(self, table: Table) -> Batch:
         return self.encoder.transform(table), self.encoder.transform_target(table)
 
-    def read(self, source: str, labelled: bool) -> Batch:
-        table = _builtin(source)[0] if source in NAMES else read_table(source)
+    def read(self, source: Any, labelled: bool) -> Batch:
+        known = isinstance(source, str) and source in NAMES
+        table = _builtin(source)[0] if known else read_table(source)
         x = self.encoder.transform(table)
         self.notes = list(self.encoder.last_notes)
         return x, self.encoder.transform_target(table) if labelled else None
@@ -74,6 +80,7 @@ class TableTask(Task):
         wide = rows > 5000
         return {
             "task": self.task, "test": 0.2, "valid": 0.1, "model": "mlp", "embedding": 16,
+            "loss": None if self.task == "classification" else "mse",
             "hidden": [256, 128] if wide else [64, 32], "dropout": 0.0 if wide else 0.1,
             "batch_size": min(size, rows), "epochs": epochs_for(rows, size, 12000, 100),
             "optimizer": "adamw", "lr": 3e-3, "weight_decay": 1e-2, "schedule": "cosine",
@@ -90,7 +97,7 @@ class TableTask(Task):
         return net if self.task == "classification" else nn.Sequential(net, nn.Flatten(0))
 
     def loss(self, recipe: Recipe) -> Any:
-        return super().loss(recipe) if self.task == "classification" else "mse"
+        return super().loss(recipe) if self.task == "classification" else recipe.loss
 
     def metrics(self) -> dict[str, Metric]:
         if self.task == "classification":

@@ -70,7 +70,7 @@ class TextTask(Task):
     def to_json(self) -> dict[str, Any]:
         return self.characters.to_json()
 
-    def read(self, source: str, labelled: bool) -> Batch:
+    def read(self, source: Any, labelled: bool) -> Batch:
         codes = self.characters.encode(read_text(source))
         return windows(codes, min(self.length, max(1, len(codes) - 1)))
 
