@@ -67,7 +67,8 @@ WRONG = {
     "valid": [*SHARE, 0, 0.0], "size": [*SIZES, [28], [1, 2, 3]],
     "length": [1, *WHOLE], "model": ["MLP", "rnn", 5, ["mlp"]], "hidden": SIZES, "channels": SIZES,
     "embedding": WHOLE, "dropout": SHARE, "loss": ["MSE", "cross_entropy", 5],
-    "epochs": WHOLE, "batch_size": WHOLE, "optimizer": ["Adam", "", 5, {}], "lr": ABOVE, "weight_decay": [v for v in ABOVE if v != 0],
+    "epochs": WHOLE, "batch_size": WHOLE, "optimizer": ["Adam", "", 5, {}], "lr": ABOVE,
+    "weight_decay": [v for v in ABOVE if v != 0],
     "schedule": ["linear", 5], "clip_norm": ABOVE, "label_smoothing": SHARE, "patience": WHOLE,
     "seed": [-1, 1.0, True, "1", 2**63],
 }  # fmt: skip

@@ -52,7 +52,7 @@ def sigmoid(x: Array) -> Array:
 
 
 # erf(x) / x - 1 as a function of x², for |x| < 0.84375: Sun's fdlibm (1993), highest power first.
-_ERF_NEAR = (
+ERF_NEAR = (
     (-2.37630166566501626084e-5, -5.77027029648944159157e-3, -2.84817495755985104766e-2,
      -3.25042107247001499370e-1, 1.28379167095512558561e-1),
     (-3.96022827877536812320e-6, 1.32494738004321644526e-4, 5.08130628187576562776e-3,
@@ -60,7 +60,7 @@ _ERF_NEAR = (
 )  # fmt: skip
 # e^(x²) erfc(x) for 0.46875 ≤ x ≤ 4, and to 6 within 1e-12: Cody, "Rational Chebyshev
 # approximations for the error function" (1969), highest power first.
-_ERFC = (
+ERFC = (
     (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0,
      6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
      1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3),
@@ -81,38 +81,38 @@ def erf(x: Array) -> Array:
     near = z < 0.84375
     small = np.where(near, x, 0)
     big = np.clip(np.where(near, 1, z), None, 6)  # from 6 on, erf rounds to 1
-    inside = small + small * _ratio(_ERF_NEAR, small * small)
-    outside = 1 - np.exp(-big * big) * _ratio(_ERFC, big)
+    inside = small + small * _ratio(ERF_NEAR, small * small)
+    outside = 1 - np.exp(-big * big) * _ratio(ERFC, big)
     return np.where(near, inside, np.copysign(outside, x))
 
 
 # Wichura, "Algorithm AS 241: the percentage points of the normal distribution" (1988), PPND16.
-_A = (
+PPND16_A = (
     3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
     1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
     3.3430575583588128105e4, 2.5090809287301226727e3,
 )  # fmt: skip
-_B = (
+PPND16_B = (
     1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
     5.2264952788528545610e3,
 )  # fmt: skip
-_C = (
+PPND16_C = (
     1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
     3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
     2.27238449892691845833e-2, 7.74545014278341407640e-4,
 )  # fmt: skip
-_D = (
+PPND16_D = (
     1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
     1.05075007164441684324e-9,
 )  # fmt: skip
-_E = (
+PPND16_E = (
     6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
     2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
     2.71155556874348757815e-5, 2.01033439929228813265e-7,
 )  # fmt: skip
-_F = (
+PPND16_F = (
     1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
     2.04426310338993978564e-15,
@@ -139,10 +139,10 @@ def _erfinv(x: Array) -> Array:
         return np.asarray(polynomial.polyval(r, num) / polynomial.polyval(r, den))
 
     mid = np.abs(q) <= 0.425
-    out[mid] = q[mid] * ratio(0.180625 - q[mid] ** 2, _A, _B)
+    out[mid] = q[mid] * ratio(0.180625 - q[mid] ** 2, PPND16_A, PPND16_B)
     tail = ~mid & (np.abs(q) < 0.5)
     r = np.sqrt(-np.log((1 - np.abs(x[tail])) / 2))
-    value = np.where(r <= 5, ratio(r - 1.6, _C, _D), ratio(r - 5, _E, _F))
+    value = np.where(r <= 5, ratio(r - 1.6, PPND16_C, PPND16_D), ratio(r - 5, PPND16_E, PPND16_F))
     out[tail] = np.copysign(value, q[tail])
     edge = np.abs(x) == 1
     out[edge] = np.copysign(np.inf, x[edge])
@@ -154,8 +154,8 @@ def _refined(y: Array, x: Array) -> Array:
     z = np.abs(y)
     near = z < 0.84375
     small, big = np.where(near, y, 0), np.clip(np.where(near, 1, z), None, 6)
-    inside = ((small - x) + small * _ratio(_ERF_NEAR, small * small)) * np.exp(small * small)
-    scaled = _ratio(_ERFC, big)
+    inside = ((small - x) + small * _ratio(ERF_NEAR, small * small)) * np.exp(small * small)
+    scaled = _ratio(ERFC, big)
     far = big > 4
     if far.any():  # e^(z²) erfc(z) = 1 / (√π f) with f = z + ½/(z + 1/(z + ³⁄₂/(z + …
         f = big[far]

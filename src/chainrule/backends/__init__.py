@@ -3,3 +3,32 @@
 A backend is a function `build(program) -> run`, with `run(arrays) -> arrays`: the program's inputs
 in order go in, its outputs in order come out. What a program is stands in `program.py`.
 """
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+from ..errors import ArgumentError
+from ..graph import Array
+from .program import Program
+
+Run = Callable[[Sequence[Array]], list[Array]]
+
+
+def chosen() -> Callable[[Program], Run]:
+    """The `build` of the backend that CHAINRULE_BACKEND names; "reference" if it is not set."""
+    name = os.environ.get("CHAINRULE_BACKEND") or "reference"
+    if name == "reference":
+        from .reference import build
+
+        return build
+    if name != "native" or find_spec("llvmlite") is None:
+        raise ArgumentError(
+            "compile", f"got CHAINRULE_BACKEND={name!r}", "reference, or native with llvmlite",
+            "leave it out, or install chainrule[native]",
+        )  # fmt: skip
+    from .native import build as native
+
+    return native

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, tree
-from ..backends import reference
+from .. import backends, ops, tree
 from ..backends.program import lower
 from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Array, Graph, spec_text
@@ -226,7 +225,7 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     return Step(
-        reference.build(program), made, optimised, [_spec(_slot(*r)) for r in made.reads],
+        backends.chosen()(program), made, optimised, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
         structure, results + writes, surroundings,
         changes.count,

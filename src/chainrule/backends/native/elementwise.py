@@ -1,0 +1,149 @@
+"""What each elementwise operation is in LLVM IR, on elements in registers (bools are one bit)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from ... import ops
+from . import mathematics
+
+I8, I64 = ir.IntType(8), ir.IntType(64)
+Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
+
+
+def in_memory(dtype: Any) -> ir.Type:
+    """How an element is stored."""
+    if dtype.kind == "f":
+        return ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
+    return ir.IntType(8 * dtype.itemsize)
+
+
+def _real(name: str) -> Emit:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        return mathematics.emit(b, name, *xs)
+
+    return emit
+
+
+def _intrinsic(name: str) -> Emit:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        kind = ir.FunctionType(xs[0].type, [x.type for x in xs])
+        function = b.module.declare_intrinsic(f"llvm.{name}", [xs[0].type], kind)
+        return b.call(function, xs)
+
+    return emit
+
+
+def _arithmetic(real: str, whole: str) -> Emit:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        if kinds[0].kind == "f":
+            flags = () if real == "fdiv" else ("contract",)
+            return getattr(b, real)(*xs, flags=flags)
+        return getattr(b, whole)(*xs)
+
+    return emit
+
+
+def _compare(sign: str) -> Emit:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        if kinds[0].kind == "f":
+            unordered = sign == "!="
+            return (b.fcmp_unordered if unordered else b.fcmp_ordered)(sign, *xs)
+        signed = kinds[0].kind == "i"
+        return (b.icmp_signed if signed else b.icmp_unsigned)(sign, *xs)
+
+    return emit
+
+
+def _negative(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    return b.fneg(xs[0]) if kinds[0].kind == "f" else b.neg(xs[0])
+
+
+def _square(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    x = xs[0]
+    return b.fmul(x, x, flags=("contract",)) if kinds[0].kind == "f" else b.mul(x, x)
+
+
+def _beyond(sign: str) -> Emit:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        x, y = xs
+        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        return b.select(keep, x, y)
+
+    return emit
+
+
+def _sign(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    x = xs[0]
+    zero, one = ir.Constant(x.type, 0.0), ir.Constant(x.type, 1.0)
+    below = b.select(b.fcmp_ordered("<", x, zero), b.fneg(one), b.fadd(x, zero))
+    return b.select(b.fcmp_ordered(">", x, zero), one, below)
+
+
+def _shift(name: str) -> Emit:
+    """By the width or more: nothing is left but the sign."""
+
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        x, by = xs
+        width = x.type.width
+        fits = b.icmp_unsigned("<", by, ir.Constant(by.type, width))
+        if name == "shl" or kinds[0].kind == "u":
+            safe = b.select(fits, by, ir.Constant(by.type, 0))
+            shifted = b.shl(x, safe) if name == "shl" else b.lshr(x, safe)
+            return b.select(fits, shifted, ir.Constant(x.type, 0))
+        return b.ashr(x, b.select(fits, by, ir.Constant(by.type, width - 1)))
+
+    return emit
+
+
+def _where(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    return b.select(*xs)
+
+
+def _invert(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    return b.not_(xs[0])
+
+
+def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    x, source = xs[0], kinds[0]
+    if to.kind == "b":
+        zero = ir.Constant(x.type, 0)
+        return b.fcmp_unordered("!=", x, zero) if source.kind == "f" else (
+            b.icmp_unsigned("!=", x, zero))  # fmt: skip
+    wanted = in_memory(to)
+    if to.kind == "f":
+        if source.kind == "f" and to.itemsize == source.itemsize:
+            return x
+        if source.kind == "f":
+            return (b.fpext if to.itemsize > source.itemsize else b.fptrunc)(x, wanted)
+        return (b.sitofp if source.kind == "i" else b.uitofp)(x, wanted)
+    if source.kind != "b" and to.itemsize == source.itemsize:
+        return x
+    if source.kind == "b" or to.itemsize > source.itemsize:
+        return (b.sext if source.kind == "i" else b.zext)(x, wanted)
+    return b.trunc(x, wanted)
+
+
+ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
+    # operation: the kinds of dtype that it takes, what it emits
+    ops.negative: ("fi", _negative), ops.abs: ("f", _intrinsic("fabs")),
+    ops.square: ("fiu", _square), ops.sqrt: ("f", _intrinsic("sqrt")),
+    ops.add: ("fiu", _arithmetic("fadd", "add")), ops.subtract: ("fiu", _arithmetic("fsub", "sub")),
+    ops.multiply: ("fiu", _arithmetic("fmul", "mul")), ops.divide: ("f", _arithmetic("fdiv", "")),
+    ops.maximum: ("f", _beyond(">=")), ops.minimum: ("f", _beyond("<=")),
+    ops.copysign: ("f", _intrinsic("copysign")), ops.sign: ("f", _sign),
+    ops.floor: ("f", _intrinsic("floor")), ops.ceil: ("f", _intrinsic("ceil")),
+    ops.trunc: ("f", _intrinsic("trunc")), ops.round: ("f", _intrinsic("rint")),
+    ops.equal: ("fiub", _compare("==")), ops.not_equal: ("fiub", _compare("!=")),
+    ops.less: ("fiu", _compare("<")), ops.less_equal: ("fiu", _compare("<=")),
+    ops.bitwise_and: ("iub", _arithmetic("", "and_")), ops.bitwise_invert: ("iub", _invert),
+    ops.bitwise_or: ("iub", _arithmetic("", "or_")),
+    ops.bitwise_xor: ("iub", _arithmetic("", "xor")),
+    ops.bitwise_left_shift: ("iu", _shift("shl")), ops.bitwise_right_shift: ("iu", _shift("shr")),
+    ops.where: ("fiub", _where), ops.astype: ("fiub", _astype),
+}  # fmt: skip
+ELEMENTWISE |= {ops.TABLE[n]: ("f", _real(n)) for n in mathematics.FUNCTIONS if n in ops.TABLE
+                and ops.TABLE[n] not in ELEMENTWISE}  # fmt: skip

@@ -1,0 +1,401 @@
+"""Loop nests in LLVM IR: elementwise expressions and reductions over the buffers of a plan.
+
+An expression is emitted where it is used: `value(b, index)` is the element of a buffer at an index,
+loaded if the buffer is stored and computed otherwise. Views change the index. LLVM vectorises the
+innermost loop; the functions of `mathematics` have no branches, so they vectorise with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from ... import ops
+from ..program import Kernel
+from .elementwise import ELEMENTWISE, I8, I64, in_memory
+from .plan import Group, Plan, Value, contiguous, kind_of
+
+POINTER = ir.PointerType()
+Index = tuple[Any, ...]  # a value or a Python number for each axis
+
+
+class Loops:
+    """The body of one function: its builder, the pointers of the stored buffers, the loops."""
+
+    def __init__(
+        self, plan: Plan, function: ir.Function, pointers: dict[int, ir.Value], writes: set[int],
+        target: Any,
+    ) -> None:  # fmt: skip
+        self.plan, self.pointers, self.function = plan, pointers, function
+        self.writes, self.fused = writes, target.fma
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self._known: dict[Any, ir.Value] = {}
+
+    # ── loops ────────────────────────────────────────────────────────────────────────────────────
+
+    def loop(self, count: int, body: Callable[[ir.Value], None]) -> None:
+        """body(0), …, body(count - 1)."""
+        if count == 0:
+            return
+        b = self.builder
+        before = b.block
+        inside, after = (self.function.append_basic_block(n) for n in ("loop", "after"))
+        b.branch(inside)
+        b.position_at_end(inside)
+        k = b.phi(I64)
+        k.add_incoming(I64(0), before)
+        body(k)
+        following = b.add(k, I64(1), flags=("nuw", "nsw"))
+        k.add_incoming(following, b.block)
+        b.cbranch(b.icmp_unsigned("<", following, I64(count)), inside, after)
+        b.position_at_end(after)
+
+    def nest(self, shape: Sequence[int], body: Callable[[Index], None]) -> None:
+        """body for each index of the shape, the last axis innermost; axes of size 1 are 0."""
+        index: list[Any] = []
+
+        def enter(axis: int) -> None:
+            if axis == len(shape):
+                self._known.clear()
+                body(tuple(index))
+                return
+            if shape[axis] == 1:
+                index.append(0)
+                enter(axis + 1)
+                index.pop()
+                return
+
+            def inner(k: ir.Value) -> None:
+                index.append(k)
+                enter(axis + 1)
+                index.pop()
+
+            self.loop(shape[axis], inner)
+
+        if all(shape):
+            enter(0)
+
+    # ── groups ───────────────────────────────────────────────────────────────────────────────────
+
+    def elementwise(self, group: Group) -> None:
+        """One loop nest that writes all buffers of the group."""
+        shape = self.plan.values[group.writes[0]].shape
+        size = math.prod(shape)
+        if len(shape) > 1 and all(self._flat(b, shape) for b in group.writes):
+            shape = (*(1,) * (len(shape) - 1), size)
+
+        def body(index: Index) -> None:
+            for b in group.writes:
+                found = self._computed(b, index)
+                self._known[b, index] = found
+                self._store(b, index, found)
+
+        self.nest(shape, body)
+
+    def reduction(self, b: int) -> None:
+        """Sum, largest or smallest over some axes, which stay with size 1."""
+        values = self.plan.values
+        kernel = values[b].kernel
+        assert kernel is not None
+        source, shape = kernel.reads[0], values[kernel.reads[0]].shape
+        axes = [a for a in kernel.params["axis"] if shape[a] != 1]
+        kept = [a for a in range(len(shape)) if a not in axes and shape[a] != 1]
+        combine, first = _combiner(kernel.op, values[b].dtype)
+        if shape and not kept and self._flat(source, shape):
+            shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
+        if not kept or min(axes, default=0) > max(kept):
+            self._along_rows(b, source, shape, axes, combine, first)
+        else:
+            self._along_columns(b, source, shape, axes, combine, first)
+
+    def _along_rows(
+        self,
+        b: int,
+        source: int,
+        shape: Sequence[int],
+        axes: Sequence[int],
+        combine: Any,
+        first: Any,
+    ) -> None:
+        """The reduced axes are the last ones: a running value in a register."""
+        outer = [1 if a in axes else n for a, n in enumerate(shape)]
+        inner = [n if a in axes else 1 for a, n in enumerate(shape)]
+        dtype = in_memory(self.plan.values[b].dtype)
+        with self.builder.goto_entry_block():
+            running = self.builder.alloca(dtype)
+
+        def row(index: Index) -> None:
+            self.builder.store(first, running)
+
+            def one(place: Index) -> None:
+                both = tuple(p if a in axes else i for a, (i, p) in enumerate(
+                    zip(index, place, strict=True)))  # fmt: skip
+                new = self._widened(self.value(source, both), source)
+                self.builder.store(
+                    combine(self.builder, self.builder.load(running, typ=dtype), new), running
+                )
+
+            self.nest(inner, one)
+            self._store_raw(b, index, self.builder.load(running, typ=dtype))
+
+        self.nest(outer, row)
+
+    def _along_columns(
+        self,
+        b: int,
+        source: int,
+        shape: Sequence[int],
+        axes: Sequence[int],
+        combine: Any,
+        first: Any,
+    ) -> None:
+        """An axis that stays is the last one: running values in the result itself."""
+        out = self.plan.values[b].shape
+        self.nest(out, lambda index: self._store_raw(b, index, first))
+
+        def one(index: Index) -> None:
+            place = tuple(0 if a in axes else i for a, i in enumerate(index))
+            new = self._widened(self.value(source, index), source)
+            self._store_raw(b, place, combine(self.builder, self._load_raw(b, place), new))
+
+        self.nest(shape, one)
+
+    def scatter(self, b: int) -> None:
+        """Zeros, and each update added at its index, in order."""
+        kernel = self._kernel(b)
+        updates, indices = kernel.reads
+        axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
+        kind = in_memory(self.plan.values[b].dtype)
+        zero = ir.Constant(kind, 0.0 if self.plan.values[b].dtype.kind == "f" else 0)
+        self.nest(self.plan.values[b].shape, lambda index: self._store_raw(b, index, zero))
+        real = self.plan.values[b].dtype.kind == "f"
+
+        def one(index: Index) -> None:
+            row = self._checked(indices, index[axis : axis + wide], kernel.params["size"])
+            place = (*index[:axis], row, *index[axis + wide :])
+            before, new = self._load_raw(b, place), self.value(updates, index)
+            total = self.builder.fadd(before, new) if real else self.builder.add(before, new)
+            self._store_raw(b, place, total)
+
+        self.nest(self.plan.values[updates].shape, one)
+
+    def concat(self, b: int) -> None:
+        """Each part copied to its place."""
+        kernel = self._kernel(b)
+        axis, at = kernel.params["axis"], 0
+        for r in kernel.reads:
+            shape = self.plan.values[r].shape
+
+            def one(index: Index, r: int = r, at: int = at) -> None:
+                place = list(index)
+                place[axis] = self._sum((index[axis], 1), (at, 1))
+                self._store(b, tuple(place), self.value(r, index))
+
+            self.nest(shape, one)
+            at += shape[axis]
+
+    def random(self, b: int) -> None:
+        """Philox4x32-10, four words a block: see `numerics.random_bits`."""
+        state = self._kernel(b).reads[0]
+        count = math.prod(self.plan.values[b].shape)
+        builder = self.builder
+        seed, draw = (self._load_raw(state, (k,)) for k in range(2))
+        low, half = I64(0xFFFFFFFF), I64(32)
+
+        def words(block: ir.Value) -> list[ir.Value]:
+            c = [builder.and_(block, low), builder.lshr(block, half)]
+            c += [builder.and_(draw, low), builder.lshr(draw, half)]
+            k0, k1 = builder.and_(seed, low), builder.lshr(seed, half)
+            for _ in range(10):
+                p0, p1 = (
+                    builder.mul(I64(m), x) for m, x in ((0xD2511F53, c[0]), (0xCD9E8D57, c[2]))
+                )
+                c = [
+                    builder.xor(builder.xor(builder.lshr(p1, half), c[1]), k0),
+                    builder.and_(p1, low),
+                    builder.xor(builder.xor(builder.lshr(p0, half), c[3]), k1),
+                    builder.and_(p0, low),
+                ]
+                k0 = builder.and_(builder.add(k0, I64(0x9E3779B9)), low)
+                k1 = builder.and_(builder.add(k1, I64(0xBB67AE85)), low)
+            return [builder.trunc(x, ir.IntType(32)) for x in c]
+
+        def put(block: ir.Value, many: int) -> None:
+            for k, word in enumerate(words(block)[:many]):
+                place = builder.add(builder.mul(block, I64(4)), I64(k))
+                at = builder.gep(self.pointers[b], [place], source_etype=ir.IntType(32))
+                builder.store(word, at)
+
+        self.loop(count // 4, lambda block: put(block, 4))
+        if count % 4:
+            put(I64(count // 4), count % 4)
+
+    # ── elements ─────────────────────────────────────────────────────────────────────────────────
+
+    def value(self, b: int, index: Index) -> ir.Value:
+        """The element of a buffer at an index, in a register: bools are one bit."""
+        found = self._known.get((b, index))
+        if found is None:
+            stored = b in self.plan.stored
+            found = self._load(b, index) if stored else self._computed(b, index)
+            self._known[b, index] = found
+        return found
+
+    def _computed(self, b: int, index: Index) -> ir.Value:
+        value = self.plan.values[b]
+        kernel = value.kernel
+        assert kernel is not None
+        kind = kind_of(kernel, self.plan.values)
+        if kind == "view":
+            return self.value(kernel.reads[0], self._through(b, value, index))
+        if kernel.op is ops.checked_index:
+            return self._checked(kernel.reads[0], index, kernel.params["size"])
+        if kernel.op is ops.take:
+            source, indices = kernel.reads
+            axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
+            size = self.plan.values[source].shape[axis]
+            row = self._checked(indices, index[axis : axis + wide], size)
+            return self.value(source, (*index[:axis], row, *index[axis + wide :]))
+        inputs = [self.value(r, index) for r in kernel.reads]
+        kinds = [self.plan.values[r].dtype for r in kernel.reads]
+        return ELEMENTWISE[kernel.op][1](self.builder, inputs, kinds, value.dtype)
+
+    def _checked(self, indices: int, index: Index, size: int) -> ir.Value:
+        """An index from 0, counted from the end if below; outside it is 0 and the status is set."""
+        b, found = self.builder, self.value(indices, index)
+        dtype = self.plan.values[indices].dtype
+        if dtype.itemsize < 8:
+            found = (b.sext if dtype.kind == "i" else b.zext)(found, I64)
+        below = b.icmp_signed("<", found, I64(0))
+        found = b.select(below, b.add(found, I64(size)), found)
+        wrong = b.icmp_unsigned(">=", found, I64(size))
+        status = self.pointers[self.plan.status]
+        b.store(b.or_(b.load(status, typ=I64), b.zext(wrong, I64)), status)
+        return b.select(wrong, I64(0), found)
+
+    def _kernel(self, b: int) -> Kernel:
+        kernel = self.plan.values[b].kernel
+        assert kernel is not None
+        return kernel
+
+    def _through(self, b: int, value: Value, index: Index) -> Index:
+        """The index in a view's source."""
+        kernel = value.kernel
+        assert kernel is not None
+        shape = self.plan.values[kernel.reads[0]].shape
+        params = kernel.params
+        if kernel.op is ops.broadcast_to:
+            return tuple(0 if n == 1 else i for n, i in zip(shape, index, strict=True))
+        if kernel.op is ops.permute_dims:
+            places = dict(zip(params["axes"], index, strict=True))
+            return tuple(places[a] for a in range(len(shape)))
+        if kernel.op is ops.slice:
+            return tuple(
+                self._sum((i, step), (start, 1))
+                for i, start, step in zip(index, params["start"], params["step"], strict=True)
+            )
+        if kernel.op is ops.flip:
+            return tuple(
+                self._sum((shape[a] - 1, 1), (i, -1)) if a in params["axis"] else i
+                for a, i in enumerate(index)
+            )
+        if kernel.op is ops.reshape:
+            return self._reshaped(shape, value.shape, index)
+        return index
+
+    def _reshaped(self, to: Sequence[int], shape: Sequence[int], index: Index) -> Index:
+        kept = [i for n, i in zip(shape, index, strict=True) if n != 1]
+        if [n for n in to if n != 1] == [n for n in shape if n != 1]:
+            rest = iter(kept)
+            return tuple(0 if n == 1 else next(rest) for n in to)
+        place = self._sum(*zip(index, contiguous(tuple(shape)), strict=True))
+        b, out = self.builder, []
+        for n, stride in zip(to, contiguous(tuple(to)), strict=True):
+            if n == 1 or isinstance(place, int):
+                out.append(0 if n == 1 else place // stride % n)
+                continue
+            part = b.udiv(place, I64(stride)) if stride > 1 else place
+            out.append(b.urem(part, I64(n)))
+        return tuple(out)
+
+    def _sum(self, *terms: tuple[Any, int]) -> Any:
+        """∑ value · factor, with what is known now folded."""
+        constant, total = 0, None
+        for value, factor in terms:
+            if isinstance(value, int):
+                constant += value * factor
+                continue
+            part = value if factor == 1 else self.builder.mul(value, I64(factor))
+            total = part if total is None else self.builder.add(total, part)
+        if total is None:
+            return constant
+        return self.builder.add(total, I64(constant)) if constant else total
+
+    def _address(self, b: int, index: Index) -> ir.Value:
+        value = self.plan.values[b]
+        place = self._sum(*zip(index, contiguous(value.shape), strict=True))
+        place = I64(place) if isinstance(place, int) else place
+        return self.builder.gep(self.pointers[b], [place], source_etype=in_memory(value.dtype))
+
+    def _load_raw(self, b: int, index: Index) -> ir.Value:
+        dtype = in_memory(self.plan.values[b].dtype)
+        return self.builder.load(self._address(b, index), typ=dtype)
+
+    def _store_raw(self, b: int, index: Index, value: ir.Value) -> None:
+        self.builder.store(value, self._address(b, index))
+
+    def _load(self, b: int, index: Index) -> ir.Value:
+        found = self._load_raw(b, index)
+        if self.plan.values[b].dtype.kind == "b":
+            return self.builder.icmp_unsigned("!=", found, I8(0))
+        return found
+
+    def _widened(self, value: ir.Value, b: int) -> ir.Value:
+        bools = self.plan.values[b].dtype.kind == "b"
+        return self.builder.zext(value, I8) if bools else value
+
+    def _store(self, b: int, index: Index, value: ir.Value) -> None:
+        self._store_raw(b, index, self._widened(value, b))
+
+    def _flat(self, b: int, shape: Sequence[int]) -> bool:
+        """Whether a buffer of the shape can be computed in one loop over all its elements."""
+        values, stored = self.plan.values, self.plan.stored
+
+        def flat(b: int, top: bool) -> bool:
+            value = values[b]
+            if b in stored and not top:
+                return value.shape == tuple(shape)
+            kernel = value.kernel
+            if kernel is None or value.shape != tuple(shape):
+                return False
+            if kernel.op is ops.broadcast_to:
+                return math.prod(values[kernel.reads[0]].shape) == 1
+            elementwise = kind_of(kernel, values) == "elementwise"
+            return elementwise and all(flat(r, False) for r in kernel.reads)
+
+        return flat(b, b in self.writes)
+
+    def element(self, b: int, offset: int) -> ir.Value:
+        """The address of an element, counted from the start of a stored buffer."""
+        kind = in_memory(self.plan.values[b].dtype)
+        return self.builder.gep(self.pointers[b], [I64(offset)], source_etype=kind)
+
+
+def _combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
+    kind = in_memory(dtype)
+    if op is ops.sum:
+        if dtype.kind != "f":
+            return (lambda b, x, y: b.add(x, y)), ir.Constant(kind, 0)
+        # negative zero: the sum of nothing but -0 is -0 only for NumPy's pairs of -0
+        return (lambda b, x, y: b.fadd(x, y, flags=("reassoc",))), ir.Constant(kind, 0.0)
+    sign, first = (">=", -math.inf) if op is ops.max else ("<=", math.inf)
+
+    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+        """y where x is not NaN and y is beyond it, or y is NaN."""
+        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        return b.select(keep, x, y)
+
+    return chosen, ir.Constant(kind, first)

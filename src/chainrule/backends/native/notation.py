@@ -1,0 +1,138 @@
+"""A notation for formulas in LLVM IR: `Value` with operators, and exact sums and products.
+
+Straight-line code only: selects, bit casts, whole-number arithmetic, and fused multiply-adds where
+the processor has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+INF, NAN = float("inf"), float("nan")
+I32, I64, F32, F64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
+
+
+def _operator(real: str, whole: str, reflected: bool = False) -> Callable[[Value, Any], Value]:
+    def method(self: Value, other: Any) -> Value:
+        pair = (self.like(other).ir, self.ir) if reflected else (self.ir, self.like(other).ir)
+        return self.make(getattr(self.builder, real if self.real else whole)(*pair))
+
+    return method
+
+
+def _comparison(sign: str) -> Callable[[Value, Any], Value]:
+    def method(self: Value, other: Any) -> Value:
+        compare = self.builder.fcmp_ordered if self.real else self.builder.icmp_unsigned
+        return self.make(compare(sign, self.ir, self.like(other).ir))
+
+    return method
+
+
+class Value:
+    """An LLVM value in formulas. Whole numbers are unsigned and wrap; NaN compares false."""
+
+    def __init__(self, builder: ir.IRBuilder, value: Any, fused: bool) -> None:
+        self.builder, self.ir, self.fused = builder, value, fused
+        self.real = value.type in (F32, F64)
+        self.double = value.type in (F64, I64)
+
+    __add__, __radd__ = _operator("fadd", "add"), _operator("fadd", "add")
+    __sub__, __rsub__ = _operator("fsub", "sub"), _operator("fsub", "sub", True)
+    __mul__, __rmul__ = _operator("fmul", "mul"), _operator("fmul", "mul")
+    __truediv__, __rtruediv__ = _operator("fdiv", "udiv"), _operator("fdiv", "udiv", True)
+    __and__, __or__ = _operator("", "and_"), _operator("", "or_")
+    __lshift__, __rshift__ = _operator("", "shl"), _operator("", "lshr")
+    __lt__, __le__ = _comparison("<"), _comparison("<=")
+    __gt__, __ge__ = _comparison(">"), _comparison(">=")
+    equals = _comparison("==")
+
+    def __neg__(self) -> Value:
+        return self.make(self.builder.fneg(self.ir))
+
+    def __invert__(self) -> Value:
+        return self.make(self.builder.not_(self.ir))
+
+    def make(self, value: Any) -> Value:
+        return Value(self.builder, value, self.fused)
+
+    def like(self, other: Any) -> Value:
+        """A constant of the same type; a value is returned as it is."""
+        if isinstance(other, Value):
+            return other
+        return self.make(ir.Constant(self.ir.type, float(other) if self.real else int(other)))
+
+    def intrinsic(self, name: str, *others: Any) -> Value:
+        values = [self.ir, *(self.like(other).ir for other in others)]
+        function = self.builder.module.declare_intrinsic(
+            f"llvm.{name}", [self.ir.type], ir.FunctionType(self.ir.type, [v.type for v in values])
+        )
+        return self.make(self.builder.call(function, values))
+
+    def fma(self, factor: Any, term: Any) -> Value:
+        """self · factor + term, rounded once where that is one instruction."""
+        return self.intrinsic("fmuladd", factor, term)
+
+    def abs(self) -> Value:
+        return self.intrinsic("fabs")
+
+    def sqrt(self) -> Value:
+        return self.intrinsic("sqrt")
+
+    def rint(self) -> Value:
+        return self.intrinsic("rint")
+
+    def signed(self, other: Value) -> Value:
+        """The magnitude of self with the sign of other."""
+        return self.intrinsic("copysign", other)
+
+    def bits(self) -> Value:
+        return self.make(self.builder.bitcast(self.ir, I64 if self.double else I32))
+
+    def float(self) -> Value:
+        """The number that has these bits."""
+        return self.make(self.builder.bitcast(self.ir, F64 if self.double else F32))
+
+    def widened(self) -> Value:
+        return self if self.double else self.make(self.builder.fpext(self.ir, F64))
+
+    def narrowed(self) -> Value:
+        return self.make(self.builder.fptrunc(self.ir, F32))
+
+    def polynomial(self, coefficients: Sequence[Any]) -> Value:
+        """Horner's rule."""
+        total = self.like(coefficients[0])
+        for c in coefficients[1:]:
+            total = total.fma(self, c)
+        return total
+
+
+def where(condition: Value, yes: Any, no: Any) -> Value:
+    value = yes if isinstance(yes, Value) else no
+    return value.make(value.builder.select(condition.ir, value.like(yes).ir, value.like(no).ir))
+
+
+def two_sum(a: Value, b: Any) -> tuple[Value, Value]:
+    """a + b rounded, and exactly what that lost (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def two_product(a: Value, b: Any) -> tuple[Value, Value]:
+    """a · b rounded, and exactly what that lost (by FMA, or by Dekker's halves)."""
+    b = a.like(b)
+    total = a * b
+    if a.fused:
+        return total, a.intrinsic("fma", b, -total)
+    (ah, al), (bh, bl) = halves(a), halves(b)
+    return total, ((ah * bh - total) + ah * bl + al * bh) + al * bl
+
+
+def halves(x: Value) -> tuple[Value, Value]:
+    """x rounded to half its bits, and the rest, which a sign lets fit into as many."""
+    last = 1 << (27 if x.double else 12)
+    high = (x.bits() + last // 2 & -last).float()
+    return high, x - high

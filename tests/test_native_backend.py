@@ -1,0 +1,254 @@
+"""The native backend against the reference: every row of the table, layers, errors, random bits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import checking, derivatives, nn, ops, optim
+from chainrule.backends import chosen, native
+from chainrule.errors import ArgumentError, RangeError
+
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
+ROWS = [r for r in derivatives.TABLE.values() if r.op.cases and r.op.name not in ("call", "scan")]
+
+
+@pytest.fixture
+def on(monkeypatch):
+    """on("native")(f) is f compiled for that backend."""
+
+    def choose(backend):
+        def compiled(function):
+            made = cr.compile(function)
+
+            def run(*args):
+                monkeypatch.setenv("CHAINRULE_BACKEND", backend)
+                return made(*args)
+
+            return run
+
+        return compiled
+
+    return choose
+
+
+def check_equal(found, expected):
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    if found.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected)
+        return
+    size = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
+    tolerance = TOLERANCE[found.dtype]
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * size)
+
+
+def check_both(on, function, *arrays):
+    """The function's results are the same on both backends."""
+    expected, found = (
+        [t.numpy() for t in on(backend)(function)(*map(cr.Tensor, arrays))]
+        for backend in ("reference", "native")
+    )
+    for a, b in zip(found, expected, strict=True):
+        check_equal(a, b)
+
+
+# ── every row of the table ───────────────────────────────────────────────────────────────────────
+
+
+def draw(row, shapes, rng):
+    """Inputs from the row's domain; of a row without a derivative whatever its dtypes allow."""
+    if not row.reason:
+        return checking._draw(row, shapes, rng)
+    whole = "f" not in (row.op.kinds or "f")
+    drawn = [s if isinstance(s, np.ndarray) else rng.normal(size=s) * 3 for s in shapes]
+    return [d.astype(np.int64) if whole and d.dtype.kind == "f" else d for d in drawn]
+
+
+def as_float(dtype, array):
+    return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.op.name)
+def test_each_operation_and_its_derivative(on, row, dtype):
+    rng = np.random.default_rng(0)
+    for shapes, params in row.op.cases:
+        arrays = [as_float(dtype, a) for a in draw(row, shapes, rng)]
+        wanted = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+
+        def both(*xs, params=params, wanted=wanted):
+            y = row.op(*xs, **params)
+            if not wanted or y.dtype.kind != "f":
+                return [y]
+            total = cr.grad(lambda *ts: row.op(*ts, **params).sum(), argnums=tuple(wanted))(*xs)
+            return [y, *(total if isinstance(total, tuple) else (total,))]
+
+        check_both(on, both, *arrays)
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.inf, -np.inf, np.nan, 1e-40, 88.0, -104.0, 3e38]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "name", [n for n, o in ops.TABLE.items() if o.kind in ("elementwise", "zero")]
+)
+def test_special_values(on, name, dtype):
+    op = ops.TABLE[name]
+    if "f" not in (op.kinds or "f") or name in ("checked_index", "random_bits", "last_position"):
+        return
+    count = len(op.arguments)
+    grid = np.meshgrid(*[np.array(SPECIAL, dtype)] * count)
+    params = op.cases[0][1] if op.cases else {}
+    if params:
+        return
+    arrays = [np.ascontiguousarray(g.reshape(-1)) for g in grid]
+    with np.errstate(all="ignore"):
+        check_both(on, lambda *xs: [op(*xs)], *arrays)
+
+
+# ── expressions made at random ───────────────────────────────────────────────────────────────────
+
+STEPS = {
+    "tanh": lambda x: cr.tanh(x),
+    "transpose": lambda x: x.T * 1.5,
+    "row": lambda x: x - x.sum(axis=1, keepdims=True),
+    "column": lambda x: x * cr.max(x, axis=0, keepdims=True),
+    "flip": lambda x: cr.flip(x, axis=1) + x,
+    "product": lambda x: x @ x.T / 4,
+    "slice": lambda x: cr.concat([x[1:, ::2], x[:-1, ::2]], axis=1),
+    "softmax": lambda x: cr.softmax(x),
+    "reshape": lambda x: x.reshape(-1, 2) + 1.0,
+    "where": lambda x: cr.where(x > 0, x, 0.1 * x),
+    "scale": lambda x: x / cr.norm(x),
+    "pick": lambda x: cr.take(x, cr.Tensor([0, -1]), axis=0),
+    "mean": lambda x: x - x.mean(),
+}
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=5), st.integers(0, 99))
+def test_random_expressions_and_their_gradients(names, seed):
+    x = np.random.default_rng(seed).normal(size=(4, 6)).astype(np.float64)
+
+    def value(x):
+        for name in names:
+            if x.size % 2 == 0 and x.shape[1] > 1 and x.shape[0] > 1:
+                x = STEPS[name](x)
+        return x
+
+    def both(x):
+        return [value(x), cr.grad(lambda t: cr.sin(value(t)).sum())(x)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        found = []
+        for backend in ("reference", "native"):
+            patch.setenv("CHAINRULE_BACKEND", backend)
+            found.append([t.numpy() for t in cr.compile(both)(cr.Tensor(x))])
+    for expected, got in zip(*found, strict=True):
+        check_equal(got, expected)
+
+
+# ── whole steps ──────────────────────────────────────────────────────────────────────────────────
+
+
+def losses(backend, monkeypatch, build, x, y, steps=20):
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend)
+    cr.random.seed(3)
+    model = build()
+    optimizer = optim.AdamW(model.parameters(), lr=1e-2)
+
+    @cr.compile
+    def step(x, y):
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    return [float(step(x, y)) for _ in range(steps)]
+
+
+NETWORKS = {
+    "mlp": lambda: nn.Sequential(nn.Linear(6, 17), nn.GELU(), nn.Dropout(0.3), nn.Linear(17, 4)),
+    "norms": lambda: nn.Sequential(
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4)),
+    "deep": lambda: nn.Sequential(
+        *[m for _ in range(12) for m in (nn.Linear(6, 6), nn.Tanh())], nn.Linear(6, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_follows_the_reference(name, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 6)).astype(np.float32), rng.integers(0, 4, 32)
+    expected, found = (
+        losses(b, monkeypatch, NETWORKS[name], x, y) for b in ("reference", "native")
+    )
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_convolutions_and_loops_run_in_numpy_in_their_place(monkeypatch):
+    x, y = np.random.default_rng(0).normal(size=(8, 6, 3)).astype(np.float32), np.arange(8) % 4
+
+    class Last(nn.Module):
+        def __init__(self):
+            self.conv, self.rnn = nn.Conv1d(3, 5, 3, padding=1), nn.GRU(5, 7)
+            self.head = nn.Linear(7, 4)
+
+        def forward(self, x):
+            return self.head(self.rnn(self.conv(x))[0][:, -1])
+
+    expected, found = (losses(b, monkeypatch, Last, x, y) for b in ("reference", "native"))
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+def test_random_bits_are_the_same(on):
+    def draw(x):
+        cr.random.seed(9)
+        return [
+            cr.random.bits((37,)),
+            cr.random.bits((4, 4)),
+            cr.random.uniform((11,)) + 0 * x[:11],
+        ]
+
+    check_both(on, draw, np.zeros(16, np.float32))
+
+
+def test_an_index_outside_is_the_same_error(on):
+    table = cr.Tensor(np.arange(12.0, dtype=np.float32).reshape(4, 3))
+    pick = on("native")(lambda i: cr.take(table, i, axis=0))
+    assert pick(np.array([0, -1])).tolist() == [[0, 1, 2], [9, 10, 11]]
+    for wrong in ([0, 4], [-5, 0]):
+        with pytest.raises(RangeError, match=f"index {max(wrong, key=abs)}"):
+            pick(np.array(wrong))
+    assert pick(np.array([3, 3])).tolist() == [[9, 10, 11]] * 2, "the next call is as before"
+
+
+def test_results_do_not_change_under_a_later_call(on):
+    double = on("native")(lambda x: [x * 2, x.sum()])
+    first = double(np.ones(5, np.float32))
+    double(np.full(5, 7, np.float32))
+    assert first[0].tolist() == [2] * 5
+    assert float(first[1]) == 5
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_nothing_at_all(on, shape):
+    check_both(on, lambda x: [x + 1, x.sum(), cr.sum(x, axis=0)], np.zeros(shape, np.float32))
+
+
+def test_inputs_in_any_layout(on):
+    x = np.asfortranarray(np.arange(12.0, dtype=np.float32).reshape(3, 4))
+    check_both(on, lambda x: [x * 2, x @ x.T], x)
+    check_both(on, lambda x: [x * 2, x @ x.T], x[::-1, ::2])
+
+
+def test_the_backend_is_chosen_by_name(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    assert chosen() is native.build
+    monkeypatch.setenv("CHAINRULE_BACKEND", "fast")
+    with pytest.raises(ArgumentError, match="'fast'"):
+        chosen()
