@@ -118,6 +118,30 @@ def test_a_full_disk_is_one_line(arguments):
     assert done.stderr.splitlines()[-1].startswith("chainrule: [output] got No space left")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("check", "--seed", "x"), ("check", "--sed", "1"), ("predict",),
+     ("train", "iris", "--epochs", "many"), ("train", "iris", "wine"),
+     ("train", "x" * 300 + ".csv"), ("predict", "x" * 300), ("predict", "two\nlines")],
+)  # fmt: skip
+def test_a_wrong_call_is_one_line(arguments):
+    done = run(*arguments, "--json", expect=2)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("chainrule: [")
+    assert done.stderr.count("; ") == 2
+    assert "[output]" not in done.stderr
+    assert done.stderr == f"chainrule: {json.loads(done.stdout)['error']}\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_take_nothing(closed):
+    for arguments, code in (("check tanh", 0), ("check tanhh --json", 2)):
+        line = f"{sys.executable} -m chainrule {arguments} {closed}"
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs SIGPIPE")
 def test_a_reader_that_goes_away_ends_it_quietly():
     with subprocess.Popen(

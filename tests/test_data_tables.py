@@ -6,9 +6,11 @@ import csv
 import gzip
 import io
 import math
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.data import Table, read_table
+from chainrule.data import Table, read_table, tables
 
 
 def written(folder: Path, text: str, name: str = "t.csv") -> Path:
@@ -32,6 +34,51 @@ def values(table: Table, name: str) -> list[Any]:
 
 def kinds(table: Table) -> list[str]:
     return [c.kind for c in table.columns.values()]
+
+
+@pytest.mark.parametrize("words", ["yes no", "t f", "True Yes", "on off"])
+def test_words_for_yes_and_no_stay_what_they_are(words: str, tmp_path: Path) -> None:
+    a, b = words.split()
+    assert values(read_table(written(tmp_path, f"x,y\n{a},1\n{b},2\n")), "x") == [a, b]
+
+
+def test_dates_of_another_form_stay_text(tmp_path: Path) -> None:
+    """Whatever the other cells are; TableEncoder then refuses them."""
+    for day in ("12/25/2024", "25/12/2024", "01/02/2024"):
+        table = read_table(written(tmp_path, f"d,x\n{day},1\n01/02/2024,2\n"))
+        assert values(table, "d") == [day, "01/02/2024"]
+
+
+@pytest.mark.parametrize("name", ["year=2024/t.csv", "~/t.csv", "year=2024/t.parquet", "~.csv"])
+def test_a_path_means_nothing_but_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".csv":
+        path.write_text("a,b\n1,x\n2,y\n")
+    else:
+        duckdb.sql("COPY (SELECT 1 AS a, 'x' AS b) TO 't.parquet'")
+        Path("t.parquet").rename(path)
+    assert list(read_table(name).columns) == ["a", "b"]
+
+
+def test_ctrl_c_while_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise RuntimeError("Query interrupted")  # as DuckDB says it
+
+    connection = SimpleNamespace(execute=interrupted)
+    fake = SimpleNamespace(connect=lambda **_: nullcontext(connection), Error=duckdb.Error)
+    monkeypatch.setattr(tables, "_duckdb", lambda: fake)
+    with pytest.raises(KeyboardInterrupt):
+        read_table(written(tmp_path, "a\n1\n"))
+
+
+def test_a_wide_header(tmp_path: Path) -> None:
+    names = [f"measurement{k:06}" for k in range(10_000)]
+    text = ",".join(names) + "\n" + ",".join("1" * len(names)) + "\n"
+    assert list(read_table(written(tmp_path, text)).columns) == names
 
 
 def test_kinds_and_missing_cells(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import time
 import numpy as np
 import pytest
 import tomli_w
+from PIL import Image
 
 from chainrule.cli import main
 from chainrule.errors import ChainruleError
-from chainrule.train import Recipe, Run
+from chainrule.train import Recipe, Run, files
 from chainrule.train import run as runs
 from chainrule.train.tasks import kind_of
 
@@ -419,6 +420,169 @@ def test_predicting_from_tables_that_do_not_fit(classified, tmp_path, capsys):
     expect_one_error(capsys, ["predict", classified.run, file], "colour")
     file = write_csv(tmp_path / "u.csv", _with(table(6), a=["x"] * 6))
     expect_one_error(capsys, ["predict", classified.run, file], "'a'")
+
+
+def edited(folder, change):
+    """data.json with a change that its checksum does not know of."""
+    data = json.loads((folder / "data.json").read_text())
+    change(data["preprocessing"])
+    (folder / "data.json").write_text(json.dumps(data))
+
+
+EDITS = {
+    "a key less": lambda p: p.pop("classes"),
+    "classes in another order": lambda p: p["classes"].reverse(),
+    "a mean that is text": lambda p: p["inputs"][0].update(means=["x"]),
+    "a mean that is no number": lambda p: p["inputs"][0].update(means=[float("nan")]),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_encoding_is_refused(name, classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    edited(copy, EDITS[name])
+    for command in (["predict", copy], ["evaluate", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, "not as it was written")
+
+
+@pytest.mark.parametrize("lost", ["embedding", "lr", "epochs", "batch_size"])
+def test_a_recipe_of_a_run_is_complete(lost, classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    recipe = Recipe.read(copy / "recipe.toml")
+    setattr(recipe, lost, None)
+    (copy / "recipe.toml").write_text(recipe.to_toml())
+    for command in (["predict", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, lost)
+
+
+def test_nested_without_end(classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    (copy / "data.json").write_text("[" * 100_000)
+    expect_one_error(capsys, ["predict", copy], "no JSON")
+    (copy / "recipe.toml").write_text("[train]\nepochs = " + "1" * 5000)
+    expect_one_error(capsys, ["predict", copy], "no TOML")
+
+
+def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_csv(tmp_path / "new.csv", table(6, seed=2))
+    before = file.read_bytes()
+    expect_one_error(capsys, ["predict", classified.run, file, "--out", "new.csv"], "--out")
+    assert file.read_bytes() == before
+    expect_one_error(capsys, ["predict", classified.run, file, "--out", "."], "directory")
+    (tmp_path / "link.csv").symlink_to("to.csv")
+    assert call(capsys, "predict", classified.run, file, "--out", "link.csv")[0] == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(read_csv(tmp_path / "to.csv")) == 6
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        files.write(tmp_path / "pipe", "text")
+        assert reader.communicate()[0] == b"text"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_data_of_another_kind_and_a_target_that_is_dropped(classified, csv_file, capsys):
+    expect_one_error(capsys, ["predict", classified.run, "digits"], "images")
+    expect_one_error(capsys, ["train", csv_file, "--target", "y", "--drop", "y"], "leave out")
+
+
+def test_names_with_marks_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = table()
+    columns = {"[/b]": columns["colour"], "[red]": columns["when"], "a": columns["a"],
+               "[/y]": columns["y"]}  # fmt: skip
+    write_csv(tmp_path / "[bold].csv", columns)
+    for number in (1, 2):
+        code, _, err = call(capsys, "train", "[bold].csv", "--target", "[/y]", "--epochs", 1)
+        assert code == 0, err
+        assert err.startswith("[bold].csv: classification; ")
+        assert "categories [/b], target [/y]" in err
+        assert "column '[red]' is a date" in err
+        assert (tmp_path / f"runs/[bold]-{number}/report.html").exists()
+
+
+def test_a_warning_is_what_it_says(csv_file, tmp_path):
+    done = shell("train", csv_file, "--target", "y", "--drop", "z", "--epochs", 1, "--quiet",
+                 "--dropout", 0.999, "--out", tmp_path / "run")  # fmt: skip
+    assert done.stderr.startswith("[fit] these parameters are not trained:\n")
+    assert ".py" not in done.stderr
+
+
+def test_odd_neighbours_of_a_run_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("iris-²", ".iris-1.²2.tmp", f".iris-1.{10**25}.tmp"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert call(capsys, "train", "iris", "--epochs", 1, "--quiet")[0] == 0
+    assert (tmp_path / "runs/iris-1/report.html").exists()
+
+
+def test_two_runs_that_begin_at_once_have_a_folder_each(tmp_path, monkeypatch):
+    names = iter(["run-1", "run-1", "run-2"])
+    made = files.new_folder
+
+    def late(path):
+        if path.name == "run-1":  # between the look and the rename
+            (path / "of another run").mkdir(parents=True, exist_ok=True)
+        return made(path)
+
+    monkeypatch.setattr(files, "new_folder", late)
+    recipe = Recipe(source="iris", epochs=1)
+    next(names)
+    result = runs.train(recipe, lambda: tmp_path / next(names), progress=False)
+    assert result.run == tmp_path / "run-2"
+
+
+def pictures(folder, classes=("a", "b")):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for k in range(15):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{k}.png")
+    return folder
+
+
+def test_images_behind_a_link_are_part_of_the_data(tmp_path, capsys):
+    pictures(tmp_path / "pictures")
+    shutil.move(tmp_path / "pictures/b", tmp_path / "other")
+    (tmp_path / "pictures/b").symlink_to("../other")
+    recipe = Recipe(source=str(tmp_path / "pictures"), epochs=1)
+    runs.train(recipe, tmp_path / "run", progress=False)
+    assert Run.open(tmp_path / "run").evaluate()[0] == 6
+    shutil.copy(tmp_path / "other/0.png", tmp_path / "other/new.png")
+    expect_one_error(capsys, ["evaluate", tmp_path / "run"], "has changed")
+
+
+def test_images_that_cannot_be_used(tmp_path, capsys):
+    folder = pictures(tmp_path / "pictures")
+    (tmp_path / "large.toml").write_text('[data]\nsource = "pictures"\nsize = [9000000, 9000000]\n')
+    expect_one_error(capsys, ["train", tmp_path / "large.toml"], "fits into memory")
+    os.mkfifo(folder / "a/pipe.png")
+    expect_one_error(capsys, ["train", folder], "a pipe")
+
+
+def test_names_of_images_that_are_no_utf_8(tmp_path):
+    folder = pictures(tmp_path / "pictures", ["\udcff", "b"])
+    os.rename(folder / "b/0.png", folder / "b/\udcfe.png")
+    runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False)
+    opened = Run.open(tmp_path / "run")
+    assert opened.task.classes == ["b", "\udcff"]
+    assert opened.evaluate(folder)[0] == 30
+    with pytest.raises(ChainruleError, match="UTF-8"):
+        Recipe(source="\udcff.txt")
+
+
+def test_a_deep_network_of_small_images_has_a_report(tmp_path):
+    recipe = Recipe(
+        source=str(pictures(tmp_path / "pictures")), epochs=1, model="cnn", channels=[4] * 4
+    )
+    assert runs.train(recipe, tmp_path / "run", progress=False).report.exists()
 
 
 def test_settings_that_do_not_fit_the_source():

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -51,27 +52,68 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _as_a_tool()
     try:
         try:
-            app(args=arguments, prog_name="chainrule")
-        except ChainruleError as error:
-            error.source = None  # a line of this program: nothing that its user wrote
+            code = app(args=arguments, prog_name="chainrule", standalone_mode=False)
+        except typer.Abort:
+            print(
+                "chainrule: [interrupted] got Ctrl-C before all was written; the run as far as its "
+                "last checkpoint; go on with chainrule train --resume RUN", file=sys.stderr,
+            )  # fmt: skip
+            sys.exit(130)
+        except Exception as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+                sys.exit(2)
+            told = _told(error)
+            if told is None:
+                raise
             if "--json" in (sys.argv[1:] if arguments is None else arguments):
-                print(json.dumps({"error": str(error)}))
-            print(f"chainrule: {error}", file=sys.stderr)
+                print(json.dumps({"error": told}))
+            print(f"chainrule: {told}", file=sys.stderr)
             sys.exit(2)
         finally:
             sys.stdout.flush()  # here, where an error can still be told
     except OSError as error:
         text = f"[output] got {error.strerror}; a place that can be written; free some space"
-        print(f"chainrule: {text}", file=sys.stderr)
-        with contextlib.suppress(OSError):  # what is left cannot be written at exit either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            print(f"chainrule: {text}", file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # what is left cannot be written at exit either
+                stream.flush()
+                continue
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> str | None:
+    """An error that is no mistake of this program, in one line of the project's form."""
+    if isinstance(error, ChainruleError):  # its source is a line of this program: not shown
+        where = f" (in {error.layer})" if error.layer else ""
+        text = f"[{error.operation}] {error.arrived}; {error.needed}; {error.advice}{where}"
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = (
+            f"[read] got {error.strerror} for {os.fsdecode(error.filename)}; a place that can be "
+            "used; check the path and its rights"
+        )
+    elif isinstance(error, MemoryError):
+        text = f"[memory] got too much: {error}; what fits into memory; make it smaller"
+    elif hasattr(error, "format_message"):
+        command = getattr(getattr(error, "ctx", None), "command_path", "chainrule")
+        what = error.format_message().rstrip(".").replace(";", ",")
+        text = f"[{command.split()[-1]}] got a call that it does not know: {what}; "
+        text += f"the arguments and options that it has; look at {command} --help"
+    else:
+        return None
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _as_a_tool() -> None:
     """As other tools do: end quietly when the reader of a pipe has gone, and print what the
-    terminal's encoding lacks as a question mark."""
+    terminal's encoding lacks as a question mark. A stream that is closed swallows what it gets,
+    and a warning is what it says and no line of this program."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"

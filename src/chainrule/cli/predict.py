@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..data import read_text
+from ..errors import ArgumentError
 from ..train import files
 from ..train.progress import number
 from ..train.run import Run, to_csv
@@ -33,6 +34,11 @@ def predict(
 
     Example: chainrule predict runs/diamonds-1 new.csv --out prices.csv
     """
+    if out is not None and file and out.exists() and Path(file).exists() and out.samefile(file):
+        raise ArgumentError(
+            "predict", f"got --out {out}, the file to predict", "another file",
+            "choose a name that is free",
+        )  # fmt: skip
     opened = Run.open(run)
     if isinstance(opened.task, TextTask):
         begun = read_text(file) if file else start or "\n"

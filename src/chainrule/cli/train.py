@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ..errors import ArgumentError
 from ..train.recipe import Recipe
@@ -81,7 +84,7 @@ def train(
     else:
         recipe = _recipe(source, given)
         name = Path(recipe.source).name.split(".")[0] or "run"
-        result = carry_out(recipe, out or _free(Path("runs"), name), **how)
+        result = carry_out(recipe, out or partial(_free, Path("runs"), name), **how)
     _print(result, as_json)
     sys.exit(130 if result.interrupted else 0)
 
@@ -115,17 +118,19 @@ def _sizes(text: str | None) -> list[int] | None:
 
 def _free(parent: Path, name: str) -> Path:
     """The first of name-1, name-2, … that is not there yet."""
-    numbers = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
-    return parent / f"{name}-{max([int(n) for n in numbers if n.isdigit()], default=0) + 1}"
+    numbers = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{glob.escape(name)}-*")]
+    taken = [int(n) for n in numbers if n.isascii() and n.isdigit()]
+    return parent / f"{name}-{max(taken, default=0) + 1}"
 
 
 def _say(task: Task, recipe: Recipe) -> None:
     """What is about to be done, on stderr."""
     console = Console(stderr=True, highlight=False)
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
-    console.print(f"[bold]{Path(recipe.source).name}[/]: {task.task}; {facts}", soft_wrap=True)
+    head = Text.assemble((Path(recipe.source).name, "bold"), f": {task.task}; {facts}")
+    console.print(head, soft_wrap=True)
     for note in task.notes:
-        console.print(f"  {note}", style="dim", soft_wrap=True)
+        console.print(Text(f"  {note}"), style="dim", soft_wrap=True)
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -96,6 +96,9 @@ def _files(folder: Path) -> list[Path]:
 def _read(files: list[Path], size: int | tuple[int, int] | None, channels: int | None) -> Array:
     if channels not in (None, 1, 3):
         raise ArgumentError("read_images", f"got channels {channels}", "1 or 3", "leave it out")
+    for file in files:
+        if file.is_fifo():  # opening it would wait
+            raise _unreadable(file, OSError("it is a pipe"))
     if size is None or channels is None:
         kinds = [_size_and_mode(f) for f in files]
         size = _common_size([s for s, _ in kinds]) if size is None else size
@@ -103,7 +106,13 @@ def _read(files: list[Path], size: int | tuple[int, int] | None, channels: int |
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ArgumentError("read_images", f"got size {size}", "1 pixel or more", "try 32")
-    x = np.empty((len(files), height, width, channels), np.uint8)
+    try:
+        x = np.empty((len(files), height, width, channels), np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise ArgumentError(
+            "read_images", f"got {len(files)} images of size {height} × {width}: {error}".replace(
+                ";", ","), "what fits into memory", "make the size smaller",
+        ) from None  # fmt: skip
     for row, file in zip(x, files, strict=True):
         row[:] = _pixels(file, (width, height), channels)
     return x

@@ -7,6 +7,7 @@ import csv
 import datetime
 import gzip
 import io
+import os
 import re
 import zlib
 from collections import Counter
@@ -30,8 +31,10 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\
 _READ_CSV = """
 FROM read_csv($path, delim=$delim, quote='"', escape='"', comment='', header=true, skip=$skip,
               compression=$compression, nullstr=$missing, sample_size=-1, strict_mode=true,
+              hive_partitioning=false,
               auto_type_candidates=['BIGINT', 'DOUBLE', 'VARCHAR']{more})
 """
+_READ_PARQUET = "FROM read_parquet($path, hive_partitioning=false)"
 
 
 def read_table(source: Any, name: str | None = None) -> Table:
@@ -89,7 +92,7 @@ def _read_file(path: Path, name: str) -> Table:
     if not path.stat().st_size:
         raise _empty(path)
     if lower.endswith(".parquet"):
-        columns = _query(path, "FROM read_parquet($path)", {"path": _literal(path)})
+        columns = _query(path, _READ_PARQUET, {"path": _literal(path)})
         return _with_rows(Table(columns, name))
     skip, delimiter, names = _header(path, "\t" if ".tsv" in lower[-7:] else ",\t;|")
     _check_names(name, [n for n in names if n])
@@ -127,8 +130,8 @@ def _recognised(found: Column) -> Column:
 
 
 def _literal(path: Path) -> str:
-    """The path with nothing in it that DuckDB would take for a pattern."""
-    return re.sub(r"([*?\[])", r"[\1]", str(path))
+    """The path with nothing in it that DuckDB would take for a pattern or a home folder."""
+    return re.sub(r"([*?\[])", r"[\1]", os.path.abspath(path))
 
 
 def _query(
@@ -144,6 +147,10 @@ def _query(
             if width is not None and "CSV Error on Line" not in message:
                 message = _without_types(connection, values, width) or message
             raise _unreadable(path, message) from None
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # by Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
     return {n: column(n, np.ma.getdata(v), np.ma.getmaskarray(v)) for n, v in found.items()}
 
 
@@ -179,7 +186,8 @@ def _empty(path: Path) -> FileError:
 def _unreadable(path: Path, message: str) -> FileError:
     """The error for a file that DuckDB refuses, with the one useful line of what it says."""
     lines = message.splitlines()
-    what = re.sub(r"^[\w ]+ Error: ", "", lines[0]).replace(str(path), path.name).replace(";", ",")
+    what = re.sub(r"^[\w ]+ Error: ", "", lines[0]).replace(os.path.abspath(path), path.name)
+    what = what.replace(str(path), path.name).replace(";", ",")
     line = re.search(r"CSV Error on Line: (\d+)", message)
     if "invalid state" in message:
         return FileError(
@@ -213,11 +221,16 @@ def _header(path: Path, delimiters: str) -> tuple[int, str, list[str]]:
     if not start.strip("\n "):
         raise _empty(path)
     skip = len(start) - len(start.lstrip("\n"))
+    limit = csv.field_size_limit(len(start) + 1)  # a wide header is one field of other delimiters
     try:
         found = {d: next(csv.reader(io.StringIO(start[skip:]), delimiter=d)) for d in delimiters}
     except csv.Error as error:
         raise _no_text(path, f"{error} in the first line") from None
+    finally:
+        csv.field_size_limit(limit)
     best = max(delimiters, key=lambda d: len(found[d]))
+    if max(map(len, found[best])) > limit:
+        raise _no_text(path, f"a name of more than {limit} characters in the first line")
     return skip, best, [n.strip() for n in found[best]]
 
 

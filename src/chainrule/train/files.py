@@ -33,10 +33,17 @@ def told(action: str, path: Path) -> Iterator[None]:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Put the content at the path in one step: a reader sees the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Put the content at the path in one step: a reader sees the old file or the new one.
+
+    What a link points to is written; a device or a pipe takes the content as it comes.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with told("write", path):
+        path = Path(os.path.realpath(path))
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -70,14 +77,14 @@ def sweep(folder: Path, name: str = "*") -> None:
     """Remove what processes that were killed had begun to write there, under that name."""
     for stale in folder.glob(f".{name}.*.tmp"):
         process = stale.name.split(".")[-2]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isascii() and process.isdigit() and not _alive(int(process)):
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
 
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
@@ -130,7 +137,7 @@ def from_json(path: Path) -> Any:
     """What a JSON file holds."""
     try:
         return json.loads(read(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(
             "read", f"got {path}, which is no JSON ({error})", "a file that chainrule wrote",
             "train again, or take an intact copy",

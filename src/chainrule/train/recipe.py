@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 import os.path
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Recipe:
         """A recipe file; a path in it is relative to the file's folder."""
         try:
             content = tomllib.loads(files.read(path).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of the size of a number
             raise FileError(
                 "recipe", f"got {path}, which is no TOML ({error})", "a recipe",
                 "look at recipe.toml of any run folder for the form",
@@ -127,6 +128,7 @@ _ONE_OF = {
     "loss": ("mse", "mae", "huber"),
 }
 _WHOLE = {"length": 2, "embedding": 1, "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
+_LONE = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8
 _MOST = 2**63 - 1  # of a whole number in TOML
 _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": (lambda v: 0 < v < 1, "a share between 0 and 1"),
@@ -166,9 +168,9 @@ def _checked(name: str, value: Any) -> Any:
             return list(value)
         needed = "a list of column names"
     else:
-        if isinstance(value, str):
+        if isinstance(value, str) and not _LONE.search(value):
             return value
-        needed = "a text"
+        needed = "a text" if not isinstance(value, str) else "a text in UTF-8"
     raise ArgumentError("recipe", f"got {name} = {value!r}", needed, f"change {name}")
 
 

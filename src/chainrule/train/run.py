@@ -16,6 +16,7 @@ import csv
 import datetime
 import hashlib
 import io
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from . import files
 from .findings import findings
 from .fit import fit
 from .history import History
-from .inference import Forward, evaluate, predict
+from .inference import Forward, evaluate, evaluating, predict
 from .recipe import OPTIMIZERS, Recipe
 from .report import Report, render
 from .tasks import Task, TextTask, kind_of
@@ -147,16 +148,20 @@ def _named(source: Any) -> Any:
 
 
 def train(
-    recipe: Recipe, folder: Path, *, progress: bool = True, checkpoint_every: float = 5.0,
-    began: Callable[[Task, Recipe], None] | None = None,
+    recipe: Recipe, folder: Path | Callable[[], Path], *, progress: bool = True,
+    checkpoint_every: float = 5.0, began: Callable[[Task, Recipe], None] | None = None,
 ) -> Result:  # fmt: skip
-    """Carry out a recipe in a new folder."""
+    """Carry out a recipe in a new folder.
+
+    folder   the folder, or what names one that is free: called again if another run took it
+    """
     task = kind_of(recipe.source).load(recipe)
     recipe = _completed(recipe, task)
-    if folder.exists():
+    place = folder if isinstance(folder, Path) else folder()
+    if place.exists():
         raise FileError(
-            "train", f"got {folder}, which is there already", "a new folder",
-            f"choose another with --out, or continue it with --resume {folder}",
+            "train", f"got {place}, which is there already", "a new folder",
+            f"choose another with --out, or continue it with --resume {place}",
         )  # fmt: skip
     if recipe.source not in NAMES:
         recipe.source = str(Path(recipe.source).resolve())
@@ -164,12 +169,20 @@ def train(
         "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
         "preprocessing": task.to_json(),
     }  # fmt: skip
-    with files.told("train", folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with files.new_folder(folder) as inside:
-        files.write(inside / "recipe.toml", recipe.to_toml())
-        files.write(inside / "data.json", files.to_json(data))
-    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
+    data["checksum"] = files.checksum(files.to_json(data).encode(errors="backslashreplace"))
+    while True:
+        with files.told("train", place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with files.new_folder(place) as inside:
+                files.write(inside / "recipe.toml", recipe.to_toml())
+                files.write(inside / "data.json", files.to_json(data))
+            break
+        except FileError:
+            if isinstance(folder, Path) or not place.exists():
+                raise
+            place = folder()  # another run took it in the meantime
+    return _carry_out(place, recipe, task, progress, checkpoint_every, began)
 
 
 def resume(
@@ -313,7 +326,8 @@ def _page(
     import chainrule
 
     first = DataLoader(task.test, 1)
-    summary = model.summary(next(iter(first))[0])
+    with evaluating(model):  # one row has no statistics of its own
+        summary = model.summary(next(iter(first))[0])
     shown = {"samples": result.samples} if output is None else task.shown(output, task.test[1])
     return Report(
         title=Path(recipe.source).name, task=result.task, run=result.run.name,
@@ -347,9 +361,9 @@ def fingerprint(source: str) -> str:
         return source
     path = Path(source)
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
         text = "\n".join(f"{p.relative_to(path)} {p.stat().st_size}" for p in inside)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
     return files.checksum(files.read(path))
 
 
@@ -375,13 +389,27 @@ def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:
             "run", f"got {folder / 'data.json'} of another format", f"format {FORMAT}",
             "install the version of chainrule that wrote it",
         )  # fmt: skip
+    _kind(recipe, data)
+    given = data.pop("checksum", None)
+    if given != files.checksum(files.to_json(data).encode(errors="backslashreplace")):
+        raise FileError(
+            "run", f"got {folder / 'data.json'}, which is not as it was written",
+            "the file that chainrule train wrote", "take an intact copy, or train again",
+        )  # fmt: skip
+    needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
+    lost = [name for name in needed if getattr(recipe, name) is None]
+    if lost:
+        raise FileError(
+            "run", f"got {folder / 'recipe.toml'} without {lost[0]}",
+            "every setting, as chainrule train wrote it", f"add {lost[0]}, or train again",
+        )  # fmt: skip
     return recipe, data
 
 
 def _kind(recipe: Recipe, data: dict[str, Any]) -> type[Task]:
     from .tasks import KINDS
 
-    if data.get("kind") not in KINDS:
+    if str(data.get("kind")) not in KINDS:
         raise FileError(
             "run", f"got a run on {data.get('kind')!r}", f"one of {', '.join(KINDS)}",
             "install the version of chainrule that wrote it",

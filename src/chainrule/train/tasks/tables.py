@@ -152,11 +152,18 @@ def _table(recipe: Recipe) -> tuple[Table, str]:
             "train", f"got the target {target!r}", "a column of the table",
             nearest(target, table.columns),
         )  # fmt: skip
+    if target in (recipe.drop or []):
+        raise ArgumentError(
+            "train", f"got {target!r} as target and as a column to leave out", "one of the two",
+            "leave it out of --drop, or choose another target",
+        )  # fmt: skip
     return table.drop(recipe.drop or []), target
 
 
 def _builtin(name: str) -> tuple[Table, str]:
     found = load(name)
+    if found.kind != "table":
+        raise ArgumentError("predict", f"got {name}, images", "a table", "name a file")
     columns: dict[str, Any] = dict(zip(found.feature_names, found.x.T, strict=True))
     names = found.class_names
     columns["target"] = found.y if names is None else np.array(names, object)[found.y]
