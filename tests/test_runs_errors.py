@@ -1,0 +1,357 @@
+"""What is wrong with data, settings, folders and files is one error, and nothing is harmed."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+import tomli_w
+from PIL import Image
+
+from chainrule.errors import ChainruleError
+from chainrule.train import Recipe, Run, files
+from chainrule.train import run as runs
+from chainrule.train.tasks import kind_of
+from commands import ROWS, call, changed, expect_one_error, read_csv, shell, table, write_csv
+
+
+def _bad_tables():
+    good = table()
+    first = good["a"].astype(object)
+    return {
+        "unknown target": (good, ["--target", "yy"], "'yy'"),
+        "no target": (good, [], "--target"),
+        "unknown column to drop": (good, ["--target", "y", "--drop", "c"], "'c'"),
+        "one class": (changed(good, y=["same"] * ROWS), ["--target", "y"], "one class"),
+        "constant column": (changed(good, k=[3] * ROWS), ["--target", "y"], "--drop k"),
+        "inf": (changed(good, a=["inf", *first[1:]]), ["--target", "y"], "line 2"),
+        "nan": (changed(good, a=[*first[:-1], "nan"]), ["--target", "y"], f"line {ROWS + 1}"),
+        "id": (changed(good, y=[f"row {k}" for k in range(ROWS)]), ["--target", "y"], "an id"),
+        "more batch than data": (good, ["--target", "y", "--batch-size", 500], "500"),
+        "rate 0": (good, ["--target", "y", "--lr", 0], "lr = 0"),
+        "rate nan": (good, ["--target", "y", "--lr", "nan"], "lr = nan"),
+        "rate below 0": (good, ["--target", "y", "--lr", "-1"], "lr = -1"),
+        "no epochs": (good, ["--target", "y", "--epochs", 0], "epochs = 0"),
+        "a cnn for a table": (good, ["--target", "y", "--model", "cnn"], "'cnn'"),
+        "nothing left to train on": (
+            good, ["--target", "y", "--test", 0.7, "--valid", 0.4], "rows to train on"),
+        "few rows": ({k: v[:2] for k, v in good.items()}, ["--target", "y"], "2 rows"),
+    }  # fmt: skip
+
+
+BAD_TABLES = _bad_tables()
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_bad_table_is_one_error(name, tmp_path, capsys, monkeypatch):
+    columns, arguments, says = BAD_TABLES[name]
+    monkeypatch.chdir(tmp_path)
+    file = write_csv(tmp_path / "t.csv", columns)
+    expect_one_error(capsys, ["train", file, *arguments], says)
+    assert not (tmp_path / "runs").exists(), "no folder for a run that never began"
+
+
+SOURCES = {
+    "empty.csv": ("", "is empty"),
+    "header.csv": ("a,y\n", "no rows"),
+    "ragged.csv": ("a,y\n1,2\n1\n3,4\n", "line 3"),
+    "short.txt": ("ab", "65 or more"),
+    "empty.txt": ("", "is empty"),
+    "bytes.txt": (bytes(range(256)), "no text"),
+    "wrong.toml": ("[train\n", "no TOML"),
+    "unknown.toml": ("[train]\nepochz = 3\n", "did you mean epochs?"),
+    "newer.toml": ("format = 99\n", "format 99"),
+    "file.xyz": ("1", "ending"),
+    "missing.csv": (None, "missing.csv"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_bad_source_is_one_error(name, tmp_path, capsys, monkeypatch):
+    content, says = SOURCES[name]
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    expect_one_error(capsys, ["train", name, "--target", "y"][: 2 + 2 * name.endswith("csv")], says)
+
+
+def test_near_names_are_suggested(capsys):
+    assert "did you mean 'digits'?" in call(capsys, "train", "digit")[2]
+    assert "--resume alone" in call(capsys, "train", "iris", "--resume", "x")[2]
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/run"])
+def test_a_folder_that_cannot_be_written(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    expect_one_error(capsys, ["train", "iris", "--epochs", 1, "--out", place], "check the path")
+
+
+def test_a_full_disk_leaves_nothing_half_written(folder):
+    """Files may have so many bytes and no more: as on a full disk, a write fails in its middle."""
+    out = folder / "full"
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = shell(
+        "train", "digits", "--epochs", 2, "--out", out, "--quiet", preexec_fn=limit, expect=2
+    )
+    assert done.stderr.startswith("chainrule: [write] got File too large for ")
+    assert not list(out.rglob("*.tmp"))
+    assert not (out / "model.safetensors").exists()
+    shell("train", "--resume", out, "--quiet")  # when there is room again
+    assert Run.open(out).evaluate()[1]["accuracy"] > 0.5
+
+
+DAMAGE = {
+    "truncated weights": ("model.safetensors", lambda b: b[: len(b) // 2], "safetensors"),
+    "foreign weights": ("model.safetensors", lambda b: b"PK\x03\x04 not this", "safetensors"),
+    "no weights": ("model.safetensors", None, "--resume"),
+    "no recipe": ("recipe.toml", None, "no recipe.toml"),
+    "newer recipe": ("recipe.toml", lambda b: b.replace(b"format = 1", b"format = 7"), "format 7"),
+    "newer data": ("data.json", lambda b: b.replace(b'"format": 1', b'"format": 7'), "format 1"),
+    "cut data": ("data.json", lambda b: b[:40], "no JSON"),
+    "other kind": ("data.json", lambda b: b.replace(b'"table"', b'"sound"'), "'sound'"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_is_one_error(name, classified, tmp_path, capsys):
+    file, change, says = DAMAGE[name]
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    before = (copy / file).read_bytes()
+    (copy / file).unlink()
+    if change is not None:
+        assert change(before) != before
+        (copy / file).write_bytes(change(before))
+    expect_one_error(capsys, ["predict", copy], says)
+
+
+def test_weights_of_another_network_are_refused(classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    recipe = Recipe.read(copy / "recipe.toml")
+    recipe.hidden = [3]
+    (copy / "recipe.toml").write_text(recipe.to_toml())
+    expect_one_error(capsys, ["predict", copy], "same architecture")
+
+
+def test_a_resumed_run_needs_the_same_data(tmp_path):
+    file = write_csv(tmp_path / "t.csv", table())
+    recipe = Recipe(source=str(file), target="y", epochs=1)
+    runs.train(recipe, tmp_path / "run", progress=False)
+    write_csv(file, table(seed=5))
+    with pytest.raises(ChainruleError, match="has changed"):
+        runs.resume(tmp_path / "run", progress=False)
+
+
+def test_a_run_s_own_rows_need_the_same_data(tmp_path, capsys):
+    file = write_csv(tmp_path / "t.csv", table())
+    runs.train(Recipe(source=str(file), target="y", epochs=1), tmp_path / "run", progress=False)
+    write_csv(file, table(seed=5))
+    for command in ("evaluate", "predict"):
+        expect_one_error(capsys, [command, tmp_path / "run"], "has changed")
+    assert call(capsys, "evaluate", tmp_path / "run", file)[0] == 0
+
+
+def test_a_run_does_not_write_over_another(tmp_path):
+    recipe = Recipe(source="iris", epochs=1)
+    runs.train(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(ChainruleError, match="there already"):
+        runs.train(recipe, tmp_path / "run", progress=False)
+
+
+def test_predicting_from_tables_that_do_not_fit(classified, tmp_path, capsys):
+    columns = table(6, seed=2)
+    del columns["colour"]
+    file = write_csv(tmp_path / "t.csv", columns)
+    expect_one_error(capsys, ["predict", classified.run, file], "colour")
+    file = write_csv(tmp_path / "u.csv", changed(table(6), a=["x"] * 6))
+    expect_one_error(capsys, ["predict", classified.run, file], "'a'")
+
+
+def edited(folder, change):
+    """data.json with a change that its checksum does not know of."""
+    data = json.loads((folder / "data.json").read_text())
+    change(data["preprocessing"])
+    (folder / "data.json").write_text(json.dumps(data))
+
+
+EDITS = {
+    "a key less": lambda p: p.pop("classes"),
+    "classes in another order": lambda p: p["classes"].reverse(),
+    "a mean that is text": lambda p: p["inputs"][0].update(means=["x"]),
+    "a mean that is no number": lambda p: p["inputs"][0].update(means=[float("nan")]),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_encoding_is_refused(name, classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    edited(copy, EDITS[name])
+    for command in (["predict", copy], ["evaluate", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, "not as it was written")
+
+
+@pytest.mark.parametrize("lost", ["embedding", "lr", "epochs", "batch_size"])
+def test_a_recipe_of_a_run_is_complete(lost, classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    recipe = Recipe.read(copy / "recipe.toml")
+    setattr(recipe, lost, None)
+    (copy / "recipe.toml").write_text(recipe.to_toml())
+    for command in (["predict", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, lost)
+
+
+def test_nested_without_end(classified, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(classified.run, copy)
+    (copy / "data.json").write_text("[" * 100_000)
+    expect_one_error(capsys, ["predict", copy], "no JSON")
+    (copy / "recipe.toml").write_text("[train]\nepochs = " + "1" * 5000)
+    expect_one_error(capsys, ["predict", copy], "no TOML")
+
+
+def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_csv(tmp_path / "new.csv", table(6, seed=2))
+    before = file.read_bytes()
+    expect_one_error(capsys, ["predict", classified.run, file, "--out", "new.csv"], "--out")
+    assert file.read_bytes() == before
+    expect_one_error(capsys, ["predict", classified.run, file, "--out", "."], "directory")
+    (tmp_path / "link.csv").symlink_to("to.csv")
+    assert call(capsys, "predict", classified.run, file, "--out", "link.csv")[0] == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(read_csv(tmp_path / "to.csv")) == 6
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        files.write(tmp_path / "pipe", "text")
+        assert reader.communicate()[0] == b"text"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_data_of_another_kind_and_a_target_that_is_dropped(classified, csv_file, capsys):
+    expect_one_error(capsys, ["predict", classified.run, "digits"], "images")
+    expect_one_error(capsys, ["train", csv_file, "--target", "y", "--drop", "y"], "leave out")
+
+
+def test_names_with_marks_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = table()
+    columns = {"[/b]": columns["colour"], "[red]": columns["when"], "a": columns["a"],
+               "[/y]": columns["y"]}  # fmt: skip
+    write_csv(tmp_path / "[bold].csv", columns)
+    for number in (1, 2):
+        code, _, err = call(capsys, "train", "[bold].csv", "--target", "[/y]", "--epochs", 1)
+        assert code == 0, err
+        assert err.startswith("[bold].csv: classification; ")
+        assert "categories [/b], target [/y]" in err
+        assert "column '[red]' is a date" in err
+        assert (tmp_path / f"runs/[bold]-{number}/report.html").exists()
+
+
+def test_a_warning_is_what_it_says(csv_file, tmp_path):
+    done = shell("train", csv_file, "--target", "y", "--drop", "z", "--epochs", 1, "--quiet",
+                 "--dropout", 0.999, "--out", tmp_path / "run")  # fmt: skip
+    assert done.stderr.startswith("[fit] these parameters are not trained:\n")
+    assert ".py" not in done.stderr
+
+
+def test_odd_neighbours_of_a_run_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("iris-²", ".iris-1.²2.tmp", f".iris-1.{10**25}.tmp"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert call(capsys, "train", "iris", "--epochs", 1, "--quiet")[0] == 0
+    assert (tmp_path / "runs/iris-1/report.html").exists()
+
+
+def test_two_runs_that_begin_at_once_have_a_folder_each(tmp_path, monkeypatch):
+    names = iter(["run-1", "run-1", "run-2"])
+    made = files.new_folder
+
+    def late(path):
+        if path.name == "run-1":  # between the look and the rename
+            (path / "of another run").mkdir(parents=True, exist_ok=True)
+        return made(path)
+
+    monkeypatch.setattr(files, "new_folder", late)
+    recipe = Recipe(source="iris", epochs=1)
+    next(names)
+    result = runs.train(recipe, lambda: tmp_path / next(names), progress=False)
+    assert result.run == tmp_path / "run-2"
+
+
+def pictures(folder, classes=("a", "b")):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for k in range(15):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{k}.png")
+    return folder
+
+
+def test_images_behind_a_link_are_part_of_the_data(tmp_path, capsys):
+    pictures(tmp_path / "pictures")
+    shutil.move(tmp_path / "pictures/b", tmp_path / "other")
+    (tmp_path / "pictures/b").symlink_to("../other")
+    recipe = Recipe(source=str(tmp_path / "pictures"), epochs=1)
+    runs.train(recipe, tmp_path / "run", progress=False)
+    assert Run.open(tmp_path / "run").evaluate()[0] == 6
+    shutil.copy(tmp_path / "other/0.png", tmp_path / "other/new.png")
+    expect_one_error(capsys, ["evaluate", tmp_path / "run"], "has changed")
+
+
+def test_images_that_cannot_be_used(tmp_path, capsys):
+    folder = pictures(tmp_path / "pictures")
+    (tmp_path / "large.toml").write_text('[data]\nsource = "pictures"\nsize = [9000000, 9000000]\n')
+    expect_one_error(capsys, ["train", tmp_path / "large.toml"], "fits into memory")
+    os.mkfifo(folder / "a/pipe.png")
+    expect_one_error(capsys, ["train", folder], "a pipe")
+
+
+def test_names_of_images_that_are_no_utf_8(tmp_path):
+    folder = pictures(tmp_path / "pictures", ["\udcff", "b"])
+    os.rename(folder / "b/0.png", folder / "b/\udcfe.png")
+    runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False)
+    opened = Run.open(tmp_path / "run")
+    assert opened.task.classes == ["b", "\udcff"]
+    assert opened.evaluate(folder)[0] == 30
+    with pytest.raises(ChainruleError, match="UTF-8"):
+        Recipe(source="\udcff.txt")
+
+
+def test_a_deep_network_of_small_images_has_a_report(tmp_path):
+    recipe = Recipe(
+        source=str(pictures(tmp_path / "pictures")), epochs=1, model="cnn", channels=[4] * 4
+    )
+    assert runs.train(recipe, tmp_path / "run", progress=False).report.exists()
+
+
+def test_settings_that_do_not_fit_the_source():
+    for settings in ({"source": "digits", "target": "y"}, {"source": "iris", "size": [8, 8]}):
+        with pytest.raises(ChainruleError, match="leave"):
+            kind_of(settings["source"]).load(Recipe(**settings))
+
+
+def test_a_recipe_file_trains(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "t.csv", table())
+    content = {"data": {"source": "t.csv", "target": "y"}, "train": {"epochs": 9, "seed": 4}}
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(content))
+    code, out, _ = call(capsys, "train", "mine.toml", "--epochs", 1, "--json", "--quiet")
+    assert code == 0
+    recipe = Recipe.read(tmp_path / json.loads(out)["run"] / "recipe.toml")
+    assert (recipe.epochs, recipe.seed, recipe.target) == (1, 4, "y")
