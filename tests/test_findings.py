@@ -114,3 +114,26 @@ def test_find_lr_refuses_what_makes_no_range():
     for wrong in ({"low": 0.0}, {"low": 1.0, "high": 0.1}, {"steps": 2}):
         with pytest.raises(ArgumentError, match="find_lr"):
             cr.train.find_lr(model, data, loss="mse", **wrong)
+
+
+def test_what_is_printed_of_a_history_and_of_rates_is_short():
+    model, data = quadratic()
+    made = cr.fit(model, data, loss="mse", epochs=30, progress=False)
+    assert len(repr(made)) < 200
+    assert f"loss {made['loss'][-1]:.4g}" in repr(made)
+    assert "<svg" in made._repr_html_()
+    assert len(repr(cr.train.find_lr(model, data, loss="mse"))) < 100
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_last_step():
+    model, data = quadratic()
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    halved = optim.ExponentialLR(optimizer, 0.5)
+    made = cr.fit(model, data, loss="mse", optimizer=optimizer, schedule=halved,
+                  schedule_per="step", batch_size=32, epochs=2, progress=False)  # fmt: skip
+    assert made["lr"] == [0.5, 0.125], "two steps an epoch: 1, 1/2 and then 1/4, 1/8"
+
+
+def test_lists_of_numbers_are_rows():
+    model, _ = quadratic()
+    assert cr.train.predict(model, [[1.0], [2.0]]).shape == (2, 1)

@@ -403,3 +403,37 @@ def test_mistakes_in_using_a_model(use, says):
     assert all(m.training for m in model.modules())
     for name, found in model.state_dict().items():
         np.testing.assert_array_equal(found, before[name])
+
+
+class Silent(nn.Module):
+    """A forward without return."""
+
+    def __init__(self):
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x):
+        self.layer(x)
+
+
+HABITS = {  # of other libraries: settings of fit, what the message says
+    "optimizer by name": ({"optimizer": "adam"}, "optim.Adam\\(model.named_parameters"),
+    "optimizer class": ({"optimizer": optim.SGD}, "got optimizer SGD"),
+    "one callback": ({"callbacks": Callback()}, "pass \\[MyCallback"),
+    "a function as callback": ({"callbacks": [print]}, "derive a class"),
+    "metric of Keras": ({"metrics": "acc"}, "did you mean accuracy"),
+    "metric of scikit-learn": ({"metrics": ["r2_score"]}, "did you mean r2"),
+    "loss of Keras": ({"loss": "sparse_categorical_crossentropy"}, "did you mean cross_entropy"),
+    "loss of scikit-learn": ({"loss": "squared_error"}, "did you mean mse"),
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_other_libraries(name):
+    more, says = HABITS[name]
+    with pytest.raises(ArgumentError, match=says):
+        cr.fit(network(), (X, Y), **{"loss": "cross_entropy", "progress": False, **more})
+
+
+def test_a_forward_that_returns_nothing():
+    with pytest.raises(ArgumentError, match="end forward with return"):
+        cr.fit(Silent(), (X, Y), loss="cross_entropy", progress=False)

@@ -6,14 +6,11 @@ import ctypes
 from dataclasses import dataclass
 from itertools import pairwise
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("llvmlite")
-
-import llvmlite.binding as llvm
 from llvmlite import ir
 
 from chainrule.backends.native.blocking import Contraction, Plan, plan

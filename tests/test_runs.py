@@ -13,6 +13,7 @@ from PIL import Image
 
 from chainrule.train import Recipe, Run
 from chainrule.train import run as runs
+from chainrule.train.tasks import kind_of
 from commands import (
     COMMAND,
     ROWS,
@@ -186,3 +187,44 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(folder):
     shell("train", "--resume", out, "--quiet")
     first, second = ((f / "model.safetensors").read_bytes() for f in (whole, out))
     assert first == second
+
+
+def test_frames_and_dicts_are_predicted_too(classified, csv_file):
+    run = Run.open(classified.run)
+    columns = table()
+    assert run.predict(columns) == run.predict(csv_file)
+    assert run.evaluate(columns)[0] == ROWS
+
+
+def test_numbers_that_are_no_numbers_are_null_in_json(tmp_path, capsys):
+    """R² of one row is not a number, which JSON does not have."""
+    columns = {k: v[:30] for k, v in table().items()}
+    file = write_csv(tmp_path / "t.csv", columns)
+    recipe = Recipe(source=str(file), target="z", drop=["y"], epochs=2, batch_size=8)
+    result = runs.train(recipe, tmp_path / "run", progress=False)
+    one = write_csv(tmp_path / "one.csv", {k: v[:1] for k, v in columns.items()})
+    _, out, _ = call(capsys, "evaluate", result.run, one, "--json")
+    assert "NaN" not in out
+    assert json.loads(out)["metrics"]["r2"] is None
+
+
+def test_a_few_whole_numbers_are_classes_unless_told(tmp_path):
+    columns = {**table(), "rooms": [k % 5 for k in range(ROWS)]}
+    file = write_csv(tmp_path / "t.csv", columns)
+    told = kind_of(str(file)).load(Recipe(source=str(file), target="rooms"))
+    assert told.task == "classification"
+    assert "--task regression" in told.notes[0]
+    other = kind_of(str(file)).load(Recipe(source=str(file), target="rooms", task="regression"))
+    assert other.task == "regression"
+    assert not any("--task" in note for note in other.notes)
+
+
+def test_the_loss_of_a_regression_is_the_recipe_s(tmp_path):
+    file = write_csv(tmp_path / "t.csv", table())
+    weights = []
+    for loss in ("mse", "huber"):
+        recipe = Recipe(source=str(file), target="z", drop=["y"], epochs=3, loss=loss)
+        result = runs.train(recipe, tmp_path / loss, progress=False)
+        assert Recipe.read(result.run / "recipe.toml").loss == loss
+        weights.append((result.run / "model.safetensors").read_bytes())
+    assert weights[0] != weights[1]

@@ -355,3 +355,32 @@ def test_a_recipe_file_trains(tmp_path, capsys, monkeypatch):
     assert code == 0
     recipe = Recipe.read(tmp_path / json.loads(out)["run"] / "recipe.toml")
     assert (recipe.epochs, recipe.seed, recipe.target) == (1, 4, "y")
+
+
+UNUSED = {
+    "label_smoothing": {"target": "z", "drop": ["y"], "label_smoothing": 0.1},
+    "loss": {"target": "y", "drop": ["z"], "loss": "huber"},
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_settings_that_would_change_nothing(name, csv_file, tmp_path):
+    with pytest.raises(ChainruleError, match=f"leave {name} out"):
+        runs.train(Recipe(source=str(csv_file), **UNUSED[name]), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_too_short_for_one_of_its_parts(tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("a line of text\n" * 100)
+    expect_one_error(capsys, ["train", tmp_path / "short.txt"], "30 of them for validation")
+
+
+def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chainrule.cli.train.carry_out", stop)
+    code, out, err = call(capsys, "train", "iris", "--quiet", "--json")
+    assert code == 130
+    assert err.startswith("chainrule: [interrupted]")
+    assert json.loads(out)["error"] in err

@@ -31,6 +31,12 @@ app.command("check")(check.check)
 app.command("info")(info.info)
 
 
+_INTERRUPTED = (
+    "[interrupted] got Ctrl-C before all was written; the run as far as its last checkpoint; go on "
+    "with chainrule train --resume RUN"
+)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"chainrule {__version__}")
@@ -52,22 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _as_a_tool()
     try:
         try:
-            code = app(args=arguments, prog_name="chainrule", standalone_mode=False)
-        except typer.Abort:
-            print(
-                "chainrule: [interrupted] got Ctrl-C before all was written; the run as far as its "
-                "last checkpoint; go on with chainrule train --resume RUN", file=sys.stderr,
-            )  # fmt: skip
-            sys.exit(130)
+            try:
+                code = app(args=arguments, prog_name="chainrule", standalone_mode=False)
+            except typer.Abort:  # Ctrl-C in older versions of Typer; newer ones return 130
+                code = 130
+            if code == 130:
+                _tell(_INTERRUPTED, arguments)
         except Exception as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
                 sys.exit(2)
             told = _told(error)
             if told is None:
                 raise
-            if "--json" in (sys.argv[1:] if arguments is None else arguments):
-                print(json.dumps({"error": told}))
-            print(f"chainrule: {told}", file=sys.stderr)
+            _tell(told, arguments)
             sys.exit(2)
         finally:
             sys.stdout.flush()  # here, where an error can still be told
@@ -82,6 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(text: str, arguments: Sequence[str] | None) -> None:
+    """A line on stderr, and with --json an object on stdout."""
+    if "--json" in (sys.argv[1:] if arguments is None else arguments):
+        print(json.dumps({"error": text}))
+    print(f"chainrule: {text}", file=sys.stderr)
 
 
 def _told(error: Exception) -> str | None:

@@ -31,7 +31,6 @@ LOOPS = {
     ops.random_bits: "random",
 }  # fmt: skip
 KINDS = "fiub"
-SMALL = 64  # elements: a second computation costs less than a store and a load
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 
 
