@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.data import Table, read_table, tables
+from chainrule.errors import FileError
 
 
 def written(folder: Path, text: str, name: str = "t.csv") -> Path:
@@ -161,6 +162,18 @@ def test_inf_in_the_first_row_is_a_number_too(tmp_path: Path) -> None:
 
 def test_codes_with_a_leading_zero_are_no_numbers(tmp_path: Path) -> None:
     assert values(read_table(written(tmp_path, "zip\n01234\n10001\n")), "zip") == ["01234", "10001"]
+
+
+def test_columns_that_are_text_whatever_they_hold(tmp_path: Path) -> None:
+    file = written(tmp_path, "zip,A,a,day,n\n7,1,2,2024-01-02,1.50\n10,3,4,2024-01-03,2\n")
+    table = read_table(file, text=["zip", "day", "n", "a", "no such column"])
+    assert values(table, "zip") == ["7", "10"]
+    assert values(table, "day") == ["2024-01-02", "2024-01-03"]
+    assert values(table, "n") == ["1.50", "2"]
+    assert table.columns["A"].kind == "number"  # whose name another one shares, but for the case
+    ragged = written(tmp_path, "zip,b\n7,1\n8\n")
+    with pytest.raises(FileError, match="line 3"):
+        read_table(ragged, text=["zip"])
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=8)

@@ -229,6 +229,13 @@ def test_an_optimizer_or_schedule_that_would_do_nothing():
         schedule = optim.StepLR(optimizer, 1)
         with pytest.raises(ArgumentError, match="got a schedule of another optimizer"):
             cr.fit(model, (X, Y), **CE, schedule=schedule, progress=False, **settings)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    short = optim.OneCycleLR(optimizer, 0.1, 9)
+    with pytest.raises(ArgumentError, match="OneCycleLR for 9 steps and a training of 10"):
+        cr.fit(
+            model, [(X, Y), (X, Y)], **CE, optimizer=optimizer, schedule=short, epochs=5,
+            progress=False,
+        )  # fmt: skip
     plateau = optim.ReduceLROnPlateau(optimizer)
     with pytest.raises(ArgumentError, match='ReduceLROnPlateau with schedule_per="step"'):
         cr.fit(

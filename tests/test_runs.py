@@ -79,6 +79,19 @@ def test_predicting_needs_no_target_and_tells_of_unseen_values(classified, folde
     assert len(target.read_text().splitlines()) == 6
 
 
+def test_categories_that_are_all_numbers_in_a_new_file(tmp_path):
+    """Codes such as 1.10 stay what they were in training, where one of them was a word."""
+    rng = np.random.default_rng(0)
+    codes = np.array(["1.10", "1.1", "A"], object)[rng.integers(0, 3, 90)]
+    file = write_csv(tmp_path / "t.csv", {"code": codes, "x": rng.normal(size=90), "y": codes})
+    recipe = Recipe(source=str(file), target="y", epochs=40)
+    run = Run.open(runs.train(recipe, tmp_path / "run", progress=False).run)
+    new = {"code": ["1.10", "1.1"] * 2, "x": [0.0, 0.1, 0.2, 0.3], "y": ["1.10", "1.1"] * 2}
+    new = write_csv(tmp_path / "new.csv", new)
+    assert run.predict(new)["prediction"] == ["1.10", "1.1"] * 2
+    assert run.evaluate(new)[1]["accuracy"] == 1.0
+
+
 def test_evaluating(classified, csv_file, capsys):
     _, out, _ = call(capsys, "evaluate", classified.run, "--json")
     assert json.loads(out) == {

@@ -152,6 +152,23 @@ def test_a_resumed_run_needs_the_same_data(tmp_path):
         runs.resume(tmp_path / "run", progress=False)
 
 
+def test_two_processes_cannot_train_in_one_folder(tmp_path, capsys):
+    folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
+    with files.held(folder):
+        expect_one_error(capsys, ["train", "--resume", folder], "another process is training")
+    assert call(capsys, "train", "--resume", folder)[0] == 0
+
+
+def test_weights_that_are_not_finite(tmp_path, capsys):
+    folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
+    file = folder / "model.safetensors"
+    weights = files.tensors_from_bytes(file.read_bytes(), file)
+    name = sorted(weights)[0]
+    weights[name] = np.full_like(weights[name], np.nan)
+    file.write_bytes(files.tensors_to_bytes(weights))
+    expect_one_error(capsys, ["predict", folder], name)
+
+
 def test_a_run_s_own_rows_need_the_same_data(tmp_path, capsys):
     file = write_csv(tmp_path / "t.csv", table())
     runs.train(Recipe(source=str(file), target="y", epochs=1), tmp_path / "run", progress=False)

@@ -137,6 +137,11 @@ class TableEncoder:
         return [i.name for i in self.inputs if i.kind == "category"]
 
     @property
+    def text_names(self) -> list[str]:
+        """The columns that hold text, the target too if it was fitted as classes."""
+        return [*self.category_names, *[self.target] * bool(self.classes)]
+
+    @property
     def cardinalities(self) -> list[int]:
         """How many codes each of the K columns of codes has, with 0."""
         return [len(i.values) + 1 for i in self.inputs if i.kind == "category"]

@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,20 @@ FROM read_csv($path, delim=$delim, quote='"', escape='"', comment='', header=tru
 _READ_PARQUET = "FROM read_parquet($path, hive_partitioning=false)"
 
 
-def read_table(source: Any, name: str | None = None) -> Table:
+def read_table(source: Any, name: str | None = None, text: Iterable[str] = ()) -> Table:
     """A table, its rows in order.
 
     source   a path (.csv, .tsv, either with .gz, or .parquet), a pandas or polars data frame, or a
              dict of columns
     name     what messages call it; the file's name otherwise
+    text     columns of a text file that are text, even where all of their cells are numbers
 
-    Numbers are float64. In text files dates have the ISO form (2024-03-31, 2024-03-31 12:30), all
-    else is text; elsewhere bools are the categories "true" and "false", times of day text. An empty
-    cell, NA, N/A, NULL, null and None are missing.
+    Numbers are float64. In text files a column with leading zeros (01970) is text, dates have the
+    ISO form (2024-03-31, 2024-03-31 12:30), all else is text; elsewhere bools are the categories
+    "true" and "false", times of day text. An empty cell, NA, N/A, NULL, null and None are missing.
     """
     if isinstance(source, (str, Path)):
-        return _read_file(Path(source), name or Path(source).name)
+        return _read_file(Path(source), name or Path(source).name, set(text))
     names = list(source) if isinstance(source, Mapping) else list(source.columns)
     _check_names(name or "the data", [str(n) for n in names])
     columns = {str(n): column(str(n), source[n]) for n in names}
@@ -73,7 +74,7 @@ def _with_rows(table: Table) -> Table:
     return table
 
 
-def _read_file(path: Path, name: str) -> Table:
+def _read_file(path: Path, name: str, text: set[str]) -> Table:
     lower = path.name.lower()
     if path.is_dir():
         raise FileError(
@@ -100,8 +101,14 @@ def _read_file(path: Path, name: str) -> Table:
         "path": _literal(path), "skip": skip, "delim": delimiter, "missing": _MISSING,
         "compression": "gzip" if lower.endswith(".gz") else "none",
     }  # fmt: skip
-    found = _query(path, _READ_CSV.format(more=""), wanted, len(names))
-    columns = {n or f: _recognised(c) for n, (f, c) in zip(names, found.items(), strict=True)}
+    folded = Counter(n.casefold() for n in names)  # DuckDB does not tell A from a
+    types = {n: "VARCHAR" for n in names if n in text and folded[n.casefold()] == 1}
+    sql = _READ_CSV.format(more=", types=$types" if types else "")
+    found = _query(path, sql, wanted | ({"types": types} if types else {}), len(names))
+    columns = {
+        n or f: c if n in types else _recognised(c)
+        for n, (f, c) in zip(names, found.items(), strict=True)
+    }
     return _with_rows(Table(columns, name, "line", skip + 2))
 
 
@@ -158,8 +165,9 @@ def _without_types(connection: Any, values: dict[str, Any], width: int) -> str:
     """What DuckDB says of the file when it looks for no types: then it names the line."""
     columns = ", ".join(f"'c{k}': 'VARCHAR'" for k in range(width))
     more = f", auto_detect=false, columns={{{columns}}}"
+    given = {k: v for k, v in values.items() if k != "types"}
     try:
-        connection.execute(_READ_CSV.format(more=more), values).fetchall()
+        connection.execute(_READ_CSV.format(more=more), given).fetchall()
     except Exception as error:
         return str(error)
     return ""

@@ -73,6 +73,31 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in that folder; the system lets go if this one dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    with told("train", folder):
+        lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileError(
+                "train", f"got {folder}, in which another process is training",
+                "one process a run", "wait until it has ended, or stop it",
+            ) from None  # fmt: skip
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(lock)
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove what processes that were killed had begun to write there, under that name."""
     for stale in folder.glob(f".{name}.*.tmp"):

@@ -15,7 +15,7 @@ from .. import tree
 from ..data import DataLoader
 from ..errors import ArgumentError
 from ..nn import Module
-from ..optim import Adam, Optimizer, ReduceLROnPlateau
+from ..optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
 from ..tensor import Tensor
 from . import checks
 from .checkpoint import begin
@@ -94,6 +94,7 @@ def fit(
     for name, data in (("training", loader), ("validation", valid)):
         again = epochs > 1 or (name == "training" and bool(chosen) and valid is None)
         _check_data(f"{name} data", data, again)
+    _check_steps(schedule, per, loader, epochs)
     shown = [progress_for(progress)] if progress else []
     folder = None if checkpoint is None else Path(checkpoint)
     trainer = Trainer(
@@ -174,6 +175,21 @@ def _check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
         raise ArgumentError(
             "fit", "got a schedule of another optimizer", "one of the optimizer that is used",
             "pass the optimizer that the schedule was made with, optimizer=…",
+        )  # fmt: skip
+
+
+def _check_steps(schedule: Any, per: str, loader: Any, epochs: int) -> None:
+    """Refuse a one-cycle schedule that is over before the training is."""
+    if not isinstance(schedule, OneCycleLR):
+        return
+    try:
+        steps = epochs * (len(loader) if per == "step" else 1)
+    except TypeError:  # batches that do not say how many they are
+        return
+    if schedule.total_steps < steps:
+        raise ArgumentError(
+            "fit", f"got OneCycleLR for {schedule.total_steps} steps and a training of {steps}",
+            "a cycle for the whole training", f"set total_steps to {steps}",
         )  # fmt: skip
 
 

@@ -92,7 +92,14 @@ class Run:
                 "run", f"got {folder}, which has no model.safetensors", "a run that has ended",
                 f"finish it with chainrule train --resume {folder}",
             )  # fmt: skip
-        model.load_state_dict(files.tensors_from_bytes(files.read(file), file))
+        weights = files.tensors_from_bytes(files.read(file), file)
+        model.load_state_dict(weights)
+        for name, values in weights.items():
+            if not np.isfinite(values).all():
+                raise FileError(
+                    "run", f"got {file} with values in {name} that are not finite",
+                    "the weights that chainrule train wrote", "take an intact copy, or train again",
+                )  # fmt: skip
         return cls(folder, recipe, task, model.eval())
 
     def predict(self, source: Any = None) -> dict[str, list[Any]]:
@@ -182,7 +189,8 @@ def train(
             if isinstance(folder, Path) or not place.exists():
                 raise
             place = folder()  # another run took it in the meantime
-    return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+    with files.held(place):
+        return _carry_out(place, recipe, task, progress, checkpoint_every, began)
 
 
 def resume(
@@ -191,10 +199,11 @@ def resume(
 ) -> Result:  # fmt: skip
     """Go on with a run that was stopped: its end is the same, bit for bit."""
     recipe, data = _read_folder(folder)
-    files.sweep(folder)
-    _expect_unchanged(folder, recipe, data)
-    task = _kind(recipe, data).load(recipe)
-    return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
+    with files.held(folder):
+        files.sweep(folder)
+        _expect_unchanged(folder, recipe, data)
+        task = _kind(recipe, data).load(recipe)
+        return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
 
 
 def _expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ class TableTask(Task):
 
     def read(self, source: Any, labelled: bool) -> Batch:
         known = isinstance(source, str) and source in NAMES
-        table = _builtin(source)[0] if known else read_table(source)
+        table = _builtin(source)[0] if known else read_table(source, text=self.encoder.text_names)
         x = self.encoder.transform(table)
         self.notes = list(self.encoder.last_notes)
         return x, self.encoder.transform_target(table) if labelled else None
