@@ -49,13 +49,14 @@ class Tensor(Operators):
     The data is copied unless it is read-only, so that it cannot change behind a recorded graph.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_node", "_value")
+    __slots__ = ("__weakref__", "_grad", "_lender", "_node", "_value")
     __array_priority__ = 1000
     __array_ufunc__ = None  # NumPy's operators hand over to ours
 
     _value: Any
     _node: Node | None
     _grad: Any
+    _lender: Any  # the compiled step that the other three are with, while they are empty
 
     # Methods that are the function of the same name, `x.sum(axis=0)` for `sum(x, axis=0)`:
     # functions/__init__.py puts them here.
@@ -326,6 +327,9 @@ class Tensor(Operators):
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
         def __getattr__(self, name: str) -> Any:
+            if name in ("_value", "_node", "_grad"):  # a compiled step has them: ask for them back
+                self._lender.recall(self)
+                return getattr(self, name)
             raise missing("Tensor", name)
 
     # ── gradients ────────────────────────────────────────────────────────────────────────────────
@@ -374,7 +378,8 @@ class Tensor(Operators):
             raise DtypeError(
                 "grad", f"got {type(value).__name__}", "a tensor or None", "use cr.zeros_like(x)"
             )
-        if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
+        shape, dtype = self.shape, self.dtype  # a look that a compiled step notices
+        if value is not None and (value.shape != shape or value.dtype != dtype):
             raise ShapeError(
                 "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
             )

@@ -32,12 +32,17 @@ class Kernel:
 class Program:
     """Buffers 0, 1, … are the inputs, then the constants, then what the kernels write."""
 
-    inputs: int
+    arguments: tuple[Node, ...]  # the inputs' shapes and dtypes
     constants: tuple[Array, ...]
     kernels: tuple[Kernel, ...]
     outputs: tuple[int, ...]
     updates: tuple[tuple[int, int], ...]
     buffers: int
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs there are."""
+        return len(self.arguments)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -80,7 +85,7 @@ def lower(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
         reads = tuple(number[i] for i in node.inputs)
         kernels.append(Kernel(node.op, reads, number[node], node.params, done, node))
     return Program(
-        len(graph.inputs),
+        graph.inputs,
         tuple(n.value for n in constants),
         tuple(kernels),
         tuple(number[o] for o in graph.outputs),

@@ -15,8 +15,21 @@ from llvmlite import ir
 
 from ... import ops
 from ..program import Kernel
+from .blocking import up
 from .elementwise import ELEMENTWISE, I8, I64, in_memory
-from .plan import Group, Plan, Value, contiguous, kind_of
+from .plan import (
+    Group,
+    Plan,
+    Value,
+    by_rows,
+    contiguous,
+    flat,
+    kind_of,
+    last_wide,
+    loop_shape,
+    reduced_axes,
+    widest,
+)  # fmt: skip
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
@@ -27,34 +40,48 @@ class Loops:
 
     def __init__(
         self, plan: Plan, function: ir.Function, pointers: dict[int, ir.Value], writes: set[int],
-        target: Any,
+        part: tuple[ir.Value, ir.Value] | None = None, unit: int = 1,
     ) -> None:  # fmt: skip
         self.plan, self.pointers, self.function = plan, pointers, function
-        self.writes, self.fused = writes, target.fma
+        self.writes, self.part, self.unit = writes, part, unit
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self._known: dict[Any, ir.Value] = {}
 
     # ── loops ────────────────────────────────────────────────────────────────────────────────────
 
-    def loop(self, count: int, body: Callable[[ir.Value], None]) -> None:
-        """body(0), …, body(count - 1)."""
+    def loop(self, count: int, body: Callable[[ir.Value], None], cut: bool = False) -> None:
+        """body(0), …, body(count - 1); with `cut`, those of this thread's part alone."""
         if count == 0:
             return
         b = self.builder
+        first, end = I64(0), I64(count)
+        if (
+            cut and self.part is not None
+        ):  # a part is never empty: there are more units than threads
+            first, end = (b.mul(x, I64(self.unit)) for x in self.part)
+            end = b.select(b.icmp_unsigned("<", end, I64(count)), end, I64(count))
         before = b.block
         inside, after = (self.function.append_basic_block(n) for n in ("loop", "after"))
-        b.branch(inside)
+        if cut and self.part is not None:
+            b.cbranch(b.icmp_unsigned("<", first, end), inside, after)
+        else:
+            b.branch(inside)
         b.position_at_end(inside)
         k = b.phi(I64)
-        k.add_incoming(I64(0), before)
+        k.add_incoming(first, before)
         body(k)
         following = b.add(k, I64(1), flags=("nuw", "nsw"))
         k.add_incoming(following, b.block)
-        b.cbranch(b.icmp_unsigned("<", following, I64(count)), inside, after)
+        b.cbranch(b.icmp_unsigned("<", following, end), inside, after)
         b.position_at_end(after)
 
-    def nest(self, shape: Sequence[int], body: Callable[[Index], None]) -> None:
-        """body for each index of the shape, the last axis innermost; axes of size 1 are 0."""
+    def nest(
+        self, shape: Sequence[int], body: Callable[[Index], None], cut: int | None = None
+    ) -> None:
+        """body for each index of the shape, the last axis innermost; axes of size 1 are 0.
+
+        cut   the axis of which this thread does its part
+        """
         index: list[Any] = []
 
         def enter(axis: int) -> None:
@@ -73,7 +100,7 @@ class Loops:
                 enter(axis + 1)
                 index.pop()
 
-            self.loop(shape[axis], inner)
+            self.loop(shape[axis], inner, axis == cut)
 
         if all(shape):
             enter(0)
@@ -82,31 +109,29 @@ class Loops:
 
     def elementwise(self, group: Group) -> None:
         """One loop nest that writes all buffers of the group."""
-        shape = self.plan.values[group.writes[0]].shape
-        size = math.prod(shape)
-        if len(shape) > 1 and all(self._flat(b, shape) for b in group.writes):
-            shape = (*(1,) * (len(shape) - 1), size)
+        shape = loop_shape(self.plan, group)
+        over = [self.plan.in_place[b] for b in group.writes if b in self.plan.in_place]
 
         def body(index: Index) -> None:
+            for b in over:  # before anything is written there
+                self.value(b, index)
             for b in group.writes:
                 found = self._computed(b, index)
                 self._known[b, index] = found
                 self._store(b, index, found)
 
-        self.nest(shape, body)
+        self.nest(shape, body, widest(shape))
 
     def reduction(self, b: int) -> None:
         """Sum, largest or smallest over some axes, which stay with size 1."""
         values = self.plan.values
-        kernel = values[b].kernel
-        assert kernel is not None
+        kernel = self._kernel(b)
         source, shape = kernel.reads[0], values[kernel.reads[0]].shape
-        axes = [a for a in kernel.params["axis"] if shape[a] != 1]
-        kept = [a for a in range(len(shape)) if a not in axes and shape[a] != 1]
+        axes, kept = reduced_axes(self.plan, b)
         combine, first = _combiner(kernel.op, values[b].dtype)
-        if shape and not kept and self._flat(source, shape):
+        if shape and not kept and flat(self.plan, source, shape, False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
-        if not kept or min(axes, default=0) > max(kept):
+        if by_rows(axes, kept):
             self._along_rows(b, source, shape, axes, combine, first)
         else:
             self._along_columns(b, source, shape, axes, combine, first)
@@ -141,7 +166,7 @@ class Loops:
             self.nest(inner, one)
             self._store_raw(b, index, self.builder.load(running, typ=dtype))
 
-        self.nest(outer, row)
+        self.nest(outer, row, widest(outer))
 
     def _along_columns(
         self,
@@ -154,14 +179,14 @@ class Loops:
     ) -> None:
         """An axis that stays is the last one: running values in the result itself."""
         out = self.plan.values[b].shape
-        self.nest(out, lambda index: self._store_raw(b, index, first))
+        self.nest(out, lambda index: self._store_raw(b, index, first), last_wide(out))
 
         def one(index: Index) -> None:
             place = tuple(0 if a in axes else i for a, i in enumerate(index))
             new = self._widened(self.value(source, index), source)
             self._store_raw(b, place, combine(self.builder, self._load_raw(b, place), new))
 
-        self.nest(shape, one)
+        self.nest(shape, one, last_wide(out))
 
     def scatter(self, b: int) -> None:
         """Zeros, and each update added at its index, in order."""
@@ -229,9 +254,13 @@ class Loops:
                 at = builder.gep(self.pointers[b], [place], source_etype=ir.IntType(32))
                 builder.store(word, at)
 
-        self.loop(count // 4, lambda block: put(block, 4))
-        if count % 4:
+        self.loop(count // 4, lambda block: put(block, 4), cut=True)
+        if count % 4 and self.part is None:
             put(I64(count // 4), count % 4)
+        elif count % 4:  # whoever does the last unit
+            units = up(up(count, 4), self.unit)
+            with builder.if_then(builder.icmp_unsigned("==", self.part[1], I64(units))):
+                put(I64(count // 4), count % 4)
 
     # ── elements ─────────────────────────────────────────────────────────────────────────────────
 
@@ -359,24 +388,6 @@ class Loops:
 
     def _store(self, b: int, index: Index, value: ir.Value) -> None:
         self._store_raw(b, index, self._widened(value, b))
-
-    def _flat(self, b: int, shape: Sequence[int]) -> bool:
-        """Whether a buffer of the shape can be computed in one loop over all its elements."""
-        values, stored = self.plan.values, self.plan.stored
-
-        def flat(b: int, top: bool) -> bool:
-            value = values[b]
-            if b in stored and not top:
-                return value.shape == tuple(shape)
-            kernel = value.kernel
-            if kernel is None or value.shape != tuple(shape):
-                return False
-            if kernel.op is ops.broadcast_to:
-                return math.prod(values[kernel.reads[0]].shape) == 1
-            elementwise = kind_of(kernel, values) == "elementwise"
-            return elementwise and all(flat(r, False) for r in kernel.reads)
-
-        return flat(b, b in self.writes)
 
     def element(self, b: int, offset: int) -> ir.Value:
         """The address of an element, counted from the start of a stored buffer."""

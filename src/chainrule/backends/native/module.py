@@ -1,0 +1,252 @@
+"""The LLVM module of a plan: a function for each group, drivers that call them in order.
+
+Groups that do the same on other buffers share a function: thirty equal layers are compiled once. A
+driver is what all threads run: a group that is cut into units is done by all of them, anything else
+by the first, and they meet where one group needs what another has written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from ..program import Kernel
+from . import contraction, team
+from .elementwise import I64
+from .loops import POINTER, Loops
+from .memory import Arena, size_of
+from .plan import Group, Plan, operand, product, reads_of
+from .target import Target
+
+
+@dataclass
+class Native:
+    """Groups that are one native call."""
+
+    name: str
+    groups: list[int]
+    commits: bool = False
+
+
+Segment = Native | Kernel
+
+
+def segments_of(made: Plan) -> list[Segment]:
+    """The program as native calls and NumPy kernels in turn; the last one commits the updates."""
+    found: list[Segment] = []
+    for k, group in enumerate(made.groups):
+        if group.kind == "numpy":
+            kernel = made.values[group.writes[0]].kernel
+            assert kernel is not None
+            found.append(kernel)
+            continue
+        if not found or not isinstance(found[-1], Native):
+            found.append(Native(f"run{k}", []))
+        last = found[-1]
+        assert isinstance(last, Native)
+        last.groups.append(k)
+    if made.commits:
+        if not found or not isinstance(found[-1], Native):
+            found.append(Native("commit", []))
+        last = found[-1]
+        assert isinstance(last, Native)
+        last.commits = True
+    return found
+
+
+def emit(made: Plan, segments: list[Segment], arena: Arena, target: Target) -> str:
+    """LLVM IR of all native segments."""
+    module = ir.Module("program")
+    module.triple = target.triple
+    known: dict[Any, ir.Function] = {}
+    functions: dict[int, ir.Function] = {}
+    for k, group in enumerate(made.groups):
+        if group.kind != "numpy":
+            key = _signature(made, group)
+            if key not in known:
+                known[key] = _function(module, made, group, f"g{k}", target)
+            functions[k] = known[key]
+    for segment in segments:
+        if isinstance(segment, Native):
+            _Driver(module, made, segment, arena, target).emit(functions)
+    return str(module)
+
+
+def _buffers(made: Plan, group: Group) -> list[int]:
+    """The memory that a group writes, that it reads, and the status."""
+    found = dict.fromkeys(map(made.home, group.writes))
+    for b in group.writes:
+        reads = reads_of(b, made.values, made.stored)
+        found.update(dict.fromkeys(map(made.home, reads)))
+    return [*found, made.status]
+
+
+def _signature(made: Plan, group: Group) -> Any:
+    """Equal for groups whose functions are equal: the same operations on buffers of one shape."""
+    place = {b: k for k, b in enumerate(_buffers(made, group))}
+    numbers: dict[int, int] = {}
+    lines: list[Any] = [group.kind, group.units, group.unit]
+
+    def visit(b: int, top: bool) -> int:
+        key = -1 - b if top else b
+        if key in numbers:
+            return numbers[key]
+        value = made.values[b]
+        if b in made.stored and not top:
+            line: Any = ("buffer", place[made.home(b)])
+        else:
+            kernel = value.kernel
+            assert kernel is not None
+            inputs = tuple(visit(r, False) for r in kernel.reads)
+            line = (kernel.op.name, inputs, repr(sorted(kernel.params.items())))
+        numbers[key] = len(lines)
+        lines.append((line, value.shape, value.dtype.str))
+        return numbers[key]
+
+    for b in group.writes:
+        lines.append(("write", place[made.home(b)], visit(b, True)))
+    return tuple(lines)
+
+
+def _function(
+    module: ir.Module, made: Plan, group: Group, name: str, target: Target
+) -> ir.Function:
+    """(buffers…, scratch, begin, end): the units begin..end of a group."""
+    buffers = _buffers(made, group)
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(buffers) + 1) + [I64] * 2)
+    function = ir.Function(module, kind, name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")  # or it would be compiled once for each call
+    *pointers, scratch, begin, end = function.args
+    for argument in (*pointers, scratch):
+        argument.add_attribute("noalias")
+    held = dict(zip(buffers, pointers, strict=True))
+    held |= {b: held[made.home(b)] for b in made.in_place if made.home(b) in held}
+    part = (begin, end) if group.units > 1 else None
+    loops = Loops(made, function, held, set(group.writes), part, group.unit)
+    b = group.writes[0]
+    if group.kind == "elementwise":
+        loops.elementwise(group)
+    elif group.kind == "matmul":
+        cut = product(made.values, made.stored, b, target)
+        kernel = made.values[b].kernel
+        assert kernel is not None
+        operands = []
+        for r in kernel.reads:
+            found = operand(r, kernel, made.values, made.stored)
+            assert found is not None
+            operands.append(loops.element(*found[:2]))
+        left, right = operands
+        tiles = part or (I64(0), I64(cut.tiles))
+        contraction.emit(loops.builder, cut, left, right, held[b], scratch, *tiles)
+    else:
+        getattr(loops, group.kind)(b)
+    loops.builder.ret_void()
+    return function
+
+
+class _Driver:
+    """One segment's driver, (table, scratch, thread, threads, barrier): what each thread does."""
+
+    def __init__(
+        self, module: ir.Module, made: Plan, segment: Native, arena: Arena, target: Target
+    ) -> None:
+        self.module, self.made, self.segment, self.target = module, made, segment, target
+        self.arena = arena
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, POINTER])
+        function = ir.Function(module, kind, segment.name)
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.table, self.scratch, self.thread, self.threads, self.barrier = function.args
+        self.shared = any(made.groups[k].units > 1 for k in segment.groups)
+        # What has been read and written since the threads last met, by all or by the first alone.
+        self._read: dict[int, set[bool]] = {}
+        self._written: dict[int, set[bool]] = {}
+
+    def emit(self, functions: dict[int, ir.Function]) -> None:
+        """All groups in order, then the commits."""
+        made, builder = self.made, self.builder
+        for k in self.segment.groups:
+            group = made.groups[k]
+            if k == made.safe and any(made.groups[g].fails for g in self.segment.groups if g < k):
+                self.meet()
+                self._leave_if_failed()
+            buffers = _buffers(made, group)
+            split = group.units > 1
+            self._order(set(buffers), {made.home(b) for b in group.writes}, split)
+            arguments = [*map(self.load, buffers), self.scratch]
+            if split:
+                ends = (self.thread, builder.add(self.thread, I64(1)))
+                cuts = [builder.udiv(builder.mul(I64(group.units), t), self.threads) for t in ends]
+                builder.call(functions[k], [*arguments, *cuts])
+            else:
+                with self.alone():
+                    builder.call(functions[k], [*arguments, I64(0), I64(1)])
+        if self.segment.commits:
+            self.meet()
+            with self.alone():
+                self._commit()
+        builder.ret_void()
+
+    def load(self, b: int) -> ir.Value:
+        """Where a buffer is."""
+        place = self.builder.gep(self.table, [I64(b)], source_etype=POINTER)
+        return self.builder.load(place, typ=POINTER)
+
+    def _order(self, reads: set[int], writes: set[int], split: bool) -> None:
+        """Meet first if the group needs, or would spoil, what another thread is still at."""
+        others = {True} if not split else {True, False}
+        spoilt = writes.union(*(self.arena.takes.get(b, ()) for b in writes))
+        clash = any(self._written.get(b, set()) & others for b in reads | spoilt) or any(
+            self._read.get(b, set()) & others for b in spoilt
+        )
+        if clash:
+            self.meet()
+        for b in reads:
+            self._read.setdefault(b, set()).add(split)
+        for b in writes:
+            self._written.setdefault(b, set()).add(split)
+
+    def meet(self) -> None:
+        """All threads wait here for the last one."""
+        if self.shared:
+            meet = self.module.globals.get("barrier") or team.Barrier(self.module, self.target)
+            self.builder.call(meet, [self.barrier, self.threads])
+        self._read.clear()
+        self._written.clear()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """What only the first thread does."""
+        if not self.shared:
+            yield
+            return
+        with self.builder.if_then(self.builder.icmp_unsigned("==", self.thread, I64(0))):
+            yield
+
+    def _leave_if_failed(self) -> None:
+        status = self.builder.load(self.load(self.made.status), typ=I64)
+        with self.builder.if_then(self.builder.icmp_unsigned("!=", status, I64(0))):
+            self.builder.ret_void()
+
+    def _commit(self) -> None:
+        """Copy what could not be written in place; through a place of its own what may clash."""
+        made, b = self.made, self.builder
+        copy = self.module.declare_intrinsic(
+            "llvm.memcpy", [POINTER, POINTER, I64],
+            ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, ir.IntType(1)]),
+        )  # fmt: skip
+        for move in moves(made):
+            size = I64(size_of(made.values[move[0]]))
+            b.call(copy, [self.load(move[1]), self.load(move[0]), size, ir.IntType(1)(0)])
+
+
+def moves(made: Plan) -> list[tuple[int, int]]:
+    """(from, to): the copies that commit the updates; inputs that are swapped go by `staged`."""
+    goals = {old for _, old in made.commits}
+    first = [(new, made.staged[new]) for new, _ in made.commits if new in goals]
+    return first + [(made.staged[new] if new in goals else made.home(new), old)
+                    for new, old in made.commits]  # fmt: skip

@@ -1,0 +1,142 @@
+"""A program that runs: its memory, the table of pointers, the native calls and NumPy in between."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...graph import Array
+from ...numerics import failure
+from .. import reference
+from ..program import Kernel, Program
+from . import team
+from .memory import Arena, address, aligned, array_of
+from .module import Segment
+from .plan import Plan, product
+from .target import Library, Target
+
+_DRIVER = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
+
+
+class Runner:
+    """Inputs are placed, the program runs, outputs are read.
+
+    A buffer that replaces an input (`Program.updates`) is found in that input's own array, which is
+    written over: `place` such an input as an array that nobody else sees. The others are read only.
+    """
+
+    def __init__(
+        self, program: Program, made: Plan, segments: list[Segment], arena: Arena,
+        library: Library | None, target: Target,
+    ) -> None:  # fmt: skip
+        self.program, self._plan, self._library = program, made, library
+        self.arena_bytes = arena.size
+        self._table = np.zeros(program.buffers + 1 + len(made.staged), np.uint64)
+        self._base = address(self._table)
+        self._status = ctypes.c_int64(0)
+        self._table[made.status] = ctypes.addressof(self._status)
+        self._arrays: dict[int, Array] = {}
+        for b, constant in enumerate(program.constants, program.inputs):
+            self.place(b, constant)
+        self._arena = aligned(arena.size)
+        first = address(self._arena)
+        for b, offset in arena.offsets.items():
+            value = made.values[b]
+            whole = self._arena[offset : offset + value.dtype.itemsize * int(np.prod(value.shape))]
+            self._arrays[b] = whole.view(value.dtype).reshape(value.shape)
+            self._table[b] = first + offset
+        for b in made.staged.values():
+            self.place(b, array_of(made.values[b]))
+        self.replaces = dict(program.updates)  # output buffer -> input
+        by_numpy = {s.writes for s in segments if isinstance(s, Kernel)}
+        computed = [b for b in dict.fromkeys(program.outputs) if made.values[b].kernel is not None]
+        self.fresh = [b for b in computed if b not in made.in_place and b not in by_numpy]
+        cuts = [
+            product(made.values, made.stored, g.writes[0], target).scratch_bytes
+            for g in made.groups if g.kind == "matmul"
+        ]  # fmt: skip
+        self._stride = max(cuts, default=0)
+        shared = any(g.units > 1 for g in made.groups)
+        self._scratch = aligned(self._stride * (team.threads() if shared else 1))
+        self._barrier = aligned(1024)
+        self._calls = [self._call(s) for s in segments]
+
+    def _call(self, segment: Segment) -> Callable[[], Any]:
+        """What runs a segment."""
+        if isinstance(segment, Kernel):
+            return lambda: self._in_numpy(segment)
+        assert self._library is not None
+        driver = self._library.address(segment.name)
+        alone = _DRIVER(driver)
+        table, scratch, barrier = self._base, address(self._scratch), address(self._barrier)
+        groups = [self._plan.groups[k] for k in segment.groups]
+        if team.threads() == 1 or not any(g.units > 1 for g in groups):
+            return lambda: alone(table, scratch, 0, 1, barrier)
+        stride, work = self._stride, sum(g.work for g in groups)
+
+        def together() -> None:
+            if not team.team().run(driver, table, scratch, stride, work):
+                alone(table, scratch, 0, 1, barrier)
+
+        return together
+
+    def value_of(self, b: int) -> Any:
+        """Shape and dtype of a buffer."""
+        return self._plan.values[b]
+
+    def place(self, b: int, array: Array) -> None:
+        """From now on the buffer is this array."""
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array).reshape(array.shape)
+        self._arrays[b] = array
+        self._table[b] = array.__array_interface__["data"][0]
+
+    def new(self, b: int) -> Array:
+        """An array for a buffer, of unknown contents."""
+        return array_of(self._plan.values[b])
+
+    def found(self, b: int) -> Array:
+        """The array of a buffer, or of the input that it has replaced."""
+        return self._arrays[self.replaces.get(b, b)]
+
+    def run(self) -> None:
+        """Do the program once, on the arrays that are in place. If it fails, no input is changed."""
+        for call in self._calls:
+            call()
+            if self._status.value:  # an index was outside: NumPy's meaning says which, and where
+                self._status.value = 0
+                reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Inputs to outputs; nothing that was passed is changed."""
+        written = set(self.replaces.values())
+        for b, array in enumerate(arrays):
+            if b in written:
+                own = self.new(b)
+                own[...] = array
+                array = own
+            self.place(b, array)
+        for b in self.fresh:
+            self.place(b, np.empty(self.value_of(b).shape, self.value_of(b).dtype))
+        self.run()
+        return [self.found(b) for b in self.program.outputs]
+
+    def _in_numpy(self, kernel: Kernel) -> None:
+        try:
+            with np.errstate(all="ignore"):
+                inputs = [self._arrays[r] for r in kernel.reads]
+                found = kernel.op.evaluate(*inputs, **kernel.params)
+        except Exception as error:
+            raise failure(kernel.node, error) from None
+        if isinstance(found, tuple):
+            self._arrays[kernel.writes] = found  # type: ignore[assignment]
+            return
+        found = np.asarray(found)
+        if found.base is not None or any(found is i for i in inputs):
+            found = found.copy()  # it may be a view of memory that is used again
+        self.place(kernel.writes, found)

@@ -1,0 +1,166 @@
+"""Tensors that stay with a compiled step between its calls.
+
+A step that trains reads and replaces the same parameters, optimizer state and gradients each time.
+While they stay with the step they are its memory, written over at each call, and their tensors are
+empty handles: the first look at one asks for it back (`Tensor.__getattr__`, `Resident.recall`), and
+the next call of the step takes it in again. So a loop that looks at nothing but the loss costs one
+native call a step, and anybody who looks sees what has been computed.
+
+What was handed out is never written over: it is copied when the step takes it in again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Array
+from ..recording import Recorded
+from ..sparse import RowSparse
+from ..tensor import Tensor, make
+
+SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
+
+# Who holds the lock of one step and needs another's takes this one first: then two threads never
+# wait for each other.
+crossing = threading.RLock()
+
+
+def resident(run: Any, made: Recorded, reachable: bool) -> Resident | None:
+    """For a step whose tensors can stay with it; None for any other.
+
+    They cannot where the backend keeps no memory, where results are to be differentiated from
+    outside, and where gradients from before the call are read.
+    """
+    owners = {id(owner) for owner, slot in made.reads if slot == "value"}
+    fits = (
+        hasattr(run, "place") and not reachable and not made.trace.without_grad
+        and len(owners) == len(made.reads) and all(id(t) in owners for t, _ in made.grads)
+    )  # fmt: skip
+    return Resident(run, made) if fits else None
+
+
+class _Leaf(NamedTuple):
+    """Stands for the node of a trained tensor, which is another one at each value."""
+
+    hooks: Any
+
+
+def _filled(tensor: Tensor) -> bool:
+    try:
+        object.__getattribute__(tensor, "_value")
+    except AttributeError:
+        return False
+    return True
+
+
+class Resident:
+    """The tensors of one step, and where they are in the program's memory."""
+
+    def __init__(self, run: Any, made: Recorded) -> None:
+        self._run, self.lock = run, threading.RLock()
+        self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
+        first = run.program.inputs - len(self._tensors)
+        self._place = {id(t): k for k, t in enumerate(self._tensors, first)}
+        self._written = {self._place[id(t)] for t in made.writes}
+        self._nodes: dict[int, Any] = {}  # of tensors that are here: their nodes
+        self.held: set[int] = set()  # identities of the tensors that are here
+        outputs = run.program.outputs
+        self._results = list(outputs[: made.results])
+        rest = iter(outputs[made.results + len(made.writes) :])
+        self._grads: dict[int, tuple[Any, list[int]]] = {}  # the shape as recorded, buffers
+        for tensor, shape in made.grads:
+            count = 0 if shape is None else 2 if shape else 1
+            self._grads[id(tensor)] = shape, [next(rest) for _ in range(count)]
+        kept = {b for _, buffers in self._grads.values() for b in buffers} | set(run.replaces)
+        self._large: list[tuple[int, Any, Any]] = []  # results that are new arrays at each call
+        for b in run.fresh:
+            value = run.value_of(b)
+            size = math.prod(value.shape) * value.dtype.itemsize
+            if b in self._results and b not in kept and size > SMALL:
+                self._large.append((b, value.shape, value.dtype))
+            else:
+                run.place(b, run.new(b))
+        self._whole = {b for b, _, _ in self._large}
+        self._own = set(run.fresh) - set(run.replaces)  # gradients that may be handed out uncopied
+
+    @property
+    def count(self) -> int:
+        """How many tensors it has when all are here."""
+        return len(self._tensors)
+
+    def run(self, values: Sequence[Array]) -> list[Array]:
+        """One step. If it fails nothing has been changed."""
+        with contextlib.ExitStack() as stack:
+            with crossing:
+                stack.enter_context(self.lock)
+                self._gather()
+            for k, value in enumerate(values):
+                self._run.place(k, value)
+            return self.again()
+
+    def place(self, k: int, value: Array) -> None:
+        """Another array as the k-th argument."""
+        self._run.place(k, value)
+
+    def again(self) -> list[Array]:
+        """One step on the arguments that are in place, everything being here, under the lock."""
+        run = self._run
+        for b, shape, dtype in self._large:
+            run.place(b, np.empty(shape, dtype))
+        run.run()
+        found, whole = run.found, self._whole
+        return [found(b) if b in whole else found(b).copy() for b in self._results]
+
+    def _gather(self) -> None:
+        """Take in the tensors that are not here."""
+        for tensor in self._tensors:
+            key = id(tensor)
+            if key in self.held:
+                continue
+            place = self._place[key]
+            value = tensor._value
+            if place in self._written:
+                own = self._run.new(place)
+                own[...] = value
+                value = own
+            self._run.place(place, value)
+            node = tensor._node
+            if place in self._written and node is not None and node.requires_grad:
+                node = _Leaf(node.hooks)
+            self._nodes[key] = node
+            tensor._lender = self
+            # From here to the end a look at the tensor already fills all of it again.
+            del tensor._value, tensor._node
+            if key in self._grads:
+                del tensor._grad
+                for b in self._grads[key][1]:
+                    if b in self._own:
+                        self._run.place(b, self._run.new(b))
+            self.held.add(key)
+
+    def recall(self, tensor: Tensor) -> None:
+        """Fill the handle again."""
+        with crossing, self.lock:
+            key = id(tensor)
+            if key not in self.held and _filled(tensor):
+                return  # another thread has asked too, and was first
+            value, node = self._run.found(self._place[key]), self._nodes[key]
+            if isinstance(node, _Leaf):
+                node = tensor._leaf(value, node.hooks)
+            if key in self._grads:
+                tensor._grad = self._gradient(*self._grads[key])
+            tensor._node, tensor._value = node, value
+            self.held.discard(key)
+
+    def _gradient(self, shape: Any, buffers: list[int]) -> Any:
+        if shape is None:
+            return None
+        found = [(b, self._run.found(b)) for b in buffers]
+        arrays = [make(a if b in self._own else a.copy()) for b, a in found]
+        return RowSparse(*arrays, shape) if shape else arrays[0]
