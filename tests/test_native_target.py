@@ -39,6 +39,11 @@ end:
 """
 
 
+def cached(text, chosen):
+    """The object code of a text that is its own key."""
+    return target.cached(text, lambda: text, chosen)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
@@ -115,22 +120,22 @@ def test_code_for_another_machine():
 
 
 def test_the_second_time_the_code_is_found(folder, compilations):
-    first = target.cached(TEXT, target.host())
-    assert target.cached(TEXT, target.host()) == first
+    first = cached(TEXT, target.host())
+    assert cached(TEXT, target.host()) == first
     assert len(compilations) == 1
     assert add(first) == 42
 
 
 def test_another_text_or_target_is_another_entry(folder, compilations, monkeypatch):
-    target.cached(TEXT, target.host())
-    target.cached(TEXT.replace("add i64", "sub i64"), target.host())
-    target.cached(TEXT, target.cross("aarch64-unknown-linux-gnu"))
+    cached(TEXT, target.host())
+    cached(TEXT.replace("add i64", "sub i64"), target.host())
+    cached(TEXT, target.cross("aarch64-unknown-linux-gnu"))
     assert len(compilations) == len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_only_the_owner_has_rights(folder):
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     (entry,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
@@ -138,7 +143,7 @@ def test_only_the_owner_has_rights(folder):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign", "magic"])
 def test_a_damaged_entry_is_compiled_again(folder, compilations, damage):
-    good = target.cached(TEXT, target.host())
+    good = cached(TEXT, target.host())
     (entry,) = folder.iterdir()
     content = entry.read_bytes()
     entry.write_bytes({
@@ -148,37 +153,37 @@ def test_a_damaged_entry_is_compiled_again(folder, compilations, damage):
         "foreign": b"\x7fELF" + content,
         "magic": b"X" + content[1:],
     }[damage])  # fmt: skip
-    assert target.cached(TEXT, target.host()) == good
+    assert cached(TEXT, target.host()) == good
     assert len(compilations) == 2
     assert entry.read_bytes() == content
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_what_others_may_write_is_not_used(folder, compilations):
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     (entry,) = folder.iterdir()
     entry.chmod(0o622)
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     assert len(compilations) == 2
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
     folder.chmod(0o777)
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     assert len(compilations) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_a_folder_of_another_user_is_not_used(folder, compilations, monkeypatch):
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     me = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: me + 1)
-    target.cached(TEXT, target.host())
+    cached(TEXT, target.host())
     assert len(compilations) == 2
 
 
 def test_without_a_folder_it_compiles(folder, compilations):
     folder.write_text("a file stands where the folder should be")
-    assert add(target.cached(TEXT, target.host())) == 42
-    assert add(target.cached(TEXT, target.host())) == 42
+    assert add(cached(TEXT, target.host())) == 42
+    assert add(cached(TEXT, target.host())) == 42
     assert len(compilations) == 2
 
 
@@ -187,21 +192,21 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    assert add(target.cached(TEXT, target.host())) == 42
+    assert add(cached(TEXT, target.host())) == 42
     assert list(folder.iterdir()) == []
 
 
 def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
     texts = [TEXT.replace("%c", f"%c{i}") for i in range(4)]
-    target.cached(texts[0], target.host())
+    cached(texts[0], target.host())
     size = sum(entry.stat().st_size for entry in folder.iterdir())
     monkeypatch.setattr(target, "_LIMIT", 3 * size)
     for age, text in enumerate(texts[1:3]):
-        target.cached(text, target.host())
+        cached(text, target.host())
         for entry in folder.iterdir():
             os.utime(entry, (entry.stat().st_atime, 1000 + age))
-    target.cached(texts[0], target.host())  # used again: now the newest
-    target.cached(texts[3], target.host())
+    cached(texts[0], target.host())  # used again: now the newest
+    cached(texts[3], target.host())
     kept = {entry.stem for entry in folder.iterdir()}
     assert len(kept) == 3
     assert target._key(texts[0], target.host()) in kept
@@ -211,7 +216,7 @@ def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
 def test_many_at_once_all_get_the_code(folder):
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(target.cached(TEXT, target.host())))
+        threading.Thread(target=lambda: results.append(cached(TEXT, target.host())))
         for _ in range(8)
     ]
     for thread in threads:

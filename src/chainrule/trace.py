@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import TraceError, user_line
@@ -35,6 +36,16 @@ class Changes:
 state = State()
 changes = Changes()
 _NONE: Mapping[str, Any] = {}
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Inside, tensors are made as if nothing were being traced."""
+    before, state.trace = state.trace, None
+    try:
+        yield
+    finally:
+        state.trace = before
 
 
 class Trace:

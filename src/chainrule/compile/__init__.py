@@ -92,6 +92,20 @@ class Compiled:
             self._again = None if kwargs else _Again(step, args)
             return tree.unflatten(step.structure, [make(v) for v in found])
 
+    def repeat(
+        self, count: int, arguments: Sequence[Array],
+        varying: Sequence[tuple[Tensor, Array]] = (),
+    ) -> list[Array] | None:  # fmt: skip
+        """`count` steps like the last one in one native call; None where that cannot be.
+
+        arguments   for each argument of the last call, the rows of all steps, one after the other
+        varying     tensors that the step reads and does not assign, with a value for each step
+
+        Returns each result of all steps, stacked.
+        """
+        again = self._again
+        return None if again is None else again.repeat(count, arguments, varying)
+
     def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
         fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]
@@ -148,17 +162,25 @@ class _Again:
         assert step.resident is not None
         self._step, self._resident, self._grad = step, step.resident, state.grad
         self._one = step.structure is tree.LEAF
-        self._args = args
-        self._values = [a._value if isinstance(a, Tensor) else None for a in args]
-        self._plain = all(type(a) is Tensor and a._node is None for a in args)
+        leaves, self._structure = tree.flatten(args)
+        self._flat = len(leaves) == len(args) and all(x is y for x, y in zip(leaves, args))
+        self._plain = all(type(t) is Tensor and t._node is None for t in leaves)
+        self._values: list[Any] = [t._value if self._plain else None for t in leaves]
         self._specs = [(v.shape, v.dtype) for v in self._values if v is not None]
 
     def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
         step, resident = self._step, self._resident
-        if not self._plain or len(args) != len(self._args) or state.grad is not self._grad:
+        if not self._plain or state.grad is not self._grad:
+            return None
+        leaves: Sequence[Any] = args
+        if not self._flat:
+            leaves, structure = tree.flatten(args)
+            if structure != self._structure:
+                return None
+        if len(leaves) != len(self._values):
             return None
         with resident.lock:
-            if args is not self._args and not self._take(args):
+            if not self._take(leaves):
                 return None
             if not (
                 len(resident.held) == resident.count and step.seen == changes.count
@@ -170,9 +192,25 @@ class _Again:
             return (make(found[0]),)
         return (tree.unflatten(step.structure, [make(v) for v in found]),)
 
-    def _take(self, args: tuple[Any, ...]) -> bool:
+    def repeat(
+        self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
+    ) -> list[Array] | None:
+        """See `Compiled.repeat`."""
+        step, specs = self._step, zip(arguments, self._specs, strict=True)
+        fits = (
+            self._plain and state.grad is self._grad and self._resident.repeats()
+            and all(a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
+                    and a.flags.c_contiguous for a, (shape, dtype) in specs)
+            and _fits(step)
+        )  # fmt: skip
+        if not fits:
+            return None
+        self._values = [None] * len(self._values)  # the arguments that are in place are others now
+        return self._resident.repeat(count, arguments, varying)
+
+    def _take(self, leaves: Sequence[Any]) -> bool:
         """Put the arguments in place, if they are of the same kind."""
-        for k, t in enumerate(args):
+        for k, t in enumerate(leaves):
             if type(t) is not Tensor or t._node is not None:
                 return False
             value = t._value

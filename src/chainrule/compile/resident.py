@@ -23,6 +23,7 @@ from ..graph import Array
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make
+from ..trace import outside
 
 SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
 
@@ -117,6 +118,37 @@ class Resident:
         found, whole = run.found, self._whole
         return [found(b) if b in whole else found(b).copy() for b in self._results]
 
+    def repeat(
+        self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
+    ) -> list[Array]:
+        """So many steps, the k-th on the k-th part of each argument's rows, in one native call.
+
+        varying   captured tensors that are only read, and their values at each step, (count, ...)
+
+        Returns the results of all steps, each with `count` as a first axis more.
+        """
+        run = self._run
+        with contextlib.ExitStack() as stack:
+            with crossing:
+                stack.enter_context(self.lock)
+                self._gather()
+            moving = dict(enumerate(arguments))
+            moving |= {self._place[id(t)]: values for t, values in varying}
+            results = []
+            for b in self._results:
+                value = run.value_of(b)
+                results.append(np.empty((count, *value.shape), value.dtype))
+                moving[b] = results[-1]
+            run.repeat(count, moving)
+            return results
+
+    def repeats(self) -> bool:
+        """Whether `repeat` can be used: one native call a step, results of their own."""
+        own = len(set(self._results)) == len(self._results)
+        return self._run.repeats and own and all(
+            b in self._run.fresh and b not in self._run.replaces for b in self._results
+        )  # fmt: skip
+
     def _gather(self) -> None:
         """Take in the tensors that are not here."""
         for tensor in self._tensors:
@@ -146,7 +178,7 @@ class Resident:
 
     def recall(self, tensor: Tensor) -> None:
         """Fill the handle again."""
-        with crossing, self.lock:
+        with crossing, self.lock, outside():
             key = id(tensor)
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first

@@ -34,22 +34,22 @@ def layers_of(model: Module) -> dict[str, list[Tensor]]:
 def make_step(
     model: Module, objective: Objective, optimizer: Optimizer, clip_norm: float | None = None,
     accumulate: int = 1, compiled: bool = True,
-) -> Callable[[Any, Any, bool], tuple[Tensor, Tensor | None]]:  # fmt: skip
-    """A function (x, y, probe) -> the loss, and the gradient norm of each layer if it is to probe.
+) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:  # fmt: skip
+    """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
     accumulate   do the batch in so many pieces: the memory of one, the gradient of the whole
     """
     trained = [p for group in optimizer.param_groups for p in group.params]
     layers = list(layers_of(model).values())
 
-    def run(x: Any, y: Any, probe: bool) -> tuple[Tensor, Tensor | None]:
+    def run(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()  # what this batch does not use has none, whatever was there before
         loss = (
             _whole(model, objective, x, y)
             if accumulate == 1
             else _in_pieces(model, objective, x, y, accumulate, trained)
         )
-        norms = _norms(layers) if probe else None
+        norms = _norms(layers)
         if clip_norm is not None:
             clip_grad_norm_(trained, clip_norm)
         optimizer.step()

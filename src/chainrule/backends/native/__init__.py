@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
+from ...graph import Graph
 from ..program import Program
 from .memory import arena
 from .module import Native, emit, segments_of
 from .plan import plan
+from .rewrites import rewritten
 from .runner import Runner
 from .target import cached, host, load
 
@@ -20,14 +22,27 @@ from .target import cached, host, load
 def build(program: Program) -> Runner:
     """What runs the program on this processor."""
     target = host()
+    program = rewritten(program)
     made = plan(program, target)
     segments = segments_of(made)
     places = arena(made, set(program.outputs))
     names = [s.name for s in segments if isinstance(s, Native)]
     library = None
     if names:
-        text = emit(made, segments, places, target)
+
+        def text() -> str:
+            return emit(made, segments, places, target)
+
         if "llvm" in os.environ.get("CHAINRULE_SHOW", "").split(","):
-            print(text, file=sys.stderr)
-        library = load(cached(text, target), names)
+            print(text(), file=sys.stderr)
+        library = load(cached(_described(program), text, target), names)
     return Runner(program, made, segments, places, library, target)
+
+
+def _described(program: Program) -> str:
+    """All that the machine code depends on: operations, shapes and dtypes, not values."""
+    lines = [f"{a.shape} {a.dtype}" for a in (*program.arguments, *program.constants)]
+    for k in program.kernels:
+        params = [(n, v) for n, v in sorted(k.params.items()) if not isinstance(v, Graph)]
+        lines.append(f"{k.writes} {k.op} {k.reads} {params} {k.node.shape} {k.node.dtype}")
+    return "\n".join([*lines, f"{program.outputs} {program.updates}"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from .. import reference
 from ..program import Kernel, Program
 from . import team
 from .memory import Arena, address, aligned, array_of
-from .module import Segment
+from .module import Native, Segment
 from .plan import Plan, product
 from .target import Library, Target
 
@@ -65,19 +66,25 @@ class Runner:
         self._scratch = aligned(self._stride * (team.threads() if shared else 1))
         self._barrier = aligned(1024)
         self._calls = [self._call(s) for s in segments]
+        self._whole = segments[0] if len(segments) == 1 else None
 
     def _call(self, segment: Segment) -> Callable[[], Any]:
         """What runs a segment."""
         if isinstance(segment, Kernel):
             return lambda: self._in_numpy(segment)
         assert self._library is not None
-        driver = self._library.address(segment.name)
+        return self._native(segment, self._library.address(segment.name), self._base)
+
+    def _native(
+        self, segment: Native, driver: int, table: int, times: int = 1
+    ) -> Callable[[], Any]:
+        """A call of a driver, by all threads if there is enough to do for a segment's groups."""
         alone = _DRIVER(driver)
-        table, scratch, barrier = self._base, address(self._scratch), address(self._barrier)
+        scratch, barrier = address(self._scratch), address(self._barrier)
         groups = [self._plan.groups[k] for k in segment.groups]
         if team.threads() == 1 or not any(g.units > 1 for g in groups):
             return lambda: alone(table, scratch, 0, 1, barrier)
-        stride, work = self._stride, sum(g.work for g in groups)
+        stride, work = self._stride, times * sum(g.work for g in groups)
 
         def together() -> None:
             if not team.team().run(driver, table, scratch, stride, work):
@@ -105,12 +112,50 @@ class Runner:
         return self._arrays[self.replaces.get(b, b)]
 
     def run(self) -> None:
-        """Do the program once, on the arrays that are in place. If it fails, no input is changed."""
+        """Do the program once, on the arrays in place. If it fails, no input has been changed."""
         for call in self._calls:
             call()
-            if self._status.value:  # an index was outside: NumPy's meaning says which, and where
-                self._status.value = 0
-                reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
+            if self._status.value:
+                self._explain()
+
+    def _explain(self) -> None:
+        """An index was outside its axis: NumPy's meaning of the program says which, and where."""
+        self._status.value = 0
+        reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the whole program is one native call, so that `repeat` can be used."""
+        return isinstance(self._whole, Native)
+
+    def repeat(self, count: int, moving: Mapping[int, Array]) -> None:
+        """Do the program so many times, the k-th time on the k-th part of each moving buffer.
+
+        moving   buffer -> an array whose first axis is `count` times that of the buffer, or which
+                 has one axis more: inputs to be read, outputs to be written
+        """
+        assert self._library is not None
+        assert isinstance(self._whole, Native)
+        moves = [(b, array.nbytes // count) for b, array in moving.items()]
+        driver = self._library.address(self._whole.name)
+        job = np.array(
+            [driver, self._base, count, ctypes.addressof(self._status), len(moves),
+             *itertools.chain.from_iterable(moves)], np.uint64,
+        )  # fmt: skip
+        for b, array in moving.items():
+            self._table[b] = address(array)
+        try:
+            self._native(self._whole, team.repeat(), address(job), count)()
+        finally:
+            for b in moving:
+                self._table[b] = address(self._arrays[b])
+        if self._status.value:
+            failed = int(job[2]) - 1
+            for b in moving:
+                if b < self.program.inputs:
+                    part = moving[b].reshape(count, -1)[failed]
+                    self.place(b, part.reshape(self._arrays[b].shape))
+            self._explain()
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """Inputs to outputs; nothing that was passed is changed."""

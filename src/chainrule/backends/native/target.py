@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,26 +182,34 @@ def load(object_code: bytes, names: Iterable[str]) -> Library:
 # ── the cache on disk ────────────────────────────────────────────────────────────────────────────
 
 
-def cached(text: str, target: Target) -> bytes:
-    """`compile_ir`, or what it gave an earlier process. Trouble with the disk is never an error."""
+def cached(what: str, text: Callable[[], str], target: Target) -> bytes:
+    """`compile_ir` of a text, or what it gave an earlier process.
+
+    what   tells this text from all others; then it need not be made to look it up
+
+    Trouble with the disk is never an error.
+    """
     folder = _folder()
     if folder is None:
-        return compile_ir(text, target)
-    path = folder / f"{_key(text, target)}.o"
+        return compile_ir(text(), target)
+    path = folder / f"{_key(what, target)}.o"
     code = _read(path)
     if code is None:
-        code = compile_ir(text, target)
+        code = compile_ir(text(), target)
         _write(path, code)
     return code
 
 
-def _key(text: str, target: Target) -> str:
-    made_by = (
-        llvmlite.__version__,
-        llvm.llvm_version_info,
-        importlib.metadata.version("chainrule"),
-    )
-    return hashlib.sha256(repr((target, made_by, text)).encode()).hexdigest()
+def _key(what: str, target: Target) -> str:
+    made_by = (llvmlite.__version__, llvm.llvm_version_info, _generators())
+    return hashlib.sha256(repr((target, made_by, what)).encode()).hexdigest()
+
+
+@functools.cache
+def _generators() -> str:
+    """A fingerprint of the code that writes the text: this folder's."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _folder() -> Path | None:

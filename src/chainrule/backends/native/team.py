@@ -192,6 +192,67 @@ out:
 }}
 """
 
+# A driver that runs another one `count` times, moving pointers of its table on after each: the next
+# batch, the next place for the loss. job: driver, table, count, status, moves, then pairs (place in
+# the table, bytes). It ends early where the status says that a step has failed; `count` then is how
+# many were begun.
+_REPEAT = """
+define void @repeat(ptr %job, ptr %scratch, i64 %thread, i64 %threads, ptr %barrier) {{
+entry:
+  %driver = load ptr, ptr %job
+  %table_at = getelementptr i64, ptr %job, i64 1
+  %count_at = getelementptr i64, ptr %job, i64 2
+  %status_at = getelementptr i64, ptr %job, i64 3
+  %moves_at = getelementptr i64, ptr %job, i64 4
+  %pairs = getelementptr i64, ptr %job, i64 5
+  %table = load ptr, ptr %table_at
+  %count = load i64, ptr %count_at
+  %status = load ptr, ptr %status_at
+  %moves = load i64, ptr %moves_at
+  %leads = icmp eq i64 %thread, 0
+  br label %step
+step:
+  %k = phi i64 [ 0, %entry ], [ %k1, %next ]
+  call void %driver(ptr %table, ptr %scratch, i64 %thread, i64 %threads, ptr %barrier)
+  call void @barrier(ptr %barrier, i64 %threads)
+  br i1 %leads, label %look, label %wait
+look:
+  %any = icmp ne i64 %moves, 0
+  br i1 %any, label %move, label %wait
+move:
+  %m = phi i64 [ 0, %look ], [ %m1, %move ]
+  %m2 = shl i64 %m, 1
+  %place_at = getelementptr i64, ptr %pairs, i64 %m2
+  %bytes_at = getelementptr i64, ptr %place_at, i64 1
+  %place = load i64, ptr %place_at
+  %bytes = load i64, ptr %bytes_at
+  %pointer_at = getelementptr i64, ptr %table, i64 %place
+  %old = load i64, ptr %pointer_at
+  %new = add i64 %old, %bytes
+  store i64 %new, ptr %pointer_at
+  %m1 = add i64 %m, 1
+  %more = icmp ult i64 %m1, %moves
+  br i1 %more, label %move, label %wait
+wait:
+  call void @barrier(ptr %barrier, i64 %threads)
+  %failed = load i64, ptr %status
+  %good = icmp eq i64 %failed, 0
+  %k1 = add i64 %k, 1
+  %left = icmp ult i64 %k1, %count
+  %goes_on = and i1 %good, %left
+  br i1 %goes_on, label %next, label %out
+next:
+  br label %step
+out:
+  br i1 %leads, label %tell, label %end
+tell:
+  store i64 %k1, ptr %count_at
+  ret void
+end:
+  ret void
+}}
+"""
+
 
 class Barrier(ir.Function):
     """barrier(words, threads) in a module: returns when as many threads have called it.
@@ -229,10 +290,7 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        host = machine.host()
-        text = f'target triple = "{host.triple}"\n' + _filled(_REST + _TEAM, host)
-        library = machine.load(machine.cached(text, host), ("worker", "lead"))
-        self._library = library
+        library = _library()
         words = np.zeros((BARRIER + 3) * LINE, np.int64)
         at = -words.ctypes.data % 64 // 8
         self._words = words[at : at + (BARRIER + 2) * LINE]
@@ -288,6 +346,19 @@ class Team:
             self._bell.notify_all()
         for worker in self._workers:
             worker.join()
+
+
+@functools.cache
+def _library() -> machine.Library:
+    host = machine.host()
+    text = f'target triple = "{host.triple}"\n' + _filled(_REST + _BARRIER + _TEAM + _REPEAT, host)
+    names = ("worker", "lead", "repeat")
+    return machine.load(machine.cached(text, lambda: text, host), names)
+
+
+def repeat() -> int:
+    """The address of the driver that repeats another one (see _REPEAT)."""
+    return _library().address("repeat")
 
 
 @functools.cache

@@ -1,0 +1,93 @@
+"""Programs rewritten for this backend: the same numbers, but for the order of sums."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+
+from ... import ops
+from ...graph import Node
+from ..program import Kernel, Program
+
+LARGE = 1 << 15  # elements of a sum that is done in two stages
+
+
+def rewritten(program: Program) -> Program:
+    """The program after all rewrites."""
+    return staged(oriented(program))
+
+
+def oriented(program: Program) -> Program:
+    """A product that is only used transposed is computed so: (A · B)ᵀ = Bᵀ · Aᵀ.
+
+    The gradient of a weight is such a product. What uses it then reads memory in order; the
+    transposed operands are views, which cost nothing.
+    """
+    uses = Counter(r for kernel in program.kernels for r in kernel.reads)
+    uses.update(program.outputs)
+    products = {k.writes: k for k in program.kernels if k.op is ops.matmul and uses[k.writes] == 1}
+    turned = {
+        k.reads[0]: k for k in program.kernels
+        if k.op is ops.permute_dims and k.reads[0] in products and _exchanges_last_two(k)
+    }  # fmt: skip
+    kernels: list[Kernel] = []
+    buffers = program.buffers
+    for kernel in program.kernels:
+        if kernel.writes in turned:
+            continue
+        if kernel.op is ops.permute_dims and kernel.reads[0] in turned:
+            product = products[kernel.reads[0]]
+            views = []
+            for read, node in zip(product.reads[::-1], product.node.inputs[::-1], strict=True):
+                views.append(_transpose(read, buffers, node))
+                buffers += 1
+            node = Node(
+                ops.matmul, tuple(v.node for v in views), {}, kernel.node.shape,
+                kernel.node.dtype, None, False, product.node.source,
+            )  # fmt: skip
+            frees = tuple(f for f in (*product.frees, *kernel.frees) if f != product.writes)
+            reads = tuple(v.writes for v in views)
+            kernels += [*views, Kernel(ops.matmul, reads, kernel.writes, {}, frees, node)]
+            continue
+        kernels.append(kernel)
+    return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
+
+
+def _exchanges_last_two(kernel: Kernel) -> bool:
+    axes = tuple(kernel.params["axes"])
+    n = len(axes)
+    return n >= 2 and axes == (*range(n - 2), n - 1, n - 2)
+
+
+def _transpose(read: int, writes: int, node: Node) -> Kernel:
+    n = len(node.shape)
+    axes = (*range(n - 2), n - 1, n - 2)
+    shape = tuple(node.shape[a] for a in axes)
+    view = Node(ops.permute_dims, (node,), {"axes": axes}, shape, node.dtype)
+    return Kernel(ops.permute_dims, (read,), writes, {"axes": axes}, (), view)
+
+
+def staged(program: Program) -> Program:
+    """A large sum over everything is one for each row, which threads share, and one of those."""
+    kernels: list[Kernel] = []
+    buffers = program.buffers
+    for kernel in program.kernels:
+        node = kernel.node
+        shape = node.inputs[0].shape if kernel.op is ops.sum else ()
+        everything = len(shape) > 1 and math.prod(node.shape) == 1
+        if not everything or math.prod(shape) < LARGE or min(shape[0], math.prod(shape[1:])) < 8:
+            kernels.append(kernel)
+            continue
+        rows = tuple(range(1, len(shape)))
+        first = Node(
+            ops.sum, node.inputs, {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
+            None, False, node.source,
+        )  # fmt: skip
+        kernels.append(Kernel(ops.sum, kernel.reads, buffers, first.params, kernel.frees, first))
+        last = Node(
+            ops.sum, (first,), {"axis": (0,)}, node.shape, node.dtype, None, False, node.source
+        )
+        kernels.append(Kernel(ops.sum, (buffers,), kernel.writes, last.params, (buffers,), last))
+        buffers += 1
+    return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)

@@ -1,0 +1,169 @@
+"""Threads: the same bits for any number of them, and none that waits for another for ever."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.backends.native import team
+from chainrule.errors import ArgumentError, RangeError
+
+
+@pytest.fixture(autouse=True)
+def native(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """threads(n): programs that are compiled from now on have a team of n."""
+
+    def choose(n):
+        monkeypatch.setenv("CHAINRULE_THREADS", str(n))
+        team.threads.cache_clear()
+
+    yield choose
+    team.threads.cache_clear()
+
+
+def trained(steps=200):
+    """The weights of a network whose layers are large enough to be shared out, with dropout."""
+    cr.random.seed(3)
+    rng = np.random.default_rng(0)
+    x = cr.Tensor(rng.normal(size=(200, 300)).astype(np.float32))
+    y = cr.Tensor(rng.integers(0, 10, 200))
+    model = nn.Sequential(
+        nn.Linear(300, 257), nn.ReLU(), nn.Dropout(0.2), nn.LayerNorm(257), nn.Linear(257, 10)
+    )
+    optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+
+    @cr.compile
+    def step(x, y):
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    losses = [float(step(x, y)) for _ in range(steps)]
+    assert losses[-1] < 0.5 * losses[0]
+    run = next(iter(step._steps.values()))[0].run
+    assert sum(group.units > 1 for group in run._plan.groups) > 5
+    return {name: value.tobytes() for name, value in model.state_dict().items()}
+
+
+def test_the_same_bits_for_any_number_of_threads(threads):
+    threads(1)
+    alone = trained()
+    for n in (2, 4):
+        threads(n)
+        assert trained() == alone
+
+
+def test_two_threads_of_python_call_one_step(threads):
+    """Each call is a whole step: as many as were made have been done."""
+    threads(2)
+    w = cr.zeros(40_000)
+
+    @cr.compile
+    def add(x):
+        w[...] = w + x
+        return (w * w).sum()
+
+    one = cr.ones(40_000)
+    callers = [threading.Thread(target=lambda: [add(one) for _ in range(50)]) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert w.tolist() == [150.0] * 40_000
+
+
+def test_two_steps_that_share_tensors_run_at_once(threads):
+    threads(2)
+    a, b = cr.zeros(30_000), cr.zeros(30_000)
+
+    @cr.compile
+    def first(x):
+        a[...] = a + x + 0 * b
+        return x[0]
+
+    @cr.compile
+    def second(x):
+        b[...] = b + x + 0 * a
+        return x[0]
+
+    one = cr.ones(30_000)
+    callers = [
+        threading.Thread(target=lambda f=f: [f(one) for _ in range(60)]) for f in (first, second)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+        assert not caller.is_alive()
+    assert a[0] == b[0] == 60.0
+
+
+FORKED = """
+import os, chainrule as cr
+x = cr.ones((300, 300))
+f = cr.compile(lambda x: (x @ x).sum())
+before = float(f(x))
+child = os.fork()
+if child == 0:
+    os._exit(0 if float(f(x)) == before else 1)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+assert float(f(x)) == before
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_on(threads):
+    environment = {**os.environ, "CHAINRULE_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", FORKED], env=environment, timeout=60)
+    assert done.returncode == 0
+
+
+def test_a_failed_step_changes_nothing(threads):
+    threads(2)
+    table = cr.zeros((5, 20_000))
+    seen = cr.zeros(20_000)
+
+    @cr.compile
+    def step(k):
+        seen[...] = seen + 1
+        row = cr.take(table, k, axis=0)
+        table[...] = table + row + 1
+        return row.sum()
+
+    step(cr.Tensor([1]))
+    with pytest.raises(RangeError):
+        step(cr.Tensor([7]))
+    assert seen[0] == 1.0
+    assert table[0, 0] == 1.0
+    step(cr.Tensor([0]))
+    assert seen[0] == 2.0
+
+
+def test_sleeping_workers_are_no_hindrance(threads, monkeypatch):
+    monkeypatch.setattr(team, "AWAKE", 1)
+    threads(2)
+    f = cr.compile(lambda x: (x @ x).sum())
+    x = cr.ones((300, 300))
+    assert {float(f(x)) for _ in range(50)} == {300.0 * 300 * 300}
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1000", "²"])
+def test_a_bad_number_of_threads(value, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_THREADS", value)
+    team.threads.cache_clear()
+    with pytest.raises(ArgumentError, match="CHAINRULE_THREADS"):
+        team.threads()
+    team.threads.cache_clear()
