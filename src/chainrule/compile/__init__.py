@@ -163,7 +163,7 @@ class _Again:
         self._step, self._resident, self._grad = step, step.resident, state.grad
         self._one = step.structure is tree.LEAF
         leaves, self._structure = tree.flatten(args)
-        self._flat = len(leaves) == len(args) and all(x is y for x, y in zip(leaves, args))
+        self._flat = all(isinstance(a, Tensor) for a in args)
         self._plain = all(type(t) is Tensor and t._node is None for t in leaves)
         self._values: list[Any] = [t._value if self._plain else None for t in leaves]
         self._specs = [(v.shape, v.dtype) for v in self._values if v is not None]

@@ -162,7 +162,7 @@ class Resident:
                 own[...] = value
                 value = own
             self._run.place(place, value)
-            node = tensor._node
+            node: Any = tensor._node
             if place in self._written and node is not None and node.requires_grad:
                 node = _Leaf(node.hooks)
             self._nodes[key] = node
@@ -195,4 +195,4 @@ class Resident:
             return None
         found = [(b, self._run.found(b)) for b in buffers]
         arrays = [make(a if b in self._own else a.copy()) for b, a in found]
-        return RowSparse(*arrays, shape) if shape else arrays[0]
+        return RowSparse(arrays[0], arrays[1], shape) if shape else arrays[0]

@@ -90,7 +90,7 @@ def _sweep(
     for k, (rate, batch) in enumerate(zip(rates.tolist(), batches, strict=False), 1):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        found, _ = step(*pair(batch), False)
+        found, _ = step(*pair(batch))
         assert isinstance(found, Tensor)
         mean = SMOOTHED * mean + (1 - SMOOTHED) * float(found)
         smooth = mean / (1 - SMOOTHED**k)

@@ -142,14 +142,13 @@ class Trainer:
 
     def _run_step(self, x: Any, y: Any) -> None:
         flow = self.history.gradients
-        probe = flow.wants(self.step)
         self._rate = self.optimizer.param_groups[0]["lr"]
-        loss, norms = self._run(x, y, probe)
+        loss, norms = self._run(x, y)
         self.loss = float(loss)
         if not math.isfinite(self.loss):
             where = checks.told_not_finite(x, y)
             self._not_finite(f"a loss of {self.loss}", self.step + 1, where)
-        if norms is not None:
+        if flow.wants(self.step):
             flow.add(self.step, norms.tolist())
         if self.step == 0:
             self._warn_of_untrained(x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from ...graph import Graph
 from ..program import Program
@@ -41,7 +42,8 @@ def build(program: Program) -> Runner:
 
 def _described(program: Program) -> str:
     """All that the machine code depends on: operations, shapes and dtypes, not values."""
-    lines = [f"{a.shape} {a.dtype}" for a in (*program.arguments, *program.constants)]
+    given: list[Any] = [*program.arguments, *program.constants]
+    lines = [f"{a.shape} {a.dtype}" for a in given]
     for k in program.kernels:
         params = [(n, v) for n, v in sorted(k.params.items()) if not isinstance(v, Graph)]
         lines.append(f"{k.writes} {k.op} {k.reads} {params} {k.node.shape} {k.node.dtype}")

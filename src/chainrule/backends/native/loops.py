@@ -255,9 +255,11 @@ class Loops:
                 builder.store(word, at)
 
         self.loop(count // 4, lambda block: put(block, 4), cut=True)
-        if count % 4 and self.part is None:
+        if not count % 4:
+            return
+        if self.part is None:
             put(I64(count // 4), count % 4)
-        elif count % 4:  # whoever does the last unit
+        else:  # whoever does the last unit
             units = up(up(count, 4), self.unit)
             with builder.if_then(builder.icmp_unsigned("==", self.part[1], I64(units))):
                 put(I64(count // 4), count % 4)

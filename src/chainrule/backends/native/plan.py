@@ -106,7 +106,7 @@ def plan(program: Program, target: blocking.Target) -> Plan:
     in_place = _in_place(program, groups, values, stored, safe)
     commits = [(new, old) for new, old in program.updates if in_place.get(new) != old]
     goals = {old for _, old in commits}
-    staged = {}
+    staged: dict[int, int] = {}
     for new, _ in commits:
         if new in goals and new not in staged:
             staged[new] = program.buffers + 1 + len(staged)

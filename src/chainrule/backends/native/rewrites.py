@@ -74,7 +74,7 @@ def staged(program: Program) -> Program:
     buffers = program.buffers
     for kernel in program.kernels:
         node = kernel.node
-        shape = node.inputs[0].shape if kernel.op is ops.sum else ()
+        shape: tuple[int, ...] = node.inputs[0].shape if kernel.op is ops.sum else ()
         everything = len(shape) > 1 and math.prod(node.shape) == 1
         if not everything or math.prod(shape) < LARGE or min(shape[0], math.prod(shape[1:])) < 8:
             kernels.append(kernel)

@@ -254,7 +254,7 @@ end:
 """
 
 
-class Barrier(ir.Function):
+class Barrier(ir.Function):  # type: ignore[misc]
     """barrier(words, threads) in a module: returns when as many threads have called it.
 
     Written by hand, because llvmlite's builder has no atomic store through an opaque pointer.
