@@ -182,7 +182,7 @@ class Resident:
             key = id(tensor)
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first
-            value, node = self._run.found(self._place[key]), self._nodes[key]
+            value, node = self._run.held(self._place[key]), self._nodes[key]
             if isinstance(node, _Leaf):
                 node = tensor._leaf(value, node.hooks)
             if key in self._grads:

@@ -24,7 +24,6 @@ from .plan import (
     by_rows,
     contiguous,
     flat,
-    kind_of,
     last_wide,
     loop_shape,
     reduced_axes,
@@ -279,8 +278,7 @@ class Loops:
         value = self.plan.values[b]
         kernel = value.kernel
         assert kernel is not None
-        kind = kind_of(kernel, self.plan.values)
-        if kind == "view":
+        if value.kind == "view":
             return self.value(kernel.reads[0], self._through(b, value, index))
         if kernel.op is ops.checked_index:
             return self._checked(kernel.reads[0], index, kernel.params["size"])

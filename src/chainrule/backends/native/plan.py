@@ -41,11 +41,15 @@ DEEP = 24  # operations in one expression: then it is stored, so that code stays
 
 @dataclass(frozen=True)
 class Value:
-    """A buffer: its shape, dtype, and the kernel that makes it (None: an input or a constant)."""
+    """A buffer: its shape, dtype, and the kernel that makes it (None: an input or a constant).
+
+    kind   how that is done: view, elementwise, take, or the kind of its group
+    """
 
     shape: tuple[int, ...]
     dtype: Any
     kernel: Kernel | None
+    kind: str = ""
 
     @property
     def op(self) -> Operation | None:
@@ -122,23 +126,21 @@ def _values(program: Program) -> dict[int, Value]:
     for k, node in enumerate(program.arguments):
         values[k] = Value(node.shape, node.dtype, None)
     for kernel in program.kernels:
-        values[kernel.writes] = Value(kernel.node.shape, kernel.node.dtype, kernel)
+        values[kernel.writes] = Value(
+            kernel.node.shape, kernel.node.dtype, kernel, _kind(kernel, values)
+        )
     return values
 
 
-def kind_of(kernel: Kernel, values: dict[int, Value]) -> str:
-    """How a kernel is done: view, elementwise, take, or the kind of its group."""
+def _kind(kernel: Kernel, values: dict[int, Value]) -> str:
     node = kernel.node
-    if isinstance(node.dtype, tuple) or any(
-        isinstance(values[b].dtype, tuple) or values[b].dtype.kind not in KINDS
-        or values[b].dtype == np.float16
-        for b in (*kernel.reads, kernel.writes)
-    ):  # fmt: skip
+    kinds = [node.dtype, *(values[r].dtype for r in kernel.reads)]
+    if any(isinstance(d, tuple) or d.kind not in KINDS or d == np.float16 for d in kinds):
         return "numpy"
     if kernel.op in VIEWS:
         return "view"
     if kernel.op in REDUCTIONS:
-        floats = values[kernel.writes].dtype.kind == "f"
+        floats = node.dtype.kind == "f"
         return "reduction" if floats or kernel.op is ops.sum else "numpy"
     if kernel.op in LOOPS:
         return LOOPS[kernel.op]
@@ -156,7 +158,7 @@ def _stored(program: Program, values: dict[int, Value], users: dict[int, list[Ke
     stored = set(range(program.inputs + len(program.constants))) | set(program.outputs)
     depth: dict[int, int] = {}
     for kernel in program.kernels:
-        b, kind = kernel.writes, kind_of(kernel, values)
+        b, kind = kernel.writes, values[kernel.writes].kind
         if kind not in ("view", "elementwise"):
             stored.add(b)
             needed = kernel.reads if kind in ("numpy", "matmul", "random") else ()
@@ -178,7 +180,7 @@ def _stored(program: Program, values: dict[int, Value], users: dict[int, list[Ke
 def _add_sources(program: Program, values: dict[int, Value], stored: set[int]) -> None:
     """What NumPy and matrix products read is stored by now; sort out views that must be."""
     for kernel in program.kernels:
-        if kind_of(kernel, values) == "matmul":
+        if values[kernel.writes].kind == "matmul":
             for r in kernel.reads:
                 if operand(r, kernel, values, stored) is None:
                     stored.add(r)
@@ -259,7 +261,7 @@ def _groups(program: Program, values: dict[int, Value], stored: set[int]) -> lis
         b = kernel.writes
         if b not in stored:
             continue
-        kind = kind_of(kernel, values)
+        kind = values[kernel.writes].kind
         if kind in ("view", "take"):
             kind = "elementwise"  # a loop that copies
         first = 0
@@ -287,7 +289,7 @@ def _reads(b: int, values: dict[int, Value], stored: set[int]) -> Iterator[tuple
     """The stored buffers that computing b reads, and whether at its own index alone."""
     kernel = values[b].kernel
     assert kernel is not None
-    same = kind_of(kernel, values) == "elementwise"
+    same = values[kernel.writes].kind == "elementwise"
     for r in kernel.reads:
         yield from _sources(r, same, values, stored)
 
@@ -305,7 +307,7 @@ def _sources(
         return
     kernel = values[b].kernel
     assert kernel is not None
-    same = same and kind_of(kernel, values) == "elementwise"
+    same = same and values[kernel.writes].kind == "elementwise"
     for r in kernel.reads:
         yield from _sources(r, same, values, stored)
 
@@ -382,7 +384,7 @@ def _flat(
         return False
     if kernel.op is ops.broadcast_to:
         return math.prod(values[kernel.reads[0]].shape) == 1
-    elementwise = kind_of(kernel, values) == "elementwise"
+    elementwise = values[kernel.writes].kind == "elementwise"
     return elementwise and all(_flat(r, shape, values, stored, False) for r in kernel.reads)
 
 

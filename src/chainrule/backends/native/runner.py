@@ -107,6 +107,10 @@ class Runner:
         """An array for a buffer, of unknown contents."""
         return array_of(self._plan.values[b])
 
+    def held(self, b: int) -> Array:
+        """The array that is in a buffer's place."""
+        return self._arrays[b]
+
     def found(self, b: int) -> Array:
         """The array of a buffer, or of the input that it has replaced."""
         return self._arrays[self.replaces.get(b, b)]

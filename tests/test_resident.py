@@ -1,0 +1,279 @@
+"""Tensors that stay with a compiled step: whoever looks sees what was computed, and keeps it."""
+
+import copy
+import gc
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.nn import functional
+
+RNG = np.random.default_rng(0)
+X = cr.Tensor(RNG.normal(size=(16, 4)).astype(np.float32))
+Y = cr.Tensor(RNG.integers(0, 3, 16))
+
+
+@pytest.fixture(autouse=True)
+def native(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+
+
+def network():
+    cr.random.seed(1)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 3))
+    return model, optim.Adam(model.named_parameters(), lr=0.05)
+
+
+def step_of(model, optimizer):
+    @cr.compile
+    def step(x, y):
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def everything(model, optimizer):
+    state = {**model.state_dict(), **optimizer.state_dict()}
+    return {name: np.array(value).tobytes() for name, value in state.items()}
+
+
+def is_with_a_step(t):
+    """Whether the handle is empty."""
+    try:
+        object.__getattribute__(t, "_value")
+    except AttributeError:
+        return True
+    return False
+
+
+def test_they_stay_until_somebody_looks():
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    step(X, Y)
+    w, b = model[0].weight, model[0].bias
+    assert is_with_a_step(w)
+    assert is_with_a_step(b)
+    w.numpy()
+    assert not is_with_a_step(w)
+    assert is_with_a_step(b)
+    step(X, Y)
+    assert is_with_a_step(w)
+
+
+LOOKS = {
+    "value": lambda m, o: m[0].weight.numpy(),
+    "gradient": lambda m, o: m[0].weight.grad,
+    "text": lambda m, o: repr(m[3].bias),
+    "state": lambda m, o: (m.state_dict(), o.state_dict()),
+    "copy": lambda m, o: copy.deepcopy(m),
+    "pickle": lambda m, o: pickle.dumps(m),
+    "eager": lambda m, o: m(X),
+    "evaluation": lambda m, o: (m.eval(), m(X), m.train()),
+    "freeze": lambda m, o: m[3].freeze(),
+    "unfreeze": lambda m, o: m[3].unfreeze(),
+    "rate": lambda m, o: o.param_groups[0].__setitem__("lr", 0.01),
+    "drop gradients": lambda m, o: o.zero_grad(),
+    "eager step": lambda m, o: (functional.cross_entropy(m(X), Y).backward(), o.step()),
+    "assign": lambda m, o: m[0].bias._assign(cr.ones(5) * 0.5),
+    "load": lambda m, o: m.load_state_dict({k: v * 0.5 for k, v in m.state_dict().items()}),
+    "hook": lambda m, o: m[0].weight.register_hook(lambda g: g * 0.5),
+    "nothing": lambda m, o: None,
+}
+
+
+def _assigned(look, model, optimizer):
+    with cr.no_grad() if look == "assign" else cr.enable_grad():
+        LOOKS[look](model, optimizer)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(sorted(LOOKS)), min_size=1, max_size=8))
+def test_looking_changes_nothing_and_changes_are_seen(looks):
+    """The same as with a step that is compiled anew each time, and so holds nothing."""
+    ends = []
+    for stays in (True, False):
+        model, optimizer = network()
+        step = step_of(model, optimizer)
+        for look in looks:
+            for _ in range(2):
+                if not stays:
+                    step = step_of(model, optimizer)
+                step(X, Y)
+            _assigned(look, model, optimizer)
+        ends.append(everything(model, optimizer))
+    assert ends[0] == ends[1]
+
+
+def test_what_was_handed_out_is_not_written_over():
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    kept = []
+    for _ in range(4):
+        step(X, Y)
+        w = model[0].weight
+        kept += [w.numpy(), w.grad.numpy(), w.detach(), model[2].running_mean.numpy()]
+        copies = [np.array(k) for k in kept]
+    step(X, Y)
+    for array, before in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(array, before)
+    assert len({np.array(k).tobytes() for k in kept[::4]}) == 4
+
+
+def test_results_are_not_written_over():
+    w = cr.ones(3)
+    w.requires_grad = True
+
+    @cr.compile
+    def step(x):
+        (w * x).sum().backward()
+        g = w.grad
+        with cr.no_grad():
+            w[...] = w + 1
+        return w.detach(), g, x, x * 2
+
+    first = step(cr.Tensor([1.0, 2.0, 3.0]))
+    step(cr.Tensor([5.0, 5.0, 5.0]))
+    assert [t.tolist() for t in first] == [[2, 2, 2], [1, 2, 3], [1, 2, 3], [2, 4, 6]]
+
+
+def test_tensors_that_change_places():
+    a, b = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 4.0])
+
+    @cr.compile
+    def swap():
+        old = a + 0
+        a[...] = b
+        b[...] = old
+        return old
+
+    for k in range(5):
+        swap()
+        assert a[0] == (3.0 if k % 2 == 0 else 1.0)
+        if k % 2:
+            assert b[0] == 3.0
+
+
+def test_an_error_in_the_middle_of_a_step_changes_nothing(monkeypatch):
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    step(X, Y)
+    before = everything(model, optimizer)
+    resident = next(iter(step._steps.values()))[0].resident
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resident._run, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step(X, Y)
+    assert everything(model, optimizer) == before
+    step(X, Y)
+    assert everything(model, optimizer) != before
+
+
+def test_two_steps_take_turns_with_the_same_tensors():
+    model, optimizer = network()
+    one, other = step_of(model, optimizer), step_of(model, optimizer)
+    for _ in range(3):
+        one(X, Y)
+        other(X, Y)
+    alone, its = network()
+    single = step_of(alone, its)
+    for _ in range(6):
+        single(X, Y)
+    assert everything(model, optimizer) == everything(alone, its)
+
+
+def test_threads_look_while_a_step_runs():
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    step(X, Y)
+    ends = threading.Event()
+    broken = []
+
+    def look():
+        while not ends.is_set():
+            state = model.state_dict()
+            if not all(np.isfinite(v).all() for v in state.values()):
+                broken.append(state)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(300):
+        step(X, Y)
+    ends.set()
+    watcher.join(30)
+    assert not watcher.is_alive()
+    assert not broken
+
+
+def test_the_tensors_outlive_the_step_and_the_step_goes():
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    step(X, Y)
+    gone = weakref.ref(step)
+    del step
+    gc.collect()
+    assert gone() is None
+    assert np.isfinite(model[0].weight.numpy()).all()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_many_steps_in_one_call_are_as_many_calls(dropout):
+    rows = RNG.normal(size=(7 * 16, 4)).astype(np.float32)
+    classes = RNG.integers(0, 3, 7 * 16)
+    rates = np.linspace(0.1, 0.01, 7)
+    ends = []
+    for at_once in (True, False):
+        cr.random.seed(2)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(dropout), nn.ReLU(), nn.Linear(8, 3))
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        step = step_of(model, optimizer)
+        first = step(X, Y)
+        lr = optimizer.param_groups[0].scalar("lr")
+        if at_once:
+            losses = step.repeat(7, [rows, classes], [(lr, rates)])[0].tolist()
+        else:
+            losses = []
+            for k in range(7):
+                optimizer.param_groups[0]["lr"] = rates[k]
+                part = slice(16 * k, 16 * k + 16)
+                losses.append(float(step(cr.Tensor(rows[part]), cr.Tensor(classes[part]))))
+        optimizer.param_groups[0]["lr"] = 0.05
+        ends.append((float(first), losses, float(step(X, Y)), everything(model, optimizer)))
+    assert ends[0] == ends[1]
+
+
+def test_many_steps_where_they_cannot_be_one_call():
+    f = cr.compile(lambda x: x.sum())
+    assert f.repeat(2, [np.ones((4, 3), np.float32)]) is None, "it was never called"
+    f(cr.ones((2, 3)))
+    assert f.repeat(2, [np.ones((4, 3), np.float64)]) is None, "another dtype"
+    assert f.repeat(2, [np.ones((5, 3), np.float32)]) is None, "another shape"
+    assert f.repeat(2, [np.ones((4, 3), np.float32)])[0].tolist() == [6.0, 6.0]
+
+
+def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
+    seen = cr.zeros(())
+    table = cr.ones((3, 2))
+
+    @cr.compile
+    def step(k):
+        seen[...] = seen + 1
+        return cr.take(table, k, axis=0).sum()
+
+    step(cr.Tensor([0]))
+    with pytest.raises(IndexError, match="9"):
+        step.repeat(4, [np.array([0, 1, 9, 2])])
+    assert float(seen) == 3.0
