@@ -55,7 +55,7 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
         ["1 rows in 'a'", "2 in 'b'"]),
     "decimal commas": (
         lambda: fit(y=["0,84", "2,53", "-1,0"]), "fit", ValueError,
-        ["'y'", "'0,84'", "commas", "--drop y"]),
+        ["'y'", "'0,84'", "commas", "--decimal ,"]),
     "near name to drop": (lambda: good.drop(["aa"]), "drop", ValueError, ["did you mean 'a'?"]),
     "lists": (lambda: read_table({"a": [[1], [2]]}), "read_table", TypeError, ["'a'", "list"]),
     "two axes": (lambda: read_table({"a": x}), "read_table", TypeError, ["'a'", "(6, 2)"]),
@@ -74,16 +74,39 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
     "constant": (lambda: fit(y=[0, 1], k=[3, 3]), "fit", ValueError, ["'k'", "--drop k"]),
     "constant word": (lambda: fit(y=[0, 1], k="aa"), "fit", ValueError, ["'k'", "--drop k"]),
     "empty column": (lambda: fit(y=[0, 1], k=[None, None]), "fit", ValueError, ["'k'", "empty"]),
-    "inf": (lambda: fit(y=[0, 1], k=[3, np.inf]), "fit", ValueError, ["inf", "'k'", "row 2"]),
-    "inf target": (lambda: fit(y=[0, -np.inf]), "fit", ValueError, ["-inf", "'y'", "row 2"]),
+    "inf": (lambda: fit(y=[0, 1], k=[3, np.inf]), "fit", ValueError, ["inf", "'k'", "row 1"]),
+    "inf target": (lambda: fit(y=[0, -np.inf]), "fit", ValueError, ["-inf", "'y'", "row 1"]),
     "one class": (lambda: fit(y=["a", "a"]), "fit", ValueError, ["one class only, 'a'"]),
-    "one number": (lambda: fit(y=[3, 3]), "fit", ValueError, ["one class only, '3'"]),
+    "one number": (lambda: fit(y=[3, 3]), "fit", ValueError, ["one value only, '3'"]),
     "one value": (lambda: fit(y=[0.5, 0.5]), "fit", ValueError, ["one value only, '0.5'"]),
     "id": (lambda: fit(y=range(21)), "fit", ValueError, ["looks like an id", "regression"]),
     "id words": (
         lambda: fit(y=[f"k{n}" for n in range(21)]), "fit", ValueError, ["looks like an id"]),
+    "decimal": (lambda: read_table({"a": [1]}, decimal=":"), "read_table", ValueError, ["':'"]),
+    "useless columns": (
+        lambda: fit(y=[0, 1], k=[3, 3], m=[None, None], n=["1,5", "2,5"]), "fit", ValueError,
+        ["3 columns", "'k' (is the same", "'m' (is empty)", "'1,5' in row 0",
+         "--drop k --drop m --drop n", "--category n"]),
+    "classes of one row": (
+        lambda: fit(y=[*(f"k{n}" for n in range(21)), *["k"] * 20]), "fit", ValueError,
+        ["21 of 41 rows", "repeat"]),
+    "values as classes": (
+        lambda: fit(task="classification", y=[*np.arange(21) / 2, 0, 1]), "fit", ValueError,
+        ["19 of 23 rows", "regression"]),
+    "a target of numbers and words": (
+        lambda: fit(y=[*(f"{n}.5" for n in range(21)), "-"]), "fit", ValueError,
+        ["target 'y'", "21 of 22 cells", "'-' in row 21", "--category y"]),
+    "too large for float32": (
+        lambda: fitted.transform(read_table({"a": [1, 1e300], "c": ["u", "u"]})), "transform",
+        ValueError, ["1e+300", "'a'", "row 1", "float32"]),
+    "target too large": (
+        lambda: TableEncoder.fit(tiny, "y").transform_target(read_table({"y": [-1e308]})),
+        "transform", ValueError, ["-1e+308", "'y'", "row 0"]),
+    "too few rows for the classes": (
+        lambda: split(list("abcdeff"), (0.7, 0.1, 0.2)), "split", ValueError,
+        ["7 rows in 6 classes"]),
     "no goal": (
-        lambda: fit(y=["a", None, "b", None]), "fit", ValueError, ["2 rows", "'y'", "row 2"]),
+        lambda: fit(y=["a", None, "b", None]), "fit", ValueError, ["2 rows", "'y'", "row 1"]),
     "lost column": (
         lambda: fitted.transform(read_table({"A": [1], "c": ["u"]})), "transform", ValueError,
         ["'a'", "mean 'A'?"]),
@@ -91,24 +114,24 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
         lambda: fitted.transform(read_table({"q": [1]})), "transform", ValueError, ["'a', 'c'"]),
     "kind": (
         lambda: fitted.transform(read_table({"a": ["1", None, "2,5"], "c": list("uvw")})),
-        "transform", ValueError, ["'2,5'", "'a'", "row 3", "number"]),
+        "transform", ValueError, ["'2,5'", "'a'", "row 2", "number"]),
     "kind date": (
         lambda: fitted.transform(read_table({"a": np.arange(2).astype("M8[D]"), "c": list("uv")})),
-        "transform", ValueError, ["'1970-01-01'", "'a'", "row 1"]),
+        "transform", ValueError, ["'1970-01-01'", "'a'", "row 0"]),
     "inf later": (
         lambda: fitted.transform(read_table({"a": [np.inf], "c": ["u"]})), "transform", ValueError,
-        ["inf", "'a'", "row 1"]),
+        ["inf", "'a'", "row 0"]),
     "new class": (
         lambda: fitted.transform_target(read_table({"y": ["no", "maybe"]})), "transform_target",
-        ValueError, ["'maybe'", "row 2", "'no', 'yes'"]),
+        ValueError, ["'maybe'", "row 1", "'no', 'yes'"]),
     "target missing": (
         lambda: fitted.transform_target(read_table({"y": ["no", None]})), "transform_target",
-        ValueError, ["1 row ", "row 2"]),
+        ValueError, ["1 row ", "row 1"]),
     "target absent": (lambda: fitted.transform_target(tiny.drop("y")), "transform_target",
         ValueError, ["'y'"]),
     "text for a value": (
         lambda: TableEncoder.fit(tiny, "y").transform_target(read_table({"y": ["1", "low"]})),
-        "transform", ValueError, ["'low'", "row 2"]),
+        "transform", ValueError, ["'low'", "row 1"]),
     "length 0": (lambda: data.windows([1, 2], 0), "windows", ValueError, ["length 0"]),
     "short text": (lambda: data.windows([1, 2], 2), "windows", ValueError, ["2 characters"]),
     "name": (lambda: data.load("digit"), "load", ValueError, ["'digit'", "mean 'digits'?"]),
@@ -174,6 +197,29 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str, type, list[str]]] = {
     "endless": (
         lambda p: READ(file(p, "a" * 200_000)), "read_table", OSError, ["t.csv", "first line"]),
     "extension": (lambda p: READ(file(p, "a", "t.xlsx")), "read_table", OSError, ["xlsx", ".csv"]),
+    "spreadsheet": (
+        lambda p: READ(file(p, "a", "t.ods")), "read_table", OSError, ["t.ods", "CSV UTF-8"]),
+    "no header": (
+        lambda p: READ(file(p, "2.5,lo\n1,hi\n")), "read_table", OSError, ["data, '2.5'", "names"]),
+    "a mark for spreadsheets": (
+        lambda p: READ(file(p, "sep=;\na;b\n1;2\n")), "read_table", OSError, ["sep=", "delete"]),
+    "a title": (
+        lambda p: READ(file(p, "Sales in 2024\n\na;b\n1;2\n")), "read_table", OSError,
+        ["'Sales in 2024'", "title"]),
+    "blanks for commas": (
+        lambda p: READ(file(p, "a  b\n1  2\n3 4\n")), "read_table", OSError, ["blanks"]),
+    "colons for commas": (
+        lambda p: READ(file(p, "a:b\n1:x\n3:y\n")), "read_table", OSError, ["colons"]),
+    "two files in one": (
+        lambda p: READ(file(p, "a,b\n1,2\na,b\n3,4\n")), "read_table", ValueError,
+        ["t.csv", "line 3 again"]),
+    "a place without a name": (
+        lambda p: TableEncoder.fit(READ(file(p, "a,,y\n1,3,0\n2,3,1\n")), "y"), "fit", ValueError,
+        ["'column 2'", "--drop 'column 2'"]),
+    "a date that is none": (
+        lambda p: TableEncoder.fit(
+            READ(file(p, "d,y\n2024-02-29,0\n2024-02-30,1\n2024-03-01,1\n")), "y"),
+        "fit", ValueError, ["'2024-02-30' in line 3", "empty"]),
     "twice": (lambda p: READ(file(p, "a,b,a\n1,2,3\n")), "read_table", ValueError, ["'a'"]),
     "no gzip": (lambda p: READ(file(p, "a", "t.csv.gz")), "read_table", OSError, ["t.csv.gz"]),
     "cut": (lambda p: READ(truncated(parquet(p))), "read_table", OSError, ["t.parquet"]),

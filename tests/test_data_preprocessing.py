@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def test_a_number_that_varies_only_in_being_missing() -> None:
     ],
 )
 def test_the_task_is_inferred(target: Any, task: str, classes: list[str]) -> None:
-    y = list(target) * 3
+    y = list(target) * 5
     table = read_table({"x": range(len(y)), "y": y})
     e = TableEncoder.fit(table, "y")
     assert (e.task, e.target, e.classes) == (task, "y", classes)
@@ -172,7 +172,7 @@ def test_the_task_may_be_given() -> None:
 def test_classes_are_found_in_another_kind_of_column() -> None:
     e = TableEncoder.fit(read_table({"x": range(4), "y": ["1", "2", "x", "x"]}), "y")
     assert e.transform_target(read_table({"y": [2, 1]})).tolist() == [1, 0]
-    assert e.notes == ["classes with a single row: '1', '2' (2 in all)"]
+    assert e.notes[-1] == "classes with a single row: '1', '2' (2 in all)"
 
 
 def test_the_target_is_not_needed_to_predict() -> None:
@@ -250,6 +250,110 @@ def test_numbers_and_dates_of_another_form_are_refused(name: str) -> None:
         TableEncoder.fit(table, "y")
 
 
+MANY = [f"{k}.5" for k in range(21)]  # more numbers than categories are made of
+MIXED: dict[str, tuple[list[str], list[str]]] = {  # cells, what the error says
+    "a sign for a gap": ([*MANY, "-", "-"], ["21 of 23 cells", "'-' in row 21", "and 1 more"]),
+    "half are words": ([*MANY, *["low"] * 21], ["21 of 42", "'low' in row 21", "and 20 more"]),
+    "thousands among plain ones": ([*MANY, "1,234.5"], ["separators", "'1,234.5' in row 21"]),
+    "points for thousands": (["415,94", "1.234,50"], ["'415,94'", "--decimal ,"]),
+    "Swiss thousands": (["1'234.50", "415"], ["separators", "1'234.50"]),
+    "blanks for thousands": (["1 234.50", "415"], ["separators", "'1 234.50'"]),
+    "a currency's name": ([f"{m} EUR" for m in MANY], ["unit", "'0.5 EUR' in row 0"]),
+    "kilograms": ([*MANY, "3 kg"], ["unit", "'3 kg' in row 21"]),
+    "negative in brackets": ([*MANY, "(427.06)"], ["signs", "'(427.06)' in row 21"]),
+    "units and a gap": ([*(f"{m} kg" for m in MANY), "-"], ["21 of 22 cells", "'-' in row 21"]),
+    "below": ([f"<{m}" for m in MANY], ["signs", "'<0.5'"]),
+    "times": ([f"08:{k:02}" for k in range(21)], ["another form", "'08:00'", "--category x"]),
+    "months": ([f"20{k:02}-01" for k in range(21)], ["another form", "'2000-01'"]),
+    "English dates": ([f"Jan {k}, 2024" for k in range(1, 22)], ["another form", "'Jan 1, 2024'"]),
+    "short dates": ([f"{k:02}-Jan-24" for k in range(1, 22)], ["another form", "'01-Jan-24'"]),
+    "a date to come": (["2024-01-01", "2024-01-02", "TBD"], ["'TBD' in row 2"]),
+    "half are dates": (["TBD", "2024-01-02"], ["'TBD' in row 0"]),
+    "zeros for a date": (["2024-01-01", "0000-00-00"], ["'0000-00-00' in row 1"]),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_what_is_nearly_numbers_or_dates_is_refused(name: str) -> None:
+    cells, holds = MIXED[name]
+    table = read_table({"x": cells, "y": ["a" if k % 3 else "b" for k in range(len(cells))]})
+    with pytest.raises(ChainruleError) as caught:
+        TableEncoder.fit(table, "y")
+    assert all(part in str(caught.value) for part in [*holds, "column 'x'", "--drop x"])
+    assert TableEncoder.fit(table, "y", text=["x"]).category_names == ["x"]
+
+
+def test_points_are_no_decimal_marks_beside_commas(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("x;y\n1.5;a\n2.25;b\n")
+    with pytest.raises(
+        ChainruleError, match=r"points in numbers, '1.5' in line 2.*leave --decimal"
+    ):
+        TableEncoder.fit(read_table(file, decimal=","), "y")
+
+
+CATEGORIES: dict[str, tuple[list[str], str]] = {  # cells, a part of the note on them
+    "few numbers and a word": (["1", "2", "3", "4", "many"], "4 of 5 cells are numbers"),
+    "few with a unit": (["2 rooms", "3 rooms"], "'2 rooms' in row 0 of table is taken as a cat"),
+    "few bounds": (["<18", ">65"], "'<18' in row 0 of table is taken as a category"),
+    "few times": (["08:15", "09:00"], "'08:15' in row 0 of table is taken as a category"),
+    "few months": (["2024-01", "2024-02"], "'2024-01' in row 0 of table is taken as a category"),
+    "codes": ([f"{k:03}" for k in range(80, 120)] * 2, ""),
+    "house numbers": ([f"{k}{'abcd'[k % 4]}" for k in range(40)] * 2, ""),
+    "more words than numbers": ([*MANY, *(f"w{k}" for k in range(30))] * 2, ""),
+}
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_what_may_be_categories_is_at_most_noted(name: str) -> None:
+    cells, note = CATEGORIES[name]
+    table = read_table({"x": cells, "y": ["a" if k % 3 else "b" for k in range(len(cells))]})
+    encoder = TableEncoder.fit(table, "y")
+    assert encoder.category_names == ["x"]
+    assert not note or any(note in n for n in encoder.notes)
+
+
+def test_text_is_read_as_numbers_in_the_same_forms() -> None:
+    e, _ = encoder(a=np.arange(N) / 2)
+    found, _ = e.transform(read_table({"a": [" +1.5", "−0.5 "]}))
+    plain, _ = e.transform(read_table({"a": [1.5, -0.5]}))
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_numbers_far_from_those_of_training_are_noted() -> None:
+    e, _ = encoder(a=np.arange(N) % 2)  # mean 0.5, deviation 0.5
+    e.transform(read_table({"a": [10.5, 10.6, None, -99]}))
+    assert e.last_notes[0] == (
+        "column 'a': 2 cells more than 20 standard deviations from the mean, "
+        "the first 10.6 in row 1"
+    )
+
+
+def test_numbers_that_look_like_dates_are_noted() -> None:
+    days = [20240100 + k for k in range(1, 31)]
+    assert "look like dates" in encoder(a=days, b=range(30))[0].notes[0]
+    assert not any("look like dates" in n for n in encoder(a=[*days[1:], 20241301])[0].notes)
+
+
+def test_a_time_with_a_zone_is_noted() -> None:
+    days = [datetime(2020, 1, k % 28 + 1, tzinfo=UTC) for k in range(N)]
+    assert encoder(when=days)[0].notes == [
+        "column 'when' is a date, read as UTC; it becomes day, weekday"
+    ]
+
+
+def test_few_whole_numbers_are_classes_only_with_rows_for_each() -> None:
+    for rows, task in ((24, "regression"), (25, "classification")):
+        table = read_table({"x": np.arange(rows) / 7, "y": np.arange(rows) % 5})
+        assert TableEncoder.fit(table, "y").task == task
+
+
+def test_classes_that_are_numbers_in_another_form() -> None:
+    table = read_table({"x": range(20), "y": [k % 2 for k in range(20)]})
+    e = TableEncoder.fit(table, "y")
+    assert e.transform_target(read_table({"y": ["+1", "0.0"]})).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("cells", [["v1", "v2"], ["1.10.2", "1.2.30"], ["01234", "00501"], ["a-b"]])
 def test_words_that_only_look_like_it_are_categories(cells: list[str]) -> None:
     cells = [*cells, "other"] * 3
@@ -261,7 +365,7 @@ def test_words_that_only_look_like_it_are_categories(cells: list[str]) -> None:
 def test_numbers_but_for_a_few_words_are_noted() -> None:
     cells = ["0", "1", "2", "1", "0", "1", "0", "1", "2", "3+"]
     encoder = TableEncoder.fit(read_table({"x": cells, "y": ["a", "b"] * 5}), "y")
-    assert encoder.notes[0].startswith("column 'x': 9 of 10 cells are numbers, but '3+' in row 10")
+    assert encoder.notes[0].startswith("column 'x': 9 of 10 cells are numbers, but '3+' in row 9")
 
 
 def test_yes_and_no_stay_what_they_are(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_one_column_and_hard_names(tmp_path: Path) -> None:
     assert values(read_table(written(tmp_path, "a\nx, y\nz\n", "a.tsv")), "a") == ["x, y", "z"]
     assert kinds(read_table(written(tmp_path, "a\n1\n2\n"))) == ["number"]
     table = read_table(written(tmp_path, '"x,1",X,x,,#\n1,2,3,4,5\n'))
-    assert list(table.columns) == ["x,1", "X", "x", "column3", "#"]
+    assert list(table.columns) == ["x,1", "X", "x", "column 4", "#"]
     assert [values(table, n)[0] for n in table.columns] == [1, 2, 3, 4, 5]
 
 
@@ -162,6 +162,66 @@ def test_inf_in_the_first_row_is_a_number_too(tmp_path: Path) -> None:
 
 def test_codes_with_a_leading_zero_are_no_numbers(tmp_path: Path) -> None:
     assert values(read_table(written(tmp_path, "zip\n01234\n10001\n")), "zip") == ["01234", "10001"]
+
+
+WRITTEN: dict[str, tuple[str, list[str], list[Any]]] = {
+    # the decimal mark, the cells of a column, what they are
+    "a plus": (".", ["+1.5", "2"], [1.5, 2]),
+    "a minus of typesetters": (".", ["−1.5", "2"], [-1.5, 2]),
+    "blanks at the ends": (".", ["1.5 ", "  2"], [1.5, 2]),
+    "a blank cell": (".", ["1.5", " "], [1.5, None]),
+    "a word for missing": (".", ["n/a", "2"], [None, 2]),
+    "the same with blanks": (".", ["NA ", "2"], [None, 2]),
+    "an exponent": (".", ["+1e3", "2"], [1000, 2]),
+    "words with blanks": (".", ["yes ", " yes"], ["yes", "yes"]),
+    "codes": (".", ["+01", "2"], ["+01", "2"]),
+    "decimal commas": (",", ["1,5", "-,25"], [1.5, -0.25]),
+    "points between thousands": (",", ["1.234,50", "1.234.567"], [1234.5, 1234567]),
+    "no points between thousands": (",", ["1.5", "2"], ["1.5", "2"]),
+    "whole numbers": (",", ["1", "2"], [1, 2]),
+    "zeros in front": (",", ["01", "2"], ["01", "2"]),
+    "dates beside commas": (",", ["2024-03-31", "2024-02-29"], [
+        datetime(2024, 3, 31), datetime(2024, 2, 29)]),
+    "the end of February": (".", ["2024-02-30", "2024-02-29"], ["2024-02-30", "2024-02-29"]),
+    "no day at all": (".", ["0000-00-00", "2024-02-29"], ["0000-00-00", "2024-02-29"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_how_cells_are_read(name: str, tmp_path: Path) -> None:
+    decimal, cells, expected = WRITTEN[name]
+    file = written(tmp_path, "x;y\n" + "".join(f"{c};k\n" for c in cells))
+    table = read_table(file, decimal=decimal)
+    column = table.columns["x"]
+    found = [None if m else v for v, m in zip(values(table, "x"), column.missing, strict=True)]
+    assert found == expected
+    assert list(map(type, found)) == [float if type(v) is int else type(v) for v in expected]
+
+
+def test_columns_of_frames_and_parquet_that_are_text(tmp_path: Path) -> None:
+    duckdb.sql(f"copy (select 80331 zip, 1.5 n) to '{tmp_path / 't.parquet'}'")
+    for source in (tmp_path / "t.parquet", {"zip": [80331], "n": [1.5]}):
+        table = read_table(source, text=["zip", "no such column"])
+        assert (values(table, "zip"), values(table, "n")) == (["80331"], [1.5])
+    assert values(read_table({"a": [" x ", " "]}), "a") == ["x", None]
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "a,b,,\n1,2,,\n3,4,,7\n"))
+    assert list(table.columns) == ["a", "b", "column 4"]
+    assert table.notes == ["column 3 has no name and no values; it is left out"]
+    assert table.drop("a").select([1]).notes == table.notes
+
+
+def test_times_with_a_zone_are_marked(tmp_path: Path) -> None:
+    duckdb.sql(f"copy (select timestamptz '2020-01-01 01:00+01' w) to '{tmp_path / 't.parquet'}'")
+    file = written(tmp_path, "w,u\n2020-01-01 01:00+01:00,2020-01-01\n")
+    for source in (tmp_path / "t.parquet", file):
+        column = read_table(source).columns["w"]
+        assert column.values.tolist() == [datetime(2020, 1, 1)]
+        assert column.zoned
+        assert column.select([0]).zoned
+    assert not read_table(file).columns["u"].zoned
 
 
 def test_columns_that_are_text_whatever_they_hold(tmp_path: Path) -> None:
@@ -192,7 +252,7 @@ def test_text_that_pythons_csv_module_writes(
     if table.columns["word"].kind == "category" and not table.columns["word"].missing.any():
         flags = {"true", "false"}
         found = values(table, "word")
-        assert found == [w for w, _ in rows] or set(found) <= flags
+        assert found == [w.strip() for w, _ in rows] or set(found) <= flags
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -209,7 +269,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert values(table, "d")[4] == datetime(2020, 1, 5)
     assert values(table, "p") == [0, 0.25, 0.5, 0.75, 1]
     assert not table.columns["x"].missing.any()
-    assert (table.name, table.place(0)) == ("prices", "row 1")
+    assert (table.name, table.place(0)) == ("prices", "row 0")
 
 
 class Series:
@@ -283,7 +343,7 @@ def test_select_and_drop() -> None:
     part = table.select([2, 1])
     assert values(part, "b") == ["z", None]
     assert part.columns["b"].missing.tolist() == [False, True]
-    assert [part.place(0), part.select([1]).place(0)] == ["row 3", "row 2"]
+    assert [part.place(0), part.select([1]).place(0)] == ["row 2", "row 1"]
     assert list(table.drop(["a"]).columns) == list(table.drop("a").columns) == ["b"]
     assert len(table.select(np.array([True, False, False]))) == 1
     assert repr(table) == "Table('table', 3 rows, a: number, b: category)"

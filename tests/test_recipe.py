@@ -18,6 +18,7 @@ share = st.floats(0, 1, exclude_min=True, exclude_max=True)
 sizes = st.lists(st.integers(1, MOST), min_size=1, max_size=4)
 VALID = {
     "source": text, "target": text, "drop": st.lists(text, max_size=3),
+    "category": st.lists(text, max_size=3), "decimal": st.sampled_from([".", ","]),
     "task": st.sampled_from(["classification", "regression"]), "test": share, "valid": share,
     "size": st.tuples(st.integers(1, 999), st.integers(1, 999)).map(list),
     "length": st.integers(2, MOST), "model": st.sampled_from(["mlp", "cnn", "gru", "lstm"]),
@@ -63,6 +64,7 @@ ABOVE = [0, 0.0, -1e-3, math.nan, math.inf, True, "1", [1.0], 10**400]
 SIZES = [[], 5, [0], [1.0], [True], ["3"], "3", [[1]], {"a": 1}]
 WRONG = {
     "source": [5, True, ["a"], 1.5], "target": [5, False, ["a"]], "drop": ["a", 5, [1], [["a"]]],
+    "category": ["a", 5, [1]], "decimal": ["", ";", 5, [","]],
     "task": ["Classification", "", 5, ["regression"]], "test": [*SHARE, 0, 0.0],
     "valid": [*SHARE, 0, 0.0], "size": [*SIZES, [28], [1, 2, 3]],
     "length": [1, *WHOLE], "model": ["MLP", "rnn", 5, ["mlp"]], "hidden": SIZES, "channels": SIZES,

@@ -74,6 +74,8 @@ def evaluate(
     """
     opened = Run.open(run)
     rows, metrics = opened.evaluate(file)
+    for note in opened.task.notes if file else ():
+        typer.echo(note, err=True)
     if as_json:
         found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
         print(json.dumps(found))

@@ -27,6 +27,10 @@ def train(
     )] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
+    category: Annotated[list[str] | None, typer.Option(
+        help="A column that is text, whatever it holds.")] = None,
+    decimal: Annotated[str | None, typer.Option(
+        help="The decimal mark in a text file: . or ,")] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression.")] = None,
     test: Annotated[float | None, typer.Option(help="Share held out for the last test.")] = None,
     valid: Annotated[float | None, typer.Option(help="Share held out to stop early.")] = None,
@@ -59,7 +63,8 @@ def train(
     Example: chainrule train diamonds.csv --target price --epochs 30
     """
     settings: dict[str, Any] = {
-        "target": target, "drop": drop, "task": task, "test": test, "valid": valid,
+        "target": target, "drop": drop, "category": category, "decimal": decimal, "task": task,
+        "test": test, "valid": valid,
         "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
         "schedule": schedule, "clip_norm": clip_norm, "patience": patience, "seed": seed,

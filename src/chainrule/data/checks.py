@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +16,8 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Array
-from .columns import Column, Table, without_zone
+from .columns import Column, Table, as_date, as_number, has_date_form, without_zone
 
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
 _STANDS_FOR_NOTHING = {
     "?",
     "??",
@@ -29,14 +31,28 @@ _STANDS_FOR_NOTHING = {
     "missing",
     "unknown",
 }
-_FORMS = (  # text that is no category: a form, what to call it, what to do
-    (r"[+-]?\d+,\d+", "commas in numbers",
-     "write a decimal comma as a point, leave out one between thousands"),
-    (r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?", "separators between thousands", "leave them out"),
-    (r"[€$£¥]\s?[+-]?[\d.,]+|[+-]?[\d.,]+\s?[€$£¥%]", "a unit in numbers", "leave it out"),
-    (r"(\d{1,2}/\d{1,2}/\d\d|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})( .*)?",
-     "dates of another form", "write them so"),
+_SIGN = r"[+\-−]?"
+_PLAIN = r"\d+([.,]\d+)?"
+_MARKED = r"\d{1,3}([.,'’ \xa0\u202f]\d{3})+([.,]\d+)?"  # with marks between thousands
+_UNIT = rf"{_SIGN}({_MARKED}|{_PLAIN})"
+_NUMBER_FORMS = (  # text that is a number in another form, and what that form is called
+    (rf"{_SIGN}\d+,\d+", "commas in numbers"),
+    (rf"{_SIGN}\d*\.\d+", "points in numbers"),
+    (rf"{_SIGN}{_MARKED}", "separators between thousands"),
+    (rf"[€$£¥]\s?{_UNIT}|{_UNIT}\s?[€$£¥%]", "a unit in numbers"),
+)
+_LOOSE_FORMS = (  # the same of what may be categories, if they are few
+    (rf"[<>≤≥~≈]\s?{_UNIT}|\({_UNIT}\)", "signs at numbers"),
+    (rf"{_UNIT}\s?(?P<after>[^\W\d_]{{1,5}}[²³]?)|(?P<before>[A-Z]{{3}})\s{_UNIT}",
+     "a unit in numbers"),
 )  # fmt: skip
+_DATES = r"(\d{1,2}/\d{1,2}/\d\d|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})( .*)?"
+_TIMES = (  # months and times, which are good categories if they are few
+    r"\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?|(19|20)\d\d-(0[1-9]|1[0-2])|"
+    r"[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[- .][A-Z][a-z]{2,8}[- .]\d{2,4}"
+)
+_CODE = re.compile(rf"{_SIGN}0\d+")
+MOST_WORDS = 20  # more different numbers than these are no categories
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
 
 
@@ -47,7 +63,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.casefold(), folded, 1)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    return f"there are {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+    return f"there are {', '.join(names[:30])}{', …' if len(names) > 30 else ''}"
 
 
 def natural(names: Iterable[str]) -> list[str]:
@@ -62,8 +78,9 @@ def natural(names: Iterable[str]) -> list[str]:
 
 
 def number_text(value: float) -> str:
-    """A number as people write it: 3 for 3.0."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    """A number as people write it: 3 for 3.0, 1e+300 for what has too many digits."""
+    whole = float(value).is_integer() and abs(value) < 1e22
+    return str(int(value)) if whole else repr(float(value))
 
 
 def require(operation: str, table: Table, names: Sequence[str]) -> None:
@@ -90,6 +107,18 @@ def check_cells(operation: str, table: Table, name: str) -> None:
             f"got {number_text(column.values[row])} in column {name!r}, {table.place(row)} of "
             f"{table.name}",
             "finite numbers are needed", "leave the cell empty where the value is not known",
+        )  # fmt: skip
+
+
+def check_size(table: Table, name: str, scaled: Array) -> None:
+    """Refuse a number so far from those at fit that its standardised value is no float32."""
+    bad = np.abs(scaled) > np.finfo(np.float32).max
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ArgumentError(
+            "transform", f"got {number_text(table.columns[name].values[row])} in column {name!r}, "
+            f"{table.place(row)} of {table.name}", "what float32 can hold once it is standardised",
+            "mend that cell, or leave it empty",
         )  # fmt: skip
 
 
@@ -129,12 +158,17 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
             "fit", f"got the target {target!r} with one {what} only, {only!r}", "two or more",
             "choose another target, or more rows",
         )  # fmt: skip
-    unsure = column.kind == "category" or (whole and task is None) or inferred == "classification"
-    if unsure and len(values) == len(table) > MOST_UNIQUE:
+    rows, seen = len(table), ""
+    unsure = inferred == "classification" or (whole and task is None)
+    if unsure and len(values) == rows > MOST_UNIQUE:
+        seen = f"which looks like an id: all {rows} values differ"
+    elif inferred == "classification" and rows > MOST_UNIQUE:
+        single = sum(n == 1 for n in Counter(column.values.tolist()).values())
+        if 2 * single > rows:
+            seen = f"of which {single} of {rows} rows have a class of their own"
+    if seen:
         raise ArgumentError(
-            "fit",
-            f"got the target {target!r}, which looks like an id: all {len(table)} values differ",
-            "a target with values that repeat",
+            "fit", f"got the target {target!r}, {seen}", "a target with values that repeat",
             "choose another target" + (", or task regression" if column.kind == "number" else ""),
         )  # fmt: skip
 
@@ -149,54 +183,179 @@ def looks_like_an_id(column: Column) -> bool:
     return bool(whole and (column.values[1:] > column.values[:-1]).all())
 
 
-def check_words(table: Table, notes: list[str]) -> None:
-    """Refuse text that is numbers or dates in another form; note what is numbers but for a few."""
+def looks_like_days(column: Column) -> bool:
+    """Whether all numbers are days such as 20240331."""
+    found = column.values[~column.missing]
+    if column.kind != "number" or not len(found):
+        return False
+    year, month, day = found // 10000, found // 100 % 100, found % 100
+    fits = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return bool((fits & (found == np.floor(found))).all())
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a column is refused: what it is or has, what was needed, how to mend it."""
+
+    what: str
+    needed: str
+    advice: str
+    words: bool = False  # whether its cells may be meant as categories
+
+
+def drop_option(names: Iterable[str]) -> str:
+    """What to paste: --drop a --drop 'b c'."""
+    return " ".join(f"--drop {shlex.quote(n)}" for n in names)
+
+
+def check_words(
+    table: Table, target: str, text: Collection[str], notes: list[str]
+) -> dict[str, Problem]:
+    """Columns of text that seem to be meant as numbers or dates; note what is only doubtful.
+
+    text   columns that are text whatever they hold
+    """
+    problems = {}
     for name, column in table.columns.items():
-        if column.kind != "category" or column.missing.all():
-            continue
-        present = column.values[~column.missing].tolist()
-        for form, what, advice in _FORMS:
-            if all(re.fullmatch(form, cell) for cell in present):
-                raise ArgumentError(
-                    "fit", f"got column {name!r} of {table.name} with {what}, {present[0]!r}",
-                    "numbers like 1234.5, dates like 2024-03-31", f"{advice}, or --drop {name}",
-                )  # fmt: skip
-        _check_mixed(table, name, present, notes)
-
-
-def _check_mixed(table: Table, name: str, present: list[str], notes: list[str]) -> None:
-    others = [k for k, cell in enumerate(present) if not _NUMBER.fullmatch(cell)]
-    if not others or len(others) > 0.2 * len(present):
-        return
-    rows = np.flatnonzero(~table.columns[name].missing)
-    where = f"{present[others[0]]!r} in {table.place(int(rows[others[0]]))}"
-    told = f"{len(present) - len(others)} of {len(present)} cells are numbers"
-    if {present[k].lower() for k in others} <= _STANDS_FOR_NOTHING:
+        if column.kind == "category" and name not in text and not column.missing.all():
+            found = _misread(table, name, notes)
+            if found:
+                problems[name] = found
+    if target in problems:
+        at_fault = problems[target]
         raise ArgumentError(
-            "fit", f"got column {name!r} of {table.name}, of which {told}, but {where}",
-            "numbers and empty cells", f"leave unknown cells empty, or --drop {name}",
+            "fit", f"got the target {target!r}, which {at_fault.what}", at_fault.needed,
+            f"{at_fault.advice}, or choose another target"
+            + f", or --category {shlex.quote(target)} if they are classes" * at_fault.words,
         )  # fmt: skip
-    notes.append(f"column {name!r}: {told}, but {where}; all are taken as categories")
+    return problems
 
 
-def check_inputs(table: Table, target: str) -> None:
-    """Refuse a table with nothing to learn from, or with a column that is the same in each row."""
+def _misread(table: Table, name: str, notes: list[str]) -> Problem | None:
+    column, decimal = table.columns[name], table.decimal
+    example = f"1234{decimal}5"
+    rows = np.flatnonzero(~column.missing)
+    present = column.values[rows].tolist()
+    distinct = set(present)
+
+    def first(cells: Collection[str]) -> str:
+        k = next(k for k, cell in enumerate(present) if cell in cells)
+        return f"{present[k]!r} in {table.place(int(rows[k]))} of {table.name}"
+
+    def number_of(cells: Collection[str]) -> int:
+        return sum(cell in cells for cell in present)
+
+    dates = {c for c in distinct if has_date_form(c)}
+    if 2 * number_of(dates) >= len(present):
+        wrong = (distinct - dates) | {c for c in dates if as_date(c) is None}
+        if not wrong:
+            return None
+        return Problem(
+            f"holds dates, but {first(wrong)}",
+            "dates like 2024-03-31 and empty cells",
+            "mend that cell, or leave it empty",
+        )
+    for form, most in ((_DATES, 0), (_TIMES, MOST_WORDS)):
+        if all(re.fullmatch(form, c) for c in distinct):
+            if len(distinct) > most:
+                return Problem(
+                    f"has dates of another form, {first(distinct)}", "dates like 2024-03-31",
+                    "write them so", True,
+                )  # fmt: skip
+            notes.append(f"column {name!r}: {first(distinct)} is taken as a category, not a time")
+            return None
+    codes = {c for c in distinct if _CODE.fullmatch(c)}
+    plain = {c for c in distinct - codes if as_number(c, decimal) is not None}
+    forms = _forms(distinct - codes - plain)
+    count, others = number_of(plain | forms.keys()), distinct - plain - forms.keys()
+    many = len(plain) + len(forms) > MOST_WORDS
+    if forms and not others:
+        what, loose = forms[next(c for c in present if c in forms)]
+        if loose and not many:
+            notes.append(f"column {name!r}: {first(forms)} is taken as a category, not a number")
+            return None
+        advice = "write them so"
+        if decimal == ",":
+            advice += ", or leave --decimal out if points are decimal marks"
+        elif any(re.search(r",\d+$", c) for c in forms):
+            advice += ", or --decimal , if commas are decimal marks"
+        return Problem(f"has {what}, {first(forms)}", f"numbers like {example}", advice, True)
+    if not others or 2 * count < len(present):
+        return None
+    told = f"{count} of {len(present)} cells are numbers, but {first(others)}"
+    odd = others - codes
+    more = number_of(odd) - 1
+    gaps = bool(plain) and {c.lower() for c in others} <= _STANDS_FOR_NOTHING
+    if odd and (many or gaps):
+        return Problem(
+            f"holds numbers in {count} of {len(present)} cells, but {first(odd)}"
+            + f" and {more} more" * (more > 0), f"numbers like {example} and empty cells",
+            "leave unknown cells empty", True,
+        )  # fmt: skip
+    notes.append(f"column {name!r}: {told}; all are taken as categories")
+    return None
+
+
+def _forms(cells: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """Cells that are numbers in another form: what it is called, and whether it is a loose one.
+
+    Up to three different words are units; more are something else, such as house numbers.
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    words: dict[str, str] = {}
+    for cell in cells:
+        for form, what in (*_NUMBER_FORMS, *_LOOSE_FORMS):
+            match = re.fullmatch(form, cell)
+            if match:
+                found[cell] = what, (form, what) in _LOOSE_FORMS
+                word = "".join(filter(None, match.groupdict().values()))
+                if word:
+                    words[cell] = word
+                break
+    if len(set(words.values())) > 3:
+        return {c: f for c, f in found.items() if c not in words}
+    return found
+
+
+def constant(column: Column) -> str:
+    """What makes a column of no use: that it is empty or the same in each row; "" otherwise."""
+    present = column.values[~column.missing]
+    if not len(present):
+        return "is empty"
+    same = not column.missing.any() and bool((present == present[0]).all())
+    return "is the same in each row" if same else ""
+
+
+def check_inputs(table: Table, target: str, problems: dict[str, Problem]) -> None:
+    """Refuse a table with nothing to learn from, and all columns of no use in one message."""
     names = [n for n in table.columns if n != target]
     if not names:
         raise ArgumentError(
             "fit", f"got {table.name} with no column but the target {target!r}",
             "one input column or more", "check which columns were left out",
         )  # fmt: skip
-    for name in names:
-        column = table.columns[name]
-        present = column.values[~column.missing]
-        same = not len(present) or bool((present == present[0]).all())
-        if same and not (len(present) and column.missing.any()):
-            what = "is empty" if not len(present) else "is the same in each row"
-            raise ArgumentError(
-                "fit", f"got column {name!r}, which {what}", "columns that vary",
-                f"leave it out with --drop {name}",
-            )  # fmt: skip
+    useless = {n: constant(table.columns[n]) for n in names}
+    found = {
+        n: problems.get(n) or Problem(useless[n], "columns that vary", "")
+        for n in names if n in problems or useless[n]
+    }  # fmt: skip
+    if not found:
+        return
+    if len(found) == 1:
+        [(name, only)] = found.items()
+        arrived = f"column {name!r}, which {only.what}"
+        drop = f"leave it out with {drop_option(found)}"
+        advice = f"{only.advice}, or {drop_option(found)}" if only.advice else drop
+    else:
+        told = ", ".join(f"{n!r} ({p.what})" for n, p in list(found.items())[:10])
+        arrived = f"{len(found)} columns of no use: {told}{', …' if len(found) > 10 else ''}"
+        advice = f"mend them, or leave them out with {drop_option(found)}"
+    words = [n for n, p in found.items() if p.words]
+    if words:
+        options = " ".join(f"--category {shlex.quote(n)}" for n in words)
+        advice += f", or {options} if they are categories"
+    needed = ", ".join(dict.fromkeys(p.needed for p in found.values()))
+    raise ArgumentError("fit", f"got {arrived}", needed, advice)
 
 
 def as_kind(table: Table, name: str, kind: str) -> Column:
@@ -205,9 +364,9 @@ def as_kind(table: Table, name: str, kind: str) -> Column:
     column = table.columns[name]
     if kind == column.kind:
         return column
-    column, bad = converted(column, kind)
+    column, bad = converted(column, kind, table.decimal)
     if bad is not None:
-        cell = _cell(column.values[bad : bad + 1].tolist()[0], "category")
+        cell = _cell(column.values[bad : bad + 1].tolist()[0], "category", ".")
         raise ArgumentError(
             "transform", f"got {cell!r} in column {name!r}, {table.place(bad)} of {table.name}",
             f"a {kind}, as in training", "mend that cell, or leave it empty",
@@ -215,10 +374,10 @@ def as_kind(table: Table, name: str, kind: str) -> Column:
     return column
 
 
-def converted(column: Column, kind: str) -> tuple[Column, int | None]:
+def converted(column: Column, kind: str, decimal: str = ".") -> tuple[Column, int | None]:
     """The column as another kind; or itself, and the first row whose value does not fit."""
     distinct, place = np.unique(column.values[~column.missing], return_inverse=True)
-    cells = np.array([_cell(v, kind) for v in distinct.tolist()], object)
+    cells = np.array([_cell(v, kind, decimal) for v in distinct.tolist()], object)
     bad = np.array([c is None for c in cells], bool)[place]
     if bad.any():
         return column, int(np.flatnonzero(~column.missing)[np.argmax(bad)])
@@ -228,19 +387,16 @@ def converted(column: Column, kind: str) -> tuple[Column, int | None]:
     return Column(kind, values, column.missing), None
 
 
-def _cell(value: Any, kind: str) -> Any:
+def _cell(value: Any, kind: str, decimal: str) -> Any:
     """A float, str or datetime as that kind; None where it does not fit."""
     if kind == "category":
         return value if isinstance(value, str) else _text(value)
     if not isinstance(value, str):
         return None
-    try:
-        number = float(value) if kind == "number" else datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if isinstance(number, float):
-        return number if math.isfinite(number) else None
-    return without_zone(number)
+    if kind == "number":
+        number = as_number(value, decimal)
+        return number if number is not None and math.isfinite(number) else None
+    return without_zone(as_date(value))
 
 
 def _text(value: float | datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import numbers
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,15 @@ import numpy as np
 from ..errors import ArgumentError, DtypeError
 from ..graph import Array
 
+_NUMBERS = {  # by the decimal mark; a point is the mark between thousands where it is not that
+    ".": re.compile(r"[+\-−]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+    ",": re.compile(r"[+\-−]?(([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+_NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
+_ISO_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?"
+)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -22,15 +32,17 @@ class Column:
     kind      "number" (float64), "category" (str objects) or "date" (datetime64[s])
     values    (rows,); NaN, None or NaT where missing
     missing   bool (rows,); a NaN that is not missing stood in the data as such
+    zoned     whether dates came with a time zone, and are now in UTC
     """
 
     kind: str
     values: Array
     missing: Array
+    zoned: bool = False
 
     def select(self, rows: Any) -> Column:
         """These rows of it."""
-        return Column(self.kind, self.values[rows], self.missing[rows])
+        return Column(self.kind, self.values[rows], self.missing[rows], self.zoned)
 
 
 class Table:
@@ -38,12 +50,16 @@ class Table:
 
     unit     "line" of a text file or "row" of anything else: what origin counts
     origin   the number of the first row, or of each: int64 (rows,)
+    decimal  the decimal mark of numbers in its text
+    notes    what was left out when it was read
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], name: str, unit: str = "row", origin: Any = 1
-    ) -> None:
+        self, columns: Mapping[str, Column], name: str, unit: str = "row", origin: Any = 0,
+        decimal: str = ".", notes: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         self.columns, self.name, self.unit = dict(columns), name, unit
+        self.decimal, self.notes = decimal, list(notes)
         self._rows = len(next(iter(self.columns.values())).values) if self.columns else 0
         self.origin = np.arange(self._rows) + origin if isinstance(origin, int) else origin
 
@@ -55,13 +71,13 @@ class Table:
         return f"Table({self.name!r}, {len(self)} rows, {kinds})"
 
     def place(self, row: int) -> str:
-        """Where that row comes from: `line 12` of a text file, `row 11` of anything else."""
+        """Where that row comes from: `line 12` of a text file, `row 10` of anything else."""
         return f"{self.unit} {self.origin[row]}"
 
     def select(self, rows: Any) -> Table:
         """These rows (row numbers, a mask or a slice), which keep their places."""
         chosen = {name: c.select(rows) for name, c in self.columns.items()}
-        return Table(chosen, self.name, self.unit, self.origin[rows])
+        return self._like(chosen, self.origin[rows])
 
     def drop(self, names: Iterable[str]) -> Table:
         """All columns but these."""
@@ -74,7 +90,10 @@ class Table:
                     f"did you mean {near[0]!r}?" if near else "check the spelling",
                 )  # fmt: skip
         kept = {name: c for name, c in self.columns.items() if name not in gone}
-        return Table(kept, self.name, self.unit, self.origin)
+        return self._like(kept, self.origin)
+
+    def _like(self, columns: Mapping[str, Column], origin: Array) -> Table:
+        return Table(columns, self.name, self.unit, origin, self.decimal, self.notes)
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
@@ -83,24 +102,31 @@ def _listed(names: Iterable[str], most: int = 8) -> str:
 
 
 def column(name: str, values: Any, missing: Array | None = None) -> Column:
-    """A column of any one-dimensional data; missing cells are None, NaN or NaT unless said."""
+    """A column of any one-dimensional data.
+
+    Missing cells are None, NaN or NaT unless said, and blank text; text loses blanks at its ends.
+    """
     array = _array(values)
     if array.ndim != 1:
         raise DtypeError(
             "read_table", f"got column {name!r} of shape {array.shape}", "one value a row",
             "spread it over several columns",
         )  # fmt: skip
+    zoned = False
     if array.dtype.kind in "OSUT":
-        array = array.astype(object)
-        if missing is None:
-            missing = np.fromiter(map(_absent, array.tolist()), bool, len(array))
+        cells = [c.strip() if type(c) is str else c for c in array.astype(object).tolist()]
+        array = np.fromiter(cells, object, len(cells))
+        absent = np.fromiter(map(_absent, cells), bool, len(cells))
+        missing = absent if missing is None else missing | absent
+        zoned = any(type(c) is not str and getattr(c, "tzinfo", None) is not None for c in cells)
         array = _typed(name, array, missing)
     kind = array.dtype.kind
     if missing is None:
         missing = np.isnat(array) if kind == "M" else np.isnan(array) if kind == "f" else None
     gone = np.zeros(len(array), bool) if missing is None else missing
     if kind == "M":
-        return Column("date", np.where(gone, np.datetime64("NaT"), array.astype("M8[s]")), gone)
+        dates = np.where(gone, np.datetime64("NaT"), array.astype("M8[s]"))
+        return Column("date", dates, gone, zoned)
     if kind in "iuf":
         return Column("number", np.where(gone, np.nan, array.astype(np.float64)), gone)
     if kind in "bO":
@@ -119,9 +145,9 @@ def _array(values: Any) -> Array:
 
 
 def _absent(value: Any) -> bool:
-    """Whether an object stands for nothing: None, NaN, pandas' NA and NaT."""
+    """Whether an object stands for nothing: None, NaN, pandas' NA and NaT, blank text."""
     if type(value) is str:
-        return False
+        return not value
     nan = isinstance(value, (float, np.floating)) and value != value
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
@@ -144,6 +170,31 @@ def _typed(name: str, array: Array, missing: Array) -> Array:
         array = array.copy()
         array[~missing] = list(map(str, present))
     return array
+
+
+def as_number(text: str, decimal: str = ".") -> float | None:
+    """The number that a text is, or None."""
+    if _NUMBERS[decimal].fullmatch(text):
+        plain = text.replace("−", "-")
+        return float(plain.replace(".", "").replace(",", ".") if decimal == "," else plain)
+    return float(text) if _NOT_FINITE.fullmatch(text) else None
+
+
+def has_date_form(text: str) -> bool:
+    """Whether a text looks like 2024-03-31 or 2024-03-31 12:30."""
+    return _ISO_DATE.fullmatch(text) is not None
+
+
+def as_date(text: str) -> datetime.datetime | None:
+    """The date that a text of that form is, or None: there is no 2024-02-30."""
+    if not has_date_form(text):
+        return None
+    try:
+        date = datetime.datetime.fromisoformat(text)
+        without_zone(date)
+    except (ValueError, OverflowError):
+        return None
+    return date
 
 
 def without_zone(date: Any) -> Any:

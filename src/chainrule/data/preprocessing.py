@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -18,19 +18,24 @@ from .checks import (
     as_kind,
     check_cells,
     check_inputs,
+    check_size,
     check_target,
     check_words,
     converted,
+    drop_option,
     looks_like_an_id,
+    looks_like_days,
     missing_target,
     natural,
     number_text,
     require,
 )  # fmt: skip
-from .columns import Column, Table
+from .columns import Column, Table, as_number
 
 MOST_CATEGORIES = 1000
 MOST_CLASSES = 20
+ROWS_A_CLASS = 5  # fewer on average make numbers no classes
+FAR = 20  # standard deviations from the mean at which a new number is noted
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
@@ -61,7 +66,7 @@ class Input:
     def numeric(self, column: Column) -> Iterator[Array]:
         """The numeric columns (N,), float64."""
         for part, mean, std in zip(self.parts, self.means, self.stds, strict=True):
-            values = (_part(column, part) - mean) / std
+            values = _scaled(_part(column, part), mean, std)
             yield np.where(column.missing, 0.0, values)
         if self.missing:
             yield column.missing.astype(np.float64)
@@ -95,24 +100,29 @@ class TableEncoder:
         self.last_notes: list[str] = []
 
     @classmethod
-    def fit(cls, table: Table, target: str, task: str | None = None) -> TableEncoder:
+    def fit(
+        cls, table: Table, target: str, task: str | None = None, text: Collection[str] = ()
+    ) -> TableEncoder:
         """The encoder for this table; the task is inferred from the target unless it is given.
 
-        A target of categories, or of at most 20 distinct whole numbers, is a classification.
+        text   columns whose text means no numbers or dates, even where it looks like them
+
+        A target of categories is a classification, and so is one of at most 20 distinct whole
+        numbers with 5 rows each on average.
         """
         require("fit", table, [target])
         for name in table.columns:
             check_cells("fit", table, name)
-        notes: list[str] = []
-        check_words(table, notes)
+        notes = list(table.notes)
+        problems = check_words(table, target, text, notes)
         goal = table.columns[target]
         missing_target("fit", table, target)
-        text = goal.kind == "category"
-        distinct = sorted(set(goal.values.tolist())) if text else np.unique(goal.values)
+        words = goal.kind == "category"
+        distinct = sorted(set(goal.values.tolist())) if words else np.unique(goal.values)
         values = np.asarray(distinct, goal.values.dtype)
         inferred = task or _task(goal, values)
         check_target(table, target, task, inferred, values)
-        check_inputs(table, target)
+        check_inputs(table, target, problems)
         inputs = [_input(n, c, notes) for n, c in table.columns.items() if n != target]
         classes, mean, std = [], 0.0, 1.0
         if inferred == "regression":
@@ -164,7 +174,10 @@ class TableEncoder:
                         f"from fit ({_listed(unknown)}), encoded as the code 0"
                     )
             else:
-                numeric += i.numeric(column)
+                found = list(i.numeric(column))
+                if i.kind == "number":
+                    self._note_far(table, i.name, column, found[0])
+                numeric += found
             if gone:
                 self.last_notes.append(_missing_note(i, gone))
         rows = len(table)
@@ -173,15 +186,32 @@ class TableEncoder:
             np.stack(codes, 1) if codes else np.zeros((rows, 0), np.int64),
         )
 
+    def _note_far(self, table: Table, name: str, column: Column, scaled: Array) -> None:
+        """Refuse what float32 cannot hold, note what is far from all that was seen at fit."""
+        check_size(table, name, scaled)
+        far = np.abs(scaled) > FAR
+        if far.any():
+            row = int(np.argmax(far))
+            self.last_notes.append(
+                f"column {name!r}: {_cells(int(far.sum()))} more than {FAR} standard deviations "
+                f"from the mean, the first {number_text(column.values[row])} in {table.place(row)}"
+            )
+
     def transform_target(self, table: Table) -> Array:
         """Codes of classes (N,) int64, or standardised values (N,) float32."""
         require("transform_target", table, [self.target])
         missing_target("transform_target", table, self.target)
         if self.task == "regression":
             column = as_kind(table, self.target, "number")
-            return ((column.values - self.target_mean) / self.target_std).astype(np.float32)
+            scaled = _scaled(column.values, self.target_mean, self.target_std)
+            check_size(table, self.target, scaled)
+            return scaled.astype(np.float32)
         names = _names(table.columns[self.target])
         code = {name: k for k, name in enumerate(self.classes)}
+        for name in set(names) - code.keys():  # 1.0 or +1 for the class 1
+            number = as_number(name, table.decimal)
+            if number is not None and number_text(number) in code:
+                code[name] = code[number_text(number)]
         codes = np.fromiter(map(code.get, names, repeat(-1)), np.int64, len(names))
         if (codes < 0).any():
             row = int(np.argmax(codes < 0))
@@ -214,7 +244,7 @@ class TableEncoder:
 
 def _task(goal: Column, values: Array) -> str:
     whole = goal.kind == "number" and bool((values == np.floor(values)).all())
-    few = whole and len(values) <= MOST_CLASSES
+    few = whole and len(values) <= min(MOST_CLASSES, len(goal.values) // ROWS_A_CLASS)
     return "classification" if goal.kind == "category" or few else "regression"
 
 
@@ -240,7 +270,13 @@ def _input(name: str, column: Column, notes: list[str]) -> Input:
     else:
         parts = [""] if column.kind == "number" else _varying(column)
         if column.kind == "date":
-            notes.append(f"column {name!r} is a date; it becomes {', '.join(parts)}")
+            zone = ", read as UTC" * column.zoned
+            notes.append(f"column {name!r} is a date{zone}; it becomes {', '.join(parts)}")
+        elif looks_like_days(column):
+            notes.append(
+                f"column {name!r}: its numbers look like dates such as 20240331, but are taken as "
+                "numbers; write dates like 2024-03-31"
+            )
         moments = [_mean_std(_part(column, p)[~column.missing]) for p in parts]
         means, stds = [m for m, _ in moments], [s for _, s in moments]
         encoded = Input(name, column.kind, parts, means, stds, gone > 0)
@@ -249,7 +285,7 @@ def _input(name: str, column: Column, notes: list[str]) -> Input:
     if looks_like_an_id(column):
         notes.append(
             f"column {name!r} looks like an id: all {len(column.values)} values differ; leave it "
-            f"out with --drop {name} if it is one"
+            f"out with {drop_option([name])} if it is one"
         )
     return encoded
 
@@ -262,6 +298,12 @@ def _missing_note(column: Input, count: int) -> str:
 
 def _cells(count: int) -> str:
     return f"{count} cell{'s' * (count != 1)}"
+
+
+def _scaled(values: Array, mean: float, std: float) -> Array:
+    """Standardised values; inf where even float64 cannot hold them."""
+    with np.errstate(over="ignore"):
+        return (values - mean) / std
 
 
 def _varying(column: Column) -> list[str]:

@@ -35,8 +35,9 @@ def split(
     part = np.repeat(np.tile(np.arange(len(shares)), len(sizes)), sizes.ravel())
     parts = [np.sort(by_class[part == p]) for p in range(len(shares))]
     if not all(map(len, parts)):
+        which = f" in {len(sizes)} classes" if len(sizes) > 1 else ""
         raise ArgumentError(
-            "split", f"got {rows} rows for the shares {', '.join(f'{s:g}' for s in shares)}",
+            "split", f"got {rows} rows{which} for the shares {', '.join(f'{s:g}' for s in shares)}",
             "at least one row in each part", "use more rows, or larger shares", user_line(),
         )  # fmt: skip
     return parts

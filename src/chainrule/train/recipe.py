@@ -31,6 +31,8 @@ class Recipe:
     source          a file, a folder of images, or the name of a built-in set
     target          the column to predict, of a table
     drop            columns to leave out
+    category        columns that are text, whatever they hold
+    decimal         the decimal mark in text files: . or ,
     task            classification or regression; seen from the target otherwise
     test, valid     shares that are held out: for the last judgement, and for stopping early
     size            height and width to which images are resized
@@ -46,6 +48,8 @@ class Recipe:
     source: str = ""
     target: str | None = None
     drop: list[str] | None = None
+    category: list[str] | None = None
+    decimal: str | None = None
     task: str | None = None
     test: float | None = None
     valid: float | None = None
@@ -109,7 +113,8 @@ class Recipe:
 
 
 SECTIONS = {
-    "data": ("source", "target", "drop", "task", "test", "valid", "size", "length"),
+    "data": ("source", "target", "drop", "category", "decimal", "task", "test", "valid", "size",
+             "length"),
     "model": ("model", "hidden", "channels", "embedding", "dropout"),
     "train": ("loss", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule",
               "clip_norm", "label_smoothing", "patience", "seed"),
@@ -122,6 +127,7 @@ OPTIMIZERS = {
 
 _ONE_OF = {
     "task": ("classification", "regression"),
+    "decimal": (".", ","),
     "model": ("mlp", "cnn", "gru", "lstm"),
     "optimizer": tuple(OPTIMIZERS),
     "schedule": ("cosine", "constant"),
@@ -147,7 +153,7 @@ def _checked(name: str, value: Any) -> Any:
     if name in _ONE_OF:
         if value in _ONE_OF[name]:
             return value
-        needed = f"one of {', '.join(_ONE_OF[name])}"
+        needed = f"one of {(' or ' if name == 'decimal' else ', ').join(_ONE_OF[name])}"
     elif name in _WHOLE:
         if whole and _WHOLE[name] <= value <= _MOST:
             return value
@@ -163,7 +169,7 @@ def _checked(name: str, value: Any) -> Any:
         if sizes and (len(values) == 2 if name == "size" else values):
             return values
         needed = f"a list of {'two ' if name == 'size' else ''}whole numbers from 1"
-    elif name == "drop":
+    elif name in ("drop", "category"):
         if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
             return list(value)
         needed = "a list of column names"

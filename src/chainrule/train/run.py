@@ -270,7 +270,7 @@ def _carry_out(
     files.write(folder / "model.safetensors", files.tensors_to_bytes(model.state_dict()))
     if output is not None:
         files.write(folder / "predictions.csv", to_csv({
-            "row": [int(r) for r in task.rows], "target": task.truth(task.test[1]),
+            "row": [int(r) for r in task.rows], "target": task.truth(),
             **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...data import NAMES, load
 from ...data.checks import nearest
+from ...data.tables import SPREADSHEETS
 from ...errors import ArgumentError
 from .base import Task
 from .images import ImageTask
@@ -24,7 +25,7 @@ def kind_of(source: str) -> type[Task]:
     path = Path(source)
     if path.is_dir():
         return ImageTask
-    if source.lower().endswith(TABLES):
+    if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to save those
         return TableTask
     if source.lower().endswith(TEXTS):
         return TextTask

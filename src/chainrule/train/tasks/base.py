@@ -14,6 +14,7 @@ from ..metrics import Metric, confusion, named
 from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
+OF_TABLES = ("target", "drop", "category", "decimal")  # settings
 
 
 class Task(ABC):
@@ -77,9 +78,9 @@ class Task(ABC):
         names = [self.classes[k] for k in output.argmax(-1)]
         return {"prediction": names, "confidence": [round(float(s), 6) for s in shares.max(-1)]}
 
-    def truth(self, target: Array) -> list[Any]:
-        """Targets as the data names them."""
-        return [self.classes[k] for k in target]
+    def truth(self) -> list[Any]:
+        """The targets of the test rows, as the data names them."""
+        return [self.classes[k] for k in self.test[1]]
 
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         """Fields of a Report about the predictions for the test rows."""

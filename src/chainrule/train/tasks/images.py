@@ -17,7 +17,7 @@ from ...errors import ArgumentError
 from ...graph import Array
 from ..models import image_network
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source
+from .base import OF_TABLES, Batch, Task, epochs_for, expect_source
 
 MOST_PICTURES = 12  # of mistakes in the report
 SMALL = 100  # pixels: up to here a network without convolutions sees enough
@@ -36,7 +36,7 @@ class ImageTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
-        expect_source(recipe, "target", "drop", "length", "embedding")
+        expect_source(recipe, *OF_TABLES, "length", "embedding")
         found = _images(recipe.source, recipe.size)
         from .tables import _fractions
 

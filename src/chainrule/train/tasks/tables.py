@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from ... import nn
 from ...data import NAMES, Table, TableEncoder, load, read_table, split
-from ...data.checks import nearest
+from ...data.checks import constant, nearest, number_text
+from ...data.columns import Column, as_number
+from ...data.preprocessing import MOST_CLASSES
 from ...errors import ArgumentError
 from ...graph import Array
 from ..metrics import Metric, named
@@ -21,9 +25,10 @@ class TableTask(Task):
     """Predict one column of a table from the others."""
 
     kind = "table"
+    _goals: Array  # targets of the test rows, as they stand in the table
 
-    def __init__(self, encoder: TableEncoder) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: TableEncoder, decimal: str) -> None:
+        self.encoder, self.decimal = encoder, decimal
         self.task, self.classes = encoder.task, list(encoder.classes)
         self.notes = list(encoder.notes)
 
@@ -31,21 +36,24 @@ class TableTask(Task):
     def load(cls, recipe: Recipe) -> TableTask:
         expect_source(recipe, "size", "length", "channels")
         table, target = _table(recipe)
-        goal = table.columns[target]
+        goal, text = table.columns[target], recipe.category or ()
         fractions = _fractions(recipe)
-        whole = TableEncoder.fit(table, target, recipe.task)  # complains of the data as a whole
+        whole = TableEncoder.fit(table, target, recipe.task, text)  # complains of the data
         labels = whole.transform_target(table) if whole.task == "classification" else None
-        parts = split(len(table), fractions, recipe.seed or 0, labels)
+        parts = _split(table, fractions, recipe.seed or 0, labels, goal.kind == "number")
         train = table.select(parts[0])
-        _expect_varied(train, target, recipe.source)
-        self = cls(TableEncoder.fit(train, target, whole.task))
+        why = {n: constant(c) for n, c in train.columns.items() if n != target}
+        useless = [n for n in why if why[n]]
+        encoder = TableEncoder.fit(train.drop(useless), target, whole.task, text)
+        self = cls(encoder, recipe.decimal or ".")
+        self.notes += [
+            f"column {n!r} is left out: in the training rows it {why[n]}" for n in useless
+        ]
         self.train, self.valid, self.test = (self._encoded(table.select(p)) for p in parts)
-        self.rows = parts[2]
-        if goal.kind == "number" and self.classes and recipe.task is None:
-            self.notes.insert(
-                0, f"the {len(self.classes)} numbers in {target!r} are taken as classes; --task "
-                "regression predicts a number",
-            )  # fmt: skip
+        self.rows, self._goals = parts[2], goal.values[parts[2]]
+        if goal.kind == "number" and recipe.task is None:
+            note = _note_of_task(target, goal, self.task)
+            self.notes[:0] = [note] * bool(note)
         self.facts = {
             "rows": len(table), "training rows": len(parts[0]), "validation rows": len(parts[1]),
             "test rows": len(parts[2]), "numeric inputs": len(self.encoder.feature_names),
@@ -54,12 +62,13 @@ class TableTask(Task):
         if labels is not None:
             self.facts["classes"] = len(self.classes)
         else:
-            self.facts["target range"] = f"{np.nanmin(goal.values):g} to {np.nanmax(goal.values):g}"
+            least, most = self._rounded(np.array([goal.values.min(), goal.values.max()]))
+            self.facts["target range"] = f"{number_text(least)} to {number_text(most)}"
         return self
 
     @classmethod
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> TableTask:
-        return cls(TableEncoder.from_json(values))
+        return cls(TableEncoder.from_json(values), recipe.decimal or ".")
 
     def to_json(self) -> dict[str, Any]:
         return self.encoder.to_json()
@@ -69,7 +78,10 @@ class TableTask(Task):
 
     def read(self, source: Any, labelled: bool) -> Batch:
         known = isinstance(source, str) and source in NAMES
-        table = _builtin(source)[0] if known else read_table(source, text=self.encoder.text_names)
+        table = (
+            _builtin(source)[0] if known
+            else read_table(source, text=self.encoder.text_names, decimal=self.decimal)
+        )  # fmt: skip
         x = self.encoder.transform(table)
         self.notes = list(self.encoder.last_notes)
         return x, self.encoder.transform_target(table) if labelled else None
@@ -109,11 +121,19 @@ class TableTask(Task):
         return lambda output, target: metric(back(output), back(target))
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
-        return super().decoded(output) if self.classes else {"prediction": self.truth(output)}
+        if self.classes:
+            return super().decoded(output)
+        return {"prediction": self._rounded(self.encoder.inverse_target(output))}
 
-    def truth(self, target: Array) -> list[Any]:
-        found = self.encoder.inverse_target(target)
-        return list(found) if self.classes else [float(f"{v:.7g}") for v in found]
+    def _rounded(self, values: Array) -> list[float]:
+        """Values with six digits of the target's standard deviation."""
+        digits = 5 - math.floor(math.log10(self.encoder.target_std))
+        return [round(v, digits) for v in values.tolist()]
+
+    def truth(self) -> list[Any]:
+        if self.classes:
+            return super().truth()
+        return [int(v) if v.is_integer() else v for v in self._goals.tolist()]
 
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         if self.task == "classification":
@@ -133,49 +153,81 @@ def _fractions(recipe: Recipe) -> tuple[float, float, float]:
     return 1 - test - valid, valid, test
 
 
+def _split(
+    table: Table, fractions: tuple[float, ...], seed: int, labels: Array | None, numeric: bool
+) -> list[Array]:
+    """The rows of each part; an error says what else can be done with a numeric target."""
+    try:
+        return split(len(table), fractions, seed, labels)
+    except ArgumentError as error:
+        if labels is None or not numeric:
+            raise
+        raise ArgumentError(
+            error.operation, error.arrived, error.needed, f"{error.advice}, or --task regression"
+        ) from None
+
+
+def _note_of_task(target: str, goal: Column, task: str) -> str:
+    """What else whole numbers might be, if they are few."""
+    distinct = np.unique(goal.values)
+    if task == "classification":
+        return (
+            f"the {len(distinct)} numbers in {target!r} are taken as classes; --task regression "
+            "predicts a number"
+        )
+    if len(distinct) > MOST_CLASSES or (distinct != np.floor(distinct)).any():
+        return ""
+    return (
+        f"the {len(distinct)} numbers in {target!r} are taken as numbers; --task classification "
+        "predicts which of them it is"
+    )
+
+
 def _table(recipe: Recipe) -> tuple[Table, str]:
     """The table without dropped columns, and the target's name."""
+    text, hint = recipe.category or [], ""
     if recipe.source in NAMES:
-        table, target = _builtin(recipe.source)
+        table, target = _builtin(recipe.source, text)
         target = recipe.target or target
     else:
-        table = read_table(recipe.source)
+        table = read_table(recipe.source, text=text, decimal=recipe.decimal or ".")
+        if any(as_number(n) is not None for n in table.columns):
+            hint = ", or put a header above the data if the first line is data"
         if recipe.target is None:
+            listed = list(table.columns)
+            more = ", …" if len(listed) > 30 else ""
             raise ArgumentError(
                 "train", f"got the table {recipe.source} without a target",
-                f"one of its columns: {', '.join(list(table.columns)[:8])}",
-                "name the column to predict with --target",
+                f"one of its columns: {', '.join(listed[:30])}{more}",
+                f"name the column to predict with --target{hint}",
             )  # fmt: skip
         target = recipe.target
-    if target not in table.columns:
-        raise ArgumentError(
-            "train", f"got the target {target!r}", "a column of the table",
-            nearest(target, table.columns),
-        )  # fmt: skip
-    if target in (recipe.drop or []):
+    for name, what in ((target, "the target"), *((n, "the category") for n in text)):
+        if name not in table.columns:
+            raise ArgumentError(
+                "train", f"got {what} {name!r}", "a column of the table",
+                nearest(name, table.columns) + hint,
+            )  # fmt: skip
+    drop = [n for name in recipe.drop or [] for n in _parts(name, table)]
+    if target in drop:
         raise ArgumentError(
             "train", f"got {target!r} as target and as a column to leave out", "one of the two",
             "leave it out of --drop, or choose another target",
         )  # fmt: skip
-    return table.drop(recipe.drop or []), target
+    return table.drop(drop), target
 
 
-def _builtin(name: str) -> tuple[Table, str]:
+def _parts(name: str, table: Table) -> list[str]:
+    """The columns that a name to drop means: `a,b` is two if they are columns and it is none."""
+    parts = [part.strip() for part in name.split(",")]
+    return [name] if name in table.columns or not set(parts) <= set(table.columns) else parts
+
+
+def _builtin(name: str, text: Collection[str] = ()) -> tuple[Table, str]:
     found = load(name)
     if found.kind != "table":
         raise ArgumentError("predict", f"got {name}, images", "a table", "name a file")
     columns: dict[str, Any] = dict(zip(found.feature_names, found.x.T, strict=True))
     names = found.class_names
     columns["target"] = found.y if names is None else np.array(names, object)[found.y]
-    return read_table(columns, name), "target"
-
-
-def _expect_varied(train: Table, target: str, source: str) -> None:
-    """Raise if a column varies only in the rows that are held out."""
-    for name, column in train.columns.items():
-        known = column.values[~column.missing]
-        if name != target and (len(known) == 0 or bool(np.all(known == known[0]))):
-            raise ArgumentError(
-                "train", f"got the column {name!r}, the same in all training rows of {source}",
-                "columns that vary", f"leave it out with --drop {name}",
-            )  # fmt: skip
+    return read_table(columns, name, text), "target"

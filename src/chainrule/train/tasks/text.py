@@ -16,7 +16,7 @@ from ..inference import evaluating
 from ..metrics import Metric
 from ..models import TextNetwork
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source, power_of_2
+from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, power_of_2
 
 LENGTH = 64
 
@@ -34,7 +34,7 @@ class TextTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TextTask:
-        expect_source(recipe, "target", "drop", "size", "channels", "task", "label_smoothing")
+        expect_source(recipe, *OF_TABLES, "size", "channels", "task", "label_smoothing")
         text = read_text(recipe.source)
         test = 0.1 if recipe.test is None else recipe.test
         valid = 0.02 if recipe.valid is None else recipe.valid

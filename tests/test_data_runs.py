@@ -1,0 +1,126 @@
+"""Runs on tables: settings of how they are read, what is printed of targets, what is noted."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from chainrule.errors import ChainruleError
+from chainrule.train import Recipe, Run
+from chainrule.train import run as runs
+from chainrule.train.tasks import TableTask
+from commands import call
+
+ROWS = 60
+
+
+def table(folder: Path, mark: str = ",", name: str = "t.csv", **columns: Any) -> Path:
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=mark, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return folder / name
+
+
+def loaded(path: Path, **settings: Any) -> TableTask:
+    return TableTask.load(Recipe(source=str(path), target="y", **settings))
+
+
+X = np.random.default_rng(0).normal(size=ROWS).round(3).tolist()
+Y = ["a", "b"] * (ROWS // 2)
+
+
+def test_decimal_commas_in_training_and_in_new_files(tmp_path: Path) -> None:
+    commas = [f"{x + 1000:,.3f}".translate(str.maketrans(",.", ".,")) for x in X]
+    german = table(tmp_path, ";", "de.csv", x=commas, y=Y)
+    plain = table(tmp_path, name="en.csv", x=[x + 1000 for x in X], y=Y)
+    found = []
+    for source, mark in ((german, ","), (plain, ".")):
+        recipe = Recipe(source=str(source), target="y", decimal=mark, epochs=1)
+        folder = runs.train(recipe, tmp_path / source.stem, progress=False).run
+        found.append(Run.open(folder).predict(source))
+        assert Run.open(folder).evaluate(source)[0] == ROWS
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_of_numbers_that_is_a_category(kind: str, tmp_path: Path) -> None:
+    file = table(tmp_path, zip=[10000 + k % 30 for k in range(ROWS)], x=X, y=Y)
+    if kind == "parquet":
+        duckdb.sql(f"copy (from '{file}') to '{tmp_path / 't.parquet'}'")
+    task = loaded(tmp_path / f"t.{kind}", category=["zip"])
+    assert task.encoder.category_names == ["zip"]
+    assert task.encoder.inputs[0].values[0] == "10000"
+    with pytest.raises(ChainruleError, match=r"category 'zap'.* did you mean 'zip'"):
+        loaded(file, category=["zap"])
+
+
+def test_names_to_drop_with_a_comma_between_them(tmp_path: Path) -> None:
+    file = table(tmp_path, **{"a": X, "b": X, "x": X, "b,x": X, "y": Y})
+    assert loaded(file, drop=["a,b"]).encoder.feature_names == ["x", "b,x"]
+    assert loaded(file, drop=["b,x"]).encoder.feature_names == ["a", "b", "x"]
+    with pytest.raises(ChainruleError, match="'a,q'"):
+        loaded(file, drop=["a,q"])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [[1e9 + x for x in X], [x * 1e-9 for x in X], [round(x * 1e4) for x in X], X],
+    ids=["far from 0", "tiny", "whole", "plain"],
+)
+def test_targets_and_predictions_have_the_digits_that_tell_them_apart(
+    target: list[Any], tmp_path: Path
+) -> None:
+    file = table(tmp_path, x=X, y=target)
+    recipe = Recipe(source=str(file), target="y", task="regression", epochs=1)
+    run = runs.train(recipe, tmp_path / "r", progress=False)
+    with (run.run / "predictions.csv").open() as written:
+        rows = list(csv.DictReader(written))
+    assert [r["target"] for r in rows] == [str(target[int(r["row"])]) for r in rows]
+    predicted = [float(r["prediction"]) for r in rows]
+    assert Run.open(run.run).predict()["prediction"] == predicted
+    assert len(set(predicted)) > len(rows) / 2
+
+
+def test_few_whole_numbers_in_few_rows_are_noted(tmp_path: Path) -> None:
+    few = loaded(table(tmp_path, x=X, y=[k % 13 for k in range(ROWS)]))
+    assert (few.task, "--task classification" in few.notes[0]) == ("regression", True)
+    many = loaded(table(tmp_path, x=X, y=[k % 12 for k in range(ROWS)]))
+    assert (many.task, "--task regression" in many.notes[0]) == ("classification", True)
+
+
+def test_too_few_rows_for_the_classes(tmp_path: Path) -> None:
+    file = table(tmp_path, x=X[:8], y=range(8))
+    with pytest.raises(ChainruleError, match=r"8 rows in 8 classes.*--task regression"):
+        loaded(file, task="classification")
+
+
+def test_a_column_that_varies_only_in_rows_held_out_is_left_out(tmp_path: Path) -> None:
+    held = loaded(table(tmp_path, x=X, y=Y)).rows[0]
+    task = loaded(table(tmp_path, x=X, k=[int(k == held) for k in range(ROWS)], y=Y))
+    assert task.encoder.feature_names == ["x"]
+    assert task.notes == ["column 'k' is left out: in the training rows it is the same in each row"]
+
+
+def test_what_is_said_of_a_missing_target(tmp_path: Path) -> None:
+    for count, end in ((30, "c29;"), (31, "c29, …;")):
+        file = table(tmp_path, **{f"c{k}": [1, 2] for k in range(count)})
+        with pytest.raises(ChainruleError, match=f"columns: c0, c1, .*{end}"):
+            TableTask.load(Recipe(source=str(file)))
+    with pytest.raises(ChainruleError, match="header above"):
+        loaded(table(tmp_path, **{"3": [1, 2], "male": [1, 2]}))
+
+
+def test_notes_on_a_file_to_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = table(tmp_path, x=X, y=Y)
+    run = runs.train(Recipe(source=str(file), target="y", epochs=1), tmp_path / "r", progress=False)
+    far = table(tmp_path, name="far.csv", x=[0, 1e6], y=["a", "b"])
+    for verb in ("predict", "evaluate"):
+        code, _, said = call(capsys, verb, run.run, far)
+        assert code == 0
+        assert "the first 1000000 in line 3" in said
