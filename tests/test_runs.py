@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule.data import load
+from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
 from chainrule.train import run as runs
 from chainrule.train.tasks import kind_of
@@ -241,3 +243,41 @@ def test_the_loss_of_a_regression_is_the_recipe_s(tmp_path):
         assert Recipe.read(result.run / "recipe.toml").loss == loss
         weights.append((result.run / "model.safetensors").read_bytes())
     assert weights[0] != weights[1]
+def test_built_in_images_have_the_scale_of_files(folder, capsys):
+    result = runs.train(Recipe(source="digits"), folder / "digits-run", progress=False)
+    assert result.metrics["accuracy"] >= 0.975
+    _, out, _ = call(capsys, "predict", result.run, "digits")
+    said = [row["prediction"] for row in csv.DictReader(out.splitlines())]
+    own = read_csv(result.run / "predictions.csv")
+    assert [said[int(row["row"])] for row in own] == [row["prediction"] for row in own]
+    digits = load("digits")
+    for k in range(100):
+        place = folder / "digit-files" / str(digits.y[k])
+        place.mkdir(parents=True, exist_ok=True)
+        bright = (digits.x[k, :, :, 0] * 15.9).astype(np.uint8)
+        Image.fromarray(bright).save(place / f"{k}.png")
+    assert Run.open(result.run).evaluate(folder / "digit-files")[1]["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("side", [8, 12])
+def test_what_is_chosen_for_images_fits_the_model(kind, side, tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(30):
+        place = tmp_path / "pictures" / "ab"[k % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (side, side)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / f"{k}.png")
+    recipe = Recipe(source=str(tmp_path / "pictures"), model=kind, epochs=1)
+    result = runs.train(recipe, tmp_path / "run", progress=False)
+    made = Recipe.read(result.run / "recipe.toml")
+    assert (made.channels, made.hidden) == (
+        ([16, 32], [128]) if kind == "cnn" else (None, [256, 128])
+    )
+    rows = read_csv(result.run / "predictions.csv")
+    assert all((tmp_path / "pictures" / row["file"]).exists() for row in rows)
+    assert Run.open(result.run).predict()["file"] == [row["file"] for row in rows]
+    wrong = [row["file"] for row in rows if row["target"] != row["prediction"]]
+    assert all(f"{name}, taken for" in result.report.read_text() for name in wrong)
+
+

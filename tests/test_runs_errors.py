@@ -401,3 +401,38 @@ def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
     assert code == 130
     assert err.startswith("chainrule: [interrupted]")
     assert json.loads(out)["error"] in err
+def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "churn.csv", table())
+    expect_one_error(capsys, ["train", "chrun.csv", "--target", "y"], "did you mean churn.csv?")
+    expect_one_error(capsys, ["train", "no.csv", "--target", "y"], "which does not exist")
+    for name in ("mnist", "nosuchset"):
+        code, _, err = call(capsys, "train", name)
+        assert code == 2
+        assert "did you mean" not in err
+        assert err.count("moons") == 1
+    expect_one_error(capsys, ["train", "nofile.toml"], "nofile.toml, which does not exist")
+
+
+def test_folders_that_are_no_classes(classified, tmp_path, capsys):
+    expect_one_error(capsys, ["train", classified.run], "a run folder")
+    for part in ("test", "train"):
+        pictures(tmp_path / "both" / part)
+    both = tmp_path / "both"
+    expect_one_error(capsys, ["train", both], f"train on one of them, {both / 'train'}")
+    (both / "train/a/0.png").write_bytes(b"")
+    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is empty")
+    (both / "train/a/0.png").write_bytes(b"text")
+    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is no image")
+
+
+def test_classes_that_training_did_not_have(tmp_path, capsys):
+    names = [f"class {k}" for k in range(9)]
+    folder = pictures(tmp_path / "pictures", names)
+    run = runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False).run
+    expect_one_error(capsys, ["evaluate", run, pictures(tmp_path / "other")], "class 7, …;")
+    expect_one_error(
+        capsys, ["predict", run, "no.png"], "no.png, which does not exist; an image or"
+    )
+
+

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim, random
-from ..data import NAMES, DataLoader
-from ..errors import ArgumentError, FileError
+from ..data import NAMES, DataLoader, load
+from ..errors import ArgumentError, ChainruleError, FileError
 from ..graph import Array
 from . import files
 from .findings import findings
@@ -116,7 +116,7 @@ class Run:
             )
         if source is None:
             task = self._own_data()
-            x, rows, names = task.test[0], task.rows.tolist(), None
+            x, rows, names = task.test[0], task.rows.tolist(), task.test_names
         else:
             x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
@@ -269,9 +269,10 @@ def _carry_out(
     samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
     files.write(folder / "model.safetensors", files.tensors_to_bytes(model.state_dict()))
     if output is not None:
+        named = {"row": task.rows.tolist()} if task.test_names is None else {
+            "file": task.test_names}  # fmt: skip
         files.write(folder / "predictions.csv", to_csv({
-            "row": [int(r) for r in task.rows], "target": task.truth(task.test[1]),
-            **task.decoded(output),
+            **named, "target": task.truth(task.test[1]), **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started
     interrupted = history.stopped == "interrupted"
@@ -367,7 +368,7 @@ def _guess(task: Task) -> float:
 def fingerprint(source: str) -> str:
     """Tells whether data is still the same: contents of a file, names and sizes of a folder."""
     if source in NAMES:
-        return source
+        return f"{source} 0..255" if load(source).kind == "images" else source
     path = Path(source)
     if path.is_dir():
         inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ class Task(ABC):
     train, valid, test   (x, y), arrays or trees of arrays
     rows                 where the test rows stand in the source, from 0
     names                what the rows that were read last are called, if they have names
+    test_names           what the test rows are called, if they have names
     facts, notes         what the report says of the data, and of what was done to it
     """
 
@@ -31,6 +33,7 @@ class Task(ABC):
     test: Batch
     rows: Array
     names: list[str] | None = None
+    test_names: list[str] | None = None
     facts: dict[str, Any]
     notes: list[str]
     task: str = "classification"
@@ -96,6 +99,11 @@ def expect_source(recipe: Recipe, *unused: str) -> None:
                 "train", f"got {name} = {getattr(recipe, name)!r} for {recipe.source}",
                 "settings that this kind of data takes", f"leave {name} out",
             )  # fmt: skip
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first names, and … where there are more."""
+    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def epochs_for(rows: int, batch_size: int, steps: int, most: int) -> int:
