@@ -281,3 +281,51 @@ def test_what_is_chosen_for_images_fits_the_model(kind, side, tmp_path):
     assert all(f"{name}, taken for" in result.report.read_text() for name in wrong)
 
 
+def test_what_is_new_is_warned_of_at_the_user_s_line(classified):
+    run = Run.open(classified.run)
+    columns = table(5, seed=1)
+    columns["colour"][0] = "pink"
+    with pytest.warns(UserWarning, match=r"\[predict\]") as caught:
+        run.predict(columns)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "'pink'" in str(caught[0].message)
+    run.predict(columns, warn=False)
+
+
+def imbalanced(path):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 600)).round(3)
+    y = np.where(a + b + rng.normal(size=600) > 2.4, "yes", "no")
+    return write_csv(path, {"a": a, "b": b, "y": y})
+
+
+def test_rare_classes_can_weigh_as_much(tmp_path, capsys):
+    file = imbalanced(tmp_path / "t.csv")
+    task = kind_of(str(file)).load(Recipe(source=str(file), target="y"))
+    counts = np.bincount(task.train[1])
+    weight = task.loss(Recipe(class_weight="balanced")).settings["weight"]
+    np.testing.assert_allclose(weight.numpy(), counts.sum() / (2 * counts), rtol=1e-6)
+    assert task.loss(Recipe()).settings["weight"] is None
+    share = {}
+    for name, more in (("plain", []), ("balanced", ["--class-weight", "balanced"])):
+        arguments = ["--target", "y", "--epochs", 10, "--quiet", "--out", tmp_path / name]
+        assert call(capsys, "train", file, *arguments, *more)[0] == 0
+        said = [row["prediction"] for row in read_csv(tmp_path / name / "predictions.csv")]
+        share[name] = said.count("yes") / len(said)
+    assert Recipe.read(tmp_path / "balanced/recipe.toml").class_weight == "balanced"
+    assert share["balanced"] > 2 * share["plain"]
+    with pytest.raises(ChainruleError, match="leave class_weight out"):
+        runs.train(Recipe(source="diabetes", class_weight="balanced"), tmp_path / "x")
+
+
+def test_a_warning_of_the_report_is_printed(tmp_path, capsys):
+    file = imbalanced(tmp_path / "t.csv")
+    arguments = ["train", file, "--target", "y", "--epochs", 1, "--out", tmp_path / "run"]
+    _, out, _ = call(capsys, *arguments, "--quiet")
+    assert "\nwarning: It does hardly better than a guess: accuracy 0.9" in out
+    assert "--class-weight balanced" in out
+    _, out, _ = call(capsys, "train", "--resume", tmp_path / "run", "--quiet", "--json")
+    assert list(json.loads(out)) == ["task", "metrics", "run", "report", "seconds"]
+
+

@@ -40,6 +40,8 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Pull of weights towards 0.")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine or constant.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    class_weight: Annotated[str | None, typer.Option(
+        help="balanced: rare classes weigh as much as frequent ones.")] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better loss.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split, the weights, the order.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-1 … if not given.")]
@@ -62,7 +64,8 @@ def train(
         "target": target, "drop": drop, "task": task, "test": test, "valid": valid,
         "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
-        "schedule": schedule, "clip_norm": clip_norm, "patience": patience, "seed": seed,
+        "schedule": schedule, "clip_norm": clip_norm, "class_weight": class_weight,
+        "patience": patience, "seed": seed,
     }  # fmt: skip
     given = {k: v for k, v in settings.items() if v is not None}
     if not checkpoint_every > 0:
@@ -144,5 +147,10 @@ def _print(result: Result, as_json: bool) -> None:
     shown = ", ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in result.metrics.items())
     print(f"test: {shown}")
     print(f"report: {result.report}")
+    warnings = [found for found in result.findings if found["level"] == "warning"]
+    for found in warnings[:1]:
+        more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
+        print(f"warning: {found['title']}: {found['cause']}{more}")
+        print(f"  {found['remedy']}")
     if result.interrupted:
         print(f"stopped early; go on with: chainrule train --resume {result.run}")

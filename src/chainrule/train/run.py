@@ -31,7 +31,7 @@ from ..data import NAMES, DataLoader, load
 from ..errors import ArgumentError, ChainruleError, FileError
 from ..graph import Array
 from . import files
-from .findings import findings
+from .findings import Finding, Guess, findings
 from .fit import fit
 from .history import History
 from .inference import Forward, evaluate, evaluating, predict
@@ -42,6 +42,7 @@ from .tasks.text import bits
 from .trainer import Callback, Trainer
 
 FORMAT = 1
+IMBALANCED = 2.0  # times as many rows in the most frequent class as in the others on average
 WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
 
 
@@ -55,6 +56,8 @@ class Result:
     seconds: float
     interrupted: bool
     samples: list[str]
+    findings: list[Finding]
+    ended: str = ""
 
     @property
     def report(self) -> Path:
@@ -230,7 +233,8 @@ def _completed(recipe: Recipe, task: Task) -> Recipe:
             f"one of {', '.join(fitting)}", "leave it out",
         )  # fmt: skip
     for name, fits in (("loss", task.task == "regression"), ("channels", recipe.model == "cnn"),
-                       ("label_smoothing", task.task == "classification")):  # fmt: skip
+                       ("label_smoothing", task.task == "classification"),
+                       ("class_weight", task.task == "classification")):  # fmt: skip
         if getattr(recipe, name) is not None and not fits:
             raise ArgumentError(
                 "recipe", f"got {name} = {getattr(recipe, name)!r} for a {task.task} with "
@@ -275,10 +279,16 @@ def _carry_out(
             **named, "target": task.truth(task.test[1]), **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started
-    interrupted = history.stopped == "interrupted"
-    result = Result(task.task, metrics, folder, seconds, interrupted, samples)
+    found = findings(
+        history, writer.trainer.untrained, metrics, len(task.test[1]),
+        _guess(task, recipe) if output is not None else None,
+    )  # fmt: skip
+    result = Result(
+        task.task, metrics, folder, seconds, history.stopped == "interrupted", samples, found,
+        ended="" if writer.trainer.step > writer.first else history.stopped,
+    )  # fmt: skip
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
-    page = _page(result, recipe, task, model, history, writer.trainer, output)
+    page = _page(result, recipe, task, model, history, output)
     files.write(result.report, render(page))
     return result
 
@@ -315,9 +325,10 @@ class _Writer(Callback):
     def __init__(self, path: Path) -> None:
         self._path, self._written = path, 0.0
         self.trainer: Trainer | None = None
+        self.first = 0  # how many steps were done before
 
     def on_begin(self, run: Trainer) -> None:
-        self.trainer = run
+        self.trainer, self.first = run, run.step
 
     def on_epoch(self, run: Trainer) -> None:
         if time.perf_counter() - self._written >= WRITE_EVERY:
@@ -331,7 +342,7 @@ class _Writer(Callback):
 
 def _page(
     result: Result, recipe: Recipe, task: Task, model: nn.Module, history: History,
-    trainer: Trainer, output: Array | None,
+    output: Array | None,
 ) -> Report:  # fmt: skip
     import chainrule
 
@@ -345,10 +356,7 @@ def _page(
         recipe=recipe.to_toml(), data=task.facts, notes=task.notes, model=str(summary),
         parameters=summary.parameters, history=history.epochs, best_epoch=history.best_epoch,
         gradients=dict(vars(history.gradients)),
-        findings=findings(
-            history, trainer.untrained, result.metrics, len(task.test[1]),
-            _guess(task) if output is not None else None,
-        ),
+        findings=result.findings,
         versions={
             "chainrule": chainrule.__version__, "NumPy": np.__version__,
             "Python": platform.python_version(),
@@ -357,12 +365,19 @@ def _page(
     )  # fmt: skip
 
 
-def _guess(task: Task) -> float:
-    """The accuracy of always naming the most frequent class; the R² of always naming the mean."""
+def _guess(task: Task, recipe: Recipe) -> Guess:
+    """What always naming the most frequent class gets, or always naming the mean.
+
+    Where the classes weigh the same, it is judged by F1, in which they do too.
+    """
     if task.task == "regression":
-        return 0.0
+        return Guess("r2", 0.0)
     counts = np.bincount(np.asarray(task.test[1]))
-    return float(counts.max() / counts.sum())
+    most, classes = float(counts.max() / counts.sum()), np.count_nonzero(counts)
+    if recipe.class_weight is not None:
+        return Guess("f1", 2 * most / (1 + most) / classes)
+    imbalanced = bool(most * (classes - 1) >= IMBALANCED * (1 - most))
+    return Guess("accuracy", most, imbalanced)
 
 
 def fingerprint(source: str) -> str:

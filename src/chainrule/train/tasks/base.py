@@ -11,6 +11,7 @@ import numpy as np
 from ... import nn
 from ...errors import ArgumentError
 from ...graph import Array
+from ...tensor import Tensor
 from ..metrics import Metric, confusion, named
 from ..recipe import Recipe
 
@@ -67,7 +68,11 @@ class Task(ABC):
 
     def loss(self, recipe: Recipe) -> Any:
         """What is trained."""
-        return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing or 0.0)
+        weight = None
+        if recipe.class_weight == "balanced":
+            counts = np.bincount(self.train[1], minlength=len(self.classes))
+            weight = Tensor((counts.sum() / (len(counts) * np.maximum(counts, 1))).astype("f4"))
+        return nn.CrossEntropyLoss(weight=weight, label_smoothing=recipe.label_smoothing or 0.0)
 
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name, in the units of the data, the main one first."""
