@@ -149,7 +149,7 @@ def test_any_bytes_are_a_recipe_or_one_error(tmp_path_factory, content):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileError, match=r"\[read\] got No such file or directory for"):
+    with pytest.raises(FileError, match=r"\[read\] got .*none.toml, which does not exist"):
         Recipe.read(tmp_path / "none.toml")
 
 

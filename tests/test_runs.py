@@ -243,6 +243,8 @@ def test_the_loss_of_a_regression_is_the_recipe_s(tmp_path):
         assert Recipe.read(result.run / "recipe.toml").loss == loss
         weights.append((result.run / "model.safetensors").read_bytes())
     assert weights[0] != weights[1]
+
+
 def test_built_in_images_have_the_scale_of_files(folder, capsys):
     result = runs.train(Recipe(source="digits"), folder / "digits-run", progress=False)
     assert result.metrics["accuracy"] >= 0.975
@@ -327,5 +329,31 @@ def test_a_warning_of_the_report_is_printed(tmp_path, capsys):
     assert "--class-weight balanced" in out
     _, out, _ = call(capsys, "train", "--resume", tmp_path / "run", "--quiet", "--json")
     assert list(json.loads(out)) == ["task", "metrics", "run", "report", "seconds"]
+
+
+def test_a_run_that_has_ended_says_so_and_can_have_more_epochs(tmp_path, capsys):
+    run = runs.train(Recipe(source="iris", epochs=2), tmp_path / "run", progress=False).run
+    before = (run / "model.safetensors").read_bytes()
+    _, out, _ = call(capsys, "train", "--resume", run, "--quiet")
+    assert f"it had ended before, after all its epochs; for more, raise epochs in {run}" in out
+    assert (run / "model.safetensors").read_bytes() == before
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("epochs = 2", "epochs = 5"))
+    _, out, _ = call(capsys, "train", "--resume", run, "--quiet")
+    assert "it had ended" not in out
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 5
+    assert call(capsys, "predict", run)[0] == 0
+
+
+def test_a_project_can_be_moved(tmp_path, monkeypatch, capsys):
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    write_csv(tmp_path / "old/t.csv", table())
+    arguments = ["--target", "y", "--epochs", 1, "--quiet"]
+    assert call(capsys, "train", "t.csv", *arguments)[0] == 0
+    assert Recipe.read(tmp_path / "old/runs/t-1/recipe.toml").source == str(tmp_path / "old/t.csv")
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "evaluate", "new/runs/t-1")[0] == 0
 
 

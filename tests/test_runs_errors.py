@@ -140,6 +140,14 @@ def test_weights_of_another_network_are_refused(classified, tmp_path, capsys):
     recipe = Recipe.read(copy / "recipe.toml")
     recipe.hidden = [3]
     (copy / "recipe.toml").write_text(recipe.to_toml())
+    for command in (["predict", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, "another hidden than")
+    (copy / "recipe.toml").write_bytes((classified.run / "recipe.toml").read_bytes())
+    data = json.loads((copy / "data.json").read_text())
+    del data["recipe"], data["checksum"]  # as runs were that did not remember it
+    data["checksum"] = files.checksum(files.to_json(data).encode())
+    (copy / "data.json").write_text(files.to_json(data))
+    (copy / "recipe.toml").write_text(recipe.to_toml())
     expect_one_error(capsys, ["predict", copy], "same architecture")
 
 
@@ -401,6 +409,16 @@ def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
     assert code == 130
     assert err.startswith("chainrule: [interrupted]")
     assert json.loads(out)["error"] in err
+
+
+def test_a_run_in_progress_says_so(tmp_path, capsys):
+    folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
+    (folder / "model.safetensors").unlink()
+    expect_one_error(capsys, ["predict", folder], "--resume")
+    with files.held(folder):
+        expect_one_error(capsys, ["predict", folder], "is being trained; a run that has ended")
+
+
 def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "churn.csv", table())
@@ -412,6 +430,14 @@ def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
         assert "did you mean" not in err
         assert err.count("moons") == 1
     expect_one_error(capsys, ["train", "nofile.toml"], "nofile.toml, which does not exist")
+
+
+def test_data_that_has_gone(tmp_path, capsys):
+    file = write_csv(tmp_path / "t.csv", table())
+    recipe = Recipe(source=str(file), target="y", epochs=1)
+    run = runs.train(recipe, tmp_path / "run", progress=False).run
+    file.unlink()
+    expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; the data of")
 
 
 def test_folders_that_are_no_classes(classified, tmp_path, capsys):
@@ -436,3 +462,12 @@ def test_classes_that_training_did_not_have(tmp_path, capsys):
     )
 
 
+def test_a_run_on_digits_of_another_scale(tmp_path, capsys):
+    run = runs.train(Recipe(source="digits", epochs=1), tmp_path / "run", progress=False).run
+    data = json.loads((run / "data.json").read_text())
+    del data["checksum"]
+    data["fingerprint"] = "digits"
+    data["checksum"] = files.checksum(files.to_json(data).encode())
+    (run / "data.json").write_text(files.to_json(data))
+    for command in (["predict", run, "digits"], ["train", "--resume", run]):
+        expect_one_error(capsys, command, "from 0 to 16")

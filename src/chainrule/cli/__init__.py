@@ -32,8 +32,8 @@ app.command("info")(info.info)
 
 
 _INTERRUPTED = (
-    "[interrupted] got Ctrl-C before all was written; the run as far as its last checkpoint; go on "
-    "with chainrule train --resume RUN"
+    "[interrupted] got Ctrl-C before there was a result; some more time, nothing was written; call "
+    "it again"
 )
 
 
@@ -62,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 code = app(args=arguments, prog_name="chainrule", standalone_mode=False)
             except typer.Abort:  # Ctrl-C in older versions of Typer; newer ones return 130
                 code = 130
+            except train.StoppedError as stop:
+                _tell(str(stop), arguments)
+                sys.exit(130)
             if code == 130:
                 _tell(_INTERRUPTED, arguments)
         except Exception as error:

@@ -83,13 +83,29 @@ def train(
                 "train", f"got --resume with {', '.join(odd)}", "--resume alone",
                 "a run goes on as its recipe.toml says; leave them out",
             )  # fmt: skip
-        result = resume(resume_run, **how)
+        begin = partial(resume, resume_run, **how)
     else:
         recipe = _recipe(source, given)
         name = Path(recipe.source).name.split(".")[0] or "run"
-        result = carry_out(recipe, out or partial(_free, Path("runs"), name), **how)
+        begin = partial(carry_out, recipe, out or partial(_free, Path("runs"), name), **how)
+    try:
+        result = begin()
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # there is no folder yet
+            raise
+        raise StoppedError(stop.args[0]) from None
     _print(result, as_json)
     sys.exit(130 if result.interrupted else 0)
+
+
+class StoppedError(Exception):
+    """Ctrl-C before all was written in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"[interrupted] got Ctrl-C before all was written in {folder}; the rest of the run; go "
+            f"on with chainrule train --resume {folder}"
+        )
 
 
 def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
@@ -131,9 +147,10 @@ def _say(task: Task, recipe: Recipe) -> None:
     console = Console(stderr=True, highlight=False)
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
     head = Text.assemble((Path(recipe.source).name, "bold"), f": {task.task}; {facts}")
-    console.print(head, soft_wrap=True)
+    whole = not console.is_terminal  # which alone has a width to wrap at
+    console.print(head, soft_wrap=whole)
     for note in task.notes:
-        console.print(Text(f"  {note}"), style="dim", soft_wrap=True)
+        console.print(Text(f"  {note}"), style="dim", soft_wrap=whole)
 
 
 def _print(result: Result, as_json: bool) -> None:

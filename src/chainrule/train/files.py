@@ -127,6 +127,11 @@ def _flush_folder(path: Path) -> None:
 
 def read(path: Path) -> bytes:
     """The bytes of a file."""
+    if not os.path.lexists(path):
+        raise FileError(
+            "read", f"got {path}, which does not exist", "a file is needed",
+            "check the path and the folder that you are in",
+        )  # fmt: skip
     with told("read", path):
         return path.read_bytes()
 

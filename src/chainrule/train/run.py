@@ -12,14 +12,18 @@ report.html          all of it to look at
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import datetime
 import hashlib
 import io
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +52,11 @@ WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
 
 @dataclass
 class Result:
-    """What a run came to."""
+    """What a run came to.
+
+    findings   what the report says of it
+    ended      of a run that had nothing left to do when it was resumed: why it had stopped
+    """
 
     task: str
     metrics: dict[str, float]
@@ -109,6 +117,7 @@ class Run:
         """Columns row (or file), prediction and confidence: of a source, or the run's test rows.
 
         source   a path, a data frame or a dict of columns
+        warn     warn of what is new in the source; without it `task.notes` has it alone
         """
         if isinstance(self.task, TextTask):
             raise ArgumentError(
@@ -169,15 +178,17 @@ def train(
     recipe = _completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
     if place.exists():
+        run = (place / "recipe.toml").exists()
+        what = "a run that is there already" if run else "which is there already and is no run"
         raise FileError(
-            "train", f"got {place}, which is there already", "a new folder",
-            f"choose another with --out, or continue it with --resume {place}",
+            "train", f"got {place}, {what}", "a new folder",
+            "choose another with --out" + f", or continue it with --resume {place}" * run,
         )  # fmt: skip
     if recipe.source not in NAMES:
         recipe.source = str(Path(recipe.source).resolve())
     data = {
         "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
-        "preprocessing": task.to_json(),
+        "recipe": _fixed(recipe), "preprocessing": task.to_json(),
     }  # fmt: skip
     data["checksum"] = files.checksum(files.to_json(data).encode(errors="backslashreplace"))
     while True:
@@ -185,15 +196,31 @@ def train(
             place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with files.new_folder(place) as inside:
-                files.write(inside / "recipe.toml", recipe.to_toml())
+                files.write(inside / "recipe.toml", _movable(recipe, place).to_toml())
                 files.write(inside / "data.json", files.to_json(data))
             break
         except FileError:
             if isinstance(folder, Path) or not place.exists():
                 raise
             place = folder()  # another run took it in the meantime
-    with files.held(place):
-        return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+    with _in(place):
+        try:
+            return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+        except ChainruleError:
+            begun = {p.name for p in place.iterdir()} - {"recipe.toml", "data.json", "checkpoints"}
+            if not begun and not any(place.glob("checkpoints/*")):  # no step was made
+                shutil.rmtree(place)
+            raise
+
+
+@contextlib.contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    """Hold the folder; a Ctrl-C that breaks off what is done there names it."""
+    with files.held(folder):
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(folder) from None
 
 
 def resume(
@@ -202,14 +229,33 @@ def resume(
 ) -> Result:  # fmt: skip
     """Go on with a run that was stopped: its end is the same, bit for bit."""
     recipe, data = _read_folder(folder)
-    with files.held(folder):
+    with _in(folder):
         files.sweep(folder)
         _expect_unchanged(folder, recipe, data)
         task = _kind(recipe, data).load(recipe)
         return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
 
 
+def _movable(recipe: Recipe, folder: Path) -> Recipe:
+    """With a source that is relative to the run folder, if both are in the current folder."""
+    here, run = Path.cwd(), folder.resolve()
+    inside = run.is_relative_to(here) and Path(recipe.source).is_relative_to(here)
+    if recipe.source in NAMES or not inside:
+        return recipe
+    return dataclasses.replace(recipe, source=os.path.relpath(recipe.source, run))
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """The settings that a run keeps: not its epochs, nor where its data lies."""
+    return {k: v for k, v in vars(recipe).items() if k not in ("source", "epochs")}
+
+
 def _expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
+    if recipe.source not in NAMES and not os.path.exists(recipe.source):
+        raise FileError(
+            "run", f"got {recipe.source}, which does not exist", f"the data of {folder}",
+            "put it back, or name another file",
+        )  # fmt: skip
     if fingerprint(recipe.source) != data["fingerprint"]:
         raise FileError(
             "run", f"got {recipe.source}, which has changed since {folder} began",
@@ -420,6 +466,20 @@ def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         raise FileError(
             "run", f"got {folder / 'data.json'}, which is not as it was written",
             "the file that chainrule train wrote", "take an intact copy, or train again",
+        )  # fmt: skip
+    if data["kind"] == "images" and data["fingerprint"] in NAMES:
+        raise FileError(
+            "run", f"got {folder}, a run on {recipe.source} from 0 to 16", "images from 0 to 255",
+            "train again: earlier versions did not bring them to the scale of image files",
+        )  # fmt: skip
+    kept = data.get("recipe", {})
+    differ = [k for k, v in _fixed(recipe).items() if k in kept and kept[k] != v]
+    if differ:
+        before = ", ".join(f"no {k}" if kept[k] is None else f"{k} = {kept[k]!r}" for k in differ)
+        raise FileError(
+            "run", f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
+            "began with", f"{before} as then (epochs alone may change)",
+            f"put it back, or train anew: chainrule train {folder / 'recipe.toml'}",
         )  # fmt: skip
     needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
     lost = [name for name in needed if getattr(recipe, name) is None]
