@@ -357,3 +357,16 @@ def test_a_project_can_be_moved(tmp_path, monkeypatch, capsys):
     assert call(capsys, "evaluate", "new/runs/t-1")[0] == 0
 
 
+def test_the_first_line_wraps_at_words_in_a_terminal(csv_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    arguments = ["train", csv_file, "--target", "y", "--epochs", 1, "--out"]
+    _, _, err = call(capsys, *arguments, tmp_path / "pipe")
+    whole = err.splitlines()[0]
+    assert len(whole) > 50
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    _, _, err = call(capsys, *arguments, tmp_path / "terminal")
+    lines = err.splitlines()
+    assert max(map(len, lines[:4])) <= 50
+    assert " ".join(line.strip() for line in lines).startswith(whole)

@@ -411,12 +411,62 @@ def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
     assert json.loads(out)["error"] in err
 
 
+def test_ctrl_c_names_the_folder_if_there_is_one(tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit", stop)
+    run = tmp_path / "run"
+    code, _, err = call(capsys, "train", "iris", "--quiet", "--out", run)
+    assert code == 130
+    assert f"written in {run}; " in err
+    assert f"--resume {run}\n" in err
+    monkeypatch.setattr(runs, "kind_of", stop)
+    code, _, err = call(capsys, "train", "iris", "--quiet", "--out", tmp_path / "other")
+    assert code == 130
+    assert "nothing was written" in err
+    assert "--resume" not in err
+
+
+def test_a_run_that_is_refused_before_its_first_step_leaves_no_folder(tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("a line of a text\n" * 500)
+    arguments = ["train", tmp_path / "t.txt", "--hidden", "64,32", "--out", tmp_path / "run"]
+    expect_one_error(capsys, arguments, "layers of one size")
+    assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
+
+
 def test_a_run_in_progress_says_so(tmp_path, capsys):
     folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
     (folder / "model.safetensors").unlink()
     expect_one_error(capsys, ["predict", folder], "--resume")
     with files.held(folder):
         expect_one_error(capsys, ["predict", folder], "is being trained; a run that has ended")
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.json", "p.parquet"])
+def test_predictions_under_a_name_that_says_something_else(name, classified, tmp_path, capsys):
+    arguments = ["predict", classified.run, "--out", tmp_path / name]
+    expect_one_error(capsys, arguments, "ends in .csv")
+    assert not (tmp_path / name).exists()
+
+
+def test_what_is_written_over_is_said(classified, tmp_path, capsys):
+    for ending in ("", " (replaced)"):
+        _, _, err = call(capsys, "predict", classified.run, "--out", tmp_path / "p.csv")
+        assert err == f"wrote {tmp_path / 'p.csv'}{ending}\n"
+
+
+def test_start_is_for_texts(classified, tmp_path, capsys):
+    expect_one_error(capsys, ["predict", classified.run, "--start", "a"], "a run on text")
+    file = tmp_path / "t.txt"
+    file.write_text("one two three\n" * 200)
+    recipe = Recipe(source=str(file), epochs=1, hidden=[4], embedding=4, length=16)
+    run = runs.train(recipe, tmp_path / "run", progress=False).run
+    code, _, err = call(capsys, "predict", run, "--start", "öne ß", "--length", 5)
+    assert code == 0
+    assert err.endswith("one unknown character: 'ß', 'ö'\n")
+    assert call(capsys, "predict", run, "--start", "one", "--length", 5)[2] == ""
+    expect_one_error(capsys, ["predict", run, file, "--start", "one"], "leave one out")
 
 
 def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
@@ -438,6 +488,13 @@ def test_data_that_has_gone(tmp_path, capsys):
     run = runs.train(recipe, tmp_path / "run", progress=False).run
     file.unlink()
     expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; the data of")
+
+
+def test_a_place_that_is_taken(classified, csv_file, capsys):
+    expect_one_error(capsys, ["train", "iris", "--out", classified.run], "--resume")
+    code, _, err = call(capsys, "train", "iris", "--out", csv_file)
+    assert code == 2
+    assert "--resume" not in err
 
 
 def test_folders_that_are_no_classes(classified, tmp_path, capsys):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import ArgumentError
+from ..data import NAMES
+from ..errors import ArgumentError, FileError
 from ..train.recipe import Recipe
 from ..train.run import Result, resume
 from ..train.run import train as carry_out
@@ -114,6 +117,7 @@ def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
             "train", "got nothing to train on", "a source, or --resume RUN",
             "try: chainrule train digits",
         )  # fmt: skip
+    _expect_no_slip(Path(source))
     if not source.endswith(".toml"):
         return Recipe(source=source, **given)
     recipe = Recipe.read(Path(source))
@@ -122,6 +126,19 @@ def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
             "recipe", f"got {source} without a source", "source in [data]", "add it"
         )
     return Recipe(**{**vars(recipe), **given})
+
+
+def _expect_no_slip(path: Path) -> None:
+    """Raise if there is no such file or set, but a file of almost that name."""
+    if str(path) in NAMES or os.path.lexists(path) or not os.path.isdir(path.parent):
+        return
+    there = {Path(name).stem: name for name in sorted(os.listdir(path.parent))}
+    near = difflib.get_close_matches(path.stem, there, 1, 0.7)
+    if near:
+        raise FileError(
+            "train", f"got {path}, which does not exist", "a file, a folder or a built-in set",
+            f"did you mean {path.parent / there[near[0]]}?",
+        )  # fmt: skip
 
 
 def _sizes(text: str | None) -> list[int] | None:
@@ -171,3 +188,13 @@ def _print(result: Result, as_json: bool) -> None:
         print(f"  {found['remedy']}")
     if result.interrupted:
         print(f"stopped early; go on with: chainrule train --resume {result.run}")
+    elif result.ended == "epochs":
+        print(
+            "it had ended before, after all its epochs; for more, raise epochs in "
+            f"{result.run / 'recipe.toml'} and resume it again"
+        )
+    elif result.ended:
+        print(
+            "it had ended before, when more epochs no longer helped; to change more, train anew: "
+            f"chainrule train {result.run / 'recipe.toml'}"
+        )

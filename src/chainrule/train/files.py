@@ -98,6 +98,15 @@ def held(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is training in that folder."""
+    try:
+        with held(folder):
+            return False
+    except FileError:
+        return True
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove what processes that were killed had begun to write there, under that name."""
     for stale in folder.glob(f".{name}.*.tmp"):

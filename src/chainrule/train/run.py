@@ -99,10 +99,11 @@ class Run:
         model = task.network(recipe)
         file = folder / "model.safetensors"
         if not file.exists():
-            raise FileError(
-                "run", f"got {folder}, which has no model.safetensors", "a run that has ended",
-                f"finish it with chainrule train --resume {folder}",
-            )  # fmt: skip
+            state = "has no model.safetensors"
+            advice = f"finish it with chainrule train --resume {folder}"
+            if files.is_held(folder):
+                state, advice = "is being trained", "wait, or stop it with Ctrl-C, once"
+            raise FileError("run", f"got {folder}, which {state}", "a run that has ended", advice)
         weights = files.tensors_from_bytes(files.read(file), file)
         model.load_state_dict(weights)
         for name, values in weights.items():
@@ -113,7 +114,7 @@ class Run:
                 )  # fmt: skip
         return cls(folder, recipe, task, model.eval())
 
-    def predict(self, source: Any = None) -> dict[str, list[Any]]:
+    def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
         """Columns row (or file), prediction and confidence: of a source, or the run's test rows.
 
         source   a path, a data frame or a dict of columns
@@ -132,6 +133,8 @@ class Run:
         else:
             x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
+            if warn and self.task.notes:
+                warnings.warn("\n  ".join(["[predict]", *self.task.notes]), stacklevel=2)
         output = predict(self.model, x)
         said = self.task.decoded(output)
         if names is not None:
