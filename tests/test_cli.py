@@ -49,7 +49,7 @@ def test_check_of_some_and_of_unknown_operations():
 def test_unknown_operations_suggest_the_nearest():
     for arguments in (("tanhh",), ("tanhh", "--page")):
         assert "did you mean tanh" in run("check", *arguments, expect=2).stderr
-    assert "did you mean" not in run("check", "qqqq", expect=2).stderr
+    assert "did you mean" not in run("check", "qqqq", "softmax", expect=2).stderr
 
 
 def test_page_of_named_rows():
@@ -81,10 +81,17 @@ def test_info():
     assert "numpy" in run("info").stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("check", "--help"), ("info", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--help",), ("check", "--help"), ("info", "-h"), ("-h",)]
+)
 def test_help(arguments):
     done = run(*arguments, expect=2 if not arguments else 0)
     assert "Usage" in done.stdout + done.stderr
+
+
+def test_a_wrong_option_points_to_the_help_of_its_command():
+    for arguments in (("train", "iris", "--epochs"), ("train", "iris", "--epochs", "many")):
+        assert run(*arguments, expect=2).stderr.endswith("look at chainrule train --help\n")
 
 
 def test_version():

@@ -11,7 +11,7 @@ from PIL import Image
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import ArgumentError
-from chainrule.train.findings import findings
+from chainrule.train.findings import Guess, findings
 from chainrule.train.history import GradientFlow, History
 from chainrule.train.tasks.images import png
 
@@ -25,7 +25,8 @@ def history(norms=((1.0, 1.0),), valid=(), loss=None):
 
 
 STEADY = [(0.5, 0.4)] * 40
-GOOD = ({"accuracy": 0.97}, 100, 0.5)
+GUESS = Guess("accuracy", 0.5)
+GOOD = ({"accuracy": 0.97}, 100, GUESS)
 CASES = {
     "healthy": (history(STEADY), [], GOOD, "good", "reach every layer"),
     "vanishing": (history([(1e-6, 0.1)] * 20), [], GOOD, "warning", "vanish"),
@@ -39,11 +40,25 @@ CASES = {
     "still better": (history(STEADY, [0.5, 0.4]), [], GOOD, "notice", "still getting better"),
     "untrained": (
         history(STEADY), ["layer.bias: forward does not use it"], GOOD, "warning", "layer.bias"),
-    "a guess": (history(STEADY), [], ({"accuracy": 0.52}, 100, 0.5), "warning", "than a guess"),
-    "worse than the mean": (history(STEADY), [], ({"r2": -0.3}, 100, 0.0), "warning", "a guess"),
-    "nan": (history(STEADY), [], ({"r2": math.nan}, 100, 0.0), "warning", "a guess"),
+    "a guess": (history(STEADY), [], ({"accuracy": 0.52}, 100, GUESS), "warning", "than a guess"),
+    "by chance": (
+        history(STEADY), [], ({"accuracy": 0.575}, 80, Guess("accuracy", 0.525)), "warning",
+        "than a guess"),
+    "above chance": (
+        history(STEADY), [], ({"accuracy": 0.575}, 8000, Guess("accuracy", 0.5)), "good", "reach"),
+    "balanced": (
+        history(STEADY), [], ({"accuracy": 0.8, "f1": 0.75}, 900, Guess("f1", 0.47)), "good",
+        "reach"),
+    "small burst": (
+        history([*STEADY, (0.003, 0.004), *[(1e-5, 1e-5)] * 30, (1.2, 0.9)]), [], GOOD, "notice",
+        "burst"),
+    "worse than the mean": (
+        history(STEADY), [], ({"r2": -0.3}, 100, Guess("r2", 0.0)), "warning", "a guess"),
+    "nan": (history(STEADY), [], ({"r2": math.nan}, 100, Guess("r2", 0.0)), "warning", "a guess"),
     "text": (history(STEADY), [], ({"bits_per_character": 2.0}, 100, None), "good", "reach"),
-    "few rows": (history(STEADY), [], ({"accuracy": 0.97}, 5, 0.5), "notice", "Only 5 test rows"),
+    "few rows": (history(STEADY), [], ({"accuracy": 0.97}, 5, GUESS), "notice", "Only 5 test rows"),
+    "one row": (
+        history(STEADY), [], ({"r2": math.nan}, 1, Guess("r2", 0.0)), "notice", "Only 1 test row"),
 }  # fmt: skip
 
 
@@ -54,6 +69,24 @@ def test_each_finding_and_no_other(name):
     assert found["level"] == level
     assert title in found["title"]
     assert (found["remedy"] != "") == (level != "good")
+
+
+def test_a_burst_that_moves_the_loss_is_a_warning():
+    norms = [*[(1e-5, 1e-5)] * 30, (1.2, 0.9), *[(1e-5, 1e-5)] * 5]
+    made = history(norms, [0.5, 0.4, 0.35, 0.35])
+    for loss, level in (([1.0, 0.2, 0.21, 0.2], "notice"), ([1.0, 0.2, 0.9, 0.9], "warning")):
+        for k, row in enumerate(made.epochs):
+            row.update(loss=loss[k], step=12 * (k + 1))
+        (found,) = findings(made, [], *GOOD)
+        assert (found["title"], found["level"]) == ("The gradient burst", level)
+
+
+def test_the_remedy_for_a_guess_fits_the_classes():
+    for imbalanced in (True, False):
+        guess = Guess("accuracy", 0.87, imbalanced)
+        (found,) = findings(history(STEADY), [], {"accuracy": 0.87}, 900, guess)
+        assert ("--class-weight balanced" in found["remedy"]) == imbalanced
+        assert "train longer" not in found["remedy"]
 
 
 def test_one_layer_and_no_probes_are_no_trouble():

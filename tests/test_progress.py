@@ -140,8 +140,8 @@ def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
     said = err.splitlines()
     assert out == ""
     assert 45 <= len(said) <= 53, "one each 2 of 100 seconds, the first, the last, the closing"
-    assert said[0] == "epoch 1/10000  loss 1.0000"
-    assert said[-2:] == ["epoch 10000/10000  loss 1.00e-04", "10000 epochs, 30000 steps, 1:40"]
+    assert said[0] == "epoch 1/10000  loss 1.000"
+    assert said[-2:] == ["epoch 10000/10000  loss 0.0001000", "10000 epochs, 30000 steps, 1:40"]
 
 
 def test_lines_of_a_real_run(capsys):
@@ -150,7 +150,10 @@ def test_lines_of_a_real_run(capsys):
         restore_best=True,
     )  # fmt: skip
     out, err = capsys.readouterr()
-    first, last, closing = err.splitlines()
+    first, *rest, closing = err.splitlines()
+    last = rest[-1]
+    kept = closing.rpartition("weights of epoch ")[2]
+    assert last.startswith(f"epoch {kept}/3  ")
     assert out == ""
     assert first.startswith("epoch 1/3  loss ")
     assert all(f"  {word} " in last for word in ("loss", "valid loss", "valid accuracy"))
@@ -181,10 +184,60 @@ def test_the_screen_shows_the_run(monkeypatch, data):
 
     fit(network(), data, epochs=4, progress=True, callbacks=[Stops()])
     shown = terminal.getvalue()
-    for word in ("epoch 1/4", "loss ", "gradients  0 ", "· 4 ", "[/odd] reason"):
+    for word in ("epoch 1/4", "loss ", "gradient norms by layer: 0 ", "· 4 ", "[/odd] reason"):
         assert word in shown, word
     assert ("left" in shown) == hasattr(data, "__len__")
     assert ("so far" in shown) or hasattr(data, "__len__")
+
+
+@pytest.mark.parametrize("best", [2, 3])
+def test_the_last_lines_are_of_the_weights_that_are_kept(capsys, best):
+    losses = {1: 0.5, 2: 0.3, 3: 0.3 + 0.1 * (best == 2) - 0.1 * (best == 3)}
+    rows = [{"epoch": k, "loss": v} for k, v in losses.items()]
+    run = types.SimpleNamespace(
+        epoch=3,
+        epochs=3,
+        step=9,
+        elapsed=1.0,
+        monitor="loss",
+        patience=None,
+        restore_best=True,
+        history=History(rows, best, "epochs"),
+    )
+    lines = progress.Lines()
+    lines.on_begin(run)
+    lines.on_epoch(run)
+    lines.on_end(run)
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith(f"epoch {best}/3  loss ")
+    assert len(said) == 2 + (best == 2)
+
+
+def test_gradient_norms_are_cut_in_the_middle():
+    layers = [f"layers.{k} Linear" for k in range(12)]
+    norms = [10.0**-k for k in range(12)]
+    whole = progress.norms_text(layers, norms, 999)
+    assert whole.count(" · ") == 11
+    cut = progress.norms_text(layers, norms, 79)
+    assert len(cut) <= 79
+    assert cut.startswith("gradient norms by layer: layers.0 1.0e+00 · ")
+    assert cut.endswith("… · layers.11 1.0e-11")
+
+
+NUMBERS = {
+    0.98333: "0.9833", 1.0: "1.000", 0.0: "0.000", 19123.4: "19120", 7839.0131: "7839",
+    9.99996: "10.00", 0.00012345: "0.0001234", 12.3456: "12.35", -3.2e-5: "-3.200e-05",
+    2.5e8: "2.500e+08", math.nan: "nan", None: "–",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_numbers_have_four_digits(value):
+    assert progress.number(value) == NUMBERS[value]
+
+
+def test_one_is_not_many():
+    assert (progress.counted(1, "row"), progress.counted(0, "row")) == ("1 row", "0 rows")
 
 
 @pytest.mark.parametrize(

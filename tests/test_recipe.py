@@ -28,7 +28,8 @@ VALID = {
     "batch_size": st.integers(1, MOST), "optimizer": st.sampled_from(list(OPTIMIZERS)),
     "lr": above, "weight_decay": st.floats(0, allow_infinity=False),
     "schedule": st.sampled_from(["cosine", "constant"]), "clip_norm": above,
-    "label_smoothing": st.floats(0, 1, exclude_max=True), "patience": st.integers(1, MOST),
+    "label_smoothing": st.floats(0, 1, exclude_max=True),
+    "class_weight": st.just("balanced"), "patience": st.integers(1, MOST),
     "seed": st.integers(0, MOST),
 }  # fmt: skip
 NAMES = [f.name for f in dataclasses.fields(Recipe)]
@@ -71,7 +72,8 @@ WRONG = {
     "embedding": WHOLE, "dropout": SHARE, "loss": ["MSE", "cross_entropy", 5],
     "epochs": WHOLE, "batch_size": WHOLE, "optimizer": ["Adam", "", 5, {}], "lr": ABOVE,
     "weight_decay": [v for v in ABOVE if v != 0],
-    "schedule": ["linear", 5], "clip_norm": ABOVE, "label_smoothing": SHARE, "patience": WHOLE,
+    "schedule": ["linear", 5], "clip_norm": ABOVE, "label_smoothing": SHARE,
+    "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]], "patience": WHOLE,
     "seed": [-1, 1.0, True, "1", 2**63],
 }  # fmt: skip
 
@@ -149,7 +151,7 @@ def test_any_bytes_are_a_recipe_or_one_error(tmp_path_factory, content):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileError, match=r"\[read\] got No such file or directory for"):
+    with pytest.raises(FileError, match=r"\[read\] got .*none.toml, which does not exist"):
         Recipe.read(tmp_path / "none.toml")
 
 

@@ -214,6 +214,15 @@ def test_the_verdict_does_not_praise_a_model_that_only_names_the_commonest_class
     assert "no more than always naming" in render(report)
 
 
+def test_a_single_epoch_and_a_single_row_are_told_as_such():
+    one = dataclasses.replace(full(), history=[{"epoch": 1, "loss": 0.5, "lr": 1.4e-8}])
+    page = "".join(Page(render(one)).text)
+    assert "at the end of the epoch" in page
+    assert "throughout" not in page
+    tiny = Report("t", "regression", "t-1", metrics={"r2": NAN, "mae": 2.0})
+    assert "R² is not defined for the test set" in "".join(Page(render(tiny)).text)
+
+
 def test_classes_that_never_occur_or_are_never_predicted_have_no_rate():
     rates = per_class(np.array([[3.0, 0, 0], [1, 0, 0], [0, 0, 0]]))
     assert rates[0] == pytest.approx([0.75, 1, 6 / 7])

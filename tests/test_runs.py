@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule.data import load
+from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
 from chainrule.train import run as runs
 from chainrule.train.tasks import kind_of
@@ -241,3 +243,130 @@ def test_the_loss_of_a_regression_is_the_recipe_s(tmp_path):
         assert Recipe.read(result.run / "recipe.toml").loss == loss
         weights.append((result.run / "model.safetensors").read_bytes())
     assert weights[0] != weights[1]
+
+
+def test_built_in_images_have_the_scale_of_files(folder, capsys):
+    result = runs.train(Recipe(source="digits"), folder / "digits-run", progress=False)
+    assert result.metrics["accuracy"] >= 0.975
+    _, out, _ = call(capsys, "predict", result.run, "digits")
+    said = [row["prediction"] for row in csv.DictReader(out.splitlines())]
+    own = read_csv(result.run / "predictions.csv")
+    assert [said[int(row["row"])] for row in own] == [row["prediction"] for row in own]
+    digits = load("digits")
+    for k in range(100):
+        place = folder / "digit-files" / str(digits.y[k])
+        place.mkdir(parents=True, exist_ok=True)
+        bright = (digits.x[k, :, :, 0] * 15.9).astype(np.uint8)
+        Image.fromarray(bright).save(place / f"{k}.png")
+    assert Run.open(result.run).evaluate(folder / "digit-files")[1]["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("side", [8, 12])
+def test_what_is_chosen_for_images_fits_the_model(kind, side, tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(30):
+        place = tmp_path / "pictures" / "ab"[k % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 255, (side, side)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / f"{k}.png")
+    recipe = Recipe(source=str(tmp_path / "pictures"), model=kind, epochs=1)
+    result = runs.train(recipe, tmp_path / "run", progress=False)
+    made = Recipe.read(result.run / "recipe.toml")
+    assert (made.channels, made.hidden) == (
+        ([16, 32], [128]) if kind == "cnn" else (None, [256, 128])
+    )
+    rows = read_csv(result.run / "predictions.csv")
+    assert all((tmp_path / "pictures" / row["file"]).exists() for row in rows)
+    assert Run.open(result.run).predict()["file"] == [row["file"] for row in rows]
+    wrong = [row["file"] for row in rows if row["target"] != row["prediction"]]
+    assert all(f"{name}, taken for" in result.report.read_text() for name in wrong)
+
+
+def test_what_is_new_is_warned_of_at_the_user_s_line(classified):
+    run = Run.open(classified.run)
+    columns = table(5, seed=1)
+    columns["colour"][0] = "pink"
+    with pytest.warns(UserWarning, match=r"\[predict\]") as caught:
+        run.predict(columns)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "'pink'" in str(caught[0].message)
+    run.predict(columns, warn=False)
+
+
+def imbalanced(path):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 600)).round(3)
+    y = np.where(a + b + rng.normal(size=600) > 2.4, "yes", "no")
+    return write_csv(path, {"a": a, "b": b, "y": y})
+
+
+def test_rare_classes_can_weigh_as_much(tmp_path, capsys):
+    file = imbalanced(tmp_path / "t.csv")
+    task = kind_of(str(file)).load(Recipe(source=str(file), target="y"))
+    counts = np.bincount(task.train[1])
+    weight = task.loss(Recipe(class_weight="balanced")).settings["weight"]
+    np.testing.assert_allclose(weight.numpy(), counts.sum() / (2 * counts), rtol=1e-6)
+    assert task.loss(Recipe()).settings["weight"] is None
+    share = {}
+    for name, more in (("plain", []), ("balanced", ["--class-weight", "balanced"])):
+        arguments = ["--target", "y", "--epochs", 10, "--quiet", "--out", tmp_path / name]
+        assert call(capsys, "train", file, *arguments, *more)[0] == 0
+        said = [row["prediction"] for row in read_csv(tmp_path / name / "predictions.csv")]
+        share[name] = said.count("yes") / len(said)
+    assert Recipe.read(tmp_path / "balanced/recipe.toml").class_weight == "balanced"
+    assert share["balanced"] > 2 * share["plain"]
+    with pytest.raises(ChainruleError, match="leave class_weight out"):
+        runs.train(Recipe(source="diabetes", class_weight="balanced"), tmp_path / "x")
+
+
+def test_a_warning_of_the_report_is_printed(tmp_path, capsys):
+    file = imbalanced(tmp_path / "t.csv")
+    arguments = ["train", file, "--target", "y", "--epochs", 1, "--out", tmp_path / "run"]
+    _, out, _ = call(capsys, *arguments, "--quiet")
+    assert "\nwarning: It does hardly better than a guess: accuracy 0.9" in out
+    assert "--class-weight balanced" in out
+    _, out, _ = call(capsys, "train", "--resume", tmp_path / "run", "--quiet", "--json")
+    assert list(json.loads(out)) == ["task", "metrics", "run", "report", "seconds"]
+
+
+def test_a_run_that_has_ended_says_so_and_can_have_more_epochs(tmp_path, capsys):
+    run = runs.train(Recipe(source="iris", epochs=2), tmp_path / "run", progress=False).run
+    before = (run / "model.safetensors").read_bytes()
+    _, out, _ = call(capsys, "train", "--resume", run, "--quiet")
+    assert f"it had ended before, after all its epochs; for more, raise epochs in {run}" in out
+    assert (run / "model.safetensors").read_bytes() == before
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("epochs = 2", "epochs = 5"))
+    _, out, _ = call(capsys, "train", "--resume", run, "--quiet")
+    assert "it had ended" not in out
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 5
+    assert call(capsys, "predict", run)[0] == 0
+
+
+def test_a_project_can_be_moved(tmp_path, monkeypatch, capsys):
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    write_csv(tmp_path / "old/t.csv", table())
+    arguments = ["--target", "y", "--epochs", 1, "--quiet"]
+    assert call(capsys, "train", "t.csv", *arguments)[0] == 0
+    assert Recipe.read(tmp_path / "old/runs/t-1/recipe.toml").source == str(tmp_path / "old/t.csv")
+    (tmp_path / "old").rename(tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "evaluate", "new/runs/t-1")[0] == 0
+
+
+def test_the_first_line_wraps_at_words_in_a_terminal(csv_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "50")
+    arguments = ["train", csv_file, "--target", "y", "--epochs", 1, "--out"]
+    _, _, err = call(capsys, *arguments, tmp_path / "pipe")
+    whole = err.splitlines()[0]
+    assert len(whole) > 50
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    _, _, err = call(capsys, *arguments, tmp_path / "terminal")
+    lines = err.splitlines()
+    assert max(map(len, lines[:4])) <= 50
+    assert " ".join(line.strip() for line in lines).startswith(whole)

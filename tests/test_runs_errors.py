@@ -140,6 +140,14 @@ def test_weights_of_another_network_are_refused(classified, tmp_path, capsys):
     recipe = Recipe.read(copy / "recipe.toml")
     recipe.hidden = [3]
     (copy / "recipe.toml").write_text(recipe.to_toml())
+    for command in (["predict", copy], ["train", "--resume", copy]):
+        expect_one_error(capsys, command, "another hidden than")
+    (copy / "recipe.toml").write_bytes((classified.run / "recipe.toml").read_bytes())
+    data = json.loads((copy / "data.json").read_text())
+    del data["recipe"], data["checksum"]  # as runs were that did not remember it
+    data["checksum"] = files.checksum(files.to_json(data).encode())
+    (copy / "data.json").write_text(files.to_json(data))
+    (copy / "recipe.toml").write_text(recipe.to_toml())
     expect_one_error(capsys, ["predict", copy], "same architecture")
 
 
@@ -401,3 +409,122 @@ def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
     assert code == 130
     assert err.startswith("chainrule: [interrupted]")
     assert json.loads(out)["error"] in err
+
+
+def test_ctrl_c_names_the_folder_if_there_is_one(tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit", stop)
+    run = tmp_path / "run"
+    code, _, err = call(capsys, "train", "iris", "--quiet", "--out", run)
+    assert code == 130
+    assert f"written in {run}; " in err
+    assert f"--resume {run}\n" in err
+    monkeypatch.setattr(runs, "kind_of", stop)
+    code, _, err = call(capsys, "train", "iris", "--quiet", "--out", tmp_path / "other")
+    assert code == 130
+    assert "nothing was written" in err
+    assert "--resume" not in err
+
+
+def test_a_run_that_is_refused_before_its_first_step_leaves_no_folder(tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("a line of a text\n" * 500)
+    arguments = ["train", tmp_path / "t.txt", "--hidden", "64,32", "--out", tmp_path / "run"]
+    expect_one_error(capsys, arguments, "layers of one size")
+    assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
+
+
+def test_a_run_in_progress_says_so(tmp_path, capsys):
+    folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
+    (folder / "model.safetensors").unlink()
+    expect_one_error(capsys, ["predict", folder], "--resume")
+    with files.held(folder):
+        expect_one_error(capsys, ["predict", folder], "is being trained; a run that has ended")
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.json", "p.parquet"])
+def test_predictions_under_a_name_that_says_something_else(name, classified, tmp_path, capsys):
+    arguments = ["predict", classified.run, "--out", tmp_path / name]
+    expect_one_error(capsys, arguments, "ends in .csv")
+    assert not (tmp_path / name).exists()
+
+
+def test_what_is_written_over_is_said(classified, tmp_path, capsys):
+    for ending in ("", " (replaced)"):
+        _, _, err = call(capsys, "predict", classified.run, "--out", tmp_path / "p.csv")
+        assert err == f"wrote {tmp_path / 'p.csv'}{ending}\n"
+
+
+def test_start_is_for_texts(classified, tmp_path, capsys):
+    expect_one_error(capsys, ["predict", classified.run, "--start", "a"], "a run on text")
+    file = tmp_path / "t.txt"
+    file.write_text("one two three\n" * 200)
+    recipe = Recipe(source=str(file), epochs=1, hidden=[4], embedding=4, length=16)
+    run = runs.train(recipe, tmp_path / "run", progress=False).run
+    code, _, err = call(capsys, "predict", run, "--start", "öne ß", "--length", 5)
+    assert code == 0
+    assert err.endswith("one unknown character: 'ß', 'ö'\n")
+    assert call(capsys, "predict", run, "--start", "one", "--length", 5)[2] == ""
+    expect_one_error(capsys, ["predict", run, file, "--start", "one"], "leave one out")
+
+
+def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "churn.csv", table())
+    expect_one_error(capsys, ["train", "chrun.csv", "--target", "y"], "did you mean churn.csv?")
+    expect_one_error(capsys, ["train", "no.csv", "--target", "y"], "which does not exist")
+    for name in ("mnist", "nosuchset"):
+        code, _, err = call(capsys, "train", name)
+        assert code == 2
+        assert "did you mean" not in err
+        assert err.count("moons") == 1
+    expect_one_error(capsys, ["train", "nofile.toml"], "nofile.toml, which does not exist")
+
+
+def test_data_that_has_gone(tmp_path, capsys):
+    file = write_csv(tmp_path / "t.csv", table())
+    recipe = Recipe(source=str(file), target="y", epochs=1)
+    run = runs.train(recipe, tmp_path / "run", progress=False).run
+    file.unlink()
+    expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; the data of")
+
+
+def test_a_place_that_is_taken(classified, csv_file, capsys):
+    expect_one_error(capsys, ["train", "iris", "--out", classified.run], "--resume")
+    code, _, err = call(capsys, "train", "iris", "--out", csv_file)
+    assert code == 2
+    assert "--resume" not in err
+
+
+def test_folders_that_are_no_classes(classified, tmp_path, capsys):
+    expect_one_error(capsys, ["train", classified.run], "a run folder")
+    for part in ("test", "train"):
+        pictures(tmp_path / "both" / part)
+    both = tmp_path / "both"
+    expect_one_error(capsys, ["train", both], f"train on one of them, {both / 'train'}")
+    (both / "train/a/0.png").write_bytes(b"")
+    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is empty")
+    (both / "train/a/0.png").write_bytes(b"text")
+    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is no image")
+
+
+def test_classes_that_training_did_not_have(tmp_path, capsys):
+    names = [f"class {k}" for k in range(9)]
+    folder = pictures(tmp_path / "pictures", names)
+    run = runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False).run
+    expect_one_error(capsys, ["evaluate", run, pictures(tmp_path / "other")], "class 7, …;")
+    expect_one_error(
+        capsys, ["predict", run, "no.png"], "no.png, which does not exist; an image or"
+    )
+
+
+def test_a_run_on_digits_of_another_scale(tmp_path, capsys):
+    run = runs.train(Recipe(source="digits", epochs=1), tmp_path / "run", progress=False).run
+    data = json.loads((run / "data.json").read_text())
+    del data["checksum"]
+    data["fingerprint"] = "digits"
+    data["checksum"] = files.checksum(files.to_json(data).encode())
+    (run / "data.json").write_text(files.to_json(data))
+    for command in (["predict", run, "digits"], ["train", "--resume", run]):
+        expect_one_error(capsys, command, "from 0 to 16")

@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
@@ -32,8 +33,8 @@ app.command("info")(info.info)
 
 
 _INTERRUPTED = (
-    "[interrupted] got Ctrl-C before all was written; the run as far as its last checkpoint; go on "
-    "with chainrule train --resume RUN"
+    "[interrupted] got Ctrl-C before there was a result; some more time, nothing was written; call "
+    "it again"
 )
 
 
@@ -62,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 code = app(args=arguments, prog_name="chainrule", standalone_mode=False)
             except typer.Abort:  # Ctrl-C in older versions of Typer; newer ones return 130
                 code = 130
+            except train.StoppedError as stop:
+                _tell(str(stop), arguments)
+                sys.exit(130)
             if code == 130:
                 _tell(_INTERRUPTED, arguments)
         except Exception as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
                 sys.exit(2)
-            told = _told(error)
+            told = _told(error, arguments)
             if told is None:
                 raise
             _tell(told, arguments)
@@ -87,14 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _given(arguments: Sequence[str] | None) -> Sequence[str]:
+    return sys.argv[1:] if arguments is None else arguments
+
+
 def _tell(text: str, arguments: Sequence[str] | None) -> None:
     """A line on stderr, and with --json an object on stdout."""
-    if "--json" in (sys.argv[1:] if arguments is None else arguments):
+    if "--json" in _given(arguments):
         print(json.dumps({"error": text}))
     print(f"chainrule: {text}", file=sys.stderr)
 
 
-def _told(error: Exception) -> str | None:
+def _told(error: Exception, arguments: Sequence[str] | None) -> str | None:
     """An error that is no mistake of this program, in one line of the project's form."""
     if isinstance(error, ChainruleError):  # its source is a line of this program: not shown
         where = f" (in {error.layer})" if error.layer else ""
@@ -107,7 +115,10 @@ def _told(error: Exception) -> str | None:
     elif isinstance(error, MemoryError):
         text = f"[memory] got too much: {error}; what fits into memory; make it smaller"
     elif hasattr(error, "format_message"):
-        command = getattr(getattr(error, "ctx", None), "command_path", "chainrule")
+        known = {command.name for command in app.registered_commands}
+        named = [a for a in _given(arguments)[:1] if a in known]  # of an error without a context
+        command = getattr(getattr(error, "ctx", None), "command_path", None)
+        command = command or " ".join(["chainrule", *named])
         what = error.format_message().rstrip(".").replace(";", ",")
         text = f"[{command.split()[-1]}] got a call that it does not know: {what}; "
         text += f"the arguments and options that it has; look at {command} --help"

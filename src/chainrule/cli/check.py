@@ -36,7 +36,7 @@ def check(
     """
     unknown = [n for n in names or [] if n not in derivatives.TABLE]
     if unknown:
-        near = [m for n in unknown for m in difflib.get_close_matches(n, derivatives.TABLE, n=2)]
+        near = [m for n in unknown for m in difflib.get_close_matches(n, derivatives.TABLE, 2, 0.7)]
         raise ArgumentError(
             "check", f"got {', '.join(unknown)}", "names of operations",
             (f"did you mean {' or '.join(near)}? " if near else "")

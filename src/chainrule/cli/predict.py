@@ -11,9 +11,10 @@ import typer
 from ..data import read_text
 from ..errors import ArgumentError
 from ..train import files
-from ..train.progress import number
+from ..train.progress import counted, number
 from ..train.run import Run, to_csv
 from ..train.tasks import TextTask
+from ..train.tasks.base import listed
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
 
@@ -41,11 +42,20 @@ def predict(
         )  # fmt: skip
     opened = Run.open(run)
     if isinstance(opened.task, TextTask):
+        if file and start is not None:
+            raise ArgumentError(
+                "predict", f"got --start and {file}", "one text to continue", "leave one out"
+            )
         begun = read_text(file) if file else start or "\n"
+        unknown = opened.task.unknown(begun) if file or start else []
+        if unknown:
+            typer.echo("not known from training, taken as one unknown character: "
+                       f"{listed([repr(c) for c in unknown])}", err=True)  # fmt: skip
         written = opened.write(begun, length, seed)
         text, found = written + "\n", {"text": written}
     else:
-        columns = opened.predict(file)
+        _expect_csv(out, start, opened)
+        columns = opened.predict(file, warn=False)
         text = to_csv(columns)
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
@@ -53,13 +63,28 @@ def predict(
         for note in opened.task.notes if file else ():
             typer.echo(note, err=True)
     if out is not None:
+        replaced = " (replaced)" if out.is_file() else ""
         files.write(out, text)
-        typer.echo(f"wrote {out}", err=True)
+        typer.echo(f"wrote {out}{replaced}", err=True)
     if as_json:
         found = files.for_others({**found, "out": str(out)} if out else found)
         print(json.dumps(found, ensure_ascii=False))
     elif out is None:
         print(text, end="")
+
+
+def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
+    """Raise for what a run on tables or images cannot do."""
+    if start is not None:
+        raise ArgumentError(
+            "predict", f"got --start for a run on {opened.task.kind}", "a run on text",
+            "leave it out, and name a file to predict",
+        )  # fmt: skip
+    if out is not None and out.suffix.lower() not in ("", ".csv", ".txt"):
+        raise ArgumentError(
+            "predict", f"got --out {out}", "a name that ends in .csv or .txt, for text with commas",
+            f"try --out {out.with_suffix('.csv')}, or --json for JSON on stdout",
+        )  # fmt: skip
 
 
 def evaluate(
@@ -80,5 +105,5 @@ def evaluate(
         found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
         print(json.dumps(found))
         return
-    print(f"{rows} rows: " + ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in
+    print(f"{counted(rows, 'row')}: " + ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in
                                        metrics.items()))  # fmt: skip

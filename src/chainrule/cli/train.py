@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import ArgumentError
+from ..data import NAMES
+from ..errors import ArgumentError, FileError
 from ..train.recipe import Recipe
 from ..train.run import Result, resume
 from ..train.run import train as carry_out
@@ -44,6 +47,8 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Pull of weights towards 0.")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine or constant.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    class_weight: Annotated[str | None, typer.Option(
+        help="balanced: rare classes weigh as much as frequent ones.")] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better loss.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split, the weights, the order.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-1 … if not given.")]
@@ -67,7 +72,8 @@ def train(
         "test": test, "valid": valid,
         "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
-        "schedule": schedule, "clip_norm": clip_norm, "patience": patience, "seed": seed,
+        "schedule": schedule, "clip_norm": clip_norm, "class_weight": class_weight,
+        "patience": patience, "seed": seed,
     }  # fmt: skip
     given = {k: v for k, v in settings.items() if v is not None}
     if not checkpoint_every > 0:
@@ -85,13 +91,29 @@ def train(
                 "train", f"got --resume with {', '.join(odd)}", "--resume alone",
                 "a run goes on as its recipe.toml says; leave them out",
             )  # fmt: skip
-        result = resume(resume_run, **how)
+        begin = partial(resume, resume_run, **how)
     else:
         recipe = _recipe(source, given)
         name = Path(recipe.source).name.split(".")[0] or "run"
-        result = carry_out(recipe, out or partial(_free, Path("runs"), name), **how)
+        begin = partial(carry_out, recipe, out or partial(_free, Path("runs"), name), **how)
+    try:
+        result = begin()
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # there is no folder yet
+            raise
+        raise StoppedError(stop.args[0]) from None
     _print(result, as_json)
     sys.exit(130 if result.interrupted else 0)
+
+
+class StoppedError(Exception):
+    """Ctrl-C before all was written in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"[interrupted] got Ctrl-C before all was written in {folder}; the rest of the run; go "
+            f"on with chainrule train --resume {folder}"
+        )
 
 
 def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
@@ -100,6 +122,7 @@ def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
             "train", "got nothing to train on", "a source, or --resume RUN",
             "try: chainrule train digits",
         )  # fmt: skip
+    _expect_no_slip(Path(source))
     if not source.endswith(".toml"):
         return Recipe(source=source, **given)
     recipe = Recipe.read(Path(source))
@@ -108,6 +131,19 @@ def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
             "recipe", f"got {source} without a source", "source in [data]", "add it"
         )
     return Recipe(**{**vars(recipe), **given})
+
+
+def _expect_no_slip(path: Path) -> None:
+    """Raise if there is no such file or set, but a file of almost that name."""
+    if str(path) in NAMES or os.path.lexists(path) or not os.path.isdir(path.parent):
+        return
+    there = {Path(name).stem: name for name in sorted(os.listdir(path.parent))}
+    near = difflib.get_close_matches(path.stem, there, 1, 0.7)
+    if near:
+        raise FileError(
+            "train", f"got {path}, which does not exist", "a file, a folder or a built-in set",
+            f"did you mean {path.parent / there[near[0]]}?",
+        )  # fmt: skip
 
 
 def _sizes(text: str | None) -> list[int] | None:
@@ -133,9 +169,10 @@ def _say(task: Task, recipe: Recipe) -> None:
     console = Console(stderr=True, highlight=False)
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
     head = Text.assemble((Path(recipe.source).name, "bold"), f": {task.task}; {facts}")
-    console.print(head, soft_wrap=True)
+    whole = not console.is_terminal  # which alone has a width to wrap at
+    console.print(head, soft_wrap=whole)
     for note in task.notes:
-        console.print(Text(f"  {note}"), style="dim", soft_wrap=True)
+        console.print(Text(f"  {note}"), style="dim", soft_wrap=whole)
 
 
 def _print(result: Result, as_json: bool) -> None:
@@ -149,5 +186,20 @@ def _print(result: Result, as_json: bool) -> None:
     shown = ", ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in result.metrics.items())
     print(f"test: {shown}")
     print(f"report: {result.report}")
+    warnings = [found for found in result.findings if found["level"] == "warning"]
+    for found in warnings[:1]:
+        more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
+        print(f"warning: {found['title']}: {found['cause']}{more}")
+        print(f"  {found['remedy']}")
     if result.interrupted:
         print(f"stopped early; go on with: chainrule train --resume {result.run}")
+    elif result.ended == "epochs":
+        print(
+            "it had ended before, after all its epochs; for more, raise epochs in "
+            f"{result.run / 'recipe.toml'} and resume it again"
+        )
+    elif result.ended:
+        print(
+            "it had ended before, when more epochs no longer helped; to change more, train anew: "
+            f"chainrule train {result.run / 'recipe.toml'}"
+        )

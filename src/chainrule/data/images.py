@@ -44,10 +44,17 @@ def read_images(
                smaller if a side is longer than 64 pixels
     channels   1 or 3; 1 if every image is grey, 3 otherwise
     """
-    folder = _existing(Path(folder))
+    folder = _existing(Path(folder), "a folder of images")
     if not folder.is_dir():
         raise FileError("read_images", f"got the file {folder}", "a folder", "name its folder")
     parts = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    nested = [p for p in parts if _is_nested(p)]
+    if nested and len(nested) == len(parts):
+        raise FileError(
+            "read_images", f"got {folder}, whose sub-folders {' and '.join(p.name for p in nested)}"
+            " hold folders themselves", "one sub-folder a class",
+            f"train on one of them, {nested[-1]}; evaluate can judge another",
+        )  # fmt: skip
     if len(parts) < 2:
         what = f"the single class {parts[0].name!r}" if parts else "no sub-folders"
         raise FileError(
@@ -66,17 +73,28 @@ def read_image_files(
 ) -> Images:  # fmt: skip
     """Images whose class is not known: a file, several, or all files of a folder."""
     if isinstance(files, (str, Path)):
-        path = _existing(Path(files))
+        path = _existing(Path(files), "an image or a folder of images")
         found = _files(path) if path.is_dir() else [path]
     else:
-        found = [_existing(Path(f)) for f in files]
+        found = [_existing(Path(f), "an image") for f in files]
     return Images(_read(found, size, channels), np.full(len(found), -1), [], list(map(str, found)))
 
 
-def _existing(path: Path) -> Path:
+def _is_nested(folder: Path) -> bool:
+    """Whether there are no images in it, but images in its folders."""
+    inside = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    deeper = (f for p in inside if p.is_dir() for f in p.iterdir())
+    return not any(map(_is_image, inside)) and any(map(_is_image, deeper))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS
+
+
+def _existing(path: Path, needed: str) -> Path:
     if not path.exists():
         raise FileError(
-            "read_images", f"got {path}, which does not exist", "a folder of images is needed",
+            "read_images", f"got {path}, which does not exist", f"{needed} is needed",
             "check the path and the folder that you are in",
         )  # fmt: skip
     return path
@@ -84,7 +102,7 @@ def _existing(path: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     shown = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    files = sorted(p for p in shown if p.suffix.lower() in EXTENSIONS)
+    files = sorted(p for p in shown if _is_image(p))
     if not files:
         raise FileError(
             "read_images", f"got {folder} with no images", f"files {' '.join(EXTENSIONS)}",
@@ -158,6 +176,8 @@ def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
 
 def _unreadable(file: Path, error: Exception) -> FileError:
     what = str(error).replace(repr(str(file)), "it") or type(error).__name__
+    if isinstance(error, _pillow().UnidentifiedImageError):
+        what = "it is no image" if file.stat().st_size else "it is empty"
     return FileError(
         "read_images", f"got {file}, which cannot be read: {what}", "a whole image is needed",
         "replace or remove that file",

@@ -98,6 +98,15 @@ def held(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is training in that folder."""
+    try:
+        with held(folder):
+            return False
+    except FileError:
+        return True
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove what processes that were killed had begun to write there, under that name."""
     for stale in folder.glob(f".{name}.*.tmp"):
@@ -127,6 +136,11 @@ def _flush_folder(path: Path) -> None:
 
 def read(path: Path) -> bytes:
     """The bytes of a file."""
+    if not os.path.lexists(path):
+        raise FileError(
+            "read", f"got {path}, which does not exist", "a file is needed",
+            "check the path and the folder that you are in",
+        )  # fmt: skip
     with told("read", path):
         return path.read_bytes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,22 +12,33 @@ from .history import History
 
 Finding = dict[str, str]
 
+
+class Guess(NamedTuple):
+    """The test metric of a model that has learned nothing, and whether one class is frequent."""
+
+    metric: str
+    value: float
+    imbalanced: bool = False
+
+
 FADED = 1e-3  # the first layer's gradient norm over the last one's
 BURST = 100.0  # a norm over the median of the ones just before it
+LARGE = 10.0  # a norm that is much by itself
 NEAR = 20  # how many probes are just before
-RISEN = 0.2  # of what the validation loss fell by, how much it rose again
+RISEN = 0.2  # of what a loss fell by, how much it rose again
 FEW = 30  # test rows: then the metrics say little
 FAIR = 0.1  # of the way from guessing to perfect
+SPREAD = 1.64  # standard deviations that chance is granted: 1 of 20 goes further
 
 
 def findings(
     history: History, untrained: list[str], metrics: Mapping[str, float], rows: int,
-    guess: float | None,
+    guess: Guess | None,
 ) -> list[Finding]:  # fmt: skip
     """Findings from the test metrics, the gradient norms, the losses, the untrained parameters.
 
     rows    of the test
-    guess   the main metric of a model that has learned nothing; None: there is no such number
+    guess   None: there is no such number
     """
     found = [
         _finding(
@@ -47,21 +59,30 @@ def findings(
     return found
 
 
-def _of_test(metrics: Mapping[str, float], rows: int, guess: float | None) -> Iterator[Finding]:
+def _of_test(metrics: Mapping[str, float], rows: int, guess: Guess | None) -> Iterator[Finding]:
+    undefined = ""
     if guess is not None:
-        name, value = next(iter(metrics.items()))
-        if not value > guess + FAIR * (1 - guess):
+        value = metrics[guess.metric]
+        chance = 0.0 if guess.metric == "r2" else SPREAD * math.sqrt(
+            guess.value * (1 - guess.value) / rows)  # fmt: skip
+        if math.isnan(value) and rows < FEW:
+            undefined = f"{guess.metric} is not defined for them. "
+        elif not value > guess.value + max(FAIR * (1 - guess.value), chance):
             yield _finding(
                 "warning", "It does hardly better than a guess",
-                f"{name} {value:.3g} on the test rows, where a model that has learned nothing gets "
-                f"{guess:.3g}.",
+                f"{guess.metric} {value:.3g} on {rows} test rows, where a model that has learned "
+                f"nothing gets {guess.value:.3g}"
+                + (f", and chance alone moves that by {chance:.2g}." if chance else "."),
+                "One class is much more frequent than the others: with class_weight = \"balanced\" "
+                "(--class-weight balanced) the rare ones weigh as much; look at the F1 of each."
+                if guess.imbalanced else
                 "Look at the inputs (do they tell anything about the target? are there outliers?), "
-                "train longer, or try another learning rate.",
+                "or try another learning rate.",
             )  # fmt: skip
     if rows < FEW:
         yield _finding(
-            "notice", f"Only {rows} test rows",
-            "A few rows more or less right change the metrics a lot.",
+            "notice", f"Only {rows} test row{'s' * (rows != 1)}",
+            f"{undefined}A few rows more or less right change the metrics a lot.",
             "Collect more data, or repeat with other seeds and compare.",
         )  # fmt: skip
 
@@ -90,18 +111,31 @@ def _of_gradients(history: History) -> Iterator[Finding]:
             "Lower the learning rate, or use LeakyReLU.",
         )  # fmt: skip
     total = np.sqrt(np.square(norms).sum(1))
+    bursts = []
     for k in range(NEAR, len(total)):
         before = float(np.median(total[k - NEAR : k]))
         if total[k] > BURST * before > 0:
             step = history.gradients.steps[k]
-            yield _finding(
-                "warning", "The gradient burst",
+            harm = total[k] > LARGE or _rose(history, step)
+            bursts.append(_finding(
+                "warning" if harm else "notice", "The gradient burst",
                 f"At step {step + 1} its norm was {total[k]:.1e}, {total[k] / before:.0f} times "
-                "the median of the steps before.",
+                "the median of the steps before" + ("." if harm else "; the loss hardly rose."),
                 "Clip by a smaller global norm (clip_norm), lower the learning rate, look for rows "
                 "with extreme values.",
-            )  # fmt: skip
-            return
+            ))  # fmt: skip
+    yield from sorted(bursts, key=lambda found: found["level"] != "warning")[:1]
+
+
+def _rose(history: History, step: int) -> bool:
+    """Whether the training loss rose by much in the epoch of that step (from 0) or the next."""
+    rows = history.epochs
+    now = next((k for k, row in enumerate(rows) if row.get("step", 0) > step), None)
+    if not now:
+        return False
+    before = rows[now - 1]["loss"]
+    fell = max(0.0, rows[0]["loss"] - before)
+    return any(row["loss"] - before > RISEN * fell for row in rows[now : now + 2])
 
 
 def _of_losses(history: History) -> Iterator[Finding]:

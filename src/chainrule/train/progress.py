@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .report.drawing import shorten
 from .trainer import Callback, Trainer
 
 if TYPE_CHECKING:
@@ -25,10 +26,18 @@ def progress_for(wanted: bool) -> Callback:
 
 
 def number(value: Any) -> str:
-    """Four digits, whatever the size."""
+    """Four significant digits, with an exponent only where it is very large or small."""
     if value is None or not math.isfinite(value):
         return "–" if value is None else str(value)
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
+    four = float(f"{value:.4g}")
+    if four and not 1e-4 <= abs(four) < 1e7:
+        return f"{value:.3e}"
+    return f"{four:.{max(0, 3 - math.floor(math.log10(abs(four) or 1)))}f}"
+
+
+def counted(count: int, name: str) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def duration(seconds: float) -> str:
@@ -59,10 +68,38 @@ def closing(run: Trainer) -> str:
         "interrupted": "stopped by Ctrl-C", "callback": "stopped by a callback",
     }  # fmt: skip
     reason = reasons.get(run.history.stopped, run.history.stopped)
-    best = run.history.best_epoch if run.restore_best else None
+    best = kept(run)
     ending = "" if run.history.stopped == "epochs" else f", {reason}"
     restored = f", weights of epoch {best}" if best else ""
-    return f"{run.epoch} epochs, {run.step} steps, {duration(run.elapsed)}{ending}{restored}"
+    done = f"{counted(run.epoch, 'epoch')}, {counted(run.step, 'step')}"
+    return f"{done}, {duration(run.elapsed)}{ending}{restored}"
+
+
+def kept(run: Trainer) -> int | None:
+    """The epoch whose weights are put back at the end, if any are."""
+    return run.history.best_epoch if run.restore_best else None
+
+
+def epoch_text(run: Trainer, row: dict[str, Any]) -> str:
+    """A row of the history, with the number of its epoch."""
+    return f"epoch {row['epoch']}/{run.epochs}  {row_text(row)}"
+
+
+def norms_text(layers: list[str], norms: list[float], width: int) -> str:
+    """The norms from input to output; layers in the middle go if there is no room."""
+    pairs = zip(layers, norms, strict=True)
+    shown = [f"{shorten(name.split()[0], 20)} {norm:.1e}" for name, norm in pairs]
+    text = _joined(shown)
+    for count in range(len(shown) - 1, 1, -1):
+        if len(text) <= width:
+            break
+        tail = count // 2
+        text = _joined([*shown[: count - tail], "…", *shown[-tail:]])
+    return text
+
+
+def _joined(parts: list[str]) -> str:
+    return f"gradient norms by layer: {' · '.join(parts)}"
 
 
 class Lines(Callback):
@@ -70,6 +107,7 @@ class Lines(Callback):
 
     def __init__(self) -> None:
         self._spoken = -math.inf
+        self._shown = 0  # the epoch of the last line
 
     def on_begin(self, run: Trainer) -> None:
         self._spoken = time.perf_counter() - SPEAK
@@ -86,10 +124,13 @@ class Lines(Callback):
         if time.perf_counter() - self._spoken < SPEAK and not last and run.epoch > 1:
             return
         self._spoken = time.perf_counter()
-        text = f"epoch {run.epoch}/{run.epochs}  {row_text(run.history.epochs[-1])}"
-        print(text, file=sys.stderr, flush=True)
+        self._shown = run.epoch
+        print(epoch_text(run, run.history.epochs[-1]), file=sys.stderr, flush=True)
 
     def on_end(self, run: Trainer) -> None:
+        best = kept(run)
+        if best and best != self._shown:
+            print(epoch_text(run, run.history.epochs[best - 1]), file=sys.stderr, flush=True)
         if run.history.stopped:
             print(closing(run), file=sys.stderr, flush=True)
 
@@ -123,7 +164,8 @@ class Screen(Callback):
         self._live.stop()
         console = self._live.console
         if run.history.epochs:
-            console.print(row_text(run.history.epochs[-1]), highlight=False, markup=False)
+            text = epoch_text(run, run.history.epochs[(kept(run) or 0) - 1])
+            console.print(text, highlight=False, markup=False)
         if run.history.stopped:
             console.print(closing(run), style="dim", highlight=False, markup=False)
 
@@ -145,9 +187,8 @@ class Screen(Callback):
             lines.append(Text(row_text(run.history.epochs[-1]), no_wrap=True, overflow="ellipsis"))
         flow = run.history.gradients
         if flow.norms:
-            pairs = zip(flow.layers, flow.norms[-1], strict=True)
-            text = " · ".join(f"{name.split()[0]} {norm:.1e}" for name, norm in pairs)
-            lines.append(Text(f"gradients  {text}", style="dim", no_wrap=True, overflow="ellipsis"))
+            text = norms_text(flow.layers, flow.norms[-1], self._live.console.width)
+            lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
         self._live.update(Group(*lines), refresh=True)
 
     def _left(self, run: Trainer, share: float | None) -> str:

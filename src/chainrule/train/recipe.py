@@ -43,6 +43,7 @@ class Recipe:
     embedding       size of the vectors of categories or characters
     loss            of a regression: mse, mae, or huber (which large errors move less)
     schedule        cosine (with a short warm-up) or constant
+    class_weight    balanced: each class weighs the same in the loss, however rare it is
     """
 
     source: str = ""
@@ -71,6 +72,7 @@ class Recipe:
     schedule: str | None = None
     clip_norm: float | None = None
     label_smoothing: float | None = None
+    class_weight: str | None = None
     patience: int | None = None
     seed: int | None = None
 
@@ -117,7 +119,7 @@ SECTIONS = {
              "length"),
     "model": ("model", "hidden", "channels", "embedding", "dropout"),
     "train": ("loss", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule",
-              "clip_norm", "label_smoothing", "patience", "seed"),
+              "clip_norm", "label_smoothing", "class_weight", "patience", "seed"),
 }  # fmt: skip
 
 OPTIMIZERS = {
@@ -132,6 +134,7 @@ _ONE_OF = {
     "optimizer": tuple(OPTIMIZERS),
     "schedule": ("cosine", "constant"),
     "loss": ("mse", "mae", "huber"),
+    "class_weight": ("balanced",),
 }
 _WHOLE = {"length": 2, "embedding": 1, "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
 _LONE = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8

@@ -12,14 +12,18 @@ report.html          all of it to look at
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import datetime
 import hashlib
 import io
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +31,11 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim, random
-from ..data import NAMES, DataLoader
-from ..errors import ArgumentError, FileError
+from ..data import NAMES, DataLoader, load
+from ..errors import ArgumentError, ChainruleError, FileError
 from ..graph import Array
 from . import files
-from .findings import findings
+from .findings import Finding, Guess, findings
 from .fit import fit
 from .history import History
 from .inference import Forward, evaluate, evaluating, predict
@@ -42,12 +46,17 @@ from .tasks.text import bits
 from .trainer import Callback, Trainer
 
 FORMAT = 1
+IMBALANCED = 2.0  # times as many rows in the most frequent class as in the others on average
 WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
 
 
 @dataclass
 class Result:
-    """What a run came to."""
+    """What a run came to.
+
+    findings   what the report says of it
+    ended      of a run that had nothing left to do when it was resumed: why it had stopped
+    """
 
     task: str
     metrics: dict[str, float]
@@ -55,6 +64,8 @@ class Result:
     seconds: float
     interrupted: bool
     samples: list[str]
+    findings: list[Finding]
+    ended: str = ""
 
     @property
     def report(self) -> Path:
@@ -88,10 +99,11 @@ class Run:
         model = task.network(recipe)
         file = folder / "model.safetensors"
         if not file.exists():
-            raise FileError(
-                "run", f"got {folder}, which has no model.safetensors", "a run that has ended",
-                f"finish it with chainrule train --resume {folder}",
-            )  # fmt: skip
+            state = "has no model.safetensors"
+            advice = f"finish it with chainrule train --resume {folder}"
+            if files.is_held(folder):
+                state, advice = "is being trained", "wait, or stop it with Ctrl-C, once"
+            raise FileError("run", f"got {folder}, which {state}", "a run that has ended", advice)
         weights = files.tensors_from_bytes(files.read(file), file)
         model.load_state_dict(weights)
         for name, values in weights.items():
@@ -102,10 +114,11 @@ class Run:
                 )  # fmt: skip
         return cls(folder, recipe, task, model.eval())
 
-    def predict(self, source: Any = None) -> dict[str, list[Any]]:
+    def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
         """Columns row (or file), prediction and confidence: of a source, or the run's test rows.
 
         source   a path, a data frame or a dict of columns
+        warn     warn of what is new in the source; without it `task.notes` has it alone
         """
         if isinstance(self.task, TextTask):
             raise ArgumentError(
@@ -116,10 +129,12 @@ class Run:
             )
         if source is None:
             task = self._own_data()
-            x, rows, names = task.test[0], task.rows.tolist(), None
+            x, rows, names = task.test[0], task.rows.tolist(), task.test_names
         else:
             x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
+            if warn and self.task.notes:
+                warnings.warn("\n  ".join(["[predict]", *self.task.notes]), stacklevel=2)
         output = predict(self.model, x)
         said = self.task.decoded(output)
         if names is not None:
@@ -166,15 +181,17 @@ def train(
     recipe = _completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
     if place.exists():
+        run = (place / "recipe.toml").exists()
+        what = "a run that is there already" if run else "which is there already and is no run"
         raise FileError(
-            "train", f"got {place}, which is there already", "a new folder",
-            f"choose another with --out, or continue it with --resume {place}",
+            "train", f"got {place}, {what}", "a new folder",
+            "choose another with --out" + f", or continue it with --resume {place}" * run,
         )  # fmt: skip
     if recipe.source not in NAMES:
         recipe.source = str(Path(recipe.source).resolve())
     data = {
         "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
-        "preprocessing": task.to_json(),
+        "recipe": _fixed(recipe), "preprocessing": task.to_json(),
     }  # fmt: skip
     data["checksum"] = files.checksum(files.to_json(data).encode(errors="backslashreplace"))
     while True:
@@ -182,15 +199,31 @@ def train(
             place.parent.mkdir(parents=True, exist_ok=True)
         try:
             with files.new_folder(place) as inside:
-                files.write(inside / "recipe.toml", recipe.to_toml())
+                files.write(inside / "recipe.toml", _movable(recipe, place).to_toml())
                 files.write(inside / "data.json", files.to_json(data))
             break
         except FileError:
             if isinstance(folder, Path) or not place.exists():
                 raise
             place = folder()  # another run took it in the meantime
-    with files.held(place):
-        return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+    with _in(place):
+        try:
+            return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+        except ChainruleError:
+            begun = {p.name for p in place.iterdir()} - {"recipe.toml", "data.json", "checkpoints"}
+            if not begun and not any(place.glob("checkpoints/*")):  # no step was made
+                shutil.rmtree(place)
+            raise
+
+
+@contextlib.contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    """Hold the folder; a Ctrl-C that breaks off what is done there names it."""
+    with files.held(folder):
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(folder) from None
 
 
 def resume(
@@ -199,14 +232,33 @@ def resume(
 ) -> Result:  # fmt: skip
     """Go on with a run that was stopped: its end is the same, bit for bit."""
     recipe, data = _read_folder(folder)
-    with files.held(folder):
+    with _in(folder):
         files.sweep(folder)
         _expect_unchanged(folder, recipe, data)
         task = _kind(recipe, data).load(recipe)
         return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
 
 
+def _movable(recipe: Recipe, folder: Path) -> Recipe:
+    """With a source that is relative to the run folder, if both are in the current folder."""
+    here, run = Path.cwd(), folder.resolve()
+    inside = run.is_relative_to(here) and Path(recipe.source).is_relative_to(here)
+    if recipe.source in NAMES or not inside:
+        return recipe
+    return dataclasses.replace(recipe, source=os.path.relpath(recipe.source, run))
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """The settings that a run keeps: not its epochs, nor where its data lies."""
+    return {k: v for k, v in vars(recipe).items() if k not in ("source", "epochs")}
+
+
 def _expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
+    if recipe.source not in NAMES and not os.path.exists(recipe.source):
+        raise FileError(
+            "run", f"got {recipe.source}, which does not exist", f"the data of {folder}",
+            "put it back, or name another file",
+        )  # fmt: skip
     if fingerprint(recipe.source) != data["fingerprint"]:
         raise FileError(
             "run", f"got {recipe.source}, which has changed since {folder} began",
@@ -230,7 +282,8 @@ def _completed(recipe: Recipe, task: Task) -> Recipe:
             f"one of {', '.join(fitting)}", "leave it out",
         )  # fmt: skip
     for name, fits in (("loss", task.task == "regression"), ("channels", recipe.model == "cnn"),
-                       ("label_smoothing", task.task == "classification")):  # fmt: skip
+                       ("label_smoothing", task.task == "classification"),
+                       ("class_weight", task.task == "classification")):  # fmt: skip
         if getattr(recipe, name) is not None and not fits:
             raise ArgumentError(
                 "recipe", f"got {name} = {getattr(recipe, name)!r} for a {task.task} with "
@@ -269,15 +322,22 @@ def _carry_out(
     samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
     files.write(folder / "model.safetensors", files.tensors_to_bytes(model.state_dict()))
     if output is not None:
+        named = {"row": task.rows.tolist()} if task.test_names is None else {
+            "file": task.test_names}  # fmt: skip
         files.write(folder / "predictions.csv", to_csv({
-            "row": [int(r) for r in task.rows], "target": task.truth(),
-            **task.decoded(output),
+            **named, "target": task.truth(), **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started
-    interrupted = history.stopped == "interrupted"
-    result = Result(task.task, metrics, folder, seconds, interrupted, samples)
+    found = findings(
+        history, writer.trainer.untrained, metrics, len(task.test[1]),
+        _guess(task, recipe) if output is not None else None,
+    )  # fmt: skip
+    result = Result(
+        task.task, metrics, folder, seconds, history.stopped == "interrupted", samples, found,
+        ended="" if writer.trainer.step > writer.first else history.stopped,
+    )  # fmt: skip
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
-    page = _page(result, recipe, task, model, history, writer.trainer, output)
+    page = _page(result, recipe, task, model, history, output)
     files.write(result.report, render(page))
     return result
 
@@ -314,9 +374,10 @@ class _Writer(Callback):
     def __init__(self, path: Path) -> None:
         self._path, self._written = path, 0.0
         self.trainer: Trainer | None = None
+        self.first = 0  # how many steps were done before
 
     def on_begin(self, run: Trainer) -> None:
-        self.trainer = run
+        self.trainer, self.first = run, run.step
 
     def on_epoch(self, run: Trainer) -> None:
         if time.perf_counter() - self._written >= WRITE_EVERY:
@@ -330,7 +391,7 @@ class _Writer(Callback):
 
 def _page(
     result: Result, recipe: Recipe, task: Task, model: nn.Module, history: History,
-    trainer: Trainer, output: Array | None,
+    output: Array | None,
 ) -> Report:  # fmt: skip
     import chainrule
 
@@ -344,10 +405,7 @@ def _page(
         recipe=recipe.to_toml(), data=task.facts, notes=task.notes, model=str(summary),
         parameters=summary.parameters, history=history.epochs, best_epoch=history.best_epoch,
         gradients=dict(vars(history.gradients)),
-        findings=findings(
-            history, trainer.untrained, result.metrics, len(task.test[1]),
-            _guess(task) if output is not None else None,
-        ),
+        findings=result.findings,
         versions={
             "chainrule": chainrule.__version__, "NumPy": np.__version__,
             "Python": platform.python_version(),
@@ -356,18 +414,25 @@ def _page(
     )  # fmt: skip
 
 
-def _guess(task: Task) -> float:
-    """The accuracy of always naming the most frequent class; the R² of always naming the mean."""
+def _guess(task: Task, recipe: Recipe) -> Guess:
+    """What always naming the most frequent class gets, or always naming the mean.
+
+    Where the classes weigh the same, it is judged by F1, in which they do too.
+    """
     if task.task == "regression":
-        return 0.0
+        return Guess("r2", 0.0)
     counts = np.bincount(np.asarray(task.test[1]))
-    return float(counts.max() / counts.sum())
+    most, classes = float(counts.max() / counts.sum()), np.count_nonzero(counts)
+    if recipe.class_weight is not None:
+        return Guess("f1", 2 * most / (1 + most) / classes)
+    imbalanced = bool(most * (classes - 1) >= IMBALANCED * (1 - most))
+    return Guess("accuracy", most, imbalanced)
 
 
 def fingerprint(source: str) -> str:
     """Tells whether data is still the same: contents of a file, names and sizes of a folder."""
     if source in NAMES:
-        return source
+        return f"{source} 0..255" if load(source).kind == "images" else source
     path = Path(source)
     if path.is_dir():
         inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
@@ -404,6 +469,20 @@ def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         raise FileError(
             "run", f"got {folder / 'data.json'}, which is not as it was written",
             "the file that chainrule train wrote", "take an intact copy, or train again",
+        )  # fmt: skip
+    if data["kind"] == "images" and data["fingerprint"] in NAMES:
+        raise FileError(
+            "run", f"got {folder}, a run on {recipe.source} from 0 to 16", "images from 0 to 255",
+            "train again: earlier versions did not bring them to the scale of image files",
+        )  # fmt: skip
+    kept = data.get("recipe", {})
+    differ = [k for k, v in _fixed(recipe).items() if k in kept and kept[k] != v]
+    if differ:
+        before = ", ".join(f"no {k}" if kept[k] is None else f"{k} = {kept[k]!r}" for k in differ)
+        raise FileError(
+            "run", f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
+            "began with", f"{before} as then (epochs alone may change)",
+            f"put it back, or train anew: chainrule train {folder / 'recipe.toml'}",
         )  # fmt: skip
     needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
     lost = [name for name in needed if getattr(recipe, name) is None]

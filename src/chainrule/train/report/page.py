@@ -172,6 +172,8 @@ def verdict(report: Report) -> str:
                 else f", no more than always naming the most frequent class ({100 * most:.3g}%)"
             )
         told.append(right)
+    elif report.task == "regression" and first in report.metrics and not math.isfinite(value):
+        told.append("R² is not defined for the test set, which needs rows of different targets")
     elif report.task == "regression" and math.isfinite(value):
         told.append(
             f"The model explains {100 * value:.3g}% of the variance of the test set"
@@ -264,7 +266,8 @@ def curves(report: Report) -> str:
     if len(rates) > 1 and (chart := curve(report, "lr")):
         charts.append(chart)
     elif rates:
-        said.append(f"The learning rate was {number(rates.pop())} throughout.")
+        when = "throughout" if len(report.history) > 1 else "at the end of the epoch"
+        said.append(f"The learning rate was {number(rates.pop())} {when}.")
     if report.best_epoch is not None:
         said.append(f"The model keeps the weights of epoch {report.best_epoch}.")
     times = [as_float(r["seconds"]) for r in report.history if r.get("seconds") is not None]

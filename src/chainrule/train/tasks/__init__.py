@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from ...data import NAMES, load
-from ...data.checks import nearest
 from ...data.tables import SPREADSHEETS
 from ...errors import ArgumentError
 from .base import Task
@@ -30,9 +30,12 @@ def kind_of(source: str) -> type[Task]:
     if source.lower().endswith(TEXTS):
         return TextTask
     if not path.exists():
+        near = difflib.get_close_matches(source.casefold(), NAMES, 1, 0.7)
         raise ArgumentError(
             "train", f"got {source!r}, which is no file", f"a file, a folder or one of "
-            f"{', '.join(NAMES)}", nearest(source, NAMES),
+            f"{', '.join(NAMES)}",
+            f"did you mean {near[0]!r}?" if near else "check the path and the folder that you are "
+            "in",
         )  # fmt: skip
     raise ArgumentError(
         "train", f"got {source!r} with an ending that says nothing",

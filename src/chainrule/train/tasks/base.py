@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ... import nn
 from ...errors import ArgumentError
 from ...graph import Array
+from ...tensor import Tensor
 from ..metrics import Metric, confusion, named
 from ..recipe import Recipe
 
@@ -23,6 +25,7 @@ class Task(ABC):
     train, valid, test   (x, y), arrays or trees of arrays
     rows                 where the test rows stand in the source, from 0
     names                what the rows that were read last are called, if they have names
+    test_names           what the test rows are called, if they have names
     facts, notes         what the report says of the data, and of what was done to it
     """
 
@@ -32,6 +35,7 @@ class Task(ABC):
     test: Batch
     rows: Array
     names: list[str] | None = None
+    test_names: list[str] | None = None
     facts: dict[str, Any]
     notes: list[str]
     task: str = "classification"
@@ -65,7 +69,11 @@ class Task(ABC):
 
     def loss(self, recipe: Recipe) -> Any:
         """What is trained."""
-        return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing or 0.0)
+        weight = None
+        if recipe.class_weight == "balanced":
+            counts = np.bincount(self.train[1], minlength=len(self.classes))
+            weight = Tensor((counts.sum() / (len(counts) * np.maximum(counts, 1))).astype("f4"))
+        return nn.CrossEntropyLoss(weight=weight, label_smoothing=recipe.label_smoothing or 0.0)
 
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name, in the units of the data, the main one first."""
@@ -97,6 +105,11 @@ def expect_source(recipe: Recipe, *unused: str) -> None:
                 "train", f"got {name} = {getattr(recipe, name)!r} for {recipe.source}",
                 "settings that this kind of data takes", f"leave {name} out",
             )  # fmt: skip
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first names, and … where there are more."""
+    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def epochs_for(rows: int, batch_size: int, steps: int, most: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 from ... import nn
 from ...data import NAMES, Images, load, read_image_files, read_images, split
 from ...data.images import EXTENSIONS
-from ...errors import ArgumentError
+from ...errors import ArgumentError, FileError
 from ...graph import Array
 from ..models import image_network
 from ..recipe import Recipe
-from .base import OF_TABLES, Batch, Task, epochs_for, expect_source
+from ..report.drawing import shorten
+from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, listed
 
 MOST_PICTURES = 12  # of mistakes in the report
 SMALL = 100  # pixels: up to here a network without convolutions sees enough
@@ -32,6 +34,7 @@ class ImageTask(Task):
         self, shape: tuple[int, int, int], classes: list[str], mean: Any, std: Any
     ) -> None:
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
+        self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
         self.notes = []
 
     @classmethod
@@ -44,8 +47,11 @@ class ImageTask(Task):
         x = found.x[parts[0]]
         std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
         self = cls(x.shape[1:], found.classes, x.mean((0, 1, 2), dtype=np.float64), std)
+        self.model = recipe.model or self.model
         self.train, self.valid, self.test = ((found.x[p], found.y[p]) for p in parts)
         self.rows = parts[2]
+        if found.files:
+            self.test_names = [os.path.relpath(found.files[k], recipe.source) for k in parts[2]]
         self.facts = {
             "images": len(found.y), "training images": len(parts[0]),
             "validation images": len(parts[1]), "test images": len(parts[2]),
@@ -80,16 +86,16 @@ class ImageTask(Task):
         if unknown:
             raise ArgumentError(
                 "evaluate", f"got the class {unknown[0]!r}",
-                f"one of {', '.join(self.classes[:8])}", "train again with it, or leave it out",
+                f"one of {listed(self.classes)}", "train again with it, or leave it out",
             )  # fmt: skip
         return found.x, np.array([self.classes.index(c) for c in found.classes])[found.y]
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
-        small = self.shape[0] * self.shape[1] <= SMALL
+        small = self.model != "cnn"
         return {
             "task": "classification", "test": 0.2, "valid": 0.1, "size": list(self.shape[:2]),
-            "model": "mlp" if small else "cnn", "hidden": [256, 128] if small else [128],
+            "model": self.model, "hidden": [256, 128] if small else [128],
             "channels": None if small else [16, 32], "dropout": 0.1 if small else 0.3,
             "batch_size": min(64, rows), "epochs": epochs_for(rows, 64, 1200, 60),
             "optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-2, "schedule": "cosine",
@@ -111,11 +117,10 @@ class ImageTask(Task):
         said = self.decoded(output)
         wrong = np.flatnonzero(output.argmax(-1) != target)
         worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
-        x = np.asarray(self.test[0])
-        bright = x * (255 / max(float(x.max()), 1)) if x.dtype != np.uint8 else x
+        names = self.test_names or [self.classes[k] for k in target]
         return [
-            (png(bright[k].astype(np.uint8)),
-             f"{self.classes[target[k]]}, taken for {said['prediction'][k]} "
+            (png(self.test[0][k]),
+             f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
              f"({said['confidence'][k]:.0%})")
             for k in worst[:MOST_PICTURES]
         ]  # fmt: skip
@@ -147,7 +152,13 @@ def _images(source: str, size: list[int] | None, channels: int | None = None) ->
         found = load(source)
         if found.kind != "images":
             raise ArgumentError("predict", f"got {source}, a table", "images", "use a folder")
-        return Images(found.x, found.y, list(found.class_names or []), [])
+        bright = np.rint(found.x * (255 / found.x.max())).astype(np.uint8)  # as in image files
+        return Images(bright, found.y, list(found.class_names or []), [])
+    if (Path(source) / "recipe.toml").exists():
+        raise FileError(
+            "read_images", f"got {source}, a run folder", "a folder of images, one sub-folder a "
+            "class", f"go on with the run by chainrule train --resume {source}",
+        )  # fmt: skip
     if size is not None and len(size) != 2:
         raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
     return read_images(Path(source), None if size is None else (size[0], size[1]), channels)

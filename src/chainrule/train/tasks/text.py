@@ -123,6 +123,11 @@ class TextTask(Task):
                 scores, state = model.advance(code[:, None], state)
         return self.characters.decode(np.array(written))
 
+    def unknown(self, text: str) -> list[str]:
+        """Characters of it that training did not have, in order."""
+        every = sorted(set(text))
+        return [c for c in every if self.characters.encode(c)[0] == 0]
+
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         raise NotImplementedError("text is continued, not decoded")
 
