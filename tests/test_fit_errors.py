@@ -235,6 +235,9 @@ MISTAKES = {  # model, data, settings, what the message says
     "schedule, function": (network, (X, Y), {**CE, "schedule": lambda t: 0.1}, "optim.LambdaLR"),
     "schedule, class": (network, (X, Y), {**CE, "schedule": optim.StepLR}, "the schedule StepLR"),
     "valid alone": (network, (X, Y), {**CE, "valid": X}, r"ndarray in the validation .*\(x, y\)"),
+    "valid, columns": (network, (X, Y), {**CE, "valid": (X[:, 1:], Y)},
+                       r"\[Linear\] got float32\[60,4\].*look at the validation data"),
+    "valid, targets": (network, (X, Y), {**CE, "valid": [(X, Y[:9])]}, "cross_.*validation data"),
     "per": (network, (X, Y), {**CE, "schedule_per": "batch"}, "got schedule_per 'batch'"),
     "per, empty": (network, (X, Y), {**CE, "schedule_per": ""}, "got schedule_per ''"),
     "resume": (network, (X, Y), {**CE, "resume": True}, "resume=True without a checkpoint folder"),
@@ -559,3 +562,10 @@ def test_what_cannot_be_traced_can_be_run_in_python():
     with pytest.raises(TraceError, match=r"pass compile=False to fit\n  in Then"):
         cr.fit(Then(model), (X, Y), **CE, progress=False)
     assert len(cr.fit(Then(model), (X, Y), **CE, epochs=1, compile=False, progress=False)) == 1
+
+
+def test_batches_of_many_shapes_are_told_of_the_training_step():
+    data = [(X[:k], Y[:k]) for k in range(10, 30)]
+    says = "training_step was compiled 8 times; argument x, y varies"
+    with pytest.warns(UserWarning, match=says):
+        cr.fit(network(), data, **CE, epochs=1, progress=False)

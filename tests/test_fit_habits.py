@@ -56,7 +56,8 @@ class Dataset:
 
 
 CALLS = {  # what is called, what the message says
-    "fit, positional": (lambda: cr.fit(network(), X, Y), r"a tuple: fit\(model, \(x, y\)"),
+    "fit, positional": (lambda: cr.fit(network(), X, Y), r"too many.*a tuple, .*\(model, \(x, y\)"),
+    "fit, no loss": (lambda: cr.fit(network(), (X, Y)), "'loss'.*loss has to be named"),
     "evaluate, positional": (lambda: evaluate(network(), X, Y), r"evaluate\(model, \(x, y\)\)"),
     "loader, two": (lambda: DataLoader(X, Y, batch_size=10), r"DataLoader\(\(x, y\)"),
     "loader, positional": (lambda: DataLoader(X, Y), r"got ndarray in the place of batch_size"),

@@ -108,7 +108,7 @@ def calls(
             except TypeError as error:
                 unknown = next((k for k in kwargs if k not in names), None)
                 if unknown is None:
-                    arrived, advice = f"got {error}", positional
+                    arrived, advice = f"got arguments that do not fit ({error})", positional
                 else:
                     near = get_close_matches(unknown, names, 1)
                     advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"

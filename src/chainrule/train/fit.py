@@ -14,15 +14,15 @@ import numpy as np
 
 from .. import tree
 from ..data import DataLoader
-from ..errors import ArgumentError, TraceError
+from ..errors import ArgumentError, ChainruleError, TraceError
 from ..hints import calls
 from ..nn import Module
 from ..optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
-from ..tensor import Tensor
+from ..tensor import as_tensor
 from . import checks
 from .checkpoint import begin
 from .history import History
-from .inference import BATCH, Batches, are_arrays, arrays_of, in_mode, loader_of, pair
+from .inference import BATCH, Batches, are_arrays, arrays_of, evaluating, in_mode, loader_of, pair
 from .metrics import METRICS, Metric, named
 from .objective import Objective
 from .progress import progress_for
@@ -31,7 +31,8 @@ from .trainer import Callback, Trainer
 
 @calls(
     "fit",
-    positional="pass the data as one argument, a tuple: fit(model, (x, y), loss=…)",
+    positional="the data is one argument, a tuple, and the loss has to be named: "
+    'fit(model, (x, y), loss="cross_entropy")',
     keywords={
         "batch": "batch_size=32",
         "callback": "callbacks=[…]",
@@ -74,7 +75,8 @@ def fit(
     drop_last      of arrays: leave a last batch with fewer rows out
     metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets)
                    that give a number, or a dict of such; on the validation data, or on the training
-                   data if there is none
+                   data if there is none. "f1" is the mean over the classes. Targets that the loss
+                   ignores do not count; of one-hot targets the largest is the class
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory
@@ -152,7 +154,7 @@ def fit(
             raise _advised(error, "or pass compile=False to fit") from error
 
 
-def _advised(error: TraceError, more: str) -> TraceError:
+def _advised(error: ChainruleError, more: str) -> ChainruleError:
     """The same error with more to try."""
     advice = f"{error.advice}, {more}"
     out = type(error)(error.operation, error.arrived, error.needed, advice, error.source)
@@ -207,7 +209,7 @@ def _check_first_batch(
         raise ArgumentError(
             "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
         )
-    x, y = (tree.map(lambda t: t if isinstance(t, Tensor) else Tensor(t), p) for p in pair(first))
+    x, y = _tensors(first)
     for data, what in ((x, "inputs"), (y, "targets")):
         checks.check_finite(f"{what} of the first batch", data)
     sets = (("training data", loader), ("validation data", valid))
@@ -217,9 +219,29 @@ def _check_first_batch(
     outputs = checks.check_loss(model, objective, metrics, x, y, targets, whole=pieces == 1)
     if isinstance(loader, DataLoader):
         checks.check_last_batch(model, loader, x)
+    if valid is not None:
+        _check_valid(model, objective, valid)
     for _, data in sets:
         if isinstance(data, Batches):
             data.check = partial(checks.check_classes, objective, outputs)
+
+
+def _tensors(batch: Any) -> tuple[Any, Any]:
+    x, y = pair(batch)
+    return tree.map(as_tensor, x), tree.map(as_tensor, y)
+
+
+def _check_valid(model: Module, objective: Objective, valid: DataLoader | Batches) -> None:
+    """Raise if the model or the loss does not take a batch of the validation data."""
+    first = next(valid.batches(0)) if isinstance(valid, DataLoader) else valid.first
+    if first is None:
+        return
+    x, y = _tensors(first)
+    try:
+        with evaluating(model):
+            objective.mean(model(x), y)
+    except ChainruleError as error:
+        raise _advised(error, "look at the validation data") from error
 
 
 def _check_arguments(model: Module, x: Any) -> None:

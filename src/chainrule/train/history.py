@@ -31,8 +31,9 @@ class GradientFlow:
     def __repr__(self) -> str:
         if not self.norms:
             return f"GradientFlow({len(self.layers)} layers, no steps)"
-        last = ", ".join(f"{n} {v:.2g}" for n, v in zip(self.layers, self.norms[-1], strict=True))
-        return f"GradientFlow({len(self.steps)} steps; norms at the last one: {last})"
+        norms = sorted(zip(self.norms[-1], self.layers, strict=True))
+        low, high = (f"{norm:.2g} ({layer})" for norm, layer in (norms[0], norms[-1]))
+        return f"GradientFlow({len(self.steps)} steps; norms at the last one: {low} to {high})"
 
     def wants(self, step: int) -> bool:
         """Whether the norms of this step (counted from 0) are to be kept."""

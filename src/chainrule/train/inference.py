@@ -55,9 +55,11 @@ class Forward:
 
     def __init__(self, model: Module, compiled: bool = True) -> None:
         self.model = model
-        self._run: Callable[[Any], Any] = model.__call__
-        if compiled:
-            self._run = compile(lambda x: model(x))
+
+        def forward(x: Any) -> Any:
+            return model(x)
+
+        self._run: Callable[[Any], Any] = compile(forward) if compiled else forward
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """(prediction, target) of each batch (x, y); of a DataLoader, those of its first epoch."""
