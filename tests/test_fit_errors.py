@@ -155,6 +155,7 @@ MISTAKES = {  # model, data, settings, what the message says
     "one row last": (network, (X[:33], Y[:33]), CE,
                      r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la"),
     "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
+    "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
     "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
     "detached, eager": (network, (X, Y), {"loss": cut, "compile": False}, "look for detach"),

@@ -394,3 +394,12 @@ def test_nested_lists_are_data():
     assert evaluate(model, list(lists), "cross_entropy", "accuracy") == expected
     with pytest.raises(ShapeError, match="inputs whose lists have unequal lengths"):
         evaluate(model, ([[1.0, 2.0], [1.0]], [0, 1]), "cross_entropy")
+
+
+def test_targets_of_the_soft_margin_are_one_and_minus_one():
+    cr.random.seed(2)
+    model = nn.Linear(5, 1)
+    target = np.where(X[:, :1] > 0, 1.0, -1.0)
+    hits = np.mean([(p > 0) == (t > 0) for p, t in zip(predict(model, X), target, strict=True)])
+    found = evaluate(model, (X, target), "soft_margin_loss", "accuracy")
+    assert found["accuracy"] == CLOSE(hits)

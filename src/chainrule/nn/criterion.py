@@ -20,7 +20,10 @@ class Loss(Module):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         name, known = type(self).__name__, list(inspect.signature(type(self)).parameters)
-        unknown = [*(repr(a) for a in args), *(k for k in settings if k not in known)]
+        unknown = [
+            *(f"{type(a).__name__} by position" for a in args),
+            *(k for k in settings if k not in known),
+        ]
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise ArgumentError(

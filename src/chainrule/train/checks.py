@@ -196,10 +196,11 @@ def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
             model(tree.map(lambda t: t[:1], x))
     except ChainruleError as error:
         where = f" in {error.layer}" if error.layer else ""
+        advice = "use larger batches" if size == 1 else "pass drop_last=True, or another batch_size"
         raise ArgumentError(
             "fit", f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",
             f"{error.needed}{where}",
-            "use larger batches" if size == 1 else "pass drop_last=True, or another batch_size",
+            "there is only one: train on more rows" if loader.samples == 1 else advice,
         ) from error  # fmt: skip
     finally:
         model.load_state_dict(before)

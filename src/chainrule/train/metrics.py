@@ -177,6 +177,8 @@ def _read_as(metric: Metric, objective: Objective | None) -> Metric:
                 if counts.shape != prediction.shape[:-1]:
                     raise _unlike(prediction, target, "scores for each class in each row")
                 prediction, target = prediction[counts], target[counts]
+        elif loss == "soft_margin_loss":
+            target = (target > 0).astype(int)  # they are 1 and -1
         elif metric is not auc and _halved(loss, _scores(prediction, target), target):
             prediction = prediction - 0.5
         return metric(prediction, target)
