@@ -307,7 +307,7 @@ def test_a_batch_with_no_target_that_counts_is_not_finite():
 
 
 def scripted(values, name):
-    left = iter([0.0, *values])  # the first is for the trial before the first step
+    left = iter([0.0, *values])  # the first is asked for before the first step
 
     def metric(prediction, target):
         return next(left)

@@ -69,7 +69,7 @@ CALLS = {  # what is called, what the message says
     "plateau of a rate": (lambda: optim.ReduceLROnPlateau(0.1), "got an optimizer of type float"),
     "loss setting": (
         lambda: nn.CrossEntropyLoss(labelsmoothing=0.1), "did you mean label_smoothing"),
-    "loss, positional": (lambda: nn.CrossEntropyLoss([1.0, 2.0]), "got list by position; settings by"),
+    "loss, positional": (lambda: nn.CrossEntropyLoss([1.0, 2.0]), "got list by position; set"),
     "loss without settings": (lambda: nn.MSELoss(size_average=1), "the setting size_average"),
     "plot": (lambda: fit().plot("valid_loss"), "one of epoch, step, loss, lr, seconds, gradients"),
 }  # fmt: skip
