@@ -11,7 +11,7 @@ from chainrule import nn, optim
 from chainrule.data import DataLoader
 from chainrule.errors import GradientError
 from chainrule.nn import functional
-from chainrule.train import Callback
+from chainrule.train import Callback, find_lr
 from chainrule.train.objective import Objective
 
 RNG = np.random.default_rng(0)
@@ -307,7 +307,7 @@ def test_a_batch_with_no_target_that_counts_is_not_finite():
 
 
 def scripted(values, name):
-    left = iter(values)
+    left = iter([0.0, *values])  # the first is asked for before the first step
 
     def metric(prediction, target):
         return next(left)
@@ -351,6 +351,7 @@ def test_it_stops_in_time_and_takes_the_best_weights(
     found = fit(
         model, (X, Y), valid=V if validated else None, epochs=len(values), patience=patience,
         restore_best=True, monitor=f"valid_{name}" if validated else name,
+        mode="max" if name == "score" else None,
         metrics=[scripted(values, name)], callbacks=[weights],
     )  # fmt: skip
     assert (len(found), found.stopped, found.best_epoch) == (ends, why, best)
@@ -363,7 +364,7 @@ def test_the_weights_stay_the_last_ones_if_asked():
     weights, model = Weights(), network()
     found = fit(
         model, (X, Y), epochs=9, patience=2, restore_best=False, monitor="score", valid=None,
-        metrics=[scripted([3, 2, 1, 4], "score")], callbacks=[weights],
+        mode="max", metrics=[scripted([3, 2, 1, 4], "score")], callbacks=[weights],
     )  # fmt: skip
     assert (found.stopped, len(found), found.best_epoch) == ("patience", 3, 1)
     for key, value in model.state_dict().items():
@@ -376,7 +377,7 @@ def test_a_plateau_lowers_the_rate_by_what_is_monitored():
     schedule = optim.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
     found = fit(
         model, (X, Y), optimizer=optimizer, schedule=schedule, epochs=5, monitor="valid_score",
-        metrics=[scripted([1, 2, 2, 1, 3], "score")], valid=V,
+        mode="max", metrics=[scripted([1, 2, 2, 1, 3], "score")], valid=V,
     )  # fmt: skip
     assert found["lr"] == [1.0, 1.0, 1.0, 0.5, 0.25]
 
@@ -432,3 +433,114 @@ def test_callbacks_are_told_of_the_end_when_it_fails():
     with pytest.raises(RuntimeError, match="of its own"):
         fit(network(), (X, Y), callbacks=[log])
     assert [c[0] for c in log.calls] == ["on_begin", "on_end"]
+
+
+# What is better, by name or as it is said
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "best"),
+    [
+        ("accuracy", None, 2), ("rmse", None, 3), ("my_error", None, 3), ("own_loss", None, 3),
+        ("score", "min", 3), ("score", "max", 2), ("accuracy", "min", 3),
+    ],
+)  # fmt: skip
+def test_the_best_epoch_and_the_plateau_go_the_same_way(name, mode, best):
+    """Values 2, 5, 1: the rate falls after the epoch that was not better."""
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    found = fit(
+        model, (X, Y), optimizer=optimizer, epochs=3, restore_best=True, monitor=name, mode=mode,
+        schedule=optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0),
+        metrics=[scripted([2, 5, 1], name)],
+    )  # fmt: skip
+    assert found.best_epoch == best
+    assert found["lr"] == [1.0, 1.0, 1.0 if best == 2 else 0.5]
+
+
+# Models that return more than one tensor
+
+
+class Coder(nn.Module):
+    def __init__(self):
+        self.down, self.up = nn.Linear(5, 2), nn.Linear(2, 5)
+
+    def forward(self, x):
+        code = self.down(x)
+        return self.up(code), {"code": code}, (code * code).sum()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_loss_of_ones_own_takes_what_the_model_returns(compiled):
+    def loss(out, target):
+        return ((out[0] - target) ** 2).mean() + 0.1 * (out[1]["code"] ** 2).mean()
+
+    cr.random.seed(0)
+    model = Coder()
+    w, b, v, c = (model.state_dict()[k] for k in
+                  ("down.weight", "down.bias", "up.weight", "up.bias"))  # fmt: skip
+    code = X @ w.T + b
+    expected = np.square(code @ v.T + c - X).mean() + 0.1 * np.square(code).mean()
+    found = fit(
+        model, [(X, X)], loss=loss, valid=(X, X), epochs=1, compile=compiled,
+        metrics={"rows": lambda out, t: len(out[1]["code"])},
+    )  # fmt: skip
+    assert found["loss"] == [pytest.approx(expected, rel=1e-5)]
+    assert found["valid_loss"][0] < found["loss"][0]
+    assert found["valid_rows"] == [50]
+
+
+def test_a_last_batch_of_one_row_can_be_left_out():
+    model = network()
+    found = fit(model, (X[:33], Y[:33]), batch_size=16, drop_last=True, epochs=3)
+    assert found["step"] == [2, 4, 6]
+    plain = nn.Linear(5, 3)
+    assert fit(plain, (X[:33], Y[:33]), batch_size=16, epochs=1)["step"] == [3], "it can be trained"
+
+
+def test_nested_lists_train_as_arrays_do():
+    models = []
+    for data in ((X, Y), (X.tolist(), Y.tolist())):
+        models.append(network())
+        fit(models[-1], data, epochs=2)
+    for a, b in zip(*(m.state_dict().values() for m in models), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ends", ["well", "by an error"])
+def test_each_module_has_its_mode_again(ends):
+    model = network()
+    model.eval()[3].train()
+
+    class Looks(Callback):
+        def on_step(self, run):
+            assert all(m.training for m in model.modules())
+            if ends != "well":
+                raise ZeroDivisionError
+
+    try:
+        fit(model, (X, Y), epochs=1, callbacks=[Looks()])
+    except ZeroDivisionError:
+        assert ends != "well"
+    assert [m.training for m in model.modules()] == [False, False, False, False, True, False]
+
+
+def test_gradients_are_told_in_a_line_and_drawn():
+    found = fit(network(), (X, Y), epochs=3)
+    last = dict(zip(found.gradients.layers, found.gradients.norms[-1], strict=True))
+    low, high = min(last, key=last.get), max(last, key=last.get)
+    assert repr(found.gradients) == (
+        "GradientFlow(6 steps; norms at the last one: "
+        f"{last[low]:.2g} ({low}) to {last[high]:.2g} ({high}))"
+    )
+    picture = found.plot("gradients")._repr_html_()
+    assert "Norm of the gradient, by layer" in picture
+    assert "4 Linear, step 5: " in picture
+
+
+def test_trying_rates_takes_lists_and_leaves_the_mode():
+    expected = find_lr(network(), (X, Y), loss="cross_entropy", steps=10)
+    model = network().eval()
+    found = find_lr(model, (X.tolist(), Y.tolist()), loss="cross_entropy", steps=10)
+    assert found.losses == expected.losses
+    assert not any(m.training for m in model.modules())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.data import DataLoader
-from chainrule.errors import ArgumentError, ChainruleError, GradientError
+from chainrule.errors import ArgumentError, ChainruleError, GradientError, TraceError
 from chainrule.nn import functional
 from chainrule.train import Callback, evaluate, predict
 from chainrule.train.metrics import METRICS
@@ -69,6 +69,31 @@ def one(outputs=1, *last):
     return network(*last, outputs=outputs)
 
 
+def own(p, t):
+    return 1.0
+
+
+def cut(p, t):
+    return functional.cross_entropy(p.detach(), t)
+
+
+class Lengths(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x, lengths):
+        return self.layer(x)
+
+
+def unfinished():
+    """Weights that are not finite."""
+    model = network()
+    with cr.no_grad():
+        model[4].weight[...] = NAN
+    return model
+
+
+BY_SCORE = {"metrics": own, "monitor": "own", "patience": 1}
 CE, BCE = {"loss": "cross_entropy"}, {"loss": "bce_with_logits"}
 OUT = with_value(Y, 33, 3)
 MISTAKES = {  # model, data, settings, what the message says
@@ -113,12 +138,30 @@ MISTAKES = {  # model, data, settings, what the message says
     "class, valid": (
         network, (X, Y), {**CE, "valid": (X, OUT)}, r"class 3 \(validation data, row 33\)"),
     "float classes": (network, (X, Y.astype(np.float32)), CE, "got targets float32.32.; class nu"),
-    "no targets": (network, X, CE, "got a batch of ndarray; pairs"),
+    "no targets": (network, X, CE, "got a batch of ndarray in the training data; pairs"),
     "targets None": (network, (X, None), CE, "got a batch without targets"),
     "inputs alone": (network, (X,), CE, "got a batch of 1 parts"),
     "three parts": (network, (X, X, Y), CE, r"got a batch of 3 parts.*\(\(a, b\), y\)"),
     "batches of one": (network, [X, X, X], CE, "got a batch of 3 parts"),
     "loader of one": (network, DataLoader(X, 20), CE, "got a batch of ndarray"),
+    # what the model takes and returns
+    "two outputs": (lambda: Then(lambda s: (s, s)), (X, Y), CE,
+                    r"got a tuple of 2 from the model, for cross_entropy; one tensor; .*out\[0\]"),
+    "a dict": (lambda: Then(lambda s: {"a": s}), (X, Y), CE, r"got a dict of 1 .*out\['a'\]"),
+    "LSTM": (lambda: nn.LSTM(5, 3), (X[:, None], X[:, None, :3]), {"loss": "mse"}, "tuple of 2"),
+    "two arguments": (Lengths, ((X, Y), Y), CE,
+                      r"forward\(self, x, lengths\).*a tuple of 2; .*x, lengths = inputs"),
+    "two arguments, one array": (Lengths, (X, Y), CE, r"pass data \(\(a, b\), y\)"),
+    "one row last": (network, (X[:33], Y[:33]), CE,
+                     r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la"),
+    "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
+    "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
+    "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
+    "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
+    "detached, eager": (network, (X, Y), {"loss": cut, "compile": False}, "look for detach"),
+    "NaN inside": (lambda: Then(lambda s: cr.log(-cr.abs(s))), (X, Y), CE,
+                   r"loss of nan before the first step, the first output .* that of Then;"),
+    "NaN weight": (unfinished, (X, Y), CE, "before the first step, 4.weight is not finite"),
     # values that are not finite
     "NaN": (network, (with_value(X, (7, 2), NAN), Y), CE,
             r"nan in the inputs of the training data at row 7, column 2 \(1 rows"),
@@ -181,6 +224,21 @@ MISTAKES = {  # model, data, settings, what the message says
                                   "metrics": "accuracy"}, "did you mean valid_accuracy"),
     "monitor, no valid": (network, (X, Y), {**CE, "monitor": "valid_loss"}, "pass validation data"),
     "monitor, no metric": (network, (X, Y), {**CE, "patience": 1, "monitor": "seconds"}, "of loss"),
+    "monitor, own": (network, (X, Y), {**CE, **BY_SCORE}, "monitor 'own', a metric of your own.*m"),
+    "mode": (network, (X, Y), {**CE, **BY_SCORE, "mode": "up"}, "got mode 'up'; min or max"),
+    "mode of the loss": (network, (X, Y), {**CE, "mode": "max"}, "max\" for the loss"),
+    "metric, array": (network, (X, Y), {**CE, "metrics": {"hits": lambda p, t: p.argmax(-1) == t}},
+                      r"ndarray \(32,\) from the metric hits; one number"),
+    "metric, None": (network, (X, Y), {**CE, "metrics": {"a": lambda p, t: None}}, "NoneType from"),
+    "metric of numbers": (network, (X, Y), {**CE, "metrics": "r2"}, "a prediction for each target"),
+    "auc of three": (network, (X, Y), {**CE, "metrics": "auc"}, "auc is for two classes"),
+    "schedule by name": (network, (X, Y), {**CE, "schedule": "cosine"}, "schedule 'cosine'.*Cosin"),
+    "schedule, function": (network, (X, Y), {**CE, "schedule": lambda t: 0.1}, "optim.LambdaLR"),
+    "schedule, class": (network, (X, Y), {**CE, "schedule": optim.StepLR}, "the schedule StepLR"),
+    "valid alone": (network, (X, Y), {**CE, "valid": X}, r"ndarray in the validation .*\(x, y\)"),
+    "valid, columns": (network, (X, Y), {**CE, "valid": (X[:, 1:], Y)},
+                       r"\[Linear\] got float32\[60,4\].*look at the validation data"),
+    "valid, targets": (network, (X, Y), {**CE, "valid": [(X, Y[:9])]}, "cross_.*validation data"),
     "per": (network, (X, Y), {**CE, "schedule_per": "batch"}, "got schedule_per 'batch'"),
     "per, empty": (network, (X, Y), {**CE, "schedule_per": ""}, "got schedule_per ''"),
     "resume": (network, (X, Y), {**CE, "resume": True}, "resume=True without a checkpoint folder"),
@@ -444,3 +502,71 @@ def test_habits_of_other_libraries(name):
 def test_a_forward_that_returns_nothing():
     with pytest.raises(ArgumentError, match="end forward with return"):
         cr.fit(Silent(), (X, Y), loss="cross_entropy", progress=False)
+
+
+def test_no_metrics_may_be_said():
+    assert cr.fit(network(), (X, Y), **CE, metrics=None, epochs=1, progress=False).names() == [
+        "epoch", "step", "loss", "lr", "seconds",
+    ]  # fmt: skip
+
+
+def test_a_metric_that_needs_more_rows_is_left_alone_at_first():
+    def picky(prediction, target):
+        if len(target) < 60:
+            raise ValueError("too few")
+        return 0.5
+
+    found = cr.fit(network(), (X, Y), **CE, metrics=picky, epochs=1, progress=False)
+    assert found["picky"] == [0.5]
+
+
+class LogInTraining(nn.Module):
+    def forward(self, x):
+        return cr.log(-1 - x * x) if self.training else x
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_module_that_is_not_finite_is_named(compiled):
+    model = nn.Sequential(nn.Linear(5, 3), nn.Sequential(LogInTraining()))
+    says = r"loss of nan at step 1 \(epoch 1\), the first output .* is that of 1.0 \(LogInTraining"
+    before = copies(model.state_dict())
+    with pytest.raises(GradientError, match=says):
+        cr.fit(model, (X, Y), **CE, compile=compiled, progress=False)
+    for name, found in model.state_dict().items():
+        np.testing.assert_array_equal(found, before[name])
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+class Root(nn.Module):
+    """Of weights that are 0, where a square root has no derivative."""
+
+    def __init__(self):
+        self.scale = nn.Parameter(cr.zeros(5))
+
+    def forward(self, x):
+        return cr.sqrt(((x * self.scale) ** 2).sum(axis=-1))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_gradient_that_is_not_finite_is_named_after_the_first_step(compiled):
+    says = r"values in scale .* at step 1 .*: the gradient of scale is not finite, though the loss"
+    model = Root()
+    with pytest.raises(GradientError, match=says):
+        cr.fit(model, (X, Z), loss="mse", compile=compiled, progress=False)
+    np.testing.assert_array_equal(model.scale.numpy(), np.zeros(5))
+
+
+def test_what_cannot_be_traced_can_be_run_in_python():
+    def model(s):
+        return s if float(s.sum()) > 0 else s * 2
+
+    with pytest.raises(TraceError, match=r"pass compile=False to fit\n  in Then"):
+        cr.fit(Then(model), (X, Y), **CE, progress=False)
+    assert len(cr.fit(Then(model), (X, Y), **CE, epochs=1, compile=False, progress=False)) == 1
+
+
+def test_batches_of_many_shapes_are_told_of_the_training_step():
+    data = [(X[:k], Y[:k]) for k in range(10, 30)]
+    says = "training_step was compiled 8 times; argument x, y varies"
+    with pytest.warns(UserWarning, match=says):
+        cr.fit(network(), data, **CE, epochs=1, progress=False)

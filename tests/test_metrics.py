@@ -306,3 +306,100 @@ def test_probabilities_are_halved_at_a_half(last, loss):
         callbacks=[Looks()],
     )  # fmt: skip
     assert found.stopped == "seen"
+
+
+# How predictions and targets are read, by the loss
+
+IGNORED = np.where(np.arange(50) % 3 == 0, -100, Y)
+
+
+def scored():
+    """A network's scores, and what evaluate gives for targets in another form."""
+    model = network()
+    names = ["accuracy", "f1"]
+    return predict(model, X), lambda x, y, loss: evaluate(model, (x, y), loss, names)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_one_hot_and_soft_targets_are_classes_for_cross_entropy(soft):
+    scores, found = scored()
+    predicted = [max(range(3), key=row.__getitem__) for row in scores.tolist()]
+    hot = np.eye(3)[Y] * 0.7 + 0.1 if soft else np.eye(3)[Y]
+    expected = {
+        "accuracy": reference.accuracy_score(Y, predicted),
+        "f1": reference.f1_score(Y, predicted, average="macro"),
+    }
+    got = found(X, hot, nn.CrossEntropyLoss(label_smoothing=0.1))
+    assert {name: got[name] for name in expected} == CLOSE(expected)
+
+
+def test_one_hot_targets_of_two_classes_have_an_area_under_the_curve():
+    cr.random.seed(0)
+    model, target = nn.Linear(5, 2), (X[:, 0] > 0).astype(int)
+    scores = predict(model, X)
+    expected = reference.roc_auc_score(target, scores[:, 1] - scores[:, 0])
+    assert evaluate(model, (X, np.eye(2)[target]), "cross_entropy", "auc")["auc"] == CLOSE(expected)
+
+
+def test_several_labels_are_compared_one_by_one():
+    model, target = network(), (RNG.random((50, 3)) > 0.5).astype(np.float32)
+    hits = ((predict(model, X) > 0) == (target > 0)).mean()
+    assert evaluate(model, (X, target), "bce_with_logits", "accuracy")["accuracy"] == CLOSE(hits)
+
+
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_targets_that_do_not_count_for_the_loss_do_not_for_metrics(ignored):
+    scores, found = scored()
+    y = np.where(IGNORED == -100, ignored, Y)
+    kept = [k for k in range(50) if y[k] != ignored]
+    predicted = [int(np.argmax(scores[k])) for k in kept]
+    got = found(X, y, nn.CrossEntropyLoss(ignore_index=ignored))
+    assert got["accuracy"] == CLOSE(reference.accuracy_score(y[kept], predicted))
+    assert got["f1"] == CLOSE(
+        reference.f1_score(y[kept], predicted, average="macro", zero_division=0)
+    )
+    assert math.isnan(found(X, np.full(50, -100), "cross_entropy")["accuracy"])
+
+
+@pytest.mark.parametrize("loss", ["mse", None, lambda p, t: cr.mean((p - t) ** 2)])
+def test_probabilities_are_halved_whatever_the_loss(loss):
+    cr.random.seed(2)
+    model = nn.Sequential(nn.Linear(5, 1), nn.Sigmoid())
+    target = (X[:, :1] > 0).astype(np.float32)
+    hits = np.mean([(p > 0.5) == (t > 0) for p, t in zip(predict(model, X), target, strict=True)])
+    assert evaluate(model, (X, target), loss, "accuracy")["accuracy"] == CLOSE(hits)
+    positive = evaluate(model, (X, target), "bce_with_logits", "accuracy")["accuracy"]
+    assert positive == CLOSE(target.mean()), "of logits all are above 0"
+
+
+def test_trees_of_predictions_come_to_a_metric_of_ones_own_whole():
+    class Three(nn.Module):
+        def forward(self, x):
+            return x, {"half": x[:, :2]}, x.sum()
+
+    def sizes(prediction, target):
+        return prediction[0].shape[0] + prediction[1]["half"].shape[1] / 10 + len(prediction[2])
+
+    found = evaluate(Three(), (X, Y), metrics=sizes, batch_size=20)
+    assert found == {"sizes": 50 + 0.2 + 3}
+    with pytest.raises(ArgumentError, match="predictions in several arrays"):
+        evaluate(Three(), (X, Y), metrics="accuracy")
+
+
+def test_nested_lists_are_data():
+    model = network()
+    expected = evaluate(model, (X, Y), "cross_entropy", "accuracy")
+    lists = (X.tolist(), Y.tolist())
+    assert evaluate(model, lists, "cross_entropy", "accuracy") == expected
+    assert evaluate(model, list(lists), "cross_entropy", "accuracy") == expected
+    with pytest.raises(ShapeError, match="inputs whose lists have unequal lengths"):
+        evaluate(model, ([[1.0, 2.0], [1.0]], [0, 1]), "cross_entropy")
+
+
+def test_targets_of_the_soft_margin_are_one_and_minus_one():
+    cr.random.seed(2)
+    model = nn.Linear(5, 1)
+    target = np.where(X[:, :1] > 0, 1.0, -1.0)
+    hits = np.mean([(p > 0) == (t > 0) for p, t in zip(predict(model, X), target, strict=True)])
+    found = evaluate(model, (X, target), "soft_margin_loss", "accuracy")
+    assert found["accuracy"] == CLOSE(hits)

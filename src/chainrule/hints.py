@@ -1,35 +1,123 @@
-"""Other libraries' names, and what they are called here: for the message of an AttributeError."""
+"""Other libraries' names, and what they are called here: for the messages of errors."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import ParamSpec, TypeVar
+
+from .errors import ArgumentError
+
 FUNCTIONS = {
-    "absolute": "abs", "amax": "max", "amin": "min", "arccos": "acos", "arcsin": "asin",
-    "arctan": "atan", "arctan2": "atan2", "cat": "concat", "clamp": "clip",
-    "conv1d": "convolution", "conv2d": "convolution", "conv3d": "convolution",
-    "cumprod": "cumulative_prod", "cumsum": "cumulative_sum", "from_numpy": "asarray",
-    "index_select": "take", "manual_seed": "random.seed", "masked_fill": "where", "mm": "matmul",
-    "mod": "remainder", "ndarray": "Tensor", "no_gradient": "no_grad", "permute": "permute_dims",
+    "absolute": "abs", "allclose": "numpy.allclose(x.numpy(), y.numpy())", "amax": "max",
+    "amin": "min", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2",
+    "autograd": "grad", "cat": "concat", "clamp": "clip", "conv1d": "convolution",
+    "conv2d": "convolution", "conv3d": "convolution", "cuda": "nothing: there are only CPUs",
+    "cumprod": "cumulative_prod", "cumsum": "cumulative_sum",
+    "device": "nothing: there are only CPUs", "evaluate": "train.evaluate", "from_numpy": "asarray",
+    "index_select": "take", "inference_mode": "no_grad",
+    "load": "load_file of safetensors.numpy, or data.load for data", "manual_seed": "random.seed",
+    "masked_fill": "where", "mm": "matmul", "mod": "remainder", "ndarray": "Tensor",
+    "no_gradient": "no_grad", "permute": "permute_dims", "predict": "train.predict",
     "rand": "random.uniform", "randint": "random.integers", "randn": "random.normal",
-    "randperm": "random.permutation", "swapaxes": "transpose(x, a, b)", "topk": "top_k",
-    "true_divide": "divide", "unsqueeze": "expand_dims",
+    "randperm": "random.permutation",
+    "save": "save_file(model.state_dict(), path) of safetensors.numpy",
+    "swapaxes": "transpose(x, a, b)", "topk": "top_k", "true_divide": "divide",
+    "unsqueeze": "expand_dims", "vmap": "written with a batch axis: operations broadcast",
 }  # fmt: skip
 
 METHODS = {
-    "abs": "cr.abs(x)", "add_": "x += y", "backwards": "x.backward()", "contiguous": "x itself",
-    "cpu": "x itself", "copy": "x.clone()", "copy_": "x[...] = y", "cuda": "x itself",
-    "cumsum": "cr.cumulative_sum(x)", "dim": "x.ndim", "double": "x.astype(cr.float64)",
-    "fill_": "x[...] = value", "float": "x.astype(cr.float32)", "half": "x.astype(cr.float16)",
-    "long": "x.astype(cr.int64)", "matmul": "x @ y", "mul_": "x *= y", "norm": "cr.norm(x)",
-    "numel": "x.size", "permute": "cr.permute_dims(x, axes)", "pow": "x ** y",
-    "requires_grad_": "x.requires_grad = True", "retain_grad": "x.register_hook(print)",
-    "softmax": "cr.softmax(x)", "to": "x.astype(dtype)", "transpose": "cr.transpose(x, axes)",
-    "unsqueeze": "cr.expand_dims(x, axis=k)", "view": "x.reshape(shape)",
+    "abs": "cr.abs(x)", "add": "x + y", "add_": "x += y", "backwards": "x.backward()",
+    "clamp": "cr.clip(x, low, high)", "contiguous": "x itself", "copy": "x.clone()",
+    "copy_": "x[...] = y", "cpu": "x itself", "cuda": "x itself", "cumsum": "cr.cumulative_sum(x)",
+    "data": "x.detach(), and x[...] = y in cr.no_grad() to set it", "dim": "x.ndim",
+    "double": "x.astype(cr.float64)", "eq": "x == y", "expand": "cr.broadcast_to(x, shape)",
+    "fill_": "x[...] = value", "float": "x.astype(cr.float32)",
+    "gather": "cr.take_along_axis(x, indices, axis=k)", "half": "x.astype(cr.float16)",
+    "long": "x.astype(cr.int64)", "masked_fill": "cr.where(mask, value, x)", "matmul": "x @ y",
+    "mul": "x * y", "mul_": "x *= y", "nonzero": "cr.nonzero(x)", "norm": "cr.norm(x)",
+    "numel": "x.size", "permute": "cr.permute_dims(x, axes)", "pow": "x ** y", "relu": "cr.relu(x)",
+    "repeat": "cr.tile(x, repetitions)", "requires_grad_": "x.requires_grad = True",
+    "retain_grad": "x.register_hook(print)", "softmax": "cr.softmax(x)", "sort": "cr.sort(x)",
+    "t": "x.T", "to": "x.astype(dtype)", "transpose": "cr.transpose(x, axes)",
+    "type": "x.astype(dtype)", "unsqueeze": "cr.expand_dims(x, axis=k)", "view": "x.reshape(shape)",
     "zero_": "x[...] = 0", "zero_grad": "x.grad = None",
+}  # fmt: skip
+
+NN = {
+    "AveragePooling2D": "AvgPool2d", "BatchNormalization": "BatchNorm1d, or BatchNorm2d of images",
+    "Conv1D": "Conv1d", "Conv2D": "Conv2d", "Conv2DTranspose": "ConvTranspose2d",
+    "Conv3D": "Conv3d", "Dense": "Linear", "Dropout2D": "Dropout2d",
+    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)", "LayerNormalization": "LayerNorm",
+    "MaxPooling2D": "MaxPool2d", "ModuleDict": "a dict of modules, as an attribute",
+    "ModuleList": "a list of modules, as an attribute", "MultiHeadAttention": "MultiheadAttention",
+    "ParameterDict": "a dict of parameters, as an attribute",
+    "ParameterList": "a list of parameters, as an attribute", "Softmax2d": "Softmax(-1)",
+    "TransformerEncoder": "Sequential of several TransformerEncoderLayer",
+}  # fmt: skip
+
+FUNCTIONAL = {
+    "avg_pool2d": "nn.AvgPool2d(2)(x)", "conv1d": "cr.convolution", "conv2d": "cr.convolution",
+    "conv3d": "cr.convolution", "interpolate": "nn.Upsample", "max_pool2d": "cr.max_pool",
+    "pad": "cr.pad",
+}  # fmt: skip
+
+OPTIM = {
+    "AveragedModel": "EMA", "CosineDecay": "WarmupCosine", "LRScheduler": "Schedule",
+    "LearningRateScheduler": "LambdaLR", "Nadam": "NAdam", "RMSProp": "RMSprop",
+    "lr_scheduler": "optim itself: optim.StepLR(optimizer, 10)", "swa_utils": "EMA",
+}  # fmt: skip
+
+KINDS = {
+    "chainrule": FUNCTIONS, "Tensor": METHODS, "chainrule.nn": NN,
+    "chainrule.nn.functional": FUNCTIONAL, "chainrule.optim": OPTIM,
 }  # fmt: skip
 
 
 def missing(kind: str, name: str) -> AttributeError:
     """The error for a name that is not there, saying what it is called here."""
-    known = (FUNCTIONS if kind == "chainrule" else METHODS).get(name)
+    known = KINDS[kind].get(name)
     hint = f"; here it is {known}" if known else ""
     return AttributeError(f"{kind} has no attribute {name!r}{hint}")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def calls(
+    operation: str, positional: str, keywords: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function: a call with other arguments says what they are here.
+
+    positional   what to try when there are too many by position, or one twice
+    keywords     other libraries' names of arguments, and what they are here
+    """
+    hints = keywords or {}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        names = [n for n in signature.parameters if n != "self"]
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                unknown = next((k for k in kwargs if k not in names), None)
+                if unknown is None:
+                    arrived, advice = f"got arguments that do not fit ({error})", positional
+                else:
+                    near = get_close_matches(unknown, names, 1)
+                    advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+                    advice = f"here it is {hints[unknown]}" if unknown in hints else advice
+                    arrived = f"got the argument {unknown}"
+                needed = f"the arguments of {operation}"
+                raise ArgumentError(operation, arrived, needed, advice) from None
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

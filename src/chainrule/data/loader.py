@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from .. import shapes, tree
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array
+from ..hints import calls
 from ..random import Generator
 from ..tensor import Tensor, make
 
@@ -35,6 +36,15 @@ class DataLoader:
     becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view of them.
     """
 
+    @calls(
+        "DataLoader",
+        positional="put inputs and targets into one tuple: DataLoader((x, y), batch_size=32)",
+        keywords={
+            "collate_fn": "a loop of your own: fit takes a list, or another iterable, of batches",
+            "num_workers": "nothing: batches are slices of arrays, which takes no time",
+            "pin_memory": "nothing: there are only CPUs",
+        },
+    )
     def __init__(
         self, data: Any, batch_size: int = 32, shuffle: bool = False, drop_last: bool = False,
         seed: int = 0,
@@ -42,6 +52,12 @@ class DataLoader:
         leaves, self._structure = tree.flatten(data)
         self._arrays = [_rows(leaf) for leaf in leaves]
         self.samples = _common_length(self._arrays)
+        if isinstance(batch_size, (np.ndarray, Tensor, list)):
+            raise ArgumentError(
+                "DataLoader", f"got {type(batch_size).__name__} in the place of batch_size",
+                "all data as one argument", "put them into a tuple: DataLoader((x, y))",
+                user_line(),
+            )  # fmt: skip
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
             raise DtypeError(
                 "DataLoader", f"got batch_size {batch_size!r}", "a whole number from 1",
@@ -91,6 +107,12 @@ def _rows(leaf: Any) -> Array:
     """A leaf as a read-only array of a supported dtype; float64 as float32."""
     if isinstance(leaf, Tensor):
         return leaf.numpy()
+    items = hasattr(leaf, "__getitem__") and hasattr(leaf, "__len__")
+    if items and not hasattr(leaf, "__array__") and not isinstance(leaf, Sequence):
+        raise DtypeError(
+            "DataLoader", f"got {type(leaf).__name__}, which gives its rows one by one",
+            "arrays of all rows", "stack them: np.stack([row for row, _ in data])", user_line(),
+        )  # fmt: skip
     array = np.asarray(leaf)
     if array.dtype == np.float64:
         array = array.astype(np.float32)

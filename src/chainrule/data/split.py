@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Array
+from ..hints import calls
 from ..tensor import Tensor, make
 from .columns import Table
 from .loader import order
@@ -90,6 +91,14 @@ def _classes(labels: Any, rows: int) -> Array:
     return np.unique(array, return_inverse=True)[1]
 
 
+@calls(
+    "train_test_split",
+    positional="give the arrays by position and the rest by name",
+    keywords={
+        "random_state": "seed=0", "shuffle": "slices, for rows that are to stay in order",
+        "train_size": "test_size, the share of the others",
+    },
+)  # fmt: skip
 def train_test_split(
     *arrays: Any, test_size: float = 0.2, seed: int = 0, stratify: Any = None
 ) -> list[Any]:
@@ -98,6 +107,12 @@ def train_test_split(
     arrays      arrays, tensors, tables, data frames or lists with as many rows each
     test_size   the share of rows in the test part, or their number (a whole number from 1)
     """
+    single = [a for a in arrays if not hasattr(a, "__len__")]
+    if single:
+        raise ArgumentError(
+            "train_test_split", f"got {single[0]!r} among the arrays", "arrays with rows",
+            f"test_size={single[0]!r} if it is the share of the test rows: by name", user_line(),
+        )  # fmt: skip
     lengths = sorted({len(a) for a in arrays})
     if len(lengths) != 1:
         raise ShapeError(

@@ -1,5 +1,8 @@
 """Layers, losses, initialisers: PyTorch's names, channels last, sequences batch first."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from ..hints import missing
 from . import functional, init, utils
 from .activation import (
     CELU,
@@ -209,3 +212,8 @@ __all__ = [
     "init",
     "utils",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to know which names there are
+
+    def __getattr__(name: str) -> NoReturn:
+        raise missing(__name__, name)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import ArgumentError, user_line
 from ..tensor import Tensor
 from . import losses
 from .module import Module
 
 
 class Loss(Module):
-    """A loss function and its settings: module(prediction, target)."""
+    """A loss function and its settings, by name: module(prediction, target)."""
 
     function: Callable[..., Tensor]
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        name, known = type(self).__name__, list(inspect.signature(type(self)).parameters)
+        unknown = [
+            *(f"{type(a).__name__} by position" for a in args),
+            *(k for k in settings if k not in known),
+        ]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], known, 1)
+            raise ArgumentError(
+                name, f"got {'' if args else 'the setting '}{unknown[0]}",
+                f"settings by name, of {', '.join(known)}", f"did you mean {near[0]}?" if near
+                else f"{name}()(prediction, target) is the loss of tensors", user_line(),
+            )  # fmt: skip
         self.settings = settings
 
     def forward(self, *args: Any) -> Tensor:
@@ -26,7 +41,15 @@ class Loss(Module):
 
 
 def _loss(name: str, function: Callable[..., Tensor]) -> type[Loss]:
-    body = {"function": staticmethod(function), "__doc__": function.__doc__}
+    """The loss as a module, whose settings are all arguments that the function can do without."""
+    taken = inspect.signature(function).parameters.values()
+    settings = [
+        p.replace(kind=p.KEYWORD_ONLY) for p in taken if p.default is not p.empty or p.name == "var"
+    ]
+    body = {
+        "function": staticmethod(function), "__doc__": function.__doc__,
+        "__signature__": inspect.Signature(settings),
+    }  # fmt: skip
     return type(name, (Loss,), body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..functions.reductions import softmax as softmax
 from ..functions.shaping import one_hot as one_hot
 from ..functions.shaping import split
 from ..graph import spec_text
+from ..hints import missing
 from ..tensor import Tensor, as_tensor
 from .losses import *  # noqa: F403 - the losses are functions too
 from .losses import masked_fill as masked_fill
@@ -253,3 +254,9 @@ def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tens
     """x / max(‖x‖, ε) along the axis."""
     x = as_tensor(x)
     return x / at_least(reductions.norm(x, ord=p, axis=axis, keepdims=True), eps)
+
+
+if not TYPE_CHECKING:  # a type checker is to know which names there are
+
+    def __getattr__(name: str) -> NoReturn:
+        raise missing(__name__, name)

@@ -1,5 +1,8 @@
 """Optimizers and schedules, by PyTorch's names and defaults."""
 
+from typing import TYPE_CHECKING, NoReturn
+
+from ..hints import missing
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, Lion, RMSprop
 from .ema import EMA
@@ -43,3 +46,8 @@ __all__ = [
     "StepLR",
     "WarmupCosine",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to know which names there are
+
+    def __getattr__(name: str) -> NoReturn:
+        raise missing(__name__, name)

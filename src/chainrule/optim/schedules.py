@@ -12,8 +12,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, user_line
 from .optimizer import Optimizer
+
+
+def _expect_optimizer(schedule: object, optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        name = type(schedule).__name__
+        raise ArgumentError(
+            name, f"got an optimizer of type {type(optimizer).__name__}",
+            "the optimizer whose rate it changes",
+            f"optimizer = optim.Adam(…), then {name}(optimizer, …)", user_line(),
+        )  # fmt: skip
 
 
 class Schedule:
@@ -22,6 +32,7 @@ class Schedule:
     per: ClassVar[str] = "epoch"
 
     def __init__(self, optimizer: Optimizer) -> None:
+        _expect_optimizer(self, optimizer)
         self.optimizer = optimizer
         self.base_lrs = [g["lr"] for g in optimizer.param_groups]
         self.last_epoch = 0
@@ -205,7 +216,10 @@ class OneCycleLR(Schedule):
 
 
 class ReduceLROnPlateau:
-    """lr · factor when the metric given to `step` has not improved for `patience` steps."""
+    """lr · factor when the metric given to `step` has not improved for `patience` steps.
+
+    mode   "min": less is better. `fit` sets it, by what is better of its monitor.
+    """
 
     per: ClassVar[str] = "epoch"
 
@@ -213,6 +227,7 @@ class ReduceLROnPlateau:
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
         threshold: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
     ) -> None:  # fmt: skip
+        _expect_optimizer(self, optimizer)
         if mode not in ("min", "max") or not 0 < factor < 1:
             raise ArgumentError(
                 "ReduceLROnPlateau", f"got mode {mode!r}, factor {factor}",

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import tree
+from .. import random, tree
+from ..data import DataLoader
 from ..errors import ArgumentError, ChainruleError, GradientError, RangeError, ShapeError
 from ..graph import Array, spec_text
 from ..nn import Module
 from ..optim import Optimizer
 from ..recording import Function, Recorded, record
 from ..sparse import RowSparse
-from ..tensor import Tensor, as_tensor, no_grad
-from .inference import evaluating
+from ..tensor import Tensor, as_tensor, enable_grad, no_grad
+from .inference import as_arrays, evaluating, in_mode, joined, number
+from .metrics import Metric
 from .objective import Objective
 
 
@@ -55,37 +58,153 @@ def _not_finite(data: Any) -> Iterator[tuple[Any, str, int]]:
         yield flat[row, column], where, int(bad.any(1).sum())
 
 
+def told_module(model: Module, x: Any) -> str:
+    """The first module in the order of computation whose output is not finite, for an error."""
+    found: list[str] = []
+    kinds = [(m, path, type(m).__name__) for path, m in model.named_modules()]
+    names = {id(m): f"{path} ({kind})" if path else kind for m, path, kind in kinds}
+
+    def look(module: Module, args: Any, output: Any) -> None:
+        if not found and next(_not_finite(tree.map(_values, output)), None) is not None:
+            found.append(names[id(module)])
+
+    hooks = [module.register_forward_hook(look) for module in model.modules()]
+    drawn = random.default.state
+    try:
+        with no_grad():
+            model(tree.map(as_tensor, x))
+    finally:
+        random.default.set_state(drawn)
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        return ", of predictions that are finite"
+    return f", the first output that is not finite is that of {found[0]}"
+
+
+def _values(leaf: Any) -> Any:
+    return leaf.numpy() if isinstance(leaf, Tensor) else leaf
+
+
+def told_gradient(name: str, parameter: Tensor) -> str:
+    """Whether the gradient was the cause of a parameter that is not finite, for an error."""
+    g = parameter.grad
+    values = () if g is None else (g.values if isinstance(g, RowSparse) else g).numpy()
+    if np.isfinite(np.asarray(values, np.float64)).all():
+        return ""
+    return (
+        f": the gradient of {name} is not finite, though the loss is; a square root, a norm or a "
+        "logarithm at 0 has none, add a small number in it"
+    )
+
+
 def check_loss(
-    model: Module, objective: Objective, x: Any, y: Any, targets: Sequence[tuple[str, Any]]
-) -> int:
+    model: Module, objective: Objective, metrics: Mapping[str, Metric], x: Any, y: Any,
+    targets: Sequence[tuple[str, Any]], whole: bool,
+) -> int | None:  # fmt: skip
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
     Softmax before cross-entropy, sigmoid before a loss of logits, one score for several classes, a
     prediction and a target that only broadcast, a loss that is not one number, or not finite at the
-    start, classes without a score in these targets (each with its name). Returns the size of the
-    prediction's last axis.
+    start or without a gradient, classes without a score in these targets (each with its name), a
+    metric that gives no number. Returns the size of the prediction's last axis if it is one tensor.
+
+    whole   a step has room for the gradient of the whole batch, so that one may be asked for
     """
-    with evaluating(model):
+    with evaluating(model), enable_grad() if whole else no_grad():
         prediction = model(x)
         if prediction is None:
             raise ArgumentError(
                 "fit", "got None from the model", "what its forward computes",
                 "end forward with return",
             )  # fmt: skip
-        outputs = int(np.shape(prediction)[-1]) if np.ndim(prediction) else 1
+        outputs = None
+        if isinstance(prediction, Tensor):
+            outputs = prediction.shape[-1] if prediction.ndim else 1
+        elif objective.known:
+            raise _not_one(prediction, objective)
         _check_scores(objective, prediction, y, partial(_ends_in_sigmoid, model, x))
         for name, part in targets:
             check_classes(objective, outputs, part, f"{name}, ")
         value = objective.mean(prediction, y)
         expect_scalar(value, objective)
         _check_pairs(objective, prediction, y)
-    loss = float(value)
-    if not math.isfinite(loss):
-        raise GradientError(
-            "fit", f"got a loss of {loss} before the first step", "a finite loss",
-            "scale the inputs to a few units, and look at the initial weights",
-        )  # fmt: skip
+        loss = float(value)
+        if not math.isfinite(loss):
+            where = _told_weights(model) or told_module(model, x)
+            raise GradientError(
+                "fit", f"got a loss of {loss} before the first step{where}", "a finite loss",
+                "scale the inputs to a few units, and look at the initial weights",
+            )  # fmt: skip
+        if whole and not value.requires_grad:
+            raise GradientError(
+                "fit", "got a loss that does not depend on any trained parameter",
+                "a way for the gradient from the loss to the parameters",
+                "look for detach, no_grad, argmax, rounding, .numpy() in forward and in the loss",
+            )  # fmt: skip
+    _try_metrics(metrics, prediction, y)
     return outputs
+
+
+def _not_one(prediction: Any, objective: Objective) -> ArgumentError:
+    several = isinstance(prediction, (tuple, list, dict))
+    kind = type(prediction).__name__
+    advice = "end forward with a Tensor"
+    if several:
+        first = next(iter(prediction)) if isinstance(prediction, dict) else 0
+        advice = (
+            f"take one part of it in forward, out[{first!r}], or write a loss function of your own"
+        )
+    return ArgumentError(
+        "fit", f"got a {kind}{f' of {len(prediction)}' if several else ''} from the model, for "
+        f"{objective.name}", "one tensor", advice,
+    )  # fmt: skip
+
+
+def _told_weights(model: Module) -> str:
+    for name, p in model.named_parameters():
+        if not np.isfinite(p.numpy()).all():
+            return f", {name} is not finite"
+    return ""
+
+
+def _try_metrics(metrics: Mapping[str, Metric], prediction: Any, y: Any) -> None:
+    """Raise for a metric that gives no number, or does not take what this model returns.
+
+    An error of another kind does not count: a metric may not be known of so few rows.
+    """
+    predictions, targets = joined([as_arrays(prediction)]), joined([as_arrays(y)])
+    for name, metric in metrics.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                number(name, metric, predictions, targets)
+        except ChainruleError:
+            raise
+        except Exception:  # it comes again after the epoch, if it does
+            continue
+
+
+def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
+    """Raise if the last batch of an epoch has one row and the model cannot be trained on one."""
+    size = loader.batch_size
+    if (loader.samples % size or size) != 1 or (loader.drop_last and size > 1):
+        return
+    before, drawn = model.state_dict(), random.default.state
+    try:
+        with in_mode(model, training=True), no_grad():
+            model(tree.map(lambda t: t[:1], x))
+    except ChainruleError as error:
+        where = f" in {error.layer}" if error.layer else ""
+        advice = "use larger batches" if size == 1 else "pass drop_last=True, or another batch_size"
+        raise ArgumentError(
+            "fit", f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",
+            f"{error.needed}{where}",
+            "there is only one: train on more rows" if loader.samples == 1 else advice,
+        ) from error  # fmt: skip
+    finally:
+        model.load_state_dict(before)
+        random.default.set_state(drawn)
 
 
 def _check_scores(
@@ -153,9 +272,13 @@ def _probabilities(p: Array) -> bool:
     return bool((p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-5))
 
 
-def check_classes(objective: Objective, outputs: int, targets: Any, where: str = "") -> None:
+def check_classes(objective: Objective, outputs: int | None, targets: Any, where: str = "") -> None:
     """Raise if a class number in these targets has no score, or is no score's."""
-    if objective.name not in ("cross_entropy", "nll_loss") or not objective.known:
+    if (
+        outputs is None
+        or objective.name not in ("cross_entropy", "nll_loss")
+        or not objective.known
+    ):
         return
     y = np.asarray(targets) if isinstance(targets, (np.ndarray, Tensor)) else np.zeros(0)
     if y.dtype.kind not in "iu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -13,28 +14,56 @@ import numpy as np
 
 from .. import tree
 from ..data import DataLoader
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ChainruleError, TraceError
+from ..hints import calls
 from ..nn import Module
 from ..optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
-from ..tensor import Tensor
+from ..tensor import as_tensor
 from . import checks
 from .checkpoint import begin
 from .history import History
-from .inference import BATCH, Batches, are_arrays, loader_of, pair
-from .metrics import Metric, named
+from .inference import BATCH, Batches, are_arrays, arrays_of, evaluating, in_mode, loader_of, pair
+from .metrics import METRICS, Metric, named
 from .objective import Objective
 from .progress import progress_for
 from .trainer import Callback, Trainer
 
 
+@calls(
+    "fit",
+    positional="the data is one argument, a tuple, and the loss has to be named: "
+    'fit(model, (x, y), loss="cross_entropy")',
+    keywords={
+        "batch": "batch_size=32",
+        "callback": "callbacks=[…]",
+        "class_weight": "loss=nn.CrossEntropyLoss(weight=[…]), a factor for each class",
+        "device": "nothing: there are only CPUs",
+        "early_stopping": "patience=5",
+        "gradient_clip_val": "clip_norm=1.0",
+        "initial_epoch": "resume=True with checkpoint=folder",
+        "learning_rate": "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
+        "lr": "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
+        "max_epochs": "epochs=10",
+        "n_epochs": "epochs=10",
+        "num_epochs": "epochs=10",
+        "sample_weight": "a loss of your own, with the weights in the targets: (x, (y, weight))",
+        "scheduler": "schedule=optim.StepLR(optimizer, 10)",
+        "shuffle": "nothing: arrays are shuffled, and a DataLoader says it itself",
+        "valid_data": "valid=(x, y)",
+        "validation_data": "valid=(x, y)",
+        "validation_split": "cr.data.train_test_split, and valid=(x, y)",
+        "verbose": "progress=False, or True",
+    },
+)
 def fit(
     model: Module, train: Any, *, loss: Any, valid: Any = None, optimizer: Optimizer | None = None,
     epochs: int = 10, batch_size: int | None = None, metrics: Any = (),
     schedule: Any = None, schedule_per: str | None = None, clip_norm: float | None = None,
     accumulate: int = 1, patience: int | None = None, monitor: str | None = None,
-    restore_best: bool | None = None, callbacks: Sequence[Callback] = (),
-    checkpoint: str | Path | None = None, checkpoint_every: float = 5.0, resume: bool = False,
-    seed: int = 0, progress: bool = True, compile: bool = True,
+    mode: str | None = None, drop_last: bool = False, restore_best: bool | None = None,
+    callbacks: Sequence[Callback] = (), checkpoint: str | Path | None = None,
+    checkpoint_every: float = 5.0, resume: bool = False, seed: int = 0, progress: bool = True,
+    compile: bool = True,
 ) -> History:  # fmt: skip
     """Train a model; returns its history, with the model trained in place.
 
@@ -43,14 +72,18 @@ def fit(
     loss           "cross_entropy", "mse", …, a loss of nn, or a function (prediction, target)
     optimizer      Adam with lr 1e-3 if left out
     batch_size     of arrays: 32 if left out; they are shuffled anew each epoch, by the seed
+    drop_last      of arrays: leave a last batch with fewer rows out
     metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets)
                    that give a number, or a dict of such; on the validation data, or on the training
-                   data if there is none
+                   data if there is none. "f1" is the mean over the classes. Targets that the loss
+                   ignores do not count; of one-hot targets the largest is the class
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory
-    patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss";
-                   of metrics more is better, but for mae and rmse) and take the best weights
+    patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss")
+                   and take the best weights; ReduceLROnPlateau looks at the monitor too
+    mode           "min" or "max", what is better of the monitor: has to be said of a function of
+                   one's own, unless its name has "loss" or "err" in it, of which less is better
     restore_best   take the best epoch's weights at the end, without stopping early too
     checkpoint     a folder that gets one every checkpoint_every seconds and at the end; it may
                    not hold those of another run
@@ -59,6 +92,7 @@ def fit(
 
     Ctrl-C stops after the current step and returns what there is. If a loss is not finite, the
     weights of the last whole epoch are put back and a GradientError says where it happened.
+    The model is trained in training mode; at the end each module has the mode that it had.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
@@ -85,11 +119,12 @@ def fit(
         )  # fmt: skip
     _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
     objective = Objective(loss)
-    chosen = named(metrics, objective.of_probabilities)
+    chosen = named(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
     _check_schedule(schedule, per, optimizer)
     _check_monitor(monitor, chosen, valid is not None)
-    loader = _training_loader(train, batch_size, seed)
+    falls = _falls(monitor, mode)
+    loader = _training_loader(train, batch_size, drop_last, seed)
     valid = None if valid is None else loader_of(valid, BATCH)
     for name, data in (("training", loader), ("validation", valid)):
         again = epochs > 1 or (name == "training" and bool(chosen) and valid is None)
@@ -100,51 +135,73 @@ def fit(
     trainer = Trainer(
         model, loader, valid, objective, optimizer,
         chosen, epochs=epochs, schedule=schedule, schedule_per=per, clip_norm=clip_norm,
-        accumulate=accumulate, patience=patience, monitor=monitor,
+        accumulate=accumulate, patience=patience, monitor=monitor, falls=falls,
         restore_best=patience is not None if restore_best is None else restore_best,
         callbacks=[*callbacks, *shown], folder=folder, every=checkpoint_every, compiled=compile,
     )  # fmt: skip
     if not (resume and trainer.resume()):
-        _check_first_batch(model, objective, loader, valid)
+        _check_first_batch(model, objective, chosen, loader, valid, accumulate)
     if folder is not None:
         begin(folder, resume)
-    model.train()
-    return trainer.run()
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.mode = "min" if falls else "max"
+    with in_mode(model, training=True):
+        try:
+            return trainer.run()
+        except TraceError as error:
+            if not compile:
+                raise
+            raise _advised(error, "or pass compile=False to fit") from error
 
 
-def _training_loader(train: Any, batch_size: int | None, seed: int) -> DataLoader | Batches:
+def _advised(error: ChainruleError, more: str) -> ChainruleError:
+    """The same error with more to try."""
+    advice = f"{error.advice}, {more}"
+    out = type(error)(error.operation, error.arrived, error.needed, advice, error.source)
+    out.module, out.layer = error.module, error.layer
+    return out
+
+
+def _training_loader(
+    train: Any, batch_size: int | None, drop_last: bool, seed: int
+) -> DataLoader | Batches:
     if not are_arrays(train):
-        if batch_size is not None:
+        if batch_size is not None or drop_last:
+            given = "drop_last" if batch_size is None else f"batch_size {batch_size}"
             raise ArgumentError(
-                "fit", f"got batch_size {batch_size} and data that comes in batches",
+                "fit", f"got {given} and data that comes in batches",
                 "arrays (x, y) if they are to be cut into batches",
-                "leave batch_size out, or give it to the DataLoader",
+                f"leave {given.split()[0]} out, or give it to the DataLoader",
             )  # fmt: skip
         return train if isinstance(train, DataLoader) else Batches(train)
-    whole = DataLoader(pair(train), 32 if batch_size is None else batch_size, True, seed=seed)
-    if batch_size is not None and batch_size > whole.samples:
+    data = arrays_of(train)
+    rows = DataLoader(data).samples
+    if isinstance(batch_size, int) and batch_size > rows:
         raise ArgumentError(
-            "fit", f"got batch_size {batch_size} for {whole.samples} rows",
-            "no more than there are rows", f"use at most {whole.samples}",
+            "fit", f"got batch_size {batch_size} for {rows} rows",
+            "no more than there are rows", f"use at most {rows}",
         )  # fmt: skip
-    return whole
+    return DataLoader(data, 32 if batch_size is None else batch_size, True, drop_last, seed)
 
 
 def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:
     if isinstance(data, DataLoader):
         for part, what in zip(pair(data.data), ("inputs", "targets"), strict=True):
             checks.check_finite(f"{what} of the {name}", part)
-    elif data is not None and data.once and again:
-        raise ArgumentError(
-            "fit", f"got a generator as {name}", "batches that can be gone through again, for the "
-            "next epoch or for the metrics",
-            "pass a DataLoader, or a list of batches: a generator can be used only once",
-        )  # fmt: skip
+    elif data is not None:
+        if data.first is not None:
+            pair(data.first, f" in the {name}")
+        if data.once and again:
+            raise ArgumentError(
+                "fit", f"got a generator as {name}", "batches that can be gone through again, for "
+                "the next epoch or for the metrics",
+                "pass a DataLoader, or a list of batches: a generator can be used only once",
+            )  # fmt: skip
 
 
 def _check_first_batch(
-    model: Module, objective: Objective, loader: DataLoader | Batches,
-    valid: DataLoader | Batches | None,
+    model: Module, objective: Objective, metrics: dict[str, Metric], loader: DataLoader | Batches,
+    valid: DataLoader | Batches | None, pieces: int,
 ) -> None:  # fmt: skip
     """Look at one batch, and at all targets that are there already, before the first step."""
     first = next(loader.batches(0) if isinstance(loader, DataLoader) else iter(loader), None)
@@ -152,18 +209,67 @@ def _check_first_batch(
         raise ArgumentError(
             "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
         )
-    x, y = (tree.map(lambda t: t if isinstance(t, Tensor) else Tensor(t), p) for p in pair(first))
+    x, y = _tensors(first)
     for data, what in ((x, "inputs"), (y, "targets")):
         checks.check_finite(f"{what} of the first batch", data)
     sets = (("training data", loader), ("validation data", valid))
     targets = [(name, data.data[1]) for name, data in sets if isinstance(data, DataLoader)]
-    outputs = checks.check_loss(model, objective, x, y, [*targets, ("first batch", y)])
+    _check_arguments(model, x)
+    targets.append(("first batch", y))
+    outputs = checks.check_loss(model, objective, metrics, x, y, targets, whole=pieces == 1)
+    if isinstance(loader, DataLoader):
+        checks.check_last_batch(model, loader, x)
+    if valid is not None:
+        _check_valid(model, objective, valid)
     for _, data in sets:
         if isinstance(data, Batches):
             data.check = partial(checks.check_classes, objective, outputs)
 
 
+def _tensors(batch: Any) -> tuple[Any, Any]:
+    x, y = pair(batch)
+    return tree.map(as_tensor, x), tree.map(as_tensor, y)
+
+
+def _check_valid(model: Module, objective: Objective, valid: DataLoader | Batches) -> None:
+    """Raise if the model or the loss does not take a batch of the validation data."""
+    first = next(valid.batches(0)) if isinstance(valid, DataLoader) else valid.first
+    if first is None:
+        return
+    x, y = _tensors(first)
+    try:
+        with evaluating(model):
+            objective.mean(model(x), y)
+    except ChainruleError as error:
+        raise _advised(error, "look at the validation data") from error
+
+
+def _check_arguments(model: Module, x: Any) -> None:
+    """Raise if forward takes several arguments: it gets one, the inputs of a batch."""
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(x)
+    except TypeError:
+        names = ", ".join(signature.parameters)
+        given = f"a {type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list, dict)) else "x"
+        raise ArgumentError(
+            "fit", f"got a model with forward(self, {names})", "a forward of one argument: it is "
+            f"given the inputs of a batch as they are, here {given}",
+            f"write forward(self, inputs), and {names} = inputs in it"
+            if isinstance(x, (tuple, list)) else "pass data ((a, b), y), and write "
+            "forward(self, inputs)",
+        ) from None  # fmt: skip
+
+
 def _check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
+    made = not isinstance(schedule, type) and hasattr(schedule, "state_dict")
+    if schedule is not None and not (made and callable(getattr(schedule, "step", None))):
+        raise ArgumentError(
+            "fit", f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
+            "one of optim, made with the optimizer",
+            "schedule=optim.CosineAnnealingLR(optimizer, T_max=10); of a function of your own, "
+            "optim.LambdaLR(optimizer, function)",
+        )  # fmt: skip
     if per not in ("step", "epoch"):
         raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
     if isinstance(schedule, ReduceLROnPlateau) and per == "step":
@@ -202,6 +308,29 @@ def _check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: b
     if monitor.startswith("valid_") and not validated:
         advice = "pass validation data, valid=(x, y)"
     raise ArgumentError("fit", f"got monitor {monitor!r}", f"one of {', '.join(names)}", advice)
+
+
+def _falls(monitor: str | None, mode: str | None) -> bool:
+    """Whether less of the monitored value is better."""
+    name = (monitor or "loss").removeprefix("valid_")
+    if mode not in (None, "min", "max"):
+        raise ArgumentError(
+            "fit", f"got mode {mode!r}", "min or max", "choose one, or leave it out"
+        )
+    if name == "loss" and mode == "max":
+        raise ArgumentError(
+            "fit", 'got mode="max" for the loss, of which less is better',
+            "the metric that is to be as large as possible", "name it: monitor=…",
+        )  # fmt: skip
+    falls = name in ("loss", "mae", "rmse") or (
+        name not in METRICS and ("err" in name.lower() or "loss" in name.lower())
+    )
+    if mode is None and not falls and name not in METRICS:
+        raise ArgumentError(
+            "fit", f"got monitor {monitor!r}, a metric of your own",
+            "whether less of it is better or more", 'pass mode="min" or mode="max"',
+        )  # fmt: skip
+    return falls if mode is None else mode == "min"
 
 
 def _check_numbers(

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .report.charts import lines
+import numpy as np
+
+from ..errors import ArgumentError, user_line
+from .report.charts import heatmap, lines
 from .report.drawing import Chart
 
 MOST_PROBES = 400
 
 
-@dataclass
+@dataclass(repr=False)
 class GradientFlow:
     """Norms of the gradient, a layer each, at steps spread evenly over the run.
 
@@ -24,6 +27,13 @@ class GradientFlow:
     steps: list[int] = field(default_factory=list)
     norms: list[list[float]] = field(default_factory=list)
     every: int = 1
+
+    def __repr__(self) -> str:
+        if not self.norms:
+            return f"GradientFlow({len(self.layers)} layers, no steps)"
+        norms = sorted(zip(self.norms[-1], self.layers, strict=True))
+        low, high = (f"{norm:.2g} ({layer})" for norm, layer in (norms[0], norms[-1]))
+        return f"GradientFlow({len(self.steps)} steps; norms at the last one: {low} to {high})"
 
     def wants(self, step: int) -> bool:
         """Whether the norms of this step (counted from 0) are to be kept."""
@@ -83,8 +93,22 @@ class History:
     def plot(self, *names: str) -> Chart:
         """The columns over the epochs as a picture; the losses if none are named.
 
-        It shows itself in a notebook; `.save(path)` writes an SVG or HTML file.
+        "gradients", alone, draws the norms of the gradient by layer, over the steps. A picture
+        shows itself in a notebook; `.save(path)` writes an SVG or HTML file.
         """
+        if names == ("gradients",) and self.gradients.norms:
+            return heatmap(
+                np.transpose(self.gradients.norms), self.gradients.layers, self.gradients.steps,
+                title="Norm of the gradient, by layer", x_label="step",
+                y_label="input at the top",
+            )  # fmt: skip
+        for name in names:
+            if name not in self.names():
+                alone = "gradients is drawn alone" if name == "gradients" else "name one of them"
+                raise ArgumentError(
+                    "plot", f"got {name!r}", f"one of {', '.join([*self.names(), 'gradients'])}",
+                    alone, user_line(),
+                )  # fmt: skip
         chosen = names or [n for n in ("loss", "valid_loss") if n in self.names()]
         series = {n.replace("_", " "): self[n] for n in chosen}
         return lines(series, title=", ".join(series), x_label="epoch", y_label="value")

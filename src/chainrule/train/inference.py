@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 from .. import random, tree
 from ..compile import compile
 from ..data import DataLoader
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..graph import Array
 from ..nn import Module
-from ..tensor import as_tensor, no_grad
+from ..tensor import Tensor, as_tensor, no_grad
 from .metrics import Metric, named
 from .objective import Objective
 
@@ -28,17 +28,26 @@ def evaluating(model: Module) -> Iterator[None]:
 
     Random numbers that a model draws even so are not taken from those of the training.
     """
-    modes = [(m, m.training) for m in model.modules()]
     drawn = random.default.state
-    model.eval()
+    with in_mode(model, training=False):
+        try:
+            with no_grad():
+                yield
+        finally:
+            random.default.set_state(drawn)
+
+
+@contextmanager
+def in_mode(model: Module, training: bool) -> Iterator[None]:
+    """Inside, the whole model is in that mode; then each module is in its own again."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.train(training)
     try:
-        with no_grad():
-            yield
+        yield
     finally:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
-        random.default.set_state(drawn)
 
 
 class Forward:
@@ -46,9 +55,11 @@ class Forward:
 
     def __init__(self, model: Module, compiled: bool = True) -> None:
         self.model = model
-        self._run: Callable[[Any], Any] = model.__call__
-        if compiled:
-            self._run = compile(lambda x: model(x))
+
+        def forward(x: Any) -> Any:
+            return model(x)
+
+        self._run: Callable[[Any], Any] = compile(forward) if compiled else forward
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """(prediction, target) of each batch (x, y); of a DataLoader, those of its first epoch."""
@@ -71,21 +82,46 @@ class Forward:
                     part, by = objective.parts(prediction, target)
                 total, weight = total + float(part), weight + float(by)
             if metrics:
-                found.append((as_tensor(prediction).numpy(), as_tensor(target).numpy()))
+                found.append((as_arrays(prediction), as_arrays(target)))
         out = {} if objective is None else {"loss": total / weight if weight else float("nan")}
         if metrics and found:
-            predictions, targets = (np.concatenate(part) for part in zip(*found, strict=True))
-            out.update({name: float(m(predictions, targets)) for name, m in metrics.items()})
+            predictions, targets = (joined(part) for part in zip(*found, strict=True))
+            out.update({name: number(name, m, predictions, targets) for name, m in metrics.items()})
         return out
 
 
-def pair(batch: Any) -> tuple[Any, Any]:
-    """A batch as (x, y)."""
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+def as_arrays(values: Any) -> Any:
+    """A tree of tensors as arrays."""
+    return tree.map(lambda t: as_tensor(t).numpy(), values)
+
+
+def joined(batches: Sequence[Any]) -> Any:
+    """The rows of all batches: an array, or a tree of them; a number of each batch is a row."""
+    return tree.map(lambda *parts: np.concatenate([np.atleast_1d(a) for a in parts]), *batches)
+
+
+def number(name: str, metric: Metric, predictions: Any, targets: Any) -> float:
+    """What a metric gives; an error that names it unless it is one number."""
+    value = metric(predictions, targets)
+    if isinstance(value, (Tensor, np.ndarray)) and value.shape == ():
+        value = value.item()
+    if not isinstance(value, (int, float, np.number, np.bool_)):
+        shape = getattr(value, "shape", None)
         raise ArgumentError(
-            "fit", f"got a batch of {what}", "pairs (x, y) of inputs and targets",
-            "put several inputs into one tuple: ((a, b), y)",
+            "fit", f"got {type(value).__name__}{'' if shape is None else f' {shape}'} from the "
+            f"metric {name}", "one number", "take its mean(), or give each number its own metric",
+        )  # fmt: skip
+    return float(value)
+
+
+def pair(batch: Any, where: str = "") -> tuple[Any, Any]:
+    """A batch as (x, y); the error says where it is."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        parts = isinstance(batch, (tuple, list))
+        what = f"{len(batch)} parts" if parts else type(batch).__name__
+        raise ArgumentError(
+            "fit", f"got a batch of {what}{where}", "pairs (x, y) of inputs and targets",
+            "put several inputs into one tuple: ((a, b), y)" if parts else "pass a tuple (x, y)",
         )  # fmt: skip
     if not tree.flatten(batch[1])[0]:
         raise ArgumentError(
@@ -105,10 +141,30 @@ def are_arrays(data: Any) -> bool:
     return not data or not all(isinstance(d, (tuple, list)) and len(d) == 2 for d in data)
 
 
+def arrays_of(data: Any) -> tuple[Any, Any]:
+    """(x, y), with an array in the place of nested lists of numbers."""
+    x, y = pair(data)
+    return numbers(x, "inputs"), numbers(y, "targets")
+
+
+def numbers(part: Any, what: str) -> Any:
+    """Nested lists of numbers as an array; anything else, a list of arrays too, as it is."""
+    leaves = tree.flatten(part)[0] if isinstance(part, list) else []
+    if not leaves or not all(isinstance(leaf, (int, float, np.number)) for leaf in leaves):
+        return part
+    try:
+        return np.asarray(part)
+    except ValueError:
+        raise ShapeError(
+            "fit", f"got {what} whose lists have unequal lengths", "as many numbers in each row",
+            "pad the short ones, with 0 for example",
+        ) from None  # fmt: skip
+
+
 def loader_of(data: Any, batch_size: int) -> Any:
     """Batches of (x, y): what was given, if it makes batches itself, or slices of arrays."""
     if are_arrays(data):
-        return DataLoader(pair(data), batch_size)
+        return DataLoader(arrays_of(data), batch_size)
     return data if isinstance(data, DataLoader) else Batches(data)
 
 
@@ -153,8 +209,13 @@ def evaluate(
     model: Module, data: Any, loss: Any = None, metrics: Any = (), batch_size: int = BATCH
 ) -> dict[str, float]:
     """The loss and metrics of a model on (x, y), a DataLoader or batches, in evaluation mode."""
+    if isinstance(loss, (np.ndarray, Tensor, list)):
+        raise ArgumentError(
+            "evaluate", f"got {type(loss).__name__} in the place of the loss",
+            "inputs and targets as one argument", "put them into a tuple: evaluate(model, (x, y))",
+        )  # fmt: skip
     objective = None if loss is None else Objective(loss)
-    chosen = named(metrics, objective is not None and objective.of_probabilities)
+    chosen = named(metrics, objective)
     return Forward(model).evaluate(loader_of(data, batch_size), objective, chosen)
 
 
@@ -163,11 +224,8 @@ def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
 
     x   an array or nested lists of numbers; a tuple or dict of arrays if the model takes one
     """
-    x = np.asarray(x) if isinstance(x, list) else x
+    x = numbers(x, "inputs")
     forward = Forward(model)
     marks = np.zeros(DataLoader(x).samples, np.int8)
-    parts = [
-        tree.map(lambda t: as_tensor(t).numpy(), p)
-        for p, _ in forward.predictions(DataLoader((x, marks), batch_size))
-    ]
-    return tree.map(lambda *batches: np.concatenate(batches), *parts)
+    batches = forward.predictions(DataLoader((x, marks), batch_size))
+    return joined([as_arrays(prediction) for prediction, _ in batches])

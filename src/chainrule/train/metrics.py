@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..graph import Array
+from .objective import Objective
 
 Metric = Callable[[Array, Array], float]
 
@@ -52,7 +54,10 @@ def confusion(prediction: Array, target: Array, classes: int) -> Array:
 
 
 def f1(prediction: Array, target: Array) -> float:
-    """2 · hits / (true + predicted), the mean over the classes that occur in either (macro F1)."""
+    """2 · hits / (true + predicted), the mean over the classes that occur in either (macro F1).
+
+    Of two classes too: the mean of both, scikit-learn's average="macro" and not its "binary".
+    """
     scores = _scores(prediction, target)
     table = confusion(scores, target, scores.shape[-1] if scores.ndim > target.ndim else 2)
     total = table.sum(0) + table.sum(1)
@@ -111,6 +116,10 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
+OF_VALUES = (  # losses for which a prediction is a value as the target is, or its probability
+    "binary_cross_entropy", "huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss",
+)  # fmt: skip
+
 ELSEWHERE = {  # other libraries' names, for the message
     "acc": "accuracy", "f1_macro": "f1", "f1_score": "f1", "mean_absolute_error": "mae",
     "r2_score": "r2", "roc_auc": "auc", "root_mean_squared_error": "rmse",
@@ -118,17 +127,17 @@ ELSEWHERE = {  # other libraries' names, for the message
 
 
 def named(
-    metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric],
-    probabilities: bool = False,
+    metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None,
+    objective: Objective | None = None,
 ) -> dict[str, Metric]:
     """Metrics by name; each may be given by its name or as a function, or all as a dict.
 
-    probabilities   the model returns probabilities: above ½, and not above 0, is a yes
+    objective   the loss, which tells how to read predictions and targets for those given by name
     """
     if isinstance(metrics, Mapping):
         return dict(metrics)
     found: dict[str, Metric] = {}
-    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics or ():
         if callable(metric):
             name = own = getattr(metric, "__name__", "metric")
             count = 1
@@ -137,9 +146,7 @@ def named(
                 name = f"{own}_{count}"
             found[name] = metric
         elif metric in METRICS:
-            found[metric] = METRICS[metric]
-            if probabilities and metric in ("accuracy", "f1"):
-                found[metric] = _halved(METRICS[metric])
+            found[metric] = _read_as(METRICS[metric], objective)
         else:
             elsewhere = ELSEWHERE.get(str(metric))
             near = [elsewhere] if elsewhere else difflib.get_close_matches(str(metric), METRICS, 1)
@@ -150,5 +157,47 @@ def named(
     return found
 
 
-def _halved(metric: Metric) -> Metric:
-    return lambda prediction, target: metric(prediction - 0.5, target)
+def _read_as(metric: Metric, objective: Objective | None) -> Metric:
+    """The metric of predictions and targets as this loss takes them."""
+    if metric not in (accuracy, f1, auc):
+        return lambda prediction, target: metric(*_arrays(prediction, target))
+    loss, settings = "", dict[str, Any]()
+    if objective is not None and objective.known:
+        loss, settings = objective.name, objective.settings
+
+    def read(prediction: Array, target: Array) -> float:
+        prediction, target = _arrays(prediction, target)
+        if loss in ("cross_entropy", "nll_loss"):
+            if target.shape == prediction.shape and target.dtype.kind in "fV":
+                target = target.argmax(-1)
+            counts = target != settings.get("ignore_index", -100)
+            if not counts.any():
+                return float("nan")
+            if not counts.all():
+                if counts.shape != prediction.shape[:-1]:
+                    raise _unlike(prediction, target, "scores for each class in each row")
+                prediction, target = prediction[counts], target[counts]
+        elif loss == "soft_margin_loss":
+            target = (target > 0).astype(int)  # they are 1 and -1
+        elif metric is not auc and _halved(loss, _scores(prediction, target), target):
+            prediction = prediction - 0.5
+        return metric(prediction, target)
+
+    return read
+
+
+def _arrays(prediction: Any, target: Any) -> tuple[Array, Array]:
+    if isinstance(prediction, np.ndarray) and isinstance(target, np.ndarray):
+        return prediction, target
+    whose = "predictions" if isinstance(target, np.ndarray) else "targets"
+    raise ArgumentError(
+        "metric", f"got {whose} in several arrays", "one array of each",
+        "write a metric of your own that takes them",
+    )  # fmt: skip
+
+
+def _halved(loss: str, scores: Array, target: Array) -> bool:
+    """Whether a yes is above ½, and not above 0: for probabilities, and what is near 0 and 1."""
+    if scores.ndim > target.ndim or loss.endswith("with_logits"):
+        return False
+    return loss in OF_VALUES or bool(((scores >= 0) & (scores <= 1)).all())

@@ -54,7 +54,6 @@ class Objective:
             )  # fmt: skip
         self.name = getattr(self.function, "__name__", type(loss).__name__)
         self.known = _is_ours(self.function)
-        self.of_probabilities = self.name == "binary_cross_entropy"
         if self.known and len(_needed(self.function).keys() - self.settings.keys()) != 2:
             raise ArgumentError(
                 "fit", f"got {self.name}, which takes {', '.join(_needed(self.function))}",

@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..nn import Module
 from ..optim import Adam, Optimizer
 from ..tensor import Tensor
-from .inference import are_arrays, loader_of, pair
+from .inference import are_arrays, arrays_of, in_mode, loader_of, pair
 from .objective import Objective
 from .report.charts import lines
 from .report.drawing import Chart
@@ -66,14 +66,15 @@ def find_lr(
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     loader = loader_of(train, batch_size)
     if are_arrays(train):
-        loader = DataLoader(train, min(batch_size, loader.samples), shuffle=True, seed=seed)
-    before = model.state_dict(), optimizer.state_dict(), random.default.state
-    model.train()
-    step = make_step(model, Objective(loss), optimizer)
-    try:
-        rates, losses = _sweep(
-            step, loader, optimizer, low * (high / low) ** np.linspace(0, 1, steps)
+        loader = DataLoader(
+            arrays_of(train), min(batch_size, loader.samples), shuffle=True, seed=seed
         )
+    before = model.state_dict(), optimizer.state_dict(), random.default.state
+    step = make_step(model, Objective(loss), optimizer)
+    tried = low * (high / low) ** np.linspace(0, 1, steps)
+    try:
+        with in_mode(model, training=True):
+            rates, losses = _sweep(step, loader, optimizer, tried)
     finally:
         model.load_state_dict(before[0])
         optimizer.load_state_dict(before[1])

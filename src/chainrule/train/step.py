@@ -42,7 +42,7 @@ def make_step(
     trained = [p for group in optimizer.param_groups for p in group.params]
     layers = list(layers_of(model).values())
 
-    def run(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    def training_step(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()  # what this batch does not use has none, whatever was there before
         loss = (
             _whole(model, objective, x, y)
@@ -55,7 +55,7 @@ def make_step(
         optimizer.step()
         return loss, norms
 
-    return compile(run) if compiled else run
+    return compile(training_step) if compiled else training_step
 
 
 def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:

@@ -57,14 +57,15 @@ class Trainer:
         self, model: Module, train: Any, valid: Any, objective: Objective, optimizer: Optimizer,
         metrics: dict[str, Metric], *, epochs: int, schedule: Any, schedule_per: str,
         clip_norm: float | None, accumulate: int, patience: int | None, monitor: str | None,
-        restore_best: bool, callbacks: Sequence[Callback], folder: Path | None, every: float,
-        compiled: bool,
+        falls: bool, restore_best: bool, callbacks: Sequence[Callback], folder: Path | None,
+        every: float, compiled: bool,
     ) -> None:  # fmt: skip
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
         self.schedule, self.schedule_per = schedule, schedule_per
         self.patience, self.restore_best = patience, restore_best
         self.monitor = monitor or ("loss" if valid is None else "valid_loss")
+        self.falls = falls
         self.callbacks, self.folder, self.every = callbacks, folder, every
         self.history = History()
         self.history.gradients.layers = list(layers_of(model))
@@ -147,10 +148,14 @@ class Trainer:
         self.loss = float(loss)
         if not math.isfinite(self.loss):
             where = checks.told_not_finite(x, y)
+            if not where and not self.batch:  # the weights before the step are there: look again
+                self.model.load_state_dict(self._safe)
+                where = checks.told_module(self.model, x)
             self._not_finite(f"a loss of {self.loss}", self.step + 1, where)
         if flow.wants(self.step):
             flow.add(self.step, norms.tolist())
         if self.step == 0:
+            self._check_weights(1)
             self._warn_of_untrained(x)
         rows = tree.flatten(y)[0][0].shape[0]
         self._sum += self.loss * rows
@@ -162,9 +167,7 @@ class Trainer:
         self._tell("on_step")
 
     def _end_epoch(self, began: float) -> None:
-        for name, p in self.model.named_parameters():
-            if not np.isfinite(p.numpy()).all():
-                self._not_finite(f"values in {name} that are not finite", self.step)
+        self._check_weights(self.step)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self._sum / self._rows
         row["lr"] = self._rate
@@ -186,6 +189,12 @@ class Trainer:
                 self.schedule.step()
         self._tell("on_epoch")
 
+    def _check_weights(self, step: int) -> None:
+        for name, p in self.model.named_parameters():
+            if not np.isfinite(p.numpy()).all():
+                where = checks.told_gradient(name, p)
+                self._not_finite(f"values in {name} that are not finite", step, where)
+
     def _monitored(self, row: dict[str, Any]) -> float:
         if self.monitor not in row:
             raise ArgumentError(
@@ -200,8 +209,7 @@ class Trainer:
             self.history.best_epoch = self.epoch
             return
         value = self._monitored(row)
-        falls = self.monitor.removeprefix("valid_") in ("loss", "mae", "rmse")
-        better = value < self._best_value if falls else value > self._best_value
+        better = value < self._best_value if self.falls else value > self._best_value
         if better or (math.isnan(self._best_value) and not math.isnan(value)):
             self._best_value, self._waited = value, 0
             self.history.best_epoch = self.epoch

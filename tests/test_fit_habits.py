@@ -1,0 +1,129 @@
+"""Habits of other libraries: what is called otherwise here, told where it is used."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import hints, nn, optim
+from chainrule.data import DataLoader, train_test_split
+from chainrule.errors import ArgumentError, ChainruleError, DtypeError
+from chainrule.train import evaluate
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 4))
+Y = (X[:, 0] > 0).astype(int)
+
+
+def network():
+    cr.random.seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def fit(**settings):
+    return cr.fit(network(), (X, Y), **{"loss": "cross_entropy", "progress": False, **settings})
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("validation_data", r"here it is valid=\(x, y\)"),
+        ("validation_split", "train_test_split"), ("lr", r"optimizer=optim.Adam"),
+        ("verbose", "progress=False"), ("shuffle", "arrays are shuffled"),
+        ("class_weight", r"CrossEntropyLoss\(weight"), ("epoch", "did you mean epochs"),
+        ("qqq", "one of model, train, loss, valid"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_fit_has_not(name, says):
+    with pytest.raises(ArgumentError, match=rf"\[fit\] got the argument {name};.*{says}"):
+        fit(**{name: 1})
+
+
+def test_the_hints_of_fit_are_of_arguments_that_it_has():
+    taken = inspect.signature(cr.fit).parameters
+    for name in re.findall(r'"(\w+)":', inspect.getsource(cr.fit).split("\ndef fit")[0]):
+        assert name not in taken
+
+
+class Dataset:
+    def __getitem__(self, k):
+        return X[k], Y[k]
+
+    def __len__(self):
+        return 40
+
+
+CALLS = {  # what is called, what the message says
+    "fit, positional": (lambda: cr.fit(network(), X, Y), r"too many.*a tuple, .*\(model, \(x, y\)"),
+    "fit, no loss": (lambda: cr.fit(network(), (X, Y)), "'loss'.*loss has to be named"),
+    "evaluate, positional": (lambda: evaluate(network(), X, Y), r"evaluate\(model, \(x, y\)\)"),
+    "loader, two": (lambda: DataLoader(X, Y, batch_size=10), r"DataLoader\(\(x, y\)"),
+    "loader, positional": (lambda: DataLoader(X, Y), r"got ndarray in the place of batch_size"),
+    "loader, workers": (lambda: DataLoader((X, Y), num_workers=2), "here it is nothing"),
+    "dataset": (lambda: DataLoader(Dataset(), 10), "got Dataset, which .*; arrays of all rows"),
+    "split": (lambda: train_test_split(X, Y, 0.3), r"got 0.3 among the arrays.*test_size=0.3"),
+    "split, seed": (lambda: train_test_split(X, random_state=1), "here it is seed=0"),
+    "schedule of a rate": (lambda: optim.StepLR(0.1, 2), "got an optimizer of type float.*optim.A"),
+    "plateau of a rate": (lambda: optim.ReduceLROnPlateau(0.1), "got an optimizer of type float"),
+    "loss setting": (
+        lambda: nn.CrossEntropyLoss(labelsmoothing=0.1), "did you mean label_smoothing"),
+    "loss, positional": (lambda: nn.CrossEntropyLoss([1.0, 2.0]), "got list by position; set"),
+    "loss without settings": (lambda: nn.MSELoss(size_average=1), "the setting size_average"),
+    "plot": (lambda: fit().plot("valid_loss"), "one of epoch, step, loss, lr, seconds, gradients"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_other_libraries(name):
+    call, says = CALLS[name]
+    with pytest.raises(ChainruleError, match=says) as caught:
+        call()
+    assert isinstance(caught.value, (ArgumentError, DtypeError))
+
+
+def test_the_settings_of_a_loss_can_be_looked_up():
+    assert list(inspect.signature(nn.CrossEntropyLoss).parameters) == [
+        "weight", "ignore_index", "reduction", "label_smoothing",
+    ]  # fmt: skip
+    assert list(inspect.signature(nn.MSELoss).parameters) == ["reduction"]
+    assert nn.GaussianNLLLoss(var=1.0).settings == {"var": 1.0}
+
+
+PLACES = {  # where the name is missing, where what it is called here is
+    "chainrule": (cr, cr), "Tensor": (cr.ones(2), cr), "chainrule.nn": (nn, nn),
+    "chainrule.nn.functional": (nn.functional, nn), "chainrule.optim": (optim, optim),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, known in hints.KINDS.items() for name in known]
+)
+def test_a_name_of_another_library_says_what_it_is_here(kind, name):
+    missing, there = PLACES[kind]
+    with pytest.raises(AttributeError, match=f"{kind} has no attribute '{name}'; here it is "):
+        getattr(missing, name)
+    says = hints.KINDS[kind][name]
+    for path in re.findall(r"(?:cr|nn|optim)\.[\w.]+", says):
+        eval(path, {"cr": cr, "nn": nn, "optim": optim})
+    plain = re.match(r"[\w.]+(?=\(|$)", says)
+    if plain and kind != "Tensor" and says.split("(")[0].split(".")[0] not in ("cr", "nn", "x"):
+        assert _resolves(there, plain[0]), plain[0]
+    of_tensor = re.match(r"x\.(\w+)", says)
+    if of_tensor:
+        assert hasattr(cr.Tensor, of_tensor[1])
+
+
+def _resolves(there, path):
+    if path.split(".")[0] in ("numpy", "save_file"):
+        return True
+    for part in path.split("."):
+        there = getattr(there, part)
+    return True
+
+
+def test_a_name_that_nobody_has():
+    for place in (nn, optim, nn.functional):
+        with pytest.raises(AttributeError, match=r"has no attribute 'qqq'$"):
+            getattr(place, "qqq")  # noqa: B009 - what is tested
