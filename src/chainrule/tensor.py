@@ -274,6 +274,11 @@ class Tensor(Operators):
         return self._known("tolist").tolist()
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                "bool", f"got {spec_text(self)}", "one element is needed, true or false",
+                "use x.all() or x.any(), or cr.where to choose for each", user_line(),
+            )  # fmt: skip
         return bool(self.item())
 
     def __float__(self) -> float:
@@ -393,6 +398,9 @@ class Tensor(Operators):
     ) -> None:
         """Fill `.grad` of every leaf that this tensor was computed from.
 
+        Their gradients are fresh: they replace those of an earlier sweep. A leaf that this tensor
+        was not computed from keeps the gradient that it has, as in PyTorch.
+
         gradient      ∂loss/∂self, like self; may be left out for a scalar, where it is 1
         accumulate    add to the gradients that are there instead of replacing them
         create_graph  record this sweep too, so that the gradients can be differentiated
@@ -403,7 +411,8 @@ class Tensor(Operators):
                 "backward",
                 f"got {spec_text(self)}, computed from nothing that requires a gradient",
                 "a recorded tensor is needed",
-                "set requires_grad=True on a leaf, and leave no_grad() before computing",
+                "set requires_grad=True on a leaf, and leave no_grad() before computing (the loss "
+                "that a compiled step returns has no history: call backward() inside)",
                 user_line(),
             )
         if gradient is None:
