@@ -23,6 +23,8 @@ class State(threading.local):
         self.grad = True
         self.quiet = False  # NumPy's floating-point warnings are off already
         self.trace: Trace | None = None
+        self.variables: tuple[Node, ...] = ()  # of the derivatives whose functions run now
+        self.pullbacks = 0  # how many functions have been run for a derivative
 
 
 class Changes:

@@ -331,4 +331,4 @@ def nonzero(x: Any, /) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if not x.shape:
         raise ShapeError("nonzero", "got a scalar", "an axis is needed", "use bool(x)", user_line())
-    return tuple(make(found) for found in np.nonzero(x._known("nonzero")))
+    return tuple(make(found) for found in np.nonzero(x._known("nonzero", leaves=False)))
