@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..compile.surroundings import Holder, mentioned, plain
 from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
 from ..functions.habits import expect_known
 from ..graph import spec_text
@@ -301,6 +302,7 @@ def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> Non
     )  # fmt: skip
 
 
+_FORWARD = frozenset({"forward"})
 _HABITS = {
     "add": "append of nn.Sequential", "append": "nn.Sequential(*layers), or a list as an attribute",
     "buffers": "[t for _, t in m.named_buffers()]", "compile": "cr.compile(m)",
@@ -338,13 +340,22 @@ def _expect_arguments(module: Module, args: Any, kwargs: Any) -> None:
 
 
 class _Snapshot:
-    """What a compiled step was traced with: the module's attributes, by identity."""
+    """What a compiled step was traced with: the module's attributes, by identity.
 
-    __slots__ = ("_module", "_values")
+    holders   its dicts, lists, arrays and settings that forward and its methods mention: they can
+              change in place, so that a step looks at them at each call
+    """
+
+    __slots__ = ("_module", "_values", "holders")
 
     def __init__(self, module: Module) -> None:
         self._module = module
         self._values = self._now()
+        kind: Any = type(module)
+        attributes = vars(module)
+        used = [(n, attributes[n]) for n in mentioned(kind, _FORWARD) & attributes.keys()]
+        self.holders = [Holder(n, v) for n, v in used if plain(v, kind.__module__)]
+        self.holders += [Holder(n, [v]) for n, v in used if type(v) is np.ndarray]
 
     def _now(self) -> list[Any]:
         out: list[Any] = []
@@ -367,7 +378,11 @@ class _Snapshot:
     def holds(self) -> bool:
         """Whether the attributes are still the same objects (numbers and texts: equal)."""
         now = self._now()
-        return len(now) == len(self._values) and all(
-            a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and a == b)
-            for a, b in zip(now, self._values, strict=True)
+        return (
+            all(h.holds() for h in self.holders)
+            and len(now) == len(self._values)
+            and all(
+                a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and a == b)
+                for a, b in zip(now, self._values, strict=True)
+            )
         )

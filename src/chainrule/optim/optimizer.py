@@ -94,6 +94,8 @@ def _is_on(value: Any) -> bool:
 class _Same:
     """Guard of a compiled step: the setting is still on, or still off."""
 
+    holders = ()
+
     def __init__(self, group: Group, name: str) -> None:
         self._group, self._name, self._was = group, name, _is_on(group._settings[name])
 
