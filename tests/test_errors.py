@@ -199,6 +199,7 @@ HABITS = {
     "axis by position": (lambda: cr.sum(cr.ones((2, 2)), 0), "name it: axis=0"),
     "axis of a method": (lambda: cr.ones((2, 2)).sum(1), "name it: axis=1"),
     "sizes": (lambda: cr.ones(2, 3), r"into a tuple: ones\(\(2, 3\)\)"),
+    "sizes and a dtype": (lambda: cr.ones(2, cr.float64), r"dtype=None.*give the others by name"),
     "retain_graph": (lambda: cr.ones(()).backward(retain_graph=True), "leave it out: the graph"),
     "several in if": (lambda: bool(cr.ones(2) > 0), r"\[bool\] .*all\(\) or x.any\(\)"),
     "a compiled step's loss": (

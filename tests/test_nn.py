@@ -739,6 +739,8 @@ MISTAKES = {
     "group setting": (
         lambda: optim.SGD([{"params": nn.Linear(1, 1).parameters(), "learning_rate": 1}]),
         "learning_rate"),
+    "a number of parameters": (lambda: optim.SGD(3), "got int for the parameters"),
+    "one beta": (lambda: optim.Adam(nn.Linear(1, 1).parameters(), betas=0.9), "two numbers"),
     "lr as text": (lambda: optim.SGD(nn.Linear(1, 1).parameters(), lr="0.1"), "got lr '0.1'"),
     "state from a path": (lambda: nn.Linear(1, 1).load_state_dict("m.pt"), "load_file"),
     "optimizer's state from a path": (
@@ -750,6 +752,7 @@ MISTAKES = {
     "inplace": (lambda: nn.ReLU(inplace=True), "inplace=True; .*leave it out"),
     "device": (lambda: nn.Linear(1, 1, device="cuda"), "device='cuda'; .*leave it out"),
     "dim": (lambda: nn.Softmax(dim=1), r"dim=1; Softmax\(axis\); write axis="),
+    "a dim that is none": (lambda: nn.Flatten(dim=1), r"Flatten\(start_dim, end_dim\); use the"),
     "dim of a function": (lambda: nn.functional.softmax(cr.ones(2), dim=0), "write axis="),
     "sequence first": (
         lambda: nn.TransformerEncoderLayer(4, 2, batch_first=False), "batch first; .*moveaxis"),

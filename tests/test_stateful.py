@@ -682,3 +682,13 @@ def test_a_module_that_changes_what_it_holds_is_refused():
 
     with pytest.raises(TraceError, match="Counts whose forward changes its attributes"):
         cr.compile(Counts())(cr.Tensor([1.0]))
+
+
+def test_a_module_inside_a_loop_is_looked_at_too():
+    m, xs = Layer(), cr.ones((2, 1))
+    f = cr.compile(lambda xs: cr.scan(lambda c, x: (c + m(x), None), cr.zeros(1), xs)[0])
+    assert f(xs).item() == 2
+    m.cfg["t"] = 3.0
+    assert f(xs).item() == 6
+    m.made = Settings(2.0)
+    assert f(xs).item() == 12

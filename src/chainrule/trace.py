@@ -63,6 +63,8 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         state.trace = self.outer
+        if self.outer is not None:  # what an inner part was traced with holds for the whole too
+            self.outer.guards += self.guards
 
     def input(self, shape: Shape, dtype: Dtype, requires_grad: bool = False) -> Node:
         """A new input of the graph."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import DtypeError, user_line
 
+_NAMES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
 _HABITS = {
-    "dim": "write axis=", "keepdim": "write keepdims=", "dims": "write axis=",
+    **dict.fromkeys(_NAMES, "use the names that it has"),
     "input": "give it by position", "out": "assign in place: y[...] = f(x)",
     "device": "leave it out: there is one device", "inplace": "leave it out: a new tensor is given",
     "retain_graph": "leave it out: the graph stays as long as a tensor of it",
@@ -31,8 +32,10 @@ def expect_known(
 def _expect(name: str, kwargs: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     for key, value in kwargs.items():
         if key in _HABITS and key not in parameters:
+            ours = _NAMES.get(key)
+            advice = f"write {ours}=" if ours in parameters else _HABITS[key]
             raise DtypeError(
-                name, f"got {key}={value!r}", f"{name}({', '.join(parameters)})", _HABITS[key],
+                name, f"got {key}={value!r}", f"{name}({', '.join(parameters)})", advice,
                 user_line(),
             )  # fmt: skip
 
@@ -71,11 +74,18 @@ def _tell(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
             return
         if "axis" in parameters:
             advice = f"name it: axis={extra[0]!r}"
-        elif place[0].name == "shape":
+        elif [p.name for p in place] == ["shape"] and all(isinstance(n, int) for n in args):
             advice = f"put the sizes into a tuple: {name}({args!r})"
         else:
             advice = "give the others by name"
         raise DtypeError(
-            name, f"got {len(args)} arguments by position", f"{name}{signature}", advice,
+            name, f"got {len(args)} arguments by position", f"{name}{_bare(signature)}", advice,
             user_line(),
         ) from None  # fmt: skip
+
+
+def _bare(signature: inspect.Signature) -> inspect.Signature:
+    """The signature without annotations."""
+    none = inspect.Signature.empty
+    parameters = [p.replace(annotation=none) for p in signature.parameters.values()]
+    return signature.replace(parameters=parameters, return_annotation=none)

@@ -263,6 +263,11 @@ def given_parameters(name: str, params: Any) -> list[Any]:
         raise ArgumentError(
             name, f"got {got} for the parameters", "the parameters", "call it: model.parameters()"
         )
+    if isinstance(params, (str, dict)) or not isinstance(params, Iterable):
+        raise ArgumentError(
+            name, f"got {type(params).__name__} for the parameters", "tensors in a list",
+            "pass model.parameters()",
+        )  # fmt: skip
     given = [params] if isinstance(params, Tensor) else list(params)
     if not given:
         raise ArgumentError(
@@ -317,7 +322,7 @@ _ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_
 def _check_settings(name: str, settings: dict[str, Any]) -> None:
     for key in ("lr", *_ABOVE_0):
         value = settings.get(key)
-        if value is not None and not isinstance(value, (int, float, np.number)):
+        if value is not None and not isinstance(value, (int, float, np.number, Tensor)):
             raise ArgumentError(name, f"got {key} {value!r}", "a number", "1e-3 is a usual lr")
     lr = settings.get("lr")
     if lr is not None and not (math.isfinite(lr) and lr >= 0):
@@ -326,7 +331,10 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         value = settings.get(key, 0.0)
         if not (math.isfinite(value) and value >= 0):
             raise ArgumentError(name, f"got {key} {value}", "0 or more, finite", "check it")
-    for beta in settings.get("betas", ()):
+    betas = settings.get("betas", ())
+    if not isinstance(betas, (tuple, list)):
+        raise ArgumentError(name, f"got betas {betas!r}", "two numbers", "(0.9, 0.999) is usual")
+    for beta in betas:
         if not 0 <= beta < 1:
             raise ArgumentError(
                 name, f"got betas {settings['betas']}", "0 to below 1", "check them"
