@@ -19,9 +19,7 @@ _HABITS = {
 }  # fmt: skip
 
 
-def expect_known(
-    name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> None:
+def expect_known(name: str, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
     """Raise if it is called with a keyword of another library that it does not take."""
     if _HABITS.keys() & kwargs.keys():
         parameters = inspect.signature(function).parameters

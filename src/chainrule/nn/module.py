@@ -43,13 +43,13 @@ class Module:
     parameters, `self.h = self.first(x)`, is none of these.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        expect_known(cls.__name__, cls, args, kwargs)
-        return super().__new__(cls)
-
     training: bool = True
     _forward_hooks: tuple[ForwardHook, ...] = ()
     _trained: tuple[Tensor, ...] = ()  # its own tensors that are or have been seen to be trained
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        expect_known(cls.__name__, cls, kwargs)
+        return super().__new__(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes."""
