@@ -85,7 +85,7 @@ class Holder:
             unmoved = len(holder) == len(self._keys) and all(map(is_, holder, self._keys))
             holder = holder.values()
         if unmoved and all(map(is_, holder, self._values)):
-            return all(a.bytes == a.holder.tobytes() for a in self._arrays)
+            return not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays)
         now = self.now()
         return now.keys() == self.before.keys() and all(
             same(v, self.before[k]) for k, v in now.items()
