@@ -180,9 +180,12 @@ def test_values_that_escape_are_named():
     kept = []
     with pytest.raises(TraceError, match=r"changes kept\[0\] from nothing to a traced"):
         cr.compile(lambda x: kept.append(x * 2))(cr.ones(2))
-    deep = {"inner": []}  # deeper than what is looked at
-    cr.compile(lambda x: deep["inner"].append(x * 2))(cr.ones(2))
-    kept = deep["inner"]
+    deep = {"inner": {"inmost": []}}
+    with pytest.raises(TraceError, match=r"changes deep\['inner'\]\['new'\] from nothing"):
+        cr.compile(lambda x: deep["inner"].update(new=x * 2))(cr.ones(2))
+    assert list(deep["inner"]) == ["inmost"]  # deeper than this is not looked at
+    cr.compile(lambda x: deep["inner"]["inmost"].append(x * 2))(cr.ones(2))
+    kept = deep["inner"]["inmost"]
     with pytest.raises(TraceError, match="after its trace had ended"):
         kept[0] + 1
     with pytest.raises(TraceError, match="after its trace had ended"):
@@ -283,6 +286,7 @@ def functions(draw):
 SPECIAL = st.sampled_from([0.0, -0.0, 1.0, -1.5, 3.0, np.inf, -np.inf, np.nan, 1e-30, 2.0])
 
 
+@pytest.mark.filterwarnings("ignore:.*does not use its argument")
 @settings(max_examples=150)
 @given(functions(), st.lists(SPECIAL, min_size=12, max_size=12))
 def test_every_pass_keeps_every_bit(f, numbers):

@@ -283,3 +283,12 @@ def test_errors_inside_a_loop_name_the_operation_and_its_line():
 
     with pytest.raises(ArgumentError, match=r"\[power\].*\n  at test_control.*line in the body"):
         cr.scan(body, f64(0.0), cr.Tensor([1, -1]))
+
+
+@pytest.mark.parametrize(
+    ("body", "got"), [(lambda c, x: c + x, "a Tensor"), (lambda c, x: (c, x, x), "3 values"),
+                      (lambda c, x: None, "a NoneType")],
+)  # fmt: skip
+def test_scan_says_what_its_body_returns(body, got):
+    with pytest.raises(cr.ChainruleError, match=rf"the body gave {got}; .*return \(carry, y\)"):
+        cr.scan(body, cr.zeros(()), cr.ones(3))

@@ -314,6 +314,30 @@ def test_one_hot_counts_in_int64():
             cr.one_hot(x, 3)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("bad", [-1, 3, 300])
+def test_one_hot_of_a_class_that_there_is_not(bad, compiled):
+    def f(x):
+        return cr.one_hot(x, 3)
+
+    run = cr.compile(f) if compiled else f
+    assert run(t([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(
+        RangeError, match=r"axis of size 3" if compiled else rf"class {bad}; 0 to 2"
+    ):
+        run(t([2, bad]))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_a_fraction_is_not_assigned_to_whole_numbers(dtype):
+    x = cr.ones(3, dtype=dtype)
+    for value in (1.5, 2.0, np.float32(0.5), cr.Tensor(0.5), [0.5], np.ones(1)):
+        with pytest.raises(DtypeError, match=r"\[assign\] got float.* for a part of"):
+            x[:1] = value
+    x[0], x[1:], x[cr.Tensor([False] * 3)] = 0, [1, 1], []
+    assert x.tolist() == [0, 1, 1]
+
+
 def test_scatter_add_counts_its_axis_from_the_end():
     updates = t([[1.0, 2.0], [3.0, 4.0]])
     found = cr.scatter_add(updates, t([2, 2]), size=3, axis=-1)

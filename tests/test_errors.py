@@ -79,7 +79,7 @@ BAD = {
         lambda: setattr(p * 2, "requires_grad", False), "requires_grad", RuntimeError),
     "item": (lambda: x.item(), "item", ValueError),
     "len": (lambda: len(cr.Tensor(1.0)), "len", ValueError),
-    "bool of many": (lambda: bool(x), "item", ValueError),
+    "bool of many": (lambda: bool(x), "bool", ValueError),
     "grad shape": (lambda: setattr(p, "grad", x), "grad", ValueError),
     "backward": (lambda: x.sum().backward(), "backward", RuntimeError),
     "gradient": (lambda: (p * 2).backward(x), "backward", ValueError),
@@ -188,3 +188,33 @@ def test_a_rule_with_a_defect_is_named():
 def test_errors_while_tracing_name_the_users_line_too():
     with pytest.raises(errors.ShapeError, match=r"test_errors\.py"):
         cr.compile(lambda a: a @ a)(x)
+
+
+HABITS = {
+    "dim": (lambda: cr.sum(cr.ones((2, 2)), dim=1), r"\[sum\] got dim=1; .*write axis="),
+    "dim of a method": (lambda: cr.ones((2, 2)).mean(dim=1), r"\[mean\] got dim=1; .*write axis="),
+    "dim of softmax": (lambda: cr.softmax(cr.ones(2), dim=0), "write axis="),
+    "dim of concat": (lambda: cr.concat([cr.ones(2)], dim=0), "write axis="),
+    "keepdim": (lambda: cr.ones(2).sum(axis=0, keepdim=True), "write keepdims="),
+    "axis by position": (lambda: cr.sum(cr.ones((2, 2)), 0), "name it: axis=0"),
+    "axis of a method": (lambda: cr.ones((2, 2)).sum(1), "name it: axis=1"),
+    "sizes": (lambda: cr.ones(2, 3), r"into a tuple: ones\(\(2, 3\)\)"),
+    "sizes and a dtype": (lambda: cr.ones(2, cr.float64), r"dtype=None.*give the others by name"),
+    "retain_graph": (lambda: cr.ones(()).backward(retain_graph=True), "leave it out: the graph"),
+    "several in if": (lambda: bool(cr.ones(2) > 0), r"\[bool\] .*all\(\) or x.any\(\)"),
+    "a compiled step's loss": (
+        lambda: cr.compile(lambda: cr.ones(()))().backward(), r"call backward\(\) inside"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_other_libraries_are_answered(name):
+    run, words = HABITS[name]
+    with pytest.raises(cr.ChainruleError, match=words) as caught:
+        run()
+    assert "test_errors.py" in str(caught.value), "the user's line"
+
+
+def test_other_type_errors_are_left_alone():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        cr.sum(cr.ones(2), colour=1)

@@ -70,6 +70,7 @@ def as_float(dtype, array):
     return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
+@pytest.mark.filterwarnings("ignore:.*does not use its argument")  # sign, floor, …
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.op.name)
 def test_each_operation_and_its_derivative(on, row, dtype):

@@ -444,7 +444,7 @@ def test_optimizer_settings_change_without_compiling_again():
         (lambda: optim.SGD([nn.Parameter([1.0])], lr=-1), "lr -1"),
         (lambda: optim.Adam([nn.Parameter([1.0])], lr=math.nan), "lr nan"),
         (lambda: optim.Adam([nn.Parameter([1.0])], betas=(1.0, 0.9)), "betas"),
-        (lambda: optim.SGD([cr.ones(1)]), "not trained"),
+        (lambda: optim.SGD([cr.ones(1)]), "no parameters that require"),
         (lambda: optim.SGD([3]), "int among the parameters"),
         (lambda: optim.SGD([nn.Parameter([1.0])], nesterov=True), "nesterov"),
         (lambda: nn.Dropout(2), "p 2"),
@@ -594,3 +594,190 @@ def test_what_sequential_and_optimizers_are_given():
         nn.Sequential([nn.Linear(2, 2)])
     with pytest.raises(ArgumentError, match="call it"):
         optim.Adam(nn.Linear(2, 2).parameters)
+
+
+def test_a_frozen_parameter_stays_one():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    names = [n for n, _ in net.named_parameters()]
+    buffers = [n for n, _ in net.named_buffers()]
+    for p in net.parameters():
+        p.requires_grad = False
+    for other in (net, copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert [n for n, _ in other.named_parameters()] == names
+        assert [n for n, _ in other.named_buffers()] == buffers
+        assert list(other.state_dict()) == list(net.state_dict())
+        assert str(other.summary((4, 2))).count("(0 trained, 19 frozen)") == 1
+    for p in net.parameters():
+        p.requires_grad = True
+    assert all(p.requires_grad for p in net.parameters())
+    assert len(net.freeze().parameters()) == len(names)
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_parameters_are_remembered_wherever_they_stand():
+    class Listed(nn.Module):
+        def __init__(self):
+            self.direct = nn.Parameter([1.0])
+            self.many = []
+            self.many.append(nn.Parameter([2.0]))
+            self.named = {"a": nn.Parameter([3.0]), "plain": cr.ones(1)}
+
+    m = Listed()
+    m.direct.requires_grad = False  # before anybody has asked for the parameters
+    assert [n for n, _ in m.named_parameters()] == ["direct", "many.0", "named.a"]
+    m.freeze()
+    assert [n for n, _ in m.named_parameters()] == ["direct", "many.0", "named.a"]
+    assert [n for n, _ in m.named_buffers()] == ["named.plain"]
+
+
+def test_a_target_network_follows_though_it_is_frozen():
+    source, target = nn.Linear(2, 1), nn.Linear(2, 1).freeze()
+    with cr.no_grad():
+        for t, s in zip(target.parameters(), source.parameters(), strict=True):
+            t[...] = s
+    np.testing.assert_array_equal(target.weight.numpy(), source.weight.numpy())
+    assert not target.weight.requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_optimizers_leave_frozen_parameters_as_they_are(compiled):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    net(cr.ones((4, 2))).sum().backward()  # the layer that is frozen now has an old gradient
+    net[0].freeze()
+    optimizer = optim.SGD(net.parameters(), lr=0.1, weight_decay=0.5)
+    before = net.state_dict()
+
+    def step():
+        net(cr.ones((4, 2))).sum().backward()
+        optimizer.step()
+
+    run = cr.compile(step) if compiled else step
+    run()
+    after = net.state_dict()
+    assert [np.array_equal(after[k], before[k]) for k in before] == [True, True, False, False]
+    net.unfreeze()
+    run()
+    assert not np.array_equal(net[0].weight.numpy(), before["0.weight"])
+
+
+def test_what_was_computed_is_no_parameter():
+    class Keeps(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.hidden = self.layer(x)
+            return self.hidden
+
+    m = Keeps()
+    m(cr.ones((1, 2)))
+    names = ["layer.weight", "layer.bias"]
+    assert [n for n, _ in m.named_parameters()] == names
+    assert list(m.state_dict()) == names
+    assert not list(m.named_buffers())
+    with pytest.raises(ArgumentError, match=r"got h, float32\[1,2\], which is computed.*detach"):
+        optim.SGD([("h", m.hidden)])
+
+
+@pytest.mark.parametrize("value", [np.zeros((2, 2)), cr.zeros((2, 2)), 0.0, [[0.0, 0.0]] * 2])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_parameter_is_not_replaced_by_what_is_none(value, frozen):
+    m = nn.Sequential(nn.Linear(2, 2))
+    if frozen:
+        m.freeze()
+    with pytest.raises(ArgumentError, match=r"m\.weight\[\.\.\.\] = value; or .*Parameter"):
+        m[0].weight = value
+    m[0].weight = nn.Parameter(cr.zeros((2, 2)))
+    m[0].bias = None
+    assert [n for n, _ in m.named_parameters()] == ["0.weight"]
+    with cr.no_grad():
+        m[0].weight += 1.0
+    assert m[0].weight.numpy().tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_sequential_is_cut_extended_and_changed():
+    a, b, c = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)
+    net = nn.Sequential(a, b)
+    assert net.append(c) is net
+    assert list(net[1:]) == [b, c]
+    assert isinstance(net[:2], nn.Sequential)
+    net[-2] = nn.Tanh()
+    assert "(1): Tanh()" in repr(net)
+    x = cr.ones((1, 2))
+    np.testing.assert_array_equal(net(x).numpy(), c(cr.tanh(a(x))).numpy())
+    assert [n for n, _ in net.named_parameters()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    with pytest.raises(IndexError):
+        net[3] = b
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("dtype", ["int64", "float16", "bool"])
+def test_recurrent_layers_take_what_linear_takes(kind, dtype):
+    layer, x = kind(1, 2), np.array([[[0.0], [1.0], [1.0]]])
+    expected = layer(cr.Tensor(x, dtype="float32"))[0]
+    out = layer(cr.Tensor(x).astype(dtype))[0]
+    assert out.dtype == cr.float32
+    np.testing.assert_array_equal(out.numpy(), expected.numpy())
+
+
+MISTAKES = {
+    "a class": (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU), r"class ReLU; .*nn\.ReLU\(\)"),
+    "recurrent in Sequential": (
+        lambda: nn.Sequential(nn.Embedding(5, 3), nn.LSTM(3, 2), nn.Linear(2, 1))(cr.Tensor([[1]])),
+        r"\(outputs, state\) from layer 1 \(LSTM\); one tensor is needed for layer 2 \(Linear\); "
+        r".*nn\.Lambda\(lambda out: out\[0\]\).*out\[0\]\[:, -1\]",
+    ),
+    "state of LSTM": (
+        lambda: nn.LSTM(1, 2)(cr.ones((1, 1, 1)), cr.zeros((1, 1, 2))), r"the tuple \(h, c\)"),
+    "state of GRU": (
+        lambda: nn.GRU(1, 2)(cr.ones((1, 1, 1)), (cr.zeros((1, 1, 2)),) * 2), "one tensor h"),
+    "optimizer of a model": (lambda: optim.Adam(nn.Linear(1, 1)), r"call it: model\.parameters"),
+    "average of a model": (lambda: optim.EMA(nn.Linear(1, 1)), r"call it: model\.parameters"),
+    "group typo": (
+        lambda: optim.SGD([{"parameters": nn.Linear(1, 1).parameters()}], lr=0.1),
+        'group of \'parameters\'; "params" and of lr'),
+    "group setting": (
+        lambda: optim.SGD([{"params": nn.Linear(1, 1).parameters(), "learning_rate": 1}]),
+        "learning_rate"),
+    "a number of parameters": (lambda: optim.SGD(3), "got int for the parameters"),
+    "one beta": (lambda: optim.Adam(nn.Linear(1, 1).parameters(), betas=0.9), "two numbers"),
+    "lr as text": (lambda: optim.SGD(nn.Linear(1, 1).parameters(), lr="0.1"), "got lr '0.1'"),
+    "state from a path": (lambda: nn.Linear(1, 1).load_state_dict("m.pt"), "load_file"),
+    "optimizer's state from a path": (
+        lambda: optim.SGD(nn.Linear(1, 1).parameters()).load_state_dict("m.pt"), "load_file"),
+    "a missing name alone": (
+        lambda: nn.Linear(1, 1).load_state_dict({"weight": np.ones((1, 1))}),
+        "got 1 tensors without bias; exactly"),
+    "twice": (lambda: optim.SGD([nn.Parameter([1.0])] * 2), "0 twice|1 twice"),
+    "inplace": (lambda: nn.ReLU(inplace=True), "inplace=True; .*leave it out"),
+    "device": (lambda: nn.Linear(1, 1, device="cuda"), "device='cuda'; .*leave it out"),
+    "dim": (lambda: nn.Softmax(dim=1), r"dim=1; Softmax\(axis\); write axis="),
+    "a dim that is none": (lambda: nn.Flatten(dim=1), r"Flatten\(start_dim, end_dim\); use the"),
+    "dim of a function": (lambda: nn.functional.softmax(cr.ones(2), dim=0), "write axis="),
+    "sequence first": (
+        lambda: nn.TransformerEncoderLayer(4, 2, batch_first=False), "batch first; .*moveaxis"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_usual_mistakes_are_told(name):
+    run, words = MISTAKES[name]
+    with pytest.raises(ChainruleError, match=words) as caught:
+        run()
+    assert str(caught.value).splitlines()[0].count(";") >= 2
+
+
+def test_batch_first_may_be_said():
+    nn.TransformerEncoderLayer(4, 2, batch_first=True)
+    nn.MultiheadAttention(4, 2, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["to", "cuda", "fit", "predict", "compile", "save", "zero_grad", "register_buffer",
+             "buffers", "requires_grad_", "half", "add"],
+)  # fmt: skip
+def test_other_libraries_methods_are_answered(name):
+    with pytest.raises(AttributeError, match=f"Linear has no attribute '{name}'; here it is "):
+        getattr(nn.Linear(1, 1), name)
+    with pytest.raises(AttributeError, match=r"no attribute 'weights'$"):
+        nn.Linear(1, 1).weights  # noqa: B018

@@ -1,6 +1,7 @@
 """Compiled against eager on code that assigns, accumulates, rebinds and keeps state."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -566,3 +567,128 @@ def test_misuse_is_refused():
     with pytest.raises(cr.ChainruleError, match=r"\[grad\] got int64"):
         w.grad = cr.Tensor([1])
     assert copy.deepcopy(w * 2).requires_grad is False
+
+
+class Config:
+    scale = 2.0
+
+
+class Settings:
+    def __init__(self, rate):
+        self.rate = rate
+        self.log = []
+
+
+class Uses:
+    def __init__(self):
+        self.sub = Settings(1.0)
+        self.table = {"t": 1.0}
+
+    def step(self, x):
+        return self.helped(x) * self.sub.rate
+
+    def helped(self, x):
+        return x * self.table["t"]
+
+
+def test_settings_in_classes_and_nested_objects_are_seen():
+    outer, nested, own = SimpleNamespace(inner=Settings(3.0)), {"a": {"b": 5.0}}, Uses()
+    table = SimpleNamespace(data=np.ones(1, np.float32))
+    x = cr.Tensor([1.0])
+    f = cr.compile(lambda x: x * Config.scale)
+    g = cr.compile(lambda x: x * outer.inner.rate)
+    h = cr.compile(lambda x: x * nested["a"]["b"])
+    k = cr.compile(own.step)
+    n = cr.compile(lambda x: x * table.data)
+    assert [c(x).item() for c in (f, g, h, k, n)] == [2, 3, 5, 1, 1]
+    try:
+        Config.scale = 4.0
+        outer.inner.rate, nested["a"]["b"], table.data[0] = 7.0, 8.0, 9.0
+        own.table["t"] = own.sub.rate = 3.0
+        assert [c(x).item() for c in (f, g, h, k, n)] == [4, 7, 8, 9, 9]
+    finally:
+        Config.scale = 2.0
+
+
+def test_what_a_step_does_not_mention_may_change():
+    own, traced = Uses(), []
+    own.sub.log.append(1)
+    own.losses = []
+
+    @cr.compile
+    def f(x):
+        traced.append(x)
+        traced.clear()
+        count[0] += 1
+        return own.step(x)
+
+    count = np.zeros(100_000)  # too large to be looked at: it counts the traces
+    x = cr.Tensor([1.0])
+    for loss in range(3):
+        f(x)
+        own.losses.append(loss)
+    assert count[0] == 1
+
+
+def test_a_class_changed_while_it_is_traced_is_put_back():
+    def f(x):
+        Config.scale, Config.other = 5.0, 1
+        return x
+
+    with pytest.raises(TraceError, match=r"changes Config\.scale from 2\.0 to 5\.0"):
+        cr.compile(f)(cr.Tensor([1.0]))
+    assert Config.scale == 2.0
+    assert not hasattr(Config, "other")
+
+
+class Layer(cr.nn.Module):
+    def __init__(self):
+        self.cfg, self.flag, self.made = {"t": 1.0}, [True], Settings(1.0)
+        self.table, self.losses = np.ones(1, np.float32), []
+
+    def forward(self, x):
+        return self.scaled(x) if self.flag[0] else x
+
+    def scaled(self, x):
+        return x * self.cfg["t"] * self.table * self.made.rate
+
+
+def test_what_a_module_holds_is_seen():
+    m, x = Layer(), cr.Tensor([1.0])
+    f = cr.compile(lambda x: m(x))
+    assert f(x).item() == 1
+    m.cfg["t"] = 3.0
+    assert f(x).item() == 3
+    m.table[:] = 5.0
+    assert f(x).item() == 15
+    m.made.rate = 2.0
+    assert f(x).item() == 30
+    m.flag[0] = False
+    assert f(x).item() == 1
+    steps = sum(map(len, f._steps.values()))
+    m.losses.append(1.0)  # forward does not mention it
+    f(x)
+    assert sum(map(len, f._steps.values())) == steps
+
+
+def test_a_module_that_changes_what_it_holds_is_refused():
+    class Counts(cr.nn.Module):
+        def __init__(self):
+            self.seen = {"n": 0}
+
+        def forward(self, x):
+            self.seen["n"] += 1
+            return x
+
+    with pytest.raises(TraceError, match="Counts whose forward changes its attributes"):
+        cr.compile(Counts())(cr.Tensor([1.0]))
+
+
+def test_a_module_inside_a_loop_is_looked_at_too():
+    m, xs = Layer(), cr.ones((2, 1))
+    f = cr.compile(lambda xs: cr.scan(lambda c, x: (c + m(x), None), cr.zeros(1), xs)[0])
+    assert f(xs).item() == 2
+    m.cfg["t"] = 3.0
+    assert f(xs).item() == 6
+    m.made = Settings(2.0)
+    assert f(xs).item() == 12

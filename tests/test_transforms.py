@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.errors import DtypeError, GradientError, ShapeError
+from chainrule.errors import ArgumentError, DtypeError, GradientError, ShapeError
 
 
 def f64(x):
@@ -107,7 +107,11 @@ def test_nested_structures():
 
 
 def test_an_argument_that_is_not_used_has_gradient_zero():
-    assert cr.grad(lambda x: f64(1.0))(f64(2.0)).item() == 0
+    with pytest.warns(UserWarning, match="does not use its argument 0") as caught:
+        assert cr.grad(lambda x: f64(1.0))(f64(2.0)).item() == 0
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="does not use its argument 1"):
+        cr.grad(lambda x, y: x, argnums=(0, 1))(f64(2.0), f64(1.0))
     assert cr.jacobian(lambda x: cr.ones(3, dtype=cr.float64))(f64([1.0, 2.0])).shape == (3, 2)
 
 
@@ -146,3 +150,88 @@ def test_check_gradients_accepts_what_is_right():
     cr.check_gradients(network, *(np.random.default_rng(1).normal(size=s) for s in
                                   ((3, 4), (4,), (4, 2), (5, 3))))  # fmt: skip
     cr.check_gradients(lambda p: cr.exp(p["a"]) * p["b"], {"a": f64([1.0, 2.0]), "b": f64(3.0)})
+
+
+def test_a_second_derivative_that_is_zero_is_no_mistake():
+    assert cr.grad(cr.grad(lambda x: 2 * x))(f64(1.0)).item() == 0
+    assert cr.hessian(lambda x: 2 * x.sum())(f64([1.0, 2.0])).numpy().tolist() == [[0, 0], [0, 0]]
+
+
+LEAVING = {
+    "float": lambda x: x * float(x),
+    "int": lambda x: x * int(x),
+    "item": lambda x: x * x.item(),
+    "numpy": lambda x: x * cr.Tensor(x.numpy()),
+    "NumPy's asarray": lambda x: x * np.asarray(x),
+    "tolist": lambda x: x * x.tolist(),
+    "math": lambda x: x * math.sin(x),
+    "of what was computed": lambda x: x * math.exp(cr.sin(x)),
+    "Tensor": lambda x: x * cr.Tensor(x),
+    "a list": lambda x: (x * cr.Tensor([x, x])).sum(),
+    "bool": lambda x: x if x else -x,
+}
+
+
+@pytest.mark.parametrize("name", LEAVING)
+@pytest.mark.parametrize(
+    "transform",
+    [cr.grad, cr.value_and_grad, cr.jacobian, cr.hessian, lambda f: lambda x: cr.vjp(f, x),
+     lambda f: lambda x: cr.jvp(f, x, x), lambda f: lambda x: cr.hvp(f, x, x)],
+)  # fmt: skip
+def test_a_value_that_leaves_while_it_is_differentiated(name, transform):
+    with pytest.raises(GradientError, match=r"derivative would stop here.*detach\(\)"):
+        transform(LEAVING[name])(f64(3.0))
+
+
+def test_values_may_leave_where_no_derivative_goes():
+    w, seen = cr.Tensor(2.0, cr.float64, requires_grad=True), []
+
+    def f(x):
+        seen.append(float(w) + float(w * w))  # no variable of this derivative
+        seen.append(x.detach().item())
+        with cr.no_grad():
+            seen.append((x * x).item())
+        assert f"{x} {x:.1f}" == f"{x!r} 3.0"
+        assert 3.0 in x.reshape(1)
+        return x * x if x > 1 else x
+
+    x = f64(3.0)
+    assert cr.grad(f)(x).item() == 6
+    assert seen == [6, 3, 9]
+    value, back = cr.vjp(f, x)
+    assert float(value) == 9
+    assert float(back(f64(1.0))[0]) == 6
+    with pytest.raises(GradientError, match="would stop"):  # the outer derivative goes through it
+        cr.grad(lambda x: cr.grad(lambda y: y * float(x))(f64(1.0)))(x)
+    with pytest.raises(GradientError, match="would stop"):
+        cr.grad(lambda x: x * float(x))(x)
+    assert float(w * w) == 4, "an error leaves nothing behind"
+
+
+def test_one_tensor_is_one_argument():
+    x, t = f64([1.0, 2.0]), f64([1.0, 0.5])
+
+    def f(x):
+        return (x**3).sum()
+
+    value, along = cr.jvp(f, x, t)
+    assert (value.item(), along.item()) == (9, 3 * 1 + 12 * 0.5)
+    assert cr.hvp(f, x, t).tolist() == [6, 6]
+    assert cr.hvp(f, (x,), (t,))[0].tolist() == [6, 6]
+    for transform in (cr.jvp, cr.hvp):
+        with pytest.raises(ArgumentError, match=r"one tensor as arguments and several as tangents"):
+            transform(f, x, (t,))
+        with pytest.raises(ArgumentError, match=r"one tensor as tangents and several as arguments"):
+            transform(f, (x,), t)
+
+
+def test_what_is_differentiated():
+    layer = cr.nn.Linear(1, 1)
+    with pytest.raises(DtypeError, match=r"module Linear.*loss\.backward\(\)"):
+        cr.grad(lambda m: m(cr.ones((1, 1))).sum())(layer)
+    x = cr.Tensor(2.0, requires_grad=True)
+    with pytest.raises(ArgumentError, match=r"\[grad\] got a tensor.*y\.backward\(\)"):
+        cr.grad(x * x, x)
+    for make in (cr.jacobian, cr.hessian, lambda y: cr.vjp(y, x), lambda y: cr.jvp(y, x, x)):
+        with pytest.raises(ArgumentError, match="got a tensor float32"):
+            make(x * x)

@@ -117,6 +117,8 @@ from .functions.elementwise import (
     trunc,
     where,
 )  # fmt: skip
+from .functions.habits import explained as _explained
+from .functions.habits import takes_axes as _takes_axes
 from .functions.indexing import gather, nonzero, scatter_add, take, take_along_axis
 from .functions.reductions import (
     all,
@@ -429,3 +431,7 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]  # fmt: skip
+
+globals().update(
+    {n: _explained(f) for n, f in list(globals().items()) if n in __all__ and _takes_axes(f)}
+)

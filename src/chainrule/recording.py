@@ -164,7 +164,13 @@ def pullback(
         variables = [fresh(x) if x.dtype.kind in "fV" else x for x in inputs]
         floats = [v for v in variables if v.dtype.kind in "fV"]
         targets = [_noded(v) for v in floats]  # before the function may assign to its arguments
-        results = function(variables)
+        before = state.variables
+        state.variables = (*before, *targets)
+        state.pullbacks += 1
+        try:
+            results = function(variables)
+        finally:
+            state.variables = before
     trace = state.trace
     nodes = [trace.node_of(t) if trace is not None else t._node for t in results]
     # Whether the results depend on something that requires a gradient besides the variables.

@@ -28,7 +28,7 @@ from .errors import (
     TraceError,
     user_line,
 )
-from .graph import Array, Dtype, Node, Operation, Shape, spec_text
+from .graph import Array, Dtype, Node, Operation, Shape, spec_text, topological
 from .hints import missing
 from .operators import Operators
 from .reverse import sweep
@@ -204,7 +204,11 @@ class Tensor(Operators):
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
 
-    def _known(self, what: str) -> Array:
+    def _known(self, what: str, leaves: bool = True) -> Array:
+        """Its array; an error where there is none, or where a derivative would stop unseen.
+
+        leaves   the value goes on outside of chainrule, and not only into a decision
+        """
         trace = state.trace
         if trace is not None and self._value is not None and trace.hides(self):
             raise TraceError(
@@ -222,7 +226,24 @@ class Tensor(Operators):
                 "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
                 user_line(),
             )
+        if leaves and state.variables:
+            self._expect_constant(what)
         return self._value
+
+    def _expect_constant(self, what: str) -> None:
+        """Raise if a derivative that is being taken goes through this tensor."""
+        node = self._node
+        if not state.grad or node is None or not node.requires_grad:
+            return
+        if not set(state.variables).isdisjoint(topological([node], only_grad=True)):
+            raise GradientError(
+                what,
+                f"got {spec_text(self)}, which depends on what is differentiated by",
+                "a tensor is needed all the way: the derivative would stop here",
+                "calculate with cr's functions (cr.sin, not math.sin), or say detach() first "
+                "to stop it on purpose",
+                user_line(),
+            )
 
     def numpy(self) -> Array:
         """Its value as a read-only NumPy array (copy it to write)."""
@@ -274,6 +295,11 @@ class Tensor(Operators):
         return self._known("tolist").tolist()
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(
+                "bool", f"got {spec_text(self)}", "one element is needed, true or false",
+                "use x.all() or x.any(), or cr.where to choose for each", user_line(),
+            )  # fmt: skip
         return bool(self.item())
 
     def __float__(self) -> float:
@@ -302,7 +328,7 @@ class Tensor(Operators):
             yield self[k]
 
     def __contains__(self, x: Any) -> bool:
-        return bool((self._known("in") == np.asarray(x)).any())
+        return bool((self._known("in", leaves=False) == np.asarray(x)).any())
 
     def __repr__(self) -> str:
         if self._value is None:
@@ -316,7 +342,7 @@ class Tensor(Operators):
         return f"Tensor({text}{'' if plain else f', dtype={self.dtype}'}{grad})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
+        return format(self.detach().item(), spec) if spec else str(self)
 
     def __reduce__(self) -> Any:
         return Tensor, (self._known("pickle"), None, self.requires_grad and self.is_leaf)
@@ -393,6 +419,9 @@ class Tensor(Operators):
     ) -> None:
         """Fill `.grad` of every leaf that this tensor was computed from.
 
+        Their gradients are fresh: they replace those of an earlier sweep. A leaf that this tensor
+        was not computed from keeps the gradient that it has, as in PyTorch.
+
         gradient      ∂loss/∂self, like self; may be left out for a scalar, where it is 1
         accumulate    add to the gradients that are there instead of replacing them
         create_graph  record this sweep too, so that the gradients can be differentiated
@@ -403,7 +432,8 @@ class Tensor(Operators):
                 "backward",
                 f"got {spec_text(self)}, computed from nothing that requires a gradient",
                 "a recorded tensor is needed",
-                "set requires_grad=True on a leaf, and leave no_grad() before computing",
+                "set requires_grad=True on a leaf, and leave no_grad() before computing (the loss "
+                "that a compiled step returns has no history: call backward() inside)",
                 user_line(),
             )
         if gradient is None:

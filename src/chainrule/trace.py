@@ -24,6 +24,8 @@ class State(threading.local):
         self.grad = True
         self.quiet = False  # NumPy's floating-point warnings are off already
         self.trace: Trace | None = None
+        self.variables: tuple[Node, ...] = ()  # of the derivatives whose functions run now
+        self.pullbacks = 0  # how many functions have been run for a derivative
 
 
 class Changes:
@@ -72,6 +74,8 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         state.trace = self.outer
+        if self.outer is not None:  # what an inner part was traced with holds for the whole too
+            self.outer.guards += self.guards
 
     def input(self, shape: Shape, dtype: Dtype, requires_grad: bool = False) -> Node:
         """A new input of the graph."""

@@ -7,6 +7,7 @@ All results can be differentiated again.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 from . import tree
 from .errors import ArgumentError, DtypeError, ShapeError, user_line
 from .functions import creation, shaping
-from .graph import spec_text
+from .graph import spec_text, topological
 from .recording import pullback
 from .tensor import Tensor, as_tensor, enable_grad
+from .trace import state
 
 Argnums = int | Sequence[int]
 
@@ -39,6 +41,13 @@ def _split(
             user_line(),
         )  # fmt: skip
     leaves, structure = tree.flatten([args[k] for k in numbers])
+    for x in leaves:
+        if hasattr(x, "named_parameters"):
+            raise DtypeError(
+                name, f"got the module {type(x).__name__} as an argument",
+                "tensors to differentiate by",
+                "call loss.backward() and read p.grad of module.parameters()", user_line(),
+            )  # fmt: skip
     tensors = [as_tensor(x) for x in leaves]
     for t in tensors:
         if t.dtype.kind not in "fV":
@@ -54,18 +63,23 @@ def _pull(
     has_aux: bool = False, kwargs: dict[str, Any] | None = None,
 ) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
     """f's result, its extra result, and the function from cotangents to cotangents."""
+    _expect_function(name, f)
     numbers, tensors, structure = _split(name, args, argnums)
     box: dict[str, Any] = {}
 
     def run(variables: list[Tensor]) -> list[Tensor]:
-        full = list(args)
+        full, box["from"] = list(args), [v._node for v in variables]
         for k, value in zip(numbers, tree.unflatten(structure, variables), strict=True):
             full[k] = value
+        before = state.pullbacks
         out = f(*full, **(kwargs or {}))
+        box["plain"] = state.pullbacks == before  # f takes no derivative itself
         if has_aux:
             out, box["aux"] = out
         leaves, box["tree"] = tree.flatten(out)
-        return [as_tensor(t) for t in leaves]
+        tensors = [as_tensor(t) for t in leaves]
+        box["to"] = [t._node for t in tensors if t._node is not None]
+        return tensors
 
     results, pull = pullback(name, run, tensors)
 
@@ -79,6 +93,9 @@ def _pull(
             )  # fmt: skip
         given = [as_tensor(g) for g in found]
         shares = pull(given)
+        if name == "grad" and box["plain"] and any(s is None for s in shares):
+            reached = set(topological(box["to"], only_grad=True))
+            _warn_of_unused(numbers, tree.unflatten(structure, [n in reached for n in box["from"]]))
         filled = [
             g if g is not None else creation.zeros_like(t)
             for g, t in zip(shares, tensors, strict=True)
@@ -89,6 +106,46 @@ def _pull(
     return tree.unflatten(box["tree"], results), box.get("aux"), back
 
 
+def _expect_function(name: str, f: Any) -> None:
+    if not callable(f):
+        got = f"a tensor {spec_text(f)}" if isinstance(f, Tensor) else type(f).__name__
+        raise ArgumentError(
+            name, f"got {got}", "a function of what to differentiate by",
+            f"write cr.{name}(function)(x), or y.backward() and then x.grad"
+            if name == "grad" else "pass the function itself, and not its result", user_line(),
+        )  # fmt: skip
+
+
+_warned: dict[Any, Any] = {}
+
+
+def _warn_of_unused(numbers: list[int], reached: list[Any]) -> None:
+    """Warn, once a line, of an argument that has no way to the result: its gradient is 0."""
+    for k, part in zip(numbers, reached, strict=True):
+        leaves = tree.flatten(part)[0]
+        place = user_line()
+        if leaves and not any(leaves) and place is not None:
+            text = (
+                f"[grad] the function does not use its argument {k} in what it returns; its "
+                "gradient is 0; is another tensor used in its place (a module's parameter), or is "
+                "the way cut by detach, rounding or a comparison?"
+            )
+            where = place[0].co_filename, place[1]
+            warnings.warn_explicit(text, UserWarning, *where, registry=_warned)
+
+
+def _as_sequences(name: str, args: Any, tangents: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The arguments and their tangents; a tensor by itself is the one argument."""
+    one = [isinstance(x, (Tensor, np.ndarray, int, float)) for x in (args, tangents)]
+    if one[0] != one[1]:
+        alone, other = ("arguments", "tangents") if one[0] else ("tangents", "arguments")
+        raise ArgumentError(
+            name, f"got one tensor as {alone} and several as {other}", "the same for both",
+            "write (x,) and (t,), or x and t for one argument", user_line(),
+        )  # fmt: skip
+    return ((args,), (tangents,)) if one[0] else (args, tangents)
+
+
 def value_and_grad(
     f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -97,6 +154,7 @@ def value_and_grad(
     f        returns a floating scalar, or (scalar, anything) with has_aux
     argnums  which argument to differentiate by; several give a tuple of gradients
     """
+    _expect_function("grad", f)
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
@@ -131,11 +189,14 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     return value, back
 
 
-def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     """f(*args) and J t, the derivative along the tangents.
+
+    args, tangents   the arguments and a tangent for each; or one tensor and its tangent
 
     From the same rows as the reverse mode: gᵀJ is linear in g, and its transpose is J.
     """
+    args, tangents = _as_sequences("jvp", args, tangents)
     args = tuple(tree.map(as_tensor, list(args)))
     with enable_grad():  # the transpose of the pullback is a derivative itself
         value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
@@ -162,6 +223,7 @@ def jvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> 
 
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that returns ∂fᵢ/∂xⱼ: the result's axes, then the argument's."""
+    _expect_function("jacobian", f)
 
     @functools.wraps(f)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
@@ -193,7 +255,12 @@ def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     return jacobian(grad(f, argnums), argnums)
 
 
-def hvp(f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The Hessian of f times the tangents, without the Hessian: the gradient's derivative."""
-    numbers = tuple(range(len(args)))
-    return jvp(lambda *xs: grad(f, numbers)(*xs), args, tangents)[1]
+def hvp(f: Callable[..., Any], args: Any, tangents: Any) -> Any:
+    """The Hessian of f times the tangents, without the Hessian: the gradient's derivative.
+
+    args, tangents   as in `jvp`; one tensor has one tensor as its result
+    """
+    given, along = _as_sequences("hvp", args, tangents)
+    numbers = tuple(range(len(given)))
+    out = jvp(lambda *xs: grad(f, numbers)(*xs), given, along)[1]
+    return out if given is args else out[0]

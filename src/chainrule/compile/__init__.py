@@ -132,6 +132,7 @@ class Compiled:
         surroundings.expect_unchanged()
         for guard in trace.guards:
             guard.expect()
+        surroundings.watch(h for guard in trace.guards for h in guard.holders)
         return _finish(made, out_tree, surroundings)
 
     def _keep(self, key: Any, step: Step) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, is_dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
 _MISSING = object()
 MOST_BYTES = 1 << 16  # of a closed-over array whose contents are compared at each call
+MOST_ITEMS = 64  # of a dict or list inside another that is looked into
 
 
 def same(a: Any, b: Any) -> bool:
@@ -59,17 +61,71 @@ class Variable:
     value: Any
 
 
+class Holder:
+    """A dict, list, object or class, and what it held; of arrays their contents too."""
+
+    def __init__(self, name: str, holder: Any) -> None:
+        self.name, self.holder = name, holder
+        items = _items(holder)
+        self._keys, self._values = [k for k, _ in items], [v for _, v in items]
+        self.before = {k: _seen(v) for k, v in items}
+        self._arrays = [v for v in self.before.values() if isinstance(v, Snapshot)]
+
+    def now(self) -> dict[Any, Any]:
+        """What it holds now."""
+        return {k: _seen(v) for k, v in _items(self.holder)}
+
+    def holds(self) -> bool:
+        """Whether it holds the same as before."""
+        holder = self.holder
+        if isinstance(holder, list):
+            unmoved = len(holder) == len(self._values)
+        else:
+            holder = holder if isinstance(holder, dict) else vars(holder)
+            unmoved = len(holder) == len(self._keys) and all(map(is_, holder, self._keys))
+            holder = holder.values()
+        if unmoved and all(map(is_, holder, self._values)):
+            return not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays)
+        now = self.now()
+        return now.keys() == self.before.keys() and all(
+            same(v, self.before[k]) for k, v in now.items()
+        )
+
+    def restore(self) -> None:
+        """Put back what it held."""
+        holder = self.holder
+        if isinstance(holder, list):
+            holder[:] = self._values
+        elif isinstance(holder, type):
+            for k in vars(holder).keys() - self.before.keys():
+                delattr(holder, k)
+            for k, v in zip(self._keys, self._values, strict=True):
+                if vars(holder).get(k, _MISSING) is not v:
+                    setattr(holder, k, v)
+        else:
+            inner = holder if isinstance(holder, dict) else vars(holder)
+            inner.clear()
+            inner.update(zip(self._keys, self._values, strict=True))
+
+
 class Surroundings:
-    """The outer variables of a function and, one level deep, what the objects in them hold."""
+    """The outer variables of a function and what the objects in them hold.
+
+    Of an object, dict or list in a variable all that it holds is looked at; of a plain one inside
+    (see `plain`), what the code mentions by name.
+    """
 
     def __init__(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         self._variables: list[Variable] = []
-        self._holders: list[tuple[str, Any, dict[Any, Any]]] = []
-        seen: set[int] = set()
-        for variable in _variables(function, set()):
+        self._holders: list[Holder] = []
+        self._seen: set[int] = set()
+        self._space = getattr(_plain_function(function), "__module__", "")
+        self._mentioned: set[str] = set()
+        entered: list[tuple[str, Any]] = []
+        for variable in _variables(function, set(), self._mentioned):
             if not isinstance(variable.value, _CODE):
                 self._variables.append(variable)
-            self._enter(variable.name, variable.value, seen)
+            entered.append((variable.name, variable.value))
         bound: list[Any] = []
         own: list[Any] = []
         if isinstance(function, functools.partial):
@@ -77,30 +133,49 @@ class Surroundings:
         elif not isinstance(function, _CODE):
             own = [function]
         for value in [getattr(function, "__self__", None), *own, *bound, *arguments]:
-            self._enter(type(value).__name__, value, seen)
+            entered.append((type(value).__name__, value))
+        for name, value in entered:
+            self._enter(name, value)
 
-    def _enter(self, name: str, value: Any, seen: set[int]) -> None:
+    def _enter(self, name: str, value: Any) -> None:
+        if type(value).__module__ == self._space and not hasattr(value, "named_parameters"):
+            self._add(type(value).__name__, type(value))
         holds = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
         )
-        # A module of nn counts its changes itself (see nn.module).
-        if holds and id(value) not in seen and not hasattr(value, "named_parameters"):
-            seen.add(id(value))
-            self._holders.append((name, value, dict(_items(value))))
+        if isinstance(value, type) and value.__module__ == self._space:
+            self._add(name, value)
+        # A module of nn counts its changes itself (see nn.module), and names what it holds.
+        elif holds and not hasattr(value, "named_parameters"):
+            self._add(name, value)
+            kind: Any = type(value)
+            names = mentioned(kind, frozenset(self._mentioned))
+            for k, inner in _items(value):
+                if isinstance(value, list) or k in names:
+                    self._add_plain(_place(name, value, k), inner)
+
+    def _add_plain(self, name: str, value: Any) -> None:
+        if plain(value, self._space):
+            self._add(name, value)
+
+    def _add(self, name: str, value: Any) -> None:
+        if id(value) not in self._seen:
+            self._seen.add(id(value))
+            self._holders.append(Holder(name, value))
+
+    def watch(self, holders: Iterable[Holder]) -> None:
+        """Look at these too, from now on: what the modules of nn hold that were called."""
+        for holder in holders:
+            if id(holder.holder) not in self._seen:
+                self._seen.add(id(holder.holder))
+                self._holders.append(holder)
 
     def hold(self) -> bool:
         """Whether everything is still as it was."""
         for variable in self._variables:
-            now = variable.look()
-            if not same(now, variable.value):
+            if not same(variable.look(), variable.value):
                 return False
-        for _, holder, before in self._holders:
-            now = dict(_items(holder))
-            if now.keys() != before.keys():
-                return False
-            if any(v is not before[k] and not same(v, before[k]) for k, v in now.items()):
-                return False
-        return True
+        return all(holder.holds() for holder in self._holders)
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -108,22 +183,20 @@ class Surroundings:
             if not same(variable.look(), variable.value):
                 value = variable.value
                 variable.put(value.holder if isinstance(value, Snapshot) else value)
-        for _, holder, before in self._holders:
-            if isinstance(holder, list):
-                holder[:] = before.values()
-            else:
-                inner = holder if isinstance(holder, dict) else vars(holder)
-                inner.clear()
-                inner.update(before)
+        for holder in self._holders:
+            holder.restore()
 
     def expect_unchanged(self) -> None:
         """Raise TraceError, with everything put back, if the function changed something."""
         changes = [(v.name, v.value, v.look()) for v in self._variables]
-        for name, holder, before in self._holders:
-            now = dict(_items(holder))
-            inner = "{}.{}" if hasattr(holder, "__dict__") else "{}[{!r}]"
+        for holder in self._holders:
+            before, now = holder.before, holder.now()
             changes += [
-                (inner.format(name, k), before.get(k, _MISSING), now.get(k, _MISSING))
+                (
+                    _place(holder.name, holder.holder, k),
+                    before.get(k, _MISSING),
+                    now.get(k, _MISSING),
+                )
                 for k in {**before, **now}
             ]
         for where, before, after in changes:
@@ -150,22 +223,64 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
 
 
+def _place(name: str, holder: Any, key: Any) -> str:
+    return f"{name}[{key!r}]" if isinstance(holder, (dict, list)) else f"{name}.{key}"
+
+
+def plain(value: Any, space: str) -> bool:
+    """Whether it is a small dict or list, or an object that is there to hold settings.
+
+    space   the module of the code that uses it: objects of its classes are such
+    """
+    if isinstance(value, (dict, list)):
+        return len(value) <= MOST_ITEMS
+    if isinstance(value, (*_CODE, Tensor)) or not hasattr(value, "__dict__"):
+        return False
+    kind = type(value)
+    ours = kind.__module__ == space or is_dataclass(value) or kind is types.SimpleNamespace
+    return ours and not hasattr(value, "named_parameters")
+
+
+@functools.lru_cache(1024)
+def mentioned(kind: type, names: frozenset[str]) -> frozenset[str]:
+    """The names, and those that the methods among them mention, and so on."""
+    found, waiting = set(names), list(names)
+    while waiting:
+        code = getattr(getattr(kind, waiting.pop(), None), "__code__", None)
+        more = set() if code is None else set(_names(code, texts=True)) - found
+        found |= more
+        waiting += more
+    return frozenset(found)
+
+
+def _plain_function(function: Any) -> Any:
+    """The function itself: not bound to arguments, nor to an object."""
+    function = function.func if isinstance(function, functools.partial) else function
+    function = getattr(function, "__func__", function)
+    if not isinstance(function, types.FunctionType):
+        function = type(function).__call__ if callable(function) else function
+    return function
+
+
 def _items(holder: Any) -> list[tuple[Any, Any]]:
     if isinstance(holder, dict):
         return list(holder.items())
     return list(enumerate(holder)) if isinstance(holder, list) else list(vars(holder).items())
 
 
-def _variables(function: Callable[..., Any], seen: set[int]) -> Iterator[Variable]:
-    """The closure cells and globals that a function, and functions of its module, refer to."""
-    function = function.func if isinstance(function, functools.partial) else function
-    function = getattr(function, "__func__", function)
-    if not isinstance(function, types.FunctionType):
-        function = type(function).__call__ if callable(function) else function
+def _variables(
+    function: Callable[..., Any], seen: set[int], mentioned: set[str]
+) -> Iterator[Variable]:
+    """The closure cells and globals that a function, and functions of its module, refer to.
+
+    mentioned   gets all names and texts in their code
+    """
+    function = _plain_function(function)
     code = getattr(function, "__code__", None)
     if code is None or id(function) in seen:
         return
     seen.add(id(function))
+    mentioned.update(_names(code, texts=True))
     space = function.__globals__
     found: list[Variable] = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -194,19 +309,21 @@ def _variables(function: Callable[..., Any], seen: set[int]) -> Iterator[Variabl
             yield variable
         near = k < enclosed or getattr(inner, "__globals__", None) is space
         if isinstance(inner, types.FunctionType) and near:
-            yield from _variables(inner, seen)
+            yield from _variables(inner, seen, mentioned)
 
 
 def _variable(name: str, look: Callable[..., Any], put: Callable[..., None]) -> Variable:
     return Variable(name, lambda: _seen(look()), put, _seen(look()))
 
 
-def _names(code: types.CodeType) -> list[str]:
-    """The global names that a function's code uses, that of functions inside it too."""
+def _names(code: types.CodeType, texts: bool = False) -> list[str]:
+    """The names (and texts) that a function's code uses, that of functions inside it too."""
     names = list(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _names(constant)
+            names += _names(constant, texts)
+        elif texts and isinstance(constant, str):
+            names.append(constant)
     return list(dict.fromkeys(names))
 
 

@@ -5,6 +5,7 @@ Here those that are methods too become methods of Tensor.
 
 from ..tensor import Tensor
 from . import dtypes, elementwise, indexing, reductions, shaping
+from .habits import explained
 
 for _module, _names in (
     (reductions, "sum mean prod max min any all var std argmax argmin"),
@@ -12,7 +13,8 @@ for _module, _names in (
     (elementwise, "exp log sqrt tanh sigmoid"),
 ):
     for _name in _names.split():
-        setattr(Tensor, _name, getattr(_module, _name))
+        setattr(Tensor, _name, explained(getattr(_module, _name)))
+setattr(Tensor, "backward", explained(Tensor.backward))  # noqa: B010 - it has one already
 Tensor.reshape = shaping.reshape_method
 Tensor.__array_namespace__ = dtypes.array_namespace
 Tensor.__getitem__ = indexing.getitem

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, tree
-from ..errors import GradientError, ShapeError, user_line
+from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text, topological
 from ..recording import pullback, record_inner, replay, write_back
 from ..rows import Row, install
@@ -59,7 +59,16 @@ def scan(
     def body(tensors: list[Tensor]) -> list[Tensor]:
         nonlocal ys_tree
         state_in = tree.unflatten(carry_tree, tensors[: len(carry)])
-        state_out, y = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
+        given = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
+        several = isinstance(given, (tuple, list))
+        if not several or len(given) != 2:
+            got = f"{len(given)} values" if several else f"a {type(given).__name__}"
+            raise ArgumentError(
+                "scan", f"the body gave {got}",
+                "two are needed: the new carry and what to stack",
+                "return (carry, y), with None for y if nothing is to be stacked", user_line(),
+            )  # fmt: skip
+        state_out, y = given
         found = tree.leaves_like(carry_tree, state_out)
         out = [as_tensor(t) for t in (tree.flatten(state_out)[0] if found is None else found)]
         if found is None or [(t.shape, t.dtype) for t in out] != [

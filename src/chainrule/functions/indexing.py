@@ -32,6 +32,13 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 
 def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     """x with x[key] = value. Where an element is named twice the last one stays."""
+    if x.dtype.kind in "biu" and not isinstance(value, (int, np.integer)):
+        given = as_tensor(value)
+        if given.dtype.kind in "fV" and given.size:
+            raise DtypeError(
+                "assign", f"got {spec_text(given)} for a part of {spec_text(x)}",
+                "a value of the same kind", "convert one with astype, or round it", user_line(),
+            )  # fmt: skip
     if type(value) is not Tensor:
         value = Tensor(value, dtype=x.dtype)
     value = cast(value, x.dtype)
@@ -331,4 +338,4 @@ def nonzero(x: Any, /) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if not x.shape:
         raise ShapeError("nonzero", "got a scalar", "an axis is needed", "use bool(x)", user_line())
-    return tuple(make(found) for found in np.nonzero(x._known("nonzero")))
+    return tuple(make(found) for found in np.nonzero(x._known("nonzero", leaves=False)))

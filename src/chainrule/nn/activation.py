@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import DtypeError, user_line
 from ..functions import creation
 from ..tensor import Tensor
 from . import functional as F  # noqa: N812 - the usual name
@@ -32,7 +33,12 @@ def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> 
     def init(self: Activation, *values: Any, **named: Any) -> None:
         given = dict(zip(defaults, values, strict=False))
         if len(values) > len(defaults) or not named.keys() <= defaults.keys():
-            raise TypeError(f"{name} takes {', '.join(defaults) or 'no settings'}")
+            got = [*map(repr, values), *(f"{k}={v!r}" for k, v in named.items())]
+            takes = ", ".join(defaults)
+            raise DtypeError(
+                name, f"got {', '.join(got)}", f"{name}({takes})",
+                f"write {takes}=" if takes else "leave it out", user_line(),
+            )  # fmt: skip
         Activation.__init__(self, **{**defaults, **given, **named})
 
     body = {"__init__": init, "function": staticmethod(function), "__doc__": function.__doc__}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, user_line
 from ..functions import creation, reductions, shaping
 from ..functions.contractions import matmul
 from ..functions.elementwise import where
@@ -17,6 +17,15 @@ from .module import Module, Parameter
 from .normalization import LayerNorm
 
 
+def expect_batch_first(name: str, batch_first: bool) -> None:
+    """Raise if sequences are to have another axis first."""
+    if not batch_first:
+        raise ArgumentError(
+            name, "got batch_first=False", "sequences are batch first",
+            "leave it out, and move the axes with cr.moveaxis(x, 0, 1)", user_line(),
+        )  # fmt: skip
+
+
 class MultiheadAttention(Module):
     """Several attentions side by side on parts of the channels (Vaswani et al., 2017).
 
@@ -24,8 +33,10 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True
-    ) -> None:
+        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
+        batch_first: bool = True,
+    ) -> None:  # fmt: skip
+        expect_batch_first("MultiheadAttention", batch_first)
         if num_heads < 1 or embed_dim % num_heads:
             raise ArgumentError(
                 "MultiheadAttention", f"got {embed_dim} channels, {num_heads} heads",
@@ -94,7 +105,9 @@ class TransformerEncoderLayer(Module):
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
         activation: Any = "relu", layer_norm_eps: float = 1e-5, norm_first: bool = False,
+        batch_first: bool = True,
     ) -> None:  # fmt: skip
+        expect_batch_first("TransformerEncoderLayer", batch_first)
         self.self_attn = MultiheadAttention(d_model, nhead, dropout)
         self.linear1 = Linear(d_model, dim_feedforward)
         self.linear2 = Linear(dim_feedforward, d_model)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self, overload
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, user_line
 from ..functions.shaping import flatten
 from .module import Module
 
@@ -14,28 +14,67 @@ class Sequential(Module):
     """One module after another: each gets what the one before gives. They are named 0, 1, …"""
 
     def __init__(self, *layers: Module) -> None:
-        for k, layer in enumerate(layers):
-            if not callable(layer):
-                raise ArgumentError(
-                    "Sequential", f"got a {type(layer).__name__}", "modules, one an argument",
-                    "unpack a list: nn.Sequential(*layers)",
-                )  # fmt: skip
-            setattr(self, str(k), layer)
-        self._layers = layers
+        self._layers: tuple[Module, ...] = ()
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Module) -> Self:
+        """One more layer, at the end."""
+        _expect_layer(layer)
+        setattr(self, str(len(self._layers)), layer)
+        self._layers = (*self._layers, layer)
+        return self
 
     def forward(self, x: Any) -> Any:
-        for layer in self._layers:
+        for k, layer in enumerate(self._layers):
+            if k and isinstance(x, tuple):
+                _expect_one(x, k, self._layers)
             x = layer(x)
         return x
 
-    def __getitem__(self, k: int) -> Module:
-        return self._layers[k]
+    @overload
+    def __getitem__(self, k: int) -> Module: ...
+    @overload
+    def __getitem__(self, k: slice) -> Sequential: ...
+    def __getitem__(self, k: int | slice) -> Module:
+        return Sequential(*self._layers[k]) if isinstance(k, slice) else self._layers[k]
+
+    def __setitem__(self, k: int, layer: Module) -> None:
+        _expect_layer(layer)
+        k = range(len(self._layers))[k]
+        setattr(self, str(k), layer)
+        self._layers = (*self._layers[:k], layer, *self._layers[k + 1 :])
 
     def __len__(self) -> int:
         return len(self._layers)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers)
+
+
+def _expect_layer(layer: Any) -> None:
+    if isinstance(layer, type) and issubclass(layer, Module):
+        raise ArgumentError(
+            "Sequential", f"got the class {layer.__name__}", "modules, one an argument",
+            f"make one of it: nn.{layer.__name__}()", user_line(),
+        )  # fmt: skip
+    if not callable(layer):
+        raise ArgumentError(
+            "Sequential", f"got a {type(layer).__name__}", "modules, one an argument",
+            "unpack a list: nn.Sequential(*layers)", user_line(),
+        )  # fmt: skip
+
+
+def _expect_one(x: tuple[Any, ...], k: int, layers: tuple[Module, ...]) -> None:
+    """Raise if the layer k, one of ours that takes one tensor, is given several."""
+    if type(layers[k]).__module__.startswith(__package__) and not isinstance(layers[k], Lambda):
+        before = type(layers[k - 1]).__name__
+        what = "(outputs, state)" if before in ("RNN", "LSTM", "GRU") else f"{len(x)} values"
+        raise ArgumentError(
+            "Sequential", f"got {what} from layer {k - 1} ({before})",
+            f"one tensor is needed for layer {k} ({type(layers[k]).__name__})",
+            "put nn.Lambda(lambda out: out[0]) between them, or out[0][:, -1] for the last step",
+        )  # fmt: skip
 
 
 class Residual(Module):

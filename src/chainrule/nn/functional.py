@@ -10,14 +10,12 @@ import numpy as np
 
 from .. import random
 from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import elementwise, reductions
+from ..functions import elementwise, habits, reductions
 from ..functions.contractions import matmul
 from ..functions.elementwise import relu as relu
 from ..functions.elementwise import sigmoid as sigmoid
 from ..functions.elementwise import softplus as softplus
 from ..functions.elementwise import where
-from ..functions.reductions import log_softmax as log_softmax
-from ..functions.reductions import softmax as softmax
 from ..functions.shaping import one_hot as one_hot
 from ..functions.shaping import split
 from ..graph import spec_text
@@ -27,6 +25,7 @@ from .losses import *  # noqa: F403 - the losses are functions too
 from .losses import masked_fill as masked_fill
 
 tanh = elementwise.tanh
+softmax, log_softmax = map(habits.explained, (reductions.softmax, reductions.log_softmax))
 
 
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:

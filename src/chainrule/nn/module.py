@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError
+from ..compile.surroundings import Holder, mentioned, plain
+from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
+from ..functions.habits import expect_known
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import changes, state
@@ -35,13 +37,19 @@ class ForwardHook:
 class Module:
     """A part of a network. Write `__init__` and `forward`; everything else is here.
 
-    Attributes register by themselves: a tensor that requires a gradient is a parameter, another
-    tensor is a buffer, a module is a sub-module; lists, tuples and dicts of them too. Their names
-    are their paths: `layers.0.weight`.
+    Attributes register by themselves: a tensor that requires a gradient is a parameter (and stays
+    one when it no longer does), another tensor is a buffer, a module is a sub-module; lists, tuples
+    and dicts of them too. Their names are their paths: `layers.0.weight`. What was computed from
+    parameters, `self.h = self.first(x)`, is none of these.
     """
 
     training: bool = True
     _forward_hooks: tuple[ForwardHook, ...] = ()
+    _trained: tuple[Tensor, ...] = ()  # its own tensors that are or have been seen to be trained
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        expect_known(cls.__name__, cls, kwargs)
+        return super().__new__(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes."""
@@ -82,7 +90,27 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.count += 1  # a compiled step looks again at the modules that it was traced with
+        old = vars(self).get(name)
+        if isinstance(old, Tensor) and value is not old and _among(old, self._trained):
+            _expect_parameter(self, name, old, value)
+            vars(self)["_trained"] = tuple(t for t in self._trained if t is not old)
         object.__setattr__(self, name, value)
+        if isinstance(value, Tensor):
+            self._is_parameter(value)
+
+    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f"; here it is {_HABITS[name]}" if name in _HABITS else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
+
+    def _is_parameter(self, t: Tensor) -> bool:
+        """Whether a tensor of this module's own is trained, or has been: it is remembered."""
+        known = _among(t, self._trained)
+        if not known and t.requires_grad and t.is_leaf:
+            vars(self)["_trained"] = (*self._trained, t)
+            return True
+        return known
 
     # ── walking ──────────────────────────────────────────────────────────────────────────────────
 
@@ -91,7 +119,7 @@ class Module:
         return ((path, m) for _, path, m in self._modules(prefix))
 
     def _modules(self, prefix: str = "") -> Iterator[tuple[int, str, Module]]:
-        for depth, path, thing in _walk(self, prefix, set()):
+        for depth, path, thing, _ in _walk(self, prefix, set(), self):
             if isinstance(thing, Module):
                 yield depth, path, thing
 
@@ -103,22 +131,25 @@ class Module:
         """The modules directly inside."""
         return (m for depth, _, m in self._modules() if depth == 1)
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for _, path, thing in _walk(self, "", set()):
+    def _tensors(self) -> Iterator[tuple[str, Tensor, bool]]:
+        """Every parameter (True) and buffer (False) once, with its path."""
+        for _, path, thing, owner in _walk(self, "", set(), self):
             if isinstance(thing, Tensor):
-                yield path, thing
+                trained = owner._is_parameter(thing)
+                if trained or not thing.requires_grad:
+                    yield path, thing, trained
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every trained tensor once, with its path."""
-        return ((name, t) for name, t in self._tensors() if t.requires_grad)
+        """Every parameter once, with its path: what requires a gradient, and what is frozen."""
+        return ((name, t) for name, t, trained in self._tensors() if trained)
 
     def parameters(self) -> list[Tensor]:
-        """Every trained tensor once."""
+        """Every parameter once: what requires a gradient, and what is frozen."""
         return [t for _, t in self.named_parameters()]
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor that is not trained, once, with its path."""
-        return ((name, t) for name, t in self._tensors() if not t.requires_grad)
+        """Every tensor that is no parameter, once, with its path."""
+        return ((name, t) for name, t, trained in self._tensors() if not trained)
 
     # ── modes ────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,20 +165,16 @@ class Module:
         return self.train(False)
 
     def freeze(self) -> Self:
-        """Stop training its parameters; `unfreeze` undoes it."""
-        for m in self.modules():
-            own = [t for t in _own_tensors(m) if t.requires_grad]
-            if own:
-                m._frozen = [*getattr(m, "_frozen", []), *own]
-            for t in own:
-                t.requires_grad = False
-        return self
+        """Stop training its parameters, which they stay; `unfreeze` trains them again."""
+        return self._train_parameters(False)
 
     def unfreeze(self) -> Self:
-        """Train again what `freeze` had stopped."""
-        for m in self.modules():
-            for t in m.__dict__.pop("_frozen", []):
-                t.requires_grad = True
+        """Train all of its parameters."""
+        return self._train_parameters(True)
+
+    def _train_parameters(self, wanted: bool) -> Self:
+        for t in self.parameters():
+            t.requires_grad = wanted
         changes.count += 1
         return self
 
@@ -161,19 +188,29 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every parameter and buffer by its path, as arrays (copies)."""
-        return {name: t.numpy().copy() for name, t in self._tensors()}
+        return {name: t.numpy().copy() for name, t, _ in self._tensors()}
 
     def load_state_dict(self, values: dict[str, Any], strict: bool = True) -> None:
         """Take over values by path. Nothing is changed unless everything fits.
 
         strict   missing and unknown names are errors
         """
-        own = dict(self._tensors())
+        if not isinstance(values, Mapping):
+            raise ArgumentError(
+                "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
+                "read a file first: safetensors.numpy.load_file(path)",
+            )  # fmt: skip
+        own = {name: t for name, t, _ in self._tensors()}
         missing, unknown = own.keys() - values.keys(), values.keys() - own.keys()
         if strict and (missing or unknown):
             raise ArgumentError(
                 "load_state_dict",
-                f"got {len(values)} tensors without {_some(missing)} and with {_some(unknown)}",
+                f"got {len(values)} tensors "
+                + " and ".join(
+                    f"{how} {_some(names)}"
+                    for how, names in (("without", missing), ("with", unknown))
+                    if names
+                ),
                 "exactly the names of state_dict()",
                 f"{_nearest(unknown, missing)}use the same architecture, or give strict=False",
             )
@@ -208,8 +245,6 @@ class Module:
 
 def _some(names: Any) -> str:
     listed = sorted(names)
-    if not listed:
-        return "nothing"
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
@@ -221,18 +256,21 @@ def _nearest(unknown: Iterable[str], missing: Iterable[str]) -> str:
     return ""
 
 
-def _walk(thing: Any, path: str, seen: set[int], depth: int = 0) -> Iterator[tuple[int, str, Any]]:
+def _walk(
+    thing: Any, path: str, seen: set[int], owner: Module, depth: int = 0
+) -> Iterator[tuple[int, str, Any, Module]]:
     """Modules and tensors reachable through attributes, lists, tuples and dicts, each once.
 
+    owner   the module that it is in
     depth   in how many modules it is; lists and dicts do not count
     """
     if isinstance(thing, (Module, Tensor)):
         if id(thing) in seen:
             return
         seen.add(id(thing))
-        yield depth, path, thing
+        yield depth, path, thing, owner
     if isinstance(thing, Module):
-        depth += 1
+        owner, depth = thing, depth + 1
         items = [(k, v) for k, v in vars(thing).items() if not k.startswith("_")]
     elif type(thing) in (list, tuple):
         items = [(str(k), v) for k, v in enumerate(thing)]
@@ -242,13 +280,44 @@ def _walk(thing: Any, path: str, seen: set[int], depth: int = 0) -> Iterator[tup
         return
     for name, value in items:
         if isinstance(value, (Module, Tensor, list, tuple, dict)):
-            yield from _walk(value, f"{path}.{name}" if path else name, seen, depth)
+            yield from _walk(value, f"{path}.{name}" if path else name, seen, owner, depth)
 
 
-def _own_tensors(module: Module) -> list[Tensor]:
-    """The tensors of a module that belong to none of its sub-modules."""
-    inner = {id(t) for m in module.modules() if m is not module for _, t in m._tensors()}
-    return [t for _, t in module._tensors() if id(t) not in inner]
+def _among(t: Tensor, tensors: tuple[Tensor, ...]) -> bool:
+    return any(t is other for other in tensors)
+
+
+def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> None:
+    """Raise if what is to take a parameter's place would not be trained: it would be lost."""
+    if isinstance(value, Tensor) and not (value.requires_grad and value.is_leaf):
+        got = f"a tensor {spec_text(value)} that is no parameter"
+    elif isinstance(value, (np.ndarray, np.generic, int, float, list, tuple)):
+        got = type(value).__name__
+    else:
+        return
+    raise ArgumentError(
+        type(module).__name__, f"got {got} in the place of the parameter {name}, {spec_text(old)}",
+        "a parameter, or new values for this one",
+        f"under no_grad(): m.{name}[...] = value; or m.{name} = nn.Parameter(value)", user_line(),
+    )  # fmt: skip
+
+
+_FORWARD = frozenset({"forward"})
+_HABITS = {
+    "add": "append of nn.Sequential", "append": "nn.Sequential(*layers), or a list as an attribute",
+    "buffers": "[t for _, t in m.named_buffers()]", "compile": "cr.compile(m)",
+    "cpu": "m itself: there is one device", "cuda": "m itself: there is one device",
+    "double": "m.weight = nn.Parameter(m.weight.astype(cr.float64)) for each parameter",
+    "evaluate": "cr.evaluate(m, data, loss)", "fit": "cr.fit(m, (x, y), loss=…)",
+    "half": "m.weight = nn.Parameter(m.weight.astype(cr.float16)) for each parameter",
+    "predict": "cr.predict(m, x)",
+    "register_buffer": "an attribute: self.name = cr.zeros(n)",
+    "register_parameter": "an attribute: self.name = nn.Parameter(value)",
+    "requires_grad_": "m.freeze() and m.unfreeze()",
+    "save": "safetensors.numpy.save_file(m.state_dict(), path)",
+    "to": "m itself: there is one device", "trainable": "m.freeze() and m.unfreeze()",
+    "zero_grad": "not needed: each backward() gives fresh gradients",
+}  # fmt: skip
 
 
 def _name_layer(error: ChainruleError, outer: Module) -> None:
@@ -272,17 +341,28 @@ def _expect_arguments(module: Module, args: Any, kwargs: Any) -> None:
 
 
 class _Snapshot:
-    """What a compiled step was traced with: the module's attributes, by identity."""
+    """What a compiled step was traced with: the module's attributes, by identity.
 
-    __slots__ = ("_module", "_values")
+    holders   its dicts, lists, arrays and settings that forward and its methods mention: they can
+              change in place, so that a step looks at them at each call
+    """
+
+    __slots__ = ("_module", "_values", "holders")
 
     def __init__(self, module: Module) -> None:
         self._module = module
         self._values = self._now()
+        kind: Any = type(module)
+        attributes = vars(module)
+        used = [(n, attributes[n]) for n in mentioned(kind, _FORWARD) & attributes.keys()]
+        self.holders = [Holder(n, v) for n, v in used if plain(v, kind.__module__)]
+        self.holders += [Holder(n, [v]) for n, v in used if type(v) is np.ndarray]
 
     def _now(self) -> list[Any]:
         out: list[Any] = []
         for name, value in vars(self._module).items():
+            if name == "_trained":  # what it says depends on the tensors alone
+                continue
             out += [name, *value] if type(value) in (list, tuple) else [name, value]
         return [*out, self._module.training]
 
@@ -299,7 +379,11 @@ class _Snapshot:
     def holds(self) -> bool:
         """Whether the attributes are still the same objects (numbers and texts: equal)."""
         now = self._now()
-        return len(now) == len(self._values) and all(
-            a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and a == b)
-            for a, b in zip(now, self._values, strict=True)
+        return (
+            all(h.holds() for h in self.holders)
+            and len(now) == len(self._values)
+            and all(
+                a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and a == b)
+                for a, b in zip(now, self._values, strict=True)
+            )
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..broadcasting import cast
+from ..convert import promote
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import creation, elementwise, shaping
 from ..functions.control import scan
@@ -11,6 +13,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
+from .attention import expect_batch_first
 from .linear import uniform_parameter
 from .module import Module
 
@@ -31,15 +34,17 @@ class _Recurrent(Module):
 
     gates = 1
     states = 1  # how many tensors the state has
+    weight_hh_l0: Tensor
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
         batch_first: bool = True, dropout: float = 0.0, bidirectional: bool = False,
     ) -> None:  # fmt: skip
-        if not batch_first or num_layers < 1:
+        expect_batch_first(type(self).__name__, batch_first)
+        if num_layers < 1:
             raise ArgumentError(
-                type(self).__name__, f"got batch_first={batch_first}, num_layers={num_layers}",
-                "sequences are batch first, one layer or more", "move the axes with moveaxis",
+                type(self).__name__, f"got num_layers={num_layers}", "one layer or more",
+                "num_layers=1 is usual", user_line(),
             )  # fmt: skip
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
@@ -69,6 +74,7 @@ class _Recurrent(Module):
                 type(self).__name__, f"got {spec_text(x)}", f"(N, T, {self.input_size})",
                 "batch first, features last; set input_size", user_line(),
             )  # fmt: skip
+        x = cast(x, promote(x.dtype, self.weight_hh_l0.dtype))
         n, steps, _ = x.shape
         counts = None
         if lengths is not None:
@@ -94,8 +100,15 @@ class _Recurrent(Module):
         if state is None:
             zero = creation.zeros((count, n, self.hidden_size), dtype=x.dtype)
             return (zero,) * self.states
-        given = tuple(state) if self.states > 1 else (state,)
-        given = tuple(as_tensor(s) for s in given)
+        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        if len(given) != self.states:
+            one = "one tensor h" if self.states == 1 else "the tuple (h, c)"
+            raise ArgumentError(
+                type(self).__name__, f"got a state of {len(given)} tensors" if len(given) > 1
+                else "got one tensor as the state", f"{one} is needed",
+                "pass the state as the layer returned it, or leave it out for zeros", user_line(),
+            )  # fmt: skip
+        given = tuple(cast(as_tensor(s), x.dtype) for s in given)
         if any(s.shape != (count, n, self.hidden_size) for s in given):
             raise ShapeError(
                 type(self).__name__, f"got a state {', '.join(spec_text(s) for s in given)}",

@@ -137,22 +137,18 @@ def _summary(model: Module, seen: dict[int, _Calls], graph: Graph) -> Summary:
     each = sorted((inner.serial, n) for node in graph.nodes for inner, n in counted(node))
     serials = [serial for serial, _ in each]
     sums = [0, *itertools.accumulate(n for _, n in each)]
-    frozen = {id(t) for m in model.modules() for t in vars(m).get("_frozen", ())}
-
-    def parameters(module: Module) -> list[Tensor]:
-        return [t for _, t in module._tensors() if t.requires_grad or id(t) in frozen]
-
     rows = []
     for depth, path, m in model._modules():
         calls = seen[id(m)]
         done = sum(
             sums[bisect_left(serials, b)] - sums[bisect_left(serials, a)] for a, b in calls.spans
         )
-        count = sum(t.size for t in parameters(m))
+        count = sum(t.size for t in m.parameters())
         rows.append(Row(path, type(m).__name__, depth, calls.shape, count, done, len(calls.spans)))
     return Summary(
-        tuple(rows), rows[0].parameters, sum(t.size for t in model.parameters()),
-        sum(t.size * t.dtype.itemsize for _, t in model._tensors()), sums[-1],
+        tuple(rows), rows[0].parameters,
+        sum(t.size for t in model.parameters() if t.requires_grad),
+        sum(t.size * t.dtype.itemsize for _, t, _ in model._tensors()), sums[-1],
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import ArgumentError
 from ..tensor import Tensor, no_grad
+from .optimizer import given_parameters
 
 
 class EMA:
@@ -15,7 +16,7 @@ class EMA:
     def __init__(self, parameters: Iterable[Tensor], decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
             raise ArgumentError("EMA", f"got decay {decay}", "0 to below 1", "0.999 is usual")
-        self.parameters = list(parameters)
+        self.parameters: list[Tensor] = given_parameters("EMA", parameters)
         self.decay = decay
         self.averages = [p.detach().clone() for p in self.parameters]
 

@@ -8,7 +8,7 @@ that changes, a compiled step is traced again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..broadcasting import cast
 from ..errors import ArgumentError, ShapeError
 from ..functions import creation, indexing, reductions, sorting
 from ..functions.elementwise import where
+from ..graph import spec_text
 from ..shapes import float64
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
@@ -93,6 +94,8 @@ def _is_on(value: Any) -> bool:
 class _Same:
     """Guard of a compiled step: the setting is still on, or still off."""
 
+    holders = ()
+
     def __init__(self, group: Group, name: str) -> None:
         self._group, self._name, self._was = group, name, _is_on(group._settings[name])
 
@@ -117,34 +120,25 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self.state: dict[str, dict[str, Tensor]] = {}
         self.steps = Tensor(0.0, dtype=float64)
-        if callable(params) and not isinstance(params, Tensor):
-            raise ArgumentError(
-                type(self).__name__, "got a function for the parameters", "the parameters",
-                "call it: model.parameters()",
-            )  # fmt: skip
-        given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
-        if not given:
-            raise ArgumentError(
-                type(self).__name__, "got no parameters", "at least one",
-                "pass model.parameters(); are the layers attributes of the module?",
-            )  # fmt: skip
+        given = given_parameters(type(self).__name__, params)
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         seen: set[int] = set()
         for group in groups:
+            _check_group(type(self).__name__, group, defaults)
             settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
             _check_settings(type(self).__name__, settings)
             named = list(_named(group["params"], len(seen)))
             for name, p in named:
-                if id(p) in seen or not p.requires_grad or not p.is_leaf:
-                    raise ArgumentError(
-                        type(self).__name__, f"got {name}, which appears twice or is not trained",
-                        "each parameter once, a leaf with requires_grad",
-                        "pass model.parameters()",
-                    )  # fmt: skip
+                _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
                 self.state[name] = {s: creation.zeros_like(p.detach()) for s in self.slots}
                 self._begin(name, p)
             self.param_groups.append(Group(named, settings))
+        if not any(p.requires_grad for group in self.param_groups for p in group.params):
+            raise ArgumentError(
+                type(self).__name__, "got no parameters that require a gradient",
+                "one or more to train", "call unfreeze(), or set requires_grad=True",
+            )  # fmt: skip
 
     def _begin(self, name: str, p: Tensor) -> None:
         """Set up state that does not begin at 0."""
@@ -157,18 +151,25 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Take the gradients away. Not needed: each backward() gives fresh ones."""
+        """Take the gradients away.
+
+        Not needed where each backward() reaches the same parameters: it replaces their gradients.
+        """
         for group in self.param_groups:
             for p in group.params:
                 p.grad = None
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
+        """Change every parameter that requires a gradient and has one.
+
+        It takes the gradient that is there, as PyTorch does: one that the last backward() did not
+        reach keeps its old gradient, and is changed by that again. `zero_grad` takes it away.
+        """
         with no_grad():
             self.steps += 1
             for group in self.param_groups:
                 for name, p in zip(group.names, group.params, strict=True):
-                    g = p.grad
+                    g = p.grad if p.requires_grad else None
                     if g is None:
                         continue
                     if isinstance(g, RowSparse):
@@ -214,6 +215,11 @@ class Optimizer:
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take over what `state_dict` gave. Nothing is changed unless everything fits."""
+        if not isinstance(values, Mapping):
+            raise ArgumentError(
+                "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
+                "read a file first: safetensors.numpy.load_file(path)",
+            )  # fmt: skip
         own = self.state_dict()
         if own.keys() != values.keys():
             odd = sorted(own.keys() ^ values.keys())
@@ -249,6 +255,52 @@ def _put(t: Tensor, new: Tensor) -> None:
     t._assign(cast(new, t.dtype))
 
 
+def given_parameters(name: str, params: Any) -> list[Any]:
+    """What was given as parameters, one or more, in a list."""
+    if hasattr(params, "named_parameters") or (callable(params) and not isinstance(params, Tensor)):
+        kind = type(params).__name__
+        got = f"a {kind}" if hasattr(params, "named_parameters") else "a function"
+        raise ArgumentError(
+            name, f"got {got} for the parameters", "the parameters", "call it: model.parameters()"
+        )
+    if isinstance(params, (str, dict)) or not isinstance(params, Iterable):
+        raise ArgumentError(
+            name, f"got {type(params).__name__} for the parameters", "tensors in a list",
+            "pass model.parameters()",
+        )  # fmt: skip
+    given = [params] if isinstance(params, Tensor) else list(params)
+    if not given:
+        raise ArgumentError(
+            name, "got no parameters", "at least one",
+            "pass model.parameters(); are the layers attributes of the module?",
+        )  # fmt: skip
+    return given
+
+
+def _check_group(name: str, group: Any, defaults: dict[str, Any]) -> None:
+    unknown = sorted(group.keys() - {"params", *defaults}) if isinstance(group, dict) else []
+    if not isinstance(group, dict) or "params" not in group or unknown:
+        got = type(group).__name__ if not isinstance(group, dict) else ", ".join(map(repr, group))
+        raise ArgumentError(
+            name, f"got a group of {got}", f'"params" and of {", ".join(defaults)}',
+            'write {"params": layer.parameters(), "lr": 1e-4}, for each group',
+        )  # fmt: skip
+
+
+def _check_parameter(name: str, path: str, p: Tensor, again: bool) -> None:
+    if again:
+        raise ArgumentError(
+            name, f"got the parameter {path} twice", "each parameter once",
+            "pass model.parameters()",
+        )  # fmt: skip
+    if not p.is_leaf:
+        raise ArgumentError(
+            name, f"got {path}, {spec_text(p)}, which is computed and not a leaf",
+            "parameters, which are given and not computed",
+            "make a parameter of it: nn.Parameter(x.detach())",
+        )  # fmt: skip
+
+
 def _named(params: Any, first: int) -> Iterator[Named]:
     items = [params] if isinstance(params, Tensor) else params
     for k, item in enumerate(items, first):
@@ -268,6 +320,10 @@ _ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_
 
 
 def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    for key in ("lr", *_ABOVE_0):
+        value = settings.get(key)
+        if value is not None and not isinstance(value, (int, float, np.number, Tensor)):
+            raise ArgumentError(name, f"got {key} {value!r}", "a number", "1e-3 is a usual lr")
     lr = settings.get("lr")
     if lr is not None and not (math.isfinite(lr) and lr >= 0):
         raise ArgumentError(name, f"got lr {lr}", "0 or more, finite", "1e-3 is a usual start")
@@ -275,7 +331,10 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         value = settings.get(key, 0.0)
         if not (math.isfinite(value) and value >= 0):
             raise ArgumentError(name, f"got {key} {value}", "0 or more, finite", "check it")
-    for beta in settings.get("betas", ()):
+    betas = settings.get("betas", ())
+    if not isinstance(betas, (tuple, list)):
+        raise ArgumentError(name, f"got betas {betas!r}", "two numbers", "(0.9, 0.999) is usual")
+    for beta in betas:
         if not 0 <= beta < 1:
             raise ArgumentError(
                 name, f"got betas {settings['betas']}", "0 to below 1", "check them"

@@ -299,6 +299,8 @@ def untrained(model: Module, optimizer: Optimizer, x: Any) -> Iterator[str]:
     given = {id(p) for group in optimizer.param_groups for p in group.params}
     used: set[int] | None = None
     for name, p in model.named_parameters():
+        if not p.requires_grad:  # frozen on purpose
+            continue
         if id(p) not in given:
             yield f"{name}: the optimizer was not given it (build it after the last layer is made)"
         elif p.grad is None:

@@ -25,6 +25,8 @@ def layers_of(model: Module) -> dict[str, list[Tensor]]:
     modules = dict(model.named_modules())
     found: dict[str, list[Tensor]] = {}
     for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
         path = name.rpartition(".")[0]
         kind = type(modules[path]).__name__ if path in modules else ""
         found.setdefault(f"{path} {kind}".strip(), []).append(p)
