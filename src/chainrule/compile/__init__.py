@@ -92,6 +92,11 @@ class Compiled:
             self._again = None if kwargs else _Again(step, args)
             return tree.unflatten(step.structure, [make(v) for v in found])
 
+    @property
+    def repeats(self) -> bool:
+        """Whether `repeat` can be used now."""
+        return self._again is not None and self._again.repeats
+
     def repeat(
         self, count: int, arguments: Sequence[Array],
         varying: Sequence[tuple[Tensor, Array]] = (),
@@ -168,6 +173,7 @@ class _Again:
         self._plain = all(type(t) is Tensor and t._node is None for t in leaves)
         self._values: list[Any] = [t._value if self._plain else None for t in leaves]
         self._specs = [(v.shape, v.dtype) for v in self._values if v is not None]
+        self.repeats = self._plain and step.resident.repeats()
 
     def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
         step, resident = self._step, self._resident
@@ -199,7 +205,7 @@ class _Again:
         """See `Compiled.repeat`."""
         step, specs = self._step, zip(arguments, self._specs, strict=True)
         fits = (
-            self._plain and state.grad is self._grad and self._resident.repeats()
+            self.repeats and state.grad is self._grad
             and all(a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
                     and a.flags.c_contiguous for a, (shape, dtype) in specs)
             and _fits(step)

@@ -133,7 +133,9 @@ class Resident:
                 stack.enter_context(self.lock)
                 self._gather()
             moving = dict(enumerate(arguments))
-            moving |= {self._place[id(t)]: values for t, values in varying}
+            for tensor, values in varying:
+                if id(tensor) in self._place:  # else the step does not read it
+                    moving[self._place[id(tensor)]] = values
             results = []
             for b in self._results:
                 value = run.value_of(b)

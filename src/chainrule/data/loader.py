@@ -96,11 +96,18 @@ class DataLoader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of that epoch, from the start-th on: how a run goes on inside an epoch."""
-        rows = self.order(epoch) if self.shuffle else None
+        order = self.order(epoch) if self.shuffle else None
         for k in range(start, len(self)):
-            part = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            where = part if rows is None else rows[part]
-            yield tree.unflatten(self._structure, [make(a[where]) for a in self._arrays])
+            yield self.tree_of([make(a) for a in self.rows(order, k, 1)])
+
+    def rows(self, order: Array | None, first: int, count: int) -> list[Array]:
+        """The rows of so many batches from the first-th on, of each array; None: as they lie."""
+        part = slice(first * self.batch_size, (first + count) * self.batch_size)
+        return [a[part if order is None else order[part]] for a in self._arrays]
+
+    def tree_of(self, leaves: Sequence[Any]) -> Any:
+        """The structure of the data with these leaves."""
+        return tree.unflatten(self._structure, leaves)
 
 
 def _rows(leaf: Any) -> Array:

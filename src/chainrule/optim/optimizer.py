@@ -53,6 +53,11 @@ class Group:
             self._settings[name] = value
             changes.count += 1
 
+    def tensors(self) -> list[Tensor]:
+        """The settings that are numbers, as tensors."""
+        held = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
+        return [v for v in held if isinstance(v, Tensor)]
+
     def keys(self) -> Iterable[str]:
         """The names of the settings."""
         return self._settings.keys()
@@ -70,6 +75,7 @@ class Group:
 
 
 def _held(value: Any) -> Any:
+    """A setting as it is kept: numbers as tensors."""
     if isinstance(value, tuple):
         return tuple(_held(v) for v in value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):

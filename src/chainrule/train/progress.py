@@ -105,6 +105,8 @@ def _joined(parts: list[str]) -> str:
 class Lines(Callback):
     """A line an epoch, no more than one every two seconds, on stderr; in long epochs some more."""
 
+    each_step = False
+
     def __init__(self) -> None:
         self._spoken = -math.inf
         self._shown = 0  # the epoch of the last line
@@ -137,6 +139,8 @@ class Lines(Callback):
 
 class Screen(Callback):
     """A bar with the time left, the last row of the history, and the gradient norms by layer."""
+
+    each_step = False
 
     def __init__(self) -> None:
         self._live: Live | None = None

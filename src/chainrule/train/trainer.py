@@ -21,7 +21,8 @@ from ..errors import ArgumentError, ChainruleError, GradientError
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
-from ..tensor import Tensor
+from ..tensor import Tensor, make
+from ..trace import changes
 from . import checkpoint, checks
 from .history import History
 from .inference import Forward, pair
@@ -29,9 +30,16 @@ from .metrics import Metric
 from .objective import Objective
 from .step import layers_of, make_step
 
+AT_ONCE = 0.05  # seconds of steps that are one native call: Ctrl-C and the screen wait no longer
+
 
 class Callback:
-    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step."""
+    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step.
+
+    each_step   False: `on_step` need not be called after each step, only now and then
+    """
+
+    each_step = True
 
     def on_begin(self, run: Trainer) -> None:
         """Before the first step, also after resuming."""
@@ -78,6 +86,10 @@ class Trainer:
         self._best_value, self._waited = math.nan, 0
         self._began = self._saved = time.perf_counter()
         self._written: tuple[Any, ...] | None = None  # of which moment the newest checkpoint is
+        self._at_once = all(
+            type(c).on_step is Callback.on_step or not c.each_step for c in callbacks
+        )
+        self._pace = math.inf  # seconds that a step takes; the first one is compiled as well
         self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
         self._forward = Forward(model, compiled)
         self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
@@ -121,50 +133,112 @@ class Trainer:
 
     def _run_epoch(self) -> None:
         began = self.elapsed
-        done = self.batch
-        for batch in self._batches():
-            self._run_step(*pair(batch))
-            done += 1
+        for _ in self._steps():
             if self.history.stopped:
                 return
             if self.folder is not None and time.perf_counter() - self._saved >= self.every:
                 self.save()
-        if not done:
+        if not self.batch:
             raise ArgumentError(
                 "fit", f"got no batches in epoch {self.epoch + 1}", "one or more in each epoch",
                 "pass a DataLoader, or a list of batches, which can be gone through again",
             )  # fmt: skip
         self._end_epoch(began)
 
-    def _batches(self) -> Iterator[Any]:
-        if isinstance(self.train, DataLoader):
-            return self.train.batches(self.epoch, self.batch)
-        return itertools.islice(iter(self.train), self.batch, None)
+    def _steps(self) -> Iterator[None]:
+        """Do the rest of the epoch: yields after each step, or after several that were one call."""
+        loader = self.train
+        if not isinstance(loader, DataLoader):
+            for batch in itertools.islice(iter(loader), self.batch, None):
+                self._run_step(*pair(batch))
+                yield
+            return
+        order = loader.order(self.epoch) if loader.shuffle else None
+        while self.batch < len(loader):
+            count = self._several(loader)
+            rows = loader.rows(order, self.batch, count)
+            if count == 1 or not self._run_steps(loader, rows, count):
+                first = [make(part[: loader.batch_size]) for part in rows]
+                self._run_step(*pair(loader.tree_of(first)))
+            yield
+
+    def _several(self, loader: DataLoader) -> int:
+        """How many of the next batches are done at once."""
+        if not self._at_once or not getattr(self._run, "repeats", False):
+            return 1
+        whole = loader.samples // loader.batch_size - self.batch
+        return max(1, min(whole, int(AT_ONCE / self._pace)))
 
     def _run_step(self, x: Any, y: Any) -> None:
-        flow = self.history.gradients
         self._rate = self.optimizer.param_groups[0]["lr"]
+        began = time.perf_counter()
         loss, norms = self._run(x, y)
-        self.loss = float(loss)
-        if not math.isfinite(self.loss):
+        self._note(float(loss), norms.numpy(), lambda: (x, y), len(tree.flatten(y)[0][0]))
+        if self.step == 1:
+            self._check_weights(1)
+            self._warn_of_untrained(x)
+        else:
+            self._pace = time.perf_counter() - began
+        if self.schedule is not None and self.schedule_per == "step":
+            self.schedule.step()
+        self._tell("on_step")
+
+    def _run_steps(self, loader: DataLoader, rows: list[Array], count: int) -> bool:
+        """Several steps in one native call; False if that cannot be."""
+        state = None if self.schedule is None else self.schedule.state_dict()
+        rate, settings = self._rate, changes.count
+        varying = self._settings(count)
+        began = time.perf_counter()
+        found = None if changes.count != settings else self._run.repeat(count, rows, varying)
+        if found is None:
+            self._rate = rate
+            if state is not None:
+                self.schedule.load_state_dict(state)
+            return False
+        size = loader.batch_size
+        for k, (loss, norms) in enumerate(zip(*found, strict=True)):
+            part = slice(k * size, (k + 1) * size)
+            self._note(
+                float(loss), norms, lambda part=part: pair(loader.tree_of([r[part] for r in rows])),
+                size,
+            )  # fmt: skip
+        self._pace = (time.perf_counter() - began) / count
+        self._tell("on_step")
+        return True
+
+    def _settings(self, count: int) -> list[tuple[Tensor, Array]]:
+        """Move a schedule on by so many steps: the settings that it changes, and their values."""
+        groups = self.optimizer.param_groups
+        self._rate = groups[0]["lr"]
+        if self.schedule is None or self.schedule_per != "step":
+            return []
+        tensors = [t for group in groups for t in group.tensors()]
+        values = []
+        for _ in range(count):
+            self._rate = groups[0]["lr"]
+            values.append([t.numpy() for t in tensors])
+            self.schedule.step()
+        columns = [np.stack(column) for column in zip(*values, strict=True)]
+        return [(t, c) for t, c in zip(tensors, columns, strict=True) if (c != c[0]).any()]
+
+    def _note(
+        self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], rows: int
+    ) -> None:
+        """Count a step that has been done, or raise if its loss is not finite."""
+        self.loss = loss
+        if not math.isfinite(loss):
+            x, y = batch()
             where = checks.told_not_finite(x, y)
             if not where and not self.batch:  # the weights before the step are there: look again
                 self.model.load_state_dict(self._safe)
                 where = checks.told_module(self.model, x)
-            self._not_finite(f"a loss of {self.loss}", self.step + 1, where)
-        if flow.wants(self.step):
-            flow.add(self.step, norms.tolist())
-        if self.step == 0:
-            self._check_weights(1)
-            self._warn_of_untrained(x)
-        rows = tree.flatten(y)[0][0].shape[0]
-        self._sum += self.loss * rows
+            self._not_finite(f"a loss of {loss}", self.step + 1, where)
+        if self.history.gradients.wants(self.step):
+            self.history.gradients.add(self.step, norms.tolist())
+        self._sum += loss * rows
         self._rows += rows
         self.step += 1
         self.batch += 1
-        if self.schedule is not None and self.schedule_per == "step":
-            self.schedule.step()
-        self._tell("on_step")
 
     def _end_epoch(self, began: float) -> None:
         self._check_weights(self.step)
