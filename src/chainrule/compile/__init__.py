@@ -170,7 +170,7 @@ class _Again:
         self._one = step.structure is tree.LEAF
         leaves, self._structure = tree.flatten(args)
         self._flat = all(isinstance(a, Tensor) for a in args)
-        self._plain = all(type(t) is Tensor and t._node is None for t in leaves)
+        self._plain = all(_is_plain(t) for t in leaves)
         self._values: list[Any] = [t._value if self._plain else None for t in leaves]
         self._specs = [(v.shape, v.dtype) for v in self._values if v is not None]
         self.repeats = self._plain and step.resident.repeats()
@@ -218,7 +218,7 @@ class _Again:
     def _take(self, leaves: Sequence[Any]) -> bool:
         """Put the arguments in place, if they are of the same kind."""
         for k, t in enumerate(leaves):
-            if type(t) is not Tensor or t._node is not None:
+            if not _is_plain(t):
                 return False
             value = t._value
             if value is not self._values[k]:
@@ -228,6 +228,11 @@ class _Again:
                 self._values[k] = value
                 self._resident.place(k, value)
         return True
+
+
+def _is_plain(t: Any) -> bool:
+    """Whether it is a tensor that nothing is differentiated by."""
+    return type(t) is Tensor and (t._node is None or not t._node.requires_grad)
 
 
 class _Bound:

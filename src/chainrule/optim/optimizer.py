@@ -16,7 +16,7 @@ import numpy as np
 from .. import ops
 from ..broadcasting import cast
 from ..errors import ArgumentError, ShapeError
-from ..functions import creation, indexing, reductions, sorting
+from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..shapes import float64
@@ -25,6 +25,7 @@ from ..tensor import Tensor, no_grad
 from ..trace import changes, state
 
 Named = tuple[str, Tensor]
+SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
 
 
 class Group:
@@ -190,6 +191,9 @@ class Optimizer:
 
     def _step_rows(self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]) -> None:
         """Only the rows that were read change, and only their state: lazy updates."""
+        if p.shape[0] <= SMALL_TABLE * g.indices.shape[0]:
+            self._step_few_rows(group, p, g, state)
+            return
         rows, values = coalesce(g)
         s = {
             k: indexing.take(t, rows, axis=0) if t.shape == p.shape else t for k, t in state.items()
@@ -203,6 +207,20 @@ class Optimizer:
                     t[rows] = cast(s[k], t.dtype)
                 else:
                     _put(t, s[k])
+
+    def _step_few_rows(
+        self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]
+    ) -> None:
+        """The same for a table that is no larger than the batch: all rows, and a choice of them."""
+        n, axes = g.indices.shape[0], (1,) * (len(p.shape) - 1)
+        count = ops.scatter_add(creation.ones(n), g.indices, axis=0, size=p.shape[0])
+        read = shaping.reshape(count, (p.shape[0], *axes)) > 0
+        s = dict(state)
+        new = self._update(group, p, g.to_dense(), s)
+        _put(p, where(read, cast(new, p.dtype), p))
+        for k, t in state.items():
+            if s[k] is not t:
+                _put(t, where(read, cast(s[k], t.dtype), t) if t.shape == p.shape else s[k])
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,12 +10,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import random, tree
+from ..compile import Compiled
 from ..data import DataLoader
 from ..errors import ArgumentError, ChainruleError, GradientError
 from ..graph import Array
@@ -164,7 +166,7 @@ class Trainer:
 
     def _several(self, loader: DataLoader) -> int:
         """How many of the next batches are done at once."""
-        if not self._at_once or not getattr(self._run, "repeats", False):
+        if not self._at_once or not (isinstance(self._run, Compiled) and self._run.repeats):
             return 1
         whole = loader.samples // loader.batch_size - self.batch
         return max(1, min(whole, int(AT_ONCE / self._pace)))
@@ -189,7 +191,8 @@ class Trainer:
         rate, settings = self._rate, changes.count
         varying = self._settings(count)
         began = time.perf_counter()
-        found = None if changes.count != settings else self._run.repeat(count, rows, varying)
+        again = self._run.repeat if isinstance(self._run, Compiled) else None
+        found = again(count, rows, varying) if again and changes.count == settings else None
         if found is None:
             self._rate = rate
             if state is not None:
@@ -198,10 +201,7 @@ class Trainer:
         size = loader.batch_size
         for k, (loss, norms) in enumerate(zip(*found, strict=True)):
             part = slice(k * size, (k + 1) * size)
-            self._note(
-                float(loss), norms, lambda part=part: pair(loader.tree_of([r[part] for r in rows])),
-                size,
-            )  # fmt: skip
+            self._note(float(loss), norms, partial(_part, loader, rows, part), size)
         self._pace = (time.perf_counter() - began) / count
         self._tell("on_step")
         return True
@@ -377,6 +377,11 @@ class Trainer:
             self.history.stopped = ""  # there is more to do than there was
         self._safe = self.model.state_dict()
         return True
+
+
+def _part(loader: DataLoader, rows: list[Array], part: slice) -> tuple[Any, Any]:
+    """The batch that is this part of the rows."""
+    return pair(loader.tree_of([r[part] for r in rows]))
 
 
 @contextmanager

@@ -99,6 +99,32 @@ def _shift(name: str) -> Emit:
     return emit
 
 
+def _whole(of: str) -> Emit:
+    """Quotient or remainder of whole numbers, rounded down; by 0 it is 0, as in NumPy."""
+
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+        x, y = xs
+        zero, one = ir.Constant(x.type, 0), ir.Constant(x.type, 1)
+        none = b.icmp_unsigned("==", y, zero)
+        if kinds[0].kind == "u":
+            safe = b.select(none, one, y)
+            found = b.udiv(x, safe) if of == "quotient" else b.urem(x, safe)
+            return b.select(none, zero, found)
+        minus = ir.Constant(x.type, -1)
+        turned = b.icmp_signed("==", y, minus)  # the least number by -1 would trap
+        safe = b.select(b.or_(none, turned), one, y)
+        quotient, rest = b.sdiv(x, safe), b.srem(x, safe)
+        below = b.and_(b.icmp_signed("!=", rest, zero), b.icmp_signed("<", b.xor(rest, safe), zero))
+        if of == "quotient":
+            found = b.select(below, b.sub(quotient, one), quotient)
+            found = b.select(turned, b.neg(x), found)
+        else:
+            found = b.select(b.or_(turned, none), zero, b.select(below, b.add(rest, safe), rest))
+        return b.select(none, zero, found)
+
+    return emit
+
+
 def _where(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
     return b.select(*xs)
 
@@ -143,6 +169,7 @@ ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
     ops.bitwise_or: ("iub", _arithmetic("", "or_")),
     ops.bitwise_xor: ("iub", _arithmetic("", "xor")),
     ops.bitwise_left_shift: ("iu", _shift("shl")), ops.bitwise_right_shift: ("iu", _shift("shr")),
+    ops.remainder: ("iu", _whole("remainder")), ops.floor_divide: ("iu", _whole("quotient")),
     ops.where: ("fiub", _where), ops.astype: ("fiub", _astype),
 }  # fmt: skip
 ELEMENTWISE |= {ops.TABLE[n]: ("f", _real(n)) for n in mathematics.FUNCTIONS if n in ops.TABLE
