@@ -54,6 +54,7 @@ class Compiled:
         self._steps: dict[Any, list[Step]] = {}
         self._lock = threading.RLock()  # reading, running and assigning are one step
         self._again: _Again | None = None
+        self._agains: dict[int, _Again] = {}  # by step: those that stay resident
         functools.update_wrapper(self, function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -89,27 +90,31 @@ class Compiled:
                 return _run(step, tensors)
             _expect_apart(step, tensors)
             found = step.resident.run([t._value for t in tensors])
-            self._again = None if kwargs else _Again(step, args)
+            if not kwargs:
+                self._again = self._agains[id(step)] = _Again(step, args)
             return tree.unflatten(step.structure, [make(v) for v in found])
 
     @property
     def repeats(self) -> bool:
         """Whether `repeat` can be used now."""
-        return self._again is not None and self._again.repeats
+        return any(again.repeats for again in self._agains.values())
 
     def repeat(
         self, count: int, arguments: Sequence[Array],
         varying: Sequence[tuple[Tensor, Array]] = (),
     ) -> list[Array] | None:  # fmt: skip
-        """`count` steps like the last one in one native call; None where that cannot be.
+        """`count` steps like an earlier one in one native call; None where that cannot be.
 
-        arguments   for each argument of the last call, the rows of all steps, one after the other
+        arguments   for each argument of that call, the rows of all steps, one after the other
         varying     tensors that the step reads and does not assign, with a value for each step
 
         Returns each result of all steps, stacked.
         """
-        again = self._again
-        return None if again is None else again.repeat(count, arguments, varying)
+        for again in self._agains.values():
+            found = again.repeat(count, arguments, varying)
+            if found is not None:
+                return found
+        return None
 
     def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
@@ -147,7 +152,7 @@ class Compiled:
             _warn(_varying(self._function, list(self._steps)))
         if count > MOST_STEPS:
             oldest = next(iter(self._steps))
-            self._steps[oldest].pop(0)
+            self._agains.pop(id(self._steps[oldest].pop(0)), None)
             if not self._steps[oldest]:
                 del self._steps[oldest]
 
@@ -203,12 +208,12 @@ class _Again:
         self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
     ) -> list[Array] | None:
         """See `Compiled.repeat`."""
-        step, specs = self._step, zip(arguments, self._specs, strict=True)
+        specs = zip(arguments, self._specs, strict=False)
         fits = (
-            self.repeats and state.grad is self._grad
+            self.repeats and state.grad is self._grad and len(arguments) == len(self._specs)
             and all(a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
                     and a.flags.c_contiguous for a, (shape, dtype) in specs)
-            and _fits(step)
+            and _fits(self._step)
         )  # fmt: skip
         if not fits:
             return None
@@ -331,13 +336,15 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
         _show("traced", graph)
     optimised = optimise(graph, _show if "graph" in shown else None)
     program = lower(optimised, updates)
-    if "program" in shown:
-        print(program, file=sys.stderr)
     # What backward() was called on has used its history. Keeping it would keep every step's
     # parameters for as long as somebody keeps the loss.
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     run = backends.chosen()(program)
+    if "program" in shown:
+        print(program, file=sys.stderr)
+        if hasattr(run, "place"):
+            print(run, file=sys.stderr)
     return Step(
         run, made, optimised, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...graph import Array
+from ...graph import Array, spec_text
 from ...numerics import failure
 from .. import reference
 from ..program import Kernel, Program
 from . import team
 from .memory import Arena, address, aligned, array_of
 from .module import Native, Segment
-from .plan import Plan, product
+from .plan import Plan, product, reads_of
 from .target import Library, Target
 
 _DRIVER = ctypes.CFUNCTYPE(
@@ -36,7 +36,7 @@ class Runner:
         library: Library | None, target: Target,
     ) -> None:  # fmt: skip
         self.program, self._plan, self._library = program, made, library
-        self.arena_bytes = arena.size
+        self.arena_bytes, self._offsets = arena.size, arena.offsets
         self._table = np.zeros(program.buffers + 1 + len(made.staged), np.uint64)
         self._base = address(self._table)
         self._status = ctypes.c_int64(0)
@@ -91,6 +91,30 @@ class Runner:
                 alone(table, scratch, 0, 1, barrier)
 
         return together
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        """The groups in order, a line each: what is written where, by what loops, from what."""
+        made = self._plan
+        yield f"native({len(made.groups)} groups, arena of {self.arena_bytes} bytes):"
+        for k, group in enumerate(made.groups):
+            writes = ", ".join(
+                f"b{b}: {spec_text(made.values[b])}"
+                + (f" over b{made.in_place[b]}" if b in made.in_place else "")
+                + (f" at {self._offsets[b]}" if b in self._offsets else "")
+                for b in group.writes
+            )
+            reads = dict.fromkeys(
+                r for b in group.writes for r in reads_of(b, made.values, made.stored)
+                if r not in group.writes
+            )  # fmt: skip
+            cut = f", {group.units} parts" if group.units > 1 else ""
+            inputs = ", ".join(f"b{r}" for r in reads)
+            yield f"  g{k} {group.kind}{cut}: {writes} from {inputs}"
+        for new, old in made.commits:
+            yield f"  copy b{new} to b{old}"
 
     def value_of(self, b: int) -> Any:
         """Shape and dtype of a buffer."""
