@@ -17,18 +17,28 @@ from .program import Program
 Run = Callable[[Sequence[Array]], list[Array]]
 
 
+def available() -> list[str]:
+    """The backends that can be chosen here, the fastest last."""
+    return ["reference", "native"] if find_spec("llvmlite") else ["reference"]
+
+
+def name() -> str:
+    """The backend that CHAINRULE_BACKEND names; "reference" if it is not set."""
+    found = os.environ.get("CHAINRULE_BACKEND") or "reference"
+    if found not in available():
+        raise ArgumentError(
+            "compile", f"got CHAINRULE_BACKEND={found!r}", "reference, or native with llvmlite",
+            "leave it out, or install chainrule[native]",
+        )  # fmt: skip
+    return found
+
+
 def chosen() -> Callable[[Program], Run]:
-    """The `build` of the backend that CHAINRULE_BACKEND names; "reference" if it is not set."""
-    name = os.environ.get("CHAINRULE_BACKEND") or "reference"
-    if name == "reference":
+    """The `build` of the backend that is chosen."""
+    if name() == "reference":
         from .reference import build
 
         return build
-    if name != "native" or find_spec("llvmlite") is None:
-        raise ArgumentError(
-            "compile", f"got CHAINRULE_BACKEND={name!r}", "reference, or native with llvmlite",
-            "leave it out, or install chainrule[native]",
-        )  # fmt: skip
     from .native import build as native
 
     return native
