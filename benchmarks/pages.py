@@ -164,7 +164,7 @@ def plot(found: Found) -> Chart:
     works = [name for name in TARGETS if any(row["work"] == name for row, _ in rows)]
     width, band, top = 620.0, 18 * len(counts) + 16.0, 52.0
     ends = [1.0, *TARGETS.values(), *(value for _, value in rows)]
-    to_x = Axis(min(ends) / 1.15, max(ends) * 1.15, 60, width - 50, log=True)
+    to_x = Axis(min(ends) / 1.15, max(ends) * 1.15, 60, width - 66, log=True)
     bottom = top + band * len(works)
     parts = []
     for value in to_x.ticks(6):
@@ -178,12 +178,12 @@ def plot(found: Found) -> Chart:
         left, right = sorted((to_x(1), to_x(value)))
         size = f'width="{xy(right - left)}" height="14"'
         parts.append(f'<rect class="f{place + 1}" x="{xy(left)}" y="{xy(y)}" {size}/>')
-        parts.append(text_at(right + 6, y + 11, f"{value:.3g}×"))
+        parts.append(text_at(width - 10, y + 11, f"{value:.2f}×", anchor="end"))
     for k, name in enumerate(works):
         y, place = top + band * k, xy(to_x(TARGETS[name]))
         parts.append(text_at(0, y + band / 2 - 4, name))
         parts.append(f'<path class="cross" d="M{place} {xy(y - 4)}V{xy(y + band - 12)}"/>')
-    at = width - 50
+    at = width + 14
     for place, count in reversed(list(enumerate(counts))):
         label = f"{count} thread{'s' * (count > 1)}"
         at -= extent(label) + 24
