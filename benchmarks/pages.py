@@ -14,7 +14,7 @@ Found = dict[str, Any]
 TARGETS = {"tiny": 20, "digits": 7, "mnist": 1.9, "wide": 1.05, "deep": 4}
 COLD, WARM = 1.0, 0.1  # seconds of the first step, at most
 EAGER = 2.5  # times PyTorch's eager time, at most
-DISTURBED = 1.25  # rounds of the control that differ by more
+DISTURBED = 1.25  # times its best: the control of a round that does not count
 
 HEAD = """\
 Written by `benchmarks/run.py`; not edited by hand. Every figure is a median. The control is a
@@ -74,7 +74,7 @@ def training(found: Found) -> Iterator[str]:
     yield STEPS
     yield from about(found)
     yield ""
-    yield f"One process a figure, {found['rounds']} rounds in turn, {found['seconds']:g} s each."
+    yield f"One process a figure, rounds in turn: {found['rounds']} of {found['seconds']:g} s."
     yield ""
     yield "![Times the speed of the fastest of the others](training.svg)"
     for threads in sorted({row["threads"] for row in found["rows"]}):
@@ -147,13 +147,12 @@ def memory_verdict(row: Found) -> str:
 
 
 def controls(rows: list[Found]) -> Iterator[str]:
-    middle = sorted(row["control_us"] for row in rows)[len(rows) // 2]
-    yield f"Control: {speed(middle)}; by round, in µs:"
+    best = min(time for row in rows for time in row["control_rounds_us"])
+    yield f"Control at its best: {speed(best)}; by round, in µs:"
     yield ""
     for row in rows:
         times = row["control_rounds_us"]
-        spread = max(*times, middle) / min(*times, middle)
-        note = " – **disturbed**: measure again" if spread > DISTURBED else ""
+        note = " – **disturbed**: measure again" if max(times) > DISTURBED * best else ""
         yield f"- {row['work']}: {', '.join(f'{t:.0f}' for t in times)}{note}"
 
 
