@@ -86,7 +86,7 @@ def training(found: Found) -> Iterator[str]:
         yield f"Seconds of the first step, cold / warm cache; targets: below {COLD:g} / {WARM:g}."
         yield from by_program(rows, first, first_verdict)
         yield ""
-        yield "Peak memory of the process, MB; target: below torch's."
+        yield "Peak memory of the process, MB, the most of all rounds; target: below torch's."
         yield from by_program(rows, memory, memory_verdict)
         yield ""
         yield from controls(rows)

@@ -91,7 +91,7 @@ def row(name: str, threads: int, rounds: int, seconds: float) -> dict[str, objec
                 "warm_seconds": statistics.median(t["first"] for t in taken[program][1:])
                 if rounds > 1
                 else None,
-                "peak_bytes": statistics.median(t["peak"] for t in taken[program]),
+                "peak_bytes": max(t["peak"] for t in taken[program]),
             }
             for program in us
         },
