@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 import chainrule
-from chainrule import checking, derivatives
+from chainrule import backends, checking, derivatives
 from chainrule.cli import main
 
 COMMAND = [sys.executable, "-m", "chainrule"]
@@ -81,8 +82,46 @@ def test_info():
     assert "numpy" in run("info").stdout
 
 
+def test_info_of_the_native_backend(tmp_path):
+    (tmp_path / "one.o").write_bytes(bytes(5))
+    found = run("info", "--json", CHAINRULE_BACKEND="native", CHAINRULE_THREADS="3",
+                CHAINRULE_FEATURES="avx2", CHAINRULE_CACHE=str(tmp_path))  # fmt: skip
+    facts = json.loads(found.stdout)
+    assert facts["backends"] == ["reference", "native"]
+    assert facts["backend"] == "native"
+    assert facts["llvmlite"] == metadata.version("llvmlite")
+    assert int(facts["llvm"].split(".")[0]) > 10
+    assert facts["vector_bits"] in (128, 256)
+    assert facts["threads"] == 3
+    assert facts["cache"] == str(tmp_path)
+    assert facts["cache_bytes"] == 5
+
+
+def test_info_without_the_native_backend(monkeypatch, capsys):
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.delenv("CHAINRULE_BACKEND", raising=False)
+    with pytest.raises(SystemExit):
+        main(["info", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["backends"] == ["reference"]
+    assert "threads" not in facts
+
+
 @pytest.mark.parametrize(
-    "arguments", [(), ("--help",), ("check", "--help"), ("info", "-h"), ("-h",)]
+    "wrong",
+    [{"CHAINRULE_BACKEND": "gpu"}, {"CHAINRULE_THREADS": "0"}, {"CHAINRULE_FEATURES": "avx9"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_info_of_a_wrong_setting_is_one_line(wrong):
+    ((name, value),) = wrong.items()
+    error = run("info", expect=2, **wrong).stderr
+    assert error.startswith(f"chainrule: [compile] got {name}={value!r}; ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--help",), ("check", "--help"), ("bench", "--help"), ("info", "-h"), ("-h",)],
 )
 def test_help(arguments):
     done = run(*arguments, expect=2 if not arguments else 0)

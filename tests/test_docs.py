@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,16 @@ def test_the_recipe_that_is_explained_has_every_key(tmp_path):
 
 def test_the_printed_table_is_the_code():
     assert (ROOT / "docs/derivatives.md").read_text() == "\n".join(handbook()) + "\n"
+
+
+def test_the_printed_results_are_what_was_kept(tmp_path):
+    shutil.copytree(ROOT / "benchmarks/results", tmp_path / "results")
+    script = ROOT / "benchmarks/run.py"
+    subprocess.run([sys.executable, script, "page", "--out", tmp_path], check=True)
+    made = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert tmp_path / "RESULTS.md" in made
+    for path in made:
+        assert path.read_text() == (ROOT / "benchmarks" / path.name).read_text()
 
 
 def test_the_tables_list_the_same_operations_in_the_same_order():

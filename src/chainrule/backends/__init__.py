@@ -6,7 +6,6 @@ in order go in, its outputs in order come out. What a program is stands in `prog
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -18,27 +17,29 @@ from .program import Program
 Run = Callable[[Sequence[Array]], list[Array]]
 
 
-@functools.cache
-def available() -> bool:
-    """Whether the native backend can be used: llvmlite is there."""
-    return find_spec("llvmlite") is not None
+def available() -> list[str]:
+    """The backends that can be chosen here, the fastest last."""
+    return ["reference", "native"] if find_spec("llvmlite") else ["reference"]
+
+
+def name() -> str:
+    """The backend that CHAINRULE_BACKEND names; the fastest one if it is not set."""
+    there = available()
+    asked = os.environ.get("CHAINRULE_BACKEND") or there[-1]
+    if asked not in there:
+        raise ArgumentError(
+            "compile", f"got CHAINRULE_BACKEND={asked!r}", "reference, or native with llvmlite",
+            "leave it out, or pip install llvmlite",
+        )  # fmt: skip
+    return asked
 
 
 def chosen() -> Callable[[Program], Run]:
-    """The `build` of the backend that CHAINRULE_BACKEND names; if it is not set, native if it can.
-
-    Where llvmlite is not installed that is the reference backend, which needs NumPy alone.
-    """
-    name = os.environ.get("CHAINRULE_BACKEND") or ("native" if available() else "reference")
-    if name == "reference":
+    """The `build` of the backend that is used."""
+    if name() == "reference":
         from .reference import build
 
         return build
-    if name != "native" or not available():
-        raise ArgumentError(
-            "compile", f"got CHAINRULE_BACKEND={name!r}", "reference, or native with llvmlite",
-            "leave it out, or pip install llvmlite",
-        )  # fmt: skip
     from .native import build as native
 
     return native

@@ -1,4 +1,4 @@
-"""The command line: one file a command."""
+"""The command line: one file a command, and what `bench` runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import ChainruleError
-from . import check, info, predict, train
+from . import bench, check, info, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -29,6 +29,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(predict.evaluate)
 app.command("check")(check.check)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 
 

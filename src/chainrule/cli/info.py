@@ -16,11 +16,13 @@ from rich.table import Table
 
 import chainrule
 
+from .. import backends
+
 
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Versions, the processor and the backends.
+    """Versions, the processor, the backends, and what the native one has found.
 
     Example: chainrule info --json
     """
@@ -34,23 +36,55 @@ def info(
     Console().print(table)
 
 
+def processors() -> int:
+    """Those that this process may run on."""
+    affinity: Any = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """How many a compiled step uses: CHAINRULE_THREADS, or as many as there are processors."""
+    if "native" in backends.available():
+        from ..backends.native import team
+
+        return team.threads()
+    return processors()
+
+
 def _facts() -> dict[str, Any]:
-    peers = {}
-    for name in ("torch", "jax"):
-        try:
-            peers[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            peers[name] = "not installed"
     return {
         "chainrule": chainrule.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "ml_dtypes": ml_dtypes.__version__,
-        **peers,
+        **{name: _version(name) for name in ("llvmlite", "torch", "jax")},
         "machine": platform.machine(),
         "system": platform.platform(),
-        "processors": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "backends": ["reference"],
+        "processors": processors(),
+        "backends": backends.available(),
+        "backend": backends.name(),
+        **(_native() if "native" in backends.available() else {}),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _native() -> dict[str, Any]:
+    """What the native backend compiles with and for, and where it keeps the result."""
+    from llvmlite import binding
+
+    from ..backends.native import target
+
+    folder, size = target.stored()
+    return {
+        "llvm": ".".join(map(str, binding.llvm_version_info)),
+        "vector_bits": target.host().vector_bits,
+        "threads": threads(),
+        "cache": str(folder or "none"),
+        "cache_bytes": size,
     }

@@ -223,6 +223,12 @@ def _folder() -> Path | None:
     return None
 
 
+def stored() -> tuple[Path | None, int]:
+    """The folder, and the bytes of object code in it."""
+    folder = _folder()
+    return folder, sum(size for _, size, _ in _entries(folder)) if folder else 0
+
+
 def _user_cache() -> Path:
     home = Path(os.path.expanduser("~"))
     if os.name == "nt":

@@ -1,0 +1,230 @@
+"""RESULTS.md and training.svg, from what the parts have kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from chainrule.cli.measuring import PRODUCT
+from chainrule.train.report.drawing import Axis, Chart, extent, finish, number, text_at, xy
+
+Found = dict[str, Any]
+
+# How many times the speed of the fastest peer a step must have.
+TARGETS = {"tiny": 20, "digits": 7, "mnist": 1.9, "wide": 1.05, "deep": 4}
+COLD, WARM = 1.0, 0.1  # seconds of the first step, at most
+EAGER = 2.5  # times PyTorch's eager time, at most
+DISTURBED = 1.25  # times its best: the control of a round that does not count
+
+HEAD = """\
+Written by `benchmarks/run.py`; not edited by hand. Every figure is a median. The control is a
+512×512 float32 product through NumPy: a slow machine is not mistaken for slow code."""
+STEPS = f"""\
+Forward, cross-entropy, backward, clip by global norm 1, Adam, in float32; scikit-learn does not
+clip. torch is eager; it and torch.compile have the fused Adam. jax.jit has donated arguments. With
+one thread a process is held to one processor. The floor is the time of the step's matrix products
+at the speed of a {PRODUCT}×{PRODUCT} one through NumPy. A target is a ratio over the fastest of the
+others."""
+
+
+def results(found: dict[str, Found]) -> Iterator[str]:
+    """The page, line by line."""
+    yield "# Results"
+    yield ""
+    yield HEAD
+    for part, write in PARTS.items():
+        if part in found:
+            yield ""
+            yield from write(found[part])
+
+
+def about(found: Found) -> Iterator[str]:
+    yield ""
+    if found["quick"]:
+        yield "**A quick try: these figures are not to be relied on.**"
+        yield ""
+    yield f"- date: {found['date']}"
+    yield f"- machine: {found['machine']}"
+    yield "- versions: " + ", ".join(f"{k} {v}" for k, v in found["versions"].items())
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    heads = list(heads)
+    yield ""
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for cells in rows:
+        yield f"| {' | '.join(cells)} |"
+
+
+def speed(us: float) -> str:
+    return f"{us:.0f} µs, {2 * 512**3 / us / 1e3:.0f} GFLOP/s"
+
+
+def verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
+# ── training steps ───────────────────────────────────────────────────────────────────────────────
+
+
+def training(found: Found) -> Iterator[str]:
+    yield "## Training steps"
+    yield ""
+    yield STEPS
+    yield from about(found)
+    yield ""
+    yield f"One process a figure, rounds in turn: {found['rounds']} of {found['seconds']:g} s."
+    yield ""
+    yield "![Times the speed of the fastest of the others](training.svg)"
+    for threads in sorted({row["threads"] for row in found["rows"]}):
+        rows = [row for row in found["rows"] if row["threads"] == threads]
+        yield ""
+        yield f"### {threads} thread{'s' * (threads > 1)}"
+        yield from steps(rows)
+        yield ""
+        yield f"Seconds of the first step, cold / warm cache; targets: below {COLD:g} / {WARM:g}."
+        yield from by_program(rows, first, first_verdict)
+        yield ""
+        yield "Peak memory of the process, MB, the most of all rounds; target: below torch's."
+        yield from by_program(rows, memory, memory_verdict)
+        yield ""
+        yield from controls(rows)
+
+
+def names(rows: list[Found]) -> list[str]:
+    return list(rows[0]["programs"])
+
+
+def ratio(row: Found) -> float | None:
+    """How many times the speed of the fastest of the others; None if there are none."""
+    others = [p["us"] for name, p in row["programs"].items() if name != "chainrule"]
+    return min(others) / row["programs"]["chainrule"]["us"] if others else None
+
+
+def steps(rows: list[Found]) -> Iterator[str]:
+    def cells(row: Found) -> Iterator[str]:
+        yield row["work"]
+        yield f"{row['network']}, batch {row['batch']}"
+        yield from (f"{p['us']:,.1f}" for p in row["programs"].values())
+        yield f"{row['floor_us']:,.1f}"
+        yield f"{row['floor_us'] / row['programs']['chainrule']['us']:.0%}"
+        reached, target = ratio(row), TARGETS[row["work"]]
+        yield "–" if reached is None else f"{reached:.2f}×"
+        yield f"{target:g}×" + ("" if reached is None else f", {verdict(reached >= target)}")
+
+    heads = ["work", "network", *(f"{name}, µs" for name in names(rows)), "floor, µs"]
+    yield from table([*heads, "share of the floor", "over the fastest", "target"], map(cells, rows))
+
+
+def by_program(
+    rows: list[Found], shown: Callable[[Found], str], judged: Callable[[Found], str]
+) -> Iterator[str]:
+    cells = ([row["work"], *map(shown, row["programs"].values()), judged(row)] for row in rows)
+    yield from table(["work", *names(rows), "target"], cells)
+
+
+def first(program: Found) -> str:
+    warm = program["warm_seconds"]
+    return f"{program['cold_seconds']:.3f} / " + ("–" if warm is None else f"{warm:.3f}")
+
+
+def first_verdict(row: Found) -> str:
+    ours = row["programs"]["chainrule"]
+    cold, warm = ours["cold_seconds"] < COLD, ours["warm_seconds"]
+    return f"{verdict(cold)} / " + ("–" if warm is None else verdict(warm < WARM))
+
+
+def memory(program: Found) -> str:
+    return f"{program['peak_bytes'] / 1e6:.0f}"
+
+
+def memory_verdict(row: Found) -> str:
+    programs = row["programs"]
+    if "torch" not in programs:
+        return "–"
+    return verdict(programs["chainrule"]["peak_bytes"] < programs["torch"]["peak_bytes"])
+
+
+def controls(rows: list[Found]) -> Iterator[str]:
+    best = min(time for row in rows for time in row["control_rounds_us"])
+    yield f"Control at its best: {speed(best)}; by round, in µs:"
+    yield ""
+    for row in rows:
+        times = row["control_rounds_us"]
+        note = " – **disturbed**: measure again" if max(times) > DISTURBED * best else ""
+        yield f"- {row['work']}: {', '.join(f'{t:.0f}' for t in times)}{note}"
+
+
+def plot(found: Found) -> Chart:
+    """A bar for each work and count of threads, on a scale of decades; a mark at each target."""
+    rows = [(row, value) for row in found["rows"] if (value := ratio(row)) is not None]
+    counts = sorted({row["threads"] for row, _ in rows})
+    works = [name for name in TARGETS if any(row["work"] == name for row, _ in rows)]
+    width, band, top = 620.0, 18 * len(counts) + 16.0, 52.0
+    ends = [1.0, *TARGETS.values(), *(value for _, value in rows)]
+    to_x = Axis(min(ends) / 1.15, max(ends) * 1.15, 60, width - 66, log=True)
+    bottom = top + band * len(works)
+    parts = []
+    for value in to_x.ticks(6):
+        place = xy(to_x(value))
+        kind = "axis" if value == 1 else "rule"
+        parts.append(f'<path class="{kind}" d="M{place} {top - 6}V{xy(bottom)}"/>')
+        parts.append(text_at(to_x(value), bottom + 16, f"{number(value)}×", "soft", "middle"))
+    for row, value in rows:
+        place = counts.index(row["threads"])
+        y = top + band * works.index(row["work"]) + 18 * place
+        left, right = sorted((to_x(1), to_x(value)))
+        size = f'width="{xy(right - left)}" height="14"'
+        parts.append(f'<rect class="f{place + 1}" x="{xy(left)}" y="{xy(y)}" {size}/>')
+        parts.append(text_at(width - 10, y + 11, f"{value:.2f}×", anchor="end"))
+    for k, name in enumerate(works):
+        y, place = top + band * k, xy(to_x(TARGETS[name]))
+        parts.append(text_at(0, y + band / 2 - 4, name))
+        parts.append(f'<path class="cross" d="M{place} {xy(y - 4)}V{xy(y + band - 12)}"/>')
+    at = width + 14
+    for place, count in reversed(list(enumerate(counts))):
+        label = f"{count} thread{'s' * (count > 1)}"
+        at -= extent(label) + 24
+        parts.append(f'<rect class="f{place + 1}" x="{xy(at)}" y="26" width="12" height="12"/>')
+        parts.append(text_at(at + 18, 36, label))
+    parts.append(text_at(0, 36, "longer is faster; red: the target", "soft"))
+    title = "Training steps: times the speed of the fastest of the others"
+    told = " ".join(f"{r['work']}, threads {r['threads']}: {v:.2f} times." for r, v in rows)
+    return finish(width, bottom + 26, title, parts, told)
+
+
+# ── eager mode ───────────────────────────────────────────────────────────────────────────────────
+
+
+def eager(found: Found) -> Iterator[str]:
+    yield "## Eager mode: forward and backward of 30 small operations"
+    yield ""
+    yield f"Target: at most {EAGER:g} × PyTorch's eager time. A compiled step does not pay this."
+    yield from about(found)
+    yield f"- threads: {found['threads']}; control: {speed(found['control_us'])}"
+
+    def cells(row: Found) -> Iterator[str]:
+        over = row["us"] / row["torch_us"]
+        yield row["work"]
+        yield from (f"{row['torch_us']:.0f}", f"{row['us']:.0f}", f"{over:.2f}")
+        yield verdict(over <= EAGER)
+
+    yield from table(
+        ["work", "torch, µs", "chainrule, µs", "ratio", "target"], map(cells, found["steps"])
+    )
+    yield ""
+    yield "## A chain of n operations, forward and backward"
+    chains = ((row["length"], row["seconds"]) for row in found["chains"])
+    yield from table(
+        ["n", "seconds", "µs an operation"],
+        ((f"{n:,}", f"{seconds:.2f}", f"{seconds / n * 1e6:.1f}") for n, seconds in chains),
+    )
+    yield ""
+    yield "## Import, beyond NumPy's own"
+    yield from table(
+        ["module", "seconds"], ((name, f"{s:.3f}") for name, s in found["imports"].items())
+    )
+
+
+PARTS = {"training": training, "eager": eager}

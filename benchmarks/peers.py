@@ -1,0 +1,90 @@
+"""The training step of the works in other libraries, and the control: one process a figure.
+
+Run as chainrule's own measuring.py is: `python peers.py PROGRAM WORK SECONDS`. The steps are the
+same but for scikit-learn's, which does not clip.
+"""
+
+from __future__ import annotations
+
+import runpy
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+# By its path: importing chainrule would add its memory to that of the peers.
+PACKAGE = Path(find_spec("chainrule").origin).parent
+measuring = runpy.run_path(str(PACKAGE / "cli" / "measuring.py"), run_name="measuring")
+
+
+def torch_compile(work):
+    import torch
+
+    return measuring["torch"](work, torch.compile)
+
+
+def jax_jit(work):
+    """Parameters and optimizer state are donated: updated in place."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    keys = iter(jax.random.split(jax.random.PRNGKey(0), len(work.sizes)))
+    params = [
+        {"w": jax.random.normal(next(keys), (a, b)) * a**-0.5, "b": jnp.zeros(b)}
+        for a, b in pairwise(work.sizes)
+    ]
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(measuring["NORM"]), optax.adam(measuring["RATE"])
+    )
+
+    def loss_of(params, x, y):
+        for layer in params[:-1]:
+            x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        logits = jax.nn.log_softmax(x @ params[-1]["w"] + params[-1]["b"])
+        return -jnp.mean(jnp.take_along_axis(logits, y[:, None], -1))
+
+    def update(params, state, x, y):
+        loss, gradients = jax.value_and_grad(loss_of)(params, x, y)
+        changes, state = optimizer.update(gradients, state)
+        return optax.apply_updates(params, changes), state, loss
+
+    compiled = jax.jit(update, donate_argnums=(0, 1))
+    x, y = map(jnp.asarray, work.rows())
+    state = optimizer.init(params)
+
+    def step():
+        nonlocal params, state
+        params, state, loss = compiled(params, state, x, y)
+        jax.block_until_ready(params)
+        return loss
+
+    return step
+
+
+def scikit_learn(work):
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = work.rows()
+    model = MLPClassifier(
+        work.sizes[1:-1], batch_size=work.batch, learning_rate_init=measuring["RATE"], alpha=0.0
+    )
+    classes = np.arange(work.sizes[-1])
+    return lambda: model.partial_fit(x, y, classes=classes)
+
+
+def control(_):
+    a = np.ones((512, 512), np.float32)
+    return lambda: a @ a
+
+
+if __name__ == "__main__":
+    measuring["main"](
+        {
+            "torch.compile": torch_compile,
+            "jax.jit": jax_jit,
+            "scikit-learn": scikit_learn,
+            "control": control,
+        }
+    )

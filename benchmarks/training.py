@@ -1,0 +1,111 @@
+"""Training steps of chainrule and of the libraries that are installed, on one and two threads.
+
+One process a figure; in each round every program runs once on a work, so that a slow spell meets
+all of them. The control shows such a spell. With one thread, every process is held to one processor
+where the system can do so, since jax has no other sure way; jax also gets XLA's flags for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from chainrule.backends import name
+from chainrule.cli import measuring
+from chainrule.cli.bench import measure
+from chainrule.cli.measuring import PRODUCT, WORKS
+from parts import HERE, arguments, facts, keep
+
+OURS, PEERS = Path(measuring.__file__), HERE / "peers.py"
+# Which script runs a program, and what it needs.
+PROGRAMS = {
+    "chainrule": (OURS, ()),
+    "torch": (OURS, ("torch",)),
+    "torch.compile": (PEERS, ("torch",)),
+    "jax.jit": (PEERS, ("jax", "optax")),
+    "scikit-learn": (PEERS, ("sklearn",)),
+    "product": (OURS, ()),
+    "control": (PEERS, ()),
+}
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+@contextlib.contextmanager
+def processors(count: int) -> Iterator[None]:
+    """Processes that start inside run on so many processors at most."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def caches(folder: str, threads: int) -> dict[str, str]:
+    """Settings under which every program keeps compiled code in the folder."""
+    return {
+        "CHAINRULE_BACKEND": name(),
+        "CHAINRULE_CACHE": f"{folder}/chainrule",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch",
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "XLA_FLAGS": ONE_THREAD if threads == 1 else "",
+    }
+
+
+def row(name: str, threads: int, rounds: int, seconds: float) -> dict[str, object]:
+    """What was measured of a work. The first round starts with cold caches, later ones do not."""
+    programs = {p: script for p, (script, needs) in PROGRAMS.items() if all(map(find_spec, needs))}
+    taken: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
+    with tempfile.TemporaryDirectory() as folder, processors(threads):
+        for k in range(rounds):
+            for program, script in programs.items():
+                found = measure(script, program, name, threads, seconds, **caches(folder, threads))
+                taken[program].append(found)
+                print(f"{threads} {name} round {k + 1} {program} {found}", file=sys.stderr)
+    us = {program: statistics.median(t["us"] for t in times) for program, times in taken.items()}
+    products, control = us.pop("product"), us.pop("control")
+    return {
+        "threads": threads,
+        "work": name,
+        "network": str(WORKS[name]),
+        "batch": WORKS[name].batch,
+        "floor_us": WORKS[name].operations * products / (2 * PRODUCT**3),
+        "product_us": products,
+        "control_us": control,
+        "control_rounds_us": [t["us"] for t in taken["control"]],
+        "programs": {
+            program: {
+                "us": us[program],
+                "cold_seconds": taken[program][0]["first"],
+                "warm_seconds": statistics.median(t["first"] for t in taken[program][1:])
+                if rounds > 1
+                else None,
+                "peak_bytes": max(t["peak"] for t in taken[program]),
+            }
+            for program in us
+        },
+    }
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    rounds, seconds = (1, 0.5) if given.quick else (3, 2.0)
+    found = {
+        **facts("llvmlite", "torch", "jax", "optax", "scikit-learn"),
+        "quick": given.quick,
+        "rounds": rounds,
+        "seconds": seconds,
+        "rows": [row(name, threads, rounds, seconds) for threads in (1, 2) for name in WORKS],
+    }
+    keep("training", found, given.out)

@@ -1,0 +1,152 @@
+"""`chainrule bench`: how fast training steps are on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import backends
+from ..errors import ArgumentError, ChainruleError
+from . import info, measuring
+from .measuring import PRODUCT, WORKS
+
+ROUNDS = 3  # the programs take turns
+
+
+def bench(
+    works: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORK]...", help=f"{', '.join(WORKS)}; all of them by default."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="How many; all processors if left out.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="To time each program on each work.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Time training steps of networks, beside the arithmetic that they need, and beside PyTorch.
+
+    A step is forward, cross-entropy, backward, clipping and Adam, compiled. The first one compiles,
+    or finds what an earlier process has compiled. Every program has a process of its own.
+
+    Example: chainrule bench mnist --threads 1
+    """
+    names = works or list(WORKS)
+    for name in names:
+        if name not in WORKS:
+            near = difflib.get_close_matches(name, WORKS, n=1)
+            advice = f"did you mean {near[0]}?" if near else "leave it out for all of them"
+            raise ArgumentError("bench", f"got {name}", f"one of {', '.join(WORKS)}", advice)
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ArgumentError(
+            "bench", f"got --seconds {seconds:g}", "a number above 0", "try --seconds 2"
+        )
+    if threads is not None and not 1 <= threads <= 128:
+        raise ArgumentError(
+            "bench", f"got --threads {threads}", "a whole number from 1 to 128",
+            "leave it out to use the processors there are",
+        )  # fmt: skip
+    backend = backends.name()
+    threads = threads or info.threads()
+    rows = []
+    with Console(stderr=True).status("") as status:
+        for name in dict.fromkeys(names):
+            status.update(f"{name}: {WORKS[name]}")
+            rows.append(_row(name, threads, seconds / ROUNDS, backend))
+    found = {"threads": threads, "backend": backend, "works": rows}
+    if as_json:
+        print(json.dumps(found))
+    else:
+        _print(found)
+
+
+def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any]:
+    """What was measured of a work: medians over rounds of medians."""
+    programs = ["chainrule", "product", *(["torch"] if find_spec("torch") else [])]
+    script = Path(measuring.__file__)
+    rounds = [
+        {
+            program: measure(script, program, name, threads, seconds, CHAINRULE_BACKEND=backend)
+            for program in programs
+        }
+        for _ in range(ROUNDS)
+    ]
+    us = {p: statistics.median(r[p]["us"] for r in rounds) for p in programs}
+    work, ours, theirs = WORKS[name], us["chainrule"], us.get("torch")
+    speed = 2 * PRODUCT**3 / us["product"]  # operations a microsecond
+    return {
+        "work": name,
+        "network": str(work),
+        "batch": work.batch,
+        "us": ours,
+        "first_seconds": rounds[0]["chainrule"]["first"],
+        "gflops": work.operations / ours / 1e3,
+        "product_gflops": speed / 1e3,
+        "floor_share": work.operations / speed / ours,
+        "torch_us": theirs,
+        "ratio": theirs and theirs / ours,
+    }
+
+
+def measure(
+    script: Path, program: str, work: str, threads: int, seconds: float, **environment: str
+) -> dict[str, Any]:
+    """What `timed` says of a program on a work, in a process of its own with so many threads."""
+    package = Path(__file__).parent.parent.parent
+    wanted = dict.fromkeys(
+        ("CHAINRULE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+        str(threads),
+    )
+    path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-P", script, program, work, str(seconds)],
+        env={**os.environ, **wanted, "PYTHONPATH": path, **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ChainruleError(
+            "bench", f"got no figure of {program} on {work}: {last.replace(';', ',')}",
+            "a step that runs", "look at chainrule info",
+        )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    rows: Sequence[Mapping[str, Any]] = found["works"]
+    with_torch = rows[0]["torch_us"] is not None
+    table = Table("work", "network", box=None, pad_edge=False)
+    heads = ["µs a step", "first, s", "GFLOP/s", "floor"]
+    for head in heads + ["torch, µs", "ratio"] * with_torch:
+        table.add_column(head, justify="right")
+    for row in rows:
+        cells = [f"{row['us']:.1f}", f"{row['first_seconds']:.2f}", f"{row['gflops']:.1f}"]
+        cells.append(f"{row['floor_share']:.0%}")
+        if with_torch:
+            cells += [f"{row['torch_us']:.1f}", f"{row['ratio']:.2f}"]
+        table.add_row(row["work"], row["network"], *cells)
+    console = Console()
+    console.print(table)
+    speed = statistics.median(row["product_gflops"] for row in rows)
+    notes = [
+        f"{found['backend']} backend, {found['threads']} thread{'s' * (found['threads'] > 1)}",
+        "first: the first step, which compiles",
+        "floor: the share of the time that the matrix products alone would take, at the "
+        f"{speed:.0f} GFLOP/s of a large one through NumPy",
+    ]
+    if with_torch:
+        notes.append("torch: eager, with the fused Adam; ratio: how many times its speed")
+    console.print("", *notes, sep="\n", highlight=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""`chainrule bench`: what it says of a work, and what it refuses."""
+
+import json
+import math
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.cli import bench, measuring
+from commands import call, expect_one_error, shell
+
+FIELDS = {
+    "work", "network", "batch", "us", "first_seconds", "gflops", "product_gflops", "floor_share",
+    "torch_us", "ratio",
+}  # fmt: skip
+
+
+def test_a_work_as_json():
+    out = shell("bench", "tiny", "--threads", "1", "--seconds", "0.05", "--json").stdout
+    found = json.loads(out)
+    assert found["threads"] == 1
+    assert found["backend"] == "native"
+    (row,) = found["works"]
+    assert set(row) == FIELDS
+    assert (row["work"], row["network"], row["batch"]) == ("tiny", "2-16-16-2", 32)
+    assert 0 < row["us"] < 1e6 * row["first_seconds"]
+    assert row["floor_share"] == pytest.approx(row["gflops"] / row["product_gflops"])
+    if find_spec("torch"):
+        assert row["ratio"] == pytest.approx(row["torch_us"] / row["us"])
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Measures nothing: every program takes 100 µs; keeps what was to be measured."""
+    asked = []
+
+    def measure(script, program, work, threads, seconds, **environment):
+        asked.append((program, work, threads, environment["CHAINRULE_BACKEND"]))
+        return {"first": 0.5, "us": 100.0, "peak": 10**8}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.delenv("CHAINRULE_BACKEND", raising=False)
+    return asked
+
+
+def test_every_work_by_default(capsys, figures):
+    code, out, _ = call(capsys, "bench", "--threads", "1")
+    assert code == 0
+    rows = out.split("\n\n")[0].splitlines()
+    assert [row.split()[0] for row in rows] == ["work", *bench.WORKS]
+    assert "native backend, 1 thread\n" in out
+    assert max(map(len, rows)) <= 80
+
+
+def test_the_programs_take_turns(capsys, figures, monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    _, out, _ = call(capsys, "bench", "tiny", "tiny", "--threads", "2")
+    assert "torch" not in out
+    once = [(program, "tiny", 2, "native") for program in ("chainrule", "product")]
+    assert figures == once * bench.ROUNDS
+
+
+def test_the_backend_that_the_user_has_set(capsys, figures, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
+    assert json.loads(call(capsys, "bench", "tiny", "--json")[1])["backend"] == "reference"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tinny"], "got tinny; one of tiny, digits, mnist, wide, deep; did you mean tiny?"),
+        (["nothing-like-it"], "leave it out for all of them"),
+        (["--threads", "0"], "got --threads 0; a whole number from 1 to 128"),
+        (["--threads", "129"], "got --threads 129"),
+        (["--threads", "two"], "[bench] got a call that it does not know"),
+        (["--seconds", "0"], "got --seconds 0; a number above 0"),
+        (["--seconds", "nan"], "got --seconds nan"),
+        (["--seconds", "inf"], "got --seconds inf"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call(capsys, arguments, says):
+    expect_one_error(capsys, ["bench", *arguments], says)
+
+
+def test_a_backend_that_does_not_exist(capsys, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "gpu")
+    expect_one_error(capsys, ["bench", "tiny"], "got CHAINRULE_BACKEND='gpu'")
+
+
+def test_a_program_that_fails(tmp_path):
+    script = tmp_path / "fails.py"
+    script.write_text("raise SystemExit('no; luck')")
+    with pytest.raises(cr.ChainruleError, match="no figure of chainrule on tiny: no, luck; "):
+        bench.measure(script, "chainrule", "tiny", 1, 0.1)
+
+
+@pytest.mark.parametrize("name", measuring.WORKS)
+def test_operations_are_those_of_the_products(name):
+    work = measuring.WORKS[name]
+    x, y = work.rows()
+    assert x.shape == (work.batch, work.sizes[0])
+    assert x.dtype == np.float32
+    assert y.max() < work.sizes[-1]
+    pairs = list(zip(work.sizes, work.sizes[1:], strict=False))
+    forward = [2 * work.batch * math.prod(pair) for pair in pairs]
+    assert work.operations == 3 * sum(forward) - forward[0]
+
+
+def test_a_step_trains():
+    step = measuring.chainrule(measuring.WORKS["tiny"])
+    first = float(step())
+    for _ in range(200):
+        last = float(step())
+    assert last < first
+
+
+def test_the_command_of_a_process(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["measuring.py", "sleep", "tiny", "0.001"])
+    measuring.main({"sleep": lambda work: lambda: None})
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"first", "us", "peak"}
+    assert found["peak"] > 10**6
