@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from chainrule.backends import name
+from chainrule import backends
 from chainrule.cli import measuring
 from chainrule.cli.bench import measure
 from chainrule.cli.measuring import PRODUCT, WORKS
@@ -53,7 +53,7 @@ def processors(count: int) -> Iterator[None]:
 def caches(folder: str, threads: int) -> dict[str, str]:
     """Settings under which every program keeps compiled code in the folder."""
     return {
-        "CHAINRULE_BACKEND": name(),
+        "CHAINRULE_BACKEND": backends.name(),
         "CHAINRULE_CACHE": f"{folder}/chainrule",
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch",
         "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",

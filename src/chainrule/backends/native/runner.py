@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ class Runner:
         shared = any(g.units > 1 for g in made.groups)
         self._scratch = aligned(self._stride * (team.threads() if shared else 1))
         self._barrier = aligned(1024)
+        self._pace = team.Pace()
         self._calls = [self._call(s) for s in segments]
         self._whole = segments[0] if len(segments) == 1 else None
 
@@ -86,11 +88,13 @@ class Runner:
             return lambda: alone(table, scratch, 0, 1, barrier)
         stride, work = self._stride, times * sum(g.work for g in groups)
 
-        def together() -> None:
-            if not team.team().run(driver, table, scratch, stride, work):
+        def shared() -> None:
+            began, together = time.perf_counter(), self._pace.choose()
+            if not together or not team.team().run(driver, table, scratch, stride, work):
                 alone(table, scratch, 0, 1, barrier)
+            self._pace.note(together, (time.perf_counter() - began) / times)
 
-        return together
+        return shared
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

@@ -348,6 +348,34 @@ class Team:
             worker.join()
 
 
+class Pace:
+    """Whether all threads or one are faster at a job: both are timed, the slower one ever less.
+
+    On a machine that is busy with other things threads wait for each other, and one is faster. The
+    results are the same.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = {True: 0.0, False: 0.0}  # with all threads, with one; 0: not yet known
+        self._together, self._calls, self._trial, self._pause = True, 0, 2, 8
+
+    def choose(self) -> bool:
+        """Whether all threads do the next call."""
+        self._calls += 1
+        return self._together != (self._calls >= self._trial)
+
+    def note(self, together: bool, seconds: float) -> None:
+        """A call has taken so long."""
+        before = self._seconds[together]
+        if self._calls < self._trial:
+            self._seconds[together] = 0.75 * before + 0.25 * seconds if before else seconds
+            return
+        self._seconds[together] = seconds
+        better = self._seconds[True] <= self._seconds[False]
+        self._pause = 8 if better != self._together else min(2 * self._pause, 4096)
+        self._together, self._trial = better, self._calls + self._pause
+
+
 @functools.cache
 def _library() -> machine.Library:
     host = machine.host()
