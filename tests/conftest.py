@@ -11,6 +11,12 @@ settings.register_profile("chainrule", derandomize=True, deadline=None)
 settings.load_profile("chainrule")
 
 
+@pytest.fixture
+def reference(monkeypatch):
+    """Compiled steps are run by NumPy, as eager mode is: then they are the same to the bit."""
+    monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("data")

@@ -8,6 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.compile import Compiled
 from chainrule.data import DataLoader
 from chainrule.errors import GradientError
 from chainrule.nn import functional
@@ -72,6 +73,7 @@ def by_hand(model, optimizer, schedule, per, clip, epochs=3):
     return total / 50
 
 
+@pytest.mark.usefixtures("reference")
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     ("name", "kind", "clip"),
@@ -98,6 +100,40 @@ def test_fit_is_the_loop_written_by_hand(name, kind, clip, compiled):
     assert all(m.training for m in model.modules())
 
 
+class Watches(Callback):
+    """Wants to see each step, so that no two are one call."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_step(self, run):
+        self.losses.append(run.loss)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, "Adam") for n in SCHEDULES] + [("StepLR per step", k) for k in OPTIMIZERS],
+)
+def test_many_steps_at_once_are_the_same_steps(name, kind, monkeypatch):
+    calls = []
+    repeat = Compiled.repeat
+    monkeypatch.setattr(Compiled, "repeat", lambda *a: calls.append(a[1]) or repeat(*a))
+    ends = []
+    for callbacks in ([], [Watches()]):
+        make, per = SCHEDULES[name]
+        model = network(5)
+        optimizer = OPTIMIZERS[kind](model)
+        found = fit(
+            model, (X, Y), optimizer=optimizer, epochs=3, batch_size=16, seed=4,
+            schedule=make(optimizer), schedule_per=per, callbacks=callbacks, clip_norm=1.0,
+        )  # fmt: skip
+        ends.append((everything(model, optimizer), found["loss"], found["lr"]))
+        ends[-1] += (found.gradients.norms, optimizer.param_groups[0]["lr"])
+    assert ends[0] == ends[1]
+    assert sum(calls) >= 5, "most steps were one call"
+
+
+@pytest.mark.usefixtures("reference")
 def test_looking_at_more_changes_nothing():
     """Validation, metrics, callbacks, checkpoints and warnings take no part in the numbers."""
     model, loader = network(), DataLoader((X, Y), 16, shuffle=True, seed=4)
