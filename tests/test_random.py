@@ -201,8 +201,15 @@ KINDS: dict[str, Callable[[Generator], cr.Tensor]] = {
 }
 
 
+ROUNDED = ("uniform", "normal", "normal64")  # computed from the bits in floating point
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_compiled_gives_the_same_bits_as_eager(kind: str) -> None:
+def test_compiled_gives_the_same_bits_as_eager(
+    kind: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend)
     draw = KINDS[kind]
     eager, traced = Generator(14), Generator(14)
 
@@ -213,7 +220,10 @@ def test_compiled_gives_the_same_bits_as_eager(kind: str) -> None:
     for _ in range(3):
         a, b = draw(eager), step()
         assert a.dtype == b.dtype
-        assert a.numpy().tobytes() == b.numpy().tobytes()
+        if backend == "native" and kind in ROUNDED:  # the last bit may be rounded otherwise
+            np.testing.assert_array_max_ulp(a.numpy(), b.numpy(), 4)
+        else:
+            assert a.numpy().tobytes() == b.numpy().tobytes()
     assert eager.state.tolist() == traced.state.tolist()
 
 

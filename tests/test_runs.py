@@ -359,6 +359,7 @@ def test_a_project_can_be_moved(tmp_path, monkeypatch, capsys):
 
 def test_the_first_line_wraps_at_words_in_a_terminal(csv_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("LINES", "40")  # without it rich takes a dumb terminal to be 80 wide
     arguments = ["train", csv_file, "--target", "y", "--epochs", 1, "--out"]
     _, _, err = call(capsys, *arguments, tmp_path / "pipe")
     whole = err.splitlines()[0]
