@@ -277,3 +277,20 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     with pytest.raises(IndexError, match="9"):
         step.repeat(4, [np.array([0, 1, 9, 2])])
     assert float(seen) == 3.0
+
+
+def test_a_step_whose_name_is_that_of_a_method_is_traced_once():
+    """`optimizer.step` in it mentions a global `step`, which is the compiled function itself."""
+    space = {"cr": cr, "functional": functional, "X": X, "Y": Y}
+    space["model"], space["optimizer"] = network()
+    exec(
+        "def step(x, y):\n"
+        "    loss = functional.cross_entropy(model(x), y)\n"
+        "    loss.backward()\n"
+        "    optimizer.step()\n"
+        "    return loss\n"
+        "step = cr.compile(step)\n"
+        "for _ in range(4): step(X, Y)\n",
+        space,
+    )
+    assert sum(map(len, space["step"]._steps.values())) == 1

@@ -53,8 +53,7 @@ class Compiled:
         self._function = function
         self._steps: dict[Any, list[Step]] = {}
         self._lock = threading.RLock()  # reading, running and assigning are one step
-        self._again: _Again | None = None
-        self._agains: dict[int, _Again] = {}  # by step: those that stay resident
+        self._short = _Short()
         functools.update_wrapper(self, function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -65,8 +64,8 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:  # inside another trace it is part of that graph
             return self._function(*args, **kwargs)
-        if self._again is not None and not kwargs:
-            out = self._again(args)
+        if self._short.last is not None and not kwargs:
+            out = self._short.last(args)
             if out is not None:
                 return out[0]
         leaves, structure = tree.flatten((args, kwargs))
@@ -86,18 +85,18 @@ class Compiled:
                 step = self._compile(structure, leaves, tensors)
                 self._keep(key, step)
             if step.resident is None:
-                self._again = None
+                self._short.last = None
                 return _run(step, tensors)
             _expect_apart(step, tensors)
             found = step.resident.run([t._value for t in tensors])
             if not kwargs:
-                self._again = self._agains[id(step)] = _Again(step, args)
+                self._short.last = self._short.ways[id(step)] = _Again(step, args)
             return tree.unflatten(step.structure, [make(v) for v in found])
 
     @property
     def repeats(self) -> bool:
         """Whether `repeat` can be used now."""
-        return any(again.repeats for again in self._agains.values())
+        return any(again.repeats for again in self._short.ways.values())
 
     def repeat(
         self, count: int, arguments: Sequence[Array],
@@ -110,7 +109,7 @@ class Compiled:
 
         Returns each result of all steps, stacked.
         """
-        for again in self._agains.values():
+        for again in self._short.ways.values():
             found = again.repeat(count, arguments, varying)
             if found is not None:
                 return found
@@ -152,7 +151,7 @@ class Compiled:
             _warn(_varying(self._function, list(self._steps)))
         if count > MOST_STEPS:
             oldest = next(iter(self._steps))
-            self._agains.pop(id(self._steps[oldest].pop(0)), None)
+            self._short.ways.pop(id(self._steps[oldest].pop(0)), None)
             if not self._steps[oldest]:
                 del self._steps[oldest]
 
@@ -161,6 +160,14 @@ class Compiled:
         leaves, structure = tree.flatten((args, kwargs))
         tensors = [as_tensor(x) for x in leaves if isinstance(x, (Tensor, np.ndarray))]
         return str(self._compile(structure, leaves, tensors).graph)
+
+
+class _Short:
+    """Short ways of a compiled function: the last one that was taken, and those of each step."""
+
+    def __init__(self) -> None:
+        self.last: _Again | None = None
+        self.ways: dict[int, _Again] = {}
 
 
 class _Again:
