@@ -1,5 +1,7 @@
 """The native backend against the reference: every row of the table, layers, errors, random bits."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,12 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import checking, derivatives, nn, ops, optim
 from chainrule.backends import chosen, native
+from chainrule.backends.native import target
+from chainrule.backends.program import lower
+from chainrule.compile.passes import optimise
 from chainrule.errors import ArgumentError, RangeError
+from chainrule.recording import record
+from chainrule.trace import Trace
 
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 ROWS = [r for r in derivatives.TABLE.values() if r.op.cases and r.op.name not in ("call", "scan")]
@@ -253,3 +260,71 @@ def test_the_backend_is_chosen_by_name(monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "fast")
     with pytest.raises(ArgumentError, match="'fast'"):
         chosen()
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def built(function, *shapes):
+    """The native program of a function of float32 arrays, which has not been run."""
+    made = record(function, [(s, np.dtype(np.float32), False) for s in shapes], Trace(lasting=True))
+    return native.build(lower(optimise(made.graph)))
+
+
+MEMORY = {  # a function, shapes, the bytes of what has to be stored between its loops
+    "nothing in between": (lambda t: [t[0] * 2 + 1], [(100,)], 0),
+    "one product": (lambda t: [cr.exp(t[0] @ t[1])], [(16, 8), (8, 16)], 4 * 16 * 16),
+    "products one after the other use two places in turn": (
+        lambda t: [functools.reduce(lambda y, _: y @ t[1], range(6), t[0])],
+        [(16, 16), (16, 16)], 2 * 4 * 16 * 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_arena_is_as_large_as_counted_by_hand(name):
+    function, shapes, expected = MEMORY[name]
+    run = built(function, *shapes)
+    assert run.arena_bytes == expected
+    assert run._arena.nbytes == run.arena_bytes
+
+
+def test_a_step_that_does_not_fit_into_memory_is_refused():
+    size = 1 << 21  # squared, times 4 bytes: 17.6 TB
+    with pytest.raises(ArgumentError, match=r"needs 17592\.2 GB of memory"):
+        built(lambda t: [cr.sum(t[0] @ t[1], axis=0)], (size, 1), (1, size))
+
+
+# ── other processors ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("features", ["avx2", "sse"])
+def test_a_network_with_narrower_vectors(features, monkeypatch):
+    """The same training on a processor that has fewer instructions."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 6)).astype(np.float32), rng.integers(0, 4, 32)
+    expected = losses("reference", monkeypatch, NETWORKS["mlp"], x, y)
+    monkeypatch.setenv("CHAINRULE_FEATURES", features)
+    found = losses("native", monkeypatch, NETWORKS["mlp"], x, y)
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
+def test_a_network_for_another_machine(triple):
+    """It is emitted and compiled, with threads; it cannot be run here."""
+    arm = target.cross(triple)
+
+    def loss(t):
+        hidden = cr.tanh(t[0] @ t[1])
+        slope = cr.grad(lambda w: cr.tanh(t[0] @ w).sum())(t[1])
+        return [cr.mean(cr.logsumexp(hidden @ t[2], axis=-1)), slope]
+
+    made = record(
+        loss, [(s, np.dtype(np.float32), False) for s in ((256, 300), (300, 257), (257, 10))],
+        Trace(lasting=True),
+    )  # fmt: skip
+    program = native.rewritten(lower(optimise(made.graph)))
+    planned = native.plan(program, arm)
+    segments = native.segments_of(planned)
+    text = native.emit(planned, segments, native.arena(planned, set(program.outputs)), arm)
+    assert "barrier" in text
+    assert len(target.compile_ir(text, arm)) > 1000

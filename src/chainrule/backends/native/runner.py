@@ -15,7 +15,7 @@ from ...numerics import failure
 from .. import reference
 from ..program import Kernel, Program
 from . import team
-from .memory import Arena, address, aligned, array_of
+from .memory import Arena, address, aligned, array_of, expect_room, size_of
 from .module import Native, Segment
 from .plan import Plan, product, reads_of
 from .target import Library, Target
@@ -45,6 +45,11 @@ class Runner:
         self._arrays: dict[int, Array] = {}
         for b, constant in enumerate(program.constants, program.inputs):
             self.place(b, constant)
+        self.replaces = dict(program.updates)  # output buffer -> input
+        by_numpy = {s.writes for s in segments if isinstance(s, Kernel)}
+        computed = [b for b in dict.fromkeys(program.outputs) if made.values[b].kernel is not None]
+        self.fresh = [b for b in computed if b not in made.in_place and b not in by_numpy]
+        expect_room(arena.size + sum(size_of(made.values[b]) for b in self.fresh))
         self._arena = aligned(arena.size)
         first = address(self._arena)
         for b, offset in arena.offsets.items():
@@ -54,10 +59,6 @@ class Runner:
             self._table[b] = first + offset
         for b in made.staged.values():
             self.place(b, array_of(made.values[b]))
-        self.replaces = dict(program.updates)  # output buffer -> input
-        by_numpy = {s.writes for s in segments if isinstance(s, Kernel)}
-        computed = [b for b in dict.fromkeys(program.outputs) if made.values[b].kernel is not None]
-        self.fresh = [b for b in computed if b not in made.in_place and b not in by_numpy]
         cuts = [
             product(made.values, made.stored, g.writes[0], target).scratch_bytes
             for g in made.groups if g.kind == "matmul"
