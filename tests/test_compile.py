@@ -230,6 +230,36 @@ def test_stages_can_be_shown(monkeypatch, capsys):
         assert part in text
 
 
+def test_each_stage_is_a_text(monkeypatch):
+    w = cr.Tensor([1.0, -2.0], requires_grad=True)
+
+    class Model:
+        @cr.compile
+        def step(self, x):
+            loss = (cr.tanh(w * x) * 0.5).sum()
+            loss.backward()
+            with cr.no_grad():
+                w[...] = w - 0.5 * w.grad
+            return loss
+
+    step, x = Model().step, cr.ones(2)
+    monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
+    text = step.program(x)
+    assert text.startswith("program(2 inputs, ")
+    assert "float32[1] = constant 0.5\n" in text
+    assert " -> b1" in text.splitlines()[-1]
+    with pytest.raises(ArgumentError, match=r"^\[compile\] got the reference backend, .*; .*; set"):
+        step.llvm(x)
+    pytest.importorskip("llvmlite")
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    plan = step.program(x).removeprefix(text)
+    assert plan.startswith("\nnative(")
+    assert " over b1 from b1" in plan
+    assert 'define internal void @"g0"(' in step.llvm(x)
+    assert step.llvm(x) == step.llvm(x)
+    assert w.tolist() == [1.0, -2.0], "nothing was run"
+
+
 # ── graphs and passes ────────────────────────────────────────────────────────────────────────────
 
 

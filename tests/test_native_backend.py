@@ -1,5 +1,7 @@
 """The native backend against the reference: every row of the table, layers, errors, random bits."""
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -253,3 +255,23 @@ def test_the_backend_is_chosen_by_name(monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "fast")
     with pytest.raises(ArgumentError, match="'fast'"):
         chosen()
+
+
+# ── what runs in NumPy ───────────────────────────────────────────────────────────────────────────
+
+
+def test_one_notice_names_an_operation_that_runs_in_numpy(on, monkeypatch, caplog, capsys):
+    monkeypatch.setattr(native, "_noticed", set())
+    caplog.set_level(logging.INFO, "chainrule")
+    x = cr.Tensor([[2.0, 1.0], [3.0, 5.0]])
+    for _ in range(2):  # a program each
+        on("native")(lambda x: cr.cumulative_prod(cr.tanh(x), axis=0))(x)
+    on("native")(lambda x: cr.prod(cr.cumulative_prod(x, axis=1), axis=0))(x)
+    on("native")(lambda x: x + 1)(cr.Tensor([1.0], dtype=cr.float16))
+    on("native")(lambda x: x @ x)(x)
+    assert [(r.name, r.levelno) for r in caplog.records] == [("chainrule", logging.INFO)] * 3
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{what} runs in NumPy within a compiled step: the native backend has no code for it yet"
+        for what in ("cumulative_prod of float32", "prod of float32", "add of float16")
+    ]
+    assert capsys.readouterr().err == ""

@@ -27,6 +27,10 @@ class Kernel:
     frees: tuple[int, ...]
     node: Node
 
+    def __str__(self) -> str:
+        reads = ", ".join(f"b{r}" for r in self.reads)
+        return f"b{self.writes}: {spec_text(self.node)} = {self.op}({reads})"
+
 
 @dataclass(frozen=True)
 class Program:
@@ -50,11 +54,11 @@ class Program:
     def _lines(self) -> Iterator[str]:
         yield f"program({self.inputs} inputs, {len(self.constants)} constants):"
         for k, value in enumerate(self.constants, self.inputs):
-            yield f"  b{k}: {spec_text(value)} = constant"
+            number = f" {value.item()}" if value.size == 1 else ""
+            yield f"  b{k}: {spec_text(value)} = constant{number}"
         for kernel in self.kernels:
-            reads = ", ".join(f"b{r}" for r in kernel.reads)
             frees = f"  frees {', '.join(f'b{f}' for f in kernel.frees)}" if kernel.frees else ""
-            yield f"  b{kernel.writes}: {spec_text(kernel.node)} = {kernel.op}({reads}){frees}"
+            yield f"  {kernel}{frees}"
         yield f"  return {', '.join(f'b{o}' for o in self.outputs)}"
         if self.updates:
             pairs = ", ".join(f"b{new} -> b{old}" for new, old in self.updates)

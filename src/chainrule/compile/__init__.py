@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends, ops, tree
-from ..backends.program import lower
+from ..backends.program import Program, lower
 from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Array, Graph, spec_text
 from ..recording import Recorded, record
@@ -37,6 +37,7 @@ class Step:
     run: Callable[[Sequence[Array]], list[Array]]
     recorded: Recorded
     graph: Graph  # after the passes
+    program: Program
     specs: list[Any]  # of the captured tensors, as they were when traced
     owners: set[int]  # identities of captured tensors that are trained or assigned
     structure: Any
@@ -157,9 +158,28 @@ class Compiled:
 
     def graph(self, *args: Any, **kwargs: Any) -> str:
         """The graph that these arguments have, after all passes, as text. Nothing is run."""
+        return str(self._step(args, kwargs).graph)
+
+    def program(self, *args: Any, **kwargs: Any) -> str:
+        """The program that a backend gets, and the native backend's plan of it. Nothing is run."""
+        step = self._step(args, kwargs)
+        return _described(step.program, step.run)
+
+    def llvm(self, *args: Any, **kwargs: Any) -> str:
+        """The native backend's LLVM IR, before LLVM optimises it, as text. Nothing is run."""
+        run: Any = self._step(args, kwargs).run
+        if not hasattr(run, "llvm"):
+            raise ArgumentError(
+                "compile", f"got the {backends.name()} backend, which has no LLVM IR",
+                "the native one is needed", "set CHAINRULE_BACKEND=native; it takes llvmlite",
+            )  # fmt: skip
+        return str(run.llvm())
+
+    def _step(self, args: Any, kwargs: Any) -> Step:
+        """Compiled for these arguments, to be looked at."""
         leaves, structure = tree.flatten((args, kwargs))
         tensors = [as_tensor(x) for x in leaves if isinstance(x, (Tensor, np.ndarray))]
-        return str(self._compile(structure, leaves, tensors).graph)
+        return self._compile(structure, leaves, tensors)
 
 
 class _Short:
@@ -261,6 +281,14 @@ class _Bound:
         """As `Compiled.graph`."""
         return self._compiled.graph(self._instance, *args, **kwargs)
 
+    def program(self, *args: Any, **kwargs: Any) -> str:
+        """As `Compiled.program`."""
+        return self._compiled.program(self._instance, *args, **kwargs)
+
+    def llvm(self, *args: Any, **kwargs: Any) -> str:
+        """As `Compiled.llvm`."""
+        return self._compiled.llvm(self._instance, *args, **kwargs)
+
 
 class _Fixed:
     """An argument that is no tensor: part of the key, by identity or, if it is plain, by value."""
@@ -349,15 +377,17 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     run = backends.chosen()(program)
     if "program" in shown:
-        print(program, file=sys.stderr)
-        if hasattr(run, "place"):
-            print(run, file=sys.stderr)
+        print(_described(program, run), file=sys.stderr)
     return Step(
-        run, made, optimised, [_spec(_slot(*r)) for r in made.reads],
+        run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
         structure, results + writes, surroundings,
         changes.count, resident(run, made, any(results + writes)),
     )  # fmt: skip
+
+
+def _described(program: Program, run: Any) -> str:
+    return f"{program}\n{run}" if hasattr(run, "place") else str(program)
 
 
 def _show(name: str, graph: Graph) -> None:

@@ -34,8 +34,10 @@ class Runner:
 
     def __init__(
         self, program: Program, made: Plan, segments: list[Segment], arena: Arena,
-        library: Library | None, target: Target,
+        library: Library | None, target: Target, rewritten: Sequence[Kernel],
+        llvm: Callable[[], str],
     ) -> None:  # fmt: skip
+        self._rewritten, self.llvm = rewritten, llvm
         self.program, self._plan, self._library = program, made, library
         self.arena_bytes, self._offsets = arena.size, arena.offsets
         self._table = np.zeros(program.buffers + 1 + len(made.staged), np.uint64)
@@ -100,9 +102,11 @@ class Runner:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        """The groups in order, a line each: what is written where, by what loops, from what."""
+        """What was rewritten; the groups in order: what is written where, by what, from what."""
         made = self._plan
         yield f"native({len(made.groups)} groups, arena of {self.arena_bytes} bytes):"
+        for kernel in self._rewritten:
+            yield f"  rewritten {kernel}"
         for k, group in enumerate(made.groups):
             writes = ", ".join(
                 f"b{b}: {spec_text(made.values[b])}"
