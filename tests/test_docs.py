@@ -3,6 +3,7 @@
 import contextlib
 import doctest
 import io
+import logging
 import os
 import re
 import shlex
@@ -14,14 +15,16 @@ from pathlib import Path
 import pytest
 
 import chainrule as cr
-from chainrule import derivatives, ops
+from chainrule import backends, derivatives, ops
 from chainrule.cli import main
 from chainrule.explain import handbook
 from chainrule.train import Recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"^```(python|console)\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.M | re.S
+)  # fmt: skip
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.M)
 
 
@@ -29,17 +32,35 @@ def pages_with_code():
     return [p for p in PAGES if BLOCK.search(p.read_text())]
 
 
+@pytest.fixture
+def notices(monkeypatch):
+    """As in a new process: nothing has been noticed, nobody listens."""
+    log = logging.getLogger("chainrule")
+    before = log.level, log.handlers[:]
+    if "native" in backends.available():
+        from chainrule.backends import native
+
+        monkeypatch.setattr(native, "_noticed", set())
+    yield
+    log.setLevel(before[0])
+    log.handlers[:] = before[1]
+
+
+@pytest.mark.usefixtures("notices")
 @pytest.mark.parametrize("page", pages_with_code(), ids=lambda p: p.name)
 def test_code_runs(page, capsys, monkeypatch, tmp_path):
     """The blocks of a page run one after another, in one namespace and one empty folder.
 
-    What `# prints:` announces is printed, and so is what stands below a command after `$ `; in
-    both, `...` stands for anything.
+    What `# prints:` announces is printed, and so is a text block right below, and what stands below
+    a command after `$ `; `...` stands for anything.
     """
     monkeypatch.chdir(tmp_path)
+    if page.name == "how-a-step-runs.md":
+        pytest.importorskip("llvmlite")
+        monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     names, text = {"__name__": page.stem}, page.read_text()
     for found in BLOCK.finditer(text):
-        kind, block = found.groups()
+        kind, block, below = found.groups()
         if kind == "console":
             for command, shown in COMMAND.findall(block):
                 expect(shown, console(command), command)
@@ -48,8 +69,8 @@ def test_code_runs(page, capsys, monkeypatch, tmp_path):
         exec(compile(above + block, str(page), "exec"), names)
         announced = re.findall(r"^# prints: (.*\n)", block, re.M)
         printed = capsys.readouterr().out
-        if announced:
-            expect("".join(announced), printed, block)
+        if announced or below:
+            expect("".join(announced) + (below or ""), printed, block)
 
 
 def console(command):
