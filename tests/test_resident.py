@@ -294,3 +294,23 @@ def test_a_step_whose_name_is_that_of_a_method_is_traced_once():
         space,
     )
     assert sum(map(len, space["step"]._steps.values())) == 1
+
+
+def test_threads_with_arguments_of_their_own_get_their_own_results():
+    f = cr.compile(lambda x: (x * 2).sum())
+    wrong = []
+
+    def call(k):
+        mine = cr.ones(50) * k
+        for n in range(200):
+            if float(f(mine)) != 100.0 * k:
+                wrong.append(k)
+            if n % 50 == 0:
+                float(f(cr.ones(50 + k)))  # another shape, the long way
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(1, 5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong

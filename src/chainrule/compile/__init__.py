@@ -203,8 +203,7 @@ class _Again:
         leaves, self._structure = tree.flatten(args)
         self._flat = all(isinstance(a, Tensor) for a in args)
         self._plain = all(_is_plain(t) for t in leaves)
-        self._values: list[Any] = [t._value if self._plain else None for t in leaves]
-        self._specs = [(v.shape, v.dtype) for v in self._values if v is not None]
+        self._specs = [(t._value.shape, t._value.dtype) for t in leaves if self._plain]
         self.repeats = self._plain and step.resident.repeats()
 
     def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
@@ -216,17 +215,16 @@ class _Again:
             leaves, structure = tree.flatten(args)
             if structure != self._structure:
                 return None
-        if len(leaves) != len(self._values):
+        values = self._values(leaves)
+        if values is None:
             return None
         with resident.lock:
-            if not self._take(leaves):
-                return None
             if not (
                 len(resident.held) == resident.count and step.seen == changes.count
                 and step.surroundings.hold()
             ):  # fmt: skip
                 return None
-            found = resident.again()
+            found = resident.again(values)
         if self._one:
             return (make(found[0]),)
         return (tree.unflatten(step.structure, [make(v) for v in found]),)
@@ -244,22 +242,24 @@ class _Again:
         )  # fmt: skip
         if not fits:
             return None
-        self._values = [None] * len(self._values)  # the arguments that are in place are others now
         return self._resident.repeat(count, arguments, varying)
 
-    def _take(self, leaves: Sequence[Any]) -> bool:
-        """Put the arguments in place, if they are of the same kind."""
-        for k, t in enumerate(leaves):
-            if not _is_plain(t):
-                return False
-            value = t._value
-            if value is not self._values[k]:
-                shape, dtype = self._specs[k]
-                if value is None or value.shape != shape or value.dtype != dtype:
-                    return False
-                self._values[k] = value
-                self._resident.place(k, value)
-        return True
+    def _values(self, leaves: Sequence[Any]) -> list[Array] | None:
+        """The arguments' arrays, if they are of the same kind."""
+        if len(leaves) != len(self._specs):
+            return None
+        found = []
+        placed = self._resident.placed
+        for t, spec, last in zip(leaves, self._specs, placed, strict=True):
+            if type(t) is not Tensor:
+                return None
+            value, node = t._value, t._node
+            if node is not None and node.requires_grad:
+                return None
+            if value is not last and (value is None or (value.shape, value.dtype) != spec):
+                return None
+            found.append(value)
+        return found
 
 
 def _is_plain(t: Any) -> bool:

@@ -88,12 +88,12 @@ class Resident:
             else:
                 run.place(b, run.new(b))
         self._whole = {b for b, _, _ in self._large}
+        self.count = len(self._tensors)  # of tensors, when all are here
+        self.placed: list[Any] = [None] * first  # the arrays that are the arguments now
+        # Results that are always in the same arrays.
+        fixed = not self._large and all(b in run.fresh and b not in kept for b in self._results)
+        self._fixed = [run.found(b) for b in self._results] if fixed else None
         self._own = set(run.fresh) - set(run.replaces)  # gradients that may be handed out uncopied
-
-    @property
-    def count(self) -> int:
-        """How many tensors it has when all are here."""
-        return len(self._tensors)
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
@@ -101,20 +101,20 @@ class Resident:
             with crossing:
                 stack.enter_context(self.lock)
                 self._gather()
-            for k, value in enumerate(values):
-                self._run.place(k, value)
-            return self.again()
+            return self.again(values)
 
-    def place(self, k: int, value: Array) -> None:
-        """Another array as the k-th argument."""
-        self._run.place(k, value)
-
-    def again(self) -> list[Array]:
-        """One step on the arguments that are in place, everything being here, under the lock."""
-        run = self._run
+    def again(self, values: Sequence[Array]) -> list[Array]:
+        """One step, all tensors being here; under the lock."""
+        run, placed = self._run, self.placed
+        for k, value in enumerate(values):
+            if value is not placed[k]:
+                run.place(k, value)
+                placed[k] = value
         for b, shape, dtype in self._large:
             run.place(b, np.empty(shape, dtype))
         run.run()
+        if self._fixed is not None:
+            return [array.copy() for array in self._fixed]
         found, whole = run.found, self._whole
         return [found(b) if b in whole else found(b).copy() for b in self._results]
 
@@ -141,6 +141,7 @@ class Resident:
                 value = run.value_of(b)
                 results.append(np.empty((count, *value.shape), value.dtype))
                 moving[b] = results[-1]
+            self.placed = [None] * len(arguments)
             run.repeat(count, moving)
             return results
 

@@ -11,6 +11,7 @@ import functools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -69,7 +70,14 @@ class Holder:
         items = _items(holder)
         self._keys, self._values = [k for k, _ in items], [v for _, v in items]
         self.before = {k: _seen(v) for k, v in items}
-        self._arrays = [v for v in self.before.values() if isinstance(v, Snapshot)]
+        self.arrays = [v for v in self.before.values() if isinstance(v, Snapshot)]
+
+    def views(self) -> list[tuple[Any, list[Any]]]:
+        """What shows its keys and its values as they are now, each with what they were."""
+        if isinstance(self.holder, list):
+            return [(self.holder, self._values)]
+        inner = self.holder if isinstance(self.holder, dict) else vars(self.holder)
+        return [(inner.keys(), self._keys), (inner.values(), self._values)]
 
     def now(self) -> dict[Any, Any]:
         """What it holds now."""
@@ -85,7 +93,7 @@ class Holder:
             unmoved = len(holder) == len(self._keys) and all(map(is_, holder, self._keys))
             holder = holder.values()
         if unmoved and all(map(is_, holder, self._values)):
-            return not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays)
+            return not self.arrays or all(a.bytes == a.holder.tobytes() for a in self.arrays)
         now = self.now()
         return now.keys() == self.before.keys() and all(
             same(v, self.before[k]) for k, v in now.items()
@@ -118,6 +126,7 @@ class Surroundings:
     def __init__(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         self._variables: list[Variable] = []
         self._holders: list[Holder] = []
+        self._looks: tuple[list[int], list[Any], list[Any], list[Snapshot]] | None = None
         self._seen: set[int] = set()
         self._space = getattr(_plain_function(function), "__module__", "")
         self._mentioned: set[str] = set()
@@ -169,13 +178,28 @@ class Surroundings:
             if id(holder.holder) not in self._seen:
                 self._seen.add(id(holder.holder))
                 self._holders.append(holder)
+        self._looks = None
 
     def hold(self) -> bool:
         """Whether everything is still as it was."""
         for variable in self._variables:
-            if not same(variable.look(), variable.value):
+            now = variable.look()
+            if now is not variable.value and not same(now, variable.value):
                 return False
+        sizes, parts, before, arrays = self._looks or self._looked()
+        unmoved = list(map(len, parts)) == sizes
+        if unmoved and all(map(is_, chain.from_iterable(parts), before)):  # the same objects
+            return not arrays or all(a.bytes == a.holder.tobytes() for a in arrays)
         return all(holder.holds() for holder in self._holders)
+
+    def _looked(self) -> tuple[list[int], list[Any], list[Any], list[Snapshot]]:
+        """All that the holders hold, to be compared at once: sizes, live views, what they gave."""
+        views = [view for holder in self._holders for view in holder.views()]
+        before = [was for _, was in views]
+        arrays = [a for holder in self._holders for a in holder.arrays]
+        parts = [now for now, _ in views]
+        self._looks = list(map(len, before)), parts, [*chain.from_iterable(before)], arrays
+        return self._looks
 
     def restore(self) -> None:
         """Put everything back as it was."""

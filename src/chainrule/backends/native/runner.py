@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ class Runner:
         scratch, barrier = address(self._scratch), address(self._barrier)
         groups = [self._plan.groups[k] for k in segment.groups]
         if team.threads() == 1 or not any(g.units > 1 for g in groups):
-            return lambda: alone(table, scratch, 0, 1, barrier)
+            return functools.partial(alone, table, scratch, 0, 1, barrier)
         stride, work = self._stride, times * sum(g.work for g in groups)
 
         def shared() -> None:
