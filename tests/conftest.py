@@ -11,10 +11,17 @@ settings.register_profile("chainrule", derandomize=True, deadline=None)
 settings.load_profile("chainrule")
 
 
-@pytest.fixture
-def reference(monkeypatch):
-    """Compiled steps are run by NumPy, as eager mode is: then they are the same to the bit."""
-    monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
+# Tests of what users run. All others are of what comes before a backend: NumPy runs their steps, at
+# once and as in eager mode, to the bit.
+NATIVE = ("test_native", "test_resident", "test_docs", "test_runs", "test_kill", "test_interrupt",
+          "test_cli", "test_bench", "test_checkpoint")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def backend(request, monkeypatch):
+    """The backend of the test's module."""
+    native = request.module.__name__.startswith(NATIVE)
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native" if native else "reference")
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,6 @@ from chainrule.graph import Graph, Node, verify
 from chainrule.numerics import run
 from chainrule.recording import record
 
-pytestmark = pytest.mark.usefixtures("reference")  # compared with eager mode to the bit
-
 
 def f32(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

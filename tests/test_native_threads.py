@@ -14,11 +14,6 @@ from chainrule.backends.native import team
 from chainrule.errors import ArgumentError, RangeError
 
 
-@pytest.fixture(autouse=True)
-def native(monkeypatch):
-    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
-
-
 @pytest.fixture
 def threads(monkeypatch):
     """threads(n): programs that are compiled from now on have a team of n."""

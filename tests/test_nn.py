@@ -20,8 +20,6 @@ from chainrule.errors import (
 )
 from chainrule.nn import losses
 
-pytestmark = pytest.mark.usefixtures("reference")  # compared with eager mode to the bit
-
 
 class Net(nn.Module):
     def __init__(self):

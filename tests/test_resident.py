@@ -20,11 +20,6 @@ X = cr.Tensor(RNG.normal(size=(16, 4)).astype(np.float32))
 Y = cr.Tensor(RNG.integers(0, 3, 16))
 
 
-@pytest.fixture(autouse=True)
-def native(monkeypatch):
-    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
-
-
 def network():
     cr.random.seed(1)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.BatchNorm1d(5), nn.Linear(5, 3))

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.errors import GradientError, TraceError
 
-pytestmark = pytest.mark.usefixtures("reference")  # compared with eager mode to the bit
-
 
 def leaf(*values):
     return cr.Tensor(list(values), requires_grad=True)
