@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule.cli import main
-from chainrule.train import run as runs
+from chainrule.train import files
 
 COMMAND = [sys.executable, "-m", "chainrule"]
 ROWS = 80
@@ -44,7 +44,7 @@ def table(rows=ROWS, seed=0):
 
 
 def write_csv(path, columns):
-    path.write_text(runs.to_csv({k: list(v) for k, v in columns.items()}))
+    path.write_text(files.to_csv({k: list(v) for k, v in columns.items()}))
     return path
 
 

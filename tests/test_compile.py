@@ -248,7 +248,6 @@ def test_each_stage_is_a_text(monkeypatch):
     assert " -> b1" in text.splitlines()[-1]
     with pytest.raises(ArgumentError, match=r"^\[compile\] got the reference backend, .*; .*; set"):
         step.llvm(x)
-    pytest.importorskip("llvmlite")
     monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     plan = step.program(x).removeprefix(text)
     assert plan.startswith("\nnative(")

@@ -56,7 +56,6 @@ def test_code_runs(page, capsys, monkeypatch, tmp_path):
     """
     monkeypatch.chdir(tmp_path)
     if page.name == "how-a-step-runs.md":
-        pytest.importorskip("llvmlite")
         monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     names, text = {"__name__": page.stem}, page.read_text()
     for found in BLOCK.finditer(text):

@@ -94,6 +94,7 @@ def test_the_settings_of_a_loss_can_be_looked_up():
 PLACES = {  # where the name is missing, where what it is called here is
     "chainrule": (cr, cr), "Tensor": (cr.ones(2), cr), "chainrule.nn": (nn, nn),
     "chainrule.nn.functional": (nn.functional, nn), "chainrule.optim": (optim, optim),
+    "Module": (nn.Module(), nn.Module),
 }  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def test_a_name_of_another_library_says_what_it_is_here(kind, name):
     says = hints.KINDS[kind][name]
     for path in re.findall(r"(?:cr|nn|optim)\.[\w.]+", says):
         eval(path, {"cr": cr, "nn": nn, "optim": optim})
-    plain = re.match(r"[\w.]+(?=\(|$)", says)
+    plain = re.match(r"[\w.]+(?=\(|$)", says.removeprefix("m."))
     if plain and kind != "Tensor" and says.split("(")[0].split(".")[0] not in ("cr", "nn", "x"):
         assert _resolves(there, plain[0]), plain[0]
     of_tensor = re.match(r"x\.(\w+)", says)
@@ -116,7 +117,7 @@ def test_a_name_of_another_library_says_what_it_is_here(kind, name):
 
 
 def _resolves(there, path):
-    if path.split(".")[0] in ("numpy", "save_file"):
+    if path.split(".")[0] in ("numpy", "safetensors", "save_file"):
         return True
     for part in path.split("."):
         there = getattr(there, part)

@@ -46,6 +46,22 @@ METHODS = {
     "zero_": "x[...] = 0", "zero_grad": "x.grad = None",
 }  # fmt: skip
 
+MODULE = {
+    "add": "append of nn.Sequential", "append": "nn.Sequential(*layers), or a list as an attribute",
+    "buffers": "[t for _, t in m.named_buffers()]", "compile": "cr.compile(m)",
+    "cpu": "m itself: there is one device", "cuda": "m itself: there is one device",
+    "double": "m.weight = nn.Parameter(m.weight.astype(cr.float64)) for each parameter",
+    "evaluate": "cr.train.evaluate(m, data, loss)", "fit": "cr.fit(m, (x, y), loss=…)",
+    "half": "m.weight = nn.Parameter(m.weight.astype(cr.float16)) for each parameter",
+    "predict": "cr.train.predict(m, x)",
+    "register_buffer": "an attribute: self.name = cr.zeros(n)",
+    "register_parameter": "an attribute: self.name = nn.Parameter(value)",
+    "requires_grad_": "m.freeze() and m.unfreeze()",
+    "save": "safetensors.numpy.save_file(m.state_dict(), path)",
+    "to": "m itself: there is one device", "trainable": "m.freeze() and m.unfreeze()",
+    "zero_grad": "not needed: each backward() gives fresh gradients",
+}  # fmt: skip
+
 NN = {
     "AveragePooling2D": "AvgPool2d", "BatchNormalization": "BatchNorm1d, or BatchNorm2d of images",
     "Conv1D": "Conv1d", "Conv2D": "Conv2d", "Conv2DTranspose": "ConvTranspose2d",
@@ -71,16 +87,19 @@ OPTIM = {
 }  # fmt: skip
 
 KINDS = {
-    "chainrule": FUNCTIONS, "Tensor": METHODS, "chainrule.nn": NN,
+    "chainrule": FUNCTIONS, "Tensor": METHODS, "Module": MODULE, "chainrule.nn": NN,
     "chainrule.nn.functional": FUNCTIONAL, "chainrule.optim": OPTIM,
 }  # fmt: skip
 
 
-def missing(kind: str, name: str) -> AttributeError:
-    """The error for a name that is not there, saying what it is called here."""
+def missing(kind: str, name: str, of: str = "") -> AttributeError:
+    """The error for a name that is not there, saying what it is called here.
+
+    of   what has not got it, if that is not the kind itself
+    """
     known = KINDS[kind].get(name)
     hint = f"; here it is {known}" if known else ""
-    return AttributeError(f"{kind} has no attribute {name!r}{hint}")
+    return AttributeError(f"{of or kind} has no attribute {name!r}{hint}")
 
 
 P = ParamSpec("P")

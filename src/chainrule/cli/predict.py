@@ -11,8 +11,9 @@ import typer
 from ..data import read_text
 from ..errors import ArgumentError
 from ..train import files
+from ..train.files import to_csv
 from ..train.progress import counted, number
-from ..train.run import Run, to_csv
+from ..train.run import Run
 from ..train.tasks import TextTask
 from ..train.tasks.base import listed
 

@@ -13,6 +13,7 @@ from ..compile.surroundings import Holder, mentioned, plain
 from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
 from ..functions.habits import expect_known
 from ..graph import spec_text
+from ..hints import missing
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import changes, state
 from .summary import Summary, summarise
@@ -101,8 +102,7 @@ class Module:
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
         def __getattr__(self, name: str) -> Any:
-            hint = f"; here it is {_HABITS[name]}" if name in _HABITS else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
+            raise missing("Module", name, type(self).__name__)
 
     def _is_parameter(self, t: Tensor) -> bool:
         """Whether a tensor of this module's own is trained, or has been: it is remembered."""
@@ -303,21 +303,6 @@ def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> Non
 
 
 _FORWARD = frozenset({"forward"})
-_HABITS = {
-    "add": "append of nn.Sequential", "append": "nn.Sequential(*layers), or a list as an attribute",
-    "buffers": "[t for _, t in m.named_buffers()]", "compile": "cr.compile(m)",
-    "cpu": "m itself: there is one device", "cuda": "m itself: there is one device",
-    "double": "m.weight = nn.Parameter(m.weight.astype(cr.float64)) for each parameter",
-    "evaluate": "cr.evaluate(m, data, loss)", "fit": "cr.fit(m, (x, y), loss=…)",
-    "half": "m.weight = nn.Parameter(m.weight.astype(cr.float16)) for each parameter",
-    "predict": "cr.predict(m, x)",
-    "register_buffer": "an attribute: self.name = cr.zeros(n)",
-    "register_parameter": "an attribute: self.name = nn.Parameter(value)",
-    "requires_grad_": "m.freeze() and m.unfreeze()",
-    "save": "safetensors.numpy.save_file(m.state_dict(), path)",
-    "to": "m itself: there is one device", "trainable": "m.freeze() and m.unfreeze()",
-    "zero_grad": "not needed: each backward() gives fresh gradients",
-}  # fmt: skip
 
 
 def _name_layer(error: ChainruleError, outer: Module) -> None:

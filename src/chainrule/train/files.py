@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import glob
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -153,6 +155,15 @@ def checksum(data: bytes) -> str:
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON whose numbers read back exactly; NaN and infinities as JavaScript writes them."""
     return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+
+
+def to_csv(columns: dict[str, list[Any]]) -> str:
+    """Columns as the text of a CSV file."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return out.getvalue()
 
 
 def for_others(value: Any) -> Any:

@@ -13,11 +13,9 @@ report.html          all of it to look at
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import datetime
 import hashlib
-import io
 import os
 import platform
 import shutil
@@ -324,7 +322,7 @@ def _carry_out(
     if output is not None:
         named = {"row": task.rows.tolist()} if task.test_names is None else {
             "file": task.test_names}  # fmt: skip
-        files.write(folder / "predictions.csv", to_csv({
+        files.write(folder / "predictions.csv", files.to_csv({
             **named, "target": task.truth(), **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started
@@ -439,15 +437,6 @@ def fingerprint(source: str) -> str:
         text = "\n".join(f"{p.relative_to(path)} {p.stat().st_size}" for p in inside)
         return hashlib.sha256(os.fsencode(text)).hexdigest()
     return files.checksum(files.read(path))
-
-
-def to_csv(columns: dict[str, list[Any]]) -> str:
-    """Columns as the text of a CSV file."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return out.getvalue()
 
 
 def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:

@@ -75,11 +75,8 @@ out:
   ret void
 }}
 """
-# The job's word: its number · 512, + 256 when closed, + the workers that have joined.
-_TEAM = """
-define i64 @worker(ptr %c, i64 %seen, i64 %awake) {{
-entry:
-  %stop_at = getelementptr i64, ptr %c, i64 {stop}
+# Where the words of the control block %c are.
+_WORDS = """
   %go_at = getelementptr i64, ptr %c, i64 {go}
   %threads_at = getelementptr i64, ptr %c, i64 {threads}
   %driver_at = getelementptr i64, ptr %c, i64 {driver}
@@ -88,6 +85,13 @@ entry:
   %stride_at = getelementptr i64, ptr %c, i64 {stride}
   %done_at = getelementptr i64, ptr %c, i64 {done}
   %barrier = getelementptr i64, ptr %c, i64 {barrier}
+"""
+# The job's word: its number · 512, + 256 when closed, + the workers that have joined.
+_TEAM = """
+define i64 @worker(ptr %c, i64 %seen, i64 %awake) {{
+entry:
+  %stop_at = getelementptr i64, ptr %c, i64 {stop}
+{words}
   br label %look
 look:
   %last = phi i64 [ %seen, %entry ], [ %last, %idle ], [ %last, %join ], [ %number, %next ]
@@ -143,14 +147,7 @@ next:
 define i64 @lead(ptr %c, ptr %driver, ptr %table, ptr %scratch, i64 %stride, i64 %most,
                  i64 %patience) {{
 entry:
-  %go_at = getelementptr i64, ptr %c, i64 {go}
-  %threads_at = getelementptr i64, ptr %c, i64 {threads}
-  %driver_at = getelementptr i64, ptr %c, i64 {driver}
-  %table_at = getelementptr i64, ptr %c, i64 {table}
-  %scratch_at = getelementptr i64, ptr %c, i64 {scratch}
-  %stride_at = getelementptr i64, ptr %c, i64 {stride}
-  %done_at = getelementptr i64, ptr %c, i64 {done}
-  %barrier = getelementptr i64, ptr %c, i64 {barrier}
+{words}
   store ptr %driver, ptr %driver_at
   store ptr %table, ptr %table_at
   store ptr %scratch, ptr %scratch_at
@@ -275,13 +272,14 @@ def _filled(template: str, target: Target) -> str:
         "go": GO, "threads": THREADS, "driver": DRIVER, "table": TABLE, "scratch": SCRATCH,
         "stride": STRIDE, "done": DONE, "stop": STOP, "barrier": BARRIER,
     }  # fmt: skip
+    offsets = {name: LINE * k for name, k in places.items()}
     return template.format(
         pause="call void @llvm.x86.sse2.pause()" if x86 else "call void @llvm.aarch64.hint(i32 1)",
         pause_declaration="declare void @llvm.x86.sse2.pause()" if x86
         else "declare void @llvm.aarch64.hint(i32)",
         yield_="" if windows else "%r = call i32 @sched_yield()",
         yield_declaration="" if windows else "declare i32 @sched_yield()",
-        line=LINE, **{name: LINE * k for name, k in places.items()},
+        line=LINE, words=_WORDS.format(**offsets), **offsets,
     )  # fmt: skip
 
 
