@@ -32,6 +32,7 @@ from .plan import (
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
+SHORT = 8  # turns of an innermost loop that is written out: the loop around it is vectorised
 
 
 class Loops:
@@ -82,6 +83,7 @@ class Loops:
         cut   the axis of which this thread does its part
         """
         index: list[Any] = []
+        last = last_wide(shape)
 
         def enter(axis: int) -> None:
             if axis == len(shape):
@@ -94,12 +96,16 @@ class Loops:
                 index.pop()
                 return
 
-            def inner(k: ir.Value) -> None:
+            def inner(k: Any) -> None:
                 index.append(k)
                 enter(axis + 1)
                 index.pop()
 
-            self.loop(shape[axis], inner, axis == cut)
+            if axis == last and axis != cut and shape[axis] <= SHORT:
+                for k in range(shape[axis]):
+                    inner(k)
+            else:
+                self.loop(shape[axis], inner, axis == cut)
 
         if all(shape):
             enter(0)

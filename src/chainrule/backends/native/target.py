@@ -134,7 +134,8 @@ def _optimised(text: str, machine: Any) -> Any:
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = True
-    options.loop_interleaving = options.loop_unrolling = True
+    # A loop that is written out before the vectoriser sees it is often not vectorised any more.
+    options.loop_interleaving, options.loop_unrolling = True, False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return module
