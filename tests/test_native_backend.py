@@ -274,7 +274,14 @@ def built(function, *shapes):
 
 MEMORY = {  # a function, shapes, the bytes of what has to be stored between its loops
     "nothing in between": (lambda t: [t[0] * 2 + 1], [(100,)], 0),
-    "one product": (lambda t: [cr.exp(t[0] @ t[1])], [(16, 8), (8, 16)], 4 * 16 * 16),
+    "one product": (
+        lambda t: [cr.sum(cr.exp(t[0] @ t[1]))], [(16, 8), (8, 16)],
+        4 * 16 * 16 + 64),  # and the sum, before it loses its axes
+    "one product that an output is written over": (
+        lambda t: [cr.exp(t[0] @ t[1])], [(16, 8), (8, 16)], 0),
+    "one product that stays in registers": (
+        lambda t: [cr.sum(cr.maximum(t[0] @ t[1], 0.0) * 2)], [(16, 8), (8, 16)],
+        4 * 16 * 16 + 64),
     "products one after the other use two places in turn": (
         lambda t: [functools.reduce(lambda y, _: y @ t[1], range(6), t[0])],
         [(16, 16), (16, 16)], 2 * 4 * 16 * 16),
@@ -326,7 +333,7 @@ def test_a_network_for_another_machine(triple):
     program = native.rewritten(lower(optimise(made.graph)))
     planned = native.plan(program, arm)
     segments = native.segments_of(planned)
-    text = native.emit(planned, segments, native.arena(planned, set(program.outputs)), arm)
+    text = native.emit(planned, segments, arm)
     assert "barrier" in text
     assert len(target.compile_ir(text, arm)) > 1000
 

@@ -7,6 +7,7 @@ becomes an output that is written back (see `Trace.reads`, `Trace.writes`).
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,25 @@ class Changes:
     def __init__(self) -> None:
         self.count = 0
 
+
+class Counted(dict[Any, Any]):
+    """A dict that counts its changes, so that a compiled step need not look at it."""
+
+
+def _counting(name: str) -> Any:
+    change = getattr(dict, name)
+
+    @functools.wraps(change)
+    def method(self: Counted, *args: Any, **kwargs: Any) -> Any:
+        changes.count += 1
+        return change(self, *args, **kwargs)
+
+    return method
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault",
+              "update"):  # fmt: skip
+    setattr(Counted, _name, _counting(_name))
 
 state = State()
 changes = Changes()

@@ -215,9 +215,18 @@ class _Again:
             leaves, structure = tree.flatten(args)
             if structure != self._structure:
                 return None
-        values = self._values(leaves)
-        if values is None:
+        if len(leaves) != len(self._specs):
             return None
+        values = []
+        for t, spec, last in zip(leaves, self._specs, resident.placed, strict=True):
+            if type(t) is not Tensor:
+                return None
+            value, node = t._value, t._node
+            if node is not None and node.requires_grad:
+                return None
+            if value is not last and (value is None or (value.shape, value.dtype) != spec):
+                return None
+            values.append(value)
         with resident.lock:
             if not (
                 len(resident.held) == resident.count and step.seen == changes.count
@@ -243,23 +252,6 @@ class _Again:
         if not fits:
             return None
         return self._resident.repeat(count, arguments, varying)
-
-    def _values(self, leaves: Sequence[Any]) -> list[Array] | None:
-        """The arguments' arrays, if they are of the same kind."""
-        if len(leaves) != len(self._specs):
-            return None
-        found = []
-        placed = self._resident.placed
-        for t, spec, last in zip(leaves, self._specs, placed, strict=True):
-            if type(t) is not Tensor:
-                return None
-            value, node = t._value, t._node
-            if node is not None and node.requires_grad:
-                return None
-            if value is not last and (value is None or (value.shape, value.dtype) != spec):
-                return None
-            found.append(value)
-        return found
 
 
 def _is_plain(t: Any) -> bool:

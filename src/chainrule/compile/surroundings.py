@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from itertools import chain
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import PACKAGE, TraceError
 from ..graph import spec_text
 from ..tensor import Tensor
+from ..trace import Counted
 
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
@@ -54,12 +55,16 @@ def _seen(value: Any) -> Any:
 
 @dataclass
 class Variable:
-    """A closure cell, a global or a default: how to look at it, how to set it, what it held."""
+    """A closure cell, a global or a default: how to look at it, how to set it, what it held.
+
+    at   (the globals, its name) or (the cell,), to look at many at once; () for a default
+    """
 
     name: str
     look: Callable[[], Any]
     put: Callable[[Any], None]
     value: Any
+    at: tuple[Any, ...]
 
 
 class Holder:
@@ -126,7 +131,7 @@ class Surroundings:
     def __init__(self, function: Callable[..., Any], arguments: list[Any]) -> None:
         self._variables: list[Variable] = []
         self._holders: list[Holder] = []
-        self._looks: tuple[list[int], list[Any], list[Any], list[Snapshot]] | None = None
+        self._looks: _Looks | None = None
         self._seen: set[int] = set()
         self._space = getattr(_plain_function(function), "__module__", "")
         self._mentioned: set[str] = set()
@@ -182,24 +187,12 @@ class Surroundings:
 
     def hold(self) -> bool:
         """Whether everything is still as it was."""
-        for variable in self._variables:
-            now = variable.look()
-            if now is not variable.value and not same(now, variable.value):
-                return False
-        sizes, parts, before, arrays = self._looks or self._looked()
-        unmoved = list(map(len, parts)) == sizes
-        if unmoved and all(map(is_, chain.from_iterable(parts), before)):  # the same objects
-            return not arrays or all(a.bytes == a.holder.tobytes() for a in arrays)
-        return all(holder.holds() for holder in self._holders)
-
-    def _looked(self) -> tuple[list[int], list[Any], list[Any], list[Snapshot]]:
-        """All that the holders hold, to be compared at once: sizes, live views, what they gave."""
-        views = [view for holder in self._holders for view in holder.views()]
-        before = [was for _, was in views]
-        arrays = [a for holder in self._holders for a in holder.arrays]
-        parts = [now for now, _ in views]
-        self._looks = list(map(len, before)), parts, [*chain.from_iterable(before)], arrays
-        return self._looks
+        if self._looks is None:
+            self._looks = _Looks(self._variables, self._holders)
+        return self._looks.unmoved() or (
+            all(v.look() is v.value or same(v.look(), v.value) for v in self._variables)
+            and all(holder.holds() for holder in self._holders)
+        )
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -237,6 +230,50 @@ class Surroundings:
             )
 
 
+class _Looks:
+    """All that variables and holders hold, to be compared at once with what it was."""
+
+    def __init__(self, variables: Sequence[Variable], holders: Sequence[Holder]) -> None:
+        self._looks: list[tuple[Callable[[Any], Iterable[Any]], Any]] = []
+        before: list[Any] = []
+        spaces = {id(v.at[0]): v.at[0] for v in variables if len(v.at) == 2}
+        for space in spaces.values():
+            found = [v for v in variables if len(v.at) == 2 and v.at[0] is space]
+            names = [v.at[1] for v in found]
+            self._looks.append((itemgetter(*names, names[0]), space))  # two or more: a tuple
+            before += [v.value for v in [*found, found[0]]]
+        cells = [v for v in variables if len(v.at) == 1]
+        if cells:
+            self._looks.append((_contents, [v.at[0] for v in cells]))
+            before += [v.value for v in cells]
+        self._others = [v for v in variables if not v.at]
+        views = [both for holder in holders for both in holder.views()]
+        self._views = [now for now, _ in views]
+        self._sizes = [len(was) for _, was in views]
+        before += chain.from_iterable(was for _, was in views)
+        self._arrays = [a for holder in holders for a in holder.arrays]
+        self._arrays += [v.value for v in variables if isinstance(v.value, Snapshot)]
+        self._before = [b.holder if isinstance(b, Snapshot) else b for b in before]
+
+    def unmoved(self) -> bool:
+        """Whether they hold the same objects, and arrays the same numbers."""
+        try:
+            now = [look(place) for look, place in self._looks]
+        except (KeyError, ValueError):  # a name or a cell that holds nothing any more
+            return False
+        parts = chain.from_iterable([*now, *self._views])
+        return (
+            list(map(len, self._views)) == self._sizes
+            and all(map(is_, parts, self._before))
+            and (not self._others or all(same(v.look(), v.value) for v in self._others))
+            and (not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays))
+        )
+
+
+def _contents(cells: list[Any]) -> list[Any]:
+    return [cell.cell_contents for cell in cells]
+
+
 def _text(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
@@ -257,7 +294,7 @@ def plain(value: Any, space: str) -> bool:
     space   the module of the code that uses it: objects of its classes are such
     """
     if isinstance(value, (dict, list)):
-        return len(value) <= MOST_ITEMS
+        return len(value) <= MOST_ITEMS and not isinstance(value, Counted)
     if isinstance(value, (*_CODE, Tensor)) or not hasattr(value, "__dict__"):
         return False
     kind = type(value)
@@ -308,7 +345,8 @@ def _variables(
     space = function.__globals__
     found: list[Variable] = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        found.append(_variable(name, lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v)))
+        look, put = lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v)
+        found.append(_variable(name, look, put, (cell,)))
     for name in _names(code):
         if name in space:
             found.append(
@@ -316,6 +354,7 @@ def _variables(
                     name,
                     lambda n=name: space.get(n, _MISSING),
                     lambda v, n=name: space.__setitem__(n, v),
+                    (space, name),
                 )
             )
     for k in range(len(function.__defaults__ or ())):
@@ -336,8 +375,10 @@ def _variables(
             yield from _variables(inner, seen, mentioned)
 
 
-def _variable(name: str, look: Callable[..., Any], put: Callable[..., None]) -> Variable:
-    return Variable(name, lambda: _seen(look()), put, _seen(look()))
+def _variable(
+    name: str, look: Callable[..., Any], put: Callable[..., None], at: tuple[Any, ...] = ()
+) -> Variable:
+    return Variable(name, lambda: _seen(look()), put, _seen(look()), at)
 
 
 def _names(code: types.CodeType, texts: bool = False) -> list[str]:

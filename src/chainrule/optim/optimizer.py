@@ -22,7 +22,7 @@ from ..graph import spec_text
 from ..shapes import float64
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
-from ..trace import changes, state
+from ..trace import Counted, changes, state
 
 Named = tuple[str, Tensor]
 SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
@@ -113,6 +113,23 @@ class _Same:
         return _is_on(self._group._settings[self._name]) == self._was
 
 
+class _SameState:
+    """Guard of a compiled step: an optimizer's state is in the same dicts."""
+
+    holders = ()
+
+    def __init__(self, held: dict[str, dict[str, Tensor]]) -> None:
+        self._held, self._was = held, [*held.items()]
+
+    def expect(self) -> None:
+        """The tensors in it are assigned, which is recorded."""
+
+    def holds(self) -> bool:
+        return len(self._held) == len(self._was) and all(
+            self._held.get(name) is was for name, was in self._was
+        )
+
+
 class Optimizer:
     """Base of all: give parameters (or groups of them), then `step()` after each `backward()`.
 
@@ -125,7 +142,7 @@ class Optimizer:
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         _check_settings(type(self).__name__, defaults)
         self.param_groups: list[Group] = []
-        self.state: dict[str, dict[str, Tensor]] = {}
+        self.state: dict[str, dict[str, Tensor]] = Counted()
         self.steps = Tensor(0.0, dtype=float64)
         given = given_parameters(type(self).__name__, params)
         groups = given if isinstance(given[0], dict) else [{"params": given}]
@@ -172,6 +189,8 @@ class Optimizer:
         It takes the gradient that is there, as PyTorch does: one that the last backward() did not
         reach keeps its old gradient, and is changed by that again. `zero_grad` takes it away.
         """
+        if state.trace is not None:
+            state.trace.guards.append(_SameState(self.state))
         with no_grad():
             self.steps += 1
             for group in self.param_groups:

@@ -39,7 +39,7 @@ def build(program: Program) -> Runner:
     _notice(s for s in segments if isinstance(s, Kernel))
 
     def text() -> str:
-        return emit(made, segments, places, target)
+        return emit(made, segments, target)
 
     library = None
     if names:

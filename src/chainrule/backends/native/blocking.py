@@ -25,6 +25,7 @@ from typing import Protocol
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
 DEPTH = 512  # steps of k between two visits of C, where k is long
+AT_ONCE = 2 * DEPTH  # a k that is not cut: a block of C is ready before it is stored
 WIDEST = 6  # vectors (dot: columns) of a block
 PANEL_BYTES = 256 * 1024  # a larger B is packed: it would not stay in the cache between blocks
 PACKED_ROWS = 128  # rows that share one packed panel
@@ -53,6 +54,8 @@ class Contraction:
     a_strides: tuple[int, int, int]
     b_strides: tuple[int, int, int]
     accumulate: bool = False  # C += A · B
+    unit: int = 0  # rows of C that a tile must have, over all columns; 0: as it is fastest
+    plain: bool = False  # vectors must lie along n, and k be done at once
 
     @property
     def itemsize(self) -> int:
@@ -112,7 +115,8 @@ class Plan:
 
 def plan(spec: Contraction, target: Target) -> Plan:
     """The cheapest way to cut the product."""
-    ways = [way for swapped in (False, True) for way in _ways(spec, target, swapped)]
+    turns = (False,) if spec.unit or spec.plain else (False, True)
+    ways = [way for swapped in turns for way in _ways(spec, target, swapped)]
     return min(ways, key=lambda way: way.cost)
 
 
@@ -121,13 +125,13 @@ def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Plan]:
     spec = spec.swapped if swapped else spec
     lanes = target.vector_bits // (8 * spec.itemsize)
     for dot in (False, True):
-        if dot and (spec.n > lanes or (spec.a_strides[2] != 1 and spec.k > 1)):
+        if dot and (spec.plain or spec.n > lanes or (spec.a_strides[2] != 1 and spec.k > 1)):
             continue
         unit = 1 if dot else lanes
         for wide in range(1, min(up(max(spec.n, 1), unit), WIDEST) + 1):
             most = min((target.registers - 1 - wide) // wide, max(spec.m, 1))
-            even = up(spec.m, up(spec.m, most)) if spec.m else 1
-            divisor = next(r for r in range(most, 0, -1) if spec.m % r == 0)
+            even = up(spec.m, up(spec.m, most)) if spec.m and not spec.unit else 1
+            divisor = next(r for r in range(most, 0, -1) if (spec.unit or spec.m) % r == 0)
             for rows in sorted({even, divisor}):
                 yield _cut(spec, lanes, swapped, dot, rows, wide)
 
@@ -153,12 +157,14 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
     contiguous = spec.b_strides[1 if dot else 2] == 1 or (k if dot else n) == 1
     large = not dot and k * n * spec.itemsize > PANEL_BYTES and m > 2 * rows
     packed = large or not contiguous
-    depth = k if dot or k <= 2 * DEPTH else up(k, up(k, DEPTH))
+    depth = k if dot or k <= AT_ONCE else up(k, up(k, DEPTH))
 
     tall = TILE_WORK // (columns * depth)
     tall = min(max(tall, (PACKED_ROWS if packed else 1), rows), m)
     tile_rows = up(up(m, up(m, tall)), rows) * rows
     tile_columns = columns * min(max(1, TILE_WORK // (tile_rows * columns * k)), up(n, columns))
+    if spec.unit:  # costs are those of two threads
+        tile_rows, tile_columns = spec.unit, columns * up(n, columns)
 
     cost = 0.0
     for many_r, r in _parts(m, rows):

@@ -16,6 +16,8 @@ from .blocking import LATENCY, Plan, up
 
 I1, I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
 Values = list[ir.Value]
+Finish = Callable[[ir.Value, ir.Value, ir.Value, int], None]
+_Range = tuple[ir.Value, ir.Value]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class _Emitter:
         if rest:
             with self.b.if_then(at_end):
                 body(I64(extent - rest), rest)
+
+    def least(self, value: ir.Value, most: int) -> ir.Value:
+        """The value, or `most` if that is less."""
+        return self.b.select(self.b.icmp_signed("<", value, I64(most)), value, I64(most))
 
     # Memory
 
@@ -196,17 +202,20 @@ def _pack(e: _Emitter, source: View, scratch: ir.Value, outer: int, inner: int) 
 
 def _broadcast(
     e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int,
-    fresh: ir.Value | bool,
+    fresh: ir.Value | bool, put: Callable[[Values, int, int], None],
 ) -> None:  # fmt: skip
     """One block: an element of A times vectors of a row of B, for each k. Starts from zero where
-    `fresh`, else from C."""
+    `fresh`, else from C.
+
+    put   put(a vector of each row, its first column, how many columns) stores the result
+    """
     counts = [min(e.lanes, columns - j) for j in range(0, columns, e.lanes)]
     wide = len(counts)
-    corners = [replace(c, pointer=e.at(c.pointer, (v * e.lanes, c.column))) for v in range(wide)]
     sums = [e.zero] * (rows * wide)  # by rows
     if fresh is not True:
         for v, count in enumerate(counts):
-            sums[v::wide] = e.load_rows(corners[v], rows, count)
+            start = replace(c, pointer=e.at(c.pointer, (v * e.lanes, c.column)))
+            sums[v::wide] = e.load_rows(start, rows, count)
     if isinstance(fresh, ir.Value):
         sums = [e.b.select(fresh, e.zero, value) for value in sums]
     unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 64))
@@ -225,7 +234,7 @@ def _broadcast(
 
     sums = e.loop(I64(0), I64(depth), unroll, step, sums)
     for v, count in enumerate(counts):
-        e.store_rows(sums[v::wide], corners[v], count)
+        put(sums[v::wide], v * e.lanes, count)
 
 
 def _dot(e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int) -> None:
@@ -267,61 +276,84 @@ def _dot(e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth:
 
 def emit(
     builder: ir.IRBuilder, plan: Plan, a: ir.Value, b: ir.Value, c: ir.Value, scratch: ir.Value,
-    begin: ir.Value, end: ir.Value,
+    begin: ir.Value, end: ir.Value, finish: Finish | None = None,
 ) -> None:  # fmt: skip
-    """The tiles begin..end of the product; `scratch` belongs to this caller alone."""
+    """The tiles begin..end of the product; `scratch` belongs to this caller alone.
+
+    Tiles count along rows first, then columns, then batch.
+
+    finish   finish(vector, row, column, count) takes what would be stored of a `plain` product
+    """
     e, spec = _Emitter(builder, plan), plan.spec
-    a, b = (b, a) if plan.swapped else (a, b)
+    pointers = (b, a, c) if plan.swapped else (a, b, c)
     strides = spec.a_strides, spec.b_strides, plan.c_strides
-    if plan.tiles:
-        e.loop(begin, end, 1, lambda tile: _tile(e, (a, b, c), strides, scratch, tile))
+    high, wide = I64(plan.tile_rows), I64(plan.tile_columns)
+    _, across, down = plan.grid
+
+    def part(rows: _Range, columns: _Range, batch: ir.Value) -> None:
+        views = (
+            View(e.at(pointer, (batch, s[0])), *s[1:])
+            for pointer, s in zip(pointers, strides, strict=True)
+        )
+        _part(e, (*views,), scratch, rows, columns, finish)
+
+    def tile(k: ir.Value) -> None:
+        row = builder.mul(builder.urem(k, I64(down)), high)
+        k = builder.udiv(k, I64(down))
+        column = builder.mul(builder.urem(k, I64(across)), wide)
+        rows = row, e.least(builder.add(row, high), spec.m)
+        columns = column, e.least(builder.add(column, wide), spec.n)
+        part(rows, columns, builder.udiv(k, I64(across)))
+
+    if spec.unit and plan.tiles:  # one tall tile, so that each panel is packed once
+        with builder.if_then(builder.icmp_unsigned("<", begin, end)):
+            rows = builder.mul(begin, high), e.least(builder.mul(end, high), spec.m)
+            part(rows, (I64(0), I64(spec.n)), I64(0))
+    elif plan.tiles:
+        e.loop(begin, end, 1, tile)
 
 
-def _tile(
-    e: _Emitter, pointers: tuple[ir.Value, ...], strides: tuple[tuple[int, int, int], ...],
-    scratch: ir.Value, tile: ir.Value,
+def _part(
+    e: _Emitter, views: tuple[View, ...], scratch: ir.Value, rows: _Range, columns: _Range,
+    finish: Finish | None,
 ) -> None:  # fmt: skip
-    """Tiles count along rows first, then columns, then batch."""
-    builder, plan, spec = e.b, e.plan, e.plan.spec
-    _, wide, high = plan.grid
-    row = builder.mul(builder.urem(tile, I64(high)), I64(plan.tile_rows))
-    tile = builder.udiv(tile, I64(high))
-    column = builder.mul(builder.urem(tile, I64(wide)), I64(plan.tile_columns))
-    batch = builder.udiv(tile, I64(wide))
-    a, b, c = (
-        View(e.at(pointer, (batch, s[0])), *s[1:])
-        for pointer, s in zip(pointers, strides, strict=True)
-    )
+    """Some rows and columns of one product."""
+    a, b, c = views
+    plan, spec = e.plan, e.plan.spec
 
     def corner(view: View, i: ir.Value, j: ir.Value) -> View:
         return replace(view, pointer=e.at(view.pointer, (i, view.row), (j, view.column)))
 
-    def stop(start: ir.Value, size: int, extent: int) -> ir.Value:
-        end = builder.add(start, I64(size))
-        return builder.select(builder.icmp_signed("<", end, I64(extent)), end, I64(extent))
-
     def through_k(k: ir.Value, depth: int) -> None:
         once = plan.depth >= spec.k
-        fresh = not spec.accumulate and (once or builder.icmp_signed("==", k, I64(0)))
+        fresh = not spec.accumulate and (once or e.b.icmp_signed("==", k, I64(0)))
 
-        def panel(j: ir.Value, columns: int) -> None:
-            right, outer, inner = corner(b, k, j), depth, columns
+        def panel(j: ir.Value, wide: int) -> None:
+            right, outer, inner = corner(b, k, j), depth, wide
             if plan.dot:
-                right, outer, inner = View(right.pointer, b.column, b.row), columns, depth
+                right, outer, inner = View(right.pointer, b.column, b.row), wide, depth
             if plan.packed:
                 right = _pack(e, right, scratch, outer, inner)
 
-            def block(i: ir.Value, rows: int) -> None:
+            def block(i: ir.Value, high: int) -> None:
                 left, out = corner(a, i, k), corner(c, i, j)
                 if plan.dot:
-                    _dot(e, left, right, out, rows, columns, depth)
-                else:
-                    _broadcast(e, left, right, out, rows, columns, depth, fresh)
+                    _dot(e, left, right, out, high, wide, depth)
+                    return
 
-            e.pieces(row, stop(row, plan.tile_rows, spec.m), spec.m, plan.rows, block)
+                def put(values: Values, offset: int, count: int) -> None:
+                    column = e.b.add(j, I64(offset))
+                    if finish is None:
+                        e.store_rows(values, corner(c, i, column), count)
+                        return
+                    for r, value in enumerate(values):
+                        finish(value, e.b.add(i, I64(r)), column, count)
 
-        until = stop(column, plan.tile_columns, spec.n)
-        e.pieces(column, until, spec.n, plan.columns, panel)
+                _broadcast(e, left, right, out, high, wide, depth, fresh, put)
+
+            e.pieces(*rows, spec.m, plan.rows, block)
+
+        e.pieces(*columns, spec.n, plan.columns, panel)
 
     if spec.k:
         e.pieces(I64(0), I64(spec.k), spec.k, plan.depth, through_k)

@@ -17,18 +17,9 @@ from ... import ops
 from ..program import Kernel
 from .blocking import up
 from .elementwise import ELEMENTWISE, I8, I64, in_memory
-from .plan import (
-    Group,
-    Plan,
-    Value,
-    by_rows,
-    contiguous,
-    flat,
-    last_wide,
-    loop_shape,
-    reduced_axes,
-    widest,
-)  # fmt: skip
+from .plan import Plan
+from .sharing import Group, by_rows, flat, loop_shape, reduced_axes
+from .storage import Value, contiguous
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
@@ -39,11 +30,12 @@ class Loops:
     """The body of one function: its builder, the pointers of the stored buffers, the loops."""
 
     def __init__(
-        self, plan: Plan, function: ir.Function, pointers: dict[int, ir.Value], writes: set[int],
-        part: tuple[ir.Value, ir.Value] | None = None, unit: int = 1,
+        self, plan: Plan, function: ir.Function, pointers: dict[int, ir.Value], group: Group,
+        part: tuple[ir.Value, ir.Value] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.pointers, self.function = plan, pointers, function
-        self.writes, self.part, self.unit = writes, part, unit
+        self.part, self.unit, self.cut = part, group.unit, group.axis
+        self._wrong: ir.Value | None = None  # whether an index was outside its axis
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self._known: dict[Any, ir.Value] = {}
 
@@ -83,7 +75,7 @@ class Loops:
         cut   the axis of which this thread does its part
         """
         index: list[Any] = []
-        last = last_wide(shape)
+        last = max((a for a, n in enumerate(shape) if n != 1), default=0)
 
         def enter(axis: int) -> None:
             if axis == len(shape):
@@ -115,7 +107,8 @@ class Loops:
     def elementwise(self, group: Group) -> None:
         """One loop nest that writes all buffers of the group."""
         shape = loop_shape(self.plan, group)
-        over = [self.plan.in_place[b] for b in group.writes if b in self.plan.in_place]
+        homes = map(self.plan.home, group.writes)
+        over = [b for b in homes if b not in group.writes and self.plan.values[b].kernel is None]
 
         def body(index: Index) -> None:
             for b in over:  # before anything is written there
@@ -125,7 +118,7 @@ class Loops:
                 self._known[b, index] = found
                 self._store(b, index, found)
 
-        self.nest(shape, body, widest(shape))
+        self.nest(shape, body, self.cut)
 
     def reduction(self, b: int) -> None:
         """Sum, largest or smallest over some axes, which stay with size 1."""
@@ -134,7 +127,7 @@ class Loops:
         source, shape = kernel.reads[0], values[kernel.reads[0]].shape
         axes, kept = reduced_axes(self.plan, b)
         combine, first = _combiner(kernel.op, values[b].dtype)
-        if shape and not kept and flat(self.plan, source, shape, False):
+        if shape and not kept and flat(self.plan, source, tuple(shape), False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
         if by_rows(axes, kept):
             self._along_rows(b, source, shape, axes, combine, first)
@@ -171,7 +164,7 @@ class Loops:
             self.nest(inner, one)
             self._store_raw(b, index, self.builder.load(running, typ=dtype))
 
-        self.nest(outer, row, widest(outer))
+        self.nest(outer, row, self.cut)
 
     def _along_columns(
         self,
@@ -184,14 +177,14 @@ class Loops:
     ) -> None:
         """An axis that stays is the last one: running values in the result itself."""
         out = self.plan.values[b].shape
-        self.nest(out, lambda index: self._store_raw(b, index, first), last_wide(out))
+        self.nest(out, lambda index: self._store_raw(b, index, first), self.cut)
 
         def one(index: Index) -> None:
             place = tuple(0 if a in axes else i for a, i in enumerate(index))
             new = self._widened(self.value(source, index), source)
             self._store_raw(b, place, combine(self.builder, self._load_raw(b, place), new))
 
-        self.nest(shape, one, last_wide(out))
+        self.nest(shape, one, self.cut)
 
     def scatter(self, b: int) -> None:
         """Zeros, and each update added at its index, in order."""
@@ -307,9 +300,21 @@ class Loops:
         below = b.icmp_signed("<", found, I64(0))
         found = b.select(below, b.add(found, I64(size)), found)
         wrong = b.icmp_unsigned(">=", found, I64(size))
-        status = self.pointers[self.plan.status]
-        b.store(b.or_(b.load(status, typ=I64), b.zext(wrong, I64)), status)
+        if self._wrong is None:
+            with b.goto_entry_block():
+                self._wrong = b.alloca(I64)
+                b.store(I64(0), self._wrong)
+        b.store(b.or_(b.load(self._wrong, typ=I64), b.zext(wrong, I64)), self._wrong)
         return b.select(wrong, I64(0), found)
+
+    def end(self) -> None:
+        """Return, and set the status if an index was wrong: whichever thread it was."""
+        b = self.builder
+        if self._wrong is not None:
+            wrong = b.load(self._wrong, typ=I64)
+            with b.if_then(b.icmp_unsigned("!=", wrong, I64(0))):
+                b.store(I64(1), self.pointers[self.plan.status])
+        b.ret_void()
 
     def _kernel(self, b: int) -> Kernel:
         kernel = self.plan.values[b].kernel

@@ -7,6 +7,7 @@ says whose memory a buffer takes over.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 import os
@@ -17,45 +18,92 @@ import numpy as np
 
 from ...errors import ArgumentError
 from ...graph import Array
-from .plan import Plan, Value, reads_of
+from .plan import Plan
+from .sharing import runs
+from .storage import Value
 
 ALIGNED = 64  # bytes: a cache line, and the widest vector
 
 
 @dataclass(frozen=True)
 class Arena:
-    """offsets in bytes by buffer, the size of it all, and the buffers whose memory one takes."""
+    """offsets in bytes by buffer, and the size of it all."""
 
     offsets: dict[int, int]
     size: int
-    takes: dict[int, set[int]]
+
+
+@dataclass(frozen=True)
+class _Life:
+    """A buffer: the groups that first and last touch it, and the phases these are in.
+
+    rows   by which all groups do that, each thread its own: 0 if any does otherwise
+    """
+
+    size: int
+    begin: int
+    end: int
+    first_phase: int
+    last_phase: int
+    rows: int
+
+    def leaves_to(self, other: _Life) -> bool:
+        """Whether nothing needs it any more when another one begins."""
+        return self.last_phase < other.first_phase
+
+    def hands_on(self, other: _Life) -> bool:
+        """Whether each thread may write its rows of another one just there."""
+        alike = (self.size, self.rows) == (other.size, other.rows)
+        return self.rows > 0 and alike and self.end < other.begin
 
 
 def arena(made: Plan, outputs: set[int]) -> Arena:
     """Places for all buffers that native groups write and nobody keeps."""
-    begin: dict[int, int] = {}
-    end: dict[int, int] = {}
-    for k, group in enumerate(made.groups):
-        for b in group.writes:
-            begin[b] = end[b] = k
-            for r in reads_of(b, made.values, made.stored):
-                end[r] = k
     kept = outputs | set(made.in_place) | {new for new, _ in made.commits}
-    inside = [b for group in made.groups if group.kind != "numpy" for b in group.writes
-              if b not in kept]  # fmt: skip
     placed: list[tuple[int, int, int]] = []  # offset, end of it, buffer
-    takes: dict[int, set[int]] = {}
+    lives = _lives(made)
     size = 0
-    for b in inside:
-        wide = rounded(size_of(made.values[b]))
+    for b, life in lives.items():
+        if b in kept:
+            continue
+        wide = rounded(life.size)
         at = 0
-        for low, high, other in sorted(placed):
-            if end[other] >= begin[b] and low < at + wide and at < high:
+        for low, high, other in placed:
+            before = lives[other]
+            free = before.leaves_to(life) or (low == at and before.hands_on(life))
+            if not free and low < at + wide and at < high:
                 at = high
-        takes[b] = {c for low, high, c in placed if low < at + wide and at < high}
-        placed.append((at, at + wide, b))
+        bisect.insort(placed, (at, at + wide, b))
         size = max(size, at + wide)
-    return Arena({b: low for low, _, b in placed}, size, takes)
+    return Arena({b: low for low, _, b in placed}, size)
+
+
+def _lives(made: Plan) -> dict[int, _Life]:
+    """Of what native groups write, in their order.
+
+    Within a phase threads do not wait for each other; a call that is not shared out has one thread.
+    """
+    phase = 0
+    begun: dict[int, tuple[int, int]] = {}
+    ended: dict[int, tuple[int, int]] = {}
+    rows: dict[int, int] = {}
+    k = 0
+    for part in runs(made.groups):
+        shared = any(g.units > 1 for g in part)
+        phase += 1
+        for group in part:
+            phase += group.meets or not shared
+            for r, aligned in group.reads.items():
+                ended[r] = k, phase
+                rows[r] = rows.get(r, 0) if aligned and group.rows == rows.get(r) else 0
+            for b in group.writes if group.kind != "numpy" else ():
+                begun[b] = ended[b] = k, phase
+                rows[b] = group.rows
+            k += 1
+    return {
+        b: _Life(size_of(made.values[b]), first, ended[b][0], opened, ended[b][1], rows[b])
+        for b, (first, opened) in begun.items()
+    }
 
 
 def size_of(value: Value) -> int:

@@ -17,9 +17,11 @@ from llvmlite import ir
 from ..program import Kernel
 from . import contraction, team
 from .elementwise import I64
+from .epilogue import Epilogue
 from .loops import POINTER, Loops
-from .memory import Arena, size_of
-from .plan import Group, Plan, operand, product, reads_of
+from .memory import size_of
+from .plan import Plan
+from .sharing import Group, product, runs
 from .target import Target
 
 
@@ -38,17 +40,13 @@ Segment = Native | Kernel
 def segments_of(made: Plan) -> list[Segment]:
     """The program as native calls and NumPy kernels in turn; the last one commits the updates."""
     found: list[Segment] = []
-    for k, group in enumerate(made.groups):
-        if group.kind == "numpy":
-            kernel = made.values[group.writes[0]].kernel
-            assert kernel is not None
-            found.append(kernel)
-            continue
-        if not found or not isinstance(found[-1], Native):
-            found.append(Native(f"run{k}", []))
-        last = found[-1]
-        assert isinstance(last, Native)
-        last.groups.append(k)
+    k = 0
+    for part in runs(made.groups):
+        kernel = made.values[part[0].writes[0]].kernel
+        assert kernel is not None
+        numpy = part[0].kind == "numpy"
+        found.append(kernel if numpy else Native(f"run{k}", [*range(k, k + len(part))]))
+        k += len(part)
     if made.commits:
         if not found or not isinstance(found[-1], Native):
             found.append(Native("commit", []))
@@ -58,7 +56,7 @@ def segments_of(made: Plan) -> list[Segment]:
     return found
 
 
-def emit(made: Plan, segments: list[Segment], arena: Arena, target: Target) -> str:
+def emit(made: Plan, segments: list[Segment], target: Target) -> str:
     """LLVM IR of all native segments."""
     module = ir.Module("program")
     module.triple = target.triple
@@ -72,24 +70,15 @@ def emit(made: Plan, segments: list[Segment], arena: Arena, target: Target) -> s
             functions[k] = known[key]
     for segment in segments:
         if isinstance(segment, Native):
-            _Driver(module, made, segment, arena, target).emit(functions)
+            _Driver(module, made, segment, target).emit(functions)
     return str(module)
-
-
-def _buffers(made: Plan, group: Group) -> list[int]:
-    """The memory that a group writes, that it reads, and the status."""
-    found = dict.fromkeys(map(made.home, group.writes))
-    for b in group.writes:
-        reads = reads_of(b, made.values, made.stored)
-        found.update(dict.fromkeys(map(made.home, reads)))
-    return [*found, made.status]
 
 
 def _signature(made: Plan, group: Group) -> Any:
     """Equal for groups whose functions are equal: the same operations on buffers of one shape."""
-    place = {b: k for k, b in enumerate(_buffers(made, group))}
+    place = {b: k for k, b in enumerate(made.buffers(group))}
     numbers: dict[int, int] = {}
-    lines: list[Any] = [group.kind, group.units, group.unit]
+    lines: list[Any] = [group.kind, group.axis, group.units, group.unit, group.rows]
 
     def visit(b: int, top: bool) -> int:
         key = -1 - b if top else b
@@ -116,7 +105,7 @@ def _function(
     module: ir.Module, made: Plan, group: Group, name: str, target: Target
 ) -> ir.Function:
     """(buffers…, scratch, begin, end): the units begin..end of a group."""
-    buffers = _buffers(made, group)
+    buffers = made.buffers(group)
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(buffers) + 1) + [I64] * 2)
     function = ir.Function(module, kind, name)
     function.linkage = "internal"
@@ -127,58 +116,56 @@ def _function(
     held = dict(zip(buffers, pointers, strict=True))
     held |= {b: held[made.home(b)] for b in made.in_place if made.home(b) in held}
     part = (begin, end) if group.units > 1 else None
-    loops = Loops(made, function, held, set(group.writes), part, group.unit)
+    loops = Loops(made, function, held, group, part)
     b = group.writes[0]
     if group.kind == "elementwise":
         loops.elementwise(group)
     elif group.kind == "matmul":
-        cut = product(made.values, made.stored, b, target)
-        kernel = made.values[b].kernel
+        cut = product(made, group, target)
+        kernel = made.values[group.product].kernel
         assert kernel is not None
         operands = []
         for r in kernel.reads:
-            found = operand(r, kernel, made.values, made.stored)
+            found = made.operand(r, kernel)
             assert found is not None
             operands.append(loops.element(*found[:2]))
         left, right = operands
         tiles = part or (I64(0), I64(cut.tiles))
-        contraction.emit(loops.builder, cut, left, right, held[b], scratch, *tiles)
+        finish = None
+        if group.writes != [group.product]:
+            finish = Epilogue(made, group, held, loops.builder, cut.lanes)
+        contraction.emit(loops.builder, cut, left, right, held[b], scratch, *tiles, finish)
     else:
         getattr(loops, group.kind)(b)
-    loops.builder.ret_void()
+    loops.end()
     return function
 
 
 class _Driver:
     """One segment's driver, (table, scratch, thread, threads, barrier): what each thread does."""
 
-    def __init__(
-        self, module: ir.Module, made: Plan, segment: Native, arena: Arena, target: Target
-    ) -> None:
+    def __init__(self, module: ir.Module, made: Plan, segment: Native, target: Target) -> None:
         self.module, self.made, self.segment, self.target = module, made, segment, target
-        self.arena = arena
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, POINTER])
         function = ir.Function(module, kind, segment.name)
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.table, self.scratch, self.thread, self.threads, self.barrier = function.args
         self.shared = any(made.groups[k].units > 1 for k in segment.groups)
-        # What has been read and written since the threads last met, by all or by the first alone.
-        self._read: dict[int, set[bool]] = {}
-        self._written: dict[int, set[bool]] = {}
 
     def emit(self, functions: dict[int, ir.Function]) -> None:
         """All groups in order, then the commits."""
         made, builder = self.made, self.builder
+        unsure = False  # a group may have failed, and this thread has not looked
         for k in self.segment.groups:
             group = made.groups[k]
-            if k == made.safe and any(made.groups[g].fails for g in self.segment.groups if g < k):
+            if group.meets:
                 self.meet()
+            if unsure and k >= made.safe and (group.meets or not self.shared):
                 self._leave_if_failed()
-            buffers = _buffers(made, group)
-            split = group.units > 1
-            self._order(set(buffers), {made.home(b) for b in group.writes}, split)
-            arguments = [*map(self.load, buffers), self.scratch]
-            if split:
+                unsure = False
+            unsure = unsure or group.fails
+            arguments = [*map(self.load, made.buffers(group)), self.scratch]
+            if group.units > 1:
                 ends = (self.thread, builder.add(self.thread, I64(1)))
                 cuts = [builder.udiv(builder.mul(I64(group.units), t), self.threads) for t in ends]
                 builder.call(functions[k], [*arguments, *cuts])
@@ -187,6 +174,8 @@ class _Driver:
                     builder.call(functions[k], [*arguments, I64(0), I64(1)])
         if self.segment.commits:
             self.meet()
+            if unsure:
+                self._leave_if_failed()
             with self.alone():
                 self._commit()
         builder.ret_void()
@@ -196,27 +185,11 @@ class _Driver:
         place = self.builder.gep(self.table, [I64(b)], source_etype=POINTER)
         return self.builder.load(place, typ=POINTER)
 
-    def _order(self, reads: set[int], writes: set[int], split: bool) -> None:
-        """Meet first if the group needs, or would spoil, what another thread is still at."""
-        others = {True} if not split else {True, False}
-        spoilt = writes.union(*(self.arena.takes.get(b, ()) for b in writes))
-        clash = any(self._written.get(b, set()) & others for b in reads | spoilt) or any(
-            self._read.get(b, set()) & others for b in spoilt
-        )
-        if clash:
-            self.meet()
-        for b in reads:
-            self._read.setdefault(b, set()).add(split)
-        for b in writes:
-            self._written.setdefault(b, set()).add(split)
-
     def meet(self) -> None:
         """All threads wait here for the last one."""
         if self.shared:
             meet = self.module.globals.get("barrier") or team.Barrier(self.module, self.target)
             self.builder.call(meet, [self.barrier, self.threads])
-        self._read.clear()
-        self._written.clear()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

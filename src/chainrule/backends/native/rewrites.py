@@ -10,7 +10,7 @@ from ... import ops
 from ...graph import Node
 from ..program import Kernel, Program
 
-LARGE = 1 << 15  # elements of a sum that is done in two stages
+LARGE = 1 << 12  # elements of a sum that is done in two stages
 
 
 def rewritten(program: Program) -> Program:

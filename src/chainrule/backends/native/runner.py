@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +17,9 @@ from ..program import Kernel, Program
 from . import team
 from .memory import Arena, address, aligned, array_of, expect_room, size_of
 from .module import Native, Segment
-from .plan import Plan, product, reads_of
+from .plan import Plan
+from .sharing import product
 from .target import Library, Target
-
-_DRIVER = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-)
 
 
 class Runner:
@@ -63,7 +59,7 @@ class Runner:
         for b in made.staged.values():
             self.place(b, array_of(made.values[b]))
         cuts = [
-            product(made.values, made.stored, g.writes[0], target).scratch_bytes
+            product(made, g, target).scratch_bytes
             for g in made.groups if g.kind == "matmul"
         ]  # fmt: skip
         self._stride = max(cuts, default=0)
@@ -85,17 +81,17 @@ class Runner:
         self, segment: Native, driver: int, table: int, times: int = 1
     ) -> Callable[[], Any]:
         """A call of a driver, by all threads if there is enough to do for a segment's groups."""
-        alone = _DRIVER(driver)
-        scratch, barrier = address(self._scratch), address(self._barrier)
+        scratch = address(self._scratch)
+        alone = team.alone(driver, table, scratch, address(self._barrier))
         groups = [self._plan.groups[k] for k in segment.groups]
         if team.threads() == 1 or not any(g.units > 1 for g in groups):
-            return functools.partial(alone, table, scratch, 0, 1, barrier)
+            return alone
         stride, work = self._stride, times * sum(g.work for g in groups)
 
         def shared() -> None:
             began, together = time.perf_counter(), self._pace.choose()
             if not together or not team.team().run(driver, table, scratch, stride, work):
-                alone(table, scratch, 0, 1, barrier)
+                alone()
             self._pace.note(together, (time.perf_counter() - began) / times)
 
         return shared
@@ -116,12 +112,10 @@ class Runner:
                 + (f" at {self._offsets[b]}" if b in self._offsets else "")
                 for b in group.writes
             )
-            reads = dict.fromkeys(
-                r for b in group.writes for r in reads_of(b, made.values, made.stored)
-                if r not in group.writes
-            )  # fmt: skip
             cut = f", {group.units} parts" if group.units > 1 else ""
-            inputs = ", ".join(f"b{r}" for r in reads)
+            inputs = ", ".join(f"b{r}" for r in group.reads if r not in group.writes)
+            if group.meets:
+                yield "  threads meet"
             yield f"  g{k} {group.kind}{cut}: {writes} from {inputs}"
         for new, old in made.commits:
             yield f"  copy b{new} to b{old}"

@@ -17,6 +17,7 @@ import functools
 import math
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ BARRIER = 9
 AWAKE = 100_000  # looks for a job before a worker goes to sleep: some 300 µs
 JOIN = 400  # looks for workers that are awake before a job is closed: some 2 µs
 WAKE = 40_000  # and after sleeping ones were woken for a long job
+TRIAL = 3  # calls, of which the last one counts
 LONG = 500_000.0  # nanoseconds: a job for which that pays
 
 _REST = """
@@ -186,6 +188,21 @@ finish:
   br i1 %finished, label %out, label %finish
 out:
   ret i64 %threads
+}}
+"""
+
+# A driver that one thread runs alone. job: driver, table, scratch, barrier.
+_ALONE = """
+define void @alone(ptr %job) {{
+  %table_at = getelementptr i64, ptr %job, i64 1
+  %scratch_at = getelementptr i64, ptr %job, i64 2
+  %barrier_at = getelementptr i64, ptr %job, i64 3
+  %driver = load ptr, ptr %job
+  %table = load ptr, ptr %table_at
+  %scratch = load ptr, ptr %scratch_at
+  %barrier = load ptr, ptr %barrier_at
+  tail call void %driver(ptr %table, ptr %scratch, i64 0, i64 1, ptr %barrier)
+  ret void
 }}
 """
 
@@ -350,25 +367,28 @@ class Pace:
     """Whether all threads or one are faster at a job: both are timed, the slower one ever less.
 
     On a machine that is busy with other things threads wait for each other, and one is faster. The
-    results are the same.
+    results are the same. A trial takes a few calls: in the first, caches hold what another thread
+    has had to do with.
     """
 
     def __init__(self) -> None:
         self._seconds = {True: 0.0, False: 0.0}  # with all threads, with one; 0: not yet known
-        self._together, self._calls, self._trial, self._pause = True, 0, 2, 8
+        self._together, self._calls, self._trial, self._pause = True, 0, TRIAL, 8
 
     def choose(self) -> bool:
         """Whether all threads do the next call."""
         self._calls += 1
-        return self._together != (self._calls >= self._trial)
+        return self._together != (self._calls > self._trial)
 
     def note(self, together: bool, seconds: float) -> None:
         """A call has taken so long."""
         before = self._seconds[together]
-        if self._calls < self._trial:
+        if self._calls <= self._trial:
             self._seconds[together] = 0.75 * before + 0.25 * seconds if before else seconds
             return
         self._seconds[together] = seconds
+        if self._calls < self._trial + TRIAL:
+            return
         better = self._seconds[True] <= self._seconds[False]
         self._pause = 8 if better != self._together else min(2 * self._pause, 4096)
         self._together, self._trial = better, self._calls + self._pause
@@ -377,9 +397,21 @@ class Pace:
 @functools.cache
 def _library() -> machine.Library:
     host = machine.host()
-    text = f'target triple = "{host.triple}"\n' + _filled(_REST + _BARRIER + _TEAM + _REPEAT, host)
-    names = ("worker", "lead", "repeat")
+    parts = _REST + _BARRIER + _TEAM + _ALONE + _REPEAT
+    text = f'target triple = "{host.triple}"\n' + _filled(parts, host)
+    names = ("worker", "lead", "alone", "repeat")
     return machine.load(machine.cached(text, lambda: text, host), names)
+
+
+def alone(driver: int, table: int, scratch: int, barrier: int) -> Callable[[], None]:
+    """A call of a driver by this thread, without the team (see _ALONE)."""
+    job = (ctypes.c_uint64 * 4)(driver, table, scratch, barrier)
+    call = functools.partial(_pointer_taking(_library().address("alone")), ctypes.addressof(job))
+    call.job = job  # type: ignore[attr-defined]  # it lives as long as the call
+    return call
+
+
+_pointer_taking = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def repeat() -> int:

@@ -1,0 +1,103 @@
+"""Products that are finished in registers, against NumPy; and which products are."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.backends import native
+from chainrule.backends.program import lower
+from chainrule.compile.passes import optimise
+from chainrule.recording import record
+from chainrule.trace import Trace
+
+FINISHED = {  # of a product x @ w, a row (n,), a column (m, 1), and an array of the product's shape
+    "a bias": lambda y, row, column, full: [y + row],
+    "a bias, an activation and its mask": lambda y, row, column, full: [
+        np_where(y + row), (y + row) > 0],
+    "a column": lambda y, row, column, full: [y * column - 1.0],
+    "a residual": lambda y, row, column, full: [full + 0.5 * y],
+    "a mask from memory": lambda y, row, column, full: [where(full > 0, y, -y)],
+    "two results": lambda y, row, column, full: [y * row, y - full],
+    "a quotient and a square": lambda y, row, column, full: [square(y) / (square(full) + 1.0)],
+}  # fmt: skip
+SHAPES = [(1, 1, 1), (3, 5, 2), (16, 16, 8), (33, 31, 7), (64, 64, 64), (130, 70, 300), (40, 17, 1)]
+
+
+def np_where(y):
+    return where(y > 0, y, 0.0)
+
+
+def where(mask, yes, no):
+    return cr.where(mask, yes, no) if isinstance(yes, cr.Tensor) else np.where(mask, yes, no)
+
+
+def square(x):
+    return x * x
+
+
+def built(function, arrays):
+    """The native program of a function, which has not been run."""
+    made = record(function, [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True))
+    return native.build(lower(optimise(made.graph)))
+
+
+def finished(run):
+    """Which products of a program are finished in registers."""
+    groups = run._plan.groups
+    return [g.product for g in groups if g.kind == "matmul" and g.writes != [g.product]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", FINISHED)
+def test_equals_numpy(name, shape, turned, dtype):
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    draw = lambda *size: rng.integers(-3, 4, size).astype(dtype)  # noqa: E731
+    x, w = draw(m, k), draw(n, k).T if turned else draw(k, n)
+    row, column, full = draw(n), draw(m, 1), draw(m, n)
+    arrays = [x, np.ascontiguousarray(w.T) if turned else w, row, column, full]
+
+    def function(t):
+        y = t[0] @ (t[1].mT if turned else t[1])
+        return FINISHED[name](y, *t[2:])
+
+    run = built(function, arrays)
+    expected = FINISHED[name](x @ w, row, column, full)
+    for found, wanted in zip(run(arrays), expected, strict=True):
+        assert found.dtype == wanted.dtype
+        if name.startswith("a quotient"):
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        else:  # small whole numbers: exact in any order
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_special_values_pass_through_a_mask():
+    x = np.array([[np.nan, 1.0], [np.inf, 1.0], [1e-40, 1.0], [-1.0, 1.0]], np.float32)
+    run = built(lambda t: [cr.relu(t[0] @ t[1])], [x, np.ones((2, 20), np.float32)])
+    (found,) = run([x, np.ones((2, 20), np.float32)])
+    expected = np.repeat([[np.nan], [np.inf], [1.0], [0.0]], 20, axis=1).astype(np.float32)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_which_products_are_finished_in_registers():
+    x = np.ones((64, 64), np.float32)
+    assert finished(built(lambda t: [cr.relu(t[0] @ t[1])], [x, x]))
+    assert finished(built(lambda t: [(y := t[0] @ t[1]), y + 1], [x, x])), "also stored itself"
+    assert not finished(built(lambda t: [cr.exp(t[0] @ t[1])], [x, x])), "exp has no vector code"
+    assert not finished(built(lambda t: [cr.flip(t[0] @ t[1], axis=1) + t[0]], [x, x])), (
+        "another order"
+    )
+    assert not finished(built(lambda t: [cr.sum(t[0] @ t[1], axis=0)], [x, x])), "a reduction"
+    deep = np.ones((8, 5000), np.float32)
+    assert not finished(built(lambda t: [t[0] @ t[1].mT + 1], [deep, deep])), "k is cut"
+
+
+def test_an_epilogue_waits_for_what_it_reads():
+    """The residual is the product before: finished only when that is there."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 40, 40))
+    run = built(lambda t: [(t[0] @ t[1]) + (t[0] @ (t[0] @ t[1]))], [x, w])
+    (found,) = run([x, w])
+    np.testing.assert_allclose(found, x @ w + x @ (x @ w), rtol=1e-12, atol=1e-12)
