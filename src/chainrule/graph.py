@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 import numpy as np
@@ -237,8 +238,10 @@ def _constant_text(node: Node) -> str:
     return f"constant<{spec_text(node)}>"
 
 
-def verify(graph: Graph) -> None:
-    """Raise `GraphError` unless the graph is legal.
+def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[Node]:
+    """Raise `GraphError` unless the graph is legal; gives its nodes.
+
+    known   nodes that have been found legal before: they are not looked at again
 
     Legal: every leaf is one of the inputs or holds a constant of its own shape and dtype; every
     node's shape and dtype are what its operation infers from its inputs; inputs come before users.
@@ -247,6 +250,8 @@ def verify(graph: Graph) -> None:
     if len(inputs) != len(graph.inputs):
         raise _illegal("an input that is listed twice", "inputs to be distinct leaves")
     for node in graph.nodes:
+        if node in known:
+            continue
         if node.op is None:
             if node in inputs:
                 continue
@@ -260,6 +265,7 @@ def verify(graph: Graph) -> None:
         shape, dtype = node.op.infer(*node.inputs, **node.params)
         if shape != node.shape or dtype != node.dtype:
             raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")
+    return set(graph.nodes)
 
 
 def _illegal(arrived: str, needed: str) -> GraphError:

@@ -61,6 +61,9 @@ def _texts(specs: tuple[Spec, ...]) -> str:
 def of_class(name: str, specs: tuple[Spec, ...], cls: str) -> None:
     """All specs share one dtype of the class, or DtypeError."""
     allowed, words = _CLASSES[cls]
+    first = specs[0].dtype
+    if first in allowed and all(s.dtype is first for s in specs):
+        return
     if any(s.dtype not in allowed for s in specs):
         raise DtypeError(
             name, _texts(specs), f"{words} is needed", "convert with astype(x, dtype) first"

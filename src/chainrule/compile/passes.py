@@ -1,7 +1,8 @@
 """The passes: graph in, graph out, same meaning. They run in the order of `PASSES`.
 
-The graph is verified after each. A pass may not change a result by as much as a bit; identities
-that hold for real numbers but not for NaN, infinities or the sign of zero are left out.
+The graph is verified after each: the nodes that are new. A pass may not change a result by as much
+as a bit; identities that hold for real numbers but not for NaN, infinities or the sign of zero are
+left out.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to com
 
 def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
     """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
-    verify(graph)
+    known = verify(graph)
     for one in PASSES:
         graph = one(graph)
-        verify(graph)
+        known = verify(graph, known)
         if show:
             show(one.__name__, graph)
     return graph

@@ -18,6 +18,7 @@ batches cost no copy. The product is cut three times, by the spec and the proces
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +41,7 @@ class Target(Protocol):
     def vector_bits(self) -> int: ...
     @property
     def registers(self) -> int: ...
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Plan:
         return outer * self.panel_stride * self.spec.itemsize if self.packed else 0
 
 
+@functools.lru_cache(4096)  # equal layers ask again and again
 def plan(spec: Contraction, target: Target) -> Plan:
     """The cheapest way to cut the product."""
     turns = (False,) if spec.unit or spec.plain else (False, True)

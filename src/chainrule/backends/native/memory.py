@@ -60,7 +60,8 @@ class _Life:
 def arena(made: Plan, outputs: set[int]) -> Arena:
     """Places for all buffers that native groups write and nobody keeps."""
     kept = outputs | set(made.in_place) | {new for new, _ in made.commits}
-    placed: list[tuple[int, int, int]] = []  # offset, end of it, buffer
+    placed: list[tuple[int, int, int]] = []  # of what is needed still: offset, end of it, buffer
+    offsets: dict[int, int] = {}
     lives = _lives(made)
     size = 0
     for b, life in lives.items():
@@ -68,14 +69,15 @@ def arena(made: Plan, outputs: set[int]) -> Arena:
             continue
         wide = rounded(life.size)
         at = 0
+        placed = [p for p in placed if not lives[p[2]].leaves_to(life)]
         for low, high, other in placed:
-            before = lives[other]
-            free = before.leaves_to(life) or (low == at and before.hands_on(life))
-            if not free and low < at + wide and at < high:
+            taken = low < at + wide and at < high
+            if taken and not (low == at and lives[other].hands_on(life)):
                 at = high
         bisect.insort(placed, (at, at + wide, b))
+        offsets[b] = at
         size = max(size, at + wide)
-    return Arena({b: low for low, _, b in placed}, size)
+    return Arena(offsets, size)
 
 
 def _lives(made: Plan) -> dict[int, _Life]:

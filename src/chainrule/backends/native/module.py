@@ -151,6 +151,7 @@ class _Driver:
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.table, self.scratch, self.thread, self.threads, self.barrier = function.args
         self.shared = any(made.groups[k].units > 1 for k in segment.groups)
+        self._loaded: dict[int, ir.Value] = {}
 
     def emit(self, functions: dict[int, ir.Function]) -> None:
         """All groups in order, then the commits."""
@@ -182,8 +183,10 @@ class _Driver:
 
     def load(self, b: int) -> ir.Value:
         """Where a buffer is."""
-        place = self.builder.gep(self.table, [I64(b)], source_etype=POINTER)
-        return self.builder.load(place, typ=POINTER)
+        if b not in self._loaded:
+            place = self.builder.gep(self.table, [I64(b)], source_etype=POINTER)
+            self._loaded[b] = self.builder.load(place, typ=POINTER)
+        return self._loaded[b]
 
     def meet(self) -> None:
         """All threads wait here for the last one."""
