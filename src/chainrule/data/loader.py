@@ -103,7 +103,9 @@ class DataLoader:
     def rows(self, order: Array | None, first: int, count: int) -> list[Array]:
         """The rows of so many batches from the first-th on, of each array; None: as they lie."""
         part = slice(first * self.batch_size, (first + count) * self.batch_size)
-        return [a[part if order is None else order[part]] for a in self._arrays]
+        if order is None:
+            return [a[part] for a in self._arrays]
+        return [a.take(order[part], axis=0) for a in self._arrays]
 
     def tree_of(self, leaves: Sequence[Any]) -> Any:
         """The structure of the data with these leaves."""

@@ -21,7 +21,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..shapes import float64
 from ..sparse import RowSparse
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, make, no_grad
 from ..trace import Counted, changes, state
 
 Named = tuple[str, Tensor]
@@ -42,11 +42,11 @@ class Group:
         return _shown(self._settings[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
-        before = self._settings[name]
-        if _is_on(_held(value)) != _is_on(before):
+        before, held = self._settings[name], _held(value)
+        if _is_on(held) != _is_on(before):
             changes.count += 1
         if isinstance(before, Tensor):
-            before._assign(_held(value))
+            before._assign(held)
         elif isinstance(before, tuple):
             for old, new in zip(before, value, strict=True):
                 old._assign(_held(new))
@@ -80,7 +80,7 @@ def _held(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_held(v) for v in value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Tensor(float(value), dtype=float64)
+        return make(np.array(float(value)))
     return value
 
 

@@ -17,6 +17,7 @@ import functools
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ WORD, GO, THREADS, DRIVER, TABLE, SCRATCH, STRIDE, DONE, STOP = range(9)
 BARRIER = 9
 AWAKE = 100_000  # looks for a job before a worker goes to sleep: some 300 µs
 JOIN = 400  # looks for workers that are awake before a job is closed: some 2 µs
-WAKE = 40_000  # and after sleeping ones were woken for a long job
-TRIAL = 3  # calls, of which the last one counts
+LOOK = 5.0  # nanoseconds that a look takes, about
+WAIT = 0.25  # of a long job's time: so long it waits for workers that have to wake up
+MOST_LOOKS = 400_000  # but no longer: some 2 ms
 LONG = 500_000.0  # nanoseconds: a job for which that pays
+TRIAL = 3  # calls in a row that are timed
 
 _REST = """
 {pause_declaration}
@@ -335,10 +338,13 @@ class Team:
             return 0
         try:
             patience = JOIN
+            if work > LONG:  # a worker may be asleep, or about to be
+                patience = min(int(WAIT * work / LOOK), MOST_LOOKS)
+            elif self._asleep:
+                patience = 0
             if self._asleep:
                 with self._bell:
                     self._bell.notify_all()
-                patience = WAKE if work > LONG else 0
             most = self.size - 1
             return int(self._lead(self._address, driver, table, scratch, stride, most, patience))
         finally:
@@ -367,13 +373,13 @@ class Pace:
     """Whether all threads or one are faster at a job: both are timed, the slower one ever less.
 
     On a machine that is busy with other things threads wait for each other, and one is faster. The
-    results are the same. A trial takes a few calls: in the first, caches hold what another thread
-    has had to do with.
+    results are the same. What counts is the median of the last few calls: in the first one, caches
+    hold what another thread has had to do with.
     """
 
     def __init__(self) -> None:
-        self._seconds = {True: 0.0, False: 0.0}  # with all threads, with one; 0: not yet known
-        self._together, self._calls, self._trial, self._pause = True, 0, TRIAL, 8
+        self._seconds: dict[bool, deque[float]] = {w: deque(maxlen=TRIAL) for w in (True, False)}
+        self._together, self._calls, self._trial, self._pause = True, 0, 4 * TRIAL, 8
 
     def choose(self) -> bool:
         """Whether all threads do the next call."""
@@ -382,16 +388,15 @@ class Pace:
 
     def note(self, together: bool, seconds: float) -> None:
         """A call has taken so long."""
-        before = self._seconds[together]
-        if self._calls <= self._trial:
-            self._seconds[together] = 0.75 * before + 0.25 * seconds if before else seconds
-            return
-        self._seconds[together] = seconds
+        self._seconds[together].append(seconds)
         if self._calls < self._trial + TRIAL:
             return
-        better = self._seconds[True] <= self._seconds[False]
+        better = self._median(True) <= self._median(False)
         self._pause = 8 if better != self._together else min(2 * self._pause, 4096)
         self._together, self._trial = better, self._calls + self._pause
+
+    def _median(self, together: bool) -> float:
+        return sorted(self._seconds[together])[TRIAL // 2]
 
 
 @functools.cache
