@@ -53,6 +53,7 @@ def processors(count: int) -> Iterator[None]:
 def caches(folder: str, threads: int) -> dict[str, str]:
     """Settings under which every program keeps compiled code in the folder."""
     return {
+        "PYTHONDONTWRITEBYTECODE": "",  # compiled Python is kept, as it is of what pip installs
         "CHAINRULE_BACKEND": backends.name(),
         "CHAINRULE_CACHE": f"{folder}/chainrule",
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch",

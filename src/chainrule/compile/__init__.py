@@ -208,23 +208,22 @@ class _Again:
 
     def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
         step, resident = self._step, self._resident
-        if not self._plain or state.grad is not self._grad:
-            return None
         leaves: Sequence[Any] = args
         if not self._flat:
             leaves, structure = tree.flatten(args)
             if structure != self._structure:
                 return None
-        if len(leaves) != len(self._specs):
+        specs, placed = self._specs, resident.placed
+        if not self._plain or len(leaves) != len(specs) or state.grad is not self._grad:
             return None
         values = []
-        for t, spec, last in zip(leaves, self._specs, resident.placed, strict=True):
+        for k, t in enumerate(leaves):
             if type(t) is not Tensor:
                 return None
             value, node = t._value, t._node
             if node is not None and node.requires_grad:
                 return None
-            if value is not last and (value is None or (value.shape, value.dtype) != spec):
+            if value is not placed[k] and (value is None or (value.shape, value.dtype) != specs[k]):
                 return None
             values.append(value)
         with resident.lock:

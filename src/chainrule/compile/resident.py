@@ -110,8 +110,9 @@ class Resident:
             if value is not placed[k]:
                 run.place(k, value)
                 placed[k] = value
-        for b, shape, dtype in self._large:
-            run.place(b, np.empty(shape, dtype))
+        if self._large:
+            for b, shape, dtype in self._large:
+                run.place(b, np.empty(shape, dtype))
         run.run()
         if self._fixed is not None:
             return [array.copy() for array in self._fixed]

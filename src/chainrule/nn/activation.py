@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import DtypeError, user_line
@@ -16,9 +17,11 @@ class Activation(Module):
     """A function and its settings, printed under its own name."""
 
     function: Callable[..., Tensor]
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+        if settings:  # a dict of its own is looked at by every compiled step
+            self.settings = settings
 
     def forward(self, x: Any) -> Tensor:
         return type(self).function(x, **self.settings)
