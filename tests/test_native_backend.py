@@ -97,6 +97,40 @@ def test_each_operation_and_its_derivative(on, row, dtype):
         check_both(on, both, *arrays)
 
 
+DERIVED = [r for r in ROWS if not r.reason and "f" in (r.op.kinds or "f")]
+
+
+@pytest.mark.parametrize("row", DERIVED, ids=lambda r: r.op.name)
+def test_gradients_of_compiled_steps_are_those_of_differences(on, row):
+    """⟨v, Jᵀu⟩ from machine code against central differences of machine code, in float64."""
+    rng = np.random.default_rng(1)
+    h = 1e-5
+    for shapes, params in row.op.cases:
+        arrays = draw(row, shapes, rng)
+        moving = tuple(k for k, a in enumerate(arrays) if a.dtype.kind == "f")
+        result = row.op(*map(cr.Tensor, arrays), **params)
+        if result.dtype != cr.float64:  # a cast: differences would see its rounding
+            continue
+        u = cr.Tensor(rng.normal(size=result.shape))
+
+        def weighted(*xs, params=params, u=u):
+            return (row.op(*xs, **params) * u).sum()
+
+        value = on("native")(weighted)
+        slopes = on("native")(cr.grad(weighted, argnums=moving))(*map(cr.Tensor, arrays))
+        slopes = slopes if isinstance(slopes, tuple) else (slopes,)
+        v = [rng.normal(size=arrays[k].shape) * np.maximum(1, abs(arrays[k])) for k in moving]
+        ends = []
+        for sign in (1, -1):
+            moved = list(arrays)
+            for k, direction in zip(moving, v, strict=True):
+                moved[k] = np.asarray(arrays[k] + sign * h * direction)
+            ends.append(float(value(*map(cr.Tensor, moved))))
+        expected = (ends[0] - ends[1]) / (2 * h)
+        found = sum(float((g.numpy() * d).sum()) for g, d in zip(slopes, v, strict=True))
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6 * max(1, abs(ends[0])))
+
+
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.inf, -np.inf, np.nan, 1e-40, 88.0, -104.0, 3e38]
 
 

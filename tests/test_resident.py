@@ -274,6 +274,36 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     assert float(seen) == 3.0
 
 
+@pytest.mark.parametrize("change", ["clear", "setitem", "pop", "update"])
+def test_state_that_is_exchanged_in_an_optimizer_is_seen(change):
+    """The state is a dict that counts its changes; the next step uses what is in it."""
+    found = []
+    for compiled in (True, False):
+        model, optimizer = network()
+        step = step_of(model, optimizer)
+        step = step if compiled else step.__wrapped__
+        for _ in range(3):
+            step(X, Y)
+        name = next(iter(optimizer.state))
+        new = {k: cr.zeros(t.shape, dtype=t.dtype) for k, t in optimizer.state[name].items()}
+        rest = dict(optimizer.state)
+        if change == "clear":
+            optimizer.state.clear()
+            optimizer.state.update(rest)
+        elif change == "pop":
+            optimizer.state.pop(name)
+            optimizer.state[name] = new
+        elif change == "setitem":
+            optimizer.state[name] = new
+        else:
+            optimizer.state.update({name: new})
+        losses = [float(step(X, Y)) for _ in range(3)]
+        found.append(losses)
+        held = optimizer.state[name]
+        assert all(held[k] is new[k] for k in new) or change == "clear"
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
 def test_a_step_whose_name_is_that_of_a_method_is_traced_once():
     """`optimizer.step` in it mentions a global `step`, which is the compiled function itself."""
     space = {"cr": cr, "functional": functional, "X": X, "Y": Y}

@@ -1,0 +1,164 @@
+"""How groups are shared out: where threads meet, and that it is often enough."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.backends import native
+from chainrule.backends.native import module, target, team
+from chainrule.backends.native.memory import address, aligned
+from chainrule.backends.program import lower
+from chainrule.compile.passes import optimise
+from chainrule.recording import record
+from chainrule.trace import Trace
+
+RATE = 0.1
+
+
+def network(sizes, rows):
+    """(function, arrays, updates): a step of gradient descent on a perceptron, arrays to arrays."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, sizes[0])).astype(np.float32)
+    y = rng.integers(0, sizes[-1], rows)
+    weights = []
+    for a, b in zip(sizes, sizes[1:], strict=False):
+        weights += [
+            (rng.normal(size=(b, a)) * a**-0.5).astype(np.float32), np.zeros(b, np.float32)
+        ]  # fmt: skip
+
+    def loss(x, y, weights):
+        for w, b in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+            x = cr.relu(x @ w.mT + b)
+        return nn.functional.cross_entropy(x @ weights[-2].mT + weights[-1], y)
+
+    def step(t):
+        x, y, *weights = t
+        slopes = cr.grad(lambda *w: loss(x, y, w), argnums=tuple(range(len(weights))))(*weights)
+        new = [w - RATE * g for w, g in zip(weights, slopes, strict=True)]
+        return [*new, loss(x, y, weights)]
+
+    return step, [x, y, *weights], {k: 2 + k for k in range(len(weights))}
+
+
+def planned(function, arrays, updates):
+    made = record(function, [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True))
+    program = native.rewritten(lower(optimise(made.graph), updates))
+    return program, native.plan(program, target.host())
+
+
+def meetings(sizes, rows=64):
+    _, made = planned(*network(sizes, rows))
+    return sum(group.meets for group in made.groups)
+
+
+def test_how_often_threads_meet_does_not_depend_on_the_depth():
+    assert meetings([64] * 31 + [10]) == meetings([64] * 11 + [10]) <= 8
+
+
+def test_a_chain_of_layers_needs_no_meeting():
+    def forward(t):
+        x, *weights = t
+        for w in weights:
+            x = cr.relu(x @ w.mT)
+        return [x]
+
+    arrays = [np.ones((64, 64), np.float32)] * 13
+    _, made = planned(forward, arrays, {})
+    assert [g.units for g in made.groups] == [4] * 12
+    assert not any(g.meets for g in made.groups)
+
+
+def test_threads_meet_before_other_rows_are_read():
+    big = [np.ones((256, 256), np.float32)] * 2
+    _, made = planned(lambda t: [(y := cr.relu(t[0] @ t[1])).mT @ y], big, {})
+    assert [g.meets for g in made.groups] == [False, True]
+    _, made = planned(lambda t: [cr.flip(cr.relu(t[0] @ t[1]), axis=0) + t[0]], big, {})
+    assert [g.meets for g in made.groups] == [False, True]
+
+
+def test_what_is_too_short_is_not_shared_out():
+    _, made = planned(*network([2, 16, 16, 2], 32))
+    assert {g.units for g in made.groups} == {1}
+
+
+def in_turn(function, arrays, updates, threads, order, monkeypatch):
+    """The outputs when, between two meetings, one thread does all that it has to before the next.
+
+    Whatever another thread should have waited for is then not there yet, or spoilt.
+    """
+    monkeypatch.setattr(module._Driver, "meet", lambda self: None)
+    program, made = planned(function, arrays, updates)
+    assert any(g.units > 1 for g in made.groups)
+    segments = []
+    for k, group in enumerate(made.groups):
+        if group.meets or not segments:
+            segments.append(module.Native(f"phase{k}", []))
+        segments[-1].groups.append(k)
+    if made.commits:
+        segments.append(module.Native("commit", [], True))
+    host = target.host()
+    object_code = target.compile_ir(native.emit(made, segments, host), host)
+    library = target.load(object_code, [s.name for s in segments])
+    places = native.arena(made, set(program.outputs))
+    run = native.Runner(program, made, segments, places, library, host, [], lambda: "")
+    run._arena[...] = 0xFF  # NaN
+    for b, array in enumerate(arrays):
+        run.place(b, array.copy())
+    for b in run.fresh:
+        run.place(b, np.full(run.value_of(b).shape, np.nan, run.value_of(b).dtype))
+    scratch = aligned(run._stride * threads)
+    long, pointer = ctypes.c_int64, ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(None, pointer, pointer, long, long, pointer)
+    for segment in segments:
+        driver = kind(library.address(segment.name))
+        for thread in order(range(threads)):
+            own = address(scratch) + thread * run._stride
+            driver(run._base, own, thread, threads, address(run._barrier))
+    return [run.found(b).copy() for b in program.outputs]
+
+
+NETWORKS = {
+    "deep": ([64] * 9 + [10], 64),
+    "uneven": ([150, 170, 133, 7], 301),
+    "wide": ([300, 260, 10], 200),
+    "few rows": ([128, 256, 128, 10], 16),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_threads_meet_often_enough(name, threads, monkeypatch):
+    step = network(*NETWORKS[name])
+    alone = in_turn(*step, 1, list, monkeypatch)
+    assert all(np.isfinite(a).all() for a in alone)
+    for order in (list, lambda r: [*reversed(r)]):
+        found = in_turn(*step, threads, order, monkeypatch)
+        for a, b in zip(alone, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def paced(pace, seconds, calls):
+    """How many of the calls all threads did, where they take so long together, and alone."""
+    together = 0
+    for _ in range(calls):
+        chosen = pace.choose()
+        together += chosen
+        pace.note(chosen, seconds[0] if chosen else seconds[1])
+    return together
+
+
+def test_the_faster_way_is_found_and_left_when_it_is_not():
+    pace = team.Pace()
+    assert paced(pace, (1.0, 2.0), 1000) > 950
+    assert paced(pace, (3.0, 2.0), 10_000) < 1500
+    assert paced(pace, (1.0, 2.0), 100_000) > 80_000
+
+
+def test_one_slow_call_does_not_change_the_way():
+    pace = team.Pace()
+    paced(pace, (1.0, 2.0), 20)
+    pace.note(pace.choose(), 50.0)
+    assert paced(pace, (1.0, 2.0), 100) > 90
