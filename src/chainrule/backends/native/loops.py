@@ -75,7 +75,8 @@ class Loops:
         cut   the axis of which this thread does its part
         """
         index: list[Any] = []
-        last = max((a for a, n in enumerate(shape) if n != 1), default=0)
+        long = [a for a, n in enumerate(shape) if n != 1]
+        last, inside = long[-1] if long else 0, len(long) > 1
 
         def enter(axis: int) -> None:
             if axis == len(shape):
@@ -93,7 +94,7 @@ class Loops:
                 enter(axis + 1)
                 index.pop()
 
-            if axis == last and axis != cut and shape[axis] <= SHORT:
+            if axis == last and axis != cut and shape[axis] <= SHORT and inside:
                 for k in range(shape[axis]):
                     inner(k)
             else:

@@ -210,8 +210,7 @@ def _rows_read(b: int, store: Storage) -> dict[int, bool]:
     found: dict[int, bool] = {}
     seen: set[tuple[int, int | None]] = set()
     todo = _inputs(value, axis, store)
-    while todo:
-        at = todo.pop()
+    for at in todo:  # which grows
         if at in seen:
             continue
         seen.add(at)

@@ -63,8 +63,7 @@ class Storage:
         found: dict[int, bool] = {}
         seen: set[tuple[int, bool]] = set()
         todo = [(r, self.values[b].kind == "elementwise") for r in self.values[b].reads]
-        while todo:
-            at = todo.pop()
+        for at in todo:  # which grows
             if at in seen:
                 continue
             seen.add(at)
