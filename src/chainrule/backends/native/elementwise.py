@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,32 @@ def _sign(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.
     zero, one = ir.Constant(x.type, 0.0), ir.Constant(x.type, 1.0)
     below = b.select(b.fcmp_ordered("<", x, zero), b.fneg(one), b.fadd(x, zero))
     return b.select(b.fcmp_ordered(">", x, zero), one, below)
+
+
+def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    """The larger one + log1p(exp(-|x - y|)); of two equal ones, infinities too, x + log 2."""
+    x, y = xs
+    distance = b.fsub(x, y)
+    beyond = b.fcmp_ordered(">", distance, ir.Constant(x.type, 0.0))
+    less = b.select(beyond, b.fneg(distance), distance)
+    rest = mathematics.emit(b, "log1p", mathematics.emit(b, "exp", less))
+    found = b.fadd(b.select(beyond, x, y), rest)
+    twice = b.fadd(x, ir.Constant(x.type, math.log(2)))
+    return b.select(b.fcmp_ordered("==", x, y), twice, found)
+
+
+def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    """large · √(1 + (small / large)²): no square overflows."""
+    absolute = _intrinsic("fabs")
+    x, y = (absolute(b, [v], kinds, to) for v in xs)
+    zero, one, inf = (ir.Constant(x.type, v) for v in (0.0, 1.0, math.inf))
+    beyond = b.fcmp_ordered(">", x, y)
+    large, small = b.select(beyond, x, y), b.select(beyond, y, x)
+    ratio = b.fdiv(small, large)
+    root = _intrinsic("sqrt")(b, [b.fadd(one, b.fmul(ratio, ratio))], kinds, to)
+    found = b.select(b.fcmp_ordered("==", large, zero), b.fadd(large, small), b.fmul(large, root))
+    infinite = b.or_(b.fcmp_ordered("==", x, inf), b.fcmp_ordered("==", y, inf))
+    return b.select(infinite, inf, found)
 
 
 def _shift(name: str) -> Emit:
@@ -171,6 +198,7 @@ ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
     ops.bitwise_left_shift: ("iu", _shift("shl")), ops.bitwise_right_shift: ("iu", _shift("shr")),
     ops.remainder: ("iu", _whole("remainder")), ops.floor_divide: ("iu", _whole("quotient")),
     ops.where: ("fiub", _where), ops.astype: ("fiub", _astype),
+    ops.logaddexp: ("f", _logaddexp), ops.hypot: ("f", _hypot),
 }  # fmt: skip
 ELEMENTWISE |= {ops.TABLE[n]: ("f", _real(n)) for n in mathematics.FUNCTIONS if n in ops.TABLE
                 and ops.TABLE[n] not in ELEMENTWISE}  # fmt: skip

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from ... import ops
@@ -122,7 +123,7 @@ class Loops:
         self.nest(shape, body, self.cut)
 
     def reduction(self, b: int) -> None:
-        """Sum, largest or smallest over some axes, which stay with size 1."""
+        """A reduction over some axes, which stay with size 1."""
         values = self.plan.values
         kernel = self._kernel(b)
         source, shape = kernel.reads[0], values[kernel.reads[0]].shape
@@ -220,6 +221,23 @@ class Loops:
 
             self.nest(shape, one)
             at += shape[axis]
+
+    def pad(self, b: int) -> None:
+        """Zeros, and the source at its place."""
+        kernel = self._kernel(b)
+        low, interior = kernel.params["low"], kernel.params["interior"]
+        dtype = self.plan.values[b].dtype
+        zero = ir.Constant(in_memory(dtype), 0.0 if dtype.kind == "f" else 0)
+        self.nest(self.plan.values[b].shape, lambda index: self._store_raw(b, index, zero))
+
+        def one(index: Index) -> None:
+            place = tuple(
+                self._sum((i, k + 1), (lo, 1))
+                for i, k, lo in zip(index, interior, low, strict=True)
+            )
+            self._store(b, place, self.value(kernel.reads[0], index))
+
+        self.nest(self.plan.values[kernel.reads[0]].shape, one)
 
     def random(self, b: int) -> None:
         """Philox4x32-10, four words a block: see `numerics.random_bits`."""
@@ -408,17 +426,30 @@ class Loops:
 
 
 def _combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
-    kind = in_memory(dtype)
-    if op is ops.sum:
-        if dtype.kind != "f":
-            return (lambda b, x, y: b.add(x, y)), ir.Constant(kind, 0)
-        # negative zero: the sum of nothing but -0 is -0 only for NumPy's pairs of -0
-        return (lambda b, x, y: b.fadd(x, y, flags=("reassoc",))), ir.Constant(kind, 0.0)
-    sign, first = (">=", -math.inf) if op is ops.max else ("<=", math.inf)
+    """How two values become one, and the value that changes no other."""
+    kind, real = in_memory(dtype), dtype.kind == "f"
+    if op is ops.any:
+        return (lambda b, x, y: b.or_(x, y)), ir.Constant(kind, 0)
+    if op in (ops.sum, ops.prod):
+        name, first = ("add", 0) if op is ops.sum else ("mul", 1)
+        if not real:
+            return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
+        name = f"f{name}"  # in any order; negative zero: the sum of nothing but -0 is 0
+        return (
+            lambda b, x, y: getattr(b, name)(x, y, flags=("reassoc",)), ir.Constant(kind, first)
+        )  # fmt: skip
+    sign = ">=" if op is ops.max else "<="
+    if not real:
+        limits = np.iinfo(dtype)
+        compare = "icmp_signed" if dtype.kind == "i" else "icmp_unsigned"
+        return (
+            lambda b, x, y: b.select(getattr(b, compare)(sign, x, y), x, y),
+            ir.Constant(kind, limits.min if op is ops.max else limits.max),
+        )
 
     def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
         """y where x is not NaN and y is beyond it, or y is NaN."""
         keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
         return b.select(keep, x, y)
 
-    return chosen, ir.Constant(kind, first)
+    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)

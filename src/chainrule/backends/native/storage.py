@@ -21,10 +21,11 @@ from ..program import Kernel, Program
 from .elementwise import ELEMENTWISE
 
 VIEWS = {ops.reshape, ops.permute_dims, ops.broadcast_to, ops.slice, ops.flip, ops.alias}
-REDUCTIONS = {ops.sum, ops.max, ops.min}
+# Reductions, and the kinds of dtype that they take.
+REDUCTIONS = {ops.sum: "fiub", ops.prod: "fiu", ops.max: "fiu", ops.min: "fiu", ops.any: "b"}
 LOOPS = {
     ops.take: "take", ops.checked_index: "take", ops.scatter_add: "scatter", ops.concat: "concat",
-    ops.random_bits: "random",
+    ops.random_bits: "random", ops.pad: "pad",
 }  # fmt: skip
 KINDS = "fiub"
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
@@ -183,8 +184,7 @@ def _kind(kernel: Kernel, values: dict[int, Value]) -> str:
     if kernel.op in VIEWS:
         return "view"
     if kernel.op in REDUCTIONS:
-        floats = node.dtype.kind == "f"
-        return "reduction" if floats or kernel.op is ops.sum else "numpy"
+        return "reduction" if kinds[1].kind in REDUCTIONS[kernel.op] else "numpy"
     if kernel.op in LOOPS:
         return LOOPS[kernel.op]
     if kernel.op is ops.matmul:
