@@ -226,6 +226,12 @@ def test_stages_can_be_shown(monkeypatch, capsys):
     text = capsys.readouterr().err
     for part in ("── traced ──", "── simplify ──", "tanh(in0)", "program(1 inputs"):
         assert part in text
+    monkeypatch.setenv("CHAINRULE_SHOW", "graph, program")
+    cr.compile(lambda x: cr.tanh(x))(cr.ones(2))
+    assert "program(1 inputs" in capsys.readouterr().err
+    monkeypatch.setenv("CHAINRULE_SHOW", "grph")
+    with pytest.raises(ArgumentError, match=r"^\[compile\] got CHAINRULE_SHOW with 'grph'; "):
+        cr.compile(lambda x: cr.tanh(x))(cr.ones(2))
 
 
 def test_each_stage_is_a_text(monkeypatch):

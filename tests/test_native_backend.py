@@ -270,6 +270,25 @@ def test_an_index_outside_is_the_same_error(on):
     assert pick(np.array([3, 3])).tolist() == [[9, 10, 11]] * 2, "the next call is as before"
 
 
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_a_class_outside_is_an_error_in_a_compiled_step_too(on, backend, wrong):
+    """Below 0 as well: it is no index from the end."""
+    scores = cr.Tensor(np.arange(6.0, dtype=np.float32).reshape(2, 3))
+    loss = nn.functional.cross_entropy
+    for function in (
+        loss, functools.partial(loss, label_smoothing=0.1),
+        lambda x, y: nn.functional.nll_loss(x, y), lambda x, y: cr.one_hot(y, num_classes=3),
+    ):  # fmt: skip
+        run = on(backend)(lambda x, y, function=function: function(x, y))
+        run(scores, cr.Tensor([2, 0]))
+        with pytest.raises(RangeError, match=f"got class {wrong}; 0 to 2 are needed"):
+            run(scores, cr.Tensor([0, wrong]))
+    ignoring = on(backend)(lambda x, y: loss(x, y, ignore_index=-1))
+    expected = float(loss(scores, cr.Tensor([0, -1]), ignore_index=-1))
+    assert float(ignoring(scores, cr.Tensor([0, -1]))) == pytest.approx(expected, rel=1e-6)
+
+
 def test_results_do_not_change_under_a_later_call(on):
     double = on("native")(lambda x: [x * 2, x.sum()])
     first = double(np.ones(5, np.float32))
@@ -348,6 +367,21 @@ def test_a_network_with_narrower_vectors(features, monkeypatch):
     monkeypatch.setenv("CHAINRULE_FEATURES", features)
     found = losses("native", monkeypatch, NETWORKS["mlp"], x, y)
     np.testing.assert_allclose(found, expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("features", ["", "avx2", "sse"])
+def test_no_function_is_called_for_what_the_processor_lacks(features, monkeypatch):
+    """Without fused multiply-adds they are two instructions, not a call of the C library."""
+    monkeypatch.setenv("CHAINRULE_FEATURES", features)
+    arrays = [np.ones((40, 40), np.float32)] * 2
+    made = record(
+        lambda t: [cr.erf(cr.tanh(t[0] @ t[1])), cr.log(cr.exp(t[0]))],
+        [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True),
+    )  # fmt: skip
+    run = native.build(lower(optimise(made.graph)))
+    assembly = target.assembly(run.llvm(), target.host())
+    assert "fma@PLT" not in assembly
+    assert "fmaf@PLT" not in assembly
 
 
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])

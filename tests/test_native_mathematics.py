@@ -63,7 +63,7 @@ def loop(name, dtype, chosen):
     kind = ir.FloatType() if dtype == F32 else ir.DoubleType()
     inputs = 2 if name == "power" else 1
     pointer, whole = ir.PointerType(), ir.IntType(64)
-    module = ir.Module()
+    module = mathematics.module_for("", "", chosen.fma)
     signature = ir.FunctionType(ir.VoidType(), [*[pointer] * (inputs + 1), whole])
     function = ir.Function(module, signature, "f")
     *places, out, n = function.args
@@ -76,7 +76,7 @@ def loop(name, dtype, chosen):
     i = builder.phi(whole)
     i.add_incoming(whole(0), entry)
     xs = [builder.load(builder.gep(p, [i], source_etype=kind), typ=kind) for p in places]
-    y = mathematics.emit(builder, name, *xs, fused=chosen.fma)
+    y = mathematics.emit(builder, name, *xs)
     builder.store(y, builder.gep(out, [i], source_etype=kind))
     following = builder.add(i, whole(1))
     i.add_incoming(following, body)

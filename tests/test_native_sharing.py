@@ -1,6 +1,7 @@
 """How groups are shared out: where threads meet, and that it is often enough."""
 
 import ctypes
+import itertools
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def network(sizes, rows):
     x = rng.normal(size=(rows, sizes[0])).astype(np.float32)
     y = rng.integers(0, sizes[-1], rows)
     weights = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in itertools.pairwise(sizes):
         weights += [
             (rng.normal(size=(b, a)) * a**-0.5).astype(np.float32), np.zeros(b, np.float32)
         ]  # fmt: skip

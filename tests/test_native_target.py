@@ -197,6 +197,7 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
 
 
 def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
+    monkeypatch.setattr(target, "_SELDOM", 1)
     texts = [TEXT.replace("%c", f"%c{i}") for i in range(4)]
     cached(texts[0], target.host())
     size = sum(entry.stat().st_size for entry in folder.iterdir())
@@ -211,6 +212,21 @@ def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
     assert len(kept) == 3
     assert target._key(texts[0], target.host()) in kept
     assert target._key(texts[3], target.host()) in kept
+
+
+def test_there_are_never_many_entries(folder, monkeypatch):
+    monkeypatch.setattr(target, "_MOST", 3)
+    monkeypatch.setattr(target, "_SELDOM", 2)
+    for i in range(40):
+        cached(TEXT.replace("%c", f"%c{i}"), target.host())
+    assert len(list(folder.iterdir())) < 20, "looked through about every second time"
+
+
+def test_a_folder_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CHAINRULE_CACHE", "~/code")
+    cached(TEXT, target.host())
+    assert len(list((tmp_path / "code").iterdir())) == 1
 
 
 def test_many_at_once_all_get_the_code(folder):

@@ -274,6 +274,27 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     assert float(seen) == 3.0
 
 
+def test_arrays_are_read_anew_at_each_call():
+    """Changed in place, given another shape or layout: the result is that of what they hold."""
+    w = cr.Tensor(np.ones(4, np.float32))
+
+    @cr.compile
+    def step(x):
+        w[...] = w + 0 * x.sum()
+        return (x * 2).sum(axis=0)
+
+    x = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    for _ in range(3):
+        np.testing.assert_array_equal(step(x).numpy(), (x * 2).sum(axis=0))
+        x += 1
+    x.shape = 4, 3
+    np.testing.assert_array_equal(step(x).numpy(), (x * 2).sum(axis=0))
+    y = np.asfortranarray(x)
+    for _ in range(3):
+        np.testing.assert_array_equal(step(y).numpy(), (y * 2).sum(axis=0))
+        y *= 2
+
+
 @pytest.mark.parametrize("change", ["clear", "setitem", "pop", "update"])
 def test_state_that_is_exchanged_in_an_optimizer_is_seen(change):
     """The state is a dict that counts its changes; the next step uses what is in it."""

@@ -331,7 +331,14 @@ def _checked(name: str, indices: Array, size: int) -> Array:
     return np.where(indices < 0, indices + size, indices)
 
 
-def checked_index(indices: Array, size: int) -> Array:
+def checked_index(indices: Array, size: int, classes: bool = False) -> Array:
+    """As `_checked`; classes begin at 0: below it is an error too."""
+    if classes and indices.size and (indices.min() < 0 or indices.max() >= size):
+        worst = indices.min() if indices.min() < 0 else indices.max()
+        raise RangeError(
+            "class", f"got class {worst}", f"0 to {size - 1} are needed",
+            "number the classes from 0, or enlarge the last layer",
+        )  # fmt: skip
     return _checked("index", indices, size)
 
 

@@ -216,7 +216,8 @@ scatter_add   = op("scatter_add", "linear", shapes.scatter_add, numerics.scatter
                    [(((3, 2), np.array([3, 0, 3])), {"axis": 0, "size": 4}),
                     (((2, 2, 2), np.array([[0, -1], [1, 1]])), {"axis": 1, "size": 3})])
 checked_index = op("checked_index", "zero", shapes.checked_index, numerics.checked_index,
-                   "indices", [((np.array([1, -2, 0]),), {"size": 2})])
+                   "indices", [((np.array([1, -2, 0]),), {"size": 2}),
+                               ((np.array([1, 0]),), {"size": 2, "classes": True})])
 last_position = op("last_position", "zero", shapes.last_position, numerics.last_position,
                    "indices", [((np.array([1, 0, 1]),), {"size": 3})])
 

@@ -17,6 +17,21 @@ from .program import Program
 Run = Callable[[Sequence[Array]], list[Array]]
 
 
+STAGES = ("graph", "program", "llvm")
+
+
+def shown() -> list[str]:
+    """The stages of a compiled step that CHAINRULE_SHOW names, to be printed."""
+    asked = [part.strip() for part in os.environ.get("CHAINRULE_SHOW", "").split(",")]
+    wrong = [part for part in asked if part and part not in STAGES]
+    if wrong:
+        raise ArgumentError(
+            "compile", f"got CHAINRULE_SHOW with {wrong[0]!r}",
+            f"some of {', '.join(STAGES)}, with commas", "unset it to print nothing",
+        )  # fmt: skip
+    return asked
+
+
 def available() -> list[str]:
     """The backends that can be chosen here, the fastest last."""
     return ["reference", "native"] if find_spec("llvmlite") else ["reference"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 import threading
 import warnings
@@ -201,9 +200,10 @@ class _Again:
         self._step, self._resident, self._grad = step, step.resident, state.grad
         self._one = step.structure is tree.LEAF
         leaves, self._structure = tree.flatten(args)
-        self._flat = all(isinstance(a, Tensor) for a in args)
+        self._flat = all(isinstance(a, (Tensor, np.ndarray)) for a in args)
         self._plain = all(_is_plain(t) for t in leaves)
-        self._specs = [(t._value.shape, t._value.dtype) for t in leaves if self._plain]
+        arrays = [t._value if isinstance(t, Tensor) else t for t in leaves if self._plain]
+        self._specs = [(a.shape, a.dtype) for a in arrays]
         self.repeats = self._plain and step.resident.repeats()
 
     def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
@@ -218,12 +218,16 @@ class _Again:
             return None
         values = []
         for k, t in enumerate(leaves):
-            if type(t) is not Tensor:
+            if type(t) is Tensor:
+                value, node = t._value, t._node
+                if node is not None and node.requires_grad:
+                    return None
+                known = value is placed[k]
+            elif _is_plain(t):
+                value, known = t, False  # it may have been given another shape
+            else:
                 return None
-            value, node = t._value, t._node
-            if node is not None and node.requires_grad:
-                return None
-            if value is not placed[k] and (value is None or (value.shape, value.dtype) != specs[k]):
+            if not known and (value is None or (value.shape, value.dtype) != specs[k]):
                 return None
             values.append(value)
         with resident.lock:
@@ -254,7 +258,9 @@ class _Again:
 
 
 def _is_plain(t: Any) -> bool:
-    """Whether it is a tensor that nothing is differentiated by."""
+    """Whether it is a tensor that nothing is differentiated by, or an array as it is."""
+    if type(t) is np.ndarray:
+        return bool(t.flags.c_contiguous and t.flags.aligned)
     return type(t) is Tensor and (t._node is None or not t._node.requires_grad)
 
 
@@ -357,7 +363,7 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     first = len(graph.inputs) - len(made.reads)
     place = {id(o): first + k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
     updates = {made.results + k: place[id(w)] for k, w in enumerate(made.writes)}
-    shown = os.environ.get("CHAINRULE_SHOW", "").split(",")
+    shown = backends.shown()
     if "graph" in shown:
         _show("traced", graph)
     optimised = optimise(graph, _show if "graph" in shown else None)

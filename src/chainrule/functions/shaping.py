@@ -385,7 +385,7 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
             "number the classes from 0, or raise num_classes", user_line(),
         )  # fmt: skip
     x = cast(x, shapes.int64)
-    checked = ops.checked_index(where(x < 0, count, x), size=count)  # when a compiled step runs
+    checked = ops.checked_index(x, size=count, classes=True)  # when a compiled step runs
     return cast(
         expand_dims(checked, axis=-1) == Tensor(np.arange(count)), to_dtype("one_hot", dtype)
     )

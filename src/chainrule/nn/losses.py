@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import ops
 from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions import elementwise, indexing, reductions
 from ..functions.elementwise import where
@@ -112,6 +113,8 @@ def _classes(
                 "number the classes from 0, or enlarge the last layer", user_line(),
             )  # fmt: skip
     target, factor = where(counts, target, 0), counts.astype(scores.dtype)
+    if known is None:  # checked when a compiled step runs
+        target = ops.checked_index(target, size=scores.shape[-1], classes=True)
     if weight is not None:
         factor = factor * indexing.take(_by_class(name, weight, scores), target, axis=0)
     return target, counts, factor

@@ -7,13 +7,13 @@ them (or finds the object code of an earlier process) and returns a `Runner`.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from ... import ops
 from ...graph import Graph
+from .. import shown
 from ..program import Kernel, Program
 from .memory import arena
 from .module import Native, emit, segments_of
@@ -43,7 +43,7 @@ def build(program: Program) -> Runner:
 
     library = None
     if names:
-        if "llvm" in os.environ.get("CHAINRULE_SHOW", "").split(","):
+        if "llvm" in shown():
             print(text(), file=sys.stderr)
         library = load(cached(_described(program), text, target), names)
     return Runner(program, made, segments, places, library, target, new, text)

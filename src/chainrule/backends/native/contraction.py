@@ -1,8 +1,9 @@
 """Matrix products as LLVM IR, tile by tile, cut as `blocking` says.
 
-Order of summation: in broadcast and swapped an element of C is one chain of fused multiply-adds in
-the order of k. In dot, lane l of chain j takes every (chains · lanes)-th product; the chains, then
-the lanes, are added in a fixed tree. So results do not depend on who does which tile.
+Order of summation: in broadcast and swapped an element of C is one chain of multiply-adds (fused
+where the processor does that in one instruction) in the order of k. In dot, lane l of chain j takes
+every (chains · lanes)-th product; the chains, then the lanes, are added in a fixed tree. So results
+do not depend on who does which tile.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def _broadcast(
                 x = e.splat(e.element(e.at(left, (i * a.row + u * a.column, 1))))
                 for v in range(wide):
                     old = sums[i * wide + v]
-                    sums[i * wide + v] = e.intrinsic("fma", e.vector, x, y[v], old)
+                    sums[i * wide + v] = e.intrinsic("fmuladd", e.vector, x, y[v], old)
         return sums
 
     sums = e.loop(I64(0), I64(depth), unroll, step, sums)
@@ -251,7 +252,7 @@ def _dot(e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth:
     def add(sums: Values, chain: int, k: ir.Value, count: int) -> None:
         x, y = vectors(a, k, rows, count), vectors(b, k, columns, count)
         for at, (i, j) in enumerate(cells, chain * len(cells)):
-            sums[at] = e.intrinsic("fma", e.vector, x[i], y[j], sums[at])
+            sums[at] = e.intrinsic("fmuladd", e.vector, x[i], y[j], sums[at])
 
     def step(k: ir.Value, *before: ir.Value) -> Values:
         sums = list(before)

@@ -299,7 +299,8 @@ class Loops:
         if value.kind == "view":
             return self.value(kernel.reads[0], self._through(b, value, index))
         if kernel.op is ops.checked_index:
-            return self._checked(kernel.reads[0], index, kernel.params["size"])
+            classes = kernel.params.get("classes", False)
+            return self._checked(kernel.reads[0], index, kernel.params["size"], classes)
         if kernel.op is ops.take:
             source, indices = kernel.reads
             axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
@@ -310,14 +311,18 @@ class Loops:
         kinds = [self.plan.values[r].dtype for r in kernel.reads]
         return ELEMENTWISE[kernel.op][1](self.builder, inputs, kinds, value.dtype)
 
-    def _checked(self, indices: int, index: Index, size: int) -> ir.Value:
-        """An index from 0, counted from the end if below; outside it is 0 and the status is set."""
+    def _checked(self, indices: int, index: Index, size: int, classes: bool = False) -> ir.Value:
+        """An index from 0, counted from the end if below; outside it is 0 and the status is set.
+
+        classes   below 0 is outside
+        """
         b, found = self.builder, self.value(indices, index)
         dtype = self.plan.values[indices].dtype
         if dtype.itemsize < 8:
             found = (b.sext if dtype.kind == "i" else b.zext)(found, I64)
-        below = b.icmp_signed("<", found, I64(0))
-        found = b.select(below, b.add(found, I64(size)), found)
+        if not classes:
+            below = b.icmp_signed("<", found, I64(0))
+            found = b.select(below, b.add(found, I64(size)), found)
         wrong = b.icmp_unsigned(">=", found, I64(size))
         if self._wrong is None:
             with b.goto_entry_block():

@@ -325,11 +325,19 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 }  # fmt: skip
 
 
-def emit(builder: ir.IRBuilder, name: str, *xs: ir.Value, fused: bool = True) -> ir.Value:
+def module_for(name: str, triple: str, fused: bool) -> ir.Module:
+    """An LLVM module. fused: whether its target has a fused multiply-add (`Target.fma`)."""
+    module = ir.Module(name)
+    module.triple, module.fused = triple, fused
+    return module
+
+
+def emit(builder: ir.IRBuilder, name: str, *xs: ir.Value) -> ir.Value:
     """Emit the function of `ops.py` with that name on float or double values.
 
-    fused   whether the target has a fused multiply-add (`Target.fma`)
+    Whether the target has a fused multiply-add says the module: see `module_for`.
     """
+    fused: bool = builder.module.fused
     if name not in FUNCTIONS:
         known = ", ".join(FUNCTIONS)
         raise ArgumentError("compile", f"got function {name!r}", f"one of {known}", "compose it")

@@ -19,6 +19,7 @@ from . import contraction, team
 from .elementwise import I64
 from .epilogue import Epilogue
 from .loops import POINTER, Loops
+from .mathematics import module_for
 from .memory import size_of
 from .plan import Plan
 from .sharing import Group, product, runs
@@ -58,8 +59,7 @@ def segments_of(made: Plan) -> list[Segment]:
 
 def emit(made: Plan, segments: list[Segment], target: Target) -> str:
     """LLVM IR of all native segments."""
-    module = ir.Module("program")
-    module.triple = target.triple
+    module = module_for("program", target.triple, target.fma)
     known: dict[Any, ir.Function] = {}
     functions: dict[int, ir.Function] = {}
     for k, group in enumerate(made.groups):

@@ -34,6 +34,8 @@ _WITHOUT = {
 
 _MAGIC = b"crnative"
 _LIMIT = 200 * 2**20  # bytes of object code kept on disk
+_MOST = 2000  # and entries
+_SELDOM = 16  # one entry in so many, by its name, has the folder looked through when it is written
 
 
 # ── the processor ────────────────────────────────────────────────────────────────────────────────
@@ -216,7 +218,7 @@ def _generators() -> str:
 def _folder() -> Path | None:
     """The folder, made if need be; None where there can be none or others may write to it."""
     chosen = os.environ.get("CHAINRULE_CACHE")
-    folder = Path(chosen) if chosen else _user_cache() / "chainrule"
+    folder = Path(chosen).expanduser() if chosen else _user_cache() / "chainrule"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_dir() and _own(folder.stat()):
@@ -266,7 +268,8 @@ def _write(path: Path, payload: bytes) -> None:
         with open(handle, "wb") as file:
             file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
         os.replace(temporary, path)
-        _trim(path.parent)
+        if int(path.stem[:8], 16) % _SELDOM == 0:
+            _trim(path.parent)
     except OSError:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -282,11 +285,11 @@ def _entries(folder: Path) -> Iterator[tuple[float, int, str]]:
 
 
 def _trim(folder: Path) -> None:
-    """Remove what was not used for longest until the rest is within the limit."""
+    """Remove what was not used for longest until the rest is within the limits."""
     entries = sorted(_entries(folder))
     total = sum(size for _, size, _ in entries)
-    for _, size, path in entries:
-        if total <= _LIMIT:
+    for left, (_, size, path) in zip(range(len(entries), 0, -1), entries, strict=True):
+        if total <= _LIMIT and left <= _MOST:
             return
         os.unlink(path)
         total -= size
