@@ -101,3 +101,30 @@ def test_an_epilogue_waits_for_what_it_reads():
     run = built(lambda t: [(t[0] @ t[1]) + (t[0] @ (t[0] @ t[1]))], [x, w])
     (found,) = run([x, w])
     np.testing.assert_allclose(found, x @ w + x @ (x @ w), rtol=1e-12, atol=1e-12)
+
+
+SHARED = {  # of two products y, z, and an array: who takes what along is not plain
+    "a row of the product itself": lambda y, z, a: [y, y - y[-1:]],
+    "a column of the product itself": lambda y, z, a: [y - y[:, :1]],
+    "one element": lambda y, z, a: [y * y[-1:, -1:]],
+    "a row, spread": lambda y, z, a: [y + where(a > 0, y[-1:] + 0 * y, y)],
+    "a sum of two, one used again": lambda y, z, a: [y + z, y],
+    "a sum of two, the other used again": lambda y, z, a: [y + z, z],
+    "a sum of two, both used again": lambda y, z, a: [y + z, z * a, y - a],
+    "a difference in a product": lambda y, z, a: [(y - z) @ a, z.sum(axis=0)],
+}
+
+
+@pytest.mark.parametrize("size", [8, 70])
+@pytest.mark.parametrize("name", SHARED)
+def test_products_that_share_what_they_are_used_for(name, size):
+    rng = np.random.default_rng(0)
+    x, w, v, a = (rng.integers(-3, 4, (size, size)).astype(np.float64) for _ in range(4))
+
+    def function(t):
+        return SHARED[name](t[0] @ t[1], t[0] @ t[2], t[3])
+
+    for found, wanted in zip(
+        built(function, [x, w, v, a])([x, w, v, a]), function([x, w, v, a]), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)

@@ -85,6 +85,12 @@ def test_what_is_too_short_is_not_shared_out():
     assert {g.units for g in made.groups} == {1}
 
 
+def test_nothing_at_all_in_a_step_that_is_shared_out():
+    arrays = [np.ones((200, 200), np.float32), np.ones((64, 0), np.float32)]
+    _, made = planned(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {})
+    assert any(g.units > 1 for g in made.groups)
+
+
 def in_turn(function, arrays, updates, threads, order, monkeypatch):
     """The outputs when, between two meetings, one thread does all that it has to before the next.
 

@@ -126,6 +126,43 @@ def test_a_forked_child_computes_on(threads):
     assert done.returncode == 0
 
 
+FORKED_WHILE_A_STEP_RUNS = """
+import os, threading, chainrule as cr
+m = cr.zeros((200, 200))
+one = cr.ones((200, 200))
+
+@cr.compile
+def inc(x):
+    m[...] = m + x
+    return (m @ x).sum()
+
+inc(one)
+going = True
+def loop():
+    while going:
+        inc(one)
+other = threading.Thread(target=loop)
+other.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        whole = float(m.min()) == float(m.max())
+        os._exit(0 if whole and float(inc(one)) > 0 else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+going = False
+other.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_a_fork_waits_for_a_step_of_another_thread(number):
+    environment = {**os.environ, "CHAINRULE_THREADS": number}
+    command = [sys.executable, "-W", "ignore", "-c", FORKED_WHILE_A_STEP_RUNS]
+    assert subprocess.run(command, env=environment, timeout=60).returncode == 0
+
+
 def test_a_failed_step_changes_nothing(threads):
     threads(2)
     table = cr.zeros((5, 20_000))

@@ -274,6 +274,25 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     assert float(seen) == 3.0
 
 
+@pytest.mark.parametrize(
+    "old", [lambda p: p.clone(), lambda p: p * 1, lambda p: p.mT.mT, lambda p: [p + 0, p * 1]]
+)
+def test_the_old_value_of_an_assigned_tensor_can_be_returned(old):
+    p, one = cr.ones((4, 4)), cr.ones((4, 4))
+
+    @cr.compile
+    def step(x):
+        before = old(p)
+        p[...] = p + x
+        return before
+
+    for k in range(1, 4):
+        found = step(one)
+        for t in found if isinstance(found, list) else [found]:
+            assert t.tolist() == [[float(k)] * 4] * 4
+    assert p.tolist() == [[4.0] * 4] * 4
+
+
 def test_arrays_are_read_anew_at_each_call():
     """Changed in place, given another shape or layout: the result is that of what they hold."""
     w = cr.Tensor(np.ones(4, np.float32))

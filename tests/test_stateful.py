@@ -692,3 +692,32 @@ def test_a_module_inside_a_loop_is_looked_at_too():
     assert f(xs).item() == 6
     m.made = Settings(2.0)
     assert f(xs).item() == 12
+
+
+class Holding:
+    """A number, in a dict that can be exchanged."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+
+def test_what_is_exchanged_as_a_whole_is_seen():
+    """A function in a variable, an object's dict, the order of a dict, defaults."""
+    y = cr.Tensor([4.0, 9.0])
+    act, holder, table = cr.sqrt, Holding(1.0), {"a": 1.0, "b": 2.0}
+
+    def scaled(x, by=2.0):
+        return (x * by).sum()
+
+    by_function = cr.compile(lambda x: act(x).sum())
+    by_object = cr.compile(lambda x: (x * holder.rate).sum())
+    by_order = cr.compile(lambda x: (x * next(iter(table.values()))).sum())
+    by_default = cr.compile(scaled)
+    assert [float(f(y)) for f in (by_function, by_object, by_order, by_default)] == [5, 13, 13, 26]
+    act = cr.square
+    holder.__dict__ = {"rate": 2.0}
+    table["a"] = table.pop("a")
+    scaled.__defaults__ = ()
+    assert [float(f(y)) for f in (by_function, by_object, by_order)] == [97, 26, 26]
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        by_default(y)

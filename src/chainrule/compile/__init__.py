@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make, record_outputs
 from ..trace import Trace, changes, state
+from . import locks
 from .passes import optimise
 from .resident import Resident, resident
 from .surroundings import Surroundings, same
@@ -52,7 +52,7 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._steps: dict[Any, list[Step]] = {}
-        self._lock = threading.RLock()  # reading, running and assigning are one step
+        self._lock = locks.of_function()  # reading, running and assigning are one step
         self._short = _Short()
         functools.update_wrapper(self, function)
 
@@ -103,6 +103,9 @@ class Compiled:
         varying: Sequence[tuple[Tensor, Array]] = (),
     ) -> list[Array] | None:  # fmt: skip
         """`count` steps like an earlier one in one native call; None where that cannot be.
+
+        It cannot where there was no such call yet, rows or dtypes are others, or the step is not
+        one native call.
 
         arguments   for each argument of that call, the rows of all steps, one after the other
         varying     tensors that the step reads and does not assign, with a value for each step

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +23,9 @@ from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make
 from ..trace import outside
+from . import locks
 
 SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
-
-# Who holds the lock of one step and needs another's takes this one first: then two threads never
-# wait for each other.
-crossing = threading.RLock()
 
 
 def resident(run: Any, made: Recorded, reachable: bool) -> Resident | None:
@@ -64,7 +60,7 @@ class Resident:
     """The tensors of one step, and where they are in the program's memory."""
 
     def __init__(self, run: Any, made: Recorded) -> None:
-        self._run, self.lock = run, threading.RLock()
+        self._run, self.lock = run, locks.of_step()
         self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
         first = run.program.inputs - len(self._tensors)
         self._place = {id(t): k for k, t in enumerate(self._tensors, first)}
@@ -98,7 +94,7 @@ class Resident:
     def run(self, values: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
         with contextlib.ExitStack() as stack:
-            with crossing:
+            with locks.crossing:
                 stack.enter_context(self.lock)
                 self._gather()
             return self.again(values)
@@ -130,7 +126,7 @@ class Resident:
         """
         run = self._run
         with contextlib.ExitStack() as stack:
-            with crossing:
+            with locks.crossing:
                 stack.enter_context(self.lock)
                 self._gather()
             moving = dict(enumerate(arguments))
@@ -182,7 +178,7 @@ class Resident:
 
     def recall(self, tensor: Tensor) -> None:
         """Fill the handle again."""
-        with crossing, self.lock, outside():
+        with locks.crossing, self.lock, outside():
             key = id(tensor)
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first

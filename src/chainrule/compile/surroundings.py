@@ -100,9 +100,7 @@ class Holder:
         if unmoved and all(map(is_, holder, self._values)):
             return not self.arrays or all(a.bytes == a.holder.tobytes() for a in self.arrays)
         now = self.now()
-        return now.keys() == self.before.keys() and all(
-            same(v, self.before[k]) for k, v in now.items()
-        )
+        return [*now] == [*self.before] and all(same(v, self.before[k]) for k, v in now.items())
 
     def restore(self) -> None:
         """Put back what it held."""
@@ -137,7 +135,7 @@ class Surroundings:
         self._mentioned: set[str] = set()
         entered: list[tuple[str, Any]] = []
         for variable in _variables(function, set(), self._mentioned):
-            if not isinstance(variable.value, _CODE):
+            if not isinstance(variable.value, types.ModuleType):
                 self._variables.append(variable)
             entered.append((variable.name, variable.value))
         bound: list[Any] = []
@@ -242,6 +240,10 @@ class _Looks:
             names = [v.at[1] for v in found]
             self._looks.append((itemgetter(*names, names[0]), space))  # two or more: a tuple
             before += [v.value for v in [*found, found[0]]]
+        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list))]
+        if objects:  # they may be given another dict
+            self._looks.append((_dicts, objects))
+            before += [vars(o) for o in objects]
         cells = [v for v in variables if len(v.at) == 1]
         if cells:
             self._looks.append((_contents, [v.at[0] for v in cells]))
@@ -268,6 +270,10 @@ class _Looks:
             and (not self._others or all(same(v.look(), v.value) for v in self._others))
             and (not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays))
         )
+
+
+def _dicts(objects: list[Any]) -> list[Any]:
+    return [o.__dict__ for o in objects]
 
 
 def _contents(cells: list[Any]) -> list[Any]:
@@ -358,9 +364,7 @@ def _variables(
                 )
             )
     for k in range(len(function.__defaults__ or ())):
-        found.append(
-            _variable("a default", lambda d=k: (function.__defaults__ or ())[d], lambda v: None)
-        )
+        found.append(_variable("a default", lambda d=k: _default(function, d), lambda v: None))
     for name in function.__kwdefaults__ or {}:
         found.append(
             _variable(name, lambda n=name: (function.__kwdefaults__ or {}).get(n), lambda v: None)
@@ -373,6 +377,11 @@ def _variables(
         near = k < enclosed or getattr(inner, "__globals__", None) is space
         if isinstance(inner, types.FunctionType) and near:
             yield from _variables(inner, seen, mentioned)
+
+
+def _default(function: Any, k: int) -> Any:
+    values = function.__defaults__ or ()
+    return values[k] if k < len(values) else _MISSING
 
 
 def _variable(

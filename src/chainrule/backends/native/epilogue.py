@@ -36,8 +36,9 @@ def fits(product: int, group: Group, store: Storage) -> bool:
             continue
         if value.op in VIEWS:
             found = store.strided(b)
-            if found is None or found[1][-1] not in (0, 1):
-                return False
+            own = found is not None and found[0] in (product, *group.writes)
+            if found is None or own or found[1][-1] not in (0, 1):
+                return False  # what is being computed is not there to be looked at
             continue
         if value.op not in VECTORS:
             return False

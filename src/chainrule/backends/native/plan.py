@@ -146,7 +146,9 @@ def _finished(groups: list[Group], program: Program, store: Storage, target: Tar
     gone: set[int] = set()
     for b, (first, *others) in users.items():
         group, own = groups[first], groups[home[b]]
-        if group.kind != "elementwise" or not replacing.isdisjoint(group.writes):
+        if group.kind != "elementwise" or first in gone:  # another product has taken it
+            continue
+        if not replacing.isdisjoint(group.writes):
             continue
         if not _is_epilogue(b, group, own, store, target):
             continue

@@ -15,7 +15,25 @@ LARGE = 1 << 12  # elements of a sum that is done in two stages
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites."""
-    return staged(oriented(program))
+    return staged(oriented(kept(program)))
+
+
+def kept(program: Program) -> Program:
+    """An input that is replaced, and whose old value goes out as well, goes out as a copy."""
+    replaced = {old for _, old in program.updates}
+    copies: dict[int, Kernel] = {}
+    for b in program.outputs:
+        if b in replaced and b not in copies:
+            given = program.arguments[b]
+            node = Node(ops.alias, (given,), {}, given.shape, given.dtype)
+            copies[b] = Kernel(ops.alias, (b,), program.buffers + len(copies), {}, (), node)
+    if not copies:
+        return program
+    return dataclasses.replace(
+        program, kernels=(*copies.values(), *program.kernels),
+        outputs=tuple(copies[b].writes if b in copies else b for b in program.outputs),
+        buffers=program.buffers + len(copies),
+    )  # fmt: skip
 
 
 def oriented(program: Program) -> Program:

@@ -181,6 +181,8 @@ def _cut_loops(group: Group, store: Storage) -> None:
     shape = store.values[group.writes[0]].shape
     first = next((a for a, n in enumerate(shape) if n != 1), -1)
     axis = next((a for a, n in enumerate(shape) if n >= 2 * UNIT), -1)
+    if not math.prod(shape):
+        return
     if axis < 0:
         if not shape or group.work < LARGE:
             return
