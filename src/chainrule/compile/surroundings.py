@@ -240,7 +240,7 @@ class _Looks:
             names = [v.at[1] for v in found]
             self._looks.append((itemgetter(*names, names[0]), space))  # two or more: a tuple
             before += [v.value for v in [*found, found[0]]]
-        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list))]
+        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list, type))]
         if objects:  # they may be given another dict
             self._looks.append((_dicts, objects))
             before += [vars(o) for o in objects]
