@@ -188,7 +188,7 @@ def plot(found: Found) -> Chart:
         at -= extent(label) + 24
         parts.append(f'<rect class="f{place + 1}" x="{xy(at)}" y="26" width="12" height="12"/>')
         parts.append(text_at(at + 18, 36, label))
-    parts.append(text_at(0, 36, "longer is faster; red: the target", "soft"))
+    parts.append(text_at(0, 36, "longer is faster; red: the target on two threads", "soft"))
     title = "Training steps: times the speed of the fastest of the others"
     told = " ".join(f"{r['work']}, threads {r['threads']}: {v:.2f} times." for r, v in rows)
     return finish(width, bottom + 26, title, parts, told)
