@@ -37,7 +37,7 @@ SLACK = 1.6  # how much more work a product by rows may be than the best way
 class Group:
     """Loops that are one function: elementwise buffers of one shape, or one of something else.
 
-    product the buffer of a matrix product: what else is written is computed from it in registers
+    product  the buffer of a matrix product: what else is written is computed from it in registers
     fails   it may: it runs in NumPy, or looks up an index
     work    nanoseconds of one thread, about
     axis    of the loops, the one that is cut
@@ -206,23 +206,14 @@ def _rows_read(b: int, store: Storage) -> dict[int, bool]:
 
     A row is an index of the first axis that is not of size 1.
     """
-    value = store.values[b]
-    axis = _row_axis(value.shape)
-    rows = value.shape[axis] if axis is not None else 0
+    shape = store.values[b].shape
+    first = _row_axis(shape)
+    rows = shape[first] if first is not None else 0
     found: dict[int, bool] = {}
-    seen: set[tuple[int, int | None]] = set()
-    todo = _inputs(value, axis, store)
-    for at in todo:  # which grows
-        if at in seen:
-            continue
-        seen.add(at)
-        r, axis = at
-        if r in store.stored:
-            shape = store.values[r].shape
-            aligned = axis is not None and axis == _row_axis(shape) and shape[axis] == rows
-            found[r] = aligned and found.get(r, True)
-        else:
-            todo += _inputs(store.values[r], axis, store)
+    for r, axis in store.reached(b, first, lambda b, axis: _inputs(store.values[b], axis, store)):
+        shape = store.values[r].shape
+        aligned = axis is not None and axis == _row_axis(shape) and shape[axis] == rows
+        found[r] = aligned and found.get(r, True)
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +62,33 @@ class Storage:
 
     def reads(self, b: int) -> dict[int, bool]:
         """The stored buffers that computing b reads, and whether at its own index alone."""
+
+        def inputs(b: int, same: Any) -> list[tuple[int, Any]]:
+            own = same and self.values[b].kind == "elementwise"
+            return [(r, own) for r in self.values[b].reads]
+
         found: dict[int, bool] = {}
-        seen: set[tuple[int, bool]] = set()
-        todo = [(r, self.values[b].kind == "elementwise") for r in self.values[b].reads]
+        for r, same in self.reached(b, True, inputs):
+            found[r] = same and found.get(r, True)
+        return found
+
+    def reached(
+        self, b: int, what: Any, inputs: Callable[[int, Any], list[tuple[int, Any]]]
+    ) -> Iterator[tuple[int, Any]]:
+        """The stored buffers that computing b reads, each with what is known of it.
+
+        inputs   from a buffer and what is known of it to those that it is computed from
+        """
+        todo = inputs(b, what)
+        seen: set[tuple[int, Any]] = set()
         for at in todo:  # which grows
             if at in seen:
                 continue
             seen.add(at)
-            r, same = at
-            if r in self.stored:
-                found[r] = same and found.get(r, True)
+            if at[0] in self.stored:
+                yield at
             else:
-                same = same and self.values[r].kind == "elementwise"
-                todo += [(s, same) for s in self.values[r].reads]
-        return found
+                todo += inputs(*at)
 
     def strided(self, b: int) -> tuple[int, tuple[int, ...], int] | None:
         """A buffer as (stored buffer, strides in elements, offset), if views alone lead to one."""
