@@ -84,6 +84,7 @@ def training(found: Found) -> Iterator[str]:
         yield from steps(rows)
         yield ""
         yield f"Seconds of the first step, cold / warm cache; targets: below {COLD:g} / {WARM:g}."
+        yield "Importing a program, and wrapping its step, is not in it, for none of them."
         yield from by_program(rows, first, first_verdict)
         yield ""
         yield "Peak memory of the process, MB, the most of all rounds; target: below torch's."

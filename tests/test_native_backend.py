@@ -12,6 +12,7 @@ import chainrule as cr
 from chainrule import checking, derivatives, nn, ops, optim
 from chainrule.backends import chosen, native
 from chainrule.backends.native import target
+from chainrule.backends.native.planned import Planned
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
 from chainrule.errors import ArgumentError, RangeError
@@ -399,9 +400,7 @@ def test_a_network_for_another_machine(triple):
         Trace(lasting=True),
     )  # fmt: skip
     program = native.rewritten(lower(optimise(made.graph)))
-    planned = native.plan(program, arm)
-    segments = native.segments_of(planned)
-    text = native.emit(planned, segments, arm)
+    text = Planned(program, arm).llvm()
     assert "barrier" in text
     assert len(target.compile_ir(text, arm)) > 1000
 

@@ -43,7 +43,7 @@ def built(function, arrays):
 
 def finished(run):
     """Which products of a program are finished in registers."""
-    groups = run._plan.groups
+    groups = run.planned().plan.groups
     return [g.product for g in groups if g.kind == "matmul" and g.writes != [g.product]]
 
 

@@ -10,7 +10,9 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.backends import native
 from chainrule.backends.native import module, target, team
-from chainrule.backends.native.memory import address, aligned
+from chainrule.backends.native.arrays import address, aligned
+from chainrule.backends.native.planned import Planned
+from chainrule.backends.native.schedule import unpacked
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
 from chainrule.recording import record
@@ -46,13 +48,15 @@ def network(sizes, rows):
 
 def planned(function, arrays, updates):
     made = record(function, [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True))
-    program = native.rewritten(lower(optimise(made.graph), updates))
-    return program, native.plan(program, target.host())
+    return Planned(native.rewritten(lower(optimise(made.graph), updates)), target.host())
+
+
+def groups_of(function, arrays, updates):
+    return planned(function, arrays, updates).plan.groups
 
 
 def meetings(sizes, rows=64):
-    _, made = planned(*network(sizes, rows))
-    return sum(group.meets for group in made.groups)
+    return sum(group.meets for group in groups_of(*network(sizes, rows)))
 
 
 def test_how_often_threads_meet_does_not_depend_on_the_depth():
@@ -67,28 +71,28 @@ def test_a_chain_of_layers_needs_no_meeting():
         return [x]
 
     arrays = [np.ones((64, 64), np.float32)] * 13
-    _, made = planned(forward, arrays, {})
-    assert [g.units for g in made.groups] == [4] * 12
-    assert not any(g.meets for g in made.groups)
+    groups = groups_of(forward, arrays, {})
+    assert [g.units for g in groups] == [4] * 12
+    assert not any(g.meets for g in groups)
 
 
 def test_threads_meet_before_other_rows_are_read():
     big = [np.ones((256, 256), np.float32)] * 2
-    _, made = planned(lambda t: [(y := cr.relu(t[0] @ t[1])).mT @ y], big, {})
-    assert [g.meets for g in made.groups] == [False, True]
-    _, made = planned(lambda t: [cr.flip(cr.relu(t[0] @ t[1]), axis=0) + t[0]], big, {})
-    assert [g.meets for g in made.groups] == [False, True]
+    groups = groups_of(lambda t: [(y := cr.relu(t[0] @ t[1])).mT @ y], big, {})
+    assert [g.meets for g in groups] == [False, True]
+    groups = groups_of(lambda t: [cr.flip(cr.relu(t[0] @ t[1]), axis=0) + t[0]], big, {})
+    assert [g.meets for g in groups] == [False, True]
 
 
 def test_what_is_too_short_is_not_shared_out():
-    _, made = planned(*network([2, 16, 16, 2], 32))
-    assert {g.units for g in made.groups} == {1}
+    groups = groups_of(*network([2, 16, 16, 2], 32))
+    assert {g.units for g in groups} == {1}
 
 
 def test_nothing_at_all_in_a_step_that_is_shared_out():
     arrays = [np.ones((200, 200), np.float32), np.ones((64, 0), np.float32)]
-    _, made = planned(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {})
-    assert any(g.units > 1 for g in made.groups)
+    groups = groups_of(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {})
+    assert any(g.units > 1 for g in groups)
 
 
 def in_turn(function, arrays, updates, threads, order, monkeypatch):
@@ -97,7 +101,8 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
     Whatever another thread should have waited for is then not there yet, or spoilt.
     """
     monkeypatch.setattr(module._Driver, "meet", lambda self: None)
-    program, made = planned(function, arrays, updates)
+    whole = planned(function, arrays, updates)
+    made = whole.plan
     assert any(g.units > 1 for g in made.groups)
     segments = []
     for k, group in enumerate(made.groups):
@@ -106,11 +111,10 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
         segments[-1].groups.append(k)
     if made.commits:
         segments.append(module.Native("commit", [], True))
-    host = target.host()
-    object_code = target.compile_ir(native.emit(made, segments, host), host)
-    library = target.load(object_code, [s.name for s in segments])
-    places = native.arena(made, set(program.outputs))
-    run = native.Runner(program, made, segments, places, library, host, [], lambda: "")
+    whole.segments = segments
+    schedule, code = unpacked(whole.packed())
+    library = target.load(code, schedule.names)
+    run = native.Runner(whole.program, schedule, library, lambda: whole)
     run._arena[...] = 0xFF  # NaN
     for b, array in enumerate(arrays):
         run.place(b, array.copy())
@@ -124,7 +128,7 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
         for thread in order(range(threads)):
             own = address(scratch) + thread * run._stride
             driver(run._base, own, thread, threads, address(run._barrier))
-    return [run.found(b).copy() for b in program.outputs]
+    return [run.found(b).copy() for b in whole.program.outputs]
 
 
 NETWORKS = {

@@ -41,7 +41,7 @@ end:
 
 def cached(text, chosen):
     """The object code of a text that is its own key."""
-    return target.cached(text, lambda: text, chosen)
+    return target.cached(text, lambda: target.compile_ir(text, chosen), chosen)
 
 
 @pytest.fixture

@@ -260,8 +260,9 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
             if node.value.shape != node.shape or node.value.dtype != node.dtype:
                 raise _illegal(f"a constant {spec_text(node.value)} in {node}", "them to agree")
             continue
-        if any(i.serial >= node.serial for i in node.inputs):
-            raise _illegal(f"{node} before one of its inputs", "inputs to be made first")
+        for i in node.inputs:
+            if i.serial >= node.serial:
+                raise _illegal(f"{node} before one of its inputs", "inputs to be made first")
         shape, dtype = node.op.infer(*node.inputs, **node.params)
         if shape != node.shape or dtype != node.dtype:
             raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")

@@ -30,12 +30,12 @@ INTEGERS = SIGNED + UNSIGNED
 FLOATS = (float16, bfloat16, float32, float64)
 DTYPES = (bool_, *INTEGERS, *FLOATS)
 
-_CLASSES: dict[str, tuple[tuple[Dtype, ...], str]] = {
-    "float": (FLOATS, "a floating dtype"),
-    "number": (INTEGERS + FLOATS, "a numeric dtype"),
-    "integer": (INTEGERS, "an integer dtype"),
-    "bits": ((bool_, *INTEGERS), "a bool or integer dtype"),
-    "any": (DTYPES, "a supported dtype"),
+_CLASSES: dict[str, tuple[frozenset[Dtype], str]] = {
+    "float": (frozenset(FLOATS), "a floating dtype"),
+    "number": (frozenset(INTEGERS + FLOATS), "a numeric dtype"),
+    "integer": (frozenset(INTEGERS), "an integer dtype"),
+    "bits": (frozenset((bool_, *INTEGERS)), "a bool or integer dtype"),
+    "any": (frozenset(DTYPES), "a supported dtype"),
 }
 
 KINDS = {"float": "fV", "number": "iufV", "integer": "iu", "bits": "biu", "any": "biufV"}
@@ -62,7 +62,7 @@ def of_class(name: str, specs: tuple[Spec, ...], cls: str) -> None:
     """All specs share one dtype of the class, or DtypeError."""
     allowed, words = _CLASSES[cls]
     first = specs[0].dtype
-    if first in allowed and all(s.dtype is first for s in specs):
+    if first in allowed and not [s for s in specs if s.dtype is not first]:
         return
     if any(s.dtype not in allowed for s in specs):
         raise DtypeError(
@@ -79,14 +79,20 @@ def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> R
 
     def rule(*specs: Spec) -> tuple[Shape, Dtype]:
         of_class(name, specs, cls)
-        if any(s.shape != specs[0].shape for s in specs):
-            raise ShapeError(
-                name, _texts(specs), "equal shapes are needed", "use broadcast_to or expand_dims"
-            )
-        return specs[0].shape, specs[0].dtype if result is None else result
+        first = specs[0]
+        for s in specs[1:]:
+            if s.shape != first.shape:
+                raise ShapeError(
+                    name, _texts(specs), "equal shapes are needed",
+                    "use broadcast_to or expand_dims",
+                )  # fmt: skip
+        return first.shape, first.dtype if result is None else result
 
     rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
     return rule
+
+
+_branches = elementwise("where", "any")
 
 
 def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
@@ -94,7 +100,7 @@ def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
         raise DtypeError(
             "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
         )
-    shape, dtype = elementwise("where", "any")(x1, x2)
+    shape, dtype = _branches(x1, x2)
     if condition.shape != shape:
         raise ShapeError(
             "where", _texts((condition, x1)), "equal shapes are needed", "use broadcast_to"

@@ -469,9 +469,11 @@ def compile(function: Callable[..., Any]) -> Compiled:
     anew at each call, and those that it assigns are assigned: the result is what the function
     itself gives. Python code inside runs only while tracing; a value that Python decides by must
     be an argument that is no tensor. If an error stops a step, nothing of it has been assigned.
+    The backend is loaded here; code is made at the first call, or found on disk.
     """
     if not callable(function):
         raise ArgumentError(
             "compile", f"got {type(function).__name__}", "a function", "use it as a decorator"
         )
+    backends.chosen()  # so that the first call finds it loaded
     return Compiled(function)

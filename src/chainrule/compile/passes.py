@@ -7,7 +7,9 @@ left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to com
 
 def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
     """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
-    known = verify(graph)
+    known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred what they are
     for one in PASSES:
         graph = one(graph)
         known = verify(graph, known)
@@ -29,14 +31,17 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
     return graph
 
 
-def _rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
+def _rebuild(
+    graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node],
+    leaf: Callable[[Node], Node] = lambda node: node,
+) -> Graph:  # fmt: skip
     """A new graph in which every operation's node is what `visit(node, new inputs)` returns."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         if node.op is None:
-            new[node] = node
+            new[node] = leaf(node)
         else:
-            new[node] = visit(node, tuple(new[i] for i in node.inputs))
+            new[node] = visit(node, tuple([new[i] for i in node.inputs]))
     return Graph(graph.inputs, [new[o] for o in graph.outputs])
 
 
@@ -117,8 +122,11 @@ def fold(graph: Graph) -> Graph:
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         assert node.op is not None
-        ready = inputs and all(i.op is None and i.value is not None for i in inputs)
-        if not ready or isinstance(node.dtype, tuple) or np.prod(node.shape) > FOLD_LIMIT:
+        for i in inputs:
+            if i.op is not None or i.value is None:
+                return _again(node, inputs)
+        tuples = isinstance(node.dtype, tuple)
+        if not inputs or tuples or math.prod(node.shape) > FOLD_LIMIT:
             return _again(node, inputs)
         if node.op is ops.broadcast_to:
             return _again(node, inputs)  # it is stored smaller as it is
@@ -139,19 +147,18 @@ def share(graph: Graph) -> Graph:
 
     def one(node: Node) -> Node:
         """One node for all small constants of the same bits."""
-        if node.op is not None or node.value is None or node.value.size > FOLD_LIMIT:
+        if node.value is None or node.value.size > FOLD_LIMIT:
             return node
         key = (node.value.shape, node.value.dtype, node.value.tobytes())
         return constants.setdefault(key, node)
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        inputs = tuple(one(i) for i in inputs)
-        key = (node.op, inputs, _frozen(node.params))
+        key = (node.op, inputs, _frozen(node.params) if node.params else ())
         if key[2] is None:
             return _again(node, inputs)
         return known.setdefault(key, _again(node, inputs))
 
-    return _rebuild(graph, visit)
+    return _rebuild(graph, visit, one)
 
 
 def _frozen(params: Any) -> Any:

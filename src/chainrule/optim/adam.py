@@ -7,6 +7,7 @@ from typing import Any
 from ..broadcasting import cast
 from ..functions import elementwise
 from ..functions.elementwise import where
+from ..graph import Dtype
 from ..tensor import Tensor
 from .optimizer import Group, Optimizer
 
@@ -39,33 +40,45 @@ class Adam(Optimizer):
         if group.on("maximize"):
             g = -g
         if group.on("weight_decay"):
-            decay = group.scalar("weight_decay")
+            lr, decay = group.scalar("lr"), group.scalar("weight_decay")
             if self.decoupled:
-                p = p * cast(1 - group.scalar("lr") * decay, p.dtype)
+                p = p * group.once("kept", p.dtype, lambda: 1 - lr * decay)
             else:
-                g = g + cast(decay, p.dtype) * p
+                g = g + group.once("decay", p.dtype, lambda: decay) * p
         return p, g
 
     def _means(self, group: Group, g: Tensor, s: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         b1, b2 = (group.scalar("betas", k) for k in range(2))
-        m = s["exp_avg"] = s["exp_avg"] + cast(1 - b1, g.dtype) * (g - s["exp_avg"])
-        square = cast(1 - b2, g.dtype) * (g * g)
-        v = s["exp_avg_sq"] = cast(b2, g.dtype) * s["exp_avg_sq"] + square
+        rate = group.once("1 - b1", g.dtype, lambda: 1 - b1)
+        m = s["exp_avg"] = s["exp_avg"] + rate * (g - s["exp_avg"])
+        square = group.once("1 - b2", g.dtype, lambda: 1 - b2) * (g * g)
+        v = s["exp_avg_sq"] = group.once("b2", g.dtype, lambda: b2) * s["exp_avg_sq"] + square
         return m, v
 
-    def _corrections(self, group: Group) -> tuple[Tensor, Tensor]:
-        """1 - β₁ᵗ and 1 - β₂ᵗ, in float64: near 1 a float32 would lose half its digits."""
-        return tuple(1 - group.scalar("betas", k) ** self.steps for k in range(2))  # type: ignore
+    def _root(self, group: Group, v: Tensor) -> Tensor:
+        """√v̂ + ε."""
+        scale = group.once(
+            "1 / sqrt(c2)", v.dtype, lambda: 1 / elementwise.sqrt(self._correction(group, 1))
+        )
+        return elementwise.sqrt(v) * scale + self._eps(group, v.dtype)
+
+    def _eps(self, group: Group, dtype: Dtype) -> Tensor:
+        return group.once("eps", dtype, lambda: group.scalar("eps"))
+
+    def _rate(self, group: Group, dtype: Dtype) -> Tensor:
+        """lr / (1 - β₁ᵗ)."""
+        return group.once("rate", dtype, lambda: group.scalar("lr") / self._correction(group, 0))
+
+    def _correction(self, group: Group, k: int) -> Tensor:
+        """1 - βᵗ in float64: near 1 a float32 would lose half its digits."""
+        return 1 - group.scalar("betas", k) ** self.steps
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
-        c1, c2 = self._corrections(group)
         if "max_exp_avg_sq" in s:
             v = s["max_exp_avg_sq"] = elementwise.maximum(s["max_exp_avg_sq"], v)
-        size = cast(group.scalar("lr") / c1, p.dtype)
-        root = elementwise.sqrt(v) * cast(1 / elementwise.sqrt(c2), p.dtype)
-        return p - size * m / (root + cast(group.scalar("eps"), p.dtype))
+        return p - self._rate(group, p.dtype) * m / self._root(group, v)
 
 
 class AdamW(Adam):
@@ -103,7 +116,6 @@ class NAdam(Adam):
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
-        _, c2 = self._corrections(group)
         b1, decay, t = group.scalar("betas", 0), group.scalar("momentum_decay"), self.steps
         now = b1 * (1 - 0.5 * 0.96 ** (t * decay))
         after = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
@@ -111,8 +123,7 @@ class NAdam(Adam):
         lr = group.scalar("lr")
         by_g = cast(lr * (1 - now) / (1 - product), p.dtype)
         by_m = cast(lr * after / (1 - product * after), p.dtype)
-        root = elementwise.sqrt(v) * cast(1 / elementwise.sqrt(c2), p.dtype)
-        return p - (by_g * g + by_m * m) / (root + cast(group.scalar("eps"), p.dtype))
+        return p - (by_g * g + by_m * m) / self._root(group, v)
 
 
 class RAdam(Adam):
@@ -130,16 +141,15 @@ class RAdam(Adam):
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
-        c1, c2 = self._corrections(group)
-        b2, t = group.scalar("betas", 1), self.steps
+        b2, t, c2 = group.scalar("betas", 1), self.steps, self._correction(group, 1)
         longest = 2 / (1 - b2) - 1
         length = longest - 2 * t * b2**t / c2
         ripe = length > 5
         safe = where(ripe, length, 6.0)
         ratio = (safe - 4) * (safe - 2) * longest / ((longest - 4) * (longest - 2) * safe)
         factor = cast(elementwise.sqrt(ratio * c2), p.dtype)
-        adaptive = factor / (elementwise.sqrt(v) + cast(group.scalar("eps"), p.dtype))
-        return p - cast(group.scalar("lr") / c1, p.dtype) * m * where(ripe, adaptive, 1.0)
+        adaptive = factor / (elementwise.sqrt(v) + self._eps(group, p.dtype))
+        return p - self._rate(group, p.dtype) * m * where(ripe, adaptive, 1.0)
 
 
 class Adamax(Adam):
@@ -157,7 +167,6 @@ class Adamax(Adam):
         p, g = self._prepared(group, p, g)
         b1, b2 = (cast(group.scalar("betas", k), p.dtype) for k in range(2))
         m = s["exp_avg"] = s["exp_avg"] + (1 - b1) * (g - s["exp_avg"])
-        largest = elementwise.abs(g) + cast(group.scalar("eps"), p.dtype)
+        largest = elementwise.abs(g) + self._eps(group, p.dtype)
         u = s["exp_inf"] = elementwise.maximum(b2 * s["exp_inf"], largest)
-        c1, _ = self._corrections(group)
-        return p - cast(group.scalar("lr") / c1, p.dtype) * m / u
+        return p - self._rate(group, p.dtype) * m / u

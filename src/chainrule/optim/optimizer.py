@@ -8,7 +8,7 @@ that changes, a compiled step is traced again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..broadcasting import cast
 from ..errors import ArgumentError, ShapeError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
-from ..graph import spec_text
+from ..graph import Dtype, spec_text
 from ..shapes import float64
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, no_grad
@@ -35,6 +35,7 @@ class Group:
         self.names = [n for n, _ in params]
         self.params = [p for _, p in params]
         self._settings = {k: _held(v) for k, v in settings.items()}
+        self._shared: dict[tuple[str, Dtype], Tensor] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -73,6 +74,17 @@ class Group:
         """A numeric setting as a float64 tensor; k counts in pairs like betas."""
         value = self._settings[name]
         return value[k] if isinstance(value, tuple) else value
+
+    def once(self, name: str, dtype: Dtype, value: Callable[[], Tensor]) -> Tensor:
+        """A number that all parameters of the dtype share: calculated for the first, in a step."""
+        key = name, dtype
+        if key not in self._shared:
+            self._shared[key] = cast(value(), dtype)
+        return self._shared[key]
+
+    def end(self) -> None:
+        """The numbers of this step are not those of the next."""
+        self._shared.clear()
 
 
 def _held(value: Any) -> Any:
@@ -194,19 +206,25 @@ class Optimizer:
         with no_grad():
             self.steps += 1
             for group in self.param_groups:
-                for name, p in zip(group.names, group.params, strict=True):
-                    g = p.grad if p.requires_grad else None
-                    if g is None:
-                        continue
-                    if isinstance(g, RowSparse):
-                        self._step_rows(group, p, g, self.state[name])
-                    else:
-                        s = dict(self.state[name])
-                        new = self._update(group, p, g, s)
-                        _put(p, new)
-                        for k, tensor in self.state[name].items():
-                            if s[k] is not tensor:
-                                _put(tensor, s[k])
+                try:
+                    self._step_group(group)
+                finally:
+                    group.end()
+
+    def _step_group(self, group: Group) -> None:
+        for name, p in zip(group.names, group.params, strict=True):
+            g = p.grad if p.requires_grad else None
+            if g is None:
+                continue
+            if isinstance(g, RowSparse):
+                self._step_rows(group, p, g, self.state[name])
+            else:
+                s = dict(self.state[name])
+                new = self._update(group, p, g, s)
+                _put(p, new)
+                for k, tensor in self.state[name].items():
+                    if s[k] is not tensor:
+                        _put(tensor, s[k])
 
     def _step_rows(self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]) -> None:
         """Only the rows that were read change, and only their state: lazy updates."""

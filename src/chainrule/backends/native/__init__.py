@@ -6,23 +6,23 @@ them (or finds the object code of an earlier process) and returns a `Runner`.
 
 from __future__ import annotations
 
-import logging
+import functools
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import ops
 from ...graph import Graph
 from .. import shown
 from ..program import Kernel, Program
-from .memory import arena
-from .module import Native, emit, segments_of
-from .plan import plan
 from .rewrites import rewritten
 from .runner import Runner
+from .schedule import unpacked
 from .target import cached, host, load
 
-_log = logging.getLogger("chainrule")
+if TYPE_CHECKING:
+    from .planned import Planned
+
 _noticed: set[str] = set()  # names of operations
 
 
@@ -31,22 +31,20 @@ def build(program: Program) -> Runner:
     target = host()
     given = set(map(id, program.kernels))
     program = rewritten(program)
-    new = [kernel for kernel in program.kernels if id(kernel) not in given]
-    made = plan(program, target)
-    segments = segments_of(made)
-    places = arena(made, set(program.outputs))
-    names = [s.name for s in segments if isinstance(s, Native)]
-    _notice(s for s in segments if isinstance(s, Kernel))
+    new = [k for k in program.kernels if id(k) not in given]
 
-    def text() -> str:
-        return emit(made, segments, target)
+    @functools.cache
+    def planned() -> Planned:
+        from .planned import Planned  # which loads all that writes code
 
-    library = None
-    if names:
-        if "llvm" in shown():
-            print(text(), file=sys.stderr)
-        library = load(cached(_described(program), text, target), names)
-    return Runner(program, made, segments, places, library, target, new, text)
+        return Planned(program, target, new)
+
+    schedule, code = unpacked(cached(_described(program), lambda: planned().packed(), target))
+    if schedule.names and "llvm" in shown():
+        print(planned().llvm(), file=sys.stderr)
+    _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)
+    library = load(code, schedule.names) if schedule.names else None
+    return Runner(program, schedule, library, planned)
 
 
 def _notice(in_numpy: Iterable[Kernel]) -> None:
@@ -55,20 +53,26 @@ def _notice(in_numpy: Iterable[Kernel]) -> None:
         name = kernel.op.name
         if name in _noticed or kernel.op is ops.item:  # it takes apart what another one gave
             continue
+        import logging  # slow to import
+
         _noticed.add(name)
         nodes = kernel.node.inputs or (kernel.node,)
         dtypes = ", ".join(dict.fromkeys(str(n.dtype) for n in nodes))
-        _log.info(
+        logging.getLogger("chainrule").info(
             "%s of %s runs in NumPy within a compiled step: "
             "the native backend has no code for it yet", name, dtypes,
         )  # fmt: skip
 
 
+_text = functools.cache(str)  # of a dtype, which NumPy takes long for
+
+
 def _described(program: Program) -> str:
-    """All that the machine code depends on: operations, shapes and dtypes, not values."""
+    """All that plan and machine code depend on: operations, shapes and dtypes, not values."""
     given: list[Any] = [*program.arguments, *program.constants]
-    lines = [f"{a.shape} {a.dtype}" for a in given]
+    shapes = [(a.shape, _text(a.dtype)) for a in given]
+    kernels = []
     for k in program.kernels:
         params = [(n, v) for n, v in sorted(k.params.items()) if not isinstance(v, Graph)]
-        lines.append(f"{k.writes} {k.op} {k.reads} {params} {k.node.shape} {k.node.dtype}")
-    return "\n".join([*lines, f"{program.outputs} {program.updates}"])
+        kernels.append((k.writes, k.op.name, k.reads, params, k.node.shape, _text(k.node.dtype)))
+    return repr((shapes, program.inputs, kernels, program.outputs, program.updates))

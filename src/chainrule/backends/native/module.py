@@ -16,11 +16,11 @@ from llvmlite import ir
 
 from ..program import Kernel
 from . import contraction, team
+from .arrays import size_of
 from .elementwise import I64
 from .epilogue import Epilogue
 from .loops import POINTER, Loops
 from .mathematics import module_for
-from .memory import size_of
 from .plan import Plan
 from .sharing import Group, product, runs
 from .target import Target
@@ -141,6 +141,17 @@ def _function(
     return function
 
 
+class _Barrier(ir.Function):  # type: ignore[misc]
+    """Where threads meet. llvmlite's builder has no atomic store through an opaque pointer."""
+
+    def __init__(self, module: ir.Module, target: Target) -> None:
+        super().__init__(module, ir.FunctionType(ir.VoidType(), [POINTER, I64]), "barrier")
+        self._text = team.barrier_text(target)
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class _Driver:
     """One segment's driver, (table, scratch, thread, threads, barrier): what each thread does."""
 
@@ -191,7 +202,7 @@ class _Driver:
     def meet(self) -> None:
         """All threads wait here for the last one."""
         if self.shared:
-            meet = self.module.globals.get("barrier") or team.Barrier(self.module, self.target)
+            meet = self.module.globals.get("barrier") or _Barrier(self.module, self.target)
             self.builder.call(meet, [self.barrier, self.threads])
 
     @contextlib.contextmanager

@@ -5,21 +5,22 @@ from __future__ import annotations
 import ctypes
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...graph import Array, spec_text
+from ...graph import Array, Spec
 from ...numerics import failure
 from .. import reference
 from ..program import Kernel, Program
 from . import team
-from .memory import Arena, address, aligned, array_of, expect_room, size_of
-from .module import Native, Segment
-from .plan import Plan
-from .sharing import product
-from .target import Library, Target
+from .arrays import address, aligned, array_of, expect_room, size_of
+from .schedule import Call, Schedule
+from .target import Library
+
+if TYPE_CHECKING:
+    from .planned import Planned
 
 
 class Runner:
@@ -30,63 +31,59 @@ class Runner:
     """
 
     def __init__(
-        self, program: Program, made: Plan, segments: list[Segment], arena: Arena,
-        library: Library | None, target: Target, rewritten: Sequence[Kernel],
-        llvm: Callable[[], str],
+        self, program: Program, schedule: Schedule, library: Library | None,
+        planned: Callable[[], Planned],
     ) -> None:  # fmt: skip
-        self._rewritten, self.llvm = rewritten, llvm
-        self.program, self._plan, self._library = program, made, library
-        self.arena_bytes, self._offsets = arena.size, arena.offsets
-        self._table = np.zeros(program.buffers + 1 + len(made.staged), np.uint64)
+        self.program, self.planned, self._library = program, planned, library
+        self._specs: dict[int, Spec] = dict(enumerate(program.arguments))
+        self._specs |= {k.writes: k.node for k in program.kernels}
+        status = program.buffers
+        self._table = np.zeros(status + 1 + len(schedule.staged), np.uint64)
         self._base = address(self._table)
         self._status = ctypes.c_int64(0)
-        self._table[made.status] = ctypes.addressof(self._status)
+        self._table[status] = ctypes.addressof(self._status)
         self._arrays: dict[int, Array] = {}
         for b, constant in enumerate(program.constants, program.inputs):
+            self._specs[b] = constant
             self.place(b, constant)
         self.replaces = dict(program.updates)  # output buffer -> input
-        by_numpy = {s.writes for s in segments if isinstance(s, Kernel)}
-        computed = [b for b in dict.fromkeys(program.outputs) if made.values[b].kernel is not None]
-        self.fresh = [b for b in computed if b not in made.in_place and b not in by_numpy]
-        expect_room(arena.size + sum(size_of(made.values[b]) for b in self.fresh))
-        self._arena = aligned(arena.size)
+        by_numpy = {program.kernels[call.kernel].writes for call in schedule.calls if not call.name}
+        given = program.inputs + len(program.constants)
+        elsewhere = by_numpy.union(schedule.in_place, range(given))
+        self.fresh = [b for b in dict.fromkeys(program.outputs) if b not in elsewhere]
+        expect_room(schedule.arena + sum(size_of(self._specs[b]) for b in self.fresh))
+        self._arena = aligned(schedule.arena)
         first = address(self._arena)
-        for b, offset in arena.offsets.items():
-            value = made.values[b]
-            whole = self._arena[offset : offset + value.dtype.itemsize * int(np.prod(value.shape))]
-            self._arrays[b] = whole.view(value.dtype).reshape(value.shape)
+        for b, offset in schedule.offsets:
+            spec = self._specs[b]
+            whole = self._arena[offset : offset + size_of(spec)]
+            self._arrays[b] = whole.view(spec.dtype).reshape(spec.shape)
             self._table[b] = first + offset
-        for b in made.staged.values():
-            self.place(b, array_of(made.values[b]))
-        cuts = [
-            product(made, g, target).scratch_bytes
-            for g in made.groups if g.kind == "matmul"
-        ]  # fmt: skip
-        self._stride = max(cuts, default=0)
-        shared = any(g.units > 1 for g in made.groups)
+        for own, b in schedule.staged:
+            self.place(own, self.new(b))
+        self._stride = schedule.scratch
+        shared = any(call.shared for call in schedule.calls)
         self._scratch = aligned(self._stride * (team.threads() if shared else 1))
         self._barrier = aligned(1024)
         self._pace = team.Pace()
-        self._calls = [self._call(s) for s in segments]
-        self._whole = segments[0] if len(segments) == 1 else None
+        self._calls = [self._call(call) for call in schedule.calls]
+        self._whole = schedule.calls[0] if len(schedule.calls) == 1 else None
 
-    def _call(self, segment: Segment) -> Callable[[], Any]:
-        """What runs a segment."""
-        if isinstance(segment, Kernel):
-            return lambda: self._in_numpy(segment)
+    def _call(self, call: Call) -> Callable[[], Any]:
+        """What does a call."""
+        if not call.name:
+            kernel = self.program.kernels[call.kernel]
+            return lambda: self._in_numpy(kernel)
         assert self._library is not None
-        return self._native(segment, self._library.address(segment.name), self._base)
+        return self._native(call, self._library.address(call.name), self._base)
 
-    def _native(
-        self, segment: Native, driver: int, table: int, times: int = 1
-    ) -> Callable[[], Any]:
-        """A call of a driver, by all threads if there is enough to do for a segment's groups."""
+    def _native(self, call: Call, driver: int, table: int, times: int = 1) -> Callable[[], Any]:
+        """A driver, run by all threads if there is enough to do in a call."""
         scratch = address(self._scratch)
         alone = team.alone(driver, table, scratch, address(self._barrier))
-        groups = [self._plan.groups[k] for k in segment.groups]
-        if team.threads() == 1 or not any(g.units > 1 for g in groups):
+        if team.threads() == 1 or not call.shared:
             return alone
-        stride, work = self._stride, times * sum(g.work for g in groups)
+        stride, work = self._stride, times * call.work
 
         def shared() -> None:
             began, together = time.perf_counter(), self._pace.choose()
@@ -97,32 +94,20 @@ class Runner:
         return shared
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return str(self.planned())
 
-    def _lines(self) -> Iterator[str]:
-        """What was rewritten; the groups in order: what is written where, by what, from what."""
-        made = self._plan
-        yield f"native({len(made.groups)} groups, arena of {self.arena_bytes} bytes):"
-        for kernel in self._rewritten:
-            yield f"  rewritten {kernel}"
-        for k, group in enumerate(made.groups):
-            writes = ", ".join(
-                f"b{b}: {spec_text(made.values[b])}"
-                + (f" over b{made.in_place[b]}" if b in made.in_place else "")
-                + (f" at {self._offsets[b]}" if b in self._offsets else "")
-                for b in group.writes
-            )
-            cut = f", {group.units} parts" if group.units > 1 else ""
-            inputs = ", ".join(f"b{r}" for r in group.reads if r not in group.writes)
-            if group.meets:
-                yield "  threads meet"
-            yield f"  g{k} {group.kind}{cut}: {writes} from {inputs}"
-        for new, old in made.commits:
-            yield f"  copy b{new} to b{old}"
+    def llvm(self) -> str:
+        """The LLVM IR of its native calls."""
+        return self.planned().llvm()
+
+    @property
+    def arena_bytes(self) -> int:
+        """Of the memory for what is needed inside a step only."""
+        return int(self._arena.nbytes)
 
     def value_of(self, b: int) -> Any:
         """Shape and dtype of a buffer."""
-        return self._plan.values[b]
+        return self._specs[b]
 
     def place(self, b: int, array: Array) -> None:
         """From now on the buffer is this array."""
@@ -133,7 +118,7 @@ class Runner:
 
     def new(self, b: int) -> Array:
         """An array for a buffer, of unknown contents."""
-        return array_of(self._plan.values[b])
+        return array_of(self._specs[b])
 
     def held(self, b: int) -> Array:
         """The array that is in a buffer's place."""
@@ -158,7 +143,7 @@ class Runner:
     @property
     def repeats(self) -> bool:
         """Whether the whole program is one native call, so that `repeat` can be used."""
-        return isinstance(self._whole, Native)
+        return self._whole is not None and self._whole.name != ""
 
     def repeat(self, count: int, moving: Mapping[int, Array]) -> None:
         """Do the program so many times, the k-th time on the k-th part of each moving buffer.
@@ -167,7 +152,7 @@ class Runner:
                  has one axis more: inputs to be read, outputs to be written
         """
         assert self._library is not None
-        assert isinstance(self._whole, Native)
+        assert self._whole is not None
         moves = [(b, array.nbytes // count) for b, array in moving.items()]
         driver = self._library.address(self._whole.name)
         job = np.array(

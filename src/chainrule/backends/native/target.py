@@ -12,7 +12,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,22 +184,22 @@ def load(object_code: bytes, names: Iterable[str]) -> Library:
 # ── the cache on disk ────────────────────────────────────────────────────────────────────────────
 
 
-def cached(what: str, text: Callable[[], str], target: Target) -> bytes:
-    """`compile_ir` of a text, or what it gave an earlier process.
+def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
+    """What `make` makes for a target, or what it made in an earlier process.
 
-    what   tells this text from all others; then it need not be made to look it up
+    what   tells it from all else; then it need not be made to look it up
 
     Trouble with the disk is never an error.
     """
     folder = _folder()
     if folder is None:
-        return compile_ir(text(), target)
+        return make()
     path = folder / f"{_key(what, target)}.o"
-    code = _read(path)
-    if code is None:
-        code = compile_ir(text(), target)
-        _write(path, code)
-    return code
+    found = _read(path)
+    if found is None:
+        found = make()
+        _write(path, found)
+    return found
 
 
 def _key(what: str, target: Target) -> str:
@@ -262,6 +261,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, payload: bytes) -> None:
     """Write the whole entry under another name, then rename: readers see all of it or nothing."""
+    import tempfile  # seldom needed, and slow to import
+
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent)  # with rights 0600

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from ...errors import ArgumentError
 from . import target as machine
@@ -271,19 +270,9 @@ end:
 """
 
 
-class Barrier(ir.Function):  # type: ignore[misc]
-    """barrier(words, threads) in a module: returns when as many threads have called it.
-
-    Written by hand, because llvmlite's builder has no atomic store through an opaque pointer.
-    """
-
-    def __init__(self, module: ir.Module, target: Target) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(64)])
-        super().__init__(module, kind, "barrier")
-        self._text = _filled(_REST + _BARRIER, target)
-
-    def __str__(self) -> str:
-        return self._text
+def barrier_text(target: Target) -> str:
+    """barrier(words, threads) as LLVM IR: returns when as many threads have called it."""
+    return _filled(_REST + _BARRIER, target)
 
 
 def _filled(template: str, target: Target) -> str:
@@ -405,7 +394,7 @@ def _library() -> machine.Library:
     parts = _REST + _BARRIER + _TEAM + _ALONE + _REPEAT
     text = f'target triple = "{host.triple}"\n' + _filled(parts, host)
     names = ("worker", "lead", "alone", "repeat")
-    return machine.load(machine.cached(text, lambda: text, host), names)
+    return machine.load(machine.cached(text, lambda: machine.compile_ir(text, host), host), names)
 
 
 def alone(driver: int, table: int, scratch: int, barrier: int) -> Callable[[], None]:

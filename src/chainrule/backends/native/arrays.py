@@ -1,0 +1,69 @@
+"""Arrays on cache lines of their own, where they are, and whether there is room for them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ArgumentError
+from ...graph import Array, Spec
+
+ALIGNED = 64  # bytes: a cache line, and the widest vector
+
+
+def size_of(value: Spec) -> int:
+    """Bytes."""
+    return math.prod(value.shape) * int(value.dtype.itemsize)
+
+
+def rounded(size: int) -> int:
+    """Up to whole cache lines; never nothing."""
+    return max(1, -(-size // ALIGNED)) * ALIGNED
+
+
+def aligned(size: int) -> Array:
+    """So many bytes, zero, that begin on a cache line."""
+    raw = np.zeros(size + ALIGNED, np.uint8)
+    start = -raw.ctypes.data % ALIGNED
+    return raw[start : start + size]
+
+
+def array_of(value: Spec) -> Array:
+    """A new array for a buffer, on a cache line of its own."""
+    part = aligned(rounded(size_of(value)))[: size_of(value)]
+    return part.view(value.dtype).reshape(value.shape)
+
+
+def expect_room(needed: int) -> None:
+    """Refuse a step that would not fit into this machine's memory."""
+    there = physical()
+    if there is not None and needed > there:
+        raise ArgumentError(
+            "compile", f"got a step that needs {_gigabytes(needed)} of memory for itself",
+            f"no more than the {_gigabytes(there)} there are",
+            "use a smaller batch, or do it in pieces (accumulate=… of fit)",
+        )  # fmt: skip
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def physical() -> int | None:
+    """The bytes of memory that this process can have: the machine's, or its container's share."""
+    found: list[int] = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system says
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=None)
+
+
+def address(array: Array) -> int:
+    """Where an array begins."""
+    found: int = array.__array_interface__["data"][0]
+    return found
