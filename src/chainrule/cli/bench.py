@@ -6,7 +6,6 @@ import difflib
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -84,7 +84,7 @@ def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any
         }
         for _ in range(ROUNDS)
     ]
-    us = {p: statistics.median(r[p]["us"] for r in rounds) for p in programs}
+    us = {p: float(np.median([r[p]["us"] for r in rounds])) for p in programs}
     work, ours, theirs = WORKS[name], us["chainrule"], us.get("torch")
     speed = 2 * PRODUCT**3 / us["product"]  # operations a microsecond
     return {
@@ -140,7 +140,7 @@ def _print(found: Mapping[str, Any]) -> None:
         table.add_row(row["work"], row["network"], *cells)
     console = Console()
     console.print(table)
-    speed = statistics.median(row["product_gflops"] for row in rows)
+    speed = np.median([row["product_gflops"] for row in rows])
     notes = [
         f"{found['backend']} backend, {found['threads']} thread{'s' * (found['threads'] > 1)}",
         "first: the first step, which compiles",

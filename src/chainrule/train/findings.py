@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .history import History
 
@@ -96,7 +97,7 @@ def _of_gradients(history: History) -> Iterator[Finding]:
     if not norms.size or norms.shape[1] < 2:
         return
     layers = history.gradients.layers
-    usual = np.median(norms, axis=0)
+    usual = np.quantile(norms, 0.5, axis=0)
     if 0 < usual[0] < FADED * usual[-1]:
         yield _finding(
             "warning", "Gradients vanish towards the input",
@@ -112,8 +113,8 @@ def _of_gradients(history: History) -> Iterator[Finding]:
         )  # fmt: skip
     total = np.sqrt(np.square(norms).sum(1))
     bursts = []
-    for k in range(NEAR, len(total)):
-        before = float(np.median(total[k - NEAR : k]))
+    windows = sliding_window_view(total[:-1], NEAR) if len(total) > NEAR else total[:0, None]
+    for k, before in enumerate(np.quantile(windows, 0.5, axis=1).tolist(), NEAR):
         if total[k] > BURST * before > 0:
             step = history.gradients.steps[k]
             harm = total[k] > LARGE or _rose(history, step)

@@ -51,39 +51,54 @@ def in_mode(model: Module, training: bool) -> Iterator[None]:
 
 
 class Forward:
-    """A model's forward pass, compiled once and used for many batches."""
+    """A model's forward pass, compiled once and used for many batches, with its loss if wanted."""
 
-    def __init__(self, model: Module, compiled: bool = True) -> None:
-        self.model = model
+    def __init__(
+        self, model: Module, objective: Objective | None = None, compiled: bool = True
+    ) -> None:
+        self.model, self._objective = model, objective
 
         def forward(x: Any) -> Any:
             return model(x)
 
+        def scored(x: Any, y: Any) -> Any:
+            assert objective is not None
+            prediction = self._run(x)
+            return prediction, *objective.parts(prediction, y)
+
         self._run: Callable[[Any], Any] = compile(forward) if compiled else forward
+        # A function of one's own may look at values, which is no harm where nothing is trained.
+        known = objective is not None and objective.known
+        self._score: Callable[[Any, Any], Any] = compile(scored) if compiled and known else scored
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """(prediction, target) of each batch (x, y); of a DataLoader, those of its first epoch."""
+        for x, y in self._pairs(batches):
+            yield self._run(x), y
+
+    def _pairs(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         if isinstance(batches, DataLoader):
             batches = batches.batches(0)
         with evaluating(self.model):
             for batch in batches:
-                x, y = pair(batch)
-                yield self._run(x), y
+                yield pair(batch)
 
     def evaluate(
-        self, batches: Iterable[Any], objective: Objective | None, metrics: dict[str, Metric]
+        self, batches: Iterable[Any], metrics: dict[str, Metric], loss: bool = True
     ) -> dict[str, float]:
-        """The loss over all batches and the metrics of all predictions."""
+        """The loss (if there is an objective) over all batches, the metrics of all predictions."""
         total = weight = 0.0
         found: list[tuple[Array, Array]] = []
-        for prediction, target in self.predictions(batches):
-            if objective is not None:
-                with no_grad():
-                    part, by = objective.parts(prediction, target)
+        loss = loss and self._objective is not None
+        for x, target in self._pairs(batches):
+            if loss:
+                prediction, part, by = self._score(x, target)
                 total, weight = total + float(part), weight + float(by)
+            else:
+                prediction = self._run(x)
             if metrics:
                 found.append((as_arrays(prediction), as_arrays(target)))
-        out = {} if objective is None else {"loss": total / weight if weight else float("nan")}
+        out = {"loss": total / weight if weight else float("nan")} if loss else {}
         if metrics and found:
             predictions, targets = (joined(part) for part in zip(*found, strict=True))
             out.update({name: number(name, m, predictions, targets) for name, m in metrics.items()})
@@ -216,7 +231,7 @@ def evaluate(
         )  # fmt: skip
     objective = None if loss is None else Objective(loss)
     chosen = named(metrics, objective)
-    return Forward(model).evaluate(loader_of(data, batch_size), objective, chosen)
+    return Forward(model, objective).evaluate(loader_of(data, batch_size), chosen)
 
 
 def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:

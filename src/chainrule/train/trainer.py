@@ -93,7 +93,7 @@ class Trainer:
         )
         self._pace = math.inf  # seconds that a step takes; the first one is compiled as well
         self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
-        self._forward = Forward(model, compiled)
+        self._forward = Forward(model, objective, compiled)
         self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
 
     @property
@@ -246,10 +246,10 @@ class Trainer:
         row["loss"] = self._sum / self._rows
         row["lr"] = self._rate
         if self.valid is not None:
-            found = self._forward.evaluate(self.valid, self.objective, self.metrics)
+            found = self._forward.evaluate(self.valid, self.metrics)
             row.update({f"valid_{name}": value for name, value in found.items()})
         elif self.metrics:
-            row.update(self._forward.evaluate(self.train, None, self.metrics))
+            row.update(self._forward.evaluate(self.train, self.metrics, loss=False))
         row["seconds"] = self.elapsed - began
         self.history.epochs.append(row)
         self._safe = self.model.state_dict()

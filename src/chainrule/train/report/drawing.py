@@ -100,8 +100,11 @@ class Chart:
 
 def escape(text: object) -> str:
     """Text that HTML and XML both take; characters that XML forbids become U+FFFD."""
+    text = str(text)
+    if text.isprintable():
+        return html.escape(text)
     bad = {"Cc", "Cs"}
-    kept = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in str(text))
+    kept = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in text)
     return html.escape("".join("\ufffd" if c in "\ufffe\uffff" else c for c in kept))
 
 
