@@ -94,27 +94,62 @@ def _assigned(look, model, optimizer):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(sorted(LOOKS)), min_size=1, max_size=8))
 def test_looking_changes_nothing_and_changes_are_seen(looks):
-    """The same as with a step that is compiled anew each time, and so holds nothing."""
+    """The same as with a step that is compiled anew each time, and finds no tensor with another.
+
+    Batches of two sizes are two programs, which take the tensors from each other.
+    """
     ends = []
     for stays in (True, False):
         model, optimizer = network()
         step = step_of(model, optimizer)
         for look in looks:
-            for _ in range(2):
+            for rows in (16, 7, 16, 16):
                 if not stays:
+                    everything(model, optimizer)
                     step = step_of(model, optimizer)
-                step(X, Y)
+                step(X[:rows], Y[:rows])
             _assigned(look, model, optimizer)
-        ends.append(everything(model, optimizer))
+        slopes = [None if p.grad is None else p.grad.numpy().tobytes() for p in model.parameters()]
+        ends.append((everything(model, optimizer), slopes))
     assert ends[0] == ends[1]
+
+
+def test_a_step_takes_arrays_from_another_one_as_they_are():
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    weight, mean = model[0].weight, optimizer.state["0.weight"]["exp_avg"]
+    for rows in (16, 7):  # to trace a step is to look
+        step(X[:rows], Y[:rows])
+    arrays = []
+    for rows in (16, 7, 16):
+        step(X[:rows], Y[:rows])
+        assert is_with_a_step(weight)
+        arrays.append([t._lender.peek(t).value for t in (weight, mean)])
+    for value in zip(*arrays, strict=True):
+        assert all(v is value[0] for v in value)
+    seen = mean.numpy()
+    step(X[:7], Y[:7])
+    assert mean._lender.peek(mean).value is not arrays[0][1]
+    assert not np.array_equal(seen, mean.numpy())
+
+
+def test_a_gradient_stays_when_another_step_takes_its_tensor():
+    model, optimizer = network()
+    step_of(model, optimizer)(X, Y)
+    forward = cr.compile(lambda x: model(x))
+    with cr.no_grad():
+        forward(X)
+    slope = model[0].weight.grad
+    assert slope is not None
+    assert np.abs(slope.numpy()).max() > 0
 
 
 def test_what_was_handed_out_is_not_written_over():
     model, optimizer = network()
     step = step_of(model, optimizer)
     kept = []
-    for _ in range(4):
-        step(X, Y)
+    for rows in (16, 16, 7, 16):
+        step(X[:rows], Y[:rows])
         w = model[0].weight
         kept += [w.numpy(), w.grad.numpy(), w.detach(), model[2].running_mean.numpy()]
         copies = [np.array(k) for k in kept]
@@ -205,8 +240,9 @@ def test_threads_look_while_a_step_runs():
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    for _ in range(300):
-        step(X, Y)
+    for k in range(300):
+        rows = 16 - k % 2
+        step(X[:rows], Y[:rows])
     ends.set()
     watcher.join(30)
     assert not watcher.is_alive()

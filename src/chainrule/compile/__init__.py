@@ -22,7 +22,7 @@ from ..tensor import Tensor, as_tensor, make, record_outputs
 from ..trace import Trace, changes, state
 from . import locks
 from .passes import optimise
-from .resident import Resident, resident
+from .resident import Resident, look, resident
 from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
@@ -326,7 +326,7 @@ def _slot(owner: Any, slot: str) -> Any:
 
 def _spec(t: Tensor) -> Any:
     """What a program depends on: shape and dtype, and of what is trained leafness and hooks."""
-    value, node = t._value, t._node
+    value, node = look(t)
     if node is None or not node.requires_grad:
         return value.shape, value.dtype
     return value.shape, value.dtype, node.is_leaf, tuple(node.hooks or ())

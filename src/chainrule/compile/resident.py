@@ -6,7 +6,8 @@ empty handles: the first look at one asks for it back (`Tensor.__getattr__`, `Re
 the next call of the step takes it in again. So a loop that looks at nothing but the loss costs one
 native call a step, and anybody who looks sees what has been computed.
 
-What was handed out is never written over: it is copied when the step takes it in again.
+What was handed out is never written over: it is copied when the step takes it in again. Another
+step that needs a tensor, for batches of another size, say, gets its array as it is.
 """
 
 from __future__ import annotations
@@ -46,6 +47,30 @@ class _Leaf(NamedTuple):
     """Stands for the node of a trained tensor, which is another one at each value."""
 
     hooks: Any
+    is_leaf: bool = True
+    requires_grad: bool = True
+
+
+class _Given(NamedTuple):
+    """A tensor's array and node on the way into a step.
+
+    own       nobody else has the array
+    graded    it comes without its gradient, which the step is to replace
+    """
+
+    value: Array
+    node: Any
+    own: bool = False
+    graded: bool = False
+
+
+def look(tensor: Tensor) -> tuple[Array, Any]:
+    """A tensor's array and node, without asking for it back from the step that it is with."""
+    if not _filled(tensor):
+        found: _Given | None = tensor._lender.peek(tensor)
+        if found is not None:
+            return found.value, found.node
+    return tensor._value, tensor._node
 
 
 def _filled(tensor: Tensor) -> bool:
@@ -66,6 +91,8 @@ class Resident:
         self._place = {id(t): k for k, t in enumerate(self._tensors, first)}
         self._written = {self._place[id(t)] for t in made.writes}
         self._nodes: dict[int, Any] = {}  # of tensors that are here: their nodes
+        self._owned: set[int] = set()  # those of them whose arrays nobody else has
+        self._shown: set[int] = set()  # those whose gradients somebody may have
         self.held: set[int] = set()  # identities of the tensors that are here
         outputs = run.program.outputs
         self._results = list(outputs[: made.results])
@@ -156,30 +183,66 @@ class Resident:
             if key in self.held:
                 continue
             place = self._place[key]
-            value = tensor._value
+            value, node, own, graded = self._taken(tensor)
             if place in self._written:
-                own = self._run.new(place)
-                own[...] = value
-                value = own
+                if not own:
+                    copy = self._run.new(place)
+                    copy[...] = value
+                    value, own = copy, True
+                if node is not None and node.requires_grad:
+                    node = _Leaf(node.hooks)
             self._run.place(place, value)
-            node: Any = tensor._node
-            if place in self._written and node is not None and node.requires_grad:
-                node = _Leaf(node.hooks)
             self._nodes[key] = node
-            tensor._lender = self
-            # From here to the end a look at the tensor already fills all of it again.
-            del tensor._value, tensor._node
-            if key in self._grads:
-                del tensor._grad
+            (self._owned.add if own else self._owned.discard)(key)
+            if key in self._shown:
+                self._shown.discard(key)
                 for b in self._grads[key][1]:
                     if b in self._own:
                         self._run.place(b, self._run.new(b))
+            tensor._lender = self
+            if _filled(tensor):
+                # From here to the end a look at the tensor already fills all of it again.
+                del tensor._value, tensor._node
+            if key in self._grads and not graded:
+                del tensor._grad
             self.held.add(key)
+
+    def _taken(self, tensor: Tensor) -> _Given:
+        """What to take in: from another step that has it, or from the tensor."""
+        if not _filled(tensor):
+            given: _Given | None = tensor._lender.hand_over(tensor, id(tensor) in self._grads)
+            if given is not None:
+                return given
+        return _Given(tensor._value, tensor._node)
+
+    def peek(self, tensor: Tensor) -> _Given | None:
+        """The tensor's array and node, if they are here."""
+        with locks.crossing, self.lock:
+            key = id(tensor)
+            if key not in self.held:
+                return None
+            value = self._run.held(self._place[key])
+            return _Given(value, self._nodes[key], key in self._owned, key in self._grads)
+
+    def hand_over(self, tensor: Tensor, graded: bool) -> _Given | None:
+        """Give the tensor to another step; None if it is not here, or has a gradient to be kept.
+
+        graded   the other step replaces its gradient
+        """
+        with locks.crossing, self.lock:
+            given = self.peek(tensor)
+            if given is None or (given.graded and not graded):
+                return None
+            self.held.discard(id(tensor))
+            return given
 
     def recall(self, tensor: Tensor) -> None:
         """Fill the handle again."""
         with locks.crossing, self.lock, outside():
             key = id(tensor)
+            if tensor._lender is not self:  # another step has taken it meanwhile
+                tensor._lender.recall(tensor)
+                return
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first
             value, node = self._run.held(self._place[key]), self._nodes[key]
@@ -187,6 +250,8 @@ class Resident:
                 node = tensor._leaf(value, node.hooks)
             if key in self._grads:
                 tensor._grad = self._gradient(*self._grads[key])
+                self._shown.add(key)
+            self._owned.discard(key)
             tensor._node, tensor._value = node, value
             self.held.discard(key)
 
