@@ -15,8 +15,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from .. import backends
 from ..errors import ArgumentError, ChainruleError
@@ -59,6 +57,8 @@ def bench(
             "bench", f"got --threads {threads}", "a whole number from 1 to 128",
             "leave it out to use the processors there are",
         )  # fmt: skip
+    from rich.console import Console  # slow to import, as below
+
     backend = backends.name()
     threads = threads or info.threads()
     rows = []
@@ -126,6 +126,9 @@ def measure(
 
 
 def _print(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     rows: Sequence[Mapping[str, Any]] = found["works"]
     with_torch = rows[0]["torch_us"] is not None
     table = Table("work", "network", box=None, pad_edge=False)

@@ -9,8 +9,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from .. import checking, derivatives
 from ..errors import ArgumentError
@@ -64,6 +62,9 @@ def check(
 
 
 def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
+    from rich.console import Console  # slow to import
+    from rich.table import Column, Table
+
     console = Console()
     names = ("operation", "kind", "samples", "verdict")
     columns = [Column(name, overflow="fold") for name in names]

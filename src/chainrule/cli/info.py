@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import ml_dtypes
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import chainrule
 
@@ -29,6 +27,9 @@ def info(
     if as_json:
         print(json.dumps(facts))
         return
+    from rich.console import Console  # slow to import
+    from rich.table import Table
+
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))

@@ -6,14 +6,14 @@ import difflib
 import glob
 import json
 import os
+import shutil
 import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from ..data import NAMES
 from ..errors import ArgumentError, FileError
@@ -166,13 +166,19 @@ def _free(parent: Path, name: str) -> Path:
 
 def _say(task: Task, recipe: Recipe) -> None:
     """What is about to be done, on stderr."""
-    console = Console(stderr=True, highlight=False)
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
-    head = Text.assemble((Path(recipe.source).name, "bold"), f": {task.task}; {facts}")
-    whole = not console.is_terminal  # which alone has a width to wrap at
-    console.print(head, soft_wrap=whole)
+    name = Path(recipe.source).name
+    head = _wrapped(f"{name}: {task.task}; {facts}")
+    typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
     for note in task.notes:
-        console.print(Text(f"  {note}"), style="dim", soft_wrap=whole)
+        typer.secho(_wrapped(f"  {note}"), dim=True, err=True)
+
+
+def _wrapped(text: str) -> str:
+    """Broken at words where a terminal would break it anywhere."""
+    if not sys.stderr.isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, break_on_hyphens=False)
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -97,7 +97,7 @@ def _of_gradients(history: History) -> Iterator[Finding]:
     if not norms.size or norms.shape[1] < 2:
         return
     layers = history.gradients.layers
-    usual = np.quantile(norms, 0.5, axis=0)
+    usual = np.sort(norms, axis=0)[len(norms) // 2]
     if 0 < usual[0] < FADED * usual[-1]:
         yield _finding(
             "warning", "Gradients vanish towards the input",
@@ -113,8 +113,10 @@ def _of_gradients(history: History) -> Iterator[Finding]:
         )  # fmt: skip
     total = np.sqrt(np.square(norms).sum(1))
     bursts = []
-    windows = sliding_window_view(total[:-1], NEAR) if len(total) > NEAR else total[:0, None]
-    for k, before in enumerate(np.quantile(windows, 0.5, axis=1).tolist(), NEAR):
+    if len(total) <= NEAR:
+        return
+    windows = sliding_window_view(total[:-1], NEAR)
+    for k, before in enumerate(np.sort(windows, axis=1)[:, NEAR // 2].tolist(), NEAR):
         if total[k] > BURST * before > 0:
             step = history.gradients.steps[k]
             harm = total[k] > LARGE or _rose(history, step)

@@ -272,7 +272,7 @@ def curves(report: Report) -> str:
         said.append(f"The model keeps the weights of epoch {report.best_epoch}.")
     times = [as_float(r["seconds"]) for r in report.history if r.get("seconds") is not None]
     if times and math.isfinite(sum(times)):
-        said.append(f"An epoch took about {duration(float(np.quantile(times, 0.5)))}.")
+        said.append(f"An epoch took about {duration(sorted(times)[len(times) // 2])}.")
     if not charts:
         return ""
     note = f"<p>{' '.join(said)}</p>" if said else ""
@@ -328,7 +328,8 @@ def gradient_flow(report: Report) -> str:
     )
     first, last = (norms[np.isfinite(norms[:, i]) & (norms[:, i] > 0), i] for i in (0, -1))
     if len(flow["layers"]) > 1 and len(first) and len(last):
-        ratio = 10 ** float(np.quantile(np.log10(first), 0.5) - np.quantile(np.log10(last), 0.5))
+        first, last = (float(np.sort(part)[len(part) // 2]) for part in (first, last))
+        ratio = first / last
         size = f"{rounded(ratio, 2)} times" if not 0.5 < ratio < 2 else "about as large as"
         said += f"<p>Here the first layer’s gradient is typically {size} the last’s.</p>"
     return said + figure(chart, wide=True)
