@@ -1,4 +1,4 @@
-"""Arrays on cache lines of their own, where they are, and whether there is room for them."""
+"""Arrays on cache lines and pages of their own, where they are, and whether there is room."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ...errors import ArgumentError
 from ...graph import Array, Spec
 
 ALIGNED = 64  # bytes: a cache line, and the widest vector
+# Processors read ahead, but not into the next page: so what a thread is at does not move into the
+# cache of another one that comes to the end of its part, or of an array that lies before.
+PAGE = 4096
 
 
 def size_of(value: Spec) -> int:
@@ -26,9 +29,10 @@ def rounded(size: int) -> int:
 
 
 def aligned(size: int) -> Array:
-    """So many bytes, zero, that begin on a cache line."""
-    raw = np.zeros(size + ALIGNED, np.uint8)
-    start = -raw.ctypes.data % ALIGNED
+    """So many bytes, zero, that begin on a cache line; on a page, if they are as many."""
+    to = PAGE if size >= PAGE else ALIGNED
+    raw = np.zeros(size + to, np.uint8)
+    start = -raw.ctypes.data % to
     return raw[start : start + size]
 
 
