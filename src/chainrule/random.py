@@ -115,9 +115,10 @@ class Generator:
         rows = creation.arange(x) if isinstance(x, int) else as_tensor(x)
         if not rows.shape or (isinstance(x, int) and x < 0):
             raise ArgumentError("permutation", f"got {x}", "a number from 0, or rows", "check it")
-        words = self.bits((2, rows.shape[0]))
-        keys = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
-        return indexing.take(rows, sorting.argsort(keys), axis=0)
+        words = cast(self.bits((2, rows.shape[0])), shapes.uint64)
+        keys = reductions.sum(words << Tensor(np.array([[32], [0]], np.uint64)), axis=0)
+        order = sorting.argsort(keys)
+        return order if isinstance(x, int) else indexing.take(rows, order, axis=0)
 
     def categorical(self, logits: Any, shape: Any = ()) -> Tensor:
         """Classes with probabilities softmax(logits) on the last axis: argmax(logits + Gumbel)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error of the project's kind is one line and exit code 2."""
     if arguments is None:
         _as_a_tool()
+        gc.freeze()  # what has been imported stays: it need not be looked through for garbage
     try:
         try:
             try:

@@ -216,9 +216,9 @@ class Trainer:
         values = []
         for _ in range(count):
             self._rate = groups[0]["lr"]
-            values.append([t.numpy() for t in tensors])
+            values.append([t._value for t in tensors])
             self.schedule.step()
-        columns = [np.stack(column) for column in zip(*values, strict=True)]
+        columns = [np.array(column) for column in zip(*values, strict=True)]
         return [(t, c) for t, c in zip(tensors, columns, strict=True) if (c != c[0]).any()]
 
     def _note(
