@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.errors import RangeError
 from chainrule.nn import functional
 
 RNG = np.random.default_rng(0)
@@ -131,6 +132,32 @@ def test_a_step_takes_arrays_from_another_one_as_they_are():
     step(X[:7], Y[:7])
     assert mean._lender.peek(mean).value is not arrays[0][1]
     assert not np.array_equal(seen, mean.numpy())
+
+
+@pytest.mark.parametrize("looks", [False, True])
+@pytest.mark.parametrize("rows", [16, 7, 5], ids=["same", "other", "new"])
+def test_after_an_error_the_gradients_are_those_from_before(rows, looks):
+    """Of the same step, of one for another batch size, and of one that has never run."""
+    model, optimizer = network()
+    step = step_of(model, optimizer)
+    alone, its = network()
+    single = step_of(alone, its)
+    for k in (16, 7, 16, 7, 16):
+        step(X[:k], Y[:k])
+        single(X[:k], Y[:k])
+    if looks:
+        everything(model, optimizer)
+    before, wanted = everything(alone, its), [p.grad.numpy() for p in alone.parameters()]
+    classes = Y[:rows].numpy().copy()
+    classes[1] = 9
+    with pytest.raises(RangeError):
+        step(X[:rows], classes)
+    for p, slope in zip(model.parameters(), wanted, strict=True):
+        np.testing.assert_array_equal(p.grad.numpy(), slope)
+    assert everything(model, optimizer) == before
+    step(X[:rows], Y[:rows])
+    single(X[:rows], Y[:rows])
+    assert everything(model, optimizer) == everything(alone, its)
 
 
 def test_a_gradient_stays_when_another_step_takes_its_tensor():

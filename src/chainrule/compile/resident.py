@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,13 +55,13 @@ class _Given(NamedTuple):
     """A tensor's array and node on the way into a step.
 
     own       nobody else has the array
-    graded    it comes without its gradient, which the step is to replace
+    source    the step that keeps its gradient, which the next one is to replace
     """
 
     value: Array
     node: Any
     own: bool = False
-    graded: bool = False
+    source: Resident | None = None
 
 
 def look(tensor: Tensor) -> tuple[Array, Any]:
@@ -94,6 +94,9 @@ class Resident:
         self._owned: set[int] = set()  # those of them whose arrays nobody else has
         self._shown: set[int] = set()  # those whose gradients somebody may have
         self.held: set[int] = set()  # identities of the tensors that are here
+        # Of tensors just taken in, whose gradients the step is to replace: the one they had, or
+        # the step that has it.
+        self._before: list[tuple[Tensor, Any]] = []
         outputs = run.program.outputs
         self._results = list(outputs[: made.results])
         rest = iter(outputs[made.results + len(made.writes) :])
@@ -120,10 +123,7 @@ class Resident:
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
-        with contextlib.ExitStack() as stack:
-            with locks.crossing:
-                stack.enter_context(self.lock)
-                self._gather()
+        with self._gathered():
             return self.again(values)
 
     def again(self, values: Sequence[Array]) -> list[Array]:
@@ -152,10 +152,7 @@ class Resident:
         Returns the results of all steps, each with `count` as a first axis more.
         """
         run = self._run
-        with contextlib.ExitStack() as stack:
-            with locks.crossing:
-                stack.enter_context(self.lock)
-                self._gather()
+        with self._gathered():
             moving = dict(enumerate(arguments))
             for tensor, values in varying:
                 if id(tensor) in self._place:  # else the step does not read it
@@ -176,6 +173,35 @@ class Resident:
             b in self._run.fresh and b not in self._run.replaces for b in self._results
         )  # fmt: skip
 
+    @contextlib.contextmanager
+    def _gathered(self) -> Iterator[None]:
+        """Inside, all tensors are here. After an error they have the gradients that they had."""
+        with contextlib.ExitStack() as stack:
+            try:
+                with locks.crossing:
+                    stack.enter_context(self.lock)
+                    self._gather()
+            except BaseException:
+                self._put_back()
+                raise
+            try:
+                yield
+            except Exception:  # after Ctrl-C the step has been done
+                self._put_back()
+                raise
+            finally:
+                self._before.clear()
+
+    def _put_back(self) -> None:
+        """The gradients from before the step."""
+        with outside():
+            for tensor, source in self._before:
+                if not _filled(tensor):
+                    if tensor._lender is not self:
+                        continue  # the step that still has it has its gradient too
+                    self._give(tensor)
+                tensor._grad = source.shown(tensor) if isinstance(source, Resident) else source
+
     def _gather(self) -> None:
         """Take in the tensors that are not here."""
         for tensor in self._tensors:
@@ -183,7 +209,9 @@ class Resident:
             if key in self.held:
                 continue
             place = self._place[key]
-            value, node, own, graded = self._taken(tensor)
+            value, node, own, source = self._taken(tensor)
+            if key in self._grads:
+                self._before.append((tensor, tensor._grad if source is None else source))
             if place in self._written:
                 if not own:
                     copy = self._run.new(place)
@@ -203,7 +231,7 @@ class Resident:
             if _filled(tensor):
                 # From here to the end a look at the tensor already fills all of it again.
                 del tensor._value, tensor._node
-            if key in self._grads and not graded:
+            if key in self._grads and source is None:
                 del tensor._grad
             self.held.add(key)
 
@@ -222,7 +250,8 @@ class Resident:
             if key not in self.held:
                 return None
             value = self._run.held(self._place[key])
-            return _Given(value, self._nodes[key], key in self._owned, key in self._grads)
+            source = self if key in self._grads else None
+            return _Given(value, self._nodes[key], key in self._owned, source)
 
     def hand_over(self, tensor: Tensor, graded: bool) -> _Given | None:
         """Give the tensor to another step; None if it is not here, or has a gradient to be kept.
@@ -231,7 +260,7 @@ class Resident:
         """
         with locks.crossing, self.lock:
             given = self.peek(tensor)
-            if given is None or (given.graded and not graded):
+            if given is None or (given.source is not None and not graded):
                 return None
             self.held.discard(id(tensor))
             return given
@@ -245,15 +274,24 @@ class Resident:
                 return
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first
-            value, node = self._run.held(self._place[key]), self._nodes[key]
-            if isinstance(node, _Leaf):
-                node = tensor._leaf(value, node.hooks)
-            if key in self._grads:
-                tensor._grad = self._gradient(*self._grads[key])
-                self._shown.add(key)
-            self._owned.discard(key)
-            tensor._node, tensor._value = node, value
-            self.held.discard(key)
+            self._give(tensor)
+
+    def _give(self, tensor: Tensor) -> None:
+        """Fill the handle of a tensor that is here; under the lock."""
+        key = id(tensor)
+        value, node = self._run.held(self._place[key]), self._nodes[key]
+        if isinstance(node, _Leaf):
+            node = tensor._leaf(value, node.hooks)
+        if key in self._grads:
+            tensor._grad = self.shown(tensor)
+        self._owned.discard(key)
+        tensor._node, tensor._value = node, value
+        self.held.discard(key)
+
+    def shown(self, tensor: Tensor) -> Any:
+        """The gradient that the last step left; the next one will not write over it."""
+        self._shown.add(id(tensor))
+        return self._gradient(*self._grads[id(tensor)])
 
     def _gradient(self, shape: Any, buffers: list[int]) -> Any:
         if shape is None:
