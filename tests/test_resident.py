@@ -337,6 +337,25 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     assert float(seen) == 3.0
 
 
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_step_of_many_that_fails_leaves_the_gradients_of_the_one_before(bad):
+    model, optimizer = network()
+    alone, its = network()
+    step, single = step_of(model, optimizer), step_of(alone, its)
+    for _ in range(2):
+        step(X, Y)
+    for _ in range(2 + bad):
+        single(X, Y)
+    everything(model, optimizer)  # so that all is taken in again
+    classes = np.tile(Y.numpy(), 4)
+    classes[bad * 16 + 1] = 9
+    with pytest.raises(RangeError):
+        step.repeat(4, [np.tile(X.numpy(), (4, 1)), classes])
+    for p, other in zip(model.parameters(), alone.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad.numpy(), other.grad.numpy())
+    assert everything(model, optimizer) == everything(alone, its)
+
+
 @pytest.mark.parametrize(
     "old", [lambda p: p.clone(), lambda p: p * 1, lambda p: p.mT.mT, lambda p: [p + 0, p * 1]]
 )

@@ -163,7 +163,11 @@ class Resident:
                 results.append(np.empty((count, *value.shape), value.dtype))
                 moving[b] = results[-1]
             self.placed = [None] * len(arguments)
-            run.repeat(count, moving)
+            try:
+                run.repeat(count, moving)
+            finally:
+                if run.begun > 1:  # the gradients are those of the last step that was done
+                    self._before.clear()
             return results
 
     def repeats(self) -> bool:
@@ -177,17 +181,16 @@ class Resident:
     def _gathered(self) -> Iterator[None]:
         """Inside, all tensors are here. After an error they have the gradients that they had."""
         with contextlib.ExitStack() as stack:
+            gathered = False
             try:
                 with locks.crossing:
                     stack.enter_context(self.lock)
                     self._gather()
-            except BaseException:
-                self._put_back()
-                raise
-            try:
+                gathered = True
                 yield
-            except Exception:  # after Ctrl-C the step has been done
-                self._put_back()
+            except BaseException as error:
+                if not gathered or isinstance(error, Exception):  # after Ctrl-C the step was done
+                    self._put_back()
                 raise
             finally:
                 self._before.clear()

@@ -47,6 +47,7 @@ class Runner:
             self._specs[b] = constant
             self.place(b, constant)
         self.replaces = dict(program.updates)  # output buffer -> input
+        self.begun = 0  # steps of the last `repeat`
         by_numpy = {program.kernels[call.kernel].writes for call in schedule.calls if not call.name}
         given = program.inputs + len(program.constants)
         elsewhere = by_numpy.union(schedule.in_place, range(given))
@@ -153,6 +154,7 @@ class Runner:
         """
         assert self._library is not None
         assert self._whole is not None
+        self.begun = 0
         moves = [(b, array.nbytes // count) for b, array in moving.items()]
         driver = self._library.address(self._whole.name)
         job = np.array(
@@ -164,10 +166,11 @@ class Runner:
         try:
             self._native(self._whole, team.repeat(), address(job), count)()
         finally:
+            self.begun = int(job[2])
             for b in moving:
                 self._table[b] = address(self._arrays[b])
         if self._status.value:
-            failed = int(job[2]) - 1
+            failed = self.begun - 1
             for b in moving:
                 if b < self.program.inputs:
                     part = moving[b].reshape(count, -1)[failed]
