@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.backends.native import target as machine
 from chainrule.backends.native import team
 from chainrule.errors import ArgumentError, RangeError
 
@@ -103,6 +104,49 @@ def test_two_steps_that_share_tensors_run_at_once(threads):
         caller.join(60)
         assert not caller.is_alive()
     assert a[0] == b[0] == 60.0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_results_too_small_are_zero_and_denormals_given_are_read(threads, count, dtype):
+    """An x86 processor may take some hundred cycles for such a result; others have it as it is."""
+    threads(count)
+    tiny, part = np.finfo(dtype).tiny, np.dtype(dtype).type(0.75)
+
+    @cr.compile
+    def step(normal, denormal):
+        return normal * 0.75, denormal == 0, cr.log(denormal), denormal * 4.0, denormal.clone()
+
+    given = np.full((300, 300), tiny, dtype), np.full((300, 300), tiny / 2, dtype)
+    for _ in range(20):  # both ways of `Pace`
+        small, zero, log, four, same = (np.asarray(v) for v in step(*map(cr.Tensor, given)))
+        assert (small == (0 if machine.host().x86 else given[0] * part)).all()
+        assert not zero.any()
+        np.testing.assert_allclose(log, np.log(given[1]), rtol=1e-6)
+        assert (four == given[1] * 4).all()
+        assert (same == given[1]).all()
+    assert (given[0] * part > 0).all()  # this thread's own arithmetic is as before
+
+
+def test_a_mean_of_gradients_that_end_ends():
+    """Times 0.9 and rounded, the smallest denormal is itself for ever: each step would be slow."""
+    w = nn.Parameter(np.ones(64, np.float32))
+    optimizer = optim.Adam([w], lr=0.0)
+
+    @cr.compile
+    def step(x):
+        (w * x).sum().backward()
+        optimizer.step()
+
+    step(cr.ones(64))
+    for _ in range(1500):
+        step(cr.zeros(64))
+    least = np.finfo(np.float32).tiny
+    (state,) = optimizer.state.values()
+    mean = np.asarray(state["exp_avg"])
+    assert ((mean == 0) | (mean >= least)).all()
+    if machine.host().x86:
+        assert (mean == 0).all()
 
 
 FORKED = """
