@@ -24,6 +24,7 @@ from .storage import Value, contiguous
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
+LINE = 64  # bytes that processors hand each other
 SHORT = 8  # turns of an innermost loop that is written out: the loop around it is vectorised
 
 
@@ -53,12 +54,17 @@ class Loops:
         ):  # a part is never empty: there are more units than threads
             first, end = (b.mul(x, I64(self.unit)) for x in self.part)
             end = b.select(b.icmp_unsigned("<", end, I64(count)), end, I64(count))
+        self._turns(first, end, body)
+
+    def _turns(self, first: ir.Value, end: ir.Value, body: Callable[[ir.Value], None]) -> None:
+        """body(first), …, body(end - 1)."""
+        b = self.builder
         before = b.block
         inside, after = (self.function.append_basic_block(n) for n in ("loop", "after"))
-        if cut and self.part is not None:
-            b.cbranch(b.icmp_unsigned("<", first, end), inside, after)
-        else:
+        if isinstance(end, ir.Constant):  # there is one at least
             b.branch(inside)
+        else:
+            b.cbranch(b.icmp_unsigned("<", first, end), inside, after)
         b.position_at_end(inside)
         k = b.phi(I64)
         k.add_incoming(first, before)
@@ -120,7 +126,27 @@ class Loops:
                 self._known[b, index] = found
                 self._store(b, index, found)
 
+        for b in group.claims:
+            self._claim(b, group.units)
         self.nest(shape, body, self.cut)
+
+    def _claim(self, b: int, units: int) -> None:
+        """Ask for the lines of this thread's part of an array, to be written.
+
+        Another processor has read them. Otherwise each would be waited for where it is written.
+        """
+        assert self.part is not None
+        builder, value, i32 = self.builder, self.plan.values[b], ir.IntType(32)
+        lines = up(math.prod(value.shape) * value.dtype.itemsize, units * LINE)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, i32, i32, i32])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
+        first, end = (builder.mul(x, I64(lines)) for x in self.part)
+
+        def ask(k: ir.Value) -> None:
+            at = builder.gep(self.pointers[b], [builder.mul(k, I64(LINE))], source_etype=I8)
+            builder.call(prefetch, [at, i32(1), i32(3), i32(1)])
+
+        self._turns(first, end, ask)
 
     def reduction(self, b: int) -> None:
         """A reduction over some axes, which stay with size 1."""

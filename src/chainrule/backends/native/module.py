@@ -78,7 +78,8 @@ def _signature(made: Plan, group: Group) -> Any:
     """Equal for groups whose functions are equal: the same operations on buffers of one shape."""
     place = {b: k for k, b in enumerate(made.buffers(group))}
     numbers: dict[int, int] = {}
-    lines: list[Any] = [group.kind, group.axis, group.units, group.unit, group.rows]
+    claims = tuple(place[b] for b in group.claims)
+    lines: list[Any] = [group.kind, group.axis, group.units, group.unit, group.rows, claims]
 
     def visit(b: int, top: bool) -> int:
         key = -1 - b if top else b

@@ -18,7 +18,7 @@ from ..program import Program
 from . import blocking
 from .blocking import Target
 from .epilogue import fits
-from .sharing import Group, meet, ordered, product, share_out
+from .sharing import Group, claim, meet, ordered, product, share_out
 from .storage import Storage, Value, storage
 
 MOST = 8  # buffers that one loop writes
@@ -76,6 +76,7 @@ def plan(program: Program, target: Target) -> Plan:
             made.values[made.staged[new]] = made.values[new]
     made.values[program.buffers] = Value((), np.dtype(np.int64), None)
     meet(groups, made.home)
+    claim(groups, made.home)
     return made
 
 

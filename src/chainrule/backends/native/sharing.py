@@ -45,6 +45,7 @@ class Group:
     rows    how many rows there are, where a unit is UNIT of them: 0 otherwise
     reads   the stored buffers it reads, and whether row r of what it writes needs their row r alone
     meets   the threads meet before it
+    claims  the inputs that it writes over and other threads have read since
     """
 
     kind: str  # elementwise, reduction, matmul, scatter, concat, random or numpy
@@ -58,6 +59,7 @@ class Group:
     rows: int = 0
     reads: dict[int, bool] = field(default_factory=dict)
     meets: bool = False
+    claims: list[int] = field(default_factory=list)
 
     def who(self, aligned: bool) -> int:
         """Who touches a buffer: the first thread, each its own of so many rows, or any."""
@@ -351,3 +353,13 @@ def meet(groups: Sequence[Group], home: Callable[[int], int]) -> None:
                 unsure = False
             unsure = unsure or group.fails
             phase.add(group)
+
+
+def claim(groups: Sequence[Group], home: Callable[[int], int]) -> None:
+    """Say which inputs lie in the caches of other threads too when a group writes over them."""
+    for part in runs(groups):
+        others: set[int] = set()
+        for group in part:
+            over = {home(b) for b in group.writes} - set(group.writes)
+            group.claims = sorted(over & others) if group.rows else []
+            others.update(home(r) for r, aligned in group.reads.items() if not aligned)
