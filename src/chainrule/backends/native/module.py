@@ -160,10 +160,13 @@ class _Driver:
         self.module, self.made, self.segment, self.target = module, made, segment, target
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, POINTER])
         function = ir.Function(module, kind, segment.name)
+        # It only calls; what LLVM could make of hundreds of calls takes it a third of its time.
+        function.attributes.update(("optnone", "noinline"))
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.table, self.scratch, self.thread, self.threads, self.barrier = function.args
         self.shared = any(made.groups[k].units > 1 for k in segment.groups)
         self._loaded: dict[int, ir.Value] = {}
+        self._cuts: dict[int, list[ir.Value]] = {}
 
     def emit(self, functions: dict[int, ir.Function]) -> None:
         """All groups in order, then the commits."""
@@ -179,9 +182,7 @@ class _Driver:
             unsure = unsure or group.fails
             arguments = [*map(self.load, made.buffers(group)), self.scratch]
             if group.units > 1:
-                ends = (self.thread, builder.add(self.thread, I64(1)))
-                cuts = [builder.udiv(builder.mul(I64(group.units), t), self.threads) for t in ends]
-                builder.call(functions[k], [*arguments, *cuts])
+                builder.call(functions[k], [*arguments, *self.part(group.units)])
             else:
                 with self.alone():
                     builder.call(functions[k], [*arguments, I64(0), I64(1)])
@@ -199,6 +200,14 @@ class _Driver:
             place = self.builder.gep(self.table, [I64(b)], source_etype=POINTER)
             self._loaded[b] = self.builder.load(place, typ=POINTER)
         return self._loaded[b]
+
+    def part(self, units: int) -> list[ir.Value]:
+        """Where this thread's part of so many units begins and ends."""
+        b = self.builder
+        if units not in self._cuts:
+            ends = (self.thread, b.add(self.thread, I64(1)))
+            self._cuts[units] = [b.udiv(b.mul(I64(units), t), self.threads) for t in ends]
+        return self._cuts[units]
 
     def meet(self) -> None:
         """All threads wait here for the last one."""
