@@ -89,6 +89,16 @@ def test_what_is_too_short_is_not_shared_out():
     assert {g.units for g in groups} == {1}
 
 
+def test_weights_that_other_threads_have_read_are_claimed():
+    """x, y, then weights and biases; the bias of a thread's rows is read by all in a product."""
+    groups = groups_of(*network([64] * 4 + [10], 64))
+    claimed = {b for group in groups for b in group.claims}
+    assert {2, 4, 6} <= claimed <= set(range(2, 10))
+    decay = [np.ones((1024, 512), np.float32)] * 2
+    groups = groups_of(lambda t: [t[0] * 0.9 + t[1]], decay, {0: 0})
+    assert [(g.units > 1, g.claims) for g in groups] == [(True, [])]  # each has read its own rows
+
+
 def test_nothing_at_all_in_a_step_that_is_shared_out():
     arrays = [np.ones((200, 200), np.float32), np.ones((64, 0), np.float32)]
     groups = groups_of(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {})
