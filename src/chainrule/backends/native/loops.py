@@ -16,15 +16,16 @@ from llvmlite import ir
 
 from ... import ops
 from ..program import Kernel
+from .arrays import size_of
 from .blocking import up
 from .elementwise import ELEMENTWISE, I8, I64, in_memory
 from .plan import Plan
-from .sharing import Group, by_rows, flat, loop_shape, reduced_axes
+from .sharing import UNIT, Group, by_rows, flat, loop_shape, reduced_axes
 from .storage import Value, contiguous
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
-LINE = 64  # bytes that processors hand each other
+LINE = 64  # bytes that processors hand to each other at once
 SHORT = 8  # turns of an innermost loop that is written out: the loop around it is vectorised
 
 
@@ -127,24 +128,24 @@ class Loops:
                 self._store(b, index, found)
 
         for b in group.claims:
-            self._claim(b, group.units)
+            self._claim(b, group.rows)
         self.nest(shape, body, self.cut)
 
-    def _claim(self, b: int, units: int) -> None:
-        """Ask for the lines of this thread's part of an array, to be written.
+    def _claim(self, b: int, rows: int) -> None:
+        """Ask for the lines of this thread's rows of an array, to be written.
 
         Another processor has read them. Otherwise each would be waited for where it is written.
         """
         assert self.part is not None
         builder, value, i32 = self.builder, self.plan.values[b], ir.IntType(32)
-        lines = up(math.prod(value.shape) * value.dtype.itemsize, units * LINE)
+        lines = up(UNIT * size_of(value) // rows, LINE)  # of a unit
         kind = ir.FunctionType(ir.VoidType(), [POINTER, i32, i32, i32])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
         first, end = (builder.mul(x, I64(lines)) for x in self.part)
 
         def ask(k: ir.Value) -> None:
             at = builder.gep(self.pointers[b], [builder.mul(k, I64(LINE))], source_etype=I8)
-            builder.call(prefetch, [at, i32(1), i32(3), i32(1)])
+            builder.call(prefetch, [at, i32(1), i32(3), i32(1)])  # to write, and keep, data
 
         self._turns(first, end, ask)
 

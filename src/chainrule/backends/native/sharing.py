@@ -45,7 +45,7 @@ class Group:
     rows    how many rows there are, where a unit is UNIT of them: 0 otherwise
     reads   the stored buffers it reads, and whether row r of what it writes needs their row r alone
     meets   the threads meet before it
-    claims  the inputs that it writes over and other threads have read since
+    claims  of the memory that it writes over, what other threads have read before
     """
 
     kind: str  # elementwise, reduction, matmul, scatter, concat, random or numpy
@@ -356,10 +356,11 @@ def meet(groups: Sequence[Group], home: Callable[[int], int]) -> None:
 
 
 def claim(groups: Sequence[Group], home: Callable[[int], int]) -> None:
-    """Say which inputs lie in the caches of other threads too when a group writes over them."""
+    """Say what lies in the caches of other threads too when a loop writes over it."""
     for part in runs(groups):
         others: set[int] = set()
         for group in part:
-            over = {home(b) for b in group.writes} - set(group.writes)
-            group.claims = sorted(over & others) if group.rows else []
+            if group.kind == "elementwise" and group.rows:
+                over = {home(b) for b in group.writes} - set(group.writes)
+                group.claims = sorted(over & others)
             others.update(home(r) for r, aligned in group.reads.items() if not aligned)

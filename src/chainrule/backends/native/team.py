@@ -72,12 +72,13 @@ _MODE_DECLARATIONS = """
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
 """
-_FLUSH = """
+_FLUSH_TO_ZERO = 1 << 15  # of the register MXCSR
+_FLUSH = f"""
   %before = alloca i32
   %during = alloca i32
   call void @llvm.x86.sse.stmxcsr(ptr %before)
   %mode = load i32, ptr %before
-  %flushing = or i32 %mode, 32768
+  %flushing = or i32 %mode, {_FLUSH_TO_ZERO}
   store i32 %flushing, ptr %during
   call void @llvm.x86.sse.ldmxcsr(ptr %during)
 """
