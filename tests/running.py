@@ -1,4 +1,4 @@
-"""A run of fit that can be stopped anywhere and begun anew, as in another process."""
+"""What the tests of fit share: data, a network, and a run that can be stopped and begun anew."""
 
 import contextlib
 import functools
@@ -16,6 +16,12 @@ Y = RNG.integers(0, 3, 50)
 V = (RNG.normal(size=(20, 5)).astype(np.float32), RNG.integers(0, 3, 20))
 STEPS, EPOCHS = 4, 4  # steps an epoch
 fit = functools.partial(cr.fit, loss="cross_entropy", progress=False)
+
+
+def network(seed=0):
+    """The network of every run, with the weights and the random state of a seed."""
+    cr.random.seed(seed)
+    return Job.network()
 
 
 class Kill(BaseException):
