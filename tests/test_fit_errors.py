@@ -1,7 +1,5 @@
-"""Mistakes that fit finds: before the first step, with nothing changed, and during training."""
+"""Mistakes that fit finds before the first step, with nothing changed; and what is none."""
 
-import copy
-import functools
 import math
 import re
 
@@ -13,25 +11,15 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.data import DataLoader
-from chainrule.errors import ArgumentError, ChainruleError, GradientError, TraceError
+from chainrule.errors import ArgumentError, ChainruleError, TraceError
 from chainrule.nn import functional
-from chainrule.train import Callback, evaluate, predict
+from chainrule.train import Callback, evaluate
 from chainrule.train.metrics import METRICS
 from chainrule.train.objective import ALIASES
+from spoiling import X, Y, Z, batches, network, with_value
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(60, 5)).astype(np.float32)
-Y = RNG.integers(0, 3, 60)
-Z = RNG.normal(size=60).astype(np.float32)
 YES = (Z > 0).astype(np.float32)[:, None]
 NAN, INF = math.nan, math.inf
-
-
-def network(*last, outputs=3):
-    cr.random.seed(1)
-    return nn.Sequential(
-        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs), *last
-    )
 
 
 class Then(nn.Module):
@@ -53,16 +41,6 @@ def snapshot(model, optimizer):
         "hooks": [m._forward_hooks for m in model.modules()],
         "gradients": [p.grad for p in model.parameters()],
     }
-
-
-def with_value(array, place, value):
-    out = np.array(array, np.float32 if isinstance(value, float) else None)
-    out[place] = value
-    return out
-
-
-def batches(x=X, y=Y):
-    return [(x[k : k + 20], y[k : k + 20]) for k in range(0, 60, 20)]
 
 
 def one(outputs=1, *last):
@@ -302,6 +280,49 @@ def test_an_optimizer_or_schedule_that_would_do_nothing():
         )  # fmt: skip
 
 
+class Silent(nn.Module):
+    """A forward without return."""
+
+    def __init__(self):
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x):
+        self.layer(x)
+
+
+HABITS = {  # of other libraries: settings of fit, what the message says
+    "optimizer by name": ({"optimizer": "adam"}, "optim.Adam\\(model.named_parameters"),
+    "optimizer class": ({"optimizer": optim.SGD}, "got optimizer SGD"),
+    "one callback": ({"callbacks": Callback()}, "pass \\[MyCallback"),
+    "a function as callback": ({"callbacks": [print]}, "derive a class"),
+    "metric of Keras": ({"metrics": "acc"}, "did you mean accuracy"),
+    "metric of scikit-learn": ({"metrics": ["r2_score"]}, "did you mean r2"),
+    "loss of Keras": ({"loss": "sparse_categorical_crossentropy"}, "did you mean cross_entropy"),
+    "loss of scikit-learn": ({"loss": "squared_error"}, "did you mean mse"),
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_other_libraries(name):
+    more, says = HABITS[name]
+    with pytest.raises(ArgumentError, match=says):
+        cr.fit(network(), (X, Y), **{"loss": "cross_entropy", "progress": False, **more})
+
+
+def test_a_forward_that_returns_nothing():
+    with pytest.raises(ArgumentError, match="end forward with return"):
+        cr.fit(Silent(), (X, Y), loss="cross_entropy", progress=False)
+
+
+def test_what_cannot_be_traced_can_be_run_in_python():
+    def model(s):
+        return s if float(s.sum()) > 0 else s * 2
+
+    with pytest.raises(TraceError, match=r"pass compile=False to fit\n  in Then"):
+        cr.fit(Then(model), (X, Y), **CE, progress=False)
+    assert len(cr.fit(Then(model), (X, Y), **CE, epochs=1, compile=False, progress=False)) == 1
+
+
 # What looks like a mistake and is none
 
 RIGHT = {
@@ -348,6 +369,22 @@ def test_large_and_half_values_are_finite():
     assert math.isfinite(found["loss"][0])
 
 
+def test_no_metrics_may_be_said():
+    assert cr.fit(network(), (X, Y), **CE, metrics=None, epochs=1, progress=False).names() == [
+        "epoch", "step", "loss", "lr", "seconds",
+    ]  # fmt: skip
+
+
+def test_a_metric_that_needs_more_rows_is_left_alone_at_first():
+    def picky(prediction, target):
+        if len(target) < 60:
+            raise ValueError("too few")
+        return 0.5
+
+    found = cr.fit(network(), (X, Y), **CE, metrics=picky, epochs=1, progress=False)
+    assert found["picky"] == [0.5]
+
+
 # Names
 
 KNOWN = sorted({*ALIASES, *nn.losses.__all__})
@@ -367,206 +404,3 @@ def test_a_slip_in_a_name_is_recognised(name, data):
 def test_a_slip_in_a_metric_is_recognised(name):
     with pytest.raises(ArgumentError, match=f"did you mean {name}\\?"):
         evaluate(network(), (X, Y), metrics=f"{name}s")
-
-
-# During training
-
-
-def copies(state):
-    return {name: value.copy() for name, value in state.items()}
-
-
-class Breaks(Callback):
-    """Makes the weights large enough to overflow at a step; keeps those after each epoch."""
-
-    def __init__(self, step, value):
-        self.step, self.value, self.after = step, value, []
-
-    def on_begin(self, run):
-        self.after = [copies(run.model.state_dict())]
-
-    def on_epoch(self, run):
-        self.after.append(copies(run.model.state_dict()))
-
-    def on_step(self, run):
-        if run.step == self.step:
-            with cr.no_grad():
-                run.model[4].weight[...] = self.value
-
-
-@pytest.mark.parametrize(
-    ("step", "value", "says", "epoch"),
-    [
-        (1, NAN, r"a loss of nan at step 2 \(epoch 1\).*initial", 0),
-        (7, NAN, r"a loss of nan at step 8 \(epoch 3\).*epoch 2 again.*rate \(now 0.001\)", 2),
-        (7, 3e38, r"a loss of (nan|inf) at step 8 \(epoch 3\)", 2),
-        (9, NAN, r"values in 4.weight that are not finite at step 9 \(epoch 3\).*epoch 2", 2),
-    ],
-)
-@pytest.mark.parametrize("compiled", [True, False])
-def test_weights_that_break_are_put_back(step, value, says, epoch, compiled):
-    breaks, model = Breaks(step, value), network()
-    with pytest.raises(GradientError, match=says):
-        cr.fit(
-            model, batches(), **CE, epochs=5, callbacks=[breaks], compile=compiled, progress=False
-        )
-    for name, found in model.state_dict().items():
-        np.testing.assert_array_equal(found, breaks.after[epoch][name])
-
-
-def test_a_rate_that_is_too_high_is_named():
-    model = nn.Linear(5, 1)
-    optimizer = optim.SGD(model.parameters(), lr=1e6)
-    with pytest.raises(GradientError, match=r"lower the learning rate \(now 1e\+06\)"):
-        cr.fit(model, (X * 100, X[:, :1]), loss="mse", optimizer=optimizer, epochs=50,
-               progress=False)  # fmt: skip
-
-
-def test_a_later_batch_that_is_not_finite_is_shown():
-    bad = batches(with_value(X, (45, 3), NAN))
-    says = r"loss of nan at step 3 \(epoch 1\), nan in the inputs of that batch at row 5, column 3"
-    model = network()
-    before = copies(model.state_dict())
-    with pytest.raises(GradientError, match=says):
-        cr.fit(model, bad, **CE, epochs=1, progress=False)
-    for name, found in model.state_dict().items():
-        np.testing.assert_array_equal(found, before[name])
-
-
-@pytest.mark.parametrize("wrong", [3, -1])
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_later_class_without_a_score_is_an_error(wrong, compiled):
-    """In a compiled step -1 would silently be the last class."""
-    with pytest.raises(ChainruleError, match=rf"got class {wrong} \(row 13\); 0 to 2"):
-        cr.fit(network(), batches(y=with_value(Y, 33, wrong)), **CE, epochs=1, compile=compiled,
-               progress=False)  # fmt: skip
-
-
-# Using a model
-
-
-@pytest.mark.parametrize(
-    ("use", "says"),
-    [
-        (functools.partial(evaluate, data=(X, Y[:9]), loss="mse"), "arrays of 60 and 9 rows"),
-        (functools.partial(evaluate, data=X, loss="mse"), "got a batch of ndarray"),
-        (functools.partial(evaluate, data=7, loss="mse"), "got data of type int"),
-        (functools.partial(evaluate, data=(X, None), loss="mse"), "without targets"),
-        (functools.partial(evaluate, data=(X, Y), loss="mes"), "did you mean mse"),
-        (functools.partial(predict, x=X[:0]), "got no rows"),
-        (functools.partial(predict, x=()), "got no "),
-        (functools.partial(predict, x=5.0), "got the single number 5.0"),
-        (functools.partial(predict, x=X, batch_size=0), "got batch_size 0"),
-        (functools.partial(predict, x=X[:, 1:]), r"\[Linear\] got float32\[60,4\]"),
-    ],
-)
-def test_mistakes_in_using_a_model(use, says):
-    model = network()
-    before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ChainruleError, match=says):
-        use(model)
-    assert all(m.training for m in model.modules())
-    for name, found in model.state_dict().items():
-        np.testing.assert_array_equal(found, before[name])
-
-
-class Silent(nn.Module):
-    """A forward without return."""
-
-    def __init__(self):
-        self.layer = nn.Linear(5, 3)
-
-    def forward(self, x):
-        self.layer(x)
-
-
-HABITS = {  # of other libraries: settings of fit, what the message says
-    "optimizer by name": ({"optimizer": "adam"}, "optim.Adam\\(model.named_parameters"),
-    "optimizer class": ({"optimizer": optim.SGD}, "got optimizer SGD"),
-    "one callback": ({"callbacks": Callback()}, "pass \\[MyCallback"),
-    "a function as callback": ({"callbacks": [print]}, "derive a class"),
-    "metric of Keras": ({"metrics": "acc"}, "did you mean accuracy"),
-    "metric of scikit-learn": ({"metrics": ["r2_score"]}, "did you mean r2"),
-    "loss of Keras": ({"loss": "sparse_categorical_crossentropy"}, "did you mean cross_entropy"),
-    "loss of scikit-learn": ({"loss": "squared_error"}, "did you mean mse"),
-}
-
-
-@pytest.mark.parametrize("name", HABITS)
-def test_habits_of_other_libraries(name):
-    more, says = HABITS[name]
-    with pytest.raises(ArgumentError, match=says):
-        cr.fit(network(), (X, Y), **{"loss": "cross_entropy", "progress": False, **more})
-
-
-def test_a_forward_that_returns_nothing():
-    with pytest.raises(ArgumentError, match="end forward with return"):
-        cr.fit(Silent(), (X, Y), loss="cross_entropy", progress=False)
-
-
-def test_no_metrics_may_be_said():
-    assert cr.fit(network(), (X, Y), **CE, metrics=None, epochs=1, progress=False).names() == [
-        "epoch", "step", "loss", "lr", "seconds",
-    ]  # fmt: skip
-
-
-def test_a_metric_that_needs_more_rows_is_left_alone_at_first():
-    def picky(prediction, target):
-        if len(target) < 60:
-            raise ValueError("too few")
-        return 0.5
-
-    found = cr.fit(network(), (X, Y), **CE, metrics=picky, epochs=1, progress=False)
-    assert found["picky"] == [0.5]
-
-
-class LogInTraining(nn.Module):
-    def forward(self, x):
-        return cr.log(-1 - x * x) if self.training else x
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_the_module_that_is_not_finite_is_named(compiled):
-    model = nn.Sequential(nn.Linear(5, 3), nn.Sequential(LogInTraining()))
-    says = r"loss of nan at step 1 \(epoch 1\), the first output .* is that of 1.0 \(LogInTraining"
-    before = copies(model.state_dict())
-    with pytest.raises(GradientError, match=says):
-        cr.fit(model, (X, Y), **CE, compile=compiled, progress=False)
-    for name, found in model.state_dict().items():
-        np.testing.assert_array_equal(found, before[name])
-    assert not any(m._forward_hooks for m in model.modules())
-
-
-class Root(nn.Module):
-    """Of weights that are 0, where a square root has no derivative."""
-
-    def __init__(self):
-        self.scale = nn.Parameter(cr.zeros(5))
-
-    def forward(self, x):
-        return cr.sqrt(((x * self.scale) ** 2).sum(axis=-1))
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_gradient_that_is_not_finite_is_named_after_the_first_step(compiled):
-    says = r"values in scale .* at step 1 .*: the gradient of scale is not finite, though the loss"
-    model = Root()
-    with pytest.raises(GradientError, match=says):
-        cr.fit(model, (X, Z), loss="mse", compile=compiled, progress=False)
-    np.testing.assert_array_equal(model.scale.numpy(), np.zeros(5))
-
-
-def test_what_cannot_be_traced_can_be_run_in_python():
-    def model(s):
-        return s if float(s.sum()) > 0 else s * 2
-
-    with pytest.raises(TraceError, match=r"pass compile=False to fit\n  in Then"):
-        cr.fit(Then(model), (X, Y), **CE, progress=False)
-    assert len(cr.fit(Then(model), (X, Y), **CE, epochs=1, compile=False, progress=False)) == 1
-
-
-def test_batches_of_many_shapes_are_told_of_the_training_step():
-    data = [(X[:k], Y[:k]) for k in range(10, 30)]
-    says = "training_step was compiled 8 times; argument x, y varies"
-    with pytest.warns(UserWarning, match=says):
-        cr.fit(network(), data, **CE, epochs=1, progress=False)
