@@ -58,7 +58,7 @@ def test_every_work_by_default(capsys, figures):
 def test_the_programs_take_turns(capsys, figures, monkeypatch):
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
     _, out, _ = call(capsys, "bench", "tiny", "tiny", "--threads", "2")
-    assert "torch" not in out
+    assert "torch" not in out.replace("torch: not installed; its time would stand beside", "")
     once = [(program, "tiny", 2, "native") for program in ("chainrule", "product")]
     assert figures == once * bench.ROUNDS
 
@@ -89,6 +89,21 @@ def test_a_wrong_call(capsys, arguments, says):
 def test_a_backend_that_does_not_exist(capsys, monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "gpu")
     expect_one_error(capsys, ["bench", "tiny"], "got CHAINRULE_BACKEND='gpu'")
+    monkeypatch.setenv("CHAINRULE_BACKEND", "Native ")
+    expect_one_error(capsys, ["bench", "tiny"], "did you mean native?")
+
+
+def test_what_a_reader_has_to_know_of_the_figures(capsys, figures, monkeypatch):
+    """Every program takes 100 µs: that the product does so too is more than any machine can."""
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    _, out, _ = call(capsys, "bench", "tiny", "--threads", "128")
+    assert "rows of a batch: tiny 32\n" in out
+    assert "128 threads where one is not faster, on " in out
+    assert "above 100%" not in out
+    assert "torch: not installed" in out
+    monkeypatch.setattr(bench, "PRODUCT", 16)  # then the large product is a slow one
+    _, out, _ = call(capsys, "bench", "wide", "--threads", "1")
+    assert "above 100%" in out
 
 
 def test_a_program_that_fails(tmp_path):

@@ -157,6 +157,11 @@ def test_a_shape_that_varies_is_named():
     assert len(seen) == 1
     assert "[compile]" in str(seen[0].message)
     assert "argument b varies" in str(seen[0].message)
+    g = cr.compile(lambda pair: pair[0] * pair[1].sum())
+    for n in range(7):
+        g((cr.ones(3), cr.ones(n)))
+    with pytest.warns(UserWarning, match="of the values in its arguments, number 2 varies"):
+        g((cr.ones(3), cr.ones(7)))
     assert seen[0].filename == __file__
 
 
@@ -226,6 +231,17 @@ def test_stages_can_be_shown(monkeypatch, capsys):
     text = capsys.readouterr().err
     for part in ("── traced ──", "── simplify ──", "tanh(in0)", "program(1 inputs"):
         assert part in text
+    monkeypatch.setenv("CHAINRULE_SHOW", "llvm,program")
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    cr.compile(lambda x: cr.tanh(x) * 2.0)(cr.ones(2))
+    text = capsys.readouterr().err
+    assert text.index("── program ──\nprogram(") < text.index("── llvm ──\n; ModuleID")
+    monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
+    cr.compile(lambda x: cr.tanh(x) * 3.0)(cr.ones(2))
+    assert capsys.readouterr().err.endswith(
+        "── llvm ──\nnone: the reference backend runs in NumPy\n"
+    )
+    monkeypatch.delenv("CHAINRULE_BACKEND")
     monkeypatch.setenv("CHAINRULE_SHOW", "graph, program")
     cr.compile(lambda x: cr.tanh(x))(cr.ones(2))
     assert "program(1 inputs" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 from ..errors import ArgumentError
@@ -42,9 +43,10 @@ def name() -> str:
     there = available()
     asked = os.environ.get("CHAINRULE_BACKEND") or there[-1]
     if asked not in there:
+        near = get_close_matches(asked.strip().lower(), there, 1)
         raise ArgumentError(
             "compile", f"got CHAINRULE_BACKEND={asked!r}", "reference, or native with llvmlite",
-            "leave it out, or pip install llvmlite",
+            f"did you mean {near[0]}?" if near else "leave it out, or pip install llvmlite",
         )  # fmt: skip
     return asked
 

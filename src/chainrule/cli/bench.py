@@ -144,12 +144,21 @@ def _print(found: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     speed = np.median([row["product_gflops"] for row in rows])
+    threads, processors = found["threads"], info.processors()
+    used = "1 thread" if threads == 1 else f"{threads} threads where one is not faster"
+    if threads > processors:
+        used += f", on {processors} processors: they wait for each other"
     notes = [
-        f"{found['backend']} backend, {found['threads']} thread{'s' * (found['threads'] > 1)}",
-        "first: the first step, which compiles",
+        f"{found['backend']} backend, {used}",
+        "rows of a batch: " + ", ".join(f"{row['work']} {row['batch']}" for row in rows),
+        "first: the first step, which compiles, or finds what an earlier one has compiled",
         "floor: the share of the time that the matrix products alone would take, at the "
         f"{speed:.0f} GFLOP/s of a large one through NumPy",
     ]
+    if any(row["floor_share"] > 1 for row in rows):
+        notes.append("above 100%: the large product is slower here, or something else was running")
     if with_torch:
         notes.append("torch: eager, with the fused Adam; ratio: how many times its speed")
+    else:
+        notes.append("torch: not installed; its time would stand beside")
     console.print("", *notes, sep="\n", highlight=False, soft_wrap=True)

@@ -87,6 +87,6 @@ def _native() -> dict[str, Any]:
         "llvm": ".".join(map(str, binding.llvm_version_info)),
         "vector_bits": target.host().vector_bits,
         "threads": threads(),
-        "cache": str(folder or "none"),
+        "cache": folder,
         "cache_bytes": size,
     }

@@ -396,7 +396,10 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     run = backends.chosen()(program)
     if "program" in shown:
-        print(_described(program, run), file=sys.stderr)
+        _show("program", _described(program, run))
+    if "llvm" in shown:
+        llvm = getattr(run, "llvm", lambda: "none: the reference backend runs in NumPy")
+        _show("llvm", llvm())
     return Step(
         run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
@@ -409,8 +412,8 @@ def _described(program: Program, run: Any) -> str:
     return f"{program}\n{run}" if hasattr(run, "place") else str(program)
 
 
-def _show(name: str, graph: Graph) -> None:
-    print(f"── {name} ──\n{graph}", file=sys.stderr)
+def _show(name: str, stage: Graph | str) -> None:
+    print(f"── {name} ──\n{stage}", file=sys.stderr)
 
 
 def _expect_apart(step: Step, tensors: Sequence[Tensor]) -> None:
@@ -473,8 +476,9 @@ def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
     except (TypeError, ValueError):
         names = []
     plain = len(names) == len(keys[0][1])  # each argument is one leaf
-    which = ", ".join(names[k] if plain else f"leaf {k}" for k in varying)
-    what = f"argument {which} varies" if which else "what it uses from outside varies"
+    which = ", ".join(names[k] if plain else str(k + 1) for k in varying)
+    kind = "argument" if plain else "of the values in its arguments, number"
+    what = f"{kind} {which} varies" if which else "what it uses from outside varies"
     return (
         f"[compile] {name} was compiled {MANY_SHAPES} times; {what}; pad to a fixed shape, pass "
         "numbers as tensors, or call the function without compile"

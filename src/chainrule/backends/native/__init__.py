@@ -7,13 +7,11 @@ them (or finds the object code of an earlier process) and returns a `Runner`.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ... import ops
 from ...graph import Graph
-from .. import shown
 from ..program import Kernel, Program
 from .rewrites import rewritten
 from .runner import Runner
@@ -40,8 +38,6 @@ def build(program: Program) -> Runner:
         return Planned(program, target, new)
 
     schedule, code = unpacked(cached(_described(program), lambda: planned().packed(), target))
-    if schedule.names and "llvm" in shown():
-        print(planned().llvm(), file=sys.stderr)
     _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)
     library = load(code, schedule.names) if schedule.names else None
     return Runner(program, schedule, library, planned)

@@ -216,8 +216,7 @@ def _generators() -> str:
 
 def _folder() -> Path | None:
     """The folder, made if need be; None where there can be none or others may write to it."""
-    chosen = os.environ.get("CHAINRULE_CACHE")
-    folder = Path(chosen).expanduser() if chosen else _user_cache() / "chainrule"
+    folder = _chosen()
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_dir() and _own(folder.stat()):
@@ -225,10 +224,26 @@ def _folder() -> Path | None:
     return None
 
 
-def stored() -> tuple[Path | None, int]:
-    """The folder, and the bytes of object code in it."""
+def stored() -> tuple[str, int]:
+    """The folder, or why nothing is kept there, and the bytes of object code in it."""
     folder = _folder()
-    return folder, sum(size for _, size, _ in _entries(folder)) if folder else 0
+    if folder is None:
+        return f"none: {_chosen()} {_why_not(_chosen())}", 0
+    size = sum(size for _, size, _ in _entries(folder))
+    return (str(folder) if os.access(folder, os.W_OK) else f"{folder}, read-only"), size
+
+
+def _why_not(folder: Path) -> str:
+    if folder.exists() and not folder.is_dir():
+        return "is no folder"
+    if folder.is_dir():
+        return "is another user's, or others may write to it (chmod 700)"
+    return "cannot be made"
+
+
+def _chosen() -> Path:
+    chosen = os.environ.get("CHAINRULE_CACHE")
+    return Path(chosen).expanduser() if chosen else _user_cache() / "chainrule"
 
 
 def _user_cache() -> Path:
