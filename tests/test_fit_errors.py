@@ -261,6 +261,9 @@ def test_an_optimizer_or_schedule_that_would_do_nothing():
     optimizer = optim.SGD(model.parameters(), lr=0.0)
     with pytest.raises(ArgumentError, match="got lr 0; above 0"):
         cr.fit(model, (X, Y), **CE, optimizer=optimizer, progress=False)
+    optimizer = optim.SGD(network().parameters(), lr=0.1)
+    with pytest.raises(ArgumentError, match="an optimizer of none of this model's parameters"):
+        cr.fit(model, (X, Y), **CE, optimizer=optimizer, progress=False)
     for settings in ({}, {"optimizer": optim.SGD(model.parameters(), lr=0.1)}):
         schedule = optim.StepLR(optimizer, 1)
         with pytest.raises(ArgumentError, match="got a schedule of another optimizer"):

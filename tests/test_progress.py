@@ -93,6 +93,7 @@ def test_what_is_not_trained_is_said_once_with_the_reason(compiled, accumulate):
     with pytest.warns(UserWarning, match="are not trained") as caught:
         fit(model, (X, Y), optimizer=optimizer, epochs=2, compile=compiled, accumulate=accumulate)
     assert len(caught) == 1
+    assert caught[0].filename == __file__, "the line that called cr.fit"
     told = dict(line.strip().split(": ", 1) for line in str(caught[0].message).split("\n")[1:])
     assert {name: told[name].split(" (")[0] for name in told} == {
         "cut.weight": "no gradient reached it, the way to the loss is cut",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -108,6 +109,13 @@ def user_line() -> type_of_source | None:
     while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back  # type: ignore[assignment]
     return None if frame is None else (frame.f_code, frame.f_lineno)
+
+
+def warn(text: str) -> None:
+    """A warning at the user's line."""
+    place = user_line()
+    if place is not None:
+        warnings.warn_explicit(text, UserWarning, place[0].co_filename, place[1])
 
 
 def describe(source: type_of_source) -> str:

@@ -6,7 +6,6 @@ import functools
 import gc
 import inspect
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 
 from .. import backends, ops, tree
 from ..backends.program import Program, lower
-from ..errors import ArgumentError, TraceError, user_line
+from ..errors import ArgumentError, TraceError, warn
 from ..graph import Array, Graph, spec_text
 from ..recording import Recorded, record
 from ..sparse import RowSparse
@@ -170,7 +169,7 @@ class Compiled:
         self._steps.setdefault(key, []).append(step)
         count = sum(len(s) for s in self._steps.values())
         if count == MANY_SHAPES:
-            _warn(_varying(self._function, list(self._steps)))
+            warn(_varying(self._function, list(self._steps)))
         if count > MOST_STEPS:
             oldest = next(iter(self._steps))
             self._short.ways.pop(id(self._steps[oldest].pop(0)), None)
@@ -457,13 +456,6 @@ def _run(step: Step, tensors: Sequence[Tensor]) -> Any:
 
 def _trained(owner: Tensor) -> bool:
     return owner.requires_grad and owner.is_leaf
-
-
-def _warn(text: str) -> None:
-    """A warning at the user's line."""
-    place = user_line()
-    if place is not None:
-        warnings.warn_explicit(text, UserWarning, place[0].co_filename, place[1])
 
 
 def _varying(function: Callable[..., Any], keys: list[Any]) -> str:

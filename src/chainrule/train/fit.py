@@ -118,6 +118,12 @@ def fit(
             "derive a class from cr.train.Callback and pass [MyCallback()]",
         )  # fmt: skip
     _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
+    given = {id(p) for group in optimizer.param_groups for p in group.params}
+    if given.isdisjoint(map(id, model.parameters())):
+        raise ArgumentError(
+            "fit", "got an optimizer of none of this model's parameters", "one that trains them",
+            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3), made after the model",
+        )  # fmt: skip
     objective = Objective(loss)
     chosen = named(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per

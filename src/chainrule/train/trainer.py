@@ -7,7 +7,6 @@ import math
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +18,7 @@ import numpy as np
 from .. import random, tree
 from ..compile import Compiled
 from ..data import DataLoader
-from ..errors import ArgumentError, ChainruleError, GradientError
+from ..errors import ArgumentError, ChainruleError, GradientError, warn
 from ..graph import Array
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
@@ -301,7 +300,7 @@ class Trainer:
         self.untrained = list(checks.untrained(self.model, self.optimizer, x))
         if self.untrained:
             listed = "\n  ".join(self.untrained)
-            warnings.warn(f"[fit] these parameters are not trained:\n  {listed}", stacklevel=2)
+            warn(f"[fit] these parameters are not trained:\n  {listed}")
 
     def _not_finite(self, what: str, step: int, where: str = "") -> None:
         self.model.load_state_dict(self._safe)
