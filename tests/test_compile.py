@@ -1,5 +1,7 @@
 """cr.compile: the same numbers, state read and assigned, graphs that stay legal."""
 
+import gc
+import threading
 import warnings
 
 import numpy as np
@@ -223,6 +225,37 @@ def test_an_error_leaves_state_as_it_was():
     with pytest.raises(IndexError):
         step(cr.Tensor([5]))
     assert p.tolist() == before
+
+
+def test_python_collects_again_after_compiling():
+    """Two threads compile at once: the first one ends while the second goes on."""
+    began, looked = threading.Event(), threading.Event()
+
+    def first(x):
+        began.set()
+        assert looked.wait(10)
+        return x + 1
+
+    def second(x):
+        looked.set()
+        a.join(10)
+        assert not gc.isenabled()
+        return x + 2
+
+    a = threading.Thread(target=lambda: cr.compile(first)(cr.ones(3)))
+    a.start()
+    assert began.wait(10)
+    cr.compile(second)(cr.ones(3))
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        cr.compile(lambda x: x / (1 // 0))(cr.ones(3))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        cr.compile(lambda x: cr.compile(lambda y: y * 2)(x) + 3)(cr.ones(3))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_stages_can_be_shown(monkeypatch, capsys):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import gc
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,28 +20,13 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make, record_outputs
 from ..trace import Trace, changes, state
 from . import locks
+from .collecting import uncollected
 from .passes import optimise
 from .resident import Resident, look, resident
 from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
 MOST_STEPS = 64  # of one function; the oldest goes first
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Inside, Python does not look for garbage.
-
-    A graph is thousands of objects that all stay, and each search would go through all of them:
-    a fifth of the time of compiling thirty layers.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 @dataclass
@@ -135,7 +118,7 @@ class Compiled:
                 return found
         return None
 
-    @_without_collections()
+    @uncollected
     def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
         fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]

@@ -2,6 +2,7 @@
 
 Order: a function's lock, then `crossing`, then those of the tensors that stay with steps. Who holds
 one of the last and needs another takes `crossing` first, so two threads never wait for each other.
+`collecting` is held for a moment, and nothing is waited for under it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 crossing = threading.RLock()
+collecting = threading.RLock()
 _functions: WeakSet[Any] = WeakSet()
 _steps: WeakSet[Any] = WeakSet()
 _held: list[Any] = []
@@ -34,7 +36,7 @@ def _kept(among: WeakSet[Any]) -> Any:
 
 
 def _take_all() -> None:
-    for lock in (*_functions, crossing, *_steps):
+    for lock in (*_functions, crossing, *_steps, collecting):
         lock.acquire()
         _held.append(lock)
 
