@@ -317,6 +317,28 @@ def test_the_backend_is_chosen_by_name(monkeypatch):
         chosen()
 
 
+def test_an_index_that_is_wrong_by_rounding_alone_is_an_error(monkeypatch):
+    """x · x - s is one multiply-add here, and not 0: NumPy's index is inside, this one is not."""
+    w = cr.nn.Parameter(np.ones(4, np.float32))
+    optimizer = cr.optim.SGD([w], lr=0.5)
+
+    @cr.compile
+    def step(x, s):
+        loss = cr.take(w, cr.where(x * x - s == 0, 1, 9), axis=0).sum()
+        loss.backward()
+        optimizer.step()
+
+    x = np.full(5, 1.1, np.float32)
+    if not target.host().fma:  # then both round alike
+        step(cr.Tensor(x), cr.Tensor(x * x))
+        assert w[1] == -1.5
+        return
+    for _ in range(2):
+        with pytest.raises(RangeError, match="by NumPy's rounding it is inside"):
+            step(cr.Tensor(x), cr.Tensor(x * x))
+    assert w.tolist() == [1.0] * 4
+
+
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────
 
 

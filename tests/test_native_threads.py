@@ -1,5 +1,6 @@
 """Threads: the same bits for any number of them, and none that waits for another for ever."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -106,30 +107,98 @@ def test_two_steps_that_share_tensors_run_at_once(threads):
     assert a[0] == b[0] == 60.0
 
 
+MODES = """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define void @keep(ptr %place) {
+  call void @llvm.x86.sse.stmxcsr(ptr %place)
+  ret void
+}
+define void @load(ptr %place) {
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  ret void
+}
+"""
+
+
+@pytest.fixture
+def mode():
+    """What this thread's processor does with denormals, to be read and set; as it was afterwards.
+
+    On processors other than x86, a number that means nothing.
+    """
+    if not machine.host().x86:
+        yield ctypes.c_uint32()
+        return
+    library = machine.load(machine.compile_ir(MODES, machine.host()), ("keep", "load"))
+    keep, load = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.address(name))
+                  for name in ("keep", "load"))  # fmt: skip
+
+    class Mode:
+        @property
+        def value(self):
+            found = ctypes.c_uint32()
+            keep(ctypes.addressof(found))
+            return found.value & ~0x3F  # less the flags of what has happened
+
+        @value.setter
+        def value(self, bits):
+            load(ctypes.addressof(ctypes.c_uint32(bits)))
+
+    found = Mode()
+    before = found.value
+    yield found
+    found.value = before
+
+
+@pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_results_too_small_are_zero_and_denormals_given_are_read(threads, count, dtype):
-    """An x86 processor may take some hundred cycles for such a result; others have it as it is."""
+def test_denormals_are_numbers_and_zero_in_products(threads, mode, dtype, count, zero):
+    """Whatever mode the caller is in, which stays as it is. Only x86 has them zero in products."""
     threads(count)
     tiny, part = np.finfo(dtype).tiny, np.dtype(dtype).type(0.75)
 
     @cr.compile
-    def step(normal, denormal):
-        return normal * 0.75, denormal == 0, cr.log(denormal), denormal * 4.0, denormal.clone()
+    def step(normal, denormal, eye):
+        sums = normal * part, denormal == 0, cr.log(denormal), denormal * 4.0
+        return *sums, normal @ (eye * part), denormal @ eye, normal @ eye
 
     given = np.full((300, 300), tiny, dtype), np.full((300, 300), tiny / 2, dtype)
-    for _ in range(20):  # both ways of `Pace`
-        small, zero, log, four, same = (np.asarray(v) for v in step(*map(cr.Tensor, given)))
-        assert (small == (0 if machine.host().x86 else given[0] * part)).all()
-        assert not zero.any()
-        np.testing.assert_allclose(log, np.log(given[1]), rtol=1e-6)
-        assert (four == given[1] * 4).all()
-        assert (same == given[1]).all()
-    assert (given[0] * part > 0).all()  # this thread's own arithmetic is as before
+    log, product = np.log(given[1]), 0 if machine.host().x86 else 1
+    expected = given[0] * part, given[1] < 0, None, given[1] * 4, product * given[0] * part
+    expected = *expected, product * given[1], given[0]
+    arguments = [*map(cr.Tensor, (*given, np.eye(300, dtype=dtype)))]
+    before = mode.value = mode.value | (0x8040 if zero else 0)
+    found = [[np.asarray(v).copy() for v in step(*arguments)] for _ in range(20)]  # of `Pace`
+    after, mode.value = mode.value, before & ~0x8040
+    assert after == before
+    for values in found:
+        np.testing.assert_allclose(values.pop(2), log, rtol=1e-6)
+        for value, right in zip(values, expected[:2] + expected[3:], strict=True):
+            assert value.tobytes() == right.tobytes()
+
+
+def test_what_is_nearly_certain_has_a_gradient():
+    """The other classes' probabilities are denormals: 1 / p is finite, and p times it is 1."""
+    w = nn.Parameter(np.eye(3, dtype=np.float32))
+
+    @cr.compile
+    def step(x):
+        p = cr.softmax(x @ w)
+        loss = -(p * cr.log(p)).sum()
+        loss.backward()
+        return loss, w.grad
+
+    loss, grad = step(cr.Tensor(np.eye(3, dtype=np.float32) * 88.3))
+    assert np.isfinite([float(loss), *grad.tolist()[0]]).all()
 
 
 def test_a_mean_of_gradients_that_end_ends():
-    """Times 0.9 and rounded, the smallest denormal is itself for ever: each step would be slow."""
+    """Times 0.9 and rounded, the smallest denormal is itself for ever: each step would be slow.
+
+    One that grows is kept: without it Adam would divide by nothing.
+    """
     w = nn.Parameter(np.ones(64, np.float32))
     optimizer = optim.Adam([w], lr=0.0)
 
@@ -141,12 +210,19 @@ def test_a_mean_of_gradients_that_end_ends():
     step(cr.ones(64))
     for _ in range(1500):
         step(cr.zeros(64))
-    least = np.finfo(np.float32).tiny
     (state,) = optimizer.state.values()
-    mean = np.asarray(state["exp_avg"])
-    assert ((mean == 0) | (mean >= least)).all()
-    if machine.host().x86:
-        assert (mean == 0).all()
+    assert not np.asarray(state["exp_avg"]).any()
+    v = nn.Parameter(np.ones(4, np.float32))
+    small = optim.Adam([v], eps=0.0)
+
+    @cr.compile
+    def grow(x):
+        (v * x).sum().backward()
+        small.step()
+
+    for _ in range(5):
+        grow(cr.full(4, 3e-19))
+    np.testing.assert_allclose(v.numpy(), 0.995, rtol=1e-5)
 
 
 FORKED = """
@@ -205,6 +281,37 @@ def test_a_fork_waits_for_a_step_of_another_thread(number):
     environment = {**os.environ, "CHAINRULE_THREADS": number}
     command = [sys.executable, "-W", "ignore", "-c", FORKED_WHILE_A_STEP_RUNS]
     assert subprocess.run(command, env=environment, timeout=60).returncode == 0
+
+
+FORKED_WHILE_COMPILING = """
+import gc, os, threading
+from chainrule.compile.collecting import uncollected
+
+inside, done = threading.Event(), threading.Event()
+
+def compiles():
+    with uncollected:
+        inside.set()
+        done.wait()
+
+other = threading.Thread(target=compiles)
+other.start()
+inside.wait()
+assert not gc.isenabled()
+child = os.fork()
+if child == 0:
+    os._exit(0 if gc.isenabled() else 1)
+_, status = os.waitpid(child, 0)
+done.set()
+other.join()
+assert status == 0, status
+assert gc.isenabled()
+"""
+
+
+def test_a_child_collects_garbage_though_another_thread_was_compiling():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED_WHILE_COMPILING]
+    assert subprocess.run(command, timeout=60).returncode == 0
 
 
 def test_a_failed_step_changes_nothing(threads):

@@ -125,11 +125,28 @@ class Loops:
             for b in group.writes:
                 found = self._computed(b, index)
                 self._known[b, index] = found
+                home = self.plan.home(b)
+                if home in over and self.plan.values[b].dtype.kind == "f":
+                    found = self._ended(found, self.value(home, index))
                 self._store(b, index, found)
 
         for b in group.claims:
             self._claim(b, group.rows)
         self.nest(shape, body, self.cut)
+
+    def _ended(self, new: ir.Value, old: ir.Value) -> ir.Value:
+        """The value that takes an old one's place; zero where it shrinks and is a denormal.
+
+        A running mean of what has become zero would be the smallest denormal for ever: times 0.9
+        and rounded, that is itself; and each step would take the time that denormals take.
+        """
+        b, kind = self.builder, new.type
+        magnitude = b.module.declare_intrinsic("llvm.fabs", [kind])
+        size, before = b.call(magnitude, [new]), b.call(magnitude, [old])
+        least = np.finfo(np.float32 if kind == ir.FloatType() else np.float64).tiny
+        small = b.fcmp_ordered("<", size, ir.Constant(kind, float(least)))
+        ended = b.and_(small, b.fcmp_ordered("<=", size, before))
+        return b.select(ended, ir.Constant(kind, 0.0), new)
 
     def _claim(self, b: int, rows: int) -> None:
         """Ask for the lines of this thread's rows of an array, to be written.

@@ -21,6 +21,7 @@ from .elementwise import I64
 from .epilogue import Epilogue
 from .loops import POINTER, Loops
 from .mathematics import module_for
+from .notation import I32
 from .plan import Plan
 from .sharing import Group, product, runs
 from .target import Target
@@ -153,6 +154,43 @@ class _Barrier(ir.Function):  # type: ignore[misc]
         return self._text
 
 
+class _Modes:
+    """What the processor does with denormals: all that IEEE asks for, but nothing in products.
+
+    An x86 processor may take some hundred cycles for a denormal, and a network that has learned its
+    batch makes matrices of them. So in a product they are zero, and results too small for a normal
+    number too. Everywhere else they are numbers, whatever mode the caller's thread is in.
+    """
+
+    IEEE = 0x1F80  # MXCSR: no exception stops, to the nearest
+    ZERO = IEEE | 1 << 15 | 1 << 6  # results too small are zero, denormals are read as zero
+
+    def __init__(self, builder: ir.IRBuilder, target: Target) -> None:
+        self._builder, self._now = builder, 0
+        self._places: dict[int, ir.Value] = {}  # by mode; at 0 the caller's
+        if target.x86:
+            self._places = {mode: builder.alloca(I32) for mode in (0, self.IEEE, self.ZERO)}
+            self._call("stmxcsr", self._places[0])
+            for mode in (self.IEEE, self.ZERO):
+                builder.store(I32(mode), self._places[mode])
+
+    def enter(self, mode: int) -> None:
+        """From here on, if it is not so already."""
+        if self._places and mode != self._now:
+            self._call("ldmxcsr", self._places[mode])
+            self._now = mode
+
+    def leave(self) -> None:
+        """Before a return: as the caller had it."""
+        if self._places:
+            self._call("ldmxcsr", self._places[0])
+
+    def _call(self, name: str, place: ir.Value) -> None:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER])
+        name = f"llvm.x86.sse.{name}"
+        self._builder.call(self._builder.module.declare_intrinsic(name, (), kind), [place])
+
+
 class _Driver:
     """One segment's driver, (table, scratch, thread, threads, barrier): what each thread does."""
 
@@ -165,6 +203,7 @@ class _Driver:
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.table, self.scratch, self.thread, self.threads, self.barrier = function.args
         self.shared = any(made.groups[k].units > 1 for k in segment.groups)
+        self._modes = _Modes(self.builder, target)
         self._loaded: dict[int, ir.Value] = {}
         self._cuts: dict[int, list[ir.Value]] = {}
 
@@ -180,6 +219,7 @@ class _Driver:
                 self._leave_if_failed()
                 unsure = False
             unsure = unsure or group.fails
+            self._modes.enter(_Modes.ZERO if group.kind == "matmul" else _Modes.IEEE)
             arguments = [*map(self.load, made.buffers(group)), self.scratch]
             if group.units > 1:
                 builder.call(functions[k], [*arguments, *self.part(group.units)])
@@ -192,7 +232,7 @@ class _Driver:
                 self._leave_if_failed()
             with self.alone():
                 self._commit()
-        builder.ret_void()
+        self._return()
 
     def load(self, b: int) -> ir.Value:
         """Where a buffer is."""
@@ -227,7 +267,11 @@ class _Driver:
     def _leave_if_failed(self) -> None:
         status = self.builder.load(self.load(self.made.status), typ=I64)
         with self.builder.if_then(self.builder.icmp_unsigned("!=", status, I64(0))):
-            self.builder.ret_void()
+            self._return()
+
+    def _return(self) -> None:
+        self._modes.leave()
+        self.builder.ret_void()
 
     def _commit(self) -> None:
         """Copy what could not be written in place; through a place of its own what may clash."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import RangeError
 from ...graph import Array, Spec
 from ...numerics import failure
 from .. import reference
@@ -140,6 +141,11 @@ class Runner:
         """An index was outside its axis: NumPy's meaning of the program says which, and where."""
         self._status.value = 0
         reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
+        raise RangeError(
+            "compile", "got an index outside its axis, though by NumPy's rounding it is inside",
+            "an index that does not hang on the last bit of a real number",
+            "compute indices in whole numbers, or keep away from the edge",
+        )  # fmt: skip
 
     @property
     def repeats(self) -> bool:

@@ -55,33 +55,6 @@ out:
   ret void
 }}
 """
-# Results below the smallest normal number are zero while a driver runs, where the processor would
-# take some hundred cycles for each of them; what is given as a denormal is read as it is.
-_DRIVE = """
-{mode_declarations}
-
-define internal void @drive(ptr %driver, ptr %table, ptr %scratch, i64 %thread, i64 %threads,
-                            ptr %barrier) alwaysinline {{
-  {flush}
-  call void %driver(ptr %table, ptr %scratch, i64 %thread, i64 %threads, ptr %barrier)
-  {restore}
-  ret void
-}}
-"""
-_MODE_DECLARATIONS = """
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-"""
-_FLUSH_TO_ZERO = 1 << 15  # of the register MXCSR
-_FLUSH = f"""
-  %before = alloca i32
-  %during = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %before)
-  %mode = load i32, ptr %before
-  %flushing = or i32 %mode, {_FLUSH_TO_ZERO}
-  store i32 %flushing, ptr %during
-  call void @llvm.x86.sse.ldmxcsr(ptr %during)
-"""
 _BARRIER = """
 define internal void @barrier(ptr %arrived, i64 %threads) noinline {{
   %turn_at = getelementptr i64, ptr %arrived, i64 {line}
@@ -168,7 +141,7 @@ work:
   %stride = load i64, ptr %stride_at
   %shift = mul i64 %stride, %rank
   %own = getelementptr i8, ptr %scratch, i64 %shift
-  call void @drive(ptr %driver, ptr %table, ptr %own, i64 %rank, i64 %threads, ptr %barrier)
+  call void %driver(ptr %table, ptr %own, i64 %rank, i64 %threads, ptr %barrier)
   %before = atomicrmw add ptr %done_at, i64 1 acq_rel
   br label %next
 next:
@@ -206,7 +179,7 @@ close:
   %threads = add i64 %others, 1
   store i64 %threads, ptr %threads_at
   store atomic i64 %number, ptr %go_at release, align 8
-  call void @drive(ptr %driver, ptr %table, ptr %scratch, i64 0, i64 %threads, ptr %barrier)
+  call void %driver(ptr %table, ptr %scratch, i64 0, i64 %threads, ptr %barrier)
   br label %finish
 finish:
   %turns = phi i64 [ 0, %close ], [ %turns1, %finish ]
@@ -230,7 +203,7 @@ define void @alone(ptr %job) {{
   %table = load ptr, ptr %table_at
   %scratch = load ptr, ptr %scratch_at
   %barrier = load ptr, ptr %barrier_at
-  call void @drive(ptr %driver, ptr %table, ptr %scratch, i64 0, i64 1, ptr %barrier)
+  tail call void %driver(ptr %table, ptr %scratch, i64 0, i64 1, ptr %barrier)
   ret void
 }}
 """
@@ -313,9 +286,6 @@ def _filled(template: str, target: Target) -> str:
         pause="call void @llvm.x86.sse2.pause()" if x86 else "call void @llvm.aarch64.hint(i32 1)",
         pause_declaration="declare void @llvm.x86.sse2.pause()" if x86
         else "declare void @llvm.aarch64.hint(i32)",
-        mode_declarations=_MODE_DECLARATIONS if x86 else "",
-        flush=_FLUSH if x86 else "",
-        restore="call void @llvm.x86.sse.ldmxcsr(ptr %before)" if x86 else "",
         yield_="" if windows else "%r = call i32 @sched_yield()",
         yield_declaration="" if windows else "declare i32 @sched_yield()",
         line=LINE, words=_WORDS.format(**offsets), **offsets,
@@ -421,7 +391,7 @@ class Pace:
 @functools.cache
 def _library() -> machine.Library:
     host = machine.host()
-    parts = _REST + _DRIVE + _BARRIER + _TEAM + _ALONE + _REPEAT
+    parts = _REST + _BARRIER + _TEAM + _ALONE + _REPEAT
     text = f'target triple = "{host.triple}"\n' + _filled(parts, host)
     names = ("worker", "lead", "alone", "repeat")
     return machine.load(machine.cached(text, lambda: machine.compile_ir(text, host), host), names)
