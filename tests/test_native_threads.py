@@ -212,6 +212,14 @@ def test_a_mean_of_gradients_that_end_ends():
         step(cr.zeros(64))
     (state,) = optimizer.state.values()
     assert not np.asarray(state["exp_avg"]).any()
+    zero = cr.zeros(64)
+
+    @cr.compile
+    def turn(x):
+        zero[...] = zero * x
+
+    turn(cr.full(64, -1.0))
+    assert np.signbit(zero.numpy()).all(), "a zero keeps its sign"
     v = nn.Parameter(np.ones(4, np.float32))
     small = optim.Adam([v], eps=0.0)
 

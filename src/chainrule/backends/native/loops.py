@@ -142,11 +142,13 @@ class Loops:
         """
         b, kind = self.builder, new.type
         magnitude = b.module.declare_intrinsic("llvm.fabs", [kind])
+        both = ir.FunctionType(kind, [kind, kind])
+        signed = b.module.declare_intrinsic("llvm.copysign", [kind], both)
         size, before = b.call(magnitude, [new]), b.call(magnitude, [old])
         least = np.finfo(np.float32 if kind == ir.FloatType() else np.float64).tiny
         small = b.fcmp_ordered("<", size, ir.Constant(kind, float(least)))
         ended = b.and_(small, b.fcmp_ordered("<=", size, before))
-        return b.select(ended, ir.Constant(kind, 0.0), new)
+        return b.select(ended, b.call(signed, [ir.Constant(kind, 0.0), new]), new)
 
     def _claim(self, b: int, rows: int) -> None:
         """Ask for the lines of this thread's rows of an array, to be written.
