@@ -116,6 +116,25 @@ def check(
     return product.plan
 
 
+@pytest.mark.parametrize(
+    ("dtype", "m", "n", "k", "accumulate"),
+    [
+        ("float32", 1024, 2048, 40, False),
+        ("float32", 1024, 2000, 1100, True),  # k in several pieces, and a rest of n
+        ("float64", 1024, 2048, 70, False),
+    ],
+)
+def test_steps_of_whole_pages(dtype: str, m: int, n: int, k: int, accumulate: bool) -> None:
+    """The gradient of a weight: A is copied too, in slabs of a vector of rows."""
+    rng = np.random.default_rng(0)
+    a = operand(rng, (1, m, k), dtype, True, False)
+    b = operand(rng, (1, k, n), dtype, False, False)
+    assert plan(spec_of(a, b, accumulate), Processor(512, 32)).slabs
+    check(a, b, accumulate)
+    shifted = operand(rng, (1, m + 16, k), dtype, True, False)[:, :m]
+    assert not plan(spec_of(shifted, b), Processor(512, 32)).slabs
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     m=st.integers(0, 70), n=st.integers(0, 70), k=st.integers(0, 70), batch=st.integers(1, 3),

@@ -29,7 +29,9 @@ DEPTH = 512  # steps of k between two visits of C, where k is long
 AT_ONCE = 2 * DEPTH  # a k that is not cut: a block of C is ready before it is stored
 WIDEST = 6  # vectors (dot: columns) of a block
 PANEL_BYTES = 256 * 1024  # a larger B is packed: it would not stay in the cache between blocks
-PACKED_ROWS = 128  # rows that share one packed panel
+PAGE = 4096  # bytes
+SLAB_ROWS, SLAB_COLUMNS = 256, 512  # of a tile that copies its part of A
+PACKED_ROWS = 256  # rows that share one packed panel
 TILE_WORK = 250_000  # multiply-adds that are worth a tile of its own
 COPY, TURN, START = 2, 6, 4  # cost of a vector copied, of one transposed, of starting a block
 
@@ -85,6 +87,7 @@ class Plan:
     tile_rows: int
     tile_columns: int
     packed: bool  # B goes panel by panel through scratch
+    slabs: bool  # and a tile's part of A, a vector of its rows for each k
     cost: float  # in multiply-adds of vectors
 
     @property
@@ -109,10 +112,16 @@ class Plan:
         return up(self.depth if self.dot else self.columns, self.lanes) * self.lanes
 
     @property
-    def scratch_bytes(self) -> int:
-        """Packing memory that each caller needs for itself, 64-byte aligned for speed."""
+    def panel_bytes(self) -> int:
+        """Of the packed panel of B."""
         outer = self.columns if self.dot else self.depth
         return outer * self.panel_stride * self.spec.itemsize if self.packed else 0
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Packing memory that each caller needs for itself, 64-byte aligned for speed."""
+        slabs = self.depth * self.tile_rows * self.spec.itemsize if self.slabs else 0
+        return self.panel_bytes + slabs
 
 
 @functools.lru_cache(4096)  # equal layers ask again and again
@@ -152,6 +161,19 @@ def _parts(extent: int, size: int) -> Iterator[tuple[int, int]]:
         yield 1, extent % size
 
 
+def _in_slabs(spec: Contraction, lanes: int, rows: int) -> bool:
+    """Whether a large product copies A too.
+
+    Where A's steps along k are whole pages, they all fall into the same few places of a cache, and
+    each into a page of its own. Tiles are large then, since each copies what it needs.
+    """
+    _, row, step = spec.a_strides
+    pages = step > 0 and step * spec.itemsize % PAGE == 0
+    large = spec.m * spec.n * spec.k >= 64 * TILE_WORK and spec.k >= lanes
+    fits = spec.m % SLAB_ROWS == 0 and lanes % rows == 0
+    return row == 1 and pages and large and fits and not spec.unit
+
+
 def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int) -> Plan:
     """Blocks of rows × `wide` vectors (dot: columns), and what the product then costs."""
     m, n, k = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1)
@@ -166,6 +188,10 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
     tall = min(max(tall, (PACKED_ROWS if packed else 1), rows), m)
     tile_rows = up(up(m, up(m, tall)), rows) * rows
     tile_columns = columns * min(max(1, TILE_WORK // (tile_rows * columns * k)), up(n, columns))
+    slabs = not dot and _in_slabs(spec, lanes, rows)
+    if slabs:
+        tile_rows = SLAB_ROWS
+        tile_columns = columns * min(up(SLAB_COLUMNS, columns), up(n, columns))
     if spec.unit:  # costs are those of two threads
         tile_rows, tile_columns = spec.unit, columns * up(n, columns)
 
@@ -182,7 +208,8 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
         cost += copied * (COPY if contiguous else TURN) * up(m, tile_rows)
     cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
     cut = Plan(
-        spec, lanes, swapped, dot, rows, columns, depth, tile_rows, tile_columns, packed, cost
-    )
+        spec, lanes, swapped, dot, rows, columns, depth, tile_rows, tile_columns, packed, slabs,
+        cost,
+    )  # fmt: skip
     few = spec.batch * m * n * k > 16 * TILE_WORK and cut.tiles < 16
     return replace(cut, cost=cost * 1.03) if few else cut

@@ -175,9 +175,11 @@ class _Emitter:
         return rows[0]
 
 
-def _pack(e: _Emitter, source: View, scratch: ir.Value, outer: int, inner: int) -> View:
-    """Copy outer × inner elements so that rows are contiguous and `panel_stride` apart."""
-    packed = View(scratch, e.plan.panel_stride, 1)
+def _pack(
+    e: _Emitter, source: View, scratch: ir.Value, outer: int, inner: int, stride: int
+) -> View:
+    """Copy outer × inner elements so that rows are contiguous and `stride` apart."""
+    packed = View(scratch, stride, 1)
 
     def copy(i: ir.Value) -> None:
         for j in range(0, inner, e.lanes):
@@ -334,10 +336,11 @@ def _part(
             if plan.dot:
                 right, outer, inner = View(right.pointer, b.column, b.row), wide, depth
             if plan.packed:
-                right = _pack(e, right, scratch, outer, inner)
+                right = _pack(e, right, scratch, outer, inner, plan.panel_stride)
 
             def block(i: ir.Value, high: int) -> None:
-                left, out = corner(a, i, k), corner(c, i, j)
+                left = slab(i, depth) if plan.slabs else corner(a, i, k)
+                out = corner(c, i, j)
                 if plan.dot:
                     _dot(e, left, right, out, high, wide, depth)
                     return
@@ -354,7 +357,21 @@ def _part(
 
             e.pieces(*rows, spec.m, plan.rows, block)
 
+        if plan.slabs:
+            e.loop(*rows, e.lanes, lambda i: pack_slab(i, k, depth))
         e.pieces(*columns, spec.n, plan.columns, panel)
+
+    def slab(i: ir.Value, depth: int) -> View:
+        """Row i of A where `pack_slab` has put it: the rows of a vector lie together for each k."""
+        own = e.b.sub(i, rows[0])
+        whole, rest = e.b.udiv(own, I64(e.lanes)), e.b.urem(own, I64(e.lanes))
+        start = e.at(scratch, (plan.panel_bytes // e.itemsize, 1))
+        return View(e.at(start, (whole, e.lanes * depth), (rest, 1)), 1, e.lanes)
+
+    def pack_slab(i: ir.Value, k: ir.Value, depth: int) -> None:
+        source = corner(a, i, k)
+        source = View(source.pointer, a.column, a.row)
+        _pack(e, source, slab(i, depth).pointer, depth, e.lanes, e.lanes)
 
     if spec.k:
         e.pieces(I64(0), I64(spec.k), spec.k, plan.depth, through_k)
