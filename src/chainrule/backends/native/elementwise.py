@@ -1,4 +1,4 @@
-"""What each elementwise operation is in LLVM IR, on elements in registers (bools are one bit)."""
+"""What each elementwise operation, and each step of a reduction, is in LLVM IR (bools: one bit)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from ... import ops
@@ -202,3 +203,33 @@ ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
 }  # fmt: skip
 ELEMENTWISE |= {ops.TABLE[n]: ("f", _real(n)) for n in mathematics.FUNCTIONS if n in ops.TABLE
                 and ops.TABLE[n] not in ELEMENTWISE}  # fmt: skip
+
+
+def combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
+    """How two values become one, and the value that changes no other."""
+    kind, real = in_memory(dtype), dtype.kind == "f"
+    if op is ops.any:
+        return (lambda b, x, y: b.or_(x, y)), ir.Constant(kind, 0)
+    if op in (ops.sum, ops.prod):
+        name, first = ("add", 0) if op is ops.sum else ("mul", 1)
+        if not real:
+            return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
+        name = f"f{name}"  # in any order; negative zero: the sum of nothing but -0 is 0
+        return (
+            lambda b, x, y: getattr(b, name)(x, y, flags=("reassoc",)), ir.Constant(kind, first)
+        )  # fmt: skip
+    sign = ">=" if op is ops.max else "<="
+    if not real:
+        limits = np.iinfo(dtype)
+        compare = "icmp_signed" if dtype.kind == "i" else "icmp_unsigned"
+        return (
+            lambda b, x, y: b.select(getattr(b, compare)(sign, x, y), x, y),
+            ir.Constant(kind, limits.min if op is ops.max else limits.max),
+        )
+
+    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+        """y where x is not NaN and y is beyond it, or y is NaN."""
+        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        return b.select(keep, x, y)
+
+    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)

@@ -18,7 +18,7 @@ from ... import ops
 from ..program import Kernel
 from .arrays import size_of
 from .blocking import up
-from .elementwise import ELEMENTWISE, I8, I64, in_memory
+from .elementwise import ELEMENTWISE, I8, I64, combiner, in_memory
 from .plan import Plan
 from .sharing import UNIT, Group, by_rows, flat, loop_shape, reduced_axes
 from .storage import Value, contiguous
@@ -174,7 +174,7 @@ class Loops:
         kernel = self._kernel(b)
         source, shape = kernel.reads[0], values[kernel.reads[0]].shape
         axes, kept = reduced_axes(self.plan, b)
-        combine, first = _combiner(kernel.op, values[b].dtype)
+        combine, first = combiner(kernel.op, values[b].dtype)
         if shape and not kept and flat(self.plan, source, tuple(shape), False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
         if by_rows(axes, kept):
@@ -474,33 +474,3 @@ class Loops:
         """The address of an element, counted from the start of a stored buffer."""
         kind = in_memory(self.plan.values[b].dtype)
         return self.builder.gep(self.pointers[b], [I64(offset)], source_etype=kind)
-
-
-def _combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
-    """How two values become one, and the value that changes no other."""
-    kind, real = in_memory(dtype), dtype.kind == "f"
-    if op is ops.any:
-        return (lambda b, x, y: b.or_(x, y)), ir.Constant(kind, 0)
-    if op in (ops.sum, ops.prod):
-        name, first = ("add", 0) if op is ops.sum else ("mul", 1)
-        if not real:
-            return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
-        name = f"f{name}"  # in any order; negative zero: the sum of nothing but -0 is 0
-        return (
-            lambda b, x, y: getattr(b, name)(x, y, flags=("reassoc",)), ir.Constant(kind, first)
-        )  # fmt: skip
-    sign = ">=" if op is ops.max else "<="
-    if not real:
-        limits = np.iinfo(dtype)
-        compare = "icmp_signed" if dtype.kind == "i" else "icmp_unsigned"
-        return (
-            lambda b, x, y: b.select(getattr(b, compare)(sign, x, y), x, y),
-            ir.Constant(kind, limits.min if op is ops.max else limits.max),
-        )
-
-    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-        """y where x is not NaN and y is beyond it, or y is NaN."""
-        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
-        return b.select(keep, x, y)
-
-    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
