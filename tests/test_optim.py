@@ -9,7 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.errors import ArgumentError
+from chainrule.errors import ArgumentError, TraceError
 
 
 def test_clipping_and_penalties():
@@ -88,6 +88,60 @@ def test_optimizer_settings_change_without_compiling_again():
     optimizer.param_groups[0]["weight_decay"] = 2.0
     step()
     assert p.item() == pytest.approx(-0.5 - 0.5 * (1 + 2 * -0.5))
+
+
+class Scaled(optim.SGD):
+    """An optimizer with an attribute of its own, which a step mentions."""
+
+    scale = 1.0
+
+    def _update(self, group, p, g, s):
+        return super()._update(group, p, g * self.scale, s)
+
+
+def test_attributes_of_an_optimizer_are_seen_by_a_compiled_step():
+    p = nn.Parameter([1.0])
+    optimizer = Scaled([p], lr=1.0)
+
+    @cr.compile
+    def step():
+        p.sum().backward()
+        optimizer.step()
+
+    step()
+    step()
+    assert p.item() == -1
+    optimizer.scale = 0.5
+    step()
+    assert p.item() == -1.5
+    del optimizer.scale
+    step()
+    assert p.item() == -2.5
+
+
+def test_a_step_that_changes_an_attribute_of_its_optimizer_is_refused():
+    p = nn.Parameter([1.0])
+    optimizer = Scaled([p], lr=1.0)
+
+    @cr.compile
+    def step():
+        p.sum().backward()
+        optimizer.scale = 2.0
+        optimizer.step()
+
+    with pytest.raises(TraceError, match=r"optimizer.scale from nothing to 2.0"):
+        step()
+    assert "scale" not in vars(optimizer)
+    assert p.item() == 1
+
+
+def test_a_setting_is_no_attribute():
+    optimizer = optim.Adam([nn.Parameter([1.0])], lr=1.0)
+    with pytest.raises(ArgumentError, match=r'group\["lr"\] = value'):
+        optimizer.lr = 0.1
+    with pytest.raises(ArgumentError, match="got the setting 'rate'; lr, betas"):
+        optimizer.param_groups[0]["rate"] = 0.1
+    assert optimizer.param_groups[0]["lr"] == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class State(threading.local):
 
 
 class Changes:
-    """Counts the assignments to attributes of modules, everywhere: a sign to look again."""
+    """Counts the assignments to attributes of modules and optimizers: a sign to look again."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,6 +58,19 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
 state = State()
 changes = Changes()
 _NONE: Mapping[str, Any] = {}
+
+
+class Counting:
+    """Counts the changes of its attributes, so that a compiled step need not look at them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if vars(self).get(name, _NONE) is not value:  # x.steps += 1 puts the same tensor back
+            changes.count += 1
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        changes.count += 1
+        super().__delattr__(name)
 
 
 @contextmanager

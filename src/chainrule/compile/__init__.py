@@ -64,8 +64,9 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:  # inside another trace it is part of that graph
             return self._function(*args, **kwargs)
-        if self._short.last is not None and not kwargs:
-            out = self._short.last(args)
+        short = self._short.last
+        if short is not None and not kwargs:
+            out = short.once(args)
             if out is not None:
                 return out[0]
         leaves, structure = tree.flatten((args, kwargs))
@@ -194,10 +195,7 @@ class _Short:
 
 
 class _Again:
-    """The short way: the same step once more, on other values of the same kind.
-
-    Returns the result in a tuple; None where the long way has to see what has changed.
-    """
+    """The short way: the same step once more, on other values of the same kind."""
 
     def __init__(self, step: Step, args: tuple[Any, ...]) -> None:
         assert step.resident is not None
@@ -210,7 +208,8 @@ class _Again:
         self._specs = [(a.shape, a.dtype) for a in arrays]
         self.repeats = self._plain and step.resident.repeats()
 
-    def __call__(self, args: tuple[Any, ...]) -> tuple[Any] | None:
+    def once(self, args: tuple[Any, ...]) -> tuple[Any] | None:
+        """The result in a tuple; None where the long way has to see what has changed."""
         step, resident = self._step, self._resident
         leaves: Sequence[Any] = args
         if not self._flat:
@@ -220,7 +219,7 @@ class _Again:
         specs, placed = self._specs, resident.placed
         if not self._plain or len(leaves) != len(specs) or state.grad is not self._grad:
             return None
-        values = []
+        values, moved = [], False
         for k, t in enumerate(leaves):
             if type(t) is Tensor:
                 value, node = t._value, t._node
@@ -231,16 +230,20 @@ class _Again:
                 value, known = t, False  # it may have been given another shape
             else:
                 return None
-            if not known and (value is None or (value.shape, value.dtype) != specs[k]):
-                return None
             values.append(value)
+            if not known:
+                moved = True
+                if value is None or (value.shape, value.dtype) != specs[k]:
+                    return None
         with resident.lock:
             if not (
                 len(resident.held) == resident.count and step.seen == changes.count
                 and step.surroundings.hold()
             ):  # fmt: skip
                 return None
-            found = resident.again(values)
+            if moved or placed is not resident.placed:
+                resident.arrange(values)
+            found = resident.again()
         if self._one:
             return (make(found[0]),)
         return (tree.unflatten(step.structure, [make(v) for v in found]),)
@@ -338,7 +341,8 @@ def _fits(step: Step) -> bool:
     made = step.recorded
     held = () if step.resident is None else step.resident.held
     if step.seen != changes.count:
-        if not all(guard.holds() for guard in made.trace.guards):
+        counting = *made.trace.guards, *step.surroundings.counting
+        if not all(each.holds() for each in counting):
             return False
         step.seen = changes.count
     for (owner, slot), spec in zip(made.reads, step.specs, strict=True):

@@ -115,7 +115,7 @@ class Resident:
                 run.place(b, run.new(b))
         self._whole = {b for b, _, _ in self._large}
         self.count = len(self._tensors)  # of tensors, when all are here
-        self.placed: list[Any] = [None] * first  # the arrays that are the arguments now
+        self.placed: Sequence[Any] = [None] * first  # the arrays that are the arguments now
         # Results that are always in the same arrays.
         fixed = not self._large and all(b in run.fresh and b not in kept for b in self._results)
         self._fixed = [run.found(b) for b in self._results] if fixed else None
@@ -124,15 +124,20 @@ class Resident:
     def run(self, values: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
         with self._gathered():
-            return self.again(values)
+            self.arrange(values)
+            return self.again()
 
-    def again(self, values: Sequence[Array]) -> list[Array]:
-        """One step, all tensors being here; under the lock."""
-        run, placed = self._run, self.placed
-        for k, value in enumerate(values):
-            if value is not placed[k]:
-                run.place(k, value)
-                placed[k] = value
+    def arrange(self, values: Sequence[Array]) -> None:
+        """These are the arguments from now on; under the lock."""
+        before, self.placed = self.placed, [None] * len(values)  # until all are in place
+        for k, (value, was) in enumerate(zip(values, before, strict=True)):
+            if value is not was:
+                self._run.place(k, value)
+        self.placed = values  # never changed in place: somebody may have looked at it
+
+    def again(self) -> list[Array]:
+        """One step, all tensors being here and arguments arranged; under the lock."""
+        run = self._run
         if self._large:
             for b, shape, dtype in self._large:
                 run.place(b, np.empty(shape, dtype))

@@ -12,19 +12,21 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from itertools import chain
-from operator import is_, itemgetter
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 
-from ..errors import PACKAGE, TraceError
+from ..errors import TraceError
 from ..graph import spec_text
 from ..tensor import Tensor
-from ..trace import Counted
+from ..trace import Counted, Counting
 
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
+_OURS = __name__.partition(".")[0] + "."  # how the names of this library's modules begin
 _MISSING = object()
+_END = (object(),)
 MOST_BYTES = 1 << 16  # of a closed-over array whose contents are compared at each call
 MOST_ITEMS = 64  # of a dict or list inside another that is looked into
 
@@ -130,6 +132,7 @@ class Surroundings:
         self._variables: list[Variable] = []
         self._holders: list[Holder] = []
         self._looks: _Looks | None = None
+        self.counting: list[Holder] = []  # those that count their changes themselves
         self._seen: set[int] = set()
         self._space = getattr(_plain_function(function), "__module__", "")
         self._mentioned: set[str] = set()
@@ -173,7 +176,8 @@ class Surroundings:
     def _add(self, name: str, value: Any) -> None:
         if id(value) not in self._seen:
             self._seen.add(id(value))
-            self._holders.append(Holder(name, value))
+            holders = self.counting if isinstance(value, Counting) else self._holders
+            holders.append(Holder(name, value))
 
     def watch(self, holders: Iterable[Holder]) -> None:
         """Look at these too, from now on: what the modules of nn hold that were called."""
@@ -184,7 +188,7 @@ class Surroundings:
         self._looks = None
 
     def hold(self) -> bool:
-        """Whether everything is still as it was."""
+        """Whether everything is still as it was, but for what counts its changes."""
         if self._looks is None:
             self._looks = _Looks(self._variables, self._holders)
         return self._looks.unmoved() or (
@@ -198,13 +202,13 @@ class Surroundings:
             if not same(variable.look(), variable.value):
                 value = variable.value
                 variable.put(value.holder if isinstance(value, Snapshot) else value)
-        for holder in self._holders:
+        for holder in (*self._holders, *self.counting):
             holder.restore()
 
     def expect_unchanged(self) -> None:
         """Raise TraceError, with everything put back, if the function changed something."""
         changes = [(v.name, v.value, v.look()) for v in self._variables]
-        for holder in self._holders:
+        for holder in (*self._holders, *self.counting):
             before, now = holder.before, holder.now()
             changes += [
                 (
@@ -232,52 +236,41 @@ class _Looks:
     """All that variables and holders hold, to be compared at once with what it was."""
 
     def __init__(self, variables: Sequence[Variable], holders: Sequence[Holder]) -> None:
-        self._looks: list[tuple[Callable[[Any], Iterable[Any]], Any]] = []
-        before: list[Any] = []
-        spaces = {id(v.at[0]): v.at[0] for v in variables if len(v.at) == 2}
+        named = [v for v in variables if len(v.at) == 2]
+        spaces = {id(v.at[0]): v.at[0] for v in named}
+        looks: list[tuple[Callable[[Any], Any], list[Any], list[Any]]] = []  # at what, what it was
         for space in spaces.values():
-            found = [v for v in variables if len(v.at) == 2 and v.at[0] is space]
-            names = [v.at[1] for v in found]
-            self._looks.append((itemgetter(*names, names[0]), space))  # two or more: a tuple
-            before += [v.value for v in [*found, found[0]]]
-        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list, type))]
-        if objects:  # they may be given another dict
-            self._looks.append((_dicts, objects))
-            before += [vars(o) for o in objects]
+            found = [v for v in named if v.at[0] is space]
+            looks.append((space.__getitem__, [v.at[1] for v in found], [v.value for v in found]))
         cells = [v for v in variables if len(v.at) == 1]
-        if cells:
-            self._looks.append((_contents, [v.at[0] for v in cells]))
-            before += [v.value for v in cells]
+        contents = [v.value for v in cells]
+        looks.append((attrgetter("cell_contents"), [v.at[0] for v in cells], contents))
+        # Objects may be given another dict.
+        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list, type))]
+        looks.append((attrgetter("__dict__"), objects, [vars(o) for o in objects]))
+        looks = [look for look in looks if look[1]]
+        self._looks, self._places = [look for look, _, _ in looks], [at for _, at, _ in looks]
+        before = [was for _, _, values in looks for was in values]
         self._others = [v for v in variables if not v.at]
-        views = [both for holder in holders for both in holder.views()]
-        self._views = [now for now, _ in views]
-        self._sizes = [len(was) for _, was in views]
-        before += chain.from_iterable(was for _, was in views)
+        self._views: list[Any] = []
+        for now, was in (both for holder in holders for both in holder.views()):
+            self._views += [now, _END]  # a view that has grown shows something else in its place
+            before += [*was, *_END]
         self._arrays = [a for holder in holders for a in holder.arrays]
         self._arrays += [v.value for v in variables if isinstance(v.value, Snapshot)]
         self._before = [b.holder if isinstance(b, Snapshot) else b for b in before]
 
     def unmoved(self) -> bool:
         """Whether they hold the same objects, and arrays the same numbers."""
+        now = chain.from_iterable(chain(map(map, self._looks, self._places), self._views))
         try:
-            now = [look(place) for look, place in self._looks]
+            if not all(map(is_, now, self._before)):
+                return False
         except (KeyError, ValueError):  # a name or a cell that holds nothing any more
             return False
-        parts = chain.from_iterable([*now, *self._views])
-        return (
-            list(map(len, self._views)) == self._sizes
-            and all(map(is_, parts, self._before))
-            and (not self._others or all(same(v.look(), v.value) for v in self._others))
-            and (not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays))
+        return (not self._others or all(same(v.look(), v.value) for v in self._others)) and (
+            not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays)
         )
-
-
-def _dicts(objects: list[Any]) -> list[Any]:
-    return [o.__dict__ for o in objects]
-
-
-def _contents(cells: list[Any]) -> list[Any]:
-    return [cell.cell_contents for cell in cells]
 
 
 def _text(value: Any) -> str:
@@ -369,10 +362,11 @@ def _variables(
         found.append(
             _variable(name, lambda n=name: (function.__kwdefaults__ or {}).get(n), lambda v: None)
         )
+    ours = str(space.get("__name__", "")).startswith(_OURS)
     enclosed = len(code.co_freevars)  # a decorator keeps what it wraps in a cell
     for k, variable in enumerate(found):
         inner = variable.value
-        if not code.co_filename.startswith(PACKAGE):
+        if not ours:
             yield variable
         near = k < enclosed or getattr(inner, "__globals__", None) is space
         if isinstance(inner, types.FunctionType) and near:

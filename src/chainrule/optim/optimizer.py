@@ -22,14 +22,14 @@ from ..graph import Dtype, spec_text
 from ..shapes import float64
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, no_grad
-from ..trace import Counted, changes, state
+from ..trace import Counted, Counting, changes, state
 
 Named = tuple[str, Tensor]
 SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
 
 
-class Group:
-    """Parameters with settings of their own: `group["lr"] = 0.01`."""
+class Group(Mapping[str, Any]):
+    """Parameters with settings of their own: `group["lr"] = 0.01`; `group["params"]` is a list."""
 
     def __init__(self, params: list[Named], settings: dict[str, Any]) -> None:
         self.names = [n for n, _ in params]
@@ -43,6 +43,11 @@ class Group:
         return _shown(self._settings[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._settings:
+            raise ArgumentError(
+                "param_groups", f"got the setting {name!r}", ", ".join(self._settings),
+                "give a new optimizer what these cannot say",
+            )  # fmt: skip
         before, held = self._settings[name], _held(value)
         if _is_on(held) != _is_on(before):
             changes.count += 1
@@ -55,14 +60,16 @@ class Group:
             self._settings[name] = value
             changes.count += 1
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
     def tensors(self) -> list[Tensor]:
         """The settings that are numbers, as tensors."""
         held = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
         return [v for v in held if isinstance(v, Tensor)]
-
-    def keys(self) -> Iterable[str]:
-        """The names of the settings."""
-        return self._settings.keys()
 
     def on(self, name: str) -> bool:
         """Whether a setting is not 0 (or False)."""
@@ -142,7 +149,7 @@ class _SameState:
         )
 
 
-class Optimizer:
+class Optimizer(Counting):
     """Base of all: give parameters (or groups of them), then `step()` after each `backward()`.
 
     params   tensors, (name, tensor) pairs as from `model.named_parameters()`, or dicts with
@@ -153,12 +160,12 @@ class Optimizer:
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         _check_settings(type(self).__name__, defaults)
-        self.param_groups: list[Group] = []
         self.state: dict[str, dict[str, Tensor]] = Counted()
         self.steps = Tensor(0.0, dtype=float64)
         given = given_parameters(type(self).__name__, params)
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         seen: set[int] = set()
+        made: list[Group] = []
         for group in groups:
             _check_group(type(self).__name__, group, defaults)
             settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
@@ -169,12 +176,22 @@ class Optimizer:
                 seen.add(id(p))
                 self.state[name] = {s: creation.zeros_like(p.detach()) for s in self.slots}
                 self._begin(name, p)
-            self.param_groups.append(Group(named, settings))
-        if not any(p.requires_grad for group in self.param_groups for p in group.params):
+            made.append(Group(named, settings))
+        self.param_groups = tuple(made)
+        if not any(p.requires_grad for group in made for p in group.params):
             raise ArgumentError(
                 type(self).__name__, "got no parameters that require a gradient",
                 "one or more to train", "call unfreeze(), or set requires_grad=True",
             )  # fmt: skip
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in {setting for group in vars(self).get("param_groups", ()) for setting in group}:
+            raise ArgumentError(
+                type(self).__name__, f"got the attribute {name}",
+                "a setting belongs to a group of parameters",
+                f'for group in optimizer.param_groups: group["{name}"] = value',
+            )  # fmt: skip
+        super().__setattr__(name, value)
 
     def _begin(self, name: str, p: Tensor) -> None:
         """Set up state that does not begin at 0."""
@@ -268,7 +285,7 @@ class Optimizer:
             for slot, t in parts.items():
                 out[f"{name}/{slot}"] = t.numpy().copy()
         for k, group in enumerate(self.param_groups):
-            for key in group.keys():  # noqa: SIM118 - a Group is no dict
+            for key in group:
                 value = group[key]
                 if isinstance(value, (int, float, tuple)) and not isinstance(value, bool):
                     out[f"group{k}/{key}"] = np.asarray(value, np.float64)
@@ -301,15 +318,14 @@ class Optimizer:
                 for slot, t in parts.items():
                     t._assign(Tensor(np.asarray(values[f"{name}/{slot}"]), dtype=t.dtype))
         for k, group in enumerate(self.param_groups):
-            for key in group.keys():  # noqa: SIM118 - a Group is no dict
+            for key in group:
                 stored = values.get(f"group{k}/{key}")
                 if stored is not None:
                     number = np.asarray(stored)
                     group[key] = tuple(number.tolist()) if number.ndim else number.item()
 
     def __repr__(self) -> str:
-        groups = [{k: g[k] for k in g.keys()} for g in self.param_groups]  # noqa: SIM118
-        return f"{type(self).__name__}({', '.join(map(str, groups))})"
+        return f"{type(self).__name__}({', '.join(str({**g}) for g in self.param_groups)})"
 
 
 def _put(t: Tensor, new: Tensor) -> None:

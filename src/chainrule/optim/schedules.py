@@ -209,9 +209,9 @@ class OneCycleLR(Schedule):
         low, high = self.momenta
         m = self._between(high, low, high, min(self.last_epoch, self.total_steps - 1))
         for group in self.optimizer.param_groups:
-            if "betas" in group.keys():  # noqa: SIM118 - a Group is no dict
+            if "betas" in group:
                 group["betas"] = (m, group["betas"][1])
-            elif "momentum" in group.keys() and group["momentum"]:  # noqa: SIM118
+            elif group.get("momentum"):
                 group["momentum"] = m
 
 
