@@ -337,6 +337,34 @@ def test_a_step_of_many_that_fails_is_named_and_the_ones_before_it_stand():
     assert float(seen) == 3.0
 
 
+@pytest.mark.parametrize("slow", [lambda g: g, cr.sort], ids=["native", "with NumPy"])
+def test_an_error_after_backward_leaves_the_gradients_from_before(slow):
+    model, optimizer = network()
+    table, weight = cr.Tensor([1.0, 2.0]), model[0].weight
+
+    @cr.compile
+    def step(x, y, k):
+        cr.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        return table[k + (slow(weight.grad).sum() > 1e9).astype(cr.int64)].detach()
+
+    for _ in range(2):
+        step(X, Y, cr.Tensor([0, 1]))
+    before = everything(model, optimizer)
+    step(X, Y, cr.Tensor([0, 1]))
+    alone = weight.grad.numpy().copy()
+    after = everything(model, optimizer)
+    assert before != after
+    for _ in range(2):
+        with pytest.raises(RangeError):
+            step(-2 * X, Y, cr.Tensor([0, 2]))
+        np.testing.assert_array_equal(weight.grad.numpy(), alone)
+        assert everything(model, optimizer) == after
+    step(X, Y, cr.Tensor([1, 0]))
+    assert not np.array_equal(weight.grad.numpy(), alone)
+    assert not step.repeats
+
+
 @pytest.mark.parametrize("bad", [0, 2])
 def test_a_step_of_many_that_fails_leaves_the_gradients_of_the_one_before(bad):
     model, optimizer = network()

@@ -104,7 +104,8 @@ class Resident:
         for tensor, shape in made.grads:
             count = 0 if shape is None else 2 if shape else 1
             self._grads[id(tensor)] = shape, [next(rest) for _ in range(count)]
-        kept = {b for _, buffers in self._grads.values() for b in buffers} | set(run.replaces)
+        grads = {b for _, buffers in self._grads.values() for b in buffers}
+        kept = grads | set(run.replaces)
         self._large: list[tuple[int, Any, Any]] = []  # results that are new arrays at each call
         for b in run.fresh:
             value = run.value_of(b)
@@ -113,6 +114,9 @@ class Resident:
                 self._large.append((b, value.shape, value.dtype))
             else:
                 run.place(b, run.new(b))
+        self._early = [b for b in run.early if b in grads]
+        for b in set(self._early) - set(run.fresh):
+            run.place(b, run.new(b))
         self._whole = {b for b, _, _ in self._large}
         self.count = len(self._tensors)  # of tensors, when all are here
         self.placed: Sequence[Any] = [None] * first  # the arrays that are the arguments now
@@ -141,11 +145,27 @@ class Resident:
         if self._large:
             for b, shape, dtype in self._large:
                 run.place(b, np.empty(shape, dtype))
-        run.run()
+        if self._early:
+            self._run_apart()
+        else:
+            run.run()
         if self._fixed is not None:
             return [array.copy() for array in self._fixed]
         found, whole = run.found, self._whole
         return [found(b) if b in whole else found(b).copy() for b in self._results]
+
+    def _run_apart(self) -> None:
+        """The program, its early gradients in new arrays: if it fails, the old ones are there."""
+        run = self._run
+        before = [(b, run.held(b)) for b in self._early]
+        for b, _ in before:
+            run.place(b, run.new(b))
+        try:
+            run.run()
+        except BaseException:
+            for b, array in before:
+                run.place(b, array)
+            raise
 
     def repeat(
         self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
@@ -178,7 +198,7 @@ class Resident:
     def repeats(self) -> bool:
         """Whether `repeat` can be used: one native call a step, results of their own."""
         own = len(set(self._results)) == len(self._results)
-        return self._run.repeats and own and all(
+        return self._run.repeats and not self._early and own and all(
             b in self._run.fresh and b not in self._run.replaces for b in self._results
         )  # fmt: skip
 

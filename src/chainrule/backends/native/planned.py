@@ -52,12 +52,13 @@ class Planned:
             groups = [made.groups[k] for k in segment.groups]
             work, shared = sum(g.work for g in groups), any(g.units > 1 for g in groups)
             calls.append(Call(segment.name, -1, work, shared))
+        written = {made.home(b) for g in made.groups[: made.safe] for b in g.writes}
         scratch = [product(made, g, self.target).scratch_bytes
                    for g in made.groups if g.kind == "matmul"]  # fmt: skip
         return Schedule(
             tuple(calls), self.arena.size, tuple(self.arena.offsets.items()),
             tuple(made.in_place), tuple((own, b) for b, own in made.staged.items()),
-            max(scratch, default=0),
+            max(scratch, default=0), tuple(sorted(set(self.program.outputs) & written)),
         )  # fmt: skip
 
     def __str__(self) -> str:

@@ -47,6 +47,7 @@ class Runner:
         for b, constant in enumerate(program.constants, program.inputs):
             self._specs[b] = constant
             self.place(b, constant)
+        self.early = schedule.early
         self.replaces = dict(program.updates)  # output buffer -> input
         self.begun = 0  # steps of the last `repeat`
         by_numpy = {program.kernels[call.kernel].writes for call in schedule.calls if not call.name}

@@ -35,6 +35,7 @@ class Schedule:
     in_place   buffers that lie in another one's memory
     staged     (a place besides, for a buffer like this one)
     scratch    bytes that each thread needs for packed operands
+    early      outputs that are written while something may still fail
     """
 
     calls: tuple[Call, ...]
@@ -43,6 +44,7 @@ class Schedule:
     in_place: tuple[int, ...]
     staged: tuple[tuple[int, int], ...]
     scratch: int
+    early: tuple[int, ...]
 
     @property
     def names(self) -> list[str]:
