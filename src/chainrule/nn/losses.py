@@ -207,7 +207,11 @@ def binary_cross_entropy_with_logits(
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
-    """-(y log p + (1 - y) log(1 - p)) for probabilities p; logarithms end at -100."""
+    """-(y log p + (1 - y) log(1 - p)) for probabilities p.
+
+    Logarithms end at -100 and their slopes at 1e12, as PyTorch's do: what is finite vanishes in the
+    slope of a saturated sigmoid, and infinity would be NaN there.
+    """
     p, t = _same("binary_cross_entropy", input, target)
     known = p._value
     if known is not None and known.size and (known.min() < 0 or known.max() > 1):
@@ -215,11 +219,21 @@ def binary_cross_entropy(
             "binary_cross_entropy", f"got probabilities from {known.min()} to {known.max()}",
             "0 to 1 are needed", "use binary_cross_entropy_with_logits for scores", user_line(),
         )  # fmt: skip
-    yes = elementwise.clip(elementwise.log(p), -100.0)
-    no = elementwise.clip(elementwise.log1p(-p), -100.0)
+    yes = _bounded(elementwise.log, p, (p >= 0) & (p < 1e-12), 1.0)
+    no = _bounded(elementwise.log1p, -p, (p <= 1) & (1 - p < 1e-12), 0.0)
     losses = -(t * yes + (1 - t) * no)
     losses = losses if weight is None else losses * as_tensor(weight)
     return reduce("binary_cross_entropy", losses, reduction)
+
+
+def _bounded(log: Callable[[Tensor], Tensor], x: Tensor, steep: Tensor, other: float) -> Tensor:
+    """log(x); where it is steep, no less than -100 and with a slope of 1e12.
+
+    other   an argument to compute with there, so that no slope is infinite
+    """
+    here = x.detach()
+    line = elementwise.clip(log(here), -100.0) + 1e12 * (x - here)
+    return where(steep, line, log(where(steep, other, x)))
 
 
 def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
