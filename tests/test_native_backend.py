@@ -271,6 +271,22 @@ def test_an_index_outside_is_the_same_error(on):
     assert pick(np.array([3, 3])).tolist() == [[9, 10, 11]] * 2, "the next call is as before"
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint32"])
+@pytest.mark.parametrize("divide", [cr.floor_divide, cr.remainder])
+def test_a_whole_number_divided_by_0_is_the_same_error(on, divide, dtype):
+    run = on("native")(lambda a, b: divide(a, b) + 1)
+    a = np.arange(40, dtype=dtype)
+    b = np.full(40, 3, dtype)
+    expected = run(a, b).tolist()
+    b[7] = 0
+    with pytest.raises(ArgumentError, match="got a whole number divided by 0"):
+        run(a, b)
+    b[7] = 3
+    assert run(a, b).tolist() == expected == (divide(cr.Tensor(a), cr.Tensor(b)) + 1).tolist()
+    floats = on("native")(divide)
+    assert np.isnan(floats(np.zeros(3, np.float32), np.zeros(3, np.float32)).numpy()).all()
+
+
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_a_class_outside_is_an_error_in_a_compiled_step_too(on, backend, wrong):

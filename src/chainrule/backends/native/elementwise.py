@@ -128,7 +128,7 @@ def _shift(name: str) -> Emit:
 
 
 def _whole(of: str) -> Emit:
-    """Quotient or remainder of whole numbers, rounded down; by 0 it is 0, as in NumPy."""
+    """Quotient or remainder of whole numbers, rounded down; by 0 it is 0, and the step fails."""
 
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
         x, y = xs

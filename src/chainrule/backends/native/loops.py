@@ -21,7 +21,7 @@ from .blocking import up
 from .elementwise import ELEMENTWISE, I8, I64, combiner, in_memory
 from .plan import Plan
 from .sharing import UNIT, Group, by_rows, flat, loop_shape, reduced_axes
-from .storage import Value, contiguous
+from .storage import Value, contiguous, divides
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis
@@ -38,7 +38,7 @@ class Loops:
     ) -> None:  # fmt: skip
         self.plan, self.pointers, self.function = plan, pointers, function
         self.part, self.unit, self.cut = part, group.unit, group.axis
-        self._wrong: ir.Value | None = None  # whether an index was outside its axis
+        self._wrong: ir.Value | None = None  # whether an index was outside, a divisor 0
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self._known: dict[Any, ir.Value] = {}
 
@@ -355,6 +355,9 @@ class Loops:
             return self.value(source, (*index[:axis], row, *index[axis + wide :]))
         inputs = [self.value(r, index) for r in kernel.reads]
         kinds = [self.plan.values[r].dtype for r in kernel.reads]
+        if divides(value):
+            divisor = inputs[1]
+            self._note(self.builder.icmp_unsigned("==", divisor, ir.Constant(divisor.type, 0)))
         return ELEMENTWISE[kernel.op][1](self.builder, inputs, kinds, value.dtype)
 
     def _checked(self, indices: int, index: Index, size: int, classes: bool = False) -> ir.Value:
@@ -370,15 +373,20 @@ class Loops:
             below = b.icmp_signed("<", found, I64(0))
             found = b.select(below, b.add(found, I64(size)), found)
         wrong = b.icmp_unsigned(">=", found, I64(size))
+        self._note(wrong)
+        return b.select(wrong, I64(0), found)
+
+    def _note(self, wrong: ir.Value) -> None:
+        """The step has failed if this is so."""
+        b = self.builder
         if self._wrong is None:
             with b.goto_entry_block():
                 self._wrong = b.alloca(I64)
                 b.store(I64(0), self._wrong)
         b.store(b.or_(b.load(self._wrong, typ=I64), b.zext(wrong, I64)), self._wrong)
-        return b.select(wrong, I64(0), found)
 
     def end(self) -> None:
-        """Return, and set the status if an index was wrong: whichever thread it was."""
+        """Return, and set the status if something was wrong: whichever thread it was."""
         b = self.builder
         if self._wrong is not None:
             wrong = b.load(self._wrong, typ=I64)

@@ -19,7 +19,7 @@ from . import blocking
 from .blocking import Target
 from .epilogue import fits
 from .sharing import Group, claim, meet, ordered, product, share_out
-from .storage import Storage, Value, storage
+from .storage import Storage, Value, divides, storage
 
 MOST = 8  # buffers that one loop writes
 PLAIN = 1.25  # how much more work a product may be that is finished in registers
@@ -29,7 +29,7 @@ PLAIN = 1.25  # how much more work a product may be that is finished in register
 class Plan(Storage):
     """What is stored, and the groups in the order they run.
 
-    status    a buffer besides: not 0 when an index was outside its axis
+    status    a buffer besides: not 0 when an index was outside its axis, or a divisor 0
     safe      from this group on nothing can fail: only there an input is written over
     in_place  buffers that lie in another one's memory: what is written over the input that it
               replaces, and what an output is written over
@@ -192,9 +192,10 @@ def _delayed(groups: list[Group], program: Program) -> tuple[list[Group], list[G
 
 
 def _may_fail(group: Group, store: Storage) -> bool:
-    """Whether it runs in NumPy, or looks an index up that may be outside its axis."""
+    """Whether it runs in NumPy, looks an index up that may be outside, or divides whole numbers."""
     return group.kind == "numpy" or any(
         store.values[r].op in (ops.take, ops.checked_index, ops.scatter_add)
+        or divides(store.values[r])
         for b in group.writes for r in _computed(b, store)
     )  # fmt: skip
 

@@ -139,7 +139,7 @@ class Runner:
                 self._explain()
 
     def _explain(self) -> None:
-        """An index was outside its axis: NumPy's meaning of the program says which, and where."""
+        """An index was outside its axis, or a whole number was divided by 0: NumPy says where."""
         self._status.value = 0
         reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
         raise RangeError(

@@ -217,6 +217,11 @@ def _spreads(kernel: Kernel, values: dict[int, Value]) -> bool:
     return kernel.op is ops.broadcast_to and math.prod(kernel.node.shape) > max(sizes, default=0)
 
 
+def divides(value: Value) -> bool:
+    """Whether it is the quotient or remainder of whole numbers, which fails where one is 0."""
+    return value.op in (ops.floor_divide, ops.remainder) and value.dtype.kind in "iu"
+
+
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of a row-major array, in elements."""
     return tuple(math.prod(shape[a + 1 :]) for a in range(len(shape)))
