@@ -38,7 +38,8 @@ def train(
     test: Annotated[float | None, typer.Option(help="Share held out for the last test.")] = None,
     valid: Annotated[float | None, typer.Option(help="Share held out to stop early.")] = None,
     model: Annotated[str | None, typer.Option(help="mlp, cnn, gru or lstm.")] = None,
-    hidden: Annotated[str | None, typer.Option(help="Sizes of hidden layers: 256,128.")] = None,
+    hidden: Annotated[list[str] | None, typer.Option(
+        help="Sizes of hidden layers: 256,128.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of units dropped.")] = None,
     epochs: Annotated[int | None, typer.Option(help="How often the data is gone through.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
@@ -146,9 +147,10 @@ def _expect_no_slip(path: Path) -> None:
         )  # fmt: skip
 
 
-def _sizes(text: str | None) -> list[int] | None:
-    if text is None:
+def _sizes(given: list[str] | None) -> list[int] | None:
+    if not given:
         return None
+    text = ",".join(given)
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

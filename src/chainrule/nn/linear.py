@@ -29,7 +29,10 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         if min(in_features, out_features) < 0:
             raise ArgumentError(
-                "Linear", f"got {in_features} -> {out_features}", "0 or more", "fix"
+                "Linear",
+                f"got {in_features} -> {out_features}",
+                "0 or more",
+                "give the sizes of the last axes of input and output",
             )
         self.in_features, self.out_features = in_features, out_features
         self.weight = uniform_parameter((out_features, in_features), in_features)
@@ -40,7 +43,7 @@ class Linear(Module):
         if not x.shape or x.shape[-1] != self.in_features:
             raise ShapeError(
                 "Linear", f"got {spec_text(x)}", f"(..., {self.in_features}) is needed",
-                f"set in_features to {x.shape[-1] if x.shape else 1}, or flatten the input",
+                f"set in_features to {x.shape[-1] if x.shape else 1}, or change the last axis",
                 user_line(),
             )  # fmt: skip
         return functional.linear(x, self.weight, self.bias)

@@ -149,7 +149,10 @@ class WarmupCosine(Schedule):
     def __init__(self, optimizer: Optimizer, warmup: int, total: int, eta_min: float = 0.0) -> None:
         if not 0 <= warmup < total:
             raise ArgumentError(
-                "WarmupCosine", f"got warmup {warmup}, total {total}", "warmup below total", "fix"
+                "WarmupCosine",
+                f"got warmup {warmup}, total {total}",
+                "warmup below total",
+                "both count steps: total is epochs times batches",
             )
         self.warmup, self.total, self.eta_min = warmup, total, eta_min
         super().__init__(optimizer)

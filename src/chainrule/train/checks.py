@@ -230,6 +230,12 @@ def _check_scores(
             "fit", f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
             "scores (logits)", 'remove the sigmoid, or use loss="bce"',
         )  # fmt: skip
+    t = y.numpy()
+    if objective.name.startswith("binary_cross_entropy") and ((t < 0) | (t > 1)).any():
+        raise RangeError(
+            "fit", f"got targets from {t.min()} to {t.max()} for {objective.name}", "0 to 1",
+            "number the classes 0 and 1: y = (y > 0).astype('float32')",
+        )  # fmt: skip
     if objective.name == "nll_loss" and (p > 1e-6).any():
         raise ArgumentError(
             "fit", f"got values up to {p.max():.3g} for nll_loss", "log-probabilities, 0 or less",
