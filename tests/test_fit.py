@@ -23,6 +23,78 @@ def everything(model, optimizer):
     return {name: (np.asarray(v).shape, np.asarray(v).tobytes()) for name, v in state.items()}
 
 
+FACTOR = 1.0
+
+
+def squares(p, y):
+    """A loss that reads a global."""
+    return ((p - y) ** 2).mean() * FACTOR
+
+
+class Squares:
+    """A loss with a setting, that reads a global too."""
+
+    k = 1.0
+
+    def __call__(self, p, y):
+        return squares(p, y) * self.k
+
+
+class Pulled(optim.SGD):
+    """An optimizer with a setting and an array of its own."""
+
+    k = 1.0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.array = np.ones(1)
+
+    def _update(self, group, p, g, s):
+        return super()._update(group, p, g * self.k * float(self.array[0]), s)
+
+
+CHANGES = {
+    "a loss's setting": lambda loss, optimizer: setattr(loss, "k", 2.0),
+    "a global": lambda loss, optimizer: globals().update(FACTOR=2.0),
+    "an optimizer's attribute": lambda loss, optimizer: setattr(optimizer, "k", 2.0),
+    "an optimizer's array": lambda loss, optimizer: optimizer.array.fill(2.0),
+}
+
+
+@pytest.mark.parametrize("backend_name", ["native", "reference"])
+@pytest.mark.parametrize("loss", [Squares, lambda: squares], ids=["object", "function"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_callback_changes_is_seen(name, loss, backend_name, monkeypatch):
+    """By the next step, whatever the loss and the optimizer are made of."""
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
+    ends = []
+    for by_fit in (True, False):
+        monkeypatch.setitem(globals(), "FACTOR", 1.0)
+        cr.random.seed(0)
+        model, one = network(), loss()
+        optimizer = Pulled(model.parameters(), lr=0.05)
+        y = Y.astype(np.float32)[:, None] * np.ones((1, 3), np.float32)
+        change = functools.partial(CHANGES[name], one, optimizer)
+        if by_fit:
+
+            class Changes(Callback):
+                def on_epoch(self, run, change=change):
+                    if run.epoch == 2:
+                        change()
+
+            data = DataLoader((X, y), 32, shuffle=False)
+            fit(model, data, loss=one, optimizer=optimizer, epochs=4, callbacks=[Changes()])
+        else:
+            for epoch in range(4):
+                for k in range(0, len(X), 32):
+                    one(model(cr.Tensor(X[k : k + 32])), cr.Tensor(y[k : k + 32])).backward()
+                    optimizer.step()
+                if epoch == 1:
+                    change()
+        ends.append(np.concatenate([p.numpy().ravel() for p in model.parameters()]))
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5, atol=1e-6)
+
+
 # The loop
 
 SCHEDULES = {

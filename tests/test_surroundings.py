@@ -1,6 +1,8 @@
 """What a compiled function sees of its surroundings, and what it may not change in them."""
 
 import copy
+import functools
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.errors import TraceError
+
+compile_module = sys.modules["chainrule.compile"]
 
 
 class Holder:
@@ -330,3 +334,108 @@ def test_what_is_exchanged_as_a_whole_is_seen():
     assert [float(f(y)) for f in (by_function, by_object, by_order)] == [97, 26, 26]
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         by_default(y)
+
+
+class WithGlobal(cr.nn.Module):
+    """Its forward reads a global."""
+
+    def forward(self, x):
+        return x * FACTOR
+
+
+class Reads:
+    """Its methods read a global, and an attribute."""
+
+    k = 1.0
+
+    def __call__(self, x):
+        return (x * x * FACTOR * self.k).sum()
+
+    def method(self, x):
+        return (x * FACTOR * self.k).sum()
+
+    @staticmethod
+    def static(x):
+        return (x * FACTOR).sum()
+
+
+def by_global(x):
+    return (x * x * FACTOR).sum()
+
+
+def by_object(o, x):
+    return (x * x * o.k * FACTOR).sum()
+
+
+FACTOR = 1.0
+READS = Reads()
+MODULE = WithGlobal()
+slope = cr.grad(by_global)
+
+
+@pytest.mark.parametrize("backend_name", ["native", "reference"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        MODULE, lambda x: MODULE(x), READS, READS.method, lambda x: READS.method(x),
+        lambda x: READS.static(x), lambda x: Reads.static(x), cr.grad(by_global),
+        lambda x: slope(x), cr.grad(READS), cr.grad(READS.method),
+        cr.grad(functools.partial(by_object, READS)), functools.partial(by_object, READS),
+        lambda x: cr.compile(by_global)(x),
+    ],
+)  # fmt: skip
+def test_what_functions_inside_read_is_seen(function, backend_name, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
+    compiled = cr.compile(function)
+    x = cr.Tensor([2.0])
+    for factor in (3.0, 4.0):
+        for k in (1.0, 5.0):
+            monkeypatch.setattr(READS, "k", k)
+            monkeypatch.setitem(globals(), "FACTOR", factor)
+            assert compiled(x).tolist() == function(x).tolist()
+
+
+def test_a_deleted_attribute_of_a_module_is_seen():
+    class Net(cr.nn.Module):
+        p = 2.0
+
+        def forward(self, x):
+            return x * self.p
+
+    m = Net()
+    m.p = 3.0
+    f, x = cr.compile(lambda x: m(x)), cr.Tensor([1.0])
+    assert f(x).item() == 3
+    del m.p
+    assert f(x).item() == 2
+
+
+def test_a_change_while_a_step_is_made_is_seen():
+    """By another thread, after the function was traced and before the call has ended."""
+
+    class Net(cr.nn.Module):
+        p = 1.0
+
+        def forward(self, x):
+            return x * self.p
+
+    m = Net()
+    m.p = 1.0
+    o = Holder()
+
+    @cr.compile
+    def f(x):
+        return m(x) * o.scale
+
+    x = cr.Tensor([1.0])
+    made = compile_module._finish
+
+    def finish(*args):
+        m.p = 5.0
+        o.scale = 7.0
+        return made(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compile_module, "_finish", finish)
+        f(x)
+    assert [f(x).item() for _ in range(3)] == [35.0] * 3

@@ -45,8 +45,9 @@ def _counting(name: str) -> Any:
 
     @functools.wraps(change)
     def method(self: Counted, *args: Any, **kwargs: Any) -> Any:
+        found = change(self, *args, **kwargs)
         changes.count += 1
-        return change(self, *args, **kwargs)
+        return found
 
     return method
 
@@ -64,13 +65,14 @@ class Counting:
     """Counts the changes of its attributes, so that a compiled step need not look at them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if vars(self).get(name, _NONE) is not value:  # x.steps += 1 puts the same tensor back
-            changes.count += 1
+        before = vars(self).get(name, _NONE)
         super().__setattr__(name, value)
+        if value is not before:  # x.steps += 1 puts the same tensor back
+            changes.count += 1  # only now: who counts first lets others look too early
 
     def __delattr__(self, name: str) -> None:
-        changes.count += 1
         super().__delattr__(name)
+        changes.count += 1
 
 
 @contextmanager

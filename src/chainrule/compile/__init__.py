@@ -49,8 +49,9 @@ class Step:
 class Compiled:
     """A function that is traced once per shapes of its arguments and then runs as one program."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Any], used: Sequence[Any] = ()) -> None:
+        """used   what it uses besides, through objects of this library that do not show it"""
+        self._function, self._used = function, used
         self._steps: dict[Any, list[Step]] = {}
         self._lock = locks.of_function()  # reading, running and assigning are one step
         self._short = _Short()
@@ -75,6 +76,11 @@ class Compiled:
         for leaf in leaves:
             if isinstance(leaf, (Tensor, np.ndarray)):
                 t = as_tensor(leaf)
+                if t._value is None:
+                    raise TraceError(
+                        "compile", f"got a traced {spec_text(t)} after its trace had ended",
+                        "values", "return it from the function in which it was computed",
+                    )  # fmt: skip
                 tensors.append(t)
                 fixed.append((t.shape, t.dtype, t.requires_grad))
             else:
@@ -123,7 +129,8 @@ class Compiled:
     def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
         out_tree: Any = None
         fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]
-        surroundings = Surroundings(self._function, fixed)
+        seen = changes.count
+        surroundings = Surroundings(self._function, [*fixed, *self._used])
 
         def body(inputs: list[Tensor]) -> list[Tensor]:
             nonlocal out_tree
@@ -147,7 +154,8 @@ class Compiled:
         for guard in trace.guards:
             guard.expect()
         surroundings.watch(h for guard in trace.guards for h in guard.holders)
-        return _finish(made, out_tree, surroundings)
+        surroundings.follow(f for guard in trace.guards for f in guard.functions)
+        return _finish(made, out_tree, surroundings, seen)
 
     def _keep(self, key: Any, step: Step) -> None:
         self._steps.setdefault(key, []).append(step)
@@ -340,11 +348,10 @@ def _fits(step: Step) -> bool:
     """Whether everything that the step was traced with is still as it was."""
     made = step.recorded
     held = () if step.resident is None else step.resident.held
-    if step.seen != changes.count:
-        counting = *made.trace.guards, *step.surroundings.counting
-        if not all(each.holds() for each in counting):
-            return False
-        step.seen = changes.count
+    count = changes.count  # before anything is looked at
+    counted = step.seen != count
+    if counted and not all(guard.holds() for guard in made.trace.guards):
+        return False
     for (owner, slot), spec in zip(made.reads, step.specs, strict=True):
         if id(owner) in held:  # nobody has so much as looked at it
             continue
@@ -353,10 +360,13 @@ def _fits(step: Step) -> bool:
             return False
     if any(t._grad is not None for t in made.trace.without_grad.values()):
         return False
-    return step.surroundings.hold()
+    if not step.surroundings.hold(counted):
+        return False
+    step.seen = count
+    return True
 
 
-def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
+def _finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int) -> Step:
     trace, used = made.trace, set(made.graph.nodes)
     for owner, slot, node in trace.reads.values():
         if slot == "value" and node in used and not owner.is_leaf:
@@ -390,7 +400,7 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings) -> Step:
         run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
         structure, results + writes, surroundings,
-        changes.count, resident(run, made, any(results + writes)),
+        seen, resident(run, made, any(results + writes)),
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ..tensor import Tensor, make
 from ..trace import outside
 from . import locks
 
+_NOTHING = object()
 SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
 
 
@@ -119,7 +120,7 @@ class Resident:
             run.place(b, run.new(b))
         self._whole = {b for b, _, _ in self._large}
         self.count = len(self._tensors)  # of tensors, when all are here
-        self.placed: Sequence[Any] = [None] * first  # the arrays that are the arguments now
+        self.placed: list[Any] = [_NOTHING] * first  # the arrays that are the arguments now
         # Results that are always in the same arrays.
         fixed = not self._large and all(b in run.fresh and b not in kept for b in self._results)
         self._fixed = [run.found(b) for b in self._results] if fixed else None
@@ -133,11 +134,13 @@ class Resident:
 
     def arrange(self, values: Sequence[Array]) -> None:
         """These are the arguments from now on; under the lock."""
-        before, self.placed = self.placed, [None] * len(values)  # until all are in place
+        before, self.placed = self.placed, [_NOTHING] * len(values)  # until all are in place
         for k, (value, was) in enumerate(zip(values, before, strict=True)):
             if value is not was:
                 self._run.place(k, value)
-        self.placed = values  # never changed in place: somebody may have looked at it
+        # What is no whole array was copied: it may hold something else next time. The list is not
+        # changed in place: somebody may be looking at it.
+        self.placed = [v if v.flags.c_contiguous else _NOTHING for v in values]
 
     def again(self) -> list[Array]:
         """One step, all tensors being here and arguments arranged; under the lock."""
@@ -187,7 +190,7 @@ class Resident:
                 value = run.value_of(b)
                 results.append(np.empty((count, *value.shape), value.dtype))
                 moving[b] = results[-1]
-            self.placed = [None] * len(arguments)
+            self.placed = [_NOTHING] * len(arguments)
             try:
                 run.repeat(count, moving)
             finally:

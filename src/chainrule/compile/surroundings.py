@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import chain
 from operator import attrgetter, is_
 from typing import Any
@@ -59,7 +59,8 @@ def _seen(value: Any) -> Any:
 class Variable:
     """A closure cell, a global or a default: how to look at it, how to set it, what it held.
 
-    at   (the globals, its name) or (the cell,), to look at many at once; () for a default
+    at        (the globals, its name) or (the cell,), to look at many at once; () for a default
+    watched   else only what the object in it holds is looked at
     """
 
     name: str
@@ -67,6 +68,7 @@ class Variable:
     put: Callable[[Any], None]
     value: Any
     at: tuple[Any, ...]
+    watched: bool = True
 
 
 class Holder:
@@ -84,7 +86,8 @@ class Holder:
         if isinstance(self.holder, list):
             return [(self.holder, self._values)]
         inner = self.holder if isinstance(self.holder, dict) else vars(self.holder)
-        return [(inner.keys(), self._keys), (inner.values(), self._values)]
+        keys = [] if isinstance(self.holder, Counting) else [(inner.keys(), self._keys)]
+        return [*keys, (inner.values(), self._values)]
 
     def now(self) -> dict[Any, Any]:
         """What it holds now."""
@@ -125,49 +128,59 @@ class Surroundings:
     """The outer variables of a function and what the objects in them hold.
 
     Of an object, dict or list in a variable all that it holds is looked at; of a plain one inside
-    (see `plain`), what the code mentions by name.
+    (see `plain`), what the code mentions by name. Functions that it calls, as far as they are seen
+    (see `functions_of`), have variables too.
+
+    used   objects besides that it uses, static arguments say
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: list[Any]) -> None:
+    def __init__(self, function: Callable[..., Any], used: Sequence[Any]) -> None:
         self._variables: list[Variable] = []
         self._holders: list[Holder] = []
         self._looks: _Looks | None = None
-        self.counting: list[Holder] = []  # those that count their changes themselves
-        self._seen: set[int] = set()
+        self._seen: set[Any] = set()  # variables and holders, by identity
+        self._followed: set[int] = set()  # functions, by identity
         self._space = getattr(_plain_function(function), "__module__", "")
         self._mentioned: set[str] = set()
-        entered: list[tuple[str, Any]] = []
-        for variable in _variables(function, set(), self._mentioned):
-            if not isinstance(variable.value, types.ModuleType):
+        own = [] if isinstance(function, _CODE) else [function]
+        self.follow([_plain_function(function)])
+        for value in [*own, *_bound(function), *used]:
+            self._enter(type(value).__name__, value)
+            self.follow(functions_of(value))
+
+    def follow(self, functions: Iterable[Callable[..., Any]]) -> None:
+        """Look at the variables of these functions too, and at what is in them."""
+        found = [v for f in functions for v in _variables(f, self._followed, self._mentioned)]
+        for variable in found:
+            place = (*map(id, variable.at[:1]), *variable.at[1:]) or id(variable)
+            module = isinstance(variable.value, types.ModuleType)
+            if variable.watched and place not in self._seen and not module:
+                self._seen.add(place)
                 self._variables.append(variable)
-            entered.append((variable.name, variable.value))
-        bound: list[Any] = []
-        own: list[Any] = []
-        if isinstance(function, functools.partial):
-            bound = [*function.args, *function.keywords.values()]
-        elif not isinstance(function, _CODE):
-            own = [function]
-        for value in [getattr(function, "__self__", None), *own, *bound, *arguments]:
-            entered.append((type(value).__name__, value))
-        for name, value in entered:
-            self._enter(name, value)
+        for variable in found:
+            for value in (variable.value, *_bound(variable.value)):
+                self._enter(variable.name, value)
+        self._looks = None
 
     def _enter(self, name: str, value: Any) -> None:
-        if type(value).__module__ == self._space and not hasattr(value, "named_parameters"):
-            self._add(type(value).__name__, type(value))
+        kind: Any = type(value)
+        if kind.__module__ == self._space and not hasattr(value, "named_parameters"):
+            self._add(kind.__name__, kind)
         holds = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
         )
         if isinstance(value, type) and value.__module__ == self._space:
             self._add(name, value)
+            self.follow(methods_of(value, mentioned(value, frozenset(self._mentioned))))
         # A module of nn counts its changes itself (see nn.module), and names what it holds.
         elif holds and not hasattr(value, "named_parameters"):
             self._add(name, value)
-            kind: Any = type(value)
             names = mentioned(kind, frozenset(self._mentioned))
             for k, inner in _items(value):
                 if isinstance(value, list) or k in names:
                     self._add_plain(_place(name, value, k), inner)
+            if kind.__module__ == self._space:
+                self.follow(methods_of(kind, names))
 
     def _add_plain(self, name: str, value: Any) -> None:
         if plain(value, self._space):
@@ -176,8 +189,7 @@ class Surroundings:
     def _add(self, name: str, value: Any) -> None:
         if id(value) not in self._seen:
             self._seen.add(id(value))
-            holders = self.counting if isinstance(value, Counting) else self._holders
-            holders.append(Holder(name, value))
+            self._holders.append(Holder(name, value))
 
     def watch(self, holders: Iterable[Holder]) -> None:
         """Look at these too, from now on: what the modules of nn hold that were called."""
@@ -187,11 +199,14 @@ class Surroundings:
                 self._holders.append(holder)
         self._looks = None
 
-    def hold(self) -> bool:
-        """Whether everything is still as it was, but for what counts its changes."""
+    def hold(self, counted: bool = False) -> bool:
+        """Whether everything is still as it was.
+
+        counted   something has counted a change of its own (see `trace.Changes`)
+        """
         if self._looks is None:
             self._looks = _Looks(self._variables, self._holders)
-        return self._looks.unmoved() or (
+        return (self._looks.unmoved() and not counted) or (
             all(v.look() is v.value or same(v.look(), v.value) for v in self._variables)
             and all(holder.holds() for holder in self._holders)
         )
@@ -202,13 +217,13 @@ class Surroundings:
             if not same(variable.look(), variable.value):
                 value = variable.value
                 variable.put(value.holder if isinstance(value, Snapshot) else value)
-        for holder in (*self._holders, *self.counting):
+        for holder in self._holders:
             holder.restore()
 
     def expect_unchanged(self) -> None:
         """Raise TraceError, with everything put back, if the function changed something."""
         changes = [(v.name, v.value, v.look()) for v in self._variables]
-        for holder in (*self._holders, *self.counting):
+        for holder in self._holders:
             before, now = holder.before, holder.now()
             changes += [
                 (
@@ -246,7 +261,8 @@ class _Looks:
         contents = [v.value for v in cells]
         looks.append((attrgetter("cell_contents"), [v.at[0] for v in cells], contents))
         # Objects may be given another dict.
-        objects = [h.holder for h in holders if not isinstance(h.holder, (dict, list, type))]
+        others = (dict, list, type, Counting)
+        objects = [h.holder for h in holders if not isinstance(h.holder, others)]
         looks.append((attrgetter("__dict__"), objects, [vars(o) for o in objects]))
         looks = [look for look in looks if look[1]]
         self._looks, self._places = [look for look, _, _ in looks], [at for _, at, _ in looks]
@@ -313,6 +329,47 @@ def mentioned(kind: type, names: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def methods_of(kind: type, names: Iterable[str]) -> Iterator[types.FunctionType]:
+    """The methods of these names that a class outside of this library has."""
+    for name in names:
+        method = getattr(kind, name, None)
+        if isinstance(method, types.FunctionType) and not _is_ours(method.__module__):
+            yield method
+
+
+def functions_of(value: Any) -> Iterator[types.FunctionType]:
+    """The functions in Python that a call of the value runs, as far as it shows them."""
+    if isinstance(value, types.FunctionType):
+        yield value
+    elif isinstance(value, types.MethodType):
+        yield from functions_of(value.__func__)
+    elif isinstance(value, functools.partial):
+        for inner in (value.func, *value.args, *value.keywords.values()):
+            yield from functions_of(inner)
+    elif callable(value) and not isinstance(value, type):
+        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # of a compiled function
+        function = type(value).__call__ if wrapped is None else wrapped
+        if isinstance(function, types.FunctionType):
+            yield function
+
+
+def _is_ours(module: Any) -> bool:
+    """Whether a module of this name is one of this library."""
+    return str(module).startswith(_OURS)
+
+
+def _is_held(value: Any) -> bool:
+    """Whether a function that is not looked at itself holds something to be called."""
+    return callable(value) and not _is_ours(type(value).__module__)
+
+
+def _bound(function: Any) -> list[Any]:
+    """The objects that a method or a partial function is bound to."""
+    if isinstance(function, functools.partial):
+        return [*function.args, *function.keywords.values(), *_bound(function.func)]
+    return [function.__self__] if isinstance(function, types.MethodType) else []
+
+
 def _plain_function(function: Any) -> Any:
     """The function itself: not bound to arguments, nor to an object."""
     function = function.func if isinstance(function, functools.partial) else function
@@ -329,24 +386,27 @@ def _items(holder: Any) -> list[tuple[Any, Any]]:
 
 
 def _variables(
-    function: Callable[..., Any], seen: set[int], mentioned: set[str]
+    function: Callable[..., Any], seen: set[Any], mentioned: set[str], whole: bool = True
 ) -> Iterator[Variable]:
     """The closure cells and globals that a function, and functions of its module, refer to.
 
     mentioned   gets all names and texts in their code
+    whole       also those of the function itself; else what it wraps, as a decorator does, alone
     """
     function = _plain_function(function)
     code = getattr(function, "__code__", None)
-    if code is None or id(function) in seen:
+    if code is None or (id(function), whole) in seen:
         return
-    seen.add(id(function))
+    seen.add((id(function), whole))
     mentioned.update(_names(code, texts=True))
     space = function.__globals__
+    whole = whole and not _is_ours(space.get("__name__"))
     found: list[Variable] = []
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         look, put = lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v)
         found.append(_variable(name, look, put, (cell,)))
-    for name in _names(code):
+    enclosed = len(found)
+    for name in _names(code) if whole else ():
         if name in space:
             found.append(
                 _variable(
@@ -356,21 +416,18 @@ def _variables(
                     (space, name),
                 )
             )
-    for k in range(len(function.__defaults__ or ())):
+    for k in range(len(function.__defaults__ or ()) if whole else 0):
         found.append(_variable("a default", lambda d=k: _default(function, d), lambda v: None))
-    for name in function.__kwdefaults__ or {}:
+    for name in (function.__kwdefaults__ or {}) if whole else {}:
         found.append(
             _variable(name, lambda n=name: (function.__kwdefaults__ or {}).get(n), lambda v: None)
         )
-    ours = str(space.get("__name__", "")).startswith(_OURS)
-    enclosed = len(code.co_freevars)  # a decorator keeps what it wraps in a cell
     for k, variable in enumerate(found):
-        inner = variable.value
-        if not ours:
-            yield variable
-        near = k < enclosed or getattr(inner, "__globals__", None) is space
-        if isinstance(inner, types.FunctionType) and near:
-            yield from _variables(inner, seen, mentioned)
+        if whole or _is_held(variable.value):
+            yield replace(variable, watched=whole)
+        for inner in functions_of(variable.value):
+            near = k < enclosed or inner.__globals__ is space
+            yield from _variables(inner, seen, mentioned, near)
 
 
 def _default(function: Any, k: int) -> Any:

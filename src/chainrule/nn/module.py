@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..compile.surroundings import Holder, mentioned, plain
+from ..compile.surroundings import Holder, mentioned, methods_of, plain
 from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
 from ..functions.habits import expect_known
 from ..graph import spec_text
 from ..hints import missing
 from ..tensor import Tensor, as_tensor, no_grad
-from ..trace import changes, state
+from ..trace import Counting, changes, state
 from .summary import Summary, summarise
 
 
@@ -35,7 +35,7 @@ class ForwardHook:
         self._module._forward_hooks = tuple(h for h in self._module._forward_hooks if h is not self)
 
 
-class Module:
+class Module(Counting):
     """A part of a network. Write `__init__` and `forward`; everything else is here.
 
     Attributes register by themselves: a tensor that requires a gradient is a parameter (and stays
@@ -90,12 +90,11 @@ class Module:
         return summarise(self, inputs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changes.count += 1  # a compiled step looks again at the modules that it was traced with
         old = vars(self).get(name)
         if isinstance(old, Tensor) and value is not old and _among(old, self._trained):
             _expect_parameter(self, name, old, value)
             vars(self)["_trained"] = tuple(t for t in self._trained if t is not old)
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
         if isinstance(value, Tensor):
             self._is_parameter(value)
 
@@ -330,16 +329,19 @@ class _Snapshot:
 
     holders   its dicts, lists, arrays and settings that forward and its methods mention: they can
               change in place, so that a step looks at them at each call
+    functions forward and those methods, if they are not this library's: they have variables
     """
 
-    __slots__ = ("_module", "_values", "holders")
+    __slots__ = ("_module", "_values", "functions", "holders")
 
     def __init__(self, module: Module) -> None:
         self._module = module
         self._values = self._now()
         kind: Any = type(module)
         attributes = vars(module)
-        used = [(n, attributes[n]) for n in mentioned(kind, _FORWARD) & attributes.keys()]
+        names = mentioned(kind, _FORWARD)
+        self.functions = tuple(methods_of(kind, names))
+        used = [(n, attributes[n]) for n in names & attributes.keys()]
         self.holders = [Holder(n, v) for n, v in used if plain(v, kind.__module__)]
         self.holders += [Holder(n, [v]) for n, v in used if type(v) is np.ndarray]
 

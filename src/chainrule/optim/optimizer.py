@@ -7,15 +7,19 @@ that changes, a compiled step is traced again.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from difflib import get_close_matches
+from operator import is_
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .. import ops
 from ..broadcasting import cast
-from ..errors import ArgumentError, ShapeError
+from ..compile.surroundings import Holder
+from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
 from ..graph import Dtype, spec_text
@@ -29,11 +33,17 @@ SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are 
 
 
 class Group(Mapping[str, Any]):
-    """Parameters with settings of their own: `group["lr"] = 0.01`; `group["params"]` is a list."""
+    """Parameters with settings of their own: `group["lr"] = 0.01`.
 
-    def __init__(self, params: list[Named], settings: dict[str, Any]) -> None:
-        self.names = [n for n, _ in params]
-        self.params = [p for _, p in params]
+    Its keys are the settings; `group["params"]` is a tuple of tensors.
+    """
+
+    __slots__ = ("_owner", "_settings", "_shared", "names", "params")
+
+    def __init__(self, owner: str, params: list[Named], settings: dict[str, Any]) -> None:
+        self._owner = owner  # the optimizer's name, for errors
+        self.names = tuple(n for n, _ in params)
+        self.params = tuple(p for _, p in params)
         self._settings = {k: _held(v) for k, v in settings.items()}
         self._shared: dict[tuple[str, Dtype], Tensor] = {}
 
@@ -45,20 +55,38 @@ class Group(Mapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in self._settings:
             raise ArgumentError(
-                "param_groups", f"got the setting {name!r}", ", ".join(self._settings),
+                self._owner, f"got the setting {name!r}", ", ".join(self._settings),
                 "give a new optimizer what these cannot say",
             )  # fmt: skip
+        _check_settings(self._owner, {name: value})
         before, held = self._settings[name], _held(value)
+        if _kinds(held) != _kinds(before):
+            raise ArgumentError(
+                self._owner, f"got {name} {value!r}", f"something like {self[name]!r}", "check it"
+            )
         if _is_on(held) != _is_on(before):
             changes.count += 1
         if isinstance(before, Tensor):
             before._assign(held)
         elif isinstance(before, tuple):
-            for old, new in zip(before, value, strict=True):
-                old._assign(_held(new))
+            for old, new in zip(before, held, strict=True):
+                old._assign(new)
         else:
             self._settings[name] = value
             changes.count += 1
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__slots__ or hasattr(self, name):
+            raise _not_an_attribute(self._owner, name)
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"Group({len(self.params)} parameters, { ({**self}) })"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._settings)
@@ -95,12 +123,26 @@ class Group(Mapping[str, Any]):
 
 
 def _held(value: Any) -> Any:
-    """A setting as it is kept: numbers as tensors."""
-    if isinstance(value, tuple):
+    """A setting as it is kept: numbers as float64 tensors."""
+    if isinstance(value, (tuple, list)):
         return tuple(_held(v) for v in value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         return make(np.array(float(value)))
-    return value
+    return cast(value, float64) if isinstance(value, Tensor) else value
+
+
+def _kinds(held: Any) -> Any:
+    """What may be exchanged: shapes of numbers, or a type."""
+    if isinstance(held, tuple):
+        return tuple(_kinds(v) for v in held)
+    return held.shape if isinstance(held, Tensor) else type(held)
+
+
+def _not_an_attribute(owner: str, name: str) -> ArgumentError:
+    return ArgumentError(
+        owner, f"got the attribute {name}", "a setting belongs to a group of parameters",
+        f'for group in optimizer.param_groups: group["{name}"] = value',
+    )  # fmt: skip
 
 
 def _shown(value: Any) -> Any:
@@ -120,7 +162,7 @@ def _is_on(value: Any) -> bool:
 class _Same:
     """Guard of a compiled step: the setting is still on, or still off."""
 
-    holders = ()
+    holders = functions = ()
 
     def __init__(self, group: Group, name: str) -> None:
         self._group, self._name, self._was = group, name, _is_on(group._settings[name])
@@ -132,21 +174,35 @@ class _Same:
         return _is_on(self._group._settings[self._name]) == self._was
 
 
-class _SameState:
-    """Guard of a compiled step: an optimizer's state is in the same dicts."""
+class _SameOptimizer:
+    """Guard of a compiled step: an optimizer has the same attributes, and the same state tensors.
 
-    holders = ()
+    holders   the optimizer, which a step looks at
+    """
 
-    def __init__(self, held: dict[str, dict[str, Tensor]]) -> None:
-        self._held, self._was = held, [*held.items()]
+    functions = ()
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._held, self._was = optimizer.state, _tensors_of(optimizer.state)
+        self._holder = Holder(type(optimizer).__name__, optimizer)
+        self.holders = (self._holder,)
 
     def expect(self) -> None:
-        """The tensors in it are assigned, which is recorded."""
+        """Raise TraceError if the optimizer changed an attribute of its own while it was traced."""
+        if not self._holder.holds():
+            raise TraceError(
+                "compile", f"got {self._holder.name}, whose step changes its attributes",
+                "they change only while it is traced, not at each call",
+                "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
+            )  # fmt: skip
 
     def holds(self) -> bool:
-        return len(self._held) == len(self._was) and all(
-            self._held.get(name) is was for name, was in self._was
-        )
+        now = _tensors_of(self._held)
+        return len(now) == len(self._was) and all(map(is_, now, self._was))
+
+
+def _tensors_of(held: dict[str, dict[str, Tensor]]) -> list[Any]:
+    return [x for name, slots in held.items() for x in (name, *slots.values())]
 
 
 class Optimizer(Counting):
@@ -157,6 +213,15 @@ class Optimizer(Counting):
     """
 
     slots: tuple[str, ...] = ()  # names of the state tensors that are like the parameter
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if unknown := _unknown(cls, kwargs):
+            name = unknown[0]
+            taken = [*inspect.signature(cls.__init__).parameters][1:]
+            near = get_close_matches(name, taken, 1)
+            advice = _HABITS.get(name) or (f"did you mean {near[0]}?" if near else "leave it out")
+            raise ArgumentError(cls.__name__, f"got the argument {name}", ", ".join(taken), advice)
+        return super().__new__(cls)
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         _check_settings(type(self).__name__, defaults)
@@ -174,9 +239,10 @@ class Optimizer(Counting):
             for name, p in named:
                 _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
-                self.state[name] = {s: creation.zeros_like(p.detach()) for s in self.slots}
+                slots = {s: creation.zeros_like(p.detach()) for s in self.slots}
+                self.state[name] = Counted(slots)
                 self._begin(name, p)
-            made.append(Group(named, settings))
+            made.append(Group(type(self).__name__, named, settings))
         self.param_groups = tuple(made)
         if not any(p.requires_grad for group in made for p in group.params):
             raise ArgumentError(
@@ -185,13 +251,24 @@ class Optimizer(Counting):
             )  # fmt: skip
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in {setting for group in vars(self).get("param_groups", ()) for setting in group}:
+        if name == "param_groups" and name in vars(self):
             raise ArgumentError(
-                type(self).__name__, f"got the attribute {name}",
-                "a setting belongs to a group of parameters",
-                f'for group in optimizer.param_groups: group["{name}"] = value',
+                type(self).__name__, "got other param_groups", "those that it was made with",
+                "build another optimizer",
             )  # fmt: skip
+        if name in self._own_settings() and not hasattr(type(self), name):
+            raise _not_an_attribute(type(self).__name__, name)
         super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f'; here it is param_groups[0]["{name}"]' if name in self._own_settings() else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
+
+    def _own_settings(self) -> set[str]:
+        """The names of what a group may set."""
+        return {name for group in vars(self).get("param_groups", ()) for name in group}
 
     def _begin(self, name: str, p: Tensor) -> None:
         """Set up state that does not begin at 0."""
@@ -219,7 +296,7 @@ class Optimizer(Counting):
         reach keeps its old gradient, and is changed by that again. `zero_grad` takes it away.
         """
         if state.trace is not None:
-            state.trace.guards.append(_SameState(self.state))
+            state.trace.guards.append(_SameOptimizer(self))
         with no_grad():
             self.steps += 1
             for group in self.param_groups:
@@ -328,6 +405,20 @@ class Optimizer(Counting):
         return f"{type(self).__name__}({', '.join(str({**g}) for g in self.param_groups)})"
 
 
+_HABITS = {
+    "learning_rate": "here it is lr", "beta1": "here it is betas", "beta_1": "here it is betas",
+    "decay": "here it is weight_decay", "epsilon": "here it is eps",
+}  # fmt: skip
+
+
+def _unknown(kind: type[Optimizer], given: Mapping[str, Any]) -> list[str]:
+    """The keywords among these that the optimizer does not take."""
+    parameters = inspect.signature(kind.__init__).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return []
+    return [name for name in given if name not in parameters]
+
+
 def _put(t: Tensor, new: Tensor) -> None:
     t._assign(cast(new, t.dtype))
 
@@ -394,28 +485,39 @@ def _named(params: Any, first: int) -> Iterator[Named]:
 
 _ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
             "momentum_decay", "initial_accumulator_value")  # fmt: skip
+_USUAL = {"lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual"}
 
 
 def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    for key in ("lr", *_ABOVE_0):
-        value = settings.get(key)
-        if value is not None and not isinstance(value, (int, float, np.number, Tensor)):
-            raise ArgumentError(name, f"got {key} {value!r}", "a number", "1e-3 is a usual lr")
-    lr = settings.get("lr")
-    if lr is not None and not (math.isfinite(lr) and lr >= 0):
-        raise ArgumentError(name, f"got lr {lr}", "0 or more, finite", "1e-3 is a usual start")
-    for key in _ABOVE_0:
-        value = settings.get(key, 0.0)
-        if not (math.isfinite(value) and value >= 0):
-            raise ArgumentError(name, f"got {key} {value}", "0 or more, finite", "check it")
-    betas = settings.get("betas", ())
-    if not isinstance(betas, (tuple, list)):
-        raise ArgumentError(name, f"got betas {betas!r}", "two numbers", "(0.9, 0.999) is usual")
-    for beta in betas:
-        if not 0 <= beta < 1:
-            raise ArgumentError(
-                name, f"got betas {settings['betas']}", "0 to below 1", "check them"
-            )
+    for key in ("lr", "betas", *_ABOVE_0):
+        given = settings.get(key)
+        if given is None:
+            continue
+        two, advice = key == "betas", _USUAL.get(key, "0 is the least")
+        if two and (not isinstance(given, (tuple, list)) or len(given) != 2):
+            raise ArgumentError(name, f"got {key} {given!r}", "two numbers", advice)
+        for value in given if two else (given,):
+            if isinstance(value, Tensor) and value._value is None:
+                continue  # computed in a step
+            number = _number(value)
+            if number is None:
+                raise ArgumentError(
+                    name, f"got {key} {given!r}", "numbers" if two else "a number", advice
+                )
+            if not 0 <= number < (1 if two else math.inf):
+                needed = "0 to below 1" if two else "0 or more, finite"
+                raise ArgumentError(name, f"got {key} {given}", needed, advice)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a setting is, or None."""
+    kinds = int, float, np.number, Tensor
+    if isinstance(value, bool) or not isinstance(value, kinds) or getattr(value, "size", 1) != 1:
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # of an int
+        return math.inf
 
 
 def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:

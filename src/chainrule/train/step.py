@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import tree
-from ..compile import compile
+from ..compile import Compiled
 from ..functions import elementwise, reductions, shaping
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
@@ -57,7 +57,8 @@ def make_step(
         optimizer.step()
         return loss, norms
 
-    return compile(training_step) if compiled else training_step
+    used = optimizer, objective.function
+    return Compiled(training_step, used) if compiled else training_step
 
 
 def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:
