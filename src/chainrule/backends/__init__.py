@@ -51,6 +51,11 @@ def name() -> str:
     return asked
 
 
+def keeps_memory() -> bool:
+    """Whether what the chosen backend builds keeps its arrays between calls, as `Runner` does."""
+    return name() == "native"
+
+
 def chosen() -> Callable[[Program], Run]:
     """The `build` of the backend that is used."""
     if name() == "reference":

@@ -22,7 +22,7 @@ from ..trace import Trace, changes, state
 from . import locks
 from .collecting import uncollected
 from .passes import optimise
-from .resident import Resident, look, resident
+from .resident import Resident, can_stay, keeping, look
 from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
@@ -385,11 +385,14 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: in
     if "graph" in shown:
         _show("traced", graph)
     optimised = optimise(graph, _show if "graph" in shown else None)
-    program = lower(optimised, updates)
     # What backward() was called on has used its history. Keeping it would keep every step's
     # parameters for as long as somebody keeps the loss.
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
+    stays = can_stay(made, any(results + writes))
+    if stays:
+        optimised, grads = keeping(optimised, made)
+    program = lower(optimised, updates)
     run = backends.chosen()(program)
     if "program" in shown:
         _show("program", _described(program, run))
@@ -400,12 +403,12 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: in
         run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
         structure, results + writes, surroundings,
-        seen, resident(run, made, any(results + writes)),
+        seen, Resident(run, made, grads) if stays else None,
     )  # fmt: skip
 
 
 def _described(program: Program, run: Any) -> str:
-    return f"{program}\n{run}" if hasattr(run, "place") else str(program)
+    return f"{program}\n{run}" if backends.keeps_memory() else str(program)
 
 
 def _show(name: str, stage: Graph | str) -> None:

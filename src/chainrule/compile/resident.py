@@ -19,29 +19,66 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import Array
+from .. import backends, ops
+from ..graph import Array, Graph, Node
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make
 from ..trace import outside
 from . import locks
 
+Gradients = list[tuple[Tensor, Any, int]]  # tensor, shape as recorded or SCALED, outputs
+SCALED = "scaled"
 _NOTHING = object()
 SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
 
 
-def resident(run: Any, made: Recorded, reachable: bool) -> Resident | None:
-    """For a step whose tensors can stay with it; None for any other.
+def can_stay(made: Recorded, reachable: bool) -> bool:
+    """Whether the tensors of a step can stay with it.
 
     They cannot where the backend keeps no memory, where results are to be differentiated from
     outside, and where gradients from before the call are read.
     """
     owners = {id(owner) for owner, slot in made.reads if slot == "value"}
-    fits = (
-        hasattr(run, "place") and not reachable and not made.trace.without_grad
+    return (
+        backends.keeps_memory() and not reachable and not made.trace.without_grad
         and len(owners) == len(made.reads) and all(id(t) in owners for t, _ in made.grads)
     )  # fmt: skip
-    return Resident(run, made) if fits else None
+
+
+def keeping(graph: Graph, made: Recorded) -> tuple[Graph, Gradients]:
+    """The graph of a step that keeps its gradients until somebody looks.
+
+    Large ones that end in a factor, as clipping makes them, are left without it, and the factor is
+    an output besides: `Resident` multiplies, so that a step that nobody looks at need not write
+    them. One that is an argument as it came is a copy of it.
+    """
+    first = made.results + len(made.writes)
+    outputs, given = list(graph.outputs[:first]), iter(graph.outputs[first:])
+    grads: Gradients = []
+    for tensor, shape in made.grads:
+        nodes = [next(given) for _ in range(0 if shape is None else 2 if shape else 1)]
+        nodes = [_copied(n) if n.op is None else n for n in nodes]
+        parts = _factored(nodes[0]) if shape == () else None
+        outputs += parts or nodes
+        grads.append((tensor, SCALED if parts else shape, len(parts or nodes)))
+    return Graph(graph.inputs, outputs), grads
+
+
+def _copied(node: Node) -> Node:
+    return Node(ops.alias, (node,), {}, node.shape, node.dtype, None, False, node.source)
+
+
+def _factored(node: Node) -> list[Node] | None:
+    """What is computed in the step, and the number that it is multiplied by."""
+    if node.op is not ops.multiply or math.prod(node.shape) * node.dtype.itemsize <= SMALL:
+        return None
+    for value, factor in (node.inputs, node.inputs[::-1]):
+        while factor.op in (ops.broadcast_to, ops.reshape):
+            factor = factor.inputs[0]
+        if value.op is not None and value.shape == node.shape and factor.shape == ():
+            return [value, factor]
+    return None
 
 
 class _Leaf(NamedTuple):
@@ -85,7 +122,7 @@ def _filled(tensor: Tensor) -> bool:
 class Resident:
     """The tensors of one step, and where they are in the program's memory."""
 
-    def __init__(self, run: Any, made: Recorded) -> None:
+    def __init__(self, run: Any, made: Recorded, grads: Gradients) -> None:
         self._run, self.lock = run, locks.of_step()
         self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
         first = run.program.inputs - len(self._tensors)
@@ -102,11 +139,10 @@ class Resident:
         self._results = list(outputs[: made.results])
         rest = iter(outputs[made.results + len(made.writes) :])
         self._grads: dict[int, tuple[Any, list[int]]] = {}  # the shape as recorded, buffers
-        for tensor, shape in made.grads:
-            count = 0 if shape is None else 2 if shape else 1
+        for tensor, shape, count in grads:
             self._grads[id(tensor)] = shape, [next(rest) for _ in range(count)]
-        grads = {b for _, buffers in self._grads.values() for b in buffers}
-        kept = grads | set(run.replaces)
+        slopes = {b for _, buffers in self._grads.values() for b in buffers}
+        kept = slopes | set(run.replaces)
         self._large: list[tuple[int, Any, Any]] = []  # results that are new arrays at each call
         for b in run.fresh:
             value = run.value_of(b)
@@ -115,7 +151,7 @@ class Resident:
                 self._large.append((b, value.shape, value.dtype))
             else:
                 run.place(b, run.new(b))
-        self._early = [b for b in run.early if b in grads]
+        self._early = [b for b in run.early if b in slopes]
         for b in set(self._early) - set(run.fresh):
             run.place(b, run.new(b))
         self._whole = {b for b, _, _ in self._large}
@@ -321,8 +357,12 @@ class Resident:
 
     def shown(self, tensor: Tensor) -> Any:
         """The gradient that the last step left; the next one will not write over it."""
+        shape, buffers = self._grads[id(tensor)]
+        if shape == SCALED:
+            with np.errstate(all="ignore"):
+                return make(np.multiply(*map(self._run.found, buffers)))
         self._shown.add(id(tensor))
-        return self._gradient(*self._grads[id(tensor)])
+        return self._gradient(shape, buffers)
 
     def _gradient(self, shape: Any, buffers: list[int]) -> Any:
         if shape is None:
