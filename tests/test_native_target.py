@@ -158,6 +158,16 @@ def test_a_damaged_entry_is_compiled_again(folder, compilations, damage):
     assert entry.read_bytes() == content
 
 
+def test_an_entry_under_the_name_of_another_is_not_used(folder, compilations):
+    cached(TEXT.replace("add i64", "sub i64"), target.host())
+    (other,) = folder.iterdir()
+    first = cached(TEXT, target.host())
+    (entry,) = set(folder.iterdir()) - {other}
+    entry.write_bytes(other.read_bytes())
+    assert cached(TEXT, target.host()) == first
+    assert len(compilations) == 3
+
+
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_what_others_may_write_is_not_used(folder, compilations):
     cached(TEXT, target.host())

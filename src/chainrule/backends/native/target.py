@@ -263,12 +263,12 @@ def _own(status: os.stat_result) -> bool:
 
 
 def _read(path: Path) -> bytes | None:
-    """The payload of an entry; None if it is absent, damaged, or somebody else's."""
+    """The payload of an entry; None if it is absent, damaged, of another key or somebody else's."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         if _own(os.fstat(file.fileno())):
             content = file.read()
             head, payload = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
-            if head == _MAGIC + hashlib.sha256(payload).digest():
+            if head == _head(path, payload):
                 os.utime(path)  # it was used: among the last to go
                 return payload
     return None
@@ -282,7 +282,7 @@ def _write(path: Path, payload: bytes) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent)  # with rights 0600
         with open(handle, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            file.write(_head(path, payload) + payload)
         os.replace(temporary, path)
         if int(path.stem[:8], 16) % _SELDOM == 0:
             _trim(path.parent)
@@ -290,6 +290,10 @@ def _write(path: Path, payload: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _head(path: Path, payload: bytes) -> bytes:
+    return _MAGIC + hashlib.sha256(path.stem.encode() + payload).digest()
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, str]]:
