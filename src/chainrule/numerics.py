@@ -331,13 +331,13 @@ def _checked(name: str, indices: Array, size: int) -> Array:
     return np.where(indices < 0, indices + size, indices)
 
 
-def checked_index(indices: Array, size: int, classes: bool = False) -> Array:
-    """As `_checked`; classes begin at 0: below it is an error too."""
+def checked_index(indices: Array, size: int, classes: str = "") -> Array:
+    """As `_checked`; classes, of the operation that is named, begin at 0: below is outside too."""
     if classes and indices.size and (indices.min() < 0 or indices.max() >= size):
         worst = indices.min() if indices.min() < 0 else indices.max()
         raise RangeError(
-            "class", f"got class {worst}", f"0 to {size - 1} are needed",
-            "number the classes from 0, or enlarge the last layer",
+            classes, f"got class {worst}", f"0 to {size - 1} are needed",
+            "number the classes from 0, or make room for more: a larger last layer, num_classes",
         )  # fmt: skip
     return _checked("index", indices, size)
 

@@ -217,7 +217,7 @@ scatter_add   = op("scatter_add", "linear", shapes.scatter_add, numerics.scatter
                     (((2, 2, 2), np.array([[0, -1], [1, 1]])), {"axis": 1, "size": 3})])
 checked_index = op("checked_index", "zero", shapes.checked_index, numerics.checked_index,
                    "indices", [((np.array([1, -2, 0]),), {"size": 2}),
-                               ((np.array([1, 0]),), {"size": 2, "classes": True})])
+                               ((np.array([1, 0]),), {"size": 2, "classes": "one_hot"})])
 last_position = op("last_position", "zero", shapes.last_position, numerics.last_position,
                    "indices", [((np.array([1, 0, 1]),), {"size": 3})])
 

@@ -343,7 +343,7 @@ def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Sha
 
 
 @strict
-def checked_index(indices: Spec, size: int, classes: bool = False) -> tuple[Shape, Dtype]:
+def checked_index(indices: Spec, size: int, classes: str = "") -> tuple[Shape, Dtype]:
     _indices("checked_index", indices)
     return indices.shape, int64
 

@@ -103,18 +103,8 @@ def _classes(
             user_line(),
         )  # fmt: skip
     counts = target != ignore_index
-    known = target._value
-    if known is not None:
-        used = known[known != ignore_index]
-        if used.size and (used.min() < 0 or used.max() >= scores.shape[-1]):
-            worst = used.min() if used.min() < 0 else used.max()
-            raise RangeError(
-                name, f"got class {worst}", f"0 to {scores.shape[-1] - 1} are needed",
-                "number the classes from 0, or enlarge the last layer", user_line(),
-            )  # fmt: skip
     target, factor = where(counts, target, 0), counts.astype(scores.dtype)
-    if known is None:  # checked when a compiled step runs
-        target = ops.checked_index(target, size=scores.shape[-1], classes=True)
+    target = ops.checked_index(target, size=scores.shape[-1], classes=name)
     if weight is not None:
         factor = factor * indexing.take(_by_class(name, weight, scores), target, axis=0)
     return target, counts, factor

@@ -345,8 +345,8 @@ class Loops:
         if value.kind == "view":
             return self.value(kernel.reads[0], self._through(b, value, index))
         if kernel.op is ops.checked_index:
-            classes = kernel.params.get("classes", False)
-            return self._checked(kernel.reads[0], index, kernel.params["size"], classes)
+            classes = kernel.params.get("classes", "")
+            return self._checked(kernel.reads[0], index, kernel.params["size"], bool(classes))
         if kernel.op is ops.take:
             source, indices = kernel.reads
             axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
