@@ -50,7 +50,7 @@ class Pulled(optim.SGD):
         self.array = np.ones(1)
 
     def _update(self, group, p, g, s):
-        return super()._update(group, p, g * self.k * float(self.array[0]), s)
+        return super()._update(group, p, g * self.k * float(self.array[0]) * FACTOR, s)
 
 
 CHANGES = {

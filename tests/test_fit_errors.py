@@ -84,6 +84,9 @@ MISTAKES = {  # model, data, settings, what the message says
         lambda: network(nn.Softmax()), (X, Y), {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
         "got probabilities"),
     "sigmoid": (lambda: one(1, nn.Sigmoid()), (X, YES), BCE, 'got a sigmoid.*use loss="bce"'),
+    "targets of -1 and 1": (one, (X, 2 * YES - 1), BCE, r"targets from -1\.0 to 1\.0.*y > 0"),
+    "targets of 0 and 2": (
+        lambda: one(1, nn.Sigmoid()), (X, 2 * YES), {"loss": "bce"}, "targets from 0.* 0 to 1"),
     "sigmoid, function": (lambda: Then(cr.sigmoid, 1), (X, YES), BCE, "got a sigmoid before bina"),
     "sigmoid, then squeezed": (
         lambda: Then(lambda s: cr.sigmoid(s)[:, 0], 1), (X, YES[:, 0]), BCE, "got a sigmoid"),

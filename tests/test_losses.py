@@ -24,22 +24,24 @@ def test_losses_refuse_what_only_seems_to_work():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_binary_cross_entropy_of_a_saturated_sigmoid(compiled, dtype):
     """Probabilities of 0 and 1, and next to them: -log ends at 100, its slope at 1e12."""
     f = nn.functional.binary_cross_entropy
+    steepest = 32752 if dtype == "float16" else 1e12  # half of the largest number
     p = np.array([0, 0, 1, 1, 1e-44, 1e-40, 1e-20, 0.25], dtype)
     y = np.array([1, 0, 0, 1, 1, 1, 1, 1], dtype)
-    losses = np.array([100, 0, 100, 0, 100, 40 * np.log(10), 20 * np.log(10), np.log(4)])
-    slopes = [-1e12, 1, 1e12, -1, -1e12, -1e12, -1e12, -4]
+    with np.errstate(divide="ignore"):
+        losses = np.where(y == 1, np.minimum(-np.log(p), 100), np.minimum(-np.log1p(-p), 100))
+    slopes = np.array([-1, 0, 1, 0, -1, -1, -1, 0]) * steepest + [0, 1, 0, -1, 0, 0, 0, -4]
 
     def both(p, y):
         losses, pull = cr.vjp(lambda p: f(p, y, reduction="none"), p)
         return losses, *pull(cr.ones_like(losses))
 
     found = (cr.compile(both) if compiled else both)(cr.Tensor(p), cr.Tensor(y))
-    np.testing.assert_allclose(found[0].numpy(), losses, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-6)
+    np.testing.assert_allclose(found[0].numpy(), losses, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found[1].numpy(), slopes, rtol=1e-3)
     scores = cr.Tensor(np.array([200.0, -200.0], dtype), requires_grad=True)
     f(cr.sigmoid(scores), cr.Tensor(np.array([0, 1], dtype))).backward()
     assert np.isfinite(scores.grad.numpy()).all()

@@ -114,6 +114,84 @@ def test_numbers_that_are_not_finite_are_those_of_eager_mode():
         np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
 
 
+TABLE = np.ones(5, np.float32)
+ONES = np.ones((40, 40), np.float32)
+
+
+def scaled_by(factor):
+    """A step whose gradient of p, 1 everywhere, is multiplied by a factor."""
+    p, table = nn.Parameter(ONES), cr.Tensor(TABLE)
+
+    @cr.compile
+    def step(x, k, s):
+        (p * x * x).sum().backward()
+        found = table[k].detach()
+        p.grad = p.grad * factor(s)
+        return found
+
+    return p, step
+
+
+def test_one_that_was_multiplied_by_an_argument_is_not_changed_with_it():
+    p, step = scaled_by(lambda s: s)
+    half = np.array(0.5, np.float32)
+    for _ in range(3):
+        step(ONES, np.array([1]), half)
+    half[...] = 7
+    assert p.grad.numpy().tolist() == (0.5 * ONES).tolist()
+    for _ in range(3):
+        step(ONES, np.array([1]), np.array(0.5, np.float32))
+    with pytest.raises(RangeError):
+        step(ONES, np.array([9]), half)
+    assert p.grad.numpy().tolist() == (0.5 * ONES).tolist()
+
+
+def test_one_that_was_multiplied_by_a_tensor_is_not_changed_with_it():
+    """The scale of a loss, say, that another step adapts."""
+    scale = cr.Tensor(np.float32(0.5))
+    p, step = scaled_by(lambda s: scale)
+
+    @cr.compile
+    def adapt():
+        scale[...] = scale * 0.5
+
+    for k in range(1, 4):
+        step(ONES, np.array([1]), np.float32(0))
+        adapt()
+        assert k == 2 or p.grad.numpy()[0, 0] == 0.5**k
+    many = [np.tile(ONES, (2, 1)), np.array([1, 1]), np.zeros(2, np.float32)]
+    if step.repeats and step.repeat(2, many, [(scale, np.array([3, 4], np.float32))]) is not None:
+        assert p.grad.numpy()[0, 0] == 4
+
+
+@pytest.mark.parametrize("factor", [None, 0.5])
+def test_one_that_is_assigned_too_is_not_changed_with_that(factor):
+    """A momentum that is the gradient then, and that another step sets to 0."""
+    p, v, table = nn.Parameter(ONES), cr.Tensor(0 * ONES), cr.Tensor(TABLE)
+
+    @cr.compile
+    def step(x, k):
+        (p * x * x).sum().backward()
+        found = table[k].detach()
+        v[...] = 0.5 * v + p.grad
+        p.grad = v * 1 if factor is None else v * (factor * (x * x).mean())
+        return found
+
+    @cr.compile
+    def reset():
+        v[...] = v * 0
+
+    for _ in range(3):
+        step(ONES, np.array([1]))
+        reset()
+    assert p.grad.numpy()[0, 0] == (factor or 1)
+    step(ONES, np.array([1]))
+    v[...] = 0.0
+    with pytest.raises(RangeError):
+        step(ONES, np.array([9]))
+    assert p.grad.numpy()[0, 0] == (factor or 1)
+
+
 @pytest.mark.parametrize("factor", [lambda g: g, lambda g: g * (1 / g.max())])
 def test_one_that_is_an_argument_is_not_changed_with_it(factor):
     p = nn.Parameter(np.ones((40, 40), np.float32))

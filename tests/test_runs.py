@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -162,6 +163,16 @@ def test_text_is_learned_and_continued(folder, capsys):
     assert out == call(capsys, "predict", result.run, "--length", 40, "--seed", 3)[1]
     _, out, _ = call(capsys, "evaluate", result.run, file, "--json")
     assert json.loads(out)["metrics"]["bits_per_character"] < 1.0
+
+
+@pytest.mark.parametrize("sizes", [["16,8"], ["16", "8"]])
+def test_sizes_of_hidden_layers_add_up(tmp_path, capsys, monkeypatch, sizes):
+    monkeypatch.chdir(tmp_path)
+    options = [part for size in sizes for part in ("--hidden", size)]
+    code, out, _ = call(capsys, "train", "iris", "--epochs", 1, "--json", "--quiet", *options)
+    assert code == 0
+    recipe = (tmp_path / json.loads(out)["run"] / "recipe.toml").read_text()
+    assert tomllib.loads(recipe)["model"]["hidden"] == [16, 8]
 
 
 def test_the_command_prints_one_json_object(folder):

@@ -1,7 +1,6 @@
 """What a compiled function sees of its surroundings, and what it may not change in them."""
 
 import copy
-import functools
 import sys
 from types import SimpleNamespace
 
@@ -336,65 +335,6 @@ def test_what_is_exchanged_as_a_whole_is_seen():
         by_default(y)
 
 
-class WithGlobal(cr.nn.Module):
-    """Its forward reads a global."""
-
-    def forward(self, x):
-        return x * FACTOR
-
-
-class Reads:
-    """Its methods read a global, and an attribute."""
-
-    k = 1.0
-
-    def __call__(self, x):
-        return (x * x * FACTOR * self.k).sum()
-
-    def method(self, x):
-        return (x * FACTOR * self.k).sum()
-
-    @staticmethod
-    def static(x):
-        return (x * FACTOR).sum()
-
-
-def by_global(x):
-    return (x * x * FACTOR).sum()
-
-
-def by_object(o, x):
-    return (x * x * o.k * FACTOR).sum()
-
-
-FACTOR = 1.0
-READS = Reads()
-MODULE = WithGlobal()
-slope = cr.grad(by_global)
-
-
-@pytest.mark.parametrize("backend_name", ["native", "reference"])
-@pytest.mark.parametrize(
-    "function",
-    [
-        MODULE, lambda x: MODULE(x), READS, READS.method, lambda x: READS.method(x),
-        lambda x: READS.static(x), lambda x: Reads.static(x), cr.grad(by_global),
-        lambda x: slope(x), cr.grad(READS), cr.grad(READS.method),
-        cr.grad(functools.partial(by_object, READS)), functools.partial(by_object, READS),
-        lambda x: cr.compile(by_global)(x),
-    ],
-)  # fmt: skip
-def test_what_functions_inside_read_is_seen(function, backend_name, monkeypatch):
-    monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
-    compiled = cr.compile(function)
-    x = cr.Tensor([2.0])
-    for factor in (3.0, 4.0):
-        for k in (1.0, 5.0):
-            monkeypatch.setattr(READS, "k", k)
-            monkeypatch.setitem(globals(), "FACTOR", factor)
-            assert compiled(x).tolist() == function(x).tolist()
-
-
 def test_a_deleted_attribute_of_a_module_is_seen():
     class Net(cr.nn.Module):
         p = 2.0
@@ -439,3 +379,18 @@ def test_a_change_while_a_step_is_made_is_seen():
         patch.setattr(compile_module, "_finish", finish)
         f(x)
     assert [f(x).item() for _ in range(3)] == [35.0] * 3
+
+
+def test_the_warning_names_what_varies():
+    o, x = Holder(), cr.Tensor([1.0])
+
+    @cr.compile
+    def f(x):
+        return x * o.w
+
+    for k in range(7):
+        o.count = k
+        f(x)
+    o.count = 7
+    with pytest.warns(UserWarning, match=r"compiled 8 times; o\.count varies; keep it in a tensor"):
+        f(x)

@@ -8,6 +8,7 @@ becomes an output that is written back (see `Trace.reads`, `Trace.writes`).
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -30,10 +31,20 @@ class State(threading.local):
 
 
 class Changes:
-    """Counts the assignments to attributes of modules and optimizers: a sign to look again."""
+    """Counts changes that a compiled step need not look for at each call: a sign to look again.
+
+    Of attributes of modules and optimizers, of an optimizer's state, and of settings that decide
+    which operations there are. They count when they are done, or another thread would look too
+    early and not again; and no number comes twice, whichever threads count.
+    """
 
     def __init__(self) -> None:
+        self._numbers = itertools.count(1)
         self.count = 0
+
+    def note(self) -> None:
+        """Something has changed."""
+        self.count = next(self._numbers)
 
 
 class Counted(dict[Any, Any]):
@@ -46,7 +57,7 @@ def _counting(name: str) -> Any:
     @functools.wraps(change)
     def method(self: Counted, *args: Any, **kwargs: Any) -> Any:
         found = change(self, *args, **kwargs)
-        changes.count += 1
+        changes.note()
         return found
 
     return method
@@ -59,20 +70,21 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
 state = State()
 changes = Changes()
 _NONE: Mapping[str, Any] = {}
+_MISSING = object()
 
 
 class Counting:
-    """Counts the changes of its attributes, so that a compiled step need not look at them."""
+    """Counts the changes of its attributes."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        before = vars(self).get(name, _NONE)
+        before = vars(self).get(name, _MISSING)
         super().__setattr__(name, value)
         if value is not before:  # x.steps += 1 puts the same tensor back
-            changes.count += 1  # only now: who counts first lets others look too early
+            changes.note()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        changes.count += 1
+        changes.note()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ..trace import Trace, changes, state
 from . import locks
 from .collecting import uncollected
 from .passes import optimise
-from .resident import Resident, can_stay, keeping, look
+from .resident import Resident, can_stay, look, unscaled
 from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
@@ -79,7 +79,8 @@ class Compiled:
                 if t._value is None:
                     raise TraceError(
                         "compile", f"got a traced {spec_text(t)} after its trace had ended",
-                        "values", "return it from the function in which it was computed",
+                        "a tensor that has a value",
+                        "return it from the function in which it was computed",
                     )  # fmt: skip
                 tensors.append(t)
                 fixed.append((t.shape, t.dtype, t.requires_grad))
@@ -150,18 +151,21 @@ class Compiled:
             surroundings.restore()
             raise
         trace.arguments.clear()  # they were needed while tracing only
+        surroundings.see(v for guard in trace.guards for v in guard.variables)
         surroundings.expect_unchanged()
         for guard in trace.guards:
             guard.expect()
         surroundings.watch(h for guard in trace.guards for h in guard.holders)
-        surroundings.follow(f for guard in trace.guards for f in guard.functions)
         return _finish(made, out_tree, surroundings, seen)
 
     def _keep(self, key: Any, step: Step) -> None:
-        self._steps.setdefault(key, []).append(step)
+        steps = self._steps.setdefault(key, [])
+        steps.append(step)
         count = sum(len(s) for s in self._steps.values())
         if count == MANY_SHAPES:
-            warn(_varying(self._function, list(self._steps)))
+            before = steps[-2].surroundings.changes() if len(steps) > 1 else iter(())
+            changed = next((where for where, *_ in before), "what it uses from outside")
+            warn(_varying(self._function, list(self._steps), changed))
         if count > MOST_STEPS:
             oldest = next(iter(self._steps))
             self._short.ways.pop(id(self._steps[oldest].pop(0)), None)
@@ -390,9 +394,8 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: in
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     stays = can_stay(made, any(results + writes))
-    if stays:
-        optimised, grads = keeping(optimised, made)
-    program = lower(optimised, updates)
+    kept, grads = unscaled(optimised, made) if stays else (optimised, [])
+    program = lower(kept, updates)
     run = backends.chosen()(program)
     if "program" in shown:
         _show("program", _described(program, run))
@@ -408,7 +411,7 @@ def _finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: in
 
 
 def _described(program: Program, run: Any) -> str:
-    return f"{program}\n{run}" if backends.keeps_memory() else str(program)
+    return f"{program}\n{run}" if hasattr(run, "llvm") else str(program)
 
 
 def _show(name: str, stage: Graph | str) -> None:
@@ -458,8 +461,8 @@ def _trained(owner: Tensor) -> bool:
     return owner.requires_grad and owner.is_leaf
 
 
-def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
-    """Which argument's shape changes from call to call."""
+def _varying(function: Callable[..., Any], keys: list[Any], outside: str) -> str:
+    """Which argument's shape changes from call to call, or what is outside."""
     columns = zip(*(k[1] for k in keys), strict=False)
     varying = [k for k, column in enumerate(columns) if len(set(column)) > 1]
     name = getattr(function, "__name__", "function")
@@ -470,10 +473,14 @@ def _varying(function: Callable[..., Any], keys: list[Any]) -> str:
     plain = len(names) == len(keys[0][1])  # each argument is one leaf
     which = ", ".join(names[k] if plain else str(k + 1) for k in varying)
     kind = "argument" if plain else "of the values in its arguments, number"
-    what = f"{kind} {which} varies" if which else "what it uses from outside varies"
+    what = f"{kind} {which} varies" if which else f"{outside} varies"
+    advice = (
+        "pad to a fixed shape, pass numbers as tensors" if which
+        else "keep it in a tensor, or in an object that the function does not hold"
+    )  # fmt: skip
     return (
-        f"[compile] {name} was compiled {MANY_SHAPES} times; {what}; pad to a fixed shape, pass "
-        "numbers as tensors, or call the function without compile"
+        f"[compile] {name} was compiled {MANY_SHAPES} times; {what}; {advice}, or call the "
+        "function without compile"
     )
 
 

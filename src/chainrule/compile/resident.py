@@ -28,8 +28,8 @@ from ..trace import outside
 from . import locks
 
 Gradients = list[tuple[Tensor, Any, int]]  # tensor, shape as recorded or SCALED, outputs
-SCALED = "scaled"
-_NOTHING = object()
+SCALED = "scaled"  # two outputs: the gradient before its last factor, and that
+_NOTHING = object()  # stands for an argument that is in no place
 SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
 
 
@@ -46,22 +46,22 @@ def can_stay(made: Recorded, reachable: bool) -> bool:
     )  # fmt: skip
 
 
-def keeping(graph: Graph, made: Recorded) -> tuple[Graph, Gradients]:
+def unscaled(graph: Graph, made: Recorded) -> tuple[Graph, Gradients]:
     """The graph of a step that keeps its gradients until somebody looks.
 
     Large ones that end in a factor, as clipping makes them, are left without it, and the factor is
     an output besides: `Resident` multiplies, so that a step that nobody looks at need not write
-    them. One that is an argument as it came is a copy of it.
+    them. What is an argument, or is assigned too, is copied, or it would change with that.
     """
     first = made.results + len(made.writes)
     outputs, given = list(graph.outputs[:first]), iter(graph.outputs[first:])
+    written = set(outputs[made.results :])
     grads: Gradients = []
     for tensor, shape in made.grads:
         nodes = [next(given) for _ in range(0 if shape is None else 2 if shape else 1)]
-        nodes = [_copied(n) if n.op is None else n for n in nodes]
         parts = _factored(nodes[0]) if shape == () else None
-        outputs += parts or nodes
         grads.append((tensor, SCALED if parts else shape, len(parts or nodes)))
+        outputs += [_copied(n) if n.op is None or n in written else n for n in parts or nodes]
     return Graph(graph.inputs, outputs), grads
 
 
@@ -76,7 +76,7 @@ def _factored(node: Node) -> list[Node] | None:
     for value, factor in (node.inputs, node.inputs[::-1]):
         while factor.op in (ops.broadcast_to, ops.reshape):
             factor = factor.inputs[0]
-        if value.op is not None and value.shape == node.shape and factor.shape == ():
+        if value.shape == node.shape and factor.shape == ():
             return [value, factor]
     return None
 
@@ -358,15 +358,16 @@ class Resident:
     def shown(self, tensor: Tensor) -> Any:
         """The gradient that the last step left; the next one will not write over it."""
         shape, buffers = self._grads[id(tensor)]
-        if shape == SCALED:
-            with np.errstate(all="ignore"):
-                return make(np.multiply(*map(self._run.found, buffers)))
-        self._shown.add(id(tensor))
+        if shape != SCALED:  # which is a new array
+            self._shown.add(id(tensor))
         return self._gradient(shape, buffers)
 
     def _gradient(self, shape: Any, buffers: list[int]) -> Any:
         if shape is None:
             return None
+        if shape == SCALED:
+            with np.errstate(all="ignore"):
+                return make(np.multiply(*map(self._run.found, buffers)))
         found = [(b, self._run.found(b)) for b in buffers]
         arrays = [make(a if b in self._own else a.copy()) for b, a in found]
         return RowSparse(arrays[0], arrays[1], shape) if shape else arrays[0]

@@ -13,6 +13,7 @@ from typing import Any
 from .. import ops
 from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions import elementwise, indexing, reductions
+from ..functions.dtypes import finfo
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..shapes import int64
@@ -199,8 +200,8 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) for probabilities p.
 
-    Logarithms end at -100 and their slopes at 1e12, as PyTorch's do: what is finite vanishes in the
-    slope of a saturated sigmoid, and infinity would be NaN there.
+    Logarithms end at -100 and their slopes at 1e12 (float16: 3e4), PyTorch's bounds: what is finite
+    vanishes in the slope of a saturated sigmoid, and infinity would be NaN there.
     """
     p, t = _same("binary_cross_entropy", input, target)
     known = p._value
@@ -209,20 +210,23 @@ def binary_cross_entropy(
             "binary_cross_entropy", f"got probabilities from {known.min()} to {known.max()}",
             "0 to 1 are needed", "use binary_cross_entropy_with_logits for scores", user_line(),
         )  # fmt: skip
-    yes = _bounded(elementwise.log, p, (p >= 0) & (p < 1e-12), 1.0)
-    no = _bounded(elementwise.log1p, -p, (p <= 1) & (1 - p < 1e-12), 0.0)
+    least = max(1e-12, 2 / finfo(p.dtype).max)
+    yes = _bounded(elementwise.log, p, (p >= 0) & (p < least), 1.0, least)
+    no = _bounded(elementwise.log1p, -p, (p <= 1) & (1 - p < least), 0.0, least)
     losses = -(t * yes + (1 - t) * no)
     losses = losses if weight is None else losses * as_tensor(weight)
     return reduce("binary_cross_entropy", losses, reduction)
 
 
-def _bounded(log: Callable[[Tensor], Tensor], x: Tensor, steep: Tensor, other: float) -> Tensor:
-    """log(x); where it is steep, no less than -100 and with a slope of 1e12.
+def _bounded(
+    log: Callable[[Tensor], Tensor], x: Tensor, steep: Tensor, other: float, least: float
+) -> Tensor:
+    """log(x); where it is steep, no less than -100 and with a slope of 1 / least.
 
     other   an argument to compute with there, so that no slope is infinite
     """
     here = x.detach()
-    line = elementwise.clip(log(here), -100.0) + 1e12 * (x - here)
+    line = elementwise.clip(log(here), -100.0) + (1 / least) * (x - here)
     return where(steep, line, log(where(steep, other, x)))
 
 

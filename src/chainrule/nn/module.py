@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..compile.surroundings import Holder, mentioned, methods_of, plain
+from ..compile.surroundings import Holder, plain
+from ..compile.variables import mentioned, methods_of, variables_of
 from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
 from ..functions.habits import expect_known
 from ..graph import spec_text
@@ -174,7 +175,7 @@ class Module(Counting):
     def _train_parameters(self, wanted: bool) -> Self:
         for t in self.parameters():
             t.requires_grad = wanted
-        changes.count += 1
+        changes.note()
         return self
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
@@ -329,10 +330,10 @@ class _Snapshot:
 
     holders   its dicts, lists, arrays and settings that forward and its methods mention: they can
               change in place, so that a step looks at them at each call
-    functions forward and those methods, if they are not this library's: they have variables
+    variables what forward and those methods read from outside, if they are not this library's
     """
 
-    __slots__ = ("_module", "_values", "functions", "holders")
+    __slots__ = ("_module", "_values", "holders", "variables")
 
     def __init__(self, module: Module) -> None:
         self._module = module
@@ -340,9 +341,9 @@ class _Snapshot:
         kind: Any = type(module)
         attributes = vars(module)
         names = mentioned(kind, _FORWARD)
-        self.functions = tuple(methods_of(kind, names))
+        self.variables = variables_of(methods_of(kind, names))
         used = [(n, attributes[n]) for n in names & attributes.keys()]
-        self.holders = [Holder(n, v) for n, v in used if plain(v, kind.__module__)]
+        self.holders = [Holder(n, v) for n, v in used if plain(v, {kind.__module__})]
         self.holders += [Holder(n, [v]) for n, v in used if type(v) is np.ndarray]
 
     def _now(self) -> list[Any]:

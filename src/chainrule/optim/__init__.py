@@ -6,7 +6,8 @@ from ..hints import missing
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, Lion, RMSprop
 from .ema import EMA
-from .optimizer import Group, Optimizer
+from .group import Group
+from .optimizer import Optimizer
 from .schedules import (
     CosineAnnealingLR,
     ExponentialLR,

@@ -9,7 +9,8 @@ from ..functions import elementwise
 from ..functions.elementwise import where
 from ..graph import Dtype
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .group import Group
+from .optimizer import Optimizer
 
 
 class Adam(Optimizer):

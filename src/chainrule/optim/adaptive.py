@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..broadcasting import cast
 from ..functions import creation, elementwise
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .group import Group, has_momentum
+from .optimizer import Optimizer
 
 
 def _decayed(group: Group, p: Tensor, g: Tensor) -> Tensor:
@@ -29,14 +31,15 @@ class RMSprop(Optimizer):
         self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
         weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
     ) -> None:  # fmt: skip
-        if momentum:
-            self.slots = (*self.slots, "momentum_buffer")
         if centered:
             self.slots = (*self.slots, "grad_avg")
         super().__init__(params, {
             "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay,
             "momentum": momentum,
         })  # fmt: skip
+
+    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*self.slots, "momentum_buffer") if settings["momentum"] else self.slots
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         g = _decayed(group, p, g)
@@ -47,7 +50,7 @@ class RMSprop(Optimizer):
             mean = s["grad_avg"] = alpha * s["grad_avg"] + rest * g
             v = v - mean * mean
         step = g / (elementwise.sqrt(v) + cast(group.scalar("eps"), p.dtype))
-        if "momentum_buffer" in s:
+        if has_momentum("RMSprop", group, s):
             step = cast(group.scalar("momentum"), p.dtype) * s["momentum_buffer"] + step
             s["momentum_buffer"] = step
         return p - lr * step

@@ -1,195 +1,53 @@
-"""What every optimizer shares: groups of parameters, their settings, their state.
+"""What every optimizer shares: its parameters in groups, their state, its step.
 
-Settings that are numbers, and all state, are tensors: a compiled step reads them at each call, so a
-schedule needs no new compilation. Whether a setting is 0 decides which operations there are; when
-that changes, a compiled step is traced again.
+All state is tensors, which a compiled step reads and assigns at each call.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping
 from operator import is_
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from ..broadcasting import cast
 from ..compile.surroundings import Holder
+from ..compile.variables import mentioned, methods_of, variables_of
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
-from ..graph import Dtype, spec_text
+from ..graph import spec_text
+from ..hints import calls
 from ..shapes import float64
 from ..sparse import RowSparse
-from ..tensor import Tensor, make, no_grad
-from ..trace import Counted, Counting, changes, state
+from ..tensor import Tensor, no_grad
+from ..trace import Counted, Counting, state
+from .group import Group, Named, check_settings, not_an_attribute
 
-Named = tuple[str, Tensor]
+_HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
 SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
 
 
-class Group(Mapping[str, Any]):
-    """Parameters with settings of their own: `group["lr"] = 0.01`.
-
-    Its keys are the settings; `group["params"]` is a tuple of tensors.
-    """
-
-    __slots__ = ("_owner", "_settings", "_shared", "names", "params")
-
-    def __init__(self, owner: str, params: list[Named], settings: dict[str, Any]) -> None:
-        self._owner = owner  # the optimizer's name, for errors
-        self.names = tuple(n for n, _ in params)
-        self.params = tuple(p for _, p in params)
-        self._settings = {k: _held(v) for k, v in settings.items()}
-        self._shared: dict[tuple[str, Dtype], Tensor] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name == "params":
-            return self.params
-        return _shown(self._settings[name])
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._settings:
-            raise ArgumentError(
-                self._owner, f"got the setting {name!r}", ", ".join(self._settings),
-                "give a new optimizer what these cannot say",
-            )  # fmt: skip
-        _check_settings(self._owner, {name: value})
-        before, held = self._settings[name], _held(value)
-        if _kinds(held) != _kinds(before):
-            raise ArgumentError(
-                self._owner, f"got {name} {value!r}", f"something like {self[name]!r}", "check it"
-            )
-        if _is_on(held) != _is_on(before):
-            changes.count += 1
-        if isinstance(before, Tensor):
-            before._assign(held)
-        elif isinstance(before, tuple):
-            for old, new in zip(before, held, strict=True):
-                old._assign(new)
-        else:
-            self._settings[name] = value
-            changes.count += 1
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.__slots__ or hasattr(self, name):
-            raise _not_an_attribute(self._owner, name)
-        super().__setattr__(name, value)
-
-    def __repr__(self) -> str:
-        return f"Group({len(self.params)} parameters, { ({**self}) })"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._settings)
-
-    def __len__(self) -> int:
-        return len(self._settings)
-
-    def tensors(self) -> list[Tensor]:
-        """The settings that are numbers, as tensors."""
-        held = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
-        return [v for v in held if isinstance(v, Tensor)]
-
-    def on(self, name: str) -> bool:
-        """Whether a setting is not 0 (or False)."""
-        if state.trace is not None:
-            state.trace.guards.append(_Same(self, name))
-        return _is_on(self._settings[name])
-
-    def scalar(self, name: str, k: int = 0) -> Tensor:
-        """A numeric setting as a float64 tensor; k counts in pairs like betas."""
-        value = self._settings[name]
-        return value[k] if isinstance(value, tuple) else value
-
-    def once(self, name: str, dtype: Dtype, value: Callable[[], Tensor]) -> Tensor:
-        """A number that all parameters of the dtype share: calculated for the first, in a step."""
-        key = name, dtype
-        if key not in self._shared:
-            self._shared[key] = cast(value(), dtype)
-        return self._shared[key]
-
-    def end(self) -> None:
-        """The numbers of this step are not those of the next."""
-        self._shared.clear()
-
-
-def _held(value: Any) -> Any:
-    """A setting as it is kept: numbers as float64 tensors."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_held(v) for v in value)
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        return make(np.array(float(value)))
-    return cast(value, float64) if isinstance(value, Tensor) else value
-
-
-def _kinds(held: Any) -> Any:
-    """What may be exchanged: shapes of numbers, or a type."""
-    if isinstance(held, tuple):
-        return tuple(_kinds(v) for v in held)
-    return held.shape if isinstance(held, Tensor) else type(held)
-
-
-def _not_an_attribute(owner: str, name: str) -> ArgumentError:
-    return ArgumentError(
-        owner, f"got the attribute {name}", "a setting belongs to a group of parameters",
-        f'for group in optimizer.param_groups: group["{name}"] = value',
-    )  # fmt: skip
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_shown(v) for v in value)
-    return value.item() if isinstance(value, Tensor) and value._value is not None else value
-
-
-def _is_on(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return True
-    if isinstance(value, Tensor):
-        return value._value is None or bool(value._value != 0)
-    return bool(value)
-
-
-class _Same:
-    """Guard of a compiled step: the setting is still on, or still off."""
-
-    holders = functions = ()
-
-    def __init__(self, group: Group, name: str) -> None:
-        self._group, self._name, self._was = group, name, _is_on(group._settings[name])
-
-    def expect(self) -> None:
-        """A setting is a tensor: changing it is assigning, which is recorded."""
-
-    def holds(self) -> bool:
-        return _is_on(self._group._settings[self._name]) == self._was
-
-
 class _SameOptimizer:
-    """Guard of a compiled step: an optimizer has the same attributes, and the same state tensors.
+    """Guard of a compiled step: an optimizer's state is in the same tensors.
 
-    holders   the optimizer, which a step looks at
+    holders     the optimizer: a step looks at its attributes
+    variables   what its methods read from outside, if they are not this library's
     """
-
-    functions = ()
 
     def __init__(self, optimizer: Optimizer) -> None:
+        kind: Any = type(optimizer)
         self._held, self._was = optimizer.state, _tensors_of(optimizer.state)
-        self._holder = Holder(type(optimizer).__name__, optimizer)
+        self._holder = Holder(kind.__name__, optimizer)
         self.holders = (self._holder,)
+        self.variables = variables_of(methods_of(kind, mentioned(kind, _STEP)))
 
     def expect(self) -> None:
-        """Raise TraceError if the optimizer changed an attribute of its own while it was traced."""
+        """Raise TraceError, with all put back, if its step changed an attribute of its own."""
         if not self._holder.holds():
+            self._holder.restore()
             raise TraceError(
                 "compile", f"got {self._holder.name}, whose step changes its attributes",
                 "they change only while it is traced, not at each call",
@@ -201,8 +59,11 @@ class _SameOptimizer:
         return len(now) == len(self._was) and all(map(is_, now, self._was))
 
 
+_STEP = frozenset({"step"})
+
+
 def _tensors_of(held: dict[str, dict[str, Tensor]]) -> list[Any]:
-    return [x for name, slots in held.items() for x in (name, *slots.values())]
+    return [x for name, slots in held.items() for x in (name, *slots, *slots.values())]
 
 
 class Optimizer(Counting):
@@ -214,17 +75,14 @@ class Optimizer(Counting):
 
     slots: tuple[str, ...] = ()  # names of the state tensors that are like the parameter
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        if unknown := _unknown(cls, kwargs):
-            name = unknown[0]
-            taken = [*inspect.signature(cls.__init__).parameters][1:]
-            near = get_close_matches(name, taken, 1)
-            advice = _HABITS.get(name) or (f"did you mean {near[0]}?" if near else "leave it out")
-            raise ArgumentError(cls.__name__, f"got the argument {name}", ", ".join(taken), advice)
-        return super().__new__(cls)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            known = calls(cls.__name__, "give all but the parameters by name", _HABITS)
+            cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
-        _check_settings(type(self).__name__, defaults)
+        check_settings(type(self).__name__, defaults)
         self.state: dict[str, dict[str, Tensor]] = Counted()
         self.steps = Tensor(0.0, dtype=float64)
         given = given_parameters(type(self).__name__, params)
@@ -234,12 +92,12 @@ class Optimizer(Counting):
         for group in groups:
             _check_group(type(self).__name__, group, defaults)
             settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
-            _check_settings(type(self).__name__, settings)
+            check_settings(type(self).__name__, settings)
             named = list(_named(group["params"], len(seen)))
             for name, p in named:
                 _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
-                slots = {s: creation.zeros_like(p.detach()) for s in self.slots}
+                slots = {s: creation.zeros_like(p.detach()) for s in self._slots(settings)}
                 self.state[name] = Counted(slots)
                 self._begin(name, p)
             made.append(Group(type(self).__name__, named, settings))
@@ -257,7 +115,7 @@ class Optimizer(Counting):
                 "build another optimizer",
             )  # fmt: skip
         if name in self._own_settings() and not hasattr(type(self), name):
-            raise _not_an_attribute(type(self).__name__, name)
+            raise not_an_attribute(type(self).__name__, name)
         super().__setattr__(name, value)
 
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
@@ -269,6 +127,10 @@ class Optimizer(Counting):
     def _own_settings(self) -> set[str]:
         """The names of what a group may set."""
         return {name for group in vars(self).get("param_groups", ()) for name in group}
+
+    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of `slots` that parameters with these settings need."""
+        return self.slots
 
     def _begin(self, name: str, p: Tensor) -> None:
         """Set up state that does not begin at 0."""
@@ -402,21 +264,7 @@ class Optimizer(Counting):
                     group[key] = tuple(number.tolist()) if number.ndim else number.item()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(str({**g}) for g in self.param_groups)})"
-
-
-_HABITS = {
-    "learning_rate": "here it is lr", "beta1": "here it is betas", "beta_1": "here it is betas",
-    "decay": "here it is weight_decay", "epsilon": "here it is eps",
-}  # fmt: skip
-
-
-def _unknown(kind: type[Optimizer], given: Mapping[str, Any]) -> list[str]:
-    """The keywords among these that the optimizer does not take."""
-    parameters = inspect.signature(kind.__init__).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return []
-    return [name for name in given if name not in parameters]
+        return f"{type(self).__name__}({', '.join(str(dict(g)) for g in self.param_groups)})"
 
 
 def _put(t: Tensor, new: Tensor) -> None:
@@ -481,43 +329,6 @@ def _named(params: Any, first: int) -> Iterator[Named]:
                 "optimizer", f"got {type(item).__name__} among the parameters", "tensors",
                 "pass model.parameters() or model.named_parameters()",
             )  # fmt: skip
-
-
-_ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
-            "momentum_decay", "initial_accumulator_value")  # fmt: skip
-_USUAL = {"lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual"}
-
-
-def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    for key in ("lr", "betas", *_ABOVE_0):
-        given = settings.get(key)
-        if given is None:
-            continue
-        two, advice = key == "betas", _USUAL.get(key, "0 is the least")
-        if two and (not isinstance(given, (tuple, list)) or len(given) != 2):
-            raise ArgumentError(name, f"got {key} {given!r}", "two numbers", advice)
-        for value in given if two else (given,):
-            if isinstance(value, Tensor) and value._value is None:
-                continue  # computed in a step
-            number = _number(value)
-            if number is None:
-                raise ArgumentError(
-                    name, f"got {key} {given!r}", "numbers" if two else "a number", advice
-                )
-            if not 0 <= number < (1 if two else math.inf):
-                needed = "0 to below 1" if two else "0 or more, finite"
-                raise ArgumentError(name, f"got {key} {given}", needed, advice)
-
-
-def _number(value: Any) -> float | None:
-    """The number that a setting is, or None."""
-    kinds = int, float, np.number, Tensor
-    if isinstance(value, bool) or not isinstance(value, kinds) or getattr(value, "size", 1) != 1:
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # of an int
-        return math.inf
 
 
 def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..broadcasting import cast
 from ..errors import ArgumentError
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .group import Group, has_momentum
+from .optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -28,12 +30,13 @@ class SGD(Optimizer):
                 "SGD", f"got nesterov with momentum {momentum}, dampening {dampening}",
                 "momentum above 0 and no dampening", "set momentum=0.9",
             )  # fmt: skip
-        if momentum == 0:
-            self.slots = ()
         super().__init__(params, {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
             "nesterov": nesterov, "maximize": maximize,
         })  # fmt: skip
+
+    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.slots if settings["momentum"] else ()
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         def setting(name: str) -> Tensor:
@@ -43,7 +46,7 @@ class SGD(Optimizer):
             g = -g
         if group.on("weight_decay"):
             g = g + setting("weight_decay") * p
-        if "momentum_buffer" in s:
+        if has_momentum("SGD", group, s):
             share = g
             if group.on("dampening"):
                 first = cast(self.steps == 1, p.dtype)

@@ -230,8 +230,8 @@ def _check_scores(
             "fit", f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
             "scores (logits)", 'remove the sigmoid, or use loss="bce"',
         )  # fmt: skip
-    t = y.numpy()
-    if objective.name.startswith("binary_cross_entropy") and ((t < 0) | (t > 1)).any():
+    binary = objective.name.startswith("binary_cross_entropy")
+    if binary and (((t := y.numpy()) < 0) | (t > 1)).any():
         raise RangeError(
             "fit", f"got targets from {t.min()} to {t.max()} for {objective.name}", "0 to 1",
             "number the classes 0 and 1: y = (y > 0).astype('float32')",

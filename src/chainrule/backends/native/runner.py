@@ -143,9 +143,10 @@ class Runner:
         self._status.value = 0
         reference.build(self.program)([self._arrays[k] for k in range(self.program.inputs)])
         raise RangeError(
-            "compile", "got an index outside its axis, though by NumPy's rounding it is inside",
-            "an index that does not hang on the last bit of a real number",
-            "compute indices in whole numbers, or keep away from the edge",
+            "compile",
+            "got an index outside its axis, or a divisor of 0, but by NumPy's rounding it is not",
+            "whole numbers that do not hang on the last bit of a real number",
+            "compute them in whole numbers, or keep away from the edge",
         )  # fmt: skip
 
     @property

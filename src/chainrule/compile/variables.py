@@ -1,0 +1,229 @@
+"""The variables of Python functions, and the functions that these call, as far as they show it."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MISSING = object()
+MOST_BYTES = 1 << 16  # of a closed-over array whose contents are compared at each call
+_OURS = __name__.partition(".")[0] + "."  # how the names of this library's modules begin
+_WRAPPED = (staticmethod, classmethod)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A NumPy array that a function closes over, and what it held: a constant of the program."""
+
+    holder: Any
+    bytes: bytes
+
+
+def seen_as(value: Any) -> Any:
+    """The value, or for an array (which can change and stay the same object) its contents too."""
+    if type(value) is np.ndarray and value.nbytes <= MOST_BYTES:
+        return Snapshot(value, value.tobytes())
+    return value
+
+
+@dataclass
+class Variable:
+    """A closure cell, a global or a default: how to look at it, how to set it, what it held.
+
+    at        (the globals, its name) or (the cell,), to look at many at once; () for a default
+    watched   else only what the object in it holds is looked at
+    """
+
+    name: str
+    look: Callable[[], Any]
+    put: Callable[[Any], None]
+    value: Any
+    at: tuple[Any, ...]
+    watched: bool = True
+
+    @property
+    def place(self) -> Any:
+        """What is the same for the same variable of two functions."""
+        return (*map(id, self.at[:1]), *self.at[1:]) or id(self)
+
+
+@functools.lru_cache(1024)
+def mentioned(kind: type, names: frozenset[str]) -> frozenset[str]:
+    """The names, and those that the methods among them mention, and so on."""
+    found, waiting = set(names), list(names)
+    while waiting:
+        method = _method(kind, waiting.pop())
+        more = set() if method is None else set(_names(method.__code__, texts=True)) - found
+        found |= more
+        waiting += more
+    return frozenset(found)
+
+
+def methods_of(kind: type, names: Iterable[str]) -> Iterator[types.FunctionType]:
+    """The methods of these names that a class outside of this library has."""
+    for name in sorted(names):
+        method = _method(kind, name)
+        if method is not None and not is_ours(method.__module__):
+            yield method
+
+
+def functions_of(value: Any) -> Iterator[types.FunctionType]:
+    """The functions in Python that a call of the value runs, as far as it shows them."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, types.FunctionType):
+            yield value
+        elif isinstance(value, types.MethodType):
+            waiting.append(value.__func__)
+        elif isinstance(value, functools.partial):
+            waiting += [value.func, *value.args, *value.keywords.values()]
+        elif callable(value) and not isinstance(value, type):
+            waiting.append(_wrapped(value) or _method(type(value), "__call__"))
+
+
+def _method(kind: type, name: str) -> types.FunctionType | None:
+    """The function in Python that is a class's method of this name. No descriptor is asked."""
+    found = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+    found = getattr(found, "__func__", None) if isinstance(found, _WRAPPED) else found
+    return found if isinstance(found, types.FunctionType) else None
+
+
+def is_ours(module: Any) -> bool:
+    """Whether a module of this name is one of this library."""
+    return str(module).startswith(_OURS)
+
+
+def _is_held(value: Any) -> bool:
+    """Whether a function that is not looked at itself holds something to be called."""
+    return callable(value) and not is_ours(type(value).__module__)
+
+
+def bound_to(function: Any) -> list[Any]:
+    """The objects that a method or a partial function is bound to."""
+    found: list[Any] = []
+    if isinstance(function, functools.partial):
+        found += [*function.args, *function.keywords.values()]
+        function = function.func
+    function = _wrapped(function) or function
+    return [*found, function.__self__] if isinstance(function, types.MethodType) else found
+
+
+def _wrapped(value: Any) -> Any:
+    """What an object, such as a compiled function, has been made from."""
+    is_function = isinstance(value, (types.FunctionType, type))
+    return None if is_function else getattr(value, "__dict__", {}).get("__wrapped__")
+
+
+def plain_function(function: Any) -> Any:
+    """The function itself: not bound to arguments, nor to an object."""
+    function = function.func if isinstance(function, functools.partial) else function
+    function = getattr(function, "__func__", function)
+    if not isinstance(function, types.FunctionType):
+        function = type(function).__call__ if callable(function) else function
+    return function
+
+
+def variables_of(functions: Iterable[Callable[..., Any]]) -> list[Variable]:
+    """What these functions, and functions of their modules, refer to from outside."""
+    seen: set[Any] = set()
+    return [v for f in functions for v in outer_variables(f, seen, set())]
+
+
+def outer_variables(
+    function: Callable[..., Any], seen: set[Any], mentioned: set[str], whole: bool = True
+) -> Iterator[Variable]:
+    """The variables of a function, and of functions of its module that it refers to.
+
+    mentioned   gets all names and texts in their code
+    whole       also globals and defaults; else what is wrapped, as by a decorator, alone
+    """
+    function = plain_function(function)
+    code = getattr(function, "__code__", None)
+    if code is None or (id(function), whole) in seen:
+        return
+    seen.add((id(function), whole))
+    mentioned.update(_names(code, texts=True))
+    space = function.__globals__
+    whole = whole and not is_ours(space.get("__name__"))
+    cells = _cells(function)
+    others = [*_globals(function), *_defaults(function)] if whole else []
+    for k, variable in enumerate([*cells, *others]):
+        variable.watched = whole
+        if whole or _is_held(variable.value):
+            yield variable
+        for inner in functions_of(variable.value):
+            near = k < len(cells) or inner.__globals__ is space
+            yield from outer_variables(inner, seen, mentioned, near)
+
+
+def _cells(function: Any) -> list[Variable]:
+    return [
+        _variable(name, lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v), (cell,))
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
+                              strict=True)
+    ]  # fmt: skip
+
+
+def _globals(function: Any) -> list[Variable]:
+    space = function.__globals__
+    return [
+        _variable(
+            name, lambda n=name: space.get(n, MISSING),
+            lambda v, n=name: space.__setitem__(n, v), (space, name),
+        )
+        for name in _names(function.__code__) if name in space
+    ]  # fmt: skip
+
+
+def _defaults(function: Any) -> list[Variable]:
+    looks = [lambda d=k: _default(function, d) for k in range(len(function.__defaults__ or ()))]
+    named = [
+        lambda n=name: (function.__kwdefaults__ or {}).get(n)
+        for name in function.__kwdefaults__ or ()
+    ]
+    return [_variable("a default", look, lambda v: None) for look in [*looks, *named]]
+
+
+def _default(function: Any, k: int) -> Any:
+    values = function.__defaults__ or ()
+    return values[k] if k < len(values) else MISSING
+
+
+def _variable(
+    name: str, look: Callable[..., Any], put: Callable[..., None], at: tuple[Any, ...] = ()
+) -> Variable:
+    return Variable(name, lambda: seen_as(look()), put, seen_as(look()), at)
+
+
+def _names(code: types.CodeType, texts: bool = False) -> list[str]:
+    """The names (and texts) that a function's code uses, that of functions inside it too."""
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _names(constant, texts)
+        elif texts and isinstance(constant, str):
+            names.append(constant)
+    return list(dict.fromkeys(names))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return MISSING
+
+
+def _fill(cell: Any, value: Any) -> None:
+    if value is MISSING:
+        del cell.cell_contents
+    else:
+        cell.cell_contents = value

@@ -1,0 +1,217 @@
+"""Groups of parameters, and the settings that they share.
+
+Settings that are numbers are tensors: a compiled step reads them at each call, so a schedule needs
+no new compilation. Whether a setting is 0 decides which operations there are; when that changes, a
+compiled step is traced again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..broadcasting import cast
+from ..errors import ArgumentError
+from ..graph import Dtype
+from ..shapes import float64
+from ..tensor import Tensor, make
+from ..trace import changes, state
+
+Named = tuple[str, Tensor]
+
+
+class Group(Mapping[str, Any]):
+    """Parameters with settings of their own: `group["lr"] = 0.01`.
+
+    Its keys are the settings; `group["params"]` is a tuple of tensors.
+    """
+
+    __slots__ = ("_owner", "_settings", "_shared", "names", "params")
+
+    def __init__(self, owner: str, params: list[Named], settings: dict[str, Any]) -> None:
+        self._owner = owner  # the optimizer's name, for errors
+        self.names = tuple(n for n, _ in params)
+        self.params = tuple(p for _, p in params)
+        self._settings = {k: _held(v) for k, v in settings.items()}
+        self._shared: dict[tuple[str, Dtype], Tensor] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return self.params
+        return _shown(self._settings[name])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._settings:
+            raise ArgumentError(
+                self._owner, f"got the setting {name!r}", ", ".join(self._settings),
+                "build an optimizer that has it",
+            )  # fmt: skip
+        check_settings(self._owner, {name: value})
+        before, held = self._settings[name], _held(value)
+        if _kinds(held) != _kinds(before):
+            raise ArgumentError(
+                self._owner, f"got {name} {value!r}", f"something like {self[name]!r}",
+                "give a value of that kind",
+            )  # fmt: skip
+        was_on = _is_on(before)
+        if isinstance(before, Tensor):
+            before._assign(held)
+        elif isinstance(before, tuple):
+            for old, new in zip(before, held, strict=True):
+                old._assign(new)
+        else:
+            self._settings[name] = held
+        if not isinstance(before, (Tensor, tuple)) or _is_on(held) != was_on:
+            changes.note()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._settings
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__slots__ or hasattr(self, name):
+            raise not_an_attribute(self._owner, name)
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"Group({len(self.params)} parameters, {dict(self)})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def tensors(self) -> list[Tensor]:
+        """The settings that are numbers, as tensors."""
+        held = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
+        return [v for v in held if isinstance(v, Tensor)]
+
+    def on(self, name: str) -> bool:
+        """Whether a setting is not 0 (or False)."""
+        if state.trace is not None:
+            state.trace.guards.append(_Same(self, name))
+        return _is_on(self._settings[name])
+
+    def scalar(self, name: str, k: int = 0) -> Tensor:
+        """A numeric setting as a float64 tensor; k counts in pairs like betas."""
+        value = self._settings[name]
+        return value[k] if isinstance(value, tuple) else value
+
+    def once(self, name: str, dtype: Dtype, value: Callable[[], Tensor]) -> Tensor:
+        """A number that all parameters of the dtype share: calculated for the first, in a step."""
+        key = name, dtype
+        if key not in self._shared:
+            self._shared[key] = cast(value(), dtype)
+        return self._shared[key]
+
+    def end(self) -> None:
+        """The numbers of this step are not those of the next."""
+        self._shared.clear()
+
+
+def _held(value: Any) -> Any:
+    """A setting as it is kept: numbers as float64 tensors."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_held(v) for v in value)
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return make(np.array(float(value)))
+    if isinstance(value, Tensor):  # a new one, but for one that is computed in a step
+        return cast(value, float64) if value._value is None else make(np.array(float(value)))
+    return value
+
+
+def _kinds(held: Any) -> Any:
+    """What may be exchanged: shapes of numbers, or a type."""
+    if isinstance(held, tuple):
+        return tuple(_kinds(v) for v in held)
+    return held.shape if isinstance(held, Tensor) else type(held)
+
+
+def not_an_attribute(owner: str, name: str) -> ArgumentError:
+    """The error for `optimizer.lr = x`, which would do nothing."""
+    return ArgumentError(
+        owner, f"got the attribute {name}", "a setting belongs to a group of parameters",
+        f'for group in optimizer.param_groups: group["{name}"] = value',
+    )  # fmt: skip
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_shown(v) for v in value)
+    return value.item() if isinstance(value, Tensor) and value._value is not None else value
+
+
+def _is_on(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return True
+    if isinstance(value, Tensor):
+        return value._value is None or bool(value._value != 0)
+    return bool(value)
+
+
+class _Same:
+    """Guard of a compiled step: the setting is still on, or still off."""
+
+    holders = variables = ()
+
+    def __init__(self, group: Group, name: str) -> None:
+        self._group, self._name, self._was = group, name, _is_on(group._settings[name])
+
+    def expect(self) -> None:
+        """A setting is a tensor: changing it is assigning, which is recorded."""
+
+    def holds(self) -> bool:
+        return _is_on(self._group._settings[self._name]) == self._was
+
+
+_ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
+            "momentum_decay", "initial_accumulator_value")  # fmt: skip
+_USUAL = {"lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual"}
+
+
+def check_settings(name: str, settings: dict[str, Any]) -> None:
+    """Raise if a number among them is none, or out of range."""
+    for key in ("lr", "betas", *_ABOVE_0):
+        if key not in settings:
+            continue
+        given, two = settings[key], key == "betas"
+        advice = _USUAL.get(key, "0 is the least")
+        if two and (not isinstance(given, (tuple, list)) or len(given) != 2):
+            raise ArgumentError(name, f"got {key} {given!r}", "two numbers", advice)
+        for value in given if two else (given,):
+            if isinstance(value, Tensor) and value._value is None:
+                continue  # computed in a step
+            number = _number(value)
+            if number is None:
+                raise ArgumentError(
+                    name, f"got {key} {given!r}", "numbers" if two else "a number", advice
+                )
+            if not 0 <= number < (1 if two else math.inf):
+                needed = "0 to below 1" if two else "0 or more, finite"
+                raise ArgumentError(name, f"got {key} {given}", needed, advice)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a setting is, or None."""
+    kinds = int, float, np.number, Tensor
+    if isinstance(value, bool) or not isinstance(value, kinds) or getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # of an int
+        return math.inf
+
+
+def has_momentum(owner: str, group: Group, s: Mapping[str, Tensor]) -> bool:
+    """Whether a parameter has a momentum; it must have had one from the start."""
+    if "momentum_buffer" not in s and group.on("momentum"):
+        raise ArgumentError(
+            owner, f"got momentum {group['momentum']} for parameters that began with none",
+            "a momentum from the start", f"build another one: {owner}(…, momentum=0.9)",
+        )  # fmt: skip
+    return "momentum_buffer" in s
