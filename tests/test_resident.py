@@ -319,6 +319,9 @@ def test_many_steps_where_they_cannot_be_one_call():
     f(cr.ones((2, 3)))
     assert f.repeat(2, [np.ones((4, 3), np.float64)]) is None, "another dtype"
     assert f.repeat(2, [np.ones((5, 3), np.float32)]) is None, "another shape"
+    g = cr.compile(lambda x: x + 1)
+    g(np.array(1, np.float32))
+    assert g.repeat(2, [np.ones(2, np.float32)]) is None, "an argument without rows"
     assert f.repeat(2, [np.ones((4, 3), np.float32)])[0].tolist() == [6.0, 6.0]
 
 

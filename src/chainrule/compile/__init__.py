@@ -267,7 +267,7 @@ class _Again:
         specs = zip(arguments, self._specs, strict=False)
         fits = (
             self.repeats and state.grad is self._grad and len(arguments) == len(self._specs)
-            and all(a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
+            and all(shape and a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
                     and a.flags.c_contiguous for a, (shape, dtype) in specs)
             and _fits(self._step)
         )  # fmt: skip
@@ -473,15 +473,11 @@ def _varying(function: Callable[..., Any], keys: list[Any], outside: str) -> str
     plain = len(names) == len(keys[0][1])  # each argument is one leaf
     which = ", ".join(names[k] if plain else str(k + 1) for k in varying)
     kind = "argument" if plain else "of the values in its arguments, number"
-    what = f"{kind} {which} varies" if which else f"{outside} varies"
-    advice = (
-        "pad to a fixed shape, pass numbers as tensors" if which
-        else "keep it in a tensor, or in an object that the function does not hold"
-    )  # fmt: skip
-    return (
-        f"[compile] {name} was compiled {MANY_SHAPES} times; {what}; {advice}, or call the "
-        "function without compile"
-    )
+    what = f"{outside} varies; keep it in a tensor, or in an object that the function does not hold"
+    if which:
+        what = f"{kind} {which} varies; pad to a fixed shape, pass numbers as tensors"
+    many = f"{name} was compiled {MANY_SHAPES} times"
+    return f"[compile] {many}; {what}, or call the function without compile"
 
 
 def compile(function: Callable[..., Any]) -> Compiled:
