@@ -1,6 +1,8 @@
 """Functions that a compiled function calls: what they read from outside is seen too."""
 
 import functools
+import logging
+import operator
 import sys
 from types import SimpleNamespace
 
@@ -154,3 +156,30 @@ def test_settings_of_an_object_are_seen_however_it_is_held(how):
     assert f(x).item() == 6
     loss.inner.scale = 5.0
     assert f(x).item() == 15
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        abs, operator.neg, functools.partial(operator.mul, 2.0), functools.partial(abs),
+        functools.lru_cache(lambda x: x * 2), operator.methodcaller("__neg__"),
+        operator.attrgetter("T"),
+    ],
+)  # fmt: skip
+def test_functions_that_are_not_pythons(function):
+    x = cr.Tensor([[1.0, -2.0]])
+    assert cr.compile(function)(x).tolist() == function(x).tolist()
+
+
+def test_a_step_that_logs_is_compiled_once():
+    log = logging.getLogger("a step")
+
+    @cr.compile
+    def f(x):
+        log.info("traced")
+        return x * 2
+
+    for level in (logging.INFO, logging.ERROR, logging.DEBUG):
+        log.isEnabledFor(level)
+        assert f(cr.Tensor([1.0])).item() == 2
+    assert [len(steps) for steps in f._steps.values()] == [1]

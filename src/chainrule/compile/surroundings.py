@@ -31,7 +31,6 @@ from .variables import (
     mentioned,
     methods_of,
     outer_variables,
-    plain_function,
     seen_as,
 )
 
@@ -122,13 +121,12 @@ class Surroundings:
         self._spaces: set[str] = set()  # modules of functions that are followed
         self._mentioned: set[str] = set()
         own = [] if isinstance(function, _CODE) else [function]
-        self.follow([plain_function(function)])
         given = [*own, *bound_to(function), *used]
-        self.follow(f for value in given for f in functions_of(value))
+        self.follow(f for value in (function, *given) for f in functions_of(value))
         for value in (*given, *(inner for one in used for inner in bound_to(one))):
             self._enter(type(value).__name__, value)
 
-    def follow(self, functions: Iterable[Callable[..., Any]]) -> None:
+    def follow(self, functions: Iterable[types.FunctionType]) -> None:
         """Look at the variables of these functions too, and at what is in them."""
         given = [*functions]
         self._spaces |= {f.__module__ for f in given if not is_ours(f.__module__)}
@@ -153,7 +151,8 @@ class Surroundings:
             self._add(kind.__name__, kind)
         holds = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
-        )
+            and kind.__module__ != "logging"  # a logger remembers what it was asked for
+        )  # fmt: skip
         if isinstance(value, type) and value.__module__ in self._spaces:
             self._add(name, value)
             self.follow(methods_of(value, mentioned(value, frozenset(self._mentioned))))

@@ -123,35 +123,24 @@ def _wrapped(value: Any) -> Any:
     return None if is_function else getattr(value, "__dict__", {}).get("__wrapped__")
 
 
-def plain_function(function: Any) -> Any:
-    """The function itself: not bound to arguments, nor to an object."""
-    function = function.func if isinstance(function, functools.partial) else function
-    function = getattr(function, "__func__", function)
-    if not isinstance(function, types.FunctionType):
-        function = type(function).__call__ if callable(function) else function
-    return function
-
-
-def variables_of(functions: Iterable[Callable[..., Any]]) -> list[Variable]:
+def variables_of(functions: Iterable[types.FunctionType]) -> list[Variable]:
     """What these functions, and functions of their modules, refer to from outside."""
     seen: set[Any] = set()
     return [v for f in functions for v in outer_variables(f, seen, set())]
 
 
 def outer_variables(
-    function: Callable[..., Any], seen: set[Any], mentioned: set[str], whole: bool = True
+    function: types.FunctionType, seen: set[Any], mentioned: set[str], whole: bool = True
 ) -> Iterator[Variable]:
     """The variables of a function, and of functions of its module that it refers to.
 
     mentioned   gets all names and texts in their code
     whole       also globals and defaults; else what is wrapped, as by a decorator, alone
     """
-    function = plain_function(function)
-    code = getattr(function, "__code__", None)
-    if code is None or (id(function), whole) in seen:
+    if (id(function), whole) in seen:
         return
     seen.add((id(function), whole))
-    mentioned.update(_names(code, texts=True))
+    mentioned.update(_names(function.__code__, texts=True))
     space = function.__globals__
     whole = whole and not is_ours(space.get("__name__"))
     cells = _cells(function)
@@ -165,7 +154,7 @@ def outer_variables(
             yield from outer_variables(inner, seen, mentioned, near)
 
 
-def _cells(function: Any) -> list[Variable]:
+def _cells(function: types.FunctionType) -> list[Variable]:
     return [
         _variable(name, lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v), (cell,))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
@@ -173,7 +162,7 @@ def _cells(function: Any) -> list[Variable]:
     ]  # fmt: skip
 
 
-def _globals(function: Any) -> list[Variable]:
+def _globals(function: types.FunctionType) -> list[Variable]:
     space = function.__globals__
     return [
         _variable(
@@ -184,7 +173,7 @@ def _globals(function: Any) -> list[Variable]:
     ]  # fmt: skip
 
 
-def _defaults(function: Any) -> list[Variable]:
+def _defaults(function: types.FunctionType) -> list[Variable]:
     looks = [lambda d=k: _default(function, d) for k in range(len(function.__defaults__ or ()))]
     named = [
         lambda n=name: (function.__kwdefaults__ or {}).get(n)

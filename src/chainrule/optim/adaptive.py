@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..broadcasting import cast
 from ..functions import creation, elementwise
 from ..tensor import Tensor
-from .group import Group, has_momentum
+from .group import Group
 from .optimizer import Optimizer
 
 
@@ -25,7 +25,8 @@ class RMSprop(Optimizer):
     centered subtracts the squared mean gradient from v; momentum runs over the whole step.
     """
 
-    slots: tuple[str, ...] = ("square_avg",)
+    slots: tuple[str, ...] = ("square_avg", "momentum_buffer")
+    needed = MappingProxyType({"momentum_buffer": "momentum"})
 
     def __init__(
         self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
@@ -38,9 +39,6 @@ class RMSprop(Optimizer):
             "momentum": momentum,
         })  # fmt: skip
 
-    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        return (*self.slots, "momentum_buffer") if settings["momentum"] else self.slots
-
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         g = _decayed(group, p, g)
         alpha, lr = cast(group.scalar("alpha"), p.dtype), cast(group.scalar("lr"), p.dtype)
@@ -50,7 +48,7 @@ class RMSprop(Optimizer):
             mean = s["grad_avg"] = alpha * s["grad_avg"] + rest * g
             v = v - mean * mean
         step = g / (elementwise.sqrt(v) + cast(group.scalar("eps"), p.dtype))
-        if has_momentum("RMSprop", group, s):
+        if "momentum_buffer" in s:
             step = cast(group.scalar("momentum"), p.dtype) * s["momentum_buffer"] + step
             s["momentum_buffer"] = step
         return p - lr * step

@@ -8,7 +8,7 @@ compiled step is traced again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,15 @@ class Group(Mapping[str, Any]):
     Its keys are the settings; `group["params"]` is a tuple of tensors.
     """
 
-    __slots__ = ("_owner", "_settings", "_shared", "names", "params")
+    __slots__ = ("_off", "_owner", "_settings", "_shared", "names", "params")
 
-    def __init__(self, owner: str, params: list[Named], settings: dict[str, Any]) -> None:
-        self._owner = owner  # the optimizer's name, for errors
+    def __init__(
+        self, owner: str, params: list[Named], settings: dict[str, Any], off: Container[str]
+    ) -> None:
+        """owner   the optimizer's name, for errors
+        off     settings that stay 0: there is no state for them
+        """
+        self._owner, self._off = owner, off
         self.names = tuple(n for n, _ in params)
         self.params = tuple(p for _, p in params)
         self._settings = {k: _held(v) for k, v in settings.items()}
@@ -55,6 +60,11 @@ class Group(Mapping[str, Any]):
             raise ArgumentError(
                 self._owner, f"got {name} {value!r}", f"something like {self[name]!r}",
                 "give a value of that kind",
+            )  # fmt: skip
+        if name in self._off and _is_on(held):
+            raise ArgumentError(
+                self._owner, f"got a {name} for parameters that began with none",
+                f"a {name} from the start", f"build another one: {self._owner}(…, {name}=0.9)",
             )  # fmt: skip
         was_on = _is_on(before)
         if isinstance(before, Tensor):
@@ -205,13 +215,3 @@ def _number(value: Any) -> float | None:
         return float(value)
     except OverflowError:  # of an int
         return math.inf
-
-
-def has_momentum(owner: str, group: Group, s: Mapping[str, Tensor]) -> bool:
-    """Whether a parameter has a momentum; it must have had one from the start."""
-    if "momentum_buffer" not in s and group.on("momentum"):
-        raise ArgumentError(
-            owner, f"got momentum {group['momentum']} for parameters that began with none",
-            "a momentum from the start", f"build another one: {owner}(…, momentum=0.9)",
-        )  # fmt: skip
-    return "momentum_buffer" in s

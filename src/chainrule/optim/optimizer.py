@@ -74,6 +74,7 @@ class Optimizer(Counting):
     """
 
     slots: tuple[str, ...] = ()  # names of the state tensors that are like the parameter
+    needed: Mapping[str, str] = {}  # slot -> the setting without which there is none
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -97,10 +98,11 @@ class Optimizer(Counting):
             for name, p in named:
                 _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
-                slots = {s: creation.zeros_like(p.detach()) for s in self._slots(settings)}
-                self.state[name] = Counted(slots)
+                slots = [s for s in self.slots if s not in self.needed or settings[self.needed[s]]]
+                self.state[name] = Counted({s: creation.zeros_like(p.detach()) for s in slots})
                 self._begin(name, p)
-            made.append(Group(type(self).__name__, named, settings))
+            off = {setting for setting in self.needed.values() if not settings[setting]}
+            made.append(Group(type(self).__name__, named, settings, off))
         self.param_groups = tuple(made)
         if not any(p.requires_grad for group in made for p in group.params):
             raise ArgumentError(
@@ -127,10 +129,6 @@ class Optimizer(Counting):
     def _own_settings(self) -> set[str]:
         """The names of what a group may set."""
         return {name for group in vars(self).get("param_groups", ()) for name in group}
-
-    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of `slots` that parameters with these settings need."""
-        return self.slots
 
     def _begin(self, name: str, p: Tensor) -> None:
         """Set up state that does not begin at 0."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..broadcasting import cast
 from ..errors import ArgumentError
 from ..tensor import Tensor
-from .group import Group, has_momentum
+from .group import Group
 from .optimizer import Optimizer
 
 
@@ -20,6 +20,7 @@ class SGD(Optimizer):
     """
 
     slots: tuple[str, ...] = ("momentum_buffer",)
+    needed = MappingProxyType({"momentum_buffer": "momentum"})
 
     def __init__(
         self, params: Any, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
@@ -35,9 +36,6 @@ class SGD(Optimizer):
             "nesterov": nesterov, "maximize": maximize,
         })  # fmt: skip
 
-    def _slots(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
-        return self.slots if settings["momentum"] else ()
-
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         def setting(name: str) -> Tensor:
             return cast(group.scalar(name), p.dtype)
@@ -46,7 +44,7 @@ class SGD(Optimizer):
             g = -g
         if group.on("weight_decay"):
             g = g + setting("weight_decay") * p
-        if has_momentum("SGD", group, s):
+        if "momentum_buffer" in s:
             share = g
             if group.on("dampening"):
                 first = cast(self.steps == 1, p.dtype)
