@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import polynomial
 
 from .errors import ArgumentError, ChainruleError, RangeError
 from .graph import Array, Dtype, Graph, Node, Shape
@@ -136,7 +135,7 @@ def _erfinv(x: Array) -> Array:
     out = np.full(x.shape, np.nan)
 
     def ratio(r: Array, num: tuple[float, ...], den: tuple[float, ...]) -> Array:
-        return np.asarray(polynomial.polyval(r, num) / polynomial.polyval(r, den))
+        return np.asarray(np.polyval(num[::-1], r) / np.polyval(den[::-1], r))
 
     mid = np.abs(q) <= 0.425
     out[mid] = q[mid] * ratio(0.180625 - q[mid] ** 2, PPND16_A, PPND16_B)

@@ -163,8 +163,8 @@ def legend(names: Sequence[tuple[int, str]], width: float, taken: float) -> Iter
 
 def readouts(curves: Sequence[Series], to_x: Axis, to_y: Axis, x_label: str) -> Iterable[str]:
     """What the pointer shows: a rule, and the values there, with style alone."""
-    at = np.unique(np.concatenate([c.x for c in curves]))
-    at = at[np.unique(np.linspace(0, len(at) - 1, min(len(at), 100)).round().astype(int))]
+    at = np.array(sorted({x for c in curves for x in c.x}))  # np.unique would load numpy.ma
+    at = at[np.linspace(0, len(at) - 1, min(len(at), 100)).round().astype(int)]
     edges = [to_x.start, *((to_x(a) + to_x(b)) / 2 for a, b in pairwise(at))]
     values = [dict(zip(c.x, c.y, strict=True)) for c in curves]
     top, height = xy(to_y.end), xy(to_y.start - to_y.end)
