@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         _as_a_tool()
         gc.freeze()  # what has been imported stays: it need not be looked through for garbage
+        gc.set_threshold(50_000)  # and a command makes little: 2 % of a short run went into looking
     try:
         try:
             try:
