@@ -335,14 +335,17 @@ def test_what_is_exchanged_as_a_whole_is_seen():
         by_default(y)
 
 
+class Factor(cr.nn.Module):
+    """Multiplies by an attribute."""
+
+    p = 2.0
+
+    def forward(self, x):
+        return x * self.p
+
+
 def test_a_deleted_attribute_of_a_module_is_seen():
-    class Net(cr.nn.Module):
-        p = 2.0
-
-        def forward(self, x):
-            return x * self.p
-
-    m = Net()
+    m = Factor()
     m.p = 3.0
     f, x = cr.compile(lambda x: m(x)), cr.Tensor([1.0])
     assert f(x).item() == 3
@@ -352,14 +355,7 @@ def test_a_deleted_attribute_of_a_module_is_seen():
 
 def test_a_change_while_a_step_is_made_is_seen():
     """By another thread, after the function was traced and before the call has ended."""
-
-    class Net(cr.nn.Module):
-        p = 1.0
-
-        def forward(self, x):
-            return x * self.p
-
-    m = Net()
+    m = Factor()
     m.p = 1.0
     o = Holder()
 
