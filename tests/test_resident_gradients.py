@@ -159,9 +159,22 @@ def test_one_that_was_multiplied_by_a_tensor_is_not_changed_with_it():
         step(ONES, np.array([1]), np.float32(0))
         adapt()
         assert k == 2 or p.grad.numpy()[0, 0] == 0.5**k
-    many = [np.tile(ONES, (2, 1)), np.array([1, 1]), np.zeros(2, np.float32)]
-    if step.repeats and step.repeat(2, many, [(scale, np.array([3, 4], np.float32))]) is not None:
-        assert p.grad.numpy()[0, 0] == 4
+
+
+def test_one_that_was_multiplied_by_a_moving_tensor_has_its_last_value():
+    """As fit moves a schedule's settings, several steps in one call."""
+    scale, p = cr.Tensor(np.float32(0.5)), nn.Parameter(ONES)
+
+    @cr.compile
+    def step(x):
+        (p * x * x).sum().backward()
+        p.grad = p.grad * scale
+        return x.sum()
+
+    step(ONES)
+    moves = [(scale, np.array([3, 4], np.float32))]
+    assert step.repeat(2, [np.tile(ONES, (2, 1))], moves) is not None
+    assert p.grad.numpy()[0, 0] == 4
 
 
 @pytest.mark.parametrize("factor", [None, 0.5])
