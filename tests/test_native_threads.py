@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -349,6 +350,28 @@ def test_sleeping_workers_are_no_hindrance(threads, monkeypatch):
     f = cr.compile(lambda x: (x @ x).sum())
     x = cr.ones((300, 300))
     assert {float(f(x)) for _ in range(50)} == {300.0 * 300 * 300}
+
+
+def test_the_threads_own_functions_are_loaded_once(monkeypatch):
+    """Loaded twice, a step of the first thread would hold addresses of what is gone."""
+    loads = []
+
+    def load(*args, real=machine.load):
+        loads.append(threading.get_ident())
+        time.sleep(0.05)  # the others come while the first one loads
+        return real(*args)
+
+    monkeypatch.setattr(machine, "load", load)
+    monkeypatch.setattr(team, "_loaded", None)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(team.repeat())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    assert len(found) == 4
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1000", "²"])

@@ -388,13 +388,22 @@ class Pace:
         return sorted(self._seconds[together])[TRIAL // 2]
 
 
-@functools.cache
+_loaded: machine.Library | None = None
+_making = threading.RLock()  # of what is there once: who has an address must not see it replaced
+
+
 def _library() -> machine.Library:
-    host = machine.host()
-    parts = _REST + _BARRIER + _TEAM + _ALONE + _REPEAT
-    text = f'target triple = "{host.triple}"\n' + _filled(parts, host)
-    names = ("worker", "lead", "alone", "repeat")
-    return machine.load(machine.cached(text, lambda: machine.compile_ir(text, host), host), names)
+    """The functions of this module, loaded when first needed."""
+    global _loaded
+    with _making:
+        if _loaded is None:
+            host = machine.host()
+            parts = _REST + _BARRIER + _TEAM + _ALONE + _REPEAT
+            text = f'target triple = "{host.triple}"\n' + _filled(parts, host)
+            names = ("worker", "lead", "alone", "repeat")
+            code = machine.cached(text, lambda: machine.compile_ir(text, host), host)
+            _loaded = machine.load(code, names)
+        return _loaded
 
 
 def alone(driver: int, table: int, scratch: int, barrier: int) -> Callable[[], None]:
@@ -439,7 +448,6 @@ def _processors() -> int:
 
 
 _team: Team | None = None
-_making = threading.Lock()
 
 
 def team() -> Team:
@@ -456,7 +464,7 @@ def team() -> Team:
 def _forget() -> None:
     """After a fork the child has no workers."""
     global _team, _making
-    _team, _making = None, threading.Lock()
+    _team, _making = None, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
