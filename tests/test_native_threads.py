@@ -374,6 +374,30 @@ def test_the_threads_own_functions_are_loaded_once(monkeypatch):
     assert len(set(found)) == 1
 
 
+NUMPY_IS_LOADED = """
+import os, sys
+
+class Looks:
+    def find_spec(self, name, *rest):
+        if name == "numpy":
+            print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+
+sys.meta_path.insert(0, Looks())
+import chainrule
+print(os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+"""
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, ["20", "None"]), ("26", ["26", "26"])])
+def test_the_threads_of_blas_do_not_stay_awake_unless_the_user_says_so(given, seen, monkeypatch):
+    """What NumPy finds as it is loaded, and what is left afterwards."""
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", given)
+    command = [sys.executable, "-c", NUMPY_IS_LOADED]
+    assert subprocess.check_output(command, text=True).split() == seen
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1000", "²"])
 def test_a_bad_number_of_threads(value, monkeypatch):
     monkeypatch.setenv("CHAINRULE_THREADS", value)

@@ -6,8 +6,16 @@ otherwise, the error says what it is called here.
 
 import importlib as _importlib
 import math as _math
+import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
+
+# After a product OpenBLAS has its threads look for more work for 0.1 s, on the processors that
+# compiled steps need. As NumPy loads it, it reads that 2²⁰ cycles are enough, some 0.4 ms.
+if "OPENBLAS_THREAD_TIMEOUT" not in _os.environ:
+    _os.environ["OPENBLAS_THREAD_TIMEOUT"] = "20"
+    _importlib.import_module("numpy")
+    del _os.environ["OPENBLAS_THREAD_TIMEOUT"]
 
 from . import random as random
 from .checking import check_gradients
