@@ -92,6 +92,10 @@ MISTAKES = {  # model, data, settings, what the message says
         lambda: Then(lambda s: cr.sigmoid(s)[:, 0], 1), (X, YES[:, 0]), BCE, "got a sigmoid"),
     "no log-softmax": (network, (X, Y), {"loss": "nll"}, "got values up to .* LogSoftmax"),
     "one score": (one, (X, YES[:, 0].astype(int)), CE, r"got one score each.*bce_with_logits"),
+    "one score, flat": (lambda: Then(lambda s: s[:, 0], 1), (X, Z), CE, "got one score each"),
+    "measurements, cross-entropy": (
+        network, (X, X[:, :3]), CE, r'targets from -.*; probabilities of the classes.*loss="mse"'),
+    "several at once": (network, (X, np.ones((60, 3))), CE, "sum up to 3, for .*bce_with_logits"),
     "pairs, mse": (one, (X, Z), {"loss": "mse"}, r"prediction float32\[\d+,1\] and a target"),
     "pairs, own": (
         one, (X, Z), {"loss": lambda p, t: cr.mean((p - t) ** 2)}, "broadcast to all pairs"),
@@ -137,6 +141,7 @@ MISTAKES = {  # model, data, settings, what the message says
                      r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la"),
     "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
     "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
+    "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed and da"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
     "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
     "detached, eager": (network, (X, Y), {"loss": cut, "compile": False}, "look for detach"),
@@ -172,7 +177,7 @@ MISTAKES = {  # model, data, settings, what the message says
     "batch_size": (network, (X, Y), {**CE, "batch_size": 61}, "batch_size 61 for 60 rows.*most 60"),
     "batch_size 0": (network, (X, Y), {**CE, "batch_size": 0}, "got batch_size 0"),
     "batch_size of batches": (
-        network, batches(), {**CE, "batch_size": 5}, "batch_size 5 and data that comes in batches"),
+        network, batches(), {**CE, "batch_size": 5}, "batch_size and data that comes in batches"),
     "not data": (network, 5, CE, "got data of type int"),
     "a generator": (network, (b for b in batches()), {**CE, "epochs": 2},
                     "got a generator as training data"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import shapes
-from .errors import ArgumentError, DtypeError
-from .graph import Array, Dtype
+from .errors import ArgumentError, DtypeError, TraceError, user_line
+from .graph import Array, Dtype, spec_text
 
 
 def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
@@ -35,6 +35,13 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         value = data._known("asarray")
         return value if dtype is None else value.astype(dtype, copy=False)
     if isinstance(data, (list, tuple)) and any(hasattr(d, "_known") for d in _leaves(data)):
+        for d in _leaves(data):
+            if hasattr(d, "_known") and d._value is None:
+                raise TraceError(
+                    "asarray", f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
+                    "one tensor; a layer takes one", "put tensors together with cr.stack or "
+                    "cr.concat, or pass one of them", user_line(),
+                )  # fmt: skip
         data = _unwrapped(data)
     array = _as_array(data)
     plain = isinstance(data, (list, tuple, int, float))

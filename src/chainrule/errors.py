@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -16,6 +17,7 @@ from types import CodeType
 from typing import Any
 
 PACKAGE = str(Path(__file__).parent) + os.sep
+_CONTEXTS = contextlib.__file__  # it stands between a decorated function and who calls it
 
 type_of_source = tuple[CodeType, int]
 
@@ -106,7 +108,7 @@ class GraphError(ChainruleError, RuntimeError):
 def user_line() -> type_of_source | None:
     """The nearest line on the stack that is not chainrule's own, as (code, line number)."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith((PACKAGE, _CONTEXTS)):
         frame = frame.f_back  # type: ignore[assignment]
     return None if frame is None else (frame.f_code, frame.f_lineno)
 

@@ -214,7 +214,7 @@ def _check_scores(
         return
     p = prediction.numpy()
     scores = objective.name == "cross_entropy"
-    if scores and p.ndim and p.shape[-1] == 1 and p.ndim == y.ndim + 1:
+    if scores and (p.ndim == 1 or (p.shape[-1:] == (1,) and p.ndim == y.ndim + 1)):
         raise ShapeError(
             "fit", f"got one score each, {spec_text(prediction)}, for cross_entropy",
             "a score for each class, (..., C) with C of 2 or more",
@@ -225,6 +225,15 @@ def _check_scores(
             "fit", "got probabilities (rows that sum to 1) for cross_entropy, which has a softmax",
             "scores (logits)", "remove the softmax at the end of the model",
         )  # fmt: skip
+    if scores and p.ndim and p.shape == y.shape:
+        totals = (t := y.numpy()).sum(-1)
+        if (t < 0).any() or (totals > 1.001).any():
+            raise RangeError(
+                "fit", f"got targets from {t.min()} to {t.max()}, in sum up to {totals.max():.3g}, "
+                "for cross_entropy", "probabilities of the classes, or a class number each",
+                'number the classes; loss="bce_with_logits" is for classes of which several hold, '
+                'loss="mse" for measurements',
+            )  # fmt: skip
     if objective.name.endswith("with_logits") and ((p >= 0) & (p <= 1)).all() and sigmoid():
         raise ArgumentError(
             "fit", f"got a sigmoid before {objective.name}, which takes a sigmoid itself",

@@ -172,12 +172,12 @@ def _training_loader(
     train: Any, batch_size: int | None, drop_last: bool, seed: int
 ) -> DataLoader | Batches:
     if not are_arrays(train):
-        if batch_size is not None or drop_last:
-            given = "drop_last" if batch_size is None else f"batch_size {batch_size}"
+        asked = {"batch_size": batch_size is not None, "drop_last": drop_last, "seed": seed != 0}
+        for name in (name for name, given in asked.items() if given):
             raise ArgumentError(
-                "fit", f"got {given} and data that comes in batches",
+                "fit", f"got {name} and data that comes in batches",
                 "arrays (x, y) if they are to be cut into batches",
-                f"leave {given.split()[0]} out, or give it to the DataLoader",
+                f"leave {name} out, or give it to the DataLoader",
             )  # fmt: skip
         return train if isinstance(train, DataLoader) else Batches(train)
     data = arrays_of(train)

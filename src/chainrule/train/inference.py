@@ -239,6 +239,11 @@ def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
 
     x   an array or nested lists of numbers; a tuple or dict of arrays if the model takes one
     """
+    if isinstance(x, DataLoader):
+        raise ArgumentError(
+            "predict", "got a DataLoader", "the rows: an array, or what the model takes, in arrays",
+            "pass loader.data, or loader.data[0] where it has targets too",
+        )  # fmt: skip
     x = numbers(x, "inputs")
     forward = Forward(model)
     marks = np.zeros(DataLoader(x).samples, np.int8)
