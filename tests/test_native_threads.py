@@ -292,6 +292,73 @@ def test_a_fork_waits_for_a_step_of_another_thread(number):
     assert subprocess.run(command, env=environment, timeout=60).returncode == 0
 
 
+FORKED_AS_A_STEP_IS_MADE = """
+import os, threading
+from chainrule.compile import locks
+
+function, inside, forking, forked = locks.of_function(), *(threading.Event() for _ in range(3))
+made = []
+
+def calls():
+    with function:
+        inside.set()
+        forking.wait(0.5)  # the fork waits for the function
+        made.append(locks.of_step())
+        made[0].acquire()
+    forked.wait(0.5)
+    made[0].release()
+
+other = threading.Thread(target=calls)
+other.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if made[0].acquire(timeout=1) else 1)
+forked.set()
+other.join()
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+"""
+TWO_FORK_AT_ONCE = """
+import os, threading, time
+from chainrule.compile import locks
+
+functions = [locks.of_function() for _ in range(2)]
+going, failed = True, []
+
+def steps(function):
+    while going:
+        with function:
+            time.sleep(0.002)
+
+def forks():
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if all(lock.acquire(timeout=0.2) for lock in functions) else 1)
+        failed.append(os.waitpid(child, 0)[1])
+
+calling = [threading.Thread(target=steps, args=(function,)) for function in functions]
+forking = [threading.Thread(target=forks) for _ in range(2)]
+for thread in calling + forking:
+    thread.start()
+for thread in forking:
+    thread.join()
+going = False
+for thread in calling:
+    thread.join()
+assert failed == [0] * 40, failed
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("code", [FORKED_AS_A_STEP_IS_MADE, TWO_FORK_AT_ONCE])
+def test_a_child_has_free_locks(code):
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 FORKED_WHILE_COMPILING = """
 import gc, os, threading
 from chainrule.compile.collecting import uncollected

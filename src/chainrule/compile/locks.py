@@ -2,13 +2,14 @@
 
 Order: a function's lock, then `crossing`, then those of the tensors that stay with steps. Who holds
 one of the last and needs another takes `crossing` first, so two threads never wait for each other.
-`collecting` is held for a moment, and nothing is waited for under it.
+`collecting` and `_listing` are held for a moment, and nothing is waited for under them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakSet
 
@@ -16,7 +17,9 @@ crossing = threading.RLock()
 collecting = threading.RLock()
 _functions: WeakSet[Any] = WeakSet()
 _steps: WeakSet[Any] = WeakSet()
-_held: list[Any] = []
+_listing = threading.RLock()  # of the two sets
+_forking = threading.RLock()  # one thread at a time
+_held: dict[Any, None] = {}  # by the thread that forks, in this order
 
 
 def of_function() -> Any:
@@ -31,19 +34,34 @@ def of_step() -> Any:
 
 def _kept(among: WeakSet[Any]) -> Any:
     lock = threading.RLock()
-    among.add(lock)
+    with _listing:
+        among.add(lock)
     return lock
 
 
 def _take_all() -> None:
-    for lock in (*_functions, crossing, *_steps, collecting):
-        lock.acquire()
-        _held.append(lock)
+    _take(_forking)
+    for some in (_functions, [crossing], _steps, [collecting], [_listing]):
+        while new := _not_held(some):  # there may be more after one was waited for
+            for lock in new:
+                _take(lock)
+
+
+def _not_held(some: Iterable[Any]) -> list[Any]:
+    with _listing:
+        return [lock for lock in some if lock not in _held]
+
+
+def _take(lock: Any) -> None:
+    lock.acquire()
+    _held[lock] = None
 
 
 def _free_all() -> None:
-    while _held:
-        _held.pop().release()
+    locks = [*reversed(_held)]
+    _held.clear()
+    for lock in locks:
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):
