@@ -14,7 +14,7 @@ Found = dict[str, Any]
 TARGETS = {"tiny": 20, "digits": 7, "mnist": 1.9, "wide": 1.05, "deep": 4}
 COLD, WARM = 1.0, 0.1  # seconds of the first step, at most
 EAGER = 2.5  # times PyTorch's eager time, at most
-DISTURBED = 1.25  # times its best: the control of a round that does not count
+DISTURBED = 1.25  # times its best: the control of a work that does not count
 
 HEAD = """\
 Written by `benchmarks/run.py`; not edited by hand. Every figure is a median. The control is a
@@ -75,6 +75,7 @@ def training(found: Found) -> Iterator[str]:
     yield from about(found)
     yield ""
     yield f"One process a figure, rounds in turn: {found['rounds']} of {found['seconds']:g} s."
+    yield "Of each program the best round counts; `results/training.json` has them all."
     yield ""
     yield "![Times the speed of the fastest of the others](training.svg)"
     for threads in sorted({row["threads"] for row in found["rows"]}):
@@ -153,7 +154,7 @@ def controls(rows: list[Found]) -> Iterator[str]:
     yield ""
     for row in rows:
         times = row["control_rounds_us"]
-        note = " – **disturbed**: measure again" if max(times) > DISTURBED * best else ""
+        note = " – **disturbed**: measure again" if min(times) > DISTURBED * best else ""
         yield f"- {row['work']}: {', '.join(f'{t:.0f}' for t in times)}{note}"
 
 
