@@ -351,8 +351,94 @@ assert failed == [0] * 40, failed
 """
 
 
+FORKED_AS_A_FUNCTION_IS_MADE = """
+import os, threading
+from chainrule.compile import locks
+
+step, inside, forking, forked = locks.of_step(), *(threading.Event() for _ in range(3))
+made = []
+
+def calls():
+    with step:
+        inside.set()
+        forking.wait(0.5)  # the fork has the functions, and waits for the step
+        made.append(locks.of_function())
+        made[0].acquire()
+    forked.wait(0.5)
+    made[0].release()
+
+other = threading.Thread(target=calls)
+other.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if made[0].acquire(timeout=1) else 1)
+forked.set()
+other.join()
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+"""
+FORKED_IN_A_FUNCTION = """
+import os, threading
+from chainrule.compile import locks
+
+functions = [locks.of_function() for _ in range(2)]
+inside = threading.Event()
+
+def forks(*_):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(lock.acquire(timeout=1) for lock in functions) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+def calls():
+    with functions[0]:
+        inside.set()
+        threading.Event().wait(0.2)  # the other thread's fork waits for this function
+        forks()
+
+other = threading.Thread(target=calls)
+other.start()
+inside.wait()
+forks()
+other.join()
+"""
+FORKED_BY_A_SIGNAL = """
+import os, signal, threading
+from chainrule.compile import locks
+
+function, inside = locks.of_function(), threading.Event()
+
+def calls():
+    with function:
+        inside.set()
+        threading.Event().wait(0.5)
+
+def forks(*_):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if function.acquire(timeout=1) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+signal.signal(signal.SIGALRM, forks)
+other = threading.Thread(target=calls)
+other.start()
+inside.wait()
+signal.setitimer(signal.ITIMER_REAL, 0.1)  # while the first fork waits
+forks()
+other.join()
+other = threading.Thread(target=forks)
+other.start()
+other.join()
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("code", [FORKED_AS_A_STEP_IS_MADE, TWO_FORK_AT_ONCE])
+@pytest.mark.parametrize(
+    "code",
+    [FORKED_AS_A_STEP_IS_MADE, FORKED_AS_A_FUNCTION_IS_MADE, TWO_FORK_AT_ONCE, FORKED_IN_A_FUNCTION,
+     FORKED_BY_A_SIGNAL],
+)  # fmt: skip
 def test_a_child_has_free_locks(code):
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, timeout=60, capture_output=True, text=True)

@@ -1,25 +1,37 @@
 """The locks of compiled steps. A fork waits for them: the child gets whole steps, and free locks.
 
-Order: a function's lock, then `crossing`, then those of the tensors that stay with steps. Who holds
-one of the last and needs another takes `crossing` first, so two threads never wait for each other.
-`collecting` and `_listing` are held for a moment, and nothing is waited for under them.
+Order: functions' locks as they were made, `crossing`, then those of the tensors that stay with
+steps. Who holds one of the last and needs another takes `crossing` first, so two threads never wait
+for each other. `collecting` and `_listing` are held for a moment, and nothing is waited for under
+them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
+
+PATIENCE = 10.0  # seconds that a fork waits at most: whom it waits for may be waiting for it
 
 crossing = threading.RLock()
 collecting = threading.RLock()
-_functions: WeakSet[Any] = WeakSet()
-_steps: WeakSet[Any] = WeakSet()
-_listing = threading.RLock()  # of the two sets
-_forking = threading.RLock()  # one thread at a time
-_held: dict[Any, None] = {}  # by the thread that forks, in this order
+_functions: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
+_listing = threading.RLock()  # of the two
+
+
+class _Forks(threading.local):
+    """What a thread holds for its forks: one may begin while another one waits, by a signal."""
+
+    def __init__(self) -> None:
+        self.held: list[list[Any]] = []
+
+
+_forks = _Forks()
 
 
 def of_function() -> Any:
@@ -32,36 +44,39 @@ def of_step() -> Any:
     return _kept(_steps)
 
 
-def _kept(among: WeakSet[Any]) -> Any:
+def _kept(among: WeakKeyDictionary[Any, None]) -> Any:
     lock = threading.RLock()
     with _listing:
-        among.add(lock)
+        among[lock] = None
     return lock
 
 
 def _take_all() -> None:
-    _take(_forking)
-    for some in (_functions, [crossing], _steps, [collecting], [_listing]):
-        while new := _not_held(some):  # there may be more after one was waited for
-            for lock in new:
-                _take(lock)
+    held: list[Any] = []
+    _forks.held.append(held)
+    end = time.monotonic() + PATIENCE
+    while True:
+        for some in (_functions, [crossing], _steps, [collecting, _listing]):
+            for lock in _listed(some):
+                if lock.acquire(timeout=max(end - time.monotonic(), 0)):
+                    held.append(lock)
+        if time.monotonic() > end or set(held).issuperset((*_functions, *_steps)):
+            return
+        _free(held)  # some were made while others were waited for
 
 
-def _not_held(some: Iterable[Any]) -> list[Any]:
+def _listed(some: Iterable[Any]) -> list[Any]:
     with _listing:
-        return [lock for lock in some if lock not in _held]
+        return list(some)
 
 
-def _take(lock: Any) -> None:
-    lock.acquire()
-    _held[lock] = None
+def _free(held: list[Any]) -> None:
+    while held:
+        held.pop().release()
 
 
 def _free_all() -> None:
-    locks = [*reversed(_held)]
-    _held.clear()
-    for lock in locks:
-        lock.release()
+    _free(_forks.held.pop())
 
 
 if hasattr(os, "register_at_fork"):
