@@ -3,6 +3,7 @@
 import math
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +54,10 @@ def own(p, t):
 
 def cut(p, t):
     return functional.cross_entropy(p.detach(), t)
+
+
+def cross_entropy(p, t):
+    return cr.mean((p[:, 0] - t) ** 2)
 
 
 class Lengths(nn.Module):
@@ -141,7 +146,7 @@ MISTAKES = {  # model, data, settings, what the message says
                      r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la"),
     "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
     "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
-    "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed and da"),
+    "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed 9 and"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
     "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
     "detached, eager": (network, (X, Y), {"loss": cut, "compile": False}, "look for detach"),
@@ -177,7 +182,7 @@ MISTAKES = {  # model, data, settings, what the message says
     "batch_size": (network, (X, Y), {**CE, "batch_size": 61}, "batch_size 61 for 60 rows.*most 60"),
     "batch_size 0": (network, (X, Y), {**CE, "batch_size": 0}, "got batch_size 0"),
     "batch_size of batches": (
-        network, batches(), {**CE, "batch_size": 5}, "batch_size and data that comes in batches"),
+        network, batches(), {**CE, "batch_size": 5}, "batch_size 5 and data that comes in batches"),
     "not data": (network, 5, CE, "got data of type int"),
     "a generator": (network, (b for b in batches()), {**CE, "epochs": 2},
                     "got a generator as training data"),
@@ -350,6 +355,11 @@ RIGHT = {
     "log-softmax": (lambda: network(nn.LogSoftmax()), Y, "nll"),
     "ignored": (network, with_value(Y, 9, -100), "cross_entropy"),
     "soft targets": (network, np.full((60, 3), 1 / 3, np.float32), "cross_entropy"),
+    "soft targets, rounded": (
+        lambda: network(outputs=10), (np.eye(10)[Y] * 0.9 + 0.01).astype(ml_dtypes.bfloat16),
+        "cross_entropy"),
+    "soft targets, just below 0": (network, np.eye(3)[Y] - 1e-9, "cross_entropy"),
+    "own loss of a known name": (one, Z, cross_entropy),
     "large inputs": (lambda: Then(lambda s: s / 1e30, 3), X[:, :3] * 1e38, lambda p, t: p.mean()),
 }  # fmt: skip
 

@@ -14,8 +14,10 @@ from typing import Any as _Any
 # compiled steps need. As NumPy loads it, it reads that 2²⁰ cycles are enough, some 0.4 ms.
 if "OPENBLAS_THREAD_TIMEOUT" not in _os.environ:
     _os.environ["OPENBLAS_THREAD_TIMEOUT"] = "20"
-    _importlib.import_module("numpy")
-    del _os.environ["OPENBLAS_THREAD_TIMEOUT"]
+    try:
+        _importlib.import_module("numpy")
+    finally:
+        _os.environ.pop("OPENBLAS_THREAD_TIMEOUT", None)
 
 from . import random as random
 from .checking import check_gradients

@@ -39,8 +39,8 @@ def to_array(data: Any, dtype: Any = None) -> Array:
             if hasattr(d, "_known") and d._value is None:
                 raise TraceError(
                     "asarray", f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
-                    "one tensor; a layer takes one", "put tensors together with cr.stack or "
-                    "cr.concat, or pass one of them", user_line(),
+                    "a tensor, or numbers alone", "give one tensor, or put several together with "
+                    "cr.stack or cr.concat", user_line(),
                 )  # fmt: skip
         data = _unwrapped(data)
     array = _as_array(data)

@@ -172,12 +172,14 @@ def _training_loader(
     train: Any, batch_size: int | None, drop_last: bool, seed: int
 ) -> DataLoader | Batches:
     if not are_arrays(train):
-        asked = {"batch_size": batch_size is not None, "drop_last": drop_last, "seed": seed != 0}
-        for name in (name for name, given in asked.items() if given):
+        asked = [f"batch_size {batch_size}"] if batch_size is not None else []
+        asked += ["drop_last"] if drop_last else []
+        asked += [f"seed {seed}"] if isinstance(seed, int) and seed != 0 else []
+        if asked:
             raise ArgumentError(
-                "fit", f"got {name} and data that comes in batches",
+                "fit", f"got {asked[0]} and data that comes in batches",
                 "arrays (x, y) if they are to be cut into batches",
-                f"leave {name} out, or give it to the DataLoader",
+                f"leave {asked[0].split()[0]} out, or give it to the DataLoader",
             )  # fmt: skip
         return train if isinstance(train, DataLoader) else Batches(train)
     data = arrays_of(train)
