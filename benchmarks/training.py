@@ -1,10 +1,10 @@
 """Training steps of chainrule and of the libraries that are installed, on one and two threads.
 
 One process a figure; in each round every program runs once on a work, and the best round of each
-counts: virtual processors are moved about, for ten seconds at a time, and what they then cost to
-talk to each other doubles some of the times. The control shows a longer spell. With one thread,
-every process is held to one processor where the system can do so, since jax has no other sure way;
-jax also gets XLA's flags for it.
+counts: what virtual processors cost to talk to each other changes for ten seconds at a time, and
+doubles some of the times. The control shows a longer spell. With one thread, every process is held
+to one processor where the system can do so, since jax has no other sure way; jax also gets XLA's
+flags for it.
 """
 
 from __future__ import annotations
