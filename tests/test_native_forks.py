@@ -192,6 +192,40 @@ def test_a_child_has_free_locks(code):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+FORKED_BESIDE_ONE_THAT_WAITS = """
+import os, threading, time
+from chainrule.compile import locks
+
+locks.PATIENCE = 0.2
+function, inside, done = locks.of_function(), threading.Event(), threading.Event()
+
+def calls():
+    with function:
+        inside.set()
+        done.wait(20)  # for the thread that forks
+
+other = threading.Thread(target=calls)
+other.start()
+inside.wait()
+began = time.monotonic()
+child = os.fork()
+if child == 0:
+    os._exit(0 if locks.crossing.acquire(timeout=1) else 1)
+took = time.monotonic() - began
+done.set()
+other.join()
+assert os.waitpid(child, 0)[1] == 0
+assert 0.2 <= took < 10, took
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_does_not_wait_for_ever():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED_BESIDE_ONE_THAT_WAITS]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 FORKED_WHILE_COMPILING = """
 import gc, os, threading
 from chainrule.compile.collecting import uncollected
