@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -22,6 +24,23 @@ def shell(*arguments, cwd=None, expect=0, **settings):
     )  # fmt: skip
     assert done.returncode == expect, done.stderr
     return done
+
+
+def terminal(*arguments, cwd=None):
+    """The exit code, and what the command writes in a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd
+    )
+    os.close(theirs)
+    out = b""
+    try:
+        while part := os.read(ours, 65536):
+            out += part
+    except OSError:  # its end is closed
+        pass
+    os.close(ours)
+    return process.wait(), out.decode()
 
 
 def call(capsys, *arguments):

@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import linecache
 import os
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 from types import CodeType
@@ -20,6 +22,33 @@ PACKAGE = str(Path(__file__).parent) + os.sep
 _CONTEXTS = contextlib.__file__  # it stands between a decorated function and who calls it
 
 type_of_source = tuple[CodeType, int]
+
+
+class _Shown(dict[int, str]):
+    """Characters by code point as they are printed, filled in as they are met."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        joins = char in "\u200c\u200d"  # letters of Persian and Hindi, and the parts of emoji
+        if char.isprintable() or joins or unicodedata.category(char) == "Zs":
+            return self.setdefault(code, char)
+        return self.setdefault(code, json.dumps(char)[1:-1].replace("\x7f", "\\u007f"))
+
+
+_SHOWN = _Shown()
+_SHOWN_IN_LINES = _Shown({ord(c): c for c in "\n\t"})
+
+
+def printable(text: object, lines: bool = False) -> str:
+    """A text from outside as it may be printed: what a terminal would obey is written as in JSON.
+
+    That is control characters (\\u001b begins a command to the terminal), those that turn the
+    direction of writing, and lone surrogates. Every name and message of foreign data, files and
+    folders passes through here before it is printed; JSON stays the same JSON.
+
+    lines   whether line ends and tabs stay
+    """
+    return str(text).translate(_SHOWN_IN_LINES if lines else _SHOWN)
 
 
 class ChainruleError(Exception):
@@ -50,9 +79,9 @@ class ChainruleError(Exception):
         super().__init__(f"[{operation}] {arrived}; {needed}; {advice}")
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = printable(super().__str__(), lines=True)
         if self.layer:
-            text += f"\n  in {self.layer}"
+            text += f"\n  in {printable(self.layer)}"
         if self.source is not None:
             text += f"\n  at {describe(self.source)}"
         return text
@@ -117,7 +146,8 @@ def warn(text: str) -> None:
     """A warning at the user's line."""
     place = user_line()
     if place is not None:
-        warnings.warn_explicit(text, UserWarning, place[0].co_filename, place[1])
+        said = printable(text, lines=True)
+        warnings.warn_explicit(said, UserWarning, place[0].co_filename, place[1])
 
 
 def describe(source: type_of_source) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import ChainruleError
+from ..errors import ChainruleError, printable
 from . import bench, check, info, predict, train
 
 app = typer.Typer(
@@ -101,6 +101,7 @@ def _given(arguments: Sequence[str] | None) -> Sequence[str]:
 
 def _tell(text: str, arguments: Sequence[str] | None) -> None:
     """A line on stderr, and with --json an object on stdout."""
+    text = printable(text)
     if "--json" in _given(arguments):
         print(json.dumps({"error": text}))
     print(f"chainrule: {text}", file=sys.stderr)
@@ -128,7 +129,7 @@ def _told(error: Exception, arguments: Sequence[str] | None) -> str | None:
         text += f"the arguments and options that it has; look at {command} --help"
     else:
         return None
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    return text
 
 
 def _as_a_tool() -> None:
@@ -141,4 +142,4 @@ def _as_a_tool() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"{printable(message, lines=True)}\n"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .. import checking, derivatives
-from ..errors import ArgumentError
+from ..errors import ArgumentError, printable
 from ..explain import handbook
 
 
@@ -64,6 +64,7 @@ def check(
 def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
     from rich.console import Console  # slow to import
     from rich.table import Column, Table
+    from rich.text import Text
 
     console = Console()
     names = ("operation", "kind", "samples", "verdict")
@@ -71,11 +72,12 @@ def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for v in verdicts:
         if v.reason:
-            table.add_row(v.name, v.kind, "–", f"[dim]{v.reason}")
+            told = Text(printable(v.reason), "dim")
         elif v.failure:
-            table.add_row(v.name, v.kind, str(v.samples), f"[red]wrong: {v.failure}")
+            told = Text(printable(f"wrong: {v.failure}"), "red")  # brackets in it are no style
         else:
-            table.add_row(v.name, v.kind, str(v.samples), "[green]agrees to order 2")
+            told = Text("agrees to order 2", "green")
+        table.add_row(v.name, v.kind, "–" if v.reason else str(v.samples), told)
     console.print(table)
     checked = [v for v in verdicts if not v.reason]
     wrong = [v.name for v in checked if v.failure]

@@ -14,6 +14,7 @@ import typer
 import chainrule
 
 from .. import backends
+from ..errors import printable
 
 
 def info(
@@ -29,10 +30,12 @@ def info(
         return
     from rich.console import Console  # slow to import
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        table.add_row(name, Text(printable(text)))  # brackets in a path are no style
     Console().print(table)
 
 

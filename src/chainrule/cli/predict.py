@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..data import read_text
-from ..errors import ArgumentError
+from ..errors import ArgumentError, printable
 from ..train import files
 from ..train.files import to_csv
 from ..train.progress import counted, number
@@ -50,8 +51,8 @@ def predict(
         begun = read_text(file) if file else start or "\n"
         unknown = opened.task.unknown(begun) if file or start else []
         if unknown:
-            typer.echo("not known from training, taken as one unknown character: "
-                       f"{listed([repr(c) for c in unknown])}", err=True)  # fmt: skip
+            names = listed([repr(c) for c in unknown])
+            _note(f"not known from training, taken as one unknown character: {names}")
         written = opened.write(begun, length, seed)
         text, found = written + "\n", {"text": written}
     else:
@@ -62,16 +63,16 @@ def predict(
         rows = [dict(zip(columns, row, strict=True)) for row in values]
         found = {"predictions": rows}  # type: ignore[dict-item]
         for note in opened.task.notes if file else ():
-            typer.echo(note, err=True)
+            _note(note)
     if out is not None:
         replaced = " (replaced)" if out.is_file() else ""
         files.write(out, text)
-        typer.echo(f"wrote {out}{replaced}", err=True)
+        _note(f"wrote {out}{replaced}")
     if as_json:
         found = files.for_others({**found, "out": str(out)} if out else found)
-        print(json.dumps(found, ensure_ascii=False))
+        print(printable(json.dumps(found, ensure_ascii=False)))
     elif out is None:
-        print(text, end="")
+        print(printable(text, lines=True) if sys.stdout.isatty() else text, end="")
 
 
 def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
@@ -101,10 +102,15 @@ def evaluate(
     opened = Run.open(run)
     rows, metrics = opened.evaluate(file)
     for note in opened.task.notes if file else ():
-        typer.echo(note, err=True)
+        _note(note)
     if as_json:
         found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
         print(json.dumps(found))
         return
-    print(f"{counted(rows, 'row')}: " + ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in
-                                       metrics.items()))  # fmt: skip
+    told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
+    print(printable(f"{counted(rows, 'row')}: {told}"))
+
+
+def _note(text: str) -> None:
+    """A line on stderr."""
+    typer.echo(printable(text), err=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import NAMES
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, FileError, printable
 from ..train.recipe import Recipe
 from ..train.run import Result, resume
 from ..train.run import train as carry_out
@@ -169,7 +169,7 @@ def _free(parent: Path, name: str) -> Path:
 def _say(task: Task, recipe: Recipe) -> None:
     """What is about to be done, on stderr."""
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
-    name = Path(recipe.source).name
+    name = printable(Path(recipe.source).name)
     head = _wrapped(f"{name}: {task.task}; {facts}")
     typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
     for note in task.notes:
@@ -177,7 +177,8 @@ def _say(task: Task, recipe: Recipe) -> None:
 
 
 def _wrapped(text: str) -> str:
-    """Broken at words where a terminal would break it anywhere."""
+    """Fit to be printed, and broken at words where a terminal would break it anywhere."""
+    text = printable(text)
     if not sys.stderr.isatty():
         return text
     return textwrap.fill(text, shutil.get_terminal_size().columns, break_on_hyphens=False)
@@ -190,24 +191,24 @@ def _print(result: Result, as_json: bool) -> None:
     from ..train.progress import number
 
     for text in result.samples[:1]:
-        print(f"a sample:\n{text}\n")
+        print(f"a sample:\n{printable(text, lines=True)}\n")
     shown = ", ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in result.metrics.items())
-    print(f"test: {shown}")
-    print(f"report: {result.report}")
+    print(printable(f"test: {shown}"))
+    print(printable(f"report: {result.report}"))
     warnings = [found for found in result.findings if found["level"] == "warning"]
     for found in warnings[:1]:
         more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
-        print(f"warning: {found['title']}: {found['cause']}{more}")
-        print(f"  {found['remedy']}")
+        print(printable(f"warning: {found['title']}: {found['cause']}{more}"))
+        print(printable(f"  {found['remedy']}"))
     if result.interrupted:
-        print(f"stopped early; go on with: chainrule train --resume {result.run}")
+        print(printable(f"stopped early; go on with: chainrule train --resume {result.run}"))
     elif result.ended == "epochs":
-        print(
+        print(printable(
             "it had ended before, after all its epochs; for more, raise epochs in "
             f"{result.run / 'recipe.toml'} and resume it again"
-        )
+        ))  # fmt: skip
     elif result.ended:
-        print(
-            "it had ended before, when more epochs no longer helped; to change more, train anew: "
+        print(printable(
+            "it had ended before, when more epochs no longer helped; to change more, train again: "
             f"chainrule train {result.run / 'recipe.toml'}"
-        )
+        ))  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DtypeError
+from ..errors import ArgumentError, DtypeError, printable
 from ..graph import Array
 
 _NUMBERS = {  # by the decimal mark; a point is the mark between thousands where it is not that
@@ -67,7 +67,7 @@ class Table:
         return self._rows
 
     def __repr__(self) -> str:
-        kinds = ", ".join(f"{name}: {c.kind}" for name, c in self.columns.items())
+        kinds = ", ".join(f"{printable(name)}: {c.kind}" for name, c in self.columns.items())
         return f"Table({self.name!r}, {len(self)} rows, {kinds})"
 
     def place(self, row: int) -> str:

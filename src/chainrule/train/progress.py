@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable
 from .report.drawing import shorten
 from .trainer import Callback, Trainer
 
@@ -51,7 +52,7 @@ def duration(seconds: float) -> str:
 def row_text(row: dict[str, Any]) -> str:
     """The losses and metrics of an epoch in one line."""
     shown = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr", "seconds")}
-    return "  ".join(f"{name.replace('_', ' ')} {number(v)}" for name, v in shown.items())
+    return printable("  ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in shown.items()))
 
 
 def share_done(run: Trainer) -> float | None:
@@ -72,7 +73,7 @@ def closing(run: Trainer) -> str:
     ending = "" if run.history.stopped == "epochs" else f", {reason}"
     restored = f", weights of epoch {best}" if best else ""
     done = f"{counted(run.epoch, 'epoch')}, {counted(run.step, 'step')}"
-    return f"{done}, {duration(run.elapsed)}{ending}{restored}"
+    return printable(f"{done}, {duration(run.elapsed)}{ending}{restored}")
 
 
 def kept(run: Trainer) -> int | None:
@@ -99,7 +100,7 @@ def norms_text(layers: list[str], norms: list[float], width: int) -> str:
 
 
 def _joined(parts: list[str]) -> str:
-    return f"gradient norms by layer: {' · '.join(parts)}"
+    return printable(f"gradient norms by layer: {' · '.join(parts)}")
 
 
 class Lines(Callback):

@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import nn, optim, random
 from ..data import NAMES, DataLoader, load
-from ..errors import ArgumentError, ChainruleError, FileError
+from ..errors import ArgumentError, ChainruleError, FileError, printable
 from ..graph import Array
 from . import files
 from .findings import Finding, Guess, findings
@@ -132,7 +132,8 @@ class Run:
             x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
             if warn and self.task.notes:
-                warnings.warn("\n  ".join(["[predict]", *self.task.notes]), stacklevel=2)
+                notes = "\n  ".join(["[predict]", *map(printable, self.task.notes)])
+                warnings.warn(notes, stacklevel=2)
         output = predict(self.model, x)
         said = self.task.decoded(output)
         if names is not None:
