@@ -121,7 +121,7 @@ def test_find_lr_puts_everything_back():
     assert model.weight.tolist() == [[0.0]]
     assert optimizer.param_groups[0]["lr"] == 0.25
     assert cr.random.default.state.tolist() == state
-    assert optimizer.state_dict()["steps"] == 0
+    assert optimizer.state_dict()["weight/step"] == 0
     assert not optimizer.state_dict()["weight/momentum_buffer"].any()
     assert len(found.rates) == len(found.losses)
     steps = np.diff(np.log(found.rates))

@@ -56,30 +56,33 @@ class Adam(Optimizer):
         v = s["exp_avg_sq"] = group.once("b2", g.dtype, lambda: b2) * s["exp_avg_sq"] + square
         return m, v
 
-    def _root(self, group: Group, v: Tensor) -> Tensor:
-        """√v̂ + ε."""
+    def _root(self, group: Group, v: Tensor, t: Tensor) -> Tensor:
+        """√v̂ + ε at the parameter's step t."""
         scale = group.once(
-            "1 / sqrt(c2)", v.dtype, lambda: 1 / elementwise.sqrt(self._correction(group, 1))
+            "1 / sqrt(c2)", v.dtype, lambda: 1 / elementwise.sqrt(self._correction(group, 1, t)), t
         )
         return elementwise.sqrt(v) * scale + self._eps(group, v.dtype)
 
     def _eps(self, group: Group, dtype: Dtype) -> Tensor:
         return group.once("eps", dtype, lambda: group.scalar("eps"))
 
-    def _rate(self, group: Group, dtype: Dtype) -> Tensor:
+    def _rate(self, group: Group, dtype: Dtype, t: Tensor) -> Tensor:
         """lr / (1 - β₁ᵗ)."""
-        return group.once("rate", dtype, lambda: group.scalar("lr") / self._correction(group, 0))
+        return group.once(
+            "rate", dtype, lambda: group.scalar("lr") / self._correction(group, 0, t), t
+        )
 
-    def _correction(self, group: Group, k: int) -> Tensor:
+    def _correction(self, group: Group, k: int, t: Tensor) -> Tensor:
         """1 - βᵗ in float64: near 1 a float32 would lose half its digits."""
-        return 1 - group.scalar("betas", k) ** self.steps
+        return 1 - group.scalar("betas", k) ** t
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
         if "max_exp_avg_sq" in s:
             v = s["max_exp_avg_sq"] = elementwise.maximum(s["max_exp_avg_sq"], v)
-        return p - self._rate(group, p.dtype) * m / self._root(group, v)
+        t = s["step"]
+        return p - self._rate(group, p.dtype, t) * m / self._root(group, v, t)
 
 
 class AdamW(Adam):
@@ -117,14 +120,14 @@ class NAdam(Adam):
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
-        b1, decay, t = group.scalar("betas", 0), group.scalar("momentum_decay"), self.steps
+        b1, decay, t = group.scalar("betas", 0), group.scalar("momentum_decay"), s["step"]
         now = b1 * (1 - 0.5 * 0.96 ** (t * decay))
         after = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * decay))
         product = s["mu_product"] = s["mu_product"] * now
         lr = group.scalar("lr")
         by_g = cast(lr * (1 - now) / (1 - product), p.dtype)
         by_m = cast(lr * after / (1 - product * after), p.dtype)
-        return p - (by_g * g + by_m * m) / self._root(group, v)
+        return p - (by_g * g + by_m * m) / self._root(group, v, t)
 
 
 class RAdam(Adam):
@@ -142,7 +145,8 @@ class RAdam(Adam):
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         p, g = self._prepared(group, p, g)
         m, v = self._means(group, g, s)
-        b2, t, c2 = group.scalar("betas", 1), self.steps, self._correction(group, 1)
+        b2, t = group.scalar("betas", 1), s["step"]
+        c2 = self._correction(group, 1, t)
         longest = 2 / (1 - b2) - 1
         length = longest - 2 * t * b2**t / c2
         ripe = length > 5
@@ -150,7 +154,7 @@ class RAdam(Adam):
         ratio = (safe - 4) * (safe - 2) * longest / ((longest - 4) * (longest - 2) * safe)
         factor = cast(elementwise.sqrt(ratio * c2), p.dtype)
         adaptive = factor / (elementwise.sqrt(v) + self._eps(group, p.dtype))
-        return p - self._rate(group, p.dtype) * m * where(ripe, adaptive, 1.0)
+        return p - self._rate(group, p.dtype, t) * m * where(ripe, adaptive, 1.0)
 
 
 class Adamax(Adam):
@@ -170,4 +174,4 @@ class Adamax(Adam):
         m = s["exp_avg"] = s["exp_avg"] + (1 - b1) * (g - s["exp_avg"])
         largest = elementwise.abs(g) + self._eps(group, p.dtype)
         u = s["exp_inf"] = elementwise.maximum(b2 * s["exp_inf"], largest)
-        return p - self._rate(group, p.dtype) * m / u
+        return p - self._rate(group, p.dtype, s["step"]) * m / u

@@ -73,7 +73,7 @@ class Adagrad(Optimizer):
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         g = _decayed(group, p, g)
-        rate = group.scalar("lr") / (1 + (self.steps - 1) * group.scalar("lr_decay"))
+        rate = group.scalar("lr") / (1 + (s["step"] - 1) * group.scalar("lr_decay"))
         total = s["sum"] = s["sum"] + g * g
         eps = cast(group.scalar("eps"), p.dtype)
         return p - cast(rate, p.dtype) * g / (elementwise.sqrt(total) + eps)

@@ -41,7 +41,7 @@ class Group(Mapping[str, Any]):
         self.names = tuple(n for n, _ in params)
         self.params = tuple(p for _, p in params)
         self._settings = {k: _held(v) for k, v in settings.items()}
-        self._shared: dict[tuple[str, Dtype], Tensor] = {}
+        self._shared: dict[tuple[str, Dtype, int], Tensor] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -112,9 +112,14 @@ class Group(Mapping[str, Any]):
         value = self._settings[name]
         return value[k] if isinstance(value, tuple) else value
 
-    def once(self, name: str, dtype: Dtype, value: Callable[[], Tensor]) -> Tensor:
-        """A number that all parameters of the dtype share: calculated for the first, in a step."""
-        key = name, dtype
+    def once(
+        self, name: str, dtype: Dtype, value: Callable[[], Tensor], count: Tensor | None = None
+    ) -> Tensor:
+        """A number that all parameters of the dtype share: calculated for the first, in a step.
+
+        count   the step count that it depends on, if it does: only parameters of this one share it
+        """
+        key = name, dtype, id(count)
         if key not in self._shared:
             self._shared[key] = cast(value(), dtype)
         return self._shared[key]

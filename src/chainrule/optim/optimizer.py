@@ -1,6 +1,8 @@
 """What every optimizer shares: its parameters in groups, their state, its step.
 
-All state is tensors, which a compiled step reads and assigns at each call.
+All state is tensors, which a compiled step reads and assigns at each call. Each parameter has its
+own step count, state[name]["step"]: steps without a gradient do not count. Parameters that have
+always moved together share one tensor, so that what follows from the count is calculated once.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from ..graph import spec_text
 from ..hints import calls
 from ..shapes import float64
 from ..sparse import RowSparse
-from ..tensor import Tensor, no_grad
-from ..trace import Counted, Counting, state
+from ..tensor import Tensor, make, no_grad
+from ..trace import Counted, Counting, outside, state
 from .group import Group, Named, check_settings, not_an_attribute
 
 _HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
@@ -85,7 +87,7 @@ class Optimizer(Counting):
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         check_settings(type(self).__name__, defaults)
         self.state: dict[str, dict[str, Tensor]] = Counted()
-        self.steps = Tensor(0.0, dtype=float64)
+        count = Tensor(0.0, dtype=float64)
         given = given_parameters(type(self).__name__, params)
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         seen: set[int] = set()
@@ -99,7 +101,8 @@ class Optimizer(Counting):
                 _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
                 slots = [s for s in self.slots if s not in self.needed or settings[self.needed[s]]]
-                self.state[name] = Counted({s: creation.zeros_like(p.detach()) for s in slots})
+                zeros = {s: creation.zeros_like(p.detach()) for s in slots}
+                self.state[name] = Counted({**zeros, "step": count})
                 self._begin(name, p)
             off = {setting for setting in self.needed.values() if not settings[setting]}
             made.append(Group(type(self).__name__, named, settings, off))
@@ -136,7 +139,8 @@ class Optimizer(Counting):
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         """The new value of a parameter (or of the rows that have a gradient).
 
-        s holds the state, of the same shape as p; put the new state into it.
+        s holds the state, of the same shape as p; put the new state into it. s["step"] is the
+        number of the parameter's steps, this one included.
         """
         raise NotImplementedError
 
@@ -155,15 +159,40 @@ class Optimizer(Counting):
         It takes the gradient that is there, as PyTorch does: one that the last backward() did not
         reach keeps its old gradient, and is changed by that again. `zero_grad` takes it away.
         """
+        counts = self._counts()
         if state.trace is not None:
             state.trace.guards.append(_SameOptimizer(self))
         with no_grad():
-            self.steps += 1
+            for count in counts:
+                count += 1
             for group in self.param_groups:
                 try:
                     self._step_group(group)
                 finally:
                     group.end()
+
+    def _counts(self) -> list[Tensor]:
+        """The step counts of the parameters that move now.
+
+        Where only some of those that share one move, these get their own.
+        """
+        sharing: dict[int, list[tuple[str, bool]]] = {}
+        for group in self.param_groups:
+            for name, p in zip(group.names, group.params, strict=True):
+                moves = p.requires_grad and p.grad is not None
+                sharing.setdefault(id(self.state[name]["step"]), []).append((name, moves))
+        found = []
+        for shared in sharing.values():
+            moving = [name for name, moves in shared if moves]
+            if not moving:
+                continue
+            count = self.state[moving[0]]["step"]
+            if len(moving) < len(shared):
+                count = _twin(count)
+                for name in moving:
+                    self.state[name]["step"] = count
+            found.append(count)
+        return found
 
     def _step_group(self, group: Group) -> None:
         for name, p in zip(group.names, group.params, strict=True):
@@ -217,7 +246,7 @@ class Optimizer(Counting):
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """State and settings as arrays, by the parameters' names."""
-        out: dict[str, np.ndarray[Any, Any]] = {"steps": self.steps.numpy().copy()}
+        out: dict[str, np.ndarray[Any, Any]] = {}
         for name, parts in self.state.items():
             for slot, t in parts.items():
                 out[f"{name}/{slot}"] = t.numpy().copy()
@@ -235,6 +264,9 @@ class Optimizer(Counting):
                 "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
             )  # fmt: skip
+        if "steps" in values:  # of a version that counted for all parameters together
+            counts = {f"{name}/step": values["steps"] for name in self.state}
+            values = {**counts, **{k: v for k, v in values.items() if k != "steps"}}
         own = self.state_dict()
         if own.keys() != values.keys():
             odd = sorted(own.keys() ^ values.keys())
@@ -250,7 +282,7 @@ class Optimizer(Counting):
                     f"{value.shape} is needed", "load into the same architecture",
                 )  # fmt: skip
         with no_grad():
-            self.steps._assign(Tensor(values["steps"], dtype=float64))
+            self._share_counts(values)
             for name, parts in self.state.items():
                 for slot, t in parts.items():
                     t._assign(Tensor(np.asarray(values[f"{name}/{slot}"]), dtype=t.dtype))
@@ -261,8 +293,29 @@ class Optimizer(Counting):
                     number = np.asarray(stored)
                     group[key] = tuple(number.tolist()) if number.ndim else number.item()
 
+    def _share_counts(self, values: dict[str, Any]) -> None:
+        """Let parameters share their step counts only where those that are loaded are the same."""
+        kept: dict[int, dict[float, Tensor]] = {}
+        for name, parts in self.state.items():
+            count, number = parts["step"], float(values[f"{name}/step"])
+            shared = kept.setdefault(id(count), {})
+            if number not in shared:
+                shared[number] = _twin(count) if shared else count
+            if shared[number] is not count:
+                parts["step"] = shared[number]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(dict(g)) for g in self.param_groups)})"
+
+
+def _twin(count: Tensor) -> Tensor:
+    """Another tensor of the same value, which lasts: a compiled step may read and assign it."""
+    assert count._value is not None
+    with outside():
+        twin = make(count._value.copy())
+    if state.trace is not None and id(count) in state.trace.writes:
+        twin._assign(count)  # an earlier step of this trace has counted
+    return twin
 
 
 def _put(t: Tensor, new: Tensor) -> None:

@@ -16,7 +16,7 @@ class SGD(Optimizer):
     """w ← w - lr · v with v = momentum · v + (1 - dampening) · (g + weight_decay · w).
 
     nesterov   uses g + momentum · v instead of v (Sutskever et al., 2013)
-    The first v is the first gradient, without dampening.
+    A parameter's first v is its first gradient, without dampening.
     """
 
     slots: tuple[str, ...] = ("momentum_buffer",)
@@ -47,7 +47,7 @@ class SGD(Optimizer):
         if "momentum_buffer" in s:
             share = g
             if group.on("dampening"):
-                first = cast(self.steps == 1, p.dtype)
+                first = cast(s["step"] == 1, p.dtype)
                 share = g * (1 - setting("dampening") * (1 - first))
             v = s["momentum_buffer"] = setting("momentum") * s["momentum_buffer"] + share
             g = g + setting("momentum") * v if group.on("nesterov") else v
