@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError, AxisError, DtypeError, ShapeError, user_line
 from ..graph import Shape
 
@@ -13,7 +15,7 @@ from ..graph import Shape
 def one(name: str, axis: Any, ndim: int) -> int:
     """One axis; below 0 it counts from the end."""
     try:
-        axis = operator.index(axis)
+        axis = _index(axis)
     except TypeError:
         raise DtypeError(
             name, f"got axis {axis!r}", "a whole number is needed",
@@ -28,6 +30,23 @@ def one(name: str, axis: Any, ndim: int) -> int:
             user_line(),
         )
     return axis + ndim if axis < 0 else axis
+
+
+def _index(value: Any) -> int:
+    """The whole number that it is; a bool is a setting in the wrong place."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def flag(name: str, setting: str, value: Any) -> bool:
+    """True or False, and nothing that Python takes for one of them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise DtypeError(
+            name, f"got {setting} {value!r}", "True or False",
+            "give the other arguments by name", user_line(),
+        )  # fmt: skip
+    return bool(value)
 
 
 def several(name: str, axis: Any, ndim: int) -> Shape:
@@ -63,7 +82,7 @@ def counts(name: str, values: Any, least: int | None = 0) -> Shape:
     try:
         if not isinstance(values, (tuple, list)):
             values = tuple(values) if getattr(values, "shape", ()) else (values,)
-        found = tuple(operator.index(v) for v in values)
+        found = tuple(_index(v) for v in values)
     except TypeError:
         found = None
     if found is None or (least is not None and any(n < least for n in found)):

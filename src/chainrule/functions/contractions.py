@@ -26,7 +26,7 @@ def dot(x1: Any, x2: Any, /) -> Tensor:
     return contract(x1, x2)
 
 
-def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
+def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     """Sum over pairs of axes: the last n of x1 with the first n of x2, or two lists of axes."""
     x1, x2 = as_tensor(x1), as_tensor(x2)
     if isinstance(axes, int):
@@ -64,7 +64,7 @@ def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Tensor:
     return reshape(contract(a, b), [x1.shape[k] for k in rows] + [x2.shape[k] for k in columns])
 
 
-def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
+def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
     """∑ x1 · x2 along an axis; the others broadcast."""
     x1, x2 = as_tensor(x1), as_tensor(x2)
     dtype = promote(x1.dtype, x2.dtype)

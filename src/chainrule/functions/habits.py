@@ -70,9 +70,7 @@ def _tell(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
         extra = args[len(place) :]
         if not extra:
             return
-        if "axis" in parameters:
-            advice = f"name it: axis={extra[0]!r}"
-        elif [p.name for p in place] == ["shape"] and all(isinstance(n, int) for n in args):
+        if [p.name for p in place] == ["shape"] and all(isinstance(n, int) for n in args):
             advice = f"put the sizes into a tuple: {name}({args!r})"
         else:
             advice = "give the others by name"

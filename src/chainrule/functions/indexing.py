@@ -287,7 +287,7 @@ def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
     return flat
 
 
-def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
+def take(x: Any, indices: Any, /, axis: int | None = None) -> Tensor:
     """The slices at `indices` along an axis; an index array of any shape takes the axis' place."""
     x, indices = as_tensor(x), as_tensor(indices)
     if axis is None:
@@ -295,7 +295,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
     return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))
 
 
-def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
+def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Tensor:
     """For each place the element that `indices` names along the axis; other axes broadcast."""
     x, indices = as_tensor(x), as_tensor(indices)
     axis = _axes.one("take_along_axis", axis, x.ndim)

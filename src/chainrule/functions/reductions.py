@@ -24,7 +24,7 @@ def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     where = _axes.several(op.name, axis, len(x.shape))
     out: Tensor = op(x, axis=where)
-    if keepdims or not where:
+    if _axes.flag(op.name, "keepdims", keepdims) or not where:
         return out
     left = tuple(n for k, n in enumerate(x.shape) if k not in where)
     out = ops.reshape(out, shape=left)
@@ -40,12 +40,12 @@ def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
     return cast(x, shapes.uint64) if x.dtype.kind == "u" else x
 
 
-def sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def sum(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """∑x; 0 for no elements. Whole numbers are summed in 64 bits."""
     return _reduce(ops.sum, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
 
 
-def prod(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def prod(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """∏x; 1 for no elements. Its gradient does not divide, so zeros are safe."""
     return _reduce(ops.prod, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
 
@@ -71,13 +71,13 @@ def in_float32(
 
 
 def _number(name: str, value: Any) -> Any:
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise ArgumentError(name, f"got {value!r}", "a number", "check it", user_line())
     return value
 
 
 @in_float32
-def mean(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def mean(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """∑x / n; NaN for no elements."""
     n = _count(x, axis)
     total = _reduce(ops.sum, x, axis, keepdims)
@@ -86,7 +86,7 @@ def mean(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @in_float32
 def var(
-    x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+    x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """∑(x - mean)² / (n - correction)."""
     n = _count(x, axis)
@@ -98,7 +98,7 @@ def var(
 
 @in_float32
 def std(
-    x: Tensor, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False
+    x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """√var. Its gradient where all elements are equal is 0."""
     return _root(var(x, axis=axis, correction=correction, keepdims=keepdims))
@@ -112,32 +112,32 @@ def _root(total: Tensor, degree: float = 2) -> Tensor:
     return ops.where(none, 0.0, root)
 
 
-def max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def max(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The largest; NaN if one is. Elements that tie share the gradient equally."""
     return _reduce(ops.max, x, axis, keepdims)
 
 
-def min(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def min(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The smallest; NaN if one is. Elements that tie share the gradient equally."""
     return _reduce(ops.min, x, axis, keepdims)
 
 
-def any(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def any(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether one is true (not 0)."""
     return _reduce(ops.any, x, axis, keepdims)
 
 
-def all(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def all(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether every one is true (not 0)."""
     return ~_reduce(ops.any, _el.logical_not(x), axis, keepdims)
 
 
-def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmax(x: Any, /, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The position of the largest, the first if several; without an axis in the flattened x."""
     return _position(ops.argmax, x, axis, keepdims)
 
 
-def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+def argmin(x: Any, /, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The position of the smallest, the first if several; without an axis in the flattened x."""
     return _position(ops.argmin, x, axis, keepdims)
 
@@ -146,41 +146,42 @@ def _position(op: Operation, x: Any, axis: int | None, keepdims: bool) -> Tensor
     x = as_tensor(x)
     if axis is None:
         out: Tensor = op(ops.reshape(x, shape=(x.size,)), axis=(0,))
-        return ops.reshape(out, shape=(1,) * x.ndim if keepdims else ())
+        kept = _axes.flag(op.name, "keepdims", keepdims)
+        return ops.reshape(out, shape=(1,) * x.ndim if kept else ())
     return _reduce(op, x, _axes.one(op.name, axis, x.ndim), keepdims)
 
 
-def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """How many are not 0."""
     return sum(as_tensor(x) != 0, axis=axis, keepdims=keepdims)
 
 
 @in_float32
-def logsumexp(x: Tensor, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log ∑eˣ, without overflow."""
     top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
     top = ops.where(_el.isfinite(top), top, 0.0)
     out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top
-    if keepdims:
+    if _axes.flag("logsumexp", "keepdims", keepdims):
         return out
     where = _axes.several("logsumexp", axis, x.ndim)
     return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))
 
 
 @in_float32
-def softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
+def softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     """eˣ / ∑eˣ along the axis."""
     return _el.exp(log_softmax(x, axis=axis))
 
 
 @in_float32
-def log_softmax(x: Tensor, /, *, axis: int = -1) -> Tensor:
+def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     """x - log ∑eˣ along the axis."""
     return x - logsumexp(x, axis=axis, keepdims=True)
 
 
 @in_float32
-def norm(x: Tensor, /, *, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
+def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
     """(∑|x|^ord)^(1/ord) over all the named axes; for ord = inf the largest |x|.
 
     Its gradient at x = 0 is 0.
@@ -196,14 +197,14 @@ def norm(x: Tensor, /, *, ord: float = 2, axis: Any = None, keepdims: bool = Fal
 
 
 def cumulative_sum(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
     """Running sums along the axis; with include_initial they begin at 0."""
     return _running(ops.cumulative_sum, x, axis, dtype, include_initial, 0)
 
 
 def cumulative_prod(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
     """Running products along the axis; with include_initial they begin at 1."""
     return _running(ops.cumulative_prod, x, axis, dtype, include_initial, 1)
@@ -225,7 +226,7 @@ def _running(
     return ops.concat(edge, out, axis=axis)
 
 
-def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
+def recurrence(a: Any, b: Any, /, axis: int = 0) -> Tensor:
     """hₜ = aₜ hₜ₋₁ + bₜ along the axis, from h₋₁ = 0."""
     a, b = _el.pair(a, b)
     dtype, shape = promote(a.dtype, b.dtype), common_shape("recurrence", a.shape, b.shape)
@@ -235,7 +236,7 @@ def recurrence(a: Any, b: Any, /, *, axis: int = 0) -> Tensor:
 
 
 def diff(
-    x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
+    x: Any, /, n: int = 1, axis: int = -1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
     """Differences between neighbours along the axis, taken n times."""
     out = x = as_tensor(x)

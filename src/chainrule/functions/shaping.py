@@ -158,7 +158,7 @@ def broadcast_shapes(*given: Shape) -> Shape:
     return common_shape("broadcast_shapes", *(_axes.counts("broadcast_shapes", s) for s in given))
 
 
-def concat(xs: Any, /, *, axis: int | None = 0) -> Tensor:
+def concat(xs: Any, /, axis: int | None = 0) -> Tensor:
     """The tensors one after another along an axis; None joins them flattened."""
     tensors = _tensors("concat", xs)
     dtype = tensors[0].dtype
@@ -190,7 +190,7 @@ def _tensors(name: str, xs: Any) -> list[Tensor]:
     return tensors
 
 
-def stack(xs: Any, /, *, axis: int = 0) -> Tensor:
+def stack(xs: Any, /, axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis."""
     tensors = _tensors("stack", xs)
     if any(t.shape != tensors[0].shape for t in tensors):
@@ -199,7 +199,7 @@ def stack(xs: Any, /, *, axis: int = 0) -> Tensor:
     return concat([expand_dims(t, axis=axis) for t in tensors], axis=axis)
 
 
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+def unstack(x: Any, /, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, which goes away."""
     return tuple(moveaxis(x, axis, 0))
 
@@ -222,14 +222,14 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     return [x[(*before, slice(a, b))] for a, b in pairwise(cuts)]
 
 
-def flip(x: Any, /, *, axis: Any = None) -> Tensor:
+def flip(x: Any, /, axis: Any = None) -> Tensor:
     """The order along the axes turned round; None is all of them."""
     x = as_tensor(x)
     out: Tensor = ops.flip(x, axis=_axes.several("flip", axis, x.ndim))
     return out
 
 
-def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
+def roll(x: Any, /, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved on by `shift` places along the axis; those pushed out come in at the front."""
     x = as_tensor(x)
     if axis is None:
@@ -263,7 +263,7 @@ def tile(x: Any, repetitions: Any, /) -> Tensor:
     return reshape(expand(reshape(x, apart), wide), whole)
 
 
-def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Tensor:
+def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
     """Each element repeated along an axis, as often as `repeats` says (a number, or one each)."""
     x = as_tensor(x)
     if axis is None:
@@ -325,7 +325,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
     return own(out, x)
 
 
-def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
+def diagonal(x: Any, /, offset: int = 0) -> Tensor:
     """The diagonal of the last two axes; an offset above 0 lies above it."""
     x = as_tensor(x)
     if x.ndim < 2:
@@ -338,12 +338,12 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     return out
 
 
-def tril(x: Any, /, *, k: int = 0) -> Tensor:
+def tril(x: Any, /, k: int = 0) -> Tensor:
     """Zeros above the k-th diagonal of the last two axes."""
     return _triangle(x, "tril", k)
 
 
-def triu(x: Any, /, *, k: int = 0) -> Tensor:
+def triu(x: Any, /, k: int = 0) -> Tensor:
     """Zeros below the k-th diagonal of the last two axes."""
     return _triangle(x, "triu", k)
 

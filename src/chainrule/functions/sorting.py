@@ -18,24 +18,24 @@ from .indexing import take, take_along_axis
 from .shaping import reshape
 
 
-def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+def argsort(x: Any, /, axis: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
     """The positions that put x in order along the axis; always stable."""
-    x = as_tensor(x)
+    x, descending = as_tensor(x), _axes.flag("sort", "descending", descending)
     return ops.argsort(x, axis=_axes.one("argsort", axis, x.ndim), descending=descending)
 
 
-def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+def sort(x: Any, /, axis: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
     """x in order along the axis; each gradient goes back to where its element came from."""
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
 
 
-def top_k(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
+def top_k(x: Any, k: int, /, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k largest (or smallest) along the axis, in order, and their positions."""
     x = as_tensor(x)
     axis, k = _axes.one("top_k", axis, x.ndim), _axes.count("top_k", k)
     if k > x.shape[axis]:
         raise ShapeError("top_k", f"got k {k} for a size of {x.shape[axis]}", "no more", "lower k")
-    order = argsort(x, axis=axis, descending=largest)
+    order = argsort(x, axis=axis, descending=_axes.flag("top_k", "largest", largest))
     at = order[(*(slice(None),) * axis, slice(0, k))]
     return take_along_axis(x, at, axis=axis), at
 
