@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import ops
+from . import ops, shapes
 from .graph import Dtype, Shape
 
 
@@ -30,11 +30,11 @@ class RowSparse:
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, RowSparse):
-            return RowSparse(
-                ops.concat(self.indices, other.indices, axis=0),
-                ops.concat(self.values, other.values, axis=0),
-                self.shape,
-            )
+            indices = [self.indices, other.indices]
+            if self.indices.dtype != other.indices.dtype:  # a row's number fits into int64
+                indices = [ops.astype(i, dtype=shapes.int64) for i in indices]
+            values = ops.concat(self.values, other.values, axis=0)
+            return RowSparse(ops.concat(*indices, axis=0), values, self.shape)
         return self.to_dense() + other
 
     __radd__ = __add__

@@ -22,7 +22,7 @@ from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..hints import calls
-from ..shapes import float64
+from ..shapes import float64, int64
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, no_grad
 from ..trace import Counted, Counting, outside, state
@@ -391,8 +391,12 @@ def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
     n = g.indices.shape[0]
     if n == 0:
         return g.indices, g.values
-    order = sorting.argsort(g.indices)
-    rows, values = indexing.take(g.indices, order, axis=0), indexing.take(g.values, order, axis=0)
+    indices = g.indices
+    if indices.dtype.kind == "i":  # row -1 is the last row
+        indices = cast(indices, int64)
+        indices = where(indices < 0, indices + g.shape[0], indices)
+    order = sorting.argsort(indices)
+    rows, values = indexing.take(indices, order, axis=0), indexing.take(g.values, order, axis=0)
     starts = where(creation.arange(n) == 0, True, rows != indexing.take(
         rows, np.maximum(np.arange(n) - 1, 0), axis=0))  # fmt: skip
     segment = reductions.cumulative_sum(starts, axis=0) - 1
