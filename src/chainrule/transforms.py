@@ -6,7 +6,6 @@ All results can be differentiated again.
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from .graph import spec_text, topological
 from .recording import pullback
 from .tensor import Tensor, as_tensor, enable_grad
 from .trace import state
+from .wrapping import Transformed
 
 Argnums = int | Sequence[int]
 
@@ -155,32 +155,36 @@ def value_and_grad(
     argnums  which argument to differentiate by; several give a tuple of gradients
     """
     _expect_function("grad", f)
+    return Transformed(f, _value_and_grad, argnums, has_aux)
 
-    @functools.wraps(f)
-    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
-        if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
-            got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
-            raise ShapeError(
-                "grad", f"got a function that returns {got}", "one floating scalar is needed",
-                "reduce it with sum() or mean(), or use cr.jacobian", user_line(),
-            )  # fmt: skip
-        gradient = back(value._full((), 1.0))
-        return ((value, aux), gradient) if has_aux else (value, gradient)
 
-    return value_and_gradient
+def _value_and_grad(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums,
+    has_aux: bool,
+) -> Any:  # fmt: skip
+    value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
+    if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
+        got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError(
+            "grad", f"got a function that returns {got}", "one floating scalar is needed",
+            "reduce it with sum() or mean(), or use cr.jacobian", user_line(),
+        )  # fmt: skip
+    gradient = back(value._full((), 1.0))
+    return ((value, aux), gradient) if has_aux else (value, gradient)
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns f's gradient: ∂f/∂argument, in the argument's structure."""
-    both = value_and_grad(f, argnums, has_aux)
+    _expect_function("grad", f)
+    return Transformed(f, _grad, argnums, has_aux)
 
-    @functools.wraps(f)
-    def gradient(*args: Any, **kwargs: Any) -> Any:
-        value, found = both(*args, **kwargs)
-        return (found, value[1]) if has_aux else found
 
-    return gradient
+def _grad(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums,
+    has_aux: bool,
+) -> Any:  # fmt: skip
+    value, found = _value_and_grad(f, args, kwargs, argnums, has_aux)
+    return (found, value[1]) if has_aux else found
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -225,29 +229,31 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that returns ∂fᵢ/∂xⱼ: the result's axes, then the argument's."""
     _expect_function("jacobian", f)
 
-    @functools.wraps(f)
-    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        value, _, back = _pull("jacobian", f, args, argnums, kwargs=kwargs)
-        if not isinstance(value, Tensor):
-            raise DtypeError(
-                "jacobian", f"got a function that returns {type(value).__name__}", "one tensor",
-                "stack the results, or use cr.vjp", user_line(),
-            )  # fmt: skip
-        units = np.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
-        rows = [back(Tensor(u)) for u in units]
-        if not rows:
-            rows, empty = [back(creation.zeros_like(value))], True
-        else:
-            empty = False
+    return Transformed(f, _jacobian, argnums)
 
-        def stacked(*parts: Tensor) -> Tensor:
-            whole = shaping.stack(parts)
-            whole = whole[:0] if empty else whole
-            return shaping.reshape(whole, (*value.shape, *parts[0].shape))
 
-        return tree.map(stacked, rows[0], *rows[1:])
+def _jacobian(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
+) -> Any:
+    value, _, back = _pull("jacobian", f, args, argnums, kwargs=kwargs)
+    if not isinstance(value, Tensor):
+        raise DtypeError(
+            "jacobian", f"got a function that returns {type(value).__name__}", "one tensor",
+            "stack the results, or use cr.vjp", user_line(),
+        )  # fmt: skip
+    units = np.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
+    rows = [back(Tensor(u)) for u in units]
+    if not rows:
+        rows, empty = [back(creation.zeros_like(value))], True
+    else:
+        empty = False
 
-    return jacobian_of
+    def stacked(*parts: Tensor) -> Tensor:
+        whole = shaping.stack(parts)
+        whole = whole[:0] if empty else whole
+        return shaping.reshape(whole, (*value.shape, *parts[0].shape))
+
+    return tree.map(stacked, rows[0], *rows[1:])
 
 
 def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:

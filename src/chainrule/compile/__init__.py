@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make, record_outputs
 from ..trace import Trace, changes, state
+from ..wrapping import Wrapper
 from . import locks
 from .collecting import uncollected
 from .passes import optimise
@@ -46,23 +46,29 @@ class Step:
     resident: Resident | None  # where the captured tensors stay between calls, if they do
 
 
-class Compiled:
+class Compiled(Wrapper):
     """A function that is traced once per shapes of its arguments and then runs as one program."""
 
+    __slots__ = ("_function", "_lock", "_short", "_steps", "_used")
+
     def __init__(self, function: Callable[..., Any], used: Sequence[Any] = ()) -> None:
-        """used   what it uses besides, through objects of this library that do not show it"""
+        """used   what else it uses, through objects of this library that do not show it"""
+        super().__init__(function, used)
         self._function, self._used = function, used
         self._steps: dict[Any, list[Step]] = {}
         self._lock = locks.of_function()  # reading, running and assigning are one step
         self._short = _Short()
-        functools.update_wrapper(self, function)
+
+    def inside(self) -> list[Any]:
+        """As `Wrapper.inside`."""
+        return [self._function, *self._used]
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None or isinstance(self._function, staticmethod):
             return self
         return _Bound(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:  # inside another trace it is part of that graph
             return self._function(*args, **kwargs)
         short = self._short.last
@@ -283,14 +289,19 @@ def _is_plain(t: Any) -> bool:
     return type(t) is Tensor and (t._node is None or not t._node.requires_grad)
 
 
-class _Bound:
+class _Bound(Wrapper):
     """A compiled method of one object."""
 
-    def __init__(self, compiled: Compiled, instance: Any) -> None:
-        self._compiled, self._instance = compiled, instance
-        functools.update_wrapper(self, compiled)
+    __slots__ = ("_compiled", "_instance")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __init__(self, compiled: Compiled, instance: Any) -> None:
+        super().__init__(compiled, instance)
+        self._compiled, self._instance = compiled, instance
+
+    def __get__(self, instance: Any, owner: Any = None) -> _Bound:
+        return self  # a method that is bound stays with its object
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._compiled(self._instance, *args, **kwargs)
 
     def graph(self, *args: Any, **kwargs: Any) -> str:

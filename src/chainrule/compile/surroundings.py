@@ -21,6 +21,7 @@ from ..errors import TraceError
 from ..graph import spec_text
 from ..tensor import Tensor
 from ..trace import Counted, Counting
+from ..wrapping import Wrapper
 from .variables import (
     MISSING,
     Snapshot,
@@ -30,11 +31,13 @@ from .variables import (
     is_ours,
     mentioned,
     methods_of,
+    module_of,
     outer_variables,
     seen_as,
 )
 
-_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type)
+_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type,
+         Wrapper)  # fmt: skip
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
 _END = (object(),)
 MOST_ITEMS = 64  # of a dict or list inside another that is looked into
@@ -129,7 +132,7 @@ class Surroundings:
     def follow(self, functions: Iterable[types.FunctionType]) -> None:
         """Look at the variables of these functions too, and at what is in them."""
         given = [*functions]
-        self._spaces |= {f.__module__ for f in given if not is_ours(f.__module__)}
+        self._spaces |= {m for m in map(module_of, given) if not is_ours(m)}
         self.see(v for f in given for v in outer_variables(f, self._followed, self._mentioned))
 
     def see(self, variables: Iterable[Variable]) -> None:
@@ -147,7 +150,7 @@ class Surroundings:
 
     def _enter(self, name: str, value: Any) -> None:
         kind: Any = type(value)
-        if kind.__module__ in self._spaces and not hasattr(value, "named_parameters"):
+        if kind.__module__ in self._spaces and not _is_module(value):
             self._add(kind.__name__, kind)
         holds = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
@@ -157,7 +160,7 @@ class Surroundings:
             self._add(name, value)
             self.follow(methods_of(value, mentioned(value, frozenset(self._mentioned))))
         # A module of nn counts its changes itself (see nn.module), and names what it holds.
-        elif holds and not hasattr(value, "named_parameters"):
+        elif holds and not _is_module(value):
             self._add(name, value)
             names = mentioned(kind, frozenset(self._mentioned))
             for k, inner in _items(value):
@@ -300,7 +303,12 @@ def plain(value: Any, spaces: AbstractSet[str]) -> bool:
         return False
     kind = type(value)
     ours = kind.__module__ in spaces or is_dataclass(value) or kind is types.SimpleNamespace
-    return ours and not hasattr(value, "named_parameters")
+    return ours and not _is_module(value)
+
+
+def _is_module(value: Any) -> bool:
+    """Whether it is a module of nn, which is above this file, and not merely like one."""
+    return isinstance(value, Counting) and hasattr(value, "named_parameters")
 
 
 def _items(holder: Any) -> list[tuple[Any, Any]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..wrapping import Wrapper
+
 MISSING = object()
 MOST_BYTES = 1 << 16  # of a closed-over array whose contents are compared at each call
 _OURS = __name__.partition(".")[0] + "."  # how the names of this library's modules begin
@@ -68,7 +70,7 @@ def methods_of(kind: type, names: Iterable[str]) -> Iterator[types.FunctionType]
     """The methods of these names that a class outside of this library has."""
     for name in sorted(names):
         method = _method(kind, name)
-        if method is not None and not is_ours(method.__module__):
+        if method is not None and not is_ours(module_of(method)):
             yield method
 
 
@@ -84,10 +86,10 @@ def functions_of(value: Any) -> Iterator[types.FunctionType]:
             yield value
         elif isinstance(value, types.MethodType):
             waiting.append(value.__func__)
-        elif isinstance(value, functools.partial):
-            waiting += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, (functools.partial, Wrapper)):
+            waiting += _inside(value)
         elif callable(value) and not isinstance(value, type):
-            waiting.append(_wrapped(value) or _method(type(value), "__call__"))
+            waiting += [*_inside(value), _method(type(value), "__call__")]
 
 
 def _method(kind: type, name: str) -> types.FunctionType | None:
@@ -97,6 +99,11 @@ def _method(kind: type, name: str) -> types.FunctionType | None:
     return found if isinstance(found, types.FunctionType) else None
 
 
+def module_of(function: types.FunctionType) -> Any:
+    """The name of the module that it is written in; `__module__` may be what a wrapper copied."""
+    return function.__globals__.get("__name__")
+
+
 def is_ours(module: Any) -> bool:
     """Whether a module of this name is one of this library."""
     return str(module).startswith(_OURS)
@@ -104,23 +111,34 @@ def is_ours(module: Any) -> bool:
 
 def _is_held(value: Any) -> bool:
     """Whether a function that is not looked at itself holds something to be called."""
-    return callable(value) and not is_ours(type(value).__module__)
+    return callable(value) and (isinstance(value, Wrapper) or not is_ours(type(value).__module__))
 
 
 def bound_to(function: Any) -> list[Any]:
-    """The objects that a method or a partial function is bound to."""
+    """The objects that a call of it uses: what is wrapped, what a method or partial is bound to."""
     found: list[Any] = []
-    if isinstance(function, functools.partial):
-        found += [*function.args, *function.keywords.values()]
-        function = function.func
-    function = _wrapped(function) or function
-    return [*found, function.__self__] if isinstance(function, types.MethodType) else found
+    waiting, seen = [function], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) not in seen:
+            seen.add(id(value))
+            found += _inside(value)
+            waiting += _inside(value)
+    return found
 
 
-def _wrapped(value: Any) -> Any:
-    """What an object, such as a compiled function, has been made from."""
-    is_function = isinstance(value, (types.FunctionType, type))
-    return None if is_function else getattr(value, "__dict__", {}).get("__wrapped__")
+def _inside(value: Any) -> list[Any]:
+    """What a callable object has been made from."""
+    if isinstance(value, Wrapper):
+        return value.inside()
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, (types.FunctionType, type)):
+        return []
+    wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+    return [] if wrapped is None else [wrapped]
 
 
 def variables_of(functions: Iterable[types.FunctionType]) -> list[Variable]:

@@ -6,7 +6,6 @@ that the reverse sweep makes.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..recording import pullback, record_inner, replay, write_back
 from ..rows import Row, install
 from ..tensor import Tensor, as_tensor, make
 from ..trace import state
+from ..wrapping import Transformed
 
 
 def stop_gradient(x: Any, /) -> Tensor:
@@ -250,11 +250,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Memory for time: the values between f's inputs and its results are not stored.
     """
 
-    @functools.wraps(f, updated=())
-    def checkpointed(*args: Any, **settings: Any) -> Any:
-        return _as_one_node(ops.call, f, args, settings)
+    return Transformed(f, _checkpointed)
 
-    return checkpointed
+
+def _checkpointed(f: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    return _as_one_node(ops.call, f, args, settings)
 
 
 def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
@@ -267,11 +267,13 @@ def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., 
     functions; for NumPy inside use cr.defop.
     """
 
-    @functools.wraps(f, updated=())
-    def with_rule(*args: Any, **settings: Any) -> Any:
-        return _as_one_node(ops.custom, f, args, settings, vjp=vjp)
+    return Transformed(f, _with_rule, vjp)
 
-    return with_rule
+
+def _with_rule(
+    f: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any], vjp: Callable[..., Any]
+) -> Any:
+    return _as_one_node(ops.custom, f, args, settings, vjp=vjp)
 
 
 def _as_one_node(

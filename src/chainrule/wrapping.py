@@ -1,0 +1,89 @@
+"""Functions made from other functions, as `cr.grad` and `cr.compile` make them.
+
+They take over the name and the text of what they wrap, and none of its attributes, which may have
+any name. What they are made of is in slots of their own, so a wrapper around one of them that
+copies attributes, as `functools.wraps` does, does not reach it either. A copy, of a module that
+keeps one, say, is made of copies: a method of the module becomes the copy's method.
+"""
+
+from __future__ import annotations
+
+import copy
+import copyreg
+import functools
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Self
+
+from .errors import ArgumentError
+
+
+class Wrapper:
+    """A function made from another one.
+
+    parts   what it is made with: the function first; the arguments of its class
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "parts")
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+        functools.update_wrapper(self, parts[0], updated=())
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def inside(self) -> list[Any]:
+        """What a call uses: functions, and the objects that they are bound to."""
+        return [*self.parts]
+
+    def __copy__(self) -> Self:
+        return type(self)(*self.parts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        out = memo[id(self)] = self.__new__(type(self))  # its parts may hold it
+        out.__setstate__(copy.deepcopy(self.parts, memo))
+        return out
+
+    def __setstate__(self, parts: tuple[Any, ...]) -> None:
+        type(self).__init__(self, *parts)
+
+    def __reduce__(self) -> Any:
+        path: str = getattr(self.parts[0], "__qualname__", "")
+        if self._stands_at(path):  # a decorated function: it is found again by its name
+            return path
+        for part in self.parts:
+            if isinstance(part, types.FunctionType) and "<" in part.__qualname__:
+                raise ArgumentError(
+                    "pickle", f"got {part.__qualname__} in a {type(self).__name__} function",
+                    "a function that is found by its name",
+                    "define it with def at the top of a module, or as a method",
+                )  # fmt: skip
+        return copyreg.__newobj__, (type(self),), self.parts  # type: ignore[attr-defined]
+
+    def _stands_at(self, path: str) -> bool:
+        found: Any = sys.modules.get(getattr(self.parts[0], "__module__", None) or "")
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return found is self
+
+
+class Transformed(Wrapper):
+    """What a transform makes: calls `transform(function, args, kwargs, *settings)`."""
+
+    __slots__ = ()
+
+    def __init__(self, function: Any, transform: Callable[..., Any], *settings: Any) -> None:
+        super().__init__(function, transform, *settings)
+
+    def inside(self) -> list[Any]:
+        function, _, *settings = self.parts
+        return [function, *settings]
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        function, transform, *settings = self.parts
+        return transform(function, args, kwargs, *settings)
