@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import numerics, shapes
+from . import numerics, shapes, sums
 from .graph import Operation
 
 TABLE: dict[str, Operation] = {}
@@ -153,8 +153,7 @@ _AXES = [(((2, 3),), {"axis": (1,)}), (((2, 3, 2),), {"axis": (0, 2)}), (((),), 
 _ALONG = [(((3,),), {"axis": 0}), (((2, 4),), {"axis": 1}), (((3, 2),), {"axis": 0}),
           (((2, 0),), {"axis": 1})]
 sum           = op("sum", "linear", shapes.reduction("sum", "number"),
-                   numerics.wide(lambda x, axis: np.add.reduce(x, axis, x.dtype, keepdims=True)),
-                   cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
+                   numerics.wide(sums.total), cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
 prod          = op("prod", "other", shapes.reduction("prod", "number"),
                    numerics.wide(
                        lambda x, axis: np.multiply.reduce(x, axis, x.dtype, keepdims=True)),
@@ -172,8 +171,7 @@ argmin        = op("argmin", "zero", shapes.reduction("argmin", "number", shapes
 argsort       = op("argsort", "zero", shapes.argsort, numerics.argsort,
                    cases=[(((2, 3),), {"axis": 1, "descending": d}) for d in (False, True)])
 cumulative_sum  = op("cumulative_sum", "linear", shapes.along("cumulative_sum", "number"),
-                   numerics.wide(lambda x, axis: np.cumsum(x, axis=axis, dtype=x.dtype)),
-                   cases=_ALONG)
+                   numerics.wide(sums.running), cases=_ALONG)
 cumulative_prod = op("cumulative_prod", "other", shapes.along("cumulative_prod", "number"),
                    numerics.wide(lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype)),
                    cases=_ALONG)
