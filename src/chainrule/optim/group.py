@@ -49,6 +49,8 @@ class Group(Mapping[str, Any]):
         return _shown(self._settings[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if name == "initial_lr":
+            self.first_rate()
         if name not in self._settings:
             raise ArgumentError(
                 self._owner, f"got the setting {name!r}", ", ".join(self._settings),
@@ -95,6 +97,12 @@ class Group(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._settings)
+
+    def first_rate(self) -> float:
+        """group["initial_lr"]: the rate when its first schedule was made. All schedules use it."""
+        if "initial_lr" not in self._settings:
+            self._settings["initial_lr"] = _held(self["lr"])
+        return float(self["initial_lr"])
 
     def tensors(self) -> list[Tensor]:
         """The settings that are numbers, as tensors."""
@@ -191,7 +199,7 @@ _USUAL = {"lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual"}
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:
     """Raise if a number among them is none, or out of range."""
-    for key in ("lr", "betas", *_ABOVE_0):
+    for key in ("lr", "initial_lr", "betas", *_ABOVE_0):
         if key not in settings:
             continue
         given, two = settings[key], key == "betas"

@@ -268,8 +268,10 @@ class Optimizer(Counting):
             counts = {f"{name}/step": values["steps"] for name in self.state}
             values = {**counts, **{k: v for k, v in values.items() if k != "steps"}}
         own = self.state_dict()
-        if own.keys() != values.keys():
-            odd = sorted(own.keys() ^ values.keys())
+        firsts = [f"group{k}/initial_lr" for k in range(len(self.param_groups))]
+        values = {**{key: own[key] for key in firsts if key in own}, **values}
+        odd = sorted((own.keys() ^ values.keys()) - {*firsts})  # of schedules, if there are some
+        if odd:
             raise ArgumentError(
                 "load_state_dict", f"got a state that differs in {', '.join(odd[:3])}",
                 "the state of the same optimizer with the same parameters",
@@ -287,7 +289,7 @@ class Optimizer(Counting):
                 for slot, t in parts.items():
                     t._assign(Tensor(np.asarray(values[f"{name}/{slot}"]), dtype=t.dtype))
         for k, group in enumerate(self.param_groups):
-            for key in group:
+            for key in (*group, "initial_lr"):
                 stored = values.get(f"group{k}/{key}")
                 if stored is not None:
                     number = np.asarray(stored)

@@ -4,6 +4,11 @@ Each is made with the optimizer and moved on by `step()`; the rates of all group
 formulas are those of PyTorch's `lr_scheduler` of the same name. `per` says what a `step()` is meant
 to follow: "step", each of the optimizer's, for schedules that are given the number of all of them
 (OneCycleLR, WarmupCosine); "epoch", each pass over the data, for the others.
+
+An optimizer may have several schedules, one after the other or side by side. Those that multiply
+(StepLR, MultiStepLR, ExponentialLR, LinearLR, CosineAnnealingLR) go on from the rate that there is,
+another schedule's or one that was set by hand. LambdaLR and WarmupCosine set the rate from
+group["initial_lr"], the rate when the first schedule was made; OneCycleLR sets its own.
 """
 
 from __future__ import annotations
@@ -27,24 +32,27 @@ def _expect_optimizer(schedule: object, optimizer: Any) -> None:
 
 
 class Schedule:
-    """Base: the rate of each group as a function of how many steps were taken (`last_epoch`)."""
+    """Base: the rate of each group as a function of how many steps were taken (`last_epoch`).
+
+    base_lrs   the rate of each group when the first schedule of the optimizer was made
+    """
 
     per: ClassVar[str] = "epoch"
 
     def __init__(self, optimizer: Optimizer) -> None:
         _expect_optimizer(self, optimizer)
         self.optimizer = optimizer
-        self.base_lrs = [g["lr"] for g in optimizer.param_groups]
+        self.base_lrs = [g.first_rate() for g in optimizer.param_groups]
         self.last_epoch = 0
         self._apply()
 
-    def rate(self, base: float, t: int) -> float:
-        """The rate after t steps, from the first one."""
+    def rate(self, now: float, base: float, t: int) -> float:
+        """The rate after t steps, from the one now (at t = 0: before the schedule) and the base."""
         raise NotImplementedError
 
     def _apply(self) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.rate(base, self.last_epoch)
+            group["lr"] = self.rate(group["lr"], base, self.last_epoch)
 
     def step(self) -> None:
         """One step on."""
@@ -57,27 +65,37 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to continue: plain numbers."""
-        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+        return {
+            "last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs),
+            "rates": self.get_last_lr(),
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self.last_epoch, self.base_lrs = int(state["last_epoch"]), list(state["base_lrs"])
-        self._apply()
+        """Continue from what `state_dict` gave, at the rates of then."""
+        groups, bases = self.optimizer.param_groups, list(state["base_lrs"])
+        if len(bases) != len(groups):
+            raise ArgumentError(
+                type(self).__name__, f"got the state of {len(bases)} groups of parameters",
+                f"that of {len(groups)}", "make the optimizer with the same groups", user_line(),
+            )  # fmt: skip
+        self.last_epoch, self.base_lrs = int(state["last_epoch"]), bases
+        for group, rate in zip(groups, state.get("rates", self.get_last_lr()), strict=True):
+            group["lr"] = rate
 
 
 class LambdaLR(Schedule):
-    """lr · f(t)."""
+    """lr · f(t), with the initial lr."""
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
         self._factor = lr_lambda
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
+    def rate(self, now: float, base: float, t: int) -> float:
         return base * self._factor(t)
 
 
 class StepLR(Schedule):
-    """lr · γ^⌊t / step_size⌋."""
+    """lr · γ^⌊t / step_size⌋: the rate that there is times γ at each multiple of step_size."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
@@ -85,8 +103,8 @@ class StepLR(Schedule):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
-        return base * self.gamma ** (t // self.step_size)
+    def rate(self, now: float, base: float, t: int) -> float:
+        return now * self.gamma if t and t % self.step_size == 0 else now
 
 
 class MultiStepLR(Schedule):
@@ -96,8 +114,8 @@ class MultiStepLR(Schedule):
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
-        return float(base * self.gamma ** sum(m <= t for m in self.milestones))
+    def rate(self, now: float, base: float, t: int) -> float:
+        return float(now * self.gamma ** self.milestones.count(t))
 
 
 class ExponentialLR(Schedule):
@@ -107,12 +125,16 @@ class ExponentialLR(Schedule):
         self.gamma = gamma
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
-        return float(base * self.gamma**t)
+    def rate(self, now: float, base: float, t: int) -> float:
+        return now * self.gamma if t else now
 
 
 class CosineAnnealingLR(Schedule):
-    """From lr down to eta_min along half a cosine of T_max steps (Loshchilov and Hutter, 2016)."""
+    """From lr down to eta_min along half a cosine of T_max steps (Loshchilov and Hutter, 2016).
+
+    lrₜ - eta_min = (1 + cos πt/T) / (1 + cos π(t-1)/T) · (lrₜ₋₁ - eta_min); after the lowest point
+    up again from there.
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
         if T_max < 1:
@@ -120,9 +142,15 @@ class CosineAnnealingLR(Schedule):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
-        share = (1 + math.cos(math.pi * t / self.T_max)) / 2
-        return self.eta_min + (base - self.eta_min) * share
+    def _height(self, t: int) -> float:
+        return 1 + math.cos(math.pi * t / self.T_max)
+
+    def rate(self, now: float, base: float, t: int) -> float:
+        if t == 0:
+            return now
+        if (t - 1 - self.T_max) % (2 * self.T_max) == 0:  # up from the lowest point
+            return now + (base - self.eta_min) * self._height(self.T_max - 1) / 2
+        return self.eta_min + (now - self.eta_min) * self._height(t) / self._height(t - 1)
 
 
 class LinearLR(Schedule):
@@ -132,13 +160,23 @@ class LinearLR(Schedule):
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
         total_iters: int = 5,
     ) -> None:  # fmt: skip
+        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1 or total_iters < 1:
+            raise ArgumentError(
+                "LinearLR", f"got start_factor {start_factor}, end_factor {end_factor}, "
+                f"total_iters {total_iters}", "a factor above 0 and up to 1, one from 0 to 1, and "
+                "1 or more steps", "start_factor=0.1 warms up from a tenth", user_line(),
+            )  # fmt: skip
         self.start_factor, self.end_factor = start_factor, end_factor
         self.total_iters = total_iters
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
-        share = min(t, self.total_iters) / self.total_iters
-        return base * (self.start_factor + (self.end_factor - self.start_factor) * share)
+    def rate(self, now: float, base: float, t: int) -> float:
+        if t > self.total_iters:
+            return now
+        return now * (self._factor(t) / self._factor(t - 1) if t else self.start_factor)
+
+    def _factor(self, t: int) -> float:
+        return self.start_factor + (self.end_factor - self.start_factor) * t / self.total_iters
 
 
 class WarmupCosine(Schedule):
@@ -157,7 +195,7 @@ class WarmupCosine(Schedule):
         self.warmup, self.total, self.eta_min = warmup, total, eta_min
         super().__init__(optimizer)
 
-    def rate(self, base: float, t: int) -> float:
+    def rate(self, now: float, base: float, t: int) -> float:
         if t < self.warmup:
             return base * (t + 1) / self.warmup
         share = min(1.0, (t - self.warmup) / (self.total - self.warmup))
@@ -186,6 +224,9 @@ class OneCycleLR(Schedule):
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor
         self.momenta = (base_momentum, max_momentum) if cycle_momentum else None
+        _expect_optimizer(self, optimizer)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = self.first
         super().__init__(optimizer)
 
     def _between(self, low: float, high: float, final: float, t: int) -> float:
@@ -197,7 +238,7 @@ class OneCycleLR(Schedule):
             start, stop, share = high, final, (t - top) / (end - top)
         return stop + (start - stop) / 2 * (1 + math.cos(math.pi * share))
 
-    def rate(self, base: float, t: int) -> float:
+    def rate(self, now: float, base: float, t: int) -> float:
         if t > self.total_steps:
             raise ArgumentError(
                 "OneCycleLR", f"got step {t + 1} of {self.total_steps}", "no more than total_steps",
@@ -207,6 +248,14 @@ class OneCycleLR(Schedule):
 
     def _apply(self) -> None:
         super()._apply()
+        self._apply_momentum()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave, at the rates of then and their momentum."""
+        super().load_state_dict(state)
+        self._apply_momentum()
+
+    def _apply_momentum(self) -> None:
         if self.momenta is None:
             return
         low, high = self.momenta
@@ -221,35 +270,46 @@ class OneCycleLR(Schedule):
 class ReduceLROnPlateau:
     """lr · factor when the metric given to `step` has not improved for `patience` steps.
 
-    mode   "min": less is better. `fit` sets it, by what is better of its monitor.
+    mode        "min": less is better. `fit` sets it, by what is better of its monitor
+    threshold   how much better counts: a share of the best metric, or with threshold_mode "abs" an
+                amount
+    cooldown    steps after a reduction that do not count
+    eps         a reduction by no more is left out
     """
 
     per: ClassVar[str] = "epoch"
 
     def __init__(
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
-        threshold: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
+        threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0,
+        min_lr: float = 0.0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
         _expect_optimizer(self, optimizer)
         if mode not in ("min", "max") or not 0 < factor < 1:
             raise ArgumentError(
                 "ReduceLROnPlateau", f"got mode {mode!r}, factor {factor}",
-                "min or max, and a factor between 0 and 1", "check them",
+                "min or max, and a factor between 0 and 1", "leave them out: min, 0.1",
+            )  # fmt: skip
+        if threshold_mode not in ("rel", "abs"):
+            raise ArgumentError(
+                "ReduceLROnPlateau", f"got threshold_mode {threshold_mode!r}", '"rel" or "abs"',
+                'leave it out: "rel"',
             )  # fmt: skip
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
-        self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_steps, self.resting = 0, 0
 
     def step(self, metric: float) -> None:
         """One step on, with the metric that was reached."""
         value = float(metric)
-        if self.mode == "min":
-            better = value < self.best * (1 - self.threshold)
-        else:
-            better = value > self.best * (1 + self.threshold)
-        if math.isinf(self.best):
-            better = not math.isnan(value)
+        way = 1 if self.mode == "max" else -1
+        by = way * self.threshold
+        goal = self.best * (1 + by) if self.threshold_mode == "rel" else self.best + by
+        if math.isinf(self.best):  # none yet
+            goal = -way * math.inf
+        better = way * value > way * goal
         self.bad_steps = 0 if better else self.bad_steps + 1
         self.best = value if better else self.best
         if self.resting:
@@ -257,7 +317,9 @@ class ReduceLROnPlateau:
             self.bad_steps = 0
         if self.bad_steps > self.patience:
             for group in self.optimizer.param_groups:
-                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+                rate = max(group["lr"] * self.factor, self.min_lr)
+                if group["lr"] - rate > self.eps:
+                    group["lr"] = rate
             self.resting, self.bad_steps = self.cooldown, 0
 
     def state_dict(self) -> dict[str, Any]:

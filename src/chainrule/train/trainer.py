@@ -186,7 +186,9 @@ class Trainer:
 
     def _run_steps(self, loader: DataLoader, rows: list[Array], count: int) -> bool:
         """Several steps in one native call; False if that cannot be."""
-        state = None if self.schedule is None else self.schedule.state_dict()
+        groups = self.optimizer.param_groups if self.schedule is not None else ()
+        before = [dict(group) for group in groups]
+        state = self.schedule.state_dict() if groups else None
         rate, settings = self._rate, changes.count
         varying = self._settings(count)
         began = time.perf_counter()
@@ -196,6 +198,9 @@ class Trainer:
             self._rate = rate
             if state is not None:
                 self.schedule.load_state_dict(state)
+                for group, values in zip(groups, before, strict=True):
+                    for name in (n for n, v in values.items() if group[n] != v):
+                        group[name] = values[name]
             return False
         size = loader.batch_size
         for k, (loss, norms) in enumerate(zip(*found, strict=True)):
@@ -350,7 +355,8 @@ class Trainer:
             return False
         tensors, state = found
         own = {} if self.schedule is None else self.schedule.state_dict()
-        if own.keys() != (state["schedule"] or {}).keys():
+        stored = state["schedule"] or {}
+        if (own.keys() ^ stored.keys()) - {"rates"}:  # which earlier versions did not keep
             raise ArgumentError(
                 "resume", f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
                 "checkpoint of a run with another or none", "the schedule that the run began with",
@@ -364,7 +370,7 @@ class Trainer:
             raise
         random.default.set_state(Tensor(tensors["random"]["state"]))
         if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
+            self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
         self._best, self._best_value = tensors.get("best"), state["best_value"]
