@@ -11,7 +11,7 @@ from chainrule.compile import Compiled
 from chainrule.data import DataLoader
 from chainrule.errors import GradientError
 from chainrule.nn import functional
-from chainrule.train import Callback, find_lr, trainer
+from chainrule.train import Callback, trainer
 from chainrule.train.objective import Objective
 from running import RNG, V, X, Y, fit, network
 
@@ -447,24 +447,6 @@ def test_nested_lists_train_as_arrays_do():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("ends", ["well", "by an error"])
-def test_each_module_has_its_mode_again(ends):
-    model = network()
-    model.eval()[3].train()
-
-    class Looks(Callback):
-        def on_step(self, run):
-            assert all(m.training for m in model.modules())
-            if ends != "well":
-                raise ZeroDivisionError
-
-    try:
-        fit(model, (X, Y), epochs=1, callbacks=[Looks()])
-    except ZeroDivisionError:
-        assert ends != "well"
-    assert [m.training for m in model.modules()] == [False, False, False, False, True, False]
-
-
 def test_gradients_are_told_in_a_line_and_drawn():
     found = fit(network(), (X, Y), epochs=3)
     last = dict(zip(found.gradients.layers, found.gradients.norms[-1], strict=True))
@@ -476,11 +458,3 @@ def test_gradients_are_told_in_a_line_and_drawn():
     picture = found.plot("gradients")._repr_html_()
     assert "Norm of the gradient, by layer" in picture
     assert "4 Linear, step 5: " in picture
-
-
-def test_trying_rates_takes_lists_and_leaves_the_mode():
-    expected = find_lr(network(), (X, Y), loss="cross_entropy", steps=10)
-    model = network().eval()
-    found = find_lr(model, (X.tolist(), Y.tolist()), loss="cross_entropy", steps=10)
-    assert found.losses == expected.losses
-    assert not any(m.training for m in model.modules())

@@ -92,7 +92,9 @@ def fit(
 
     Ctrl-C stops after the current step and returns what there is. If a loss is not finite, the
     weights of the last whole epoch are put back and a GradientError says where it happened.
-    The model is trained in training mode; at the end each module has the mode that it had.
+    The model is trained in training mode, but for modules that were put into evaluation mode (of a
+    model that is in it as a whole: those of them that are frozen), whose statistics stay as they
+    are and whose dropout passes through. At the end each module has the mode that it had.
     """
     if not isinstance(model, Module):
         raise ArgumentError(

@@ -39,15 +39,36 @@ def evaluating(model: Module) -> Iterator[None]:
 
 @contextmanager
 def in_mode(model: Module, training: bool) -> Iterator[None]:
-    """Inside, the whole model is in that mode; then each module is in its own again."""
+    """Inside, the model is in that mode; then each module is in its own again.
+
+    In training what the user has put into evaluation mode stays in it: modules of a model in
+    training mode, and of one that is in evaluation mode as a whole, those that are frozen.
+    """
     modes = [(m, m.training) for m in model.modules()]
+    still = _evaluated(model) if training else []
     model.train(training)
+    for module in still:
+        module.training = False
     try:
         yield
     finally:
         for module, mode in modes:
             if module.training != mode:
                 module.training = mode
+
+
+def _evaluated(model: Module) -> list[Module]:
+    """The modules that stay in evaluation mode while the model is trained."""
+    still = [m for m in model.modules() if not m.training]
+    if model.training:
+        return still
+    frozen = {id(inner) for m in still if _is_frozen(m) for inner in m.modules()}
+    return [m for m in still if id(m) in frozen]
+
+
+def _is_frozen(module: Module) -> bool:
+    parameters = module.parameters()
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 class Forward:
