@@ -153,6 +153,9 @@ MISTAKES = {  # model, data, settings, what the message says
     "NaN inside": (lambda: Then(lambda s: cr.log(-cr.abs(s))), (X, Y), CE,
                    r"loss of nan before the first step, the first output .* that of Then;"),
     "NaN weight": (unfinished, (X, Y), CE, "before the first step, 4.weight is not finite"),
+    "all ignored": (network, (X, 0 * Y - 100), CE, "training data in which each target is -100"),
+    "all ignored, validation": (network, (X, Y), {**CE, "valid": (X, 0 * Y - 100)},
+                                "validation data in which each target is -100"),
     # values that are not finite
     "NaN": (network, (with_value(X, (7, 2), NAN), Y), CE,
             r"nan in the inputs of the training data at row 7, column 2 \(1 rows"),

@@ -16,7 +16,7 @@ import unicodedata
 import warnings
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGE = str(Path(__file__).parent) + os.sep
 _CONTEXTS = contextlib.__file__  # it stands between a decorated function and who calls it
@@ -128,6 +128,29 @@ class GradientError(ChainruleError, RuntimeError):
 
 class FileError(ChainruleError, OSError):
     """A file or folder that cannot be read or written, or that is not what it should be."""
+
+
+class Refusal(NamedTuple):
+    """The four parts of an error that a compiled step raises as it runs, by `ops.checked_index`.
+
+    A {} in what arrived is the number that is out of range.
+    """
+
+    operation: str
+    arrived: str
+    needed: str
+    advice: str
+
+    def __repr__(self) -> str:
+        return self.operation
+
+
+def class_refusal(operation: str, count: int) -> Refusal:
+    """Of a number that is no class."""
+    return Refusal(
+        operation, "got class {}", f"0 to {count - 1} are needed",
+        "number the classes from 0, or make room for more: a larger last layer, num_classes",
+    )  # fmt: skip
 
 
 class GraphError(ChainruleError, RuntimeError):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, ChainruleError, RangeError
+from .errors import ArgumentError, ChainruleError, RangeError, Refusal
 from .graph import Array, Dtype, Graph, Node, Shape
 
 
@@ -330,15 +330,15 @@ def _checked(name: str, indices: Array, size: int) -> Array:
     return np.where(indices < 0, indices + size, indices)
 
 
-def checked_index(indices: Array, size: int, classes: str = "") -> Array:
-    """As `_checked`; classes, of the operation that is named, begin at 0: below is outside too."""
-    if classes and indices.size and (indices.min() < 0 or indices.max() >= size):
+def checked_index(indices: Array, size: int, refusal: Refusal | None = None) -> Array:
+    """As `_checked`; with a refusal numbers below 0 are outside too, and it says what is wrong."""
+    if refusal is None:
+        return _checked("index", indices, size)
+    if indices.size and (indices.min() < 0 or indices.max() >= size):
         worst = indices.min() if indices.min() < 0 else indices.max()
-        raise RangeError(
-            classes, f"got class {worst}", f"0 to {size - 1} are needed",
-            "number the classes from 0, or make room for more: a larger last layer, num_classes",
-        )  # fmt: skip
-    return _checked("index", indices, size)
+        operation, arrived, needed, advice = refusal
+        raise RangeError(operation, arrived.format(worst), needed, advice)
+    return indices.astype(np.int64, copy=False)
 
 
 def take(x: Array, indices: Array, axis: int) -> Array:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import numerics, shapes, sums
+from .errors import class_refusal
 from .graph import Operation
 
 TABLE: dict[str, Operation] = {}
@@ -215,7 +216,7 @@ scatter_add   = op("scatter_add", "linear", shapes.scatter_add, numerics.scatter
                     (((2, 2, 2), np.array([[0, -1], [1, 1]])), {"axis": 1, "size": 3})])
 checked_index = op("checked_index", "zero", shapes.checked_index, numerics.checked_index,
                    "indices", [((np.array([1, -2, 0]),), {"size": 2}),
-                               ((np.array([1, 0]),), {"size": 2, "classes": "one_hot"})])
+                               ((np.array([1, 0]),), {"size": 2, "refusal": class_refusal("", 2)})])
 last_position = op("last_position", "zero", shapes.last_position, numerics.last_position,
                    "indices", [((np.array([1, 0, 1]),), {"size": 3})])
 

@@ -15,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .errors import DtypeError, ShapeError
+from .errors import DtypeError, Refusal, ShapeError
 from .graph import Dtype, Graph, Shape, Spec, spec_text
 
 bool_ = np.dtype(np.bool_)
@@ -343,7 +343,7 @@ def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Sha
 
 
 @strict
-def checked_index(indices: Spec, size: int, classes: str = "") -> tuple[Shape, Dtype]:
+def checked_index(indices: Spec, size: int, refusal: Refusal | None = None) -> tuple[Shape, Dtype]:
     _indices("checked_index", indices)
     return indices.shape, int64
 

@@ -13,7 +13,7 @@ import numpy as np
 from .. import ops, shapes
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote, to_array, to_dtype
-from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor, full
 from . import axes as _axes
@@ -377,7 +377,8 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
             "convert with astype(x, int64)", user_line(),
         )  # fmt: skip
     count = _axes.count("one_hot", num_classes)
-    checked = ops.checked_index(cast(x, shapes.int64), size=count, classes="one_hot")
+    refusal = class_refusal("one_hot", count)
+    checked = ops.checked_index(cast(x, shapes.int64), size=count, refusal=refusal)
     return cast(
         expand_dims(checked, axis=-1) == Tensor(np.arange(count)), to_dtype("one_hot", dtype)
     )

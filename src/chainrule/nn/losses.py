@@ -1,7 +1,11 @@
 """Losses, as functions. Scores and probabilities have the classes on the last axis.
 
-reduction  "mean", "sum" or "none". A prediction and a target of different shapes are an error: that
-they happen to broadcast is nearly always a mistake.
+reduction  "mean", "sum" or "none". The mean of no losses, or of losses that all have the weight 0
+(each target ignored, say), is 0 with gradients of 0, so that training goes on.
+
+A prediction and a target of different shapes are an error: that they happen to broadcast is nearly
+always a mistake. Their dtypes are promoted to a floating one: the loss of whole numbers and 2.7 is
+computed with 2.7. Settings and targets that give a loss without meaning are an error too.
 """
 
 from __future__ import annotations
@@ -11,13 +15,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import ops
-from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
+from ..broadcasting import cast
+from ..convert import promote
+from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..functions import elementwise, indexing, reductions
 from ..functions.dtypes import finfo
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..shapes import int64
 from ..tensor import Tensor, as_tensor, full, no_grad
+from .arguments import factor, floating, number, share, signs, values, within
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
@@ -40,13 +47,15 @@ def _same(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
             "equal shapes are needed, they are not broadcast",
             "squeeze or reshape one of them, for example prediction[:, 0]", user_line(),
         )  # fmt: skip
-    return prediction, target.astype(prediction.dtype)
+    prediction = floating(prediction)
+    dtype = promote(prediction.dtype, target.dtype)
+    return cast(prediction, dtype), cast(target, dtype)
 
 
 def reduce(name: str, losses: Tensor, reduction: str) -> Tensor:
-    """The mean, the sum, or each."""
+    """The mean (of none: 0), the sum, or each."""
     if reduction == "mean":
-        return reductions.mean(losses)
+        return reductions.mean(losses) if losses.size else reductions.sum(losses)
     if reduction == "sum":
         return reductions.sum(losses)
     if reduction != "none":
@@ -68,6 +77,7 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """½ d² for |d| ≤ δ, else δ (|d| - ½ δ), with d = ŷ - y (Huber, 1964)."""
+    number("huber_loss", "delta", delta, 1.0, above=0)
     y, t = _same("huber_loss", input, target)
     d = elementwise.abs(y - t)
     return reduce(
@@ -76,7 +86,8 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 
 
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """½ d² / β for |d| < β, else |d| - ½ β."""
+    """½ d² / β for |d| < β, else |d| - ½ β; for β = 0 it is |d|."""
+    number("smooth_l1_loss", "beta", beta, 1.0, least=0)
     y, t = _same("smooth_l1_loss", input, target)
     d = elementwise.abs(y - t)
     losses = where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
@@ -87,7 +98,7 @@ def _classes(
     name: str, scores: Any, target: Any, weight: Any, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class numbers with ignored ones as 0, where they count, and how much each counts."""
-    scores, target = as_tensor(scores), as_tensor(target)
+    scores, target = floating(scores), as_tensor(target)
     if target.dtype.kind not in "iub":
         raise DtypeError(
             name, f"got targets {spec_text(target)}", "class numbers of an integer dtype",
@@ -104,11 +115,12 @@ def _classes(
             user_line(),
         )  # fmt: skip
     counts = target != ignore_index
-    target, factor = where(counts, target, 0), counts.astype(scores.dtype)
-    target = ops.checked_index(target, size=scores.shape[-1], classes=name)
+    target, weights = where(counts, target, 0), counts.astype(scores.dtype)
+    classes = scores.shape[-1]
+    target = ops.checked_index(target, size=classes, refusal=class_refusal(name, classes))
     if weight is not None:
-        factor = factor * indexing.take(_by_class(name, weight, scores), target, axis=0)
-    return target, counts, factor
+        weights = weights * indexing.take(_by_class(name, weight, scores), target, axis=0)
+    return target, counts, weights
 
 
 def _by_class(name: str, weight: Any, scores: Tensor) -> Tensor:
@@ -117,21 +129,22 @@ def _by_class(name: str, weight: Any, scores: Tensor) -> Tensor:
     if each.shape != scores.shape[-1:]:
         raise ShapeError(
             name, f"got the weight {spec_text(each)} for scores {spec_text(scores)}",
-            "a factor for each class", "give one number a class", user_line(),
+            "a factor for each class", "give one number per class", user_line(),
         )  # fmt: skip
     return each.astype(scores.dtype)
 
 
-def _picked(logs: Tensor, target: Tensor, counts: Tensor, factor: Tensor) -> Tensor:
-    """-factor · log p of the target class; 0 where it does not count."""
+def _picked(logs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """-weight · log p of the target class; 0 where it does not count, even if p is 0."""
     picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
-    return where(counts, -picked * factor, 0.0)
+    return where(weights == 0, 0.0, -picked * weights)
 
 
 def _weighted(name: str, losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
-    """The weighted mean divides by the sum of the weights."""
+    """The weighted mean divides by the sum of the weights; if that is 0, it is the sum."""
     if reduction == "mean":
-        return reductions.sum(losses) / reductions.sum(weights)
+        total = reductions.sum(weights)
+        return reductions.sum(losses) / where(total == 0, 1.0, total)
     return reduce(name, losses, reduction)
 
 
@@ -148,9 +161,9 @@ def nll_loss(
     weight        (C,) a factor for each class; the mean is weighted too
     ignore_index  targets of this number do not count
     """
-    logs = as_tensor(input)
-    target, counts, factor = _classes("nll_loss", logs, target, weight, ignore_index)
-    return _weighted("nll_loss", _picked(logs, target, counts, factor), factor, reduction)
+    logs = floating(input)
+    target, _, weights = _classes("nll_loss", logs, target, weight, ignore_index)
+    return _weighted("nll_loss", _picked(logs, target, weights), weights, reduction)
 
 
 def cross_entropy(
@@ -166,56 +179,56 @@ def cross_entropy(
     label_smoothing  the share of the target that is spread evenly over all classes
     """
     scores, target = as_tensor(input), as_tensor(target)
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(
-            "cross_entropy", f"got label_smoothing {label_smoothing}", "0 to 1", "0.1 is usual"
-        )
+    share("cross_entropy", "label_smoothing", label_smoothing)
     logs = reductions.log_softmax(scores)
-    share = label_smoothing / scores.shape[-1]
+    each = label_smoothing / max(1, scores.shape[-1])
     weighted = logs if weight is None else logs * _by_class("cross_entropy", weight, logs)
     if _by_probabilities(scores, target):
-        spread = target.astype(logs.dtype) * (1 - label_smoothing) + share
+        spread = target.astype(logs.dtype) * (1 - label_smoothing) + each
         return reduce("cross_entropy", -reductions.sum(spread * weighted, axis=-1), reduction)
-    target, counts, factor = _classes("cross_entropy", logs, target, weight, ignore_index)
-    losses = _picked(logs, target, counts, factor)
+    target, counts, weights = _classes("cross_entropy", logs, target, weight, ignore_index)
+    losses = _picked(logs, target, weights)
     if label_smoothing:
         evenly = where(counts, -reductions.sum(weighted, axis=-1), 0.0)
-        losses = losses * (1 - label_smoothing) + evenly * share
-    return _weighted("cross_entropy", losses, factor, reduction)
+        losses = losses * (1 - label_smoothing) + evenly * each
+    return _weighted("cross_entropy", losses, weights, reduction)
 
 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """-(y log σ(x) + (1 - y) log(1 - σ(x))), without overflow; pos_weight multiplies the first."""
-    x, t = _same("binary_cross_entropy_with_logits", input, target)
-    positive = 1.0 if pos_weight is None else as_tensor(pos_weight)
+    """-(y log σ(x) + (1 - y) log(1 - σ(x))), without overflow; pos_weight multiplies the first.
+
+    weight, pos_weight   numbers, or of a shape that broadcasts to the prediction's
+    """
+    name = "binary_cross_entropy_with_logits"
+    x, t = _same(name, input, target)
+    positive = 1.0 if pos_weight is None else factor(name, "pos_weight", pos_weight, x.shape)
     losses = (1 - t) * x + (1 + (positive - 1) * t) * elementwise.softplus(-x)
-    losses = losses if weight is None else losses * as_tensor(weight)
-    return reduce("binary_cross_entropy_with_logits", losses, reduction)
+    losses = losses if weight is None else losses * factor(name, "weight", weight, x.shape)
+    return reduce(name, losses, reduction)
 
 
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
-    """-(y log p + (1 - y) log(1 - p)) for probabilities p.
+    """-(y log p + (1 - y) log(1 - p)) for probabilities p and targets y, both from 0 to 1.
+
+    weight   a number, or of a shape that broadcasts to the prediction's
 
     Logarithms end at -100 and their slopes at 1e12 (float16: 3e4), PyTorch's bounds: what is finite
     vanishes in the slope of a saturated sigmoid, and infinity would be NaN there.
     """
-    p, t = _same("binary_cross_entropy", input, target)
-    known = p._value
-    if known is not None and known.size and (known.min() < 0 or known.max() > 1):
-        raise RangeError(
-            "binary_cross_entropy", f"got probabilities from {known.min()} to {known.max()}",
-            "0 to 1 are needed", "use binary_cross_entropy_with_logits for scores", user_line(),
-        )  # fmt: skip
+    name = "binary_cross_entropy"
+    p, t = _same(name, input, target)
+    p = within(name, "the probability", p, "use binary_cross_entropy_with_logits for scores")
+    t = within(name, "the target", t, "number the classes 0 and 1, for example y > 0")
     least = max(1e-12, 2 / finfo(p.dtype).max)
     yes = _bounded(elementwise.log, p, (p >= 0) & (p < least), 1.0, least)
     no = _bounded(elementwise.log1p, -p, (p <= 1) & (1 - p < least), 0.0, least)
     losses = -(t * yes + (1 - t) * no)
-    losses = losses if weight is None else losses * as_tensor(weight)
-    return reduce("binary_cross_entropy", losses, reduction)
+    losses = losses if weight is None else losses * factor(name, "weight", weight, p.shape)
+    return reduce(name, losses, reduction)
 
 
 def _bounded(
@@ -231,14 +244,21 @@ def _bounded(
 
 
 def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """t (log t - x) for log-probabilities x; "batchmean" divides the sum by the batch size."""
+    """t (log t - x) for log-probabilities x; "batchmean" divides the sum by the batch size.
+
+    log_target   the target is log t too; without it a target below 0 is an error
+    """
     x, t = _same("kl_div", input, target)
     if log_target:
         losses = elementwise.exp(t) * (t - x)
     else:
-        losses = where(t > 0, t * (elementwise.log(where(t > 0, t, 1.0)) - x), 0.0)
+        t = values(
+            "kl_div", "the target", t, lambda v: v < 0, "probabilities, 0 or more",
+            "log_target=True takes log-probabilities",
+        )  # fmt: skip
+        losses = where(t == 0, 0.0, t * (elementwise.log(where(t == 0, 1.0, t)) - x))
     if reduction == "batchmean":
-        return reductions.sum(losses) / x.shape[0]
+        return reductions.sum(losses) / max(1, x.shape[0] if x.ndim else 1)
     return reduce("kl_div", losses, reduction)
 
 
@@ -247,6 +267,7 @@ def poisson_nll_loss(
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!."""
+    number("poisson_nll_loss", "eps", eps, 1e-8, least=0)
     x, t = _same("poisson_nll_loss", input, target)
     losses = elementwise.exp(x) - t * x if log_input else x - t * elementwise.log(x + eps)
     if full:
@@ -260,43 +281,80 @@ def gaussian_nll_loss(
     input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """½ (log v + (ŷ - y)² / v), v at least eps; full adds ½ log 2π."""
+    """½ (log v + (ŷ - y)² / v), v at least eps; full adds ½ log 2π.
+
+    var   0 or more: a number, or of the prediction's shape, or of that shape with one size 1, or
+          without its last axis: then there is one variance per row
+    """
+    number("gaussian_nll_loss", "eps", eps, 1e-6, least=0)
     x, t = _same("gaussian_nll_loss", input, target)
-    v = as_tensor(var)
+    v = _variance(var, x)
     floor = v + elementwise.clip(v.detach(), eps) - v.detach()  # the gradient stays v's
     losses = 0.5 * (elementwise.log(floor) + elementwise.square(x - t) / floor)
     losses = losses + 0.5 * math.log(2 * math.pi) if full else losses
     return reduce("gaussian_nll_loss", losses, reduction)
 
 
+def _variance(var: Any, x: Tensor) -> Tensor:
+    v = floating(var)
+    if v.ndim and v.ndim + 1 == x.ndim and v.shape == x.shape[:-1]:
+        v = v[..., None]
+    differing = [n for n, m in zip(v.shape, x.shape, strict=False) if n != m]
+    if v.ndim and (v.ndim != x.ndim or differing not in ([], [1])):
+        raise ShapeError(
+            "gaussian_nll_loss", f"got the variance {spec_text(v)} for a prediction {spec_text(x)}",
+            "expected the prediction's shape, one of its sizes 1, or without its last axis",
+            "give a variance per element, or var[:, None] for one per row", user_line(),
+        )  # fmt: skip
+    return values(
+        "gaussian_nll_loss", "the variance", v, lambda a: a < 0, "0 or more",
+        "let the model return log var, and pass its exp",
+    )  # fmt: skip
+
+
 def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """x where y = 1, max(0, margin - x) where y = -1."""
+    """x where y = 1, max(0, margin - x) where y = -1; another y is an error."""
     x, t = _same("hinge_embedding_loss", input, target)
+    t = signs("hinge_embedding_loss", t)
     losses = where(t == 1, x, elementwise.relu(margin - x))
     return reduce("hinge_embedding_loss", losses, reduction)
 
 
 def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """log(1 + e^(-y x)) for y = ±1."""
+    """log(1 + e^(-y x)) for y = ±1; a y of 0, with which nothing is learned, is an error."""
     x, t = _same("soft_margin_loss", input, target)
+    t = _nonzero("soft_margin_loss", t)
     return reduce("soft_margin_loss", elementwise.softplus(-t * x), reduction)
+
+
+def _nonzero(name: str, target: Tensor) -> Tensor:
+    return values(
+        name, "the target", target, lambda v: v == 0, "1 or -1",
+        "write 2 * target - 1 for targets of 1 and 0",
+    )  # fmt: skip
 
 
 def margin_ranking_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """max(0, -y (x₁ - x₂) + margin) for y = ±1."""
+    """max(0, -y (x₁ - x₂) + margin) for y = ±1; a y of 0, which ranks nothing, is an error."""
     x1, x2 = _same("margin_ranking_loss", input1, input2)
     x1, t = _same("margin_ranking_loss", x1, target)
+    t = _nonzero("margin_ranking_loss", t)
     return reduce("margin_ranking_loss", elementwise.relu(-t * (x1 - x2) + margin), reduction)
 
 
 def cosine_embedding_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """1 - cos(x₁, x₂) where y = 1, max(0, cos - margin) where y = -1; vectors on the last axis."""
+    """1 - cos(x₁, x₂) where y = 1, max(0, cos - margin) where y = -1; vectors on the last axis.
+
+    target   the inputs' shape without its last axis, of 1 and -1 alone
+    margin   from -1 to 1, as cosines are
+    """
+    number("cosine_embedding_loss", "margin", margin, 0.0, least=-1, most=1)
     x1, x2 = _same("cosine_embedding_loss", input1, input2)
     square = elementwise.square
     eps = 1e-12
@@ -304,7 +362,8 @@ def cosine_embedding_loss(
         reductions.sum(square(x2), axis=-1) + eps
     )
     cosine = reductions.sum(x1 * x2, axis=-1) / elementwise.sqrt(sizes)
-    t = as_tensor(target)
+    cosine, t = _same("cosine_embedding_loss", cosine, target)
+    t = signs("cosine_embedding_loss", t)
     losses = where(t == 1, 1 - cosine, elementwise.relu(cosine - margin))
     return reduce("cosine_embedding_loss", losses, reduction)
 
@@ -313,7 +372,10 @@ def triplet_margin_loss(
     anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2.0,
     eps: float = 1e-6, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis."""
+    """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis; the margin is above 0."""
+    number("triplet_margin_loss", "margin", margin, 1.0, above=0)
+    number("triplet_margin_loss", "p", p, 2.0, above=0)
+    number("triplet_margin_loss", "eps", eps, 1e-6, least=0)
     a, b = _same("triplet_margin_loss", anchor, positive)
     _, c = _same("triplet_margin_loss", anchor, negative)
     near = reductions.norm(a - b + eps, ord=p, axis=-1)
@@ -344,7 +406,8 @@ def total_weight(
             scores, target = tensors
             if function is nll_loss or not _by_probabilities(scores, target):
                 weight, ignored = settings.get("weight"), settings.get("ignore_index", -100)
-                factors = _classes(function.__name__, scores, target, weight, ignored)[2]
-                return reductions.sum(factors)
+                return reductions.sum(
+                    _classes(function.__name__, scores, target, weight, ignored)[2]
+                )
         losses = function(*tensors, **{**settings, "reduction": "none"})
         return full((), losses.size, losses.dtype)

@@ -126,6 +126,8 @@ def check_loss(
         _check_scores(objective, prediction, y, partial(_ends_in_sigmoid, model, x))
         for name, part in targets:
             check_classes(objective, outputs, part, f"{name}, ")
+            if name.endswith("data"):  # and not a batch, which may be without one
+                _check_some_count(objective, part, name)
         value = objective.mean(prediction, y)
         expect_scalar(value, objective)
         _check_pairs(objective, prediction, y)
@@ -289,6 +291,18 @@ def _probabilities(p: Array) -> bool:
     return bool((p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-5))
 
 
+def _check_some_count(objective: Objective, targets: Any, name: str) -> None:
+    """Raise if the loss ignores each target: it would be 0, which looks like the best one."""
+    ignored = objective.settings.get("ignore_index", -100)
+    y = np.asarray(targets) if isinstance(targets, (np.ndarray, Tensor)) else np.zeros(0)
+    classes = objective.known and objective.name in ("cross_entropy", "nll_loss")
+    if classes and y.size and y.dtype.kind in "iu" and (y == ignored).all():
+        raise ArgumentError(
+            "fit", f"got {name} in which each target is {ignored}, which {objective.name} ignores",
+            "expected one or more that count", "pass the classes, or another ignore_index",
+        )  # fmt: skip
+
+
 def check_classes(objective: Objective, outputs: int | None, targets: Any, where: str = "") -> None:
     """Raise if a class number in these targets has no score, or is no score's."""
     if (
@@ -311,8 +325,11 @@ def check_classes(objective: Objective, outputs: int | None, targets: Any, where
         )  # fmt: skip
 
 
-def untrained(model: Module, optimizer: Optimizer, x: Any) -> Iterator[str]:
-    """After a first step: each parameter that nothing trains, by name, and why."""
+def untrained(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Iterator[str]:
+    """After a first step: each parameter that nothing trains, by name, and why.
+
+    loss   of that step; if it is 0 (each target ignored, say), gradients of 0 are as they should be
+    """
     given = {id(p) for group in optimizer.param_groups for p in group.params}
     used: set[int] | None = None
     for name, p in model.named_parameters():
@@ -326,7 +343,7 @@ def untrained(model: Module, optimizer: Optimizer, x: Any) -> Iterator[str]:
                 "no gradient reached it, the way to the loss is cut (detach, argmax, rounding, a "
                 "comparison)" if id(p) in used else "forward does not use it"
             )  # fmt: skip
-        elif not _any_nonzero(p.grad):
+        elif loss and not _any_nonzero(p.grad):
             yield f"{name}: its gradient is 0 everywhere (dead units, or zeros multiply it)"
 
 

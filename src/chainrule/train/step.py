@@ -8,6 +8,7 @@ from typing import Any
 from .. import tree
 from ..compile import Compiled
 from ..functions import elementwise, reductions, shaping
+from ..functions.elementwise import where
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
@@ -88,6 +89,9 @@ def _in_pieces(
     assert total is not None
     assert weight is not None
     with no_grad():
+        weight = where(
+            weight == 0, 1.0, weight
+        )  # nothing counts: all sums are 0, and so is the mean
         for p in trained:
             g = p.grad
             if isinstance(g, RowSparse):

@@ -302,7 +302,7 @@ class Trainer:
             getattr(callback, event)(self)
 
     def _warn_of_untrained(self, x: Any) -> None:
-        self.untrained = list(checks.untrained(self.model, self.optimizer, x))
+        self.untrained = list(checks.untrained(self.model, self.optimizer, x, self.loss))
         if self.untrained:
             listed = "\n  ".join(self.untrained)
             warn(f"[fit] these parameters are not trained:\n  {listed}")

@@ -345,8 +345,8 @@ class Loops:
         if value.kind == "view":
             return self.value(kernel.reads[0], self._through(b, value, index))
         if kernel.op is ops.checked_index:
-            classes = kernel.params.get("classes", "")
-            return self._checked(kernel.reads[0], index, kernel.params["size"], bool(classes))
+            from_0 = kernel.params.get("refusal") is not None
+            return self._checked(kernel.reads[0], index, kernel.params["size"], from_0)
         if kernel.op is ops.take:
             source, indices = kernel.reads
             axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
@@ -360,16 +360,16 @@ class Loops:
             self._note(self.builder.icmp_unsigned("==", divisor, ir.Constant(divisor.type, 0)))
         return ELEMENTWISE[kernel.op][1](self.builder, inputs, kinds, value.dtype)
 
-    def _checked(self, indices: int, index: Index, size: int, classes: bool = False) -> ir.Value:
+    def _checked(self, indices: int, index: Index, size: int, from_0: bool = False) -> ir.Value:
         """An index from 0, counted from the end if below; outside it is 0 and the status is set.
 
-        classes   below 0 is outside
+        from_0   below 0 is outside
         """
         b, found = self.builder, self.value(indices, index)
         dtype = self.plan.values[indices].dtype
         if dtype.itemsize < 8:
             found = (b.sext if dtype.kind == "i" else b.zext)(found, I64)
-        if not classes:
+        if not from_0:
             below = b.icmp_signed("<", found, I64(0))
             found = b.select(below, b.add(found, I64(size)), found)
         wrong = b.icmp_unsigned(">=", found, I64(size))

@@ -1,0 +1,134 @@
+"""What losses and layers expect of their other arguments: settings, factors, values of a target.
+
+What is known when a call is made (settings, shapes) is checked there. Values are looked at where
+they are at hand; a compiled step, which has none while it is traced, raises as it runs.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .. import ops, shapes
+from ..broadcasting import cast
+from ..errors import ArgumentError, RangeError, Refusal, ShapeError, user_line
+from ..graph import Shape, spec_text
+from ..tensor import Tensor, as_tensor
+
+
+def number(
+    name: str, what: str, value: Any, usual: float, *, above: float | None = None,
+    least: float | None = None, most: float | None = None,
+) -> None:  # fmt: skip
+    """Raise unless a setting is a number in its range; NaN is in none.
+
+    usual   a value that works, for the message
+    """
+    known = value._value if isinstance(value, Tensor) else value
+    if known is None:  # traced
+        return
+    if isinstance(known, np.ndarray) and known.size == 1:
+        known = known.item()
+    x = float(known) if isinstance(known, Real) else math.nan
+    if not (
+        -math.inf <= x
+        and (above is None or x > above)
+        and (least is None or x >= least)
+        and (most is None or x <= most)
+    ):
+        needed = (
+            f"a number above {above:g}" if above is not None
+            else f"a number from {least:g} to {most:g}" if least is not None and most is not None
+            else f"a number from {least:g}" if least is not None else "a number"
+        )  # fmt: skip
+        raise ArgumentError(
+            name, f"got {what}={known!r}", f"expected {needed}", f"{what}={usual:g} works",
+            user_line(),
+        )  # fmt: skip
+
+
+def share(name: str, what: str, value: Any, usual: float = 0.1) -> None:
+    """Raise unless a setting is from 0 to 1."""
+    number(name, what, value, usual, least=0, most=1)
+
+
+def sizes(name: str, least: int, **values: Any) -> None:
+    """Raise unless each of these settings is a whole number, `least` or more."""
+    for what, value in values.items():
+        try:
+            wrong = operator.index(value) < least
+        except TypeError:
+            wrong = True
+        if wrong:
+            raise ArgumentError(
+                name, f"got {what}={value!r}", f"expected a whole number from {least}",
+                f"{what}={max(1, least)} is the smallest that does something", user_line(),
+            )  # fmt: skip
+
+
+def floating(x: Any) -> Tensor:
+    """x; whole numbers and bools as float32, in which nothing overflows or is cut off."""
+    x = as_tensor(x)
+    return x if x.dtype.kind in "fV" else cast(x, shapes.float32)
+
+
+def factor(name: str, what: str, value: Any, shape: Shape) -> Tensor:
+    """A factor of each element of `shape`: it broadcasts to that shape and does not enlarge it."""
+    each = floating(value)
+    padded = (1,) * (len(shape) - each.ndim) + each.shape
+    if len(padded) != len(shape) or any(
+        n not in (1, m) for n, m in zip(padded, shape, strict=True)
+    ):
+        raise ShapeError(
+            name, f"got the {what} {spec_text(each)} for a prediction of shape {shape}",
+            "expected a shape that broadcasts to the prediction's",
+            f"reshape it, for example {what}[:, None] for one factor per row", user_line(),
+        )  # fmt: skip
+    return each
+
+
+def values(
+    name: str, what: str, x: Tensor, wrong: Callable[[Any], Any], needed: str, advice: str
+) -> Tensor:
+    """x, all of whose elements are as needed; a compiled step raises if they are not.
+
+    wrong   of an array or a traced tensor: which elements are not
+    """
+    known = x._value
+    if known is not None:
+        bad = np.asarray(wrong(known))
+        if bad.any():
+            worst = np.asarray(known)[bad].reshape(-1)[0]
+            raise RangeError(name, f"got {what} {worst}", f"expected {needed}", advice, user_line())
+        return x
+    refusal = Refusal(name, f"got {what} out of range", f"expected {needed}", advice)
+    zero = ops.checked_index(cast(wrong(x.detach()), shapes.int8), size=1, refusal=refusal)
+    return x + cast(zero, x.dtype)
+
+
+def within(name: str, what: str, x: Tensor, advice: str) -> Tensor:
+    """x, whose elements are from 0 to 1."""
+    return values(name, what, x, lambda v: (v < 0) | (v > 1), "0 to 1", advice)
+
+
+def signs(name: str, target: Tensor) -> Tensor:
+    """A target whose elements are 1 or -1."""
+    return values(
+        name, "the target", target, lambda v: (v != 1) & (v != -1), "1 or -1",
+        "write 2 * target - 1 for targets of 1 and 0",
+    )  # fmt: skip
+
+
+def rows(name: str, indices: Any, count: int) -> Tensor:
+    """Row numbers of a table, from 0: no number counts from the end, as -1 of a list does."""
+    refusal = Refusal(
+        name, "got the index {}", f"expected 0 to {count - 1}",
+        "make room for more with num_embeddings, and give missing values (often -1) a row of "
+        "their own: indices + 1",
+    )  # fmt: skip
+    return ops.checked_index(as_tensor(indices), size=count, refusal=refusal)
