@@ -32,7 +32,7 @@ def test_an_epoch_is_a_permutation(
     n: int, size: int, shuffle: bool, drop: bool, seed: int, epoch: int
 ) -> None:
     drop = drop and n >= size
-    loader = DataLoader(np.arange(n), size, shuffle, drop, seed)
+    loader = DataLoader(np.arange(n), size, shuffle, drop_last=drop, seed=seed)
     order = loader.order(epoch)
     assert order.dtype == np.int64
     assert sorted(order) == list(range(n))

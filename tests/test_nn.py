@@ -331,10 +331,15 @@ def test_embedding_bag_and_padding():
 
 def test_upsample():
     x = cr.Tensor(np.arange(4.0).reshape(1, 2, 2, 1))
-    assert nn.Upsample(2)(x).numpy()[0, :, :, 0].tolist() == [
+    assert nn.Upsample(scale_factor=2)(x).numpy()[0, :, :, 0].tolist() == [
         [0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3],
     ]  # fmt: skip
-    assert nn.Upsample(2, "bilinear")(x).numpy()[0, 0, :, 0].tolist() == [0, 0.25, 0.75, 1]
+    assert nn.Upsample(scale_factor=2, mode="bilinear")(x).numpy()[0, 0, :, 0].tolist() == [
+        0,
+        0.25,
+        0.75,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("lengths", [[6, 3], [-1, 3], [5], [5.0, 3.0], [5, 3, 2]])

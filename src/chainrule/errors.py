@@ -118,6 +118,10 @@ class ArgumentError(ChainruleError, ValueError):
     """An argument whose value is not allowed."""
 
 
+class CallError(ArgumentError, TypeError):
+    """Arguments that a callable does not take: too many, of another name, or of another kind."""
+
+
 class TraceError(ChainruleError, RuntimeError):
     """Something asked of a traced value that is known only when the compiled step runs."""
 

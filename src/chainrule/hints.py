@@ -6,9 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import ParamSpec, TypeVar
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeVar
 
-from .errors import ArgumentError
+import numpy as np
+
+from .errors import CallError, user_line
 
 FUNCTIONS = {
     "absolute": "abs", "allclose": "numpy.allclose(x.numpy(), y.numpy())", "amax": "max",
@@ -105,14 +108,24 @@ def missing(kind: str, name: str, of: str = "") -> AttributeError:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text"),
+    "bool": ((bool, np.bool_), "True or False"), "None": (type(None), "None"),
+}  # fmt: skip
+
 
 def calls(
-    operation: str, positional: str, keywords: Mapping[str, str] | None = None
+    operation: str | None,
+    positional: str,
+    keywords: Mapping[str, str] | None = None,
+    kinds: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function: a call with other arguments says what they are here.
 
+    operation    its name, or None: the class of the first argument, for an `__init__`
     positional   what to try when there are too many by position, or one twice
     keywords     other libraries' names of arguments, and what they are here
+    kinds        whether a setting of another kind than its annotation is an error
     """
     hints = keywords or {}
 
@@ -122,8 +135,9 @@ def calls(
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            called = operation or type(args[0]).__name__
             try:
-                signature.bind(*args, **kwargs)
+                given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
                 unknown = next((k for k in kwargs if k not in names), None)
                 if unknown is None:
@@ -133,10 +147,40 @@ def calls(
                     advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
                     advice = f"here it is {hints[unknown]}" if unknown in hints else advice
                     arrived = f"got the argument {unknown}"
-                needed = f"the arguments of {operation}"
-                raise ArgumentError(operation, arrived, needed, advice) from None
+                needed = f"{called}{bare(signature)}"
+                raise CallError(called, arrived, needed, advice, user_line()) from None
+            if kinds:
+                _expect_kinds(called, signature, given)
             return function(*args, **kwargs)
 
         return checked
 
     return decorate
+
+
+def bare(signature: inspect.Signature) -> inspect.Signature:
+    """What the signature takes, without annotations and self."""
+    none = inspect.Signature.empty
+    parameters = [p for name, p in signature.parameters.items() if name != "self"]
+    return inspect.Signature([p.replace(annotation=none) for p in parameters])
+
+
+def _expect_kinds(operation: str, signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+    """Raise if a setting is no number, bool or text where its annotation says that it is one."""
+    for name, value in given.items():
+        kinds = str(signature.parameters[name].annotation).split(" | ")
+        if all(kind in _KINDS for kind in kinds) and not any(_is(value, kind) for kind in kinds):
+            call = f"{operation}{bare(signature)}"
+            raise CallError(
+                operation, f"got {name} {value!r}", " or ".join(_KINDS[k][1] for k in kinds),
+                f"the arguments are {call}", user_line(),
+            )  # fmt: skip
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether the value is of the kind; True is no number, a tensor of one number is one."""
+    if isinstance(value, bool):
+        return kind == "bool"
+    return isinstance(value, _KINDS[kind][0]) or (
+        kind == "float" and getattr(value, "shape", None) == ()
+    )

@@ -152,7 +152,7 @@ def test_embedding_bag(mode):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     theirs = T.Sequential(T.EmbeddingBag(11, 8, mode=mode, padding_idx=2), T.Linear(8, 4))
-    ours = nn.Sequential(nn.EmbeddingBag(11, 8, mode, padding_idx=2), nn.Linear(8, 4))
+    ours = nn.Sequential(nn.EmbeddingBag(11, 8, mode=mode, padding_idx=2), nn.Linear(8, 4))
     bags = [rng.integers(0, 11, (16, 5)) for _ in range(3)]
     for bag in bags:
         bag[:, 0] = 1  # none is empty

@@ -136,7 +136,8 @@ LOSSES = {
         lambda a, b: G.binary_cross_entropy_with_logits(
             a, b, torch.tensor(W), pos_weight=torch.tensor(2 * W)), regression(positive=True)),
     "kl log_target": (
-        lambda a, b: F.kl_div(cr.log_softmax(a), cr.log_softmax(b), "sum", log_target=True),
+        lambda a, b: F.kl_div(
+            cr.log_softmax(a), cr.log_softmax(b), reduction="sum", log_target=True),
         lambda a, b: G.kl_div(torch.log_softmax(a, -1), torch.log_softmax(b, -1), reduction="sum",
                               log_target=True), regression()),
     "poisson full": (

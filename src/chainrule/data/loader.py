@@ -46,7 +46,7 @@ class DataLoader:
         },
     )
     def __init__(
-        self, data: Any, batch_size: int = 32, shuffle: bool = False, drop_last: bool = False,
+        self, data: Any, batch_size: int = 32, shuffle: bool = False, *, drop_last: bool = False,
         seed: int = 0,
     ) -> None:  # fmt: skip
         leaves, self._structure = tree.flatten(data)

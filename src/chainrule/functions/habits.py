@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import DtypeError, user_line
+from ..hints import bare
 
 _NAMES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
 _HABITS = {
@@ -75,13 +76,6 @@ def _tell(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
         else:
             advice = "give the others by name"
         raise DtypeError(
-            name, f"got {len(args)} arguments by position", f"{name}{_bare(signature)}", advice,
+            name, f"got {len(args)} arguments by position", f"{name}{bare(signature)}", advice,
             user_line(),
         ) from None  # fmt: skip
-
-
-def _bare(signature: inspect.Signature) -> inspect.Signature:
-    """The signature without annotations."""
-    none = inspect.Signature.empty
-    parameters = [p.replace(annotation=none) for p in signature.parameters.values()]
-    return signature.replace(parameters=parameters, return_annotation=none)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import DtypeError, user_line
 from ..functions import creation
 from ..tensor import Tensor
 from . import functional as F  # noqa: N812 - the usual name
@@ -35,15 +35,13 @@ def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> 
 
     def init(self: Activation, *values: Any, **named: Any) -> None:
         given = dict(zip(defaults, values, strict=False))
-        if len(values) > len(defaults) or not named.keys() <= defaults.keys():
-            got = [*map(repr, values), *(f"{k}={v!r}" for k, v in named.items())]
-            takes = ", ".join(defaults)
-            raise DtypeError(
-                name, f"got {', '.join(got)}", f"{name}({takes})",
-                f"write {takes}=" if takes else "leave it out", user_line(),
-            )  # fmt: skip
         Activation.__init__(self, **{**defaults, **given, **named})
 
+    def parameter(name: str, **more: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, **more)
+
+    taken = [parameter(k, default=v, annotation=type(v).__name__) for k, v in defaults.items()]
+    init.__signature__ = inspect.Signature([parameter("self"), *taken])  # type: ignore[attr-defined]
     body = {"__init__": init, "function": staticmethod(function), "__doc__": function.__doc__}
     return type(name, (Activation,), body)
 

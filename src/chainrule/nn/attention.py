@@ -34,7 +34,7 @@ class MultiheadAttention(Module):
 
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
-        batch_first: bool = True,
+        *, batch_first: bool = True,
     ) -> None:  # fmt: skip
         expect_batch_first("MultiheadAttention", batch_first)
         if num_heads < 1 or embed_dim % num_heads:
@@ -52,7 +52,7 @@ class MultiheadAttention(Module):
 
     def forward(
         self, query: Any, key: Any = None, value: Any = None, key_padding_mask: Any = None,
-        need_weights: bool = True, attn_mask: Any = None, is_causal: bool = False,
+        need_weights: bool = True, attn_mask: Any = None, *, is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """(N, T, E), and the weights (N, T, S), the mean over the heads, if they are wanted.
 
@@ -104,8 +104,8 @@ class TransformerEncoderLayer(Module):
 
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Any = "relu", layer_norm_eps: float = 1e-5, norm_first: bool = False,
-        batch_first: bool = True,
+        activation: Any = "relu", layer_norm_eps: float = 1e-5,
+        batch_first: bool = True, norm_first: bool = False,
     ) -> None:  # fmt: skip
         expect_batch_first("TransformerEncoderLayer", batch_first)
         self.self_attn = MultiheadAttention(d_model, nhead, dropout)
@@ -115,6 +115,11 @@ class TransformerEncoderLayer(Module):
         self.norm2 = LayerNorm(d_model, layer_norm_eps)
         self.dropout = Dropout(dropout)
         named = {"relu": functional.relu, "gelu": functional.gelu}
+        if isinstance(activation, str) and activation not in named:
+            raise ArgumentError(
+                "TransformerEncoderLayer", f"got activation {activation!r}",
+                "relu, gelu or a function", 'try "relu"', user_line(),
+            )  # fmt: skip
         self.activation = named[activation] if isinstance(activation, str) else activation
         self.norm_first = norm_first
 

@@ -153,6 +153,7 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
     return where(x > 0, x, weight * x)
 
 
+@habits.explained
 def glu(x: Any, axis: int = -1) -> Tensor:
     """a · sigmoid(b), a and b the halves of x along the axis (Dauphin et al., 2016)."""
     x = as_tensor(x)
@@ -163,9 +164,10 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 # ── dropout and normalisation ────────────────────────────────────────────────────────────────────
 
 
+@habits.explained
 def dropout(
-    x: Any, p: float = 0.5, training: bool = True, generator: random.Generator | None = None,
-    shape: Any = None,
+    x: Any, p: float = 0.5, training: bool = True, *,
+    generator: random.Generator | None = None, shape: Any = None,
 ) -> Tensor:  # fmt: skip
     """Each element 0 with probability p, else divided by 1 - p (Srivastava et al., 2014)."""
     x = as_tensor(x)
@@ -249,6 +251,7 @@ def attention_weights(
     return dropout(softmax(scores), dropout_p)
 
 
+@habits.explained
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖, ε) along the axis."""
     x = as_tensor(x)

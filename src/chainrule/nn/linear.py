@@ -56,9 +56,12 @@ class Linear(Module):
 class Bilinear(Module):
     """yₖ = x₁ᵀ Wₖ x₂ + bₖ."""
 
-    def __init__(self, in1: int, in2: int, out_features: int, bias: bool = True) -> None:
-        self.weight = uniform_parameter((out_features, in1, in2), in1)
-        self.bias = uniform_parameter((out_features,), in1) if bias else None
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+    ) -> None:
+        shape = out_features, in1_features, in2_features
+        self.weight = uniform_parameter(shape, in1_features)
+        self.bias = uniform_parameter((out_features,), in1_features) if bias else None
 
     def forward(self, x1: Any, x2: Any) -> Tensor:
         y = einsum("...i,kij,...j->...k", x1, self.weight, x2)
@@ -101,7 +104,7 @@ class EmbeddingBag(Module):
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, mode: str = "mean",
+        self, num_embeddings: int, embedding_dim: int, *, mode: str = "mean",
         padding_idx: int | None = None,
     ) -> None:  # fmt: skip
         if mode not in ("mean", "sum", "max"):

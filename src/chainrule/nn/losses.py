@@ -18,7 +18,7 @@ from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
-from ..functions import elementwise, indexing, reductions
+from ..functions import elementwise, habits, indexing, reductions
 from ..functions.dtypes import finfo
 from ..functions.elementwise import where
 from ..graph import spec_text
@@ -63,13 +63,13 @@ def reduce(name: str, losses: Tensor, reduction: str) -> Tensor:
     return losses
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """(ŷ - y)²."""
     y, t = _same("mse_loss", input, target)
     return reduce("mse_loss", elementwise.square(y - t), reduction)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """|ŷ - y|."""
     y, t = _same("l1_loss", input, target)
     return reduce("l1_loss", elementwise.abs(y - t), reduction)
@@ -85,7 +85,9 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     )
 
 
-def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(
+    input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
     """½ d² / β for |d| < β, else |d| - ½ β; for β = 0 it is |d|."""
     number("smooth_l1_loss", "beta", beta, 1.0, least=0)
     y, t = _same("smooth_l1_loss", input, target)
@@ -154,8 +156,9 @@ def _by_probabilities(scores: Tensor, target: Tensor) -> bool:
 
 
 def nll_loss(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:
+    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """-log p of the target class; input (..., C) log-probabilities, target (...) class numbers.
 
     weight        (C,) a factor for each class; the mean is weighted too
@@ -167,8 +170,8 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-    label_smoothing: float = 0.0,
+    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100,
+    reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """-log softmax(input) of the target class.
 
@@ -195,7 +198,7 @@ def cross_entropy(
 
 
 def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
     """-(y log σ(x) + (1 - y) log(1 - σ(x))), without overflow; pos_weight multiplies the first.
 
@@ -210,7 +213,7 @@ def binary_cross_entropy_with_logits(
 
 
 def binary_cross_entropy(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean"
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean"
 ) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) for probabilities p and targets y, both from 0 to 1.
 
@@ -243,7 +246,7 @@ def _bounded(
     return where(steep, line, log(where(steep, other, x)))
 
 
-def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """t (log t - x) for log-probabilities x; "batchmean" divides the sum by the batch size.
 
     log_target   the target is log t too; without it a target below 0 is an error
@@ -263,7 +266,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
 
 
 def poisson_nll_loss(
-    input: Any, target: Any, log_input: bool = True, full: bool = False, eps: float = 1e-8,
+    input: Any, target: Any, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!."""
@@ -313,7 +316,7 @@ def _variance(var: Any, x: Tensor) -> Tensor:
 
 
 def hinge_embedding_loss(
-    input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
+    input: Any, target: Any, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1; another y is an error."""
     x, t = _same("hinge_embedding_loss", input, target)
@@ -322,7 +325,7 @@ def hinge_embedding_loss(
     return reduce("hinge_embedding_loss", losses, reduction)
 
 
-def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """log(1 + e^(-y x)) for y = ±1; a y of 0, with which nothing is learned, is an error."""
     x, t = _same("soft_margin_loss", input, target)
     t = _nonzero("soft_margin_loss", t)
@@ -337,7 +340,7 @@ def _nonzero(name: str, target: Tensor) -> Tensor:
 
 
 def margin_ranking_loss(
-    input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
+    input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
     """max(0, -y (x₁ - x₂) + margin) for y = ±1; a y of 0, which ranks nothing, is an error."""
     x1, x2 = _same("margin_ranking_loss", input1, input2)
@@ -347,7 +350,7 @@ def margin_ranking_loss(
 
 
 def cosine_embedding_loss(
-    input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
+    input1: Any, input2: Any, target: Any, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
     """1 - cos(x₁, x₂) where y = 1, max(0, cos - margin) where y = -1; vectors on the last axis.
 
@@ -370,7 +373,7 @@ def cosine_embedding_loss(
 
 def triplet_margin_loss(
     anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2.0,
-    eps: float = 1e-6, reduction: str = "mean",
+    eps: float = 1e-6, *, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis; the margin is above 0."""
     number("triplet_margin_loss", "margin", margin, 1.0, above=0)
@@ -411,3 +414,6 @@ def total_weight(
                 )
         losses = function(*tensors, **{**settings, "reduction": "none"})
         return full((), losses.size, losses.dtype)
+
+
+globals().update({name: habits.explained(globals()[name]) for name in __all__})

@@ -14,7 +14,7 @@ from ..compile.variables import mentioned, methods_of, variables_of
 from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
 from ..functions.habits import expect_known
 from ..graph import spec_text
-from ..hints import missing
+from ..hints import calls, missing
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import Counting, changes, state
 from .summary import Summary, summarise
@@ -48,6 +48,12 @@ class Module(Counting):
     training: bool = True
     _forward_hooks: tuple[ForwardHook, ...] = ()
     _trained: tuple[Tensor, ...] = ()  # its own tensors that are or have been seen to be trained
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls) and cls.__module__.startswith(f"{__package__}."):
+            known = calls(None, "give the others by name", kinds=True)
+            cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         expect_known(cls.__name__, cls, kwargs)
@@ -114,7 +120,7 @@ class Module(Counting):
 
     # ── walking ──────────────────────────────────────────────────────────────────────────────────
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(self, *, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all inside it, each once, with their paths."""
         return ((path, m) for _, path, m in self._modules(prefix))
 

@@ -159,7 +159,7 @@ class GroupNorm(Module):
 class _InstanceNorm(GroupNorm):
     """Each channel of each sample over its sizes (Ulyanov et al., 2016)."""
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         super().__init__(num_features, num_features, eps, affine)
 
 

@@ -104,7 +104,7 @@ AdaptiveMaxPool1d = AdaptiveMaxPool2d = AdaptiveMaxPool3d = AdaptiveMaxPool
 class Upsample(Module):
     """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres."""
 
-    def __init__(self, scale_factor: int = 2, mode: str = "nearest") -> None:
+    def __init__(self, *, scale_factor: int = 2, mode: str = "nearest") -> None:
         modes = ("nearest", "linear", "bilinear", "trilinear")
         if mode not in modes or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ArgumentError(

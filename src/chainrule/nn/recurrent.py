@@ -156,10 +156,18 @@ def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
 class RNN(_Recurrent):
     """h = tanh(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) (Elman, 1990); or relu for tanh."""
 
-    def __init__(self, *args: Any, nonlinearity: str = "tanh", **settings: Any) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh",
+        bias: bool = True, batch_first: bool = True, dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:  # fmt: skip
         if nonlinearity not in ("tanh", "relu"):
-            raise ArgumentError("RNN", f"got {nonlinearity!r}", "tanh or relu", "choose one")
-        super().__init__(*args, **settings)
+            raise ArgumentError(
+                "RNN", f"got nonlinearity {nonlinearity!r}", "tanh or relu", 'try "tanh"'
+            )
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        )
         self.nonlinearity = nonlinearity
 
     def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:

@@ -81,7 +81,7 @@ class Optimizer(Counting):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
-            known = calls(cls.__name__, "give all but the parameters by name", _HABITS)
+            known = calls(None, "give all but the parameters by name", _HABITS, True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:

@@ -18,7 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, user_line
+from ..hints import calls
 from .optimizer import Optimizer
+
+_BY_NAME = "give all but the optimizer by name"
 
 
 def _expect_optimizer(schedule: object, optimizer: Any) -> None:
@@ -38,6 +41,12 @@ class Schedule:
     """
 
     per: ClassVar[str] = "epoch"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            known = calls(None, _BY_NAME, kinds=True)
+            cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer) -> None:
         _expect_optimizer(self, optimizer)
@@ -212,7 +221,7 @@ class OneCycleLR(Schedule):
     per = "step"
 
     def __init__(
-        self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3,
+        self, optimizer: Optimizer, max_lr: float, total_steps: int, *, pct_start: float = 0.3,
         div_factor: float = 25.0, final_div_factor: float = 1e4, cycle_momentum: bool = True,
         base_momentum: float = 0.85, max_momentum: float = 0.95,
     ) -> None:  # fmt: skip
@@ -279,6 +288,7 @@ class ReduceLROnPlateau:
 
     per: ClassVar[str] = "epoch"
 
+    @calls(None, _BY_NAME, kinds=True)
     def __init__(
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
         threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0,

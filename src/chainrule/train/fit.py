@@ -191,7 +191,8 @@ def _training_loader(
             "fit", f"got batch_size {batch_size} for {rows} rows",
             "no more than there are rows", f"use at most {rows}",
         )  # fmt: skip
-    return DataLoader(data, 32 if batch_size is None else batch_size, True, drop_last, seed)
+    size = 32 if batch_size is None else batch_size
+    return DataLoader(data, size, True, drop_last=drop_last, seed=seed)
 
 
 def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:
