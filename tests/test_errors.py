@@ -199,6 +199,7 @@ HABITS = {
     "a dtype by position": (lambda: cr.sum(cr.ones((2, 2)), 0, cr.float64), "got keepdims"),
     "a kind of sorting": (lambda: cr.sort(cr.ones(2), 0, "stable"), "got descending 'stable'"),
     "a bool as an axis": (lambda: cr.ones((2, 2)).sum(True), "got axis True"),
+    "an index as an axis": (lambda: cr.take(cr.ones((2, 2)), 0, cr.Tensor([1])), "got axis Tensor"),
     "a bool as a size": (lambda: cr.ones((2, True)), "got"),
     "unbiased by position": (lambda: cr.ones((2, 2)).var(1, False), "give the others by name"),
     "sizes": (lambda: cr.ones(2, 3), r"into a tuple: ones\(\(2, 3\)\)"),

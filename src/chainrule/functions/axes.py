@@ -33,8 +33,8 @@ def one(name: str, axis: Any, ndim: int) -> int:
 
 
 def _index(value: Any) -> int:
-    """The whole number that it is; a bool is a setting in the wrong place."""
-    if isinstance(value, bool):
+    """The whole number that it is; a bool or a vector is an argument in the wrong place."""
+    if isinstance(value, bool) or getattr(value, "shape", ()) != ():
         raise TypeError
     return operator.index(value)
 
