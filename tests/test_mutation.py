@@ -39,12 +39,8 @@ ARGUED = {
     "abs: g * sign(x) → g / sign(x)": "the sign is 1 or -1 where it is chosen",
     **{f"atan2: hypot(x1, x2) → hypot(x2, x1){n}": "hypot is symmetric"
        for n in ("", " (2)", " (3)", " (4)")},
-    "extremum: ops.broadcast_to(y, shape=x.shape) → y": BROADCAST,
-    "extremum: x → g (2)": BROADCAST,  # broadcast_to(y, shape=g.shape), which is y's shape
-    "extremum: x → y (2)": BROADCAST,
-    "extremum: g → x": SAME_SHAPE,  # g.dtype
+    "over_length: 1.0 → 2.0": "x is 0 there",
     "extremum: g → y": SAME_SHAPE,
-    "extremum: x → winners": SAME_SHAPE,  # x.shape
     "product: ops.broadcast_to(g, shape=x.shape) → g": BROADCAST,
     "product: x → g (5)": BROADCAST,  # broadcast_to(g, shape=g.shape)
     "product: x → g": SAME_SHAPE,  # len(g.shape)

@@ -305,10 +305,42 @@ def a_tie_of_two_is_halved_and_the_loser_gets_zero() -> None:
 
 
 @by_hand("maximum", "minimum")
-def nan_wins_nothing() -> None:
+def nan_stays_visible_to_both() -> None:
     a, b, g = [math.nan, 1.0, math.nan], [1.0, math.nan, math.nan], [1.0, 1.0, 1.0]
     for op in (ops.maximum, ops.minimum):
-        assert gradients(op, [a, b], g) == [[0.0] * 3, [0.0] * 3]
+        assert np.isnan(gradients(op, [a, b], g)).all()
+
+
+@by_hand("max", "min")
+def nan_stays_visible_to_all_that_it_was_compared_with() -> None:
+    x = [[1.0, math.nan, 3.0], [2.0, 2.0, 2.0]]
+    for op in (ops.max, ops.min):
+        (found,) = gradients(op, [x], [[0.0], [6.0]], axis=(1,))
+        assert np.isnan(found[0]).all()
+        assert found[1] == [2.0, 2.0, 2.0]
+
+
+@by_hand("hypot", "atan2")
+def at_the_origin_there_is_no_direction() -> None:
+    for op in (ops.hypot, ops.atan2):
+        assert gradients(op, [[0.0], [0.0]], [3.0]) == [[0.0], [0.0]]
+    assert gradients(ops.hypot, [[3.0], [-4.0]], [5.0]) == [[3.0], [-4.0]]
+    assert gradients(ops.atan2, [[3.0], [-4.0]], [25.0]) == [[-4.0], [-3.0]]
+
+
+@by_hand("hypot", "atan2")
+def at_the_origin_the_second_derivatives_are_finite() -> None:
+    for f in (cr.hypot, cr.atan2):
+        at = Tensor(np.array([0.0, 0.0]))
+        for g in (f, cr.compile(f)):
+            assert np.isfinite(cr.hessian(lambda x, g=g: g(x[0], x[1]))(at).numpy()).all()
+
+
+@by_hand("hypot", "atan2")
+def on_an_axis_the_second_derivatives_are_right() -> None:
+    at = Tensor(np.array([0.0, 2.0]))
+    found = [cr.hessian(lambda x, f=f: f(x[0], x[1]))(at).tolist() for f in (cr.hypot, cr.atan2)]
+    assert found == [[[0.5, 0.0], [0.0, 0.0]], [[0.0, -0.25], [-0.25, 0.0]]]
 
 
 @by_hand("where")

@@ -17,7 +17,8 @@ backward pass, one that names `y` the output; `x_shape` and `x_dtype` keep nothi
 the operation's parameters. Rules are written with the operations themselves, so that a derivative
 can be differentiated again; shapes and dtypes match already, and no rule knows of broadcasting.
 
-At a kink the rules take the mean of the two sides (abs′(0) = 0, ties are split equally).
+At a kink the rules take the mean of the two sides (abs′(0) = 0, ties are split equally). A NaN
+stays visible: where max, min, maximum or minimum meet one, the derivative is NaN as the value is.
 
 The columns after the rules serve the checker: `on` is the domain that each input is drawn from,
 `kinks` are inputs at which the rule must equal the central difference all the same.
@@ -113,15 +114,30 @@ def power_exponent(g: Any, x1: Any, x2: Any, y: Any) -> Any:
 
 
 def larger(g: Any, this: Any, that: Any) -> Any:
-    """g where `this` wins, half of it in a tie, nothing where it loses; NaN ties with nothing."""
-    return where(this > that, g, where(this == that, 0.5 * g, 0.0))
+    """g where `this` wins, half of it in a tie, nothing where it loses; NaN where one is NaN."""
+    return where(this > that, g, where(this < that, 0.0, where(this == that, 0.5 * g, math.nan)))
 
 
-def extremum(g: Any, x: Any, y: Any, axis: Shape) -> Any:
-    """max and min: g goes to the elements that equal the result, in equal parts."""
-    winners = x == ops.broadcast_to(y, shape=x.shape)
-    count = ops.sum(ops.astype(winners, dtype=g.dtype), axis=axis)
-    return where(winners, ops.broadcast_to(g / count, shape=x.shape), 0.0)
+def largest(g: Any, x: Any, y: Any, axis: Shape) -> Any:
+    """max: the elements that equal the result get equal parts of g; if it is NaN, all get NaN."""
+    return extremum(g, x < y, y, axis)
+
+
+def smallest(g: Any, x: Any, y: Any, axis: Shape) -> Any:
+    """min: the elements that equal the result get equal parts of g; if it is NaN, all get NaN."""
+    return extremum(g, x > y, y, axis)
+
+
+def extremum(g: Any, losers: Any, y: Any, axis: Shape) -> Any:
+    """What reaches those that do not lose, in equal parts; NaN for all where the result is NaN."""
+    count = ops.sum(ops.astype(~losers, dtype=g.dtype), axis=axis)
+    share = where(y == y, g / count, math.nan)
+    return where(losers, 0.0, ops.broadcast_to(share, shape=losers.shape))
+
+
+def over_length(x: Any, r: Any) -> Any:
+    """x / r, where r is the length of a vector that has x in it: 0 at the origin."""
+    return x / where(r == 0, 1.0, r)
 
 
 def product(g: Any, x: Any, axis: Shape) -> Any:
@@ -286,10 +302,10 @@ row(ops.maximum,      lambda g, x1, x2: larger(g, x1, x2),
                       lambda g, x1, x2: larger(g, x2, x1),                 kinks=[(1.0, 1.0)])
 row(ops.minimum,      lambda g, x1, x2: larger(g, x2, x1),
                       lambda g, x1, x2: larger(g, x1, x2),                 kinks=[(1.0, 1.0)])
-row(ops.atan2,        lambda x1, x2:  x2 / hypot(x1, x2) / hypot(x1, x2),
-                      lambda x1, x2:  -x1 / hypot(x1, x2) / hypot(x1, x2))
-row(ops.hypot,        lambda x1, y:   x1 / y,
-                      lambda x2, y:   x2 / y)
+row(ops.atan2,        lambda x1, x2:  over_length(over_length(x2, hypot(x1, x2)), hypot(x1, x2)),
+                      lambda x1, x2:  over_length(over_length(-x1, hypot(x1, x2)), hypot(x1, x2)))
+row(ops.hypot,        lambda x1, y:   over_length(x1, y),
+                      lambda x2, y:   over_length(x2, y),                  kinks=[(0.0, 0.0)])
 row(ops.logaddexp,    lambda x1, x2:  sigmoid(x1 - x2),
                       lambda x1, x2:  sigmoid(x2 - x1))
 row(ops.copysign,     lambda x1, y:    sign(x1) * sign(y),
@@ -323,8 +339,8 @@ row(ops.flip,         lambda g, axis: flip(g, axis=axis))
 # ── reductions and scans along an axis ───────────────────────────────────────────────────────────
 row(ops.sum,          lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
 row(ops.prod,         product,                                             kinks=[0.0])
-row(ops.max,          extremum)
-row(ops.min,          extremum)
+row(ops.max,          largest)
+row(ops.min,          smallest)
 zero("the result is a truth value", ops.any)
 zero("the result is a position", ops.argmax, ops.argmin, ops.argsort)
 row(ops.cumulative_sum, lambda g, axis: flip(ops.cumulative_sum(flip(g, axis=(axis,)), axis=axis),

@@ -285,22 +285,22 @@ def remainder(x1: Any, x2: Any, /) -> Tensor:
 
 
 def maximum(x1: Any, x2: Any, /) -> Tensor:
-    """The larger; NaN if either is. In a tie each gets half of the gradient."""
+    """The larger; NaN if either is, and so are both gradients. A tie halves the gradient."""
     return binary(ops.maximum, x1, x2)
 
 
 def minimum(x1: Any, x2: Any, /) -> Tensor:
-    """The smaller; NaN if either is. In a tie each gets half of the gradient."""
+    """The smaller; NaN if either is, and so are both gradients. A tie halves the gradient."""
     return binary(ops.minimum, x1, x2)
 
 
 def atan2(x1: Any, x2: Any, /) -> Tensor:
-    """The angle of the point (x2, x1), in radians from -π to π."""
+    """The angle of the point (x2, x1), in radians from -π to π; derivatives 0 at (0, 0)."""
     return binary(ops.atan2, x1, x2)
 
 
 def hypot(x1: Any, x2: Any, /) -> Tensor:
-    """√(x1² + x2²), without overflow on the way."""
+    """√(x1² + x2²), without overflow on the way; derivatives 0 at (0, 0)."""
     return binary(ops.hypot, x1, x2)
 
 
@@ -432,7 +432,7 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     """x held between min and max. The derivative in x is 1 from min to max, both included.
 
-    Dtypes are promoted as by `where`; NaN, in x or in a bound, gives NaN.
+    Dtypes are promoted as by `where`; NaN, in x or in a bound, gives NaN, and gets the gradient.
     """
     out = x = as_tensor(x)
     for bound, beyond in ((min, less), (max, greater)):

@@ -113,12 +113,12 @@ def _root(total: Tensor, degree: float = 2) -> Tensor:
 
 
 def max(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The largest; NaN if one is. Elements that tie share the gradient equally."""
+    """The largest; NaN if one is, and so are all gradients. Ties share the gradient equally."""
     return _reduce(ops.max, x, axis, keepdims)
 
 
 def min(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The smallest; NaN if one is. Elements that tie share the gradient equally."""
+    """The smallest; NaN if one is, and so are all gradients. Ties share the gradient equally."""
     return _reduce(ops.min, x, axis, keepdims)
 
 

@@ -43,7 +43,8 @@ def max_pool(
 ) -> Tensor:
     """The largest in each window of x (N, *size, C); padding counts as -inf.
 
-    Elements of a window that tie share its gradient equally.
+    Elements of a window that tie share its gradient equally. A NaN makes the result of its windows
+    NaN, and the gradients of all elements in them.
     """
     x = as_tensor(x)
     n = x.ndim - 2
