@@ -66,7 +66,7 @@ def predict(
             _note(note)
     if out is not None:
         replaced = " (replaced)" if out.is_file() else ""
-        files.write(out, text)
+        files.write_where_it_leads(out, text)
         _note(f"wrote {out}{replaced}")
     if as_json:
         found = files.for_others({**found, "out": str(out)} if out else found)

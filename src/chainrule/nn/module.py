@@ -11,10 +11,18 @@ import numpy as np
 
 from ..compile.surroundings import Holder, plain
 from ..compile.variables import mentioned, methods_of, variables_of
-from ..errors import ArgumentError, ChainruleError, ShapeError, TraceError, user_line
+from ..errors import (
+    ArgumentError,
+    ChainruleError,
+    DtypeError,
+    ShapeError,
+    TraceError,
+    user_line,
+)
 from ..functions.habits import expect_known
 from ..graph import spec_text
 from ..hints import calls, missing
+from ..shapes import FLOATS
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import Counting, changes, state
 from .summary import Summary, summarise
@@ -199,6 +207,9 @@ class Module(Counting):
     def load_state_dict(self, values: dict[str, Any], strict: bool = True) -> None:
         """Take over values by path. Nothing is changed unless everything fits.
 
+        Floats are rounded to the dtype that is there; whole numbers or bools in the place of floats
+        are refused, as are floats that become infinite, because they are other weights.
+
         strict   missing and unknown names are errors
         """
         if not isinstance(values, Mapping):
@@ -230,7 +241,7 @@ class Module(Counting):
                     f"{spec_text(own[name])} is needed",
                     "load into the same architecture",
                 )
-            fitting[name] = new.astype(own[name].dtype)
+            fitting[name] = _fitting(name, new, own[name])
         with no_grad():
             for name, new in fitting.items():
                 own[name]._assign(new.detach())
@@ -247,6 +258,27 @@ class Module(Counting):
     def extra_repr(self) -> str:
         """What a layer says of itself when printed."""
         return ""
+
+
+def _fitting(name: str, new: Tensor, own: Tensor) -> Tensor:
+    """The values in the dtype of what they replace, if they are of its kind and range."""
+    if new.dtype == own.dtype:
+        return new
+    floats = own.dtype in FLOATS
+    if new.dtype not in FLOATS if floats else not np.can_cast(new.dtype, own.dtype, "safe"):
+        raise DtypeError(
+            "load_state_dict", f"got {spec_text(new)} for {name}",
+            f"{spec_text(own)}, or another {'floating ' * floats}dtype that it can hold",
+            f'read the right file, or convert on purpose: array.astype("{own.dtype}")',
+        )  # fmt: skip
+    with np.errstate(over="ignore"):
+        out = new.astype(own.dtype)
+    if floats and (np.isfinite(new.numpy()) & ~np.isfinite(out.numpy())).any():
+        raise ArgumentError(
+            "load_state_dict", f"got {spec_text(new)} for {name} with values beyond {own.dtype}",
+            f"values that {own.dtype} can hold", "read the right file",
+        )  # fmt: skip
+    return out
 
 
 def _some(names: Any) -> str:

@@ -1,8 +1,8 @@
 """Checkpoints: everything that a run needs to go on as if it had not stopped.
 
 A checkpoint is a folder that appears whole: tensors as safetensors, everything else as JSON with
-the checksums of the tensor files. The last two are kept; one that does not read back is passed
-over.
+the checksums of the tensor files (`files.tensors_to_bytes`). The last two are kept; one that does
+not read back is passed over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
     None is ever written over: a second one of the same step has a number after the step's.
     """
     with files.told("checkpoint", folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # not its parents: a run folder that has gone stays gone
     same = [p.name.partition(".")[2] for p in folder.glob(f"step-{step:09d}*")]
     count = max((int(n or 0) + 1 for n in same if n.isdigit() or not n), default=0)
     path = folder / (f"step-{step:09d}" + (f".{count:03d}" if count else ""))
@@ -36,7 +36,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
         for name, group in tensors.items():
             data = files.tensors_to_bytes(group)
             files.write(inside / f"{name}.safetensors", data)
-            sums[name] = files.checksum(data)
+            sums[name] = files.seal_of(data)
         whole = {"format": FORMAT, "step": step, "sha256": sums, "state": state}
         whole["checksum"] = files.checksum(files.to_json(whole).encode())
         files.write(inside / "state.json", files.to_json(whole))
@@ -50,6 +50,7 @@ def begin(folder: Path, resume: bool) -> None:
     """Make the folder, before there is anything to lose; refuse one that another run has used."""
     with files.told("checkpoint", folder):
         folder.mkdir(parents=True, exist_ok=True)
+        files.sweep(folder)
     if not resume and _all(folder):
         raise FileError(
             "checkpoint", f"got {folder}, which has the checkpoints of a run",
@@ -60,7 +61,6 @@ def begin(folder: Path, resume: bool) -> None:
 def latest(folder: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:
     """Tensors and state of the newest checkpoint that is intact; None where there is none."""
     found = _all(folder)
-    files.sweep(folder)
     first: ChainruleError | None = None
     for path in reversed(found):
         try:
@@ -95,10 +95,10 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
     for name, expected in whole["sha256"].items():
         file = path / f"{name}.safetensors"
         data = files.read(file)
-        if files.checksum(data) != expected:
+        tensors[name] = files.tensors_from_bytes(data, file)
+        if (files.seal_of(data) or files.checksum(data)) != expected:  # older ones have no seal
             raise FileError(
                 "checkpoint", f"got {file}, {len(data)} bytes with another checksum",
                 "the bytes that were written", "delete that folder; the one before it is used",
             )  # fmt: skip
-        tensors[name] = files.tensors_from_bytes(data, file)
     return tensors, whole["state"]

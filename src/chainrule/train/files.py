@@ -10,7 +10,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +38,34 @@ def told(action: str, path: Path) -> Iterator[None]:
 def write(path: Path, content: str | bytes) -> None:
     """Put the content at the path in one step: a reader sees the old file or the new one.
 
-    What a link points to is written; a device or a pipe takes the content as it comes.
+    A link or a pipe that is there is replaced by a file; nothing is written through it.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with told("write", path):
-        path = Path(os.path.realpath(path))
-        if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_bytes(data)
-            return
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with open(temporary, "wb") as file:
+            temporary.unlink(missing_ok=True)
+            with open(temporary, "xb") as file:  # x: not through a link either
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
         _flush_folder(path.parent)
+
+
+def write_where_it_leads(path: Path, content: str | bytes) -> None:
+    """`write` for a path that the user names: what a link points to is written, and a device or a
+    pipe takes the content as it comes."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with told("write", path):
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    else:
+        write(path, content)
 
 
 @contextlib.contextmanager
@@ -64,7 +74,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with told("write", path):
         sweep(path.parent, glob.escape(path.name))
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
     try:
         yield temporary
         with told("write", path):
@@ -76,12 +86,15 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in that folder; the system lets go if this one dies."""
+def held(folder: Path) -> Iterator[Callable[[], str | None]]:
+    """Keep other processes from training in that folder; the system lets go if this one dies.
+
+    Gives a function: what became of the folder, if it is no longer at its path.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows has no such lock
-        yield
+    except ImportError:  # Windows has no such lock, and removes no folder that is in use
+        yield lambda: None
         return
     with told("train", folder):
         lock = os.open(folder, os.O_RDONLY)
@@ -95,9 +108,24 @@ def held(folder: Path) -> Iterator[None]:
             ) from None  # fmt: skip
         except OSError:  # a file system without locks
             pass
-        yield
+        yield lambda: _moved(folder, lock)
     finally:
         os.close(lock)
+
+
+def _moved(folder: Path, handle: int) -> str | None:
+    """What became of an open folder, if it is no longer at its path."""
+    own = os.fstat(handle)
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.stat(folder), own):
+            return None
+    if not own.st_nlink:
+        return "was removed"
+    with contextlib.suppress(OSError):  # Linux tells the name that it has now
+        now = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if os.path.samestat(os.stat(now), own):
+            return f"was renamed to {now}"
+    return "was removed or renamed"
 
 
 def is_held(folder: Path) -> bool:
@@ -110,11 +138,17 @@ def is_held(folder: Path) -> bool:
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Remove what processes that were killed had begun to write there, under that name."""
+    """Remove what processes that were killed had begun to write there, under that name.
+
+    Of a link the link itself, whatever it points to.
+    """
     for stale in folder.glob(f".{name}.*.tmp"):
         process = stale.name.split(".")[-2]
         if process.isascii() and process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+            if stale.is_dir() and not stale.is_symlink():
+                shutil.rmtree(stale)
+            else:
+                stale.unlink()
 
 
 def _alive(process: int) -> bool:
@@ -137,14 +171,24 @@ def _flush_folder(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file."""
+    """The bytes of a file; a pipe or a device, which might never end, is refused at once."""
     if not os.path.lexists(path):
         raise FileError(
             "read", f"got {path}, which does not exist", "a file is needed",
             "check the path and the folder that you are in",
         )  # fmt: skip
-    with told("read", path):
-        return path.read_bytes()
+    with told("read", path), open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FileError(
+                "read", f"got {path}, which is a pipe or a device", "a file is needed",
+                "write its content to a file first",
+            )  # fmt: skip
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to does not keep the process waiting."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def checksum(data: bytes) -> str:
@@ -195,10 +239,45 @@ def from_json(path: Path) -> Any:
 
 
 def tensors_to_bytes(tensors: Mapping[str, Any]) -> bytes:
-    """Named arrays in the safetensors form: numbers only, no code runs when it is read."""
+    """Named arrays in the safetensors form: numbers only, no code runs when it is read.
+
+    Its metadata holds a checksum, SHA-256 of the whole file with zeros in the checksum's place: a
+    file that is moved or copied takes it along.
+    """
     from safetensors.numpy import save
 
-    return save({name: np.asarray(t, order="C") for name, t in tensors.items()})
+    arrays = {name: np.asarray(t, order="C") for name, t in tensors.items()}
+    data = save(arrays, metadata={SEAL: _UNSEALED})
+    place = data.index(_UNSEALED.encode())
+    return data[:place] + checksum(data).encode() + data[place + len(_UNSEALED) :]
+
+
+SEAL = "chainrule_sha256"
+_UNSEALED = "0" * 64
+
+
+def seal_of(data: bytes) -> str | None:
+    """The checksum that a safetensors file holds of itself; older files have none."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return metadata.get(SEAL) if isinstance(metadata, dict) else None
+
+
+def _expect_as_written(data: bytes, path: Path) -> None:
+    seal = seal_of(data)
+    if seal is None:
+        return
+    before, _, after = data.partition(seal.encode())
+    made = hashlib.sha256(before + _UNSEALED.encode())
+    made.update(after)
+    if made.hexdigest() != seal:
+        raise FileError(
+            "read", f"got {path}, which is not as it was written: its checksum differs",
+            "the bytes that chainrule wrote", "take an intact copy, or train again",
+        )  # fmt: skip
 
 
 _DTYPES = {
@@ -208,14 +287,16 @@ _DTYPES = {
 
 
 def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The inverse; a truncated or foreign file is an error."""
+    """The inverse; a truncated, changed or foreign file is an error."""
     from safetensors import SafetensorError, deserialize
 
     try:
-        return {
+        found = {
             name: np.frombuffer(t["data"], np.dtype(_DTYPES[t["dtype"]])).reshape(t["shape"])
             for name, t in deserialize(data)  # type: ignore[no-untyped-call]
         }
+        _expect_as_written(data, path)
+        return found
     except (SafetensorError, KeyError) as error:
         raise FileError(
             "read", f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",

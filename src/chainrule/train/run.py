@@ -12,16 +12,11 @@ report.html          all of it to look at
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import datetime
-import hashlib
-import os
 import platform
-import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +24,23 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim, random
-from ..data import NAMES, DataLoader, load
+from ..data import NAMES, DataLoader
 from ..errors import ArgumentError, ChainruleError, FileError, printable
 from ..graph import Array
 from . import files
 from .findings import Finding, Guess, findings
 from .fit import fit
+from .folder import (
+    MODEL,
+    Held,
+    create,
+    expect_own_checkpoints,
+    expect_unchanged,
+    note_epochs,
+    read_folder,
+    training_in,
+    weights_of,
+)
 from .history import History
 from .inference import Forward, evaluate, evaluating, predict
 from .recipe import OPTIMIZERS, Recipe
@@ -43,7 +49,6 @@ from .tasks import Task, TextTask, kind_of
 from .tasks.text import bits
 from .trainer import Callback, Trainer
 
-FORMAT = 1
 IMBALANCED = 2.0  # times as many rows in the most frequent class as in the others on average
 WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
 
@@ -92,24 +97,10 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         """Read a run folder; no code in it is run."""
         folder = Path(folder)
-        recipe, data = _read_folder(folder)
-        task = _kind(recipe, data).restored(recipe, data["preprocessing"])
+        recipe, data, kind = read_folder(folder)
+        task = kind.restored(recipe, data["preprocessing"])
         model = task.network(recipe)
-        file = folder / "model.safetensors"
-        if not file.exists():
-            state = "has no model.safetensors"
-            advice = f"finish it with chainrule train --resume {folder}"
-            if files.is_held(folder):
-                state, advice = "is being trained", "wait, or stop it with Ctrl-C, once"
-            raise FileError("run", f"got {folder}, which {state}", "a run that has ended", advice)
-        weights = files.tensors_from_bytes(files.read(file), file)
-        model.load_state_dict(weights)
-        for name, values in weights.items():
-            if not np.isfinite(values).all():
-                raise FileError(
-                    "run", f"got {file} with values in {name} that are not finite",
-                    "the weights that chainrule train wrote", "take an intact copy, or train again",
-                )  # fmt: skip
+        model.load_state_dict(weights_of(folder))
         return cls(folder, recipe, task, model.eval())
 
     def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
@@ -142,8 +133,8 @@ class Run:
 
     def _own_data(self) -> Task:
         """The run's data, if it is still what it was."""
-        _, data = _read_folder(self.folder)
-        _expect_unchanged(self.folder, self.recipe, data)
+        _, data, _ = read_folder(self.folder)
+        expect_unchanged(self.folder, self.recipe, data)
         return type(self.task).load(self.recipe)
 
     def evaluate(self, source: Any = None) -> tuple[int, dict[str, float]]:
@@ -188,41 +179,25 @@ def train(
         )  # fmt: skip
     if recipe.source not in NAMES:
         recipe.source = str(Path(recipe.source).resolve())
-    data = {
-        "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
-        "recipe": _fixed(recipe), "preprocessing": task.to_json(),
-    }  # fmt: skip
-    data["checksum"] = files.checksum(files.to_json(data).encode(errors="backslashreplace"))
     while True:
         with files.told("train", place):
             place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with files.new_folder(place) as inside:
-                files.write(inside / "recipe.toml", _movable(recipe, place).to_toml())
-                files.write(inside / "data.json", files.to_json(data))
+            create(place, recipe, task)
             break
         except FileError:
             if isinstance(folder, Path) or not place.exists():
                 raise
             place = folder()  # another run took it in the meantime
-    with _in(place):
+    with training_in(place) as held:
         try:
-            return _carry_out(place, recipe, task, progress, checkpoint_every, began)
+            return _carry_out(held, recipe, task, progress, checkpoint_every, began)
         except ChainruleError:
+            held.expect_there()
             begun = {p.name for p in place.iterdir()} - {"recipe.toml", "data.json", "checkpoints"}
-            if not begun and not any(place.glob("checkpoints/*")):  # no step was made
-                shutil.rmtree(place)
+            if not begun and not any(place.glob("checkpoints/*")):  # there is nothing to keep
+                held.remove()
             raise
-
-
-@contextlib.contextmanager
-def _in(folder: Path) -> Iterator[None]:
-    """Hold the folder; a Ctrl-C that breaks off what is done there names it."""
-    with files.held(folder):
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(folder) from None
 
 
 def resume(
@@ -230,39 +205,15 @@ def resume(
     began: Callable[[Task, Recipe], None] | None = None,
 ) -> Result:  # fmt: skip
     """Go on with a run that was stopped: its end is the same, bit for bit."""
-    recipe, data = _read_folder(folder)
-    with _in(folder):
-        files.sweep(folder)
-        _expect_unchanged(folder, recipe, data)
-        task = _kind(recipe, data).load(recipe)
-        return _carry_out(folder, recipe, task, progress, checkpoint_every, began)
-
-
-def _movable(recipe: Recipe, folder: Path) -> Recipe:
-    """With a source that is relative to the run folder, if both are in the current folder."""
-    here, run = Path.cwd(), folder.resolve()
-    inside = run.is_relative_to(here) and Path(recipe.source).is_relative_to(here)
-    if recipe.source in NAMES or not inside:
-        return recipe
-    return dataclasses.replace(recipe, source=os.path.relpath(recipe.source, run))
-
-
-def _fixed(recipe: Recipe) -> dict[str, Any]:
-    """The settings that a run keeps: not its epochs, nor where its data lies."""
-    return {k: v for k, v in vars(recipe).items() if k not in ("source", "epochs")}
-
-
-def _expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
-    if recipe.source not in NAMES and not os.path.exists(recipe.source):
-        raise FileError(
-            "run", f"got {recipe.source}, which does not exist", f"the data of {folder}",
-            "put it back, or name another file",
-        )  # fmt: skip
-    if fingerprint(recipe.source) != data["fingerprint"]:
-        raise FileError(
-            "run", f"got {recipe.source}, which has changed since {folder} began",
-            "the same data", "put the old file back, name another file, or train anew",
-        )  # fmt: skip
+    recipe, data, kind = read_folder(folder)
+    expect_own_checkpoints(folder)
+    with training_in(folder) as held:
+        with files.told("resume", folder):
+            files.sweep(folder)
+        expect_unchanged(folder, recipe, data)
+        note_epochs(folder, recipe, data)
+        task = kind.load(recipe)
+        return _carry_out(held, recipe, task, progress, checkpoint_every, began)
 
 
 def _completed(recipe: Recipe, task: Task) -> Recipe:
@@ -292,10 +243,10 @@ def _completed(recipe: Recipe, task: Task) -> Recipe:
 
 
 def _carry_out(
-    folder: Path, recipe: Recipe, task: Task, progress: bool, checkpoint_every: float,
+    held: Held, recipe: Recipe, task: Task, progress: bool, checkpoint_every: float,
     began: Callable[[Task, Recipe], None] | None,
 ) -> Result:  # fmt: skip
-    started = time.perf_counter()
+    started, folder = time.perf_counter(), held.folder
     random.seed(recipe.seed or 0)
     model = task.network(recipe)
     if began is not None:
@@ -308,7 +259,7 @@ def _carry_out(
     if recipe.schedule == "cosine":
         steps = recipe.epochs * len(loader)
         schedule = optim.WarmupCosine(optimizer, min(len(loader), steps // 10), steps)
-    writer = _Writer(folder / "metrics.jsonl")
+    writer = _Writer(held)
     history = fit(
         model, loader, loss=task.loss(recipe), valid=task.valid, optimizer=optimizer,
         epochs=recipe.epochs, metrics=task.metrics(), schedule=schedule,
@@ -319,7 +270,8 @@ def _carry_out(
     assert writer.trainer is not None
     output, metrics = _judge(task, recipe, model, task.test)
     samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
-    files.write(folder / "model.safetensors", files.tensors_to_bytes(model.state_dict()))
+    held.expect_there()
+    files.write(folder / MODEL, files.tensors_to_bytes(model.state_dict()))
     if output is not None:
         named = {"row": task.rows.tolist()} if task.test_names is None else {
             "file": task.test_names}  # fmt: skip
@@ -368,15 +320,21 @@ def _judge(
 
 
 class _Writer(Callback):
-    """Keeps metrics.jsonl up to date."""
+    """Keeps metrics.jsonl up to date; ends the run if its folder goes, before a checkpoint is
+    written where it was."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._written = path, 0.0
+    each_step = False
+
+    def __init__(self, held: Held) -> None:
+        self._held, self._written = held, 0.0
         self.trainer: Trainer | None = None
         self.first = 0  # how many steps were done before
 
     def on_begin(self, run: Trainer) -> None:
         self.trainer, self.first = run, run.step
+
+    def on_step(self, run: Trainer) -> None:
+        self._held.expect_there()
 
     def on_epoch(self, run: Trainer) -> None:
         if time.perf_counter() - self._written >= WRITE_EVERY:
@@ -385,7 +343,8 @@ class _Writer(Callback):
     def on_end(self, run: Trainer) -> None:
         self._written = time.perf_counter()
         rows = [files.to_json(files.for_others(row)) + "\n" for row in run.history.epochs]
-        files.write(self._path, "".join(rows))
+        self._held.expect_there()
+        files.write(self._held.folder / "metrics.jsonl", "".join(rows))
 
 
 def _page(
@@ -426,70 +385,3 @@ def _guess(task: Task, recipe: Recipe) -> Guess:
         return Guess("f1", 2 * most / (1 + most) / classes)
     imbalanced = bool(most * (classes - 1) >= IMBALANCED * (1 - most))
     return Guess("accuracy", most, imbalanced)
-
-
-def fingerprint(source: str) -> str:
-    """Tells whether data is still the same: contents of a file, names and sizes of a folder."""
-    if source in NAMES:
-        return f"{source} 0..255" if load(source).kind == "images" else source
-    path = Path(source)
-    if path.is_dir():
-        inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
-        text = "\n".join(f"{p.relative_to(path)} {p.stat().st_size}" for p in inside)
-        return hashlib.sha256(os.fsencode(text)).hexdigest()
-    return files.checksum(files.read(path))
-
-
-def _read_folder(folder: Path) -> tuple[Recipe, dict[str, Any]]:
-    if not (folder / "recipe.toml").exists():
-        raise FileError(
-            "run", f"got {folder}, which has no recipe.toml", "a run folder",
-            "name a folder that chainrule train wrote, runs/… by default",
-        )  # fmt: skip
-    recipe = Recipe.read(folder / "recipe.toml")
-    data = files.from_json(folder / "data.json")
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise FileError(
-            "run", f"got {folder / 'data.json'} of another format", f"format {FORMAT}",
-            "install the version of chainrule that wrote it",
-        )  # fmt: skip
-    _kind(recipe, data)
-    given = data.pop("checksum", None)
-    if given != files.checksum(files.to_json(data).encode(errors="backslashreplace")):
-        raise FileError(
-            "run", f"got {folder / 'data.json'}, which is not as it was written",
-            "the file that chainrule train wrote", "take an intact copy, or train again",
-        )  # fmt: skip
-    if data["kind"] == "images" and data["fingerprint"] in NAMES:
-        raise FileError(
-            "run", f"got {folder}, a run on {recipe.source} from 0 to 16", "images from 0 to 255",
-            "train again: earlier versions did not bring them to the scale of image files",
-        )  # fmt: skip
-    kept = data.get("recipe", {})
-    differ = [k for k, v in _fixed(recipe).items() if k in kept and kept[k] != v]
-    if differ:
-        before = ", ".join(f"no {k}" if kept[k] is None else f"{k} = {kept[k]!r}" for k in differ)
-        raise FileError(
-            "run", f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
-            "began with", f"{before} as then (epochs alone may change)",
-            f"put it back, or train anew: chainrule train {folder / 'recipe.toml'}",
-        )  # fmt: skip
-    needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
-    lost = [name for name in needed if getattr(recipe, name) is None]
-    if lost:
-        raise FileError(
-            "run", f"got {folder / 'recipe.toml'} without {lost[0]}",
-            "every setting, as chainrule train wrote it", f"add {lost[0]}, or train again",
-        )  # fmt: skip
-    return recipe, data
-
-
-def _kind(recipe: Recipe, data: dict[str, Any]) -> type[Task]:
-    from .tasks import KINDS
-
-    if str(data.get("kind")) not in KINDS:
-        raise FileError(
-            "run", f"got a run on {data.get('kind')!r}", f"one of {', '.join(KINDS)}",
-            "install the version of chainrule that wrote it",
-        )  # fmt: skip
-    return KINDS[data["kind"]]

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,9 @@ class Trainer:
                 if self._written != self._moment():
                     self.save()
             finally:
-                self._tell("on_end")
+                with ExitStack() as ends:  # each is called, also after one that raises
+                    for callback in reversed(self.callbacks):
+                        ends.callback(callback.on_end, self)
         if self.restore_best and self._best is not None:
             self.model.load_state_dict(self._best)
         return self.history
