@@ -13,8 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from chainrule import nn
 from chainrule.errors import ArgumentError, ChainruleError, DtypeError, FileError
-from chainrule.train import Recipe, Run, checkpoint, files, predict
-from chainrule.train import run as runs
+from chainrule.train import Run, checkpoint, files, predict
 from chainrule.train.trainer import Trainer
 from commands import call, expect_one_error, table
 

@@ -21,6 +21,7 @@ import numpy as np
 from ..data import NAMES, load
 from ..errors import ChainruleError, FileError, warn
 from ..graph import Array
+from ..nn import Module
 from . import checkpoint, files
 from .recipe import Recipe
 from .tasks import KINDS, Task
@@ -207,9 +208,17 @@ def expect_own_checkpoints(folder: Path) -> None:
         )  # fmt: skip
 
 
-def weights_of(folder: Path) -> dict[str, Array]:
-    """The trained weights; those of the newest intact checkpoint, and a warning, if they are
-    damaged."""
+def load_weights(model: Module, folder: Path) -> None:
+    """Give the model its trained weights; if they are damaged, and with a warning, those of the
+    newest intact checkpoint."""
+    weights, note = _weights(folder)
+    model.load_state_dict(weights)
+    if note:
+        warn(f"[run] {note}")
+
+
+def _weights(folder: Path) -> tuple[dict[str, Array], str]:
+    """The weights, and what there is to say of them."""
     file = folder / MODEL
     if not os.path.lexists(file):
         state = f"has no {MODEL}"
@@ -226,17 +235,16 @@ def weights_of(folder: Path) -> dict[str, Array]:
         if found is None:
             raise
         tensors, state = found
-        warn(
-            f"[run] {error.arrived}: taking the weights of the checkpoint after step "
-            f"{state['step']}; chainrule train --resume {folder} writes the file again"
+        return tensors.get("best", tensors["model"]), (
+            f"{error.arrived}: taking the weights of the checkpoint after step {state['step']}; "
+            f"chainrule train --resume {folder} writes the file again"
         )
-        return tensors.get("best", tensors["model"])
-    if files.seal_of(data) is None:
-        warn(
-            f"[run] got {file} without a checksum, as earlier versions wrote it: damage would go "
-            f"unseen; chainrule train --resume {folder} writes it again with one"
-        )
-    return weights
+    if files.seal_of(data) is not None:
+        return weights, ""
+    return weights, (
+        f"got {file} without a checksum, as earlier versions wrote it: damage would go unseen; "
+        f"chainrule train --resume {folder} writes it again with one"
+    )
 
 
 def _newest(checkpoints: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:

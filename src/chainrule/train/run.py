@@ -36,10 +36,10 @@ from .folder import (
     create,
     expect_own_checkpoints,
     expect_unchanged,
+    load_weights,
     note_epochs,
     read_folder,
     training_in,
-    weights_of,
 )
 from .history import History
 from .inference import Forward, evaluate, evaluating, predict
@@ -100,7 +100,7 @@ class Run:
         recipe, data, kind = read_folder(folder)
         task = kind.restored(recipe, data["preprocessing"])
         model = task.network(recipe)
-        model.load_state_dict(weights_of(folder))
+        load_weights(model, folder)
         return cls(folder, recipe, task, model.eval())
 
     def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
