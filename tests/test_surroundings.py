@@ -364,7 +364,7 @@ def test_a_change_while_a_step_is_made_is_seen():
         return m(x) * o.scale
 
     x = cr.Tensor([1.0])
-    made = compile_module._finish
+    made = compile_module.finish
 
     def finish(*args):
         m.p = 5.0
@@ -372,7 +372,7 @@ def test_a_change_while_a_step_is_made_is_seen():
         return made(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile_module, "_finish", finish)
+        patch.setattr(compile_module, "finish", finish)
         f(x)
     assert [f(x).item() for _ in range(3)] == [35.0] * 3
 

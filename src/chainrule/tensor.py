@@ -39,6 +39,13 @@ _NONE: Mapping[str, Any] = {}
 _new = object.__new__
 
 
+class _Lending:
+    begun = False  # whether there has been a compiled step with which tensors stay
+
+
+lending = _Lending()
+
+
 class Tensor(Operators):
     """An n-dimensional array of one dtype that remembers, if asked, how it was computed.
 
@@ -172,7 +179,8 @@ class Tensor(Operators):
                 "a tensor with a value is needed",
                 "set it outside of the compiled function",
             )
-        self._node = self._leaf(self._value) if wanted else None
+        value = self._value
+        self._store(value, self._leaf(value) if wanted else None)
 
     def _leaf(self, value: Array, hooks: Any = None) -> Node:
         node = Node(None, (), _NONE, value.shape, value.dtype, value, True, None, state.trace)
@@ -353,6 +361,8 @@ class Tensor(Operators):
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
         def __getattr__(self, name: str) -> Any:
+            if name == "_lender":  # it has never been with a step
+                return None
             if name in ("_value", "_node", "_grad"):  # a compiled step has them: ask for them back
                 self._lender.recall(self)
                 return getattr(self, name)
@@ -411,6 +421,8 @@ class Tensor(Operators):
             )
         if state.trace is None or state.trace.owns(self):
             self._grad = value
+            if lending.begun and self._lender is not None:
+                self._lender.store(self, _grad=value)
         else:
             state.trace.gradients[id(self)] = (self, value, None)
 
@@ -545,8 +557,9 @@ class Tensor(Operators):
                 user_line(),
             )
         if trace is None:
-            self._value = new._value
-            self._node = self._leaf(new._value, node.hooks) if leaf and node else new._node
+            value = new._value
+            after = self._leaf(value, node.hooks) if leaf and node else new._node
+            self._store(value, after)
             return
         after = trace.node_of(new)
         if leaf:
@@ -557,6 +570,12 @@ class Tensor(Operators):
             self._value, self._node = None, after
         else:
             trace.write(self, after)
+
+    def _store(self, value: Any, node: Node | None) -> None:
+        """Fill the handle, which a compiled step in another thread may be taking."""
+        self._value, self._node = value, node
+        if lending.begun and self._lender is not None:
+            self._lender.store(self, _value=value, _node=node)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._assign(self._updated(key, value))

@@ -23,7 +23,7 @@ from .. import backends, ops
 from ..graph import Array, Graph, Node
 from ..recording import Recorded
 from ..sparse import RowSparse
-from ..tensor import Tensor, make
+from ..tensor import Tensor, lending, make
 from ..trace import outside
 from . import locks
 
@@ -123,6 +123,7 @@ class Resident:
     """The tensors of one step, and where they are in the program's memory."""
 
     def __init__(self, run: Any, made: Recorded, grads: Gradients) -> None:
+        lending.begun = True
         self._run, self.lock = run, locks.of_step()
         self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
         first = run.program.inputs - len(self._tensors)
@@ -244,7 +245,7 @@ class Resident:
     @contextlib.contextmanager
     def _gathered(self) -> Iterator[None]:
         """Inside, all tensors are here. After an error they have the gradients that they had."""
-        with contextlib.ExitStack() as stack:
+        with locks.using(self._place), contextlib.ExitStack() as stack:
             gathered = False
             try:
                 with locks.crossing:
@@ -276,6 +277,8 @@ class Resident:
             if key in self.held:
                 continue
             place = self._place[key]
+            if _filled(tensor):
+                tensor._lender = self  # what is assigned from here on is seen by `store`
             value, node, own, source = self._taken(tensor)
             if key in self._grads:
                 self._before.append((tensor, tensor._grad if source is None else source))
@@ -342,6 +345,17 @@ class Resident:
             if key not in self.held and _filled(tensor):
                 return  # another thread has asked too, and was first
             self._give(tensor)
+
+    def store(self, tensor: Tensor, **fields: Any) -> None:
+        """Set the tensor's fields, in a handle that no step takes in between."""
+        with locks.crossing:
+            if tensor._lender is not self:
+                tensor._lender.store(tensor, **fields)
+                return
+            if id(tensor) in self.held:
+                self.recall(tensor)
+            for name, value in fields.items():
+                setattr(tensor, name, value)
 
     def _give(self, tensor: Tensor) -> None:
         """Fill the handle of a tensor that is here; under the lock."""

@@ -29,7 +29,7 @@ class Group(Mapping[str, Any]):
     Its keys are the settings; `group["params"]` is a tuple of tensors.
     """
 
-    __slots__ = ("_off", "_owner", "_settings", "_shared", "names", "params")
+    __slots__ = ("_off", "_owner", "_settings", "names", "params")
 
     def __init__(
         self, owner: str, params: list[Named], settings: dict[str, Any], off: Container[str]
@@ -41,7 +41,6 @@ class Group(Mapping[str, Any]):
         self.names = tuple(n for n, _ in params)
         self.params = tuple(p for _, p in params)
         self._settings = {k: _held(v) for k, v in settings.items()}
-        self._shared: dict[tuple[str, Dtype, int], Tensor] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -127,14 +126,15 @@ class Group(Mapping[str, Any]):
 
         count   the step count that it depends on, if it does: only parameters of this one share it
         """
-        key = name, dtype, id(count)
-        if key not in self._shared:
-            self._shared[key] = cast(value(), dtype)
-        return self._shared[key]
+        key, shared = (id(self), name, dtype, id(count)), state.shared
+        if key not in shared:
+            shared[key] = cast(value(), dtype)
+        out: Tensor = shared[key]
+        return out
 
     def end(self) -> None:
         """The numbers of this step are not those of the next."""
-        self._shared.clear()
+        state.shared.clear()
 
 
 def _held(value: Any) -> Any:

@@ -1,0 +1,193 @@
+"""One compilation of a function: how it is finished, whether it still fits, how it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import backends, ops, tree
+from ..backends.program import Program, lower
+from ..errors import TraceError
+from ..graph import Array, Graph, spec_text
+from ..recording import Recorded
+from ..sparse import RowSparse
+from ..tensor import Tensor, make, record_outputs
+from ..trace import changes
+from . import locks
+from .passes import optimise
+from .resident import Resident, can_stay, look, unscaled
+from .surroundings import Surroundings
+
+
+@dataclass
+class Step:
+    """One compilation: what to feed, what runs, and where the results go."""
+
+    run: Callable[[Sequence[Array]], list[Array]]
+    recorded: Recorded
+    graph: Graph  # after the passes
+    program: Program
+    specs: list[Any]  # of the captured tensors, as they were when traced
+    owners: set[int]  # identities of captured tensors that are trained or assigned
+    structure: Any
+    uses: list[int]  # identities of what it reads and assigns, if it assigns something
+    reachable: list[bool]  # the results and new values that can be differentiated from outside
+    surroundings: Surroundings
+    seen: int  # the count of changes at which the guards were last found to hold
+    resident: Resident | None  # where the captured tensors stay between calls, if they do
+
+
+def _slot(owner: Any, slot: str) -> Any:
+    """The tensor that stands in the owner's slot now (None: there is none)."""
+    if slot == "value":
+        return owner
+    held = owner._grad
+    parts = slot.split(".")[1:]
+    if isinstance(held, RowSparse) != bool(parts):
+        return None
+    return getattr(held, parts[0]) if parts else held
+
+
+def _spec(t: Tensor | None) -> Any:
+    """What a program depends on: shape and dtype, and of what is trained leafness and hooks."""
+    if t is None:
+        return None
+    value, node = look(t)
+    if node is None or not node.requires_grad:
+        return value.shape, value.dtype
+    return value.shape, value.dtype, node.is_leaf, tuple(node.hooks or ())
+
+
+def fits(step: Step) -> bool:
+    """Whether everything that the step was traced with is still as it was."""
+    made = step.recorded
+    held = () if step.resident is None else step.resident.held
+    count = changes.count  # before anything is looked at
+    counted = step.seen != count
+    if counted and not all(guard.holds() for guard in made.trace.guards):
+        return False
+    for (owner, slot), spec in zip(made.reads, step.specs, strict=True):
+        if id(owner) in held:  # nobody has so much as looked at it
+            continue
+        t = _slot(owner, slot)
+        if t is None or _spec(t) != spec:
+            return False
+    if any(t._grad is not None for t in made.trace.without_grad.values()):
+        return False
+    if not step.surroundings.hold(counted):
+        return False
+    step.seen = count
+    return True
+
+
+def finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int) -> Step:
+    trace, used = made.trace, set(made.graph.nodes)
+    for owner, slot, node in trace.reads.values():
+        if slot == "value" and node in used and not owner.is_leaf:
+            raise TraceError(
+                "compile",
+                f"got the captured tensor {spec_text(owner)}, which has a recorded history",
+                "leaves and arguments are needed",
+                "compute it inside, pass it as an argument, or detach() it",
+                owner._node.source,
+            )
+    graph = made.graph
+    first = len(graph.inputs) - len(made.reads)
+    place = {id(o): first + k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
+    updates = {made.results + k: place[id(w)] for k, w in enumerate(made.writes)}
+    shown = backends.shown()
+    if "graph" in shown:
+        _show("traced", graph)
+    optimised = optimise(graph, _show if "graph" in shown else None)
+    # What backward() was called on has used its history. Keeping it would keep every step's
+    # parameters for as long as somebody keeps the loss.
+    results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
+    writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
+    stays = can_stay(made, any(results + writes))
+    kept, grads = unscaled(optimised, made) if stays else (optimised, [])
+    program = lower(kept, updates)
+    run = backends.chosen()(program)
+    if "program" in shown:
+        _show("program", described(program, run))
+    if "llvm" in shown:
+        llvm = getattr(run, "llvm", lambda: "none: the reference backend runs in NumPy")
+        _show("llvm", llvm())
+    return Step(
+        run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
+        {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
+        structure, _used(made), results + writes, surroundings,
+        seen, Resident(run, made, grads) if stays else None,
+    )  # fmt: skip
+
+
+def _used(made: Recorded) -> list[int]:
+    """What no other step may use while this one runs: nothing if it assigns nothing."""
+    if not (made.writes or made.grads):
+        return []
+    owners = [owner for owner, _ in (*made.reads, *made.grads)]
+    return [*{id(t) for t in (*owners, *made.writes, *made.trace.without_grad.values())}]
+
+
+def described(program: Program, run: Any) -> str:
+    return f"{program}\n{run}" if hasattr(run, "llvm") else str(program)
+
+
+def _show(name: str, stage: Graph | str) -> None:
+    print(f"── {name} ──\n{stage}", file=sys.stderr)
+
+
+def expect_apart(step: Step, tensors: Sequence[Tensor]) -> None:
+    for t in tensors:
+        if id(t) in step.owners:
+            raise TraceError(
+                "compile",
+                f"got the argument {spec_text(t)}, which the function also uses from outside",
+                "one way in, so that it is one variable",
+                "pass another tensor (clone it), or leave it out of the arguments",
+            )
+
+
+def captured(step: Step) -> list[Tensor] | None:
+    """What it reads from outside, all of one moment; None if it does not fit the step any more."""
+    made = step.recorded
+    with locks.crossing:
+        found = [_slot(owner, slot) for owner, slot in made.reads]
+        for t, spec, (_, slot) in zip(found, step.specs, made.reads, strict=True):
+            if slot != "value" and (t is None or _spec(t) != spec):
+                return None
+        if any(t._grad is not None for t in made.trace.without_grad.values()):
+            return None
+        return [t._twin() for t in found]
+
+
+def run(step: Step, tensors: Sequence[Tensor], captured: Sequence[Tensor]) -> Any:
+    made = step.recorded
+    out = step.run([t._value for t in [*tensors, *captured]])
+    count = len(step.reachable)
+    new = [make(v) for v in out[:count]]
+    if any(step.reachable):  # recorded as one node, whose derivative does the graph again
+        graph = made.graph
+        params = {"graph": Graph(graph.inputs, graph.outputs[:count])}
+        again = record_outputs(ops.call, (*tensors, *captured), params, tuple(out[:count]))
+        pairs = zip(again, new, step.reachable, strict=True)
+        new = [a if wanted else n for a, n, wanted in pairs]
+    with locks.crossing:
+        for owner, value in zip(made.writes, new[made.results :], strict=True):
+            leaf = _trained(owner)
+            owner._node = owner._leaf(value._value, owner._node.hooks) if leaf else value._node
+            owner._value = value._value
+        rest = iter(out[count:])
+        for tensor, shape in made.grads:
+            if shape is None:
+                tensor._grad = None
+            elif shape:
+                tensor._grad = RowSparse(make(next(rest)), make(next(rest)), shape)
+            else:
+                tensor._grad = make(next(rest))
+    return tree.unflatten(step.structure, new[: made.results])
+
+
+def _trained(owner: Tensor) -> bool:
+    return owner.requires_grad and owner.is_leaf
