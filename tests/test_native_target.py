@@ -158,6 +158,17 @@ def test_a_damaged_entry_is_compiled_again(folder, compilations, damage):
     assert entry.read_bytes() == content
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_pipe_in_the_place_of_an_entry_does_not_keep_waiting(folder, compilations):
+    good = cached(TEXT, target.host())
+    (entry,) = folder.iterdir()
+    entry.unlink()
+    os.mkfifo(entry, 0o600)
+    assert cached(TEXT, target.host()) == good
+    assert len(compilations) == 2
+    assert entry.is_file()
+
+
 def test_an_entry_under_the_name_of_another_is_not_used(folder, compilations):
     cached(TEXT.replace("add i64", "sub i64"), target.host())
     (other,) = folder.iterdir()

@@ -6,8 +6,11 @@ import resource
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run, files
@@ -270,6 +273,28 @@ def test_a_place_that_is_taken(classified, csv_file, capsys):
     code, _, err = call(capsys, "train", "iris", "--out", csv_file)
     assert code == 2
     assert "--resume" not in err
+
+
+def test_a_run_inside_its_data(tmp_path, capsys, monkeypatch):
+    """It would be one of the classes, and change the data that it was made of."""
+    for name in ("a", "b"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for k in range(15):
+            Image.fromarray(np.full((4, 4), k, np.uint8)).save(
+                tmp_path / "pictures" / name / f"{k}.png")  # fmt: skip
+    monkeypatch.chdir(tmp_path / "pictures")
+    for source, out in ((".", "run"), (tmp_path / "pictures", "a/run")):
+        arguments = ["train", source, "--epochs", 1, "--out", out]
+        expect_one_error(capsys, arguments, "which is inside the data")
+    expect_one_error(capsys, ["train", ".", "--epochs", 1], "which is inside the data")
+    assert sorted(p.name for p in Path().iterdir()) == ["a", "b"]
+    assert call(capsys, "train", ".", "--epochs", 1, "--out", "../run")[0] == 0
+
+
+def test_a_dangling_link_is_a_place_that_is_taken(tmp_path, capsys):
+    (tmp_path / "run").symlink_to("nowhere")
+    expect_one_error(capsys, ["train", "iris", "--out", tmp_path / "run"], "which is there already")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_run_on_digits_of_another_scale(tmp_path, capsys):

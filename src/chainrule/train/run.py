@@ -13,6 +13,7 @@ report.html          all of it to look at
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import time
 import warnings
@@ -170,15 +171,21 @@ def train(
     task = kind_of(recipe.source).load(recipe)
     recipe = _completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
-    if place.exists():
+    if recipe.source not in NAMES:
+        recipe.source = str(Path(recipe.source).resolve())
+    if place.resolve().is_relative_to(recipe.source):
+        raise FileError(
+            "train", f"got {place} for the run, which is inside the data {recipe.source}",
+            "a folder outside of it: inside it would be taken for a class",
+            "choose another with --out",
+        )  # fmt: skip
+    if os.path.lexists(place):
         run = (place / "recipe.toml").exists()
         what = "a run that is there already" if run else "which is there already and is no run"
         raise FileError(
             "train", f"got {place}, {what}", "a new folder",
             "choose another with --out" + f", or continue it with --resume {place}" * run,
         )  # fmt: skip
-    if recipe.source not in NAMES:
-        recipe.source = str(Path(recipe.source).resolve())
     while True:
         with files.told("train", place):
             place.parent.mkdir(parents=True, exist_ok=True)

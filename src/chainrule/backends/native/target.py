@@ -264,14 +264,20 @@ def _own(status: os.stat_result) -> bool:
 
 def _read(path: Path) -> bytes | None:
     """The payload of an entry; None if it is absent, damaged, of another key or somebody else's."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        if _own(os.fstat(file.fileno())):
+    with contextlib.suppress(OSError), open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if _own(status) and stat.S_ISREG(status.st_mode):
             content = file.read()
             head, payload = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
             if head == _head(path, payload):
                 os.utime(path)  # it was used: among the last to go
                 return payload
     return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open an entry; a pipe in its place would keep the process waiting."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _write(path: Path, payload: bytes) -> None:
