@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
@@ -230,6 +231,7 @@ def convolution(
     stride, di, dk = (
         each("convolution", v, n, 1) for v in (stride, input_dilation, kernel_dilation)
     )
+    expect_padding("convolution", padding, stride)
     pads: Any
     if padding == "valid":
         pads = ((0, 0),) * n
@@ -248,6 +250,23 @@ def convolution(
         cast(x, dtype), cast(w, dtype), stride=stride, padding=pads, input_dilation=di,
         kernel_dilation=dk, groups=_axes.count("convolution", groups, 1),
     )  # fmt: skip
+
+
+def expect_padding(name: str, padding: Any, stride: Sequence[int]) -> None:
+    """Raise for a padding by a name that there is not, and for "same" where it is not the same."""
+    if not isinstance(padding, str):
+        return
+    if padding not in ("valid", "same"):
+        raise ArgumentError(
+            name, f"got padding {padding!r}", "expected valid, same or numbers",
+            "padding=1 adds one zero on each side", user_line(),
+        )  # fmt: skip
+    if padding == "same" and any(s != 1 for s in stride):
+        raise ArgumentError(
+            name, f'got padding "same" and stride {tuple(stride)}', "expected a stride of 1, with "
+            "which sizes stay the same", "padding=kernel_size // 2 halves sizes with a stride of 2",
+            user_line(),
+        )  # fmt: skip
 
 
 def each(name: str, value: Any, n: int, least: int | None = None) -> tuple[int, ...]:
@@ -277,6 +296,9 @@ def convolution_transpose(
     w        (*kernel, O / groups, C): the kernel of a convolution from O to C channels
     result   (N, *out, O) with
              out = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1
+
+    output_padding is less than the stride or the dilation: which size is meant of those that the
+    convolution maps to one
     """
     x, w = as_tensor(x), as_tensor(w)
     n = x.ndim - 2
@@ -286,6 +308,12 @@ def convolution_transpose(
         each("convolution_transpose", v, n, least)
         for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (kernel_dilation, 1))
     )
+    if any(e >= max(s, d) for e, s, d in zip(more, steps, gaps, strict=True)):
+        raise ArgumentError(
+            "convolution_transpose", f"got output_padding {more}",
+            f"expected less than the stride {steps} or the dilation {gaps}",
+            f"output_padding={max(steps) - 1} is the largest for that stride", user_line(),
+        )  # fmt: skip
     kernel, (o, c) = w.shape[:n], w.shape[n:]
     flipped = ops.flip(w, axis=tuple(range(n)))
     split = reshape(flipped, (*kernel, o, groups, c // groups))

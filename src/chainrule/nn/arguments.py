@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import ops, shapes
 from ..broadcasting import cast
-from ..errors import ArgumentError, RangeError, Refusal, ShapeError, user_line
+from ..errors import ArgumentError, DtypeError, RangeError, Refusal, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 
@@ -79,15 +79,20 @@ def floating(x: Any) -> Tensor:
 
 def factor(name: str, what: str, value: Any, shape: Shape) -> Tensor:
     """A factor of each element of `shape`: it broadcasts to that shape and does not enlarge it."""
-    each = floating(value)
+    return fitting(name, what, floating(value), shape)
+
+
+def fitting(name: str, what: str, each: Tensor, shape: Shape) -> Tensor:
+    """A tensor that broadcasts to `shape` and does not enlarge it."""
     padded = (1,) * (len(shape) - each.ndim) + each.shape
     if len(padded) != len(shape) or any(
         n not in (1, m) for n, m in zip(padded, shape, strict=True)
     ):
         raise ShapeError(
-            name, f"got the {what} {spec_text(each)} for a prediction of shape {shape}",
-            "expected a shape that broadcasts to the prediction's",
-            f"reshape it, for example {what}[:, None] for one factor per row", user_line(),
+            name, f"got the {what} {spec_text(each)} for elements of shape {shape}",
+            "expected a shape that broadcasts to it",
+            f"insert axes of size 1 where it is the same for all, for example {what}[:, None]",
+            user_line(),
         )  # fmt: skip
     return each
 
@@ -124,11 +129,17 @@ def signs(name: str, target: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def rows(name: str, indices: Any, count: int) -> Tensor:
-    """Row numbers of a table, from 0: no number counts from the end, as -1 of a list does."""
+def positions(name: str, indices: Any, count: int) -> Tensor:
+    """Row numbers of a table, from 0: none counts from the end, as -1 of a list does."""
     refusal = Refusal(
         name, "got the index {}", f"expected 0 to {count - 1}",
         "make room for more with num_embeddings, and give missing values (often -1) a row of "
         "their own: indices + 1",
     )  # fmt: skip
-    return ops.checked_index(as_tensor(indices), size=count, refusal=refusal)
+    indices = as_tensor(indices)
+    if indices.dtype.kind not in "iu":
+        raise DtypeError(
+            name, f"got indices {spec_text(indices)}", "expected an integer dtype",
+            "convert with astype(indices, int64)", user_line(),
+        )  # fmt: skip
+    return ops.checked_index(indices, size=count, refusal=refusal)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ..errors import ArgumentError, user_line
+from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import creation, reductions, shaping
 from ..functions.contractions import matmul
-from ..functions.elementwise import where
+from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
+from .arguments import share, sizes
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module, Parameter
@@ -37,7 +37,9 @@ class MultiheadAttention(Module):
         *, batch_first: bool = True,
     ) -> None:  # fmt: skip
         expect_batch_first("MultiheadAttention", batch_first)
-        if num_heads < 1 or embed_dim % num_heads:
+        sizes("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
+        share("MultiheadAttention", "dropout", dropout)
+        if embed_dim % num_heads:
             raise ArgumentError(
                 "MultiheadAttention", f"got {embed_dim} channels, {num_heads} heads",
                 "a divisor of the channels", "choose another number of heads",
@@ -57,8 +59,12 @@ class MultiheadAttention(Module):
         """(N, T, E), and the weights (N, T, S), the mean over the heads, if they are wanted.
 
         key, value         (N, S, E); left out, they are the query (self-attention)
-        key_padding_mask   (N, S), True where a key does not count
-        attn_mask          (T, S) or (N · heads, T, S): True where attending is forbidden, or added
+        key_padding_mask   (N, S), True where a key does not count, or floats that are added
+        attn_mask          (T, S) or (N · heads, T, S): True where attending is forbidden, or floats
+                           that are added
+
+        Where every key is masked, the weights are 0 and the output is out_proj's bias, with
+        gradients of 0. Masks of whole numbers are an error.
         """
         query = as_tensor(query)
         key = query if key is None else as_tensor(key)
@@ -70,9 +76,9 @@ class MultiheadAttention(Module):
             bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
             parts.append(self._heads(functional.linear(x, self.in_proj_weight[rows], bias)))
         q, k_, v = parts
-        mask = self._mask(attn_mask, key_padding_mask, q, k_)
+        masks = self._masks(attn_mask, key_padding_mask, (*q.shape[:3], k_.shape[2]))
         rate = self.dropout if self.training else 0.0
-        weights = functional.attention_weights(q, k_, mask, rate, is_causal, None)
+        weights = functional.attention_weights(q, k_, masks, rate, is_causal, None)
         out = shaping.permute_dims(matmul(weights, v), (0, 2, 1, 3))
         joined = self.out_proj(shaping.reshape(out, (*out.shape[:2], e)))
         return joined, reductions.mean(weights, axis=1) if need_weights else None
@@ -82,18 +88,27 @@ class MultiheadAttention(Module):
         split = shaping.reshape(x, (n, t, self.num_heads, e // self.num_heads))
         return shaping.permute_dims(split, (0, 2, 1, 3))
 
-    def _mask(self, attn_mask: Any, padding: Any, q: Tensor, k: Tensor) -> Tensor | None:
-        """What is added to the scores: -inf where attending is forbidden."""
-        total: Tensor | None = None
-        if attn_mask is not None:
-            mask = as_tensor(attn_mask)
-            total = where(mask, q._full((), -math.inf), 0.0) if mask.dtype.kind == "b" else mask
-            if total.ndim == 3:
-                total = shaping.reshape(total, (*q.shape[:2], *total.shape[1:]))
-        if padding is not None:
-            gone = where(as_tensor(padding), q._full((), -math.inf), 0.0)[:, None, None, :]
-            total = gone if total is None else total + gone
-        return total
+    def _masks(self, attn_mask: Any, padding: Any, scores: Shape) -> list[Tensor]:
+        """The masks with the scores' axes (N, heads, T, S): True where they allow, or added."""
+        n, heads, t, size = scores
+        given = [
+            ("attn_mask", attn_mask, {(t, size): (1, 1, t, size), (n * heads, t, size): scores}),
+            ("key_padding_mask", padding, {(n, size): (n, 1, 1, size)}),
+        ]
+        found = []
+        for name, mask, fitting in given:
+            if mask is None:
+                continue
+            mask = functional.mask_of(f"MultiheadAttention, {name}", mask, "forbidden")
+            if mask.shape not in fitting:
+                raise ShapeError(
+                    "MultiheadAttention", f"got the {name} {spec_text(mask)}",
+                    f"expected {' or '.join(map(str, fitting))}",
+                    "attn_mask is for pairs of positions, key_padding_mask for keys", user_line(),
+                )  # fmt: skip
+            mask = shaping.reshape(mask, fitting[mask.shape])
+            found.append(~mask if mask.dtype.kind == "b" else mask)
+        return found
 
 
 class TransformerEncoderLayer(Module):
@@ -118,7 +133,8 @@ class TransformerEncoderLayer(Module):
         if isinstance(activation, str) and activation not in named:
             raise ArgumentError(
                 "TransformerEncoderLayer", f"got activation {activation!r}",
-                "relu, gelu or a function", 'try "relu"', user_line(),
+                "expected relu, gelu or a function", "activation=nn.functional.silu is one",
+                user_line(),
             )  # fmt: skip
         self.activation = named[activation] if isinstance(activation, str) else activation
         self.norm_first = norm_first

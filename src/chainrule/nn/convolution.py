@@ -7,9 +7,10 @@ from typing import Any
 
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import contractions, shaping
-from ..functions.contractions import each
+from ..functions.contractions import each, expect_padding
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
+from .arguments import sizes
 from .linear import uniform_parameter
 from .module import Module
 
@@ -27,7 +28,9 @@ class _Conv(Module):
         padding_mode: str = "zeros",
     ) -> None:  # fmt: skip
         name, n = type(self).__name__, self.dimensions
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        sizes(name, 0, in_channels=in_channels, out_channels=out_channels)
+        sizes(name, 1, groups=groups)
+        if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 name, f"got {in_channels} -> {out_channels} channels in {groups} groups",
                 "both divisible by groups", "choose another number of groups",
@@ -40,6 +43,7 @@ class _Conv(Module):
         self.kernel_size = each(name, kernel_size, n, 1)
         self.stride, self.dilation = each(name, stride, n, 1), each(name, dilation, n, 1)
         self.padding: Any = padding if isinstance(padding, str) else each(name, padding, n, 0)
+        expect_padding(name, self.padding, self.stride)
         self.padding_mode = padding_mode
         fan_in = in_channels // groups * math.prod(self.kernel_size)
         shape = (*self.kernel_size, in_channels // groups, out_channels)

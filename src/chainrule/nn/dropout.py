@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import random
-from ..errors import ArgumentError
 from ..functions.elementwise import where
 from ..tensor import Tensor, as_tensor
 from . import functional
+from .arguments import floating, share
 from .module import Module
 
 
@@ -16,10 +16,7 @@ class Dropout(Module):
     """Each element 0 with probability p, the others divided by 1 - p (Srivastava et al., 2014)."""
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ArgumentError(
-                type(self).__name__, f"got p {p}", "0 to 1", "p is the share that is dropped"
-            )
+        share(type(self).__name__, "p", p, 0.5)
         self.p = p
 
     def forward(self, x: Any) -> Tensor:
@@ -45,9 +42,11 @@ class AlphaDropout(Dropout):
     """Dropout that keeps mean and variance through SELU (Klambauer et al., 2017)."""
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
+        x = floating(x)
         if not self.training or self.p == 0:
             return x
+        if self.p == 1:
+            return 0.0 * x
         low, q = -1.7580993408473766, 1 - self.p
         a = (q + low**2 * q * self.p) ** -0.5
         keep = random.default.bernoulli(q, x.shape)

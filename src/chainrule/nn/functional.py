@@ -1,4 +1,7 @@
-"""Layers without state, as functions; PyTorch's names. Channels are the last axis."""
+"""Layers without state, as functions; PyTorch's names. Channels are the last axis.
+
+Where a formula is one of real numbers, whole ones are computed in float32.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .. import random
-from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import elementwise, habits, reductions
+from .. import random, shapes
+from ..broadcasting import cast
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..functions import axes, elementwise, habits, reductions
 from ..functions.contractions import matmul
 from ..functions.elementwise import relu as relu
 from ..functions.elementwise import sigmoid as sigmoid
 from ..functions.elementwise import softplus as softplus
 from ..functions.elementwise import where
 from ..functions.shaping import one_hot as one_hot
-from ..functions.shaping import split
-from ..graph import spec_text
+from ..functions.shaping import reshape, split
+from ..graph import Shape, spec_text
 from ..hints import missing
 from ..tensor import Tensor, as_tensor
+from .arguments import fitting, floating, number, share
 from .losses import *  # noqa: F403 - the losses are functions too
 from .losses import masked_fill as masked_fill
 
@@ -44,7 +49,7 @@ def at_least(x: Tensor, low: float) -> Tensor:
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x above 0, slope · x below."""
-    x = as_tensor(x)
+    x = floating(x)
     return where(x > 0, x, x * negative_slope)
 
 
@@ -55,24 +60,30 @@ def relu6(x: Any) -> Tensor:
 
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x held between two numbers; derivative 0 at and beyond them."""
+    if not min_val <= max_val:
+        raise ArgumentError(
+            "hardtanh", f"got min_val={min_val!r}, max_val={max_val!r}",
+            "expected a min_val of max_val at most", f"min_val={max_val!r}, max_val={min_val!r}",
+            user_line(),
+        )  # fmt: skip
     x = as_tensor(x)
     return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
 
 
 def hardsigmoid(x: Any) -> Tensor:
     """min(max(x/6 + 1/2, 0), 1)."""
-    return hardtanh(as_tensor(x) / 6 + 0.5, 0.0, 1.0)
+    return hardtanh(floating(x) / 6 + 0.5, 0.0, 1.0)
 
 
 def hardswish(x: Any) -> Tensor:
     """x · hardsigmoid(x)."""
-    x = as_tensor(x)
+    x = floating(x)
     return x * hardtanh(x + 3, 0.0, 6.0) / 6
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (eˣ - 1) below (Clevert et al., 2015)."""
-    x = as_tensor(x)
+    x = floating(x)
     below = elementwise.expm1(where(x > 0, 0.0, x))
     return where(x > 0, x, alpha * below)
 
@@ -83,14 +94,18 @@ def selu(x: Any) -> Tensor:
 
 
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x above 0, α (e^(x/α) - 1) below."""
-    x = as_tensor(x)
+    """x above 0, α (e^(x/α) - 1) below; α is not 0."""
+    x = floating(x)
+    if alpha == 0:
+        raise ArgumentError(
+            "celu", "got alpha=0", "expected a number other than 0", "alpha=1.0 works", user_line()
+        )
     return where(x > 0, x, alpha * elementwise.expm1(where(x > 0, 0.0, x) / alpha))
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), Φ the normal distribution; "tanh" approximates it (Hendrycks and Gimpel, 2016)."""
-    x = as_tensor(x)
+    x = floating(x)
     if approximate == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
         return 0.5 * x * (1 + elementwise.tanh(inner))
@@ -101,63 +116,70 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
 def silu(x: Any) -> Tensor:
     """x · sigmoid(x), also called swish."""
-    x = as_tensor(x)
+    x = floating(x)
     return x * sigmoid(x)
 
 
 def mish(x: Any) -> Tensor:
     """x · tanh(softplus(x)) (Misra, 2019)."""
-    x = as_tensor(x)
+    x = floating(x)
     return x * elementwise.tanh(softplus(x))
 
 
 def softsign(x: Any) -> Tensor:
     """x / (1 + |x|)."""
-    x = as_tensor(x)
+    x = floating(x)
     return x / (1 + elementwise.abs(x))
 
 
 def logsigmoid(x: Any) -> Tensor:
     """log sigmoid(x)."""
-    return -softplus(-as_tensor(x))
+    return -softplus(-floating(x))
 
 
 def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
-    """x moved λ towards 0, and 0 within λ of it."""
-    x = as_tensor(x)
+    """x moved λ towards 0, and 0 within λ of it; λ is 0 or more."""
+    number("softshrink", "lambd", lambd, 0.5, least=0)
+    x = floating(x)
     return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0.0 * x))
 
 
 def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
-    """x, and 0 within λ of 0."""
-    x = as_tensor(x)
+    """x, and 0 within λ of 0; of a λ below 0 x itself."""
+    x = floating(x)
     inside = (x >= -lambd) & (x <= lambd)
     return where(inside, 0.0, x)
 
 
 def tanhshrink(x: Any) -> Tensor:
     """x - tanh x."""
-    x = as_tensor(x)
+    x = floating(x)
     return x - elementwise.tanh(x)
 
 
 def threshold(x: Any, threshold: float, value: float) -> Tensor:
-    """x above the threshold, the value elsewhere."""
+    """x above the threshold, the value from there down; NaN stays NaN."""
     x = as_tensor(x)
-    return where(x > threshold, x, value)
+    return where(x <= threshold, value, x)
 
 
 def prelu(x: Any, weight: Tensor) -> Tensor:
-    """x above 0, weight · x below; one weight, or one a channel."""
-    x = as_tensor(x)
-    return where(x > 0, x, weight * x)
+    """x above 0, weight · x below; one weight, or one per channel, the last axis."""
+    x, weight = floating(x), as_tensor(weight)
+    channels = x.shape[-1] if x.ndim > 1 else 1
+    if weight.ndim > 1 or weight.size not in (1, channels):
+        raise ShapeError(
+            "prelu", f"got the weight {spec_text(weight)} for {spec_text(x)}",
+            f"expected one weight, or one per channel, of which there are {channels}",
+            "PReLU(num_parameters=1) fits everything", user_line(),
+        )  # fmt: skip
+    return where(x > 0, x, (reshape(weight, ()) if weight.size == 1 else weight) * x)
 
 
 @habits.explained
 def glu(x: Any, axis: int = -1) -> Tensor:
     """a · sigmoid(b), a and b the halves of x along the axis (Dauphin et al., 2016)."""
-    x = as_tensor(x)
-    a, b = split(x, 2, axis)
+    a, b = split(floating(x), 2, axis)
     return a * sigmoid(b)
 
 
@@ -170,9 +192,8 @@ def dropout(
     generator: random.Generator | None = None, shape: Any = None,
 ) -> Tensor:  # fmt: skip
     """Each element 0 with probability p, else divided by 1 - p (Srivastava et al., 2014)."""
+    share("dropout", "p", p, 0.5)
     x = as_tensor(x)
-    if not 0 <= p <= 1:
-        raise ArgumentError("dropout", f"got p {p}", "0 to 1", "p is the share that is dropped")
     if not training or p == 0:
         return x
     source = random.default if generator is None else generator
@@ -180,12 +201,36 @@ def dropout(
     return where(keep, x * (1 / (1 - p) if p < 1 else 0.0), 0.0)
 
 
-def normalised(x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) / √(variance + ε) over the axes, the mean and the (biased) variance."""
-    mean = reductions.mean(x, axis=tuple(axes), keepdims=True)
+def normalised(x: Tensor, over: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / √(variance + ε) over the axes, the mean and the (biased) variance.
+
+    float16 and bfloat16 are computed in float32: the square of 256 is infinite in float16.
+    """
+    given, x = x, cast(x, shapes.float64 if x.dtype == shapes.float64 else shapes.float32)
+    mean = reductions.mean(x, axis=tuple(over), keepdims=True)
     centred = x - mean
-    variance = reductions.mean(elementwise.square(centred), axis=tuple(axes), keepdims=True)
-    return centred * elementwise.rsqrt(variance + eps), mean, variance
+    variance = reductions.mean(elementwise.square(centred), axis=tuple(over), keepdims=True)
+    y = centred * elementwise.rsqrt(variance + eps)
+    return (cast(y, given.dtype) if given.dtype.kind in "fV" else y), mean, variance
+
+
+def last_axes(name: str, x: Tensor, normalized_shape: Any, **factors: Tensor | None) -> Shape:
+    """The axes of x that have the normalized shape; an error if x or a factor has another one."""
+    shape = axes.counts(name, normalized_shape)
+    if not shape or x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
+        raise ShapeError(
+            name, f"got {spec_text(x)} and the normalized shape {shape}",
+            "expected the sizes of the last axes, one or more",
+            f"normalized_shape={x.shape[-1:]} is the last axis", user_line(),
+        )  # fmt: skip
+    for what, factor in factors.items():
+        if factor is not None and as_tensor(factor).shape != shape:
+            raise ShapeError(
+                name, f"got the {what} {spec_text(as_tensor(factor))}",
+                f"expected the normalized shape {shape}", f"leave the {what} out, or reshape it",
+                user_line(),
+            )  # fmt: skip
+    return tuple(range(x.ndim - len(shape), x.ndim))
 
 
 def layer_norm(
@@ -193,14 +238,10 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """Mean 0 and variance 1 over the last axes, then scale and shift (Ba et al., 2016)."""
+    number("layer_norm", "eps", eps, 1e-5, least=0)
     x = as_tensor(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if x.shape[x.ndim - len(shape) :] != shape:
-        raise ShapeError(
-            "layer_norm", f"got {spec_text(x)}", f"(..., {', '.join(map(str, shape))})",
-            "normalise over the last axes' sizes", user_line(),
-        )  # fmt: skip
-    y, _, _ = normalised(x, range(x.ndim - len(shape), x.ndim), eps)
+    over = last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    y, _, _ = normalised(x, over, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -208,13 +249,20 @@ def layer_norm(
 def rms_norm(
     x: Any, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """x / √(mean x² + ε) over the last axes, then scale (Zhang and Sennrich, 2019)."""
+    """x / √(mean x² + ε) over the last axes, then scale (Zhang and Sennrich, 2019).
+
+    eps   by default the distance from 1 to the next number: 2.2e-16 in float64, 1.2e-7 otherwise
+    """
+    if eps is not None:
+        number("rms_norm", "eps", eps, 1e-6, least=0)
     x = as_tensor(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    small = float(np.finfo(np.float32).eps) if eps is None else eps
-    axes = tuple(range(x.ndim - len(shape), x.ndim))
-    power = reductions.mean(elementwise.square(x), axis=axes, keepdims=True)
+    over = last_axes("rms_norm", x, normalized_shape, weight=weight)
+    wide = shapes.float64 if x.dtype == shapes.float64 else shapes.float32
+    small = float(np.finfo(wide).eps) if eps is None else eps
+    given, x = x, cast(x, wide)
+    power = reductions.mean(elementwise.square(x), axis=over, keepdims=True)
     y = x * elementwise.rsqrt(power + small)
+    y = cast(y, given.dtype) if given.dtype.kind in "fV" else y
     return y if weight is None else y * weight
 
 
@@ -228,33 +276,63 @@ def scaled_dot_product_attention(
     """softmax(q kᵀ / √d + mask) v (Vaswani et al., 2017).
 
     query (..., T, d), key (..., S, d), value (..., S, e); a bool mask is True where attending is
-    allowed, a float mask is added; is_causal allows no later position.
+    allowed, a float mask is added; either broadcasts to (..., T, S), whole numbers are an error.
+    is_causal allows no later position. A query that may attend to nothing gives 0, with gradients
+    of 0.
     """
-    query, key, value = as_tensor(query), as_tensor(key), as_tensor(value)
-    return matmul(attention_weights(query, key, attn_mask, dropout_p, is_causal, scale), value)
+    query, key, value = floating(query), floating(key), floating(value)
+    masks = [] if attn_mask is None else [mask_of("scaled_dot_product_attention", attn_mask)]
+    return matmul(attention_weights(query, key, masks, dropout_p, is_causal, scale), value)
+
+
+def mask_of(name: str, mask: Any, true: str = "allowed") -> Tensor:
+    """A mask of attention: bool, or floats that are added to the scores.
+
+    true   what a bool one says where it is True, for the message
+    """
+    mask = as_tensor(mask)
+    if mask.dtype.kind not in "bfV":
+        raise DtypeError(
+            name, f"got a mask {spec_text(mask)}", "expected bool, or floats that are added",
+            f"mask != 0 is True where attending is {true}, if the mask is 1 there", user_line(),
+        )  # fmt: skip
+    return mask
 
 
 def attention_weights(
-    query: Tensor, key: Tensor, attn_mask: Any, dropout_p: float, is_causal: bool,
+    query: Tensor, key: Tensor, masks: Sequence[Tensor], dropout_p: float, is_causal: bool,
     scale: float | None,
 ) -> Tensor:  # fmt: skip
-    """The softmax of `scaled_dot_product_attention`."""
+    """The softmax of `scaled_dot_product_attention`; rows without any key are 0."""
     size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = matmul(query * size, key.mT)
     if is_causal:
         allowed = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
         scores = where(Tensor(allowed), scores, -math.inf)
-    if attn_mask is not None:
-        mask = as_tensor(attn_mask)
-        is_bool = mask.dtype == np.bool_
-        scores = where(mask, scores, -math.inf) if is_bool else scores + mask
-    return dropout(softmax(scores), dropout_p)
+    for mask in masks:
+        mask = fitting("attention", "mask", mask, scores.shape)
+        allowing = mask.dtype.kind == "b"
+        scores = where(mask, scores, -math.inf) if allowing else scores + cast(mask, scores.dtype)
+    weights = _softmax_of_some(scores) if masks or not key.shape[-2] else softmax(scores)
+    return dropout(weights, dropout_p)
+
+
+@reductions.in_float32
+def _softmax_of_some(scores: Tensor, /) -> Tensor:
+    """eˣ / ∑eˣ along the last axis, and 0 where there is nothing but -inf."""
+    if not scores.shape[-1]:
+        return scores
+    top = reductions.max(scores, axis=-1, keepdims=True).detach()
+    powers = elementwise.exp(scores - where(top == -math.inf, 0.0, top))
+    total = reductions.sum(powers, axis=-1, keepdims=True)
+    return powers / where(total == 0, 1.0, total)
 
 
 @habits.explained
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖, ε) along the axis."""
-    x = as_tensor(x)
+    number("normalize", "eps", eps, 1e-12, least=0)
+    x = floating(x)
     return x / at_least(reductions.norm(x, ord=p, axis=axis, keepdims=True), eps)
 
 

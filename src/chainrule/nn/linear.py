@@ -11,6 +11,7 @@ from ..functions.contractions import einsum
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
+from .arguments import positions, sizes
 from .module import Module, Parameter
 
 
@@ -27,13 +28,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        if min(in_features, out_features) < 0:
-            raise ArgumentError(
-                "Linear",
-                f"got {in_features} -> {out_features}",
-                "0 or more",
-                "give the sizes of the last axes of input and output",
-            )
+        sizes("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = uniform_parameter((out_features, in_features), in_features)
         self.bias = uniform_parameter((out_features,), in_features) if bias else None
@@ -59,6 +54,10 @@ class Bilinear(Module):
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
     ) -> None:
+        sizes(
+            "Bilinear", 1, in1_features=in1_features, in2_features=in2_features,
+            out_features=out_features,
+        )  # fmt: skip
         shape = out_features, in1_features, in2_features
         self.weight = uniform_parameter(shape, in1_features)
         self.bias = uniform_parameter((out_features,), in1_features) if bias else None
@@ -68,8 +67,20 @@ class Bilinear(Module):
         return y if self.bias is None else y + self.bias
 
 
+def _check_table(name: str, rows: int, columns: int, padding_idx: int | None) -> None:
+    sizes(name, 0, num_embeddings=rows, embedding_dim=columns)
+    if padding_idx is not None and not -rows <= padding_idx < rows:
+        raise ArgumentError(
+            name, f"got padding_idx={padding_idx!r}", f"expected a row of the {rows} of the table",
+            f"padding_idx=0, or num_embeddings={abs(padding_idx) + 1}", user_line(),
+        )  # fmt: skip
+
+
 class Embedding(Module):
-    """A table of vectors, one a number: indices (...) -> (..., embedding_dim).
+    """A table of vectors, one per number: indices (...) -> (..., embedding_dim).
+
+    Indices are from 0 to num_embeddings - 1: below 0, where an axis would be counted from its end,
+    they are an error, as code -1 of a missing category would otherwise be the last one's.
 
     weight (num_embeddings, embedding_dim), N(0, 1) at first; its gradient is row-sparse. The row
     `padding_idx` is 0 and stays so.
@@ -78,6 +89,7 @@ class Embedding(Module):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None
     ) -> None:
+        _check_table("Embedding", num_embeddings, embedding_dim, padding_idx)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx
         table = init.normal_(creation.zeros((num_embeddings, embedding_dim)))
@@ -87,7 +99,7 @@ class Embedding(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
-        rows = indexing.take(self.weight, x, axis=0)
+        rows = indexing.take(self.weight, positions("Embedding", x, self.weight.shape[0]), axis=0)
         if self.padding_idx is None:
             return rows
         k = self.padding_idx % self.num_embeddings
@@ -100,7 +112,8 @@ class Embedding(Module):
 class EmbeddingBag(Module):
     """The mean, sum or largest of the vectors of each bag: indices (N, L) -> (N, embedding_dim).
 
-    Numbers equal to padding_idx do not count.
+    Numbers equal to padding_idx do not count; a bag in which none counts gives 0. Indices are from
+    0 to num_embeddings - 1.
     """
 
     def __init__(
@@ -109,19 +122,23 @@ class EmbeddingBag(Module):
     ) -> None:  # fmt: skip
         if mode not in ("mean", "sum", "max"):
             raise ArgumentError("EmbeddingBag", f"got mode {mode!r}", "mean, sum or max", "choose")
+        _check_table("EmbeddingBag", num_embeddings, embedding_dim, padding_idx)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.mode, self.padding_idx = mode, padding_idx
         self.weight = Parameter(init.normal_(creation.zeros((num_embeddings, embedding_dim))))
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
-        rows = indexing.take(self.weight, x, axis=0)
+        rows = indexing.take(
+            self.weight, positions("EmbeddingBag", x, self.weight.shape[0]), axis=0
+        )
         gone = creation.zeros(x.shape, dtype="bool")
         if self.padding_idx is not None:
             gone = x == self.padding_idx % self.num_embeddings
-        if self.mode == "max":
+        if self.mode == "max" and x.shape[-1]:
             filled = functional.masked_fill(rows, gone[..., None], -math.inf)
-            return reductions.max(filled, axis=-2)
+            empty = reductions.all(gone, axis=-1, keepdims=True)
+            return functional.masked_fill(reductions.max(filled, axis=-2), empty, 0.0)
         total = reductions.sum(functional.masked_fill(rows, gone[..., None], 0.0), axis=-2)
         if self.mode == "sum":
             return total

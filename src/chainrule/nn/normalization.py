@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import creation, elementwise, shaping
+from ..functions import axes, creation, elementwise, shaping
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional
+from .arguments import number, share, sizes
 from .module import Module, Parameter
 
 
@@ -23,6 +25,10 @@ class _BatchNorm(Module):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
         affine: bool = True, track_running_stats: bool = True,
     ) -> None:  # fmt: skip
+        sizes(type(self).__name__, 0, num_features=num_features)
+        number(type(self).__name__, "eps", eps, 1e-5, least=0)
+        if momentum is not None:
+            share(type(self).__name__, "momentum", momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(creation.ones(num_features)) if affine else None
         self.bias = Parameter(creation.zeros(num_features)) if affine else None
@@ -98,9 +104,8 @@ class LayerNorm(Module):
         self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:  # fmt: skip
-        shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        number("LayerNorm", "eps", eps, 1e-5, least=0)
+        shape = axes.counts("LayerNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         self.weight = Parameter(creation.ones(shape)) if elementwise_affine else None
         self.bias = Parameter(creation.zeros(shape)) if elementwise_affine and bias else None
@@ -116,9 +121,9 @@ class RMSNorm(Module):
     """x over its root mean square on the last axes (Zhang and Sennrich, 2019)."""
 
     def __init__(self, normalized_shape: Any, eps: float | None = None) -> None:
-        shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        if eps is not None:
+            number("RMSNorm", "eps", eps, 1e-6, least=0)
+        shape = axes.counts("RMSNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         self.weight = Parameter(creation.ones(shape))
 
@@ -132,7 +137,10 @@ class GroupNorm(Module):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
     ) -> None:
-        if num_groups < 1 or num_channels % num_groups:
+        number(type(self).__name__, "eps", eps, 1e-5, least=0)
+        sizes(type(self).__name__, 0, num_channels=num_channels)
+        sizes(type(self).__name__, 1, num_groups=num_groups)
+        if num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm", f"got {num_channels} channels in {num_groups} groups",
                 "a divisor of the channels", "choose another number of groups",
@@ -149,8 +157,15 @@ class GroupNorm(Module):
                 "move the channels to the last axis", user_line(),
             )  # fmt: skip
         groups = (*x.shape[:-1], self.num_groups, self.num_channels // self.num_groups)
-        axes = (*range(1, x.ndim - 1), x.ndim)
-        y, _, _ = functional.normalised(shaping.reshape(x, groups), axes, self.eps)
+        over = (*range(1, x.ndim - 1), x.ndim)
+        if math.prod(groups[a] for a in over) == 1:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}",
+                f"expected more than one value in each of {self.num_groups} groups",
+                "of one value the mean is itself and the result 0: use fewer groups, or LayerNorm",
+                user_line(),
+            )  # fmt: skip
+        y, _, _ = functional.normalised(shaping.reshape(x, groups), over, self.eps)
         y = shaping.reshape(y, x.shape)
         y = y if self.weight is None else y * self.weight
         return y if self.bias is None else y + self.bias

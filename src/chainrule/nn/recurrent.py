@@ -13,6 +13,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
+from .arguments import share, sizes
 from .attention import expect_batch_first
 from .linear import uniform_parameter
 from .module import Module
@@ -41,11 +42,11 @@ class _Recurrent(Module):
         batch_first: bool = True, dropout: float = 0.0, bidirectional: bool = False,
     ) -> None:  # fmt: skip
         expect_batch_first(type(self).__name__, batch_first)
-        if num_layers < 1:
-            raise ArgumentError(
-                type(self).__name__, f"got num_layers={num_layers}", "one layer or more",
-                "num_layers=1 is usual", user_line(),
-            )  # fmt: skip
+        sizes(
+            type(self).__name__, 1, input_size=input_size, hidden_size=hidden_size,
+            num_layers=num_layers,
+        )  # fmt: skip
+        share(type(self).__name__, "dropout", dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
         for layer in range(num_layers):
