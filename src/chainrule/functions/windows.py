@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..errors import ShapeError, user_line
+from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .contractions import each
@@ -32,9 +32,32 @@ def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> 
     return ops.unfold(x, window=window, stride=stride, dilation=each("unfold", dilation, n, 1))
 
 
-def _padded(x: Tensor, padding: Any, value: float) -> Tensor:
+def _padded(
+    name: str, x: Tensor, window: Any, padding: Any, value: float, dilation: Any = 1
+) -> Tensor:
+    """x with the padding; an error if a window could hold nothing else."""
     n = x.ndim - 2
-    sizes = each("pool", padding, n, 0)
+    if not 1 <= n <= 3:
+        raise ShapeError(
+            name, f"got {spec_text(x)}", "expected (N, *size, C) with 1 to 3 sizes",
+            "add a batch axis, x[None]", user_line(),
+        )  # fmt: skip
+    sizes = each(name, padding, n, 0)
+    kernel, gaps = each(name, window, n, 1), each(name, dilation, n, 1)
+    if any(2 * p > k for p, k in zip(sizes, kernel, strict=True)):
+        raise ArgumentError(
+            name, f"got padding {padding!r} and the window {window!r}",
+            "expected a padding of half the window at most",
+            f"padding={min(kernel) // 2}: a window of padding alone has no value", user_line(),
+        )  # fmt: skip
+    for size, p, k, d in zip(x.shape[1:-1], sizes, kernel, gaps, strict=True):
+        starts = range(-p, size + p - d * (k - 1)) if p and d > size else ()
+        if any(all(not 0 <= i + d * j < size for j in range(k)) for i in starts):
+            raise ShapeError(
+                name, f"got {spec_text(x)} with padding {padding!r} and dilation {dilation!r}",
+                "expected an element in each window", "use a dilation of the size at most",
+                user_line(),
+            )  # fmt: skip
     return pad(x, [(0, 0), *((p, p) for p in sizes), (0, 0)], value=value) if any(sizes) else x
 
 
@@ -45,24 +68,27 @@ def max_pool(
 
     Elements of a window that tie share its gradient equally. A NaN makes the result of its windows
     NaN, and the gradients of all elements in them.
+    The padding is half of the window at most, so that each window has an element.
     """
     x = as_tensor(x)
     n = x.ndim - 2
     lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -math.inf
-    views = unfold(_padded(x, padding, lowest), window, stride=stride, dilation=dilation)
+    padded = _padded("max_pool", x, window, padding, lowest, dilation)
+    views = unfold(padded, window, stride=stride, dilation=dilation)
     return _max(views, axis=tuple(range(n + 1, 2 * n + 1)))
 
 
 def sum_pool(x: Any, /, window: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
-    """The sum over each window of x (N, *size, C)."""
+    """The sum over each window of x (N, *size, C); whole numbers are summed in 64 bits."""
     x = as_tensor(x)
     n = x.ndim - 2
-    views = unfold(_padded(x, padding, 0), window, stride=stride)
-    return _sum(views, axis=tuple(range(n + 1, 2 * n + 1)), dtype=x.dtype)
+    views = unfold(_padded("sum_pool", x, window, padding, 0), window, stride=stride)
+    return _sum(views, axis=tuple(range(n + 1, 2 * n + 1)))
 
 
 @in_float32
 def avg_pool(x: Tensor, /, window: Any, *, stride: Any = None, padding: Any = 0) -> Tensor:
     """The mean over each window of x (N, *size, C); padding counts as 0."""
+    views = _padded("avg_pool", x, window, padding, 0)
     size = math.prod(each("avg_pool", window, x.ndim - 2, 1))
-    return sum_pool(x, window, stride=stride, padding=padding) / size
+    return sum_pool(views, window, stride=stride) / size

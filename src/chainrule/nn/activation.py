@@ -10,7 +10,7 @@ from typing import Any
 from ..functions import creation
 from ..tensor import Tensor
 from . import functional as F  # noqa: N812 - the usual name
-from .arguments import sizes
+from .arguments import whole
 from .module import Module, Parameter
 
 
@@ -93,7 +93,7 @@ class PReLU(Module):
     """x above 0, weight · x below, the weight learned (He et al., 2015)."""
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
-        sizes("PReLU", 1, num_parameters=num_parameters)
+        whole("PReLU", 1, num_parameters=num_parameters)
         self.weight = Parameter(creation.full((num_parameters,), init))
 
     def forward(self, x: Any) -> Tensor:

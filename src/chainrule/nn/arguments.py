@@ -57,7 +57,7 @@ def share(name: str, what: str, value: Any, usual: float = 0.1) -> None:
     number(name, what, value, usual, least=0, most=1)
 
 
-def sizes(name: str, least: int, **values: Any) -> None:
+def whole(name: str, least: int, **values: Any) -> None:
     """Raise unless each of these settings is a whole number, `least` or more."""
     for what, value in values.items():
         try:

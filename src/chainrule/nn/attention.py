@@ -10,7 +10,7 @@ from ..functions.contractions import matmul
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
-from .arguments import share, sizes
+from .arguments import share, whole
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module, Parameter
@@ -37,7 +37,7 @@ class MultiheadAttention(Module):
         *, batch_first: bool = True,
     ) -> None:  # fmt: skip
         expect_batch_first("MultiheadAttention", batch_first)
-        sizes("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
+        whole("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
         share("MultiheadAttention", "dropout", dropout)
         if embed_dim % num_heads:
             raise ArgumentError(
@@ -91,7 +91,7 @@ class MultiheadAttention(Module):
     def _masks(self, attn_mask: Any, padding: Any, scores: Shape) -> list[Tensor]:
         """The masks with the scores' axes (N, heads, T, S): True where they allow, or added."""
         n, heads, t, size = scores
-        given = [
+        given: list[tuple[str, Any, dict[Shape, Shape]]] = [
             ("attn_mask", attn_mask, {(t, size): (1, 1, t, size), (n * heads, t, size): scores}),
             ("key_padding_mask", padding, {(n, size): (n, 1, 1, size)}),
         ]

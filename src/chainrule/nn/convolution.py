@@ -10,7 +10,7 @@ from ..functions import contractions, shaping
 from ..functions.contractions import each, expect_padding
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
-from .arguments import sizes
+from .arguments import whole
 from .linear import uniform_parameter
 from .module import Module
 
@@ -28,8 +28,8 @@ class _Conv(Module):
         padding_mode: str = "zeros",
     ) -> None:  # fmt: skip
         name, n = type(self).__name__, self.dimensions
-        sizes(name, 0, in_channels=in_channels, out_channels=out_channels)
-        sizes(name, 1, groups=groups)
+        whole(name, 0, in_channels=in_channels, out_channels=out_channels)
+        whole(name, 1, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 name, f"got {in_channels} -> {out_channels} channels in {groups} groups",

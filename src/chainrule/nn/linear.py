@@ -11,7 +11,7 @@ from ..functions.contractions import einsum
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
-from .arguments import positions, sizes
+from .arguments import positions, whole
 from .module import Module, Parameter
 
 
@@ -28,7 +28,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        sizes("Linear", 0, in_features=in_features, out_features=out_features)
+        whole("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = uniform_parameter((out_features, in_features), in_features)
         self.bias = uniform_parameter((out_features,), in_features) if bias else None
@@ -54,7 +54,7 @@ class Bilinear(Module):
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
     ) -> None:
-        sizes(
+        whole(
             "Bilinear", 1, in1_features=in1_features, in2_features=in2_features,
             out_features=out_features,
         )  # fmt: skip
@@ -68,7 +68,7 @@ class Bilinear(Module):
 
 
 def _check_table(name: str, rows: int, columns: int, padding_idx: int | None) -> None:
-    sizes(name, 0, num_embeddings=rows, embedding_dim=columns)
+    whole(name, 0, num_embeddings=rows, embedding_dim=columns)
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise ArgumentError(
             name, f"got padding_idx={padding_idx!r}", f"expected a row of the {rows} of the table",

@@ -10,8 +10,21 @@ from ..functions import axes, creation, elementwise, shaping
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional
-from .arguments import number, share, sizes
+from .arguments import number, share, whole
 from .module import Module, Parameter
+
+
+def _expect_channels(layer: _BatchNorm | GroupNorm, x: Tensor, channels: int) -> None:
+    """Raise unless the last axis is the channels and there are as many others as it takes."""
+    least, most = layer.sizes
+    if not least <= x.ndim - 2 <= most or x.shape[-1] != channels:
+        shapes = [
+            f"(N, {', '.join([*'HWD'[:n], str(channels)])})" for n in range(least, min(most, 3) + 1)
+        ]
+        raise ShapeError(
+            type(layer).__name__, f"got {spec_text(x)}", f"expected {' or '.join(shapes)}",
+            "move the channels to the last axis, or set their number", user_line(),
+        )  # fmt: skip
 
 
 class _BatchNorm(Module):
@@ -21,11 +34,13 @@ class _BatchNorm(Module):
     the variance of n - 1); in evaluation the running ones are used.
     """
 
+    sizes = 0, 3  # how many there may be, at least and at most
+
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
         affine: bool = True, track_running_stats: bool = True,
     ) -> None:  # fmt: skip
-        sizes(type(self).__name__, 0, num_features=num_features)
+        whole(type(self).__name__, 0, num_features=num_features)
         number(type(self).__name__, "eps", eps, 1e-5, least=0)
         if momentum is not None:
             share(type(self).__name__, "momentum", momentum)
@@ -40,11 +55,7 @@ class _BatchNorm(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
-        if x.ndim < 2 or x.shape[-1] != self.num_features:
-            raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}", f"(N, ..., {self.num_features})",
-                "move the channels to the last axis, or set num_features", user_line(),
-            )  # fmt: skip
+        _expect_channels(self, x, self.num_features)
         if not self.training and self.running_mean is not None:
             assert self.running_var is not None
             y = (x - self.running_mean) * elementwise.rsqrt(self.running_var + self.eps)
@@ -88,13 +99,19 @@ class _BatchNorm(Module):
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of (N, C) or (N, L, C)."""
 
+    sizes = 0, 1
+
 
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of (N, H, W, C)."""
 
+    sizes = 2, 2
+
 
 class BatchNorm3d(_BatchNorm):
     """Batch normalisation of (N, D, H, W, C)."""
+
+    sizes = 3, 3
 
 
 class LayerNorm(Module):
@@ -134,12 +151,14 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """Groups of channels over all sizes of each sample: (N, *size, C) (Wu and He, 2018)."""
 
+    sizes = 0, 62  # how many there may be, at least and at most
+
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
     ) -> None:
         number(type(self).__name__, "eps", eps, 1e-5, least=0)
-        sizes(type(self).__name__, 0, num_channels=num_channels)
-        sizes(type(self).__name__, 1, num_groups=num_groups)
+        whole(type(self).__name__, 0, num_channels=num_channels)
+        whole(type(self).__name__, 1, num_groups=num_groups)
         if num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm", f"got {num_channels} channels in {num_groups} groups",
@@ -151,11 +170,7 @@ class GroupNorm(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
-        if x.ndim < 2 or x.shape[-1] != self.num_channels:
-            raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}", f"(N, ..., {self.num_channels})",
-                "move the channels to the last axis", user_line(),
-            )  # fmt: skip
+        _expect_channels(self, x, self.num_channels)
         groups = (*x.shape[:-1], self.num_groups, self.num_channels // self.num_groups)
         over = (*range(1, x.ndim - 1), x.ndim)
         if math.prod(groups[a] for a in over) == 1:
@@ -181,10 +196,16 @@ class _InstanceNorm(GroupNorm):
 class InstanceNorm1d(_InstanceNorm):
     """Instance normalisation of (N, L, C)."""
 
+    sizes = 1, 1
+
 
 class InstanceNorm2d(_InstanceNorm):
     """Instance normalisation of (N, H, W, C)."""
 
+    sizes = 2, 2
+
 
 class InstanceNorm3d(_InstanceNorm):
     """Instance normalisation of (N, D, H, W, C)."""
+
+    sizes = 3, 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,23 @@ from ..tensor import Tensor, as_tensor
 from .module import Module
 
 
-class _Pool(Module):
+class _Sized(Module):
+    """What all share: how many sizes an input has; None takes 1 to 3."""
+
+    dimensions: int | None = None
+
+    def _checked(self, x: Any) -> Tensor:
+        x, n = as_tensor(x), self.dimensions
+        if not 3 <= x.ndim <= 5 or n not in (None, x.ndim - 2):
+            sizes = "*size" if n is None else ", ".join("HWD"[:n])
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}", f"expected (N, {sizes}, C)",
+                "add a batch axis, x[None]", user_line(),
+            )  # fmt: skip
+        return x
+
+
+class _Pool(_Sized):
     """What the poolings share: a window slides over every size."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
@@ -35,7 +51,11 @@ class MaxPool(_Pool):
 
     def forward(self, x: Any) -> Tensor:
         return windows.max_pool(
-            x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation
+            self._checked(x),
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
         )
 
 
@@ -43,10 +63,11 @@ class AvgPool(_Pool):
     """The mean of each window; padding counts as 0."""
 
     def forward(self, x: Any) -> Tensor:
+        x = self._checked(x)
         return windows.avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding)
 
 
-class _Adaptive(Module):
+class _Adaptive(_Sized):
     """Windows chosen so that the result has the wanted size: from ⌊i n / m⌋ to ⌈(i + 1) n / m⌉."""
 
     def __init__(self, output_size: Any) -> None:
@@ -56,9 +77,8 @@ class _Adaptive(Module):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        n = x.ndim - 2
-        sizes = each(type(self).__name__, self.output_size, n, 1)
+        x = self._checked(x)
+        sizes = each(type(self).__name__, self.output_size, x.ndim - 2, 1)
         for axis, m in enumerate(sizes, 1):
             size = x.shape[axis]
             if not size:
@@ -94,15 +114,30 @@ class AdaptiveMaxPool(_Adaptive):
         return reductions.max(x, axis=axis)
 
 
-# The number of sizes is the input's: PyTorch's names differ in nothing else.
-MaxPool1d = MaxPool2d = MaxPool3d = MaxPool
-AvgPool1d = AvgPool2d = AvgPool3d = AvgPool
-AdaptiveAvgPool1d = AdaptiveAvgPool2d = AdaptiveAvgPool3d = AdaptiveAvgPool
-AdaptiveMaxPool1d = AdaptiveMaxPool2d = AdaptiveMaxPool3d = AdaptiveMaxPool
+P = TypeVar("P", bound=_Sized)
 
 
-class Upsample(Module):
-    """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres."""
+def _by_sizes(kind: type[P]) -> tuple[type[P], type[P], type[P]]:
+    """The pooling of lines, of images and of volumes: they differ in what input they take."""
+    return tuple(  # type: ignore[return-value] # three of them
+        type(f"{kind.__name__}{n}d", (kind,), {
+            "dimensions": n, "__doc__": kind.__doc__, "__module__": __name__,
+        })
+        for n in (1, 2, 3)
+    )  # fmt: skip
+
+
+MaxPool1d, MaxPool2d, MaxPool3d = _by_sizes(MaxPool)
+AvgPool1d, AvgPool2d, AvgPool3d = _by_sizes(AvgPool)
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = _by_sizes(AdaptiveAvgPool)
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = _by_sizes(AdaptiveMaxPool)
+
+
+class Upsample(_Sized):
+    """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres.
+
+    "linear" takes 1 to 3 sizes, "bilinear" 2, "trilinear" 3; of whole numbers they give float32.
+    """
 
     def __init__(self, *, scale_factor: int = 2, mode: str = "nearest") -> None:
         modes = ("nearest", "linear", "bilinear", "trilinear")
@@ -112,20 +147,28 @@ class Upsample(Module):
                 f"a whole number from 1 and one of {', '.join(modes)}", "choose",
             )  # fmt: skip
         self.scale_factor, self.mode = scale_factor, mode
+        self.dimensions = {"bilinear": 2, "trilinear": 3}.get(mode)
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
+        x = self._checked(x)
+        if self.mode != "nearest":
+            return _interpolated(x, self.scale_factor)
         for axis in range(1, x.ndim - 1):
-            if self.mode == "nearest":
-                x = shaping.repeat(x, self.scale_factor, axis=axis)
-                continue
-            n = x.shape[axis]
-            at = (np.arange(n * self.scale_factor) + 0.5) / self.scale_factor - 0.5
-            at = np.clip(at, 0, n - 1)
-            low = np.floor(at).astype(np.int64)
-            high = np.minimum(low + 1, n - 1)
-            share = (at - low).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
-            part = Tensor(share.astype(np.float32), dtype=x.dtype)
-            a, b = (indexing.take(x, Tensor(i), axis=axis) for i in (low, high))
-            x = a * (1 - part) + b * part
+            x = shaping.repeat(x, self.scale_factor, axis=axis)
         return x
+
+
+@reductions.in_float32
+def _interpolated(x: Tensor, /, scale_factor: int) -> Tensor:
+    """Every size times the factor, linearly between the centres of the elements."""
+    for axis in range(1, x.ndim - 1):
+        n = x.shape[axis]
+        at = (np.arange(n * scale_factor) + 0.5) / scale_factor - 0.5
+        at = np.clip(at, 0, n - 1)
+        low = np.floor(at).astype(np.int64)
+        high = np.minimum(low + 1, n - 1)
+        share = (at - low).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
+        part = Tensor(share, dtype=x.dtype)
+        a, b = (indexing.take(x, Tensor(i), axis=axis) for i in (low, high))
+        x = a * (1 - part) + b * part
+    return x

@@ -13,7 +13,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
-from .arguments import share, sizes
+from .arguments import share, whole
 from .attention import expect_batch_first
 from .linear import uniform_parameter
 from .module import Module
@@ -42,7 +42,7 @@ class _Recurrent(Module):
         batch_first: bool = True, dropout: float = 0.0, bidirectional: bool = False,
     ) -> None:  # fmt: skip
         expect_batch_first(type(self).__name__, batch_first)
-        sizes(
+        whole(
             type(self).__name__, 1, input_size=input_size, hidden_size=hidden_size,
             num_layers=num_layers,
         )  # fmt: skip
