@@ -34,7 +34,10 @@ def to_array(data: Any, dtype: Any = None) -> Array:
     if hasattr(data, "_known"):
         value = data._known("asarray")
         return value if dtype is None else value.astype(dtype, copy=False)
-    if isinstance(data, (list, tuple)) and any(hasattr(d, "_known") for d in _leaves(data)):
+    kinds = {*map(type, _leaves(data))} if isinstance(data, (list, tuple)) else ()
+    for d in _leaves(data) if any(hasattr(kind, "filled") for kind in kinds) else (data,):
+        expect_no_mask("asarray", d)
+    if any(hasattr(kind, "_known") for kind in kinds):
         for d in _leaves(data):
             if hasattr(d, "_known") and d._value is None:
                 raise TraceError(
@@ -46,7 +49,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
     array = _as_array(data)
     plain = isinstance(data, (list, tuple, int, float))
     if dtype is not None:
-        if array.dtype.kind not in "biufV":
+        if array.dtype.kind not in "biuf" and array.dtype != shapes.bfloat16:
             raise _no_dtype(data, array)
         if plain and dtype.kind in "iu":
             _check_fits(array, dtype)
@@ -67,6 +70,18 @@ def to_array(data: Any, dtype: Any = None) -> Array:
     if array.dtype not in shapes.DTYPES:
         raise _no_dtype(data, array)
     return array
+
+
+def expect_no_mask(operation: str, data: Any) -> None:
+    """Raise if it is an array of NumPy's `ma` with masked elements: a tensor has no mask."""
+    hidden = np.count_nonzero(getattr(data, "mask", False)) if hasattr(data, "filled") else 0
+    if hidden:
+        raise ArgumentError(
+            operation, f"got a {type(data).__name__} with {hidden} of {np.size(data)} elements "
+            "masked", "an array in which every element counts",
+            "choose what stands in their place, x.filled(0.0), and pass x.mask as an input or a "
+            "weight; or leave these rows out", user_line(),
+        )  # fmt: skip
 
 
 def _as_array(data: Any) -> Array:

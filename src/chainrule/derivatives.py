@@ -131,7 +131,7 @@ def smallest(g: Any, x: Any, y: Any, axis: Shape) -> Any:
 def extremum(g: Any, losers: Any, y: Any, axis: Shape) -> Any:
     """What reaches those that do not lose, in equal parts; NaN for all where the result is NaN."""
     count = ops.sum(ops.astype(~losers, dtype=g.dtype), axis=axis)
-    share = where(y == y, g / count, math.nan)
+    share = g / where(y == y, count, math.nan)
     return where(losers, 0.0, ops.broadcast_to(share, shape=losers.shape))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..convert import expect_no_mask
 from ..errors import ArgumentError, DtypeError, printable
 from ..graph import Array
 
@@ -140,6 +141,7 @@ def _array(values: Any) -> Array:
     if hasattr(values, "to_numpy"):
         return np.asarray(values.to_numpy())
     if hasattr(values, "__array__"):
+        expect_no_mask("read_table", values)
         return np.asarray(values)
     return np.fromiter(values, object, len(values))
 

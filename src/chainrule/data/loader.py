@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import shapes, tree
+from ..convert import expect_no_mask
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array
 from ..hints import calls
@@ -122,6 +123,7 @@ def _rows(leaf: Any) -> Array:
             "DataLoader", f"got {type(leaf).__name__}, which gives its rows one by one",
             "arrays of all rows", "stack them: np.stack([row for row, _ in data])", user_line(),
         )  # fmt: skip
+    expect_no_mask("DataLoader", leaf)
     array = np.asarray(leaf)
     if array.dtype == np.float64:
         array = array.astype(np.float32)

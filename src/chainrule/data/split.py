@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..convert import expect_no_mask
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Array
 from ..hints import calls
@@ -77,6 +78,7 @@ def _shares(fractions: Sequence[float]) -> Array:
 
 def _classes(labels: Any, rows: int) -> Array:
     """The labels as numbers from 0."""
+    expect_no_mask("split", labels)
     array = np.asarray(labels)
     if array.shape != (rows,):
         raise ShapeError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import shapes
 from ..broadcasting import cast
-from ..convert import to_array, to_dtype
+from ..convert import expect_no_mask, to_array, to_dtype
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array, Dtype, spec_text
 from ..tensor import Tensor, as_tensor, make
@@ -66,6 +66,7 @@ def asarray(
         raise _must_copy(type(obj).__name__)
     if dtype is not None and obj.dtype != dtype:
         raise _must_copy(f"{obj.dtype} for {dtype}")
+    expect_no_mask("asarray", obj)
     to_dtype("asarray", obj.dtype)
     return make(obj)
 
@@ -89,6 +90,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
 
 def _shared(name: str, x: Any) -> Array:
     """NumPy's view of another library's memory."""
+    expect_no_mask(name, x)
     try:
         array = np.from_dlpack(x)
     except (BufferError, RuntimeError) as error:
@@ -177,6 +179,7 @@ def arange(
         )  # fmt: skip
     if whole:
         return _made(lambda: np.arange(start, stop, step).astype(wanted))
+    start, stop, step = map(float, given)  # NumPy's float32 would stay one
     length = max(0, math.ceil((stop - start) / step))
     return _made(lambda: (start + step * np.arange(length, dtype=np.float64)).astype(wanted))
 
@@ -192,14 +195,18 @@ def linspace(
     start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None,
     endpoint: bool = True,
 ) -> Tensor:  # fmt: skip
-    """`num` numbers, evenly spaced from start to stop."""
+    """`num` numbers, evenly spaced from start to stop, calculated in float64.
+
+    Of an integer dtype each is rounded down.
+    """
     wanted = _checked(dtype, device)
     num = count("linspace", num)
     if not (_finite(start) and _finite(stop)):
         raise ArgumentError(
             "linspace", f"got {start} to {stop}", "finite numbers", "check them", user_line()
         )
-    return _made(lambda: np.linspace(start, stop, num, endpoint=endpoint).astype(wanted))
+    ends = float(start), float(stop)  # of NumPy's float32 it would calculate in float32
+    return _made(lambda: np.linspace(*ends, num, endpoint=endpoint, dtype=wanted))
 
 
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:

@@ -238,14 +238,25 @@ def recurrence(a: Any, b: Any, /, axis: int = 0) -> Tensor:
 def diff(
     x: Any, /, n: int = 1, axis: int = -1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
-    """Differences between neighbours along the axis, taken n times."""
+    """Differences between neighbours along the axis, taken n times; x itself for n = 0.
+
+    prepend, append   what comes before and after x along the axis; a number stands for one element.
+                      The dtype is the common one, as of concat
+    """
     out = x = as_tensor(x)
     axis, n = _axes.one("diff", axis, x.ndim), _axes.count("diff", n)
-    parts = [as_tensor(p) for p in (prepend, x, append) if p is not None]
+    if n == 0:
+        return x.clone()
+    edge = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    parts = [
+        p if p.ndim else expand(p, edge)
+        for p in (_el.pair(p, x)[0] for p in (prepend, x, append) if p is not None)
+    ]
     if len(parts) > 1:
-        out = ops.concat(*(cast(p, x.dtype) for p in parts), axis=axis)
+        dtype = functools.reduce(promote, (p.dtype for p in parts))
+        out = ops.concat(*(cast(p, dtype) for p in parts), axis=axis)
     before = (slice(None),) * axis
     for _ in range(n):
         late, early = out[(*before, slice(1, None))], out[(*before, slice(None, -1))]
-        out = late ^ early if x.dtype == shapes.bool_ else late - early
-    return _el.own(out, x)
+        out = late ^ early if out.dtype == shapes.bool_ else late - early
+    return out
