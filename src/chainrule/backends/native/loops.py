@@ -18,9 +18,9 @@ from ... import ops
 from ..program import Kernel
 from .arrays import size_of
 from .blocking import up
-from .elementwise import ELEMENTWISE, I8, I64, combiner, in_memory
+from .elementwise import ELEMENTWISE, I8, I64, in_memory
 from .plan import Plan
-from .sharing import UNIT, Group, by_rows, flat, loop_shape, reduced_axes
+from .sharing import UNIT, Group, loop_shape
 from .storage import Value, contiguous, divides
 
 POINTER = ir.PointerType()
@@ -48,16 +48,19 @@ class Loops:
         """body(0), …, body(count - 1); with `cut`, those of this thread's part alone."""
         if count == 0:
             return
-        b = self.builder
         first, end = I64(0), I64(count)
-        if (
-            cut and self.part is not None
-        ):  # a part is never empty: there are more units than threads
-            first, end = (b.mul(x, I64(self.unit)) for x in self.part)
-            end = b.select(b.icmp_unsigned("<", end, I64(count)), end, I64(count))
-        self._turns(first, end, body)
+        if cut and self.part is not None:
+            first, end = self.own(count)
+        self.turns(first, end, body)
 
-    def _turns(self, first: ir.Value, end: ir.Value, body: Callable[[ir.Value], None]) -> None:
+    def own(self, count: int) -> tuple[ir.Value, ir.Value]:
+        """Where this thread's part of a count begins and ends."""
+        assert self.part is not None
+        b = self.builder
+        first, end = (b.mul(x, I64(self.unit)) for x in self.part)
+        return first, b.select(b.icmp_unsigned("<", end, I64(count)), end, I64(count))
+
+    def turns(self, first: ir.Value, end: ir.Value, body: Callable[[ir.Value], None]) -> None:
         """body(first), …, body(end - 1)."""
         b = self.builder
         before = b.block
@@ -88,7 +91,7 @@ class Loops:
 
         def enter(axis: int) -> None:
             if axis == len(shape):
-                self._known.clear()
+                self.elsewhere()
                 body(tuple(index))
                 return
             if shape[axis] == 1:
@@ -166,73 +169,7 @@ class Loops:
             at = builder.gep(self.pointers[b], [builder.mul(k, I64(LINE))], source_etype=I8)
             builder.call(prefetch, [at, i32(1), i32(3), i32(1)])  # to write, and keep, data
 
-        self._turns(first, end, ask)
-
-    def reduction(self, b: int) -> None:
-        """A reduction over some axes, which stay with size 1."""
-        values = self.plan.values
-        kernel = self._kernel(b)
-        source, shape = kernel.reads[0], values[kernel.reads[0]].shape
-        axes, kept = reduced_axes(self.plan, b)
-        combine, first = combiner(kernel.op, values[b].dtype)
-        if shape and not kept and flat(self.plan, source, tuple(shape), False):
-            shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
-        if by_rows(axes, kept):
-            self._along_rows(b, source, shape, axes, combine, first)
-        else:
-            self._along_columns(b, source, shape, axes, combine, first)
-
-    def _along_rows(
-        self,
-        b: int,
-        source: int,
-        shape: Sequence[int],
-        axes: Sequence[int],
-        combine: Any,
-        first: Any,
-    ) -> None:
-        """The reduced axes are the last ones: a running value in a register."""
-        outer = [1 if a in axes else n for a, n in enumerate(shape)]
-        inner = [n if a in axes else 1 for a, n in enumerate(shape)]
-        dtype = in_memory(self.plan.values[b].dtype)
-        with self.builder.goto_entry_block():
-            running = self.builder.alloca(dtype)
-
-        def row(index: Index) -> None:
-            self.builder.store(first, running)
-
-            def one(place: Index) -> None:
-                both = tuple(p if a in axes else i for a, (i, p) in enumerate(
-                    zip(index, place, strict=True)))  # fmt: skip
-                new = self._widened(self.value(source, both), source)
-                self.builder.store(
-                    combine(self.builder, self.builder.load(running, typ=dtype), new), running
-                )
-
-            self.nest(inner, one)
-            self._store_raw(b, index, self.builder.load(running, typ=dtype))
-
-        self.nest(outer, row, self.cut)
-
-    def _along_columns(
-        self,
-        b: int,
-        source: int,
-        shape: Sequence[int],
-        axes: Sequence[int],
-        combine: Any,
-        first: Any,
-    ) -> None:
-        """An axis that stays is the last one: running values in the result itself."""
-        out = self.plan.values[b].shape
-        self.nest(out, lambda index: self._store_raw(b, index, first), self.cut)
-
-        def one(index: Index) -> None:
-            place = tuple(0 if a in axes else i for a, i in enumerate(index))
-            new = self._widened(self.value(source, index), source)
-            self._store_raw(b, place, combine(self.builder, self._load_raw(b, place), new))
-
-        self.nest(shape, one, self.cut)
+        self.turns(first, end, ask)
 
     def scatter(self, b: int) -> None:
         """Zeros, and each update added at its index, in order."""
@@ -241,7 +178,7 @@ class Loops:
         axis, wide = kernel.params["axis"], len(self.plan.values[indices].shape)
         kind = in_memory(self.plan.values[b].dtype)
         zero = ir.Constant(kind, 0.0 if self.plan.values[b].dtype.kind == "f" else 0)
-        self.nest(self.plan.values[b].shape, lambda index: self._store_raw(b, index, zero))
+        self.nest(self.plan.values[b].shape, lambda index: self.store_raw(b, index, zero))
         real = self.plan.values[b].dtype.kind == "f"
 
         def one(index: Index) -> None:
@@ -249,7 +186,7 @@ class Loops:
             place = (*index[:axis], row, *index[axis + wide :])
             before, new = self._load_raw(b, place), self.value(updates, index)
             total = self.builder.fadd(before, new) if real else self.builder.add(before, new)
-            self._store_raw(b, place, total)
+            self.store_raw(b, place, total)
 
         self.nest(self.plan.values[updates].shape, one)
 
@@ -262,7 +199,7 @@ class Loops:
 
             def one(index: Index, r: int = r, at: int = at) -> None:
                 place = list(index)
-                place[axis] = self._sum((index[axis], 1), (at, 1))
+                place[axis] = self.weighted((index[axis], 1), (at, 1))
                 self._store(b, tuple(place), self.value(r, index))
 
             self.nest(shape, one)
@@ -274,11 +211,11 @@ class Loops:
         low, interior = kernel.params["low"], kernel.params["interior"]
         dtype = self.plan.values[b].dtype
         zero = ir.Constant(in_memory(dtype), 0.0 if dtype.kind == "f" else 0)
-        self.nest(self.plan.values[b].shape, lambda index: self._store_raw(b, index, zero))
+        self.nest(self.plan.values[b].shape, lambda index: self.store_raw(b, index, zero))
 
         def one(index: Index) -> None:
             place = tuple(
-                self._sum((i, k + 1), (lo, 1))
+                self.weighted((i, k + 1), (lo, 1))
                 for i, k, lo in zip(index, interior, low, strict=True)
             )
             self._store(b, place, self.value(kernel.reads[0], index))
@@ -328,6 +265,10 @@ class Loops:
                 put(I64(count // 4), count % 4)
 
     # ── elements ─────────────────────────────────────────────────────────────────────────────────
+
+    def elsewhere(self) -> None:
+        """Another element is being computed: what has been so far is not there any more."""
+        self._known.clear()
 
     def value(self, b: int, index: Index) -> ir.Value:
         """The element of a buffer at an index, in a register: bools are one bit."""
@@ -412,12 +353,12 @@ class Loops:
             return tuple(places[a] for a in range(len(shape)))
         if kernel.op is ops.slice:
             return tuple(
-                self._sum((i, step), (start, 1))
+                self.weighted((i, step), (start, 1))
                 for i, start, step in zip(index, params["start"], params["step"], strict=True)
             )
         if kernel.op is ops.flip:
             return tuple(
-                self._sum((shape[a] - 1, 1), (i, -1)) if a in params["axis"] else i
+                self.weighted((shape[a] - 1, 1), (i, -1)) if a in params["axis"] else i
                 for a, i in enumerate(index)
             )
         if kernel.op is ops.reshape:
@@ -429,7 +370,7 @@ class Loops:
         if [n for n in to if n != 1] == [n for n in shape if n != 1]:
             rest = iter(kept)
             return tuple(0 if n == 1 else next(rest) for n in to)
-        place = self._sum(*zip(index, contiguous(tuple(shape)), strict=True))
+        place = self.weighted(*zip(index, contiguous(tuple(shape)), strict=True))
         b, out = self.builder, []
         for n, stride in zip(to, contiguous(tuple(to)), strict=True):
             if n == 1 or isinstance(place, int):
@@ -439,7 +380,7 @@ class Loops:
             out.append(b.urem(part, I64(n)))
         return tuple(out)
 
-    def _sum(self, *terms: tuple[Any, int]) -> Any:
+    def weighted(self, *terms: tuple[Any, int]) -> Any:
         """∑ value · factor, with what is known now folded."""
         constant, total = 0, None
         for value, factor in terms:
@@ -454,7 +395,7 @@ class Loops:
 
     def _address(self, b: int, index: Index) -> ir.Value:
         value = self.plan.values[b]
-        place = self._sum(*zip(index, contiguous(value.shape), strict=True))
+        place = self.weighted(*zip(index, contiguous(value.shape), strict=True))
         place = I64(place) if isinstance(place, int) else place
         return self.builder.gep(self.pointers[b], [place], source_etype=in_memory(value.dtype))
 
@@ -462,7 +403,7 @@ class Loops:
         dtype = in_memory(self.plan.values[b].dtype)
         return self.builder.load(self._address(b, index), typ=dtype)
 
-    def _store_raw(self, b: int, index: Index, value: ir.Value) -> None:
+    def store_raw(self, b: int, index: Index, value: ir.Value) -> None:
         self.builder.store(value, self._address(b, index))
 
     def _load(self, b: int, index: Index) -> ir.Value:
@@ -471,12 +412,12 @@ class Loops:
             return self.builder.icmp_unsigned("!=", found, I8(0))
         return found
 
-    def _widened(self, value: ir.Value, b: int) -> ir.Value:
+    def widened(self, value: ir.Value, b: int) -> ir.Value:
         bools = self.plan.values[b].dtype.kind == "b"
         return self.builder.zext(value, I8) if bools else value
 
     def _store(self, b: int, index: Index, value: ir.Value) -> None:
-        self._store_raw(b, index, self._widened(value, b))
+        self.store_raw(b, index, self.widened(value, b))
 
     def element(self, b: int, offset: int) -> ir.Value:
         """The address of an element, counted from the start of a stored buffer."""

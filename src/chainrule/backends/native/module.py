@@ -19,10 +19,11 @@ from . import contraction, team
 from .arrays import size_of
 from .elementwise import I64
 from .epilogue import Epilogue
-from .loops import POINTER, Loops
+from .loops import POINTER
 from .mathematics import module_for
 from .notation import I32
 from .plan import Plan
+from .reductions import Reductions
 from .sharing import Group, product, runs
 from .target import Target
 
@@ -118,7 +119,7 @@ def _function(
     held = dict(zip(buffers, pointers, strict=True))
     held |= {b: held[made.home(b)] for b in made.in_place if made.home(b) in held}
     part = (begin, end) if group.units > 1 else None
-    loops = Loops(made, function, held, group, part)
+    loops = Reductions(made, function, held, group, part)
     b = group.writes[0]
     if group.kind == "elementwise":
         loops.elementwise(group)

@@ -189,6 +189,10 @@ def _cut_loops(group: Group, store: Storage) -> None:
         if not shape or group.work < LARGE:
             return
         axis = max(range(len(shape)), key=shape.__getitem__)
+        if group.kind == "reduction" and axis > min(
+            reduced_axes(store, group.writes[0])[0], default=axis
+        ):
+            return  # a few columns: each thread would read all of the rows
     group.rows = shape[axis] if axis == first and shape[axis] >= 2 * UNIT else 0
     group.unit = UNIT if shape[axis] >= 2 * UNIT else 1
     group.axis = axis
