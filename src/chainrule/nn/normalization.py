@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..broadcasting import cast
+from ..convert import promote
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import axes, creation, elementwise, shaping
 from ..graph import spec_text
@@ -58,7 +60,8 @@ class _BatchNorm(Module):
         _expect_channels(self, x, self.num_features)
         if not self.training and self.running_mean is not None:
             assert self.running_var is not None
-            y = (x - self.running_mean) * elementwise.rsqrt(self.running_var + self.eps)
+            variance = cast(self.running_var, promote(x.dtype, self.running_var.dtype))
+            y = (x - self.running_mean) * elementwise.rsqrt(variance + self.eps)
             return self._scaled(y)
         n = x.size // max(1, self.num_features)
         if n < 2:
