@@ -97,6 +97,20 @@ def test_regression_of_several_columns(size, columns, seed):
     assert rmse(guess, target) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_of_no_rows(name):
+    """NaN, which is better than nothing else, and no warning."""
+    for scores, target in ((0, 0), ((0, 1), 0), ((0, 2), 0), ((0, 3), (0, 3))):
+        assert math.isnan(METRICS[name](np.zeros(scores), np.zeros(target)))
+
+
+def test_scores_and_targets_of_other_dtypes():
+    scores = np.array([[255, 0], [0, 255], [10, 20]], np.uint8)
+    assert auc(scores, np.array([0, 1, 1])) == 1.0
+    with pytest.raises(ArgumentError, match=r"from 0\.0 to 1\.7"):
+        f1(np.zeros((2, 3)), np.array([0.0, 1.7]))
+
+
 def test_values_at_the_edges():
     ones = np.ones(4, np.float32)
     assert accuracy(np.zeros(3), np.zeros(3)) == 1, "0 is no"

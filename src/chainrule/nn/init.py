@@ -16,6 +16,7 @@ from ..errors import ArgumentError, ShapeError
 from ..functions import creation, elementwise
 from ..graph import spec_text
 from ..tensor import Tensor, no_grad
+from .arguments import number
 
 Source = random.Generator | None
 
@@ -65,6 +66,11 @@ def trunc_normal_(
     generator: Source = None,
 ) -> Tensor:  # fmt: skip
     """N(mean, std²) between a and b, by inverting the normal distribution."""
+    number("trunc_normal_", "std", std, 1.0, above=0)
+    if not a < b:
+        raise ArgumentError(
+            "trunc_normal_", f"got a={a!r}, b={b!r}", "expected an a below b", f"a={b!r}, b={a!r}"
+        )
     low, high = (math.erf((v - mean) / (std * math.sqrt(2))) for v in (a, b))
     u = _source(generator).uniform(t.shape, low=low, high=high, dtype=t.dtype)
     z = elementwise.erfinv(u) * (std * math.sqrt(2)) + mean

@@ -11,6 +11,7 @@ from ..functions import creation, elementwise, reductions, shaping
 from ..functions.elementwise import where
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
+from .arguments import number
 
 
 def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
@@ -32,6 +33,7 @@ def clip_grad_norm_(
 
     Each is multiplied by min(1, max_norm / (norm + 1e-6)) (Pascanu et al., 2012).
     """
+    number("clip_grad_norm_", "max_norm", max_norm, 1.0, least=0)
     owners = _gradients(parameters)
     with no_grad():
         if not owners:
@@ -60,6 +62,7 @@ def clip_grad_norm_(
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Hold every element of the gradients between -clip_value and clip_value."""
+    number("clip_grad_value_", "clip_value", clip_value, 1.0, least=0)
     with no_grad():
         for p in _gradients(parameters):
             p.grad = elementwise.clip(_dense(p.grad), -clip_value, clip_value)
@@ -79,6 +82,7 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
 
 def max_norm_(weight: Tensor, max_value: float, axis: int = -1) -> None:
     """Scale the vectors along the axis down to a norm of at most max_value, in place."""
+    number("max_norm_", "max_value", max_value, 1.0, least=0)
     with no_grad():
         size = reductions.norm(weight, axis=axis, keepdims=True)
         weight[...] = where(

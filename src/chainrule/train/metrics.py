@@ -1,8 +1,12 @@
-"""Metrics: functions of all predictions and all targets, (N, …) arrays, that give one number."""
+"""Metrics: functions of all predictions and all targets, (N, …) arrays, that give one number.
+
+Of nothing (no rows, each target ignored) it is NaN, which is no better than any other number.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -36,6 +40,17 @@ def classes_of(prediction: Array, target: Array) -> Array:
     return scores.argmax(-1) if scores.ndim > target.ndim else (scores > 0).astype(int)
 
 
+def _of_some(metric: Metric) -> Metric:
+    """The metric; NaN without a warning where there are no targets."""
+
+    @functools.wraps(metric)
+    def found(prediction: Array, target: Array) -> float:
+        return metric(prediction, target) if np.size(target) else float("nan")
+
+    return found
+
+
+@_of_some
 def accuracy(prediction: Array, target: Array) -> float:
     """The share of predictions that hit; prediction (..., C) scores, or one logit each."""
     return float(np.mean(classes_of(prediction, target) == target))
@@ -43,16 +58,18 @@ def accuracy(prediction: Array, target: Array) -> float:
 
 def confusion(prediction: Array, target: Array, classes: int) -> Array:
     """(C, C) counts: rows are the true classes, columns the predicted ones."""
-    true = target.reshape(-1).astype(np.int64)
-    if true.size and not 0 <= true.min() <= true.max() < classes:
+    given = target.reshape(-1)
+    true = given.astype(np.int64)
+    if true.size and not (0 <= true.min() <= true.max() < classes and (true == given).all()):
         raise ArgumentError(
-            "metric", f"got targets from {true.min()} to {true.max()}", f"classes 0 to "
+            "metric", f"got targets from {given.min()} to {given.max()}", f"classes 0 to "
             f"{classes - 1}", "leave rows that do not count out of the data for the metrics",
         )  # fmt: skip
     cells = true * classes + classes_of(prediction, target).ravel()
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
+@_of_some
 def f1(prediction: Array, target: Array) -> float:
     """2 · hits / (true + predicted), the mean over the classes that occur in either (macro F1).
 
@@ -64,6 +81,7 @@ def f1(prediction: Array, target: Array) -> float:
     return float(np.mean(2 * table.diagonal()[total > 0] / total[total > 0]))
 
 
+@_of_some
 def auc(prediction: Array, target: Array) -> float:
     """The chance that a positive scores above a negative, ties half; (N,) scores, targets 0 or 1.
 
@@ -73,6 +91,7 @@ def auc(prediction: Array, target: Array) -> float:
     if score.ndim > target.ndim:
         if score.shape[-1] != 2:
             raise _unlike(prediction, target, "one score each, or two: auc is for two classes")
+        score = score if score.dtype.kind in "fV" else score.astype(np.float64)  # bytes wrap
         score = score[..., 1] - score[..., 0]
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[place.reshape(score.shape)]
@@ -81,6 +100,7 @@ def auc(prediction: Array, target: Array) -> float:
     return float((rank[positive].sum() - p * (p + 1) / 2) / (p * n)) if p and n else float("nan")
 
 
+@_of_some
 def r2(prediction: Array, target: Array) -> float:
     """1 - ∑(y - ŷ)² / ∑(y - mean y)²: the share of the variance that is explained.
 
@@ -91,12 +111,14 @@ def r2(prediction: Array, target: Array) -> float:
     return float((1 - np.square(t - y).sum(0) / spread).mean()) if spread.all() else float("nan")
 
 
+@_of_some
 def mae(prediction: Array, target: Array) -> float:
     """The mean of |ŷ - y|."""
     y, t = _alike(prediction, target)
     return float(np.abs(y - t).mean())
 
 
+@_of_some
 def rmse(prediction: Array, target: Array) -> float:
     """The root of the mean of (ŷ - y)²."""
     y, t = _alike(prediction, target)
