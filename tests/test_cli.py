@@ -8,11 +8,12 @@ import sys
 from importlib import metadata
 
 import pytest
+import typer
 
 import chainrule
 from chainrule import backends, checking, derivatives
 from chainrule.backends.native import target
-from chainrule.cli import main
+from chainrule.cli import app, main
 
 COMMAND = [sys.executable, "-m", "chainrule"]
 
@@ -213,3 +214,26 @@ def test_a_reader_that_goes_away_ends_it_quietly():
         running.stdout.close()
         assert running.stderr.read() == ""
     assert running.returncode == -signal.SIGPIPE
+
+
+def single_valued():
+    """Every option that keeps one value, of every command."""
+    for name, command in typer.main.get_command(app).commands.items():
+        for p in command.params:
+            if p.opts[0].startswith("--") and not (p.multiple or p.is_flag):
+                yield name, p.opts[0], "3" if p.type.name in ("integer", "float") else "some"
+
+
+@pytest.mark.parametrize(("command", "option", "value"), sorted(single_valued()))
+def test_an_option_with_two_values_is_an_error(command, option, value, capsys):
+    for second in ([option, value], [f"{option}={value}"]):
+        with pytest.raises(SystemExit) as caught:
+            main([command, option, value, *second])
+        assert caught.value.code == 2
+        assert f"[{command}] got {option} 2 times; one value;" in capsys.readouterr().err
+
+
+def test_options_that_take_several_values():
+    several = {o for _, o, _ in single_valued()} & {"--drop", "--category", "--hidden"}
+    assert not several
+    assert len(set(single_valued())) > 20

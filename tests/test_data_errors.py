@@ -189,7 +189,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str, type, list[str]]] = {
         lambda p: READ(file(p, b"a\nok\ncaf\xe9\n")), "read_table", OSError, ["line 3", "UTF-8"]),
     "late latin 1": (
         lambda p: READ(file(p, b"a\n" + b"plain text\n" * 400_000 + b"caf\xe9\n")),
-        "read_table", OSError, ["line 400002", "utf-8"]),
+        "read_table", OSError, ["line 400002", "UTF-8"]),
     "utf-16": (
         lambda p: READ(file(p, "a,b\n1,2\n".encode("utf-16"))), "read_table", OSError, ["UTF-8"]),
     "binary": (
@@ -304,7 +304,7 @@ def test_packages_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
             raise ImportError(name)
         return there(name, *rest)
 
-    table, picture = file(tmp_path, "a\n1\n"), images(tmp_path, "1.png") / "1.png"
+    table, picture = parquet(tmp_path), images(tmp_path, "1.png") / "1.png"
     monkeypatch.setattr(builtins, "__import__", without)
     check(lambda: READ(table), "read_table", ValueError, ["pip install duckdb"])
     check(

@@ -124,3 +124,38 @@ def test_notes_on_a_file_to_evaluate(tmp_path: Path, capsys: pytest.CaptureFixtu
         code, _, said = call(capsys, verb, run.run, far)
         assert code == 0
         assert "the first 1000000 in line 3" in said
+
+
+DAYS = [f"2024-{k // 28 + 1:02}-{k % 28 + 1:02}" for k in range(ROWS)]
+TIMES = {
+    "dates": ("w", DAYS, True),
+    "days as numbers": ("w", [d.replace("-", "") for d in DAYS], True),
+    "a number that rises": ("unix_time", range(1_700_000_000, 1_700_000_000 + ROWS), True),
+    "a number that does not": ("time", X, False),
+    "a number of another name": ("mass", range(ROWS), False),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_a_table_with_a_time_is_split_at_random_with_a_word(name: str, tmp_path: Path) -> None:
+    column, cells, noted = TIMES[name]
+    task = loaded(table(tmp_path, **{column: cells, "x": X, "y": Y}))
+    said = [note for note in task.notes if "split at random" in note]
+    assert len(said) == noted
+    assert not noted or (repr(column) in said[0] and "chainrule evaluate" in said[0])
+
+
+FORMULAS = ["=1+1", "+2", "-3", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"]
+
+
+def test_classes_that_are_formulas_come_back_as_they_are(tmp_path: Path) -> None:
+    """Escaped they would not be the names in the data; docs/command-line.md says so."""
+    names = [FORMULAS[k % 6] for k in range(ROWS)]
+    file = table(tmp_path, x=[k % 6 + x / 99 for k, x in enumerate(X)], y=names)
+    recipe = Recipe(source=str(file), target="y", epochs=25)
+    run = runs.train(recipe, tmp_path / "r", progress=False).run
+    with (run / "predictions.csv").open(newline="") as written:
+        rows = list(csv.DictReader(written))
+    truth = [names[int(r["row"])].strip() for r in rows]
+    assert [r["target"] for r in rows] == truth
+    assert sum(r["prediction"] == t for r, t in zip(rows, truth, strict=True)) > len(rows) / 2

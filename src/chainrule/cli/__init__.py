@@ -9,13 +9,15 @@ import os
 import signal
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from .. import __version__
-from ..errors import ChainruleError, printable
+from ..errors import ArgumentError, ChainruleError, printable
 from . import bench, check, info, predict, train
 
 app = typer.Typer(
@@ -26,12 +28,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(predict.evaluate)
-app.command("check")(check.check)
-app.command("bench")(bench.bench)
-app.command("info")(info.info)
+
+
+class _Command(TyperCommand):
+    """A command that does not silently take the last of two values for one option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[Any] = self.make_parser(ctx).parse_args(args=[*args])[2]
+        for option, count in Counter(p for p in given if p.opts[0].startswith("-")).items():
+            if count > 1 and not (option.multiple or option.is_flag):
+                raise ArgumentError(
+                    self.name or "chainrule", f"got {option.opts[0]} {count} times", "one value",
+                    "leave all but one of them out",
+                )  # fmt: skip
+        return super().parse_args(ctx, args)
+
+
+for _name, _function in (
+    ("train", train.train), ("predict", predict.predict), ("evaluate", predict.evaluate),
+    ("check", check.check), ("bench", bench.bench), ("info", info.info),
+):  # fmt: skip
+    app.command(_name, cls=_Command)(_function)
 
 
 _INTERRUPTED = (

@@ -9,14 +9,24 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Array
-from .columns import Column, Table, as_date, as_number, has_date_form, without_zone
+from .columns import (
+    EXACT,
+    Column,
+    Table,
+    as_date,
+    as_number,
+    as_text,
+    has_date_form,
+    is_exact,
+    number_text,
+    without_zone,
+)
 
 _STANDS_FOR_NOTHING = {
     "?",
@@ -33,13 +43,14 @@ _STANDS_FOR_NOTHING = {
 }
 _SIGN = r"[+\-−]?"
 _PLAIN = r"\d+([.,]\d+)?"
-_MARKED = r"\d{1,3}([.,'’ \xa0\u202f]\d{3})+([.,]\d+)?"  # with marks between thousands
+_MARKED = r"\d{1,3}([.,'’ _\xa0\u202f]\d{3})+([.,]\d+)?"  # with marks between thousands
 _UNIT = rf"{_SIGN}({_MARKED}|{_PLAIN})"
 _NUMBER_FORMS = (  # text that is a number in another form, and what that form is called
     (rf"{_SIGN}\d+,\d+", "commas in numbers"),
     (rf"{_SIGN}\d*\.\d+", "points in numbers"),
     (rf"{_SIGN}{_MARKED}", "separators between thousands"),
     (rf"[€$£¥]\s?{_UNIT}|{_UNIT}\s?[€$£¥%]", "a unit in numbers"),
+    (rf"{_SIGN}\d+([.,٫]\d+)?", "digits of another script"),  # 0 to 9 alone are plain
 )
 _LOOSE_FORMS = (  # the same of what may be categories, if they are few
     (rf"[<>≤≥~≈]\s?{_UNIT}|\({_UNIT}\)", "signs at numbers"),
@@ -52,6 +63,8 @@ _TIMES = (  # months and times, which are good categories if they are few
     r"[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[- .][A-Z][a-z]{2,8}[- .]\d{2,4}"
 )
 _CODE = re.compile(rf"{_SIGN}0\d+")
+_WHOLE = re.compile(rf"{_SIGN}[0-9]+")
+_TIME_NAMES = {"time", "timestamp", "date", "datetime", "day", "month", "year"}
 MOST_WORDS = 20  # more different numbers than these are no categories
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
 
@@ -75,12 +88,6 @@ def natural(names: Iterable[str]) -> list[str]:
         return pieces, name
 
     return sorted(names, key=key)
-
-
-def number_text(value: float) -> str:
-    """A number as people write it: 3 for 3.0, 1e+300 for what has too many digits."""
-    whole = float(value).is_integer() and abs(value) < 1e22
-    return str(int(value)) if whole else repr(float(value))
 
 
 def require(operation: str, table: Table, names: Sequence[str]) -> None:
@@ -145,6 +152,12 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
             "classification or regression",
             "choose one, or leave it out",
         )
+    if inferred == "regression" and column.kind == "category" and _large(values.tolist()):
+        raise ArgumentError(
+            "fit", f"got the target {target!r} of a regression with whole numbers beyond 2⁵³",
+            "numbers that float64 tells apart",
+            "divide them if they are amounts, or leave the task out if they are classes",
+        )  # fmt: skip
     if column.kind == "date" or (inferred == "regression" and column.kind != "number"):
         raise ArgumentError(
             "fit", f"got the {column.kind} column {target!r} as target of a {inferred}",
@@ -158,6 +171,18 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
             "fit", f"got the target {target!r} with one {what} only, {only!r}", "two or more",
             "choose another target, or more rows",
         )  # fmt: skip
+    if inferred == "classification" and column.kind == "number":
+        written = table.unit == "line"  # where a fraction may have had more digits
+        found = (v for v in values.tolist() if not is_exact(v) and (written or v.is_integer()))
+        bad = next(found, None)
+        if bad is not None:
+            row = int(np.argmax(column.values == bad))
+            raise ArgumentError(
+                "fit", f"got the target {target!r} with more digits than float64 has, about "
+                f"{number_text(bad)} in {table.place(row)} of {table.name}, as classes",
+                "classes that can be told apart",
+                f"--category {shlex.quote(target)}, which keeps them as they are written",
+            )  # fmt: skip
     rows, seen = len(table), ""
     unsure = inferred == "classification" or (whole and task is None)
     if unsure and len(values) == rows > MOST_UNIQUE:
@@ -193,6 +218,16 @@ def looks_like_days(column: Column) -> bool:
     return bool((fits & (found == np.floor(found))).all())
 
 
+def looks_like_time(name: str, column: Column) -> bool:
+    """Whether it says when a row was: dates, days such as 20240331, or numbers of that name."""
+    if column.kind == "date" or looks_like_days(column):
+        return True
+    named = _TIME_NAMES & set(re.split(r"[\W_]+", name.lower()))
+    if column.kind != "number" or not named:
+        return False
+    return bool((np.diff(column.values[~column.missing]) >= 0).all())
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why a column is refused: what it is or has, what was needed, how to mend it."""
@@ -218,7 +253,7 @@ def check_words(
     problems = {}
     for name, column in table.columns.items():
         if column.kind == "category" and name not in text and not column.missing.all():
-            found = _misread(table, name, notes)
+            found = _misread(table, name, name == target, notes)
             if found:
                 problems[name] = found
     if target in problems:
@@ -231,7 +266,14 @@ def check_words(
     return problems
 
 
-def _misread(table: Table, name: str, notes: list[str]) -> Problem | None:
+def _large(cells: Collection[str]) -> list[str]:
+    """Those that are whole numbers which float64 does not tell apart, if all are whole numbers."""
+    if not all(map(_WHOLE.fullmatch, cells)):
+        return []
+    return [c for c in cells if len(c) > 15 and abs(int(c.replace("−", "-"))) >= EXACT]
+
+
+def _misread(table: Table, name: str, target: bool, notes: list[str]) -> Problem | None:
     column, decimal = table.columns[name], table.decimal
     example = f"1234{decimal}5"
     rows = np.flatnonzero(~column.missing)
@@ -245,6 +287,12 @@ def _misread(table: Table, name: str, notes: list[str]) -> Problem | None:
     def number_of(cells: Collection[str]) -> int:
         return sum(cell in cells for cell in present)
 
+    large = _large(distinct)
+    if large:
+        return None if target else Problem(
+            f"holds whole numbers beyond 2⁵³, {first(large)}", "numbers that float64 tells apart",
+            "divide them if they are amounts", True,
+        )  # fmt: skip
     dates = {c for c in distinct if has_date_form(c)}
     if 2 * number_of(dates) >= len(present):
         wrong = (distinct - dates) | {c for c in dates if as_date(c) is None}
@@ -390,17 +438,10 @@ def converted(column: Column, kind: str, decimal: str = ".") -> tuple[Column, in
 def _cell(value: Any, kind: str, decimal: str) -> Any:
     """A float, str or datetime as that kind; None where it does not fit."""
     if kind == "category":
-        return value if isinstance(value, str) else _text(value)
+        return as_text(value)
     if not isinstance(value, str):
         return None
     if kind == "number":
         number = as_number(value, decimal)
         return number if number is not None and math.isfinite(number) else None
     return without_zone(as_date(value))
-
-
-def _text(value: float | datetime) -> str:
-    """A number or date as people write it."""
-    if isinstance(value, datetime):
-        return str(value).removesuffix(" 00:00:00")
-    return number_text(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from ..convert import expect_no_mask
 from ..errors import ArgumentError, DtypeError, printable
 from ..graph import Array
 
+EXACT = 2**53  # from here on not every whole number is a float64
 _NUMBERS = {  # by the decimal mark; a point is the mark between thousands where it is not that
     ".": re.compile(r"[+\-−]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
     ",": re.compile(r"[+\-−]?(([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
@@ -102,10 +104,13 @@ def _listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-def column(name: str, values: Any, missing: Array | None = None) -> Column:
+def column(name: str, values: Any, missing: Array | None = None, text: bool = False) -> Column:
     """A column of any one-dimensional data.
 
+    text   whether it is a category whatever it holds
+
     Missing cells are None, NaN or NaT unless said, and blank text; text loses blanks at its ends.
+    Whole numbers that float64 does not tell apart, from 2⁵³ on, are ids and become categories.
     """
     array = _array(values)
     if array.ndim != 1:
@@ -120,30 +125,71 @@ def column(name: str, values: Any, missing: Array | None = None) -> Column:
         absent = np.fromiter(map(_absent, cells), bool, len(cells))
         missing = absent if missing is None else missing | absent
         zoned = any(type(c) is not str and getattr(c, "tzinfo", None) is not None for c in cells)
-        array = _typed(name, array, missing)
+        array = _typed(name, array, missing, text)
     kind = array.dtype.kind
     if missing is None:
         missing = np.isnat(array) if kind == "M" else np.isnan(array) if kind == "f" else None
     gone = np.zeros(len(array), bool) if missing is None else missing
+    if kind not in "MiufbO":
+        raise _unsupported(name, str(array.dtype))
+    if text or kind in "bO" or (kind in "iu" and _are_ids(array[~gone])):
+        words = np.full(len(array), None, object)
+        present = array[~gone]
+        words[~gone] = _dates_text(present) if kind == "M" else list(map(as_text, present.tolist()))
+        return Column("category", words, gone)
     if kind == "M":
         dates = np.where(gone, np.datetime64("NaT"), array.astype("M8[s]"))
         return Column("date", dates, gone, zoned)
-    if kind in "iuf":
-        return Column("number", np.where(gone, np.nan, array.astype(np.float64)), gone)
-    if kind in "bO":
-        words = np.where(array, "true", "false").astype(object) if kind == "b" else array.copy()
-        words[gone] = None
-        return Column("category", words, gone)
-    raise _unsupported(name, str(array.dtype))
+    return Column("number", np.where(gone, np.nan, array.astype(np.float64)), gone)
+
+
+def as_text(value: Any) -> str:
+    """A cell as people write it: true, 3 for 3.0, 2024-03-31 at midnight."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime.datetime):
+        return str(value).removesuffix(" 00:00:00")
+    return str(int(value)) if _is_whole(value) else number_text(value)
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: 3 for 3.0, 1e+300 for what has too many digits."""
+    whole = float(value).is_integer() and abs(value) < 1e22
+    return str(int(value)) if whole else repr(float(value))
+
+
+def is_exact(number: float) -> bool:
+    """Whether no other text of up to 15 digits, and no other whole number, is the same float64."""
+    if float(number).is_integer():
+        return abs(number) < EXACT
+    return len(repr(float(number)).split("e")[0].strip("-0.").replace(".", "")) <= 15
+
+
+def _dates_text(dates: Array) -> list[str]:
+    """Dates as as_text writes them, with the digits that their seconds have."""
+    plain = [str(d).replace("T", " ") for d in np.datetime_as_string(dates)]
+    short = [d.rstrip("0").rstrip(".") if "." in d else d for d in plain]
+    return [d.removesuffix(" 00:00:00") for d in short]
 
 
 def _array(values: Any) -> Array:
     if hasattr(values, "to_numpy"):
-        return np.asarray(values.to_numpy())
+        array = np.asarray(values.to_numpy())
+        whole = re.match(r"u?int\d", str(getattr(values, "dtype", "")).lower())
+        if array.dtype.kind == "f" and whole:  # polars makes gaps in whole numbers NaN
+            return _array(values.to_list())
+        return array
     if hasattr(values, "__array__"):
         expect_no_mask("read_table", values)
         return np.asarray(values)
     return np.fromiter(values, object, len(values))
+
+
+def _are_ids(numbers: Any) -> bool:
+    """Whether these whole numbers are not all told apart by float64."""
+    return len(numbers) > 0 and max(int(numbers.max()), -int(numbers.min())) >= EXACT
 
 
 def _absent(value: Any) -> bool:
@@ -154,7 +200,7 @@ def _absent(value: Any) -> bool:
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
 
-def _typed(name: str, array: Array, missing: Array) -> Array:
+def _typed(name: str, array: Array, missing: Array, text: bool) -> Array:
     """Objects of one kind as an array of it; anything mixed as text."""
     present = array[~missing].tolist()
     types = set(map(type, present))
@@ -163,15 +209,25 @@ def _typed(name: str, array: Array, missing: Array) -> Array:
     if types and all(issubclass(t, (bool, np.bool_)) for t in types):
         return np.where(missing, False, array).astype(bool)
     if types and all(issubclass(t, numbers.Real) or t.__name__ == "Decimal" for t in types):
+        if text or (all(map(_is_whole, present)) and _are_ids(array[~missing])):
+            array = array.copy()
+            array[~missing] = list(map(as_text, present))
+            return array
         return np.where(missing, np.nan, array).astype(np.float64)
     if types and all(issubclass(t, (datetime.date, np.datetime64)) for t in types):
-        dates = np.full(len(array), np.datetime64("NaT"), "M8[s]")
+        dates = np.full(len(array), np.datetime64("NaT"), "M8[us]")
         dates[~missing] = [without_zone(d) for d in present]
         return dates
     if types - {str}:
         array = array.copy()
         array[~missing] = list(map(str, present))
     return array
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether that object is exactly a whole number: an int, or a Decimal without digits below."""
+    exact = isinstance(value, numbers.Integral) or type(value).__name__ == "Decimal"
+    return exact and math.isfinite(value) and value == int(value)
 
 
 def as_number(text: str, decimal: str = ".") -> float | None:

@@ -27,10 +27,9 @@ from .checks import (
     looks_like_days,
     missing_target,
     natural,
-    number_text,
     require,
 )  # fmt: skip
-from .columns import Column, Table, as_number
+from .columns import Column, Table, as_number, is_exact, number_text
 
 MOST_CATEGORIES = 1000
 MOST_CLASSES = 20
@@ -210,7 +209,7 @@ class TableEncoder:
         code = {name: k for k, name in enumerate(self.classes)}
         for name in set(names) - code.keys():  # 1.0 or +1 for the class 1
             number = as_number(name, table.decimal)
-            if number is not None and number_text(number) in code:
+            if number is not None and is_exact(number) and number_text(number) in code:
                 code[name] = code[number_text(number)]
         codes = np.fromiter(map(code.get, names, repeat(-1)), np.int64, len(names))
         if (codes < 0).any():
