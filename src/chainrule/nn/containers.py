@@ -101,6 +101,8 @@ class Lambda(Module):
 class Flatten(Module):
     """All axes but the first made into one."""
 
+    _channels_last = True
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim, self.end_dim = start_dim, end_dim
 

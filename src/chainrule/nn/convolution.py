@@ -21,6 +21,7 @@ class _Conv(Module):
     """What the convolutions share. weight (*kernel, C / groups, O), bias (O,)."""
 
     dimensions: int
+    _channels_last = True
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,

@@ -55,6 +55,7 @@ class Module(Counting):
 
     training: bool = True
     _forward_hooks: tuple[ForwardHook, ...] = ()
+    _channels_last = False  # whether what it holds, or gives, is in another order in PyTorch
     _trained: tuple[Tensor, ...] = ()  # its own tensors that are or have been seen to be trained
 
     def __init_subclass__(cls) -> None:
@@ -217,6 +218,7 @@ class Module(Counting):
                 "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
             )  # fmt: skip
+        _expect_own_order(self, values)
         own = {name: t for name, t, _ in self._tensors()}
         missing, unknown = own.keys() - values.keys(), values.keys() - own.keys()
         if strict and (missing or unknown):
@@ -239,7 +241,9 @@ class Module(Counting):
                     "load_state_dict",
                     f"got {spec_text(new)} for {name}",
                     f"{spec_text(own[name])} is needed",
-                    "load into the same architecture",
+                    f"load PyTorch's weights with {_INTEROP}"
+                    if new.ndim > 2 and sorted(new.shape) == sorted(own[name].shape)
+                    else "load into the same architecture",
                 )
             fitting[name] = _fitting(name, new, own[name])
         with no_grad():
@@ -279,6 +283,23 @@ def _fitting(name: str, new: Tensor, own: Tensor) -> Tensor:
             f"values that {own.dtype} can hold", "read the right file",
         )  # fmt: skip
     return out
+
+
+_INTEROP = "cr.interop.torch.load_state_dict(model, state)"
+
+
+def _expect_own_order(module: Module, values: Mapping[str, Any]) -> None:
+    """Raise if the values are PyTorch's and the module has some of them in another order."""
+    for m in module.modules():
+        if m._channels_last:
+            for name, value in values.items():
+                if type(value).__module__.partition(".")[0] == "torch":
+                    raise ArgumentError(
+                        "load_state_dict", f"got a tensor of PyTorch for {name}",
+                        f"arrays in the order of this model, which has a {type(m).__name__}",
+                        f"use {_INTEROP}, which puts them in order", user_line(),
+                    )  # fmt: skip
+            return
 
 
 def _some(names: Any) -> str:
