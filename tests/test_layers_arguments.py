@@ -27,6 +27,7 @@ REFUSED = {
     "PReLU": (lambda: nn.PReLU(0), "num_parameters=0"),
     "glu": (lambda: F.glu(ROWS[:, :5]), "split"),
     "dropout": (lambda: F.dropout(ROWS, 1.5), "p=1.5; expected a number from 0 to 1"),
+    "dropout shape": (lambda: F.dropout(ROWS, 0.5, shape=(2, 4, 6)), "the shape bool"),
     "Dropout": (lambda: nn.Dropout(-0.1), "p=-0.1"),
     "Dropout2d": (lambda: nn.Dropout2d(float("nan")), "p=nan"),
     "AlphaDropout": (lambda: nn.AlphaDropout(2), "p=2"),
@@ -45,6 +46,7 @@ REFUSED = {
     "rms_norm eps": (lambda: F.rms_norm(ROWS, 6, eps=-1e-6), "eps"),
     "RMSNorm": (lambda: nn.RMSNorm((4, 5))(ROWS), "normalized shape"),
     "BatchNorm eps": (lambda: nn.BatchNorm1d(6, eps=-1.0), "eps=-1.0"),
+    "BatchNorm eps 0": (lambda: nn.BatchNorm2d(6, eps=0.0), "eps=0.0; expected a number above 0"),
     "BatchNorm momentum": (lambda: nn.BatchNorm1d(6, momentum=2.0), "momentum=2.0"),
     "BatchNorm size": (lambda: nn.BatchNorm1d(-6), "num_features=-6"),
     "BatchNorm of one": (lambda: nn.BatchNorm1d(6)(ROWS[:1]), "more than one value"),
@@ -71,6 +73,14 @@ REFUSED = {
     "MultiheadAttention size": (lambda: nn.MultiheadAttention(-4, 2), "embed_dim=-4"),
     "MultiheadAttention heads": (lambda: nn.MultiheadAttention(4, 3), "divisor"),
     "MultiheadAttention dropout": (lambda: nn.MultiheadAttention(4, 2, 2.0), "dropout=2.0"),
+    "MultiheadAttention of rows": (lambda: nn.MultiheadAttention(6, 2)(ROWS), r"\(N, T, 6\)"),
+    "MultiheadAttention of 4": (lambda: nn.MultiheadAttention(6, 2)(LINE), r"\(N, T, 6\)"),
+    "MultiheadAttention of a batch": (
+        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE[:1]), r"a key and a value \(N, S, 4\)"
+    ),
+    "MultiheadAttention of values": (
+        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE, LINE[:, :2]), "a key and a value"
+    ),
     "TransformerEncoderLayer": (
         lambda: nn.TransformerEncoderLayer(4, 2, activation="tahn"), "activation 'tahn'"
     ),

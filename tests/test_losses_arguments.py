@@ -30,6 +30,7 @@ SETTINGS = [
     ("poisson_nll_loss", (ONES, ONES), {"eps": -1.0}, "eps"),
     ("cross_entropy", (ONES, np.zeros(4, int)), {"label_smoothing": 1.5}, "from 0 to 1"),
     ("cross_entropy", (ONES, np.zeros(4, int)), {"label_smoothing": "a"}, "from 0 to 1"),
+    ("cross_entropy", (ONES, ONES / 3), {"ignore_index": 1}, "ignore_index=1"),
     ("mse_loss", (ONES, ONES), {"reduction": "average"}, "reduction"),
 ]
 
@@ -73,6 +74,10 @@ VALUES = [
     ("binary_cross_entropy", (ONES / 2, 2 * ONES), "the target .*0 to 1"),
     ("binary_cross_entropy", (ONES / 2, -ONES), "the target .*0 to 1"),
     ("binary_cross_entropy", (1.5 * ONES, ONES), "the probability .*0 to 1"),
+    ("binary_cross_entropy_with_logits", (ONES, 2 * ONES), "the target .*0 to 1"),
+    ("binary_cross_entropy_with_logits", (ONES, SIGNS), r"the target .*\(target \+ 1\) / 2"),
+    ("cross_entropy", (ONES, SIGNS), "the target .*softmax"),
+    ("poisson_nll_loss", (ONES, SIGNS), "the target .*counts"),
     ("gaussian_nll_loss", (ONES, ONES, SIGNS), "the variance .*0 or more"),
     ("kl_div", (-ONES, SIGNS), "the target .*log_target=True"),
     ("hinge_embedding_loss", (ONES, 0 * ONES), r"the target .*1 or -1.*2 \* target - 1"),
@@ -121,6 +126,7 @@ def test_what_is_not_a_number_stays_one():
     for name, tensors in {
         "kl_div": (-ONES, bad), "binary_cross_entropy": (ONES / 2, bad), "mse_loss": (bad, ONES),
         "gaussian_nll_loss": (ONES, ONES, bad), "huber_loss": (bad, ONES),
+        "binary_cross_entropy_with_logits": (ONES, bad),
         "smooth_l1_loss": (ONES, bad), "poisson_nll_loss": (ONES, bad),
     }.items():  # fmt: skip
         found = getattr(F, name)(*tensors, reduction="none").numpy()
@@ -216,6 +222,13 @@ def test_whole_targets_and_other_tensors_are_promoted():
         np.array([[3, 4]]), np.array([[4, 3]]), np.array([-1]), margin=0.5
     )
     assert found.item() == pytest.approx(0.46)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "int8"])
+def test_signs_as_targets_do_not_widen_the_loss(dtype):
+    signs = SIGNS.astype(dtype)
+    assert F.hinge_embedding_loss(ONES, signs).dtype == "float32"
+    assert F.cosine_embedding_loss(ONES, ONES, signs[:, 0]).dtype == "float32"
 
 
 def test_one_variance_per_row():

@@ -116,9 +116,9 @@ def values(
     return x + cast(zero, x.dtype)
 
 
-def within(name: str, what: str, x: Tensor, advice: str) -> Tensor:
-    """x, whose elements are from 0 to 1."""
-    return values(name, what, x, lambda v: (v < 0) | (v > 1), "0 to 1", advice)
+def within(name: str, what: str, x: Tensor, advice: str, slack: float = 0.0) -> Tensor:
+    """x, whose elements are from 0 to 1, give or take."""
+    return values(name, what, x, lambda v: (v < -slack) | (v > 1 + slack), "0 to 1", advice)
 
 
 def signs(name: str, target: Tensor) -> Tensor:

@@ -70,6 +70,14 @@ class MultiheadAttention(Module):
         key = query if key is None else as_tensor(key)
         value = key if value is None else as_tensor(value)
         e = self.embed_dim
+        n, s = query.shape[:1], key.shape[1:2]
+        if query.ndim != 3 or query.shape[-1] != e or not (key.shape == value.shape == (*n, *s, e)):
+            got = ", ".join(map(spec_text, (query, key, value)))
+            raise ShapeError(
+                "MultiheadAttention", f"got {got}",
+                f"expected a query (N, T, {e}), a key and a value (N, S, {e})",
+                "add a batch axis, x[None], or set embed_dim", user_line(),
+            )  # fmt: skip
         parts = []
         for k, x in enumerate((query, key, value)):
             rows = slice(k * e, (k + 1) * e)

@@ -198,7 +198,9 @@ def dropout(
         return x
     source = random.default if generator is None else generator
     keep = source.bernoulli(1 - p, x.shape if shape is None else shape)
-    return where(keep, x * (1 / (1 - p) if p < 1 else 0.0), 0.0)
+    return where(
+        fitting("dropout", "shape", keep, x.shape), x * (1 / (1 - p) if p < 1 else 0.0), 0.0
+    )
 
 
 def normalised(x: Tensor, over: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:

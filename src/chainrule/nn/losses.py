@@ -34,6 +34,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+ROUNDING = 1e-3  # how far soft targets may be out of their range
+
+
 def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
     """x, and the value where the mask holds."""
     return where(mask, value, as_tensor(x))
@@ -178,7 +181,7 @@ def cross_entropy(
     input            (..., C) scores (logits), not probabilities
     target           (...) class numbers, or (..., C) probabilities
     weight           (C,) a factor for each class; the mean is weighted too
-    ignore_index     targets of this number do not count
+    ignore_index     targets of this number do not count; for class numbers alone
     label_smoothing  the share of the target that is spread evenly over all classes
     """
     scores, target = as_tensor(input), as_tensor(target)
@@ -187,6 +190,16 @@ def cross_entropy(
     each = label_smoothing / max(1, scores.shape[-1])
     weighted = logs if weight is None else logs * _by_class("cross_entropy", weight, logs)
     if _by_probabilities(scores, target):
+        if ignore_index != -100:
+            raise ArgumentError(
+                "cross_entropy", f"got ignore_index={ignore_index} and probabilities as targets",
+                "expected class numbers for an ignore_index",
+                "leave it out, or pass target.argmax(-1)", user_line(),
+            )  # fmt: skip
+        target = values(
+            "cross_entropy", "the target", target, lambda v: v < -ROUNDING,
+            "probabilities, 0 or more", "scores become probabilities with softmax",
+        )  # fmt: skip
         spread = target.astype(logs.dtype) * (1 - label_smoothing) + each
         return reduce("cross_entropy", -reductions.sum(spread * weighted, axis=-1), reduction)
     target, counts, weights = _classes("cross_entropy", logs, target, weight, ignore_index)
@@ -202,10 +215,13 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """-(y log σ(x) + (1 - y) log(1 - σ(x))), without overflow; pos_weight multiplies the first.
 
+    The targets y are from 0 to 1, but for rounding.
+
     weight, pos_weight   numbers, or of a shape that broadcasts to the prediction's
     """
     name = "binary_cross_entropy_with_logits"
     x, t = _same(name, input, target)
+    t = within(name, "the target", t, "write (target + 1) / 2 for targets of 1 and -1", ROUNDING)
     positive = 1.0 if pos_weight is None else factor(name, "pos_weight", pos_weight, x.shape)
     losses = (1 - t) * x + (1 + (positive - 1) * t) * elementwise.softplus(-x)
     losses = losses if weight is None else losses * factor(name, "weight", weight, x.shape)
@@ -269,9 +285,16 @@ def poisson_nll_loss(
     input: Any, target: Any, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
-    """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!."""
+    """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!.
+
+    The targets t are counts, 0 or more.
+    """
     number("poisson_nll_loss", "eps", eps, 1e-8, least=0)
     x, t = _same("poisson_nll_loss", input, target)
+    t = values(
+        "poisson_nll_loss", "the target", t, lambda v: v < 0, "counts, 0 or more",
+        "mse_loss or gaussian_nll_loss takes other numbers",
+    )  # fmt: skip
     losses = elementwise.exp(x) - t * x if log_input else x - t * elementwise.log(x + eps)
     if full:
         safe = where(t > 1, t, 1.0)
@@ -319,8 +342,8 @@ def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1; another y is an error."""
-    x, t = _same("hinge_embedding_loss", input, target)
-    t = signs("hinge_embedding_loss", t)
+    x = floating(input)
+    t = signs("hinge_embedding_loss", _same("hinge_embedding_loss", x, target)[1])
     losses = where(t == 1, x, elementwise.relu(margin - x))
     return reduce("hinge_embedding_loss", losses, reduction)
 
@@ -365,8 +388,7 @@ def cosine_embedding_loss(
         reductions.sum(square(x2), axis=-1) + eps
     )
     cosine = reductions.sum(x1 * x2, axis=-1) / elementwise.sqrt(sizes)
-    cosine, t = _same("cosine_embedding_loss", cosine, target)
-    t = signs("cosine_embedding_loss", t)
+    t = signs("cosine_embedding_loss", _same("cosine_embedding_loss", cosine, target)[1])
     losses = where(t == 1, 1 - cosine, elementwise.relu(cosine - margin))
     return reduce("cosine_embedding_loss", losses, reduction)
 

@@ -43,7 +43,7 @@ class _BatchNorm(Module):
         affine: bool = True, track_running_stats: bool = True,
     ) -> None:  # fmt: skip
         whole(type(self).__name__, 0, num_features=num_features)
-        number(type(self).__name__, "eps", eps, 1e-5, least=0)
+        number(type(self).__name__, "eps", eps, 1e-5, above=0)
         if momentum is not None:
             share(type(self).__name__, "momentum", momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
