@@ -9,7 +9,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.backends import native
-from chainrule.backends.native import module, target, team
+from chainrule.backends.native import driver, module, target, team
 from chainrule.backends.native.arrays import address, aligned
 from chainrule.backends.native.planned import Planned
 from chainrule.backends.native.schedule import unpacked
@@ -110,7 +110,7 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
 
     Whatever another thread should have waited for is then not there yet, or spoilt.
     """
-    monkeypatch.setattr(module._Driver, "meet", lambda self: None)
+    monkeypatch.setattr(driver, "MEET", 0)
     whole = planned(function, arrays, updates)
     made = whole.plan
     assert any(g.units > 1 for g in made.groups)
@@ -134,10 +134,10 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
     long, pointer = ctypes.c_int64, ctypes.c_void_p
     kind = ctypes.CFUNCTYPE(None, pointer, pointer, long, long, pointer)
     for segment in segments:
-        driver = kind(library.address(segment.name))
+        run_segment = kind(library.address(segment.name))
         for thread in order(range(threads)):
             own = address(scratch) + thread * run._stride
-            driver(run._base, own, thread, threads, address(run._barrier))
+            run_segment(run._base, own, thread, threads, address(run._barrier))
     return [run.found(b).copy() for b in whole.program.outputs]
 
 

@@ -1,0 +1,290 @@
+"""Drivers: what each thread runs. A driver goes through a table of calls, one row per group.
+
+The table is data, so a driver is compiled in the same time however many groups a network has. A
+group that is cut into units is done by all threads, anything else by the first, and they meet where
+one group needs what another has written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from . import team
+from .arrays import size_of
+from .notation import I32, I64
+from .plan import Plan
+from .sharing import Group
+from .target import Target
+
+POINTER, VOID = ir.PointerType(), ir.VoidType()
+# What the table calls: (table of pointers, operands, scratch, begin, end) does these units.
+CALL = ir.FunctionType(VOID, [POINTER, POINTER, POINTER, I64, I64])
+_DRIVER = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, POINTER])
+
+# What a row says in its flags.
+MEET = 1  # all threads wait here for the last one
+LOOK = 2  # and leave, if an earlier group has failed
+ZERO = 4  # from here on denormals are zero (see `_Modes`)
+IEEE = 8  # from here on they are numbers
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of the table.
+
+    call      what is called, of the type CALL
+    operands  what it finds at its second argument: places in the table of pointers, for a group
+    units     how many the threads share; 1: the first thread does it
+    """
+
+    call: ir.Function
+    operands: tuple[int, ...]
+    units: int
+    flags: int
+
+
+def emit(
+    module: ir.Module, name: str, made: Plan, groups: Sequence[int],
+    calls: Mapping[int, ir.Function], commits: bool, target: Target,
+) -> None:  # fmt: skip
+    """The driver `name`, (table, scratch, thread, threads, barrier): these groups, the commits."""
+    shared = any(made.groups[k].units > 1 for k in groups)
+    rows = list(_rows(made, groups, calls, shared, target))
+    if commits:
+        unsure = any(made.groups[k].fails for k in groups)
+        flags = (MEET if shared else 0) | (LOOK if unsure else 0)
+        rows.append(Row(_commit(module, made), (), 1, flags))
+    _driver(module, name, rows, made.status, target)
+
+
+def call(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
+    """What has a group's function find its buffers by their places in the table of pointers."""
+    outer = ir.Function(module, CALL, f"call.{function.name}")
+    outer.linkage = "internal"
+    table, operands, scratch, begin, end = outer.args
+    b = ir.IRBuilder(outer.append_basic_block("entry"))
+    pointers = []
+    for k in range(buffers):
+        place = b.load(b.gep(operands, [I64(k)], source_etype=I64), typ=I64)
+        pointers.append(b.load(b.gep(table, [place], source_etype=POINTER), typ=POINTER))
+    b.call(function, [*pointers, scratch, begin, end])
+    b.ret_void()
+    return outer
+
+
+def _rows(
+    made: Plan, groups: Sequence[int], calls: Mapping[int, ir.Function], shared: bool, target: Target
+) -> Iterator[Row]:  # fmt: skip
+    unsure, mode = False, 0  # unsure: a group may have failed, and this thread has not looked
+    for k in groups:
+        group = made.groups[k]
+        flags = MEET if group.meets and shared else 0
+        if unsure and k >= made.safe and (group.meets or not shared):
+            flags |= LOOK
+            unsure = False
+        unsure = unsure or group.fails
+        wanted = _mode(group) if target.x86 else 0
+        flags |= wanted if wanted != mode else 0
+        mode = wanted
+        yield Row(calls[k], tuple(made.buffers(group)), group.units, flags)
+
+
+def _mode(group: Group) -> int:
+    return ZERO if group.kind == "matmul" else IEEE
+
+
+def _driver(
+    module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target
+) -> None:
+    driver = ir.Function(module, _DRIVER, name)
+    table, scratch, thread, threads, barrier = driver.args
+    b = ir.IRBuilder(driver.append_basic_block("entry"))
+    modes = _Modes(b, target)
+    units = list(dict.fromkeys([1, *(row.units for row in rows)]))
+    cuts = _cuts(b, units, thread, threads)
+    calls, operands = _tables(module, name, rows, units)
+    with _loop(b, len(rows)) as k:
+        # llvmlite calls a pointer only if it knows its function's type.
+        function, first, cut, flags = (
+            b.load(b.gep(calls, [I64(0), k, I32(j)], source_etype=calls.value_type), typ=kind)
+            for j, kind in enumerate((CALL.as_pointer(), I64, I64, I64))
+        )
+        if any(row.flags & MEET for row in rows):
+            with b.if_then(_has(b, flags, MEET)):
+                b.call(_barrier(module, target), [barrier, threads])
+        if any(row.flags & LOOK for row in rows):
+            with b.if_then(_has(b, flags, LOOK)):
+                place = b.load(b.gep(table, [I64(status)], source_etype=POINTER), typ=POINTER)
+                with b.if_then(b.icmp_unsigned("!=", b.load(place, typ=I64), I64(0))):
+                    modes.leave()
+                    b.ret_void()
+        for flag in (ZERO, IEEE):
+            if any(row.flags & flag for row in rows):
+                with b.if_then(_has(b, flags, flag)):
+                    modes.enter(flag)
+        begin, end = (
+            b.load(b.gep(cuts, [b.add(b.shl(cut, I64(1)), I64(j))], source_etype=I64), typ=I64)
+            for j in range(2)
+        )
+        with b.if_then(b.icmp_unsigned("<", begin, end)):
+            own = b.gep(operands, [I64(0), first], source_etype=operands.value_type)
+            b.call(function, [table, own, scratch, begin, end])
+    modes.leave()
+    b.ret_void()
+
+
+def _has(b: ir.IRBuilder, flags: ir.Value, flag: int) -> ir.Value:
+    return b.icmp_unsigned("!=", b.and_(flags, I64(flag)), I64(0))
+
+
+@contextlib.contextmanager
+def _loop(b: ir.IRBuilder, count: int) -> Iterator[ir.Value]:
+    """The body for 0 … count - 1; there is at least one."""
+    before = b.block
+    head, after = b.append_basic_block("loop"), b.append_basic_block("after")
+    b.branch(head)
+    b.position_at_end(head)
+    k = b.phi(I64)
+    k.add_incoming(I64(0), before)
+    yield k
+    following = b.add(k, I64(1), flags=("nuw", "nsw"))
+    k.add_incoming(following, b.block)
+    b.cbranch(b.icmp_unsigned("<", following, I64(count)), head, after)
+    b.position_at_end(after)
+
+
+def _cuts(
+    b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.Value
+) -> ir.Value:
+    """For each count of units, where this thread's part begins and ends; of 1, the first's."""
+    cuts = b.alloca(I64, len(units) * 2)
+    for k, count in enumerate(units):
+        for j in range(2):
+            if count == 1:
+                own = b.zext(b.icmp_unsigned("==", thread, I64(0)), I64)
+                edge = own if j else I64(0)
+            else:
+                edge = b.udiv(b.mul(I64(count), b.add(thread, I64(j))), threads)
+            b.store(edge, b.gep(cuts, [I64(2 * k + j)], source_etype=I64))
+    return cuts
+
+
+def _tables(
+    module: ir.Module, name: str, rows: Sequence[Row], units: Sequence[int]
+) -> tuple[ir.GlobalVariable, ir.GlobalVariable]:
+    """The rows and their operands as constants."""
+    kind = ir.LiteralStructType([POINTER, I64, I64, I64])
+    cut = {count: k for k, count in enumerate(units)}
+    places: dict[tuple[int, ...], int] = {}  # groups may share their operands
+    operands: list[int] = []
+    lines = []
+    for row in rows:
+        if row.operands not in places:
+            places[row.operands] = len(operands)
+            operands += row.operands
+        numbers = (places[row.operands], cut[row.units], row.flags)
+        lines.append(ir.Constant(kind, [row.call, *map(I64, numbers)]))
+    return (
+        _constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),
+        _constant(module, f"{name}.operands", ir.ArrayType(I64, len(operands)), operands),
+    )
+
+
+def _constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.GlobalVariable:
+    found = ir.GlobalVariable(module, kind, name)
+    found.linkage, found.global_constant = "internal", True
+    found.initializer = ir.Constant(kind, value)
+    return found
+
+
+def _commit(module: ir.Module, made: Plan) -> ir.Function:
+    """Copy what could not be written in place; through a place of its own what may clash."""
+    function = ir.Function(module, CALL, "commit.copies")
+    function.linkage = "internal"
+    table = function.args[0]
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    copy = module.declare_intrinsic(
+        "llvm.memcpy", [POINTER, POINTER, I64],
+        ir.FunctionType(VOID, [POINTER, POINTER, I64, ir.IntType(1)]),
+    )  # fmt: skip
+    copies = moves(made)
+    numbers = [n for old, new in copies for n in (old, new, size_of(made.values[old]))]
+    listed = _constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
+    with _loop(b, len(copies)) as k:
+        first = b.mul(k, I64(3))
+        source, goal, size = (
+            b.load(b.gep(listed, [I64(0), b.add(first, I64(j))], source_etype=listed.value_type),
+                   typ=I64)
+            for j in range(3)
+        )  # fmt: skip
+        source, goal = (
+            b.load(b.gep(table, [place], source_etype=POINTER), typ=POINTER)
+            for place in (source, goal)
+        )
+        b.call(copy, [goal, source, size, ir.IntType(1)(0)])
+    b.ret_void()
+    return function
+
+
+def moves(made: Plan) -> list[tuple[int, int]]:
+    """(from, to): the copies that commit the updates; inputs that are swapped go by `staged`."""
+    goals = {old for _, old in made.commits}
+    first = [(new, made.staged[new]) for new, _ in made.commits if new in goals]
+    return first + [(made.staged[new] if new in goals else made.home(new), old)
+                    for new, old in made.commits]  # fmt: skip
+
+
+class _Barrier(ir.Function):  # type: ignore[misc]
+    """Where threads meet. llvmlite's builder has no atomic store through an opaque pointer."""
+
+    def __init__(self, module: ir.Module, target: Target) -> None:
+        super().__init__(module, ir.FunctionType(VOID, [POINTER, I64]), "barrier")
+        self._text = team.barrier_text(target)
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def _barrier(module: ir.Module, target: Target) -> ir.Function:
+    return module.globals.get("barrier") or _Barrier(module, target)
+
+
+class _Modes:
+    """What the processor does with denormals: all that IEEE asks for, but nothing in products.
+
+    An x86 processor may take some hundred cycles for a denormal, and a network that has learned its
+    batch makes matrices of them. So in a product they are zero, and results too small for a normal
+    number too. Everywhere else they are numbers, whatever mode the caller's thread is in.
+    """
+
+    _IEEE = 0x1F80  # MXCSR: no exception stops, to the nearest
+    _BITS = {IEEE: _IEEE, ZERO: _IEEE | 1 << 15 | 1 << 6}  # results too small, and operands, are 0
+
+    def __init__(self, builder: ir.IRBuilder, target: Target) -> None:
+        self._builder = builder
+        self._before: ir.Value | None = None
+        if target.x86:
+            self._before = builder.alloca(I32)
+            self._call("stmxcsr", self._before)
+            self._places = {flag: builder.alloca(I32) for flag in self._BITS}
+            for flag, place in self._places.items():
+                builder.store(I32(self._BITS[flag]), place)
+
+    def enter(self, flag: int) -> None:
+        """From here on."""
+        self._call("ldmxcsr", self._places[flag])
+
+    def leave(self) -> None:
+        """Before a return: as the caller had it."""
+        if self._before is not None:
+            self._call("ldmxcsr", self._before)
+
+    def _call(self, name: str, place: ir.Value) -> None:
+        kind = ir.FunctionType(VOID, [POINTER])
+        name = f"llvm.x86.sse.{name}"
+        self._builder.call(self._builder.module.declare_intrinsic(name, (), kind), [place])
