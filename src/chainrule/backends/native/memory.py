@@ -8,6 +8,8 @@ says whose memory a buffer takes over.
 from __future__ import annotations
 
 import bisect
+import heapq
+import sys
 from dataclasses import dataclass
 
 from .arrays import rounded, size_of
@@ -37,36 +39,77 @@ class _Life:
     last_phase: int
     rows: int
 
-    def leaves_to(self, other: _Life) -> bool:
-        """Whether nothing needs it any more when another one begins."""
-        return self.last_phase < other.first_phase
 
-    def hands_on(self, other: _Life) -> bool:
-        """Whether each thread may write its rows of another one just there."""
-        alike = (self.size, self.rows) == (other.size, other.rows)
-        return self.rows > 0 and alike and self.end < other.begin
+class _Free:
+    """The gaps between places that are taken, by offset; the last gap has no end."""
+
+    def __init__(self) -> None:
+        self._lows, self._highs = [0], [sys.maxsize]
+
+    def first(self, size: int) -> int:
+        """Where the first gap of this size begins."""
+        gaps = zip(self._lows, self._highs, strict=True)
+        return next(low for low, high in gaps if high - low >= size)
+
+    def take(self, low: int, size: int) -> None:
+        """Take a place at the beginning of a gap."""
+        k = bisect.bisect_left(self._lows, low)
+        self._lows[k] += size
+        if self._lows[k] == self._highs[k]:
+            del self._lows[k], self._highs[k]
+
+    def give(self, low: int, size: int) -> None:
+        """Free a place; gaps that touch become one."""
+        k, high = bisect.bisect_left(self._lows, low), low + size
+        if k < len(self._lows) and self._lows[k] == high:
+            high = self._highs[k]
+            del self._lows[k], self._highs[k]
+        if k and self._highs[k - 1] == low:
+            self._highs[k - 1] = high
+        else:
+            self._lows.insert(k, low)
+            self._highs.insert(k, high)
 
 
 def arena(made: Plan, outputs: set[int]) -> Arena:
-    """Places for all buffers that native groups write and nobody keeps."""
+    """Places for all buffers that native groups write and nobody keeps, each the lowest possible.
+
+    A buffer is placed in a gap, or over one of the same size and rows that no later group touches:
+    there each thread writes only rows that were its own, so the threads need not have met. Buffers
+    come in the order of their groups, and queues say which places are free by then: the time that
+    this takes grows with their number, not with its square.
+    """
     kept = outputs | set(made.in_place) | {new for new, _ in made.commits}
-    placed: list[tuple[int, int, int]] = []  # of what is needed still: offset, end of it, buffer
+    lives = {b: life for b, life in _lives(made).items() if b not in kept}
+    free, size = _Free(), 0
     offsets: dict[int, int] = {}
-    lives = _lives(made)
-    size = 0
+    owner: dict[int, int] = {}  # by offset: the last buffer placed there
+    needed: list[tuple[int, int]] = []  # (last phase, buffer)
+    touched: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by size and rows: (end, buffer)
+    over: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by the same: (offset, buffer)
     for b, life in lives.items():
-        if b in kept:
-            continue
-        wide = rounded(life.size)
-        at = 0
-        placed = [p for p in placed if not lives[p[2]].leaves_to(life)]
-        for low, high, other in placed:
-            taken = low < at + wide and at < high
-            if taken and not (low == at and lives[other].hands_on(life)):
-                at = high
-        bisect.insort(placed, (at, at + wide, b))
-        offsets[b] = at
-        size = max(size, at + wide)
+        while needed and needed[0][0] < life.first_phase:
+            other = heapq.heappop(needed)[1]
+            if owner.get(offsets[other]) == other:
+                del owner[offsets[other]]
+                free.give(offsets[other], rounded(lives[other].size))
+        alike = life.size, life.rows
+        ending, ready = touched.setdefault(alike, []), over.setdefault(alike, [])
+        while ending and ending[0][0] < life.begin:
+            other = heapq.heappop(ending)[1]
+            heapq.heappush(ready, (offsets[other], other))
+        while ready and owner.get(ready[0][0]) != ready[0][1]:
+            heapq.heappop(ready)
+        at = free.first(rounded(life.size))
+        if ready and ready[0][0] < at:
+            at = heapq.heappop(ready)[0]
+        else:
+            free.take(at, rounded(life.size))
+        offsets[b], owner[at] = at, b
+        size = max(size, at + rounded(life.size))
+        heapq.heappush(needed, (life.last_phase, b))
+        if life.rows:
+            heapq.heappush(ending, (life.end, b))
     return Arena(offsets, size)
 
 

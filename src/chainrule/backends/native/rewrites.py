@@ -11,11 +11,12 @@ from ...graph import Node
 from ..program import Kernel, Program
 
 LARGE = 1 << 12  # elements of a sum that is done in two stages
+MANY = 32  # operands that one loop joins
 
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites."""
-    return staged(oriented(kept(program)))
+    return joined(staged(oriented(kept(program))))
 
 
 def kept(program: Program) -> Program:
@@ -109,3 +110,39 @@ def staged(program: Program) -> Program:
         kernels.append(Kernel(ops.sum, (buffers,), kernel.writes, last.params, (buffers,), last))
         buffers += 1
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
+
+
+def joined(program: Program) -> Program:
+    """Many operands are joined in groups, and then the groups.
+
+    LLVM takes time that grows with the square of a function's arguments: for the norms of 2000
+    gradients, which `clip_grad_norm_` joins, five minutes.
+    """
+    kernels: list[Kernel] = []
+    buffers = program.buffers
+    for kernel in program.kernels:
+        while kernel.op is ops.concat and len(kernel.reads) > MANY:
+            parts = []
+            for k in range(0, len(kernel.reads), MANY):
+                part = _joins(kernel, kernel.reads[k : k + MANY], kernel.node.inputs[k : k + MANY],
+                              buffers)  # fmt: skip
+                parts.append(part)
+                buffers += 1
+            kernels += parts
+            made, nodes = tuple(p.writes for p in parts), tuple(p.node for p in parts)
+            whole = _joins(kernel, made, nodes, kernel.writes)
+            kernel = dataclasses.replace(whole, frees=(*kernel.frees, *made))
+        kernels.append(kernel)
+    return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
+
+
+def _joins(kernel: Kernel, reads: tuple[int, ...], nodes: tuple[Node, ...], writes: int) -> Kernel:
+    """A part of what a kernel joins."""
+    axis = kernel.params["axis"]
+    shape = list(kernel.node.shape)
+    shape[axis] = sum(node.shape[axis] for node in nodes)
+    node = Node(
+        ops.concat, nodes, kernel.params, tuple(shape), kernel.node.dtype, None, False,
+        kernel.node.source,
+    )  # fmt: skip
+    return Kernel(ops.concat, reads, writes, kernel.params, (), node)
