@@ -371,13 +371,18 @@ def random_bits(state: Array, shape: Shape) -> Array:
 
     The key is the seed; the counter is (block, draw): each draw has 2⁶⁴ blocks of its own.
     """
-    count = math.prod(shape)
-    blocks = np.arange(-(-count // 4), dtype=np.uint64)
+    return random_words(state, 0, math.prod(shape)).reshape(shape)
+
+
+def random_words(state: Array, first: int, count: int) -> Array:
+    """So many words of a draw, from the one of that number on."""
+    block, skipped = divmod(first, 4)
+    blocks = np.arange(block, block - (-(skipped + count) // 4), dtype=np.uint64)
     seed, draws = int(state[0]), np.full_like(blocks, state[1])
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     counter = blocks & low, blocks >> half, draws & low, draws >> half
     words = np.stack(philox(*counter, seed & 0xFFFFFFFF, seed >> 32), -1)
-    return words.astype(np.uint32).reshape(-1)[:count].reshape(shape)
+    return words.astype(np.uint32).reshape(-1)[skipped : skipped + count]
 
 
 def philox(c0: Array, c1: Array, c2: Array, c3: Array, k0: int, k1: int) -> tuple[Array, ...]:

@@ -7,6 +7,7 @@ state is read and assigned like any other tensor, so a compiled step continues t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from .errors import ArgumentError, user_line
 from .functions import creation, elementwise, indexing, reductions, shaping, sorting
 from .functions.creation import _shape
 from .graph import Shape
-from .tensor import Tensor, as_tensor, no_grad
+from .numerics import random_words
+from .tensor import Tensor, as_tensor, make, no_grad
 from .trace import state
+
+PART = 1 << 16  # elements that a large draw makes at once
 
 
 class Generator:
@@ -48,8 +52,13 @@ class Generator:
         """32 random bits an element (uint32)."""
         with no_grad():
             out: Tensor = ops.random_bits(self._state, shape=_shape(shape))
-            self._state._assign(self._state + Tensor(np.array([0, 1], np.uint64)))
+        self._count()
         return out
+
+    def _count(self) -> None:
+        """The next draw has a stream of its own."""
+        with no_grad():
+            self._state._assign(self._state + Tensor(np.array([0, 1], np.uint64)))
 
     def uniform(
         self, shape: Any = (), *more: Any, low: float = 0.0, high: float = 1.0, dtype: Any = None
@@ -59,24 +68,33 @@ class Generator:
         wanted = _float(dtype)
         if not _ordered(low, high) or math.isinf(high - low):
             raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
-        u = self._unit(_shape(shape), wanted)
-        if (low, high) == (0.0, 1.0) and u.dtype == wanted:
-            return u
-        scaled = cast(low + u * (high - low), wanted)
         below = np.nextafter(np.array(high, wanted), np.array(low, wanted))
-        return ops.minimum(scaled, scaled._full(scaled.shape, below))  # rounding may give high
 
-    def _unit(self, shape: Shape, wanted: Any) -> Tensor:
-        if wanted == shapes.float64:
-            words = self.bits((2, *shape))
-            high, low = (cast(words[k], shapes.uint64) for k in range(2))
-            return cast((high << 21) | (low >> 11), shapes.float64) * 2.0**-53
-        return cast(self.bits(shape) >> 8, shapes.float32) * 2.0**-24
+        def values(u: Tensor) -> Tensor:
+            if (low, high) == (0.0, 1.0) and u.dtype == wanted:
+                return u
+            scaled = cast(low + u * (high - low), wanted)
+            return ops.minimum(scaled, scaled._full(scaled.shape, below))  # rounding may give high
 
-    def _open(self, shape: Shape, wanted: Any) -> Tensor:
-        """Evenly on (-1, 1): odd multiples of 2⁻²⁴ (2⁻⁵³ in float64), never -1, 0 or 1."""
-        step = 2.0**-53 if wanted == shapes.float64 else 2.0**-24
-        return self._unit(shape, wanted) * 2 - (1 - step)
+        return self._by_unit(_shape(shape), wanted, values)
+
+    def _by_unit(self, shape: Shape, wanted: Any, values: Callable[[Tensor], Tensor]) -> Tensor:
+        """values(u), elementwise, of u evenly on [0, 1): 24 random bits, 53 for float64.
+
+        A large draw is made in parts that stay in a processor's cache.
+        """
+        words = 2 if wanted == shapes.float64 else 1
+        size = math.prod(shape)
+        if size <= PART or state.trace is not None:
+            drawn = self.bits(shape if words == 1 else (2, *shape))
+            return values(_unit([drawn] if words == 1 else [drawn[0], drawn[1]]))
+        found, start = np.empty(size, wanted), self._state.numpy()
+        self._count()
+        for first in range(0, size, PART):
+            count = min(PART, size - first)
+            parts = [make(random_words(start, k * size + first, count)) for k in range(words)]
+            found[first : first + count] = values(_unit(parts)).numpy()
+        return make(found.reshape(shape))
 
     def normal(
         self, shape: Any = (), *more: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None
@@ -86,8 +104,12 @@ class Generator:
         wanted = _float(dtype)
         if not _ordered(0, std):
             raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
-        z = elementwise.erfinv(self._open(_shape(shape), wanted)) * math.sqrt(2)
-        return cast(z if (mean, std) == (0.0, 1.0) else mean + z * std, wanted)
+
+        def values(u: Tensor) -> Tensor:
+            z = elementwise.erfinv(_opened(u)) * math.sqrt(2)
+            return cast(z if (mean, std) == (0.0, 1.0) else mean + z * std, wanted)
+
+        return self._by_unit(_shape(shape), wanted, values)
 
     def bernoulli(self, p: Any, shape: Any = None) -> Tensor:
         """True with probability p (a number or a tensor, whose shape is the default)."""
@@ -124,7 +146,7 @@ class Generator:
         """Classes with probabilities softmax(logits) on the last axis: argmax(logits + Gumbel)."""
         logits = as_tensor(logits)
         size = (*_shape(shape), *logits.shape)
-        u = elementwise.abs(self._open(size, logits.dtype))
+        u = elementwise.abs(self._by_unit(size, logits.dtype, _opened))
         gumbel = -elementwise.log(-elementwise.log(u))
         with no_grad():
             return reductions.argmax(shaping.broadcast_to(logits, size) + gumbel, axis=-1)
@@ -138,6 +160,20 @@ def _one_shape(name: str, shape: Any, more: tuple[Any, ...], named: str) -> None
             name, f"got {name}({got})", f"shapes are one argument: {name}((2, 3))",
             f"put the sizes in brackets, and name the others: {named}", user_line(),
         )  # fmt: skip
+
+
+def _unit(words: list[Tensor]) -> Tensor:
+    """Evenly on [0, 1): float32 of one word for each element, float64 of two."""
+    if len(words) == 1:
+        return cast(words[0] >> 8, shapes.float32) * 2.0**-24
+    high, low = (cast(w, shapes.uint64) for w in words)
+    return cast((high << 21) | (low >> 11), shapes.float64) * 2.0**-53
+
+
+def _opened(u: Tensor) -> Tensor:
+    """Evenly on (-1, 1): odd multiples of 2⁻²⁴ (2⁻⁵³ in float64), never -1, 0 or 1."""
+    step = 2.0**-53 if u.dtype == shapes.float64 else 2.0**-24
+    return u * 2 - (1 - step)
 
 
 def _ordered(low: Any, high: Any) -> bool:
