@@ -17,6 +17,7 @@ from ..trace import Trace, changes, state
 from ..wrapping import Wrapper
 from . import locks
 from .collecting import uncollected
+from .notice import Notice
 from .step import Step, captured, described, expect_apart, finish, fits, run
 from .surroundings import Surroundings, same
 
@@ -117,6 +118,12 @@ class Compiled(Wrapper):
 
     @uncollected
     def _compile(self, structure: Any, leaves: list[Any], tensors: list[Tensor]) -> Step:
+        with Notice(getattr(self._function, "__name__", "function")) as notice:
+            return self._made(structure, leaves, tensors, notice)
+
+    def _made(
+        self, structure: Any, leaves: list[Any], tensors: list[Tensor], notice: Notice
+    ) -> Step:
         out_tree: Any = None
         fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]
         seen = changes.count
@@ -145,6 +152,7 @@ class Compiled(Wrapper):
         for guard in trace.guards:
             guard.expect()
         surroundings.watch(h for guard in trace.guards for h in guard.holders)
+        notice.stage = f"making code for {len(made.graph.nodes)} operations"
         return finish(made, out_tree, surroundings, seen)
 
     def _keep(self, key: Any, step: Step) -> None:

@@ -32,6 +32,10 @@ LOOK = 2  # and leave, if an earlier group has failed
 ZERO = 4  # from here on denormals are zero (see `_Modes`)
 IEEE = 8  # from here on they are numbers
 
+# x86's register of modes: no exception stops, to the nearest; bits 15 and 6 have results that are
+# too small, and operands, be zero.
+_MXCSR = {IEEE: 0x1F80, ZERO: 0x1F80 | 1 << 15 | 1 << 6}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -78,8 +82,12 @@ def call(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
 
 
 def _rows(
-    made: Plan, groups: Sequence[int], calls: Mapping[int, ir.Function], shared: bool, target: Target
-) -> Iterator[Row]:  # fmt: skip
+    made: Plan,
+    groups: Sequence[int],
+    calls: Mapping[int, ir.Function],
+    shared: bool,
+    target: Target,
+) -> Iterator[Row]:
     unsure, mode = False, 0  # unsure: a group may have failed, and this thread has not looked
     for k in groups:
         group = made.groups[k]
@@ -98,9 +106,7 @@ def _mode(group: Group) -> int:
     return ZERO if group.kind == "matmul" else IEEE
 
 
-def _driver(
-    module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target
-) -> None:
+def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target) -> None:
     driver = ir.Function(module, _DRIVER, name)
     table, scratch, thread, threads, barrier = driver.args
     b = ir.IRBuilder(driver.append_basic_block("entry"))
@@ -158,9 +164,7 @@ def _loop(b: ir.IRBuilder, count: int) -> Iterator[ir.Value]:
     b.position_at_end(after)
 
 
-def _cuts(
-    b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.Value
-) -> ir.Value:
+def _cuts(b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.Value) -> ir.Value:
     """For each count of units, where this thread's part begins and ends; of 1, the first's."""
     cuts = b.alloca(I64, len(units) * 2)
     for k, count in enumerate(units):
@@ -262,18 +266,15 @@ class _Modes:
     number too. Everywhere else they are numbers, whatever mode the caller's thread is in.
     """
 
-    _IEEE = 0x1F80  # MXCSR: no exception stops, to the nearest
-    _BITS = {IEEE: _IEEE, ZERO: _IEEE | 1 << 15 | 1 << 6}  # results too small, and operands, are 0
-
     def __init__(self, builder: ir.IRBuilder, target: Target) -> None:
         self._builder = builder
         self._before: ir.Value | None = None
         if target.x86:
             self._before = builder.alloca(I32)
             self._call("stmxcsr", self._before)
-            self._places = {flag: builder.alloca(I32) for flag in self._BITS}
+            self._places = {flag: builder.alloca(I32) for flag in _MXCSR}
             for flag, place in self._places.items():
-                builder.store(I32(self._BITS[flag]), place)
+                builder.store(I32(_MXCSR[flag]), place)
 
     def enter(self, flag: int) -> None:
         """From here on."""

@@ -145,9 +145,9 @@ def _optimised(text: str, machine: Any) -> Any:
 
 
 def _free(passes: Any) -> None:
-    """Free a pass manager, 60 to 300 kB with what its passes hold.
+    """Free a pass manager: 60 to 300 kB with what its passes hold.
 
-    The class of llvmlite 0.50 inherits `_dispose` from the wrong base: its own close() frees nothing.
+    In llvmlite 0.50 its class inherits `_dispose` from the wrong base, so close() frees nothing.
     """
     if type(passes)._dispose is not llvm.ffi.ObjectRef._dispose:
         passes.close()
