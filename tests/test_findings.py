@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import math
 
 import numpy as np
@@ -13,20 +14,23 @@ from chainrule import nn, optim
 from chainrule.errors import ArgumentError
 from chainrule.train.findings import Guess, findings
 from chainrule.train.history import GradientFlow, History
+from chainrule.train.objective import Objective
 from chainrule.train.tasks.images import png
 
 
-def history(norms=((1.0, 1.0),), valid=(), loss=None):
+def history(norms=((1.0, 1.0),), valid=(), loss=None, guess=None, best=None):
     layers = [f"{k} Linear" for k in range(len(norms[0]))]
     flow = GradientFlow(layers, list(range(len(norms))), [list(n) for n in norms])
     loss = [1.0] * len(valid) if loss is None else loss
-    rows = [{"loss": a, "valid_loss": b} for a, b in zip(loss, valid, strict=True)]
-    return History(rows, None, "epochs", flow)
+    rows = [{"loss": a, **({"valid_loss": b} if valid else {})}
+            for a, b in itertools.zip_longest(loss, valid)]  # fmt: skip
+    return History(rows, best, "epochs", flow, guess)
 
 
 STEADY = [(0.5, 0.4)] * 40
 GUESS = Guess("accuracy", 0.5)
 GOOD = ({"accuracy": 0.97}, 100, GUESS)
+LN_3 = (1.0986, 0.0)  # three classes of the same size
 CASES = {
     "healthy": (history(STEADY), [], GOOD, "good", "reach every layer"),
     "vanishing": (history([(1e-6, 0.1)] * 20), [], GOOD, "warning", "vanish"),
@@ -34,7 +38,61 @@ CASES = {
     "ever smaller": (
         history([(10.0**-k, 10.0**-k) for k in np.linspace(0, 6, 200)]), [], GOOD, "good", "reach"),
     "dead": (history([(0.1, 0.0, 0.1)] * 20), [], GOOD, "warning", "1 Linear gets no"),
-    "by heart": (history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7]), [], GOOD, "notice", "by heart"),
+    "by heart": (
+        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02], LN_3), [], GOOD,
+        "notice", "by heart"),
+    "by heart, of an unknown loss": (
+        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02]), [], GOOD,
+        "notice", "by heart"),
+    "by heart, with smoothed classes": (  # the least loss is 0.39
+        history(STEADY, [0.5, 0.45, 0.6, 0.8, 0.9], [0.7, 0.5, 0.43, 0.41, 0.4], (1.0986, 0.39)),
+        [], GOOD, "notice", "by heart"),
+    "hardly learned": (
+        history(STEADY, [1.08, 1.06, 1.1, 1.2, 1.3], [1.13, 1.08, 1.03, 1.0, 0.97], LN_3), [], GOOD,
+        "notice", "does not hold for the validation data"),
+    "not learned": (
+        history(STEADY, [1.1] * 3, [1.2, 1.11, 1.097], LN_3), [], GOOD, "notice",
+        "has hardly learned the training data"),
+    "climbing": (
+        history(STEADY, [86, 400, 310, 305, 298], [90, 350, 320, 310, 300]), [], GOOD, "warning",
+        "training loss climbs"),
+    "climbing without validation": (
+        history(STEADY, loss=[86, 100, 300]), [], GOOD, "warning", "training loss climbs"),
+    "rose again": (
+        history(STEADY, loss=[1.0, 0.2, 0.21, 0.7]), [], GOOD, "notice", "rose again"),
+    "noise": (history(STEADY, loss=[0.7, 0.69, 0.695, 0.71]), [], GOOD, "good", "reach"),
+    "the last epoch is better than a bad one": (
+        history(STEADY, [0.3, 0.29, 0.4, 0.35], [0.5, 0.4, 0.39, 0.39]), [], GOOD, "good", "reach"),
+    "a negative loss that stays": (
+        history(STEADY, [-5.0, -5.02], [-5.0, -5.02]), [], GOOD, "good", "reach"),
+    "the first epoch is the best": (
+        history(STEADY, [0.3, 0.302, 0.301, 0.303, 0.304], [0.5, 0.4, 0.39, 0.39, 0.38], LN_3), [],
+        GOOD, "notice", "No epoch was better than the first"),
+    "the first epoch is the best by far": (
+        history(STEADY, [0.3, 0.4, 0.5, 0.6, 0.7], [0.5, 0.2, 0.1, 0.05, 0.02], LN_3), [],
+        GOOD, "notice", "by heart"),
+    "false alarms": (
+        history(STEADY), [], (*GOOD, np.array([[800, 98], [1, 12]]), ["no", "fraud"]), "warning",
+        "False alarms: fraud"),
+    "misses": (
+        history(STEADY), [], (*GOOD, np.array([[890, 2], [20, 12]]), ["no", "fraud"]), "warning",
+        "Misses: fraud"),
+    "never named": (
+        history(STEADY), [], (*GOOD, np.array([[890, 0], [20, 0]]), ["no", "fraud"]), "warning",
+        "Misses: fraud"),
+    "few mistakes": (
+        history(STEADY), [], (*GOOD, np.array([[95, 3], [1, 1]]), ["no", "fraud"]), "good",
+        "reach"),
+    "guesses alone": (
+        history(STEADY), [], ({"accuracy": 0.95}, 900, Guess("accuracy", 0.97, True),
+                              np.array([[850, 30], [15, 5]]), ["no", "fraud"]), "warning",
+        "It does worse than a guess"),
+    "vanishing to nothing": (
+        history([(0.0, 0.0, 1e-20, 1e-9, 0.1)] * 20), [], GOOD, "warning", "vanish"),
+    "small before a normalisation": (
+        history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", "reach"),
+    "two dead layers": (
+        history([(0.1, 0.0, 0.0, 0.1)] * 20), [], GOOD, "warning", "1 Linear, 2 Linear get no"),
     "a little worse than best": (
         history(STEADY, [9.0, 0.4, 0.3, 0.3, 0.35]), [], GOOD, "good", "reach"),
     "still better": (history(STEADY, [0.5, 0.4]), [], GOOD, "notice", "still getting better"),
@@ -71,13 +129,27 @@ def test_each_finding_and_no_other(name):
     assert (found["remedy"] != "") == (level != "good")
 
 
+def test_what_is_said_of_the_losses_is_what_they_were():
+    loss, valid = [0.6, 0.3, 0.1, 0.05, 0.02], [0.5, 0.4, 0.3, 0.5, 0.7]
+    for best, told in ((3, "The weights are those of epoch 3."), (5, "of epoch 5."), (None, "")):
+        (found,) = findings(history(STEADY, valid, loss, LN_3, best), [], *GOOD)
+        assert "was 0.3 after epoch 3 and is 0.7 after epoch 5" in found["cause"]
+        assert found["cause"].endswith(told)
+    (found,) = findings(*CASES["hardly learned"][:2], *GOOD)
+    assert "went from 1.099 only to 0.97" in found["cause"]
+    assert "smaller network" not in found["remedy"]
+    (found,) = findings(*CASES["false alarms"][:2], *CASES["false alarms"][2])
+    assert "98 of the 110 test rows that it takes for fraud" in found["cause"]
+
+
 def test_a_burst_that_moves_the_loss_is_a_warning():
     norms = [*[(1e-5, 1e-5)] * 30, (1.2, 0.9), *[(1e-5, 1e-5)] * 5]
     made = history(norms, [0.5, 0.4, 0.35, 0.35])
     for loss, level in (([1.0, 0.2, 0.21, 0.2], "notice"), ([1.0, 0.2, 0.9, 0.9], "warning")):
         for k, row in enumerate(made.epochs):
             row.update(loss=loss[k], step=12 * (k + 1))
-        (found,) = findings(made, [], *GOOD)
+        found, *more = findings(made, [], *GOOD)
+        assert [f["title"] for f in more] == ["The training loss rose again"] * (loss[3] > 0.5)
         assert (found["title"], found["level"]) == ("The gradient burst", level)
 
 
@@ -101,6 +173,73 @@ def test_png_is_read_back_by_another_reader(shape):
     assert head == "data:image/png;base64"
     image = Image.open(io.BytesIO(base64.b64decode(data)))
     np.testing.assert_array_equal(np.asarray(image).reshape(shape), pixels)
+
+
+LOSSES = {
+    "cross_entropy": ("cross_entropy", np.repeat([0, 1, 2], [6, 3, 1])),
+    "weighted": (
+        nn.CrossEntropyLoss(weight=cr.Tensor([0.5, 1.0, 3.0])), np.repeat([0, 1, 2], [6, 3, 1])),
+    "ignored": (nn.CrossEntropyLoss(ignore_index=2), np.array([0, 0, 1, 2, 2, 2])),
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), np.repeat([0, 1, 2], [6, 3, 1])),
+    "soft": ("cross_entropy", np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]], np.float32)),
+    "mse": ("mse", np.array([[1.0, 5.0], [2.0, 4.0], [6.0, 0.0]], np.float32)),
+    "mae": ("mae", np.array([1.0, 2.0, 6.0], np.float32)),
+    "bce_with_logits": ("bce_with_logits", np.array([1.0, 0.0, 0.0, 0.0], np.float32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_guess_of_a_loss_is_what_training_a_constant_comes_to(name):
+    """Descent over one output for all rows ends at the best of them."""
+    loss, y = LOSSES[name]
+    objective = Objective(loss)
+    width = 3 if y.dtype.kind == "i" else y.shape[1:]
+    constant = nn.Parameter(np.zeros(width, np.float32))
+    optimizer = optim.Adam([constant], lr=0.05)
+    for _ in range(300):
+        output = cr.zeros((len(y), *constant.shape)) + constant
+        value = objective.mean(output, cr.Tensor(y))
+        value.backward()
+        optimizer.step()
+    guess, least = objective.guess(y)
+    tolerance = 0.03 if name == "weighted" else 0.005
+    assert guess == pytest.approx(float(value), rel=tolerance)
+    assert 0 <= least < guess
+
+
+def test_a_guess_that_is_not_known():
+    assert Objective("huber").guess(np.ones(3, np.float32)) is None
+    assert Objective("cross_entropy").guess((np.ones(3), np.ones(3))) is None
+    assert Objective(lambda prediction, target: prediction.sum()).guess(np.ones(3)) is None
+    assert Objective("cross_entropy").guess(np.full(3, -100)) is None, "all are ignored"
+
+
+def deep(activation, layers=14):
+    cr.random.seed(0)
+    parts = [part for _ in range(layers) for part in (nn.Linear(8, 8), activation())]
+    return nn.Sequential(*parts, nn.Linear(8, 3))
+
+
+def test_fit_says_that_gradients_vanish():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(60, 8)).astype(np.float32), rng.integers(0, 3, 60)
+    settings = {"loss": "cross_entropy", "epochs": 3, "progress": False}
+    with pytest.warns(UserWarning, match=r"^\[fit\] Gradients vanish towards the input: 0 Linear"):
+        made = cr.fit(deep(nn.Sigmoid), data, **settings)
+    assert made.gradients.norms[-1][0] < 1e-9
+    assert [f["level"] for f in made.findings if "vanish" in f["title"]] == ["warning"]
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert not any("vanish" in f["title"] for f in cr.fit(model, data, **settings).findings)
+
+
+def test_the_history_says_that_the_loss_climbs():
+    model, (x, y) = quadratic()
+    optimizer = optim.SGD(model.named_parameters(), lr=1.05)  # beyond 1 it diverges
+    made = cr.fit(model, (x, y), loss="mse", optimizer=optimizer, epochs=6, batch_size=64,
+                  progress=False)  # fmt: skip
+    assert [f["title"] for f in made.findings] == ["The training loss climbs"]
+    assert made["loss"][-1] > made["loss"][0]
+    assert made.guess[0] == pytest.approx(float(np.var(y)), rel=1e-6)
 
 
 def quadratic():

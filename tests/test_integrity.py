@@ -51,7 +51,7 @@ def flips(folder):
 
 
 def test_no_flipped_bit_of_a_run_folder_is_silent(copy, tmp_path):
-    expected, count = predicted(copy), dict.fromkeys(("refused", "recovered", "unread", "same"), 0)
+    expected, seen = predicted(copy), []
     (tmp_path / "alone").mkdir()
     for file, at, bit in flips(copy):
         inside = file.parent.parent.name == "checkpoints"
@@ -68,14 +68,18 @@ def test_no_flipped_bit_of_a_run_folder_is_silent(copy, tmp_path):
                 assert predicted(copy) == expected, (file.name, at, bit)
                 if inside:
                     assert resumed(tmp_path / "alone") == kept, (file.name, at, bit)
-                unread = file.parent == copy and file.name in OUTPUTS
-                count["recovered" if caught else "unread" if unread else "same"] += 1
+                seen.append((file, "recovered" if caught else "same"))
             except ChainruleError:
-                count["refused"] += 1
+                seen.append((file, "refused"))
         file.write_bytes(whole)
-    assert sum(count.values()) == FLIPS
-    assert count["recovered"] > 10, "model.safetensors"
-    assert count["same"] < 5, "blanks, and 1e5 for 1E5"
+    assert len(seen) == FLIPS
+    for file, what in seen:
+        if file.suffix == ".safetensors":
+            assert what == ("recovered" if file.parent == copy else "refused")
+        if file.name in OUTPUTS:
+            assert what == "same"
+    others = [what for file, what in seen if file.suffix in (".toml", ".json")]
+    assert others.count("refused") > len(others) // 2, "the others: blanks, 1e5 for 1E5, a result"
 
 
 DAMAGE = {

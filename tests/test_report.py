@@ -113,13 +113,17 @@ def test_counts_stand_in_their_cells_and_the_baseline_in_the_verdict():
     text = render(report)
     for told in ("true no, predicted no: 50 (94.3%)", "true no, predicted yes: 3 (5.7%)"):
         assert told in text
-    assert f"{100 * 53 / 60:.3g}%" in " ".join(check_page(text).text)
+    assert f"{100 * 53 / 60:.4g}%" in " ".join(check_page(text).text)
 
 
 def test_the_verdict_does_not_praise_a_model_that_only_names_the_commonest_class():
-    report = Report("T", "classification", "r", metrics={"accuracy": 0.8},
-                    confusion=np.array([[80, 0], [20, 0]]), classes=["a", "b"])  # fmt: skip
-    assert "no more than always naming" in render(report)
+    for table, value, told in (
+        ([[800, 0], [200, 0]], 0.8, ", no more than always naming the most frequent class (80%)"),
+        ([[970, 11], [9, 10]], 0.98, ", less than always naming the most frequent class would"),
+    ):
+        report = Report("T", "classification", "r", metrics={"accuracy": value},
+                        confusion=np.array(table), classes=["a", "b"])  # fmt: skip
+        assert told in render(report)
 
 
 def test_a_single_epoch_and_a_single_row_are_told_as_such():

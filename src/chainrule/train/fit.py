@@ -14,13 +14,14 @@ import numpy as np
 
 from .. import tree
 from ..data import DataLoader
-from ..errors import ArgumentError, ChainruleError, TraceError
+from ..errors import ArgumentError, ChainruleError, TraceError, warn
 from ..hints import calls
 from ..nn import Module
 from ..optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
 from ..tensor import as_tensor
 from . import checks
 from .checkpoint import begin
+from .findings import VANISHING
 from .history import History
 from .inference import BATCH, Batches, are_arrays, arrays_of, evaluating, in_mode, loader_of, pair
 from .metrics import METRICS, Metric, named
@@ -92,6 +93,7 @@ def fit(
 
     Ctrl-C stops after the current step and returns what there is. If a loss is not finite, the
     weights of the last whole epoch are put back and a GradientError says where it happened.
+    Gradients that vanish are warned of at the end; `findings` of the history says more.
     The model is trained in training mode, but for modules that were put into evaluation mode (of a
     model that is in it as a whole: those of them that are frozen), whose statistics stay as they
     are and whose dropout passes through. At the end each module has the mode that it had.
@@ -153,13 +155,20 @@ def fit(
         begin(folder, resume)
     if isinstance(schedule, ReduceLROnPlateau):
         schedule.mode = "min" if falls else "max"
+    if isinstance(loader, DataLoader):
+        trainer.history.guess = objective.guess(pair(loader.data)[1])
     with in_mode(model, training=True):
         try:
-            return trainer.run()
+            history = trainer.run()
         except TraceError as error:
             if not compile:
                 raise
             raise _advised(error, "or pass compile=False to fit") from error
+    if not any(c.reports for c in callbacks):
+        for found in history.findings:
+            if found["title"] == VANISHING:  # nothing else shows it
+                warn(f"[fit] {found['title']}: {found['cause']} {found['remedy']}")
+    return history
 
 
 def _advised(error: ChainruleError, more: str) -> ChainruleError:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, user_line
+from .findings import Finding, of_history
 from .report.charts import heatmap, lines
 from .report.drawing import Chart
 
@@ -59,12 +60,21 @@ class History:
                 the last one if nothing was to be compared, None if no value was a number
     stopped     why it ended: "epochs", "patience", "interrupted" or what a callback said
     gradients   norms of the gradient by layer, before clipping
+    guess       the training loss of the best prediction that is the same for each row, and the
+                least loss that there is; None where they are not known
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     stopped: str = ""
     gradients: GradientFlow = field(default_factory=GradientFlow)
+    guess: tuple[float, float] | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the gradient norms and the losses show, dicts: level ("notice" or "warning"), title,
+        cause, remedy."""
+        return of_history(self)
 
     def __getitem__(self, name: str) -> list[Any]:
         """A column: `history["loss"]`."""

@@ -8,8 +8,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import tree
 from ..errors import ArgumentError
+from ..graph import Array
 from ..nn import losses
 from ..nn.criterion import Loss
 from ..tensor import Tensor, as_tensor
@@ -87,6 +90,55 @@ class Objective:
         rows = float(as_tensor(tree.flatten(target)[0][0]).shape[0])
         value = self.mean(prediction, target)
         return value * rows, value._full((), rows)
+
+    def guess(self, target: Any) -> tuple[float, float] | None:
+        """The mean loss of the best prediction that is the same for each row, and the least one.
+
+        None where they are not known: of other losses, and of targets that are several arrays.
+        """
+        if not self.known or not isinstance(target, (Tensor, np.ndarray)) or not len(target):
+            return None
+        make = _GUESSES.get(self.name)
+        return None if make is None else make(np.asarray(target), self.settings)
+
+
+def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
+    """The entropy of the classes' shares; the least is that of a smoothed, or soft, target."""
+    if y.dtype.kind == "f" and y.ndim > 1:
+        shares = y.reshape(-1, y.shape[-1])
+        return _entropy(shares.mean(0, dtype=np.float64)), _entropy(shares) / len(shares)
+    y = y[y != settings.get("ignore_index", -100)]
+    if y.dtype.kind not in "iu" or not y.size or y.min() < 0:
+        return None
+    counts = np.bincount(y.ravel()).astype(np.float64)
+    if settings.get("weight") is not None:
+        counts *= np.asarray(settings["weight"])[: len(counts)]
+    smoothed = settings.get("label_smoothing", 0.0)
+    even = np.full(len(counts), smoothed / len(counts))
+    sure = np.where(np.arange(len(counts)) == 0, 1 - smoothed, 0.0)
+    return _entropy((1 - smoothed) * counts / counts.sum() + even), _entropy(sure + even)
+
+
+def _of_yes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
+    """The entropy of the shares of yes, for each output."""
+    if settings:  # weights
+        return None
+    share = y.mean(0, dtype=np.float64)
+    return tuple((_entropy(p) + _entropy(1 - p)) / p.size for p in (share, y))  # type: ignore[return-value]
+
+
+def _entropy(shares: Array) -> float:
+    """-∑ p ln p; 0 ln 0 is 0."""
+    return float(-np.sum(shares * np.log(np.where(shares > 0, shares, 1))))
+
+
+_GUESSES: dict[str, Callable[[Array, dict[str, Any]], tuple[float, float] | None]] = {
+    "cross_entropy": _of_classes,
+    "binary_cross_entropy": _of_yes,
+    "binary_cross_entropy_with_logits": _of_yes,
+    "mse_loss": lambda y, _: (float(np.var(y, axis=0, dtype=np.float64).mean()), 0.0),
+    "l1_loss": lambda y, _: (float(np.abs(y - np.median(y, axis=0)).mean()), 0.0),
+}
 
 
 def _is_ours(function: Any) -> bool:

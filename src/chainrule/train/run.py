@@ -286,16 +286,20 @@ def _carry_out(
             **named, "target": task.truth(), **task.decoded(output),
         }))  # fmt: skip
     seconds = writer.trainer.seconds + time.perf_counter() - started
+    shown: dict[str, Any] = {"samples": samples}
+    if output is not None:
+        shown = task.shown(output, task.test[1])
     found = findings(
         history, writer.trainer.untrained, metrics, len(task.test[1]),
         _guess(task, recipe) if output is not None else None,
+        shown.get("confusion"), shown.get("classes", ()),
     )  # fmt: skip
     result = Result(
         task.task, metrics, folder, seconds, history.stopped == "interrupted", samples, found,
         ended="" if writer.trainer.step > writer.first else history.stopped,
     )  # fmt: skip
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
-    page = _page(result, recipe, task, model, history, output)
+    page = _page(result, recipe, task, model, history, shown)
     files.write(result.report, render(page))
     return result
 
@@ -331,6 +335,7 @@ class _Writer(Callback):
     written where it was."""
 
     each_step = False
+    reports = True
 
     def __init__(self, held: Held) -> None:
         self._held, self._written = held, 0.0
@@ -356,14 +361,13 @@ class _Writer(Callback):
 
 def _page(
     result: Result, recipe: Recipe, task: Task, model: nn.Module, history: History,
-    output: Array | None,
+    shown: dict[str, Any],
 ) -> Report:  # fmt: skip
     import chainrule
 
     first = DataLoader(task.test, 1)
     with evaluating(model):  # one row has no statistics of its own
         summary = model.summary(next(iter(first))[0])
-    shown = {"samples": result.samples} if output is None else task.shown(output, task.test[1])
     return Report(
         title=Path(recipe.source).name, task=result.task, run=result.run.name,
         seconds=result.seconds, interrupted=result.interrupted, metrics=result.metrics,

@@ -38,9 +38,11 @@ class Callback:
     """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step.
 
     each_step   False: `on_step` need not be called after each step, only now and then
+    reports     True: it shows the findings of the history itself, so `fit` need not warn of them
     """
 
     each_step = True
+    reports = False
 
     def on_begin(self, run: Trainer) -> None:
         """Before the first step, also after resuming."""

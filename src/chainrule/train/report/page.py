@@ -166,10 +166,13 @@ def verdict(report: Report) -> str:
         table = counts(report)
         if table is not None and table.sum() > 0:
             most = float(table.sum(axis=1).max() / table.sum())
+            shown = valued(first, most)
             right += (
-                f"; always naming the most frequent class would get {100 * most:.3g}%"
+                f"; always naming the most frequent class would get {shown}"
                 if value > most
-                else f", no more than always naming the most frequent class ({100 * most:.3g}%)"
+                else f", no more than always naming the most frequent class ({shown})"
+                if valued(first, value) == shown
+                else f", less than always naming the most frequent class would ({shown})"
             )
         told.append(right)
     elif report.task == "regression" and first in report.metrics and not math.isfinite(value):
