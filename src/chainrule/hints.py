@@ -108,6 +108,7 @@ def missing(kind: str, name: str, of: str = "") -> AttributeError:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_USUAL = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text"),
     "bool": ((bool, np.bool_), "True or False"), "None": (type(None), "None"),
@@ -132,6 +133,7 @@ def calls(
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         names = [n for n in signature.parameters if n != "self"]
+        expected = _kinds_of(signature)
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -150,7 +152,7 @@ def calls(
                 needed = f"{called}{bare(signature)}"
                 raise CallError(called, arrived, needed, advice, user_line()) from None
             if kinds:
-                _expect_kinds(called, signature, given)
+                _expect_kinds(called, signature, expected, given)
             return function(*args, **kwargs)
 
         return checked
@@ -165,16 +167,48 @@ def bare(signature: inspect.Signature) -> inspect.Signature:
     return inspect.Signature([p.replace(annotation=none) for p in parameters])
 
 
-def _expect_kinds(operation: str, signature: inspect.Signature, given: Mapping[str, Any]) -> None:
-    """Raise if a setting is no number, bool or text where its annotation says that it is one."""
+def settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function: a setting of another kind than its annotation is an error."""
+    signature = inspect.signature(function)
+    kinds, names = _kinds_of(signature), list(signature.parameters)
+    first = min((names.index(name) for name in kinds), default=len(names))
+    usual = {name: tuple(_USUAL[kind] for kind in kinds[name]) for name in kinds}
+    placed = [usual.get(name, ()) for name in names[first:]]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > first:
+            for value, types in zip(args[first:], placed, strict=False):
+                if types and type(value) not in types:
+                    given = dict(zip(names, args, strict=False))
+                    _expect_kinds(function.__name__, signature, kinds, given)
+        for name, value in kwargs.items():
+            if name in usual and type(value) not in usual[name]:
+                _expect_kinds(function.__name__, signature, kinds, kwargs)
+        return function(*args, **kwargs)
+
+    return checked if kinds else function
+
+
+def _kinds_of(signature: inspect.Signature) -> dict[str, list[str]]:
+    """Of each setting that is a number, a bool or a text by its annotation: what it may be."""
+    found = {n: str(p.annotation).split(" | ") for n, p in signature.parameters.items()}
+    return {name: kinds for name, kinds in found.items() if _KINDS.keys() >= set(kinds)}
+
+
+def _expect_kinds(
+    operation: str, signature: inspect.Signature, kinds: Mapping[str, list[str]],
+    given: Mapping[str, Any],
+) -> None:  # fmt: skip
     for name, value in given.items():
-        kinds = str(signature.parameters[name].annotation).split(" | ")
-        if all(kind in _KINDS for kind in kinds) and not any(_is(value, kind) for kind in kinds):
-            call = f"{operation}{bare(signature)}"
-            raise CallError(
-                operation, f"got {name} {value!r}", " or ".join(_KINDS[k][1] for k in kinds),
-                f"the arguments are {call}", user_line(),
-            )  # fmt: skip
+        expected = kinds.get(name)
+        if not expected or any(_is(value, kind) for kind in expected):
+            continue
+        raise CallError(
+            operation, f"got {name}={value!r}",
+            f"expected {' or '.join(_KINDS[k][1] for k in expected)}",
+            f"the arguments are {operation}{bare(signature)}", user_line(),
+        )  # fmt: skip
 
 
 def _is(value: Any, kind: str) -> bool:

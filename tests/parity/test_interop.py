@@ -35,6 +35,7 @@ LAYERS = {
     "Linear, no bias": (sizes(("Linear", 5, 5, False)), (3, 5)),
     "Bilinear": (lambda m: m.Bilinear(4, 5, 3), [(3, 4), (3, 5)]),
     "Embedding": (lambda m: m.Embedding(11, 4), WORDS),
+    "Embedding, padding": (lambda m: m.Embedding(11, 4, padding_idx=1), WORDS),
     "EmbeddingBag": (lambda m: m.EmbeddingBag(11, 4, mode="sum"), WORDS),
     "PReLU": (lambda m: m.PReLU(), (3, 4)),
     "PReLU of images": (lambda m: m.PReLU(3), IMAGE),
@@ -303,8 +304,19 @@ def test_a_plain_load_of_pytorchs_tensors_is_refused_where_the_order_differs(mak
     ours.load_state_dict({k: cr.Tensor(v) for k, v in before.items()})
 
 
+def test_arrays_over_pytorchs_memory_are_pytorchs():
+    theirs = T.Conv2d(3, 3, 3)
+    arrays = {k: v.numpy() for k, v in theirs.state_dict().items()}
+    with pytest.raises(cr.ChainruleError, match="got a tensor of PyTorch for weight"):
+        nn.Conv2d(3, 3, 3).load_state_dict(arrays)
+    arrays["weight"] = arrays["weight"].transpose(2, 3, 1, 0)  # put in order by hand
+    ours = nn.Conv2d(3, 3, 3)
+    ours.load_state_dict(arrays)
+    expect_equal(ours, theirs, IMAGE)
+
+
 def test_a_shape_in_pytorchs_order_names_the_way():
-    arrays = {k: v.numpy() for k, v in T.Conv2d(3, 4, 5).state_dict().items()}
+    arrays = {k: v.numpy().copy() for k, v in T.Conv2d(3, 4, 5).state_dict().items()}
     with pytest.raises(cr.ChainruleError, match=r"load PyTorch's weights with cr\.interop"):
         nn.Conv2d(3, 4, 5).load_state_dict(arrays)
     nn.Linear(3, 4).load_state_dict(T.Linear(3, 4).state_dict())  # of one order

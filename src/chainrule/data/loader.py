@@ -10,6 +10,7 @@ import numpy as np
 from .. import shapes, tree
 from ..convert import expect_no_mask
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..functions.axes import flag
 from ..graph import Array
 from ..hints import calls
 from ..random import Generator
@@ -59,6 +60,8 @@ class DataLoader:
                 "all data as one argument", "put them into a tuple: DataLoader((x, y))",
                 user_line(),
             )  # fmt: skip
+        shuffle = flag("DataLoader", "shuffle", shuffle)
+        drop_last = flag("DataLoader", "drop_last", drop_last)
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
             raise DtypeError(
                 "DataLoader", f"got batch_size {batch_size!r}", "a whole number from 1",

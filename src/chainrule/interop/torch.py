@@ -168,7 +168,7 @@ def _array(name: str, value: Any) -> Array:
         value = value.float()
     if hasattr(value, "cpu"):
         value = value.cpu()
-    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    array = np.array(value.numpy() if hasattr(value, "numpy") else value)
     if array.dtype == object:
         raise ArgumentError(
             _NAME, f"got {type(value).__name__} for {name}", "a tensor or an array",

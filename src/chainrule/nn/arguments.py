@@ -34,7 +34,7 @@ def number(
         return
     if isinstance(known, np.ndarray) and known.size == 1:
         known = known.item()
-    x = float(known) if isinstance(known, Real) else math.nan
+    x = float(known) if isinstance(known, Real) and not isinstance(known, bool) else math.nan
     if not (
         -math.inf <= x
         and (above is None or x > above)
@@ -61,7 +61,7 @@ def whole(name: str, least: int, **values: Any) -> None:
     """Raise unless each of these settings is a whole number, `least` or more."""
     for what, value in values.items():
         try:
-            wrong = operator.index(value) < least
+            wrong = isinstance(value, bool) or operator.index(value) < least
         except TypeError:
             wrong = True
         if wrong:

@@ -23,7 +23,7 @@ from ..functions.elementwise import where
 from ..functions.shaping import one_hot as one_hot
 from ..functions.shaping import reshape, split
 from ..graph import Shape, spec_text
-from ..hints import missing
+from ..hints import missing, settings
 from ..tensor import Tensor, as_tensor
 from .arguments import fitting, floating, number, share
 from .losses import *  # noqa: F403 - the losses are functions too
@@ -47,6 +47,7 @@ def at_least(x: Tensor, low: float) -> Tensor:
 # ── activations ──────────────────────────────────────────────────────────────────────────────────
 
 
+@settings
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x above 0, slope · x below."""
     x = floating(x)
@@ -58,6 +59,7 @@ def relu6(x: Any) -> Tensor:
     return hardtanh(x, 0.0, 6.0)
 
 
+@settings
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x held between two numbers; derivative 0 at and beyond them."""
     if not min_val <= max_val:
@@ -81,6 +83,7 @@ def hardswish(x: Any) -> Tensor:
     return x * hardtanh(x + 3, 0.0, 6.0) / 6
 
 
+@settings
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (eˣ - 1) below (Clevert et al., 2015)."""
     x = floating(x)
@@ -93,6 +96,7 @@ def selu(x: Any) -> Tensor:
     return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
+@settings
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (e^(x/α) - 1) below; α is not 0."""
     x = floating(x)
@@ -103,6 +107,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, alpha * elementwise.expm1(where(x > 0, 0.0, x) / alpha))
 
 
+@settings
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), Φ the normal distribution; "tanh" approximates it (Hendrycks and Gimpel, 2016)."""
     x = floating(x)
@@ -137,6 +142,7 @@ def logsigmoid(x: Any) -> Tensor:
     return -softplus(-floating(x))
 
 
+@settings
 def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x moved λ towards 0, and 0 within λ of it; λ is 0 or more."""
     number("softshrink", "lambd", lambd, 0.5, least=0)
@@ -144,6 +150,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0.0 * x))
 
 
+@settings
 def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x, and 0 within λ of 0; of a λ below 0 x itself."""
     x = floating(x)
@@ -157,6 +164,7 @@ def tanhshrink(x: Any) -> Tensor:
     return x - elementwise.tanh(x)
 
 
+@settings
 def threshold(x: Any, threshold: float, value: float) -> Tensor:
     """x above the threshold, the value from there down; NaN stays NaN."""
     x = as_tensor(x)
@@ -177,6 +185,7 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
 
 
 @habits.explained
+@settings
 def glu(x: Any, axis: int = -1) -> Tensor:
     """a · sigmoid(b), a and b the halves of x along the axis (Dauphin et al., 2016)."""
     a, b = split(floating(x), 2, axis)
@@ -187,6 +196,7 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 
 
 @habits.explained
+@settings
 def dropout(
     x: Any, p: float = 0.5, training: bool = True, *,
     generator: random.Generator | None = None, shape: Any = None,
@@ -235,6 +245,7 @@ def last_axes(name: str, x: Tensor, normalized_shape: Any, **factors: Tensor | N
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
+@settings
 def layer_norm(
     x: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -248,6 +259,7 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
+@settings
 def rms_norm(
     x: Any, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -271,6 +283,7 @@ def rms_norm(
 # ── attention ────────────────────────────────────────────────────────────────────────────────────
 
 
+@settings
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None,
@@ -331,6 +344,7 @@ def _softmax_of_some(scores: Tensor, /) -> Tensor:
 
 
 @habits.explained
+@settings
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖, ε) along the axis."""
     number("normalize", "eps", eps, 1e-12, least=0)

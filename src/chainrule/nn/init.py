@@ -15,6 +15,7 @@ from .. import random
 from ..errors import ArgumentError, ShapeError
 from ..functions import creation, elementwise
 from ..graph import spec_text
+from ..hints import settings
 from ..tensor import Tensor, no_grad
 from .arguments import number
 
@@ -41,6 +42,7 @@ def ones_(t: Tensor) -> Tensor:
     return _fill(t, creation.ones_like(t))
 
 
+@settings
 def constant_(t: Tensor, value: float) -> Tensor:
     """The value."""
     return _fill(t, creation.full_like(t, value))
@@ -51,16 +53,19 @@ def eye_(t: Tensor) -> Tensor:
     return _fill(t, creation.eye(*t.shape, dtype=t.dtype))
 
 
+@settings
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """U(a, b)."""
     return _fill(t, _source(generator).uniform(t.shape, low=a, high=b, dtype=t.dtype))
 
 
+@settings
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None) -> Tensor:
     """N(mean, std²)."""
     return _fill(t, _source(generator).normal(t.shape, mean=mean, std=std, dtype=t.dtype))
 
 
+@settings
 def trunc_normal_(
     t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
     generator: Source = None,
@@ -77,6 +82,7 @@ def trunc_normal_(
     return _fill(t, elementwise.clip(z, a, b))
 
 
+@settings
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps the variance through a nonlinearity."""
     if nonlinearity == "leaky_relu":
@@ -101,12 +107,14 @@ def fans(t: Tensor) -> tuple[int, int]:
     return t.shape[-2] * area, t.shape[-1] * area
 
 
+@settings
 def xavier_uniform_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """U(-a, a) with a = gain √(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
     a = gain * math.sqrt(6 / max(1, sum(fans(t))))
     return uniform_(t, -a, a, generator)
 
 
+@settings
 def xavier_normal_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """N(0, σ²) with σ = gain √(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
     return normal_(t, 0.0, gain * math.sqrt(2 / max(1, sum(fans(t)))), generator)
@@ -119,6 +127,7 @@ def _kaiming(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
 
 
+@settings
 def kaiming_uniform_(
     t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Source = None,
@@ -128,6 +137,7 @@ def kaiming_uniform_(
     return uniform_(t, -bound, bound, generator)
 
 
+@settings
 def kaiming_normal_(
     t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Source = None,
@@ -136,6 +146,7 @@ def kaiming_normal_(
     return normal_(t, 0.0, _kaiming(t, a, mode, nonlinearity), generator)
 
 
+@settings
 def orthogonal_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """A random orthogonal matrix times the gain (Saxe et al., 2014)."""
     rows, columns = t.shape[0], math.prod(t.shape[1:])

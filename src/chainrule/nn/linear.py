@@ -8,6 +8,8 @@ from typing import Any
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import creation, indexing, reductions
 from ..functions.contractions import einsum
+from ..functions.control import stop_gradient
+from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
@@ -83,7 +85,7 @@ class Embedding(Module):
     they are an error, as code -1 of a missing category would otherwise be the last one's.
 
     weight (num_embeddings, embedding_dim), N(0, 1) at first; its gradient is row-sparse. The row
-    `padding_idx` is 0 and stays so.
+    `padding_idx` is 0 at first, and gets no gradient.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Embedding(Module):
         if self.padding_idx is None:
             return rows
         k = self.padding_idx % self.num_embeddings
-        return functional.masked_fill(rows, (x == k)[..., None], 0.0)
+        return where((x == k)[..., None], stop_gradient(rows), rows)
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"

@@ -22,6 +22,7 @@ from ..functions import elementwise, habits, indexing, reductions
 from ..functions.dtypes import finfo
 from ..functions.elementwise import where
 from ..graph import spec_text
+from ..hints import settings
 from ..shapes import int64
 from ..tensor import Tensor, as_tensor, full, no_grad
 from .arguments import factor, floating, number, share, signs, values, within
@@ -438,4 +439,4 @@ def total_weight(
         return full((), losses.size, losses.dtype)
 
 
-globals().update({name: habits.explained(globals()[name]) for name in __all__})
+globals().update({name: habits.explained(settings(globals()[name])) for name in __all__})

@@ -290,16 +290,21 @@ _INTEROP = "cr.interop.torch.load_state_dict(model, state)"
 
 def _expect_own_order(module: Module, values: Mapping[str, Any]) -> None:
     """Raise if the values are PyTorch's and the module has some of them in another order."""
-    for m in module.modules():
-        if m._channels_last:
-            for name, value in values.items():
-                if type(value).__module__.partition(".")[0] == "torch":
-                    raise ArgumentError(
-                        "load_state_dict", f"got a tensor of PyTorch for {name}",
-                        f"arrays in the order of this model, which has a {type(m).__name__}",
-                        f"use {_INTEROP}, which puts them in order", user_line(),
-                    )  # fmt: skip
-            return
+    theirs = [name for name, value in values.items() if _of_pytorch(value)]
+    for path, m in module.named_modules():
+        if not m._channels_last:
+            continue
+        weight = f"{path}.weight" if path else "weight"
+        if theirs or _of_pytorch(getattr(values.get(weight), "base", None)):
+            raise ArgumentError(
+                "load_state_dict", f"got a tensor of PyTorch for {[*theirs, weight][0]}",
+                f"arrays in the order of this model, which has a {type(m).__name__}",
+                f"use {_INTEROP}, which puts them in order", user_line(),
+            )  # fmt: skip
+
+
+def _of_pytorch(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
 
 
 def _some(names: Any) -> str:
