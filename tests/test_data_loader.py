@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import namedtuple
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule import random, tree
+from chainrule import nn, random, tree
 from chainrule.data import DataLoader, read_table, split, train_test_split
 from chainrule.errors import ArgumentError
 
@@ -199,3 +200,33 @@ def test_train_test_split_keeps_rows_together() -> None:
 def test_a_bad_seed_is_refused_before_the_first_batch() -> None:
     with pytest.raises(ArgumentError, match="seed"):
         DataLoader(np.arange(3), seed=-1)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"])
+def test_arrays_of_the_other_byte_order(kind: str) -> None:
+    """FITS, TIFF, IDX and NetCDF files give such arrays; cr.Tensor takes them too."""
+    x = np.arange(12).reshape(6, 2)
+    other = x.astype(np.dtype(kind).newbyteorder(">" if sys.byteorder == "little" else "<"))
+    batch, _ = next(iter(DataLoader((other, np.arange(6)), 4)))
+    assert batch.dtype == cr.asarray(x.astype("f4" if kind == "f8" else kind)).dtype
+    assert batch.dtype.isnative
+    np.testing.assert_array_equal(batch.numpy(), x[:4])
+
+
+def test_the_other_byte_order_everywhere_that_arrays_go() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    other = x.astype(">f8"), y.astype(">i8")
+    found = []
+    for data in ((x, y), other):
+        cr.random.seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3))
+        history = cr.fit(net, data, valid=data, loss="cross_entropy", epochs=3, progress=False)
+        judged = cr.train.evaluate(net, data, "cross_entropy", ["accuracy", "f1"])
+        parts = split(data[1], (0.5, 0.5)) + split(40, (0.5, 0.5), stratify=data[1])
+        parts += train_test_split(*data, stratify=data[1])
+        hot = cr.one_hot(data[1], 3)
+        windowed = cr.data.windows(data[1], 5)
+        arrays = [cr.train.predict(net, data[0]), *parts, hot.numpy(), *windowed]
+        found.append((history["loss"], judged, [np.asarray(a).tolist() for a in arrays]))
+    assert found[0] == found[1]

@@ -15,8 +15,9 @@ from ..train import files
 from ..train.files import to_csv
 from ..train.progress import counted, number
 from ..train.run import Run
-from ..train.tasks import TextTask
+from ..train.tasks import ImageTask, TextTask
 from ..train.tasks.base import listed
+from .train import MaxPixels
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
 
@@ -29,6 +30,7 @@ def predict(
         str | None, typer.Option(help="The text to continue, if there is no file.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a CSV file instead of stdout.")] = None,
+    max_pixels: MaxPixels = None,
     length: Annotated[int, typer.Option(help="Characters to write, of a text.", min=1)] = 400,
     seed: Annotated[int, typer.Option(help="Of the text that is written.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -42,7 +44,7 @@ def predict(
             "predict", f"got --out {out}, the file to predict", "another file",
             "choose a name that is free",
         )  # fmt: skip
-    opened = Run.open(run)
+    opened = _opened(run, max_pixels)
     if isinstance(opened.task, TextTask):
         if file and start is not None:
             raise ArgumentError(
@@ -75,6 +77,19 @@ def predict(
         print(printable(text, lines=True) if sys.stdout.isatty() else text, end="")
 
 
+def _opened(run: Path, max_pixels: int | None) -> Run:
+    opened = Run.open(run)
+    if max_pixels is None:
+        return opened
+    if not isinstance(opened.task, ImageTask):
+        raise ArgumentError(
+            "predict", f"got --max-pixels for a run on {opened.task.kind}", "a run on images",
+            "leave it out",
+        )  # fmt: skip
+    opened.task.max_pixels = max_pixels
+    return opened
+
+
 def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
     """Raise for what a run on tables or images cannot do."""
     if start is not None:
@@ -93,13 +108,14 @@ def evaluate(
     run: RunFolder,
     file: Annotated[str | None, typer.Argument(
         help="A file with the targets; the run's own test rows if not given.")] = None,
+    max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:  # fmt: skip
     """The metrics of a trained run on data with known targets.
 
     Example: chainrule evaluate runs/diamonds-1 diamonds.csv
     """
-    opened = Run.open(run)
+    opened = _opened(run, max_pixels)
     rows, metrics = opened.evaluate(file)
     for note in opened.task.notes if file else ():
         _note(note)

@@ -22,6 +22,9 @@ from ..train.run import Result, resume
 from ..train.run import train as carry_out
 from ..train.tasks import Task
 
+MaxPixels = Annotated[int | None, typer.Option(
+    help="Largest image file, in pixels; 50000000 if not given.", min=1)]  # fmt: skip
+
 
 def train(
     source: Annotated[str | None, typer.Argument(
@@ -37,6 +40,7 @@ def train(
     task: Annotated[str | None, typer.Option(help="classification or regression.")] = None,
     test: Annotated[float | None, typer.Option(help="Share held out for the last test.")] = None,
     valid: Annotated[float | None, typer.Option(help="Share held out to stop early.")] = None,
+    max_pixels: MaxPixels = None,
     model: Annotated[str | None, typer.Option(help="mlp, cnn, gru or lstm.")] = None,
     hidden: Annotated[list[str] | None, typer.Option(
         help="Sizes of hidden layers: 256,128.")] = None,
@@ -70,7 +74,7 @@ def train(
     """
     settings: dict[str, Any] = {
         "target": target, "drop": drop, "category": category, "decimal": decimal, "task": task,
-        "test": test, "valid": valid,
+        "test": test, "valid": valid, "max_pixels": max_pixels,
         "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
         "schedule": schedule, "clip_norm": clip_norm, "class_weight": class_weight,

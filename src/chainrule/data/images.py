@@ -1,10 +1,13 @@
-"""Folders of images as arrays: bytes, channels last."""
+"""Folders of images as arrays: values from 0 to 255, channels last."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +18,60 @@ from ..graph import Array
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 LARGEST = 64  # pixels of the longer side, unless a size is given
-_GREY = ("1", "L", "LA", "I;16")
+MOST_PIXELS = 50_000_000  # of one file: some 600 MB while it is read
+_GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
+_DEEP = _GREY[3:]
 _TURNED = range(5, 9)  # EXIF orientations that exchange width and height
+_LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Images:
     """Images and their classes.
 
-    x         uint8 (N, H, W, C), C is 1 or 3
+    x         (N, H, W, C) from 0 to 255, C is 1 or 3: uint8, or float32 if a file has 16 bits
     y         int64 (N,): the place of the class in classes, -1 where it is not known
     classes   names of the classes
     files     where each image comes from
+    usual     (H, W) of most files
+    notes     what was changed: other sizes, colour where grey was wanted
     """
 
     x: Array
     y: Array
     classes: list[str]
     files: list[str]
+    usual: tuple[int, int] = (0, 0)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What the first bytes of a file say: its size (H, W), whether it is grey, and of 16 bits."""
+
+    size: tuple[int, int]
+    grey: bool
+    deep: bool
 
 
 def read_images(
-    folder: str | Path, size: int | tuple[int, int] | None = None, channels: int | None = None
+    folder: str | Path,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    max_pixels: int = MOST_PIXELS,
+    known: Sequence[tuple[int, int]] | None = None,
 ) -> Images:
     """The images of a folder with one sub-folder a class, in the order of their names.
 
-    size       (H, W), or a number for both; the most common size of the files otherwise, made
-               smaller if a side is longer than 64 pixels
-    channels   1 or 3; 1 if every image is grey, 3 otherwise
+    size         (H, W), or a number for both; the most common size of the files otherwise, made
+                 smaller if a side is longer than 64 pixels
+    channels     1 or 3; 1 if every image is grey, 3 otherwise
+    max_pixels   a file of more is refused before it is read
+    known        sizes (H, W) that are no other size for the notes; that of most files otherwise
+
+    Each is turned upright as its EXIF data says. What is transparent is laid on white, or on black
+    if it cannot be seen on white. Grey files of 16 bits keep them, as fractions; files of 16 bits
+    a colour are refused. Of a moving picture the first is read.
     """
     folder = _existing(Path(folder), "a folder of images")
     if not folder.is_dir():
@@ -64,20 +93,26 @@ def read_images(
     found = [_files(part) for part in parts]
     files = [f for part in found for f in part]
     y = np.repeat(np.arange(len(parts)), [len(part) for part in found])
-    return Images(_read(files, size, channels), y, [p.name for p in parts], list(map(str, files)))
+    x, usual, notes = _read(files, size, channels, max_pixels, known)
+    return Images(x, y, [p.name for p in parts], list(map(str, files)), usual, notes)
 
 
 def read_image_files(
     files: str | Path | Sequence[str | Path], size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
+    channels: int | None = None, max_pixels: int = MOST_PIXELS,
+    known: Sequence[tuple[int, int]] | None = None,
 ) -> Images:  # fmt: skip
-    """Images whose class is not known: a file, several, or all files of a folder."""
+    """Images whose class is not known: a file, several, or all files of a folder.
+
+    They are read as by `read_images`.
+    """
     if isinstance(files, (str, Path)):
         path = _existing(Path(files), "an image or a folder of images")
         found = _files(path) if path.is_dir() else [path]
     else:
         found = [_existing(Path(f), "an image") for f in files]
-    return Images(_read(found, size, channels), np.full(len(found), -1), [], list(map(str, found)))
+    x, usual, notes = _read(found, size, channels, max_pixels, known)
+    return Images(x, np.full(len(found), -1), [], list(map(str, found)), usual, notes)
 
 
 def _is_nested(folder: Path) -> bool:
@@ -111,67 +146,156 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _read(files: list[Path], size: int | tuple[int, int] | None, channels: int | None) -> Array:
+def _read(
+    files: list[Path], size: int | tuple[int, int] | None, channels: int | None, max_pixels: int,
+    known: Sequence[tuple[int, int]] | None,
+) -> tuple[Array, tuple[int, int], list[str]]:  # fmt: skip
+    """All of them in one array, the size of most, and what was changed."""
     if channels not in (None, 1, 3):
         raise ArgumentError("read_images", f"got channels {channels}", "1 or 3", "leave it out")
-    for file in files:
-        if file.is_fifo():  # opening it would wait
-            raise _unreadable(file, OSError("it is a pipe"))
-    if size is None or channels is None:
-        kinds = [_size_and_mode(f) for f in files]
-        size = _common_size([s for s, _ in kinds]) if size is None else size
-        channels = channels or (1 if all(mode in _GREY for _, mode in kinds) else 3)
-    height, width = (size, size) if isinstance(size, int) else size
+    heads = [_head(f, max_pixels) for f in files]
+    usual = Counter(h.size for h in heads).most_common(1)[0][0] if heads else (1, 1)
+    wanted = _smaller(usual) if size is None else (size, size) if isinstance(size, int) else size
+    height, width = wanted
     if min(height, width) < 1:
         raise ArgumentError("read_images", f"got size {size}", "1 pixel or more", "try 32")
-    try:
-        x = np.empty((len(files), height, width, channels), np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise ArgumentError(
-            "read_images", f"got {len(files)} images of size {height} × {width}: {error}".replace(
-                ";", ","), "what fits into memory", "make the size smaller",
-        ) from None  # fmt: skip
+    depth = channels or (1 if all(h.grey for h in heads) else 3)
+    dtype = np.dtype(np.float32 if any(h.deep for h in heads) else np.uint8)
+    shape = (len(files), height, width, depth)
+    _expect_room(shape, dtype.itemsize)
+    x = np.empty(shape, dtype)
     for row, file in zip(x, files, strict=True):
-        row[:] = _pixels(file, (width, height), channels)
-    return x
+        row[:] = _pixels(file, (width, height), depth)
+    same = {wanted, *([usual] if known is None else known)}
+    return x, usual, _changes(files, heads, wanted, same, depth)
 
 
-def _common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """The most common (H, W), its longer side at most LARGEST pixels."""
-    height, width = Counter(sizes).most_common(1)[0][0]
-    shrink = min(1.0, LARGEST / max(height, width))
-    return max(1, round(height * shrink)), max(1, round(width * shrink))
+def _expect_room(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse images that do not fit into memory twice: they are also divided into parts."""
+    needed = 2 * itemsize * int(np.prod(shape, dtype=object))
+    there = None
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system says
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if there is not None and needed > there:
+        raise ArgumentError(
+            "read_images", f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
+            f"{needed / 1e9:.1f} GB", f"what fits into the {there / 1e9:.1f} GB of memory",
+            "make the size smaller, or use fewer images",
+        )  # fmt: skip
 
 
-def _size_and_mode(file: Path) -> tuple[tuple[int, int], str]:
-    """((H, W), Pillow's mode), from the head of the file alone."""
+def _changes(
+    files: list[Path], heads: list[_Head], wanted: tuple[int, int],
+    known: set[tuple[int, int]], depth: int,
+) -> list[str]:  # fmt: skip
+    """A note for the images of another size than known, and one for those of another colour."""
+    notes = []
+    for others, became in (
+        ([k for k, h in enumerate(heads) if h.size not in known],
+         f"brought to {wanted[0]} × {wanted[1]} pixels"),
+        ([k for k, h in enumerate(heads) if depth == 1 and not h.grey], "made grey"),
+    ):  # fmt: skip
+        if others:
+            size, count = heads[others[0]].size, len(others)
+            images = f"{count} image{'s are' if count > 1 else ' is'}"
+            notes.append(
+                f"{images} {became}, the first {files[others[0]]} of {size[0]} × {size[1]}"
+            )
+    return notes
+
+
+def _smaller(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) with a longer side of at most LARGEST pixels."""
+    shrink = min(1.0, LARGEST / max(size))
+    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+
+
+def _open(file: Path) -> Any:
+    """Pillow's image, of which only the head is read; Pillow's own limit gives way to ours."""
     pillow = _pillow()
+    with _LIMIT:
+        limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+        try:
+            return pillow.open(file)
+        finally:
+            pillow.MAX_IMAGE_PIXELS = limit
+
+
+def _head(file: Path, max_pixels: int) -> _Head:
+    """What the head of the file says; too many pixels, or bits that Pillow drops, are refused."""
+    if not file.is_file():  # opening a pipe would wait
+        what = "a folder" if file.is_dir() else "a pipe or a device"
+        raise _unreadable(file, OSError(f"it is {what}"))
     try:
-        with pillow.open(file) as image:
+        with _open(file) as image:
             turned = "exif" in image.info and image.getexif().get(0x0112) in _TURNED
-            return (image.size if turned else image.size[::-1]), image.mode
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+            size, mode = image.size if turned else image.size[::-1], image.mode
+        with open(file, "rb") as raw:
+            start = raw.read(26)
+    except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(file, error) from None
+    pixels = size[0] * size[1]
+    if pixels > max_pixels:
+        raise FileError(
+            "read_images", f"got {file} of {size[0]} × {size[1]} pixels",
+            f"at most {max_pixels} pixels in a file",
+            f"make it smaller, or allow it: max_pixels {pixels} (--max-pixels {pixels})",
+        )  # fmt: skip
+    if start.startswith(b"\x89PNG") and start[24] == 16 and start[25] != 0:
+        raise FileError(
+            "read_images", f"got {file}, a PNG file of 16 bits a colour, of which 8 would be lost",
+            "8 bits a colour, or 16 bits of grey", "save it in one of these forms",
+        )  # fmt: skip
+    return _Head(size, mode in _GREY, mode in _DEEP)
 
 
 def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
-    """uint8 (H, W, channels), for the size (W, H)."""
+    """(H, W, channels) from 0 to 255, for the size (W, H): uint8, float32 of 16 bits."""
     pillow = _pillow()
     from PIL import ImageOps
 
     try:
-        with pillow.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # Pillow would cut at 255, not scale
-                image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = image.convert("L" if channels == 1 else "RGB")
+        with _open(file) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            mode = "L" if channels == 1 else "RGB"
+            if image.mode in _DEEP:
+                image = _from_16_bits(image)
+            else:
+                image = _on_a_background(image)
+                image = image if image.mode == mode else image.convert(mode)  # which would copy it
             if image.size != size:
                 image = image.resize(size, pillow.Resampling.BILINEAR)
-            return np.asarray(image).reshape(size[1], size[0], channels)
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+            pixels = np.asarray(image).reshape(size[1], size[0], -1)
+            return np.broadcast_to(pixels, (size[1], size[0], channels))
+    except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(file, error) from None
+
+
+def _from_16_bits(image: Any) -> Any:
+    """Grey as float32 from 0 to 255; the level that is transparent becomes white."""
+    values = np.asarray(image).astype(np.float32)
+    clear = image.info.get("transparency")
+    if clear is not None:
+        values[values == clear] = 65535
+    return _pillow().fromarray(values / 257)
+
+
+def _on_a_background(image: Any) -> Any:
+    """The image on white; on black if nothing of it can be seen on white."""
+    if not (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info):
+        return image
+    drawn = image if image.mode == "RGBA" else image.convert("RGBA")
+
+    def laid_on(colour: str) -> tuple[Any, bool]:
+        below = _pillow().new("RGB", drawn.size, colour)
+        below.paste(drawn, mask=drawn)
+        return below, any(low < high for low, high in below.getextrema())
+
+    on_white, seen = laid_on("white")
+    if seen:
+        return on_white
+    on_black, seen = laid_on("black")
+    return on_black if seen else on_white
 
 
 def _unreadable(file: Path, error: Exception) -> FileError:

@@ -128,6 +128,8 @@ def _rows(leaf: Any) -> Array:
         )  # fmt: skip
     expect_no_mask("DataLoader", leaf)
     array = np.asarray(leaf)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.dtype not in shapes.DTYPES:

@@ -36,6 +36,7 @@ class Recipe:
     task            classification or regression; seen from the target otherwise
     test, valid     shares that are held out: for the last judgement, and for stopping early
     size            height and width to which images are resized
+    max_pixels      of one image file; more are refused before it is read
     length          characters a training window of text has
     model           mlp, cnn, gru or lstm
     hidden          sizes of the hidden layers (of a recurrent network: of its layers)
@@ -55,6 +56,7 @@ class Recipe:
     test: float | None = None
     valid: float | None = None
     size: list[int] | None = None
+    max_pixels: int | None = None
     length: int | None = None
 
     model: str | None = None
@@ -116,7 +118,7 @@ class Recipe:
 
 SECTIONS = {
     "data": ("source", "target", "drop", "category", "decimal", "task", "test", "valid", "size",
-             "length"),
+             "max_pixels", "length"),
     "model": ("model", "hidden", "channels", "embedding", "dropout"),
     "train": ("loss", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule",
               "clip_norm", "label_smoothing", "class_weight", "patience", "seed"),
@@ -136,7 +138,15 @@ _ONE_OF = {
     "loss": ("mse", "mae", "huber"),
     "class_weight": ("balanced",),
 }
-_WHOLE = {"length": 2, "embedding": 1, "epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
+_WHOLE = {
+    "max_pixels": 1,
+    "length": 2,
+    "embedding": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "seed": 0,
+}
 _LONE = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8
 _MOST = 2**63 - 1  # of a whole number in TOML
 _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {

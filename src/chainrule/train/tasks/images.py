@@ -6,6 +6,7 @@ import base64
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ... import nn
 from ...data import NAMES, Images, load, read_image_files, read_images, split
-from ...data.images import EXTENSIONS
+from ...data.images import EXTENSIONS, MOST_PIXELS
 from ...errors import ArgumentError, FileError
 from ...graph import Array
 from ..models import image_network
@@ -31,22 +32,31 @@ class ImageTask(Task):
     kind = "images"
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: list[str], mean: Any, std: Any
-    ) -> None:
+        self, shape: tuple[int, int, int], classes: list[str], mean: Any, std: Any,
+        usual: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
+        self.usual = list(usual)  # the size of most training files, before they were made smaller
+        self.max_pixels = MOST_PIXELS
         self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
         self.notes = []
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
         expect_source(recipe, *OF_TABLES, "length", "embedding")
-        found = _images(recipe.source, recipe.size)
+        most = recipe.max_pixels or MOST_PIXELS
+        found = _images(recipe.source, recipe.size, max_pixels=most)
         from .tables import _fractions
 
         parts = split(len(found.y), _fractions(recipe), recipe.seed or 0, found.y)
         x = found.x[parts[0]]
         std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
-        self = cls(x.shape[1:], found.classes, x.mean((0, 1, 2), dtype=np.float64), std)
+        mean = x.mean((0, 1, 2), dtype=np.float64)
+        self = cls(x.shape[1:], found.classes, mean, std, found.usual)
+        if recipe.size is None and found.files and found.usual != self.shape[:2]:
+            before, after = (" × ".join(map(str, s)) for s in (found.usual, self.shape[:2]))
+            self.notes.append(f"images of {before} are made {after}; a size in a recipe changes it")
+        self.notes += found.notes
         self.model = recipe.model or self.model
         self.train, self.valid, self.test = ((found.x[p], found.y[p]) for p in parts)
         self.rows = parts[2]
@@ -61,20 +71,26 @@ class ImageTask(Task):
 
     @classmethod
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
-        return cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"])
+        usual = values.get("usual", [])  # earlier versions did not keep it
+        self = cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"], usual)
+        self.max_pixels = recipe.max_pixels or MOST_PIXELS
+        return self
 
     def to_json(self) -> dict[str, Any]:
         return {
             "shape": list(self.shape), "classes": self.classes, "mean": np.asarray(self.mean),
-            "std": np.asarray(self.std),
+            "std": np.asarray(self.std), "usual": self.usual,
         }  # fmt: skip
 
     def read(self, source: Any, labelled: bool) -> Batch:
+        known = [(self.usual[0], self.usual[1])] if self.usual else []
         if labelled or source in NAMES:
-            found = _images(source, list(self.shape[:2]), self.shape[2])
+            found = _images(source, list(self.shape[:2]), self.shape[2], self.max_pixels, known)
         else:
-            found = read_image_files(_all_images(Path(source)), self.shape[:2], self.shape[2])
-        self.names = found.files or None
+            found = read_image_files(
+                _all_images(Path(source)), self.shape[:2], self.shape[2], self.max_pixels, known
+            )
+        self.names, self.notes = found.files or None, list(found.notes)
         if found.x.shape[1:] != self.shape:
             raise ArgumentError(
                 "predict", f"got images {found.x.shape[1:]}", f"{self.shape} as in training",
@@ -95,6 +111,7 @@ class ImageTask(Task):
         small = self.model != "cnn"
         return {
             "task": "classification", "test": 0.2, "valid": 0.1, "size": list(self.shape[:2]),
+            "max_pixels": MOST_PIXELS,
             "model": self.model, "hidden": [256, 128] if small else [128],
             "channels": None if small else [16, 32], "dropout": 0.1 if small else 0.3,
             "batch_size": min(64, rows), "epochs": epochs_for(rows, 64, 1200, 60),
@@ -119,7 +136,7 @@ class ImageTask(Task):
         worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
         names = self.test_names or [self.classes[k] for k in target]
         return [
-            (png(self.test[0][k]),
+            (png(np.rint(self.test[0][k]).astype(np.uint8)),
              f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
              f"({said['confidence'][k]:.0%})")
             for k in worst[:MOST_PICTURES]
@@ -147,7 +164,10 @@ def png(pixels: Array) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def _images(source: str, size: list[int] | None, channels: int | None = None) -> Images:
+def _images(
+    source: str, size: list[int] | None, channels: int | None = None,
+    max_pixels: int = MOST_PIXELS, known: list[tuple[int, int]] | None = None,
+) -> Images:  # fmt: skip
     if source in NAMES:
         found = load(source)
         if found.kind != "images":
@@ -161,4 +181,5 @@ def _images(source: str, size: list[int] | None, channels: int | None = None) ->
         )  # fmt: skip
     if size is not None and len(size) != 2:
         raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
-    return read_images(Path(source), None if size is None else (size[0], size[1]), channels)
+    wanted = None if size is None else (size[0], size[1])
+    return read_images(Path(source), wanted, channels, max_pixels, known)

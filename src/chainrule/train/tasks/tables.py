@@ -34,7 +34,7 @@ class TableTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TableTask:
-        expect_source(recipe, "size", "length", "channels")
+        expect_source(recipe, "size", "max_pixels", "length", "channels")
         table, target = _table(recipe)
         goal, text = table.columns[target], recipe.category or ()
         fractions = _fractions(recipe)

@@ -34,7 +34,9 @@ class TextTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TextTask:
-        expect_source(recipe, *OF_TABLES, "size", "channels", "task", "label_smoothing")
+        expect_source(
+            recipe, *OF_TABLES, "size", "max_pixels", "channels", "task", "label_smoothing"
+        )
         text = read_text(recipe.source)
         test = 0.1 if recipe.test is None else recipe.test
         valid = 0.02 if recipe.valid is None else recipe.valid
