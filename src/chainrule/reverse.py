@@ -14,20 +14,39 @@ from typing import Any
 
 from . import ops
 from .errors import ChainruleError, GradientError
-from .graph import Node, spec_text, topological
+from .graph import RELEASED, Node, spec_text, topological
 from .rows import Hold
 from .sparse import RowSparse
 
 
+class Retain:
+    """Stands among a computed node's hooks: the gradient is kept for this tensor (held weakly)."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+
+def retained(node: Node) -> Retain | None:
+    """What keeps a computed node's gradient, if something does."""
+    return next((h for h in node.hooks or () if type(h) is Retain), None)
+
+
 def sweep(
-    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None
-) -> dict[Node, Any]:
+    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None,
+    release: bool = False, released: set[Node] | None = None,
+) -> dict[Node, Any]:  # fmt: skip
     """The cotangents of the leaves (or of the nodes `wrt`), from those of the outputs.
 
-    A leaf that nothing reaches has no entry.
+    A leaf that nothing reaches has no entry. A computed node whose gradient is retained has one.
+
+    release    give up what the nodes keep, once it has been used
+    released   of a trace, which keeps nothing: the nodes that would have been released
     """
     order = topological(cotangents, only_grad=True)
-    wanted = {n for n in order if n.is_leaf} if wrt is None else set(wrt)
+    ends = [n for n in order if n.is_leaf or (n.hooks and retained(n))] if wrt is None else wrt
+    wanted = set(ends)
     if wrt is not None:
         active = set(wanted)
         for node in order:
@@ -43,13 +62,16 @@ def sweep(
             continue
         if node.hooks:
             for hook in node.hooks:
-                g = _hooked(hook, g, node)
+                if type(hook) is not Retain:
+                    g = _hooked(hook, g, node)
         if node in wanted:
             found[node] = g
-            if wrt is None:
+            if wrt is None and node.is_leaf:
                 continue
         if node.op is None:
             continue
+        if node.inputs is RELEASED or (released is not None and node in released):
+            raise spent(node)
         if type(g) is RowSparse:
             g = g.to_dense()
         if node.op is ops.item:
@@ -62,16 +84,33 @@ def sweep(
                 pull(g, node, hold) if pull is not None and i in inside else None
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
-        for i, share in zip(node.inputs, shares, strict=True):
+        inputs = node.inputs
+        if release and node.op.keeps:
+            if released is not None:
+                released.add(node)
+            else:
+                node.inputs, node.value = RELEASED, None
+        for i, share in zip(inputs, shares, strict=True):
             if share is None or i not in inside:
                 continue
             if not hasattr(share, "_twin"):
-                raise _malformed(node, i, type(share).__name__)
+                raise _malformed(node, inputs.index(i), i, type(share).__name__)
             if share.shape != i.shape or share.dtype != i.dtype:
-                raise _malformed(node, i, spec_text(share))
+                raise _malformed(node, inputs.index(i), i, spec_text(share))
             before = pending.get(i)
             pending[i] = share if before is None else before + share
     return found
+
+
+def spent(node: Node) -> GradientError:
+    """The error for a node that an earlier sweep has released."""
+    return GradientError(
+        "backward",
+        f"got a graph through {node!r}, which an earlier backward() has used and released",
+        "the values that it kept",
+        "call the earlier one with retain_graph=True, or compute the loss again",
+        node.source,
+    )
 
 
 def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
@@ -104,12 +143,12 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
     return out
 
 
-def _malformed(node: Node, i: Node, got: str) -> ChainruleError:
+def _malformed(node: Node, k: int, i: Node, got: str) -> ChainruleError:
     assert node.op is not None
-    k = node.op.arguments[node.inputs.index(i)] if node.op.joint is None else "its inputs"
+    by = node.op.arguments[k] if node.op.joint is None else "its inputs"
     return GradientError(
         node.op.name,
-        f"its rule for {k} gave a cotangent {got}",
+        f"its rule for {by} gave a cotangent {got}",
         f"{spec_text(i)} is needed, like the input",
         "mend the rule",
         node.source,
