@@ -332,3 +332,21 @@ def test_random_bits_are_the_blocks_of_one_draw(seed: int, draw: int) -> None:
         part = numerics.random_bits(np.array([seed, draw], np.uint64), shape)
         assert part.shape == shape
         assert part.reshape(-1).tolist() == wanted[:count]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", shapes.bfloat16, "int8", "int64", bool]
+)
+def test_choosing_by_bits(dtype: Any) -> None:
+    """The bits that NumPy's where gives, of broadcast numbers, views and signed zeros too."""
+    rng, shape = np.random.default_rng(0), (120, 100)
+    condition = rng.random(shape) > 0.5
+    a, b = ((rng.normal(size=shape) * 9).astype(dtype) for _ in range(2))
+    zero, minus, one = (np.broadcast_to(np.array(v).astype(dtype), shape) for v in (0.0, -0.0, 1.0))
+    flipped = np.asfortranarray(a)
+    for x1, x2 in [(a, b), (a, zero), (zero, a), (a, minus), (minus, a), (one, zero), (flipped, b)]:
+        for chooses in (condition, np.asfortranarray(condition), condition[::-1]):
+            found, wanted = numerics.where(chooses, x1, x2), np.where(chooses, x1, x2)
+            assert condition.size >= numerics.BY_BITS
+            assert found.dtype == wanted.dtype
+            assert found.tobytes() == wanted.tobytes()

@@ -33,6 +33,33 @@ def wide(function: Callable[..., Array]) -> Callable[..., Array]:
 
 # ── elementwise ──────────────────────────────────────────────────────────────────────────────────
 
+BY_BITS = 8192  # elements; of fewer NumPy's own where is as fast
+
+
+def where(condition: Array, x1: Array, x2: Array) -> Array:
+    """x1 where the condition holds, else x2: of many elements by their bits.
+
+    NumPy's where guesses at each element which way it goes; masks take a tenth of the time.
+    """
+    if condition.size < BY_BITS:
+        return np.where(condition, x1, x2)
+    bits = f"i{x1.dtype.itemsize}"
+    mask = np.negative(condition.view("i1").astype(bits))  # all bits, or none
+    if _is_zero(x2):
+        mask &= x1.view(bits)
+    elif _is_zero(x1):
+        np.invert(mask, out=mask)
+        mask &= x2.view(bits)
+    else:
+        mask &= x1.view(bits) ^ x2.view(bits)
+        mask ^= x2.view(bits)
+    return mask.view(x1.dtype)
+
+
+def _is_zero(x: Array) -> bool:
+    """Whether it is a broadcast number without any bits: 0, and not -0."""
+    return not any(x.strides) and x.flat[0].tobytes().count(0) == x.itemsize
+
 
 def in_float64(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """Compute in float64 and round once."""

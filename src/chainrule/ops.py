@@ -117,7 +117,7 @@ bitwise_left_shift  = binary("bitwise_left_shift",  "zero", numerics.shift(np.le
 bitwise_right_shift = binary("bitwise_right_shift", "zero", numerics.shift(np.right_shift), "integer")  # noqa: E501
 
 # ── choosing and copying ─────────────────────────────────────────────────────────────────────────
-where         = op("where", "linear", shapes.where, np.where, "condition x1 x2",
+where         = op("where", "linear", shapes.where, numerics.where, "condition x1 x2",
                    [(((2, 3), (2, 3), (2, 3)), {}), (((), (), ()), {})])
 alias         = op("alias", "linear", shapes.alias, lambda x: x, cases=_ONE)
 stop_gradient = op("stop_gradient", "zero", shapes.alias, lambda x: x, cases=_ONE)
