@@ -5,48 +5,49 @@ From the outputs' cotangents, each node hands its inputs their share by its oper
 the nodes in reverse order, with no recursion, and does not know what it calculates with: it gets
 nodes to hold on to (`hold`), and the rules' operators do the rest. Recorded, its result can be
 differentiated again; unrecorded, it is plain arithmetic.
+
+What `where` has not chosen gets the cotangent 0, and stays at 0 through the elementwise operations
+that it came from, though their derivatives may be infinite there: 0 · inf would be NaN. Such a
+cotangent carries its mask as far as that, and is set to 0 again there, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
 
 from . import ops
 from .errors import ChainruleError, GradientError
-from .graph import RELEASED, Node, spec_text, topological
+from .graph import Node, spec_text, topological
 from .rows import Hold
 from .sparse import RowSparse
 
-
-class Retain:
-    """Stands among a computed node's hooks: the gradient is kept for this tensor (held weakly)."""
-
-    __slots__ = ("owner",)
-
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
+_POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {
+    ops.negative, ops.add, ops.subtract, ops.multiply, ops.astype, ops.alias, ops.where,
+}  # fmt: skip
 
 
-def retained(node: Node) -> Retain | None:
-    """What keeps a computed node's gradient, if something does."""
-    return next((h for h in node.hooks or () if type(h) is Retain), None)
+class _Mask(NamedTuple):
+    """Where a cotangent is 0: at each element that one of the conditions has not chosen.
+
+    conditions   by identity, and by whether it is the elements for which it holds that are chosen
+    clean        it is 0 there; else it may be NaN, of 0 · inf
+    """
+
+    conditions: dict[tuple[int, bool], Any]
+    clean: bool
 
 
 def sweep(
-    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None,
-    release: bool = False, released: set[Node] | None = None,
-) -> dict[Node, Any]:  # fmt: skip
+    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None
+) -> dict[Node, Any]:
     """The cotangents of the leaves (or of the nodes `wrt`), from those of the outputs.
 
-    A leaf that nothing reaches has no entry. A computed node whose gradient is retained has one.
-
-    release    give up what the nodes keep, once it has been used
-    released   of a trace, which keeps nothing: the nodes that would have been released
+    A leaf that nothing reaches has no entry.
     """
     order = topological(cotangents, only_grad=True)
-    ends = [n for n in order if n.is_leaf or (n.hooks and retained(n))] if wrt is None else wrt
-    wanted = set(ends)
+    wanted = {n for n in order if n.is_leaf} if wrt is None else set(wrt)
     if wrt is not None:
         active = set(wanted)
         for node in order:
@@ -56,22 +57,25 @@ def sweep(
     pending: dict[Node, Any] = dict(cotangents)
     found: dict[Node, Any] = {}
     inside = set(order)
+    masks: dict[Node, _Mask] = {}  # of what is pending
     for node in reversed(order):
         g = pending.pop(node, None)
         if g is None:
             continue
+        mask = masks.pop(node, None)
+        if mask and (node.op not in _POINTWISE or node.hooks or node in wanted):
+            g = _cleared(g, mask)
+            mask = _Mask(mask.conditions, True) if node.op in _POINTWISE else None
         if node.hooks:
             for hook in node.hooks:
-                if type(hook) is not Retain:
-                    g = _hooked(hook, g, node)
+                before, g = g, _hooked(hook, g, node)
+                mask = mask if g is before else None
         if node in wanted:
             found[node] = g
-            if wrt is None and node.is_leaf:
+            if wrt is None:
                 continue
         if node.op is None:
             continue
-        if node.inputs is RELEASED or (released is not None and node in released):
-            raise spent(node)
         if type(g) is RowSparse:
             g = g.to_dense()
         if node.op is ops.item:
@@ -84,33 +88,50 @@ def sweep(
                 pull(g, node, hold) if pull is not None and i in inside else None
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
-        inputs = node.inputs
-        if release and node.op.keeps:
-            if released is not None:
-                released.add(node)
-            else:
-                node.inputs, node.value = RELEASED, None
-        for i, share in zip(inputs, shares, strict=True):
+        for k, (i, share) in enumerate(zip(node.inputs, shares, strict=True)):
             if share is None or i not in inside:
                 continue
             if not hasattr(share, "_twin"):
-                raise _malformed(node, inputs.index(i), i, type(share).__name__)
+                raise _malformed(node, i, type(share).__name__)
             if share.shape != i.shape or share.dtype != i.dtype:
-                raise _malformed(node, inputs.index(i), i, spec_text(share))
-            before = pending.get(i)
-            pending[i] = share if before is None else before + share
+                raise _malformed(node, i, spec_text(share))
+            passed = _passed(mask, node, k, hold) if mask or node.op is ops.where else None
+            if i in pending:
+                share, passed = _sum(pending[i], masks.pop(i, None), share, passed)
+            pending[i] = share
+            if passed:
+                masks[i] = passed
     return found
 
 
-def spent(node: Node) -> GradientError:
-    """The error for a node that an earlier sweep has released."""
-    return GradientError(
-        "backward",
-        f"got a graph through {node!r}, which an earlier backward() has used and released",
-        "the values that it kept",
-        "call the earlier one with retain_graph=True, or compute the loss again",
-        node.source,
-    )
+def _passed(mask: _Mask | None, node: Node, k: int, hold: Hold) -> _Mask:
+    """The mask of an operation's k-th input."""
+    conditions, clean = mask or ({}, True)
+    if node.op is ops.where:
+        chooses = node.inputs[0]
+        same = id(chooses if chooses.value is None else chooses.value)
+        return _Mask({**conditions, (same, k == 1): hold(chooses)}, clean)
+    linear = node.op is not None and node.op.kind == "linear"  # 0 stays 0
+    return _Mask(conditions, clean and linear)
+
+
+def _cleared(g: Any, mask: _Mask | None, but: AbstractSet[tuple[int, bool]] = frozenset()) -> Any:
+    """0 again where the mask says so, but for these of its conditions."""
+    if mask is None or mask.clean:
+        return g
+    for key, condition in mask.conditions.items():
+        if key not in but:
+            g = ops.where(condition, g, 0.0) if key[1] else ops.where(condition, 0.0, g)
+    return g
+
+
+def _sum(a: Any, of_a: _Mask | None, b: Any, of_b: _Mask | None) -> tuple[Any, _Mask | None]:
+    """a + b, with the conditions that both have."""
+    both = of_a.conditions.keys() & of_b.conditions.keys() if of_a and of_b else set()
+    out = _cleared(a, of_a, both) + _cleared(b, of_b, both)
+    if not (both and of_a and of_b):
+        return out, None
+    return out, _Mask({key: of_a.conditions[key] for key in both}, of_a.clean and of_b.clean)
 
 
 def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
@@ -143,12 +164,12 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
     return out
 
 
-def _malformed(node: Node, k: int, i: Node, got: str) -> ChainruleError:
+def _malformed(node: Node, i: Node, got: str) -> ChainruleError:
     assert node.op is not None
-    by = node.op.arguments[k] if node.op.joint is None else "its inputs"
+    k = node.op.arguments[node.inputs.index(i)] if node.op.joint is None else "its inputs"
     return GradientError(
         node.op.name,
-        f"its rule for {by} gave a cotangent {got}",
+        f"its rule for {k} gave a cotangent {got}",
         f"{spec_text(i)} is needed, like the input",
         "mend the rule",
         node.source,

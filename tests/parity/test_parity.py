@@ -186,6 +186,8 @@ DIFFERENCES: list[Difference] = [
       "the gradient is selected to be (x2, -x1), which is 0 at the origin; PyTorch divides by 0"),
     D(r"hypot@-?0,-?0", "first", [0.0, 0.0],
       "0 at the origin, as abs has and norm; PyTorch divides 0 by 0"),
+    D(r"where-guarded-log@nan", "first", [0.0],
+      "what was not chosen has no gradient; PyTorch multiplies 0 by what is NaN there"),
     D(r"power@1,-?0", "second", [0.0, 1.0, 1.0],
       "∂²(x^y)/∂x∂y is 1/x at y = 0, in either order; PyTorch masks it to 0 in one of them"),
     D(r"power@-?0,-?0", "second", [0.0, 0.0, 1.0],

@@ -406,7 +406,10 @@ def logical_not(x: Any, /) -> Tensor:
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
-    """x1 where the condition holds, x2 elsewhere; gradients flow to the chosen one alone."""
+    """x1 where the condition holds, x2 elsewhere; gradients flow to the chosen one alone.
+
+    What was not chosen gets 0, also through elementwise functions that are infinite or NaN there.
+    """
     condition = as_tensor(condition)
     if condition.dtype != shapes.bool_:
         raise DtypeError(
