@@ -317,6 +317,20 @@ def test_a_bag_of_padding_alone_is_0(mode, backend_name, monkeypatch):
     np.testing.assert_array_equal(layer(np.zeros((3, 0), int)).numpy(), np.zeros((3, 2)))
 
 
+@pytest.mark.parametrize("backend_name", ["eager", "reference", "native"])
+@pytest.mark.parametrize("lengths", [[4, 1], [-1, 2]])
+def test_lengths_that_no_sequence_has(lengths, backend_name, monkeypatch):
+    layer = nn.GRU(4, 2)
+    run = lambda n: layer(X, lengths=n)[0]  # noqa: E731
+    if backend_name != "eager":
+        monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
+        run = cr.compile(run)
+    run(cr.Tensor([3, 0]))
+    error = ShapeError if backend_name == "eager" else RangeError
+    with pytest.raises(error, match=r"\[GRU\] got .*length.* from 0 to 3 for each of 2"):
+        run(cr.Tensor(lengths))
+
+
 # ── whole numbers ────────────────────────────────────────────────────────────────────────────────
 
 FUNCTIONS = [

@@ -100,6 +100,19 @@ def test_values_without_meaning(case, backend_name, monkeypatch):
 
 
 @pytest.mark.parametrize("backend_name", ["reference", "native"])
+def test_tensors_from_outside_are_looked_at_in_each_call(backend_name, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
+    target, x = cr.Tensor(ONES), cr.Tensor(ONES / 2)
+    step = cr.compile(lambda: F.binary_cross_entropy(x, target))
+    assert step().item() == pytest.approx(np.log(2))
+    target[...] = 2 * ONES
+    with pytest.raises(RangeError, match=r"the target .*0 to 1"):
+        step()
+    target[...] = 0 * ONES
+    assert step().item() == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("backend_name", ["reference", "native"])
 def test_a_compiled_step_that_meets_such_a_value_changes_nothing(backend_name, monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
     layer = nn.Linear(3, 1)

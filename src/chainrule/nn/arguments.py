@@ -19,6 +19,13 @@ from ..broadcasting import cast
 from ..errors import ArgumentError, DtypeError, RangeError, Refusal, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
+from ..trace import state
+
+
+def known(x: Tensor) -> Any:
+    """The values of a tensor; None if it is traced, or may have others when the graph runs."""
+    hidden = state.trace is not None and state.trace.hides(x)
+    return None if hidden else x._value
 
 
 def number(
@@ -29,12 +36,12 @@ def number(
 
     usual   a value that works, for the message
     """
-    known = value._value if isinstance(value, Tensor) else value
-    if known is None:  # traced
+    got = known(value) if isinstance(value, Tensor) else value
+    if got is None and isinstance(value, Tensor):
         return
-    if isinstance(known, np.ndarray) and known.size == 1:
-        known = known.item()
-    x = float(known) if isinstance(known, Real) and not isinstance(known, bool) else math.nan
+    if isinstance(got, np.ndarray) and got.size == 1:
+        got = got.item()
+    x = float(got) if isinstance(got, Real) and not isinstance(got, bool) else math.nan
     if not (
         -math.inf <= x
         and (above is None or x > above)
@@ -47,7 +54,7 @@ def number(
             else f"a number from {least:g}" if least is not None else "a number"
         )  # fmt: skip
         raise ArgumentError(
-            name, f"got {what}={known!r}", f"expected {needed}", f"{what}={usual:g} works",
+            name, f"got {what}={got!r}", f"expected {needed}", f"{what}={usual:g} works",
             user_line(),
         )  # fmt: skip
 
@@ -104,11 +111,11 @@ def values(
 
     wrong   of an array or a traced tensor: which elements are not
     """
-    known = x._value
-    if known is not None:
-        bad = np.asarray(wrong(known))
+    now = known(x)
+    if now is not None:
+        bad = np.asarray(wrong(now))
         if bad.any():
-            worst = np.asarray(known)[bad].reshape(-1)[0]
+            worst = np.asarray(now)[bad].reshape(-1)[0]
             raise RangeError(name, f"got {what} {worst}", f"expected {needed}", advice, user_line())
         return x
     refusal = Refusal(name, f"got {what} out of range", f"expected {needed}", advice)

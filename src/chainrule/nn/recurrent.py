@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
-from ..errors import ArgumentError, ShapeError, user_line
+from ..errors import ArgumentError, Refusal, ShapeError, user_line
 from ..functions import creation, elementwise, shaping
 from ..functions.control import scan
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
-from .arguments import share, whole
+from .arguments import known, share, whole
 from .attention import expect_batch_first
 from .linear import uniform_parameter
 from .module import Module
@@ -142,16 +143,15 @@ class _Recurrent(Module):
 
 def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
     ends = as_tensor(lengths)
-    known = ends._value
-    wrong = known is not None and known.size and (known.min() < 0 or known.max() > steps)
+    needed = f"a whole number from 0 to {steps} for each of {n} sequences"
+    advice = "count the steps of each sequence that are no padding"
+    now = known(ends)
+    wrong = now is not None and now.size and (now.min() < 0 or now.max() > steps)
     if ends.shape != (n,) or ends.dtype.kind not in "iu" or wrong:
-        got = f" from {known.min()} to {known.max()}" if known is not None and known.size else ""
-        raise ShapeError(
-            name, f"got lengths {spec_text(ends)}{got}",
-            f"a whole number from 0 to {steps} for each of {n} sequences",
-            "count the steps of each sequence that are no padding", user_line(),
-        )  # fmt: skip
-    return ends
+        got = f" from {now.min()} to {now.max()}" if now is not None and now.size else ""
+        raise ShapeError(name, f"got lengths {spec_text(ends)}{got}", needed, advice, user_line())
+    refusal = Refusal(name, "got the length {}", needed, advice)
+    return ops.checked_index(ends, size=steps + 1, refusal=refusal)
 
 
 class RNN(_Recurrent):
