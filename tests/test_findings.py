@@ -53,6 +53,9 @@ CASES = {
     "not learned": (
         history(STEADY, [1.1] * 3, [1.2, 1.11, 1.097], LN_3), [], GOOD, "notice",
         "has hardly learned the training data"),
+    "not learned, while the validation loss rises": (
+        history(STEADY, [1.1, 1.1, 1.2, 1.3, 1.4], [1.2, 1.11, 1.1, 1.1, 1.097], LN_3), [], GOOD,
+        "notice", "has hardly learned the training data"),
     "climbing": (
         history(STEADY, [86, 400, 310, 305, 298], [90, 350, 320, 310, 300]), [], GOOD, "warning",
         "training loss climbs"),
@@ -136,7 +139,7 @@ def test_what_is_said_of_the_losses_is_what_they_were():
         assert "was 0.3 after epoch 3 and is 0.7 after epoch 5" in found["cause"]
         assert found["cause"].endswith(told)
     (found,) = findings(*CASES["hardly learned"][:2], *GOOD)
-    assert "went from 1.099 only to 0.97" in found["cause"]
+    assert "training loss is 0.97 and always the same prediction gets 1.099" in found["cause"]
     assert "smaller network" not in found["remedy"]
     (found,) = findings(*CASES["false alarms"][:2], *CASES["false alarms"][2])
     assert "98 of the 110 test rows that it takes for fraud" in found["cause"]

@@ -207,8 +207,7 @@ def _rose(history: History, step: int) -> bool:
 
 def _of_losses(history: History) -> Iterator[Finding]:
     trained, valid = _finite(history, "loss"), _finite(history, "valid_loss")
-    climbing = _climbing(trained)
-    learned = _learned(history, trained)
+    climbing, learned = _climbing(trained), _learned(history, trained)
     if climbing is not None:
         yield climbing
     elif learned is not None and history.guess is not None and learned < LITTLE:
@@ -219,7 +218,7 @@ def _of_losses(history: History) -> Iterator[Finding]:
             "Try another learning rate, more epochs, or a larger network; look whether the inputs "
             "tell anything about the target.",
         )  # fmt: skip
-    if climbing is None and len(valid) >= 2:
+    elif len(valid) >= 2:
         yield from _of_validation(history, valid, trained, learned)
 
 
@@ -274,12 +273,12 @@ def _of_validation(
                 f"More data, {slower}more dropout or weight decay, a smaller network.",
             )  # fmt: skip
             return
-        start = history.guess[0] if history.guess is not None else trained[0] if trained else None
-        little = "" if start is None else (
-            f"; the training loss went from {start:.4g} only to {trained[-1]:.4g}")  # fmt: skip
+        told = f", while the training loss is {trained[-1]:.4g}" if trained else ""
+        if told and history.guess is not None:
+            told += f" and always the same prediction gets {history.guess[0]:.4g}"
         yield _finding(
             "notice", "What it learns does not hold for the validation data",
-            f"{cause}{little}.{which}",
+            f"{cause}{told}.{which}",
             f"Look whether the inputs tell anything about the target; more data, {slower}"
             "and training and validation rows of the same kind.",
         )  # fmt: skip
