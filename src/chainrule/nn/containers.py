@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self, overload
 
-from ..errors import ArgumentError, user_line
+from ..errors import ArgumentError, ShapeError, user_line
 from ..functions.shaping import flatten
+from ..graph import spec_text
 from .module import Module
 
 
@@ -85,7 +86,14 @@ class Residual(Module):
         self.shortcut = shortcut
 
     def forward(self, x: Any) -> Any:
-        return (x if self.shortcut is None else self.shortcut(x)) + self.inner(x)
+        kept, found = x if self.shortcut is None else self.shortcut(x), self.inner(x)
+        if kept.shape != found.shape:
+            raise ShapeError(
+                "Residual", f"got {spec_text(kept)} and {spec_text(found)} from the inner module",
+                "expected equal shapes", "give a shortcut that changes the shape as well",
+                user_line(),
+            )  # fmt: skip
+        return kept + found
 
 
 class Lambda(Module):

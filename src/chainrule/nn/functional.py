@@ -36,7 +36,7 @@ softmax, log_softmax = map(habits.explained, (reductions.softmax, reductions.log
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b."""
     y = matmul(x, weight.T)
-    return y if bias is None else y + bias
+    return y if bias is None else y + fitting("linear", "bias", as_tensor(bias), y.shape)
 
 
 def at_least(x: Tensor, low: float) -> Tensor:

@@ -65,6 +65,14 @@ class Bilinear(Module):
         self.bias = uniform_parameter((out_features,), in1_features) if bias else None
 
     def forward(self, x1: Any, x2: Any) -> Tensor:
+        x1, x2 = as_tensor(x1), as_tensor(x2)
+        _, i, j = self.weight.shape
+        if x1.shape[-1:] != (i,) or x2.shape != (*x1.shape[:-1], j):
+            raise ShapeError(
+                "Bilinear", f"got {spec_text(x1)} and {spec_text(x2)}",
+                f"expected (..., {i}) and (..., {j}) with equal leading sizes",
+                "set in1_features and in2_features, or broadcast one of them", user_line(),
+            )  # fmt: skip
         y = einsum("...i,kij,...j->...k", x1, self.weight, x2)
         return y if self.bias is None else y + self.bias
 

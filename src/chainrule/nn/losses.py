@@ -25,7 +25,7 @@ from ..graph import spec_text
 from ..hints import settings
 from ..shapes import int64
 from ..tensor import Tensor, as_tensor, full, no_grad
-from .arguments import factor, floating, number, share, signs, values, within
+from .arguments import factor, fitting, floating, number, share, signs, values, within
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
@@ -39,8 +39,9 @@ ROUNDING = 1e-3  # how far soft targets may be out of their range
 
 
 def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
-    """x, and the value where the mask holds."""
-    return where(mask, value, as_tensor(x))
+    """x, and the value where the mask holds, which broadcasts to x."""
+    x = as_tensor(x)
+    return where(fitting("masked_fill", "mask", as_tensor(mask), x.shape), value, x)
 
 
 def _same(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
