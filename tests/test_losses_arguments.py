@@ -200,6 +200,23 @@ def test_fit_goes_on_over_a_batch_whose_targets_are_all_ignored(
     assert not np.array_equal(model.weight.numpy(), before)
 
 
+def test_rates_are_tried_on_batches_that_count():
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    y = np.where(np.arange(40) < 20, -100, x[:, 0] > 0)
+    batches = cr.data.DataLoader((x, y), 10)
+    found = cr.train.find_lr(nn.Linear(3, 2), batches, loss="cross_entropy", steps=20)
+    assert min(found.losses) > 0
+    assert len(found.losses) >= 8
+
+
+def test_classes_that_all_have_the_weight_0():
+    loss, model = nn.CrossEntropyLoss(weight=[0.0, 0.0]), nn.Linear(3, 2)
+    before = model.weight.numpy().copy()
+    history = cr.fit(model, (ONES, np.arange(4) % 2), loss=loss, epochs=1, progress=False)
+    assert history["loss"] == [0.0]
+    np.testing.assert_array_equal(model.weight.numpy(), before)
+
+
 # ── mixed dtypes ─────────────────────────────────────────────────────────────────────────────────
 
 ONE_AND_SEVEN = {

@@ -113,6 +113,8 @@ def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | Non
     counts = np.bincount(y.ravel()).astype(np.float64)
     if settings.get("weight") is not None:
         counts *= np.asarray(settings["weight"])[: len(counts)]
+    if not counts.any():
+        return None
     smoothed = settings.get("label_smoothing", 0.0)
     even = np.full(len(counts), smoothed / len(counts))
     sure = np.where(np.arange(len(counts)) == 0, 1 - smoothed, 0.0)

@@ -86,22 +86,25 @@ def _sweep(
     step: Any, loader: Any, optimizer: Optimizer, rates: np.ndarray[Any, Any]
 ) -> tuple[list[float], list[float]]:
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    mean, tried = 0.0, list[float]()
+    mean, weight, tried = 0.0, 0.0, list[float]()
     losses: list[float] = []
-    for k, (rate, batch) in enumerate(zip(rates.tolist(), batches, strict=False), 1):
+    for rate, batch in zip(rates.tolist(), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate
         found, _ = step(*pair(batch))
         assert isinstance(found, Tensor)
+        if not float(found):  # a batch in which no target counts says nothing of the rate
+            continue
         mean = SMOOTHED * mean + (1 - SMOOTHED) * float(found)
-        smooth = mean / (1 - SMOOTHED**k)
+        weight = SMOOTHED * weight + (1 - SMOOTHED)
+        smooth = mean / weight
         if not math.isfinite(smooth) or (losses and smooth > BURST * min(losses)):
             break
         tried.append(rate)
         losses.append(smooth)
     if not losses:
         raise ArgumentError(
-            "find_lr", "got a loss that is not finite at the first step", "a finite loss",
-            "scale the inputs to a few units",
+            "find_lr", "got a loss that is 0, or not finite, from the first step on",
+            "a finite loss", "scale the inputs to a few units",
         )  # fmt: skip
     return tried, losses
