@@ -1,7 +1,9 @@
 """Habits of other libraries: what is called otherwise here, told where it is used."""
 
+import importlib
 import inspect
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -128,3 +130,25 @@ def test_a_name_that_nobody_has():
     for place in (nn, optim, nn.functional):
         with pytest.raises(AttributeError, match=r"has no attribute 'qqq'$"):
             getattr(place, "qqq")  # noqa: B009 - what is tested
+
+
+@pytest.mark.parametrize("package", [cr, nn, optim, cr.data, cr.train], ids=lambda p: p.__name__)
+def test_no_module_has_the_place_of_a_function(package):
+    """cr.trace, cr.sparse …: modules inside, which cannot be called. They are imported as usual."""
+    prefix = package.__name__ + "."
+    inside = {m.removeprefix(prefix) for m in sys.modules if m.startswith(prefix)}
+    public = {"checking", "errors", "functional", "init", "losses", "utils", "random", "interop"}
+    public |= {"cli", "data", "explain", "nn", "optim", "train"}
+    for name in (n for n in inside - public if "." not in n):
+        here = getattr(package, name, None)
+        assert not inspect.ismodule(here), name
+        assert inspect.ismodule(importlib.import_module(prefix + name))
+    with pytest.raises(AttributeError, match=r"'trace'; here it is diagonal\(x\).sum\(axis=-1\)"):
+        cr.trace(cr.eye(3))
+    assert cr.diagonal(cr.eye(3)).sum(axis=-1).item() == 3
+    from chainrule import sparse, trace
+    from chainrule.train import trainer
+
+    assert trace.state is not None
+    assert sparse.RowSparse is cr.RowSparse
+    assert trainer.Trainer is cr.train.Trainer

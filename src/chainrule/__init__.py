@@ -192,6 +192,7 @@ from .functions.sorting import (
     unique_values,
 )  # fmt: skip
 from .functions.windows import avg_pool, max_pool, sum_pool, unfold
+from .hints import hide_modules as _hide_modules
 from .hints import missing as _missing
 from .shapes import (
     bfloat16,
@@ -443,6 +444,7 @@ __all__ = [
     "zeros_like",
 ]  # fmt: skip
 
+_hide_modules(__name__, "checking", "errors", "random")
 globals().update(
     {n: _explained(f) for n, f in list(globals().items()) if n in __all__ and _takes_axes(f)}
 )

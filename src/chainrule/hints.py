@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -27,7 +29,8 @@ FUNCTIONS = {
     "rand": "random.uniform", "randint": "random.integers", "randn": "random.normal",
     "randperm": "random.permutation",
     "save": "save_file(model.state_dict(), path) of safetensors.numpy",
-    "swapaxes": "transpose(x, a, b)", "topk": "top_k", "true_divide": "divide",
+    "sparse": "RowSparse, the gradient of rows that were taken", "swapaxes": "transpose(x, a, b)",
+    "topk": "top_k", "trace": "diagonal(x).sum(axis=-1)", "true_divide": "divide",
     "unsqueeze": "expand_dims", "vmap": "written with a batch axis: operations broadcast",
 }  # fmt: skip
 
@@ -93,6 +96,19 @@ KINDS = {
     "chainrule": FUNCTIONS, "Tensor": METHODS, "Module": MODULE, "chainrule.nn": NN,
     "chainrule.nn.functional": FUNCTIONAL, "chainrule.optim": OPTIM,
 }  # fmt: skip
+
+
+def hide_modules(package: str, *public: str) -> None:
+    """Take the modules of a package, but for the public ones, out of its names.
+
+    Other libraries have functions of such names: `cr.trace(x)` is to say what it is called here.
+    The modules are imported as before: `from chainrule.trace import state`.
+    """
+    space = vars(sys.modules[package])
+    for name, value in [*space.items()]:
+        inside = isinstance(value, ModuleType) and value.__name__ == f"{package}.{name}"
+        if inside and name not in public:
+            del space[name]
 
 
 def missing(kind: str, name: str, of: str = "") -> AttributeError:

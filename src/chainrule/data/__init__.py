@@ -1,5 +1,6 @@
 """Data: batches, splits, tables and their encoding, images, text, and the built-in sets."""
 
+from ..hints import hide_modules
 from .builtin import NAMES, Builtin, load
 from .columns import Column, Table
 from .images import Images, read_image_files, read_images
@@ -27,3 +28,5 @@ __all__ = [
     "train_test_split",
     "windows",
 ]
+
+hide_modules(__name__)

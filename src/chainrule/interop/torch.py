@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import nn
 from ..errors import ArgumentError, ShapeError, user_line
+from ..nn.activation import Activation
 from ..tensor import Tensor
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +32,7 @@ _CONVOLUTIONS = (
 _POOLS = nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample
 _LAST_AXES = nn.LayerNorm, nn.RMSNorm
 _SAME_ORDER = (  # layers whose output is in the order of their input
-    *_POOLS, *_LAST_AXES, nn.activation.Activation, nn.Threshold, nn.PReLU, nn.Identity, nn.Dropout,
+    *_POOLS, *_LAST_AXES, Activation, nn.Threshold, nn.PReLU, nn.Identity, nn.Dropout,
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
 )  # fmt: skip
 _IMAGES = *_CONVOLUTIONS, *_POOLS, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
-from ..hints import missing
+from ..hints import hide_modules, missing
 from . import functional, init, utils
 from .activation import (
     CELU,
@@ -212,6 +212,8 @@ __all__ = [
     "init",
     "utils",
 ]
+
+hide_modules(__name__, "functional", "init", "losses", "utils")
 
 if not TYPE_CHECKING:  # a type checker is to know which names there are
 

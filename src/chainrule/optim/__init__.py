@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
-from ..hints import missing
+from ..hints import hide_modules, missing
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, Lion, RMSprop
 from .ema import EMA
@@ -47,6 +47,8 @@ __all__ = [
     "StepLR",
     "WarmupCosine",
 ]
+
+hide_modules(__name__)
 
 if not TYPE_CHECKING:  # a type checker is to know which names there are
 

@@ -1,5 +1,6 @@
 """Training: the loop, its history, checkpoints, metrics; whole runs from a recipe."""
 
+from ..hints import hide_modules
 from .fit import fit
 from .history import History
 from .inference import evaluate, predict
@@ -20,3 +21,5 @@ __all__ = [
     "fit",
     "predict",
 ]
+
+hide_modules(__name__)
