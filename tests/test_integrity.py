@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.errors import ArgumentError, ChainruleError, DtypeError, FileError
 from chainrule.train import Run, checkpoint, files, predict
 from chainrule.train.trainer import Trainer
@@ -166,6 +166,15 @@ def test_weights_are_floats(name):
         k: v.tobytes() for k, v in before.items()}  # fmt: skip
 
 
+def test_the_state_of_an_optimizer_is_floats():
+    optimizer = optim.Adam(nn.Linear(2, 1).named_parameters())
+    state = optimizer.state_dict()
+    name = next(k for k, v in state.items() if v.ndim == 2)
+    with pytest.raises(DtypeError, match=rf"got int64\[.*\] for {name}; float32, or another"):
+        optimizer.load_state_dict({**state, name: state[name].astype(np.int64)})
+    optimizer.load_state_dict({**state, name: state[name].astype(np.float64)})
+
+
 def test_weights_that_become_infinite_are_refused():
     layer = nn.Linear(1, 1, bias=False)
     with pytest.raises(ArgumentError, match=r"for weight with values beyond float32"):
@@ -178,7 +187,7 @@ def test_a_run_with_weights_of_whole_numbers_is_refused(copy, capsys):
     name = sorted(weights)[0]
     weights[name] = weights[name].astype(np.int64)
     (copy / "model.safetensors").write_bytes(files.tensors_to_bytes(weights))
-    expect_one_error(capsys, ["predict", copy], f"for {name}; float32[")
+    expect_one_error(capsys, ["predict", copy], f"for {name}; float32, or another floating")
 
 
 # Links and pipes in a folder that comes from elsewhere

@@ -180,3 +180,28 @@ def promote(a: Dtype, b: Dtype) -> Dtype:
             "promote", f"got {a} and {b}", "no integer dtype holds both", "convert one with astype"
         )
     return out
+
+
+def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
+    """The values of a file in the dtype of what they replace, if they are of its kind and range.
+
+    Floats are rounded. Whole numbers or bools in the place of floats are something else, and so are
+    floats that become infinite.
+    """
+    if new.dtype == dtype:
+        return new
+    floats = dtype in shapes.FLOATS
+    if new.dtype not in shapes.FLOATS if floats else not np.can_cast(new.dtype, dtype, "safe"):
+        raise DtypeError(
+            "load_state_dict", f"got {spec_text(new)} for {name}",
+            f"{dtype}, or another {'floating ' * floats}dtype that it can hold",
+            f'read the right file, or convert on purpose: array.astype("{dtype}")',
+        )  # fmt: skip
+    with np.errstate(over="ignore"):
+        out = new.astype(dtype)
+    if floats and (np.isfinite(new) & ~np.isfinite(out)).any():
+        raise ArgumentError(
+            "load_state_dict", f"got {spec_text(new)} for {name} with values beyond {dtype}",
+            f"values that {dtype} can hold", "read the right file",
+        )  # fmt: skip
+    return out

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..compile.surroundings import Holder, plain
 from ..compile.variables import mentioned, methods_of, variables_of
+from ..convert import as_loaded
 from ..errors import (
     ArgumentError,
     ChainruleError,
-    DtypeError,
     ShapeError,
     TraceError,
     user_line,
@@ -22,8 +22,7 @@ from ..errors import (
 from ..functions.habits import expect_known
 from ..graph import spec_text
 from ..hints import calls, missing
-from ..shapes import FLOATS
-from ..tensor import Tensor, as_tensor, no_grad
+from ..tensor import Tensor, as_tensor, make, no_grad
 from ..trace import Counting, changes, state
 from .summary import Summary, summarise
 
@@ -245,10 +244,10 @@ class Module(Counting):
                     if new.ndim > 2 and sorted(new.shape) == sorted(own[name].shape)
                     else "load into the same architecture",
                 )
-            fitting[name] = _fitting(name, new, own[name])
+            fitting[name] = make(as_loaded(name, new.numpy(), own[name].dtype))
         with no_grad():
             for name, new in fitting.items():
-                own[name]._assign(new.detach())
+                own[name]._assign(new)
 
     def __repr__(self) -> str:
         inner = [
@@ -262,27 +261,6 @@ class Module(Counting):
     def extra_repr(self) -> str:
         """What a layer says of itself when printed."""
         return ""
-
-
-def _fitting(name: str, new: Tensor, own: Tensor) -> Tensor:
-    """The values in the dtype of what they replace, if they are of its kind and range."""
-    if new.dtype == own.dtype:
-        return new
-    floats = own.dtype in FLOATS
-    if new.dtype not in FLOATS if floats else not np.can_cast(new.dtype, own.dtype, "safe"):
-        raise DtypeError(
-            "load_state_dict", f"got {spec_text(new)} for {name}",
-            f"{spec_text(own)}, or another {'floating ' * floats}dtype that it can hold",
-            f'read the right file, or convert on purpose: array.astype("{own.dtype}")',
-        )  # fmt: skip
-    with np.errstate(over="ignore"):
-        out = new.astype(own.dtype)
-    if floats and (np.isfinite(new.numpy()) & ~np.isfinite(out.numpy())).any():
-        raise ArgumentError(
-            "load_state_dict", f"got {spec_text(new)} for {name} with values beyond {own.dtype}",
-            f"values that {own.dtype} can hold", "read the right file",
-        )  # fmt: skip
-    return out
 
 
 _INTEROP = "cr.interop.torch.load_state_dict(model, state)"

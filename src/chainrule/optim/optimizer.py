@@ -17,6 +17,7 @@ from .. import ops
 from ..broadcasting import cast
 from ..compile.surroundings import Holder
 from ..compile.variables import mentioned, methods_of, variables_of
+from ..convert import as_loaded
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
@@ -283,11 +284,13 @@ class Optimizer(Counting):
                     "load_state_dict", f"got {np.shape(values[key])} for {key}",
                     f"{value.shape} is needed", "load into the same architecture",
                 )  # fmt: skip
+        slots = [f"{name}/{slot}" for name, parts in self.state.items() for slot in parts]
+        loaded = {k: as_loaded(k, np.asarray(values[k]), own[k].dtype) for k in slots}
         with no_grad():
             self._share_counts(values)
             for name, parts in self.state.items():
                 for slot, t in parts.items():
-                    t._assign(Tensor(np.asarray(values[f"{name}/{slot}"]), dtype=t.dtype))
+                    t._assign(Tensor(loaded[f"{name}/{slot}"]))
         for k, group in enumerate(self.param_groups):
             for key in (*group, "initial_lr"):
                 stored = values.get(f"group{k}/{key}")
