@@ -368,8 +368,18 @@ def test_a_padding_value_has_its_gradient_and_its_dtype():
     y.sum().backward()
     assert v.grad.item() == 10
     assert x.grad.tolist() == [[1, 1]]
-    assert cr.pad(t([1]), 1, value=1.5).tolist() == [1.5, 1, 1.5]
-    assert cr.pad(t([1]), 1, value=2).dtype == cr.int64
+
+
+def test_padding_keeps_the_dtype():
+    for dtype in ("int64", "uint8", "bool", "float32", "float64"):
+        for value in (1, 1.0, True, np.float64(1), t(1, dtype="uint8")):
+            y = cr.pad(t([0], dtype=dtype), (0, 1), value=value)
+            assert y.dtype == dtype
+            assert y.tolist() == [0, 1]
+    assert cr.pad(t([0.0]), 1, value=t(2.0, dtype="float64")).dtype == cr.float32
+    for value in (1.5, math.inf, nan, t(1.0)):
+        with pytest.raises(cr.errors.DtypeError, match="whole number"):
+            cr.pad(t([1]), 1, value=value)
 
 
 def test_max_pool_of_whole_numbers_keeps_them():
@@ -389,3 +399,28 @@ def test_numpys_and_pytorchs_ways_to_say_it():
     assert y.reshape(np.array([6, 4])).shape == (6, 4)
     kernel = cr.ones((2, 2, 1, 1))
     assert cr.convolution(cr.ones((1, 5, 5, 1)), kernel, padding=[(1, 1), 2]).shape == (1, 6, 8, 1)
+
+
+def test_gather_reads_the_first_of_the_other_axes():
+    x = t(np.arange(12.0).reshape(3, 4))
+    for axis, at in [(1, [[3, 0]]), (0, [[2], [0], [1], [1]]), (-1, [[1], [2]])]:
+        wanted = torch_gather(x.numpy(), axis, np.array(at))
+        assert cr.gather(x, axis, t(at)).tolist() == wanted.tolist()
+    for at in ([[0]] * 4, [0, 1]):
+        with pytest.raises(cr.errors.ShapeError, match="gather"):
+            cr.gather(x, 1, t(at))
+
+
+def torch_gather(x, axis, at):
+    """PyTorch's definition: out[i, j] = x[at[i, j], j] for axis 0, x[i, at[i, j]] for axis 1."""
+    i, j = np.indices(at.shape)
+    return x[at, j] if axis == 0 else x[i, at]
+
+
+def test_softmax_of_nothing():
+    x = t(np.zeros((2, 0)), requires_grad=True)
+    assert cr.logsumexp(x, axis=1).tolist() == [-math.inf] * 2
+    assert cr.logsumexp(x, axis=0).shape == (0,)
+    assert cr.softmax(x).shape == cr.log_softmax(x).shape == (2, 0)
+    cr.logsumexp(x, axis=1).sum().backward()
+    assert x.grad.shape == (2, 0)

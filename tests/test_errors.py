@@ -131,6 +131,10 @@ BAD = {
     "stack nothing": (lambda: cr.stack([]), "stack", ValueError),
     "broadcast_shapes": (lambda: cr.broadcast_shapes(x), "broadcast_shapes", ValueError),
     "einsum of a tensor": (lambda: cr.einsum(x, x), "einsum", TypeError),
+    "convolution same": (
+        lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), stride=2, padding="same"),
+        "convolution", ValueError),
+    "layer same": (lambda: cr.nn.Conv1d(1, 1, 3, stride=2, padding="same"), "Conv1d", ValueError),
     "convolution padding": (
         lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), padding=[(1, None)]),
         "convolution", ValueError),

@@ -329,8 +329,21 @@ def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> T
 
 
 def gather(x: Any, dim: int, index: Any) -> Tensor:
-    """PyTorch's name for `take_along_axis`."""
-    return take_along_axis(x, index, axis=dim)
+    """PyTorch's `gather`: `take_along_axis` for an index that may be smaller on the other axes.
+
+    There it has the elements of x that come first; nothing broadcasts.
+    """
+    x, index = as_tensor(x), as_tensor(index)
+    axis = _axes.one("gather", dim, x.ndim)
+    others = [k for k in range(x.ndim) if k != axis]
+    if index.ndim != x.ndim or any(index.shape[k] > x.shape[k] for k in others):
+        raise ShapeError(
+            "gather", f"got the index {spec_text(index)} for {spec_text(x)}",
+            f"as many axes, and no size above x's except on axis {axis}",
+            "slice the index, or use take_along_axis, where sizes of 1 repeat", user_line(),
+        )  # fmt: skip
+    part = tuple(slice(None) if k == axis else slice(n) for k, n in enumerate(index.shape))
+    return take_along_axis(getitem(x, part), index, axis=axis)
 
 
 def nonzero(x: Any, /) -> tuple[Tensor, ...]:

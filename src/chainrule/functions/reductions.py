@@ -158,7 +158,9 @@ def count_nonzero(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor
 
 @in_float32
 def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log ∑eˣ, without overflow."""
+    """log ∑eˣ, without overflow; -inf for no elements."""
+    if not _count(x, axis):
+        return _reduce(ops.sum, x, axis, keepdims) - math.inf
     top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
     top = ops.where(_el.isfinite(top), top, 0.0)
     out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top

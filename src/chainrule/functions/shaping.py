@@ -308,7 +308,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         if np.ndim(value):
             raise ShapeError("pad", f"got value {value}", "one number", "concat what is not one")
         inside = ops.pad(full(x.shape, True, shapes.bool_), **sizes)
-        return where(inside, out, value)
+        return where(inside, out, _filling(x, value))
     if mode not in ("edge", "reflect"):
         raise ArgumentError("pad", f"got mode {mode!r}", "constant, edge or reflect", "choose one")
     out = x
@@ -323,6 +323,22 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
             at = np.clip(at, 0, n - 1) if mode == "edge" else n - 1 - np.abs(n - 1 - np.abs(at))
             out = ops.take(out, Tensor(at), axis=axis)
     return own(out, x)
+
+
+def _filling(x: Tensor, value: Any) -> Any:
+    """The value as x's dtype holds it; whole numbers are filled with whole numbers."""
+    kind = x.dtype.kind
+    is_tensor = isinstance(value, Tensor)
+    number = value if is_tensor else to_array(value).item()
+    whole = value.dtype.kind not in "fV" if is_tensor else float(number).is_integer()
+    if kind in "biu" and not whole:
+        raise DtypeError(
+            "pad", f"got value {value} for {spec_text(x)}", "a whole number",
+            "round it, or convert x with astype(x, float32)", user_line(),
+        )  # fmt: skip
+    if is_tensor:
+        return cast(value, x.dtype)
+    return {"b": bool, "i": int, "u": int}.get(kind, float)(number)
 
 
 def diagonal(x: Any, /, offset: int = 0) -> Tensor:
