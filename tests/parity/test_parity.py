@@ -299,7 +299,7 @@ APART: dict[str, str] = {
     "copies of values, with no history": "unique_values",
     "acts on the bits of integers": """bitwise_and bitwise_invert bitwise_left_shift bitwise_or
         bitwise_right_shift bitwise_xor""",
-    "the neighbour in the grid of floats; PyTorch has no derivative either": "nextafter",
+    "the neighbour in the grid of floats, about the format": "nextafter",
     "made from nothing": """arange asarray empty empty_like eye from_dlpack full full_like linspace
         ones ones_like tensor zeros zeros_like""",
     "about dtypes and shapes": "broadcast_shapes can_cast finfo iinfo isdtype result_type",

@@ -1,0 +1,107 @@
+"""chainrule on the samples that PyTorch tests its own functions with (torch.testing._internal).
+
+Every function that both libraries have is called with them, by its name here (`samples_calls`):
+values, shapes, dtypes and gradients are PyTorch's, and what PyTorch refuses is refused. Where that
+is not so, `samples_reasons` says why, and each of its rows must be true.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from samples_calls import APART, RANDOM, THEIRS, ours
+from samples_harness import NAMES, Converter, Observation, leaves, observe, report, unexplained
+from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.opinfo.core import (
+    BinaryUfuncInfo,
+    OpInfo,
+    ReductionOpInfo,
+    UnaryUfuncInfo,
+)
+
+DTYPES = (torch.float64, torch.float32, torch.int64, torch.uint8, torch.bool)
+MOST = 30  # samples of a function in one dtype: of more, the same ones are drawn in every run
+# How many samples of a table agree at least.
+FLOORS = {"unary": 350, "binary": 1350, "reduction": 750, "network": 1750, "other": 3300}
+
+
+def group(op: OpInfo) -> str:
+    """In which of the tables below it is compared."""
+    if op.name.startswith("nn.functional."):
+        return "network"
+    kinds = {UnaryUfuncInfo: "unary", BinaryUfuncInfo: "binary", ReductionOpInfo: "reduction"}
+    return kinds.get(type(op), "other")
+
+
+def title(op: OpInfo) -> str:
+    return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
+
+
+COMMON = {
+    title(op): op for op in op_db if ours(op.name, tuple(a.name for a in op.aliases)) is not None
+}  # fmt: skip
+
+
+def drawn(samples: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Some of them, with their numbers; none with complex numbers."""
+    chosen = range(len(samples))
+    if len(samples) > MOST:
+        chosen = sorted(random.Random(0).sample(chosen, MOST))
+    for k in chosen:
+        s = samples[k]
+        parts = list(leaves([s.input, s.args, s.kwargs]))
+        tensors = [p for p in parts if isinstance(p, torch.Tensor)]
+        many = any(t.ndim > 64 for t in tensors)  # more axes than NumPy has
+        if not many and not any(t.is_complex() for t in tensors):
+            yield k, s
+
+
+def observed(op: OpInfo) -> Iterator[Observation]:
+    """What comes of the samples of one function, and of those that it refuses."""
+    call = ours(op.name, tuple(a.name for a in op.aliases))
+    theirs = THEIRS.get(op.name, op)
+
+    def one(dtype: str, number: int, s: Any) -> Observation:
+        convert = Converter()
+        x, args, kwargs = convert(s.input), convert(tuple(s.args)), convert(s.kwargs)
+        return observe(
+            title(op), dtype, s, functools.partial(theirs, s.input, *s.args, **s.kwargs),
+            functools.partial(call, x, *args, **kwargs), convert, op.name not in RANDOM, number,
+        )  # fmt: skip
+
+    for dtype in DTYPES:
+        if dtype in op.dtypes:
+            torch.manual_seed(0)
+            grad = dtype == torch.float64 and op.supports_autograd
+            samples = list(op.sample_inputs("cpu", dtype, requires_grad=grad))
+            for k, s in drawn(samples):
+                yield one(NAMES[dtype], k, s)
+    if op.error_inputs_func is not None:
+        for k, s in drawn([e.sample_input for e in op.error_inputs("cpu")]):
+            yield one("error", k, s)
+
+
+@pytest.mark.filterwarnings("ignore")  # of both, about what samples ask on purpose
+@pytest.mark.parametrize("table", FLOORS)
+def test_functions(table: str) -> None:
+    with np.errstate(all="ignore"):
+        found = [o for op in COMMON.values() if group(op) == table for o in observed(op)]
+    wrong = unexplained(found)
+    assert not wrong, report(wrong)
+    agreed = sum(o.outcome == "agreed" for o in found)
+    print(f"{table}: {agreed} of {len(found)} samples of {len({o.name for o in found})} functions")
+    assert agreed >= FLOORS[table]
+
+
+def test_names() -> None:
+    """The tables hold what op_db has: nothing of it is left out unseen."""
+    known = {op.name for op in op_db}
+    assert set(APART) <= known
+    assert set(THEIRS) <= known
+    assert len(COMMON) >= 200
