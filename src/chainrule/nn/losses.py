@@ -113,7 +113,7 @@ def _classes(
             user_line(),
         )  # fmt: skip
     target = target.astype(int64)  # which holds every ignore_index
-    if scores.shape[:-1] != target.shape:
+    if not scores.ndim or scores.shape[:-1] != target.shape:
         raise ShapeError(
             name, f"got scores {spec_text(scores)} and targets {spec_text(target)}",
             "targets of the scores' shape without its last axis, the classes",

@@ -77,7 +77,8 @@ def fit(
     metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets)
                    that give a number, or a dict of such; on the validation data, or on the training
                    data if there is none. "f1" is the mean over the classes. Targets that the loss
-                   ignores do not count; of one-hot targets the largest is the class
+                   ignores do not count (a batch of them alone has the loss 0, a metric of nothing
+                   is NaN); of one-hot targets the largest is the class
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory
