@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import random
+from ..errors import ShapeError, user_line
 from ..functions.elementwise import where
+from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
 from .arguments import floating, share
@@ -31,6 +33,11 @@ class ChannelDropout(Dropout):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
+        if x.ndim < 2:
+            raise ShapeError(
+                type(self).__name__, f"got {spec_text(x)}", "expected (N, *size, C)",
+                "add a batch axis, x[None], or use Dropout", user_line(),
+            )  # fmt: skip
         shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
         return functional.dropout(x, self.p, self.training, shape=shape)
 

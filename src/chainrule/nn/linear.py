@@ -139,6 +139,11 @@ class EmbeddingBag(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
+        if not x.ndim:
+            raise ShapeError(
+                "EmbeddingBag", f"got {spec_text(x)}", "expected (N, L), bags of L numbers",
+                "add the axes, x[None, None]", user_line(),
+            )  # fmt: skip
         rows = indexing.take(
             self.weight, positions("EmbeddingBag", x, self.weight.shape[0]), axis=0
         )
