@@ -114,3 +114,46 @@ def test_either_byte_order(kind):
         assert cr.Tensor(array).tolist() == cr.asarray(array).tolist() == [1, 2, 3]
         assert cr.Tensor(array).dtype == np.dtype(kind)
     assert math.isclose(cr.Tensor(np.array(0.1, ">f8")).item(), 0.1)
+
+
+A, B = np.array([0.3, 0.7, 0.2]), [0.1, 0.2, 0.3]
+EXACT = {  # what stands beside float64, in Python's numbers, and what NumPy gives
+    "operator": (lambda x: x + B, A + B),
+    "operator, turned": (lambda x: B - x, np.array(B) - A),
+    "in place": (lambda x: x.clone().__imul__(B), A * B),
+    "comparison": (lambda x: (x - 0.2 == [0.3 - 0.2, 0.7 - 0.2, 0.0]), np.ones(3)),
+    "maximum": (lambda x: cr.maximum(B, x), np.maximum(B, A)),
+    "atan2": (lambda x: cr.atan2(B, x), np.arctan2(B, A)),
+    "clip": (lambda x: cr.clip(x, B, 0.65), np.clip(A, B, 0.65)),
+    "where": (lambda x: cr.where(x > 0.5, B, x), np.where(A > 0.5, B, A)),
+    "matmul": (lambda x: x @ B, A @ B),
+    "matmul, turned": (lambda x: cr.matmul(B, x), A @ B),
+    "dot": (lambda x: cr.dot(x, B), A @ B),
+    "vecdot": (lambda x: cr.vecdot(B, x), A @ B),
+    "outer": (lambda x: cr.outer(x, B), np.outer(A, B)),
+    "einsum": (lambda x: cr.einsum("i,j->ij", x, B), np.outer(A, B)),
+    "tensordot": (lambda x: cr.tensordot(x, B, axes=1), A @ B),
+    "concat": (lambda x: cr.concat([x, B]), np.concatenate([A, B])),
+    "stack": (lambda x: cr.stack([x[0], 0.1]), np.array([A[0], 0.1])),
+    "meshgrid": (lambda x: cr.meshgrid(x, B)[1], np.meshgrid(A, B)[1]),
+    "isin": (lambda x: cr.isin(x, [0.3, 0.7, 0.2]), np.ones(3)),
+    "searchsorted": (lambda x: cr.searchsorted(cr.sort(x), [0.2, 0.3, 0.7]), np.arange(3)),
+    "pad": (lambda x: cr.pad(x, 1, value=0.1), np.pad(A, 1, constant_values=0.1)),
+    "diff": (lambda x: cr.diff(x, prepend=[0.1]), np.diff(A, prepend=[0.1])),
+    "convolution": (lambda x: cr.convolution(x.reshape((1, 3, 1)), [[[0.1]]]).reshape((3,)),
+                    A * 0.1),
+    "assigned": (lambda x: x.clone().__setitem__(slice(1, None), [0.1, 0.2]), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_pythons_numbers_beside_float64_keep_their_digits(name):
+    f, expected = EXACT[name]
+    found = f(cr.Tensor(A))
+    if expected is None:
+        x = cr.Tensor(A)
+        x[1:] = B[:2]
+        found, expected = x, np.array([A[0], *B[:2]])
+    np.testing.assert_allclose(found.numpy().astype(float), expected, rtol=1e-15)
+    narrow = f(cr.Tensor(A.astype(np.float32)))
+    assert narrow is None or narrow.dtype != cr.float64, "and float32 stays what it is"

@@ -96,11 +96,21 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
     return a._bind(op, (a, b), {})
 
 
+def as_tensors(*xs: Any) -> list[Tensor]:
+    """Each as a tensor. Beside float64 Python's floats stay it, which else become float32."""
+    found = [as_tensor(x) for x in xs]
+    if any(t.dtype == shapes.float64 for t in found):
+        for k, x in enumerate(xs):
+            if isinstance(x, (float, list, tuple)) and found[k].dtype == shapes.float32:
+                found[k] = Tensor(x, dtype=shapes.float64)
+    return found
+
+
 def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
     if isinstance(other, RowSparse):
         return other.to_dense()
     if isinstance(other, (np.ndarray, np.generic, list, tuple)) or hasattr(other, "__array__"):
-        return as_tensor(other)
+        return as_tensors(tensor, other)[1]
     raise DtypeError(
         op.name,
         f"got {type(other).__name__} with {spec_text(tensor)}",
@@ -112,7 +122,8 @@ def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
 
 def contract(a: Any, b: Any) -> Tensor:
     """Matrix product: vectors become matrices, batches broadcast, a shared matrix stays one."""
-    a, b = as_tensor(a), as_tensor(b)
+    if type(a) is not Tensor or type(b) is not Tensor:
+        a, b = as_tensors(a, b)
     if a.dtype != b.dtype:
         dtype = promote(a.dtype, b.dtype)
         a, b = cast(a, dtype), cast(b, dtype)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..broadcasting import cast, contract
+from ..broadcasting import as_tensors, cast, contract
 from ..convert import promote
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import spec_text
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 from . import axes as _axes
 from .reductions import sum as _sum
 from .shaping import broadcast_to, diagonal, moveaxis, permute_dims, reshape
@@ -29,7 +29,7 @@ def dot(x1: Any, x2: Any, /) -> Tensor:
 
 def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     """Sum over pairs of axes: the last n of x1 with the first n of x2, or two lists of axes."""
-    x1, x2 = as_tensor(x1), as_tensor(x2)
+    x1, x2 = as_tensors(x1, x2)
     if isinstance(axes, int):
         if not 0 <= axes <= min(x1.ndim, x2.ndim):
             raise ShapeError(
@@ -67,7 +67,7 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
 
 def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
     """∑ x1 · x2 along an axis; the others broadcast."""
-    x1, x2 = as_tensor(x1), as_tensor(x2)
+    x1, x2 = as_tensors(x1, x2)
     dtype = promote(x1.dtype, x2.dtype)
     _axes.one("vecdot", axis, min(x1.ndim, x2.ndim))
     a, b = moveaxis(cast(x1, dtype), axis, -1), moveaxis(cast(x2, dtype), axis, -1)
@@ -81,7 +81,7 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
 
 def outer(x1: Any, x2: Any, /) -> Tensor:
     """Every element of one vector times every element of the other."""
-    x1, x2 = as_tensor(x1), as_tensor(x2)
+    x1, x2 = as_tensors(x1, x2)
     return reshape(x1, (-1, 1)) * reshape(x2, (1, -1))
 
 
@@ -96,7 +96,7 @@ def einsum(equation: str, /, *operands: Any) -> Tensor:
             "einsum", f"got {type(equation).__name__}", "the equation first, as text",
             'for example einsum("ij,jk->ik", x, y)', user_line(),
         )  # fmt: skip
-    tensors = [as_tensor(x) for x in operands]
+    tensors = as_tensors(*operands)
     inputs, output = _parse(equation, tensors)
     x, letters = _single(tensors[0], inputs[0])
     for k in range(1, len(tensors)):
@@ -219,7 +219,7 @@ def convolution(
     padding  zeros around x: a number, one a dimension, (before, after) pairs, "valid" or "same"
     result   (N, *out, O) with out = ⌊(size + padding - dilation (kernel - 1) - 1) / stride⌋ + 1
     """
-    x, w = as_tensor(x), as_tensor(w)
+    x, w = as_tensors(x, w)
     n = x.ndim - 2
     if not 1 <= n <= 3 or w.ndim != x.ndim:
         raise ShapeError(
@@ -300,7 +300,7 @@ def convolution_transpose(
     output_padding is less than the stride or the dilation: which size is meant of those that the
     convolution maps to one
     """
-    x, w = as_tensor(x), as_tensor(w)
+    x, w = as_tensors(x, w)
     n = x.ndim - 2
     dtype = promote(x.dtype, w.dtype)
     x, w = cast(x, dtype), cast(w, dtype)

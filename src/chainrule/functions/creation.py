@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
-from ..broadcasting import cast
+from ..broadcasting import as_tensors, cast
 from ..convert import expect_no_mask, to_array, to_dtype
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array, Dtype, spec_text
@@ -213,7 +213,7 @@ def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
     """Coordinate grids from vectors; "ij" keeps the order of the axes, "xy" swaps the first two."""
     if indexing not in ("xy", "ij"):
         raise ArgumentError("meshgrid", f"got {indexing!r}", '"xy" or "ij"', "choose one")
-    tensors = [as_tensor(x) for x in xs]
+    tensors = as_tensors(*xs)
     n = len(tensors)
     lines = []
     for k, x in enumerate(tensors):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
-from ..broadcasting import binary, cast, common_shape, expand, scalar_dtype
+from ..broadcasting import as_tensors, binary, cast, common_shape, expand, scalar_dtype
 from ..convert import promote
 from ..errors import DtypeError
 from ..graph import Operation, spec_text
@@ -429,7 +429,8 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
         if type(a) is Tensor and isinstance(b, (bool, int, float)):
             number = Tensor(b, dtype=scalar_dtype(a, b))
             return (a, number) if a is x1 else (number, a)
-    return as_tensor(x1), as_tensor(x2)
+    x1, x2 = as_tensors(x1, x2)
+    return x1, x2
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, shapes
-from ..broadcasting import cast, common_shape, expand
+from ..broadcasting import as_tensors, cast, common_shape, expand
 from ..convert import promote, to_array, to_dtype
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..graph import Shape, spec_text
@@ -148,7 +148,7 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
 
 def broadcast_arrays(*xs: Any) -> list[Tensor]:
     """All of them in their common shape."""
-    tensors = [as_tensor(x) for x in xs]
+    tensors = as_tensors(*xs)
     shape = common_shape("broadcast_arrays", *(t.shape for t in tensors))
     return [own(expand(t, shape), t) for t in tensors]
 
@@ -181,7 +181,7 @@ concatenate = concat
 
 def _tensors(name: str, xs: Any) -> list[Tensor]:
     """What was given to be joined, each as a tensor."""
-    tensors = [as_tensor(x) for x in xs] if isinstance(xs, Iterable) else []
+    tensors = as_tensors(*xs) if isinstance(xs, Iterable) else []
     if not tensors:
         got = "nothing" if isinstance(xs, Iterable) else type(xs).__name__
         raise ArgumentError(
@@ -329,7 +329,7 @@ def _filling(x: Tensor, value: Any) -> Any:
     """The value as x's dtype holds it; whole numbers are filled with whole numbers."""
     kind = x.dtype.kind
     is_tensor = isinstance(value, Tensor)
-    number = value if is_tensor else to_array(value).item()
+    number = value if isinstance(value, (Tensor, int, float)) else to_array(value).item()
     whole = value.dtype.kind not in "fV" if is_tensor else float(number).is_integer()
     if kind in "biu" and not whole:
         raise DtypeError(
