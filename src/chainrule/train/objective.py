@@ -30,6 +30,9 @@ ELSEWHERE = {  # other libraries' names, for the message
 }  # fmt: skip
 
 
+MOST = 2**20  # targets that a guess is computed from: rows spread evenly, if there are more
+
+
 class Objective:
     """A loss of (prediction, target): its mean over a batch, and the parts of that mean.
 
@@ -99,14 +102,18 @@ class Objective:
         if not self.known or not isinstance(target, (Tensor, np.ndarray)) or not len(target):
             return None
         make = _GUESSES.get(self.name)
-        return None if make is None else make(np.asarray(target), self.settings)
+        if make is None:
+            return None
+        y = np.asarray(target)
+        y = y[:: max(1, y.size // MOST)]
+        return make(y if y.dtype.kind in "iu" else y.astype(np.float64), self.settings)
 
 
 def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
     """The entropy of the classes' shares; the least is that of a smoothed, or soft, target."""
     if y.dtype.kind == "f" and y.ndim > 1:
         shares = y.reshape(-1, y.shape[-1])
-        return _entropy(shares.mean(0, dtype=np.float64)), _entropy(shares) / len(shares)
+        return _entropy(shares.mean(0)), _entropy(shares) / len(shares)
     y = y[y != settings.get("ignore_index", -100)]
     if y.dtype.kind not in "iu" or not y.size or y.min() < 0:
         return None
@@ -125,7 +132,7 @@ def _of_yes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
     """The entropy of the shares of yes, for each output."""
     if settings:  # weights
         return None
-    share = y.mean(0, dtype=np.float64)
+    share = y.mean(0)
     return tuple((_entropy(p) + _entropy(1 - p)) / p.size for p in (share, y))  # type: ignore[return-value]
 
 
@@ -138,7 +145,7 @@ _GUESSES: dict[str, Callable[[Array, dict[str, Any]], tuple[float, float] | None
     "cross_entropy": _of_classes,
     "binary_cross_entropy": _of_yes,
     "binary_cross_entropy_with_logits": _of_yes,
-    "mse_loss": lambda y, _: (float(np.var(y, axis=0, dtype=np.float64).mean()), 0.0),
+    "mse_loss": lambda y, _: (float(np.var(y, axis=0).mean()), 0.0),
     "l1_loss": lambda y, _: (float(np.abs(y - np.median(y, axis=0)).mean()), 0.0),
 }
 
