@@ -179,7 +179,7 @@ def _expect_room(shape: tuple[int, ...], itemsize: int) -> None:
     if there is not None and needed > there:
         raise ArgumentError(
             "read_images", f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
-            f"{needed / 1e9:.1f} GB", f"what fits into the {there / 1e9:.1f} GB of memory",
+            f"{needed / 1e9:.1f} GB", f"what fits into memory, {there / 1e9:.1f} GB",
             "make the size smaller, or use fewer images",
         )  # fmt: skip
 
