@@ -17,11 +17,13 @@ POINT = IMAGE[:, :1, :1]
 REFUSED = {
     # what is called, and what the message says
     "softshrink": (lambda: F.softshrink(ROWS, -1.0), "lambd=-1.0; expected a number from 0"),
-    "Softshrink": (lambda: nn.Softshrink(-1.0)(ROWS), "lambd=-1.0"),
+    "Softshrink": (lambda: nn.Softshrink(-1.0), "lambd=-1.0"),
     "hardtanh": (lambda: F.hardtanh(ROWS, 1.0, -1.0), "min_val=1.0, max_val=-1.0"),
     "hardtanh NaN": (lambda: F.hardtanh(ROWS, float("nan"), 1.0), "min_val=nan"),
-    "Hardtanh": (lambda: nn.Hardtanh(2.0, 1.0)(ROWS), "max_val of 1.0|min_val=2.0"),
+    "Hardtanh": (lambda: nn.Hardtanh(2.0, 1.0), "max_val of 1.0|min_val=2.0"),
     "celu": (lambda: F.celu(ROWS, 0.0), "alpha=0"),
+    "CELU": (lambda: nn.CELU(0.0), "alpha=0"),
+    "GELU": (lambda: nn.GELU("erf"), "approximate"),
     "gelu": (lambda: F.gelu(ROWS, "erf"), "approximate"),
     "prelu": (lambda: F.prelu(ROWS, cr.ones(3)), "one per channel, of which there are 6"),
     "PReLU": (lambda: nn.PReLU(0), "num_parameters=0"),

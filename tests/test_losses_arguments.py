@@ -42,6 +42,27 @@ def test_settings_out_of_range(case):
         getattr(F, name)(*tensors, **settings)
 
 
+MODULES = {
+    "CosineEmbeddingLoss": {"margin": 2.0}, "CrossEntropyLoss": {"label_smoothing": -0.1},
+    "GaussianNLLLoss": {"eps": -1.0}, "HuberLoss": {"delta": 0.0}, "MSELoss": {"reduction": "x"},
+    "PoissonNLLLoss": {"eps": -1.0}, "SmoothL1Loss": {"beta": -1.0},
+    "TripletMarginLoss": {"margin": 0.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_refuse_settings_when_they_are_made(name):
+    with pytest.raises(ArgumentError):
+        getattr(nn, name)(**MODULES[name])
+
+
+def test_modules_take_settings_that_fit():
+    nn.CrossEntropyLoss(weight=[1.0, 2.0], ignore_index=3, label_smoothing=0.1, reduction="sum")
+    nn.GaussianNLLLoss(var=2.0, full=True)
+    nn.KLDivLoss(reduction="batchmean", log_target=True)
+    nn.BCEWithLogitsLoss(pos_weight=cr.ones(3))
+
+
 SHAPES = [
     # the loss, its tensors, a factor of a shape that would enlarge the losses or fits nowhere
     ("binary_cross_entropy", (ONE, ONE), {"weight": ROWS}),

@@ -22,6 +22,8 @@ class Activation(Module):
 
     def __init__(self, **settings: Any) -> None:
         if settings:  # a dict of its own is looked at by every compiled step
+            if "axis" not in settings:  # which depends on the input
+                type(self).function(creation.zeros((0,)), **settings)  # raises what it refuses
             self.settings = settings
 
     def forward(self, x: Any) -> Tensor:

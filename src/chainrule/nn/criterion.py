@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ArgumentError, user_line
+from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..functions import creation
 from ..tensor import Tensor
 from . import losses
 from .module import Module
@@ -31,7 +33,17 @@ class Loss(Module):
                 f"settings by name, of {', '.join(known)}", f"did you mean {near[0]}?" if near
                 else f"{name}()(prediction, target) is the loss of tensors", user_line(),
             )  # fmt: skip
+        self._try(settings)
         self.settings = settings
+
+    def _try(self, settings: dict[str, Any]) -> None:
+        """Raise for a number that the function refuses: it is called with tensors of no rows."""
+        numbers = {k: v for k, v in settings.items() if isinstance(v, (str, int, float))}
+        numbers.pop("ignore_index", None)  # needs class numbers
+        taken = inspect.signature(type(self).function).parameters.values()
+        needed = [p for p in taken if p.default is p.empty and p.name not in numbers]
+        with contextlib.suppress(ShapeError, DtypeError):  # of other tensors than it takes
+            type(self).function(*[creation.zeros((0, 1))] * len(needed), **numbers)
 
     def forward(self, *args: Any) -> Tensor:
         return type(self).function(*args, **self.settings)
