@@ -223,3 +223,27 @@ def test_a_chart_shows_and_saves_itself(tmp_path: Path):
     assert written == {Path("b.svg"): chart.svg + "\n"}
     with pytest.raises(ArgumentError, match=r"end it in \.svg or \.html"):
         chart.save(tmp_path / "a.png")
+
+
+# In DejaVu Sans of 12 pixels, as FreeType measures them: a wide font that many systems take.
+WIDTHS = {
+    "embedding.norm LayerNormM": 183.4, "mm.mmmmmmmm BatchNorm1d": 207.0, "0 Linear": 48.7,
+    "encoder.blocks.11…ention.out Linear": 223.3, "1,234,567": 61.1, "WWW": 35.6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WIDTHS)
+def test_there_is_room_for_a_text_in_a_wide_font(text):
+    assert WIDTHS[text] <= drawing.extent(text) <= 1.2 * WIDTHS[text]
+
+
+def test_names_that_differ_stay_apart():
+    names = [f"encoder.blocks.{k}.attention.projections.output Linear" for k in range(3)]
+    assert len({drawing.shorten(n, 26) for n in names}) == 1
+    short = drawing.told_apart(names, 26, 48)
+    assert len(set(short)) == 3
+    assert max(map(len, short)) <= 36
+    assert drawing.told_apart(names, 26, 26) == [drawing.shorten(n, 26) for n in names], (
+        "no more than the most"
+    )
+    assert drawing.told_apart(["a", "a"], 26, 48) == ["a", "a"], "they are the same"

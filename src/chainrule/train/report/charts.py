@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ShapeError
 from .drawing import (
+    LARGEST,
     VIRIDIS,
     Axis,
     Chart,
@@ -32,6 +33,7 @@ from .drawing import (
     text_at,
     thin,
     ticks,
+    told_apart,
     xy,
 )
 
@@ -222,7 +224,8 @@ def heatmap(
     low, high = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 1.0)
     air = max(0.0, (2.0 if log else 1e-12 + 1e-9 * abs(high)) - (high - low)) / 2
     low, high = low - air, high + air
-    left = 14 + max(extent(shorten(r, 26)) for r in rows)
+    names = told_apart(rows, 26, 48)
+    left = 10 + max(extent(name, LARGEST) for name in names)
     tall = min(max(480 / len(rows), 6), 24)
     inner = tall - 1 if tall > 11 else tall + 0.2
     each = math.ceil(len(columns) / max(24, min(96, 2400 // len(rows))))
@@ -234,7 +237,7 @@ def heatmap(
     for i, row in enumerate(rows):
         y = 50 + tall * i
         if i % every == 0:
-            parts.append(text_at(left - 8, y + tall / 2 + 4, shorten(row, 26), "", "end"))
+            parts.append(text_at(left - 8, y + tall / 2 + 4, names[i], "", "end"))
         for j, group in enumerate(groups):
             where = " to ".join(dict.fromkeys(str(columns[k]) for k in (group[0], group[-1])))
             told, box = f"{row}, {x_label} {where}: ", (left + wide * j, y, wide + 0.2, inner)
@@ -292,10 +295,10 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[object], *, title: str
     table = np.asarray(counts, np.float64).reshape(n, n)
     sums = table.sum(axis=1, keepdims=True)
     shares = np.divide(table, sums, out=np.zeros_like(table), where=sums > 0)
-    names = [shorten(c, 18) for c in classes]
+    names = told_apart(classes, 18, 32)
     size = min(max(820 / max(n, 1), 27), 46)
-    left = 30 + max([extent(name) for name in names] or [0])
-    longest = max([extent(name) for name in names] or [0])
+    longest = max([extent(name, LARGEST) for name in names] or [0])
+    left = 26 + longest
     flat = longest <= size - 4
     top = 72 if flat else 60 + longest * 0.71
     width = left + size * n + (10 if flat else longest * 0.71 + 4)

@@ -108,6 +108,14 @@ def escape(text: object) -> str:
     return html.escape("".join("\ufffd" if c in "\ufffe\uffff" else c for c in kept))
 
 
+def told_apart(texts: Sequence[object], limit: int, most: int) -> list[str]:
+    """The texts, shortened to the limit, or to as much more as tells different ones apart."""
+    short = [shorten(text, limit) for text in texts]
+    if len(set(short)) == len(set(map(str, texts))) or limit >= most:
+        return short
+    return told_apart(texts, limit + 1, most)
+
+
 def shorten(text: object, limit: int) -> str:
     """At most `limit` characters: the start and the end, which tell layers and classes apart."""
     text = " ".join(str(text).split())
@@ -117,10 +125,19 @@ def shorten(text: object, limit: int) -> str:
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
+NARROW, WIDE = set(" ijlI.,:;'|!()[]frt"), set("mwMW@%…—")
+LARGEST = 14  # pixels of the letters of a chart: on a phone (style.py), 12 elsewhere
+
+
 def extent(text: str, size: float = 12) -> float:
-    """About how wide a text is, in pixels."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return size * (0.56 * len(text) + 0.46 * wide)
+    """About how wide a text is, in pixels: in a wide font, so that there is room in others."""
+    return size * sum(
+        0.42 if c in NARROW
+        else 1.02 if c in WIDE or unicodedata.east_asian_width(c) in "WF"
+        else 0.78 if c.isupper()
+        else 0.64
+        for c in text
+    )  # fmt: skip
 
 
 def number(value: float) -> str:
@@ -287,7 +304,8 @@ class Axis:
     @property
     def gutter(self) -> float:
         """The room that the labels of this upright axis need on its left."""
-        return max(52, *(extent(text) + 12 for text in labels(self.ticks(self.rows))), 0)
+        shown = labels(self.ticks(self.rows))
+        return max(52, *(extent(text, LARGEST) + 10 for text in shown), 0)
 
     @property
     def rows(self) -> int:

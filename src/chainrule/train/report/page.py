@@ -166,14 +166,13 @@ def verdict(report: Report) -> str:
         table = counts(report)
         if table is not None and table.sum() > 0:
             most = float(table.sum(axis=1).max() / table.sum())
-            shown = valued(first, most)
-            right += (
-                f"; always naming the most frequent class would get {shown}"
-                if value > most
-                else f", no more than always naming the most frequent class ({shown})"
-                if valued(first, value) == shown
-                else f", less than always naming the most frequent class would ({shown})"
-            )
+            always, shown = "always naming the most frequent class", valued(first, most)
+            if value > most:
+                right += f"; {always} would get {shown}"
+            elif valued(first, value) == shown:
+                right += f", no more than {always} ({shown})"
+            else:
+                right += f", less than {always} would ({shown})"
         told.append(right)
     elif report.task == "regression" and first in report.metrics and not math.isfinite(value):
         told.append("R² is not defined for the test set, which needs rows of different targets")
@@ -187,14 +186,12 @@ def verdict(report: Report) -> str:
             told[0] += f"; it is off by {rounded(as_float(report.metrics['mae']))} on average"
     elif report.task == "text" and math.isfinite(value):
         told.append(f"The model needs {rounded(value)} bits for a character of the test text")
-    broken = broken_at(report)
-    if broken is not None:
+    if (broken := broken_at(report)) is not None:
         told.append(f"Training broke down: the loss was not finite in epoch {broken}")
     if report.interrupted:
         epochs = len(report.history)
         told.append(f"The run was interrupted after {epochs} epoch{'s' * (epochs != 1)}")
-    serious = sum(f.get("level") == "warning" for f in report.findings)
-    if serious:
+    if serious := sum(f.get("level") == "warning" for f in report.findings):
         warned = f"are {serious} warnings" if serious > 1 else "is a warning"
         told.append(f'There {warned} among the <a href="#findings">findings</a>')
     return ". ".join(told) + "." if told else ""
@@ -404,7 +401,7 @@ def confusions(report: Report) -> str:
         return first + folded(title, by_class)
     if max(len(str(name)) for name in names) > MOST_BESIDE:
         return f"{first}<h3>{title}</h3>{by_class}"
-    return f'<div class="pair">{first}<div><h3>{title}</h3>{by_class}</div></div>'
+    return f'<div class="pair roomy">{first}<div><h3>{title}</h3>{by_class}</div></div>'
 
 
 def whole(value: float) -> str:

@@ -32,13 +32,15 @@ figure{{margin:0;min-width:0}}figcaption{{margin-top:.6rem}}
 .pair h3{{margin-top:0}}
 .pair{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));
 gap:2.2rem 3rem;margin-bottom:1.4rem}}
+.roomy{{grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));
+--gap:1.2rem;--bar:5rem}}
 .wide{{overflow-x:auto}}
 table{{overflow-wrap:break-word;border-collapse:collapse;font-size:.85rem}}
-th,td{{padding:.38rem 0 .38rem 2rem;text-align:right;border-bottom:1px solid var(--rule);
+th,td{{padding:.38rem 0 .38rem var(--gap,2rem);text-align:right;border-bottom:1px solid var(--rule);
 font-weight:400;white-space:nowrap}}
 th{{color:var(--soft)}}.word{{text-align:left;white-space:normal;overflow-wrap:break-word}}
 th:first-child,td:first-child{{padding-left:0}}
-.bar{{display:inline-block;width:7.5rem;padding:0 .3rem;
+.bar{{display:inline-block;width:var(--bar,7.5rem);padding:0 .3rem;
 background:linear-gradient(to right,var(--tint) calc(var(--v,0)*100%),transparent 0)}}
 .facts{{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:1rem 2rem}}
 article{{display:grid;grid-template-columns:7rem 1fr;gap:.4rem 1.5rem;padding:1.1rem 0;
@@ -59,7 +61,7 @@ margin-top:1.6rem}}
 @media(max-width:40rem){{main{{padding:2rem 1.1rem 4rem}}h1{{font-size:1.75rem}}
 .verdict{{font-size:1.12rem}}.numbers{{gap:1rem 2rem}}.numbers dd{{font-size:1.3rem}}
 .chart{{font-size:14px}}.wide>.chart{{min-width:calc(.74*var(--w))}}
-article{{grid-template-columns:1fr}}th,td{{padding-left:.7rem}}.bar{{width:3.6rem}}}}
+article{{grid-template-columns:1fr}}table{{--gap:.7rem;--bar:3.6rem}}}}
 @media print{{body{{font-size:10.5pt}}main{{max-width:none;padding:0}}nav{{display:none}}
 .pair{{grid-template-columns:1fr 1fr;gap:1.4rem 2rem}}section{{margin-top:2rem}}
 figure,tr,article{{break-inside:avoid}}h2,h3{{break-after:avoid}}.wide{{overflow:visible}}
