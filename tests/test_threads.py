@@ -174,6 +174,7 @@ def test_what_another_thread_assigns_is_not_lost(backend):
             np.testing.assert_array_equal(value, before[name])
 
 
+@pytest.mark.filterwarnings("ignore:.*second backward")  # that is true here
 def test_two_eager_steps_do_not_share_what_one_of_them_calculates():
     one, two = Training(), Training()
     two.model, two.optimizer = one.model, one.optimizer

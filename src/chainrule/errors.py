@@ -169,12 +169,12 @@ def user_line() -> type_of_source | None:
     return None if frame is None else (frame.f_code, frame.f_lineno)
 
 
-def warn(text: str) -> None:
-    """A warning at the user's line."""
+def warn(text: str, once: dict[Any, Any] | None = None) -> None:
+    """A warning at the user's line; `once` remembers the lines that have had theirs."""
     place = user_line()
     if place is not None:
         said = printable(text, lines=True)
-        warnings.warn_explicit(said, UserWarning, place[0].co_filename, place[1])
+        warnings.warn_explicit(said, UserWarning, place[0].co_filename, place[1], registry=once)
 
 
 def describe(source: type_of_source) -> str:

@@ -49,6 +49,7 @@ class Operation:
         "evaluate",
         "infer",
         "joint",
+        "keeps",
         "kind",
         "kinds",
         "name",
@@ -73,6 +74,7 @@ class Operation:
         # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
         # once), and what each input's rule needs: inputs by position (-1: all), and the output.
         self.differentiable = False
+        self.keeps = False  # whether a rule needs an input or the output
         self.pulls: tuple[Callable[..., Any] | None, ...] = ()
         self.joint: Callable[..., Any] | None = None
         self.needs: tuple[tuple[tuple[int, ...], bool], ...] = ()
@@ -102,8 +104,18 @@ class Operation:
 _serial = itertools.count()
 
 
+class _Released(tuple["Node", ...]):
+    """No inputs, where there were some: `backward` has used what the node kept."""
+
+
+RELEASED = _Released()
+
+
 class Node:
-    """One value of a graph. Immutable, but for `value`: see `tensor.py` on what is kept."""
+    """One value of a graph. Immutable, but for `value`: see `tensor.py` on what is kept.
+
+    After `backward` a node that kept something has RELEASED for its inputs.
+    """
 
     __slots__ = (
         "__weakref__",

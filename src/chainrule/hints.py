@@ -46,7 +46,7 @@ METHODS = {
     "mul": "x * y", "mul_": "x *= y", "nonzero": "cr.nonzero(x)", "norm": "cr.norm(x)",
     "numel": "x.size", "permute": "cr.permute_dims(x, axes)", "pow": "x ** y", "relu": "cr.relu(x)",
     "repeat": "cr.tile(x, repetitions)", "requires_grad_": "x.requires_grad = True",
-    "retain_grad": "x.register_hook(print)", "softmax": "cr.softmax(x)", "sort": "cr.sort(x)",
+    "softmax": "cr.softmax(x)", "sort": "cr.sort(x)",
     "t": "x.T", "to": "x.astype(dtype)", "transpose": "cr.transpose(x, axes)",
     "type": "x.astype(dtype)", "unsqueeze": "cr.expand_dims(x, axis=k)", "view": "x.reshape(shape)",
     "zero_": "x[...] = 0", "zero_grad": "x.grad = None",

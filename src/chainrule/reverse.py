@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from . import ops
 from .errors import ChainruleError, GradientError
-from .graph import Node, spec_text, topological
+from .graph import RELEASED, Node, spec_text, topological
 from .rows import Hold
 from .sparse import RowSparse
 
@@ -39,15 +39,34 @@ class _Mask(NamedTuple):
     clean: bool
 
 
+class Retain:
+    """Stands among a computed node's hooks: the gradient is kept for this tensor (held weakly)."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+
+def retained(node: Node) -> Retain | None:
+    """What keeps a computed node's gradient, if something does."""
+    return next((h for h in node.hooks or () if type(h) is Retain), None)
+
+
 def sweep(
-    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None
-) -> dict[Node, Any]:
+    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None,
+    release: bool = False, released: set[Node] | None = None,
+) -> dict[Node, Any]:  # fmt: skip
     """The cotangents of the leaves (or of the nodes `wrt`), from those of the outputs.
 
-    A leaf that nothing reaches has no entry.
+    A leaf that nothing reaches has no entry. A computed node whose gradient is retained has one.
+
+    release    give up what the nodes keep, once it has been used
+    released   of a trace, which keeps nothing: the nodes that would have been released
     """
     order = topological(cotangents, only_grad=True)
-    wanted = {n for n in order if n.is_leaf} if wrt is None else set(wrt)
+    ends = [n for n in order if n.is_leaf or (n.hooks and retained(n))] if wrt is None else wrt
+    wanted = set(ends)
     if wrt is not None:
         active = set(wanted)
         for node in order:
@@ -68,14 +87,17 @@ def sweep(
             mask = _Mask(mask.conditions, True) if node.op in _POINTWISE else None
         if node.hooks:
             for hook in node.hooks:
-                before, g = g, _hooked(hook, g, node)
-                mask = mask if g is before else None
+                if type(hook) is not Retain:
+                    before, g = g, _hooked(hook, g, node)
+                    mask = mask if g is before else None
         if node in wanted:
             found[node] = g
-            if wrt is None:
+            if wrt is None and node.is_leaf:
                 continue
         if node.op is None:
             continue
+        if node.inputs is RELEASED or (released is not None and node in released):
+            raise spent(node)
         if type(g) is RowSparse:
             g = g.to_dense()
         if node.op is ops.item:
@@ -88,14 +110,20 @@ def sweep(
                 pull(g, node, hold) if pull is not None and i in inside else None
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
-        for k, (i, share) in enumerate(zip(node.inputs, shares, strict=True)):
+        inputs = node.inputs
+        if release and node.op.keeps:
+            if released is not None:
+                released.add(node)
+            else:
+                node.inputs, node.value = RELEASED, None
+        for k, (i, share) in enumerate(zip(inputs, shares, strict=True)):
             if share is None or i not in inside:
                 continue
             if not hasattr(share, "_twin"):
-                raise _malformed(node, i, type(share).__name__)
+                raise _malformed(node, k, i, type(share).__name__)
             if share.shape != i.shape or share.dtype != i.dtype:
-                raise _malformed(node, i, spec_text(share))
-            passed = _passed(mask, node, k, hold) if mask or node.op is ops.where else None
+                raise _malformed(node, k, i, spec_text(share))
+            passed = _passed(mask, node, inputs, k, hold) if mask or node.op is ops.where else None
             if i in pending:
                 share, passed = _sum(pending[i], masks.pop(i, None), share, passed)
             pending[i] = share
@@ -104,11 +132,11 @@ def sweep(
     return found
 
 
-def _passed(mask: _Mask | None, node: Node, k: int, hold: Hold) -> _Mask:
+def _passed(mask: _Mask | None, node: Node, inputs: Sequence[Node], k: int, hold: Hold) -> _Mask:
     """The mask of an operation's k-th input."""
     conditions, clean = mask or ({}, True)
     if node.op is ops.where:
-        chooses = node.inputs[0]
+        chooses = inputs[0]
         same = id(chooses if chooses.value is None else chooses.value)
         return _Mask({**conditions, (same, k == 1): hold(chooses)}, clean)
     linear = node.op is not None and node.op.kind == "linear"  # 0 stays 0
@@ -132,6 +160,17 @@ def _sum(a: Any, of_a: _Mask | None, b: Any, of_b: _Mask | None) -> tuple[Any, _
     if not (both and of_a and of_b):
         return out, None
     return out, _Mask({key: of_a.conditions[key] for key in both}, of_a.clean and of_b.clean)
+
+
+def spent(node: Node) -> GradientError:
+    """The error for a node that an earlier sweep has released."""
+    return GradientError(
+        "backward",
+        f"got a graph through {node!r}, which an earlier backward() has used and released",
+        "the values that it kept",
+        "call the earlier one with retain_graph=True, or compute the loss again",
+        node.source,
+    )
 
 
 def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
@@ -164,12 +203,12 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
     return out
 
 
-def _malformed(node: Node, i: Node, got: str) -> ChainruleError:
+def _malformed(node: Node, k: int, i: Node, got: str) -> ChainruleError:
     assert node.op is not None
-    k = node.op.arguments[node.inputs.index(i)] if node.op.joint is None else "its inputs"
+    by = node.op.arguments[k] if node.op.joint is None else "its inputs"
     return GradientError(
         node.op.name,
-        f"its rule for {k} gave a cotangent {got}",
+        f"its rule for {by} gave a cotangent {got}",
         f"{spec_text(i)} is needed, like the input",
         "mend the rule",
         node.source,

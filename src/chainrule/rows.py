@@ -47,6 +47,7 @@ def install(row: Row) -> None:
     op = row.op
     rules = (row.joint,) * len(op.arguments) if row.joint else row.rules
     op.needs = tuple(_needs(op, rule) for rule in rules)
+    op.keeps = any(inputs or output for inputs, output in op.needs)
     op._kept.clear()
     op.joint = _pull(op, row.joint) if row.joint else None
     op.pulls = tuple(None if r is None else _pull(op, r) for r in row.rules)

@@ -27,13 +27,14 @@ from .errors import (
     ShapeError,
     TraceError,
     user_line,
+    warn,
 )
 from .graph import Array, Dtype, Node, Operation, Shape, spec_text, topological
 from .hints import missing
 from .operators import Operators
-from .reverse import sweep
+from .reverse import Retain, retained, spent, sweep
 from .sparse import RowSparse
-from .trace import Trace, state
+from .trace import Trace, state, updates
 
 _NONE: Mapping[str, Any] = {}
 _new = object.__new__
@@ -44,6 +45,8 @@ class _Lending:
 
 
 lending = _Lending()
+SEEN = -1
+_warned: dict[Any, Any] = {}  # lines that have been warned of
 
 
 class Tensor(Operators):
@@ -56,7 +59,7 @@ class Tensor(Operators):
     The data is copied unless it is read-only, so that it cannot change behind a recorded graph.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_lender", "_node", "_value")
+    __slots__ = ("__weakref__", "_grad", "_lender", "_node", "_unseen", "_value")
     __array_priority__ = 1000
     __array_ufunc__ = None  # NumPy's operators hand over to ours
 
@@ -64,6 +67,9 @@ class Tensor(Operators):
     _node: Node | None
     _grad: Any
     _lender: Any  # the compiled step that the other three are with, while they are empty
+    # Of an optimizer's parameter: the optimizers' count of steps when backward() left a gradient
+    # that nothing has read since, or SEEN; of others None.
+    _unseen: Any
 
     # Methods that are the function of the same name, `x.sum(axis=0)` for `sum(x, axis=0)`:
     # functions/__init__.py puts them here.
@@ -361,7 +367,7 @@ class Tensor(Operators):
     if not TYPE_CHECKING:  # a type checker is to know which attributes there are
 
         def __getattr__(self, name: str) -> Any:
-            if name == "_lender":  # it has never been with a step
+            if name in ("_lender", "_unseen"):  # it has never been with a step, or an optimizer
                 return None
             if name in ("_value", "_node", "_grad"):  # a compiled step has them: ask for them back
                 self._lender.recall(self)
@@ -382,15 +388,13 @@ class Tensor(Operators):
         """∂loss/∂self from the last `backward`: a tensor, or `RowSparse` for a gathered table."""
         trace = state.trace
         if trace is None or trace.owns(self):
-            if self._grad is None and self._node is not None and self._is_input():
-                raise TraceError(
-                    "grad",
-                    f"got .grad of the argument {spec_text(self)}",
-                    "only tensors from outside have one here",
-                    "leave it out of the arguments and use it from outside, or use cr.grad",
-                    user_line(),
-                )
-            return self._grad
+            found = self._grad
+            if found is None and self._node is not None:
+                self._expect_gradient(self._node)
+            elif found is not None and self._unseen is not None:
+                self._unseen = SEEN
+            return found
+        trace.unseen.pop(id(self), None)
         if id(self) in trace.gradients:
             return trace.gradients[id(self)][1]
         before = self._grad
@@ -419,6 +423,7 @@ class Tensor(Operators):
             raise ShapeError(
                 "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
             )
+        self._note_gradient(unseen=False)
         if state.trace is None or state.trace.owns(self):
             self._grad = value
             if lending.begun and self._lender is not None:
@@ -426,18 +431,58 @@ class Tensor(Operators):
         else:
             state.trace.gradients[id(self)] = (self, value, None)
 
+    def _expect_gradient(self, node: Node) -> None:
+        """Raise, or warn, where there is no gradient because there cannot be one."""
+        if self._is_input():
+            raise TraceError(
+                "grad",
+                f"got .grad of the argument {spec_text(self)}",
+                "only tensors from outside have one here",
+                "leave it out of the arguments and use it from outside, or use cr.grad",
+                user_line(),
+            )
+        if node.requires_grad and not node.is_leaf and not retained(node):
+            warn(
+                f"[grad] got .grad of {spec_text(self)}, which is computed and keeps no gradient: "
+                "it is None; call retain_grad() on it before backward()", _warned,
+            )  # fmt: skip
+
+    def _note_gradient(self, unseen: bool) -> None:
+        """Remember whether the gradient that is there now has been left and not been read."""
+        trace = state.trace
+        if trace is not None and not trace.owns(self):
+            trace.unseen.pop(id(self), None)
+            if unseen and self._unseen is not None:
+                trace.unseen[id(self)] = self
+        elif self._unseen is not None:
+            self._unseen = updates.count if unseen else SEEN
+
+    def _expect_seen(self) -> None:
+        """Warn if the gradient that is about to be replaced has not been used."""
+        trace = state.trace
+        if trace is not None:
+            lost = id(self) in trace.unseen
+        else:
+            lost = self._unseen == updates.count and self._grad is not None
+        if lost:
+            warn_of_lost()
+
     def backward(
-        self, gradient: Any = None, *, accumulate: bool = False, create_graph: bool = False
-    ) -> None:
+        self, gradient: Any = None, *, retain_graph: bool | None = None,
+        create_graph: bool = False, accumulate: bool = False,
+    ) -> None:  # fmt: skip
         """Fill `.grad` of every leaf that this tensor was computed from.
 
         Their gradients are fresh: they replace those of an earlier sweep. A leaf that this tensor
         was not computed from keeps the gradient that it has, as in PyTorch.
 
         gradient      ∂loss/∂self, like self; may be left out for a scalar, where it is 1
-        accumulate    add to the gradients that are there instead of replacing them
+        retain_graph  keep what the graph has stored, so that another backward() can go through it;
+                      without a value as create_graph
         create_graph  record this sweep too, so that the gradients can be differentiated
+        accumulate    add to the gradients that are there instead of replacing them
         """
+        retain_graph = create_graph if retain_graph is None else retain_graph
         node = state.trace.node_of(self) if state.trace else self._node
         if node is None or not node.requires_grad:
             raise GradientError(
@@ -469,11 +514,14 @@ class Tensor(Operators):
                 )
         if state.trace is not None:
             state.trace.roots.add(node)
+        release = not retain_graph and not state.variables  # a derivative goes through it later
+        released = None if state.trace is None else state.trace.released
         with _grad_mode(create_graph), quiet():
-            found = sweep({node: gradient._twin()}, _holder(create_graph))
+            found = sweep({node: gradient._twin()}, _holder(create_graph), None, release, released)
             shares: dict[int, tuple[Tensor, Any]] = {}
-            for leaf, g in found.items():  # a tensor assigned on the way has several leaves
-                owner = leaf.owner() if leaf.owner is not None else None
+            for end, g in found.items():  # a tensor assigned on the way has several leaves
+                keeper = end if end.is_leaf else retained(end)
+                owner = keeper.owner() if keeper and keeper.owner is not None else None
                 if owner is not None:
                     before = shares.get(id(owner))
                     shares[id(owner)] = (owner, g if before is None else before[1] + g)
@@ -481,7 +529,26 @@ class Tensor(Operators):
                 before = owner.grad if accumulate else None
                 if isinstance(before, RowSparse) and _from_outside(owner):
                     before = before.to_dense()  # it would grow, and be compiled again, each time
+                if not accumulate:
+                    owner._expect_seen()
                 owner.grad = g._twin() if before is None else before + g
+                owner._note_gradient(unseen=not create_graph)
+
+    def retain_grad(self) -> None:
+        """Let `backward` leave a gradient in this tensor too, though it is computed."""
+        node = self._node
+        if node is None or not node.requires_grad:
+            raise GradientError(
+                "retain_grad",
+                f"got {spec_text(self)}, which requires no gradient",
+                "a recorded tensor is needed",
+                "set requires_grad=True on what it is computed from",
+                user_line(),
+            )
+        if not node.is_leaf and not retained(node):
+            if node.hooks is None:
+                node.hooks = []
+            node.hooks.append(Retain(weakref.ref(self)))
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
         """Call `hook(gradient)` when `backward` reaches this tensor; what it returns replaces it.
@@ -756,8 +823,20 @@ def _from_outside(owner: Tensor) -> bool:
     return state.trace is not None and (id(owner), "grad.indices") in state.trace.reads
 
 
+def warn_of_lost() -> None:
+    """Warn, once a line, that a gradient is replaced before anything has used it."""
+    warn(
+        "[backward] a second backward() before an optimizer's step replaces gradients that nothing "
+        "has read: those of the first one are lost; to add them up, call "
+        "backward(accumulate=True) from the second one on; to drop them, call zero_grad() between",
+        _warned,
+    )
+
+
 def held(node: Node) -> Any:
     """A node of an eager recording as a tensor that goes on recording."""
+    if node.value is None:
+        raise spent(node)
     if isinstance(node.dtype, tuple):
         return _held_tuple(node)
     result = _new(Tensor)
@@ -779,6 +858,8 @@ def _held_tuple(node: Node) -> tuple[Tensor, ...]:
 
 def bare(node: Node) -> Any:
     """A node of an eager recording as a tensor without history."""
+    if node.value is None:
+        raise spent(node)
     if isinstance(node.dtype, tuple):
         return tuple(make(v) for v in node.value)
     result = _new(Tensor)

@@ -50,6 +50,12 @@ class Changes:
         self.count = next(self._numbers)
 
 
+class Updates:
+    """Counts the steps of optimizers that were not traced: gradients from before one are used."""
+
+    count = 0
+
+
 class Counted(dict[Any, Any]):
     """A dict that counts its changes, so that a compiled step need not look at it."""
 
@@ -72,6 +78,7 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
 
 state = State()
 changes = Changes()
+updates = Updates()
 _NONE: Mapping[str, Any] = {}
 _MISSING = object()
 
@@ -114,6 +121,10 @@ class Trace:
         self.gradients: dict[int, tuple[Any, Any, Node | None]] = {}
         self.without_grad: dict[int, Any] = {}  # tensors seen to have no gradient yet
         self.roots: set[Node] = set()  # what backward() was called on
+        self.released: set[Node] = set()  # what a backward() has used: see `reverse.sweep`
+        # Tensors of an optimizer whose gradients backward() has left and nothing has read since.
+        self.unseen: dict[int, Any] = {}
+        self.updates = False  # whether an optimizer's step is in it
         self.guards: list[Any] = []  # with holds(): whether what was traced would be traced again
         self.arguments: dict[int, Any] = {}  # what was passed in: not to be captured besides
         self.outer: Trace | None = None

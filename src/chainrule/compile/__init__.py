@@ -18,7 +18,17 @@ from ..wrapping import Wrapper
 from . import locks
 from .collecting import uncollected
 from .notice import Notice
-from .step import Step, captured, described, expect_apart, finish, fits, run
+from .step import (
+    Step,
+    captured,
+    described,
+    expect_apart,
+    expect_seen,
+    finish,
+    fits,
+    leave_unseen,
+    run,
+)
 from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
@@ -79,6 +89,7 @@ class Compiled(Wrapper):
                     step = self._compile(structure, leaves, tensors)
                     self._keep(key, step)
                 expect_apart(step, tensors)
+                expect_seen(step)
                 if step.resident is not None:
                     break
                 self._short.last = None
@@ -87,6 +98,7 @@ class Compiled(Wrapper):
                     if outside is not None:  # else another thread's step has changed gradients
                         return run(step, tensors, outside)
             found = step.resident.run([t._value for t in tensors])
+            leave_unseen(step)
             if not kwargs:
                 self._short.last = self._short.ways[id(step)] = _Again(step, args)
             return tree.unflatten(step.structure, [make(v) for v in found])
@@ -250,6 +262,9 @@ class _Again:
                 and step.surroundings.hold()
             ):  # fmt: skip
                 return None
+            if step.unseen:
+                expect_seen(step)
+                leave_unseen(step)
             if moved or placed is not resident.placed:
                 resident.arrange(values)
             found = resident.again()

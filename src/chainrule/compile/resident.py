@@ -23,7 +23,7 @@ from .. import backends, ops
 from ..graph import Array, Graph, Node
 from ..recording import Recorded
 from ..sparse import RowSparse
-from ..tensor import Tensor, lending, make
+from ..tensor import SEEN, Tensor, lending, make
 from ..trace import outside
 from . import locks
 
@@ -282,6 +282,8 @@ class Resident:
             value, node, own, source = self._taken(tensor)
             if key in self._grads:
                 self._before.append((tensor, tensor._grad if source is None else source))
+                if tensor._unseen is not None:
+                    tensor._unseen = SEEN  # it is replaced
             if place in self._written:
                 if not own:
                     copy = self._run.new(place)

@@ -13,8 +13,8 @@ from ..errors import TraceError
 from ..graph import Array, Graph, spec_text
 from ..recording import Recorded
 from ..sparse import RowSparse
-from ..tensor import Tensor, make, record_outputs
-from ..trace import changes
+from ..tensor import Tensor, make, record_outputs, warn_of_lost
+from ..trace import Trace, changes, updates
 from . import locks
 from .passes import optimise
 from .resident import Resident, can_stay, look, unscaled
@@ -35,6 +35,8 @@ class Step:
     uses: list[int]  # identities of what it reads and assigns, if it assigns something
     reachable: list[bool]  # the results and new values that can be differentiated from outside
     surroundings: Surroundings
+    unseen: list[Tensor]  # of an optimizer: those whose new gradients it does not read
+    replaced: list[Tensor]  # those of them whose old gradients it does not read either
     seen: int  # the count of changes at which the guards were last found to hold
     resident: Resident | None  # where the captured tensors stay between calls, if they do
 
@@ -114,10 +116,12 @@ def finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int
     if "llvm" in shown:
         llvm = getattr(run, "llvm", lambda: "none: the reference backend runs in NumPy")
         _show("llvm", llvm())
+    unseen = [*trace.unseen.values()]
     return Step(
         run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
-        structure, _used(made), results + writes, surroundings,
+        structure, _used(made), results + writes, surroundings, unseen,
+        [t for t in unseen if not _reads_gradient(trace, t)],
         seen, Resident(run, made, grads) if stays else None,
     )  # fmt: skip
 
@@ -149,6 +153,24 @@ def expect_apart(step: Step, tensors: Sequence[Tensor]) -> None:
             )
 
 
+def _reads_gradient(trace: Trace, t: Tensor) -> bool:
+    """Whether it reads the gradient from before it, or has seen that there is none."""
+    slots = ((id(t), slot) for slot in ("grad", "grad.indices"))
+    return id(t) in trace.without_grad or any(slot in trace.reads for slot in slots)
+
+
+def expect_seen(step: Step) -> None:
+    """Warn if nothing has used the gradients that the step is going to replace and not to read."""
+    if any(t._unseen == updates.count for t in step.replaced):
+        warn_of_lost()
+
+
+def leave_unseen(step: Step) -> None:
+    """Remember that the step has left gradients that it has not read."""
+    for t in step.unseen:
+        t._unseen = updates.count
+
+
 def captured(step: Step) -> list[Tensor] | None:
     """What it reads from outside, all of one moment; None if it does not fit the step any more."""
     made = step.recorded
@@ -164,6 +186,9 @@ def captured(step: Step) -> list[Tensor] | None:
 
 def run(step: Step, tensors: Sequence[Tensor], captured: Sequence[Tensor]) -> Any:
     made = step.recorded
+    if made.trace.updates:
+        updates.count += 1
+    leave_unseen(step)
     out = step.run([t._value for t in [*tensors, *captured]])
     count = len(step.reachable)
     new = [make(v) for v in out[:count]]

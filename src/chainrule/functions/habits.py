@@ -15,7 +15,6 @@ _HABITS = {
     **dict.fromkeys(_NAMES, "use the names that it has"),
     "input": "give it by position", "out": "assign in place: y[...] = f(x)",
     "device": "leave it out: there is one device", "inplace": "leave it out: a new tensor is given",
-    "retain_graph": "leave it out: the graph stays as long as a tensor of it",
     "dtype": "leave it out: layers are made in float32", "batch_first": "leave it out: it is so",
 }  # fmt: skip
 

@@ -25,8 +25,8 @@ from ..graph import spec_text
 from ..hints import calls
 from ..shapes import float64, int64
 from ..sparse import RowSparse
-from ..tensor import Tensor, make, no_grad
-from ..trace import Counted, Counting, outside, state
+from ..tensor import SEEN, Tensor, make, no_grad
+from ..trace import Counted, Counting, outside, state, updates
 from .group import Group, Named, check_settings, not_an_attribute
 
 _HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
@@ -101,6 +101,7 @@ class Optimizer(Counting):
             for name, p in named:
                 _check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
+                p._unseen = SEEN
                 slots = [s for s in self.slots if s not in self.needed or settings[self.needed[s]]]
                 zeros = {s: creation.zeros_like(p.detach()) for s in slots}
                 self.state[name] = Counted({**zeros, "step": count})
@@ -163,6 +164,11 @@ class Optimizer(Counting):
         counts = self._counts()
         if state.trace is not None:
             state.trace.guards.append(_SameOptimizer(self))
+        if state.trace is not None:
+            state.trace.unseen.clear()
+            state.trace.updates = True
+        else:
+            updates.count += 1
         with no_grad():
             for count in counts:
                 count += 1
