@@ -34,8 +34,6 @@ ARGUED = {
         "a + n is symmetric",
     "power_base: 1.0 → 2.0":
         "at x₁ = x₂ = 0 the rule is x₂ = 0 times 0⁰ or 0¹, both finite; so are its derivatives",
-    "power_exponent: 1.0 → 2.0":
-        "log 1 and log 2 are finite, and the where around them does not choose them",
     "abs: g * sign(x) → g / sign(x)": "the sign is 1 or -1 where it is chosen",
     **{f"atan2: hypot(x1, x2) → hypot(x2, x1){n}": "hypot is symmetric"
        for n in ("", " (2)", " (3)", " (4)")},

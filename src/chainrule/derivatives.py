@@ -110,7 +110,7 @@ def power_base(x1: Any, x2: Any) -> Any:
 def power_exponent(g: Any, x1: Any, x2: Any, y: Any) -> Any:
     """∂(x₁^x₂)/∂x₂ = y log x₁, and 0 for x₁ = 0 ≤ x₂ where log is infinite."""
     still = ops.bitwise_and(x1 == 0, x2 >= 0)
-    return where(still, 0.0, g * (y * log(where(still, 1.0, x1))))
+    return where(still, 0.0, g * (y * log(x1)))
 
 
 def larger(g: Any, this: Any, that: Any) -> Any:
