@@ -164,3 +164,29 @@ def test_a_state_of_one_count_for_all_is_taken():
     old = {k: v for k, v in optimizer.state_dict().items() if not k.endswith("/step")}
     optimizer.load_state_dict({**old, "steps": np.float64(7)})
     assert [s["step"].item() for s in optimizer.state.values()] == [7, 7]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", ["SGD dampening", "SGD nesterov", "RMSprop centered"])
+def test_momentum_that_is_0_for_some_steps(name, compiled):
+    """Its buffer waits, as in PyTorch."""
+    kind, settings = name.split()[0], OPTIMIZERS[name]
+    p, q = nn.Parameter([1.0, 2.0]), torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    ours, theirs = (
+        getattr(optim, kind)([p], **settings),
+        getattr(torch.optim, kind)([q], **settings),
+    )
+
+    def step():
+        (p * p).sum().backward()
+        ours.step()
+
+    run = cr.compile(step) if compiled else step
+    for k in range(30):
+        momentum = 0.0 if 5 <= k % 15 < 9 else 0.9
+        ours.param_groups[0]["momentum"] = theirs.param_groups[0]["momentum"] = momentum
+        run()
+        theirs.zero_grad()
+        (q * q).sum().backward()
+        theirs.step()
+        np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-5, atol=1e-7)

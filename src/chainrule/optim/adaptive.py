@@ -48,7 +48,7 @@ class RMSprop(Optimizer):
             mean = s["grad_avg"] = alpha * s["grad_avg"] + rest * g
             v = v - mean * mean
         step = g / (elementwise.sqrt(v) + cast(group.scalar("eps"), p.dtype))
-        if "momentum_buffer" in s:
+        if "momentum_buffer" in s and group.on("momentum"):
             step = cast(group.scalar("momentum"), p.dtype) * s["momentum_buffer"] + step
             s["momentum_buffer"] = step
         return p - lr * step

@@ -44,7 +44,7 @@ class SGD(Optimizer):
             g = -g
         if group.on("weight_decay"):
             g = g + setting("weight_decay") * p
-        if "momentum_buffer" in s:
+        if "momentum_buffer" in s and group.on("momentum"):
             share = g
             if group.on("dampening"):
                 first = cast(s["step"] == 1, p.dtype)
