@@ -81,7 +81,9 @@ LOOKS = {
     "drop gradients": lambda m, o: o.zero_grad(),
     "eager step": lambda m, o: (functional.cross_entropy(m(X), Y).backward(), o.step()),
     "assign": lambda m, o: m[0].bias._assign(cr.ones(5) * 0.5),
-    "load": lambda m, o: m.load_state_dict({k: v * 0.5 for k, v in m.state_dict().items()}),
+    "load": lambda m, o: m.load_state_dict(
+        {k: v * 0.5 if v.dtype.kind == "f" else v for k, v in m.state_dict().items()}
+    ),
     "hook": lambda m, o: m[0].weight.register_hook(lambda g: g * 0.5),
     "nothing": lambda m, o: None,
 }
