@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import ArgumentError, FileError, ShapeError
 from .columns import Column, Table, column
 from .delimited import called, empty, read_delimited
+from .paths import expect_file
 
 EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
@@ -68,15 +69,7 @@ def _with_rows(table: Table) -> Table:
 
 def _read_file(path: Path, name: str, text: set[str], decimal: str) -> Table:
     lower = path.name.lower()
-    if path.is_dir():
-        raise FileError(
-            "read_table", f"got the folder {path}", "a table file is needed", "name one file in it"
-        )
-    if not path.exists():
-        raise FileError(
-            "read_table", f"got {path}, which does not exist", "a file is needed",
-            "check the path and the folder that you are in",
-        )  # fmt: skip
+    expect_file("read_table", path, "a file is needed")
     if lower.endswith(SPREADSHEETS):
         raise FileError(
             "read_table", f"got {path.name}, a spreadsheet",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, FileError
 from ..graph import Array
+from .paths import expect_file
 
 UNKNOWN = "\ufffd"  # what code 0 decodes to
 
@@ -16,11 +17,7 @@ UNKNOWN = "\ufffd"  # what code 0 decodes to
 def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file; every end of line becomes \\n."""
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileError(
-            "read_text", f"got {path}, which {what}", "a text file is needed", "check the path"
-        )
+    expect_file("read_text", path, "a text file is needed")
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")

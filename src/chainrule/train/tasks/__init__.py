@@ -23,10 +23,10 @@ def kind_of(source: str) -> type[Task]:
     if source in NAMES:
         return KINDS[load(source).kind]
     path = Path(source)
-    if path.is_dir():
-        return ImageTask
     if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to save those
         return TableTask
+    if path.is_dir():
+        return ImageTask
     if source.lower().endswith(TEXTS):
         return TextTask
     if not path.exists():
