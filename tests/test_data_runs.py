@@ -159,3 +159,23 @@ def test_classes_that_are_formulas_come_back_as_they_are(tmp_path: Path) -> None
     truth = [names[int(r["row"])].strip() for r in rows]
     assert [r["target"] for r in rows] == truth
     assert sum(r["prediction"] == t for r, t in zip(rows, truth, strict=True)) > len(rows) / 2
+
+
+def test_what_is_said_of_very_many_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"c{k}" for k in range(1001)]
+    same = table(tmp_path, **{n: [1] * ROWS for n in names}, y=Y)
+    with pytest.raises(ChainruleError, match=r"--drop c99 … \(1001 in all\)$"):
+        loaded(same)
+    words = table(tmp_path, **{n: ["u", "v"] * (ROWS // 2) for n in names}, y=Y)
+    with pytest.raises(ChainruleError, match="got 1001 columns of categories; at most 1000,"):
+        loaded(words)
+    gaps = [x if k % 3 else None for k, x in enumerate(X)]
+    file = table(tmp_path, **dict.fromkeys(names[:60], gaps), y=Y)
+    run = tmp_path / "run"
+    _, _, said = call(capsys, "train", file, "--target", "y", "--epochs", 1, "--out", run)
+    assert said.count("missing, encoded") == 50
+    assert "\n  10 more notes are in the report\n" in said
+    _, _, said = call(capsys, "predict", run, file)
+    assert said.splitlines()[50:] == ["10 more notes"]

@@ -17,7 +17,7 @@ from ..train.progress import counted, number
 from ..train.run import Run
 from ..train.tasks import ImageTask, TextTask
 from ..train.tasks.base import listed
-from .train import MaxPixels
+from .train import MOST_NOTES, MaxPixels
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
 
@@ -64,8 +64,7 @@ def predict(
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
         found = {"predictions": rows}  # type: ignore[dict-item]
-        for note in opened.task.notes if file else ():
-            _note(note)
+        _notes(opened.task.notes if file else [])
     if out is not None:
         replaced = " (replaced)" if out.is_file() else ""
         files.write_where_it_leads(out, text)
@@ -117,14 +116,20 @@ def evaluate(
     """
     opened = _opened(run, max_pixels)
     rows, metrics = opened.evaluate(file)
-    for note in opened.task.notes if file else ():
-        _note(note)
+    _notes(opened.task.notes if file else [])
     if as_json:
         found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
         print(json.dumps(found))
         return
     told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
     print(printable(f"{counted(rows, 'row')}: {told}"))
+
+
+def _notes(notes: list[str]) -> None:
+    """A line each on stderr, and how many more there are."""
+    more = len(notes) - MOST_NOTES
+    for note in [*notes[:MOST_NOTES], *[f"{more} more notes"] * (more > 0)]:
+        _note(note)
 
 
 def _note(text: str) -> None:

@@ -22,6 +22,7 @@ from ..train.run import Result, resume
 from ..train.run import train as carry_out
 from ..train.tasks import Task
 
+MOST_NOTES = 50  # in the terminal
 MaxPixels = Annotated[int | None, typer.Option(
     help="Largest image file, in pixels; 50000000 if not given.", min=1)]  # fmt: skip
 
@@ -176,7 +177,8 @@ def _say(task: Task, recipe: Recipe) -> None:
     name = printable(Path(recipe.source).name)
     head = _wrapped(f"{name}: {task.task}; {facts}")
     typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
-    for note in task.notes:
+    more = len(task.notes) - MOST_NOTES
+    for note in [*task.notes[:MOST_NOTES], *[f"{more} more notes are in the report"] * (more > 0)]:
         typer.secho(_wrapped(f"  {note}"), dim=True, err=True)
 
 

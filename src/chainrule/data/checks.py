@@ -65,6 +65,7 @@ _TIMES = (  # months and times, which are good categories if they are few
 _CODE = re.compile(rf"{_SIGN}0\d+")
 _WHOLE = re.compile(rf"{_SIGN}[0-9]+")
 _TIME_NAMES = {"time", "timestamp", "date", "datetime", "day", "month", "year"}
+MOST_NAMED = 100  # columns in an option to paste
 MOST_WORDS = 20  # more different numbers than these are no categories
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
 
@@ -211,7 +212,7 @@ def looks_like_an_id(column: Column) -> bool:
 def looks_like_days(column: Column) -> bool:
     """Whether all numbers are days such as 20240331."""
     found = column.values[~column.missing]
-    if column.kind != "number" or not len(found):
+    if column.kind != "number" or not len(found) or not 1900_00_00 < found[0] < 2100_00_00:
         return False
     year, month, day = found // 10000, found // 100 % 100, found % 100
     fits = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
@@ -239,8 +240,10 @@ class Problem:
 
 
 def drop_option(names: Iterable[str]) -> str:
-    """What to paste: --drop a --drop 'b c'."""
-    return " ".join(f"--drop {shlex.quote(n)}" for n in names)
+    """What to paste: --drop a --drop 'b c'; more than can be pasted are only begun."""
+    names = list(names)
+    told = " ".join(f"--drop {shlex.quote(n)}" for n in names[:MOST_NAMED])
+    return told + f" … ({len(names)} in all)" * (len(names) > MOST_NAMED)
 
 
 def check_words(
@@ -400,7 +403,7 @@ def check_inputs(table: Table, target: str, problems: dict[str, Problem]) -> Non
         advice = f"mend them, or leave them out with {drop_option(found)}"
     words = [n for n, p in found.items() if p.words]
     if words:
-        options = " ".join(f"--category {shlex.quote(n)}" for n in words)
+        options = " ".join(f"--category {shlex.quote(n)}" for n in words[:MOST_NAMED])
         advice += f", or {options} if they are categories"
     needed = ", ".join(dict.fromkeys(p.needed for p in found.values()))
     raise ArgumentError("fit", f"got {arrived}", needed, advice)

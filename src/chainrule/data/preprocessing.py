@@ -233,7 +233,7 @@ class TableEncoder:
         """Everything in it, as JSON takes it; floats are exact."""
         kept = ("target", "task", "classes", "target_mean", "target_std", "notes")
         plain = {name: getattr(self, name) for name in kept}
-        return {**plain, "inputs": [dataclasses.asdict(i) for i in self.inputs]}
+        return {**plain, "inputs": [dict(vars(i)) for i in self.inputs]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableEncoder:

@@ -20,6 +20,8 @@ from ..models import TableNetwork
 from ..recipe import Recipe
 from .base import Batch, Task, epochs_for, expect_source, power_of_2
 
+MOST_EMBEDDED = 1000  # columns of categories: some 50 ms each, to compile their embeddings
+
 
 class TableTask(Task):
     """Predict one column of a table from the others."""
@@ -39,6 +41,12 @@ class TableTask(Task):
         goal, text = table.columns[target], recipe.category or ()
         fractions = _fractions(recipe)
         whole = TableEncoder.fit(table, target, recipe.task, text)  # complains of the data
+        if len(whole.category_names) > MOST_EMBEDDED:
+            raise ArgumentError(
+                "train", f"got {len(whole.category_names)} columns of categories",
+                f"at most {MOST_EMBEDDED}, because each gets an embedding of its own",
+                "leave some out of the file, or write them as numbers (0 and 1 for no and yes)",
+            )  # fmt: skip
         labels = whole.transform_target(table) if whole.task == "classification" else None
         parts = _split(table, fractions, recipe.seed or 0, labels, goal.kind == "number")
         train = table.select(parts[0])
