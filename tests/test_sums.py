@@ -1,5 +1,6 @@
 """Sums of ten million numbers: float32 against float64, whatever the axis and the backend."""
 
+import functools
 import itertools
 import math
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import sums
+from chainrule import nn, sums
 from chainrule.backends.native import team
+from chainrule.train import metrics
 
 BOUND = 1e-6  # of the sum of the absolute values
 
@@ -99,24 +101,154 @@ def test_the_same_bits_for_any_number_of_threads(monkeypatch):
     assert found[0] == found[1] == found[2]
 
 
-def test_narrow_tall_and_irregular(monkeypatch):
-    """Few columns, many columns, what lies backwards or is looked up; float64 too."""
+def test_few_columns_many_and_what_is_not_in_order(monkeypatch):
+    """What lies backwards, is turned, cut, repeated or looked up; of float64 too."""
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     rng = np.random.default_rng(0)
     rows = cr.Tensor(rng.integers(0, 500, 3000))
-    cases = {
-        "columns": lambda x: [cr.sum(x, axis=0)],
-        "backwards": lambda x: [cr.sum(cr.flip(x, axis=-1), axis=-1)],
-        "turned": lambda x: [cr.sum(cr.permute_dims(x, (1, 0)), axis=-1)],
-        "folded": lambda x: [cr.sum(x.reshape(-1, 5), axis=a) for a in (None, 0)],
-        "looked up": lambda x: [cr.sum(cr.take(x, rows, axis=0), axis=a) for a in (None, 0)],
-        "every second": lambda x: [cr.sum(x[::2, ::2], axis=a) for a in (None, 0, 1)],
-        "repeated": lambda x: [cr.sum(cr.broadcast_to(x[:, None], (500, 70, x.shape[1])), axis=1)],
-    }
-    for dtype, bound in ((np.float32, BOUND), (np.float64, 1e-13)):
-        for columns, (name, case) in itertools.product((1, 5, 3000), cases.items()):
-            x = rng.random((500, columns)).astype(dtype)
-            if name != "folded" or columns != 1:
-                for found, exact in zip(
-                    cr.compile(case)(x), case(x.astype(np.float64)), strict=True
-                ):
-                    assert errors(found, exact.numpy()) < bound, (name, columns, dtype)
+
+    def all_of_them(x):
+        yield cr.sum(x, axis=0)
+        yield cr.sum(cr.flip(x, axis=-1), axis=-1)
+        yield cr.sum(cr.permute_dims(x, (1, 0)), axis=-1)
+        yield cr.sum(cr.broadcast_to(x[:, None], (500, 70, x.shape[1])), axis=1)
+        for axis in (None, 0):
+            yield cr.sum(x.reshape(-1, 4), axis=axis)
+            yield cr.sum(cr.take(x, rows, axis=0), axis=axis)
+            yield cr.sum(x[::2, ::2], axis=axis)
+
+    for columns, dtype, bound in (
+        (6, np.float32, BOUND), (3000, np.float32, BOUND), (300, np.float64, 1e-13),
+    ):  # fmt: skip
+        x = rng.random((500, columns)).astype(dtype)
+        compiled = cr.compile(lambda x: [*all_of_them(x)])(x)
+        for k, exact in enumerate(all_of_them(x.astype(np.float64))):
+            assert errors(compiled[k], exact.numpy()) < bound, (k, columns, dtype)
+
+
+# ── norms and products ───────────────────────────────────────────────────────────────────────────
+
+BACKENDS = ["eager", "reference", "native"]
+
+
+@pytest.fixture
+def mode(request, monkeypatch):
+    """A function in eager mode, or compiled for a backend."""
+    if request.param == "eager":
+        return lambda function: function
+    monkeypatch.setenv("CHAINRULE_BACKEND", request.param)
+    return cr.compile
+
+
+@pytest.mark.parametrize("mode", BACKENDS, indirect=True)
+def test_norms_neither_overflow_nor_vanish(mode):
+    """√(3² + 4²) = 5, along every axis and in all of a matrix, whatever they are multiplied by."""
+    x = np.zeros((40, 300))
+    x[1, 0], x[1, 299], x[7, 299] = 3, 4, 3
+    for dtype, scales in (
+        (np.float32, (1e20, 1e-25, 4e37)),
+        (np.float64, (1e200, 1e-300, 1e-160)),
+    ):
+        for scale, order in itertools.product(scales, (2, 3, 1.5)):
+            both = mode(lambda x, p=order: [cr.norm(x, ord=p, axis=a) for a in (None, 0, 1)])
+            slope = mode(lambda x, p=order: cr.grad(lambda x: cr.norm(x, ord=p))(x))
+            scaled = (x * scale).astype(dtype)
+            for axis, found in zip((None, 0, 1), both(scaled), strict=True):
+                exact = (x**order).sum(axis) ** (1 / order)
+                np.testing.assert_allclose(found.numpy() / scale, exact, rtol=1e-6)
+            exact = (x / (x**order).sum() ** (1 / order)) ** (order - 1)
+            np.testing.assert_allclose(slope(scaled).numpy(), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", BACKENDS, indirect=True)
+def test_norms_of_what_is_zero_infinite_or_no_number(mode):
+    inf, nan = np.inf, np.nan
+    x = [[0, -0.0], [inf, 1], [-inf, 0], [nan, 1], [nan, inf], [1e30, 1e30], [3, 4]]
+    for dtype, order in itertools.product((np.float32, np.float64), (2, 3)):
+        found = mode(lambda x, p=order: cr.norm(x, ord=p, axis=1))(np.array(x, dtype))
+        last = (3**order + 4**order) ** (1 / order)
+        expected = [0, inf, inf, nan, nan, 2 ** (1 / order) * 1e30, last]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = mode(lambda x: cr.std(x))(np.array([3e30, -3e30], np.float32))
+    np.testing.assert_allclose(found, 3e30, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", BACKENDS, indirect=True)
+def test_products_in_the_order_of_the_index(mode):
+    """Which decides what overflows, and whether infinity meets 0; of a turned array too."""
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.float32([1e30, 1e-30, -1e20, 1e-20, 2, 3, 0.1]), (40, 30))
+    x[5] = 0
+    for array, turned in ((x, False), (x.T.copy(), True)):
+        for axis in (0, 1, None):
+            shown = np.moveaxis(x, 1, 0) if axis == 1 else x if axis == 0 else x.reshape(-1)
+            with np.errstate(all="ignore"):
+                expected = functools.reduce(np.multiply, shown)
+            function = mode(lambda t, a=axis, turned=turned: cr.prod(t.T if turned else t, axis=a))
+            np.testing.assert_array_equal(function(array), expected)
+
+
+# ── what training sums up ────────────────────────────────────────────────────────────────────────
+
+
+def test_batch_normalization_of_a_constant_image_is_0(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    for shape in ((16, 56, 56, 2), (4, 112, 112, 33)):
+        image = np.full(shape, 0.7, np.float32)
+        for compiled in (False, True):
+            layer = nn.BatchNorm2d(shape[-1])
+            found = (cr.compile(layer) if compiled else layer)(image).numpy()
+            assert np.abs(found).max() < 1e-4
+            np.testing.assert_allclose(layer.running_mean, 0.07, rtol=1e-6)
+
+
+def test_losses_and_bias_gradients_over_a_million_rows(monkeypatch):
+    """The loss, the gradient of a bias and the norm to which it is clipped, eager and compiled."""
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    rng = np.random.default_rng(0)
+    x = np.full((1_000_000, 3), 0.1, np.float32)
+    classes, numbers = rng.integers(0, 3, 1_000_000), x + np.float32(0.3)
+    losses = nn.functional.cross_entropy, nn.functional.mse_loss, nn.functional.l1_loss
+    for loss, target in zip(losses, (classes, numbers, numbers), strict=True):
+        results = []
+        for dtype, compiled in ((np.float64, False), (np.float32, False), (np.float32, True)):
+            bias = cr.Tensor(np.array([0.0, 0.1, -0.2], dtype), requires_grad=True)
+            goal = target if target is classes else target.astype(dtype)
+
+            def step(x, goal, bias=bias, loss=loss):
+                value = loss(x + bias, goal)
+                value.backward()
+                return value, nn.utils.clip_grad_norm_([bias], 1.0), bias.grad
+
+            results.append((cr.compile(step) if compiled else step)(x.astype(dtype), goal))
+        exact, *found = results
+        for one in found:
+            for value, expected in zip(one, exact, strict=True):
+                np.testing.assert_allclose(value.numpy(), expected.numpy(), rtol=3e-6)
+
+
+def test_norms_to_which_gradients_are_clipped(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native")
+    for value in (0.1, 1e25, 1e-25):
+        for compiled in (False, True):
+            shapes = [(2000, 1500), (3, 700_000), (1_000_000, 2), (100_000,)]
+            parameters = [cr.Tensor(np.zeros(s, np.float32), requires_grad=True) for s in shapes]
+            arrays = [np.full(s, value, np.float32) for s in shapes]
+
+            def step(*slopes, parameters=parameters):
+                for p, g in zip(parameters, slopes, strict=True):
+                    p.grad = g
+                return nn.utils.clip_grad_norm_(parameters, 1.0)
+
+            found = (cr.compile(step) if compiled else step)(*map(cr.Tensor, arrays))
+            exact = float(np.float32(value)) * sum(p.size for p in parameters) ** 0.5
+            assert errors(found, exact) < BOUND
+
+
+def test_metrics_of_ten_million():
+    t = np.zeros(10_000_000, np.float32)
+    y = np.full_like(t, 0.1)
+    for name in ("mae", "rmse"):
+        assert errors(metrics.METRICS[name](y, t), POINT_ONE) < BOUND
+    t[::2] = 1.0
+    assert errors(metrics.METRICS["r2"](t + y, t), 1 - POINT_ONE**2 / 0.25) < BOUND

@@ -81,7 +81,7 @@ def names(op: Operation, case: Sequence[Any]) -> list[str]:
 
 FLOATING = """
     sqrt exp expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-    sigmoid erf erfinv divide atan2 hypot logaddexp copysign round nextafter recurrence
+    sigmoid erf erfinv divide atan2 hypot logaddexp copysign round nextafter recurrence norm
 """
 NUMERIC = """
     negative abs square add subtract multiply power remainder maximum minimum sign floor ceil trunc
@@ -193,8 +193,8 @@ KEPT = {  # worked out from the derivatives: what of inputs and output their for
     "abs": "x", "square": "x", "log": "x", "log1p": "x", "sin": "x", "cos": "x", "erf": "x",
     "multiply": "x1 x2", "divide": "x2 y", "hypot": "x1 x2 y", "maximum": "x1 x2",
     "matmul": "x1 x2", "convolution": "x w", "where": "condition", "take": "indices",
-    "scatter_add": "indices", "max": "x y", "min": "x y", "prod": "x", "cumulative_prod": "x y",
-    "recurrence": "a y",
+    "scatter_add": "indices", "max": "x y", "min": "x y", "prod": "x", "norm": "x y",
+    "cumulative_prod": "x y", "recurrence": "a y",
 }  # fmt: skip
 
 
@@ -389,6 +389,12 @@ def power_of_zero() -> None:
         exponent = Tensor(np.array(float(n)))
         assert gradients(ops.power, [0.0, float(n)], 1.0)[0] == first
         assert second(lambda x, e=exponent: cr.power(x, e), 0.0) == twice
+
+
+@by_hand("norm")
+def a_norm_is_flat_at_the_origin_and_bent_beside_an_axis() -> None:
+    for at, wanted in (([0.0, 0.0], [[0, 0], [0, 0]]), ([0.0, 2.0], [[0.5, 0], [0, 0]])):
+        assert cr.hessian(cr.norm)(Tensor(np.array(at))).tolist() == wanted
 
 
 @by_hand("power")

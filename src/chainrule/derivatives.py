@@ -140,6 +140,12 @@ def over_length(x: Any, r: Any) -> Any:
     return x / where(r == 0, 1.0, r)
 
 
+def direction(g: Any, x: Any, y: Any) -> Any:
+    """∂‖x‖/∂x = x / ‖x‖; 0, and so are all further derivatives, where x = 0."""
+    g, y = (ops.broadcast_to(t, shape=x.shape) for t in (g, y))
+    return where(y == 0, 0.0, g * (x / y))
+
+
 def product(g: Any, x: Any, axis: Shape) -> Any:
     """∂(∏x)/∂xᵢ = the product of the others = (∏ before i)(∏ after i): no division by xᵢ."""
     rest = tuple(k for k in range(len(x.shape)) if k not in axis)
@@ -339,6 +345,7 @@ row(ops.flip,         lambda g, axis: flip(g, axis=axis))
 # ── reductions and scans along an axis ───────────────────────────────────────────────────────────
 row(ops.sum,          lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
 row(ops.prod,         product,                                             kinks=[0.0])
+row(ops.norm,         direction,                                           kinks=[0.0])
 row(ops.max,          largest)
 row(ops.min,          smallest)
 zero("the result is a truth value", ops.any)

@@ -156,9 +156,9 @@ _ALONG = [(((3,),), {"axis": 0}), (((2, 4),), {"axis": 1}), (((3, 2),), {"axis":
 sum           = op("sum", "linear", shapes.reduction("sum", "number"),
                    numerics.wide(sums.total), cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
 prod          = op("prod", "other", shapes.reduction("prod", "number"),
-                   numerics.wide(
-                       lambda x, axis: np.multiply.reduce(x, axis, x.dtype, keepdims=True)),
-                   cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
+                   numerics.wide(sums.product), cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
+norm          = op("norm", "other", shapes.reduction("norm", "float"),
+                   numerics.wide(sums.norm), cases=[*_AXES, (((0, 2),), {"axis": (0,)})])
 max           = op("max", "other", shapes.reduction("max", "number", empty=False),
                    lambda x, axis: np.maximum.reduce(x, axis=axis, keepdims=True), cases=_AXES)
 min           = op("min", "other", shapes.reduction("min", "number", empty=False),

@@ -18,6 +18,12 @@ FEW = 64  # terms that are added one by one
 BLOCK = 32  # terms of a block, where there are more
 SMALL = 1 << 14  # elements that are added in float64 at once: less to do than to cut them up
 WIDE = 1024  # elements of rows that are added at once: of narrow ones several
+# Of sums of squares: below which they have lost something, and what numbers are then multiplied by
+# so that their squares neither vanish nor, where the sum was infinite, overflow.
+SQUARES = {
+    np.dtype(np.float32): (2.0**-100, 2.0**90, 2.0**-80),
+    np.dtype(np.float64): (2.0**-960, 2.0**600, 2.0**-600),
+}
 
 
 def total(x: Array, axis: Shape) -> Array:
@@ -60,9 +66,29 @@ def _down(x: Array) -> Array:
     return np.add.reduce(x, 1, np.float64)
 
 
+def norm(x: Array, axis: Shape) -> Array:
+    """√∑x² along the axes, which stay with size 1; right where x² would overflow or vanish."""
+    squares = total(np.square(x), axis)
+    low, up, down = SQUARES[x.dtype]
+    fine = (squares >= low) & (squares < np.inf)
+    if fine.all():
+        return np.sqrt(squares)
+    scale = np.where(squares > 1, down, up).astype(x.dtype)
+    scaled = np.sqrt(total(np.square(x * scale), axis)) / scale
+    return np.where(fine, np.sqrt(squares), scaled)
+
+
 def running(x: Array, axis: int) -> Array:
     """The sums of the first 1, 2, … elements along the axis; of floats in float64."""
     if x.shape[axis] <= FEW or x.dtype.kind != "f":
         return np.cumsum(x, axis=axis, dtype=x.dtype)
     y = x.astype(np.float64)
     return np.cumsum(y, axis=axis, out=y).astype(x.dtype, copy=False)
+
+
+def product(x: Array, axis: Shape) -> Array:
+    """∏x along the axes, which stay with size 1, in the order of the index.
+
+    What overflows, and what an infinity meets first, depends on it. NumPy's is that of memory.
+    """
+    return np.multiply.reduce(np.asarray(x, order="C"), axis, x.dtype, keepdims=True)

@@ -57,4 +57,6 @@ def _own(node: Node) -> int:
         return 2 * x.shape[0] * places * math.prod(w.shape[-2:])
     if op is ops.recurrence:  # a h + b
         return 2 * math.prod(node.shape)
+    if op is ops.norm:  # ∑ x · x
+        return 2 * math.prod(inputs[0].shape)
     return math.prod(inputs[0].shape if op in PER_INPUT else node.shape)

@@ -23,11 +23,16 @@ P = ParamSpec("P")
 def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     where = _axes.several(op.name, axis, len(x.shape))
-    out: Tensor = op(x, axis=where)
-    if _axes.flag(op.name, "keepdims", keepdims) or not where:
+    return _left(op.name, op(x, axis=where), where, keepdims)
+
+
+def _left(name: str, out: Tensor, axis: Any, keepdims: bool) -> Tensor:
+    """The result of a reduction, whose axes have size 1, without them unless they are kept."""
+    if _axes.flag(name, "keepdims", keepdims):
         return out
-    left = tuple(n for k, n in enumerate(x.shape) if k not in where)
-    out = ops.reshape(out, shape=left)
+    where = _axes.several(name, axis, out.ndim)
+    if where:
+        out = ops.reshape(out, shape=tuple(n for k, n in enumerate(out.shape) if k not in where))
     return out
 
 
@@ -101,15 +106,10 @@ def std(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
     """√var. Its gradient where all elements are equal is 0."""
-    return _root(var(x, axis=axis, correction=correction, keepdims=keepdims))
-
-
-def _root(total: Tensor, degree: float = 2) -> Tensor:
-    """The root of a sum of powers, with derivative 0 where the sum is 0, its minimum."""
-    none = total == 0
-    safe = ops.where(none, 1.0, total)
-    root = _el.sqrt(safe) if degree == 2 else safe ** (1 / degree)
-    return ops.where(none, 0.0, root)
+    n = _count(x, axis)
+    correction = _number("std", correction)
+    size = _reduce(ops.norm, x - mean(x, axis=axis, keepdims=True), axis, keepdims)
+    return size / math.sqrt(n - correction) if n > correction else size / 0.0
 
 
 def max(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -164,10 +164,7 @@ def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
     top = ops.where(_el.isfinite(top), top, 0.0)
     out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top
-    if _axes.flag("logsumexp", "keepdims", keepdims):
-        return out
-    where = _axes.several("logsumexp", axis, x.ndim)
-    return ops.reshape(out, shape=tuple(n for k, n in enumerate(x.shape) if k not in where))
+    return _left("logsumexp", out, axis, keepdims)
 
 
 @in_float32
@@ -186,7 +183,7 @@ def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
 def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
     """(∑|x|^ord)^(1/ord) over all the named axes; for ord = inf the largest |x|.
 
-    Its gradient at x = 0 is 0.
+    No power overflows or vanishes on the way. Its gradient at x = 0 is 0.
     """
     if _number("norm", ord) == math.inf:
         return max(_el.abs(x), axis=axis, keepdims=keepdims)
@@ -194,8 +191,17 @@ def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False)
         return sum(_el.abs(x), axis=axis, keepdims=keepdims)
     if not ord > 0:
         raise ArgumentError("norm", f"got ord {ord}", "a number above 0", "use 1, 2 or inf")
-    powers = _el.square(x) if ord == 2 else _el.abs(x) ** float(ord)
-    return _root(sum(powers, axis=axis, keepdims=keepdims), ord)
+    if ord == 2:
+        return _reduce(ops.norm, x, axis, keepdims)
+    size = _el.abs(x)
+    if not _count(x, axis):
+        return sum(size, axis, keepdims=keepdims)
+    top = ops.stop_gradient(max(size, axis, True))
+    top = ops.where((top == 0) | ~_el.isfinite(top), 1.0, top)  # so that no power overflows
+    total = sum((size / top) ** float(ord), axis, keepdims=True)
+    none = total == 0  # its minimum: the derivative is 0
+    out = ops.where(none, 0.0, top * ops.where(none, 1.0, total) ** (1 / ord))
+    return _left("norm", out, axis, keepdims)
 
 
 def cumulative_sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -106,11 +107,10 @@ def _norms(layers: list[list[Tensor]]) -> Tensor:
     found = []
     with no_grad():
         for parameters in layers:
-            squares = [
-                reductions.sum(elementwise.square(g.to_dense() if isinstance(g, RowSparse) else g))
+            norms = [
+                reductions.norm(g.to_dense() if isinstance(g, RowSparse) else g).astype("float32")
                 for g in (p.grad for p in parameters)
                 if g is not None
             ]
-            total = sum((s.astype("float32") for s in squares), start=Tensor(0.0))
-            found.append(elementwise.sqrt(total))
+            found.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))
         return shaping.stack(found)

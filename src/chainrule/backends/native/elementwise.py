@@ -214,10 +214,10 @@ def combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
         name, first = ("add", 0) if op is ops.sum else ("mul", 1)
         if not real:
             return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
-        name = f"f{name}"  # in any order; negative zero: the sum of nothing but -0 is 0
-        return (
-            lambda b, x, y: getattr(b, name)(x, y, flags=("reassoc",)), ir.Constant(kind, first)
-        )  # fmt: skip
+        # Sums in any order; products in that of the index, which decides what overflows first.
+        # The sum of nothing but -0 is 0.
+        flags = ("reassoc",) if op is ops.sum else ()
+        return lambda b, x, y: getattr(b, f"f{name}")(x, y, flags=flags), ir.Constant(kind, first)
     sign = ">=" if op is ops.max else "<="
     if not real:
         limits = np.iinfo(dtype)

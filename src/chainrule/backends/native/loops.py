@@ -184,7 +184,7 @@ class Loops:
         def one(index: Index) -> None:
             row = self._checked(indices, index[axis : axis + wide], kernel.params["size"])
             place = (*index[:axis], row, *index[axis + wide :])
-            before, new = self._load_raw(b, place), self.value(updates, index)
+            before, new = self.load_raw(b, place), self.value(updates, index)
             total = self.builder.fadd(before, new) if real else self.builder.add(before, new)
             self.store_raw(b, place, total)
 
@@ -227,7 +227,7 @@ class Loops:
         state = self._kernel(b).reads[0]
         count = math.prod(self.plan.values[b].shape)
         builder = self.builder
-        seed, draw = (self._load_raw(state, (k,)) for k in range(2))
+        seed, draw = (self.load_raw(state, (k,)) for k in range(2))
         low, half = I64(0xFFFFFFFF), I64(32)
 
         def words(block: ir.Value) -> list[ir.Value]:
@@ -399,7 +399,7 @@ class Loops:
         place = I64(place) if isinstance(place, int) else place
         return self.builder.gep(self.pointers[b], [place], source_etype=in_memory(value.dtype))
 
-    def _load_raw(self, b: int, index: Index) -> ir.Value:
+    def load_raw(self, b: int, index: Index) -> ir.Value:
         dtype = in_memory(self.plan.values[b].dtype)
         return self.builder.load(self._address(b, index), typ=dtype)
 
@@ -407,7 +407,7 @@ class Loops:
         self.builder.store(value, self._address(b, index))
 
     def _load(self, b: int, index: Index) -> ir.Value:
-        found = self._load_raw(b, index)
+        found = self.load_raw(b, index)
         if self.plan.values[b].dtype.kind == "b":
             return self.builder.icmp_unsigned("!=", found, I8(0))
         return found

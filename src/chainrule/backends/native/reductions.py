@@ -19,9 +19,9 @@ from typing import Any
 from llvmlite import ir
 
 from ... import ops
-from ...sums import BLOCK, FEW
+from ...sums import BLOCK, FEW, SQUARES
 from .elementwise import I64, combiner
-from .loops import LINE, SHORT, Loops
+from .loops import LINE, SHORT, Index, Loops
 from .sharing import flat, reduced_axes
 from .storage import Storage
 
@@ -111,11 +111,61 @@ class Reductions(Loops):
         axes, kept = reduced_axes(self.plan, b)
         if shape and not kept and flat(self.plan, source, shape, False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
-        sums = kernel.op is ops.sum and dtype.kind == "f"
-        order = ordered(shape, axes, kept, sums and _extent(shape, axes) > FEW)
+        length = kernel.op is ops.norm
+        op = ops.sum if length else kernel.op
+        many = op is ops.sum and dtype.kind == "f" and _extent(shape, axes) > FEW
+        order = ordered(shape, axes, kept, many)
         if order.size and not order.tile and not _in_order(source, self.plan):
             order = replace(order, size=0, exact=True)
-        _Nest(self, b, shape, order, *combiner(kernel.op, dtype)).emit()
+
+        def element(index: Index) -> ir.Value:
+            x = self.widened(self.value(source, index), source)
+            return self.builder.fmul(x, x, flags=("contract",)) if length else x
+
+        _Nest(self, b, shape, order, element, *combiner(op, dtype)).emit()
+        if length:
+            self._roots(b, shape, axes)
+
+    def _roots(self, b: int, shape: Sequence[int], axes: list[int]) -> None:
+        """√ of sums of squares, added again where they overflow or vanish: see `sums.SQUARES`."""
+        builder, source = self.builder, self.plan.values[b].reads[0]
+        low, up, down = SQUARES[self.plan.values[b].dtype]
+        with builder.goto_entry_block():
+            total = builder.alloca(F64)
+
+        def root(index: Index) -> None:
+            squares = self.load_raw(b, index)
+            kind = squares.type
+            fine = builder.and_(
+                builder.fcmp_ordered(">=", squares, kind(low)),
+                builder.fcmp_ordered("<", squares, kind(math.inf)),
+            )
+            self.store_raw(b, index, builder.call(self._sqrt(kind), [squares]))
+            with builder.if_then(builder.not_(fine), likely=False):
+                large = builder.fcmp_ordered(">", squares, kind(1.0))
+                scale = builder.select(large, kind(down), kind(up))
+                builder.store(F64(0.0), total)
+
+                def add(place: Index) -> None:
+                    both = (
+                        p if a in axes else i
+                        for a, (i, p) in enumerate(zip(index, place, strict=True))
+                    )
+                    x = builder.fmul(self.value(source, (*both,)), scale)
+                    x = x if kind == F64 else builder.fpext(x, F64)
+                    square = builder.fmul(x, x)
+                    builder.store(builder.fadd(builder.load(total, typ=F64), square), total)
+
+                self.nest([n if a in axes else 1 for a, n in enumerate(shape)], add)
+                found = builder.call(self._sqrt(F64), [builder.load(total, typ=F64)])
+                found = found if kind == F64 else builder.fptrunc(found, kind)
+                self.store_raw(b, index, builder.fdiv(found, scale))
+            self.elsewhere()
+
+        self.nest([1 if a in axes else n for a, n in enumerate(shape)], root, self.cut)
+
+    def _sqrt(self, kind: ir.Type) -> ir.Function:
+        return self.builder.module.declare_intrinsic("llvm.sqrt", [kind])
 
 
 class _Nest:
@@ -126,10 +176,11 @@ class _Nest:
     """
 
     def __init__(
-        self, loops: Loops, b: int, shape: Sequence[int], order: Order, combine: Any, first: Any
-    ) -> None:
+        self, loops: Loops, b: int, shape: Sequence[int], order: Order,
+        element: Callable[[Index], ir.Value], combine: Any, first: ir.Constant,
+    ) -> None:  # fmt: skip
         self._loops, self._to, self._shape, self._order = loops, b, shape, order
-        self._source = loops.plan.values[b].reads[0]
+        self._element = element
         self._combine, self._first, self._b = combine, first, loops.builder
         self._index: dict[int, Any] = {}
         self._ranges: dict[int, tuple[ir.Value, ir.Value]] = {}
@@ -248,11 +299,9 @@ class _Nest:
 
     def _add(self) -> None:
         """An element of the source to its running value."""
-        loops = self._loops
-        loops.elsewhere()
+        self._loops.elsewhere()
         index = tuple(self._index.get(a, 0) for a in range(len(self._shape)))
-        value = loops.widened(loops.value(self._source, index), self._source)
-        self._into(self._running, value)
+        self._into(self._running, self._element(index))
 
     def _flush(self) -> None:
         """What a block has given to the total."""

@@ -88,26 +88,27 @@ def _transpose(read: int, writes: int, node: Node) -> Kernel:
 
 
 def staged(program: Program) -> Program:
-    """A large sum over everything is one for each row, which threads share, and one of those."""
+    """A large sum over everything is one for each row, which threads share, and one of those.
+
+    So is a norm.
+    """
     kernels: list[Kernel] = []
     buffers = program.buffers
     for kernel in program.kernels:
-        node = kernel.node
-        shape: tuple[int, ...] = node.inputs[0].shape if kernel.op is ops.sum else ()
+        node, op = kernel.node, kernel.op
+        shape: tuple[int, ...] = node.inputs[0].shape if op in (ops.sum, ops.norm) else ()
         everything = len(shape) > 1 and math.prod(node.shape) == 1
         if not everything or math.prod(shape) < LARGE or min(shape[0], math.prod(shape[1:])) < 8:
             kernels.append(kernel)
             continue
         rows = tuple(range(1, len(shape)))
         first = Node(
-            ops.sum, node.inputs, {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
+            op, node.inputs, {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
             None, False, node.source,
         )  # fmt: skip
-        kernels.append(Kernel(ops.sum, kernel.reads, buffers, first.params, kernel.frees, first))
-        last = Node(
-            ops.sum, (first,), {"axis": (0,)}, node.shape, node.dtype, None, False, node.source
-        )
-        kernels.append(Kernel(ops.sum, (buffers,), kernel.writes, last.params, (buffers,), last))
+        kernels.append(Kernel(op, kernel.reads, buffers, first.params, kernel.frees, first))
+        last = Node(op, (first,), {"axis": (0,)}, node.shape, node.dtype, None, False, node.source)
+        kernels.append(Kernel(op, (buffers,), kernel.writes, last.params, (buffers,), last))
         buffers += 1
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 

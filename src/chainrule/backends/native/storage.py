@@ -23,7 +23,9 @@ from .elementwise import ELEMENTWISE
 
 VIEWS = {ops.reshape, ops.permute_dims, ops.broadcast_to, ops.slice, ops.flip, ops.alias}
 # Reductions, and the kinds of dtype that they take.
-REDUCTIONS = {ops.sum: "fiub", ops.prod: "fiu", ops.max: "fiu", ops.min: "fiu", ops.any: "b"}
+REDUCTIONS = {
+    ops.sum: "fiub", ops.prod: "fiu", ops.max: "fiu", ops.min: "fiu", ops.any: "b", ops.norm: "f",
+}  # fmt: skip
 LOOPS = {
     ops.take: "take", ops.checked_index: "take", ops.scatter_add: "scatter", ops.concat: "concat",
     ops.random_bits: "random", ops.pad: "pad",
