@@ -65,9 +65,10 @@ def test_no_flipped_bit_of_a_run_folder_is_silent(copy, tmp_path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                assert predicted(copy) == expected, (file.name, at, bit)
                 if inside:
                     assert resumed(tmp_path / "alone") == kept, (file.name, at, bit)
+                else:
+                    assert predicted(copy) == expected, (file.name, at, bit)
                 seen.append((file, "recovered" if caught else "same"))
             except ChainruleError:
                 seen.append((file, "refused"))
