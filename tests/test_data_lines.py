@@ -86,6 +86,12 @@ def test_of_bytes_that_are_no_text(tmp_path: Path) -> None:
             read_table(path)
 
 
+def test_of_bytes_that_are_zero(tmp_path: Path) -> None:
+    text = "a,b\n" + '"1\n",x\n' * 200 + "1,x\0y\n" + "2,z\n"
+    with pytest.raises(ChainruleError, match="line 402 holds NUL bytes"):
+        read_table(written(tmp_path, text))
+
+
 def test_of_a_class_a_cell_and_a_missing_target(tmp_path: Path) -> None:
     text = 'note,v,y\n\n"a\nb",1,x\n\nc,2,y\n"d\n\ne",3,x\n'
     encoder = TableEncoder.fit(read_table(written(tmp_path, text)), "y")

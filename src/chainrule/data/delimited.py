@@ -148,6 +148,9 @@ def _blocks(path: Path, reader: Any, width: int, line: int) -> Iterator[tuple[An
             raise _malformed(path, line, error) from None
         if not places:
             return
+        if "\0" in "".join(cells):
+            k = next(k for k, cell in enumerate(cells) if "\0" in cell)
+            raise _no_text(path, f"line {places[k // width]} holds NUL bytes")
         yield places, cells
 
 
