@@ -79,6 +79,8 @@ def test_optimizer_state_continues_by_name():
         (lambda: optim.Adam([nn.Parameter([1.0])], betas=(1.0, 0.9)), "betas"),
         (lambda: optim.SGD([cr.ones(1)]), "no parameters that require"),
         (lambda: optim.Adam([nn.Parameter([1.0])], betas=(0.9,)), "two numbers"),
+        (lambda: optim.Adadelta([nn.Parameter([1.0])], rho=1.1), "rho 1.1; 0 to 1; 0.9"),
+        (lambda: optim.RMSprop([nn.Parameter([1.0])], alpha=2), "alpha 2; 0 to 1; 0.99"),
         (lambda: optim.Adam([nn.Parameter([1.0])], learning_rate=1), "here it is lr"),
         (lambda: optim.Adam([nn.Parameter([1.0])], lr=None), "got lr None; a number"),
         (lambda: optim.Adam([nn.Parameter([1.0])], lr=cr.Tensor([0.5])), "a number"),

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import inspect
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
@@ -38,7 +39,7 @@ class Loss(Module):
 
     def _try(self, settings: dict[str, Any]) -> None:
         """Raise for a number that the function refuses: it is called with tensors of no rows."""
-        numbers = {k: v for k, v in settings.items() if isinstance(v, (str, int, float))}
+        numbers = {k: v for k, v in settings.items() if isinstance(v, (str, Number))}
         numbers.pop("ignore_index", None)  # needs class numbers
         taken = inspect.signature(type(self).function).parameters.values()
         needed = [p for p in taken if p.default is p.empty and p.name not in numbers]

@@ -194,7 +194,11 @@ class _Same:
 
 _ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
             "momentum_decay", "initial_accumulator_value")  # fmt: skip
-_USUAL = {"lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual"}
+_SHARES = "rho", "alpha"  # of a running mean that its old value keeps
+_USUAL = {
+    "lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual", "rho": "0.9 is usual",
+    "alpha": "0.99 is usual",
+}  # fmt: skip
 
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:
@@ -214,8 +218,9 @@ def check_settings(name: str, settings: dict[str, Any]) -> None:
                 raise ArgumentError(
                     name, f"got {key} {given!r}", "numbers" if two else "a number", advice
                 )
-            if not 0 <= number < (1 if two else math.inf):
-                needed = "0 to below 1" if two else "0 or more, finite"
+            share = key in _SHARES
+            if not (0 <= number <= 1 if share else 0 <= number < (1 if two else math.inf)):
+                needed = "0 to 1" if share else "0 to below 1" if two else "0 or more, finite"
                 raise ArgumentError(name, f"got {key} {given}", needed, advice)
 
 
