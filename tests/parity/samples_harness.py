@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -38,7 +38,7 @@ CLOSE = {  # relative and absolute
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class Observation:
     """One sample, and what came of it."""
 
@@ -48,7 +48,6 @@ class Observation:
     outcome: str = "agreed"
     detail: str = ""
     number: int = 0
-    reasons: list[str] = field(default_factory=list)
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -71,10 +70,13 @@ def array(x: torch.Tensor) -> np.ndarray:
 
 
 class Converter:
-    """PyTorch's arguments as ours; remembers the tensors that require a gradient."""
+    """PyTorch's arguments as ours.
+
+    pairs   the tensors that require a gradient, PyTorch's and ours, and how its layout becomes ours
+    """
 
     def __init__(self) -> None:
-        self.pairs: list[tuple[torch.Tensor, cr.Tensor]] = []
+        self.pairs: list[tuple[torch.Tensor, cr.Tensor, Callable[..., Any]]] = []
         self.known: dict[int, cr.Tensor] = {}
 
     def __call__(self, tree: Any) -> Any:
@@ -83,7 +85,8 @@ class Converter:
                 ours = cr.Tensor(np.array(array(tree)), requires_grad=tree.requires_grad)
                 self.known[id(tree)] = ours
                 if tree.requires_grad:
-                    self.pairs.append((tree, ours))
+                    tree.retain_grad()
+                    self.pairs.append((tree, ours, np.asarray))
             return self.known[id(tree)]
         if isinstance(tree, torch.dtype):
             return DTYPES.get(tree, tree)
@@ -186,16 +189,17 @@ def _compare(seen: Observation, got: Any, wanted: Any, convert: Converter, value
         rng = np.random.default_rng(zlib.crc32(f"{seen.name} {seen.number}".encode()))
         us = [rng.uniform(0.5, 1.5, p.shape) for p in wanted]
         total, mine = _weighted(wanted, us, torch.tensor), _weighted(got, us, cr.Tensor)
-        for t, _ in convert.pairs:
+        for t, _, _ in convert.pairs:
             t.grad = None
         if total is not None:
             total.backward()
         if mine is not None:
             mine.backward()
-        for t, c in convert.pairs:
+        for t, c, layout in convert.pairs:
             zero = np.zeros(c.shape)
             grad = c.grad.to_dense() if isinstance(c.grad, cr.RowSparse) else c.grad
-            a, b = (zero if g is None else _value(g) for g in (grad, t.grad))
+            a = zero if grad is None else _value(grad)
+            b = zero if t.grad is None else layout(_value(t.grad))
             if apart := _different(a, b):
                 seen.outcome, seen.detail = "gradient", apart
                 return

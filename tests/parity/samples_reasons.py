@@ -106,6 +106,10 @@ def sizes_differ(s: Any) -> bool:
     )
 
 
+def larger_mask(s: Any) -> bool:
+    return s.args[0].ndim > s.input.ndim
+
+
 def no_channels(s: Any) -> bool:
     """No channels at all, and windows of one element."""
     return s.kwargs["kernel_size"] == 1 and s.input.ndim > 1 and s.input.shape[0] == 0 and (
@@ -152,6 +156,11 @@ def long_axis(s: Any) -> bool:
 def negative_power(s: Any) -> bool:
     power = s.input
     return bool((power < 0).any())
+
+
+def some_names(params: Any) -> bool:
+    """Parameters of one list with and without names."""
+    return isinstance(params, list) and len({isinstance(p, tuple) for p in params}) == 2
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
@@ -204,6 +213,7 @@ REASONS = [
            on="int64", when=negative_power),
     Reason("refused", "the number of classes is said", "nn.functional.one_hot", on="int64",
            when=lambda s: s.kwargs["num_classes"] < 0),
+    Reason("refused", "the mask broadcasts to what is filled", "masked_fill", when=larger_mask),
     Reason("refused", "axes that are summed over have equal sizes", "tensordot",
            on="float64 float32 int64 uint8", when=sizes_differ),
     Reason("refused", "an index has the axes of what it reads", "gather",
@@ -255,7 +265,7 @@ REASONS = [
     Reason("dtype", "a product of whole numbers keeps their dtype", "einsum", on="uint8",
            some=True),
     Reason("dtype", "promotes as where does", "masked_fill", on="bool",
-           when=lambda s: not isinstance(s.args[1], torch.Tensor)),
+           when=lambda s: not isinstance(s.args[1], torch.Tensor) and not larger_mask(s)),
     Reason("gradient", "the neighbour in the grid of floats is about the format", "nextafter",
            on="float64", when=lambda s: s.input.numel() > 0),
     Reason("value", "made whole by rounding down, as in NumPy", "linspace linspace.tensor_overload",
@@ -269,6 +279,34 @@ REASONS = [
            on="float64 float32", when=drops),
 ]  # fmt: skip
 
+# Layers, in training and evaluation, and optimizers: the samples of `test_torch_samples_nn`.
+OPTIMIZERS = "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD"
+REASONS += [
+    Reason("refused", "every size is said",
+           "AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool2d AdaptiveMaxPool3d", on="train",
+           when=lambda s: isinstance(s.input[0], tuple) and None in s.input[0]),
+    Reason("refused", "nothing has no statistics: drop_last, or eval()",
+           "BatchNorm1d BatchNorm2d BatchNorm3d", on="train",
+           when=lambda s: not s.args[0].numel()),
+    Reason("refused", "a target is 0 or more unless it is a logarithm", "KLDivLoss", on="train",
+           when=lambda s: s.args[0].ndim > 0 and not s.kwargs.get("log_target")),
+    Reason("refused", "targets of two classes are 1 and -1", "MarginRankingLoss", on="train"),
+    Reason("refused", "a scalar has no axis (Array API)", "Softmax LogSoftmax", on="train",
+           when=lambda s: not s.args[0].ndim),
+    Reason("value", "the mean of nothing that counts is 0; PyTorch's is NaN", "CrossEntropyLoss",
+           on="train", when=lambda s: s.kwargs.get("ignore_index") == 1, some=True),
+    Reason("accepted", "the weight is taken in the dtype of the scores", "NLLLoss", on="error"),
+    Reason("accepted", "one tensor is a list of one", OPTIMIZERS, on="error",
+           when=lambda s: isinstance(s.input, torch.Tensor)),
+    Reason("accepted", "a parameter without a name is counted", OPTIMIZERS, on="error",
+           when=lambda s: some_names(s.input)),
+    Reason("refused", "a parameter is given once; PyTorch warns", OPTIMIZERS, on="error",
+           when=lambda s: isinstance(s.input, list) and len(s.input) == 2 and (
+               s.input[0] is s.input[1])),
+    Reason("accepted", "numbers and tensors alike", "Adam AdamW", on="error",
+           when=lambda s: len({type(b) for b in s.kwargs.get("betas", ())}) == 2),
+]  # fmt: skip
+
 # Arguments that chainrule does not have, by function.
 ABSENT: dict[str, str] = {
     "alpha": "add sub",
@@ -276,17 +314,28 @@ ABSENT: dict[str, str] = {
     "rounding_mode": "div.trunc_rounding",
     "decimals": "round.decimals_3 round.decimals_neg_3",
     "dim": "unique",
-    "return_indices": " ".join(
+    "return_indices": "MaxPool1d MaxPool2d MaxPool3d " + " ".join(
         f"nn.functional.{k}max_pool{n}d" for k in ("", "adaptive_") for n in (1, 2, 3)),
     "ceil_mode": " ".join(f"nn.functional.{k}_pool{n}d" for k in ("max", "avg") for n in (1, 2, 3)),
-    "divisor_override": "nn.functional.avg_pool2d nn.functional.avg_pool3d",
+    "divisor_override": "nn.functional.avg_pool2d nn.functional.avg_pool3d AvgPool2d AvgPool3d",
+    "bias": "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d "
+            "InstanceNorm3d TransformerEncoderLayer",
+    "track_running_stats": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+    "elementwise_affine": "RMSNorm",
+    "batch_first": "RNN GRU LSTM TransformerEncoderLayer",
+    "proj_size": "LSTM",
+    "add_bias_kv": "MultiheadAttention",
+    "add_zero_attn": "MultiheadAttention",
+    "maximize": "Adadelta Adagrad Adamax NAdam RAdam RMSprop",
+    "foreach": "Adam AdamW",
+    "decoupled_weight_decay": "NAdam RAdam",
     "size": INTERPOLATE,
     "align_corners": " ".join(
         f"nn.functional.interpolate.{m}" for m in ("linear", "bilinear", "bicubic", "trilinear")),
     "swap": "nn.functional.triplet_margin_loss",
     "max_norm": "nn.functional.embedding nn.functional.embedding_bag",
     "sparse": "nn.functional.embedding nn.functional.embedding_bag",
-    "beta": "nn.functional.softplus",
+    "beta": "nn.functional.softplus Softplus",
     "scale_grad_by_freq": "nn.functional.embedding nn.functional.embedding_bag",
     "offsets": "nn.functional.embedding_bag",
     "per_sample_weights": "nn.functional.embedding_bag",

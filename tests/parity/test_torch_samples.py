@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples_calls import APART, RANDOM, THEIRS, ours
+from samples_calls import APART, RANDOM, THEIRS, AbsentError, ours
 from samples_harness import NAMES, Converter, Observation, leaves, observe, report, unexplained
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.opinfo.core import (
@@ -24,6 +24,9 @@ from torch.testing._internal.opinfo.core import (
     ReductionOpInfo,
     UnaryUfuncInfo,
 )
+
+import chainrule as cr
+from chainrule import ChainruleError
 
 DTYPES = (torch.float64, torch.float32, torch.int64, torch.uint8, torch.bool)
 MOST = 30  # samples of a function in one dtype: of more, the same ones are drawn in every run
@@ -105,3 +108,95 @@ def test_names() -> None:
     assert set(APART) <= known
     assert set(THEIRS) <= known
     assert len(COMMON) >= 200
+
+
+# ── compiled ─────────────────────────────────────────────────────────────────────────────────────
+
+# Calls that ask a sample for a value, or make a layer, which is made outside of a step.
+UNTRACED = {"tensor_split", "nn.functional.embedding", "nn.functional.embedding_bag",
+            "nn.functional.bilinear"}  # fmt: skip
+
+
+def differentiated(op: OpInfo) -> tuple[Any, list[cr.Tensor]] | None:
+    """The function's first float64 sample as (inputs ↦ ∑ results · weights and its gradients)."""
+    call = ours(op.name, tuple(a.name for a in op.aliases))
+    torch.manual_seed(0)
+    for k, s in drawn(list(op.sample_inputs("cpu", torch.float64, requires_grad=True))):
+        convert = Converter()
+        tree = [convert(s.input), convert(tuple(s.args)), convert(s.kwargs)]
+        xs = [c.detach() for _, c, _ in convert.pairs if c.size]
+        try:
+            fine = xs and floats(call(tree[0], *tree[1], **tree[2]))
+        except (AbsentError, ChainruleError):
+            continue
+        if fine:
+            return total(call, tree, [c for _, c, _ in convert.pairs if c.size], k), xs
+    return None
+
+
+def floats(out: Any) -> list[Any]:
+    """The results that can have a gradient."""
+    parts = [out] if isinstance(out, cr.Tensor) else list(leaves(out))
+    return [p for p in parts if isinstance(p, cr.Tensor) and p.requires_grad]
+
+
+def total(call: Any, tree: list[Any], variables: list[cr.Tensor], number: int) -> Any:
+    """A function of the variables' values: their place in the arguments is filled with them."""
+
+    def filled(part: Any, values: dict[int, Any]) -> Any:
+        if isinstance(part, (tuple, list)):
+            return type(part)(filled(p, values) for p in part)
+        if isinstance(part, dict):
+            return {k: filled(p, values) for k, p in part.items()}
+        return values.get(id(part), part)
+
+    def weighted(*xs: Any) -> Any:
+        values = {id(v): x for v, x in zip(variables, xs, strict=True)}
+        x, args, kwargs = (filled(part, values) for part in tree)
+        out = call(x, *args, **kwargs)
+        parts = [out] if isinstance(out, cr.Tensor) else list(leaves(out))
+        rng = np.random.default_rng(number)
+        terms = [
+            (p * cr.Tensor(rng.uniform(0.5, 1.5, p.shape))).sum()
+            for p in parts
+            if isinstance(p, cr.Tensor) and p.dtype == cr.float64
+        ]
+        return functools.reduce(cr.add, terms)
+
+    def both(*xs: Any) -> Any:
+        value, back = cr.vjp(weighted, *xs)
+        return (value, *back(cr.ones((), dtype=cr.float64)))
+
+    return both
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_compiled(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of several functions computes what each computes by itself."""
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend)
+    steps = {}
+    for name, op in COMMON.items():
+        small = backend == "reference" or group(op) in ("unary", "binary", "reduction")
+        has_gradient = torch.float64 in op.dtypes and op.supports_autograd
+        if small and has_gradient and op.name not in RANDOM and name not in UNTRACED:
+            steps[name] = differentiated(op)
+    names = [name for name, step in steps.items() if step is not None]
+    assert len(names) >= (170 if backend == "reference" else 60)
+    for k in range(0, len(names), 12):
+        compare(names[k : k + 12], steps)
+
+
+def compare(names: list[str], steps: dict[str, Any]) -> None:
+    inputs = [steps[name][1] for name in names]
+
+    @cr.compile
+    def together(inputs: Any) -> Any:
+        return [steps[name][0](*xs) for name, xs in zip(names, inputs, strict=True)]
+
+    with np.errstate(all="ignore"):
+        for name, xs, got in zip(names, inputs, together(inputs), strict=True):
+            for g, w in zip(got, steps[name][0](*xs), strict=True):
+                np.testing.assert_allclose(
+                    g.numpy(), w.numpy(), rtol=1e-11, atol=1e-11, err_msg=name
+                )
