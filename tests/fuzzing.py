@@ -10,6 +10,7 @@ printed with its seed; `--seed SEED --count 1 --show` prints its statements.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -297,8 +298,9 @@ class Program:
         }
         if self.optimizer is None or self.threaded:
             return s, None
-        made = getattr(optim, self.optimizer)([s[k] for k in trained], lr=0.05)
-        return s, made
+        # A small eps would make a rounding difference of a gradient near 0 as large as a step.
+        settings = {} if self.optimizer == "SGD" else {"eps": 1e-2}
+        return s, getattr(optim, self.optimizer)([s[k] for k in trained], lr=0.05, **settings)
 
     def run(self, compiled):
         """All results and the state at the end."""
@@ -400,18 +402,20 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     sys.setswitchinterval(1e-4)
-    bad, begun = 0, time.monotonic()
-    for seed in range(options.seed, options.seed + options.count):
-        if options.show:
-            print(seed, "; ".join(Program(seed).texts))
-        try:
-            found = compare(seed)
-        except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-        if found:
-            bad += 1
-            print(f"seed {seed}: {found}", flush=True)
-    print(f"{options.count} programs, {bad} differ, {time.monotonic() - begun:.0f} s")
+    done, bad, begun = 0, 0, time.monotonic()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C says what has been done
+        for seed in range(options.seed, options.seed + options.count):
+            if options.show:
+                print(seed, "; ".join(Program(seed).texts))
+            try:
+                found = compare(seed)
+            except Exception as error:
+                found = f"{type(error).__name__}: {error}"
+            if found:
+                bad += 1
+                print(f"seed {seed}: {found}", flush=True)
+            done += 1
+    print(f"{done} programs, {bad} differ, {time.monotonic() - begun:.0f} s", flush=True)
     return int(bad > 0)
 
 

@@ -201,3 +201,33 @@ def test_what_a_thread_uses_another_one_waits_for():
 
     together(first, second)
     assert found == ["other", "first", "second"]
+
+
+@pytest.mark.parametrize("kind", ["fewer rows", "dense", "none"])
+def test_a_gradient_that_changes_while_a_step_is_compiled(kind, backend):
+    table = cr.Tensor(np.ones((5, 2), np.float32), requires_grad=True)
+
+    def read(*rows):
+        (3.0 * cr.take(table, cr.Tensor(np.array(rows)), axis=0)).sum().backward()
+
+    def change():
+        table.grad = None
+        if kind == "fewer rows":
+            read(1, 2)
+        elif kind == "dense":
+            (table * 2.0).sum().backward()
+
+    def from_another_thread():
+        together(change)
+
+    later = iter([from_another_thread])  # while it is traced the first time, and then no more
+
+    @cr.compile
+    def total(x):
+        g = table.grad
+        next(later, lambda: None)()
+        return x.sum() if g is None else x.sum() + g.sum()
+
+    read(0, 1, 2, 3)
+    expected = {"fewer rows": 12.0, "dense": 20.0, "none": 0.0}[kind]
+    assert total(np.zeros(2, np.float32)).item() == expected

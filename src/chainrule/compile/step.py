@@ -10,7 +10,7 @@ from typing import Any
 from .. import backends, ops, tree
 from ..backends.program import Program, lower
 from ..errors import TraceError
-from ..graph import Array, Graph, spec_text
+from ..graph import Array, Graph, Node, spec_text
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, record_outputs, warn_of_lost
@@ -19,6 +19,8 @@ from . import locks
 from .passes import optimise
 from .resident import Resident, can_stay, look, unscaled
 from .surroundings import Surroundings
+
+_NEVER = object()
 
 
 @dataclass
@@ -60,6 +62,12 @@ def _spec(t: Tensor | None) -> Any:
     if node is None or not node.requires_grad:
         return value.shape, value.dtype
     return value.shape, value.dtype, node.is_leaf, tuple(node.hooks or ())
+
+
+def _traced_spec(owner: Tensor, slot: str, node: Node) -> Any:
+    """What the program depends on; nothing that ever fits if another thread has changed it."""
+    spec = _spec(_slot(owner, slot))
+    return spec if spec is not None and spec[:2] == (node.shape, node.dtype) else _NEVER
 
 
 def fits(step: Step) -> bool:
@@ -118,7 +126,7 @@ def finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int
         _show("llvm", llvm())
     unseen = [*trace.unseen.values()]
     return Step(
-        run, made, optimised, program, [_spec(_slot(*r)) for r in made.reads],
+        run, made, optimised, program, [_traced_spec(*r) for r in trace.reads.values()],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
         structure, _used(made), results + writes, surroundings, unseen,
         [t for t in unseen if not _reads_gradient(trace, t)],
