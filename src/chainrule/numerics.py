@@ -335,9 +335,20 @@ def convolution(
     return outs[0] if groups == 1 else np.concatenate(outs, -1)
 
 
+LONG_PRODUCT = 2048  # terms of a product of float32 that are left to BLAS
+
+
 @wide
 def matmul(x1: Array, x2: Array) -> Array:
-    return np.matmul(x1, x2)
+    """A long sum in pieces that are added in float64: BLAS adds them one by one."""
+    k = x1.shape[-1]
+    if k <= 8 * LONG_PRODUCT or x1.dtype != np.float32:
+        return np.matmul(x1, x2)
+    total: Any = 0.0
+    for at in range(0, k, LONG_PRODUCT):
+        piece = slice(at, at + LONG_PRODUCT)
+        total = total + np.matmul(x1[..., piece], x2[..., piece, :]).astype(np.float64)
+    return np.asarray(total, np.float32)
 
 
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,7 @@ from typing import Protocol
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
 DEPTH = 512  # steps of k between two visits of C, where k is long
 AT_ONCE = 2 * DEPTH  # a k that is not cut: a block of C is ready before it is stored
+DOT_DEPTH = 4096  # of vectors along k, each lane of which is a chain of its own
 WIDEST = 6  # vectors (dot: columns) of a block
 PANEL_BYTES = 256 * 1024  # a larger B is packed: it would not stay in the cache between blocks
 PAGE = 4096  # bytes
@@ -182,7 +183,8 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
     contiguous = spec.b_strides[1 if dot else 2] == 1 or (k if dot else n) == 1
     large = not dot and k * n * spec.itemsize > PANEL_BYTES and m > 2 * rows
     packed = large or not contiguous
-    depth = k if dot or k <= AT_ONCE else up(k, up(k, DEPTH))
+    most, piece = (2 * DOT_DEPTH, DOT_DEPTH) if dot else (AT_ONCE, DEPTH)
+    depth = k if k <= most else up(k, up(k, piece))
 
     tall = TILE_WORK // (columns * depth)
     tall = min(max(tall, (PACKED_ROWS if packed else 1), rows), m)

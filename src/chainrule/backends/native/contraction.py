@@ -1,9 +1,9 @@
 """Matrix products as LLVM IR, tile by tile, cut as `blocking` says.
 
-Order of summation: in broadcast and swapped an element of C is one chain of multiply-adds (fused
+Order of summation: in broadcast and swapped an element of C is a chain of multiply-adds (fused
 where the processor does that in one instruction) in the order of k. In dot, lane l of chain j takes
-every (chains · lanes)-th product; the chains, then the lanes, are added in a fixed tree. So results
-do not depend on who does which tile.
+every (chains · lanes)-th product; the chains, then the lanes, are added in a fixed tree. A long k
+is cut, and its pieces are added to C in turn. So results do not depend on who does which tile.
 """
 
 from __future__ import annotations
@@ -146,6 +146,11 @@ class _Emitter:
     def shuffle(self, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
         return self.b.shuffle_vector(x, y, ir.VectorType(I32, self.lanes)(lanes))
 
+    def added(self, before: ir.Value, value: ir.Value, fresh: ir.Value | bool) -> ir.Value:
+        """before + value; the value alone where it is the first."""
+        total = self.b.fadd(before, value)
+        return total if fresh is False else self.b.select(fresh, value, total)
+
     def splat(self, scalar: ir.Value) -> ir.Value:
         first = self.b.insert_element(self.zero, scalar, I32(0))
         return self.shuffle(first, first, [0] * self.lanes)
@@ -207,20 +212,13 @@ def _broadcast(
     e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int,
     fresh: ir.Value | bool, put: Callable[[Values, int, int], None],
 ) -> None:  # fmt: skip
-    """One block: an element of A times vectors of a row of B, for each k. Starts from zero where
-    `fresh`, else from C.
+    """One block: an element of A times vectors of a row of B, for each k; added to C if not fresh.
 
     put   put(a vector of each row, its first column, how many columns) stores the result
     """
     counts = [min(e.lanes, columns - j) for j in range(0, columns, e.lanes)]
     wide = len(counts)
     sums = [e.zero] * (rows * wide)  # by rows
-    if fresh is not True:
-        for v, count in enumerate(counts):
-            start = replace(c, pointer=e.at(c.pointer, (v * e.lanes, c.column)))
-            sums[v::wide] = e.load_rows(start, rows, count)
-    if isinstance(fresh, ir.Value):
-        sums = [e.b.select(fresh, e.zero, value) for value in sums]
     unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 64))
 
     def step(k: ir.Value, *before: ir.Value) -> Values:
@@ -237,10 +235,18 @@ def _broadcast(
 
     sums = e.loop(I64(0), I64(depth), unroll, step, sums)
     for v, count in enumerate(counts):
-        put(sums[v::wide], v * e.lanes, count)
+        found = sums[v::wide]
+        if fresh is not True:
+            start = replace(c, pointer=e.at(c.pointer, (v * e.lanes, c.column)))
+            before = e.load_rows(start, rows, count)
+            found = [e.added(x, y, fresh) for x, y in zip(before, found, strict=True)]
+        put(found, v * e.lanes, count)
 
 
-def _dot(e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int) -> None:
+def _dot(
+    e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int,
+    fresh: ir.Value | bool,
+) -> None:  # fmt: skip
     """One block: rows of A times columns of B (its view: column, k), both contiguous along k."""
     cells = [(i, j) for i in range(rows) for j in range(columns)]
     chains = min(up(LATENCY, len(cells)), max(depth // e.lanes, 1))
@@ -272,8 +278,8 @@ def _dot(e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth:
             totals = e.sums(sums[: len(cells)][at : at + e.lanes])
         value = e.b.extract_element(totals, I32(at % e.lanes))
         goal = e.at(c.pointer, (i, c.row), (j, c.column))
-        if e.plan.spec.accumulate:
-            value = e.b.fadd(e.element(goal), value)
+        if fresh is not True:
+            value = e.added(e.element(goal), value, fresh)
         e.b.store(value, goal)
 
 
@@ -342,7 +348,7 @@ def _part(
                 left = slab(i, depth) if plan.slabs else corner(a, i, k)
                 out = corner(c, i, j)
                 if plan.dot:
-                    _dot(e, left, right, out, high, wide, depth)
+                    _dot(e, left, right, out, high, wide, depth, fresh)
                     return
 
                 def put(values: Values, offset: int, count: int) -> None:

@@ -106,12 +106,13 @@ class Reductions(Loops):
     def reduction(self, b: int) -> None:
         """A reduction over some axes, which stay with size 1."""
         values, kernel = self.plan.values, self._kernel(b)
-        source, dtype = kernel.reads[0], values[b].dtype
+        source, dtype = kernel.reads[-1], values[b].dtype  # of a norm, its sums of squares
         shape = values[source].shape
         axes, kept = reduced_axes(self.plan, b)
         if shape and not kept and flat(self.plan, source, shape, False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
         length = kernel.op is ops.norm
+        squared = length and len(kernel.reads) == 1
         op = ops.sum if length else kernel.op
         many = op is ops.sum and dtype.kind == "f" and _extent(shape, axes) > FEW
         order = ordered(shape, axes, kept, many)
@@ -120,9 +121,12 @@ class Reductions(Loops):
 
         def element(index: Index) -> ir.Value:
             x = self.widened(self.value(source, index), source)
-            return self.builder.fmul(x, x, flags=("contract",)) if length else x
+            return self.builder.fmul(x, x, flags=("contract",)) if squared else x
 
         _Nest(self, b, shape, order, element, *combiner(op, dtype)).emit()
+        if length and not squared:  # of everything
+            shape = values[kernel.reads[0]].shape
+            axes = [*range(len(shape))]
         if length:
             self._roots(b, shape, axes)
 

@@ -90,7 +90,7 @@ def _transpose(read: int, writes: int, node: Node) -> Kernel:
 def staged(program: Program) -> Program:
     """A large sum over everything is one for each row, which threads share, and one of those.
 
-    So is a norm.
+    So is the sum of squares of a norm, which then reads it as well.
     """
     kernels: list[Kernel] = []
     buffers = program.buffers
@@ -101,14 +101,24 @@ def staged(program: Program) -> Program:
         if not everything or math.prod(shape) < LARGE or min(shape[0], math.prod(shape[1:])) < 8:
             kernels.append(kernel)
             continue
+        reads, whole = kernel.reads, node.inputs[0]
+        if op is ops.norm:
+            whole = Node(ops.square, node.inputs, {}, shape, node.dtype, None, False, node.source)
+            kernels.append(Kernel(ops.square, reads, buffers, {}, (), whole))
+            reads, buffers = (buffers,), buffers + 1
         rows = tuple(range(1, len(shape)))
         first = Node(
-            op, node.inputs, {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
+            ops.sum, (whole,), {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
             None, False, node.source,
         )  # fmt: skip
-        kernels.append(Kernel(op, kernel.reads, buffers, first.params, kernel.frees, first))
-        last = Node(op, (first,), {"axis": (0,)}, node.shape, node.dtype, None, False, node.source)
-        kernels.append(Kernel(op, (buffers,), kernel.writes, last.params, (buffers,), last))
+        kernels.append(Kernel(ops.sum, reads, buffers, first.params, (), first))
+        own = kernel.reads if op is ops.norm else ()
+        last = Node(
+            op, (*(node.inputs if own else ()), first), {"axis": (0,)}, node.shape, node.dtype,
+            None, False, node.source,
+        )  # fmt: skip
+        frees = (*kernel.frees, buffers)
+        kernels.append(Kernel(op, (*own, buffers), kernel.writes, last.params, frees, last))
         buffers += 1
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 

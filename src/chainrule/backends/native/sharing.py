@@ -105,7 +105,7 @@ def reduced_axes(store: Storage, b: int) -> tuple[list[int], list[int]]:
     """The axes that a reduction takes away, and those that stay; none of size 1."""
     kernel = store.values[b].kernel
     assert kernel is not None
-    shape = store.values[kernel.reads[0]].shape
+    shape = store.values[kernel.reads[-1]].shape
     axes = [a for a in kernel.params["axis"] if shape[a] != 1]
     return axes, [a for a in range(len(shape)) if a not in axes and shape[a] != 1]
 
@@ -158,7 +158,7 @@ def _work(group: Group, store: Storage) -> float:
     if group.kind == "matmul":
         return size * store.values[store.values[group.product].reads[0]].shape[-1] / 60
     if group.kind == "reduction":
-        return math.prod(store.values[value.reads[0]].shape) * 0.15
+        return math.prod(store.values[value.reads[-1]].shape) * 0.15
     each = {"elementwise": 0.15 * len(group.writes), "random": 0.6}
     return size * each.get(group.kind, 1.0)
 
@@ -238,7 +238,7 @@ def _inputs(value: Value, axis: int | None, store: Storage) -> list[tuple[int, i
     if value.kind == "view":
         return [(kernel.reads[0], _axis_before(value, shape, axis))]
     if value.kind == "reduction":
-        return [(kernel.reads[0], axis if axis not in kernel.params["axis"] else None)]
+        return [(r, axis if axis not in kernel.params["axis"] else None) for r in kernel.reads]
     if value.kind == "matmul" and axis == len(value.shape) - 2:
         return [(kernel.reads[0], axis), (kernel.reads[1], None)]
     return [(r, None) for r in kernel.reads]
