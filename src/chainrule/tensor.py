@@ -423,12 +423,12 @@ class Tensor(Operators):
             raise ShapeError(
                 "grad", f"got {spec_text(value)}", f"{spec_text(self)} is needed", "reshape it"
             )
-        self._note_gradient(unseen=False)
         if state.trace is None or state.trace.owns(self):
-            self._grad = value
-            if lending.begun and self._lender is not None:
-                self._lender.store(self, _grad=value)
+            if self._unseen is not None:
+                self._unseen = SEEN
+            self._put_gradient(value)
         else:
+            state.trace.unseen.pop(id(self), None)
             state.trace.gradients[id(self)] = (self, value, None)
 
     def _expect_gradient(self, node: Node) -> None:
@@ -447,25 +447,31 @@ class Tensor(Operators):
                 "it is None; call retain_grad() on it before backward()", _warned,
             )  # fmt: skip
 
-    def _note_gradient(self, unseen: bool) -> None:
-        """Remember whether the gradient that is there now has been left and not been read."""
+    def _leave(self, g: Any, fresh: bool, unseen: bool) -> None:
+        """Leave the gradient of a sweep here.
+
+        fresh    it replaces the one that is here; warn if nothing has used that
+        unseen   remember that nothing has read it
+        """
         trace = state.trace
         if trace is not None and not trace.owns(self):
-            trace.unseen.pop(id(self), None)
+            if fresh and id(self) in trace.unseen:
+                warn_of_lost()
+            self.grad = g
             if unseen and self._unseen is not None:
                 trace.unseen[id(self)] = self
-        elif self._unseen is not None:
+            return
+        known = self._unseen
+        if known is not None:
+            if fresh and known == updates.count and self._grad is not None:
+                warn_of_lost()
             self._unseen = updates.count if unseen else SEEN
+        self._put_gradient(g)
 
-    def _expect_seen(self) -> None:
-        """Warn if the gradient that is about to be replaced has not been used."""
-        trace = state.trace
-        if trace is not None:
-            lost = id(self) in trace.unseen
-        else:
-            lost = self._unseen == updates.count and self._grad is not None
-        if lost:
-            warn_of_lost()
+    def _put_gradient(self, g: Any) -> None:
+        self._grad = g
+        if lending.begun and self._lender is not None:
+            self._lender.store(self, _grad=g)
 
     def backward(
         self, gradient: Any = None, *, retain_graph: bool | None = None,
@@ -529,10 +535,8 @@ class Tensor(Operators):
                 before = owner.grad if accumulate else None
                 if isinstance(before, RowSparse) and _from_outside(owner):
                     before = before.to_dense()  # it would grow, and be compiled again, each time
-                if not accumulate:
-                    owner._expect_seen()
-                owner.grad = g._twin() if before is None else before + g
-                owner._note_gradient(unseen=not create_graph)
+                new = g._twin() if before is None else before + g
+                owner._leave(new, fresh=not accumulate, unseen=not create_graph)
 
     def retain_grad(self) -> None:
         """Let `backward` leave a gradient in this tensor too, though it is computed."""
