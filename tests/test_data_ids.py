@@ -117,6 +117,30 @@ def test_numbers_that_float64_holds_stay_numbers(tmp_path: Path) -> None:
     assert numeric[0, 0] == pytest.approx((2**60 - 2.625) / np.std([1.5, 2, 3, 4]))
 
 
+class Wide(Series):
+    """The same with whole numbers that NumPy has no dtype for."""
+
+    dtype = "Int128"
+
+    def to_numpy(self) -> Any:
+        raise ValueError("NumPy has no 128-bit integers")
+
+
+def test_cells_of_kinds_that_are_rare() -> None:
+    def cells(values: Any) -> list[Any]:
+        found: list[Any] = read_table({"id": values}).columns["id"].values.tolist()
+        return found
+
+    assert cells(Wide(VAST)) == list(map(str, VAST))
+    assert cells([np.str_(" a "), np.str_("b"), np.str_("")]) == ["a", "b", None]
+    assert cells(k / 2 for k in range(3)) == [0, 0.5, 1]
+    for raw in (bytearray(b"ab"), memoryview(b"ab")):  # DuckDB's bytes of a Parquet file
+        with pytest.raises(ChainruleError, match=f"column 'id' of {type(raw).__name__}"):
+            read_table({"id": [raw, None]})
+    with pytest.raises(ChainruleError, match="got ndarray; a path, a data frame or a dict"):
+        read_table(np.zeros((3, 2)))
+
+
 def test_ids_far_down_in_a_file(tmp_path: Path) -> None:
     """The column begins as numbers; what they are written like is not lost."""
     ids = [*range(60_000), NEAR[0], NEAR[1]]

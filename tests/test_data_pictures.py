@@ -269,6 +269,27 @@ def test_cmyk_and_black_and_white_by_hand(tmp_path: Path) -> None:
     assert shown(tmp_path / "b.png").ravel().tolist() == [255, 0]
 
 
+def test_levels_of_which_black_and_white_are_not_known(tmp_path: Path) -> None:
+    """TIFF files, which Pillow reads under any name: of fractions it would make black."""
+    shares = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)
+    Image.fromarray(shares).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.png")
+    with pytest.raises(FileError, match=r"a.png, whose pixels are fractions; values from 0 to 255"):
+        read_image_files(tmp_path / "a.png")
+    for level in (-1, 65536):
+        Image.fromarray(np.array([[0, level]], np.int32)).save(tmp_path / "b.tif")
+        (tmp_path / "b.tif").rename(tmp_path / "b.png")
+        with pytest.raises(FileError, match="levels below 0 or beyond 65535"):
+            read_image_files(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("size", [3.5, "3", True, (3, 3, 3), (3,), (2.0, 2), (-1, 3), 0])
+def test_sizes_that_are_none(size: Any, tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "1.png")
+    with pytest.raises(ArgumentError, match=r"got size .*; 1 pixel or more"):
+        read_image_files(tmp_path, size=size)
+
+
 def test_names_that_are_no_files(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -178,6 +178,7 @@ WRITTEN: dict[str, tuple[str, list[str], list[Any]]] = {
     "codes": (".", ["+01", "2"], ["+01", "2"]),
     "decimal commas": (",", ["1,5", "-,25"], [1.5, -0.25]),
     "points between thousands": (",", ["1.234,50", "1.234.567"], [1234.5, 1234567]),
+    "no thousands below one": (",", ["0.123", "-0.250,5"], ["0.123", "-0.250,5"]),
     "no points between thousands": (",", ["1.5", "2"], ["1.5", "2"]),
     "whole numbers": (",", ["1", "2"], [1, 2]),
     "zeros in front": (",", ["01", "2"], ["01", "2"]),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from chainrule.train.report import Report, render
+from chainrule.train.report.drawing import escape
 from chainrule.train.report.page import per_class
 from reading import Page, check_page
 
@@ -154,6 +155,11 @@ def test_many_classes_become_the_most_confused_pairs():
     assert pairs[1] == ["c4", "c9", "17", f"{100 * 17 / 47:.1f}%"]
     assert pairs[2] == ["c50", "c2", "11", f"{100 * 11 / 41:.1f}%"]
     assert len([p for p in pairs if len(p) == 4]) == 2
+
+
+def test_what_turns_the_direction_of_writing_is_not_in_the_page():
+    turning = "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
+    assert escape(f"a{turning}b\u05d0\u200d") == f"a{9 * chr(0xFFFD)}b\u05d0\u200d"
 
 
 def test_hostile_texts_are_escaped_everywhere():

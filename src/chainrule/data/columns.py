@@ -20,8 +20,11 @@ from ..graph import Array
 EXACT = 2**53  # from here on not every whole number is a float64
 _NUMBERS = {  # by the decimal mark; a point is the mark between thousands where it is not that
     ".": re.compile(r"[+\-−]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
-    ",": re.compile(r"[+\-−]?(([0-9]+|[0-9]{1,3}(\.[0-9]{3})+),?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
+    ",": re.compile(
+        r"[+\-−]?(([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+),?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"
+    ),
 }
+_NO_CELLS = (list, tuple, dict, set, bytes, bytearray, memoryview, np.ndarray)
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE)
 _ISO_DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?"
@@ -120,7 +123,7 @@ def column(name: str, values: Any, missing: Array | None = None, text: bool = Fa
         )  # fmt: skip
     zoned = False
     if array.dtype.kind in "OSUT":
-        cells = [c.strip() if type(c) is str else c for c in array.astype(object).tolist()]
+        cells = [str(c).strip() if isinstance(c, str) else c for c in array.astype(object).tolist()]
         array = np.fromiter(cells, object, len(cells))
         absent = np.fromiter(map(_absent, cells), bool, len(cells))
         missing = absent if missing is None else missing | absent
@@ -176,14 +179,18 @@ def _dates_text(dates: Array) -> list[str]:
 
 def _array(values: Any) -> Array:
     if hasattr(values, "to_numpy"):
+        kind = str(getattr(values, "dtype", "")).lower()
+        if re.match(r"u?int128", kind):  # polars has them, NumPy has not
+            return _array(values.to_list())
         array = np.asarray(values.to_numpy())
-        whole = re.match(r"u?int\d", str(getattr(values, "dtype", "")).lower())
+        whole = re.match(r"u?int\d", kind)
         if array.dtype.kind == "f" and whole:  # polars makes gaps in whole numbers NaN
             return _array(values.to_list())
         return array
     if hasattr(values, "__array__"):
         expect_no_mask("read_table", values)
         return np.asarray(values)
+    values = list(values)  # any collection, also one that has no length
     return np.fromiter(values, object, len(values))
 
 
@@ -204,7 +211,7 @@ def _typed(name: str, array: Array, missing: Array, text: bool) -> Array:
     """Objects of one kind as an array of it; anything mixed as text."""
     present = array[~missing].tolist()
     types = set(map(type, present))
-    if any(issubclass(t, (list, tuple, dict, set, bytes, np.ndarray)) for t in types):
+    if any(issubclass(t, _NO_CELLS) for t in types):
         raise _unsupported(name, next(t.__name__ for t in types))
     if types and all(issubclass(t, (bool, np.bool_)) for t in types):
         return np.where(missing, False, array).astype(bool)

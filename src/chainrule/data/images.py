@@ -156,9 +156,11 @@ def _read(
     heads = [_head(f, max_pixels) for f in files]
     usual = Counter(h.size for h in heads).most_common(1)[0][0] if heads else (1, 1)
     wanted = _smaller(usual) if size is None else (size, size) if isinstance(size, int) else size
+    if type(wanted) not in (tuple, list) or [*map(type, wanted)] != [int, int] or min(wanted) < 1:
+        raise ArgumentError(
+            "read_images", f"got size {size!r}", "1 pixel or more, or (height, width)", "try 32"
+        )
     height, width = wanted
-    if min(height, width) < 1:
-        raise ArgumentError("read_images", f"got size {size}", "1 pixel or more", "try 32")
     depth = channels or (1 if all(h.grey for h in heads) else 3)
     dtype = np.dtype(np.float32 if any(h.deep for h in heads) else np.uint8)
     shape = (len(files), height, width, depth)
@@ -235,6 +237,12 @@ def _head(file: Path, max_pixels: int) -> _Head:
     except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable(file, error) from None
     pixels = size[0] * size[1]
+    if mode == "F":
+        raise FileError(
+            "read_images", f"got {file}, whose pixels are fractions", "values from 0 to 255, or 16 "
+            "bits of grey", "save it in one of these forms: what is black and what is white is not "
+            "known",
+        )  # fmt: skip
     if pixels > max_pixels:
         raise FileError(
             "read_images", f"got {file} of {size[0]} × {size[1]} pixels",
@@ -274,6 +282,8 @@ def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
 def _from_16_bits(image: Any) -> Any:
     """Grey as float32 from 0 to 255; the level that is transparent becomes white."""
     values = np.asarray(image).astype(np.float32)
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError("it has levels below 0 or beyond 65535, which 16 bits do not hold")
     clear = image.info.get("transparency")
     if clear is not None:
         values[values == clear] = 65535

@@ -98,14 +98,18 @@ class Chart:
 # Text
 
 
+_ODD = "\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 def escape(text: object) -> str:
-    """Text that HTML and XML both take; characters that XML forbids become U+FFFD."""
+    """Text that HTML and XML both take; what XML forbids, and what turns the direction of the rest
+    of a line, becomes U+FFFD."""
     text = str(text)
     if text.isprintable():
         return html.escape(text)
     bad = {"Cc", "Cs"}
     kept = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in text)
-    return html.escape("".join("\ufffd" if c in "\ufffe\uffff" else c for c in kept))
+    return html.escape("".join("\ufffd" if c in _ODD else c for c in kept))
 
 
 def told_apart(texts: Sequence[object], limit: int, most: int) -> list[str]:
