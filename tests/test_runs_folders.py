@@ -15,6 +15,7 @@ from PIL import Image
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run, files
 from chainrule.train import run as runs
+from chainrule.train.folder import fingerprint
 from commands import call, expect_one_error, read_csv, shell, table, write_csv
 
 
@@ -90,6 +91,33 @@ def test_a_resumed_run_needs_the_same_data(tmp_path):
     write_csv(file, table(seed=5))
     with pytest.raises(ChainruleError, match="has changed"):
         runs.resume(tmp_path / "run", progress=False)
+
+
+def test_a_resumed_run_needs_the_same_pictures(tmp_path):
+    """Of the same size too: a bitmap has one however it is drawn."""
+    for k in range(40):
+        (tmp_path / "d" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 8), 6 * k, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "d" / "ab"[k % 2] / f"{k}.bmp")
+    folder = runs.train(
+        Recipe(source=str(tmp_path / "d"), epochs=1), tmp_path / "run", progress=False
+    ).run
+    kept = json.loads((folder / "data.json").read_text())
+    picture = tmp_path / "d" / "a" / "0.bmp"
+    before = picture.stat().st_size
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(picture)
+    assert picture.stat().st_size == before
+    for use in (Run.open(folder).evaluate, lambda: runs.resume(folder, progress=False)):
+        with pytest.raises(ChainruleError, match="has changed"):
+            use()
+    kept["fingerprint"] = fingerprint(str(tmp_path / "d"), contents=False)  # of earlier versions
+    del kept["checksum"]
+    kept["checksum"] = files.checksum(files.to_json(kept).encode())
+    (folder / "data.json").write_text(files.to_json(kept))
+    assert Run.open(folder).evaluate()[0] == 8
+    picture.unlink()
+    with pytest.raises(ChainruleError, match="has changed"):
+        Run.open(folder).evaluate()
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path, capsys):

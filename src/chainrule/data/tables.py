@@ -45,7 +45,8 @@ def read_table(
         return _read_file(Path(source), name or Path(source).name, set(text), decimal)
     if not (isinstance(source, Mapping) or hasattr(source, "columns")):
         raise ArgumentError(
-            "read_table", f"got {type(source).__name__}", "a path, a data frame or a dict of columns",
+            "read_table", f"got {type(source).__name__}",
+            "a path, a data frame or a dict of columns",
             'give each column a name: {"area": x[:, 0], "rent": y}',
         )  # fmt: skip
     names = list(source) if isinstance(source, Mapping) else list(source.columns)

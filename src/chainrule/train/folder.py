@@ -28,6 +28,7 @@ from .tasks import KINDS, Task
 
 FORMAT = 1
 MODEL = "model.safetensors"
+_CONTENTS = "contents "  # begins the fingerprint of a folder whose files were read for it
 
 
 class Held:
@@ -106,15 +107,19 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return {k: v for k, v in vars(recipe).items() if k != "source"}
 
 
-def fingerprint(source: str) -> str:
-    """Tells whether data is still the same: contents of a file, names and sizes of a folder."""
+def fingerprint(source: str, contents: bool = True) -> str:
+    """Tells whether data is still the same: contents of a file; of a folder names and contents.
+
+    contents   False: names and sizes of a folder's files, as earlier versions took it
+    """
     if source in NAMES:
         return f"{source} 0..255" if load(source).kind == "images" else source
     path = Path(source)
     if path.is_dir():
         inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
-        text = "\n".join(f"{p.relative_to(path)} {p.stat().st_size}" for p in inside)
-        return hashlib.sha256(os.fsencode(text)).hexdigest()
+        of = (lambda p: files.checksum(files.read(p))) if contents else (lambda p: p.stat().st_size)
+        text = "\n".join(f"{p.relative_to(path)} {of(p)}" for p in inside)
+        return _CONTENTS * contents + hashlib.sha256(os.fsencode(text)).hexdigest()
     return files.checksum(files.read(path))
 
 
@@ -125,7 +130,8 @@ def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None
             "run", f"got {recipe.source}, which does not exist", f"the data of {folder}",
             "put it back, or name another file",
         )  # fmt: skip
-    if fingerprint(recipe.source) != data["fingerprint"]:
+    before = data["fingerprint"]
+    if fingerprint(recipe.source, contents=before.startswith(_CONTENTS)) != before:
         raise FileError(
             "run", f"got {recipe.source}, which has changed since {folder} began",
             "the same data", "put the old file back, name another file, or train anew",
