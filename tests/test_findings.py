@@ -90,6 +90,16 @@ CASES = {
         history(STEADY), [], ({"accuracy": 0.95}, 900, Guess("accuracy", 0.97, True),
                               np.array([[850, 30], [15, 5]]), ["no", "fraud"]), "warning",
         "It does worse than a guess"),
+    "few rows of a class, told apart": (  # 6 gained and 1 lost against the guess: z = 1.9
+        history(STEADY), [], ({"accuracy": 0.985}, 337, Guess("accuracy", 327 / 337, True),
+                              np.array([[326, 1], [4, 6]]), ["no", "fraud"]), "good", "reach"),
+    "few rows of a class, by chance": (  # 4 gained and 3 lost
+        history(STEADY), [], ({"accuracy": 330 / 337}, 337, Guess("accuracy", 329 / 337, True),
+                              np.array([[326, 3], [4, 4]]), ["no", "fraud"]), "warning",
+        "It does hardly better than a guess"),
+    "validation rows of another scale": (
+        history(STEADY, [5e6, 4.95e6, 4.92e6, 4.91e6, 4.9e6], [1.0, 0.5, 0.1, 0.01, 0.003],
+                (1.02, 0.0)), [], GOOD, "notice", "does not hold for the validation data"),
     "vanishing to nothing": (
         history([(0.0, 0.0, 1e-20, 1e-9, 0.1)] * 20), [], GOOD, "warning", "vanish"),
     "small before a normalisation": (

@@ -59,7 +59,7 @@ def findings(
         )
         for text in untrained
     ]  # fmt: skip
-    tested = list(_of_test(metrics, rows, guess))
+    tested = list(_of_test(metrics, rows, guess, table))
     if not any(f["title"].endswith(BY_GUESSING) for f in tested) and table is not None:
         tested += _of_classes(table, classes, guess is not None and guess.metric == "f1")
     found += [*tested, *of_history(history)]
@@ -82,12 +82,13 @@ BY_GUESSING = "than a guess"
 VANISHING = "Gradients vanish towards the input"
 
 
-def _of_test(metrics: Mapping[str, float], rows: int, guess: Guess | None) -> Iterator[Finding]:
+def _of_test(
+    metrics: Mapping[str, float], rows: int, guess: Guess | None, table: Array | None
+) -> Iterator[Finding]:
     undefined = ""
     if guess is not None:
         value = metrics[guess.metric]
-        chance = 0.0 if guess.metric == "r2" else SPREAD * math.sqrt(
-            guess.value * (1 - guess.value) / rows)  # fmt: skip
+        chance = _chance(guess, rows, table)
         if math.isnan(value) and rows < FEW:
             undefined = f"{guess.metric} is not defined for them. "
         elif not value > guess.value + max(FAIR * (1 - guess.value), chance):
@@ -109,6 +110,21 @@ def _of_test(metrics: Mapping[str, float], rows: int, guess: Guess | None) -> It
             f"{undefined}A few rows more or less right change the metrics a lot.",
             "Collect more data, or repeat with other seeds and compare.",
         )  # fmt: skip
+
+
+def _chance(guess: Guess, rows: int, table: Array | None) -> float:
+    """By how much chance alone moves the metric from that of a guess, which has the same rows.
+
+    For the accuracy only the rows count in which one of the two is right and the other is not: a
+    rare class that is told apart well is more than chance, even if it has few rows (McNemar).
+    """
+    if guess.metric == "r2":
+        return 0.0
+    if guess.metric == "accuracy" and table is not None:
+        frequent, right = int(np.argmax(table.sum(axis=1))), table.diagonal()
+        differ = right.sum() - right[frequent] + table[frequent].sum() - right[frequent]
+        return SPREAD * math.sqrt(differ) / rows
+    return SPREAD * math.sqrt(guess.value * (1 - guess.value) / rows)
 
 
 def _of_classes(table: Array, classes: Sequence[str], balanced: bool) -> Iterator[Finding]:
@@ -273,15 +289,18 @@ def _of_validation(
                 f"More data, {slower}more dropout or weight decay, a smaller network.",
             )  # fmt: skip
             return
-        told = f", while the training loss is {trained[-1]:.4g}" if trained else ""
-        if told and history.guess is not None:
-            told += f" and always the same prediction gets {history.guess[0]:.4g}"
-        yield _finding(
-            "notice", "What it learns does not hold for the validation data",
-            f"{cause}{told}.{which}",
-            f"Look whether the inputs tell anything about the target; more data, {slower}"
-            "and training and validation rows of the same kind.",
-        )  # fmt: skip
+        yield _does_not_hold(
+            f"{cause}{_beside(history, trained)}.{which}",
+            f"Look whether the inputs tell anything about the target; more data, {slower}",
+        )
+    elif (
+        len(valid) >= ENOUGH and learned is not None and learned >= LEARNED
+        and history.guess is not None and valid[best] > history.guess[0]
+    ):  # fmt: skip
+        yield _does_not_hold(
+            f"The validation loss is {valid[best]:.4g} at best{_beside(history, trained)}.",
+            "Look whether both are encoded and scaled the same way; more data, ",
+        )
     elif len(valid) >= ENOUGH and best == 0:
         yield _finding(
             "notice", "No epoch was better than the first",
@@ -298,3 +317,18 @@ def _of_validation(
             f"The last epoch lowered the validation loss from {valid[-2]:.4g} to {valid[-1]:.4g}.",
             "Train for more epochs.",
         )  # fmt: skip
+
+
+def _beside(history: History, trained: list[float]) -> str:
+    """What to compare a validation loss with."""
+    told = f", while the training loss is {trained[-1]:.4g}" if trained else ""
+    if told and history.guess is not None:
+        told += f" and always the same prediction gets {history.guess[0]:.4g}"
+    return told
+
+
+def _does_not_hold(cause: str, remedy: str) -> Finding:
+    return _finding(
+        "notice", "What it learns does not hold for the validation data", cause,
+        f"{remedy}and training and validation rows of the same kind.",
+    )  # fmt: skip
