@@ -11,6 +11,8 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import GradientError
 
+F = nn.functional
+
 X = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
 LOST = r"\[backward\] a second backward\(\).*accumulate=True"
 HIDDEN = r"\[grad\] got \.grad of .*retain_grad\(\)"
@@ -324,6 +326,29 @@ KEEPS = {
 def test_gradients_that_nothing_has_used_are_not_replaced_silently(name, compiled):
     with pytest.warns(UserWarning, match=LOST):
         LOSES[name](Parts(compiled))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_lost_gradient_is_told_once_before_a_step(compiled):
+    def step():
+        for _ in range(4):
+            F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    x, y = cr.ones((2, 3)), cr.ones((2, 1))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    run = cr.compile(step) if compiled else step
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run()
+    assert len(caught) == 1
+    piece = cr.compile(lambda: F.mse_loss(model(x), y).backward())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(4):
+            piece() if compiled else F.mse_loss(model(x), y).backward()
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("compiled", [False, True])

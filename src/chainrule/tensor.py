@@ -46,6 +46,7 @@ class _Lending:
 
 lending = _Lending()
 SEEN = -1
+TOLD = -2
 _warned: dict[Any, Any] = {}  # lines that have been warned of
 
 
@@ -68,7 +69,7 @@ class Tensor(Operators):
     _grad: Any
     _lender: Any  # the compiled step that the other three are with, while they are empty
     # Of an optimizer's parameter: the optimizers' count of steps when backward() left a gradient
-    # that nothing has read since, or SEEN; of others None.
+    # that nothing has read since, or TOLD - count after a warning, or SEEN; of others None.
     _unseen: Any
 
     # Methods that are the function of the same name, `x.sum(axis=0)` for `sum(x, axis=0)`:
@@ -447,26 +448,30 @@ class Tensor(Operators):
                 "it is None; call retain_grad() on it before backward()", _warned,
             )  # fmt: skip
 
-    def _leave(self, g: Any, fresh: bool, unseen: bool) -> None:
+    def _leave(self, g: Any, fresh: bool, unseen: bool) -> bool:
         """Leave the gradient of a sweep here.
 
-        fresh    it replaces the one that is here; warn if nothing has used that
+        fresh    it replaces the one that is here
         unseen   remember that nothing has read it
+        Returns whether to warn: nothing has used what it replaces, and since the last step of an
+        optimizer that has not been said.
         """
         trace = state.trace
         if trace is not None and not trace.owns(self):
-            if fresh and id(self) in trace.unseen:
-                warn_of_lost()
+            lost = fresh and id(self) in trace.unseen and id(self) not in trace.told
+            if lost:
+                trace.told.add(id(self))
             self.grad = g
             if unseen and self._unseen is not None:
                 trace.unseen[id(self)] = self
-            return
-        known = self._unseen
+            return lost
+        known, now, lost = self._unseen, updates.count, False
         if known is not None:
-            if fresh and known == updates.count and self._grad is not None:
-                warn_of_lost()
-            self._unseen = updates.count if unseen else SEEN
+            lost = fresh and known == now and self._grad is not None
+            told = fresh and (lost or known == TOLD - now)
+            self._unseen = TOLD - now if told else now if unseen else SEEN
         self._put_gradient(g)
+        return lost
 
     def _put_gradient(self, g: Any) -> None:
         self._grad = g
@@ -531,12 +536,15 @@ class Tensor(Operators):
                 if owner is not None:
                     before = shares.get(id(owner))
                     shares[id(owner)] = (owner, g if before is None else before[1] + g)
+            lost = False
             for owner, g in shares.values():
                 before = owner.grad if accumulate else None
                 if isinstance(before, RowSparse) and _from_outside(owner):
                     before = before.to_dense()  # it would grow, and be compiled again, each time
                 new = g._twin() if before is None else before + g
-                owner._leave(new, fresh=not accumulate, unseen=not create_graph)
+                lost |= owner._leave(new, fresh=not accumulate, unseen=not create_graph)
+        if lost:
+            warn_of_lost()
 
     def retain_grad(self) -> None:
         """Let `backward` leave a gradient in this tensor too, though it is computed."""

@@ -124,6 +124,7 @@ class Trace:
         self.released: set[Node] = set()  # what a backward() has used: see `reverse.sweep`
         # Tensors of an optimizer whose gradients backward() has left and nothing has read since.
         self.unseen: dict[int, Any] = {}
+        self.told: set[int] = set()  # those that a warning was about
         self.updates = False  # whether an optimizer's step is in it
         self.guards: list[Any] = []  # with holds(): whether what was traced would be traced again
         self.arguments: dict[int, Any] = {}  # what was passed in: not to be captured besides

@@ -41,6 +41,7 @@ class Step:
     replaced: list[Tensor]  # those of them whose old gradients it does not read either
     seen: int  # the count of changes at which the guards were last found to hold
     resident: Resident | None  # where the captured tensors stay between calls, if they do
+    told: int = -1  # the optimizers' count of steps when it last warned of a lost gradient
 
 
 def _slot(owner: Any, slot: str) -> Any:
@@ -168,8 +169,12 @@ def _reads_gradient(trace: Trace, t: Tensor) -> bool:
 
 
 def expect_seen(step: Step) -> None:
-    """Warn if nothing has used the gradients that the step is going to replace and not to read."""
-    if any(t._unseen == updates.count for t in step.replaced):
+    """Warn if nothing has used the gradients that the step is going to replace and not to read.
+
+    Once before a step of an optimizer.
+    """
+    if step.told != updates.count and any(t._unseen == updates.count for t in step.replaced):
+        step.told = updates.count
         warn_of_lost()
 
 

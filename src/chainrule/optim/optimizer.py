@@ -166,6 +166,7 @@ class Optimizer(Counting):
             state.trace.guards.append(_SameOptimizer(self))
         if state.trace is not None:
             state.trace.unseen.clear()
+            state.trace.told.clear()
             state.trace.updates = True
         else:
             updates.count += 1
