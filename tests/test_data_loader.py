@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import nn, random, tree
-from chainrule.data import DataLoader, read_table, split, train_test_split
-from chainrule.errors import ArgumentError
+from chainrule.data import DataLoader, read_table, split, train_test_split, windows
+from chainrule.errors import ArgumentError, ChainruleError, ShapeError
 
 rows = st.integers(1, 60)
 seeds = st.integers(0, 2**64 - 1)
@@ -230,3 +230,26 @@ def test_the_other_byte_order_everywhere_that_arrays_go() -> None:
         arrays = [cr.train.predict(net, data[0]), *parts, hot.numpy(), *windowed]
         found.append((history["loss"], judged, [np.asarray(a).tolist() for a in arrays]))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([1.0, np.nan, 1.0, 2.0], "missing label"),
+        (np.array(["a", np.nan, "a", "b"], object), "missing label"),
+        (["a", None, "a", "b"], "missing label"),
+        ([[1], [1, 2], [1], [2]], "got labels"),
+    ],
+)
+def test_labels_that_name_no_class(labels: Any, words: str) -> None:
+    with pytest.raises((ArgumentError, ShapeError), match=words):
+        split(labels, (0.5, 0.5))
+
+
+def test_windows_are_of_one_axis() -> None:
+    for wrong, words in (
+        (np.zeros((6, 2)), "got codes of shape"),
+        (np.ma.masked_array([1, 2, 3], [0, 1, 0]), "masked"),
+    ):
+        with pytest.raises(ChainruleError, match=words):
+            windows(wrong, 2)

@@ -1,5 +1,7 @@
 """Layers and their functions: what they refuse, masks without a key, empty bags, whole numbers."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -360,6 +362,18 @@ def test_functions_of_whole_numbers(name, dtype):
     found = getattr(F, name)(x, **given).numpy().astype(np.float64)
     wanted = getattr(F, name)(x.astype(np.float64), **given).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "threshold"])
+def test_nan_is_not_hidden(name):
+    """Neither in the value nor, as 0, in the gradient."""
+    x = cr.Tensor([[math.nan, 1.0], [2.0, math.nan]], requires_grad=True)
+    given = (0.1, 7.0) if name == "threshold" else ()
+    y = getattr(F, name)(x, *given)
+    assert np.isnan(y.numpy()).any(axis=-1).all()
+    y.sum().backward()
+    gradient = x.grad.numpy()
+    assert (gradient[np.isnan(x.numpy())] != 0).all()
 
 
 LAYERS_OF_NUMBERS = {

@@ -269,6 +269,9 @@ def test_an_index_outside_is_the_same_error(on):
         with pytest.raises(RangeError, match=f"index {max(wrong, key=abs)}"):
             pick(np.array(wrong))
     assert pick(np.array([3, 3])).tolist() == [[9, 10, 11]] * 2, "the next call is as before"
+    for wrong in (2**64 - 1, 2**63, 4):  # of unsigned numbers none counts from the end
+        with pytest.raises(RangeError, match=f"index {wrong}"):
+            pick(np.array([0, wrong], np.uint64))
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int8", "uint32"])

@@ -109,6 +109,33 @@ def test_moving_average():
     assert p.requires_grad
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda o: optim.LambdaLR(o, 0.5), "lr_lambda=0.5; expected one function"),
+        (lambda o: optim.LambdaLR(o, [math.exp]), "expected one function"),
+        (lambda o: optim.MultiStepLR(o, 3), "milestones=3; expected whole numbers"),
+        (lambda o: optim.MultiStepLR(o, [1.5]), r"milestones=\[1.5\]; expected whole numbers"),
+        (lambda o: optim.MultiStepLR(o, ["a"]), r"milestones=\['a'\]; expected whole numbers"),
+        (lambda o: optim.ReduceLROnPlateau(o).step(None), "the metric None; expected a number"),
+        (lambda o: optim.ReduceLROnPlateau(o).step("a"), "the metric 'a'; expected a number"),
+    ],
+)
+def test_what_a_schedule_does_not_take(made, words):
+    optimizer = optim.SGD([nn.Parameter(cr.ones(1))], lr=1.0)
+    with pytest.raises(ArgumentError, match=words):
+        made(optimizer)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+def test_milestones_of_an_iterator_count():
+    optimizer = optim.SGD([nn.Parameter(cr.ones(1))], lr=1.0)
+    schedule = optim.MultiStepLR(optimizer, iter([np.int64(2), 1]), gamma=0.5)
+    for rate in (0.5, 0.25, 0.25):
+        schedule.step()
+        assert schedule.get_last_lr() == [rate]
+
+
 def test_schedules_say_what_they_follow():
     kinds = {k: getattr(optim, k) for k in optim.__all__ if hasattr(getattr(optim, k), "per")}
     assert {k for k, kind in kinds.items() if kind.per == "step"} == {"OneCycleLR", "WarmupCosine"}

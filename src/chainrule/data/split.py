@@ -79,13 +79,16 @@ def _shares(fractions: Sequence[float]) -> Array:
 def _classes(labels: Any, rows: int) -> Array:
     """The labels as numbers from 0."""
     expect_no_mask("split", labels)
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # lists of several lengths
+        array = np.empty(0, object)
     if array.shape != (rows,):
         raise ShapeError(
             "split", f"got labels {array.shape} for {rows} rows", f"({rows},) is needed",
             "give one label a row", user_line(),
         )  # fmt: skip
-    if array.dtype == object and (array == None).any():  # noqa: E711 - an array, elementwise
+    if (array != array).any() or (array == None).any():  # noqa: E711 - elementwise: NaN
         raise ArgumentError(
             "split", "got a missing label", "a label in each row", "leave these rows out",
             user_line(),

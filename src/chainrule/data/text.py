@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, FileError
+from ..convert import expect_no_mask
+from ..errors import ArgumentError, FileError, ShapeError
 from ..graph import Array
 from .paths import expect_file
 
@@ -85,7 +86,13 @@ def _points(text: str) -> Array:
 
 def windows(codes: Any, length: int) -> tuple[Array, Array]:
     """(x, y), both (N, length): windows that do not overlap, and the same one place further on."""
+    expect_no_mask("windows", codes)
     codes = np.asarray(codes)
+    if codes.ndim != 1:
+        raise ShapeError(
+            "windows", f"got codes of shape {codes.shape}", "expected one axis, (N,)",
+            "codes.ravel() reads row after row",
+        )  # fmt: skip
     if length < 1:
         raise ArgumentError("windows", f"got length {length}", "1 or more", "try 64")
     count = (len(codes) - 1) // length

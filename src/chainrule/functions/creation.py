@@ -178,10 +178,25 @@ def arange(
             user_line(),
         )  # fmt: skip
     if whole:
-        return _made(lambda: np.arange(start, stop, step).astype(wanted))
+        return _made(lambda: _fitting("arange", np.arange(start, stop, step), wanted))
     start, stop, step = map(float, given)  # NumPy's float32 would stay one
     length = max(0, math.ceil((stop - start) / step))
-    return _made(lambda: (start + step * np.arange(length, dtype=np.float64)).astype(wanted))
+    return _made(
+        lambda: _fitting("arange", start + step * np.arange(length, dtype=np.float64), wanted)
+    )
+
+
+def _fitting(name: str, numbers: Array, dtype: Dtype) -> Array:
+    """The numbers in the dtype; one that an integer dtype cannot hold is an error."""
+    if dtype.kind in "iu" and numbers.size:
+        info, ends = np.iinfo(dtype), (int(numbers[0]), int(numbers[-1]))
+        if min(ends) < info.min or max(ends) > info.max:
+            raise ArgumentError(
+                name, f"got numbers from {ends[0]} to {ends[1]}",
+                f"expected numbers that {dtype} can hold, {info.min} to {info.max}",
+                "dtype=cr.int64 holds more", user_line(),
+            )  # fmt: skip
+    return numbers.astype(dtype)
 
 
 def _finite(number: Any) -> bool:
@@ -206,7 +221,13 @@ def linspace(
             "linspace", f"got {start} to {stop}", "finite numbers", "check them", user_line()
         )
     ends = float(start), float(stop)  # of NumPy's float32 it would calculate in float32
-    return _made(lambda: np.linspace(*ends, num, endpoint=endpoint, dtype=wanted))
+    whole = wanted.kind in "iu"
+
+    def even() -> Array:
+        numbers = np.linspace(*ends, num, endpoint=endpoint)
+        return _fitting("linspace", np.floor(numbers) if whole else numbers, wanted)
+
+    return _made(even)
 
 
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:

@@ -147,7 +147,8 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x moved λ towards 0, and 0 within λ of it; λ is 0 or more."""
     number("softshrink", "lambd", lambd, 0.5, least=0)
     x = floating(x)
-    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0.0 * x))
+    inside = (x >= -lambd) & (x <= lambd)
+    return where(inside, 0.0, where(x > 0, x - lambd, x + lambd))
 
 
 @settings

@@ -14,8 +14,10 @@ group["initial_lr"], the rate when the first schedule was made; OneCycleLR sets 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from ..errors import ArgumentError, user_line
 from ..hints import calls
@@ -96,6 +98,12 @@ class LambdaLR(Schedule):
     """lr · f(t), with the initial lr."""
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        if not callable(lr_lambda):
+            raise ArgumentError(
+                "LambdaLR", f"got lr_lambda={lr_lambda!r}",
+                "expected one function of the number of steps", "lr_lambda=lambda t: 0.95**t",
+                user_line(),
+            )  # fmt: skip
         self._factor = lr_lambda
         super().__init__(optimizer)
 
@@ -120,7 +128,14 @@ class MultiStepLR(Schedule):
     """lr · γ for each milestone that is reached."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        self.milestones, self.gamma = sorted(milestones), gamma
+        steps = [*milestones] if isinstance(milestones, Iterable) else [None]
+        if not all(isinstance(m, (int, np.integer)) and not isinstance(m, bool) for m in steps):
+            raise ArgumentError(
+                "MultiStepLR", f"got milestones={milestones!r}",
+                "expected whole numbers, the steps after which the rate falls",
+                "milestones=[30, 80]", user_line(),
+            )  # fmt: skip
+        self.milestones, self.gamma = sorted(steps), gamma
         super().__init__(optimizer)
 
     def rate(self, now: float, base: float, t: int) -> float:
@@ -313,7 +328,13 @@ class ReduceLROnPlateau:
 
     def step(self, metric: float) -> None:
         """One step on, with the metric that was reached."""
-        value = float(metric)
+        try:
+            value = float(metric)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                "ReduceLROnPlateau", f"got the metric {metric!r}", "expected a number",
+                "step(loss) follows the loss of each epoch", user_line(),
+            ) from None  # fmt: skip
         way = 1 if self.mode == "max" else -1
         by = way * self.threshold
         goal = self.best * (1 + by) if self.threshold_mode == "rel" else self.best + by

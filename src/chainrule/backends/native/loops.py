@@ -304,13 +304,15 @@ class Loops:
     def _checked(self, indices: int, index: Index, size: int, from_0: bool = False) -> ir.Value:
         """An index from 0, counted from the end if below; outside it is 0 and the status is set.
 
+        Of an unsigned one nothing is below 0: 2⁶⁴ - 1 is outside.
+
         from_0   below 0 is outside
         """
         b, found = self.builder, self.value(indices, index)
         dtype = self.plan.values[indices].dtype
         if dtype.itemsize < 8:
             found = (b.sext if dtype.kind == "i" else b.zext)(found, I64)
-        if not from_0:
+        if not from_0 and dtype.kind == "i":
             below = b.icmp_signed("<", found, I64(0))
             found = b.select(below, b.add(found, I64(size)), found)
         wrong = b.icmp_unsigned(">=", found, I64(size))
