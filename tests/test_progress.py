@@ -51,7 +51,7 @@ def test_gradient_norms_are_spread_evenly(steps, cut):
             values = json.loads(json.dumps(History(gradients=flow).to_dict()))
             flow = History.from_dict(values).gradients
         if flow.wants(step):
-            flow.add(step, [float(step)])
+            flow.add(step, {"layer": float(step)}, ["layer"])
         assert len(flow.steps) <= history.MOST_PROBES
     assert flow.steps == list(range(0, steps, flow.every)), "whether there was a cut or not"
     assert flow.norms == [[float(s)] for s in flow.steps]

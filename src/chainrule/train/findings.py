@@ -161,7 +161,7 @@ def _of_gradients(history: History) -> Iterator[Finding]:
     if not norms.size or norms.shape[1] < 2:
         return
     layers = history.gradients.layers
-    usual = np.sort(norms, axis=0)[len(norms) // 2]
+    usual = np.array([_middle(of_layer[~np.isnan(of_layer)]) for of_layer in norms.T])
     dead = usual == 0
     if dead[0] and not dead.all() and usual[~dead].min() < FADED * usual[-1]:
         dead[: int(np.argmin(dead))] = False  # too small for the numbers, after those that fade
@@ -176,13 +176,15 @@ def _of_gradients(history: History) -> Iterator[Finding]:
             "The units are dead, or what follows multiplies by zero.",
             "Lower the learning rate, or use LeakyReLU.",
         )  # fmt: skip
-    total = np.sqrt(np.square(norms).sum(1))
+    total = np.sqrt(np.nansum(np.square(norms), axis=1))
+    frozen = np.isnan(norms)
     bursts = []
     if len(total) <= NEAR:
         return
     windows = sliding_window_view(total[:-1], NEAR)
     for k, before in enumerate(np.sort(windows, axis=1)[:, NEAR // 2].tolist(), NEAR):
-        if total[k] > BURST * before > 0:
+        same = (frozen[k - NEAR : k] == frozen[k]).all()  # not one that was just unfrozen
+        if same and total[k] > BURST * before > 0:
             step = history.gradients.steps[k]
             harm = total[k] > LARGE or _rose(history, step)
             bursts.append(_finding(
@@ -193,6 +195,10 @@ def _of_gradients(history: History) -> Iterator[Finding]:
                 "with extreme values.",
             ))  # fmt: skip
     yield from sorted(bursts, key=lambda found: found["level"] != "warning")[:1]
+
+
+def _middle(values: Array) -> float:
+    return float(np.sort(values)[len(values) // 2])
 
 
 def _fades(usual: Array) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ MOST_PROBES = 400
 class GradientFlow:
     """Norms of the gradient, a layer each, at steps spread evenly over the run.
 
+    layers   those that were trained at one of the steps, from input to output
+    norms    a list per step, one per layer: NaN where the layer was frozen at that step
+
     At first every step is kept; each time there are too many, every second one is dropped and only
     every second one is taken from then on.
     """
@@ -32,7 +36,10 @@ class GradientFlow:
     def __repr__(self) -> str:
         if not self.norms:
             return f"GradientFlow({len(self.layers)} layers, no steps)"
-        norms = sorted(zip(self.norms[-1], self.layers, strict=True))
+        last = zip(self.norms[-1], self.layers, strict=True)
+        norms = sorted((norm, layer) for norm, layer in last if not math.isnan(norm))
+        if not norms:
+            return f"GradientFlow({len(self.steps)} steps; all layers frozen at the last one)"
         low, high = (f"{norm:.2g} ({layer})" for norm, layer in (norms[0], norms[-1]))
         return f"GradientFlow({len(self.steps)} steps; norms at the last one: {low} to {high})"
 
@@ -40,10 +47,18 @@ class GradientFlow:
         """Whether the norms of this step (counted from 0) are to be kept."""
         return step % self.every == 0
 
-    def add(self, step: int, norms: list[float]) -> None:
-        """Keep the norms of a step."""
+    def add(self, step: int, norms: Mapping[str, float], order: Iterable[str]) -> None:
+        """Keep the norms of a step by layer.
+
+        order   all layers, from input to output: where one goes that was not there before
+        """
+        if not norms.keys() <= set(self.layers):
+            known = norms.keys() | set(self.layers)
+            layers = [*dict.fromkeys([*(n for n in order if n in known), *self.layers])]
+            rows = [dict(zip(self.layers, row, strict=True)) for row in self.norms]
+            self.layers, self.norms = layers, [[r.get(n, math.nan) for n in layers] for r in rows]
         self.steps.append(step)
-        self.norms.append(norms)
+        self.norms.append([norms.get(name, math.nan) for name in self.layers])
         if len(self.steps) > MOST_PROBES:
             self.every *= 2
             kept = [k for k, s in enumerate(self.steps) if s % self.every == 0]

@@ -20,15 +20,13 @@ from .objective import Objective
 
 
 def layers_of(model: Module) -> dict[str, list[Tensor]]:
-    """The trained tensors by the layer that they belong to, from input to output as they were made.
+    """The parameters by the layer that they belong to, from input to output as they were made.
 
-    A layer is named by its path and class, "2 Linear".
+    A layer is named by its path and class, "2 Linear". Frozen ones too: that may change in a run.
     """
     modules = dict(model.named_modules())
     found: dict[str, list[Tensor]] = {}
     for name, p in model.named_parameters():
-        if not p.requires_grad:
-            continue
         path = name.rpartition(".")[0]
         kind = type(modules[path]).__name__ if path in modules else ""
         found.setdefault(f"{path} {kind}".strip(), []).append(p)
@@ -103,13 +101,13 @@ def _in_pieces(
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:
-    """√∑g² of each layer; 0 where no gradient came."""
+    """√∑g² of each layer; 0 where no gradient came, and where each parameter is frozen."""
     found = []
     with no_grad():
         for parameters in layers:
             norms = [
                 reductions.norm(g.to_dense() if isinstance(g, RowSparse) else g).astype("float32")
-                for g in (p.grad for p in parameters)
+                for g in (p.grad for p in parameters if p.requires_grad)
                 if g is not None
             ]
             found.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))

@@ -79,7 +79,7 @@ class Trainer:
         self.falls = falls
         self.callbacks, self.folder, self.every = callbacks, folder, every
         self.history = History()
-        self.history.gradients.layers = list(layers_of(model))
+        self._layers = layers_of(model)
         self.epoch = self.batch = self.step = 0
         self.loss = math.nan
         self.seconds = 0.0  # of the runs before this one, when resumed
@@ -242,11 +242,16 @@ class Trainer:
                 where = checks.told_module(self.model, x)
             self._not_finite(f"a loss of {loss}", self.step + 1, where)
         if self.history.gradients.wants(self.step):
-            self.history.gradients.add(self.step, norms.tolist())
+            self.history.gradients.add(self.step, self._trained(norms), self._layers)
         self._sum += loss * rows
         self._rows += rows
         self.step += 1
         self.batch += 1
+
+    def _trained(self, norms: Array) -> dict[str, float]:
+        """The norms of the layers that are trained now; the frozen ones have none."""
+        named = zip(self._layers.items(), norms.tolist(), strict=True)
+        return {name: norm for (name, ps), norm in named if any(p.requires_grad for p in ps)}
 
     def _end_epoch(self, began: float) -> None:
         self._check_weights(self.step)
