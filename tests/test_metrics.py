@@ -111,6 +111,25 @@ def test_scores_and_targets_of_other_dtypes():
         f1(np.zeros((2, 3)), np.array([0.0, 1.7]))
 
 
+@pytest.mark.parametrize("name", ["accuracy", "f1", "auc"])
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        ("mse", np.linspace(-2, 2, 6, dtype=np.float32)[:, None]),
+        ("bce_with_logits", np.full((6, 3), 0.25, np.float32)),
+        ("mse", np.array([-1, 1, 1, -1, 1, -1], np.float32)),
+        ("mse", np.array([0, 1, 4, 0, 1, 0], np.float32)[:, None]),
+    ],
+)
+def test_targets_that_are_no_classes_are_refused(name, loss, target):
+    """Nothing would hit them, or only by chance: an accuracy of 0 of a model that is right."""
+    model = nn.Linear(2, 3 if target.shape[-1:] == (3,) else 1)
+    if target.ndim == 1:
+        target = target[:, None]
+    with pytest.raises(ArgumentError, match=r"classes 0 to 1; for measurements use"):
+        cr.fit(model, (np.ones((6, 2), np.float32), target), loss=loss, metrics=name)
+
+
 def test_values_at_the_edges():
     ones = np.ones(4, np.float32)
     assert accuracy(np.zeros(3), np.zeros(3)) == 1, "0 is no"

@@ -78,7 +78,8 @@ def fit(
                    that give a number, or a dict of such; on the validation data, or on the training
                    data if there is none. "f1" is the mean over the classes. Targets that the loss
                    ignores do not count (a batch of them alone has the loss 0, a metric of nothing
-                   is NaN); of one-hot targets the largest is the class
+                   is NaN). With cross_entropy the largest of one-hot targets is the class; with
+                   other losses each element of a target (N, K) of 0 and 1 counts by itself
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
     accumulate     do each batch in so many pieces: the same gradient in less memory

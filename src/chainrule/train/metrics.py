@@ -53,19 +53,26 @@ def _of_some(metric: Metric) -> Metric:
 @_of_some
 def accuracy(prediction: Array, target: Array) -> float:
     """The share of predictions that hit; prediction (..., C) scores, or one logit each."""
+    scores = _scores(prediction, target)
+    _expect_classes(target, scores.shape[-1] if scores.ndim > target.ndim else 2)
     return float(np.mean(classes_of(prediction, target) == target))
+
+
+def _expect_classes(target: Array, classes: int) -> None:
+    """Raise unless these are class numbers: nothing would hit the others."""
+    if not (((target >= 0) & (target < classes)).all() and (target == target.astype(int)).all()):
+        raise ArgumentError(
+            "metric", f"got targets from {target.min()} to {target.max()}, not all class numbers",
+            f"classes 0 to {classes - 1}", 'for measurements use "r2", "mae" or "rmse"; number '
+            "classes from 0; leave rows that do not count out of the data for the metrics",
+        )  # fmt: skip
 
 
 def confusion(prediction: Array, target: Array, classes: int) -> Array:
     """(C, C) counts: rows are the true classes, columns the predicted ones."""
-    given = target.reshape(-1)
-    true = given.astype(np.int64)
-    if true.size and not (0 <= true.min() <= true.max() < classes and (true == given).all()):
-        raise ArgumentError(
-            "metric", f"got targets from {given.min()} to {given.max()}", f"classes 0 to "
-            f"{classes - 1}", "leave rows that do not count out of the data for the metrics",
-        )  # fmt: skip
-    cells = true * classes + classes_of(prediction, target).ravel()
+    if target.size:
+        _expect_classes(target, classes)
+    cells = target.reshape(-1).astype(np.int64) * classes + classes_of(prediction, target).ravel()
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -93,6 +100,7 @@ def auc(prediction: Array, target: Array) -> float:
             raise _unlike(prediction, target, "one score each, or two: auc is for two classes")
         score = score if score.dtype.kind in "fV" else score.astype(np.float64)  # bytes wrap
         score = score[..., 1] - score[..., 0]
+    _expect_classes(target, 2)
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[place.reshape(score.shape)]
     positive = target == 1
