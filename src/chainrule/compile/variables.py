@@ -60,7 +60,7 @@ def mentioned(kind: type, names: frozenset[str]) -> frozenset[str]:
     found, waiting = set(names), list(names)
     while waiting:
         method = _method(kind, waiting.pop())
-        more = set() if method is None else set(_names(method.__code__, texts=True)) - found
+        more = set() if method is None else set(names_of(method.__code__, texts=True)) - found
         found |= more
         waiting += more
     return frozenset(found)
@@ -158,7 +158,7 @@ def outer_variables(
     if (id(function), whole) in seen:
         return
     seen.add((id(function), whole))
-    mentioned.update(_names(function.__code__, texts=True))
+    mentioned.update(names_of(function.__code__, texts=True))
     space = function.__globals__
     whole = whole and not is_ours(space.get("__name__"))
     cells = _cells(function)
@@ -187,7 +187,7 @@ def _globals(function: types.FunctionType) -> list[Variable]:
             name, lambda n=name: space.get(n, MISSING),
             lambda v, n=name: space.__setitem__(n, v), (space, name),
         )
-        for name in _names(function.__code__) if name in space
+        for name in names_of(function.__code__) if name in space
     ]  # fmt: skip
 
 
@@ -211,12 +211,12 @@ def _variable(
     return Variable(name, lambda: seen_as(look()), put, seen_as(look()), at)
 
 
-def _names(code: types.CodeType, texts: bool = False) -> list[str]:
+def names_of(code: types.CodeType, texts: bool = False) -> list[str]:
     """The names (and texts) that a function's code uses, that of functions inside it too."""
     names = list(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _names(constant, texts)
+            names += names_of(constant, texts)
         elif texts and isinstance(constant, str):
             names.append(constant)
     return list(dict.fromkeys(names))

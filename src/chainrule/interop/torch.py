@@ -8,7 +8,8 @@ Names and shapes are PyTorch's, but for two things, since images are channels la
 - a convolution's weight is (*kernel, in, out) here, (out, in, *kernel) there;
 - what reads a flattened image, (height, width, channels) here, (channels, height, width) there, has
   its columns in another order. A `Sequential` shows which layers those are, and how many channels
-  the image has; a `forward` of your own does not, and `flattened` says it.
+  the image has. A `forward` of your own, or a function, does not: where there are convolutions,
+  or its code names an operation that rearranges (reshape, …), you are asked for `flattened`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..compile.variables import functions_of, mentioned, methods_of, names_of
 from ..errors import ArgumentError, ShapeError, user_line
 from ..nn.activation import Activation
+from ..nn.order import rearranges
 from ..tensor import Tensor
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +38,11 @@ _SAME_ORDER = (  # layers whose output is in the order of their input
     *_POOLS, *_LAST_AXES, Activation, nn.Threshold, nn.PReLU, nn.Identity, nn.Dropout,
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
 )  # fmt: skip
+_RECURRENT = nn.RNN, nn.LSTM, nn.GRU
+_PER_FEATURE = nn.BatchNorm1d, nn.PReLU
+_READERS = nn.Linear, *_LAST_AXES, *_PER_FEATURE, *_RECURRENT
 _IMAGES = *_CONVOLUTIONS, *_POOLS, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten
+_JOINED = "concat", "concatenate", "stack", "split", "unstack", "hstack", "dstack"
 _WRAPPERS = "module.", "_orig_mod."  # of DataParallel and torch.compile
 
 
@@ -46,8 +53,8 @@ def load_state_dict(
     """Take over the state of PyTorch's model of the same layers. All of it fits, or none is taken.
 
     state       tensors or arrays by name: `torch_model.state_dict()`, or what a file of it holds
-    flattened   for a forward of your own: the layers that read a flattened image, and its channels,
-                {"fc1": 16}; {} if none does
+    flattened   for a forward of your own, or a function, that rearranges: the layers that read a
+                flattened image, and its channels, {"fc1": 16}; {} if none does
     names       other names of modules, theirs to ours: {"encoder.layers": "blocks"}
     strict      missing and unknown names are errors
     """
@@ -195,6 +202,8 @@ def _reordered(
             *range(2, n), 1, 0)  # fmt: skip
     if channels is None or n == 0 or (isinstance(owner, nn.Linear) and kind != "weight"):
         return array
+    if isinstance(owner, _RECURRENT) and not kind.startswith("weight_ih_l0"):
+        return array
     if isinstance(owner, _LAST_AXES) and n > 1:
         return np.moveaxis(array, -1, 0) if back else np.moveaxis(array, 0, -1)
     if array.shape[-1] == 1:  # one number for all
@@ -216,24 +225,53 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
     """By the id of each module that reads a flattened image: its channels."""
     follow = _Following()
     follow.through(model, "", ("input", 0))
-    if flattened is None and follow.unclear:
-        layers = ", ".join(follow.unclear[:4]) + (", …" if len(follow.unclear) > 4 else "")
+    unclear = follow.unclear
+    if any(m._rearranges() for m in model.modules()):
+        unclear += follow.others
+    if flattened is None and unclear:
+        layers = ", ".join(unclear[:4]) + (", …" if len(unclear) > 4 else "")
         raise ArgumentError(
-            "interop.torch", f"got {layers} behind convolutions, a Flatten or a forward of its own",
+            "interop.torch", f"got {layers} behind convolutions, a Flatten or code that rearranges",
             "which of them read a flattened image, in another order in PyTorch, cannot be told",
-            f'give the channels of that image: flattened={{"{follow.unclear[0]}": 16}} '
+            f'give the channels of that image: flattened={{"{unclear[0]}": 16}} '
             "(1 for grey ones), or flattened={} if none does", user_line(),
         )  # fmt: skip
     modules = dict(model.named_modules())
     for path, channels in (flattened or {}).items():
-        if path not in modules or not isinstance(channels, int) or channels < 1:
+        layer = modules.get(path)
+        if not isinstance(layer, _READERS) or not isinstance(channels, int) or channels < 1:
             raise ArgumentError(
                 "interop.torch", f"got flattened={{{path!r}: {channels!r}}}",
-                "the paths of layers of the model, and numbers of channels from 1",
-                f"for example {{{next(iter(follow.unclear), '0')!r}: 16}}", user_line(),
+                "the paths of layers that read a flattened image, and numbers of channels from 1",
+                f"for example {{{next(iter(unclear), '0')!r}: 16}}", user_line(),
             )  # fmt: skip
-        follow.orders[id(modules[path])] = channels
+        shown = follow.orders.get(id(layer))
+        known = _channels(model) if shown is None else {shown}
+        if known and channels not in known:
+            raise ArgumentError(
+                "interop.torch", f"got flattened={{{path!r}: {channels}}}",
+                f"an image of {' or '.join(map(str, sorted(known)))} channels",
+                f"give flattened={{{path!r}: {max(known)}}}", user_line(),
+            )  # fmt: skip
+        follow.orders[id(layer)] = channels
     return follow.orders
+
+
+def _channels(model: nn.Module) -> set[int]:
+    """The numbers of channels that an image in the model can have; none: all numbers."""
+    known: set[int] = set()
+    for m in model.modules():
+        kind: Any = type(m)
+        for method in methods_of(kind, mentioned(kind, frozenset({"forward"}))):
+            if not set(_JOINED).isdisjoint(names_of(method.__code__)):
+                return set()
+        if isinstance(m, nn.Lambda):  # it may join channels, or take some
+            return set()
+        if isinstance(m, _CONVOLUTIONS):
+            known |= {m.in_channels, m.out_channels}
+        if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            known.add(m.num_features)
+    return known
 
 
 class _Following:
@@ -246,9 +284,20 @@ class _Following:
     def __init__(self) -> None:
         self.orders: dict[int, int] = {}
         self.unclear: list[str] = []
+        self.others: list[str] = []  # unclear too, where the code that rearranges is custom
 
     def through(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
         """The state after the module, for the one before it."""
+        if isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward:
+            for k, layer in enumerate(m):
+                state = self.through(layer, _joint(path, str(k)), state)
+            return state
+        if m._rearranges() if isinstance(m, nn.Module) else rearranges(functions_of(m)):
+            self._layer(m, path, ("lost", 0))
+            return "lost", 0
+        return self._layer(m, path, state)
+
+    def _layer(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
         kind, channels = state
         if isinstance(m, _CONVOLUTIONS):
             return "image", m.out_channels
@@ -259,16 +308,12 @@ class _Following:
             if kind in ("plain", "flat"):
                 return state
             return ("flat", channels) if kind == "image" and whole else ("lost", 0)
-        if isinstance(m, nn.Sequential):
-            for k, layer in enumerate(m):
-                state = self.through(layer, _joint(path, str(k)), state)
-            return state
         if isinstance(m, nn.Residual):
             if m.shortcut is not None:
                 self.through(m.shortcut, _joint(path, "shortcut"), state)
             return self.through(m.inner, _joint(path, "inner"), state)
         several = isinstance(m, _LAST_AXES) and len(m.normalized_shape) > 1
-        if several or isinstance(m, nn.Linear):
+        if several or isinstance(m, (nn.Linear, *_RECURRENT)):
             if kind == "lost":
                 self.unclear.append(path)
             if kind == "flat" or (kind == "image" and several):
@@ -278,22 +323,31 @@ class _Following:
         if isinstance(m, _SAME_ORDER):
             if kind == "flat":
                 self.orders[id(m)] = channels
+            one = isinstance(m, nn.PReLU) and m.weight.size == 1
+            per_feature = isinstance(m, (*_LAST_AXES, *_PER_FEATURE)) and not one
+            if kind == "lost" and per_feature and not several:
+                self.others.append(path)
             return state
-        if isinstance(m, nn.Lambda) or not type(m).__module__.startswith(nn.__name__):
+        if not isinstance(m, nn.Module) or isinstance(m, nn.Lambda) or _is_custom(m):
             return self._own(m, path, state)
         return "plain", 0
 
     def _own(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
         """The state after a module with a forward of its own, whose order is not to be seen."""
+        inner = list(m.named_modules()) if isinstance(m, nn.Module) else []
         lost = state[0] in ("image", "flat", "lost") or any(
-            isinstance(child, _IMAGES) for child in m.modules()
+            isinstance(child, _IMAGES) or child._rearranges() for _, child in inner
         )
         direct: list[str] = []
-        for name, child in m.named_modules():
+        for name, child in inner:
             if name and not any(name.startswith(f"{outer}.") for outer in direct):
                 direct.append(name)
                 self.through(child, _joint(path, name), ("lost" if lost else "plain", 0))
         return ("lost", 0) if lost else state
+
+
+def _is_custom(m: nn.Module) -> bool:
+    return not type(m).__module__.startswith(nn.__name__)
 
 
 def _joint(path: str, name: str) -> str:

@@ -24,6 +24,7 @@ from ..graph import spec_text
 from ..hints import calls, missing
 from ..tensor import Tensor, as_tensor, make, no_grad
 from ..trace import Counting, changes, state
+from .order import rearranges
 from .summary import Summary, summarise
 
 
@@ -125,6 +126,11 @@ class Module(Counting):
             vars(self)["_trained"] = (*self._trained, t)
             return True
         return known
+
+    def _rearranges(self) -> bool:
+        """Whether a forward outside of this library, or a method that it uses, moves elements."""
+        kind: Any = type(self)
+        return rearranges(methods_of(kind, mentioned(kind, _FORWARD)))
 
     # ── walking ──────────────────────────────────────────────────────────────────────────────────
 
@@ -269,14 +275,20 @@ _INTEROP = "cr.interop.torch.load_state_dict(model, state)"
 def _expect_own_order(module: Module, values: Mapping[str, Any]) -> None:
     """Raise if the values are PyTorch's and the module has some of them in another order."""
     theirs = [name for name, value in values.items() if _of_pytorch(value)]
+    over = [n for n, v in values.items() if _of_pytorch(getattr(v, "base", None)) and v.ndim > 1]
+    if not theirs and not over:
+        return
     for path, m in module.named_modules():
-        if not m._channels_last:
+        moves = m._rearranges()
+        if not m._channels_last and not moves:
             continue
         weight = f"{path}.weight" if path else "weight"
-        if theirs or _of_pytorch(getattr(values.get(weight), "base", None)):
+        within = [n for n in over if n == weight or moves or not hasattr(m, "weight")]
+        if theirs or within:
             raise ArgumentError(
-                "load_state_dict", f"got a tensor of PyTorch for {[*theirs, weight][0]}",
-                f"arrays in the order of this model, which has a {type(m).__name__}",
+                "load_state_dict", f"got a tensor of PyTorch for {[*theirs, *within][0]}",
+                f"arrays in the order of this model, which has a {type(m).__name__}"
+                + (" that rearranges elements" if moves else ""),
                 f"use {_INTEROP}, which puts them in order", user_line(),
             )  # fmt: skip
 
