@@ -21,7 +21,7 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, enable_grad, no_grad
 from .inference import as_arrays, evaluating, in_mode, joined, number
 from .metrics import Metric
-from .objective import Objective
+from .objective import Objective, cuts
 
 
 def check_finite(what: str, data: Any) -> None:
@@ -146,6 +146,42 @@ def check_loss(
             )  # fmt: skip
     _try_metrics(metrics, prediction, y)
     return outputs
+
+
+def check_pieces(model: Module, objective: Objective, x: Any, y: Any, pieces: int) -> None:
+    """Raise if a loss function is no mean over the rows: its gradient in pieces is another one.
+
+    Of the same predictions the pieces' losses, weighted by their rows, have to give the whole's.
+    Not known of a function that draws random numbers, and of predictions that are not rows.
+    """
+    if pieces == 1 or objective.known:
+        return
+    with evaluating(model):
+        prediction = model(x)
+        both = tree.map(as_tensor, (prediction, y))
+        rows = tree.flatten(y)[0][0].shape[0]
+        if any(leaf.shape[:1] != (rows,) for leaf in tree.flatten(both)[0]):
+            return
+        drawn = random.default.state.numpy()
+        loss = objective.mean(*both)
+        if (random.default.state.numpy() != drawn).any():
+            return
+        parts = [
+            [float(part) for part in objective.parts(*tree.map(lambda t, cut=cut: t[cut], both))]
+            for cut in cuts(rows, pieces)
+        ]
+    whole = float(loss)
+    pieced = sum(part for part, _ in parts) / rows
+    scale = max(abs(whole), *(abs(part / by) for part, by in parts))
+    alike = abs(pieced - whole) <= (1e-3 if loss.dtype.itemsize > 2 else 0.05) * scale
+    if math.isfinite(whole) and not alike:  # a piece may be NaN: without a row that counts
+        raise ArgumentError(
+            "fit", f"got accumulate={pieces} and {objective.name}, which is {whole:.4g} of a batch "
+            f"and {pieced:.4g} of its pieces (the mean, by their rows)",
+            "a mean over the rows: of another loss, a sum say, pieces have another gradient",
+            "end the function with .mean() over the rows, or leave accumulate out and use a "
+            "smaller batch_size",
+        )  # fmt: skip
 
 
 def _not_one(prediction: Any, objective: Objective) -> ArgumentError:

@@ -82,7 +82,8 @@ def fit(
                    other losses each element of a target (N, K) of 0 and 1 counts by itself
     schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
     clip_norm      the most that the common norm of all gradients may be
-    accumulate     do each batch in so many pieces: the same gradient in less memory
+    accumulate     do each batch in so many pieces: the same gradient in less memory. A function of
+                   one's own has to be a mean over the rows, which the first batch is asked for
     patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss")
                    and take the best weights; ReduceLROnPlateau looks at the monitor too
     mode           "min" or "max", what is better of the monitor: has to be said of a function of
@@ -151,8 +152,10 @@ def fit(
         restore_best=patience is not None if restore_best is None else restore_best,
         callbacks=[*callbacks, *shown], folder=folder, every=checkpoint_every, compiled=compile,
     )  # fmt: skip
+    x, y = _first_batch(loader)
     if not (resume and trainer.resume()):
-        _check_first_batch(model, objective, chosen, loader, valid, accumulate)
+        _check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
+    checks.check_pieces(model, objective, x, y, accumulate)
     if folder is not None:
         begin(folder, resume)
     if isinstance(schedule, ReduceLROnPlateau):
@@ -221,17 +224,21 @@ def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> No
             )  # fmt: skip
 
 
-def _check_first_batch(
-    model: Module, objective: Objective, metrics: dict[str, Metric], loader: DataLoader | Batches,
-    valid: DataLoader | Batches | None, pieces: int,
-) -> None:  # fmt: skip
-    """Look at one batch, and at all targets that are there already, before the first step."""
+def _first_batch(loader: DataLoader | Batches) -> tuple[Any, Any]:
     first = next(loader.batches(0) if isinstance(loader, DataLoader) else iter(loader), None)
     if first is None:
         raise ArgumentError(
             "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
         )
-    x, y = _tensors(first)
+    return _tensors(first)
+
+
+def _check_first_batch(
+    model: Module, objective: Objective, metrics: dict[str, Metric], loader: DataLoader | Batches,
+    valid: DataLoader | Batches | None, first: tuple[Any, Any], pieces: int,
+) -> None:  # fmt: skip
+    """Look at one batch, and at all targets that are there already, before the first step."""
+    x, y = first
     for data, what in ((x, "inputs"), (y, "targets")):
         checks.check_finite(f"{what} of the first batch", data)
     sets = (("training data", loader), ("validation data", valid))

@@ -109,6 +109,15 @@ class Objective:
         return make(y if y.dtype.kind in "iu" else y.astype(np.float64), self.settings)
 
 
+def cuts(rows: int, pieces: int) -> list[slice]:
+    """The rows of a batch in so many pieces (in fewer if there are fewer rows), as equal as can be.
+
+    The sizes differ by 1 at most.
+    """
+    pieces = min(pieces, rows)
+    return [slice(k * rows // pieces, (k + 1) * rows // pieces) for k in range(pieces)]
+
+
 def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
     """The entropy of the classes' shares; the least is that of a smoothed, or soft, target."""
     if y.dtype.kind == "f" and y.ndim > 1:

@@ -16,7 +16,7 @@ from ..optim import Optimizer
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
 from .checks import expect_scalar
-from .objective import Objective
+from .objective import Objective, cuts
 
 
 def layers_of(model: Module) -> dict[str, list[Tensor]]:
@@ -72,11 +72,8 @@ def _in_pieces(
     model: Module, objective: Objective, x: Any, y: Any, pieces: int, trained: list[Tensor]
 ) -> Tensor:
     """The sums of the pieces over the sum of their weights: the mean over the whole batch."""
-    rows = tree.flatten(x)[0][0].shape[0]
-    pieces = min(pieces, rows)
     total = weight = None
-    for k in range(pieces):
-        piece = slice(k * rows // pieces, (k + 1) * rows // pieces)
+    for k, piece in enumerate(cuts(tree.flatten(x)[0][0].shape[0], pieces)):
         part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
         part, by = objective.parts(model(part_x), part_y)
         expect_scalar(part, objective)
