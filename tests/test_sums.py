@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn, sums
+from chainrule import nn, optim, sums
 from chainrule.backends.native import team
 from chainrule.train import metrics
 
@@ -252,3 +252,51 @@ def test_metrics_of_ten_million():
         assert errors(metrics.METRICS[name](y, t), POINT_ONE) < BOUND
     t[::2] = 1.0
     assert errors(metrics.METRICS["r2"](t + y, t), 1 - POINT_ONE**2 / 0.25) < BOUND
+
+
+# ── what is added at the same index ──────────────────────────────────────────────────────────────
+
+ROWS = 1_000_000
+
+
+def gradient(parameter, loss):
+    loss.backward()
+    found = parameter.grad
+    return found if isinstance(found, cr.Tensor) else found.to_dense()
+
+
+TABLE = nn.Embedding(3, 2)
+PLAIN, MOVED = (nn.Parameter(cr.zeros((3, 2))) for _ in range(2))
+STEP = optim.SGD([MOVED], lr=1.0)
+
+
+def of_embedding(index):
+    return gradient(TABLE.weight, (TABLE(index) * 0.1).sum())
+
+
+def of_index(index):
+    return gradient(PLAIN, ((PLAIN * 1.0)[index] * 0.1).sum())
+
+
+def of_step(index):
+    with cr.no_grad():
+        MOVED[...] = 0.0
+    (cr.take(MOVED, index, axis=0) * -0.1).sum().backward()
+    STEP.step()
+    return MOVED * 1.0
+
+
+SAME_PLACE = {
+    "scatter_add": lambda index: cr.scatter_add(cr.full((ROWS, 2), 0.1), index, size=3),
+    "Embedding": of_embedding,
+    "indexing": of_index,
+    "SGD": of_step,
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", SAME_PLACE)
+def test_a_million_at_one_index(name, compiled):
+    run = cr.compile(SAME_PLACE[name]) if compiled else SAME_PLACE[name]
+    found = run(cr.zeros(ROWS, dtype=cr.int64)).numpy()
+    np.testing.assert_allclose(found, [[POINT_ONE * ROWS] * 2, [0, 0], [0, 0]], rtol=BOUND)

@@ -51,7 +51,7 @@ from .ops import (
     where,
 )  # fmt: skip
 from .rows import Interval, Row, Rule, install
-from .sparse import RowSparse
+from .sparse import RowSparse, add_up
 
 REAL = Interval(0.1, 2.0, mirrored=True)
 POSITIVE = Interval(0.2, 2.0)
@@ -231,7 +231,7 @@ def take_rows(g: Any, indices: Any, x_shape: Shape, axis: int) -> Any:
     scatter_add is the adjoint of take.
     """
     if axis:
-        return ops.scatter_add(g, indices, axis=axis, size=x_shape[axis])
+        return add_up(g, indices, axis=axis, size=x_shape[axis])
     n = math.prod(indices.shape)
     return RowSparse(reshape(indices, shape=(n,)), reshape(g, shape=(n, *x_shape[1:])), x_shape)
 

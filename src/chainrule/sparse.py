@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from . import ops, shapes
 from .graph import Dtype, Shape
+from .sums import FEW
+
+
+def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
+    """Zeros of `size` along the axis, with each value added at its index.
+
+    More than FEW floats are added in float64: all may be meant for one place.
+    """
+    dtype = values.dtype
+    if dtype.kind not in "fV" or dtype == shapes.float64 or math.prod(indices.shape) <= FEW:
+        return ops.scatter_add(values, indices, axis=axis, size=size)
+    wide = ops.astype(values, dtype=shapes.float64)
+    return ops.astype(ops.scatter_add(wide, indices, axis=axis, size=size), dtype=dtype)
 
 
 class RowSparse:
@@ -26,7 +40,7 @@ class RowSparse:
 
     def to_dense(self) -> Any:
         """The same as an ordinary tensor; repeated rows add up."""
-        return ops.scatter_add(self.values, self.indices, axis=0, size=self.shape[0])
+        return add_up(self.values, self.indices, axis=0, size=self.shape[0])
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, RowSparse):

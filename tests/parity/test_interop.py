@@ -262,6 +262,9 @@ def test_arrays_and_bfloat16_are_taken_too():
         load_state_dict(ours, {**arrays, "weight": object()})
     with pytest.raises(cr.ChainruleError, match="without bias"):
         load_state_dict(ours, {"weight": arrays["weight"]})
+    for run in (to_torch, lambda model: load_state_dict(model, arrays)):
+        with pytest.raises(cr.ChainruleError, match="got a Conv2d; expected a chainrule"):
+            run(theirs)
     load_state_dict(ours, {"weight": arrays["weight"]}, strict=False)
 
 

@@ -15,6 +15,7 @@ from .. import ops, shapes
 from ..broadcasting import cast, common_shape, expand
 from ..errors import AxisError, DtypeError, RangeError, ShapeError, TraceError, user_line
 from ..graph import Shape, spec_text
+from ..sparse import add_up
 from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
 from .elementwise import own
@@ -325,7 +326,8 @@ def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> T
     updates, indices = as_tensor(updates), as_tensor(indices)
     axis = _axes.one("scatter_add", axis, updates.ndim - indices.ndim + 1)
     size = _axes.count("scatter_add", size)
-    return ops.scatter_add(updates, indices, axis=axis, size=size)
+    result: Tensor = add_up(updates, indices, axis=axis, size=size)
+    return result
 
 
 def gather(x: Any, dim: int, index: Any) -> Tensor:

@@ -63,6 +63,7 @@ def load_state_dict(
             _NAME, f"got a {type(state).__name__}", "a mapping of tensors by name",
             "pass torch_model.state_dict()", user_line(),
         )  # fmt: skip
+    _expect_module(_NAME, model)
     places = _places(model)
     given = {_renamed(n, names or {}): _array(n, value) for n, value in state.items()}
     for wrapper in _WRAPPERS:
@@ -95,6 +96,7 @@ def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) ->
         raise ArgumentError(
             "interop.torch.to_torch", "got no PyTorch", "torch", "pip install torch", user_line()
         ) from None
+    _expect_module("interop.torch.to_torch", model)
     orders = _orders(model, flattened)
     out: dict[str, Any] = {}
     for name, (own, owner, tensor) in _places(model).items():
@@ -107,6 +109,14 @@ def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) ->
 
 
 _NAME = "interop.torch.load_state_dict"
+
+
+def _expect_module(name: str, model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            name, f"got a {type(model).__name__}", "expected a chainrule.nn.Module",
+            "pass the model of chainrule first", user_line(),
+        )  # fmt: skip
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────

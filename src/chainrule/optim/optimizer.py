@@ -24,7 +24,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..hints import calls
 from ..shapes import float64, int64
-from ..sparse import RowSparse
+from ..sparse import RowSparse, add_up
 from ..tensor import SEEN, Tensor, make, no_grad
 from ..trace import Counted, Counting, outside, state, updates
 from .group import Group, Named, check_settings, not_an_attribute
@@ -412,7 +412,7 @@ def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
     starts = where(creation.arange(n) == 0, True, rows != indexing.take(
         rows, np.maximum(np.arange(n) - 1, 0), axis=0))  # fmt: skip
     segment = reductions.cumulative_sum(starts, axis=0) - 1
-    sums = ops.scatter_add(values, segment, axis=0, size=n)
+    sums = add_up(values, segment, axis=0, size=n)
     firsts = ops.last_position(segment, size=n)  # where each segment ends; -1: left over
     spare = firsts < 0
     firsts = where(spare, firsts[0], firsts)
