@@ -217,6 +217,33 @@ def test_retain_grad_leaves_a_gradient_in_a_computed_tensor(compiled):
     np.testing.assert_allclose(step().numpy(), h.grad.numpy())
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_tensor_that_a_compiled_step_returns_brings_its_retained_gradient(several):
+    w = leaf()
+
+    @cr.compile
+    def step(x):
+        h = w * x
+        h.retain_grad()
+        own = cr.Tensor(np.ones(3, np.float32), requires_grad=True)
+        ((h * h).sum() + (own * 5).sum()).backward()
+        return {"own": own, "h": h, "none": x} if several else h
+
+    theirs = torch.tensor(X, requires_grad=True)
+    for factor in (3.0, 4.0, 5.0):  # traced, then by the long and the short way
+        out = step(cr.Tensor(np.full_like(X, factor)))
+        hidden_there = theirs * factor
+        hidden_there.retain_grad()
+        (hidden_there * hidden_there).sum().backward()
+        h = out["h"] if several else out
+        np.testing.assert_allclose(h.numpy(), hidden_there.detach().numpy())
+        np.testing.assert_allclose(h.grad.numpy(), hidden_there.grad.numpy())
+        if several:
+            assert out.keys() == {"own", "h", "none"}
+            assert out["own"].grad.tolist() == [5.0] * 3
+            assert out["none"].grad is None
+
+
 def test_a_retained_gradient_is_fresh_or_adds_up():
     _, h, loss = hidden()
     loss.backward(retain_graph=True)

@@ -26,7 +26,9 @@ from .step import (
     expect_seen,
     finish,
     fits,
+    gradients_of,
     leave_unseen,
+    returned,
     run,
 )
 from .surroundings import Surroundings, same
@@ -101,7 +103,7 @@ class Compiled(Wrapper):
             leave_unseen(step)
             if not kwargs:
                 self._short.last = self._short.ways[id(step)] = _Again(step, args)
-            return tree.unflatten(step.structure, [make(v) for v in found])
+            return returned(step, [make(v) for v in found])
 
     @property
     def repeats(self) -> bool:
@@ -137,19 +139,22 @@ class Compiled(Wrapper):
         self, structure: Any, leaves: list[Any], tensors: list[Tensor], notice: Notice
     ) -> Step:
         out_tree: Any = None
+        holding: list[int] = []
         fixed = [x for x in leaves if not isinstance(x, (Tensor, np.ndarray))]
         seen = changes.count
         surroundings = Surroundings(self._function, [*fixed, *self._used])
 
         def body(inputs: list[Tensor]) -> list[Tensor]:
-            nonlocal out_tree
+            nonlocal out_tree, holding
             given = iter(inputs)
             filled = [
                 next(given) if isinstance(leaf, (Tensor, np.ndarray)) else leaf for leaf in leaves
             ]
             args, kwargs = tree.unflatten(structure, filled)
             out, out_tree = tree.flatten(self._function(*args, **kwargs))
-            return [as_tensor(t) for t in out]
+            results = [as_tensor(t) for t in out]
+            holding, gradients = gradients_of(results, trace)
+            return results + gradients
 
         trace = Trace(lasting=True)
         trace.arguments = {id(t): t for t in tensors}
@@ -165,7 +170,7 @@ class Compiled(Wrapper):
             guard.expect()
         surroundings.watch(h for guard in trace.guards for h in guard.holders)
         notice.stage = f"making code for {len(made.graph.nodes)} operations"
-        return finish(made, out_tree, surroundings, seen)
+        return finish(made, out_tree, holding, surroundings, seen)
 
     def _keep(self, key: Any, step: Step) -> None:
         steps = self._steps.setdefault(key, [])
@@ -221,7 +226,7 @@ class _Again:
     def __init__(self, step: Step, args: tuple[Any, ...]) -> None:
         assert step.resident is not None
         self._step, self._resident, self._grad = step, step.resident, state.grad
-        self._one = step.structure is tree.LEAF
+        self._one = step.structure is tree.LEAF and not step.holding
         leaves, self._structure = tree.flatten(args)
         self._flat = all(isinstance(a, (Tensor, np.ndarray)) for a in args)
         self._plain = all(_is_plain(t) for t in leaves)
@@ -270,7 +275,7 @@ class _Again:
             found = resident.again()
         if self._one:
             return (make(found[0]),)
-        return (tree.unflatten(step.structure, [make(v) for v in found]),)
+        return (returned(step, [make(v) for v in found]),)
 
     def repeat(
         self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]

@@ -34,6 +34,7 @@ class Step:
     specs: list[Any]  # of the captured tensors, as they were when traced
     owners: set[int]  # identities of captured tensors that are trained or assigned
     structure: Any
+    holding: list[int]  # the results that have a gradient, which are more results, at the end
     uses: list[int]  # identities of what it reads and assigns, if it assigns something
     reachable: list[bool]  # the results and new values that can be differentiated from outside
     surroundings: Surroundings
@@ -93,7 +94,9 @@ def fits(step: Step) -> bool:
     return True
 
 
-def finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int) -> Step:
+def finish(
+    made: Recorded, structure: Any, holding: list[int], surroundings: Surroundings, seen: int
+) -> Step:
     trace, used = made.trace, set(made.graph.nodes)
     for owner, slot, node in trace.reads.values():
         if slot == "value" and node in used and not owner.is_leaf:
@@ -129,7 +132,7 @@ def finish(made: Recorded, structure: Any, surroundings: Surroundings, seen: int
     return Step(
         run, made, optimised, program, [_traced_spec(*r) for r in trace.reads.values()],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
-        structure, _used(made), results + writes, surroundings, unseen,
+        structure, holding, _used(made), results + writes, surroundings, unseen,
         [t for t in unseen if not _reads_gradient(trace, t)],
         seen, Resident(run, made, grads) if stays else None,
     )  # fmt: skip
@@ -224,7 +227,24 @@ def run(step: Step, tensors: Sequence[Tensor], captured: Sequence[Tensor]) -> An
                 tensor._grad = RowSparse(make(next(rest)), make(next(rest)), shape)
             else:
                 tensor._grad = make(next(rest))
-    return tree.unflatten(step.structure, new[: made.results])
+    return returned(step, new[: made.results])
+
+
+def gradients_of(results: list[Tensor], trace: Trace) -> tuple[list[int], list[Tensor]]:
+    """The places of the results in which backward() has left a gradient, and those."""
+    found = {k: t._grad for k, t in enumerate(results) if trace.owns(t) and t._grad is not None}
+    dense = (g.to_dense() if isinstance(g, RowSparse) else g for g in found.values())
+    return list(found), list(dense)
+
+
+def returned(step: Step, results: list[Tensor]) -> Any:
+    """What the function returns, made from the results of the program."""
+    if step.holding:
+        count = len(results) - len(step.holding)
+        for k, gradient in zip(step.holding, results[count:], strict=True):
+            results[k]._grad = gradient
+        results = results[:count]
+    return tree.unflatten(step.structure, results)
 
 
 def _trained(owner: Tensor) -> bool:
