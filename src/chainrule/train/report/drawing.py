@@ -327,7 +327,7 @@ def frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool = False) -> 
     at = x.ticks(6, whole)
     for value, text in zip(at, labels(at), strict=True):
         parts.append(f'<path class="axis" d="M{xy(x(value))} {xy(y.start)}v4"/>')
-        middle = min(x(value), x.end + 10 - extent(text) / 2)
+        middle = min(x(value), x.end + 10 - extent(text, 14) / 2)  # the size on narrow screens
         parts.append(text_at(middle, y.start + 18, text, "soft", "middle"))
     parts.append(f'<path class="axis" d="M{xy(x.start)} {xy(y.start)}H{xy(x.end)}"/>')
     parts.append(text_at(x.end, y.start + 36, x_label, "soft", "end"))
