@@ -295,6 +295,36 @@ def put_another(folder):
     (folder / "recipe.toml").write_text("")
 
 
+@pytest.mark.parametrize("when", ["optimizer.safetensors", "model.safetensors", "report.html"])
+def test_a_removal_that_meets_a_file_being_written(when, tmp_path, monkeypatch, capsys):
+    """Then rm -r leaves the folder, but nothing else in it: the run makes it whole again."""
+    place, real, gone = tmp_path / "run", files.write, []
+
+    def write(path, content):
+        if path.name == when and not gone:
+            for inside in place.iterdir():
+                if inside.is_file():
+                    inside.unlink()
+                elif inside not in path.parents:
+                    shutil.rmtree(inside)
+            gone.append(path)
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", write)
+    code, _, said = call(capsys, "train", "iris", "--epochs", 2, "--out", place, "--quiet")
+    assert gone
+    if when == "report.html":
+        assert (code, "model.safetensors was removed while" in said) == (2, True)
+        assert call(capsys, "train", "--resume", place, "--quiet")[0] == 0
+    else:
+        assert code == 0
+    whole = tmp_path / "whole"
+    assert call(capsys, "train", "iris", "--epochs", 2, "--out", whole, "--quiet")[0] == 0
+    assert Run.open(place).predict() == Run.open(whole).predict()
+    for name in ("recipe.toml", "data.json"):
+        assert (place / name).read_bytes() == (whole / name).read_bytes()
+
+
 AWAY = {
     "removed": (shutil.rmtree, "was removed while it was trained in"),
     "renamed": (lambda folder: folder.rename(folder.with_name("moved")), "moved\n"),

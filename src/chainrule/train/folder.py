@@ -36,6 +36,20 @@ class Held:
 
     def __init__(self, folder: Path, moved: Callable[[], str | None]) -> None:
         self.folder, self._moved = folder, moved
+        self._began = {name: files.read(folder / name) for name in ("recipe.toml", "data.json")}
+
+    def restore(self) -> None:
+        """Write again what the folder had when the run began, where it was removed: by a removal
+        of the folder that met files which were just being written, and left it."""
+        for name, content in self._began.items():
+            if not os.path.lexists(self.folder / name):
+                files.write(self.folder / name, content)
+        if not os.path.lexists(self.folder / MODEL):
+            raise FileError(
+                "train", f"got {self.folder}, from which {MODEL} was removed while it was trained "
+                "in", "the folder as the run left it",
+                f"write it again with chainrule train --resume {self.folder}",
+            )  # fmt: skip
 
     def expect_there(self) -> None:
         """Raise if something else is at its path now, or nothing."""
@@ -67,6 +81,7 @@ def training_in(folder: Path) -> Iterator[Held]:
         try:
             yield held
             held.expect_there()
+            held.restore()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(folder) from None
         except FileError as error:
