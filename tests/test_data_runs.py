@@ -132,6 +132,9 @@ TIMES = {
     "days as numbers": ("w", [d.replace("-", "") for d in DAYS], True),
     "a number that rises": ("unix_time", range(1_700_000_000, 1_700_000_000 + ROWS), True),
     "a number that does not": ("time", X, False),
+    "a moment of any order": ("timestamp", X, True),
+    "two words in one": ("orderDate", X, True),
+    "a word that holds one": ("update", X, False),
     "a number of another name": ("mass", range(ROWS), False),
 }
 

@@ -64,7 +64,8 @@ _TIMES = (  # months and times, which are good categories if they are few
 )
 _CODE = re.compile(rf"{_SIGN}0\d+")
 _WHOLE = re.compile(rf"{_SIGN}[0-9]+")
-_TIME_NAMES = {"time", "timestamp", "date", "datetime", "day", "month", "year"}
+_MOMENTS = {"timestamp", "date", "datetime"}
+_TIME_NAMES = _MOMENTS | {"time", "day", "month", "year"}
 MOST_NAMED = 100  # columns in an option to paste
 MOST_WORDS = 20  # more different numbers than these are no categories
 MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
@@ -220,12 +221,18 @@ def looks_like_days(column: Column) -> bool:
 
 
 def looks_like_time(name: str, column: Column) -> bool:
-    """Whether it says when a row was: dates, days such as 20240331, or numbers of that name."""
+    """Whether it says when a row was: dates, days such as 20240331, or numbers of that name.
+
+    Numbers that may be a duration, or when something was made, have to rise as well.
+    """
     if column.kind == "date" or looks_like_days(column):
         return True
-    named = _TIME_NAMES & set(re.split(r"[\W_]+", name.lower()))
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # orderDate
+    named = _TIME_NAMES & set(re.split(r"[\W_]+", words.lower()))
     if column.kind != "number" or not named:
         return False
+    if named & _MOMENTS:
+        return True
     return bool((np.diff(column.values[~column.missing]) >= 0).all())
 
 
