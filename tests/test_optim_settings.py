@@ -33,6 +33,40 @@ def test_optimizer_settings_change_without_compiling_again():
     assert p.item() == pytest.approx(-0.5 - 0.5 * (1 + 2 * -0.5))
 
 
+SCHEDULES = {
+    "StepLR": {"step_size": 2}, "MultiStepLR": {"milestones": [1]}, "ExponentialLR": {"gamma": 0.5},
+    "CosineAnnealingLR": {"T_max": 4}, "LinearLR": {}, "LambdaLR": {"lr_lambda": lambda t: 0.5**t},
+    "WarmupCosine": {"warmup": 1, "total": 9}, "OneCycleLR": {"max_lr": 1.0, "total_steps": 9},
+    "ReduceLROnPlateau": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_inside_a_compiled_step_is_named(name):
+    p = nn.Parameter([1.0])
+    optimizer = optim.SGD([p], lr=0.5, momentum=0.9)
+    schedule = getattr(optim, name)(optimizer, **SCHEDULES[name])
+    before = schedule.state_dict()
+
+    @cr.compile
+    def step():
+        p.sum().backward()
+        optimizer.step()
+        schedule.step(*[p.sum()] * (name == "ReduceLROnPlateau"))
+
+    words = rf"\[{name}\] got a step of {name} inside .* call schedule\.step\(\) after"
+    with pytest.raises(TraceError, match=words):
+        step()
+    assert schedule.state_dict() == before
+
+
+def test_a_setting_that_is_read_inside_a_compiled_step_is_named():
+    optimizer = optim.Adam([nn.Parameter([1.0])])
+    for name in ("lr", "betas"):
+        with pytest.raises(TraceError, match=rf'\[Adam\] got group\["{name}"\], .* between'):
+            cr.compile(lambda name=name: optimizer.param_groups[0][name])()
+
+
 class Scaled(optim.SGD):
     """An optimizer with an attribute of its own, which a step mentions."""
 

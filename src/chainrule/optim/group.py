@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..broadcasting import cast
-from ..errors import ArgumentError
+from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Dtype
 from ..shapes import float64
 from ..tensor import Tensor, make
@@ -45,7 +45,15 @@ class Group(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self.params
-        return _shown(self._settings[name])
+        held, trace = self._settings[name], state.trace
+        numbers = held if isinstance(held, tuple) else (held,)
+        if trace and any(isinstance(v, Tensor) and trace.hides(v) for v in numbers):
+            raise TraceError(
+                self._owner, f'got group["{name}"], which the compiled step reads at each call',
+                "expected it outside of the compiled step",
+                f'read and set group["{name}"] between the calls', user_line(),
+            )  # fmt: skip
+        return _shown(held)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "initial_lr":

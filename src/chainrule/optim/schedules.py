@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import ArgumentError, user_line
+from ..errors import ArgumentError, TraceError, user_line
 from ..hints import calls
+from ..trace import state
 from .optimizer import Optimizer
 
 _BY_NAME = "give all but the optimizer by name"
@@ -33,6 +34,17 @@ def _expect_optimizer(schedule: object, optimizer: Any) -> None:
             name, f"got an optimizer of type {type(optimizer).__name__}",
             "the optimizer whose rate it changes",
             f"optimizer = optim.Adam(…), then {name}(optimizer, …)", user_line(),
+        )  # fmt: skip
+
+
+def _expect_outside(schedule: object) -> None:
+    """Raise inside a compiled function: it would move once, while it is traced."""
+    if state.trace is not None:
+        name = type(schedule).__name__
+        raise TraceError(
+            name, f"got a step of {name} inside a compiled function",
+            "expected it outside: it calculates with numbers of Python",
+            "call schedule.step() after the compiled step, which reads the new rate", user_line(),
         )  # fmt: skip
 
 
@@ -67,6 +79,7 @@ class Schedule:
 
     def step(self) -> None:
         """One step on."""
+        _expect_outside(self)
         self.last_epoch += 1
         self._apply()
 
@@ -328,6 +341,7 @@ class ReduceLROnPlateau:
 
     def step(self, metric: float) -> None:
         """One step on, with the metric that was reached."""
+        _expect_outside(self)
         try:
             value = float(metric)
         except (TypeError, ValueError):
