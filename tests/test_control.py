@@ -292,3 +292,16 @@ def test_errors_inside_a_loop_name_the_operation_and_its_line():
 def test_scan_says_what_its_body_returns(body, got):
     with pytest.raises(cr.ChainruleError, match=rf"the body gave {got}; .*return \(carry, y\)"):
         cr.scan(body, cr.zeros(()), cr.ones(3))
+
+
+@pytest.mark.parametrize("rule", [lambda g: (g,), lambda g, y, x, z: (g,), lambda *, g: (g,)])
+def test_a_rule_of_other_arguments_says_which_it_gets(rule):
+    double = cr.custom_vjp(lambda x: x * 2, rule)
+    with pytest.raises(GradientError, match=r"\[custom_vjp\] got the rule .* def rule\(g, y, x0\)"):
+        cr.grad(lambda x: double(x).sum())(cr.ones(3))
+
+
+@pytest.mark.parametrize("given", [(3, lambda g, y, x: (g,)), (lambda x: x, None)])
+def test_a_rule_is_a_function_with_a_function(given):
+    with pytest.raises(ArgumentError, match=r"\[custom_vjp\] got .* expected a function"):
+        cr.custom_vjp(*given)

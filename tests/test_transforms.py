@@ -235,3 +235,31 @@ def test_what_is_differentiated():
     for make in (cr.jacobian, cr.hessian, lambda y: cr.vjp(y, x), lambda y: cr.jvp(y, x, x)):
         with pytest.raises(ArgumentError, match="got a tensor float32"):
             make(x * x)
+
+
+@pytest.mark.parametrize("transform", [cr.grad, cr.value_and_grad, cr.jacobian, cr.hessian])
+@pytest.mark.parametrize("argnums", ["x", "", None, True, 1.0, [0.5], ["x"], {0: 1}])
+def test_argnums_that_are_no_places_are_named(transform, argnums):
+    name = transform.__name__
+    with pytest.raises(ArgumentError, match=rf"\[{name}\] got argnums=.* counted from 0"):
+        transform(lambda x: x.sum(), argnums=argnums)
+
+
+def test_a_hessian_is_by_one_argument():
+    with pytest.raises(ArgumentError, match=r"\[hessian\] got argnums=\(0, 1\)"):
+        cr.hessian(lambda x, y: (x * y).sum(), (0, 1))
+
+
+@pytest.mark.parametrize("transform", [cr.jvp, cr.hvp])
+def test_tangents_that_do_not_fit_are_named(transform):
+    x, name = f64([1.0, 2.0]), transform.__name__
+    for tangent in (cr.ones(2), cr.ones(3, dtype=cr.float64)):
+        words = rf"\[{name}\] got tangents float.*; one like each argument: float64\[2\];"
+        with pytest.raises(ShapeError, match=words):
+            transform(lambda x: (x * x).sum(), x, tangent)
+    with pytest.raises(ShapeError, match=rf"\[{name}\] got tangents of another structure"):
+        transform(lambda x: (x * x).sum(), (x,), (x, x))
+    with pytest.raises(ArgumentError, match=rf"\[{name}\] got NoneType as tangents"):
+        transform(lambda x: (x * x).sum(), (x,), None)
+    with pytest.raises(ArgumentError, match=rf"\[{name}\] got int"):
+        transform(3, x, x)

@@ -28,6 +28,7 @@ def _split(
     name: str, args: tuple[Any, ...], argnums: Argnums
 ) -> tuple[list[int], list[Tensor], Any]:
     """The leaves of the arguments to differentiate by, as tensors, and their structure."""
+    _expect_numbers(name, argnums)
     numbers = [argnums] if isinstance(argnums, (int, np.integer)) else list(argnums)
     if any(not -len(args) <= k < len(args) for k in numbers):
         raise ArgumentError(
@@ -106,6 +107,18 @@ def _pull(
     return tree.unflatten(box["tree"], results), box.get("aux"), back
 
 
+def _expect_numbers(name: str, argnums: Any, several: bool = True) -> None:
+    """Raise unless argnums is the place of an argument, or where allowed a sequence of places."""
+    listed = several and isinstance(argnums, (list, tuple, range, np.ndarray))
+    for k in argnums if listed else [argnums]:
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+            raise ArgumentError(
+                name, f"got argnums={argnums!r}",
+                "expected places of positional arguments, counted from 0",
+                f"argnums=0{', or (0, 1) for several' if several else ''}", user_line(),
+            )  # fmt: skip
+
+
 def _expect_function(name: str, f: Any) -> None:
     if not callable(f):
         got = f"a tensor {spec_text(f)}" if isinstance(f, Tensor) else type(f).__name__
@@ -143,6 +156,12 @@ def _as_sequences(name: str, args: Any, tangents: Any) -> tuple[Sequence[Any], S
             name, f"got one tensor as {alone} and several as {other}", "the same for both",
             "write (x,) and (t,), or x and t for one argument", user_line(),
         )  # fmt: skip
+    for what, given in (("arguments", args), ("tangents", tangents)):
+        if not one[0] and not isinstance(given, (list, tuple)):
+            raise ArgumentError(
+                name, f"got {type(given).__name__} as {what}", "expected a tensor, or a tuple",
+                "write (x,) and (t,), or x and t for one argument", user_line(),
+            )  # fmt: skip
     return ((args,), (tangents,)) if one[0] else (args, tangents)
 
 
@@ -155,6 +174,7 @@ def value_and_grad(
     argnums  which argument to differentiate by; several give a tuple of gradients
     """
     _expect_function("grad", f)
+    _expect_numbers("value_and_grad", argnums)
     return Transformed(f, _value_and_grad, argnums, has_aux)
 
 
@@ -176,6 +196,7 @@ def _value_and_grad(
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns f's gradient: ∂f/∂argument, in the argument's structure."""
     _expect_function("grad", f)
+    _expect_numbers("grad", argnums)
     return Transformed(f, _grad, argnums, has_aux)
 
 
@@ -200,23 +221,30 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
     From the same rows as the reverse mode: gᵀJ is linear in g, and its transpose is J.
     """
-    args, tangents = _as_sequences("jvp", args, tangents)
+    return _along("jvp", f, *_as_sequences("jvp", args, tangents))
+
+
+def _along(
+    name: str, f: Callable[..., Any], args: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, Any]:
     args = tuple(tree.map(as_tensor, list(args)))
     with enable_grad():  # the transpose of the pullback is a derivative itself
-        value, _, back = _pull("jvp", f, args, tuple(range(len(args))))
+        value, _, back = _pull(name, f, args, tuple(range(len(args))))
     leaves, structure = tree.flatten(value)
     zeros = [creation.zeros_like(t) for t in leaves]
     _, forth = pullback(
-        "jvp", lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
+        name, lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
     )
     inputs, inputs_tree = tree.flatten(list(args))
     found = tree.leaves_like(inputs_tree, list(tangents))
     given = [as_tensor(t) for t in found or []]
-    if [t.shape for t in given] != [t.shape for t in inputs]:
+    if [(t.shape, t.dtype) for t in given] != [(t.shape, t.dtype) for t in inputs]:
+        got = ", ".join(map(spec_text, given)) if found is not None else "of another structure"
         raise ShapeError(
-            "jvp", f"got tangents {', '.join(spec_text(t) for t in given) or 'none'}",
+            name, f"got tangents {got}",
             f"one like each argument: {', '.join(spec_text(t) for t in inputs)}",
-            "give a tangent for every argument", user_line(),
+            "give a tangent for every argument, of its shape and dtype: cr.astype(t, x.dtype)",
+            user_line(),
         )  # fmt: skip
     out = forth(given)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
@@ -228,7 +256,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """A function that returns ∂fᵢ/∂xⱼ: the result's axes, then the argument's."""
     _expect_function("jacobian", f)
-
+    _expect_numbers("jacobian", argnums)
     return Transformed(f, _jacobian, argnums)
 
 
@@ -258,6 +286,8 @@ def _jacobian(
 
 def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     """A function that returns ∂²f/∂xᵢ∂xⱼ of a scalar function of one tensor."""
+    _expect_function("hessian", f)
+    _expect_numbers("hessian", argnums, several=False)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -267,6 +297,7 @@ def hvp(f: Callable[..., Any], args: Any, tangents: Any) -> Any:
     args, tangents   as in `jvp`; one tensor has one tensor as its result
     """
     given, along = _as_sequences("hvp", args, tangents)
+    _expect_function("hvp", f)
     numbers = tuple(range(len(given)))
-    out = jvp(lambda *xs: grad(f, numbers)(*xs), given, along)[1]
+    out = _along("hvp", lambda *xs: grad(f, numbers)(*xs), given, along)[1]
     return out if given is args else out[0]

@@ -6,6 +6,7 @@ that the reverse sweep makes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -207,7 +208,9 @@ def custom_derivative(
     full, outs, given = ([t if t is None else t._twin() for t in ts]
                          for ts in (_filled(g, y), y, xs[:count]))  # fmt: skip
     args = tree.unflatten(args_tree, given)
-    shares = vjp(tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args)
+    needs = tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args
+    _expect_takes(vjp, needs)
+    shares = vjp(*needs)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise GradientError(
             "custom_vjp", f"its rule gave {type(shares).__name__}",
@@ -230,6 +233,23 @@ def custom_derivative(
                 raise _bad_share(k, spec_text(part), f"{spec_text(leaf)}, like the argument")
         out += parts
     return [*out, *[None] * (len(xs) - count)]
+
+
+def _expect_takes(vjp: Any, needs: tuple[Any, ...]) -> None:
+    """Raise if the rule does not take its arguments."""
+    try:
+        signature = inspect.signature(vjp)
+    except (TypeError, ValueError):  # of a builtin: it will say so itself
+        return
+    try:
+        signature.bind(*needs)
+    except TypeError as error:
+        names = "g, y, " + ", ".join(f"x{k}" for k in range(len(needs) - 2))
+        raise GradientError(
+            "custom_vjp", f"got the rule {getattr(vjp, '__name__', 'vjp')}{signature}: {error}",
+            "expected a rule of the cotangent, the result and each argument with tensors",
+            f"def rule({names}): …", user_line(),
+        ) from None  # fmt: skip
 
 
 def _bad_share(k: int, got: str, needed: str) -> GradientError:
@@ -266,7 +286,12 @@ def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., 
     arrays (and named ones) are constants, and not given to the rule. f is written with chainrule's
     functions; for NumPy inside use cr.defop.
     """
-
+    for what, given in (("f", f), ("vjp", vjp)):
+        if not callable(given):
+            raise ArgumentError(
+                "custom_vjp", f"got {type(given).__name__} for {what}", "expected a function",
+                "cr.custom_vjp(f, lambda g, y, x: (g * …,))", user_line(),
+            )  # fmt: skip
     return Transformed(f, _with_rule, vjp)
 
 
