@@ -72,5 +72,8 @@ def test_a_run_that_goes_on_in_pieces_is_asked_too(tmp_path):
 
     settings = {"checkpoint": tmp_path, "epochs": 3}
     trained(REFUSED["sum"], callbacks=[Stops()], **settings)
-    with pytest.raises(ArgumentError, match="got accumulate=2 and"):
+    with (
+        pytest.warns(UserWarning, match="accumulate is 2 now"),
+        pytest.raises(ArgumentError, match="got accumulate=2 and"),
+    ):
         trained(REFUSED["sum"], accumulate=2, resume=True, **settings)

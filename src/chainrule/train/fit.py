@@ -20,6 +20,7 @@ from ..nn import Module
 from ..optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
 from ..tensor import as_tensor
 from . import checks
+from .began import described
 from .checkpoint import begin
 from .findings import VANISHING
 from .history import History
@@ -91,7 +92,8 @@ def fit(
     restore_best   take the best epoch's weights at the end, without stopping early too
     checkpoint     a folder that gets one every checkpoint_every seconds and at the end; it may
                    not hold those of another run
-    resume         go on from the newest one there, mid-epoch too; the result is the same to the bit
+    resume         go on from the newest one there, mid-epoch too: the same result to the bit. Other
+                   settings or data than it began with are named in a warning
     compile        False runs step by step in Python, to look inside
 
     Ctrl-C stops after the current step and returns what there is. If a loss is not finite, the
@@ -151,6 +153,9 @@ def fit(
         accumulate=accumulate, patience=patience, monitor=monitor, falls=falls,
         restore_best=patience is not None if restore_best is None else restore_best,
         callbacks=[*callbacks, *shown], folder=folder, every=checkpoint_every, compiled=compile,
+        settings={} if folder is None else described(
+            loader, valid, objective, optimizer, schedule, schedule_per=per, clip_norm=clip_norm,
+            accumulate=accumulate, monitor=monitor, mode="min" if falls else "max"),
     )  # fmt: skip
     x, y = _first_batch(loader)
     if not (resume and trainer.resume()):

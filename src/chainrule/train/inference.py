@@ -218,17 +218,17 @@ class Batches:
                 "fit", f"got data of type {type(source).__name__}",
                 "arrays (x, y), a DataLoader, or batches (x, y)", "pass a tuple (x, y)",
             ) from None  # fmt: skip
-        self._source = source
+        self.source = source
         self.check: Callable[[Any], None] | None = None  # of the targets
         self.once = iterator is source  # a generator: gone through a single time
         self.first = next(iterator, None)
 
     def __len__(self) -> int:
-        return len(self._source)  # type: ignore[arg-type] # TypeError if it has none, as usual
+        return len(self.source)  # type: ignore[arg-type] # TypeError if it has none, as usual
 
     def __iter__(self) -> Iterator[Any]:
         again = [self.first] if self.once and self.first is not None else []
-        for batch in itertools.chain(again, self._source):
+        for batch in itertools.chain(again, self.source):
             for part, what in zip(pair(batch), ("inputs", "targets"), strict=True):
                 for leaf in tree.flatten(part)[0]:
                     if not getattr(leaf, "shape", ()):

@@ -25,6 +25,8 @@ from ..optim import Optimizer, ReduceLROnPlateau
 from ..tensor import Tensor, make
 from ..trace import changes
 from . import checkpoint, checks
+from .began import Settings
+from .began import changes as changes_of
 from .history import History
 from .inference import Forward, pair
 from .metrics import Metric
@@ -69,14 +71,14 @@ class Trainer:
         metrics: dict[str, Metric], *, epochs: int, schedule: Any, schedule_per: str,
         clip_norm: float | None, accumulate: int, patience: int | None, monitor: str | None,
         falls: bool, restore_best: bool, callbacks: Sequence[Callback], folder: Path | None,
-        every: float, compiled: bool,
+        every: float, compiled: bool, settings: Settings,
     ) -> None:  # fmt: skip
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
         self.schedule, self.schedule_per = schedule, schedule_per
         self.patience, self.restore_best = patience, restore_best
         self.monitor = monitor or ("loss" if valid is None else "valid_loss")
-        self.falls = falls
+        self.falls, self.settings = falls, settings
         self.callbacks, self.folder, self.every = callbacks, folder, every
         self.history = History()
         self._layers = layers_of(model)
@@ -348,7 +350,7 @@ class Trainer:
             "epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.elapsed,
             "sum": self._sum, "rows": self._rows, "rate": self._rate,
             "best_value": self._best_value, "waited": self._waited, "schedule": schedule,
-            "history": history, "untrained": self.untrained,
+            "history": history, "untrained": self.untrained, "settings": self.settings,
         })  # fmt: skip
         self._saved, self._written = time.perf_counter(), moment
 
@@ -371,6 +373,8 @@ class Trainer:
                 "checkpoint of a run with another or none", "the schedule that the run began with",
                 "pass it as then",
             )  # fmt: skip
+        then = state.get("settings", {})  # which earlier versions did not keep
+        told = list(changes_of(then, self.settings, self.optimizer, tensors["optimizer"]))
         self.model.load_state_dict(tensors["model"])
         try:
             self.optimizer.load_state_dict(tensors["optimizer"])
@@ -390,6 +394,8 @@ class Trainer:
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
             self.history.stopped = ""  # there is more to do than there was
         self._safe = self.model.state_dict()
+        if told:
+            warn("\n  ".join(["[fit] resume with other settings or data:", *told]))
         return True
 
 
