@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import nn, random, tree
 from chainrule.data import DataLoader, read_table, split, train_test_split, windows
-from chainrule.errors import ArgumentError, ChainruleError, ShapeError
+from chainrule.errors import ArgumentError, ChainruleError, RangeError, ShapeError
 
 rows = st.integers(1, 60)
 seeds = st.integers(0, 2**64 - 1)
@@ -253,3 +253,19 @@ def test_windows_are_of_one_axis() -> None:
     ):
         with pytest.raises(ChainruleError, match=words):
             windows(wrong, 2)
+
+
+@pytest.mark.parametrize("value", [1e300, -3.5e38])
+def test_numbers_beyond_float32_are_refused_by_name(value: float) -> None:
+    x = np.ones((4, 2))
+    x[2, 1] = value
+    with pytest.raises(RangeError, match=r"got .*e.* in row 2, float64"):
+        DataLoader((x, np.ones(4)))
+    x[2, 1] = np.inf  # which fit names itself
+    x[0, 0] = 3.4e38
+    assert np.isinf(DataLoader(x).data[2, 1])
+
+
+def test_a_masked_array_is_not_split() -> None:
+    with pytest.raises(ArgumentError, match=r"\[train_test_split\] got a MaskedArray with 1 of 10"):
+        train_test_split(np.arange(10), np.ma.masked_equal(np.arange(10), 3))

@@ -307,3 +307,17 @@ def test_factors_that_fit():
         p = 1 / (1 + np.exp(-x))
         found = F.binary_cross_entropy(p, t, weight=w, reduction="none")
         np.testing.assert_allclose(found.numpy(), each * w, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "advice"),
+    [
+        ((2, 5), (3,), "which rows are missing"),
+        ((2, 5), (2, 1), r"squeeze the targets, y\[\.\.\., 0\]"),
+        ((2, 5), (2, 5), r"argmax\(-1\)"),
+        ((2, 5, 4, 3), (2, 4, 3), r"moveaxis\(scores, 1, -1\)"),
+    ],
+)
+def test_the_advice_fits_the_shapes(scores, target, advice):
+    with pytest.raises(ShapeError, match=advice):
+        nn.functional.cross_entropy(cr.zeros(scores), cr.zeros(target, dtype="int64"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import shapes, tree
 from ..convert import expect_no_mask
-from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions.axes import flag
 from ..graph import Array
 from ..hints import calls
@@ -131,7 +131,7 @@ def _rows(leaf: Any) -> Array:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.float64:
-        array = array.astype(np.float32)
+        array = _narrowed(array)
     if array.dtype not in shapes.DTYPES:
         raise DtypeError(
             "DataLoader", f"got {type(leaf).__name__} of dtype {array.dtype}", "numbers are needed",
@@ -145,6 +145,21 @@ def _rows(leaf: Any) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _narrowed(array: Array) -> Array:
+    """float64 as float32, which has no numbers from 3.4e38 on."""
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            return array.astype(np.float32)
+    except FloatingPointError:
+        finite = np.where(np.isfinite(array), array, 0.0)
+        place = np.unravel_index(np.abs(finite).argmax(), array.shape)
+        raise RangeError(
+            "DataLoader", f"got {array[place]:.3g} in row {place[0]}, float64",
+            "numbers below 3.4e38 in size: float64 becomes float32",
+            "scale them to a few units, or drop the row", user_line(),
+        ) from None  # fmt: skip
 
 
 def _common_length(arrays: list[Array]) -> int:

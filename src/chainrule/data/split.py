@@ -118,6 +118,8 @@ def train_test_split(
             "train_test_split", f"got {single[0]!r} among the arrays", "arrays with rows",
             f"test_size={single[0]!r} if it is the share of the test rows: by name", user_line(),
         )  # fmt: skip
+    for a in arrays:
+        expect_no_mask("train_test_split", a)
     lengths = sorted({len(a) for a in arrays})
     if len(lengths) != 1:
         raise ShapeError(

@@ -101,6 +101,17 @@ def smooth_l1_loss(
     return reduce("smooth_l1_loss", losses, reduction)
 
 
+def _advised(scores: tuple[int, ...], target: tuple[int, ...]) -> str:
+    """What to try where the targets of these scores have another shape."""
+    if scores == target:
+        return "for one-hot targets take argmax(-1)"
+    if len(scores) > 2 and target == scores[:1] + scores[2:]:
+        return "move the classes to the last axis with moveaxis(scores, 1, -1)"
+    if len(target) == len(scores):
+        return "squeeze the targets, y[..., 0]"
+    return "check which rows are missing, or number the classes, one for each row of scores"
+
+
 def _classes(
     name: str, scores: Any, target: Any, weight: Any, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,9 +128,7 @@ def _classes(
         raise ShapeError(
             name, f"got scores {spec_text(scores)} and targets {spec_text(target)}",
             "targets of the scores' shape without its last axis, the classes",
-            "for one-hot targets take argmax(-1)" if scores.shape == target.shape
-            else "move the classes to the last axis with moveaxis, or squeeze the targets",
-            user_line(),
+            _advised(scores.shape, target.shape), user_line(),
         )  # fmt: skip
     counts = target != ignore_index
     target, weights = where(counts, target, 0), counts.astype(scores.dtype)
