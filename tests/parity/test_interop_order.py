@@ -1,6 +1,7 @@
 """PyTorch's weights where custom code rearranges elements: asked for, then right; never guessed."""
 
 import functools
+import operator
 
 import numpy as np
 import pytest
@@ -63,6 +64,39 @@ class Stack(nn.Sequential):
         return super().forward(flat(x))
 
 
+class Holding(nn.Module):
+    """What flattens is an attribute: a function, or another object that can be called."""
+
+    def __init__(self, function):
+        self.fc, self.function = nn.Linear(48, 2), function
+
+    def forward(self, x):
+        return self.fc(self.function(x))
+
+
+class Compiled(nn.Module):
+    def __init__(self):
+        self.fc = nn.Linear(48, 2)
+
+    @cr.compile
+    def forward(self, x):
+        return self.fc(flat(x))
+
+
+def hooked():
+    model = nn.Sequential(nn.Identity(), nn.Linear(48, 2))
+    model[0].register_forward_hook(lambda module, args, out: flat(out))
+    return model
+
+
+def with_its_own_forward():
+    model = Perceptron()
+    model.forward = lambda x: model.fc(flat(x))
+    del model.first, model.norm, model.head
+    model.fc = nn.Linear(48, 2)
+    return model
+
+
 by_reshape = cr.reshape  # under another name
 MODELS = {
     "forward, by its method": ("fc", lambda: Forward(None)),
@@ -82,6 +116,15 @@ MODELS = {
     "identity between": (
         "2",
         lambda: nn.Sequential(nn.Lambda(flat), nn.Dropout(0.1), nn.Linear(48, 2))),
+    "methodcaller": (
+        "1",
+        lambda: nn.Sequential(
+            nn.Lambda(operator.methodcaller("reshape", (2, -1))), nn.Linear(48, 2))),
+    "attribute": ("fc", lambda: Holding(flat)),
+    "attribute of ours": ("fc", lambda: Holding(functools.partial(cr.flatten, start_dim=1))),
+    "compiled forward": ("fc", Compiled),
+    "hook": ("1", hooked),
+    "forward of the object": ("fc", with_its_own_forward),
     "subclass of Linear": ("0", lambda: nn.Sequential(Reader(48, 2))),
     "subclass of Sequential": ("0", lambda: Stack(nn.Linear(48, 2))),
 }  # fmt: skip
@@ -136,6 +179,24 @@ def test_a_plain_forward_needs_no_answer(make):
     load_state_dict(model, state)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, state[name].numpy())
+
+
+def test_a_layer_whose_output_is_made_an_image_is_named():
+    def decoder(make):
+        return nn.Sequential(nn.Linear(5, 48), nn.Lambda(make), nn.Conv2d(3, 2, 3))
+
+    torch.manual_seed(0)
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(5, 48), torch.nn.Unflatten(1, (3, 4, 4)), torch.nn.Conv2d(3, 2, 3)
+    )
+    with pytest.raises(cr.ChainruleError, match="got 0, whose output is made an image"):
+        load_state_dict(decoder(lambda x: x.reshape((-1, 4, 4, 3))), theirs.state_dict())
+    ours = decoder(lambda x: cr.permute_dims(x.reshape((-1, 3, 4, 4)), (0, 2, 3, 1)))
+    load_state_dict(ours, theirs.state_dict(), flattened={})
+    x = np.random.default_rng(1).normal(size=(2, 5)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs(torch.tensor(x)).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(ours(cr.Tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_layer_that_only_normalises_is_asked_about_too():

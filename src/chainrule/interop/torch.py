@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..compile.variables import functions_of, mentioned, methods_of, names_of
+from ..compile.variables import mentioned, methods_of, names_of
 from ..errors import ArgumentError, ShapeError, user_line
 from ..nn.activation import Activation
 from ..nn.order import rearranges
@@ -235,6 +235,13 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
     """By the id of each module that reads a flattened image: its channels."""
     follow = _Following()
     follow.through(model, "", ("input", 0))
+    if flattened is None and follow.written:
+        raise ArgumentError(
+            "interop.torch", f"got {follow.written[0]}, whose output is made an image",
+            "expected an image that is made in the order of PyTorch: channels, height, width",
+            "make it cr.permute_dims(x.reshape((-1, channels, height, width)), (0, 2, 3, 1)), and "
+            "say so: flattened={}", user_line(),
+        )  # fmt: skip
     unclear = follow.unclear
     if any(m._rearranges() for m in model.modules()):
         unclear += follow.others
@@ -288,12 +295,15 @@ class _Following:
     """The way of an image through a model, as far as its modules show it.
 
     A state is a kind and a number of channels: "input", of which nothing is known; "image";
-    "flat", an image in one axis; "plain", never an image; "lost", perhaps an image.
+    "flat", an image in one axis; "plain", never an image; "lost", perhaps an image; "made", from
+    what was none.
     """
 
     def __init__(self) -> None:
         self.orders: dict[int, int] = {}
         self.unclear: list[str] = []
+        self.written: list[str] = []  # layers whose output is made an image
+        self.last = ""  # Linear
         self.others: list[str] = []  # unclear too, where the code that rearranges is custom
 
     def through(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
@@ -301,14 +311,18 @@ class _Following:
         if isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward:
             for k, layer in enumerate(m):
                 state = self.through(layer, _joint(path, str(k)), state)
-            return state
-        if m._rearranges() if isinstance(m, nn.Module) else rearranges(functions_of(m)):
+            return ("lost", 0) if m._forward_hooks and m._rearranges() else state
+        if m._rearranges() if isinstance(m, nn.Module) else rearranges([m]):
             self._layer(m, path, ("lost", 0))
-            return "lost", 0
+            return ("made" if state[0] in ("plain", "made") else "lost"), 0
         return self._layer(m, path, state)
 
     def _layer(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
         kind, channels = state
+        if kind == "made":
+            kind = "lost"
+            if isinstance(m, _IMAGES) and self.last:
+                self.written.append(self.last)
         if isinstance(m, _CONVOLUTIONS):
             return "image", m.out_channels
         if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)) and kind != "flat":
@@ -329,6 +343,7 @@ class _Following:
             if kind == "flat" or (kind == "image" and several):
                 self.orders[id(m)] = channels
         if isinstance(m, nn.Linear):
+            self.last = path
             return "lost" if kind == "image" else "plain", 0
         if isinstance(m, _SAME_ORDER):
             if kind == "flat":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self, overload
 
-from ..compile.variables import functions_of
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions.shaping import flatten
 from ..graph import spec_text
 from .module import Module
-from .order import rearranges
 
 
 class Sequential(Module):
@@ -53,10 +51,6 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers)
-
-    def _rearranges(self) -> bool:
-        functions = [layer for layer in self._layers if not isinstance(layer, Module)]
-        return super()._rearranges() or any(rearranges(functions_of(f)) for f in functions)
 
 
 def _expect_layer(layer: Any) -> None:
@@ -110,9 +104,6 @@ class Lambda(Module):
 
     def forward(self, *args: Any) -> Any:
         return self.function(*args)
-
-    def _rearranges(self) -> bool:
-        return super()._rearranges() or rearranges(functions_of(self.function))
 
 
 class Flatten(Module):

@@ -128,9 +128,13 @@ class Module(Counting):
         return known
 
     def _rearranges(self) -> bool:
-        """Whether a forward outside of this library, or a method that it uses, moves elements."""
+        """Whether code outside of this library moves elements: forward, what it uses, a hook."""
         kind: Any = type(self)
-        return rearranges(methods_of(kind, mentioned(kind, _FORWARD)))
+        values = (v for v in vars(self).values() if not isinstance(v, (Module, Tensor)))
+        return rearranges([
+            kind.forward, *methods_of(kind, mentioned(kind, _FORWARD)),
+            *filter(callable, values), *(hook.function for hook in self._forward_hooks),
+        ])  # fmt: skip
 
     # ── walking ──────────────────────────────────────────────────────────────────────────────────
 

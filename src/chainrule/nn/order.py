@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,13 +16,19 @@ _REARRANGE = frozenset({
 })  # fmt: skip
 
 
-def rearranges(functions: Iterable[types.FunctionType]) -> bool:
+def rearranges(callables: Iterable[Any]) -> bool:
     """Whether the code of one of them, or of one that it calls, names such an operation.
 
     Of what they call, functions of the same module and closed-over ones are looked into, one level
     deep; of this library's functions the name alone counts.
     """
-    return any(_names_it(f) or any(_names_it(called) for called in _called(f)) for f in functions)
+    for value in callables:
+        if isinstance(value, operator.methodcaller) and value.__reduce__()[1][0] in _REARRANGE:
+            return True
+        for f in functions_of(value):
+            if _names_it(f) or any(_names_it(called) for called in _called(f)):
+                return True
+    return False
 
 
 def _names_it(function: types.FunctionType) -> bool:
