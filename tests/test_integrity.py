@@ -295,26 +295,31 @@ def put_another(folder):
     (folder / "recipe.toml").write_text("")
 
 
-@pytest.mark.parametrize("when", ["optimizer.safetensors", "model.safetensors", "report.html"])
+@pytest.mark.parametrize(
+    "when", ["step", "optimizer.safetensors", "model.safetensors", "report.html"]
+)
 def test_a_removal_that_meets_a_file_being_written(when, tmp_path, monkeypatch, capsys):
     """Then rm -r leaves the folder, but nothing else in it: the run makes it whole again."""
     place, real, gone = tmp_path / "run", files.write, []
 
     def write(path, content):
-        if path.name == when and not gone:
+        if (path.name == when or (when == "step" and path.name == "best.safetensors")) and not gone:
             for inside in place.iterdir():
                 if inside.is_file():
                     inside.unlink()
                 elif inside not in path.parents:
                     shutil.rmtree(inside)
+            if when == "step":
+                shutil.rmtree(path.parent)
             gone.append(path)
         real(path, content)
 
     monkeypatch.setattr(files, "write", write)
     code, _, said = call(capsys, "train", "iris", "--epochs", 2, "--out", place, "--quiet")
     assert gone
-    if when == "report.html":
-        assert (code, "model.safetensors was removed while" in said) == (2, True)
+    if when in ("report.html", "step"):
+        why = {"report.html": "model.safetensors was removed while", "step": "No such file"}[when]
+        assert (code, why in said, "--resume" in said) == (2, True, True)
         assert call(capsys, "train", "--resume", place, "--quiet")[0] == 0
     else:
         assert code == 0

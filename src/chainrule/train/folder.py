@@ -44,6 +44,9 @@ class Held:
         for name, content in self._began.items():
             if not os.path.lexists(self.folder / name):
                 files.write(self.folder / name, content)
+
+    def expect_weights(self) -> None:
+        """Raise if the trained weights have been removed since they were written."""
         if not os.path.lexists(self.folder / MODEL):
             raise FileError(
                 "train", f"got {self.folder}, from which {MODEL} was removed while it was trained "
@@ -82,12 +85,15 @@ def training_in(folder: Path) -> Iterator[Held]:
             yield held
             held.expect_there()
             held.restore()
+            held.expect_weights()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(folder) from None
         except FileError as error:
             held.expect_there()
             if not folder.exists():  # there was nothing to keep
                 raise
+            with contextlib.suppress(FileError):  # the error there was says more
+                held.restore()
             advice = f"{error.advice}; then go on with chainrule train --resume {folder}"
             raise FileError(error.operation, error.arrived, error.needed, advice) from None
 
