@@ -424,3 +424,17 @@ def test_softmax_of_nothing():
     assert cr.softmax(x).shape == cr.log_softmax(x).shape == (2, 0)
     cr.logsumexp(x, axis=1).sum().backward()
     assert x.grad.shape == (2, 0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "part", [slice(None, None, 0), slice(0.5, 2), slice("a", None), slice(None, None, 1.5)], ids=str
+)
+def test_slices_of_something_else_than_whole_numbers(part, compiled):
+    def run(x):
+        return x[part]
+
+    with pytest.raises(ArgumentError, match=r"\[index\] got a slice .*whole numbers, and a step"):
+        (cr.compile(run) if compiled else run)(cr.ones((5, 2)))
+    with pytest.raises(ArgumentError, match=r"got a slice"):
+        cr.zeros(3)[part] = 1.0

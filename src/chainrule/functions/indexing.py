@@ -13,7 +13,16 @@ import numpy as np
 
 from .. import ops, shapes
 from ..broadcasting import cast, common_shape, expand
-from ..errors import AxisError, DtypeError, RangeError, ShapeError, TraceError, user_line
+from ..errors import (
+    ArgumentError,
+    AxisError,
+    ChainruleError,
+    DtypeError,
+    RangeError,
+    ShapeError,
+    TraceError,
+    user_line,
+)
 from ..graph import Shape, spec_text
 from ..sparse import add_up
 from ..tensor import Tensor, as_tensor, full, make
@@ -216,6 +225,19 @@ def _in_range(k: int, n: int) -> int:
     return k + n if k < 0 else k
 
 
+def _ends(part: slice, n: int) -> tuple[int, int, int]:
+    try:
+        return part.indices(n)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ChainruleError):  # of a tensor that is no whole number
+            raise
+        given = (part.start, part.stop, part.step)
+        raise ArgumentError(
+            "index", f"got a slice from {given[0]!r} to {given[1]!r} with step {given[2]!r}",
+            "expected whole numbers, and a step other than 0", "x[::1] takes all", user_line(),
+        ) from None  # fmt: skip
+
+
 def _bounds(x: Tensor, basic: list[Any]) -> tuple[Shape, Shape, Shape, Shape, Shape]:
     """start, stop and step (above 0) for every axis, the axes to turn round, the part's shape."""
     start, stop, step, flips = [], [], [], []
@@ -227,7 +249,7 @@ def _bounds(x: Tensor, basic: list[Any]) -> tuple[Shape, Shape, Shape, Shape, Sh
             continue
         n = x.shape[axis]
         if isinstance(e, slice):
-            a, b, k = e.indices(n)
+            a, b, k = _ends(e, n)
             count = len(range(a, b, k))
             if k < 0:  # the same elements upwards, then turned round
                 flips.append(axis)
