@@ -163,6 +163,8 @@ def test_text_is_learned_and_continued(folder, capsys):
     assert out == call(capsys, "predict", result.run, "--length", 40, "--seed", 3)[1]
     _, out, _ = call(capsys, "evaluate", result.run, file, "--json")
     assert json.loads(out)["metrics"]["bits_per_character"] < 1.0
+    _, out, _ = call(capsys, "evaluate", result.run, file)
+    assert out.startswith(f"{(34 * 400 - 1) // 16} windows: "), "each has 16 and the one after"
 
 
 @pytest.mark.parametrize("sizes", [["16,8"], ["16", "8"]])

@@ -46,6 +46,7 @@ def test_a_full_disk_leaves_nothing_half_written(folder):
 
 DAMAGE = {
     "no weights": ("model.safetensors", None, "--resume"),
+    "no data": ("data.json", None, "train again with chainrule train"),
     "no recipe": ("recipe.toml", None, "no recipe.toml"),
     "newer recipe": ("recipe.toml", lambda b: b.replace(b"format = 1", b"format = 7"), "format 7"),
     "newer data": ("data.json", lambda b: b.replace(b'"format": 1', b'"format": 7'), "format 1"),
@@ -296,6 +297,18 @@ def test_data_that_has_gone(tmp_path, capsys):
     expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; the data of")
 
 
+def test_data_that_has_moved_is_told_from_where_the_command_stands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write_csv(Path("t.csv"), table())
+    recipe = Recipe(source=str(file), target="y", epochs=1)
+    run = runs.train(recipe, Path("runs", "one"), progress=False).run
+    Path("t.csv").rename("moved.csv")
+    expect_one_error(capsys, ["evaluate", run], "got t.csv, which does not exist")
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("../../t.csv", "../../moved.csv"))
+    assert Run.open(run).evaluate()[0] > 0
+
+
 def test_a_place_that_is_taken(classified, csv_file, capsys):
     expect_one_error(capsys, ["train", "iris", "--out", classified.run], "--resume")
     code, _, err = call(capsys, "train", "iris", "--out", csv_file)
@@ -334,3 +347,9 @@ def test_a_run_on_digits_of_another_scale(tmp_path, capsys):
     (run / "data.json").write_text(files.to_json(data))
     for command in (["predict", run, "digits"], ["train", "--resume", run]):
         expect_one_error(capsys, command, "from 0 to 16")
+
+
+def test_weights_that_were_copied_from_another_run_are_named(classified, tmp_path, capsys):
+    other = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
+    shutil.copy(classified.run / "model.safetensors", other / "model.safetensors")
+    expect_one_error(capsys, ["evaluate", other], "train again with chainrule train")

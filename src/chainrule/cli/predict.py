@@ -122,7 +122,8 @@ def evaluate(
         print(json.dumps(found))
         return
     told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
-    print(printable(f"{counted(rows, 'row')}: {told}"))
+    unit = "window" if isinstance(opened.task, TextTask) else "row"
+    print(printable(f"{counted(rows, unit)}: {told}"))
 
 
 def _notes(notes: list[str]) -> None:

@@ -67,7 +67,9 @@ def latest(folder: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:
             return _read(path)
         except ChainruleError as error:
             first = first or error
-            warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
+            older = "the one before it is used, if that is intact"
+            text = f"passing over a damaged checkpoint: {error.arrived}; {older}"
+            warnings.warn(text, stacklevel=2)
     if first is not None:
         raise first
     return None

@@ -147,9 +147,10 @@ def fingerprint(source: str, contents: bool = True) -> str:
 def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     """Raise if the run's data has gone or is not what it was."""
     if recipe.source not in NAMES and not os.path.exists(recipe.source):
+        place = os.path.normpath(folder / recipe.source)  # which may be relative to the run
         raise FileError(
-            "run", f"got {recipe.source}, which does not exist", f"the data of {folder}",
-            "put it back, or name another file",
+            "run", f"got {place}, which does not exist", f"the data of {folder}", "put it back, "
+            f"or write where it is now as source into {folder / 'recipe.toml'}",
         )  # fmt: skip
     before = data["fingerprint"]
     if fingerprint(recipe.source, contents=before.startswith(_CONTENTS)) != before:
@@ -170,6 +171,12 @@ def read_folder(folder: Path) -> tuple[Recipe, dict[str, Any], type[Task]]:
             "name a folder that chainrule train wrote, runs/… by default",
         )  # fmt: skip
     recipe = Recipe.read(folder / "recipe.toml")
+    if not os.path.lexists(folder / "data.json"):
+        raise FileError(
+            "run", f"got {folder}, which has no data.json", "a whole run folder: it says how the "
+            "data is encoded, and without it the weights are unusable",
+            f"take an intact copy, or train again with chainrule train {folder / 'recipe.toml'}",
+        )  # fmt: skip
     data = files.from_json(folder / "data.json")
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise FileError(
@@ -220,9 +227,11 @@ def note_epochs(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
     change, so a slip or a damaged byte there would go unseen."""
     began = data.get("recipe", {}).get("epochs", recipe.epochs)
     if began != recipe.epochs:
+        fewer = recipe.epochs < began
         warn(
             f"[resume] epochs is {recipe.epochs} in {folder / 'recipe.toml'} and was {began} when "
             "the run began: a cosine schedule goes on as that of the changed run"
+            + ("; a run that is past them already is only judged once more" if fewer else "")
         )
 
 
@@ -239,7 +248,14 @@ def load_weights(model: Module, folder: Path) -> None:
     """Give the model its trained weights; if they are damaged, and with a warning, those of the
     newest intact checkpoint."""
     weights, note = _weights(folder)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except ChainruleError as error:
+        raise FileError(
+            "run", f"got {folder / MODEL} with the weights of another network ({error.arrived})",
+            "the same architecture as in the recipe", "take the weights of this run, or train "
+            f"again with chainrule train {folder / 'recipe.toml'}",
+        ) from None  # fmt: skip
     if note:
         warn(f"[run] {note}")
 
