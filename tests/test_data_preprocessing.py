@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -374,3 +374,16 @@ def test_yes_and_no_stay_what_they_are(tmp_path: Path) -> None:
         file = tmp_path / "t.csv"
         file.write_text("x,y\nyes,1\nno,2\n" + more)
         assert read_table(file).columns["x"].values.tolist()[:2] == ["yes", "no"]
+
+
+def test_times_with_a_zone_where_training_had_none() -> None:
+    """The same clock in Berlin is another hour in UTC."""
+    hours = [datetime(2024, 1, 1, 6 + k % 12) for k in range(24)]
+    encoder = TableEncoder.fit(read_table({"at": hours, "y": [k % 12 for k in range(24)]}), "y")
+    encoder.transform(read_table({"at": hours}))
+    assert encoder.last_notes == []
+    berlin = timezone(timedelta(hours=1))
+    new = {"at": [hours[3].replace(tzinfo=berlin), None]}
+    x, _ = encoder.transform(read_table(new))
+    assert encoder.last_notes[0] == "column 'at': times with a zone are read as UTC"
+    assert x[0, 0] == encoder.transform(read_table({"at": hours}))[0][2, 0]

@@ -164,6 +164,8 @@ class TableEncoder:
         for i in self.inputs:
             column = as_kind(table, i.name, i.kind)
             gone = int(column.missing.sum())
+            if column.zoned:  # in training they may have had none
+                self.last_notes.append(f"column {i.name!r}: times with a zone are read as UTC")
             if i.kind == "category":
                 codes.append(i.codes(column))
                 unknown = Counter(column.values[(codes[-1] == 0) & ~column.missing].tolist())
