@@ -245,12 +245,13 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
     unclear = follow.unclear
     if any(m._rearranges() for m in model.modules()):
         unclear += follow.others
+    usual = max(_channels(model), default=16)
     if flattened is None and unclear:
         layers = ", ".join(unclear[:4]) + (", …" if len(unclear) > 4 else "")
         raise ArgumentError(
             "interop.torch", f"got {layers} behind convolutions, a Flatten or code that rearranges",
             "which of them read a flattened image, in another order in PyTorch, cannot be told",
-            f'give the channels of that image: flattened={{"{unclear[0]}": 16}} '
+            f'give the channels of that image: flattened={{"{unclear[0]}": {usual}}} '
             "(1 for grey ones), or flattened={} if none does", user_line(),
         )  # fmt: skip
     modules = dict(model.named_modules())
@@ -260,7 +261,7 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
             raise ArgumentError(
                 "interop.torch", f"got flattened={{{path!r}: {channels!r}}}",
                 "the paths of layers that read a flattened image, and numbers of channels from 1",
-                f"for example {{{next(iter(unclear), '0')!r}: 16}}", user_line(),
+                f"for example {{{next(iter(unclear), '0')!r}: {usual}}}", user_line(),
             )  # fmt: skip
         shown = follow.orders.get(id(layer))
         known = _channels(model) if shown is None else {shown}
