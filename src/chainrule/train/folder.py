@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..data import NAMES, load
-from ..errors import ChainruleError, FileError, warn
+from ..errors import ArgumentError, ChainruleError, FileError, ShapeError, warn
 from ..graph import Array
 from ..nn import Module
 from . import checkpoint, files
@@ -250,7 +250,7 @@ def load_weights(model: Module, folder: Path) -> None:
     weights, note = _weights(folder)
     try:
         model.load_state_dict(weights)
-    except ChainruleError as error:
+    except (ArgumentError, ShapeError) as error:
         raise FileError(
             "run", f"got {folder / MODEL} with the weights of another network ({error.arrived})",
             "the same architecture as in the recipe", "take the weights of this run, or train "
