@@ -28,7 +28,7 @@ class State(threading.local):
         self.trace: Trace | None = None
         self.variables: tuple[Node, ...] = ()  # of the derivatives whose functions run now
         # What an optimizer's step has calculated for several parameters. Another thread may be
-        # tracing a step of the same optimizer, whose values are of no use outside of that.
+        # tracing a step of the same optimizer, whose values are unusable outside.
         self.shared: dict[Any, Any] = {}
         self.pullbacks = 0  # how many functions have been run for a derivative
 

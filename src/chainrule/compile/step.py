@@ -81,7 +81,7 @@ def fits(step: Step) -> bool:
     if counted and not all(guard.holds() for guard in made.trace.guards):
         return False
     for (owner, slot), spec in zip(made.reads, step.specs, strict=True):
-        if id(owner) in held:  # nobody has so much as looked at it
+        if id(owner) in held:  # it has not been looked at since
             continue
         t = _slot(owner, slot)
         if t is None or _spec(t) != spec:
@@ -116,7 +116,7 @@ def finish(
         _show("traced", graph)
     optimised = optimise(graph, _show if "graph" in shown else None)
     # What backward() was called on has used its history. Keeping it would keep every step's
-    # parameters for as long as somebody keeps the loss.
+    # parameters for as long as the loss is kept.
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
     writes = [node.requires_grad and not _trained(owner) for owner, node in trace.writes.values()]
     stays = can_stay(made, any(results + writes))

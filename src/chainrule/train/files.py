@@ -187,7 +187,7 @@ def read(path: Path) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to does not keep the process waiting."""
+    """Open a file; a pipe without a writer does not keep the process waiting."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

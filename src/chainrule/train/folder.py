@@ -156,7 +156,7 @@ def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None
     if fingerprint(recipe.source, contents=before.startswith(_CONTENTS)) != before:
         raise FileError(
             "run", f"got {recipe.source}, which has changed since {folder} began",
-            "the same data", "put the old file back, name another file, or train anew",
+            "the same data", "put the old file back, name another file, or train again",
         )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def _expect_settings(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None
         raise FileError(
             "run", f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
             "began with", f"{before} as then (epochs alone may change)",
-            f"put it back, or train anew: chainrule train {folder / 'recipe.toml'}",
+            f"put it back, or train again: chainrule train {folder / 'recipe.toml'}",
         )  # fmt: skip
     needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
     lost = [name for name in needed if getattr(recipe, name) is None]

@@ -72,7 +72,7 @@ class _Free:
 
 
 def arena(made: Plan, outputs: set[int]) -> Arena:
-    """Places for all buffers that native groups write and nobody keeps, each the lowest possible.
+    """Places for what native groups write and is not kept, each the lowest possible.
 
     A buffer is placed in a gap, or over one of the same size and rows that no later group touches:
     there each thread writes only rows that were its own, so the threads need not have met. Buffers
