@@ -276,6 +276,8 @@ REASONS = [
            when=lambda s: bool(s.input.isnan().any())),
     Reason("value", "made whole by rounding down, as in NumPy", "linspace linspace.tensor_overload",
            on="int64 uint8", some=True),
+    Reason("refused", "numbers that the dtype cannot hold; PyTorch wraps them", "arange",
+           on="uint8", some=True),
     Reason("shape value", "rounded towards 0 at the end alone", "arange", on="int64 uint8",
            when=fraction, some=True),
     Reason("value", "losses of whole numbers are computed in float32; PyTorch's overflow",
