@@ -19,9 +19,13 @@ ROWS = 80
 
 def shell(*arguments, cwd=None, expect=0, **settings):
     done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd,
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
         **settings,
-    )  # fmt: skip
+    )
     assert done.returncode == expect, done.stderr
     return done
 

@@ -13,8 +13,17 @@ settings.load_profile("chainrule")
 
 # Tests of what users run. All others are of what comes before a backend: NumPy runs their steps, at
 # once and as in eager mode, to the bit.
-NATIVE = ("test_native", "test_resident", "test_docs", "test_runs", "test_kill", "test_interrupt",
-          "test_cli", "test_bench", "test_checkpoint")  # fmt: skip
+NATIVE = (
+    "test_native",
+    "test_resident",
+    "test_docs",
+    "test_runs",
+    "test_kill",
+    "test_interrupt",
+    "test_cli",
+    "test_bench",
+    "test_checkpoint",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -45,9 +45,11 @@ class Program:
         numbers = np.random.default_rng(seed)
         self.inputs = [numbers.normal(size=(N, N)) for _ in range(2)]
         self.values = {
-            "w": numbers.normal(size=(N, N)), "v": numbers.normal(size=(N,)),
-            "table": numbers.normal(size=(ROWS, N)), "buffer": numbers.normal(size=(N, N)),
-        }  # fmt: skip
+            "w": numbers.normal(size=(N, N)),
+            "v": numbers.normal(size=(N,)),
+            "table": numbers.normal(size=(ROWS, N)),
+            "buffer": numbers.normal(size=(N, N)),
+        }
 
     def pick(self, *choices):
         return self.random.choice(choices)
@@ -56,9 +58,17 @@ class Program:
 
     def statement(self, depth=0):
         kinds = [
-            self.unary, self.unary, self.binary, self.product, self.part, self.moved, self.written,
-            self.lookup, self.reduced, self.chosen,
-        ]  # fmt: skip
+            self.unary,
+            self.unary,
+            self.binary,
+            self.product,
+            self.part,
+            self.moved,
+            self.written,
+            self.lookup,
+            self.reduced,
+            self.chosen,
+        ]
         if depth == 0:
             kinds += [self.kept, self.derivative, self.transformed, self.loop]
         return self.random.choice(kinds)(depth)
@@ -83,9 +93,14 @@ class Program:
 
     def operand(self):
         return self.pick(
-            lambda s, x: s["w"], lambda s, x: s["v"], lambda s, x: s["buffer"], lambda s, x: 0.5,
-            lambda s, x: x.T, lambda s, x: s["table"][1:], lambda s, x: x[::-1],
-        )  # fmt: skip
+            lambda s, x: s["w"],
+            lambda s, x: s["v"],
+            lambda s, x: s["buffer"],
+            lambda s, x: 0.5,
+            lambda s, x: x.T,
+            lambda s, x: s["table"][1:],
+            lambda s, x: x[::-1],
+        )
 
     def binary(self, depth):
         name, other = self.pick("add", "multiply", "subtract", "maximum", "minimum"), self.operand()

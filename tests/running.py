@@ -86,8 +86,11 @@ class Job:
 
     def __init__(self, data="loader", optimizer="AdamW", schedule="none", **settings_):
         self.data, self.optimizer, self.schedule = data, optimizer, schedule
-        self.settings = {"epochs": EPOCHS, "batch_size": 13 if data == "arrays" else None,
-                         **settings_}  # fmt: skip
+        self.settings = {
+            "epochs": EPOCHS,
+            "batch_size": 13 if data == "arrays" else None,
+            **settings_,
+        }
 
     @staticmethod
     def network():
@@ -102,9 +105,13 @@ class Job:
         schedule, look = SCHEDULES[self.schedule](made), Ends(-1, "")
         settings_ = {**self.settings, "checkpoint": folder, "resume": folder is not None, **more}
         self.history = fit(
-            self.model, DATA[self.data](), optimizer=made, schedule=schedule,
-            callbacks=[look, *callbacks], **settings_,
-        )  # fmt: skip
+            self.model,
+            DATA[self.data](),
+            optimizer=made,
+            schedule=schedule,
+            callbacks=[look, *callbacks],
+            **settings_,
+        )
         rows = [{k: v for k, v in r.items() if k != "seconds"} for r in self.history]
         return {
             "tensors": everything(self.model, made),
@@ -112,7 +119,7 @@ class Job:
             "schedule": None if schedule is None else repr(schedule.state_dict()),
             "history": repr({**self.history.to_dict(), "epochs": rows}),
             "step": look.run.step,
-        }  # fmt: skip
+        }
 
     def until(self, at, how, folder, seed=1, **more):
         with contextlib.suppress(Kill):

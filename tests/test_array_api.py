@@ -69,9 +69,12 @@ def test_copies_are_copies():
     memory = np.zeros(2, np.float32)
     x = cr.from_dlpack(memory)
     others = [
-        cr.asarray(x, copy=True), cr.reshape(x, (2,), copy=True), cr.from_dlpack(x, copy=True),
-        cr.from_dlpack(memory, copy=True), cr.asarray(memory),
-    ]  # fmt: skip
+        cr.asarray(x, copy=True),
+        cr.reshape(x, (2,), copy=True),
+        cr.from_dlpack(x, copy=True),
+        cr.from_dlpack(memory, copy=True),
+        cr.asarray(memory),
+    ]
     shown = memory.view()
     shown.flags.writeable = False
     others.append(cr.asarray(shown, copy=True))

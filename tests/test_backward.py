@@ -102,8 +102,18 @@ def third_time(w):
     loss.backward()
 
 
-PROGRAMS = (once, twice, retained, retained_twice, nothing_kept, shared, shared_but_linear,
-            two_branches, later_use_of_a_value, third_time)  # fmt: skip
+PROGRAMS = (
+    once,
+    twice,
+    retained,
+    retained_twice,
+    nothing_kept,
+    shared,
+    shared_but_linear,
+    two_branches,
+    later_use_of_a_value,
+    third_time,
+)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)

@@ -13,9 +13,17 @@ from chainrule.cli import bench, measuring
 from commands import call, expect_one_error, shell
 
 FIELDS = {
-    "work", "network", "batch", "us", "first_seconds", "gflops", "product_gflops", "floor_share",
-    "torch_us", "ratio",
-}  # fmt: skip
+    "work",
+    "network",
+    "batch",
+    "us",
+    "first_seconds",
+    "gflops",
+    "product_gflops",
+    "floor_share",
+    "torch_us",
+    "ratio",
+}
 
 
 def test_a_work_as_json():

@@ -95,11 +95,20 @@ def test_labels_of_ticks_differ(low, span):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0"), (1, "1"), (-2.5, "−2.5"), (0.03125, "0.03125"), (12345.0, "12,345"),
-        (0.00001234, "1.23×10⁻⁵"), (1e-5, "10⁻⁵"), (-1e7, "−10⁷"), (2e6, "2×10⁶"),
-        (NAN, "NaN"), (INF, "∞"), (-INF, "−∞"),
+        (0, "0"),
+        (1, "1"),
+        (-2.5, "−2.5"),
+        (0.03125, "0.03125"),
+        (12345.0, "12,345"),
+        (0.00001234, "1.23×10⁻⁵"),
+        (1e-5, "10⁻⁵"),
+        (-1e7, "−10⁷"),
+        (2e6, "2×10⁶"),
+        (NAN, "NaN"),
+        (INF, "∞"),
+        (-INF, "−∞"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_written_as_people_do(value, text):
     assert drawing.number(value) == text
 
@@ -227,9 +236,13 @@ def test_a_chart_shows_and_saves_itself(tmp_path: Path):
 
 # In DejaVu Sans of 12 pixels, as FreeType measures them: a wide font that many systems take.
 WIDTHS = {
-    "embedding.norm LayerNormM": 183.4, "mm.mmmmmmmm BatchNorm1d": 207.0, "0 Linear": 48.7,
-    "encoder.blocks.11…ention.out Linear": 223.3, "1,234,567": 61.1, "WWW": 35.6,
-}  # fmt: skip
+    "embedding.norm LayerNormM": 183.4,
+    "mm.mmmmmmmm BatchNorm1d": 207.0,
+    "0 Linear": 48.7,
+    "encoder.blocks.11…ention.out Linear": 223.3,
+    "1,234,567": 61.1,
+    "WWW": 35.6,
+}
 
 
 @pytest.mark.parametrize("text", WIDTHS)

@@ -42,18 +42,28 @@ from running import (
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path_factory, data):
     draw = data.draw
     job = Job(
-        draw(st.sampled_from(list(DATA))), draw(st.sampled_from(list(OPTIMIZERS))),
-        draw(st.sampled_from(list(SCHEDULES))), patience=draw(st.sampled_from([None, 1, 2])),
-        valid=draw(st.sampled_from([V, None])), metrics=draw(st.sampled_from([(), ("f1",)])),
-        accumulate=draw(st.sampled_from([1, 3])), clip_norm=draw(st.sampled_from([None, 0.5])),
-        compile=draw(st.booleans()), restore_best=draw(st.sampled_from([None, True])),
-    )  # fmt: skip
+        draw(st.sampled_from(list(DATA))),
+        draw(st.sampled_from(list(OPTIMIZERS))),
+        draw(st.sampled_from(list(SCHEDULES))),
+        patience=draw(st.sampled_from([None, 1, 2])),
+        valid=draw(st.sampled_from([V, None])),
+        metrics=draw(st.sampled_from([(), ("f1",)])),
+        accumulate=draw(st.sampled_from([1, 3])),
+        clip_norm=draw(st.sampled_from([None, 0.5])),
+        compile=draw(st.booleans()),
+        restore_best=draw(st.sampled_from([None, True])),
+    )
     folder = tmp_path_factory.mktemp("run")
     expected = job.start(1)
     cuts = draw(st.lists(st.integers(0, STEPS * EPOCHS), min_size=1, max_size=3))
     for k, at in enumerate(sorted(cuts)):
-        job.until(at, draw(st.sampled_from(WAYS)), folder, seed=k + 1 if k else 1,
-                  checkpoint_every=draw(st.sampled_from([0, 100])))  # fmt: skip
+        job.until(
+            at,
+            draw(st.sampled_from(WAYS)),
+            folder,
+            seed=k + 1 if k else 1,
+            checkpoint_every=draw(st.sampled_from([0, 100])),
+        )
     if not checkpoint.latest(folder):  # killed before there was one: it begins anew
         assert job.start(1, folder) == expected
     else:

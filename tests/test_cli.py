@@ -20,9 +20,12 @@ COMMAND = [sys.executable, "-m", "chainrule"]
 
 def run(*arguments, expect=0, **environment):
     done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False,
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
     assert done.returncode == expect, done.stderr
     return done
 
@@ -86,8 +89,14 @@ def test_info():
 
 def test_info_of_the_native_backend(tmp_path):
     (tmp_path / "one.o").write_bytes(bytes(5))
-    found = run("info", "--json", CHAINRULE_BACKEND="native", CHAINRULE_THREADS="3",
-                CHAINRULE_FEATURES="avx2", CHAINRULE_CACHE=str(tmp_path))  # fmt: skip
+    found = run(
+        "info",
+        "--json",
+        CHAINRULE_BACKEND="native",
+        CHAINRULE_THREADS="3",
+        CHAINRULE_FEATURES="avx2",
+        CHAINRULE_CACHE=str(tmp_path),
+    )
     facts = json.loads(found.stdout)
     assert facts["backends"] == ["reference", "native"]
     assert facts["backend"] == "native"
@@ -184,10 +193,18 @@ def test_a_full_disk_is_one_line(arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nonsense",), ("check", "--seed", "x"), ("check", "--sed", "1"), ("predict",),
-     ("train", "iris", "--epochs", "many"), ("train", "iris", "wine"),
-     ("train", "x" * 300 + ".csv"), ("predict", "x" * 300), ("predict", "two\nlines")],
-)  # fmt: skip
+    [
+        ("nonsense",),
+        ("check", "--seed", "x"),
+        ("check", "--sed", "1"),
+        ("predict",),
+        ("train", "iris", "--epochs", "many"),
+        ("train", "iris", "wine"),
+        ("train", "x" * 300 + ".csv"),
+        ("predict", "x" * 300),
+        ("predict", "two\nlines"),
+    ],
+)
 def test_a_wrong_call_is_one_line(arguments):
     done = run(*arguments, "--json", expect=2)
     assert done.stderr.count("\n") == 1, done.stderr

@@ -51,8 +51,9 @@ def test_a_compiled_step_is_the_eager_step():
         a, b = eager.step(x, y), compiled(x, y)
         assert a.item() == b.item()
         assert not b.requires_grad
-        for p, q in zip((eager.w, eager.v, *eager.speed), (other.w, other.v, *other.speed),
-                        strict=True):  # fmt: skip
+        for p, q in zip(
+            (eager.w, eager.v, *eager.speed), (other.w, other.v, *other.speed), strict=True
+        ):
             np.testing.assert_array_equal(p.numpy(), q.numpy())
         np.testing.assert_array_equal(eager.w.grad.numpy(), other.w.grad.numpy())
         assert other.w.requires_grad

@@ -74,9 +74,9 @@ def test_scan_carries_structures_and_integers():
     assert carry["n"].item() == 3
     assert n.tolist() == [0, 1, 2]
     assert squares.tolist() == [1, 4, 16]
-    g = cr.grad(
-        lambda xs: cr.scan(body, {"sum": f64(0.0), "n": cr.Tensor(0)}, xs)[0]["sum"]
-    )(f64([1.0, 2.0]))  # fmt: skip
+    g = cr.grad(lambda xs: cr.scan(body, {"sum": f64(0.0), "n": cr.Tensor(0)}, xs)[0]["sum"])(
+        f64([1.0, 2.0])
+    )
     assert g.tolist() == [1, 1]
 
 
@@ -186,8 +186,13 @@ def test_defop_parameters_and_names():
     cr.check_gradients(lambda x: op(x, rate=2.0), f64([0.5, 1.0]))
     with pytest.raises(ArgumentError, match=r'\[falling\] got 2 inputs; 1 needed: x; .*"x1 x2"'):
         op(f64(1.0), 2.0)
-    sized = cr.defop("sized", lambda a: a + 0, lambda g, a_shape, a_dtype: g.reshape(a_shape),
-                     kind="other", arguments="a")  # fmt: skip
+    sized = cr.defop(
+        "sized",
+        lambda a: a + 0,
+        lambda g, a_shape, a_dtype: g.reshape(a_shape),
+        kind="other",
+        arguments="a",
+    )
     assert cr.grad(lambda x: sized(x).sum())(f64([1.0, 2.0])).tolist() == [1, 1]
     flat = cr.defop("flat", np.sign, kind="zero")
     assert not flat(cr.Tensor(2.0, requires_grad=True)).requires_grad
@@ -286,9 +291,13 @@ def test_errors_inside_a_loop_name_the_operation_and_its_line():
 
 
 @pytest.mark.parametrize(
-    ("body", "got"), [(lambda c, x: c + x, "a Tensor"), (lambda c, x: (c, x, x), "3 values"),
-                      (lambda c, x: None, "a NoneType")],
-)  # fmt: skip
+    ("body", "got"),
+    [
+        (lambda c, x: c + x, "a Tensor"),
+        (lambda c, x: (c, x, x), "3 values"),
+        (lambda c, x: None, "a NoneType"),
+    ],
+)
 def test_scan_says_what_its_body_returns(body, got):
     with pytest.raises(cr.ChainruleError, match=rf"the body gave {got}; .*return \(carry, y\)"):
         cr.scan(body, cr.zeros(()), cr.ones(3))

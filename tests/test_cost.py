@@ -31,19 +31,28 @@ def test_a_network_of_linear_layers():
 def test_a_network_of_convolutions():
     n, size, c = 2, 12, 4
     model = nn.Sequential(
-        nn.Conv2d(3, c, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(c, 2 * c, 3, groups=2),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 2 * 2 * c, 10),
-    )  # fmt: skip
+        nn.Conv2d(3, c, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(c, 2 * c, 3, groups=2),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(2 * 2 * 2 * c, 10),
+    )
     first = n * size * size * c
     second = n * 4 * 4 * 2 * c
     expected = (
-        2 * first * 5 * 5 * 3 + first  # the bias
+        2 * first * 5 * 5 * 3
+        + first  # the bias
         + 2 * first  # compare, choose
         + first  # largest of each window of 2 · 2, stride 2
-        + 2 * second * 3 * 3 * c // 2 + second
-        + second + second // 4  # sum each window, divide
-        + 2 * n * 2 * 2 * 2 * c * 10 + n * 10
-    )  # fmt: skip
+        + 2 * second * 3 * 3 * c // 2
+        + second
+        + second
+        + second // 4  # sum each window, divide
+        + 2 * n * 2 * 2 * 2 * c * 10
+        + n * 10
+    )
     assert cost.total(graph_of(model, (n, size, size, 3))) == expected
 
 
@@ -93,7 +102,7 @@ def node(op, *inputs, **params):
         (node(ops.take, ((4, 2), "float32"), ((3,), "int64"), axis=0), 0),
         (node(ops.scatter_add, ((3, 2), "float32"), ((3,), "int64"), axis=0, size=9), 6),
     ],
-)  # fmt: skip
+)
 def test_single_operations(made, expected):
     assert cost.operations(made) == expected
 
@@ -102,15 +111,28 @@ def test_graphs_inside():
     body = lambda x: cr.tanh(x) * x  # noqa: E731
     assert cost.total(graph_of(cr.checkpoint(body), (4,))) == 8
     loop = graph_of(lambda x: cr.scan(lambda c, _: (body(c), None), x, length=5)[0], (4,))
-    nested = graph_of(lambda x: cr.scan(lambda c, _: (cr.scan(lambda d, _: (body(d), None), c,
-                      length=3)[0], None), x, length=5)[0], (4,))  # fmt: skip
+    nested = graph_of(
+        lambda x: cr.scan(
+            lambda c, _: (cr.scan(lambda d, _: (body(d), None), c, length=3)[0], None), x, length=5
+        )[0],
+        (4,),
+    )
     assert (cost.total(loop), cost.total(nested)) == (5 * 8, 15 * 8)
 
 
 def test_what_is_not_listed_is_elementwise():
     """One an output element is right for the rest of the table: its inputs have that size too."""
-    listed = {*cost.FREE, *cost.PER_INPUT, ops.matmul, ops.convolution, ops.recurrence, ops.norm,
-              ops.scan, ops.call, ops.custom}  # fmt: skip
+    listed = {
+        *cost.FREE,
+        *cost.PER_INPUT,
+        ops.matmul,
+        ops.convolution,
+        ops.recurrence,
+        ops.norm,
+        ops.scan,
+        ops.call,
+        ops.custom,
+    }
     rest = [op for op in ops.TABLE.values() if op not in listed]
     assert len(rest) > 40
     for op in rest:

@@ -55,10 +55,14 @@ def test_numbers_that_an_integer_dtype_cannot_hold(numbers, name):
 @pytest.mark.parametrize(
     ("prepend", "append"),
     [
-        ([0.5], None), (None, [1.5, 2.5]), (0.5, 7), (np.float64(0.5), None), (True, None),
+        ([0.5], None),
+        (None, [1.5, 2.5]),
+        (0.5, 7),
+        (np.float64(0.5), None),
+        (True, None),
         (np.array([1], np.int8), np.array([0.25], np.float64)),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("x", [[1, 4, 9, 16], [1.5, 2.25, 8.0], [[1, 2], [4, 9]]])
 def test_differences_of_what_is_put_around(x, prepend, append, n):
     ends = {k: v for k, v in (("prepend", prepend), ("append", append)) if v is not None}
@@ -109,13 +113,25 @@ def test_where_no_element_is_masked_there_is_nothing_to_lose():
 @pytest.mark.parametrize(
     "data",
     [
-        np.array([1, None], object), np.array([1, 2], object), None, [1.0, None], {1, 2}, {"a": 1},
-        (k for k in range(2)), np.array(["2020-01-01", "NaT"], "M8[D]"), np.array([1], "m8[s]"),
-        np.array(["a"]), b"ab", np.array([1j]), [1j], np.zeros(2, [("a", "f4")]),
-        np.zeros(2, "V4"), np.longdouble(1) if np.longdouble(0).nbytes > 8 else None,
+        np.array([1, None], object),
+        np.array([1, 2], object),
+        None,
+        [1.0, None],
+        {1, 2},
+        {"a": 1},
+        (k for k in range(2)),
+        np.array(["2020-01-01", "NaT"], "M8[D]"),
+        np.array([1], "m8[s]"),
+        np.array(["a"]),
+        b"ab",
+        np.array([1j]),
+        [1j],
+        np.zeros(2, [("a", "f4")]),
+        np.zeros(2, "V4"),
+        np.longdouble(1) if np.longdouble(0).nbytes > 8 else None,
     ],
     ids=lambda d: type(d).__name__,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("make", [cr.Tensor, cr.asarray, lambda d: cr.Tensor(d, dtype="int64")])
 def test_dtypes_that_have_no_place(make, data):
     if isinstance(data, np.longdouble) and make not in (cr.Tensor, cr.asarray):
@@ -139,7 +155,7 @@ EXACT = {  # what stands beside float64, in Python's numbers, and what NumPy giv
     "operator": (lambda x: x + B, A + B),
     "operator, turned": (lambda x: B - x, np.array(B) - A),
     "in place": (lambda x: x.clone().__imul__(B), A * B),
-    "comparison": (lambda x: (x - 0.2 == [0.3 - 0.2, 0.7 - 0.2, 0.0]), np.ones(3)),
+    "comparison": (lambda x: x - 0.2 == [0.3 - 0.2, 0.7 - 0.2, 0.0], np.ones(3)),
     "maximum": (lambda x: cr.maximum(B, x), np.maximum(B, A)),
     "atan2": (lambda x: cr.atan2(B, x), np.arctan2(B, A)),
     "clip": (lambda x: cr.clip(x, B, 0.65), np.clip(A, B, 0.65)),
@@ -158,10 +174,12 @@ EXACT = {  # what stands beside float64, in Python's numbers, and what NumPy giv
     "searchsorted": (lambda x: cr.searchsorted(cr.sort(x), [0.2, 0.3, 0.7]), np.arange(3)),
     "pad": (lambda x: cr.pad(x, 1, value=0.1), np.pad(A, 1, constant_values=0.1)),
     "diff": (lambda x: cr.diff(x, prepend=[0.1]), np.diff(A, prepend=[0.1])),
-    "convolution": (lambda x: cr.convolution(x.reshape((1, 3, 1)), [[[0.1]]]).reshape((3,)),
-                    A * 0.1),
+    "convolution": (
+        lambda x: cr.convolution(x.reshape((1, 3, 1)), [[[0.1]]]).reshape((3,)),
+        A * 0.1,
+    ),
     "assigned": (lambda x: x.clone().__setitem__(slice(1, None), [0.1, 0.2]), None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EXACT)

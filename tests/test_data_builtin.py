@@ -22,8 +22,9 @@ def test_real_sets_are_scikit_learns(name: str) -> None:
     np.testing.assert_array_equal(ours.y, theirs.target)
     assert ours.name == name
     assert (ours.x.dtype, ours.y.dtype) == (
-        np.float32, np.float32 if name == "diabetes" else np.int64,
-    )  # fmt: skip
+        np.float32,
+        np.float32 if name == "diabetes" else np.int64,
+    )
     if name == "digits":
         assert (ours.kind, ours.x.shape, ours.feature_names) == ("images", (1797, 8, 8, 1), [])
         assert ours.class_names == list("0123456789")

@@ -114,11 +114,13 @@ cells = st.text(st.sampled_from('ab ,"\n\r;é'), max_size=6)
     st.lists(st.tuples(cells, cells), min_size=1, max_size=12),
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.lists(st.integers(0, 2), min_size=12, max_size=12),
-)  # fmt: skip
+)
 def test_of_any_row(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], end: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    end: str,
     blanks: list[int],
-) -> None:  # fmt: skip
+) -> None:
     text = f"id,a,b{end}"
     for k, row in enumerate(rows):
         out = io.StringIO()

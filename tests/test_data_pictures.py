@@ -29,9 +29,15 @@ INKS: dict[str, tuple[Any, Any]] = {
     "white LA": ((255, 0), (255, 255)),
 }
 DRAWN = [
-    ("png", "RGBA"), ("png", "LA"), ("png", "white RGBA"), ("png", "white LA"), ("webp", "RGBA"),
-    ("webp", "white RGBA"), ("gif", "RGBA"), ("gif", "white RGBA"),
-]  # fmt: skip
+    ("png", "RGBA"),
+    ("png", "LA"),
+    ("png", "white RGBA"),
+    ("png", "white LA"),
+    ("webp", "RGBA"),
+    ("webp", "white RGBA"),
+    ("gif", "RGBA"),
+    ("gif", "white RGBA"),
+]
 
 
 def icon(mode: str) -> Any:
@@ -246,9 +252,15 @@ def test_all_turns_of_a_photograph(tmp_path: Path) -> None:
     """EXIF orientations, by the standard's table: the row and the column that come first."""
     upright = rng.integers(0, 256, (6, 4), np.uint8)
     stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
-        6: np.rot90(upright), 7: upright[::-1, ::-1].T, 8: np.rot90(upright, -1),
-    }  # fmt: skip
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }
     for turn, pixels in stored.items():
         exif = Image.Exif()
         exif[0x0112] = turn

@@ -219,10 +219,12 @@ def test_nan_of_a_frame_is_missing() -> None:
 def test_inputs_that_look_like_an_id_are_noted() -> None:
     rows = 40
     columns = {
-        "number": range(1, rows + 1), "word": [f"w{k}" for k in range(rows)],
-        "size": [k * 0.5 for k in range(rows)], "small": [k % 7 for k in range(rows)],
+        "number": range(1, rows + 1),
+        "word": [f"w{k}" for k in range(rows)],
+        "size": [k * 0.5 for k in range(rows)],
+        "small": [k % 7 for k in range(rows)],
         "y": ["a", "b"] * (rows // 2),
-    }  # fmt: skip
+    }
     notes = TableEncoder.fit(read_table(columns), "y").notes
     assert [n.split("'")[1] for n in notes if "--drop" in n] == ["number", "word"]
     part = TableEncoder.fit(read_table(columns).select(np.arange(rows) % 3 > 0), "y").notes

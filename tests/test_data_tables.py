@@ -182,11 +182,14 @@ WRITTEN: dict[str, tuple[str, list[str], list[Any]]] = {
     "no points between thousands": (",", ["1.5", "2"], ["1.5", "2"]),
     "whole numbers": (",", ["1", "2"], [1, 2]),
     "zeros in front": (",", ["01", "2"], ["01", "2"]),
-    "dates beside commas": (",", ["2024-03-31", "2024-02-29"], [
-        datetime(2024, 3, 31), datetime(2024, 2, 29)]),
+    "dates beside commas": (
+        ",",
+        ["2024-03-31", "2024-02-29"],
+        [datetime(2024, 3, 31), datetime(2024, 2, 29)],
+    ),
     "the end of February": (".", ["2024-02-30", "2024-02-29"], ["2024-02-30", "2024-02-29"]),
     "no day at all": (".", ["0000-00-00", "2024-02-29"], ["0000-00-00", "2024-02-29"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -322,9 +325,17 @@ def test_columns_of_frames_and_dicts() -> None:
     assert values(table, "stamps") == [datetime(2020, 1, 1, 10), None]
     missing = {n for n, c in table.columns.items() if c.missing[1]}
     assert missing == {
-        "gaps", "floats", "decimals", "bool gaps", "text gaps", "dates", "stamps", "numpy dates",
-        "zones", "nothing",
-    }  # fmt: skip
+        "gaps",
+        "floats",
+        "decimals",
+        "bool gaps",
+        "text gaps",
+        "dates",
+        "stamps",
+        "numpy dates",
+        "zones",
+        "nothing",
+    }
     assert list(table.columns)[-1] == "7"
 
 

@@ -22,9 +22,7 @@ from chainrule.train import Recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(
-    r"^```(python|console)\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.M | re.S
-)  # fmt: skip
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.M | re.S)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.M)
 
 
@@ -78,23 +76,31 @@ def console(command):
     if command.startswith("chainrule ") and not set(command) & set("|&;<>$"):
         out, notes = io.StringIO(), io.StringIO()
         with (
-            pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(notes), contextlib.suppress(SystemExit),
-        ):  # fmt: skip
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(notes),
+            contextlib.suppress(SystemExit),
+        ):
             for name, value in wide.items():
                 patch.setenv(name, value)
             main(shlex.split(command)[1:])
         return notes.getvalue() + out.getvalue()
     ours = f'chainrule() {{ "{sys.executable}" -m chainrule "$@"; }}\n'
-    done = subprocess.run(["sh", "-c", ours + command], capture_output=True, text=True,
-                          env={**os.environ, **wide}, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", ours + command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **wide},
+        timeout=120,
+    )
     return done.stderr + done.stdout
 
 
 def expect(shown, printed, where):
     """Compare line by line, but for spaces at their ends; nothing shown is nothing claimed."""
-    shown, printed = ("".join(f"{line.rstrip()}\n" for line in text.splitlines())
-                      for text in (shown, printed))  # fmt: skip
+    shown, printed = (
+        "".join(f"{line.rstrip()}\n" for line in text.splitlines()) for text in (shown, printed)
+    )
     fits = doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
     assert fits or not shown, f"{where}\nshows\n{shown}\nand printed\n{printed}"
 

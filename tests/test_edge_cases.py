@@ -164,9 +164,8 @@ NARROW = {
     "logsumexp": (cr.logsumexp, [11.0] * 65536, 11 + 16 * math.log(2)),
     "softmax": (lambda x: cr.softmax(x).sum(), [0.0] * 100000, 1),
     "log_softmax": (lambda x: cr.log_softmax(x)[0], [0.0] * 65536, -16 * math.log(2)),
-    "avg_pool": (
-        lambda x: cr.avg_pool(x.reshape(1, -1, 1), 4).sum(), [60000.0] * 4, 60000),
-}  # fmt: skip
+    "avg_pool": (lambda x: cr.avg_pool(x.reshape(1, -1, 1), 4).sum(), [60000.0] * 4, 60000),
+}
 
 
 @pytest.mark.parametrize("dtype", [cr.float16, cr.bfloat16], ids=str)
@@ -244,11 +243,20 @@ def test_an_assigned_leaf_is_not_the_target():
 @pytest.mark.parametrize(
     ("data", "dtype"),
     [
-        ([300], "uint8"), ([-1], "uint8"), ([[1], [nan]], "int32"), ([inf], "int64"),
-        (300, "uint8"), ([2**63], "int64"), ([2.0**63], "int64"), ([1, 2**64], "uint64"),
-        ([-1, 2**63], None), ([1, 2**63], None), (2**70, None), ([np.int64(300)], "uint8"),
+        ([300], "uint8"),
+        ([-1], "uint8"),
+        ([[1], [nan]], "int32"),
+        ([inf], "int64"),
+        (300, "uint8"),
+        ([2**63], "int64"),
+        ([2.0**63], "int64"),
+        ([1, 2**64], "uint64"),
+        ([-1, 2**63], None),
+        ([1, 2**63], None),
+        (2**70, None),
+        ([np.int64(300)], "uint8"),
     ],
-)  # fmt: skip
+)
 def test_numbers_do_not_wrap(data, dtype):
     with pytest.raises(ArgumentError, match=r"\[asarray\] got"):
         t(data, dtype=dtype)

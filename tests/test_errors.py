@@ -57,14 +57,25 @@ BAD = {
     "assign": (lambda: x.__setitem__(0, cr.ones(2)), "assign", ValueError),
     "assign a leaf": (lambda: p.__setitem__(0, 1.0), "assign", RuntimeError),
     "convolution channels": (
-        lambda: cr.convolution(cr.ones((1, 5, 2)), cr.ones((3, 3, 1))), "convolution", ValueError),
+        lambda: cr.convolution(cr.ones((1, 5, 2)), cr.ones((3, 3, 1))),
+        "convolution",
+        ValueError,
+    ),
     "convolution kernel": (
-        lambda: cr.convolution(cr.ones((1, 2, 1)), cr.ones((3, 1, 1))), "convolution", ValueError),
+        lambda: cr.convolution(cr.ones((1, 2, 1)), cr.ones((3, 1, 1))),
+        "convolution",
+        ValueError,
+    ),
     "convolution axes": (
-        lambda: cr.convolution(cr.ones((5, 2)), cr.ones((3, 2, 1))), "convolution", ValueError),
+        lambda: cr.convolution(cr.ones((5, 2)), cr.ones((3, 2, 1))),
+        "convolution",
+        ValueError,
+    ),
     "convolution stride": (
         lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), stride=0),
-        "convolution", ValueError),
+        "convolution",
+        ValueError,
+    ),
     "max_pool": (lambda: cr.max_pool(cr.ones((1, 2, 1)), 3), "unfold", ValueError),
     "einsum letters": (lambda: cr.einsum("ijk->i", x), "einsum", ValueError),
     "einsum sizes": (lambda: cr.einsum("ij,ij->i", x, cr.ones((2, 2))), "einsum", ValueError),
@@ -76,7 +87,10 @@ BAD = {
     "object": (lambda: cr.Tensor(object()), "asarray", TypeError),
     "requires_grad int": (lambda: cr.Tensor([1], requires_grad=True), "requires_grad", TypeError),
     "requires_grad set": (
-        lambda: setattr(p * 2, "requires_grad", False), "requires_grad", RuntimeError),
+        lambda: setattr(p * 2, "requires_grad", False),
+        "requires_grad",
+        RuntimeError,
+    ),
     "item": (lambda: x.item(), "item", ValueError),
     "len": (lambda: len(cr.Tensor(1.0)), "len", ValueError),
     "bool of many": (lambda: bool(x), "bool", ValueError),
@@ -133,18 +147,27 @@ BAD = {
     "einsum of a tensor": (lambda: cr.einsum(x, x), "einsum", TypeError),
     "convolution same": (
         lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), stride=2, padding="same"),
-        "convolution", ValueError),
+        "convolution",
+        ValueError,
+    ),
     "layer same": (lambda: cr.nn.Conv1d(1, 1, 3, stride=2, padding="same"), "Conv1d", ValueError),
     "convolution padding": (
         lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), padding=[(1, None)]),
-        "convolution", ValueError),
+        "convolution",
+        ValueError,
+    ),
     "convolution groups": (
         lambda: cr.convolution(cr.ones((1, 5, 1)), cr.ones((3, 1, 1)), groups=1.0),
-        "convolution", ValueError),
+        "convolution",
+        ValueError,
+    ),
     "uniform None": (lambda: cr.random.uniform(low=None), "uniform", ValueError),
     "normal text": (lambda: cr.random.normal(std="a"), "normal", ValueError),
     "state below 0": (
-        lambda: cr.random.Generator().set_state(cr.Tensor([-1, 0])), "set_state", ValueError),
+        lambda: cr.random.Generator().set_state(cr.Tensor([-1, 0])),
+        "set_state",
+        ValueError,
+    ),
     "take by bools": (lambda: cr.take(x, i > 0, axis=0), "take", TypeError),
     "along floats": (lambda: cr.take_along_axis(x, x, axis=0), "checked_index", TypeError),
     "along range": (lambda: cr.take_along_axis(x, i[None] + 2, axis=1), "index", IndexError),
@@ -152,10 +175,9 @@ BAD = {
     "recurrence": (lambda: cr.recurrence(x, cr.ones((2, 2))), "recurrence", ValueError),
     "norm": (lambda: cr.norm(x, ord="fro"), "norm", ValueError),
     "scatter axis": (lambda: cr.scatter_add(x, i, size=3, axis=2), "scatter_add", IndexError),
-    "scatter broadcast": (
-        lambda: cr.scatter_add(cr.ones(1), i, size=3), "scatter_add", ValueError),
+    "scatter broadcast": (lambda: cr.scatter_add(cr.ones(1), i, size=3), "scatter_add", ValueError),
     "scatter": (lambda: cr.scatter_add(x, i[:1], size=3), "scatter_add", ValueError),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -211,8 +233,10 @@ HABITS = {
     "retain_graph": (lambda: cr.ones(()).backward(retain_graph=True), "leave it out: the graph"),
     "several in if": (lambda: bool(cr.ones(2) > 0), r"\[bool\] .*all\(\) or x.any\(\)"),
     "a compiled step's loss": (
-        lambda: cr.compile(lambda: cr.ones(()))().backward(), r"call backward\(\) inside"),
-}  # fmt: skip
+        lambda: cr.compile(lambda: cr.ones(()))().backward(),
+        r"call backward\(\) inside",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HABITS)

@@ -22,8 +22,10 @@ def history(norms=((1.0, 1.0),), valid=(), loss=None, guess=None, best=None):
     layers = [f"{k} Linear" for k in range(len(norms[0]))]
     flow = GradientFlow(layers, list(range(len(norms))), [list(n) for n in norms])
     loss = [1.0] * len(valid) if loss is None else loss
-    rows = [{"loss": a, **({"valid_loss": b} if valid else {})}
-            for a, b in itertools.zip_longest(loss, valid)]  # fmt: skip
+    rows = [
+        {"loss": a, **({"valid_loss": b} if valid else {})}
+        for a, b in itertools.zip_longest(loss, valid)
+    ]
     return History(rows, best, "epochs", flow, guess)
 
 
@@ -36,101 +38,252 @@ CASES = {
     "vanishing": (history([(1e-6, 0.1)] * 20), [], GOOD, "warning", "vanish"),
     "bursting": (history([*STEADY, (90.0, 3.0), *STEADY]), [], GOOD, "warning", "burst"),
     "ever smaller": (
-        history([(10.0**-k, 10.0**-k) for k in np.linspace(0, 6, 200)]), [], GOOD, "good", "reach"),
+        history([(10.0**-k, 10.0**-k) for k in np.linspace(0, 6, 200)]),
+        [],
+        GOOD,
+        "good",
+        "reach",
+    ),
     "dead": (history([(0.1, 0.0, 0.1)] * 20), [], GOOD, "warning", "1 Linear gets no"),
     "by heart": (
-        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02], LN_3), [], GOOD,
-        "notice", "by heart"),
+        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "by heart",
+    ),
     "by heart, of an unknown loss": (
-        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02]), [], GOOD,
-        "notice", "by heart"),
+        history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02]),
+        [],
+        GOOD,
+        "notice",
+        "by heart",
+    ),
     "by heart, with smoothed classes": (  # the least loss is 0.39
         history(STEADY, [0.5, 0.45, 0.6, 0.8, 0.9], [0.7, 0.5, 0.43, 0.41, 0.4], (1.0986, 0.39)),
-        [], GOOD, "notice", "by heart"),
+        [],
+        GOOD,
+        "notice",
+        "by heart",
+    ),
     "hardly learned": (
-        history(STEADY, [1.08, 1.06, 1.1, 1.2, 1.3], [1.13, 1.08, 1.03, 1.0, 0.97], LN_3), [], GOOD,
-        "notice", "does not hold for the validation data"),
+        history(STEADY, [1.08, 1.06, 1.1, 1.2, 1.3], [1.13, 1.08, 1.03, 1.0, 0.97], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "does not hold for the validation data",
+    ),
     "not learned": (
-        history(STEADY, [1.1] * 3, [1.2, 1.11, 1.097], LN_3), [], GOOD, "notice",
-        "has hardly learned the training data"),
+        history(STEADY, [1.1] * 3, [1.2, 1.11, 1.097], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "has hardly learned the training data",
+    ),
     "not learned, while the validation loss rises": (
-        history(STEADY, [1.1, 1.1, 1.2, 1.3, 1.4], [1.2, 1.11, 1.1, 1.1, 1.097], LN_3), [], GOOD,
-        "notice", "has hardly learned the training data"),
+        history(STEADY, [1.1, 1.1, 1.2, 1.3, 1.4], [1.2, 1.11, 1.1, 1.1, 1.097], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "has hardly learned the training data",
+    ),
     "climbing": (
-        history(STEADY, [86, 400, 310, 305, 298], [90, 350, 320, 310, 300]), [], GOOD, "warning",
-        "training loss climbs"),
+        history(STEADY, [86, 400, 310, 305, 298], [90, 350, 320, 310, 300]),
+        [],
+        GOOD,
+        "warning",
+        "training loss climbs",
+    ),
     "climbing without validation": (
-        history(STEADY, loss=[86, 100, 300]), [], GOOD, "warning", "training loss climbs"),
-    "rose again": (
-        history(STEADY, loss=[1.0, 0.2, 0.21, 0.7]), [], GOOD, "notice", "rose again"),
+        history(STEADY, loss=[86, 100, 300]),
+        [],
+        GOOD,
+        "warning",
+        "training loss climbs",
+    ),
+    "rose again": (history(STEADY, loss=[1.0, 0.2, 0.21, 0.7]), [], GOOD, "notice", "rose again"),
     "noise": (history(STEADY, loss=[0.7, 0.69, 0.695, 0.71]), [], GOOD, "good", "reach"),
     "the last epoch is better than a bad one": (
-        history(STEADY, [0.3, 0.29, 0.4, 0.35], [0.5, 0.4, 0.39, 0.39]), [], GOOD, "good", "reach"),
+        history(STEADY, [0.3, 0.29, 0.4, 0.35], [0.5, 0.4, 0.39, 0.39]),
+        [],
+        GOOD,
+        "good",
+        "reach",
+    ),
     "a negative loss that stays": (
-        history(STEADY, [-5.0, -5.02], [-5.0, -5.02]), [], GOOD, "good", "reach"),
+        history(STEADY, [-5.0, -5.02], [-5.0, -5.02]),
+        [],
+        GOOD,
+        "good",
+        "reach",
+    ),
     "the first epoch is the best": (
-        history(STEADY, [0.3, 0.302, 0.301, 0.303, 0.304], [0.5, 0.4, 0.39, 0.39, 0.38], LN_3), [],
-        GOOD, "notice", "No epoch was better than the first"),
+        history(STEADY, [0.3, 0.302, 0.301, 0.303, 0.304], [0.5, 0.4, 0.39, 0.39, 0.38], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "No epoch was better than the first",
+    ),
     "the first epoch is the best by far": (
-        history(STEADY, [0.3, 0.4, 0.5, 0.6, 0.7], [0.5, 0.2, 0.1, 0.05, 0.02], LN_3), [],
-        GOOD, "notice", "by heart"),
+        history(STEADY, [0.3, 0.4, 0.5, 0.6, 0.7], [0.5, 0.2, 0.1, 0.05, 0.02], LN_3),
+        [],
+        GOOD,
+        "notice",
+        "by heart",
+    ),
     "false alarms": (
-        history(STEADY), [], (*GOOD, np.array([[800, 98], [1, 12]]), ["no", "fraud"]), "warning",
-        "False alarms: fraud"),
+        history(STEADY),
+        [],
+        (*GOOD, np.array([[800, 98], [1, 12]]), ["no", "fraud"]),
+        "warning",
+        "False alarms: fraud",
+    ),
     "misses": (
-        history(STEADY), [], (*GOOD, np.array([[890, 2], [20, 12]]), ["no", "fraud"]), "warning",
-        "Misses: fraud"),
+        history(STEADY),
+        [],
+        (*GOOD, np.array([[890, 2], [20, 12]]), ["no", "fraud"]),
+        "warning",
+        "Misses: fraud",
+    ),
     "never named": (
-        history(STEADY), [], (*GOOD, np.array([[890, 0], [20, 0]]), ["no", "fraud"]), "warning",
-        "Misses: fraud"),
+        history(STEADY),
+        [],
+        (*GOOD, np.array([[890, 0], [20, 0]]), ["no", "fraud"]),
+        "warning",
+        "Misses: fraud",
+    ),
     "few mistakes": (
-        history(STEADY), [], (*GOOD, np.array([[95, 3], [1, 1]]), ["no", "fraud"]), "good",
-        "reach"),
+        history(STEADY),
+        [],
+        (*GOOD, np.array([[95, 3], [1, 1]]), ["no", "fraud"]),
+        "good",
+        "reach",
+    ),
     "guesses alone": (
-        history(STEADY), [], ({"accuracy": 0.95}, 900, Guess("accuracy", 0.97, True),
-                              np.array([[850, 30], [15, 5]]), ["no", "fraud"]), "warning",
-        "It does worse than a guess"),
+        history(STEADY),
+        [],
+        (
+            {"accuracy": 0.95},
+            900,
+            Guess("accuracy", 0.97, True),
+            np.array([[850, 30], [15, 5]]),
+            ["no", "fraud"],
+        ),
+        "warning",
+        "It does worse than a guess",
+    ),
     "few rows of a class, told apart": (  # 6 gained and 1 lost against the guess: z = 1.9
-        history(STEADY), [], ({"accuracy": 0.985}, 337, Guess("accuracy", 327 / 337, True),
-                              np.array([[326, 1], [4, 6]]), ["no", "fraud"]), "good", "reach"),
+        history(STEADY),
+        [],
+        (
+            {"accuracy": 0.985},
+            337,
+            Guess("accuracy", 327 / 337, True),
+            np.array([[326, 1], [4, 6]]),
+            ["no", "fraud"],
+        ),
+        "good",
+        "reach",
+    ),
     "few rows of a class, by chance": (  # 4 gained and 3 lost
-        history(STEADY), [], ({"accuracy": 330 / 337}, 337, Guess("accuracy", 329 / 337, True),
-                              np.array([[326, 3], [4, 4]]), ["no", "fraud"]), "warning",
-        "It does hardly better than a guess"),
+        history(STEADY),
+        [],
+        (
+            {"accuracy": 330 / 337},
+            337,
+            Guess("accuracy", 329 / 337, True),
+            np.array([[326, 3], [4, 4]]),
+            ["no", "fraud"],
+        ),
+        "warning",
+        "It does hardly better than a guess",
+    ),
     "validation rows of another scale": (
-        history(STEADY, [5e6, 4.95e6, 4.92e6, 4.91e6, 4.9e6], [1.0, 0.5, 0.1, 0.01, 0.003],
-                (1.02, 0.0)), [], GOOD, "notice", "does not hold for the validation data"),
+        history(
+            STEADY, [5e6, 4.95e6, 4.92e6, 4.91e6, 4.9e6], [1.0, 0.5, 0.1, 0.01, 0.003], (1.02, 0.0)
+        ),
+        [],
+        GOOD,
+        "notice",
+        "does not hold for the validation data",
+    ),
     "vanishing to nothing": (
-        history([(0.0, 0.0, 1e-20, 1e-9, 0.1)] * 20), [], GOOD, "warning", "vanish"),
-    "small before a normalisation": (
-        history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", "reach"),
+        history([(0.0, 0.0, 1e-20, 1e-9, 0.1)] * 20),
+        [],
+        GOOD,
+        "warning",
+        "vanish",
+    ),
+    "small before a normalisation": (history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", "reach"),
     "two dead layers": (
-        history([(0.1, 0.0, 0.0, 0.1)] * 20), [], GOOD, "warning", "1 Linear, 2 Linear get no"),
+        history([(0.1, 0.0, 0.0, 0.1)] * 20),
+        [],
+        GOOD,
+        "warning",
+        "1 Linear, 2 Linear get no",
+    ),
     "a little worse than best": (
-        history(STEADY, [9.0, 0.4, 0.3, 0.3, 0.35]), [], GOOD, "good", "reach"),
+        history(STEADY, [9.0, 0.4, 0.3, 0.3, 0.35]),
+        [],
+        GOOD,
+        "good",
+        "reach",
+    ),
     "still better": (history(STEADY, [0.5, 0.4]), [], GOOD, "notice", "still getting better"),
     "untrained": (
-        history(STEADY), ["layer.bias: forward does not use it"], GOOD, "warning", "layer.bias"),
+        history(STEADY),
+        ["layer.bias: forward does not use it"],
+        GOOD,
+        "warning",
+        "layer.bias",
+    ),
     "a guess": (history(STEADY), [], ({"accuracy": 0.52}, 100, GUESS), "warning", "than a guess"),
     "by chance": (
-        history(STEADY), [], ({"accuracy": 0.575}, 80, Guess("accuracy", 0.525)), "warning",
-        "than a guess"),
+        history(STEADY),
+        [],
+        ({"accuracy": 0.575}, 80, Guess("accuracy", 0.525)),
+        "warning",
+        "than a guess",
+    ),
     "above chance": (
-        history(STEADY), [], ({"accuracy": 0.575}, 8000, Guess("accuracy", 0.5)), "good", "reach"),
+        history(STEADY),
+        [],
+        ({"accuracy": 0.575}, 8000, Guess("accuracy", 0.5)),
+        "good",
+        "reach",
+    ),
     "balanced": (
-        history(STEADY), [], ({"accuracy": 0.8, "f1": 0.75}, 900, Guess("f1", 0.47)), "good",
-        "reach"),
+        history(STEADY),
+        [],
+        ({"accuracy": 0.8, "f1": 0.75}, 900, Guess("f1", 0.47)),
+        "good",
+        "reach",
+    ),
     "small burst": (
-        history([*STEADY, (0.003, 0.004), *[(1e-5, 1e-5)] * 30, (1.2, 0.9)]), [], GOOD, "notice",
-        "burst"),
+        history([*STEADY, (0.003, 0.004), *[(1e-5, 1e-5)] * 30, (1.2, 0.9)]),
+        [],
+        GOOD,
+        "notice",
+        "burst",
+    ),
     "worse than the mean": (
-        history(STEADY), [], ({"r2": -0.3}, 100, Guess("r2", 0.0)), "warning", "a guess"),
+        history(STEADY),
+        [],
+        ({"r2": -0.3}, 100, Guess("r2", 0.0)),
+        "warning",
+        "a guess",
+    ),
     "nan": (history(STEADY), [], ({"r2": math.nan}, 100, Guess("r2", 0.0)), "warning", "a guess"),
     "text": (history(STEADY), [], ({"bits_per_character": 2.0}, 100, None), "good", "reach"),
     "few rows": (history(STEADY), [], ({"accuracy": 0.97}, 5, GUESS), "notice", "Only 5 test rows"),
     "one row": (
-        history(STEADY), [], ({"r2": math.nan}, 1, Guess("r2", 0.0)), "notice", "Only 1 test row"),
-}  # fmt: skip
+        history(STEADY),
+        [],
+        ({"r2": math.nan}, 1, Guess("r2", 0.0)),
+        "notice",
+        "Only 1 test row",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -191,14 +344,16 @@ def test_png_is_read_back_by_another_reader(shape):
 LOSSES = {
     "cross_entropy": ("cross_entropy", np.repeat([0, 1, 2], [6, 3, 1])),
     "weighted": (
-        nn.CrossEntropyLoss(weight=cr.Tensor([0.5, 1.0, 3.0])), np.repeat([0, 1, 2], [6, 3, 1])),
+        nn.CrossEntropyLoss(weight=cr.Tensor([0.5, 1.0, 3.0])),
+        np.repeat([0, 1, 2], [6, 3, 1]),
+    ),
     "ignored": (nn.CrossEntropyLoss(ignore_index=2), np.array([0, 0, 1, 2, 2, 2])),
     "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1), np.repeat([0, 1, 2], [6, 3, 1])),
     "soft": ("cross_entropy", np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]], np.float32)),
     "mse": ("mse", np.array([[1.0, 5.0], [2.0, 4.0], [6.0, 0.0]], np.float32)),
     "mae": ("mae", np.array([1.0, 2.0, 6.0], np.float32)),
     "bce_with_logits": ("bce_with_logits", np.array([1.0, 0.0, 0.0, 0.0], np.float32)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -248,8 +403,9 @@ def test_fit_says_that_gradients_vanish():
 def test_the_history_says_that_the_loss_climbs():
     model, (x, y) = quadratic()
     optimizer = optim.SGD(model.named_parameters(), lr=1.05)  # beyond 1 it diverges
-    made = cr.fit(model, (x, y), loss="mse", optimizer=optimizer, epochs=6, batch_size=64,
-                  progress=False)  # fmt: skip
+    made = cr.fit(
+        model, (x, y), loss="mse", optimizer=optimizer, epochs=6, batch_size=64, progress=False
+    )
     assert [f["title"] for f in made.findings] == ["The training loss climbs"]
     assert made["loss"][-1] > made["loss"][0]
     assert made.guess[0] == pytest.approx(float(np.var(y)), rel=1e-6)
@@ -314,8 +470,17 @@ def test_the_rate_of_an_epoch_is_that_of_its_last_step():
     model, data = quadratic()
     optimizer = optim.SGD(model.parameters(), lr=1.0)
     halved = optim.ExponentialLR(optimizer, 0.5)
-    made = cr.fit(model, data, loss="mse", optimizer=optimizer, schedule=halved,
-                  schedule_per="step", batch_size=32, epochs=2, progress=False)  # fmt: skip
+    made = cr.fit(
+        model,
+        data,
+        loss="mse",
+        optimizer=optimizer,
+        schedule=halved,
+        schedule_per="step",
+        batch_size=32,
+        epochs=2,
+        progress=False,
+    )
     assert made["lr"] == [0.5, 0.125], "two steps an epoch: 1, 1/2 and then 1/4, 1/8"
 
 

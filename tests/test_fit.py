@@ -147,9 +147,17 @@ def test_fit_is_the_loop_written_by_hand(name, kind, clip, compiled):
     schedule = make(optimizer)
     default = getattr(schedule, "per", "epoch")
     found = fit(
-        model, (X, Y), optimizer=optimizer, epochs=3, batch_size=16, seed=4, schedule=schedule,
-        schedule_per=None if per == default else per, clip_norm=clip, compile=compiled,
-    )  # fmt: skip
+        model,
+        (X, Y),
+        optimizer=optimizer,
+        epochs=3,
+        batch_size=16,
+        seed=4,
+        schedule=schedule,
+        schedule_per=None if per == default else per,
+        clip_norm=clip,
+        compile=compiled,
+    )
     assert everything(model, optimizer) == expected
     assert found["loss"][-1] == pytest.approx(loss, rel=1e-12)
     assert (found.stopped, len(found), found["step"]) == ("epochs", 3, [4, 8, 12])
@@ -183,9 +191,17 @@ def test_many_steps_at_once_are_the_same_steps(name, kind, monkeypatch):
         model = network(5)
         optimizer = OPTIMIZERS[kind](model)
         found = fit(
-            model, (X, Y), optimizer=optimizer, epochs=3, batch_size=16, seed=4,
-            schedule=make(optimizer), schedule_per=per, callbacks=callbacks, clip_norm=1.0,
-        )  # fmt: skip
+            model,
+            (X, Y),
+            optimizer=optimizer,
+            epochs=3,
+            batch_size=16,
+            seed=4,
+            schedule=make(optimizer),
+            schedule_per=per,
+            callbacks=callbacks,
+            clip_norm=1.0,
+        )
         ends.append((everything(model, optimizer), found["loss"], found["lr"]))
         ends[-1] += (found.gradients.norms, optimizer.param_groups[0]["lr"])
     assert ends[0] == ends[1]
@@ -203,14 +219,26 @@ def test_looking_at_more_changes_nothing():
     optimizer = OPTIMIZERS["Adam"](model)
     with pytest.warns(UserWarning, match="unused: forward does not use it"):
         found = fit(
-            model, loader, optimizer=optimizer, epochs=3, metrics=["accuracy", "f1"],
-            valid=V, callbacks=[Callback()],
-        )  # fmt: skip
+            model,
+            loader,
+            optimizer=optimizer,
+            epochs=3,
+            metrics=["accuracy", "f1"],
+            valid=V,
+            callbacks=[Callback()],
+        )
     state = everything(model, optimizer)
     assert {name: state[name] for name in expected} == expected
     assert found.names() == [
-        "epoch", "step", "loss", "lr", "valid_loss", "valid_accuracy", "valid_f1", "seconds",
-    ]  # fmt: skip
+        "epoch",
+        "step",
+        "loss",
+        "lr",
+        "valid_loss",
+        "valid_accuracy",
+        "valid_f1",
+        "seconds",
+    ]
 
 
 def test_metrics_without_validation_are_of_the_training_data():
@@ -333,8 +361,12 @@ LOSSES = {
 
 
 def test_every_loss_of_two_tensors_is_in_the_table():
-    two = {"cosine_embedding_loss", "gaussian_nll_loss", "margin_ranking_loss",
-           "triplet_margin_loss"}  # fmt: skip
+    two = {
+        "cosine_embedding_loss",
+        "gaussian_nll_loss",
+        "margin_ranking_loss",
+        "triplet_margin_loss",
+    }
     used = {Objective(row[0]).name for row in LOSSES.values()}
     assert set(nn.losses.__all__) - two == used & set(nn.losses.__all__)
 
@@ -356,9 +388,14 @@ def test_pieces_give_the_gradient_of_the_whole(name, dtype, rtol, pieces):
                     setattr(module, key, nn.Parameter(value.detach().astype(dtype)))
         before = model.state_dict()
         found = fit(
-            model, [(x, y)], loss=loss, epochs=1, accumulate=accumulate,
-            optimizer=optim.SGD(model.parameters(), lr=1.0), compile=pieces != 5,
-        )  # fmt: skip
+            model,
+            [(x, y)],
+            loss=loss,
+            epochs=1,
+            accumulate=accumulate,
+            optimizer=optim.SGD(model.parameters(), lr=1.0),
+            compile=pieces != 5,
+        )
         gradients = {k: before[k] - v for k, v in model.state_dict().items()}
         results.append((found["loss"][0], gradients, found.gradients.norms[0]))
     (loss1, whole, norms1), (loss2, pieced, norms2) = results
@@ -380,9 +417,14 @@ def test_row_sparse_gradients_in_pieces(kind, compiled):
         model = nn.Sequential(nn.Embedding(500, 5), nn.Flatten(), nn.Linear(20, 3))
         table = model.state_dict()["0.weight"]
         fit(
-            model, [(codes, Y[:11])], epochs=2, optimizer=OPTIMIZERS[kind](model),
-            accumulate=accumulate, clip_norm=0.1, compile=compiled,
-        )  # fmt: skip
+            model,
+            [(codes, Y[:11])],
+            epochs=2,
+            optimizer=OPTIMIZERS[kind](model),
+            accumulate=accumulate,
+            clip_norm=0.1,
+            compile=compiled,
+        )
         assert isinstance(next(iter(model.parameters())).grad, cr.RowSparse)
         results.append(model.state_dict())
         np.testing.assert_array_equal(results[-1]["0.weight"][7], table[7])
@@ -410,14 +452,20 @@ def test_a_loss_of_ones_own_takes_what_the_model_returns(compiled):
 
     cr.random.seed(0)
     model = Coder()
-    w, b, v, c = (model.state_dict()[k] for k in
-                  ("down.weight", "down.bias", "up.weight", "up.bias"))  # fmt: skip
+    w, b, v, c = (
+        model.state_dict()[k] for k in ("down.weight", "down.bias", "up.weight", "up.bias")
+    )
     code = X @ w.T + b
     expected = np.square(code @ v.T + c - X).mean() + 0.1 * np.square(code).mean()
     found = fit(
-        model, [(X, X)], loss=loss, valid=(X, X), epochs=1, compile=compiled,
+        model,
+        [(X, X)],
+        loss=loss,
+        valid=(X, X),
+        epochs=1,
+        compile=compiled,
         metrics={"rows": lambda out, t: len(out[1]["code"])},
-    )  # fmt: skip
+    )
     assert found["loss"] == [pytest.approx(expected, rel=1e-5)]
     assert found["valid_loss"][0] < found["loss"][0]
     assert found["valid_rows"] == [50]

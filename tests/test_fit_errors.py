@@ -84,36 +84,74 @@ MISTAKES = {  # model, data, settings, what the message says
     "softmax": (lambda: network(nn.Softmax()), (X, Y), CE, "got probabilities.*remove the softm"),
     "softmax, function": (lambda: Then(functional.softmax), (X, Y), CE, "got probabilities"),
     "softmax, eager": (
-        lambda: network(nn.Softmax()), (X, Y), {**CE, "compile": False}, "got probabilities"),
+        lambda: network(nn.Softmax()),
+        (X, Y),
+        {**CE, "compile": False},
+        "got probabilities",
+    ),
     "softmax, module loss": (
-        lambda: network(nn.Softmax()), (X, Y), {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
-        "got probabilities"),
+        lambda: network(nn.Softmax()),
+        (X, Y),
+        {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
+        "got probabilities",
+    ),
     "sigmoid": (lambda: one(1, nn.Sigmoid()), (X, YES), BCE, 'got a sigmoid.*use loss="bce"'),
     "targets of -1 and 1": (one, (X, 2 * YES - 1), BCE, r"targets from -1\.0 to 1\.0.*y > 0"),
     "targets of 0 and 2": (
-        lambda: one(1, nn.Sigmoid()), (X, 2 * YES), {"loss": "bce"}, "targets from 0.* 0 to 1"),
+        lambda: one(1, nn.Sigmoid()),
+        (X, 2 * YES),
+        {"loss": "bce"},
+        "targets from 0.* 0 to 1",
+    ),
     "sigmoid, function": (lambda: Then(cr.sigmoid, 1), (X, YES), BCE, "got a sigmoid before bina"),
     "sigmoid, then squeezed": (
-        lambda: Then(lambda s: cr.sigmoid(s)[:, 0], 1), (X, YES[:, 0]), BCE, "got a sigmoid"),
+        lambda: Then(lambda s: cr.sigmoid(s)[:, 0], 1),
+        (X, YES[:, 0]),
+        BCE,
+        "got a sigmoid",
+    ),
     "no log-softmax": (network, (X, Y), {"loss": "nll"}, "got values up to .* LogSoftmax"),
     "one score": (one, (X, YES[:, 0].astype(int)), CE, r"got one score each.*bce_with_logits"),
     "one score, flat": (lambda: Then(lambda s: s[:, 0], 1), (X, Z), CE, "got one score each"),
     "measurements, cross-entropy": (
-        network, (X, X[:, :3]), CE, r'targets from -.*; probabilities of the classes.*loss="mse"'),
+        network,
+        (X, X[:, :3]),
+        CE,
+        r'targets from -.*; probabilities of the classes.*loss="mse"',
+    ),
     "several at once": (network, (X, np.ones((60, 3))), CE, "sum up to 3, for .*bce_with_logits"),
     "pairs, mse": (one, (X, Z), {"loss": "mse"}, r"prediction float32\[\d+,1\] and a target"),
     "pairs, own": (
-        one, (X, Z), {"loss": lambda p, t: cr.mean((p - t) ** 2)}, "broadcast to all pairs"),
+        one,
+        (X, Z),
+        {"loss": lambda p, t: cr.mean((p - t) ** 2)},
+        "broadcast to all pairs",
+    ),
     "pairs, own, turned": (
-        lambda: Then(lambda s: s[:, 0], 1), (X, Z[:, None]),
-        {"loss": lambda p, t: cr.mean(cr.abs(p - t))}, "broadcast to all pairs"),
-    "each loss": (network, (X, Y), {"loss": lambda p, t: (p * p).sum(axis=-1)},
-                  r"loss of shape \(32,\) from <lambda>; one number; take its mean"),
-    "each loss, eager": (network, (X, Y), {"loss": lambda p, t: p[:, :1], "compile": False},
-                         r"loss of shape \(32, 1\)"),
+        lambda: Then(lambda s: s[:, 0], 1),
+        (X, Z[:, None]),
+        {"loss": lambda p, t: cr.mean(cr.abs(p - t))},
+        "broadcast to all pairs",
+    ),
+    "each loss": (
+        network,
+        (X, Y),
+        {"loss": lambda p, t: (p * p).sum(axis=-1)},
+        r"loss of shape \(32,\) from <lambda>; one number; take its mean",
+    ),
+    "each loss, eager": (
+        network,
+        (X, Y),
+        {"loss": lambda p, t: p[:, :1], "compile": False},
+        r"loss of shape \(32, 1\)",
+    ),
     "a number": (network, (X, Y), {"loss": lambda p, t: 1.0}, "got a loss of type float"),
-    "too large": (lambda: Then(lambda s: s * 1e30), (X, X[:, :3]), {"loss": "mse"},
-                  "got a loss of inf before the first step"),
+    "too large": (
+        lambda: Then(lambda s: s * 1e30),
+        (X, X[:, :3]),
+        {"loss": "mse"},
+        "got a loss of inf before the first step",
+    ),
     "class as loss": (network, (X, Y), {"loss": nn.CrossEntropyLoss}, r"make one: CrossEntropyL"),
     "loss of three": (network, (X, Y), {"loss": "triplet_margin_loss"}, "anchor, positive, negat"),
     "sum": (network, (X, Y), {"loss": nn.CrossEntropyLoss(reduction="sum")}, 'reduction="mean"'),
@@ -126,7 +164,11 @@ MISTAKES = {  # model, data, settings, what the message says
     "class, loader": (network, DataLoader((X, OUT), 20), CE, r"class 3 \(training data, row 33\)"),
     "class, first batch": (network, batches(y=with_value(Y, 3, 5)), CE, "got class 5"),
     "class, valid": (
-        network, (X, Y), {**CE, "valid": (X, OUT)}, r"class 3 \(validation data, row 33\)"),
+        network,
+        (X, Y),
+        {**CE, "valid": (X, OUT)},
+        r"class 3 \(validation data, row 33\)",
+    ),
     "float classes": (network, (X, Y.astype(np.float32)), CE, "got targets float32.32.; class nu"),
     "no targets": (network, X, CE, "got a batch of ndarray in the training data; pairs"),
     "targets None": (network, (X, None), CE, "got a batch without targets"),
@@ -135,44 +177,96 @@ MISTAKES = {  # model, data, settings, what the message says
     "batches of one": (network, [X, X, X], CE, "got a batch of 3 parts"),
     "loader of one": (network, DataLoader(X, 20), CE, "got a batch of ndarray"),
     # what the model takes and returns
-    "two outputs": (lambda: Then(lambda s: (s, s)), (X, Y), CE,
-                    r"got a tuple of 2 from the model, for cross_entropy; one tensor; .*out\[0\]"),
+    "two outputs": (
+        lambda: Then(lambda s: (s, s)),
+        (X, Y),
+        CE,
+        r"got a tuple of 2 from the model, for cross_entropy; one tensor; .*out\[0\]",
+    ),
     "a dict": (lambda: Then(lambda s: {"a": s}), (X, Y), CE, r"got a dict of 1 .*out\['a'\]"),
     "LSTM": (lambda: nn.LSTM(5, 3), (X[:, None], X[:, None, :3]), {"loss": "mse"}, "tuple of 2"),
-    "two arguments": (Lengths, ((X, Y), Y), CE,
-                      r"forward\(self, x, lengths\).*a tuple of 2; .*x, lengths = inputs"),
+    "two arguments": (
+        Lengths,
+        ((X, Y), Y),
+        CE,
+        r"forward\(self, x, lengths\).*a tuple of 2; .*x, lengths = inputs",
+    ),
     "two arguments, one array": (Lengths, (X, Y), CE, r"pass data \(\(a, b\), y\)"),
-    "one row last": (network, (X[:33], Y[:33]), CE,
-                     r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la"),
+    "one row last": (
+        network,
+        (X[:33], Y[:33]),
+        CE,
+        r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la",
+    ),
     "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
     "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
     "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed 9 and"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
     "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
     "detached, eager": (network, (X, Y), {"loss": cut, "compile": False}, "look for detach"),
-    "NaN inside": (lambda: Then(lambda s: cr.log(-cr.abs(s))), (X, Y), CE,
-                   r"loss of nan before the first step, the first output .* that of Then;"),
+    "NaN inside": (
+        lambda: Then(lambda s: cr.log(-cr.abs(s))),
+        (X, Y),
+        CE,
+        r"loss of nan before the first step, the first output .* that of Then;",
+    ),
     "NaN weight": (unfinished, (X, Y), CE, "before the first step, 4.weight is not finite"),
     "all ignored": (network, (X, 0 * Y - 100), CE, "training data in which each target is -100"),
-    "all ignored, validation": (network, (X, Y), {**CE, "valid": (X, 0 * Y - 100)},
-                                "validation data in which each target is -100"),
+    "all ignored, validation": (
+        network,
+        (X, Y),
+        {**CE, "valid": (X, 0 * Y - 100)},
+        "validation data in which each target is -100",
+    ),
     # values that are not finite
-    "NaN": (network, (with_value(X, (7, 2), NAN), Y), CE,
-            r"nan in the inputs of the training data at row 7, column 2 \(1 rows"),
-    "inf": (network, (with_value(X, [[8], [9]], INF), Y), CE,
-            r"inf in the inputs of the training data at row 8, column 0 \(2 rows"),
-    "NaN target": (one, (X, with_value(Z, 5, NAN)), {"loss": "mse"},
-                   "nan in the targets of the training data at row 5 "),
-    "NaN, images": (network, (with_value(np.zeros((60, 4, 4, 1)), (50, 1, 2, 0), NAN), Y), CE,
-                    "at row 50, column 6"),
-    "NaN, loader": (network, DataLoader((with_value(X, (41, 0), NAN), Y), 20), CE,
-                    "training data at row 41, column 0"),
-    "NaN, tree": (network, ((X, with_value(X, (59, 4), -INF)), Y), CE,
-                  "-inf in the inputs of the training data at row 59, column 4"),
-    "NaN, batches": (network, batches(with_value(X, (3, 1), NAN)), CE,
-                     "nan in the inputs of the first batch at row 3, column 1"),
-    "NaN, valid": (network, (X, Y), {**CE, "valid": (with_value(X, (3, 1), NAN), Y)},
-                   "inputs of the validation data at row 3, column 1"),
+    "NaN": (
+        network,
+        (with_value(X, (7, 2), NAN), Y),
+        CE,
+        r"nan in the inputs of the training data at row 7, column 2 \(1 rows",
+    ),
+    "inf": (
+        network,
+        (with_value(X, [[8], [9]], INF), Y),
+        CE,
+        r"inf in the inputs of the training data at row 8, column 0 \(2 rows",
+    ),
+    "NaN target": (
+        one,
+        (X, with_value(Z, 5, NAN)),
+        {"loss": "mse"},
+        "nan in the targets of the training data at row 5 ",
+    ),
+    "NaN, images": (
+        network,
+        (with_value(np.zeros((60, 4, 4, 1)), (50, 1, 2, 0), NAN), Y),
+        CE,
+        "at row 50, column 6",
+    ),
+    "NaN, loader": (
+        network,
+        DataLoader((with_value(X, (41, 0), NAN), Y), 20),
+        CE,
+        "training data at row 41, column 0",
+    ),
+    "NaN, tree": (
+        network,
+        ((X, with_value(X, (59, 4), -INF)), Y),
+        CE,
+        "-inf in the inputs of the training data at row 59, column 4",
+    ),
+    "NaN, batches": (
+        network,
+        batches(with_value(X, (3, 1), NAN)),
+        CE,
+        "nan in the inputs of the first batch at row 3, column 1",
+    ),
+    "NaN, valid": (
+        network,
+        (X, Y),
+        {**CE, "valid": (with_value(X, (3, 1), NAN), Y)},
+        "inputs of the validation data at row 3, column 1",
+    ),
     # sizes
     "empty": (network, (X[:0], Y[:0]), CE, "got no rows"),
     "empty valid": (network, (X, Y), {**CE, "valid": (X[:0], Y[:0])}, "got no rows"),
@@ -185,16 +279,30 @@ MISTAKES = {  # model, data, settings, what the message says
     "batch_size": (network, (X, Y), {**CE, "batch_size": 61}, "batch_size 61 for 60 rows.*most 60"),
     "batch_size 0": (network, (X, Y), {**CE, "batch_size": 0}, "got batch_size 0"),
     "batch_size of batches": (
-        network, batches(), {**CE, "batch_size": 5}, "batch_size 5 and data that comes in batches"),
+        network,
+        batches(),
+        {**CE, "batch_size": 5},
+        "batch_size 5 and data that comes in batches",
+    ),
     "not data": (network, 5, CE, "got data of type int"),
-    "a generator": (network, (b for b in batches()), {**CE, "epochs": 2},
-                    "got a generator as training data"),
+    "a generator": (
+        network,
+        (b for b in batches()),
+        {**CE, "epochs": 2},
+        "got a generator as training data",
+    ),
     "a generator, valid": (
-        network, (X, Y), {**CE, "epochs": 2, "valid": (b for b in batches())},
-        "got a generator as validation data; batches"),
+        network,
+        (X, Y),
+        {**CE, "epochs": 2, "valid": (b for b in batches())},
+        "got a generator as validation data; batches",
+    ),
     "a generator, metrics": (
-        network, (b for b in batches()), {**CE, "epochs": 1, "metrics": "f1"},
-        "generator as training data; .* for the metrics"),
+        network,
+        (b for b in batches()),
+        {**CE, "epochs": 1, "metrics": "f1"},
+        "generator as training data; .* for the metrics",
+    ),
     "wrong inputs": (network, (X[:, :4], Y), CE, r"\[Linear\] got float32\[32,4\]"),
     # settings
     **{
@@ -204,25 +312,41 @@ MISTAKES = {  # model, data, settings, what the message says
     },
     **{
         f"clip_norm {value!r}": (
-            network, (X, Y), {**CE, "clip_norm": value}, f"got clip_norm {value!r}; a number above")
+            network,
+            (X, Y),
+            {**CE, "clip_norm": value},
+            f"got clip_norm {value!r}; a number above",
+        )
         for value in (NAN, INF, 0, 0.0, -1.0, "1", True)
     },
     **{
         f"checkpoint_every {value!r}": (
-            network, (X, Y), {**CE, "checkpoint_every": value}, f"got checkpoint_every {value!r}")
+            network,
+            (X, Y),
+            {**CE, "checkpoint_every": value},
+            f"got checkpoint_every {value!r}",
+        )
         for value in (NAN, -1, "5")
     },
     "metric": (network, (X, Y), {**CE, "metrics": ["acuracy"]}, "did you mean accuracy"),
     "metric, far": (network, (X, Y), {**CE, "metrics": [5]}, "got the metric 5; one of accuracy"),
-    "monitor": (network, (X, Y), {**CE, "valid": (X, Y), "monitor": "accuracy",
-                                  "metrics": "accuracy"}, "did you mean valid_accuracy"),
+    "monitor": (
+        network,
+        (X, Y),
+        {**CE, "valid": (X, Y), "monitor": "accuracy", "metrics": "accuracy"},
+        "did you mean valid_accuracy",
+    ),
     "monitor, no valid": (network, (X, Y), {**CE, "monitor": "valid_loss"}, "pass validation data"),
     "monitor, no metric": (network, (X, Y), {**CE, "patience": 1, "monitor": "seconds"}, "of loss"),
     "monitor, own": (network, (X, Y), {**CE, **BY_SCORE}, "monitor 'own', a metric of your own.*m"),
     "mode": (network, (X, Y), {**CE, **BY_SCORE, "mode": "up"}, "got mode 'up'; min or max"),
-    "mode of the loss": (network, (X, Y), {**CE, "mode": "max"}, "max\" for the loss"),
-    "metric, array": (network, (X, Y), {**CE, "metrics": {"hits": lambda p, t: p.argmax(-1) == t}},
-                      r"ndarray \(32,\) from the metric hits; one number"),
+    "mode of the loss": (network, (X, Y), {**CE, "mode": "max"}, 'max" for the loss'),
+    "metric, array": (
+        network,
+        (X, Y),
+        {**CE, "metrics": {"hits": lambda p, t: p.argmax(-1) == t}},
+        r"ndarray \(32,\) from the metric hits; one number",
+    ),
     "metric, None": (network, (X, Y), {**CE, "metrics": {"a": lambda p, t: None}}, "NoneType from"),
     "metric of numbers": (network, (X, Y), {**CE, "metrics": "r2"}, "a prediction for each target"),
     "auc of three": (network, (X, Y), {**CE, "metrics": "auc"}, "auc is for two classes"),
@@ -230,14 +354,18 @@ MISTAKES = {  # model, data, settings, what the message says
     "schedule, function": (network, (X, Y), {**CE, "schedule": lambda t: 0.1}, "optim.LambdaLR"),
     "schedule, class": (network, (X, Y), {**CE, "schedule": optim.StepLR}, "the schedule StepLR"),
     "valid alone": (network, (X, Y), {**CE, "valid": X}, r"ndarray in the validation .*\(x, y\)"),
-    "valid, columns": (network, (X, Y), {**CE, "valid": (X[:, 1:], Y)},
-                       r"\[Linear\] got float32\[60,4\].*look at the validation data"),
+    "valid, columns": (
+        network,
+        (X, Y),
+        {**CE, "valid": (X[:, 1:], Y)},
+        r"\[Linear\] got float32\[60,4\].*look at the validation data",
+    ),
     "valid, targets": (network, (X, Y), {**CE, "valid": [(X, Y[:9])]}, "cross_.*validation data"),
     "per": (network, (X, Y), {**CE, "schedule_per": "batch"}, "got schedule_per 'batch'"),
     "per, empty": (network, (X, Y), {**CE, "schedule_per": ""}, "got schedule_per ''"),
     "resume": (network, (X, Y), {**CE, "resume": True}, "resume=True without a checkpoint folder"),
     "seed": (network, (X, Y), {**CE, "seed": -1}, r"\[seed\] got -1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -262,11 +390,13 @@ def test_nothing_is_left_in_the_checkpoint_folder(tmp_path):
 @pytest.mark.parametrize(
     ("given_", "says"),
     [
-        (lambda: np.zeros(3), "got a model of type ndarray"), (lambda: nn.Linear, "of type type"),
-        (lambda: None, "of type NoneType"), (lambda: nn.ReLU(), r"\[Adam\] got no parameters"),
+        (lambda: np.zeros(3), "got a model of type ndarray"),
+        (lambda: nn.Linear, "of type type"),
+        (lambda: None, "of type NoneType"),
+        (lambda: nn.ReLU(), r"\[Adam\] got no parameters"),
         (lambda: network().freeze(), r"\[Adam\] got no parameters"),
     ],
-)  # fmt: skip
+)
 def test_a_model_that_cannot_be_trained(given_, says):
     with pytest.raises(ArgumentError, match=says):
         cr.fit(given_(), (X, Y), **CE, progress=False)
@@ -288,15 +418,25 @@ def test_an_optimizer_or_schedule_that_would_do_nothing():
     short = optim.OneCycleLR(optimizer, 0.1, 9)
     with pytest.raises(ArgumentError, match="OneCycleLR for 9 steps and a training of 10"):
         cr.fit(
-            model, [(X, Y), (X, Y)], **CE, optimizer=optimizer, schedule=short, epochs=5,
+            model,
+            [(X, Y), (X, Y)],
+            **CE,
+            optimizer=optimizer,
+            schedule=short,
+            epochs=5,
             progress=False,
-        )  # fmt: skip
+        )
     plateau = optim.ReduceLROnPlateau(optimizer)
     with pytest.raises(ArgumentError, match='ReduceLROnPlateau with schedule_per="step"'):
         cr.fit(
-            model, (X, Y), **CE, optimizer=optimizer, schedule=plateau, schedule_per="step",
+            model,
+            (X, Y),
+            **CE,
+            optimizer=optimizer,
+            schedule=plateau,
+            schedule_per="step",
             progress=False,
-        )  # fmt: skip
+        )
 
 
 class Silent(nn.Module):
@@ -349,9 +489,10 @@ RIGHT = {
     "own loss that widens": (one, Z, lambda p, t: cr.mean((p - t[:, None]) ** 2)),
     "softmax inside": (
         lambda: Then(lambda s: functional.softmax(s) @ np.eye(3, 2, dtype=np.float32) * 3 - 1),
-        (Y > 0).astype(int), "cross_entropy"),
-    "softmax as the last module": (
-        lambda: Then(Gate()), Y, "cross_entropy"),
+        (Y > 0).astype(int),
+        "cross_entropy",
+    ),
+    "softmax as the last module": (lambda: Then(Gate()), Y, "cross_entropy"),
     "sigmoid inside": (lambda: Then(lambda s: cr.sigmoid(s) * s, 1), YES, "bce_with_logits"),
     "probabilities for bce": (lambda: one(1, nn.Sigmoid()), YES, "bce"),
     "scores between 0 and 1": (lambda: Then(lambda s: s * 0.01 + 0.5, 1), YES, "bce_with_logits"),
@@ -359,12 +500,14 @@ RIGHT = {
     "ignored": (network, with_value(Y, 9, -100), "cross_entropy"),
     "soft targets": (network, np.full((60, 3), 1 / 3, np.float32), "cross_entropy"),
     "soft targets, rounded": (
-        lambda: network(outputs=10), (np.eye(10)[Y] * 0.9 + 0.01).astype(ml_dtypes.bfloat16),
-        "cross_entropy"),
+        lambda: network(outputs=10),
+        (np.eye(10)[Y] * 0.9 + 0.01).astype(ml_dtypes.bfloat16),
+        "cross_entropy",
+    ),
     "soft targets, just below 0": (network, np.eye(3)[Y] - 1e-9, "cross_entropy"),
     "own loss of a known name": (one, Z, cross_entropy),
     "large inputs": (lambda: Then(lambda s: s / 1e30, 3), X[:, :3] * 1e38, lambda p, t: p.mean()),
-}  # fmt: skip
+}
 
 
 class Gate(nn.Module):
@@ -395,8 +538,12 @@ def test_large_and_half_values_are_finite():
 
 def test_no_metrics_may_be_said():
     assert cr.fit(network(), (X, Y), **CE, metrics=None, epochs=1, progress=False).names() == [
-        "epoch", "step", "loss", "lr", "seconds",
-    ]  # fmt: skip
+        "epoch",
+        "step",
+        "loss",
+        "lr",
+        "seconds",
+    ]
 
 
 def test_a_metric_that_needs_more_rows_is_left_alone_at_first():

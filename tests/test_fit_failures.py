@@ -64,8 +64,9 @@ def test_a_rate_that_is_too_high_is_named():
     model = nn.Linear(5, 1)
     optimizer = optim.SGD(model.parameters(), lr=1e6)
     with pytest.raises(GradientError, match=r"lower the learning rate \(now 1e\+06\)"):
-        cr.fit(model, (X * 100, X[:, :1]), loss="mse", optimizer=optimizer, epochs=50,
-               progress=False)  # fmt: skip
+        cr.fit(
+            model, (X * 100, X[:, :1]), loss="mse", optimizer=optimizer, epochs=50, progress=False
+        )
 
 
 def test_a_later_batch_that_is_not_finite_is_shown():
@@ -84,8 +85,14 @@ def test_a_later_batch_that_is_not_finite_is_shown():
 def test_a_later_class_without_a_score_is_an_error(wrong, compiled):
     """In a compiled step -1 would silently be the last class."""
     with pytest.raises(ChainruleError, match=rf"got class {wrong} \(row 13\); 0 to 2"):
-        cr.fit(network(), batches(y=with_value(Y, 33, wrong)), **CE, epochs=1, compile=compiled,
-               progress=False)  # fmt: skip
+        cr.fit(
+            network(),
+            batches(y=with_value(Y, 33, wrong)),
+            **CE,
+            epochs=1,
+            compile=compiled,
+            progress=False,
+        )
 
 
 class LogInTraining(nn.Module):

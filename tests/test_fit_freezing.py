@@ -28,11 +28,14 @@ class Does(Callback):
         for p in run.model.parameters():
             p.grad = None
         functional.cross_entropy(run.model(cr.Tensor(X)), cr.Tensor(Y)).backward()
-        self.expected.append([
-            math.sqrt(sum(float((p.grad.numpy().astype(np.float64) ** 2).sum()) for p in ps))
-            if (ps := [p for p in run.model[k].parameters() if p.requires_grad]) else math.nan
-            for k in (0, 2)
-        ])  # fmt: skip
+        self.expected.append(
+            [
+                math.sqrt(sum(float((p.grad.numpy().astype(np.float64) ** 2).sum()) for p in ps))
+                if (ps := [p for p in run.model[k].parameters() if p.requires_grad])
+                else math.nan
+                for k in (0, 2)
+            ]
+        )
 
     def on_begin(self, run):
         self._expect(run)
@@ -57,9 +60,15 @@ def test_norms_are_those_of_the_layers_trained_at_each_step(first, actions, comp
     first(model)
     does = Does(actions)
     found = fit(
-        model, [(X, Y)], loss="cross_entropy", optimizer=optimizer, epochs=6, callbacks=[does],
-        progress=False, compile=compiled,
-    )  # fmt: skip
+        model,
+        [(X, Y)],
+        loss="cross_entropy",
+        optimizer=optimizer,
+        epochs=6,
+        callbacks=[does],
+        progress=False,
+        compile=compiled,
+    )
     assert found.gradients.layers == ["0 Linear", "2 Linear"], "from input to output"
     np.testing.assert_allclose(found.gradients.norms, does.expected[:-1], rtol=1e-5)
     assert [f for f in found.findings if "no gradient" in f["title"] or "burst" in f["title"]] == []
@@ -93,7 +102,5 @@ def test_a_layer_that_stays_frozen_is_not_told():
     model = built()
     model[0].freeze()
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    found = fit(
-        model, (X, Y), loss="cross_entropy", optimizer=optimizer, epochs=1, progress=False
-    )  # fmt: skip
+    found = fit(model, (X, Y), loss="cross_entropy", optimizer=optimizer, epochs=1, progress=False)
     assert found.gradients.layers == ["2 Linear"]

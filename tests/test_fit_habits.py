@@ -32,12 +32,15 @@ def fit(**settings):
     ("name", "says"),
     [
         ("validation_data", r"here it is valid=\(x, y\)"),
-        ("validation_split", "train_test_split"), ("lr", r"optimizer=optim.Adam"),
-        ("verbose", "progress=False"), ("shuffle", "arrays are shuffled"),
-        ("class_weight", r"CrossEntropyLoss\(weight"), ("epoch", "did you mean epochs"),
+        ("validation_split", "train_test_split"),
+        ("lr", r"optimizer=optim.Adam"),
+        ("verbose", "progress=False"),
+        ("shuffle", "arrays are shuffled"),
+        ("class_weight", r"CrossEntropyLoss\(weight"),
+        ("epoch", "did you mean epochs"),
         ("qqq", "one of model, train, loss, valid"),
     ],
-)  # fmt: skip
+)
 def test_an_argument_that_fit_has_not(name, says):
     with pytest.raises(ArgumentError, match=rf"\[fit\] got the argument {name};.*{says}"):
         fit(**{name: 1})
@@ -70,11 +73,13 @@ CALLS = {  # what is called, what the message says
     "schedule of a rate": (lambda: optim.StepLR(0.1, 2), "got an optimizer of type float.*optim.A"),
     "plateau of a rate": (lambda: optim.ReduceLROnPlateau(0.1), "got an optimizer of type float"),
     "loss setting": (
-        lambda: nn.CrossEntropyLoss(labelsmoothing=0.1), "did you mean label_smoothing"),
+        lambda: nn.CrossEntropyLoss(labelsmoothing=0.1),
+        "did you mean label_smoothing",
+    ),
     "loss, positional": (lambda: nn.CrossEntropyLoss([1.0, 2.0]), "got list by position; set"),
     "loss without settings": (lambda: nn.MSELoss(size_average=1), "the setting size_average"),
     "plot": (lambda: fit().plot("valid_loss"), "one of epoch, step, loss, lr, seconds, gradients"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -87,17 +92,23 @@ def test_calls_of_other_libraries(name):
 
 def test_the_settings_of_a_loss_can_be_looked_up():
     assert list(inspect.signature(nn.CrossEntropyLoss).parameters) == [
-        "weight", "ignore_index", "reduction", "label_smoothing",
-    ]  # fmt: skip
+        "weight",
+        "ignore_index",
+        "reduction",
+        "label_smoothing",
+    ]
     assert list(inspect.signature(nn.MSELoss).parameters) == ["reduction"]
     assert nn.GaussianNLLLoss(var=1.0).settings == {"var": 1.0}
 
 
 PLACES = {  # where the name is missing, where what it is called here is
-    "chainrule": (cr, cr), "Tensor": (cr.ones(2), cr), "chainrule.nn": (nn, nn),
-    "chainrule.nn.functional": (nn.functional, nn), "chainrule.optim": (optim, optim),
+    "chainrule": (cr, cr),
+    "Tensor": (cr.ones(2), cr),
+    "chainrule.nn": (nn, nn),
+    "chainrule.nn.functional": (nn.functional, nn),
+    "chainrule.optim": (optim, optim),
     "Module": (nn.Module(), nn.Module),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,12 @@ def trained(loss, data=(X, Y), **settings):
     model.load_state_dict({"weight": START.T if model.weight.shape == (2, 3) else START})
     cr.random.seed(0)
     fit(
-        model, [data], loss=loss, optimizer=optim.SGD(model.named_parameters(), lr=0.1),
+        model,
+        [data],
+        loss=loss,
+        optimizer=optim.SGD(model.named_parameters(), lr=0.1),
         **{"epochs": 1, "progress": False, **settings},
-    )  # fmt: skip
+    )
     weight = model.state_dict()["weight"]
     return weight if weight.shape == START.shape else weight.T
 

@@ -55,11 +55,17 @@ def test_it_stops_in_time_and_takes_the_best_weights(
 ):
     weights, model = Weights(), network()
     found = fit(
-        model, (X, Y), valid=V if validated else None, epochs=len(values), patience=patience,
-        restore_best=True, monitor=f"valid_{name}" if validated else name,
+        model,
+        (X, Y),
+        valid=V if validated else None,
+        epochs=len(values),
+        patience=patience,
+        restore_best=True,
+        monitor=f"valid_{name}" if validated else name,
         mode="max" if name == "score" else None,
-        metrics=[scripted(values, name)], callbacks=[weights],
-    )  # fmt: skip
+        metrics=[scripted(values, name)],
+        callbacks=[weights],
+    )
     assert (len(found), found.stopped, found.best_epoch) == (ends, why, best)
     kept = weights.after[ends if best is None else best]
     for key, value in model.state_dict().items():
@@ -69,9 +75,17 @@ def test_it_stops_in_time_and_takes_the_best_weights(
 def test_the_weights_stay_the_last_ones_if_asked():
     weights, model = Weights(), network()
     found = fit(
-        model, (X, Y), epochs=9, patience=2, restore_best=False, monitor="score", valid=None,
-        mode="max", metrics=[scripted([3, 2, 1, 4], "score")], callbacks=[weights],
-    )  # fmt: skip
+        model,
+        (X, Y),
+        epochs=9,
+        patience=2,
+        restore_best=False,
+        monitor="score",
+        valid=None,
+        mode="max",
+        metrics=[scripted([3, 2, 1, 4], "score")],
+        callbacks=[weights],
+    )
     assert (found.stopped, len(found), found.best_epoch) == ("patience", 3, 1)
     for key, value in model.state_dict().items():
         np.testing.assert_array_equal(value, weights.after[3][key])
@@ -82,9 +96,16 @@ def test_a_plateau_lowers_the_rate_by_what_is_monitored():
     optimizer = optim.SGD(model.parameters(), lr=1.0)
     schedule = optim.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
     found = fit(
-        model, (X, Y), optimizer=optimizer, schedule=schedule, epochs=5, monitor="valid_score",
-        mode="max", metrics=[scripted([1, 2, 2, 1, 3], "score")], valid=V,
-    )  # fmt: skip
+        model,
+        (X, Y),
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=5,
+        monitor="valid_score",
+        mode="max",
+        metrics=[scripted([1, 2, 2, 1, 3], "score")],
+        valid=V,
+    )
     assert found["lr"] == [1.0, 1.0, 1.0, 0.5, 0.25]
 
 
@@ -120,9 +141,13 @@ def test_when_callbacks_are_called():
     log = Log(stop_at=3)
     found = fit(network(), (X, Y), epochs=5, callbacks=[log])
     assert log.calls == [
-        ("on_begin", 0, 0, 0), ("on_step", 0, 1, 1), ("on_step", 0, 2, 2), ("on_epoch", 1, 0, 2),
-        ("on_step", 1, 1, 3), ("on_end", 1, 1, 3),
-    ]  # fmt: skip
+        ("on_begin", 0, 0, 0),
+        ("on_step", 0, 1, 1),
+        ("on_step", 0, 2, 2),
+        ("on_epoch", 1, 0, 2),
+        ("on_step", 1, 1, 3),
+        ("on_end", 1, 1, 3),
+    ]
     assert (found.stopped, len(found)) == ("enough", 1)
     log = Log(stop_at=0, event="on_begin")
     assert len(fit(network(), (X, Y), epochs=5, callbacks=[log])) == 0
@@ -147,18 +172,29 @@ def test_callbacks_are_told_of_the_end_when_it_fails():
 @pytest.mark.parametrize(
     ("name", "mode", "best"),
     [
-        ("accuracy", None, 2), ("rmse", None, 3), ("my_error", None, 3), ("own_loss", None, 3),
-        ("score", "min", 3), ("score", "max", 2), ("accuracy", "min", 3),
+        ("accuracy", None, 2),
+        ("rmse", None, 3),
+        ("my_error", None, 3),
+        ("own_loss", None, 3),
+        ("score", "min", 3),
+        ("score", "max", 2),
+        ("accuracy", "min", 3),
     ],
-)  # fmt: skip
+)
 def test_the_best_epoch_and_the_plateau_go_the_same_way(name, mode, best):
     """Values 2, 5, 1: the rate falls after the epoch that was not better."""
     model = network()
     optimizer = optim.SGD(model.parameters(), lr=1.0)
     found = fit(
-        model, (X, Y), optimizer=optimizer, epochs=3, restore_best=True, monitor=name, mode=mode,
+        model,
+        (X, Y),
+        optimizer=optimizer,
+        epochs=3,
+        restore_best=True,
+        monitor=name,
+        mode=mode,
         schedule=optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0),
         metrics=[scripted([2, 5, 1], name)],
-    )  # fmt: skip
+    )
     assert found.best_epoch == best
     assert found["lr"] == [1.0, 1.0, 1.0 if best == 2 else 0.5]

@@ -29,8 +29,20 @@ def test_compiled_programs_give_what_eager_ones_give(part):
 
 def test_the_programs_hold_what_is_compared():
     texts = " ".join(text for seed in range(300) for text in fuzzing.Program(seed).texts)
-    for name in ("grad of", "hvp of", "compile of", "custom_vjp of", "scan of", "buffer", "x @ w",
-                 "take", "uint64", "int8", "commuting", "accumulate=True"):  # fmt: skip
+    for name in (
+        "grad of",
+        "hvp of",
+        "compile of",
+        "custom_vjp of",
+        "scan of",
+        "buffer",
+        "x @ w",
+        "take",
+        "uint64",
+        "int8",
+        "commuting",
+        "accumulate=True",
+    ):
         assert name in texts
     assert any(len(fuzzing.Program(s).steps) > 1 for s in range(20))
 

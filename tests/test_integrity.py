@@ -145,10 +145,13 @@ def test_checkpoints_of_earlier_versions_are_read(tmp_path):
 
 
 KINDS = {
-    "int64": (np.int64, DtypeError), "bool": (np.bool_, DtypeError),
-    "uint8": (np.uint8, DtypeError), "float64": (np.float64, None), "float16": (np.float16, None),
+    "int64": (np.int64, DtypeError),
+    "bool": (np.bool_, DtypeError),
+    "uint8": (np.uint8, DtypeError),
+    "float64": (np.float64, None),
+    "float16": (np.float16, None),
     "bfloat16": (ml_dtypes.bfloat16, None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -164,7 +167,8 @@ def test_weights_are_floats(name):
     with pytest.raises(error, match=rf"got {name}\[2,1\] for weight|got {name}\[1,2\] for weight"):
         layer.load_state_dict(values)
     assert {k: v.tobytes() for k, v in layer.state_dict().items()} == {
-        k: v.tobytes() for k, v in before.items()}  # fmt: skip
+        k: v.tobytes() for k, v in before.items()
+    }
 
 
 def test_the_state_of_an_optimizer_is_floats():
@@ -432,6 +436,12 @@ def test_the_end_of_each_callback_is_called_also_after_one_that_raises():
 
     x = np.zeros((4, 2), np.float32) + np.arange(4, dtype=np.float32)[:, None]
     with pytest.raises(FileError):
-        cr.fit(nn.Linear(2, 1), (x, x[:, :1]), loss="mse", epochs=1, progress=False,
-               callbacks=[Ends(), Ends()])  # fmt: skip
+        cr.fit(
+            nn.Linear(2, 1),
+            (x, x[:, :1]),
+            loss="mse",
+            epochs=1,
+            progress=False,
+            callbacks=[Ends(), Ends()],
+        )
     assert len(ended) == 2

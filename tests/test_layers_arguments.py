@@ -88,13 +88,16 @@ REFUSED = {
     "MultiheadAttention of rows": (lambda: nn.MultiheadAttention(6, 2)(ROWS), r"\(N, T, 6\)"),
     "MultiheadAttention of 4": (lambda: nn.MultiheadAttention(6, 2)(LINE), r"\(N, T, 6\)"),
     "MultiheadAttention of a batch": (
-        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE[:1]), r"a key and a value \(N, S, 4\)"
+        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE[:1]),
+        r"a key and a value \(N, S, 4\)",
     ),
     "MultiheadAttention of values": (
-        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE, LINE[:, :2]), "a key and a value"
+        lambda: nn.MultiheadAttention(4, 2)(LINE, LINE, LINE[:, :2]),
+        "a key and a value",
     ),
     "TransformerEncoderLayer": (
-        lambda: nn.TransformerEncoderLayer(4, 2, activation="tahn"), "activation 'tahn'"
+        lambda: nn.TransformerEncoderLayer(4, 2, activation="tahn"),
+        "activation 'tahn'",
     ),
     "LSTM": (lambda: nn.LSTM(0, 3), "input_size=0"),
     "GRU": (lambda: nn.GRU(3, -1), "hidden_size=-1"),
@@ -111,10 +114,12 @@ REFUSED = {
         "stride of 1",
     ),
     "ConvTranspose2d": (
-        lambda: nn.ConvTranspose2d(4, 1, 3, stride=2, output_padding=2)(IMAGE), "less than the str"
+        lambda: nn.ConvTranspose2d(4, 1, 3, stride=2, output_padding=2)(IMAGE),
+        "less than the str",
     ),
     "ConvTranspose1d": (
-        lambda: nn.ConvTranspose1d(4, 1, 3, output_padding=1)(LINE), "less than the stride"
+        lambda: nn.ConvTranspose1d(4, 1, 3, output_padding=1)(LINE),
+        "less than the stride",
     ),
     "MaxPool1d": (lambda: nn.MaxPool1d(2, padding=2)(LINE), "half the window"),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, padding=(1, 2))(IMAGE), "half the window"),
@@ -122,7 +127,8 @@ REFUSED = {
     "max_pool": (lambda: cr.max_pool(IMAGE, 1, padding=1), "half the window"),
     "max_pool dilated": (lambda: cr.max_pool(IMAGE, 2, padding=2, dilation=3), "half the window"),
     "max_pool between": (
-        lambda: cr.max_pool(LINE[:, :1], 2, padding=1, dilation=2), "an element in each window"
+        lambda: cr.max_pool(LINE[:, :1], 2, padding=1, dilation=2),
+        "an element in each window",
     ),
     "AvgPool2d": (lambda: nn.AvgPool2d(2, padding=2)(IMAGE), "half the window"),
     "sum_pool": (lambda: cr.sum_pool(IMAGE, 2, padding=2), "half the window"),
@@ -142,7 +148,7 @@ REFUSED = {
     "Upsample": (lambda: nn.Upsample(scale_factor=0), "scale_factor 0"),
     "Upsample of rows": (lambda: nn.Upsample()(ROWS), r"\(N, \*size, C\)"),
     "Upsample bilinear": (lambda: nn.Upsample(mode="bilinear")(LINE), r"\(N, H, W, C\)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -176,9 +182,11 @@ def test_masks_of_whole_numbers(dtype):
     attention, layer = nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2, 8)
     for call in (
         lambda: F.scaled_dot_product_attention(X, X, X, attn_mask=mask),
-        lambda: attention(X, attn_mask=mask), lambda: attention(X, key_padding_mask=padding),
-        lambda: layer(X, src_mask=mask), lambda: layer(X, src_key_padding_mask=padding),
-    ):  # fmt: skip
+        lambda: attention(X, attn_mask=mask),
+        lambda: attention(X, key_padding_mask=padding),
+        lambda: layer(X, src_mask=mask),
+        lambda: layer(X, src_key_padding_mask=padding),
+    ):
         with pytest.raises(DtypeError, match="expected bool, or floats"):
             call()
 
@@ -186,8 +194,9 @@ def test_masks_of_whole_numbers(dtype):
 def test_masks_of_another_shape():
     attention = nn.MultiheadAttention(4, 2)
     for name, mask in {
-        "attn_mask": np.zeros((2, 3, 3), bool), "key_padding_mask": np.zeros((3, 3), bool)
-    }.items():  # fmt: skip
+        "attn_mask": np.zeros((2, 3, 3), bool),
+        "key_padding_mask": np.zeros((3, 3), bool),
+    }.items():
         with pytest.raises(ShapeError, match=name):
             attention(X, **{name: mask})
     with pytest.raises(ShapeError, match="mask"):
@@ -207,11 +216,14 @@ ATTENDING = {
     "bool": (lambda x, w: F.scaled_dot_product_attention(x, x, x, ALLOWED), np.s_[:, 1]),
     "added": (lambda x, w: F.scaled_dot_product_attention(x, x, x, INFINITE), np.s_[:, 1]),
     "of float16": (
-        lambda x, w: F.scaled_dot_product_attention(*[x.astype("float16")] * 3, ALLOWED)
-        .astype("float32"), np.s_[:, 1]
+        lambda x, w: F.scaled_dot_product_attention(*[x.astype("float16")] * 3, ALLOWED).astype(
+            "float32"
+        ),
+        np.s_[:, 1],
     ),
     "dropout": (
-        lambda x, w: F.scaled_dot_product_attention(x, x, x, ALLOWED, dropout_p=0.5), np.s_[:, 1]
+        lambda x, w: F.scaled_dot_product_attention(x, x, x, ALLOWED, dropout_p=0.5),
+        np.s_[:, 1],
     ),
     "causal": (
         lambda x, w: F.scaled_dot_product_attention(x, x, x, ~ALLOWED.T, is_causal=True),
@@ -220,14 +232,16 @@ ATTENDING = {
     "no keys": (lambda x, w: F.scaled_dot_product_attention(x, x[:, :0], x[:, :0]), np.s_[:]),
     "layer, padding": (lambda x, w: w.attend(x, key_padding_mask=GONE)[0], np.s_[1]),
     "layer, padding added": (
-        lambda x, w: w.attend(x, key_padding_mask=np.where(GONE, -np.inf, 0.0))[0], np.s_[1]
+        lambda x, w: w.attend(x, key_padding_mask=np.where(GONE, -np.inf, 0.0))[0],
+        np.s_[1],
     ),
     "layer, attn_mask": (lambda x, w: w.attend(x, attn_mask=~ALLOWED)[0], np.s_[:, 1]),
     "layer, both": (
-        lambda x, w: w.attend(x, attn_mask=INFINITE, key_padding_mask=GONE)[0], np.s_[:, 1]
+        lambda x, w: w.attend(x, attn_mask=INFINITE, key_padding_mask=GONE)[0],
+        np.s_[:, 1],
     ),
     "layer, weights": (lambda x, w: w.attend(x, key_padding_mask=GONE)[1], np.s_[1]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("backend_name", ["eager", "reference", "native"])
@@ -346,10 +360,30 @@ def test_lengths_that_no_sequence_has(lengths, backend_name, monkeypatch):
 # ── whole numbers ────────────────────────────────────────────────────────────────────────────────
 
 FUNCTIONS = [
-    "celu", "elu", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "leaky_relu", "logsigmoid", "mish", "normalize", "relu", "relu6", "selu", "sigmoid", "silu",
-    "softmax", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
-]  # fmt: skip
+    "celu",
+    "elu",
+    "gelu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "logsigmoid",
+    "mish",
+    "normalize",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "bool"])

@@ -92,10 +92,16 @@ def loss_inputs(name, rng, ignored, n=24):
     if kind in ("cross", "nll"):
         return x, np.where(rng.uniform(size=n) < 0.3, ignored, rng.integers(0, 4, n))
     more = {
-        "cosine": (rng.normal(size=(n, 4)), signs[:, 0]), "gaussian": (signs, chance),
-        "margin": (chance, signs), "triplet": (chance, signs), "hinge": (signs,), "soft": (signs,),
-        "binary": (chance,), "kl": (chance,), "poisson": (chance,),
-    }  # fmt: skip
+        "cosine": (rng.normal(size=(n, 4)), signs[:, 0]),
+        "gaussian": (signs, chance),
+        "margin": (chance, signs),
+        "triplet": (chance, signs),
+        "hinge": (signs,),
+        "soft": (signs,),
+        "binary": (chance,),
+        "kl": (chance,),
+        "poisson": (chance,),
+    }
     return (chance if name == "binary_cross_entropy" else x, *more.get(kind, (signs,)))
 
 

@@ -43,11 +43,15 @@ def test_settings_out_of_range(case):
 
 
 MODULES = {
-    "CosineEmbeddingLoss": {"margin": 2.0}, "CrossEntropyLoss": {"label_smoothing": -0.1},
-    "GaussianNLLLoss": {"eps": -1.0}, "HuberLoss": {"delta": 0.0}, "MSELoss": {"reduction": "x"},
-    "PoissonNLLLoss": {"eps": -1.0}, "SmoothL1Loss": {"beta": -1.0},
+    "CosineEmbeddingLoss": {"margin": 2.0},
+    "CrossEntropyLoss": {"label_smoothing": -0.1},
+    "GaussianNLLLoss": {"eps": -1.0},
+    "HuberLoss": {"delta": 0.0},
+    "MSELoss": {"reduction": "x"},
+    "PoissonNLLLoss": {"eps": -1.0},
+    "SmoothL1Loss": {"beta": -1.0},
     "TripletMarginLoss": {"margin": 0.0},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -158,11 +162,15 @@ def test_what_is_not_a_number_stays_one():
     """NaN in a prediction or target is for the loss to show, and not refused or hidden."""
     bad = np.where(np.eye(4, 3) > 0, np.nan, 0.5).astype(np.float32)
     for name, tensors in {
-        "kl_div": (-ONES, bad), "binary_cross_entropy": (ONES / 2, bad), "mse_loss": (bad, ONES),
-        "gaussian_nll_loss": (ONES, ONES, bad), "huber_loss": (bad, ONES),
+        "kl_div": (-ONES, bad),
+        "binary_cross_entropy": (ONES / 2, bad),
+        "mse_loss": (bad, ONES),
+        "gaussian_nll_loss": (ONES, ONES, bad),
+        "huber_loss": (bad, ONES),
         "binary_cross_entropy_with_logits": (ONES, bad),
-        "smooth_l1_loss": (ONES, bad), "poisson_nll_loss": (ONES, bad),
-    }.items():  # fmt: skip
+        "smooth_l1_loss": (ONES, bad),
+        "poisson_nll_loss": (ONES, bad),
+    }.items():
         found = getattr(F, name)(*tensors, reduction="none").numpy()
         np.testing.assert_array_equal(np.isnan(found), np.isnan(bad), err_msg=name)
 
@@ -242,10 +250,14 @@ def test_classes_that_all_have_the_weight_0():
 
 ONE_AND_SEVEN = {
     # of a whole prediction 1 and a target 0.7 (sign losses: 1), computed by PyTorch of floats
-    "l1_loss": 0.3, "mse_loss": 0.09, "smooth_l1_loss": 0.045, "huber_loss": 0.045,
-    "poisson_nll_loss": 2.0182818284590454, "kl_div": -0.949672460755713,
+    "l1_loss": 0.3,
+    "mse_loss": 0.09,
+    "smooth_l1_loss": 0.045,
+    "huber_loss": 0.045,
+    "poisson_nll_loss": 2.0182818284590454,
+    "kl_div": -0.949672460755713,
     "binary_cross_entropy_with_logits": 0.6132616875182228,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool"])

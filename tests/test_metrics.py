@@ -335,9 +335,14 @@ def test_probabilities_are_halved_at_a_half(last, loss):
             run.stop("seen")
 
     found = cr.fit(
-        model, (X, target), loss=loss, valid=(X, target), metrics="accuracy", progress=False,
+        model,
+        (X, target),
+        loss=loss,
+        valid=(X, target),
+        metrics="accuracy",
+        progress=False,
         callbacks=[Looks()],
-    )  # fmt: skip
+    )
     assert found.stopped == "seen"
 
 

@@ -119,19 +119,41 @@ def rows_of(changed: ast.stmt, ops: list[str]) -> list[Row]:
 # ── the changes ──────────────────────────────────────────────────────────────────────────────────
 
 OTHER_OPERATOR: dict[type, list[Any]] = {
-    ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult],
-    ast.Pow: [ast.Mult], ast.FloorDiv: [ast.Mult],
-    ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq], ast.Gt: [ast.GtE, ast.Lt], ast.GtE: [ast.Gt, ast.Lt],
-    ast.Lt: [ast.LtE, ast.Gt], ast.LtE: [ast.Lt, ast.Gt],
-}  # fmt: skip
+    ast.Add: [ast.Sub],
+    ast.Sub: [ast.Add],
+    ast.Mult: [ast.Div],
+    ast.Div: [ast.Mult],
+    ast.Pow: [ast.Mult],
+    ast.FloorDiv: [ast.Mult],
+    ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq],
+    ast.Gt: [ast.GtE, ast.Lt],
+    ast.GtE: [ast.Gt, ast.Lt],
+    ast.Lt: [ast.LtE, ast.Gt],
+    ast.LtE: [ast.Lt, ast.Gt],
+}
 OTHER_FUNCTION = {
-    "sin": "cos", "cos": "sin", "sinh": "cosh", "cosh": "sinh", "exp": "ops.expm1",
-    "sqrt": "square", "square": "sqrt", "sign": "ops.abs", "hypot": "ops.maximum",
-    "sigmoid": "ops.tanh", "log": "ops.log1p", "floor_divide": "ops.divide", "max": "min",
-    "ops.sum": "ops.max", "ops.cumulative_prod": "ops.cumulative_sum",
-    "ops.cumulative_sum": "ops.cumulative_prod", "ops.bitwise_and": "ops.bitwise_or",
-    "math.sqrt": "math.exp", "ops.scatter_add": "ops.take", "ops.take": "ops.scatter_add",
-}  # fmt: skip
+    "sin": "cos",
+    "cos": "sin",
+    "sinh": "cosh",
+    "cosh": "sinh",
+    "exp": "ops.expm1",
+    "sqrt": "square",
+    "square": "sqrt",
+    "sign": "ops.abs",
+    "hypot": "ops.maximum",
+    "sigmoid": "ops.tanh",
+    "log": "ops.log1p",
+    "floor_divide": "ops.divide",
+    "max": "min",
+    "ops.sum": "ops.max",
+    "ops.cumulative_prod": "ops.cumulative_sum",
+    "ops.cumulative_sum": "ops.cumulative_prod",
+    "ops.bitwise_and": "ops.bitwise_or",
+    "math.sqrt": "math.exp",
+    "ops.scatter_add": "ops.take",
+    "ops.take": "ops.scatter_add",
+}
 COMMUTATIVE = ("max", "ops.bitwise_and")
 
 
@@ -290,7 +312,9 @@ def test_every_change_is_noticed() -> None:
         by.setdefault(noticed(mutant), []).append(mutant.name)
     survivors = set(by.pop("", []))
     counts = ", ".join(f"{len(found)} by {how}" for how, found in sorted(by.items()))
-    print(f"\n{sum(map(len, by.values())) + len(survivors)} mutants; noticed: {counts}; "
-          f"{len(ARGUED)} argued")  # fmt: skip
+    print(
+        f"\n{sum(map(len, by.values())) + len(survivors)} mutants; noticed: {counts}; "
+        f"{len(ARGUED)} argued"
+    )
     assert survivors - set(ARGUED) == set(), "changes that no check notices"
     assert set(ARGUED) - survivors == set(), "argued to change nothing, but noticed or not made"

@@ -218,10 +218,12 @@ def losses(backend, monkeypatch, build, x, y, steps=20):
 NETWORKS = {
     "mlp": lambda: nn.Sequential(nn.Linear(6, 17), nn.GELU(), nn.Dropout(0.3), nn.Linear(17, 4)),
     "norms": lambda: nn.Sequential(
-        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4)),
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4)
+    ),
     "deep": lambda: nn.Sequential(
-        *[m for _ in range(12) for m in (nn.Linear(6, 6), nn.Tanh())], nn.Linear(6, 4)),
-}  # fmt: skip
+        *[m for _ in range(12) for m in (nn.Linear(6, 6), nn.Tanh())], nn.Linear(6, 4)
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -302,9 +304,11 @@ def test_a_class_outside_is_an_error_in_a_compiled_step_too(on, backend, wrong):
     scores = cr.Tensor(np.arange(6.0, dtype=np.float32).reshape(2, 3))
     loss = nn.functional.cross_entropy
     for function in (
-        loss, functools.partial(loss, label_smoothing=0.1),
-        lambda x, y: nn.functional.nll_loss(x, y), lambda x, y: cr.one_hot(y, num_classes=3),
-    ):  # fmt: skip
+        loss,
+        functools.partial(loss, label_smoothing=0.1),
+        lambda x, y: nn.functional.nll_loss(x, y),
+        lambda x, y: cr.one_hot(y, num_classes=3),
+    ):
         run = on(backend)(lambda x, y, function=function: function(x, y))
         run(scores, cr.Tensor([2, 0]))
         with pytest.raises(RangeError, match=f"got class {wrong}; 0 to 2 are needed"):
@@ -375,17 +379,26 @@ def built(function, *shapes):
 MEMORY = {  # a function, shapes, the bytes of what has to be stored between its loops
     "nothing in between": (lambda t: [t[0] * 2 + 1], [(100,)], 0),
     "one product": (
-        lambda t: [cr.sum(cr.exp(t[0] @ t[1]))], [(16, 8), (8, 16)],
-        4 * 16 * 16 + 64),  # and the sum, before it loses its axes
+        lambda t: [cr.sum(cr.exp(t[0] @ t[1]))],
+        [(16, 8), (8, 16)],
+        4 * 16 * 16 + 64,
+    ),  # and the sum, before it loses its axes
     "one product that an output is written over": (
-        lambda t: [cr.exp(t[0] @ t[1])], [(16, 8), (8, 16)], 0),
+        lambda t: [cr.exp(t[0] @ t[1])],
+        [(16, 8), (8, 16)],
+        0,
+    ),
     "one product that stays in registers": (
-        lambda t: [cr.sum(cr.maximum(t[0] @ t[1], 0.0) * 2)], [(16, 8), (8, 16)],
-        4 * 16 * 16 + 64),
+        lambda t: [cr.sum(cr.maximum(t[0] @ t[1], 0.0) * 2)],
+        [(16, 8), (8, 16)],
+        4 * 16 * 16 + 64,
+    ),
     "products one after the other use two places in turn": (
         lambda t: [functools.reduce(lambda y, _: y @ t[1], range(6), t[0])],
-        [(16, 16), (16, 16)], 2 * 4 * 16 * 16),
-}  # fmt: skip
+        [(16, 16), (16, 16)],
+        2 * 4 * 16 * 16,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MEMORY)
@@ -423,8 +436,9 @@ def test_no_function_is_called_for_what_the_processor_lacks(features, monkeypatc
     arrays = [np.ones((40, 40), np.float32)] * 2
     made = record(
         lambda t: [cr.erf(cr.tanh(t[0] @ t[1])), cr.log(cr.exp(t[0]))],
-        [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True),
-    )  # fmt: skip
+        [(a.shape, a.dtype, False) for a in arrays],
+        Trace(lasting=True),
+    )
     run = native.build(lower(optimise(made.graph)))
     assembly = target.assembly(run.llvm(), target.host())
     assert "fma@PLT" not in assembly
@@ -442,9 +456,10 @@ def test_a_network_for_another_machine(triple):
         return [cr.mean(cr.logsumexp(hidden @ t[2], axis=-1)), slope]
 
     made = record(
-        loss, [(s, np.dtype(np.float32), False) for s in ((256, 300), (300, 257), (257, 10))],
+        loss,
+        [(s, np.dtype(np.float32), False) for s in ((256, 300), (300, 257), (257, 10))],
         Trace(lasting=True),
-    )  # fmt: skip
+    )
     program = native.rewritten(lower(optimise(made.graph)))
     text = Planned(program, arm).llvm()
     assert "barrier" in text

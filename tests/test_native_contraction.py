@@ -137,16 +137,29 @@ def test_steps_of_whole_pages(dtype: str, m: int, n: int, k: int, accumulate: bo
 
 @settings(max_examples=150, deadline=None)
 @given(
-    m=st.integers(0, 70), n=st.integers(0, 70), k=st.integers(0, 70), batch=st.integers(1, 3),
-    turned=st.tuples(st.booleans(), st.booleans()), shared=st.tuples(st.booleans(), st.booleans()),
-    dtype=st.sampled_from(["float32", "float64"]), accumulate=st.booleans(),
+    m=st.integers(0, 70),
+    n=st.integers(0, 70),
+    k=st.integers(0, 70),
+    batch=st.integers(1, 3),
+    turned=st.tuples(st.booleans(), st.booleans()),
+    shared=st.tuples(st.booleans(), st.booleans()),
+    dtype=st.sampled_from(["float32", "float64"]),
+    accumulate=st.booleans(),
     processor=st.sampled_from([HOST, Processor(256, 16), Processor(128, 16)]),
     seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
+)
 def test_equals_numpy(
-    m: int, n: int, k: int, batch: int, turned: tuple[bool, bool], shared: tuple[bool, bool],
-    dtype: str, accumulate: bool, processor: Processor, seed: int,
-) -> None:  # fmt: skip
+    m: int,
+    n: int,
+    k: int,
+    batch: int,
+    turned: tuple[bool, bool],
+    shared: tuple[bool, bool],
+    dtype: str,
+    accumulate: bool,
+    processor: Processor,
+    seed: int,
+) -> None:
     rng = np.random.default_rng(seed)
     a = operand(rng, (batch, m, k), dtype, turned[0], shared[0])
     b = operand(rng, (batch, k, n), dtype, turned[1], shared[1])

@@ -13,13 +13,15 @@ from chainrule.trace import Trace
 FINISHED = {  # of a product x @ w, a row (n,), a column (m, 1), and an array of the product's shape
     "a bias": lambda y, row, column, full: [y + row],
     "a bias, an activation and its mask": lambda y, row, column, full: [
-        relu(y + row), (y + row) > 0],
+        relu(y + row),
+        (y + row) > 0,
+    ],
     "a column": lambda y, row, column, full: [y * column - 1.0],
     "a residual": lambda y, row, column, full: [full + 0.5 * y],
     "a mask from memory": lambda y, row, column, full: [where(full > 0, y, -y)],
     "two results": lambda y, row, column, full: [y * row, y - full],
     "a quotient and a square": lambda y, row, column, full: [square(y) / (square(full) + 1.0)],
-}  # fmt: skip
+}
 SHAPES = [(1, 1, 1), (3, 5, 2), (16, 16, 8), (33, 31, 7), (64, 64, 64), (130, 70, 300), (40, 17, 1)]
 
 

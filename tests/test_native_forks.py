@@ -182,10 +182,14 @@ other.join()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize(
     "code",
-    [FORKED_AS_ONE_IS_MADE.format(waited_for="of_function", made="of_step"),
-     FORKED_AS_ONE_IS_MADE.format(waited_for="of_step", made="of_function"),
-     TWO_FORK_AT_ONCE, FORKED_IN_A_FUNCTION, FORKED_BY_A_SIGNAL],
-)  # fmt: skip
+    [
+        FORKED_AS_ONE_IS_MADE.format(waited_for="of_function", made="of_step"),
+        FORKED_AS_ONE_IS_MADE.format(waited_for="of_step", made="of_function"),
+        TWO_FORK_AT_ONCE,
+        FORKED_IN_A_FUNCTION,
+        FORKED_BY_A_SIGNAL,
+    ],
+)
 def test_a_child_has_free_locks(code):
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, timeout=60, capture_output=True, text=True)

@@ -28,9 +28,7 @@ def network(sizes, rows):
     y = rng.integers(0, sizes[-1], rows)
     weights = []
     for a, b in itertools.pairwise(sizes):
-        weights += [
-            (rng.normal(size=(b, a)) * a**-0.5).astype(np.float32), np.zeros(b, np.float32)
-        ]  # fmt: skip
+        weights += [(rng.normal(size=(b, a)) * a**-0.5).astype(np.float32), np.zeros(b, np.float32)]
 
     def loss(x, y, weights):
         for w, b in zip(weights[:-2:2], weights[1:-2:2], strict=True):

@@ -146,13 +146,15 @@ def test_a_damaged_entry_is_compiled_again(folder, compilations, damage):
     good = cached(TEXT, target.host())
     (entry,) = folder.iterdir()
     content = entry.read_bytes()
-    entry.write_bytes({
-        "flip": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
-        "truncate": content[:-1],
-        "empty": b"",
-        "foreign": b"\x7fELF" + content,
-        "magic": b"X" + content[1:],
-    }[damage])  # fmt: skip
+    entry.write_bytes(
+        {
+            "flip": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+            "truncate": content[:-1],
+            "empty": b"",
+            "foreign": b"\x7fELF" + content,
+            "magic": b"X" + content[1:],
+        }[damage]
+    )
     assert cached(TEXT, target.host()) == good
     assert len(compilations) == 2
     assert entry.read_bytes() == content

@@ -131,8 +131,9 @@ def mode():
         yield ctypes.c_uint32()
         return
     library = machine.load(machine.compile_ir(MODES, machine.host()), ("keep", "load"))
-    keep, load = (ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.address(name))
-                  for name in ("keep", "load"))  # fmt: skip
+    keep, load = (
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.address(name)) for name in ("keep", "load")
+    )
 
     class Mode:
         @property

@@ -32,13 +32,21 @@ def test_attributes_lists_and_dicts_register_by_themselves():
     net = Net()
     names = [n for n, _ in net.named_parameters()]
     assert names == [
-        "first.weight", "first.bias", "blocks.0.weight", "blocks.0.bias", "named.head.0.weight",
-        "named.head.0.bias", "named.head.1.weight", "named.head.1.bias", "scale",
-    ]  # fmt: skip
+        "first.weight",
+        "first.bias",
+        "blocks.0.weight",
+        "blocks.0.bias",
+        "named.head.0.weight",
+        "named.head.0.bias",
+        "named.head.1.weight",
+        "named.head.1.bias",
+        "scale",
+    ]
     assert [n for n, _ in net.named_buffers()] == [
-        "named.head.0.running_mean", "named.head.0.running_var",
+        "named.head.0.running_mean",
+        "named.head.0.running_var",
         "named.head.0.num_batches_tracked",
-    ]  # fmt: skip
+    ]
     assert [type(m).__name__ for m in net.children()] == [
         "Linear",
         "Linear",
@@ -283,14 +291,16 @@ INITIALISERS = {
     "kaiming_uniform": (nn.init.kaiming_uniform_, uniform(math.sqrt(6 / 300))),
     "kaiming_normal": (
         lambda t: nn.init.kaiming_normal_(t, mode="fan_out", nonlinearity="relu"),
-        stats.norm(0, math.sqrt(2 / 200))),
+        stats.norm(0, math.sqrt(2 / 200)),
+    ),
     "trunc_normal": (nn.init.trunc_normal_, stats.truncnorm(-2, 2)),
     "uniform": (lambda t: nn.init.uniform_(t, -1, 3), stats.uniform(-1, 4)),
     "normal": (lambda t: nn.init.normal_(t, 1, 2), stats.norm(1, 2)),
     "default of Linear": (
         lambda t: t.__setitem__(..., nn.Linear(300, 200).weight.detach()),
-        uniform(1 / math.sqrt(300))),
-}  # fmt: skip
+        uniform(1 / math.sqrt(300)),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", INITIALISERS)
@@ -332,8 +342,11 @@ def test_embedding_bag_and_padding():
 def test_upsample():
     x = cr.Tensor(np.arange(4.0).reshape(1, 2, 2, 1))
     assert nn.Upsample(scale_factor=2)(x).numpy()[0, :, :, 0].tolist() == [
-        [0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3],
-    ]  # fmt: skip
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+        [2, 2, 3, 3],
+        [2, 2, 3, 3],
+    ]
     assert nn.Upsample(scale_factor=2, mode="bilinear")(x).numpy()[0, 0, :, 0].tolist() == [
         0,
         0.25,
@@ -388,26 +401,35 @@ MISTAKES = {
         r".*nn\.Lambda\(lambda out: out\[0\]\).*out\[0\]\[:, -1\]",
     ),
     "state of LSTM": (
-        lambda: nn.LSTM(1, 2)(cr.ones((1, 1, 1)), cr.zeros((1, 1, 2))), r"the tuple \(h, c\)"),
+        lambda: nn.LSTM(1, 2)(cr.ones((1, 1, 1)), cr.zeros((1, 1, 2))),
+        r"the tuple \(h, c\)",
+    ),
     "state of GRU": (
-        lambda: nn.GRU(1, 2)(cr.ones((1, 1, 1)), (cr.zeros((1, 1, 2)),) * 2), "one tensor h"),
+        lambda: nn.GRU(1, 2)(cr.ones((1, 1, 1)), (cr.zeros((1, 1, 2)),) * 2),
+        "one tensor h",
+    ),
     "optimizer of a model": (lambda: optim.Adam(nn.Linear(1, 1)), r"call it: model\.parameters"),
     "average of a model": (lambda: optim.EMA(nn.Linear(1, 1)), r"call it: model\.parameters"),
     "group typo": (
         lambda: optim.SGD([{"parameters": nn.Linear(1, 1).parameters()}], lr=0.1),
-        'group of \'parameters\'; "params" and of lr'),
+        "group of 'parameters'; \"params\" and of lr",
+    ),
     "group setting": (
         lambda: optim.SGD([{"params": nn.Linear(1, 1).parameters(), "learning_rate": 1}]),
-        "learning_rate"),
+        "learning_rate",
+    ),
     "a number of parameters": (lambda: optim.SGD(3), "got int for the parameters"),
     "one beta": (lambda: optim.Adam(nn.Linear(1, 1).parameters(), betas=0.9), "two numbers"),
     "lr as text": (lambda: optim.SGD(nn.Linear(1, 1).parameters(), lr="0.1"), "got lr '0.1'"),
     "state from a path": (lambda: nn.Linear(1, 1).load_state_dict("m.pt"), "load_file"),
     "optimizer's state from a path": (
-        lambda: optim.SGD(nn.Linear(1, 1).parameters()).load_state_dict("m.pt"), "load_file"),
+        lambda: optim.SGD(nn.Linear(1, 1).parameters()).load_state_dict("m.pt"),
+        "load_file",
+    ),
     "a missing name alone": (
         lambda: nn.Linear(1, 1).load_state_dict({"weight": np.ones((1, 1))}),
-        "got 1 tensors without bias; exactly"),
+        "got 1 tensors without bias; exactly",
+    ),
     "twice": (lambda: optim.SGD([nn.Parameter([1.0])] * 2), "0 twice|1 twice"),
     "inplace": (lambda: nn.ReLU(inplace=True), "inplace=True; .*leave it out"),
     "device": (lambda: nn.Linear(1, 1, device="cuda"), "device='cuda'; .*leave it out"),
@@ -415,8 +437,10 @@ MISTAKES = {
     "a dim that is none": (lambda: nn.Flatten(dim=1), r"Flatten\(start_dim, end_dim\); use the"),
     "dim of a function": (lambda: nn.functional.softmax(cr.ones(2), dim=0), "write axis="),
     "sequence first": (
-        lambda: nn.TransformerEncoderLayer(4, 2, batch_first=False), "batch first; .*moveaxis"),
-}  # fmt: skip
+        lambda: nn.TransformerEncoderLayer(4, 2, batch_first=False),
+        "batch first; .*moveaxis",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -433,9 +457,22 @@ def test_batch_first_may_be_said():
 
 
 @pytest.mark.parametrize(
-    "name", ["to", "cuda", "fit", "predict", "compile", "save", "zero_grad", "register_buffer",
-             "buffers", "requires_grad_", "half", "add"],
-)  # fmt: skip
+    "name",
+    [
+        "to",
+        "cuda",
+        "fit",
+        "predict",
+        "compile",
+        "save",
+        "zero_grad",
+        "register_buffer",
+        "buffers",
+        "requires_grad_",
+        "half",
+        "add",
+    ],
+)
 def test_other_libraries_methods_are_answered(name):
     with pytest.raises(AttributeError, match=f"Linear has no attribute '{name}'; here it is "):
         getattr(nn.Linear(1, 1), name)

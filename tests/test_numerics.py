@@ -37,14 +37,16 @@ def both_signs(x: Array) -> Array:
 # ── elementwise ──────────────────────────────────────────────────────────────────────────────────
 
 GRID = both_signs(
-    np.concatenate([
-        [0.0, TINY, 1e-310, 2.2250738585072014e-308],
-        10.0 ** np.linspace(-307, 0, 4001),
-        np.linspace(0, 6.5, 40001),
-        0.84375 + np.linspace(-1e-6, 1e-6, 201),  # where erf changes formulas
-        [10.0, 27.0, 1e10, 1.7976931348623157e308, np.inf, np.nan],
-    ])
-)  # fmt: skip
+    np.concatenate(
+        [
+            [0.0, TINY, 1e-310, 2.2250738585072014e-308],
+            10.0 ** np.linspace(-307, 0, 4001),
+            np.linspace(0, 6.5, 40001),
+            0.84375 + np.linspace(-1e-6, 1e-6, 201),  # where erf changes formulas
+            [10.0, 27.0, 1e10, 1.7976931348623157e308, np.inf, np.nan],
+        ]
+    )
+)
 
 
 def test_erf_in_float64_against_the_standard_library_and_scipy() -> None:
@@ -73,14 +75,16 @@ def test_erf_is_odd_increasing_and_below_one() -> None:
 
 
 INSIDE = both_signs(
-    np.concatenate([
-        [0.0, TINY, 1e-310],
-        10.0 ** np.linspace(-307, -1e-3, 4001),
-        np.linspace(0, 1, 40001)[:-1],
-        1 - 10.0 ** np.linspace(-15.9, -1, 2001),
-        [1 - 2.0**-53],
-    ])
-)  # fmt: skip
+    np.concatenate(
+        [
+            [0.0, TINY, 1e-310],
+            10.0 ** np.linspace(-307, -1e-3, 4001),
+            np.linspace(0, 1, 40001)[:-1],
+            1 - 10.0 ** np.linspace(-15.9, -1, 2001),
+            [1 - 2.0**-53],
+        ]
+    )
+)
 
 
 def test_erfinv_in_float64_against_scipy() -> None:
@@ -179,9 +183,14 @@ def test_argsort_puts_nan_last_or_first() -> None:
 
 # ── windows ──────────────────────────────────────────────────────────────────────────────────────
 
-WINDOWS = [((5,), (3,), (1,), (1,)), ((7,), (2,), (3,), (2,)), ((4, 6), (2, 3), (2, 1), (1, 2)),
-           ((3, 3, 4), (2, 1, 2), (1, 1, 2), (1, 1, 1)), ((4,), (4,), (1,), (1,)),
-           ((6,), (2,), (5,), (1,))]  # fmt: skip
+WINDOWS = [
+    ((5,), (3,), (1,), (1,)),
+    ((7,), (2,), (3,), (2,)),
+    ((4, 6), (2, 3), (2, 1), (1, 2)),
+    ((3, 3, 4), (2, 1, 2), (1, 1, 2), (1, 1, 1)),
+    ((4,), (4,), (1,), (1,)),
+    ((6,), (2,), (5,), (1,)),
+]
 
 
 @pytest.mark.parametrize(("size", "window", "stride", "dilation"), WINDOWS)
@@ -193,8 +202,9 @@ def test_unfold_against_a_loop_and_fold_as_its_adjoint(
     y = numerics.unfold(x, window, stride, dilation)
     n = len(size)
     for place in np.ndindex(*y.shape[1 : 2 * n + 1]):
-        at = [p * s + w * d for p, w, s, d in
-              zip(place[:n], place[n:], stride, dilation, strict=True)]  # fmt: skip
+        at = [
+            p * s + w * d for p, w, s, d in zip(place[:n], place[n:], stride, dilation, strict=True)
+        ]
         assert np.array_equal(y[(slice(None), *place)], x[(slice(None), *at)])
     u = rng.integers(-9, 9, y.shape).astype(np.float64)
     assert (u * y).sum() == (numerics.fold(u, size, stride, dilation) * x).sum()
@@ -212,9 +222,8 @@ def test_convolution_against_its_definition() -> None:
     for n, t, o in np.ndindex(*found.shape):
         first = o // 3 * 2  # three outputs a group, two inputs
         total = sum(
-            wide[n, t * stride + k * reach, first + c] * w[k, c, o]
-            for k, c in np.ndindex(2, 2)
-        )  # fmt: skip
+            wide[n, t * stride + k * reach, first + c] * w[k, c, o] for k, c in np.ndindex(2, 2)
+        )
         assert found[n, t, o] == total
     assert found.shape == (2, (wide.shape[1] - reach - 1) // stride + 1, 6)
 
@@ -282,13 +291,22 @@ def test_last_position_against_a_dictionary(places: list[int]) -> None:
 # ── random bits ──────────────────────────────────────────────────────────────────────────────────
 
 KNOWN = [  # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result
-    ("00000000 00000000 00000000 00000000", "00000000 00000000",
-     "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff",
-     "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0",
-     "d16cfe09 94fdcceb 5001e420 24126ea1"),
-]  # fmt: skip
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
 
 
 def words(text: str) -> list[int]:

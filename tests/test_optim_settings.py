@@ -34,11 +34,16 @@ def test_optimizer_settings_change_without_compiling_again():
 
 
 SCHEDULES = {
-    "StepLR": {"step_size": 2}, "MultiStepLR": {"milestones": [1]}, "ExponentialLR": {"gamma": 0.5},
-    "CosineAnnealingLR": {"T_max": 4}, "LinearLR": {}, "LambdaLR": {"lr_lambda": lambda t: 0.5**t},
-    "WarmupCosine": {"warmup": 1, "total": 9}, "OneCycleLR": {"max_lr": 1.0, "total_steps": 9},
+    "StepLR": {"step_size": 2},
+    "MultiStepLR": {"milestones": [1]},
+    "ExponentialLR": {"gamma": 0.5},
+    "CosineAnnealingLR": {"T_max": 4},
+    "LinearLR": {},
+    "LambdaLR": {"lr_lambda": lambda t: 0.5**t},
+    "WarmupCosine": {"warmup": 1, "total": 9},
+    "OneCycleLR": {"max_lr": 1.0, "total_steps": 9},
     "ReduceLROnPlateau": {},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -187,8 +192,13 @@ def test_changes_are_counted_when_they_are_done(monkeypatch):
     group["weight_decay"] = 0.5
     group["weight_decay"] = 0.25  # on as before: a compiled step reads it anyway
     group["maximize"] = True
-    assert seen == [(3, 1, 0, False), (3, 2, 0, False), (None, 2, 0, False), (None, 2, 0.5, False),
-                    (None, 2, 0.25, True)]  # fmt: skip
+    assert seen == [
+        (3, 1, 0, False),
+        (3, 2, 0, False),
+        (None, 2, 0, False),
+        (None, 2, 0.5, False),
+        (None, 2, 0.25, True),
+    ]
 
 
 def test_no_count_comes_twice():
@@ -257,8 +267,9 @@ def test_groups_have_momentum_of_their_own():
 
 def test_a_tensor_as_rate_is_read_once():
     rate = cr.Tensor(0.5, dtype=cr.float64)
-    optimizer = optim.SGD([{"params": [nn.Parameter([1.0])]}, {"params": [nn.Parameter([1.0])]}],
-                          lr=rate)  # fmt: skip
+    optimizer = optim.SGD(
+        [{"params": [nn.Parameter([1.0])]}, {"params": [nn.Parameter([1.0])]}], lr=rate
+    )
     optimizer.param_groups[0]["lr"] = 0.25
     assert [g["lr"] for g in optimizer.param_groups] == [0.25, 0.5]
     assert rate.item() == 0.5

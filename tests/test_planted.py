@@ -52,8 +52,16 @@ def all_of_a_tie(g: Any, x1: Any, x2: Any) -> Any:
     return ops.where(x1 >= x2, g, 0.0)
 
 
-def unflipped(g: Any, w: Any, x_shape: Any, stride: Any, padding: Any, input_dilation: Any,
-              kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+def unflipped(
+    g: Any,
+    w: Any,
+    x_shape: Any,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
     """The kernel is not mirrored."""
     mirrored = ops.flip(w, axis=tuple(range(len(stride))))
     return derivatives.conv_input(
@@ -61,8 +69,16 @@ def unflipped(g: Any, w: Any, x_shape: Any, stride: Any, padding: Any, input_dil
     )
 
 
-def padded_wrong(g: Any, x: Any, w_shape: Any, stride: Any, padding: Any, input_dilation: Any,
-                 kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+def padded_wrong(
+    g: Any,
+    x: Any,
+    w_shape: Any,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
     """The padding below and above is exchanged."""
     exchanged = tuple((high, low) for low, high in padding)
     return derivatives.conv_kernel(
@@ -122,23 +138,43 @@ PLANTED = [
     Wrong("missing term", ops.tan, (lambda y: ops.square(y),), "first derivative"),
     Wrong("missing factor", ops.square, (lambda x: x,), "first derivative"),
     Wrong("missing share", ops.hypot, (own(ops.hypot), None), "input 1: the first derivative"),
-    Wrong("factor almost 1", ops.erf,
-          (lambda x: 1.12837 * ops.exp(-ops.square(x)),), "first derivative"),
+    Wrong(
+        "factor almost 1",
+        ops.erf,
+        (lambda x: 1.12837 * ops.exp(-ops.square(x)),),
+        "first derivative",
+    ),
     Wrong("axis", ops.flip, (lambda g, axis: ops.flip(g, axis=axis[:1]),), "first derivative"),
     Wrong("tie", ops.maximum, (all_of_a_tie, own(ops.maximum, 1)), "first derivative"),
-    Wrong("kink", ops.abs, (lambda x: ops.where(x >= 0, x._full(x.shape, 1.0), -1.0),),
-          "first derivative"),
+    Wrong(
+        "kink",
+        ops.abs,
+        (lambda x: ops.where(x >= 0, x._full(x.shape, 1.0), -1.0),),
+        "first derivative",
+    ),
     Wrong("dtype", ops.multiply, (wide, own(ops.multiply, 1)), r"gave a cotangent float64"),
     Wrong("shape", ops.sum, (lambda g: g,), r"gave a cotangent float64\[2,1\]"),
     Wrong("arguments swapped", ops.atan2, (own(ops.atan2, 1), own(ops.atan2)), "first derivative"),
-    Wrong("sides swapped", ops.where, (None, own(ops.where, 2), own(ops.where, 1)),
-          "input 1: the first derivative"),
+    Wrong(
+        "sides swapped",
+        ops.where,
+        (None, own(ops.where, 2), own(ops.where, 1)),
+        "input 1: the first derivative",
+    ),
     Wrong("second order lost", ops.sin, (first_only,), "second derivative"),
     Wrong("square shapes only", ops.matmul, (square_only, own(ops.matmul, 1)), "first derivative"),
-    Wrong("kernel not mirrored", ops.convolution, (unflipped, own(ops.convolution, 1)),
-          "input 0: the first derivative"),
-    Wrong("padding exchanged", ops.convolution, (own(ops.convolution), padded_wrong),
-          "input 1: the first derivative"),
+    Wrong(
+        "kernel not mirrored",
+        ops.convolution,
+        (unflipped, own(ops.convolution, 1)),
+        "input 0: the first derivative",
+    ),
+    Wrong(
+        "padding exchanged",
+        ops.convolution,
+        (own(ops.convolution), padded_wrong),
+        "input 1: the first derivative",
+    ),
     Wrong("scan from the front", ops.cumulative_sum, (unscanned,), "first derivative"),
     Wrong("edge of the domain", ops.prod, (dividing,), "nan by the rules"),
     Wrong("infinite at 0", ops.copysign, (lambda x1, y: y / x1, None), "nan by the rules"),
@@ -148,7 +184,7 @@ PLANTED = [
     Wrong("repeated index", ops.take, (rows_once, None), "first derivative"),
     Wrong("not traceable", ops.cos, (looking,), "traced"),
     Wrong("raises", ops.exp, (lambda y: y.no_such_method(),), "AttributeError"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("wrong", PLANTED, ids=lambda w: f"{w.sort}-{w.op.name}".replace(" ", "_"))

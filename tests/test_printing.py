@@ -27,12 +27,16 @@ RAW = ("\x1b]0;", "\x07", "\x9b", "\u202e", "\x7f")
     [
         ("plain × λ — naïve\xa0名\u202f1 000", None),
         ("می\u200cخواهم 👩\u200d🔬", None),
-        ("\x1b[31m", "\\u001b[31m"), ("\x9b2J", "\\u009b2J"), ("a\x7f\x00", "a\\u007f\\u0000"),
-        ("a\r\n\tb", "a\\r\\n\\tb"), ("\u202egnp.exe\u2066", "\\u202egnp.exe\\u2066"),
+        ("\x1b[31m", "\\u001b[31m"),
+        ("\x9b2J", "\\u009b2J"),
+        ("a\x7f\x00", "a\\u007f\\u0000"),
+        ("a\r\n\tb", "a\\r\\n\\tb"),
+        ("\u202egnp.exe\u2066", "\\u202egnp.exe\\u2066"),
         ("\u2028\ufeff\u00ad", "\\u2028\\ufeff\\u00ad"),
-        ("\ud800", "\\ud800"), ("\U000e0041", "\\udb40\\udc41"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0041", "\\udb40\\udc41"),
     ],
-)  # fmt: skip
+)
 def test_characters(text, shown):
     assert printable(text) == (text if shown is None else shown)
 
@@ -65,9 +69,10 @@ def evil_table(folder):
     k = np.arange(60)
     name = f"{EVIL}.csv"
     columns = {
-        "x": k % 7 + k / 100, f"cat{EVIL}": np.where(k % 2, f"a{EVIL}", "b"),
+        "x": k % 7 + k / 100,
+        f"cat{EVIL}": np.where(k % 2, f"a{EVIL}", "b"),
         f"t{EVIL}": np.where(k % 3, f"u{TITLE}v", "w"),
-    }  # fmt: skip
+    }
     return write_csv(folder / name, columns), list(columns)
 
 
@@ -100,11 +105,19 @@ def test_messages_of_foreign_files(tmp_path, capsys, monkeypatch):
     weights = load_file(run / "model.safetensors")
     save_file({TITLE: np.zeros(1), **weights}, run / "model.safetensors")
     for arguments in (
-        ["train", recipe], ["train", other], ["train", TITLE], ["predict", run], ["predict", TITLE],
-        ["evaluate", run, f"{TITLE}.csv"], ["train", source, "--target", f"T{EVIL}"],
-        ["train", source, "--target", target, "--drop", f"C{EVIL}"], ["bench", TITLE],
-        ["check", TITLE], ["info", f"--{TITLE}"], ["train", "iris", "--lr", TITLE],
-    ):  # fmt: skip
+        ["train", recipe],
+        ["train", other],
+        ["train", TITLE],
+        ["predict", run],
+        ["predict", TITLE],
+        ["evaluate", run, f"{TITLE}.csv"],
+        ["train", source, "--target", f"T{EVIL}"],
+        ["train", source, "--target", target, "--drop", f"C{EVIL}"],
+        ["bench", TITLE],
+        ["check", TITLE],
+        ["info", f"--{TITLE}"],
+        ["train", "iris", "--lr", TITLE],
+    ):
         code, out, err = call(capsys, *arguments)
         assert code == 2, arguments
         assert err.count("\n") == 1, err

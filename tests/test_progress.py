@@ -66,9 +66,12 @@ def test_the_norms_are_those_before_clipping():
     assert found.gradients.layers == ["0 Linear", "1 BatchNorm1d", "4 Linear"]
     expected = [
         math.sqrt(sum(float((p.grad.numpy().astype(np.float64) ** 2).sum()) for p in layer))
-        for layer in ([twin[0].weight, twin[0].bias], [twin[1].weight, twin[1].bias],
-                      [twin[4].weight, twin[4].bias])
-    ]  # fmt: skip
+        for layer in (
+            [twin[0].weight, twin[0].bias],
+            [twin[1].weight, twin[1].bias],
+            [twin[4].weight, twin[4].bias],
+        )
+    ]
     np.testing.assert_allclose(found.gradients.norms, [expected], rtol=1e-5)
 
 
@@ -127,9 +130,15 @@ def clock(monkeypatch):
 def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
     now, lines = clock(monkeypatch), progress.Lines()
     run = types.SimpleNamespace(
-        epoch=0, epochs=10_000, step=0, elapsed=0.0, monitor="loss", patience=None,
-        restore_best=False, history=History(),
-    )  # fmt: skip
+        epoch=0,
+        epochs=10_000,
+        step=0,
+        elapsed=0.0,
+        monitor="loss",
+        patience=None,
+        restore_best=False,
+        history=History(),
+    )
     for epoch in range(1, 10_001):
         now[0] += 0.01
         run.epoch, run.step, run.elapsed = epoch, 3 * epoch, now[0] - 100
@@ -147,9 +156,15 @@ def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
 
 def test_lines_of_a_real_run(capsys):
     fit(
-        network(), (X, Y), valid=V, epochs=3, metrics="accuracy", progress=True, patience=3,
+        network(),
+        (X, Y),
+        valid=V,
+        epochs=3,
+        metrics="accuracy",
+        progress=True,
+        patience=3,
         restore_best=True,
-    )  # fmt: skip
+    )
     out, err = capsys.readouterr()
     first, *rest, closing = err.splitlines()
     last = rest[-1]
@@ -226,10 +241,19 @@ def test_gradient_norms_are_cut_in_the_middle():
 
 
 NUMBERS = {
-    0.98333: "0.9833", 1.0: "1.000", 0.0: "0.000", 19123.4: "19120", 7839.0131: "7839",
-    9.99996: "10.00", 0.00012345: "0.0001234", 12.3456: "12.35", -3.2e-5: "-3.200e-05",
-    2.5e8: "2.500e+08", math.nan: "nan", None: "–",
-}  # fmt: skip
+    0.98333: "0.9833",
+    1.0: "1.000",
+    0.0: "0.000",
+    19123.4: "19120",
+    7839.0131: "7839",
+    9.99996: "10.00",
+    0.00012345: "0.0001234",
+    12.3456: "12.35",
+    -3.2e-5: "-3.200e-05",
+    2.5e8: "2.500e+08",
+    math.nan: "nan",
+    None: "–",
+}
 
 
 @pytest.mark.parametrize("value", NUMBERS)
@@ -242,7 +266,8 @@ def test_one_is_not_many():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"),
-                          (3723, "1:02:03")])  # fmt: skip
+    ("seconds", "text"),
+    [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")],
+)
 def test_durations(seconds, text):
     assert progress.duration(seconds) == text

@@ -94,8 +94,9 @@ def test_bernoulli_with_a_probability_each() -> None:
     p = np.linspace(0.05, 0.95, 10)
     x = Generator(7).bernoulli(Tensor64(p), (N // 10, 10)).numpy().sum(0)
     expected = p * N / 10
-    table = np.concatenate([(x - expected) ** 2 / expected,
-                            (x - expected) ** 2 / (N / 10 - expected)])  # fmt: skip
+    table = np.concatenate(
+        [(x - expected) ** 2 / expected, (x - expected) ** 2 / (N / 10 - expected)]
+    )
     assert stats.chi2.sf(table.sum(), 10) > LEVEL
     assert Generator(7).bernoulli(Tensor64(p)).shape == (10,)
 
@@ -158,8 +159,11 @@ def test_categorical(dtype: Any) -> None:
 
 
 def test_categorical_for_rows_of_logits() -> None:
-    logits = np.log([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]], where=[[1, 1, 0], [1, 1, 1]],
-                    out=np.full((2, 3), -np.inf))  # fmt: skip
+    logits = np.log(
+        [[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]],
+        where=[[1, 1, 0], [1, 1, 1]],
+        out=np.full((2, 3), -np.inf),
+    )
     x = Generator(13).categorical(cr.asarray(logits), (20_000,)).numpy()
     assert x.shape == (20_000, 2)
     assert stats.binomtest(int((x[:, 0] == 1).sum()), 20_000).pvalue > LEVEL

@@ -17,22 +17,35 @@ above = st.floats(0, allow_infinity=False, exclude_min=True)
 share = st.floats(0, 1, exclude_min=True, exclude_max=True)
 sizes = st.lists(st.integers(1, MOST), min_size=1, max_size=4)
 VALID = {
-    "source": text, "target": text, "drop": st.lists(text, max_size=3),
-    "category": st.lists(text, max_size=3), "decimal": st.sampled_from([".", ","]),
-    "task": st.sampled_from(["classification", "regression"]), "test": share, "valid": share,
+    "source": text,
+    "target": text,
+    "drop": st.lists(text, max_size=3),
+    "category": st.lists(text, max_size=3),
+    "decimal": st.sampled_from([".", ","]),
+    "task": st.sampled_from(["classification", "regression"]),
+    "test": share,
+    "valid": share,
     "size": st.tuples(st.integers(1, 999), st.integers(1, 999)).map(list),
     "max_pixels": st.integers(1, MOST),
-    "length": st.integers(2, MOST), "model": st.sampled_from(["mlp", "cnn", "gru", "lstm"]),
-    "hidden": sizes, "channels": sizes, "embedding": st.integers(1, MOST),
+    "length": st.integers(2, MOST),
+    "model": st.sampled_from(["mlp", "cnn", "gru", "lstm"]),
+    "hidden": sizes,
+    "channels": sizes,
+    "embedding": st.integers(1, MOST),
     "dropout": st.floats(0, 1, exclude_max=True),
-    "loss": st.sampled_from(["mse", "mae", "huber"]), "epochs": st.integers(1, MOST),
-    "batch_size": st.integers(1, MOST), "optimizer": st.sampled_from(list(OPTIMIZERS)),
-    "lr": above, "weight_decay": st.floats(0, allow_infinity=False),
-    "schedule": st.sampled_from(["cosine", "constant"]), "clip_norm": above,
+    "loss": st.sampled_from(["mse", "mae", "huber"]),
+    "epochs": st.integers(1, MOST),
+    "batch_size": st.integers(1, MOST),
+    "optimizer": st.sampled_from(list(OPTIMIZERS)),
+    "lr": above,
+    "weight_decay": st.floats(0, allow_infinity=False),
+    "schedule": st.sampled_from(["cosine", "constant"]),
+    "clip_norm": above,
     "label_smoothing": st.floats(0, 1, exclude_max=True),
-    "class_weight": st.just("balanced"), "patience": st.integers(1, MOST),
+    "class_weight": st.just("balanced"),
+    "patience": st.integers(1, MOST),
     "seed": st.integers(0, MOST),
-}  # fmt: skip
+}
 NAMES = [f.name for f in dataclasses.fields(Recipe)]
 HOME = {name: section for section, names in SECTIONS.items() for name in names}
 
@@ -56,8 +69,9 @@ def test_what_is_written_reads_back(tmp_path_factory, values):
     assert written.pop("format") == 1
     flat = {name: (HOME[name], value) for name, value in values.items()}
     assert {n: (s, v) for s, vs in written.items() for n, v in vs.items()} == {
-        "source": ("data", ""), **flat
-    }  # fmt: skip
+        "source": ("data", ""),
+        **flat,
+    }
 
 
 WHOLE = [0, -1, 1.0, True, "1", [1], math.nan, 2**63]
@@ -65,19 +79,35 @@ SHARE = [1, 1.0, -0.1, 2, math.nan, math.inf, True, "0.5", 10**400]
 ABOVE = [0, 0.0, -1e-3, math.nan, math.inf, True, "1", [1.0], 10**400]
 SIZES = [[], 5, [0], [1.0], [True], ["3"], "3", [[1]], {"a": 1}]
 WRONG = {
-    "source": [5, True, ["a"], 1.5], "target": [5, False, ["a"]], "drop": ["a", 5, [1], [["a"]]],
-    "category": ["a", 5, [1]], "decimal": ["", ";", 5, [","]],
-    "task": ["Classification", "", 5, ["regression"]], "test": [*SHARE, 0, 0.0],
-    "valid": [*SHARE, 0, 0.0], "size": [*SIZES, [28], [1, 2, 3]],
+    "source": [5, True, ["a"], 1.5],
+    "target": [5, False, ["a"]],
+    "drop": ["a", 5, [1], [["a"]]],
+    "category": ["a", 5, [1]],
+    "decimal": ["", ";", 5, [","]],
+    "task": ["Classification", "", 5, ["regression"]],
+    "test": [*SHARE, 0, 0.0],
+    "valid": [*SHARE, 0, 0.0],
+    "size": [*SIZES, [28], [1, 2, 3]],
     "max_pixels": WHOLE,
-    "length": [1, *WHOLE], "model": ["MLP", "rnn", 5, ["mlp"]], "hidden": SIZES, "channels": SIZES,
-    "embedding": WHOLE, "dropout": SHARE, "loss": ["MSE", "cross_entropy", 5],
-    "epochs": WHOLE, "batch_size": WHOLE, "optimizer": ["Adam", "", 5, {}], "lr": ABOVE,
+    "length": [1, *WHOLE],
+    "model": ["MLP", "rnn", 5, ["mlp"]],
+    "hidden": SIZES,
+    "channels": SIZES,
+    "embedding": WHOLE,
+    "dropout": SHARE,
+    "loss": ["MSE", "cross_entropy", 5],
+    "epochs": WHOLE,
+    "batch_size": WHOLE,
+    "optimizer": ["Adam", "", 5, {}],
+    "lr": ABOVE,
     "weight_decay": [v for v in ABOVE if v != 0],
-    "schedule": ["linear", 5], "clip_norm": ABOVE, "label_smoothing": SHARE,
-    "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]], "patience": WHOLE,
+    "schedule": ["linear", 5],
+    "clip_norm": ABOVE,
+    "label_smoothing": SHARE,
+    "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]],
+    "patience": WHOLE,
     "seed": [-1, 1.0, True, "1", 2**63],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,9 +194,10 @@ def test_a_path_is_relative_to_the_recipe(tmp_path, monkeypatch):
     (tmp_path / "up.csv").write_text("a,b")
     monkeypatch.chdir("/")
     for source, expected in (
-        ("data.csv", folder / "data.csv"), ("../up.csv", tmp_path / "up.csv"),
+        ("data.csv", folder / "data.csv"),
+        ("../up.csv", tmp_path / "up.csv"),
         (str(tmp_path / "up.csv"), tmp_path / "up.csv"),
-    ):  # fmt: skip
+    ):
         path = written(folder, f'[data]\nsource = "{source}"')
         assert Recipe.read(path).source == str(expected.resolve())
     for source in ("digits", "none.csv", "x" * 5000, "a\\u0000b"):

@@ -17,20 +17,32 @@ from reading import Page, check_page
 
 NAN, INF = math.nan, math.inf
 HOSTILE = [
-    "<script>alert(1)</script>", 'a & b "quoted" \'so\'', "قميص رياضي", "x" * 500, "\x00\x1b[31m",
-    "\ud800 lone \ufffe\uffff", "", "コート",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "a & b \"quoted\" 'so'",
+    "قميص رياضي",
+    "x" * 500,
+    "\x00\x1b[31m",
+    "\ud800 lone \ufffe\uffff",
+    "",
+    "コート",
+]
 RNG = np.random.default_rng(7)
 
 
 def epochs(count: int, **extra: float) -> list[dict[str, float | None]]:
     return [
         {
-            "epoch": e, "step": 10 * e, "loss": 2 / e, "valid_loss": 2.2 / e if e % 2 else None,
-            "accuracy": 1 - 1 / (e + 1), "lr": 1e-3 / e, "seconds": 0.5, **extra,
+            "epoch": e,
+            "step": 10 * e,
+            "loss": 2 / e,
+            "valid_loss": 2.2 / e if e % 2 else None,
+            "accuracy": 1 - 1 / (e + 1),
+            "lr": 1e-3 / e,
+            "seconds": 0.5,
+            **extra,
         }
         for e in range(1, count + 1)
-    ]  # fmt: skip
+    ]
 
 
 def flow(steps: int, layers: int) -> dict[str, list]:  # type: ignore[type-arg]
@@ -45,25 +57,49 @@ def full(classes: list[str] | None = None) -> Report:
     names = ["cat", "dog", "bird"] if classes is None else classes
     n = len(names)
     return Report(
-        "A title", "classification", "run-1", 92.0, False, {"loss": 0.25, "accuracy": 0.8125},
-        'name = "adamw"', {"rows": 1234567, "share": 0.25, "target": "kind"}, ["Scaled to 0…1."],
-        "0  Linear  8", 203530, epochs(12), 9, flow(50, 4),
+        "A title",
+        "classification",
+        "run-1",
+        92.0,
+        False,
+        {"loss": 0.25, "accuracy": 0.8125},
+        'name = "adamw"',
+        {"rows": 1234567, "share": 0.25, "target": "kind"},
+        ["Scaled to 0…1."],
+        "0  Linear  8",
+        203530,
+        epochs(12),
+        9,
+        flow(50, 4),
         [
             {"level": "good", "title": "Fine", "cause": "It is fine.", "remedy": ""},
             {"level": "warning", "title": "Bad", "cause": "It is bad.", "remedy": "Mend it."},
         ],
-        RNG.integers(1, 40, (n, n)), names, None, None, [("cat", "dog", 0.97)],
-        [("data:image/png;base64,AAAA", "cat taken for dog")], {"numpy": "2.1"}, "1 May 2026",
-    )  # fmt: skip
+        RNG.integers(1, 40, (n, n)),
+        names,
+        None,
+        None,
+        [("cat", "dog", 0.97)],
+        [("data:image/png;base64,AAAA", "cat taken for dog")],
+        {"numpy": "2.1"},
+        "1 May 2026",
+    )
 
 
 def test_a_full_page_has_every_section_and_its_numbers():
     page = check_page(render(full()))
     text = " ".join(page.text)
     assert [s["id"] for s in page.all("section")] == [
-        "curves", "gradient", "findings", "classes", "mistakes", "data", "model", "recipe",
+        "curves",
+        "gradient",
+        "findings",
+        "classes",
+        "mistakes",
+        "data",
+        "model",
+        "recipe",
         "versions",
-    ]  # fmt: skip
+    ]
     for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "Mend it.", "97.0%"):
         assert known in text
     assert text.index("Bad") < text.index("Fine"), "warnings come first"
@@ -103,14 +139,23 @@ def test_precision_and_recall_are_those_of_the_counts(count):
         precision, recall = hits / claimed, hits / true
         f1 = 2 * precision * recall / (precision + recall)
         assert found[f"class {k}"] == [
-            f"{100 * precision:.1f}%", f"{100 * recall:.1f}%", f"{100 * f1:.1f}%", f"{true:,}",
-        ]  # fmt: skip
+            f"{100 * precision:.1f}%",
+            f"{100 * recall:.1f}%",
+            f"{100 * f1:.1f}%",
+            f"{true:,}",
+        ]
 
 
 def test_counts_stand_in_their_cells_and_the_baseline_in_the_verdict():
     table = np.array([[50, 3], [0, 7]])
-    report = Report("T", "classification", "r", metrics={"accuracy": 0.95}, confusion=table,
-                    classes=["no", "yes"])  # fmt: skip
+    report = Report(
+        "T",
+        "classification",
+        "r",
+        metrics={"accuracy": 0.95},
+        confusion=table,
+        classes=["no", "yes"],
+    )
     text = render(report)
     for told in ("true no, predicted no: 50 (94.3%)", "true no, predicted yes: 3 (5.7%)"):
         assert told in text
@@ -122,8 +167,14 @@ def test_the_verdict_does_not_praise_a_model_that_only_names_the_commonest_class
         ([[800, 0], [200, 0]], 0.8, ", no more than always naming the most frequent class (80%)"),
         ([[970, 11], [9, 10]], 0.98, ", less than always naming the most frequent class would"),
     ):
-        report = Report("T", "classification", "r", metrics={"accuracy": value},
-                        confusion=np.array(table), classes=["a", "b"])  # fmt: skip
+        report = Report(
+            "T",
+            "classification",
+            "r",
+            metrics={"accuracy": value},
+            confusion=np.array(table),
+            classes=["a", "b"],
+        )
         assert told in render(report)
 
 
@@ -165,14 +216,24 @@ def test_what_turns_the_direction_of_writing_is_not_in_the_page():
 def test_hostile_texts_are_escaped_everywhere():
     for word in HOSTILE:
         report = Report(
-            word, "classification", word, metrics={word: 1.0}, recipe=word, data={word: word},
-            notes=[word], model=word, history=[{"epoch": 1, "loss": 1.0, word: 2.0}],
+            word,
+            "classification",
+            word,
+            metrics={word: 1.0},
+            recipe=word,
+            data={word: word},
+            notes=[word],
+            model=word,
+            history=[{"epoch": 1, "loss": 1.0, word: 2.0}],
             gradients={"steps": [0], "layers": [word], "norms": [[1.0]]},
             findings=[{"level": word, "title": word, "cause": word, "remedy": word}],
-            confusion=np.ones((2, 2)), classes=[word, "other"], date=word,
-            samples=[word, (word, word, 0.5)], versions={word: word},
+            confusion=np.ones((2, 2)),
+            classes=[word, "other"],
+            date=word,
+            samples=[word, (word, word, 0.5)],
+            versions={word: word},
             pictures=[(word, word), ("data:image/png;base64,AA==", word)],
-        )  # fmt: skip
+        )
         text = render(report)
         page = check_page(text)
         assert len(page.all("img")) == 1, "only pictures that hold their data are shown"
@@ -199,8 +260,9 @@ def test_strange_histories_do_not_fail(values):
 def test_the_regression_page_tells_what_the_residuals_are():
     truth = RNG.normal(50, 10, 3000)
     guess = truth + RNG.normal(1, 2, 3000)
-    report = Report("T", "regression", "r", metrics={"mae": 1.75, "r2": 0.95}, truth=truth,
-                    predicted=guess)  # fmt: skip
+    report = Report(
+        "T", "regression", "r", metrics={"mae": 1.75, "r2": 0.95}, truth=truth, predicted=guess
+    )
     text = " ".join(check_page(render(report)).text)
     low, middle, high = np.percentile(guess - truth, [5, 50, 95])
     said = re.search(r"median residual is (\S+); nine of ten lie between (\S+) and (\S+)\.", text)

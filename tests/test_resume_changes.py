@@ -38,7 +38,7 @@ CHANGED = {  # what is given when it goes on: the names in the warning, and whic
         {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
         [r"loss is cross_entropy\(label_smoothing=0.1\) now, .* with cross_entropy\(\); it is"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -72,14 +72,23 @@ def test_more_epochs_are_no_change(tmp_path, data, schedule):
         made = None
         if schedule is not None:
             length = 10 * epochs
-            made = (optim.OneCycleLR(optimizer, 0.5, length) if schedule is optim.OneCycleLR
-                    else schedule(optimizer, length))  # fmt: skip
+            made = (
+                optim.OneCycleLR(optimizer, 0.5, length)
+                if schedule is optim.OneCycleLR
+                else schedule(optimizer, length)
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             fit(
-                model, MAKES[data](), optimizer=optimizer, schedule=made, epochs=epochs,
-                checkpoint=tmp_path, resume=True, patience=epochs,
-            )  # fmt: skip
+                model,
+                MAKES[data](),
+                optimizer=optimizer,
+                schedule=made,
+                epochs=epochs,
+                checkpoint=tmp_path,
+                resume=True,
+                patience=epochs,
+            )
 
 
 def test_the_same_optimizer_goes_on_at_its_rate(tmp_path):
@@ -87,9 +96,14 @@ def test_the_same_optimizer_goes_on_at_its_rate(tmp_path):
     optimizer = optim.SGD(model.named_parameters(), lr=0.1)
     for epochs in (2, 4):
         fit(
-            model, (X, Y), optimizer=optimizer, epochs=epochs, checkpoint=tmp_path, resume=True,
+            model,
+            (X, Y),
+            optimizer=optimizer,
+            epochs=epochs,
+            checkpoint=tmp_path,
+            resume=True,
             schedule=optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0),
-        )  # fmt: skip
+        )
 
 
 def test_one_changed_number_is_seen(tmp_path):

@@ -33,9 +33,15 @@ from commands import (
 def test_the_folder_holds_everything(classified):
     found = {p.name for p in classified.run.iterdir()}
     assert found == {
-        "recipe.toml", "data.json", "metrics.jsonl", "checkpoints", "model.safetensors",
-        "predictions.csv", "result.json", "report.html",
-    }  # fmt: skip
+        "recipe.toml",
+        "data.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model.safetensors",
+        "predictions.csv",
+        "result.json",
+        "report.html",
+    }
     rows = [
         json.loads(line) for line in (classified.run / "metrics.jsonl").read_text().splitlines()
     ]
@@ -100,8 +106,10 @@ def test_categories_that_are_all_numbers_in_a_new_file(tmp_path):
 def test_evaluating(classified, csv_file, capsys):
     _, out, _ = call(capsys, "evaluate", classified.run, "--json")
     assert json.loads(out) == {
-        "task": "classification", "metrics": classified.metrics, "rows": round(0.2 * ROWS),
-    }  # fmt: skip
+        "task": "classification",
+        "metrics": classified.metrics,
+        "rows": round(0.2 * ROWS),
+    }
     _, out, _ = call(capsys, "evaluate", classified.run, csv_file)
     assert out.startswith(f"{ROWS} rows: accuracy ")
 
@@ -149,13 +157,9 @@ def test_text_is_learned_and_continued(folder, capsys):
     file = folder / "rhyme.txt"
     file.write_text("one two three four five six seven\n" * 400)
     settings = {"epochs": 4, "hidden": [32], "embedding": 8, "length": 16, "batch_size": 16}
-    result = runs.train(
-        Recipe(source=str(file), **settings), folder / "rhyme-run", progress=False
-    )  # fmt: skip
+    result = runs.train(Recipe(source=str(file), **settings), folder / "rhyme-run", progress=False)
     assert result.metrics["bits_per_character"] < 1.0
-    assert result.metrics["bits_per_character"] == pytest.approx(
-        result.metrics["loss"] / np.log(2)
-    )  # fmt: skip
+    assert result.metrics["bits_per_character"] == pytest.approx(result.metrics["loss"] / np.log(2))
     assert len(result.samples[0]) == 400
     code, out, _ = call(capsys, "predict", result.run, "--length", 40, "--seed", 3)
     assert code == 0
@@ -204,9 +208,10 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(folder):
     shell(*arguments, "--out", whole)
     out = folder / "interrupted"
     with subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "--out", str(out)], stdout=subprocess.PIPE,
+        [*COMMAND, *map(str, arguments), "--out", str(out)],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as running:  # fmt: skip
+    ) as running:
         while not (out / "metrics.jsonl").exists():  # written after the first epoch
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)

@@ -35,9 +35,12 @@ def _bad_tables():
         "no epochs": (good, ["--target", "y", "--epochs", 0], "epochs = 0"),
         "a cnn for a table": (good, ["--target", "y", "--model", "cnn"], "'cnn'"),
         "nothing left to train on": (
-            good, ["--target", "y", "--test", 0.7, "--valid", 0.4], "rows to train on"),
+            good,
+            ["--target", "y", "--test", 0.7, "--valid", 0.4],
+            "rows to train on",
+        ),
         "few rows": ({k: v[:2] for k, v in good.items()}, ["--target", "y"], "2 rows"),
-    }  # fmt: skip
+    }
 
 
 BAD_TABLES = _bad_tables()
@@ -98,8 +101,12 @@ def test_data_of_another_kind_and_a_target_that_is_dropped(classified, csv_file,
 def test_names_with_marks_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     columns = table()
-    columns = {"[/b]": columns["colour"], "[red]": columns["when"], "a": columns["a"],
-               "[/y]": columns["y"]}  # fmt: skip
+    columns = {
+        "[/b]": columns["colour"],
+        "[red]": columns["when"],
+        "a": columns["a"],
+        "[/y]": columns["y"],
+    }
     write_csv(tmp_path / "[bold].csv", columns)
     for number in (1, 2):
         code, _, err = call(capsys, "train", "[bold].csv", "--target", "[/y]", "--epochs", 1)
@@ -111,8 +118,21 @@ def test_names_with_marks_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
 
 
 def test_a_warning_is_what_it_says(csv_file, tmp_path):
-    done = shell("train", csv_file, "--target", "y", "--drop", "z", "--epochs", 1, "--quiet",
-                 "--dropout", 0.999, "--out", tmp_path / "run")  # fmt: skip
+    done = shell(
+        "train",
+        csv_file,
+        "--target",
+        "y",
+        "--drop",
+        "z",
+        "--epochs",
+        1,
+        "--quiet",
+        "--dropout",
+        0.999,
+        "--out",
+        tmp_path / "run",
+    )
     assert done.stderr.startswith("[fit] these parameters are not trained:\n")
     assert ".py" not in done.stderr
 

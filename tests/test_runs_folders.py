@@ -322,7 +322,8 @@ def test_a_run_inside_its_data(tmp_path, capsys, monkeypatch):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for k in range(15):
             Image.fromarray(np.full((4, 4), k, np.uint8)).save(
-                tmp_path / "pictures" / name / f"{k}.png")  # fmt: skip
+                tmp_path / "pictures" / name / f"{k}.png"
+            )
     monkeypatch.chdir(tmp_path / "pictures")
     for source, out in ((".", "run"), (tmp_path / "pictures", "a/run")):
         arguments = ["train", source, "--epochs", 1, "--out", out]

@@ -35,9 +35,13 @@ WRONG = {
     "EmbeddingBag's 3rd": (lambda: nn.EmbeddingBag(9, 2, 1.0), r"\*, mode='mean'"),
     "MultiheadAttention's 5th": (lambda: nn.MultiheadAttention(4, 2, 0.0, True, True), "by name"),
     "plateau's 6th": (
-        lambda: optim.ReduceLROnPlateau(adam(), "min", 0.1, 10, 1e-4, 5), "threshold_mode 5"),
+        lambda: optim.ReduceLROnPlateau(adam(), "min", 0.1, 10, 1e-4, 5),
+        "threshold_mode 5",
+    ),
     "a loss's 3rd": (
-        lambda: F.smooth_l1_loss(x, y, "mean", None), r"\[smooth_l1_loss\] got 4 arguments"),
+        lambda: F.smooth_l1_loss(x, y, "mean", None),
+        r"\[smooth_l1_loss\] got 4 arguments",
+    ),
     "a text for a slope": (lambda: F.leaky_relu(x, "0.1"), "got negative_slope='0.1'"),
     "a bool for a slope": (lambda: F.leaky_relu(x, True), "got negative_slope=True"),
     "attention's 5th": (lambda: F.scaled_dot_product_attention(x, x, x, None, True), "dropout_p=T"),
@@ -46,7 +50,7 @@ WRONG = {
     "clipping": (lambda: nn.utils.clip_grad_norm_([x], 1.0, "inf"), "got norm_type='inf'"),
     "a loader's 3rd": (lambda: cr.data.DataLoader(x, 2, 3), "got shuffle 3"),
     "dropout's 4th": (lambda: F.dropout(x, 0.5, True, True), "got 4 arguments by position"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

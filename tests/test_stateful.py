@@ -268,9 +268,12 @@ def test_checkpoint_passes_numbers_and_names_through():
     half = cr.ones(2, dtype=cr.float16)
     out = cr.checkpoint(lambda x, s, *, n: x * s * n)(half, 0.5, n=2)
     assert out.dtype == cr.float16
-    assert cr.checkpoint(lambda d: sum((k + 1) * v for k, v in enumerate(d.values())))(
-        {"z": cr.Tensor(1.0), "a": cr.Tensor(2.0)}
-    ).item() == 5  # fmt: skip
+    assert (
+        cr.checkpoint(lambda d: sum((k + 1) * v for k, v in enumerate(d.values())))(
+            {"z": cr.Tensor(1.0), "a": cr.Tensor(2.0)}
+        ).item()
+        == 5
+    )
 
 
 def test_scan_may_update_a_leaf():

@@ -31,9 +31,11 @@ operations  2,848 forward for these inputs"""
 def test_the_fields():
     summary = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).summary((2, 8, 8, 1))
     assert [(r.path, r.kind, r.depth, r.shape, r.parameters, r.calls) for r in summary.rows] == [
-        ("", "Sequential", 0, (2, 6, 6, 4), 48, 1), ("0", "Conv2d", 1, (2, 6, 6, 4), 40, 1),
-        ("1", "BatchNorm2d", 1, (2, 6, 6, 4), 8, 1), ("2", "ReLU", 1, (2, 6, 6, 4), 0, 1),
-    ]  # fmt: skip
+        ("", "Sequential", 0, (2, 6, 6, 4), 48, 1),
+        ("0", "Conv2d", 1, (2, 6, 6, 4), 40, 1),
+        ("1", "BatchNorm2d", 1, (2, 6, 6, 4), 8, 1),
+        ("2", "ReLU", 1, (2, 6, 6, 4), 0, 1),
+    ]
     assert (summary.parameters, summary.trainable) == (48, 48)
     assert summary.bytes == 4 * (48 + 8) + 8, "with the running statistics and the count"
     assert summary.operations == summary.rows[0].operations
@@ -130,7 +132,7 @@ def read(x):
         (nn.Sequential(nn.Linear(3, 2)), ((1, 4),), ShapeError, r"in 0 \(Linear\)"),
         (nn.Embedding(3, 2), ((1, 4),), ChainruleError, "integer"),
     ],
-)  # fmt: skip
+)
 def test_models_it_cannot_run(model, inputs, kind, words):
     with pytest.raises(kind, match=words):
         model.summary(*inputs)

@@ -18,8 +18,15 @@ BOUND = 1e-6  # of the sum of the absolute values
 # ── any layout, any axes ─────────────────────────────────────────────────────────────────────────
 
 SHAPES = [
-    (), (100, 0, 3), (0, 100), (70_000,), (129, 10), (3, 5000, 7), (3000, 1, 33), (80, 3, 90, 2),
-]  # fmt: skip
+    (),
+    (100, 0, 3),
+    (0, 100),
+    (70_000,),
+    (129, 10),
+    (3, 5000, 7),
+    (3000, 1, 33),
+    (80, 3, 90, 2),
+]
 
 
 def layouts(x):
@@ -52,15 +59,21 @@ REDUCTIONS = {  # and what they are of n numbers 0.1, where that is not 0
     "std": (cr.std, np.std, None),
     "norm": (cr.norm, lambda x, axis: np.sqrt(np.sum(x * x, axis)), lambda n: n**0.5 * POINT_ONE),
     "logsumexp": (
-        cr.logsumexp, lambda x, axis: np.log(np.sum(np.exp(x), axis)),
+        cr.logsumexp,
+        lambda x, axis: np.log(np.sum(np.exp(x), axis)),
         lambda n: math.log(n) + POINT_ONE,
     ),
-}  # fmt: skip
+}
 PLACES = [
-    ((10_000_000,), None), ((3125, 3200), None), ((3125, 3200), 0), ((3125, 3200), 1),
-    ((1_000_001, 10), 0), ((2_500_000, 4), 0), ((64, 3125, 50), (0, 2)),
+    ((10_000_000,), None),
+    ((3125, 3200), None),
+    ((3125, 3200), 0),
+    ((3125, 3200), 1),
+    ((1_000_001, 10), 0),
+    ((2_500_000, 4), 0),
+    ((64, 3125, 50), (0, 2)),
     ((16, 125, 100, 50), (0, 1, 2)),
-]  # fmt: skip
+]
 
 
 def errors(found, exact):
@@ -118,8 +131,10 @@ def test_few_columns_many_and_what_is_not_in_order(monkeypatch):
             yield cr.sum(x[::2, ::2], axis=axis)
 
     for columns, dtype, bound in (
-        (6, np.float32, BOUND), (3000, np.float32, BOUND), (300, np.float64, 1e-13),
-    ):  # fmt: skip
+        (6, np.float32, BOUND),
+        (3000, np.float32, BOUND),
+        (300, np.float64, 1e-13),
+    ):
         x = rng.random((500, columns)).astype(dtype)
         compiled = cr.compile(lambda x: [*all_of_them(x)])(x)
         for k, exact in enumerate(all_of_them(x.astype(np.float64))):

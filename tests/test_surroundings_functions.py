@@ -73,13 +73,24 @@ slope = cr.grad(by_global)
 @pytest.mark.parametrize(
     "function",
     [
-        MODULE, lambda x: MODULE(x), READS, READS.method, lambda x: READS.method(x),
-        lambda x: READS.static(x), lambda x: Reads.static(x), cr.grad(by_global),
-        lambda x: slope(x), cr.grad(READS), cr.grad(READS.method),
-        cr.grad(functools.partial(by_object, READS)), functools.partial(by_object, READS),
-        lambda x: cr.compile(by_global)(x), lambda x: COMPILED(x), lambda x: RATED(x),
+        MODULE,
+        lambda x: MODULE(x),
+        READS,
+        READS.method,
+        lambda x: READS.method(x),
+        lambda x: READS.static(x),
+        lambda x: Reads.static(x),
+        cr.grad(by_global),
+        lambda x: slope(x),
+        cr.grad(READS),
+        cr.grad(READS.method),
+        cr.grad(functools.partial(by_object, READS)),
+        functools.partial(by_object, READS),
+        lambda x: cr.compile(by_global)(x),
+        lambda x: COMPILED(x),
+        lambda x: RATED(x),
     ],
-)  # fmt: skip
+)
 def test_what_functions_inside_read_is_seen(function, backend_name, monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", backend_name)
     compiled = cr.compile(function)
@@ -160,11 +171,15 @@ def test_settings_of_an_object_are_seen_however_it_is_held(how):
 @pytest.mark.parametrize(
     "function",
     [
-        abs, operator.neg, functools.partial(operator.mul, 2.0), functools.partial(abs),
-        functools.lru_cache(lambda x: x * 2), operator.methodcaller("__neg__"),
+        abs,
+        operator.neg,
+        functools.partial(operator.mul, 2.0),
+        functools.partial(abs),
+        functools.lru_cache(lambda x: x * 2),
+        operator.methodcaller("__neg__"),
         operator.attrgetter("T"),
     ],
-)  # fmt: skip
+)
 def test_functions_that_are_not_pythons(function):
     x = cr.Tensor([[1.0, -2.0]])
     assert cr.compile(function)(x).tolist() == function(x).tolist()

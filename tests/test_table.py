@@ -139,9 +139,10 @@ def pulled(op: Operation, arrays: list[Array], params: Any, u: Array) -> list[An
 def cases_of(kind: str) -> list[Any]:
     return [
         pytest.param(op, case, params, id=f"{name}-{k}")
-        for name, op in ops.TABLE.items() if op.kind == kind
+        for name, op in ops.TABLE.items()
+        if op.kind == kind
         for k, (case, params) in enumerate(op.cases)
-    ]  # fmt: skip
+    ]
 
 
 def close(a: Any, b: Any) -> bool:
@@ -186,16 +187,52 @@ def test_bilinear_operations_are_linear_in_each_argument(
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────
 
 KEPT = {  # worked out from the derivatives: what of inputs and output their formulas contain
-    "negative": "", "add": "", "subtract": "", "alias": "", "astype": "", "broadcast_to": "",
-    "reshape": "", "permute_dims": "", "slice": "", "pad": "", "concat": "", "flip": "", "sum": "",
-    "cumulative_sum": "", "unfold": "", "fold": "",
-    "exp": "y", "expm1": "y", "sqrt": "y", "tanh": "y", "sigmoid": "y", "tan": "y", "erfinv": "y",
-    "abs": "x", "square": "x", "log": "x", "log1p": "x", "sin": "x", "cos": "x", "erf": "x",
-    "multiply": "x1 x2", "divide": "x2 y", "hypot": "x1 x2 y", "maximum": "x1 x2",
-    "matmul": "x1 x2", "convolution": "x w", "where": "condition", "take": "indices",
-    "scatter_add": "indices", "max": "x y", "min": "x y", "prod": "x", "norm": "x y",
-    "cumulative_prod": "x y", "recurrence": "a y",
-}  # fmt: skip
+    "negative": "",
+    "add": "",
+    "subtract": "",
+    "alias": "",
+    "astype": "",
+    "broadcast_to": "",
+    "reshape": "",
+    "permute_dims": "",
+    "slice": "",
+    "pad": "",
+    "concat": "",
+    "flip": "",
+    "sum": "",
+    "cumulative_sum": "",
+    "unfold": "",
+    "fold": "",
+    "exp": "y",
+    "expm1": "y",
+    "sqrt": "y",
+    "tanh": "y",
+    "sigmoid": "y",
+    "tan": "y",
+    "erfinv": "y",
+    "abs": "x",
+    "square": "x",
+    "log": "x",
+    "log1p": "x",
+    "sin": "x",
+    "cos": "x",
+    "erf": "x",
+    "multiply": "x1 x2",
+    "divide": "x2 y",
+    "hypot": "x1 x2 y",
+    "maximum": "x1 x2",
+    "matmul": "x1 x2",
+    "convolution": "x w",
+    "where": "condition",
+    "take": "indices",
+    "scatter_add": "indices",
+    "max": "x y",
+    "min": "x y",
+    "prod": "x",
+    "norm": "x y",
+    "cumulative_prod": "x y",
+    "recurrence": "a y",
+}
 
 
 def computed(array: Array) -> Tensor:
@@ -218,9 +255,10 @@ def test_recording_keeps_what_the_rule_names_and_nothing_else(name: str) -> None
     inputs = [computed(a) if a.dtype == f64 else Tensor(a) for a in small(op, case, shapes.float64)]
     y = op(*inputs, **params)
     kept = [
-        n for n, t in zip(names(op, case), inputs, strict=True)
+        n
+        for n, t in zip(names(op, case), inputs, strict=True)
         if t._node is not None and t._node.value is not None
-    ]  # fmt: skip
+    ]
     if node_of(y).value is not None:
         kept.append("y")
     assert " ".join(kept) == KEPT[name]

@@ -184,13 +184,27 @@ def test_assignment_is_differentiable():
 @pytest.mark.parametrize(
     "key",
     [
-        0, -1, (0, 1), slice(None), (slice(None), 1), (slice(None, None, 2), slice(2, 0, -1)),
-        Ellipsis, (Ellipsis, None, 0), [0, 2], ([0, 2], [1, 1]), ([[0], [2]], [1, 3]),
-        (slice(1, None), [3, 0]), np.array([True, False, True]), (1, [0, 2]), ([0, 0], 1),
-        slice(2, 2), (None, 1), (slice(None), np.array([True, False, True, True])),
+        0,
+        -1,
+        (0, 1),
+        slice(None),
+        (slice(None), 1),
+        (slice(None, None, 2), slice(2, 0, -1)),
+        Ellipsis,
+        (Ellipsis, None, 0),
+        [0, 2],
+        ([0, 2], [1, 1]),
+        ([[0], [2]], [1, 3]),
+        (slice(1, None), [3, 0]),
+        np.array([True, False, True]),
+        (1, [0, 2]),
+        ([0, 0], 1),
+        slice(2, 2),
+        (None, 1),
+        (slice(None), np.array([True, False, True, True])),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_indexing_and_assignment_follow_numpy(key):
     a = np.arange(12.0).reshape(3, 4)
     x = cr.Tensor(a.copy())

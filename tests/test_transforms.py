@@ -86,10 +86,13 @@ def test_gradients_reach_parameters_through_grad():
 def test_plain_arguments_give_plain_results():
     x = f64([1.0, 2.0])
     results = [
-        *cr.value_and_grad(lambda x: (x * x).sum())(x), cr.vjp(cr.sin, x)[0],
-        *cr.jvp(cr.sin, (x,), (x,)), cr.hvp(lambda x: (x * x).sum(), (x,), (x,))[0],
-        cr.jacobian(cr.sin)(x), cr.hessian(lambda x: (x * x).sum())(x),
-    ]  # fmt: skip
+        *cr.value_and_grad(lambda x: (x * x).sum())(x),
+        cr.vjp(cr.sin, x)[0],
+        *cr.jvp(cr.sin, (x,), (x,)),
+        cr.hvp(lambda x: (x * x).sum(), (x,), (x,))[0],
+        cr.jacobian(cr.sin)(x),
+        cr.hessian(lambda x: (x * x).sum())(x),
+    ]
     assert not any(t.requires_grad for t in results)
 
 
@@ -147,8 +150,9 @@ def test_errors():
 
 
 def test_check_gradients_accepts_what_is_right():
-    cr.check_gradients(network, *(np.random.default_rng(1).normal(size=s) for s in
-                                  ((3, 4), (4,), (4, 2), (5, 3))))  # fmt: skip
+    cr.check_gradients(
+        network, *(np.random.default_rng(1).normal(size=s) for s in ((3, 4), (4,), (4, 2), (5, 3)))
+    )
     cr.check_gradients(lambda p: cr.exp(p["a"]) * p["b"], {"a": f64([1.0, 2.0]), "b": f64(3.0)})
 
 
@@ -175,9 +179,16 @@ LEAVING = {
 @pytest.mark.parametrize("name", LEAVING)
 @pytest.mark.parametrize(
     "transform",
-    [cr.grad, cr.value_and_grad, cr.jacobian, cr.hessian, lambda f: lambda x: cr.vjp(f, x),
-     lambda f: lambda x: cr.jvp(f, x, x), lambda f: lambda x: cr.hvp(f, x, x)],
-)  # fmt: skip
+    [
+        cr.grad,
+        cr.value_and_grad,
+        cr.jacobian,
+        cr.hessian,
+        lambda f: lambda x: cr.vjp(f, x),
+        lambda f: lambda x: cr.jvp(f, x, x),
+        lambda f: lambda x: cr.hvp(f, x, x),
+    ],
+)
 def test_a_value_that_leaves_while_it_is_differentiated(name, transform):
     with pytest.raises(GradientError, match=r"derivative would stop here.*detach\(\)"):
         transform(LEAVING[name])(f64(3.0))

@@ -14,24 +14,40 @@ PIECEWISE = {
     "sqrt": (lambda x: cr.where(x > 0, cr.sqrt(x), x), -4.0, [1, 0, 0]),
     "the second one": (lambda x: cr.where(x <= 0, x, cr.sqrt(x)), -4.0, [1, 0, 0]),
     "a product": (lambda x: cr.where(x > 0, x * cr.log(x), 0.0 * x), 0.0, [0, 0, 0]),
-    "a quotient": (lambda x: cr.where(abs(x) > 1e-3, cr.sin(x) / x, 1 - x * x / 6), 0.0,
-                   [0, -1 / 3, 0]),
+    "a quotient": (
+        lambda x: cr.where(abs(x) > 1e-3, cr.sin(x) / x, 1 - x * x / 6),
+        0.0,
+        [0, -1 / 3, 0],
+    ),
     "a power": (lambda x: cr.where(x > 0, x**0.5, x), 0.0, [1, 0, 0]),
-    "two in one": (lambda x: cr.where(x > 0, cr.where(x > 1, cr.log(x - 1) * x, 2 * x), x**3), 1.0,
-                   [2, 0, 0]),
+    "two in one": (
+        lambda x: cr.where(x > 0, cr.where(x > 1, cr.log(x - 1) * x, 2 * x), x**3),
+        1.0,
+        [2, 0, 0],
+    ),
     "two in one, both not chosen": (
-        lambda x: cr.where(x > 0, cr.where(x > 1, cr.log(x - 1) * x, 1 / x), x**3), -2.0,
-        [12, -12, 6]),
-    "used twice": (lambda x: cr.where(x > 0, (lambda h: h + h * x)(cr.log(x)), x * x), 0.0,
-                   [0, 2, 0]),
-    "used outside": (lambda x: (lambda h: cr.where(x > 1, cr.log(h), h))(x - 1) + x, 1.0,
-                     [2, 0, 0]),
+        lambda x: cr.where(x > 0, cr.where(x > 1, cr.log(x - 1) * x, 1 / x), x**3),
+        -2.0,
+        [12, -12, 6],
+    ),
+    "used twice": (
+        lambda x: cr.where(x > 0, (lambda h: h + h * x)(cr.log(x)), x * x),
+        0.0,
+        [0, 2, 0],
+    ),
+    "used outside": (
+        lambda x: (lambda h: cr.where(x > 1, cr.log(h), h))(x - 1) + x,
+        1.0,
+        [2, 0, 0],
+    ),
     "another dtype": (
-        lambda x: cr.where(x > 0, cr.log(x.astype("float32")).astype("float64"), x), 0.0,
-        [1, 0, 0]),
+        lambda x: cr.where(x > 0, cr.log(x.astype("float32")).astype("float64"), x),
+        0.0,
+        [1, 0, 0],
+    ),
     "a chosen inf": (lambda x: cr.where(x >= 0, cr.sqrt(x), x), 0.0, [math.inf]),
     "a chosen NaN": (lambda x: cr.where(x <= 0, cr.sqrt(x), x), -1.0, [math.nan] * 3),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])

@@ -41,7 +41,7 @@ from .functions.creation import (
     tensor,
     zeros,
     zeros_like,
-)  # fmt: skip
+)
 from .functions.defining import defop
 from .functions.dtypes import __array_namespace_info__ as __array_namespace_info__
 from .functions.dtypes import (
@@ -50,7 +50,7 @@ from .functions.dtypes import (
     iinfo,
     isdtype,
     result_type,
-)  # fmt: skip
+)
 from .functions.elementwise import (
     abs,
     acos,
@@ -126,7 +126,7 @@ from .functions.elementwise import (
     tanh,
     trunc,
     where,
-)  # fmt: skip
+)
 from .functions.habits import explained as _explained
 from .functions.habits import takes_axes as _takes_axes
 from .functions.indexing import gather, nonzero, scatter_add, take, take_along_axis
@@ -151,7 +151,7 @@ from .functions.reductions import (
     std,
     sum,
     var,
-)  # fmt: skip
+)
 from .functions.shaping import (
     astype,
     broadcast_arrays,
@@ -179,7 +179,7 @@ from .functions.shaping import (
     tril,
     triu,
     unstack,
-)  # fmt: skip
+)
 from .functions.sorting import (
     argsort,
     isin,
@@ -190,7 +190,7 @@ from .functions.sorting import (
     unique_counts,
     unique_inverse,
     unique_values,
-)  # fmt: skip
+)
 from .functions.windows import avg_pool, max_pool, sum_pool, unfold
 from .hints import hide_modules as _hide_modules
 from .hints import missing as _missing
@@ -207,7 +207,7 @@ from .shapes import (
     uint16,
     uint32,
     uint64,
-)  # fmt: skip
+)
 from .shapes import bool_ as bool
 from .sparse import RowSparse
 from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad
@@ -442,7 +442,7 @@ __all__ = [
     "where",
     "zeros",
     "zeros_like",
-]  # fmt: skip
+]
 
 _hide_modules(__name__, "checking", "errors", "random")
 globals().update(

@@ -65,9 +65,12 @@ def check_gradients(
     name = getattr(f, "__name__", "function")
     if not isinstance(order, int) or order < 1:
         raise GradientError(
-            "check_gradients", f"got order {order!r}", "a whole number from 1", "1 or 2 is usual",
+            "check_gradients",
+            f"got order {order!r}",
+            "a whole number from 1",
+            "1 or 2 is usual",
             user_line(),
-        )  # fmt: skip
+        )
     _expect_checkable(name, run, arrays)
     found = compare(run, arrays, np.random.default_rng(seed), order, tolerance)
     if found is not None:
@@ -90,9 +93,12 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
         if not any(v.dtype.kind in "fV" and v.size for v in values):
             got = ", ".join(spec_text(v) for v in values) or "none at all"
             raise GradientError(
-                "check_gradients", f"{name}: got no floating {what} ({got})",
-                "there is nothing to check", f"give a floating {what}", user_line(),
-            )  # fmt: skip
+                "check_gradients",
+                f"{name}: got no floating {what} ({got})",
+                "there is nothing to check",
+                f"give a floating {what}",
+                user_line(),
+            )
     same = len(once) == len(again) and all(
         a.shape == b.shape
         and np.allclose(a.astype(np.float64), b.astype(np.float64), 1e-12, 0, equal_nan=True)
@@ -113,9 +119,12 @@ def _widened(arrays: Sequence[Array]) -> list[Array]:
 
 
 def compare(
-    f: Callable[[list[Tensor]], Sequence[Tensor]], inputs: Sequence[Array],
-    rng: np.random.Generator, order: int, tolerance: float = TOLERANCE,
-) -> Disagreement | None:  # fmt: skip
+    f: Callable[[list[Tensor]], Sequence[Tensor]],
+    inputs: Sequence[Array],
+    rng: np.random.Generator,
+    order: int,
+    tolerance: float = TOLERANCE,
+) -> Disagreement | None:
     """The first disagreement, or None."""
     xs = _widened(inputs)
     wide = [k for k, x in enumerate(xs) if x.dtype == np.float64]
@@ -123,9 +132,14 @@ def compare(
 
 
 def _compare(
-    f: Any, xs: list[Array], wide: list[int], rng: np.random.Generator, level: int, order: int,
+    f: Any,
+    xs: list[Array],
+    wide: list[int],
+    rng: np.random.Generator,
+    level: int,
+    order: int,
     tolerance: float,
-) -> Disagreement | None:  # fmt: skip
+) -> Disagreement | None:
     def at(moved: Sequence[Array]) -> list[Array]:
         return [np.asarray(t.numpy()) for t in f([Tensor(x) for x in moved])]
 
@@ -152,8 +166,9 @@ def _compare(
         found = pull_again([given.get(j) for j in range(len(outs))])
         return [
             s if s is not None else creation.zeros_like(inner[k])
-            for k, s in enumerate(found) if k in wide
-        ]  # fmt: skip
+            for k, s in enumerate(found)
+            if k in wide
+        ]
 
     again = [*xs, *(us[k] for k in floats)]
     both = wide + list(range(len(xs), len(again)))
@@ -161,9 +176,13 @@ def _compare(
 
 
 def _directional(
-    at: Any, xs: list[Array], vs: dict[int, Array], us: dict[int, Array], shares: Sequence[Any],
+    at: Any,
+    xs: list[Array],
+    vs: dict[int, Array],
+    us: dict[int, Array],
+    shares: Sequence[Any],
     tolerance: float,
-) -> tuple[float, float, float] | None:  # fmt: skip
+) -> tuple[float, float, float] | None:
     """(by the rules, by differences, how far apart) along one direction, if they disagree.
 
     Infinity and NaN agree with nothing: inputs are drawn where derivatives are finite.
@@ -177,8 +196,9 @@ def _directional(
     by_difference = float(sum(t.sum() for t in terms))
     size = sum(float(np.abs(t).sum()) for t in terms)
     # The values themselves are known to a rounding error, which the small step makes large.
-    values = sum(float((np.abs(u) * (np.abs(ahead[k]) + np.abs(behind[k]))).sum())
-                 for k, u in us.items())  # fmt: skip
+    values = sum(
+        float((np.abs(u) * (np.abs(ahead[k]) + np.abs(behind[k]))).sum()) for k, u in us.items()
+    )
     noise = 8 * np.finfo(np.float64).eps * values / (2 * STEP)
     apart = abs(by_rule - by_difference)
     apart = 0.0 if apart <= noise else (apart - noise) / max(size, abs(by_rule), 1e-300)

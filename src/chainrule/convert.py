@@ -41,10 +41,12 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         for d in _leaves(data):
             if hasattr(d, "_known") and d._value is None:
                 raise TraceError(
-                    "asarray", f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
-                    "a tensor, or numbers alone", "give one tensor, or put several together with "
-                    "cr.stack or cr.concat", user_line(),
-                )  # fmt: skip
+                    "asarray",
+                    f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
+                    "a tensor, or numbers alone",
+                    "give one tensor, or put several together with cr.stack or cr.concat",
+                    user_line(),
+                )
         data = _unwrapped(data)
     array = _as_array(data)
     plain = isinstance(data, (list, tuple, int, float))
@@ -77,11 +79,13 @@ def expect_no_mask(operation: str, data: Any) -> None:
     hidden = np.count_nonzero(getattr(data, "mask", False)) if hasattr(data, "filled") else 0
     if hidden:
         raise ArgumentError(
-            operation, f"got a {type(data).__name__} with {hidden} of {np.size(data)} elements "
-            "masked", "an array in which every element counts",
+            operation,
+            f"got a {type(data).__name__} with {hidden} of {np.size(data)} elements masked",
+            "an array in which every element counts",
             "choose what stands in their place, x.filled(0.0), and pass x.mask as an input or a "
-            "weight; or leave these rows out", user_line(),
-        )  # fmt: skip
+            "weight; or leave these rows out",
+            user_line(),
+        )
 
 
 def _as_array(data: Any) -> Array:
@@ -101,9 +105,11 @@ def _as_array(data: Any) -> Array:
         ) from None
     except (TypeError, RuntimeError, BufferError) as error:
         raise DtypeError(
-            "asarray", f"got {type(data).__name__}: {error}", "numbers, lists or an array",
+            "asarray",
+            f"got {type(data).__name__}: {error}",
+            "numbers, lists or an array",
             "convert it to a NumPy array first",
-        ) from None  # fmt: skip
+        ) from None
     return array
 
 
@@ -193,15 +199,18 @@ def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
     floats = dtype in shapes.FLOATS
     if new.dtype not in shapes.FLOATS if floats else not np.can_cast(new.dtype, dtype, "safe"):
         raise DtypeError(
-            "load_state_dict", f"got {spec_text(new)} for {name}",
+            "load_state_dict",
+            f"got {spec_text(new)} for {name}",
             f"{dtype}, or another {'floating ' * floats}dtype that it can hold",
             f'read the right file, or convert on purpose: array.astype("{dtype}")',
-        )  # fmt: skip
+        )
     with np.errstate(over="ignore"):
         out = new.astype(dtype)
     if floats and (np.isfinite(new) & ~np.isfinite(out)).any():
         raise ArgumentError(
-            "load_state_dict", f"got {spec_text(new)} for {name} with values beyond {dtype}",
-            f"values that {dtype} can hold", "read the right file",
-        )  # fmt: skip
+            "load_state_dict",
+            f"got {spec_text(new)} for {name} with values beyond {dtype}",
+            f"values that {dtype} can hold",
+            "read the right file",
+        )
     return out

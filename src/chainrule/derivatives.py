@@ -49,7 +49,7 @@ from .ops import (
     sqrt,
     square,
     where,
-)  # fmt: skip
+)
 from .rows import Interval, Row, Rule, install
 from .sparse import RowSparse, add_up
 
@@ -180,8 +180,16 @@ def cumulative_product(g: Any, x: Any, y: Any, axis: int) -> Any:
     return recurrence_back(x, g, axis) * earlier(y, axis, 1.0)
 
 
-def conv_input(g: Any, w: Any, x_shape: Shape, stride: Any, padding: Any, input_dilation: Any,
-               kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+def conv_input(
+    g: Any,
+    w: Any,
+    x_shape: Shape,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
     """Spread g by the stride and correlate it with the mirrored kernel, inputs and outputs swapped.
 
     Sizes: the padding is what makes the result as large as x.
@@ -198,13 +206,27 @@ def conv_input(g: Any, w: Any, x_shape: Shape, stride: Any, padding: Any, input_
         spread_g = (g.shape[k + 1] - 1) * stride[k]
         high = (x_shape[k + 1] - 1) * input_dilation[k] + reach - spread_g - low
         pads.append((low, high))
-    return ops.convolution(g, swapped, stride=input_dilation, padding=tuple(pads),
-                           input_dilation=stride, kernel_dilation=kernel_dilation,
-                           groups=groups)  # fmt: skip
+    return ops.convolution(
+        g,
+        swapped,
+        stride=input_dilation,
+        padding=tuple(pads),
+        input_dilation=stride,
+        kernel_dilation=kernel_dilation,
+        groups=groups,
+    )
 
 
-def conv_kernel(g: Any, x: Any, w_shape: Shape, stride: Any, padding: Any, input_dilation: Any,
-                kernel_dilation: Any, groups: int) -> Any:  # fmt: skip
+def conv_kernel(
+    g: Any,
+    x: Any,
+    w_shape: Shape,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
     """Correlate x with g over positions and batch: the batch takes the channels' place.
 
     stride and kernel dilation swap; the padding is what makes the result as large as w.
@@ -218,10 +240,15 @@ def conv_kernel(g: Any, x: Any, w_shape: Shape, stride: Any, padding: Any, input
     for k in range(n):
         reach = (w_shape[k] - 1) * kernel_dilation[k] + (g.shape[k + 1] - 1) * stride[k]
         pads.append((padding[k][0], reach - (size[k] - 1) * input_dilation[k] - padding[k][0]))
-    out = ops.convolution(across, permute_dims(g, axes=(*range(1, n + 1), 0, n + 1)),
-                          stride=kernel_dilation, padding=tuple(pads),
-                          input_dilation=input_dilation, kernel_dilation=stride,
-                          groups=groups)  # fmt: skip
+    out = ops.convolution(
+        across,
+        permute_dims(g, axes=(*range(1, n + 1), 0, n + 1)),
+        stride=kernel_dilation,
+        padding=tuple(pads),
+        input_dilation=input_dilation,
+        kernel_dilation=stride,
+        groups=groups,
+    )
     return permute_dims(out, axes=(*range(1, n + 1), 0, n + 1))
 
 

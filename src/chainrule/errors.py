@@ -152,9 +152,11 @@ class Refusal(NamedTuple):
 def class_refusal(operation: str, count: int) -> Refusal:
     """Of a number that is no class."""
     return Refusal(
-        operation, "got class {}", f"0 to {count - 1} are needed",
+        operation,
+        "got class {}",
+        f"0 to {count - 1} are needed",
         "number the classes from 0, or make room for more: a larger last layer, num_classes",
-    )  # fmt: skip
+    )
 
 
 class GraphError(ChainruleError, RuntimeError):

@@ -56,7 +56,7 @@ class Operation:
         "needs",
         "pulls",
         "strict",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Node:
         "source",
         "trace",
         "value",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -16,86 +16,168 @@ import numpy as np
 from .errors import CallError, user_line
 
 FUNCTIONS = {
-    "absolute": "abs", "allclose": "numpy.allclose(x.numpy(), y.numpy())", "amax": "max",
-    "amin": "min", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2",
-    "autograd": "grad", "cat": "concat", "clamp": "clip", "conv1d": "convolution",
-    "conv2d": "convolution", "conv3d": "convolution", "cuda": "nothing: there are only CPUs",
-    "cumprod": "cumulative_prod", "cumsum": "cumulative_sum",
-    "device": "nothing: there are only CPUs", "evaluate": "train.evaluate", "from_numpy": "asarray",
-    "index_select": "take", "inference_mode": "no_grad",
-    "load": "load_file of safetensors.numpy, or data.load for data", "manual_seed": "random.seed",
-    "masked_fill": "where", "mm": "matmul", "mod": "remainder", "ndarray": "Tensor",
-    "no_gradient": "no_grad", "permute": "permute_dims", "predict": "train.predict",
-    "rand": "random.uniform", "randint": "random.integers", "randn": "random.normal",
+    "absolute": "abs",
+    "allclose": "numpy.allclose(x.numpy(), y.numpy())",
+    "amax": "max",
+    "amin": "min",
+    "arccos": "acos",
+    "arcsin": "asin",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "autograd": "grad",
+    "cat": "concat",
+    "clamp": "clip",
+    "conv1d": "convolution",
+    "conv2d": "convolution",
+    "conv3d": "convolution",
+    "cuda": "nothing: there are only CPUs",
+    "cumprod": "cumulative_prod",
+    "cumsum": "cumulative_sum",
+    "device": "nothing: there are only CPUs",
+    "evaluate": "train.evaluate",
+    "from_numpy": "asarray",
+    "index_select": "take",
+    "inference_mode": "no_grad",
+    "load": "load_file of safetensors.numpy, or data.load for data",
+    "manual_seed": "random.seed",
+    "masked_fill": "where",
+    "mm": "matmul",
+    "mod": "remainder",
+    "ndarray": "Tensor",
+    "no_gradient": "no_grad",
+    "permute": "permute_dims",
+    "predict": "train.predict",
+    "rand": "random.uniform",
+    "randint": "random.integers",
+    "randn": "random.normal",
     "randperm": "random.permutation",
     "save": "save_file(model.state_dict(), path) of safetensors.numpy",
-    "sparse": "RowSparse, the gradient of rows that were taken", "swapaxes": "transpose(x, a, b)",
-    "topk": "top_k", "trace": "diagonal(x).sum(axis=-1)", "true_divide": "divide",
-    "unsqueeze": "expand_dims", "vmap": "written with a batch axis: operations broadcast",
-}  # fmt: skip
+    "sparse": "RowSparse, the gradient of rows that were taken",
+    "swapaxes": "transpose(x, a, b)",
+    "topk": "top_k",
+    "trace": "diagonal(x).sum(axis=-1)",
+    "true_divide": "divide",
+    "unsqueeze": "expand_dims",
+    "vmap": "written with a batch axis: operations broadcast",
+}
 
 METHODS = {
-    "abs": "cr.abs(x)", "add": "x + y", "add_": "x += y", "backwards": "x.backward()",
-    "clamp": "cr.clip(x, low, high)", "contiguous": "x itself", "copy": "x.clone()",
-    "copy_": "x[...] = y", "cpu": "x itself", "cuda": "x itself", "cumsum": "cr.cumulative_sum(x)",
-    "data": "x.detach(), and x[...] = y in cr.no_grad() to set it", "dim": "x.ndim",
-    "double": "x.astype(cr.float64)", "eq": "x == y", "expand": "cr.broadcast_to(x, shape)",
-    "fill_": "x[...] = value", "float": "x.astype(cr.float32)",
-    "gather": "cr.take_along_axis(x, indices, axis=k)", "half": "x.astype(cr.float16)",
-    "long": "x.astype(cr.int64)", "masked_fill": "cr.where(mask, value, x)", "matmul": "x @ y",
-    "mul": "x * y", "mul_": "x *= y", "nonzero": "cr.nonzero(x)", "norm": "cr.norm(x)",
-    "numel": "x.size", "permute": "cr.permute_dims(x, axes)", "pow": "x ** y", "relu": "cr.relu(x)",
-    "repeat": "cr.tile(x, repetitions)", "requires_grad_": "x.requires_grad = True",
-    "softmax": "cr.softmax(x)", "sort": "cr.sort(x)",
-    "t": "x.T", "to": "x.astype(dtype)", "transpose": "cr.transpose(x, axes)",
-    "type": "x.astype(dtype)", "unsqueeze": "cr.expand_dims(x, axis=k)", "view": "x.reshape(shape)",
-    "zero_": "x[...] = 0", "zero_grad": "x.grad = None",
-}  # fmt: skip
+    "abs": "cr.abs(x)",
+    "add": "x + y",
+    "add_": "x += y",
+    "backwards": "x.backward()",
+    "clamp": "cr.clip(x, low, high)",
+    "contiguous": "x itself",
+    "copy": "x.clone()",
+    "copy_": "x[...] = y",
+    "cpu": "x itself",
+    "cuda": "x itself",
+    "cumsum": "cr.cumulative_sum(x)",
+    "data": "x.detach(), and x[...] = y in cr.no_grad() to set it",
+    "dim": "x.ndim",
+    "double": "x.astype(cr.float64)",
+    "eq": "x == y",
+    "expand": "cr.broadcast_to(x, shape)",
+    "fill_": "x[...] = value",
+    "float": "x.astype(cr.float32)",
+    "gather": "cr.take_along_axis(x, indices, axis=k)",
+    "half": "x.astype(cr.float16)",
+    "long": "x.astype(cr.int64)",
+    "masked_fill": "cr.where(mask, value, x)",
+    "matmul": "x @ y",
+    "mul": "x * y",
+    "mul_": "x *= y",
+    "nonzero": "cr.nonzero(x)",
+    "norm": "cr.norm(x)",
+    "numel": "x.size",
+    "permute": "cr.permute_dims(x, axes)",
+    "pow": "x ** y",
+    "relu": "cr.relu(x)",
+    "repeat": "cr.tile(x, repetitions)",
+    "requires_grad_": "x.requires_grad = True",
+    "softmax": "cr.softmax(x)",
+    "sort": "cr.sort(x)",
+    "t": "x.T",
+    "to": "x.astype(dtype)",
+    "transpose": "cr.transpose(x, axes)",
+    "type": "x.astype(dtype)",
+    "unsqueeze": "cr.expand_dims(x, axis=k)",
+    "view": "x.reshape(shape)",
+    "zero_": "x[...] = 0",
+    "zero_grad": "x.grad = None",
+}
 
 MODULE = {
-    "add": "append of nn.Sequential", "append": "nn.Sequential(*layers), or a list as an attribute",
-    "buffers": "[t for _, t in m.named_buffers()]", "compile": "cr.compile(m)",
-    "cpu": "m itself: there is one device", "cuda": "m itself: there is one device",
+    "add": "append of nn.Sequential",
+    "append": "nn.Sequential(*layers), or a list as an attribute",
+    "buffers": "[t for _, t in m.named_buffers()]",
+    "compile": "cr.compile(m)",
+    "cpu": "m itself: there is one device",
+    "cuda": "m itself: there is one device",
     "double": "m.weight = nn.Parameter(m.weight.astype(cr.float64)) for each parameter",
-    "evaluate": "cr.train.evaluate(m, data, loss)", "fit": "cr.fit(m, (x, y), loss=…)",
+    "evaluate": "cr.train.evaluate(m, data, loss)",
+    "fit": "cr.fit(m, (x, y), loss=…)",
     "half": "m.weight = nn.Parameter(m.weight.astype(cr.float16)) for each parameter",
     "predict": "cr.train.predict(m, x)",
     "register_buffer": "an attribute: self.name = cr.zeros(n)",
     "register_parameter": "an attribute: self.name = nn.Parameter(value)",
     "requires_grad_": "m.freeze() and m.unfreeze()",
     "save": "safetensors.numpy.save_file(m.state_dict(), path)",
-    "to": "m itself: there is one device", "trainable": "m.freeze() and m.unfreeze()",
+    "to": "m itself: there is one device",
+    "trainable": "m.freeze() and m.unfreeze()",
     "zero_grad": "not needed: each backward() gives fresh gradients",
-}  # fmt: skip
+}
 
 NN = {
-    "AveragePooling2D": "AvgPool2d", "BatchNormalization": "BatchNorm1d, or BatchNorm2d of images",
-    "Conv1D": "Conv1d", "Conv2D": "Conv2d", "Conv2DTranspose": "ConvTranspose2d",
-    "Conv3D": "Conv3d", "Dense": "Linear", "Dropout2D": "Dropout2d",
-    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)", "LayerNormalization": "LayerNorm",
-    "MaxPooling2D": "MaxPool2d", "ModuleDict": "a dict of modules, as an attribute",
-    "ModuleList": "a list of modules, as an attribute", "MultiHeadAttention": "MultiheadAttention",
+    "AveragePooling2D": "AvgPool2d",
+    "BatchNormalization": "BatchNorm1d, or BatchNorm2d of images",
+    "Conv1D": "Conv1d",
+    "Conv2D": "Conv2d",
+    "Conv2DTranspose": "ConvTranspose2d",
+    "Conv3D": "Conv3d",
+    "Dense": "Linear",
+    "Dropout2D": "Dropout2d",
+    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)",
+    "LayerNormalization": "LayerNorm",
+    "MaxPooling2D": "MaxPool2d",
+    "ModuleDict": "a dict of modules, as an attribute",
+    "ModuleList": "a list of modules, as an attribute",
+    "MultiHeadAttention": "MultiheadAttention",
     "ParameterDict": "a dict of parameters, as an attribute",
-    "ParameterList": "a list of parameters, as an attribute", "Softmax2d": "Softmax(-1)",
+    "ParameterList": "a list of parameters, as an attribute",
+    "Softmax2d": "Softmax(-1)",
     "TransformerEncoder": "Sequential of several TransformerEncoderLayer",
-}  # fmt: skip
+}
 
 FUNCTIONAL = {
-    "avg_pool2d": "nn.AvgPool2d(2)(x)", "conv1d": "cr.convolution", "conv2d": "cr.convolution",
-    "conv3d": "cr.convolution", "interpolate": "nn.Upsample", "max_pool2d": "cr.max_pool",
+    "avg_pool2d": "nn.AvgPool2d(2)(x)",
+    "conv1d": "cr.convolution",
+    "conv2d": "cr.convolution",
+    "conv3d": "cr.convolution",
+    "interpolate": "nn.Upsample",
+    "max_pool2d": "cr.max_pool",
     "pad": "cr.pad",
-}  # fmt: skip
+}
 
 OPTIM = {
-    "AveragedModel": "EMA", "CosineDecay": "WarmupCosine", "LRScheduler": "Schedule",
-    "LearningRateScheduler": "LambdaLR", "Nadam": "NAdam", "RMSProp": "RMSprop",
-    "lr_scheduler": "optim itself: optim.StepLR(optimizer, 10)", "swa_utils": "EMA",
-}  # fmt: skip
+    "AveragedModel": "EMA",
+    "CosineDecay": "WarmupCosine",
+    "LRScheduler": "Schedule",
+    "LearningRateScheduler": "LambdaLR",
+    "Nadam": "NAdam",
+    "RMSProp": "RMSprop",
+    "lr_scheduler": "optim itself: optim.StepLR(optimizer, 10)",
+    "swa_utils": "EMA",
+}
 
 KINDS = {
-    "chainrule": FUNCTIONS, "Tensor": METHODS, "Module": MODULE, "chainrule.nn": NN,
-    "chainrule.nn.functional": FUNCTIONAL, "chainrule.optim": OPTIM,
-}  # fmt: skip
+    "chainrule": FUNCTIONS,
+    "Tensor": METHODS,
+    "Module": MODULE,
+    "chainrule.nn": NN,
+    "chainrule.nn.functional": FUNCTIONAL,
+    "chainrule.optim": OPTIM,
+}
 
 
 def hide_modules(package: str, *public: str) -> None:
@@ -126,9 +208,12 @@ R = TypeVar("R")
 
 _USUAL = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 _KINDS: Mapping[str, tuple[Any, str]] = {
-    "int": (Integral, "a whole number"), "float": (Real, "a number"), "str": (str, "a text"),
-    "bool": ((bool, np.bool_), "True or False"), "None": (type(None), "None"),
-}  # fmt: skip
+    "int": (Integral, "a whole number"),
+    "float": (Real, "a number"),
+    "str": (str, "a text"),
+    "bool": ((bool, np.bool_), "True or False"),
+    "None": (type(None), "None"),
+}
 
 
 def calls(
@@ -213,18 +298,22 @@ def _kinds_of(signature: inspect.Signature) -> dict[str, list[str]]:
 
 
 def _expect_kinds(
-    operation: str, signature: inspect.Signature, kinds: Mapping[str, list[str]],
+    operation: str,
+    signature: inspect.Signature,
+    kinds: Mapping[str, list[str]],
     given: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     for name, value in given.items():
         expected = kinds.get(name)
         if not expected or any(_is(value, kind) for kind in expected):
             continue
         raise CallError(
-            operation, f"got {name}={value!r}",
+            operation,
+            f"got {name}={value!r}",
             f"expected {' or '.join(_KINDS[k][1] for k in expected)}",
-            f"the arguments are {operation}{bare(signature)}", user_line(),
-        )  # fmt: skip
+            f"the arguments are {operation}{bare(signature)}",
+            user_line(),
+        )
 
 
 def _is(value: Any, kind: str) -> bool:

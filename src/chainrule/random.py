@@ -157,9 +157,12 @@ def _one_shape(name: str, shape: Any, more: tuple[Any, ...], named: str) -> None
     if more:
         got = ", ".join(str(v) for v in (shape, *more))
         raise ArgumentError(
-            name, f"got {name}({got})", f"shapes are one argument: {name}((2, 3))",
-            f"put the sizes in brackets, and name the others: {named}", user_line(),
-        )  # fmt: skip
+            name,
+            f"got {name}({got})",
+            f"shapes are one argument: {name}((2, 3))",
+            f"put the sizes in brackets, and name the others: {named}",
+            user_line(),
+        )
 
 
 def _unit(words: list[Tensor]) -> Tensor:

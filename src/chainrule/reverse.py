@@ -24,8 +24,14 @@ from .rows import Hold
 from .sparse import RowSparse
 
 _POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {
-    ops.negative, ops.add, ops.subtract, ops.multiply, ops.astype, ops.alias, ops.where,
-}  # fmt: skip
+    ops.negative,
+    ops.add,
+    ops.subtract,
+    ops.multiply,
+    ops.astype,
+    ops.alias,
+    ops.where,
+}
 
 
 class _Mask(NamedTuple):
@@ -54,9 +60,12 @@ def retained(node: Node) -> Retain | None:
 
 
 def sweep(
-    cotangents: Mapping[Node, Any], hold: Hold, wrt: Sequence[Node] | None = None,
-    release: bool = False, released: set[Node] | None = None,
-) -> dict[Node, Any]:  # fmt: skip
+    cotangents: Mapping[Node, Any],
+    hold: Hold,
+    wrt: Sequence[Node] | None = None,
+    release: bool = False,
+    released: set[Node] | None = None,
+) -> dict[Node, Any]:
     """The cotangents of the leaves (or of the nodes `wrt`), from those of the outputs.
 
     A leaf that nothing reaches has no entry. A computed node whose gradient is retained has one.

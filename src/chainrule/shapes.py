@@ -83,9 +83,11 @@ def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> R
         for s in specs[1:]:
             if s.shape != first.shape:
                 raise ShapeError(
-                    name, _texts(specs), "equal shapes are needed",
+                    name,
+                    _texts(specs),
+                    "equal shapes are needed",
                     "use broadcast_to or expand_dims",
-                )  # fmt: skip
+                )
         return first.shape, first.dtype if result is None else result
 
     rule.kinds = KINDS[cls]  # type: ignore[attr-defined]

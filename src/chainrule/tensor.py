@@ -277,9 +277,14 @@ class Tensor(Operators):
         return value.copy() if copy else value
 
     def __dlpack__(
-        self, /, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        self,
+        /,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
         copy: bool | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         value = self.numpy()
         if (max_version or (0,))[0] < 1:  # the older protocol cannot say "not to be written"
             if copy is None:
@@ -312,9 +317,12 @@ class Tensor(Operators):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ShapeError(
-                "bool", f"got {spec_text(self)}", "one element is needed, true or false",
-                "use x.all() or x.any(), or cr.where to choose for each", user_line(),
-            )  # fmt: skip
+                "bool",
+                f"got {spec_text(self)}",
+                "one element is needed, true or false",
+                "use x.all() or x.any(), or cr.where to choose for each",
+                user_line(),
+            )
         return bool(self.item())
 
     def __float__(self) -> float:
@@ -380,9 +388,9 @@ class Tensor(Operators):
     def _is_input(self) -> bool:
         """Whether it stands for an argument of the function that is being traced."""
         node = self._node
-        return node is not None and node.trace is not None and node.op is None and (
-            node.value is None
-        )  # fmt: skip
+        return (
+            node is not None and node.trace is not None and node.op is None and (node.value is None)
+        )
 
     @property
     def grad(self) -> Any:
@@ -445,8 +453,9 @@ class Tensor(Operators):
         if node.requires_grad and not node.is_leaf and not retained(node):
             warn(
                 f"[grad] got .grad of {spec_text(self)}, which is computed and keeps no gradient: "
-                "it is None; call retain_grad() on it before backward()", _warned,
-            )  # fmt: skip
+                "it is None; call retain_grad() on it before backward()",
+                _warned,
+            )
 
     def _leave(self, g: Any, fresh: bool, unseen: bool) -> bool:
         """Leave the gradient of a sweep here.
@@ -479,9 +488,13 @@ class Tensor(Operators):
             self._lender.store(self, _grad=g)
 
     def backward(
-        self, gradient: Any = None, *, retain_graph: bool | None = None,
-        create_graph: bool = False, accumulate: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        gradient: Any = None,
+        *,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        accumulate: bool = False,
+    ) -> None:
         """Fill `.grad` of every leaf that this tensor was computed from.
 
         Their gradients are fresh: they replace those of an earlier sweep. A leaf that this tensor

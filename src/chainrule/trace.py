@@ -72,8 +72,16 @@ def _counting(name: str) -> Any:
     return method
 
 
-for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault",
-              "update"):  # fmt: skip
+for _name in (
+    "__setitem__",
+    "__delitem__",
+    "__ior__",
+    "clear",
+    "pop",
+    "popitem",
+    "setdefault",
+    "update",
+):
     setattr(Counted, _name, _counting(_name))
 
 state = State()

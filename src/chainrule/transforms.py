@@ -32,37 +32,52 @@ def _split(
     numbers = [argnums] if isinstance(argnums, (int, np.integer)) else list(argnums)
     if any(not -len(args) <= k < len(args) for k in numbers):
         raise ArgumentError(
-            name, f"got argnums {argnums} for {len(args)} arguments", "numbers of arguments",
-            "count positional arguments from 0", user_line(),
-        )  # fmt: skip
+            name,
+            f"got argnums {argnums} for {len(args)} arguments",
+            "numbers of arguments",
+            "count positional arguments from 0",
+            user_line(),
+        )
     numbers = [k % len(args) for k in numbers]
     if len(set(numbers)) != len(numbers):
         raise ArgumentError(
-            name, f"got argnums {argnums}", "each argument once", "remove the repeated one",
+            name,
+            f"got argnums {argnums}",
+            "each argument once",
+            "remove the repeated one",
             user_line(),
-        )  # fmt: skip
+        )
     leaves, structure = tree.flatten([args[k] for k in numbers])
     for x in leaves:
         if hasattr(x, "named_parameters"):
             raise DtypeError(
-                name, f"got the module {type(x).__name__} as an argument",
+                name,
+                f"got the module {type(x).__name__} as an argument",
                 "tensors to differentiate by",
-                "call loss.backward() and read p.grad of module.parameters()", user_line(),
-            )  # fmt: skip
+                "call loss.backward() and read p.grad of module.parameters()",
+                user_line(),
+            )
     tensors = [as_tensor(x) for x in leaves]
     for t in tensors:
         if t.dtype.kind not in "fV":
             raise DtypeError(
-                name, f"got an argument {spec_text(t)}", "a floating dtype is needed",
-                "convert it with astype(x, float32), or leave it out of argnums", user_line(),
-            )  # fmt: skip
+                name,
+                f"got an argument {spec_text(t)}",
+                "a floating dtype is needed",
+                "convert it with astype(x, float32), or leave it out of argnums",
+                user_line(),
+            )
     return numbers, tensors, structure
 
 
 def _pull(
-    name: str, f: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums,
-    has_aux: bool = False, kwargs: dict[str, Any] | None = None,
-) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
+    name: str,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    argnums: Argnums,
+    has_aux: bool = False,
+    kwargs: dict[str, Any] | None = None,
+) -> tuple[Any, Any, Callable[[Any], Any]]:
     """f's result, its extra result, and the function from cotangents to cotangents."""
     _expect_function(name, f)
     numbers, tensors, structure = _split(name, args, argnums)
@@ -88,10 +103,12 @@ def _pull(
         found = tree.leaves_like(box["tree"], cotangent)
         if found is None:
             raise ShapeError(
-                name, f"got a cotangent of another structure ({type(cotangent).__name__})",
-                "the structure of the result", "give one tensor for each tensor of the result",
+                name,
+                f"got a cotangent of another structure ({type(cotangent).__name__})",
+                "the structure of the result",
+                "give one tensor for each tensor of the result",
                 user_line(),
-            )  # fmt: skip
+            )
         given = [as_tensor(g) for g in found]
         shares = pull(given)
         if name == "grad" and box["plain"] and any(s is None for s in shares):
@@ -113,20 +130,26 @@ def _expect_numbers(name: str, argnums: Any, several: bool = True) -> None:
     for k in argnums if listed else [argnums]:
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
             raise ArgumentError(
-                name, f"got argnums={argnums!r}",
+                name,
+                f"got argnums={argnums!r}",
                 "expected places of positional arguments, counted from 0",
-                f"argnums=0{', or (0, 1) for several' if several else ''}", user_line(),
-            )  # fmt: skip
+                f"argnums=0{', or (0, 1) for several' if several else ''}",
+                user_line(),
+            )
 
 
 def _expect_function(name: str, f: Any) -> None:
     if not callable(f):
         got = f"a tensor {spec_text(f)}" if isinstance(f, Tensor) else type(f).__name__
         raise ArgumentError(
-            name, f"got {got}", "a function of what to differentiate by",
+            name,
+            f"got {got}",
+            "a function of what to differentiate by",
             f"write cr.{name}(function)(x), or y.backward() and then x.grad"
-            if name == "grad" else "pass the function itself, and not its result", user_line(),
-        )  # fmt: skip
+            if name == "grad"
+            else "pass the function itself, and not its result",
+            user_line(),
+        )
 
 
 _warned: dict[Any, Any] = {}
@@ -153,15 +176,21 @@ def _as_sequences(name: str, args: Any, tangents: Any) -> tuple[Sequence[Any], S
     if one[0] != one[1]:
         alone, other = ("arguments", "tangents") if one[0] else ("tangents", "arguments")
         raise ArgumentError(
-            name, f"got one tensor as {alone} and several as {other}", "the same for both",
-            "write (x,) and (t,), or x and t for one argument", user_line(),
-        )  # fmt: skip
+            name,
+            f"got one tensor as {alone} and several as {other}",
+            "the same for both",
+            "write (x,) and (t,), or x and t for one argument",
+            user_line(),
+        )
     for what, given in (("arguments", args), ("tangents", tangents)):
         if not one[0] and not isinstance(given, (list, tuple)):
             raise ArgumentError(
-                name, f"got {type(given).__name__} as {what}", "expected a tensor, or a tuple",
-                "write (x,) and (t,), or x and t for one argument", user_line(),
-            )  # fmt: skip
+                name,
+                f"got {type(given).__name__} as {what}",
+                "expected a tensor, or a tuple",
+                "write (x,) and (t,), or x and t for one argument",
+                user_line(),
+            )
     return ((args,), (tangents,)) if one[0] else (args, tangents)
 
 
@@ -179,16 +208,22 @@ def value_and_grad(
 
 
 def _value_and_grad(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    argnums: Argnums,
     has_aux: bool,
-) -> Any:  # fmt: skip
+) -> Any:
     value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
     if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
         got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
         raise ShapeError(
-            "grad", f"got a function that returns {got}", "one floating scalar is needed",
-            "reduce it with sum() or mean(), or use cr.jacobian", user_line(),
-        )  # fmt: skip
+            "grad",
+            f"got a function that returns {got}",
+            "one floating scalar is needed",
+            "reduce it with sum() or mean(), or use cr.jacobian",
+            user_line(),
+        )
     gradient = back(value._full((), 1.0))
     return ((value, aux), gradient) if has_aux else (value, gradient)
 
@@ -201,9 +236,12 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
 
 
 def _grad(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    argnums: Argnums,
     has_aux: bool,
-) -> Any:  # fmt: skip
+) -> Any:
     value, found = _value_and_grad(f, args, kwargs, argnums, has_aux)
     return (found, value[1]) if has_aux else found
 
@@ -241,11 +279,12 @@ def _along(
     if [(t.shape, t.dtype) for t in given] != [(t.shape, t.dtype) for t in inputs]:
         got = ", ".join(map(spec_text, given)) if found is not None else "of another structure"
         raise ShapeError(
-            name, f"got tangents {got}",
+            name,
+            f"got tangents {got}",
             f"one like each argument: {', '.join(spec_text(t) for t in inputs)}",
             "give a tangent for every argument, of its shape and dtype: cr.astype(t, x.dtype)",
             user_line(),
-        )  # fmt: skip
+        )
     out = forth(given)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
     if not any(t.requires_grad for t in (*leaves, *given)):
@@ -266,9 +305,12 @@ def _jacobian(
     value, _, back = _pull("jacobian", f, args, argnums, kwargs=kwargs)
     if not isinstance(value, Tensor):
         raise DtypeError(
-            "jacobian", f"got a function that returns {type(value).__name__}", "one tensor",
-            "stack the results, or use cr.vjp", user_line(),
-        )  # fmt: skip
+            "jacobian",
+            f"got a function that returns {type(value).__name__}",
+            "one tensor",
+            "stack the results, or use cr.vjp",
+            user_line(),
+        )
     units = np.eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
     rows = [back(Tensor(u)) for u in units]
     if not rows:

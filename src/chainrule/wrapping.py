@@ -59,10 +59,11 @@ class Wrapper:
         for part in self.parts:
             if isinstance(part, types.FunctionType) and "<" in part.__qualname__:
                 raise ArgumentError(
-                    "pickle", f"got {part.__qualname__} in a {type(self).__name__} function",
+                    "pickle",
+                    f"got {part.__qualname__} in a {type(self).__name__} function",
                     "a function that is found by its name",
                     "define it with def at the top of a module, or as a method",
-                )  # fmt: skip
+                )
         return copyreg.__newobj__, (type(self),), self.parts  # type: ignore[attr-defined]
 
     def _stands_at(self, path: str) -> bool:

@@ -32,8 +32,18 @@ def take_over(ours, theirs):
     ours.load_state_dict(state)
 
 
-def follow(ours, theirs, batches, loss, their_loss, make=None, their_make=None, schedules=None,
-           prepare=torch.from_numpy, clip=None):  # fmt: skip
+def follow(
+    ours,
+    theirs,
+    batches,
+    loss,
+    their_loss,
+    make=None,
+    their_make=None,
+    schedules=None,
+    prepare=torch.from_numpy,
+    clip=None,
+):
     """Train both; the losses of every step agree."""
     take_over(ours, theirs)
     optimizer = (make or (lambda ps: optim.SGD(ps, lr=0.05)))(ours.parameters())

@@ -143,22 +143,37 @@ def rows(
         each = given if given and isinstance(given[0], tuple) else (given,)
         parts = [_shape_text(each), *(_text(a) for a in more), *([note] if note else [])]
         yield Case(
-            f"{operation}[{' '.join(parts)}]", operation, _bound(ours, more),
-            _bound(theirs, more), each, makers, levels=levels, args=more,
-        )  # fmt: skip
+            f"{operation}[{' '.join(parts)}]",
+            operation,
+            _bound(ours, more),
+            _bound(theirs, more),
+            each,
+            makers,
+            levels=levels,
+            args=more,
+        )
 
 
 def points(
-    operation: str, ours: Function, theirs: Function, places: Iterable[Any],
+    operation: str,
+    ours: Function,
+    theirs: Function,
+    places: Iterable[Any],
     levels: tuple[str, ...] = LEVELS,
-) -> Iterator[Case]:  # fmt: skip
+) -> Iterator[Case]:
     """A case of scalars for each place (a number, or one for each input), with u = v = 1."""
     for place in places:
         numbers = place if isinstance(place, tuple) else (place,)
         yield Case(
-            f"{operation}@{','.join(_text(p) for p in numbers)}", operation, ours, theirs,
-            ((),) * len(numbers), tuple(constant(*numbers)), ones=True, levels=levels,
-        )  # fmt: skip
+            f"{operation}@{','.join(_text(p) for p in numbers)}",
+            operation,
+            ours,
+            theirs,
+            ((),) * len(numbers),
+            tuple(constant(*numbers)),
+            ones=True,
+            levels=levels,
+        )
 
 
 def _bound(f: Function, more: tuple[Any, ...]) -> Function:
@@ -272,10 +287,14 @@ def _pull(ys: Any, us: Any, xs: Any, create_graph: bool = False) -> list[Any]:
         return [torch.zeros_like(x) for x in xs]
     return list(
         torch.autograd.grad(
-            [y for y, _ in pairs], xs, [u for _, u in pairs], create_graph=create_graph,
-            allow_unused=True, materialize_grads=True,
+            [y for y, _ in pairs],
+            xs,
+            [u for _, u in pairs],
+            create_graph=create_graph,
+            allow_unused=True,
+            materialize_grads=True,
         )
-    )  # fmt: skip
+    )
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────

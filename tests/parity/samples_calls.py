@@ -79,9 +79,7 @@ def _reduced(function: Call, position: Call, binary: Call) -> Call:
         axis = other if dim is None else dim
         if axis is None:
             return function(x)
-        return (
-            function(x, axis=axis, keepdims=keepdim), position(x, axis=axis, keepdims=keepdim)
-        )  # fmt: skip
+        return (function(x, axis=axis, keepdims=keepdim), position(x, axis=axis, keepdims=keepdim))
 
     return call
 
@@ -113,17 +111,25 @@ def _sorted(x: Any, dim: int = -1, descending: bool = False, stable: bool = True
 
 
 def _searchsorted(
-    row: Any, x: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+    row: Any,
+    x: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
     sorter: Any = None,
-) -> Any:  # fmt: skip
+) -> Any:
     found = cr.searchsorted(row, x, side=side or ("right" if right else "left"), sorter=sorter)
     return found.astype(cr.int32) if out_int32 else found
 
 
 def _unique(
-    x: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None,
+    x: Any,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: Any = None,
     **order: bool,
-) -> Any:  # fmt: skip
+) -> Any:
     absent(dim=dim)
     found = cr.unique_all(x)
     more = (return_inverse, found.inverse_indices), (return_counts, found.counts)
@@ -151,9 +157,13 @@ def _variance(function: Call) -> Call:
     """With 1 less than their number divided by, unless said otherwise."""
 
     def call(
-        x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+        x: Any,
+        dim: Any = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
         correction: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         correction = int(unbiased) if correction is None else correction
@@ -186,14 +196,25 @@ def _in_dtype(function: Call) -> Call:
 
 
 def _convolution(
-    x: Any, w: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
     groups: int = 1,
-) -> Any:  # fmt: skip
+) -> Any:
     n = w.ndim - 2
     batch = x if x.ndim == w.ndim else x[None]
     kernel = cr.permute_dims(w, (*range(2, n + 2), 1, 0))
-    y = cr.convolution(last(batch), kernel, stride=_one(stride), padding=_one(padding),
-                       kernel_dilation=_one(dilation), groups=groups)  # fmt: skip
+    y = cr.convolution(
+        last(batch),
+        kernel,
+        stride=_one(stride),
+        padding=_one(padding),
+        kernel_dilation=_one(dilation),
+        groups=groups,
+    )
     y = second(y if bias is None else y + bias)
     return y if x.ndim == w.ndim else y[0]
 
@@ -204,25 +225,40 @@ def _one(value: Any) -> Any:
 
 
 def _transposed(
-    x: Any, w: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-    groups: int = 1, dilation: Any = 1,
-) -> Any:  # fmt: skip
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
     n = w.ndim - 2
     batch = x if x.ndim == w.ndim else x[None]
     kernel = cr.permute_dims(w, (*range(2, n + 2), 1, 0))
     y = convolution_transpose(
-        last(batch), kernel, stride=_one(stride), padding=_one(padding),
-        output_padding=_one(output_padding), kernel_dilation=_one(dilation), groups=groups,
-    )  # fmt: skip
+        last(batch),
+        kernel,
+        stride=_one(stride),
+        padding=_one(padding),
+        output_padding=_one(output_padding),
+        kernel_dilation=_one(dilation),
+        groups=groups,
+    )
     y = second(y if bias is None else y + bias)
     return y if x.ndim == w.ndim else y[0]
 
 
 def _pooled(function: Call, n: int) -> Call:
     def call(
-        x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = None,
+        x: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = None,
         **others: Any,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         absent(**others)
         batch = x if x.ndim == n + 2 else x[None]
         kwargs = {} if dilation is None else {"dilation": _one(dilation)}
@@ -237,9 +273,14 @@ def _avg_pool(n: int) -> Call:
     pooled = _pooled(cr.avg_pool, n)
 
     def call(
-        x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True, divisor_override: Any = None,
-    ) -> Any:  # fmt: skip
+        x: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: Any = None,
+    ) -> Any:
         absent(ceil_mode=ceil_mode, divisor_override=divisor_override)
         absent(count_include_pad=not count_include_pad)
         return pooled(x, kernel_size, stride, padding)
@@ -257,10 +298,14 @@ def _adaptive(layer: Call, n: int) -> Call:
 
 
 def _interpolate(
-    x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
-    align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     absent(size=size, align_corners=align_corners, antialias=antialias)
     return second(nn.Upsample(scale_factor=scale_factor, mode=mode)(last(x)))
 
@@ -293,8 +338,9 @@ def _embedding(weight: Any, x: Any, padding_idx: int | None = None, **others: An
     return _with(nn.Embedding(*weight.shape, padding_idx=padding_idx), weight=weight)(x)
 
 
-def _bag(weight: Any, x: Any, mode: str = "mean", padding_idx: int | None = None, **others: Any
-         ) -> Any:  # fmt: skip
+def _bag(
+    weight: Any, x: Any, mode: str = "mean", padding_idx: int | None = None, **others: Any
+) -> Any:
     absent(**others)
     layer = nn.EmbeddingBag(*weight.shape, mode=mode, padding_idx=padding_idx)
     return _with(layer, weight=weight)(x)
@@ -305,8 +351,9 @@ def _bilinear(a: Any, b: Any, weight: Any, bias: Any = None) -> Any:
     return _with(layer, weight=weight, bias=bias)(a, b)
 
 
-def _group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-                ) -> Any:  # fmt: skip
+def _group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
     layer = nn.GroupNorm(num_groups, cr.moveaxis(x, 1, 0).shape[0], eps)
     one, zero = cr.ones(x.shape[1], dtype=x.dtype), cr.zeros(x.shape[1], dtype=x.dtype)
     _with(layer, weight=one if weight is None else weight, bias=zero if bias is None else bias)
@@ -316,93 +363,167 @@ def _group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, e
 # ── the tables ───────────────────────────────────────────────────────────────────────────────────
 
 OURS: dict[str, Call] = {
-    "mul": cr.multiply, "sub": renamed(cr.subtract), "div": _div, "true_divide": cr.divide,
-    "clamp": cr.clip, "eq": cr.equal, "ne": cr.not_equal, "ge": cr.greater_equal,
-    "gt": cr.greater, "le": cr.less_equal, "lt": cr.less, "neg": cr.negative,
-    "bitwise_not": cr.bitwise_invert, "masked_fill": F.masked_fill,
+    "mul": cr.multiply,
+    "sub": renamed(cr.subtract),
+    "div": _div,
+    "true_divide": cr.divide,
+    "clamp": cr.clip,
+    "eq": cr.equal,
+    "ne": cr.not_equal,
+    "ge": cr.greater_equal,
+    "gt": cr.greater,
+    "le": cr.less_equal,
+    "lt": cr.less,
+    "neg": cr.negative,
+    "bitwise_not": cr.bitwise_invert,
+    "masked_fill": F.masked_fill,
     "where": lambda x, condition, other: cr.where(condition, x, other),
     "clone": lambda x, **k: x.clone(),
     "round": lambda x, decimals=0: absent(decimals=decimals or None) or cr.round(x),
     "arange": lambda start, stop=None, step=1, *, end=None, dtype=None, **k: renamed(cr.arange)(
-        start, stop if end is None else end, step, dtype=dtype, **k),
-    "max": _reduced(cr.max, cr.argmax, cr.maximum), "min": _reduced(cr.min, cr.argmin, cr.minimum),
-    "amax": renamed(cr.max, "axis"), "amin": renamed(cr.min, "axis"),
-    **{n: _operator(n) for n in ("__radd__", "__rmul__", "__rand__", "__ror__", "__rxor__",
-                                 "__rmatmul__", "__rmod__", "__rpow__", "__rsub__",
-                                 "__getitem__")},
+        start, stop if end is None else end, step, dtype=dtype, **k
+    ),
+    "max": _reduced(cr.max, cr.argmax, cr.maximum),
+    "min": _reduced(cr.min, cr.argmin, cr.minimum),
+    "amax": renamed(cr.max, "axis"),
+    "amin": renamed(cr.min, "axis"),
+    **{
+        n: _operator(n)
+        for n in (
+            "__radd__",
+            "__rmul__",
+            "__rand__",
+            "__ror__",
+            "__rxor__",
+            "__rmatmul__",
+            "__rmod__",
+            "__rpow__",
+            "__rsub__",
+            "__getitem__",
+        )
+    },
     "__rdiv__": _operator("__rtruediv__"),
-    "item": cr.Tensor.item, "T": lambda x: x.T, "mT": lambda x: x.mT,
+    "item": cr.Tensor.item,
+    "T": lambda x: x.T,
+    "mT": lambda x: x.mT,
     # shapes
-    "diagonal": _diagonal, "linalg.diagonal": _linalg_diagonal,
+    "diagonal": _diagonal,
+    "linalg.diagonal": _linalg_diagonal,
     "broadcast_to": renamed(cr.broadcast_to, size="shape"),
-    "broadcast_tensors": cr.broadcast_arrays, "movedim": cr.moveaxis,
+    "broadcast_tensors": cr.broadcast_arrays,
+    "movedim": cr.moveaxis,
     "permute": lambda x, *dims, **k: cr.permute_dims(x, _given(*dims, **k)),
     "unsqueeze": lambda x, dim: cr.expand_dims(x, axis=dim),
-    "squeeze": renamed(cr.squeeze, "axis"), "flip": renamed(cr.flip, dims="axis"),
+    "squeeze": renamed(cr.squeeze, "axis"),
+    "flip": renamed(cr.flip, dims="axis"),
     "roll": renamed(cr.roll, "shift", "axis", shifts="shift", dims="axis"),
     "repeat": lambda x, *sizes: cr.tile(x, _given(*sizes)),
     "tile": lambda x, *sizes, **k: cr.tile(x, _given(*sizes, **k)),
     "repeat_interleave": lambda x, repeats, dim=None, *, output_size=None: cr.repeat(
-        x, repeats, axis=dim),
-    "cat": renamed(cr.concat, "axis"), "stack": renamed(cr.stack, "axis"),
+        x, repeats, axis=dim
+    ),
+    "cat": renamed(cr.concat, "axis"),
+    "stack": renamed(cr.stack, "axis"),
     "unbind": renamed(cr.unstack, "axis"),
     "tensor_split": lambda x, indices_or_sections=None, dim=0, **k: cr.split(
-        x, indices_or_sections if indices_or_sections is not None else next(iter(k.values())), dim),
-    "tril": renamed(cr.tril, "k", diagonal="k"), "triu": renamed(cr.triu, "k", diagonal="k"),
-    "nn.functional.pad": _pad, "meshgrid": lambda *xs, **k: cr.meshgrid(*(
-        xs[0] if isinstance(xs[0], (list, tuple)) else xs), **k),
+        x, indices_or_sections if indices_or_sections is not None else next(iter(k.values())), dim
+    ),
+    "tril": renamed(cr.tril, "k", diagonal="k"),
+    "triu": renamed(cr.triu, "k", diagonal="k"),
+    "nn.functional.pad": _pad,
+    "meshgrid": lambda *xs, **k: cr.meshgrid(
+        *(xs[0] if isinstance(xs[0], (list, tuple)) else xs), **k
+    ),
     # indices
     "take_along_dim": lambda x, indices, dim=None: cr.take_along_axis(
         *((x, indices) if dim is not None else (x.reshape(-1), indices.reshape(-1))),
-        axis=-1 if dim is None else dim),
+        axis=-1 if dim is None else dim,
+    ),
     "index_select": lambda x, dim, index, out=None: absent(out=out) or cr.take(x, index, axis=dim),
     "index_add": _index_add,
-    "sort": _sorted, "argsort": renamed(cr.argsort, "axis", "descending"), "unique": _unique,
+    "sort": _sorted,
+    "argsort": renamed(cr.argsort, "axis", "descending"),
+    "unique": _unique,
     "topk": lambda x, k, dim=-1, largest=True, in_order=True: cr.top_k(
-        x, k, axis=dim, largest=largest),
-    "searchsorted": _searchsorted, "nonzero": _nonzero,
+        x, k, axis=dim, largest=largest
+    ),
+    "searchsorted": _searchsorted,
+    "nonzero": _nonzero,
     "isin": lambda elements, test_elements, *, assume_unique=False, invert=False: cr.isin(
-        elements, test_elements, invert=invert),
+        elements, test_elements, invert=invert
+    ),
     # reductions
-    "cumsum": renamed(cr.cumulative_sum, "axis"), "cumprod": renamed(cr.cumulative_prod, "axis"),
-    **{n: renamed(getattr(cr, n), "axis", "keepdims") for n in (
-        "sum", "prod", "mean", "all", "any", "argmax", "argmin", "count_nonzero", "logsumexp")},
-    "mean": _in_dtype(cr.mean), "softmax": _in_dtype(cr.softmax),
-    "log_softmax": _in_dtype(cr.log_softmax), "std": _variance(cr.std), "var": _variance(cr.var),
-    "norm": _norm, "linalg.vector_norm": _vector_norm, "linalg.vecdot": renamed(cr.vecdot),
+    "cumsum": renamed(cr.cumulative_sum, "axis"),
+    "cumprod": renamed(cr.cumulative_prod, "axis"),
+    **{
+        n: renamed(getattr(cr, n), "axis", "keepdims")
+        for n in (
+            "sum",
+            "prod",
+            "mean",
+            "all",
+            "any",
+            "argmax",
+            "argmin",
+            "count_nonzero",
+            "logsumexp",
+        )
+    },
+    "mean": _in_dtype(cr.mean),
+    "softmax": _in_dtype(cr.softmax),
+    "log_softmax": _in_dtype(cr.log_softmax),
+    "std": _variance(cr.std),
+    "var": _variance(cr.var),
+    "norm": _norm,
+    "linalg.vector_norm": _vector_norm,
+    "linalg.vecdot": renamed(cr.vecdot),
     "diff": renamed(cr.diff, "n", "axis", "prepend", "append"),
     # products
-    "mm": cr.matmul, "bmm": cr.matmul, "mv": cr.matmul,
+    "mm": cr.matmul,
+    "bmm": cr.matmul,
+    "mv": cr.matmul,
     "einsum": lambda xs, equation: cr.einsum(equation, *xs),
     "tensordot": lambda a, b, dims=2: cr.tensordot(a, b, axes=dims),
     # networks
-    "nn.functional.glu": renamed(F.glu), "nn.functional.normalize": renamed(F.normalize),
+    "nn.functional.glu": renamed(F.glu),
+    "nn.functional.normalize": renamed(F.normalize),
     "nn.functional.cross_entropy": _by_class(F.cross_entropy),
-    "nn.functional.nll_loss": _by_class(F.nll_loss), "nn.functional.prelu": _prelu,
+    "nn.functional.nll_loss": _by_class(F.nll_loss),
+    "nn.functional.prelu": _prelu,
     **{f"nn.functional.conv{n}d": _convolution for n in (1, 2, 3)},
     **{f"nn.functional.conv_transpose{n}d": _transposed for n in (1, 2, 3)},
     **{f"nn.functional.max_pool{n}d": _pooled(cr.max_pool, n) for n in (1, 2, 3)},
     **{f"nn.functional.avg_pool{n}d": _avg_pool(n) for n in (1, 2, 3)},
-    **{f"nn.functional.adaptive_avg_pool{n}d": _adaptive(getattr(nn, f"AdaptiveAvgPool{n}d"), n)
-       for n in (1, 2, 3)},
-    **{f"nn.functional.adaptive_max_pool{n}d": _adaptive(getattr(nn, f"AdaptiveMaxPool{n}d"), n)
-       for n in (1, 2, 3)},
-    "nn.functional.interpolate": _interpolate, "nn.functional.embedding": _embedding,
-    "nn.functional.embedding_bag": _bag, "nn.functional.bilinear": _bilinear,
+    **{
+        f"nn.functional.adaptive_avg_pool{n}d": _adaptive(getattr(nn, f"AdaptiveAvgPool{n}d"), n)
+        for n in (1, 2, 3)
+    },
+    **{
+        f"nn.functional.adaptive_max_pool{n}d": _adaptive(getattr(nn, f"AdaptiveMaxPool{n}d"), n)
+        for n in (1, 2, 3)
+    },
+    "nn.functional.interpolate": _interpolate,
+    "nn.functional.embedding": _embedding,
+    "nn.functional.embedding_bag": _bag,
+    "nn.functional.bilinear": _bilinear,
     "nn.functional.group_norm": _group_norm,
-}  # fmt: skip
+}
 
 # PyTorch's own function called so that equal elements have one order.
 THEIRS: dict[str, Call] = {
     "sort": lambda x, dim=-1, descending=False, stable=True: torch.sort(
-        x, dim=dim, descending=descending, stable=True),
+        x, dim=dim, descending=descending, stable=True
+    ),
     "argsort": lambda x, dim=-1, descending=False, stable=True: torch.argsort(
-        x, dim=dim, descending=descending, stable=True),
-    "topk": lambda x, k, dim=-1, largest=True, in_order=True: tuple(
-        t.narrow(dim, 0, k) for t in torch.sort(x, dim=dim, descending=largest, stable=True))
-    if x.ndim else torch.topk(x, k, dim, largest),
+        x, dim=dim, descending=descending, stable=True
+    ),
+    "topk": lambda x, k, dim=-1, largest=True, in_order=True: (
+        tuple(t.narrow(dim, 0, k) for t in torch.sort(x, dim=dim, descending=largest, stable=True))
+        if x.ndim
+        else torch.topk(x, k, dim, largest)
+    ),
     "unique": lambda x, **k: torch.unique(x, **{**k, "sorted": True}),
-}  # fmt: skip
+}
 
 # Equal names for different things, and what has no values to compare.
 APART = {

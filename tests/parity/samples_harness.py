@@ -28,14 +28,26 @@ from chainrule import ChainruleError
 
 DTYPES = {
     getattr(torch, name): getattr(cr, name)
-    for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16",
-                 "float32", "float64")
-}  # fmt: skip
+    for name in (
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+    )
+}
 NAMES = {theirs: str(theirs).removeprefix("torch.") for theirs in DTYPES}
 CLOSE = {  # relative and absolute
-    "float64": (1e-7, 1e-7), "float32": (1.3e-6, 1e-5), "float16": (1e-3, 1e-3),
+    "float64": (1e-7, 1e-7),
+    "float32": (1.3e-6, 1e-5),
+    "float16": (1e-3, 1e-3),
     "bfloat16": (1.6e-2, 1e-2),
-}  # fmt: skip
+}
 
 
 @dataclass(eq=False)
@@ -136,9 +148,15 @@ def _weighted(parts: list[Any], cotangents: list[np.ndarray], make: Callable[...
 
 
 def observe(
-    name: str, dtype: str, sample: Any, theirs: Callable[[], Any], ours: Callable[..., Any],
-    convert: Converter, values: bool = True, number: int = 0,
-) -> Observation:  # fmt: skip
+    name: str,
+    dtype: str,
+    sample: Any,
+    theirs: Callable[[], Any],
+    ours: Callable[..., Any],
+    convert: Converter,
+    values: bool = True,
+    number: int = 0,
+) -> Observation:
     """Run both on a sample; `ours` gets the converted input, args and kwargs."""
     seen = Observation(name, dtype, sample, number=number)
     try:
@@ -217,9 +235,10 @@ def unexplained(found: list[Observation]) -> list[str]:
             if name not in by_name:
                 continue
             meant = [
-                o for o in by_name[name]
+                o
+                for o in by_name[name]
                 if o.outcome != "absent" and o.dtype in row.on.split() and row.when(o.sample)
-            ]  # fmt: skip
+            ]
             right = [o for o in meant if o.outcome in row.outcome.split()]
             others = [] if row.some else [o for o in meant if o not in right]
             explained.update(id(o) for o in right)
@@ -238,8 +257,9 @@ def unexplained(found: list[Observation]) -> list[str]:
 def text(o: Observation) -> str:
     """One observation in one line."""
     s = o.sample
-    given = ", ".join([_brief(s.input), *map(_brief, s.args),
-                       *(f"{k}={_brief(v)}" for k, v in s.kwargs.items())])  # fmt: skip
+    given = ", ".join(
+        [_brief(s.input), *map(_brief, s.args), *(f"{k}={_brief(v)}" for k, v in s.kwargs.items())]
+    )
     return f"{o.name}({given}) [{o.dtype} {o.number}]: {o.outcome}: {o.detail}".split("\n")[0]
 
 

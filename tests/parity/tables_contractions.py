@@ -16,61 +16,131 @@ F = torch.nn.functional
 
 def products() -> Iterator[Case]:
     shapes = [
-        ((3,), (3,)), ((1,), (1,)), ((0,), (0,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)),
-        ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 2)), ((2, 3), (3, 0)),
-        ((2, 2, 3), (2, 3, 2)), ((2, 2, 3), (3, 4)), ((2, 3), (2, 3, 2)), ((2, 2, 3), (3,)),
-        ((3,), (2, 3, 2)), ((2, 1, 2, 3), (3, 3, 2)), ((1, 2, 3), (4, 3, 1)), ((0, 2, 3), (3, 2)),
-        ((2, 1, 1, 2), (1, 3, 2, 1)), ((2, 3, 1, 4), (4, 2)),
-    ]  # fmt: skip
+        ((3,), (3,)),
+        ((1,), (1,)),
+        ((0,), (0,)),
+        ((2, 3), (3,)),
+        ((3,), (3, 2)),
+        ((2, 3), (3, 4)),
+        ((1, 1), (1, 1)),
+        ((0, 3), (3, 2)),
+        ((2, 0), (0, 2)),
+        ((2, 3), (3, 0)),
+        ((2, 2, 3), (2, 3, 2)),
+        ((2, 2, 3), (3, 4)),
+        ((2, 3), (2, 3, 2)),
+        ((2, 2, 3), (3,)),
+        ((3,), (2, 3, 2)),
+        ((2, 1, 2, 3), (3, 3, 2)),
+        ((1, 2, 3), (4, 3, 1)),
+        ((0, 2, 3), (3, 2)),
+        ((2, 1, 1, 2), (1, 3, 2, 1)),
+        ((2, 3, 1, 4), (4, 2)),
+    ]
     yield from rows("matmul", cr.matmul, torch.matmul, shapes)
     yield from rows("x@y", lambda x, y: x @ y, lambda x, y: x @ y, shapes[4:6])
     yield from rows("x@x.T", lambda x: x @ x.T, lambda x: x @ x.T, [(2, 3), (3, 1)])
     for special in (with_nan, with_inf, some_zeros):
-        yield from rows("matmul", cr.matmul, torch.matmul, [((2, 3), (3, 2)), ((3,), (3,))],
-                        on=special, note=special.__name__)  # fmt: skip
+        yield from rows(
+            "matmul",
+            cr.matmul,
+            torch.matmul,
+            [((2, 3), (3, 2)), ((3,), (3,))],
+            on=special,
+            note=special.__name__,
+        )
     yield from rows("dot", cr.dot, torch.dot, [((3,), (3,)), ((0,), (0,))])
     yield from rows("outer", cr.outer, torch.outer, [((3,), (2,)), ((1,), (0,))])
-    for shapes_, axis in [(((3,), (3,)), -1), (((2, 3), (2, 3)), -1), (((2, 3), (3,)), -1),
-                          (((2, 3, 2), (2, 3, 2)), -2), (((2, 1, 3), (4, 3)), -1)]:  # fmt: skip
-        yield from rows("vecdot", lambda x, y, a: cr.vecdot(x, y, axis=a),
-                        lambda x, y, a: torch.linalg.vecdot(x, y, dim=a), [shapes_],
-                        [(axis,)])  # fmt: skip
+    for shapes_, axis in [
+        (((3,), (3,)), -1),
+        (((2, 3), (2, 3)), -1),
+        (((2, 3), (3,)), -1),
+        (((2, 3, 2), (2, 3, 2)), -2),
+        (((2, 1, 3), (4, 3)), -1),
+    ]:
+        yield from rows(
+            "vecdot",
+            lambda x, y, a: cr.vecdot(x, y, axis=a),
+            lambda x, y, a: torch.linalg.vecdot(x, y, dim=a),
+            [shapes_],
+            [(axis,)],
+        )
     for shapes_, axes in [
-        (((2, 3), (3, 4)), 1), (((2, 3), (4,)), 0), (((2, 3, 4), (3, 4, 2)), 2),
-        (((2, 3), (2, 3)), 2), (((2, 3, 4), (4, 2, 5)), ([0, 2], [1, 0])),
-        (((2, 3), (3, 2)), ([0], [1])), (((2, 3), (4, 3)), ([-1], [-1])), (((), ()), 0),
+        (((2, 3), (3, 4)), 1),
+        (((2, 3), (4,)), 0),
+        (((2, 3, 4), (3, 4, 2)), 2),
+        (((2, 3), (2, 3)), 2),
+        (((2, 3, 4), (4, 2, 5)), ([0, 2], [1, 0])),
+        (((2, 3), (3, 2)), ([0], [1])),
+        (((2, 3), (4, 3)), ([-1], [-1])),
+        (((), ()), 0),
         (((2, 0), (0, 3)), 1),
-    ]:  # fmt: skip
-        yield from rows("tensordot", lambda x, y, a: cr.tensordot(x, y, axes=a),
-                        lambda x, y, a: torch.tensordot(x, y, a), [shapes_], [(axes,)])  # fmt: skip
+    ]:
+        yield from rows(
+            "tensordot",
+            lambda x, y, a: cr.tensordot(x, y, axes=a),
+            lambda x, y, a: torch.tensordot(x, y, a),
+            [shapes_],
+            [(axes,)],
+        )
 
 
 EINSUMS: list[tuple[str, tuple[tuple[int, ...], ...]]] = [
-    ("ij->ji", ((2, 3),)), ("ij->", ((2, 3),)), ("ij->j", ((2, 3),)), ("ii->i", ((3, 3),)),
-    ("ii", ((3, 3),)), ("iij->j", ((2, 2, 3),)), ("ijj->ij", ((2, 3, 3),)), ("i->i", ((3,),)),
-    ("ba", ((2, 3),)), ("...ij->...ji", ((2, 3, 4),)), ("...i->...", ((2, 3),)),
-    ("i,i->", ((3,), (3,))), ("i,i", ((3,), (3,))), ("i,j->ij", ((3,), (2,))),
-    ("i,j->ji", ((3,), (2,))), ("ij,jk->ik", ((2, 3), (3, 4))), ("ij,jk", ((2, 3), (3, 4))),
-    ("ij,kj->ik", ((2, 3), (4, 3))), ("ij,ij->", ((2, 3), (2, 3))), ("ij,ij->ij", ((2, 3), (2, 3))),
-    ("ij,j->ij", ((2, 3), (3,))), ("ij,i->j", ((2, 3), (2,))), ("ij,->ij", ((2, 3), ())),
-    ("bij,bjk->bik", ((2, 2, 3), (2, 3, 2))), ("bij,jk->bik", ((2, 2, 3), (3, 2))),
-    ("bhqd,bhkd->bhqk", ((2, 1, 3, 2), (2, 1, 2, 2))), ("bqhd,bkhd->bhqk", ((1, 3, 2, 2),) * 2),
-    ("...ij,...jk->...ik", ((2, 2, 3), (3, 2))), ("...ij,...jk->...ik", ((2, 1, 2, 3), (4, 3, 2))),
-    ("i...,j...->ij...", ((2, 3), (4, 3))), ("ijk,jil->kl", ((2, 3, 4), (3, 2, 2))),
-    ("ij,kl->", ((2, 3), (2, 2))), ("ij,k->j", ((2, 3), (4,))), ("ii,ij->j", ((2, 2), (2, 3))),
-    ("ij,jk,kl->il", ((2, 3), (3, 2), (2, 4))), ("a,a,a->a", ((3,), (3,), (3,))),
-    ("i,j,k->kji", ((2,), (3,), (2,))), ("bi,ijk,bk->bj", ((2, 3), (3, 2, 2), (2, 2))),
-    ("ij,jk,ki->", ((2, 3), (3, 2), (2, 2))), ("ij,jk->ik", ((0, 3), (3, 2))),
-    ("ij,jk->ik", ((2, 0), (0, 3))), ("ij,jk->ik", ((1, 1), (1, 1))), ("i,i->i", ((1,), (1,))),
-]  # fmt: skip
+    ("ij->ji", ((2, 3),)),
+    ("ij->", ((2, 3),)),
+    ("ij->j", ((2, 3),)),
+    ("ii->i", ((3, 3),)),
+    ("ii", ((3, 3),)),
+    ("iij->j", ((2, 2, 3),)),
+    ("ijj->ij", ((2, 3, 3),)),
+    ("i->i", ((3,),)),
+    ("ba", ((2, 3),)),
+    ("...ij->...ji", ((2, 3, 4),)),
+    ("...i->...", ((2, 3),)),
+    ("i,i->", ((3,), (3,))),
+    ("i,i", ((3,), (3,))),
+    ("i,j->ij", ((3,), (2,))),
+    ("i,j->ji", ((3,), (2,))),
+    ("ij,jk->ik", ((2, 3), (3, 4))),
+    ("ij,jk", ((2, 3), (3, 4))),
+    ("ij,kj->ik", ((2, 3), (4, 3))),
+    ("ij,ij->", ((2, 3), (2, 3))),
+    ("ij,ij->ij", ((2, 3), (2, 3))),
+    ("ij,j->ij", ((2, 3), (3,))),
+    ("ij,i->j", ((2, 3), (2,))),
+    ("ij,->ij", ((2, 3), ())),
+    ("bij,bjk->bik", ((2, 2, 3), (2, 3, 2))),
+    ("bij,jk->bik", ((2, 2, 3), (3, 2))),
+    ("bhqd,bhkd->bhqk", ((2, 1, 3, 2), (2, 1, 2, 2))),
+    ("bqhd,bkhd->bhqk", ((1, 3, 2, 2),) * 2),
+    ("...ij,...jk->...ik", ((2, 2, 3), (3, 2))),
+    ("...ij,...jk->...ik", ((2, 1, 2, 3), (4, 3, 2))),
+    ("i...,j...->ij...", ((2, 3), (4, 3))),
+    ("ijk,jil->kl", ((2, 3, 4), (3, 2, 2))),
+    ("ij,kl->", ((2, 3), (2, 2))),
+    ("ij,k->j", ((2, 3), (4,))),
+    ("ii,ij->j", ((2, 2), (2, 3))),
+    ("ij,jk,kl->il", ((2, 3), (3, 2), (2, 4))),
+    ("a,a,a->a", ((3,), (3,), (3,))),
+    ("i,j,k->kji", ((2,), (3,), (2,))),
+    ("bi,ijk,bk->bj", ((2, 3), (3, 2, 2), (2, 2))),
+    ("ij,jk,ki->", ((2, 3), (3, 2), (2, 2))),
+    ("ij,jk->ik", ((0, 3), (3, 2))),
+    ("ij,jk->ik", ((2, 0), (0, 3))),
+    ("ij,jk->ik", ((1, 1), (1, 1))),
+    ("i,i->i", ((1,), (1,))),
+]
 
 
 def einsums() -> Iterator[Case]:
     for equation, shapes in EINSUMS:
         yield from rows(
-            "einsum", lambda *xs, e=equation: cr.einsum(e, *xs),
-            lambda *xs, e=equation: torch.einsum(e, *xs), [shapes], note=equation,
-        )  # fmt: skip
+            "einsum",
+            lambda *xs, e=equation: cr.einsum(e, *xs),
+            lambda *xs, e=equation: torch.einsum(e, *xs),
+            [shapes],
+            note=equation,
+        )
 
 
 # ── convolution ──────────────────────────────────────────────────────────────────────────────────
@@ -89,8 +159,9 @@ def torch_convolution(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, 
 
 
 def our_convolution(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    return cr.convolution(x, w, stride=stride, padding=padding, kernel_dilation=dilation,
-                          groups=groups)  # fmt: skip
+    return cr.convolution(
+        x, w, stride=stride, padding=padding, kernel_dilation=dilation, groups=groups
+    )
 
 
 # x, w, (stride, padding, dilation, groups)
@@ -150,14 +221,28 @@ def convolutions() -> Iterator[Case]:
     for x, w, args in CONVOLUTIONS:
         name = f"convolution{len(x) - 2}d"
         yield from rows(name, our_convolution, torch_convolution, [(x, w)], [args])
-    for x, w in [((1, 3, 2), (3, 2, 2)), ((2, 3, 2, 1), (2, 3, 1, 2)),
-                 ((1, 2, 2, 2, 1), (2, 2, 2, 1, 1))]:  # fmt: skip
-        yield from rows("convolution-transposed", our_transposed, torch_transposed, [(x, w)],
-                        [(1, 0), (2, 0), (2, 1), (3, 1)])  # fmt: skip
+    for x, w in [
+        ((1, 3, 2), (3, 2, 2)),
+        ((2, 3, 2, 1), (2, 3, 1, 2)),
+        ((1, 2, 2, 2, 1), (2, 2, 2, 1, 1)),
+    ]:
+        yield from rows(
+            "convolution-transposed",
+            our_transposed,
+            torch_transposed,
+            [(x, w)],
+            [(1, 0), (2, 0), (2, 1), (3, 1)],
+        )
     for special in (with_nan, some_zeros):
-        yield from rows("convolution1d", our_convolution, torch_convolution,
-                        [((1, 5, 1), (2, 1, 1))], [(1, 0, 1, 1)], on=special,
-                        note=special.__name__)  # fmt: skip
+        yield from rows(
+            "convolution1d",
+            our_convolution,
+            torch_convolution,
+            [((1, 5, 1), (2, 1, 1))],
+            [(1, 0, 1, 1)],
+            on=special,
+            note=special.__name__,
+        )
 
 
 # ── pooling ──────────────────────────────────────────────────────────────────────────────────────
@@ -219,19 +304,41 @@ def pooling() -> Iterator[Case]:
                 yield from rows(
                     ours.__name__,
                     lambda x, w, s, p, f=ours: f(x, w, stride=s, padding=p),
-                    theirs, [shape], [args[:-1]],
-                )  # fmt: skip
-    yield from rows("max_pool-ties", our_max_pool, torch_max_pool, [(1, 6, 2), (1, 4, 4, 1)],
-                    [(2, None, 0, 1), (3, 1, 1, 1)], on=ties)  # fmt: skip
-    yield from rows("avg_pool", lambda x: cr.avg_pool(x, 2), lambda x: torch_avg_pool(x, 2, 2, 0),
-                    [(1, 6, 2)], on=with_nan, note="with_nan")  # fmt: skip
+                    theirs,
+                    [shape],
+                    [args[:-1]],
+                )
+    yield from rows(
+        "max_pool-ties",
+        our_max_pool,
+        torch_max_pool,
+        [(1, 6, 2), (1, 4, 4, 1)],
+        [(2, None, 0, 1), (3, 1, 1, 1)],
+        on=ties,
+    )
+    yield from rows(
+        "avg_pool",
+        lambda x: cr.avg_pool(x, 2),
+        lambda x: torch_avg_pool(x, 2, 2, 0),
+        [(1, 6, 2)],
+        on=with_nan,
+        note="with_nan",
+    )
     for shape, args in [
-        ((2, 5, 2), ((3,), 1, 1)), ((1, 6, 1), ((2,), 2, 1)), ((1, 7, 2), ((3,), 1, 2)),
-        ((1, 4, 5, 2), ((2, 3), 1, 1)), ((1, 6, 5, 1), ((2, 2), 2, 2)),
+        ((2, 5, 2), ((3,), 1, 1)),
+        ((1, 6, 1), ((2,), 2, 1)),
+        ((1, 7, 2), ((3,), 1, 2)),
+        ((1, 4, 5, 2), ((2, 3), 1, 1)),
+        ((1, 6, 5, 1), ((2, 2), 2, 2)),
         ((1, 3, 3, 3, 1), ((2, 2, 2), 1, 1)),
-    ]:  # fmt: skip
-        yield from rows("unfold", lambda x, w, s, d: cr.unfold(x, w, stride=s, dilation=d),
-                        torch_windows, [shape], [args])  # fmt: skip
+    ]:
+        yield from rows(
+            "unfold",
+            lambda x, w, s, d: cr.unfold(x, w, stride=s, dilation=d),
+            torch_windows,
+            [shape],
+            [args],
+        )
 
 
 def cases() -> Iterator[Case]:

@@ -34,13 +34,19 @@ LOOPS: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]] = [
     ("product", lambda m, c, x: (c * x, c * x), ((2,), (3, 2))),
     ("keeps", lambda m, c, x: (c, x * x), ((2,), (3, 2))),
     ("carry-only", lambda m, c, x: (m.tanh(c + x), c), ((2,), (3, 2))),
-    ("rnn", lambda m, c, x, w, b: (m.tanh(c @ w + x + b), m.sin(c)),
-     ((2, 3), (4, 2, 3), (3, 3), (3,))),
-    ("gated", lambda m, c, x, w: (m.sigmoid(x @ w) * c + m.exp(-x), m.sum(c * x)),
-     ((3,), (5, 3), (3, 3))),
+    (
+        "rnn",
+        lambda m, c, x, w, b: (m.tanh(c @ w + x + b), m.sin(c)),
+        ((2, 3), (4, 2, 3), (3, 3), (3,)),
+    ),
+    (
+        "gated",
+        lambda m, c, x, w: (m.sigmoid(x @ w) * c + m.exp(-x), m.sum(c * x)),
+        ((3,), (5, 3), (3, 3)),
+    ),
     ("one-step", lambda m, c, x: (c * m.exp(x), c), ((2,), (1, 2))),
     ("max", lambda m, c, x: (m.maximum(c, x), c), ((3,), (4, 3))),
-]  # fmt: skip
+]
 
 
 def loops() -> Iterator[Case]:
@@ -56,18 +62,32 @@ def loops() -> Iterator[Case]:
                 last, ys = unrolled(lambda c, x: f(torch, c, x, *more), c, xs, reverse=r)
                 return last, torch.stack(ys)
 
-            yield from rows(f"scan-{name}", ours, theirs, [shapes], on=domain,
-                            note="reverse" if reverse else "")  # fmt: skip
-    yield from rows("scan-length", _our_newton, _torch_newton, [((), ()), ((3,), (3,))],
-                    on=positive)  # fmt: skip
+            yield from rows(
+                f"scan-{name}", ours, theirs, [shapes], on=domain, note="reverse" if reverse else ""
+            )
+    yield from rows(
+        "scan-length", _our_newton, _torch_newton, [((), ()), ((3,), (3,))], on=positive
+    )
     yield from rows("scan-trees", _our_trees, _torch_trees, [((2,), (2,), (3, 2), (3,))], on=unit)
     yield from rows("scan-in-scan", _our_nested, _torch_nested, [((2,), (3, 2))], on=unit)
     for shapes, axis in [
-        (((4,), (4,)), 0), (((1,), (1,)), 0), (((3, 2), (3, 2)), 0), (((3, 2), (3, 2)), 1),
-        (((2, 3, 2), (2, 3, 2)), -2), (((), (4,)), 0), (((3, 1), (3, 2)), 0), (((0,), (0,)), 0),
-    ]:  # fmt: skip
-        yield from rows("recurrence", lambda a, b, k: cr.recurrence(a, b, axis=k),
-                        _torch_recurrence, [shapes], [(axis,)], on=unit)  # fmt: skip
+        (((4,), (4,)), 0),
+        (((1,), (1,)), 0),
+        (((3, 2), (3, 2)), 0),
+        (((3, 2), (3, 2)), 1),
+        (((2, 3, 2), (2, 3, 2)), -2),
+        (((), (4,)), 0),
+        (((3, 1), (3, 2)), 0),
+        (((0,), (0,)), 0),
+    ]:
+        yield from rows(
+            "recurrence",
+            lambda a, b, k: cr.recurrence(a, b, axis=k),
+            _torch_recurrence,
+            [shapes],
+            [(axis,)],
+            on=unit,
+        )
 
 
 def _our_newton(x: Any, a: Any) -> Any:
@@ -129,20 +149,46 @@ def _torch_recurrence(a: Any, b: Any, axis: int) -> Any:
 def composed() -> Iterator[Case]:
     """Whole layers: derivatives through many rows at once."""
     for name, f, shapes in COMPOSED:
-        yield from rows(f"composed-{name}", lambda *xs, f=f: f(cr, *xs),
-                        lambda *xs, f=f: f(torch, *xs), [shapes], on=unit)  # fmt: skip
+        yield from rows(
+            f"composed-{name}",
+            lambda *xs, f=f: f(cr, *xs),
+            lambda *xs, f=f: f(torch, *xs),
+            [shapes],
+            on=unit,
+        )
     f = COMPOSED[0][1]
-    yield from rows("checkpoint", lambda *xs: cr.checkpoint(lambda *xs: f(cr, *xs))(*xs),
-                    lambda *xs: f(torch, *xs), [COMPOSED[0][2]], on=unit)  # fmt: skip
-    yield from rows("custom_vjp", _our_own_rule, lambda x, y: torch.sin(x) * y,
-                    [((), ()), ((2, 3), (2, 3))], on=unit)  # fmt: skip
-    yield from rows("composed-layer-norm", _our_layer_norm,
-                    lambda x, w, b: F.layer_norm(x, (4,), w, b),
-                    [((3, 4), (4,), (4,))])  # fmt: skip
-    yield from rows("composed-cross-entropy", _our_cross_entropy,
-                    lambda x: F.cross_entropy(x, torch.tensor([1, 0, 2])), [(3, 4)])  # fmt: skip
-    yield from rows("composed-attention", _our_attention, F.scaled_dot_product_attention,
-                    [((2, 3, 4), (2, 5, 4), (2, 5, 4))])  # fmt: skip
+    yield from rows(
+        "checkpoint",
+        lambda *xs: cr.checkpoint(lambda *xs: f(cr, *xs))(*xs),
+        lambda *xs: f(torch, *xs),
+        [COMPOSED[0][2]],
+        on=unit,
+    )
+    yield from rows(
+        "custom_vjp",
+        _our_own_rule,
+        lambda x, y: torch.sin(x) * y,
+        [((), ()), ((2, 3), (2, 3))],
+        on=unit,
+    )
+    yield from rows(
+        "composed-layer-norm",
+        _our_layer_norm,
+        lambda x, w, b: F.layer_norm(x, (4,), w, b),
+        [((3, 4), (4,), (4,))],
+    )
+    yield from rows(
+        "composed-cross-entropy",
+        _our_cross_entropy,
+        lambda x: F.cross_entropy(x, torch.tensor([1, 0, 2])),
+        [(3, 4)],
+    )
+    yield from rows(
+        "composed-attention",
+        _our_attention,
+        F.scaled_dot_product_attention,
+        [((2, 3, 4), (2, 5, 4), (2, 5, 4))],
+    )
 
 
 COMPOSED: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]] = [
@@ -150,7 +196,7 @@ COMPOSED: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...]]] = [
     ("shared", lambda m, x: m.exp(m.sin(x) * x) / (1 + x * x), ((2, 3),)),
     ("chain", lambda m, x: m.log(1 + m.exp(m.tanh(m.sin(m.cos(x))))), ((5,),)),
     ("outer", lambda m, x, y: m.sum(m.exp(x[:, None] * y[None, :])), ((3,), (2,))),
-]  # fmt: skip
+]
 
 
 def _our_own_rule(x: Any, y: Any) -> Any:

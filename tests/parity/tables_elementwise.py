@@ -19,7 +19,7 @@ from parity_harness import (
     rows,
     unit,
     within,
-)  # fmt: skip
+)
 
 import chainrule as cr
 
@@ -98,9 +98,16 @@ PLACES: dict[str, list[float]] = {
 }
 
 BROADCASTS = [
-    ((), ()), ((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), ()),
-    ((4, 1, 2), (3, 1)), ((0, 3), (1, 3)), ((1,), (1, 1, 1)),
-]  # fmt: skip
+    ((), ()),
+    ((2, 3), (2, 3)),
+    ((2, 3), (3,)),
+    ((2, 1), (1, 3)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((4, 1, 2), (3, 1)),
+    ((0, 3), (1, 3)),
+    ((1,), (1, 1, 1)),
+]
 
 # name, PyTorch's function, domain of both (or of each), levels
 BINARY: list[tuple[str, Any, Any]] = [
@@ -170,9 +177,13 @@ def operators() -> Iterator[Case]:
             places.append(-inf)
         yield from points(name, f, f, places)
     binary_operators: dict[str, Any] = {
-        "x+y": lambda x, y: x + y, "x-y": lambda x, y: x - y, "x*y": lambda x, y: x * y,
-        "x/y": lambda x, y: x / y, "x**y": lambda x, y: x**y, "x%y": lambda x, y: x % y,
-    }  # fmt: skip
+        "x+y": lambda x, y: x + y,
+        "x-y": lambda x, y: x - y,
+        "x*y": lambda x, y: x * y,
+        "x/y": lambda x, y: x / y,
+        "x**y": lambda x, y: x**y,
+        "x%y": lambda x, y: x % y,
+    }
     for name, f in binary_operators.items():
         yield from rows(name, f, f, [((2, 3), (3,)), ((), (2,))], on=positive)
 
@@ -218,9 +229,12 @@ def choosing() -> Iterator[Case]:
     for name, (ours, theirs) in clip.items():
         yield from points(name, ours, theirs, [*SPECIAL, 0.5, 2.0])
     yield from rows(
-        "clip-tensors", cr.clip, torch.clip, [((5,), (5,), (5,)), ((2, 3), (3,), ()), ((), (), ())],
+        "clip-tensors",
+        cr.clip,
+        torch.clip,
+        [((5,), (5,), (5,)), ((2, 3), (3,), ()), ((), (), ())],
         on=(real, within(-1, -0.5), within(0.5, 1)),
-    )  # fmt: skip
+    )
 
 
 def cases() -> Iterator[Case]:

@@ -66,31 +66,57 @@ LAYERS = {
     "TransformerEncoderLayer, norm first": (lambda m: encoder(m, norm_first=True), (2, 5, 8)),
     "LeNet": (
         sizes(
-            ("Conv2d", 3, 6, 3), ("ReLU",), ("MaxPool2d", 2), ("Conv2d", 6, 8, 2), ("ReLU",),
-            ("Flatten",), ("Dropout", 0.5), ("Linear", 128, 12), ("ReLU",), ("Linear", 12, 4)),
-        IMAGE),
+            ("Conv2d", 3, 6, 3),
+            ("ReLU",),
+            ("MaxPool2d", 2),
+            ("Conv2d", 6, 8, 2),
+            ("ReLU",),
+            ("Flatten",),
+            ("Dropout", 0.5),
+            ("Linear", 128, 12),
+            ("ReLU",),
+            ("Linear", 12, 4),
+        ),
+        IMAGE,
+    ),
     "batch norm": (
-        sizes(("Conv2d", 3, 4, 3), ("BatchNorm2d", 4), ("ReLU",), ("AvgPool2d", 2), ("Flatten",),
-              ("BatchNorm1d", 100), ("PReLU", 100), ("LayerNorm", 100), ("Linear", 100, 4)),
-        IMAGE),
+        sizes(
+            ("Conv2d", 3, 4, 3),
+            ("BatchNorm2d", 4),
+            ("ReLU",),
+            ("AvgPool2d", 2),
+            ("Flatten",),
+            ("BatchNorm1d", 100),
+            ("PReLU", 100),
+            ("LayerNorm", 100),
+            ("Linear", 100, 4),
+        ),
+        IMAGE,
+    ),
     "pooled to one": (
         sizes(("Conv2d", 3, 4, 3), ("AdaptiveAvgPool2d", 1), ("Flatten",), ("Linear", 4, 4)),
-        IMAGE),
+        IMAGE,
+    ),
     "layer norm of images": (
         lambda m: m.Sequential(
-            m.Conv2d(3, 5, 3), m.LayerNorm((10, 10, 5) if m is nn else (5, 10, 10)), m.Flatten(),
-            m.Linear(500, 4)),
-        IMAGE),
+            m.Conv2d(3, 5, 3),
+            m.LayerNorm((10, 10, 5) if m is nn else (5, 10, 10)),
+            m.Flatten(),
+            m.Linear(500, 4),
+        ),
+        IMAGE,
+    ),
     "batch norm first": (sizes(("BatchNorm2d", 3), ("Flatten",), ("Linear", 432, 4)), IMAGE),
-    "text": (
-        sizes(("Embedding", 11, 4), ("Flatten",), ("Linear", 28, 5), ("LayerNorm", 5)), WORDS),
+    "text": (sizes(("Embedding", 11, 4), ("Flatten",), ("Linear", 28, 5), ("LayerNorm", 5)), WORDS),
     "sequence": (sizes(("Conv1d", 3, 4, 3), ("Tanh",), ("Flatten",), ("Linear", 28, 4)), LINE),
     "nested": (
         lambda m: m.Sequential(
             sizes(("Conv2d", 3, 4, 3), ("ReLU",))(m),
-            m.Sequential(m.MaxPool2d(2), m.Flatten(), m.Linear(100, 4))),
-        IMAGE),
-}  # fmt: skip
+            m.Sequential(m.MaxPool2d(2), m.Flatten(), m.Linear(100, 4)),
+        ),
+        IMAGE,
+    ),
+}
 
 
 def inputs(shapes):
@@ -116,9 +142,11 @@ def expect_equal(ours, theirs, shapes, rtol=1e-5):
     first = any(given[0].shape == s for s in (IMAGE, LINE, CUBE))  # channels first in PyTorch
     out = ours.eval()(*map(cr.Tensor, given))
     expected = theirs(
-        *(torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if first else x)
-          for x in given)
-    )  # fmt: skip
+        *(
+            torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if first else x)
+            for x in given
+        )
+    )
     out, expected = (r[0] if isinstance(r, tuple) else r for r in (out, expected))
     wanted = expected.detach().numpy()
     wanted = np.moveaxis(wanted, 1, -1) if first and wanted.ndim > 2 else wanted
@@ -227,9 +255,11 @@ def test_shared_weights_wrappers_and_other_names():
     for names, given in (
         ({}, state),
         ({}, {f"module.{k}": v for k, v in state.items()}),
-        ({"encoder.layers": "blocks"}, {k.replace("blocks", "encoder.layers"): v
-                                        for k, v in state.items()}),
-    ):  # fmt: skip
+        (
+            {"encoder.layers": "blocks"},
+            {k.replace("blocks", "encoder.layers"): v for k, v in state.items()},
+        ),
+    ):
         ours = language(nn)
         load_state_dict(ours, given, names=names)
         expect_equal(ours, theirs, WORDS)
@@ -272,12 +302,18 @@ REFUSED = {
     "flattened input": (sizes(("Flatten",), ("Linear", 9, 4)), "got 1 behind"),
     "a function between": (
         lambda m: m.Sequential(
-            m.Conv2d(3, 4, 3), (nn.Lambda if m is nn else lambda f: T.Identity())(abs), m.Flatten(),
-            m.Linear(400, 4)),
-        r"got 3 behind .*flattened=\{\"3\": 16\}"),
+            m.Conv2d(3, 4, 3),
+            (nn.Lambda if m is nn else lambda f: T.Identity())(abs),
+            m.Flatten(),
+            m.Linear(400, 4),
+        ),
+        r"got 3 behind .*flattened=\{\"3\": 16\}",
+    ),
     "part of an image": (
-        sizes(("Conv2d", 3, 4, 3), ("Flatten", 2), ("Linear", 40, 4)), "got 2 behind"),
-}  # fmt: skip
+        sizes(("Conv2d", 3, 4, 3), ("Flatten", 2), ("Linear", 40, 4)),
+        "got 2 behind",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -104,22 +104,28 @@ MODELS = {
     "forward, by a function inside": ("fc", lambda: Nested(None)),
     "forward, by a Lambda inside": ("fc", Inside),
     "Lambda": ("1", lambda: nn.Sequential(nn.Lambda(lambda x: flat(x)), nn.Linear(48, 2))),
-    "Lambda, one level": (
-        "1", lambda: nn.Sequential(nn.Lambda(flat_by_another), nn.Linear(48, 2))),
+    "Lambda, one level": ("1", lambda: nn.Sequential(nn.Lambda(flat_by_another), nn.Linear(48, 2))),
     "Lambda of ours": (
-        "1", lambda: nn.Sequential(nn.Lambda(lambda x: by_reshape(x, (2, -1))), nn.Linear(48, 2))),
+        "1",
+        lambda: nn.Sequential(nn.Lambda(lambda x: by_reshape(x, (2, -1))), nn.Linear(48, 2)),
+    ),
     "partial": (
         "1",
         lambda: nn.Sequential(
-            nn.Lambda(functools.partial(cr.reshape, shape=(2, 48))), nn.Linear(48, 2))),
+            nn.Lambda(functools.partial(cr.reshape, shape=(2, 48))), nn.Linear(48, 2)
+        ),
+    ),
     "a function as a layer": ("1", lambda: nn.Sequential(flat, nn.Linear(48, 2))),
     "identity between": (
         "2",
-        lambda: nn.Sequential(nn.Lambda(flat), nn.Dropout(0.1), nn.Linear(48, 2))),
+        lambda: nn.Sequential(nn.Lambda(flat), nn.Dropout(0.1), nn.Linear(48, 2)),
+    ),
     "methodcaller": (
         "1",
         lambda: nn.Sequential(
-            nn.Lambda(operator.methodcaller("reshape", (2, -1))), nn.Linear(48, 2))),
+            nn.Lambda(operator.methodcaller("reshape", (2, -1))), nn.Linear(48, 2)
+        ),
+    ),
     "attribute": ("fc", lambda: Holding(flat)),
     "attribute of ours": ("fc", lambda: Holding(functools.partial(cr.flatten, start_dim=1))),
     "compiled forward": ("fc", Compiled),
@@ -127,7 +133,7 @@ MODELS = {
     "forward of the object": ("fc", with_its_own_forward),
     "subclass of Linear": ("0", lambda: nn.Sequential(Reader(48, 2))),
     "subclass of Sequential": ("0", lambda: Stack(nn.Linear(48, 2))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,10 +9,28 @@ import chainrule as cr
 from chainrule import nn
 
 ACTIVATIONS = [
-    "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Sigmoid",
-    "LogSigmoid", "Tanh", "Softplus", "Softsign", "Hardtanh", "Hardsigmoid", "Hardswish",
-    "Hardshrink", "Softshrink", "Tanhshrink", "PReLU",
-]  # fmt: skip
+    "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "ELU",
+    "SELU",
+    "CELU",
+    "GELU",
+    "SiLU",
+    "Mish",
+    "Sigmoid",
+    "LogSigmoid",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Hardtanh",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardshrink",
+    "Softshrink",
+    "Tanhshrink",
+    "PReLU",
+]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -86,10 +104,20 @@ def test_recurrent_with_lengths(kind):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_transposed_convolution(groups):
     torch.manual_seed(0)
-    theirs = T.Sequential(T.ConvTranspose2d(2, 4, 3, 2, 1, 1, groups), T.Tanh(),
-                          T.AdaptiveMaxPool2d(3), FlattenFirst(), T.Linear(36, 4))  # fmt: skip
-    ours = nn.Sequential(nn.ConvTranspose2d(2, 4, 3, 2, 1, 1, groups), nn.Tanh(),
-                         nn.AdaptiveMaxPool2d(3), nn.Flatten(), nn.Linear(36, 4))  # fmt: skip
+    theirs = T.Sequential(
+        T.ConvTranspose2d(2, 4, 3, 2, 1, 1, groups),
+        T.Tanh(),
+        T.AdaptiveMaxPool2d(3),
+        FlattenFirst(),
+        T.Linear(36, 4),
+    )
+    ours = nn.Sequential(
+        nn.ConvTranspose2d(2, 4, 3, 2, 1, 1, groups),
+        nn.Tanh(),
+        nn.AdaptiveMaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(36, 4),
+    )
     follow(ours, theirs, images(6, 2), F.cross_entropy, G.cross_entropy, prepare=channels_first)
 
 
@@ -117,10 +145,12 @@ ON_IMAGES = {
 def test_layers_on_images(name):
     torch.manual_seed(0)
     make, features = ON_IMAGES[name]
-    theirs = T.Sequential(T.Conv2d(2, 4, 3, padding=1), make(T), T.Tanh(), FlattenFirst(),
-                          T.Linear(features, 4))  # fmt: skip
-    ours = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), make(nn), nn.Tanh(), nn.Flatten(),
-                         nn.Linear(features, 4))  # fmt: skip
+    theirs = T.Sequential(
+        T.Conv2d(2, 4, 3, padding=1), make(T), T.Tanh(), FlattenFirst(), T.Linear(features, 4)
+    )
+    ours = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), make(nn), nn.Tanh(), nn.Flatten(), nn.Linear(features, 4)
+    )
     follow(ours, theirs, images(6, 2), F.cross_entropy, G.cross_entropy, prepare=channels_first)
 
 
@@ -133,9 +163,14 @@ def test_layers_on_lines_and_volumes(n):
             return getattr(m, f"{kind}{n}d")(*settings)
 
         return [
-            of("Conv", 2, 4, 3), of("BatchNorm", 4), of("MaxPool", 2), m.ReLU(),
-            of("ConvTranspose", 4, 2, 3, 2), of("InstanceNorm", 2), of("AdaptiveAvgPool", 3),
-        ]  # fmt: skip
+            of("Conv", 2, 4, 3),
+            of("BatchNorm", 4),
+            of("MaxPool", 2),
+            m.ReLU(),
+            of("ConvTranspose", 4, 2, 3, 2),
+            of("InstanceNorm", 2),
+            of("AdaptiveAvgPool", 3),
+        ]
 
     theirs = T.Sequential(*layers(T), FlattenFirst(), T.Linear(2 * 3**n, 4))
     ours = nn.Sequential(*layers(nn), nn.Flatten(), nn.Linear(2 * 3**n, 4))
@@ -209,11 +244,19 @@ def test_attention_with_masks(name):
         return Attending()
 
     theirs = attending(
-        T, T.MultiheadAttention(8, 2, batch_first=True), T.Linear(14, 4), torch.cat,
+        T,
+        T.MultiheadAttention(8, 2, batch_first=True),
+        T.Linear(14, 4),
+        torch.cat,
         {k: None if v is None else torch.from_numpy(v) for k, v in masks.items()},
-    )  # fmt: skip
-    ours = attending(nn, nn.MultiheadAttention(8, 2), nn.Linear(14, 4),
-                     lambda parts, axis: cr.concat(parts, axis=axis), masks)  # fmt: skip
+    )
+    ours = attending(
+        nn,
+        nn.MultiheadAttention(8, 2),
+        nn.Linear(14, 4),
+        lambda parts, axis: cr.concat(parts, axis=axis),
+        masks,
+    )
     rng = np.random.default_rng(0)
     batches = [
         (rng.normal(size=(4, 6, 8)).astype(np.float32), rng.integers(0, 4, 4)) for _ in range(3)

@@ -17,13 +17,32 @@ IMAGE = RNG.normal(size=(2, 5, 6, 4))
 
 FUNCTIONS = {
     # settings of either library
-    "celu": {"alpha": 0.7}, "elu": {"alpha": 0.7}, "gelu": {}, "gelu tanh": {"approximate": "tanh"},
-    "glu": {}, "hardshrink": {"lambd": 0.3}, "hardsigmoid": {}, "hardswish": {},
-    "hardtanh": {"min_val": -0.1, "max_val": 0.7}, "leaky_relu": {"negative_slope": 0.01},
-    "logsigmoid": {}, "mish": {}, "normalize": {"p": 3.0}, "normalize 1": {"p": 1.0}, "relu": {},
-    "relu6": {}, "selu": {}, "sigmoid": {}, "silu": {}, "softplus": {}, "softsign": {}, "tanh": {},
-    "softshrink": {"lambd": 0.3}, "tanhshrink": {}, "threshold": {"threshold": 0.1, "value": 0.3},
-}  # fmt: skip
+    "celu": {"alpha": 0.7},
+    "elu": {"alpha": 0.7},
+    "gelu": {},
+    "gelu tanh": {"approximate": "tanh"},
+    "glu": {},
+    "hardshrink": {"lambd": 0.3},
+    "hardsigmoid": {},
+    "hardswish": {},
+    "hardtanh": {"min_val": -0.1, "max_val": 0.7},
+    "leaky_relu": {"negative_slope": 0.01},
+    "logsigmoid": {},
+    "mish": {},
+    "normalize": {"p": 3.0},
+    "normalize 1": {"p": 1.0},
+    "relu": {},
+    "relu6": {},
+    "selu": {},
+    "sigmoid": {},
+    "silu": {},
+    "softplus": {},
+    "softsign": {},
+    "tanh": {},
+    "softshrink": {"lambd": 0.3},
+    "tanhshrink": {},
+    "threshold": {"threshold": 0.1, "value": 0.3},
+}
 
 
 def both(ours, theirs, arrays):
@@ -53,8 +72,10 @@ def test_functions(name):
     settings, function = FUNCTIONS[name], name.split()[0]
     compare(
         lambda x: getattr(F, function)(x, **settings),
-        lambda x: getattr(G, function)(x, **settings), [X], PYTORCHS_SLOPES.get(name, 1e-12),
-    )  # fmt: skip
+        lambda x: getattr(G, function)(x, **settings),
+        [X],
+        PYTORCHS_SLOPES.get(name, 1e-12),
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -79,22 +100,30 @@ W, B = RNG.uniform(0.5, 2, 4), RNG.normal(size=4)
 LAYERS = {
     # ours, PyTorch's (of channels-first images where it differs)
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), lambda: T.BatchNorm2d(4, dtype=torch.float64)),
-    "BatchNorm2d eval": (lambda: nn.BatchNorm2d(4).eval(),
-                         lambda: T.BatchNorm2d(4, dtype=torch.float64).eval()),
+    "BatchNorm2d eval": (
+        lambda: nn.BatchNorm2d(4).eval(),
+        lambda: T.BatchNorm2d(4, dtype=torch.float64).eval(),
+    ),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), lambda: T.GroupNorm(2, 4, dtype=torch.float64)),
     "InstanceNorm2d": (lambda: nn.InstanceNorm2d(4), lambda: T.InstanceNorm2d(4)),
     "AvgPool2d": (lambda: nn.AvgPool2d(3, 2, 1), lambda: T.AvgPool2d(3, 2, 1)),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, 2, 1), lambda: T.MaxPool2d(3, 2, 1)),
-    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((2, 4)),
-                          lambda: T.AdaptiveAvgPool2d((2, 4))),
-    "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d((2, 4)),
-                          lambda: T.AdaptiveMaxPool2d((2, 4))),
+    "AdaptiveAvgPool2d": (
+        lambda: nn.AdaptiveAvgPool2d((2, 4)),
+        lambda: T.AdaptiveAvgPool2d((2, 4)),
+    ),
+    "AdaptiveMaxPool2d": (
+        lambda: nn.AdaptiveMaxPool2d((2, 4)),
+        lambda: T.AdaptiveMaxPool2d((2, 4)),
+    ),
     "Upsample": (lambda: nn.Upsample(scale_factor=3), lambda: T.Upsample(scale_factor=3)),
-    "Upsample bilinear": (lambda: nn.Upsample(scale_factor=3, mode="bilinear"),
-                          lambda: T.Upsample(scale_factor=3, mode="bilinear")),
+    "Upsample bilinear": (
+        lambda: nn.Upsample(scale_factor=3, mode="bilinear"),
+        lambda: T.Upsample(scale_factor=3, mode="bilinear"),
+    ),
     "Dropout eval": (lambda: nn.Dropout(0.3).eval(), lambda: T.Dropout(0.3).eval()),
     "AlphaDropout eval": (lambda: nn.AlphaDropout(0.3).eval(), lambda: T.AlphaDropout(0.3).eval()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -106,13 +135,16 @@ def test_layers(name):
 PARAMETERS = {
     # functions of an input and parameters, all in float64
     "layer_norm": (
-        lambda x, w, b: F.layer_norm(x, 4, w, b), lambda x, w, b: G.layer_norm(x, (4,), w, b)
+        lambda x, w, b: F.layer_norm(x, 4, w, b),
+        lambda x, w, b: G.layer_norm(x, (4,), w, b),
     ),
     "rms_norm": (
-        lambda x, w, b: F.rms_norm(x, 4, w) + b, lambda x, w, b: G.rms_norm(x, (4,), w) + b
+        lambda x, w, b: F.rms_norm(x, 4, w) + b,
+        lambda x, w, b: G.rms_norm(x, (4,), w) + b,
     ),
     "rms_norm eps": (
-        lambda x, w, b: F.rms_norm(x, 4, w, 1e-3), lambda x, w, b: G.rms_norm(x, (4,), w, 1e-3)
+        lambda x, w, b: F.rms_norm(x, 4, w, 1e-3),
+        lambda x, w, b: G.rms_norm(x, (4,), w, 1e-3),
     ),
     "prelu": (lambda x, w, b: F.prelu(x, w), lambda x, w, b: last(G.prelu(first(x), w))),
     "attention": (
@@ -123,7 +155,7 @@ PARAMETERS = {
         lambda x, w, b: F.scaled_dot_product_attention(x * w, x + b, x, np.eye(6) > 0),
         lambda x, w, b: G.scaled_dot_product_attention(x * w, x + b, x, torch.eye(6) > 0),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -148,10 +180,12 @@ def test_recurrent_layers_and_attention_in_float64():
         (nn.LSTM(4, 3), T.LSTM(4, 3, batch_first=True)),
         (nn.RNN(4, 3), T.RNN(4, 3, batch_first=True)),
         (nn.MultiheadAttention(4, 2), T.MultiheadAttention(4, 2, batch_first=True)),
-        (nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0),
-         T.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)),
+        (
+            nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0),
+            T.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True),
+        ),
         (nn.Linear(4, 3), T.Linear(4, 3)),
-    ):  # fmt: skip
+    ):
         theirs = theirs.double()
         for name, value in theirs.state_dict().items():
             owner = ours
@@ -192,7 +226,7 @@ LOSSES = {
     "smooth_l1_loss": ((X, P), {"beta": 0.7}),
     "soft_margin_loss": ((X, SIGNS), {}),
     "triplet_margin_loss": ((X, P, SIGNS), {"margin": 0.3}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -203,7 +237,7 @@ def test_losses(name):
         lambda x: ours(x, *tensors[1:], **settings),
         lambda x: theirs(x, *[torch.tensor(t.copy()) for t in tensors[1:]], **settings),
         [tensors[0]],
-    )  # fmt: skip
+    )
 
 
 WHOLE = ["l1_loss", "mse_loss", "smooth_l1_loss", "poisson_nll_loss"]  # what PyTorch computes

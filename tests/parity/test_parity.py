@@ -40,7 +40,7 @@ from parity_harness import (
     by_torch,
     differing,
     gradient,
-)  # fmt: skip
+)
 
 import chainrule as cr
 from chainrule.derivatives import TABLE
@@ -55,11 +55,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0:Use
 CASES: list[Case] = [
     case
     for table in (
-        tables_elementwise, tables_shaping, tables_reductions, tables_contractions,
-        tables_indexing, tables_control,
+        tables_elementwise,
+        tables_shaping,
+        tables_reductions,
+        tables_contractions,
+        tables_indexing,
+        tables_control,
     )
     for case in table.cases()
-]  # fmt: skip
+]
 
 
 # ── what PyTorch would have to compute to agree ──────────────────────────────────────────────────
@@ -159,83 +163,188 @@ class Difference:
 D = Difference
 DIFFERENCES: list[Difference] = [
     # at kinks and ties
-    D(r"max_pool-ties.*", "first", pooled,
-      "elements of a window that tie share its gradient; PyTorch gives it to the first"),
-    D(r"max-torch-dim-ties.*", "first", lambda x, a: torch.amax(x, a),
-      "elements that tie share the gradient, as in PyTorch's amax; its max(dim) picks one"),
-    D(r"(maximum|minimum)@.*nan.*", "first", [nan, nan],
-      "NaN stays visible, as in PyTorch's amax; its maximum hands the gradient whole to both"),
-    D(r"clip(01|0|1)@nan", "first", [1.0],
-      "NaN is beyond no bound and passes through, and so does its gradient"),
+    D(
+        r"max_pool-ties.*",
+        "first",
+        pooled,
+        "elements of a window that tie share its gradient; PyTorch gives it to the first",
+    ),
+    D(
+        r"max-torch-dim-ties.*",
+        "first",
+        lambda x, a: torch.amax(x, a),
+        "elements that tie share the gradient, as in PyTorch's amax; its max(dim) picks one",
+    ),
+    D(
+        r"(maximum|minimum)@.*nan.*",
+        "first",
+        [nan, nan],
+        "NaN stays visible, as in PyTorch's amax; its maximum hands the gradient whole to both",
+    ),
+    D(
+        r"clip(01|0|1)@nan",
+        "first",
+        [1.0],
+        "NaN is beyond no bound and passes through, and so does its gradient",
+    ),
     D(r"(abs|abs\(x\))@nan", "first", [nan], "sign(NaN) is NaN, as the Array API says"),
     D(r"sign@nan", "value", [nan], "sign(NaN) is NaN, as the Array API says"),
-    D(r"norm\[.* (1|inf) with_nan\]", "first", norm_with_nan, "sign(NaN) is NaN",
-      "first"),
-    D(r"norm\[.* (1\.5|2|3) zeros\]", "second", [0.0, 0.0],
-      "at 0 the gradient is selected to be 0, constantly; PyTorch divides 0 by 0"),
-    D(r"norm\[.* 1\.5 some_zeros\]", "second", norm_of_others,
-      "elements that are 0 get gradient 0, constantly; PyTorch multiplies 0 by inf", "second"),
-
+    D(r"norm\[.* (1|inf) with_nan\]", "first", norm_with_nan, "sign(NaN) is NaN", "first"),
+    D(
+        r"norm\[.* (1\.5|2|3) zeros\]",
+        "second",
+        [0.0, 0.0],
+        "at 0 the gradient is selected to be 0, constantly; PyTorch divides 0 by 0",
+    ),
+    D(
+        r"norm\[.* 1\.5 some_zeros\]",
+        "second",
+        norm_of_others,
+        "elements that are 0 get gradient 0, constantly; PyTorch multiplies 0 by inf",
+        "second",
+    ),
     # at the edge of the domain
     D(r"acosh@-(1|inf)", "first", [nan], "below 1 acosh is undefined, and so is its derivative"),
-    D(r"acosh@1", "second", [inf, nan],
-      "1 / (√(x-1) √(x+1)) does not overflow for large x; at 1 its derivative is inf · 0"),
+    D(
+        r"acosh@1",
+        "second",
+        [inf, nan],
+        "1 / (√(x-1) √(x+1)) does not overflow for large x; at 1 its derivative is inf · 0",
+    ),
     D(r"x\*\*0\.5@-0", "first", [inf], "½ (-0.0)^(-½) is inf by IEEE 754; PyTorch has 1 / √-0.0"),
     D(r"x\*\*1\.5@-0", "second", [-0.0, inf], "¾ (-0.0)^(-½) is inf by IEEE 754, as above"),
-    D(r"atan2@-?0,-?0", "second", [0.0, -1.0, 1.0],
-      "the gradient is selected to be (x2, -x1), which is 0 at the origin; PyTorch divides by 0"),
-    D(r"hypot@-?0,-?0", "first", [0.0, 0.0],
-      "0 at the origin, as abs has and norm; PyTorch divides 0 by 0"),
-    D(r"where-guarded-log@nan", "first", [0.0],
-      "what was not chosen has no gradient; PyTorch multiplies 0 by what is NaN there"),
-    D(r"power@1,-?0", "second", [0.0, 1.0, 1.0],
-      "∂²(x^y)/∂x∂y is 1/x at y = 0, in either order; PyTorch masks it to 0 in one of them"),
-    D(r"power@-?0,-?0", "second", [0.0, 0.0, 1.0],
-      "x^y is not even continuous there; each gradient is that of what its rule selects"),
-    D(r"power@-?0,1", "second", [1.0, 0.0, 1.0],
-      "∂/∂y 0^y is selected to be 0 for y ≥ 0, constantly; PyTorch has 0 · inf"),
+    D(
+        r"atan2@-?0,-?0",
+        "second",
+        [0.0, -1.0, 1.0],
+        "the gradient is selected to be (x2, -x1), which is 0 at the origin; PyTorch divides by 0",
+    ),
+    D(
+        r"hypot@-?0,-?0",
+        "first",
+        [0.0, 0.0],
+        "0 at the origin, as abs has and norm; PyTorch divides 0 by 0",
+    ),
+    D(
+        r"where-guarded-log@nan",
+        "first",
+        [0.0],
+        "what was not chosen has no gradient; PyTorch multiplies 0 by what is NaN there",
+    ),
+    D(
+        r"power@1,-?0",
+        "second",
+        [0.0, 1.0, 1.0],
+        "∂²(x^y)/∂x∂y is 1/x at y = 0, in either order; PyTorch masks it to 0 in one of them",
+    ),
+    D(
+        r"power@-?0,-?0",
+        "second",
+        [0.0, 0.0, 1.0],
+        "x^y is not even continuous there; each gradient is that of what its rule selects",
+    ),
+    D(
+        r"power@-?0,1",
+        "second",
+        [1.0, 0.0, 1.0],
+        "∂/∂y 0^y is selected to be 0 for y ≥ 0, constantly; PyTorch has 0 · inf",
+    ),
     D(r"power@-?0,inf", "second", [nan, nan, 0.0], "as above"),
-    D(r"power@(-2|-inf),-?0", "second", [nan, nan, nan],
-      "log x is NaN below 0, and so is all that comes from it"),
+    D(
+        r"power@(-2|-inf),-?0",
+        "second",
+        [nan, nan, nan],
+        "log x is NaN below 0, and so is all that comes from it",
+    ),
     D(r"power@inf,-?0", "second", [inf, nan, nan], "0 · log inf; PyTorch masks it to 0"),
     D(r"power@nan,-?0", "first", [nan, nan], "0 · NaN^(-1) is NaN; PyTorch masks it to 0"),
     D(r"x\*\*0@nan", "first", [nan], "as above"),
-    D(r"std\[2x5 zeros\]", "second", [0.0, 0.0],
-      "where all are equal the gradient is selected to be 0, constantly; PyTorch's divides 0 by 0"),
-    D(r"mean\[(0 None|0x3 None|0x3 0|2x0 1) .*\]", "second", [nan, 0.0],
-      "the mean of nothing is 0 / 0, and so is its derivative in u; PyTorch counts that as 0"),
-
+    D(
+        r"std\[2x5 zeros\]",
+        "second",
+        [0.0, 0.0],
+        "where all are equal the gradient is selected to be 0, constantly; PyTorch's is 0 / 0",
+    ),
+    D(
+        r"mean\[(0 None|0x3 None|0x3 0|2x0 1) .*\]",
+        "second",
+        [nan, 0.0],
+        "the mean of nothing is 0 / 0, and so is its derivative in u; PyTorch counts that as 0",
+    ),
     # infinities and NaN that PyTorch's formulas spread further
-    D(r"logaddexp@(-?[012],-?inf|-?inf,-?[012]|inf,-inf|-inf,inf)", "second", [1.0, 0.0, 0.0],
-      "σ(x1 - x2) is flat at ±inf; PyTorch has inf / inf"),
-    D(r"copysign@-?inf,.*", "first", signed_by,
-      "the derivative is ±sign(x); PyTorch divides the result by x: inf / inf"),
+    D(
+        r"logaddexp@(-?[012],-?inf|-?inf,-?[012]|inf,-inf|-inf,inf)",
+        "second",
+        [1.0, 0.0, 0.0],
+        "σ(x1 - x2) is flat at ±inf; PyTorch has inf / inf",
+    ),
+    D(
+        r"copysign@-?inf,.*",
+        "first",
+        signed_by,
+        "the derivative is ±sign(x); PyTorch divides the result by x: inf / inf",
+    ),
     D(r"copysign@-?0,.*", "second", signed_by, "as above: 0 / 0"),
     D(r"copysign@nan,.*", "second", [nan, 0.0, 0.0], "sign(x) is constant between its jumps"),
-    D(r"prod\[3x4 (0 False with_nan|.* with_inf)\]", "first", multiplied,
-      "the gradient multiplies the other elements; PyTorch divides the product by each", "first"),
-    D(r"cumulative_prod\[(.* with_inf|4x3 . with_nan|5x2 1 with_nan)\]", "first", multiplied_on,
-      "the gradient is a recurrence; PyTorch divides by each element", "first"),
+    D(
+        r"prod\[3x4 (0 False with_nan|.* with_inf)\]",
+        "first",
+        multiplied,
+        "the gradient multiplies the other elements; PyTorch divides the product by each",
+        "first",
+    ),
+    D(
+        r"cumulative_prod\[(.* with_inf|4x3 . with_nan|5x2 1 with_nan)\]",
+        "first",
+        multiplied_on,
+        "the gradient is a recurrence; PyTorch divides by each element",
+        "first",
+    ),
     D(r"cumulative_prod\[5x2 0 with_nan\]", "second", multiplied_on, "as above"),
-    D(r"softmax\[3x5 with_inf\]", "value", lambda x: torch.exp(log_softmax(x)),
-      "exp(x - logsumexp(x)): beside an infinite element the finite ones get 0, it alone NaN"),
-    D(r"log_softmax\[.* with_inf\]", "value", log_softmax,
-      "x - logsumexp(x): beside an infinite element the finite ones get -inf, it alone NaN"),
-    D(r"var\[2x5 with_inf\]", "first",
-      lambda x: torch.mean((x - torch.mean(x, 1, keepdim=True)) ** 2, 1),
-      "the gradient flows through the mean too, where it is NaN"),
-
+    D(
+        r"softmax\[3x5 with_inf\]",
+        "value",
+        lambda x: torch.exp(log_softmax(x)),
+        "exp(x - logsumexp(x)): beside an infinite element the finite ones get 0, it alone NaN",
+    ),
+    D(
+        r"log_softmax\[.* with_inf\]",
+        "value",
+        log_softmax,
+        "x - logsumexp(x): beside an infinite element the finite ones get -inf, it alone NaN",
+    ),
+    D(
+        r"var\[2x5 with_inf\]",
+        "first",
+        lambda x: torch.mean((x - torch.mean(x, 1, keepdim=True)) ** 2, 1),
+        "the gradient flows through the mean too, where it is NaN",
+    ),
     # functions that PyTorch defines otherwise
-    D(r"softplus@25", "second", lambda x: torch.logaddexp(x, torch.zeros_like(x)),
-      "log(1 + eˣ) everywhere; PyTorch's softplus is x above 20"),
-    D(r"(floor_divide|x//1\.5).*", "first",
-      lambda x, y=1.5: torch.floor_divide(*(torch.as_tensor(v).detach() for v in (x, y))),
-      "piecewise constant, so the derivative is 0; PyTorch has none"),
-    D(r"index-int-apart.*", "value", apart,
-      "an integer beside index arrays counts as one of them, as in NumPy and the Array API"),
-    D(r"assign-repeated.*", "first", assigned_last,
-      "of values assigned to one place only the one that stays has a gradient"),
-]  # fmt: skip
+    D(
+        r"softplus@25",
+        "second",
+        lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+        "log(1 + eˣ) everywhere; PyTorch's softplus is x above 20",
+    ),
+    D(
+        r"(floor_divide|x//1\.5).*",
+        "first",
+        lambda x, y=1.5: torch.floor_divide(*(torch.as_tensor(v).detach() for v in (x, y))),
+        "piecewise constant, so the derivative is 0; PyTorch has none",
+    ),
+    D(
+        r"index-int-apart.*",
+        "value",
+        apart,
+        "an integer beside index arrays counts as one of them, as in NumPy and the Array API",
+    ),
+    D(
+        r"assign-repeated.*",
+        "first",
+        assigned_last,
+        "of values assigned to one place only the one that stays has a gradient",
+    ),
+]
 
 
 def difference(case: Case) -> Difference | None:

@@ -20,7 +20,7 @@ KINDS = {
     "LinearLR down": lambda m, o: m.LinearLR(o, 1.0, 0.2, 6),
     "LambdaLR": lambda m, o: m.LambdaLR(o, lambda t: 1 / (1 + t)),
     "OneCycleLR": lambda m, o: m.OneCycleLR(o, 0.3, 30),
-}  # fmt: skip
+}
 
 
 def pair():

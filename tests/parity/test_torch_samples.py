@@ -49,7 +49,7 @@ def title(op: OpInfo) -> str:
 
 COMMON = {
     title(op): op for op in op_db if ours(op.name, tuple(a.name for a in op.aliases)) is not None
-}  # fmt: skip
+}
 
 
 def drawn(samples: list[Any]) -> Iterator[tuple[int, Any]]:
@@ -75,9 +75,15 @@ def observed(op: OpInfo) -> Iterator[Observation]:
         convert = Converter()
         x, args, kwargs = convert(s.input), convert(tuple(s.args)), convert(s.kwargs)
         return observe(
-            title(op), dtype, s, functools.partial(theirs, s.input, *s.args, **s.kwargs),
-            functools.partial(call, x, *args, **kwargs), convert, op.name not in RANDOM, number,
-        )  # fmt: skip
+            title(op),
+            dtype,
+            s,
+            functools.partial(theirs, s.input, *s.args, **s.kwargs),
+            functools.partial(call, x, *args, **kwargs),
+            convert,
+            op.name not in RANDOM,
+            number,
+        )
 
     for dtype in DTYPES:
         if dtype in op.dtypes:
@@ -117,8 +123,12 @@ def test_names() -> None:
 # ── compiled ─────────────────────────────────────────────────────────────────────────────────────
 
 # Calls that ask a sample for a value, or make a layer, which is made outside of a step.
-UNTRACED = {"tensor_split", "nn.functional.embedding", "nn.functional.embedding_bag",
-            "nn.functional.bilinear"}  # fmt: skip
+UNTRACED = {
+    "tensor_split",
+    "nn.functional.embedding",
+    "nn.functional.embedding_bag",
+    "nn.functional.bilinear",
+}
 
 
 def differentiated(op: OpInfo) -> tuple[Any, list[cr.Tensor]] | None:

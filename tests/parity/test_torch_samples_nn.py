@@ -31,11 +31,21 @@ FLOORS = {"layers": 600, "optimizers": 80}  # how many samples agree at least
 # Layers whose channels PyTorch has on the second axis, and how many sizes follow them there; for
 # those of 0 it is whatever there is.
 CHANNELS = {
-    **{f"{kind}{n}d": n for n in (1, 2, 3) for kind in (
-        "Conv", "ConvTranspose", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool",
-        "InstanceNorm")},
+    **{
+        f"{kind}{n}d": n
+        for n in (1, 2, 3)
+        for kind in (
+            "Conv",
+            "ConvTranspose",
+            "MaxPool",
+            "AvgPool",
+            "AdaptiveAvgPool",
+            "AdaptiveMaxPool",
+            "InstanceNorm",
+        )
+    },
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "PReLU"), 0),
-}  # fmt: skip
+}
 CLASSES = ("CrossEntropyLoss", "NLLLoss")
 SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer")
 
@@ -223,13 +233,18 @@ def optimizers_observed(name: str) -> Iterator[Observation]:
         kwargs = dict(s.kwargs)
         sample = SimpleNamespace(input=(), args=(), kwargs=kwargs)
         yield observe(
-            name, "steps", sample,
-            lambda kw=kwargs: stepped(lambda ps: theirs(ps, **kw),
-                                      lambda a: torch.tensor(a, requires_grad=True)),
-            lambda kw=kwargs: stepped(lambda ps: make(ps, Converter()(kw)),
-                                      lambda a: cr.Tensor(a, requires_grad=True)),
-            Converter(), number=k,
-        )  # fmt: skip
+            name,
+            "steps",
+            sample,
+            lambda kw=kwargs: stepped(
+                lambda ps: theirs(ps, **kw), lambda a: torch.tensor(a, requires_grad=True)
+            ),
+            lambda kw=kwargs: stepped(
+                lambda ps: make(ps, Converter()(kw)), lambda a: cr.Tensor(a, requires_grad=True)
+            ),
+            Converter(),
+            number=k,
+        )
     errors = info.optim_error_inputs_func(device="cpu", dtype=torch.float64)
     for k, e in enumerate(errors):
         s = e.optimizer_error_input
@@ -239,9 +254,14 @@ def optimizers_observed(name: str) -> Iterator[Observation]:
         sample = SimpleNamespace(input=params, args=(), kwargs=s.kwargs)
         convert = Converter()
         yield observe(
-            name, "error", sample, lambda ps=params, s=s: theirs(ps, **s.kwargs) and 0,
-            lambda ps=params, s=s, c=convert: make(c(ps), c(s.kwargs)) and 0, convert, number=k,
-        )  # fmt: skip
+            name,
+            "error",
+            sample,
+            lambda ps=params, s=s: theirs(ps, **s.kwargs) and 0,
+            lambda ps=params, s=s, c=convert: make(c(ps), c(s.kwargs)) and 0,
+            convert,
+            number=k,
+        )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -33,9 +33,15 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name):
     kind, settings = name.split()[0], OPTIMIZERS[name]
-    follow(*mlp(), points(), nn.functional.cross_entropy, T.functional.cross_entropy,
-           lambda ps: getattr(optim, kind)(ps, **settings),
-           lambda ps: getattr(torch.optim, kind)(ps, **settings), clip=1.0)  # fmt: skip
+    follow(
+        *mlp(),
+        points(),
+        nn.functional.cross_entropy,
+        T.functional.cross_entropy,
+        lambda ps: getattr(optim, kind)(ps, **settings),
+        lambda ps: getattr(torch.optim, kind)(ps, **settings),
+        clip=1.0,
+    )
 
 
 def test_lion_follows_the_papers_algorithm():
@@ -59,25 +65,32 @@ def test_lion_follows_the_papers_algorithm():
 S = torch.optim.lr_scheduler
 SCHEDULES = {
     "StepLR": (lambda o: optim.StepLR(o, 7, 0.5), lambda o: S.StepLR(o, 7, 0.5)),
-    "MultiStepLR": (
-        lambda o: optim.MultiStepLR(o, [5, 20]), lambda o: S.MultiStepLR(o, [5, 20])),
+    "MultiStepLR": (lambda o: optim.MultiStepLR(o, [5, 20]), lambda o: S.MultiStepLR(o, [5, 20])),
     "ExponentialLR": (lambda o: optim.ExponentialLR(o, 0.9), lambda o: S.ExponentialLR(o, 0.9)),
     "CosineAnnealingLR": (
-        lambda o: optim.CosineAnnealingLR(o, 50, 1e-3), lambda o: S.CosineAnnealingLR(o, 50, 1e-3)),
+        lambda o: optim.CosineAnnealingLR(o, 50, 1e-3),
+        lambda o: S.CosineAnnealingLR(o, 50, 1e-3),
+    ),
     "LinearLR": (lambda o: optim.LinearLR(o, 0.1, 1.0, 10), lambda o: S.LinearLR(o, 0.1, 1.0, 10)),
     "LambdaLR": (
         lambda o: optim.LambdaLR(o, lambda t: 1 / (1 + t)),
-        lambda o: S.LambdaLR(o, lambda t: 1 / (1 + t))),
-    "OneCycleLR": (
-        lambda o: optim.OneCycleLR(o, 0.1, 51), lambda o: S.OneCycleLR(o, 0.1, 51)),
-}  # fmt: skip
+        lambda o: S.LambdaLR(o, lambda t: 1 / (1 + t)),
+    ),
+    "OneCycleLR": (lambda o: optim.OneCycleLR(o, 0.1, 51), lambda o: S.OneCycleLR(o, 0.1, 51)),
+}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name):
-    follow(*mlp(), points(), nn.functional.cross_entropy, T.functional.cross_entropy,
-           lambda ps: optim.SGD(ps, lr=0.05, momentum=0.9),
-           lambda ps: torch.optim.SGD(ps, lr=0.05, momentum=0.9), SCHEDULES[name])  # fmt: skip
+    follow(
+        *mlp(),
+        points(),
+        nn.functional.cross_entropy,
+        T.functional.cross_entropy,
+        lambda ps: optim.SGD(ps, lr=0.05, momentum=0.9),
+        lambda ps: torch.optim.SGD(ps, lr=0.05, momentum=0.9),
+        SCHEDULES[name],
+    )
 
 
 def test_plateau():
@@ -106,72 +119,119 @@ W = np.array([1.0, 2.0, 0.5, 1.5], np.float32)
 LOSSES = {
     "mse": (F.mse_loss, G.mse_loss, regression()),
     "l1": (F.l1_loss, G.l1_loss, regression()),
-    "huber": (lambda a, b: F.huber_loss(a, b, delta=0.5),
-              lambda a, b: G.huber_loss(a, b, delta=0.5),
-              regression()),
+    "huber": (
+        lambda a, b: F.huber_loss(a, b, delta=0.5),
+        lambda a, b: G.huber_loss(a, b, delta=0.5),
+        regression(),
+    ),
     "smooth_l1": (F.smooth_l1_loss, G.smooth_l1_loss, regression()),
-    "bce_logits": (F.binary_cross_entropy_with_logits, G.binary_cross_entropy_with_logits,
-                   regression(positive=True)),
-    "bce": (lambda a, b: F.binary_cross_entropy(cr.sigmoid(a), b),
-            lambda a, b: G.binary_cross_entropy(torch.sigmoid(a), b.clamp(0, 1)),
-            [(x, np.clip(y, 0, 1)) for x, y in regression(positive=True)]),
-    "kl": (lambda a, b: F.kl_div(cr.log_softmax(a), b, reduction="batchmean"),
-           lambda a, b: G.kl_div(torch.log_softmax(a, -1), b, reduction="batchmean"),
-           regression(positive=True)),
+    "bce_logits": (
+        F.binary_cross_entropy_with_logits,
+        G.binary_cross_entropy_with_logits,
+        regression(positive=True),
+    ),
+    "bce": (
+        lambda a, b: F.binary_cross_entropy(cr.sigmoid(a), b),
+        lambda a, b: G.binary_cross_entropy(torch.sigmoid(a), b.clamp(0, 1)),
+        [(x, np.clip(y, 0, 1)) for x, y in regression(positive=True)],
+    ),
+    "kl": (
+        lambda a, b: F.kl_div(cr.log_softmax(a), b, reduction="batchmean"),
+        lambda a, b: G.kl_div(torch.log_softmax(a, -1), b, reduction="batchmean"),
+        regression(positive=True),
+    ),
     "poisson": (F.poisson_nll_loss, G.poisson_nll_loss, regression(positive=True)),
-    "gaussian": (lambda a, b: F.gaussian_nll_loss(a[:, :2], b[:, :2], cr.exp(a[:, 2:])),
-                 lambda a, b: G.gaussian_nll_loss(a[:, :2], b[:, :2], torch.exp(a[:, 2:])),
-                 regression()),
+    "gaussian": (
+        lambda a, b: F.gaussian_nll_loss(a[:, :2], b[:, :2], cr.exp(a[:, 2:])),
+        lambda a, b: G.gaussian_nll_loss(a[:, :2], b[:, :2], torch.exp(a[:, 2:])),
+        regression(),
+    ),
     "soft_margin": (F.soft_margin_loss, G.soft_margin_loss, regression(signs=True)),
     "hinge_embedding": (F.hinge_embedding_loss, G.hinge_embedding_loss, regression(signs=True)),
-    "cosine": (lambda a, b: F.cosine_embedding_loss(a, b, cr.ones(16)),
-               lambda a, b: G.cosine_embedding_loss(a, b, torch.ones(16)), regression()),
-    "triplet": (lambda a, b: F.triplet_margin_loss(a, b, -b),
-                lambda a, b: G.triplet_margin_loss(a, b, -b), regression()),
-    "margin_ranking": (lambda a, b: F.margin_ranking_loss(a, 0 * b, b, margin=0.1),
-                       lambda a, b: G.margin_ranking_loss(a, 0 * b, b, margin=0.1),
-                       regression(signs=True)),
+    "cosine": (
+        lambda a, b: F.cosine_embedding_loss(a, b, cr.ones(16)),
+        lambda a, b: G.cosine_embedding_loss(a, b, torch.ones(16)),
+        regression(),
+    ),
+    "triplet": (
+        lambda a, b: F.triplet_margin_loss(a, b, -b),
+        lambda a, b: G.triplet_margin_loss(a, b, -b),
+        regression(),
+    ),
+    "margin_ranking": (
+        lambda a, b: F.margin_ranking_loss(a, 0 * b, b, margin=0.1),
+        lambda a, b: G.margin_ranking_loss(a, 0 * b, b, margin=0.1),
+        regression(signs=True),
+    ),
     "bce_logits weight": (
         lambda a, b: F.binary_cross_entropy_with_logits(a, b, W, pos_weight=2 * W),
         lambda a, b: G.binary_cross_entropy_with_logits(
-            a, b, torch.tensor(W), pos_weight=torch.tensor(2 * W)), regression(positive=True)),
+            a, b, torch.tensor(W), pos_weight=torch.tensor(2 * W)
+        ),
+        regression(positive=True),
+    ),
     "kl log_target": (
         lambda a, b: F.kl_div(
-            cr.log_softmax(a), cr.log_softmax(b), reduction="sum", log_target=True),
-        lambda a, b: G.kl_div(torch.log_softmax(a, -1), torch.log_softmax(b, -1), reduction="sum",
-                              log_target=True), regression()),
+            cr.log_softmax(a), cr.log_softmax(b), reduction="sum", log_target=True
+        ),
+        lambda a, b: G.kl_div(
+            torch.log_softmax(a, -1), torch.log_softmax(b, -1), reduction="sum", log_target=True
+        ),
+        regression(),
+    ),
     "poisson full": (
         lambda a, b: F.poisson_nll_loss(cr.softplus(a), 9 * b, log_input=False, full=True),
         lambda a, b: G.poisson_nll_loss(G.softplus(a), 9 * b, log_input=False, full=True),
-        regression(positive=True)),
+        regression(positive=True),
+    ),
     "gaussian full": (
         lambda a, b: F.gaussian_nll_loss(a[:, :2], b[:, :2], cr.exp(a[:, 2:]), full=True),
         lambda a, b: G.gaussian_nll_loss(a[:, :2], b[:, :2], torch.exp(a[:, 2:]), full=True),
-        regression()),
-    "hinge_embedding margin": (lambda a, b: F.hinge_embedding_loss(a, b, 0.3),
-                               lambda a, b: G.hinge_embedding_loss(a, b, 0.3),
-                               regression(signs=True)),
-    "cosine margin": (lambda a, b: F.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
-                      lambda a, b: G.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
-                      regression(signs=True)),
-    "triplet p": (lambda a, b: F.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0),
-                  lambda a, b: G.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0), regression()),
+        regression(),
+    ),
+    "hinge_embedding margin": (
+        lambda a, b: F.hinge_embedding_loss(a, b, 0.3),
+        lambda a, b: G.hinge_embedding_loss(a, b, 0.3),
+        regression(signs=True),
+    ),
+    "cosine margin": (
+        lambda a, b: F.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
+        lambda a, b: G.cosine_embedding_loss(a, 2 - b, b[:, 0], 0.1),
+        regression(signs=True),
+    ),
+    "triplet p": (
+        lambda a, b: F.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0),
+        lambda a, b: G.triplet_margin_loss(a, b, 1 - b, 0.5, p=3.0),
+        regression(),
+    ),
     "cross_entropy weight": (
-        lambda a, b: F.cross_entropy(a, b, weight=[1.0, 2.0, 0.5, 1.5], label_smoothing=0.1,
-                                     ignore_index=2),
-        lambda a, b: G.cross_entropy(a, b, weight=torch.tensor([1.0, 2.0, 0.5, 1.5]),
-                                     label_smoothing=0.1, ignore_index=2), points()),
-    "cross_entropy sum": (lambda a, b: F.cross_entropy(a, b, reduction="sum") / 16,
-                          lambda a, b: G.cross_entropy(a, b, reduction="sum") / 16, points()),
+        lambda a, b: F.cross_entropy(
+            a, b, weight=[1.0, 2.0, 0.5, 1.5], label_smoothing=0.1, ignore_index=2
+        ),
+        lambda a, b: G.cross_entropy(
+            a, b, weight=torch.tensor([1.0, 2.0, 0.5, 1.5]), label_smoothing=0.1, ignore_index=2
+        ),
+        points(),
+    ),
+    "cross_entropy sum": (
+        lambda a, b: F.cross_entropy(a, b, reduction="sum") / 16,
+        lambda a, b: G.cross_entropy(a, b, reduction="sum") / 16,
+        points(),
+    ),
     "cross_entropy probabilities": (
-        lambda a, b: F.cross_entropy(a, b), lambda a, b: G.cross_entropy(a, b),
-        [(x, (np.exp(y) / np.exp(y).sum(1, keepdims=True)).astype(np.float32))
-         for x, y in regression()]),
-    "nll": (lambda a, b: F.nll_loss(cr.log_softmax(a), b, weight=[1.0, 2.0, 0.5, 1.5]),
-            lambda a, b: G.nll_loss(torch.log_softmax(a, -1), b,
-                                    torch.tensor([1.0, 2.0, 0.5, 1.5])),
-            points()),
-}  # fmt: skip
+        lambda a, b: F.cross_entropy(a, b),
+        lambda a, b: G.cross_entropy(a, b),
+        [
+            (x, (np.exp(y) / np.exp(y).sum(1, keepdims=True)).astype(np.float32))
+            for x, y in regression()
+        ],
+    ),
+    "nll": (
+        lambda a, b: F.nll_loss(cr.log_softmax(a), b, weight=[1.0, 2.0, 0.5, 1.5]),
+        lambda a, b: G.nll_loss(torch.log_softmax(a, -1), b, torch.tensor([1.0, 2.0, 0.5, 1.5])),
+        points(),
+    ),
+}
 
 
 def test_every_loss_is_compared():
@@ -190,13 +250,29 @@ def test_losses(name):
 def test_lenet():
     torch.manual_seed(0)
     theirs = T.Sequential(
-        T.Conv2d(1, 6, 5, padding=2), T.Tanh(), T.AvgPool2d(2), T.Conv2d(6, 8, 3), T.ReLU(),
-        T.MaxPool2d(2), FlattenFirst(), T.Linear(32, 16), T.Tanh(), T.Linear(16, 4),
-    )  # fmt: skip
+        T.Conv2d(1, 6, 5, padding=2),
+        T.Tanh(),
+        T.AvgPool2d(2),
+        T.Conv2d(6, 8, 3),
+        T.ReLU(),
+        T.MaxPool2d(2),
+        FlattenFirst(),
+        T.Linear(32, 16),
+        T.Tanh(),
+        T.Linear(16, 4),
+    )
     ours = nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 4),
-    )  # fmt: skip
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 16),
+        nn.Tanh(),
+        nn.Linear(16, 4),
+    )
     follow(ours, theirs, images(), F.cross_entropy, G.cross_entropy, prepare=channels_first)
 
 
@@ -204,9 +280,12 @@ class TheirBlock(T.Module):
     def __init__(self, i, o, stride):
         super().__init__()
         self.inner = T.Sequential(
-            T.Conv2d(i, o, 3, stride, 1, bias=False), T.BatchNorm2d(o), T.ReLU(),
-            T.Conv2d(o, o, 3, 1, 1, bias=False), T.BatchNorm2d(o),
-        )  # fmt: skip
+            T.Conv2d(i, o, 3, stride, 1, bias=False),
+            T.BatchNorm2d(o),
+            T.ReLU(),
+            T.Conv2d(o, o, 3, 1, 1, bias=False),
+            T.BatchNorm2d(o),
+        )
         self.shortcut = T.Conv2d(i, o, 1, stride, bias=False)
 
     def forward(self, x):
@@ -215,16 +294,24 @@ class TheirBlock(T.Module):
 
 def block(i, o, stride):
     inner = nn.Sequential(
-        nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(),
-        nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o),
-    )  # fmt: skip
+        nn.Conv2d(i, o, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(o),
+        nn.ReLU(),
+        nn.Conv2d(o, o, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(o),
+    )
     return nn.Residual(inner, nn.Conv2d(i, o, 1, stride, bias=False))
 
 
 def test_small_resnet():
     torch.manual_seed(0)
-    theirs = T.Sequential(TheirBlock(3, 6, 1), TheirBlock(6, 8, 2), T.AdaptiveAvgPool2d(1),
-                          FlattenFirst(), T.Linear(8, 4))  # fmt: skip
+    theirs = T.Sequential(
+        TheirBlock(3, 6, 1),
+        TheirBlock(6, 8, 2),
+        T.AdaptiveAvgPool2d(1),
+        FlattenFirst(),
+        T.Linear(8, 4),
+    )
 
     class Ours(nn.Module):
         def __init__(self):
@@ -262,8 +349,9 @@ def test_transformer_block(norm_first):
         def __init__(self):
             super().__init__()
             self.embed = T.Embedding(11, 8)
-            self.block = T.TransformerEncoderLayer(8, 2, 16, 0.0, "gelu", batch_first=True,
-                                                   norm_first=norm_first)  # fmt: skip
+            self.block = T.TransformerEncoderLayer(
+                8, 2, 16, 0.0, "gelu", batch_first=True, norm_first=norm_first
+            )
             self.head = T.Linear(8, 11)
 
         def forward(self, x):
@@ -280,6 +368,13 @@ def test_transformer_block(norm_first):
             return cr.reshape(self.head(self.block(self.embed(x), src_mask=allowed)), (-1, 11))
 
     batches = [(rng.integers(0, 11, (4, 6)), rng.integers(0, 11, 24)) for _ in range(3)]
-    follow(Ours(), Theirs(), batches, F.cross_entropy, G.cross_entropy,
-           lambda ps: optim.SGD(ps, lr=0.1),  # momentum would be lazy on the embedding's rows
-           lambda ps: torch.optim.SGD(ps, lr=0.1), clip=1.0)  # fmt: skip
+    follow(
+        Ours(),
+        Theirs(),
+        batches,
+        F.cross_entropy,
+        G.cross_entropy,
+        lambda ps: optim.SGD(ps, lr=0.1),  # momentum would be lazy on the embedding's rows
+        lambda ps: torch.optim.SGD(ps, lr=0.1),
+        clip=1.0,
+    )

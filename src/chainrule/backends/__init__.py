@@ -27,9 +27,11 @@ def shown() -> list[str]:
     wrong = [part for part in asked if part and part not in STAGES]
     if wrong:
         raise ArgumentError(
-            "compile", f"got CHAINRULE_SHOW with {wrong[0]!r}",
-            f"some of {', '.join(STAGES)}, with commas", "unset it to print nothing",
-        )  # fmt: skip
+            "compile",
+            f"got CHAINRULE_SHOW with {wrong[0]!r}",
+            f"some of {', '.join(STAGES)}, with commas",
+            "unset it to print nothing",
+        )
     return asked
 
 
@@ -45,9 +47,11 @@ def name() -> str:
     if asked not in there:
         near = get_close_matches(asked.strip().lower(), there, 1)
         raise ArgumentError(
-            "compile", f"got CHAINRULE_BACKEND={asked!r}", "reference, or native with llvmlite",
+            "compile",
+            f"got CHAINRULE_BACKEND={asked!r}",
+            "reference, or native with llvmlite",
             f"did you mean {near[0]}?" if near else "leave it out, or pip install llvmlite",
-        )  # fmt: skip
+        )
     return asked
 
 

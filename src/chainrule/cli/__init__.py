@@ -38,16 +38,22 @@ class _Command(TyperCommand):
         for option, count in Counter(p for p in given if p.opts[0].startswith("-")).items():
             if count > 1 and not (option.multiple or option.is_flag):
                 raise ArgumentError(
-                    self.name or "chainrule", f"got {option.opts[0]} {count} times", "one value",
+                    self.name or "chainrule",
+                    f"got {option.opts[0]} {count} times",
+                    "one value",
                     "leave all but one of them out",
-                )  # fmt: skip
+                )
         return super().parse_args(ctx, args)
 
 
 for _name, _function in (
-    ("train", train.train), ("predict", predict.predict), ("evaluate", predict.evaluate),
-    ("check", check.check), ("bench", bench.bench), ("info", info.info),
-):  # fmt: skip
+    ("train", train.train),
+    ("predict", predict.predict),
+    ("evaluate", predict.evaluate),
+    ("check", check.check),
+    ("bench", bench.bench),
+    ("info", info.info),
+):
     app.command(_name, cls=_Command)(_function)
 
 

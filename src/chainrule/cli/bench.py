@@ -54,9 +54,11 @@ def bench(
         )
     if threads is not None and not 1 <= threads <= 128:
         raise ArgumentError(
-            "bench", f"got --threads {threads}", "a whole number from 1 to 128",
+            "bench",
+            f"got --threads {threads}",
+            "a whole number from 1 to 128",
             "leave it out to use the processors there are",
-        )  # fmt: skip
+        )
     from rich.console import Console  # slow to import, as below
 
     backend = backends.name()
@@ -114,14 +116,18 @@ def measure(
     done = subprocess.run(
         [sys.executable, "-P", script, program, work, str(seconds)],
         env={**os.environ, **wanted, "PYTHONPATH": path, **environment},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ChainruleError(
-            "bench", f"got no figure of {program} on {work}: {last.replace(';', ',')}",
-            "a step that runs", "look at chainrule info",
-        )  # fmt: skip
+            "bench",
+            f"got no figure of {program} on {work}: {last.replace(';', ',')}",
+            "a step that runs",
+            "look at chainrule info",
+        )
     return json.loads(done.stdout)
 
 

@@ -36,10 +36,12 @@ def check(
     if unknown:
         near = [m for n in unknown for m in difflib.get_close_matches(n, derivatives.TABLE, 2, 0.7)]
         raise ArgumentError(
-            "check", f"got {', '.join(unknown)}", "names of operations",
+            "check",
+            f"got {', '.join(unknown)}",
+            "names of operations",
             (f"did you mean {' or '.join(near)}? " if near else "")
             + "chainrule check --page lists them",
-        )  # fmt: skip
+        )
     if page:
         print("\n".join(handbook(names or ())).lstrip("\n"))
         return

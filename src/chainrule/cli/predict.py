@@ -24,8 +24,10 @@ RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule tra
 
 def predict(
     run: RunFolder,
-    file: Annotated[str | None, typer.Argument(
-        help="A file like the training data; the run's own test rows if not given.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A file like the training data; the run's own test rows if not given."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="The text to continue, if there is no file.")
     ] = None,
@@ -34,16 +36,18 @@ def predict(
     length: Annotated[int, typer.Option(help="Characters to write, of a text.", min=1)] = 400,
     seed: Annotated[int, typer.Option(help="Of the text that is written.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Predict with a trained run: classes or values of new rows, or the continuation of a text.
 
     Example: chainrule predict runs/diamonds-1 new.csv --out prices.csv
     """
     if out is not None and file and out.exists() and Path(file).exists() and out.samefile(file):
         raise ArgumentError(
-            "predict", f"got --out {out}, the file to predict", "another file",
+            "predict",
+            f"got --out {out}, the file to predict",
+            "another file",
             "choose a name that is free",
-        )  # fmt: skip
+        )
     opened = _opened(run, max_pixels)
     if isinstance(opened.task, TextTask):
         if file and start is not None:
@@ -82,9 +86,11 @@ def _opened(run: Path, max_pixels: int | None) -> Run:
         return opened
     if not isinstance(opened.task, ImageTask):
         raise ArgumentError(
-            "predict", f"got --max-pixels for a run on {opened.task.kind}", "a run on images",
+            "predict",
+            f"got --max-pixels for a run on {opened.task.kind}",
+            "a run on images",
             "leave it out",
-        )  # fmt: skip
+        )
     opened.task.max_pixels = max_pixels
     return opened
 
@@ -93,23 +99,29 @@ def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
     """Raise for what a run on tables or images cannot do."""
     if start is not None:
         raise ArgumentError(
-            "predict", f"got --start for a run on {opened.task.kind}", "a run on text",
+            "predict",
+            f"got --start for a run on {opened.task.kind}",
+            "a run on text",
             "leave it out, and name a file to predict",
-        )  # fmt: skip
+        )
     if out is not None and out.suffix.lower() not in ("", ".csv", ".txt"):
         raise ArgumentError(
-            "predict", f"got --out {out}", "a name that ends in .csv or .txt, for text with commas",
+            "predict",
+            f"got --out {out}",
+            "a name that ends in .csv or .txt, for text with commas",
             f"try --out {out.with_suffix('.csv')}, or --json for JSON on stdout",
-        )  # fmt: skip
+        )
 
 
 def evaluate(
     run: RunFolder,
-    file: Annotated[str | None, typer.Argument(
-        help="A file with the targets; the run's own test rows if not given.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A file with the targets; the run's own test rows if not given."),
+    ] = None,
     max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """The metrics of a trained run on data with known targets.
 
     Example: chainrule evaluate runs/diamonds-1 diamonds.csv

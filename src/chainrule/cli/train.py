@@ -23,28 +23,35 @@ from ..train.run import train as carry_out
 from ..train.tasks import Task
 
 MOST_NOTES = 50  # in the terminal
-MaxPixels = Annotated[int | None, typer.Option(
-    help="Largest image file, in pixels; 50000000 if not given.", min=1)]  # fmt: skip
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Largest image file, in pixels; 50000000 if not given.", min=1)
+]
 
 
 def train(
-    source: Annotated[str | None, typer.Argument(
-        help="digits, iris, wine, breast_cancer, diabetes, moons, spirals, circles; a CSV or "
-        "Parquet file; a folder of images with one sub-folder a class; a text; a recipe.toml."
-    )] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="digits, iris, wine, breast_cancer, diabetes, moons, spirals, circles; a CSV or "
+            "Parquet file; a folder of images with one sub-folder a class; a text; a recipe.toml."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
-    category: Annotated[list[str] | None, typer.Option(
-        help="A column that is text, whatever it holds.")] = None,
-    decimal: Annotated[str | None, typer.Option(
-        help="The decimal mark in a text file: . or ,")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="A column that is text, whatever it holds.")
+    ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(help="The decimal mark in a text file: . or ,")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression.")] = None,
     test: Annotated[float | None, typer.Option(help="Share held out for the last test.")] = None,
     valid: Annotated[float | None, typer.Option(help="Share held out to stop early.")] = None,
     max_pixels: MaxPixels = None,
     model: Annotated[str | None, typer.Option(help="mlp, cnn, gru or lstm.")] = None,
-    hidden: Annotated[list[str] | None, typer.Option(
-        help="Sizes of hidden layers: 256,128.")] = None,
+    hidden: Annotated[
+        list[str] | None, typer.Option(help="Sizes of hidden layers: 256,128.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of units dropped.")] = None,
     epochs: Annotated[int | None, typer.Option(help="How often the data is gone through.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
@@ -53,18 +60,22 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Pull of weights towards 0.")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine or constant.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
-    class_weight: Annotated[str | None, typer.Option(
-        help="balanced: rare classes weigh as much as frequent ones.")] = None,
+    class_weight: Annotated[
+        str | None, typer.Option(help="balanced: rare classes weigh as much as frequent ones.")
+    ] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without a better loss.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the split, the weights, the order.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME-1 … if not given.")]
-    = None,
-    resume_run: Annotated[Path | None, typer.Option(
-        "--resume", help="Go on with this run folder where it stopped, bit for bit.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/NAME-1 … if not given.")
+    ] = None,
+    resume_run: Annotated[
+        Path | None,
+        typer.Option("--resume", help="Go on with this run folder where it stopped, bit for bit."),
+    ] = None,
     checkpoint_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 5.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say only the result.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train a network on data and write a run folder with the model and a report.
 
     What is not given is chosen from the data. Ctrl-C stops early and keeps what was learned.
@@ -74,29 +85,47 @@ def train(
     Example: chainrule train diamonds.csv --target price --epochs 30
     """
     settings: dict[str, Any] = {
-        "target": target, "drop": drop, "category": category, "decimal": decimal, "task": task,
-        "test": test, "valid": valid, "max_pixels": max_pixels,
-        "model": model, "hidden": _sizes(hidden), "dropout": dropout, "epochs": epochs,
-        "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
-        "schedule": schedule, "clip_norm": clip_norm, "class_weight": class_weight,
-        "patience": patience, "seed": seed,
-    }  # fmt: skip
+        "target": target,
+        "drop": drop,
+        "category": category,
+        "decimal": decimal,
+        "task": task,
+        "test": test,
+        "valid": valid,
+        "max_pixels": max_pixels,
+        "model": model,
+        "hidden": _sizes(hidden),
+        "dropout": dropout,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "clip_norm": clip_norm,
+        "class_weight": class_weight,
+        "patience": patience,
+        "seed": seed,
+    }
     given = {k: v for k, v in settings.items() if v is not None}
     if not checkpoint_every > 0:
         raise ArgumentError(
             "train", f"got --checkpoint-every {checkpoint_every}", "seconds above 0", "try 5"
         )
     how: dict[str, Any] = {
-        "progress": not quiet, "checkpoint_every": checkpoint_every,
+        "progress": not quiet,
+        "checkpoint_every": checkpoint_every,
         "began": None if quiet else _say,
-    }  # fmt: skip
+    }
     if resume_run is not None:
         odd = ["SOURCE"] * (source is not None) + [f"--{k.replace('_', '-')}" for k in given]
         if odd:
             raise ArgumentError(
-                "train", f"got --resume with {', '.join(odd)}", "--resume alone",
+                "train",
+                f"got --resume with {', '.join(odd)}",
+                "--resume alone",
                 "a run goes on as its recipe.toml says; leave them out",
-            )  # fmt: skip
+            )
         begin = partial(resume, resume_run, **how)
     else:
         recipe = _recipe(source, given)
@@ -125,9 +154,11 @@ class StoppedError(Exception):
 def _recipe(source: str | None, given: dict[str, Any]) -> Recipe:
     if source is None:
         raise ArgumentError(
-            "train", "got nothing to train on", "a source, or --resume RUN",
+            "train",
+            "got nothing to train on",
+            "a source, or --resume RUN",
             "try: chainrule train digits",
-        )  # fmt: skip
+        )
     _expect_no_slip(Path(source))
     if not source.endswith(".toml"):
         return Recipe(source=source, **given)
@@ -147,9 +178,11 @@ def _expect_no_slip(path: Path) -> None:
     near = difflib.get_close_matches(path.stem, there, 1, 0.7)
     if near:
         raise FileError(
-            "train", f"got {path}, which does not exist", "a file, a folder or a built-in set",
+            "train",
+            f"got {path}, which does not exist",
+            "a file, a folder or a built-in set",
             f"did you mean {path.parent / there[near[0]]}?",
-        )  # fmt: skip
+        )
 
 
 def _sizes(given: list[str] | None) -> list[int] | None:
@@ -209,12 +242,16 @@ def _print(result: Result, as_json: bool) -> None:
     if result.interrupted:
         print(printable(f"stopped early; go on with: chainrule train --resume {result.run}"))
     elif result.ended == "epochs":
-        print(printable(
-            "it had ended before, after all its epochs; for more, raise epochs in "
-            f"{result.run / 'recipe.toml'} and resume it again"
-        ))  # fmt: skip
+        print(
+            printable(
+                "it had ended before, after all its epochs; for more, raise epochs in "
+                f"{result.run / 'recipe.toml'} and resume it again"
+            )
+        )
     elif result.ended:
-        print(printable(
-            "it had ended before, when more epochs no longer helped; to change more, train again: "
-            f"chainrule train {result.run / 'recipe.toml'}"
-        ))  # fmt: skip
+        print(
+            printable(
+                "it had ended before, when more epochs no longer helped; to change more, train "
+                f"again: chainrule train {result.run / 'recipe.toml'}"
+            )
+        )

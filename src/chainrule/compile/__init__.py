@@ -75,10 +75,11 @@ class Compiled(Wrapper):
                 t = as_tensor(leaf)
                 if t._value is None:
                     raise TraceError(
-                        "compile", f"got a traced {spec_text(t)} after its trace had ended",
+                        "compile",
+                        f"got a traced {spec_text(t)} after its trace had ended",
                         "a tensor that has a value",
                         "return it from the function in which it was computed",
-                    )  # fmt: skip
+                    )
                 tensors.append(t)
                 fixed.append((t.shape, t.dtype, t.requires_grad))
             else:
@@ -111,9 +112,11 @@ class Compiled(Wrapper):
         return any(again.repeats for again in self._short.ways.values())
 
     def repeat(
-        self, count: int, arguments: Sequence[Array],
+        self,
+        count: int,
+        arguments: Sequence[Array],
         varying: Sequence[tuple[Tensor, Array]] = (),
-    ) -> list[Array] | None:  # fmt: skip
+    ) -> list[Array] | None:
         """`count` steps like an earlier one in one native call; None where that cannot be.
 
         It cannot where there was no such call yet, rows or dtypes are others, or the step is not
@@ -200,9 +203,11 @@ class Compiled(Wrapper):
         run: Any = self._step(args, kwargs).run
         if not hasattr(run, "llvm"):
             raise ArgumentError(
-                "compile", f"got the {backends.name()} backend, which has no LLVM IR",
-                "the native one is needed", "set CHAINRULE_BACKEND=native; it takes llvmlite",
-            )  # fmt: skip
+                "compile",
+                f"got the {backends.name()} backend, which has no LLVM IR",
+                "the native one is needed",
+                "set CHAINRULE_BACKEND=native; it takes llvmlite",
+            )
         return str(run.llvm())
 
     def _step(self, args: Any, kwargs: Any) -> Step:
@@ -263,9 +268,10 @@ class _Again:
                     return None
         with resident.lock:
             if not (
-                len(resident.held) == resident.count and step.seen == changes.count
+                len(resident.held) == resident.count
+                and step.seen == changes.count
                 and step.surroundings.hold()
-            ):  # fmt: skip
+            ):
                 return None
             if step.unseen:
                 expect_seen(step)
@@ -283,11 +289,18 @@ class _Again:
         """See `Compiled.repeat`."""
         specs = zip(arguments, self._specs, strict=False)
         alike = (
-            self.repeats and state.grad is self._grad and len(arguments) == len(self._specs)
-            and all(shape and a.dtype == dtype and a.shape == (count * shape[0], *shape[1:])
-                    and a.flags.c_contiguous for a, (shape, dtype) in specs)
+            self.repeats
+            and state.grad is self._grad
+            and len(arguments) == len(self._specs)
+            and all(
+                shape
+                and a.dtype == dtype
+                and a.shape == (count * shape[0], *shape[1:])
+                and a.flags.c_contiguous
+                for a, (shape, dtype) in specs
+            )
             and fits(self._step)
-        )  # fmt: skip
+        )
         if not alike:
             return None
         return self._resident.repeat(count, arguments, varying)
@@ -338,10 +351,11 @@ class _Fixed:
             hash(value)
         except TypeError:
             raise ArgumentError(
-                "compile", f"got an argument of type {type(value).__name__}",
+                "compile",
+                f"got an argument of type {type(value).__name__}",
                 "tensors, arrays, hashable values and lists, tuples, dicts of them",
                 "pass tensors, or close over the object",
-            ) from None  # fmt: skip
+            ) from None
         self.value = value
 
     def __eq__(self, other: object) -> bool:

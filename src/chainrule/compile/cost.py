@@ -13,14 +13,37 @@ from .. import ops
 from ..graph import Graph, Node
 
 FREE = {
-    ops.alias, ops.stop_gradient, ops.astype, ops.broadcast_to, ops.reshape, ops.permute_dims,
-    ops.slice, ops.pad, ops.concat, ops.flip, ops.argsort, ops.unfold, ops.take, ops.checked_index,
-    ops.last_position, ops.random_bits, ops.item,
-}  # fmt: skip
+    ops.alias,
+    ops.stop_gradient,
+    ops.astype,
+    ops.broadcast_to,
+    ops.reshape,
+    ops.permute_dims,
+    ops.slice,
+    ops.pad,
+    ops.concat,
+    ops.flip,
+    ops.argsort,
+    ops.unfold,
+    ops.take,
+    ops.checked_index,
+    ops.last_position,
+    ops.random_bits,
+    ops.item,
+}
 PER_INPUT = {
-    ops.sum, ops.prod, ops.max, ops.min, ops.any, ops.argmax, ops.argmin, ops.cumulative_sum,
-    ops.cumulative_prod, ops.fold, ops.scatter_add,
-}  # fmt: skip
+    ops.sum,
+    ops.prod,
+    ops.max,
+    ops.min,
+    ops.any,
+    ops.argmax,
+    ops.argmin,
+    ops.cumulative_sum,
+    ops.cumulative_prod,
+    ops.fold,
+    ops.scatter_add,
+}
 
 
 def operations(node: Node) -> int:

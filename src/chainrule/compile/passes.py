@@ -32,9 +32,10 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
 
 
 def _rebuild(
-    graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node],
+    graph: Graph,
+    visit: Callable[[Node, tuple[Node, ...]], Node],
     leaf: Callable[[Node], Node] = lambda node: node,
-) -> Graph:  # fmt: skip
+) -> Graph:
     """A new graph in which every operation's node is what `visit(node, new inputs)` returns."""
     new: dict[Node, Node] = {}
     for node in graph.nodes:
@@ -99,8 +100,9 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         order = tuple(first.params["axes"][a] for a in params["axes"])
         if order == tuple(range(len(order))):
             return first.inputs[0]  # and back
-        return Node(op, first.inputs, {"axes": order}, node.shape, node.dtype, None, False,
-                    node.source)  # fmt: skip
+        return Node(
+            op, first.inputs, {"axes": order}, node.shape, node.dtype, None, False, node.source
+        )
     if op is ops.negative and first is not None and first.op is ops.negative:
         return first.inputs[0]  # -(-x)
     if op is ops.multiply:
@@ -163,8 +165,10 @@ def share(graph: Graph) -> Graph:
 
 def _frozen(params: Any) -> Any:
     """Parameters as a key, or None where they hold something that has no equal."""
-    items = tuple((k, type(v), repr(v) if isinstance(v, (int, float)) else v)
-                  for k, v in sorted(params.items()))  # fmt: skip
+    items = tuple(
+        (k, type(v), repr(v) if isinstance(v, (int, float)) else v)
+        for k, v in sorted(params.items())
+    )
     try:
         hash(items)
     except TypeError:

@@ -41,9 +41,12 @@ def can_stay(made: Recorded, reachable: bool) -> bool:
     """
     owners = {id(owner) for owner, slot in made.reads if slot == "value"}
     return (
-        backends.keeps_memory() and not reachable and not made.trace.without_grad
-        and len(owners) == len(made.reads) and all(id(t) in owners for t, _ in made.grads)
-    )  # fmt: skip
+        backends.keeps_memory()
+        and not reachable
+        and not made.trace.without_grad
+        and len(owners) == len(made.reads)
+        and all(id(t) in owners for t, _ in made.grads)
+    )
 
 
 def unscaled(graph: Graph, made: Recorded) -> tuple[Graph, Gradients]:
@@ -238,9 +241,12 @@ class Resident:
     def repeats(self) -> bool:
         """Whether `repeat` can be used: one native call a step, results of their own."""
         own = len(set(self._results)) == len(self._results)
-        return self._run.repeats and not self._early and own and all(
-            b in self._run.fresh and b not in self._run.replaces for b in self._results
-        )  # fmt: skip
+        return (
+            self._run.repeats
+            and not self._early
+            and own
+            and all(b in self._run.fresh and b not in self._run.replaces for b in self._results)
+        )
 
     @contextlib.contextmanager
     def _gathered(self) -> Iterator[None]:

@@ -130,12 +130,22 @@ def finish(
         _show("llvm", llvm())
     unseen = [*trace.unseen.values()]
     return Step(
-        run, made, optimised, program, [_traced_spec(*r) for r in trace.reads.values()],
+        run,
+        made,
+        optimised,
+        program,
+        [_traced_spec(*r) for r in trace.reads.values()],
         {id(owner) for owner, _ in made.reads if owner.requires_grad or id(owner) in trace.writes},
-        structure, holding, _used(made), results + writes, surroundings, unseen,
+        structure,
+        holding,
+        _used(made),
+        results + writes,
+        surroundings,
+        unseen,
         [t for t in unseen if not _reads_gradient(trace, t)],
-        seen, Resident(run, made, grads) if stays else None,
-    )  # fmt: skip
+        seen,
+        Resident(run, made, grads) if stays else None,
+    )
 
 
 def _used(made: Recorded) -> list[int]:

@@ -36,8 +36,14 @@ from .variables import (
     seen_as,
 )
 
-_CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType, type,
-         Wrapper)  # fmt: skip
+_CODE = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    types.MethodType,
+    type,
+    Wrapper,
+)
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic)
 _END = (object(),)
 MOST_ITEMS = 64  # of a dict or list inside another that is looked into
@@ -153,9 +159,10 @@ class Surroundings:
         if kind.__module__ in self._spaces and not _is_module(value):
             self._add(kind.__name__, kind)
         holds = isinstance(value, (dict, list)) or (
-            hasattr(value, "__dict__") and not isinstance(value, (*_CODE, Tensor))
+            hasattr(value, "__dict__")
+            and not isinstance(value, (*_CODE, Tensor))
             and kind.__module__ != "logging"  # a logger remembers what it was asked for
-        )  # fmt: skip
+        )
         if isinstance(value, type) and value.__module__ in self._spaces:
             self._add(name, value)
             self.follow(methods_of(value, mentioned(value, frozenset(self._mentioned))))

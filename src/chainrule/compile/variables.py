@@ -175,20 +175,24 @@ def outer_variables(
 def _cells(function: types.FunctionType) -> list[Variable]:
     return [
         _variable(name, lambda c=cell: _content(c), lambda v, c=cell: _fill(c, v), (cell,))
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
-                              strict=True)
-    ]  # fmt: skip
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        )
+    ]
 
 
 def _globals(function: types.FunctionType) -> list[Variable]:
     space = function.__globals__
     return [
         _variable(
-            name, lambda n=name: space.get(n, MISSING),
-            lambda v, n=name: space.__setitem__(n, v), (space, name),
+            name,
+            lambda n=name: space.get(n, MISSING),
+            lambda v, n=name: space.__setitem__(n, v),
+            (space, name),
         )
-        for name in names_of(function.__code__) if name in space
-    ]  # fmt: skip
+        for name in names_of(function.__code__)
+        if name in space
+    ]
 
 
 def _defaults(function: types.FunctionType) -> list[Variable]:

@@ -69,9 +69,11 @@ def load(name: str, seed: int = 0) -> Builtin:
 def _real(name: str) -> Builtin:
     if not _FILE.exists():
         raise ArgumentError(
-            "load", f"got {name!r}, but {_FILE.name} is not where it was installed",
-            "the data file that comes with chainrule", "pip install --force-reinstall chainrule",
-        )  # fmt: skip
+            "load",
+            f"got {name!r}, but {_FILE.name} is not where it was installed",
+            "the data file that comes with chainrule",
+            "pip install --force-reinstall chainrule",
+        )
     with np.load(_FILE) as file:
         x, y = file[f"{name}/x"].astype(np.float32), file[f"{name}/y"]
         features, classes = (file[f"{name}/{k}"].tolist() for k in ("features", "classes"))

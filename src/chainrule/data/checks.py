@@ -54,9 +54,11 @@ _NUMBER_FORMS = (  # text that is a number in another form, and what that form i
 )
 _LOOSE_FORMS = (  # the same of what may be categories, if they are few
     (rf"[<>≤≥~≈]\s?{_UNIT}|\({_UNIT}\)", "signs at numbers"),
-    (rf"{_UNIT}\s?(?P<after>[^\W\d_]{{1,5}}[²³]?)|(?P<before>[A-Z]{{3}})\s{_UNIT}",
-     "a unit in numbers"),
-)  # fmt: skip
+    (
+        rf"{_UNIT}\s?(?P<after>[^\W\d_]{{1,5}}[²³]?)|(?P<before>[A-Z]{{3}})\s{_UNIT}",
+        "a unit in numbers",
+    ),
+)
 _DATES = r"(\d{1,2}/\d{1,2}/\d\d|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})( .*)?"
 _TIMES = (  # months and times, which are good categories if they are few
     r"\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?|(19|20)\d\d-(0[1-9]|1[0-2])|"
@@ -98,9 +100,11 @@ def require(operation: str, table: Table, names: Sequence[str]) -> None:
     if lost:
         which = f"column{'s' if len(lost) > 1 else ''} {', '.join(map(repr, lost[:5]))}"
         raise ArgumentError(
-            operation, f"got {table.name} without the {which}{', …' if len(lost) > 5 else ''}",
-            "each column by its name", nearest(lost[0], table.columns),
-        )  # fmt: skip
+            operation,
+            f"got {table.name} without the {which}{', …' if len(lost) > 5 else ''}",
+            "each column by its name",
+            nearest(lost[0], table.columns),
+        )
 
 
 def check_cells(operation: str, table: Table, name: str) -> None:
@@ -115,8 +119,9 @@ def check_cells(operation: str, table: Table, name: str) -> None:
             operation,
             f"got {number_text(column.values[row])} in column {name!r}, {table.place(row)} of "
             f"{table.name}",
-            "finite numbers are needed", "leave the cell empty where the value is not known",
-        )  # fmt: skip
+            "finite numbers are needed",
+            "leave the cell empty where the value is not known",
+        )
 
 
 def check_size(table: Table, name: str, scaled: Array) -> None:
@@ -125,10 +130,12 @@ def check_size(table: Table, name: str, scaled: Array) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise ArgumentError(
-            "transform", f"got {number_text(table.columns[name].values[row])} in column {name!r}, "
-            f"{table.place(row)} of {table.name}", "what float32 can hold once it is standardised",
+            "transform",
+            f"got {number_text(table.columns[name].values[row])} in column {name!r}, "
+            f"{table.place(row)} of {table.name}",
+            "what float32 can hold once it is standardised",
             "mend that cell, or leave it empty",
-        )  # fmt: skip
+        )
 
 
 def missing_target(operation: str, table: Table, target: str) -> None:
@@ -139,8 +146,9 @@ def missing_target(operation: str, table: Table, target: str) -> None:
         raise ArgumentError(
             operation,
             f"got {count} row{'s' * (count > 1)} without a {target!r}, the first in {first}",
-            "a target in each row", "fill them in, or leave these rows out",
-        )  # fmt: skip
+            "a target in each row",
+            "fill them in, or leave these rows out",
+        )
 
 
 def check_target(table: Table, target: str, task: str | None, inferred: str, values: Array) -> None:
@@ -156,23 +164,27 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
         )
     if inferred == "regression" and column.kind == "category" and _large(values.tolist()):
         raise ArgumentError(
-            "fit", f"got the target {target!r} of a regression with whole numbers beyond 2⁵³",
+            "fit",
+            f"got the target {target!r} of a regression with whole numbers beyond 2⁵³",
             "numbers that float64 tells apart",
             "divide them if they are amounts, or leave the task out if they are classes",
-        )  # fmt: skip
+        )
     if column.kind == "date" or (inferred == "regression" and column.kind != "number"):
         raise ArgumentError(
-            "fit", f"got the {column.kind} column {target!r} as target of a {inferred}",
+            "fit",
+            f"got the {column.kind} column {target!r} as target of a {inferred}",
             "a column of numbers" + (" or categories" if task is None else ""),
             "choose another target" + ("" if task is None else ", or task classification"),
-        )  # fmt: skip
+        )
     if len(values) == 1:
         only = number_text(values[0]) if column.kind == "number" else values[0]
         what = "class" if inferred == "classification" else "value"
         raise ArgumentError(
-            "fit", f"got the target {target!r} with one {what} only, {only!r}", "two or more",
+            "fit",
+            f"got the target {target!r} with one {what} only, {only!r}",
+            "two or more",
             "choose another target, or more rows",
-        )  # fmt: skip
+        )
     if inferred == "classification" and column.kind == "number":
         written = table.unit == "line"  # where a fraction may have had more digits
         found = (v for v in values.tolist() if not is_exact(v) and (written or v.is_integer()))
@@ -180,11 +192,12 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
         if bad is not None:
             row = int(np.argmax(column.values == bad))
             raise ArgumentError(
-                "fit", f"got the target {target!r} with more digits than float64 has, about "
+                "fit",
+                f"got the target {target!r} with more digits than float64 has, about "
                 f"{number_text(bad)} in {table.place(row)} of {table.name}, as classes",
                 "classes that can be told apart",
                 f"--category {shlex.quote(target)}, which keeps them as they are written",
-            )  # fmt: skip
+            )
     rows, seen = len(table), ""
     unsure = inferred == "classification" or (whole and task is None)
     if unsure and len(values) == rows > MOST_UNIQUE:
@@ -195,9 +208,11 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
             seen = f"of which {single} of {rows} rows have a class of their own"
     if seen:
         raise ArgumentError(
-            "fit", f"got the target {target!r}, {seen}", "a target with values that repeat",
+            "fit",
+            f"got the target {target!r}, {seen}",
+            "a target with values that repeat",
             "choose another target" + (", or task regression" if column.kind == "number" else ""),
-        )  # fmt: skip
+        )
 
 
 def looks_like_an_id(column: Column) -> bool:
@@ -269,10 +284,12 @@ def check_words(
     if target in problems:
         at_fault = problems[target]
         raise ArgumentError(
-            "fit", f"got the target {target!r}, which {at_fault.what}", at_fault.needed,
+            "fit",
+            f"got the target {target!r}, which {at_fault.what}",
+            at_fault.needed,
             f"{at_fault.advice}, or choose another target"
             + f", or --category {shlex.quote(target)} if they are classes" * at_fault.words,
-        )  # fmt: skip
+        )
     return problems
 
 
@@ -299,10 +316,16 @@ def _misread(table: Table, name: str, target: bool, notes: list[str]) -> Problem
 
     large = _large(distinct)
     if large:
-        return None if target else Problem(
-            f"holds whole numbers beyond 2⁵³, {first(large)}", "numbers that float64 tells apart",
-            "divide them if they are amounts", True,
-        )  # fmt: skip
+        return (
+            None
+            if target
+            else Problem(
+                f"holds whole numbers beyond 2⁵³, {first(large)}",
+                "numbers that float64 tells apart",
+                "divide them if they are amounts",
+                True,
+            )
+        )
     dates = {c for c in distinct if has_date_form(c)}
     if 2 * number_of(dates) >= len(present):
         wrong = (distinct - dates) | {c for c in dates if as_date(c) is None}
@@ -317,9 +340,11 @@ def _misread(table: Table, name: str, target: bool, notes: list[str]) -> Problem
         if all(re.fullmatch(form, c) for c in distinct):
             if len(distinct) > most:
                 return Problem(
-                    f"has dates of another form, {first(distinct)}", "dates like 2024-03-31",
-                    "write them so", True,
-                )  # fmt: skip
+                    f"has dates of another form, {first(distinct)}",
+                    "dates like 2024-03-31",
+                    "write them so",
+                    True,
+                )
             notes.append(f"column {name!r}: {first(distinct)} is taken as a category, not a time")
             return None
     codes = {c for c in distinct if _CODE.fullmatch(c)}
@@ -347,9 +372,11 @@ def _misread(table: Table, name: str, target: bool, notes: list[str]) -> Problem
     if odd and (many or gaps):
         return Problem(
             f"holds numbers in {count} of {len(present)} cells, but {first(odd)}"
-            + f" and {more} more" * (more > 0), f"numbers like {example} and empty cells",
-            "leave unknown cells empty", True,
-        )  # fmt: skip
+            + f" and {more} more" * (more > 0),
+            f"numbers like {example} and empty cells",
+            "leave unknown cells empty",
+            True,
+        )
     notes.append(f"column {name!r}: {told}; all are taken as categories")
     return None
 
@@ -389,14 +416,17 @@ def check_inputs(table: Table, target: str, problems: dict[str, Problem]) -> Non
     names = [n for n in table.columns if n != target]
     if not names:
         raise ArgumentError(
-            "fit", f"got {table.name} with no column but the target {target!r}",
-            "one input column or more", "check which columns were left out",
-        )  # fmt: skip
+            "fit",
+            f"got {table.name} with no column but the target {target!r}",
+            "one input column or more",
+            "check which columns were left out",
+        )
     useless = {n: constant(table.columns[n]) for n in names}
     found = {
         n: problems.get(n) or Problem(useless[n], "columns that vary", "")
-        for n in names if n in problems or useless[n]
-    }  # fmt: skip
+        for n in names
+        if n in problems or useless[n]
+    }
     if not found:
         return
     if len(found) == 1:
@@ -426,9 +456,11 @@ def as_kind(table: Table, name: str, kind: str) -> Column:
     if bad is not None:
         cell = _cell(column.values[bad : bad + 1].tolist()[0], "category", ".")
         raise ArgumentError(
-            "transform", f"got {cell!r} in column {name!r}, {table.place(bad)} of {table.name}",
-            f"a {kind}, as in training", "mend that cell, or leave it empty",
-        )  # fmt: skip
+            "transform",
+            f"got {cell!r} in column {name!r}, {table.place(bad)} of {table.name}",
+            f"a {kind}, as in training",
+            "mend that cell, or leave it empty",
+        )
     return column
 
 

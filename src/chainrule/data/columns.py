@@ -61,9 +61,14 @@ class Table:
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], name: str, unit: str = "row", origin: Any = 0,
-        decimal: str = ".", notes: Iterable[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        columns: Mapping[str, Column],
+        name: str,
+        unit: str = "row",
+        origin: Any = 0,
+        decimal: str = ".",
+        notes: Iterable[str] = (),
+    ) -> None:
         self.columns, self.name, self.unit = dict(columns), name, unit
         self.decimal, self.notes = decimal, list(notes)
         self._rows = len(next(iter(self.columns.values())).values) if self.columns else 0
@@ -92,9 +97,11 @@ class Table:
             if name not in self.columns:
                 near = difflib.get_close_matches(name, self.columns, 1)
                 raise ArgumentError(
-                    "drop", f"got {name!r}", f"one of {_listed(self.columns)}",
+                    "drop",
+                    f"got {name!r}",
+                    f"one of {_listed(self.columns)}",
                     f"did you mean {near[0]!r}?" if near else "check the spelling",
-                )  # fmt: skip
+                )
         kept = {name: c for name, c in self.columns.items() if name not in gone}
         return self._like(kept, self.origin)
 
@@ -118,9 +125,11 @@ def column(name: str, values: Any, missing: Array | None = None, text: bool = Fa
     array = _array(values)
     if array.ndim != 1:
         raise DtypeError(
-            "read_table", f"got column {name!r} of shape {array.shape}", "one value a row",
+            "read_table",
+            f"got column {name!r} of shape {array.shape}",
+            "one value a row",
             "spread it over several columns",
-        )  # fmt: skip
+        )
     zoned = False
     if array.dtype.kind in "OSUT":
         cells = [str(c).strip() if isinstance(c, str) else c for c in array.astype(object).tolist()]
@@ -271,6 +280,8 @@ def without_zone(date: Any) -> Any:
 
 def _unsupported(name: str, what: str) -> DtypeError:
     return DtypeError(
-        "read_table", f"got column {name!r} of {what}", "numbers, text, bools or dates",
+        "read_table",
+        f"got column {name!r} of {what}",
+        "numbers, text, bools or dates",
         "convert it, or leave it out of the table",
-    )  # fmt: skip
+    )

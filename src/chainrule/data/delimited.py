@@ -235,9 +235,11 @@ def _told(path: Path) -> Iterator[None]:
     except (OSError, EOFError, zlib.error) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise FileError(
-            "read_table", f"got {path.name}, {what.replace(';', ',')}", "a file that can be read",
+            "read_table",
+            f"got {path.name}, {what.replace(';', ',')}",
+            "a file that can be read",
             "check that it is whole, and what its name says",
-        ) from None  # fmt: skip
+        ) from None
     finally:
         csv.field_size_limit(limit)
 
@@ -294,24 +296,30 @@ def _check_header(path: Path, start: list[str], names: list[str], delimiters: st
                 advice = "save it with commas"
     if what:
         raise FileError(
-            "read_table", f"got {path.name}, {what}",
-            "a header with names, and commas, semicolons, tabs or bars between them", advice,
-        )  # fmt: skip
+            "read_table",
+            f"got {path.name}, {what}",
+            "a header with names, and commas, semicolons, tabs or bars between them",
+            advice,
+        )
 
 
 def empty(path: Path) -> FileError:
     """The error for a file without anything in it."""
     return FileError(
-        "read_table", f"got {path.name}, which is empty", "a header and rows are needed",
+        "read_table",
+        f"got {path.name}, which is empty",
+        "a header and rows are needed",
         "check the export that made it",
-    )  # fmt: skip
+    )
 
 
 def _no_text(path: Path, why: str) -> FileError:
     return FileError(
-        "read_table", f"got {path.name}, {why}", "UTF-8 text is needed",
+        "read_table",
+        f"got {path.name}, {why}",
+        "UTF-8 text is needed",
         "save it as UTF-8 CSV, or check that it is a table",
-    )  # fmt: skip
+    )
 
 
 def _malformed(path: Path, line: int, error: csv.Error) -> FileError:
@@ -328,6 +336,8 @@ def _malformed(path: Path, line: int, error: csv.Error) -> FileError:
 
 def _at(path: Path, line: int, what: str) -> FileError:
     return FileError(
-        "read_table", f"got {path.name}, line {line}: {what}", "a table that can be read",
+        "read_table",
+        f"got {path.name}, line {line}: {what}",
+        "a table that can be read",
         "correct that line",
-    )  # fmt: skip
+    )

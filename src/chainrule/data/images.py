@@ -80,16 +80,20 @@ def read_images(
     nested = [p for p in parts if _is_nested(p)]
     if nested and len(nested) == len(parts):
         raise FileError(
-            "read_images", f"got {folder}, whose sub-folders {' and '.join(p.name for p in nested)}"
-            " hold folders themselves", "one sub-folder a class",
+            "read_images",
+            f"got {folder}, whose sub-folders {' and '.join(p.name for p in nested)}"
+            " hold folders themselves",
+            "one sub-folder a class",
             f"train on one of them, {nested[-1]}; evaluate can judge another",
-        )  # fmt: skip
+        )
     if len(parts) < 2:
         what = f"the single class {parts[0].name!r}" if parts else "no sub-folders"
         raise FileError(
-            "read_images", f"got {folder} with {what}", "two sub-folders or more, one a class",
+            "read_images",
+            f"got {folder} with {what}",
+            "two sub-folders or more, one a class",
             "sort the images into sub-folders named after their classes",
-        )  # fmt: skip
+        )
     found = [_files(part) for part in parts]
     files = [f for part in found for f in part]
     y = np.repeat(np.arange(len(parts)), [len(part) for part in found])
@@ -98,10 +102,12 @@ def read_images(
 
 
 def read_image_files(
-    files: str | Path | Sequence[str | Path], size: int | tuple[int, int] | None = None,
-    channels: int | None = None, max_pixels: int = MOST_PIXELS,
+    files: str | Path | Sequence[str | Path],
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    max_pixels: int = MOST_PIXELS,
     known: Sequence[tuple[int, int]] | None = None,
-) -> Images:  # fmt: skip
+) -> Images:
     """Images whose class is not known: a file, several, or all files of a folder.
 
     They are read as by `read_images`.
@@ -129,9 +135,11 @@ def _is_image(path: Path) -> bool:
 def _existing(path: Path, needed: str) -> Path:
     if not path.exists():
         raise FileError(
-            "read_images", f"got {path}, which does not exist", f"{needed} is needed",
+            "read_images",
+            f"got {path}, which does not exist",
+            f"{needed} is needed",
             "check the path and the folder that you are in",
-        )  # fmt: skip
+        )
     return path
 
 
@@ -140,16 +148,21 @@ def _files(folder: Path) -> list[Path]:
     files = sorted(p for p in shown if _is_image(p))
     if not files:
         raise FileError(
-            "read_images", f"got {folder} with no images", f"files {' '.join(EXTENSIONS)}",
+            "read_images",
+            f"got {folder} with no images",
+            f"files {' '.join(EXTENSIONS)}",
             "add images, or remove the folder",
-        )  # fmt: skip
+        )
     return files
 
 
 def _read(
-    files: list[Path], size: int | tuple[int, int] | None, channels: int | None, max_pixels: int,
+    files: list[Path],
+    size: int | tuple[int, int] | None,
+    channels: int | None,
+    max_pixels: int,
     known: Sequence[tuple[int, int]] | None,
-) -> tuple[Array, tuple[int, int], list[str]]:  # fmt: skip
+) -> tuple[Array, tuple[int, int], list[str]]:
     """All of them in one array, the size of most, and what was changed."""
     if channels not in (None, 1, 3):
         raise ArgumentError("read_images", f"got channels {channels}", "1 or 3", "leave it out")
@@ -180,23 +193,30 @@ def _expect_room(shape: tuple[int, ...], itemsize: int) -> None:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if there is not None and needed > there:
         raise ArgumentError(
-            "read_images", f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
-            f"{needed / 1e9:.1f} GB", f"what fits into memory, {there / 1e9:.1f} GB",
+            "read_images",
+            f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
+            f"{needed / 1e9:.1f} GB",
+            f"what fits into memory, {there / 1e9:.1f} GB",
             "make the size smaller, or use fewer images",
-        )  # fmt: skip
+        )
 
 
 def _changes(
-    files: list[Path], heads: list[_Head], wanted: tuple[int, int],
-    known: set[tuple[int, int]], depth: int,
-) -> list[str]:  # fmt: skip
+    files: list[Path],
+    heads: list[_Head],
+    wanted: tuple[int, int],
+    known: set[tuple[int, int]],
+    depth: int,
+) -> list[str]:
     """A note for the images of another size than known, and one for those of another colour."""
     notes = []
     for others, became in (
-        ([k for k, h in enumerate(heads) if h.size not in known],
-         f"brought to {wanted[0]} × {wanted[1]} pixels"),
+        (
+            [k for k, h in enumerate(heads) if h.size not in known],
+            f"brought to {wanted[0]} × {wanted[1]} pixels",
+        ),
         ([k for k, h in enumerate(heads) if depth == 1 and not h.grey], "made grey"),
-    ):  # fmt: skip
+    ):
         if others:
             size, count = heads[others[0]].size, len(others)
             images = f"{count} image{'s are' if count > 1 else ' is'}"
@@ -239,21 +259,25 @@ def _head(file: Path, max_pixels: int) -> _Head:
     pixels = size[0] * size[1]
     if mode == "F":
         raise FileError(
-            "read_images", f"got {file}, whose pixels are fractions", "values from 0 to 255, or 16 "
-            "bits of grey", "save it in one of these forms: what is black and what is white is not "
-            "known",
-        )  # fmt: skip
+            "read_images",
+            f"got {file}, whose pixels are fractions",
+            "values from 0 to 255, or 16 bits of grey",
+            "save it in one of these forms: what is black and what is white is not known",
+        )
     if pixels > max_pixels:
         raise FileError(
-            "read_images", f"got {file} of {size[0]} × {size[1]} pixels",
+            "read_images",
+            f"got {file} of {size[0]} × {size[1]} pixels",
             f"at most {max_pixels} pixels in a file",
             f"make it smaller, or allow it: max_pixels {pixels} (--max-pixels {pixels})",
-        )  # fmt: skip
+        )
     if start.startswith(b"\x89PNG") and start[24] == 16 and start[25] != 0:
         raise FileError(
-            "read_images", f"got {file}, a PNG file of 16 bits a colour, of which 8 would be lost",
-            "8 bits a colour, or 16 bits of grey", "save it in one of these forms",
-        )  # fmt: skip
+            "read_images",
+            f"got {file}, a PNG file of 16 bits a colour, of which 8 would be lost",
+            "8 bits a colour, or 16 bits of grey",
+            "save it in one of these forms",
+        )
     return _Head(size, mode in _GREY, mode in _DEEP)
 
 
@@ -313,9 +337,11 @@ def _unreadable(file: Path, error: Exception) -> FileError:
     if isinstance(error, _pillow().UnidentifiedImageError):
         what = "it is no image" if file.stat().st_size else "it is empty"
     return FileError(
-        "read_images", f"got {file}, which cannot be read: {what}", "a whole image is needed",
+        "read_images",
+        f"got {file}, which cannot be read: {what}",
+        "a whole image is needed",
         "replace or remove that file",
-    )  # fmt: skip
+    )
 
 
 def _pillow() -> Any:
@@ -323,7 +349,9 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise ArgumentError(
-            "read_images", "got images, but Pillow is not installed", "Pillow reads them",
+            "read_images",
+            "got images, but Pillow is not installed",
+            "Pillow reads them",
             'pip install "chainrule[images]"',
-        ) from None  # fmt: skip
+        ) from None
     return Image

@@ -48,35 +48,47 @@ class DataLoader:
         },
     )
     def __init__(
-        self, data: Any, batch_size: int = 32, shuffle: bool = False, *, drop_last: bool = False,
+        self,
+        data: Any,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        *,
+        drop_last: bool = False,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         leaves, self._structure = tree.flatten(data)
         self._arrays = [_rows(leaf) for leaf in leaves]
         self.samples = _common_length(self._arrays)
         if isinstance(batch_size, (np.ndarray, Tensor, list)):
             raise ArgumentError(
-                "DataLoader", f"got {type(batch_size).__name__} in the place of batch_size",
-                "all data as one argument", "put them into a tuple: DataLoader((x, y))",
+                "DataLoader",
+                f"got {type(batch_size).__name__} in the place of batch_size",
+                "all data as one argument",
+                "put them into a tuple: DataLoader((x, y))",
                 user_line(),
-            )  # fmt: skip
+            )
         shuffle = flag("DataLoader", "shuffle", shuffle)
         drop_last = flag("DataLoader", "drop_last", drop_last)
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
             raise DtypeError(
-                "DataLoader", f"got batch_size {batch_size!r}", "a whole number from 1",
-                "use an int", user_line(),
-            )  # fmt: skip
+                "DataLoader",
+                f"got batch_size {batch_size!r}",
+                "a whole number from 1",
+                "use an int",
+                user_line(),
+            )
         if batch_size < 1:
             raise ArgumentError(
                 "DataLoader", f"got batch_size {batch_size}", "1 or more", "try 32", user_line()
             )
         if drop_last and self.samples < batch_size:
             raise ArgumentError(
-                "DataLoader", f"got {self.samples} rows, batch_size {batch_size}, drop_last=True",
-                "at least one whole batch", "use a smaller batch_size, or drop_last=False",
+                "DataLoader",
+                f"got {self.samples} rows, batch_size {batch_size}, drop_last=True",
+                "at least one whole batch",
+                "use a smaller batch_size, or drop_last=False",
                 user_line(),
-            )  # fmt: skip
+            )
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
         self.seed, self.epoch = seed, 0
         Generator(seed)  # refuses a bad seed now, not at the first batch
@@ -123,9 +135,12 @@ def _rows(leaf: Any) -> Array:
     items = hasattr(leaf, "__getitem__") and hasattr(leaf, "__len__")
     if items and not hasattr(leaf, "__array__") and not isinstance(leaf, Sequence):
         raise DtypeError(
-            "DataLoader", f"got {type(leaf).__name__}, which gives its rows one by one",
-            "arrays of all rows", "stack them: np.stack([row for row, _ in data])", user_line(),
-        )  # fmt: skip
+            "DataLoader",
+            f"got {type(leaf).__name__}, which gives its rows one by one",
+            "arrays of all rows",
+            "stack them: np.stack([row for row, _ in data])",
+            user_line(),
+        )
     expect_no_mask("DataLoader", leaf)
     array = np.asarray(leaf)
     if not array.dtype.isnative:
@@ -134,14 +149,20 @@ def _rows(leaf: Any) -> Array:
         array = _narrowed(array)
     if array.dtype not in shapes.DTYPES:
         raise DtypeError(
-            "DataLoader", f"got {type(leaf).__name__} of dtype {array.dtype}", "numbers are needed",
-            "encode columns of text and dates with cr.data.TableEncoder", user_line(),
-        )  # fmt: skip
+            "DataLoader",
+            f"got {type(leaf).__name__} of dtype {array.dtype}",
+            "numbers are needed",
+            "encode columns of text and dates with cr.data.TableEncoder",
+            user_line(),
+        )
     if not array.shape:
         raise ShapeError(
-            "DataLoader", f"got the single number {array}", "arrays with rows are needed",
-            "make an array of a list of numbers: np.array([…])", user_line(),
-        )  # fmt: skip
+            "DataLoader",
+            f"got the single number {array}",
+            "arrays with rows are needed",
+            "make an array of a list of numbers: np.array([…])",
+            user_line(),
+        )
     view = array.view()
     view.flags.writeable = False
     return view
@@ -156,10 +177,12 @@ def _narrowed(array: Array) -> Array:
         finite = np.where(np.isfinite(array), array, 0.0)
         place = np.unravel_index(np.abs(finite).argmax(), array.shape)
         raise RangeError(
-            "DataLoader", f"got {array[place]:.3g} in row {place[0]}, float64",
+            "DataLoader",
+            f"got {array[place]:.3g} in row {place[0]}, float64",
             "numbers below 3.4e38 in size: float64 becomes float32",
-            "scale them to a few units, or drop the row", user_line(),
-        ) from None  # fmt: skip
+            "scale them to a few units, or drop the row",
+            user_line(),
+        ) from None
 
 
 def _common_length(arrays: list[Array]) -> int:
@@ -167,12 +190,18 @@ def _common_length(arrays: list[Array]) -> int:
     if len(set(lengths)) > 1:
         found = ", ".join(str(a.shape) for a in arrays)
         raise ShapeError(
-            "DataLoader", f"got arrays of {' and '.join(map(str, lengths))} rows ({found})",
-            "as many rows in each", "check which rows are missing", user_line(),
-        )  # fmt: skip
+            "DataLoader",
+            f"got arrays of {' and '.join(map(str, lengths))} rows ({found})",
+            "as many rows in each",
+            "check which rows are missing",
+            user_line(),
+        )
     if not lengths or not lengths[0]:
         raise ArgumentError(
-            "DataLoader", "got no rows" if lengths else "got no arrays", "one row or more",
-            "check the filter that made the data", user_line(),
-        )  # fmt: skip
+            "DataLoader",
+            "got no rows" if lengths else "got no arrays",
+            "one row or more",
+            "check the filter that made the data",
+            user_line(),
+        )
     return lengths[0]

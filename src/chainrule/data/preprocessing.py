@@ -28,7 +28,7 @@ from .checks import (
     missing_target,
     natural,
     require,
-)  # fmt: skip
+)
 from .columns import Column, Table, as_number, is_exact, number_text
 
 MOST_CATEGORIES = 1000
@@ -90,9 +90,15 @@ class TableEncoder:
     """
 
     def __init__(
-        self, target: str, task: str, classes: list[str], target_mean: float, target_std: float,
-        inputs: list[Input], notes: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        target: str,
+        task: str,
+        classes: list[str],
+        target_mean: float,
+        target_std: float,
+        inputs: list[Input],
+        notes: list[str],
+    ) -> None:
         self.target, self.task, self.classes = target, task, classes
         self.target_mean, self.target_std = target_mean, target_std
         self.inputs, self.notes = inputs, notes
@@ -221,7 +227,7 @@ class TableEncoder:
                 f"got the class {names[row]!r} in {table.place(row)} of {table.name}",
                 f"one of {_listed(self.classes)}",
                 "train with rows of that class, or leave them out",
-            )  # fmt: skip
+            )
         return codes
 
     def inverse_target(self, array: Any) -> Array:

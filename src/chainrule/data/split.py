@@ -39,9 +39,12 @@ def split(
     if not all(map(len, parts)):
         which = f" in {len(sizes)} classes" if len(sizes) > 1 else ""
         raise ArgumentError(
-            "split", f"got {rows} rows{which} for the shares {', '.join(f'{s:g}' for s in shares)}",
-            "at least one row in each part", "use more rows, or larger shares", user_line(),
-        )  # fmt: skip
+            "split",
+            f"got {rows} rows{which} for the shares {', '.join(f'{s:g}' for s in shares)}",
+            "at least one row in each part",
+            "use more rows, or larger shares",
+            user_line(),
+        )
     return parts
 
 
@@ -70,9 +73,12 @@ def _shares(fractions: Sequence[float]) -> Array:
     shares = np.asarray(fractions, np.float64)
     if shares.ndim != 1 or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ArgumentError(
-            "split", f"got fractions {fractions}", "shares above 0 that add up to 1",
-            "try (0.8, 0.2)", user_line(),
-        )  # fmt: skip
+            "split",
+            f"got fractions {fractions}",
+            "shares above 0 that add up to 1",
+            "try (0.8, 0.2)",
+            user_line(),
+        )
     return shares
 
 
@@ -85,14 +91,20 @@ def _classes(labels: Any, rows: int) -> Array:
         array = np.empty(0, object)
     if array.shape != (rows,):
         raise ShapeError(
-            "split", f"got labels {array.shape} for {rows} rows", f"({rows},) is needed",
-            "give one label a row", user_line(),
-        )  # fmt: skip
+            "split",
+            f"got labels {array.shape} for {rows} rows",
+            f"({rows},) is needed",
+            "give one label a row",
+            user_line(),
+        )
     if (array != array).any() or (array == None).any():  # noqa: E711 - elementwise: NaN
         raise ArgumentError(
-            "split", "got a missing label", "a label in each row", "leave these rows out",
+            "split",
+            "got a missing label",
+            "a label in each row",
+            "leave these rows out",
             user_line(),
-        )  # fmt: skip
+        )
     return np.unique(array, return_inverse=True)[1]
 
 
@@ -100,10 +112,11 @@ def _classes(labels: Any, rows: int) -> Array:
     "train_test_split",
     positional="give the arrays by position and the rest by name",
     keywords={
-        "random_state": "seed=0", "shuffle": "slices, for rows that are to stay in order",
+        "random_state": "seed=0",
+        "shuffle": "slices, for rows that are to stay in order",
         "train_size": "test_size, the share of the others",
     },
-)  # fmt: skip
+)
 def train_test_split(
     *arrays: Any, test_size: float = 0.2, seed: int = 0, stratify: Any = None
 ) -> list[Any]:
@@ -115,25 +128,33 @@ def train_test_split(
     single = [a for a in arrays if not hasattr(a, "__len__")]
     if single:
         raise ArgumentError(
-            "train_test_split", f"got {single[0]!r} among the arrays", "arrays with rows",
-            f"test_size={single[0]!r} if it is the share of the test rows: by name", user_line(),
-        )  # fmt: skip
+            "train_test_split",
+            f"got {single[0]!r} among the arrays",
+            "arrays with rows",
+            f"test_size={single[0]!r} if it is the share of the test rows: by name",
+            user_line(),
+        )
     for a in arrays:
         expect_no_mask("train_test_split", a)
     lengths = sorted({len(a) for a in arrays})
     if len(lengths) != 1:
         raise ShapeError(
-            "train_test_split", f"got arrays of {' and '.join(map(str, lengths)) or 'no'} rows",
-            "one array or more, with as many rows each", "check which rows are missing",
+            "train_test_split",
+            f"got arrays of {' and '.join(map(str, lengths)) or 'no'} rows",
+            "one array or more, with as many rows each",
+            "check which rows are missing",
             user_line(),
-        )  # fmt: skip
+        )
     rows = lengths[0]
     share = test_size / max(rows, 1) if isinstance(test_size, (int, np.integer)) else test_size
     if not 0 < share < 1:
         raise ArgumentError(
-            "train_test_split", f"got test_size {test_size} for {rows} rows",
-            "a share between 0 and 1, or fewer rows than there are", "try 0.2", user_line(),
-        )  # fmt: skip
+            "train_test_split",
+            f"got test_size {test_size} for {rows} rows",
+            "a share between 0 and 1, or fewer rows than there are",
+            "try 0.2",
+            user_line(),
+        )
     parts = split(rows, (1 - share, share), seed, stratify)
     return [_take(a, part) for a in arrays for part in parts]
 

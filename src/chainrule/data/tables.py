@@ -45,10 +45,11 @@ def read_table(
         return _read_file(Path(source), name or Path(source).name, set(text), decimal)
     if not (isinstance(source, Mapping) or hasattr(source, "columns")):
         raise ArgumentError(
-            "read_table", f"got {type(source).__name__}",
+            "read_table",
+            f"got {type(source).__name__}",
             "a path, a data frame or a dict of columns",
             'give each column a name: {"area": x[:, 0], "rent": y}',
-        )  # fmt: skip
+        )
     names = list(source) if isinstance(source, Mapping) else list(source.columns)
     _check_names(name or "the data", [str(n) for n in names])
     wanted = set(text)
@@ -59,17 +60,20 @@ def read_table(
         raise ShapeError(
             "read_table",
             f"got {lengths[short]} rows in {short!r}, {lengths[long]} in {long!r}",
-            "as many rows in each column", "fill the shorter ones with None",
-        )  # fmt: skip
+            "as many rows in each column",
+            "fill the shorter ones with None",
+        )
     return _with_rows(Table(columns, name or "table"))
 
 
 def _with_rows(table: Table) -> Table:
     if not len(table):
         raise ArgumentError(
-            "read_table", f"got {table.name} with {len(table.columns)} columns and no rows",
-            "one row or more", "check the filter or the export that made it",
-        )  # fmt: skip
+            "read_table",
+            f"got {table.name} with {len(table.columns)} columns and no rows",
+            "one row or more",
+            "check the filter or the export that made it",
+        )
     return table
 
 
@@ -78,14 +82,18 @@ def _read_file(path: Path, name: str, text: set[str], decimal: str) -> Table:
     expect_file("read_table", path, "a file is needed")
     if lower.endswith(SPREADSHEETS):
         raise FileError(
-            "read_table", f"got {path.name}, a spreadsheet",
-            f"one of {', '.join(EXTENSIONS)} is needed", "save it as CSV UTF-8 in the spreadsheet",
-        )  # fmt: skip
+            "read_table",
+            f"got {path.name}, a spreadsheet",
+            f"one of {', '.join(EXTENSIONS)} is needed",
+            "save it as CSV UTF-8 in the spreadsheet",
+        )
     if not lower.endswith(EXTENSIONS):
         raise FileError(
-            "read_table", f"got {path.name}", f"one of {', '.join(EXTENSIONS)} is needed",
+            "read_table",
+            f"got {path.name}",
+            f"one of {', '.join(EXTENSIONS)} is needed",
             "rename it if it is one of them, or convert it",
-        )  # fmt: skip
+        )
     if not path.stat().st_size:
         raise empty(path)
     if lower.endswith(".parquet"):
@@ -110,10 +118,11 @@ def _check_single_header(table: Table) -> None:
         again &= found.values == name if found.kind == "category" else False
     if again.any():
         raise ArgumentError(
-            "read_table", f"got {table.name}, whose header stands in "
-            f"{table.place(int(np.argmax(again)))} again", "one header, in the first line",
+            "read_table",
+            f"got {table.name}, whose header stands in {table.place(int(np.argmax(again)))} again",
+            "one header, in the first line",
             "delete that line, where two files seem to be joined",
-        )  # fmt: skip
+        )
 
 
 def _literal(path: Path) -> str:
@@ -157,9 +166,11 @@ def _duckdb() -> Any:
         import duckdb
     except ImportError:
         raise ArgumentError(
-            "read_table", "got a Parquet file, but DuckDB is not installed", "DuckDB reads it",
+            "read_table",
+            "got a Parquet file, but DuckDB is not installed",
+            "DuckDB reads it",
             "pip install duckdb",
-        ) from None  # fmt: skip
+        ) from None
     return duckdb
 
 
@@ -168,9 +179,11 @@ def _unreadable(path: Path, message: str) -> FileError:
     what = re.sub(r"^[\w ]+ Error: ", "", message.splitlines()[0])
     what = what.replace(os.path.abspath(path), path.name).replace(str(path), path.name)
     return FileError(
-        "read_table", f"got {path.name}, {what.replace(';', ',').rstrip('.')}",
-        "a table that can be read", "check that the file is whole and what its name says",
-    )  # fmt: skip
+        "read_table",
+        f"got {path.name}, {what.replace(';', ',').rstrip('.')}",
+        "a table that can be read",
+        "check that the file is whole and what its name says",
+    )
 
 
 def _check_names(name: str, names: Sequence[str]) -> None:
@@ -178,6 +191,8 @@ def _check_names(name: str, names: Sequence[str]) -> None:
     if twice or not names:
         what = f"two columns {twice[0]!r}" if twice else "no columns"
         raise ArgumentError(
-            "read_table", f"got {name} with {what}",
-            "columns with names of their own", "rename one of them" if twice else "check the file",
-        )  # fmt: skip
+            "read_table",
+            f"got {name} with {what}",
+            "columns with names of their own",
+            "rename one of them" if twice else "check the file",
+        )

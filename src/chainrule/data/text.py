@@ -27,9 +27,11 @@ def read_text(path: str | Path) -> str:
         bad = error.start + (raw[:3] == b"\xef\xbb\xbf") * 3
     if bad >= 0:
         raise FileError(
-            "read_text", f"got {path.name}, which is no text at byte {bad} ({raw[bad]:#04x})",
-            "UTF-8 is needed", "save it as UTF-8",
-        )  # fmt: skip
+            "read_text",
+            f"got {path.name}, which is no text at byte {bad} ({raw[bad]:#04x})",
+            "UTF-8 is needed",
+            "save it as UTF-8",
+        )
     if not text.strip():
         raise FileError(
             "read_text", f"got {path.name}, which is empty", "some text", "choose another file"
@@ -90,16 +92,20 @@ def windows(codes: Any, length: int) -> tuple[Array, Array]:
     codes = np.asarray(codes)
     if codes.ndim != 1:
         raise ShapeError(
-            "windows", f"got codes of shape {codes.shape}", "expected one axis, (N,)",
+            "windows",
+            f"got codes of shape {codes.shape}",
+            "expected one axis, (N,)",
             "codes.ravel() reads row after row",
-        )  # fmt: skip
+        )
     if length < 1:
         raise ArgumentError("windows", f"got length {length}", "1 or more", "try 64")
     count = (len(codes) - 1) // length
     if count < 1:
         raise ArgumentError(
-            "windows", f"got {len(codes)} characters for windows of {length}",
-            f"{length + 1} or more", "use a longer text, or shorter windows",
-        )  # fmt: skip
+            "windows",
+            f"got {len(codes)} characters for windows of {length}",
+            f"{length + 1} or more",
+            "use a longer text, or shorter windows",
+        )
     end = count * length
     return codes[:end].reshape(count, length), codes[1 : end + 1].reshape(count, length)

@@ -84,8 +84,9 @@ def _formula(
     trace: Trace, share: Any, inputs: list[Node], y: Node, g: Node, names: Any, shaped: bool
 ) -> str:
     if isinstance(share, RowSparse):
-        rows, values = (_text(trace, t, inputs, y, g, names, shaped)
-                        for t in (share.indices, share.values))  # fmt: skip
+        rows, values = (
+            _text(trace, t, inputs, y, g, names, shaped) for t in (share.indices, share.values)
+        )
         return f"rows {rows}: {values}"
     return _text(trace, share, inputs, y, g, names, shaped)
 

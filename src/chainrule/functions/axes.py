@@ -18,9 +18,12 @@ def one(name: str, axis: Any, ndim: int) -> int:
         axis = _index(axis)
     except TypeError:
         raise DtypeError(
-            name, f"got axis {axis!r}", "a whole number is needed",
-            "count axes from 0, or from -1 at the end", user_line(),
-        ) from None  # fmt: skip
+            name,
+            f"got axis {axis!r}",
+            "a whole number is needed",
+            "count axes from 0, or from -1 at the end",
+            user_line(),
+        ) from None
     if not -ndim <= axis < ndim:
         raise AxisError(
             name,
@@ -43,9 +46,12 @@ def flag(name: str, setting: str, value: Any) -> bool:
     """True or False, and nothing that Python takes for one of them."""
     if not isinstance(value, (bool, np.bool_)):
         raise DtypeError(
-            name, f"got {setting} {value!r}", "True or False",
-            "give the other arguments by name", user_line(),
-        )  # fmt: skip
+            name,
+            f"got {setting} {value!r}",
+            "True or False",
+            "give the other arguments by name",
+            user_line(),
+        )
     return bool(value)
 
 
@@ -65,9 +71,12 @@ def distinct(name: str, axes: Sequence[int]) -> Shape:
     """The axes in increasing order, each once."""
     if len(set(axes)) != len(axes):
         raise ShapeError(
-            name, f"got axes {tuple(axes)}", "each axis once", "remove the repeated one",
+            name,
+            f"got axes {tuple(axes)}",
+            "each axis once",
+            "remove the repeated one",
             user_line(),
-        )  # fmt: skip
+        )
     return tuple(sorted(axes))
 
 

@@ -43,9 +43,12 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     else:
         if not isinstance(axes, (tuple, list)) or len(axes) != 2:
             raise ArgumentError(
-                "tensordot", f"got axes {axes!r}", "a whole number, or two lists of axes",
-                "for example axes=([1], [0])", user_line(),
-            )  # fmt: skip
+                "tensordot",
+                f"got axes {axes!r}",
+                "a whole number, or two lists of axes",
+                "for example axes=([1], [0])",
+                user_line(),
+            )
         left = [_axes.one("tensordot", a, x1.ndim) for a in _axes.listed(axes[0])]
         right = [_axes.one("tensordot", a, x2.ndim) for a in _axes.listed(axes[1])]
     if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
@@ -73,9 +76,12 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
     a, b = moveaxis(cast(x1, dtype), axis, -1), moveaxis(cast(x2, dtype), axis, -1)
     if a.shape[-1] != b.shape[-1]:
         raise ShapeError(
-            "vecdot", f"got {spec_text(x1)} and {spec_text(x2)}", "equal sizes on the axis",
-            "check the axis", user_line(),
-        )  # fmt: skip
+            "vecdot",
+            f"got {spec_text(x1)} and {spec_text(x2)}",
+            "equal sizes on the axis",
+            "check the axis",
+            user_line(),
+        )
     return _sum(a * b, axis=-1, dtype=dtype)
 
 
@@ -93,9 +99,12 @@ def einsum(equation: str, /, *operands: Any) -> Tensor:
     """
     if not isinstance(equation, str):
         raise DtypeError(
-            "einsum", f"got {type(equation).__name__}", "the equation first, as text",
-            'for example einsum("ij,jk->ik", x, y)', user_line(),
-        )  # fmt: skip
+            "einsum",
+            f"got {type(equation).__name__}",
+            "the equation first, as text",
+            'for example einsum("ij,jk->ik", x, y)',
+            user_line(),
+        )
     tensors = as_tensors(*operands)
     inputs, output = _parse(equation, tensors)
     x, letters = _single(tensors[0], inputs[0])
@@ -117,18 +126,24 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[
     terms = left.split(",")
     if len(terms) != len(tensors) or not tensors:
         raise ArgumentError(
-            "einsum", f"got {equation!r} for {len(tensors)} operands", "one term each",
-            "separate the terms by commas", user_line(),
-        )  # fmt: skip
+            "einsum",
+            f"got {equation!r} for {len(tensors)} operands",
+            "one term each",
+            "separate the terms by commas",
+            user_line(),
+        )
     inputs, widest = [], 0
     for term, x in zip(terms, tensors, strict=True):
         named = len(term.replace("...", ""))
         hidden = x.ndim - named if "..." in term else 0
         if hidden < 0 or ("..." not in term and named != x.ndim):
             raise ShapeError(
-                "einsum", f"got {term!r} for {spec_text(x)}", f"{x.ndim} letters",
-                "name every axis, or put ... for the leading ones", user_line(),
-            )  # fmt: skip
+                "einsum",
+                f"got {term!r} for {spec_text(x)}",
+                f"{x.ndim} letters",
+                "name every axis, or put ... for the leading ones",
+                user_line(),
+            )
         widest = max(widest, hidden)
         inputs.append((term, hidden))
     axes = [chr(0x100 + k) for k in range(widest)]
@@ -141,9 +156,12 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[
     known = {c for row in rows for c in row}
     if not set(output) <= known or len(set(output)) != len(output):
         raise ArgumentError(
-            "einsum", f"got {equation!r}", "a result of letters that occur, each once",
-            "check the letters after ->", user_line(),
-        )  # fmt: skip
+            "einsum",
+            f"got {equation!r}",
+            "a result of letters that occur, each once",
+            "check the letters after ->",
+            user_line(),
+        )
     return rows, output
 
 
@@ -155,9 +173,12 @@ def _single(x: Tensor, letters: list[str]) -> tuple[Tensor, list[str]]:
             b = letters.index(c, a + 1)
             if x.shape[a] != x.shape[b]:
                 raise ShapeError(
-                    "einsum", f"got {spec_text(x)} with {c!r} twice", "equal sizes there",
-                    "use different letters", user_line(),
-                )  # fmt: skip
+                    "einsum",
+                    f"got {spec_text(x)} with {c!r} twice",
+                    "equal sizes there",
+                    "use different letters",
+                    user_line(),
+                )
             x = diagonal(moveaxis(x, (a, b), (-2, -1)))
             letters = [d for k, d in enumerate(letters) if k not in (a, b)] + [c]
     return x, list(letters)
@@ -172,9 +193,12 @@ def _pair(
         for c, n in zip(letters, t.shape, strict=True):
             if sizes.setdefault(c, n) not in (n, 1) and n != 1:
                 raise ShapeError(
-                    "einsum", f"got sizes {sizes[c]} and {n} for {c!r} in {equation!r}",
-                    "one size a letter", "check the operands' order", user_line(),
-                )  # fmt: skip
+                    "einsum",
+                    f"got sizes {sizes[c]} and {n} for {c!r} in {equation!r}",
+                    "one size a letter",
+                    "check the operands' order",
+                    user_line(),
+                )
             sizes[c] = max(sizes[c], n) if 0 not in (sizes[c], n) else 0
     x, y = (broadcast_to(t, [sizes[c] for c in letters]) for t, letters in ((x, xs), (y, ys)))
     for t_letters, other in ((xs, ys), (ys, xs)):
@@ -193,8 +217,10 @@ def _pair(
     columns = [c for c in ys if c not in xs]
     a = permute_dims(x, [xs.index(c) for c in batch + rows + inner])
     b = permute_dims(y, [ys.index(c) for c in batch + inner + columns])
-    count = {k: [sizes[c] for c in v] for k, v in
-             {"b": batch, "r": rows, "i": inner, "c": columns}.items()}  # fmt: skip
+    count = {
+        k: [sizes[c] for c in v]
+        for k, v in {"b": batch, "r": rows, "i": inner, "c": columns}.items()
+    }
     n, k, m = (math.prod(count[s]) for s in "ric")
     out = contract(reshape(a, (*count["b"], n, k)), reshape(b, (*count["b"], k, m)))
     return reshape(out, count["b"] + count["r"] + count["c"]), batch + rows + columns
@@ -223,10 +249,12 @@ def convolution(
     n = x.ndim - 2
     if not 1 <= n <= 3 or w.ndim != x.ndim:
         raise ShapeError(
-            "convolution", f"got {spec_text(x)} and {spec_text(w)}",
+            "convolution",
+            f"got {spec_text(x)} and {spec_text(w)}",
             "x (N, *size, C) and w (*kernel, C / groups, O) with 1 to 3 sizes",
-            "add a batch axis, or check the kernel's axes", user_line(),
-        )  # fmt: skip
+            "add a batch axis, or check the kernel's axes",
+            user_line(),
+        )
     dtype = promote(x.dtype, w.dtype)
     stride, di, dk = (
         each("convolution", v, n, 1) for v in (stride, input_dilation, kernel_dilation)
@@ -247,9 +275,14 @@ def convolution(
             "convolution", f"got padding {padding}", f"{n} pairs", "one a dimension", user_line()
         )
     return ops.convolution(
-        cast(x, dtype), cast(w, dtype), stride=stride, padding=pads, input_dilation=di,
-        kernel_dilation=dk, groups=_axes.count("convolution", groups, 1),
-    )  # fmt: skip
+        cast(x, dtype),
+        cast(w, dtype),
+        stride=stride,
+        padding=pads,
+        input_dilation=di,
+        kernel_dilation=dk,
+        groups=_axes.count("convolution", groups, 1),
+    )
 
 
 def expect_padding(name: str, padding: Any, stride: Sequence[int]) -> None:
@@ -258,15 +291,20 @@ def expect_padding(name: str, padding: Any, stride: Sequence[int]) -> None:
         return
     if padding not in ("valid", "same"):
         raise ArgumentError(
-            name, f"got padding {padding!r}", "expected valid, same or numbers",
-            "padding=1 adds one zero on each side", user_line(),
-        )  # fmt: skip
+            name,
+            f"got padding {padding!r}",
+            "expected valid, same or numbers",
+            "padding=1 adds one zero on each side",
+            user_line(),
+        )
     if padding == "same" and any(s != 1 for s in stride):
         raise ArgumentError(
-            name, f'got padding "same" and stride {tuple(stride)}', "expected a stride of 1, with "
-            "which sizes stay the same", "padding=kernel_size // 2 halves sizes with a stride of 2",
+            name,
+            f'got padding "same" and stride {tuple(stride)}',
+            "expected a stride of 1, with which sizes stay the same",
+            "padding=kernel_size // 2 halves sizes with a stride of 2",
             user_line(),
-        )  # fmt: skip
+        )
 
 
 def each(name: str, value: Any, n: int, least: int | None = None) -> tuple[int, ...]:
@@ -310,10 +348,12 @@ def convolution_transpose(
     )
     if any(e >= max(s, d) for e, s, d in zip(more, steps, gaps, strict=True)):
         raise ArgumentError(
-            "convolution_transpose", f"got output_padding {more}",
+            "convolution_transpose",
+            f"got output_padding {more}",
             f"expected less than the stride {steps} or the dilation {gaps}",
-            f"output_padding={max(steps) - 1} is the largest for that stride", user_line(),
-        )  # fmt: skip
+            f"output_padding={max(steps) - 1} is the largest for that stride",
+            user_line(),
+        )
     kernel, (o, c) = w.shape[:n], w.shape[n:]
     flipped = ops.flip(w, axis=tuple(range(n)))
     split = reshape(flipped, (*kernel, o, groups, c // groups))
@@ -321,6 +361,11 @@ def convolution_transpose(
     reach = [d * (k - 1) for d, k in zip(gaps, kernel, strict=True)]
     sides = tuple((r - p, r - p + e) for r, p, e in zip(reach, pads, more, strict=True))
     return ops.convolution(
-        x, swapped, stride=(1,) * n, padding=sides, input_dilation=steps, kernel_dilation=gaps,
+        x,
+        swapped,
+        stride=(1,) * n,
+        padding=sides,
+        input_dilation=steps,
+        kernel_dilation=gaps,
         groups=groups,
-    )  # fmt: skip
+    )

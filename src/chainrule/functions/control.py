@@ -65,10 +65,12 @@ def scan(
         if not several or len(given) != 2:
             got = f"{len(given)} values" if several else f"a {type(given).__name__}"
             raise ArgumentError(
-                "scan", f"the body gave {got}",
+                "scan",
+                f"the body gave {got}",
                 "two are needed: the new carry and what to stack",
-                "return (carry, y), with None for y if nothing is to be stacked", user_line(),
-            )  # fmt: skip
+                "return (carry, y), with None for y if nothing is to be stacked",
+                user_line(),
+            )
         state_out, y = given
         found = tree.leaves_like(carry_tree, state_out)
         out = [as_tensor(t) for t in (tree.flatten(state_out)[0] if found is None else found)]
@@ -90,8 +92,10 @@ def scan(
     graph, results = made.graph, made.results
     nodes = graph.inputs
     n = len(carry)
-    reads = [(owner, node) for (owner, _), node in
-             zip(made.reads, nodes[n + len(stacked) :], strict=True)]  # fmt: skip
+    reads = [
+        (owner, node)
+        for (owner, _), node in zip(made.reads, nodes[n + len(stacked) :], strict=True)
+    ]
     # A tensor that the body assigns (the random state, say) is carried from step to step.
     written = [(o, node) for o, node in reads if any(o is w for w in made.writes)]
     consts = [(o, node) for o, node in reads if not any(o is w for w in made.writes)]
@@ -107,9 +111,14 @@ def scan(
         [*carry_out, *ys_out],
     )
     outs = _apply(
-        ops.scan, inputs, graph=whole, length=length, consts=len(consts), carries=len(carry_in),
+        ops.scan,
+        inputs,
+        graph=whole,
+        length=length,
+        consts=len(consts),
+        carries=len(carry_in),
         reverse=reverse,
-    )  # fmt: skip
+    )
     for (owner, _), value in zip(written, outs[n:], strict=False):
         write_back(owner, value)
     ys = outs[len(carry_in) : len(carry_in) + results - n]
@@ -146,9 +155,15 @@ def _filled(cotangents: Sequence[Any], like: Sequence[Tensor]) -> list[Any]:
 
 
 def scan_derivative(
-    g: list[Any], xs: list[Tensor], y: tuple[Tensor, ...], graph: Graph, length: int, consts: int,
-    carries: int, reverse: bool,
-) -> list[Any]:  # fmt: skip
+    g: list[Any],
+    xs: list[Tensor],
+    y: tuple[Tensor, ...],
+    graph: Graph,
+    length: int,
+    consts: int,
+    carries: int,
+    reverse: bool,
+) -> list[Any]:
     """The loop backwards: its carry is the cotangent of the forward carry, and the constants' sums.
 
     Each step has what its forward step had (the incoming carry was stacked by the forward loop)
@@ -157,9 +172,11 @@ def scan_derivative(
     outs = len(y) - carries
     if outs < carries:
         raise GradientError(
-            "scan", "got a loop that was not recorded for gradients", "requires_grad before it",
+            "scan",
+            "got a loop that was not recorded for gradients",
+            "requires_grad before it",
             "set requires_grad=True before the loop runs",
-        )  # fmt: skip
+        )
     fixed, rows, history = xs[:consts], xs[consts + carries :], list(y[outs:])
     above = _filled(g[:carries], y[:carries])
     dys = [(k, d) for k, d in enumerate(g[carries:]) if d is not None]
@@ -177,8 +194,9 @@ def scan_derivative(
         shares = pull(seeds)
         filled_shares = [
             s if s is not None else t._full(t.shape, 0.0)
-            for s, t, f in zip(shares, inputs, floats, strict=True) if f
-        ]  # fmt: skip
+            for s, t, f in zip(shares, inputs, floats, strict=True)
+            if f
+        ]
         a = sum(floats[:consts])
         b = a + sum(floats[consts : consts + carries])
         new_sums = [s + d for s, d in zip(sums, filled_shares[:a], strict=True)]
@@ -187,9 +205,12 @@ def scan_derivative(
     start = [t for t in above if t is not None]
     zeros = [t._full(t.shape, 0.0) for t, f in zip(fixed, floats, strict=False) if f]
     (dcarry, sums), drows = scan(
-        body, (start, zeros), (history, rows, [d for _, d in dys]), length=length,
+        body,
+        (start, zeros),
+        (history, rows, [d for _, d in dys]),
+        length=length,
         reverse=not reverse,
-    )  # fmt: skip
+    )
     found = iter([*sums, *dcarry, *drows])
     return [next(found) if f else None for f in floats]
 
@@ -205,18 +226,21 @@ def custom_derivative(
 ) -> list[Any]:
     """The rule that came with the function; what it captured requires no gradient."""
     args_tree, out_tree, count = trees
-    full, outs, given = ([t if t is None else t._twin() for t in ts]
-                         for ts in (_filled(g, y), y, xs[:count]))  # fmt: skip
+    full, outs, given = (
+        [t if t is None else t._twin() for t in ts] for ts in (_filled(g, y), y, xs[:count])
+    )
     args = tree.unflatten(args_tree, given)
     needs = tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args
     _expect_takes(vjp, needs)
     shares = vjp(*needs)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise GradientError(
-            "custom_vjp", f"its rule gave {type(shares).__name__}",
+            "custom_vjp",
+            f"its rule gave {type(shares).__name__}",
             f"a tuple of {len(args)} cotangents, one an argument",
-            "mend the rule: return (g * …,) with None where the derivative is zero", user_line(),
-        )  # fmt: skip
+            "mend the rule: return (g * …,) with None where the derivative is zero",
+            user_line(),
+        )
     out: list[Any] = []
     for k, (share, arg) in enumerate(zip(shares, args, strict=True)):
         leaves, arg_tree = tree.flatten(arg)
@@ -246,17 +270,22 @@ def _expect_takes(vjp: Any, needs: tuple[Any, ...]) -> None:
     except TypeError as error:
         names = "g, y, " + ", ".join(f"x{k}" for k in range(len(needs) - 2))
         raise GradientError(
-            "custom_vjp", f"got the rule {getattr(vjp, '__name__', 'vjp')}{signature}: {error}",
+            "custom_vjp",
+            f"got the rule {getattr(vjp, '__name__', 'vjp')}{signature}: {error}",
             "expected a rule of the cotangent, the result and each argument with tensors",
-            f"def rule({names}): …", user_line(),
-        ) from None  # fmt: skip
+            f"def rule({names}): …",
+            user_line(),
+        ) from None
 
 
 def _bad_share(k: int, got: str, needed: str) -> GradientError:
     return GradientError(
-        "custom_vjp", f"its rule gave {got} for argument {k} (of those with tensors)",
-        f"needed is {needed}", "mend the rule", user_line(),
-    )  # fmt: skip
+        "custom_vjp",
+        f"its rule gave {got} for argument {k} (of those with tensors)",
+        f"needed is {needed}",
+        "mend the rule",
+        user_line(),
+    )
 
 
 install(Row(ops.scan, joint=scan_derivative))
@@ -289,9 +318,12 @@ def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., 
     for what, given in (("f", f), ("vjp", vjp)):
         if not callable(given):
             raise ArgumentError(
-                "custom_vjp", f"got {type(given).__name__} for {what}", "expected a function",
-                "cr.custom_vjp(f, lambda g, y, x: (g * …,))", user_line(),
-            )  # fmt: skip
+                "custom_vjp",
+                f"got {type(given).__name__} for {what}",
+                "expected a function",
+                "cr.custom_vjp(f, lambda g, y, x: (g * …,))",
+                user_line(),
+            )
     return Transformed(f, _with_rule, vjp)
 
 
@@ -302,9 +334,12 @@ def _with_rule(
 
 
 def _as_one_node(
-    op: Operation, f: Callable[..., Any], args: tuple[Any, ...], settings: dict[str, Any],
+    op: Operation,
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    settings: dict[str, Any],
     **params: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """Trace f on its tensors; other arguments, and named ones, are constants of the graph."""
     leaves, args_tree = tree.flatten(args)
     varying = [isinstance(x, (Tensor, np.ndarray)) for x in leaves]
@@ -337,9 +372,10 @@ def _as_one_node(
                     user_line(),
                 )
         passed = tuple(
-            a for a, inner in zip(args, _parts(args), strict=True)
+            a
+            for a, inner in zip(args, _parts(args), strict=True)
             if any(isinstance(x, (Tensor, np.ndarray)) for x in inner)
-        )  # fmt: skip
+        )
         params["trees"] = (tree.flatten(passed)[1], out_tree, len(tensors))
     outs = _apply(op, inputs, graph=made.graph, **params)
     for owner, value in zip(made.writes, outs[made.results :], strict=True):

@@ -95,9 +95,11 @@ def _shared(name: str, x: Any) -> Array:
         array = np.from_dlpack(x)
     except (BufferError, RuntimeError) as error:
         raise DtypeError(
-            name, f"got {type(x).__name__}: {error}", "memory on the CPU of a dtype NumPy knows",
+            name,
+            f"got {type(x).__name__}: {error}",
+            "memory on the CPU of a dtype NumPy knows",
             "move or convert it there first",
-        ) from None  # fmt: skip
+        ) from None
     to_dtype(name, array.dtype)
     return array
 
@@ -125,9 +127,12 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
     value = to_array(fill_value, None if dtype is None else _checked(dtype, device))
     if value.ndim:
         raise ShapeError(
-            "full", f"got {spec_text(value)} to fill with", "one number", "use broadcast_to",
+            "full",
+            f"got {spec_text(value)} to fill with",
+            "one number",
+            "use broadcast_to",
             user_line(),
-        )  # fmt: skip
+        )
     return _made(np.full, _shape(shape), value, _checked(value.dtype, device))
 
 
@@ -163,9 +168,14 @@ def eye(
 
 
 def arange(
-    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None,
+    start: float,
+    /,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
     device: Any = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """start, start + step, … up to but not including stop."""
     if stop is None:
         start, stop = 0, start
@@ -174,9 +184,12 @@ def arange(
     wanted = _checked(dtype, device, shapes.int64 if whole else shapes.float32)
     if step == 0 or not all(map(_finite, given)):
         raise ArgumentError(
-            "arange", f"got {given}", "finite numbers and a step other than 0", "check them",
+            "arange",
+            f"got {given}",
+            "finite numbers and a step other than 0",
+            "check them",
             user_line(),
-        )  # fmt: skip
+        )
     if whole:
         return _made(lambda: _fitting("arange", np.arange(start, stop, step), wanted))
     start, stop, step = map(float, given)  # NumPy's float32 would stay one
@@ -192,10 +205,12 @@ def _fitting(name: str, numbers: Array, dtype: Dtype) -> Array:
         info, ends = np.iinfo(dtype), (int(numbers[0]), int(numbers[-1]))
         if min(ends) < info.min or max(ends) > info.max:
             raise ArgumentError(
-                name, f"got numbers from {ends[0]} to {ends[1]}",
+                name,
+                f"got numbers from {ends[0]} to {ends[1]}",
                 f"expected numbers that {dtype} can hold, {info.min} to {info.max}",
-                "dtype=cr.int64 holds more", user_line(),
-            )  # fmt: skip
+                "dtype=cr.int64 holds more",
+                user_line(),
+            )
     return numbers.astype(dtype)
 
 
@@ -207,9 +222,15 @@ def _finite(number: Any) -> bool:
 
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None,
+    start: float,
+    stop: float,
+    /,
+    num: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
     endpoint: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """`num` numbers, evenly spaced from start to stop, calculated in float64.
 
     Of an integer dtype each is rounded down.

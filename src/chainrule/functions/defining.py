@@ -32,10 +32,12 @@ def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Rule:
             got = " and ".join(spec_text(s) for s in specs)
             named = "".join(f", {k}={v}" for k, v in params.items())
             raise ArgumentError(
-                name, f"its shape rule failed on {got}{named}: {type(error).__name__}: {error}",
-                "shape(*specs, **params) -> (shape, dtype) is needed", "mend the shape rule",
+                name,
+                f"its shape rule failed on {got}{named}: {type(error).__name__}: {error}",
+                "shape(*specs, **params) -> (shape, dtype) is needed",
+                "mend the shape rule",
                 user_line(),
-            ) from error  # fmt: skip
+            ) from error
 
     return checked
 
@@ -81,16 +83,21 @@ def _checked_rule(
         names = list(inspect.signature(rule).parameters)
     except (TypeError, ValueError):
         raise ArgumentError(
-            "defop", f"got a rule for {by} of {name} whose arguments cannot be read",
-            "a rule whose arguments name its needs", "write it as a lambda", user_line(),
-        ) from None  # fmt: skip
+            "defop",
+            f"got a rule for {by} of {name} whose arguments cannot be read",
+            "a rule whose arguments name its needs",
+            "write it as a lambda",
+            user_line(),
+        ) from None
     unknown = [n for n in names if n not in known]
     if unknown and not free:
         raise ArgumentError(
-            "defop", f"got a rule for {by} of {name} that names {', '.join(unknown)}",
+            "defop",
+            f"got a rule for {by} of {name} that names {', '.join(unknown)}",
             f"it can name {', '.join(sorted(known))}",
-            'use these names, or give the inputs others: arguments="a b"', user_line(),
-        )  # fmt: skip
+            'use these names, or give the inputs others: arguments="a b"',
+            user_line(),
+        )
     if not scale or "g" in names:
         return rule
 
@@ -106,10 +113,12 @@ def _checked_rule(
         if not fits or not known_type:
             got = spec_text(share) if isinstance(share, Tensor) else type(share).__name__
             raise GradientError(
-                name, f"its rule for {by} gave {got}",
+                name,
+                f"its rule for {by} gave {got}",
                 f"{spec_text(g)} is needed, like the result: ∂y/∂{by} for each element",
-                "mend the rule, or say kind='other' and use g in it", user_line(),
-            )  # fmt: skip
+                "mend the rule, or say kind='other' and use g in it",
+                user_line(),
+            )
         return g * share
 
     needs = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in (*names, "g")]
@@ -118,26 +127,37 @@ def _checked_rule(
 
 
 def _rules(
-    name: str, names: tuple[str, ...], kind: str, meaning: Callable[..., Any],
+    name: str,
+    names: tuple[str, ...],
+    kind: str,
+    meaning: Callable[..., Any],
     derivatives: Sequence[Callable[..., Any] | None],
-) -> tuple[Callable[..., Any] | None, ...]:  # fmt: skip
+) -> tuple[Callable[..., Any] | None, ...]:
     """The derivatives, checked: one an input, and each names only what there is."""
     if name in ops.TABLE:
         raise ArgumentError(
-            "defop", f"got the name {name!r}", "a name that is not in the table of operations",
-            "choose another", user_line(),
-        )  # fmt: skip
+            "defop",
+            f"got the name {name!r}",
+            "a name that is not in the table of operations",
+            "choose another",
+            user_line(),
+        )
     if not derivatives and kind != "zero":
         raise ArgumentError(
-            "defop", f"got no derivatives for {name}, of kind {kind!r}",
+            "defop",
+            f"got no derivatives for {name}, of kind {kind!r}",
             "a derivative for each input is needed",
-            "give a derivative for each input, or kind='zero'", user_line(),
-        )  # fmt: skip
+            "give a derivative for each input, or kind='zero'",
+            user_line(),
+        )
     if derivatives and len(derivatives) != len(names):
         raise ArgumentError(
-            "defop", f"got {len(derivatives)} rules for {len(names)} inputs", "one an input",
-            "put None where there is no derivative", user_line(),
-        )  # fmt: skip
+            "defop",
+            f"got {len(derivatives)} rules for {len(names)} inputs",
+            "one an input",
+            "put None where there is no derivative",
+            user_line(),
+        )
     parameters = _parameters(meaning, len(names))
     known = {*names, "y", "g", "xs", "xs_shapes", *(parameters or ())}
     known |= {f"{n}_{what}" for n in names for what in ("shape", "dtype")}
@@ -179,12 +199,18 @@ def defop(
     """
     if kind not in ("elementwise", "linear", "bilinear", "other", "zero"):
         raise ArgumentError(
-            "defop", f"got kind {kind!r}", "elementwise, linear, bilinear, other or zero",
-            "choose one of them", user_line(),
-        )  # fmt: skip
+            "defop",
+            f"got kind {kind!r}",
+            "elementwise, linear, bilinear, other or zero",
+            "choose one of them",
+            user_line(),
+        )
     count = max(1, len(derivatives))
-    names = tuple(arguments.split()) if arguments else (
-        ("x",) if count == 1 else tuple(f"x{k + 1}" for k in range(count)))  # fmt: skip
+    names = (
+        tuple(arguments.split())
+        if arguments
+        else (("x",) if count == 1 else tuple(f"x{k + 1}" for k in range(count)))
+    )
     rules = _rules(name, names, kind, meaning, derivatives)
 
     def default(*specs: Any, **params: Any) -> tuple[Any, Any]:
@@ -200,11 +226,13 @@ def defop(
     def function(*xs: Any, **params: Any) -> Tensor:
         if len(xs) != len(names):
             raise ArgumentError(
-                name, f"got {len(xs)} inputs",
+                name,
+                f"got {len(xs)} inputs",
                 f"{len(names)} needed: {', '.join(names)}",
                 "pass parameters by name; an operation of more inputs names them when it is "
-                'defined: arguments="x1 x2"', user_line(),
-            )  # fmt: skip
+                'defined: arguments="x1 x2"',
+                user_line(),
+            )
         tensors = [as_tensor(x) for x in xs]
         if shape is None:
             dtype = tensors[0].dtype

@@ -44,9 +44,13 @@ def finfo(dtype: Any, /) -> FInfo:
         raise ArgumentError("finfo", f"got {dtype}", "a floating dtype", "use iinfo")
     info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     return FInfo(
-        info.bits, float(info.eps), float(info.max), float(info.min),
-        float(info.smallest_normal), dtype,
-    )  # fmt: skip
+        info.bits,
+        float(info.eps),
+        float(info.max),
+        float(info.min),
+        float(info.smallest_normal),
+        dtype,
+    )
 
 
 def iinfo(dtype: Any, /) -> IInfo:
@@ -142,9 +146,11 @@ def array_namespace(x: Any, /, *, api_version: str | None = None) -> ModuleType:
     """The module whose functions take the tensor: chainrule."""
     if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
         raise ArgumentError(
-            "__array_namespace__", f"got api_version {api_version!r}", "2021.12 to 2024.12",
+            "__array_namespace__",
+            f"got api_version {api_version!r}",
+            "2021.12 to 2024.12",
             "leave it out",
-        )  # fmt: skip
+        )
     return sys.modules[__name__.partition(".")[0]]
 
 

@@ -13,10 +13,13 @@ from ..hints import bare
 _NAMES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}
 _HABITS = {
     **dict.fromkeys(_NAMES, "use the names that it has"),
-    "input": "give it by position", "out": "assign in place: y[...] = f(x)",
-    "device": "leave it out: there is one device", "inplace": "leave it out: a new tensor is given",
-    "dtype": "leave it out: layers are made in float32", "batch_first": "leave it out: it is so",
-}  # fmt: skip
+    "input": "give it by position",
+    "out": "assign in place: y[...] = f(x)",
+    "device": "leave it out: there is one device",
+    "inplace": "leave it out: a new tensor is given",
+    "dtype": "leave it out: layers are made in float32",
+    "batch_first": "leave it out: it is so",
+}
 
 
 def expect_known(name: str, function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
@@ -33,9 +36,12 @@ def _expect(name: str, kwargs: Mapping[str, Any], parameters: Mapping[str, Any])
             ours = _NAMES.get(key)
             advice = f"write {ours}=" if ours in parameters else _HABITS[key]
             raise DtypeError(
-                name, f"got {key}={value!r}", f"{name}({', '.join(parameters)})", advice,
+                name,
+                f"got {key}={value!r}",
+                f"{name}({', '.join(parameters)})",
+                advice,
                 user_line(),
-            )  # fmt: skip
+            )
 
 
 def explained(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,6 +81,9 @@ def _tell(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[s
         else:
             advice = "give the others by name"
         raise DtypeError(
-            name, f"got {len(args)} arguments by position", f"{name}{bare(signature)}", advice,
+            name,
+            f"got {len(args)} arguments by position",
+            f"{name}{bare(signature)}",
+            advice,
             user_line(),
-        ) from None  # fmt: skip
+        ) from None

@@ -46,9 +46,12 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
         given = as_tensor(value)
         if given.dtype.kind in "fV" and given.size:
             raise DtypeError(
-                "assign", f"got {spec_text(given)} for a part of {spec_text(x)}",
-                "a value of the same kind", "convert one with astype, or round it", user_line(),
-            )  # fmt: skip
+                "assign",
+                f"got {spec_text(given)} for a part of {spec_text(x)}",
+                "a value of the same kind",
+                "convert one with astype, or round it",
+                user_line(),
+            )
     if type(value) is not Tensor:
         value = Tensor(value, dtype=x.dtype)
     value = cast(value, x.dtype)
@@ -96,10 +99,12 @@ def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
 def _fitted(value: Tensor, shape: Shape) -> Tensor:
     if common_shape("assign", value.shape, shape) != shape:
         raise ShapeError(
-            "assign", f"got {spec_text(value)} for a part of shape {shape}",
-            "a value that broadcasts to the part", "check the key, or reshape the value",
+            "assign",
+            f"got {spec_text(value)} for a part of shape {shape}",
+            "a value that broadcasts to the part",
+            "check the key, or reshape the value",
             user_line(),
-        )  # fmt: skip
+        )
     return expand(value, shape)
 
 
@@ -131,28 +136,39 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
         elif isinstance(k, (bool, np.bool_)):
             entries.append(Tensor(bool(k)))
         elif isinstance(k, (Tensor, np.ndarray, list)):
-            entries.append(as_tensor(k) if not (isinstance(k, list) and not k) else
-                           Tensor([], dtype=shapes.int64))  # fmt: skip
+            entries.append(
+                as_tensor(k)
+                if not (isinstance(k, list) and not k)
+                else Tensor([], dtype=shapes.int64)
+            )
         else:
             try:
                 entries.append(k.__index__())
             except (AttributeError, TypeError):
                 raise DtypeError(
-                    "index", f"got {type(k).__name__}",
+                    "index",
+                    f"got {type(k).__name__}",
                     "a whole number, slice, ..., None or an integer or bool array",
-                    "convert it with int()", user_line(),
-                ) from None  # fmt: skip
+                    "convert it with int()",
+                    user_line(),
+                ) from None
     used = sum(
-        0 if e is None or e is Ellipsis
-        else e.ndim if type(e) is Tensor and e.dtype == shapes.bool_ else 1
+        0
+        if e is None or e is Ellipsis
+        else e.ndim
+        if type(e) is Tensor and e.dtype == shapes.bool_
+        else 1
         for e in entries
-    )  # fmt: skip
+    )
     dots = [k for k, e in enumerate(entries) if e is Ellipsis]
     if used > x.ndim or len(dots) > 1:
         raise RangeError(
-            "index", f"got {used} indices for {spec_text(x)}", f"at most {x.ndim} and one ...",
-            "remove some", user_line(),
-        )  # fmt: skip
+            "index",
+            f"got {used} indices for {spec_text(x)}",
+            f"at most {x.ndim} and one ...",
+            "remove some",
+            user_line(),
+        )
     at = dots[0] if dots else len(entries)
     rest: list[Any] = [slice(None)] * (x.ndim - used)
     if dots and not rest and any(type(e) is Tensor for e in entries):
@@ -175,16 +191,20 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
             sizes = x.shape[axis : axis + e.ndim]
             if any(n not in (m, 0) for n, m in zip(e.shape, sizes, strict=True)):
                 raise AxisError(
-                    "index", f"got a mask {spec_text(e)} for {spec_text(x)}",
-                    f"the mask's shape to be {sizes}", "check the axis",
+                    "index",
+                    f"got a mask {spec_text(e)} for {spec_text(x)}",
+                    f"the mask's shape to be {sizes}",
+                    "check the axis",
                     user_line(),
-                )  # fmt: skip
+                )
             if e._value is None:
                 raise TraceError(
-                    "index", "got a traced mask", "how many it selects must be known",
+                    "index",
+                    "got a traced mask",
+                    "how many it selects must be known",
                     "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
                     user_line(),
-                )  # fmt: skip
+                )
             mask = e._known("index")
             found = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
             if not e.ndim:
@@ -219,9 +239,12 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
 def _in_range(k: int, n: int) -> int:
     if not -n <= k < n:
         raise RangeError(
-            "index", f"got {k} for an axis of size {n}", f"{-n} to {n - 1} is needed" if n else
-            "a non-empty axis", "check the loop's bounds", user_line(),
-        )  # fmt: skip
+            "index",
+            f"got {k} for an axis of size {n}",
+            f"{-n} to {n - 1} is needed" if n else "a non-empty axis",
+            "check the loop's bounds",
+            user_line(),
+        )
     return k + n if k < 0 else k
 
 
@@ -233,9 +256,12 @@ def _ends(part: slice, n: int) -> tuple[int, int, int]:
             raise
         given = (part.start, part.stop, part.step)
         raise ArgumentError(
-            "index", f"got a slice from {given[0]!r} to {given[1]!r} with step {given[2]!r}",
-            "expected whole numbers, and a step other than 0", "x[::1] takes all", user_line(),
-        ) from None  # fmt: skip
+            "index",
+            f"got a slice from {given[0]!r} to {given[1]!r} with step {given[2]!r}",
+            "expected whole numbers, and a step other than 0",
+            "x[::1] takes all",
+            user_line(),
+        ) from None
 
 
 def _bounds(x: Tensor, basic: list[Any]) -> tuple[Shape, Shape, Shape, Shape, Shape]:
@@ -285,9 +311,12 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
     for a in given:
         if a.dtype.kind not in "iu":
             raise DtypeError(
-                "index", f"got indices {spec_text(a)}", "an integer or bool dtype",
-                "convert with astype(indices, int64)", user_line(),
-            )  # fmt: skip
+                "index",
+                f"got indices {spec_text(a)}",
+                "an integer or bool dtype",
+                "convert with astype(indices, int64)",
+                user_line(),
+            )
     if len(where) == 1:
         return ops.take(x, given[0], axis=where[0])
     rest = [k for k in range(x.ndim) if k not in where]
@@ -324,9 +353,12 @@ def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Tensor:
     axis = _axes.one("take_along_axis", axis, x.ndim)
     if indices.ndim != x.ndim:
         raise ShapeError(
-            "take_along_axis", f"got {spec_text(indices)} for {spec_text(x)}", "as many axes",
-            "expand_dims the indices", user_line(),
-        )  # fmt: skip
+            "take_along_axis",
+            f"got {spec_text(indices)} for {spec_text(x)}",
+            "as many axes",
+            "expand_dims the indices",
+            user_line(),
+        )
     rest = common_shape(
         "take_along_axis",
         (*x.shape[:axis], 1, *x.shape[axis + 1 :]),
@@ -362,10 +394,12 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
     others = [k for k in range(x.ndim) if k != axis]
     if index.ndim != x.ndim or any(index.shape[k] > x.shape[k] for k in others):
         raise ShapeError(
-            "gather", f"got the index {spec_text(index)} for {spec_text(x)}",
+            "gather",
+            f"got the index {spec_text(index)} for {spec_text(x)}",
             f"as many axes, and no size above x's except on axis {axis}",
-            "slice the index, or use take_along_axis, where sizes of 1 repeat", user_line(),
-        )  # fmt: skip
+            "slice the index, or use take_along_axis, where sizes of 1 repeat",
+            user_line(),
+        )
     part = tuple(slice(None) if k == axis else slice(n) for k, n in enumerate(index.shape))
     return take_along_axis(getitem(x, part), index, axis=axis)
 

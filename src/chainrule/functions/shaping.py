@@ -238,9 +238,12 @@ def roll(x: Any, /, shift: Any, axis: Any = None) -> Tensor:
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ShapeError(
-            "roll", f"got {len(shifts)} shifts, {len(axes)} axes", "as many", "pair them",
+            "roll",
+            f"got {len(shifts)} shifts, {len(axes)} axes",
+            "as many",
+            "pair them",
             user_line(),
-        )  # fmt: skip
+        )
     out = x
     for a, s in zip(axes, _axes.counts("roll", shifts, None), strict=True):
         a = _axes.one("roll", a, x.ndim)
@@ -294,9 +297,11 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         pairs = [tuple(map(operator.index, p)) for p in each]
     except (ValueError, TypeError):
         raise ShapeError(
-            "pad", f"got widths {widths}", f"a (before, after) for each of {x.ndim} axes",
+            "pad",
+            f"got widths {widths}",
+            f"a (before, after) for each of {x.ndim} axes",
             "list them",
-        ) from None  # fmt: skip
+        ) from None
     if any(n < 0 for p in pairs for n in p):
         raise ArgumentError("pad", f"got widths {widths}", "none below 0", "slice to make smaller")
     if mode == "constant":
@@ -333,9 +338,12 @@ def _filling(x: Tensor, value: Any) -> Any:
     whole = value.dtype.kind not in "fV" if is_tensor else float(number).is_integer()
     if kind in "biu" and not whole:
         raise DtypeError(
-            "pad", f"got value {value} for {spec_text(x)}", "a whole number",
-            "round it, or convert x with astype(x, float32)", user_line(),
-        )  # fmt: skip
+            "pad",
+            f"got value {value} for {spec_text(x)}",
+            "a whole number",
+            "round it, or convert x with astype(x, float32)",
+            user_line(),
+        )
     if is_tensor:
         return cast(value, x.dtype)
     return {"b": bool, "i": int, "u": int}.get(kind, float)(number)
@@ -389,9 +397,12 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     x = as_tensor(x)
     if x.dtype.kind not in "iu":
         raise DtypeError(
-            "one_hot", f"got {spec_text(x)}", "an integer dtype is needed",
-            "convert with astype(x, int64)", user_line(),
-        )  # fmt: skip
+            "one_hot",
+            f"got {spec_text(x)}",
+            "an integer dtype is needed",
+            "convert with astype(x, int64)",
+            user_line(),
+        )
     count = _axes.count("one_hot", num_classes)
     refusal = class_refusal("one_hot", count)
     checked = ops.checked_index(cast(x, shapes.int64), size=count, refusal=refusal)

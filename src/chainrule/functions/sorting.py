@@ -99,8 +99,11 @@ def unique_all(x: Any, /) -> UniqueAll:
     value = as_tensor(x)._known("unique_all")
     values, first, inverse, counts = np.unique(
         numerics.ordered(value),
-        return_index=True, return_inverse=True, return_counts=True, equal_nan=False,
-    )  # fmt: skip
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+        equal_nan=False,
+    )
     values, inverse = values.astype(value.dtype), inverse.reshape(value.shape)
     return UniqueAll(make(values), make(first), make(inverse), make(counts))
 

@@ -24,9 +24,12 @@ def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> 
     n = x.ndim - 2
     if not 1 <= n <= 3:
         raise ShapeError(
-            "unfold", f"got {spec_text(x)}", "(N, *size, C) with 1 to 3 sizes", "add a batch axis",
+            "unfold",
+            f"got {spec_text(x)}",
+            "(N, *size, C) with 1 to 3 sizes",
+            "add a batch axis",
             user_line(),
-        )  # fmt: skip
+        )
     window = each("unfold", window, n, 1)
     stride = window if stride is None else each("unfold", stride, n, 1)
     return ops.unfold(x, window=window, stride=stride, dilation=each("unfold", dilation, n, 1))
@@ -39,25 +42,32 @@ def _padded(
     n = x.ndim - 2
     if not 1 <= n <= 3:
         raise ShapeError(
-            name, f"got {spec_text(x)}", "expected (N, *size, C) with 1 to 3 sizes",
-            "add a batch axis, x[None]", user_line(),
-        )  # fmt: skip
+            name,
+            f"got {spec_text(x)}",
+            "expected (N, *size, C) with 1 to 3 sizes",
+            "add a batch axis, x[None]",
+            user_line(),
+        )
     sizes = each(name, padding, n, 0)
     kernel, gaps = each(name, window, n, 1), each(name, dilation, n, 1)
     if any(2 * p > k for p, k in zip(sizes, kernel, strict=True)):
         raise ArgumentError(
-            name, f"got padding {padding!r} and the window {window!r}",
+            name,
+            f"got padding {padding!r} and the window {window!r}",
             "expected a padding of half the window at most",
-            f"padding={min(kernel) // 2}: a window of padding alone has no value", user_line(),
-        )  # fmt: skip
+            f"padding={min(kernel) // 2}: a window of padding alone has no value",
+            user_line(),
+        )
     for size, p, k, d in zip(x.shape[1:-1], sizes, kernel, gaps, strict=True):
         starts = range(-p, size + p - d * (k - 1)) if p and d > size else ()
         if any(all(not 0 <= i + d * j < size for j in range(k)) for i in starts):
             raise ShapeError(
-                name, f"got {spec_text(x)} with padding {padding!r} and dilation {dilation!r}",
-                "expected an element in each window", "use a dilation of the size at most",
+                name,
+                f"got {spec_text(x)} with padding {padding!r} and dilation {dilation!r}",
+                "expected an element in each window",
+                "use a dilation of the size at most",
                 user_line(),
-            )  # fmt: skip
+            )
     return pad(x, [(0, 0), *((p, p) for p in sizes), (0, 0)], value=value) if any(sizes) else x
 
 

@@ -30,14 +30,28 @@ from ..tensor import Tensor
 Array = np.ndarray[Any, Any]
 
 _CONVOLUTIONS = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-)  # fmt: skip
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 _POOLS = nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample
 _LAST_AXES = nn.LayerNorm, nn.RMSNorm
 _SAME_ORDER = (  # layers whose output is in the order of their input
-    *_POOLS, *_LAST_AXES, Activation, nn.Threshold, nn.PReLU, nn.Identity, nn.Dropout,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
-)  # fmt: skip
+    *_POOLS,
+    *_LAST_AXES,
+    Activation,
+    nn.Threshold,
+    nn.PReLU,
+    nn.Identity,
+    nn.Dropout,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.GroupNorm,
+)
 _RECURRENT = nn.RNN, nn.LSTM, nn.GRU
 _PER_FEATURE = nn.BatchNorm1d, nn.PReLU
 _READERS = nn.Linear, *_LAST_AXES, *_PER_FEATURE, *_RECURRENT
@@ -47,9 +61,13 @@ _WRAPPERS = "module.", "_orig_mod."  # of DataParallel and torch.compile
 
 
 def load_state_dict(
-    model: nn.Module, state: Mapping[str, Any], *, flattened: Mapping[str, int] | None = None,
-    names: Mapping[str, str] | None = None, strict: bool = True,
-) -> None:  # fmt: skip
+    model: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    flattened: Mapping[str, int] | None = None,
+    names: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> None:
     """Take over the state of PyTorch's model of the same layers. All of it fits, or none is taken.
 
     state       tensors or arrays by name: `torch_model.state_dict()`, or what a file of it holds
@@ -60,9 +78,12 @@ def load_state_dict(
     """
     if not isinstance(state, Mapping):
         raise ArgumentError(
-            _NAME, f"got a {type(state).__name__}", "a mapping of tensors by name",
-            "pass torch_model.state_dict()", user_line(),
-        )  # fmt: skip
+            _NAME,
+            f"got a {type(state).__name__}",
+            "a mapping of tensors by name",
+            "pass torch_model.state_dict()",
+            user_line(),
+        )
     _expect_module(_NAME, model)
     places = _places(model)
     given = {_renamed(n, names or {}): _array(n, value) for n, value in state.items()}
@@ -78,9 +99,12 @@ def load_state_dict(
             array = _reordered(own, owner, array, orders.get(id(owner)))
         if own in values and not np.array_equal(values[own], array, equal_nan=True):
             raise ArgumentError(
-                _NAME, f"got two values for {own}, which {name} shares", "the same twice",
-                "give the model a tensor for each", user_line(),
-            )  # fmt: skip
+                _NAME,
+                f"got two values for {own}, which {name} shares",
+                "the same twice",
+                "give the model a tensor for each",
+                user_line(),
+            )
         values[own] = array
     model.load_state_dict(values, strict)
 
@@ -114,9 +138,12 @@ _NAME = "interop.torch.load_state_dict"
 def _expect_module(name: str, model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentError(
-            name, f"got a {type(model).__name__}", "expected a chainrule.nn.Module",
-            "pass the model of chainrule first", user_line(),
-        )  # fmt: skip
+            name,
+            f"got a {type(model).__name__}",
+            "expected a chainrule.nn.Module",
+            "pass the model of chainrule first",
+            user_line(),
+        )
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────
@@ -189,9 +216,12 @@ def _array(name: str, value: Any) -> Array:
     array = np.array(value.numpy() if hasattr(value, "numpy") else value)
     if array.dtype == object:
         raise ArgumentError(
-            _NAME, f"got {type(value).__name__} for {name}", "a tensor or an array",
-            "pass torch_model.state_dict()", user_line(),
-        )  # fmt: skip
+            _NAME,
+            f"got {type(value).__name__} for {name}",
+            "a tensor or an array",
+            "pass torch_model.state_dict()",
+            user_line(),
+        )
     return array
 
 
@@ -208,8 +238,11 @@ def _reordered(
     kind, n = name.rpartition(".")[2], array.ndim
     if isinstance(owner, _CONVOLUTIONS) and kind == "weight":
         # (out, in, *kernel) and (*kernel, in, out); for the adjoint in and out are the other's
-        return array.transpose(n - 1, n - 2, *range(n - 2)) if back else array.transpose(
-            *range(2, n), 1, 0)  # fmt: skip
+        return (
+            array.transpose(n - 1, n - 2, *range(n - 2))
+            if back
+            else array.transpose(*range(2, n), 1, 0)
+        )
     if channels is None or n == 0 or (isinstance(owner, nn.Linear) and kind != "weight"):
         return array
     if isinstance(owner, _RECURRENT) and not kind.startswith("weight_ih_l0"):
@@ -220,11 +253,12 @@ def _reordered(
         return array
     if array.shape[-1] % channels:
         raise ShapeError(
-            "interop.torch", f"got {name} {array.shape} behind an image of {channels} channels",
+            "interop.torch",
+            f"got {name} {array.shape} behind an image of {channels} channels",
             f"a multiple of {channels} on the last axis",
             f'give the channels of what it reads: flattened={{"{name.rpartition(".")[0]}": 1}}',
             user_line(),
-        )  # fmt: skip
+        )
     places = array.shape[-1] // channels
     apart = (places, channels) if back else (channels, places)
     split = array.reshape(*array.shape[:-1], *apart)
@@ -237,11 +271,13 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
     follow.through(model, "", ("input", 0))
     if flattened is None and follow.written:
         raise ArgumentError(
-            "interop.torch", f"got {follow.written[0]}, whose output is made an image",
+            "interop.torch",
+            f"got {follow.written[0]}, whose output is made an image",
             "expected an image that is made in the order of PyTorch: channels, height, width",
             "make it cr.permute_dims(x.reshape((-1, channels, height, width)), (0, 2, 3, 1)), and "
-            "say so: flattened={}", user_line(),
-        )  # fmt: skip
+            "say so: flattened={}",
+            user_line(),
+        )
     unclear = follow.unclear
     if any(m._rearranges() for m in model.modules()):
         unclear += follow.others
@@ -249,28 +285,34 @@ def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, 
     if flattened is None and unclear:
         layers = ", ".join(unclear[:4]) + (", …" if len(unclear) > 4 else "")
         raise ArgumentError(
-            "interop.torch", f"got {layers} behind convolutions, a Flatten or code that rearranges",
+            "interop.torch",
+            f"got {layers} behind convolutions, a Flatten or code that rearranges",
             "which of them read a flattened image, in another order in PyTorch, cannot be told",
             f'give the channels of that image: flattened={{"{unclear[0]}": {usual}}} '
-            "(1 for grey ones), or flattened={} if none does", user_line(),
-        )  # fmt: skip
+            "(1 for grey ones), or flattened={} if none does",
+            user_line(),
+        )
     modules = dict(model.named_modules())
     for path, channels in (flattened or {}).items():
         layer = modules.get(path)
         if not isinstance(layer, _READERS) or not isinstance(channels, int) or channels < 1:
             raise ArgumentError(
-                "interop.torch", f"got flattened={{{path!r}: {channels!r}}}",
+                "interop.torch",
+                f"got flattened={{{path!r}: {channels!r}}}",
                 "the paths of layers that read a flattened image, and numbers of channels from 1",
-                f"for example {{{next(iter(unclear), '0')!r}: {usual}}}", user_line(),
-            )  # fmt: skip
+                f"for example {{{next(iter(unclear), '0')!r}: {usual}}}",
+                user_line(),
+            )
         shown = follow.orders.get(id(layer))
         known = _channels(model) if shown is None else {shown}
         if known and channels not in known:
             raise ArgumentError(
-                "interop.torch", f"got flattened={{{path!r}: {channels}}}",
+                "interop.torch",
+                f"got flattened={{{path!r}: {channels}}}",
                 f"an image of {' or '.join(map(str, sorted(known)))} channels",
-                f"give flattened={{{path!r}: {max(known)}}}", user_line(),
-            )  # fmt: skip
+                f"give flattened={{{path!r}: {max(known)}}}",
+                user_line(),
+            )
         follow.orders[id(layer)] = channels
     return follow.orders
 

@@ -29,9 +29,15 @@ def known(x: Tensor) -> Any:
 
 
 def number(
-    name: str, what: str, value: Any, usual: float, *, above: float | None = None,
-    least: float | None = None, most: float | None = None,
-) -> None:  # fmt: skip
+    name: str,
+    what: str,
+    value: Any,
+    usual: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
     """Raise unless a setting is a number in its range; NaN is in none.
 
     usual   a value that works, for the message
@@ -49,14 +55,21 @@ def number(
         and (most is None or x <= most)
     ):
         needed = (
-            f"a number above {above:g}" if above is not None
-            else f"a number from {least:g} to {most:g}" if least is not None and most is not None
-            else f"a number from {least:g}" if least is not None else "a number"
-        )  # fmt: skip
+            f"a number above {above:g}"
+            if above is not None
+            else f"a number from {least:g} to {most:g}"
+            if least is not None and most is not None
+            else f"a number from {least:g}"
+            if least is not None
+            else "a number"
+        )
         raise ArgumentError(
-            name, f"got {what}={got!r}", f"expected {needed}", f"{what}={usual:g} works",
+            name,
+            f"got {what}={got!r}",
+            f"expected {needed}",
+            f"{what}={usual:g} works",
             user_line(),
-        )  # fmt: skip
+        )
 
 
 def share(name: str, what: str, value: Any, usual: float = 0.1) -> None:
@@ -73,9 +86,12 @@ def whole(name: str, least: int, **values: Any) -> None:
             wrong = True
         if wrong:
             raise ArgumentError(
-                name, f"got {what}={value!r}", f"expected a whole number from {least}",
-                f"{what}={max(1, least)} is the smallest that does something", user_line(),
-            )  # fmt: skip
+                name,
+                f"got {what}={value!r}",
+                f"expected a whole number from {least}",
+                f"{what}={max(1, least)} is the smallest that does something",
+                user_line(),
+            )
 
 
 def floating(x: Any) -> Tensor:
@@ -96,11 +112,12 @@ def fitting(name: str, what: str, each: Tensor, shape: Shape) -> Tensor:
         n not in (1, m) for n, m in zip(padded, shape, strict=True)
     ):
         raise ShapeError(
-            name, f"got the {what} {spec_text(each)} for elements of shape {shape}",
+            name,
+            f"got the {what} {spec_text(each)} for elements of shape {shape}",
             "expected a shape that broadcasts to it",
             f"insert axes of size 1 where it is the same for all, for example {what}[:, None]",
             user_line(),
-        )  # fmt: skip
+        )
     return each
 
 
@@ -131,22 +148,31 @@ def within(name: str, what: str, x: Tensor, advice: str, slack: float = 0.0) -> 
 def signs(name: str, target: Tensor) -> Tensor:
     """A target whose elements are 1 or -1."""
     return values(
-        name, "the target", target, lambda v: (v != 1) & (v != -1), "1 or -1",
+        name,
+        "the target",
+        target,
+        lambda v: (v != 1) & (v != -1),
+        "1 or -1",
         "write 2 * target - 1 for targets of 1 and 0",
-    )  # fmt: skip
+    )
 
 
 def positions(name: str, indices: Any, count: int) -> Tensor:
     """Row numbers of a table, from 0: none counts from the end, as -1 of a list does."""
     refusal = Refusal(
-        name, "got the index {}", f"expected 0 to {count - 1}",
+        name,
+        "got the index {}",
+        f"expected 0 to {count - 1}",
         "make room for more with num_embeddings, and give missing values (often -1) a row of "
         "their own: indices + 1",
-    )  # fmt: skip
+    )
     indices = as_tensor(indices)
     if indices.dtype.kind not in "iu":
         raise DtypeError(
-            name, f"got indices {spec_text(indices)}", "expected an integer dtype",
-            "convert with astype(indices, int64)", user_line(),
-        )  # fmt: skip
+            name,
+            f"got indices {spec_text(indices)}",
+            "expected an integer dtype",
+            "convert with astype(indices, int64)",
+            user_line(),
+        )
     return ops.checked_index(indices, size=count, refusal=refusal)

@@ -21,9 +21,12 @@ def expect_batch_first(name: str, batch_first: bool) -> None:
     """Raise if sequences are to have another axis first."""
     if not batch_first:
         raise ArgumentError(
-            name, "got batch_first=False", "sequences are batch first",
-            "leave it out, and move the axes with cr.moveaxis(x, 0, 1)", user_line(),
-        )  # fmt: skip
+            name,
+            "got batch_first=False",
+            "sequences are batch first",
+            "leave it out, and move the axes with cr.moveaxis(x, 0, 1)",
+            user_line(),
+        )
 
 
 class MultiheadAttention(Module):
@@ -33,17 +36,24 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
-        *, batch_first: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        *,
+        batch_first: bool = True,
+    ) -> None:
         expect_batch_first("MultiheadAttention", batch_first)
         whole("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
         share("MultiheadAttention", "dropout", dropout)
         if embed_dim % num_heads:
             raise ArgumentError(
-                "MultiheadAttention", f"got {embed_dim} channels, {num_heads} heads",
-                "a divisor of the channels", "choose another number of heads",
-            )  # fmt: skip
+                "MultiheadAttention",
+                f"got {embed_dim} channels, {num_heads} heads",
+                "a divisor of the channels",
+                "choose another number of heads",
+            )
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         weight = init.xavier_uniform_(creation.zeros((3 * embed_dim, embed_dim)))
         self.in_proj_weight = Parameter(weight)
@@ -53,9 +63,16 @@ class MultiheadAttention(Module):
             init.zeros_(self.out_proj.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, query: Any, key: Any = None, value: Any = None, key_padding_mask: Any = None,
-        need_weights: bool = True, attn_mask: Any = None, *, is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        key_padding_mask: Any = None,
+        need_weights: bool = True,
+        attn_mask: Any = None,
+        *,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """(N, T, E), and the weights (N, T, S), the mean over the heads, if they are wanted.
 
         key, value         (N, S, E); left out, they are the query (self-attention)
@@ -74,10 +91,12 @@ class MultiheadAttention(Module):
         if query.ndim != 3 or query.shape[-1] != e or not (key.shape == value.shape == (*n, *s, e)):
             got = ", ".join(map(spec_text, (query, key, value)))
             raise ShapeError(
-                "MultiheadAttention", f"got {got}",
+                "MultiheadAttention",
+                f"got {got}",
                 f"expected a query (N, T, {e}), a key and a value (N, S, {e})",
-                "add a batch axis, x[None], or set embed_dim", user_line(),
-            )  # fmt: skip
+                "add a batch axis, x[None], or set embed_dim",
+                user_line(),
+            )
         parts = []
         for k, x in enumerate((query, key, value)):
             rows = slice(k * e, (k + 1) * e)
@@ -110,10 +129,12 @@ class MultiheadAttention(Module):
             mask = functional.mask_of(f"MultiheadAttention, {name}", mask, "forbidden")
             if mask.shape not in fitting:
                 raise ShapeError(
-                    "MultiheadAttention", f"got the {name} {spec_text(mask)}",
+                    "MultiheadAttention",
+                    f"got the {name} {spec_text(mask)}",
                     f"expected {' or '.join(map(str, fitting))}",
-                    "attn_mask is for pairs of positions, key_padding_mask for keys", user_line(),
-                )  # fmt: skip
+                    "attn_mask is for pairs of positions, key_padding_mask for keys",
+                    user_line(),
+                )
             mask = shaping.reshape(mask, fitting[mask.shape])
             found.append(~mask if mask.dtype.kind == "b" else mask)
         return found
@@ -126,10 +147,16 @@ class TransformerEncoderLayer(Module):
     """
 
     def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Any = "relu", layer_norm_eps: float = 1e-5,
-        batch_first: bool = True, norm_first: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = True,
+        norm_first: bool = False,
+    ) -> None:
         expect_batch_first("TransformerEncoderLayer", batch_first)
         self.self_attn = MultiheadAttention(d_model, nhead, dropout)
         self.linear1 = Linear(d_model, dim_feedforward)
@@ -140,17 +167,22 @@ class TransformerEncoderLayer(Module):
         named = {"relu": functional.relu, "gelu": functional.gelu}
         if isinstance(activation, str) and activation not in named:
             raise ArgumentError(
-                "TransformerEncoderLayer", f"got activation {activation!r}",
-                "expected relu, gelu or a function", "activation=nn.functional.silu is one",
+                "TransformerEncoderLayer",
+                f"got activation {activation!r}",
+                "expected relu, gelu or a function",
+                "activation=nn.functional.silu is one",
                 user_line(),
-            )  # fmt: skip
+            )
         self.activation = named[activation] if isinstance(activation, str) else activation
         self.norm_first = norm_first
 
     def forward(
-        self, x: Any, src_mask: Any = None, src_key_padding_mask: Any = None,
+        self,
+        x: Any,
+        src_mask: Any = None,
+        src_key_padding_mask: Any = None,
         is_causal: bool = False,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         x = as_tensor(x)
         if self.norm_first:
             x = x + self._attend(self.norm1(x), src_mask, src_key_padding_mask, is_causal)

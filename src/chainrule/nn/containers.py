@@ -56,14 +56,20 @@ class Sequential(Module):
 def _expect_layer(layer: Any) -> None:
     if isinstance(layer, type) and issubclass(layer, Module):
         raise ArgumentError(
-            "Sequential", f"got the class {layer.__name__}", "modules, one an argument",
-            f"make one of it: nn.{layer.__name__}()", user_line(),
-        )  # fmt: skip
+            "Sequential",
+            f"got the class {layer.__name__}",
+            "modules, one an argument",
+            f"make one of it: nn.{layer.__name__}()",
+            user_line(),
+        )
     if not callable(layer):
         raise ArgumentError(
-            "Sequential", f"got a {type(layer).__name__}", "modules, one an argument",
-            "unpack a list: nn.Sequential(*layers)", user_line(),
-        )  # fmt: skip
+            "Sequential",
+            f"got a {type(layer).__name__}",
+            "modules, one an argument",
+            "unpack a list: nn.Sequential(*layers)",
+            user_line(),
+        )
 
 
 def _expect_one(x: tuple[Any, ...], k: int, layers: tuple[Module, ...]) -> None:
@@ -72,10 +78,11 @@ def _expect_one(x: tuple[Any, ...], k: int, layers: tuple[Module, ...]) -> None:
         before = type(layers[k - 1]).__name__
         what = "(outputs, state)" if before in ("RNN", "LSTM", "GRU") else f"{len(x)} values"
         raise ArgumentError(
-            "Sequential", f"got {what} from layer {k - 1} ({before})",
+            "Sequential",
+            f"got {what} from layer {k - 1} ({before})",
             f"one tensor is needed for layer {k} ({type(layers[k]).__name__})",
             "put nn.Lambda(lambda out: out[0]) between them, or out[0][:, -1] for the last step",
-        )  # fmt: skip
+        )
 
 
 class Residual(Module):
@@ -89,10 +96,12 @@ class Residual(Module):
         kept, found = x if self.shortcut is None else self.shortcut(x), self.inner(x)
         if kept.shape != found.shape:
             raise ShapeError(
-                "Residual", f"got {spec_text(kept)} and {spec_text(found)} from the inner module",
-                "expected equal shapes", "give a shortcut that changes the shape as well",
+                "Residual",
+                f"got {spec_text(kept)} and {spec_text(found)} from the inner module",
+                "expected equal shapes",
+                "give a shortcut that changes the shape as well",
                 user_line(),
-            )  # fmt: skip
+            )
         return kept + found
 
 

@@ -24,18 +24,27 @@ class _Conv(Module):
     _channels_last = True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-        padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
         padding_mode: str = "zeros",
-    ) -> None:  # fmt: skip
+    ) -> None:
         name, n = type(self).__name__, self.dimensions
         whole(name, 0, in_channels=in_channels, out_channels=out_channels)
         whole(name, 1, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
-                name, f"got {in_channels} -> {out_channels} channels in {groups} groups",
-                "both divisible by groups", "choose another number of groups",
-            )  # fmt: skip
+                name,
+                f"got {in_channels} -> {out_channels} channels in {groups} groups",
+                "both divisible by groups",
+                "choose another number of groups",
+            )
         if padding_mode not in PADDINGS:
             raise ArgumentError(
                 name, f"got padding_mode {padding_mode!r}", "zeros, reflect or replicate", "choose"
@@ -55,10 +64,12 @@ class _Conv(Module):
         x, n = as_tensor(x), self.dimensions
         if x.ndim != n + 2 or x.shape[-1] != self.in_channels:
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}",
+                type(self).__name__,
+                f"got {spec_text(x)}",
                 f"(N, {', '.join('HWD'[:n])}, {self.in_channels}) is needed, channels last",
-                "move the channels with permute_dims, or set in_channels", user_line(),
-            )  # fmt: skip
+                "move the channels with permute_dims, or set in_channels",
+                user_line(),
+            )
         return x
 
     def forward(self, x: Any) -> Tensor:
@@ -72,9 +83,13 @@ class _Conv(Module):
             x = shaping.pad(x, [(0, 0), *widths, (0, 0)], mode=PADDINGS[self.padding_mode])
             padding = "valid"
         y = contractions.convolution(
-            x, self.weight, stride=self.stride, padding=padding, kernel_dilation=self.dilation,
+            x,
+            self.weight,
+            stride=self.stride,
+            padding=padding,
+            kernel_dilation=self.dilation,
             groups=self.groups,
-        )  # fmt: skip
+        )
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
@@ -103,10 +118,17 @@ class _ConvTranspose(_Conv):
     """The adjoint of a convolution from O to C channels. weight (*kernel, O / groups, C)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-        padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
         dilation: Any = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
@@ -118,9 +140,14 @@ class _ConvTranspose(_Conv):
 
     def forward(self, x: Any) -> Tensor:
         y = contractions.convolution_transpose(
-            self._checked(x), self.weight, stride=self.stride, padding=self.padding,
-            output_padding=self.output_padding, kernel_dilation=self.dilation, groups=self.groups,
-        )  # fmt: skip
+            self._checked(x),
+            self.weight,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            kernel_dilation=self.dilation,
+            groups=self.groups,
+        )
         return y if self.bias is None else y + self.bias
 
 

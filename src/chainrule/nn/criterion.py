@@ -30,10 +30,14 @@ class Loss(Module):
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, 1)
             raise ArgumentError(
-                name, f"got {'' if args else 'the setting '}{unknown[0]}",
-                f"settings by name, of {', '.join(known)}", f"did you mean {near[0]}?" if near
-                else f"{name}()(prediction, target) is the loss of tensors", user_line(),
-            )  # fmt: skip
+                name,
+                f"got {'' if args else 'the setting '}{unknown[0]}",
+                f"settings by name, of {', '.join(known)}",
+                f"did you mean {near[0]}?"
+                if near
+                else f"{name}()(prediction, target) is the loss of tensors",
+                user_line(),
+            )
         self._try(settings)
         self.settings = settings
 
@@ -60,9 +64,10 @@ def _loss(name: str, function: Callable[..., Tensor]) -> type[Loss]:
         p.replace(kind=p.KEYWORD_ONLY) for p in taken if p.default is not p.empty or p.name == "var"
     ]
     body = {
-        "function": staticmethod(function), "__doc__": function.__doc__,
+        "function": staticmethod(function),
+        "__doc__": function.__doc__,
         "__signature__": inspect.Signature(settings),
-    }  # fmt: skip
+    }
     return type(name, (Loss,), body)
 
 

@@ -35,9 +35,12 @@ class ChannelDropout(Dropout):
         x = as_tensor(x)
         if x.ndim < 2:
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}", "expected (N, *size, C)",
-                "add a batch axis, x[None], or use Dropout", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got {spec_text(x)}",
+                "expected (N, *size, C)",
+                "add a batch axis, x[None], or use Dropout",
+                user_line(),
+            )
         shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
         return functional.dropout(x, self.p, self.training, shape=shape)
 

@@ -64,10 +64,12 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x held between two numbers; derivative 0 at and beyond them."""
     if not min_val <= max_val:
         raise ArgumentError(
-            "hardtanh", f"got min_val={min_val!r}, max_val={max_val!r}",
-            "expected a min_val of max_val at most", f"min_val={max_val!r}, max_val={min_val!r}",
+            "hardtanh",
+            f"got min_val={min_val!r}, max_val={max_val!r}",
+            "expected a min_val of max_val at most",
+            f"min_val={max_val!r}, max_val={min_val!r}",
             user_line(),
-        )  # fmt: skip
+        )
     x = as_tensor(x)
     return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
 
@@ -178,10 +180,12 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
     channels = x.shape[-1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.size not in (1, channels):
         raise ShapeError(
-            "prelu", f"got the weight {spec_text(weight)} for {spec_text(x)}",
+            "prelu",
+            f"got the weight {spec_text(weight)} for {spec_text(x)}",
             f"expected one weight, or one per channel, of which there are {channels}",
-            "PReLU(num_parameters=1) fits everything", user_line(),
-        )  # fmt: skip
+            "PReLU(num_parameters=1) fits everything",
+            user_line(),
+        )
     return where(x > 0, x, (reshape(weight, ()) if weight.size == 1 else weight) * x)
 
 
@@ -199,9 +203,13 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 @habits.explained
 @settings
 def dropout(
-    x: Any, p: float = 0.5, training: bool = True, *,
-    generator: random.Generator | None = None, shape: Any = None,
-) -> Tensor:  # fmt: skip
+    x: Any,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    generator: random.Generator | None = None,
+    shape: Any = None,
+) -> Tensor:
     """Each element 0 with probability p, else divided by 1 - p (Srivastava et al., 2014)."""
     share("dropout", "p", p, 0.5)
     x = as_tensor(x)
@@ -232,25 +240,32 @@ def last_axes(name: str, x: Tensor, normalized_shape: Any, **factors: Tensor | N
     shape = axes.counts(name, normalized_shape)
     if not shape or x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
         raise ShapeError(
-            name, f"got {spec_text(x)} and the normalized shape {shape}",
+            name,
+            f"got {spec_text(x)} and the normalized shape {shape}",
             "expected the sizes of the last axes, one or more",
-            f"normalized_shape={x.shape[-1:]} is the last axis", user_line(),
-        )  # fmt: skip
+            f"normalized_shape={x.shape[-1:]} is the last axis",
+            user_line(),
+        )
     for what, factor in factors.items():
         if factor is not None and as_tensor(factor).shape != shape:
             raise ShapeError(
-                name, f"got the {what} {spec_text(as_tensor(factor))}",
-                f"expected the normalized shape {shape}", f"leave the {what} out, or reshape it",
+                name,
+                f"got the {what} {spec_text(as_tensor(factor))}",
+                f"expected the normalized shape {shape}",
+                f"leave the {what} out, or reshape it",
                 user_line(),
-            )  # fmt: skip
+            )
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
 @settings
 def layer_norm(
-    x: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
+    x: Any,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Mean 0 and variance 1 over the last axes, then scale and shift (Ba et al., 2016)."""
     number("layer_norm", "eps", eps, 1e-5, least=0)
     x = as_tensor(x)
@@ -286,9 +301,14 @@ def rms_norm(
 
 @settings
 def scaled_dot_product_attention(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None,
-) -> Tensor:  # fmt: skip
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
     """softmax(q kᵀ / √d + mask) v (Vaswani et al., 2017).
 
     query (..., T, d), key (..., S, d), value (..., S, e); a bool mask is True where attending is
@@ -309,16 +329,23 @@ def mask_of(name: str, mask: Any, true: str = "allowed") -> Tensor:
     mask = as_tensor(mask)
     if mask.dtype.kind not in "bfV":
         raise DtypeError(
-            name, f"got a mask {spec_text(mask)}", "expected bool, or floats that are added",
-            f"mask != 0 is True where attending is {true}, if the mask is 1 there", user_line(),
-        )  # fmt: skip
+            name,
+            f"got a mask {spec_text(mask)}",
+            "expected bool, or floats that are added",
+            f"mask != 0 is True where attending is {true}, if the mask is 1 there",
+            user_line(),
+        )
     return mask
 
 
 def attention_weights(
-    query: Tensor, key: Tensor, masks: Sequence[Tensor], dropout_p: float, is_causal: bool,
+    query: Tensor,
+    key: Tensor,
+    masks: Sequence[Tensor],
+    dropout_p: float,
+    is_causal: bool,
     scale: float | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The softmax of `scaled_dot_product_attention`; rows without any key are 0."""
     size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = matmul(query * size, key.mT)

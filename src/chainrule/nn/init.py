@@ -67,9 +67,13 @@ def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = 
 
 @settings
 def trunc_normal_(
-    t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+    t: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
     generator: Source = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """N(mean, std²) between a and b, by inverting the normal distribution."""
     number("trunc_normal_", "std", std, 1.0, above=0)
     if not a < b:
@@ -129,9 +133,12 @@ def _kaiming(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
 
 @settings
 def kaiming_uniform_(
-    t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+    t: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
     generator: Source = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """U(-b, b) with b = gain √(3 / fan) (He et al., 2015); a is the slope of a leaky ReLU."""
     bound = math.sqrt(3) * _kaiming(t, a, mode, nonlinearity)
     return uniform_(t, -bound, bound, generator)
@@ -139,9 +146,12 @@ def kaiming_uniform_(
 
 @settings
 def kaiming_normal_(
-    t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+    t: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
     generator: Source = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """N(0, σ²) with σ = gain / √fan (He et al., 2015); a is the slope of a leaky ReLU."""
     return normal_(t, 0.0, _kaiming(t, a, mode, nonlinearity), generator)
 

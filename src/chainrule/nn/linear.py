@@ -39,10 +39,12 @@ class Linear(Module):
         x = as_tensor(x)
         if not x.shape or x.shape[-1] != self.in_features:
             raise ShapeError(
-                "Linear", f"got {spec_text(x)}", f"(..., {self.in_features}) is needed",
+                "Linear",
+                f"got {spec_text(x)}",
+                f"(..., {self.in_features}) is needed",
                 f"set in_features to {x.shape[-1] if x.shape else 1}, or change the last axis",
                 user_line(),
-            )  # fmt: skip
+            )
         return functional.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -57,9 +59,12 @@ class Bilinear(Module):
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
     ) -> None:
         whole(
-            "Bilinear", 1, in1_features=in1_features, in2_features=in2_features,
+            "Bilinear",
+            1,
+            in1_features=in1_features,
+            in2_features=in2_features,
             out_features=out_features,
-        )  # fmt: skip
+        )
         shape = out_features, in1_features, in2_features
         self.weight = uniform_parameter(shape, in1_features)
         self.bias = uniform_parameter((out_features,), in1_features) if bias else None
@@ -69,10 +74,12 @@ class Bilinear(Module):
         _, i, j = self.weight.shape
         if x1.shape[-1:] != (i,) or x2.shape != (*x1.shape[:-1], j):
             raise ShapeError(
-                "Bilinear", f"got {spec_text(x1)} and {spec_text(x2)}",
+                "Bilinear",
+                f"got {spec_text(x1)} and {spec_text(x2)}",
                 f"expected (..., {i}) and (..., {j}) with equal leading sizes",
-                "set in1_features and in2_features, or broadcast one of them", user_line(),
-            )  # fmt: skip
+                "set in1_features and in2_features, or broadcast one of them",
+                user_line(),
+            )
         y = einsum("...i,kij,...j->...k", x1, self.weight, x2)
         return y if self.bias is None else y + self.bias
 
@@ -81,9 +88,12 @@ def _check_table(name: str, rows: int, columns: int, padding_idx: int | None) ->
     whole(name, 0, num_embeddings=rows, embedding_dim=columns)
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise ArgumentError(
-            name, f"got padding_idx={padding_idx!r}", f"expected a row of the {rows} of the table",
-            f"padding_idx=0, or num_embeddings={abs(padding_idx) + 1}", user_line(),
-        )  # fmt: skip
+            name,
+            f"got padding_idx={padding_idx!r}",
+            f"expected a row of the {rows} of the table",
+            f"padding_idx=0, or num_embeddings={abs(padding_idx) + 1}",
+            user_line(),
+        )
 
 
 class Embedding(Module):
@@ -127,9 +137,13 @@ class EmbeddingBag(Module):
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, *, mode: str = "mean",
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        mode: str = "mean",
         padding_idx: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if mode not in ("mean", "sum", "max"):
             raise ArgumentError("EmbeddingBag", f"got mode {mode!r}", "mean, sum or max", "choose")
         _check_table("EmbeddingBag", num_embeddings, embedding_dim, padding_idx)
@@ -141,9 +155,12 @@ class EmbeddingBag(Module):
         x = as_tensor(x)
         if not x.ndim:
             raise ShapeError(
-                "EmbeddingBag", f"got {spec_text(x)}", "expected (N, L), bags of L numbers",
-                "add the axes, x[None, None]", user_line(),
-            )  # fmt: skip
+                "EmbeddingBag",
+                f"got {spec_text(x)}",
+                "expected (N, L), bags of L numbers",
+                "add the axes, x[None, None]",
+                user_line(),
+            )
         rows = indexing.take(
             self.weight, positions("EmbeddingBag", x, self.weight.shape[0]), axis=0
         )

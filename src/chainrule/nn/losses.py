@@ -28,11 +28,23 @@ from ..tensor import Tensor, as_tensor, full, no_grad
 from .arguments import factor, fitting, floating, number, share, signs, values, within
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
-    "cross_entropy", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "margin_ranking_loss", "mse_loss", "nll_loss", "poisson_nll_loss", "smooth_l1_loss",
-    "soft_margin_loss", "triplet_margin_loss",
-]  # fmt: skip
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "margin_ranking_loss",
+    "mse_loss",
+    "nll_loss",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+]
 
 
 ROUNDING = 1e-3  # how far soft targets may be out of their range
@@ -48,10 +60,12 @@ def _same(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
     prediction, target = as_tensor(prediction), as_tensor(target)
     if prediction.shape != target.shape:
         raise ShapeError(
-            name, f"got a prediction {spec_text(prediction)} and a target {spec_text(target)}",
+            name,
+            f"got a prediction {spec_text(prediction)} and a target {spec_text(target)}",
             "equal shapes are needed, they are not broadcast",
-            "squeeze or reshape one of them, for example prediction[:, 0]", user_line(),
-        )  # fmt: skip
+            "squeeze or reshape one of them, for example prediction[:, 0]",
+            user_line(),
+        )
     prediction = floating(prediction)
     dtype = promote(prediction.dtype, target.dtype)
     return cast(prediction, dtype), cast(target, dtype)
@@ -119,17 +133,21 @@ def _classes(
     scores, target = floating(scores), as_tensor(target)
     if target.dtype.kind not in "iub":
         raise DtypeError(
-            name, f"got targets {spec_text(target)}", "class numbers of an integer dtype",
+            name,
+            f"got targets {spec_text(target)}",
+            "class numbers of an integer dtype",
             "convert with y.astype(int); for probabilities the shape must be the scores'",
             user_line(),
-        )  # fmt: skip
+        )
     target = target.astype(int64)  # which holds every ignore_index
     if not scores.ndim or scores.shape[:-1] != target.shape:
         raise ShapeError(
-            name, f"got scores {spec_text(scores)} and targets {spec_text(target)}",
+            name,
+            f"got scores {spec_text(scores)} and targets {spec_text(target)}",
             "targets of the scores' shape without its last axis, the classes",
-            _advised(scores.shape, target.shape), user_line(),
-        )  # fmt: skip
+            _advised(scores.shape, target.shape),
+            user_line(),
+        )
     counts = target != ignore_index
     target, weights = where(counts, target, 0), counts.astype(scores.dtype)
     classes = scores.shape[-1]
@@ -144,9 +162,12 @@ def _by_class(name: str, weight: Any, scores: Tensor) -> Tensor:
     each = as_tensor(weight)
     if each.shape != scores.shape[-1:]:
         raise ShapeError(
-            name, f"got the weight {spec_text(each)} for scores {spec_text(scores)}",
-            "a factor for each class", "give one number per class", user_line(),
-        )  # fmt: skip
+            name,
+            f"got the weight {spec_text(each)} for scores {spec_text(scores)}",
+            "a factor for each class",
+            "give one number per class",
+            user_line(),
+        )
     return each.astype(scores.dtype)
 
 
@@ -170,9 +191,13 @@ def _by_probabilities(scores: Tensor, target: Tensor) -> bool:
 
 
 def nll_loss(
-    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100,
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
     reduction: str = "mean",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """-log p of the target class; input (..., C) log-probabilities, target (...) class numbers.
 
     weight        (C,) a factor for each class; the mean is weighted too
@@ -184,9 +209,14 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100,
-    reduction: str = "mean", label_smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """-log softmax(input) of the target class.
 
     input            (..., C) scores (logits), not probabilities
@@ -203,14 +233,20 @@ def cross_entropy(
     if _by_probabilities(scores, target):
         if ignore_index != -100:
             raise ArgumentError(
-                "cross_entropy", f"got ignore_index={ignore_index} and probabilities as targets",
+                "cross_entropy",
+                f"got ignore_index={ignore_index} and probabilities as targets",
                 "expected class numbers for an ignore_index",
-                "leave it out, or pass target.argmax(-1)", user_line(),
-            )  # fmt: skip
+                "leave it out, or pass target.argmax(-1)",
+                user_line(),
+            )
         target = values(
-            "cross_entropy", "the target", target, lambda v: v < -ROUNDING,
-            "probabilities, 0 or more", "scores become probabilities with softmax",
-        )  # fmt: skip
+            "cross_entropy",
+            "the target",
+            target,
+            lambda v: v < -ROUNDING,
+            "probabilities, 0 or more",
+            "scores become probabilities with softmax",
+        )
         spread = target.astype(logs.dtype) * (1 - label_smoothing) + each
         return reduce("cross_entropy", -reductions.sum(spread * weighted, axis=-1), reduction)
     target, counts, weights = _classes("cross_entropy", logs, target, weight, ignore_index)
@@ -283,9 +319,13 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
         losses = elementwise.exp(t) * (t - x)
     else:
         t = values(
-            "kl_div", "the target", t, lambda v: v < 0, "probabilities, 0 or more",
+            "kl_div",
+            "the target",
+            t,
+            lambda v: v < 0,
+            "probabilities, 0 or more",
             "log_target=True takes log-probabilities",
-        )  # fmt: skip
+        )
         losses = where(t == 0, 0.0, t * (elementwise.log(where(t == 0, 1.0, t)) - x))
     if reduction == "batchmean":
         return reductions.sum(losses) / max(1, x.shape[0] if x.ndim else 1)
@@ -293,9 +333,14 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
 
 
 def poisson_nll_loss(
-    input: Any, target: Any, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
+    input: Any,
+    target: Any,
+    log_input: bool = True,
+    full: bool = False,
+    *,
+    eps: float = 1e-8,
     reduction: str = "mean",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """eˣ - t x (or x - t log x); full adds Stirling's approximation of log t!.
 
     The targets t are counts, 0 or more.
@@ -303,9 +348,13 @@ def poisson_nll_loss(
     number("poisson_nll_loss", "eps", eps, 1e-8, least=0)
     x, t = _same("poisson_nll_loss", input, target)
     t = values(
-        "poisson_nll_loss", "the target", t, lambda v: v < 0, "counts, 0 or more",
+        "poisson_nll_loss",
+        "the target",
+        t,
+        lambda v: v < 0,
+        "counts, 0 or more",
         "mse_loss or gaussian_nll_loss takes other numbers",
-    )  # fmt: skip
+    )
     losses = elementwise.exp(x) - t * x if log_input else x - t * elementwise.log(x + eps)
     if full:
         safe = where(t > 1, t, 1.0)
@@ -315,9 +364,13 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6,
+    input: Any,
+    target: Any,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
     reduction: str = "mean",
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """½ (log v + (ŷ - y)² / v), v at least eps; full adds ½ log 2π.
 
     var   0 or more: a number, or of the prediction's shape, or of that shape with one size 1, or
@@ -339,14 +392,20 @@ def _variance(var: Any, x: Tensor) -> Tensor:
     differing = [n for n, m in zip(v.shape, x.shape, strict=False) if n != m]
     if v.ndim and (v.ndim != x.ndim or differing not in ([], [1])):
         raise ShapeError(
-            "gaussian_nll_loss", f"got the variance {spec_text(v)} for a prediction {spec_text(x)}",
+            "gaussian_nll_loss",
+            f"got the variance {spec_text(v)} for a prediction {spec_text(x)}",
             "expected the prediction's shape, one of its sizes 1, or without its last axis",
-            "give a variance per element, or var[:, None] for one per row", user_line(),
-        )  # fmt: skip
+            "give a variance per element, or var[:, None] for one per row",
+            user_line(),
+        )
     return values(
-        "gaussian_nll_loss", "the variance", v, lambda a: a < 0, "0 or more",
+        "gaussian_nll_loss",
+        "the variance",
+        v,
+        lambda a: a < 0,
+        "0 or more",
         "let the model return log var, and pass its exp",
-    )  # fmt: skip
+    )
 
 
 def hinge_embedding_loss(
@@ -368,9 +427,13 @@ def soft_margin_loss(input: Any, target: Any, *, reduction: str = "mean") -> Ten
 
 def _nonzero(name: str, target: Tensor) -> Tensor:
     return values(
-        name, "the target", target, lambda v: v == 0, "1 or -1",
+        name,
+        "the target",
+        target,
+        lambda v: v == 0,
+        "1 or -1",
         "write 2 * target - 1 for targets of 1 and 0",
-    )  # fmt: skip
+    )
 
 
 def margin_ranking_loss(
@@ -405,9 +468,15 @@ def cosine_embedding_loss(
 
 
 def triplet_margin_loss(
-    anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2.0,
-    eps: float = 1e-6, *, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    *,
+    reduction: str = "mean",
+) -> Tensor:
     """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis; the margin is above 0."""
     number("triplet_margin_loss", "margin", margin, 1.0, above=0)
     number("triplet_margin_loss", "p", p, 2.0, above=0)
@@ -433,9 +502,12 @@ def total_weight(
     function = globals()[loss] if isinstance(loss, str) and loss in __all__ else loss
     if isinstance(function, str):
         raise ArgumentError(
-            "total_weight", f"got the loss {function!r}", "a function of nn.functional or its name",
-            "check the spelling", user_line(),
-        )  # fmt: skip
+            "total_weight",
+            f"got the loss {function!r}",
+            "a function of nn.functional or its name",
+            "check the spelling",
+            user_line(),
+        )
     tensors = [as_tensor(x) for x in inputs]
     with no_grad():
         if function in (nll_loss, cross_entropy):

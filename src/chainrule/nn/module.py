@@ -131,10 +131,14 @@ class Module(Counting):
         """Whether code outside of this library moves elements: forward, what it uses, a hook."""
         kind: Any = type(self)
         values = (v for v in vars(self).values() if not isinstance(v, (Module, Tensor)))
-        return rearranges([
-            kind.forward, *methods_of(kind, mentioned(kind, _FORWARD)),
-            *filter(callable, values), *(hook.function for hook in self._forward_hooks),
-        ])  # fmt: skip
+        return rearranges(
+            [
+                kind.forward,
+                *methods_of(kind, mentioned(kind, _FORWARD)),
+                *filter(callable, values),
+                *(hook.function for hook in self._forward_hooks),
+            ]
+        )
 
     # ── walking ──────────────────────────────────────────────────────────────────────────────────
 
@@ -224,9 +228,11 @@ class Module(Counting):
         """
         if not isinstance(values, Mapping):
             raise ArgumentError(
-                "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
+                "load_state_dict",
+                f"got {type(values).__name__}",
+                "a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
-            )  # fmt: skip
+            )
         _expect_own_order(self, values)
         own = {name: t for name, t, _ in self._tensors()}
         missing, unknown = own.keys() - values.keys(), values.keys() - own.keys()
@@ -290,11 +296,13 @@ def _expect_own_order(module: Module, values: Mapping[str, Any]) -> None:
         within = [n for n in over if n == weight or moves or not hasattr(m, "weight")]
         if theirs or within:
             raise ArgumentError(
-                "load_state_dict", f"got a tensor of PyTorch for {[*theirs, *within][0]}",
+                "load_state_dict",
+                f"got a tensor of PyTorch for {[*theirs, *within][0]}",
                 f"arrays in the order of this model, which has a {type(m).__name__}"
                 + (" that rearranges elements" if moves else ""),
-                f"use {_INTEROP}, which puts them in order", user_line(),
-            )  # fmt: skip
+                f"use {_INTEROP}, which puts them in order",
+                user_line(),
+            )
 
 
 def _of_pytorch(value: Any) -> bool:
@@ -354,10 +362,12 @@ def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> Non
     else:
         return
     raise ArgumentError(
-        type(module).__name__, f"got {got} in the place of the parameter {name}, {spec_text(old)}",
+        type(module).__name__,
+        f"got {got} in the place of the parameter {name}, {spec_text(old)}",
         "a parameter, or new values for this one",
-        f"under no_grad(): m.{name}[...] = value; or m.{name} = nn.Parameter(value)", user_line(),
-    )  # fmt: skip
+        f"under no_grad(): m.{name}[...] = value; or m.{name} = nn.Parameter(value)",
+        user_line(),
+    )
 
 
 _FORWARD = frozenset({"forward"})

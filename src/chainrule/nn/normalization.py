@@ -24,9 +24,12 @@ def _expect_channels(layer: _BatchNorm | GroupNorm, x: Tensor, channels: int) ->
             f"(N, {', '.join([*'HWD'[:n], str(channels)])})" for n in range(least, min(most, 3) + 1)
         ]
         raise ShapeError(
-            type(layer).__name__, f"got {spec_text(x)}", f"expected {' or '.join(shapes)}",
-            "move the channels to the last axis, or set their number", user_line(),
-        )  # fmt: skip
+            type(layer).__name__,
+            f"got {spec_text(x)}",
+            f"expected {' or '.join(shapes)}",
+            "move the channels to the last axis, or set their number",
+            user_line(),
+        )
 
 
 class _BatchNorm(Module):
@@ -39,9 +42,13 @@ class _BatchNorm(Module):
     sizes = 0, 3  # how many there may be, at least and at most
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-        affine: bool = True, track_running_stats: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
         whole(type(self).__name__, 0, num_features=num_features)
         number(type(self).__name__, "eps", eps, 1e-5, above=0)
         if momentum is not None:
@@ -66,10 +73,12 @@ class _BatchNorm(Module):
         n = x.size // max(1, self.num_features)
         if n < 2:
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)} while training",
-                "more than one value a channel", "use a larger batch, drop_last, or eval()",
+                type(self).__name__,
+                f"got {spec_text(x)} while training",
+                "more than one value a channel",
+                "use a larger batch, drop_last, or eval()",
                 user_line(),
-            )  # fmt: skip
+            )
         y, mean, variance = functional.normalised(x, range(x.ndim - 1), self.eps)
         if self.running_mean is not None:
             self._follow(mean, variance, n)
@@ -121,9 +130,12 @@ class LayerNorm(Module):
     """Over the last axes of each sample (Ba et al., 2016)."""
 
     def __init__(
-        self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True,
+        self,
+        normalized_shape: Any,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
         bias: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         number("LayerNorm", "eps", eps, 1e-5, least=0)
         shape = axes.counts("LayerNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, eps
@@ -164,9 +176,11 @@ class GroupNorm(Module):
         whole(type(self).__name__, 1, num_groups=num_groups)
         if num_channels % num_groups:
             raise ArgumentError(
-                "GroupNorm", f"got {num_channels} channels in {num_groups} groups",
-                "a divisor of the channels", "choose another number of groups",
-            )  # fmt: skip
+                "GroupNorm",
+                f"got {num_channels} channels in {num_groups} groups",
+                "a divisor of the channels",
+                "choose another number of groups",
+            )
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(creation.ones(num_channels)) if affine else None
         self.bias = Parameter(creation.zeros(num_channels)) if affine else None
@@ -178,11 +192,12 @@ class GroupNorm(Module):
         over = (*range(1, x.ndim - 1), x.ndim)
         if math.prod(groups[a] for a in over) == 1:
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}",
+                type(self).__name__,
+                f"got {spec_text(x)}",
                 f"expected more than one value in each of {self.num_groups} groups",
                 "of one value the mean is itself and the result 0: use fewer groups, or LayerNorm",
                 user_line(),
-            )  # fmt: skip
+            )
         y, _, _ = functional.normalised(shaping.reshape(x, groups), over, self.eps)
         y = shaping.reshape(y, x.shape)
         y = y if self.weight is None else y * self.weight

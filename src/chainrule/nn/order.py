@@ -9,11 +9,28 @@ from typing import Any
 
 from ..compile.variables import functions_of, is_ours, module_of, names_of
 
-_REARRANGE = frozenset({
-    "reshape", "reshape_as", "view", "view_as", "flatten", "unflatten", "ravel", "flat",
-    "permute", "permute_dims", "transpose", "matrix_transpose", "swapaxes", "swapdims",
-    "moveaxis", "movedim", "rearrange", "Flatten",
-})  # fmt: skip
+_REARRANGE = frozenset(
+    {
+        "reshape",
+        "reshape_as",
+        "view",
+        "view_as",
+        "flatten",
+        "unflatten",
+        "ravel",
+        "flat",
+        "permute",
+        "permute_dims",
+        "transpose",
+        "matrix_transpose",
+        "swapaxes",
+        "swapdims",
+        "moveaxis",
+        "movedim",
+        "rearrange",
+        "Flatten",
+    }
+)
 
 
 def rearranges(callables: Iterable[Any]) -> bool:

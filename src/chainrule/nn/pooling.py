@@ -24,9 +24,12 @@ class _Sized(Module):
         if not 3 <= x.ndim <= 5 or n not in (None, x.ndim - 2):
             sizes = "*size" if n is None else ", ".join("HWD"[:n])
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}", f"expected (N, {sizes}, C)",
-                "add a batch axis, x[None]", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got {spec_text(x)}",
+                f"expected (N, {sizes}, C)",
+                "add a batch axis, x[None]",
+                user_line(),
+            )
         return x
 
 
@@ -83,9 +86,12 @@ class _Adaptive(_Sized):
             size = x.shape[axis]
             if not size:
                 raise ShapeError(
-                    type(self).__name__, f"got {spec_text(x)}", "sizes above 0", "check the input",
+                    type(self).__name__,
+                    f"got {spec_text(x)}",
+                    "sizes above 0",
+                    "check the input",
                     user_line(),
-                )  # fmt: skip
+                )
             if size % m == 0:
                 split = (*x.shape[:axis], m, size // m, *x.shape[axis + 1 :])
                 x = self._reduce(shaping.reshape(x, split), axis + 1)
@@ -120,11 +126,17 @@ P = TypeVar("P", bound=_Sized)
 def _by_sizes(kind: type[P]) -> tuple[type[P], type[P], type[P]]:
     """The pooling of lines, of images and of volumes: they differ in what input they take."""
     return tuple(  # type: ignore[return-value] # three of them
-        type(f"{kind.__name__}{n}d", (kind,), {
-            "dimensions": n, "__doc__": kind.__doc__, "__module__": __name__,
-        })
+        type(
+            f"{kind.__name__}{n}d",
+            (kind,),
+            {
+                "dimensions": n,
+                "__doc__": kind.__doc__,
+                "__module__": __name__,
+            },
+        )
         for n in (1, 2, 3)
-    )  # fmt: skip
+    )
 
 
 MaxPool1d, MaxPool2d, MaxPool3d = _by_sizes(MaxPool)
@@ -143,9 +155,11 @@ class Upsample(_Sized):
         modes = ("nearest", "linear", "bilinear", "trilinear")
         if mode not in modes or not isinstance(scale_factor, int) or scale_factor < 1:
             raise ArgumentError(
-                "Upsample", f"got scale_factor {scale_factor!r}, mode {mode!r}",
-                f"a whole number from 1 and one of {', '.join(modes)}", "choose",
-            )  # fmt: skip
+                "Upsample",
+                f"got scale_factor {scale_factor!r}, mode {mode!r}",
+                f"a whole number from 1 and one of {', '.join(modes)}",
+                "choose",
+            )
         self.scale_factor, self.mode = scale_factor, mode
         self.dimensions = {"bilinear": 2, "trilinear": 3}.get(mode)
 

@@ -39,14 +39,23 @@ class _Recurrent(Module):
     weight_hh_l0: Tensor
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
-        batch_first: bool = True, dropout: float = 0.0, bidirectional: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
         expect_batch_first(type(self).__name__, batch_first)
         whole(
-            type(self).__name__, 1, input_size=input_size, hidden_size=hidden_size,
+            type(self).__name__,
+            1,
+            input_size=input_size,
+            hidden_size=hidden_size,
             num_layers=num_layers,
-        )  # fmt: skip
+        )
         share(type(self).__name__, "dropout", dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
@@ -55,8 +64,9 @@ class _Recurrent(Module):
             for suffix in self._suffixes(layer):
                 rows = self.gates * hidden_size
                 shapes: dict[str, tuple[int, ...]] = {
-                    "weight_ih": (rows, size), "weight_hh": (rows, hidden_size),
-                }  # fmt: skip
+                    "weight_ih": (rows, size),
+                    "weight_hh": (rows, hidden_size),
+                }
                 if bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 for name, shape in shapes.items():
@@ -73,9 +83,12 @@ class _Recurrent(Module):
         x = as_tensor(x)
         if x.ndim != 3 or x.shape[-1] != self.input_size:
             raise ShapeError(
-                type(self).__name__, f"got {spec_text(x)}", f"(N, T, {self.input_size})",
-                "batch first, features last; set input_size", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got {spec_text(x)}",
+                f"(N, T, {self.input_size})",
+                "batch first, features last; set input_size",
+                user_line(),
+            )
         x = cast(x, promote(x.dtype, self.weight_hh_l0.dtype))
         n, steps, _ = x.shape
         counts = None
@@ -106,16 +119,23 @@ class _Recurrent(Module):
         if len(given) != self.states:
             one = "one tensor h" if self.states == 1 else "the tuple (h, c)"
             raise ArgumentError(
-                type(self).__name__, f"got a state of {len(given)} tensors" if len(given) > 1
-                else "got one tensor as the state", f"{one} is needed",
-                "pass the state as the layer returned it, or leave it out for zeros", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got a state of {len(given)} tensors"
+                if len(given) > 1
+                else "got one tensor as the state",
+                f"{one} is needed",
+                "pass the state as the layer returned it, or leave it out for zeros",
+                user_line(),
+            )
         given = tuple(cast(as_tensor(s), x.dtype) for s in given)
         if any(s.shape != (count, n, self.hidden_size) for s in given):
             raise ShapeError(
-                type(self).__name__, f"got a state {', '.join(spec_text(s) for s in given)}",
-                f"{(count, n, self.hidden_size)} is needed", "leave it out for zeros", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got a state {', '.join(spec_text(s) for s in given)}",
+                f"{(count, n, self.hidden_size)} is needed",
+                "leave it out for zeros",
+                user_line(),
+            )
         return given
 
     def _direction(
@@ -158,10 +178,16 @@ class RNN(_Recurrent):
     """h = tanh(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) (Elman, 1990); or relu for tanh."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh",
-        bias: bool = True, batch_first: bool = True, dropout: float = 0.0,
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
         bidirectional: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ArgumentError(
                 "RNN", f"got nonlinearity {nonlinearity!r}", "tanh or relu", 'try "tanh"'

@@ -57,20 +57,29 @@ class Summary:
         for row in self.rows:
             name = f"{row.path} ({row.kind})" if row.path else row.kind
             calls = f" × {row.calls}" if row.calls > 1 else ""
-            table.append((
-                "  " * row.depth + name + calls, "-" if row.shape is None else str(row.shape),
-                f"{row.parameters:,}", f"{row.operations:,}",
-            ))  # fmt: skip
+            table.append(
+                (
+                    "  " * row.depth + name + calls,
+                    "-" if row.shape is None else str(row.shape),
+                    f"{row.parameters:,}",
+                    f"{row.operations:,}",
+                )
+            )
         a, b, c, d = (max(len(line[k]) for line in table) for k in range(4))
         lines = [f"{w:<{a}}  {x:<{b}}  {y:>{c}}  {z:>{d}}" for w, x, y, z in table]
         rule = "─" * len(lines[0])
         frozen = self.parameters - self.trainable
-        return "\n".join([
-            lines[0], rule, *lines[1:], rule,
-            f"parameters  {self.parameters:,} ({self.trainable:,} trained, {frozen:,} frozen)",
-            f"memory      {self.bytes:,} bytes of parameters and buffers",
-            f"operations  {self.operations:,} forward for these inputs",
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                lines[0],
+                rule,
+                *lines[1:],
+                rule,
+                f"parameters  {self.parameters:,} ({self.trainable:,} trained, {frozen:,} frozen)",
+                f"memory      {self.bytes:,} bytes of parameters and buffers",
+                f"operations  {self.operations:,} forward for these inputs",
+            ]
+        )
 
 
 @dataclass
@@ -105,9 +114,11 @@ def summarise(model: Module, inputs: Sequence[Any]) -> Summary:
     except Exception as error:
         given = ", ".join(_text(x) for x in inputs) or "no inputs"
         raise ArgumentError(
-            "summary", f"got {given}, where {type(model).__name__} says: {error}".replace(";", ","),
-            "what its forward takes", "give example arrays, or their shapes as tuples",
-        ) from error  # fmt: skip
+            "summary",
+            f"got {given}, where {type(model).__name__} says: {error}".replace(";", ","),
+            "what its forward takes",
+            "give example arrays, or their shapes as tuples",
+        ) from error
     finally:
         for module, attributes in zip(modules, before, strict=True):
             vars(module).clear()
@@ -146,10 +157,12 @@ def _summary(model: Module, seen: dict[int, _Calls], graph: Graph) -> Summary:
         count = sum(t.size for t in m.parameters())
         rows.append(Row(path, type(m).__name__, depth, calls.shape, count, done, len(calls.spans)))
     return Summary(
-        tuple(rows), rows[0].parameters,
+        tuple(rows),
+        rows[0].parameters,
         sum(t.size for t in model.parameters() if t.requires_grad),
-        sum(t.size * t.dtype.itemsize for _, t, _ in model._tensors()), sums[-1],
-    )  # fmt: skip
+        sum(t.size * t.dtype.itemsize for _, t, _ in model._tensors()),
+        sums[-1],
+    )
 
 
 def _is_shape(x: Any) -> bool:

@@ -28,9 +28,11 @@ def _dense(g: Any) -> Tensor:
 
 @settings
 def clip_grad_norm_(
-    parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0,
+    parameters: Iterable[Tensor] | Tensor,
+    max_norm: float,
+    norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Scale all gradients together so that their common norm is at most max_norm; returns the norm.
 
     Each is multiplied by min(1, max_norm / (norm + 1e-6)) (Pascanu et al., 2012).
@@ -48,9 +50,11 @@ def clip_grad_norm_(
         )
         if error_if_nonfinite and not math.isfinite(float(total)):
             raise GradientError(
-                "clip_grad_norm_", f"got a gradient norm of {float(total)}", "a finite norm",
+                "clip_grad_norm_",
+                f"got a gradient norm of {float(total)}",
+                "a finite norm",
                 "lower the learning rate, or look for the first non-finite value",
-            )  # fmt: skip
+            )
         ratio = max_norm / (total + 1e-6)
         factor = where(ratio > 1, 1.0, ratio)
         for p in owners:
@@ -104,9 +108,11 @@ def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
     owners = list(parameters)
     if vector.shape != (sum(p.size for p in owners),):
         raise ShapeError(
-            "vector_to_parameters", f"got {vector.shape}", f"({sum(p.size for p in owners)},)",
+            "vector_to_parameters",
+            f"got {vector.shape}",
+            f"({sum(p.size for p in owners)},)",
             "make it with parameters_to_vector",
-        )  # fmt: skip
+        )
     at = 0
     with no_grad():
         for p in owners:

@@ -49,10 +49,12 @@ class Group(Mapping[str, Any]):
         numbers = held if isinstance(held, tuple) else (held,)
         if trace and any(isinstance(v, Tensor) and trace.hides(v) for v in numbers):
             raise TraceError(
-                self._owner, f'got group["{name}"], which the compiled step reads at each call',
+                self._owner,
+                f'got group["{name}"], which the compiled step reads at each call',
                 "expected it outside of the compiled step",
-                f'read and set group["{name}"] between the calls', user_line(),
-            )  # fmt: skip
+                f'read and set group["{name}"] between the calls',
+                user_line(),
+            )
         return _shown(held)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -60,21 +62,27 @@ class Group(Mapping[str, Any]):
             self.first_rate()
         if name not in self._settings:
             raise ArgumentError(
-                self._owner, f"got the setting {name!r}", ", ".join(self._settings),
+                self._owner,
+                f"got the setting {name!r}",
+                ", ".join(self._settings),
                 "build an optimizer that has it",
-            )  # fmt: skip
+            )
         check_settings(self._owner, {name: value})
         before, held = self._settings[name], _held(value)
         if _kinds(held) != _kinds(before):
             raise ArgumentError(
-                self._owner, f"got {name} {value!r}", f"something like {self[name]!r}",
+                self._owner,
+                f"got {name} {value!r}",
+                f"something like {self[name]!r}",
                 "give a value of that kind",
-            )  # fmt: skip
+            )
         if name in self._off and _is_on(held):
             raise ArgumentError(
-                self._owner, f"got a {name} for parameters that began with none",
-                f"a {name} from the start", f"build another one: {self._owner}(…, {name}=0.9)",
-            )  # fmt: skip
+                self._owner,
+                f"got a {name} for parameters that began with none",
+                f"a {name} from the start",
+                f"build another one: {self._owner}(…, {name}=0.9)",
+            )
         was_on = _is_on(before)
         if isinstance(before, Tensor):
             before._assign(held)
@@ -166,9 +174,11 @@ def _kinds(held: Any) -> Any:
 def not_an_attribute(owner: str, name: str) -> ArgumentError:
     """The error for `optimizer.lr = x`, which would do nothing."""
     return ArgumentError(
-        owner, f"got the attribute {name}", "a setting belongs to a group of parameters",
+        owner,
+        f"got the attribute {name}",
+        "a setting belongs to a group of parameters",
         f'for group in optimizer.param_groups: group["{name}"] = value',
-    )  # fmt: skip
+    )
 
 
 def _shown(value: Any) -> Any:
@@ -200,13 +210,24 @@ class _Same:
         return _is_on(self._group._settings[self._name]) == self._was
 
 
-_ABOVE_0 = ("eps", "alpha", "rho", "weight_decay", "momentum", "dampening", "lr_decay",
-            "momentum_decay", "initial_accumulator_value")  # fmt: skip
+_ABOVE_0 = (
+    "eps",
+    "alpha",
+    "rho",
+    "weight_decay",
+    "momentum",
+    "dampening",
+    "lr_decay",
+    "momentum_decay",
+    "initial_accumulator_value",
+)
 _SHARES = "rho", "alpha"  # of a running mean that its old value keeps
 _USUAL = {
-    "lr": "1e-3 is a usual start", "betas": "(0.9, 0.999) is usual", "rho": "0.9 is usual",
+    "lr": "1e-3 is a usual start",
+    "betas": "(0.9, 0.999) is usual",
+    "rho": "0.9 is usual",
     "alpha": "0.99 is usual",
-}  # fmt: skip
+}
 
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:

@@ -52,10 +52,11 @@ class _SameOptimizer:
         if not self._holder.holds():
             self._holder.restore()
             raise TraceError(
-                "compile", f"got {self._holder.name}, whose step changes its attributes",
+                "compile",
+                f"got {self._holder.name}, whose step changes its attributes",
                 "they change only while it is traced, not at each call",
                 "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
-            )  # fmt: skip
+            )
 
     def holds(self) -> bool:
         now = _tensors_of(self._held)
@@ -111,16 +112,20 @@ class Optimizer(Counting):
         self.param_groups = tuple(made)
         if not any(p.requires_grad for group in made for p in group.params):
             raise ArgumentError(
-                type(self).__name__, "got no parameters that require a gradient",
-                "one or more to train", "call unfreeze(), or set requires_grad=True",
-            )  # fmt: skip
+                type(self).__name__,
+                "got no parameters that require a gradient",
+                "one or more to train",
+                "call unfreeze(), or set requires_grad=True",
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "param_groups" and name in vars(self):
             raise ArgumentError(
-                type(self).__name__, "got other param_groups", "those that it was made with",
+                type(self).__name__,
+                "got other param_groups",
+                "those that it was made with",
                 "build another optimizer",
-            )  # fmt: skip
+            )
         if name in self._own_settings() and not hasattr(type(self), name):
             raise not_an_attribute(type(self).__name__, name)
         super().__setattr__(name, value)
@@ -269,9 +274,11 @@ class Optimizer(Counting):
         """Take over what `state_dict` gave. Nothing is changed unless everything fits."""
         if not isinstance(values, Mapping):
             raise ArgumentError(
-                "load_state_dict", f"got {type(values).__name__}", "a dict of arrays by name",
+                "load_state_dict",
+                f"got {type(values).__name__}",
+                "a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
-            )  # fmt: skip
+            )
         if "steps" in values:  # of a version that counted for all parameters together
             counts = {f"{name}/step": values["steps"] for name in self.state}
             values = {**counts, **{k: v for k, v in values.items() if k != "steps"}}
@@ -281,16 +288,19 @@ class Optimizer(Counting):
         odd = sorted((own.keys() ^ values.keys()) - {*firsts})  # of schedules, if there are some
         if odd:
             raise ArgumentError(
-                "load_state_dict", f"got a state that differs in {', '.join(odd[:3])}",
+                "load_state_dict",
+                f"got a state that differs in {', '.join(odd[:3])}",
                 "the state of the same optimizer with the same parameters",
                 "build it from model.named_parameters() both times",
-            )  # fmt: skip
+            )
         for key, value in own.items():
             if np.shape(values[key]) != value.shape:
                 raise ShapeError(
-                    "load_state_dict", f"got {np.shape(values[key])} for {key}",
-                    f"{value.shape} is needed", "load into the same architecture",
-                )  # fmt: skip
+                    "load_state_dict",
+                    f"got {np.shape(values[key])} for {key}",
+                    f"{value.shape} is needed",
+                    "load into the same architecture",
+                )
         slots = [f"{name}/{slot}" for name, parts in self.state.items() for slot in parts]
         loaded = {k: as_loaded(k, np.asarray(values[k]), own[k].dtype) for k in slots}
         with no_grad():
@@ -344,15 +354,19 @@ def given_parameters(name: str, params: Any) -> list[Any]:
         )
     if isinstance(params, (str, dict)) or not isinstance(params, Iterable):
         raise ArgumentError(
-            name, f"got {type(params).__name__} for the parameters", "tensors in a list",
+            name,
+            f"got {type(params).__name__} for the parameters",
+            "tensors in a list",
             "pass model.parameters()",
-        )  # fmt: skip
+        )
     given = [params] if isinstance(params, Tensor) else list(params)
     if not given:
         raise ArgumentError(
-            name, "got no parameters", "at least one",
+            name,
+            "got no parameters",
+            "at least one",
             "pass model.parameters(); are the layers attributes of the module?",
-        )  # fmt: skip
+        )
     return given
 
 
@@ -361,23 +375,28 @@ def _check_group(name: str, group: Any, defaults: dict[str, Any]) -> None:
     if not isinstance(group, dict) or "params" not in group or unknown:
         got = type(group).__name__ if not isinstance(group, dict) else ", ".join(map(repr, group))
         raise ArgumentError(
-            name, f"got a group of {got}", f'"params" and of {", ".join(defaults)}',
+            name,
+            f"got a group of {got}",
+            f'"params" and of {", ".join(defaults)}',
             'write {"params": layer.parameters(), "lr": 1e-4}, for each group',
-        )  # fmt: skip
+        )
 
 
 def _check_parameter(name: str, path: str, p: Tensor, again: bool) -> None:
     if again:
         raise ArgumentError(
-            name, f"got the parameter {path} twice", "each parameter once",
+            name,
+            f"got the parameter {path} twice",
+            "each parameter once",
             "pass model.parameters()",
-        )  # fmt: skip
+        )
     if not p.is_leaf:
         raise ArgumentError(
-            name, f"got {path}, {spec_text(p)}, which is computed and not a leaf",
+            name,
+            f"got {path}, {spec_text(p)}, which is computed and not a leaf",
             "parameters, which are given and not computed",
             "make a parameter of it: nn.Parameter(x.detach())",
-        )  # fmt: skip
+        )
 
 
 def _named(params: Any, first: int) -> Iterator[Named]:
@@ -389,9 +408,11 @@ def _named(params: Any, first: int) -> Iterator[Named]:
             yield item
         else:
             raise ArgumentError(
-                "optimizer", f"got {type(item).__name__} among the parameters", "tensors",
+                "optimizer",
+                f"got {type(item).__name__} among the parameters",
+                "tensors",
                 "pass model.parameters() or model.named_parameters()",
-            )  # fmt: skip
+            )
 
 
 def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
@@ -409,8 +430,11 @@ def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
         indices = where(indices < 0, indices + g.shape[0], indices)
     order = sorting.argsort(indices)
     rows, values = indexing.take(indices, order, axis=0), indexing.take(g.values, order, axis=0)
-    starts = where(creation.arange(n) == 0, True, rows != indexing.take(
-        rows, np.maximum(np.arange(n) - 1, 0), axis=0))  # fmt: skip
+    starts = where(
+        creation.arange(n) == 0,
+        True,
+        rows != indexing.take(rows, np.maximum(np.arange(n) - 1, 0), axis=0),
+    )
     segment = reductions.cumulative_sum(starts, axis=0) - 1
     sums = add_up(values, segment, axis=0, size=n)
     firsts = ops.last_position(segment, size=n)  # where each segment ends; -1: left over

@@ -31,10 +31,12 @@ def _expect_optimizer(schedule: object, optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         name = type(schedule).__name__
         raise ArgumentError(
-            name, f"got an optimizer of type {type(optimizer).__name__}",
+            name,
+            f"got an optimizer of type {type(optimizer).__name__}",
             "the optimizer whose rate it changes",
-            f"optimizer = optim.Adam(…), then {name}(optimizer, …)", user_line(),
-        )  # fmt: skip
+            f"optimizer = optim.Adam(…), then {name}(optimizer, …)",
+            user_line(),
+        )
 
 
 def _expect_outside(schedule: object) -> None:
@@ -42,10 +44,12 @@ def _expect_outside(schedule: object) -> None:
     if state.trace is not None:
         name = type(schedule).__name__
         raise TraceError(
-            name, f"got a step of {name} inside a compiled function",
+            name,
+            f"got a step of {name} inside a compiled function",
             "expected it outside: it calculates with numbers of Python",
-            "call schedule.step() after the compiled step, which reads the new rate", user_line(),
-        )  # fmt: skip
+            "call schedule.step() after the compiled step, which reads the new rate",
+            user_line(),
+        )
 
 
 class Schedule:
@@ -90,18 +94,22 @@ class Schedule:
     def state_dict(self) -> dict[str, Any]:
         """What is needed to continue: plain numbers."""
         return {
-            "last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs),
+            "last_epoch": self.last_epoch,
+            "base_lrs": list(self.base_lrs),
             "rates": self.get_last_lr(),
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave, at the rates of then."""
         groups, bases = self.optimizer.param_groups, list(state["base_lrs"])
         if len(bases) != len(groups):
             raise ArgumentError(
-                type(self).__name__, f"got the state of {len(bases)} groups of parameters",
-                f"that of {len(groups)}", "make the optimizer with the same groups", user_line(),
-            )  # fmt: skip
+                type(self).__name__,
+                f"got the state of {len(bases)} groups of parameters",
+                f"that of {len(groups)}",
+                "make the optimizer with the same groups",
+                user_line(),
+            )
         self.last_epoch, self.base_lrs = int(state["last_epoch"]), bases
         for group, rate in zip(groups, state.get("rates", self.get_last_lr()), strict=True):
             group["lr"] = rate
@@ -113,10 +121,12 @@ class LambdaLR(Schedule):
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
         if not callable(lr_lambda):
             raise ArgumentError(
-                "LambdaLR", f"got lr_lambda={lr_lambda!r}",
-                "expected one function of the number of steps", "lr_lambda=lambda t: 0.95**t",
+                "LambdaLR",
+                f"got lr_lambda={lr_lambda!r}",
+                "expected one function of the number of steps",
+                "lr_lambda=lambda t: 0.95**t",
                 user_line(),
-            )  # fmt: skip
+            )
         self._factor = lr_lambda
         super().__init__(optimizer)
 
@@ -144,10 +154,12 @@ class MultiStepLR(Schedule):
         steps = [*milestones] if isinstance(milestones, Iterable) else [None]
         if not all(isinstance(m, (int, np.integer)) and not isinstance(m, bool) for m in steps):
             raise ArgumentError(
-                "MultiStepLR", f"got milestones={milestones!r}",
+                "MultiStepLR",
+                f"got milestones={milestones!r}",
                 "expected whole numbers, the steps after which the rate falls",
-                "milestones=[30, 80]", user_line(),
-            )  # fmt: skip
+                "milestones=[30, 80]",
+                user_line(),
+            )
         self.milestones, self.gamma = sorted(steps), gamma
         super().__init__(optimizer)
 
@@ -194,15 +206,21 @@ class LinearLR(Schedule):
     """lr times a factor that grows evenly from start_factor to end_factor: a warm-up."""
 
     def __init__(
-        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
         total_iters: int = 5,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1 or total_iters < 1:
             raise ArgumentError(
-                "LinearLR", f"got start_factor {start_factor}, end_factor {end_factor}, "
-                f"total_iters {total_iters}", "a factor above 0 and up to 1, one from 0 to 1, and "
-                "1 or more steps", "start_factor=0.1 warms up from a tenth", user_line(),
-            )  # fmt: skip
+                "LinearLR",
+                f"got start_factor {start_factor}, end_factor {end_factor}, "
+                f"total_iters {total_iters}",
+                "a factor above 0 and up to 1, one from 0 to 1, and 1 or more steps",
+                "start_factor=0.1 warms up from a tenth",
+                user_line(),
+            )
         self.start_factor, self.end_factor = start_factor, end_factor
         self.total_iters = total_iters
         super().__init__(optimizer)
@@ -249,15 +267,25 @@ class OneCycleLR(Schedule):
     per = "step"
 
     def __init__(
-        self, optimizer: Optimizer, max_lr: float, total_steps: int, *, pct_start: float = 0.3,
-        div_factor: float = 25.0, final_div_factor: float = 1e4, cycle_momentum: bool = True,
-        base_momentum: float = 0.85, max_momentum: float = 0.95,
-    ) -> None:  # fmt: skip
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        *,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+    ) -> None:
         if total_steps < 1 or not 0 <= pct_start <= 1:
             raise ArgumentError(
-                "OneCycleLR", f"got total_steps {total_steps}, pct_start {pct_start}",
-                "1 or more, and 0 to 1", "check them",
-            )  # fmt: skip
+                "OneCycleLR",
+                f"got total_steps {total_steps}, pct_start {pct_start}",
+                "1 or more, and 0 to 1",
+                "check them",
+            )
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor
         self.momenta = (base_momentum, max_momentum) if cycle_momentum else None
@@ -278,9 +306,11 @@ class OneCycleLR(Schedule):
     def rate(self, now: float, base: float, t: int) -> float:
         if t > self.total_steps:
             raise ArgumentError(
-                "OneCycleLR", f"got step {t + 1} of {self.total_steps}", "no more than total_steps",
+                "OneCycleLR",
+                f"got step {t + 1} of {self.total_steps}",
+                "no more than total_steps",
                 "set total_steps to epochs × batches",
-            )  # fmt: skip
+            )
         return self._between(self.first, self.max_lr, self.last, min(t, self.total_steps - 1))
 
     def _apply(self) -> None:
@@ -318,21 +348,32 @@ class ReduceLROnPlateau:
 
     @calls(None, _BY_NAME, kinds=True)
     def __init__(
-        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
-        threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0,
-        min_lr: float = 0.0, eps: float = 1e-8,
-    ) -> None:  # fmt: skip
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
         _expect_optimizer(self, optimizer)
         if mode not in ("min", "max") or not 0 < factor < 1:
             raise ArgumentError(
-                "ReduceLROnPlateau", f"got mode {mode!r}, factor {factor}",
-                "min or max, and a factor between 0 and 1", "leave them out: min, 0.1",
-            )  # fmt: skip
+                "ReduceLROnPlateau",
+                f"got mode {mode!r}, factor {factor}",
+                "min or max, and a factor between 0 and 1",
+                "leave them out: min, 0.1",
+            )
         if threshold_mode not in ("rel", "abs"):
             raise ArgumentError(
-                "ReduceLROnPlateau", f"got threshold_mode {threshold_mode!r}", '"rel" or "abs"',
+                "ReduceLROnPlateau",
+                f"got threshold_mode {threshold_mode!r}",
+                '"rel" or "abs"',
                 'leave it out: "rel"',
-            )  # fmt: skip
+            )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
@@ -346,9 +387,12 @@ class ReduceLROnPlateau:
             value = float(metric)
         except (TypeError, ValueError):
             raise ArgumentError(
-                "ReduceLROnPlateau", f"got the metric {metric!r}", "expected a number",
-                "step(loss) follows the loss of each epoch", user_line(),
-            ) from None  # fmt: skip
+                "ReduceLROnPlateau",
+                f"got the metric {metric!r}",
+                "expected a number",
+                "step(loss) follows the loss of each epoch",
+                user_line(),
+            ) from None
         way = 1 if self.mode == "max" else -1
         by = way * self.threshold
         goal = self.best * (1 + by) if self.threshold_mode == "rel" else self.best + by

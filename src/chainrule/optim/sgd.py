@@ -23,18 +23,33 @@ class SGD(Optimizer):
     needed = MappingProxyType({"momentum_buffer": "momentum"})
 
     def __init__(
-        self, params: Any, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-        weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        maximize: bool = False,
+    ) -> None:
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ArgumentError(
-                "SGD", f"got nesterov with momentum {momentum}, dampening {dampening}",
-                "momentum above 0 and no dampening", "set momentum=0.9",
-            )  # fmt: skip
-        super().__init__(params, {
-            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-            "nesterov": nesterov, "maximize": maximize,
-        })  # fmt: skip
+                "SGD",
+                f"got nesterov with momentum {momentum}, dampening {dampening}",
+                "momentum above 0 and no dampening",
+                "set momentum=0.9",
+            )
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         def setting(name: str) -> Tensor:

@@ -23,9 +23,13 @@ Settings = dict[str, Any]
 
 
 def described(
-    loader: DataLoader | Batches, valid: DataLoader | Batches | None, objective: Objective,
-    optimizer: Optimizer, schedule: Any, **more: Any,
-) -> Settings:  # fmt: skip
+    loader: DataLoader | Batches,
+    valid: DataLoader | Batches | None,
+    objective: Objective,
+    optimizer: Optimizer,
+    schedule: Any,
+    **more: Any,
+) -> Settings:
     """Settings and data of a run by the name that a message has for them, as JSON reads them back.
 
     How long it trains is left out (epochs, patience): that may change.

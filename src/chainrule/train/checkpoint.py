@@ -53,9 +53,11 @@ def begin(folder: Path, resume: bool) -> None:
         files.sweep(folder)
     if not resume and _all(folder):
         raise FileError(
-            "checkpoint", f"got {folder}, which has the checkpoints of a run",
-            "an empty folder for a new run", "pass resume=True to go on with that run",
-        )  # fmt: skip
+            "checkpoint",
+            f"got {folder}, which has the checkpoints of a run",
+            "an empty folder for a new run",
+            "pass resume=True to go on with that run",
+        )
 
 
 def latest(folder: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:
@@ -84,15 +86,19 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
     version = whole.get("format") if isinstance(whole, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise FileError(
-            "checkpoint", f"got {path} of format {version}", f"format {FORMAT} or older",
+            "checkpoint",
+            f"got {path} of format {version}",
+            f"format {FORMAT} or older",
             "install the version of chainrule that wrote it, or a newer one",
-        )  # fmt: skip
+        )
     expected = whole.pop("checksum", None) if isinstance(whole, dict) else None
     if expected is None or files.checksum(files.to_json(whole).encode()) != expected:
         raise FileError(
-            "checkpoint", f"got {path / 'state.json'}, which is not as it was written",
-            "a whole checkpoint", "delete that folder; the one before it is used",
-        )  # fmt: skip
+            "checkpoint",
+            f"got {path / 'state.json'}, which is not as it was written",
+            "a whole checkpoint",
+            "delete that folder; the one before it is used",
+        )
     tensors = {}
     for name, expected in whole["sha256"].items():
         file = path / f"{name}.safetensors"
@@ -100,7 +106,9 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
         tensors[name] = files.tensors_from_bytes(data, file)
         if (files.seal_of(data) or files.checksum(data)) != expected:  # older ones have no seal
             raise FileError(
-                "checkpoint", f"got {file}, {len(data)} bytes with another checksum",
-                "the bytes that were written", "delete that folder; the one before it is used",
-            )  # fmt: skip
+                "checkpoint",
+                f"got {file}, {len(data)} bytes with another checksum",
+                "the bytes that were written",
+                "delete that folder; the one before it is used",
+            )
     return tensors, whole["state"]

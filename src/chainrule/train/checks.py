@@ -29,9 +29,11 @@ def check_finite(what: str, data: Any) -> None:
     for bad in _not_finite(data):
         value, where, count = bad
         raise ArgumentError(
-            "fit", f"got {value} in the {what} at {where} ({count} rows have such)",
-            "finite numbers", "drop these rows, or fill the gaps (with the column's mean)",
-        )  # fmt: skip
+            "fit",
+            f"got {value} in the {what} at {where} ({count} rows have such)",
+            "finite numbers",
+            "drop these rows, or fill the gaps (with the column's mean)",
+        )
 
 
 def told_not_finite(x: Any, y: Any) -> str:
@@ -99,9 +101,14 @@ def told_gradient(name: str, parameter: Tensor) -> str:
 
 
 def check_loss(
-    model: Module, objective: Objective, metrics: Mapping[str, Metric], x: Any, y: Any,
-    targets: Sequence[tuple[str, Any]], whole: bool,
-) -> int | None:  # fmt: skip
+    model: Module,
+    objective: Objective,
+    metrics: Mapping[str, Metric],
+    x: Any,
+    y: Any,
+    targets: Sequence[tuple[str, Any]],
+    whole: bool,
+) -> int | None:
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
     Softmax before cross-entropy, sigmoid before a loss of logits, one score for several classes, a
@@ -115,9 +122,11 @@ def check_loss(
         prediction = model(x)
         if prediction is None:
             raise ArgumentError(
-                "fit", "got None from the model", "what its forward computes",
+                "fit",
+                "got None from the model",
+                "what its forward computes",
                 "end forward with return",
-            )  # fmt: skip
+            )
         outputs = None
         if isinstance(prediction, Tensor):
             outputs = prediction.shape[-1] if prediction.ndim else 1
@@ -135,15 +144,18 @@ def check_loss(
         if not math.isfinite(loss):
             where = _told_weights(model) or told_module(model, x)
             raise GradientError(
-                "fit", f"got a loss of {loss} before the first step{where}", "a finite loss",
+                "fit",
+                f"got a loss of {loss} before the first step{where}",
+                "a finite loss",
                 "scale the inputs to a few units, and look at the initial weights",
-            )  # fmt: skip
+            )
         if whole and not value.requires_grad:
             raise GradientError(
-                "fit", "got a loss that does not depend on any trained parameter",
+                "fit",
+                "got a loss that does not depend on any trained parameter",
                 "a way for the gradient from the loss to the parameters",
                 "look for detach, no_grad, argmax, rounding, .numpy() in forward and in the loss",
-            )  # fmt: skip
+            )
     _try_metrics(metrics, prediction, y)
     return outputs
 
@@ -176,12 +188,13 @@ def check_pieces(model: Module, objective: Objective, x: Any, y: Any, pieces: in
     alike = abs(pieced - whole) <= (1e-3 if loss.dtype.itemsize > 2 else 0.05) * scale
     if math.isfinite(whole) and not alike:  # a piece may be NaN: without a row that counts
         raise ArgumentError(
-            "fit", f"got accumulate={pieces} and {objective.name}, which is {whole:.4g} of a batch "
+            "fit",
+            f"got accumulate={pieces} and {objective.name}, which is {whole:.4g} of a batch "
             f"and {pieced:.4g} of its pieces (the mean, by their rows)",
             "a mean over the rows: of another loss, a sum say, pieces have another gradient",
             "end the function with .mean() over the rows, or leave accumulate out and use a "
             "smaller batch_size",
-        )  # fmt: skip
+        )
 
 
 def _not_one(prediction: Any, objective: Objective) -> ArgumentError:
@@ -194,9 +207,12 @@ def _not_one(prediction: Any, objective: Objective) -> ArgumentError:
             f"take one part of it in forward, out[{first!r}], or write a loss function of your own"
         )
     return ArgumentError(
-        "fit", f"got a {kind}{f' of {len(prediction)}' if several else ''} from the model, for "
-        f"{objective.name}", "one tensor", advice,
-    )  # fmt: skip
+        "fit",
+        f"got a {kind}{f' of {len(prediction)}' if several else ''} from the model, for "
+        f"{objective.name}",
+        "one tensor",
+        advice,
+    )
 
 
 def _told_weights(model: Module) -> str:
@@ -236,10 +252,11 @@ def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
         where = f" in {error.layer}" if error.layer else ""
         advice = "use larger batches" if size == 1 else "pass drop_last=True, or another batch_size"
         raise ArgumentError(
-            "fit", f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",
+            "fit",
+            f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",
             f"{error.needed}{where}",
             "there is only one: train on more rows" if loader.samples == 1 else advice,
-        ) from error  # fmt: skip
+        ) from error
     finally:
         model.load_state_dict(before)
         random.default.set_state(drawn)
@@ -254,42 +271,52 @@ def _check_scores(
     scores = objective.known and objective.name == "cross_entropy"
     if scores and (p.ndim == 1 or (p.shape[-1:] == (1,) and p.ndim == y.ndim + 1)):
         raise ShapeError(
-            "fit", f"got one score each, {spec_text(prediction)}, for cross_entropy",
+            "fit",
+            f"got one score each, {spec_text(prediction)}, for cross_entropy",
             "a score for each class, (..., C) with C of 2 or more",
             'give the last layer 2 outputs, or use loss="bce_with_logits" and 1 output',
-        )  # fmt: skip
+        )
     if scores and _probabilities(p):
         raise ArgumentError(
-            "fit", "got probabilities (rows that sum to 1) for cross_entropy, which has a softmax",
-            "scores (logits)", "remove the softmax at the end of the model",
-        )  # fmt: skip
+            "fit",
+            "got probabilities (rows that sum to 1) for cross_entropy, which has a softmax",
+            "scores (logits)",
+            "remove the softmax at the end of the model",
+        )
     if scores and p.ndim and p.shape == y.shape:
         t, slack = y.numpy().astype(np.float64), 1e-3 if y.dtype.itemsize > 2 else 0.05
         totals = t.sum(-1)
         if (t < -slack).any() or (totals > 1 + slack).any():
             raise RangeError(
-                "fit", f"got targets from {t.min():.3g} to {t.max():.3g}, in sum up to "
+                "fit",
+                f"got targets from {t.min():.3g} to {t.max():.3g}, in sum up to "
                 f"{totals.max():.3g}, for cross_entropy",
                 "probabilities of the classes, or a class number each",
                 'number the classes; loss="bce_with_logits" is for classes of which several hold, '
                 'loss="mse" for measurements',
-            )  # fmt: skip
+            )
     if objective.name.endswith("with_logits") and ((p >= 0) & (p <= 1)).all() and sigmoid():
         raise ArgumentError(
-            "fit", f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
-            "scores (logits)", 'remove the sigmoid, or use loss="bce"',
-        )  # fmt: skip
+            "fit",
+            f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
+            "scores (logits)",
+            'remove the sigmoid, or use loss="bce"',
+        )
     binary = objective.name.startswith("binary_cross_entropy")
     if binary and (((t := y.numpy()) < 0) | (t > 1)).any():
         raise RangeError(
-            "fit", f"got targets from {t.min()} to {t.max()} for {objective.name}", "0 to 1",
+            "fit",
+            f"got targets from {t.min()} to {t.max()} for {objective.name}",
+            "0 to 1",
             "number the classes 0 and 1: y = (y > 0).astype('float32')",
-        )  # fmt: skip
+        )
     if objective.name == "nll_loss" and (p > 1e-6).any():
         raise ArgumentError(
-            "fit", f"got values up to {p.max():.3g} for nll_loss", "log-probabilities, 0 or less",
+            "fit",
+            f"got values up to {p.max():.3g} for nll_loss",
+            "log-probabilities, 0 or less",
             'end the model with LogSoftmax, or use loss="cross_entropy"',
-        )  # fmt: skip
+        )
 
 
 def _check_pairs(objective: Objective, prediction: Any, y: Any) -> None:
@@ -306,19 +333,22 @@ def _check_pairs(objective: Objective, prediction: Any, y: Any) -> None:
     made = _traced(lambda both: [objective.mean(*both)], specs)
     if made is not None and any(node.shape == (len(y), len(y)) for node in made.graph.nodes):
         raise ShapeError(
-            "fit", f"got a prediction {spec_text(prediction)} and a target {spec_text(y)}",
+            "fit",
+            f"got a prediction {spec_text(prediction)} and a target {spec_text(y)}",
             "equal shapes: these are broadcast to all pairs",
             "squeeze the prediction, prediction[..., 0], or the target, y[..., None]",
-        )  # fmt: skip
+        )
 
 
 def expect_scalar(loss: Tensor, objective: Objective) -> None:
     """Raise if a loss is not one number."""
     if loss.shape != ():
         raise ShapeError(
-            "fit", f"got a loss of shape {loss.shape} from {objective.name}", "one number",
+            "fit",
+            f"got a loss of shape {loss.shape} from {objective.name}",
+            "one number",
             "take its mean()",
-        )  # fmt: skip
+        )
 
 
 def _probabilities(p: Array) -> bool:
@@ -334,9 +364,11 @@ def _check_some_count(objective: Objective, targets: Any, name: str) -> None:
     classes = objective.known and objective.name in ("cross_entropy", "nll_loss")
     if classes and y.size and y.dtype.kind in "iu" and (y == ignored).all():
         raise ArgumentError(
-            "fit", f"got {name} in which each target is {ignored}, which {objective.name} ignores",
-            "expected one or more that count", "pass the classes, or another ignore_index",
-        )  # fmt: skip
+            "fit",
+            f"got {name} in which each target is {ignored}, which {objective.name} ignores",
+            "expected one or more that count",
+            "pass the classes, or another ignore_index",
+        )
 
 
 def check_classes(objective: Objective, outputs: int | None, targets: Any, where: str = "") -> None:
@@ -355,10 +387,11 @@ def check_classes(objective: Objective, outputs: int | None, targets: Any, where
     if bad.any():
         place = tuple(np.argwhere(bad)[0])
         raise RangeError(
-            "fit", f"got class {y[place]} ({where}row {place[0] if place else 0})",
+            "fit",
+            f"got class {y[place]} ({where}row {place[0] if place else 0})",
             f"0 to {outputs - 1}, one of the model's {outputs} scores",
             "number the classes from 0, or enlarge the last layer",
-        )  # fmt: skip
+        )
 
 
 def untrained(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Iterator[str]:
@@ -377,8 +410,10 @@ def untrained(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Itera
             used = _read(model, x) if used is None else used
             yield f"{name}: " + (
                 "no gradient reached it, the way to the loss is cut (detach, argmax, rounding, a "
-                "comparison)" if id(p) in used else "forward does not use it"
-            )  # fmt: skip
+                "comparison)"
+                if id(p) in used
+                else "forward does not use it"
+            )
         elif loss and not _any_nonzero(p.grad):
             yield f"{name}: its gradient is 0 everywhere (dead units, or zeros multiply it)"
 

@@ -30,9 +30,11 @@ def told(action: str, path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise FileError(
-            action, f"got {error.strerror or error} for {path}", "a place that can be used",
+            action,
+            f"got {error.strerror or error} for {path}",
+            "a place that can be used",
             "check the path, its rights and the space that is left",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -103,9 +105,11 @@ def held(folder: Path) -> Iterator[Callable[[], str | None]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileError(
-                "train", f"got {folder}, in which another process is training",
-                "one process a run", "wait until it has ended, or stop it",
-            ) from None  # fmt: skip
+                "train",
+                f"got {folder}, in which another process is training",
+                "one process a run",
+                "wait until it has ended, or stop it",
+            ) from None
         except OSError:  # a file system without locks
             pass
         yield lambda: _moved(folder, lock)
@@ -174,15 +178,19 @@ def read(path: Path) -> bytes:
     """The bytes of a file; a pipe or a device, which might never end, is refused at once."""
     if not os.path.lexists(path):
         raise FileError(
-            "read", f"got {path}, which does not exist", "a file is needed",
+            "read",
+            f"got {path}, which does not exist",
+            "a file is needed",
             "check the path and the folder that you are in",
-        )  # fmt: skip
+        )
     with told("read", path), open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileError(
-                "read", f"got {path}, which is a pipe or a device", "a file is needed",
+                "read",
+                f"got {path}, which is a pipe or a device",
+                "a file is needed",
                 "write its content to a file first",
-            )  # fmt: skip
+            )
         return file.read()
 
 
@@ -233,9 +241,11 @@ def from_json(path: Path) -> Any:
         return json.loads(read(path))
     except (ValueError, RecursionError) as error:
         raise FileError(
-            "read", f"got {path}, which is no JSON ({error})", "a file that chainrule wrote",
+            "read",
+            f"got {path}, which is no JSON ({error})",
+            "a file that chainrule wrote",
             "train again, or take an intact copy",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def tensors_to_bytes(tensors: Mapping[str, Any]) -> bytes:
@@ -275,15 +285,28 @@ def _expect_as_written(data: bytes, path: Path) -> None:
     made.update(after)
     if made.hexdigest() != seal:
         raise FileError(
-            "read", f"got {path}, which is not as it was written: its checksum differs",
-            "the bytes that chainrule wrote", "take an intact copy, or train again",
-        )  # fmt: skip
+            "read",
+            f"got {path}, which is not as it was written: its checksum differs",
+            "the bytes that chainrule wrote",
+            "take an intact copy, or train again",
+        )
 
 
 _DTYPES = {
-    "BF16": bfloat16, "F16": "f2", "F32": "f4", "F64": "f8", "BOOL": "?", "I8": "i1", "I16": "i2",
-    "I32": "i4", "I64": "i8", "U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8",
-}  # fmt: skip
+    "BF16": bfloat16,
+    "F16": "f2",
+    "F32": "f4",
+    "F64": "f8",
+    "BOOL": "?",
+    "I8": "i1",
+    "I16": "i2",
+    "I32": "i4",
+    "I64": "i8",
+    "U8": "u1",
+    "U16": "u2",
+    "U32": "u4",
+    "U64": "u8",
+}
 
 
 def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any]]:
@@ -299,6 +322,8 @@ def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any
         return found
     except (SafetensorError, KeyError) as error:
         raise FileError(
-            "read", f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",
-            "a whole file of weights", "take an intact copy, or train again",
-        ) from None  # fmt: skip
+            "read",
+            f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",
+            "a whole file of weights",
+            "take an intact copy, or train again",
+        ) from None

@@ -42,9 +42,14 @@ MISTAKEN = 5  # rows of a class that are mistakes: fewer may be chance
 
 
 def findings(
-    history: History, untrained: list[str], metrics: Mapping[str, float], rows: int,
-    guess: Guess | None, table: Array | None = None, classes: Sequence[str] = (),
-) -> list[Finding]:  # fmt: skip
+    history: History,
+    untrained: list[str],
+    metrics: Mapping[str, float],
+    rows: int,
+    guess: Guess | None,
+    table: Array | None = None,
+    classes: Sequence[str] = (),
+) -> list[Finding]:
     """Findings from the test, the gradient norms, the losses, the untrained parameters.
 
     rows    of the test
@@ -53,12 +58,13 @@ def findings(
     """
     found = [
         _finding(
-            "warning", f"Not trained: {text.partition(':')[0]}",
+            "warning",
+            f"Not trained: {text.partition(':')[0]}",
             text.partition(": ")[2].capitalize() + ".",
             "Use the parameter on the way to the loss, or remove it.",
         )
         for text in untrained
-    ]  # fmt: skip
+    ]
     tested = list(_of_test(metrics, rows, guess, table))
     if not any(f["title"].endswith(BY_GUESSING) for f in tested) and table is not None:
         tested += _of_classes(table, classes, guess is not None and guess.metric == "f1")
@@ -66,10 +72,12 @@ def findings(
     if not found:
         found = [
             _finding(
-                "good", "Gradients reach every layer",
-                "From the first step to the last no layer's gradient faded or burst.", "",
+                "good",
+                "Gradients reach every layer",
+                "From the first step to the last no layer's gradient faded or burst.",
+                "",
             )
-        ]  # fmt: skip
+        ]
     return found
 
 
@@ -94,22 +102,24 @@ def _of_test(
         elif not value > guess.value + max(FAIR * (1 - guess.value), chance):
             much = "worse" if value < guess.value - chance else "hardly better"
             yield _finding(
-                "warning", f"It does {much} {BY_GUESSING}",
+                "warning",
+                f"It does {much} {BY_GUESSING}",
                 f"{guess.metric} {value:.3g} on {rows} test rows, where a model that has learned "
                 f"nothing gets {guess.value:.3g}"
                 + (f", and chance alone moves that by {chance:.2g}." if chance else "."),
-                "One class is much more frequent than the others: with class_weight = \"balanced\" "
+                'One class is much more frequent than the others: with class_weight = "balanced" '
                 "(--class-weight balanced) the rare ones weigh as much; look at the F1 of each."
-                if guess.imbalanced else
-                "Look at the inputs (do they tell anything about the target? are there outliers?), "
-                "or try another learning rate.",
-            )  # fmt: skip
+                if guess.imbalanced
+                else "Look at the inputs (do they tell anything about the target? are there "
+                "outliers?), or try another learning rate.",
+            )
     if rows < FEW:
         yield _finding(
-            "notice", f"Only {rows} test row{'s' * (rows != 1)}",
+            "notice",
+            f"Only {rows} test row{'s' * (rows != 1)}",
             f"{undefined}A few rows more or less right change the metrics a lot.",
             "Collect more data, or repeat with other seeds and compare.",
-        )  # fmt: skip
+        )
 
 
 def _chance(guess: Guess, rows: int, table: Array | None) -> float:
@@ -132,24 +142,38 @@ def _of_classes(table: Array, classes: Sequence[str], balanced: bool) -> Iterato
     what is called so or is so."""
     hits, called, true = table.diagonal(), table.sum(axis=0), table.sum(axis=1)
     for wrong, of, title, cause, remedy in (
-        (called - hits, called, "False alarms", "{wrong} of the {of} test rows that it takes for "
-         "{name} are something else", "The classes weigh the same in training (class_weight): "
-         "leave it out if a false alarm costs as much as a miss." if balanced else
-         "More rows of the classes that it mixes up, or inputs that tell them apart."),
-        (true - hits, true, "Misses", "{wrong} of the {of} test rows of {name} are taken for "
-         "something else", "More rows of that class, or inputs that tell it from the others; for a "
-         'rare class class_weight = "balanced" (--class-weight balanced).' if not balanced else
-         "More rows of that class, or inputs that tell it from the others."),
-    ):  # fmt: skip
+        (
+            called - hits,
+            called,
+            "False alarms",
+            "{wrong} of the {of} test rows that it takes for {name} are something else",
+            "The classes weigh the same in training (class_weight): "
+            "leave it out if a false alarm costs as much as a miss."
+            if balanced
+            else "More rows of the classes that it mixes up, or inputs that tell them apart.",
+        ),
+        (
+            true - hits,
+            true,
+            "Misses",
+            "{wrong} of the {of} test rows of {name} are taken for something else",
+            "More rows of that class, or inputs that tell it from the others; for a "
+            'rare class class_weight = "balanced" (--class-weight balanced).'
+            if not balanced
+            else "More rows of that class, or inputs that tell it from the others.",
+        ),
+    ):
         bad = (wrong >= MISTAKEN) & (2 * wrong > of)
         if bad.any():
             k = int(np.argmax(np.where(bad, wrong, -1)))
             more = f"; so it is with {bad.sum()} of {len(bad)} classes" if bad.sum() > 1 else ""
             name = classes[k]
             yield _finding(
-                "warning", f"{title}: {name}",
-                cause.format(wrong=wrong[k], of=of[k], name=name) + f"{more}.", remedy,
-            )  # fmt: skip
+                "warning",
+                f"{title}: {name}",
+                cause.format(wrong=wrong[k], of=of[k], name=name) + f"{more}.",
+                remedy,
+            )
 
 
 def _finding(level: str, title: str, cause: str, remedy: str) -> Finding:
@@ -172,10 +196,11 @@ def _of_gradients(history: History) -> Iterator[Finding]:
         some = [layers[k] for k in np.flatnonzero(dead)]
         shown = ", ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
         yield _finding(
-            "warning", f"{shown} get{'s' * (len(some) == 1)} no gradient in most steps",
+            "warning",
+            f"{shown} get{'s' * (len(some) == 1)} no gradient in most steps",
             "The units are dead, or what follows multiplies by zero.",
             "Lower the learning rate, or use LeakyReLU.",
-        )  # fmt: skip
+        )
     total = np.sqrt(np.nansum(np.square(norms), axis=1))
     frozen = np.isnan(norms)
     bursts = []
@@ -187,13 +212,17 @@ def _of_gradients(history: History) -> Iterator[Finding]:
         if same and total[k] > BURST * before > 0:
             step = history.gradients.steps[k]
             harm = total[k] > LARGE or _rose(history, step)
-            bursts.append(_finding(
-                "warning" if harm else "notice", "The gradient burst",
-                f"At step {step + 1} its norm was {total[k]:.1e}, {total[k] / before:.0f} times "
-                "the median of the steps before" + ("." if harm else "; the loss hardly rose."),
-                "Clip by a smaller global norm (clip_norm), lower the learning rate, look for rows "
-                "with extreme values.",
-            ))  # fmt: skip
+            bursts.append(
+                _finding(
+                    "warning" if harm else "notice",
+                    "The gradient burst",
+                    f"At step {step + 1} its norm was {total[k]:.1e}, {total[k] / before:.0f} "
+                    "times the median of the steps before"
+                    + ("." if harm else "; the loss hardly rose."),
+                    "Clip by a smaller global norm (clip_norm), lower the learning rate, look for "
+                    "rows with extreme values.",
+                )
+            )
     yield from sorted(bursts, key=lambda found: found["level"] != "warning")[:1]
 
 
@@ -209,11 +238,12 @@ def _fades(usual: Array) -> bool:
 
 def _vanishing(first: str, layers: list[str], usual: Array) -> Finding:
     return _finding(
-        "warning", VANISHING,
+        "warning",
+        VANISHING,
         f"{first}, {layers[-1]} {usual[-1]:.1e} (medians of the norm): "
         "each layer on the way multiplies by less than 1.",
         "Use ReLU or GELU, kaiming initialisation, normalisation layers or residuals.",
-    )  # fmt: skip
+    )
 
 
 def _rose(history: History, step: int) -> bool:
@@ -234,12 +264,13 @@ def _of_losses(history: History) -> Iterator[Finding]:
         yield climbing
     elif learned is not None and history.guess is not None and learned < LITTLE:
         yield _finding(
-            "notice", "It has hardly learned the training data",
+            "notice",
+            "It has hardly learned the training data",
             f"The training loss is {trained[-1]:.4g} after {len(trained)} epochs; always the same "
             f"prediction gets {history.guess[0]:.4g}.",
             "Try another learning rate, more epochs, or a larger network; look whether the inputs "
             "tell anything about the target.",
-        )  # fmt: skip
+        )
     elif len(valid) >= 2:
         yield from _of_validation(history, valid, trained, learned)
 
@@ -272,7 +303,7 @@ def _climbing(trained: list[float]) -> Finding | None:
         f"It was {least:.4g} after epoch {trained.index(least) + 1} and is {trained[-1]:.4g} after "
         f"epoch {len(trained)}: the steps are too large.",
         "Lower the learning rate, or let a schedule lower it; clip the gradient (clip_norm).",
-    )  # fmt: skip
+    )
 
 
 def _of_validation(
@@ -290,39 +321,46 @@ def _of_validation(
         slower = "a lower learning rate, " if best == 0 else ""
         if learned is not None and learned >= LEARNED:
             yield _finding(
-                "notice", "The network learned the training data by heart",
+                "notice",
+                "The network learned the training data by heart",
                 f"{cause}, while the training loss is {trained[-1]:.4g}.{which}",
                 f"More data, {slower}more dropout or weight decay, a smaller network.",
-            )  # fmt: skip
+            )
             return
         yield _does_not_hold(
             f"{cause}{_beside(history, trained)}.{which}",
             f"Look whether the inputs tell anything about the target; more data, {slower}",
         )
     elif (
-        len(valid) >= ENOUGH and learned is not None and learned >= LEARNED
-        and history.guess is not None and valid[best] > history.guess[0]
-    ):  # fmt: skip
+        len(valid) >= ENOUGH
+        and learned is not None
+        and learned >= LEARNED
+        and history.guess is not None
+        and valid[best] > history.guess[0]
+    ):
         yield _does_not_hold(
             f"The validation loss is {valid[best]:.4g} at best{_beside(history, trained)}.",
             "Look whether both are encoded and scaled the same way; more data, ",
         )
     elif len(valid) >= ENOUGH and best == 0:
         yield _finding(
-            "notice", "No epoch was better than the first",
+            "notice",
+            "No epoch was better than the first",
             f"The validation loss was {valid[0]:.4g} after epoch 1 and is {valid[-1]:.4g} after "
             f"epoch {len(valid)}.",
             "Fewer epochs do, if that is good enough; if not, try another learning rate.",
-        )  # fmt: skip
+        )
     elif (
-        history.stopped == "epochs" and best == len(valid) - 1
+        history.stopped == "epochs"
+        and best == len(valid) - 1
         and valid[-2] - valid[-1] > BETTER * abs(valid[-2])
-    ):  # fmt: skip
+    ):
         yield _finding(
-            "notice", "It was still getting better",
+            "notice",
+            "It was still getting better",
             f"The last epoch lowered the validation loss from {valid[-2]:.4g} to {valid[-1]:.4g}.",
             "Train for more epochs.",
-        )  # fmt: skip
+        )
 
 
 def _beside(history: History, trained: list[float]) -> str:
@@ -335,6 +373,8 @@ def _beside(history: History, trained: list[float]) -> str:
 
 def _does_not_hold(cause: str, remedy: str) -> Finding:
     return _finding(
-        "notice", "What it learns does not hold for the validation data", cause,
+        "notice",
+        "What it learns does not hold for the validation data",
+        cause,
         f"{remedy}and training and validation rows of the same kind.",
-    )  # fmt: skip
+    )

@@ -58,15 +58,32 @@ from .trainer import Callback, Trainer
     },
 )
 def fit(
-    model: Module, train: Any, *, loss: Any, valid: Any = None, optimizer: Optimizer | None = None,
-    epochs: int = 10, batch_size: int | None = None, metrics: Any = (),
-    schedule: Any = None, schedule_per: str | None = None, clip_norm: float | None = None,
-    accumulate: int = 1, patience: int | None = None, monitor: str | None = None,
-    mode: str | None = None, drop_last: bool = False, restore_best: bool | None = None,
-    callbacks: Sequence[Callback] = (), checkpoint: str | Path | None = None,
-    checkpoint_every: float = 5.0, resume: bool = False, seed: int = 0, progress: bool = True,
+    model: Module,
+    train: Any,
+    *,
+    loss: Any,
+    valid: Any = None,
+    optimizer: Optimizer | None = None,
+    epochs: int = 10,
+    batch_size: int | None = None,
+    metrics: Any = (),
+    schedule: Any = None,
+    schedule_per: str | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    patience: int | None = None,
+    monitor: str | None = None,
+    mode: str | None = None,
+    drop_last: bool = False,
+    restore_best: bool | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | Path | None = None,
+    checkpoint_every: float = 5.0,
+    resume: bool = False,
+    seed: int = 0,
+    progress: bool = True,
     compile: bool = True,
-) -> History:  # fmt: skip
+) -> History:
     """Train a model; returns its history, with the model trained in place.
 
     train, valid   (x, y) arrays or trees of arrays, a DataLoader, or a list (or another iterable)
@@ -105,34 +122,44 @@ def fit(
     """
     if not isinstance(model, Module):
         raise ArgumentError(
-            "fit", f"got a model of type {type(model).__name__}", "a Module of chainrule.nn",
+            "fit",
+            f"got a model of type {type(model).__name__}",
+            "a Module of chainrule.nn",
             "derive the class from nn.Module",
-        )  # fmt: skip
+        )
     if resume and checkpoint is None:
         raise ArgumentError(
-            "fit", "got resume=True without a checkpoint folder", "the folder to go on from",
+            "fit",
+            "got resume=True without a checkpoint folder",
+            "the folder to go on from",
             "pass checkpoint=folder",
-        )  # fmt: skip
+        )
     if optimizer is None:
         optimizer = Adam(model.named_parameters())
     if not isinstance(optimizer, Optimizer):
         what = getattr(optimizer, "__name__", None) or repr(optimizer)
         raise ArgumentError(
-            "fit", f"got optimizer {what}", "an optimizer with the parameters that it trains",
+            "fit",
+            f"got optimizer {what}",
+            "an optimizer with the parameters that it trains",
             "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
-        )  # fmt: skip
+        )
     if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
         raise ArgumentError(
-            "fit", f"got callbacks {callbacks!r}", "a list of objects of Callback",
+            "fit",
+            f"got callbacks {callbacks!r}",
+            "a list of objects of Callback",
             "derive a class from cr.train.Callback and pass [MyCallback()]",
-        )  # fmt: skip
+        )
     _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
     given = {id(p) for group in optimizer.param_groups for p in group.params}
     if given.isdisjoint(map(id, model.parameters())):
         raise ArgumentError(
-            "fit", "got an optimizer of none of this model's parameters", "one that trains them",
+            "fit",
+            "got an optimizer of none of this model's parameters",
+            "one that trains them",
             "optimizer=optim.Adam(model.named_parameters(), lr=1e-3), made after the model",
-        )  # fmt: skip
+        )
     objective = Objective(loss)
     chosen = named(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
@@ -148,15 +175,40 @@ def fit(
     shown = [progress_for(progress)] if progress else []
     folder = None if checkpoint is None else Path(checkpoint)
     trainer = Trainer(
-        model, loader, valid, objective, optimizer,
-        chosen, epochs=epochs, schedule=schedule, schedule_per=per, clip_norm=clip_norm,
-        accumulate=accumulate, patience=patience, monitor=monitor, falls=falls,
+        model,
+        loader,
+        valid,
+        objective,
+        optimizer,
+        chosen,
+        epochs=epochs,
+        schedule=schedule,
+        schedule_per=per,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        patience=patience,
+        monitor=monitor,
+        falls=falls,
         restore_best=patience is not None if restore_best is None else restore_best,
-        callbacks=[*callbacks, *shown], folder=folder, every=checkpoint_every, compiled=compile,
-        settings={} if folder is None else described(
-            loader, valid, objective, optimizer, schedule, schedule_per=per, clip_norm=clip_norm,
-            accumulate=accumulate, monitor=monitor, mode="min" if falls else "max"),
-    )  # fmt: skip
+        callbacks=[*callbacks, *shown],
+        folder=folder,
+        every=checkpoint_every,
+        compiled=compile,
+        settings={}
+        if folder is None
+        else described(
+            loader,
+            valid,
+            objective,
+            optimizer,
+            schedule,
+            schedule_per=per,
+            clip_norm=clip_norm,
+            accumulate=accumulate,
+            monitor=monitor,
+            mode="min" if falls else "max",
+        ),
+    )
     x, y = _first_batch(loader)
     if not (resume and trainer.resume()):
         _check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
@@ -198,18 +250,21 @@ def _training_loader(
         asked += [f"seed {seed}"] if isinstance(seed, int) and seed != 0 else []
         if asked:
             raise ArgumentError(
-                "fit", f"got {asked[0]} and data that comes in batches",
+                "fit",
+                f"got {asked[0]} and data that comes in batches",
                 "arrays (x, y) if they are to be cut into batches",
                 f"leave {asked[0].split()[0]} out, or give it to the DataLoader",
-            )  # fmt: skip
+            )
         return train if isinstance(train, DataLoader) else Batches(train)
     data = arrays_of(train)
     rows = DataLoader(data).samples
     if isinstance(batch_size, int) and batch_size > rows:
         raise ArgumentError(
-            "fit", f"got batch_size {batch_size} for {rows} rows",
-            "no more than there are rows", f"use at most {rows}",
-        )  # fmt: skip
+            "fit",
+            f"got batch_size {batch_size} for {rows} rows",
+            "no more than there are rows",
+            f"use at most {rows}",
+        )
     size = 32 if batch_size is None else batch_size
     return DataLoader(data, size, True, drop_last=drop_last, seed=seed)
 
@@ -223,10 +278,11 @@ def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> No
             pair(data.first, f" in the {name}")
         if data.once and again:
             raise ArgumentError(
-                "fit", f"got a generator as {name}", "batches that can be gone through again, for "
-                "the next epoch or for the metrics",
+                "fit",
+                f"got a generator as {name}",
+                "batches that can be gone through again, for the next epoch or for the metrics",
                 "pass a DataLoader, or a list of batches: a generator can be used only once",
-            )  # fmt: skip
+            )
 
 
 def _first_batch(loader: DataLoader | Batches) -> tuple[Any, Any]:
@@ -239,9 +295,14 @@ def _first_batch(loader: DataLoader | Batches) -> tuple[Any, Any]:
 
 
 def _check_first_batch(
-    model: Module, objective: Objective, metrics: dict[str, Metric], loader: DataLoader | Batches,
-    valid: DataLoader | Batches | None, first: tuple[Any, Any], pieces: int,
-) -> None:  # fmt: skip
+    model: Module,
+    objective: Objective,
+    metrics: dict[str, Metric],
+    loader: DataLoader | Batches,
+    valid: DataLoader | Batches | None,
+    first: tuple[Any, Any],
+    pieces: int,
+) -> None:
     """Look at one batch, and at all targets that are there already, before the first step."""
     x, y = first
     for data, what in ((x, "inputs"), (y, "targets")):
@@ -287,35 +348,42 @@ def _check_arguments(model: Module, x: Any) -> None:
         names = ", ".join(signature.parameters)
         given = f"a {type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list, dict)) else "x"
         raise ArgumentError(
-            "fit", f"got a model with forward(self, {names})", "a forward of one argument: it is "
+            "fit",
+            f"got a model with forward(self, {names})",
+            "a forward of one argument: it is "
             f"given the inputs of a batch as they are, here {given}",
             f"write forward(self, inputs), and {names} = inputs in it"
-            if isinstance(x, (tuple, list)) else "pass data ((a, b), y), and write "
-            "forward(self, inputs)",
-        ) from None  # fmt: skip
+            if isinstance(x, (tuple, list))
+            else "pass data ((a, b), y), and write forward(self, inputs)",
+        ) from None
 
 
 def _check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
     made = not isinstance(schedule, type) and hasattr(schedule, "state_dict")
     if schedule is not None and not (made and callable(getattr(schedule, "step", None))):
         raise ArgumentError(
-            "fit", f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
+            "fit",
+            f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
             "one of optim, made with the optimizer",
             "schedule=optim.CosineAnnealingLR(optimizer, T_max=10); of a function of your own, "
             "optim.LambdaLR(optimizer, function)",
-        )  # fmt: skip
+        )
     if per not in ("step", "epoch"):
         raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
     if isinstance(schedule, ReduceLROnPlateau) and per == "step":
         raise ArgumentError(
-            "fit", 'got ReduceLROnPlateau with schedule_per="step"',
-            "an epoch, after which there is a value to look at", "leave schedule_per out",
-        )  # fmt: skip
+            "fit",
+            'got ReduceLROnPlateau with schedule_per="step"',
+            "an epoch, after which there is a value to look at",
+            "leave schedule_per out",
+        )
     if getattr(schedule, "optimizer", optimizer) is not optimizer:
         raise ArgumentError(
-            "fit", "got a schedule of another optimizer", "one of the optimizer that is used",
+            "fit",
+            "got a schedule of another optimizer",
+            "one of the optimizer that is used",
             "pass the optimizer that the schedule was made with, optimizer=…",
-        )  # fmt: skip
+        )
 
 
 def _check_steps(schedule: Any, per: str, loader: Any, epochs: int) -> None:
@@ -328,9 +396,11 @@ def _check_steps(schedule: Any, per: str, loader: Any, epochs: int) -> None:
         return
     if schedule.total_steps < steps:
         raise ArgumentError(
-            "fit", f"got OneCycleLR for {schedule.total_steps} steps and a training of {steps}",
-            "a cycle for the whole training", f"set total_steps to {steps}",
-        )  # fmt: skip
+            "fit",
+            f"got OneCycleLR for {schedule.total_steps} steps and a training of {steps}",
+            "a cycle for the whole training",
+            f"set total_steps to {steps}",
+        )
 
 
 def _check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: bool) -> None:
@@ -353,24 +423,33 @@ def _falls(monitor: str | None, mode: str | None) -> bool:
         )
     if name == "loss" and mode == "max":
         raise ArgumentError(
-            "fit", 'got mode="max" for the loss, of which less is better',
-            "the metric that is to be as large as possible", "name it: monitor=…",
-        )  # fmt: skip
+            "fit",
+            'got mode="max" for the loss, of which less is better',
+            "the metric that is to be as large as possible",
+            "name it: monitor=…",
+        )
     falls = name in ("loss", "mae", "rmse") or (
         name not in METRICS and ("err" in name.lower() or "loss" in name.lower())
     )
     if mode is None and not falls and name not in METRICS:
         raise ArgumentError(
-            "fit", f"got monitor {monitor!r}, a metric of your own",
-            "whether less of it is better or more", 'pass mode="min" or mode="max"',
-        )  # fmt: skip
+            "fit",
+            f"got monitor {monitor!r}, a metric of your own",
+            "whether less of it is better or more",
+            'pass mode="min" or mode="max"',
+        )
     return falls if mode is None else mode == "min"
 
 
 def _check_numbers(
-    epochs: int, accumulate: int, patience: int | None, clip_norm: float | None,
-    every: float, optimizer: Optimizer, schedule: Any,
-) -> None:  # fmt: skip
+    epochs: int,
+    accumulate: int,
+    patience: int | None,
+    clip_norm: float | None,
+    every: float,
+    optimizer: Optimizer,
+    schedule: Any,
+) -> None:
     for name, value in (("epochs", epochs), ("accumulate", accumulate), ("patience", patience)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if value is not None and not (whole and value > 0):

@@ -49,10 +49,11 @@ class Held:
         """Raise if the trained weights have been removed since they were written."""
         if not os.path.lexists(self.folder / MODEL):
             raise FileError(
-                "train", f"got {self.folder}, from which {MODEL} was removed while it was trained "
-                "in", "the folder as the run left it",
+                "train",
+                f"got {self.folder}, from which {MODEL} was removed while it was trained in",
+                "the folder as the run left it",
                 f"write it again with chainrule train --resume {self.folder}",
-            )  # fmt: skip
+            )
 
     def expect_there(self) -> None:
         """Raise if something else is at its path now, or nothing."""
@@ -61,11 +62,13 @@ class Held:
             return
         _, _, now = what.partition("renamed to ")
         raise FileError(
-            "train", f"got {self.folder}, which {what} while it was trained in",
+            "train",
+            f"got {self.folder}, which {what} while it was trained in",
             "the folder that the run began in",
-            f"go on with chainrule train --resume {now}" if now else "train again, and leave the "
-            "folder where it is until the run has ended",
-        )  # fmt: skip
+            f"go on with chainrule train --resume {now}"
+            if now
+            else "train again, and leave the folder where it is until the run has ended",
+        )
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -101,9 +104,12 @@ def training_in(folder: Path) -> Iterator[Held]:
 def create(place: Path, recipe: Recipe, task: Task) -> None:
     """Make the folder, with what resuming and predicting need to know."""
     data = {
-        "format": FORMAT, "kind": task.kind, "fingerprint": fingerprint(recipe.source),
-        "recipe": _settings(recipe), "preprocessing": task.to_json(),
-    }  # fmt: skip
+        "format": FORMAT,
+        "kind": task.kind,
+        "fingerprint": fingerprint(recipe.source),
+        "recipe": _settings(recipe),
+        "preprocessing": task.to_json(),
+    }
     data["checksum"] = _checksum(data)
     with files.new_folder(place) as inside:
         files.write(inside / "recipe.toml", _movable(recipe, place).to_toml())
@@ -149,15 +155,19 @@ def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None
     if recipe.source not in NAMES and not os.path.exists(recipe.source):
         place = os.path.normpath(folder / recipe.source)  # which may be relative to the run
         raise FileError(
-            "run", f"got {place}, which does not exist", f"the data of {folder}", "put it back, "
-            f"or write where it is now as source into {folder / 'recipe.toml'}",
-        )  # fmt: skip
+            "run",
+            f"got {place}, which does not exist",
+            f"the data of {folder}",
+            f"put it back, or write where it is now as source into {folder / 'recipe.toml'}",
+        )
     before = data["fingerprint"]
     if fingerprint(recipe.source, contents=before.startswith(_CONTENTS)) != before:
         raise FileError(
-            "run", f"got {recipe.source}, which has changed since {folder} began",
-            "the same data", "put the old file back, name another file, or train again",
-        )  # fmt: skip
+            "run",
+            f"got {recipe.source}, which has changed since {folder} began",
+            "the same data",
+            "put the old file back, name another file, or train again",
+        )
 
 
 def read_folder(folder: Path) -> tuple[Recipe, dict[str, Any], type[Task]]:
@@ -167,37 +177,49 @@ def read_folder(folder: Path) -> tuple[Recipe, dict[str, Any], type[Task]]:
     """
     if not os.path.lexists(folder / "recipe.toml"):
         raise FileError(
-            "run", f"got {folder}, which has no recipe.toml", "a run folder",
+            "run",
+            f"got {folder}, which has no recipe.toml",
+            "a run folder",
             "name a folder that chainrule train wrote, runs/… by default",
-        )  # fmt: skip
+        )
     recipe = Recipe.read(folder / "recipe.toml")
     if not os.path.lexists(folder / "data.json"):
         raise FileError(
-            "run", f"got {folder}, which has no data.json", "a whole run folder: it says how the "
+            "run",
+            f"got {folder}, which has no data.json",
+            "a whole run folder: it says how the "
             "data is encoded, and without it the weights are unusable",
             f"take an intact copy, or train again with chainrule train {folder / 'recipe.toml'}",
-        )  # fmt: skip
+        )
     data = files.from_json(folder / "data.json")
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise FileError(
-            "run", f"got {folder / 'data.json'} of another format", f"format {FORMAT}",
+            "run",
+            f"got {folder / 'data.json'} of another format",
+            f"format {FORMAT}",
             "install the version of chainrule that wrote it",
-        )  # fmt: skip
+        )
     if str(data.get("kind")) not in KINDS:
         raise FileError(
-            "run", f"got a run on {data.get('kind')!r}", f"one of {', '.join(KINDS)}",
+            "run",
+            f"got a run on {data.get('kind')!r}",
+            f"one of {', '.join(KINDS)}",
             "install the version of chainrule that wrote it",
-        )  # fmt: skip
+        )
     if data.pop("checksum", None) != _checksum(data):
         raise FileError(
-            "run", f"got {folder / 'data.json'}, which is not as it was written",
-            "the file that chainrule train wrote", "take an intact copy, or train again",
-        )  # fmt: skip
+            "run",
+            f"got {folder / 'data.json'}, which is not as it was written",
+            "the file that chainrule train wrote",
+            "take an intact copy, or train again",
+        )
     if data["kind"] == "images" and data["fingerprint"] in NAMES:
         raise FileError(
-            "run", f"got {folder}, a run on {recipe.source} from 0 to 16", "images from 0 to 255",
+            "run",
+            f"got {folder}, a run on {recipe.source} from 0 to 16",
+            "images from 0 to 255",
             "train again: earlier versions did not bring them to the scale of image files",
-        )  # fmt: skip
+        )
     _expect_settings(folder, recipe, data)
     return recipe, data, KINDS[data["kind"]]
 
@@ -209,17 +231,21 @@ def _expect_settings(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None
     if differ:
         before = ", ".join(f"no {k}" if kept[k] is None else f"{k} = {kept[k]!r}" for k in differ)
         raise FileError(
-            "run", f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
-            "began with", f"{before} as then (epochs alone may change)",
+            "run",
+            f"got {folder / 'recipe.toml'} with another {', '.join(differ)} than {folder} "
+            "began with",
+            f"{before} as then (epochs alone may change)",
             f"put it back, or train again: chainrule train {folder / 'recipe.toml'}",
-        )  # fmt: skip
+        )
     needed = ["epochs", "batch_size", "lr", *["embedding"] * (data["kind"] == "table")]
     lost = [name for name in needed if getattr(recipe, name) is None]
     if lost:
         raise FileError(
-            "run", f"got {folder / 'recipe.toml'} without {lost[0]}",
-            "every setting, as chainrule train wrote it", f"add {lost[0]}, or train again",
-        )  # fmt: skip
+            "run",
+            f"got {folder / 'recipe.toml'} without {lost[0]}",
+            "every setting, as chainrule train wrote it",
+            f"add {lost[0]}, or train again",
+        )
 
 
 def note_epochs(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
@@ -239,9 +265,11 @@ def expect_own_checkpoints(folder: Path) -> None:
     """Raise if the checkpoints would be written through a link, to a place outside the folder."""
     if (folder / "checkpoints").is_symlink():
         raise FileError(
-            "resume", f"got {folder / 'checkpoints'}, which is a link", "a folder of the run "
-            "itself: nothing is written through a link in it", "put the folder in its place",
-        )  # fmt: skip
+            "resume",
+            f"got {folder / 'checkpoints'}, which is a link",
+            "a folder of the run itself: nothing is written through a link in it",
+            "put the folder in its place",
+        )
 
 
 def load_weights(model: Module, folder: Path) -> None:
@@ -252,10 +280,12 @@ def load_weights(model: Module, folder: Path) -> None:
         model.load_state_dict(weights)
     except (ArgumentError, ShapeError) as error:
         raise FileError(
-            "run", f"got {folder / MODEL} with the weights of another network ({error.arrived})",
-            "the same architecture as in the recipe", "take the weights of this run, or train "
+            "run",
+            f"got {folder / MODEL} with the weights of another network ({error.arrived})",
+            "the same architecture as in the recipe",
+            "take the weights of this run, or train "
             f"again with chainrule train {folder / 'recipe.toml'}",
-        ) from None  # fmt: skip
+        ) from None
     if note:
         warn(f"[run] {note}")
 
@@ -300,6 +330,8 @@ def _expect_finite(weights: dict[str, Array], file: Path) -> None:
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise FileError(
-                "run", f"got {file} with values in {name} that are not finite",
-                "the weights that chainrule train wrote", "take an intact copy, or train again",
-            )  # fmt: skip
+                "run",
+                f"got {file} with values in {name} that are not finite",
+                "the weights that chainrule train wrote",
+                "take an intact copy, or train again",
+            )

@@ -123,17 +123,23 @@ class History:
         """
         if names == ("gradients",) and self.gradients.norms:
             return heatmap(
-                np.transpose(self.gradients.norms), self.gradients.layers, self.gradients.steps,
-                title="Norm of the gradient, by layer", x_label="step",
+                np.transpose(self.gradients.norms),
+                self.gradients.layers,
+                self.gradients.steps,
+                title="Norm of the gradient, by layer",
+                x_label="step",
                 y_label="input at the top",
-            )  # fmt: skip
+            )
         for name in names:
             if name not in self.names():
                 alone = "gradients is drawn alone" if name == "gradients" else "name one of them"
                 raise ArgumentError(
-                    "plot", f"got {name!r}", f"one of {', '.join([*self.names(), 'gradients'])}",
-                    alone, user_line(),
-                )  # fmt: skip
+                    "plot",
+                    f"got {name!r}",
+                    f"one of {', '.join([*self.names(), 'gradients'])}",
+                    alone,
+                    user_line(),
+                )
         chosen = names or [n for n in ("loss", "valid_loss") if n in self.names()]
         series = {n.replace("_", " "): self[n] for n in chosen}
         return lines(series, title=", ".join(series), x_label="epoch", y_label="value")
@@ -141,14 +147,18 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "epochs": self.epochs, "best_epoch": self.best_epoch, "stopped": self.stopped,
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
             "gradients": dict(vars(self.gradients)),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:
         """The inverse of `to_dict`."""
         return cls(
-            values["epochs"], values["best_epoch"], values["stopped"],
+            values["epochs"],
+            values["best_epoch"],
+            values["stopped"],
             GradientFlow(**values["gradients"]),
-        )  # fmt: skip
+        )

@@ -144,9 +144,12 @@ def number(name: str, metric: Metric, predictions: Any, targets: Any) -> float:
     if not isinstance(value, (int, float, np.number, np.bool_)):
         shape = getattr(value, "shape", None)
         raise ArgumentError(
-            "fit", f"got {type(value).__name__}{'' if shape is None else f' {shape}'} from the "
-            f"metric {name}", "one number", "take its mean(), or give each number its own metric",
-        )  # fmt: skip
+            "fit",
+            f"got {type(value).__name__}{'' if shape is None else f' {shape}'} from the "
+            f"metric {name}",
+            "one number",
+            "take its mean(), or give each number its own metric",
+        )
     return float(value)
 
 
@@ -156,14 +159,18 @@ def pair(batch: Any, where: str = "") -> tuple[Any, Any]:
         parts = isinstance(batch, (tuple, list))
         what = f"{len(batch)} parts" if parts else type(batch).__name__
         raise ArgumentError(
-            "fit", f"got a batch of {what}{where}", "pairs (x, y) of inputs and targets",
+            "fit",
+            f"got a batch of {what}{where}",
+            "pairs (x, y) of inputs and targets",
             "put several inputs into one tuple: ((a, b), y)" if parts else "pass a tuple (x, y)",
-        )  # fmt: skip
+        )
     if not tree.flatten(batch[1])[0]:
         raise ArgumentError(
-            "fit", "got a batch without targets", "pairs (x, y) of inputs and targets",
+            "fit",
+            "got a batch without targets",
+            "pairs (x, y) of inputs and targets",
             "give the inputs twice, (x, x), if they are what the model is to return",
-        )  # fmt: skip
+        )
     return batch[0], batch[1]
 
 
@@ -192,9 +199,11 @@ def numbers(part: Any, what: str) -> Any:
         return np.asarray(part)
     except ValueError:
         raise ShapeError(
-            "fit", f"got {what} whose lists have unequal lengths", "as many numbers in each row",
+            "fit",
+            f"got {what} whose lists have unequal lengths",
+            "as many numbers in each row",
             "pad the short ones, with 0 for example",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def loader_of(data: Any, batch_size: int) -> Any:
@@ -215,9 +224,11 @@ class Batches:
             iterator = iter(source)
         except TypeError:
             raise ArgumentError(
-                "fit", f"got data of type {type(source).__name__}",
-                "arrays (x, y), a DataLoader, or batches (x, y)", "pass a tuple (x, y)",
-            ) from None  # fmt: skip
+                "fit",
+                f"got data of type {type(source).__name__}",
+                "arrays (x, y), a DataLoader, or batches (x, y)",
+                "pass a tuple (x, y)",
+            ) from None
         self.source = source
         self.check: Callable[[Any], None] | None = None  # of the targets
         self.once = iterator is source  # a generator: gone through a single time
@@ -233,9 +244,11 @@ class Batches:
                 for leaf in tree.flatten(part)[0]:
                     if not getattr(leaf, "shape", ()):
                         raise ArgumentError(
-                            "fit", f"got a batch whose {what} hold {leaf!r:.50}",
-                            "arrays or tensors with rows", "use np.array of the list",
-                        )  # fmt: skip
+                            "fit",
+                            f"got a batch whose {what} hold {leaf!r:.50}",
+                            "arrays or tensors with rows",
+                            "use np.array of the list",
+                        )
             if self.check is not None:
                 self.check(batch[1])
             yield batch
@@ -247,9 +260,11 @@ def evaluate(
     """The loss and metrics of a model on (x, y), a DataLoader or batches, in evaluation mode."""
     if isinstance(loss, (np.ndarray, Tensor, list)):
         raise ArgumentError(
-            "evaluate", f"got {type(loss).__name__} in the place of the loss",
-            "inputs and targets as one argument", "put them into a tuple: evaluate(model, (x, y))",
-        )  # fmt: skip
+            "evaluate",
+            f"got {type(loss).__name__} in the place of the loss",
+            "inputs and targets as one argument",
+            "put them into a tuple: evaluate(model, (x, y))",
+        )
     objective = None if loss is None else Objective(loss)
     chosen = named(metrics, objective)
     return Forward(model, objective).evaluate(loader_of(data, batch_size), chosen)
@@ -262,9 +277,11 @@ def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
     """
     if isinstance(x, DataLoader):
         raise ArgumentError(
-            "predict", "got a DataLoader", "the rows: an array, or what the model takes, in arrays",
+            "predict",
+            "got a DataLoader",
+            "the rows: an array, or what the model takes, in arrays",
             "pass loader.data, or loader.data[0] where it has targets too",
-        )  # fmt: skip
+        )
     x = numbers(x, "inputs")
     forward = Forward(model)
     marks = np.zeros(DataLoader(x).samples, np.int8)

@@ -29,9 +29,11 @@ def _scores(prediction: Array, target: Array) -> Array:
 
 def _unlike(prediction: Array, target: Array, needed: str) -> ShapeError:
     return ShapeError(
-        "metric", f"got predictions {prediction.shape} and targets {target.shape}", needed,
+        "metric",
+        f"got predictions {prediction.shape} and targets {target.shape}",
+        needed,
         "look at what the model returns, or write a metric of your own",
-    )  # fmt: skip
+    )
 
 
 def classes_of(prediction: Array, target: Array) -> Array:
@@ -62,10 +64,12 @@ def _expect_classes(target: Array, classes: int) -> None:
     """Raise unless these are class numbers: nothing would hit the others."""
     if not (((target >= 0) & (target < classes)).all() and (target == target.astype(int)).all()):
         raise ArgumentError(
-            "metric", f"got targets from {target.min()} to {target.max()}, not all class numbers",
-            f"classes 0 to {classes - 1}", 'for measurements use "r2", "mae" or "rmse"; number '
+            "metric",
+            f"got targets from {target.min()} to {target.max()}, not all class numbers",
+            f"classes 0 to {classes - 1}",
+            'for measurements use "r2", "mae" or "rmse"; number '
             "classes from 0; leave rows that do not count out of the data for the metrics",
-        )  # fmt: skip
+        )
 
 
 def confusion(prediction: Array, target: Array, classes: int) -> Array:
@@ -142,18 +146,32 @@ def _alike(prediction: Array, target: Array) -> tuple[Array, Array]:
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": accuracy, "f1": f1, "auc": auc, "r2": r2, "mae": mae, "rmse": rmse,
-}  # fmt: skip
+    "accuracy": accuracy,
+    "f1": f1,
+    "auc": auc,
+    "r2": r2,
+    "mae": mae,
+    "rmse": rmse,
+}
 
 
 OF_VALUES = (  # losses for which a prediction is a value as the target is, or its probability
-    "binary_cross_entropy", "huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss",
-)  # fmt: skip
+    "binary_cross_entropy",
+    "huber_loss",
+    "l1_loss",
+    "mse_loss",
+    "smooth_l1_loss",
+)
 
 ELSEWHERE = {  # other libraries' names, for the message
-    "acc": "accuracy", "f1_macro": "f1", "f1_score": "f1", "mean_absolute_error": "mae",
-    "r2_score": "r2", "roc_auc": "auc", "root_mean_squared_error": "rmse",
-}  # fmt: skip
+    "acc": "accuracy",
+    "f1_macro": "f1",
+    "f1_score": "f1",
+    "mean_absolute_error": "mae",
+    "r2_score": "r2",
+    "roc_auc": "auc",
+    "root_mean_squared_error": "rmse",
+}
 
 
 def named(
@@ -181,9 +199,11 @@ def named(
             elsewhere = ELSEWHERE.get(str(metric))
             near = [elsewhere] if elsewhere else difflib.get_close_matches(str(metric), METRICS, 1)
             raise ArgumentError(
-                "fit", f"got the metric {metric!r}", f"one of {', '.join(METRICS)}, or a function",
+                "fit",
+                f"got the metric {metric!r}",
+                f"one of {', '.join(METRICS)}, or a function",
                 f"did you mean {near[0]}?" if near else "choose one",
-            )  # fmt: skip
+            )
     return found
 
 
@@ -221,9 +241,11 @@ def _arrays(prediction: Any, target: Any) -> tuple[Array, Array]:
         return prediction, target
     whose = "predictions" if isinstance(target, np.ndarray) else "targets"
     raise ArgumentError(
-        "metric", f"got {whose} in several arrays", "one array of each",
+        "metric",
+        f"got {whose} in several arrays",
+        "one array of each",
         "write a metric of your own that takes them",
-    )  # fmt: skip
+    )
 
 
 def _halved(loss: str, scores: Array, target: Array) -> bool:

@@ -57,13 +57,19 @@ class TableNetwork(nn.Module):
     """
 
     def __init__(
-        self, numbers: int, cardinalities: Sequence[int], embedding: int, hidden: Sequence[int],
-        outputs: int, dropout: float,
-    ) -> None:  # fmt: skip
+        self,
+        numbers: int,
+        cardinalities: Sequence[int],
+        embedding: int,
+        hidden: Sequence[int],
+        outputs: int,
+        dropout: float,
+    ) -> None:
         self.embeddings = [nn.Embedding(c, min(embedding, (c + 1) // 2)) for c in cardinalities]
         size = numbers + sum(e.embedding_dim for e in self.embeddings)
-        self.layers = nn.Sequential(*dense(size, hidden, dropout), nn.Linear(
-            hidden[-1] if hidden else size, outputs))  # fmt: skip
+        self.layers = nn.Sequential(
+            *dense(size, hidden, dropout), nn.Linear(hidden[-1] if hidden else size, outputs)
+        )
 
     def forward(self, x: Any) -> Tensor:
         numbers, codes = x
@@ -105,9 +111,15 @@ def dense(size: int, hidden: Sequence[int], dropout: float) -> list[nn.Module]:
 
 
 def image_network(
-    kind: str, shape: tuple[int, int, int], channels: Sequence[int], hidden: Sequence[int],
-    outputs: int, dropout: float, mean: Any, std: Any,
-) -> nn.Module:  # fmt: skip
+    kind: str,
+    shape: tuple[int, int, int],
+    channels: Sequence[int],
+    hidden: Sequence[int],
+    outputs: int,
+    dropout: float,
+    mean: Any,
+    std: Any,
+) -> nn.Module:
     """(N, H, W, C) bytes -> (N, outputs): hidden layers, after strided convolutions for a cnn.
 
     While training the images are shifted by up to a fourteenth of their size, 1 pixel at least.

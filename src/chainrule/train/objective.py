@@ -18,16 +18,25 @@ from ..nn.criterion import Loss
 from ..tensor import Tensor, as_tensor
 
 ALIASES = {
-    "mse": "mse_loss", "mae": "l1_loss", "l1": "l1_loss", "huber": "huber_loss", "nll": "nll_loss",
-    "bce": "binary_cross_entropy", "bce_with_logits": "binary_cross_entropy_with_logits",
+    "mse": "mse_loss",
+    "mae": "l1_loss",
+    "l1": "l1_loss",
+    "huber": "huber_loss",
+    "nll": "nll_loss",
+    "bce": "binary_cross_entropy",
+    "bce_with_logits": "binary_cross_entropy_with_logits",
     "smooth_l1": "smooth_l1_loss",
-}  # fmt: skip
+}
 
 ELSEWHERE = {  # other libraries' names, for the message
-    "binary_crossentropy": "bce", "categorical_crossentropy": "cross_entropy",
-    "log_loss": "cross_entropy", "mean_absolute_error": "mae", "mean_squared_error": "mse",
-    "sparse_categorical_crossentropy": "cross_entropy", "squared_error": "mse",
-}  # fmt: skip
+    "binary_crossentropy": "bce",
+    "categorical_crossentropy": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "squared_error": "mse",
+}
 
 
 MOST = 2**20  # targets that a guess is computed from: rows spread evenly, if there are more
@@ -52,20 +61,24 @@ class Objective:
             self.function = loss
         else:
             raise ArgumentError(
-                "fit", f"got the class {loss.__name__} as loss" if isinstance(loss, type)
+                "fit",
+                f"got the class {loss.__name__} as loss"
+                if isinstance(loss, type)
                 else f"got a loss of type {type(loss).__name__}",
                 "a name, a loss of nn, or a function of prediction and target",
-                f"make one: {loss.__name__}()" if isinstance(loss, type)
+                f"make one: {loss.__name__}()"
+                if isinstance(loss, type)
                 else 'loss="cross_entropy" for classes, loss="mse" for numbers',
-            )  # fmt: skip
+            )
         self.name = getattr(self.function, "__name__", type(loss).__name__)
         self.known = _is_ours(self.function)
         if self.known and len(_needed(self.function).keys() - self.settings.keys()) != 2:
             raise ArgumentError(
-                "fit", f"got {self.name}, which takes {', '.join(_needed(self.function))}",
+                "fit",
+                f"got {self.name}, which takes {', '.join(_needed(self.function))}",
                 "a loss of a prediction and a target",
                 "write a function of the two that calls it",
-            )  # fmt: skip
+            )
         if self.settings.pop("reduction", "mean") != "mean":
             raise ArgumentError(
                 "fit", f"got {self.name} with another reduction", 'reduction="mean"', "leave it out"
@@ -76,10 +89,11 @@ class Objective:
         out = self.function(prediction, target, **self.settings)
         if not isinstance(out, Tensor):
             raise ArgumentError(
-                "fit", f"got a loss of type {type(out).__name__} from {self.name}",
+                "fit",
+                f"got a loss of type {type(out).__name__} from {self.name}",
                 "a Tensor of one number, computed from the prediction",
                 "use operations of chainrule, and not float(…) or NumPy",
-            )  # fmt: skip
+            )
         return out
 
     def parts(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
@@ -176,8 +190,10 @@ def _by_name(name: str) -> Callable[..., Any]:
         known = [*ALIASES, *losses.__all__]
         near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, known, 1)
         raise ArgumentError(
-            "fit", f"got the loss {name!r}", "a loss of nn.functional",
+            "fit",
+            f"got the loss {name!r}",
+            "a loss of nn.functional",
             f"did you mean {near[0]}?" if near else "cross_entropy for classes, mse for numbers",
-        )  # fmt: skip
+        )
     found: Callable[..., Any] = getattr(losses, full)
     return found

@@ -66,8 +66,9 @@ def closing(run: Trainer) -> str:
     """How it ended, in one line."""
     reasons = {
         "patience": f"no better {run.monitor.replace('_', ' ')} for {run.patience} epochs",
-        "interrupted": "stopped by Ctrl-C", "callback": "stopped by a callback",
-    }  # fmt: skip
+        "interrupted": "stopped by Ctrl-C",
+        "callback": "stopped by a callback",
+    }
     reason = reasons.get(run.history.stopped, run.history.stopped)
     best = kept(run)
     ending = "" if run.history.stopped == "epochs" else f", {reason}"

@@ -44,15 +44,27 @@ class Rates:
         at = [math.log10(r) for r in self.rates]
         mark = [(math.log10(self.suggestion), f"{self.suggestion:.1e}")]
         return lines(
-            {"loss": self.losses}, title="Learning rate", x=at, x_label="log₁₀ of the rate",
-            y_label="loss", marks=mark,
-        )  # fmt: skip
+            {"loss": self.losses},
+            title="Learning rate",
+            x=at,
+            x_label="log₁₀ of the rate",
+            y_label="loss",
+            marks=mark,
+        )
 
 
 def find_lr(
-    model: Module, train: Any, *, loss: Any, optimizer: Optimizer | None = None, low: float = 1e-6,
-    high: float = 1.0, steps: int = 100, batch_size: int = 32, seed: int = 0,
-) -> Rates:  # fmt: skip
+    model: Module,
+    train: Any,
+    *,
+    loss: Any,
+    optimizer: Optimizer | None = None,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Rates:
     """Try rates from low to high, evenly in their logarithm; weights and all state are put back.
 
     train   (x, y) arrays, a DataLoader, or a list of batches; gone through again if it is shorter
@@ -60,9 +72,11 @@ def find_lr(
     """
     if not (0 < low < high < math.inf) or steps < 10:
         raise ArgumentError(
-            "find_lr", f"got low {low}, high {high}, steps {steps}", "0 < low < high, 10 steps",
+            "find_lr",
+            f"got low {low}, high {high}, steps {steps}",
+            "0 < low < high, 10 steps",
             "leave them out",
-        )  # fmt: skip
+        )
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     loader = loader_of(train, batch_size)
     if are_arrays(train):
@@ -104,7 +118,9 @@ def _sweep(
         losses.append(smooth)
     if not losses:
         raise ArgumentError(
-            "find_lr", "got a loss that is 0, or not finite, from the first step on",
-            "a finite loss", "scale the inputs to a few units",
-        )  # fmt: skip
+            "find_lr",
+            "got a loss that is 0, or not finite, from the first step on",
+            "a finite loss",
+            "scale the inputs to a few units",
+        )
     return tried, losses

@@ -106,9 +106,11 @@ class Recipe:
             content = tomllib.loads(files.read(path).decode())
         except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of the size of a number
             raise FileError(
-                "recipe", f"got {path}, which is no TOML ({error})", "a recipe",
+                "recipe",
+                f"got {path}, which is no TOML ({error})",
+                "a recipe",
                 "look at recipe.toml of any run folder for the form",
-            ) from None  # fmt: skip
+            ) from None
         values = _flat(content, path)
         source = values.get("source", "")
         if isinstance(source, str) and source and os.path.exists(path.parent / source):
@@ -117,17 +119,48 @@ class Recipe:
 
 
 SECTIONS = {
-    "data": ("source", "target", "drop", "category", "decimal", "task", "test", "valid", "size",
-             "max_pixels", "length"),
+    "data": (
+        "source",
+        "target",
+        "drop",
+        "category",
+        "decimal",
+        "task",
+        "test",
+        "valid",
+        "size",
+        "max_pixels",
+        "length",
+    ),
     "model": ("model", "hidden", "channels", "embedding", "dropout"),
-    "train": ("loss", "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule",
-              "clip_norm", "label_smoothing", "class_weight", "patience", "seed"),
-}  # fmt: skip
+    "train": (
+        "loss",
+        "epochs",
+        "batch_size",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "schedule",
+        "clip_norm",
+        "label_smoothing",
+        "class_weight",
+        "patience",
+        "seed",
+    ),
+}
 
 OPTIMIZERS = {
-    "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop", "adagrad": "Adagrad",
-    "adadelta": "Adadelta", "nadam": "NAdam", "radam": "RAdam", "adamax": "Adamax", "lion": "Lion",
-}  # fmt: skip
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "sgd": "SGD",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "adamax": "Adamax",
+    "lion": "Lion",
+}
 
 _ONE_OF = {
     "task": ("classification", "regression"),
@@ -197,24 +230,30 @@ def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The settings of all sections; unknown ones are errors."""
     if content.get("format", FORMAT) != FORMAT:
         raise FileError(
-            "recipe", f"got {path} of format {content['format']!r}", f"format {FORMAT}",
+            "recipe",
+            f"got {path} of format {content['format']!r}",
+            f"format {FORMAT}",
             "install the version of chainrule that wrote it",
-        )  # fmt: skip
+        )
     values: dict[str, Any] = {}
     for section, settings in content.items():
         if section == "format":
             continue
         if section not in SECTIONS or not isinstance(settings, dict):
             raise ArgumentError(
-                "recipe", f"got {section!r} in {path}", f"the sections {', '.join(SECTIONS)}",
+                "recipe",
+                f"got {section!r} in {path}",
+                f"the sections {', '.join(SECTIONS)}",
                 _advice(section, SECTIONS),
-            )  # fmt: skip
+            )
         for name, value in settings.items():
             if name not in SECTIONS[section]:
                 raise ArgumentError(
-                    "recipe", f"got {name!r} in [{section}] of {path}",
-                    f"one of {', '.join(SECTIONS[section])}", _advice(name, SECTIONS[section]),
-                )  # fmt: skip
+                    "recipe",
+                    f"got {name!r} in [{section}] of {path}",
+                    f"one of {', '.join(SECTIONS[section])}",
+                    _advice(name, SECTIONS[section]),
+                )
             values[name] = value
     return values
 

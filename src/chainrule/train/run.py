@@ -79,9 +79,12 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """What the command line prints."""
         out = {
-            "task": self.task, "metrics": files.for_others(self.metrics), "run": str(self.run),
-            "report": str(self.report), "seconds": round(self.seconds, 3),
-        }  # fmt: skip
+            "task": self.task,
+            "metrics": files.for_others(self.metrics),
+            "run": str(self.run),
+            "report": str(self.report),
+            "seconds": round(self.seconds, 3),
+        }
         return {**out, "interrupted": True} if self.interrupted else out
 
 
@@ -161,9 +164,13 @@ def _named(source: Any) -> Any:
 
 
 def train(
-    recipe: Recipe, folder: Path | Callable[[], Path], *, progress: bool = True,
-    checkpoint_every: float = 5.0, began: Callable[[Task, Recipe], None] | None = None,
-) -> Result:  # fmt: skip
+    recipe: Recipe,
+    folder: Path | Callable[[], Path],
+    *,
+    progress: bool = True,
+    checkpoint_every: float = 5.0,
+    began: Callable[[Task, Recipe], None] | None = None,
+) -> Result:
     """Carry out a recipe in a new folder.
 
     folder   the folder, or what names one that is free: called again if another run took it
@@ -175,17 +182,20 @@ def train(
         recipe.source = str(Path(recipe.source).resolve())
     if place.resolve().is_relative_to(recipe.source):
         raise FileError(
-            "train", f"got {place} for the run, which is inside the data {recipe.source}",
+            "train",
+            f"got {place} for the run, which is inside the data {recipe.source}",
             "a folder outside of it: inside it would be taken for a class",
             "choose another with --out",
-        )  # fmt: skip
+        )
     if os.path.lexists(place):
         run = (place / "recipe.toml").exists()
         what = "a run that is there already" if run else "which is there already and is no run"
         raise FileError(
-            "train", f"got {place}, {what}", "a new folder",
+            "train",
+            f"got {place}, {what}",
+            "a new folder",
             "choose another with --out" + f", or continue it with --resume {place}" * run,
-        )  # fmt: skip
+        )
     while True:
         with files.told("train", place):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -208,9 +218,12 @@ def train(
 
 
 def resume(
-    folder: Path, *, progress: bool = True, checkpoint_every: float = 5.0,
+    folder: Path,
+    *,
+    progress: bool = True,
+    checkpoint_every: float = 5.0,
     began: Callable[[Task, Recipe], None] | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Go on with a run that was stopped: its end is the same, bit for bit."""
     recipe, data, kind = read_folder(folder)
     expect_own_checkpoints(folder)
@@ -229,30 +242,43 @@ def _completed(recipe: Recipe, task: Task) -> Recipe:
     assert recipe.batch_size is not None
     if recipe.batch_size > rows:
         raise ArgumentError(
-            "train", f"got batch_size {recipe.batch_size} for {rows} training rows",
-            "no more than there are", f"use at most {rows}",
-        )  # fmt: skip
+            "train",
+            f"got batch_size {recipe.batch_size} for {rows} training rows",
+            "no more than there are",
+            f"use at most {rows}",
+        )
     fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("gru", "lstm")}[task.kind]
     if recipe.model not in fitting:
         raise ArgumentError(
-            "recipe", f"got model = {recipe.model!r} for a {task.kind} source",
-            f"one of {', '.join(fitting)}", "leave it out",
-        )  # fmt: skip
-    for name, fits in (("loss", task.task == "regression"), ("channels", recipe.model == "cnn"),
-                       ("label_smoothing", task.task == "classification"),
-                       ("class_weight", task.task == "classification")):  # fmt: skip
+            "recipe",
+            f"got model = {recipe.model!r} for a {task.kind} source",
+            f"one of {', '.join(fitting)}",
+            "leave it out",
+        )
+    for name, fits in (
+        ("loss", task.task == "regression"),
+        ("channels", recipe.model == "cnn"),
+        ("label_smoothing", task.task == "classification"),
+        ("class_weight", task.task == "classification"),
+    ):
         if getattr(recipe, name) is not None and not fits:
             raise ArgumentError(
-                "recipe", f"got {name} = {getattr(recipe, name)!r} for a {task.task} with "
-                f"{recipe.model}", "settings that change something", f"leave {name} out",
-            )  # fmt: skip
+                "recipe",
+                f"got {name} = {getattr(recipe, name)!r} for a {task.task} with {recipe.model}",
+                "settings that change something",
+                f"leave {name} out",
+            )
     return recipe
 
 
 def _carry_out(
-    held: Held, recipe: Recipe, task: Task, progress: bool, checkpoint_every: float,
+    held: Held,
+    recipe: Recipe,
+    task: Task,
+    progress: bool,
+    checkpoint_every: float,
     began: Callable[[Task, Recipe], None] | None,
-) -> Result:  # fmt: skip
+) -> Result:
     started, folder = time.perf_counter(), held.folder
     random.seed(recipe.seed or 0)
     model = task.network(recipe)
@@ -268,36 +294,64 @@ def _carry_out(
         schedule = optim.WarmupCosine(optimizer, min(len(loader), steps // 10), steps)
     writer = _Writer(held)
     history = fit(
-        model, loader, loss=task.loss(recipe), valid=task.valid, optimizer=optimizer,
-        epochs=recipe.epochs, metrics=task.metrics(), schedule=schedule,
-        clip_norm=recipe.clip_norm, patience=recipe.patience, callbacks=[writer],
-        checkpoint=folder / "checkpoints", checkpoint_every=checkpoint_every, resume=True,
+        model,
+        loader,
+        loss=task.loss(recipe),
+        valid=task.valid,
+        optimizer=optimizer,
+        epochs=recipe.epochs,
+        metrics=task.metrics(),
+        schedule=schedule,
+        clip_norm=recipe.clip_norm,
+        patience=recipe.patience,
+        callbacks=[writer],
+        checkpoint=folder / "checkpoints",
+        checkpoint_every=checkpoint_every,
+        resume=True,
         progress=progress,
-    )  # fmt: skip
+    )
     assert writer.trainer is not None
     output, metrics = _judge(task, recipe, model, task.test)
     samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
     held.expect_there()
     files.write(folder / MODEL, files.tensors_to_bytes(model.state_dict()))
     if output is not None:
-        named = {"row": task.rows.tolist()} if task.test_names is None else {
-            "file": task.test_names}  # fmt: skip
-        files.write(folder / "predictions.csv", files.to_csv({
-            **named, "target": task.truth(), **task.decoded(output),
-        }))  # fmt: skip
+        named = (
+            {"row": task.rows.tolist()} if task.test_names is None else {"file": task.test_names}
+        )
+        files.write(
+            folder / "predictions.csv",
+            files.to_csv(
+                {
+                    **named,
+                    "target": task.truth(),
+                    **task.decoded(output),
+                }
+            ),
+        )
     seconds = writer.trainer.seconds + time.perf_counter() - started
     shown: dict[str, Any] = {"samples": samples}
     if output is not None:
         shown = task.shown(output, task.test[1])
     found = findings(
-        history, writer.trainer.untrained, metrics, len(task.test[1]),
+        history,
+        writer.trainer.untrained,
+        metrics,
+        len(task.test[1]),
         _guess(task, recipe) if output is not None else None,
-        shown.get("confusion"), shown.get("classes", ()),
-    )  # fmt: skip
+        shown.get("confusion"),
+        shown.get("classes", ()),
+    )
     result = Result(
-        task.task, metrics, folder, seconds, history.stopped == "interrupted", samples, found,
+        task.task,
+        metrics,
+        folder,
+        seconds,
+        history.stopped == "interrupted",
+        samples,
+        found,
         ended="" if writer.trainer.step > writer.first else history.stopped,
-    )  # fmt: skip
+    )
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
     page = _page(result, recipe, task, model, history, shown)
     files.write(result.report, render(page))
@@ -324,9 +378,7 @@ def _judge(
         return None, {"bits_per_character": bits(loss), "loss": loss}
     forward = Forward(model)
     x, y = data
-    output = np.concatenate(
-        [p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))]
-    )  # fmt: skip
+    output = np.concatenate([p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))])
     return output, {name: m(output, y) for name, m in task.metrics().items()}
 
 
@@ -360,27 +412,42 @@ class _Writer(Callback):
 
 
 def _page(
-    result: Result, recipe: Recipe, task: Task, model: nn.Module, history: History,
+    result: Result,
+    recipe: Recipe,
+    task: Task,
+    model: nn.Module,
+    history: History,
     shown: dict[str, Any],
-) -> Report:  # fmt: skip
+) -> Report:
     import chainrule
 
     first = DataLoader(task.test, 1)
     with evaluating(model):  # one row has no statistics of its own
         summary = model.summary(next(iter(first))[0])
     return Report(
-        title=Path(recipe.source).name, task=result.task, run=result.run.name,
-        seconds=result.seconds, interrupted=result.interrupted, metrics=result.metrics,
-        recipe=recipe.to_toml(), data=task.facts, notes=task.notes, model=str(summary),
-        parameters=summary.parameters, history=history.epochs, best_epoch=history.best_epoch,
+        title=Path(recipe.source).name,
+        task=result.task,
+        run=result.run.name,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+        metrics=result.metrics,
+        recipe=recipe.to_toml(),
+        data=task.facts,
+        notes=task.notes,
+        model=str(summary),
+        parameters=summary.parameters,
+        history=history.epochs,
+        best_epoch=history.best_epoch,
         gradients=dict(vars(history.gradients)),
         findings=result.findings,
         versions={
-            "chainrule": chainrule.__version__, "NumPy": np.__version__,
+            "chainrule": chainrule.__version__,
+            "NumPy": np.__version__,
             "Python": platform.python_version(),
         },
-        date=datetime.date.today().isoformat(), **shown,
-    )  # fmt: skip
+        date=datetime.date.today().isoformat(),
+        **shown,
+    )
 
 
 def _guess(task: Task, recipe: Recipe) -> Guess:

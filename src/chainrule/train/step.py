@@ -34,9 +34,13 @@ def layers_of(model: Module) -> dict[str, list[Tensor]]:
 
 
 def make_step(
-    model: Module, objective: Objective, optimizer: Optimizer, clip_norm: float | None = None,
-    accumulate: int = 1, compiled: bool = True,
-) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:  # fmt: skip
+    model: Module,
+    objective: Objective,
+    optimizer: Optimizer,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    compiled: bool = True,
+) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:
     """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
     accumulate   do the batch in so many pieces: the memory of one, the gradient of the whole

@@ -67,12 +67,29 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Module, train: Any, valid: Any, objective: Objective, optimizer: Optimizer,
-        metrics: dict[str, Metric], *, epochs: int, schedule: Any, schedule_per: str,
-        clip_norm: float | None, accumulate: int, patience: int | None, monitor: str | None,
-        falls: bool, restore_best: bool, callbacks: Sequence[Callback], folder: Path | None,
-        every: float, compiled: bool, settings: Settings,
-    ) -> None:  # fmt: skip
+        self,
+        model: Module,
+        train: Any,
+        valid: Any,
+        objective: Objective,
+        optimizer: Optimizer,
+        metrics: dict[str, Metric],
+        *,
+        epochs: int,
+        schedule: Any,
+        schedule_per: str,
+        clip_norm: float | None,
+        accumulate: int,
+        patience: int | None,
+        monitor: str | None,
+        falls: bool,
+        restore_best: bool,
+        callbacks: Sequence[Callback],
+        folder: Path | None,
+        every: float,
+        compiled: bool,
+        settings: Settings,
+    ) -> None:
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
         self.schedule, self.schedule_per = schedule, schedule_per
@@ -147,9 +164,11 @@ class Trainer:
                 self.save()
         if not self.batch:
             raise ArgumentError(
-                "fit", f"got no batches in epoch {self.epoch + 1}", "one or more in each epoch",
+                "fit",
+                f"got no batches in epoch {self.epoch + 1}",
+                "one or more in each epoch",
                 "pass a DataLoader, or a list of batches, which can be gone through again",
-            )  # fmt: skip
+            )
         self._end_epoch(began)
 
     def _steps(self) -> Iterator[None]:
@@ -287,9 +306,11 @@ class Trainer:
     def _monitored(self, row: dict[str, Any]) -> float:
         if self.monitor not in row:
             raise ArgumentError(
-                "fit", f"got monitor {self.monitor!r}", f"one of {', '.join(row)}",
+                "fit",
+                f"got monitor {self.monitor!r}",
+                f"one of {', '.join(row)}",
                 "name a loss or metric of the history",
-            )  # fmt: skip
+            )
         return float(row[self.monitor])
 
     def _compare(self, row: dict[str, Any]) -> None:
@@ -323,10 +344,11 @@ class Trainer:
         rate = self.optimizer.param_groups[0]["lr"]
         kept = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
         raise GradientError(
-            "fit", f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
+            "fit",
+            f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
             f"finite numbers; the weights are {kept} again",
             f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
-        )  # fmt: skip
+        )
 
     # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
 
@@ -346,12 +368,26 @@ class Trainer:
         history = {**self.history.to_dict(), "stopped": stopped if finished else ""}
         schedule = None if self.schedule is None else self.schedule.state_dict()
         moment = self._moment()
-        checkpoint.save(self.folder, self.step, tensors, {
-            "epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.elapsed,
-            "sum": self._sum, "rows": self._rows, "rate": self._rate,
-            "best_value": self._best_value, "waited": self._waited, "schedule": schedule,
-            "history": history, "untrained": self.untrained, "settings": self.settings,
-        })  # fmt: skip
+        checkpoint.save(
+            self.folder,
+            self.step,
+            tensors,
+            {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "step": self.step,
+                "seconds": self.elapsed,
+                "sum": self._sum,
+                "rows": self._rows,
+                "rate": self._rate,
+                "best_value": self._best_value,
+                "waited": self._waited,
+                "schedule": schedule,
+                "history": history,
+                "untrained": self.untrained,
+                "settings": self.settings,
+            },
+        )
         self._saved, self._written = time.perf_counter(), moment
 
     def _moment(self) -> tuple[Any, ...]:
@@ -369,10 +405,12 @@ class Trainer:
         stored = state["schedule"] or {}
         if (own.keys() ^ stored.keys()) - {"rates"}:  # which earlier versions did not keep
             raise ArgumentError(
-                "resume", f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
-                "checkpoint of a run with another or none", "the schedule that the run began with",
+                "resume",
+                f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
+                "checkpoint of a run with another or none",
+                "the schedule that the run began with",
                 "pass it as then",
-            )  # fmt: skip
+            )
         then = state.get("settings", {})  # which earlier versions did not keep
         told = list(changes_of(then, self.settings, self.optimizer, tensors["optimizer"]))
         self.model.load_state_dict(tensors["model"])

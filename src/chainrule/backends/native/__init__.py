@@ -56,8 +56,10 @@ def _notice(in_numpy: Iterable[Kernel]) -> None:
         dtypes = ", ".join(dict.fromkeys(str(n.dtype) for n in nodes))
         logging.getLogger("chainrule").info(
             "%s of %s runs in NumPy within a compiled step: "
-            "the native backend has no code for it yet", name, dtypes,
-        )  # fmt: skip
+            "the native backend has no code for it yet",
+            name,
+            dtypes,
+        )
 
 
 _text = functools.cache(str)  # of a dtype, which NumPy takes long for

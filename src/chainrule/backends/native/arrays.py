@@ -47,10 +47,11 @@ def expect_room(needed: int) -> None:
     there = physical()
     if there is not None and needed > there:
         raise ArgumentError(
-            "compile", f"got a step that needs {_gigabytes(needed)} of memory for itself",
+            "compile",
+            f"got a step that needs {_gigabytes(needed)} of memory for itself",
             f"no more than the {_gigabytes(there)} there are",
             "use a smaller batch, or do it in pieces (accumulate=… of fit)",
-        )  # fmt: skip
+        )
 
 
 def _gigabytes(size: int) -> str:

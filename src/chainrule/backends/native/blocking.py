@@ -210,8 +210,18 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
         cost += copied * (COPY if contiguous else TURN) * up(m, tile_rows)
     cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
     cut = Plan(
-        spec, lanes, swapped, dot, rows, columns, depth, tile_rows, tile_columns, packed, slabs,
+        spec,
+        lanes,
+        swapped,
+        dot,
+        rows,
+        columns,
+        depth,
+        tile_rows,
+        tile_columns,
+        packed,
+        slabs,
         cost,
-    )  # fmt: skip
+    )
     few = spec.batch * m * n * k > 16 * TILE_WORK and cut.tiles < 16
     return replace(cut, cost=cost * 1.03) if few else cut

@@ -43,9 +43,13 @@ class _Emitter:
     # Control
 
     def loop(
-        self, start: ir.Value, stop: ir.Value, step: int, body: Callable[..., Values | None],
+        self,
+        start: ir.Value,
+        stop: ir.Value,
+        step: int,
+        body: Callable[..., Values | None],
         carried: Sequence[ir.Value] = (),
-    ) -> Values:  # fmt: skip
+    ) -> Values:
         """for i in range(start, stop, step): carried = body(i, *carried)."""
         b, entry = self.b, self.b.block
         head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
@@ -64,9 +68,13 @@ class _Emitter:
         return phis
 
     def pieces(
-        self, start: ir.Value, stop: ir.Value, extent: int, size: int,
+        self,
+        start: ir.Value,
+        stop: ir.Value,
+        extent: int,
+        size: int,
         body: Callable[[ir.Value, int], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """body(offset, size) for whole pieces in start..stop, then for the rest of `extent`."""
         rest = extent % size
         at_end = self.b.icmp_signed("==", stop, I64(extent))
@@ -209,9 +217,16 @@ def _pack(
 
 
 def _broadcast(
-    e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int,
-    fresh: ir.Value | bool, put: Callable[[Values, int, int], None],
-) -> None:  # fmt: skip
+    e: _Emitter,
+    a: View,
+    b: View,
+    c: View,
+    rows: int,
+    columns: int,
+    depth: int,
+    fresh: ir.Value | bool,
+    put: Callable[[Values, int, int], None],
+) -> None:
     """One block: an element of A times vectors of a row of B, for each k; added to C if not fresh.
 
     put   put(a vector of each row, its first column, how many columns) stores the result
@@ -244,9 +259,15 @@ def _broadcast(
 
 
 def _dot(
-    e: _Emitter, a: View, b: View, c: View, rows: int, columns: int, depth: int,
+    e: _Emitter,
+    a: View,
+    b: View,
+    c: View,
+    rows: int,
+    columns: int,
+    depth: int,
     fresh: ir.Value | bool,
-) -> None:  # fmt: skip
+) -> None:
     """One block: rows of A times columns of B (its view: column, k), both contiguous along k."""
     cells = [(i, j) for i in range(rows) for j in range(columns)]
     chains = min(up(LATENCY, len(cells)), max(depth // e.lanes, 1))
@@ -284,9 +305,16 @@ def _dot(
 
 
 def emit(
-    builder: ir.IRBuilder, plan: Plan, a: ir.Value, b: ir.Value, c: ir.Value, scratch: ir.Value,
-    begin: ir.Value, end: ir.Value, finish: Finish | None = None,
-) -> None:  # fmt: skip
+    builder: ir.IRBuilder,
+    plan: Plan,
+    a: ir.Value,
+    b: ir.Value,
+    c: ir.Value,
+    scratch: ir.Value,
+    begin: ir.Value,
+    end: ir.Value,
+    finish: Finish | None = None,
+) -> None:
     """The tiles begin..end of the product; `scratch` belongs to this caller alone.
 
     Tiles count along rows first, then columns, then batch.
@@ -323,9 +351,13 @@ def emit(
 
 
 def _part(
-    e: _Emitter, views: tuple[View, ...], scratch: ir.Value, rows: _Range, columns: _Range,
+    e: _Emitter,
+    views: tuple[View, ...],
+    scratch: ir.Value,
+    rows: _Range,
+    columns: _Range,
     finish: Finish | None,
-) -> None:  # fmt: skip
+) -> None:
     """Some rows and columns of one product."""
     a, b, c = views
     plan, spec = e.plan, e.plan.spec

@@ -53,9 +53,14 @@ class Row:
 
 
 def emit(
-    module: ir.Module, name: str, made: Plan, groups: Sequence[int],
-    calls: Mapping[int, ir.Function], commits: bool, target: Target,
-) -> None:  # fmt: skip
+    module: ir.Module,
+    name: str,
+    made: Plan,
+    groups: Sequence[int],
+    calls: Mapping[int, ir.Function],
+    commits: bool,
+    target: Target,
+) -> None:
     """The driver `name`, (table, scratch, thread, threads, barrier): these groups, the commits."""
     shared = any(made.groups[k].units > 1 for k in groups)
     rows = list(_rows(made, groups, calls, shared, target))
@@ -213,19 +218,22 @@ def _commit(module: ir.Module, made: Plan) -> ir.Function:
     table = function.args[0]
     b = ir.IRBuilder(function.append_basic_block("entry"))
     copy = module.declare_intrinsic(
-        "llvm.memcpy", [POINTER, POINTER, I64],
+        "llvm.memcpy",
+        [POINTER, POINTER, I64],
         ir.FunctionType(VOID, [POINTER, POINTER, I64, ir.IntType(1)]),
-    )  # fmt: skip
+    )
     copies = moves(made)
     numbers = [n for old, new in copies for n in (old, new, size_of(made.values[old]))]
     listed = _constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
     with _loop(b, len(copies)) as k:
         first = b.mul(k, I64(3))
         source, goal, size = (
-            b.load(b.gep(listed, [I64(0), b.add(first, I64(j))], source_etype=listed.value_type),
-                   typ=I64)
+            b.load(
+                b.gep(listed, [I64(0), b.add(first, I64(j))], source_etype=listed.value_type),
+                typ=I64,
+            )
             for j in range(3)
-        )  # fmt: skip
+        )
         source, goal = (
             b.load(b.gep(table, [place], source_etype=POINTER), typ=POINTER)
             for place in (source, goal)
@@ -239,8 +247,9 @@ def moves(made: Plan) -> list[tuple[int, int]]:
     """(from, to): the copies that commit the updates; inputs that are swapped go by `staged`."""
     goals = {old for _, old in made.commits}
     first = [(new, made.staged[new]) for new, _ in made.commits if new in goals]
-    return first + [(made.staged[new] if new in goals else made.home(new), old)
-                    for new, old in made.commits]  # fmt: skip
+    return first + [
+        (made.staged[new] if new in goals else made.home(new), old) for new, old in made.commits
+    ]
 
 
 class _Barrier(ir.Function):  # type: ignore[misc]

@@ -165,8 +165,11 @@ def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
     x, source = xs[0], kinds[0]
     if to.kind == "b":
         zero = ir.Constant(x.type, 0)
-        return b.fcmp_unordered("!=", x, zero) if source.kind == "f" else (
-            b.icmp_unsigned("!=", x, zero))  # fmt: skip
+        return (
+            b.fcmp_unordered("!=", x, zero)
+            if source.kind == "f"
+            else (b.icmp_unsigned("!=", x, zero))
+        )
     wanted = in_memory(to)
     if to.kind == "f":
         if source.kind == "f" and to.itemsize == source.itemsize:
@@ -183,26 +186,44 @@ def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
 
 ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
     # operation: the kinds of dtype that it takes, what it emits
-    ops.negative: ("fi", _negative), ops.abs: ("f", _intrinsic("fabs")),
-    ops.square: ("fiu", _square), ops.sqrt: ("f", _intrinsic("sqrt")),
-    ops.add: ("fiu", _arithmetic("fadd", "add")), ops.subtract: ("fiu", _arithmetic("fsub", "sub")),
-    ops.multiply: ("fiu", _arithmetic("fmul", "mul")), ops.divide: ("f", _arithmetic("fdiv", "")),
-    ops.maximum: ("f", _beyond(">=")), ops.minimum: ("f", _beyond("<=")),
-    ops.copysign: ("f", _intrinsic("copysign")), ops.sign: ("f", _sign),
-    ops.floor: ("f", _intrinsic("floor")), ops.ceil: ("f", _intrinsic("ceil")),
-    ops.trunc: ("f", _intrinsic("trunc")), ops.round: ("f", _intrinsic("rint")),
-    ops.equal: ("fiub", _compare("==")), ops.not_equal: ("fiub", _compare("!=")),
-    ops.less: ("fiu", _compare("<")), ops.less_equal: ("fiu", _compare("<=")),
-    ops.bitwise_and: ("iub", _arithmetic("", "and_")), ops.bitwise_invert: ("iub", _invert),
+    ops.negative: ("fi", _negative),
+    ops.abs: ("f", _intrinsic("fabs")),
+    ops.square: ("fiu", _square),
+    ops.sqrt: ("f", _intrinsic("sqrt")),
+    ops.add: ("fiu", _arithmetic("fadd", "add")),
+    ops.subtract: ("fiu", _arithmetic("fsub", "sub")),
+    ops.multiply: ("fiu", _arithmetic("fmul", "mul")),
+    ops.divide: ("f", _arithmetic("fdiv", "")),
+    ops.maximum: ("f", _beyond(">=")),
+    ops.minimum: ("f", _beyond("<=")),
+    ops.copysign: ("f", _intrinsic("copysign")),
+    ops.sign: ("f", _sign),
+    ops.floor: ("f", _intrinsic("floor")),
+    ops.ceil: ("f", _intrinsic("ceil")),
+    ops.trunc: ("f", _intrinsic("trunc")),
+    ops.round: ("f", _intrinsic("rint")),
+    ops.equal: ("fiub", _compare("==")),
+    ops.not_equal: ("fiub", _compare("!=")),
+    ops.less: ("fiu", _compare("<")),
+    ops.less_equal: ("fiu", _compare("<=")),
+    ops.bitwise_and: ("iub", _arithmetic("", "and_")),
+    ops.bitwise_invert: ("iub", _invert),
     ops.bitwise_or: ("iub", _arithmetic("", "or_")),
     ops.bitwise_xor: ("iub", _arithmetic("", "xor")),
-    ops.bitwise_left_shift: ("iu", _shift("shl")), ops.bitwise_right_shift: ("iu", _shift("shr")),
-    ops.remainder: ("iu", _whole("remainder")), ops.floor_divide: ("iu", _whole("quotient")),
-    ops.where: ("fiub", _where), ops.astype: ("fiub", _astype),
-    ops.logaddexp: ("f", _logaddexp), ops.hypot: ("f", _hypot),
-}  # fmt: skip
-ELEMENTWISE |= {ops.TABLE[n]: ("f", _real(n)) for n in mathematics.FUNCTIONS if n in ops.TABLE
-                and ops.TABLE[n] not in ELEMENTWISE}  # fmt: skip
+    ops.bitwise_left_shift: ("iu", _shift("shl")),
+    ops.bitwise_right_shift: ("iu", _shift("shr")),
+    ops.remainder: ("iu", _whole("remainder")),
+    ops.floor_divide: ("iu", _whole("quotient")),
+    ops.where: ("fiub", _where),
+    ops.astype: ("fiub", _astype),
+    ops.logaddexp: ("f", _logaddexp),
+    ops.hypot: ("f", _hypot),
+}
+ELEMENTWISE |= {
+    ops.TABLE[n]: ("f", _real(n))
+    for n in mathematics.FUNCTIONS
+    if n in ops.TABLE and ops.TABLE[n] not in ELEMENTWISE
+}
 
 
 def combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:

@@ -17,10 +17,23 @@ from .storage import VIEWS, Storage
 
 # Operations whose code is the same for vectors as for elements.
 VECTORS = {
-    ops.negative, ops.square, ops.add, ops.subtract, ops.multiply, ops.divide, ops.maximum,
-    ops.minimum, ops.equal, ops.not_equal, ops.less, ops.less_equal, ops.bitwise_and,
-    ops.bitwise_or, ops.bitwise_invert, ops.where,
-}  # fmt: skip
+    ops.negative,
+    ops.square,
+    ops.add,
+    ops.subtract,
+    ops.multiply,
+    ops.divide,
+    ops.maximum,
+    ops.minimum,
+    ops.equal,
+    ops.not_equal,
+    ops.less,
+    ops.less_equal,
+    ops.bitwise_and,
+    ops.bitwise_or,
+    ops.bitwise_invert,
+    ops.where,
+}
 
 
 def fits(product: int, group: Group, store: Storage) -> bool:
@@ -52,9 +65,13 @@ class Epilogue:
     """Stores what a group writes, from one vector of its product."""
 
     def __init__(
-        self, plan: Storage, group: Group, pointers: dict[int, ir.Value], builder: ir.IRBuilder,
+        self,
+        plan: Storage,
+        group: Group,
+        pointers: dict[int, ir.Value],
+        builder: ir.IRBuilder,
         lanes: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._plan, self._group, self._pointers = plan, group, pointers
         self._b, self._lanes = builder, lanes
 

@@ -33,9 +33,13 @@ class Loops:
     """The body of one function: its builder, the pointers of the stored buffers, the loops."""
 
     def __init__(
-        self, plan: Plan, function: ir.Function, pointers: dict[int, ir.Value], group: Group,
+        self,
+        plan: Plan,
+        function: ir.Function,
+        pointers: dict[int, ir.Value],
+        group: Group,
         part: tuple[ir.Value, ir.Value] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.plan, self.pointers, self.function = plan, pointers, function
         self.part, self.unit, self.cut = part, group.unit, group.axis
         self._wrong: ir.Value | None = None  # whether an index was outside, a divisor 0

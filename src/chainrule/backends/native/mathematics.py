@@ -223,15 +223,17 @@ def _erfinv(x: Value) -> Value:
     below = r <= 5
     at = where(middle, 0.180625 - 0.25 * x * x, where(below, r - 1.6, r - 5))
     num, den = (
-        at.polynomial([
-            where(middle, p, where(below, x.like(q), s))
-            for p, q, s in zip(*map(reversed, tables), strict=True)
-        ])
+        at.polynomial(
+            [
+                where(middle, p, where(below, x.like(q), s))
+                for p, q, s in zip(*map(reversed, tables), strict=True)
+            ]
+        )
         for tables in (
             (numerics.PPND16_A, numerics.PPND16_C, numerics.PPND16_E),
             (numerics.PPND16_B, numerics.PPND16_D, numerics.PPND16_F),
         )
-    )  # fmt: skip
+    )
     y = where(middle, a, 1) * (num / den * where(middle, x.like(0.125**0.5), 0.5**0.5))
     return where(a < 1, y, where(a.equals(1), x.like(INF), NAN)).signed(x)
 
@@ -318,11 +320,30 @@ def power(x: Value, y: Value) -> Value:
 
 # By the names of `ops.py`, and sqrt, which is one instruction.
 FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "log2": log2, "log10": log10,
-    "sin": sin, "cos": cos, "tan": tan, "asin": asin, "acos": acos, "atan": atan,
-    "sinh": sinh, "cosh": cosh, "tanh": tanh, "asinh": asinh, "acosh": acosh, "atanh": atanh,
-    "sigmoid": sigmoid, "erf": erf, "erfinv": erfinv, "sqrt": Value.sqrt, "power": power,
-}  # fmt: skip
+    "exp": exp,
+    "expm1": expm1,
+    "log": log,
+    "log1p": log1p,
+    "log2": log2,
+    "log10": log10,
+    "sin": sin,
+    "cos": cos,
+    "tan": tan,
+    "asin": asin,
+    "acos": acos,
+    "atan": atan,
+    "sinh": sinh,
+    "cosh": cosh,
+    "tanh": tanh,
+    "asinh": asinh,
+    "acosh": acosh,
+    "atanh": atanh,
+    "sigmoid": sigmoid,
+    "erf": erf,
+    "erfinv": erfinv,
+    "sqrt": Value.sqrt,
+    "power": power,
+}
 
 
 def module_for(name: str, triple: str, fused: bool) -> ir.Module:

@@ -127,8 +127,11 @@ def _keep_inside(groups: list[Group], program: Program, store: Storage) -> None:
                     outside.add(r)
     for group in groups:
         if group.kind == "elementwise":
-            inside = [b for b in group.writes
-                      if b not in outside and store.values[b].kind == "elementwise"]  # fmt: skip
+            inside = [
+                b
+                for b in group.writes
+                if b not in outside and store.values[b].kind == "elementwise"
+            ]
             store.stored.difference_update(inside)
             group.writes = [b for b in group.writes if b not in inside]
     groups[:] = [g for g in groups if g.writes]
@@ -196,8 +199,9 @@ def _may_fail(group: Group, store: Storage) -> bool:
     return group.kind == "numpy" or any(
         store.values[r].op in (ops.take, ops.checked_index, ops.scatter_add)
         or divides(store.values[r])
-        for b in group.writes for r in _computed(b, store)
-    )  # fmt: skip
+        for b in group.writes
+        for r in _computed(b, store)
+    )
 
 
 def _computed(b: int, store: Storage) -> Iterator[int]:
@@ -259,9 +263,14 @@ def _outputs_over(program: Program, made: Plan) -> dict[int, int]:
             for r in own:
                 free = r in native and r not in program.outputs and r not in found
                 alike = made.values[r].shape == made.values[b].shape and (
-                    made.values[r].dtype == made.values[b].dtype)  # fmt: skip
-                if free and alike and users[r][-1] is group and (
-                        all(reads.get(r, True) for reads in same)):  # fmt: skip
+                    made.values[r].dtype == made.values[b].dtype
+                )
+                if (
+                    free
+                    and alike
+                    and users[r][-1] is group
+                    and (all(reads.get(r, True) for reads in same))
+                ):
                     found[r] = b
                     break
     return found

@@ -53,13 +53,18 @@ class Planned:
             work, shared = sum(g.work for g in groups), any(g.units > 1 for g in groups)
             calls.append(Call(segment.name, -1, work, shared))
         written = {made.home(b) for g in made.groups[: made.safe] for b in g.writes}
-        scratch = [product(made, g, self.target).scratch_bytes
-                   for g in made.groups if g.kind == "matmul"]  # fmt: skip
+        scratch = [
+            product(made, g, self.target).scratch_bytes for g in made.groups if g.kind == "matmul"
+        ]
         return Schedule(
-            tuple(calls), self.arena.size, tuple(self.arena.offsets.items()),
-            tuple(made.in_place), tuple((own, b) for b, own in made.staged.items()),
-            max(scratch, default=0), tuple(sorted(set(self.program.outputs) & written)),
-        )  # fmt: skip
+            tuple(calls),
+            self.arena.size,
+            tuple(self.arena.offsets.items()),
+            tuple(made.in_place),
+            tuple((own, b) for b, own in made.staged.items()),
+            max(scratch, default=0),
+            tuple(sorted(set(self.program.outputs) & written)),
+        )
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

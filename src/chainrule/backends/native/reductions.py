@@ -180,9 +180,15 @@ class _Nest:
     """
 
     def __init__(
-        self, loops: Loops, b: int, shape: Sequence[int], order: Order,
-        element: Callable[[Index], ir.Value], combine: Any, first: ir.Constant,
-    ) -> None:  # fmt: skip
+        self,
+        loops: Loops,
+        b: int,
+        shape: Sequence[int],
+        order: Order,
+        element: Callable[[Index], ir.Value],
+        combine: Any,
+        first: ir.Constant,
+    ) -> None:
         self._loops, self._to, self._shape, self._order = loops, b, shape, order
         self._element = element
         self._combine, self._first, self._b = combine, first, loops.builder

@@ -31,10 +31,11 @@ def kept(program: Program) -> Program:
     if not copies:
         return program
     return dataclasses.replace(
-        program, kernels=(*copies.values(), *program.kernels),
+        program,
+        kernels=(*copies.values(), *program.kernels),
         outputs=tuple(copies[b].writes if b in copies else b for b in program.outputs),
         buffers=program.buffers + len(copies),
-    )  # fmt: skip
+    )
 
 
 def oriented(program: Program) -> Program:
@@ -47,9 +48,10 @@ def oriented(program: Program) -> Program:
     uses.update(program.outputs)
     products = {k.writes: k for k in program.kernels if k.op is ops.matmul and uses[k.writes] == 1}
     turned = {
-        k.reads[0]: k for k in program.kernels
+        k.reads[0]: k
+        for k in program.kernels
         if k.op is ops.permute_dims and k.reads[0] in products and _exchanges_last_two(k)
-    }  # fmt: skip
+    }
     kernels: list[Kernel] = []
     buffers = program.buffers
     for kernel in program.kernels:
@@ -62,9 +64,15 @@ def oriented(program: Program) -> Program:
                 views.append(_transpose(read, buffers, node))
                 buffers += 1
             node = Node(
-                ops.matmul, tuple(v.node for v in views), {}, kernel.node.shape,
-                kernel.node.dtype, None, False, product.node.source,
-            )  # fmt: skip
+                ops.matmul,
+                tuple(v.node for v in views),
+                {},
+                kernel.node.shape,
+                kernel.node.dtype,
+                None,
+                False,
+                product.node.source,
+            )
             frees = tuple(f for f in (*product.frees, *kernel.frees) if f != product.writes)
             reads = tuple(v.writes for v in views)
             kernels += [*views, Kernel(ops.matmul, reads, kernel.writes, {}, frees, node)]
@@ -108,15 +116,27 @@ def staged(program: Program) -> Program:
             reads, buffers = (buffers,), buffers + 1
         rows = tuple(range(1, len(shape)))
         first = Node(
-            ops.sum, (whole,), {"axis": rows}, (shape[0], *(1,) * len(rows)), node.dtype,
-            None, False, node.source,
-        )  # fmt: skip
+            ops.sum,
+            (whole,),
+            {"axis": rows},
+            (shape[0], *(1,) * len(rows)),
+            node.dtype,
+            None,
+            False,
+            node.source,
+        )
         kernels.append(Kernel(ops.sum, reads, buffers, first.params, (), first))
         own = kernel.reads if op is ops.norm else ()
         last = Node(
-            op, (*(node.inputs if own else ()), first), {"axis": (0,)}, node.shape, node.dtype,
-            None, False, node.source,
-        )  # fmt: skip
+            op,
+            (*(node.inputs if own else ()), first),
+            {"axis": (0,)},
+            node.shape,
+            node.dtype,
+            None,
+            False,
+            node.source,
+        )
         frees = (*kernel.frees, buffers)
         kernels.append(Kernel(op, (*own, buffers), kernel.writes, last.params, frees, last))
         buffers += 1
@@ -135,8 +155,9 @@ def joined(program: Program) -> Program:
         while kernel.op is ops.concat and len(kernel.reads) > MANY:
             parts = []
             for k in range(0, len(kernel.reads), MANY):
-                part = _joins(kernel, kernel.reads[k : k + MANY], kernel.node.inputs[k : k + MANY],
-                              buffers)  # fmt: skip
+                part = _joins(
+                    kernel, kernel.reads[k : k + MANY], kernel.node.inputs[k : k + MANY], buffers
+                )
                 parts.append(part)
                 buffers += 1
             kernels += parts
@@ -153,7 +174,13 @@ def _joins(kernel: Kernel, reads: tuple[int, ...], nodes: tuple[Node, ...], writ
     shape = list(kernel.node.shape)
     shape[axis] = sum(node.shape[axis] for node in nodes)
     node = Node(
-        ops.concat, nodes, kernel.params, tuple(shape), kernel.node.dtype, None, False,
+        ops.concat,
+        nodes,
+        kernel.params,
+        tuple(shape),
+        kernel.node.dtype,
+        None,
+        False,
         kernel.node.source,
-    )  # fmt: skip
+    )
     return Kernel(ops.concat, reads, writes, kernel.params, (), node)

@@ -32,9 +32,12 @@ class Runner:
     """
 
     def __init__(
-        self, program: Program, schedule: Schedule, library: Library | None,
+        self,
+        program: Program,
+        schedule: Schedule,
+        library: Library | None,
         planned: Callable[[], Planned],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.program, self.planned, self._library = program, planned, library
         self._specs: dict[int, Spec] = dict(enumerate(program.arguments))
         self._specs |= {k.writes: k.node for k in program.kernels}
@@ -147,7 +150,7 @@ class Runner:
             "got an index outside its axis, or a divisor of 0, but by NumPy's rounding it is not",
             "whole numbers that do not hang on the last bit of a real number",
             "compute them in whole numbers, or keep away from the edge",
-        )  # fmt: skip
+        )
 
     @property
     def repeats(self) -> bool:
@@ -166,9 +169,16 @@ class Runner:
         moves = [(b, array.nbytes // count) for b, array in moving.items()]
         driver = self._library.address(self._whole.name)
         job = np.array(
-            [driver, self._base, count, ctypes.addressof(self._status), len(moves),
-             *itertools.chain.from_iterable(moves)], np.uint64,
-        )  # fmt: skip
+            [
+                driver,
+                self._base,
+                count,
+                ctypes.addressof(self._status),
+                len(moves),
+                *itertools.chain.from_iterable(moves),
+            ],
+            np.uint64,
+        )
         for b, array in moving.items():
             self._table[b] = address(array)
         try:

@@ -252,8 +252,11 @@ def _axis_before(value: Value, shape: tuple[int, ...], axis: int) -> int | None:
         return int(params["axes"][axis])
     if op is ops.reshape:
         found = _row_axis(shape)
-        return found if axis == _row_axis(value.shape) and (
-            found is not None and shape[found] == size) else None  # fmt: skip
+        return (
+            found
+            if axis == _row_axis(value.shape) and (found is not None and shape[found] == size)
+            else None
+        )
     if op is ops.flip and axis in params["axis"]:
         return None
     if op is ops.slice and (params["start"][axis], params["step"][axis]) != (0, 1):

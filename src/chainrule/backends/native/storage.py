@@ -24,12 +24,21 @@ from .elementwise import ELEMENTWISE
 VIEWS = {ops.reshape, ops.permute_dims, ops.broadcast_to, ops.slice, ops.flip, ops.alias}
 # Reductions, and the kinds of dtype that they take.
 REDUCTIONS = {
-    ops.sum: "fiub", ops.prod: "fiu", ops.max: "fiu", ops.min: "fiu", ops.any: "b", ops.norm: "f",
-}  # fmt: skip
+    ops.sum: "fiub",
+    ops.prod: "fiu",
+    ops.max: "fiu",
+    ops.min: "fiu",
+    ops.any: "b",
+    ops.norm: "f",
+}
 LOOPS = {
-    ops.take: "take", ops.checked_index: "take", ops.scatter_add: "scatter", ops.concat: "concat",
-    ops.random_bits: "random", ops.pad: "pad",
-}  # fmt: skip
+    ops.take: "take",
+    ops.checked_index: "take",
+    ops.scatter_add: "scatter",
+    ops.concat: "concat",
+    ops.random_bits: "random",
+    ops.pad: "pad",
+}
 KINDS = "fiub"
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 

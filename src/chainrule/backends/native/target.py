@@ -94,8 +94,10 @@ def _host(limit: str) -> Target:
     triple = llvm.get_process_triple()
     if os.name == "nt":  # what MCJIT loads is ELF on every system
         triple += "-elf"
-    flags = {name: on and not name.startswith(_WITHOUT[limit] or ("?",))
-             for name, on in llvm.get_host_cpu_features().items()}  # fmt: skip
+    flags = {
+        name: on and not name.startswith(_WITHOUT[limit] or ("?",))
+        for name, on in llvm.get_host_cpu_features().items()
+    }
     if not triple.startswith("x86_64"):
         return Target(triple, llvm.get_host_cpu_name(), _features(flags))
     # Tuning for "x86-64-v4" holds back 512-bit vectors; the host's name may be another model's.

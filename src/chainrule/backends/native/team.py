@@ -278,18 +278,28 @@ def barrier_text(target: Target) -> str:
 def _filled(template: str, target: Target) -> str:
     x86, windows = target.x86, "windows" in target.triple
     places = {
-        "go": GO, "threads": THREADS, "driver": DRIVER, "table": TABLE, "scratch": SCRATCH,
-        "stride": STRIDE, "done": DONE, "stop": STOP, "barrier": BARRIER,
-    }  # fmt: skip
+        "go": GO,
+        "threads": THREADS,
+        "driver": DRIVER,
+        "table": TABLE,
+        "scratch": SCRATCH,
+        "stride": STRIDE,
+        "done": DONE,
+        "stop": STOP,
+        "barrier": BARRIER,
+    }
     offsets = {name: LINE * k for name, k in places.items()}
     return template.format(
         pause="call void @llvm.x86.sse2.pause()" if x86 else "call void @llvm.aarch64.hint(i32 1)",
-        pause_declaration="declare void @llvm.x86.sse2.pause()" if x86
+        pause_declaration="declare void @llvm.x86.sse2.pause()"
+        if x86
         else "declare void @llvm.aarch64.hint(i32)",
         yield_="" if windows else "%r = call i32 @sched_yield()",
         yield_declaration="" if windows else "declare i32 @sched_yield()",
-        line=LINE, words=_WORDS.format(**offsets), **offsets,
-    )  # fmt: skip
+        line=LINE,
+        words=_WORDS.format(**offsets),
+        **offsets,
+    )
 
 
 class Team:
@@ -429,9 +439,11 @@ def threads() -> int:
     if asked:
         if not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 128):
             raise ArgumentError(
-                "compile", f"got CHAINRULE_THREADS={asked!r}", "a whole number from 1 to 128",
+                "compile",
+                f"got CHAINRULE_THREADS={asked!r}",
+                "a whole number from 1 to 128",
                 "unset it to use the processors there are",
-            )  # fmt: skip
+            )
         return int(asked)
     return min(_processors(), 128)
 

@@ -205,8 +205,12 @@ def atan(x: Value) -> Value:
     f, a = format_of(x), x.abs()
     num, den = a, x.like(1)
     high, low = x.like(0), x.like(0)
-    steps = ((0.4375, 2 * a - 1, 2 + a), (0.6875, a - 1, a + 1),
-             (1.1875, a - 1.5, 1 + 1.5 * a), (2.4375, x.like(-1), a))  # fmt: skip
+    steps = (
+        (0.4375, 2 * a - 1, 2 + a),
+        (0.6875, a - 1, a + 1),
+        (1.1875, a - 1.5, 1 + 1.5 * a),
+        (2.4375, x.like(-1), a),
+    )
     for (start, above, below), h, lo in zip(steps, f.atan_high, f.atan_low, strict=True):
         far = a >= start
         num, den = where(far, above, num), where(far, below, den)

@@ -136,12 +136,15 @@ LARGEST = 14  # pixels of the letters of a chart: on a phone (style.py), 12 else
 def extent(text: str, size: float = 12) -> float:
     """About how wide a text is, in pixels: in a wide font, so that there is room in others."""
     return size * sum(
-        0.42 if c in NARROW
-        else 1.02 if c in WIDE or unicodedata.east_asian_width(c) in "WF"
-        else 0.78 if c.isupper()
+        0.42
+        if c in NARROW
+        else 1.02
+        if c in WIDE or unicodedata.east_asian_width(c) in "WF"
+        else 0.78
+        if c.isupper()
         else 0.64
         for c in text
-    )  # fmt: skip
+    )
 
 
 def number(value: float) -> str:

@@ -25,9 +25,13 @@ MOST_BESIDE = 9  # characters of a class name that leave room for a table beside
 MOST_OPEN = 15  # rows of a table that is shown without asking
 
 NAMES = {
-    "r2": "R²", "mae": "mean absolute error", "rmse": "root mean square error", "auc": "AUC",
-    "f1": "mean F1", "lr": "learning rate",
-}  # fmt: skip
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "auc": "AUC",
+    "f1": "mean F1",
+    "lr": "learning rate",
+}
 FIRST = {"classification": "accuracy", "regression": "r2", "text": "bits_per_character"}
 LEVELS = {"warning": "▲ Warning", "notice": "● Notice", "good": "✓ Good"}
 IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
@@ -304,11 +308,16 @@ def curve(report: Report, base: str) -> str:
         title = f"{known[0]} {title}"
     return figure(
         lines(
-            series, x=places, title=title[0].upper() + title[1:], x_label="epoch",
-            y_label="log scale" if log else "", log_y=log, marks=marks,
+            series,
+            x=places,
+            title=title[0].upper() + title[1:],
+            x_label="epoch",
+            y_label="log scale" if log else "",
+            log_y=log,
+            marks=marks,
             height=190 if base == "lr" else 300,
         )
-    )  # fmt: skip
+    )
 
 
 def gradient_flow(report: Report) -> str:
@@ -317,9 +326,13 @@ def gradient_flow(report: Report) -> str:
     if norms.ndim != 2 or not norms.size:
         return ""
     chart = heatmap(
-        norms.T, flow["layers"], flow["steps"],
-        title="Norm of the gradient, by layer", x_label="step", y_label="input at the top",
-    )  # fmt: skip
+        norms.T,
+        flow["layers"],
+        flow["steps"],
+        title="Norm of the gradient, by layer",
+        x_label="step",
+        y_label="input at the top",
+    )
     said = (
         "<p>Each row is a layer, each column a moment of the training; the brighter a cell, the "
         "larger the gradient there, on a logarithmic scale. Rows that fade towards the input mean "
@@ -431,9 +444,13 @@ def residuals(report: Report) -> str:
     with np.errstate(invalid="ignore"):
         wrong = guess - truth
     plot = scatter(
-        truth, guess, title="Predicted against true", x_label="true", y_label="predicted",
+        truth,
+        guess,
+        title="Predicted against true",
+        x_label="true",
+        y_label="predicted",
         identity=True,
-    )  # fmt: skip
+    )
     spread = histogram(wrong, title="Residuals", x_label="predicted − true", mark=0.0, height=420)
     fine = wrong[np.isfinite(wrong)]
     low, middle, high = np.percentile(fine, [5, 50, 95]) if fine.size else [math.nan] * 3

@@ -32,16 +32,19 @@ def kind_of(source: str) -> type[Task]:
     if not path.exists():
         near = difflib.get_close_matches(source.casefold(), NAMES, 1, 0.7)
         raise ArgumentError(
-            "train", f"got {source!r}, which is no file", f"a file, a folder or one of "
-            f"{', '.join(NAMES)}",
-            f"did you mean {near[0]!r}?" if near else "check the path and the folder that you are "
-            "in",
-        )  # fmt: skip
+            "train",
+            f"got {source!r}, which is no file",
+            f"a file, a folder or one of {', '.join(NAMES)}",
+            f"did you mean {near[0]!r}?"
+            if near
+            else "check the path and the folder that you are in",
+        )
     raise ArgumentError(
-        "train", f"got {source!r} with an ending that says nothing",
+        "train",
+        f"got {source!r} with an ending that says nothing",
         f"a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of images",
         "give the file one of these endings",
-    )  # fmt: skip
+    )
 
 
 __all__ = ["KINDS", "ImageTask", "TableTask", "Task", "TextTask", "kind_of"]

@@ -93,8 +93,9 @@ class Task(ABC):
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         """Fields of a Report about the predictions for the test rows."""
         return {
-            "confusion": confusion(output, target, len(self.classes)), "classes": self.classes,
-        }  # fmt: skip
+            "confusion": confusion(output, target, len(self.classes)),
+            "classes": self.classes,
+        }
 
 
 def expect_source(recipe: Recipe, *unused: str) -> None:
@@ -102,9 +103,11 @@ def expect_source(recipe: Recipe, *unused: str) -> None:
     for name in unused:
         if getattr(recipe, name) is not None:
             raise ArgumentError(
-                "train", f"got {name} = {getattr(recipe, name)!r} for {recipe.source}",
-                "settings that this kind of data takes", f"leave {name} out",
-            )  # fmt: skip
+                "train",
+                f"got {name} = {getattr(recipe, name)!r} for {recipe.source}",
+                "settings that this kind of data takes",
+                f"leave {name} out",
+            )
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

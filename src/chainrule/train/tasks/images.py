@@ -32,9 +32,13 @@ class ImageTask(Task):
     kind = "images"
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: list[str], mean: Any, std: Any,
+        self,
+        shape: tuple[int, int, int],
+        classes: list[str],
+        mean: Any,
+        std: Any,
         usual: Sequence[int] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
         self.usual = list(usual)  # the size of most training files, before they were made smaller
         self.max_pixels = MOST_PIXELS
@@ -63,10 +67,13 @@ class ImageTask(Task):
         if found.files:
             self.test_names = [os.path.relpath(found.files[k], recipe.source) for k in parts[2]]
         self.facts = {
-            "images": len(found.y), "training images": len(parts[0]),
-            "validation images": len(parts[1]), "test images": len(parts[2]),
-            "size": " × ".join(map(str, self.shape)), "classes": len(self.classes),
-        }  # fmt: skip
+            "images": len(found.y),
+            "training images": len(parts[0]),
+            "validation images": len(parts[1]),
+            "test images": len(parts[2]),
+            "size": " × ".join(map(str, self.shape)),
+            "classes": len(self.classes),
+        }
         return self
 
     @classmethod
@@ -78,9 +85,12 @@ class ImageTask(Task):
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "shape": list(self.shape), "classes": self.classes, "mean": np.asarray(self.mean),
-            "std": np.asarray(self.std), "usual": self.usual,
-        }  # fmt: skip
+            "shape": list(self.shape),
+            "classes": self.classes,
+            "mean": np.asarray(self.mean),
+            "std": np.asarray(self.std),
+            "usual": self.usual,
+        }
 
     def read(self, source: Any, labelled: bool) -> Batch:
         known = [(self.usual[0], self.usual[1])] if self.usual else []
@@ -93,38 +103,60 @@ class ImageTask(Task):
         self.names, self.notes = found.files or None, list(found.notes)
         if found.x.shape[1:] != self.shape:
             raise ArgumentError(
-                "predict", f"got images {found.x.shape[1:]}", f"{self.shape} as in training",
+                "predict",
+                f"got images {found.x.shape[1:]}",
+                f"{self.shape} as in training",
                 "use images of the same kind",
-            )  # fmt: skip
+            )
         if not labelled:
             return found.x, None
         unknown = sorted(set(found.classes) - set(self.classes))
         if unknown:
             raise ArgumentError(
-                "evaluate", f"got the class {unknown[0]!r}",
-                f"one of {listed(self.classes)}", "train again with it, or leave it out",
-            )  # fmt: skip
+                "evaluate",
+                f"got the class {unknown[0]!r}",
+                f"one of {listed(self.classes)}",
+                "train again with it, or leave it out",
+            )
         return found.x, np.array([self.classes.index(c) for c in found.classes])[found.y]
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
         small = self.model != "cnn"
         return {
-            "task": "classification", "test": 0.2, "valid": 0.1, "size": list(self.shape[:2]),
+            "task": "classification",
+            "test": 0.2,
+            "valid": 0.1,
+            "size": list(self.shape[:2]),
             "max_pixels": MOST_PIXELS,
-            "model": self.model, "hidden": [256, 128] if small else [128],
-            "channels": None if small else [16, 32], "dropout": 0.1 if small else 0.3,
-            "batch_size": min(64, rows), "epochs": epochs_for(rows, 64, 1200, 60),
-            "optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-2, "schedule": "cosine",
-            "clip_norm": 1.0, "label_smoothing": 0.05, "patience": 20, "seed": 0,
-        }  # fmt: skip
+            "model": self.model,
+            "hidden": [256, 128] if small else [128],
+            "channels": None if small else [16, 32],
+            "dropout": 0.1 if small else 0.3,
+            "batch_size": min(64, rows),
+            "epochs": epochs_for(rows, 64, 1200, 60),
+            "optimizer": "adamw",
+            "lr": 4e-3,
+            "weight_decay": 1e-2,
+            "schedule": "cosine",
+            "clip_norm": 1.0,
+            "label_smoothing": 0.05,
+            "patience": 20,
+            "seed": 0,
+        }
 
     def network(self, recipe: Recipe) -> nn.Module:
         kind = recipe.model or "cnn"
         return image_network(
-            kind, self.shape, recipe.channels or [16, 32], recipe.hidden or [], len(self.classes),
-            recipe.dropout or 0.0, self.mean, self.std,
-        )  # fmt: skip
+            kind,
+            self.shape,
+            recipe.channels or [16, 32],
+            recipe.hidden or [],
+            len(self.classes),
+            recipe.dropout or 0.0,
+            self.mean,
+            self.std,
+        )
 
     def shown(self, output: Array, target: Array) -> dict[str, Any]:
         return {**super().shown(output, target), "pictures": self._mistakes(output, target)}
@@ -136,11 +168,13 @@ class ImageTask(Task):
         worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
         names = self.test_names or [self.classes[k] for k in target]
         return [
-            (png(np.rint(self.test[0][k]).astype(np.uint8)),
-             f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
-             f"({said['confidence'][k]:.0%})")
+            (
+                png(np.rint(self.test[0][k]).astype(np.uint8)),
+                f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
+                f"({said['confidence'][k]:.0%})",
+            )
             for k in worst[:MOST_PICTURES]
-        ]  # fmt: skip
+        ]
 
 
 def _all_images(path: Path) -> Any:
@@ -165,9 +199,12 @@ def png(pixels: Array) -> str:
 
 
 def _images(
-    source: str, size: list[int] | None, channels: int | None = None,
-    max_pixels: int = MOST_PIXELS, known: list[tuple[int, int]] | None = None,
-) -> Images:  # fmt: skip
+    source: str,
+    size: list[int] | None,
+    channels: int | None = None,
+    max_pixels: int = MOST_PIXELS,
+    known: list[tuple[int, int]] | None = None,
+) -> Images:
     if source in NAMES:
         found = load(source)
         if found.kind != "images":
@@ -176,9 +213,11 @@ def _images(
         return Images(bright, found.y, list(found.class_names or []), [])
     if (Path(source) / "recipe.toml").exists():
         raise FileError(
-            "read_images", f"got {source}, a run folder", "a folder of images, one sub-folder a "
-            "class", f"go on with the run by chainrule train --resume {source}",
-        )  # fmt: skip
+            "read_images",
+            f"got {source}, a run folder",
+            "a folder of images, one sub-folder a class",
+            f"go on with the run by chainrule train --resume {source}",
+        )
     if size is not None and len(size) != 2:
         raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
     wanted = None if size is None else (size[0], size[1])

@@ -43,10 +43,11 @@ class TableTask(Task):
         whole = TableEncoder.fit(table, target, recipe.task, text)  # complains of the data
         if len(whole.category_names) > MOST_EMBEDDED:
             raise ArgumentError(
-                "train", f"got {len(whole.category_names)} columns of categories",
+                "train",
+                f"got {len(whole.category_names)} columns of categories",
                 f"at most {MOST_EMBEDDED}, because each gets an embedding of its own",
                 "leave some out of the file, or write them as numbers (0 and 1 for no and yes)",
-            )  # fmt: skip
+            )
         labels = whole.transform_target(table) if whole.task == "classification" else None
         parts = _split(table, fractions, recipe.seed or 0, labels, goal.kind == "number")
         train = table.select(parts[0])
@@ -70,10 +71,14 @@ class TableTask(Task):
             note = _note_of_task(target, goal, self.task)
             self.notes[:0] = [note] * bool(note)
         self.facts = {
-            "rows": len(table), "training rows": len(parts[0]), "validation rows": len(parts[1]),
-            "test rows": len(parts[2]), "numeric inputs": len(self.encoder.feature_names),
-            "categories": ", ".join(self.encoder.category_names) or "none", "target": target,
-        }  # fmt: skip
+            "rows": len(table),
+            "training rows": len(parts[0]),
+            "validation rows": len(parts[1]),
+            "test rows": len(parts[2]),
+            "numeric inputs": len(self.encoder.feature_names),
+            "categories": ", ".join(self.encoder.category_names) or "none",
+            "target": target,
+        }
         if labels is not None:
             self.facts["classes"] = len(self.classes)
         else:
@@ -94,9 +99,10 @@ class TableTask(Task):
     def read(self, source: Any, labelled: bool) -> Batch:
         known = isinstance(source, str) and source in NAMES
         table = (
-            _builtin(source)[0] if known
+            _builtin(source)[0]
+            if known
             else read_table(source, text=self.encoder.text_names, decimal=self.decimal)
-        )  # fmt: skip
+        )
         x = self.encoder.transform(table)
         self.notes = list(self.encoder.last_notes)
         return x, self.encoder.transform_target(table) if labelled else None
@@ -106,21 +112,36 @@ class TableTask(Task):
         size = max(8, min(256, power_of_2(rows // 30)))
         wide = rows > 5000
         return {
-            "task": self.task, "test": 0.2, "valid": 0.1, "model": "mlp", "embedding": 16,
+            "task": self.task,
+            "test": 0.2,
+            "valid": 0.1,
+            "model": "mlp",
+            "embedding": 16,
             "loss": None if self.task == "classification" else "mse",
-            "hidden": [256, 128] if wide else [64, 32], "dropout": 0.0 if wide else 0.1,
-            "batch_size": min(size, rows), "epochs": epochs_for(rows, size, 12000, 100),
-            "optimizer": "adamw", "lr": 3e-3, "weight_decay": 1e-2, "schedule": "cosine",
-            "clip_norm": 1.0, "patience": 20, "seed": 0,
-        }  # fmt: skip
+            "hidden": [256, 128] if wide else [64, 32],
+            "dropout": 0.0 if wide else 0.1,
+            "batch_size": min(size, rows),
+            "epochs": epochs_for(rows, size, 12000, 100),
+            "optimizer": "adamw",
+            "lr": 3e-3,
+            "weight_decay": 1e-2,
+            "schedule": "cosine",
+            "clip_norm": 1.0,
+            "patience": 20,
+            "seed": 0,
+        }
 
     def network(self, recipe: Recipe) -> nn.Module:
         assert recipe.embedding is not None
         outputs = len(self.classes) if self.task == "classification" else 1
         net = TableNetwork(
-            len(self.encoder.feature_names), self.encoder.cardinalities, recipe.embedding,
-            recipe.hidden or [], outputs, recipe.dropout or 0.0,
-        )  # fmt: skip
+            len(self.encoder.feature_names),
+            self.encoder.cardinalities,
+            recipe.embedding,
+            recipe.hidden or [],
+            outputs,
+            recipe.dropout or 0.0,
+        )
         return net if self.task == "classification" else nn.Sequential(net, nn.Flatten(0))
 
     def loss(self, recipe: Recipe) -> Any:
@@ -162,9 +183,11 @@ def _fractions(recipe: Recipe) -> tuple[float, float, float]:
     valid = 0.1 if recipe.valid is None else recipe.valid
     if test + valid >= 1:
         raise ArgumentError(
-            "train", f"got test {test} and valid {valid}", "shares that leave rows to train on",
+            "train",
+            f"got test {test} and valid {valid}",
+            "shares that leave rows to train on",
             "lower them",
-        )  # fmt: skip
+        )
     return 1 - test - valid, valid, test
 
 
@@ -212,23 +235,28 @@ def _table(recipe: Recipe) -> tuple[Table, str]:
             listed = list(table.columns)
             more = ", …" if len(listed) > 30 else ""
             raise ArgumentError(
-                "train", f"got the table {recipe.source} without a target",
+                "train",
+                f"got the table {recipe.source} without a target",
                 f"one of its columns: {', '.join(listed[:30])}{more}",
                 f"name the column to predict with --target{hint}",
-            )  # fmt: skip
+            )
         target = recipe.target
     for name, what in ((target, "the target"), *((n, "the category") for n in text)):
         if name not in table.columns:
             raise ArgumentError(
-                "train", f"got {what} {name!r}", "a column of the table",
+                "train",
+                f"got {what} {name!r}",
+                "a column of the table",
                 nearest(name, table.columns) + hint,
-            )  # fmt: skip
+            )
     drop = [n for name in recipe.drop or [] for n in _parts(name, table)]
     if target in drop:
         raise ArgumentError(
-            "train", f"got {target!r} as target and as a column to leave out", "one of the two",
+            "train",
+            f"got {target!r} as target and as a column to leave out",
+            "one of the two",
             "leave it out of --drop, or choose another target",
-        )  # fmt: skip
+        )
     return table.drop(drop), target
 
 

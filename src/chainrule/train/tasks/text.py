@@ -46,20 +46,23 @@ class TextTask(Task):
         for name, part in zip(("training", "validation", "test"), parts, strict=True):
             if len(part) <= self.length:
                 raise ArgumentError(
-                    "train", f"got {len(text)} characters, {len(part)} of them for {name}",
+                    "train",
+                    f"got {len(text)} characters, {len(part)} of them for {name}",
                     f"{self.length + 1} or more in each part (windows have {self.length})",
                     "use a longer text, larger shares (--test, --valid), or a smaller length",
-                )  # fmt: skip
+                )
         codes = [self.characters.encode(p) for p in parts]
         self.train, self.valid, self.test = (windows(c, self.length) for c in codes)
         self.rows = np.arange(0)
         self._start = parts[2][:100]
         unknown = int((codes[2] == 0).sum())
         self.facts = {
-            "characters": len(text), "training characters": len(parts[0]),
-            "validation characters": len(parts[1]), "test characters": len(parts[2]),
+            "characters": len(text),
+            "training characters": len(parts[0]),
+            "validation characters": len(parts[1]),
+            "test characters": len(parts[2]),
             "different characters": len(self.characters) - 1,
-        }  # fmt: skip
+        }
         self.notes = ["the held-out text is the end of the file"]
         if unknown:
             self.notes.append(f"{unknown} test characters never occur in the training text")
@@ -80,23 +83,40 @@ class TextTask(Task):
         rows = len(self.train[1])
         size = max(1, min(64, rows // 4, max(16, power_of_2(rows // 200))))
         return {
-            "test": 0.1, "valid": 0.02, "length": self.length, "model": "gru", "hidden": [256],
-            "embedding": 64, "dropout": 0.0, "batch_size": size,
-            "epochs": epochs_for(rows, size, 900, 30), "optimizer": "adamw", "lr": 4e-3,
-            "weight_decay": 1e-2, "schedule": "cosine", "clip_norm": 1.0, "patience": 5, "seed": 0,
-        }  # fmt: skip
+            "test": 0.1,
+            "valid": 0.02,
+            "length": self.length,
+            "model": "gru",
+            "hidden": [256],
+            "embedding": 64,
+            "dropout": 0.0,
+            "batch_size": size,
+            "epochs": epochs_for(rows, size, 900, 30),
+            "optimizer": "adamw",
+            "lr": 4e-3,
+            "weight_decay": 1e-2,
+            "schedule": "cosine",
+            "clip_norm": 1.0,
+            "patience": 5,
+            "seed": 0,
+        }
 
     def network(self, recipe: Recipe) -> nn.Module:
         hidden = recipe.hidden or [256]
         if len(set(hidden)) > 1:
             raise ArgumentError(
-                "recipe", f"got hidden = {hidden}", "layers of one size for a recurrent network",
+                "recipe",
+                f"got hidden = {hidden}",
+                "layers of one size for a recurrent network",
                 "give the same size for each",
-            )  # fmt: skip
+            )
         return TextNetwork(
-            recipe.model or "gru", len(self.characters), recipe.embedding or 64, hidden,
+            recipe.model or "gru",
+            len(self.characters),
+            recipe.embedding or 64,
+            hidden,
             recipe.dropout or 0.0,
-        )  # fmt: skip
+        )
 
     def loss(self, recipe: Recipe) -> Any:
         return "cross_entropy"
@@ -108,8 +128,9 @@ class TextTask(Task):
         """Texts that the model writes, begun by the start of the held-out text."""
         return [self.continued(model, self._start, length, seed=k) for k in range(count)]
 
-    def continued(self, model: TextNetwork, start: str, length: int, seed: int = 0,
-                  temperature: float = 0.7) -> str:  # fmt: skip
+    def continued(
+        self, model: TextNetwork, start: str, length: int, seed: int = 0, temperature: float = 0.7
+    ) -> str:
         """So many characters that follow the start; less temperature is more usual text."""
         source = random.Generator(seed)
         codes = self.characters.encode(start[-200:] or "\n")
