@@ -11,6 +11,7 @@ import numpy as np
 from .. import backends, tree
 from ..errors import ArgumentError, TraceError, warn
 from ..graph import Array, spec_text
+from ..guards.surroundings import Surroundings, same
 from ..recording import record
 from ..tensor import Tensor, as_tensor, make
 from ..trace import Trace, changes, state
@@ -31,7 +32,6 @@ from .step import (
     returned,
     run,
 )
-from .surroundings import Surroundings, same
 
 MANY_SHAPES = 8  # after so many compilations of one function a warning names what varies
 MOST_STEPS = 64  # of one function; the oldest goes first

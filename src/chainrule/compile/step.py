@@ -11,6 +11,7 @@ from .. import backends, ops, tree
 from ..backends.program import Program, lower
 from ..errors import TraceError
 from ..graph import Array, Graph, Node, spec_text
+from ..guards.surroundings import Surroundings
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, record_outputs, warn_of_lost
@@ -18,7 +19,6 @@ from ..trace import Trace, changes, updates
 from . import locks
 from .passes import optimise
 from .resident import Resident, can_stay, look, unscaled
-from .surroundings import Surroundings
 
 _NEVER = object()
 

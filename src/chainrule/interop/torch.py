@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..compile.variables import mentioned, methods_of, names_of
 from ..errors import ArgumentError, ShapeError, user_line
+from ..guards.variables import mentioned, methods_of, names_of
 from ..nn.activation import Activation
 from ..nn.order import rearranges
 from ..tensor import Tensor

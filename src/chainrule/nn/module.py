@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..compile.surroundings import Holder, plain
-from ..compile.variables import mentioned, methods_of, variables_of
 from ..convert import as_loaded
 from ..errors import (
     ArgumentError,
@@ -21,6 +19,8 @@ from ..errors import (
 )
 from ..functions.habits import expect_known
 from ..graph import spec_text
+from ..guards.surroundings import Holder, plain
+from ..guards.variables import mentioned, methods_of, variables_of
 from ..hints import calls, missing
 from ..tensor import Tensor, as_tensor, make, no_grad
 from ..trace import Counting, changes, state

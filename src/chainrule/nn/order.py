@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..compile.variables import functions_of, is_ours, module_of, names_of
+from ..guards.variables import functions_of, is_ours, module_of, names_of
 
 _REARRANGE = frozenset(
     {

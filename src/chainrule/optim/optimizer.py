@@ -15,13 +15,13 @@ import numpy as np
 
 from .. import ops
 from ..broadcasting import cast
-from ..compile.surroundings import Holder
-from ..compile.variables import mentioned, methods_of, variables_of
 from ..convert import as_loaded
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
 from ..graph import spec_text
+from ..guards.surroundings import Holder
+from ..guards.variables import mentioned, methods_of, variables_of
 from ..hints import calls
 from ..shapes import float64, int64
 from ..sparse import RowSparse, add_up

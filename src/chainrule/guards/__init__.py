@@ -1,0 +1,1 @@
+"""Guards of compiled steps: whether recording a function again would give the same graph."""
