@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from chainrule import numerics, shapes
+from chainrule import numerics
+from chainrule.dtypes import FLOATS, bfloat16, float16, float32
 from chainrule.errors import RangeError
 from chainrule.graph import Array
 
@@ -57,7 +58,7 @@ def test_erf_in_float64_against_the_standard_library_and_scipy() -> None:
     assert np.array_equal(np.signbit(found), np.signbit(GRID))
 
 
-@pytest.mark.parametrize("dtype", [shapes.float16, shapes.bfloat16, shapes.float32], ids=str)
+@pytest.mark.parametrize("dtype", [float16, bfloat16, float32], ids=str)
 def test_narrow_erf_is_correctly_rounded(dtype: Any) -> None:
     with np.errstate(over="ignore"):
         x = GRID.astype(dtype)
@@ -101,14 +102,14 @@ def test_erfinv_undoes_erf() -> None:
     assert ulps(found, wanted) <= 4
 
 
-@pytest.mark.parametrize("dtype", [shapes.float16, shapes.bfloat16, shapes.float32], ids=str)
+@pytest.mark.parametrize("dtype", [float16, bfloat16, float32], ids=str)
 def test_narrow_erfinv_is_scipys_rounded(dtype: Any) -> None:
     x = INSIDE.astype(dtype)
     wanted = special.erfinv(x.astype(np.float64)).astype(dtype)
     assert np.array_equal(numerics.erfinv(x), wanted, equal_nan=True)
 
 
-@pytest.mark.parametrize("dtype", shapes.FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_erfinv_at_the_edges_and_outside(dtype: Any) -> None:
     x = np.array([1, -1, 1.5, -2, np.inf, -np.inf, np.nan]).astype(dtype)
     inf, nan = np.inf, np.nan
@@ -234,7 +235,7 @@ def test_pad_spreads_and_surrounds() -> None:
     assert numerics.pad(np.zeros(0), (1,), (2,), (3,)).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("dtype", [shapes.float16, shapes.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
 def test_narrow_dtypes_are_summed_in_float32(dtype: Any) -> None:
     """4096 ones: in float16 a running sum would stop at 2048, in bfloat16 at 256."""
     x = np.ones((1, 4096), dtype)
@@ -353,7 +354,7 @@ def test_random_bits_are_the_blocks_of_one_draw(seed: int, draw: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float32", "float64", "float16", shapes.bfloat16, "int8", "int64", bool]
+    "dtype", ["float32", "float64", "float16", bfloat16, "int8", "int64", bool]
 )
 def test_choosing_by_bits(dtype: Any) -> None:
     """The bits that NumPy's where gives, of broadcast numbers, views and signed zeros too."""

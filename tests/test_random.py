@@ -15,7 +15,8 @@ import pytest
 from scipy import special, stats
 
 import chainrule as cr
-from chainrule import random, shapes
+from chainrule import random
+from chainrule.dtypes import FLOATS, bool_, float32, float64, int64
 from chainrule.errors import ChainruleError
 from chainrule.random import Generator
 
@@ -31,7 +32,7 @@ def draws(x: cr.Tensor) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("seed", [1, 2**40 + 5])
-@pytest.mark.parametrize("dtype", [shapes.float32, shapes.float64], ids=str)
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
 def test_uniform(dtype: Any, seed: int) -> None:
     x = Generator(seed).uniform((N,), low=-2.0, high=3.0, dtype=dtype)
     assert (x.shape, x.dtype) == ((N,), dtype)
@@ -45,7 +46,7 @@ def test_uniform(dtype: Any, seed: int) -> None:
 def test_every_bit_of_uniform_is_fair() -> None:
     """24 bits in float32, 53 in float64, and nothing below them."""
     generator = Generator(3)
-    for dtype, count in ((shapes.float32, 24), (shapes.float64, 53)):
+    for dtype, count in ((float32, 24), (float64, 53)):
         scaled = draws(generator.uniform((4096,), dtype=dtype)) * 2.0**count
         whole = scaled.astype(np.uint64)
         assert (whole == scaled).all()
@@ -54,7 +55,7 @@ def test_every_bit_of_uniform_is_fair() -> None:
             assert stats.binomtest(ones, 4096).pvalue > LEVEL
 
 
-@pytest.mark.parametrize("dtype", shapes.FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_uniform_never_gives_its_upper_end(dtype: Any) -> None:
     """Even where rounding would: half of the numbers between 1 and its neighbour go up."""
     generator, high = Generator(4), float(np.nextafter(np.array(1, dtype), np.array(2, dtype)))
@@ -66,7 +67,7 @@ def test_uniform_never_gives_its_upper_end(dtype: Any) -> None:
     assert draws(generator.uniform((5,), low=2.0, high=2.0, dtype=dtype)).tolist() == [2.0] * 5
 
 
-@pytest.mark.parametrize("dtype", [shapes.float32, shapes.float64], ids=str)
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
 def test_normal(dtype: Any) -> None:
     x = draws(Generator(5).normal((N,), mean=1.0, std=2.0, dtype=dtype))
     z = (x - 1) / 2
@@ -84,7 +85,7 @@ def test_normal(dtype: Any) -> None:
 @pytest.mark.parametrize("p", [0.0, 1e-3, 0.5, 0.9, 1.0])
 def test_bernoulli(p: float) -> None:
     x = Generator(6).bernoulli(p, (N,))
-    assert (x.shape, x.dtype) == ((N,), shapes.bool_)
+    assert (x.shape, x.dtype) == ((N,), bool_)
     ones = int(x.numpy().sum())
     assert stats.binomtest(ones, N, p).pvalue > LEVEL
     assert p not in (0, 1) or ones == p * N
@@ -108,7 +109,7 @@ def Tensor64(x: Any) -> cr.Tensor:  # noqa: N802
 @pytest.mark.parametrize(("low", "high"), [(0, 2), (-3, 7), (10, 1010), (-(2**62), -(2**62) + 3)])
 def test_integers(low: int, high: int) -> None:
     x = Generator(8).integers(low, high, (N,))
-    assert (x.shape, x.dtype) == ((N,), shapes.int64)
+    assert (x.shape, x.dtype) == ((N,), int64)
     values = x.numpy()
     assert values.min() >= low
     assert values.max() < high
@@ -147,11 +148,11 @@ def test_permutation_of_rows() -> None:
     assert Generator(11).permutation(0).shape == (0,)
 
 
-@pytest.mark.parametrize("dtype", [shapes.float32, shapes.float64], ids=str)
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
 def test_categorical(dtype: Any) -> None:
     logits = np.array([0.0, 1.0, -2.0, 3.0, -np.inf, -5.0])
     x = Generator(12).categorical(cr.asarray(logits.astype(dtype)), (N,))
-    assert (x.shape, x.dtype) == ((N,), shapes.int64)
+    assert (x.shape, x.dtype) == ((N,), int64)
     counts = np.bincount(x.numpy(), minlength=6)
     assert counts[4] == 0
     there = [0, 1, 2, 3, 5]
@@ -179,7 +180,7 @@ def test_the_most_extreme_bits_stay_finite(monkeypatch: pytest.MonkeyPatch) -> N
             return cr.asarray(np.full(shape, word, np.uint32))
 
         monkeypatch.setattr(Generator, "bits", bits)
-        for dtype, most in ((shapes.float32, 5.5), (shapes.float64, 8.3)):
+        for dtype, most in ((float32, 5.5), (float64, 8.3)):
             z = draws(Generator().normal((3,), dtype=dtype))
             assert (np.abs(z) < most).all()
             assert (np.sign(z) == (1 if word else -1)).all()

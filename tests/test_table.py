@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import checking, derivatives, ops, shapes
+from chainrule import checking, derivatives, ops
+from chainrule.dtypes import DTYPES, float64
 from chainrule.errors import DtypeError, ShapeError
 from chainrule.graph import Array, Node, Operation
 from chainrule.recording import pullback
@@ -98,7 +99,7 @@ TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat
 }
 
 
-@pytest.mark.parametrize("dtype", shapes.DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", WITH_CASES)
 def test_inferred_is_what_is_computed(name: str, dtype: Any) -> None:
     """The shape and dtype rule foretells the result; a dtype it does not take is an error."""
@@ -154,7 +155,7 @@ def test_linear_operations_are_linear_and_their_rule_is_the_adjoint(
     op: Operation, case: Any, params: Any
 ) -> None:
     """A(2x - 3y) = 2Ax - 3Ay, and ⟨u, Ax⟩ = ⟨Aᵀu, x⟩ over all inputs at once."""
-    xs, ys = (small(op, case, shapes.float64, seed) for seed in (1, 2))
+    xs, ys = (small(op, case, float64, seed) for seed in (1, 2))
     moving = [x.dtype.kind == "f" for x in xs]
     ys = [y if m else x for x, y, m in zip(xs, ys, moving, strict=True)]
     both = [2 * x - 3 * y if m else x for x, y, m in zip(xs, ys, moving, strict=True)]
@@ -172,7 +173,7 @@ def test_linear_operations_are_linear_and_their_rule_is_the_adjoint(
 def test_bilinear_operations_are_linear_in_each_argument(
     op: Operation, case: Any, params: Any, k: int
 ) -> None:
-    xs, ys = (small(op, case, shapes.float64, seed) for seed in (1, 2))
+    xs, ys = (small(op, case, float64, seed) for seed in (1, 2))
 
     def at(moved: Array) -> Any:
         return op.evaluate(*[moved if j == k else x for j, x in enumerate(xs)], **params)
@@ -252,7 +253,7 @@ def node_of(t: Tensor) -> Node:
 def test_recording_keeps_what_the_rule_names_and_nothing_else(name: str) -> None:
     op = ops.TABLE[name]
     case, params = op.cases[0]
-    inputs = [computed(a) if a.dtype == f64 else Tensor(a) for a in small(op, case, shapes.float64)]
+    inputs = [computed(a) if a.dtype == f64 else Tensor(a) for a in small(op, case, float64)]
     y = op(*inputs, **params)
     kept = [
         n

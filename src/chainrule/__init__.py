@@ -22,6 +22,21 @@ if "OPENBLAS_THREAD_TIMEOUT" not in _os.environ:
 from . import random as random
 from .checking import check_gradients
 from .compile import compile
+from .dtypes import (
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .dtypes import bool_ as bool
 from .errors import ChainruleError, GradientError
 from .functions.contractions import convolution, dot, einsum, matmul, outer, tensordot, vecdot
 from .functions.control import checkpoint, custom_vjp, scan, stop_gradient
@@ -43,14 +58,6 @@ from .functions.creation import (
     zeros_like,
 )
 from .functions.defining import defop
-from .functions.dtypes import __array_namespace_info__ as __array_namespace_info__
-from .functions.dtypes import (
-    can_cast,
-    finfo,
-    iinfo,
-    isdtype,
-    result_type,
-)
 from .functions.elementwise import (
     abs,
     acos,
@@ -130,6 +137,14 @@ from .functions.elementwise import (
 from .functions.habits import explained as _explained
 from .functions.habits import takes_axes as _takes_axes
 from .functions.indexing import gather, nonzero, scatter_add, take, take_along_axis
+from .functions.inspection import __array_namespace_info__ as __array_namespace_info__
+from .functions.inspection import (
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)
 from .functions.reductions import (
     all,
     any,
@@ -194,21 +209,6 @@ from .functions.sorting import (
 from .functions.windows import avg_pool, max_pool, sum_pool, unfold
 from .hints import hide_modules as _hide_modules
 from .hints import missing as _missing
-from .shapes import (
-    bfloat16,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from .shapes import bool_ as bool
 from .sparse import RowSparse
 from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

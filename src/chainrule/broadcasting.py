@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, shapes
+from . import ops
 from .convert import promote
+from .dtypes import float32, float64, int64, is_boolean, is_floating
 from .errors import DtypeError, ShapeError, user_line
 from .graph import Dtype, Operation, Shape, spec_text
 from .sparse import RowSparse
@@ -25,9 +26,9 @@ def scalar_dtype(x: Tensor, number: Any) -> Dtype:
     if kind is bool or isinstance(number, (bool, np.bool_)):
         return dtype
     if isinstance(number, int):
-        return shapes.int64 if dtype.kind == "b" else dtype
+        return int64 if is_boolean(dtype) else dtype
     if isinstance(number, float):
-        return dtype if dtype.kind in "fV" else shapes.float32
+        return dtype if is_floating(dtype) else float32
     raise DtypeError(
         "operator",
         f"got {kind.__name__} with {spec_text(x)}",
@@ -91,18 +92,18 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
         a = full(b.shape, a, dtype)
     else:
         return binary(op, as_tensor(a), b)
-    if op.kinds == "fV" and a.dtype.kind not in "fV":
-        a, b = cast(a, shapes.float32), cast(b, shapes.float32)
+    if op.kinds == "fV" and not is_floating(a.dtype):
+        a, b = cast(a, float32), cast(b, float32)
     return a._bind(op, (a, b), {})
 
 
 def as_tensors(*xs: Any) -> list[Tensor]:
     """Each as a tensor. Beside float64 Python's floats stay it, which else become float32."""
     found = [as_tensor(x) for x in xs]
-    if any(t.dtype == shapes.float64 for t in found):
+    if any(t.dtype == float64 for t in found):
         for k, x in enumerate(xs):
-            if isinstance(x, (float, list, tuple)) and found[k].dtype == shapes.float32:
-                found[k] = Tensor(x, dtype=shapes.float64)
+            if isinstance(x, (float, list, tuple)) and found[k].dtype == float32:
+                found[k] = Tensor(x, dtype=float64)
     return found
 
 

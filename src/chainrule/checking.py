@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import derivatives, numerics, shapes, tree
+from . import derivatives, numerics, tree
+from .dtypes import bfloat16, float32, is_floating, is_ieee_floating
 from .errors import ChainruleError, GradientError, user_line
 from .functions import creation
 from .graph import Array, Operation, spec_text, verify
@@ -90,7 +91,7 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
     with no_grad():
         once, again = ([t.numpy() for t in run([Tensor(x) for x in moved])] for _ in range(2))
     for what, values in (("argument", moved), ("result", once)):
-        if not any(v.dtype.kind in "fV" and v.size for v in values):
+        if not any(is_floating(v.dtype) and v.size for v in values):
             got = ", ".join(spec_text(v) for v in values) or "none at all"
             raise GradientError(
                 "check_gradients",
@@ -115,7 +116,7 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
 
 
 def _widened(arrays: Sequence[Array]) -> list[Array]:
-    return [x.astype(np.float64) if x.dtype.kind in "fV" else x for x in arrays]
+    return [x.astype(np.float64) if is_floating(x.dtype) else x for x in arrays]
 
 
 def compare(
@@ -144,7 +145,7 @@ def _compare(
         return [np.asarray(t.numpy()) for t in f([Tensor(x) for x in moved])]
 
     results, pull = pullback("check", f, [Tensor(x) for x in xs])
-    floats = [k for k, r in enumerate(results) if r.dtype.kind in "fV"]
+    floats = [k for k, r in enumerate(results) if is_floating(r.dtype)]
     us = {k: np.asarray(rng.uniform(-1, 1, results[k].shape)) for k in floats}
     seeds = [Tensor(us[k]) if k in us else None for k in range(len(results))]
     shares = pull(seeds)
@@ -270,7 +271,7 @@ def _checks(row: Row, points: int, seed: int) -> Iterator[Callable[[], str]]:
         return _same_traced(row, _draw(row, case, rng), params)
 
     for case, params in op.cases:
-        if params.get("dtype") != shapes.float32:  # too narrow for differences
+        if params.get("dtype") != float32:  # too narrow for differences
             yield from [partial(inside, case, params)] * points
         yield partial(dtypes, case, params)
         yield partial(traced, case, params)
@@ -316,8 +317,8 @@ def _dtypes_kept(row: Row, inputs: list[Array], params: Any) -> str:
     The sweep itself refuses a cotangent that is not like its input.
     """
     op: Operation = row.op
-    for dtype in (shapes.float32, shapes.bfloat16):
-        tensors = [Tensor(x.astype(dtype) if x.dtype.kind == "f" else x) for x in inputs]
+    for dtype in (float32, bfloat16):
+        tensors = [Tensor(x.astype(dtype) if is_ieee_floating(x.dtype) else x) for x in inputs]
         results, pull = pullback(op.name, lambda ts: [op(*ts, **params)], tensors)
         expected, got = op.infer(*tensors, **params), (results[0].shape, results[0].dtype)
         if got != expected:

@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from . import shapes
+from .dtypes import (
+    DTYPES,
+    FLOATS,
+    bfloat16,
+    float16,
+    float32,
+    is_boolean,
+    is_exact,
+    is_floating,
+    is_ieee_floating,
+    is_integer,
+)
 from .errors import ArgumentError, DtypeError, TraceError, user_line
 from .graph import Array, Dtype, spec_text
 
@@ -21,7 +32,7 @@ def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
         found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
-    if found is None or found not in shapes.DTYPES:
+    if found is None or found not in DTYPES:
         raise DtypeError(
             name, f"got dtype {dtype}", f"one of {_dtype_names()}", "choose one of them"
         )
@@ -51,9 +62,9 @@ def to_array(data: Any, dtype: Any = None) -> Array:
     array = _as_array(data)
     plain = isinstance(data, (list, tuple, int, float))
     if dtype is not None:
-        if array.dtype.kind not in "biuf" and array.dtype != shapes.bfloat16:
+        if not _is_number(array.dtype):
             raise _no_dtype(data, array)
-        if plain and dtype.kind in "iu":
+        if plain and is_integer(dtype):
             _check_fits(array, dtype)
         with np.errstate(over="ignore"):  # inf is what a number too large for a float becomes
             return array.astype(dtype)
@@ -69,7 +80,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         array = array.astype(array.dtype.newbyteorder("="))
     elif not (plain or isinstance(data, np.generic) or _unwritable(data)):
         array = array.copy()
-    if array.dtype not in shapes.DTYPES:
+    if array.dtype not in DTYPES:
         raise _no_dtype(data, array)
     return array
 
@@ -118,9 +129,14 @@ def _unwritable(data: Any) -> bool:
     return type(data) is np.ndarray and data.base is None and not data.flags.writeable
 
 
+def _is_number(dtype: Dtype) -> bool:
+    """Whether NumPy can convert it to each of chainrule's dtypes: no text, object or complex."""
+    return is_exact(dtype) or is_ieee_floating(dtype) or dtype == bfloat16
+
+
 def _check_fits(array: Array, dtype: Dtype) -> None:
     """Python's numbers in an integer dtype: each has to fit, as none is to wrap."""
-    if array.dtype.kind not in "iuf" or not array.size:
+    if not (is_integer(array.dtype) or is_ieee_floating(array.dtype)) or not array.size:
         return
     info, low, high = np.iinfo(dtype), array.min().item(), array.max().item()
     if not (info.min <= low and high <= info.max):
@@ -151,7 +167,7 @@ def _numpy_inside(data: Any) -> bool:
 
 
 def _dtype_names() -> str:
-    return ", ".join(map(str, shapes.DTYPES))
+    return ", ".join(map(str, DTYPES))
 
 
 def _no_dtype(data: Any, array: Array) -> DtypeError:
@@ -172,16 +188,16 @@ def promote(a: Dtype, b: Dtype) -> Dtype:
     if a == b:
         return a
     for x, y in ((a, b), (b, a)):
-        if x.kind in "biu" and y.kind in "fV":
+        if is_exact(x) and is_floating(y):
             return y
-        if x.kind == "b":
+        if is_boolean(x):
             return y
-    if {a, b} == {shapes.float16, shapes.bfloat16}:
-        return shapes.float32
-    if "V" in (a.kind, b.kind):
-        return a if b == shapes.bfloat16 else b
+    if {a, b} == {float16, bfloat16}:
+        return float32
+    if bfloat16 in (a, b):
+        return a if b == bfloat16 else b
     out = np.promote_types(a, b)
-    if out.kind == "f" and a.kind != "f":
+    if is_ieee_floating(out) and not is_ieee_floating(a):
         raise DtypeError(
             "promote", f"got {a} and {b}", "no integer dtype holds both", "convert one with astype"
         )
@@ -196,8 +212,8 @@ def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
     """
     if new.dtype == dtype:
         return new
-    floats = dtype in shapes.FLOATS
-    if new.dtype not in shapes.FLOATS if floats else not np.can_cast(new.dtype, dtype, "safe"):
+    floats = dtype in FLOATS
+    if new.dtype not in FLOATS if floats else not np.can_cast(new.dtype, dtype, "safe"):
         raise DtypeError(
             "load_state_dict",
             f"got {spec_text(new)} for {name}",

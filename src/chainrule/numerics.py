@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import is_bfloat16, is_half, is_integer
 from .errors import ArgumentError, ChainruleError, RangeError, Refusal
 from .graph import Array, Dtype, Graph, Node, Shape
 
@@ -23,7 +24,7 @@ def wide(function: Callable[..., Array]) -> Callable[..., Array]:
     @functools.wraps(function)
     def meaning(*xs: Array, **params: Any) -> Array:
         dtype = xs[0].dtype
-        if dtype.num != 23 and dtype.num < 256:  # neither float16 nor an added dtype (bfloat16)
+        if not is_half(dtype):
             return function(*xs, **params)
         xs = tuple(x.astype(np.float32) if x.dtype == dtype else x for x in xs)
         return function(*xs, **params).astype(dtype)
@@ -264,7 +265,7 @@ def whole_division(function: Callable[[Array, Array], Array]) -> Callable[[Array
     """Dividing a whole number by 0 is an error; floats give inf or NaN."""
 
     def meaning(x1: Array, x2: Array) -> Array:
-        if x2.dtype.kind in "iu" and not x2.all():
+        if is_integer(x2.dtype) and not x2.all():
             raise ArgumentError(
                 function.__name__,
                 "got a whole number divided by 0",
@@ -281,7 +282,7 @@ def whole_division(function: Callable[[Array, Array], Array]) -> Callable[[Array
 
 def broadcast_to(x: Array, shape: Shape) -> Array:
     """A view that repeats sizes of 1 by strides of 0."""
-    if x.dtype.num >= 256 or not x.flags.c_contiguous:
+    if is_bfloat16(x.dtype) or not x.flags.c_contiguous:
         return np.broadcast_to(x, shape)
     old = zip(x.shape, shape, x.strides, strict=True)  # the same, without its checks: 10× faster
     view = np.ndarray(shape, x.dtype, x, 0, tuple(0 if n == 1 != m else s for n, m, s in old))
@@ -302,8 +303,8 @@ def astype(x: Array, dtype: Dtype) -> Array:
 
 
 def ordered(x: Array) -> Array:
-    """x as NumPy can sort it: it knows no order of added dtypes' NaN; float32 holds bfloat16."""
-    return x.astype(np.float32) if x.dtype.num >= 256 else x
+    """x as NumPy can sort it: it does not know where bfloat16's NaN sorts."""
+    return x.astype(np.float32) if is_bfloat16(x.dtype) else x
 
 
 def argsort(x: Array, axis: int, descending: bool) -> Array:

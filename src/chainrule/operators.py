@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from . import ops
+from .dtypes import is_boolean, is_floating, kind_rank
 from .errors import DtypeError
 from .graph import Dtype, spec_text
-
-_KINDS = "buifV"  # from narrow to wide; f and V (bfloat16) are both floats
 
 
 class Operators:
@@ -80,8 +79,9 @@ class Operators:
         return self._binary(ops.remainder, other, self)
 
     def __pow__(self, other: Any) -> Self:
-        kinds = {int: "iufV", float: "fV"}.get(type(other), "")
-        if self.dtype.kind in kinds and other == 2:
+        kind = type(other)
+        keeps_dtype = is_floating(self.dtype) or (kind is int and not is_boolean(self.dtype))
+        if (kind is int or kind is float) and other == 2 and keeps_dtype:
             return self._bind(ops.square, (self,), {})
         return self._binary(ops.power, self, other)
 
@@ -145,8 +145,7 @@ class Operators:
     def _in_place(self, new: Any) -> Self:
         """Keep the dtype; a result of a wider kind (a float for an integer) is an error."""
         if new.dtype != self.dtype:
-            wider = _KINDS.index(new.dtype.kind) > _KINDS.index(self.dtype.kind)
-            if wider and {new.dtype.kind, self.dtype.kind} != {"f", "V"}:
+            if kind_rank(new.dtype) > kind_rank(self.dtype):
                 raise DtypeError(
                     "assign",
                     f"got {spec_text(new)} for {spec_text(self)}",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import numerics, shapes, sums
+from .dtypes import bool_, float32, float64, int64
 from .errors import class_refusal
 from .graph import Operation
 
@@ -105,10 +106,10 @@ trunc         = unary ("trunc",        "zero", np.trunc,        "number")
 round         = unary ("round",        "zero", np.rint)
 floor_divide  = binary("floor_divide", "zero", numerics.whole_division(np.floor_divide))
 nextafter     = binary("nextafter",    "zero", np.nextafter,    "float")
-equal         = binary("equal",        "zero", np.equal,        "any",    result=shapes.bool_)
-not_equal     = binary("not_equal",    "zero", np.not_equal,    "any",    result=shapes.bool_)
-less          = binary("less",         "zero", np.less,         "number", result=shapes.bool_)
-less_equal    = binary("less_equal",   "zero", np.less_equal,   "number", result=shapes.bool_)
+equal         = binary("equal",        "zero", np.equal,        "any",    result=bool_)
+not_equal     = binary("not_equal",    "zero", np.not_equal,    "any",    result=bool_)
+less          = binary("less",         "zero", np.less,         "number", result=bool_)
+less_equal    = binary("less_equal",   "zero", np.less_equal,   "number", result=bool_)
 bitwise_and   = binary("bitwise_and",  "zero", np.bitwise_and,  "bits")
 bitwise_or    = binary("bitwise_or",   "zero", np.bitwise_or,   "bits")
 bitwise_xor   = binary("bitwise_xor",  "zero", np.bitwise_xor,  "bits")
@@ -122,7 +123,7 @@ where         = op("where", "linear", shapes.where, numerics.where, "condition x
 alias         = op("alias", "linear", shapes.alias, lambda x: x, cases=_ONE)
 stop_gradient = op("stop_gradient", "zero", shapes.alias, lambda x: x, cases=_ONE)
 astype        = op("astype", "linear", shapes.astype, numerics.astype,
-                   cases=[(((2, 3),), {"dtype": d}) for d in (shapes.float32, shapes.float64)])
+                   cases=[(((2, 3),), {"dtype": d}) for d in (float32, float64)])
 
 # ── shape ────────────────────────────────────────────────────────────────────────────────────────
 broadcast_to  = op("broadcast_to", "linear", shapes.broadcast_to, numerics.broadcast_to,
@@ -163,11 +164,11 @@ max           = op("max", "other", shapes.reduction("max", "number", empty=False
                    lambda x, axis: np.maximum.reduce(x, axis=axis, keepdims=True), cases=_AXES)
 min           = op("min", "other", shapes.reduction("min", "number", empty=False),
                    lambda x, axis: np.minimum.reduce(x, axis=axis, keepdims=True), cases=_AXES)
-any           = op("any", "zero", shapes.reduction("any", "any", shapes.bool_),
+any           = op("any", "zero", shapes.reduction("any", "any", bool_),
                    lambda x, axis: np.any(x, axis=axis, keepdims=True), cases=_AXES)
-argmax        = op("argmax", "zero", shapes.reduction("argmax", "number", shapes.int64, empty=False),  # noqa: E501
+argmax        = op("argmax", "zero", shapes.reduction("argmax", "number", int64, empty=False),
                    lambda x, axis: np.argmax(x, axis=axis[0], keepdims=True), cases=_AXES[:1])
-argmin        = op("argmin", "zero", shapes.reduction("argmin", "number", shapes.int64, empty=False),  # noqa: E501
+argmin        = op("argmin", "zero", shapes.reduction("argmin", "number", int64, empty=False),
                    lambda x, axis: np.argmin(x, axis=axis[0], keepdims=True), cases=_AXES[:1])
 argsort       = op("argsort", "zero", shapes.argsort, numerics.argsort,
                    cases=[(((2, 3),), {"axis": 1, "descending": d}) for d in (False, True)])

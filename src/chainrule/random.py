@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, shapes
+from . import ops
 from .broadcasting import cast
 from .convert import to_dtype
+from .dtypes import FLOATS, float32, float64, int64, is_integer, uint64
 from .errors import ArgumentError, user_line
 from .functions import creation, elementwise, indexing, reductions, shaping, sorting
 from .functions.creation import _shape
@@ -40,9 +41,9 @@ class Generator:
     def set_state(self, state: Any) -> None:
         """Continue from a saved state."""
         new = as_tensor(state)
-        if new.dtype.kind not in "iu" or (new._value is not None and (new._value < 0).any()):
+        if not is_integer(new.dtype) or (new._value is not None and (new._value < 0).any()):
             raise ArgumentError("set_state", f"got {state}", "a state", "save generator.state")
-        self._state._assign(cast(new, shapes.uint64))
+        self._state._assign(cast(new, uint64))
 
     def seed(self, seed: int) -> None:
         """Begin the sequence of this seed."""
@@ -83,7 +84,7 @@ class Generator:
 
         A large draw is made in parts that stay in a processor's cache.
         """
-        words = 2 if wanted == shapes.float64 else 1
+        words = 2 if wanted == float64 else 1
         size = math.prod(shape)
         if size <= PART or state.trace is not None:
             drawn = self.bits(shape if words == 1 else (2, *shape))
@@ -118,7 +119,7 @@ class Generator:
         if known and not ((p._value >= 0) & (p._value <= 1)).all():
             raise ArgumentError("bernoulli", f"got p {p}", "0 to 1", "use sigmoid on logits")
         size = p.shape if shape is None else _shape(shape)
-        return self.uniform(size, dtype=p.dtype if p.dtype == shapes.float64 else None) < p
+        return self.uniform(size, dtype=p.dtype if p.dtype == float64 else None) < p
 
     def integers(self, low: int, high: int, shape: Any = ()) -> Tensor:
         """Whole numbers from low (included) to high (not), from 64 bits: no visible bias."""
@@ -128,16 +129,16 @@ class Generator:
                 "integers", f"got {low} to {high}", "whole numbers low < high in int64", "swap them"
             )
         words = self.bits((2, *_shape(shape)))
-        wide = (cast(words[0], shapes.uint64) << 32) | cast(words[1], shapes.uint64)
+        wide = (cast(words[0], uint64) << 32) | cast(words[1], uint64)
         span = np.uint64(high - low)
-        return cast(wide % Tensor(np.full((), span)), shapes.int64) + low
+        return cast(wide % Tensor(np.full((), span)), int64) + low
 
     def permutation(self, x: Any) -> Tensor:
         """The numbers below x, or the rows of x, in random order."""
         rows = creation.arange(x) if isinstance(x, int) else as_tensor(x)
         if not rows.shape or (isinstance(x, int) and x < 0):
             raise ArgumentError("permutation", f"got {x}", "a number from 0, or rows", "check it")
-        words = cast(self.bits((2, rows.shape[0])), shapes.uint64)
+        words = cast(self.bits((2, rows.shape[0])), uint64)
         keys = reductions.sum(words << Tensor(np.array([[32], [0]], np.uint64)), axis=0)
         order = sorting.argsort(keys)
         return order if isinstance(x, int) else indexing.take(rows, order, axis=0)
@@ -168,14 +169,14 @@ def _one_shape(name: str, shape: Any, more: tuple[Any, ...], named: str) -> None
 def _unit(words: list[Tensor]) -> Tensor:
     """Evenly on [0, 1): float32 of one word for each element, float64 of two."""
     if len(words) == 1:
-        return cast(words[0] >> 8, shapes.float32) * 2.0**-24
-    high, low = (cast(w, shapes.uint64) for w in words)
-    return cast((high << 21) | (low >> 11), shapes.float64) * 2.0**-53
+        return cast(words[0] >> 8, float32) * 2.0**-24
+    high, low = (cast(w, uint64) for w in words)
+    return cast((high << 21) | (low >> 11), float64) * 2.0**-53
 
 
 def _opened(u: Tensor) -> Tensor:
     """Evenly on (-1, 1): odd multiples of 2⁻²⁴ (2⁻⁵³ in float64), never -1, 0 or 1."""
-    step = 2.0**-53 if u.dtype == shapes.float64 else 2.0**-24
+    step = 2.0**-53 if u.dtype == float64 else 2.0**-24
     return u * 2 - (1 - step)
 
 
@@ -194,8 +195,8 @@ def _initial(seed: int) -> Any:
 
 
 def _float(dtype: Any) -> Any:
-    wanted = to_dtype("random", shapes.float32 if dtype is None else dtype)
-    if wanted not in shapes.FLOATS:
+    wanted = to_dtype("random", float32 if dtype is None else dtype)
+    if wanted not in FLOATS:
         raise ArgumentError("random", f"got dtype {wanted}", "a floating dtype", "use integers()")
     return wanted
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .dtypes import is_floating
 from .errors import GradientError, TraceError
 from .graph import Graph, Node, spec_text, topological
 from .reverse import sweep
@@ -161,8 +162,8 @@ def pullback(
     """
     outer = state.grad
     with enable_grad():
-        variables = [fresh(x) if x.dtype.kind in "fV" else x for x in inputs]
-        floats = [v for v in variables if v.dtype.kind in "fV"]
+        variables = [fresh(x) if is_floating(x.dtype) else x for x in inputs]
+        floats = [v for v in variables if is_floating(v.dtype)]
         targets = [_noded(v) for v in floats]  # before the function may assign to its arguments
         before = state.variables
         state.variables = (*before, *targets)
@@ -200,7 +201,7 @@ def pullback(
             hold = held_in(trace)
             found = sweep(seeds, hold, targets)
         shares = iter([found.get(n) for n in targets])
-        out = [next(shares) if x.dtype.kind in "fV" else None for x in inputs]
+        out = [next(shares) if is_floating(x.dtype) else None for x in inputs]
         dense = [g.to_dense() if isinstance(g, RowSparse) else g for g in out]
         return [None if g is None else g._twin() for g in dense]
 

@@ -12,23 +12,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
+from .dtypes import DTYPES, FLOATS, INTEGERS, bool_, int64, uint32, uint64
 from .errors import DtypeError, Refusal, ShapeError
 from .graph import Dtype, Graph, Shape, Spec, spec_text
-
-bool_ = np.dtype(np.bool_)
-int8, int16, int32, int64 = (np.dtype(f"int{b}") for b in (8, 16, 32, 64))
-uint8, uint16, uint32, uint64 = (np.dtype(f"uint{b}") for b in (8, 16, 32, 64))
-float16, float32, float64 = (np.dtype(f"float{b}") for b in (16, 32, 64))
-bfloat16 = np.dtype(ml_dtypes.bfloat16)
-
-SIGNED = (int8, int16, int32, int64)
-UNSIGNED = (uint8, uint16, uint32, uint64)
-INTEGERS = SIGNED + UNSIGNED
-FLOATS = (float16, bfloat16, float32, float64)
-DTYPES = (bool_, *INTEGERS, *FLOATS)
 
 _CLASSES: dict[str, tuple[frozenset[Dtype], str]] = {
     "float": (frozenset(FLOATS), "a floating dtype"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from . import ops, shapes
+from . import ops
+from .dtypes import float64, int64, is_floating
 from .graph import Dtype, Shape
 from .sums import FEW
 
@@ -16,9 +17,9 @@ def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
     More than FEW floats are added in float64: all may be meant for one place.
     """
     dtype = values.dtype
-    if dtype.kind not in "fV" or dtype == shapes.float64 or math.prod(indices.shape) <= FEW:
+    if not is_floating(dtype) or dtype == float64 or math.prod(indices.shape) <= FEW:
         return ops.scatter_add(values, indices, axis=axis, size=size)
-    wide = ops.astype(values, dtype=shapes.float64)
+    wide = ops.astype(values, dtype=float64)
     return ops.astype(ops.scatter_add(wide, indices, axis=axis, size=size), dtype=dtype)
 
 
@@ -46,7 +47,7 @@ class RowSparse:
         if isinstance(other, RowSparse):
             indices = [self.indices, other.indices]
             if self.indices.dtype != other.indices.dtype:  # a row's number fits into int64
-                indices = [ops.astype(i, dtype=shapes.int64) for i in indices]
+                indices = [ops.astype(i, dtype=int64) for i in indices]
             values = ops.concat(self.values, other.values, axis=0)
             return RowSparse(ops.concat(*indices, axis=0), values, self.shape)
         return self.to_dense() + other

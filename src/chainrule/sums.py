@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from .dtypes import is_ieee_floating
 from .graph import Array, Shape
 
 FEW = 64  # terms that are added one by one
@@ -29,7 +30,7 @@ SQUARES = {
 def total(x: Array, axis: Shape) -> Array:
     """∑x along the axes, which stay with size 1."""
     count = math.prod([x.shape[a] for a in axis])
-    if count <= FEW or x.dtype.kind != "f":
+    if count <= FEW or not is_ieee_floating(x.dtype):
         return np.add.reduce(x, axis, x.dtype, keepdims=True)
     if not x.flags.c_contiguous:
         order = sorted(range(x.ndim), key=x.strides.__getitem__, reverse=True)
@@ -80,7 +81,7 @@ def norm(x: Array, axis: Shape) -> Array:
 
 def running(x: Array, axis: int) -> Array:
     """The sums of the first 1, 2, … elements along the axis; of floats in float64."""
-    if x.shape[axis] <= FEW or x.dtype.kind != "f":
+    if x.shape[axis] <= FEW or not is_ieee_floating(x.dtype):
         return np.cumsum(x, axis=axis, dtype=x.dtype)
     y = x.astype(np.float64)
     return np.cumsum(y, axis=axis, out=y).astype(x.dtype, copy=False)

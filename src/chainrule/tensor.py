@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import ops, shapes
+from . import ops
 from .convert import to_array
+from .dtypes import bool_, float32, int64, is_bfloat16, is_floating, is_integer
 from .errors import (
     ArgumentError,
     ChainruleError,
@@ -172,7 +173,7 @@ class Tensor(Operators):
                 "use detach() for a tensor without history",
                 self._node.source,
             )
-        if wanted and self.dtype.kind not in "fV":
+        if wanted and not is_floating(self.dtype):
             raise DtypeError(
                 "requires_grad",
                 f"got {spec_text(self)}",
@@ -335,7 +336,7 @@ class Tensor(Operators):
         return complex(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
+        if not is_integer(self.dtype):
             raise DtypeError(
                 "index", f"got {spec_text(self)}", "an integer is needed", "use int(x) to round"
             )
@@ -356,10 +357,10 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         if self._value is None:
             return f"Tensor(traced {spec_text(self)})"
-        value = self._value.astype(np.float32) if self.dtype.kind == "V" else self._value
+        value = self._value.astype(np.float32) if is_bfloat16(self.dtype) else self._value
         text = np.array2string(value, separator=", ", prefix="Tensor(")
         grad = ", requires_grad=True" if self.requires_grad else ""
-        plain = self.size and self.dtype in (shapes.float32, shapes.int64, shapes.bool_)
+        plain = self.size and self.dtype in (float32, int64, bool_)
         if not self.size:
             text = f"{text}, shape={self.shape}"
         return f"Tensor({text}{'' if plain else f', dtype={self.dtype}'}{grad})"
@@ -714,7 +715,7 @@ class Tensor(Operators):
             for t in inputs:
                 node = t._node
                 if node is not None and node.requires_grad:
-                    if out.dtype.kind in "fV":
+                    if is_floating(out.dtype):
                         result._node = _recorded(op, inputs, params, out.shape, out.dtype, out)
                     break
         return result
@@ -765,7 +766,7 @@ def record_outputs(
 
 def _output_requires_grad(op: Operation, params: Mapping[str, Any], k: int, dtype: Dtype) -> bool:
     """Of an operation on a graph: whether the graph's own output does (a custom rule decides)."""
-    return dtype.kind in "fV" and (op is ops.custom or params["graph"].outputs[k].requires_grad)
+    return is_floating(dtype) and (op is ops.custom or params["graph"].outputs[k].requires_grad)
 
 
 def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any) -> Any:
@@ -780,7 +781,7 @@ def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any
         for k, i in enumerate(items):
             i.requires_grad = grad and _output_requires_grad(op, params, k, i.dtype)
         return tuple(wrap(i) for i in items)
-    node.requires_grad = grad and node.dtype.kind in "fV"
+    node.requires_grad = grad and is_floating(node.dtype)
     return wrap(node)
 
 
@@ -875,7 +876,7 @@ def _held_tuple(node: Node) -> tuple[Tensor, ...]:
     out = []
     for k, value in enumerate(node.value):
         t = make(value)
-        if value.dtype.kind in "fV":
+        if is_floating(value.dtype):
             t._node = Node(ops.item, (node,), {"index": k}, value.shape, value.dtype, None, True)
         out.append(t)
     return tuple(out)
@@ -963,7 +964,7 @@ def _scalar(number: Any, dtype: Dtype) -> Array:
 def _spread(shape: Shape, number: Any, dtype: Dtype) -> Array:
     """One number everywhere, stored once: strides of 0, read-only."""
     value = _scalar(number, dtype)
-    if dtype.num >= 256:  # an added dtype has no buffer to build a view on
+    if is_bfloat16(dtype):  # it has no buffer to build a view on
         return np.broadcast_to(value, shape)
     value.flags.writeable = False
     return np.ndarray(shape, dtype, value, 0, (0,) * len(shape))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import tree
+from .dtypes import is_floating
 from .errors import ArgumentError, DtypeError, ShapeError, user_line
 from .functions import creation, shaping
 from .graph import spec_text, topological
@@ -59,7 +60,7 @@ def _split(
             )
     tensors = [as_tensor(x) for x in leaves]
     for t in tensors:
-        if t.dtype.kind not in "fV":
+        if not is_floating(t.dtype):
             raise DtypeError(
                 name,
                 f"got an argument {spec_text(t)}",
@@ -215,7 +216,7 @@ def _value_and_grad(
     has_aux: bool,
 ) -> Any:
     value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
-    if not isinstance(value, Tensor) or value.shape or value.dtype.kind not in "fV":
+    if not isinstance(value, Tensor) or value.shape or not is_floating(value.dtype):
         got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
         raise ShapeError(
             "grad",

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import shapes, tree
+from .. import tree
 from ..convert import expect_no_mask
+from ..dtypes import DTYPES
 from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions.axes import flag
 from ..graph import Array
@@ -147,7 +148,7 @@ def _rows(leaf: Any) -> Array:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.float64:
         array = _narrowed(array)
-    if array.dtype not in shapes.DTYPES:
+    if array.dtype not in DTYPES:
         raise DtypeError(
             "DataLoader",
             f"got {type(leaf).__name__} of dtype {array.dtype}",

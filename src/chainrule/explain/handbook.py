@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import derivatives, shapes
+from .. import derivatives
+from ..dtypes import bool_, float64
 from ..graph import Graph, Node, Operation
 from ..rows import Row
 from ..sparse import RowSparse
@@ -71,7 +72,7 @@ def _symbol(trace: Trace, op: Operation, k: int, entry: Any, scalar: bool) -> No
     if isinstance(entry, np.ndarray):
         return trace.input(entry.shape, entry.dtype)
     is_mask = op.name == "where" and k == 0
-    return trace.input(() if scalar else entry, shapes.bool_ if is_mask else shapes.float64)
+    return trace.input(() if scalar else entry, bool_ if is_mask else float64)
 
 
 def _names(op: Operation, inputs: list[Node]) -> dict[Node, str]:

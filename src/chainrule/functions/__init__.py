@@ -4,7 +4,7 @@ Here those that are methods too become methods of Tensor.
 """
 
 from ..tensor import Tensor
-from . import dtypes, elementwise, indexing, reductions, shaping
+from . import elementwise, indexing, inspection, reductions, shaping
 from .habits import explained
 
 for _module, _names in (
@@ -16,6 +16,6 @@ for _module, _names in (
         setattr(Tensor, _name, explained(getattr(_module, _name)))
 setattr(Tensor, "backward", explained(Tensor.backward))  # noqa: B010 - it has one already
 Tensor.reshape = shaping.reshape_method
-Tensor.__array_namespace__ = dtypes.array_namespace
+Tensor.__array_namespace__ = inspection.array_namespace
 Tensor.__getitem__ = indexing.getitem
 Tensor._updated = indexing.updated

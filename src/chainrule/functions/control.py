@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, tree
+from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text, topological
 from ..recording import pullback, record_inner, replay, write_back
@@ -29,7 +30,7 @@ def stop_gradient(x: Any, /) -> Tensor:
 
 
 def _spec(x: Tensor, shape: Any = None) -> tuple[Any, Any, bool]:
-    grad = state.grad and x.dtype.kind in "fV"
+    grad = state.grad and is_floating(x.dtype)
     return (x.shape if shape is None else shape, x.dtype, grad)
 
 
@@ -149,7 +150,7 @@ def _apply(op: Operation, inputs: Sequence[Tensor], **params: Any) -> tuple[Tens
 def _filled(cotangents: Sequence[Any], like: Sequence[Tensor]) -> list[Any]:
     """Zeros for what nothing reached; None for what has no derivative."""
     return [
-        None if t.dtype.kind not in "fV" else t._full(t.shape, 0.0) if g is None else g
+        None if not is_floating(t.dtype) else t._full(t.shape, 0.0) if g is None else g
         for g, t in zip(cotangents, like, strict=True)
     ]
 
@@ -180,13 +181,13 @@ def scan_derivative(
     fixed, rows, history = xs[:consts], xs[consts + carries :], list(y[outs:])
     above = _filled(g[:carries], y[:carries])
     dys = [(k, d) for k, d in enumerate(g[carries:]) if d is not None]
-    floats = [t.dtype.kind in "fV" for t in xs]
+    floats = [is_floating(t.dtype) for t in xs]
 
     def body(carry: Any, x: Any) -> Any:
         later, sums = carry
         before, row, parts = x
         filled = iter(later)
-        seeds = [next(filled) if c.dtype.kind in "fV" else None for c in history]
+        seeds = [next(filled) if is_floating(c.dtype) else None for c in history]
         reached = dict(zip((k for k, _ in dys), parts, strict=True))
         seeds += [reached.get(k) for k in range(len(y) - carries)]
         inputs = [*fixed, *before, *row]

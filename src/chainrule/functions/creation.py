@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import shapes
 from ..broadcasting import as_tensors, cast
 from ..convert import expect_no_mask, to_array, to_dtype
+from ..dtypes import float32, int64, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array, Dtype, spec_text
 from ..tensor import Tensor, as_tensor, make
@@ -19,7 +19,7 @@ from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 
 
-def _checked(dtype: Any, device: Any, default: Dtype = shapes.float32) -> Dtype:
+def _checked(dtype: Any, device: Any, default: Dtype = float32) -> Dtype:
     return to_dtype("creation", default if dtype is None else dtype, device)
 
 
@@ -181,7 +181,7 @@ def arange(
         start, stop = 0, start
     given = (start, stop, step)
     whole = all(isinstance(v, (int, np.integer)) for v in given)
-    wanted = _checked(dtype, device, shapes.int64 if whole else shapes.float32)
+    wanted = _checked(dtype, device, int64 if whole else float32)
     if step == 0 or not all(map(_finite, given)):
         raise ArgumentError(
             "arange",
@@ -201,7 +201,7 @@ def arange(
 
 def _fitting(name: str, numbers: Array, dtype: Dtype) -> Array:
     """The numbers in the dtype; one that an integer dtype cannot hold is an error."""
-    if dtype.kind in "iu" and numbers.size:
+    if is_integer(dtype) and numbers.size:
         info, ends = np.iinfo(dtype), (int(numbers[0]), int(numbers[-1]))
         if min(ends) < info.min or max(ends) > info.max:
             raise ArgumentError(
@@ -242,7 +242,7 @@ def linspace(
             "linspace", f"got {start} to {stop}", "finite numbers", "check them", user_line()
         )
     ends = float(start), float(stop)  # of NumPy's float32 it would calculate in float32
-    whole = wanted.kind in "iu"
+    whole = is_integer(wanted)
 
     def even() -> Array:
         numbers = np.linspace(*ends, num, endpoint=endpoint)

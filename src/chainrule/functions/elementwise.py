@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, shapes
+from .. import ops
 from ..broadcasting import as_tensors, binary, cast, common_shape, expand, scalar_dtype
 from ..convert import promote
+from ..dtypes import bool_, float32, is_floating, is_integer
 from ..errors import DtypeError
 from ..graph import Operation, spec_text
 from ..tensor import Tensor, as_tensor
@@ -18,7 +19,7 @@ from ..tensor import Tensor, as_tensor
 
 def _float(op: Operation, x: Any) -> Tensor:
     x = as_tensor(x)
-    out: Tensor = op(x if x.dtype.kind in "fV" else cast(x, shapes.float32))
+    out: Tensor = op(x if is_floating(x.dtype) else cast(x, float32))
     return out
 
 
@@ -220,7 +221,7 @@ def round(x: Any, /) -> Tensor:
 
 def _whole(op: Operation, x: Any) -> Tensor:
     x = as_tensor(x)
-    return x.clone() if x.dtype.kind in "iu" else op(x)
+    return x.clone() if is_integer(x.dtype) else op(x)
 
 
 def isnan(x: Any, /) -> Tensor:
@@ -232,13 +233,13 @@ def isnan(x: Any, /) -> Tensor:
 def isinf(x: Any, /) -> Tensor:
     """Whether x is inf or -inf."""
     x = as_tensor(x)
-    return abs(x) == math.inf if x.dtype.kind in "fV" else x != x
+    return abs(x) == math.inf if is_floating(x.dtype) else x != x
 
 
 def isfinite(x: Any, /) -> Tensor:
     """Whether x is neither NaN nor infinite."""
     x = as_tensor(x)
-    return abs(x) < math.inf if x.dtype.kind in "fV" else x == x
+    return abs(x) < math.inf if is_floating(x.dtype) else x == x
 
 
 def signbit(x: Any, /) -> Tensor:
@@ -382,7 +383,7 @@ def bitwise_right_shift(x1: Any, x2: Any, /) -> Tensor:
 
 def _truth(x: Any) -> Tensor:
     x = as_tensor(x)
-    return x if x.dtype == shapes.bool_ else x != 0
+    return x if x.dtype == bool_ else x != 0
 
 
 def logical_and(x1: Any, x2: Any, /) -> Tensor:
@@ -411,7 +412,7 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     What was not chosen gets 0, also through elementwise functions that are infinite or NaN there.
     """
     condition = as_tensor(condition)
-    if condition.dtype != shapes.bool_:
+    if condition.dtype != bool_:
         raise DtypeError(
             "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
         )
@@ -442,7 +443,7 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     for bound, beyond in ((min, less), (max, greater)):
         if bound is None:
             continue
-        if isinstance(bound, int) and x.dtype.kind in "iu":
+        if isinstance(bound, int) and is_integer(x.dtype):
             info = np.iinfo(x.dtype)
             if (bound <= info.min and beyond is less) or (bound >= info.max and beyond is greater):
                 continue

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, shapes
+from .. import ops
 from ..broadcasting import cast, common_shape, expand
+from ..dtypes import bool_, int64, is_exact, is_floating, is_integer
 from ..errors import (
     ArgumentError,
     AxisError,
@@ -42,9 +43,9 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 
 def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     """x with x[key] = value. Where an element is named twice the last one stays."""
-    if x.dtype.kind in "biu" and not isinstance(value, (int, np.integer)):
+    if is_exact(x.dtype) and not isinstance(value, (int, np.integer)):
         given = as_tensor(value)
-        if given.dtype.kind in "fV" and given.size:
+        if is_floating(given.dtype) and given.size:
             raise DtypeError(
                 "assign",
                 f"got {spec_text(given)} for a part of {spec_text(x)}",
@@ -55,7 +56,7 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     if type(value) is not Tensor:
         value = Tensor(value, dtype=x.dtype)
     value = cast(value, x.dtype)
-    masked = type(key) is Tensor and key.dtype == shapes.bool_ and key.shape == x.shape
+    masked = type(key) is Tensor and key.dtype == bool_ and key.shape == x.shape
     if masked and not value.ndim:
         return ops.where(key, expand(value, x.shape), x)
     entries = _entries(x, key)
@@ -64,7 +65,7 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     arrays = [k for k, e in enumerate(entries) if type(e) is Tensor]
     if len(arrays) == 1 and all(e is entries[arrays[0]] or _whole(e) for e in entries):
         index = entries[arrays[0]]
-        if index.dtype.kind in "iu":
+        if is_integer(index.dtype):
             return _put(x, arrays[0], index, value)
     places = getitem(make(np.arange(x.size).reshape(x.shape)), key)
     value = _fitted(value, places.shape)
@@ -123,7 +124,7 @@ def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     last = [a + (n - 1) * k + 1 for a, n, k in zip(start, sizes, step, strict=True)]
     high = tuple(n - b for n, b in zip(x.shape, last, strict=True))
     where_to = {"low": start, "high": high, "interior": tuple(k - 1 for k in step)}
-    chosen = ops.pad(full(sizes, True, shapes.bool_), **where_to)
+    chosen = ops.pad(full(sizes, True, bool_), **where_to)
     return ops.where(chosen, ops.pad(value, **where_to), x)
 
 
@@ -137,9 +138,7 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
             entries.append(Tensor(bool(k)))
         elif isinstance(k, (Tensor, np.ndarray, list)):
             entries.append(
-                as_tensor(k)
-                if not (isinstance(k, list) and not k)
-                else Tensor([], dtype=shapes.int64)
+                as_tensor(k) if not (isinstance(k, list) and not k) else Tensor([], dtype=int64)
             )
         else:
             try:
@@ -153,11 +152,7 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
                     user_line(),
                 ) from None
     used = sum(
-        0
-        if e is None or e is Ellipsis
-        else e.ndim
-        if type(e) is Tensor and e.dtype == shapes.bool_
-        else 1
+        0 if e is None or e is Ellipsis else e.ndim if type(e) is Tensor and e.dtype == bool_ else 1
         for e in entries
     )
     dots = [k for k, e in enumerate(entries) if e is Ellipsis]
@@ -187,7 +182,7 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
     axis = 0
     advanced = any(type(e) is Tensor for e in entries)
     for e in entries:
-        if type(e) is Tensor and e.dtype == shapes.bool_:
+        if type(e) is Tensor and e.dtype == bool_:
             sizes = x.shape[axis : axis + e.ndim]
             if any(n not in (m, 0) for n, m in zip(e.shape, sizes, strict=True)):
                 raise AxisError(
@@ -229,7 +224,7 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
         else:  # an integer beside arrays takes part in their broadcasting
             _in_range(e, x.shape[axis])
             basic.append(slice(None))
-            arrays.append(Tensor(e, dtype=shapes.int64))
+            arrays.append(Tensor(e, dtype=int64))
             axis += 1
     places = [k for k, e in enumerate(entries) if type(e) is Tensor or isinstance(e, int)]
     together = places == list(range(places[0], places[-1] + 1)) if advanced else True
@@ -309,7 +304,7 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
     where = [k for k, a in enumerate(arrays) if a is not None]
     given = [arrays[k] for k in where]
     for a in given:
-        if a.dtype.kind not in "iu":
+        if not is_integer(a.dtype):
             raise DtypeError(
                 "index",
                 f"got indices {spec_text(a)}",

@@ -8,9 +8,20 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, Concatenate, ParamSpec
 
-from .. import ops, shapes
+from .. import ops
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote, to_dtype
+from ..dtypes import (
+    bool_,
+    float32,
+    float64,
+    int64,
+    is_boolean,
+    is_floating,
+    is_signed,
+    is_unsigned,
+    uint64,
+)
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Operation, spec_text
 from ..tensor import Tensor, as_tensor
@@ -40,9 +51,9 @@ def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
     """Small whole numbers and bools are summed in 64 bits."""
     if dtype is not None:
         return cast(x, to_dtype("sum", dtype))
-    if x.dtype.kind in "bi":
-        return cast(x, shapes.int64)
-    return cast(x, shapes.uint64) if x.dtype.kind == "u" else x
+    if is_boolean(x.dtype) or is_signed(x.dtype):
+        return cast(x, int64)
+    return cast(x, uint64) if is_unsigned(x.dtype) else x
 
 
 def sum(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
@@ -67,10 +78,10 @@ def in_float32(
     @functools.wraps(function)
     def computed(x: Any, /, *args: P.args, **params: P.kwargs) -> Tensor:
         x = as_tensor(x)
-        if x.dtype in (shapes.float32, shapes.float64):
+        if x.dtype in (float32, float64):
             return function(x, *args, **params)
-        out = function(cast(x, shapes.float32), *args, **params)
-        return cast(out, x.dtype) if x.dtype.kind in "fV" else out
+        out = function(cast(x, float32), *args, **params)
+        return cast(out, x.dtype) if is_floating(x.dtype) else out
 
     return computed
 
@@ -238,7 +249,7 @@ def recurrence(a: Any, b: Any, /, axis: int = 0) -> Tensor:
     """hₜ = aₜ hₜ₋₁ + bₜ along the axis, from h₋₁ = 0."""
     a, b = _el.pair(a, b)
     dtype, shape = promote(a.dtype, b.dtype), common_shape("recurrence", a.shape, b.shape)
-    dtype = dtype if dtype.kind in "fV" else shapes.float32
+    dtype = dtype if is_floating(dtype) else float32
     axis = _axes.one("recurrence", axis, len(shape))
     return ops.recurrence(expand(cast(a, dtype), shape), expand(cast(b, dtype), shape), axis=axis)
 
@@ -266,5 +277,5 @@ def diff(
     before = (slice(None),) * axis
     for _ in range(n):
         late, early = out[(*before, slice(1, None))], out[(*before, slice(None, -1))]
-        out = late ^ early if out.dtype == shapes.bool_ else late - early
+        out = late ^ early if out.dtype == bool_ else late - early
     return out

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, shapes
+from .. import ops
 from ..broadcasting import as_tensors, cast, common_shape, expand
 from ..convert import promote, to_array, to_dtype
+from ..dtypes import bool_, int64, is_boolean, is_exact, is_floating, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor, full
@@ -273,7 +274,7 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
         x, axis = reshape(x, (x.size,)), 0
     axis = _axes.one("repeat", axis, x.ndim)
     counts = to_array(repeats)
-    if counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
+    if not is_integer(counts.dtype) or counts.min(initial=0) < 0:
         raise ArgumentError("repeat", f"got {repeats}", "whole numbers from 0", "check repeats")
     if counts.ndim > 1 or counts.size not in (1, x.shape[axis]):
         raise ShapeError(
@@ -312,7 +313,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
             return out
         if np.ndim(value):
             raise ShapeError("pad", f"got value {value}", "one number", "concat what is not one")
-        inside = ops.pad(full(x.shape, True, shapes.bool_), **sizes)
+        inside = ops.pad(full(x.shape, True, bool_), **sizes)
         return where(inside, out, _filling(x, value))
     if mode not in ("edge", "reflect"):
         raise ArgumentError("pad", f"got mode {mode!r}", "constant, edge or reflect", "choose one")
@@ -332,11 +333,10 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
 
 def _filling(x: Tensor, value: Any) -> Any:
     """The value as x's dtype holds it; whole numbers are filled with whole numbers."""
-    kind = x.dtype.kind
     is_tensor = isinstance(value, Tensor)
     number = value if isinstance(value, (Tensor, int, float)) else to_array(value).item()
-    whole = value.dtype.kind not in "fV" if is_tensor else float(number).is_integer()
-    if kind in "biu" and not whole:
+    whole = not is_floating(value.dtype) if is_tensor else float(number).is_integer()
+    if is_exact(x.dtype) and not whole:
         raise DtypeError(
             "pad",
             f"got value {value} for {spec_text(x)}",
@@ -346,7 +346,9 @@ def _filling(x: Tensor, value: Any) -> Any:
         )
     if is_tensor:
         return cast(value, x.dtype)
-    return {"b": bool, "i": int, "u": int}.get(kind, float)(number)
+    if is_boolean(x.dtype):
+        return bool(number)
+    return int(number) if is_integer(x.dtype) else float(number)
 
 
 def diagonal(x: Any, /, offset: int = 0) -> Tensor:
@@ -395,7 +397,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> T
 def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     """A new last axis that is 1 at the class and 0 elsewhere; classes count from 0."""
     x = as_tensor(x)
-    if x.dtype.kind not in "iu":
+    if not is_integer(x.dtype):
         raise DtypeError(
             "one_hot",
             f"got {spec_text(x)}",
@@ -405,7 +407,7 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
         )
     count = _axes.count("one_hot", num_classes)
     refusal = class_refusal("one_hot", count)
-    checked = ops.checked_index(cast(x, shapes.int64), size=count, refusal=refusal)
+    checked = ops.checked_index(cast(x, int64), size=count, refusal=refusal)
     return cast(
         expand_dims(checked, axis=-1) == Tensor(np.arange(count)), to_dtype("one_hot", dtype)
     )

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import numerics, ops, shapes
+from .. import numerics, ops
 from ..broadcasting import cast
 from ..convert import promote
+from ..dtypes import bool_, int64, uint8
 from ..errors import ArgumentError, ShapeError
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, full, make
@@ -52,10 +53,10 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     if x1.ndim != 1:
         raise ShapeError("searchsorted", f"got {spec_text(x1)}", "one axis", "flatten and sort it")
     dtype = promote(x1.dtype, x2.dtype)
-    dtype = shapes.uint8 if dtype == shapes.bool_ else dtype
+    dtype = uint8 if dtype == bool_ else dtype
     row = cast(x1 if sorter is None else take(x1, sorter), dtype)
     v, n = cast(x2, dtype), row.shape[0]
-    low, high = full(v.shape, 0, shapes.int64), full(v.shape, n, shapes.int64)
+    low, high = full(v.shape, 0, int64), full(v.shape, n, int64)
     for _ in range(n.bit_length()):
         middle = (low + high) // 2
         at = take(row, minimum(middle, n - 1))
@@ -129,7 +130,7 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     """For each element of x1 whether it is one of x2's."""
     x1, x2 = pair(x1, x2)
     if not x2.size:
-        return full(x1.shape, invert, shapes.bool_)
+        return full(x1.shape, invert, bool_)
     row = sort(reshape(x2, (x2.size,)))
     found = take(row, minimum(searchsorted(row, x1), x2.size - 1)) == x1
     return ~found if invert else found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..dtypes import is_integer
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
@@ -82,7 +83,7 @@ def max_pool(
     """
     x = as_tensor(x)
     n = x.ndim - 2
-    lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -math.inf
+    lowest = np.iinfo(x.dtype).min if is_integer(x.dtype) else -math.inf
     padded = _padded("max_pool", x, window, padding, lowest, dilation)
     views = unfold(padded, window, stride=stride, dilation=dilation)
     return _max(views, axis=tuple(range(n + 1, 2 * n + 1)))

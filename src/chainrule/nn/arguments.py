@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, shapes
+from .. import ops
 from ..broadcasting import cast
+from ..dtypes import float32, int8
 from ..errors import ArgumentError, DtypeError, RangeError, Refusal, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
@@ -97,7 +98,7 @@ def whole(name: str, least: int, **values: Any) -> None:
 def floating(x: Any) -> Tensor:
     """x; whole numbers and bools as float32, in which nothing overflows or is cut off."""
     x = as_tensor(x)
-    return x if x.dtype.kind in "fV" else cast(x, shapes.float32)
+    return x if x.dtype.kind in "fV" else cast(x, float32)
 
 
 def factor(name: str, what: str, value: Any, shape: Shape) -> Tensor:
@@ -136,7 +137,7 @@ def values(
             raise RangeError(name, f"got {what} {worst}", f"expected {needed}", advice, user_line())
         return x
     refusal = Refusal(name, f"got {what} out of range", f"expected {needed}", advice)
-    zero = ops.checked_index(cast(wrong(x.detach()), shapes.int8), size=1, refusal=refusal)
+    zero = ops.checked_index(cast(wrong(x.detach()), int8), size=1, refusal=refusal)
     return x + cast(zero, x.dtype)
 
 

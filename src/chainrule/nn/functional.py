@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .. import random, shapes
+from .. import random
 from ..broadcasting import cast
+from ..dtypes import float32, float64
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..functions import axes, elementwise, habits, reductions
 from ..functions.contractions import matmul
@@ -227,7 +228,7 @@ def normalised(x: Tensor, over: Sequence[int], eps: float) -> tuple[Tensor, Tens
 
     float16 and bfloat16 are computed in float32: the square of 256 is infinite in float16.
     """
-    given, x = x, cast(x, shapes.float64 if x.dtype == shapes.float64 else shapes.float32)
+    given, x = x, cast(x, float64 if x.dtype == float64 else float32)
     mean = reductions.mean(x, axis=tuple(over), keepdims=True)
     centred = x - mean
     variance = reductions.mean(elementwise.square(centred), axis=tuple(over), keepdims=True)
@@ -287,7 +288,7 @@ def rms_norm(
         number("rms_norm", "eps", eps, 1e-6, least=0)
     x = as_tensor(x)
     over = last_axes("rms_norm", x, normalized_shape, weight=weight)
-    wide = shapes.float64 if x.dtype == shapes.float64 else shapes.float32
+    wide = float64 if x.dtype == float64 else float32
     small = float(np.finfo(wide).eps) if eps is None else eps
     given, x = x, cast(x, wide)
     power = reductions.mean(elementwise.square(x), axis=over, keepdims=True)

@@ -17,13 +17,13 @@ from typing import Any
 from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
+from ..dtypes import int64
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..functions import elementwise, habits, indexing, reductions
-from ..functions.dtypes import finfo
 from ..functions.elementwise import where
+from ..functions.inspection import finfo
 from ..graph import spec_text
 from ..hints import settings
-from ..shapes import int64
 from ..tensor import Tensor, as_tensor, full, no_grad
 from .arguments import factor, fitting, floating, number, share, signs, values, within
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import tree
 from ..compile.cost import counted
+from ..dtypes import float32
 from ..errors import ArgumentError, ChainruleError
 from ..graph import Graph, spec_text
 from ..recording import record
-from ..shapes import float32
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import Trace
 

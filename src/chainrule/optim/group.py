@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..broadcasting import cast
+from ..dtypes import float64
 from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Dtype
-from ..shapes import float64
 from ..tensor import Tensor, make
 from ..trace import changes, state
 

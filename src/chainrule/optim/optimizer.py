@@ -16,6 +16,7 @@ import numpy as np
 from .. import ops
 from ..broadcasting import cast
 from ..convert import as_loaded
+from ..dtypes import float64, int64
 from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
@@ -23,7 +24,6 @@ from ..graph import spec_text
 from ..guards.surroundings import Holder
 from ..guards.variables import mentioned, methods_of, variables_of
 from ..hints import calls
-from ..shapes import float64, int64
 from ..sparse import RowSparse, add_up
 from ..tensor import SEEN, Tensor, make, no_grad
 from ..trace import Counted, Counting, outside, state, updates

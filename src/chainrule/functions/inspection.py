@@ -9,9 +9,20 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from .. import shapes
 from ..broadcasting import scalar_dtype
 from ..convert import promote, to_dtype
+from ..dtypes import (
+    DTYPES,
+    FLOATS,
+    INTEGERS,
+    SIGNED,
+    UNSIGNED,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    int64,
+)
 from ..errors import ArgumentError
 from ..graph import Dtype
 from ..tensor import Tensor, as_tensor
@@ -40,7 +51,7 @@ class IInfo(NamedTuple):
 def finfo(dtype: Any, /) -> FInfo:
     """The limits of a floating dtype (or tensor)."""
     dtype = _dtype(dtype)
-    if dtype not in shapes.FLOATS:
+    if dtype not in FLOATS:
         raise ArgumentError("finfo", f"got {dtype}", "a floating dtype", "use iinfo")
     info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     return FInfo(
@@ -56,7 +67,7 @@ def finfo(dtype: Any, /) -> FInfo:
 def iinfo(dtype: Any, /) -> IInfo:
     """The limits of an integer dtype (or tensor)."""
     dtype = _dtype(dtype)
-    if dtype not in shapes.INTEGERS:
+    if dtype not in INTEGERS:
         raise ArgumentError("iinfo", f"got {dtype}", "an integer dtype", "use finfo")
     info = np.iinfo(dtype)
     return IInfo(info.bits, int(info.max), int(info.min), dtype)
@@ -71,7 +82,7 @@ def _dtype(x: Any) -> Dtype:
 def can_cast(from_: Any, to: Any, /) -> bool:
     """Whether promotion alone can turn one dtype into the other."""
     a, b = _dtype(from_), _dtype(to)
-    if "V" in (a.kind, b.kind):
+    if bfloat16 in (a, b):
         return promote(a, b) == b
     return bool(np.can_cast(a, b))
 
@@ -91,13 +102,13 @@ def result_type(*given: Any) -> Dtype:
 
 
 _KINDS: dict[str, tuple[Dtype, ...]] = {
-    "bool": (shapes.bool_,),
-    "signed integer": shapes.SIGNED,
-    "unsigned integer": shapes.UNSIGNED,
-    "integral": shapes.INTEGERS,
-    "real floating": shapes.FLOATS,
+    "bool": (bool_,),
+    "signed integer": SIGNED,
+    "unsigned integer": UNSIGNED,
+    "integral": INTEGERS,
+    "real floating": FLOATS,
     "complex floating": (),
-    "numeric": shapes.INTEGERS + shapes.FLOATS,
+    "numeric": INTEGERS + FLOATS,
 }
 
 
@@ -130,15 +141,15 @@ class Info:
     def default_dtypes(self, *, device: Any = None) -> dict[str, Dtype | None]:
         """What Python numbers become; there are no complex numbers."""
         return {
-            "real floating": shapes.float32,
+            "real floating": float32,
             "complex floating": None,
-            "integral": shapes.int64,
-            "indexing": shapes.int64,
+            "integral": int64,
+            "indexing": int64,
         }
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Dtype]:
         """The dtypes by name, of one kind or all (bfloat16 is ours, not the standard's)."""
-        standard = [d for d in shapes.DTYPES if d not in (shapes.bfloat16, shapes.float16)]
+        standard = [d for d in DTYPES if d not in (bfloat16, float16)]
         return {str(d): d for d in standard if kind is None or isdtype(d, kind)}
 
 
