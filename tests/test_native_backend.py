@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import checking, derivatives, nn, ops, optim
 from chainrule.backends import chosen, native
-from chainrule.backends.native import target
-from chainrule.backends.native.planned import Planned
+from chainrule.backends.native import object_code, processor
+from chainrule.backends.native.compilation import Compilation
+from chainrule.backends.native.plan.rewrites import rewritten
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
 from chainrule.errors import ArgumentError, RangeError
@@ -357,7 +358,7 @@ def test_an_index_that_is_wrong_by_rounding_alone_is_an_error(monkeypatch):
         optimizer.step()
 
     x = np.full(5, 1.1, np.float32)
-    if not target.host().fma:  # then both round alike
+    if not processor.host().fma:  # then both round alike
         step(cr.Tensor(x), cr.Tensor(x * x))
         assert w[1] == -1.5
         return
@@ -440,7 +441,7 @@ def test_no_function_is_called_for_what_the_processor_lacks(features, monkeypatc
         Trace(lasting=True),
     )
     run = native.build(lower(optimise(made.graph)))
-    assembly = target.assembly(run.llvm(), target.host())
+    assembly = object_code.assembly(run.llvm(), processor.host())
     assert "fma@PLT" not in assembly
     assert "fmaf@PLT" not in assembly
 
@@ -448,7 +449,7 @@ def test_no_function_is_called_for_what_the_processor_lacks(features, monkeypatc
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
 def test_a_network_for_another_machine(triple):
     """It is emitted and compiled, with threads; it cannot be run here."""
-    arm = target.cross(triple)
+    arm = processor.cross(triple)
 
     def loss(t):
         hidden = cr.tanh(t[0] @ t[1])
@@ -460,10 +461,10 @@ def test_a_network_for_another_machine(triple):
         [(s, np.dtype(np.float32), False) for s in ((256, 300), (300, 257), (257, 10))],
         Trace(lasting=True),
     )
-    program = native.rewritten(lower(optimise(made.graph)))
-    text = Planned(program, arm).llvm()
+    program = rewritten(lower(optimise(made.graph)))
+    text = Compilation(program, arm).llvm()
     assert "barrier" in text
-    assert len(target.compile_ir(text, arm)) > 1000
+    assert len(object_code.compile_ir(text, arm)) > 1000
 
 
 # ── what runs in NumPy ───────────────────────────────────────────────────────────────────────────

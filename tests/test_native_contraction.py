@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from chainrule.backends.native.blocking import Contraction, Plan, plan
-from chainrule.backends.native.contraction import POINTER, emit
+from chainrule.backends.native.emit.matmul import POINTER, emit
+from chainrule.backends.native.plan.blocking import Contraction, Plan, plan
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()

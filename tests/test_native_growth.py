@@ -13,8 +13,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.backends.native import target
-from chainrule.backends.native.memory import _Free
+from chainrule.backends.native import object_code
+from chainrule.backends.native.plan.memory import _Free
 from chainrule.compile import notice
 
 
@@ -66,7 +66,7 @@ def test_gaps_of_the_arena():
 
 LEAK = """
 import resource
-from chainrule.backends.native import target
+from chainrule.backends.native import object_code, processor
 text = '''
 define void @"f"(ptr noalias %".1", ptr noalias %".2", i64 %".3") {
 entry:
@@ -87,7 +87,7 @@ after:
 '''
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for k in range(200):
-    target.compile_ir(text, target.host())
+    object_code.compile_ir(text, processor.host())
     if k == 49:
         before = peak()
 print(peak() - before)
@@ -104,15 +104,15 @@ def test_a_compilation_keeps_no_memory():
 
 
 def test_what_frees_a_pass_manager_frees_it_once():
-    class Passes(target.llvm.ModulePassManager):
+    class Passes(object_code.llvm.ModulePassManager):
         freed = 0
 
         def _dispose(self):
             Passes.freed += 1
-            target.llvm.newpassmanagers.NewPassManager._dispose(self)
+            object_code.llvm.newpassmanagers.NewPassManager._dispose(self)
 
     passes = Passes()
-    target._free(passes)
+    object_code._free(passes)
     del passes
     assert Passes.freed == 1
 

@@ -15,7 +15,8 @@ from llvmlite import ir
 from scipy import special
 
 from chainrule import numerics
-from chainrule.backends.native import mathematics, target
+from chainrule.backends.native import object_code, processor
+from chainrule.backends.native.math import functions
 
 F32, F64 = np.float32, np.float64
 
@@ -55,7 +56,7 @@ LIMITS = pytest.mark.parametrize("limit", ["", "avx2", "sse"])
 
 
 def test_every_function_is_in_the_table():
-    assert set(TABLE) == set(mathematics.FUNCTIONS)
+    assert set(TABLE) == set(functions.FUNCTIONS)
 
 
 def loop(name, dtype, chosen):
@@ -63,7 +64,7 @@ def loop(name, dtype, chosen):
     kind = ir.FloatType() if dtype == F32 else ir.DoubleType()
     inputs = 2 if name == "power" else 1
     pointer, whole = ir.PointerType(), ir.IntType(64)
-    module = mathematics.module_for("", "", chosen.fma)
+    module = functions.module_for("", "", chosen.fma)
     signature = ir.FunctionType(ir.VoidType(), [*[pointer] * (inputs + 1), whole])
     function = ir.Function(module, signature, "f")
     *places, out, n = function.args
@@ -76,7 +77,7 @@ def loop(name, dtype, chosen):
     i = builder.phi(whole)
     i.add_incoming(whole(0), entry)
     xs = [builder.load(builder.gep(p, [i], source_etype=kind), typ=kind) for p in places]
-    y = mathematics.emit(builder, name, *xs)
+    y = functions.emit(builder, name, *xs)
     builder.store(y, builder.gep(out, [i], source_etype=kind))
     following = builder.add(i, whole(1))
     i.add_incoming(following, body)
@@ -88,7 +89,7 @@ def loop(name, dtype, chosen):
 
 @functools.cache
 def compiled(name, dtype, chosen):
-    library = target.load(target.compile_ir(loop(name, dtype, chosen), chosen), ["f"])
+    library = object_code.load(object_code.compile_ir(loop(name, dtype, chosen), chosen), ["f"])
     inputs = 2 if name == "power" else 1
     kinds = [*[ctypes.c_void_p] * (inputs + 1), ctypes.c_int64]
     function = ctypes.CFUNCTYPE(None, *kinds)(library.address("f"))
@@ -166,7 +167,7 @@ def check(name, xs, y, high, low, bound):
 def test_float32_over_all_bit_patterns(name, limit, monkeypatch):
     monkeypatch.setenv("CHAINRULE_FEATURES", limit)
     xs = samples(name, F32, 100_000 if limit else 300_000)
-    y = compiled(name, F32, target.host())(*xs)
+    y = compiled(name, F32, processor.host())(*xs)
     with np.errstate(all="ignore"):
         exact = TABLE[name][2](*(x.astype(F32).astype(F64) for x in xs))
     check(name, xs, y, exact, 0, TABLE[name][0])
@@ -202,7 +203,7 @@ def test_against_mpmath(name, dtype, limit, monkeypatch):
     keep = np.abs(xs[0]) < np.finfo(dtype).max if name != "erfinv" else np.abs(xs[0]) < 1
     keep &= (xs[0] != LOWEST.get(name, np.nan)) & (np.abs(xs[0]) != DOMAIN.get(name, np.nan))
     xs = [x[keep] for x in xs]
-    y = compiled(name, dtype, target.host())(*xs)
+    y = compiled(name, dtype, processor.host())(*xs)
     check(name, xs, y, *exactly(name, xs), TABLE[name][dtype == F64])
 
 
@@ -213,7 +214,7 @@ def test_special_values_are_those_of_numpy(name, dtype):
     sizes = [0, 1, np.inf, finest.max, finest.tiny, finest.smallest_subnormal, 0.5, 2, 3, 1.5, 1e6]
     x = np.array([sign * size for size in sizes for sign in (1, -1)] + [np.nan], dtype)
     xs = [a.ravel() for a in np.meshgrid(x, x)] if name == "power" else [x]
-    y = compiled(name, dtype, target.host())(*xs)
+    y = compiled(name, dtype, processor.host())(*xs)
     with np.errstate(all="ignore"):
         want = TABLE[name][2](*xs)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(want))
@@ -230,7 +231,7 @@ def test_special_values_are_those_of_numpy(name, dtype):
 @LIMITS
 def test_the_same_bits_alone_and_in_a_vector(name, dtype, limit, monkeypatch):
     monkeypatch.setenv("CHAINRULE_FEATURES", limit)
-    function = compiled(name, dtype, target.host())
+    function = compiled(name, dtype, processor.host())
     xs = [x[np.linspace(0, x.size - 1, 1000).astype(int)] for x in samples(name, dtype, 10_000)]
     together = function(*xs)
     alone = np.concatenate([function(*(x[i : i + 1] for x in xs)) for i in range(1000)])
@@ -242,10 +243,10 @@ def test_the_same_bits_alone_and_in_a_vector(name, dtype, limit, monkeypatch):
 @LIMITS
 def test_the_loop_is_made_of_vectors_without_calls(name, dtype, limit, monkeypatch):
     monkeypatch.setenv("CHAINRULE_FEATURES", limit)
-    chosen = target.host()
+    chosen = processor.host()
     if not chosen.x86:
         pytest.skip("reads x86 assembly")
-    text = target.assembly(loop(name, dtype, chosen), chosen)
+    text = object_code.assembly(loop(name, dtype, chosen), chosen)
     register = {512: "zmm", 256: "ymm", 128: "xmm"}[chosen.vector_bits]
     assert f"%{register}" in text
     packed = ("mulps", "mulpd", "sqrtps", "sqrtpd")
@@ -255,7 +256,7 @@ def test_the_loop_is_made_of_vectors_without_calls(name, dtype, limit, monkeypat
 
 @EVERY
 def test_other_machines_need_no_calls_either(name):
-    arm = target.cross("aarch64-unknown-linux-gnu")
-    text = target.assembly(loop(name, F32, arm), arm)
+    arm = processor.cross("aarch64-unknown-linux-gnu")
+    text = object_code.assembly(loop(name, F32, arm), arm)
     assert re.search(r"\tf(mul|sqrt)\tv", text)
     assert not [line for line in text.splitlines() if line.strip().startswith("bl\t")]

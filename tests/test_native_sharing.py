@@ -9,10 +9,13 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.backends import native
-from chainrule.backends.native import driver, module, target, team
-from chainrule.backends.native.arrays import address, aligned
-from chainrule.backends.native.planned import Planned
-from chainrule.backends.native.schedule import unpacked
+from chainrule.backends.native import object_code, processor
+from chainrule.backends.native.compilation import Compilation
+from chainrule.backends.native.emit import driver, module
+from chainrule.backends.native.plan.rewrites import rewritten
+from chainrule.backends.native.run import team
+from chainrule.backends.native.run.arrays import address, aligned
+from chainrule.backends.native.run.schedule import unpacked
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
 from chainrule.recording import record
@@ -46,7 +49,7 @@ def network(sizes, rows):
 
 def planned(function, arrays, updates):
     made = record(function, [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True))
-    return Planned(native.rewritten(lower(optimise(made.graph), updates)), target.host())
+    return Compilation(rewritten(lower(optimise(made.graph), updates)), processor.host())
 
 
 def groups_of(function, arrays, updates):
@@ -121,7 +124,7 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
         segments.append(module.Native("commit", [], True))
     whole.segments = segments
     schedule, code = unpacked(whole.packed())
-    library = target.load(code, schedule.names)
+    library = object_code.load(code, schedule.names)
     run = native.Runner(whole.program, schedule, library, lambda: whole)
     run._arena[...] = 0xFF  # NaN
     for b, array in enumerate(arrays):

@@ -11,8 +11,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.backends.native import target as machine
-from chainrule.backends.native import team
+from chainrule.backends.native import object_code, processor
+from chainrule.backends.native.run import team
 from chainrule.errors import ArgumentError, RangeError
 
 
@@ -127,10 +127,10 @@ def mode():
 
     On processors other than x86, a number that means nothing.
     """
-    if not machine.host().x86:
+    if not processor.host().x86:
         yield ctypes.c_uint32()
         return
-    library = machine.load(machine.compile_ir(MODES, machine.host()), ("keep", "load"))
+    library = object_code.load(object_code.compile_ir(MODES, processor.host()), ("keep", "load"))
     keep, load = (
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.address(name)) for name in ("keep", "load")
     )
@@ -166,7 +166,7 @@ def test_denormals_are_numbers_and_zero_in_products(threads, mode, dtype, count,
         return *sums, normal @ (eye * part), denormal @ eye, normal @ eye
 
     given = np.full((300, 300), tiny, dtype), np.full((300, 300), tiny / 2, dtype)
-    log, product = np.log(given[1]), 0 if machine.host().x86 else 1
+    log, product = np.log(given[1]), 0 if processor.host().x86 else 1
     expected = given[0] * part, given[1] < 0, None, given[1] * 4, product * given[0] * part
     expected = *expected, product * given[1], given[0]
     arguments = [*map(cr.Tensor, (*given, np.eye(300, dtype=dtype)))]
@@ -267,12 +267,12 @@ def test_the_threads_own_functions_are_loaded_once(monkeypatch):
     """Loaded twice, a step of the first thread would hold addresses of what is gone."""
     loads = []
 
-    def load(*args, real=machine.load):
+    def load(*args, real=object_code.load):
         loads.append(threading.get_ident())
         time.sleep(0.05)  # the others come while the first one loads
         return real(*args)
 
-    monkeypatch.setattr(machine, "load", load)
+    monkeypatch.setattr(team, "load", load)
     monkeypatch.setattr(team, "_loaded", None)
     found = []
     threads = [threading.Thread(target=lambda: found.append(team.repeat())) for _ in range(4)]

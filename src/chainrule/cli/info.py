@@ -48,7 +48,7 @@ def processors() -> int:
 def threads() -> int:
     """How many a compiled step uses: CHAINRULE_THREADS, or as many as there are processors."""
     if "native" in backends.available():
-        from ..backends.native import team
+        from ..backends.native.run import team
 
         return team.threads()
     return processors()
@@ -83,12 +83,12 @@ def _native() -> dict[str, Any]:
     """What the native backend compiles with and for, and where it keeps the result."""
     from llvmlite import binding
 
-    from ..backends.native import target
+    from ..backends.native import cache, processor
 
-    folder, size = target.stored()
+    folder, size = cache.stored()
     return {
         "llvm": ".".join(map(str, binding.llvm_version_info)),
-        "vector_bits": target.host().vector_bits,
+        "vector_bits": processor.host().vector_bits,
         "threads": threads(),
         "cache": folder,
         "cache_bytes": size,

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ... import ops
 from ...graph import Graph
 from ..program import Kernel, Program
-from .rewrites import rewritten
-from .runner import Runner
-from .schedule import unpacked
-from .target import cached, host, load
+from .cache import cached
+from .object_code import load
+from .plan.rewrites import rewritten
+from .processor import host
+from .run.runner import Runner
+from .run.schedule import unpacked
 
 if TYPE_CHECKING:
-    from .planned import Planned
+    from .compilation import Compilation
 
 _noticed: set[str] = set()  # names of operations
 
@@ -32,10 +34,10 @@ def build(program: Program) -> Runner:
     new = [k for k in program.kernels if id(k) not in given]
 
     @functools.cache
-    def planned() -> Planned:
-        from .planned import Planned  # which loads all that writes code
+    def planned() -> Compilation:
+        from .compilation import Compilation  # which loads all that writes code
 
-        return Planned(program, target, new)
+        return Compilation(program, target, new)
 
     schedule, code = unpacked(cached(_described(program), lambda: planned().packed(), target))
     _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 
 from ... import ops
-from . import mathematics
+from .math import functions
 
 I8, I64 = ir.IntType(8), ir.IntType(64)
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
@@ -25,7 +25,7 @@ def in_memory(dtype: Any) -> ir.Type:
 
 def _real(name: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
-        return mathematics.emit(b, name, *xs)
+        return functions.emit(b, name, *xs)
 
     return emit
 
@@ -91,7 +91,7 @@ def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     distance = b.fsub(x, y)
     beyond = b.fcmp_ordered(">", distance, ir.Constant(x.type, 0.0))
     less = b.select(beyond, b.fneg(distance), distance)
-    rest = mathematics.emit(b, "log1p", mathematics.emit(b, "exp", less))
+    rest = functions.emit(b, "log1p", functions.emit(b, "exp", less))
     found = b.fadd(b.select(beyond, x, y), rest)
     twice = b.fadd(x, ir.Constant(x.type, math.log(2)))
     return b.select(b.fcmp_ordered("==", x, y), twice, found)
@@ -221,7 +221,7 @@ ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
 }
 ELEMENTWISE |= {
     ops.TABLE[n]: ("f", _real(n))
-    for n in mathematics.FUNCTIONS
+    for n in functions.FUNCTIONS
     if n in ops.TABLE and ops.TABLE[n] not in ELEMENTWISE
 }
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ... import ops
-from ..program import Kernel
-from .arrays import size_of
-from .blocking import up
-from .elementwise import ELEMENTWISE, I8, I64, in_memory
-from .plan import Plan
-from .sharing import UNIT, Group, loop_shape
-from .storage import Value, contiguous, divides
+from .... import ops
+from ...program import Kernel
+from ..elementwise import ELEMENTWISE, I8, I64, in_memory
+from ..plan.blocking import up
+from ..plan.groups import Plan
+from ..plan.storage import Value, contiguous, divides
+from ..plan.threads import UNIT, Group, loop_shape
+from ..sizes import size_of
 
 POINTER = ir.PointerType()
 Index = tuple[Any, ...]  # a value or a Python number for each axis

@@ -13,16 +13,35 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ... import ops
-from ..program import Program
+from .... import ops
+from ...program import Program
 from . import blocking
 from .blocking import Target
-from .epilogue import fits
-from .sharing import Group, claim, meet, ordered, product, share_out
-from .storage import Storage, Value, divides, storage
+from .storage import VIEWS, Storage, Value, divides, storage
+from .threads import Group, claim, meet, ordered, product, share_out
 
 MOST = 8  # buffers that one loop writes
 PLAIN = 1.25  # how much more work a product may be that is finished in registers
+
+# Operations whose code is the same for vectors as for elements.
+VECTORS = {
+    ops.negative,
+    ops.square,
+    ops.add,
+    ops.subtract,
+    ops.multiply,
+    ops.divide,
+    ops.maximum,
+    ops.minimum,
+    ops.equal,
+    ops.not_equal,
+    ops.less,
+    ops.less_equal,
+    ops.bitwise_and,
+    ops.bitwise_or,
+    ops.bitwise_invert,
+    ops.where,
+}
 
 
 @dataclass
@@ -180,6 +199,31 @@ def _is_epilogue(b: int, group: Group, own: Group, store: Storage, target: Targe
         return False
     plain = Group("matmul", group.writes, product=b)
     return product(store, plain, target).cost <= PLAIN * product(store, own, target).cost
+
+
+def fits(product: int, group: Group, store: Storage) -> bool:
+    """Whether an elementwise group can be done with the product's vectors."""
+    shape, dtype = store.values[product].shape, store.values[product].dtype
+    todo, seen = [*group.writes], set(group.writes)
+    while todo:
+        b = todo.pop()
+        value = store.values[b]
+        if value.shape != shape or value.dtype not in (dtype, bool):
+            return False
+        if b == product or (b in store.stored and b not in group.writes):
+            continue
+        if value.op in VIEWS:
+            found = store.strided(b)
+            own = found is not None and found[0] in (product, *group.writes)
+            if found is None or own or found[1][-1] not in (0, 1):
+                return False  # what is being computed is not there to be looked at
+            continue
+        if value.op not in VECTORS:
+            return False
+        new = set(value.reads) - seen
+        todo += new
+        seen |= new
+    return True
 
 
 def _delayed(groups: list[Group], program: Program) -> tuple[list[Group], list[Group]]:

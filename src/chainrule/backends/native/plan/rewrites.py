@@ -6,9 +6,9 @@ import dataclasses
 import math
 from collections import Counter
 
-from ... import ops
-from ...graph import Node
-from ..program import Kernel, Program
+from .... import ops
+from ....graph import Node
+from ...program import Kernel, Program
 
 LARGE = 1 << 12  # elements of a sum that is done in two stages
 MANY = 32  # operands that one loop joins

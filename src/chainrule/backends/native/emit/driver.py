@@ -14,12 +14,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from . import team
-from .arrays import size_of
-from .notation import I32, I64
-from .plan import Plan
-from .sharing import Group
-from .target import Target
+from ..math.notation import I32, I64
+from ..plan.groups import Plan
+from ..plan.threads import Group
+from ..processor import Target
+from ..sizes import size_of
+from .threads import barrier_text
 
 POINTER, VOID = ir.PointerType(), ir.VoidType()
 # What the table calls: (table of pointers, operands, scratch, begin, end) does these units.
@@ -257,7 +257,7 @@ class _Barrier(ir.Function):  # type: ignore[misc]
 
     def __init__(self, module: ir.Module, target: Target) -> None:
         super().__init__(module, ir.FunctionType(VOID, [POINTER, I64]), "barrier")
-        self._text = team.barrier_text(target)
+        self._text = barrier_text(target)
 
     def __str__(self) -> str:
         return self._text

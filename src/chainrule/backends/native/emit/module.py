@@ -10,16 +10,16 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..program import Kernel
-from . import contraction, driver
-from .elementwise import I64
+from ...program import Kernel
+from ..elementwise import I64
+from ..math.functions import module_for
+from ..plan.groups import Plan
+from ..plan.threads import Group, product, runs
+from ..processor import Target
+from . import driver, matmul
 from .epilogue import Epilogue
 from .loops import POINTER
-from .mathematics import module_for
-from .plan import Plan
 from .reductions import Reductions
-from .sharing import Group, product, runs
-from .target import Target
 
 
 @dataclass
@@ -132,7 +132,7 @@ def _function(
         finish = None
         if group.writes != [group.product]:
             finish = Epilogue(made, group, held, loops.builder, cut.lanes)
-        contraction.emit(loops.builder, cut, left, right, held[b], scratch, *tiles, finish)
+        matmul.emit(loops.builder, cut, left, right, held[b], scratch, *tiles, finish)
     else:
         getattr(loops, group.kind)(b)
     loops.end()

@@ -1,6 +1,6 @@
 """A program with all that is decided of it: groups, memory, code. Nothing here runs.
 
-This is what takes long, and what `target.cached` spares a process that finds its result on disk.
+This is what takes long, and what `cache.cached` spares a process that finds its result on disk.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from ...graph import spec_text
 from ..program import Kernel, Program
-from .memory import arena
-from .module import Native, Segment, emit, segments_of
-from .plan import plan
-from .schedule import Call, Schedule
-from .sharing import product
-from .target import Target, compile_ir
+from .emit.module import Native, Segment, emit, segments_of
+from .object_code import compile_ir
+from .plan.groups import plan
+from .plan.memory import arena
+from .plan.threads import product
+from .processor import Target
+from .run.schedule import Call, Schedule
 
 
-class Planned:
+class Compilation:
     """How a program is done on a target.
 
     rewritten   those of its kernels that this backend has put in

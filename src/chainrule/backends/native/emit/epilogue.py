@@ -10,55 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from ... import ops
-from .elementwise import ELEMENTWISE, I8, I64, in_memory
-from .sharing import Group
-from .storage import VIEWS, Storage
-
-# Operations whose code is the same for vectors as for elements.
-VECTORS = {
-    ops.negative,
-    ops.square,
-    ops.add,
-    ops.subtract,
-    ops.multiply,
-    ops.divide,
-    ops.maximum,
-    ops.minimum,
-    ops.equal,
-    ops.not_equal,
-    ops.less,
-    ops.less_equal,
-    ops.bitwise_and,
-    ops.bitwise_or,
-    ops.bitwise_invert,
-    ops.where,
-}
-
-
-def fits(product: int, group: Group, store: Storage) -> bool:
-    """Whether an elementwise group can be done with the product's vectors."""
-    shape, dtype = store.values[product].shape, store.values[product].dtype
-    todo, seen = [*group.writes], set(group.writes)
-    while todo:
-        b = todo.pop()
-        value = store.values[b]
-        if value.shape != shape or value.dtype not in (dtype, bool):
-            return False
-        if b == product or (b in store.stored and b not in group.writes):
-            continue
-        if value.op in VIEWS:
-            found = store.strided(b)
-            own = found is not None and found[0] in (product, *group.writes)
-            if found is None or own or found[1][-1] not in (0, 1):
-                return False  # what is being computed is not there to be looked at
-            continue
-        if value.op not in VECTORS:
-            return False
-        new = set(value.reads) - seen
-        todo += new
-        seen |= new
-    return True
+from ..elementwise import ELEMENTWISE, I8, I64, in_memory
+from ..plan.storage import VIEWS, Storage
+from ..plan.threads import Group
 
 
 class Epilogue:

@@ -12,9 +12,9 @@ import heapq
 import sys
 from dataclasses import dataclass
 
-from .arrays import rounded, size_of
-from .plan import Plan
-from .sharing import runs
+from ..sizes import rounded, size_of
+from .groups import Plan
+from .threads import runs
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
-from .blocking import LATENCY, Plan, up
+from ..plan.blocking import LATENCY, Plan, up
 
 I1, I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
 Values = list[ir.Value]

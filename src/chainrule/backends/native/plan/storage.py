@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...graph import Operation
-from ..program import Kernel, Program
-from .elementwise import ELEMENTWISE
+from .... import ops
+from ....graph import Operation
+from ...program import Kernel, Program
+from ..elementwise import ELEMENTWISE
 
 VIEWS = {ops.reshape, ops.permute_dims, ops.broadcast_to, ops.slice, ops.flip, ops.alias}
 # Reductions, and the kinds of dtype that they take.

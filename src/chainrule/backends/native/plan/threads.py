@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ... import ops
+from .... import ops
 from . import blocking
 from .blocking import up
 from .storage import Storage, Value

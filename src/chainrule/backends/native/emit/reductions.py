@@ -18,12 +18,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from ... import ops
-from ...sums import BLOCK, FEW, SQUARES
-from .elementwise import I64, combiner
+from .... import ops
+from ....sums import BLOCK, FEW, SQUARES
+from ..elementwise import I64, combiner
+from ..plan.storage import Storage
+from ..plan.threads import flat, reduced_axes
 from .loops import LINE, SHORT, Index, Loops
-from .sharing import flat, reduced_axes
-from .storage import Storage
 
 VECTORS = 256  # terms of a block in registers, which become as many chains as vectors have lanes
 TILE = 2048  # elements

@@ -12,8 +12,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from ... import numerics
-from ...errors import ArgumentError
+from .... import numerics
+from ....errors import ArgumentError
 from .coefficients import DOUBLE, ERF_SINGLE, ERFC_FAR, LOG_ERFC, format_of
 from .notation import INF, NAN, Value, halves, two_product, two_sum, where
 from .trigonometry import acos, asin, atan, cos, sin, tan

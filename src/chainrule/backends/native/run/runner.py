@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import RangeError
-from ...graph import Array, Spec
-from ...numerics import failure
-from .. import reference
-from ..program import Kernel, Program
+from ....errors import RangeError
+from ....graph import Array, Spec
+from ....numerics import failure
+from ... import reference
+from ...program import Kernel, Program
+from ..object_code import Library
+from ..sizes import size_of
 from . import team
-from .arrays import address, aligned, array_of, expect_room, size_of
+from .arrays import address, aligned, array_of, expect_room
 from .schedule import Call, Schedule
-from .target import Library
 
 if TYPE_CHECKING:
-    from .planned import Planned
+    from ..compilation import Compilation
 
 
 class Runner:
@@ -36,7 +37,7 @@ class Runner:
         program: Program,
         schedule: Schedule,
         library: Library | None,
-        planned: Callable[[], Planned],
+        planned: Callable[[], Compilation],
     ) -> None:
         self.program, self.planned, self._library = program, planned, library
         self._specs: dict[int, Spec] = dict(enumerate(program.arguments))
