@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn, optim, trace
+from chainrule import nn, optim
 from chainrule.errors import ArgumentError, TraceError
+from chainrule.guards import counting
 
 
 def test_optimizer_settings_change_without_compiling_again():
@@ -185,7 +186,7 @@ def test_changes_are_counted_when_they_are_done(monkeypatch):
         held = vars(optimizer).get("scale"), len(optimizer.state), group["weight_decay"]
         seen.append((*held, group["maximize"]))
 
-    monkeypatch.setattr(trace.changes, "note", note)
+    monkeypatch.setattr(counting.changes, "note", note)
     optimizer.scale = 3.0
     optimizer.state["more"] = {}
     del optimizer.scale
@@ -206,17 +207,17 @@ def test_no_count_comes_twice():
 
     def change():
         for _ in range(2000):
-            trace.changes.note()
-            counts.append(trace.changes.count)
+            counting.changes.note()
+            counts.append(counting.changes.count)
 
     threads = [threading.Thread(target=change) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    before = trace.changes.count
-    trace.changes.note()
-    assert trace.changes.count not in {before, *counts}
+    before = counting.changes.count
+    counting.changes.note()
+    assert counting.changes.count not in {before, *counts}
 
 
 FACTOR = 1.0

@@ -31,6 +31,7 @@ from .errors import (
     warn,
 )
 from .graph import Array, Dtype, Node, Operation, Shape, spec_text, topological
+from .guards.counting import Opaque
 from .hints import missing
 from .operators import Operators
 from .reverse import Retain, retained, spent, sweep
@@ -51,7 +52,7 @@ TOLD = -2
 _warned: dict[Any, Any] = {}  # lines that have been warned of
 
 
-class Tensor(Operators):
+class Tensor(Operators, Opaque):
     """An n-dimensional array of one dtype that remembers, if asked, how it was computed.
 
     data             a Python number, nested lists, a NumPy array or another tensor

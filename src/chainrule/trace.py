@@ -7,8 +7,6 @@ becomes an output that is written back (see `Trace.reads`, `Trace.writes`).
 
 from __future__ import annotations
 
-import functools
-import itertools
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from typing import Any
 
 from .errors import TraceError, user_line
 from .graph import Dtype, Node, Operation, Shape
+from .guards import Guard
 
 
 class State(threading.local):
@@ -33,76 +32,15 @@ class State(threading.local):
         self.pullbacks = 0  # how many functions have been run for a derivative
 
 
-class Changes:
-    """Counts changes that a compiled step need not look for at each call: a sign to look again.
-
-    Of attributes of modules and optimizers, of an optimizer's state, and of settings that decide
-    which operations there are. They count when they are done, or another thread would look too
-    early and not again; and no number comes twice, whichever threads count.
-    """
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self.count = 0
-
-    def note(self) -> None:
-        """Something has changed."""
-        self.count = next(self._numbers)
-
-
 class Updates:
     """Counts the steps of optimizers that were not traced: gradients from before one are used."""
 
     count = 0
 
 
-class Counted(dict[Any, Any]):
-    """A dict that counts its changes, so that a compiled step need not look at it."""
-
-
-def _counting(name: str) -> Any:
-    change = getattr(dict, name)
-
-    @functools.wraps(change)
-    def method(self: Counted, *args: Any, **kwargs: Any) -> Any:
-        found = change(self, *args, **kwargs)
-        changes.note()
-        return found
-
-    return method
-
-
-for _name in (
-    "__setitem__",
-    "__delitem__",
-    "__ior__",
-    "clear",
-    "pop",
-    "popitem",
-    "setdefault",
-    "update",
-):
-    setattr(Counted, _name, _counting(_name))
-
 state = State()
-changes = Changes()
 updates = Updates()
 _NONE: Mapping[str, Any] = {}
-_MISSING = object()
-
-
-class Counting:
-    """Counts the changes of its attributes."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = vars(self).get(name, _MISSING)
-        super().__setattr__(name, value)
-        if value is not before:  # x.steps += 1 puts the same tensor back
-            changes.note()
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        changes.note()
 
 
 @contextmanager
@@ -134,7 +72,7 @@ class Trace:
         self.unseen: dict[int, Any] = {}
         self.told: set[int] = set()  # those that a warning was about
         self.updates = False  # whether an optimizer's step is in it
-        self.guards: list[Any] = []  # with holds(): whether what was traced would be traced again
+        self.guards: list[Guard] = []
         self.arguments: dict[int, Any] = {}  # what was passed in: not to be captured besides
         self.outer: Trace | None = None
 
@@ -144,7 +82,7 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         state.trace = self.outer
-        if self.outer is not None:  # what an inner part was traced with holds for the whole too
+        if self.outer is not None:  # what an inner part depends on, the whole does
             self.outer.guards += self.guards
 
     def input(self, shape: Shape, dtype: Dtype, requires_grad: bool = False) -> Node:

@@ -11,12 +11,14 @@ import numpy as np
 from .. import backends, tree
 from ..errors import ArgumentError, TraceError, warn
 from ..graph import Array, spec_text
-from ..guards.surroundings import Surroundings, same
+from ..guards.counting import changes
+from ..guards.snapshots import same
+from ..guards.surroundings import Surroundings
 from ..recording import record
 from ..tensor import Tensor, as_tensor, make
-from ..trace import Trace, changes, state
+from ..trace import Trace, state
 from ..wrapping import Wrapper
-from . import locks
+from . import locks, side_effects
 from .collecting import uncollected
 from .notice import Notice
 from .step import (
@@ -167,11 +169,9 @@ class Compiled(Wrapper):
             surroundings.restore()
             raise
         trace.arguments.clear()  # they were needed while tracing only
-        surroundings.see(v for guard in trace.guards for v in guard.variables)
-        surroundings.expect_unchanged()
-        for guard in trace.guards:
-            guard.expect()
-        surroundings.watch(h for guard in trace.guards for h in guard.holders)
+        surroundings.add_variables(v for guard in trace.guards for v in guard.variables)
+        side_effects.expect_none(surroundings, trace.guards)
+        surroundings.add_guards(trace.guards)
         notice.stage = f"making code for {len(made.graph.nodes)} operations"
         return finish(made, out_tree, holding, surroundings, seen)
 
@@ -270,7 +270,7 @@ class _Again:
             if not (
                 len(resident.held) == resident.count
                 and step.seen == changes.count
-                and step.surroundings.hold()
+                and step.surroundings.unchanged()
             ):
                 return None
             if step.unseen:

@@ -11,11 +11,12 @@ from .. import backends, ops, tree
 from ..backends.program import Program, lower
 from ..errors import TraceError
 from ..graph import Array, Graph, Node, spec_text
+from ..guards.counting import changes
 from ..guards.surroundings import Surroundings
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, record_outputs, warn_of_lost
-from ..trace import Trace, changes, updates
+from ..trace import Trace, updates
 from . import locks
 from .passes import optimise
 from .resident import Resident, can_stay, look, unscaled
@@ -40,7 +41,7 @@ class Step:
     surroundings: Surroundings
     unseen: list[Tensor]  # of an optimizer: those whose new gradients it does not read
     replaced: list[Tensor]  # those of them whose old gradients it does not read either
-    seen: int  # the count of changes at which the guards were last found to hold
+    seen: int  # the count of changes at which the guards last said that nothing had changed
     resident: Resident | None  # where the captured tensors stay between calls, if they do
     told: int = -1  # the optimizers' count of steps when it last warned of a lost gradient
 
@@ -77,9 +78,6 @@ def fits(step: Step) -> bool:
     made = step.recorded
     held = () if step.resident is None else step.resident.held
     count = changes.count  # before anything is looked at
-    counted = step.seen != count
-    if counted and not all(guard.holds() for guard in made.trace.guards):
-        return False
     for (owner, slot), spec in zip(made.reads, step.specs, strict=True):
         if id(owner) in held:  # it has not been looked at since
             continue
@@ -88,7 +86,7 @@ def fits(step: Step) -> bool:
             return False
     if any(t._grad is not None for t in made.trace.without_grad.values()):
         return False
-    if not step.surroundings.hold(counted):
+    if not step.surroundings.unchanged(counted=step.seen != count):
         return False
     step.seen = count
     return True

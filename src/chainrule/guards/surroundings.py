@@ -1,8 +1,8 @@
 """What a compiled function sees besides its arguments: Python's variables and attributes.
 
-A step is traced with the values that they had. If one of them is another object at a later call, or
-another number, the function is traced again. A function that changes one of them itself is refused,
-because it would change it only while it is traced; everything is put back as it was.
+A step is recorded with the values that they had. If one of them is another object at a later call,
+or another number, the function is recorded again. A function that changes one of them itself is
+refused, because it would change it only while it is recorded (see `compile.side_effects`).
 """
 
 from __future__ import annotations
@@ -11,30 +11,22 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import is_dataclass
-from itertools import chain
-from operator import attrgetter, is_
 from typing import Any
 
-import numpy as np
-
-from ..errors import TraceError
-from ..graph import spec_text
-from ..tensor import Tensor
-from ..trace import Counted, Counting
 from ..wrapping import Wrapper
-from .variables import (
-    MISSING,
-    Snapshot,
-    Variable,
-    bound_to,
-    functions_of,
-    is_ours,
-    mentioned,
-    methods_of,
+from . import Guard
+from .counting import CountedDict, Opaque, SelfGuarded
+from .functions import (
+    bound_objects,
+    called_functions,
+    custom_methods,
+    in_library,
     module_of,
-    outer_variables,
-    seen_as,
+    reachable_names,
 )
+from .identity import IdentityCheck
+from .snapshots import MISSING, Snapshot, items_of, path, same
+from .variables import Variable, outer_variables
 
 _CODE = (
     types.FunctionType,
@@ -44,281 +36,142 @@ _CODE = (
     type,
     Wrapper,
 )
-_PLAIN = (bool, int, float, complex, str, bytes, np.generic)
-_END = (object(),)
-MOST_ITEMS = 64  # of a dict or list inside another that is looked into
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two Python values are the same to a trace: one object, or one plain value."""
-    if a is b:
-        return True
-    if isinstance(a, Snapshot) or isinstance(b, Snapshot):
-        return type(a) is type(b) and a.holder is b.holder and a.bytes == b.bytes
-    return type(a) is type(b) and isinstance(a, _PLAIN) and repr(a) == repr(b)
-
-
-class Holder:
-    """A dict, list, object or class, and what it held; of arrays their contents too."""
-
-    def __init__(self, name: str, holder: Any) -> None:
-        self.name, self.holder = name, holder
-        items = _items(holder)
-        self._keys, self._values = [k for k, _ in items], [v for _, v in items]
-        self.before = {k: seen_as(v) for k, v in items}
-        self.arrays = [v for v in self.before.values() if isinstance(v, Snapshot)]
-
-    def views(self) -> list[tuple[Any, list[Any]]]:
-        """What shows its keys and its values as they are now, each with what they were."""
-        if isinstance(self.holder, list):
-            return [(self.holder, self._values)]
-        inner = self.holder if isinstance(self.holder, dict) else vars(self.holder)
-        keys = [] if isinstance(self.holder, Counting) else [(inner.keys(), self._keys)]
-        return [*keys, (inner.values(), self._values)]
-
-    def now(self) -> dict[Any, Any]:
-        """What it holds now."""
-        return {k: seen_as(v) for k, v in _items(self.holder)}
-
-    def holds(self) -> bool:
-        """Whether it holds the same as before."""
-        holder = self.holder
-        if isinstance(holder, list):
-            unmoved = len(holder) == len(self._values)
-        else:
-            holder = holder if isinstance(holder, dict) else vars(holder)
-            unmoved = len(holder) == len(self._keys) and all(map(is_, holder, self._keys))
-            holder = holder.values()
-        if unmoved and all(map(is_, holder, self._values)):
-            return not self.arrays or all(a.bytes == a.holder.tobytes() for a in self.arrays)
-        now = self.now()
-        return [*now] == [*self.before] and all(same(v, self.before[k]) for k, v in now.items())
-
-    def restore(self) -> None:
-        """Put back what it held."""
-        holder = self.holder
-        if isinstance(holder, list):
-            holder[:] = self._values
-        elif isinstance(holder, type):
-            for k in vars(holder).keys() - self.before.keys():
-                delattr(holder, k)
-            for k, v in zip(self._keys, self._values, strict=True):
-                if vars(holder).get(k, MISSING) is not v:
-                    setattr(holder, k, v)
-        else:
-            inner = holder if isinstance(holder, dict) else vars(holder)
-            inner.clear()
-            inner.update(zip(self._keys, self._values, strict=True))
+MOST_ITEMS = 64  # of a dict or list inside another that is compared
 
 
 class Surroundings:
-    """The outer variables of a function and what the objects in them hold.
+    """The outer variables of a function, what the objects in them contain, and the guards.
 
-    Of an object, dict or list in a variable all that it holds is looked at; of a plain one inside
-    (see `plain`), what the code mentions by name. Functions that it calls, as far as they are seen
-    (see `functions_of`), have variables too.
+    Of an object, dict or list in a variable everything is compared; of a plain one inside (see
+    `holds_settings`), only if the code uses its name. Functions that it calls, as far as they are
+    seen (see `called_functions`), have variables too.
 
     used   other objects that it uses: static arguments, and those of `Compiled`
     """
 
     def __init__(self, function: Callable[..., Any], used: Sequence[Any]) -> None:
         self._variables: list[Variable] = []
-        self._holders: list[Holder] = []
-        self._looks: _Looks | None = None
-        self._seen: set[Any] = set()  # variables and holders, by identity
+        self._snapshots: list[Snapshot] = []
+        self._guards: Sequence[Guard] = ()
+        self._check: IdentityCheck | None = None
+        self._seen: set[Any] = set()  # keys of variables, identities of owners of snapshots
         self._followed: set[Any] = set()  # functions, by identity, and whether wholly
-        self._spaces: set[str] = set()  # modules of functions that are followed
-        self._mentioned: set[str] = set()
+        self._modules: set[str] = set()  # in which functions that are followed are defined
+        self._names: set[str] = set()  # in the code of those functions
         own = [] if isinstance(function, _CODE) else [function]
-        given = [*own, *bound_to(function), *used]
-        self.follow(f for value in (function, *given) for f in functions_of(value))
-        for value in (*given, *(inner for one in used for inner in bound_to(one))):
-            self._enter(type(value).__name__, value)
+        objects = [*own, *bound_objects(function), *used]
+        self._add_functions(f for value in (function, *objects) for f in called_functions(value))
+        for value in (*objects, *(inner for one in used for inner in bound_objects(one))):
+            self._add_value(type(value).__name__, value)
 
-    def follow(self, functions: Iterable[types.FunctionType]) -> None:
-        """Look at the variables of these functions too, and at what is in them."""
-        given = [*functions]
-        self._spaces |= {m for m in map(module_of, given) if not is_ours(m)}
-        self.see(v for f in given for v in outer_variables(f, self._followed, self._mentioned))
-
-    def see(self, variables: Iterable[Variable]) -> None:
-        """Look at these variables too, and at what is in them."""
-        found = [*variables]
-        for variable in found:
+    def add_variables(self, variables: Iterable[Variable]) -> None:
+        """Compare these variables too, and what is in them."""
+        listed = [*variables]
+        for variable in listed:
             module = isinstance(variable.value, types.ModuleType)
-            if variable.watched and variable.place not in self._seen and not module:
-                self._seen.add(variable.place)
+            if variable.compared and variable.key not in self._seen and not module:
+                self._seen.add(variable.key)
                 self._variables.append(variable)
-        for variable in found:
-            for value in (variable.value, *bound_to(variable.value)):
-                self._enter(variable.name, value)
-        self._looks = None
+        for variable in listed:
+            for value in (variable.value, *bound_objects(variable.value)):
+                self._add_value(variable.name, value)
+        self._check = None
 
-    def _enter(self, name: str, value: Any) -> None:
-        kind: Any = type(value)
-        if kind.__module__ in self._spaces and not _is_module(value):
-            self._add(kind.__name__, kind)
-        holds = isinstance(value, (dict, list)) or (
-            hasattr(value, "__dict__")
-            and not isinstance(value, (*_CODE, Tensor))
-            and kind.__module__ != "logging"  # a logger remembers what it was asked for
-        )
-        if isinstance(value, type) and value.__module__ in self._spaces:
-            self._add(name, value)
-            self.follow(methods_of(value, mentioned(value, frozenset(self._mentioned))))
-        # A module of nn counts its changes itself (see nn.module), and names what it holds.
-        elif holds and not _is_module(value):
-            self._add(name, value)
-            names = mentioned(kind, frozenset(self._mentioned))
-            for k, inner in _items(value):
-                if isinstance(value, list) or k in names:
-                    self._add_plain(_place(name, value, k), inner)
-            if kind.__module__ in self._spaces:
-                self.follow(methods_of(kind, names))
+    def add_guards(self, guards: Sequence[Guard]) -> None:
+        """Ask these too, and compare their snapshots at each call.
 
-    def _add_plain(self, name: str, value: Any) -> None:
-        if plain(value, self._spaces):
-            self._add(name, value)
-
-    def _add(self, name: str, value: Any) -> None:
-        if id(value) not in self._seen:
-            self._seen.add(id(value))
-            self._holders.append(Holder(name, value))
-
-    def watch(self, holders: Iterable[Holder]) -> None:
-        """Look at these too, from now on: what the modules of nn hold that were called."""
-        for holder in holders:
-            if id(holder.holder) not in self._seen:
-                self._seen.add(id(holder.holder))
-                self._holders.append(holder)
-        self._looks = None
-
-    def hold(self, counted: bool = False) -> bool:
-        """Whether everything is still as it was.
-
-        counted   something has counted a change of its own (see `trace.Changes`)
+        Their variables are to be added before, as soon as the function has been recorded.
         """
-        if self._looks is None:
-            self._looks = _Looks(self._variables, self._holders)
-        return (not counted and self._looks.unmoved()) or (
-            all(v.look() is v.value or same(v.look(), v.value) for v in self._variables)
-            and all(holder.holds() for holder in self._holders)
+        self._guards = guards
+        for snapshot in (s for guard in guards for s in guard.snapshots):
+            if id(snapshot.owner) not in self._seen:
+                self._seen.add(id(snapshot.owner))
+                self._snapshots.append(snapshot)
+        self._check = None
+
+    def _add_functions(self, functions: Iterable[types.FunctionType]) -> None:
+        listed = [*functions]
+        self._modules |= {m for m in map(module_of, listed) if not in_library(m)}
+        self.add_variables(
+            v for f in listed for v in outer_variables(f, self._followed, self._names)
+        )
+
+    def _add_value(self, name: str, value: Any) -> None:
+        kind: Any = type(value)
+        if kind.__module__ in self._modules and not isinstance(value, SelfGuarded):
+            self._add_snapshot(kind.__name__, kind)
+        container = isinstance(value, (dict, list)) or (
+            hasattr(value, "__dict__")
+            and not isinstance(value, (*_CODE, Opaque))
+            and kind.__module__ != "logging"  # a logger remembers which levels it was asked for
+        )
+        if isinstance(value, type) and value.__module__ in self._modules:
+            self._add_snapshot(name, value)
+            self._add_functions(
+                custom_methods(value, reachable_names(value, frozenset(self._names)))
+            )
+        elif container:
+            self._add_snapshot(name, value)
+            names = reachable_names(kind, frozenset(self._names))
+            for k, inner in items_of(value):
+                if (isinstance(value, list) or k in names) and holds_settings(inner, self._modules):
+                    self._add_snapshot(path(name, value, k), inner)
+            if kind.__module__ in self._modules:
+                self._add_functions(custom_methods(kind, names))
+
+    def _add_snapshot(self, name: str, owner: Any) -> None:
+        if id(owner) not in self._seen:
+            self._seen.add(id(owner))
+            self._snapshots.append(Snapshot(name, owner))
+
+    def unchanged(self, counted: bool = False) -> bool:
+        """Whether recording the function again would give the same graph.
+
+        counted   a change has been counted (see `counting`) since this was last true: the guards
+                  are asked too
+        """
+        if not counted:
+            if self._check is None:
+                self._check = IdentityCheck(self._variables, self._snapshots)
+            if self._check.passes():
+                return True
+        elif not all(guard.unchanged() for guard in self._guards):
+            return False
+        return all(v.unchanged() for v in self._variables) and all(
+            snapshot.unchanged() for snapshot in self._snapshots
         )
 
     def restore(self) -> None:
-        """Put everything back as it was."""
+        """Give all variables and containers their values back."""
         for variable in self._variables:
-            if not same(variable.look(), variable.value):
-                value = variable.value
-                variable.put(value.holder if isinstance(value, Snapshot) else value)
-        for holder in self._holders:
-            holder.restore()
+            variable.restore()
+        for snapshot in self._snapshots:
+            snapshot.restore()
 
     def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """What is not as it was: where, what was there, what is there now."""
-        found = [(v.name, v.value, v.look()) for v in self._variables]
-        for holder in self._holders:
-            before, now = holder.before, holder.now()
-            found += [
+        """What has another value now: where, the value before, the value now."""
+        values = [(v.name, v.value, v.read()) for v in self._variables]
+        for snapshot in self._snapshots:
+            before, now = snapshot.values, snapshot.current()
+            values += [
                 (
-                    _place(holder.name, holder.holder, k),
+                    path(snapshot.name, snapshot.owner, k),
                     before.get(k, MISSING),
                     now.get(k, MISSING),
                 )
                 for k in {**before, **now}
             ]
-        return (change for change in found if not same(*change[1:]))
-
-    def expect_unchanged(self) -> None:
-        """Raise TraceError, with everything put back, if the function changed something."""
-        for where, before, after in self.changes():
-            self.restore()
-            place = after._node.source if isinstance(after, Tensor) and after._node else None
-            raise TraceError(
-                "compile",
-                f"got a function that changes {where} from {_text(before)} to {_text(after)}",
-                "Python's own variables change only while it is traced, not at each call",
-                "keep it in a tensor made outside and assign that in place (x[...] = value)",
-                place,
-            )
+        return (change for change in values if not same(*change[1:]))
 
 
-class _Looks:
-    """All that variables and holders hold, to be compared at once with what it was."""
-
-    def __init__(self, variables: Sequence[Variable], holders: Sequence[Holder]) -> None:
-        named = [v for v in variables if len(v.at) == 2]
-        spaces = {id(v.at[0]): v.at[0] for v in named}
-        looks: list[tuple[Callable[[Any], Any], list[Any], list[Any]]] = []  # at what, what it was
-        for space in spaces.values():
-            found = [v for v in named if v.at[0] is space]
-            looks.append((space.__getitem__, [v.at[1] for v in found], [v.value for v in found]))
-        cells = [v for v in variables if len(v.at) == 1]
-        contents = [v.value for v in cells]
-        looks.append((attrgetter("cell_contents"), [v.at[0] for v in cells], contents))
-        # Objects may be given another dict.
-        others = (dict, list, type, Counting)
-        objects = [h.holder for h in holders if not isinstance(h.holder, others)]
-        looks.append((attrgetter("__dict__"), objects, [vars(o) for o in objects]))
-        looks = [look for look in looks if look[1]]
-        self._looks, self._places = [look for look, _, _ in looks], [at for _, at, _ in looks]
-        before = [was for _, _, values in looks for was in values]
-        self._others = [v for v in variables if not v.at]
-        self._views: list[Any] = []
-        for now, was in (both for holder in holders for both in holder.views()):
-            self._views += [now, _END]  # a view that has grown shows something else in its place
-            before += [*was, *_END]
-        self._arrays = [a for holder in holders for a in holder.arrays]
-        self._arrays += [v.value for v in variables if isinstance(v.value, Snapshot)]
-        self._before = [b.holder if isinstance(b, Snapshot) else b for b in before]
-
-    def unmoved(self) -> bool:
-        """Whether they hold the same objects, and arrays the same numbers."""
-        now = chain.from_iterable(chain(map(map, self._looks, self._places), self._views))
-        try:
-            if not all(map(is_, now, self._before)):
-                return False
-        except (KeyError, ValueError):  # a name or a cell that holds nothing any more
-            return False
-        return (not self._others or all(same(v.look(), v.value) for v in self._others)) and (
-            not self._arrays or all(a.bytes == a.holder.tobytes() for a in self._arrays)
-        )
-
-
-def _text(value: Any) -> str:
-    if value is MISSING:
-        return "nothing"
-    if isinstance(value, Tensor):
-        return ("a traced " if value._value is None else "a ") + spec_text(value)
-    if isinstance(value, Snapshot):
-        return "an array"
-    return repr(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
-
-
-def _place(name: str, holder: Any, key: Any) -> str:
-    return f"{name}[{key!r}]" if isinstance(holder, (dict, list)) else f"{name}.{key}"
-
-
-def plain(value: Any, spaces: AbstractSet[str]) -> bool:
+def holds_settings(value: Any, modules: AbstractSet[str]) -> bool:
     """Whether it is a small dict or list, or an object that is there to hold settings.
 
-    spaces   the modules of the code that uses it: objects of their classes are such
+    modules   those of the code that uses it, by name: it may know the objects of their classes
     """
     if isinstance(value, (dict, list)):
-        return len(value) <= MOST_ITEMS and not isinstance(value, Counted)
-    if isinstance(value, (*_CODE, Tensor)) or not hasattr(value, "__dict__"):
+        return len(value) <= MOST_ITEMS and not isinstance(value, CountedDict)
+    if isinstance(value, (*_CODE, Opaque)) or not hasattr(value, "__dict__"):
         return False
     kind = type(value)
-    ours = kind.__module__ in spaces or is_dataclass(value) or kind is types.SimpleNamespace
-    return ours and not _is_module(value)
-
-
-def _is_module(value: Any) -> bool:
-    """Whether it is a module of nn, which is above this file, and not merely like one."""
-    return isinstance(value, Counting) and hasattr(value, "named_parameters")
-
-
-def _items(holder: Any) -> list[tuple[Any, Any]]:
-    if isinstance(holder, dict):
-        return list(holder.items())
-    return list(enumerate(holder)) if isinstance(holder, list) else list(vars(holder).items())
+    return kind.__module__ in modules or is_dataclass(value) or kind is types.SimpleNamespace

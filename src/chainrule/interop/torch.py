@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import nn
 from ..errors import ArgumentError, ShapeError, user_line
-from ..guards.variables import mentioned, methods_of, names_of
+from ..guards.functions import custom_methods, names_in, reachable_names
 from ..nn.activation import Activation
 from ..nn.order import rearranges
 from ..tensor import Tensor
@@ -322,8 +322,8 @@ def _channels(model: nn.Module) -> set[int]:
     known: set[int] = set()
     for m in model.modules():
         kind: Any = type(m)
-        for method in methods_of(kind, mentioned(kind, frozenset({"forward"}))):
-            if not set(_JOINED).isdisjoint(names_of(method.__code__)):
+        for method in custom_methods(kind, reachable_names(kind, frozenset({"forward"}))):
+            if not set(_JOINED).isdisjoint(names_in(method.__code__)):
                 return set()
         if isinstance(m, nn.Lambda):  # it may join channels, or take some
             return set()

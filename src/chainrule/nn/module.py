@@ -19,11 +19,14 @@ from ..errors import (
 )
 from ..functions.habits import expect_known
 from ..graph import spec_text
-from ..guards.surroundings import Holder, plain
-from ..guards.variables import mentioned, methods_of, variables_of
+from ..guards.counting import SelfGuarded, changes
+from ..guards.functions import custom_methods, reachable_names
+from ..guards.snapshots import Snapshot
+from ..guards.surroundings import holds_settings
+from ..guards.variables import variables_of
 from ..hints import calls, missing
 from ..tensor import Tensor, as_tensor, make, no_grad
-from ..trace import Counting, changes, state
+from ..trace import state
 from .order import rearranges
 from .summary import Summary, summarise
 
@@ -44,7 +47,7 @@ class ForwardHook:
         self._module._forward_hooks = tuple(h for h in self._module._forward_hooks if h is not self)
 
 
-class Module(Counting):
+class Module(SelfGuarded):
     """A part of a network. Write `__init__` and `forward`; everything else is here.
 
     Attributes register by themselves: a tensor that requires a gradient is a parameter (and stays
@@ -74,7 +77,7 @@ class Module(Counting):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.trace is not None:
-            state.trace.guards.append(_Snapshot(self))
+            state.trace.guards.append(_ModuleGuard(self))
         try:
             out = self.forward(*args, **kwargs)
             for hook in self._forward_hooks:
@@ -134,7 +137,7 @@ class Module(Counting):
         return rearranges(
             [
                 kind.forward,
-                *methods_of(kind, mentioned(kind, _FORWARD)),
+                *custom_methods(kind, reachable_names(kind, _FORWARD)),
                 *filter(callable, values),
                 *(hook.function for hook in self._forward_hooks),
             ]
@@ -393,38 +396,39 @@ def _expect_arguments(module: Module, args: Any, kwargs: Any) -> None:
         raise TypeError(f"{type(module).__name__}.forward({names}): {error}") from None
 
 
-class _Snapshot:
-    """What a compiled step was traced with: the module's attributes, by identity.
+class _ModuleGuard:
+    """A module called by a recorded function: its attributes decide which operations there are.
 
-    holders   its dicts, lists, arrays and settings that forward and its methods mention: they can
-              change in place, so that a step looks at them at each call
-    variables what forward and those methods read from outside, if they are not this library's
+    Attributes count their changes. What forward and the methods that it calls mention can change
+    without that where it is a dict, a list, an array or an object with settings: `snapshots`.
     """
 
-    __slots__ = ("_module", "_values", "holders", "variables")
+    __slots__ = ("_attributes", "_module", "snapshots", "variables")
 
     def __init__(self, module: Module) -> None:
         self._module = module
-        self._values = self._now()
+        self._attributes = self._current()
         kind: Any = type(module)
         attributes = vars(module)
-        names = mentioned(kind, _FORWARD)
-        self.variables = variables_of(methods_of(kind, names))
+        names = reachable_names(kind, _FORWARD)
+        self.variables = variables_of(custom_methods(kind, names))
         used = [(n, attributes[n]) for n in names & attributes.keys()]
-        self.holders = [Holder(n, v) for n, v in used if plain(v, {kind.__module__})]
-        self.holders += [Holder(n, [v]) for n, v in used if type(v) is np.ndarray]
+        modules = {kind.__module__}
+        self.snapshots = [Snapshot(n, v) for n, v in used if holds_settings(v, modules)]
+        self.snapshots += [Snapshot(n, [v]) for n, v in used if type(v) is np.ndarray]
 
-    def _now(self) -> list[Any]:
+    def _current(self) -> list[Any]:
+        """Names and values of the attributes; items in the place of lists and tuples."""
         out: list[Any] = []
         for name, value in vars(self._module).items():
-            if name == "_trained":  # what it says depends on the tensors alone
+            if name == "_trained":  # it depends on the tensors alone
                 continue
             out += [name, *value] if type(value) in (list, tuple) else [name, value]
         return [*out, self._module.training]
 
-    def expect(self) -> None:
-        """Raise TraceError if the module changed an attribute of its own while it was traced."""
-        if not self.holds():
+    def expect_unchanged(self) -> None:
+        """As `Guard.expect_unchanged`."""
+        if not self.unchanged():
             raise TraceError(
                 "compile",
                 f"got a {type(self._module).__name__} whose forward changes its attributes",
@@ -432,14 +436,14 @@ class _Snapshot:
                 "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
             )
 
-    def holds(self) -> bool:
-        """Whether the attributes are still the same objects (numbers and texts: equal)."""
-        now = self._now()
+    def unchanged(self) -> bool:
+        """As `Guard.unchanged`."""
+        now = self._current()
         return (
-            all(h.holds() for h in self.holders)
-            and len(now) == len(self._values)
+            all(snapshot.unchanged() for snapshot in self.snapshots)
+            and len(now) == len(self._attributes)
             and all(
                 a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and a == b)
-                for a, b in zip(now, self._values, strict=True)
+                for a, b in zip(now, self._attributes, strict=True)
             )
         )

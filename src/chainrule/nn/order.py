@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..guards.variables import functions_of, is_ours, module_of, names_of
+from ..guards.functions import called_functions, in_library, module_of, names_in
 
 _REARRANGE = frozenset(
     {
@@ -42,29 +42,29 @@ def rearranges(callables: Iterable[Any]) -> bool:
     for value in callables:
         if isinstance(value, operator.methodcaller) and value.__reduce__()[1][0] in _REARRANGE:
             return True
-        for f in functions_of(value):
+        for f in called_functions(value):
             if _names_it(f) or any(_names_it(called) for called in _called(f)):
                 return True
     return False
 
 
 def _names_it(function: types.FunctionType) -> bool:
-    if is_ours(module_of(function)):
+    if in_library(module_of(function)):
         return function.__name__ in _REARRANGE
-    return not _REARRANGE.isdisjoint(names_of(function.__code__, texts=True))
+    return not _REARRANGE.isdisjoint(names_in(function.__code__, strings=True))
 
 
 def _called(function: types.FunctionType) -> Iterator[types.FunctionType]:
-    if is_ours(module_of(function)):
+    if in_library(module_of(function)):
         return
     space = function.__globals__
-    near: list[Any] = [space.get(name) for name in names_of(function.__code__)]
+    near: list[Any] = [space.get(name) for name in names_in(function.__code__)]
     for cell in function.__closure__ or ():
         try:
             near.append(cell.cell_contents)
         except ValueError:  # not assigned yet
             continue
     for value in near:
-        for called in functions_of(value):
-            if called.__globals__ is space or is_ours(module_of(called)):
+        for called in called_functions(value):
+            if called.__globals__ is space or in_library(module_of(called)):
                 yield called

@@ -17,8 +17,9 @@ from ..broadcasting import cast
 from ..dtypes import float64
 from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Dtype
+from ..guards.counting import changes
 from ..tensor import Tensor, make
-from ..trace import changes, state
+from ..trace import state
 
 Named = tuple[str, Tensor]
 
@@ -127,7 +128,7 @@ class Group(Mapping[str, Any]):
     def on(self, name: str) -> bool:
         """Whether a setting is not 0 (or False)."""
         if state.trace is not None:
-            state.trace.guards.append(_Same(self, name))
+            state.trace.guards.append(_SettingGuard(self, name))
         return _is_on(self._settings[name])
 
     def scalar(self, name: str, k: int = 0) -> Tensor:
@@ -195,19 +196,20 @@ def _is_on(value: Any) -> bool:
     return bool(value)
 
 
-class _Same:
-    """Guard of a compiled step: the setting is still on, or still off."""
+class _SettingGuard:
+    """A setting of which a recorded step has asked whether it is 0."""
 
-    holders = variables = ()
+    snapshots = variables = ()
 
     def __init__(self, group: Group, name: str) -> None:
-        self._group, self._name, self._was = group, name, _is_on(group._settings[name])
+        self._group, self._name, self._was_on = group, name, _is_on(group._settings[name])
 
-    def expect(self) -> None:
-        """A setting is a tensor: changing it is assigning, which is recorded."""
+    def expect_unchanged(self) -> None:
+        """Nothing to raise for: a setting is a tensor, and assigning one is recorded."""
 
-    def holds(self) -> bool:
-        return _is_on(self._group._settings[self._name]) == self._was
+    def unchanged(self) -> bool:
+        """As `Guard.unchanged`."""
+        return _is_on(self._group._settings[self._name]) == self._was_on
 
 
 _ABOVE_0 = (

@@ -21,56 +21,60 @@ from ..errors import ArgumentError, ShapeError, TraceError
 from ..functions import creation, indexing, reductions, shaping, sorting
 from ..functions.elementwise import where
 from ..graph import spec_text
-from ..guards.surroundings import Holder
-from ..guards.variables import mentioned, methods_of, variables_of
+from ..guards.counting import CountedAttributes, CountedDict
+from ..guards.functions import custom_methods, reachable_names
+from ..guards.snapshots import Snapshot
+from ..guards.variables import variables_of
 from ..hints import calls
 from ..sparse import RowSparse, add_up
 from ..tensor import SEEN, Tensor, make, no_grad
-from ..trace import Counted, Counting, outside, state, updates
+from ..trace import outside, state, updates
 from .group import Group, Named, check_settings, not_an_attribute
 
 _HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
 SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
 
 
-class _SameOptimizer:
-    """Guard of a compiled step: an optimizer's state is in the same tensors.
+_STEP = frozenset({"step"})
 
-    holders     the optimizer: a step looks at its attributes
-    variables   what its methods read from outside, if they are not this library's
+
+class _OptimizerGuard:
+    """An optimizer whose step was recorded: its state is in the same tensors.
+
+    snapshots   the optimizer with its attributes
+    variables   those of its methods, if they are not this library's
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
         kind: Any = type(optimizer)
-        self._held, self._was = optimizer.state, _tensors_of(optimizer.state)
-        self._holder = Holder(kind.__name__, optimizer)
-        self.holders = (self._holder,)
-        self.variables = variables_of(methods_of(kind, mentioned(kind, _STEP)))
+        self._state, self._tensors = optimizer.state, _tensors_of(optimizer.state)
+        self._attributes = Snapshot(kind.__name__, optimizer)
+        self.snapshots = (self._attributes,)
+        self.variables = variables_of(custom_methods(kind, reachable_names(kind, _STEP)))
 
-    def expect(self) -> None:
-        """Raise TraceError, with all put back, if its step changed an attribute of its own."""
-        if not self._holder.holds():
-            self._holder.restore()
+    def expect_unchanged(self) -> None:
+        """As `Guard.expect_unchanged`; the attributes are restored."""
+        if not self._attributes.unchanged():
+            self._attributes.restore()
             raise TraceError(
                 "compile",
-                f"got {self._holder.name}, whose step changes its attributes",
+                f"got {self._attributes.name}, whose step changes its attributes",
                 "they change only while it is traced, not at each call",
                 "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
             )
 
-    def holds(self) -> bool:
-        now = _tensors_of(self._held)
-        return len(now) == len(self._was) and all(map(is_, now, self._was))
+    def unchanged(self) -> bool:
+        """As `Guard.unchanged`."""
+        now = _tensors_of(self._state)
+        return len(now) == len(self._tensors) and all(map(is_, now, self._tensors))
 
 
-_STEP = frozenset({"step"})
+def _tensors_of(state: dict[str, dict[str, Tensor]]) -> list[Any]:
+    """The tensors of an optimizer's state, and the names that they have in it."""
+    return [x for name, slots in state.items() for x in (name, *slots, *slots.values())]
 
 
-def _tensors_of(held: dict[str, dict[str, Tensor]]) -> list[Any]:
-    return [x for name, slots in held.items() for x in (name, *slots, *slots.values())]
-
-
-class Optimizer(Counting):
+class Optimizer(CountedAttributes):
     """Base of all: give parameters (or groups of them), then `step()` after each `backward()`.
 
     params   tensors, (name, tensor) pairs as from `model.named_parameters()`, or dicts with
@@ -88,7 +92,7 @@ class Optimizer(Counting):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         check_settings(type(self).__name__, defaults)
-        self.state: dict[str, dict[str, Tensor]] = Counted()
+        self.state: dict[str, dict[str, Tensor]] = CountedDict()
         count = Tensor(0.0, dtype=float64)
         given = given_parameters(type(self).__name__, params)
         groups = given if isinstance(given[0], dict) else [{"params": given}]
@@ -105,7 +109,7 @@ class Optimizer(Counting):
                 p._unseen = SEEN
                 slots = [s for s in self.slots if s not in self.needed or settings[self.needed[s]]]
                 zeros = {s: creation.zeros_like(p.detach()) for s in slots}
-                self.state[name] = Counted({**zeros, "step": count})
+                self.state[name] = CountedDict({**zeros, "step": count})
                 self._begin(name, p)
             off = {setting for setting in self.needed.values() if not settings[setting]}
             made.append(Group(type(self).__name__, named, settings, off))
@@ -168,7 +172,7 @@ class Optimizer(Counting):
         """
         counts = self._counts()
         if state.trace is not None:
-            state.trace.guards.append(_SameOptimizer(self))
+            state.trace.guards.append(_OptimizerGuard(self))
         if state.trace is not None:
             state.trace.unseen.clear()
             state.trace.told.clear()

@@ -20,10 +20,10 @@ from ..compile import Compiled
 from ..data import DataLoader
 from ..errors import ArgumentError, ChainruleError, GradientError, warn
 from ..graph import Array
+from ..guards.counting import changes
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..tensor import Tensor, make
-from ..trace import changes
 from . import checkpoint, checks
 from .began import Settings
 from .began import changes as changes_of
