@@ -56,7 +56,7 @@ def caches(folder: str, threads: int) -> dict[str, str]:
     """Settings under which every program keeps compiled code in the folder."""
     return {
         "PYTHONDONTWRITEBYTECODE": "",  # compiled Python is kept, as it is of what pip installs
-        "CHAINRULE_BACKEND": backends.name(),
+        "CHAINRULE_BACKEND": backends.current().name,
         "CHAINRULE_CACHE": f"{folder}/chainrule",
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch",
         "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",

@@ -1,6 +1,7 @@
 """cr.compile: the same numbers, state read and assigned, graphs that stay legal."""
 
 import gc
+import re
 import warnings
 
 import numpy as np
@@ -253,15 +254,16 @@ def test_stages_can_be_shown(monkeypatch, capsys):
     text = capsys.readouterr().err
     for part in ("── traced ──", "── simplify ──", "tanh(in0)", "program(1 inputs"):
         assert part in text
-    monkeypatch.setenv("CHAINRULE_SHOW", "llvm,program")
+    monkeypatch.setenv("CHAINRULE_SHOW", "llvm,plan,program")
     monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     cr.compile(lambda x: cr.tanh(x) * 2.0)(cr.ones(2))
-    text = capsys.readouterr().err
-    assert text.index("── program ──\nprogram(") < text.index("── llvm ──\n; ModuleID")
+    heads = re.findall(r"── (\w+) ──\n(\S+)", capsys.readouterr().err)
+    assert heads == [("program", "program(1"), ("plan", "native(1"), ("llvm", ";")]
     monkeypatch.setenv("CHAINRULE_BACKEND", "reference")
     cr.compile(lambda x: cr.tanh(x) * 3.0)(cr.ones(2))
     assert capsys.readouterr().err.endswith(
-        "── llvm ──\nnone: the reference backend runs in NumPy\n"
+        "── plan ──\nnone: the reference backend has no plan\n"
+        "── llvm ──\nnone: the reference backend has no llvm\n"
     )
     monkeypatch.delenv("CHAINRULE_BACKEND")
     monkeypatch.setenv("CHAINRULE_SHOW", "graph, program")
@@ -292,9 +294,12 @@ def test_each_stage_is_a_text(monkeypatch):
     assert " -> b1" in text.splitlines()[-1]
     with pytest.raises(ArgumentError, match=r"^\[compile\] got the reference backend, .*; .*; set"):
         step.llvm(x)
+    with pytest.raises(ArgumentError, match="which has no plan; expected native; set CHAINRULE"):
+        step.plan(x)
     monkeypatch.setenv("CHAINRULE_BACKEND", "native")
-    plan = step.program(x).removeprefix(text)
-    assert plan.startswith("\nnative(")
+    assert step.program(x) == text
+    plan = step.plan(x)
+    assert plan.startswith("native(")
     assert " over b1 from " in plan
     assert 'define internal void @"g0"(' in step.llvm(x)
     assert step.llvm(x) == step.llvm(x)

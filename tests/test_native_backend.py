@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import checking, derivatives, nn, ops, optim
-from chainrule.backends import chosen, native
+from chainrule.backends import current, native
 from chainrule.backends.native import object_code, processor
 from chainrule.backends.native.compilation import Compilation
 from chainrule.backends.native.plan.rewrites import rewritten
@@ -340,10 +340,10 @@ def test_inputs_in_any_layout(on):
 
 def test_the_backend_is_chosen_by_name(monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "native")
-    assert chosen() is native.build
+    assert current().load() is native.build
     monkeypatch.setenv("CHAINRULE_BACKEND", "fast")
     with pytest.raises(ArgumentError, match="'fast'"):
-        chosen()
+        current()
 
 
 def test_an_index_that_is_wrong_by_rounding_alone_is_an_error(monkeypatch):
@@ -441,7 +441,7 @@ def test_no_function_is_called_for_what_the_processor_lacks(features, monkeypatc
         Trace(lasting=True),
     )
     run = native.build(lower(optimise(made.graph)))
-    assembly = object_code.assembly(run.llvm(), processor.host())
+    assembly = object_code.assembly(run.text("llvm"), processor.host())
     assert "fma@PLT" not in assembly
     assert "fmaf@PLT" not in assembly
 

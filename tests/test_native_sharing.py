@@ -129,8 +129,8 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
     run._arena[...] = 0xFF  # NaN
     for b, array in enumerate(arrays):
         run.place(b, array.copy())
-    for b in run.fresh:
-        run.place(b, np.full(run.value_of(b).shape, np.nan, run.value_of(b).dtype))
+    for b in run.outputs_to_place:
+        run.place(b, np.full(run.spec(b).shape, np.nan, run.spec(b).dtype))
     scratch = aligned(run._stride * threads)
     long, pointer = ctypes.c_int64, ctypes.c_void_p
     kind = ctypes.CFUNCTYPE(None, pointer, pointer, long, long, pointer)
@@ -139,7 +139,7 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
         for thread in order(range(threads)):
             own = address(scratch) + thread * run._stride
             run_segment(run._base, own, thread, threads, address(run._barrier))
-    return [run.found(b).copy() for b in whole.program.outputs]
+    return [run.result(b).copy() for b in whole.program.outputs]
 
 
 NETWORKS = {

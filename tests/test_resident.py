@@ -233,7 +233,7 @@ def test_an_error_in_the_middle_of_a_step_changes_nothing(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(resident._run, "run", interrupted)
+        patch.setattr(resident._memory, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             step(X, Y)
     assert everything(model, optimizer) == before

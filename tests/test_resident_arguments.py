@@ -21,15 +21,15 @@ def test_after_a_call_that_failed_at_its_arguments_they_are_placed_again(monkeyp
     f = cr.compile(lambda x, y: x - y)
     a, b = np.full(3, 5, np.float32), np.full(3, 2, np.float32)
     f(a, b), f(a, b)
-    run = next(iter(f._steps.values()))[0].run
+    memory = next(iter(f._steps.values()))[0].executable.memory
     for good in (0, 1):
-        calls = iter([run.place] * good)
+        calls = iter([memory.place] * good)
 
         def place(*given, calls=calls):
             next(calls, fails)(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(run, "place", place)
+            patch.setattr(memory, "place", place)
             with pytest.raises(MemoryError):
                 f(2 * a, 3 * b)
         for x in (a, 2 * a, a):

@@ -56,7 +56,7 @@ def test_they_are_those_of_eager_mode(norm):
 
 def test_they_are_not_written_by_a_step():
     model, optimizer = network()
-    text = step_of(model, optimizer).program(X, Y)
+    text = step_of(model, optimizer).plan(X, Y)
     adam = [line for line in text.splitlines() if "elementwise" in line and "[60,40]" in line]
     assert adam[-1].count("float32[60,40]") == 3, adam  # two means and the weight
 

@@ -61,7 +61,7 @@ def bench(
         )
     from rich.console import Console  # slow to import, as below
 
-    backend = backends.name()
+    backend = backends.current().name
     threads = threads or info.threads()
     rows = []
     with Console(stderr=True).status("") as status:

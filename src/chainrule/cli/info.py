@@ -65,7 +65,7 @@ def _facts() -> dict[str, Any]:
         "system": platform.platform(),
         "processors": processors(),
         "backends": backends.available(),
-        "backend": backends.name(),
+        "backend": backends.current().name,
         **(_native() if "native" in backends.available() else {}),
     }
 

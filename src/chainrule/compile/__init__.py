@@ -18,13 +18,12 @@ from ..recording import record
 from ..tensor import Tensor, as_tensor, make
 from ..trace import Trace, state
 from ..wrapping import Wrapper
-from . import locks, side_effects
+from . import locks, side_effects, stages
 from .collecting import uncollected
 from .notice import Notice
 from .step import (
     Step,
     captured,
-    described,
     expect_apart,
     expect_seen,
     finish,
@@ -194,21 +193,21 @@ class Compiled(Wrapper):
         return str(self._step(args, kwargs).graph)
 
     def program(self, *args: Any, **kwargs: Any) -> str:
-        """The program that a backend gets, and the native backend's plan of it. Nothing is run."""
-        step = self._step(args, kwargs)
-        return described(step.program, step.run)
+        """The program that a backend gets, as text. Nothing is run."""
+        return str(self._step(args, kwargs).program)
+
+    def plan(self, *args: Any, **kwargs: Any) -> str:
+        """The native backend's plan of the program, as text. Nothing is run."""
+        return self._text("plan", args, kwargs)
 
     def llvm(self, *args: Any, **kwargs: Any) -> str:
         """The native backend's LLVM IR, before LLVM optimises it, as text. Nothing is run."""
-        run: Any = self._step(args, kwargs).run
-        if not hasattr(run, "llvm"):
-            raise ArgumentError(
-                "compile",
-                f"got the {backends.name()} backend, which has no LLVM IR",
-                "the native one is needed",
-                "set CHAINRULE_BACKEND=native; it takes llvmlite",
-            )
-        return str(run.llvm())
+        return self._text("llvm", args, kwargs)
+
+    def _text(self, stage: str, args: Any, kwargs: Any) -> str:
+        """A stage of the backend's own."""
+        stages.expect_shown(stage)
+        return self._step(args, kwargs).executable.text(stage)
 
     def _step(self, args: Any, kwargs: Any) -> Step:
         """Compiled for these arguments, to be looked at."""
@@ -336,6 +335,10 @@ class _Bound(Wrapper):
         """As `Compiled.program`."""
         return self._compiled.program(self._instance, *args, **kwargs)
 
+    def plan(self, *args: Any, **kwargs: Any) -> str:
+        """As `Compiled.plan`."""
+        return self._compiled.plan(self._instance, *args, **kwargs)
+
     def llvm(self, *args: Any, **kwargs: Any) -> str:
         """As `Compiled.llvm`."""
         return self._compiled.llvm(self._instance, *args, **kwargs)
@@ -397,5 +400,5 @@ def compile(function: Callable[..., Any]) -> Compiled:
         raise ArgumentError(
             "compile", f"got {type(function).__name__}", "a function", "use it as a decorator"
         )
-    backends.chosen()  # so that the first call finds it loaded
+    backends.current().load()  # so that the first call finds it loaded
     return Compiled(function)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backends, ops
+from ..backends import ResidentMemory
 from ..graph import Array, Graph, Node
 from ..recording import Recorded
 from ..sparse import RowSparse
@@ -41,7 +42,7 @@ def can_stay(made: Recorded, reachable: bool) -> bool:
     """
     owners = {id(owner) for owner, slot in made.reads if slot == "value"}
     return (
-        backends.keeps_memory()
+        backends.current().keeps_memory
         and not reachable
         and not made.trace.without_grad
         and len(owners) == len(made.reads)
@@ -125,11 +126,11 @@ def _filled(tensor: Tensor) -> bool:
 class Resident:
     """The tensors of one step, and where they are in the program's memory."""
 
-    def __init__(self, run: Any, made: Recorded, grads: Gradients) -> None:
+    def __init__(self, memory: ResidentMemory, made: Recorded, grads: Gradients) -> None:
         lending.begun = True
-        self._run, self.lock = run, locks.of_step()
+        self._memory, self.lock = memory, locks.of_step()
         self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
-        first = run.program.inputs - len(self._tensors)
+        first = len(made.graph.inputs) - len(self._tensors)
         self._place = {id(t): k for k, t in enumerate(self._tensors, first)}
         self._written = {self._place[id(t)] for t in made.writes}
         self._nodes: dict[int, Any] = {}  # of tensors that are here: their nodes
@@ -139,32 +140,33 @@ class Resident:
         # Of tensors just taken in, whose gradients the step is to replace: the one they had, or
         # the step that has it.
         self._before: list[tuple[Tensor, Any]] = []
-        outputs = run.program.outputs
+        outputs = memory.outputs
         self._results = list(outputs[: made.results])
         rest = iter(outputs[made.results + len(made.writes) :])
         self._grads: dict[int, tuple[Any, list[int]]] = {}  # the shape as recorded, buffers
         for tensor, shape, count in grads:
             self._grads[id(tensor)] = shape, [next(rest) for _ in range(count)]
         slopes = {b for _, buffers in self._grads.values() for b in buffers}
-        kept = slopes | set(run.replaces)
+        kept = slopes | set(memory.updates)
         self._large: list[tuple[int, Any, Any]] = []  # results that are new arrays at each call
-        for b in run.fresh:
-            value = run.value_of(b)
+        for b in memory.outputs_to_place:
+            value = memory.spec(b)
             size = math.prod(value.shape) * value.dtype.itemsize
             if b in self._results and b not in kept and size > SMALL:
                 self._large.append((b, value.shape, value.dtype))
             else:
-                run.place(b, run.new(b))
-        self._early = [b for b in run.early if b in slopes]
-        for b in set(self._early) - set(run.fresh):
-            run.place(b, run.new(b))
+                memory.place(b, memory.new_array(b))
+        self._early = [b for b in memory.outputs_lost_on_failure if b in slopes]
+        for b in set(self._early) - set(memory.outputs_to_place):
+            memory.place(b, memory.new_array(b))
         self._whole = {b for b, _, _ in self._large}
         self.count = len(self._tensors)  # of tensors, when all are here
         self.placed: list[Any] = [_NOTHING] * first  # the arrays that are the arguments now
         # Results that are always in the same arrays.
-        fixed = not self._large and all(b in run.fresh and b not in kept for b in self._results)
-        self._fixed = [run.found(b) for b in self._results] if fixed else None
-        self._own = set(run.fresh) - set(run.replaces)  # gradients that may be handed out uncopied
+        own = set(memory.outputs_to_place)
+        fixed = not self._large and all(b in own and b not in kept for b in self._results)
+        self._fixed = [memory.result(b) for b in self._results] if fixed else None
+        self._own = own - set(memory.updates)  # gradients that may be handed out uncopied
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
@@ -177,37 +179,37 @@ class Resident:
         before, self.placed = self.placed, [_NOTHING] * len(values)  # until all are in place
         for k, (value, was) in enumerate(zip(values, before, strict=True)):
             if value is not was:
-                self._run.place(k, value)
+                self._memory.place(k, value)
         # What is no whole array was copied: it may hold something else next time. The list is not
         # changed in place: somebody may be looking at it.
         self.placed = [v if v.flags.c_contiguous else _NOTHING for v in values]
 
     def again(self) -> list[Array]:
         """One step, all tensors being here and arguments arranged; under the lock."""
-        run = self._run
+        memory = self._memory
         if self._large:
             for b, shape, dtype in self._large:
-                run.place(b, np.empty(shape, dtype))
+                memory.place(b, np.empty(shape, dtype))
         if self._early:
             self._run_apart()
         else:
-            run.run()
+            memory.run()
         if self._fixed is not None:
             return [array.copy() for array in self._fixed]
-        found, whole = run.found, self._whole
-        return [found(b) if b in whole else found(b).copy() for b in self._results]
+        result, whole = memory.result, self._whole
+        return [result(b) if b in whole else result(b).copy() for b in self._results]
 
     def _run_apart(self) -> None:
         """The program, its early gradients in new arrays: if it fails, the old ones are there."""
-        run = self._run
-        before = [(b, run.held(b)) for b in self._early]
+        memory = self._memory
+        before = [(b, memory.array(b)) for b in self._early]
         for b, _ in before:
-            run.place(b, run.new(b))
+            memory.place(b, memory.new_array(b))
         try:
-            run.run()
+            memory.run()
         except BaseException:
             for b, array in before:
-                run.place(b, array)
+                memory.place(b, array)
             raise
 
     def repeat(
@@ -219,7 +221,7 @@ class Resident:
 
         Returns the results of all steps, each with `count` as a first axis more.
         """
-        run = self._run
+        memory = self._memory
         with self._gathered():
             moving = dict(enumerate(arguments))
             for tensor, values in varying:
@@ -227,14 +229,14 @@ class Resident:
                     moving[self._place[id(tensor)]] = values
             results = []
             for b in self._results:
-                value = run.value_of(b)
+                value = memory.spec(b)
                 results.append(np.empty((count, *value.shape), value.dtype))
                 moving[b] = results[-1]
             self.placed = [_NOTHING] * len(arguments)
             try:
-                run.repeat(count, moving)
+                memory.repeat(count, moving)
             finally:
-                if run.begun > 1:  # the gradients are those of the last step that was done
+                if memory.runs_begun > 1:  # the gradients are those of the last step that was done
                     self._before.clear()
             return results
 
@@ -242,10 +244,10 @@ class Resident:
         """Whether `repeat` can be used: one native call a step, results of their own."""
         own = len(set(self._results)) == len(self._results)
         return (
-            self._run.repeats
+            self._memory.can_repeat
             and not self._early
             and own
-            and all(b in self._run.fresh and b not in self._run.replaces for b in self._results)
+            and all(b in self._own for b in self._results)
         )
 
     @contextlib.contextmanager
@@ -292,19 +294,19 @@ class Resident:
                     tensor._unseen = SEEN  # it is replaced
             if place in self._written:
                 if not own:
-                    copy = self._run.new(place)
+                    copy = self._memory.new_array(place)
                     copy[...] = value
                     value, own = copy, True
                 if node is not None and node.requires_grad:
                     node = _Leaf(node.hooks)
-            self._run.place(place, value)
+            self._memory.place(place, value)
             self._nodes[key] = node
             (self._owned.add if own else self._owned.discard)(key)
             if key in self._shown:
                 self._shown.discard(key)
                 for b in self._grads[key][1]:
                     if b in self._own:
-                        self._run.place(b, self._run.new(b))
+                        self._memory.place(b, self._memory.new_array(b))
             tensor._lender = self
             if _filled(tensor):
                 # From here to the end a look at the tensor already fills all of it again.
@@ -327,7 +329,7 @@ class Resident:
             key = id(tensor)
             if key not in self.held:
                 return None
-            value = self._run.held(self._place[key])
+            value = self._memory.array(self._place[key])
             source = self if key in self._grads else None
             return _Given(value, self._nodes[key], key in self._owned, source)
 
@@ -368,7 +370,7 @@ class Resident:
     def _give(self, tensor: Tensor) -> None:
         """Fill the handle of a tensor that is here; under the lock."""
         key = id(tensor)
-        value, node = self._run.held(self._place[key]), self._nodes[key]
+        value, node = self._memory.array(self._place[key]), self._nodes[key]
         if isinstance(node, _Leaf):
             node = tensor._leaf(value, node.hooks)
         if key in self._grads:
@@ -389,7 +391,7 @@ class Resident:
             return None
         if shape == SCALED:
             with np.errstate(all="ignore"):
-                return make(np.multiply(*map(self._run.found, buffers)))
-        found = [(b, self._run.found(b)) for b in buffers]
+                return make(np.multiply(*map(self._memory.result, buffers)))
+        found = [(b, self._memory.result(b)) for b in buffers]
         arrays = [make(a if b in self._own else a.copy()) for b, a in found]
         return RowSparse(arrays[0], arrays[1], shape) if shape else arrays[0]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import backends, ops, tree
+from ..backends import Executable
 from ..backends.program import Program, lower
 from ..errors import TraceError
-from ..graph import Array, Graph, Node, spec_text
+from ..graph import Graph, Node, spec_text
 from ..guards.counting import changes
 from ..guards.surroundings import Surroundings
 from ..recording import Recorded
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, record_outputs, warn_of_lost
 from ..trace import Trace, updates
-from . import locks
+from . import locks, stages
 from .passes import optimise
 from .resident import Resident, can_stay, look, unscaled
 
@@ -28,7 +28,7 @@ _NEVER = object()
 class Step:
     """One compilation: what to feed, what runs, and where the results go."""
 
-    run: Callable[[Sequence[Array]], list[Array]]
+    executable: Executable
     recorded: Recorded
     graph: Graph  # after the passes
     program: Program
@@ -109,10 +109,10 @@ def finish(
     first = len(graph.inputs) - len(made.reads)
     place = {id(o): first + k for k, (o, slot) in enumerate(made.reads) if slot == "value"}
     updates = {made.results + k: place[id(w)] for k, w in enumerate(made.writes)}
-    shown = backends.shown()
-    if "graph" in shown:
-        _show("traced", graph)
-    optimised = optimise(graph, _show if "graph" in shown else None)
+    asked = stages.asked()
+    if "graph" in asked:
+        stages.show("traced", graph)
+    optimised = optimise(graph, stages.show if "graph" in asked else None)
     # What backward() was called on has used its history. Keeping it would keep every step's
     # parameters for as long as the loss is kept.
     results = [o.requires_grad and o not in trace.roots for o in graph.outputs[: made.results]]
@@ -120,15 +120,18 @@ def finish(
     stays = can_stay(made, any(results + writes))
     kept, grads = unscaled(optimised, made) if stays else (optimised, [])
     program = lower(kept, updates)
-    run = backends.chosen()(program)
-    if "program" in shown:
-        _show("program", described(program, run))
-    if "llvm" in shown:
-        llvm = getattr(run, "llvm", lambda: "none: the reference backend runs in NumPy")
-        _show("llvm", llvm())
+    if "program" in asked:
+        stages.show("program", program)
+    backend = backends.current()
+    executable = backend.load()(program)
+    for stage in stages.OF_BACKENDS:
+        if stage in asked:
+            there = stage in backend.stages
+            stages.show(stage, executable.text(stage) if there else stages.missing(backend, stage))
+    memory = executable.memory
     unseen = [*trace.unseen.values()]
     return Step(
-        run,
+        executable,
         made,
         optimised,
         program,
@@ -142,7 +145,7 @@ def finish(
         unseen,
         [t for t in unseen if not _reads_gradient(trace, t)],
         seen,
-        Resident(run, made, grads) if stays else None,
+        Resident(memory, made, grads) if stays and memory is not None else None,
     )
 
 
@@ -152,14 +155,6 @@ def _used(made: Recorded) -> list[int]:
         return []
     owners = [owner for owner, _ in (*made.reads, *made.grads)]
     return [*{id(t) for t in (*owners, *made.writes, *made.trace.without_grad.values())}]
-
-
-def described(program: Program, run: Any) -> str:
-    return f"{program}\n{run}" if hasattr(run, "llvm") else str(program)
-
-
-def _show(name: str, stage: Graph | str) -> None:
-    print(f"── {name} ──\n{stage}", file=sys.stderr)
 
 
 def expect_apart(step: Step, tensors: Sequence[Tensor]) -> None:
@@ -213,7 +208,7 @@ def run(step: Step, tensors: Sequence[Tensor], captured: Sequence[Tensor]) -> An
     if made.trace.updates:
         updates.count += 1
     leave_unseen(step)
-    out = step.run([t._value for t in [*tensors, *captured]])
+    out = step.executable([t._value for t in [*tensors, *captured]])
     count = len(step.reachable)
     new = [make(v) for v in out[:count]]
     if any(step.reachable):  # recorded as one node, whose derivative does the graph again

@@ -51,14 +51,15 @@ class Runner:
         for b, constant in enumerate(program.constants, program.inputs):
             self._specs[b] = constant
             self.place(b, constant)
-        self.early = schedule.early
-        self.replaces = dict(program.updates)  # output buffer -> input
-        self.begun = 0  # steps of the last `repeat`
+        self.outputs = program.outputs
+        self.outputs_lost_on_failure = schedule.early
+        self.updates = dict(program.updates)  # output -> the input that it replaces
+        self.runs_begun = 0
         by_numpy = {program.kernels[call.kernel].writes for call in schedule.calls if not call.name}
         given = program.inputs + len(program.constants)
         elsewhere = by_numpy.union(schedule.in_place, range(given))
-        self.fresh = [b for b in dict.fromkeys(program.outputs) if b not in elsewhere]
-        expect_room(schedule.arena + sum(size_of(self._specs[b]) for b in self.fresh))
+        self.outputs_to_place = [b for b in dict.fromkeys(program.outputs) if b not in elsewhere]
+        expect_room(schedule.arena + sum(size_of(self._specs[b]) for b in self.outputs_to_place))
         self._arena = aligned(schedule.arena)
         first = address(self._arena)
         for b, offset in schedule.offsets:
@@ -67,7 +68,7 @@ class Runner:
             self._arrays[b] = whole.view(spec.dtype).reshape(spec.shape)
             self._table[b] = first + offset
         for own, b in schedule.staged:
-            self.place(own, self.new(b))
+            self.place(own, self.new_array(b))
         self._stride = schedule.scratch
         shared = any(call.shared for call in schedule.calls)
         self._scratch = aligned(self._stride * (team.threads() if shared else 1))
@@ -100,43 +101,46 @@ class Runner:
 
         return shared
 
-    def __str__(self) -> str:
-        return str(self.planned())
+    @property
+    def memory(self) -> Runner:
+        """Itself: it keeps its arrays."""
+        return self
 
-    def llvm(self) -> str:
-        """The LLVM IR of its native calls."""
-        return self.planned().llvm()
+    def text(self, stage: str) -> str:
+        """Its plan, or the LLVM IR of its native calls."""
+        planned = self.planned()
+        return planned.llvm() if stage == "llvm" else str(planned)
 
     @property
     def arena_bytes(self) -> int:
         """Of the memory for what is needed inside a step only."""
         return int(self._arena.nbytes)
 
-    def value_of(self, b: int) -> Any:
-        """Shape and dtype of a buffer."""
+    def spec(self, b: int) -> Spec:
+        """As `ResidentMemory.spec`."""
         return self._specs[b]
 
     def place(self, b: int, array: Array) -> None:
-        """From now on the buffer is this array."""
+        """As `ResidentMemory.place`."""
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array).reshape(array.shape)
         self._arrays[b] = array
         self._table[b] = array.__array_interface__["data"][0]
 
-    def new(self, b: int) -> Array:
-        """An array for a buffer, of unknown contents."""
+    def new_array(self, b: int) -> Array:
+        """As `ResidentMemory.new_array`."""
         return array_of(self._specs[b])
 
-    def held(self, b: int) -> Array:
-        """The array that is in a buffer's place."""
+    def array(self, b: int) -> Array:
+        """As `ResidentMemory.array`."""
         return self._arrays[b]
 
-    def found(self, b: int) -> Array:
-        """The array of a buffer, or of the input that it has replaced."""
-        return self._arrays[self.replaces.get(b, b)]
+    def result(self, b: int) -> Array:
+        """As `ResidentMemory.result`."""
+        return self._arrays[self.updates.get(b, b)]
 
     def run(self) -> None:
-        """Do the program once, on the arrays in place. If it fails, no input has been changed."""
+        """As `ResidentMemory.run`."""
         for call in self._calls:
             call()
             if self._status.value:
@@ -154,19 +158,15 @@ class Runner:
         )
 
     @property
-    def repeats(self) -> bool:
-        """Whether the whole program is one native call, so that `repeat` can be used."""
+    def can_repeat(self) -> bool:
+        """Whether the whole program is one native call."""
         return self._whole is not None and self._whole.name != ""
 
     def repeat(self, count: int, moving: Mapping[int, Array]) -> None:
-        """Do the program so many times, the k-th time on the k-th part of each moving buffer.
-
-        moving   buffer -> an array whose first axis is `count` times that of the buffer, or which
-                 has one axis more: inputs to be read, outputs to be written
-        """
+        """As `ResidentMemory.repeat`."""
         assert self._library is not None
         assert self._whole is not None
-        self.begun = 0
+        self.runs_begun = 0
         moves = [(b, array.nbytes // count) for b, array in moving.items()]
         driver = self._library.address(self._whole.name)
         job = np.array(
@@ -185,11 +185,11 @@ class Runner:
         try:
             self._native(self._whole, team.repeat(), address(job), count)()
         finally:
-            self.begun = int(job[2])
+            self.runs_begun = int(job[2])
             for b in moving:
                 self._table[b] = address(self._arrays[b])
         if self._status.value:
-            failed = self.begun - 1
+            failed = self.runs_begun - 1
             for b in moving:
                 if b < self.program.inputs:
                     part = moving[b].reshape(count, -1)[failed]
@@ -198,17 +198,17 @@ class Runner:
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """Inputs to outputs; nothing that was passed is changed."""
-        written = set(self.replaces.values())
+        written = set(self.updates.values())
         for b, array in enumerate(arrays):
             if b in written:
-                own = self.new(b)
+                own = self.new_array(b)
                 own[...] = array
                 array = own
             self.place(b, array)
-        for b in self.fresh:
-            self.place(b, np.empty(self.value_of(b).shape, self.value_of(b).dtype))
+        for b in self.outputs_to_place:
+            self.place(b, np.empty(self.spec(b).shape, self.spec(b).dtype))
         self.run()
-        return [self.found(b) for b in self.program.outputs]
+        return [self.result(b) for b in self.outputs]
 
     def _in_numpy(self, kernel: Kernel) -> None:
         try:
