@@ -15,7 +15,7 @@ Names and shapes are PyTorch's, but for two things, since images are channels la
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .. import nn
 from ..errors import ArgumentError, ShapeError, user_line
 from ..guards.functions import custom_methods, names_in, reachable_names
 from ..nn.activation import Activation
+from ..nn.module import walk
 from ..nn.order import rearranges
 from ..tensor import Tensor
 
@@ -156,32 +157,10 @@ def _places(model: nn.Module) -> dict[str, tuple[str, nn.Module, Tensor]]:
     """
     own = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
     return {
-        path: (own[id(tensor)], owner, tensor)
-        for path, owner, tensor in _tensors(model, "", model, ())
-        if id(tensor) in own
+        path: (own[id(value)], owner, value)
+        for _, path, value, owner in walk(model, every_path=True)
+        if isinstance(value, Tensor) and id(value) in own
     }
-
-
-def _tensors(
-    thing: Any, path: str, owner: nn.Module, outer: tuple[Any, ...]
-) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    if isinstance(thing, Tensor):
-        yield path, owner, thing
-    if any(thing is o for o in outer):
-        return
-    if isinstance(thing, nn.Module):
-        owner = thing
-        items = [(k, v) for k, v in vars(thing).items() if not k.startswith("_")]
-    elif type(thing) in (list, tuple):
-        items = [(str(k), v) for k, v in enumerate(thing)]
-    elif type(thing) is dict:
-        items = [(str(k), v) for k, v in thing.items()]
-    else:
-        return
-    for name, value in items:
-        if isinstance(value, (nn.Module, Tensor, list, tuple, dict)):
-            inner = f"{path}.{name}" if path else name
-            yield from _tensors(value, inner, owner, (*outer, thing))
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..convert import as_loaded
 from ..errors import (
     ArgumentError,
     ChainruleError,
-    ShapeError,
     TraceError,
     user_line,
 )
@@ -25,9 +22,10 @@ from ..guards.snapshots import Snapshot
 from ..guards.surroundings import holds_settings
 from ..guards.variables import variables_of
 from ..hints import calls, missing
-from ..tensor import Tensor, as_tensor, make, no_grad
+from ..tensor import Tensor, no_grad
 from ..trace import state
-from .order import rearranges
+from .order import expect_own_order, rearranges
+from .state import matching_values
 from .summary import Summary, summarise
 
 
@@ -106,7 +104,7 @@ class Module(SelfGuarded):
 
         inputs   what forward takes: tensors, arrays, or shapes as tuples (float32) to stand for one
         """
-        return summarise(self, inputs)
+        return summarise([*self._modules()], [t for _, t, _ in self._tensors()], inputs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         old = vars(self).get(name)
@@ -150,9 +148,9 @@ class Module(SelfGuarded):
         return ((path, m) for _, path, m in self._modules(prefix))
 
     def _modules(self, prefix: str = "") -> Iterator[tuple[int, str, Module]]:
-        for depth, path, thing, _ in _walk(self, prefix, set(), self):
-            if isinstance(thing, Module):
-                yield depth, path, thing
+        for depth, path, inner, _ in walk(self, prefix):
+            if isinstance(inner, Module):
+                yield depth, path, inner
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it, each once."""
@@ -164,11 +162,11 @@ class Module(SelfGuarded):
 
     def _tensors(self) -> Iterator[tuple[str, Tensor, bool]]:
         """Every parameter (True) and buffer (False) once, with its path."""
-        for _, path, thing, owner in _walk(self, "", set(), self):
-            if isinstance(thing, Tensor):
-                trained = owner._is_parameter(thing)
-                if trained or not thing.requires_grad:
-                    yield path, thing, trained
+        for _, path, inner, owner in walk(self):
+            if isinstance(inner, Tensor):
+                trained = owner._is_parameter(inner)
+                if trained or not inner.requires_grad:
+                    yield path, inner, trained
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter once, with its path: what requires a gradient, and what is frozen."""
@@ -236,36 +234,11 @@ class Module(SelfGuarded):
                 "a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
             )
-        _expect_own_order(self, values)
+        expect_own_order(self.named_modules(), values)
         own = {name: t for name, t, _ in self._tensors()}
-        missing, unknown = own.keys() - values.keys(), values.keys() - own.keys()
-        if strict and (missing or unknown):
-            raise ArgumentError(
-                "load_state_dict",
-                f"got {len(values)} tensors "
-                + " and ".join(
-                    f"{how} {_some(names)}"
-                    for how, names in (("without", missing), ("with", unknown))
-                    if names
-                ),
-                "exactly the names of state_dict()",
-                f"{_nearest(unknown, missing)}use the same architecture, or give strict=False",
-            )
-        fitting = {}
-        for name in own.keys() & values.keys():
-            new = as_tensor(values[name])
-            if new.shape != own[name].shape:
-                raise ShapeError(
-                    "load_state_dict",
-                    f"got {spec_text(new)} for {name}",
-                    f"{spec_text(own[name])} is needed",
-                    f"load PyTorch's weights with {_INTEROP}"
-                    if new.ndim > 2 and sorted(new.shape) == sorted(own[name].shape)
-                    else "load into the same architecture",
-                )
-            fitting[name] = make(as_loaded(name, new.numpy(), own[name].dtype))
+        loaded = matching_values(own, values, strict)
         with no_grad():
-            for name, new in fitting.items():
+            for name, new in loaded.items():
                 own[name]._assign(new)
 
     def __repr__(self) -> str:
@@ -282,74 +255,42 @@ class Module(SelfGuarded):
         return ""
 
 
-_INTEROP = "cr.interop.torch.load_state_dict(model, state)"
+def walk(
+    module: Module, prefix: str = "", every_path: bool = False
+) -> Iterator[tuple[int, str, Module | Tensor, Module]]:
+    """The module, and the modules and tensors in its attributes, in lists, tuples and dicts there.
 
+    every_path   what is shared comes once per path that it has; else once, with the first
 
-def _expect_own_order(module: Module, values: Mapping[str, Any]) -> None:
-    """Raise if the values are PyTorch's and the module has some of them in another order."""
-    theirs = [name for name, value in values.items() if _of_pytorch(value)]
-    over = [n for n, v in values.items() if _of_pytorch(getattr(v, "base", None)) and v.ndim > 1]
-    if not theirs and not over:
-        return
-    for path, m in module.named_modules():
-        moves = m._rearranges()
-        if not m._channels_last and not moves:
-            continue
-        weight = f"{path}.weight" if path else "weight"
-        within = [n for n in over if n == weight or moves or not hasattr(m, "weight")]
-        if theirs or within:
-            raise ArgumentError(
-                "load_state_dict",
-                f"got a tensor of PyTorch for {[*theirs, *within][0]}",
-                f"arrays in the order of this model, which has a {type(m).__name__}"
-                + (" that rearranges elements" if moves else ""),
-                f"use {_INTEROP}, which puts them in order",
-                user_line(),
-            )
-
-
-def _of_pytorch(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch"
-
-
-def _some(names: Any) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
-
-
-def _nearest(unknown: Iterable[str], missing: Iterable[str]) -> str:
-    """Advice for the first unknown name that is like a missing one, or nothing."""
-    for name in sorted(unknown):
-        for near in difflib.get_close_matches(name, sorted(missing), 1):
-            return f"rename {name} to {near}, "
-    return ""
+    Yields the depth (in how many modules it is), the path, the module or tensor, and the module
+    that has it as an attribute.
+    """
+    return _walk(module, prefix, module, 0, set(), every_path)
 
 
 def _walk(
-    thing: Any, path: str, seen: set[int], owner: Module, depth: int = 0
-) -> Iterator[tuple[int, str, Any, Module]]:
-    """Modules and tensors reachable through attributes, lists, tuples and dicts, each once.
-
-    owner   the module that it is in
-    depth   in how many modules it is; lists and dicts do not count
-    """
-    if isinstance(thing, (Module, Tensor)):
-        if id(thing) in seen:
-            return
-        seen.add(id(thing))
-        yield depth, path, thing, owner
-    if isinstance(thing, Module):
-        owner, depth = thing, depth + 1
-        items = [(k, v) for k, v in vars(thing).items() if not k.startswith("_")]
-    elif type(thing) in (list, tuple):
-        items = [(str(k), v) for k, v in enumerate(thing)]
-    elif type(thing) is dict:
-        items = [(str(k), v) for k, v in thing.items()]
+    value: Any, path: str, owner: Module, depth: int, seen: set[int], every_path: bool
+) -> Iterator[tuple[int, str, Module | Tensor, Module]]:
+    if id(value) in seen:
+        return
+    if every_path:  # what was seen beside it counts as new; a module inside itself does not
+        seen = {*seen}
+    seen.add(id(value))
+    if isinstance(value, (Module, Tensor)):
+        yield depth, path, value, owner
+    if isinstance(value, Module):
+        owner, depth = value, depth + 1
+        items = [(k, v) for k, v in vars(value).items() if not k.startswith("_")]
+    elif type(value) in (list, tuple):
+        items = [(str(k), v) for k, v in enumerate(value)]
+    elif type(value) is dict:
+        items = [(str(k), v) for k, v in value.items()]
     else:
         return
-    for name, value in items:
-        if isinstance(value, (Module, Tensor, list, tuple, dict)):
-            yield from _walk(value, f"{path}.{name}" if path else name, seen, owner, depth)
+    for name, inner in items:
+        if isinstance(inner, (Module, Tensor, list, tuple, dict)):
+            inner_path = f"{path}.{name}" if path else name
+            yield from _walk(inner, inner_path, owner, depth, seen, every_path)
 
 
 def _among(t: Tensor, tensors: tuple[Tensor, ...]) -> bool:

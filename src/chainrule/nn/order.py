@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 import types
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
+from ..errors import ArgumentError, user_line
 from ..guards.functions import called_functions, in_library, module_of, names_in
 
+INTEROP = "cr.interop.torch.load_state_dict(model, state)"  # advice for PyTorch's values
 _REARRANGE = frozenset(
     {
         "reshape",
@@ -31,6 +33,14 @@ _REARRANGE = frozenset(
         "Flatten",
     }
 )
+
+
+class Ordered(Protocol):
+    """What `expect_own_order` asks of a module."""
+
+    _channels_last: bool
+
+    def _rearranges(self) -> bool: ...
 
 
 def rearranges(callables: Iterable[Any]) -> bool:
@@ -68,3 +78,35 @@ def _called(function: types.FunctionType) -> Iterator[types.FunctionType]:
         for called in called_functions(value):
             if called.__globals__ is space or in_library(module_of(called)):
                 yield called
+
+
+def expect_own_order(modules: Iterable[tuple[str, Ordered]], values: Mapping[str, Any]) -> None:
+    """Raise if the values are PyTorch's and a module has some of them in another order."""
+    tensors = [name for name, value in values.items() if _is_of_pytorch(value)]
+    views = [
+        name
+        for name, value in values.items()
+        if _is_of_pytorch(getattr(value, "base", None)) and value.ndim > 1
+    ]
+    if not tensors and not views:
+        return
+    for path, m in modules:
+        rearranging = m._rearranges()
+        if not m._channels_last and not rearranging:
+            continue
+        weight = f"{path}.weight" if path else "weight"
+        every = rearranging or "weight" not in vars(m)
+        concerned = [*tensors, *(name for name in views if every or name == weight)]
+        if concerned:
+            raise ArgumentError(
+                "load_state_dict",
+                f"got a tensor of PyTorch for {concerned[0]}",
+                f"arrays in the order of this model, which has a {type(m).__name__}"
+                + (" that rearranges elements" if rearranging else ""),
+                f"use {INTEROP}, which puts them in order",
+                user_line(),
+            )
+
+
+def _is_of_pytorch(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,8 +20,18 @@ from ..recording import record
 from ..tensor import Tensor, as_tensor, no_grad
 from ..trace import Trace
 
-if TYPE_CHECKING:
-    from .module import Module
+
+class Observable(Protocol):
+    """What a summary asks of a module."""
+
+    @property
+    def forward(self) -> Callable[..., Any]: ...
+
+    def __call__(self, *args: Any) -> Any: ...
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> object: ...
+
+    def parameters(self) -> list[Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -84,58 +95,79 @@ class Summary:
 
 @dataclass
 class _Calls:
-    """What was seen of a module: the nodes made by each call, and the shape of the first output."""
+    """The calls of a module while the model was traced.
 
-    begun: list[int]
+    starts   serial numbers of nodes: of the calls that have not ended yet
+    spans    of each call: its start, and the first serial number after it
+    shape    of the first output
+    """
+
+    starts: list[int]
     spans: list[tuple[int, int]]
     shape: tuple[int, ...] | None = None
 
 
-def summarise(model: Module, inputs: Sequence[Any]) -> Summary:
-    """Trace the model on the inputs and count; the model is left as it was."""
-    shapes = [x for x in inputs if _is_shape(x)]
-    modules = [m for _, m in model.named_modules()]
-    before = [dict(vars(m)) for m in modules]
-    seen = [_Calls([], []) for _ in modules]
+def summarise(
+    modules: Sequence[tuple[int, str, Observable]],
+    tensors: Sequence[Tensor],
+    inputs: Sequence[Any],
+) -> Summary:
+    """Trace a model on the inputs and count; the model is left as it was.
 
-    def run(given: list[Tensor]) -> list[Tensor]:
-        rest = iter(given)
+    modules   depth, path and module: the model first, then all modules inside
+    tensors   the model's parameters and buffers
+    """
+    model = modules[0][2]
+    shapes = [x for x in inputs if _is_shape(x)]
+    before = [dict(vars(m)) for _, _, m in modules]
+    observed = [_Calls([], []) for _ in modules]
+
+    def run(handles: list[Tensor]) -> list[Tensor]:
+        rest = iter(handles)
         out = model(*(next(rest) if _is_shape(x) else x for x in inputs))
         return [as_tensor(t) for t in tree.flatten(out)[0] if isinstance(t, (Tensor, np.ndarray))]
 
     trace = Trace()
     try:
-        for module, calls in zip(modules, seen, strict=True):
-            _watch(module, calls, lambda: trace.input((), float32).serial)
+        for (_, _, module), calls in zip(modules, observed, strict=True):
+            _observe(module, calls, lambda: trace.input((), float32).serial)
         with no_grad():
             graph = record(run, [(s, float32, False) for s in shapes], trace, "summary").graph
     except ChainruleError:
         raise
     except Exception as error:
-        given = ", ".join(_text(x) for x in inputs) or "no inputs"
+        arrived = ", ".join(_text(x) for x in inputs) or "no inputs"
         raise ArgumentError(
             "summary",
-            f"got {given}, where {type(model).__name__} says: {error}".replace(";", ","),
+            f"got {arrived}, where {type(model).__name__} says: {error}".replace(";", ","),
             "what its forward takes",
             "give example arrays, or their shapes as tuples",
         ) from error
     finally:
-        for module, attributes in zip(modules, before, strict=True):
+        for (_, _, module), attributes in zip(modules, before, strict=True):
             vars(module).clear()
             vars(module).update(attributes)
-    return _summary(model, dict(zip(map(id, modules), seen, strict=True)), graph)
+    count = _operations(graph)
+    rows = [_row(*place, calls, count) for place, calls in zip(modules, observed, strict=True)]
+    return Summary(
+        tuple(rows),
+        rows[0].parameters,
+        sum(t.size for t in model.parameters() if t.requires_grad),
+        sum(t.size * t.dtype.itemsize for t in tensors),
+        count(0, sys.maxsize),
+    )
 
 
-def _watch(module: Module, calls: _Calls, now: Callable[[], int]) -> None:
+def _observe(module: Observable, calls: _Calls, now: Callable[[], int]) -> None:
     """Note when each call of the module begins and ends, and what comes out."""
     forward = module.forward
 
     def begin(*args: Any, **kwargs: Any) -> Any:
-        calls.begun.append(now())
+        calls.starts.append(now())
         return forward(*args, **kwargs)
 
-    def end(_: Module, args: Any, output: Any) -> None:
-        calls.spans.append((calls.begun.pop(), now()))
+    def end(_: object, args: Any, output: Any) -> None:
+        calls.spans.append((calls.starts.pop(), now()))
         if calls.shape is None:
             leaves = tree.flatten(output)[0]
             calls.shape = next((t.shape for t in leaves if isinstance(t, Tensor)), None)
@@ -144,25 +176,21 @@ def _watch(module: Module, calls: _Calls, now: Callable[[], int]) -> None:
     module.register_forward_hook(end)
 
 
-def _summary(model: Module, seen: dict[int, _Calls], graph: Graph) -> Summary:
+def _operations(graph: Graph) -> Callable[[int, int], int]:
+    """A function that counts the operations of the nodes from one serial number to another."""
     each = sorted((inner.serial, n) for node in graph.nodes for inner, n in counted(node))
     serials = [serial for serial, _ in each]
     sums = [0, *itertools.accumulate(n for _, n in each)]
-    rows = []
-    for depth, path, m in model._modules():
-        calls = seen[id(m)]
-        done = sum(
-            sums[bisect_left(serials, b)] - sums[bisect_left(serials, a)] for a, b in calls.spans
-        )
-        count = sum(t.size for t in m.parameters())
-        rows.append(Row(path, type(m).__name__, depth, calls.shape, count, done, len(calls.spans)))
-    return Summary(
-        tuple(rows),
-        rows[0].parameters,
-        sum(t.size for t in model.parameters() if t.requires_grad),
-        sum(t.size * t.dtype.itemsize for _, t, _ in model._tensors()),
-        sums[-1],
-    )
+    return lambda start, end: sums[bisect_left(serials, end)] - sums[bisect_left(serials, start)]
+
+
+def _row(
+    depth: int, path: str, module: Observable, calls: _Calls, count: Callable[[int, int], int]
+) -> Row:
+    operations = sum(count(start, end) for start, end in calls.spans)
+    parameters = sum(t.size for t in module.parameters())
+    kind = type(module).__name__
+    return Row(path, kind, depth, calls.shape, parameters, operations, len(calls.spans))
 
 
 def _is_shape(x: Any) -> bool:
