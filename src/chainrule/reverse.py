@@ -164,11 +164,13 @@ def _cleared(g: Any, mask: _Mask | None, but: AbstractSet[tuple[int, bool]] = fr
 
 def _sum(a: Any, of_a: _Mask | None, b: Any, of_b: _Mask | None) -> tuple[Any, _Mask | None]:
     """a + b, with the conditions that both have."""
-    both = of_a.conditions.keys() & of_b.conditions.keys() if of_a and of_b else set()
-    out = _cleared(a, of_a, both) + _cleared(b, of_b, both)
+    both: dict[tuple[int, bool], Any] = {}  # in the order of a, so that every process has the same
+    if of_a and of_b:
+        both = {key: c for key, c in of_a.conditions.items() if key in of_b.conditions}
+    out = _cleared(a, of_a, both.keys()) + _cleared(b, of_b, both.keys())
     if not (both and of_a and of_b):
         return out, None
-    return out, _Mask({key: of_a.conditions[key] for key in both}, of_a.clean and of_b.clean)
+    return out, _Mask(both, of_a.clean and of_b.clean)
 
 
 def spent(node: Node) -> GradientError:
