@@ -169,7 +169,12 @@ MISTAKES = {  # model, data, settings, what the message says
         {**CE, "valid": (X, OUT)},
         r"class 3 \(validation data, row 33\)",
     ),
-    "float classes": (network, (X, Y.astype(np.float32)), CE, "got targets float32.32.; class nu"),
+    "float classes": (
+        network,
+        (X, Y.astype(np.float32)),
+        CE,
+        "got targets float32.32.; expected class nu",
+    ),
     "no targets": (network, X, CE, "got a batch of ndarray in the training data; pairs"),
     "targets None": (network, (X, None), CE, "got a batch without targets"),
     "inputs alone": (network, (X,), CE, "got a batch of 1 parts"),

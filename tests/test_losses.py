@@ -154,7 +154,7 @@ def test_class_numbers_of_any_whole_dtype(dtype):
 
 def test_class_weights_and_one_hot_targets_that_do_not_fit():
     scores, target = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
-    with pytest.raises(ShapeError, match="a factor for each class"):
+    with pytest.raises(ShapeError, match="one factor per class"):
         nn.functional.cross_entropy(scores, target, weight=[1.0, 2.0])
     with pytest.raises(ShapeError, match="argmax"):
         nn.functional.cross_entropy(scores, np.eye(4, 3, dtype=np.int64))

@@ -324,7 +324,7 @@ def test_factors_that_fit():
 @pytest.mark.parametrize(
     ("scores", "target", "advice"),
     [
-        ((2, 5), (3,), "which rows are missing"),
+        ((2, 5), (3,), "one class number per row"),
         ((2, 5), (2, 1), r"squeeze the targets, y\[\.\.\., 0\]"),
         ((2, 5), (2, 5), r"argmax\(-1\)"),
         ((2, 5, 4, 3), (2, 4, 3), r"moveaxis\(scores, 1, -1\)"),

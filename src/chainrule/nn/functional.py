@@ -28,7 +28,6 @@ from ..hints import missing, settings
 from ..tensor import Tensor, as_tensor
 from .arguments import fitting, floating, number, share
 from .losses import *  # noqa: F403 - the losses are functions too
-from .losses import masked_fill as masked_fill
 
 tanh = elementwise.tanh
 softmax, log_softmax = map(habits.explained, (reductions.softmax, reductions.log_softmax))
@@ -38,6 +37,12 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b."""
     y = matmul(x, weight.T)
     return y if bias is None else y + fitting("linear", "bias", as_tensor(bias), y.shape)
+
+
+def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
+    """x, and the value where the mask holds, which broadcasts to x."""
+    x = as_tensor(x)
+    return where(fitting("masked_fill", "mask", as_tensor(mask), x.shape), value, x)
 
 
 def at_least(x: Tensor, low: float) -> Tensor:
