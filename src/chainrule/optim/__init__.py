@@ -8,6 +8,7 @@ from .adaptive import Adadelta, Adagrad, Lion, RMSprop
 from .ema import EMA
 from .group import Group
 from .optimizer import Optimizer
+from .plateau import ReduceLROnPlateau
 from .schedules import (
     CosineAnnealingLR,
     ExponentialLR,
@@ -15,7 +16,6 @@ from .schedules import (
     LinearLR,
     MultiStepLR,
     OneCycleLR,
-    ReduceLROnPlateau,
     Schedule,
     StepLR,
     WarmupCosine,

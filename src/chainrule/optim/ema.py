@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import ArgumentError
 from ..tensor import Tensor, no_grad
-from .optimizer import given_parameters
+from .parameters import as_list
 
 
 class EMA:
@@ -15,8 +15,10 @@ class EMA:
 
     def __init__(self, parameters: Iterable[Tensor], decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
-            raise ArgumentError("EMA", f"got decay {decay}", "0 to below 1", "0.999 is usual")
-        self.parameters: list[Tensor] = given_parameters("EMA", parameters)
+            raise ArgumentError(
+                "EMA", f"got decay {decay}", "expected 0 to below 1", "decay=0.999 is usual"
+            )
+        self.parameters: list[Tensor] = as_list("EMA", parameters)
         self.decay = decay
         self.averages = [p.detach().clone() for p in self.parameters]
 
@@ -29,12 +31,12 @@ class EMA:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the parameters are their averages."""
-        kept = [p.detach() for p in self.parameters]
+        before = [p.detach() for p in self.parameters]
         try:
             self._set(self.averages)
             yield
         finally:
-            self._set(kept)
+            self._set(before)
 
     def _set(self, values: list[Tensor]) -> None:
         with no_grad():

@@ -20,8 +20,7 @@ from ..graph import Dtype
 from ..guards.counting import changes
 from ..tensor import Tensor, make
 from ..trace import state
-
-Named = tuple[str, Tensor]
+from .parameters import Named
 
 
 class Group(Mapping[str, Any]):

@@ -7,32 +7,30 @@ always moved together share one tensor, so that what follows from the count is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import ops
-from ..broadcasting import cast
 from ..convert import as_loaded
-from ..dtypes import float64, int64
+from ..dtypes import float64
 from ..errors import ArgumentError, ShapeError, TraceError
-from ..functions import creation, indexing, reductions, shaping, sorting
-from ..functions.elementwise import where
-from ..graph import spec_text
+from ..functions import creation
 from ..guards.counting import CountedAttributes, CountedDict
 from ..guards.functions import custom_methods, reachable_names
 from ..guards.snapshots import Snapshot
 from ..guards.variables import variables_of
 from ..hints import calls
-from ..sparse import RowSparse, add_up
+from ..sparse import RowSparse
 from ..tensor import SEEN, Tensor, make, no_grad
 from ..trace import outside, state, updates
-from .group import Group, Named, check_settings, not_an_attribute
+from . import parameters
+from .group import Group, check_settings, not_an_attribute
+from .rows import assign, step_rows
 
 _HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
-SMALL_TABLE = 4  # rows for each index that a batch reads: no more, and all are computed
 
 
 _STEP = frozenset({"step"})
@@ -94,17 +92,17 @@ class Optimizer(CountedAttributes):
         check_settings(type(self).__name__, defaults)
         self.state: dict[str, dict[str, Tensor]] = CountedDict()
         count = Tensor(0.0, dtype=float64)
-        given = given_parameters(type(self).__name__, params)
-        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        items = parameters.as_list(type(self).__name__, params)
+        described = items if isinstance(items[0], dict) else [{"params": items}]
         seen: set[int] = set()
-        made: list[Group] = []
-        for group in groups:
-            _check_group(type(self).__name__, group, defaults)
+        groups: list[Group] = []
+        for group in described:
+            parameters.check_group(type(self).__name__, group, defaults)
             settings = {**defaults, **{k: v for k, v in group.items() if k != "params"}}
             check_settings(type(self).__name__, settings)
-            named = list(_named(group["params"], len(seen)))
+            named = list(parameters.named(group["params"], len(seen)))
             for name, p in named:
-                _check_parameter(type(self).__name__, name, p, id(p) in seen)
+                parameters.check_parameter(type(self).__name__, name, p, id(p) in seen)
                 seen.add(id(p))
                 p._unseen = SEEN
                 slots = [s for s in self.slots if s not in self.needed or settings[self.needed[s]]]
@@ -112,9 +110,9 @@ class Optimizer(CountedAttributes):
                 self.state[name] = CountedDict({**zeros, "step": count})
                 self._begin(name, p)
             off = {setting for setting in self.needed.values() if not settings[setting]}
-            made.append(Group(type(self).__name__, named, settings, off))
-        self.param_groups = tuple(made)
-        if not any(p.requires_grad for group in made for p in group.params):
+            groups.append(Group(type(self).__name__, named, settings, off))
+        self.param_groups = tuple(groups)
+        if not any(p.requires_grad for group in groups for p in group.params):
             raise ArgumentError(
                 type(self).__name__,
                 "got no parameters that require a gradient",
@@ -217,47 +215,14 @@ class Optimizer(CountedAttributes):
             if g is None:
                 continue
             if isinstance(g, RowSparse):
-                self._step_rows(group, p, g, self.state[name])
+                step_rows(partial(self._update, group), p, g, self.state[name])
             else:
                 s = dict(self.state[name])
                 new = self._update(group, p, g, s)
-                _put(p, new)
+                assign(p, new)
                 for k, tensor in self.state[name].items():
                     if s[k] is not tensor:
-                        _put(tensor, s[k])
-
-    def _step_rows(self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]) -> None:
-        """Only the rows that were read change, and only their state: lazy updates."""
-        if p.shape[0] <= SMALL_TABLE * g.indices.shape[0]:
-            self._step_few_rows(group, p, g, state)
-            return
-        rows, values = coalesce(g)
-        s = {
-            k: indexing.take(t, rows, axis=0) if t.shape == p.shape else t for k, t in state.items()
-        }
-        before = dict(s)
-        new = self._update(group, indexing.take(p.detach(), rows, axis=0), values, s)
-        p[rows] = cast(new, p.dtype)
-        for k, t in state.items():
-            if s[k] is not before[k]:
-                if t.shape == p.shape:
-                    t[rows] = cast(s[k], t.dtype)
-                else:
-                    _put(t, s[k])
-
-    def _step_few_rows(
-        self, group: Group, p: Tensor, g: RowSparse, state: dict[str, Tensor]
-    ) -> None:
-        """The same for a table that is no larger than the batch: all rows, and a choice of them."""
-        n, axes = g.indices.shape[0], (1,) * (len(p.shape) - 1)
-        count = ops.scatter_add(creation.ones(n), g.indices, axis=0, size=p.shape[0])
-        read = shaping.reshape(count, (p.shape[0], *axes)) > 0
-        s = dict(state)
-        new = self._update(group, p, g.to_dense(), s)
-        _put(p, where(read, cast(new, p.dtype), p))
-        for k, t in state.items():
-            if s[k] is not t:
-                _put(t, where(read, cast(s[k], t.dtype), t) if t.shape == p.shape else s[k])
+                        assign(tensor, s[k])
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 
@@ -342,107 +307,3 @@ def _twin(count: Tensor) -> Tensor:
     if state.trace is not None and id(count) in state.trace.writes:
         twin._assign(count)  # an earlier step of this trace has counted
     return twin
-
-
-def _put(t: Tensor, new: Tensor) -> None:
-    t._assign(cast(new, t.dtype))
-
-
-def given_parameters(name: str, params: Any) -> list[Any]:
-    """What was given as parameters, one or more, in a list."""
-    if hasattr(params, "named_parameters") or (callable(params) and not isinstance(params, Tensor)):
-        kind = type(params).__name__
-        got = f"a {kind}" if hasattr(params, "named_parameters") else "a function"
-        raise ArgumentError(
-            name, f"got {got} for the parameters", "the parameters", "call it: model.parameters()"
-        )
-    if isinstance(params, (str, dict)) or not isinstance(params, Iterable):
-        raise ArgumentError(
-            name,
-            f"got {type(params).__name__} for the parameters",
-            "tensors in a list",
-            "pass model.parameters()",
-        )
-    given = [params] if isinstance(params, Tensor) else list(params)
-    if not given:
-        raise ArgumentError(
-            name,
-            "got no parameters",
-            "at least one",
-            "pass model.parameters(); are the layers attributes of the module?",
-        )
-    return given
-
-
-def _check_group(name: str, group: Any, defaults: dict[str, Any]) -> None:
-    unknown = sorted(group.keys() - {"params", *defaults}) if isinstance(group, dict) else []
-    if not isinstance(group, dict) or "params" not in group or unknown:
-        got = type(group).__name__ if not isinstance(group, dict) else ", ".join(map(repr, group))
-        raise ArgumentError(
-            name,
-            f"got a group of {got}",
-            f'"params" and of {", ".join(defaults)}',
-            'write {"params": layer.parameters(), "lr": 1e-4}, for each group',
-        )
-
-
-def _check_parameter(name: str, path: str, p: Tensor, again: bool) -> None:
-    if again:
-        raise ArgumentError(
-            name,
-            f"got the parameter {path} twice",
-            "each parameter once",
-            "pass model.parameters()",
-        )
-    if not p.is_leaf:
-        raise ArgumentError(
-            name,
-            f"got {path}, {spec_text(p)}, which is computed and not a leaf",
-            "parameters, which are given and not computed",
-            "make a parameter of it: nn.Parameter(x.detach())",
-        )
-
-
-def _named(params: Any, first: int) -> Iterator[Named]:
-    items = [params] if isinstance(params, Tensor) else params
-    for k, item in enumerate(items, first):
-        if isinstance(item, Tensor):
-            yield str(k), item
-        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Tensor):
-            yield item
-        else:
-            raise ArgumentError(
-                "optimizer",
-                f"got {type(item).__name__} among the parameters",
-                "tensors",
-                "pass model.parameters() or model.named_parameters()",
-            )
-
-
-def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
-    """Each row once: (rows, values) of the same length n as before.
-
-    Values of equal rows are added. There are as many entries as before; those left over repeat the
-    first row with the first sum, which is harmless where rows are set and not added to.
-    """
-    n = g.indices.shape[0]
-    if n == 0:
-        return g.indices, g.values
-    indices = g.indices
-    if indices.dtype.kind == "i":  # row -1 is the last row
-        indices = cast(indices, int64)
-        indices = where(indices < 0, indices + g.shape[0], indices)
-    order = sorting.argsort(indices)
-    rows, values = indexing.take(indices, order, axis=0), indexing.take(g.values, order, axis=0)
-    starts = where(
-        creation.arange(n) == 0,
-        True,
-        rows != indexing.take(rows, np.maximum(np.arange(n) - 1, 0), axis=0),
-    )
-    segment = reductions.cumulative_sum(starts, axis=0) - 1
-    sums = add_up(values, segment, axis=0, size=n)
-    firsts = ops.last_position(segment, size=n)  # where each segment ends; -1: left over
-    spare = firsts < 0
-    firsts = where(spare, firsts[0], firsts)
-    chosen = where(spare, 0, creation.arange(n))
-    return indexing.take(rows, firsts, axis=0), indexing.take(sums, chosen, axis=0)

@@ -24,10 +24,10 @@ from ..hints import calls
 from ..trace import state
 from .optimizer import Optimizer
 
-_BY_NAME = "give all but the optimizer by name"
+BY_NAME = "give all but the optimizer by name"
 
 
-def _expect_optimizer(schedule: object, optimizer: Any) -> None:
+def expect_optimizer(schedule: object, optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         name = type(schedule).__name__
         raise ArgumentError(
@@ -39,7 +39,7 @@ def _expect_optimizer(schedule: object, optimizer: Any) -> None:
         )
 
 
-def _expect_outside(schedule: object) -> None:
+def expect_outside(schedule: object) -> None:
     """Raise inside a compiled function: it would move once, while it is traced."""
     if state.trace is not None:
         name = type(schedule).__name__
@@ -63,11 +63,11 @@ class Schedule:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
-            known = calls(None, _BY_NAME, kinds=True)
+            known = calls(None, BY_NAME, kinds=True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer) -> None:
-        _expect_optimizer(self, optimizer)
+        expect_optimizer(self, optimizer)
         self.optimizer = optimizer
         self.base_lrs = [g.first_rate() for g in optimizer.param_groups]
         self.last_epoch = 0
@@ -83,7 +83,7 @@ class Schedule:
 
     def step(self) -> None:
         """One step on."""
-        _expect_outside(self)
+        expect_outside(self)
         self.last_epoch += 1
         self._apply()
 
@@ -289,7 +289,7 @@ class OneCycleLR(Schedule):
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor
         self.momenta = (base_momentum, max_momentum) if cycle_momentum else None
-        _expect_optimizer(self, optimizer)
+        expect_optimizer(self, optimizer)
         for group in optimizer.param_groups:
             group["initial_lr"] = self.first
         super().__init__(optimizer)
@@ -332,90 +332,3 @@ class OneCycleLR(Schedule):
                 group["betas"] = (m, group["betas"][1])
             elif group.get("momentum"):
                 group["momentum"] = m
-
-
-class ReduceLROnPlateau:
-    """lr · factor when the metric given to `step` has not improved for `patience` steps.
-
-    mode        "min": less is better. `fit` sets it, by what is better of its monitor
-    threshold   how much better counts: a share of the best metric, or with threshold_mode "abs" an
-                amount
-    cooldown    steps after a reduction that do not count
-    eps         a reduction by no more is left out
-    """
-
-    per: ClassVar[str] = "epoch"
-
-    @calls(None, _BY_NAME, kinds=True)
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-        eps: float = 1e-8,
-    ) -> None:
-        _expect_optimizer(self, optimizer)
-        if mode not in ("min", "max") or not 0 < factor < 1:
-            raise ArgumentError(
-                "ReduceLROnPlateau",
-                f"got mode {mode!r}, factor {factor}",
-                "min or max, and a factor between 0 and 1",
-                "leave them out: min, 0.1",
-            )
-        if threshold_mode not in ("rel", "abs"):
-            raise ArgumentError(
-                "ReduceLROnPlateau",
-                f"got threshold_mode {threshold_mode!r}",
-                '"rel" or "abs"',
-                'leave it out: "rel"',
-            )
-        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
-        self.threshold, self.threshold_mode = threshold, threshold_mode
-        self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
-        self.best = math.inf if mode == "min" else -math.inf
-        self.bad_steps, self.resting = 0, 0
-
-    def step(self, metric: float) -> None:
-        """One step on, with the metric that was reached."""
-        _expect_outside(self)
-        try:
-            value = float(metric)
-        except (TypeError, ValueError):
-            raise ArgumentError(
-                "ReduceLROnPlateau",
-                f"got the metric {metric!r}",
-                "expected a number",
-                "step(loss) follows the loss of each epoch",
-                user_line(),
-            ) from None
-        way = 1 if self.mode == "max" else -1
-        by = way * self.threshold
-        goal = self.best * (1 + by) if self.threshold_mode == "rel" else self.best + by
-        if math.isinf(self.best):  # none yet
-            goal = -way * math.inf
-        better = way * value > way * goal
-        self.bad_steps = 0 if better else self.bad_steps + 1
-        self.best = value if better else self.best
-        if self.resting:
-            self.resting -= 1
-            self.bad_steps = 0
-        if self.bad_steps > self.patience:
-            for group in self.optimizer.param_groups:
-                rate = max(group["lr"] * self.factor, self.min_lr)
-                if group["lr"] - rate > self.eps:
-                    group["lr"] = rate
-            self.resting, self.bad_steps = self.cooldown, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is needed to continue: plain numbers."""
-        return {"best": self.best, "bad_steps": self.bad_steps, "resting": self.resting}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self.best, self.bad_steps = float(state["best"]), int(state["bad_steps"])
-        self.resting = int(state["resting"])
