@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from chainrule.cli.measuring import PRODUCT
-from chainrule.train.report.drawing import Axis, Chart, extent, finish, number, text_at, xy
+from chainrule.train.charts.drawing import Axis, Chart, extent, finish, number, text_at, xy
 
 Found = dict[str, Any]
 

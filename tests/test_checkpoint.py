@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from chainrule import nn, optim
 from chainrule.dtypes import DTYPES
 from chainrule.errors import ArgumentError, ChainruleError, FileError
-from chainrule.train import checkpoint, files
+from chainrule.train import files
+from chainrule.train.checkpoints import checkpoint
 from running import (
     DATA,
     EPOCHS,

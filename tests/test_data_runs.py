@@ -12,8 +12,8 @@ import pytest
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
-from chainrule.train import run as runs
-from chainrule.train.tasks import TableTask
+from chainrule.train.runs import run as runs
+from chainrule.train.runs.tasks import TableTask
 from commands import call
 
 ROWS = 60

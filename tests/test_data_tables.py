@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule.data import Table, TableEncoder, read_table, tables
+from chainrule.data import Table, TableEncoder, read_table
+from chainrule.data.tables import read as tables
 from chainrule.errors import FileError
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import ArgumentError
-from chainrule.train.findings import Guess, findings
-from chainrule.train.history import GradientFlow, History
-from chainrule.train.objective import Objective
-from chainrule.train.tasks.images import png
+from chainrule.train.evaluation.objective import Objective
+from chainrule.train.findings.findings import Guess, findings
+from chainrule.train.loop.history import GradientFlow, History
+from chainrule.train.runs.tasks.images import png
 
 
 def history(norms=((1.0, 1.0),), valid=(), loss=None, guess=None, best=None):

@@ -10,8 +10,9 @@ from chainrule import nn, optim
 from chainrule.compile import Compiled
 from chainrule.data import DataLoader
 from chainrule.nn import functional
-from chainrule.train import Callback, trainer
-from chainrule.train.objective import Objective
+from chainrule.train import Callback
+from chainrule.train.evaluation.objective import Objective
+from chainrule.train.loop import trainer
 from running import RNG, V, X, Y, fit, network
 
 

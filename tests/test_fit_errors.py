@@ -15,8 +15,8 @@ from chainrule.data import DataLoader
 from chainrule.errors import ArgumentError, ChainruleError, TraceError
 from chainrule.nn import functional
 from chainrule.train import Callback, evaluate
-from chainrule.train.metrics import METRICS
-from chainrule.train.objective import ALIASES
+from chainrule.train.evaluation.metrics import METRICS
+from chainrule.train.evaluation.objective import ALIASES
 from spoiling import X, Y, Z, batches, network, with_value
 
 YES = (Z > 0).astype(np.float32)[:, None]

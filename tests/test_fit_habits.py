@@ -158,7 +158,7 @@ def test_no_module_has_the_place_of_a_function(package):
         cr.trace(cr.eye(3))
     assert cr.diagonal(cr.eye(3)).sum(axis=-1).item() == 3
     from chainrule import sparse, trace
-    from chainrule.train import trainer
+    from chainrule.train.loop import trainer
 
     assert trace.state is not None
     assert sparse.RowSparse is cr.RowSparse

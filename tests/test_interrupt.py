@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from chainrule.train import Callback, checkpoint
+from chainrule.train import Callback
+from chainrule.train.checkpoints import checkpoint
 from running import Job, V
 
 SCRIPT = """

@@ -14,8 +14,8 @@ import warnings
 
 import pytest
 
-from chainrule.train import checkpoint
-from chainrule.train.run import Run
+from chainrule.train.checkpoints import checkpoint
+from chainrule.train.runs.run import Run
 
 KILLS = int(os.environ.get("CHAINRULE_KILLS", "6"))
 COMMAND = [sys.executable, "-m", "chainrule", "train"]

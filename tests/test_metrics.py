@@ -15,7 +15,17 @@ from chainrule.data import DataLoader
 from chainrule.errors import ArgumentError, ShapeError
 from chainrule.nn import functional
 from chainrule.train import Callback, evaluate, predict
-from chainrule.train.metrics import METRICS, accuracy, auc, confusion, f1, mae, named, r2, rmse
+from chainrule.train.evaluation.metrics import (
+    METRICS,
+    accuracy,
+    auc,
+    confusion,
+    f1,
+    mae,
+    named,
+    r2,
+    rmse,
+)
 
 CLOSE = functools.partial(pytest.approx, rel=1e-9, abs=1e-12)
 

@@ -16,8 +16,9 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.data import DataLoader
 from chainrule.nn import functional
-from chainrule.train import Callback, history, progress
-from chainrule.train.history import GradientFlow, History
+from chainrule.train import Callback
+from chainrule.train.loop import history, progress
+from chainrule.train.loop.history import GradientFlow, History
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 5)).astype(np.float32)

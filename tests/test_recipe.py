@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import ArgumentError, ChainruleError, FileError
-from chainrule.train.recipe import OPTIMIZERS, SECTIONS, Recipe
+from chainrule.train.runs.recipe import OPTIMIZERS, SECTIONS, Recipe
 
 MOST = 2**63 - 1
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)

@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pytest
 
+from chainrule.train.charts.drawing import escape
 from chainrule.train.report import Report, render
-from chainrule.train.report.drawing import escape
 from chainrule.train.report.page import per_class
 from reading import Page, check_page
 

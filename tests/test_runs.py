@@ -17,8 +17,8 @@ from PIL import Image
 from chainrule.data import load
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
-from chainrule.train import run as runs
-from chainrule.train.tasks import kind_of
+from chainrule.train.runs import run as runs
+from chainrule.train.runs.tasks import kind_of
 from commands import (
     COMMAND,
     ROWS,

@@ -14,8 +14,8 @@ from PIL import Image
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run, files
-from chainrule.train import run as runs
-from chainrule.train.folder import fingerprint
+from chainrule.train.runs import run as runs
+from chainrule.train.runs.folder import fingerprint
 from commands import call, expect_one_error, read_csv, shell, table, write_csv
 
 

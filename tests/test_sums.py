@@ -10,7 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim, sums
 from chainrule.backends.native.run import team
-from chainrule.train import metrics
+from chainrule.train.evaluation import metrics
 
 BOUND = 1e-6  # of the sum of the absolute values
 

@@ -13,10 +13,10 @@ from ..data import read_text
 from ..errors import ArgumentError, printable
 from ..train import files
 from ..train.files import to_csv
-from ..train.progress import counted, number
-from ..train.run import Run
-from ..train.tasks import ImageTask, TextTask
-from ..train.tasks.base import listed
+from ..train.loop.progress import counted, number
+from ..train.runs.run import Run
+from ..train.runs.tasks import ImageTask, TextTask
+from ..train.runs.tasks.base import listed
 from .train import MOST_NOTES, MaxPixels
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]

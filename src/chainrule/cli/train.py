@@ -17,10 +17,10 @@ import typer
 
 from ..data import NAMES
 from ..errors import ArgumentError, FileError, printable
-from ..train.recipe import Recipe
-from ..train.run import Result, resume
-from ..train.run import train as carry_out
-from ..train.tasks import Task
+from ..train.runs.recipe import Recipe
+from ..train.runs.run import Result, resume
+from ..train.runs.run import train as carry_out
+from ..train.runs.tasks import Task
 
 MOST_NOTES = 50  # in the terminal
 MaxPixels = Annotated[
@@ -227,7 +227,7 @@ def _print(result: Result, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    from ..train.progress import number
+    from ..train.loop.progress import number
 
     for text in result.samples[:1]:
         print(f"a sample:\n{printable(text, lines=True)}\n")

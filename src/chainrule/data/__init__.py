@@ -2,12 +2,12 @@
 
 from ..hints import hide_modules
 from .builtin import NAMES, Builtin, load
-from .columns import Column, Table
 from .images import Images, read_image_files, read_images
 from .loader import DataLoader
-from .preprocessing import TableEncoder
 from .split import split, train_test_split
-from .tables import read_table
+from .tables.columns import Column, Table
+from .tables.encoder import TableEncoder
+from .tables.read import read_table
 from .text import Characters, read_text, windows
 
 __all__ = [

@@ -12,8 +12,8 @@ from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Array
 from ..hints import calls
 from ..tensor import Tensor, make
-from .columns import Table
 from .loader import order
+from .tables.columns import Table
 
 
 def split(

@@ -1,13 +1,13 @@
 """Training: the loop, its history, checkpoints, metrics; whole runs from a recipe."""
 
 from ..hints import hide_modules
-from .fit import fit
-from .history import History
-from .inference import evaluate, predict
-from .rates import Rates, find_lr
-from .recipe import Recipe
-from .run import Run
-from .trainer import Callback, Trainer
+from .evaluation.inference import evaluate, predict
+from .loop.find_lr import Rates, find_lr
+from .loop.fit import fit
+from .loop.history import History
+from .loop.trainer import Callback, Trainer
+from .runs.recipe import Recipe
+from .runs.run import Run
 
 __all__ = [
     "Callback",

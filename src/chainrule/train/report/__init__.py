@@ -1,4 +1,4 @@
-"""What a run shows of itself: charts as SVG, and the page that holds them."""
+"""The report of a run: one HTML page."""
 
 from .page import Report, render
 

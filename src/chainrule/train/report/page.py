@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .charts import confusion_matrix, heatmap, histogram, lines, scatter
-from .drawing import Chart, escape, number, rounded, shorten
+from ..charts.charts import confusion_matrix, heatmap, histogram, lines, scatter
+from ..charts.drawing import Chart, escape, number, rounded, shorten
 from .style import PAGE
 
 MOST_CELLS = 30  # classes whose confusion matrix can still be read

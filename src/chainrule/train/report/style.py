@@ -1,6 +1,6 @@
 """How the page looks: light and dark, on a screen, on a phone and on paper."""
 
-from .drawing import DARK, LIGHT, RULES
+from ..charts.drawing import DARK, LIGHT, RULES
 
 PAGE = f"""
 :root{{{LIGHT}--tint:color-mix(in srgb,var(--c1) 16%,transparent)}}

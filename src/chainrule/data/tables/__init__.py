@@ -1,0 +1,1 @@
+"""Tables: reading them, the kinds of their columns, and how a network takes them."""

@@ -1,0 +1,343 @@
+"""Text files of tables, CSV and TSV, either with gzip: Python's csv module reads their cells."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import FileError
+from ...graph import Array
+from .columns import EXACT, Column, as_date, as_number, has_date_form, without_zone
+
+MISSING = frozenset(["", "NA", "N/A", "n/a", "NULL", "null", "None"])
+LONGEST = 1 << 24  # characters of a line of names, or of a cell
+_NAME = 1 << 17  # characters of a name
+_BLOCK = 250_000  # cells that are looked at together
+_ENDS = re.compile(rb"\r\n?|\n")
+_DATA = re.compile(r"[+\-−][0-9]+|[+\-−]?[0-9]*[.,][0-9]+")  # no name of a column
+_LEADING_ZERO = re.compile(r"\n[+\-−]?0[0-9]")
+_NUMERIC = b"+-.0123456789eE\n"  # of such text float() takes what as_number takes
+
+
+@dataclass
+class _Cells:
+    """A column while it is read: numbers as long as all of its cells are, text otherwise.
+
+    late   whether a cell below numbers is none, so that what these were in the file is lost
+    """
+
+    decimal: str
+    words: list[str] | None = None
+    numbers: list[Array] = field(default_factory=list)
+    gaps: list[Array] = field(default_factory=list)
+    whole: bool = True
+    large: bool = False
+    late: bool = False
+
+    def add(self, cells: Sequence[str]) -> None:
+        """The next cells."""
+        if self.late:
+            return
+        found = _numbers(cells, self.decimal) if self.words is None else None
+        if found is not None:
+            values, missing, whole = found
+            self.numbers.append(values)
+            self.gaps.append(missing)
+            self.whole &= whole
+            self.large |= bool((np.isfinite(values) & (np.abs(values) >= EXACT)).any())
+            self.late = self.whole and self.large
+        elif self.numbers:
+            self.late, self.numbers = True, []
+        else:
+            self.words = self.words or []
+            self.words += cells
+
+    def column(self, text: bool) -> Column:
+        """The column of these cells; as text if that is wanted."""
+        if self.words is not None or not self.numbers:
+            return _recognised(self.words or [], text)
+        missing = np.concatenate(self.gaps)
+        if missing.all():
+            return Column("category", np.full(len(missing), None, object), missing)
+        return Column("number", np.concatenate(self.numbers), missing)
+
+
+def read_delimited(
+    path: Path, delimiters: str, text: Collection[str], decimal: str
+) -> tuple[list[str], list[Column], Array]:
+    """The names in the header ("" where there is none), the columns, the line each row begins in.
+
+    delimiters   those that may be between columns; the one that finds the most names is it
+    text         columns that are text, whatever they hold
+    """
+    with _told(path):
+        delimiter = _delimiter(path, delimiters)
+        names, cells, lines = _scan(path, delimiter, decimal, text)
+        late = {k for k, found in enumerate(cells) if found.late}
+        if late:  # once more, for these columns alone
+            again = _scan(path, delimiter, decimal, text, late)[1]
+            cells = [again[k] if k in late else found for k, found in enumerate(cells)]
+    return names, [c.column(n in text) for n, c in zip(names, cells, strict=True)], lines
+
+
+def called(names: Sequence[str]) -> list[str]:
+    """The names of columns, `column 3` where the header has none."""
+    return [n or f"column {k}" for k, n in enumerate(names, 1)]
+
+
+def _scan(
+    path: Path, delimiter: str, decimal: str, text: Collection[str], only: Collection[int] = ()
+) -> tuple[list[str], list[_Cells], Array]:
+    """The file once from its start to its end.
+
+    only   the columns to keep, all of them as text; none: every column
+    """
+    with _opened(path) as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        names, line = _header(path, reader)
+        cells = [
+            _Cells(decimal, words=[] if n in text or k in only else None)
+            for k, n in enumerate(called(names))
+        ]
+        lines: list[Array] = [np.zeros(0, np.int64)]
+        for places, block in _blocks(path, reader, len(names), line):
+            lines.append(np.array(places))
+            for k in only or range(len(names)):
+                cells[k].add(block[k :: len(names)])
+    return names, cells, np.concatenate(lines)
+
+
+def _header(path: Path, reader: Any) -> tuple[list[str], int]:
+    """The names in the first line that is not blank, and the line below them."""
+    try:
+        row: list[str] = next(r for r in reader if any(map(str.strip, r)))
+    except csv.Error as error:
+        raise _malformed(path, 1, error) from None
+    return [n.strip() for n in row], reader.line_num + 1
+
+
+def _blocks(path: Path, reader: Any, width: int, line: int) -> Iterator[tuple[Any, list[str]]]:
+    """Rows together: the lines that they begin in, and their cells one after another."""
+    most = max(16, _BLOCK // width)
+    rows = iter(reader)
+    while True:
+        places: list[int] = []
+        cells: list[str] = []  # flat: lists of lists would all be looked at for garbage
+        try:
+            for row in rows:
+                if len(row) == width:
+                    places.append(line)
+                    cells += row
+                elif len(row) > 1 or (row and row[0].strip()):  # else the line is blank
+                    found = f"{len(row)} cell{'s' * (len(row) > 1)}"
+                    raise _at(path, line, f"{found}, where the header has {width}")
+                line = reader.line_num + 1
+                if len(places) == most:
+                    break
+        except csv.Error as error:
+            raise _malformed(path, line, error) from None
+        if not places:
+            return
+        if "\0" in "".join(cells):
+            k = next(k for k, cell in enumerate(cells) if "\0" in cell)
+            raise _no_text(path, f"line {places[k // width]} holds NUL bytes")
+        yield places, cells
+
+
+def _numbers(cells: Sequence[str], decimal: str) -> tuple[Array, Array, bool] | None:
+    """Their numbers, which are missing, and whether all are written as whole ones; or None.
+
+    None is for anything that is no number, codes with leading zeros among them.
+    """
+    text = "\n".join(["", *cells])
+    if decimal == "." and not text.encode().translate(None, _NUMERIC):
+        missing = np.zeros(len(cells), bool)
+        plain = cells
+        if not all(cells):
+            missing = np.fromiter(map(len, cells), np.int64, len(cells)) == 0
+            plain = [c or "nan" for c in cells]
+        try:
+            values = np.fromiter(map(float, plain), np.float64, len(cells))
+        except ValueError:
+            return None
+        whole = not ("." in text or "e" in text or "E" in text)
+        return None if _LEADING_ZERO.search(text) else (values, missing, whole)
+    values, missing = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
+    whole = True
+    for k, cell in enumerate(map(str.strip, cells)):
+        if cell in MISSING:
+            missing[k] = True
+            continue
+        number = as_number(cell, decimal)
+        if number is None or _LEADING_ZERO.match(f"\n{cell}"):
+            return None
+        values[k] = number
+        whole &= not {decimal, "e", "E"} & set(cell)
+    return values, missing, whole
+
+
+def _recognised(cells: Sequence[str], text: bool) -> Column:
+    """A column of text, or of dates if all of its cells have the ISO form.
+
+    Nothing is guessed from a file: a form that depends on the other cells would be read otherwise
+    in the next file.
+    """
+    stripped = [c.strip() for c in cells]
+    words = np.fromiter(stripped, object, len(stripped))
+    missing = np.fromiter((c in MISSING for c in stripped), bool, len(stripped))
+    words[missing] = None
+    present = words[~missing].tolist()
+    if not text and present and all(map(has_date_form, present)):
+        dates = [as_date(c) for c in present]
+        if all(dates):
+            filled = np.full(len(words), np.datetime64("NaT"), "M8[s]")
+            parts: Any = [without_zone(d) for d in dates]
+            filled[~missing] = parts
+            return Column("date", filled, missing, any(d and d.tzinfo for d in dates))
+    return Column("category", words, missing)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
+    """The file as text with its line ends; a mark of the byte order is left out."""
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of reading in the project's form; cells may be longer than csv allows by itself."""
+    limit = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    except UnicodeDecodeError:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as file:
+            raw = file.read()
+        try:
+            raw.decode()
+            line = 1
+        except UnicodeDecodeError as error:
+            line = 1 + len(_ENDS.findall(raw[: error.start]))
+        raise _no_text(path, f"line {line} is not UTF-8") from None
+    except FileError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise FileError(
+            "read_table",
+            f"got {path.name}, {what.replace(';', ',')}",
+            "a file that can be read",
+            "check that it is whole, and what its name says",
+        ) from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _delimiter(path: Path, delimiters: str) -> str:
+    """The delimiter that finds the most names in the header, which is looked at."""
+    with _opened(path) as file:
+        lines = [file.readline(LONGEST)]
+        while lines[0] and not lines[0].strip():
+            lines = [file.readline(LONGEST)]
+        lines += [file.readline(LONGEST) for _ in range(19)]
+    start = "".join(lines)
+    if not start:
+        raise empty(path)
+    if "\0" in start:
+        raise _no_text(path, "it holds NUL bytes")
+    if len(lines[0]) == LONGEST:
+        raise _no_text(path, f"a first line of {LONGEST} characters or more")
+    try:
+        found = {d: next(csv.reader(lines, delimiter=d)) for d in delimiters}
+    except csv.Error as error:
+        raise _no_text(path, f"{error} in the first line") from None
+    best = max(delimiters, key=lambda d: len(found[d]))
+    _check_header(path, lines, found[best], delimiters)
+    if max(map(len, found[best])) > _NAME:
+        raise _no_text(path, f"a name of more than {_NAME} characters in the first line")
+    return best
+
+
+def _check_header(path: Path, start: list[str], names: list[str], delimiters: str) -> None:
+    """Refuse a first line that is no header: a mark, a title, data; or delimiters of another kind.
+
+    Names that are whole numbers (years, pixels) are left alone.
+    """
+    lines = [line.rstrip("\r\n") for line in start if line.strip()]
+    below = [line[:40_000] for line in lines[1:4]]
+    widths = [{len(r) for r in csv.reader(below, delimiter=d)} for d in delimiters]
+    numbers = [n for n in names if _DATA.fullmatch(n)]
+    what = ""
+    if re.fullmatch(r"sep=.", lines[0].strip()):
+        what, advice = "whose first line, sep=, is a mark for spreadsheets", "delete that line"
+    elif numbers:
+        what = f"whose first line seems to hold data, {numbers[0]!r}"
+        advice = "put a line with the names above it"
+    elif len(names) == 1 and any(len(w) == 1 and w != {1} for w in widths):
+        what = f"whose first line, {names[0][:40].replace(';', ' ')!r}, seems to be a title"
+        advice = "delete what stands above the header"
+    elif len(names) == 1 and len(lines) > 1:
+        for mark, kind in ((":", "colons"), (None, "blanks")):
+            rows = [line.split(mark) for line in lines]
+            held = any(_DATA.fullmatch(c) or c.isdecimal() for c in rows[1])
+            if held and len(rows[0]) > 1 and len(set(map(len, rows))) == 1:
+                what = f"which seems to have {kind} between its columns"
+                advice = "save it with commas"
+    if what:
+        raise FileError(
+            "read_table",
+            f"got {path.name}, {what}",
+            "a header with names, and commas, semicolons, tabs or bars between them",
+            advice,
+        )
+
+
+def empty(path: Path) -> FileError:
+    """The error for a file without anything in it."""
+    return FileError(
+        "read_table",
+        f"got {path.name}, which is empty",
+        "a header and rows are needed",
+        "check the export that made it",
+    )
+
+
+def _no_text(path: Path, why: str) -> FileError:
+    return FileError(
+        "read_table",
+        f"got {path.name}, {why}",
+        "UTF-8 text is needed",
+        "save it as UTF-8 CSV, or check that it is a table",
+    )
+
+
+def _malformed(path: Path, line: int, error: csv.Error) -> FileError:
+    """The error for a record that begins in that line."""
+    what = str(error)
+    if "end of data" in what:
+        what = "a quote that is never closed"
+    elif "expected after" in what:
+        what = "a quote inside a cell in quotes, which is not doubled"
+    elif "limit" in what:
+        what = f"a cell of more than {LONGEST} characters, or a quote that is not closed"
+    return _at(path, line, what)
+
+
+def _at(path: Path, line: int, what: str) -> FileError:
+    return FileError(
+        "read_table",
+        f"got {path.name}, line {line}: {what}",
+        "a table that can be read",
+        "correct that line",
+    )

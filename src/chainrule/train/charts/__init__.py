@@ -1,0 +1,1 @@
+"""Charts as SVG text, for reports, histories and rates."""

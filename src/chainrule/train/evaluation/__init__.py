@@ -1,0 +1,1 @@
+"""What a model is judged by: losses, metrics, predictions for many rows."""

@@ -1,0 +1,1 @@
+"""What a finished training shows: findings, each with its cause and remedy."""

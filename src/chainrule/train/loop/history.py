@@ -1,0 +1,164 @@
+"""What a run remembers of itself: a row an epoch, and the gradient norms of its layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArgumentError, user_line
+from ..charts.charts import heatmap, lines
+from ..charts.drawing import Chart
+from ..findings.findings import Finding, of_history
+
+MOST_PROBES = 400
+
+
+@dataclass(repr=False)
+class GradientFlow:
+    """Norms of the gradient, a layer each, at steps spread evenly over the run.
+
+    layers   those that were trained at one of the steps, from input to output
+    norms    a list per step, one per layer: NaN where the layer was frozen at that step
+
+    At first every step is kept; each time there are too many, every second one is dropped and only
+    every second one is taken from then on.
+    """
+
+    layers: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    norms: list[list[float]] = field(default_factory=list)
+    every: int = 1
+
+    def __repr__(self) -> str:
+        if not self.norms:
+            return f"GradientFlow({len(self.layers)} layers, no steps)"
+        last = zip(self.norms[-1], self.layers, strict=True)
+        norms = sorted((norm, layer) for norm, layer in last if not math.isnan(norm))
+        if not norms:
+            return f"GradientFlow({len(self.steps)} steps; all layers frozen at the last one)"
+        low, high = (f"{norm:.2g} ({layer})" for norm, layer in (norms[0], norms[-1]))
+        return f"GradientFlow({len(self.steps)} steps; norms at the last one: {low} to {high})"
+
+    def wants(self, step: int) -> bool:
+        """Whether the norms of this step (counted from 0) are to be kept."""
+        return step % self.every == 0
+
+    def add(self, step: int, norms: Mapping[str, float], order: Iterable[str]) -> None:
+        """Keep the norms of a step by layer.
+
+        order   all layers, from input to output: where one goes that was not there before
+        """
+        if not norms.keys() <= set(self.layers):
+            known = norms.keys() | set(self.layers)
+            layers = [*dict.fromkeys([*(n for n in order if n in known), *self.layers])]
+            rows = [dict(zip(self.layers, row, strict=True)) for row in self.norms]
+            self.layers, self.norms = layers, [[r.get(n, math.nan) for n in layers] for r in rows]
+        self.steps.append(step)
+        self.norms.append([norms.get(name, math.nan) for name in self.layers])
+        if len(self.steps) > MOST_PROBES:
+            self.every *= 2
+            kept = [k for k, s in enumerate(self.steps) if s % self.every == 0]
+            self.steps = [self.steps[k] for k in kept]
+            self.norms = [self.norms[k] for k in kept]
+
+
+@dataclass(repr=False)
+class History:
+    """What `fit` returns.
+
+    epochs      a dict an epoch: epoch, step, loss, valid_loss, metrics, lr, seconds
+    best_epoch  the epoch of the best weights, which the model has now unless restore_best=False;
+                the last one if nothing was to be compared, None if no value was a number
+    stopped     why it ended: "epochs", "patience", "interrupted" or what a callback said
+    gradients   norms of the gradient by layer, before clipping
+    guess       the training loss of the best prediction that is the same for each row, and the
+                least loss that there is; None where they are not known
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped: str = ""
+    gradients: GradientFlow = field(default_factory=GradientFlow)
+    guess: tuple[float, float] | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the gradient norms and the losses show, dicts: level ("notice" or "warning"), title,
+        cause, remedy."""
+        return of_history(self)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """A column: `history["loss"]`."""
+        if not any(name in row for row in self.epochs):
+            raise KeyError(f"{name!r}; there are {', '.join(self.names())}")
+        return [row.get(name) for row in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __repr__(self) -> str:
+        last = self.epochs[-1] if self.epochs else {}
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in last.items() if isinstance(v, (int, float)))
+        return f"History({shown}; best epoch {self.best_epoch}, stopped {self.stopped!r})"
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.epochs)
+
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return list(dict.fromkeys(name for row in self.epochs for name in row))
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()
+
+    def plot(self, *names: str) -> Chart:
+        """The columns over the epochs as a picture; the losses if none are named.
+
+        "gradients", alone, draws the norms of the gradient by layer, over the steps. A picture
+        shows itself in a notebook; `.save(path)` writes an SVG or HTML file.
+        """
+        if names == ("gradients",) and self.gradients.norms:
+            return heatmap(
+                np.transpose(self.gradients.norms),
+                self.gradients.layers,
+                self.gradients.steps,
+                title="Norm of the gradient, by layer",
+                x_label="step",
+                y_label="input at the top",
+            )
+        for name in names:
+            if name not in self.names():
+                alone = "gradients is drawn alone" if name == "gradients" else "name one of them"
+                raise ArgumentError(
+                    "plot",
+                    f"got {name!r}",
+                    f"one of {', '.join([*self.names(), 'gradients'])}",
+                    alone,
+                    user_line(),
+                )
+        chosen = names or [n for n in ("loss", "valid_loss") if n in self.names()]
+        series = {n.replace("_", " "): self[n] for n in chosen}
+        return lines(series, title=", ".join(series), x_label="epoch", y_label="value")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "gradients": dict(vars(self.gradients)),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> History:
+        """The inverse of `to_dict`."""
+        return cls(
+            values["epochs"],
+            values["best_epoch"],
+            values["stopped"],
+            GradientFlow(**values["gradients"]),
+        )

@@ -1,0 +1,205 @@
+"""What is seen while a run goes on: a live screen in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from ...errors import printable
+from ..charts.drawing import shorten
+from .trainer import Callback, Trainer
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+REDRAW = 0.1  # seconds
+SPEAK = 2.0  # seconds between plain lines
+LONG = 15.0  # seconds without one, inside an epoch
+
+
+def progress_for(wanted: bool) -> Callback:
+    """The live screen if stderr is a terminal, else lines of text; silence if not wanted."""
+    if not wanted:
+        return Callback()
+    return Screen() if sys.stderr.isatty() else Lines()
+
+
+def number(value: Any) -> str:
+    """Four significant digits, with an exponent only where it is very large or small."""
+    if value is None or not math.isfinite(value):
+        return "–" if value is None else str(value)
+    four = float(f"{value:.4g}")
+    if four and not 1e-4 <= abs(four) < 1e7:
+        return f"{value:.3e}"
+    return f"{four:.{max(0, 3 - math.floor(math.log10(abs(four) or 1)))}f}"
+
+
+def counted(count: int, name: str) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def row_text(row: dict[str, Any]) -> str:
+    """The losses and metrics of an epoch in one line."""
+    shown = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr", "seconds")}
+    return printable("  ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in shown.items()))
+
+
+def share_done(run: Trainer) -> float | None:
+    """The share of all steps that are done, if the length of an epoch is known."""
+    if not run.batches:
+        return None
+    return min(1.0, (run.epoch + run.batch / run.batches) / run.epochs)
+
+
+def closing(run: Trainer) -> str:
+    """How it ended, in one line."""
+    reasons = {
+        "patience": f"no better {run.monitor.replace('_', ' ')} for {run.patience} epochs",
+        "interrupted": "stopped by Ctrl-C",
+        "callback": "stopped by a callback",
+    }
+    reason = reasons.get(run.history.stopped, run.history.stopped)
+    best = kept(run)
+    ending = "" if run.history.stopped == "epochs" else f", {reason}"
+    restored = f", weights of epoch {best}" if best else ""
+    done = f"{counted(run.epoch, 'epoch')}, {counted(run.step, 'step')}"
+    return printable(f"{done}, {duration(run.elapsed)}{ending}{restored}")
+
+
+def kept(run: Trainer) -> int | None:
+    """The epoch whose weights are put back at the end, if any are."""
+    return run.history.best_epoch if run.restore_best else None
+
+
+def epoch_text(run: Trainer, row: dict[str, Any]) -> str:
+    """A row of the history, with the number of its epoch."""
+    return f"epoch {row['epoch']}/{run.epochs}  {row_text(row)}"
+
+
+def norms_text(layers: list[str], norms: list[float], width: int) -> str:
+    """The norms from input to output; layers in the middle go if there is no room."""
+    pairs = zip(layers, norms, strict=True)
+    shown = [f"{shorten(name.split()[0], 20)} {norm:.1e}" for name, norm in pairs]
+    text = _joined(shown)
+    for count in range(len(shown) - 1, 1, -1):
+        if len(text) <= width:
+            break
+        tail = count // 2
+        text = _joined([*shown[: count - tail], "…", *shown[-tail:]])
+    return text
+
+
+def _joined(parts: list[str]) -> str:
+    return printable(f"gradient norms by layer: {' · '.join(parts)}")
+
+
+class Lines(Callback):
+    """A line an epoch, no more than one every two seconds, on stderr; in long epochs some more."""
+
+    each_step = False
+
+    def __init__(self) -> None:
+        self._spoken = -math.inf
+        self._shown = 0  # the epoch of the last line
+
+    def on_begin(self, run: Trainer) -> None:
+        self._spoken = time.perf_counter() - SPEAK
+
+    def on_step(self, run: Trainer) -> None:
+        if time.perf_counter() - self._spoken < LONG or not run.batches:
+            return
+        self._spoken = time.perf_counter()
+        share = f"{run.batch / run.batches:.0%} of epoch {run.epoch + 1}/{run.epochs}"
+        print(f"{share}  loss {number(run.loss)}", file=sys.stderr, flush=True)
+
+    def on_epoch(self, run: Trainer) -> None:
+        last = run.epoch == run.epochs or run.history.stopped
+        if time.perf_counter() - self._spoken < SPEAK and not last and run.epoch > 1:
+            return
+        self._spoken = time.perf_counter()
+        self._shown = run.epoch
+        print(epoch_text(run, run.history.epochs[-1]), file=sys.stderr, flush=True)
+
+    def on_end(self, run: Trainer) -> None:
+        best = kept(run)
+        if best and best != self._shown:
+            print(epoch_text(run, run.history.epochs[best - 1]), file=sys.stderr, flush=True)
+        if run.history.stopped:
+            print(closing(run), file=sys.stderr, flush=True)
+
+
+class Screen(Callback):
+    """A bar with the time left, the last row of the history, and the gradient norms by layer."""
+
+    each_step = False
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._drawn = 0.0
+        self._first = (0.0, 0.0)
+
+    def on_begin(self, run: Trainer) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._first = (run.elapsed, share_done(run) or 0.0)
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._live.start()
+
+    def on_step(self, run: Trainer) -> None:
+        if time.perf_counter() - self._drawn >= REDRAW:
+            self._draw(run)
+
+    def on_epoch(self, run: Trainer) -> None:
+        self.on_step(run)
+
+    def on_end(self, run: Trainer) -> None:
+        if self._live is None:
+            return
+        self._live.stop()
+        console = self._live.console
+        if run.history.epochs:
+            text = epoch_text(run, run.history.epochs[(kept(run) or 0) - 1])
+            console.print(text, highlight=False, markup=False)
+        if run.history.stopped:
+            console.print(closing(run), style="dim", highlight=False, markup=False)
+
+    def _draw(self, run: Trainer) -> None:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        assert self._live is not None
+        self._drawn = time.perf_counter()
+        share = share_done(run)
+        head = Table.grid(padding=(0, 2))
+        now = f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
+        bar = ProgressBar(total=1.0, completed=share or 0.0, width=30, pulse=share is None)
+        head.add_row(now, bar, f"loss {number(run.loss)}", self._left(run, share))
+        lines: list[Any] = [head]
+        if run.history.epochs:
+            lines.append(Text(row_text(run.history.epochs[-1]), no_wrap=True, overflow="ellipsis"))
+        flow = run.history.gradients
+        if flow.norms:
+            text = norms_text(flow.layers, flow.norms[-1], self._live.console.width)
+            lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
+        self._live.update(Group(*lines), refresh=True)
+
+    def _left(self, run: Trainer, share: float | None) -> str:
+        began, before = self._first
+        if share is None or share <= before:
+            return f"{duration(run.elapsed)} so far"
+        left = (run.elapsed - began) * (1 - share) / (share - before)
+        return f"{duration(left)} left"

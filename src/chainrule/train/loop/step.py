@@ -1,0 +1,115 @@
+"""One training step: forward, backward, clipping and update, as one compiled function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ... import tree
+from ...compile import Compiled
+from ...functions import elementwise, reductions, shaping
+from ...functions.elementwise import where
+from ...nn import Module
+from ...nn.utils import clip_grad_norm_
+from ...optim import Optimizer
+from ...sparse import RowSparse
+from ...tensor import Tensor, no_grad
+from ..evaluation.objective import Objective, cuts
+from .checks import expect_scalar
+
+
+def layers_of(model: Module) -> dict[str, list[Tensor]]:
+    """The parameters by the layer that they belong to, from input to output as they were made.
+
+    A layer is named by its path and class, "2 Linear". Frozen ones too: that may change in a run.
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, list[Tensor]] = {}
+    for name, p in model.named_parameters():
+        path = name.rpartition(".")[0]
+        kind = type(modules[path]).__name__ if path in modules else ""
+        found.setdefault(f"{path} {kind}".strip(), []).append(p)
+    return found
+
+
+def make_step(
+    model: Module,
+    objective: Objective,
+    optimizer: Optimizer,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    compiled: bool = True,
+) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:
+    """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
+
+    accumulate   do the batch in so many pieces: the memory of one, the gradient of the whole
+    """
+    trained = [p for group in optimizer.param_groups for p in group.params]
+    layers = list(layers_of(model).values())
+
+    def training_step(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+        optimizer.zero_grad()  # what this batch does not use has none, whatever was there before
+        loss = (
+            _whole(model, objective, x, y)
+            if accumulate == 1
+            else _in_pieces(model, objective, x, y, accumulate, trained)
+        )
+        norms = _norms(layers)
+        if clip_norm is not None:
+            clip_grad_norm_(trained, clip_norm)
+        optimizer.step()
+        return loss, norms
+
+    used = optimizer, objective.function
+    return Compiled(training_step, used) if compiled else training_step
+
+
+def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:
+    loss = objective.mean(model(x), y)
+    expect_scalar(loss, objective)
+    loss.backward()
+    return loss
+
+
+def _in_pieces(
+    model: Module, objective: Objective, x: Any, y: Any, pieces: int, trained: list[Tensor]
+) -> Tensor:
+    """The sums of the pieces over the sum of their weights: the mean over the whole batch."""
+    total = weight = None
+    for k, piece in enumerate(cuts(tree.flatten(x)[0][0].shape[0], pieces)):
+        part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
+        part, by = objective.parts(model(part_x), part_y)
+        expect_scalar(part, objective)
+        part.backward(accumulate=k > 0)
+        with no_grad():
+            part = part.detach()
+            total = part if total is None else total + part
+            weight = by if weight is None else weight + by
+    assert total is not None
+    assert weight is not None
+    with no_grad():
+        weight = where(
+            weight == 0, 1.0, weight
+        )  # nothing counts: all sums are 0, and so is the mean
+        for p in trained:
+            g = p.grad
+            if isinstance(g, RowSparse):
+                p.grad = RowSparse(g.indices, g.values / weight.astype(g.values.dtype), g.shape)
+            elif g is not None:
+                p.grad = g / weight.astype(g.dtype)
+        return total / weight
+
+
+def _norms(layers: list[list[Tensor]]) -> Tensor:
+    """√∑g² of each layer; 0 where no gradient came, and where each parameter is frozen."""
+    found = []
+    with no_grad():
+        for parameters in layers:
+            norms = [
+                reductions.norm(g.to_dense() if isinstance(g, RowSparse) else g).astype("float32")
+                for g in (p.grad for p in parameters if p.requires_grad)
+                if g is not None
+            ]
+            found.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))
+        return shaping.stack(found)

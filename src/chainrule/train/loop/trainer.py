@@ -1,0 +1,466 @@
+"""The training loop, and the state that a checkpoint keeps of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import random, tree
+from ...compile import Compiled
+from ...data import DataLoader
+from ...errors import ArgumentError, ChainruleError, GradientError, warn
+from ...graph import Array
+from ...guards.counting import changes
+from ...nn import Module
+from ...optim import Optimizer, ReduceLROnPlateau
+from ...tensor import Tensor, make
+from ..checkpoints import checkpoint
+from ..checkpoints.settings import Settings
+from ..checkpoints.settings import changes as changes_of
+from ..evaluation.inference import Forward, pair
+from ..evaluation.metrics import Metric
+from ..evaluation.objective import Objective
+from . import checks
+from .history import History
+from .step import layers_of, make_step
+
+AT_ONCE = 0.05  # seconds of steps that are one native call: Ctrl-C and the screen wait no longer
+
+
+class Callback:
+    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step.
+
+    each_step   False: `on_step` need not be called after each step, only now and then
+    reports     True: it shows the findings of the history itself, so `fit` need not warn of them
+    """
+
+    each_step = True
+    reports = False
+
+    def on_begin(self, run: Trainer) -> None:
+        """Before the first step, also after resuming."""
+
+    def on_step(self, run: Trainer) -> None:
+        """After each step: `run.step` counts them, `run.loss` is the last one's."""
+
+    def on_epoch(self, run: Trainer) -> None:
+        """After each epoch: `run.history.epochs[-1]` is its row."""
+
+    def on_end(self, run: Trainer) -> None:
+        """When it is over, however it ended."""
+
+
+class Trainer:
+    """One training run; `fit` makes it and callbacks see it.
+
+    epoch, batch, step   how many epochs, batches of this epoch, and steps are done
+    loss                 the loss of the last step
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        train: Any,
+        valid: Any,
+        objective: Objective,
+        optimizer: Optimizer,
+        metrics: dict[str, Metric],
+        *,
+        epochs: int,
+        schedule: Any,
+        schedule_per: str,
+        clip_norm: float | None,
+        accumulate: int,
+        patience: int | None,
+        monitor: str | None,
+        falls: bool,
+        restore_best: bool,
+        callbacks: Sequence[Callback],
+        folder: Path | None,
+        every: float,
+        compiled: bool,
+        settings: Settings,
+    ) -> None:
+        self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
+        self.objective, self.metrics, self.epochs = objective, metrics, epochs
+        self.schedule, self.schedule_per = schedule, schedule_per
+        self.patience, self.restore_best = patience, restore_best
+        self.monitor = monitor or ("loss" if valid is None else "valid_loss")
+        self.falls, self.settings = falls, settings
+        self.callbacks, self.folder, self.every = callbacks, folder, every
+        self.history = History()
+        self._layers = layers_of(model)
+        self.epoch = self.batch = self.step = 0
+        self.loss = math.nan
+        self.seconds = 0.0  # of the runs before this one, when resumed
+        self.untrained: list[str] = []
+        self._sum, self._rows, self._rate = 0.0, 0, 0.0
+        self._best: dict[str, Array] | None = None
+        self._best_value, self._waited = math.nan, 0
+        self._began = self._saved = time.perf_counter()
+        self._written: tuple[Any, ...] | None = None  # of which moment the newest checkpoint is
+        self._at_once = all(
+            type(c).on_step is Callback.on_step or not c.each_step for c in callbacks
+        )
+        self._pace = math.inf  # seconds that a step takes; the first one is compiled as well
+        self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
+        self._forward = Forward(model, objective, compiled)
+        self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, with those before an interruption."""
+        return self.seconds + time.perf_counter() - self._began
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches an epoch has, if that is known."""
+        try:
+            return len(self.train)
+        except TypeError:
+            return None
+
+    def stop(self, reason: str = "callback") -> None:
+        """End the run after this step; the history says why (the first reason, if several)."""
+        self.history.stopped = self.history.stopped or reason
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> History:
+        """Train until the epochs are done or something stops it."""
+        self._began = self._saved = time.perf_counter()
+        with _interruptible(self):
+            self._tell("on_begin")
+            try:
+                while self.epoch < self.epochs and not self.history.stopped:
+                    self._run_epoch()
+                if self.epoch >= self.epochs and not self.history.stopped:
+                    self.stop("epochs")
+                if self._written != self._moment():
+                    self.save()
+            finally:
+                with ExitStack() as ends:  # each is called, also after one that raises
+                    for callback in reversed(self.callbacks):
+                        ends.callback(callback.on_end, self)
+        if self.restore_best and self._best is not None:
+            self.model.load_state_dict(self._best)
+        return self.history
+
+    def _run_epoch(self) -> None:
+        began = self.elapsed
+        for _ in self._steps():
+            if self.history.stopped:
+                return
+            if self.folder is not None and time.perf_counter() - self._saved >= self.every:
+                self.save()
+        if not self.batch:
+            raise ArgumentError(
+                "fit",
+                f"got no batches in epoch {self.epoch + 1}",
+                "one or more in each epoch",
+                "pass a DataLoader, or a list of batches, which can be gone through again",
+            )
+        self._end_epoch(began)
+
+    def _steps(self) -> Iterator[None]:
+        """Do the rest of the epoch: yields after each step, or after several that were one call."""
+        loader = self.train
+        if not isinstance(loader, DataLoader):
+            for batch in itertools.islice(iter(loader), self.batch, None):
+                self._run_step(*pair(batch))
+                yield
+            return
+        order = loader.order(self.epoch) if loader.shuffle else None
+        while self.batch < len(loader):
+            count = self._several(loader)
+            rows = loader.rows(order, self.batch, count)
+            if count == 1 or not self._run_steps(loader, rows, count):
+                first = [make(part[: loader.batch_size]) for part in rows]
+                self._run_step(*pair(loader.tree_of(first)))
+            yield
+
+    def _several(self, loader: DataLoader) -> int:
+        """How many of the next batches are done at once."""
+        if not self._at_once or not (isinstance(self._run, Compiled) and self._run.repeats):
+            return 1
+        whole = loader.samples // loader.batch_size - self.batch
+        return max(1, min(whole, int(AT_ONCE / self._pace)))
+
+    def _run_step(self, x: Any, y: Any) -> None:
+        self._rate = self.optimizer.param_groups[0]["lr"]
+        began = time.perf_counter()
+        loss, norms = self._run(x, y)
+        self._note(float(loss), norms.numpy(), lambda: (x, y), len(tree.flatten(y)[0][0]))
+        if self.step == 1:
+            self._check_weights(1)
+            self._warn_of_untrained(x)
+        else:
+            self._pace = time.perf_counter() - began
+        if self.schedule is not None and self.schedule_per == "step":
+            self.schedule.step()
+        self._tell("on_step")
+
+    def _run_steps(self, loader: DataLoader, rows: list[Array], count: int) -> bool:
+        """Several steps in one native call; False if that cannot be."""
+        groups = self.optimizer.param_groups if self.schedule is not None else ()
+        before = [dict(group) for group in groups]
+        state = self.schedule.state_dict() if groups else None
+        rate, settings = self._rate, changes.count
+        varying = self._settings(count)
+        began = time.perf_counter()
+        again = self._run.repeat if isinstance(self._run, Compiled) else None
+        found = again(count, rows, varying) if again and changes.count == settings else None
+        if found is None:
+            self._rate = rate
+            if state is not None:
+                self.schedule.load_state_dict(state)
+                for group, values in zip(groups, before, strict=True):
+                    for name in (n for n, v in values.items() if group[n] != v):
+                        group[name] = values[name]
+            return False
+        size = loader.batch_size
+        for k, (loss, norms) in enumerate(zip(*found, strict=True)):
+            part = slice(k * size, (k + 1) * size)
+            self._note(float(loss), norms, partial(_part, loader, rows, part), size)
+        self._pace = (time.perf_counter() - began) / count
+        self._tell("on_step")
+        return True
+
+    def _settings(self, count: int) -> list[tuple[Tensor, Array]]:
+        """Move a schedule on by so many steps: the settings that it changes, and their values."""
+        groups = self.optimizer.param_groups
+        self._rate = groups[0]["lr"]
+        if self.schedule is None or self.schedule_per != "step":
+            return []
+        tensors = [t for group in groups for t in group.tensors()]
+        values = []
+        for _ in range(count):
+            self._rate = groups[0]["lr"]
+            values.append([t._value for t in tensors])
+            self.schedule.step()
+        columns = [np.array(column) for column in zip(*values, strict=True)]
+        return [(t, c) for t, c in zip(tensors, columns, strict=True) if (c != c[0]).any()]
+
+    def _note(
+        self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], rows: int
+    ) -> None:
+        """Count a step that has been done, or raise if its loss is not finite."""
+        self.loss = loss
+        if not math.isfinite(loss):
+            x, y = batch()
+            where = checks.told_not_finite(x, y)
+            if not where and not self.batch:  # the weights before the step are there: look again
+                self.model.load_state_dict(self._safe)
+                where = checks.told_module(self.model, x)
+            self._not_finite(f"a loss of {loss}", self.step + 1, where)
+        if self.history.gradients.wants(self.step):
+            self.history.gradients.add(self.step, self._trained(norms), self._layers)
+        self._sum += loss * rows
+        self._rows += rows
+        self.step += 1
+        self.batch += 1
+
+    def _trained(self, norms: Array) -> dict[str, float]:
+        """The norms of the layers that are trained now; the frozen ones have none."""
+        named = zip(self._layers.items(), norms.tolist(), strict=True)
+        return {name: norm for (name, ps), norm in named if any(p.requires_grad for p in ps)}
+
+    def _end_epoch(self, began: float) -> None:
+        self._check_weights(self.step)
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        row["loss"] = self._sum / self._rows
+        row["lr"] = self._rate
+        if self.valid is not None:
+            found = self._forward.evaluate(self.valid, self.metrics)
+            row.update({f"valid_{name}": value for name, value in found.items()})
+        elif self.metrics:
+            row.update(self._forward.evaluate(self.train, self.metrics, loss=False))
+        row["seconds"] = self.elapsed - began
+        self.history.epochs.append(row)
+        self._safe = self.model.state_dict()
+        self.epoch, self.batch = self.epoch + 1, 0
+        self._sum, self._rows = 0.0, 0
+        self._compare(row)
+        if self.schedule is not None and self.schedule_per == "epoch":
+            if isinstance(self.schedule, ReduceLROnPlateau):
+                self.schedule.step(self._monitored(row))
+            else:
+                self.schedule.step()
+        self._tell("on_epoch")
+
+    def _check_weights(self, step: int) -> None:
+        for name, p in self.model.named_parameters():
+            if not np.isfinite(p.numpy()).all():
+                where = checks.told_gradient(name, p)
+                self._not_finite(f"values in {name} that are not finite", step, where)
+
+    def _monitored(self, row: dict[str, Any]) -> float:
+        if self.monitor not in row:
+            raise ArgumentError(
+                "fit",
+                f"got monitor {self.monitor!r}",
+                f"one of {', '.join(row)}",
+                "name a loss or metric of the history",
+            )
+        return float(row[self.monitor])
+
+    def _compare(self, row: dict[str, Any]) -> None:
+        """Keep the weights if they are the best so far; stop if they have not been for long."""
+        if not self.restore_best and self.patience is None:
+            self.history.best_epoch = self.epoch
+            return
+        value = self._monitored(row)
+        better = value < self._best_value if self.falls else value > self._best_value
+        if better or (math.isnan(self._best_value) and not math.isnan(value)):
+            self._best_value, self._waited = value, 0
+            self.history.best_epoch = self.epoch
+            self._best = self._safe
+            return
+        self._waited += 1
+        if self.patience is not None and self._waited >= self.patience:
+            self.stop("patience")
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def _warn_of_untrained(self, x: Any) -> None:
+        self.untrained = list(checks.untrained(self.model, self.optimizer, x, self.loss))
+        if self.untrained:
+            listed = "\n  ".join(self.untrained)
+            warn(f"[fit] these parameters are not trained:\n  {listed}")
+
+    def _not_finite(self, what: str, step: int, where: str = "") -> None:
+        self.model.load_state_dict(self._safe)
+        rate = self.optimizer.param_groups[0]["lr"]
+        kept = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
+        raise GradientError(
+            "fit",
+            f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
+            f"finite numbers; the weights are {kept} again",
+            f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
+        )
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
+
+    def save(self) -> None:
+        """Write a checkpoint, if there is a folder for them."""
+        if self.folder is None:
+            return
+        tensors: dict[str, dict[str, Array]] = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": {"state": random.default.state.numpy()},
+        }
+        if self._best is not None:
+            tensors["best"] = self._best
+        stopped = self.history.stopped
+        finished = stopped in ("epochs", "patience")
+        history = {**self.history.to_dict(), "stopped": stopped if finished else ""}
+        schedule = None if self.schedule is None else self.schedule.state_dict()
+        moment = self._moment()
+        checkpoint.save(
+            self.folder,
+            self.step,
+            tensors,
+            {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "step": self.step,
+                "seconds": self.elapsed,
+                "sum": self._sum,
+                "rows": self._rows,
+                "rate": self._rate,
+                "best_value": self._best_value,
+                "waited": self._waited,
+                "schedule": schedule,
+                "history": history,
+                "untrained": self.untrained,
+                "settings": self.settings,
+            },
+        )
+        self._saved, self._written = time.perf_counter(), moment
+
+    def _moment(self) -> tuple[Any, ...]:
+        """What differs between two checkpoints that are worth having both."""
+        finished = self.history.stopped in ("epochs", "patience")
+        return self.epoch, self.batch, self.step, finished
+
+    def resume(self) -> bool:
+        """Go back to the newest checkpoint; False if there is none."""
+        found = checkpoint.latest(self.folder) if self.folder is not None else None
+        if found is None:
+            return False
+        tensors, state = found
+        own = {} if self.schedule is None else self.schedule.state_dict()
+        stored = state["schedule"] or {}
+        if (own.keys() ^ stored.keys()) - {"rates"}:  # which earlier versions did not keep
+            raise ArgumentError(
+                "resume",
+                f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
+                "checkpoint of a run with another or none",
+                "the schedule that the run began with",
+                "pass it as then",
+            )
+        then = state.get("settings", {})  # which earlier versions did not keep
+        told = list(changes_of(then, self.settings, self.optimizer, tensors["optimizer"]))
+        self.model.load_state_dict(tensors["model"])
+        try:
+            self.optimizer.load_state_dict(tensors["optimizer"])
+        except ChainruleError:
+            self.model.load_state_dict(self._safe)
+            raise
+        random.default.set_state(Tensor(tensors["random"]["state"]))
+        if self.schedule is not None:
+            self.schedule.load_state_dict(stored)
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
+        self._best, self._best_value = tensors.get("best"), state["best_value"]
+        self._rate, self._waited = state["rate"], state["waited"]
+        self.untrained = state["untrained"]
+        self.history = History.from_dict(state["history"])
+        self._written = self._moment()
+        if self.history.stopped == "epochs" and self.epoch < self.epochs:
+            self.history.stopped = ""  # there is more to do than there was
+        self._safe = self.model.state_dict()
+        if told:
+            warn("\n  ".join(["[fit] resume with other settings or data:", *told]))
+        return True
+
+
+def _part(loader: DataLoader, rows: list[Array], part: slice) -> tuple[Any, Any]:
+    """The batch that is this part of the rows."""
+    return pair(loader.tree_of([r[part] for r in rows]))
+
+
+@contextmanager
+def _interruptible(run: Trainer) -> Iterator[None]:
+    """Ctrl-C ends the run after the step that is being done; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    asked = False
+
+    def handler(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        run.stop("interrupted")
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,139 @@
+"""The networks that a recipe names: for tables, images and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import nn, random
+from ...functions import creation, indexing, shaping
+from ...tensor import Tensor, as_tensor
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std, a number for each channel: bytes and floats come in, float32 goes out."""
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        self.mean = Tensor(np.asarray(mean, np.float32))
+        self.std = Tensor(np.asarray(std, np.float32))
+
+    def forward(self, x: Any) -> Tensor:
+        return (as_tensor(x).astype("float32") - self.mean) / self.std
+
+
+class RandomShift(nn.Module):
+    """While training each image is moved by up to so many pixels in each direction, (N, H, W, C).
+
+    What comes in at the border repeats the border.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+
+    def forward(self, x: Any) -> Tensor:
+        x, p = as_tensor(x), self.pixels
+        if not self.training or not p:
+            return x
+        n, h, w, c = x.shape
+        wide = shaping.pad(x, [(0, 0), (p, p), (p, p), (0, 0)], mode="edge")
+        down, right = (random.integers(0, 2 * p + 1, (n, 1, 1, 1)) for _ in range(2))
+        rows = down + shaping.reshape(creation.arange(h), (1, h, 1, 1))
+        columns = right + shaping.reshape(creation.arange(w), (1, 1, w, 1))
+        rows = shaping.broadcast_to(rows, (n, h, w + 2 * p, c))
+        columns = shaping.broadcast_to(columns, (n, h, w, c))
+        moved = indexing.take_along_axis(wide, rows, axis=1)
+        return indexing.take_along_axis(moved, columns, axis=2)
+
+    def extra_repr(self) -> str:
+        return str(self.pixels)
+
+
+class TableNetwork(nn.Module):
+    """Numbers and embedded categories side by side, then hidden layers: -> (N, outputs).
+
+    forward((numbers (N, F), codes (N, K)))
+    """
+
+    def __init__(
+        self,
+        numbers: int,
+        cardinalities: Sequence[int],
+        embedding: int,
+        hidden: Sequence[int],
+        outputs: int,
+        dropout: float,
+    ) -> None:
+        self.embeddings = [nn.Embedding(c, min(embedding, (c + 1) // 2)) for c in cardinalities]
+        size = numbers + sum(e.embedding_dim for e in self.embeddings)
+        self.layers = nn.Sequential(
+            *dense(size, hidden, dropout), nn.Linear(hidden[-1] if hidden else size, outputs)
+        )
+
+    def forward(self, x: Any) -> Tensor:
+        numbers, codes = x
+        parts = [as_tensor(numbers)]
+        parts += [table(codes[:, k]) for k, table in enumerate(self.embeddings)]
+        out: Tensor = self.layers(shaping.concat(parts, axis=-1))
+        return out
+
+
+class TextNetwork(nn.Module):
+    """Characters to the scores of the next ones: (N, T) codes -> (N, T, vocabulary)."""
+
+    def __init__(
+        self, kind: str, vocabulary: int, embedding: int, hidden: Sequence[int], dropout: float
+    ) -> None:
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        layer = nn.GRU if kind == "gru" else nn.LSTM
+        self.recurrent = layer(embedding, hidden[0], num_layers=len(hidden), dropout=dropout)
+        self.head = nn.Linear(hidden[0], vocabulary)
+
+    def forward(self, x: Any) -> Tensor:
+        out: Tensor = self.head(self.recurrent(self.embedding(x))[0])
+        return out
+
+    def advance(self, x: Any, state: Any) -> tuple[Tensor, Any]:
+        """Scores for the last character of x, and the state after it: for writing text."""
+        out, state = self.recurrent(self.embedding(x), state)
+        return self.head(out[:, -1]), state
+
+
+def dense(size: int, hidden: Sequence[int], dropout: float) -> list[nn.Module]:
+    """Linear, ReLU and dropout for each of the sizes."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(size, width), nn.ReLU()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+        size = width
+    return layers
+
+
+def image_network(
+    kind: str,
+    shape: tuple[int, int, int],
+    channels: Sequence[int],
+    hidden: Sequence[int],
+    outputs: int,
+    dropout: float,
+    mean: Any,
+    std: Any,
+) -> nn.Module:
+    """(N, H, W, C) bytes -> (N, outputs): hidden layers, after strided convolutions for a cnn.
+
+    While training the images are shifted by up to a fourteenth of their size, 1 pixel at least.
+    """
+    height, width, depth = shape
+    shift = max(1, min(height, width) // 14)
+    layers: list[nn.Module] = [Standardise(mean, std), RandomShift(shift)]
+    if kind == "cnn":
+        for k, out in enumerate(channels):
+            kernel = 5 if k == 0 else 3
+            layers += [nn.Conv2d(depth, out, kernel, stride=2, padding=kernel // 2)]
+            layers += [nn.BatchNorm2d(out), nn.ReLU()]
+            height, width, depth = -(-height // 2), -(-width // 2), out
+    size = height * width * depth
+    layers += [nn.Flatten(), *([nn.Dropout(dropout)] if dropout and kind == "cnn" else [])]
+    layers += dense(size, hidden, dropout)
+    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else size, outputs))

@@ -1,0 +1,271 @@
+"""A recipe: everything that makes a run what it is, as one small TOML file.
+
+What a recipe leaves out is chosen from the data; the run folder holds it written out in full.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os.path
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ...errors import ArgumentError, FileError
+from .. import files
+
+FORMAT = 1
+
+
+@dataclass
+class Recipe:
+    """The settings of a run; None is "chosen from the data".
+
+    source          a file, a folder of images, or the name of a built-in set
+    target          the column to predict, of a table
+    drop            columns to leave out
+    category        columns that are text, whatever they hold
+    decimal         the decimal mark in text files: . or ,
+    task            classification or regression; seen from the target otherwise
+    test, valid     shares that are held out: for the last judgement, and for stopping early
+    size            height and width to which images are resized
+    max_pixels      of one image file; more are refused before it is read
+    length          characters a training window of text has
+    model           mlp, cnn, gru or lstm
+    hidden          sizes of the hidden layers (of a recurrent network: of its layers)
+    channels        of the convolutions of a cnn
+    embedding       size of the vectors of categories or characters
+    loss            of a regression: mse, mae, or huber (which large errors move less)
+    schedule        cosine (with a short warm-up) or constant
+    class_weight    balanced: each class weighs the same in the loss, however rare it is
+    """
+
+    source: str = ""
+    target: str | None = None
+    drop: list[str] | None = None
+    category: list[str] | None = None
+    decimal: str | None = None
+    task: str | None = None
+    test: float | None = None
+    valid: float | None = None
+    size: list[int] | None = None
+    max_pixels: int | None = None
+    length: int | None = None
+
+    model: str | None = None
+    hidden: list[int] | None = None
+    channels: list[int] | None = None
+    embedding: int | None = None
+    dropout: float | None = None
+
+    loss: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    clip_norm: float | None = None
+    label_smoothing: float | None = None
+    class_weight: str | None = None
+    patience: int | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                setattr(self, name, _checked(name, value))
+
+    def completed(self, defaults: dict[str, Any]) -> Recipe:
+        """The recipe with what it leaves out taken from the defaults."""
+        chosen: dict[str, Any] = {
+            n: defaults.get(n) if v is None else v for n, v in vars(self).items()
+        }
+        return Recipe(**chosen)
+
+    def to_toml(self) -> str:
+        """The file's text."""
+        sections: dict[str, Any] = {"format": FORMAT}
+        for section, names in SECTIONS.items():
+            values = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+            if values:
+                sections[section] = values
+        return tomli_w.dumps(sections)
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """A recipe file; a path in it is relative to the file's folder."""
+        try:
+            content = tomllib.loads(files.read(path).decode())
+        except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of the size of a number
+            raise FileError(
+                "recipe",
+                f"got {path}, which is no TOML ({error})",
+                "a recipe",
+                "look at recipe.toml of any run folder for the form",
+            ) from None
+        values = _flat(content, path)
+        source = values.get("source", "")
+        if isinstance(source, str) and source and os.path.exists(path.parent / source):
+            values["source"] = str((path.parent / source).resolve())
+        return cls(**values)
+
+
+SECTIONS = {
+    "data": (
+        "source",
+        "target",
+        "drop",
+        "category",
+        "decimal",
+        "task",
+        "test",
+        "valid",
+        "size",
+        "max_pixels",
+        "length",
+    ),
+    "model": ("model", "hidden", "channels", "embedding", "dropout"),
+    "train": (
+        "loss",
+        "epochs",
+        "batch_size",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "schedule",
+        "clip_norm",
+        "label_smoothing",
+        "class_weight",
+        "patience",
+        "seed",
+    ),
+}
+
+OPTIMIZERS = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "sgd": "SGD",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+    "adadelta": "Adadelta",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "adamax": "Adamax",
+    "lion": "Lion",
+}
+
+_ONE_OF = {
+    "task": ("classification", "regression"),
+    "decimal": (".", ","),
+    "model": ("mlp", "cnn", "gru", "lstm"),
+    "optimizer": tuple(OPTIMIZERS),
+    "schedule": ("cosine", "constant"),
+    "loss": ("mse", "mae", "huber"),
+    "class_weight": ("balanced",),
+}
+_WHOLE = {
+    "max_pixels": 1,
+    "length": 2,
+    "embedding": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "seed": 0,
+}
+_LONE = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8
+_MOST = 2**63 - 1  # of a whole number in TOML
+_NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "test": (lambda v: 0 < v < 1, "a share between 0 and 1"),
+    "valid": (lambda v: 0 < v < 1, "a share between 0 and 1"),
+    "dropout": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
+    "lr": (lambda v: v > 0, "a finite number above 0 (1e-3 is usual)"),
+    "weight_decay": (lambda v: v >= 0, "a finite number from 0"),
+    "clip_norm": (lambda v: v > 0, "a finite number above 0 (1.0 is usual)"),
+}
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value in its type, or an error that says what the setting takes."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if name in _ONE_OF:
+        if value in _ONE_OF[name]:
+            return value
+        needed = f"one of {(' or ' if name == 'decimal' else ', ').join(_ONE_OF[name])}"
+    elif name in _WHOLE:
+        if whole and _WHOLE[name] <= value <= _MOST:
+            return value
+        needed = f"a whole number from {_WHOLE[name]}"
+    elif name in _NUMBERS:
+        fits, needed = _NUMBERS[name]
+        number = float(value) if whole and abs(value) <= _MOST else value
+        if isinstance(number, float) and math.isfinite(number) and fits(number):
+            return number
+    elif name in ("hidden", "channels", "size"):
+        values = list(value) if isinstance(value, (list, tuple)) else []
+        sizes = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+        if sizes and (len(values) == 2 if name == "size" else values):
+            return values
+        needed = f"a list of {'two ' if name == 'size' else ''}whole numbers from 1"
+    elif name in ("drop", "category"):
+        if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+            return list(value)
+        needed = "a list of column names"
+    else:
+        if isinstance(value, str) and not _LONE.search(value):
+            return value
+        needed = "a text" if not isinstance(value, str) else "a text in UTF-8"
+    raise ArgumentError("recipe", f"got {name} = {value!r}", needed, f"change {name}")
+
+
+def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The settings of all sections; unknown ones are errors."""
+    if content.get("format", FORMAT) != FORMAT:
+        raise FileError(
+            "recipe",
+            f"got {path} of format {content['format']!r}",
+            f"format {FORMAT}",
+            "install the version of chainrule that wrote it",
+        )
+    values: dict[str, Any] = {}
+    for section, settings in content.items():
+        if section == "format":
+            continue
+        if section not in SECTIONS or not isinstance(settings, dict):
+            raise ArgumentError(
+                "recipe",
+                f"got {section!r} in {path}",
+                f"the sections {', '.join(SECTIONS)}",
+                _advice(section, SECTIONS),
+            )
+        for name, value in settings.items():
+            if name not in SECTIONS[section]:
+                raise ArgumentError(
+                    "recipe",
+                    f"got {name!r} in [{section}] of {path}",
+                    f"one of {', '.join(SECTIONS[section])}",
+                    _advice(name, SECTIONS[section]),
+                )
+            values[name] = value
+    return values
+
+
+def _advice(name: str, allowed: Iterable[str]) -> str:
+    """Where a setting belongs, or which name is like it."""
+    for section, names in SECTIONS.items():
+        if name in names:
+            return f"move it to [{section}]"
+    every = [*allowed, *(n for names in SECTIONS.values() for n in names)]
+    near = difflib.get_close_matches(name, every, n=1)
+    return f"did you mean {near[0]}?" if near else "remove it"
+
+
+assert {n for ns in SECTIONS.values() for n in ns} == {f.name for f in dataclasses.fields(Recipe)}

@@ -1,0 +1,50 @@
+"""Kinds of data: which one a source is."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from ....data import NAMES, load
+from ....data.tables.read import SPREADSHEETS
+from ....errors import ArgumentError
+from .base import Task
+from .images import ImageTask
+from .tables import TableTask
+from .text import TextTask
+
+KINDS: dict[str, type[Task]] = {t.kind: t for t in (TableTask, ImageTask, TextTask)}
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+TEXTS = (".txt", ".md", ".rst", ".py", ".tex", ".html", ".log")
+
+
+def kind_of(source: str) -> type[Task]:
+    """The kind of a built-in name, a file (by its ending) or a folder."""
+    if source in NAMES:
+        return KINDS[load(source).kind]
+    path = Path(source)
+    if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to save those
+        return TableTask
+    if path.is_dir():
+        return ImageTask
+    if source.lower().endswith(TEXTS):
+        return TextTask
+    if not path.exists():
+        near = difflib.get_close_matches(source.casefold(), NAMES, 1, 0.7)
+        raise ArgumentError(
+            "train",
+            f"got {source!r}, which is no file",
+            f"a file, a folder or one of {', '.join(NAMES)}",
+            f"did you mean {near[0]!r}?"
+            if near
+            else "check the path and the folder that you are in",
+        )
+    raise ArgumentError(
+        "train",
+        f"got {source!r} with an ending that says nothing",
+        f"a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of images",
+        "give the file one of these endings",
+    )
+
+
+__all__ = ["KINDS", "ImageTask", "TableTask", "Task", "TextTask", "kind_of"]

@@ -1,0 +1,224 @@
+"""Images: a folder with one sub-folder a class, or the built-in digits."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .... import nn
+from ....data import NAMES, Images, load, read_image_files, read_images, split
+from ....data.images import EXTENSIONS, MOST_PIXELS
+from ....errors import ArgumentError, FileError
+from ....graph import Array
+from ...charts.drawing import shorten
+from ..networks import image_network
+from ..recipe import Recipe
+from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, listed
+
+MOST_PICTURES = 12  # of mistakes in the report
+SMALL = 100  # pixels: up to here a network without convolutions sees enough
+
+
+class ImageTask(Task):
+    """Tell the class of an image."""
+
+    kind = "images"
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: list[str],
+        mean: Any,
+        std: Any,
+        usual: Sequence[int] = (),
+    ) -> None:
+        self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
+        self.usual = list(usual)  # the size of most training files, before they were made smaller
+        self.max_pixels = MOST_PIXELS
+        self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
+        self.notes = []
+
+    @classmethod
+    def load(cls, recipe: Recipe) -> ImageTask:
+        expect_source(recipe, *OF_TABLES, "length", "embedding")
+        most = recipe.max_pixels or MOST_PIXELS
+        found = _images(recipe.source, recipe.size, max_pixels=most)
+        from .tables import _fractions
+
+        parts = split(len(found.y), _fractions(recipe), recipe.seed or 0, found.y)
+        x = found.x[parts[0]]
+        std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
+        mean = x.mean((0, 1, 2), dtype=np.float64)
+        self = cls(x.shape[1:], found.classes, mean, std, found.usual)
+        if recipe.size is None and found.files and found.usual != self.shape[:2]:
+            before, after = (" × ".join(map(str, s)) for s in (found.usual, self.shape[:2]))
+            self.notes.append(f"images of {before} are made {after}; a size in a recipe changes it")
+        self.notes += found.notes
+        self.model = recipe.model or self.model
+        self.train, self.valid, self.test = ((found.x[p], found.y[p]) for p in parts)
+        self.rows = parts[2]
+        if found.files:
+            self.test_names = [os.path.relpath(found.files[k], recipe.source) for k in parts[2]]
+        self.facts = {
+            "images": len(found.y),
+            "training images": len(parts[0]),
+            "validation images": len(parts[1]),
+            "test images": len(parts[2]),
+            "size": " × ".join(map(str, self.shape)),
+            "classes": len(self.classes),
+        }
+        return self
+
+    @classmethod
+    def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
+        usual = values.get("usual", [])  # earlier versions did not keep it
+        self = cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"], usual)
+        self.max_pixels = recipe.max_pixels or MOST_PIXELS
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "shape": list(self.shape),
+            "classes": self.classes,
+            "mean": np.asarray(self.mean),
+            "std": np.asarray(self.std),
+            "usual": self.usual,
+        }
+
+    def read(self, source: Any, labelled: bool) -> Batch:
+        known = [(self.usual[0], self.usual[1])] if self.usual else []
+        if labelled or source in NAMES:
+            found = _images(source, list(self.shape[:2]), self.shape[2], self.max_pixels, known)
+        else:
+            found = read_image_files(
+                _all_images(Path(source)), self.shape[:2], self.shape[2], self.max_pixels, known
+            )
+        self.names, self.notes = found.files or None, list(found.notes)
+        if found.x.shape[1:] != self.shape:
+            raise ArgumentError(
+                "predict",
+                f"got images {found.x.shape[1:]}",
+                f"{self.shape} as in training",
+                "use images of the same kind",
+            )
+        if not labelled:
+            return found.x, None
+        unknown = sorted(set(found.classes) - set(self.classes))
+        if unknown:
+            raise ArgumentError(
+                "evaluate",
+                f"got the class {unknown[0]!r}",
+                f"one of {listed(self.classes)}",
+                "train again with it, or leave it out",
+            )
+        return found.x, np.array([self.classes.index(c) for c in found.classes])[found.y]
+
+    def defaults(self) -> dict[str, Any]:
+        rows = len(self.train[1])
+        small = self.model != "cnn"
+        return {
+            "task": "classification",
+            "test": 0.2,
+            "valid": 0.1,
+            "size": list(self.shape[:2]),
+            "max_pixels": MOST_PIXELS,
+            "model": self.model,
+            "hidden": [256, 128] if small else [128],
+            "channels": None if small else [16, 32],
+            "dropout": 0.1 if small else 0.3,
+            "batch_size": min(64, rows),
+            "epochs": epochs_for(rows, 64, 1200, 60),
+            "optimizer": "adamw",
+            "lr": 4e-3,
+            "weight_decay": 1e-2,
+            "schedule": "cosine",
+            "clip_norm": 1.0,
+            "label_smoothing": 0.05,
+            "patience": 20,
+            "seed": 0,
+        }
+
+    def network(self, recipe: Recipe) -> nn.Module:
+        kind = recipe.model or "cnn"
+        return image_network(
+            kind,
+            self.shape,
+            recipe.channels or [16, 32],
+            recipe.hidden or [],
+            len(self.classes),
+            recipe.dropout or 0.0,
+            self.mean,
+            self.std,
+        )
+
+    def shown(self, output: Array, target: Array) -> dict[str, Any]:
+        return {**super().shown(output, target), "pictures": self._mistakes(output, target)}
+
+    def _mistakes(self, output: Array, target: Array) -> list[tuple[str, str]]:
+        """The test images that it is surest of and wrong about, with what it takes them for."""
+        said = self.decoded(output)
+        wrong = np.flatnonzero(output.argmax(-1) != target)
+        worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
+        names = self.test_names or [self.classes[k] for k in target]
+        return [
+            (
+                png(np.rint(self.test[0][k]).astype(np.uint8)),
+                f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
+                f"({said['confidence'][k]:.0%})",
+            )
+            for k in worst[:MOST_PICTURES]
+        ]
+
+
+def _all_images(path: Path) -> Any:
+    """A folder's images, those in its sub-folders too; anything else as it is."""
+    inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    return inside if path.is_dir() and inside else path
+
+
+def png(pixels: Array) -> str:
+    """An image of bytes (H, W, 1 or 3) as the data URI of a PNG file."""
+    height, width, depth = pixels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0 if depth == 1 else 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b"")
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _images(
+    source: str,
+    size: list[int] | None,
+    channels: int | None = None,
+    max_pixels: int = MOST_PIXELS,
+    known: list[tuple[int, int]] | None = None,
+) -> Images:
+    if source in NAMES:
+        found = load(source)
+        if found.kind != "images":
+            raise ArgumentError("predict", f"got {source}, a table", "images", "use a folder")
+        bright = np.rint(found.x * (255 / found.x.max())).astype(np.uint8)  # as in image files
+        return Images(bright, found.y, list(found.class_names or []), [])
+    if (Path(source) / "recipe.toml").exists():
+        raise FileError(
+            "read_images",
+            f"got {source}, a run folder",
+            "a folder of images, one sub-folder a class",
+            f"go on with the run by chainrule train --resume {source}",
+        )
+    if size is not None and len(size) != 2:
+        raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
+    wanted = None if size is None else (size[0], size[1])
+    return read_images(Path(source), wanted, channels, max_pixels, known)
