@@ -152,7 +152,3 @@ def contract(a: Any, b: Any) -> Tensor:
     out = a._bind(ops.matmul, (a, b), {})
     shape = batch + (() if row else a.shape[-2:-1]) + (() if column else b.shape[-1:])
     return out if out.shape == shape else out._bind(ops.reshape, (out,), {"shape": shape})
-
-
-Tensor._binary = staticmethod(binary)
-Tensor._contract = staticmethod(contract)

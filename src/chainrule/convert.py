@@ -22,6 +22,7 @@ from .dtypes import (
 )
 from .errors import ArgumentError, DtypeError, TraceError, user_line
 from .graph import Array, Dtype, spec_text
+from .handle import Handle
 
 
 def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
@@ -42,15 +43,15 @@ def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
 def to_array(data: Any, dtype: Any = None) -> Array:
     """Anything that a tensor can be made of, as an array of a supported dtype."""
     dtype = None if dtype is None else to_dtype("asarray", dtype)
-    if hasattr(data, "_known"):
-        value = data._known("asarray")
+    if isinstance(data, Handle):
+        value = data._concrete("asarray")
         return value if dtype is None else value.astype(dtype, copy=False)
     kinds = {*map(type, _leaves(data))} if isinstance(data, (list, tuple)) else ()
     for d in _leaves(data) if any(hasattr(kind, "filled") for kind in kinds) else (data,):
         expect_no_mask("asarray", d)
-    if any(hasattr(kind, "_known") for kind in kinds):
+    if any(issubclass(kind, Handle) for kind in kinds):
         for d in _leaves(data):
-            if hasattr(d, "_known") and d._value is None:
+            if isinstance(d, Handle) and d._value is None:
                 raise TraceError(
                     "asarray",
                     f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
@@ -155,8 +156,8 @@ def _leaves(data: Any) -> Iterator[Any]:
 
 
 def _unwrapped(data: Any) -> Any:
-    if hasattr(data, "_known"):
-        return data._known("asarray")
+    if isinstance(data, Handle):
+        return data._concrete("asarray")
     return [_unwrapped(d) for d in data] if isinstance(data, (list, tuple)) else data
 
 

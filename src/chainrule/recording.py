@@ -15,7 +15,7 @@ from .errors import GradientError, TraceError
 from .graph import Graph, Node, spec_text, topological
 from .reverse import sweep
 from .sparse import RowSparse
-from .tensor import Tensor, as_tensor, enable_grad, held, make, no_grad, quiet, trace_hold, wrap
+from .tensor import Tensor, as_tensor, enable_grad, make, no_grad, quiet, wrap
 from .trace import Trace, state
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -198,12 +198,11 @@ def pullback(
         record_again = outer and (further or any(g.requires_grad for g in seeds.values()))
         mode = enable_grad() if record_again else no_grad()
         with mode, quiet():
-            hold = held_in(trace)
-            found = sweep(seeds, hold, targets)
+            found = sweep(seeds, Tensor._tensors_of_nodes(trace, True), targets)
         shares = iter([found.get(n) for n in targets])
         out = [next(shares) if is_floating(x.dtype) else None for x in inputs]
         dense = [g.to_dense() if isinstance(g, RowSparse) else g for g in out]
-        return [None if g is None else g._twin() for g in dense]
+        return [None if g is None else g._new_handle() for g in dense]
 
     return results, pull
 
@@ -211,10 +210,3 @@ def pullback(
 def _noded(x: Tensor) -> Node:
     assert x._node is not None
     return x._node
-
-
-def held_in(trace: Trace | None) -> Callable[[Node], Any]:
-    """How rules hold nodes: of the trace, or of an eager recording."""
-    if trace is None:
-        return held
-    return lambda node: trace_hold(trace, node)

@@ -2,8 +2,8 @@
 
 From the outputs' cotangents, each node hands its inputs their share by its operation's row in
 `derivatives.py`; where a value was used more than once the shares add up. The sweep goes through
-the nodes in reverse order, with no recursion, and does not know what it calculates with: it gets
-nodes to hold on to (`hold`), and the rules' operators do the rest. Recorded, its result can be
+the nodes in reverse order, with no recursion, and does not know what it calculates with: `tensor_of`
+turns nodes into tensors, and the rules' operators do the rest. Recorded, its result can be
 differentiated again; unrecorded, it is plain arithmetic.
 
 What `where` has not chosen gets the cotangent 0, and stays at 0 through the elementwise operations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from . import ops
 from .errors import ChainruleError, GradientError
 from .graph import RELEASED, Node, spec_text, topological
-from .rows import Hold
+from .handle import Handle
+from .rows import TensorOf
 from .sparse import RowSparse
 
 _POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {
@@ -61,7 +62,7 @@ def retained(node: Node) -> Retain | None:
 
 def sweep(
     cotangents: Mapping[Node, Any],
-    hold: Hold,
+    tensor_of: TensorOf,
     wrt: Sequence[Node] | None = None,
     release: bool = False,
     released: set[Node] | None = None,
@@ -106,17 +107,17 @@ def sweep(
         if node.op is None:
             continue
         if node.inputs is RELEASED or (released is not None and node in released):
-            raise spent(node)
+            raise released_error(node)
         if type(g) is RowSparse:
             g = g.to_dense()
         if node.op is ops.item:
             _to_item(pending, node, g)
             continue
         if node.op.joint is not None:
-            shares = node.op.joint(g, node, hold)
+            shares = node.op.joint(g, node, tensor_of)
         else:
             shares = [
-                pull(g, node, hold) if pull is not None and i in inside else None
+                pull(g, node, tensor_of) if pull is not None and i in inside else None
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
         inputs = node.inputs
@@ -128,11 +129,13 @@ def sweep(
         for k, (i, share) in enumerate(zip(inputs, shares, strict=True)):
             if share is None or i not in inside:
                 continue
-            if not hasattr(share, "_twin"):
+            if not isinstance(share, (Handle, RowSparse)):
                 raise _malformed(node, k, i, type(share).__name__)
             if share.shape != i.shape or share.dtype != i.dtype:
                 raise _malformed(node, k, i, spec_text(share))
-            passed = _passed(mask, node, inputs, k, hold) if mask or node.op is ops.where else None
+            passed = (
+                _passed(mask, node, inputs, k, tensor_of) if mask or node.op is ops.where else None
+            )
             if i in pending:
                 share, passed = _sum(pending[i], masks.pop(i, None), share, passed)
             pending[i] = share
@@ -141,13 +144,15 @@ def sweep(
     return found
 
 
-def _passed(mask: _Mask | None, node: Node, inputs: Sequence[Node], k: int, hold: Hold) -> _Mask:
+def _passed(
+    mask: _Mask | None, node: Node, inputs: Sequence[Node], k: int, tensor_of: TensorOf
+) -> _Mask:
     """The mask of an operation's k-th input."""
     conditions, clean = mask or ({}, True)
     if node.op is ops.where:
         chooses = inputs[0]
         same = id(chooses if chooses.value is None else chooses.value)
-        return _Mask({**conditions, (same, k == 1): hold(chooses)}, clean)
+        return _Mask({**conditions, (same, k == 1): tensor_of(chooses)}, clean)
     linear = node.op is not None and node.op.kind == "linear"  # 0 stays 0
     return _Mask(conditions, clean and linear)
 
@@ -173,7 +178,7 @@ def _sum(a: Any, of_a: _Mask | None, b: Any, of_b: _Mask | None) -> tuple[Any, _
     return out, _Mask(both, of_a.clean and of_b.clean)
 
 
-def spent(node: Node) -> GradientError:
+def released_error(node: Node) -> GradientError:
     """The error for a node that an earlier sweep has released."""
     return GradientError(
         "backward",
@@ -192,10 +197,10 @@ def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
 
 
 def _hooked(hook: Any, g: Any, node: Node) -> Any:
-    out = hook(g._twin())
+    out = hook(g._new_handle())
     if out is None:
         return g
-    if not hasattr(out, "_twin"):
+    if not isinstance(out, (Handle, RowSparse)):
         raise GradientError(
             "hook",
             f"got {type(out).__name__} from a gradient hook",

@@ -10,8 +10,8 @@ from typing import Any
 from .graph import Node, Operation
 
 Rule = Callable[..., Any]
-Hold = Callable[[Node], Any]  # a node as something that rules can calculate with
-Fetch = Callable[[Any, Node, Hold], Any]
+TensorOf = Callable[[Node], Any]  # a node's tensor, which rules calculate with
+Fetch = Callable[[Any, Node, TensorOf], Any]
 
 
 @dataclass(frozen=True)
@@ -68,33 +68,33 @@ def _needs(op: Operation, rule: Rule | None) -> tuple[tuple[int, ...], bool]:
 def _fetcher(op: Operation, name: str) -> Fetch:
     """How to get what a rule's argument names from the node that is being differentiated."""
     if name == "g":
-        return lambda g, node, hold: g
+        return lambda g, node, tensor_of: g
     if name == "y":
-        return lambda g, node, hold: hold(node)
+        return lambda g, node, tensor_of: tensor_of(node)
     if name == "xs":
-        return lambda g, node, hold: [hold(i) for i in node.inputs]
+        return lambda g, node, tensor_of: [tensor_of(i) for i in node.inputs]
     if name == "xs_shapes":
-        return lambda g, node, hold: [i.shape for i in node.inputs]
+        return lambda g, node, tensor_of: [i.shape for i in node.inputs]
     if name in op.arguments:
         k = op.arguments.index(name)
-        return lambda g, node, hold: hold(node.inputs[k])
+        return lambda g, node, tensor_of: tensor_of(node.inputs[k])
     stem, _, what = name.rpartition("_")
     if stem in op.arguments and what in ("shape", "dtype"):
         k = op.arguments.index(stem)
-        return lambda g, node, hold: getattr(node.inputs[k], what)
-    return lambda g, node, hold: node.params[name]
+        return lambda g, node, tensor_of: getattr(node.inputs[k], what)
+    return lambda g, node, tensor_of: node.params[name]
 
 
 def _pull(op: Operation, rule: Rule) -> Fetch:
-    """(g, node, hold) -> the cotangent that the rule gives at the node."""
+    """(g, node, tensor_of) -> the cotangent that the rule gives at the node."""
     names = _names(rule)
     fetchers = [_fetcher(op, name) for name in names]
     scale = op.kind == "elementwise" and "g" not in names
     if len(fetchers) == 1:
         (one,) = fetchers
         if scale:
-            return lambda g, node, hold: g * rule(one(g, node, hold))
-        return lambda g, node, hold: rule(one(g, node, hold))
+            return lambda g, node, tensor_of: g * rule(one(g, node, tensor_of))
+        return lambda g, node, tensor_of: rule(one(g, node, tensor_of))
     if scale:
-        return lambda g, node, hold: g * rule(*[f(g, node, hold) for f in fetchers])
-    return lambda g, node, hold: rule(*[f(g, node, hold) for f in fetchers])
+        return lambda g, node, tensor_of: g * rule(*[f(g, node, tensor_of) for f in fetchers])
+    return lambda g, node, tensor_of: rule(*[f(g, node, tensor_of) for f in fetchers])

@@ -54,9 +54,9 @@ class RowSparse:
 
     __radd__ = __add__
 
-    def _twin(self) -> RowSparse:
+    def _new_handle(self) -> RowSparse:
         """The same gradient as an object of its own."""
-        return RowSparse(self.indices._twin(), self.values._twin(), self.shape)
+        return RowSparse(self.indices._new_handle(), self.values._new_handle(), self.shape)
 
     def __mul__(self, other: Any) -> Any:
         """Times a (finite) number it stays row-sparse: the other rows are 0."""

@@ -22,9 +22,11 @@ import numpy as np
 from .. import backends, ops
 from ..backends import ResidentMemory
 from ..graph import Array, Graph, Node
+from ..handle import lending
 from ..recording import Recorded
 from ..sparse import RowSparse
-from ..tensor import SEEN, Tensor, lending, make
+from ..tensor import Tensor, make
+from ..tensor.gradients import SEEN
 from ..trace import outside
 from . import locks
 

@@ -15,7 +15,8 @@ from ..guards.counting import changes
 from ..guards.surroundings import Surroundings
 from ..recording import Recorded
 from ..sparse import RowSparse
-from ..tensor import Tensor, make, record_outputs, warn_of_lost
+from ..tensor import Tensor, make, record_outputs
+from ..tensor.gradients import warn_of_lost
 from ..trace import Trace, updates
 from . import locks, stages
 from .passes import optimise
@@ -200,7 +201,7 @@ def captured(step: Step) -> list[Tensor] | None:
                 return None
         if any(t._grad is not None for t in made.trace.without_grad.values()):
             return None
-        return [t._twin() for t in found]
+        return [t._new_handle() for t in found]
 
 
 def run(step: Step, tensors: Sequence[Tensor], captured: Sequence[Tensor]) -> Any:

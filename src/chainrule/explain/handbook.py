@@ -13,7 +13,7 @@ from ..dtypes import bool_, float64
 from ..graph import Graph, Node, Operation
 from ..rows import Row
 from ..sparse import RowSparse
-from ..tensor import Tensor, full, trace_hold, wrap
+from ..tensor import Tensor, full, wrap
 from ..trace import Trace
 from .formula import formula
 
@@ -48,14 +48,14 @@ def row_formulas(row: Row) -> list[tuple[str, str]]:
         names = _names(op, inputs) | {y: "y", g: "g"}
         node = Node(op, tuple(inputs), params, shape, dtype, None, True, None, trace)
 
-        def hold(n: Node) -> Any:
-            return wrap(y) if n is node else trace_hold(trace, n)
+        def tensor_of(n: Node) -> Any:
+            return wrap(y) if n is node else Tensor._traced(trace, n)
 
         seed: Any = full((), 1.0, dtype) if scalar else wrap(g)
         if op.joint is not None:
-            shares = op.joint(seed, node, hold)
+            shares = op.joint(seed, node, tensor_of)
         else:
-            shares = [None if pull is None else pull(seed, node, hold) for pull in op.pulls]
+            shares = [None if pull is None else pull(seed, node, tensor_of) for pull in op.pulls]
         out = []
         for k, share in enumerate(shares):
             if share is None:

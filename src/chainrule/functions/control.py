@@ -18,6 +18,7 @@ from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text, topological
 from ..recording import pullback, record_inner, replay, write_back
 from ..rows import Row, install
+from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make
 from ..trace import state
 from ..wrapping import Transformed
@@ -228,7 +229,7 @@ def custom_derivative(
     """The rule that came with the function; what it captured requires no gradient."""
     args_tree, out_tree, count = trees
     full, outs, given = (
-        [t if t is None else t._twin() for t in ts] for ts in (_filled(g, y), y, xs[:count])
+        [t if t is None else t._new_handle() for t in ts] for ts in (_filled(g, y), y, xs[:count])
     )
     args = tree.unflatten(args_tree, given)
     needs = tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args
@@ -252,7 +253,7 @@ def custom_derivative(
         for part, leaf in zip(parts, leaves, strict=True):
             if part is None:
                 continue
-            if not hasattr(part, "_twin"):
+            if not isinstance(part, (Tensor, RowSparse)):
                 raise _bad_share(k, type(part).__name__, "a tensor, or None where it is zero")
             if (part.shape, part.dtype) != (leaf.shape, leaf.dtype):
                 raise _bad_share(k, spec_text(part), f"{spec_text(leaf)}, like the argument")

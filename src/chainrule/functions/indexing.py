@@ -200,7 +200,7 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
                     "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
                     user_line(),
                 )
-            mask = e._known("index")
+            mask = e._concrete("index")
             found = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
             if not e.ndim:
                 basic.append(None)
@@ -404,4 +404,4 @@ def nonzero(x: Any, /) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if not x.shape:
         raise ShapeError("nonzero", "got a scalar", "an axis is needed", "use bool(x)", user_line())
-    return tuple(make(found) for found in np.nonzero(x._known("nonzero", leaves=False)))
+    return tuple(make(found) for found in np.nonzero(x._concrete("nonzero", leaves=False)))

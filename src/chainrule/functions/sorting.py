@@ -97,7 +97,7 @@ class UniqueInverse(NamedTuple):
 
 def unique_all(x: Any, /) -> UniqueAll:
     """Distinct values in order (each NaN is distinct), with positions, inverse and counts."""
-    value = as_tensor(x)._known("unique_all")
+    value = as_tensor(x)._concrete("unique_all")
     values, first, inverse, counts = np.unique(
         numerics.ordered(value),
         return_index=True,

@@ -24,7 +24,8 @@ from ..guards.snapshots import Snapshot
 from ..guards.variables import variables_of
 from ..hints import calls
 from ..sparse import RowSparse
-from ..tensor import SEEN, Tensor, make, no_grad
+from ..tensor import Tensor, make, no_grad
+from ..tensor.gradients import SEEN
 from ..trace import outside, state, updates
 from . import parameters
 from .group import Group, check_settings, not_an_attribute

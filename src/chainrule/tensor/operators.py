@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from . import ops
-from .dtypes import is_boolean, is_floating, kind_rank
-from .errors import DtypeError
-from .graph import Dtype, spec_text
+from .. import ops
+from ..dtypes import is_boolean, is_floating, kind_rank
+from ..errors import DtypeError
+from ..graph import Dtype, spec_text
 
 
 class Operators:
