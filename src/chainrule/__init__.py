@@ -134,8 +134,6 @@ from .functions.elementwise import (
     trunc,
     where,
 )
-from .functions.habits import explained as _explained
-from .functions.habits import takes_axes as _takes_axes
 from .functions.indexing import gather, nonzero, scatter_add, take, take_along_axis
 from .functions.inspection import __array_namespace_info__ as __array_namespace_info__
 from .functions.inspection import (
@@ -445,6 +443,3 @@ __all__ = [
 ]
 
 _hide_modules(__name__, "checking", "errors", "random")
-globals().update(
-    {n: _explained(f) for n, f in list(globals().items()) if n in __all__ and _takes_axes(f)}
-)

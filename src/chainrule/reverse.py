@@ -1,10 +1,10 @@
 """The reverse sweep: a graph goes in, the graph of its derivatives comes out.
 
-From the outputs' cotangents, each node hands its inputs their share by its operation's row in
+From the outputs' cotangents, each node passes its inputs their share by its operation's row in
 `derivatives.py`; where a value was used more than once the shares add up. The sweep goes through
-the nodes in reverse order, with no recursion, and does not know what it calculates with: `tensor_of`
-turns nodes into tensors, and the rules' operators do the rest. Recorded, its result can be
-differentiated again; unrecorded, it is plain arithmetic.
+the nodes in reverse order, with no recursion, and does not know what it calculates with:
+`tensor_of` turns a node into a tensor, and the rules' operators do the rest. Recorded, its result
+can be differentiated again; unrecorded, it is plain arithmetic.
 
 What `where` has not chosen gets the cotangent 0, and stays at 0 through the elementwise operations
 that it came from, though their derivatives may be infinite there: 0 · inf would be NaN. Such a

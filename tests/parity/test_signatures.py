@@ -15,7 +15,7 @@ import torch
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.hints import FUNCTIONS
+from chainrule.hints.names import FUNCTIONS
 
 P = inspect.Parameter
 POSITIONAL = P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD

@@ -13,7 +13,7 @@ from ..dtypes import DTYPES
 from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_line
 from ..functions.axes import flag
 from ..graph import Array
-from ..hints import calls
+from ..hints import check_arguments
 from ..random import Generator
 from ..tensor import Tensor, make
 
@@ -39,14 +39,9 @@ class DataLoader:
     becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view of them.
     """
 
-    @calls(
+    @check_arguments(
         "DataLoader",
         positional="put inputs and targets into one tuple: DataLoader((x, y), batch_size=32)",
-        keywords={
-            "collate_fn": "a loop of your own: fit takes a list, or another iterable, of batches",
-            "num_workers": "nothing: batches are slices of arrays, which takes no time",
-            "pin_memory": "nothing: there are only CPUs",
-        },
     )
     def __init__(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from ..convert import expect_no_mask
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Array
-from ..hints import calls
+from ..hints import check_arguments
 from ..tensor import Tensor, make
 from .loader import order
 from .tables.columns import Table
@@ -108,14 +108,9 @@ def _classes(labels: Any, rows: int) -> Array:
     return np.unique(array, return_inverse=True)[1]
 
 
-@calls(
+@check_arguments(
     "train_test_split",
     positional="give the arrays by position and the rest by name",
-    keywords={
-        "random_state": "seed=0",
-        "shuffle": "slices, for rows that are to stay in order",
-        "train_size": "test_size, the share of the others",
-    },
 )
 def train_test_split(
     *arrays: Any, test_size: float = 0.2, seed: int = 0, stratify: Any = None

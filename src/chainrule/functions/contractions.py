@@ -11,6 +11,7 @@ from ..broadcasting import as_tensors, cast, contract
 from ..convert import promote
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor
 from . import axes as _axes
 from .reductions import sum as _sum
@@ -68,6 +69,7 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     return reshape(contract(a, b), [x1.shape[k] for k in rows] + [x2.shape[k] for k in columns])
 
 
+@explain_arguments
 def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
     """∑ x1 · x2 along an axis; the others broadcast."""
     x1, x2 = as_tensors(x1, x2)

@@ -13,6 +13,7 @@ from ..convert import expect_no_mask, to_array, to_dtype
 from ..dtypes import float32, int64, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array, Dtype, spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor, make
 from .axes import count, counts
 from .shaping import broadcast_arrays as _broadcast_arrays
@@ -104,21 +105,25 @@ def _shared(name: str, x: Any) -> Array:
     return array
 
 
+@explain_arguments
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """0 everywhere."""
     return _made(np.zeros, _shape(shape), _checked(dtype, device))
 
 
+@explain_arguments
 def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """1 everywhere."""
     return _made(np.ones, _shape(shape), _checked(dtype, device))
 
 
+@explain_arguments
 def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """0 everywhere: nothing here reads memory that was not written."""
     return zeros(shape, dtype=dtype, device=device)
 
 
+@explain_arguments
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """One number everywhere; the dtype is the number's unless given. The number may be a tensor."""
     if isinstance(fill_value, Tensor):

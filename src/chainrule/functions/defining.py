@@ -15,6 +15,7 @@ from ..convert import promote
 from ..derivatives import REAL as _REAL
 from ..errors import ArgumentError, ChainruleError, GradientError, user_line
 from ..graph import Operation, spec_text
+from ..hints import explain_arguments
 from ..rows import Row, install
 from ..tensor import Tensor, as_tensor
 
@@ -167,6 +168,7 @@ def _rules(
     )
 
 
+@explain_arguments
 def defop(
     name: str,
     meaning: Callable[..., Any],

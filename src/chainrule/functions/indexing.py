@@ -25,6 +25,7 @@ from ..errors import (
     user_line,
 )
 from ..graph import Shape, spec_text
+from ..hints import explain_arguments
 from ..sparse import add_up
 from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
@@ -334,6 +335,7 @@ def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
     return flat
 
 
+@explain_arguments
 def take(x: Any, indices: Any, /, axis: int | None = None) -> Tensor:
     """The slices at `indices` along an axis; an index array of any shape takes the axis' place."""
     x, indices = as_tensor(x), as_tensor(indices)
@@ -342,6 +344,7 @@ def take(x: Any, indices: Any, /, axis: int | None = None) -> Tensor:
     return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))
 
 
+@explain_arguments
 def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Tensor:
     """For each place the element that `indices` names along the axis; other axes broadcast."""
     x, indices = as_tensor(x), as_tensor(indices)
@@ -370,6 +373,7 @@ def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Tensor:
     return ops.take(reshape(x, (x.size,)), flat, axis=0)
 
 
+@explain_arguments
 def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> Tensor:
     """Zeros of `size` along the axis, with each update added at its index: the adjoint of take."""
     updates, indices = as_tensor(updates), as_tensor(indices)

@@ -5,9 +5,9 @@ the one place where anything is set on the class from outside. `Tensor` declares
 """
 
 from ..broadcasting import binary, contract
+from ..hints import explain_arguments
 from ..tensor import Tensor
 from . import elementwise, indexing, inspection, reductions, shaping
-from .habits import explained
 
 # What operators and assignment call.
 Tensor._binary = staticmethod(binary)
@@ -16,23 +16,23 @@ Tensor._updated = indexing.updated
 Tensor.__getitem__ = indexing.getitem
 Tensor.__array_namespace__ = inspection.array_namespace
 
-Tensor.sum = explained(reductions.sum)
-Tensor.mean = explained(reductions.mean)
-Tensor.prod = explained(reductions.prod)
-Tensor.max = explained(reductions.max)
-Tensor.min = explained(reductions.min)
-Tensor.any = explained(reductions.any)
-Tensor.all = explained(reductions.all)
-Tensor.var = explained(reductions.var)
-Tensor.std = explained(reductions.std)
-Tensor.argmax = explained(reductions.argmax)
-Tensor.argmin = explained(reductions.argmin)
+Tensor.sum = reductions.sum
+Tensor.mean = reductions.mean
+Tensor.prod = reductions.prod
+Tensor.max = reductions.max
+Tensor.min = reductions.min
+Tensor.any = reductions.any
+Tensor.all = reductions.all
+Tensor.var = reductions.var
+Tensor.std = reductions.std
+Tensor.argmax = reductions.argmax
+Tensor.argmin = reductions.argmin
 Tensor.reshape = shaping.reshape_method
-Tensor.astype = explained(shaping.astype)
-Tensor.squeeze = explained(shaping.squeeze)
-Tensor.flatten = explained(shaping.flatten)
-Tensor.exp = explained(elementwise.exp)
-Tensor.log = explained(elementwise.log)
-Tensor.sqrt = explained(elementwise.sqrt)
-Tensor.tanh = explained(elementwise.tanh)
-Tensor.sigmoid = explained(elementwise.sigmoid)
+Tensor.astype = explain_arguments(shaping.astype)
+Tensor.squeeze = shaping.squeeze
+Tensor.flatten = explain_arguments(shaping.flatten)
+Tensor.exp = explain_arguments(elementwise.exp)
+Tensor.log = explain_arguments(elementwise.log)
+Tensor.sqrt = explain_arguments(elementwise.sqrt)
+Tensor.tanh = explain_arguments(elementwise.tanh)
+Tensor.sigmoid = explain_arguments(elementwise.sigmoid)

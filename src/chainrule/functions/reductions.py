@@ -24,6 +24,7 @@ from ..dtypes import (
 )
 from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import Operation, spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor
 from . import axes as _axes
 from . import elementwise as _el
@@ -56,11 +57,13 @@ def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
     return cast(x, uint64) if is_unsigned(x.dtype) else x
 
 
+@explain_arguments
 def sum(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """∑x; 0 for no elements. Whole numbers are summed in 64 bits."""
     return _reduce(ops.sum, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
 
 
+@explain_arguments
 def prod(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """∏x; 1 for no elements. Its gradient does not divide, so zeros are safe."""
     return _reduce(ops.prod, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
@@ -92,6 +95,7 @@ def _number(name: str, value: Any) -> Any:
     return value
 
 
+@explain_arguments
 @in_float32
 def mean(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """∑x / n; NaN for no elements."""
@@ -100,6 +104,7 @@ def mean(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     return total / n if n else total / 0.0
 
 
+@explain_arguments
 @in_float32
 def var(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
@@ -112,6 +117,7 @@ def var(
     return total / (n - correction) if n > correction else total / 0.0
 
 
+@explain_arguments
 @in_float32
 def std(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
@@ -123,31 +129,37 @@ def std(
     return size / math.sqrt(n - correction) if n > correction else size / 0.0
 
 
+@explain_arguments
 def max(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The largest; NaN if one is, and so are all gradients. Ties share the gradient equally."""
     return _reduce(ops.max, x, axis, keepdims)
 
 
+@explain_arguments
 def min(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The smallest; NaN if one is, and so are all gradients. Ties share the gradient equally."""
     return _reduce(ops.min, x, axis, keepdims)
 
 
+@explain_arguments
 def any(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether one is true (not 0)."""
     return _reduce(ops.any, x, axis, keepdims)
 
 
+@explain_arguments
 def all(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether every one is true (not 0)."""
     return ~_reduce(ops.any, _el.logical_not(x), axis, keepdims)
 
 
+@explain_arguments
 def argmax(x: Any, /, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The position of the largest, the first if several; without an axis in the flattened x."""
     return _position(ops.argmax, x, axis, keepdims)
 
 
+@explain_arguments
 def argmin(x: Any, /, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The position of the smallest, the first if several; without an axis in the flattened x."""
     return _position(ops.argmin, x, axis, keepdims)
@@ -162,11 +174,13 @@ def _position(op: Operation, x: Any, axis: int | None, keepdims: bool) -> Tensor
     return _reduce(op, x, _axes.one(op.name, axis, x.ndim), keepdims)
 
 
+@explain_arguments
 def count_nonzero(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """How many are not 0."""
     return sum(as_tensor(x) != 0, axis=axis, keepdims=keepdims)
 
 
+@explain_arguments
 @in_float32
 def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log ∑eˣ, without overflow; -inf for no elements."""
@@ -178,18 +192,21 @@ def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     return _left("logsumexp", out, axis, keepdims)
 
 
+@explain_arguments
 @in_float32
 def softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     """eˣ / ∑eˣ along the axis."""
     return _el.exp(log_softmax(x, axis=axis))
 
 
+@explain_arguments
 @in_float32
 def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     """x - log ∑eˣ along the axis."""
     return x - logsumexp(x, axis=axis, keepdims=True)
 
 
+@explain_arguments
 @in_float32
 def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
     """(∑|x|^ord)^(1/ord) over all the named axes; for ord = inf the largest |x|.
@@ -215,6 +232,7 @@ def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False)
     return _left("norm", out, axis, keepdims)
 
 
+@explain_arguments
 def cumulative_sum(
     x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
@@ -222,6 +240,7 @@ def cumulative_sum(
     return _running(ops.cumulative_sum, x, axis, dtype, include_initial, 0)
 
 
+@explain_arguments
 def cumulative_prod(
     x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:
@@ -245,6 +264,7 @@ def _running(
     return ops.concat(edge, out, axis=axis)
 
 
+@explain_arguments
 def recurrence(a: Any, b: Any, /, axis: int = 0) -> Tensor:
     """hₜ = aₜ hₜ₋₁ + bₜ along the axis, from h₋₁ = 0."""
     a, b = _el.pair(a, b)
@@ -254,6 +274,7 @@ def recurrence(a: Any, b: Any, /, axis: int = 0) -> Tensor:
     return ops.recurrence(expand(cast(a, dtype), shape), expand(cast(b, dtype), shape), axis=axis)
 
 
+@explain_arguments
 def diff(
     x: Any, /, n: int = 1, axis: int = -1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:

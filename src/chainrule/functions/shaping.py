@@ -16,11 +16,13 @@ from ..convert import promote, to_array, to_dtype
 from ..dtypes import bool_, int64, is_boolean, is_exact, is_floating, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..graph import Shape, spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor, full
 from . import axes as _axes
 from .elementwise import own, where
 
 
+@explain_arguments
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     """The elements in row-major order in another shape; one size may be -1 and is computed.
 
@@ -106,6 +108,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     return permute_dims(x, order)
 
 
+@explain_arguments
 def expand_dims(x: Any, /, axis: Any) -> Tensor:
     """An axis of size 1 put in, at one place or several."""
     x = as_tensor(x)
@@ -116,6 +119,7 @@ def expand_dims(x: Any, /, axis: Any) -> Tensor:
     return reshape(x, tuple(1 if k in where else next(old) for k in range(n)))
 
 
+@explain_arguments
 def squeeze(x: Any, /, axis: Any = None) -> Tensor:
     """Axes of size 1 taken out: the named ones, or all."""
     x = as_tensor(x)
@@ -133,6 +137,7 @@ def squeeze(x: Any, /, axis: Any = None) -> Tensor:
     return reshape(x, tuple(n for k, n in enumerate(x.shape) if k not in out))
 
 
+@explain_arguments
 def broadcast_to(x: Any, /, shape: Any) -> Tensor:
     """x repeated along new axes and axes of size 1."""
     x, shape = as_tensor(x), _axes.counts("broadcast_to", shape)
@@ -159,6 +164,7 @@ def broadcast_shapes(*given: Shape) -> Shape:
     return common_shape("broadcast_shapes", *(_axes.counts("broadcast_shapes", s) for s in given))
 
 
+@explain_arguments
 def concat(xs: Any, /, axis: int | None = 0) -> Tensor:
     """The tensors one after another along an axis; None joins them flattened."""
     tensors = _tensors("concat", xs)
@@ -191,6 +197,7 @@ def _tensors(name: str, xs: Any) -> list[Tensor]:
     return tensors
 
 
+@explain_arguments
 def stack(xs: Any, /, axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis."""
     tensors = _tensors("stack", xs)
@@ -200,11 +207,13 @@ def stack(xs: Any, /, axis: int = 0) -> Tensor:
     return concat([expand_dims(t, axis=axis) for t in tensors], axis=axis)
 
 
+@explain_arguments
 def unstack(x: Any, /, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, which goes away."""
     return tuple(moveaxis(x, axis, 0))
 
 
+@explain_arguments
 def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     """Cut along an axis: into equal sections, or before each of the listed places."""
     x = as_tensor(x)
@@ -223,6 +232,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
     return [x[(*before, slice(a, b))] for a, b in pairwise(cuts)]
 
 
+@explain_arguments
 def flip(x: Any, /, axis: Any = None) -> Tensor:
     """The order along the axes turned round; None is all of them."""
     x = as_tensor(x)
@@ -230,6 +240,7 @@ def flip(x: Any, /, axis: Any = None) -> Tensor:
     return out
 
 
+@explain_arguments
 def roll(x: Any, /, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved on by `shift` places along the axis; those pushed out come in at the front."""
     x = as_tensor(x)
@@ -267,6 +278,7 @@ def tile(x: Any, repetitions: Any, /) -> Tensor:
     return reshape(expand(reshape(x, apart), wide), whole)
 
 
+@explain_arguments
 def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
     """Each element repeated along an axis, as often as `repeats` says (a number, or one each)."""
     x = as_tensor(x)

@@ -12,6 +12,7 @@ from ..convert import promote
 from ..dtypes import bool_, int64, uint8
 from ..errors import ArgumentError, ShapeError
 from ..graph import spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
 from .elementwise import minimum, pair, where
@@ -19,17 +20,20 @@ from .indexing import take, take_along_axis
 from .shaping import reshape
 
 
+@explain_arguments
 def argsort(x: Any, /, axis: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
     """The positions that put x in order along the axis; always stable."""
     x, descending = as_tensor(x), _axes.flag("sort", "descending", descending)
     return ops.argsort(x, axis=_axes.one("argsort", axis, x.ndim), descending=descending)
 
 
+@explain_arguments
 def sort(x: Any, /, axis: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
     """x in order along the axis; each gradient goes back to where its element came from."""
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
 
 
+@explain_arguments
 def top_k(x: Any, k: int, /, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k largest (or smallest) along the axis, in order, and their positions."""
     x = as_tensor(x)

@@ -15,7 +15,7 @@ from .. import random
 from ..broadcasting import cast
 from ..dtypes import float32, float64
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
-from ..functions import axes, elementwise, habits, reductions
+from ..functions import axes, elementwise, reductions
 from ..functions.contractions import matmul
 from ..functions.elementwise import relu as relu
 from ..functions.elementwise import sigmoid as sigmoid
@@ -24,13 +24,13 @@ from ..functions.elementwise import where
 from ..functions.shaping import one_hot as one_hot
 from ..functions.shaping import reshape, split
 from ..graph import Shape, spec_text
-from ..hints import missing, settings
+from ..hints import check_kinds, explain_arguments, missing
 from ..tensor import Tensor, as_tensor
 from .arguments import fitting, floating, number, share
 from .losses import *  # noqa: F403 - the losses are functions too
 
 tanh = elementwise.tanh
-softmax, log_softmax = map(habits.explained, (reductions.softmax, reductions.log_softmax))
+softmax, log_softmax = reductions.softmax, reductions.log_softmax
 
 
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -53,7 +53,7 @@ def at_least(x: Tensor, low: float) -> Tensor:
 # ── activations ──────────────────────────────────────────────────────────────────────────────────
 
 
-@settings
+@check_kinds
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x above 0, slope · x below."""
     x = floating(x)
@@ -65,7 +65,7 @@ def relu6(x: Any) -> Tensor:
     return hardtanh(x, 0.0, 6.0)
 
 
-@settings
+@check_kinds
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x held between two numbers; derivative 0 at and beyond them."""
     if not min_val <= max_val:
@@ -91,7 +91,7 @@ def hardswish(x: Any) -> Tensor:
     return x * hardtanh(x + 3, 0.0, 6.0) / 6
 
 
-@settings
+@check_kinds
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (eˣ - 1) below (Clevert et al., 2015)."""
     x = floating(x)
@@ -104,7 +104,7 @@ def selu(x: Any) -> Tensor:
     return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
-@settings
+@check_kinds
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (e^(x/α) - 1) below; α is not 0."""
     x = floating(x)
@@ -115,7 +115,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, alpha * elementwise.expm1(where(x > 0, 0.0, x) / alpha))
 
 
-@settings
+@check_kinds
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), Φ the normal distribution; "tanh" approximates it (Hendrycks and Gimpel, 2016)."""
     x = floating(x)
@@ -150,7 +150,7 @@ def logsigmoid(x: Any) -> Tensor:
     return -softplus(-floating(x))
 
 
-@settings
+@check_kinds
 def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x moved λ towards 0, and 0 within λ of it; λ is 0 or more."""
     number("softshrink", "lambd", lambd, 0.5, least=0)
@@ -159,7 +159,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     return where(inside, 0.0, where(x > 0, x - lambd, x + lambd))
 
 
-@settings
+@check_kinds
 def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x, and 0 within λ of 0; of a λ below 0 x itself."""
     x = floating(x)
@@ -173,7 +173,7 @@ def tanhshrink(x: Any) -> Tensor:
     return x - elementwise.tanh(x)
 
 
-@settings
+@check_kinds
 def threshold(x: Any, threshold: float, value: float) -> Tensor:
     """x above the threshold, the value from there down; NaN stays NaN."""
     x = as_tensor(x)
@@ -195,8 +195,8 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
     return where(x > 0, x, (reshape(weight, ()) if weight.size == 1 else weight) * x)
 
 
-@habits.explained
-@settings
+@explain_arguments
+@check_kinds
 def glu(x: Any, axis: int = -1) -> Tensor:
     """a · sigmoid(b), a and b the halves of x along the axis (Dauphin et al., 2016)."""
     a, b = split(floating(x), 2, axis)
@@ -206,8 +206,8 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 # ── dropout and normalisation ────────────────────────────────────────────────────────────────────
 
 
-@habits.explained
-@settings
+@explain_arguments
+@check_kinds
 def dropout(
     x: Any,
     p: float = 0.5,
@@ -264,7 +264,7 @@ def last_axes(name: str, x: Tensor, normalized_shape: Any, **factors: Tensor | N
     return tuple(range(x.ndim - len(shape), x.ndim))
 
 
-@settings
+@check_kinds
 def layer_norm(
     x: Any,
     normalized_shape: Any,
@@ -281,7 +281,7 @@ def layer_norm(
     return y if bias is None else y + bias
 
 
-@settings
+@check_kinds
 def rms_norm(
     x: Any, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -305,7 +305,7 @@ def rms_norm(
 # ── attention ────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings
+@check_kinds
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
@@ -377,8 +377,8 @@ def _softmax_of_some(scores: Tensor, /) -> Tensor:
     return powers / where(total == 0, 1.0, total)
 
 
-@habits.explained
-@settings
+@explain_arguments
+@check_kinds
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖, ε) along the axis."""
     number("normalize", "eps", eps, 1e-12, least=0)

@@ -15,7 +15,7 @@ from .. import random
 from ..errors import ArgumentError, ShapeError
 from ..functions import creation, elementwise
 from ..graph import spec_text
-from ..hints import settings
+from ..hints import check_kinds
 from ..tensor import Tensor, no_grad
 from .arguments import number
 
@@ -42,7 +42,7 @@ def ones_(t: Tensor) -> Tensor:
     return _fill(t, creation.ones_like(t))
 
 
-@settings
+@check_kinds
 def constant_(t: Tensor, value: float) -> Tensor:
     """The value."""
     return _fill(t, creation.full_like(t, value))
@@ -53,19 +53,19 @@ def eye_(t: Tensor) -> Tensor:
     return _fill(t, creation.eye(*t.shape, dtype=t.dtype))
 
 
-@settings
+@check_kinds
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """U(a, b)."""
     return _fill(t, _source(generator).uniform(t.shape, low=a, high=b, dtype=t.dtype))
 
 
-@settings
+@check_kinds
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None) -> Tensor:
     """N(mean, std²)."""
     return _fill(t, _source(generator).normal(t.shape, mean=mean, std=std, dtype=t.dtype))
 
 
-@settings
+@check_kinds
 def trunc_normal_(
     t: Tensor,
     mean: float = 0.0,
@@ -86,7 +86,7 @@ def trunc_normal_(
     return _fill(t, elementwise.clip(z, a, b))
 
 
-@settings
+@check_kinds
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps the variance through a nonlinearity."""
     if nonlinearity == "leaky_relu":
@@ -111,14 +111,14 @@ def fans(t: Tensor) -> tuple[int, int]:
     return t.shape[-2] * area, t.shape[-1] * area
 
 
-@settings
+@check_kinds
 def xavier_uniform_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """U(-a, a) with a = gain √(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
     a = gain * math.sqrt(6 / max(1, sum(fans(t))))
     return uniform_(t, -a, a, generator)
 
 
-@settings
+@check_kinds
 def xavier_normal_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """N(0, σ²) with σ = gain √(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
     return normal_(t, 0.0, gain * math.sqrt(2 / max(1, sum(fans(t)))), generator)
@@ -131,7 +131,7 @@ def _kaiming(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
 
 
-@settings
+@check_kinds
 def kaiming_uniform_(
     t: Tensor,
     a: float = 0.0,
@@ -144,7 +144,7 @@ def kaiming_uniform_(
     return uniform_(t, -bound, bound, generator)
 
 
-@settings
+@check_kinds
 def kaiming_normal_(
     t: Tensor,
     a: float = 0.0,
@@ -156,7 +156,7 @@ def kaiming_normal_(
     return normal_(t, 0.0, _kaiming(t, a, mode, nonlinearity), generator)
 
 
-@settings
+@check_kinds
 def orthogonal_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """A random orthogonal matrix times the gain (Saxe et al., 2014)."""
     rows, columns = t.shape[0], math.prod(t.shape[1:])

@@ -14,14 +14,13 @@ from ..errors import (
     TraceError,
     user_line,
 )
-from ..functions.habits import expect_known
 from ..graph import spec_text
 from ..guards.counting import SelfGuarded, changes
 from ..guards.functions import custom_methods, reachable_names
 from ..guards.snapshots import Snapshot
 from ..guards.surroundings import holds_settings
 from ..guards.variables import variables_of
-from ..hints import calls, missing
+from ..hints import check_arguments, expect_no_foreign_keyword, missing
 from ..tensor import Tensor, no_grad
 from ..trace import state
 from .order import expect_own_order, rearranges
@@ -62,11 +61,11 @@ class Module(SelfGuarded):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls) and cls.__module__.startswith(f"{__package__}."):
-            known = calls(None, "give the others by name", kinds=True)
+            known = check_arguments(None, "give the others by name", kinds=True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        expect_known(cls.__name__, cls, kwargs)
+        expect_no_foreign_keyword(cls.__name__, cls, kwargs)
         return super().__new__(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

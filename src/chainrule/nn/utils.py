@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import GradientError, ShapeError
 from ..functions import creation, elementwise, reductions, shaping
 from ..functions.elementwise import where
-from ..hints import settings
+from ..hints import check_kinds
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
 from .arguments import number
@@ -26,7 +26,7 @@ def _dense(g: Any) -> Tensor:
     return out
 
 
-@settings
+@check_kinds
 def clip_grad_norm_(
     parameters: Iterable[Tensor] | Tensor,
     max_norm: float,
@@ -66,7 +66,7 @@ def clip_grad_norm_(
         return total
 
 
-@settings
+@check_kinds
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Hold every element of the gradients between -clip_value and clip_value."""
     number("clip_grad_value_", "clip_value", clip_value, 1.0, least=0)
@@ -87,7 +87,7 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
     return reductions.sum(shaping.stack(terms)) if terms else creation.zeros(())
 
 
-@settings
+@check_kinds
 def max_norm_(weight: Tensor, max_value: float, axis: int = -1) -> None:
     """Scale the vectors along the axis down to a norm of at most max_value, in place."""
     number("max_norm_", "max_value", max_value, 1.0, least=0)

@@ -22,7 +22,7 @@ from ..guards.counting import CountedAttributes, CountedDict
 from ..guards.functions import custom_methods, reachable_names
 from ..guards.snapshots import Snapshot
 from ..guards.variables import variables_of
-from ..hints import calls
+from ..hints import check_arguments
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, no_grad
 from ..tensor.gradients import SEEN
@@ -30,9 +30,6 @@ from ..trace import outside, state, updates
 from . import parameters
 from .group import Group, check_settings, not_an_attribute
 from .rows import assign, step_rows
-
-_HABITS = {"learning_rate": "lr", "decay": "weight_decay", "epsilon": "eps", "beta_1": "betas"}
-
 
 _STEP = frozenset({"step"})
 
@@ -86,7 +83,7 @@ class Optimizer(CountedAttributes):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
-            known = calls(None, "give all but the parameters by name", _HABITS, True)
+            known = check_arguments(None, "give all but the parameters by name", "Optimizer", True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:

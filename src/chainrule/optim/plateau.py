@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ..errors import ArgumentError, user_line
-from ..hints import calls
+from ..hints import check_arguments
 from .optimizer import Optimizer
 from .schedules import BY_NAME, expect_optimizer, expect_outside
 
@@ -23,7 +23,7 @@ class ReduceLROnPlateau:
 
     per: ClassVar[str] = "epoch"
 
-    @calls(None, BY_NAME, kinds=True)
+    @check_arguments(None, BY_NAME, kinds=True)
     def __init__(
         self,
         optimizer: Optimizer,

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import ArgumentError, TraceError, user_line
-from ..hints import calls
+from ..hints import check_arguments
 from ..trace import state
 from .optimizer import Optimizer
 
@@ -63,7 +63,7 @@ class Schedule:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
-            known = calls(None, BY_NAME, kinds=True)
+            known = check_arguments(None, BY_NAME, kinds=True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer) -> None:

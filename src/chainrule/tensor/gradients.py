@@ -11,6 +11,7 @@ from ..dtypes import is_floating
 from ..errors import DtypeError, GradientError, ShapeError, TraceError, user_line, warn
 from ..graph import Node, Shape, spec_text
 from ..handle import Handle
+from ..hints import explain_arguments
 from ..reverse import Retain, released_error, retained, sweep
 from ..sparse import RowSparse
 from ..trace import Trace, state, updates
@@ -127,6 +128,7 @@ class Gradients(Handle):
         self._store_gradient(g)
         return lost
 
+    @explain_arguments
     def backward(
         self,
         gradient: Any = None,

@@ -8,16 +8,16 @@ from typing import Any
 from ...broadcasting import cast
 from ...convert import promote
 from ...errors import ArgumentError, ShapeError, user_line
-from ...functions import habits, reductions
+from ...functions import reductions
 from ...graph import spec_text
-from ...hints import settings
+from ...hints import check_kinds, explain_arguments
 from ...tensor import Tensor, as_tensor
 from ..arguments import floating
 
 
 def loss(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Decorate a loss: errors for other libraries' arguments, and for settings of other kinds."""
-    return habits.explained(settings(function))
+    return explain_arguments(check_kinds(function))
 
 
 def paired(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:

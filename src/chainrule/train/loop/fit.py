@@ -15,7 +15,7 @@ import numpy as np
 from ... import tree
 from ...data import DataLoader
 from ...errors import ArgumentError, ChainruleError, TraceError, warn
-from ...hints import calls
+from ...hints import check_arguments
 from ...nn import Module
 from ...optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
 from ...tensor import as_tensor
@@ -40,31 +40,10 @@ from .progress import progress_for
 from .trainer import Callback, Trainer
 
 
-@calls(
+@check_arguments(
     "fit",
     positional="the data is one argument, a tuple, and the loss has to be named: "
     'fit(model, (x, y), loss="cross_entropy")',
-    keywords={
-        "batch": "batch_size=32",
-        "callback": "callbacks=[…]",
-        "class_weight": "loss=nn.CrossEntropyLoss(weight=[…]), a factor for each class",
-        "device": "nothing: there are only CPUs",
-        "early_stopping": "patience=5",
-        "gradient_clip_val": "clip_norm=1.0",
-        "initial_epoch": "resume=True with checkpoint=folder",
-        "learning_rate": "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
-        "lr": "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
-        "max_epochs": "epochs=10",
-        "n_epochs": "epochs=10",
-        "num_epochs": "epochs=10",
-        "sample_weight": "a loss of your own, with the weights in the targets: (x, (y, weight))",
-        "scheduler": "schedule=optim.StepLR(optimizer, 10)",
-        "shuffle": "nothing: arrays are shuffled, and a DataLoader says it itself",
-        "valid_data": "valid=(x, y)",
-        "validation_data": "valid=(x, y)",
-        "validation_split": "cr.data.train_test_split, and valid=(x, y)",
-        "verbose": "progress=False, or True",
-    },
 )
 def fit(
     model: Module,
