@@ -112,7 +112,7 @@ RELEASED = _Released()
 
 
 class Node:
-    """One value of a graph. Immutable, but for `value`: see `tensor.py` on what is kept.
+    """One value of a graph. Immutable, but for `value`: see `tensor/` on what is kept.
 
     After `backward` a node that kept something has RELEASED for its inputs.
     """

@@ -2,7 +2,7 @@
 
 A rule takes the inputs' specs (anything with `.shape` and `.dtype`) and the operation's parameters,
 and returns (shape, dtype) or raises an error that says what to try. Broadcasting and promotion have
-happened before (see `tensor.py`): here shapes match exactly.
+happened before (see `broadcasting.py`): here shapes match exactly.
 """
 
 from __future__ import annotations
