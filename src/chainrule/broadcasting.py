@@ -12,7 +12,7 @@ import numpy as np
 
 from . import ops
 from .convert import promote
-from .dtypes import float32, float64, int64, is_boolean, is_floating
+from .dtypes import FLOATING, float32, float64, int64, is_boolean, is_floating
 from .errors import DtypeError, ShapeError, user_line
 from .graph import Dtype, Operation, Shape, spec_text
 from .sparse import RowSparse
@@ -92,7 +92,7 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
         a = full(b.shape, a, dtype)
     else:
         return binary(op, as_tensor(a), b)
-    if op.kinds == "fV" and not is_floating(a.dtype):
+    if op.dtypes is FLOATING and a.dtype not in FLOATING:
         a, b = cast(a, float32), cast(b, float32)
     return a._bind(op, (a, b), {})
 

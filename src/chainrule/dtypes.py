@@ -22,6 +22,7 @@ UNSIGNED = (uint8, uint16, uint32, uint64)
 INTEGERS = SIGNED + UNSIGNED
 FLOATS = (float16, bfloat16, float32, float64)
 DTYPES = (bool_, *INTEGERS, *FLOATS)
+FLOATING = frozenset(FLOATS)  # `dtype in FLOATING` is `is_floating` without a call, for hot paths
 
 
 def is_floating(dtype: Dtype) -> bool:

@@ -30,12 +30,34 @@ class Spec(Protocol):
     def dtype(self) -> Any: ...
 
 
+class ShapeRule:
+    """A shape and dtype rule of `shapes.py`, and what eager mode has to know of it.
+
+    infer    (input specs, parameters) -> (shape, dtype), or an error in the project's form
+    dtypes   the dtypes that its first input may have; empty: any
+    strict   eager mode runs it too, because NumPy would accept what it refuses
+    """
+
+    __slots__ = ("dtypes", "infer", "strict")
+
+    def __init__(
+        self,
+        infer: Callable[..., tuple[Any, Any]],
+        dtypes: frozenset[Dtype] = frozenset(),
+        strict: bool = False,
+    ) -> None:
+        self.infer, self.dtypes, self.strict = infer, dtypes, strict
+
+    def __call__(self, *specs: Spec, **params: Any) -> tuple[Any, Any]:
+        return self.infer(*specs, **params)
+
+
 class Operation:
     """One row of the table in `ops.py`.
 
     name      as it prints
     kind      zero, linear, bilinear, elementwise or other: what its derivative looks like
-    infer     (input specs, parameters) -> (shape, dtype), or an error in the project's form
+    rule      its shape and dtype rule, whose parts are `infer`, `dtypes` and `strict`
     evaluate  (input arrays, parameters) -> array: the meaning, in NumPy
     arguments names of the inputs, in order
     cases     inputs and parameters on which the row is checked: ((shape, ...), {parameter: value})
@@ -46,12 +68,12 @@ class Operation:
         "arguments",
         "cases",
         "differentiable",
+        "dtypes",
         "evaluate",
         "infer",
         "joint",
         "keeps",
         "kind",
-        "kinds",
         "name",
         "needs",
         "pulls",
@@ -62,15 +84,14 @@ class Operation:
         self,
         name: str,
         kind: str,
-        infer: Callable[..., tuple[Any, Any]],
+        rule: ShapeRule,
         evaluate: Callable[..., Any],
         arguments: tuple[str, ...],
         cases: Sequence[tuple[tuple[Any, ...], dict[str, Any]]] = (),
     ) -> None:
-        self.name, self.kind, self.infer, self.evaluate = name, kind, infer, evaluate
+        self.name, self.kind, self.evaluate = name, kind, evaluate
+        self.infer, self.dtypes, self.strict = rule.infer, rule.dtypes, rule.strict
         self.arguments, self.cases = arguments, tuple(cases)
-        self.kinds: str = getattr(infer, "kinds", "")  # NumPy's letters of the dtypes it takes
-        self.strict: bool = getattr(infer, "strict", False)  # NumPy takes more than the rule does
         # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
         # once), and what each input's rule needs: inputs by position (-1: all), and the output.
         self.differentiable = False

@@ -2,7 +2,7 @@
 
 kind         what the derivative looks like (see `derivatives.py`): zero, linear, bilinear,
              elementwise, or other
-rule         a function of `shapes.py`: (input specs, parameters) -> (shape, dtype)
+rule         a rule of `shapes.py`: (input specs, parameters) -> (shape, dtype)
 meaning      the same in NumPy; a longer one stands in `numerics.py`
 arguments    names of the inputs, where they are not x (one) or x1, x2 (two)
 cases        inputs' shapes and parameters on which the row and its derivative are checked
@@ -21,7 +21,7 @@ import numpy as np
 from . import numerics, shapes, sums
 from .dtypes import bool_, float32, float64, int64
 from .errors import class_refusal
-from .graph import Operation
+from .graph import Operation, ShapeRule
 
 TABLE: dict[str, Operation] = {}
 
@@ -29,7 +29,7 @@ TABLE: dict[str, Operation] = {}
 def op(
     name: str,
     kind: str,
-    rule: shapes.Rule,
+    rule: ShapeRule,
     meaning: Any,
     arguments: str = "",
     cases: Any = (),

@@ -2,42 +2,38 @@
 
 A rule takes the inputs' specs (anything with `.shape` and `.dtype`) and the operation's parameters,
 and returns (shape, dtype) or raises an error that says what to try. Broadcasting and promotion have
-happened before (see `broadcasting.py`): here shapes match exactly.
+been done before (see `broadcasting.py`): here shapes match exactly.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
-from .dtypes import DTYPES, FLOATS, INTEGERS, bool_, int64, uint32, uint64
+from .dtypes import DTYPES, FLOATING, FLOATS, INTEGERS, bool_, int64, uint32, uint64
 from .errors import DtypeError, Refusal, ShapeError
-from .graph import Dtype, Graph, Shape, Spec, spec_text
+from .graph import Dtype, Graph, Shape, ShapeRule, Spec, spec_text
 
 _CLASSES: dict[str, tuple[frozenset[Dtype], str]] = {
-    "float": (frozenset(FLOATS), "a floating dtype"),
+    "float": (FLOATING, "a floating dtype"),
     "number": (frozenset(INTEGERS + FLOATS), "a numeric dtype"),
     "integer": (frozenset(INTEGERS), "an integer dtype"),
     "bits": (frozenset((bool_, *INTEGERS)), "a bool or integer dtype"),
     "any": (frozenset(DTYPES), "a supported dtype"),
 }
 
-KINDS = {"float": "fV", "number": "iufV", "integer": "iu", "bits": "biu", "any": "biufV"}
-
-Rule = Callable[..., tuple[Any, Any]]
+Infer = Callable[..., tuple[Any, Any]]
 
 
-def strict(rule: Rule) -> Rule:
-    """Mark a rule that eager mode runs too, because NumPy would take what the rule refuses."""
+def strict(infer: Infer) -> ShapeRule:
+    """A rule that eager mode runs too, because NumPy would accept what the rule refuses."""
+    return ShapeRule(infer, strict=True)
 
-    @functools.wraps(rule)
-    def checked(*specs: Spec, **params: Any) -> tuple[Any, Any]:
-        return rule(*specs, **params)
 
-    checked.strict = True  # type: ignore[attr-defined]
-    return checked
+def takes(cls: str) -> Callable[[Infer], ShapeRule]:
+    """Decorate a rule whose first input has to be of the class of dtypes."""
+    return lambda infer: ShapeRule(infer, dtypes=_CLASSES[cls][0])
 
 
 def _texts(specs: tuple[Spec, ...]) -> str:
@@ -60,9 +56,10 @@ def of_class(name: str, specs: tuple[Spec, ...], cls: str) -> None:
         )
 
 
-def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> Rule:
+def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> ShapeRule:
     """All inputs of one shape and one dtype of the class; the same comes out, or `result`."""
 
+    @takes(cls)
     def rule(*specs: Spec) -> tuple[Shape, Dtype]:
         of_class(name, specs, cls)
         first = specs[0]
@@ -76,13 +73,13 @@ def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> R
                 )
         return first.shape, first.dtype if result is None else result
 
-    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
     return rule
 
 
 _branches = elementwise("where", "any")
 
 
+@ShapeRule
 def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     if condition.dtype != bool_:
         raise DtypeError(
@@ -96,6 +93,7 @@ def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     return shape, dtype
 
 
+@ShapeRule
 def alias(x: Spec) -> tuple[Shape, Dtype]:
     return x.shape, x.dtype
 
@@ -109,6 +107,7 @@ def astype(x: Spec, dtype: Dtype) -> tuple[Shape, Dtype]:
     return x.shape, dtype
 
 
+@ShapeRule
 def broadcast_to(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     fits = len(x.shape) == len(shape) and all(
         a in (1, b) for a, b in zip(x.shape, shape, strict=True)
@@ -123,6 +122,7 @@ def broadcast_to(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     return shape, x.dtype
 
 
+@ShapeRule
 def reshape(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     if math.prod(x.shape) != math.prod(shape) or any(n < 0 for n in shape):
         raise ShapeError(
@@ -134,6 +134,7 @@ def reshape(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     return shape, x.dtype
 
 
+@ShapeRule
 def permute_dims(x: Spec, axes: Shape) -> tuple[Shape, Dtype]:
     if sorted(axes) != list(range(len(x.shape))):
         raise ShapeError(
@@ -145,6 +146,7 @@ def permute_dims(x: Spec, axes: Shape) -> tuple[Shape, Dtype]:
     return tuple(x.shape[a] for a in axes), x.dtype
 
 
+@ShapeRule
 def slice_(x: Spec, start: Shape, stop: Shape, step: Shape) -> tuple[Shape, Dtype]:
     for n, a, b, k in zip(x.shape, start, stop, step, strict=True):
         if not (0 <= a <= n and 0 <= b <= n and k > 0):
@@ -158,6 +160,7 @@ def slice_(x: Spec, start: Shape, stop: Shape, step: Shape) -> tuple[Shape, Dtyp
     return tuple(max(0, -((a - b) // k)) for a, b, k in sizes), x.dtype
 
 
+@ShapeRule
 def pad(x: Spec, low: Shape, high: Shape, interior: Shape) -> tuple[Shape, Dtype]:
     if min((*low, *high, *interior), default=0) < 0:
         raise ShapeError(
@@ -169,6 +172,7 @@ def pad(x: Spec, low: Shape, high: Shape, interior: Shape) -> tuple[Shape, Dtype
     ), x.dtype
 
 
+@ShapeRule
 def concat(*xs: Spec, axis: int) -> tuple[Shape, Dtype]:
     of_class("concat", xs, "any")
     rest = [s.shape[:axis] + s.shape[axis + 1 :] for s in xs]
@@ -180,20 +184,21 @@ def concat(*xs: Spec, axis: int) -> tuple[Shape, Dtype]:
     return (*xs[0].shape[:axis], size, *xs[0].shape[axis + 1 :]), xs[0].dtype
 
 
-def along(name: str, cls: str = "any") -> Rule:
+def along(name: str, cls: str = "any") -> ShapeRule:
     """One input whose shape stays; the axis was normalised before."""
 
+    @takes(cls)
     def rule(x: Spec, **params: Any) -> tuple[Shape, Dtype]:
         of_class(name, (x,), cls)
         return x.shape, x.dtype
 
-    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
     return rule
 
 
-def reduction(name: str, cls: str, result: Dtype | None = None, empty: bool = True) -> Rule:
+def reduction(name: str, cls: str, result: Dtype | None = None, empty: bool = True) -> ShapeRule:
     """The named axes become 1. `empty`: whether an axis of size 0 has an answer."""
 
+    @takes(cls)
     def rule(x: Spec, axis: Shape) -> tuple[Shape, Dtype]:
         of_class(name, (x,), cls)
         shape = tuple(1 if k in axis else n for k, n in enumerate(x.shape))
@@ -206,22 +211,21 @@ def reduction(name: str, cls: str, result: Dtype | None = None, empty: bool = Tr
             )
         return shape, x.dtype if result is None else result
 
-    rule.kinds = KINDS[cls]  # type: ignore[attr-defined]
     return rule
 
 
+@ShapeRule
 def argsort(x: Spec, axis: int, descending: bool) -> tuple[Shape, Dtype]:
     return x.shape, int64
 
 
+@takes("float")
 def recurrence(a: Spec, b: Spec, axis: int) -> tuple[Shape, Dtype]:
     shape, dtype = elementwise("recurrence", "float")(a, b)
     return shape, dtype
 
 
-recurrence.kinds = KINDS["float"]  # type: ignore[attr-defined]
-
-
+@takes("number")
 def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     of_class("matmul", (x1, x2), "number")
     a, b = x1.shape, x2.shape
@@ -233,9 +237,6 @@ def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
             "transpose one with matrix_transpose, or check the layer's in_features",
         )
     return (*a[:-1], b[-1]), x1.dtype
-
-
-matmul.kinds = KINDS["number"]  # type: ignore[attr-defined]
 
 
 @strict
@@ -336,11 +337,13 @@ def checked_index(indices: Spec, size: int, refusal: Refusal | None = None) -> t
     return indices.shape, int64
 
 
+@ShapeRule
 def last_position(indices: Spec, size: int) -> tuple[Shape, Dtype]:
     _indices("last_position", indices)
     return (size,), int64
 
 
+@ShapeRule
 def random_bits(state: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     if state.dtype != uint64 or state.shape != (2,):
         raise DtypeError(
@@ -349,6 +352,7 @@ def random_bits(state: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     return shape, uint32
 
 
+@ShapeRule
 def call(*xs: Spec, graph: Graph, **params: Any) -> tuple[Any, Any]:
     for x, node in zip(xs, graph.inputs, strict=True):
         if x.shape != node.shape or x.dtype != node.dtype:
@@ -358,6 +362,7 @@ def call(*xs: Spec, graph: Graph, **params: Any) -> tuple[Any, Any]:
     return tuple(o.shape for o in graph.outputs), tuple(o.dtype for o in graph.outputs)
 
 
+@ShapeRule
 def scan(
     *xs: Spec, graph: Graph, length: int, consts: int, carries: int, **params: Any
 ) -> tuple[Any, Any]:
@@ -376,5 +381,6 @@ def scan(
     return tuple(shapes), tuple(o.dtype for o in outs)
 
 
+@ShapeRule
 def item(x: Spec, index: int) -> tuple[Shape, Dtype]:
     return x.shape[index], x.dtype[index]

@@ -20,7 +20,7 @@ from ..rows import Row, install
 from ..tensor import Tensor, as_tensor
 
 
-def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Rule:
+def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Infer:
     """The rule, whose defects are told in the operation's name."""
 
     def checked(*specs: Any, **params: Any) -> tuple[Any, Any]:

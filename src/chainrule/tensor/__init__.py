@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..convert import to_array
-from ..dtypes import is_bfloat16, is_floating
+from ..dtypes import FLOATING, is_bfloat16, is_floating
 from ..errors import (
     ArgumentError,
     ChainruleError,
@@ -194,7 +194,7 @@ class Tensor(Gradients, Values, Operators):
         try:
             values = [t._value for t in inputs]
             expected = None
-            if op.strict or (op.kinds and values[0].dtype.kind not in op.kinds):
+            if op.strict or (op.dtypes and values[0].dtype not in op.dtypes):
                 expected = op.infer(*inputs, **params)
             if state.quiet:
                 out = op.evaluate(*values, **params)
@@ -216,7 +216,7 @@ class Tensor(Gradients, Values, Operators):
             for t in inputs:
                 node = t._node
                 if node is not None and node.requires_grad:
-                    if is_floating(out.dtype):
+                    if out.dtype in FLOATING:
                         result._node = _recorded(op, inputs, params, out.shape, out.dtype, out)
                     break
         return result
