@@ -1,5 +1,7 @@
 """Shared settings: the same Hypothesis examples every time, no time limit an example; runs."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -9,6 +11,7 @@ from commands import table, write_csv
 
 settings.register_profile("chainrule", derandomize=True, deadline=None)
 settings.load_profile("chainrule")
+os.environ["CHAINRULE_VERIFY"] = "1"  # of each program that is compiled, also in processes of tests
 
 
 # Tests of what users run. All others are of what comes before a backend: NumPy runs their steps, at

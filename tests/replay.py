@@ -75,9 +75,9 @@ def stages(function: Any, arguments: Sequence[Any]) -> Iterator[tuple[str, str]]
         except LoweredError as lowered:
             program = lowered.args[0]
     yield "program", str(program)
-    before = set(map(id, program.kernels))
+    before = {id(k.node) for k in program.kernels}
     rewritten = native.rewritten(program)
-    new = [k for k in rewritten.kernels if id(k) not in before]
+    new = [k for k in rewritten.kernels if id(k.node) not in before]
     for name, target in TARGETS.items():
         compilation = Compilation(rewritten, Target(*target), new)
         yield f"plan.{name}", f"{compilation}\n{compilation.schedule}"

@@ -163,6 +163,10 @@ class GraphError(ChainruleError, RuntimeError):
     """A graph that breaks the rules in `graph.verify`."""
 
 
+class ProgramError(ChainruleError, RuntimeError):
+    """A program that breaks the rules in `backends.program.verify`."""
+
+
 def user_line() -> type_of_source | None:
     """The nearest line on the stack that is not chainrule's own, as (code, line number)."""
     frame = sys._getframe(1)

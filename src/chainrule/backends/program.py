@@ -1,31 +1,42 @@
 """A program: the graph of a step as a list of kernels over numbered buffers.
 
 This is what every backend gets. A buffer holds one value; a kernel reads buffers and writes one.
-`frees` says which buffers nobody reads any more after the kernel, so that a backend can give their
-memory to later ones; inputs and outputs are never freed. `updates` pairs an output with the input
-that it replaces after the step (a parameter, the random state), so that a backend may write it in
-place once nothing reads the old value any more.
+`frees` says which buffers no later kernel reads, so that a backend can give their memory to later
+ones; inputs, constants and outputs are never freed. `updates` pairs an output with the input that
+it replaces after the step (a parameter, the random state), so that a backend may write it in place
+once nothing reads the old value any more. An operation that does a graph (a loop, a checkpoint) has
+that graph as a program of its own, the kernel's `body`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from ..graph import Array, Graph, Node, Operation, spec_text
+from ..errors import ChainruleError, ProgramError
+from ..graph import Array, Graph, Node, Operation, Spec, spec_text
+from . import verification
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One operation: which buffers it reads, which it writes, which are free afterwards."""
+    """One operation: which buffers it reads, which it writes, which are free afterwards.
+
+    params   as the operation's meaning in NumPy takes them, a graph among them as a graph
+    body     that graph, lowered
+    """
 
     op: Operation
     reads: tuple[int, ...]
     writes: int
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # Any: an operation's parameters are of its own kinds
     frees: tuple[int, ...]
     node: Node
+    body: Program | None = None
 
     def __str__(self) -> str:
         reads = ", ".join(f"b{r}" for r in self.reads)
@@ -34,7 +45,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Program:
-    """Buffers 0, 1, … are the inputs, then the constants, then what the kernels write."""
+    """Buffers 0, 1, … are the inputs, then the constants, then what the kernels write.
+
+    buffers   the number of buffers; a rewrite may leave numbers that nothing uses
+    """
 
     arguments: tuple[Node, ...]  # the inputs' shapes and dtypes
     constants: tuple[Array, ...]
@@ -45,54 +59,236 @@ class Program:
 
     @property
     def inputs(self) -> int:
-        """How many inputs there are."""
+        """The number of inputs."""
         return len(self.arguments)
 
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
+    @property
+    def first_result(self) -> int:
+        """The number of the first buffer that is neither an input nor a constant."""
+        return len(self.arguments) + len(self.constants)
 
-    def _lines(self) -> Iterator[str]:
-        yield f"program({self.inputs} inputs, {len(self.constants)} constants):"
+    def __str__(self) -> str:
+        return "\n".join(self._lines(""))
+
+    def _lines(self, indent: str) -> Iterator[str]:
+        yield f"{indent}program({self.inputs} inputs, {len(self.constants)} constants):"
         for k, value in enumerate(self.constants, self.inputs):
             number = f" {value.item()}" if value.size == 1 else ""
-            yield f"  b{k}: {spec_text(value)} = constant{number}"
+            yield f"{indent}  b{k}: {spec_text(value)} = constant{number}"
         for kernel in self.kernels:
             frees = f"  frees {', '.join(f'b{f}' for f in kernel.frees)}" if kernel.frees else ""
-            yield f"  {kernel}{frees}"
-        yield f"  return {', '.join(f'b{o}' for o in self.outputs)}"
+            yield f"{indent}  {kernel}{frees}"
+            if kernel.body is not None:
+                yield from kernel.body._lines(indent + "    ")
+        yield f"{indent}  return {', '.join(f'b{o}' for o in self.outputs)}"
         if self.updates:
             pairs = ", ".join(f"b{new} -> b{old}" for new, old in self.updates)
-            yield f"  update {pairs}"
+            yield f"{indent}  update {pairs}"
+
+    def key(self) -> str:
+        """All that code for the program may depend on; equal for programs of equal code.
+
+        Operations, parameters, shapes and dtypes, and those of programs inside. Not the values of
+        constants, which code reads from memory; those of a body it may hold itself.
+        """
+        return repr(_key(self))
+
+
+def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
+    arrays: list[Spec] = [*program.arguments, *program.constants]
+    specs = [_spec_key(a) for a in arrays]
+    values = [hashlib.sha256(c.tobytes()).hexdigest() for c in program.constants if inner]
+    kernels = [
+        (
+            k.writes,
+            k.op.name,
+            k.reads,
+            [(name, v) for name, v in sorted(k.params.items()) if not _is_code(v)],
+            _spec_key(k.node),
+            _key(k.body, True) if k.body is not None else None,
+        )
+        for k in program.kernels
+    ]
+    return specs, program.inputs, values, kernels, program.outputs, program.updates
+
+
+def _is_code(parameter: object) -> bool:
+    """Whether it is a graph, which is in the key as a body, or Python's, which no code contains."""
+    return isinstance(parameter, Graph) or callable(parameter)
+
+
+_text = functools.cache(str)  # of a dtype, which takes NumPy long
+
+
+def _spec_key(spec: Spec) -> tuple[object, str]:
+    return spec.shape, _text(spec.dtype)
 
 
 def lower(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
     """The graph's nodes in order, as kernels. updates: output position -> input position."""
+    return verified(_lowered(graph, updates or {}))
+
+
+def _lowered(graph: Graph, updates: Mapping[int, int]) -> Program:
     number: dict[Node, int] = {node: k for k, node in enumerate(graph.inputs)}
     nodes = [n for n in graph.nodes if n not in number]
     constants = [n for n in nodes if n.op is None]
     work = [n for n in nodes if n.op is not None]
     for node in [*constants, *work]:
         number[node] = len(number)
-    last: dict[Node, int] = {}
-    for k, node in enumerate(work):
-        for i in node.inputs:
-            last[i] = k
-    outputs = set(graph.outputs)
+    outputs = tuple(number[o] for o in graph.outputs)
+    reads = [tuple(number[i] for i in node.inputs) for node in work]
+    frees = _last_reads(reads, len(number) - len(work), outputs)
     kernels = []
-    for k, node in enumerate(work):
-        done = tuple(
-            number[i]
-            for i in dict.fromkeys(node.inputs)
-            if last[i] == k and i.op is not None and i not in outputs
-        )
+    for node, read, free in zip(work, reads, frees, strict=True):
         assert node.op is not None
-        reads = tuple(number[i] for i in node.inputs)
-        kernels.append(Kernel(node.op, reads, number[node], node.params, done, node))
+        inner = node.params.get("graph")
+        body = _lowered(inner, {}) if isinstance(inner, Graph) else None
+        kernels.append(Kernel(node.op, read, number[node], node.params, free, node, body))
     return Program(
         graph.inputs,
         tuple(n.value for n in constants),
         tuple(kernels),
-        tuple(number[o] for o in graph.outputs),
-        tuple((number[graph.outputs[o]], i) for o, i in (updates or {}).items()),
+        outputs,
+        tuple((number[graph.outputs[o]], i) for o, i in updates.items()),
         len(number),
+    )
+
+
+def with_frees(program: Program) -> Program:
+    """The program with the `frees` that follow from what its kernels read."""
+    reads = [kernel.reads for kernel in program.kernels]
+    frees = _last_reads(reads, program.first_result, program.outputs)
+    kernels = tuple(
+        kernel if kernel.frees == free else dataclasses.replace(kernel, frees=free)
+        for kernel, free in zip(program.kernels, frees, strict=True)
+    )
+    return dataclasses.replace(program, kernels=kernels)
+
+
+def _last_reads(
+    reads: Sequence[tuple[int, ...]], first_result: int, outputs: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """For each kernel, the results that it is the last to read."""
+    last = {b: k for k, read in enumerate(reads) for b in read}
+    kept = set(outputs)
+    return [
+        tuple(
+            b for b in dict.fromkeys(read) if last[b] == k and b >= first_result and b not in kept
+        )
+        for k, read in enumerate(reads)
+    ]
+
+
+# ── what makes a program legal ───────────────────────────────────────────────────────────────────
+
+RULES = {
+    "numbering": "buffers from 0 to below `buffers`, inputs and constants first",
+    "written once": "each buffer to be written by one kernel, and no input or constant by any",
+    "read after write": "each buffer to be written before it is read or returned",
+    "no read after free": "no buffer to be read or returned after it was freed",
+    "freed once": "each buffer to be freed at most once, and by a kernel that reads it",
+    "freed at all": "each result that is not returned to be freed by its last reader",
+    "never freed": "inputs, constants and outputs not to be freed",
+    "kernel and node": "a kernel to have its node's operation, parameters and kinds of inputs",
+    "inferred": "the shape and dtype that the operation infers from what is read",
+    "update": "an output or input of the shape and dtype of the input that it replaces, one each",
+    "body": "a graph in the parameters to be lowered, with its inputs and outputs",
+}
+
+
+def verified(program: Program) -> Program:
+    """The program itself, once it is found to be legal, if stages are verified."""
+    if verification.is_on():
+        verify(program)
+    return program
+
+
+def verify(program: Program) -> None:
+    """Raise `ProgramError`, with the name of the rule in `RULES`, unless the program is legal."""
+    first, outputs = program.first_result, set(program.outputs)
+    specs: dict[int, Spec] = dict(enumerate((*program.arguments, *program.constants)))
+    freed: set[int] = set()
+    if first > program.buffers:
+        _illegal("numbering", f"has {first} inputs and constants in {program.buffers} buffers")
+    for kernel in program.kernels:
+        for b in (*kernel.reads, kernel.writes, *kernel.frees):
+            if not 0 <= b < program.buffers:
+                _illegal("numbering", f"uses b{b} of {program.buffers} buffers in {kernel}")
+        for b in kernel.reads:
+            if b not in specs:
+                _illegal("read after write", f"has not written b{b} before {kernel}")
+            if b in freed:
+                _illegal("no read after free", f"has freed b{b} before {kernel}")
+        if kernel.writes in specs:
+            _illegal("written once", f"has b{kernel.writes} already before {kernel}")
+        _expect_node(kernel, [specs[b] for b in kernel.reads])
+        _expect_body(kernel)
+        specs[kernel.writes] = kernel.node
+        for b in kernel.frees:
+            if b in freed or b not in kernel.reads:
+                _illegal("freed once", f"frees b{b} again or unread after {kernel}")
+            if b < first or b in outputs:
+                _illegal("never freed", f"frees b{b}, which stays, after {kernel}")
+            freed.add(b)
+    for b in outputs:
+        if b not in specs:
+            _illegal("read after write", f"returns b{b}, which nothing writes")
+    for b in specs.keys() - outputs - freed:
+        if b >= first:
+            _illegal("freed at all", f"never frees b{b}")
+    replaced = [old for _, old in program.updates]
+    for new, old in program.updates:
+        stays = new in outputs or 0 <= new < program.inputs
+        if not stays or not 0 <= old < program.inputs or replaced.count(old) > 1:
+            _illegal("update", f"updates b{old} by b{new}, of {program.inputs} inputs")
+        if not _agree(specs[new], specs[old]):
+            _illegal("update", f"updates {spec_text(specs[old])} by {spec_text(specs[new])}")
+
+
+def _expect_node(kernel: Kernel, inputs: Sequence[Spec]) -> None:
+    """Raise unless the kernel is its node's, and the node is what its operation infers."""
+    node = kernel.node
+    agree = len(node.inputs) == len(inputs) and all(map(_agree, node.inputs, inputs))
+    if node.op is not kernel.op or node.params != kernel.params or not agree:
+        _illegal("kernel and node", f"has {kernel} for {node} of {[*map(spec_text, node.inputs)]}")
+    try:
+        shape, dtype = kernel.op.infer(*inputs, **kernel.params)
+    except (ChainruleError, TypeError) as error:
+        _illegal("inferred", f"has {kernel}, but {error}")
+    if shape != node.shape or dtype != node.dtype:
+        _illegal("inferred", f"has {kernel}, but {kernel.op} gives {dtype}{shape}")
+
+
+def _expect_body(kernel: Kernel) -> None:
+    """Raise unless the body is the kernel's graph, and legal."""
+    graph, body = kernel.params.get("graph"), kernel.body
+    if not isinstance(graph, Graph):
+        if body is not None:
+            _illegal("body", f"has a body without a graph in {kernel}")
+        return
+    if body is None:
+        _illegal("body", f"has no body for the graph in {kernel}")
+    verify(body)
+    specs: dict[int, Spec] = dict(enumerate([*body.arguments, *body.constants]))
+    specs |= {k.writes: k.node for k in body.kernels}
+    ends = [specs[b] for b in body.outputs]
+    if not _all_agree(body.arguments, graph.inputs) or not _all_agree(ends, graph.outputs):
+        _illegal("body", f"has a body that does not fit the graph in {kernel}")
+
+
+def _agree(a: Spec, b: Spec) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype
+
+
+def _all_agree(some: Sequence[Spec], others: Sequence[Spec]) -> bool:
+    return len(some) == len(others) and all(map(_agree, some, others))
+
+
+def _illegal(rule: str, what: str) -> NoReturn:
+    raise ProgramError(
+        "verify",
+        f"got a program that {what}, against the rule {rule!r}",
+        f"expected {RULES[rule]}",
+        "report it: the lowering or a rewrite has a defect",
     )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ... import ops
-from ...graph import Graph
 from ..program import Kernel, Program
 from .cache import cached
 from .object_code import load
@@ -29,9 +28,9 @@ _noticed: set[str] = set()  # names of operations
 def build(program: Program) -> Runner:
     """What runs the program on this processor."""
     target = host()
-    given = set(map(id, program.kernels))
+    before = {id(k.node) for k in program.kernels}
     program = rewritten(program)
-    new = [k for k in program.kernels if id(k) not in given]
+    new = [k for k in program.kernels if id(k.node) not in before]
 
     @functools.cache
     def planned() -> Compilation:
@@ -39,7 +38,7 @@ def build(program: Program) -> Runner:
 
         return Compilation(program, target, new)
 
-    schedule, code = unpacked(cached(_described(program), lambda: planned().packed(), target))
+    schedule, code = unpacked(cached(program.key(), lambda: planned().packed(), target))
     _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)
     library = load(code, schedule.names) if schedule.names else None
     return Runner(program, schedule, library, planned)
@@ -62,17 +61,3 @@ def _notice(in_numpy: Iterable[Kernel]) -> None:
             name,
             dtypes,
         )
-
-
-_text = functools.cache(str)  # of a dtype, which NumPy takes long for
-
-
-def _described(program: Program) -> str:
-    """All that plan and machine code depend on: operations, shapes and dtypes, not values."""
-    given: list[Any] = [*program.arguments, *program.constants]
-    shapes = [(a.shape, _text(a.dtype)) for a in given]
-    kernels = []
-    for k in program.kernels:
-        params = [(n, v) for n, v in sorted(k.params.items()) if not isinstance(v, Graph)]
-        kernels.append((k.writes, k.op.name, k.reads, params, k.node.shape, _text(k.node.dtype)))
-    return repr((shapes, program.inputs, kernels, program.outputs, program.updates))

@@ -21,6 +21,7 @@ from llvmlite import ir
 from .... import ops
 from ....sums import BLOCK, FEW, SQUARES
 from ..elementwise import I64, combiner
+from ..plan.rewrites import NORM_OF_SUMS
 from ..plan.storage import Storage
 from ..plan.threads import flat, reduced_axes
 from .loops import LINE, SHORT, Index, Loops
@@ -111,7 +112,7 @@ class Reductions(Loops):
         axes, kept = reduced_axes(self.plan, b)
         if shape and not kept and flat(self.plan, source, shape, False):
             shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
-        length = kernel.op is ops.norm
+        length = kernel.op in (ops.norm, NORM_OF_SUMS)
         squared = length and len(kernel.reads) == 1
         op = ops.sum if length else kernel.op
         many = op is ops.sum and dtype.kind == "f" and _extent(shape, axes) > FEW

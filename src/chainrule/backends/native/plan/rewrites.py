@@ -6,17 +6,31 @@ import dataclasses
 import math
 from collections import Counter
 
-from .... import ops
-from ....graph import Node
-from ...program import Kernel, Program
+from .... import ops, sums
+from ....graph import Array, Node, Operation, Shape, ShapeRule
+from ...program import Kernel, Program, verified, with_frees
 
 LARGE = 1 << 12  # elements of a sum that is done in two stages
 MANY = 32  # operands that one loop joins
 
 
+def _norm_of_sums(x: Array, squares: Array, axis: Shape) -> Array:
+    return sums.norm(x, tuple(range(x.ndim)))
+
+
+# √ of all sums of squares; x is read again where these overflow or vanish.
+NORM_OF_SUMS = Operation(
+    "norm",
+    "other",
+    ShapeRule(lambda x, squares, axis: ((1,) * len(x.shape), x.dtype)),
+    _norm_of_sums,
+    ("x", "squares"),
+)
+
+
 def rewritten(program: Program) -> Program:
-    """The program after all rewrites."""
-    return joined(staged(oriented(kept(program))))
+    """The program after all rewrites. They leave `frees` to the end."""
+    return verified(with_frees(joined(staged(oriented(kept(program))))))
 
 
 def kept(program: Program) -> Program:
@@ -73,9 +87,8 @@ def oriented(program: Program) -> Program:
                 False,
                 product.node.source,
             )
-            frees = tuple(f for f in (*product.frees, *kernel.frees) if f != product.writes)
             reads = tuple(v.writes for v in views)
-            kernels += [*views, Kernel(ops.matmul, reads, kernel.writes, {}, frees, node)]
+            kernels += [*views, Kernel(ops.matmul, reads, kernel.writes, {}, (), node)]
             continue
         kernels.append(kernel)
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
@@ -126,9 +139,9 @@ def staged(program: Program) -> Program:
             node.source,
         )
         kernels.append(Kernel(ops.sum, reads, buffers, first.params, (), first))
-        own = kernel.reads if op is ops.norm else ()
+        own, last_op = (kernel.reads, NORM_OF_SUMS) if op is ops.norm else ((), op)
         last = Node(
-            op,
+            last_op,
             (*(node.inputs if own else ()), first),
             {"axis": (0,)},
             node.shape,
@@ -137,8 +150,7 @@ def staged(program: Program) -> Program:
             False,
             node.source,
         )
-        frees = (*kernel.frees, buffers)
-        kernels.append(Kernel(op, (*own, buffers), kernel.writes, last.params, frees, last))
+        kernels.append(Kernel(last_op, (*own, buffers), kernel.writes, last.params, (), last))
         buffers += 1
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 
@@ -162,8 +174,7 @@ def joined(program: Program) -> Program:
                 buffers += 1
             kernels += parts
             made, nodes = tuple(p.writes for p in parts), tuple(p.node for p in parts)
-            whole = _joins(kernel, made, nodes, kernel.writes)
-            kernel = dataclasses.replace(whole, frees=(*kernel.frees, *made))
+            kernel = _joins(kernel, made, nodes, kernel.writes)
         kernels.append(kernel)
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 

@@ -20,6 +20,7 @@ from .... import ops
 from ....graph import Operation
 from ...program import Kernel, Program
 from ..elementwise import ELEMENTWISE
+from .rewrites import NORM_OF_SUMS
 
 VIEWS = {ops.reshape, ops.permute_dims, ops.broadcast_to, ops.slice, ops.flip, ops.alias}
 # Reductions, and the kinds of dtype that they take.
@@ -30,6 +31,7 @@ REDUCTIONS = {
     ops.min: "fiu",
     ops.any: "b",
     ops.norm: "f",
+    NORM_OF_SUMS: "f",
 }
 LOOPS = {
     ops.take: "take",
