@@ -205,7 +205,7 @@ def products_large() -> Step:
 
 @step
 def inner_functions() -> Step:
-    """Graphs within operations: scan, checkpoint and a rule of one's own."""
+    """Graphs within operations: scan, checkpoint and a custom rule."""
     double = cr.custom_vjp(lambda x: 2 * cr.sin(x), lambda g, out, x: (2 * g * cr.cos(x),))
     again = cr.checkpoint(lambda x: cr.exp(cr.sin(x)))
 

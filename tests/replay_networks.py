@@ -70,7 +70,7 @@ class Scale(nn.Module):
 
 
 def optimizer_step(name: str) -> Callable[[], Step]:
-    """A step in which little happens besides an optimizer's update."""
+    """A step in which little happens except an optimizer's update."""
     numbers = reals(5, 3)
     return lambda: training(
         Scale(5, 3), numbers, numbers, loss=F.mse_loss, optimizer=OPTIMIZERS[name]
