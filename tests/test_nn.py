@@ -178,7 +178,7 @@ def test_errors_name_the_layer_by_its_path(run):
     with pytest.raises(ShapeError) as caught:
         run(wrong(), cr.ones((8, 10)))
     lines = str(caught.value).split("\n")
-    assert lines[0].startswith("[Linear] got float32[8,10]; (..., 12) is needed; set in_features")
+    assert lines[0].startswith("[Linear] got float32[8,10]; expected (..., 12); set in_features")
     assert lines[1] == "  in 1.layers.2 (Linear)"
     assert lines[2].startswith("  at test_nn.py:")
     located = caught.value.located(None)
@@ -397,7 +397,7 @@ MISTAKES = {
     "a class": (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU), r"class ReLU; .*nn\.ReLU\(\)"),
     "recurrent in Sequential": (
         lambda: nn.Sequential(nn.Embedding(5, 3), nn.LSTM(3, 2), nn.Linear(2, 1))(cr.Tensor([[1]])),
-        r"\(outputs, state\) from layer 1 \(LSTM\); one tensor is needed for layer 2 \(Linear\); "
+        r"\(outputs, state\) from layer 1 \(LSTM\); expected one tensor for layer 2 \(Linear\); "
         r".*nn\.Lambda\(lambda out: out\[0\]\).*out\[0\]\[:, -1\]",
     ),
     "state of LSTM": (
@@ -412,7 +412,7 @@ MISTAKES = {
     "average of a model": (lambda: optim.EMA(nn.Linear(1, 1)), r"call it: model\.parameters"),
     "group typo": (
         lambda: optim.SGD([{"parameters": nn.Linear(1, 1).parameters()}], lr=0.1),
-        "group of 'parameters'; \"params\" and of lr",
+        "group of 'parameters'; expected \"params\" and some of lr",
     ),
     "group setting": (
         lambda: optim.SGD([{"params": nn.Linear(1, 1).parameters(), "learning_rate": 1}]),
@@ -428,7 +428,7 @@ MISTAKES = {
     ),
     "a missing name alone": (
         lambda: nn.Linear(1, 1).load_state_dict({"weight": np.ones((1, 1))}),
-        "got 1 tensors without bias; exactly",
+        "got 1 tensors without bias; expected exactly",
     ),
     "twice": (lambda: optim.SGD([nn.Parameter([1.0])] * 2), "0 twice|1 twice"),
     "inplace": (lambda: nn.ReLU(inplace=True), "inplace=True; .*leave it out"),

@@ -36,7 +36,7 @@ WRONG = {
     "MultiheadAttention's 5th": (lambda: nn.MultiheadAttention(4, 2, 0.0, True, True), "by name"),
     "plateau's 6th": (
         lambda: optim.ReduceLROnPlateau(adam(), "min", 0.1, 10, 1e-4, 5),
-        "threshold_mode 5",
+        "got threshold_mode=5; expected a text",
     ),
     "a loss's 3rd": (
         lambda: F.smooth_l1_loss(x, y, "mean", None),

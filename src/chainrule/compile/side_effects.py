@@ -21,7 +21,7 @@ def expect_none(surroundings: Surroundings, guards: Iterable[Guard]) -> None:
         raise TraceError(
             "compile",
             f"got a function that changes {where} from {_text(before)} to {_text(after)}",
-            "Python's own variables change only while it is traced, not at each call",
+            "expected no change: it happens only while it is traced, not at each call",
             "keep it in a tensor made outside and assign that in place (x[...] = value)",
             source,
         )

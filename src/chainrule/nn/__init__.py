@@ -215,7 +215,7 @@ __all__ = [
 
 hide_modules(__name__, "functional", "init", "losses", "utils")
 
-if not TYPE_CHECKING:  # a type checker is to know which names there are
+if not TYPE_CHECKING:  # type checkers must see which names there are
 
     def __getattr__(name: str) -> NoReturn:
         raise missing(__name__, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, user_line
@@ -23,7 +24,7 @@ def expect_batch_first(name: str, batch_first: bool) -> None:
         raise ArgumentError(
             name,
             "got batch_first=False",
-            "sequences are batch first",
+            "expected sequences that are batch first",
             "leave it out, and move the axes with cr.moveaxis(x, 0, 1)",
             user_line(),
         )
@@ -51,8 +52,8 @@ class MultiheadAttention(Module):
             raise ArgumentError(
                 "MultiheadAttention",
                 f"got {embed_dim} channels, {num_heads} heads",
-                "a divisor of the channels",
-                "choose another number of heads",
+                "expected a number of heads that divides the channels",
+                f"num_heads={math.gcd(embed_dim, num_heads)} does",
             )
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         weight = init.xavier_uniform_(creation.zeros((3 * embed_dim, embed_dim)))

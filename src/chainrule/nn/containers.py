@@ -1,4 +1,4 @@
-"""Modules that hold others."""
+"""Modules that consist of others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .module import Module
 
 
 class Sequential(Module):
-    """One module after another: each gets what the one before gives. They are named 0, 1, …"""
+    """One module after another: each gets the output of the one before. Named 0, 1, …"""
 
     def __init__(self, *layers: Module) -> None:
         self._layers: tuple[Module, ...] = ()
@@ -20,7 +20,7 @@ class Sequential(Module):
             self.append(layer)
 
     def append(self, layer: Module) -> Self:
-        """One more layer, at the end."""
+        """Add a layer at the end."""
         _expect_layer(layer)
         setattr(self, str(len(self._layers)), layer)
         self._layers = (*self._layers, layer)
@@ -58,7 +58,7 @@ def _expect_layer(layer: Any) -> None:
         raise ArgumentError(
             "Sequential",
             f"got the class {layer.__name__}",
-            "modules, one an argument",
+            "expected modules, one per argument",
             f"make one of it: nn.{layer.__name__}()",
             user_line(),
         )
@@ -66,21 +66,21 @@ def _expect_layer(layer: Any) -> None:
         raise ArgumentError(
             "Sequential",
             f"got a {type(layer).__name__}",
-            "modules, one an argument",
+            "expected modules, one per argument",
             "unpack a list: nn.Sequential(*layers)",
             user_line(),
         )
 
 
 def _expect_one(x: tuple[Any, ...], k: int, layers: tuple[Module, ...]) -> None:
-    """Raise if the layer k, one of ours that takes one tensor, is given several."""
+    """Raise if layer k, which takes one tensor (it is this library's), gets several."""
     if type(layers[k]).__module__.startswith(__package__) and not isinstance(layers[k], Lambda):
         before = type(layers[k - 1]).__name__
         what = "(outputs, state)" if before in ("RNN", "LSTM", "GRU") else f"{len(x)} values"
         raise ArgumentError(
             "Sequential",
             f"got {what} from layer {k - 1} ({before})",
-            f"one tensor is needed for layer {k} ({type(layers[k]).__name__})",
+            f"expected one tensor for layer {k} ({type(layers[k]).__name__})",
             "put nn.Lambda(lambda out: out[0]) between them, or out[0][:, -1] for the last step",
         )
 
@@ -93,16 +93,16 @@ class Residual(Module):
         self.shortcut = shortcut
 
     def forward(self, x: Any) -> Any:
-        kept, found = x if self.shortcut is None else self.shortcut(x), self.inner(x)
-        if kept.shape != found.shape:
+        direct, inner = x if self.shortcut is None else self.shortcut(x), self.inner(x)
+        if direct.shape != inner.shape:
             raise ShapeError(
                 "Residual",
-                f"got {spec_text(kept)} and {spec_text(found)} from the inner module",
+                f"got {spec_text(direct)} and {spec_text(inner)} from the inner module",
                 "expected equal shapes",
                 "give a shortcut that changes the shape as well",
                 user_line(),
             )
-        return kept + found
+        return direct + inner
 
 
 class Lambda(Module):
@@ -116,7 +116,7 @@ class Lambda(Module):
 
 
 class Flatten(Module):
-    """All axes but the first made into one."""
+    """All axes except the first joined into one."""
 
     _channels_last = True
 

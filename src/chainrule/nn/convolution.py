@@ -42,12 +42,15 @@ class _Conv(Module):
             raise ArgumentError(
                 name,
                 f"got {in_channels} -> {out_channels} channels in {groups} groups",
-                "both divisible by groups",
-                "choose another number of groups",
+                "expected groups that divide both numbers of channels",
+                f"groups={math.gcd(in_channels, out_channels, groups)} does",
             )
         if padding_mode not in PADDINGS:
             raise ArgumentError(
-                name, f"got padding_mode {padding_mode!r}", "zeros, reflect or replicate", "choose"
+                name,
+                f"got padding_mode {padding_mode!r}",
+                "expected zeros, reflect or replicate",
+                'padding_mode="zeros" is the default',
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = each(name, kernel_size, n, 1)
@@ -66,7 +69,7 @@ class _Conv(Module):
             raise ShapeError(
                 type(self).__name__,
                 f"got {spec_text(x)}",
-                f"(N, {', '.join('HWD'[:n])}, {self.in_channels}) is needed, channels last",
+                f"expected (N, {', '.join('HWD'[:n])}, {self.in_channels}), channels last",
                 "move the channels with permute_dims, or set in_channels",
                 user_line(),
             )

@@ -32,7 +32,7 @@ class Loss(Module):
             raise ArgumentError(
                 name,
                 f"got {'' if args else 'the setting '}{unknown[0]}",
-                f"settings by name, of {', '.join(known)}",
+                f"expected settings by name, of {', '.join(known)}",
                 f"did you mean {near[0]}?"
                 if near
                 else f"{name}()(prediction, target) is the loss of tensors",

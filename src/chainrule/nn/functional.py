@@ -123,7 +123,12 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
         return 0.5 * x * (1 + elementwise.tanh(inner))
     if approximate != "none":
-        raise ArgumentError("gelu", f"got approximate {approximate!r}", "none or tanh", "choose")
+        raise ArgumentError(
+            "gelu",
+            f"got approximate {approximate!r}",
+            "expected none or tanh",
+            'approximate="none" is the default',
+        )
     return 0.5 * x * (1 + elementwise.erf(x * math.sqrt(0.5)))
 
 
@@ -386,7 +391,7 @@ def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tens
     return x / at_least(reductions.norm(x, ord=p, axis=axis, keepdims=True), eps)
 
 
-if not TYPE_CHECKING:  # a type checker is to know which names there are
+if not TYPE_CHECKING:  # type checkers must see which names there are
 
     def __getattr__(name: str) -> NoReturn:
         raise missing(__name__, name)

@@ -95,7 +95,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
     if nonlinearity not in gains:
         names = ", ".join([*gains, "leaky_relu"])
-        raise ArgumentError("calculate_gain", f"got {nonlinearity!r}", f"one of {names}", "choose")
+        raise ArgumentError(
+            "calculate_gain",
+            f"got {nonlinearity!r}",
+            f"expected one of {names}",
+            '"linear" has gain 1',
+        )
     return gains[nonlinearity]
 
 
@@ -103,7 +108,7 @@ def fans(t: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out)."""
     if t.ndim < 2:
         raise ShapeError(
-            "init", f"got {spec_text(t)}", "two axes or more", "use uniform_ or zeros_"
+            "init", f"got {spec_text(t)}", "expected two axes or more", "use uniform_ or zeros_"
         )
     if t.ndim == 2:
         return t.shape[1], t.shape[0]
@@ -126,7 +131,9 @@ def xavier_normal_(t: Tensor, gain: float = 1.0, generator: Source = None) -> Te
 
 def _kaiming(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ArgumentError("kaiming", f"got mode {mode!r}", "fan_in or fan_out", "choose one")
+        raise ArgumentError(
+            "kaiming", f"got mode {mode!r}", "expected fan_in or fan_out", 'mode="fan_in" is usual'
+        )
     fan = fans(t)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(1, fan))
 

@@ -41,7 +41,7 @@ class Linear(Module):
             raise ShapeError(
                 "Linear",
                 f"got {spec_text(x)}",
-                f"(..., {self.in_features}) is needed",
+                f"expected (..., {self.in_features})",
                 f"set in_features to {x.shape[-1] if x.shape else 1}, or change the last axis",
                 user_line(),
             )
@@ -90,7 +90,7 @@ def _check_table(name: str, rows: int, columns: int, padding_idx: int | None) ->
         raise ArgumentError(
             name,
             f"got padding_idx={padding_idx!r}",
-            f"expected a row of the {rows} of the table",
+            f"expected one of the {rows} rows of the table",
             f"padding_idx=0, or num_embeddings={abs(padding_idx) + 1}",
             user_line(),
         )
@@ -145,7 +145,12 @@ class EmbeddingBag(Module):
         padding_idx: int | None = None,
     ) -> None:
         if mode not in ("mean", "sum", "max"):
-            raise ArgumentError("EmbeddingBag", f"got mode {mode!r}", "mean, sum or max", "choose")
+            raise ArgumentError(
+                "EmbeddingBag",
+                f"got mode {mode!r}",
+                "expected mean, sum or max",
+                'mode="mean" is the default',
+            )
         _check_table("EmbeddingBag", num_embeddings, embedding_dim, padding_idx)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.mode, self.padding_idx = mode, padding_idx

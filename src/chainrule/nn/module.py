@@ -114,7 +114,7 @@ class Module(SelfGuarded):
         if isinstance(value, Tensor):
             self._is_parameter(value)
 
-    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+    if not TYPE_CHECKING:  # type checkers must see which attributes there are
 
         def __getattr__(self, name: str) -> Any:
             raise missing("Module", name, type(self).__name__)
@@ -230,7 +230,7 @@ class Module(SelfGuarded):
             raise ArgumentError(
                 "load_state_dict",
                 f"got {type(values).__name__}",
-                "a dict of arrays by name",
+                "expected a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
             )
         expect_own_order(self.named_modules(), values)
@@ -307,7 +307,7 @@ def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> Non
     raise ArgumentError(
         type(module).__name__,
         f"got {got} in the place of the parameter {name}, {spec_text(old)}",
-        "a parameter, or new values for this one",
+        "expected a parameter, or new values for this one",
         f"under no_grad(): m.{name}[...] = value; or m.{name} = nn.Parameter(value)",
         user_line(),
     )
@@ -372,7 +372,7 @@ class _ModuleGuard:
             raise TraceError(
                 "compile",
                 f"got a {type(self._module).__name__} whose forward changes its attributes",
-                "they change only while it is traced, not at each call",
+                "expected no change: it happens only while it is traced, not at each call",
                 "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
             )
 

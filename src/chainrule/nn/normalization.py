@@ -75,7 +75,7 @@ class _BatchNorm(Module):
             raise ShapeError(
                 type(self).__name__,
                 f"got {spec_text(x)} while training",
-                "more than one value a channel",
+                "expected more than one value per channel",
                 "use a larger batch, drop_last, or eval()",
                 user_line(),
             )
@@ -178,8 +178,8 @@ class GroupNorm(Module):
             raise ArgumentError(
                 "GroupNorm",
                 f"got {num_channels} channels in {num_groups} groups",
-                "a divisor of the channels",
-                "choose another number of groups",
+                "expected a number of groups that divides the channels",
+                f"num_groups={math.gcd(num_channels, num_groups)} does",
             )
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(creation.ones(num_channels)) if affine else None

@@ -101,7 +101,7 @@ def expect_own_order(modules: Iterable[tuple[str, Ordered]], values: Mapping[str
             raise ArgumentError(
                 "load_state_dict",
                 f"got a tensor of PyTorch for {concerned[0]}",
-                f"arrays in the order of this model, which has a {type(m).__name__}"
+                f"expected arrays in the order of this model, which has a {type(m).__name__}"
                 + (" that rearranges elements" if rearranging else ""),
                 f"use {INTEROP}, which puts them in order",
                 user_line(),

@@ -88,8 +88,8 @@ class _Adaptive(_Sized):
                 raise ShapeError(
                     type(self).__name__,
                     f"got {spec_text(x)}",
-                    "sizes above 0",
-                    "check the input",
+                    "expected sizes above 0",
+                    "leave out inputs that are empty",
                     user_line(),
                 )
             if size % m == 0:
@@ -157,8 +157,8 @@ class Upsample(_Sized):
             raise ArgumentError(
                 "Upsample",
                 f"got scale_factor {scale_factor!r}, mode {mode!r}",
-                f"a whole number from 1 and one of {', '.join(modes)}",
-                "choose",
+                f"expected a whole number from 1 and one of {', '.join(modes)}",
+                'scale_factor=2, mode="nearest" are the defaults',
             )
         self.scale_factor, self.mode = scale_factor, mode
         self.dimensions = {"bilinear": 2, "trilinear": 3}.get(mode)

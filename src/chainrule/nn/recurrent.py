@@ -85,8 +85,8 @@ class _Recurrent(Module):
             raise ShapeError(
                 type(self).__name__,
                 f"got {spec_text(x)}",
-                f"(N, T, {self.input_size})",
-                "batch first, features last; set input_size",
+                f"expected (N, T, {self.input_size}), batch first, features last",
+                f"set input_size to {x.shape[-1] if x.shape else 1}, or move the axes",
                 user_line(),
             )
         x = cast(x, promote(x.dtype, self.weight_hh_l0.dtype))
@@ -95,12 +95,12 @@ class _Recurrent(Module):
         if lengths is not None:
             ends = _checked_lengths(type(self).__name__, lengths, n, steps)
             counts = creation.arange(steps)[:, None] < ends[None, :]  # (T, N)
-        given = self._initial(state, n, x)
+        initial = self._initial(state, n, x)
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             outs = []
             for suffix in self._suffixes(layer):
-                start = tuple(s[len(last)] for s in given)
+                start = tuple(s[len(last)] for s in initial)
                 out, final = self._direction(x, suffix, start, counts)
                 outs.append(out)
                 last.append(final)
@@ -115,28 +115,28 @@ class _Recurrent(Module):
         if state is None:
             zero = creation.zeros((count, n, self.hidden_size), dtype=x.dtype)
             return (zero,) * self.states
-        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-        if len(given) != self.states:
+        states = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        if len(states) != self.states:
             one = "one tensor h" if self.states == 1 else "the tuple (h, c)"
             raise ArgumentError(
                 type(self).__name__,
-                f"got a state of {len(given)} tensors"
-                if len(given) > 1
+                f"got a state of {len(states)} tensors"
+                if len(states) > 1
                 else "got one tensor as the state",
-                f"{one} is needed",
+                f"expected {one}",
                 "pass the state as the layer returned it, or leave it out for zeros",
                 user_line(),
             )
-        given = tuple(cast(as_tensor(s), x.dtype) for s in given)
-        if any(s.shape != (count, n, self.hidden_size) for s in given):
+        states = tuple(cast(as_tensor(s), x.dtype) for s in states)
+        if any(s.shape != (count, n, self.hidden_size) for s in states):
             raise ShapeError(
                 type(self).__name__,
-                f"got a state {', '.join(spec_text(s) for s in given)}",
-                f"{(count, n, self.hidden_size)} is needed",
+                f"got a state {', '.join(spec_text(s) for s in states)}",
+                f"expected {(count, n, self.hidden_size)}",
                 "leave it out for zeros",
                 user_line(),
             )
-        return given
+        return states
 
     def _direction(
         self, x: Tensor, suffix: str, start: tuple[Tensor, ...], counts: Tensor | None
@@ -150,8 +150,8 @@ class _Recurrent(Module):
             new = self._cell(now, functional.linear(state[0], w_hh, b_hh), state)
             if alive is None:
                 return new, new[0]
-            kept = tuple(where(alive[:, None], a, b) for a, b in zip(new, state, strict=True))
-            return kept, where(alive[:, None], new[0], 0.0)
+            after = tuple(where(alive[:, None], a, b) for a, b in zip(new, state, strict=True))
+            return after, where(alive[:, None], new[0], 0.0)
 
         final, out = scan(step, start, (projected, counts), reverse=suffix.endswith("_reverse"))
         return shaping.moveaxis(out, 0, 1), final
@@ -163,7 +163,7 @@ class _Recurrent(Module):
 
 def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
     ends = as_tensor(lengths)
-    needed = f"a whole number from 0 to {steps} for each of {n} sequences"
+    needed = f"expected a whole number from 0 to {steps} for each of {n} sequences"
     advice = "count the steps of each sequence that are no padding"
     now = known(ends)
     wrong = now is not None and now.size and (now.min() < 0 or now.max() > steps)
@@ -190,7 +190,10 @@ class RNN(_Recurrent):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ArgumentError(
-                "RNN", f"got nonlinearity {nonlinearity!r}", "tanh or relu", 'try "tanh"'
+                "RNN",
+                f"got nonlinearity {nonlinearity!r}",
+                "expected tanh or relu",
+                'nonlinearity="tanh" is the default',
             )
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional

@@ -30,7 +30,7 @@ def matching_values(
                 for how, names in (("without", missing), ("with", unknown))
                 if names
             ),
-            "exactly the names of state_dict()",
+            "expected exactly the names of state_dict()",
             f"{_nearest(unknown, missing)}use the same architecture, or give strict=False",
         )
     out = {}
@@ -40,7 +40,7 @@ def matching_values(
             raise ShapeError(
                 "load_state_dict",
                 f"got {spec_text(new)} for {name}",
-                f"{spec_text(old)} is needed",
+                f"expected {spec_text(old)}",
                 f"load PyTorch's weights with {INTEROP}"
                 if new.ndim > 2 and sorted(new.shape) == sorted(old.shape)
                 else "load into the same architecture",

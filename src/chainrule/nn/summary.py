@@ -140,7 +140,7 @@ def summarise(
         raise ArgumentError(
             "summary",
             f"got {arrived}, where {type(model).__name__} says: {error}".replace(";", ","),
-            "what its forward takes",
+            "expected what its forward takes",
             "give example arrays, or their shapes as tuples",
         ) from error
     finally:

@@ -52,7 +52,7 @@ def clip_grad_norm_(
             raise GradientError(
                 "clip_grad_norm_",
                 f"got a gradient norm of {float(total)}",
-                "a finite norm",
+                "expected a finite norm",
                 "lower the learning rate, or look for the first non-finite value",
             )
         ratio = max_norm / (total + 1e-6)
@@ -110,7 +110,7 @@ def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
         raise ShapeError(
             "vector_to_parameters",
             f"got {vector.shape}",
-            f"({sum(p.size for p in owners)},)",
+            f"expected ({sum(p.size for p in owners)},)",
             "make it with parameters_to_vector",
         )
     at = 0

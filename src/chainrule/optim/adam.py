@@ -1,4 +1,4 @@
-"""Adam and its kin: running means of the gradient (m) and of its square (v)."""
+"""Adam and its variants: running means of the gradient (m) and of its square (v)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .optimizer import Optimizer
 class Adam(Optimizer):
     """w ← w - lr · m̂ / (√v̂ + ε) (Kingma and Ba, 2014).
 
-    m = β₁ m + (1 - β₁) g and v = β₂ v + (1 - β₂) g², corrected for beginning at 0:
+    m = β₁ m + (1 - β₁) g and v = β₂ v + (1 - β₂) g², corrected because they begin at 0:
     m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ). weight_decay · w is added to g.
     amsgrad uses the largest v so far (Reddi et al., 2018).
     """
@@ -54,7 +54,7 @@ class Adam(Optimizer):
         if group.on("weight_decay"):
             lr, decay = group.scalar("lr"), group.scalar("weight_decay")
             if self.decoupled:
-                p = p * group.once("kept", p.dtype, lambda: 1 - lr * decay)
+                p = p * group.once("1 - lr decay", p.dtype, lambda: 1 - lr * decay)
             else:
                 g = g + group.once("decay", p.dtype, lambda: decay) * p
         return p, g
@@ -97,7 +97,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decay of its own: w ← w (1 - lr · weight_decay) first (Loshchilov, 2017)."""
+    """Adam with decoupled decay: w ← w (1 - lr · weight_decay) first (Loshchilov, 2017)."""
 
     decoupled = True
 
@@ -160,7 +160,7 @@ class NAdam(Adam):
 
 
 class RAdam(Adam):
-    """Adam whose step is rectified while v is young (Liu et al., 2019).
+    """Adam whose step is rectified while v has few terms (Liu et al., 2019).
 
     ρ∞ = 2 / (1 - β₂) - 1, ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ); while ρₜ ≤ 5 the step is lr m̂.
     """
@@ -182,16 +182,16 @@ class RAdam(Adam):
         c2 = self._correction(group, 1, t)
         longest = 2 / (1 - b2) - 1
         length = longest - 2 * t * b2**t / c2
-        ripe = length > 5
-        safe = where(ripe, length, 6.0)
+        long_enough = length > 5
+        safe = where(long_enough, length, 6.0)
         ratio = (safe - 4) * (safe - 2) * longest / ((longest - 4) * (longest - 2) * safe)
         factor = cast(elementwise.sqrt(ratio * c2), p.dtype)
         adaptive = factor / (elementwise.sqrt(v) + self._eps(group, p.dtype))
-        return p - self._rate(group, p.dtype, t) * m * where(ripe, adaptive, 1.0)
+        return p - self._rate(group, p.dtype, t) * m * where(long_enough, adaptive, 1.0)
 
 
 class Adamax(Adam):
-    """Adam with the largest |g| in v's place: u = max(β₂ u, |g| + ε) (Kingma and Ba, 2014)."""
+    """Adam with the largest |g| instead of v: u = max(β₂ u, |g| + ε) (Kingma and Ba, 2014)."""
 
     slots: tuple[str, ...] = ("exp_avg", "exp_inf")
 

@@ -1,8 +1,8 @@
 """Groups of parameters, and the settings that they share.
 
 Settings that are numbers are tensors: a compiled step reads them at each call, so a schedule needs
-no new compilation. Whether a setting is 0 decides which operations there are; when that changes, a
-compiled step is traced again.
+no new compilation. Whether a setting is 0 decides which operations there are; when that changes,
+the step is traced again.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Group(Mapping[str, Any]):
         self, owner: str, params: list[Named], settings: dict[str, Any], off: Container[str]
     ) -> None:
         """owner   the optimizer's name, for errors
-        off     settings that stay 0: there is no state for them
+        off     settings that stay 0: they have no state
         """
         self._owner, self._off = owner, off
         self.names = tuple(n for n, _ in params)
         self.params = tuple(p for _, p in params)
-        self._settings = {k: _held(v) for k, v in settings.items()}
+        self._settings = {k: _as_tensors(v) for k, v in settings.items()}
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self.params
-        held, trace = self._settings[name], state.trace
-        numbers = held if isinstance(held, tuple) else (held,)
+        value, trace = self._settings[name], state.trace
+        numbers = value if isinstance(value, tuple) else (value,)
         if trace and any(isinstance(v, Tensor) and trace.hides(v) for v in numbers):
             raise TraceError(
                 self._owner,
@@ -55,7 +55,7 @@ class Group(Mapping[str, Any]):
                 f'read and set group["{name}"] between the calls',
                 user_line(),
             )
-        return _shown(held)
+        return _as_numbers(value)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "initial_lr":
@@ -64,34 +64,34 @@ class Group(Mapping[str, Any]):
             raise ArgumentError(
                 self._owner,
                 f"got the setting {name!r}",
-                ", ".join(self._settings),
+                f"expected {', '.join(self._settings)}",
                 "build an optimizer that has it",
             )
         check_settings(self._owner, {name: value})
-        before, held = self._settings[name], _held(value)
-        if _kinds(held) != _kinds(before):
+        before, new = self._settings[name], _as_tensors(value)
+        if _kinds(new) != _kinds(before):
             raise ArgumentError(
                 self._owner,
                 f"got {name} {value!r}",
-                f"something like {self[name]!r}",
-                "give a value of that kind",
+                f"expected a value like {self[name]!r}",
+                f"{name}={self[name]!r} is the value now",
             )
-        if name in self._off and _is_on(held):
+        if name in self._off and _is_on(new):
             raise ArgumentError(
                 self._owner,
                 f"got a {name} for parameters that began with none",
-                f"a {name} from the start",
+                f"expected a {name} from the start",
                 f"build another one: {self._owner}(…, {name}=0.9)",
             )
         was_on = _is_on(before)
         if isinstance(before, Tensor):
-            before._assign(held)
+            before._assign(new)
         elif isinstance(before, tuple):
-            for old, new in zip(before, held, strict=True):
-                old._assign(new)
+            for old, number in zip(before, new, strict=True):
+                old._assign(number)
         else:
-            self._settings[name] = held
-        if not isinstance(before, (Tensor, tuple)) or _is_on(held) != was_on:
+            self._settings[name] = new
+        if not isinstance(before, (Tensor, tuple)) or _is_on(new) != was_on:
             changes.note()
 
     def __contains__(self, name: object) -> bool:
@@ -114,15 +114,15 @@ class Group(Mapping[str, Any]):
         return len(self._settings)
 
     def first_rate(self) -> float:
-        """group["initial_lr"]: the rate when its first schedule was made. All schedules use it."""
+        """group["initial_lr"], for all schedules: the rate when the first of them was made."""
         if "initial_lr" not in self._settings:
-            self._settings["initial_lr"] = _held(self["lr"])
+            self._settings["initial_lr"] = _as_tensors(self["lr"])
         return float(self["initial_lr"])
 
     def tensors(self) -> list[Tensor]:
         """The settings that are numbers, as tensors."""
-        held = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
-        return [v for v in held if isinstance(v, Tensor)]
+        values = [v for s in self._settings.values() for v in (s if isinstance(s, tuple) else (s,))]
+        return [v for v in values if isinstance(v, Tensor)]
 
     def on(self, name: str) -> bool:
         """Whether a setting is not 0 (or False)."""
@@ -138,9 +138,9 @@ class Group(Mapping[str, Any]):
     def once(
         self, name: str, dtype: Dtype, value: Callable[[], Tensor], count: Tensor | None = None
     ) -> Tensor:
-        """A number that all parameters of the dtype share: calculated for the first, in a step.
+        """A number that all parameters of the dtype share: calculated once per step.
 
-        count   the step count that it depends on, if it does: only parameters of this one share it
+        count   the step count that it depends on, or None: only parameters with this one share it
         """
         key, shared = (id(self), name, dtype, id(count)), state.shared
         if key not in shared:
@@ -149,26 +149,26 @@ class Group(Mapping[str, Any]):
         return out
 
     def end(self) -> None:
-        """The numbers of this step are not those of the next."""
+        """Forget the numbers that parameters shared: the next step has others."""
         state.shared.clear()
 
 
-def _held(value: Any) -> Any:
-    """A setting as it is kept: numbers as float64 tensors."""
+def _as_tensors(value: Any) -> Any:
+    """A setting as it is stored: numbers as float64 tensors."""
     if isinstance(value, (tuple, list)):
-        return tuple(_held(v) for v in value)
+        return tuple(_as_tensors(v) for v in value)
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         return make(np.array(float(value)))
-    if isinstance(value, Tensor):  # a new one, but for one that is computed in a step
+    if isinstance(value, Tensor):  # a new one, unless it is computed in a step
         return cast(value, float64) if value._value is None else make(np.array(float(value)))
     return value
 
 
-def _kinds(held: Any) -> Any:
-    """What may be exchanged: shapes of numbers, or a type."""
-    if isinstance(held, tuple):
-        return tuple(_kinds(v) for v in held)
-    return held.shape if isinstance(held, Tensor) else type(held)
+def _kinds(value: Any) -> Any:
+    """Equal for values that can replace each other: shapes of numbers, or a type."""
+    if isinstance(value, tuple):
+        return tuple(_kinds(v) for v in value)
+    return value.shape if isinstance(value, Tensor) else type(value)
 
 
 def not_an_attribute(owner: str, name: str) -> ArgumentError:
@@ -176,14 +176,15 @@ def not_an_attribute(owner: str, name: str) -> ArgumentError:
     return ArgumentError(
         owner,
         f"got the attribute {name}",
-        "a setting belongs to a group of parameters",
+        "expected it in a group of parameters, where settings are",
         f'for group in optimizer.param_groups: group["{name}"] = value',
     )
 
 
-def _shown(value: Any) -> Any:
+def _as_numbers(value: Any) -> Any:
+    """A setting as `group[name]` returns it: tensors with a value as Python numbers."""
     if isinstance(value, tuple):
-        return tuple(_shown(v) for v in value)
+        return tuple(_as_numbers(v) for v in value)
     return value.item() if isinstance(value, Tensor) and value._value is not None else value
 
 
@@ -211,7 +212,7 @@ class _SettingGuard:
         return _is_on(self._group._settings[self._name]) == self._was_on
 
 
-_ABOVE_0 = (
+_FROM_0 = (
     "eps",
     "alpha",
     "rho",
@@ -222,7 +223,7 @@ _ABOVE_0 = (
     "momentum_decay",
     "initial_accumulator_value",
 )
-_SHARES = "rho", "alpha"  # of a running mean that its old value keeps
+_SHARES = "rho", "alpha"  # the share of the old value in a running mean
 _USUAL = {
     "lr": "1e-3 is a usual start",
     "betas": "(0.9, 0.999) is usual",
@@ -232,26 +233,29 @@ _USUAL = {
 
 
 def check_settings(name: str, settings: dict[str, Any]) -> None:
-    """Raise if a number among them is none, or out of range."""
-    for key in ("lr", "initial_lr", "betas", *_ABOVE_0):
+    """Raise if one of the numbers among them is not a number, or out of range."""
+    for key in ("lr", "initial_lr", "betas", *_FROM_0):
         if key not in settings:
             continue
-        given, two = settings[key], key == "betas"
-        advice = _USUAL.get(key, "0 is the least")
-        if two and (not isinstance(given, (tuple, list)) or len(given) != 2):
-            raise ArgumentError(name, f"got {key} {given!r}", "two numbers", advice)
-        for value in given if two else (given,):
+        setting, two = settings[key], key == "betas"
+        advice = _USUAL.get(key, "0 is the smallest")
+        if two and (not isinstance(setting, (tuple, list)) or len(setting) != 2):
+            raise ArgumentError(name, f"got {key} {setting!r}", "expected two numbers", advice)
+        for value in setting if two else (setting,):
             if isinstance(value, Tensor) and value._value is None:
                 continue  # computed in a step
             number = _number(value)
             if number is None:
                 raise ArgumentError(
-                    name, f"got {key} {given!r}", "numbers" if two else "a number", advice
+                    name,
+                    f"got {key} {setting!r}",
+                    "expected numbers" if two else "expected a number",
+                    advice,
                 )
             share = key in _SHARES
             if not (0 <= number <= 1 if share else 0 <= number < (1 if two else math.inf)):
                 needed = "0 to 1" if share else "0 to below 1" if two else "0 or more, finite"
-                raise ArgumentError(name, f"got {key} {given}", needed, advice)
+                raise ArgumentError(name, f"got {key} {setting}", f"expected {needed}", advice)
 
 
 def _number(value: Any) -> float | None:

@@ -1,8 +1,8 @@
-"""What every optimizer shares: its parameters in groups, their state, its step.
+"""Base of all optimizers: parameters in groups, their state, the step.
 
 All state is tensors, which a compiled step reads and assigns at each call. Each parameter has its
 own step count, state[name]["step"]: steps without a gradient do not count. Parameters that have
-always moved together share one tensor, so that what follows from the count is calculated once.
+always had their steps together share one tensor, so what depends on it is calculated once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _OptimizerGuard:
             raise TraceError(
                 "compile",
                 f"got {self._attributes.name}, whose step changes its attributes",
-                "they change only while it is traced, not at each call",
+                "expected no change: it happens only while it is traced, not at each call",
                 "keep what changes in a tensor attribute and assign it in place (x[...] = value)",
             )
 
@@ -71,14 +71,14 @@ def _tensors_of(state: dict[str, dict[str, Tensor]]) -> list[Any]:
 
 
 class Optimizer(CountedAttributes):
-    """Base of all: give parameters (or groups of them), then `step()` after each `backward()`.
+    """Base of all: made with parameters (or groups of them), `step()` after each `backward()`.
 
     params   tensors, (name, tensor) pairs as from `model.named_parameters()`, or dicts with
              "params" and settings of their own
     """
 
     slots: tuple[str, ...] = ()  # names of the state tensors that are like the parameter
-    needed: Mapping[str, str] = {}  # slot -> the setting without which there is none
+    needed: Mapping[str, str] = {}  # slot: the setting that it needs; without it no such state
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -114,7 +114,7 @@ class Optimizer(CountedAttributes):
             raise ArgumentError(
                 type(self).__name__,
                 "got no parameters that require a gradient",
-                "one or more to train",
+                "expected one or more to train",
                 "call unfreeze(), or set requires_grad=True",
             )
 
@@ -123,38 +123,38 @@ class Optimizer(CountedAttributes):
             raise ArgumentError(
                 type(self).__name__,
                 "got other param_groups",
-                "those that it was made with",
+                "expected those of the beginning",
                 "build another optimizer",
             )
         if name in self._own_settings() and not hasattr(type(self), name):
             raise not_an_attribute(type(self).__name__, name)
         super().__setattr__(name, value)
 
-    if not TYPE_CHECKING:  # a type checker is to know which attributes there are
+    if not TYPE_CHECKING:  # type checkers must see which attributes there are
 
         def __getattr__(self, name: str) -> Any:
             hint = f'; here it is param_groups[0]["{name}"]' if name in self._own_settings() else ""
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
 
     def _own_settings(self) -> set[str]:
-        """The names of what a group may set."""
+        """The names of the settings of groups."""
         return {name for group in vars(self).get("param_groups", ()) for name in group}
 
     def _begin(self, name: str, p: Tensor) -> None:
-        """Set up state that does not begin at 0."""
+        """Initialise state that does not begin at 0."""
 
     def _update(self, group: Group, p: Tensor, g: Tensor, s: dict[str, Tensor]) -> Tensor:
         """The new value of a parameter (or of the rows that have a gradient).
 
-        s holds the state, of the same shape as p; put the new state into it. s["step"] is the
-        number of the parameter's steps, this one included.
+        s is the state, of the same shape as p; put the new state into it. s["step"] is the number
+        of the parameter's steps, including this one.
         """
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Take the gradients away.
+        """Remove the gradients.
 
-        Not needed where each backward() reaches the same parameters: it replaces their gradients.
+        Not needed if each backward() reaches the same parameters: it replaces their gradients.
         """
         for group in self.param_groups:
             for p in group.params:
@@ -163,13 +163,12 @@ class Optimizer(CountedAttributes):
     def step(self) -> None:
         """Change every parameter that requires a gradient and has one.
 
-        It takes the gradient that is there, as PyTorch does: one that the last backward() did not
-        reach keeps its old gradient, and is changed by that again. `zero_grad` takes it away.
+        As in PyTorch, a parameter that the last backward() did not reach still has its old gradient
+        and is changed by that again; `zero_grad` removes it.
         """
         counts = self._counts()
         if state.trace is not None:
             state.trace.guards.append(_OptimizerGuard(self))
-        if state.trace is not None:
             state.trace.unseen.clear()
             state.trace.told.clear()
             state.trace.updates = True
@@ -187,25 +186,25 @@ class Optimizer(CountedAttributes):
     def _counts(self) -> list[Tensor]:
         """The step counts of the parameters that move now.
 
-        Where only some of those that share one move, these get their own.
+        If only some of the parameters that share a count move, these get a count of their own.
         """
         sharing: dict[int, list[tuple[str, bool]]] = {}
         for group in self.param_groups:
             for name, p in zip(group.names, group.params, strict=True):
                 moves = p.requires_grad and p.grad is not None
                 sharing.setdefault(id(self.state[name]["step"]), []).append((name, moves))
-        found = []
+        counts = []
         for shared in sharing.values():
             moving = [name for name, moves in shared if moves]
             if not moving:
                 continue
             count = self.state[moving[0]]["step"]
             if len(moving) < len(shared):
-                count = _twin(count)
+                count = _copy(count)
                 for name in moving:
                     self.state[name]["step"] = count
-            found.append(count)
-        return found
+            counts.append(count)
+        return counts
 
     def _step_group(self, group: Group) -> None:
         for name, p in zip(group.names, group.params, strict=True):
@@ -238,12 +237,12 @@ class Optimizer(CountedAttributes):
         return out
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave. Nothing is changed unless everything fits."""
+        """Take over what `state_dict` returned. Nothing is changed unless everything fits."""
         if not isinstance(values, Mapping):
             raise ArgumentError(
                 "load_state_dict",
                 f"got {type(values).__name__}",
-                "a dict of arrays by name",
+                "expected a dict of arrays by name",
                 "read a file first: safetensors.numpy.load_file(path)",
             )
         if "steps" in values:  # of a version that counted for all parameters together
@@ -252,12 +251,12 @@ class Optimizer(CountedAttributes):
         own = self.state_dict()
         firsts = [f"group{k}/initial_lr" for k in range(len(self.param_groups))]
         values = {**{key: own[key] for key in firsts if key in own}, **values}
-        odd = sorted((own.keys() ^ values.keys()) - {*firsts})  # of schedules, if there are some
-        if odd:
+        differing = sorted((own.keys() ^ values.keys()) - {*firsts})  # schedules add `firsts`
+        if differing:
             raise ArgumentError(
                 "load_state_dict",
-                f"got a state that differs in {', '.join(odd[:3])}",
-                "the state of the same optimizer with the same parameters",
+                f"got a state that differs in {', '.join(differing[:3])}",
+                "expected the state of the same optimizer with the same parameters",
                 "build it from model.named_parameters() both times",
             )
         for key, value in own.items():
@@ -265,7 +264,7 @@ class Optimizer(CountedAttributes):
                 raise ShapeError(
                     "load_state_dict",
                     f"got {np.shape(values[key])} for {key}",
-                    f"{value.shape} is needed",
+                    f"expected {value.shape}",
                     "load into the same architecture",
                 )
         slots = [f"{name}/{slot}" for name, parts in self.state.items() for slot in parts]
@@ -283,13 +282,13 @@ class Optimizer(CountedAttributes):
                     group[key] = tuple(number.tolist()) if number.ndim else number.item()
 
     def _share_counts(self, values: dict[str, Any]) -> None:
-        """Let parameters share their step counts only where those that are loaded are the same."""
-        kept: dict[int, dict[float, Tensor]] = {}
+        """Let parameters share step counts only where the loaded counts are equal."""
+        by_number: dict[int, dict[float, Tensor]] = {}
         for name, parts in self.state.items():
             count, number = parts["step"], float(values[f"{name}/step"])
-            shared = kept.setdefault(id(count), {})
+            shared = by_number.setdefault(id(count), {})
             if number not in shared:
-                shared[number] = _twin(count) if shared else count
+                shared[number] = _copy(count) if shared else count
             if shared[number] is not count:
                 parts["step"] = shared[number]
 
@@ -297,11 +296,11 @@ class Optimizer(CountedAttributes):
         return f"{type(self).__name__}({', '.join(str(dict(g)) for g in self.param_groups)})"
 
 
-def _twin(count: Tensor) -> Tensor:
-    """Another tensor of the same value, which lasts: a compiled step may read and assign it."""
+def _copy(count: Tensor) -> Tensor:
+    """Another tensor of the same value. It outlives a trace: a compiled step may assign it."""
     assert count._value is not None
     with outside():
-        twin = make(count._value.copy())
+        copy = make(count._value.copy())
     if state.trace is not None and id(count) in state.trace.writes:
-        twin._assign(count)  # an earlier step of this trace has counted
-    return twin
+        copy._assign(count)  # an earlier step of this trace has counted
+    return copy

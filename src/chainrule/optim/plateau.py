@@ -14,11 +14,11 @@ from .schedules import BY_NAME, expect_optimizer, expect_outside
 class ReduceLROnPlateau:
     """lr · factor when the metric given to `step` has not improved for `patience` steps.
 
-    mode        "min": less is better. `fit` sets it, by what is better of its monitor
-    threshold   how much better counts: a share of the best metric, or with threshold_mode "abs" an
-                amount
+    mode        "min": lower is better. `fit` sets it, by what is better for its monitor
+    threshold   the least improvement that counts: relative to the best metric, or with
+                threshold_mode "abs" absolute
     cooldown    steps after a reduction that do not count
-    eps         a reduction by no more is left out
+    eps         reductions up to this size are left out
     """
 
     per: ClassVar[str] = "epoch"
@@ -41,14 +41,14 @@ class ReduceLROnPlateau:
             raise ArgumentError(
                 "ReduceLROnPlateau",
                 f"got mode {mode!r}, factor {factor}",
-                "min or max, and a factor between 0 and 1",
+                "expected min or max, and a factor between 0 and 1",
                 "leave them out: min, 0.1",
             )
         if threshold_mode not in ("rel", "abs"):
             raise ArgumentError(
                 "ReduceLROnPlateau",
                 f"got threshold_mode {threshold_mode!r}",
-                '"rel" or "abs"',
+                'expected "rel" or "abs"',
                 'leave it out: "rel"',
             )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
@@ -58,7 +58,7 @@ class ReduceLROnPlateau:
         self.bad_steps, self.resting = 0, 0
 
     def step(self, metric: float) -> None:
-        """One step on, with the metric that was reached."""
+        """Move on by one step, with the metric that was reached."""
         expect_outside(self)
         try:
             value = float(metric)
@@ -70,12 +70,12 @@ class ReduceLROnPlateau:
                 "step(loss) follows the loss of each epoch",
                 user_line(),
             ) from None
-        way = 1 if self.mode == "max" else -1
-        by = way * self.threshold
+        sign = 1 if self.mode == "max" else -1
+        by = sign * self.threshold
         goal = self.best * (1 + by) if self.threshold_mode == "rel" else self.best + by
         if math.isinf(self.best):  # none yet
-            goal = -way * math.inf
-        better = way * value > way * goal
+            goal = -sign * math.inf
+        better = sign * value > sign * goal
         self.bad_steps = 0 if better else self.bad_steps + 1
         self.best = value if better else self.best
         if self.resting:
@@ -89,10 +89,10 @@ class ReduceLROnPlateau:
             self.resting, self.bad_steps = self.cooldown, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to continue: plain numbers."""
+        """The numbers from which `load_state_dict` continues."""
         return {"best": self.best, "bad_steps": self.bad_steps, "resting": self.resting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self.best, self.bad_steps = float(state["best"]), int(state["bad_steps"])
         self.resting = int(state["resting"])

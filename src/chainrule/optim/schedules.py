@@ -1,13 +1,13 @@
 """Schedules: how the learning rate changes from step to step (or epoch to epoch).
 
-Each is made with the optimizer and moved on by `step()`; the rates of all groups follow. The
-formulas are those of PyTorch's `lr_scheduler` of the same name. `per` says what a `step()` is meant
-to follow: "step", each of the optimizer's, for schedules that are given the number of all of them
-(OneCycleLR, WarmupCosine); "epoch", each pass over the data, for the others.
+Each is made with the optimizer; its `step()` sets the rates of all groups. The formulas are those
+of PyTorch's `lr_scheduler` of the same name. `per` says when to call `step()`: "step", after each
+step of the optimizer, for schedules that know the number of all of them (OneCycleLR, WarmupCosine);
+"epoch", after each pass over the data, for the others.
 
 An optimizer may have several schedules, one after the other or side by side. Those that multiply
-(StepLR, MultiStepLR, ExponentialLR, LinearLR, CosineAnnealingLR) go on from the rate that there is,
-another schedule's or one that was set by hand. LambdaLR and WarmupCosine set the rate from
+(StepLR, MultiStepLR, ExponentialLR, LinearLR, CosineAnnealingLR) continue from the present rate,
+which another schedule, or you, may have set. LambdaLR and WarmupCosine set the rate from
 group["initial_lr"], the rate when the first schedule was made; OneCycleLR sets its own.
 """
 
@@ -33,7 +33,7 @@ def expect_optimizer(schedule: object, optimizer: Any) -> None:
         raise ArgumentError(
             name,
             f"got an optimizer of type {type(optimizer).__name__}",
-            "the optimizer whose rate it changes",
+            "expected the optimizer whose rate it changes",
             f"optimizer = optim.Adam(…), then {name}(optimizer, …)",
             user_line(),
         )
@@ -46,7 +46,7 @@ def expect_outside(schedule: object) -> None:
         raise TraceError(
             name,
             f"got a step of {name} inside a compiled function",
-            "expected it outside: it calculates with numbers of Python",
+            "expected it outside: it calculates with Python's numbers",
             "call schedule.step() after the compiled step, which reads the new rate",
             user_line(),
         )
@@ -82,7 +82,7 @@ class Schedule:
             group["lr"] = self.rate(group["lr"], base, self.last_epoch)
 
     def step(self) -> None:
-        """One step on."""
+        """Move on by one step."""
         expect_outside(self)
         self.last_epoch += 1
         self._apply()
@@ -92,7 +92,7 @@ class Schedule:
         return [g["lr"] for g in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to continue: plain numbers."""
+        """The numbers from which `load_state_dict` continues."""
         return {
             "last_epoch": self.last_epoch,
             "base_lrs": list(self.base_lrs),
@@ -100,13 +100,13 @@ class Schedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave, at the rates of then."""
+        """Continue from what `state_dict` returned, at the rates that it has."""
         groups, bases = self.optimizer.param_groups, list(state["base_lrs"])
         if len(bases) != len(groups):
             raise ArgumentError(
                 type(self).__name__,
                 f"got the state of {len(bases)} groups of parameters",
-                f"that of {len(groups)}",
+                f"expected that of {len(groups)}",
                 "make the optimizer with the same groups",
                 user_line(),
             )
@@ -135,11 +135,13 @@ class LambdaLR(Schedule):
 
 
 class StepLR(Schedule):
-    """lr · γ^⌊t / step_size⌋: the rate that there is times γ at each multiple of step_size."""
+    """lr · γ^⌊t / step_size⌋: the present rate times γ at each multiple of step_size."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
-            raise ArgumentError("StepLR", f"got step_size {step_size}", "1 or more", "check it")
+            raise ArgumentError(
+                "StepLR", f"got step_size {step_size}", "expected 1 or more", "step_size=30 works"
+            )
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -148,7 +150,7 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """lr · γ for each milestone that is reached."""
+    """lr · γ at each milestone."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         steps = [*milestones] if isinstance(milestones, Iterable) else [None]
@@ -187,7 +189,12 @@ class CosineAnnealingLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
         if T_max < 1:
-            raise ArgumentError("CosineAnnealingLR", f"got T_max {T_max}", "1 or more", "check it")
+            raise ArgumentError(
+                "CosineAnnealingLR",
+                f"got T_max {T_max}",
+                "expected 1 or more",
+                "T_max is the number of epochs",
+            )
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
@@ -203,7 +210,7 @@ class CosineAnnealingLR(Schedule):
 
 
 class LinearLR(Schedule):
-    """lr times a factor that grows evenly from start_factor to end_factor: a warm-up."""
+    """lr times a factor that grows linearly from start_factor to end_factor: a warm-up."""
 
     def __init__(
         self,
@@ -217,7 +224,7 @@ class LinearLR(Schedule):
                 "LinearLR",
                 f"got start_factor {start_factor}, end_factor {end_factor}, "
                 f"total_iters {total_iters}",
-                "a factor above 0 and up to 1, one from 0 to 1, and 1 or more steps",
+                "expected a factor above 0 and up to 1, one from 0 to 1, and 1 or more steps",
                 "start_factor=0.1 warms up from a tenth",
                 user_line(),
             )
@@ -235,7 +242,7 @@ class LinearLR(Schedule):
 
 
 class WarmupCosine(Schedule):
-    """Evenly up from 0 for warmup steps, then along half a cosine down to eta_min at total."""
+    """Linearly up from 0 for `warmup` steps, then along half a cosine down to eta_min at total."""
 
     per = "step"
 
@@ -244,7 +251,7 @@ class WarmupCosine(Schedule):
             raise ArgumentError(
                 "WarmupCosine",
                 f"got warmup {warmup}, total {total}",
-                "warmup below total",
+                "expected warmup below total",
                 "both count steps: total is epochs times batches",
             )
         self.warmup, self.total, self.eta_min = warmup, total, eta_min
@@ -260,8 +267,8 @@ class WarmupCosine(Schedule):
 class OneCycleLR(Schedule):
     """From max_lr / div_factor up to max_lr, then down to nearly 0 (Smith and Topin, 2017).
 
-    pct_start   the share of total_steps that goes up
-    Momentum (or β₁), if there is one, goes the other way between base_momentum and max_momentum.
+    pct_start   the share of total_steps in which the rate rises
+    Momentum (or β₁), if there is any, goes the opposite way between base_momentum and max_momentum.
     """
 
     per = "step"
@@ -283,8 +290,8 @@ class OneCycleLR(Schedule):
             raise ArgumentError(
                 "OneCycleLR",
                 f"got total_steps {total_steps}, pct_start {pct_start}",
-                "1 or more, and 0 to 1",
-                "check them",
+                "expected 1 or more, and 0 to 1",
+                "total_steps is epochs times batches, pct_start=0.3 the default",
             )
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor
@@ -308,7 +315,7 @@ class OneCycleLR(Schedule):
             raise ArgumentError(
                 "OneCycleLR",
                 f"got step {t + 1} of {self.total_steps}",
-                "no more than total_steps",
+                "expected total_steps at most",
                 "set total_steps to epochs × batches",
             )
         return self._between(self.first, self.max_lr, self.last, min(t, self.total_steps - 1))
@@ -318,7 +325,7 @@ class OneCycleLR(Schedule):
         self._apply_momentum()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave, at the rates of then and their momentum."""
+        """Continue from what `state_dict` returned, at the rates and momentum that it has."""
         super().load_state_dict(state)
         self._apply_momentum()
 

@@ -36,7 +36,7 @@ class SGD(Optimizer):
             raise ArgumentError(
                 "SGD",
                 f"got nesterov with momentum {momentum}, dampening {dampening}",
-                "momentum above 0 and no dampening",
+                "expected momentum above 0 and no dampening",
                 "set momentum=0.9",
             )
         super().__init__(
