@@ -139,7 +139,9 @@ def test_custom_vjp_replaces_the_rule():
     value, (gx, gy) = cr.value_and_grad(clipped, (0, 1))(x, y)
     assert (value.item(), gx.item(), gy.item()) == (150, 1, 0)
     bad = cr.custom_vjp(lambda x: x, lambda g, out, x: g)
-    with pytest.raises(GradientError, match=r"\[custom_vjp\] its rule gave Tensor; a tuple of 1"):
+    with pytest.raises(
+        GradientError, match=r"\[custom_vjp\] its rule gave Tensor; expected a tuple"
+    ):
         cr.grad(bad)(x)
 
 
@@ -162,8 +164,14 @@ def test_defop_is_checked_like_the_table():
 @pytest.mark.parametrize(
     ("define", "message"),
     [
-        (lambda: cr.defop("f", np.sin, lambda z: z), "a rule for x of f that names z; it can name"),
-        (lambda: cr.defop("f", lambda x, n: x, lambda x1: x1), "names x1; it can name .*n, x,"),
+        (
+            lambda: cr.defop("f", np.sin, lambda z: z),
+            "a rule for x of f that names z; expected",
+        ),
+        (
+            lambda: cr.defop("f", lambda x, n: x, lambda x1: x1),
+            "names x1; expected .*n, x,",
+        ),
         (lambda: cr.defop("f", np.sin), "give a derivative for each input, or kind='zero'"),
         (lambda: cr.defop("tanh", np.tanh, lambda y: 1 - y * y), "got the name 'tanh'"),
         (lambda: cr.defop("f", np.add, lambda: 1, arguments="a b"), "1 rules for 2 inputs"),
@@ -184,7 +192,7 @@ def test_defop_parameters_and_names():
     op = cr.defop("falling", decay, lambda y, rate: -rate * y)
     assert (op.__name__, op.__doc__) == ("falling", "Falls.")
     cr.check_gradients(lambda x: op(x, rate=2.0), f64([0.5, 1.0]))
-    with pytest.raises(ArgumentError, match=r'\[falling\] got 2 inputs; 1 needed: x; .*"x1 x2"'):
+    with pytest.raises(ArgumentError, match=r'\[falling\] got 2 inputs; expected 1: x; .*"x1 x2"'):
         op(f64(1.0), 2.0)
     sized = cr.defop(
         "sized",
@@ -235,7 +243,7 @@ def test_custom_vjp_refuses_what_it_would_not_give_a_gradient():
     assert cr.grad(fixed)(cr.Tensor(1.0)).item() == 2
 
 
-def test_custom_vjp_errors_say_to_mend_the_rule():
+def test_custom_vjp_errors_say_to_fix_the_rule():
     x = f64([1.0, 2.0])
     for rule, got in (
         (lambda g, y, x: (g.sum(),), r"float64\[\] for argument 0"),
@@ -245,7 +253,7 @@ def test_custom_vjp_errors_say_to_mend_the_rule():
     ):
         bad = cr.custom_vjp(lambda x: x * 2, rule)
         with pytest.raises(
-            GradientError, match=rf"\[custom_vjp\] its rule gave {got}.*mend the rule"
+            GradientError, match=rf"\[custom_vjp\] its rule gave {got}.*fix the rule"
         ):
             cr.grad(lambda x, bad=bad: bad(x).sum())(x)
 
@@ -262,7 +270,7 @@ def test_wrapped_functions_keep_their_names():
 def test_check_gradients_refuses_what_it_cannot_check():
     x = f64([1.0, 2.0])
     for f, arguments, message in (
-        (lambda n: n * 2.0, (cr.Tensor([1, 2]),), r"no floating argument \(int64\[2\]\); there is"),
+        (lambda n: n * 2.0, (cr.Tensor([1, 2]),), r"no floating argument \(int64\[2\]\); expected"),
         (lambda: cr.ones(2), (), "no floating argument .none at all"),
         (lambda x: x > 1, (x,), r"no floating result \(bool\[2\]\)"),
         (lambda x: x[:0], (x,), "no floating result"),
@@ -275,9 +283,7 @@ def test_check_gradients_refuses_what_it_cannot_check():
 
 def test_check_gradients_says_what_it_compared():
     wrong = cr.custom_vjp(lambda x: x * x, lambda g, y, x: (g * x,))
-    with pytest.raises(
-        GradientError, match=r"⟨v, Jᵀu⟩ along a random direction.*may be 2e-06"
-    ) as e:
+    with pytest.raises(GradientError, match=r"⟨v, Jᵀu⟩ of random v and u.*difference 2e-06") as e:
         cr.check_gradients(wrong, f64([1.0, 2.0]))
     assert "at test_control.py" in str(e.value)
 

@@ -250,7 +250,7 @@ def test_narrow_dtypes_are_summed_in_float32(dtype: Any) -> None:
 @pytest.mark.parametrize("bad", [3, -4, 100])
 def test_an_index_outside_is_an_error(bad: int) -> None:
     x, at = np.zeros((2, 3)), np.array([0, bad])
-    message = f"got index {bad} for an axis of size 3; -3 to 2 is needed"
+    message = f"got index {bad} for an axis of size 3; expected -3 to 2"
     with pytest.raises(RangeError, match=message):
         numerics.take(x, at, 1)
     with pytest.raises(RangeError, match=message):

@@ -265,7 +265,7 @@ def test_a_hessian_is_by_one_argument():
 def test_tangents_that_do_not_fit_are_named(transform):
     x, name = f64([1.0, 2.0]), transform.__name__
     for tangent in (cr.ones(2), cr.ones(3, dtype=cr.float64)):
-        words = rf"\[{name}\] got tangents float.*; one like each argument: float64\[2\];"
+        words = rf"\[{name}\] got tangents float.*; expected one like each argument: float64\[2\];"
         with pytest.raises(ShapeError, match=words):
             transform(lambda x: (x * x).sum(), x, tangent)
     with pytest.raises(ShapeError, match=rf"\[{name}\] got tangents of another structure"):

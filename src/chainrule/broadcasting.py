@@ -32,7 +32,7 @@ def scalar_dtype(x: Tensor, number: Any) -> Dtype:
     raise DtypeError(
         "operator",
         f"got {kind.__name__} with {spec_text(x)}",
-        "a tensor, an array or a real number is needed",
+        "expected a tensor, an array or a real number",
         "convert it with asarray",
     )
 
@@ -63,7 +63,7 @@ def common_shape(name: str, *all_shapes: Shape) -> Shape:
         raise ShapeError(
             name,
             f"got shapes {got}",
-            "sizes that are equal or 1, counted from the last axis, are needed",
+            "expected sizes that are equal or 1, counted from the last axis",
             "insert axes of size 1 with expand_dims or reshape",
             user_line(),
         ) from None
@@ -115,7 +115,7 @@ def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
     raise DtypeError(
         op.name,
         f"got {type(other).__name__} with {spec_text(tensor)}",
-        "a tensor, an array or a real number is needed",
+        "expected a tensor, an array or a real number",
         "convert it with asarray",
         user_line(),
     )
@@ -134,7 +134,7 @@ def contract(a: Any, b: Any) -> Tensor:
         raise ShapeError(
             "matmul",
             f"got {spec_text(a)} and {spec_text(b)}",
-            "at least one axis each is needed",
+            "expected at least one axis each",
             "multiply by a scalar with *",
             user_line(),
         )

@@ -68,7 +68,7 @@ def check_gradients(
         raise GradientError(
             "check_gradients",
             f"got order {order!r}",
-            "a whole number from 1",
+            "expected a whole number from 1",
             "1 or 2 is usual",
             user_line(),
         )
@@ -78,8 +78,8 @@ def check_gradients(
         raise GradientError(
             "check_gradients",
             f"{name}: {found}",
-            "the two numbers are ⟨v, Jᵀu⟩ along a random direction v, for a random cotangent u; "
-            f"their relative difference is {found.relative:.2g} and may be {tolerance:g}",
+            "expected the same number twice, ⟨v, Jᵀu⟩ of random v and u, within the relative "
+            f"difference {tolerance:g}: it is {found.relative:.2g}",
             "check the operations inside one at a time, or look for a kink near the arguments",
             user_line(),
         )
@@ -96,7 +96,7 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
             raise GradientError(
                 "check_gradients",
                 f"{name}: got no floating {what} ({got})",
-                "there is nothing to check",
+                "expected something to check",
                 f"give a floating {what}",
                 user_line(),
             )
@@ -109,7 +109,7 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
         raise GradientError(
             "check_gradients",
             f"{name} is not deterministic: two calls on the same arguments gave different results",
-            "one function of its arguments is needed",
+            "expected one function of its arguments",
             "seed the random numbers inside it, or pass them in as an argument",
             user_line(),
         )

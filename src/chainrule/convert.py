@@ -28,14 +28,17 @@ from .handle import Handle
 def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
     """One of chainrule's dtypes, from itself or its name; the device must be the only one."""
     if device not in (None, "cpu"):
-        raise ArgumentError(name, f"got device {device!r}", '"cpu" alone', "leave it out")
+        raise ArgumentError(name, f"got device {device!r}", 'expected "cpu" alone', "leave it out")
     try:
         found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
     if found is None or found not in DTYPES:
         raise DtypeError(
-            name, f"got dtype {dtype}", f"one of {_dtype_names()}", "choose one of them"
+            name,
+            f"got dtype {dtype}",
+            f"expected one of {_dtype_names()}",
+            "pass one of these, or leave dtype out",
         )
     return found
 
@@ -55,7 +58,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
                 raise TraceError(
                     "asarray",
                     f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
-                    "a tensor, or numbers alone",
+                    "expected a tensor, or numbers alone",
                     "give one tensor, or put several together with cr.stack or cr.concat",
                     user_line(),
                 )
@@ -75,7 +78,10 @@ def to_array(data: Any, dtype: Any = None) -> Array:
                 array = array.astype(np.float32)
         elif array.dtype == np.uint64:
             raise ArgumentError(
-                "asarray", "got a whole number above int64", "numbers that fit", "give dtype=uint64"
+                "asarray",
+                "got a whole number above int64",
+                "expected numbers that fit",
+                "give dtype=uint64",
             )
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -93,7 +99,7 @@ def expect_no_mask(operation: str, data: Any) -> None:
         raise ArgumentError(
             operation,
             f"got a {type(data).__name__} with {hidden} of {np.size(data)} elements masked",
-            "an array in which every element counts",
+            "expected an array without masked elements",
             "choose what stands in their place, x.filled(0.0), and pass x.mask as an input or a "
             "weight; or leave these rows out",
             user_line(),
@@ -109,17 +115,23 @@ def _as_array(data: Any) -> Array:
             array = np.asarray(data, np.uint64 if min(_leaves((data,))) >= 0 else np.int64)
     except OverflowError as error:
         raise ArgumentError(
-            "asarray", f"got {type(data).__name__}: {error}", "numbers that fit", "use floats"
+            "asarray",
+            f"got {type(data).__name__}: {error}",
+            "expected numbers that fit",
+            "use floats",
         ) from None
     except ValueError as error:
         raise ArgumentError(
-            "asarray", f"got {type(data).__name__}: {error}", "rows of equal length", "pad them"
+            "asarray",
+            f"got {type(data).__name__}: {error}",
+            "expected rows of equal length",
+            "pad the shorter rows",
         ) from None
     except (TypeError, RuntimeError, BufferError) as error:
         raise DtypeError(
             "asarray",
             f"got {type(data).__name__}: {error}",
-            "numbers, lists or an array",
+            "expected numbers, lists or an array",
             "convert it to a NumPy array first",
         ) from None
     return array
@@ -143,7 +155,10 @@ def _check_fits(array: Array, dtype: Dtype) -> None:
     if not (info.min <= low and high <= info.max):
         worst = low if not info.min <= low else high
         raise ArgumentError(
-            "asarray", f"got {worst}", f"a number that {dtype} can hold", "choose a wider dtype"
+            "asarray",
+            f"got {worst}",
+            f"expected a number that {dtype} can hold",
+            "use a wider dtype, such as int64",
         )
 
 
@@ -175,7 +190,7 @@ def _no_dtype(data: Any, array: Array) -> DtypeError:
     return DtypeError(
         "asarray",
         f"got {type(data).__name__} of {array.dtype}",
-        f"one of {_dtype_names()}",
+        f"expected one of {_dtype_names()}",
         "convert it, or encode texts and categories as numbers",
     )
 
@@ -200,7 +215,10 @@ def promote(a: Dtype, b: Dtype) -> Dtype:
     out = np.promote_types(a, b)
     if is_ieee_floating(out) and not is_ieee_floating(a):
         raise DtypeError(
-            "promote", f"got {a} and {b}", "no integer dtype holds both", "convert one with astype"
+            "promote",
+            f"got {a} and {b}",
+            "expected an integer dtype that holds both, and there is none",
+            "convert one with astype",
         )
     return out
 
@@ -218,7 +236,7 @@ def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
         raise DtypeError(
             "load_state_dict",
             f"got {spec_text(new)} for {name}",
-            f"{dtype}, or another {'floating ' * floats}dtype that it can hold",
+            f"expected {dtype}, or another {'floating ' * floats}dtype that it can hold",
             f'read the right file, or convert on purpose: array.astype("{dtype}")',
         )
     with np.errstate(over="ignore"):
@@ -227,7 +245,7 @@ def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
         raise ArgumentError(
             "load_state_dict",
             f"got {spec_text(new)} for {name} with values beyond {dtype}",
-            f"values that {dtype} can hold",
+            f"expected values that {dtype} can hold",
             "read the right file",
         )
     return out

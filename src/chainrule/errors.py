@@ -154,7 +154,7 @@ def class_refusal(operation: str, count: int) -> Refusal:
     return Refusal(
         operation,
         "got class {}",
-        f"0 to {count - 1} are needed",
+        f"expected 0 to {count - 1}",
         "number the classes from 0, or make room for more: a larger last layer, num_classes",
     )
 

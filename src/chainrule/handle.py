@@ -190,7 +190,7 @@ class Handle:
             raise TraceError(
                 what,
                 f"got a traced {spec_text(self)}",
-                "its value is known only when the compiled step runs",
+                "expected a value, which there is only when the compiled step runs",
                 "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
                 user_line(),
             )

@@ -269,7 +269,7 @@ def whole_division(function: Callable[[Array, Array], Array]) -> Callable[[Array
             raise ArgumentError(
                 function.__name__,
                 "got a whole number divided by 0",
-                "divisors other than 0",
+                "expected divisors other than 0",
                 "mask them with cr.where first, or convert to float",
             )
         return function(x1, x2)
@@ -419,7 +419,7 @@ def _checked(name: str, indices: Array, size: int) -> Array:
         raise RangeError(
             name,
             f"got index {worst} for an axis of size {size}",
-            f"{-size} to {size - 1} is needed",
+            f"expected {-size} to {size - 1}",
             "check how the indices were made (ids from 0?), or enlarge the table",
         )
     indices = indices.astype(np.int64, copy=False)
@@ -521,7 +521,7 @@ def failure(node: Node, error: Exception) -> ChainruleError:
     return ArgumentError(
         node.op.name if node.op else "constant",
         f"got inputs for which NumPy says: {error}",
-        "values it can compute",
+        "expected values it can compute",
         "run it without compile, scan or checkpoint to see them",
         node.source,
     )

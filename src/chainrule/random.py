@@ -42,7 +42,9 @@ class Generator:
         """Continue from a saved state."""
         new = as_tensor(state)
         if not is_integer(new.dtype) or (new._value is not None and (new._value < 0).any()):
-            raise ArgumentError("set_state", f"got {state}", "a state", "save generator.state")
+            raise ArgumentError(
+                "set_state", f"got {state}", "expected a state", "save generator.state"
+            )
         self._state._assign(cast(new, uint64))
 
     def seed(self, seed: int) -> None:
@@ -68,7 +70,9 @@ class Generator:
         _one_shape("uniform", shape, more, "low= and high=")
         wanted = _float(dtype)
         if not _ordered(low, high) or math.isinf(high - low):
-            raise ArgumentError("uniform", f"got {low} to {high}", "low <= high, finite", "swap")
+            raise ArgumentError(
+                "uniform", f"got {low} to {high}", "expected low <= high, finite", "swap the two"
+            )
         below = np.nextafter(np.array(high, wanted), np.array(low, wanted))
 
         def values(u: Tensor) -> Tensor:
@@ -104,7 +108,9 @@ class Generator:
         _one_shape("normal", shape, more, "mean= and std=")
         wanted = _float(dtype)
         if not _ordered(0, std):
-            raise ArgumentError("normal", f"got std {std}", "0 or more", "check it")
+            raise ArgumentError(
+                "normal", f"got std {std}", "expected 0 or more", "std=1.0 is usual"
+            )
 
         def values(u: Tensor) -> Tensor:
             z = elementwise.erfinv(_opened(u)) * math.sqrt(2)
@@ -117,7 +123,9 @@ class Generator:
         p = as_tensor(p)
         known = p._value is not None and not (state.trace and state.trace.hides(p))
         if known and not ((p._value >= 0) & (p._value <= 1)).all():
-            raise ArgumentError("bernoulli", f"got p {p}", "0 to 1", "use sigmoid on logits")
+            raise ArgumentError(
+                "bernoulli", f"got p {p}", "expected 0 to 1", "use sigmoid on logits"
+            )
         size = p.shape if shape is None else _shape(shape)
         return self.uniform(size, dtype=p.dtype if p.dtype == float64 else None) < p
 
@@ -126,7 +134,10 @@ class Generator:
         whole = isinstance(low, (int, np.integer)) and isinstance(high, (int, np.integer))
         if not (whole and -(2**63) <= low < high < 2**63):
             raise ArgumentError(
-                "integers", f"got {low} to {high}", "whole numbers low < high in int64", "swap them"
+                "integers",
+                f"got {low} to {high}",
+                "expected whole numbers low < high in int64",
+                "swap the two",
             )
         words = self.bits((2, *_shape(shape)))
         wide = (cast(words[0], uint64) << 32) | cast(words[1], uint64)
@@ -137,7 +148,12 @@ class Generator:
         """The numbers below x, or the rows of x, in random order."""
         rows = creation.arange(x) if isinstance(x, int) else as_tensor(x)
         if not rows.shape or (isinstance(x, int) and x < 0):
-            raise ArgumentError("permutation", f"got {x}", "a number from 0, or rows", "check it")
+            raise ArgumentError(
+                "permutation",
+                f"got {x}",
+                "expected a number from 0, or rows",
+                "permutation(10) orders 0 to 9",
+            )
         words = cast(self.bits((2, rows.shape[0])), uint64)
         keys = reductions.sum(words << Tensor(np.array([[32], [0]], np.uint64)), axis=0)
         order = sorting.argsort(keys)
@@ -160,7 +176,7 @@ def _one_shape(name: str, shape: Any, more: tuple[Any, ...], named: str) -> None
         raise ArgumentError(
             name,
             f"got {name}({got})",
-            f"shapes are one argument: {name}((2, 3))",
+            f"expected the shape as one argument: {name}((2, 3))",
             f"put the sizes in brackets, and name the others: {named}",
             user_line(),
         )
@@ -190,14 +206,21 @@ def _ordered(low: Any, high: Any) -> bool:
 
 def _initial(seed: int) -> Any:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ArgumentError("seed", f"got {seed!r}", "a whole number, 0 to 2⁶⁴ - 1", "choose one")
+        raise ArgumentError(
+            "seed",
+            f"got {seed!r}",
+            "expected a whole number, 0 to 2⁶⁴ - 1",
+            "use a number such as 0",
+        )
     return np.array([seed, 0], np.uint64)
 
 
 def _float(dtype: Any) -> Any:
     wanted = to_dtype("random", float32 if dtype is None else dtype)
     if wanted not in FLOATS:
-        raise ArgumentError("random", f"got dtype {wanted}", "a floating dtype", "use integers()")
+        raise ArgumentError(
+            "random", f"got dtype {wanted}", "expected a floating dtype", "use integers()"
+        )
     return wanted
 
 

@@ -63,7 +63,7 @@ def record(
             raise TraceError(
                 name,
                 f"got argument {k} (counting tensors), which is assigned or gets a gradient",
-                "only tensors from outside are written back",
+                "expected to assign to tensors from outside only: others are not written back",
                 "leave it out of the arguments and use it from outside, or return the new value",
             )
     reads = [(owner, slot) for owner, slot, _ in trace.reads.values()]
@@ -101,7 +101,7 @@ def record_inner(
         raise TraceError(
             name,
             "got a function that calls backward() or reads .grad",
-            "gradients inside are taken with cr.grad",
+            "expected gradients inside to be taken with cr.grad",
             "use cr.grad, or call backward() outside",
         )
     return out
@@ -191,7 +191,7 @@ def pullback(
                 raise GradientError(
                     name,
                     f"got a cotangent {spec_text(g)}",
-                    f"{spec_text(result)} is needed, like the result",
+                    f"expected {spec_text(result)}, like the result",
                     "reshape or convert it",
                 )
             seeds[node] = g if node not in seeds else seeds[node] + g

@@ -183,7 +183,7 @@ def released_error(node: Node) -> GradientError:
     return GradientError(
         "backward",
         f"got a graph through {node!r}, which an earlier backward() has used and released",
-        "the values that it kept",
+        "expected a graph that still has the values it kept",
         "call the earlier one with retain_graph=True, or compute the loss again",
         node.source,
     )
@@ -204,7 +204,7 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
         raise GradientError(
             "hook",
             f"got {type(out).__name__} from a gradient hook",
-            f"{spec_text(g)} is needed",
+            f"expected {spec_text(g)}",
             "return a gradient like the one given, or None to leave it",
             node.source,
         )
@@ -212,7 +212,7 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
         raise GradientError(
             "hook",
             f"got {spec_text(out)} from a gradient hook",
-            f"{spec_text(g)} is needed",
+            f"expected {spec_text(g)}",
             "return a gradient of the same shape and dtype, or None to leave it",
             node.source,
         )
@@ -225,7 +225,7 @@ def _malformed(node: Node, k: int, i: Node, got: str) -> ChainruleError:
     return GradientError(
         node.op.name,
         f"its rule for {by} gave a cotangent {got}",
-        f"{spec_text(i)} is needed, like the input",
-        "mend the rule",
+        f"expected {spec_text(i)}, like the input",
+        "fix the rule",
         node.source,
     )

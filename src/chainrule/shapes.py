@@ -48,11 +48,11 @@ def of_class(name: str, specs: tuple[Spec, ...], cls: str) -> None:
         return
     if any(s.dtype not in allowed for s in specs):
         raise DtypeError(
-            name, _texts(specs), f"{words} is needed", "convert with astype(x, dtype) first"
+            name, _texts(specs), f"expected {words}", "convert with astype(x, dtype) first"
         )
     if any(s.dtype != specs[0].dtype for s in specs):
         raise DtypeError(
-            name, _texts(specs), "one common dtype is needed", "convert with astype(x, dtype)"
+            name, _texts(specs), "expected one common dtype", "convert with astype(x, dtype)"
         )
 
 
@@ -68,7 +68,7 @@ def elementwise(name: str, cls: str = "float", result: Dtype | None = None) -> S
                 raise ShapeError(
                     name,
                     _texts(specs),
-                    "equal shapes are needed",
+                    "expected equal shapes",
                     "use broadcast_to or expand_dims",
                 )
         return first.shape, first.dtype if result is None else result
@@ -83,12 +83,12 @@ _branches = elementwise("where", "any")
 def where(condition: Spec, x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     if condition.dtype != bool_:
         raise DtypeError(
-            "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
+            "where", f"got a condition {spec_text(condition)}", "expected bool", "try x != 0"
         )
     shape, dtype = _branches(x1, x2)
     if condition.shape != shape:
         raise ShapeError(
-            "where", _texts((condition, x1)), "equal shapes are needed", "use broadcast_to"
+            "where", _texts((condition, x1)), "expected equal shapes", "use broadcast_to"
         )
     return shape, dtype
 
@@ -102,7 +102,10 @@ def alias(x: Spec) -> tuple[Shape, Dtype]:
 def astype(x: Spec, dtype: Dtype) -> tuple[Shape, Dtype]:
     if dtype not in DTYPES:
         raise DtypeError(
-            "astype", f"got {dtype}", "one of " + ", ".join(map(str, DTYPES)), "choose one of them"
+            "astype",
+            f"got {dtype}",
+            "expected one of " + ", ".join(map(str, DTYPES)),
+            "pass one of these",
         )
     return x.shape, dtype
 
@@ -116,8 +119,8 @@ def broadcast_to(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
         raise ShapeError(
             "broadcast_to",
             f"got {spec_text(x)} for {shape}",
-            "each size equal or 1",
-            "reshape it so that sizes of 1 stand where it repeats",
+            "expected each size equal or 1",
+            "reshape it so that it has a size of 1 where it repeats",
         )
     return shape, x.dtype
 
@@ -128,7 +131,7 @@ def reshape(x: Spec, shape: Shape) -> tuple[Shape, Dtype]:
         raise ShapeError(
             "reshape",
             f"got {spec_text(x)} for {shape}",
-            f"a shape of {math.prod(x.shape)} elements is needed",
+            f"expected a shape of {math.prod(x.shape)} elements",
             "put -1 for one size to have it computed",
         )
     return shape, x.dtype
@@ -140,7 +143,7 @@ def permute_dims(x: Spec, axes: Shape) -> tuple[Shape, Dtype]:
         raise ShapeError(
             "permute_dims",
             f"got axes {axes} for {spec_text(x)}",
-            "each axis exactly once",
+            "expected each axis exactly once",
             f"for example {tuple(reversed(range(len(x.shape))))}",
         )
     return tuple(x.shape[a] for a in axes), x.dtype
@@ -153,7 +156,7 @@ def slice_(x: Spec, start: Shape, stop: Shape, step: Shape) -> tuple[Shape, Dtyp
             raise ShapeError(
                 "slice",
                 f"got {a}:{b}:{k} for a size of {n}",
-                "0 <= start, stop <= size and step > 0",
+                "expected 0 <= start, stop <= size and step > 0",
                 "index the tensor instead: x[a:b:k]",
             )
     sizes = zip(start, stop, step, strict=True)
@@ -164,7 +167,10 @@ def slice_(x: Spec, start: Shape, stop: Shape, step: Shape) -> tuple[Shape, Dtyp
 def pad(x: Spec, low: Shape, high: Shape, interior: Shape) -> tuple[Shape, Dtype]:
     if min((*low, *high, *interior), default=0) < 0:
         raise ShapeError(
-            "pad", f"got widths {low}, {high}, {interior}", "none below 0", "slice to make smaller"
+            "pad",
+            f"got widths {low}, {high}, {interior}",
+            "expected no width below 0",
+            "slice to make smaller",
         )
     return tuple(
         lo + hi + n + max(0, n - 1) * k
@@ -178,7 +184,10 @@ def concat(*xs: Spec, axis: int) -> tuple[Shape, Dtype]:
     rest = [s.shape[:axis] + s.shape[axis + 1 :] for s in xs]
     if any(r != rest[0] for r in rest):
         raise ShapeError(
-            "concat", _texts(xs), f"equal sizes but on axis {axis}", "reshape or slice them first"
+            "concat",
+            _texts(xs),
+            f"expected equal sizes except on axis {axis}",
+            "reshape or slice them first",
         )
     size = sum(s.shape[axis] for s in xs)
     return (*xs[0].shape[:axis], size, *xs[0].shape[axis + 1 :]), xs[0].dtype
@@ -206,7 +215,7 @@ def reduction(name: str, cls: str, result: Dtype | None = None, empty: bool = Tr
             raise ShapeError(
                 name,
                 f"got {spec_text(x)} on axes {axis}",
-                "at least one element to choose from",
+                "expected at least one element to choose from",
                 "skip empty batches, or give a start value by concat",
             )
         return shape, x.dtype if result is None else result
@@ -233,7 +242,7 @@ def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
         raise ShapeError(
             "matmul",
             _texts((x1, x2)),
-            "(..., n, k) and (..., k, m) with equal k are needed",
+            "expected (..., n, k) and (..., k, m) with equal k",
             "transpose one with matrix_transpose, or check the layer's in_features",
         )
     return (*a[:-1], b[-1]), x1.dtype
@@ -254,7 +263,7 @@ def convolution(
         raise ShapeError(
             "convolution",
             f"{_texts((x, w))} with {groups} groups",
-            "x (N, *size, C) and w (*kernel, C / groups, O) with O a multiple of groups",
+            "expected x (N, *size, C) and w (*kernel, C / groups, O) with O a multiple of groups",
             "images are channels-last: permute_dims(x, (0, 2, 3, 1)) from N, C, H, W",
         )
     size = []
@@ -267,7 +276,7 @@ def convolution(
             raise ShapeError(
                 "convolution",
                 f"{_texts((x, w))}, padding {(lo, hi)}",
-                "a kernel no larger than the padded input",
+                "expected a kernel no larger than the padded input",
                 "use a smaller kernel or more padding",
             )
         size.append(out)
@@ -283,7 +292,7 @@ def unfold(x: Spec, window: Shape, stride: Shape, dilation: Shape) -> tuple[Shap
             raise ShapeError(
                 "unfold",
                 f"got {spec_text(x)} and a window of {window}",
-                "a window no larger than the input",
+                "expected a window no larger than the input",
                 "use a smaller window or pad the input",
             )
         size.append(out)
@@ -295,7 +304,10 @@ def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, D
     n = len(size)
     if len(x.shape) != 2 * n + 2:
         raise ShapeError(
-            "fold", f"got {spec_text(x)}", f"(N, {n} sizes, {n} windows, C)", "make it with unfold"
+            "fold",
+            f"got {spec_text(x)}",
+            f"expected (N, {n} sizes, {n} windows, C)",
+            "make it with unfold",
         )
     return (x.shape[0], *size, x.shape[-1]), x.dtype
 
@@ -305,7 +317,7 @@ def _indices(name: str, indices: Spec) -> None:
         raise DtypeError(
             name,
             f"got indices {spec_text(indices)}",
-            "an integer dtype is needed",
+            "expected an integer dtype",
             "convert with astype(indices, int64)",
         )
 
@@ -325,7 +337,7 @@ def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Sha
         raise ShapeError(
             "scatter_add",
             _texts((updates, indices)),
-            f"the indices' shape inside the updates', from axis {axis} on",
+            f"expected the indices' shape inside the updates', from axis {axis} on",
             "take(x, indices, axis=axis) shows the shape that fits",
         )
     return (*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype
@@ -347,7 +359,10 @@ def last_position(indices: Spec, size: int) -> tuple[Shape, Dtype]:
 def random_bits(state: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     if state.dtype != uint64 or state.shape != (2,):
         raise DtypeError(
-            "random_bits", f"got {spec_text(state)}", "uint64[2]: seed, draw", "use cr.random"
+            "random_bits",
+            f"got {spec_text(state)}",
+            "expected uint64[2]: seed, draw",
+            "use cr.random",
         )
     return shape, uint32
 
@@ -357,7 +372,7 @@ def call(*xs: Spec, graph: Graph, **params: Any) -> tuple[Any, Any]:
     for x, node in zip(xs, graph.inputs, strict=True):
         if x.shape != node.shape or x.dtype != node.dtype:
             raise ShapeError(
-                "call", f"got {spec_text(x)}", f"{spec_text(node)} is needed", "trace it again"
+                "call", f"got {spec_text(x)}", f"expected {spec_text(node)}", "trace it again"
             )
     return tuple(o.shape for o in graph.outputs), tuple(o.dtype for o in graph.outputs)
 
@@ -373,7 +388,7 @@ def scan(
             raise ShapeError(
                 "scan",
                 f"got {spec_text(x)}",
-                f"{node.dtype}{needed} is needed",
+                f"expected {node.dtype}{needed}",
                 "give each x the same leading length",
             )
     outs = graph.outputs

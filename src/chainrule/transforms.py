@@ -35,7 +35,7 @@ def _split(
         raise ArgumentError(
             name,
             f"got argnums {argnums} for {len(args)} arguments",
-            "numbers of arguments",
+            f"expected numbers from {-len(args)} to {len(args) - 1}",
             "count positional arguments from 0",
             user_line(),
         )
@@ -44,7 +44,7 @@ def _split(
         raise ArgumentError(
             name,
             f"got argnums {argnums}",
-            "each argument once",
+            "expected each argument once",
             "remove the repeated one",
             user_line(),
         )
@@ -54,7 +54,7 @@ def _split(
             raise DtypeError(
                 name,
                 f"got the module {type(x).__name__} as an argument",
-                "tensors to differentiate by",
+                "expected tensors to differentiate by",
                 "call loss.backward() and read p.grad of module.parameters()",
                 user_line(),
             )
@@ -64,7 +64,7 @@ def _split(
             raise DtypeError(
                 name,
                 f"got an argument {spec_text(t)}",
-                "a floating dtype is needed",
+                "expected a floating dtype",
                 "convert it with astype(x, float32), or leave it out of argnums",
                 user_line(),
             )
@@ -106,7 +106,7 @@ def _pull(
             raise ShapeError(
                 name,
                 f"got a cotangent of another structure ({type(cotangent).__name__})",
-                "the structure of the result",
+                "expected the structure of the result",
                 "give one tensor for each tensor of the result",
                 user_line(),
             )
@@ -145,7 +145,7 @@ def _expect_function(name: str, f: Any) -> None:
         raise ArgumentError(
             name,
             f"got {got}",
-            "a function of what to differentiate by",
+            "expected a function of what to differentiate by",
             f"write cr.{name}(function)(x), or y.backward() and then x.grad"
             if name == "grad"
             else "pass the function itself, and not its result",
@@ -179,7 +179,7 @@ def _as_sequences(name: str, args: Any, tangents: Any) -> tuple[Sequence[Any], S
         raise ArgumentError(
             name,
             f"got one tensor as {alone} and several as {other}",
-            "the same for both",
+            "expected the same structure for both",
             "write (x,) and (t,), or x and t for one argument",
             user_line(),
         )
@@ -221,7 +221,7 @@ def _value_and_grad(
         raise ShapeError(
             "grad",
             f"got a function that returns {got}",
-            "one floating scalar is needed",
+            "expected one floating scalar",
             "reduce it with sum() or mean(), or use cr.jacobian",
             user_line(),
         )
@@ -282,7 +282,7 @@ def _along(
         raise ShapeError(
             name,
             f"got tangents {got}",
-            f"one like each argument: {', '.join(spec_text(t) for t in inputs)}",
+            f"expected one like each argument: {', '.join(spec_text(t) for t in inputs)}",
             "give a tangent for every argument, of its shape and dtype: cr.astype(t, x.dtype)",
             user_line(),
         )
@@ -308,7 +308,7 @@ def _jacobian(
         raise DtypeError(
             "jacobian",
             f"got a function that returns {type(value).__name__}",
-            "one tensor",
+            "expected one tensor",
             "stack the results, or use cr.vjp",
             user_line(),
         )

@@ -61,7 +61,7 @@ class Wrapper:
                 raise ArgumentError(
                     "pickle",
                     f"got {part.__qualname__} in a {type(self).__name__} function",
-                    "a function that is found by its name",
+                    "expected a function that is found by its name",
                     "define it with def at the top of a module, or as a method",
                 )
         return copyreg.__newobj__, (type(self),), self.parts  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ def one(name: str, axis: Any, ndim: int) -> int:
         raise DtypeError(
             name,
             f"got axis {axis!r}",
-            "a whole number is needed",
+            "expected a whole number",
             "count axes from 0, or from -1 at the end",
             user_line(),
         ) from None
@@ -28,7 +28,7 @@ def one(name: str, axis: Any, ndim: int) -> int:
         raise AxisError(
             name,
             f"got axis {axis} for {ndim} axes",
-            f"{-ndim} to {ndim - 1} is needed" if ndim else "a tensor with axes is needed",
+            f"expected {-ndim} to {ndim - 1}" if ndim else "expected a tensor with axes",
             "count axes from 0, or from -1 at the end",
             user_line(),
         )
@@ -48,7 +48,7 @@ def flag(name: str, setting: str, value: Any) -> bool:
         raise DtypeError(
             name,
             f"got {setting} {value!r}",
-            "True or False",
+            "expected True or False",
             "give the other arguments by name",
             user_line(),
         )
@@ -73,7 +73,7 @@ def distinct(name: str, axes: Sequence[int]) -> Shape:
         raise ShapeError(
             name,
             f"got axes {tuple(axes)}",
-            "each axis once",
+            "expected each axis once",
             "remove the repeated one",
             user_line(),
         )
@@ -98,6 +98,10 @@ def counts(name: str, values: Any, least: int | None = 0) -> Shape:
         got = repr(values[0] if len(values) == 1 else values)
         bound = "" if least is None else f" from {least}"
         raise ArgumentError(
-            name, f"got {got}", f"whole numbers{bound} are needed", "check it", user_line()
+            name,
+            f"got {got}",
+            f"expected whole numbers{bound}",
+            "convert it with int()",
+            user_line(),
         )
     return found

@@ -36,7 +36,7 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
             raise ShapeError(
                 "tensordot",
                 f"got {axes} axes for {spec_text(x1)} and {spec_text(x2)}",
-                "no more axes than either has",
+                "expected at most the number of axes that each has",
                 "name the axes in two lists",
                 user_line(),
             )
@@ -46,7 +46,7 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
             raise ArgumentError(
                 "tensordot",
                 f"got axes {axes!r}",
-                "a whole number, or two lists of axes",
+                "expected a whole number, or two lists of axes",
                 "for example axes=([1], [0])",
                 user_line(),
             )
@@ -56,7 +56,7 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
         raise ShapeError(
             "tensordot",
             f"got {spec_text(x1)} over {left} and {spec_text(x2)} over {right}",
-            "pairs of equal sizes are needed",
+            "expected pairs of equal sizes",
             "check the order of the axes",
             user_line(),
         )
@@ -80,8 +80,8 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Tensor:
         raise ShapeError(
             "vecdot",
             f"got {spec_text(x1)} and {spec_text(x2)}",
-            "equal sizes on the axis",
-            "check the axis",
+            "expected equal sizes on the axis",
+            "pass axis= if another axis is meant",
             user_line(),
         )
     return _sum(a * b, axis=-1, dtype=dtype)
@@ -103,7 +103,7 @@ def einsum(equation: str, /, *operands: Any) -> Tensor:
         raise DtypeError(
             "einsum",
             f"got {type(equation).__name__}",
-            "the equation first, as text",
+            "expected the equation first, as a text",
             'for example einsum("ij,jk->ik", x, y)',
             user_line(),
         )
@@ -130,7 +130,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[
         raise ArgumentError(
             "einsum",
             f"got {equation!r} for {len(tensors)} operands",
-            "one term each",
+            "expected one term per operand",
             "separate the terms by commas",
             user_line(),
         )
@@ -142,7 +142,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[
             raise ShapeError(
                 "einsum",
                 f"got {term!r} for {spec_text(x)}",
-                f"{x.ndim} letters",
+                f"expected {x.ndim} letters",
                 "name every axis, or put ... for the leading ones",
                 user_line(),
             )
@@ -160,7 +160,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[
         raise ArgumentError(
             "einsum",
             f"got {equation!r}",
-            "a result of letters that occur, each once",
+            "expected a result of letters that occur, each once",
             "check the letters after ->",
             user_line(),
         )
@@ -177,7 +177,7 @@ def _single(x: Tensor, letters: list[str]) -> tuple[Tensor, list[str]]:
                 raise ShapeError(
                     "einsum",
                     f"got {spec_text(x)} with {c!r} twice",
-                    "equal sizes there",
+                    "expected equal sizes on the axes of one letter",
                     "use different letters",
                     user_line(),
                 )
@@ -197,7 +197,7 @@ def _pair(
                 raise ShapeError(
                     "einsum",
                     f"got sizes {sizes[c]} and {n} for {c!r} in {equation!r}",
-                    "one size a letter",
+                    "expected one size per letter",
                     "check the operands' order",
                     user_line(),
                 )
@@ -253,7 +253,7 @@ def convolution(
         raise ShapeError(
             "convolution",
             f"got {spec_text(x)} and {spec_text(w)}",
-            "x (N, *size, C) and w (*kernel, C / groups, O) with 1 to 3 sizes",
+            "expected x (N, *size, C) and w (*kernel, C / groups, O) with 1 to 3 sizes",
             "add a batch axis, or check the kernel's axes",
             user_line(),
         )
@@ -274,7 +274,11 @@ def convolution(
         pads = tuple((p, p) for p in each("convolution", padding, n, 0))
     if len(pads) != n:
         raise ArgumentError(
-            "convolution", f"got padding {padding}", f"{n} pairs", "one a dimension", user_line()
+            "convolution",
+            f"got padding {padding}",
+            f"expected {n} pairs",
+            "give one pair per dimension",
+            user_line(),
         )
     return ops.convolution(
         cast(x, dtype),
@@ -314,7 +318,11 @@ def each(name: str, value: Any, n: int, least: int | None = None) -> tuple[int, 
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
     if len(values) != n:
         raise ArgumentError(
-            name, f"got {value!r}", f"a whole number, or {n} of them", "check it", user_line()
+            name,
+            f"got {value!r}",
+            f"expected a whole number, or {n} of them",
+            "for example 2, or one number per dimension",
+            user_line(),
         )
     return _axes.counts(name, values, least)
 

@@ -69,7 +69,7 @@ def scan(
             raise ArgumentError(
                 "scan",
                 f"the body gave {got}",
-                "two are needed: the new carry and what to stack",
+                "expected two results: the new carry and what to stack",
                 "return (carry, y), with None for y if nothing is to be stacked",
                 user_line(),
             )
@@ -82,7 +82,7 @@ def scan(
             raise ShapeError(
                 "scan",
                 f"the body gave the carry {', '.join(spec_text(t) for t in out)}",
-                f"{', '.join(spec_text(c) for c in carry)} is needed, like the first",
+                f"expected {', '.join(spec_text(c) for c in carry)}, like the first",
                 "give init the shape and dtype that the body returns",
                 user_line(),
             )
@@ -133,7 +133,7 @@ def _length(stacked: Sequence[Tensor], length: int | None) -> int:
         raise ShapeError(
             "scan",
             f"got lengths {sorted(map(str, sizes))}",
-            "one length for all xs",
+            "expected one length for all xs",
             "slice them to a common first axis, or give length= without xs",
             user_line(),
         )
@@ -176,7 +176,7 @@ def scan_derivative(
         raise GradientError(
             "scan",
             "got a loop that was not recorded for gradients",
-            "requires_grad before it",
+            "expected requires_grad before the loop",
             "set requires_grad=True before the loop runs",
         )
     fixed, rows, history = xs[:consts], xs[consts + carries :], list(y[outs:])
@@ -239,8 +239,8 @@ def custom_derivative(
         raise GradientError(
             "custom_vjp",
             f"its rule gave {type(shares).__name__}",
-            f"a tuple of {len(args)} cotangents, one an argument",
-            "mend the rule: return (g * …,) with None where the derivative is zero",
+            f"expected a tuple of {len(args)} cotangents, one per argument",
+            "fix the rule: return (g * …,) with None where the derivative is zero",
             user_line(),
         )
     out: list[Any] = []
@@ -284,8 +284,8 @@ def _bad_share(k: int, got: str, needed: str) -> GradientError:
     return GradientError(
         "custom_vjp",
         f"its rule gave {got} for argument {k} (of those with tensors)",
-        f"needed is {needed}",
-        "mend the rule",
+        f"expected {needed}",
+        "fix the rule",
         user_line(),
     )
 
@@ -369,7 +369,7 @@ def _as_one_node(
                     "custom_vjp",
                     f"got a function that uses {spec_text(owner)} from outside, which requires a "
                     "gradient",
-                    "the rule gives gradients to arguments alone",
+                    "expected no such tensor: the rule gives gradients only to arguments",
                     "pass it as an argument, or use it detached: w.detach()",
                     user_line(),
                 )

@@ -35,7 +35,11 @@ def _made(function: Callable[..., Array], *args: Any) -> Tensor:
     except (MemoryError, OverflowError, ValueError) as error:
         got = f"got too much: {error}".replace(";", ",")
         raise ArgumentError(
-            "creation", got, "what fits into memory", "make it smaller", user_line()
+            "creation",
+            got,
+            "expected an array that fits into memory",
+            "make it smaller",
+            user_line(),
         ) from None
 
 
@@ -73,7 +77,12 @@ def asarray(
 
 
 def _must_copy(got: str) -> ArgumentError:
-    return ArgumentError("asarray", f"got {got} with copy=False", "no copy", "use copy=None")
+    return ArgumentError(
+        "asarray",
+        f"got {got} with copy=False",
+        "expected memory that can be shared",
+        "use copy=None",
+    )
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -83,7 +92,10 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
         return copied(x) if copy else x
     if not hasattr(x, "__dlpack__"):
         raise DtypeError(
-            "from_dlpack", f"got {type(x).__name__}", "an object with __dlpack__", "use asarray"
+            "from_dlpack",
+            f"got {type(x).__name__}",
+            "expected an object with __dlpack__",
+            "use asarray",
         )
     array = _shared("from_dlpack", x)
     return make(array.copy() if copy else array)
@@ -98,7 +110,7 @@ def _shared(name: str, x: Any) -> Array:
         raise DtypeError(
             name,
             f"got {type(x).__name__}: {error}",
-            "memory on the CPU of a dtype NumPy knows",
+            "expected memory on the CPU of a dtype NumPy knows",
             "move or convert it there first",
         ) from None
     to_dtype(name, array.dtype)
@@ -134,7 +146,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
         raise ShapeError(
             "full",
             f"got {spec_text(value)} to fill with",
-            "one number",
+            "expected one number",
             "use broadcast_to",
             user_line(),
         )
@@ -191,8 +203,8 @@ def arange(
         raise ArgumentError(
             "arange",
             f"got {given}",
-            "finite numbers and a step other than 0",
-            "check them",
+            "expected finite numbers and a step other than 0",
+            "use linspace for a number of points",
             user_line(),
         )
     if whole:
@@ -244,7 +256,11 @@ def linspace(
     num = count("linspace", num)
     if not (_finite(start) and _finite(stop)):
         raise ArgumentError(
-            "linspace", f"got {start} to {stop}", "finite numbers", "check them", user_line()
+            "linspace",
+            f"got {start} to {stop}",
+            "expected finite numbers",
+            "replace inf and NaN first",
+            user_line(),
         )
     ends = float(start), float(stop)  # of NumPy's float32 it would calculate in float32
     whole = is_integer(wanted)
@@ -259,7 +275,9 @@ def linspace(
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
     """Coordinate grids from vectors; "ij" keeps the order of the axes, "xy" swaps the first two."""
     if indexing not in ("xy", "ij"):
-        raise ArgumentError("meshgrid", f"got {indexing!r}", '"xy" or "ij"', "choose one")
+        raise ArgumentError(
+            "meshgrid", f"got {indexing!r}", 'expected "xy" or "ij"', 'leave it out: "xy"'
+        )
     tensors = as_tensors(*xs)
     n = len(tensors)
     lines = []

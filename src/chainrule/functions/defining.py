@@ -35,8 +35,8 @@ def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Infer:
             raise ArgumentError(
                 name,
                 f"its shape rule failed on {got}{named}: {type(error).__name__}: {error}",
-                "shape(*specs, **params) -> (shape, dtype) is needed",
-                "mend the shape rule",
+                "expected shape(*specs, **params) -> (shape, dtype)",
+                "fix the shape rule",
                 user_line(),
             ) from error
 
@@ -86,7 +86,7 @@ def _checked_rule(
         raise ArgumentError(
             "defop",
             f"got a rule for {by} of {name} whose arguments cannot be read",
-            "a rule whose arguments name its needs",
+            "expected a rule whose arguments name its needs",
             "write it as a lambda",
             user_line(),
         ) from None
@@ -95,7 +95,7 @@ def _checked_rule(
         raise ArgumentError(
             "defop",
             f"got a rule for {by} of {name} that names {', '.join(unknown)}",
-            f"it can name {', '.join(sorted(known))}",
+            f"expected names of {', '.join(sorted(known))}",
             'use these names, or give the inputs others: arguments="a b"',
             user_line(),
         )
@@ -116,8 +116,8 @@ def _checked_rule(
             raise GradientError(
                 name,
                 f"its rule for {by} gave {got}",
-                f"{spec_text(g)} is needed, like the result: ∂y/∂{by} for each element",
-                "mend the rule, or say kind='other' and use g in it",
+                f"expected {spec_text(g)}, like the result: ∂y/∂{by} for each element",
+                "fix the rule, or pass kind='other' and use g in it",
                 user_line(),
             )
         return g * share
@@ -139,15 +139,15 @@ def _rules(
         raise ArgumentError(
             "defop",
             f"got the name {name!r}",
-            "a name that is not in the table of operations",
-            "choose another",
+            "expected a name that is not in the table of operations",
+            "use another name",
             user_line(),
         )
     if not derivatives and kind != "zero":
         raise ArgumentError(
             "defop",
             f"got no derivatives for {name}, of kind {kind!r}",
-            "a derivative for each input is needed",
+            "expected a derivative for each input",
             "give a derivative for each input, or kind='zero'",
             user_line(),
         )
@@ -155,7 +155,7 @@ def _rules(
         raise ArgumentError(
             "defop",
             f"got {len(derivatives)} rules for {len(names)} inputs",
-            "one an input",
+            "expected one rule per input",
             "put None where there is no derivative",
             user_line(),
         )
@@ -203,8 +203,8 @@ def defop(
         raise ArgumentError(
             "defop",
             f"got kind {kind!r}",
-            "elementwise, linear, bilinear, other or zero",
-            "choose one of them",
+            "expected elementwise, linear, bilinear, other or zero",
+            "leave it out for an elementwise operation",
             user_line(),
         )
     count = max(1, len(derivatives))
@@ -230,7 +230,7 @@ def defop(
             raise ArgumentError(
                 name,
                 f"got {len(xs)} inputs",
-                f"{len(names)} needed: {', '.join(names)}",
+                f"expected {len(names)}: {', '.join(names)}",
                 "pass parameters by name; an operation of more inputs names them when it is "
                 'defined: arguments="x1 x2"',
                 user_line(),

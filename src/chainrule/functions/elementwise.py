@@ -414,7 +414,7 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     condition = as_tensor(condition)
     if condition.dtype != bool_:
         raise DtypeError(
-            "where", f"got a condition {spec_text(condition)}", "bool is needed", "try x != 0"
+            "where", f"got a condition {spec_text(condition)}", "expected bool", "try x != 0"
         )
     x1, x2 = pair(x1, x2)
     dtype = promote(x1.dtype, x2.dtype)

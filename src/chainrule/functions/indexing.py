@@ -50,7 +50,7 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
             raise DtypeError(
                 "assign",
                 f"got {spec_text(given)} for a part of {spec_text(x)}",
-                "a value of the same kind",
+                "expected a value of the same kind",
                 "convert one with astype, or round it",
                 user_line(),
             )
@@ -103,7 +103,7 @@ def _fitted(value: Tensor, shape: Shape) -> Tensor:
         raise ShapeError(
             "assign",
             f"got {spec_text(value)} for a part of shape {shape}",
-            "a value that broadcasts to the part",
+            "expected a value that broadcasts to the part",
             "check the key, or reshape the value",
             user_line(),
         )
@@ -148,7 +148,7 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
                 raise DtypeError(
                     "index",
                     f"got {type(k).__name__}",
-                    "a whole number, slice, ..., None or an integer or bool array",
+                    "expected a whole number, slice, ..., None or an integer or bool array",
                     "convert it with int()",
                     user_line(),
                 ) from None
@@ -161,8 +161,8 @@ def _entries(x: Tensor, key: Key) -> list[Any]:
         raise RangeError(
             "index",
             f"got {used} indices for {spec_text(x)}",
-            f"at most {x.ndim} and one ...",
-            "remove some",
+            f"expected at most {x.ndim} and one ...",
+            "index fewer axes",
             user_line(),
         )
     at = dots[0] if dots else len(entries)
@@ -189,15 +189,15 @@ def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
                 raise AxisError(
                     "index",
                     f"got a mask {spec_text(e)} for {spec_text(x)}",
-                    f"the mask's shape to be {sizes}",
-                    "check the axis",
+                    f"expected a mask of shape {sizes}",
+                    "put the mask at the axes whose sizes it has",
                     user_line(),
                 )
             if e._value is None:
                 raise TraceError(
                     "index",
                     "got a traced mask",
-                    "how many it selects must be known",
+                    "expected a mask whose values, and so the size of the result, are known",
                     "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
                     user_line(),
                 )
@@ -237,7 +237,7 @@ def _in_range(k: int, n: int) -> int:
         raise RangeError(
             "index",
             f"got {k} for an axis of size {n}",
-            f"{-n} to {n - 1} is needed" if n else "a non-empty axis",
+            f"expected {-n} to {n - 1}" if n else "expected a non-empty axis",
             "check the loop's bounds",
             user_line(),
         )
@@ -309,7 +309,7 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
             raise DtypeError(
                 "index",
                 f"got indices {spec_text(a)}",
-                "an integer or bool dtype",
+                "expected an integer or bool dtype",
                 "convert with astype(indices, int64)",
                 user_line(),
             )
@@ -353,7 +353,7 @@ def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Tensor:
         raise ShapeError(
             "take_along_axis",
             f"got {spec_text(indices)} for {spec_text(x)}",
-            "as many axes",
+            f"expected {x.ndim} axes, like x",
             "expand_dims the indices",
             user_line(),
         )
@@ -395,7 +395,7 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
         raise ShapeError(
             "gather",
             f"got the index {spec_text(index)} for {spec_text(x)}",
-            f"as many axes, and no size above x's except on axis {axis}",
+            f"expected {x.ndim} axes, and no size above x's except on axis {axis}",
             "slice the index, or use take_along_axis, where sizes of 1 repeat",
             user_line(),
         )
@@ -407,5 +407,5 @@ def nonzero(x: Any, /) -> tuple[Tensor, ...]:
     """The positions of the elements that are not 0, one tensor an axis."""
     x = as_tensor(x)
     if not x.shape:
-        raise ShapeError("nonzero", "got a scalar", "an axis is needed", "use bool(x)", user_line())
+        raise ShapeError("nonzero", "got a scalar", "expected an axis", "use bool(x)", user_line())
     return tuple(make(found) for found in np.nonzero(x._concrete("nonzero", leaves=False)))

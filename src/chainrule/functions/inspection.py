@@ -52,7 +52,7 @@ def finfo(dtype: Any, /) -> FInfo:
     """The limits of a floating dtype (or tensor)."""
     dtype = _dtype(dtype)
     if dtype not in FLOATS:
-        raise ArgumentError("finfo", f"got {dtype}", "a floating dtype", "use iinfo")
+        raise ArgumentError("finfo", f"got {dtype}", "expected a floating dtype", "use iinfo")
     info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     return FInfo(
         info.bits,
@@ -68,7 +68,7 @@ def iinfo(dtype: Any, /) -> IInfo:
     """The limits of an integer dtype (or tensor)."""
     dtype = _dtype(dtype)
     if dtype not in INTEGERS:
-        raise ArgumentError("iinfo", f"got {dtype}", "an integer dtype", "use finfo")
+        raise ArgumentError("iinfo", f"got {dtype}", "expected an integer dtype", "use finfo")
     info = np.iinfo(dtype)
     return IInfo(info.bits, int(info.max), int(info.min), dtype)
 
@@ -92,7 +92,9 @@ def result_type(*given: Any) -> Dtype:
     numbers = [g for g in given if type(g) in (bool, int, float)]
     rest = [_dtype(g) for g in given if type(g) not in (bool, int, float)]
     if not rest:
-        raise ArgumentError("result_type", "got numbers alone", "a tensor or dtype", "add one")
+        raise ArgumentError(
+            "result_type", "got numbers alone", "expected a tensor or dtype", "pass a dtype too"
+        )
     out = rest[0]
     for dtype in rest[1:]:
         out = promote(out, dtype)
@@ -118,7 +120,12 @@ def isdtype(dtype: Any, kind: Any) -> bool:
         return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str):
         if kind not in _KINDS:
-            raise ArgumentError("isdtype", f"got {kind!r}", "one of " + ", ".join(_KINDS), "fix it")
+            raise ArgumentError(
+                "isdtype",
+                f"got {kind!r}",
+                "expected one of " + ", ".join(_KINDS),
+                "use one of these names, or a dtype",
+            )
         return _dtype(dtype) in _KINDS[kind]
     return bool(_dtype(dtype) == _dtype(kind))
 
@@ -159,7 +166,7 @@ def array_namespace(x: Any, /, *, api_version: str | None = None) -> ModuleType:
         raise ArgumentError(
             "__array_namespace__",
             f"got api_version {api_version!r}",
-            "2021.12 to 2024.12",
+            "expected 2021.12 to 2024.12",
             "leave it out",
         )
     return sys.modules[__name__.partition(".")[0]]

@@ -91,7 +91,9 @@ def in_float32(
 
 def _number(name: str, value: Any) -> Any:
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise ArgumentError(name, f"got {value!r}", "a number", "check it", user_line())
+        raise ArgumentError(
+            name, f"got {value!r}", "expected a number", "convert it with float()", user_line()
+        )
     return value
 
 
@@ -218,7 +220,9 @@ def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False)
     if ord == 1:
         return sum(_el.abs(x), axis=axis, keepdims=keepdims)
     if not ord > 0:
-        raise ArgumentError("norm", f"got ord {ord}", "a number above 0", "use 1, 2 or inf")
+        raise ArgumentError(
+            "norm", f"got ord {ord}", "expected a number above 0", "use 1, 2 or inf"
+        )
     if ord == 2:
         return _reduce(ops.norm, x, axis, keepdims)
     size = _el.abs(x)
@@ -254,7 +258,9 @@ def _running(
     x = _sum_dtype(as_tensor(x), dtype)
     if axis is None:
         if x.ndim != 1:
-            raise ShapeError(op.name, f"got {spec_text(x)}", "an axis", "say which with axis=")
+            raise ShapeError(
+                op.name, f"got {spec_text(x)}", "expected an axis", "say which with axis="
+            )
         axis = 0
     axis = _axes.one(op.name, axis, x.ndim)
     out: Tensor = op(x, axis=axis)

@@ -36,7 +36,7 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
             raise ShapeError(
                 "reshape",
                 f"got {spec_text(x)} for {sizes}",
-                f"sizes that divide {x.size}",
+                f"expected sizes that divide {x.size}",
                 "check the batch size, or flatten first",
                 user_line(),
             )
@@ -99,7 +99,10 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
     )
     if len(s) != len(d):
         raise ShapeError(
-            "moveaxis", f"got {len(s)} sources, {len(d)} destinations", "as many", "pair them"
+            "moveaxis",
+            f"got {len(s)} sources, {len(d)} destinations",
+            "expected the same number of each",
+            "give one destination per source",
         )
     _axes.distinct("moveaxis", s), _axes.distinct("moveaxis", d)
     order = [a for a in range(x.ndim) if a not in s]
@@ -130,7 +133,7 @@ def squeeze(x: Any, /, axis: Any = None) -> Tensor:
         raise ShapeError(
             "squeeze",
             f"got {spec_text(x)}, axis {axis}",
-            "a size of 1 is needed",
+            "expected a size of 1",
             "index the axis or reduce it",
             user_line(),
         )
@@ -145,8 +148,8 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
         raise ShapeError(
             "broadcast_to",
             f"got {spec_text(x)} for {shape}",
-            "each size equal or 1, counted from the last axis",
-            "reshape it so that sizes of 1 stand where it repeats",
+            "expected each size equal or 1, counted from the last axis",
+            "reshape it so that it has a size of 1 where it repeats",
             user_line(),
         )
     return own(expand(x, shape), x)
@@ -176,7 +179,11 @@ def concat(xs: Any, /, axis: int | None = 0) -> Tensor:
     if any(t.ndim != tensors[0].ndim for t in tensors):
         got = ", ".join(spec_text(t) for t in tensors)
         raise ShapeError(
-            "concat", f"got {got}", "as many axes each", "use stack, or expand_dims", user_line()
+            "concat",
+            f"got {got}",
+            "expected the same number of axes",
+            "use stack, or expand_dims",
+            user_line(),
         )
     axis = _axes.one("concat", axis, tensors[0].ndim)
     out: Tensor = ops.concat(*(cast(t, dtype) for t in tensors), axis=axis)
@@ -192,7 +199,7 @@ def _tensors(name: str, xs: Any) -> list[Tensor]:
     if not tensors:
         got = "nothing" if isinstance(xs, Iterable) else type(xs).__name__
         raise ArgumentError(
-            name, f"got {got}", "a list of at least one tensor", "check it", user_line()
+            name, f"got {got}", "expected a list of at least one tensor", "[x] is one", user_line()
         )
     return tensors
 
@@ -203,7 +210,9 @@ def stack(xs: Any, /, axis: int = 0) -> Tensor:
     tensors = _tensors("stack", xs)
     if any(t.shape != tensors[0].shape for t in tensors):
         got = ", ".join(spec_text(t) for t in tensors)
-        raise ShapeError("stack", f"got {got}", "equal shapes", "pad or use concat", user_line())
+        raise ShapeError(
+            "stack", f"got {got}", "expected equal shapes", "pad or use concat", user_line()
+        )
     return concat([expand_dims(t, axis=axis) for t in tensors], axis=axis)
 
 
@@ -223,7 +232,10 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
         sections = _axes.count("split", sections, 1)
         if n % sections:
             raise ShapeError(
-                "split", f"got {n} in {sections} sections", "an equal division", "list the cuts"
+                "split",
+                f"got {n} in {sections} sections",
+                f"expected a number of sections that divides {n}",
+                "list the positions of the cuts, such as [2, 5]",
             )
         cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     else:
@@ -252,8 +264,8 @@ def roll(x: Any, /, shift: Any, axis: Any = None) -> Tensor:
         raise ShapeError(
             "roll",
             f"got {len(shifts)} shifts, {len(axes)} axes",
-            "as many",
-            "pair them",
+            "expected the same number of each",
+            "give one shift per axis",
             user_line(),
         )
     out = x
@@ -287,10 +299,18 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
     axis = _axes.one("repeat", axis, x.ndim)
     counts = to_array(repeats)
     if not is_integer(counts.dtype) or counts.min(initial=0) < 0:
-        raise ArgumentError("repeat", f"got {repeats}", "whole numbers from 0", "check repeats")
+        raise ArgumentError(
+            "repeat",
+            f"got {repeats}",
+            "expected whole numbers from 0",
+            "pass one number, or one per element of the axis",
+        )
     if counts.ndim > 1 or counts.size not in (1, x.shape[axis]):
         raise ShapeError(
-            "repeat", f"got {counts.shape} repeats", f"one, or {x.shape[axis]}", "check the axis"
+            "repeat",
+            f"got {counts.shape} repeats",
+            f"expected one number, or {x.shape[axis]}",
+            "pass axis= if another axis is meant",
         )
     n = x.shape[axis]
     rows = np.repeat(np.arange(n), np.broadcast_to(counts.astype(np.int64), n))
@@ -312,11 +332,13 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         raise ShapeError(
             "pad",
             f"got widths {widths}",
-            f"a (before, after) for each of {x.ndim} axes",
-            "list them",
+            f"expected a pair (before, after) for each of {x.ndim} axes",
+            "for example ((1, 1), (0, 2))",
         ) from None
     if any(n < 0 for p in pairs for n in p):
-        raise ArgumentError("pad", f"got widths {widths}", "none below 0", "slice to make smaller")
+        raise ArgumentError(
+            "pad", f"got widths {widths}", "expected no width below 0", "slice to make smaller"
+        )
     if mode == "constant":
         ends = {"low": tuple(p[0] for p in pairs), "high": tuple(p[1] for p in pairs)}
         sizes = {**ends, "interior": (0,) * x.ndim}
@@ -324,17 +346,30 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
         if isinstance(value, (int, float)) and value == 0:
             return out
         if np.ndim(value):
-            raise ShapeError("pad", f"got value {value}", "one number", "concat what is not one")
+            raise ShapeError(
+                "pad",
+                f"got value {value}",
+                "expected one number",
+                "use concat to join other values",
+            )
         inside = ops.pad(full(x.shape, True, bool_), **sizes)
         return where(inside, out, _filling(x, value))
     if mode not in ("edge", "reflect"):
-        raise ArgumentError("pad", f"got mode {mode!r}", "constant, edge or reflect", "choose one")
+        raise ArgumentError(
+            "pad",
+            f"got mode {mode!r}",
+            "expected constant, edge or reflect",
+            'mode="constant" fills with value=',
+        )
     out = x
     for axis, (low, high) in enumerate(pairs):
         n = x.shape[axis]
         if (low or high) and (n == 0 or (mode == "reflect" and max(low, high) >= n)):
             raise ShapeError(
-                "pad", f"got {(low, high)} for a size of {n}", f"less for {mode}", "pad less"
+                "pad",
+                f"got {(low, high)} for a size of {n}",
+                f"expected smaller widths for mode {mode}",
+                "pad several times, or by fewer elements",
             )
         if low or high:
             at = np.arange(-low, n + high)
@@ -352,7 +387,7 @@ def _filling(x: Tensor, value: Any) -> Any:
         raise DtypeError(
             "pad",
             f"got value {value} for {spec_text(x)}",
-            "a whole number",
+            "expected a whole number",
             "round it, or convert x with astype(x, float32)",
             user_line(),
         )
@@ -367,7 +402,9 @@ def diagonal(x: Any, /, offset: int = 0) -> Tensor:
     """The diagonal of the last two axes; an offset above 0 lies above it."""
     x = as_tensor(x)
     if x.ndim < 2:
-        raise ShapeError("diagonal", f"got {spec_text(x)}", "two axes", "reshape it", user_line())
+        raise ShapeError(
+            "diagonal", f"got {spec_text(x)}", "expected two axes", "reshape it", user_line()
+        )
     (n, m), offset = x.shape[-2:], _axes.count("diagonal", offset, None)
     count = max(0, min(n + min(offset, 0), m - max(offset, 0)))
     at = (np.arange(count) + max(-offset, 0)) * m + np.arange(count) + max(offset, 0)
@@ -389,7 +426,9 @@ def triu(x: Any, /, k: int = 0) -> Tensor:
 def _triangle(x: Any, name: str, k: int) -> Tensor:
     x = as_tensor(x)
     if x.ndim < 2:
-        raise ShapeError(name, f"got {spec_text(x)}", "two axes", "reshape it", user_line())
+        raise ShapeError(
+            name, f"got {spec_text(x)}", "expected two axes", "reshape it", user_line()
+        )
     (n, m), k = x.shape[-2:], _axes.count(name, k, None)
     lower = np.tri(n, m, k if name == "tril" else k - 1, np.bool_)
     keep = expand(Tensor(lower if name == "tril" else ~lower), x.shape)
@@ -413,7 +452,7 @@ def one_hot(x: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
         raise DtypeError(
             "one_hot",
             f"got {spec_text(x)}",
-            "an integer dtype is needed",
+            "expected an integer dtype",
             "convert with astype(x, int64)",
             user_line(),
         )

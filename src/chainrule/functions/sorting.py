@@ -39,7 +39,12 @@ def top_k(x: Any, k: int, /, axis: int = -1, largest: bool = True) -> tuple[Tens
     x = as_tensor(x)
     axis, k = _axes.one("top_k", axis, x.ndim), _axes.count("top_k", k)
     if k > x.shape[axis]:
-        raise ShapeError("top_k", f"got k {k} for a size of {x.shape[axis]}", "no more", "lower k")
+        raise ShapeError(
+            "top_k",
+            f"got k {k} for a size of {x.shape[axis]}",
+            f"expected at most {x.shape[axis]}",
+            f"pass k={x.shape[axis]} for all",
+        )
     order = argsort(x, axis=axis, descending=_axes.flag("top_k", "largest", largest))
     at = order[(*(slice(None),) * axis, slice(0, k))]
     return take_along_axis(x, at, axis=axis), at
@@ -52,10 +57,14 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     `sorter` puts x1 in order if it is not.
     """
     if side not in ("left", "right"):
-        raise ArgumentError("searchsorted", f"got side {side!r}", "left or right", "choose one")
+        raise ArgumentError(
+            "searchsorted", f"got side {side!r}", "expected left or right", 'leave it out: "left"'
+        )
     x1, x2 = pair(x1, x2)
     if x1.ndim != 1:
-        raise ShapeError("searchsorted", f"got {spec_text(x1)}", "one axis", "flatten and sort it")
+        raise ShapeError(
+            "searchsorted", f"got {spec_text(x1)}", "expected one axis", "flatten and sort it"
+        )
     dtype = promote(x1.dtype, x2.dtype)
     dtype = uint8 if dtype == bool_ else dtype
     row = cast(x1 if sorter is None else take(x1, sorter), dtype)

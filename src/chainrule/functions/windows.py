@@ -27,7 +27,7 @@ def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> 
         raise ShapeError(
             "unfold",
             f"got {spec_text(x)}",
-            "(N, *size, C) with 1 to 3 sizes",
+            "expected (N, *size, C) with 1 to 3 sizes",
             "add a batch axis",
             user_line(),
         )

@@ -110,7 +110,7 @@ class Tensor(Gradients, Values, Operators):
         """The last two axes exchanged."""
         n = len(self.shape)
         if n < 2:
-            raise ShapeError("mT", f"got {spec_text(self)}", "two axes are needed", "reshape it")
+            raise ShapeError("mT", f"got {spec_text(self)}", "expected two axes", "reshape it")
         return self._bind(ops.permute_dims, (self,), {"axes": (*range(n - 2), n - 1, n - 2)})
 
     @property
@@ -118,7 +118,7 @@ class Tensor(Gradients, Values, Operators):
         """The matrix transposed."""
         if len(self.shape) != 2:
             raise ShapeError(
-                "T", f"got {spec_text(self)}", "two axes are needed", "use mT or permute_dims"
+                "T", f"got {spec_text(self)}", "expected two axes", "use mT or permute_dims"
             )
         return self.mT
 
@@ -137,7 +137,7 @@ class Tensor(Gradients, Values, Operators):
             raise ShapeError(
                 "assign",
                 f"got {spec_text(new)}",
-                f"{spec_text(self)} is needed",
+                f"expected {spec_text(self)}",
                 "reshape or convert the new value",
             )
         trace = state.trace
@@ -148,7 +148,7 @@ class Tensor(Gradients, Values, Operators):
             raise GradientError(
                 "assign",
                 f"got an assignment to the leaf {spec_text(self)} while recording",
-                "its former value is part of the graph",
+                "expected no assignment: the former value is part of the graph",
                 "assign under no_grad(), or clone() it and assign to the clone",
                 user_line(),
             )
@@ -295,7 +295,7 @@ def _explained(op: Operation, inputs: Any, params: Any, error: Exception) -> Exc
             return TraceError(
                 op.name,
                 f"got a traced {spec_text(t)} after its trace had ended",
-                "a value is needed",
+                "expected a value",
                 "return it from the compiled function instead of storing it",
                 user_line(),
             )
@@ -305,7 +305,11 @@ def _explained(op: Operation, inputs: Any, params: Any, error: Exception) -> Exc
         return better.located(user_line())
     got = " and ".join(spec_text(t) for t in inputs)
     return ArgumentError(
-        op.name, f"got {got}: {error}", "values it can compute", "check them", user_line()
+        op.name,
+        f"got {got}: {error}",
+        "expected values it can compute",
+        "look at them with numpy()",
+        user_line(),
     )
 
 
@@ -314,8 +318,8 @@ def _unexpected(op: Operation, expected: Any, out: Array) -> ShapeError:
     return ShapeError(
         op.name,
         f"its NumPy meaning gave {spec_text(out)}",
-        f"{dtype}{shape} is needed, as its shape rule says",
-        "mend one of the two",
+        f"expected {dtype}{shape}, as its shape rule says",
+        "fix one of the two",
         user_line(),
     )
 
@@ -337,7 +341,7 @@ def as_tensor(x: Any) -> Tensor:
         raise GradientError(
             "asarray",
             "got a list of tensors that require a gradient",
-            "one tensor, so that the gradient can flow back",
+            "expected one tensor, so that the gradient can flow back",
             "join them with cr.stack or cr.concat",
             user_line(),
         )
@@ -369,7 +373,10 @@ def _scalar(number: Any, dtype: Dtype) -> Array:
         return np.asarray(number, dtype)
     except (OverflowError, ValueError, TypeError) as error:
         raise ArgumentError(
-            "constant", f"got {number!r} for {dtype}: {error}", "a number that fits", "convert it"
+            "constant",
+            f"got {number!r} for {dtype}: {error}",
+            "expected a number that fits",
+            "use a tensor of a wider dtype",
         ) from None
 
 

@@ -149,7 +149,7 @@ class Operators:
                 raise DtypeError(
                     "assign",
                     f"got {spec_text(new)} for {spec_text(self)}",
-                    "a result of the same kind",
+                    "expected a result of the same kind",
                     "write x = x + y instead of x += y, or convert one with astype",
                 )
             new = ops.astype(new, dtype=self.dtype)
