@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.train.charts import charts, drawing
+from chainrule.train import charts
+from chainrule.train.charts import drawing
 from reading import Page, check_svg
 
 NAN, INF = math.nan, math.inf

@@ -12,7 +12,7 @@ import pytest
 
 from chainrule.train.charts.drawing import escape
 from chainrule.train.report import Report, render
-from chainrule.train.report.page import per_class
+from chainrule.train.report.confusion import per_class
 from reading import Page, check_page
 
 NAN, INF = math.nan, math.inf

@@ -338,6 +338,13 @@ def frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool = False) -> 
     return parts
 
 
+def cell(kind: str, x: float, y: float, w: float, h: float, told: str, fill: str = "") -> str:
+    """One cell of a grid, with what it says under the pointer."""
+    look = f' style="{fill}"' if fill else ""
+    box = f'x="{xy(x)}" y="{xy(y)}" width="{xy(w)}" height="{xy(h)}"'
+    return f'<rect class="{kind}" {box}{look}><title>{escape(told)}</title></rect>'
+
+
 def cross(x: float, y: float, size: float = 4) -> str:
     """A small × in the colour of what was lost."""
     (a, b), (c, d) = (xy(x - size), xy(x + size)), (xy(y - size), xy(y + size))

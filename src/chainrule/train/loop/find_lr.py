@@ -15,8 +15,7 @@ from ...errors import ArgumentError
 from ...nn import Module
 from ...optim import Adam, Optimizer
 from ...tensor import Tensor
-from ..charts.charts import lines
-from ..charts.drawing import Chart
+from ..charts import Chart, lines
 from ..evaluation.inference import are_arrays, arrays_of, in_mode, loader_of, pair
 from ..evaluation.objective import Objective
 from .step import make_step

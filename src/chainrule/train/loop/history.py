@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ArgumentError, user_line
-from ..charts.charts import heatmap, lines
-from ..charts.drawing import Chart
+from ..charts import Chart, heatmap, lines
 from ..findings.findings import Finding, of_history
 
 MOST_PROBES = 400

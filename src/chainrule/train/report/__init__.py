@@ -1,5 +1,16 @@
-"""The report of a run: one HTML page."""
+"""The report of a run: one HTML page that needs no network and no script.
 
-from .page import Report, render
+contents      what it says: `Report`
+page          the frame, and the order of the sections: `render`
+verdict       the head of the page
+curves        losses, metrics and gradient norms over the training
+confusion     the confusion matrix, and each class
+predictions   residuals, texts, mistakes
+details       findings, data, model, recipe, versions
+html, style   pieces of HTML; how the page looks
+"""
+
+from .contents import Report
+from .page import render
 
 __all__ = ["Report", "render"]

@@ -1,0 +1,47 @@
+"""What a report says: the fields of `Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass
+class Report:
+    """What the page says of a run; every part but the first three may be empty.
+
+    metrics     of the test set
+    history     a dict an epoch: epoch, loss, valid_loss, accuracy, valid_accuracy, lr, seconds…
+    gradients   steps; layers, from input to output; norms, a list per step of one per layer
+    findings    dicts: level ("good", "notice", "warning"), title, cause, remedy
+    confusion   (C, C) counts of the test set: rows are the true classes, columns the predicted
+    samples     generated texts, or the worst mistakes as (true, predicted, confidence)
+    pictures    (data URI, caption) pairs
+    """
+
+    title: str
+    task: str
+    run: str
+    seconds: float = 0.0
+    interrupted: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    recipe: str = ""
+    data: Mapping[str, str | int | float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    model: str = ""
+    parameters: int = 0
+    history: Sequence[Mapping[str, Any]] = ()
+    best_epoch: int | None = None
+    gradients: Mapping[str, Any] = field(default_factory=dict)
+    findings: Sequence[Mapping[str, str]] = ()
+    confusion: NDArray[Any] | None = None
+    classes: Sequence[str] = ()
+    truth: NDArray[Any] | None = None
+    predicted: NDArray[Any] | None = None
+    samples: Sequence[str | tuple[Any, Any, float]] = ()
+    pictures: Sequence[tuple[str, str]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
