@@ -2,10 +2,11 @@
 
 from ..hints import hide_modules
 from .evaluation.inference import evaluate, predict
+from .loop.callback import Callback
 from .loop.find_lr import Rates, find_lr
 from .loop.fit import fit
 from .loop.history import History
-from .loop.trainer import Callback, Trainer
+from .loop.trainer import Trainer
 from .runs.recipe import Recipe
 from .runs.run import Run
 

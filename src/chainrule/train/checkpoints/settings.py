@@ -14,7 +14,7 @@ from ...graph import Array
 from ...optim import Optimizer
 from ...tensor import Tensor
 from .. import files
-from ..evaluation.inference import Batches
+from ..evaluation.batches import Batches
 from ..evaluation.objective import Objective
 
 MOST = 2**22  # bytes of an array that are looked at: rows spread evenly, if there are more

@@ -16,7 +16,8 @@ from ...nn import Module
 from ...optim import Adam, Optimizer
 from ...tensor import Tensor
 from ..charts import Chart, lines
-from ..evaluation.inference import are_arrays, arrays_of, in_mode, loader_of, pair
+from ..evaluation.batches import are_arrays, arrays_of, loader_of, pair
+from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from .step import make_step
 

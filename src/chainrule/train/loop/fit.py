@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ... import tree
 from ...data import DataLoader
-from ...errors import ArgumentError, ChainruleError, TraceError, warn
+from ...errors import ArgumentError, TraceError, warn
 from ...hints import check_arguments
 from ...nn import Module
-from ...optim import Adam, OneCycleLR, Optimizer, ReduceLROnPlateau
-from ...tensor import as_tensor
+from ...optim import Adam, Optimizer, ReduceLROnPlateau
 from ..checkpoints.checkpoint import begin
 from ..checkpoints.settings import described
-from ..evaluation.inference import (
-    BATCH,
-    Batches,
-    are_arrays,
-    arrays_of,
-    evaluating,
-    in_mode,
-    loader_of,
-    pair,
-)
-from ..evaluation.metrics import METRICS, Metric, named
+from ..evaluation.batches import Batches, are_arrays, arrays_of, loader_of, pair
+from ..evaluation.inference import BATCH
+from ..evaluation.metrics import named
+from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from ..findings.findings import VANISHING
-from . import checks
+from .arguments import check_cycle, check_numbers, check_schedule
+from .callback import Callback
+from .early_stopping import EarlyStopping, check_monitor, lower_is_better
+from .first_batch import check_first_batch, check_pieces, read_first_batch, with_advice
 from .history import History
+from .nonfinite import check_finite
 from .progress import progress_for
-from .trainer import Callback, Trainer
+from .trainer import Trainer
 
 
 @check_arguments(
@@ -139,7 +128,7 @@ def fit(
             "a list of objects of Callback",
             "derive a class from cr.train.Callback and pass [MyCallback()]",
         )
-    _check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
+    check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
     given = {id(p) for group in optimizer.param_groups for p in group.params}
     if given.isdisjoint(map(id, model.parameters())):
         raise ArgumentError(
@@ -151,15 +140,15 @@ def fit(
     objective = Objective(loss)
     chosen = named(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
-    _check_schedule(schedule, per, optimizer)
-    _check_monitor(monitor, chosen, valid is not None)
-    falls = _falls(monitor, mode)
+    check_schedule(schedule, per, optimizer)
+    check_monitor(monitor, chosen, valid is not None)
+    falls = lower_is_better(monitor, mode)
     loader = _training_loader(train, batch_size, drop_last, seed)
     valid = None if valid is None else loader_of(valid, BATCH)
     for name, data in (("training", loader), ("validation", valid)):
         again = epochs > 1 or (name == "training" and bool(chosen) and valid is None)
         _check_data(f"{name} data", data, again)
-    _check_steps(schedule, per, loader, epochs)
+    check_cycle(schedule, per, loader, epochs)
     shown = [progress_for(progress)] if progress else []
     folder = None if checkpoint is None else Path(checkpoint)
     trainer = Trainer(
@@ -174,10 +163,12 @@ def fit(
         schedule_per=per,
         clip_norm=clip_norm,
         accumulate=accumulate,
-        patience=patience,
-        monitor=monitor,
-        falls=falls,
-        restore_best=patience is not None if restore_best is None else restore_best,
+        early_stopping=EarlyStopping(
+            monitor or ("loss" if valid is None else "valid_loss"),
+            falls,
+            patience,
+            restore_best=patience is not None if restore_best is None else restore_best,
+        ),
         callbacks=[*callbacks, *shown],
         folder=folder,
         every=checkpoint_every,
@@ -197,10 +188,10 @@ def fit(
             mode="min" if falls else "max",
         ),
     )
-    x, y = _first_batch(loader)
+    x, y = read_first_batch(loader)
     if not (resume and trainer.resume()):
-        _check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
-    checks.check_pieces(model, objective, x, y, accumulate)
+        check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
+    check_pieces(model, objective, x, y, accumulate)
     if folder is not None:
         begin(folder, resume)
     if isinstance(schedule, ReduceLROnPlateau):
@@ -213,20 +204,12 @@ def fit(
         except TraceError as error:
             if not compile:
                 raise
-            raise _advised(error, "or pass compile=False to fit") from error
+            raise with_advice(error, "or pass compile=False to fit") from error
     if not any(c.reports for c in callbacks):
         for found in history.findings:
             if found["title"] == VANISHING:  # nothing else shows it
                 warn(f"[fit] {found['title']}: {found['cause']} {found['remedy']}")
     return history
-
-
-def _advised(error: ChainruleError, more: str) -> ChainruleError:
-    """The same error with more to try."""
-    advice = f"{error.advice}, {more}"
-    out = type(error)(error.operation, error.arrived, error.needed, advice, error.source)
-    out.module, out.layer = error.module, error.layer
-    return out
 
 
 def _training_loader(
@@ -260,7 +243,7 @@ def _training_loader(
 def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:
     if isinstance(data, DataLoader):
         for part, what in zip(pair(data.data), ("inputs", "targets"), strict=True):
-            checks.check_finite(f"{what} of the {name}", part)
+            check_finite(f"{what} of the {name}", part)
     elif data is not None:
         if data.first is not None:
             pair(data.first, f" in the {name}")
@@ -271,186 +254,3 @@ def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> No
                 "batches that can be gone through again, for the next epoch or for the metrics",
                 "pass a DataLoader, or a list of batches: a generator can be used only once",
             )
-
-
-def _first_batch(loader: DataLoader | Batches) -> tuple[Any, Any]:
-    first = next(loader.batches(0) if isinstance(loader, DataLoader) else iter(loader), None)
-    if first is None:
-        raise ArgumentError(
-            "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
-        )
-    return _tensors(first)
-
-
-def _check_first_batch(
-    model: Module,
-    objective: Objective,
-    metrics: dict[str, Metric],
-    loader: DataLoader | Batches,
-    valid: DataLoader | Batches | None,
-    first: tuple[Any, Any],
-    pieces: int,
-) -> None:
-    """Look at one batch, and at all targets that are there already, before the first step."""
-    x, y = first
-    for data, what in ((x, "inputs"), (y, "targets")):
-        checks.check_finite(f"{what} of the first batch", data)
-    sets = (("training data", loader), ("validation data", valid))
-    targets = [(name, data.data[1]) for name, data in sets if isinstance(data, DataLoader)]
-    _check_arguments(model, x)
-    targets.append(("first batch", y))
-    outputs = checks.check_loss(model, objective, metrics, x, y, targets, whole=pieces == 1)
-    if isinstance(loader, DataLoader):
-        checks.check_last_batch(model, loader, x)
-    if valid is not None:
-        _check_valid(model, objective, valid)
-    for _, data in sets:
-        if isinstance(data, Batches):
-            data.check = partial(checks.check_classes, objective, outputs)
-
-
-def _tensors(batch: Any) -> tuple[Any, Any]:
-    x, y = pair(batch)
-    return tree.map(as_tensor, x), tree.map(as_tensor, y)
-
-
-def _check_valid(model: Module, objective: Objective, valid: DataLoader | Batches) -> None:
-    """Raise if the model or the loss does not take a batch of the validation data."""
-    first = next(valid.batches(0)) if isinstance(valid, DataLoader) else valid.first
-    if first is None:
-        return
-    x, y = _tensors(first)
-    try:
-        with evaluating(model):
-            objective.mean(model(x), y)
-    except ChainruleError as error:
-        raise _advised(error, "look at the validation data") from error
-
-
-def _check_arguments(model: Module, x: Any) -> None:
-    """Raise if forward takes several arguments: it gets one, the inputs of a batch."""
-    signature = inspect.signature(model.forward)
-    try:
-        signature.bind(x)
-    except TypeError:
-        names = ", ".join(signature.parameters)
-        given = f"a {type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list, dict)) else "x"
-        raise ArgumentError(
-            "fit",
-            f"got a model with forward(self, {names})",
-            "a forward of one argument: it is "
-            f"given the inputs of a batch as they are, here {given}",
-            f"write forward(self, inputs), and {names} = inputs in it"
-            if isinstance(x, (tuple, list))
-            else "pass data ((a, b), y), and write forward(self, inputs)",
-        ) from None
-
-
-def _check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
-    made = not isinstance(schedule, type) and hasattr(schedule, "state_dict")
-    if schedule is not None and not (made and callable(getattr(schedule, "step", None))):
-        raise ArgumentError(
-            "fit",
-            f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
-            "one of optim, made with the optimizer",
-            "schedule=optim.CosineAnnealingLR(optimizer, T_max=10); of a function of your own, "
-            "optim.LambdaLR(optimizer, function)",
-        )
-    if per not in ("step", "epoch"):
-        raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
-    if isinstance(schedule, ReduceLROnPlateau) and per == "step":
-        raise ArgumentError(
-            "fit",
-            'got ReduceLROnPlateau with schedule_per="step"',
-            "an epoch, after which there is a value to look at",
-            "leave schedule_per out",
-        )
-    if getattr(schedule, "optimizer", optimizer) is not optimizer:
-        raise ArgumentError(
-            "fit",
-            "got a schedule of another optimizer",
-            "one of the optimizer that is used",
-            "pass the optimizer that the schedule was made with, optimizer=…",
-        )
-
-
-def _check_steps(schedule: Any, per: str, loader: Any, epochs: int) -> None:
-    """Refuse a one-cycle schedule that is over before the training is."""
-    if not isinstance(schedule, OneCycleLR):
-        return
-    try:
-        steps = epochs * (len(loader) if per == "step" else 1)
-    except TypeError:  # batches that do not say how many they are
-        return
-    if schedule.total_steps < steps:
-        raise ArgumentError(
-            "fit",
-            f"got OneCycleLR for {schedule.total_steps} steps and a training of {steps}",
-            "a cycle for the whole training",
-            f"set total_steps to {steps}",
-        )
-
-
-def _check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: bool) -> None:
-    names = ["loss", *([f"valid_{n}" for n in ("loss", *metrics)] if validated else metrics)]
-    if monitor is None or monitor in names:
-        return
-    near = difflib.get_close_matches(f"valid_{monitor}" if validated else monitor, names, n=1)
-    advice = f"did you mean {near[0]}?" if near else "name a loss or a metric of this run"
-    if monitor.startswith("valid_") and not validated:
-        advice = "pass validation data, valid=(x, y)"
-    raise ArgumentError("fit", f"got monitor {monitor!r}", f"one of {', '.join(names)}", advice)
-
-
-def _falls(monitor: str | None, mode: str | None) -> bool:
-    """Whether less of the monitored value is better."""
-    name = (monitor or "loss").removeprefix("valid_")
-    if mode not in (None, "min", "max"):
-        raise ArgumentError(
-            "fit", f"got mode {mode!r}", "min or max", "choose one, or leave it out"
-        )
-    if name == "loss" and mode == "max":
-        raise ArgumentError(
-            "fit",
-            'got mode="max" for the loss, of which less is better',
-            "the metric that is to be as large as possible",
-            "name it: monitor=…",
-        )
-    falls = name in ("loss", "mae", "rmse") or (
-        name not in METRICS and ("err" in name.lower() or "loss" in name.lower())
-    )
-    if mode is None and not falls and name not in METRICS:
-        raise ArgumentError(
-            "fit",
-            f"got monitor {monitor!r}, a metric of your own",
-            "whether less of it is better or more",
-            'pass mode="min" or mode="max"',
-        )
-    return falls if mode is None else mode == "min"
-
-
-def _check_numbers(
-    epochs: int,
-    accumulate: int,
-    patience: int | None,
-    clip_norm: float | None,
-    every: float,
-    optimizer: Optimizer,
-    schedule: Any,
-) -> None:
-    for name, value in (("epochs", epochs), ("accumulate", accumulate), ("patience", patience)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if value is not None and not (whole and value > 0):
-            raise ArgumentError("fit", f"got {name} {value!r}", "a whole number from 1", "check it")
-    if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
-        raise ArgumentError(
-            "fit", f"got clip_norm {clip_norm!r}", "a number above 0, finite", "1.0 is usual"
-        )
-    if not (_is_number(every) and every >= 0):
-        raise ArgumentError("fit", f"got checkpoint_every {every!r}", "seconds from 0", "try 5")
-    if schedule is None and all(group["lr"] == 0 for group in optimizer.param_groups):
-        raise ArgumentError("fit", "got lr 0", "above 0", "1e-3 is a usual start")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import printable
 from ..charts.drawing import shorten
-from .trainer import Callback, Trainer
+from .callback import Callback
+from .trainer import Trainer
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -64,8 +65,10 @@ def share_done(run: Trainer) -> float | None:
 
 def closing(run: Trainer) -> str:
     """How it ended, in one line."""
+    stopping = run.early_stopping
     reasons = {
-        "patience": f"no better {run.monitor.replace('_', ' ')} for {run.patience} epochs",
+        "patience": f"no better {stopping.monitor.replace('_', ' ')} for {stopping.patience} "
+        "epochs",
         "interrupted": "stopped by Ctrl-C",
         "callback": "stopped by a callback",
     }
@@ -79,7 +82,7 @@ def closing(run: Trainer) -> str:
 
 def kept(run: Trainer) -> int | None:
     """The epoch whose weights are put back at the end, if any are."""
-    return run.history.best_epoch if run.restore_best else None
+    return run.history.best_epoch if run.early_stopping.restore_best else None
 
 
 def epoch_text(run: Trainer, row: dict[str, Any]) -> str:

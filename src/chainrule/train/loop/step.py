@@ -16,7 +16,7 @@ from ...optim import Optimizer
 from ...sparse import RowSparse
 from ...tensor import Tensor, no_grad
 from ..evaluation.objective import Objective, cuts
-from .checks import expect_scalar
+from .targets import expect_scalar
 
 
 def layers_of(model: Module) -> dict[str, list[Tensor]]:

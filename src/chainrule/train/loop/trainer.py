@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,37 +25,19 @@ from ...tensor import Tensor, make
 from ..checkpoints import checkpoint
 from ..checkpoints.settings import Settings
 from ..checkpoints.settings import changes as changes_of
-from ..evaluation.inference import Forward, pair
+from ..evaluation.batches import pair
+from ..evaluation.inference import Forward
 from ..evaluation.metrics import Metric
 from ..evaluation.objective import Objective
-from . import checks
+from .callback import Callback
+from .early_stopping import EarlyStopping
 from .history import History
+from .interrupt import stop_on_interrupt
+from .nonfinite import describe_batch, describe_gradient, describe_module
 from .step import layers_of, make_step
+from .untrained import untrained_parameters
 
 AT_ONCE = 0.05  # seconds of steps that are one native call: Ctrl-C and the screen wait no longer
-
-
-class Callback:
-    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step.
-
-    each_step   False: `on_step` need not be called after each step, only now and then
-    reports     True: it shows the findings of the history itself, so `fit` need not warn of them
-    """
-
-    each_step = True
-    reports = False
-
-    def on_begin(self, run: Trainer) -> None:
-        """Before the first step, also after resuming."""
-
-    def on_step(self, run: Trainer) -> None:
-        """After each step: `run.step` counts them, `run.loss` is the last one's."""
-
-    def on_epoch(self, run: Trainer) -> None:
-        """After each epoch: `run.history.epochs[-1]` is its row."""
-
-    def on_end(self, run: Trainer) -> None:
-        """When it is over, however it ended."""
 
 
 class Trainer:
@@ -81,10 +61,7 @@ class Trainer:
         schedule_per: str,
         clip_norm: float | None,
         accumulate: int,
-        patience: int | None,
-        monitor: str | None,
-        falls: bool,
-        restore_best: bool,
+        early_stopping: EarlyStopping,
         callbacks: Sequence[Callback],
         folder: Path | None,
         every: float,
@@ -94,9 +71,7 @@ class Trainer:
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
         self.schedule, self.schedule_per = schedule, schedule_per
-        self.patience, self.restore_best = patience, restore_best
-        self.monitor = monitor or ("loss" if valid is None else "valid_loss")
-        self.falls, self.settings = falls, settings
+        self.early_stopping, self.settings = early_stopping, settings
         self.callbacks, self.folder, self.every = callbacks, folder, every
         self.history = History()
         self._layers = layers_of(model)
@@ -105,8 +80,6 @@ class Trainer:
         self.seconds = 0.0  # of the runs before this one, when resumed
         self.untrained: list[str] = []
         self._sum, self._rows, self._rate = 0.0, 0, 0.0
-        self._best: dict[str, Array] | None = None
-        self._best_value, self._waited = math.nan, 0
         self._began = self._saved = time.perf_counter()
         self._written: tuple[Any, ...] | None = None  # of which moment the newest checkpoint is
         self._at_once = all(
@@ -139,7 +112,7 @@ class Trainer:
     def run(self) -> History:
         """Train until the epochs are done or something stops it."""
         self._began = self._saved = time.perf_counter()
-        with _interruptible(self):
+        with stop_on_interrupt(self.stop):
             self._tell("on_begin")
             try:
                 while self.epoch < self.epochs and not self.history.stopped:
@@ -152,8 +125,8 @@ class Trainer:
                 with ExitStack() as ends:  # each is called, also after one that raises
                     for callback in reversed(self.callbacks):
                         ends.callback(callback.on_end, self)
-        if self.restore_best and self._best is not None:
-            self.model.load_state_dict(self._best)
+        if self.early_stopping.restore_best and self.early_stopping.weights is not None:
+            self.model.load_state_dict(self.early_stopping.weights)
         return self.history
 
     def _run_epoch(self) -> None:
@@ -258,10 +231,10 @@ class Trainer:
         self.loss = loss
         if not math.isfinite(loss):
             x, y = batch()
-            where = checks.told_not_finite(x, y)
+            where = describe_batch(x, y)
             if not where and not self.batch:  # the weights before the step are there: look again
                 self.model.load_state_dict(self._safe)
-                where = checks.told_module(self.model, x)
+                where = describe_module(self.model, x)
             self._not_finite(f"a loss of {loss}", self.step + 1, where)
         if self.history.gradients.wants(self.step):
             self.history.gradients.add(self.step, self._trained(norms), self._layers)
@@ -290,10 +263,13 @@ class Trainer:
         self._safe = self.model.state_dict()
         self.epoch, self.batch = self.epoch + 1, 0
         self._sum, self._rows = 0.0, 0
-        self._compare(row)
+        if self.early_stopping.improved(row, self._safe):
+            self.history.best_epoch = self.epoch
+        elif self.early_stopping.exhausted:
+            self.stop("patience")
         if self.schedule is not None and self.schedule_per == "epoch":
             if isinstance(self.schedule, ReduceLROnPlateau):
-                self.schedule.step(self._monitored(row))
+                self.schedule.step(self.early_stopping.value(row))
             else:
                 self.schedule.step()
         self._tell("on_epoch")
@@ -301,41 +277,15 @@ class Trainer:
     def _check_weights(self, step: int) -> None:
         for name, p in self.model.named_parameters():
             if not np.isfinite(p.numpy()).all():
-                where = checks.told_gradient(name, p)
+                where = describe_gradient(name, p)
                 self._not_finite(f"values in {name} that are not finite", step, where)
-
-    def _monitored(self, row: dict[str, Any]) -> float:
-        if self.monitor not in row:
-            raise ArgumentError(
-                "fit",
-                f"got monitor {self.monitor!r}",
-                f"one of {', '.join(row)}",
-                "name a loss or metric of the history",
-            )
-        return float(row[self.monitor])
-
-    def _compare(self, row: dict[str, Any]) -> None:
-        """Keep the weights if they are the best so far; stop if they have not been for long."""
-        if not self.restore_best and self.patience is None:
-            self.history.best_epoch = self.epoch
-            return
-        value = self._monitored(row)
-        better = value < self._best_value if self.falls else value > self._best_value
-        if better or (math.isnan(self._best_value) and not math.isnan(value)):
-            self._best_value, self._waited = value, 0
-            self.history.best_epoch = self.epoch
-            self._best = self._safe
-            return
-        self._waited += 1
-        if self.patience is not None and self._waited >= self.patience:
-            self.stop("patience")
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
     def _warn_of_untrained(self, x: Any) -> None:
-        self.untrained = list(checks.untrained(self.model, self.optimizer, x, self.loss))
+        self.untrained = list(untrained_parameters(self.model, self.optimizer, x, self.loss))
         if self.untrained:
             listed = "\n  ".join(self.untrained)
             warn(f"[fit] these parameters are not trained:\n  {listed}")
@@ -362,8 +312,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": {"state": random.default.state.numpy()},
         }
-        if self._best is not None:
-            tensors["best"] = self._best
+        if self.early_stopping.weights is not None:
+            tensors["best"] = self.early_stopping.weights
         stopped = self.history.stopped
         finished = stopped in ("epochs", "patience")
         history = {**self.history.to_dict(), "stopped": stopped if finished else ""}
@@ -381,8 +331,8 @@ class Trainer:
                 "sum": self._sum,
                 "rows": self._rows,
                 "rate": self._rate,
-                "best_value": self._best_value,
-                "waited": self._waited,
+                "best_value": self.early_stopping.best,
+                "waited": self.early_stopping.waited,
                 "schedule": schedule,
                 "history": history,
                 "untrained": self.untrained,
@@ -425,8 +375,9 @@ class Trainer:
             self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
-        self._best, self._best_value = tensors.get("best"), state["best_value"]
-        self._rate, self._waited = state["rate"], state["waited"]
+        self.early_stopping.weights = tensors.get("best")
+        self.early_stopping.best, self.early_stopping.waited = state["best_value"], state["waited"]
+        self._rate = state["rate"]
         self.untrained = state["untrained"]
         self.history = History.from_dict(state["history"])
         self._written = self._moment()
@@ -441,26 +392,3 @@ class Trainer:
 def _part(loader: DataLoader, rows: list[Array], part: slice) -> tuple[Any, Any]:
     """The batch that is this part of the rows."""
     return pair(loader.tree_of([r[part] for r in rows]))
-
-
-@contextmanager
-def _interruptible(run: Trainer) -> Iterator[None]:
-    """Ctrl-C ends the run after the step that is being done; a second one ends it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    asked = False
-
-    def handler(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        run.stop("interrupted")
-
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

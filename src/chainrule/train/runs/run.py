@@ -29,11 +29,13 @@ from ...data import NAMES, DataLoader
 from ...errors import ArgumentError, ChainruleError, FileError, printable
 from ...graph import Array
 from .. import files
-from ..evaluation.inference import Forward, evaluate, evaluating, predict
+from ..evaluation.inference import Forward, evaluate, predict
+from ..evaluation.modes import evaluating
 from ..findings.findings import Finding, Guess, findings
+from ..loop.callback import Callback
 from ..loop.fit import fit
 from ..loop.history import History
-from ..loop.trainer import Callback, Trainer
+from ..loop.trainer import Trainer
 from ..report import Report, render
 from .folder import (
     MODEL,

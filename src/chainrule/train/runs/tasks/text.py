@@ -12,8 +12,8 @@ from ....data import Characters, read_text, windows
 from ....errors import ArgumentError
 from ....graph import Array
 from ....tensor import Tensor, no_grad
-from ...evaluation.inference import evaluating
 from ...evaluation.metrics import Metric
+from ...evaluation.modes import evaluating
 from ..networks import TextNetwork
 from ..recipe import Recipe
 from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, power_of_2

@@ -1,0 +1,101 @@
+"""Early stopping: which value is monitored, when it is better, when to stop, the best weights."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+from ...errors import ArgumentError
+from ...graph import Array
+from ..evaluation.metrics import METRICS, Metric
+
+
+class EarlyStopping:
+    """Compares the epochs by one column of the history, and keeps the weights of the best one.
+
+    monitor           the column: "valid_loss", "valid_accuracy", …
+    lower_is_better   False: higher is better
+    patience          stop after this many epochs without a better value; None: never
+    restore_best      whether the model gets the best weights at the end
+
+    best, weights     of the best epoch so far: the value (NaN before there is one), the weights
+    waited            epochs since then
+    """
+
+    def __init__(
+        self, monitor: str, lower_is_better: bool, patience: int | None, restore_best: bool
+    ) -> None:
+        self.monitor, self.lower_is_better = monitor, lower_is_better
+        self.patience, self.restore_best = patience, restore_best
+        self.best, self.waited = math.nan, 0
+        self.weights: dict[str, Array] | None = None
+
+    def value(self, row: dict[str, Any]) -> float:
+        """The monitored value of an epoch."""
+        if self.monitor not in row:
+            raise ArgumentError(
+                "fit",
+                f"got monitor {self.monitor!r}",
+                f"one of {', '.join(row)}",
+                f"monitor={next(n for n in row if 'loss' in n)!r}, or another of these columns",
+            )
+        return float(row[self.monitor])
+
+    def improved(self, row: dict[str, Any], weights: dict[str, Array]) -> bool:
+        """Whether an epoch is the best so far; its weights are kept if it is.
+
+        Without patience and restore_best nothing is compared, and the last epoch counts as best.
+        """
+        if not self.restore_best and self.patience is None:
+            return True
+        value = self.value(row)
+        better = value < self.best if self.lower_is_better else value > self.best
+        if better or (math.isnan(self.best) and not math.isnan(value)):
+            self.best, self.waited, self.weights = value, 0, weights
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.waited >= self.patience
+
+
+def check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: bool) -> None:
+    names = ["loss", *([f"valid_{n}" for n in ("loss", *metrics)] if validated else metrics)]
+    if monitor is None or monitor in names:
+        return
+    near = difflib.get_close_matches(f"valid_{monitor}" if validated else monitor, names, n=1)
+    advice = f"did you mean {near[0]}?" if near else "name a loss or a metric of this run"
+    if monitor.startswith("valid_") and not validated:
+        advice = "pass validation data, valid=(x, y)"
+    raise ArgumentError("fit", f"got monitor {monitor!r}", f"one of {', '.join(names)}", advice)
+
+
+def lower_is_better(monitor: str | None, mode: str | None) -> bool:
+    """Whether less of the monitored value is better."""
+    name = (monitor or "loss").removeprefix("valid_")
+    if mode not in (None, "min", "max"):
+        raise ArgumentError(
+            "fit", f"got mode {mode!r}", "min or max", "choose one, or leave it out"
+        )
+    if name == "loss" and mode == "max":
+        raise ArgumentError(
+            "fit",
+            'got mode="max" for the loss, of which less is better',
+            "the metric that is to be as large as possible",
+            "name it: monitor=…",
+        )
+    falls = name in ("loss", "mae", "rmse") or (
+        name not in METRICS and ("err" in name.lower() or "loss" in name.lower())
+    )
+    if mode is None and not falls and name not in METRICS:
+        raise ArgumentError(
+            "fit",
+            f"got monitor {monitor!r}, a metric of your own",
+            "whether less of it is better or more",
+            'pass mode="min" or mode="max"',
+        )
+    return falls if mode is None else mode == "min"

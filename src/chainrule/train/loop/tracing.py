@@ -1,0 +1,31 @@
+"""The graph of a forward pass, for the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ... import tree
+from ...errors import ChainruleError
+from ...nn import Module
+from ...recording import Function, Recorded, record
+from ...tensor import Tensor, as_tensor, no_grad
+
+
+def forward_graph(model: Module, x: Any) -> Recorded | None:
+    leaves, structure = tree.flatten(x)
+    tensors = [as_tensor(leaf) for leaf in leaves]
+
+    def forward(inputs: list[Tensor]) -> list[Tensor]:
+        return [as_tensor(t) for t in tree.flatten(model(tree.unflatten(structure, inputs)))[0]]
+
+    return traced_graph(forward, [(t.shape, t.dtype, False) for t in tensors])
+
+
+def traced_graph(function: Function, specs: Sequence[tuple[Any, Any, bool]]) -> Recorded | None:
+    """The graph of a function; None if it decides by values: then it is not known."""
+    try:
+        with no_grad():
+            return record(function, specs)
+    except ChainruleError:
+        return None
