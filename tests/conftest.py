@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from chainrule.train import Recipe
-from chainrule.train.runs import run as runs
+from chainrule.train.runs import training as runs
 from commands import table, write_csv
 
 settings.register_profile("chainrule", derandomize=True, deadline=None)

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from chainrule.data import images, read_image_files, read_images
 from chainrule.errors import ArgumentError, FileError
 from chainrule.train import Recipe, Run
-from chainrule.train.runs import run as runs
+from chainrule.train.runs import training as runs
 from chainrule.train.runs.tasks import ImageTask
 from commands import call
 

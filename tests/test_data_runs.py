@@ -12,7 +12,7 @@ import pytest
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
-from chainrule.train.runs import run as runs
+from chainrule.train.runs import training as runs
 from chainrule.train.runs.tasks import TableTask
 from commands import call
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run
-from chainrule.train.runs import run as runs
+from chainrule.train.runs import training as runs
 from chainrule.train.runs.tasks import kind_of
 from commands import ROWS, call, changed, expect_one_error, shell, table, write_csv
 

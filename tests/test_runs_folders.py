@@ -14,7 +14,7 @@ from PIL import Image
 
 from chainrule.errors import ChainruleError
 from chainrule.train import Recipe, Run, files
-from chainrule.train.runs import run as runs
+from chainrule.train.runs import training as runs
 from chainrule.train.runs.folder import fingerprint
 from commands import call, expect_one_error, read_csv, shell, table, write_csv
 
@@ -237,7 +237,7 @@ def test_ctrl_c_before_all_is_written_is_told(monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chainrule.cli.train.carry_out", stop)
+    monkeypatch.setattr("chainrule.cli.train.train_recipe", stop)
     code, out, err = call(capsys, "train", "iris", "--quiet", "--json")
     assert code == 130
     assert err.startswith("chainrule: [interrupted]")

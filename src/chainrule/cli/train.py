@@ -18,9 +18,10 @@ import typer
 from ..data import NAMES
 from ..errors import ArgumentError, FileError, printable
 from ..train.runs.recipe import Recipe
-from ..train.runs.run import Result, resume
-from ..train.runs.run import train as carry_out
+from ..train.runs.result import Result
 from ..train.runs.tasks import Task
+from ..train.runs.training import resume
+from ..train.runs.training import train as train_recipe
 
 MOST_NOTES = 50  # in the terminal
 MaxPixels = Annotated[
@@ -130,7 +131,7 @@ def train(
     else:
         recipe = _recipe(source, given)
         name = Path(recipe.source).name.split(".")[0] or "run"
-        begin = partial(carry_out, recipe, out or partial(_free, Path("runs"), name), **how)
+        begin = partial(train_recipe, recipe, out or partial(_free, Path("runs"), name), **how)
     try:
         result = begin()
     except KeyboardInterrupt as stop:

@@ -1,0 +1,127 @@
+"""What a run came to: its metrics, findings and files."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ...data import DataLoader
+from ...graph import Array
+from .. import files
+from ..evaluation.inference import Forward, evaluate
+from ..evaluation.modes import evaluating
+from ..findings.findings import Finding, Guess
+from ..loop.history import History
+from ..report import Report
+from .recipe import Recipe
+from .tasks import Task, TextTask
+from .tasks.text import bits
+
+IMBALANCED = 2.0  # times as many rows in the most frequent class as in the others on average
+
+
+@dataclass
+class Result:
+    """What a run came to.
+
+    findings   what the report says of it
+    ended      of a run that had nothing left to do when it was resumed: why it had stopped
+    """
+
+    task: str
+    metrics: dict[str, float]
+    run: Path
+    seconds: float
+    interrupted: bool
+    samples: list[str]
+    findings: list[Finding]
+    ended: str = ""
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.run / "report.html"
+
+    def to_json(self) -> dict[str, Any]:
+        """What the command line prints."""
+        out = {
+            "task": self.task,
+            "metrics": files.for_others(self.metrics),
+            "run": str(self.run),
+            "report": str(self.report),
+            "seconds": round(self.seconds, 3),
+        }
+        return {**out, "interrupted": True} if self.interrupted else out
+
+
+def evaluate_task(
+    task: Task, recipe: Recipe, model: nn.Module, data: tuple[Any, Any]
+) -> tuple[Array | None, dict[str, float]]:
+    """The outputs for the rows, and the metrics in the units of the data."""
+    if isinstance(task, TextTask):
+        loss = evaluate(model, data, task.loss(recipe))["loss"]
+        return None, {"bits_per_character": bits(loss), "loss": loss}
+    forward = Forward(model)
+    x, y = data
+    output = np.concatenate([p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))])
+    return output, {name: m(output, y) for name, m in task.metrics().items()}
+
+
+def report_of(
+    result: Result,
+    recipe: Recipe,
+    task: Task,
+    model: nn.Module,
+    history: History,
+    shown: dict[str, Any],
+) -> Report:
+    import chainrule
+
+    first = DataLoader(task.test, 1)
+    with evaluating(model):  # one row has no statistics of its own
+        summary = model.summary(next(iter(first))[0])
+    return Report(
+        title=Path(recipe.source).name,
+        task=result.task,
+        run=result.run.name,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+        metrics=result.metrics,
+        recipe=recipe.to_toml(),
+        data=task.facts,
+        notes=task.notes,
+        model=str(summary),
+        parameters=summary.parameters,
+        history=history.epochs,
+        best_epoch=history.best_epoch,
+        gradients=dict(vars(history.gradients)),
+        findings=result.findings,
+        versions={
+            "chainrule": chainrule.__version__,
+            "NumPy": np.__version__,
+            "Python": platform.python_version(),
+        },
+        date=datetime.date.today().isoformat(),
+        **shown,
+    )
+
+
+def guess_of(task: Task, recipe: Recipe) -> Guess:
+    """What always naming the most frequent class gets, or always naming the mean.
+
+    Where the classes weigh the same, it is judged by F1, in which they do too.
+    """
+    if task.task == "regression":
+        return Guess("r2", 0.0)
+    counts = np.bincount(np.asarray(task.test[1]))
+    most, classes = float(counts.max() / counts.sum()), np.count_nonzero(counts)
+    if recipe.class_weight is not None:
+        return Guess("f1", 2 * most / (1 + most) / classes)
+    imbalanced = bool(most * (classes - 1) >= IMBALANCED * (1 - most))
+    return Guess("accuracy", most, imbalanced)
