@@ -13,7 +13,8 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import ArgumentError
 from chainrule.train.evaluation.objective import Objective
-from chainrule.train.findings.findings import Guess, findings
+from chainrule.train.findings import Guess
+from chainrule.train.findings import findings_of_run as findings
 from chainrule.train.loop.history import GradientFlow, History
 from chainrule.train.runs.tasks.images import png
 

@@ -18,7 +18,7 @@ from ..evaluation.inference import BATCH
 from ..evaluation.metrics import named
 from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
-from ..findings.findings import VANISHING
+from ..findings import VANISHING
 from .arguments import check_cycle, check_numbers, check_schedule
 from .callback import Callback
 from .early_stopping import EarlyStopping, check_monitor, lower_is_better

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import ArgumentError, user_line
 from ..charts import Chart, heatmap, lines
-from ..findings.findings import Finding, of_history
+from ..findings import Finding, findings_of_history
 
 MOST_PROBES = 400
 
@@ -88,7 +88,7 @@ class History:
     def findings(self) -> list[Finding]:
         """What the gradient norms and the losses show, dicts: level ("notice" or "warning"), title,
         cause, remedy."""
-        return of_history(self)
+        return findings_of_history(self)
 
     def __getitem__(self, name: str) -> list[Any]:
         """A column: `history["loss"]`."""

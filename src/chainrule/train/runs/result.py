@@ -16,7 +16,7 @@ from ...graph import Array
 from .. import files
 from ..evaluation.inference import Forward, evaluate
 from ..evaluation.modes import evaluating
-from ..findings.findings import Finding, Guess
+from ..findings import Finding, Guess
 from ..loop.history import History
 from ..report import Report
 from .recipe import Recipe

@@ -12,7 +12,7 @@ from ... import nn, optim, random
 from ...data import NAMES, DataLoader
 from ...errors import ArgumentError, ChainruleError, FileError
 from .. import files
-from ..findings.findings import findings
+from ..findings import findings_of_run
 from ..loop.callback import Callback
 from ..loop.fit import fit
 from ..loop.trainer import Trainer
@@ -204,7 +204,7 @@ def _train_and_write(
     shown: dict[str, Any] = {"samples": samples}
     if output is not None:
         shown = task.shown(output, task.test[1])
-    found = findings(
+    found = findings_of_run(
         history,
         writer.trainer.untrained,
         metrics,
