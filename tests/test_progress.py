@@ -18,6 +18,7 @@ from chainrule.data import DataLoader
 from chainrule.nn import functional
 from chainrule.train import Callback
 from chainrule.train.loop import history, progress
+from chainrule.train.loop.early_stopping import EarlyStopping
 from chainrule.train.loop.history import GradientFlow, History
 
 RNG = np.random.default_rng(0)
@@ -135,9 +136,7 @@ def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
         epochs=10_000,
         step=0,
         elapsed=0.0,
-        monitor="loss",
-        patience=None,
-        restore_best=False,
+        early_stopping=EarlyStopping("loss", True, None, restore_best=False),
         history=History(),
     )
     for epoch in range(1, 10_001):
@@ -216,9 +215,7 @@ def test_the_last_lines_are_of_the_weights_that_are_kept(capsys, best):
         epochs=3,
         step=9,
         elapsed=1.0,
-        monitor="loss",
-        patience=None,
-        restore_best=True,
+        early_stopping=EarlyStopping("loss", True, None, restore_best=True),
         history=History(rows, best, "epochs"),
     )
     lines = progress.Lines()
