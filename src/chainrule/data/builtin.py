@@ -28,7 +28,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graph import Array
 from ..random import Generator
-from .tables.checks import nearest
+from .tables.names import nearest
 
 _REAL = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 NAMES = (*_REAL, "moons", "spirals", "circles")

@@ -17,16 +17,15 @@ import numpy as np
 
 from ...errors import FileError
 from ...graph import Array
-from .columns import EXACT, Column, as_date, as_number, has_date_form, without_zone
+from .cells import EXACT
+from .columns import Column
+from .kinds import dates_or_words, numbers_of
 
-MISSING = frozenset(["", "NA", "N/A", "n/a", "NULL", "null", "None"])
 LONGEST = 1 << 24  # characters of a line of names, or of a cell
 _NAME = 1 << 17  # characters of a name
 _BLOCK = 250_000  # cells that are looked at together
 _ENDS = re.compile(rb"\r\n?|\n")
 _DATA = re.compile(r"[+\-−][0-9]+|[+\-−]?[0-9]*[.,][0-9]+")  # no name of a column
-_LEADING_ZERO = re.compile(r"\n[+\-−]?0[0-9]")
-_NUMERIC = b"+-.0123456789eE\n"  # of such text float() takes what as_number takes
 
 
 @dataclass
@@ -48,7 +47,7 @@ class _Cells:
         """The next cells."""
         if self.late:
             return
-        found = _numbers(cells, self.decimal) if self.words is None else None
+        found = numbers_of(cells, self.decimal) if self.words is None else None
         if found is not None:
             values, missing, whole = found
             self.numbers.append(values)
@@ -65,7 +64,7 @@ class _Cells:
     def column(self, text: bool) -> Column:
         """The column of these cells; as text if that is wanted."""
         if self.words is not None or not self.numbers:
-            return _recognised(self.words or [], text)
+            return dates_or_words(self.words or [], text)
         missing = np.concatenate(self.gaps)
         if missing.all():
             return Column("category", np.full(len(missing), None, object), missing)
@@ -152,59 +151,6 @@ def _blocks(path: Path, reader: Any, width: int, line: int) -> Iterator[tuple[An
             k = next(k for k, cell in enumerate(cells) if "\0" in cell)
             raise _no_text(path, f"line {places[k // width]} holds NUL bytes")
         yield places, cells
-
-
-def _numbers(cells: Sequence[str], decimal: str) -> tuple[Array, Array, bool] | None:
-    """Their numbers, which are missing, and whether all are written as whole ones; or None.
-
-    None is for anything that is no number, codes with leading zeros among them.
-    """
-    text = "\n".join(["", *cells])
-    if decimal == "." and not text.encode().translate(None, _NUMERIC):
-        missing = np.zeros(len(cells), bool)
-        plain = cells
-        if not all(cells):
-            missing = np.fromiter(map(len, cells), np.int64, len(cells)) == 0
-            plain = [c or "nan" for c in cells]
-        try:
-            values = np.fromiter(map(float, plain), np.float64, len(cells))
-        except ValueError:
-            return None
-        whole = not ("." in text or "e" in text or "E" in text)
-        return None if _LEADING_ZERO.search(text) else (values, missing, whole)
-    values, missing = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
-    whole = True
-    for k, cell in enumerate(map(str.strip, cells)):
-        if cell in MISSING:
-            missing[k] = True
-            continue
-        number = as_number(cell, decimal)
-        if number is None or _LEADING_ZERO.match(f"\n{cell}"):
-            return None
-        values[k] = number
-        whole &= not {decimal, "e", "E"} & set(cell)
-    return values, missing, whole
-
-
-def _recognised(cells: Sequence[str], text: bool) -> Column:
-    """A column of text, or of dates if all of its cells have the ISO form.
-
-    Nothing is guessed from a file: a form that depends on the other cells would be read otherwise
-    in the next file.
-    """
-    stripped = [c.strip() for c in cells]
-    words = np.fromiter(stripped, object, len(stripped))
-    missing = np.fromiter((c in MISSING for c in stripped), bool, len(stripped))
-    words[missing] = None
-    present = words[~missing].tolist()
-    if not text and present and all(map(has_date_form, present)):
-        dates = [as_date(c) for c in present]
-        if all(dates):
-            filled = np.full(len(words), np.datetime64("NaT"), "M8[s]")
-            parts: Any = [without_zone(d) for d in dates]
-            filled[~missing] = parts
-            return Column("date", filled, missing, any(d and d.tzinfo for d in dates))
-    return Column("category", words, missing)
 
 
 @contextlib.contextmanager

@@ -14,22 +14,21 @@ import numpy as np
 
 from ...errors import ArgumentError
 from ...graph import Array
+from .cells import as_number, as_text, is_exact, number_text
 from .checks import (
-    as_kind,
     check_cells,
     check_inputs,
     check_size,
     check_target,
-    check_words,
-    converted,
-    drop_option,
     looks_like_an_id,
     looks_like_days,
     missing_target,
-    natural,
     require,
 )
-from .columns import Column, Table, as_number, is_exact, number_text
+from .columns import Column, Table
+from .kinds import converted
+from .misread import check_words, drop_option
+from .names import natural
 
 MOST_CATEGORIES = 1000
 MOST_CLASSES = 20
@@ -168,7 +167,7 @@ class TableEncoder:
         codes: list[Array] = []
         self.last_notes = []
         for i in self.inputs:
-            column = as_kind(table, i.name, i.kind)
+            column = _as_kind(table, i.name, i.kind)
             gone = int(column.missing.sum())
             if column.zoned:  # in training they may have had none
                 self.last_notes.append(f"column {i.name!r}: times with a zone are read as UTC")
@@ -209,7 +208,7 @@ class TableEncoder:
         require("transform_target", table, [self.target])
         missing_target("transform_target", table, self.target)
         if self.task == "regression":
-            column = as_kind(table, self.target, "number")
+            column = _as_kind(table, self.target, "number")
             scaled = _scaled(column.values, self.target_mean, self.target_std)
             check_size(table, self.target, scaled)
             return scaled.astype(np.float32)
@@ -334,6 +333,24 @@ def _part(column: Column, part: str) -> Array:
         "hour": (column.values - day).astype(np.int64) / 3600,
     }
     return found[part].astype(np.float64)
+
+
+def _as_kind(table: Table, name: str, kind: str) -> Column:
+    """The column as the kind that it had at fit; the first row that does not fit is an error."""
+    check_cells("transform", table, name)
+    column = table.columns[name]
+    if kind == column.kind:
+        return column
+    column, bad = converted(column, kind, table.decimal)
+    if bad is not None:
+        cell = as_text(column.values[bad : bad + 1].tolist()[0])
+        raise ArgumentError(
+            "transform",
+            f"got {cell!r} in column {name!r}, {table.place(bad)} of {table.name}",
+            f"a {kind}, as in training",
+            "mend that cell, or leave it empty",
+        )
+    return column
 
 
 def _mean_std(values: Array) -> tuple[float, float]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from ...errors import ArgumentError, FileError, ShapeError
 from ..paths import expect_file
-from .columns import Column, Table, column
+from .columns import Column, Table
 from .delimited import called, empty, read_delimited
+from .kinds import column
 
 EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")

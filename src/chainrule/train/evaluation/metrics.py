@@ -153,8 +153,6 @@ METRICS: dict[str, Metric] = {
     "mae": mae,
     "rmse": rmse,
 }
-
-
 OF_VALUES = (  # losses for which a prediction is a value as the target is, or its probability
     "binary_cross_entropy",
     "huber_loss",

@@ -37,8 +37,6 @@ ELSEWHERE = {  # other libraries' names, for the message
     "sparse_categorical_crossentropy": "cross_entropy",
     "squared_error": "mse",
 }
-
-
 MOST = 2**20  # targets that a guess is computed from: rows spread evenly, if there are more
 
 

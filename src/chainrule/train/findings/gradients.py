@@ -12,17 +12,9 @@ from ...graph import Array
 from .finding import RISEN, Finding, TrainingHistory, finding
 
 FADED = 1e-3  # the first layer's gradient norm over the last one's
-
-
 BURST = 100.0  # a norm over the median of the ones just before it
-
-
 LARGE = 10.0  # a norm that is much by itself
-
-
 NEAR = 20  # how many probes are just before
-
-
 VANISHING = "Gradients vanish towards the input"
 
 

@@ -21,17 +21,9 @@ class Guess(NamedTuple):
 
 
 FEW = 30  # test rows: then the metrics say little
-
-
 FAIR = 0.1  # of the way from guessing to perfect
-
-
 SPREAD = 1.64  # standard deviations that chance is granted: 1 of 20 goes further
-
-
 MISTAKEN = 5  # rows of a class that are mistakes: fewer may be chance
-
-
 BY_GUESSING = "than a guess"
 
 

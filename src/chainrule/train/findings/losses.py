@@ -8,17 +8,9 @@ from collections.abc import Iterator
 from .finding import RISEN, Finding, TrainingHistory, finding
 
 NOISE = 0.1  # of a training loss: what the last epochs may differ by
-
-
 BETTER = 0.02  # of a validation loss: what an epoch lowers it by while more of them are worth it
-
-
 LEARNED = 0.5  # of the way from guessing to the least loss: then training data was learned well
-
-
 LITTLE = 0.05  # of that way: nearly nothing was learned
-
-
 ENOUGH = 5  # epochs that show which way a loss goes
 
 

@@ -10,14 +10,8 @@ from .contents import Report
 from .html import bar, class_name, collapsible, count_text, figure, percent, percent_of, table
 
 MOST_CELLS = 30  # classes whose confusion matrix can still be read
-
-
 MOST_PAIRS = 20
-
-
 MOST_BESIDE = 9  # characters of a class name that leave room for a table beside the matrix
-
-
 MOST_OPEN = 15  # rows of a table that is shown without asking
 
 

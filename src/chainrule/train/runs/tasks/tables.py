@@ -10,9 +10,11 @@ import numpy as np
 
 from .... import nn
 from ....data import NAMES, Table, TableEncoder, load, read_table, split
-from ....data.tables.checks import constant, looks_like_time, nearest
-from ....data.tables.columns import EXACT, Column, as_number, number_text
+from ....data.tables.cells import EXACT, as_number, number_text
+from ....data.tables.checks import constant, looks_like_time
+from ....data.tables.columns import Column
 from ....data.tables.encoder import MOST_CLASSES
+from ....data.tables.names import nearest
 from ....errors import ArgumentError
 from ....graph import Array
 from ...evaluation.metrics import Metric, named

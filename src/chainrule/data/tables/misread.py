@@ -1,0 +1,206 @@
+"""Columns of text that seem to be meant as numbers or dates."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import ArgumentError
+from .cells import EXACT, as_date, as_number, has_date_form
+from .columns import Table
+
+_STANDS_FOR_NOTHING = {
+    "?",
+    "??",
+    "-",
+    "--",
+    "—",
+    ".",
+    "#n/a",
+    "n.a.",
+    "(null)",
+    "missing",
+    "unknown",
+}
+_SIGN = r"[+\-−]?"
+_PLAIN = r"\d+([.,]\d+)?"
+_MARKED = r"\d{1,3}([.,'’ _\xa0\u202f]\d{3})+([.,]\d+)?"  # with marks between thousands
+_UNIT = rf"{_SIGN}({_MARKED}|{_PLAIN})"
+_NUMBER_FORMS = (  # text that is a number in another form, and what that form is called
+    (rf"{_SIGN}\d+,\d+", "commas in numbers"),
+    (rf"{_SIGN}\d*\.\d+", "points in numbers"),
+    (rf"{_SIGN}{_MARKED}", "separators between thousands"),
+    (rf"[€$£¥]\s?{_UNIT}|{_UNIT}\s?[€$£¥%]", "a unit in numbers"),
+    (rf"{_SIGN}\d+([.,٫]\d+)?", "digits of another script"),  # 0 to 9 alone are plain
+)
+_LOOSE_FORMS = (  # the same of what may be categories, if they are few
+    (rf"[<>≤≥~≈]\s?{_UNIT}|\({_UNIT}\)", "signs at numbers"),
+    (
+        rf"{_UNIT}\s?(?P<after>[^\W\d_]{{1,5}}[²³]?)|(?P<before>[A-Z]{{3}})\s{_UNIT}",
+        "a unit in numbers",
+    ),
+)
+_DATES = r"(\d{1,2}/\d{1,2}/\d\d|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{4}([./-])\d{1,2}\3\d{1,2})( .*)?"
+_TIMES = (  # months and times, which are good categories if they are few
+    r"\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?|(19|20)\d\d-(0[1-9]|1[0-2])|"
+    r"[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[- .][A-Z][a-z]{2,8}[- .]\d{2,4}"
+)
+_CODE = re.compile(rf"{_SIGN}0\d+")
+_WHOLE = re.compile(rf"{_SIGN}[0-9]+")
+MOST_NAMED = 100  # columns in an option to paste
+MOST_WORDS = 20  # more different numbers than these are no categories
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a column is refused: what it is or has, what was needed, how to mend it."""
+
+    what: str
+    needed: str
+    advice: str
+    words: bool = False  # whether its cells may be meant as categories
+
+
+def drop_option(names: Iterable[str]) -> str:
+    """What to paste: --drop a --drop 'b c'; more than can be pasted are only begun."""
+    names = list(names)
+    told = " ".join(f"--drop {shlex.quote(n)}" for n in names[:MOST_NAMED])
+    return told + f" … ({len(names)} in all)" * (len(names) > MOST_NAMED)
+
+
+def check_words(
+    table: Table, target: str, text: Collection[str], notes: list[str]
+) -> dict[str, Problem]:
+    """Columns of text that seem to be meant as numbers or dates; note what is only doubtful.
+
+    text   columns that are text whatever they hold
+    """
+    problems = {}
+    for name, column in table.columns.items():
+        if column.kind == "category" and name not in text and not column.missing.all():
+            found = _misread(table, name, name == target, notes)
+            if found:
+                problems[name] = found
+    if target in problems:
+        at_fault = problems[target]
+        raise ArgumentError(
+            "fit",
+            f"got the target {target!r}, which {at_fault.what}",
+            at_fault.needed,
+            f"{at_fault.advice}, or choose another target"
+            + f", or --category {shlex.quote(target)} if they are classes" * at_fault.words,
+        )
+    return problems
+
+
+def inexact_whole_numbers(cells: Collection[str]) -> list[str]:
+    """Those that are whole numbers which float64 does not tell apart, if all are whole numbers."""
+    if not all(map(_WHOLE.fullmatch, cells)):
+        return []
+    return [c for c in cells if len(c) > 15 and abs(int(c.replace("−", "-"))) >= EXACT]
+
+
+def _misread(table: Table, name: str, target: bool, notes: list[str]) -> Problem | None:
+    column, decimal = table.columns[name], table.decimal
+    example = f"1234{decimal}5"
+    rows = np.flatnonzero(~column.missing)
+    present = column.values[rows].tolist()
+    distinct = set(present)
+
+    def first(cells: Collection[str]) -> str:
+        k = next(k for k, cell in enumerate(present) if cell in cells)
+        return f"{present[k]!r} in {table.place(int(rows[k]))} of {table.name}"
+
+    def number_of(cells: Collection[str]) -> int:
+        return sum(cell in cells for cell in present)
+
+    large = inexact_whole_numbers(distinct)
+    if large:
+        return (
+            None
+            if target
+            else Problem(
+                f"holds whole numbers beyond 2⁵³, {first(large)}",
+                "numbers that float64 tells apart",
+                "divide them if they are amounts",
+                True,
+            )
+        )
+    dates = {c for c in distinct if has_date_form(c)}
+    if 2 * number_of(dates) >= len(present):
+        wrong = (distinct - dates) | {c for c in dates if as_date(c) is None}
+        if not wrong:
+            return None
+        return Problem(
+            f"holds dates, but {first(wrong)}",
+            "dates like 2024-03-31 and empty cells",
+            "mend that cell, or leave it empty",
+        )
+    for form, most in ((_DATES, 0), (_TIMES, MOST_WORDS)):
+        if all(re.fullmatch(form, c) for c in distinct):
+            if len(distinct) > most:
+                return Problem(
+                    f"has dates of another form, {first(distinct)}",
+                    "dates like 2024-03-31",
+                    "write them so",
+                    True,
+                )
+            notes.append(f"column {name!r}: {first(distinct)} is taken as a category, not a time")
+            return None
+    codes = {c for c in distinct if _CODE.fullmatch(c)}
+    plain = {c for c in distinct - codes if as_number(c, decimal) is not None}
+    forms = _forms(distinct - codes - plain)
+    count, others = number_of(plain | forms.keys()), distinct - plain - forms.keys()
+    many = len(plain) + len(forms) > MOST_WORDS
+    if forms and not others:
+        what, loose = forms[next(c for c in present if c in forms)]
+        if loose and not many:
+            notes.append(f"column {name!r}: {first(forms)} is taken as a category, not a number")
+            return None
+        advice = "write them so"
+        if decimal == ",":
+            advice += ", or leave --decimal out if points are decimal marks"
+        elif any(re.search(r",\d+$", c) for c in forms):
+            advice += ", or --decimal , if commas are decimal marks"
+        return Problem(f"has {what}, {first(forms)}", f"numbers like {example}", advice, True)
+    if not others or 2 * count < len(present):
+        return None
+    told = f"{count} of {len(present)} cells are numbers, but {first(others)}"
+    odd = others - codes
+    more = number_of(odd) - 1
+    gaps = bool(plain) and {c.lower() for c in others} <= _STANDS_FOR_NOTHING
+    if odd and (many or gaps):
+        return Problem(
+            f"holds numbers in {count} of {len(present)} cells, but {first(odd)}"
+            + f" and {more} more" * (more > 0),
+            f"numbers like {example} and empty cells",
+            "leave unknown cells empty",
+            True,
+        )
+    notes.append(f"column {name!r}: {told}; all are taken as categories")
+    return None
+
+
+def _forms(cells: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """Cells that are numbers in another form: what it is called, and whether it is a loose one.
+
+    Up to three different words are units; more are something else, such as house numbers.
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    words: dict[str, str] = {}
+    for cell in cells:
+        for form, what in (*_NUMBER_FORMS, *_LOOSE_FORMS):
+            match = re.fullmatch(form, cell)
+            if match:
+                found[cell] = what, (form, what) in _LOOSE_FORMS
+                word = "".join(filter(None, match.groupdict().values()))
+                if word:
+                    words[cell] = word
+                break
+    if len(set(words.values())) > 3:
+        return {c: f for c, f in found.items() if c not in words}
+    return found
