@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from chainrule.cli.measuring import PRODUCT
+from chainrule.cli.workloads import PRODUCT
 from chainrule.train.charts.drawing import Axis, Chart, extent, finish, number, text_at, xy
 
 Found = dict[str, Any]

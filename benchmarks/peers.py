@@ -1,6 +1,6 @@
-"""The training step of the works in other libraries, and the control: one process a figure.
+"""The training step of the workloads in other libraries, and the control: a process per figure.
 
-Run as chainrule's own measuring.py is: `python peers.py PROGRAM WORK SECONDS`. The steps are the
+Run as chainrule's own workloads.py is: `python peers.py PROGRAM WORK SECONDS`. The steps are the
 same but for scikit-learn's, which does not clip.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 
 # By its path: importing chainrule would add its memory to that of the peers.
 PACKAGE = Path(find_spec("chainrule").origin).parent
-measuring = runpy.run_path(str(PACKAGE / "cli" / "measuring.py"), run_name="measuring")
+workloads = runpy.run_path(str(PACKAGE / "cli" / "workloads.py"), run_name="workloads")
 
 
 def torch_compile(work):
     import torch
 
-    return measuring["torch"](work, torch.compile)
+    return workloads["torch"](work, torch.compile)
 
 
 def jax_jit(work):
@@ -36,7 +36,7 @@ def jax_jit(work):
         for a, b in pairwise(work.sizes)
     ]
     optimizer = optax.chain(
-        optax.clip_by_global_norm(measuring["NORM"]), optax.adam(measuring["RATE"])
+        optax.clip_by_global_norm(workloads["NORM"]), optax.adam(workloads["RATE"])
     )
 
     def loss_of(params, x, y):
@@ -68,7 +68,7 @@ def scikit_learn(work):
 
     x, y = work.rows()
     model = MLPClassifier(
-        work.sizes[1:-1], batch_size=work.batch, learning_rate_init=measuring["RATE"], alpha=0.0
+        work.sizes[1:-1], batch_size=work.batch, learning_rate_init=workloads["RATE"], alpha=0.0
     )
     classes = np.arange(work.sizes[-1])
     return lambda: model.partial_fit(x, y, classes=classes)
@@ -80,7 +80,7 @@ def control(_):
 
 
 if __name__ == "__main__":
-    measuring["main"](
+    workloads["main"](
         {
             "torch.compile": torch_compile,
             "jax.jit": jax_jit,

@@ -19,12 +19,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from chainrule import backends
-from chainrule.cli import measuring
+from chainrule.cli import workloads
 from chainrule.cli.bench import measure
-from chainrule.cli.measuring import PRODUCT, WORKS
+from chainrule.cli.workloads import PRODUCT, WORKLOADS
 from parts import HERE, arguments, facts, keep
 
-OURS, PEERS = Path(measuring.__file__), HERE / "peers.py"
+OURS, PEERS = Path(workloads.__file__), HERE / "peers.py"
 # Which script runs a program, and what it needs.
 PROGRAMS = {
     "chainrule": (OURS, ()),
@@ -81,9 +81,9 @@ def row(name: str, threads: int, rounds: int, seconds: float) -> dict[str, objec
     return {
         "threads": threads,
         "work": name,
-        "network": str(WORKS[name]),
-        "batch": WORKS[name].batch,
-        "floor_us": WORKS[name].operations * products / (2 * PRODUCT**3),
+        "network": str(WORKLOADS[name]),
+        "batch": WORKLOADS[name].batch,
+        "floor_us": WORKLOADS[name].operations * products / (2 * PRODUCT**3),
         "product_us": products,
         "control_us": control,
         "control_rounds_us": [t["us"] for t in taken["control"]],
@@ -110,6 +110,6 @@ if __name__ == "__main__":
         "quick": given.quick,
         "rounds": rounds,
         "seconds": seconds,
-        "rows": [row(name, threads, rounds, seconds) for threads in (1, 2) for name in WORKS],
+        "rows": [row(name, threads, rounds, seconds) for threads in (1, 2) for name in WORKLOADS],
     }
     keep("training", found, given.out)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli import bench, measuring
+from chainrule.cli import bench, workloads
 from commands import call, expect_one_error, shell
 
 FIELDS = {
@@ -58,7 +58,7 @@ def test_every_work_by_default(capsys, figures):
     code, out, _ = call(capsys, "bench", "--threads", "1")
     assert code == 0
     rows = out.split("\n\n")[0].splitlines()
-    assert [row.split()[0] for row in rows] == ["work", *bench.WORKS]
+    assert [row.split()[0] for row in rows] == ["work", *bench.WORKLOADS]
     assert "native backend, 1 thread\n" in out
     assert max(map(len, rows)) <= 80
 
@@ -121,9 +121,9 @@ def test_a_program_that_fails(tmp_path):
         bench.measure(script, "chainrule", "tiny", 1, 0.1)
 
 
-@pytest.mark.parametrize("name", measuring.WORKS)
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
 def test_operations_are_those_of_the_products(name):
-    work = measuring.WORKS[name]
+    work = workloads.WORKLOADS[name]
     x, y = work.rows()
     assert x.shape == (work.batch, work.sizes[0])
     assert x.dtype == np.float32
@@ -134,7 +134,7 @@ def test_operations_are_those_of_the_products(name):
 
 
 def test_a_step_trains():
-    step = measuring.chainrule(measuring.WORKS["tiny"])
+    step = workloads.chainrule(workloads.WORKLOADS["tiny"])
     first = float(step())
     for _ in range(200):
         last = float(step())
@@ -142,8 +142,8 @@ def test_a_step_trains():
 
 
 def test_the_command_of_a_process(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["measuring.py", "sleep", "tiny", "0.001"])
-    measuring.main({"sleep": lambda work: lambda: None})
+    monkeypatch.setattr(sys, "argv", ["workloads.py", "sleep", "tiny", "0.001"])
+    workloads.main({"sleep": lambda work: lambda: None})
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"first", "us", "peak"}
     assert found["peak"] > 10**6

@@ -1,4 +1,8 @@
-"""The command line: one file a command, and what `bench` runs."""
+"""The command line: one file per command.
+
+runs        what `train`, `predict` and `evaluate` share
+workloads   what `bench` times
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import ArgumentError, ChainruleError, printable
-from . import bench, check, info, predict, train
+from . import bench, check, evaluate, info, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -49,7 +53,7 @@ class _Command(TyperCommand):
 for _name, _function in (
     ("train", train.train),
     ("predict", predict.predict),
-    ("evaluate", predict.evaluate),
+    ("evaluate", evaluate.evaluate),
     ("check", check.check),
     ("bench", bench.bench),
     ("info", info.info),

@@ -18,8 +18,8 @@ import typer
 
 from .. import backends
 from ..errors import ArgumentError, ChainruleError
-from . import info, measuring
-from .measuring import PRODUCT, WORKS
+from . import info, workloads
+from .workloads import PRODUCT, WORKLOADS
 
 ROUNDS = 3  # the programs take turns
 
@@ -27,7 +27,9 @@ ROUNDS = 3  # the programs take turns
 def bench(
     works: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORK]...", help=f"{', '.join(WORKS)}; all of them by default."),
+        typer.Argument(
+            metavar="[WORK]...", help=f"{', '.join(WORKLOADS)}; all of them by default."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="How many; all processors if left out.")
@@ -42,12 +44,12 @@ def bench(
 
     Example: chainrule bench mnist --threads 1
     """
-    names = works or list(WORKS)
+    names = works or list(WORKLOADS)
     for name in names:
-        if name not in WORKS:
-            near = difflib.get_close_matches(name, WORKS, n=1)
+        if name not in WORKLOADS:
+            near = difflib.get_close_matches(name, WORKLOADS, n=1)
             advice = f"did you mean {near[0]}?" if near else "leave it out for all of them"
-            raise ArgumentError("bench", f"got {name}", f"one of {', '.join(WORKS)}", advice)
+            raise ArgumentError("bench", f"got {name}", f"one of {', '.join(WORKLOADS)}", advice)
     if not (seconds > 0 and math.isfinite(seconds)):
         raise ArgumentError(
             "bench", f"got --seconds {seconds:g}", "a number above 0", "try --seconds 2"
@@ -66,7 +68,7 @@ def bench(
     rows = []
     with Console(stderr=True).status("") as status:
         for name in dict.fromkeys(names):
-            status.update(f"{name}: {WORKS[name]}")
+            status.update(f"{name}: {WORKLOADS[name]}")
             rows.append(_row(name, threads, seconds / ROUNDS, backend))
     found = {"threads": threads, "backend": backend, "works": rows}
     if as_json:
@@ -78,7 +80,7 @@ def bench(
 def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any]:
     """What was measured of a work: medians over rounds of medians."""
     programs = ["chainrule", "product", *(["torch"] if find_spec("torch") else [])]
-    script = Path(measuring.__file__)
+    script = Path(workloads.__file__)
     rounds = [
         {
             program: measure(script, program, name, threads, seconds, CHAINRULE_BACKEND=backend)
@@ -87,7 +89,7 @@ def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any
         for _ in range(ROUNDS)
     ]
     us = {p: float(np.median([r[p]["us"] for r in rounds])) for p in programs}
-    work, ours, theirs = WORKS[name], us["chainrule"], us.get("torch")
+    work, ours, theirs = WORKLOADS[name], us["chainrule"], us.get("torch")
     speed = 2 * PRODUCT**3 / us["product"]  # operations a microsecond
     return {
         "work": name,

@@ -1,4 +1,4 @@
-"""`chainrule predict` and `chainrule evaluate`: use a run."""
+"""`chainrule predict`: new rows or images, or the continuation of a text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from ..data import read_text
 from ..errors import ArgumentError, printable
 from ..train import files
 from ..train.files import to_csv
-from ..train.loop.progress import counted, number
 from ..train.runs.run import Run
-from ..train.runs.tasks import ImageTask, TextTask
+from ..train.runs.tasks import TextTask
 from ..train.runs.tasks.base import listed
-from .train import MOST_NOTES, MaxPixels
-
-RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
+from .runs import MaxPixels, RunFolder, open_run, print_note, print_notes
 
 
 def predict(
@@ -48,7 +45,7 @@ def predict(
             "another file",
             "choose a name that is free",
         )
-    opened = _opened(run, max_pixels)
+    opened = open_run(run, max_pixels)
     if isinstance(opened.task, TextTask):
         if file and start is not None:
             raise ArgumentError(
@@ -58,7 +55,7 @@ def predict(
         unknown = opened.task.unknown(begun) if file or start else []
         if unknown:
             names = listed([repr(c) for c in unknown])
-            _note(f"not known from training, taken as one unknown character: {names}")
+            print_note(f"not known from training, taken as one unknown character: {names}")
         written = opened.write(begun, length, seed)
         text, found = written + "\n", {"text": written}
     else:
@@ -68,31 +65,16 @@ def predict(
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
         found = {"predictions": rows}  # type: ignore[dict-item]
-        _notes(opened.task.notes if file else [])
+        print_notes(opened.task.notes if file else [])
     if out is not None:
         replaced = " (replaced)" if out.is_file() else ""
         files.write_where_it_leads(out, text)
-        _note(f"wrote {out}{replaced}")
+        print_note(f"wrote {out}{replaced}")
     if as_json:
         found = files.for_others({**found, "out": str(out)} if out else found)
         print(printable(json.dumps(found, ensure_ascii=False)))
     elif out is None:
         print(printable(text, lines=True) if sys.stdout.isatty() else text, end="")
-
-
-def _opened(run: Path, max_pixels: int | None) -> Run:
-    opened = Run.open(run)
-    if max_pixels is None:
-        return opened
-    if not isinstance(opened.task, ImageTask):
-        raise ArgumentError(
-            "predict",
-            f"got --max-pixels for a run on {opened.task.kind}",
-            "a run on images",
-            "leave it out",
-        )
-    opened.task.max_pixels = max_pixels
-    return opened
 
 
 def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
@@ -111,40 +93,3 @@ def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
             "a name that ends in .csv or .txt, for text with commas",
             f"try --out {out.with_suffix('.csv')}, or --json for JSON on stdout",
         )
-
-
-def evaluate(
-    run: RunFolder,
-    file: Annotated[
-        str | None,
-        typer.Argument(help="A file with the targets; the run's own test rows if not given."),
-    ] = None,
-    max_pixels: MaxPixels = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
-    """The metrics of a trained run on data with known targets.
-
-    Example: chainrule evaluate runs/diamonds-1 diamonds.csv
-    """
-    opened = _opened(run, max_pixels)
-    rows, metrics = opened.evaluate(file)
-    _notes(opened.task.notes if file else [])
-    if as_json:
-        found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
-        print(json.dumps(found))
-        return
-    told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
-    unit = "window" if isinstance(opened.task, TextTask) else "row"
-    print(printable(f"{counted(rows, unit)}: {told}"))
-
-
-def _notes(notes: list[str]) -> None:
-    """A line each on stderr, and how many more there are."""
-    more = len(notes) - MOST_NOTES
-    for note in [*notes[:MOST_NOTES], *[f"{more} more notes"] * (more > 0)]:
-        _note(note)
-
-
-def _note(text: str) -> None:
-    """A line on stderr."""
-    typer.echo(printable(text), err=True)

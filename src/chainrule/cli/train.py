@@ -22,11 +22,7 @@ from ..train.runs.result import Result
 from ..train.runs.tasks import Task
 from ..train.runs.training import resume
 from ..train.runs.training import train as train_recipe
-
-MOST_NOTES = 50  # in the terminal
-MaxPixels = Annotated[
-    int | None, typer.Option(help="Largest image file, in pixels; 50000000 if not given.", min=1)
-]
+from .runs import MOST_NOTES, MaxPixels
 
 
 def train(

@@ -1,6 +1,6 @@
-"""The works of `chainrule bench`, and the process that times one program on one of them.
+"""The workloads of `chainrule bench`, and the process that times one program on one of them.
 
-Run by its path, `python -P measuring.py PROGRAM WORK SECONDS`, so that a process holds the measured
+Run by its path, `python -P workloads.py PROGRAM WORK SECONDS`, so that a process holds the measured
 program and nothing else; it prints one JSON object. A step is: forward, cross-entropy, backward,
 clip by global norm 1, Adam.
 """
@@ -24,7 +24,7 @@ PRODUCT = 1536  # rows of a large matrix product
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A network of linear layers with ReLU between them, and the rows of a step."""
 
     batch: int
@@ -53,16 +53,16 @@ class Work:
         return x, rng.integers(0, self.sizes[-1], self.batch)
 
 
-WORKS = {
-    "tiny": Work(32, (2, 16, 16, 2)),
-    "digits": Work(32, (64, 64, 32, 10)),
-    "mnist": Work(128, (784, 256, 128, 10)),
-    "wide": Work(256, (1024, 2048, 2048, 10)),
-    "deep": Work(64, (64,) * 31 + (10,)),
+WORKLOADS = {
+    "tiny": Workload(32, (2, 16, 16, 2)),
+    "digits": Workload(32, (64, 64, 32, 10)),
+    "mnist": Workload(128, (784, 256, 128, 10)),
+    "wide": Workload(256, (1024, 2048, 2048, 10)),
+    "deep": Workload(64, (64,) * 31 + (10,)),
 }
 
 
-def chainrule(work: Work) -> Step:
+def chainrule(work: Workload) -> Step:
     cr: Any = importlib.import_module("chainrule")
     x, y = map(cr.Tensor, work.rows())
     model = network(cr.nn, work)
@@ -79,7 +79,7 @@ def chainrule(work: Work) -> Step:
     return lambda: compiled(x, y)
 
 
-def torch(work: Work, wrap: Callable[[Any], Any] | None = None) -> Step:
+def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
     """With the fused Adam; `wrap` is torch.compile, or nothing."""
     lib: Any = importlib.import_module("torch")
     x, y = map(lib.from_numpy, work.rows())
@@ -102,12 +102,12 @@ def torch(work: Work, wrap: Callable[[Any], Any] | None = None) -> Step:
     return step
 
 
-def network(nn: Any, work: Work) -> Any:
+def network(nn: Any, work: Workload) -> Any:
     layers = [layer for a, b in pairwise(work.sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 
 
-def product(_: Work) -> Step:
+def product(_: Workload) -> Step:
     """A large matrix product through NumPy: what the arithmetic of the machine gives."""
     a = np.ones((PRODUCT, PRODUCT), np.float32)
     return lambda: a @ a
@@ -141,10 +141,10 @@ def peak() -> int | None:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
-def main(programs: Mapping[str, Callable[[Work], Step]]) -> None:
+def main(programs: Mapping[str, Callable[[Workload], Step]]) -> None:
     """Time the program and work that the command line names."""
     program, work, seconds = sys.argv[1:]
-    print(json.dumps(timed(programs[program](WORKS[work]), float(seconds))))
+    print(json.dumps(timed(programs[program](WORKLOADS[work]), float(seconds))))
 
 
 if __name__ == "__main__":

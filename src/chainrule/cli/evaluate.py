@@ -1,0 +1,39 @@
+"""`chainrule evaluate`: the metrics of a run on data with known targets."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ..errors import printable
+from ..train import files
+from ..train.loop.progress import counted, number
+from ..train.runs.tasks import TextTask
+from .runs import MaxPixels, RunFolder, open_run, print_notes
+
+
+def evaluate(
+    run: RunFolder,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A file with the targets; the run's own test rows if not given."),
+    ] = None,
+    max_pixels: MaxPixels = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """The metrics of a trained run on data with known targets.
+
+    Example: chainrule evaluate runs/diamonds-1 diamonds.csv
+    """
+    opened = open_run(run, max_pixels)
+    rows, metrics = opened.evaluate(file)
+    print_notes(opened.task.notes if file else [])
+    if as_json:
+        found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
+        print(json.dumps(found))
+        return
+    told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
+    unit = "window" if isinstance(opened.task, TextTask) else "row"
+    print(printable(f"{counted(rows, unit)}: {told}"))
