@@ -1,4 +1,13 @@
-"""Data: batches, splits, tables and their encoding, images, text, and the built-in sets."""
+"""Data: batches, splits, tables and their encoding, images, text, and the built-in sets.
+
+loader    `DataLoader`: batches of arrays
+split     `split` and `train_test_split`: which rows are training, validation, test
+tables    tables: files, kinds of columns, encoding
+images    folders of images
+text      characters as codes, windows
+builtin   the built-in data sets
+paths     checks of a path before it is opened
+"""
 
 from ..hints import hide_modules
 from .builtin import NAMES, Builtin, load

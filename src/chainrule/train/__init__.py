@@ -1,4 +1,14 @@
-"""Training: the loop, its history, checkpoints, metrics; whole runs from a recipe."""
+"""Training: `fit` and its history; whole runs from a recipe.
+
+loop          `fit`, one step, early stopping, what is checked before the first step
+evaluation    losses by name, metrics, predictions for many rows
+checkpoints   writing and reading checkpoints
+findings      what a finished training shows, each with cause and remedy
+runs          run folders: recipe, data, network, `train` and `resume`, `Run`
+report        the HTML page of a run
+charts        charts as SVG
+files         files that are whole or absent; JSON, CSV, safetensors with checksums
+"""
 
 from ..hints import hide_modules
 from .evaluation.inference import evaluate, predict

@@ -1,1 +1,5 @@
-"""Checkpoints of a training: writing and reading them, and the settings that they record."""
+"""Checkpoints of a training.
+
+checkpoint   writing one, finding the newest intact one
+settings     the settings and data that a run began with, and what differs on resuming
+"""

@@ -1,1 +1,10 @@
-"""Runs: recipes carried out in a folder, by the command line or from Python."""
+"""Runs: recipes carried out in a folder, by the command line or from Python.
+
+training   `train` a recipe in a new folder, `resume` one that was stopped
+run        `Run`: open a folder, predict, evaluate
+result     the metrics of the test rows, and the report
+folder     reading, writing and locking a run folder
+recipe     the settings, recipe.toml
+tasks      tables, images, text: reading, splits, defaults, network, metrics
+networks   the networks that a recipe names
+"""
