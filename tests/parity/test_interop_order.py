@@ -195,7 +195,7 @@ def test_a_layer_whose_output_is_made_an_image_is_named():
     theirs = torch.nn.Sequential(
         torch.nn.Linear(5, 48), torch.nn.Unflatten(1, (3, 4, 4)), torch.nn.Conv2d(3, 2, 3)
     )
-    with pytest.raises(cr.ChainruleError, match="got 0, whose output is made an image"):
+    with pytest.raises(cr.ChainruleError, match="got 0, whose output becomes an image"):
         load_state_dict(decoder(lambda x: x.reshape((-1, 4, 4, 3))), theirs.state_dict())
     ours = decoder(lambda x: cr.permute_dims(x.reshape((-1, 3, 4, 4)), (0, 2, 3, 1)))
     load_state_dict(ours, theirs.state_dict(), flattened={})

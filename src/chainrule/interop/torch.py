@@ -1,15 +1,15 @@
-"""PyTorch's weights: a model of the same layers takes them over, and gives them back.
+"""PyTorch's weights: a model of the same layers loads them, and writes them.
 
     interop.torch.load_state_dict(model, torch_model.state_dict())
     torch_model.load_state_dict(interop.torch.to_torch(model))
 
-Names and shapes are PyTorch's, but for two things, since images are channels last here:
+Names and shapes are PyTorch's, except for two things, because images are channels last here:
 
 - a convolution's weight is (*kernel, in, out) here, (out, in, *kernel) there;
-- what reads a flattened image, (height, width, channels) here, (channels, height, width) there, has
-  its columns in another order. A `Sequential` shows which layers those are, and how many channels
-  the image has. A `forward` of your own, or a function, does not: where there are convolutions,
-  or its code names an operation that rearranges (reshape, …), you are asked for `flattened`.
+- a layer that reads a flattened image, (height, width, channels) here, (channels, height, width)
+  there, has its columns in another order. A `Sequential` shows which layers those are, and how many
+  channels the image has. A custom `forward` or function does not: if there are convolutions, or its
+  code names an operation that rearranges (reshape, …), `flattened` has to say it.
 """
 
 from __future__ import annotations
@@ -22,42 +22,13 @@ import numpy as np
 
 from .. import nn
 from ..errors import ArgumentError, ShapeError, user_line
-from ..guards.functions import custom_methods, names_in, reachable_names
-from ..nn.activation import Activation
 from ..nn.module import walk
-from ..nn.order import rearranges
+from ..nn.order import is_torch_tensor
 from ..tensor import Tensor
+from .flattened import CONVOLUTIONS, LAST_AXES, RECURRENT, channels_read
 
 Array = np.ndarray[Any, Any]
 
-_CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-_POOLS = nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample
-_LAST_AXES = nn.LayerNorm, nn.RMSNorm
-_SAME_ORDER = (  # layers whose output is in the order of their input
-    *_POOLS,
-    *_LAST_AXES,
-    Activation,
-    nn.Threshold,
-    nn.PReLU,
-    nn.Identity,
-    nn.Dropout,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.GroupNorm,
-)
-_RECURRENT = nn.RNN, nn.LSTM, nn.GRU
-_PER_FEATURE = nn.BatchNorm1d, nn.PReLU
-_READERS = nn.Linear, *_LAST_AXES, *_PER_FEATURE, *_RECURRENT
-_IMAGES = *_CONVOLUTIONS, *_POOLS, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten
-_JOINED = "concat", "concatenate", "stack", "split", "unstack", "hstack", "dstack"
 _WRAPPERS = "module.", "_orig_mod."  # of DataParallel and torch.compile
 
 
@@ -69,11 +40,11 @@ def load_state_dict(
     names: Mapping[str, str] | None = None,
     strict: bool = True,
 ) -> None:
-    """Take over the state of PyTorch's model of the same layers. All of it fits, or none is taken.
+    """Load the state of PyTorch's model of the same layers. If a part does not fit, none is loaded.
 
-    state       tensors or arrays by name: `torch_model.state_dict()`, or what a file of it holds
-    flattened   for a forward of your own, or a function, that rearranges: the layers that read a
-                flattened image, and its channels, {"fc1": 16}; {} if none does
+    state       tensors or arrays by name: `torch_model.state_dict()`, or as read from a file
+    flattened   for a custom forward or function that rearranges: the layers that read a flattened
+                image, and its channels, {"fc1": 16}; {} if none does
     names       other names of modules, theirs to ours: {"encoder.layers": "blocks"}
     strict      missing and unknown names are errors
     """
@@ -81,28 +52,28 @@ def load_state_dict(
         raise ArgumentError(
             _NAME,
             f"got a {type(state).__name__}",
-            "a mapping of tensors by name",
+            "expected a mapping of tensors by name",
             "pass torch_model.state_dict()",
             user_line(),
         )
     _expect_module(_NAME, model)
     places = _places(model)
-    given = {_renamed(n, names or {}): _array(n, value) for n, value in state.items()}
+    arrays = {_renamed(n, names or {}): _array(n, value) for n, value in state.items()}
     for wrapper in _WRAPPERS:
         if not any(name.startswith(wrapper) for name in places):
-            given = {name.removeprefix(wrapper): a for name, a in given.items()}
-    orders = _orders(model, flattened)
+            arrays = {name.removeprefix(wrapper): a for name, a in arrays.items()}
+    channels = channels_read(model, flattened)
     values: dict[str, Array] = {}
-    for name, array in _joined(given, places).items():
+    for name, array in _joined(arrays, places).items():
         own = name
         if name in places and array.ndim == places[name][2].ndim:
             own, owner, _ = places[name]
-            array = _reordered(own, owner, array, orders.get(id(owner)))
+            array = _reordered(own, owner, array, channels.get(id(owner)))
         if own in values and not np.array_equal(values[own], array, equal_nan=True):
             raise ArgumentError(
                 _NAME,
                 f"got two values for {own}, which {name} shares",
-                "the same twice",
+                "expected equal values",
                 "give the model a tensor for each",
                 user_line(),
             )
@@ -119,13 +90,17 @@ def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) ->
         torch: Any = importlib.import_module("torch")
     except ImportError:
         raise ArgumentError(
-            "interop.torch.to_torch", "got no PyTorch", "torch", "pip install torch", user_line()
+            "interop.torch.to_torch",
+            "got no PyTorch",
+            "expected torch",
+            "pip install torch",
+            user_line(),
         ) from None
     _expect_module("interop.torch.to_torch", model)
-    orders = _orders(model, flattened)
+    channels = channels_read(model, flattened)
     out: dict[str, Any] = {}
     for name, (own, owner, tensor) in _places(model).items():
-        array = _reordered(own, owner, tensor.numpy(), orders.get(id(owner)), back=True)
+        array = _reordered(own, owner, tensor.numpy(), channels.get(id(owner)), back=True)
         if array.dtype.name == "bfloat16":  # which PyTorch does not know NumPy's of
             out[name] = torch.tensor(array.astype(np.float32)).bfloat16()
         else:
@@ -170,12 +145,12 @@ def _renamed(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
-def _joined(given: dict[str, Array], places: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays with queries', keys' and values' projections made one, where the model has one."""
-    out = dict(given)
+def _joined(arrays: dict[str, Array], places: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays, with the projections of queries, keys and values joined if the model has one."""
+    out = dict(arrays)
     for name in places:
-        path, found, kind = name.rpartition("in_proj_")
-        if not found or name in given:
+        path, matched, kind = name.rpartition("in_proj_")
+        if not matched or name in arrays:
             continue
         for sep in "_.":
             parts = [f"{path}{part}_proj{sep}{kind}" for part in "qkv"]
@@ -185,26 +160,26 @@ def _joined(given: dict[str, Array], places: Mapping[str, Any]) -> dict[str, Arr
 
 
 def _array(name: str, value: Any) -> Array:
-    """A tensor of PyTorch's, or an array, as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach()
-    if str(getattr(value, "dtype", "")) == "torch.bfloat16":  # which NumPy does not know
-        value = value.float()
-    if hasattr(value, "cpu"):
-        value = value.cpu()
-    array = np.array(value.numpy() if hasattr(value, "numpy") else value)
+    """A tensor, of PyTorch or ours, or an array as an array."""
+    if is_torch_tensor(value):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not know
+            value = value.float()
+    array = np.array(
+        value.numpy() if is_torch_tensor(value) or isinstance(value, Tensor) else value
+    )
     if array.dtype == object:
         raise ArgumentError(
             _NAME,
             f"got {type(value).__name__} for {name}",
-            "a tensor or an array",
+            "expected a tensor or an array",
             "pass torch_model.state_dict()",
             user_line(),
         )
     return array
 
 
-# ── orders ───────────────────────────────────────────────────────────────────────────────────────
+# ── order ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _reordered(
@@ -212,10 +187,10 @@ def _reordered(
 ) -> Array:
     """PyTorch's array in our order, or back: ours in PyTorch's.
 
-    channels   of the image that the owner reads, or None: it reads none, or channel by channel
+    channels   of the flattened image that the owner reads; None if it reads none
     """
     kind, n = name.rpartition(".")[2], array.ndim
-    if isinstance(owner, _CONVOLUTIONS) and kind == "weight":
+    if isinstance(owner, CONVOLUTIONS) and kind == "weight":
         # (out, in, *kernel) and (*kernel, in, out); for the adjoint in and out are the other's
         return (
             array.transpose(n - 1, n - 2, *range(n - 2))
@@ -224,9 +199,9 @@ def _reordered(
         )
     if channels is None or n == 0 or (isinstance(owner, nn.Linear) and kind != "weight"):
         return array
-    if isinstance(owner, _RECURRENT) and not kind.startswith("weight_ih_l0"):
+    if isinstance(owner, RECURRENT) and not kind.startswith("weight_ih_l0"):
         return array
-    if isinstance(owner, _LAST_AXES) and n > 1:
+    if isinstance(owner, LAST_AXES) and n > 1:
         return np.moveaxis(array, -1, 0) if back else np.moveaxis(array, 0, -1)
     if array.shape[-1] == 1:  # one number for all
         return array
@@ -234,7 +209,7 @@ def _reordered(
         raise ShapeError(
             "interop.torch",
             f"got {name} {array.shape} behind an image of {channels} channels",
-            f"a multiple of {channels} on the last axis",
+            f"expected a multiple of {channels} on the last axis",
             f'give the channels of what it reads: flattened={{"{name.rpartition(".")[0]}": 1}}',
             user_line(),
         )
@@ -242,160 +217,3 @@ def _reordered(
     apart = (places, channels) if back else (channels, places)
     split = array.reshape(*array.shape[:-1], *apart)
     return split.swapaxes(-1, -2).reshape(array.shape)
-
-
-def _orders(model: nn.Module, flattened: Mapping[str, int] | None) -> dict[int, int]:
-    """By the id of each module that reads a flattened image: its channels."""
-    follow = _Following()
-    follow.through(model, "", ("input", 0))
-    if flattened is None and follow.written:
-        raise ArgumentError(
-            "interop.torch",
-            f"got {follow.written[0]}, whose output is made an image",
-            "expected an image that is made in the order of PyTorch: channels, height, width",
-            "make it cr.permute_dims(x.reshape((-1, channels, height, width)), (0, 2, 3, 1)), and "
-            "say so: flattened={}",
-            user_line(),
-        )
-    unclear = follow.unclear
-    if any(m._rearranges() for m in model.modules()):
-        unclear += follow.others
-    usual = max(_channels(model), default=16)
-    if flattened is None and unclear:
-        layers = ", ".join(unclear[:4]) + (", …" if len(unclear) > 4 else "")
-        raise ArgumentError(
-            "interop.torch",
-            f"got {layers} behind convolutions, a Flatten or code that rearranges",
-            "which of them read a flattened image, in another order in PyTorch, cannot be told",
-            f'give the channels of that image: flattened={{"{unclear[0]}": {usual}}} '
-            "(1 for grey ones), or flattened={} if none does",
-            user_line(),
-        )
-    modules = dict(model.named_modules())
-    for path, channels in (flattened or {}).items():
-        layer = modules.get(path)
-        if not isinstance(layer, _READERS) or not isinstance(channels, int) or channels < 1:
-            raise ArgumentError(
-                "interop.torch",
-                f"got flattened={{{path!r}: {channels!r}}}",
-                "the paths of layers that read a flattened image, and numbers of channels from 1",
-                f"for example {{{next(iter(unclear), '0')!r}: {usual}}}",
-                user_line(),
-            )
-        shown = follow.orders.get(id(layer))
-        known = _channels(model) if shown is None else {shown}
-        if known and channels not in known:
-            raise ArgumentError(
-                "interop.torch",
-                f"got flattened={{{path!r}: {channels}}}",
-                f"an image of {' or '.join(map(str, sorted(known)))} channels",
-                f"give flattened={{{path!r}: {max(known)}}}",
-                user_line(),
-            )
-        follow.orders[id(layer)] = channels
-    return follow.orders
-
-
-def _channels(model: nn.Module) -> set[int]:
-    """The numbers of channels that an image in the model can have; none: all numbers."""
-    known: set[int] = set()
-    for m in model.modules():
-        kind: Any = type(m)
-        for method in custom_methods(kind, reachable_names(kind, frozenset({"forward"}))):
-            if not set(_JOINED).isdisjoint(names_in(method.__code__)):
-                return set()
-        if isinstance(m, nn.Lambda):  # it may join channels, or take some
-            return set()
-        if isinstance(m, _CONVOLUTIONS):
-            known |= {m.in_channels, m.out_channels}
-        if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
-            known.add(m.num_features)
-    return known
-
-
-class _Following:
-    """The way of an image through a model, as far as its modules show it.
-
-    A state is a kind and a number of channels: "input", of which nothing is known; "image";
-    "flat", an image in one axis; "plain", never an image; "lost", perhaps an image; "made", from
-    what was none.
-    """
-
-    def __init__(self) -> None:
-        self.orders: dict[int, int] = {}
-        self.unclear: list[str] = []
-        self.written: list[str] = []  # layers whose output is made an image
-        self.last = ""  # Linear
-        self.others: list[str] = []  # unclear too, where the code that rearranges is custom
-
-    def through(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
-        """The state after the module, for the one before it."""
-        if isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward:
-            for k, layer in enumerate(m):
-                state = self.through(layer, _joint(path, str(k)), state)
-            return ("lost", 0) if m._forward_hooks and m._rearranges() else state
-        if m._rearranges() if isinstance(m, nn.Module) else rearranges([m]):
-            self._layer(m, path, ("lost", 0))
-            return ("made" if state[0] in ("plain", "made") else "lost"), 0
-        return self._layer(m, path, state)
-
-    def _layer(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
-        kind, channels = state
-        if kind == "made":
-            kind = "lost"
-            if isinstance(m, _IMAGES) and self.last:
-                self.written.append(self.last)
-        if isinstance(m, _CONVOLUTIONS):
-            return "image", m.out_channels
-        if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)) and kind != "flat":
-            return "image", m.num_features
-        if isinstance(m, nn.Flatten):
-            whole = (m.start_dim, m.end_dim) == (1, -1)
-            if kind in ("plain", "flat"):
-                return state
-            return ("flat", channels) if kind == "image" and whole else ("lost", 0)
-        if isinstance(m, nn.Residual):
-            if m.shortcut is not None:
-                self.through(m.shortcut, _joint(path, "shortcut"), state)
-            return self.through(m.inner, _joint(path, "inner"), state)
-        several = isinstance(m, _LAST_AXES) and len(m.normalized_shape) > 1
-        if several or isinstance(m, (nn.Linear, *_RECURRENT)):
-            if kind == "lost":
-                self.unclear.append(path)
-            if kind == "flat" or (kind == "image" and several):
-                self.orders[id(m)] = channels
-        if isinstance(m, nn.Linear):
-            self.last = path
-            return "lost" if kind == "image" else "plain", 0
-        if isinstance(m, _SAME_ORDER):
-            if kind == "flat":
-                self.orders[id(m)] = channels
-            one = isinstance(m, nn.PReLU) and m.weight.size == 1
-            per_feature = isinstance(m, (*_LAST_AXES, *_PER_FEATURE)) and not one
-            if kind == "lost" and per_feature and not several:
-                self.others.append(path)
-            return state
-        if not isinstance(m, nn.Module) or isinstance(m, nn.Lambda) or _is_custom(m):
-            return self._own(m, path, state)
-        return "plain", 0
-
-    def _own(self, m: Any, path: str, state: tuple[str, int]) -> tuple[str, int]:
-        """The state after a module with a forward of its own, whose order is not to be seen."""
-        inner = list(m.named_modules()) if isinstance(m, nn.Module) else []
-        lost = state[0] in ("image", "flat", "lost") or any(
-            isinstance(child, _IMAGES) or child._rearranges() for _, child in inner
-        )
-        direct: list[str] = []
-        for name, child in inner:
-            if name and not any(name.startswith(f"{outer}.") for outer in direct):
-                direct.append(name)
-                self.through(child, _joint(path, name), ("lost" if lost else "plain", 0))
-        return ("lost", 0) if lost else state
-
-
-def _is_custom(m: nn.Module) -> bool:
-    return not type(m).__module__.startswith(nn.__name__)
-
-
-def _joint(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

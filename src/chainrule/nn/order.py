@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -82,11 +83,11 @@ def _called(function: types.FunctionType) -> Iterator[types.FunctionType]:
 
 def expect_own_order(modules: Iterable[tuple[str, Ordered]], values: Mapping[str, Any]) -> None:
     """Raise if the values are PyTorch's and a module has some of them in another order."""
-    tensors = [name for name, value in values.items() if _is_of_pytorch(value)]
+    tensors = [name for name, value in values.items() if is_torch_tensor(value)]
     views = [
         name
         for name, value in values.items()
-        if _is_of_pytorch(getattr(value, "base", None)) and value.ndim > 1
+        if is_torch_tensor(getattr(value, "base", None)) and value.ndim > 1
     ]
     if not tensors and not views:
         return
@@ -108,5 +109,7 @@ def expect_own_order(modules: Iterable[tuple[str, Ordered]], values: Mapping[str
             )
 
 
-def _is_of_pytorch(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch"
+def is_torch_tensor(value: Any) -> bool:
+    """Whether it is a tensor of PyTorch, which is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
