@@ -13,15 +13,10 @@ import numpy as np
 
 from .. import ops
 from ..broadcasting import cast, common_shape, expand
-from ..dtypes import bool_, int64, is_exact, is_floating, is_integer
+from ..dtypes import bool_, is_exact, is_floating, is_integer
 from ..errors import (
-    ArgumentError,
-    AxisError,
-    ChainruleError,
     DtypeError,
-    RangeError,
     ShapeError,
-    TraceError,
     user_line,
 )
 from ..graph import Shape, spec_text
@@ -30,14 +25,13 @@ from ..sparse import add_up
 from ..tensor import Tensor, as_tensor, full, make
 from . import axes as _axes
 from .elementwise import own
+from .keys import Key, basic_and_arrays, bounds, entries_of, is_whole
 from .shaping import flip, permute_dims, reshape
-
-Key = Any
 
 
 def getitem(x: Tensor, key: Key) -> Tensor:
     """x[key]: integers, slices, ..., None, integer and bool arrays, as in NumPy."""
-    basic, arrays, together = _basic(x, _entries(x, key))
+    basic, arrays, together = basic_and_arrays(x, entries_of(x, key))
     part = _sliced(x, basic)
     return _gathered(part, arrays, together) if arrays else own(part, x)
 
@@ -60,11 +54,11 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     masked = type(key) is Tensor and key.dtype == bool_ and key.shape == x.shape
     if masked and not value.ndim:
         return ops.where(key, expand(value, x.shape), x)
-    entries = _entries(x, key)
+    entries = entries_of(x, key)
     if not any(type(e) is Tensor for e in entries):
         return _patched(x, entries, value)
     arrays = [k for k, e in enumerate(entries) if type(e) is Tensor]
-    if len(arrays) == 1 and all(e is entries[arrays[0]] or _whole(e) for e in entries):
+    if len(arrays) == 1 and all(e is entries[arrays[0]] or is_whole(e) for e in entries):
         index = entries[arrays[0]]
         if is_integer(index.dtype):
             return _put(x, arrays[0], index, value)
@@ -77,10 +71,6 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     put = ops.take(value, ops.where(last < 0, 0, last), axis=0)
     kept = ops.where(last < 0, reshape(x, (x.size,)), put)
     return reshape(kept, x.shape)
-
-
-def _whole(entry: Any) -> bool:
-    return isinstance(entry, slice) and entry == slice(None)
 
 
 def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
@@ -112,7 +102,7 @@ def _fitted(value: Tensor, shape: Shape) -> Tensor:
 
 def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     """Basic indexing assigned: the value padded to x's shape, chosen where the key points."""
-    start, stop, step, flips, shape = _bounds(x, entries)
+    start, stop, step, flips, shape = bounds(x, entries)
     value = _fitted(value, shape)
     sizes = tuple(len(range(a, b, k)) for a, b, k in zip(start, stop, step, strict=True))
     if 0 in sizes:
@@ -129,169 +119,9 @@ def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     return ops.where(chosen, ops.pad(value, **where_to), x)
 
 
-def _entries(x: Tensor, key: Key) -> list[Any]:
-    """The key as a full list of one entry an axis, plus None for new axes."""
-    entries: list[Any] = []
-    for k in key if isinstance(key, tuple) else (key,):
-        if k is None or k is Ellipsis or isinstance(k, slice):
-            entries.append(k)
-        elif isinstance(k, (bool, np.bool_)):
-            entries.append(Tensor(bool(k)))
-        elif isinstance(k, (Tensor, np.ndarray, list)):
-            entries.append(
-                as_tensor(k) if not (isinstance(k, list) and not k) else Tensor([], dtype=int64)
-            )
-        else:
-            try:
-                entries.append(k.__index__())
-            except (AttributeError, TypeError):
-                raise DtypeError(
-                    "index",
-                    f"got {type(k).__name__}",
-                    "expected a whole number, slice, ..., None or an integer or bool array",
-                    "convert it with int()",
-                    user_line(),
-                ) from None
-    used = sum(
-        0 if e is None or e is Ellipsis else e.ndim if type(e) is Tensor and e.dtype == bool_ else 1
-        for e in entries
-    )
-    dots = [k for k, e in enumerate(entries) if e is Ellipsis]
-    if used > x.ndim or len(dots) > 1:
-        raise RangeError(
-            "index",
-            f"got {used} indices for {spec_text(x)}",
-            f"expected at most {x.ndim} and one ...",
-            "index fewer axes",
-            user_line(),
-        )
-    at = dots[0] if dots else len(entries)
-    rest: list[Any] = [slice(None)] * (x.ndim - used)
-    if dots and not rest and any(type(e) is Tensor for e in entries):
-        rest = [Ellipsis]  # even where it stands for no axis it keeps index arrays apart
-    return entries[:at] + rest + entries[at + 1 :]
-
-
-def _basic(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
-    """Split into a basic index (whole slices where arrays stand) and the arrays by place.
-
-    And whether the arrays stand next to each other: then the axes they make stand there too.
-    Bool arrays become the positions of their true elements, which must be known.
-    """
-    basic: list[Any] = []
-    arrays: list[Any] = []
-    axis = 0
-    advanced = any(type(e) is Tensor for e in entries)
-    for e in entries:
-        if type(e) is Tensor and e.dtype == bool_:
-            sizes = x.shape[axis : axis + e.ndim]
-            if any(n not in (m, 0) for n, m in zip(e.shape, sizes, strict=True)):
-                raise AxisError(
-                    "index",
-                    f"got a mask {spec_text(e)} for {spec_text(x)}",
-                    f"expected a mask of shape {sizes}",
-                    "put the mask at the axes whose sizes it has",
-                    user_line(),
-                )
-            if e._value is None:
-                raise TraceError(
-                    "index",
-                    "got a traced mask",
-                    "expected a mask whose values, and so the size of the result, are known",
-                    "use cr.where(mask, x, 0) and reduce, or index outside the compiled step",
-                    user_line(),
-                )
-            mask = e._concrete("index")
-            found = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
-            if not e.ndim:
-                basic.append(None)
-            else:
-                basic.extend([slice(None)] * e.ndim)
-            arrays.extend(make(f) for f in found)
-            axis += e.ndim
-        elif e is Ellipsis:
-            continue
-        elif type(e) is Tensor:
-            basic.append(slice(None))
-            arrays.append(e)
-            axis += 1
-        elif e is None:
-            basic.append(None)
-            arrays.append(None)
-        elif isinstance(e, slice) or not advanced:
-            basic.append(e)
-            arrays.append(None)
-            axis += 1
-        else:  # an integer beside arrays takes part in their broadcasting
-            _in_range(e, x.shape[axis])
-            basic.append(slice(None))
-            arrays.append(Tensor(e, dtype=int64))
-            axis += 1
-    places = [k for k, e in enumerate(entries) if type(e) is Tensor or isinstance(e, int)]
-    together = places == list(range(places[0], places[-1] + 1)) if advanced else True
-    return basic, arrays if advanced else [], together
-
-
-def _in_range(k: int, n: int) -> int:
-    if not -n <= k < n:
-        raise RangeError(
-            "index",
-            f"got {k} for an axis of size {n}",
-            f"expected {-n} to {n - 1}" if n else "expected a non-empty axis",
-            "check the loop's bounds",
-            user_line(),
-        )
-    return k + n if k < 0 else k
-
-
-def _ends(part: slice, n: int) -> tuple[int, int, int]:
-    try:
-        return part.indices(n)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ChainruleError):  # of a tensor that is no whole number
-            raise
-        given = (part.start, part.stop, part.step)
-        raise ArgumentError(
-            "index",
-            f"got a slice from {given[0]!r} to {given[1]!r} with step {given[2]!r}",
-            "expected whole numbers, and a step other than 0",
-            "x[::1] takes all",
-            user_line(),
-        ) from None
-
-
-def _bounds(x: Tensor, basic: list[Any]) -> tuple[Shape, Shape, Shape, Shape, Shape]:
-    """start, stop and step (above 0) for every axis, the axes to turn round, the part's shape."""
-    start, stop, step, flips = [], [], [], []
-    shape: list[int] = []
-    axis = 0
-    for e in basic:
-        if e is None:
-            shape.append(1)
-            continue
-        n = x.shape[axis]
-        if isinstance(e, slice):
-            a, b, k = _ends(e, n)
-            count = len(range(a, b, k))
-            if k < 0:  # the same elements upwards, then turned round
-                flips.append(axis)
-                a, b, k = a + (count - 1) * k, a + 1, -k
-            if not count:
-                a = b = 0
-            shape.append(count)
-        else:
-            a = _in_range(e, n)
-            b, k = a + 1, 1
-        start.append(a)
-        stop.append(b)
-        step.append(k)
-        axis += 1
-    return tuple(start), tuple(stop), tuple(step), tuple(flips), tuple(shape)
-
-
 def _sliced(x: Tensor, basic: list[Any]) -> Tensor:
     """Integers, slices and new axes: one slice operation, a flip for negative steps, a reshape."""
-    start, stop, step, flips, shape = _bounds(x, basic)
+    start, stop, step, flips, shape = bounds(x, basic)
     whole = zip(x.shape, start, stop, step, strict=True)
     if any(a or b != n or k != 1 for n, a, b, k in whole):
         x = ops.slice(x, start=start, stop=stop, step=step)

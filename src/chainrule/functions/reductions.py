@@ -28,6 +28,7 @@ from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor
 from . import axes as _axes
 from . import elementwise as _el
+from .logic import logical_not
 
 P = ParamSpec("P")
 
@@ -152,7 +153,7 @@ def any(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
 @explain_arguments
 def all(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Whether every one is true (not 0)."""
-    return ~_reduce(ops.any, _el.logical_not(x), axis, keepdims)
+    return ~_reduce(ops.any, logical_not(x), axis, keepdims)
 
 
 @explain_arguments

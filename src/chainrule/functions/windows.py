@@ -13,10 +13,10 @@ from ..errors import ArgumentError, ShapeError, user_line
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .contractions import each
+from .padding import pad
 from .reductions import in_float32
 from .reductions import max as _max
 from .reductions import sum as _sum
-from .shaping import pad
 
 
 def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> Tensor:

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import contractions, shaping
+from ..functions import contractions
 from ..functions.contractions import each, expect_padding
+from ..functions.padding import pad
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .arguments import whole
@@ -83,7 +84,7 @@ class _Conv(Module):
                 widths = [(r // 2, r - r // 2) for r in reach]
             else:
                 widths = [(p, p) for p in padding]
-            x = shaping.pad(x, [(0, 0), *widths, (0, 0)], mode=PADDINGS[self.padding_mode])
+            x = pad(x, [(0, 0), *widths, (0, 0)], mode=PADDINGS[self.padding_mode])
             padding = "valid"
         y = contractions.convolution(
             x,

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import indexing, reductions, shaping, windows
 from ..functions.contractions import each
+from ..functions.padding import repeat
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .module import Module
@@ -168,7 +169,7 @@ class Upsample(_Sized):
         if self.mode != "nearest":
             return _interpolated(x, self.scale_factor)
         for axis in range(1, x.ndim - 1):
-            x = shaping.repeat(x, self.scale_factor, axis=axis)
+            x = repeat(x, self.scale_factor, axis=axis)
         return x
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import nn, random
 from ...functions import creation, indexing, shaping
+from ...functions.padding import pad
 from ...tensor import Tensor, as_tensor
 
 
@@ -37,7 +38,7 @@ class RandomShift(nn.Module):
         if not self.training or not p:
             return x
         n, h, w, c = x.shape
-        wide = shaping.pad(x, [(0, 0), (p, p), (p, p), (0, 0)], mode="edge")
+        wide = pad(x, [(0, 0), (p, p), (p, p), (0, 0)], mode="edge")
         down, right = (random.integers(0, 2 * p + 1, (n, 1, 1, 1)) for _ in range(2))
         rows = down + shaping.reshape(creation.arange(h), (1, h, 1, 1))
         columns = right + shaping.reshape(creation.arange(w), (1, 1, w, 1))
