@@ -33,7 +33,7 @@ class MLP:
     """A callable with attributes that are called like those of compiled functions."""
 
     def __init__(self):
-        self._function = self._used = self._short = self.parts = lambda x: 1 / 0
+        self._function = self._used = self._fast = self.parts = lambda x: 1 / 0
         self._steps, self._lock = 2.0, threading.Lock()
 
     def __call__(self, x):

@@ -2,12 +2,12 @@
 
 A step that trains reads and replaces the same parameters, optimizer state and gradients each time.
 While they stay with the step they are its memory, written over at each call, and their tensors are
-empty handles: the first look at one asks for it back (`Tensor.__getattr__`, `Resident.recall`), and
-the next call of the step takes it in again. So a loop that looks at nothing but the loss costs one
-native call a step, and anybody who looks sees what has been computed.
+empty handles: the first look at one asks for it back (`Handle.__getattr__`, `recall`), and the next
+call of the step takes it in again. So a loop that looks at nothing but the loss costs one native
+call per step, and whoever looks sees what has been computed.
 
-What was handed out is never written over: it is copied when the step takes it in again. Another
-step that needs a tensor, for batches of another size, say, gets its array as it is.
+An array that was handed out is never written over: it is copied when the step takes it in again.
+Another step that uses a tensor, for batches of another size, say, gets its array as it is.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backends, ops
 from ..backends import ResidentMemory
-from ..graph import Array, Graph, Node
+from ..graph import Array, Dtype, Node, Shape
 from ..handle import lending
 from ..recording import Recorded
 from ..sparse import RowSparse
@@ -29,65 +28,12 @@ from ..tensor import Tensor, make
 from ..tensor.gradients import SEEN
 from ..trace import outside
 from . import locks
+from .resident_graph import SMALL, Gradient
 
-Gradients = list[tuple[Tensor, Any, int]]  # tensor, shape as recorded or SCALED, outputs
-SCALED = "scaled"  # two outputs: the gradient before its last factor, and that
-_NOTHING = object()  # stands for an argument that is in no place
-SMALL = 4096  # bytes: a result of no more is copied out of the step's memory
+_ABSENT = np.empty(0)  # stands for an argument that is not in place; no argument is this array
 
 
-def can_stay(made: Recorded, reachable: bool) -> bool:
-    """Whether the tensors of a step can stay with it.
-
-    They cannot where the backend keeps no memory, where results are to be differentiated from
-    outside, and where gradients from before the call are read.
-    """
-    owners = {id(owner) for owner, slot in made.reads if slot == "value"}
-    return (
-        backends.current().keeps_memory
-        and not reachable
-        and not made.trace.without_grad
-        and len(owners) == len(made.reads)
-        and all(id(t) in owners for t, _ in made.grads)
-    )
-
-
-def unscaled(graph: Graph, made: Recorded) -> tuple[Graph, Gradients]:
-    """The graph of a step that keeps its gradients until somebody looks.
-
-    Large ones that end in a factor, as clipping makes them, are left without it, and the factor is
-    an output besides: `Resident` multiplies, so that a step that nobody looks at need not write
-    them. What is an argument, or is assigned too, is copied, or it would change with that.
-    """
-    first = made.results + len(made.writes)
-    outputs, given = list(graph.outputs[:first]), iter(graph.outputs[first:])
-    written = set(outputs[made.results :])
-    grads: Gradients = []
-    for tensor, shape in made.grads:
-        nodes = [next(given) for _ in range(0 if shape is None else 2 if shape else 1)]
-        parts = _factored(nodes[0]) if shape == () else None
-        grads.append((tensor, SCALED if parts else shape, len(parts or nodes)))
-        outputs += [_copied(n) if n.op is None or n in written else n for n in parts or nodes]
-    return Graph(graph.inputs, outputs), grads
-
-
-def _copied(node: Node) -> Node:
-    return Node(ops.alias, (node,), {}, node.shape, node.dtype, None, False, node.source)
-
-
-def _factored(node: Node) -> list[Node] | None:
-    """What is computed in the step, and the number that it is multiplied by."""
-    if node.op is not ops.multiply or math.prod(node.shape) * node.dtype.itemsize <= SMALL:
-        return None
-    for value, factor in (node.inputs, node.inputs[::-1]):
-        while factor.op in (ops.broadcast_to, ops.reshape):
-            factor = factor.inputs[0]
-        if value.shape == node.shape and factor.shape == ():
-            return [value, factor]
-    return None
-
-
-class _Leaf(NamedTuple):
+class _TrainedLeaf(NamedTuple):
     """Stands for the node of a trained tensor, which is another one at each value."""
 
     hooks: Any
@@ -95,29 +41,32 @@ class _Leaf(NamedTuple):
     requires_grad: bool = True
 
 
-class _Given(NamedTuple):
+_Node = Node | _TrainedLeaf | None
+
+
+class _Transfer(NamedTuple):
     """A tensor's array and node on the way into a step.
 
-    own       nobody else has the array
-    source    the step that keeps its gradient, which the next one is to replace
+    unshared   nobody else has the array
+    source     the step that has its gradient, which the next one is to replace
     """
 
     value: Array
-    node: Any
-    own: bool = False
-    source: Resident | None = None
+    node: _Node
+    unshared: bool = False
+    source: ResidentTensors | None = None
 
 
-def look(tensor: Tensor) -> tuple[Array, Any]:
+def value_and_node(tensor: Tensor) -> tuple[Array, _Node]:
     """A tensor's array and node, without asking for it back from the step that it is with."""
-    if not _filled(tensor):
-        found: _Given | None = tensor._lender.peek(tensor)
-        if found is not None:
-            return found.value, found.node
+    if not _is_filled(tensor):
+        transfer: _Transfer | None = tensor._lender.peek(tensor)
+        if transfer is not None:
+            return transfer.value, transfer.node
     return tensor._value, tensor._node
 
 
-def _filled(tensor: Tensor) -> bool:
+def _is_filled(tensor: Tensor) -> bool:
     try:
         object.__getattribute__(tensor, "_value")
     except AttributeError:
@@ -125,86 +74,94 @@ def _filled(tensor: Tensor) -> bool:
     return True
 
 
-class Resident:
-    """The tensors of one step, and where they are in the program's memory."""
+class ResidentTensors:
+    """The tensors of one step, and where they are in the program's memory.
 
-    def __init__(self, memory: ResidentMemory, made: Recorded, grads: Gradients) -> None:
+    present   identities of the tensors that are here
+    count     the number of tensors when all are here
+    placed    the arrays that are the arguments now
+    lock      for all of this
+    """
+
+    def __init__(
+        self, memory: ResidentMemory, recorded: Recorded, gradients: Sequence[Gradient]
+    ) -> None:
         lending.begun = True
         self._memory, self.lock = memory, locks.of_step()
-        self._tensors: list[Tensor] = [owner for owner, _ in made.reads]
-        first = len(made.graph.inputs) - len(self._tensors)
-        self._place = {id(t): k for k, t in enumerate(self._tensors, first)}
-        self._written = {self._place[id(t)] for t in made.writes}
-        self._nodes: dict[int, Any] = {}  # of tensors that are here: their nodes
-        self._owned: set[int] = set()  # those of them whose arrays nobody else has
-        self._shown: set[int] = set()  # those whose gradients somebody may have
-        self.held: set[int] = set()  # identities of the tensors that are here
+        self._tensors: list[Tensor] = [owner for owner, _ in recorded.reads]
+        first = len(recorded.graph.inputs) - len(self._tensors)
+        self._buffers = {id(t): b for b, t in enumerate(self._tensors, first)}
+        self._written = {self._buffers[id(t)] for t in recorded.writes}
+        self._nodes: dict[int, _Node] = {}  # of tensors that are here
+        self._unshared: set[int] = set()  # those of them whose arrays nobody else has
+        self._exposed: set[int] = set()  # those whose gradients somebody may have
+        self.present: set[int] = set()
         # Of tensors just taken in, whose gradients the step is to replace: the one they had, or
         # the step that has it.
-        self._before: list[tuple[Tensor, Any]] = []
+        self._previous: list[tuple[Tensor, Any]] = []
         outputs = memory.outputs
-        self._results = list(outputs[: made.results])
-        rest = iter(outputs[made.results + len(made.writes) :])
-        self._grads: dict[int, tuple[Any, list[int]]] = {}  # the shape as recorded, buffers
-        for tensor, shape, count in grads:
-            self._grads[id(tensor)] = shape, [next(rest) for _ in range(count)]
-        slopes = {b for _, buffers in self._grads.values() for b in buffers}
-        kept = slopes | set(memory.updates)
-        self._large: list[tuple[int, Any, Any]] = []  # results that are new arrays at each call
+        self._results = list(outputs[: recorded.results])
+        rest = iter(outputs[recorded.results + len(recorded.writes) :])
+        self._gradients = {
+            id(g.tensor): (g, [next(rest) for _ in range(g.outputs)]) for g in gradients
+        }
+        graded = {b for _, buffers in self._gradients.values() for b in buffers}
+        kept = graded | set(memory.updates)
+        to_place = set(memory.outputs_to_place)
+        self._large: list[tuple[int, Shape, Dtype]] = []  # results in new arrays at each call
         for b in memory.outputs_to_place:
-            value = memory.spec(b)
-            size = math.prod(value.shape) * value.dtype.itemsize
+            spec = memory.spec(b)
+            size = math.prod(spec.shape) * spec.dtype.itemsize
             if b in self._results and b not in kept and size > SMALL:
-                self._large.append((b, value.shape, value.dtype))
+                self._large.append((b, spec.shape, spec.dtype))
             else:
                 memory.place(b, memory.new_array(b))
-        self._early = [b for b in memory.outputs_lost_on_failure if b in slopes]
-        for b in set(self._early) - set(memory.outputs_to_place):
+        self._at_risk = [b for b in memory.outputs_lost_on_failure if b in graded]
+        for b in set(self._at_risk) - to_place:
             memory.place(b, memory.new_array(b))
-        self._whole = {b for b, _, _ in self._large}
-        self.count = len(self._tensors)  # of tensors, when all are here
-        self.placed: list[Any] = [_NOTHING] * first  # the arrays that are the arguments now
-        # Results that are always in the same arrays.
-        own = set(memory.outputs_to_place)
-        fixed = not self._large and all(b in own and b not in kept for b in self._results)
+        self._uncopied = {b for b, _, _ in self._large}
+        self.count = len(self._tensors)
+        self.placed: list[Array] = [_ABSENT] * first
+        # The arrays of results that are always in the same ones.
+        fixed = not self._large and all(b in to_place and b not in kept for b in self._results)
         self._fixed = [memory.result(b) for b in self._results] if fixed else None
-        self._own = own - set(memory.updates)  # gradients that may be handed out uncopied
+        self._separate = to_place - set(memory.updates)  # whose arrays may be handed out uncopied
 
-    def run(self, values: Sequence[Array]) -> list[Array]:
+    def run(self, arguments: Sequence[Array]) -> list[Array]:
         """One step. If it fails nothing has been changed."""
-        with self._gathered():
-            self.arrange(values)
-            return self.again()
+        with self._all_present():
+            self.place_arguments(arguments)
+            return self.run_in_place()
 
-    def arrange(self, values: Sequence[Array]) -> None:
+    def place_arguments(self, values: Sequence[Array]) -> None:
         """These are the arguments from now on; under the lock."""
-        before, self.placed = self.placed, [_NOTHING] * len(values)  # until all are in place
-        for k, (value, was) in enumerate(zip(values, before, strict=True)):
-            if value is not was:
-                self._memory.place(k, value)
-        # What is no whole array was copied: it may hold something else next time. The list is not
-        # changed in place: somebody may be looking at it.
-        self.placed = [v if v.flags.c_contiguous else _NOTHING for v in values]
+        before, self.placed = self.placed, [_ABSENT] * len(values)  # until all are in place
+        for b, (value, previous) in enumerate(zip(values, before, strict=True)):
+            if value is not previous:
+                self._memory.place(b, value)
+        # A view that is not C-contiguous was copied: it may hold other numbers next time. The list
+        # is not changed in place: somebody may be looking at it.
+        self.placed = [v if v.flags.c_contiguous else _ABSENT for v in values]
 
-    def again(self) -> list[Array]:
-        """One step, all tensors being here and arguments arranged; under the lock."""
+    def run_in_place(self) -> list[Array]:
+        """One step, all tensors being here and arguments placed; under the lock."""
         memory = self._memory
         if self._large:
             for b, shape, dtype in self._large:
                 memory.place(b, np.empty(shape, dtype))
-        if self._early:
+        if self._at_risk:
             self._run_apart()
         else:
             memory.run()
         if self._fixed is not None:
             return [array.copy() for array in self._fixed]
-        result, whole = memory.result, self._whole
-        return [result(b) if b in whole else result(b).copy() for b in self._results]
+        result, uncopied = memory.result, self._uncopied
+        return [result(b) if b in uncopied else result(b).copy() for b in self._results]
 
     def _run_apart(self) -> None:
-        """The program, its early gradients in new arrays: if it fails, the old ones are there."""
+        """The program, gradients at risk in new arrays: if it fails, the old ones are there."""
         memory = self._memory
-        before = [(b, memory.array(b)) for b in self._early]
+        before = [(b, memory.array(b)) for b in self._at_risk]
         for b, _ in before:
             memory.place(b, memory.new_array(b))
         try:
@@ -217,135 +174,137 @@ class Resident:
     def repeat(
         self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
     ) -> list[Array]:
-        """So many steps, the k-th on the k-th part of each argument's rows, in one native call.
+        """`count` steps, the k-th on the k-th part of each argument's rows, in one native call.
 
         varying   captured tensors that are only read, and their values at each step, (count, ...)
 
-        Returns the results of all steps, each with `count` as a first axis more.
+        Returns the results of all steps, each with `count` as a further first axis.
         """
         memory = self._memory
-        with self._gathered():
+        with self._all_present():
             moving = dict(enumerate(arguments))
             for tensor, values in varying:
-                if id(tensor) in self._place:  # else the step does not read it
-                    moving[self._place[id(tensor)]] = values
+                if id(tensor) in self._buffers:  # else the step does not read it
+                    moving[self._buffers[id(tensor)]] = values
             results = []
             for b in self._results:
-                value = memory.spec(b)
-                results.append(np.empty((count, *value.shape), value.dtype))
+                spec = memory.spec(b)
+                results.append(np.empty((count, *spec.shape), spec.dtype))
                 moving[b] = results[-1]
-            self.placed = [_NOTHING] * len(arguments)
+            self.placed = [_ABSENT] * len(arguments)
             try:
                 memory.repeat(count, moving)
             finally:
                 if memory.runs_begun > 1:  # the gradients are those of the last step that was done
-                    self._before.clear()
+                    self._previous.clear()
             return results
 
-    def repeats(self) -> bool:
-        """Whether `repeat` can be used: one native call a step, results of their own."""
-        own = len(set(self._results)) == len(self._results)
+    def can_repeat(self) -> bool:
+        """Whether `repeat` can be used: one native call per step, results in separate arrays."""
+        distinct = len(set(self._results)) == len(self._results)
         return (
             self._memory.can_repeat
-            and not self._early
-            and own
-            and all(b in self._own for b in self._results)
+            and not self._at_risk
+            and distinct
+            and all(b in self._separate for b in self._results)
         )
 
     @contextlib.contextmanager
-    def _gathered(self) -> Iterator[None]:
+    def _all_present(self) -> Iterator[None]:
         """Inside, all tensors are here. After an error they have the gradients that they had."""
-        with locks.using(self._place), contextlib.ExitStack() as stack:
-            gathered = False
+        with locks.using(self._buffers), contextlib.ExitStack() as stack:
+            present = False
             try:
                 with locks.crossing:
                     stack.enter_context(self.lock)
-                    self._gather()
-                gathered = True
+                    self._take_all()
+                present = True
                 yield
             except BaseException as error:
-                if not gathered or isinstance(error, Exception):  # after Ctrl-C the step was done
-                    self._put_back()
+                if not present or isinstance(error, Exception):  # after Ctrl-C the step was done
+                    self._restore_gradients()
                 raise
             finally:
-                self._before.clear()
+                self._previous.clear()
 
-    def _put_back(self) -> None:
-        """The gradients from before the step."""
+    def _restore_gradients(self) -> None:
+        """Each tensor just taken in gets the gradient from before the step."""
         with outside():
-            for tensor, source in self._before:
-                if not _filled(tensor):
+            for tensor, previous in self._previous:
+                if not _is_filled(tensor):
                     if tensor._lender is not self:
                         continue  # the step that still has it has its gradient too
-                    self._give(tensor)
-                tensor._grad = source.shown(tensor) if isinstance(source, Resident) else source
+                    self._fill(tensor)
+                resident = isinstance(previous, ResidentTensors)
+                tensor._grad = previous.gradient(tensor) if resident else previous
 
-    def _gather(self) -> None:
+    def _take_all(self) -> None:
         """Take in the tensors that are not here."""
         for tensor in self._tensors:
             key = id(tensor)
-            if key in self.held:
+            if key in self.present:
                 continue
-            place = self._place[key]
-            if _filled(tensor):
+            buffer = self._buffers[key]
+            if _is_filled(tensor):
                 tensor._lender = self  # what is assigned from here on is seen by `store`
-            value, node, own, source = self._taken(tensor)
-            if key in self._grads:
-                self._before.append((tensor, tensor._grad if source is None else source))
+            value, node, unshared, source = self._take(tensor)
+            if key in self._gradients:
+                self._previous.append((tensor, tensor._grad if source is None else source))
                 if tensor._unseen is not None:
                     tensor._unseen = SEEN  # it is replaced
-            if place in self._written:
-                if not own:
-                    copy = self._memory.new_array(place)
+            if buffer in self._written:
+                if not unshared:
+                    copy = self._memory.new_array(buffer)
                     copy[...] = value
-                    value, own = copy, True
+                    value, unshared = copy, True
                 if node is not None and node.requires_grad:
-                    node = _Leaf(node.hooks)
-            self._memory.place(place, value)
+                    node = _TrainedLeaf(node.hooks)
+            self._memory.place(buffer, value)
             self._nodes[key] = node
-            (self._owned.add if own else self._owned.discard)(key)
-            if key in self._shown:
-                self._shown.discard(key)
-                for b in self._grads[key][1]:
-                    if b in self._own:
+            (self._unshared.add if unshared else self._unshared.discard)(key)
+            if key in self._exposed:
+                self._exposed.discard(key)
+                for b in self._gradients[key][1]:
+                    if b in self._separate:
                         self._memory.place(b, self._memory.new_array(b))
             tensor._lender = self
-            if _filled(tensor):
+            if _is_filled(tensor):
                 # From here to the end a look at the tensor already fills all of it again.
                 del tensor._value, tensor._node
-            if key in self._grads and source is None:
+            if key in self._gradients and source is None:
                 del tensor._grad
-            self.held.add(key)
+            self.present.add(key)
 
-    def _taken(self, tensor: Tensor) -> _Given:
+    def _take(self, tensor: Tensor) -> _Transfer:
         """What to take in: from another step that has it, or from the tensor."""
-        if not _filled(tensor):
-            given: _Given | None = tensor._lender.hand_over(tensor, id(tensor) in self._grads)
-            if given is not None:
-                return given
-        return _Given(tensor._value, tensor._node)
+        if not _is_filled(tensor):
+            replaced = id(tensor) in self._gradients
+            transfer: _Transfer | None = tensor._lender.hand_over(tensor, replaced)
+            if transfer is not None:
+                return transfer
+        return _Transfer(tensor._value, tensor._node)
 
-    def peek(self, tensor: Tensor) -> _Given | None:
+    def peek(self, tensor: Tensor) -> _Transfer | None:
         """The tensor's array and node, if they are here."""
         with locks.crossing, self.lock:
             key = id(tensor)
-            if key not in self.held:
+            if key not in self.present:
                 return None
-            value = self._memory.array(self._place[key])
-            source = self if key in self._grads else None
-            return _Given(value, self._nodes[key], key in self._owned, source)
+            value = self._memory.array(self._buffers[key])
+            source = self if key in self._gradients else None
+            return _Transfer(value, self._nodes[key], key in self._unshared, source)
 
-    def hand_over(self, tensor: Tensor, graded: bool) -> _Given | None:
+    def hand_over(self, tensor: Tensor, replaced: bool) -> _Transfer | None:
         """Give the tensor to another step; None if it is not here, or has a gradient to be kept.
 
-        graded   the other step replaces its gradient
+        replaced   the other step replaces its gradient
         """
         with locks.crossing, self.lock:
-            given = self.peek(tensor)
-            if given is None or (given.source is not None and not graded):
+            transfer = self.peek(tensor)
+            if transfer is None or (transfer.source is not None and not replaced):
                 return None
-            self.held.discard(id(tensor))
-            return given
+            self.present.discard(id(tensor))
+            return transfer
 
     def recall(self, tensor: Tensor) -> None:
         """Fill the handle again."""
@@ -354,9 +313,9 @@ class Resident:
             if tensor._lender is not self:  # another step has taken it meanwhile
                 tensor._lender.recall(tensor)
                 return
-            if key not in self.held and _filled(tensor):
+            if key not in self.present and _is_filled(tensor):
                 return  # another thread has asked too, and was first
-            self._give(tensor)
+            self._fill(tensor)
 
     def store(self, tensor: Tensor, **fields: Any) -> None:
         """Set the tensor's fields, in a handle that no step takes in between."""
@@ -364,36 +323,33 @@ class Resident:
             if tensor._lender is not self:
                 tensor._lender.store(tensor, **fields)
                 return
-            if id(tensor) in self.held:
+            if id(tensor) in self.present:
                 self.recall(tensor)
             for name, value in fields.items():
                 setattr(tensor, name, value)
 
-    def _give(self, tensor: Tensor) -> None:
+    def _fill(self, tensor: Tensor) -> None:
         """Fill the handle of a tensor that is here; under the lock."""
         key = id(tensor)
-        value, node = self._memory.array(self._place[key]), self._nodes[key]
-        if isinstance(node, _Leaf):
+        value, node = self._memory.array(self._buffers[key]), self._nodes[key]
+        if isinstance(node, _TrainedLeaf):
             node = tensor._leaf(value, node.hooks)
-        if key in self._grads:
-            tensor._grad = self.shown(tensor)
-        self._owned.discard(key)
+        if key in self._gradients:
+            tensor._grad = self.gradient(tensor)
+        self._unshared.discard(key)
         tensor._node, tensor._value = node, value
-        self.held.discard(key)
+        self.present.discard(key)
 
-    def shown(self, tensor: Tensor) -> Any:
+    def gradient(self, tensor: Tensor) -> Tensor | RowSparse | None:
         """The gradient that the last step left; the next one will not write over it."""
-        shape, buffers = self._grads[id(tensor)]
-        if shape != SCALED:  # which is a new array
-            self._shown.add(id(tensor))
-        return self._gradient(shape, buffers)
-
-    def _gradient(self, shape: Any, buffers: list[int]) -> Any:
+        (_, shape, _, scaled), buffers = self._gradients[id(tensor)]
+        result = self._memory.result
+        if scaled:
+            with np.errstate(all="ignore"):
+                return make(np.multiply(*map(result, buffers)))
+        self._exposed.add(id(tensor))
         if shape is None:
             return None
-        if shape == SCALED:
-            with np.errstate(all="ignore"):
-                return make(np.multiply(*map(self._memory.result, buffers)))
-        found = [(b, self._memory.result(b)) for b in buffers]
-        arrays = [make(a if b in self._own else a.copy()) for b, a in found]
-        return RowSparse(arrays[0], arrays[1], shape) if shape else arrays[0]
+        arrays = [result(b) if b in self._separate else result(b).copy() for b in buffers]
+        parts = [make(array) for array in arrays]
+        return RowSparse(parts[0], parts[1], shape) if shape else parts[0]
