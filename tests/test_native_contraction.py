@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from chainrule.backends.native.emit.matmul import POINTER, emit
-from chainrule.backends.native.plan.blocking import Contraction, Plan, plan
+from chainrule.backends.native.emit.tiles import emit
+from chainrule.backends.native.ir_types import POINTER
+from chainrule.backends.native.plan.blocking import Blocking, Contraction, choose
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
@@ -40,13 +41,13 @@ class Compiled:
     """The product as a function of arrays; keeps the engine that owns its code alive."""
 
     def __init__(self, spec: Contraction, processor: Processor = HOST):
-        self.plan = plan(spec, processor)
+        self.blocking = choose(spec, processor)
         i64 = ir.IntType(64)
         module = ir.Module("product")
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [i64] * 2)
         function = ir.Function(module, kind, "product")
         builder = ir.IRBuilder(function.append_basic_block())
-        emit(builder, self.plan, *function.args)
+        emit(builder, self.blocking, *function.args)
         builder.ret_void()
         features = llvm.get_host_cpu_features().flatten()
         machine = llvm.Target.from_default_triple().create_target_machine(
@@ -61,11 +62,11 @@ class Compiled:
         self.engine.finalize_object()
         signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2)
         self.call = signature(self.engine.get_function_address("product"))
-        self.scratch = np.full(self.plan.scratch_bytes + 64, 7, np.uint8)
+        self.scratch = np.full(self.blocking.scratch_bytes + 64, 7, np.uint8)
 
     def __call__(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, *cuts: int) -> None:
         pointers = [x.ctypes.data for x in (a, b, c, self.scratch)]
-        for begin, end in pairwise([0, *cuts, self.plan.tiles]):
+        for begin, end in pairwise([0, *cuts, self.blocking.tiles]):
             self.call(*pointers, begin, end)
 
 
@@ -90,11 +91,11 @@ def operand(
 
 def check(
     a: np.ndarray, b: np.ndarray, accumulate: bool = False, processor: Processor = HOST
-) -> Plan:
+) -> Blocking:
     """The product is NumPy's, however it is split, and no byte around C or the scratch changes."""
     product = Compiled(spec_of(a, b, accumulate), processor)
     shape = (a.shape[0], a.shape[1], b.shape[2])
-    size, tiles, guard = int(np.prod(shape)), product.plan.tiles, 64
+    size, tiles, guard = int(np.prod(shape)), product.blocking.tiles, 64
     results = []
     for cuts in ((), (tiles // 3, tiles // 2), tuple(range(1, min(tiles, 9)))):
         memory = np.full(size + 2 * guard, 7.0, a.dtype)
@@ -113,7 +114,7 @@ def check(
     np.testing.assert_array_equal(results[0][~finite], expected[~finite])
     error = np.finfo(a.dtype).eps * (a.shape[2] + 2) * bound
     assert (np.abs(results[0][finite] - expected[finite]) <= error[finite]).all()
-    return product.plan
+    return product.blocking
 
 
 @pytest.mark.parametrize(
@@ -129,10 +130,10 @@ def test_steps_of_whole_pages(dtype: str, m: int, n: int, k: int, accumulate: bo
     rng = np.random.default_rng(0)
     a = operand(rng, (1, m, k), dtype, True, False)
     b = operand(rng, (1, k, n), dtype, False, False)
-    assert plan(spec_of(a, b, accumulate), Processor(512, 32)).slabs
+    assert choose(spec_of(a, b, accumulate), Processor(512, 32)).slabs
     check(a, b, accumulate)
     shifted = operand(rng, (1, m + 16, k), dtype, True, False)[:, :m]
-    assert not plan(spec_of(shifted, b), Processor(512, 32)).slabs
+    assert not choose(spec_of(shifted, b), Processor(512, 32)).slabs
 
 
 @settings(max_examples=150, deadline=None)
@@ -186,7 +187,7 @@ def test_every_way(way: str, accumulate: bool) -> None:
     rng = np.random.default_rng(0)
     a = operand(rng, (2, m, k), "float32", turned[0], False)
     b = operand(rng, (2, k, n), "float32", turned[1], False)
-    found = plan(spec_of(a, b), Processor(512, 32))
+    found = choose(spec_of(a, b), Processor(512, 32))
     assert {name: getattr(found, name) for name in wanted} == wanted
     check(a, b, accumulate)
 
@@ -214,6 +215,6 @@ def test_empty(shape: tuple[int, int, int], accumulate: bool) -> None:
 def test_tiles_depend_on_the_shape_alone() -> None:
     """Large products fall into enough tiles for many threads; small ones stay whole."""
     a, b = np.zeros((1, 256, 2048), "f"), np.zeros((1, 2048, 2048), "f")
-    assert plan(spec_of(a, b), HOST) == plan(spec_of(a, b), HOST)
-    assert plan(spec_of(a, b), HOST).tiles >= 16
-    assert plan(spec_of(a[:, :32, :16], b[:, :16, :16]), HOST).tiles == 1
+    assert choose(spec_of(a, b), HOST) == choose(spec_of(a, b), HOST)
+    assert choose(spec_of(a, b), HOST).tiles >= 16
+    assert choose(spec_of(a[:, :32, :16], b[:, :16, :16]), HOST).tiles == 1

@@ -5,6 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.backends import native
+from chainrule.backends.native.plan.kinds import MATMUL
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
 from chainrule.recording import record
@@ -45,8 +46,8 @@ def built(function, arrays):
 
 def finished(run):
     """Which products of a program are finished in registers."""
-    groups = run.planned().plan.groups
-    return [g.product for g in groups if g.kind == "matmul" and g.writes != [g.product]]
+    groups = [task.group for task in run.planned().plan.tasks]
+    return [g.main for g in groups if g.kind is MATMUL and g.writes != (g.main,)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from chainrule import nn
 from chainrule.backends import native
 from chainrule.backends.native import object_code, processor
 from chainrule.backends.native.compilation import Compilation
-from chainrule.backends.native.emit import driver, module
+from chainrule.backends.native.emit import driver
 from chainrule.backends.native.plan.rewrites import rewritten
+from chainrule.backends.native.plan.segments import Native
 from chainrule.backends.native.run import team
 from chainrule.backends.native.run.arrays import address, aligned
 from chainrule.backends.native.run.schedule import unpacked
@@ -52,16 +54,24 @@ def planned(function, arrays, updates):
     return Compilation(rewritten(lower(optimise(made.graph), updates)), processor.host())
 
 
-def groups_of(function, arrays, updates):
-    return planned(function, arrays, updates).plan.groups
+def plan_of(function, arrays, updates):
+    return planned(function, arrays, updates).plan
 
 
-def meetings(sizes, rows=64):
-    return sum(group.meets for group in groups_of(*network(sizes, rows)))
+def units(plan):
+    return [task.cut.units for task in plan.tasks]
+
+
+def meetings(plan):
+    return [task in plan.meetings.before for task in plan.tasks]
+
+
+def count_of_meetings(sizes):
+    return sum(meetings(plan_of(*network(sizes, 64))))
 
 
 def test_how_often_threads_meet_does_not_depend_on_the_depth():
-    assert meetings([64] * 31 + [10]) == meetings([64] * 11 + [10]) <= 8
+    assert count_of_meetings([64] * 31 + [10]) == count_of_meetings([64] * 11 + [10]) <= 8
 
 
 def test_a_chain_of_layers_needs_no_meeting():
@@ -72,38 +82,37 @@ def test_a_chain_of_layers_needs_no_meeting():
         return [x]
 
     arrays = [np.ones((64, 64), np.float32)] * 13
-    groups = groups_of(forward, arrays, {})
-    assert [g.units for g in groups] == [4] * 12
-    assert not any(g.meets for g in groups)
+    plan = plan_of(forward, arrays, {})
+    assert units(plan) == [4] * 12
+    assert not any(meetings(plan))
 
 
 def test_threads_meet_before_other_rows_are_read():
     big = [np.ones((256, 256), np.float32)] * 2
-    groups = groups_of(lambda t: [(y := cr.relu(t[0] @ t[1])).mT @ y], big, {})
-    assert [g.meets for g in groups] == [False, True]
-    groups = groups_of(lambda t: [cr.flip(cr.relu(t[0] @ t[1]), axis=0) + t[0]], big, {})
-    assert [g.meets for g in groups] == [False, True]
+    plan = plan_of(lambda t: [(y := cr.relu(t[0] @ t[1])).mT @ y], big, {})
+    assert meetings(plan) == [False, True]
+    plan = plan_of(lambda t: [cr.flip(cr.relu(t[0] @ t[1]), axis=0) + t[0]], big, {})
+    assert meetings(plan) == [False, True]
 
 
 def test_what_is_too_short_is_not_shared_out():
-    groups = groups_of(*network([2, 16, 16, 2], 32))
-    assert {g.units for g in groups} == {1}
+    assert set(units(plan_of(*network([2, 16, 16, 2], 32)))) == {1}
 
 
 def test_weights_that_other_threads_have_read_are_claimed():
     """x, y, then weights and biases; the bias of a thread's rows is read by all in a product."""
-    groups = groups_of(*network([64] * 4 + [10], 64))
-    claimed = {b for group in groups for b in group.claims}
+    plan = plan_of(*network([64] * 4 + [10], 64))
+    claimed = {b for task in plan.tasks for b in plan.claims(task)}
     assert {2, 4, 6} <= claimed <= set(range(2, 10))
     decay = [np.ones((1024, 512), np.float32)] * 2
-    groups = groups_of(lambda t: [t[0] * 0.9 + t[1]], decay, {0: 0})
-    assert [(g.units > 1, g.claims) for g in groups] == [(True, [])]  # each has read its own rows
+    plan = plan_of(lambda t: [t[0] * 0.9 + t[1]], decay, {0: 0})
+    shared = [(task.shared, plan.claims(task)) for task in plan.tasks]
+    assert shared == [(True, ())]  # each thread has read its own rows
 
 
 def test_nothing_at_all_in_a_step_that_is_shared_out():
     arrays = [np.ones((200, 200), np.float32), np.ones((64, 0), np.float32)]
-    groups = groups_of(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {})
-    assert any(g.units > 1 for g in groups)
+    assert max(units(plan_of(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {}))) > 1
 
 
 def in_turn(function, arrays, updates, threads, order, monkeypatch):
@@ -113,16 +122,16 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
     """
     monkeypatch.setattr(driver, "MEET", 0)
     whole = planned(function, arrays, updates)
-    made = whole.plan
-    assert any(g.units > 1 for g in made.groups)
+    plan = whole.plan
+    assert max(units(plan)) > 1
     segments = []
-    for k, group in enumerate(made.groups):
-        if group.meets or not segments:
-            segments.append(module.Native(f"phase{k}", []))
-        segments[-1].groups.append(k)
-    if made.commits:
-        segments.append(module.Native("commit", [], True))
-    whole.segments = segments
+    for k, meets in enumerate(meetings(plan)):
+        if meets or not segments:
+            segments.append(Native(f"phase{k}", ()))
+        segments[-1] = replace(segments[-1], tasks=(*segments[-1].tasks, k))
+    if plan.updates.commits:
+        segments.append(Native("commit", (), commits=True))
+    whole.plan = replace(plan, segments=tuple(segments))
     schedule, code = unpacked(whole.packed())
     library = object_code.load(code, schedule.names)
     run = native.Runner(whole.program, schedule, library, lambda: whole)

@@ -50,7 +50,7 @@ def trained(steps=200):
     losses = [float(step(x, y)) for _ in range(steps)]
     assert losses[-1] < 0.5 * losses[0]
     run = next(iter(step._steps.values()))[0].executable
-    assert sum(group.units > 1 for group in run.planned().plan.groups) > 5
+    assert sum(task.shared for task in run.planned().plan.tasks) > 5
     return {name: value.tobytes() for name, value in model.state_dict().items()}
 
 

@@ -8,7 +8,7 @@ from llvmlite import __version__ as llvmlite
 
 import replay
 from chainrule import ops
-from chainrule.backends.native.elementwise import ELEMENTWISE
+from chainrule.backends.native.elementwise import FORMULAS
 from chainrule.backends.native.plan import groups
 from chainrule.compile import passes
 
@@ -47,7 +47,7 @@ def digests_of(step):
 
 
 PLANTED = {  # what is changed: where, what it becomes, the first stage that shows it
-    "an instruction": (ELEMENTWISE, ops.square, ELEMENTWISE[ops.negative], "llvm"),
+    "an instruction": (FORMULAS, ops.square, FORMULAS[ops.negative], "llvm"),
     "a bound of the plan": (vars(groups), "MOST", 1, "plan"),
     "a pass": (vars(passes), "PASSES", passes.PASSES[:-1], "graph"),
 }

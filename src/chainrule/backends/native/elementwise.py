@@ -1,29 +1,23 @@
-"""What each elementwise operation, and each step of a reduction, is in LLVM IR (bools: one bit)."""
+"""The table of elementwise operations: what each is in LLVM IR (bools are one bit)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from ... import ops
+from ...graph import Operation
+from .ir_types import in_memory
 from .math import functions
 
-I8, I64 = ir.IntType(8), ir.IntType(64)
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
 
 
-def in_memory(dtype: Any) -> ir.Type:
-    """How an element is stored."""
-    if dtype.kind == "f":
-        return ir.DoubleType() if dtype.itemsize == 8 else ir.FloatType()
-    return ir.IntType(8 * dtype.itemsize)
-
-
-def _real(name: str) -> Emit:
+def _function(name: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
         return functions.emit(b, name, *xs)
 
@@ -184,73 +178,56 @@ def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
     return b.trunc(x, wanted)
 
 
-ELEMENTWISE: dict[Any, tuple[str, Emit]] = {
-    # operation: the kinds of dtype that it takes, what it emits
-    ops.negative: ("fi", _negative),
-    ops.abs: ("f", _intrinsic("fabs")),
-    ops.square: ("fiu", _square),
-    ops.sqrt: ("f", _intrinsic("sqrt")),
-    ops.add: ("fiu", _arithmetic("fadd", "add")),
-    ops.subtract: ("fiu", _arithmetic("fsub", "sub")),
-    ops.multiply: ("fiu", _arithmetic("fmul", "mul")),
-    ops.divide: ("f", _arithmetic("fdiv", "")),
-    ops.maximum: ("f", _beyond(">=")),
-    ops.minimum: ("f", _beyond("<=")),
-    ops.copysign: ("f", _intrinsic("copysign")),
-    ops.sign: ("f", _sign),
-    ops.floor: ("f", _intrinsic("floor")),
-    ops.ceil: ("f", _intrinsic("ceil")),
-    ops.trunc: ("f", _intrinsic("trunc")),
-    ops.round: ("f", _intrinsic("rint")),
-    ops.equal: ("fiub", _compare("==")),
-    ops.not_equal: ("fiub", _compare("!=")),
-    ops.less: ("fiu", _compare("<")),
-    ops.less_equal: ("fiu", _compare("<=")),
-    ops.bitwise_and: ("iub", _arithmetic("", "and_")),
-    ops.bitwise_invert: ("iub", _invert),
-    ops.bitwise_or: ("iub", _arithmetic("", "or_")),
-    ops.bitwise_xor: ("iub", _arithmetic("", "xor")),
-    ops.bitwise_left_shift: ("iu", _shift("shl")),
-    ops.bitwise_right_shift: ("iu", _shift("shr")),
-    ops.remainder: ("iu", _whole("remainder")),
-    ops.floor_divide: ("iu", _whole("quotient")),
-    ops.where: ("fiub", _where),
-    ops.astype: ("fiub", _astype),
-    ops.logaddexp: ("f", _logaddexp),
-    ops.hypot: ("f", _hypot),
+@dataclass(frozen=True)
+class Formula:
+    """An elementwise operation.
+
+    dtypes    the letters of the dtypes that its operands may have: f, i, u, b
+    emit      (builder, operands, their dtypes, the result's dtype) -> the result
+    vectors   whether its code is the same for vectors as for elements
+    """
+
+    dtypes: str
+    emit: Emit
+    vectors: bool = False
+
+
+FORMULAS: dict[Operation, Formula] = {
+    ops.negative: Formula("fi", _negative, vectors=True),
+    ops.abs: Formula("f", _intrinsic("fabs")),
+    ops.square: Formula("fiu", _square, vectors=True),
+    ops.sqrt: Formula("f", _intrinsic("sqrt")),
+    ops.add: Formula("fiu", _arithmetic("fadd", "add"), vectors=True),
+    ops.subtract: Formula("fiu", _arithmetic("fsub", "sub"), vectors=True),
+    ops.multiply: Formula("fiu", _arithmetic("fmul", "mul"), vectors=True),
+    ops.divide: Formula("f", _arithmetic("fdiv", ""), vectors=True),
+    ops.maximum: Formula("f", _beyond(">="), vectors=True),
+    ops.minimum: Formula("f", _beyond("<="), vectors=True),
+    ops.copysign: Formula("f", _intrinsic("copysign")),
+    ops.sign: Formula("f", _sign),
+    ops.floor: Formula("f", _intrinsic("floor")),
+    ops.ceil: Formula("f", _intrinsic("ceil")),
+    ops.trunc: Formula("f", _intrinsic("trunc")),
+    ops.round: Formula("f", _intrinsic("rint")),
+    ops.equal: Formula("fiub", _compare("=="), vectors=True),
+    ops.not_equal: Formula("fiub", _compare("!="), vectors=True),
+    ops.less: Formula("fiu", _compare("<"), vectors=True),
+    ops.less_equal: Formula("fiu", _compare("<="), vectors=True),
+    ops.bitwise_and: Formula("iub", _arithmetic("", "and_"), vectors=True),
+    ops.bitwise_invert: Formula("iub", _invert, vectors=True),
+    ops.bitwise_or: Formula("iub", _arithmetic("", "or_"), vectors=True),
+    ops.bitwise_xor: Formula("iub", _arithmetic("", "xor")),
+    ops.bitwise_left_shift: Formula("iu", _shift("shl")),
+    ops.bitwise_right_shift: Formula("iu", _shift("shr")),
+    ops.remainder: Formula("iu", _whole("remainder")),
+    ops.floor_divide: Formula("iu", _whole("quotient")),
+    ops.where: Formula("fiub", _where, vectors=True),
+    ops.astype: Formula("fiub", _astype),
+    ops.logaddexp: Formula("f", _logaddexp),
+    ops.hypot: Formula("f", _hypot),
 }
-ELEMENTWISE |= {
-    ops.TABLE[n]: ("f", _real(n))
-    for n in functions.FUNCTIONS
-    if n in ops.TABLE and ops.TABLE[n] not in ELEMENTWISE
+FORMULAS |= {
+    ops.TABLE[name]: Formula("f", _function(name))
+    for name in functions.FUNCTIONS
+    if name in ops.TABLE and ops.TABLE[name] not in FORMULAS
 }
-
-
-def combiner(op: Any, dtype: Any) -> tuple[Any, ir.Constant]:
-    """How two values become one, and the value that changes no other."""
-    kind, real = in_memory(dtype), dtype.kind == "f"
-    if op is ops.any:
-        return (lambda b, x, y: b.or_(x, y)), ir.Constant(kind, 0)
-    if op in (ops.sum, ops.prod):
-        name, first = ("add", 0) if op is ops.sum else ("mul", 1)
-        if not real:
-            return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
-        # Sums in any order; products in that of the index, which decides what overflows first.
-        # The sum of nothing but -0 is 0.
-        flags = ("reassoc",) if op is ops.sum else ()
-        return lambda b, x, y: getattr(b, f"f{name}")(x, y, flags=flags), ir.Constant(kind, first)
-    sign = ">=" if op is ops.max else "<="
-    if not real:
-        limits = np.iinfo(dtype)
-        compare = "icmp_signed" if dtype.kind == "i" else "icmp_unsigned"
-        return (
-            lambda b, x, y: b.select(getattr(b, compare)(sign, x, y), x, y),
-            ir.Constant(kind, limits.min if op is ops.max else limits.max),
-        )
-
-    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-        """y where x is not NaN and y is beyond it, or y is NaN."""
-        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
-        return b.select(keep, x, y)
-
-    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)

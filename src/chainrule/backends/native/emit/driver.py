@@ -7,21 +7,20 @@ one group needs what another has written.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 
-from ..math.notation import I32, I64
-from ..plan.groups import Plan
-from ..plan.threads import Group
+from ..ir_types import I32, I64, POINTER, VOID
+from ..plan.segments import Native
+from ..plan.stages import Plan
 from ..processor import Target
 from ..sizes import size_of
+from .builder import turns
 from .threads import barrier_text
 
-POINTER, VOID = ir.PointerType(), ir.VoidType()
 # What the table calls: (table of pointers, operands, scratch, begin, end) does these units.
 CALL = ir.FunctionType(VOID, [POINTER, POINTER, POINTER, I64, I64])
 _DRIVER = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, POINTER])
@@ -52,23 +51,19 @@ class Row:
     flags: int
 
 
-def emit(
-    module: ir.Module,
-    name: str,
-    made: Plan,
-    groups: Sequence[int],
-    calls: Mapping[int, ir.Function],
-    commits: bool,
-    target: Target,
-) -> None:
-    """The driver `name`, (table, scratch, thread, threads, barrier): these groups, the commits."""
-    shared = any(made.groups[k].units > 1 for k in groups)
-    rows = list(_rows(made, groups, calls, shared, target))
-    if commits:
-        unsure = any(made.groups[k].fails for k in groups)
+def emit(module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.Function]) -> None:
+    """The driver of a segment, (table, scratch, thread, threads, barrier): its tasks, the commits.
+
+    calls   by position of a task: what its row calls
+    """
+    tasks = [plan.tasks[k] for k in segment.tasks]
+    shared = any(task.shared for task in tasks)
+    rows = list(_rows(plan, segment, calls, shared))
+    if segment.commits:
+        unsure = any(task.group.fails for task in tasks)
         flags = (MEET if shared else 0) | (LOOK if unsure else 0)
-        rows.append(Row(_commit(module, made), (), 1, flags))
-    _driver(module, name, rows, made.status, target)
+        rows.append(Row(_commit(module, plan), (), 1, flags))
+    _driver(module, segment.name, rows, plan.status, plan.target)
 
 
 def call(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
@@ -87,28 +82,21 @@ def call(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
 
 
 def _rows(
-    made: Plan,
-    groups: Sequence[int],
-    calls: Mapping[int, ir.Function],
-    shared: bool,
-    target: Target,
+    plan: Plan, segment: Native, calls: Mapping[int, ir.Function], shared: bool
 ) -> Iterator[Row]:
-    unsure, mode = False, 0  # unsure: a group may have failed, and this thread has not looked
-    for k in groups:
-        group = made.groups[k]
-        flags = MEET if group.meets and shared else 0
-        if unsure and k >= made.safe and (group.meets or not shared):
+    unsure, mode = False, 0  # unsure: a task may have failed, and this thread has not looked
+    for k in segment.tasks:
+        task = plan.tasks[k]
+        meets = task in plan.meetings.before and shared
+        flags = MEET if meets else 0
+        if unsure and k >= plan.safe and (meets or not shared):
             flags |= LOOK
             unsure = False
-        unsure = unsure or group.fails
-        wanted = _mode(group) if target.x86 else 0
+        unsure = unsure or task.group.fails
+        wanted = (ZERO if task.kind.flushes else IEEE) if plan.target.x86 else 0
         flags |= wanted if wanted != mode else 0
         mode = wanted
-        yield Row(calls[k], tuple(made.buffers(group)), group.units, flags)
-
-
-def _mode(group: Group) -> int:
-    return ZERO if group.kind == "matmul" else IEEE
+        yield Row(calls[k], tuple(plan.memory(task)), task.cut.units, flags)
 
 
 def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target) -> None:
@@ -119,7 +107,7 @@ def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, targ
     units = list(dict.fromkeys([1, *(row.units for row in rows)]))
     cuts = _cuts(b, units, thread, threads)
     calls, operands = _tables(module, name, rows, units)
-    with _loop(b, len(rows)) as k:
+    with turns(b, I64(0), I64(len(rows))) as k:
         # llvmlite calls a pointer only if it knows its function's type.
         function, first, cut, flags = (
             b.load(b.gep(calls, [I64(0), k, I32(j)], source_etype=calls.value_type), typ=kind)
@@ -151,22 +139,6 @@ def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, targ
 
 def _has(b: ir.IRBuilder, flags: ir.Value, flag: int) -> ir.Value:
     return b.icmp_unsigned("!=", b.and_(flags, I64(flag)), I64(0))
-
-
-@contextlib.contextmanager
-def _loop(b: ir.IRBuilder, count: int) -> Iterator[ir.Value]:
-    """The body for 0 … count - 1; there is at least one."""
-    before = b.block
-    head, after = b.append_basic_block("loop"), b.append_basic_block("after")
-    b.branch(head)
-    b.position_at_end(head)
-    k = b.phi(I64)
-    k.add_incoming(I64(0), before)
-    yield k
-    following = b.add(k, I64(1), flags=("nuw", "nsw"))
-    k.add_incoming(following, b.block)
-    b.cbranch(b.icmp_unsigned("<", following, I64(count)), head, after)
-    b.position_at_end(after)
 
 
 def _cuts(b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.Value) -> ir.Value:
@@ -211,7 +183,7 @@ def _constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.Glo
     return found
 
 
-def _commit(module: ir.Module, made: Plan) -> ir.Function:
+def _commit(module: ir.Module, plan: Plan) -> ir.Function:
     """Copy what could not be written in place; through a place of its own what may clash."""
     function = ir.Function(module, CALL, "commit.copies")
     function.linkage = "internal"
@@ -222,10 +194,10 @@ def _commit(module: ir.Module, made: Plan) -> ir.Function:
         [POINTER, POINTER, I64],
         ir.FunctionType(VOID, [POINTER, POINTER, I64, ir.IntType(1)]),
     )
-    copies = moves(made)
-    numbers = [n for old, new in copies for n in (old, new, size_of(made.values[old]))]
+    copies = plan.updates.copies()
+    numbers = [n for old, new in copies for n in (old, new, size_of(plan.storage.buffers[old]))]
     listed = _constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
-    with _loop(b, len(copies)) as k:
+    with turns(b, I64(0), I64(len(copies))) as k:
         first = b.mul(k, I64(3))
         source, goal, size = (
             b.load(
@@ -241,15 +213,6 @@ def _commit(module: ir.Module, made: Plan) -> ir.Function:
         b.call(copy, [goal, source, size, ir.IntType(1)(0)])
     b.ret_void()
     return function
-
-
-def moves(made: Plan) -> list[tuple[int, int]]:
-    """(from, to): the copies that commit the updates; inputs that are swapped go by `staged`."""
-    goals = {old for _, old in made.commits}
-    first = [(new, made.staged[new]) for new, _ in made.commits if new in goals]
-    return first + [
-        (made.staged[new] if new in goals else made.home(new), old) for new, old in made.commits
-    ]
 
 
 class _Barrier(ir.Function):  # type: ignore[misc]

@@ -1,139 +1,89 @@
-"""The LLVM module of a plan: a function for each group, drivers that call them in order.
+"""The LLVM module of a plan: a function for each task, drivers that call them in order.
 
-Groups that do the same on other buffers share a function: thirty equal layers are compiled once.
+Tasks that do the same on other buffers share a function: thirty equal layers are compiled once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
-from ...program import Kernel
-from ..elementwise import I64
+from ..ir_types import I64, POINTER, VOID
 from ..math.functions import module_for
-from ..plan.groups import Plan
-from ..plan.threads import Group, product, runs
-from ..processor import Target
-from . import driver, matmul
-from .epilogue import Epilogue
-from .loops import POINTER
-from .reductions import Reductions
+from ..plan.kinds import NUMPY, Kind
+from ..plan.segments import Native
+from ..plan.stages import Plan
+from ..plan.threads import Task
+from . import driver
+from .loops import Loops
 
 
-@dataclass
-class Native:
-    """Groups that are one native call."""
-
-    name: str
-    groups: list[int]
-    commits: bool = False
-
-
-Segment = Native | Kernel
-
-
-def segments_of(made: Plan) -> list[Segment]:
-    """The program as native calls and NumPy kernels in turn; the last one commits the updates."""
-    found: list[Segment] = []
-    k = 0
-    for part in runs(made.groups):
-        kernel = made.values[part[0].writes[0]].kernel
-        assert kernel is not None
-        numpy = part[0].kind == "numpy"
-        found.append(kernel if numpy else Native(f"run{k}", [*range(k, k + len(part))]))
-        k += len(part)
-    if made.commits:
-        if not found or not isinstance(found[-1], Native):
-            found.append(Native("commit", []))
-        last = found[-1]
-        assert isinstance(last, Native)
-        last.commits = True
-    return found
-
-
-def emit(made: Plan, segments: list[Segment], target: Target) -> str:
+def emit(plan: Plan) -> str:
     """LLVM IR of all native segments."""
-    module = module_for("program", target.triple, target.fma)
+    module = module_for("program", plan.target.triple, plan.target.fma)
     known: dict[Any, ir.Function] = {}
     calls: dict[int, ir.Function] = {}
-    for k, group in enumerate(made.groups):
-        if group.kind != "numpy":
-            key = _signature(made, group)
+    for k, task in enumerate(plan.tasks):
+        if task.kind is not NUMPY:
+            key = _signature(plan, task)
             if key not in known:
-                function = _function(module, made, group, f"g{k}", target)
-                known[key] = driver.call(module, function, len(made.buffers(group)))
+                function = _function(module, plan, task, f"g{k}")
+                known[key] = driver.call(module, function, len(plan.memory(task)))
             calls[k] = known[key]
-    for s in segments:
-        if isinstance(s, Native):
-            driver.emit(module, s.name, made, s.groups, calls, s.commits, target)
+    for segment in plan.segments:
+        if isinstance(segment, Native):
+            driver.emit(module, plan, segment, calls)
     return str(module)
 
 
-def _signature(made: Plan, group: Group) -> Any:
-    """Equal for groups whose functions are equal: the same operations on buffers of one shape."""
-    place = {b: k for k, b in enumerate(made.buffers(group))}
-    numbers: dict[int, int] = {}
-    claims = tuple(place[b] for b in group.claims)
-    lines: list[Any] = [group.kind, group.axis, group.units, group.unit, group.rows, claims]
+def emitter(kind: Kind) -> Callable[[Loops], None]:
+    """The function that writes a kind's loops: `emit` of the file that its row names."""
+    return importlib.import_module(f".{kind.emit}", __package__).emit
 
-    def visit(b: int, top: bool) -> int:
-        key = -1 - b if top else b
+
+def _signature(plan: Plan, task: Task) -> Any:
+    """Equal for tasks whose functions are equal: the same operations on buffers of one shape."""
+    place = {b: k for k, b in enumerate(plan.memory(task))}
+    numbers: dict[int, int] = {}
+    claims = tuple(place[b] for b in plan.claims(task))
+    lines: list[Any] = [task.kind, task.cut, claims]
+    buffers, stored, home = plan.storage.buffers, plan.storage.stored, plan.updates.home
+
+    def visit(b: int, written: bool) -> int:
+        key = -1 - b if written else b
         if key in numbers:
             return numbers[key]
-        value = made.values[b]
-        if b in made.stored and not top:
-            line: Any = ("buffer", place[made.home(b)])
+        if b in stored and not written:
+            line: Any = ("buffer", place[home(b)])
         else:
-            kernel = value.kernel
-            assert kernel is not None
-            inputs = tuple(visit(r, False) for r in kernel.reads)
-            line = (kernel.op.name, inputs, repr(sorted(kernel.params.items())))
+            kernel = plan.storage.kernel(b)
+            operands = tuple(visit(r, False) for r in kernel.reads)
+            line = (kernel.op.name, operands, repr(sorted(kernel.params.items())))
         numbers[key] = len(lines)
-        lines.append((line, value.shape, value.dtype.str))
+        lines.append((line, buffers[b].shape, buffers[b].dtype.str))
         return numbers[key]
 
-    for b in group.writes:
-        lines.append(("write", place[made.home(b)], visit(b, True)))
+    for b in task.writes:
+        lines.append(("write", place[home(b)], visit(b, True)))
     return tuple(lines)
 
 
-def _function(
-    module: ir.Module, made: Plan, group: Group, name: str, target: Target
-) -> ir.Function:
-    """(buffers…, scratch, begin, end): the units begin..end of a group."""
-    buffers = made.buffers(group)
-    kind = ir.FunctionType(ir.VoidType(), [POINTER] * (len(buffers) + 1) + [I64] * 2)
+def _function(module: ir.Module, plan: Plan, task: Task, name: str) -> ir.Function:
+    """(buffers…, scratch, begin, end): the units begin..end of a task."""
+    memory, home = plan.memory(task), plan.updates.home
+    kind = ir.FunctionType(VOID, [POINTER] * (len(memory) + 1) + [I64] * 2)
     function = ir.Function(module, kind, name)
     function.linkage = "internal"
     function.attributes.add("noinline")  # or it would be compiled once for each call
     *pointers, scratch, begin, end = function.args
     for argument in (*pointers, scratch):
         argument.add_attribute("noalias")
-    held = dict(zip(buffers, pointers, strict=True))
-    held |= {b: held[made.home(b)] for b in made.in_place if made.home(b) in held}
-    part = (begin, end) if group.units > 1 else None
-    loops = Reductions(made, function, held, group, part)
-    b = group.writes[0]
-    if group.kind == "elementwise":
-        loops.elementwise(group)
-    elif group.kind == "matmul":
-        cut = product(made, group, target)
-        kernel = made.values[group.product].kernel
-        assert kernel is not None
-        operands = []
-        for r in kernel.reads:
-            found = made.operand(r, kernel)
-            assert found is not None
-            operands.append(loops.element(*found[:2]))
-        left, right = operands
-        tiles = part or (I64(0), I64(cut.tiles))
-        finish = None
-        if group.writes != [group.product]:
-            finish = Epilogue(made, group, held, loops.builder, cut.lanes)
-        matmul.emit(loops.builder, cut, left, right, held[b], scratch, *tiles, finish)
-    else:
-        getattr(loops, group.kind)(b)
+    at = dict(zip(memory, pointers, strict=True))
+    at |= {b: at[home(b)] for b in plan.updates.over if home(b) in at}
+    loops = Loops(plan, task, function, at, scratch, (begin, end) if task.shared else None)
+    emitter(task.kind)(loops)
     loops.end()
     return function

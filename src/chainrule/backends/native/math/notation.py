@@ -11,8 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ..ir_types import F32, F64, I32, I64
+
 INF, NAN = float("inf"), float("nan")
-I32, I64, F32, F64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 def _operator(real: str, whole: str, reflected: bool = False) -> Callable[[Value, Any], Value]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ..ir_types import F64
 from .coefficients import DOUBLE, format_of
-from .notation import F64, Value, halves, two_product, two_sum, where
+from .notation import Value, halves, two_product, two_sum, where
 
 # ── reduction ────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ batches cost no copy. The product is cut three times, by the spec and the proces
     panel   the part of B that one tile passes over again and again; packed where that pays
     block   the rows × columns of C that stay in registers while k runs
 
-`plan` chooses between three ways by an estimate of their cost:
+`choose` decides between three ways by an estimate of their cost:
 
     broadcast   vectors lie along n: an element of A times a row of B
     swapped     the same for Cᵀ = Bᵀ · Aᵀ, so vectors lie along m: for a narrow C
@@ -22,7 +22,8 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+
+from ..processor import Target
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
 DEPTH = 512  # steps of k between two visits of C, where k is long
@@ -35,16 +36,6 @@ SLAB_ROWS, SLAB_COLUMNS = 256, 512  # of a tile that copies its part of A
 PACKED_ROWS = 256  # rows that share one packed panel
 TILE_WORK = 250_000  # multiply-adds that are worth a tile of its own
 COPY, TURN, START = 2, 6, 4  # cost of a vector copied, of one transposed, of starting a block
-
-
-class Target(Protocol):
-    """What of a processor decides how a product is cut."""
-
-    @property
-    def vector_bits(self) -> int: ...
-    @property
-    def registers(self) -> int: ...
-    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class Contraction:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Blocking:
     """How a product is cut."""
 
     spec: Contraction  # swapped already, where `swapped`
@@ -126,14 +117,14 @@ class Plan:
 
 
 @functools.lru_cache(4096)  # equal layers ask again and again
-def plan(spec: Contraction, target: Target) -> Plan:
+def choose(spec: Contraction, target: Target) -> Blocking:
     """The cheapest way to cut the product."""
     turns = (False,) if spec.unit or spec.plain else (False, True)
     ways = [way for swapped in turns for way in _ways(spec, target, swapped)]
     return min(ways, key=lambda way: way.cost)
 
 
-def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Plan]:
+def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Blocking]:
     """Blocks that fit into the registers: their sums, vectors of a row of B, one element of A."""
     spec = spec.swapped if swapped else spec
     lanes = target.vector_bits // (8 * spec.itemsize)
@@ -175,7 +166,7 @@ def _in_slabs(spec: Contraction, lanes: int, rows: int) -> bool:
     return row == 1 and pages and large and fits and not spec.unit
 
 
-def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int) -> Plan:
+def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int) -> Blocking:
     """Blocks of rows × `wide` vectors (dot: columns), and what the product then costs."""
     m, n, k = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1)
     unit = 1 if dot else lanes
@@ -209,7 +200,7 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
         copied = up(k, lanes) * n if dot else k * up(n, lanes)
         cost += copied * (COPY if contiguous else TURN) * up(m, tile_rows)
     cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
-    cut = Plan(
+    cut = Blocking(
         spec,
         lanes,
         swapped,

@@ -1,232 +1,214 @@
-"""From a program to groups: loops that are one function, in the order they run.
+"""From a program to groups: buffers that one loop writes, in the order of the program.
 
 Stored elementwise buffers of one shape that read or write the same arrays become one *group*:
 Adam's two means and the new parameter, say, read each array once. What only its own group needs
-then is not stored any more.
+then is not stored any more. A matrix product takes along the elementwise group that uses it first,
+where that can be computed from the product's vectors while they are in registers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from .... import ops
 from ...program import Program
-from . import blocking
-from .blocking import Target
-from .storage import VIEWS, Storage, Value, divides, storage
-from .threads import Group, claim, meet, ordered, product, share_out
+from .. import elementwise
+from ..processor import Target
+from .blocking import AT_ONCE
+from .buffers import Storage
+from .kinds import ELEMENTWISE, MATMUL, NUMPY, Kind, loop_of
+from .products import blocking_of
 
 MOST = 8  # buffers that one loop writes
 PLAIN = 1.25  # how much more work a product may be that is finished in registers
 
-# Operations whose code is the same for vectors as for elements.
-VECTORS = {
-    ops.negative,
-    ops.square,
-    ops.add,
-    ops.subtract,
-    ops.multiply,
-    ops.divide,
-    ops.maximum,
-    ops.minimum,
-    ops.equal,
-    ops.not_equal,
-    ops.less,
-    ops.less_equal,
-    ops.bitwise_and,
-    ops.bitwise_or,
-    ops.bitwise_invert,
-    ops.where,
-}
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A loop that is one function.
 
-@dataclass
-class Plan(Storage):
-    """What is stored, and the groups in the order they run.
-
-    status    a buffer besides: not 0 when an index was outside its axis, or a divisor 0
-    safe      from this group on nothing can fail: only there an input is written over
-    in_place  buffers that lie in another one's memory: what is written over the input that it
-              replaces, and what an output is written over
-    commits   (buffer, input): copied when all else is done, for those that replace one otherwise
-    staged    a place besides for inputs that replace each other, by input
+    writes   the buffers it writes, in this order
+    main     the one that it is made for: of a product, the product, which need not be stored
+    reads    the stored buffers it reads, and whether row k of what it writes needs row k alone
+    work     nanoseconds of one thread, about
+    fails    it may: an index outside its axis, a divisor of 0, an error of NumPy
     """
 
-    groups: list[Group]
-    status: int
-    safe: int = 0
-    in_place: dict[int, int] = field(default_factory=dict)
-    commits: list[tuple[int, int]] = field(default_factory=list)
-    staged: dict[int, int] = field(default_factory=dict)
-
-    def home(self, b: int) -> int:
-        """The buffer whose memory holds it."""
-        return self.in_place.get(b, b)
-
-    def buffers(self, group: Group) -> list[int]:
-        """The memory that a group writes, that it reads, and the status."""
-        found = dict.fromkeys(map(self.home, [*group.writes, *group.reads]))
-        return [*found, self.status]
+    kind: Kind
+    writes: tuple[int, ...]
+    main: int
+    reads: Mapping[int, bool]
+    work: float
+    fails: bool
 
 
-def plan(program: Program, target: Target) -> Plan:
-    """Decide what is stored, which loops are one, their order, and how threads share them."""
-    store = storage(program)
-    groups = _groups(program, store)
-    _keep_inside(groups, program, store)
-    groups = _finished(groups, program, store, target)
-    for group in groups:
-        group.fails = _may_fail(group, store)
-    share_out(groups, store, target)
-    groups = [g for part in _delayed(groups, program) for g in ordered(part)]
-    made = Plan(store.values, store.stored, groups, program.buffers)
-    made.safe = 1 + max((k for k, g in enumerate(groups) if g.fails), default=-1)
-    made.in_place = _in_place(program, made)
-    made.in_place |= _outputs_over(program, made)
-    made.commits = [(new, old) for new, old in program.updates if made.in_place.get(new) != old]
-    goals = {old for _, old in made.commits}
-    for new, _ in made.commits:
-        if new in goals and new not in made.staged:
-            made.staged[new] = program.buffers + 1 + len(made.staged)
-            made.values[made.staged[new]] = made.values[new]
-    made.values[program.buffers] = Value((), np.dtype(np.int64), None)
-    meet(groups, made.home)
-    claim(groups, made.home)
-    return made
+@dataclass(frozen=True)
+class _Draft:
+    """A group before all is known."""
+
+    kind: Kind
+    writes: tuple[int, ...]
+    main: int
 
 
-def _groups(program: Program, store: Storage) -> list[Group]:
+def grouped(
+    program: Program, storage: Storage, target: Target
+) -> tuple[Storage, tuple[Group, ...]]:
+    """The groups of a program, and what is still stored."""
+    drafts = _joined(program, storage)
+    storage, drafts = _kept_inside(drafts, program, storage)
+    storage, drafts = _with_epilogues(drafts, program, storage, target)
+    return storage, tuple(_complete(draft, storage) for draft in drafts)
+
+
+def _complete(draft: _Draft, storage: Storage) -> Group:
+    reads: dict[int, bool] = {}
+    for b in draft.writes:
+        for r, own_row in storage.rows_read(b).items():
+            reads[r] = own_row and reads.get(r, True)
+    computed = (storage.buffers[r] for b in draft.writes for r in storage.computed(b))
+    fails = any(buffer.kind is not None and buffer.kind.fails(buffer) for buffer in computed)
+    work = draft.kind.work(draft.main, draft.writes, storage)
+    return Group(draft.kind, draft.writes, draft.main, reads, work, fails)
+
+
+def _joined(program: Program, storage: Storage) -> list[_Draft]:
     """Stored buffers in order; elementwise ones join the earliest loop that they can."""
-    groups: list[Group] = []
-    home: dict[int, int] = {}  # which group writes a buffer
+    kinds: list[Kind] = []
+    writes: list[list[int]] = []
+    writer: dict[int, int] = {}  # which group writes a buffer
     touched: list[set[int]] = []  # by group: what it reads or writes at its own index
     open_loops: dict[tuple[int, ...], list[int]] = {}  # by shape: groups that others may join
     for kernel in program.kernels:
         b = kernel.writes
-        if b not in store.stored:
+        if b not in storage.stored:
             continue
-        value = store.values[b]
-        kind = "elementwise" if value.kind in ("view", "take") else value.kind  # loops that copy
+        shape, kind = storage.buffers[b].shape, loop_of(storage.kind(b))
+        pointwise = kind is ELEMENTWISE
         first, own = 0, {b}
-        for r, same in store.reads(b).items():
-            if same and store.values[r].shape == value.shape:
+        for r, same in storage.reads(b).items():
+            if same and storage.buffers[r].shape == shape:
                 own.add(r)
-            if r in home:
-                joins = same and groups[home[r]].kind == "elementwise" == kind
-                first = max(first, home[r] + (not joins))
+            if r in writer:
+                joins = same and pointwise and kinds[writer[r]] is ELEMENTWISE
+                first = max(first, writer[r] + (not joins))
         place = -1
-        if kind == "elementwise":
-            places = open_loops.setdefault(value.shape, [])
+        if pointwise:
+            places = open_loops.setdefault(shape, [])
             place = next((g for g in places if g >= first and touched[g] & own), -1)
         if place < 0:
-            place = len(groups)
-            groups.append(Group(kind, product=b if kind == "matmul" else -1))
+            place = len(kinds)
+            kinds.append(kind)
+            writes.append([])
             touched.append(set())
-            if kind == "elementwise":
+            if pointwise:
                 places.append(place)
-        groups[place].writes.append(b)
+        writes[place].append(b)
         touched[place] |= own
-        home[b] = place
-        if kind == "elementwise" and len(groups[place].writes) == MOST:
+        writer[b] = place
+        if pointwise and len(writes[place]) == MOST:
             places.remove(place)
-    return groups
+    return [_Draft(kind, tuple(bs), bs[0]) for kind, bs in zip(kinds, writes, strict=True)]
 
 
-def _keep_inside(groups: list[Group], program: Program, store: Storage) -> None:
+def _kept_inside(
+    drafts: Sequence[_Draft], program: Program, storage: Storage
+) -> tuple[Storage, list[_Draft]]:
     """What nothing but its own loop uses, at its own index, need not be stored."""
     outside = set(program.outputs)
-    for group in groups:
-        for b in group.writes:
-            for r, same in store.reads(b).items():
-                if not same or r not in group.writes:
-                    outside.add(r)
-    for group in groups:
-        if group.kind == "elementwise":
-            inside = [
-                b
-                for b in group.writes
-                if b not in outside and store.values[b].kind == "elementwise"
-            ]
-            store.stored.difference_update(inside)
-            group.writes = [b for b in group.writes if b not in inside]
-    groups[:] = [g for g in groups if g.writes]
+    for draft in drafts:
+        for b in draft.writes:
+            reads = storage.reads(b).items()
+            outside.update(r for r, same in reads if not same or r not in draft.writes)
+    inside: set[int] = set()
+    for draft in drafts:
+        if draft.kind is ELEMENTWISE:
+            own = (b for b in draft.writes if storage.kind(b) is ELEMENTWISE)
+            inside.update(b for b in own if b not in outside)
+    kept = [tuple(b for b in draft.writes if b not in inside) for draft in drafts]
+    left = [
+        _Draft(draft.kind, writes, writes[0])
+        for draft, writes in zip(drafts, kept, strict=True)
+        if writes
+    ]
+    return replace(storage, stored=frozenset(storage.stored - inside)), left
 
 
-def _finished(groups: list[Group], program: Program, store: Storage, target: Target) -> list[Group]:
+def _with_epilogues(
+    drafts: Sequence[_Draft], program: Program, storage: Storage, target: Target
+) -> tuple[Storage, list[_Draft]]:
     """Products take along the elementwise group that uses them first, where that can be done."""
+    drafts = list(drafts)
     replacing = {new for new, _ in program.updates}
-    home = {b: k for k, group in enumerate(groups) for b in group.writes}
+    writer = {b: k for k, draft in enumerate(drafts) for b in draft.writes}
+    reads = {b: storage.reads(b) for draft in drafts for b in draft.writes}
     users: dict[int, list[int]] = {}  # groups that read a product
-    reads = {b: store.reads(b) for group in groups for b in group.writes}
-    for k, group in enumerate(groups):
-        for r in dict.fromkeys(r for b in group.writes for r in reads[b]):
-            if r in home and groups[home[r]].kind == "matmul":
+    for k, draft in enumerate(drafts):
+        for r in dict.fromkeys(r for b in draft.writes for r in reads[b]):
+            if r in writer and drafts[writer[r]].kind is MATMUL:
                 users.setdefault(r, []).append(k)
     gone: set[int] = set()
     for b, (first, *others) in users.items():
-        group, own = groups[first], groups[home[b]]
-        if group.kind != "elementwise" or first in gone:  # another product has taken it
+        draft, own = drafts[first], drafts[writer[b]]
+        if draft.kind is not ELEMENTWISE or first in gone:  # another product has taken it
             continue
-        if not replacing.isdisjoint(group.writes):
+        if not replacing.isdisjoint(draft.writes) or own.writes != (b,):
             continue
-        if not _is_epilogue(b, group, own, store, target):
+        if not _is_epilogue(b, draft.writes, storage, target):
             continue
         alone = not others and b not in program.outputs
-        given = {home[r] for w in group.writes for r in reads[w] if r in home and r != b}
-        if not alone and max(given, default=-1) > home[b]:
+        operands = {writer[r] for w in draft.writes for r in reads[w] if r in writer and r != b}
+        if not alone and max(operands, default=-1) > writer[b]:
             continue  # it would come before what it needs
         if alone:
-            store.stored.discard(b)
-        place = first if alone else home[b]
-        writes = group.writes if alone else [b, *group.writes]
-        gone |= {first, home[b]} - {place}
-        groups[place] = Group("matmul", writes, product=b)
-        home |= dict.fromkeys(writes, place)
-    return [g for k, g in enumerate(groups) if k not in gone]
+            storage = replace(storage, stored=storage.stored - {b})
+        place = first if alone else writer[b]
+        writes = draft.writes if alone else (b, *draft.writes)
+        gone |= {first, writer[b]} - {place}
+        drafts[place] = _Draft(MATMUL, writes, b)
+        writer |= dict.fromkeys(writes, place)
+    return storage, [draft for k, draft in enumerate(drafts) if k not in gone]
 
 
-def _is_epilogue(b: int, group: Group, own: Group, store: Storage, target: Target) -> bool:
+def _is_epilogue(b: int, writes: Sequence[int], storage: Storage, target: Target) -> bool:
     """Whether a group can be done in the registers of product b, without making it much slower."""
-    kernel = store.values[b].kernel
-    assert kernel is not None
-    few = math.prod(store.values[b].shape[:-2]) == 1
-    at_once = store.values[kernel.reads[0]].shape[-1] <= blocking.AT_ONCE
-    if not (few and at_once and own.writes == [b] and fits(b, group, store)):
+    shape = storage.buffers[b].shape
+    inner = storage.buffers[storage.kernel(b).reads[0]].shape[-1]
+    if math.prod(shape[:-2]) != 1 or inner > AT_ONCE or not _fits_vectors(b, writes, storage):
         return False
-    plain = Group("matmul", group.writes, product=b)
-    return product(store, plain, target).cost <= PLAIN * product(store, own, target).cost
+    finished = blocking_of(b, storage, target, plain=True)
+    return finished.cost <= PLAIN * blocking_of(b, storage, target).cost
 
 
-def fits(product: int, group: Group, store: Storage) -> bool:
-    """Whether an elementwise group can be done with the product's vectors."""
-    shape, dtype = store.values[product].shape, store.values[product].dtype
-    todo, seen = [*group.writes], set(group.writes)
-    while todo:
-        b = todo.pop()
-        value = store.values[b]
-        if value.shape != shape or value.dtype not in (dtype, bool):
+def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool:
+    """Whether an elementwise group can be computed from the product's vectors."""
+    shape, dtype = storage.buffers[product].shape, storage.buffers[product].dtype
+    writes = frozenset(writes)
+    waiting, seen = [*writes], set(writes)
+    while waiting:
+        b = waiting.pop()
+        buffer = storage.buffers[b]
+        if buffer.shape != shape or buffer.dtype not in (dtype, bool):
             return False
-        if b == product or (b in store.stored and b not in group.writes):
+        if b == product or (b in storage.stored and b not in writes):
             continue
-        if value.op in VIEWS:
-            found = store.strided(b)
-            own = found is not None and found[0] in (product, *group.writes)
-            if found is None or own or found[1][-1] not in (0, 1):
+        if buffer.map is not None:
+            source = storage.strided(b)
+            own = source is not None and source[0] in (product, *writes)
+            if source is None or own or source[1][-1] not in (0, 1):
                 return False  # what is being computed is not there to be looked at
             continue
-        if value.op not in VECTORS:
+        row = elementwise.FORMULAS.get(buffer.op) if buffer.op is not None else None
+        if row is None or not row.vectors:
             return False
-        new = set(value.reads) - seen
-        todo += new
+        new = set(buffer.reads) - seen
+        waiting += new
         seen |= new
     return True
 
 
-def _delayed(groups: list[Group], program: Program) -> tuple[list[Group], list[Group]]:
+def replacing_last(groups: Sequence[Group], program: Program) -> tuple[list[Group], list[Group]]:
     """The groups that write what replaces an input, and those that need them, after all others."""
     late: list[Group] = []
     after = {new for new, _ in program.updates}
@@ -238,83 +220,6 @@ def _delayed(groups: list[Group], program: Program) -> tuple[list[Group], list[G
     return [g for g in groups if g not in chosen], late
 
 
-def _may_fail(group: Group, store: Storage) -> bool:
-    """Whether it runs in NumPy, looks an index up that may be outside, or divides whole numbers."""
-    return group.kind == "numpy" or any(
-        store.values[r].op in (ops.take, ops.checked_index, ops.scatter_add)
-        or divides(store.values[r])
-        for b in group.writes
-        for r in _computed(b, store)
-    )
-
-
-def _computed(b: int, store: Storage) -> Iterator[int]:
-    """The buffer, and those that are computed in its loop."""
-    todo, seen = [b], {b}
-    while todo:
-        r = todo.pop()
-        yield r
-        inner = {r for r in store.values[r].reads if r not in store.stored} - seen
-        todo += inner
-        seen |= inner
-
-
-def _in_place(program: Program, made: Plan) -> dict[int, int]:
-    """Which updates may be written over their input: nothing else needs the old value then."""
-    values = made.values
-    home = {b: k for k, group in enumerate(made.groups) for b in group.writes}
-    replaced = {old for _, old in program.updates}
-    last: dict[int, int] = {}  # the last group that reads a buffer otherwise than at its own index
-    for k, group in enumerate(made.groups):
-        for b in group.writes if not replaced.isdisjoint(group.reads) else ():
-            for r, same in made.reads(b).items():
-                own = same and group.kind == "elementwise" and values[r].shape == values[b].shape
-                last[r] = max(last.get(r, -1), k - own)
-    copied = {new for new, _ in program.updates if new not in home}
-    found: dict[int, int] = {}
-    for new, old in program.updates:
-        k = home.get(new, -1)
-        alike = values[new].shape == values[old].shape and values[new].dtype == values[old].dtype
-        free = last.get(old, -1) < k and old not in copied and old not in program.outputs
-        elementwise = k >= made.safe and made.groups[k].kind == "elementwise"
-        if elementwise and alike and free and new not in found:
-            found[new] = old
-    return found
-
-
-def _outputs_over(program: Program, made: Plan) -> dict[int, int]:
-    """Buffers whose last use is an output of their shape: they may lie where it will be.
-
-    The gradient of a parameter, say, that is then clipped: memory for both would be read and
-    written for one.
-    """
-    users: dict[int, list[Group]] = {}
-    native = {b for g in made.groups if g.kind != "numpy" for b in g.writes}
-    for group in made.groups:
-        for r in group.reads:
-            users.setdefault(r, []).append(group)
-        if group.kind == "numpy":  # it has its operands as arrays
-            native.difference_update(group.reads)
-    replacing = {new for new, _ in program.updates}
-    found: dict[int, int] = {}
-    for group in made.groups:
-        if group.kind != "elementwise":
-            continue
-        same = [made.reads(b) for b in group.writes]
-        for b, own in zip(group.writes, same, strict=True):
-            if b not in program.outputs or b in replacing or b in found.values():
-                continue
-            for r in own:
-                free = r in native and r not in program.outputs and r not in found
-                alike = made.values[r].shape == made.values[b].shape and (
-                    made.values[r].dtype == made.values[b].dtype
-                )
-                if (
-                    free
-                    and alike
-                    and users[r][-1] is group
-                    and (all(reads.get(r, True) for reads in same))
-                ):
-                    found[r] = b
-                    break
-    return found
+def runs_in_numpy(group: Group) -> bool:
+    """Whether it is a kernel that NumPy does."""
+    return group.kind is NUMPY

@@ -1,6 +1,6 @@
 """Where buffers lie: one arena for what is needed only inside a step, reused as soon as it is free.
 
-A buffer lives from the group that writes it to the last one that reads it. Two that never live at
+A buffer lives from the task that writes it to the last one that reads it. Two that never live at
 once may have the same memory; then the threads must meet before the second is written, so `takes`
 says whose memory a buffer takes over.
 """
@@ -10,26 +10,29 @@ from __future__ import annotations
 import bisect
 import heapq
 import sys
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ..sizes import rounded, size_of
-from .groups import Plan
-from .threads import runs
+from .buffers import Storage
+from .kinds import NUMPY
+from .threads import Meetings, Task, native_calls
 
 
 @dataclass(frozen=True)
 class Arena:
     """offsets in bytes by buffer, and the size of it all."""
 
-    offsets: dict[int, int]
+    offsets: Mapping[int, int]
     size: int
 
 
 @dataclass(frozen=True)
 class _Life:
-    """A buffer: the groups that first and last touch it, and the phases these are in.
+    """A buffer: the tasks that first and last touch it, and the phases these are in.
 
-    rows   by which all groups do that, each thread its own: 0 if any does otherwise
+    rows   by which all tasks do that, each thread its own: 0 if any does otherwise
     """
 
     size: int
@@ -71,16 +74,19 @@ class _Free:
             self._highs.insert(k, high)
 
 
-def arena(made: Plan, outputs: set[int]) -> Arena:
-    """Places for what native groups write and is not kept, each the lowest possible.
+def arena_of(
+    tasks: Sequence[Task], storage: Storage, meetings: Meetings, kept: AbstractSet[int]
+) -> Arena:
+    """Places for what native tasks write and is not kept, each the lowest possible.
 
-    A buffer is placed in a gap, or over one of the same size and rows that no later group touches:
+    A buffer is placed in a gap, or over one of the same size and rows that no later task touches:
     there each thread writes only rows that were its own, so the threads need not have met. Buffers
-    come in the order of their groups, and queues say which places are free by then: the time that
+    come in the order of their tasks, and queues say which places are free by then: the time that
     this takes grows with their number, not with its square.
+
+    kept   buffers that have memory of their own: outputs, what lies over another, what is committed
     """
-    kept = outputs | set(made.in_place) | {new for new, _ in made.commits}
-    lives = {b: life for b, life in _lives(made).items() if b not in kept}
+    lives = {b: life for b, life in _lives(tasks, storage, meetings).items() if b not in kept}
     free, size = _Free(), 0
     offsets: dict[int, int] = {}
     owner: dict[int, int] = {}  # by offset: the last buffer placed there
@@ -113,29 +119,29 @@ def arena(made: Plan, outputs: set[int]) -> Arena:
     return Arena(offsets, size)
 
 
-def _lives(made: Plan) -> dict[int, _Life]:
-    """Of what native groups write, in their order.
+def _lives(tasks: Sequence[Task], storage: Storage, meetings: Meetings) -> dict[int, _Life]:
+    """Of what native tasks write, in their order.
 
-    Within a phase threads do not wait for each other; a call that is not shared out has one thread.
+    Within a phase threads do not wait for each other; a call that is not shared has one thread.
     """
     phase = 0
     begun: dict[int, tuple[int, int]] = {}
     ended: dict[int, tuple[int, int]] = {}
     rows: dict[int, int] = {}
     k = 0
-    for part in runs(made.groups):
-        shared = any(g.units > 1 for g in part)
+    for part in native_calls(tasks):
+        shared = any(task.shared for task in part)
         phase += 1
-        for group in part:
-            phase += group.meets or not shared
-            for r, aligned in group.reads.items():
+        for task in part:
+            phase += task in meetings.before or not shared
+            for r, own_row in task.group.reads.items():
                 ended[r] = k, phase
-                rows[r] = rows.get(r, 0) if aligned and group.rows == rows.get(r) else 0
-            for b in group.writes if group.kind != "numpy" else ():
+                rows[r] = rows.get(r, 0) if own_row and task.cut.rows == rows.get(r) else 0
+            for b in task.writes if task.kind is not NUMPY else ():
                 begun[b] = ended[b] = k, phase
-                rows[b] = group.rows
+                rows[b] = task.cut.rows
             k += 1
     return {
-        b: _Life(size_of(made.values[b]), first, ended[b][0], opened, ended[b][1], rows[b])
+        b: _Life(size_of(storage.buffers[b]), first, ended[b][0], opened, ended[b][1], rows[b])
         for b, (first, opened) in begun.items()
     }

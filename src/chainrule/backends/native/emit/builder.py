@@ -1,0 +1,99 @@
+"""What all emitters share: loops, declared functions, access to the first lanes of a vector."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from llvmlite import ir
+
+from ..ir_types import I1, I32, I64, VOID
+
+Carried = list[ir.Value]
+
+
+@contextlib.contextmanager
+def turns(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> Iterator[ir.Value]:
+    """The body for first, …, end - 1, tested after each turn. A constant end is after first."""
+    before = b.block
+    inside, after = (b.function.append_basic_block(name) for name in ("loop", "after"))
+    if isinstance(end, ir.Constant):
+        b.branch(inside)
+    else:
+        b.cbranch(b.icmp_unsigned("<", first, end), inside, after)
+    b.position_at_end(inside)
+    k = b.phi(I64)
+    k.add_incoming(first, before)
+    yield k
+    following = b.add(k, I64(1), flags=("nuw", "nsw"))
+    k.add_incoming(following, b.block)
+    b.cbranch(b.icmp_unsigned("<", following, end), inside, after)
+    b.position_at_end(after)
+
+
+def carrying(
+    b: ir.IRBuilder,
+    start: ir.Value,
+    stop: ir.Value,
+    step: int,
+    body: Callable[..., Carried | None],
+    carried: Sequence[ir.Value] = (),
+) -> Carried:
+    """for i in range(start, stop, step): carried = body(i, *carried); tested before each turn."""
+    entry = b.block
+    head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    index, *phis = [b.phi(value.type) for value in (start, *carried)]
+    b.cbranch(b.icmp_signed("<", index, stop), inside, after)
+    b.position_at_end(inside)
+    results = [*(body(index, *phis) or ())]
+    results.insert(0, b.add(index, I64(step)))
+    for phi, first, later in zip([index, *phis], [start, *carried], results, strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(later, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return phis
+
+
+def call(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    """Call the function llvm.<name>, declared once; the name says its types."""
+    full = f"llvm.{name}"
+    kind = ir.FunctionType(result, [x.type for x in arguments])
+    return b.call(b.module.globals.get(full) or ir.Function(b.module, kind, full), arguments)
+
+
+def load(
+    b: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType, align: int, count: int
+) -> ir.Value:
+    """The first `count` lanes from memory, zeros after them."""
+    if count >= kind.count:
+        return b.load(pointer, typ=kind, align=align)
+    rest = _zero(kind)
+    name = f"masked.load.{_suffix(kind)}"
+    return call(b, name, kind, pointer, I32(align), _first(kind, count), rest)
+
+
+def store(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, align: int, count: int) -> None:
+    """The first `count` lanes to memory."""
+    if count >= value.type.count:
+        b.store(value, pointer, align=align)
+        return
+    name = f"masked.store.{_suffix(value.type)}"
+    call(b, name, VOID, value, pointer, I32(align), _first(value.type, count))
+
+
+def _zero(kind: ir.VectorType) -> ir.Constant:
+    whole = isinstance(kind.element, ir.IntType)
+    return kind([0 if whole else 0.0] * kind.count)
+
+
+def _first(kind: ir.VectorType, count: int) -> ir.Constant:
+    return ir.VectorType(I1, kind.count)([lane < count for lane in range(kind.count)])
+
+
+def _suffix(kind: ir.VectorType) -> str:
+    if isinstance(kind.element, ir.IntType):
+        return f"v{kind.count}i{kind.element.width}"
+    return f"v{kind.count}f{64 if isinstance(kind.element, ir.DoubleType) else 32}"

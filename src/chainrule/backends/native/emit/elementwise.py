@@ -1,0 +1,73 @@
+"""Elementwise loops: one loop nest that writes all buffers of a group."""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+
+from ....dtypes import is_floating
+from ..ir_types import F32, I8, I32, I64, POINTER, VOID
+from ..plan.blocking import up
+from ..plan.cuts import UNIT
+from ..plan.nests import loop_shape
+from ..sizes import ALIGNED, size_of
+from .loops import Index, Loops
+
+
+def emit(loops: Loops) -> None:
+    """Each element of the loop's shape: what the group writes there."""
+    plan, task = loops.plan, loops.task
+    home = plan.updates.home
+    shape = loop_shape(loops.storage, task.writes)
+    homes = map(home, task.writes)
+    over = [b for b in homes if b not in task.writes and loops.buffers[b].kernel is None]
+
+    def body(index: Index) -> None:
+        for b in over:  # before anything is written there
+            loops.value(b, index)
+        for b in task.writes:
+            value = loops.computed(b, index)
+            loops.remember(b, index, value)
+            if home(b) in over and is_floating(loops.buffers[b].dtype):
+                value = _ended(loops.builder, value, loops.value(home(b), index))
+            loops.store(b, index, value)
+
+    for b in plan.claims(task):
+        _claim(loops, b)
+    loops.nest(shape, body, task.cut.axis)
+
+
+def _ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
+    """The value that takes an old one's place; zero where it shrinks and is a denormal.
+
+    A running mean of what has become zero would be the smallest denormal for ever: times 0.9 and
+    rounded, that is itself; and each step would take the time that denormals take.
+    """
+    kind = new.type
+    magnitude = b.module.declare_intrinsic("llvm.fabs", [kind])
+    both = ir.FunctionType(kind, [kind, kind])
+    signed = b.module.declare_intrinsic("llvm.copysign", [kind], both)
+    size, before = b.call(magnitude, [new]), b.call(magnitude, [old])
+    least = np.finfo(np.float32 if kind == F32 else np.float64).tiny
+    small = b.fcmp_ordered("<", size, ir.Constant(kind, float(least)))
+    ended = b.and_(small, b.fcmp_ordered("<=", size, before))
+    return b.select(ended, b.call(signed, [ir.Constant(kind, 0.0), new]), new)
+
+
+def _claim(loops: Loops, b: int) -> None:
+    """Ask for the cache lines of this thread's rows of an array, to be written.
+
+    Another processor has read them. Otherwise each would be waited for where it is written.
+    """
+    assert loops.part is not None
+    builder = loops.builder
+    lines = up(UNIT * size_of(loops.buffers[b]) // loops.task.cut.rows, ALIGNED)  # of a unit
+    kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
+    first, end = (builder.mul(x, I64(lines)) for x in loops.part)
+
+    def ask(k: ir.Value) -> None:
+        at = builder.gep(loops.pointers[b], [builder.mul(k, I64(ALIGNED))], source_etype=I8)
+        builder.call(prefetch, [at, I32(1), I32(3), I32(1)])  # to write, and keep, data
+
+    loops.turns(first, end, ask)

@@ -1,0 +1,283 @@
+"""Reductions as loops: many elements become one.
+
+Running values are in registers where the last axes are reduced. Where an axis that stays is the
+last, those of a *tile*, some of its elements, lie side by side on the stack, and the source is read
+in the order of memory. How sums are cut into blocks stands in `plan/reductions.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .... import ops
+from ....dtypes import is_floating, is_signed
+from ....graph import Dtype, Operation
+from ....sums import SQUARES
+from ..ir_types import F64, I64, in_memory
+from ..plan.reductions import TILE, Order, extent, order_of
+from ..plan.rewrites import NORM_OF_SUMS
+from ..sizes import ALIGNED
+from .loops import WRITTEN_OUT, Index, Loops
+
+Combine = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
+
+
+def emit(loops: Loops) -> None:
+    """A reduction over some axes, which stay with size 1."""
+    b = loops.task.group.main
+    kernel, dtype = loops.storage.kernel(b), loops.buffers[b].dtype
+    source = kernel.reads[-1]  # of a norm, its sums of squares
+    shape, order = order_of(loops.storage, b)
+    squared = kernel.op is ops.norm
+    length = squared or kernel.op is NORM_OF_SUMS
+
+    def element(index: Index) -> ir.Value:
+        x = loops.widened(loops.value(source, index), source)
+        return loops.builder.fmul(x, x, flags=("contract",)) if squared else x
+
+    combine, first = combiner(ops.sum if length else kernel.op, dtype)
+    _Nest(loops, b, shape, order, element, combine, first).emit()
+    if squared:
+        _take_roots(loops, b, shape, order.axes)
+    elif length:  # of everything
+        shape = loops.buffers[kernel.reads[0]].shape
+        _take_roots(loops, b, shape, [*range(len(shape))])
+
+
+def _take_roots(loops: Loops, b: int, shape: Sequence[int], axes: list[int]) -> None:
+    """√ of sums of squares, added again where they overflow or vanish: see `sums.SQUARES`."""
+    builder, source = loops.builder, loops.buffers[b].reads[0]
+    low, up, down = SQUARES[loops.buffers[b].dtype]
+    with builder.goto_entry_block():
+        total = builder.alloca(F64)
+
+    def root(index: Index) -> None:
+        squares = loops.load_raw(b, index)
+        kind = squares.type
+        fine = builder.and_(
+            builder.fcmp_ordered(">=", squares, kind(low)),
+            builder.fcmp_ordered("<", squares, kind(math.inf)),
+        )
+        loops.store_raw(b, index, builder.call(_sqrt(builder, kind), [squares]))
+        with builder.if_then(builder.not_(fine), likely=False):
+            large = builder.fcmp_ordered(">", squares, kind(1.0))
+            scale = builder.select(large, kind(down), kind(up))
+            builder.store(F64(0.0), total)
+
+            def add(place: Index) -> None:
+                both = (
+                    p if a in axes else i for a, (i, p) in enumerate(zip(index, place, strict=True))
+                )
+                x = builder.fmul(loops.value(source, (*both,)), scale)
+                x = x if kind == F64 else builder.fpext(x, F64)
+                square = builder.fmul(x, x)
+                builder.store(builder.fadd(builder.load(total, typ=F64), square), total)
+
+            loops.nest([n if a in axes else 1 for a, n in enumerate(shape)], add)
+            found = builder.call(_sqrt(builder, F64), [builder.load(total, typ=F64)])
+            found = found if kind == F64 else builder.fptrunc(found, kind)
+            loops.store_raw(b, index, builder.fdiv(found, scale))
+        loops.elsewhere()
+
+    loops.nest([1 if a in axes else n for a, n in enumerate(shape)], root, loops.task.cut.axis)
+
+
+def _sqrt(builder: ir.IRBuilder, kind: ir.Type) -> ir.Function:
+    return builder.module.declare_intrinsic("llvm.sqrt", [kind])
+
+
+def combiner(op: Operation, dtype: Dtype) -> tuple[Combine, ir.Constant]:
+    """How two values become one, and the value that changes no other."""
+    kind, real = in_memory(dtype), is_floating(dtype)
+    if op is ops.any:
+        return (lambda b, x, y: b.or_(x, y)), ir.Constant(kind, 0)
+    if op in (ops.sum, ops.prod):
+        name, first = ("add", 0) if op is ops.sum else ("mul", 1)
+        if not real:
+            return (lambda b, x, y: getattr(b, name)(x, y)), ir.Constant(kind, first)
+        # Sums in any order; products in that of the index, which decides what overflows first.
+        # The sum of nothing but -0 is 0.
+        flags = ("reassoc",) if op is ops.sum else ()
+        return lambda b, x, y: getattr(b, f"f{name}")(x, y, flags=flags), ir.Constant(kind, first)
+    sign = ">=" if op is ops.max else "<="
+    if not real:
+        limits = np.iinfo(dtype)
+        compare = "icmp_signed" if is_signed(dtype) else "icmp_unsigned"
+        return (
+            lambda b, x, y: b.select(getattr(b, compare)(sign, x, y), x, y),
+            ir.Constant(kind, limits.min if op is ops.max else limits.max),
+        )
+
+    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+        """y where x is not NaN and y is beyond it, or y is NaN."""
+        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        return b.select(keep, x, y)
+
+    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
+
+
+class _Nest:
+    """The loops of one reduction, while they are emitted.
+
+    index   of the source, by axis, inside the loops so far
+    ranges  of the axes that are not passed through whole: from where to where
+    """
+
+    def __init__(
+        self,
+        loops: Loops,
+        b: int,
+        shape: Sequence[int],
+        order: Order,
+        element: Callable[[Index], ir.Value],
+        combine: Any,
+        first: ir.Constant,
+    ) -> None:
+        self._loops, self._to, self._shape, self._order = loops, b, shape, order
+        self._element = element
+        self._combine, self._first, self._b = combine, first, loops.builder
+        self._index: dict[int, Any] = {}
+        self._ranges: dict[int, tuple[ir.Value, ir.Value]] = {}
+        self._sizes = [shape[a] for a in order.tile]
+        if extent(shape, order.tile) > TILE:
+            self._sizes[0] = TILE // extent(shape, order.tile[1:])
+        kind = F64 if order.exact else first.type
+        self._running = self._room(kind)
+        self._total = self._room(F64) if order.size else self._running
+
+    def _room(self, kind: ir.Type) -> ir.Value:
+        """A value for each element of the tile."""
+        with self._b.goto_entry_block():
+            room = self._b.alloca(kind, size=I64(math.prod(self._sizes)))
+        room.align = ALIGNED
+        return room
+
+    def emit(self) -> None:
+        """All of this thread's part."""
+        loops = self._loops
+        if loops.part is not None:
+            axis = loops.task.cut.axis
+            self._ranges[axis] = loops.own(self._shape[axis])
+        self._each(self._order.free, self._pieces)
+
+    def _each(self, axes: Sequence[int], body: Callable[[], None]) -> None:
+        """The body for each index of some axes, the last one innermost."""
+        narrow = extent(self._shape, self._order.tile) <= WRITTEN_OUT
+
+        def enter(k: int) -> None:
+            if k == len(axes):
+                body()
+                return
+            axis, size = axes[k], self._shape[axes[k]]
+
+            def inner(i: Any) -> None:
+                self._index[axis] = i
+                enter(k + 1)
+                del self._index[axis]
+
+            if axis in self._ranges:
+                self._loops.turns(*self._ranges[axis], inner)
+            elif size <= WRITTEN_OUT and (
+                (axis in self._order.tile and narrow) or 0 < k == len(axes) - 1
+            ):
+                for i in range(size):
+                    inner(i)
+            else:
+                self._loops.loop(size, inner)
+
+        enter(0)
+
+    def _pieces(self) -> None:
+        """The tile, or pieces of it along its first axis."""
+        tile, b = self._order.tile, self._b
+        if not tile or self._sizes[0] == self._shape[tile[0]]:
+            self._reduce()
+            return
+        axis, size = tile[0], I64(self._sizes[0])
+        first, end = self._ranges.get(axis, (I64(0), I64(self._shape[axis])))
+
+        def piece(k: ir.Value) -> None:
+            start = b.add(first, b.mul(k, size))
+            self._ranges[axis] = start, self._least(b.add(start, size), end)
+            self._reduce()
+
+        count = b.udiv(b.add(b.sub(end, first), b.sub(size, I64(1))), size)
+        self._loops.turns(I64(0), count, piece)
+
+    def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self._b.select(self._b.icmp_unsigned("<", x, y), x, y)
+
+    def _reduce(self) -> None:
+        """One piece of the tile."""
+        order = self._order
+        self._each(order.tile, lambda: self._clear(self._total))
+        if order.size:
+            self._each([a for a in order.axes if a < order.split], self._blocks)
+        else:
+            self._each(sorted([*order.axes, *order.tile]), self._add)
+        self._each(order.tile, self._finish)
+
+    def _blocks(self) -> None:
+        """The blocks along `split`."""
+        order, b = self._order, self._b
+        whole = self._shape[order.split]
+        inner = sorted([*(a for a in order.axes if a >= order.split), *order.tile])
+
+        def block(k: ir.Value) -> None:
+            start = b.mul(k, I64(order.size))
+            end = b.add(start, I64(order.size))
+            end = self._least(end, I64(whole)) if whole % order.size else end
+            self._ranges[order.split] = start, end
+            self._each(order.tile, lambda: self._clear(self._running))
+            self._each(inner, self._add)
+            self._each(order.tile, self._flush)
+
+        self._loops.loop(-(-whole // order.size), block)
+
+    # One element
+
+    def _place(self, room: ir.Value) -> ir.Value:
+        """Where the value for this element of the tile is."""
+        b, terms, stride = self._b, [(0, 1)], 1
+        for axis, size in reversed([*zip(self._order.tile, self._sizes, strict=True)]):
+            at = self._index[axis]
+            at = b.sub(at, self._ranges[axis][0]) if axis in self._ranges else at
+            terms.append((at, stride))
+            stride *= size
+        place = self._loops.weighted(*terms)
+        place = I64(place) if isinstance(place, int) else place
+        return b.gep(room, [place], source_etype=room.allocated_type)
+
+    def _clear(self, room: ir.Value) -> None:
+        kind = room.allocated_type
+        self._b.store(self._first if kind == self._first.type else kind(0.0), self._place(room))
+
+    def _add(self) -> None:
+        """An element of the source to its running value."""
+        self._loops.elsewhere()
+        index = tuple(self._index.get(a, 0) for a in range(len(self._shape)))
+        self._into(self._running, self._element(index))
+
+    def _flush(self) -> None:
+        """What a block has given to the total."""
+        running = self._running
+        self._into(self._total, self._b.load(self._place(running), typ=running.allocated_type))
+
+    def _into(self, room: ir.Value, value: ir.Value) -> None:
+        at, kind = self._place(room), room.allocated_type
+        value = value if value.type == kind else self._b.fpext(value, kind)
+        self._b.store(self._combine(self._b, self._b.load(at, typ=kind), value), at)
+
+    def _finish(self) -> None:
+        """The result, from the running value."""
+        kind = self._total.allocated_type
+        value = self._b.load(self._place(self._total), typ=kind)
+        value = value if kind == self._first.type else self._b.fptrunc(value, self._first.type)
+        stays = [*self._order.free, *self._order.tile]
+        index = tuple(self._index[a] if a in stays else 0 for a in range(len(self._shape)))
+        self._loops.store_raw(self._to, index, value)

@@ -1,0 +1,139 @@
+"""Buffers of a program as the native backend sees them, and which of them are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from ....graph import Dtype, Operation, Shape
+from ...program import Kernel
+from .views import IndexMap, contiguous, first_axis
+
+if TYPE_CHECKING:
+    from .kinds import Kind
+
+Known = TypeVar("Known")
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A buffer: its shape, dtype, and the kernel that makes it (None: an input or a constant).
+
+    kind   how the kernel does that
+    map    of a view: where it reads its source
+    """
+
+    shape: Shape
+    dtype: Dtype
+    kernel: Kernel | None = None
+    kind: Kind | None = None
+    map: IndexMap | None = None
+
+    @property
+    def op(self) -> Operation | None:
+        """The operation that makes it."""
+        return None if self.kernel is None else self.kernel.op
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The buffers that it is made from."""
+        return () if self.kernel is None else self.kernel.reads
+
+
+@dataclass(frozen=True)
+class Storage:
+    """All buffers by number, and which of them are stored; the others are computed where used."""
+
+    buffers: Mapping[int, Buffer]
+    stored: AbstractSet[int]
+
+    def kernel(self, b: int) -> Kernel:
+        """The kernel that makes a buffer."""
+        kernel = self.buffers[b].kernel
+        assert kernel is not None
+        return kernel
+
+    def kind(self, b: int) -> Kind:
+        """How a buffer is made."""
+        kind = self.buffers[b].kind
+        assert kind is not None
+        return kind
+
+    def reads(self, b: int) -> dict[int, bool]:
+        """The stored buffers that computing b reads, and whether at its own index alone."""
+
+        def inputs(b: int, same: bool) -> list[tuple[int, bool]]:
+            buffer = self.buffers[b]
+            own = same and buffer.kind is not None and buffer.kind.pointwise
+            return [(r, own) for r in buffer.reads]
+
+        at_own_index: dict[int, bool] = {}
+        for r, same in self.reached(b, True, inputs):
+            at_own_index[r] = same and at_own_index.get(r, True)
+        return at_own_index
+
+    def rows_read(self, b: int) -> dict[int, bool]:
+        """The stored buffers that b is computed from, and whether row k of b reads row k alone.
+
+        A row is an index of the first axis that is not of size 1.
+        """
+        shape = self.buffers[b].shape
+        first = first_axis(shape)
+        rows = shape[first] if first is not None else 0
+
+        def inputs(b: int, axis: int | None) -> list[tuple[int, int | None]]:
+            buffer = self.buffers[b]
+            if buffer.kind is None or axis is None:
+                return [(r, None) for r in buffer.reads]
+            return list(zip(buffer.reads, buffer.kind.rows(buffer, axis), strict=True))
+
+        own_rows: dict[int, bool] = {}
+        for r, axis in self.reached(b, first, inputs):
+            shape = self.buffers[r].shape
+            own = axis is not None and axis == first_axis(shape) and shape[axis] == rows
+            own_rows[r] = own and own_rows.get(r, True)
+        return own_rows
+
+    def reached(
+        self, b: int, known: Known, inputs: Callable[[int, Known], list[tuple[int, Known]]]
+    ) -> Iterator[tuple[int, Known]]:
+        """The stored buffers that computing b reads, each with what is known of it.
+
+        inputs   from a buffer and what is known of it to those that it is computed from
+        """
+        waiting = inputs(b, known)
+        seen: set[tuple[int, Known]] = set()
+        for at in waiting:  # which grows
+            if at in seen:
+                continue
+            seen.add(at)
+            if at[0] in self.stored:
+                yield at
+            else:
+                waiting += inputs(*at)
+
+    def computed(self, b: int) -> Iterator[int]:
+        """The buffer, and those that are computed where it is."""
+        waiting, seen = [b], {b}
+        while waiting:
+            r = waiting.pop()
+            yield r
+            inner = {r for r in self.buffers[r].reads if r not in self.stored} - seen
+            waiting += inner
+            seen |= inner
+
+    def strided(self, b: int) -> tuple[int, tuple[int, ...], int] | None:
+        """A buffer as (stored buffer, strides in elements, offset), if views alone lead to one."""
+        buffer = self.buffers[b]
+        if b in self.stored:
+            return b, contiguous(buffer.shape), 0
+        if buffer.map is None:
+            return None
+        base = self.strided(buffer.reads[0])
+        if base is None:
+            return None
+        source, strides, offset = base
+        through = buffer.map.strides(strides)
+        return None if through is None else (source, through[0], offset + through[1])

@@ -1,0 +1,115 @@
+"""How a loop is cut into parts that threads share.
+
+A loop is cut along the rows of what it writes: its first axis that is not of size 1. A unit is UNIT
+of them, whatever the rows contain, so the same thread does the same rows of every buffer with the
+same number of rows. A chain of layers then needs no meeting at all: row by row, a product, its bias
+and activation read what this very thread has written.
+
+All that follows from shapes alone: results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..processor import Target
+from .blocking import up
+from .buffers import Storage
+from .nests import loop_shape, reduced_axes
+from .products import blocking_of
+
+UNIT = 16  # rows: a vectorised loop over everything would begin a vector there
+FLAT_UNIT = 1024  # elements, where rows are no measure
+FASTEST_FROM = 100_000.0  # nanoseconds of a product from which on it is cut as it is fastest
+WORTH_CUTTING = 3000.0  # nanoseconds that a loop which cannot be cut by rows should take
+SLACK = 1.6  # how much more work a product by rows may be than the best way
+WORDS = 4  # random words per turn of their loop
+
+
+@dataclass(frozen=True)
+class Cut:
+    """units parts, each `unit` elements of an axis (the last one may be shorter).
+
+    axis   of the loops; -1 where it is no loop over an axis
+    rows   the number of rows, where a unit is UNIT of them: 0 otherwise
+    """
+
+    units: int = 1
+    axis: int = -1
+    unit: int = 1
+    rows: int = 0
+
+
+WHOLE = Cut()
+
+
+def cut_product(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows, if that does not cost much; as it is fastest otherwise."""
+    plain = list(writes) != [main]
+    fastest = blocking_of(main, storage, target, plain=plain)
+    shape = storage.buffers[main].shape
+    if shape[-2] >= 2 * UNIT and math.prod(shape[:-2]) == 1 and work < FASTEST_FROM:
+        by_rows = blocking_of(main, storage, target, unit=UNIT, plain=plain)
+        if by_rows.cost <= SLACK * fastest.cost:
+            return Cut(by_rows.tiles, rows=shape[-2])
+    return Cut(fastest.tiles) if work >= WORTH_CUTTING else WHOLE
+
+
+def cut_elementwise(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows; a loop over everything into as many elements as the rows contain."""
+    shape = storage.buffers[main].shape
+    return _cut(shape, work, flat=loop_shape(storage, writes) != shape)
+
+
+def cut_reduction(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows of the result, but for a few columns: each thread would read all of the source."""
+    first = min(reduced_axes(storage, main)[0], default=None)
+    return _cut(storage.buffers[main].shape, work, before=first)
+
+
+def cut_random(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows, in turns of WORDS elements."""
+    return _cut(storage.buffers[main].shape, work, flat=True, at_once=WORDS)
+
+
+def _cut(
+    shape: Sequence[int],
+    work: float,
+    *,
+    flat: bool = False,
+    at_once: int = 1,
+    before: int | None = None,
+) -> Cut:
+    """Units of whole rows, if there are enough for two; else of the longest axis.
+
+    flat      one loop over all elements
+    at_once   elements per turn
+    before    the longest axis must not come after this one
+    """
+    if not math.prod(shape):
+        return WHOLE
+    axis = next((a for a, n in enumerate(shape) if n >= 2 * UNIT), -1)
+    if axis < 0:
+        if not shape or work < WORTH_CUTTING:
+            return WHOLE
+        axis = max(range(len(shape)), key=shape.__getitem__)
+        if before is not None and axis > before:
+            return WHOLE
+    many = shape[axis] >= 2 * UNIT
+    rows = shape[axis] if many and all(n == 1 for n in shape[:axis]) else 0
+    if not flat:
+        unit = UNIT if many else 1
+        return Cut(up(shape[axis], unit), axis, unit, rows)
+    unit = UNIT * math.prod(shape[axis + 1 :]) if rows else FLAT_UNIT
+    turns, unit = up(math.prod(shape), at_once), unit // at_once
+    return Cut(up(turns, unit), len(shape) - 1, unit, rows)

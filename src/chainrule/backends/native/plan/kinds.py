@@ -1,0 +1,233 @@
+"""The kinds of loops, one row each: all that planning has to know of them.
+
+A new kind of loop is one row here and one file in `emit/`. What no row takes runs in NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .... import ops
+from ....dtypes import is_floating, is_integer
+from ....errors import GraphError
+from ....graph import Dtype, Operation
+from ...program import Kernel
+from .. import elementwise
+from ..processor import Target
+from .buffers import Buffer, Storage
+from .cuts import WHOLE, Cut, cut_elementwise, cut_product, cut_random, cut_reduction
+from .products import scattered_operands
+from .rewrites import NORM_OF_SUMS
+from .views import VIEWS
+
+
+def _nothing(kernel: Kernel, storage: Storage) -> Sequence[int]:
+    return ()
+
+
+def _all_operands(kernel: Kernel, storage: Storage) -> Sequence[int]:
+    return kernel.reads
+
+
+def _never(buffer: Buffer) -> bool:
+    return False
+
+
+def _always(buffer: Buffer) -> bool:
+    return True
+
+
+def _any_row(buffer: Buffer, axis: int) -> list[int | None]:
+    return [None] * len(buffer.reads)
+
+
+def _uncut(main: int, writes: Sequence[int], work: float, storage: Storage, target: Target) -> Cut:
+    return WHOLE
+
+
+def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[main].shape) * 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """How a kernel's result comes about, in the native backend.
+
+    operations what it does: each with the letters of the dtypes that its operands may have
+    emit       the file of `emit/` whose function `emit` writes the loop; "" where there is none
+    inline     computed where it is used, unless it has to be stored
+    pointwise  element k of the result needs element k of the operands
+    stored     (kernel, storage) -> the operands that it needs as arrays
+    flushes    denormals are zero in it: see `emit/driver.py`
+    fails      whether it may: an index outside its axis, a divisor of 0, an error of NumPy
+    rows       (buffer, axis) -> per operand, the axis of it that is read at the result's own index
+               on that axis; None: any index
+    work       (main, writes, storage) -> nanoseconds of one thread, about
+    cut        (main, writes, work, storage, target) -> how threads share its loop
+
+    main is the buffer that the loop is made for, writes all that it writes.
+    """
+
+    name: str
+    operations: Mapping[Operation, str]
+    emit: str = ""
+    inline: bool = False
+    pointwise: bool = False
+    flushes: bool = False
+    stored: Callable[[Kernel, Storage], Sequence[int]] = _nothing
+    fails: Callable[[Buffer], bool] = _never
+    rows: Callable[[Buffer, int], Sequence[int | None]] = _any_row
+    work: Callable[[int, Sequence[int], Storage], float] = _work_moving
+    cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# ── what they do ─────────────────────────────────────────────────────────────────────────────────
+
+
+def divides(buffer: Buffer) -> bool:
+    """Whether it is the quotient or remainder of whole numbers, which fails where one is 0."""
+    return buffer.op in (ops.floor_divide, ops.remainder) and is_integer(buffer.dtype)
+
+
+def _own_row(buffer: Buffer, axis: int) -> list[int | None]:
+    return [axis] * len(buffer.reads)
+
+
+def _row_of_source(buffer: Buffer, axis: int) -> list[int | None]:
+    assert buffer.map is not None
+    return [buffer.map.source_axis(axis)]
+
+
+def _row_that_stays(buffer: Buffer, axis: int) -> list[int | None]:
+    assert buffer.kernel is not None
+    stays = axis not in buffer.kernel.params["axis"]
+    return [axis if stays else None] * len(buffer.reads)
+
+
+def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
+    return [axis if axis == len(buffer.shape) - 2 else None, None]
+
+
+def _work_random(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[main].shape) * 0.6
+
+
+def _no_work(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return 0.0
+
+
+def _work_elementwise(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[main].shape) * (0.15 * len(writes))
+
+
+def _work_reduction(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[storage.kernel(main).reads[-1]].shape) * 0.15
+
+
+def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
+    left = storage.buffers[storage.kernel(main).reads[0]]
+    return math.prod(storage.buffers[main].shape) * left.shape[-1] / 60
+
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────
+
+ALL = "fiub"
+
+VIEW = Kind("view", dict.fromkeys(VIEWS, ALL), emit="elementwise", inline=True, rows=_row_of_source)
+TAKE = Kind(
+    "take",
+    {ops.take: ALL, ops.checked_index: ALL},
+    emit="elementwise",
+    fails=_always,
+)
+ELEMENTWISE = Kind(
+    "elementwise",
+    {op: formula.dtypes for op, formula in elementwise.FORMULAS.items()},
+    emit="elementwise",
+    inline=True,
+    pointwise=True,
+    fails=divides,
+    rows=_own_row,
+    work=_work_elementwise,
+    cut=cut_elementwise,
+)
+REDUCTION = Kind(
+    "reduction",
+    {
+        ops.sum: ALL,
+        ops.prod: "fiu",
+        ops.max: "fiu",
+        ops.min: "fiu",
+        ops.any: "b",
+        ops.norm: "f",
+        NORM_OF_SUMS: "f",
+    },
+    emit="reduction",
+    rows=_row_that_stays,
+    work=_work_reduction,
+    cut=cut_reduction,
+)
+MATMUL = Kind(
+    "matmul",
+    {ops.matmul: "f"},
+    emit="matmul",
+    flushes=True,
+    stored=scattered_operands,
+    rows=_row_of_left,
+    work=_work_product,
+    cut=cut_product,
+)
+SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
+CONCAT = Kind("concat", {ops.concat: ALL}, emit="concat")
+PAD = Kind("pad", {ops.pad: ALL}, emit="pad")
+RANDOM = Kind(
+    "random",
+    {ops.random_bits: ALL},
+    emit="random",
+    stored=_all_operands,
+    work=_work_random,
+    cut=cut_random,
+)
+NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=_no_work)
+
+KINDS = (VIEW, TAKE, ELEMENTWISE, REDUCTION, MATMUL, SCATTER, CONCAT, PAD, RANDOM)
+
+
+def _letter(dtype: Dtype) -> str:
+    """What tables of operations call a dtype: f, i, u, b; nothing for what stays in NumPy."""
+    return dtype.kind if dtype.itemsize > 2 or not is_floating(dtype) else ""
+
+
+def kind_of(kernel: Kernel) -> Kind:
+    """The row that does a kernel; NUMPY if none does."""
+    operands, result = [node.dtype for node in kernel.node.inputs], kernel.node.dtype
+    if any(isinstance(d, tuple) or not _letter(d) for d in (*operands, result)):
+        return NUMPY
+    if kernel.op is ops.astype and is_integer(result) and is_floating(operands[0]):
+        return NUMPY  # which decides what becomes of a number that does not fit
+    for row in KINDS:
+        letters = row.operations.get(kernel.op)
+        if letters is not None and all(_letter(d) in letters for d in operands):
+            return row
+    return NUMPY
+
+
+def loop_of(kind: Kind) -> Kind:
+    """The kind of loop that writes a stored buffer: views and lookups are copied elementwise."""
+    return ELEMENTWISE if kind.emit == ELEMENTWISE.emit else kind
+
+
+def expect_known(kind: Kind | None) -> None:
+    """Raise `GraphError` for a kind that is no row of the table."""
+    if kind not in (*KINDS, NUMPY):
+        raise GraphError(
+            "verify",
+            f"got a loop of kind {kind}",
+            "one of " + ", ".join(map(str, (*KINDS, NUMPY))),
+            "give it a row in plan/kinds.py and a file in emit/",
+        )

@@ -1,0 +1,61 @@
+"""Matrix products: how their operands lie in memory, and so how they are cut."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from ...program import Kernel
+from ..processor import Target
+from .blocking import Blocking, Contraction, choose
+from .buffers import Storage
+
+Strides = tuple[int, int, int]  # of batch, row and column, in elements
+
+
+def operand(storage: Storage, b: int, kernel: Kernel) -> tuple[int, int, Strides] | None:
+    """An operand of a product: (stored buffer, offset, strides).
+
+    None if its batches do not lie evenly, or no axis of its matrices is contiguous.
+    """
+    source = storage.strided(b)
+    if source is None:
+        return None
+    stored, strides, offset = source
+    batches = zip(kernel.node.shape[:-2], strides[:-2], strict=True)
+    axes = [(n, s) for n, s in batches if n != 1]
+    even = all(s == n * t for (_, s), (n, t) in itertools.pairwise(axes))
+    row, column = strides[-2:]
+    rows, columns = storage.buffers[b].shape[-2:]
+    if not even or not (row == 1 or column == 1 or min(rows, columns) == 1):
+        return None
+    return stored, offset, (axes[-1][1] if axes else 0, row, column)
+
+
+def operands(storage: Storage, b: int) -> list[tuple[int, int, Strides]]:
+    """Both operands of a product that is planned."""
+    kernel = storage.kernel(b)
+    lie = [operand(storage, r, kernel) for r in kernel.reads]
+    return [o for o in lie if o is not None]
+
+
+def scattered_operands(kernel: Kernel, storage: Storage) -> list[int]:
+    """The operands that a product cannot read where they are, so that they must be stored."""
+    return [r for r in kernel.reads if operand(storage, r, kernel) is None]
+
+
+def blocking_of(
+    b: int, storage: Storage, target: Target, *, unit: int = 0, plain: bool = False
+) -> Blocking:
+    """How a product is cut.
+
+    unit    rows of a tile, over all columns; 0: as it is fastest
+    plain   it is finished in registers (see `blocking.Contraction`)
+    """
+    left, right = operands(storage, b)
+    buffer, inner = storage.buffers[b], storage.buffers[storage.kernel(b).reads[0]].shape[-1]
+    *batch, m, n = buffer.shape
+    spec = Contraction(
+        m, n, inner, math.prod(batch), buffer.dtype.name, left[2], right[2], unit=unit, plain=plain
+    )
+    return choose(spec, target)

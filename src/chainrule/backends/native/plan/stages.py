@@ -1,0 +1,105 @@
+"""The plan of a program, made stage by stage.
+
+Each stage returns data that is complete: nothing in it is changed by a later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ....graph import spec_text
+from ...program import Program
+from ..processor import Target
+from .blocking import Blocking
+from .buffers import Buffer, Storage
+from .cuts import UNIT
+from .groups import grouped
+from .memory import Arena, arena_of
+from .products import blocking_of
+from .segments import Segment, segments_of
+from .storage import storage_of
+from .threads import Meetings, Task, meetings_of, tasks_of
+from .updates import Updates, updates_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is stored where, and the tasks in the order they run.
+
+    safe     from this task on nothing can fail: only there an input is written over
+    status   the number of one more buffer: not 0 when an index was outside its axis, or a
+             divisor 0
+    """
+
+    program: Program
+    target: Target
+    storage: Storage
+    tasks: tuple[Task, ...]
+    safe: int
+    updates: Updates
+    meetings: Meetings
+    arena: Arena
+    segments: tuple[Segment, ...]
+
+    @property
+    def status(self) -> int:
+        return self.program.buffers
+
+    def claims(self, task: Task) -> tuple[int, ...]:
+        """The memory that a task writes over and other threads have read before."""
+        return self.meetings.claims.get(task, ())
+
+    def blocking(self, task: Task) -> Blocking:
+        """How a task's matrix product is cut: by rows, if the task is."""
+        main = task.group.main
+        unit, plain = UNIT if task.cut.rows else 0, task.writes != (main,)
+        return blocking_of(main, self.storage, self.target, unit=unit, plain=plain)
+
+    def memory(self, task: Task) -> list[int]:
+        """The buffers whose memory a task writes and reads, and the status."""
+        homes = map(self.updates.home, [*task.writes, *task.group.reads])
+        return [*dict.fromkeys(homes), self.status]
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        """The tasks in order: what is written where, by what, from what."""
+        yield f"native({len(self.tasks)} groups, arena of {self.arena.size} bytes):"
+        for k, task in enumerate(self.tasks):
+            writes = ", ".join(map(self._place, task.writes))
+            parts = f", {task.cut.units} parts" if task.shared else ""
+            reads = ", ".join(f"b{r}" for r in task.group.reads if r not in task.writes)
+            if task in self.meetings.before:
+                yield "  threads meet"
+            yield f"  g{k} {task.kind}{parts}: {writes} from {reads}"
+        for new, old in self.updates.commits:
+            yield f"  copy b{new} to b{old}"
+
+    def _place(self, b: int) -> str:
+        """A buffer, its shape and dtype, and where it lies."""
+        text = f"b{b}: {spec_text(self.storage.buffers[b])}"
+        if b in self.updates.over:
+            text += f" over b{self.updates.over[b]}"
+        if b in self.arena.offsets:
+            text += f" at {self.arena.offsets[b]}"
+        return text
+
+
+def plan(program: Program, target: Target) -> Plan:
+    """All that is decided of a program, for a target."""
+    storage, groups = grouped(program, storage_of(program), target)
+    tasks = tasks_of(program, groups, storage, target)
+    safe = 1 + max((k for k, task in enumerate(tasks) if task.group.fails), default=-1)
+    updates = updates_of(program, tasks, storage, safe, program.buffers + 1)
+    meetings = meetings_of(tasks, updates.home)
+    kept = {*program.outputs, *updates.over, *(new for new, _ in updates.commits)}
+    arena = arena_of(tasks, storage, meetings, kept)
+    segments = segments_of(tasks, storage, updates)
+    more = {own: storage.buffers[new] for new, own in updates.staged.items()}
+    more[program.buffers] = Buffer((), np.dtype(np.int64))
+    storage = replace(storage, buffers={**storage.buffers, **more})
+    return Plan(program, target, storage, tasks, safe, updates, meetings, arena, segments)
