@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import ops
 from chainrule.compile import passes
-from chainrule.compile.collecting import uncollected
+from chainrule.compile.garbage_collection import paused
 from chainrule.errors import ArgumentError, GraphError, TraceError
 from chainrule.evaluation import run
 from chainrule.graph import Graph, Node, verify
@@ -230,8 +230,8 @@ def test_an_error_leaves_state_as_it_was():
 
 
 def test_python_collects_again_after_compiling():
-    with uncollected:
-        with uncollected:  # as another thread does that compiles meanwhile
+    with paused:
+        with paused:  # as another thread does that compiles meanwhile
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()

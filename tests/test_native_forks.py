@@ -200,7 +200,7 @@ FORKED_BESIDE_ONE_THAT_WAITS = """
 import os, threading, time
 from chainrule.compile import locks
 
-locks.PATIENCE = 0.2
+locks.FORK_TIMEOUT = 0.2
 function, inside, done = locks.of_function(), threading.Event(), threading.Event()
 
 def calls():
@@ -232,12 +232,12 @@ def test_a_fork_does_not_wait_for_ever():
 
 FORKED_WHILE_COMPILING = """
 import gc, os, threading
-from chainrule.compile.collecting import uncollected
+from chainrule.compile.garbage_collection import paused
 
 inside, done = threading.Event(), threading.Event()
 
 def compiles():
-    with uncollected:
+    with paused:
         inside.set()
         done.wait()
 

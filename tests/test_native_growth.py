@@ -123,7 +123,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_long_compilation_says_so(monkeypatch):
-    monkeypatch.setattr(notice, "PATIENCE", 0.05)
+    monkeypatch.setattr(notice, "SILENT_FOR", 0.05)
     monkeypatch.setattr(sys, "stderr", Terminal())
 
     def slow(x):

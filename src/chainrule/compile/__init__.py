@@ -17,15 +17,17 @@ from ..graph import Array
 from ..tensor import Tensor, make
 from ..trace import state
 from ..wrapping import Wrapper
-from . import captures, locks, stages, transient
+from . import captures, garbage_collection, locks, stages, transient
 from .arguments import Arguments, Key
-from .collecting import uncollected
 from .fast_path import FastPath, FastPaths
 from .notice import Notice
 from .recompilation import warn_if_many
 from .step import Step, compile_step
 
 MOST_STEPS = 64  # of one function; the oldest goes first
+
+
+# Any: the arguments and results of the user's function, of whatever kind.
 
 
 class Compiled(Wrapper):
@@ -110,7 +112,7 @@ class Compiled(Wrapper):
                 return results
         return None
 
-    @uncollected
+    @garbage_collection.paused
     def _compile(self, arguments: Arguments) -> Step:
         with Notice(getattr(self._function, "__name__", "function")) as notice:
             return compile_step(self._function, self._used, arguments, notice)

@@ -17,7 +17,6 @@ from ..trace import Trace
 from . import locks
 from .resident import value_and_node
 
-Captured = tuple[Tensor, str, Node]  # owner, slot, the input of the graph: a row of `Trace.reads`
 _NEVER = object()
 
 
@@ -52,12 +51,11 @@ def _tensor(owner: Tensor, slot: str) -> Tensor | None:
     """The tensor that is in the owner's slot now, if there is one."""
     if slot == "value":
         return owner
-    gradient = owner._grad
-    parts = slot.split(".")[1:]
-    if isinstance(gradient, RowSparse) != bool(parts):
-        return None
-    part: Tensor | None = getattr(gradient, parts[0]) if parts else gradient
-    return part
+    gradient: Tensor | RowSparse | None = owner._grad
+    if isinstance(gradient, RowSparse):
+        parts = {"grad.indices": gradient.indices, "grad.values": gradient.values}
+        return parts.get(slot)
+    return gradient if slot == "grad" else None
 
 
 def _spec(t: Tensor | None) -> tuple[Hashable, ...] | None:

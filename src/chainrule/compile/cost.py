@@ -47,12 +47,12 @@ PER_INPUT = {
 
 
 def operations(node: Node) -> int:
-    """Of one node; a loop does its body `length` times."""
+    """The operations of one node; a loop does its body `length` times."""
     return sum(count for _, count in counted(node))
 
 
 def total(graph: Graph) -> int:
-    """Of all nodes that the outputs depend on."""
+    """The operations of all nodes that the outputs depend on."""
     return sum(operations(node) for node in graph.nodes)
 
 
@@ -70,9 +70,9 @@ def _own(node: Node) -> int:
     op, inputs = node.op, node.inputs
     if op is None or op in FREE or not any(n.dtype.kind in "fV" for n in (node, *inputs)):
         return 0
-    if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k an output
+    if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
         return 2 * math.prod(node.shape) * inputs[0].shape[-1]
-    if op is ops.convolution:  # 2 · kernel · C / groups an output; its adjoints cost the same
+    if op is ops.convolution:  # 2 · kernel · C / groups per output; its adjoints cost the same
         x, w = inputs
         # Two places of (input, kernel, output) settle the third: the rest are products with 0.
         sizes = zip(x.shape[1:-1], w.shape[:-2], node.shape[1:-1], strict=True)

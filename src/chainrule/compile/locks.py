@@ -1,9 +1,9 @@
 """The locks of compiled steps. A fork waits for them: the child gets whole steps, and free locks.
 
 Order: functions' locks as they were made, the tensors that a step is `using`, `crossing`, then the
-locks of the tensors that stay with steps. Who holds one of the last and needs another takes
+locks of the tensors that stay with steps. A thread that has one of the last and needs another takes
 `crossing` first, so two threads never wait for each other. `collecting`, `_listing` and `_claiming`
-are held for a moment, and nothing is waited for under them.
+are taken for a moment, and nothing is waited for under them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 from weakref import WeakKeyDictionary
 
-PATIENCE = 10.0  # seconds that a fork waits at most: whom it waits for may be waiting for it
+FORK_TIMEOUT = 10.0  # seconds: the thread that a fork waits for may be waiting for the fork
 
 crossing = threading.RLock()
 collecting = threading.RLock()
-_functions: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
-_steps: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
+_functions: WeakKeyDictionary[threading.RLock, None] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[threading.RLock, None] = WeakKeyDictionary()
 _listing = threading.RLock()  # of the two
 _claiming = threading.RLock()
 _freed = threading.Condition(_claiming)
@@ -57,58 +56,58 @@ def _forget_others() -> None:
 
 
 class _Forks(threading.local):
-    """What a thread holds for its forks: one may begin while another one waits, by a signal."""
+    """The locks that a thread took for its forks: in a signal's handler one begins in another."""
 
     def __init__(self) -> None:
-        self.held: list[list[Any]] = []
+        self.taken: list[list[threading.RLock]] = []
 
 
 _forks = _Forks()
 
 
-def of_function() -> Any:
+def of_function() -> threading.RLock:
     """A lock of a compiled function: one call at a time."""
-    return _kept(_functions)
+    return _listed_lock(_functions)
 
 
-def of_step() -> Any:
+def of_step() -> threading.RLock:
     """A lock of the tensors that stay with one step."""
-    return _kept(_steps)
+    return _listed_lock(_steps)
 
 
-def _kept(among: WeakKeyDictionary[Any, None]) -> Any:
+def _listed_lock(locks: WeakKeyDictionary[threading.RLock, None]) -> threading.RLock:
     lock = threading.RLock()
     with _listing:
-        among[lock] = None
+        locks[lock] = None
     return lock
 
 
 def _take_all() -> None:
-    held: list[Any] = []
-    _forks.held.append(held)
-    end = time.monotonic() + PATIENCE
+    taken: list[threading.RLock] = []
+    _forks.taken.append(taken)
+    end = time.monotonic() + FORK_TIMEOUT
     while True:
-        for some in (_functions, [crossing], _steps, [collecting, _listing, _claiming]):
-            for lock in _listed(some):
+        for locks in (_functions, [crossing], _steps, [collecting, _listing, _claiming]):
+            for lock in _snapshot(locks):
                 if lock.acquire(timeout=max(end - time.monotonic(), 0)):
-                    held.append(lock)
-        if time.monotonic() > end or set(held).issuperset((*_functions, *_steps)):
+                    taken.append(lock)
+        if time.monotonic() > end or set(taken).issuperset((*_functions, *_steps)):
             return
-        _free(held)  # some were made while others were waited for
+        _free(taken)  # some were made while others were waited for
 
 
-def _listed(some: Iterable[Any]) -> list[Any]:
+def _snapshot(locks: Iterable[threading.RLock]) -> list[threading.RLock]:
     with _listing:
-        return list(some)
+        return list(locks)
 
 
-def _free(held: list[Any]) -> None:
-    while held:
-        held.pop().release()
+def _free(taken: list[threading.RLock]) -> None:
+    while taken:
+        taken.pop().release()
 
 
 def _free_all() -> None:
-    _free(_forks.held.pop())
+    _free(_forks.taken.pop())
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""What a user sees of a compilation that takes long."""
+"""Progress of a compilation that takes long."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import threading
 import time
 from types import TracebackType
 
-PATIENCE = 2.0  # seconds without a word
+SILENT_FOR = 2.0  # seconds
 
 
 class Notice:
-    """Says, while compiling takes longer than PATIENCE, how long it has taken and its stage.
+    """Says, while compiling takes longer than SILENT_FOR, how long it has taken and its stage.
 
     On stderr if that is a terminal, as level INFO of the logger "chainrule" otherwise.
     """
 
     def __init__(self, name: str) -> None:
         self.stage = "tracing"
-        self._name, self._began = name, time.perf_counter()
+        self._name, self._start = name, time.perf_counter()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -35,13 +35,13 @@ class Notice:
         self._done.set()
 
     def _watch(self) -> None:
-        pause = PATIENCE
+        pause = SILENT_FOR
         while not self._done.wait(pause):
-            self._say()
+            self._print()
             pause *= 2
 
-    def _say(self) -> None:
-        taken = time.perf_counter() - self._began
+    def _print(self) -> None:
+        taken = time.perf_counter() - self._start
         text = f"[compile] {self._name}: {taken:.0f} s so far, {self.stage}"
         if sys.stderr.isatty():
             print(text, file=sys.stderr, flush=True)

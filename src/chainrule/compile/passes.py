@@ -22,12 +22,12 @@ FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to com
 
 def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
     """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
-    known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred what they are
-    for one in PASSES:
-        graph = one(graph)
+    known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred their shapes and dtypes
+    for run in PASSES:
+        graph = run(graph)
         known = verify(graph, known)
         if show:
-            show(one.__name__, graph)
+            show(run.__name__, graph)
     return graph
 
 
@@ -46,7 +46,7 @@ def _rebuild(
     return Graph(graph.inputs, [new[o] for o in graph.outputs])
 
 
-def _again(node: Node, inputs: tuple[Node, ...]) -> Node:
+def _with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     """The node with other inputs; the same node if they are the same."""
     if inputs == node.inputs:
         return node
@@ -67,7 +67,7 @@ def _number(node: Node) -> Any:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Identities that are exact, and operations that change nothing."""
+    """Exact identities, and operations that change nothing, are dropped."""
     return _rebuild(graph, _simpler)
 
 
@@ -95,7 +95,7 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return inputs[0]  # along no axis
     if op is ops.reshape and first is not None and first.op is ops.reshape:
         whole = first.inputs[0].shape == node.shape
-        return first.inputs[0] if whole else _again(node, first.inputs)  # of a reshape
+        return first.inputs[0] if whole else _with_inputs(node, first.inputs)  # of a reshape
     if op is ops.permute_dims and first is not None and first.op is ops.permute_dims:
         order = tuple(first.params["axes"][a] for a in params["axes"])
         if order == tuple(range(len(order))):
@@ -116,27 +116,27 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return inputs[0]  # x - 0 (but x + 0 turns -0 into 0)
     if op is ops.where and inputs[1] is inputs[2]:
         return inputs[1]  # either way the same
-    return _again(node, inputs)
+    return _with_inputs(node, inputs)
 
 
 def fold(graph: Graph) -> Graph:
-    """What depends on constants alone is computed now, if it is small."""
+    """Nodes that depend on constants alone are computed now, if they are small."""
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         assert node.op is not None
         for i in inputs:
             if i.op is not None or i.value is None:
-                return _again(node, inputs)
+                return _with_inputs(node, inputs)
         tuples = isinstance(node.dtype, tuple)
         if not inputs or tuples or math.prod(node.shape) > FOLD_LIMIT:
-            return _again(node, inputs)
+            return _with_inputs(node, inputs)
         if node.op is ops.broadcast_to:
-            return _again(node, inputs)  # it is stored smaller as it is
+            return _with_inputs(node, inputs)  # it is stored smaller as it is
         try:
             with np.errstate(all="ignore"):
                 value = node.op.evaluate(*[i.value for i in inputs], **node.params)
-        except Exception:  # the step itself will say what is wrong, and where
-            return _again(node, inputs)
+        except Exception:  # the step itself will raise it, with the user's line
+            return _with_inputs(node, inputs)
         return _constant(node, np.asarray(value))
 
     return _rebuild(graph, visit)
@@ -157,8 +157,8 @@ def share(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         key = (node.op, inputs, _frozen(node.params) if node.params else ())
         if key[2] is None:
-            return _again(node, inputs)
-        return known.setdefault(key, _again(node, inputs))
+            return _with_inputs(node, inputs)
+        return known.setdefault(key, _with_inputs(node, inputs))
 
     return _rebuild(graph, visit, one)
 

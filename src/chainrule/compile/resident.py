@@ -36,7 +36,7 @@ _ABSENT = np.empty(0)  # stands for an argument that is not in place; no argumen
 class _TrainedLeaf(NamedTuple):
     """Stands for the node of a trained tensor, which is another one at each value."""
 
-    hooks: Any
+    hooks: Any  # as `Node.hooks`
     is_leaf: bool = True
     requires_grad: bool = True
 
