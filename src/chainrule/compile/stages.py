@@ -11,19 +11,22 @@ from ..backends.program import Program
 from ..errors import ArgumentError
 from ..graph import Graph
 
-OF_BACKENDS = tuple(dict.fromkeys(s for b in backends.BACKENDS for s in b.stages))
-STAGES = ("graph", "program", *OF_BACKENDS)
+
+def of_backends() -> list[str]:
+    """The stages that backends have below the program, each once."""
+    return list(dict.fromkeys(s for backend in backends.BACKENDS for s in backend.stages))
 
 
 def asked() -> list[str]:
     """The stages that CHAINRULE_SHOW names."""
     names = [part.strip() for part in os.environ.get("CHAINRULE_SHOW", "").split(",")]
+    stages = ("graph", "program", *of_backends())
     for name in names:
-        if name and name not in STAGES:
+        if name and name not in stages:
             raise ArgumentError(
                 "compile",
                 f"got CHAINRULE_SHOW with {name!r}",
-                f"expected some of {', '.join(STAGES)}, with commas between them",
+                f"expected some of {', '.join(stages)}, with commas between them",
                 "unset it to print nothing",
             )
     return names

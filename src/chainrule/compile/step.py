@@ -217,7 +217,7 @@ def _executable(program: Program, asked: Sequence[str]) -> Executable:
         stages.show("program", program)
     backend = backends.current()
     executable = backend.load()(program)
-    for stage in stages.OF_BACKENDS:
+    for stage in stages.of_backends():
         if stage in asked:
             there = stage in backend.stages
             stages.show(stage, executable.text(stage) if there else stages.missing(backend, stage))
