@@ -1,4 +1,4 @@
-"""Recording what a function does instead of doing it: how a graph is made from Python code.
+"""Recording a function's operations instead of running them: a graph from Python code.
 
 While a trace is active every operation becomes a node. A tensor from outside that the function
 reads becomes an input of the graph (a parameter, a buffer, the random state); one that it assigns
@@ -19,15 +19,15 @@ from .guards import Guard
 
 
 class State(threading.local):
-    """What holds for the current thread: is recording on, and into which trace."""
+    """The state of the current thread: whether gradients are recorded, and the active trace."""
 
     def __init__(self) -> None:
         self.grad = True
         self.quiet = False  # NumPy's floating-point warnings are off already
         self.trace: Trace | None = None
         self.variables: tuple[Node, ...] = ()  # of the derivatives whose functions run now
-        # What an optimizer's step has calculated for several parameters. Another thread may be
-        # tracing a step of the same optimizer, whose values are unusable outside.
+        # Values of an optimizer's step for several parameters. They belong to a thread: another one
+        # may be tracing a step of the same optimizer, whose values are unusable outside.
         self.shared: dict[Any, Any] = {}
         self.pullbacks = 0  # how many functions have been run for a derivative
 
@@ -45,7 +45,7 @@ _NONE: Mapping[str, Any] = {}
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Inside, tensors are made as if nothing were being traced."""
+    """A context in which tensors are made as if nothing were being traced."""
     before, state.trace = state.trace, None
     try:
         yield
@@ -54,26 +54,37 @@ def outside() -> Iterator[None]:
 
 
 class Trace:
-    """One recording. Use as a context; then its tables say what the function touched.
+    """One recording, used as a context. Afterwards its tables say which tensors were used.
 
-    lasting   the graph will run again and again, on other values of what it reads
+    lasting         the graph will run many times, each time on the values of then
+    reads           tensors from outside that were read: owner, slot (its value, or its gradient),
+                    and the input that stands for it
+    writes          those that were assigned, and their new values
+    gradients       tensors, their new gradients, and the inputs as which old ones were read, or
+                    None
+    without_grad    tensors that had no gradient yet when it was asked for
+    roots           nodes that backward() was called on
+    released        nodes that a backward() has used: see `reverse.sweep`
+    unseen          tensors of an optimizer whose gradients nothing has read since backward()
+    warned          those that a warning was about
+    updates         whether an optimizer's step is part of it
+    guards          whether a later recording would give the same graph
+    arguments       tensors that are inputs, and so are not to be captured
     """
 
     def __init__(self, lasting: bool = False) -> None:
         self.lasting = lasting
         self.reads: dict[tuple[int, str], tuple[Any, str, Node]] = {}
         self.writes: dict[int, tuple[Any, Node]] = {}
-        # tensor, its gradient, and (if it was there before and only read) the node it was read as
         self.gradients: dict[int, tuple[Any, Any, Node | None]] = {}
-        self.without_grad: dict[int, Any] = {}  # tensors seen to have no gradient yet
-        self.roots: set[Node] = set()  # what backward() was called on
-        self.released: set[Node] = set()  # what a backward() has used: see `reverse.sweep`
-        # Tensors of an optimizer whose gradients backward() has left and nothing has read since.
+        self.without_grad: dict[int, Any] = {}
+        self.roots: set[Node] = set()
+        self.released: set[Node] = set()
         self.unseen: dict[int, Any] = {}
-        self.told: set[int] = set()  # those that a warning was about
-        self.updates = False  # whether an optimizer's step is in it
+        self.warned: set[int] = set()
+        self.updates = False
         self.guards: list[Guard] = []
-        self.arguments: dict[int, Any] = {}  # what was passed in: not to be captured besides
+        self.arguments: dict[int, Any] = {}
         self.outer: Trace | None = None
 
     def __enter__(self) -> Trace:
@@ -82,7 +93,7 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         state.trace = self.outer
-        if self.outer is not None:  # what an inner part depends on, the whole does
+        if self.outer is not None:  # the outer recording depends on the same
             self.outer.guards += self.guards
 
     def input(self, shape: Shape, dtype: Dtype, requires_grad: bool = False) -> Node:
@@ -131,7 +142,7 @@ class Trace:
             raise TraceError(
                 "compile",
                 f"got the tensor {tensor.dtype}{tensor.shape} both as an argument and from outside",
-                "one way in, so that it is one variable",
+                "expected one of the two, so that it is one variable",
                 "use it as an argument, or leave it out of the arguments",
                 user_line(),
             )
@@ -145,20 +156,20 @@ class Trace:
         raise TraceError(
             "trace",
             "got a traced value after its trace had ended",
-            "a value of this trace is needed",
-            "return it from the compiled function instead of storing it; make what is to last "
-            "outside and assign it in place",
+            "expected a value of this trace",
+            "return it from the compiled function instead of storing it, or assign it in place "
+            "to a tensor made outside",
             node.source if node else None,
         )
 
     def write(self, tensor: Any, node: Node) -> None:
-        """The tensor is assigned; its former value is what the graph reads."""
+        """Assign to the tensor; the graph reads its former value."""
         self._expect_one_way(tensor)
         self.capture(tensor, "value", tensor)
         self.writes[id(tensor)] = (tensor, node)
 
     def hides(self, tensor: Any) -> bool:
-        """Whether the tensor's value now is not the one that it will have when the graph runs."""
+        """Whether the tensor may have another value when the graph runs."""
         trace: Trace | None = self
         while trace is not None:
             if trace.owns(tensor):

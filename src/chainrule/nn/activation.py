@@ -10,20 +10,20 @@ from typing import Any
 from ..functions import creation
 from ..tensor import Tensor
 from . import functional as F  # noqa: N812 - the usual name
-from .arguments import whole
+from .arguments import expect_integers
 from .module import Module, Parameter
 
 
 class Activation(Module):
-    """A function and its settings, printed under its own name."""
+    """A function and its settings."""
 
     function: Callable[..., Tensor]
     settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, **settings: Any) -> None:
-        if settings:  # a dict of its own is looked at by every compiled step
-            if "axis" not in settings:  # which depends on the input
-                type(self).function(creation.zeros((0,)), **settings)  # raises what it refuses
+        if settings:  # compiled steps compare a dict that an instance has at each call
+            if "axis" not in settings:  # whether an axis is right depends on the input
+                type(self).function(creation.zeros((0,)), **settings)  # raises for wrong settings
             self.settings = settings
 
     def forward(self, x: Any) -> Tensor:
@@ -34,17 +34,17 @@ class Activation(Module):
 
 
 def _activation(name: str, function: Callable[..., Tensor], **defaults: Any) -> type[Activation]:
-    """A module class for a function whose settings may be given by position or by name."""
+    """A module class for a function whose settings are passed by position or by name."""
 
     def init(self: Activation, *values: Any, **named: Any) -> None:
-        given = dict(zip(defaults, values, strict=False))
-        Activation.__init__(self, **{**defaults, **given, **named})
+        by_position = dict(zip(defaults, values, strict=False))
+        Activation.__init__(self, **{**defaults, **by_position, **named})
 
     def parameter(name: str, **more: Any) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, **more)
 
-    taken = [parameter(k, default=v, annotation=type(v).__name__) for k, v in defaults.items()]
-    init.__signature__ = inspect.Signature([parameter("self"), *taken])  # type: ignore[attr-defined]
+    settings = [parameter(k, default=v, annotation=type(v).__name__) for k, v in defaults.items()]
+    init.__signature__ = inspect.Signature([parameter("self"), *settings])  # type: ignore[attr-defined]
     body = {"__init__": init, "function": staticmethod(function), "__doc__": function.__doc__}
     return type(name, (Activation,), body)
 
@@ -95,7 +95,7 @@ class PReLU(Module):
     """x above 0, weight · x below, the weight learned (He et al., 2015)."""
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
-        whole("PReLU", 1, num_parameters=num_parameters)
+        expect_integers("PReLU", 1, num_parameters=num_parameters)
         self.weight = Parameter(creation.full((num_parameters,), init))
 
     def forward(self, x: Any) -> Tensor:

@@ -1,7 +1,7 @@
-"""What losses and layers expect of their other arguments: settings, factors, values of a target.
+"""Checks of the arguments of losses and layers: settings, factors, values of a target.
 
-What is known when a call is made (settings, shapes) is checked there. Values are looked at where
-they are at hand; a compiled step, which has none while it is traced, raises as it runs.
+Settings and shapes are checked when the call is made. So are values, if there are any: a compiled
+step, which has none while it is traced, raises when it runs.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 
 from .. import ops
 from ..broadcasting import cast
-from ..dtypes import float32, int8
+from ..dtypes import float32, int8, is_floating, is_integer
 from ..errors import ArgumentError, DtypeError, RangeError, Refusal, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 from ..trace import state
 
 
-def known(x: Tensor) -> Any:
+def current_values(x: Tensor) -> Any:
     """The values of a tensor; None if it is traced, or may have others when the graph runs."""
     hidden = state.trace is not None and state.trace.hides(x)
     return None if hidden else x._value
 
 
-def number(
+def expect_number(
     name: str,
     what: str,
     value: Any,
@@ -39,11 +39,11 @@ def number(
     least: float | None = None,
     most: float | None = None,
 ) -> None:
-    """Raise unless a setting is a number in its range; NaN is in none.
+    """Raise unless a setting is a number in its range; NaN is in no range.
 
     usual   a value that works, for the message
     """
-    got = known(value) if isinstance(value, Tensor) else value
+    got = current_values(value) if isinstance(value, Tensor) else value
     if got is None and isinstance(value, Tensor):
         return
     if isinstance(got, np.ndarray) and got.size == 1:
@@ -73,13 +73,13 @@ def number(
         )
 
 
-def share(name: str, what: str, value: Any, usual: float = 0.1) -> None:
+def expect_fraction(name: str, what: str, value: Any, usual: float = 0.1) -> None:
     """Raise unless a setting is from 0 to 1."""
-    number(name, what, value, usual, least=0, most=1)
+    expect_number(name, what, value, usual, least=0, most=1)
 
 
-def whole(name: str, least: int, **values: Any) -> None:
-    """Raise unless each of these settings is a whole number, `least` or more."""
+def expect_integers(name: str, least: int, **values: Any) -> None:
+    """Raise unless each of these settings is an integer, `least` or more."""
     for what, value in values.items():
         try:
             wrong = isinstance(value, bool) or operator.index(value) < least
@@ -95,19 +95,19 @@ def whole(name: str, least: int, **values: Any) -> None:
             )
 
 
-def floating(x: Any) -> Tensor:
-    """x; whole numbers and bools as float32, in which nothing overflows or is cut off."""
+def as_floating(x: Any) -> Tensor:
+    """x; integers and bools as float32, in which nothing overflows or is cut off."""
     x = as_tensor(x)
-    return x if x.dtype.kind in "fV" else cast(x, float32)
+    return x if is_floating(x.dtype) else cast(x, float32)
 
 
-def factor(name: str, what: str, value: Any, shape: Shape) -> Tensor:
-    """A factor of each element of `shape`: it broadcasts to that shape and does not enlarge it."""
-    return fitting(name, what, floating(value), shape)
+def as_factor(name: str, what: str, value: Any, shape: Shape) -> Tensor:
+    """A factor per element of `shape`: it broadcasts to that shape and does not enlarge it."""
+    return expect_broadcastable(name, what, as_floating(value), shape)
 
 
-def fitting(name: str, what: str, each: Tensor, shape: Shape) -> Tensor:
-    """A tensor that broadcasts to `shape` and does not enlarge it."""
+def expect_broadcastable(name: str, what: str, each: Tensor, shape: Shape) -> Tensor:
+    """The tensor; an error unless it broadcasts to `shape` without enlarging it."""
     padded = (1,) * (len(shape) - each.ndim) + each.shape
     if len(padded) != len(shape) or any(
         n not in (1, m) for n, m in zip(padded, shape, strict=True)
@@ -122,14 +122,15 @@ def fitting(name: str, what: str, each: Tensor, shape: Shape) -> Tensor:
     return each
 
 
-def values(
+def expect_values(
     name: str, what: str, x: Tensor, wrong: Callable[[Any], Any], needed: str, advice: str
 ) -> Tensor:
-    """x, all of whose elements are as needed; a compiled step raises if they are not.
+    """x; an error if elements are wrong, which a compiled step raises when it runs.
 
-    wrong   of an array or a traced tensor: which elements are not
+    wrong    which elements are: a bool per element of an array or a traced tensor
+    needed   what is expected, for the message
     """
-    now = known(x)
+    now = current_values(x)
     if now is not None:
         bad = np.asarray(wrong(now))
         if bad.any():
@@ -141,14 +142,16 @@ def values(
     return x + cast(zero, x.dtype)
 
 
-def within(name: str, what: str, x: Tensor, advice: str, slack: float = 0.0) -> Tensor:
-    """x, whose elements are from 0 to 1, give or take."""
-    return values(name, what, x, lambda v: (v < -slack) | (v > 1 + slack), "0 to 1", advice)
+def expect_unit_interval(
+    name: str, what: str, x: Tensor, advice: str, slack: float = 0.0
+) -> Tensor:
+    """x; an error unless its elements are from 0 to 1, plus or minus the slack."""
+    return expect_values(name, what, x, lambda v: (v < -slack) | (v > 1 + slack), "0 to 1", advice)
 
 
-def signs(name: str, target: Tensor) -> Tensor:
-    """A target whose elements are 1 or -1."""
-    return values(
+def expect_signs(name: str, target: Tensor) -> Tensor:
+    """The target; an error unless its elements are 1 or -1."""
+    return expect_values(
         name,
         "the target",
         target,
@@ -158,8 +161,8 @@ def signs(name: str, target: Tensor) -> Tensor:
     )
 
 
-def positions(name: str, indices: Any, count: int) -> Tensor:
-    """Row numbers of a table, from 0: none counts from the end, as -1 of a list does."""
+def expect_rows(name: str, indices: Any, count: int) -> Tensor:
+    """Row numbers of a table, from 0; an error for others: -1 is not the last row."""
     refusal = Refusal(
         name,
         "got the index {}",
@@ -168,7 +171,7 @@ def positions(name: str, indices: Any, count: int) -> Tensor:
         "their own: indices + 1",
     )
     indices = as_tensor(indices)
-    if indices.dtype.kind not in "iu":
+    if not is_integer(indices.dtype):
         raise DtypeError(
             name,
             f"got indices {spec_text(indices)}",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..dtypes import is_boolean
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import creation, reductions, shaping
 from ..functions.contractions import matmul
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
-from .arguments import share, whole
+from .arguments import expect_fraction, expect_integers
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module, Parameter
@@ -19,7 +20,7 @@ from .normalization import LayerNorm
 
 
 def expect_batch_first(name: str, batch_first: bool) -> None:
-    """Raise if sequences are to have another axis first."""
+    """Raise if sequences should have another first axis."""
     if not batch_first:
         raise ArgumentError(
             name,
@@ -46,8 +47,8 @@ class MultiheadAttention(Module):
         batch_first: bool = True,
     ) -> None:
         expect_batch_first("MultiheadAttention", batch_first)
-        whole("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
-        share("MultiheadAttention", "dropout", dropout)
+        expect_integers("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
+        expect_fraction("MultiheadAttention", "dropout", dropout)
         if embed_dim % num_heads:
             raise ArgumentError(
                 "MultiheadAttention",
@@ -74,15 +75,15 @@ class MultiheadAttention(Module):
         *,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """(N, T, E), and the weights (N, T, S), the mean over the heads, if they are wanted.
+        """(N, T, E), and with need_weights the mean of the weights over the heads, (N, T, S).
 
-        key, value         (N, S, E); left out, they are the query (self-attention)
+        key, value         (N, S, E); the query by default (self-attention)
         key_padding_mask   (N, S), True where a key does not count, or floats that are added
         attn_mask          (T, S) or (N · heads, T, S): True where attending is forbidden, or floats
                            that are added
 
-        Where every key is masked, the weights are 0 and the output is out_proj's bias, with
-        gradients of 0. Masks of whole numbers are an error.
+        If every key is masked, the weights are 0 and the output is out_proj's bias, with
+        gradients of 0. Masks of integers are an error.
         """
         query = as_tensor(query)
         key = query if key is None else as_tensor(key)
@@ -119,12 +120,12 @@ class MultiheadAttention(Module):
     def _masks(self, attn_mask: Any, padding: Any, scores: Shape) -> list[Tensor]:
         """The masks with the scores' axes (N, heads, T, S): True where they allow, or added."""
         n, heads, t, size = scores
-        given: list[tuple[str, Any, dict[Shape, Shape]]] = [
+        arguments: list[tuple[str, Any, dict[Shape, Shape]]] = [
             ("attn_mask", attn_mask, {(t, size): (1, 1, t, size), (n * heads, t, size): scores}),
             ("key_padding_mask", padding, {(n, size): (n, 1, 1, size)}),
         ]
-        found = []
-        for name, mask, fitting in given:
+        masks = []
+        for name, mask, fitting in arguments:
             if mask is None:
                 continue
             mask = functional.mask_of(f"MultiheadAttention, {name}", mask, "forbidden")
@@ -137,8 +138,8 @@ class MultiheadAttention(Module):
                     user_line(),
                 )
             mask = shaping.reshape(mask, fitting[mask.shape])
-            found.append(~mask if mask.dtype.kind == "b" else mask)
-        return found
+            masks.append(~mask if is_boolean(mask.dtype) else mask)
+        return masks
 
 
 class TransformerEncoderLayer(Module):
@@ -165,8 +166,8 @@ class TransformerEncoderLayer(Module):
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
         self.norm2 = LayerNorm(d_model, layer_norm_eps)
         self.dropout = Dropout(dropout)
-        named = {"relu": functional.relu, "gelu": functional.gelu}
-        if isinstance(activation, str) and activation not in named:
+        by_name = {"relu": functional.relu, "gelu": functional.gelu}
+        if isinstance(activation, str) and activation not in by_name:
             raise ArgumentError(
                 "TransformerEncoderLayer",
                 f"got activation {activation!r}",
@@ -174,7 +175,7 @@ class TransformerEncoderLayer(Module):
                 "activation=nn.functional.silu is one",
                 user_line(),
             )
-        self.activation = named[activation] if isinstance(activation, str) else activation
+        self.activation = by_name[activation] if isinstance(activation, str) else activation
         self.norm_first = norm_first
 
     def forward(

@@ -11,7 +11,7 @@ from ..functions.contractions import each, expect_padding
 from ..functions.padding import pad
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
-from .arguments import whole
+from .arguments import expect_integers
 from .linear import uniform_parameter
 from .module import Module
 
@@ -37,8 +37,8 @@ class _Conv(Module):
         padding_mode: str = "zeros",
     ) -> None:
         name, n = type(self).__name__, self.dimensions
-        whole(name, 0, in_channels=in_channels, out_channels=out_channels)
-        whole(name, 1, groups=groups)
+        expect_integers(name, 0, in_channels=in_channels, out_channels=out_channels)
+        expect_integers(name, 1, groups=groups)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 name,

@@ -42,13 +42,13 @@ class Loss(Module):
         self.settings = settings
 
     def _try(self, settings: dict[str, Any]) -> None:
-        """Raise for a number that the function refuses: it is called with tensors of no rows."""
+        """Raise for a number that the function refuses, by a call with tensors without rows."""
         numbers = {k: v for k, v in settings.items() if isinstance(v, (str, Number))}
-        numbers.pop("ignore_index", None)  # needs class numbers
-        taken = inspect.signature(type(self).function).parameters.values()
-        needed = [p for p in taken if p.default is p.empty and p.name not in numbers]
-        with contextlib.suppress(ShapeError, DtypeError):  # of other tensors than it takes
-            type(self).function(*[creation.zeros((0, 1))] * len(needed), **numbers)
+        numbers.pop("ignore_index", None)  # it needs class numbers as targets
+        parameters = inspect.signature(type(self).function).parameters.values()
+        tensors = [p for p in parameters if p.default is p.empty and p.name not in numbers]
+        with contextlib.suppress(ShapeError, DtypeError):  # the tensors may not fit
+            type(self).function(*[creation.zeros((0, 1))] * len(tensors), **numbers)
 
     def forward(self, *args: Any) -> Tensor:
         return type(self).function(*args, **self.settings)
@@ -58,10 +58,12 @@ class Loss(Module):
 
 
 def _loss(name: str, function: Callable[..., Tensor]) -> type[Loss]:
-    """The loss as a module, whose settings are all arguments that the function can do without."""
-    taken = inspect.signature(function).parameters.values()
+    """The loss as a module; its settings are the arguments that are optional in the function."""
+    parameters = inspect.signature(function).parameters.values()
     settings = [
-        p.replace(kind=p.KEYWORD_ONLY) for p in taken if p.default is not p.empty or p.name == "var"
+        p.replace(kind=p.KEYWORD_ONLY)
+        for p in parameters
+        if p.default is not p.empty or p.name == "var"
     ]
     body = {
         "function": staticmethod(function),

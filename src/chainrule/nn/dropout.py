@@ -1,4 +1,4 @@
-"""Dropout: what is random while training and passes through in evaluation."""
+"""Dropout: random zeros while training, nothing in evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
-from .arguments import floating, share
+from .arguments import as_floating, expect_fraction
 from .module import Module
 
 
@@ -18,7 +18,7 @@ class Dropout(Module):
     """Each element 0 with probability p, the others divided by 1 - p (Srivastava et al., 2014)."""
 
     def __init__(self, p: float = 0.5) -> None:
-        share(type(self).__name__, "p", p, 0.5)
+        expect_fraction(type(self).__name__, "p", p, 0.5)
         self.p = p
 
     def forward(self, x: Any) -> Tensor:
@@ -49,10 +49,10 @@ Dropout1d = Dropout2d = Dropout3d = ChannelDropout
 
 
 class AlphaDropout(Dropout):
-    """Dropout that keeps mean and variance through SELU (Klambauer et al., 2017)."""
+    """Dropout that preserves mean and variance through SELU (Klambauer et al., 2017)."""
 
     def forward(self, x: Any) -> Tensor:
-        x = floating(x)
+        x = as_floating(x)
         if not self.training or self.p == 0:
             return x
         if self.p == 1:

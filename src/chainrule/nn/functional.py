@@ -1,6 +1,6 @@
 """Layers without state, as functions; PyTorch's names. Channels are the last axis.
 
-Where a formula is one of real numbers, whole ones are computed in float32.
+Functions of real numbers compute integers in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import random
 from ..broadcasting import cast
-from ..dtypes import float32, float64
+from ..dtypes import float32, float64, is_boolean, is_floating
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..functions import axes, elementwise, reductions
 from ..functions.contractions import matmul
@@ -26,7 +26,7 @@ from ..functions.shaping import reshape, split
 from ..graph import Shape, spec_text
 from ..hints import check_kinds, explain_arguments, missing
 from ..tensor import Tensor, as_tensor
-from .arguments import fitting, floating, number, share
+from .arguments import as_floating, expect_broadcastable, expect_fraction, expect_number
 from .losses import *  # noqa: F403 - the losses are functions too
 
 tanh = elementwise.tanh
@@ -36,13 +36,15 @@ softmax, log_softmax = reductions.softmax, reductions.log_softmax
 def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b."""
     y = matmul(x, weight.T)
-    return y if bias is None else y + fitting("linear", "bias", as_tensor(bias), y.shape)
+    return (
+        y if bias is None else y + expect_broadcastable("linear", "bias", as_tensor(bias), y.shape)
+    )
 
 
 def masked_fill(x: Any, mask: Any, value: float) -> Tensor:
-    """x, and the value where the mask holds, which broadcasts to x."""
+    """x, and the value where the mask is True; the mask broadcasts to x."""
     x = as_tensor(x)
-    return where(fitting("masked_fill", "mask", as_tensor(mask), x.shape), value, x)
+    return where(expect_broadcastable("masked_fill", "mask", as_tensor(mask), x.shape), value, x)
 
 
 def at_least(x: Tensor, low: float) -> Tensor:
@@ -56,7 +58,7 @@ def at_least(x: Tensor, low: float) -> Tensor:
 @check_kinds
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x above 0, slope · x below."""
-    x = floating(x)
+    x = as_floating(x)
     return where(x > 0, x, x * negative_slope)
 
 
@@ -67,12 +69,12 @@ def relu6(x: Any) -> Tensor:
 
 @check_kinds
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x held between two numbers; derivative 0 at and beyond them."""
+    """x limited to the range between two numbers; derivative 0 at and beyond them."""
     if not min_val <= max_val:
         raise ArgumentError(
             "hardtanh",
             f"got min_val={min_val!r}, max_val={max_val!r}",
-            "expected a min_val of max_val at most",
+            "expected min_val ≤ max_val",
             f"min_val={max_val!r}, max_val={min_val!r}",
             user_line(),
         )
@@ -82,19 +84,19 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 
 def hardsigmoid(x: Any) -> Tensor:
     """min(max(x/6 + 1/2, 0), 1)."""
-    return hardtanh(floating(x) / 6 + 0.5, 0.0, 1.0)
+    return hardtanh(as_floating(x) / 6 + 0.5, 0.0, 1.0)
 
 
 def hardswish(x: Any) -> Tensor:
     """x · hardsigmoid(x)."""
-    x = floating(x)
+    x = as_floating(x)
     return x * hardtanh(x + 3, 0.0, 6.0) / 6
 
 
 @check_kinds
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (eˣ - 1) below (Clevert et al., 2015)."""
-    x = floating(x)
+    x = as_floating(x)
     below = elementwise.expm1(where(x > 0, 0.0, x))
     return where(x > 0, x, alpha * below)
 
@@ -107,7 +109,7 @@ def selu(x: Any) -> Tensor:
 @check_kinds
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, α (e^(x/α) - 1) below; α is not 0."""
-    x = floating(x)
+    x = as_floating(x)
     if alpha == 0:
         raise ArgumentError(
             "celu", "got alpha=0", "expected a number other than 0", "alpha=1.0 works", user_line()
@@ -118,7 +120,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
 @check_kinds
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), Φ the normal distribution; "tanh" approximates it (Hendrycks and Gimpel, 2016)."""
-    x = floating(x)
+    x = as_floating(x)
     if approximate == "tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
         return 0.5 * x * (1 + elementwise.tanh(inner))
@@ -134,60 +136,60 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
 def silu(x: Any) -> Tensor:
     """x · sigmoid(x), also called swish."""
-    x = floating(x)
+    x = as_floating(x)
     return x * sigmoid(x)
 
 
 def mish(x: Any) -> Tensor:
     """x · tanh(softplus(x)) (Misra, 2019)."""
-    x = floating(x)
+    x = as_floating(x)
     return x * elementwise.tanh(softplus(x))
 
 
 def softsign(x: Any) -> Tensor:
     """x / (1 + |x|)."""
-    x = floating(x)
+    x = as_floating(x)
     return x / (1 + elementwise.abs(x))
 
 
 def logsigmoid(x: Any) -> Tensor:
     """log sigmoid(x)."""
-    return -softplus(-floating(x))
+    return -softplus(-as_floating(x))
 
 
 @check_kinds
 def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     """x moved λ towards 0, and 0 within λ of it; λ is 0 or more."""
-    number("softshrink", "lambd", lambd, 0.5, least=0)
-    x = floating(x)
+    expect_number("softshrink", "lambd", lambd, 0.5, least=0)
+    x = as_floating(x)
     inside = (x >= -lambd) & (x <= lambd)
     return where(inside, 0.0, where(x > 0, x - lambd, x + lambd))
 
 
 @check_kinds
 def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
-    """x, and 0 within λ of 0; of a λ below 0 x itself."""
-    x = floating(x)
+    """x, and 0 within λ of 0; for a λ below 0, x itself."""
+    x = as_floating(x)
     inside = (x >= -lambd) & (x <= lambd)
     return where(inside, 0.0, x)
 
 
 def tanhshrink(x: Any) -> Tensor:
     """x - tanh x."""
-    x = floating(x)
+    x = as_floating(x)
     return x - elementwise.tanh(x)
 
 
 @check_kinds
 def threshold(x: Any, threshold: float, value: float) -> Tensor:
-    """x above the threshold, the value from there down; NaN stays NaN."""
+    """x above the threshold, else the value; NaN stays NaN."""
     x = as_tensor(x)
     return where(x <= threshold, value, x)
 
 
 def prelu(x: Any, weight: Tensor) -> Tensor:
     """x above 0, weight · x below; one weight, or one per channel, the last axis."""
-    x, weight = floating(x), as_tensor(weight)
+    x, weight = as_floating(x), as_tensor(weight)
     channels = x.shape[-1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.size not in (1, channels):
         raise ShapeError(
@@ -204,7 +206,7 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
 @check_kinds
 def glu(x: Any, axis: int = -1) -> Tensor:
     """a · sigmoid(b), a and b the halves of x along the axis (Dauphin et al., 2016)."""
-    a, b = split(floating(x), 2, axis)
+    a, b = split(as_floating(x), 2, axis)
     return a * sigmoid(b)
 
 
@@ -222,14 +224,16 @@ def dropout(
     shape: Any = None,
 ) -> Tensor:
     """Each element 0 with probability p, else divided by 1 - p (Srivastava et al., 2014)."""
-    share("dropout", "p", p, 0.5)
+    expect_fraction("dropout", "p", p, 0.5)
     x = as_tensor(x)
     if not training or p == 0:
         return x
     source = random.default if generator is None else generator
     keep = source.bernoulli(1 - p, x.shape if shape is None else shape)
     return where(
-        fitting("dropout", "shape", keep, x.shape), x * (1 / (1 - p) if p < 1 else 0.0), 0.0
+        expect_broadcastable("dropout", "shape", keep, x.shape),
+        x * (1 / (1 - p) if p < 1 else 0.0),
+        0.0,
     )
 
 
@@ -238,16 +242,16 @@ def normalised(x: Tensor, over: Sequence[int], eps: float) -> tuple[Tensor, Tens
 
     float16 and bfloat16 are computed in float32: the square of 256 is infinite in float16.
     """
-    given, x = x, cast(x, float64 if x.dtype == float64 else float32)
+    dtype, x = x.dtype, cast(x, float64 if x.dtype == float64 else float32)
     mean = reductions.mean(x, axis=tuple(over), keepdims=True)
     centred = x - mean
     variance = reductions.mean(elementwise.square(centred), axis=tuple(over), keepdims=True)
     y = centred * elementwise.rsqrt(variance + eps)
-    return (cast(y, given.dtype) if given.dtype.kind in "fV" else y), mean, variance
+    return (cast(y, dtype) if is_floating(dtype) else y), mean, variance
 
 
 def last_axes(name: str, x: Tensor, normalized_shape: Any, **factors: Tensor | None) -> Shape:
-    """The axes of x that have the normalized shape; an error if x or a factor has another one."""
+    """The axes of x that have the normalized shape; an error if x or a factor has another shape."""
     shape = axes.counts(name, normalized_shape)
     if not shape or x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
         raise ShapeError(
@@ -278,7 +282,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 over the last axes, then scale and shift (Ba et al., 2016)."""
-    number("layer_norm", "eps", eps, 1e-5, least=0)
+    expect_number("layer_norm", "eps", eps, 1e-5, least=0)
     x = as_tensor(x)
     over = last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
     y, _, _ = normalised(x, over, eps)
@@ -295,15 +299,15 @@ def rms_norm(
     eps   by default the distance from 1 to the next number: 2.2e-16 in float64, 1.2e-7 otherwise
     """
     if eps is not None:
-        number("rms_norm", "eps", eps, 1e-6, least=0)
+        expect_number("rms_norm", "eps", eps, 1e-6, least=0)
     x = as_tensor(x)
     over = last_axes("rms_norm", x, normalized_shape, weight=weight)
     wide = float64 if x.dtype == float64 else float32
     small = float(np.finfo(wide).eps) if eps is None else eps
-    given, x = x, cast(x, wide)
+    dtype, x = x.dtype, cast(x, wide)
     power = reductions.mean(elementwise.square(x), axis=over, keepdims=True)
     y = x * elementwise.rsqrt(power + small)
-    y = cast(y, given.dtype) if given.dtype.kind in "fV" else y
+    y = cast(y, dtype) if is_floating(dtype) else y
     return y if weight is None else y * weight
 
 
@@ -322,12 +326,11 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(q kᵀ / √d + mask) v (Vaswani et al., 2017).
 
-    query (..., T, d), key (..., S, d), value (..., S, e); a bool mask is True where attending is
-    allowed, a float mask is added; either broadcasts to (..., T, S), whole numbers are an error.
-    is_causal allows no later position. A query that may attend to nothing gives 0, with gradients
-    of 0.
+    query (..., T, d), key (..., S, d), value (..., S, e). A bool mask is True where attending is
+    allowed, a float mask is added; both broadcast to (..., T, S). is_causal forbids later
+    positions. The result of a query that may attend to nothing is 0, with gradients of 0.
     """
-    query, key, value = floating(query), floating(key), floating(value)
+    query, key, value = as_floating(query), as_floating(key), as_floating(value)
     masks = [] if attn_mask is None else [mask_of("scaled_dot_product_attention", attn_mask)]
     return matmul(attention_weights(query, key, masks, dropout_p, is_causal, scale), value)
 
@@ -335,10 +338,10 @@ def scaled_dot_product_attention(
 def mask_of(name: str, mask: Any, true: str = "allowed") -> Tensor:
     """A mask of attention: bool, or floats that are added to the scores.
 
-    true   what a bool one says where it is True, for the message
+    true   the meaning of True in a bool mask, for the message
     """
     mask = as_tensor(mask)
-    if mask.dtype.kind not in "bfV":
+    if not (is_boolean(mask.dtype) or is_floating(mask.dtype)):
         raise DtypeError(
             name,
             f"got a mask {spec_text(mask)}",
@@ -357,23 +360,23 @@ def attention_weights(
     is_causal: bool,
     scale: float | None,
 ) -> Tensor:
-    """The softmax of `scaled_dot_product_attention`; rows without any key are 0."""
+    """The softmax of `scaled_dot_product_attention`; 0 for queries that may attend to no key."""
     size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = matmul(query * size, key.mT)
     if is_causal:
         allowed = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
         scores = where(Tensor(allowed), scores, -math.inf)
     for mask in masks:
-        mask = fitting("attention", "mask", mask, scores.shape)
-        allowing = mask.dtype.kind == "b"
+        mask = expect_broadcastable("attention", "mask", mask, scores.shape)
+        allowing = is_boolean(mask.dtype)
         scores = where(mask, scores, -math.inf) if allowing else scores + cast(mask, scores.dtype)
-    weights = _softmax_of_some(scores) if masks or not key.shape[-2] else softmax(scores)
+    weights = _masked_softmax(scores) if masks or not key.shape[-2] else softmax(scores)
     return dropout(weights, dropout_p)
 
 
 @reductions.in_float32
-def _softmax_of_some(scores: Tensor, /) -> Tensor:
-    """eˣ / ∑eˣ along the last axis, and 0 where there is nothing but -inf."""
+def _masked_softmax(scores: Tensor, /) -> Tensor:
+    """eˣ / ∑eˣ along the last axis; 0 if all elements are -inf."""
     if not scores.shape[-1]:
         return scores
     top = reductions.max(scores, axis=-1, keepdims=True).detach()
@@ -386,8 +389,8 @@ def _softmax_of_some(scores: Tensor, /) -> Tensor:
 @check_kinds
 def normalize(x: Any, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖, ε) along the axis."""
-    number("normalize", "eps", eps, 1e-12, least=0)
-    x = floating(x)
+    expect_number("normalize", "eps", eps, 1e-12, least=0)
+    x = as_floating(x)
     return x / at_least(reductions.norm(x, ord=p, axis=axis, keepdims=True), eps)
 
 

@@ -17,7 +17,7 @@ from ..functions import creation, elementwise
 from ..graph import spec_text
 from ..hints import check_kinds
 from ..tensor import Tensor, no_grad
-from .arguments import number
+from .arguments import expect_number
 
 Source = random.Generator | None
 
@@ -75,7 +75,7 @@ def trunc_normal_(
     generator: Source = None,
 ) -> Tensor:
     """N(mean, std²) between a and b, by inverting the normal distribution."""
-    number("trunc_normal_", "std", std, 1.0, above=0)
+    expect_number("trunc_normal_", "std", std, 1.0, above=0)
     if not a < b:
         raise ArgumentError(
             "trunc_normal_", f"got a={a!r}, b={b!r}", "expected an a below b", f"a={b!r}, b={a!r}"
@@ -88,7 +88,7 @@ def trunc_normal_(
 
 @check_kinds
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the variance through a nonlinearity."""
+    """The factor that preserves the variance through a nonlinearity."""
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         return math.sqrt(2 / (1 + slope**2))

@@ -13,7 +13,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
-from .arguments import positions, whole
+from .arguments import expect_integers, expect_rows
 from .module import Module, Parameter
 
 
@@ -30,7 +30,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        whole("Linear", 0, in_features=in_features, out_features=out_features)
+        expect_integers("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = uniform_parameter((out_features, in_features), in_features)
         self.bias = uniform_parameter((out_features,), in_features) if bias else None
@@ -58,7 +58,7 @@ class Bilinear(Module):
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
     ) -> None:
-        whole(
+        expect_integers(
             "Bilinear",
             1,
             in1_features=in1_features,
@@ -85,7 +85,7 @@ class Bilinear(Module):
 
 
 def _check_table(name: str, rows: int, columns: int, padding_idx: int | None) -> None:
-    whole(name, 0, num_embeddings=rows, embedding_dim=columns)
+    expect_integers(name, 0, num_embeddings=rows, embedding_dim=columns)
     if padding_idx is not None and not -rows <= padding_idx < rows:
         raise ArgumentError(
             name,
@@ -119,7 +119,7 @@ class Embedding(Module):
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
-        rows = indexing.take(self.weight, positions("Embedding", x, self.weight.shape[0]), axis=0)
+        rows = indexing.take(self.weight, expect_rows("Embedding", x, self.weight.shape[0]), axis=0)
         if self.padding_idx is None:
             return rows
         k = self.padding_idx % self.num_embeddings
@@ -167,7 +167,7 @@ class EmbeddingBag(Module):
                 user_line(),
             )
         rows = indexing.take(
-            self.weight, positions("EmbeddingBag", x, self.weight.shape[0]), axis=0
+            self.weight, expect_rows("EmbeddingBag", x, self.weight.shape[0]), axis=0
         )
         gone = creation.zeros(x.shape, dtype="bool")
         if self.padding_idx is not None:

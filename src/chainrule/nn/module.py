@@ -34,29 +34,29 @@ def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - 
 
 
 class ForwardHook:
-    """What `Module.register_forward_hook` returns: `remove()` takes the hook away again."""
+    """The result of `Module.register_forward_hook`; `remove()` removes the hook."""
 
     def __init__(self, module: Module, function: Callable[..., Any]) -> None:
         self._module, self.function = module, function
 
     def remove(self) -> None:
-        """Do not call the hook any more."""
+        """Stop calling the hook."""
         self._module._forward_hooks = tuple(h for h in self._module._forward_hooks if h is not self)
 
 
 class Module(SelfGuarded):
-    """A part of a network. Write `__init__` and `forward`; everything else is here.
+    """A part of a network. Subclasses write `__init__` and `forward`; everything else is here.
 
     Attributes register by themselves: a tensor that requires a gradient is a parameter (and stays
-    one when it no longer does), another tensor is a buffer, a module is a sub-module; lists, tuples
-    and dicts of them too. Their names are their paths: `layers.0.weight`. What was computed from
-    parameters, `self.h = self.first(x)`, is none of these.
+    one when it no longer does), another tensor is a buffer, a module is a sub-module; also those in
+    lists, tuples and dicts. Their names are their paths: `layers.0.weight`. A tensor that was
+    computed from parameters, `self.h = self.first(x)`, is none of these.
     """
 
     training: bool = True
     _forward_hooks: tuple[ForwardHook, ...] = ()
-    _channels_last = False  # whether what it holds, or gives, is in another order in PyTorch
-    _trained: tuple[Tensor, ...] = ()  # its own tensors that are or have been seen to be trained
+    _channels_last = False  # whether its tensors, or its output, have another order in PyTorch
+    _trained: tuple[Tensor, ...] = ()  # its attributes that are, or were seen to be, trained
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -69,7 +69,7 @@ class Module(SelfGuarded):
         return super().__new__(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes."""
+        """Compute the output of the module."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -90,7 +90,7 @@ class Module(SelfGuarded):
         return out
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> ForwardHook:
-        """Call hook(module, args, output) after each forward; unless None, its result replaces it.
+        """Call hook(module, args, output) after each forward; a result other than None replaces it.
 
         Inside a compiled step it is called while the step is traced, and not at each call.
         """
@@ -101,7 +101,7 @@ class Module(SelfGuarded):
     def summary(self, *inputs: Any) -> Summary:
         """A table of its modules: output shapes, parameters, operations; nothing is computed.
 
-        inputs   what forward takes: tensors, arrays, or shapes as tuples (float32) to stand for one
+        inputs   the arguments of forward: tensors, arrays, or shapes of float32 arrays as tuples
         """
         return summarise([*self._modules()], [t for _, t, _ in self._tensors()], inputs)
 
@@ -120,15 +120,15 @@ class Module(SelfGuarded):
             raise missing("Module", name, type(self).__name__)
 
     def _is_parameter(self, t: Tensor) -> bool:
-        """Whether a tensor of this module's own is trained, or has been: it is remembered."""
-        known = _among(t, self._trained)
-        if not known and t.requires_grad and t.is_leaf:
+        """Whether a tensor in this module is trained, or was once seen to be."""
+        recorded = _among(t, self._trained)
+        if not recorded and t.requires_grad and t.is_leaf:
             vars(self)["_trained"] = (*self._trained, t)
             return True
-        return known
+        return recorded
 
     def _rearranges(self) -> bool:
-        """Whether code outside of this library moves elements: forward, what it uses, a hook."""
+        """Whether code outside of this library moves elements: forward, its callables, a hook."""
         kind: Any = type(self)
         values = (v for v in vars(self).values() if not isinstance(v, (Module, Tensor)))
         return rearranges(
@@ -168,41 +168,41 @@ class Module(SelfGuarded):
                     yield path, inner, trained
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter once, with its path: what requires a gradient, and what is frozen."""
+        """Every parameter once, with its path, whether it is trained or frozen."""
         return ((name, t) for name, t, trained in self._tensors() if trained)
 
     def parameters(self) -> list[Tensor]:
-        """Every parameter once: what requires a gradient, and what is frozen."""
+        """Every parameter once, whether it is trained or frozen."""
         return [t for _, t in self.named_parameters()]
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor that is no parameter, once, with its path."""
+        """Every tensor that is not a parameter, once, with its path."""
         return ((name, t) for name, t, trained in self._tensors() if not trained)
 
     # ── modes ────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, mode: bool = True) -> Self:
-        """Dropout drops, batch normalisation uses the batch."""
+        """Training mode: dropout drops, batch normalisation uses the batch."""
         for m in self.modules():
             if m.training != mode:
                 m.training = mode
         return self
 
     def eval(self) -> Self:
-        """Dropout passes through, batch normalisation uses its running statistics."""
+        """Evaluation mode: no dropout, batch normalisation uses its running statistics."""
         return self.train(False)
 
     def freeze(self) -> Self:
-        """Stop training its parameters, which they stay; `unfreeze` trains them again."""
+        """Stop training its parameters. They stay parameters; `unfreeze` trains them again."""
         return self._train_parameters(False)
 
     def unfreeze(self) -> Self:
         """Train all of its parameters."""
         return self._train_parameters(True)
 
-    def _train_parameters(self, wanted: bool) -> Self:
+    def _train_parameters(self, trained: bool) -> Self:
         for t in self.parameters():
-            t.requires_grad = wanted
+            t.requires_grad = trained
         changes.note()
         return self
 
@@ -221,8 +221,8 @@ class Module(SelfGuarded):
     def load_state_dict(self, values: dict[str, Any], strict: bool = True) -> None:
         """Take over values by path. Nothing is changed unless everything fits.
 
-        Floats are rounded to the dtype that is there; whole numbers or bools in the place of floats
-        are refused, as are floats that become infinite, because they are other weights.
+        Floats are rounded to the dtype of the tensor. Integers or bools for floats are refused, and
+        so are floats that become infinite, because they are other weights.
 
         strict   missing and unknown names are errors
         """
@@ -250,7 +250,7 @@ class Module(SelfGuarded):
         return head + ("\n" + "\n".join(inner) + "\n)" if inner else ")")
 
     def extra_repr(self) -> str:
-        """What a layer says of itself when printed."""
+        """The settings of a layer, for printing."""
         return ""
 
 
@@ -297,9 +297,9 @@ def _among(t: Tensor, tensors: tuple[Tensor, ...]) -> bool:
 
 
 def _expect_parameter(module: Module, name: str, old: Tensor, value: Any) -> None:
-    """Raise if what is to take a parameter's place would not be trained: it would be lost."""
+    """Raise if the value that replaces a parameter is not trained: training would stop silently."""
     if isinstance(value, Tensor) and not (value.requires_grad and value.is_leaf):
-        got = f"a tensor {spec_text(value)} that is no parameter"
+        got = f"a tensor {spec_text(value)} that is not a parameter"
     elif isinstance(value, (np.ndarray, np.generic, int, float, list, tuple)):
         got = type(value).__name__
     else:
@@ -317,7 +317,7 @@ _FORWARD = frozenset({"forward"})
 
 
 def _name_layer(error: ChainruleError, outer: Module) -> None:
-    """Put into the error where its module is, seen from this one (if it is in this one)."""
+    """Add the module's path from this one to the error (if it is inside this one)."""
     if error.module is None:
         error.module = outer
     for path, m in outer.named_modules():

@@ -12,12 +12,12 @@ from ..functions import axes, creation, elementwise, shaping
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional
-from .arguments import number, share, whole
+from .arguments import expect_fraction, expect_integers, expect_number
 from .module import Module, Parameter
 
 
 def _expect_channels(layer: _BatchNorm | GroupNorm, x: Tensor, channels: int) -> None:
-    """Raise unless the last axis is the channels and there are as many others as it takes."""
+    """Raise unless the last axis is the channels and the number of sizes is in `layer.sizes`."""
     least, most = layer.sizes
     if not least <= x.ndim - 2 <= most or x.shape[-1] != channels:
         shapes = [
@@ -35,11 +35,11 @@ def _expect_channels(layer: _BatchNorm | GroupNorm, x: Tensor, channels: int) ->
 class _BatchNorm(Module):
     """Each channel over the batch and all sizes: (N, *size, C) (Ioffe and Szegedy, 2015).
 
-    While training the batch's own statistics are used and followed by running ones (the mean, and
-    the variance of n - 1); in evaluation the running ones are used.
+    Training uses the statistics of the batch, and updates running ones (the mean, and the variance
+    divided by n - 1); evaluation uses the running ones.
     """
 
-    sizes = 0, 3  # how many there may be, at least and at most
+    sizes = 0, 3  # the least and the largest number of sizes
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class _BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        whole(type(self).__name__, 0, num_features=num_features)
-        number(type(self).__name__, "eps", eps, 1e-5, above=0)
+        expect_integers(type(self).__name__, 0, num_features=num_features)
+        expect_number(type(self).__name__, "eps", eps, 1e-5, above=0)
         if momentum is not None:
-            share(type(self).__name__, "momentum", momentum)
+            expect_fraction(type(self).__name__, "momentum", momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight = Parameter(creation.ones(num_features)) if affine else None
         self.bias = Parameter(creation.zeros(num_features)) if affine else None
@@ -136,7 +136,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:
-        number("LayerNorm", "eps", eps, 1e-5, least=0)
+        expect_number("LayerNorm", "eps", eps, 1e-5, least=0)
         shape = axes.counts("LayerNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         self.weight = Parameter(creation.ones(shape)) if elementwise_affine else None
@@ -154,7 +154,7 @@ class RMSNorm(Module):
 
     def __init__(self, normalized_shape: Any, eps: float | None = None) -> None:
         if eps is not None:
-            number("RMSNorm", "eps", eps, 1e-6, least=0)
+            expect_number("RMSNorm", "eps", eps, 1e-6, least=0)
         shape = axes.counts("RMSNorm", normalized_shape)
         self.normalized_shape, self.eps = shape, eps
         self.weight = Parameter(creation.ones(shape))
@@ -166,14 +166,14 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """Groups of channels over all sizes of each sample: (N, *size, C) (Wu and He, 2018)."""
 
-    sizes = 0, 62  # how many there may be, at least and at most
+    sizes = 0, 62  # the least and the largest number of sizes
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
     ) -> None:
-        number(type(self).__name__, "eps", eps, 1e-5, least=0)
-        whole(type(self).__name__, 0, num_channels=num_channels)
-        whole(type(self).__name__, 1, num_groups=num_groups)
+        expect_number(type(self).__name__, "eps", eps, 1e-5, least=0)
+        expect_integers(type(self).__name__, 0, num_channels=num_channels)
+        expect_integers(type(self).__name__, 1, num_groups=num_groups)
         if num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm",

@@ -16,7 +16,7 @@ from .module import Module
 
 
 class _Sized(Module):
-    """What all share: how many sizes an input has; None takes 1 to 3."""
+    """Base of all: checks the number of sizes of an input; None accepts 1 to 3."""
 
     dimensions: int | None = None
 
@@ -35,7 +35,7 @@ class _Sized(Module):
 
 
 class _Pool(_Sized):
-    """What the poolings share: a window slides over every size."""
+    """Base of poolings whose window slides over every size."""
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
@@ -72,7 +72,7 @@ class AvgPool(_Pool):
 
 
 class _Adaptive(_Sized):
-    """Windows chosen so that the result has the wanted size: from ⌊i n / m⌋ to ⌈(i + 1) n / m⌉."""
+    """Windows from ⌊i n / m⌋ to ⌈(i + 1) n / m⌉, so that the result has size m."""
 
     def __init__(self, output_size: Any) -> None:
         self.output_size = output_size
@@ -108,14 +108,14 @@ class _Adaptive(_Sized):
 
 
 class AdaptiveAvgPool(_Adaptive):
-    """Means over windows that give the wanted size."""
+    """Means over windows; the result has the output size."""
 
     def _reduce(self, x: Tensor, axis: int) -> Tensor:
         return reductions.mean(x, axis=axis)
 
 
 class AdaptiveMaxPool(_Adaptive):
-    """The largest over windows that give the wanted size."""
+    """The largest over windows; the result has the output size."""
 
     def _reduce(self, x: Tensor, axis: int) -> Tensor:
         return reductions.max(x, axis=axis)
@@ -125,7 +125,7 @@ P = TypeVar("P", bound=_Sized)
 
 
 def _by_sizes(kind: type[P]) -> tuple[type[P], type[P], type[P]]:
-    """The pooling of lines, of images and of volumes: they differ in what input they take."""
+    """The poolings of one, two and three sizes."""
     return tuple(  # type: ignore[return-value] # three of them
         type(
             f"{kind.__name__}{n}d",
@@ -149,7 +149,7 @@ AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = _by_sizes(AdaptiveMaxP
 class Upsample(_Sized):
     """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres.
 
-    "linear" takes 1 to 3 sizes, "bilinear" 2, "trilinear" 3; of whole numbers they give float32.
+    "linear" takes 1 to 3 sizes, "bilinear" 2, "trilinear" 3; integers become float32.
     """
 
     def __init__(self, *, scale_factor: int = 2, mode: str = "nearest") -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
+from ..dtypes import is_integer
 from ..errors import ArgumentError, Refusal, ShapeError, user_line
 from ..functions import creation, elementwise, shaping
 from ..functions.control import scan
@@ -14,7 +15,7 @@ from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional
-from .arguments import known, share, whole
+from .arguments import current_values, expect_fraction, expect_integers
 from .attention import expect_batch_first
 from .linear import uniform_parameter
 from .module import Module
@@ -27,7 +28,7 @@ class _Recurrent(Module):
 
     x         (N, T, input_size)
     state     the initial state, (layers · directions, N, hidden_size), zeros by default
-    lengths   (N,) how many steps of each sequence count: after them the state stays, outputs are 0
+    lengths   (N,) the number of steps of each sequence; after them the state stays, outputs are 0
     outputs   (N, T, directions · hidden_size) of the last layer
 
     weight_ih_l0 (gates · hidden, input), weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and
@@ -35,7 +36,7 @@ class _Recurrent(Module):
     """
 
     gates = 1
-    states = 1  # how many tensors the state has
+    states = 1  # the number of tensors in the state
     weight_hh_l0: Tensor
 
     def __init__(
@@ -49,14 +50,14 @@ class _Recurrent(Module):
         bidirectional: bool = False,
     ) -> None:
         expect_batch_first(type(self).__name__, batch_first)
-        whole(
+        expect_integers(
             type(self).__name__,
             1,
             input_size=input_size,
             hidden_size=hidden_size,
             num_layers=num_layers,
         )
-        share(type(self).__name__, "dropout", dropout)
+        expect_fraction(type(self).__name__, "dropout", dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
         for layer in range(num_layers):
@@ -163,11 +164,11 @@ class _Recurrent(Module):
 
 def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
     ends = as_tensor(lengths)
-    needed = f"expected a whole number from 0 to {steps} for each of {n} sequences"
-    advice = "count the steps of each sequence that are no padding"
-    now = known(ends)
+    needed = f"expected an integer from 0 to {steps} per sequence, {n} in all"
+    advice = "count the steps of each sequence without its padding"
+    now = current_values(ends)
     wrong = now is not None and now.size and (now.min() < 0 or now.max() > steps)
-    if ends.shape != (n,) or ends.dtype.kind not in "iu" or wrong:
+    if ends.shape != (n,) or not is_integer(ends.dtype) or wrong:
         got = f" from {now.min()} to {now.max()}" if now is not None and now.size else ""
         raise ShapeError(name, f"got lengths {spec_text(ends)}{got}", needed, advice, user_line())
     refusal = Refusal(name, "got the length {}", needed, advice)

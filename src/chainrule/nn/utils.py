@@ -12,12 +12,12 @@ from ..functions.elementwise import where
 from ..hints import check_kinds
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad
-from .arguments import number
+from .arguments import expect_number
 
 
 def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p for p in given if p.grad is not None]
+    owners = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p for p in owners if p.grad is not None]
 
 
 def _dense(g: Any) -> Tensor:
@@ -37,7 +37,7 @@ def clip_grad_norm_(
 
     Each is multiplied by min(1, max_norm / (norm + 1e-6)) (Pascanu et al., 2012).
     """
-    number("clip_grad_norm_", "max_norm", max_norm, 1.0, least=0)
+    expect_number("clip_grad_norm_", "max_norm", max_norm, 1.0, least=0)
     owners = _gradients(parameters)
     with no_grad():
         if not owners:
@@ -68,8 +68,8 @@ def clip_grad_norm_(
 
 @check_kinds
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
-    """Hold every element of the gradients between -clip_value and clip_value."""
-    number("clip_grad_value_", "clip_value", clip_value, 1.0, least=0)
+    """Limit every element of the gradients to -clip_value and clip_value."""
+    expect_number("clip_grad_value_", "clip_value", clip_value, 1.0, least=0)
     with no_grad():
         for p in _gradients(parameters):
             p.grad = elementwise.clip(_dense(p.grad), -clip_value, clip_value)
@@ -90,7 +90,7 @@ def l2_penalty(parameters: Iterable[Tensor]) -> Tensor:
 @check_kinds
 def max_norm_(weight: Tensor, max_value: float, axis: int = -1) -> None:
     """Scale the vectors along the axis down to a norm of at most max_value, in place."""
-    number("max_norm_", "max_value", max_value, 1.0, least=0)
+    expect_number("max_norm_", "max_value", max_value, 1.0, least=0)
     with no_grad():
         size = reductions.norm(weight, axis=axis, keepdims=True)
         weight[...] = where(

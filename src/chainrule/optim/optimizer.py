@@ -170,7 +170,7 @@ class Optimizer(CountedAttributes):
         if state.trace is not None:
             state.trace.guards.append(_OptimizerGuard(self))
             state.trace.unseen.clear()
-            state.trace.told.clear()
+            state.trace.warned.clear()
             state.trace.updates = True
         else:
             updates.count += 1

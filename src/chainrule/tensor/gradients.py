@@ -113,9 +113,9 @@ class Gradients(Handle):
         """
         trace = state.trace
         if trace is not None and not trace.owns(self):
-            lost = fresh and id(self) in trace.unseen and id(self) not in trace.told
+            lost = fresh and id(self) in trace.unseen and id(self) not in trace.warned
             if lost:
-                trace.told.add(id(self))
+                trace.warned.add(id(self))
             self.grad = g
             if unseen and self._unseen is not None:
                 trace.unseen[id(self)] = self

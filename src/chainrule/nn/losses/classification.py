@@ -13,7 +13,7 @@ from ...functions.elementwise import where
 from ...functions.inspection import finfo
 from ...graph import spec_text
 from ...tensor import Tensor, as_tensor
-from ..arguments import factor, floating, share, values, within
+from ..arguments import as_factor, as_floating, expect_fraction, expect_unit_interval, expect_values
 from .common import loss, paired, reduce
 
 ROUNDING = 1e-3  # how far soft targets may be out of their range
@@ -33,7 +33,7 @@ def nll_loss(
     weight        (C,) one factor per class; the mean is weighted too
     ignore_index  targets of this number do not count
     """
-    logs = floating(input)
+    logs = as_floating(input)
     target, _, weights = class_targets("nll_loss", logs, target, weight, ignore_index)
     return _weighted("nll_loss", _of_targets(logs, target, weights), weights, reduction)
 
@@ -57,7 +57,7 @@ def cross_entropy(
     label_smoothing  the share of the target that is spread evenly over all classes
     """
     scores, target = as_tensor(input), as_tensor(target)
-    share("cross_entropy", "label_smoothing", label_smoothing)
+    expect_fraction("cross_entropy", "label_smoothing", label_smoothing)
     logs = reductions.log_softmax(scores)
     each = label_smoothing / max(1, scores.shape[-1])
     weighted = logs if weight is None else logs * _by_class("cross_entropy", weight, logs)
@@ -70,7 +70,7 @@ def cross_entropy(
                 "leave it out, or pass target.argmax(-1)",
                 user_line(),
             )
-        target = values(
+        target = expect_values(
             "cross_entropy",
             "the target",
             target,
@@ -103,7 +103,7 @@ def class_targets(
     name: str, scores: Any, target: Any, weight: Any, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class numbers with 0 for ignored ones, which of them count, and the weight of each."""
-    scores, target = floating(scores), as_tensor(target)
+    scores, target = as_floating(scores), as_tensor(target)
     if not is_exact(target.dtype):
         raise DtypeError(
             name,
@@ -175,10 +175,12 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     x, t = paired(name, input, target)
-    t = within(name, "the target", t, "write (target + 1) / 2 for targets of 1 and -1", ROUNDING)
-    positive = 1.0 if pos_weight is None else factor(name, "pos_weight", pos_weight, x.shape)
+    t = expect_unit_interval(
+        name, "the target", t, "write (target + 1) / 2 for targets of 1 and -1", ROUNDING
+    )
+    positive = 1.0 if pos_weight is None else as_factor(name, "pos_weight", pos_weight, x.shape)
     losses = (1 - t) * x + (1 + (positive - 1) * t) * elementwise.softplus(-x)
-    losses = losses if weight is None else losses * factor(name, "weight", weight, x.shape)
+    losses = losses if weight is None else losses * as_factor(name, "weight", weight, x.shape)
     return reduce(name, losses, reduction)
 
 
@@ -195,13 +197,15 @@ def binary_cross_entropy(
     """
     name = "binary_cross_entropy"
     p, t = paired(name, input, target)
-    p = within(name, "the probability", p, "use binary_cross_entropy_with_logits for scores")
-    t = within(name, "the target", t, "number the classes 0 and 1, for example y > 0")
+    p = expect_unit_interval(
+        name, "the probability", p, "use binary_cross_entropy_with_logits for scores"
+    )
+    t = expect_unit_interval(name, "the target", t, "number the classes 0 and 1, for example y > 0")
     least = max(1e-12, 2 / finfo(p.dtype).max)
     yes = _bounded(elementwise.log, p, (p >= 0) & (p < least), 1.0, least)
     no = _bounded(elementwise.log1p, -p, (p <= 1) & (1 - p < least), 0.0, least)
     losses = -(t * yes + (1 - t) * no)
-    losses = losses if weight is None else losses * factor(name, "weight", weight, p.shape)
+    losses = losses if weight is None else losses * as_factor(name, "weight", weight, p.shape)
     return reduce(name, losses, reduction)
 
 
@@ -227,7 +231,7 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
     if log_target:
         losses = elementwise.exp(t) * (t - x)
     else:
-        t = values(
+        t = expect_values(
             "kl_div",
             "the target",
             t,

@@ -12,7 +12,7 @@ from ...functions import reductions
 from ...graph import spec_text
 from ...hints import check_kinds, explain_arguments
 from ...tensor import Tensor, as_tensor
-from ..arguments import floating
+from ..arguments import as_floating
 
 
 def loss(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -31,7 +31,7 @@ def paired(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
             "squeeze or reshape one of them, for example prediction[:, 0]",
             user_line(),
         )
-    prediction = floating(prediction)
+    prediction = as_floating(prediction)
     dtype = promote(prediction.dtype, target.dtype)
     return cast(prediction, dtype), cast(target, dtype)
 

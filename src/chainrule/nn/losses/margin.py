@@ -7,7 +7,7 @@ from typing import Any
 from ...functions import elementwise, reductions
 from ...functions.elementwise import where
 from ...tensor import Tensor
-from ..arguments import floating, number, signs, values
+from ..arguments import as_floating, expect_number, expect_signs, expect_values
 from .common import loss, paired, reduce
 
 
@@ -16,8 +16,8 @@ def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1; another y is an error."""
-    x = floating(input)
-    t = signs("hinge_embedding_loss", paired("hinge_embedding_loss", x, target)[1])
+    x = as_floating(input)
+    t = expect_signs("hinge_embedding_loss", paired("hinge_embedding_loss", x, target)[1])
     losses = where(t == 1, x, elementwise.relu(margin - x))
     return reduce("hinge_embedding_loss", losses, reduction)
 
@@ -42,7 +42,7 @@ def margin_ranking_loss(
 
 
 def _nonzero(name: str, target: Tensor) -> Tensor:
-    return values(
+    return expect_values(
         name,
         "the target",
         target,
@@ -61,7 +61,7 @@ def cosine_embedding_loss(
     target   the inputs' shape without its last axis, of 1 and -1 alone
     margin   from -1 to 1, as cosines are
     """
-    number("cosine_embedding_loss", "margin", margin, 0.0, least=-1, most=1)
+    expect_number("cosine_embedding_loss", "margin", margin, 0.0, least=-1, most=1)
     x1, x2 = paired("cosine_embedding_loss", input1, input2)
     square = elementwise.square
     eps = 1e-12
@@ -69,7 +69,7 @@ def cosine_embedding_loss(
         reductions.sum(square(x2), axis=-1) + eps
     )
     cosine = reductions.sum(x1 * x2, axis=-1) / elementwise.sqrt(sizes)
-    t = signs("cosine_embedding_loss", paired("cosine_embedding_loss", cosine, target)[1])
+    t = expect_signs("cosine_embedding_loss", paired("cosine_embedding_loss", cosine, target)[1])
     losses = where(t == 1, 1 - cosine, elementwise.relu(cosine - margin))
     return reduce("cosine_embedding_loss", losses, reduction)
 
@@ -86,9 +86,9 @@ def triplet_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, ‖a - p‖ - ‖a - n‖ + margin) over the last axis; the margin is above 0."""
-    number("triplet_margin_loss", "margin", margin, 1.0, above=0)
-    number("triplet_margin_loss", "p", p, 2.0, above=0)
-    number("triplet_margin_loss", "eps", eps, 1e-6, least=0)
+    expect_number("triplet_margin_loss", "margin", margin, 1.0, above=0)
+    expect_number("triplet_margin_loss", "p", p, 2.0, above=0)
+    expect_number("triplet_margin_loss", "eps", eps, 1e-6, least=0)
     a, b = paired("triplet_margin_loss", anchor, positive)
     _, c = paired("triplet_margin_loss", anchor, negative)
     near = reductions.norm(a - b + eps, ord=p, axis=-1)

@@ -10,7 +10,7 @@ from ...functions import elementwise
 from ...functions.elementwise import where
 from ...graph import spec_text
 from ...tensor import Tensor
-from ..arguments import floating, number, values
+from ..arguments import as_floating, expect_number, expect_values
 from .common import loss, paired, reduce
 
 
@@ -31,7 +31,7 @@ def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 @loss
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """½ d² for |d| ≤ δ, else δ (|d| - ½ δ), with d = ŷ - y (Huber, 1964)."""
-    number("huber_loss", "delta", delta, 1.0, above=0)
+    expect_number("huber_loss", "delta", delta, 1.0, above=0)
     y, t = paired("huber_loss", input, target)
     d = elementwise.abs(y - t)
     return reduce(
@@ -44,7 +44,7 @@ def smooth_l1_loss(
     input: Any, target: Any, *, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """½ d² / β for |d| < β, else |d| - ½ β; for β = 0 it is |d|."""
-    number("smooth_l1_loss", "beta", beta, 1.0, least=0)
+    expect_number("smooth_l1_loss", "beta", beta, 1.0, least=0)
     y, t = paired("smooth_l1_loss", input, target)
     d = elementwise.abs(y - t)
     losses = where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta) if beta else d
@@ -65,9 +65,9 @@ def poisson_nll_loss(
 
     The targets t are counts, 0 or more.
     """
-    number("poisson_nll_loss", "eps", eps, 1e-8, least=0)
+    expect_number("poisson_nll_loss", "eps", eps, 1e-8, least=0)
     x, t = paired("poisson_nll_loss", input, target)
-    t = values(
+    t = expect_values(
         "poisson_nll_loss",
         "the target",
         t,
@@ -97,7 +97,7 @@ def gaussian_nll_loss(
     var   0 or more: a number, or of the prediction's shape, or of that shape with one size 1, or
           without its last axis: then there is one variance per row
     """
-    number("gaussian_nll_loss", "eps", eps, 1e-6, least=0)
+    expect_number("gaussian_nll_loss", "eps", eps, 1e-6, least=0)
     x, t = paired("gaussian_nll_loss", input, target)
     v = _variance(var, x)
     floor = v + elementwise.clip(v.detach(), eps) - v.detach()  # the gradient stays v's
@@ -107,7 +107,7 @@ def gaussian_nll_loss(
 
 
 def _variance(var: Any, x: Tensor) -> Tensor:
-    v = floating(var)
+    v = as_floating(var)
     if v.ndim and v.ndim + 1 == x.ndim and v.shape == x.shape[:-1]:
         v = v[..., None]
     differing = [n for n, m in zip(v.shape, x.shape, strict=False) if n != m]
@@ -119,7 +119,7 @@ def _variance(var: Any, x: Tensor) -> Tensor:
             "give a variance per element, or var[:, None] for one per row",
             user_line(),
         )
-    return values(
+    return expect_values(
         "gaussian_nll_loss",
         "the variance",
         v,
