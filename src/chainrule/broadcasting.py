@@ -1,7 +1,7 @@
 """Operands made alike before an operation: one dtype, one shape, by explicit operations.
 
-The graph itself never broadcasts or promotes; what stands here puts `astype`, `reshape` and
-`broadcast_to` into it, so that no rule of derivatives has to know of either.
+The graph itself never broadcasts or promotes: these functions put `astype`, `reshape` and
+`broadcast_to` into it, so that no derivative rule has to know about either.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def common_shape(name: str, *all_shapes: Shape) -> Shape:
 
 
 def binary(op: Operation, a: Any, b: Any) -> Tensor:
-    """A two-argument elementwise operation on tensors and numbers: promote, broadcast, do it."""
+    """A two-argument elementwise operation on tensors and numbers: promote, broadcast, apply it."""
     if type(a) is Tensor and type(b) is Tensor:
         va, vb = a._value, b._value
         if va is None or vb is None or va.shape != vb.shape or va.dtype is not vb.dtype:
@@ -98,13 +98,13 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
 
 
 def as_tensors(*xs: Any) -> list[Tensor]:
-    """Each as a tensor. Beside float64 Python's floats stay it, which else become float32."""
-    found = [as_tensor(x) for x in xs]
-    if any(t.dtype == float64 for t in found):
+    """Each as a tensor. Next to a float64 tensor Python's floats are float64, otherwise float32."""
+    tensors = [as_tensor(x) for x in xs]
+    if any(t.dtype == float64 for t in tensors):
         for k, x in enumerate(xs):
-            if isinstance(x, (float, list, tuple)) and found[k].dtype == float32:
-                found[k] = Tensor(x, dtype=float64)
-    return found
+            if isinstance(x, (float, list, tuple)) and tensors[k].dtype == float32:
+                tensors[k] = Tensor(x, dtype=float64)
+    return tensors
 
 
 def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:

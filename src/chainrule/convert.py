@@ -30,21 +30,21 @@ def to_dtype(name: str, dtype: Any, device: Any = None) -> Dtype:
     if device not in (None, "cpu"):
         raise ArgumentError(name, f"got device {device!r}", 'expected "cpu" alone', "leave it out")
     try:
-        found = None if dtype is None else np.dtype(dtype)
+        wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
-        found = None
-    if found is None or found not in DTYPES:
+        wanted = None
+    if wanted is None or wanted not in DTYPES:
         raise DtypeError(
             name,
             f"got dtype {dtype}",
             f"expected one of {_dtype_names()}",
             "pass one of these, or leave dtype out",
         )
-    return found
+    return wanted
 
 
 def to_array(data: Any, dtype: Any = None) -> Array:
-    """Anything that a tensor can be made of, as an array of a supported dtype."""
+    """The data of a new tensor as an array of a supported dtype."""
     dtype = None if dtype is None else to_dtype("asarray", dtype)
     if isinstance(data, Handle):
         value = data._concrete("asarray")
@@ -59,7 +59,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
                     "asarray",
                     f"got a {type(data).__name__} with a traced {spec_text(d)} in it",
                     "expected a tensor, or numbers alone",
-                    "give one tensor, or put several together with cr.stack or cr.concat",
+                    "pass one tensor, or join several with cr.stack or cr.concat",
                     user_line(),
                 )
         data = _unwrapped(data)
@@ -70,7 +70,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
             raise _no_dtype(data, array)
         if plain and is_integer(dtype):
             _check_fits(array, dtype)
-        with np.errstate(over="ignore"):  # inf is what a number too large for a float becomes
+        with np.errstate(over="ignore"):  # a number too large for a float becomes inf
             return array.astype(dtype)
     if plain and not _numpy_inside(data):
         if array.dtype == np.float64:
@@ -81,7 +81,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
                 "asarray",
                 "got a whole number above int64",
                 "expected numbers that fit",
-                "give dtype=uint64",
+                "pass dtype=uint64",
             )
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -100,7 +100,7 @@ def expect_no_mask(operation: str, data: Any) -> None:
             operation,
             f"got a {type(data).__name__} with {hidden} of {np.size(data)} elements masked",
             "expected an array without masked elements",
-            "choose what stands in their place, x.filled(0.0), and pass x.mask as an input or a "
+            "replace them, x.filled(0.0), and pass x.mask as an input or a "
             "weight; or leave these rows out",
             user_line(),
         )
@@ -148,7 +148,7 @@ def _is_number(dtype: Dtype) -> bool:
 
 
 def _check_fits(array: Array, dtype: Dtype) -> None:
-    """Python's numbers in an integer dtype: each has to fit, as none is to wrap."""
+    """Python's numbers in an integer dtype: each has to fit, so that none wraps."""
     if not (is_integer(array.dtype) or is_ieee_floating(array.dtype)) or not array.size:
         return
     info, low, high = np.iinfo(dtype), array.min().item(), array.max().item()
@@ -224,10 +224,10 @@ def promote(a: Dtype, b: Dtype) -> Dtype:
 
 
 def as_loaded(name: str, new: Array, dtype: Dtype) -> Array:
-    """The values of a file in the dtype of what they replace, if they are of its kind and range.
+    """The values of a file in the dtype of the array that they replace, if kind and range fit.
 
-    Floats are rounded. Whole numbers or bools in the place of floats are something else, and so are
-    floats that become infinite.
+    Floats are rounded. Integers or bools in place of floats are an error, and so are floats that
+    become infinite.
     """
     if new.dtype == dtype:
         return new

@@ -3,25 +3,25 @@
     y    the output            x, x1, x2 …   the inputs, by the names in `ops.py`
     g    ∂loss/∂y, the cotangent that comes from above; a rule returns ∂loss/∂x
 
-What a row says depends on the operation's kind:
+The meaning of a row depends on the operation's kind:
 
-    elementwise   ∂y/∂x, one entry an input; the sweep multiplies it by g.
+    elementwise   ∂y/∂x, one entry per input; the sweep multiplies it by g.
                   A rule that names g selects instead of multiplying, and returns ∂loss/∂x.
     linear        the adjoint of the operation, applied to g
     bilinear      for each input the adjoint of the operation with the other input fixed
     other         a named function, whose docstring derives it
     zero          nothing: the derivative is zero wherever it exists, and the row says why
 
-The names of a rule's arguments are its needs: a rule that names `x` has the input kept for the
-backward pass, one that names `y` the output; `x_shape` and `x_dtype` keep nothing. Other names are
+The names of a rule's arguments are its needs: if a rule names `x`, the input is saved for the
+backward pass; if it names `y`, the output; `x_shape` and `x_dtype` save nothing. Other names are
 the operation's parameters. Rules are written with the operations themselves, so that a derivative
-can be differentiated again; shapes and dtypes match already, and no rule knows of broadcasting.
+can be differentiated again; shapes and dtypes match already, and no rule knows about broadcasting.
 
 At a kink the rules take the mean of the two sides (abs′(0) = 0, ties are split equally). A NaN
 stays visible: where max, min, maximum or minimum meet one, the derivative is NaN as the value is.
 
 The columns after the rules serve the checker: `on` is the domain that each input is drawn from,
-`kinks` are inputs at which the rule must equal the central difference all the same.
+`kinks` are inputs at which the rule must still equal the central difference.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def unslice(g: Any, x_shape: Shape, start: Shape, step: Shape) -> Any:
 
 
 def unpad(g: Any, low: Shape, high: Shape, interior: Shape) -> Any:
-    """Cut out of g what was padded."""
+    """Cut the padding off g."""
     stop = tuple(n - b for n, b in zip(g.shape, high, strict=True))
     return ops.slice(g, start=low, stop=stop, step=tuple(k + 1 for k in interior))
 
@@ -404,8 +404,8 @@ zero("the result is a position", ops.checked_index, ops.last_position)
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 zero("bits do not vary smoothly with their seed", ops.random_bits)
 # The derivative of a graph is a graph that the sweep makes: functions/control.py.
-elsewhere("does its graph again, recorded, and carries g back through it step by step", ops.call)
-elsewhere("what the rule that came with the function says", ops.custom)
+elsewhere("runs its graph again, recorded, and carries g back through it step by step", ops.call)
+elsewhere("the rule passed to custom_vjp", ops.custom)
 elsewhere("a scan the other way: each step carries the state's cotangent back through the body",
           ops.scan)
 elsewhere("picks one of several outputs: the sweep hands its cotangent there", ops.item)

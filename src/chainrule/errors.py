@@ -1,6 +1,6 @@
 """Every exception of chainrule, and the one form of its messages.
 
-[operation] what arrived; what was needed; what to try
+[operation] what arrived; expected …; what to try
   in layers.2 (Linear)
   at file.py:12: the user's own line
 """
@@ -19,7 +19,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 PACKAGE = str(Path(__file__).parent) + os.sep
-_CONTEXTS = contextlib.__file__  # it stands between a decorated function and who calls it
+_CONTEXTS = contextlib.__file__  # between a decorated function and its caller
 
 type_of_source = tuple[CodeType, int]
 
@@ -40,7 +40,7 @@ _SHOWN_IN_LINES = _Shown({ord(c): c for c in "\n\t"})
 
 
 def printable(text: object, lines: bool = False) -> str:
-    """A text from outside as it may be printed: what a terminal would obey is written as in JSON.
+    """A text from outside as it may be printed: terminal commands are escaped as in JSON.
 
     That is control characters (\\u001b begins a command to the terminal), those that turn the
     direction of writing, and lone surrogates. Every name and message of foreign data, files and
@@ -54,7 +54,7 @@ def printable(text: object, lines: bool = False) -> str:
 class ChainruleError(Exception):
     """Any failure that chainrule reports on purpose.
 
-    Parameters: the operation's name, what arrived, what was needed, what to try, and (where it
+    Parameters: the operation's name, what arrived, what was expected, what to try, and (where it
     is known) the place of the user's line, as returned by `user_line`.
 
     module   the innermost module in whose forward it was raised, or None
@@ -119,11 +119,11 @@ class ArgumentError(ChainruleError, ValueError):
 
 
 class CallError(ArgumentError, TypeError):
-    """Arguments that a callable does not take: too many, of another name, or of another kind."""
+    """Arguments that a callable does not take: too many, with another name, or of another kind."""
 
 
 class TraceError(ChainruleError, RuntimeError):
-    """Something asked of a traced value that is known only when the compiled step runs."""
+    """A question about a traced value that is known only when the compiled step runs."""
 
 
 class GradientError(ChainruleError, RuntimeError):
@@ -131,7 +131,7 @@ class GradientError(ChainruleError, RuntimeError):
 
 
 class FileError(ChainruleError, OSError):
-    """A file or folder that cannot be read or written, or that is not what it should be."""
+    """A file or folder that cannot be read or written, or has unexpected contents."""
 
 
 class Refusal(NamedTuple):
@@ -176,7 +176,7 @@ def user_line() -> type_of_source | None:
 
 
 def warn(text: str, once: dict[Any, Any] | None = None) -> None:
-    """A warning at the user's line; `once` remembers the lines that have had theirs."""
+    """A warning at the user's line; `once` remembers the lines already warned."""
     place = user_line()
     if place is not None:
         said = printable(text, lines=True)

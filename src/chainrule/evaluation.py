@@ -27,7 +27,7 @@ def run(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
 
 
 def failure(node: Node, error: Exception) -> ChainruleError:
-    """What went wrong when a graph's node was evaluated, with the line that made the node."""
+    """The error for a node that could not be evaluated, with the line that recorded the node."""
     if isinstance(error, ChainruleError):
         return error.located(node.source)
     return ArgumentError(
@@ -46,7 +46,7 @@ def call(*xs: Array, graph: Graph, **params: Any) -> tuple[Array, ...]:
 def scan(
     *xs: Array, graph: Graph, length: int, consts: int, carries: int, reverse: bool, **params: Any
 ) -> tuple[Array, ...]:
-    """Carry state through `length` steps of the graph; stack what each step gives besides."""
+    """Carry state through `length` steps of the graph; stack the other results of each step."""
     first = consts + carries
     carry, rows = list(xs[consts:first]), xs[first:]
     outs = graph.outputs[carries:]

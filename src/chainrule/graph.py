@@ -31,9 +31,9 @@ class Spec(Protocol):
 
 
 class ShapeRule:
-    """A shape and dtype rule of `shapes.py`, and what eager mode has to know of it.
+    """A shape and dtype rule of `shapes.py`, and what eager mode has to know about it.
 
-    infer    (input specs, parameters) -> (shape, dtype), or an error in the project's form
+    infer    (input specs, parameters) -> (shape, dtype), or an error in the form of `errors.py`
     dtypes   the dtypes that its first input may have; empty: any
     strict   eager mode runs it too, because NumPy would accept what it refuses
     """
@@ -64,7 +64,7 @@ class Operation:
     """
 
     __slots__ = (
-        "_kept",
+        "_saved",
         "arguments",
         "cases",
         "differentiable",
@@ -72,11 +72,11 @@ class Operation:
         "evaluate",
         "infer",
         "joint",
-        "keeps",
         "kind",
         "name",
         "needs",
         "pulls",
+        "saves",
         "strict",
     )
 
@@ -92,31 +92,31 @@ class Operation:
         self.name, self.kind, self.evaluate = name, kind, evaluate
         self.infer, self.dtypes, self.strict = rule.infer, rule.dtypes, rule.strict
         self.arguments, self.cases = arguments, tuple(cases)
-        # Filled in by `rows.install`: how each input's cotangent comes about (or `joint`: all at
+        # Filled in by `rows.install`: how each input's cotangent is computed (or `joint`: all at
         # once), and what each input's rule needs: inputs by position (-1: all), and the output.
         self.differentiable = False
-        self.keeps = False  # whether a rule needs an input or the output
+        self.saves = False  # whether a rule needs an input or the output
         self.pulls: tuple[Callable[..., Any] | None, ...] = ()
         self.joint: Callable[..., Any] | None = None
         self.needs: tuple[tuple[tuple[int, ...], bool], ...] = ()
-        self._kept: dict[tuple[int, int], tuple[tuple[int, ...], bool]] = {}
+        self._saved: dict[tuple[int, int], tuple[tuple[int, ...], bool]] = {}
 
     def __call__(self, x: Any, *rest: Any, **params: Any) -> Any:
         """Apply the operation to tensors (see `tensor.Tensor._bind`)."""
         return x._bind(self, (x, *rest), params)
 
-    def kept(self, wanted: int, count: int) -> tuple[tuple[int, ...], bool]:
-        """What must be kept to differentiate by the wanted inputs (bit k: the k-th of `count`).
+    def saved(self, wanted: int, count: int) -> tuple[tuple[int, ...], bool]:
+        """The values to save for a derivative by the wanted inputs (bit k: the k-th of `count`).
 
-        The positions of inputs, and whether the output.
+        Returns the positions of inputs, and whether to save the output.
         """
-        found = self._kept.get((wanted, count))
-        if found is None:
+        saved = self._saved.get((wanted, count))
+        if saved is None:
             needs = [n for k, n in enumerate(self.needs) if self.joint or wanted >> k & 1]
             inputs = {k for n, _ in needs for k in n}
             positions = tuple(range(count)) if -1 in inputs else tuple(sorted(inputs))
-            found = self._kept[wanted, count] = positions, any(output for _, output in needs)
-        return found
+            saved = self._saved[wanted, count] = positions, any(output for _, output in needs)
+        return saved
 
     def __repr__(self) -> str:
         return self.name
@@ -126,16 +126,16 @@ _serial = itertools.count()
 
 
 class _Released(tuple["Node", ...]):
-    """No inputs, where there were some: `backward` has used what the node kept."""
+    """In place of a node's inputs: `backward` has used and released the values it saved."""
 
 
 RELEASED = _Released()
 
 
 class Node:
-    """One value of a graph. Immutable, but for `value`: see `tensor/` on what is kept.
+    """One value of a graph. Immutable, except for `value`: see `tensor/` on what is saved.
 
-    After `backward` a node that kept something has RELEASED for its inputs.
+    After `backward` a node that saved values has RELEASED in place of its inputs.
     """
 
     __slots__ = (
@@ -181,7 +181,7 @@ class Node:
 
     @property
     def is_leaf(self) -> bool:
-        """Given, not computed; or assigned to a tensor that gets gradients of its own."""
+        """Not computed; or assigned to a tensor whose gradient `backward` keeps."""
         return self.op is None or self.owner is not None
 
     def __repr__(self) -> str:
@@ -243,7 +243,7 @@ class Graph:
 
 
 def lines(graph: Graph, indent: str = "") -> Iterator[str]:
-    """The graph, one assignment a line, with inner graphs indented."""
+    """The graph, one assignment per line, with inner graphs indented."""
     names: dict[Node, str] = {}
     count = itertools.count()
     for k, node in enumerate(graph.inputs):
@@ -272,16 +272,16 @@ def _constant_text(node: Node) -> str:
 
 
 def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[Node]:
-    """Raise `GraphError` unless the graph is legal; gives its nodes.
+    """Raise `GraphError` unless the graph is legal; returns its nodes.
 
-    known   nodes that have been found legal before: they are not looked at again
+    known   nodes already verified: they are skipped
 
-    Legal: every leaf is one of the inputs or holds a constant of its own shape and dtype; every
+    Legal: every leaf is one of the inputs or has a constant of its own shape and dtype; every
     node's shape and dtype are what its operation infers from its inputs; inputs come before users.
     """
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):
-        raise _illegal("an input that is listed twice", "inputs to be distinct leaves")
+        raise _illegal("an input that is listed twice", "distinct leaves as inputs")
     for node in graph.nodes:
         if node in known:
             continue
@@ -289,13 +289,16 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
             if node in inputs:
                 continue
             if node.value is None:
-                raise _illegal(f"the leaf {node}, no input and no constant", "every leaf bound")
+                raise _illegal(
+                    f"the leaf {node}, no input and no constant",
+                    "every leaf to be an input or a constant",
+                )
             if node.value.shape != node.shape or node.value.dtype != node.dtype:
                 raise _illegal(f"a constant {spec_text(node.value)} in {node}", "them to agree")
             continue
         for i in node.inputs:
             if i.serial >= node.serial:
-                raise _illegal(f"{node} before one of its inputs", "inputs to be made first")
+                raise _illegal(f"{node} before one of its inputs", "inputs made first")
         shape, dtype = node.op.infer(*node.inputs, **node.params)
         if shape != node.shape or dtype != node.dtype:
             raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")
@@ -304,5 +307,8 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
 
 def _illegal(arrived: str, needed: str) -> GraphError:
     return GraphError(
-        "verify", f"a graph with {arrived}", needed, "report it: a pass or a rule has a defect"
+        "verify",
+        f"got a graph with {arrived}",
+        f"expected {needed}",
+        "report it: a pass or a rule has a defect",
     )

@@ -1,7 +1,7 @@
-"""NumPy meanings that do not fit a line of `ops.py`.
+"""The meanings of operations in NumPy that do not fit into a line of `ops.py`.
 
-Each function here says in NumPy what one operation computes; the reference backend and eager mode
-run it, other backends are tested against it.
+Each function computes one operation; the reference backend and eager mode run it, other backends
+are tested against it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .graph import Array, Dtype, Shape
 
 
 def wide(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Compute float16 and bfloat16 in float32: they are for storage, sums need more bits."""
+    """Compute float16 and bfloat16 in float32: they are for storage, and sums need more bits."""
 
     @functools.wraps(function)
     def meaning(*xs: Array, **params: Any) -> Array:
@@ -34,13 +34,13 @@ def wide(function: Callable[..., Array]) -> Callable[..., Array]:
 
 # ── elementwise ──────────────────────────────────────────────────────────────────────────────────
 
-BY_BITS = 8192  # elements; of fewer NumPy's own where is as fast
+BY_BITS = 8192  # elements; below that NumPy's where is as fast
 
 
 def where(condition: Array, x1: Array, x2: Array) -> Array:
     """x1 where the condition holds, else x2: of many elements by their bits.
 
-    NumPy's where guesses at each element which way it goes; masks take a tenth of the time.
+    NumPy's where branches at each element; masks take a tenth of the time.
     """
     if condition.size < BY_BITS:
         return np.where(condition, x1, x2)
@@ -255,7 +255,7 @@ def _checked(name: str, indices: Array, size: int) -> Array:
 
 
 def checked_index(indices: Array, size: int, refusal: Refusal | None = None) -> Array:
-    """As `_checked`; with a refusal numbers below 0 are outside too, and it says what is wrong."""
+    """As `_checked`; with a refusal numbers below 0 are outside too, and its text is the error."""
     if refusal is None:
         return _checked("index", indices, size)
     if indices.size and (indices.min() < 0 or indices.max() >= size):
@@ -293,7 +293,7 @@ def last_position(indices: Array, size: int) -> Array:
 def random_bits(state: Array, shape: Shape) -> Array:
     """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
-    The key is the seed; the counter is (block, draw): each draw has 2⁶⁴ blocks of its own.
+    The key is the seed; the counter is (block, draw): each draw has its own 2⁶⁴ blocks.
     """
     return random_words(state, 0, math.prod(shape)).reshape(shape)
 

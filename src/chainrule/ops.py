@@ -1,6 +1,6 @@
 """THE table of operations: every primitive, its kind, its shape and dtype rule, its meaning.
 
-kind         what the derivative looks like (see `derivatives.py`): zero, linear, bilinear,
+kind         the form of the derivative (see `derivatives.py`): zero, linear, bilinear,
              elementwise, or other
 rule         a rule of `shapes.py`: (input specs, parameters) -> (shape, dtype)
 meaning      the same in NumPy; a longer one stands in `numerics.py`

@@ -1,6 +1,6 @@
 """Random numbers: Philox4x32-10, counted, so that the same seed gives the same bits everywhere.
 
-A generator's state is a tensor (seed, draw). Each call is one draw with a stream of its own; the
+A generator's state is a tensor (seed, draw). Each call is one draw, with its own stream; the
 state is read and assigned like any other tensor, so a compiled step continues the same sequence.
 """
 
@@ -35,7 +35,7 @@ class Generator:
 
     @property
     def state(self) -> Tensor:
-        """(seed, draw): what to save to continue the sequence later."""
+        """(seed, draw): save it to continue the sequence later."""
         return self._state.clone()
 
     def set_state(self, state: Any) -> None:
@@ -52,14 +52,14 @@ class Generator:
         self._state._assign(Tensor(_initial(seed)))
 
     def bits(self, shape: Any) -> Tensor:
-        """32 random bits an element (uint32)."""
+        """32 random bits per element (uint32)."""
         with no_grad():
             out: Tensor = ops.random_bits(self._state, shape=_shape(shape))
         self._count()
         return out
 
     def _count(self) -> None:
-        """The next draw has a stream of its own."""
+        """Move on to the next draw, which has its own stream."""
         with no_grad():
             self._state._assign(self._state + Tensor(np.array([0, 1], np.uint64)))
 
@@ -93,13 +93,13 @@ class Generator:
         if size <= PART or state.trace is not None:
             drawn = self.bits(shape if words == 1 else (2, *shape))
             return values(_unit([drawn] if words == 1 else [drawn[0], drawn[1]]))
-        found, start = np.empty(size, wanted), self._state.numpy()
+        values_drawn, start = np.empty(size, wanted), self._state.numpy()
         self._count()
         for first in range(0, size, PART):
             count = min(PART, size - first)
             parts = [make(random_words(start, k * size + first, count)) for k in range(words)]
-            found[first : first + count] = values(_unit(parts)).numpy()
-        return make(found.reshape(shape))
+            values_drawn[first : first + count] = values(_unit(parts)).numpy()
+        return make(values_drawn.reshape(shape))
 
     def normal(
         self, shape: Any = (), *more: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = None

@@ -1,4 +1,4 @@
-"""Running a function for its graph: traced to a graph, replayed from one, or pulled back."""
+"""Functions as graphs: traced to a graph, replayed from one, or pulled back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def record(
 ) -> Recorded:
     """Trace the function on inputs of these (shape, dtype, requires_grad).
 
-    values_only   the function may not assign to its arguments: nobody would see it
+    values_only   the function may not assign to its arguments: the assignment would be lost
     """
     trace = Trace() if trace is None else trace
     with trace:
@@ -108,7 +108,7 @@ def record_inner(
 
 
 def write_back(owner: Tensor, value: Tensor) -> None:
-    """Assign what a traced body assigned; to a leaf it could only do so without recording."""
+    """Repeat the assignment of a traced body; to a leaf it was done without recording."""
     if owner.requires_grad and owner.is_leaf:
         with no_grad():
             owner._assign(value)
@@ -142,7 +142,7 @@ def _apply(node: Node, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def fresh(x: Tensor) -> Tensor:
-    """The same value as a variable of its own, so that a derivative is with respect to it alone."""
+    """The same value as a new variable, so that a derivative is with respect to it alone."""
     trace = state.trace
     if trace is not None:
         return wrap(trace.apply(ops.alias, (trace.node_of(x),), {}, True))
@@ -158,7 +158,7 @@ def pullback(
 ) -> tuple[Sequence[Tensor], Callable[[Sequence[Any]], list[Any]]]:
     """The results, and a function from their cotangents to those of the inputs (None: zero).
 
-    What comes back can be differentiated again, with respect to anything that requires a gradient.
+    The results can be differentiated again, with respect to anything that requires a gradient.
     """
     outer = state.grad
     with enable_grad():
@@ -174,7 +174,7 @@ def pullback(
             state.variables = before
     trace = state.trace
     nodes = [trace.node_of(t) if trace is not None else t._node for t in results]
-    # Whether the results depend on something that requires a gradient besides the variables.
+    # Whether the results depend on something that requires a gradient, other than the variables.
     further = trace is not None or any(
         n.is_leaf and n not in targets
         for n in topological([n for n in nodes if n is not None], only_grad=True)
@@ -198,8 +198,8 @@ def pullback(
         record_again = outer and (further or any(g.requires_grad for g in seeds.values()))
         mode = enable_grad() if record_again else no_grad()
         with mode, quiet():
-            found = sweep(seeds, Tensor._tensors_of_nodes(trace, True), targets)
-        shares = iter([found.get(n) for n in targets])
+            gradients = sweep(seeds, Tensor._tensors_of_nodes(trace, True), targets)
+        shares = iter([gradients.get(n) for n in targets])
         out = [next(shares) if is_floating(x.dtype) else None for x in inputs]
         dense = [g.to_dense() if isinstance(g, RowSparse) else g for g in out]
         return [None if g is None else g._new_handle() for g in dense]

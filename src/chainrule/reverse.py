@@ -38,8 +38,8 @@ _POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {
 class _Mask(NamedTuple):
     """Where a cotangent is 0: at each element that one of the conditions has not chosen.
 
-    conditions   by identity, and by whether it is the elements for which it holds that are chosen
-    clean        it is 0 there; else it may be NaN, of 0 · inf
+    conditions   by identity, and by whether the elements where it is true are the chosen ones
+    clean        it is 0 there; otherwise it may be NaN, from 0 · inf
     """
 
     conditions: dict[tuple[int, bool], Any]
@@ -47,7 +47,7 @@ class _Mask(NamedTuple):
 
 
 class Retain:
-    """Stands among a computed node's hooks: the gradient is kept for this tensor (held weakly)."""
+    """Among a computed node's hooks: keep the gradient in this tensor (a weak reference)."""
 
     __slots__ = ("owner",)
 
@@ -56,7 +56,7 @@ class Retain:
 
 
 def retained(node: Node) -> Retain | None:
-    """What keeps a computed node's gradient, if something does."""
+    """The request to keep a computed node's gradient, if there is one."""
     return next((h for h in node.hooks or () if type(h) is Retain), None)
 
 
@@ -71,8 +71,8 @@ def sweep(
 
     A leaf that nothing reaches has no entry. A computed node whose gradient is retained has one.
 
-    release    give up what the nodes keep, once it has been used
-    released   of a trace, which keeps nothing: the nodes that would have been released
+    release    drop the values that nodes have saved, once they have been used
+    released   of a trace, which saves nothing: the nodes that would have been released
     """
     order = topological(cotangents, only_grad=True)
     ends = [n for n in order if n.is_leaf or (n.hooks and retained(n))] if wrt is None else wrt
@@ -86,7 +86,7 @@ def sweep(
     pending: dict[Node, Any] = dict(cotangents)
     found: dict[Node, Any] = {}
     inside = set(order)
-    masks: dict[Node, _Mask] = {}  # of what is pending
+    masks: dict[Node, _Mask] = {}  # of the pending cotangents
     for node in reversed(order):
         g = pending.pop(node, None)
         if g is None:
@@ -121,7 +121,7 @@ def sweep(
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
         inputs = node.inputs
-        if release and node.op.keeps:
+        if release and node.op.saves:
             if released is not None:
                 released.add(node)
             else:
@@ -158,7 +158,7 @@ def _passed(
 
 
 def _cleared(g: Any, mask: _Mask | None, but: AbstractSet[tuple[int, bool]] = frozenset()) -> Any:
-    """0 again where the mask says so, but for these of its conditions."""
+    """Set to 0 again where the mask says so, except for these of its conditions."""
     if mask is None or mask.clean:
         return g
     for key, condition in mask.conditions.items():
@@ -183,14 +183,14 @@ def released_error(node: Node) -> GradientError:
     return GradientError(
         "backward",
         f"got a graph through {node!r}, which an earlier backward() has used and released",
-        "expected a graph that still has the values it kept",
+        "expected a graph that still has its saved values",
         "call the earlier one with retain_graph=True, or compute the loss again",
         node.source,
     )
 
 
 def _to_item(pending: dict[Node, Any], node: Node, g: Any) -> None:
-    """Hand the cotangent of one output to the node that has several."""
+    """Pass the cotangent of one output to the node that has several."""
     whole, k = node.inputs[0], node.params["index"]
     parts = pending.setdefault(whole, [None] * len(whole.dtype))
     parts[k] = g if parts[k] is None else parts[k] + g
@@ -205,7 +205,7 @@ def _hooked(hook: Any, g: Any, node: Node) -> Any:
             "hook",
             f"got {type(out).__name__} from a gradient hook",
             f"expected {spec_text(g)}",
-            "return a gradient like the one given, or None to leave it",
+            "return a gradient like the argument, or None to leave it",
             node.source,
         )
     if out.shape != g.shape or out.dtype != g.dtype:

@@ -1,4 +1,4 @@
-"""What a row of the table of derivatives is, and how its rules get what they name."""
+"""Rows of the table of derivatives, and how a rule's arguments are read from a node."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Interval:
 class Row:
     """One row of the table.
 
-    rules   one an input, None where there is no derivative in that input
+    rules   one per input, None where there is no derivative in that input
     joint   instead: one rule that returns the cotangents of all inputs
     reason  instead: why there is no derivative
-    on      where each input is drawn from, for the checker (one for all, or one an input)
+    on      where each input is drawn from, for the checker (one for all, or one per input)
     kinks   points at which the rule must equal the central difference nevertheless
     """
 
@@ -47,8 +47,8 @@ def install(row: Row) -> None:
     op = row.op
     rules = (row.joint,) * len(op.arguments) if row.joint else row.rules
     op.needs = tuple(_needs(op, rule) for rule in rules)
-    op.keeps = any(inputs or output for inputs, output in op.needs)
-    op._kept.clear()
+    op.saves = any(inputs or output for inputs, output in op.needs)
+    op._saved.clear()
     op.joint = _pull(op, row.joint) if row.joint else None
     op.pulls = tuple(None if r is None else _pull(op, r) for r in row.rules)
     op.differentiable = bool(row.rules or row.joint)
@@ -59,14 +59,14 @@ def _names(rule: Rule) -> list[str]:
 
 
 def _needs(op: Operation, rule: Rule | None) -> tuple[tuple[int, ...], bool]:
-    """Which inputs (by position; -1: all) and whether the output the rule wants kept."""
+    """Which inputs (by position; -1: all) and whether the output the rule needs saved."""
     names = _names(rule) if rule else []
     inputs = tuple(k for k, name in enumerate(op.arguments) if name in names)
     return (-1,) if "xs" in names else inputs, "y" in names
 
 
 def _fetcher(op: Operation, name: str) -> Fetch:
-    """How to get what a rule's argument names from the node that is being differentiated."""
+    """How to read the value that a rule's argument names from the node."""
     if name == "g":
         return lambda g, node, tensor_of: g
     if name == "y":

@@ -1,4 +1,4 @@
-"""Row-sparse gradients: what flows back to a table of which a step reads only some rows."""
+"""Row-sparse gradients: the gradient of a table from which a step reads only some rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sums import FEW
 def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
     """Zeros of `size` along the axis, with each value added at its index.
 
-    More than FEW floats are added in float64: all may be meant for one place.
+    More than FEW floats are added in float64: all may go to one place.
     """
     dtype = values.dtype
     if not is_floating(dtype) or dtype == float64 or math.prod(indices.shape) <= FEW:
@@ -24,7 +24,7 @@ def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
 
 
 class RowSparse:
-    """A tensor of `shape` that is zero but for the rows `indices`, where `values` are added.
+    """A tensor of `shape` that is zero except in the rows `indices`, where `values` are added.
 
     indices (n,) integers, possibly repeated; values (n, *shape[1:]).
     """
@@ -55,7 +55,7 @@ class RowSparse:
     __radd__ = __add__
 
     def _new_handle(self) -> RowSparse:
-        """The same gradient as an object of its own."""
+        """The same gradient as another object."""
         return RowSparse(self.indices._new_handle(), self.values._new_handle(), self.shape)
 
     def __mul__(self, other: Any) -> Any:

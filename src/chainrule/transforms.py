@@ -101,17 +101,16 @@ def _pull(
     results, pull = pullback(name, run, tensors)
 
     def back(cotangent: Any) -> Any:
-        found = tree.leaves_like(box["tree"], cotangent)
-        if found is None:
+        leaves = tree.leaves_like(box["tree"], cotangent)
+        if leaves is None:
             raise ShapeError(
                 name,
                 f"got a cotangent of another structure ({type(cotangent).__name__})",
                 "expected the structure of the result",
-                "give one tensor for each tensor of the result",
+                "pass one tensor for each tensor of the result",
                 user_line(),
             )
-        given = [as_tensor(g) for g in found]
-        shares = pull(given)
+        shares = pull([as_tensor(g) for g in leaves])
         if name == "grad" and box["plain"] and any(s is None for s in shares):
             reached = set(topological(box["to"], only_grad=True))
             _warn_of_unused(numbers, tree.unflatten(structure, [n in reached for n in box["from"]]))
@@ -157,7 +156,7 @@ _warned: dict[Any, Any] = {}
 
 
 def _warn_of_unused(numbers: list[int], reached: list[Any]) -> None:
-    """Warn, once a line, of an argument that has no way to the result: its gradient is 0."""
+    """Warn, once per line, about an argument that does not reach the result: its gradient is 0."""
     for k, part in zip(numbers, reached, strict=True):
         leaves = tree.flatten(part)[0]
         place = user_line()
@@ -183,11 +182,11 @@ def _as_sequences(name: str, args: Any, tangents: Any) -> tuple[Sequence[Any], S
             "write (x,) and (t,), or x and t for one argument",
             user_line(),
         )
-    for what, given in (("arguments", args), ("tangents", tangents)):
-        if not one[0] and not isinstance(given, (list, tuple)):
+    for what, value in (("arguments", args), ("tangents", tangents)):
+        if not one[0] and not isinstance(value, (list, tuple)):
             raise ArgumentError(
                 name,
-                f"got {type(given).__name__} as {what}",
+                f"got {type(value).__name__} as {what}",
                 "expected a tensor, or a tuple",
                 "write (x,) and (t,), or x and t for one argument",
                 user_line(),
@@ -243,8 +242,8 @@ def _grad(
     argnums: Argnums,
     has_aux: bool,
 ) -> Any:
-    value, found = _value_and_grad(f, args, kwargs, argnums, has_aux)
-    return (found, value[1]) if has_aux else found
+    value, gradient = _value_and_grad(f, args, kwargs, argnums, has_aux)
+    return (gradient, value[1]) if has_aux else gradient
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -275,10 +274,10 @@ def _along(
         name, lambda gs: tree.flatten(back(tree.unflatten(structure, gs)))[0], zeros
     )
     inputs, inputs_tree = tree.flatten(list(args))
-    found = tree.leaves_like(inputs_tree, list(tangents))
-    given = [as_tensor(t) for t in found or []]
-    if [(t.shape, t.dtype) for t in given] != [(t.shape, t.dtype) for t in inputs]:
-        got = ", ".join(map(spec_text, given)) if found is not None else "of another structure"
+    along = tree.leaves_like(inputs_tree, list(tangents))
+    directions = [as_tensor(t) for t in along or []]
+    if [(t.shape, t.dtype) for t in directions] != [(t.shape, t.dtype) for t in inputs]:
+        got = ", ".join(map(spec_text, directions)) if along is not None else "of another structure"
         raise ShapeError(
             name,
             f"got tangents {got}",
@@ -286,9 +285,9 @@ def _along(
             "give a tangent for every argument, of its shape and dtype: cr.astype(t, x.dtype)",
             user_line(),
         )
-    out = forth(given)
+    out = forth(directions)
     filled = [o if o is not None else z for o, z in zip(out, zeros, strict=True)]
-    if not any(t.requires_grad for t in (*leaves, *given)):
+    if not any(t.requires_grad for t in (*leaves, *directions)):
         filled = [t.detach() for t in filled]  # nothing outside can differentiate it
     return value, tree.unflatten(structure, filled)
 
@@ -339,8 +338,8 @@ def hvp(f: Callable[..., Any], args: Any, tangents: Any) -> Any:
 
     args, tangents   as in `jvp`; one tensor has one tensor as its result
     """
-    given, along = _as_sequences("hvp", args, tangents)
+    inputs, along = _as_sequences("hvp", args, tangents)
     _expect_function("hvp", f)
-    numbers = tuple(range(len(given)))
-    out = _along("hvp", lambda *xs: grad(f, numbers)(*xs), given, along)[1]
-    return out if given is args else out[0]
+    numbers = tuple(range(len(inputs)))
+    out = _along("hvp", lambda *xs: grad(f, numbers)(*xs), inputs, along)[1]
+    return out if inputs is args else out[0]

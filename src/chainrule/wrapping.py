@@ -1,9 +1,9 @@
 """Functions made from other functions, as `cr.grad` and `cr.compile` make them.
 
 They take over the name and the text of what they wrap, and none of its attributes, which may have
-any name. What they are made of is in slots of their own, so a wrapper around one of them that
-copies attributes, as `functools.wraps` does, does not reach it either. A copy, of a module that
-keeps one, say, is made of copies: a method of the module becomes the copy's method.
+any name. Their parts are in slots, so that a wrapper around one of them that copies
+attributes, as `functools.wraps` does, does not copy them. A copy of one, for example inside a
+copied module, consists of copies: a method of the module becomes the copy's method.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import ArgumentError
 class Wrapper:
     """A function made from another one.
 
-    parts   what it is made with: the function first; the arguments of its class
+    parts   the function first, then the other arguments of its class
     """
 
     __slots__ = ("__dict__", "__weakref__", "parts")
@@ -38,14 +38,14 @@ class Wrapper:
         return self if instance is None else types.MethodType(self, instance)
 
     def inside(self) -> list[Any]:
-        """What a call uses: functions, and the objects that they are bound to."""
+        """The functions that a call uses, and the objects that they are bound to."""
         return [*self.parts]
 
     def __copy__(self) -> Self:
         return type(self)(*self.parts)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        out = memo[id(self)] = self.__new__(type(self))  # its parts may hold it
+        out = memo[id(self)] = self.__new__(type(self))  # its parts may refer to it
         out.__setstate__(copy.deepcopy(self.parts, memo))
         return out
 
@@ -54,27 +54,27 @@ class Wrapper:
 
     def __reduce__(self) -> Any:
         path: str = getattr(self.parts[0], "__qualname__", "")
-        if self._stands_at(path):  # a decorated function: it is found again by its name
+        if self._is_at(path):  # a decorated function: its name leads to it
             return path
         for part in self.parts:
             if isinstance(part, types.FunctionType) and "<" in part.__qualname__:
                 raise ArgumentError(
                     "pickle",
                     f"got {part.__qualname__} in a {type(self).__name__} function",
-                    "expected a function that is found by its name",
+                    "expected a function that its name leads to",
                     "define it with def at the top of a module, or as a method",
                 )
         return copyreg.__newobj__, (type(self),), self.parts  # type: ignore[attr-defined]
 
-    def _stands_at(self, path: str) -> bool:
-        found: Any = sys.modules.get(getattr(self.parts[0], "__module__", None) or "")
+    def _is_at(self, path: str) -> bool:
+        value: Any = sys.modules.get(getattr(self.parts[0], "__module__", None) or "")
         for name in path.split("."):
-            found = getattr(found, name, None)
-        return found is self
+            value = getattr(value, name, None)
+        return value is self
 
 
 class Transformed(Wrapper):
-    """What a transform makes: calls `transform(function, args, kwargs, *settings)`."""
+    """The result of a transform: calls `transform(function, args, kwargs, *settings)`."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Axes as users write them, made into axes counted from 0."""
+"""Arguments for axes and sizes, checked and counted from 0."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _index(value: Any) -> int:
 
 
 def flag(name: str, setting: str, value: Any) -> bool:
-    """True or False, and nothing that Python takes for one of them."""
+    """True or False, and no other value that Python treats as one of them."""
     if not isinstance(value, (bool, np.bool_)):
         raise DtypeError(
             name,
@@ -63,7 +63,7 @@ def several(name: str, axis: Any, ndim: int) -> Shape:
 
 
 def listed(axis: Any) -> Sequence[Any]:
-    """What was given, one or several, as a sequence."""
+    """One axis or several, as a sequence."""
     return axis if isinstance(axis, (tuple, list)) else (axis,)
 
 
@@ -87,14 +87,14 @@ def count(name: str, value: Any, least: int | None = 0) -> int:
 
 def counts(name: str, values: Any, least: int | None = 0) -> Shape:
     """Whole numbers, `least` or more (None: any): one, or a sequence of them."""
-    found: Shape | None
+    numbers: Shape | None
     try:
         if not isinstance(values, (tuple, list)):
             values = tuple(values) if getattr(values, "shape", ()) else (values,)
-        found = tuple(_index(v) for v in values)
+        numbers = tuple(_index(v) for v in values)
     except TypeError:
-        found = None
-    if found is None or (least is not None and any(n < least for n in found)):
+        numbers = None
+    if numbers is None or (least is not None and any(n < least for n in numbers)):
         got = repr(values[0] if len(values) == 1 else values)
         bound = "" if least is None else f" from {least}"
         raise ArgumentError(
@@ -104,4 +104,4 @@ def counts(name: str, values: Any, least: int | None = 0) -> Shape:
             "convert it with int()",
             user_line(),
         )
-    return found
+    return numbers

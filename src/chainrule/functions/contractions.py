@@ -189,7 +189,7 @@ def _single(x: Tensor, letters: list[str]) -> tuple[Tensor, list[str]]:
 def _pair(
     equation: str, x: Tensor, xs: list[str], y: Tensor, ys: list[str], later: set[str]
 ) -> tuple[Tensor, list[str]]:
-    """Two operands: letters kept by both are the batch, letters that end here are summed."""
+    """Two operands: letters of both that remain are the batch, letters that end here are summed."""
     sizes: dict[str, int] = {}
     for t, letters in ((x, xs), (y, ys)):
         for c, n in zip(letters, t.shape, strict=True):
@@ -243,8 +243,8 @@ def convolution(
 
     x        (N, *size, C), channels last
     w        (*kernel, C / groups, O)
-    stride   one number, or one a dimension; the dilations too
-    padding  zeros around x: a number, one a dimension, (before, after) pairs, "valid" or "same"
+    stride   one number, or one per dimension; the dilations too
+    padding  zeros around x: a number, one per dimension, (before, after) pairs, "valid" or "same"
     result   (N, *out, O) with out = ⌊(size + padding - dilation (kernel - 1) - 1) / stride⌋ + 1
     """
     x, w = as_tensors(x, w)
@@ -292,7 +292,7 @@ def convolution(
 
 
 def expect_padding(name: str, padding: Any, stride: Sequence[int]) -> None:
-    """Raise for a padding by a name that there is not, and for "same" where it is not the same."""
+    """Raise for an unknown name, and for "same" with a stride, which changes the size."""
     if not isinstance(padding, str):
         return
     if padding not in ("valid", "same"):
@@ -345,8 +345,8 @@ def convolution_transpose(
     result   (N, *out, O) with
              out = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1
 
-    output_padding is less than the stride or the dilation: which size is meant of those that the
-    convolution maps to one
+    output_padding is less than the stride or the dilation: it selects one of the sizes that the
+    convolution maps to the same size
     """
     x, w = as_tensors(x, w)
     n = x.ndim - 2

@@ -1,4 +1,4 @@
-"""Loops, recomputation and derivatives of one's own.
+"""Loops, recomputation and custom derivatives.
 
 Their derivatives stand here and not in the table, because the derivative of a graph is a graph
 that the reverse sweep makes.
@@ -25,7 +25,7 @@ from ..wrapping import Transformed
 
 
 def stop_gradient(x: Any, /) -> Tensor:
-    """x, but no gradient flows back through it."""
+    """x, through which no gradient flows back."""
     out: Tensor = ops.stop_gradient(as_tensor(x))
     return out
 
@@ -62,52 +62,52 @@ def scan(
     def body(tensors: list[Tensor]) -> list[Tensor]:
         nonlocal ys_tree
         state_in = tree.unflatten(carry_tree, tensors[: len(carry)])
-        given = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
-        several = isinstance(given, (tuple, list))
-        if not several or len(given) != 2:
-            got = f"{len(given)} values" if several else f"a {type(given).__name__}"
+        result = f(state_in, tree.unflatten(rows_tree, tensors[len(carry) :]))
+        several = isinstance(result, (tuple, list))
+        if not several or len(result) != 2:
+            got = f"{len(result)} values" if several else f"a {type(result).__name__}"
             raise ArgumentError(
                 "scan",
                 f"the body gave {got}",
-                "expected two results: the new carry and what to stack",
+                "expected two results: the new carry and the value to stack",
                 "return (carry, y), with None for y if nothing is to be stacked",
                 user_line(),
             )
-        state_out, y = given
-        found = tree.leaves_like(carry_tree, state_out)
-        out = [as_tensor(t) for t in (tree.flatten(state_out)[0] if found is None else found)]
-        if found is None or [(t.shape, t.dtype) for t in out] != [
+        state_out, y = result
+        leaves = tree.leaves_like(carry_tree, state_out)
+        out = [as_tensor(t) for t in (tree.flatten(state_out)[0] if leaves is None else leaves)]
+        if leaves is None or [(t.shape, t.dtype) for t in out] != [
             (c.shape, c.dtype) for c in carry
         ]:
             raise ShapeError(
                 "scan",
                 f"the body gave the carry {', '.join(spec_text(t) for t in out)}",
                 f"expected {', '.join(spec_text(c) for c in carry)}, like the first",
-                "give init the shape and dtype that the body returns",
+                "pass an init of the shape and dtype that the body returns",
                 user_line(),
             )
         ys, ys_tree = tree.flatten(y)
         return out + [as_tensor(t) for t in ys]
 
     specs = [_spec(c) for c in carry] + [_spec(x, x.shape[1:]) for x in stacked]
-    made = record_inner("scan", body, specs)
-    graph, results = made.graph, made.results
+    recorded = record_inner("scan", body, specs)
+    graph, results = recorded.graph, recorded.results
     nodes = graph.inputs
     n = len(carry)
     reads = [
         (owner, node)
-        for (owner, _), node in zip(made.reads, nodes[n + len(stacked) :], strict=True)
+        for (owner, _), node in zip(recorded.reads, nodes[n + len(stacked) :], strict=True)
     ]
     # A tensor that the body assigns (the random state, say) is carried from step to step.
-    written = [(o, node) for o, node in reads if any(o is w for w in made.writes)]
-    consts = [(o, node) for o, node in reads if not any(o is w for w in made.writes)]
-    last = {id(w): g for w, g in zip(made.writes, graph.outputs[results:], strict=True)}
+    written = [(o, node) for o, node in reads if any(o is w for w in recorded.writes)]
+    consts = [(o, node) for o, node in reads if not any(o is w for w in recorded.writes)]
+    last = {id(w): g for w, g in zip(recorded.writes, graph.outputs[results:], strict=True)}
     carry_in = [*nodes[:n], *(node for _, node in written)]
     carry_out = [*graph.outputs[:n], *(last[id(o)] for o, _ in written)]
     ys_out = list(graph.outputs[n:results])
     inputs = [*(o for o, _ in consts), *carry, *(o for o, _ in written), *stacked]
     if state.grad and any(t.requires_grad for t in inputs):
-        ys_out += carry_in  # what the derivative needs: the carry as each step found it
+        ys_out += carry_in  # what the derivative needs: the incoming carry of each step
     whole = Graph(
         [*(node for _, node in consts), *carry_in, *nodes[n : n + len(stacked)]],
         [*carry_out, *ys_out],
@@ -134,7 +134,7 @@ def _length(stacked: Sequence[Tensor], length: int | None) -> int:
             "scan",
             f"got lengths {sorted(map(str, sizes))}",
             "expected one length for all xs",
-            "slice them to a common first axis, or give length= without xs",
+            "slice them to a common first axis, or pass length= without xs",
             user_line(),
         )
     (size,) = sizes
@@ -149,7 +149,7 @@ def _apply(op: Operation, inputs: Sequence[Tensor], **params: Any) -> tuple[Tens
 
 
 def _filled(cotangents: Sequence[Any], like: Sequence[Tensor]) -> list[Any]:
-    """Zeros for what nothing reached; None for what has no derivative."""
+    """The cotangents, zeros where there is none; None for results that have no derivative."""
     return [
         None if not is_floating(t.dtype) else t._full(t.shape, 0.0) if g is None else g
         for g, t in zip(cotangents, like, strict=True)
@@ -166,7 +166,7 @@ def scan_derivative(
     carries: int,
     reverse: bool,
 ) -> list[Any]:
-    """The loop backwards: its carry is the cotangent of the forward carry, and the constants' sums.
+    """The loop in reverse: its carry is the forward carry's cotangent, and the constants' sums.
 
     Each step has what its forward step had (the incoming carry was stacked by the forward loop)
     and applies the body's own derivative.
@@ -213,12 +213,12 @@ def scan_derivative(
         length=length,
         reverse=not reverse,
     )
-    found = iter([*sums, *dcarry, *drows])
-    return [next(found) if f else None for f in floats]
+    cotangents = iter([*sums, *dcarry, *drows])
+    return [next(cotangents) if f else None for f in floats]
 
 
 def call_derivative(g: list[Any], xs: list[Tensor], graph: Graph) -> list[Any]:
-    """Do the graph again, this time recorded, and pull the cotangents back through it."""
+    """Run the graph again, this time recorded, and pull the cotangents back through it."""
     results, pull = pullback("checkpoint", lambda ts: replay(graph, ts), xs)
     return pull(_filled(g, results))
 
@@ -226,12 +226,12 @@ def call_derivative(g: list[Any], xs: list[Tensor], graph: Graph) -> list[Any]:
 def custom_derivative(
     g: list[Any], xs: list[Tensor], y: tuple[Tensor, ...], vjp: Any, trees: Any
 ) -> list[Any]:
-    """The rule that came with the function; what it captured requires no gradient."""
+    """The function's own rule; captured tensors require no gradient."""
     args_tree, out_tree, count = trees
-    full, outs, given = (
+    full, outs, inputs = (
         [t if t is None else t._new_handle() for t in ts] for ts in (_filled(g, y), y, xs[:count])
     )
-    args = tree.unflatten(args_tree, given)
+    args = tree.unflatten(args_tree, inputs)
     needs = tree.unflatten(out_tree, full), tree.unflatten(out_tree, outs), *args
     _expect_takes(vjp, needs)
     shares = vjp(*needs)
@@ -249,7 +249,7 @@ def custom_derivative(
         parts = [None] * len(leaves) if share is None else tree.leaves_like(arg_tree, share)
         if parts is None:
             parts = tree.flatten(share)[0]
-            raise _bad_share(k, f"{len(parts)} cotangents", f"{len(leaves)}, one a tensor in it")
+            raise _bad_share(k, f"{len(parts)} cotangents", f"{len(leaves)}, one per tensor in it")
         for part, leaf in zip(parts, leaves, strict=True):
             if part is None:
                 continue
@@ -265,7 +265,7 @@ def _expect_takes(vjp: Any, needs: tuple[Any, ...]) -> None:
     """Raise if the rule does not take its arguments."""
     try:
         signature = inspect.signature(vjp)
-    except (TypeError, ValueError):  # of a builtin: it will say so itself
+    except (TypeError, ValueError):  # of a builtin: its call raises
         return
     try:
         signature.bind(*needs)
@@ -296,7 +296,7 @@ install(Row(ops.custom, joint=custom_derivative))
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f, keeping nothing but its inputs for the backward pass, which computes f again.
+    """f, of which only the inputs are saved for the backward pass, which computes f again.
 
     Memory for time: the values between f's inputs and its results are not stored.
     """
@@ -309,19 +309,19 @@ def _checkpointed(f: Callable[..., Any], args: tuple[Any, ...], settings: dict[s
 
 
 def custom_vjp(f: Callable[..., Any], vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """f with a derivative of one's own.
+    """f with a custom derivative.
 
     vjp(g, y, *args) gets the cotangent of the result, the result and the arguments, and returns a
     tuple with the cotangent of each argument (None where it is zero). A tensor that requires a
     gradient must be an argument: f may not use one from outside. Arguments that are no tensors or
-    arrays (and named ones) are constants, and not given to the rule. f is written with chainrule's
+    arrays (and named ones) are constants, and not passed to the rule. f is written with chainrule's
     functions; for NumPy inside use cr.defop.
     """
-    for what, given in (("f", f), ("vjp", vjp)):
-        if not callable(given):
+    for what, value in (("f", f), ("vjp", vjp)):
+        if not callable(value):
             raise ArgumentError(
                 "custom_vjp",
-                f"got {type(given).__name__} for {what}",
+                f"got {type(value).__name__} for {what}",
                 "expected a function",
                 "cr.custom_vjp(f, lambda g, y, x: (g * …,))",
                 user_line(),
@@ -349,8 +349,8 @@ def _as_one_node(
     out_tree: Any = None
 
     def filled(inner: Sequence[Any]) -> Any:
-        given = iter(inner)
-        values = (next(given) if v else x for x, v in zip(leaves, varying, strict=True))
+        traced = iter(inner)
+        values = (next(traced) if v else x for x, v in zip(leaves, varying, strict=True))
         return tree.unflatten(args_tree, list(values))
 
     def body(inner: list[Tensor]) -> list[Tensor]:
@@ -358,12 +358,12 @@ def _as_one_node(
         out, out_tree = tree.flatten(f(*filled(inner), **settings))
         return [as_tensor(t) for t in out]
 
-    made = record_inner(op.name, body, [_spec(t) for t in tensors])
-    inputs = [*tensors, *(owner for owner, _ in made.reads)]
+    recorded = record_inner(op.name, body, [_spec(t) for t in tensors])
+    inputs = [*tensors, *(owner for owner, _ in recorded.reads)]
     if params:
-        reached = set(topological(made.graph.outputs, only_grad=True))  # not what is detached
-        captured = made.graph.inputs[len(tensors) :]
-        for (owner, _), node in zip(made.reads, captured, strict=True):
+        reached = set(topological(recorded.graph.outputs, only_grad=True))  # not what is detached
+        captured = recorded.graph.inputs[len(tensors) :]
+        for (owner, _), node in zip(recorded.reads, captured, strict=True):
             if state.grad and node in reached:
                 raise GradientError(
                     "custom_vjp",
@@ -379,10 +379,10 @@ def _as_one_node(
             if any(isinstance(x, (Tensor, np.ndarray)) for x in inner)
         )
         params["trees"] = (tree.flatten(passed)[1], out_tree, len(tensors))
-    outs = _apply(op, inputs, graph=made.graph, **params)
-    for owner, value in zip(made.writes, outs[made.results :], strict=True):
+    outs = _apply(op, inputs, graph=recorded.graph, **params)
+    for owner, value in zip(recorded.writes, outs[recorded.results :], strict=True):
         write_back(owner, value)
-    return tree.unflatten(out_tree, outs[: made.results])
+    return tree.unflatten(out_tree, outs[: recorded.results])
 
 
 def _parts(args: tuple[Any, ...]) -> list[list[Any]]:

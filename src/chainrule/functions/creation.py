@@ -28,8 +28,8 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return counts("creation", shape)
 
 
-def _made(function: Callable[..., Array], *args: Any) -> Tensor:
-    """A tensor of the array that the NumPy function makes, if memory holds it."""
+def _tensor_of(function: Callable[..., Array], *args: Any) -> Tensor:
+    """The result of a NumPy function as a tensor, if it fits into memory."""
     try:
         return make(function(*args))
     except (MemoryError, OverflowError, ValueError) as error:
@@ -120,13 +120,13 @@ def _shared(name: str, x: Any) -> Array:
 @explain_arguments
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """0 everywhere."""
-    return _made(np.zeros, _shape(shape), _checked(dtype, device))
+    return _tensor_of(np.zeros, _shape(shape), _checked(dtype, device))
 
 
 @explain_arguments
 def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """1 everywhere."""
-    return _made(np.ones, _shape(shape), _checked(dtype, device))
+    return _tensor_of(np.ones, _shape(shape), _checked(dtype, device))
 
 
 @explain_arguments
@@ -137,7 +137,7 @@ def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
 
 @explain_arguments
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """One number everywhere; the dtype is the number's unless given. The number may be a tensor."""
+    """One number everywhere; dtype None: the number's. The number may be a tensor."""
     if isinstance(fill_value, Tensor):
         wanted = _checked(dtype, device, fill_value.dtype)
         return broadcast_to(cast(fill_value, wanted), _shape(shape))
@@ -150,7 +150,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
             "use broadcast_to",
             user_line(),
         )
-    return _made(np.full, _shape(shape), value, _checked(value.dtype, device))
+    return _tensor_of(np.full, _shape(shape), value, _checked(value.dtype, device))
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -181,7 +181,7 @@ def eye(
 ) -> Tensor:
     """1 on the k-th diagonal, 0 elsewhere."""
     n, m = _shape((n_rows, n_rows if n_cols is None else n_cols))
-    return _made(np.eye, n, m, count("eye", k, None), _checked(dtype, device))
+    return _tensor_of(np.eye, n, m, count("eye", k, None), _checked(dtype, device))
 
 
 def arange(
@@ -196,22 +196,22 @@ def arange(
     """start, start + step, … up to but not including stop."""
     if stop is None:
         start, stop = 0, start
-    given = (start, stop, step)
-    whole = all(isinstance(v, (int, np.integer)) for v in given)
+    bounds = (start, stop, step)
+    whole = all(isinstance(v, (int, np.integer)) for v in bounds)
     wanted = _checked(dtype, device, int64 if whole else float32)
-    if step == 0 or not all(map(_finite, given)):
+    if step == 0 or not all(map(_finite, bounds)):
         raise ArgumentError(
             "arange",
-            f"got {given}",
+            f"got {bounds}",
             "expected finite numbers and a step other than 0",
             "use linspace for a number of points",
             user_line(),
         )
     if whole:
-        return _made(lambda: _fitting("arange", np.arange(start, stop, step), wanted))
-    start, stop, step = map(float, given)  # NumPy's float32 would stay one
+        return _tensor_of(lambda: _fitting("arange", np.arange(start, stop, step), wanted))
+    start, stop, step = map(float, bounds)  # NumPy's float32 would stay one
     length = max(0, math.ceil((stop - start) / step))
-    return _made(
+    return _tensor_of(
         lambda: _fitting("arange", start + step * np.arange(length, dtype=np.float64), wanted)
     )
 
@@ -269,7 +269,7 @@ def linspace(
         numbers = np.linspace(*ends, num, endpoint=endpoint)
         return _fitting("linspace", np.floor(numbers) if whole else numbers, wanted)
 
-    return _made(even)
+    return _tensor_of(even)
 
 
 def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Operations of one's own: a meaning in NumPy and a row of derivatives, as in the tables."""
+"""Custom operations: a meaning in NumPy and a row of derivatives, as in the tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..tensor import Tensor, as_tensor
 
 
 def _shape_rule(name: str, rule: Callable[..., Any]) -> shapes.Infer:
-    """The rule, whose defects are told in the operation's name."""
+    """The rule, with the operation's name in the errors about its defects."""
 
     def checked(*specs: Any, **params: Any) -> tuple[Any, Any]:
         try:
@@ -55,22 +55,22 @@ def _read_only(meaning: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(out, tuple):
             return out
         out = np.asarray(out)
-        return out if out.flags.writeable else out.copy()  # a part of an input, perhaps
+        return out if out.flags.writeable else out.copy()  # it may be a part of an input
 
     return guarded
 
 
 def _parameters(meaning: Callable[..., Any], inputs: int) -> set[str] | None:
-    """The names that the meaning takes besides its inputs; None: any, or unknown."""
+    """The names of the meaning's parameters, without its inputs; None: any, or unknown."""
     try:
-        found = list(inspect.signature(meaning).parameters.values())
+        parameters = list(inspect.signature(meaning).parameters.values())
     except (TypeError, ValueError):
         return None
-    if any(p.kind is p.VAR_KEYWORD for p in found):
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    positional = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     named = [p for p in positional[inputs:] if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return {p.name for p in (*named, *(p for p in found if p.kind is p.KEYWORD_ONLY))}
+    return {p.name for p in (*named, *(p for p in parameters if p.kind is p.KEYWORD_ONLY))}
 
 
 def _checked_rule(
@@ -134,7 +134,7 @@ def _rules(
     meaning: Callable[..., Any],
     derivatives: Sequence[Callable[..., Any] | None],
 ) -> tuple[Callable[..., Any] | None, ...]:
-    """The derivatives, checked: one an input, and each names only what there is."""
+    """The derivatives, checked: one per input, and each names only known values."""
     if name in ops.TABLE:
         raise ArgumentError(
             "defop",
@@ -180,7 +180,7 @@ def defop(
     """A new operation: its meaning in NumPy and a row of derivatives, as in the table.
 
     meaning      meaning(*arrays, **params) -> array, on read-only arrays
-    derivatives  one an input (None: it has none), written with chainrule's functions
+    derivatives  one per input (None: it has none), written with chainrule's functions
     kind         elementwise: a rule gives ∂y/∂x, and is multiplied by g (unless it names g)
                  linear, bilinear, other: a rule gives ∂loss/∂x, from g = ∂loss/∂y
                  zero: there are no rules, and no gradient flows
@@ -189,7 +189,7 @@ def defop(
                  so does the result
     arguments    the inputs' names, as in "a b"; by default x, or x1, x2 … for one rule each
 
-    The names of a rule's arguments are its needs, and only those are kept: an input (x; x1, x2 …;
+    The names of a rule's arguments are its needs, and only those are saved: an input (x; x1, x2 …;
     or as named in `arguments`), the output y, the cotangent g, x_shape and x_dtype of an input x,
     and the operation's parameters. The function takes inputs by position, parameters by name:
 
@@ -197,7 +197,7 @@ def defop(
         decay = cr.defop("decay", lambda x, rate: np.exp(-rate * x), lambda y, rate: -rate * y)
         decay(x, rate=2.0)
 
-    Check it with cr.check_gradients; its `row` can be given to `cr.checking.check_row`.
+    Check it with cr.check_gradients; its `row` is an argument for `cr.checking.check_row`.
     """
     if kind not in ("elementwise", "linear", "bilinear", "other", "zero"):
         raise ArgumentError(

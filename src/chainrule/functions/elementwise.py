@@ -1,5 +1,7 @@
-"""Functions that act element by element. Inputs broadcast; whole numbers become float32 where the
-mathematics needs floats."""
+"""Functions that act element by element.
+
+Inputs broadcast; integers become float32 where the mathematics needs floats.
+"""
 
 from __future__ import annotations
 
@@ -340,7 +342,7 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
 
 
 def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Two operands of which one may be a Python number, which takes the other's dtype."""
+    """Two operands as tensors; a Python number takes the other's dtype."""
     for a, b in ((x1, x2), (x2, x1)):
         if type(a) is Tensor and isinstance(b, (bool, int, float)):
             number = Tensor(b, dtype=scalar_dtype(a, b))
@@ -350,7 +352,7 @@ def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
-    """x held between min and max. The derivative in x is 1 from min to max, both included.
+    """x limited to the range from min to max, where its derivative is 1, at both ends too.
 
     Dtypes are promoted as by `where`; NaN, in x or in a bound, gives NaN, and gets the gradient.
     """

@@ -1,7 +1,7 @@
 """Reading and assigning parts of a tensor.
 
-Everything comes down to three operations: `slice` (basic indexing), `take` along one axis (index
-arrays, several of which are joined to one), and, to assign, `where` with what was put in place.
+There are three operations: `slice` (basic indexing), `take` along one axis (several index arrays
+are joined into one), and, to assign, `where` with the assigned values.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def getitem(x: Tensor, key: Key) -> Tensor:
 def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     """x with x[key] = value. Where an element is named twice the last one stays."""
     if is_exact(x.dtype) and not isinstance(value, (int, np.integer)):
-        given = as_tensor(value)
-        if is_floating(given.dtype) and given.size:
+        source = as_tensor(value)
+        if is_floating(source.dtype) and source.size:
             raise DtypeError(
                 "assign",
-                f"got {spec_text(given)} for a part of {spec_text(x)}",
+                f"got {spec_text(source)} for a part of {spec_text(x)}",
                 "expected a value of the same kind",
                 "convert one with astype, or round it",
                 user_line(),
@@ -69,8 +69,8 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     value = reshape(value, (places.size,))
     last = ops.last_position(reshape(places, (places.size,)), size=x.size)
     put = ops.take(value, ops.where(last < 0, 0, last), axis=0)
-    kept = ops.where(last < 0, reshape(x, (x.size,)), put)
-    return reshape(kept, x.shape)
+    flat = ops.where(last < 0, reshape(x, (x.size,)), put)
+    return reshape(flat, x.shape)
 
 
 def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
@@ -84,8 +84,8 @@ def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
     last = ops.last_position(reshape(index, (n,)), size=size)
     missing = last < 0
     put = ops.take(rows, ops.where(missing, 0, last), axis=axis)
-    kept = reshape(missing, (*(1,) * axis, size, *(1,) * len(after)))
-    return ops.where(expand(kept, x.shape), x, put)
+    unchanged = reshape(missing, (*(1,) * axis, size, *(1,) * len(after)))
+    return ops.where(expand(unchanged, x.shape), x, put)
 
 
 def _fitted(value: Tensor, shape: Shape) -> Tensor:
@@ -133,8 +133,8 @@ def _sliced(x: Tensor, basic: list[Any]) -> Tensor:
 def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
     """Index arrays: their axes moved together and joined, then one take."""
     where = [k for k, a in enumerate(arrays) if a is not None]
-    given = [arrays[k] for k in where]
-    for a in given:
+    indices = [arrays[k] for k in where]
+    for a in indices:
         if not is_integer(a.dtype):
             raise DtypeError(
                 "index",
@@ -144,14 +144,14 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
                 user_line(),
             )
     if len(where) == 1:
-        return ops.take(x, given[0], axis=where[0])
+        return ops.take(x, indices[0], axis=where[0])
     rest = [k for k in range(x.ndim) if k not in where]
     front = where[0] if together else 0
     order = rest[:front] + where + rest[front:]
     sizes = [x.shape[k] for k in where]
     moved = permute_dims(x, order)
     joined = (*moved.shape[:front], math.prod(sizes), *moved.shape[front + len(where) :])
-    return ops.take(reshape(moved, joined), join_indices(given, sizes), axis=front)
+    return ops.take(reshape(moved, joined), join_indices(indices, sizes), axis=front)
 
 
 def join_indices(indices: list[Tensor], sizes: list[int]) -> Tensor:
@@ -216,7 +216,7 @@ def scatter_add(updates: Any, indices: Any, /, *, size: int, axis: int = 0) -> T
 def gather(x: Any, dim: int, index: Any) -> Tensor:
     """PyTorch's `gather`: `take_along_axis` for an index that may be smaller on the other axes.
 
-    There it has the elements of x that come first; nothing broadcasts.
+    On those axes it takes the first elements of x; nothing broadcasts.
     """
     x, index = as_tensor(x), as_tensor(index)
     axis = _axes.one("gather", dim, x.ndim)
@@ -234,8 +234,8 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
 
 
 def nonzero(x: Any, /) -> tuple[Tensor, ...]:
-    """The positions of the elements that are not 0, one tensor an axis."""
+    """The positions of the elements that are not 0, one tensor per axis."""
     x = as_tensor(x)
     if not x.shape:
         raise ShapeError("nonzero", "got a scalar", "expected an axis", "use bool(x)", user_line())
-    return tuple(make(found) for found in np.nonzero(x._concrete("nonzero", leaves=False)))
+    return tuple(make(places) for places in np.nonzero(x._concrete("nonzero", leaves=False)))

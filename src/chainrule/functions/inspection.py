@@ -1,4 +1,4 @@
-"""Dtypes: what they hold, how they mix, and what the namespace offers."""
+"""Dtypes and the namespace, inspected: limits, kinds, promotion, capabilities."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def can_cast(from_: Any, to: Any, /) -> bool:
     return bool(np.can_cast(a, b))
 
 
-def result_type(*given: Any) -> Dtype:
+def result_type(*operands: Any) -> Dtype:
     """The dtype that tensors, dtypes and Python numbers have together."""
-    numbers = [g for g in given if type(g) in (bool, int, float)]
-    rest = [_dtype(g) for g in given if type(g) not in (bool, int, float)]
+    numbers = [x for x in operands if type(x) in (bool, int, float)]
+    rest = [_dtype(x) for x in operands if type(x) not in (bool, int, float)]
     if not rest:
         raise ArgumentError(
             "result_type", "got numbers alone", "expected a tensor or dtype", "pass a dtype too"
@@ -131,7 +131,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 class Info:
-    """What `__array_namespace_info__` tells of this namespace."""
+    """The answers of `__array_namespace_info__`."""
 
     def capabilities(self) -> dict[str, Any]:
         """Boolean masks and shapes that depend on data work in eager mode."""

@@ -71,9 +71,9 @@ def entries_of(x: Tensor, key: Key) -> list[Any]:
 
 
 def basic_and_arrays(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any], bool]:
-    """Split into a basic index (whole slices where arrays stand) and the arrays by place.
+    """A basic index (whole slices in place of arrays), the arrays by place, and together.
 
-    And whether the arrays stand next to each other: then the axes they make stand there too.
+    together   whether the arrays are adjacent: then the axes that they make are there too
     Bool arrays become the positions of their true elements, which must be known.
     """
     basic: list[Any] = []
@@ -100,12 +100,12 @@ def basic_and_arrays(x: Tensor, entries: list[Any]) -> tuple[list[Any], list[Any
                     user_line(),
                 )
             mask = e._concrete("index")
-            found = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
+            positions = np.nonzero(mask) if e.ndim else (np.arange(int(mask)),)
             if not e.ndim:
                 basic.append(None)
             else:
                 basic.extend([slice(None)] * e.ndim)
-            arrays.extend(make(f) for f in found)
+            arrays.extend(make(p) for p in positions)
             axis += e.ndim
         elif e is Ellipsis:
             continue
@@ -146,12 +146,12 @@ def _ends(part: slice, n: int) -> tuple[int, int, int]:
     try:
         return part.indices(n)
     except (TypeError, ValueError) as error:
-        if isinstance(error, ChainruleError):  # of a tensor that is no whole number
+        if isinstance(error, ChainruleError):  # of a tensor that is not an integer
             raise
-        given = (part.start, part.stop, part.step)
+        ends = (part.start, part.stop, part.step)
         raise ArgumentError(
             "index",
-            f"got a slice from {given[0]!r} to {given[1]!r} with step {given[2]!r}",
+            f"got a slice from {ends[0]!r} to {ends[1]!r} with step {ends[2]!r}",
             "expected whole numbers, and a step other than 0",
             "x[::1] takes all",
             user_line(),

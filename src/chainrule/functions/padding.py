@@ -34,7 +34,7 @@ def tile(x: Any, repetitions: Any, /) -> Tensor:
 
 @explain_arguments
 def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
-    """Each element repeated along an axis, as often as `repeats` says (a number, or one each)."""
+    """Each element repeated along an axis, `repeats` times (one number, or one per element)."""
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
@@ -111,7 +111,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
                 "pad",
                 f"got {(low, high)} for a size of {n}",
                 f"expected smaller widths for mode {mode}",
-                "pad several times, or by fewer elements",
+                'mode="constant" has no such limit',
             )
         if low or high:
             at = np.arange(-low, n + high)

@@ -1,4 +1,4 @@
-"""Functions that make many elements one, along one axis, several or (axis=None) all."""
+"""Reductions along one axis, several or (axis=None) all, and running sums and products."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ P = ParamSpec("P")
 def _reduce(op: Operation, x: Any, axis: Any, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     where = _axes.several(op.name, axis, len(x.shape))
-    return _left(op.name, op(x, axis=where), where, keepdims)
+    return _without_axes(op.name, op(x, axis=where), where, keepdims)
 
 
-def _left(name: str, out: Tensor, axis: Any, keepdims: bool) -> Tensor:
-    """The result of a reduction, whose axes have size 1, without them unless they are kept."""
+def _without_axes(name: str, out: Tensor, axis: Any, keepdims: bool) -> Tensor:
+    """The result of a reduction, without its axes of size 1 unless keepdims."""
     if _axes.flag(name, "keepdims", keepdims):
         return out
     where = _axes.several(name, axis, out.ndim)
@@ -50,7 +50,7 @@ def _left(name: str, out: Tensor, axis: Any, keepdims: bool) -> Tensor:
 
 
 def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
-    """Small whole numbers and bools are summed in 64 bits."""
+    """Small integers and bools are summed in 64 bits."""
     if dtype is not None:
         return cast(x, to_dtype("sum", dtype))
     if is_boolean(x.dtype) or is_signed(x.dtype):
@@ -60,7 +60,7 @@ def _sum_dtype(x: Tensor, dtype: Any) -> Tensor:
 
 @explain_arguments
 def sum(x: Any, /, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-    """∑x; 0 for no elements. Whole numbers are summed in 64 bits."""
+    """∑x; 0 for no elements. Integers are summed in 64 bits."""
     return _reduce(ops.sum, _sum_dtype(as_tensor(x), dtype), axis, keepdims)
 
 
@@ -172,14 +172,14 @@ def _position(op: Operation, x: Any, axis: int | None, keepdims: bool) -> Tensor
     x = as_tensor(x)
     if axis is None:
         out: Tensor = op(ops.reshape(x, shape=(x.size,)), axis=(0,))
-        kept = _axes.flag(op.name, "keepdims", keepdims)
-        return ops.reshape(out, shape=(1,) * x.ndim if kept else ())
+        keeps = _axes.flag(op.name, "keepdims", keepdims)
+        return ops.reshape(out, shape=(1,) * x.ndim if keeps else ())
     return _reduce(op, x, _axes.one(op.name, axis, x.ndim), keepdims)
 
 
 @explain_arguments
 def count_nonzero(x: Any, /, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """How many are not 0."""
+    """The number of elements that are not 0."""
     return sum(as_tensor(x) != 0, axis=axis, keepdims=keepdims)
 
 
@@ -192,7 +192,7 @@ def logsumexp(x: Tensor, /, axis: Any = None, keepdims: bool = False) -> Tensor:
     top = ops.stop_gradient(_reduce(ops.max, x, axis, True))
     top = ops.where(_el.isfinite(top), top, 0.0)
     out = _el.log(_reduce(ops.sum, _el.exp(x - top), axis, True)) + top
-    return _left("logsumexp", out, axis, keepdims)
+    return _without_axes("logsumexp", out, axis, keepdims)
 
 
 @explain_arguments
@@ -234,7 +234,7 @@ def norm(x: Tensor, /, ord: float = 2, axis: Any = None, keepdims: bool = False)
     total = sum((size / top) ** float(ord), axis, keepdims=True)
     none = total == 0  # its minimum: the derivative is 0
     out = ops.where(none, 0.0, top * ops.where(none, 1.0, total) ** (1 / ord))
-    return _left("norm", out, axis, keepdims)
+    return _without_axes("norm", out, axis, keepdims)
 
 
 @explain_arguments
@@ -259,9 +259,7 @@ def _running(
     x = _sum_dtype(as_tensor(x), dtype)
     if axis is None:
         if x.ndim != 1:
-            raise ShapeError(
-                op.name, f"got {spec_text(x)}", "expected an axis", "say which with axis="
-            )
+            raise ShapeError(op.name, f"got {spec_text(x)}", "expected an axis", "pass axis=")
         axis = 0
     axis = _axes.one(op.name, axis, x.ndim)
     out: Tensor = op(x, axis=axis)

@@ -1,4 +1,4 @@
-"""Functions that move elements about: shapes, order, joining, padding."""
+"""Shape and order: reshaping, moving axes, joining, splitting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .elementwise import own
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     """The elements in row-major order in another shape; one size may be -1 and is computed.
 
-    copy  True: the memory is the result's own; tensors do not change one another in any case
+    copy  True: the result has new memory; tensors never change one another
     """
     x = copied(as_tensor(x)) if copy else as_tensor(x)
     sizes = _axes.counts("reshape", shape, least=-1)
@@ -50,13 +50,13 @@ def reshape_method(x: Tensor, *shape: Any, copy: bool | None = None) -> Tensor:
 
 
 def copied(x: Tensor) -> Tensor:
-    """x in memory of its own, gradients passed on."""
+    """A copy of x in new memory; gradients pass through."""
     out: Tensor = ops.astype(x, dtype=x.dtype)
     return out
 
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The axes from start_dim to end_dim made into one."""
+    """The axes from start_dim to end_dim, merged into one."""
     x = as_tensor(x)
     if not x.shape:
         return reshape(x, (1,))
@@ -112,7 +112,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
 
 @explain_arguments
 def expand_dims(x: Any, /, axis: Any) -> Tensor:
-    """An axis of size 1 put in, at one place or several."""
+    """A new axis of size 1, at one place or several."""
     x = as_tensor(x)
     places = _axes.listed(axis)
     n = x.ndim + len(places)
@@ -123,7 +123,7 @@ def expand_dims(x: Any, /, axis: Any) -> Tensor:
 
 @explain_arguments
 def squeeze(x: Any, /, axis: Any = None) -> Tensor:
-    """Axes of size 1 taken out: the named ones, or all."""
+    """Axes of size 1 removed: the named ones, or all."""
     x = as_tensor(x)
     if axis is None:
         axis = tuple(k for k, n in enumerate(x.shape) if n == 1)
@@ -161,9 +161,9 @@ def broadcast_arrays(*xs: Any) -> list[Tensor]:
     return [own(expand(t, shape), t) for t in tensors]
 
 
-def broadcast_shapes(*given: Shape) -> Shape:
+def broadcast_shapes(*shapes: Shape) -> Shape:
     """The shape that all of them broadcast to."""
-    return common_shape("broadcast_shapes", *(_axes.counts("broadcast_shapes", s) for s in given))
+    return common_shape("broadcast_shapes", *(_axes.counts("broadcast_shapes", s) for s in shapes))
 
 
 @explain_arguments
@@ -193,7 +193,7 @@ concatenate = concat
 
 
 def _tensors(name: str, xs: Any) -> list[Tensor]:
-    """What was given to be joined, each as a tensor."""
+    """The tensors to join."""
     tensors = as_tensors(*xs) if isinstance(xs, Iterable) else []
     if not tensors:
         got = "nothing" if isinstance(xs, Iterable) else type(xs).__name__
@@ -217,7 +217,7 @@ def stack(xs: Any, /, axis: int = 0) -> Tensor:
 
 @explain_arguments
 def unstack(x: Any, /, axis: int = 0) -> tuple[Tensor, ...]:
-    """The slices along an axis, which goes away."""
+    """The slices along an axis, without that axis."""
     return tuple(moveaxis(x, axis, 0))
 
 
@@ -245,7 +245,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> list[Tensor]:
 
 @explain_arguments
 def flip(x: Any, /, axis: Any = None) -> Tensor:
-    """The order along the axes turned round; None is all of them."""
+    """The order along the axes reversed; None is all of them."""
     x = as_tensor(x)
     out: Tensor = ops.flip(x, axis=_axes.several("flip", axis, x.ndim))
     return out
@@ -253,7 +253,7 @@ def flip(x: Any, /, axis: Any = None) -> Tensor:
 
 @explain_arguments
 def roll(x: Any, /, shift: Any, axis: Any = None) -> Tensor:
-    """Elements moved on by `shift` places along the axis; those pushed out come in at the front."""
+    """Elements moved on by `shift` places along the axis; those pushed out enter at the front."""
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, axis=0), x.shape)

@@ -53,7 +53,7 @@ def top_k(x: Any, k: int, /, axis: int = -1, largest: bool = True) -> tuple[Tens
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Tensor:
     """Where each v of x2 would go in the ordered vector x1 to keep it ordered, NaN last.
 
-    That is the number of elements < v (side="left") or <= v (side="right"), found by halving.
+    That is the number of elements < v (side="left") or <= v (side="right"), by bisection.
     `sorter` puts x1 in order if it is not.
     """
     if side not in ("left", "right"):
@@ -86,7 +86,7 @@ def _precedes(a: Tensor, b: Tensor) -> Tensor:
 
 
 class UniqueAll(NamedTuple):
-    """Distinct values, where each first is, where each element's is, and how often it occurs."""
+    """Distinct values, where each first is, where each element's is, and its count."""
 
     values: Tensor
     indices: Tensor
@@ -124,14 +124,14 @@ def unique_all(x: Any, /) -> UniqueAll:
 
 def unique_counts(x: Any, /) -> UniqueCounts:
     """Distinct values in order and how often each occurs."""
-    found = unique_all(x)
-    return UniqueCounts(found.values, found.counts)
+    unique = unique_all(x)
+    return UniqueCounts(unique.values, unique.counts)
 
 
 def unique_inverse(x: Any, /) -> UniqueInverse:
     """Distinct values in order and, for each element, which of them it is."""
-    found = unique_all(x)
-    return UniqueInverse(found.values, found.inverse_indices)
+    unique = unique_all(x)
+    return UniqueInverse(unique.values, unique.inverse_indices)
 
 
 def unique_values(x: Any, /) -> Tensor:
@@ -145,5 +145,5 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     if not x2.size:
         return full(x1.shape, invert, bool_)
     row = sort(reshape(x2, (x2.size,)))
-    found = take(row, minimum(searchsorted(row, x1), x2.size - 1)) == x1
-    return ~found if invert else found
+    matches = take(row, minimum(searchsorted(row, x1), x2.size - 1)) == x1
+    return ~matches if invert else matches

@@ -1,4 +1,4 @@
-"""Pooling: what a small window sees, reduced to one number at each place."""
+"""Windows that slide over the input, and pooling: each window reduced to one number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unfold(x: Any, /, window: Any, *, stride: Any = None, dilation: Any = 1) -> 
 def _padded(
     name: str, x: Tensor, window: Any, padding: Any, value: float, dilation: Any = 1
 ) -> Tensor:
-    """x with the padding; an error if a window could hold nothing else."""
+    """x with the padding; an error if a window could consist of padding alone."""
     n = x.ndim - 2
     if not 1 <= n <= 3:
         raise ShapeError(

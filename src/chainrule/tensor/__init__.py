@@ -2,7 +2,7 @@
 
 A `Tensor` is a `Handle` (see `handle.py`) with operators, conversions and gradients, each in a file
 here. This file has how an operation is done: run by NumPy, and recorded where a gradient is wanted,
-or made a node while tracing. Recording keeps an array only where some row of the table of
+or made a node while tracing. Recording saves an array only where some row of the table of
 derivatives names it.
 """
 
@@ -54,7 +54,7 @@ class Tensor(Gradients, Values, Operators):
 
     __slots__ = ()
     __array_priority__ = 1000
-    __array_ufunc__ = None  # NumPy's operators hand over to ours
+    __array_ufunc__ = None  # NumPy's operators defer to ours
 
     # Methods that are functions, `x.sum(axis=0)` for `sum(x, axis=0)`: see functions/methods.py.
     sum: ClassVar[Callable[..., Tensor]]
@@ -230,7 +230,7 @@ def _quietly(evaluate: Callable[..., Any], values: list[Array], params: Mapping[
 def _recorded(
     op: Operation, inputs: tuple[Tensor, ...], params: Any, shape: Any, dtype: Any, out: Any
 ) -> Node:
-    """The node of an operation that was run; the arrays that its rules name are kept in it."""
+    """The node of an operation that was run; the arrays that its rules name are saved in it."""
     nodes, wanted = [], 0
     for k, t in enumerate(inputs):
         node = t._node
@@ -240,10 +240,10 @@ def _recorded(
         elif node.requires_grad:
             wanted |= 1 << k
         nodes.append(node)
-    kept, keep_output = op.kept(wanted, len(nodes))
-    for k in kept:
+    saved, save_output = op.saved(wanted, len(nodes))
+    for k in saved:
         nodes[k].value = inputs[k]._value
-    value = out if keep_output else None
+    value = out if save_output else None
     return Node(op, tuple(nodes), params, shape, dtype, value, True, user_line())
 
 
@@ -332,7 +332,7 @@ wrap = Tensor._of_node  # wrap(node)
 
 
 def as_tensor(x: Any) -> Tensor:
-    """The tensor itself, or a tensor made of what was given."""
+    """The tensor itself, or a tensor made from x."""
     if type(x) is Tensor:
         return x
     if isinstance(x, RowSparse):
