@@ -6,6 +6,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentError, ChainruleError, ShapeError, TraceError
+from chainrule.nn.module import walk
 
 
 def test_the_table():
@@ -136,3 +137,24 @@ def read(x):
 def test_models_it_cannot_run(model, inputs, kind, words):
     with pytest.raises(kind, match=words):
         model.summary(*inputs)
+
+
+def test_a_walk_gives_shared_parts_once_or_once_per_path():
+    class Net(nn.Module):
+        def __init__(self):
+            self.a = nn.Linear(1, 1, bias=False)
+            self.parts = [self.a, {"w": self.a.weight}]
+            self.parts.append(self.parts)
+            self.a.outer = self  # a module inside itself
+
+    m = Net()
+    assert [path for _, path, _, _ in walk(m)] == ["", "a", "a.weight"]
+    every = [(depth, path, owner is m.a) for depth, path, _, owner in walk(m, every_path=True)]
+    assert every == [
+        (0, "", False),
+        (1, "a", False),
+        (2, "a.weight", True),
+        (1, "parts.0", False),
+        (2, "parts.0.weight", True),
+        (1, "parts.1.w", False),
+    ]

@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..errors import ArgumentError, user_line
 from ..guards.functions import called_functions, in_library, module_of, names_in
 
@@ -87,7 +89,7 @@ def expect_own_order(modules: Iterable[tuple[str, Ordered]], values: Mapping[str
     views = [
         name
         for name, value in values.items()
-        if is_torch_tensor(getattr(value, "base", None)) and value.ndim > 1
+        if isinstance(value, np.ndarray) and value.ndim > 1 and is_torch_tensor(value.base)
     ]
     if not tensors and not views:
         return
