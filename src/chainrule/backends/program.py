@@ -96,16 +96,17 @@ class Program:
 
 def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
     arrays: list[Spec] = [*program.arguments, *program.constants]
-    specs = [_spec_key(a) for a in arrays]
+    specs = [(a.shape, _text(a.dtype)) for a in arrays]
     values = [hashlib.sha256(c.tobytes()).hexdigest() for c in program.constants if inner]
     kernels = [
         (
             k.writes,
             k.op.name,
             k.reads,
-            [(name, v) for name, v in sorted(k.params.items()) if not _is_code(v)],
-            _spec_key(k.node),
-            _key(k.body, True) if k.body is not None else None,
+            k.params and [p for p in sorted(k.params.items()) if not _is_code(p[1])],
+            k.node.shape,
+            _text(k.node.dtype),
+            k.body and _key(k.body, True),
         )
         for k in program.kernels
     ]
@@ -118,10 +119,6 @@ def _is_code(parameter: object) -> bool:
 
 
 _text = functools.cache(str)  # of a dtype, which takes NumPy long
-
-
-def _spec_key(spec: Spec) -> tuple[object, str]:
-    return spec.shape, _text(spec.dtype)
 
 
 def lower(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
@@ -160,8 +157,8 @@ def with_frees(program: Program) -> Program:
     reads = [kernel.reads for kernel in program.kernels]
     frees = _last_reads(reads, program.first_result, program.outputs)
     kernels = tuple(
-        kernel if kernel.frees == free else dataclasses.replace(kernel, frees=free)
-        for kernel, free in zip(program.kernels, frees, strict=True)
+        k if k.frees == free else Kernel(k.op, k.reads, k.writes, k.params, free, k.node, k.body)
+        for k, free in zip(program.kernels, frees, strict=True)
     )
     return dataclasses.replace(program, kernels=kernels)
 
@@ -170,14 +167,14 @@ def _last_reads(
     reads: Sequence[tuple[int, ...]], first_result: int, outputs: Sequence[int]
 ) -> list[tuple[int, ...]]:
     """For each kernel, the results that it is the last to read."""
-    last = {b: k for k, read in enumerate(reads) for b in read}
-    kept = set(outputs)
-    return [
-        tuple(
-            b for b in dict.fromkeys(read) if last[b] == k and b >= first_result and b not in kept
-        )
-        for k, read in enumerate(reads)
-    ]
+    later = {*range(first_result), *outputs}  # those that later kernels read, or that stay
+    frees = []
+    for read in reversed(reads):
+        free = [b for b in read if b not in later]
+        if free:
+            later.update(free)
+        frees.append(tuple(dict.fromkeys(free)))
+    return frees[::-1]
 
 
 # ── what makes a program legal ───────────────────────────────────────────────────────────────────
