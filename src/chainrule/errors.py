@@ -167,6 +167,10 @@ class ProgramError(ChainruleError, RuntimeError):
     """A program that breaks the rules in `backends.program.verify`."""
 
 
+class PlanError(ChainruleError, RuntimeError):
+    """A plan or schedule of the native backend that breaks the rules in its `plan/verify.py`."""
+
+
 def user_line() -> type_of_source | None:
     """The nearest line on the stack that is not chainrule's own, as (code, line number)."""
     frame = sys._getframe(1)

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ... import ops
+from .. import verification
 from ..program import Kernel, Program
 from .cache import cached
 from .object_code import load
 from .plan.rewrites import rewritten
 from .processor import host
 from .run.runner import Runner
-from .run.schedule import unpacked
+from .run.schedule import unpacked, verify
 
 if TYPE_CHECKING:
     from .compilation import Compilation
@@ -39,6 +40,8 @@ def build(program: Program) -> Runner:
         return Compilation(program, target, new)
 
     schedule, code = unpacked(cached(program.key(), lambda: planned().packed(), target))
+    if verification.is_on():
+        verify(schedule, program)
     _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)
     library = load(code, schedule.names) if schedule.names else None
     return Runner(program, schedule, library, planned)

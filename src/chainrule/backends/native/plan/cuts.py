@@ -30,9 +30,9 @@ WORDS = 4  # random words per turn of their loop
 
 @dataclass(frozen=True)
 class Cut:
-    """units parts, each `unit` elements of an axis (the last one may be shorter).
+    """units parts, each `unit` of the `extent` turns along an axis (the last one may be shorter).
 
-    axis   of the loops; -1 where it is no loop over an axis
+    axis   of the loops; -1 where parts are no turns of a loop
     rows   the number of rows, where a unit is UNIT of them: 0 otherwise
     """
 
@@ -40,6 +40,7 @@ class Cut:
     axis: int = -1
     unit: int = 1
     rows: int = 0
+    extent: int = 1
 
 
 WHOLE = Cut()
@@ -109,7 +110,7 @@ def _cut(
     rows = shape[axis] if many and all(n == 1 for n in shape[:axis]) else 0
     if not flat:
         unit = UNIT if many else 1
-        return Cut(up(shape[axis], unit), axis, unit, rows)
+        return Cut(up(shape[axis], unit), axis, unit, rows, shape[axis])
     unit = UNIT * math.prod(shape[axis + 1 :]) if rows else FLAT_UNIT
     turns, unit = up(math.prod(shape), at_once), unit // at_once
-    return Cut(up(turns, unit), len(shape) - 1, unit, rows)
+    return Cut(up(turns, unit), len(shape) - 1, unit, rows, turns)

@@ -17,7 +17,7 @@ from .. import elementwise
 from ..processor import Target
 from .blocking import AT_ONCE
 from .buffers import Storage
-from .kinds import ELEMENTWISE, MATMUL, NUMPY, Kind, loop_of
+from .kinds import ELEMENTWISE, MATMUL, Kind, loop_of
 from .products import blocking_of
 
 MOST = 8  # buffers that one loop writes
@@ -218,8 +218,3 @@ def replacing_last(groups: Sequence[Group], program: Program) -> tuple[list[Grou
             after.update(group.writes)
     chosen = set(late)
     return [g for g in groups if g not in chosen], late
-
-
-def runs_in_numpy(group: Group) -> bool:
-    """Whether it is a kernel that NumPy does."""
-    return group.kind is NUMPY

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from .... import ops
 from ....dtypes import is_floating, is_integer
-from ....errors import GraphError
 from ....graph import Dtype, Operation
 from ...program import Kernel
 from .. import elementwise
@@ -220,14 +219,3 @@ def kind_of(kernel: Kernel) -> Kind:
 def loop_of(kind: Kind) -> Kind:
     """The kind of loop that writes a stored buffer: views and lookups are copied elementwise."""
     return ELEMENTWISE if kind.emit == ELEMENTWISE.emit else kind
-
-
-def expect_known(kind: Kind | None) -> None:
-    """Raise `GraphError` for a kind that is no row of the table."""
-    if kind not in (*KINDS, NUMPY):
-        raise GraphError(
-            "verify",
-            f"got a loop of kind {kind}",
-            "one of " + ", ".join(map(str, (*KINDS, NUMPY))),
-            "give it a row in plan/kinds.py and a file in emit/",
-        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ....graph import spec_text
+from ... import verification
 from ...program import Program
 from ..processor import Target
 from .blocking import Blocking
@@ -23,6 +24,15 @@ from .segments import Segment, segments_of
 from .storage import storage_of
 from .threads import Meetings, Task, meetings_of, tasks_of
 from .updates import Updates, updates_of
+from .verify import (
+    verify_groups,
+    verify_memory,
+    verify_segments,
+    verify_sharing,
+    verify_storage,
+    verify_tasks,
+    verify_updates,
+)
 
 
 @dataclass(frozen=True)
@@ -91,14 +101,30 @@ class Plan:
 
 def plan(program: Program, target: Target) -> Plan:
     """All that is decided of a program, for a target."""
-    storage, groups = grouped(program, storage_of(program), target)
+    checks = verification.is_on()
+    storage = storage_of(program)
+    if checks:
+        verify_storage(program, storage)
+    storage, groups = grouped(program, storage, target)
+    if checks:
+        verify_groups(storage, groups)
     tasks = tasks_of(program, groups, storage, target)
+    if checks:
+        verify_tasks(storage, tasks)
     safe = 1 + max((k for k, task in enumerate(tasks) if task.group.fails), default=-1)
     updates = updates_of(program, tasks, storage, safe, program.buffers + 1)
+    if checks:
+        verify_updates(program, storage, tasks, updates)
     meetings = meetings_of(tasks, updates.home)
+    if checks:
+        verify_sharing(tasks, updates, meetings)
     kept = {*program.outputs, *updates.over, *(new for new, _ in updates.commits)}
     arena = arena_of(tasks, storage, meetings, kept)
+    if checks:
+        verify_memory(program, storage, tasks, updates, meetings, arena)
     segments = segments_of(tasks, storage, updates)
+    if checks:
+        verify_segments(tasks, updates, segments)
     more = {own: storage.buffers[new] for new, own in updates.staged.items()}
     more[program.buffers] = Buffer((), np.dtype(np.int64))
     storage = replace(storage, buffers={**storage.buffers, **more})

@@ -8,7 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
+
+from ....errors import PlanError
+from ....graph import Spec
+from ...program import Program
+from ..sizes import ALIGNED, size_of
 
 _SIZE = 8  # bytes that hold how long the rest of the head is
 
@@ -55,6 +60,39 @@ class Schedule:
         """In front of the object code."""
         head = json.dumps(dataclasses.asdict(self)).encode()
         return len(head).to_bytes(_SIZE, "little") + head + code
+
+
+RULES = {
+    "calls": "each driver to have a name of its own, and each kernel to be one of the program's",
+    "places": "results on cache lines of the arena",
+    "results": "results of kernels, and outputs where a failure loses them",
+}
+
+
+def verify(schedule: Schedule, program: Program) -> None:
+    """Raise `PlanError`, with the name of the rule in `RULES`, unless the program can run so."""
+    results: dict[int, Spec] = {kernel.writes: kernel.node for kernel in program.kernels}
+    if len(set(schedule.names)) != len(schedule.names):
+        _illegal("calls", f"calls {', '.join(schedule.names)}")
+    for call in schedule.calls:
+        if not call.name and not 0 <= call.kernel < len(program.kernels):
+            _illegal("calls", f"calls kernel {call.kernel} of {len(program.kernels)}")
+    for b, offset in schedule.offsets:
+        inside = b in results and 0 <= offset <= schedule.arena - size_of(results[b])
+        if not inside or offset % ALIGNED:
+            _illegal("places", f"has b{b} at {offset} of {schedule.arena} bytes")
+    for b in (*schedule.in_place, *schedule.early):
+        if b not in results or (b in schedule.early and b not in program.outputs):
+            _illegal("results", f"names b{b}")
+
+
+def _illegal(rule: str, what: str) -> NoReturn:
+    raise PlanError(
+        "verify",
+        f"got a schedule that {what}, against the rule {rule!r}",
+        f"expected {RULES[rule]}",
+        "report it: the native backend has a defect",
+    )
 
 
 def unpacked(content: bytes) -> tuple[Schedule, bytes]:
