@@ -14,6 +14,7 @@ import pytest
 from llvmlite import ir
 from scipy import special
 
+import chainrule as cr
 from chainrule import numerics
 from chainrule.backends.native import object_code, processor
 from chainrule.backends.native.math import functions
@@ -45,9 +46,11 @@ TABLE = {
     "erf":     (1.4, 1.4, special.erf, mpmath.erf),
     "erfinv":  (0.6, 1.9, special.erfinv, mpmath.erfinv),
     "sqrt":    (0.5, 0.5, np.sqrt,    mpmath.sqrt),
+    "atan2":   (1.5, 1.5, np.arctan2, mpmath.atan2),
     "power":   (0.6, 1.4, np.power,   mpmath.power),
 }
 # fmt: on
+PAIRS = ("atan2", "power")  # of two inputs
 DOMAIN = {"asin": 1, "acos": 1, "atanh": 1, "erfinv": 1}  # of |x|; others take any x
 LOWEST = {"log": 0, "log2": 0, "log10": 0, "sqrt": 0, "power": 0, "log1p": -1, "acosh": 1}
 BOTH = pytest.mark.parametrize("dtype", [F32, F64])
@@ -62,7 +65,7 @@ def test_every_function_is_in_the_table():
 def loop(name, dtype, chosen):
     """IR of f(inputs…, output, n): the function over n elements."""
     kind = ir.FloatType() if dtype == F32 else ir.DoubleType()
-    inputs = 2 if name == "power" else 1
+    inputs = 2 if name in PAIRS else 1
     pointer, whole = ir.PointerType(), ir.IntType(64)
     module = functions.module_for("", "", chosen.fma)
     signature = ir.FunctionType(ir.VoidType(), [*[pointer] * (inputs + 1), whole])
@@ -90,7 +93,7 @@ def loop(name, dtype, chosen):
 @functools.cache
 def compiled(name, dtype, chosen):
     library = object_code.load(object_code.compile_ir(loop(name, dtype, chosen), chosen), ["f"])
-    inputs = 2 if name == "power" else 1
+    inputs = 2 if name in PAIRS else 1
     kinds = [*[ctypes.c_void_p] * (inputs + 1), ctypes.c_int64]
     function = ctypes.CFUNCTYPE(None, *kinds)(library.address("f"))
 
@@ -123,6 +126,9 @@ def samples(name, dtype, count):
     ).astype(dtype)
     x = x[np.abs(x) <= DOMAIN.get(name, np.inf)]
     x = x[x >= LOWEST.get(name, -np.inf)]
+    if name == "atan2":
+        near = x * random.uniform(0.1, 1, x.size).astype(dtype)  # others are hardly ever near
+        return x, np.where(np.arange(x.size) % 2, near, random.permutation(x))
     if name == "power":
         x = np.concatenate([x, np.exp(random.uniform(-3, 3, x.size)).astype(dtype)])
         most = 300 if dtype == F64 else 40
@@ -213,7 +219,7 @@ def test_special_values_are_those_of_numpy(name, dtype):
     finest = np.finfo(dtype)
     sizes = [0, 1, np.inf, finest.max, finest.tiny, finest.smallest_subnormal, 0.5, 2, 3, 1.5, 1e6]
     x = np.array([sign * size for size in sizes for sign in (1, -1)] + [np.nan], dtype)
-    xs = [a.ravel() for a in np.meshgrid(x, x)] if name == "power" else [x]
+    xs = [a.ravel() for a in np.meshgrid(x, x)] if name in PAIRS else [x]
     y = compiled(name, dtype, processor.host())(*xs)
     with np.errstate(all="ignore"):
         want = TABLE[name][2](*xs)
@@ -260,3 +266,20 @@ def test_other_machines_need_no_calls_either(name):
     text = object_code.assembly(loop(name, F32, arm), arm)
     assert re.search(r"\tf(mul|sqrt)\tv", text)
     assert not [line for line in text.splitlines() if line.strip().startswith("bl\t")]
+
+
+@BOTH
+@LIMITS
+def test_the_next_number_has_the_bits_of_numpy(dtype, limit, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_FEATURES", limit)
+    limits = np.finfo(dtype)
+    edges = [limits.smallest_subnormal, limits.tiny, np.nextafter(limits.tiny, dtype(0)), 1]
+    sizes = np.array([0, *edges, np.nextafter(dtype(1), dtype(0)), limits.max, np.inf], dtype)
+    x = np.concatenate([sizes, -sizes, np.array([np.nan], dtype)])
+    x, y = map(np.ravel, np.meshgrid(x, x))
+    found = cr.compile(cr.nextafter)(x, y).numpy()
+    with np.errstate(all="ignore"):
+        expected = np.nextafter(x, y)
+    there = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(found), ~there)
+    np.testing.assert_array_equal(found[there].view(np.uint8), expected[there].view(np.uint8))

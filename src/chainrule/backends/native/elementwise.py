@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from ... import ops
@@ -147,6 +148,24 @@ def _whole(of: str) -> Emit:
     return emit
 
 
+def _nextafter(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    """Read as whole numbers, magnitudes that follow each other differ by 1."""
+    kind = ir.IntType(8 * to.itemsize)
+    infinity = int(np.array(math.inf, to).view(f"u{to.itemsize}"))
+    inf, quiet, sign = kind(infinity), kind(infinity >> 1 & ~infinity), kind(1 << kind.width - 1)
+    x, y = (b.bitcast(v, kind) for v in xs)
+    size, other = b.and_(x, b.not_(sign)), b.and_(y, b.not_(sign))
+    away = b.and_(b.icmp_signed(">=", b.xor(x, y), kind(0)), b.icmp_unsigned(">", other, size))
+    following = b.select(away, b.add(x, kind(1)), b.sub(x, kind(1)))
+    smallest = b.or_(b.and_(y, sign), kind(1))
+    following = b.select(b.icmp_unsigned("==", size, kind(0)), smallest, following)
+    zeros = b.icmp_unsigned("==", b.or_(size, other), kind(0))
+    following = b.select(b.or_(b.icmp_unsigned("==", x, y), zeros), y, following)
+    for v, magnitude in ((y, other), (x, size)):
+        following = b.select(b.icmp_unsigned(">", magnitude, inf), b.or_(v, quiet), following)
+    return b.bitcast(following, xs[0].type)
+
+
 def _where(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
     return b.select(*xs)
 
@@ -225,6 +244,7 @@ FORMULAS: dict[Operation, Formula] = {
     ops.astype: Formula("fiub", _astype),
     ops.logaddexp: Formula("f", _logaddexp),
     ops.hypot: Formula("f", _hypot),
+    ops.nextafter: Formula("f", _nextafter),
 }
 FORMULAS |= {
     ops.TABLE[name]: Formula("f", _function(name))

@@ -16,7 +16,7 @@ from .... import error_function
 from ....errors import ArgumentError
 from .coefficients import DOUBLE, ERF_SINGLE, ERFC_FAR, LOG_ERFC, format_of
 from .notation import INF, NAN, Value, halves, two_product, two_sum, where
-from .trigonometry import acos, asin, atan, cos, sin, tan
+from .trigonometry import acos, asin, atan, atan2, cos, sin, tan
 
 # ── exponentials ─────────────────────────────────────────────────────────────────────────────────
 
@@ -332,6 +332,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "asin": asin,
     "acos": acos,
     "atan": atan,
+    "atan2": atan2,
     "sinh": sinh,
     "cosh": cosh,
     "tanh": tanh,

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from ..ir_types import F64
 from .coefficients import DOUBLE, format_of
-from .notation import Value, halves, two_product, two_sum, where
+from .notation import INF, Value, halves, two_product, two_sum, where
 
 # ── reduction ────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,21 +201,53 @@ def acos(x: Value) -> Value:
     return where(near, pi_high - (x - (pi_low - x * p)), where(x > 0, positive, negative))
 
 
-def atan(x: Value) -> Value:
-    """atan c + atan((|x| - c) / (1 + c |x|)) with c of 0, ½, 1, 1½, inf (fdlibm)."""
-    f, a = format_of(x), x.abs()
-    num, den = a, x.like(1)
-    high, low = x.like(0), x.like(0)
+def _arctangent(a: Value, b: Any) -> tuple[Value, Value, Value, Value]:
+    """atan(a / b) = high + low + t (1 - q), from c = 0, ½, 1, 1½ or inf (fdlibm).
+
+    high + low is atan c, and t = (a / b - c) / (1 + c a / b). b is a value or 1.
+    """
+    f = format_of(a)
+    num, den = a, a.like(b)
+    high, low = a.like(0), a.like(0)
     steps = (
-        (0.4375, 2 * a - 1, 2 + a),
-        (0.6875, a - 1, a + 1),
-        (1.1875, a - 1.5, 1 + 1.5 * a),
-        (2.4375, x.like(-1), a),
+        (0.4375, 2 * a - b, 2 * b + a),
+        (0.6875, a - b, a + b),
+        (1.1875, a - 1.5 * b, b + 1.5 * a),
+        (2.4375, -b, a),
     )
     for (start, above, below), h, lo in zip(steps, f.atan_high, f.atan_low, strict=True):
-        far = a >= start
+        far = a >= start * b
         num, den = where(far, above, num), where(far, below, den)
         high, low = where(far, h, high), where(far, lo, low)
     t = num / den
     z = t * t
-    return where(x.equals(x), high - ((t * (z * z.polynomial(f.atan)) - low) - t), x).signed(x)
+    return high, low, t, z * z.polynomial(f.atan)
+
+
+def atan(x: Value) -> Value:
+    high, low, t, q = _arctangent(x.abs(), 1)
+    return where(x.equals(x), high - ((t * q - low) - t), x).signed(x)
+
+
+def atan2(y: Value, x: Value) -> Value:
+    """The angle of (x, y): atan(|y| / |x|), or π less that where x is negative, with y's sign.
+
+    Both are made smaller where sums of them may overflow, and larger where they may be denormal.
+    Two infinities count as equal.
+    """
+    f = format_of(x)
+    a, b = y.abs(), x.abs()
+    infinite = a.equals(INF) & b.equals(INF)
+    half = f.bias // 2
+    large, small = where(a > b, a, b) > 2.0**half, where(a > b, a, b) < 2.0**-half
+    scale = where(large, x.like(2.0**-half), where(small, x.like(2.0**half), 1))
+    a, b = (where(infinite, 1, size * scale) for size in (a, b))
+    b = where(a.equals(0) & b.equals(0), 1, b)
+    high, low, t, q = _arctangent(a, b)
+    pi_high, pi_low = (2 * part for part in f.pi_half)
+    rest, lost = two_sum(x.like(pi_high), -high)
+    negative = x.like(1).signed(x) < 0
+    high, low = where(negative, rest, high), where(negative, lost + (pi_low - low), low)
+    t = where(negative, -t, t)
+    angle = (high - ((t * q - low) - t)).signed(y)
+    return where(x.equals(x) & y.equals(y), angle, x + y)
