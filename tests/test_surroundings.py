@@ -13,7 +13,7 @@ from chainrule.errors import TraceError
 step_module = sys.modules["chainrule.compile.step"]
 
 
-class Holder:
+class Scaled:
     """A plain object with tensors and settings."""
 
     def __init__(self):
@@ -26,7 +26,7 @@ class Holder:
 
 
 def test_rebound_attributes_and_settings_are_seen():
-    o = Holder()
+    o = Scaled()
     parts = o.parts
     f, g = cr.compile(o.step), cr.compile(lambda x: x * parts["a"])
     x = cr.Tensor([1.0])
@@ -100,9 +100,9 @@ def test_values_made_inside_may_be_read():
 
 
 def test_a_function_that_changes_python_state_is_refused_and_undone():
-    o, history, settings = Holder(), [], {"t": 0}
+    o, history, settings = Scaled(), [], {"t": 0}
     w, t = cr.Tensor([1.0]), 0
-    kept = dict(vars(o))
+    before = dict(vars(o))
 
     def rebinds(x):
         nonlocal w
@@ -132,7 +132,7 @@ def test_a_function_that_changes_python_state_is_refused_and_undone():
             cr.compile(f)(x)
     with pytest.raises(RuntimeError, match="stop"):
         cr.compile(stops)(x)
-    assert vars(o) == kept
+    assert vars(o) == before
     assert (w.item(), t, history, settings) == (1.0, 0, [], {"t": 0})
 
 
@@ -242,7 +242,7 @@ def test_what_a_step_does_not_mention_may_change():
     assert count[0] == 1
 
 
-def test_a_class_changed_while_it_is_traced_is_put_back():
+def test_a_class_changed_while_it_is_traced_is_restored():
     def f(x):
         Config.scale, Config.other = 5.0, 1
         return x
@@ -265,7 +265,7 @@ class Layer(cr.nn.Module):
         return x * self.cfg["t"] * self.table * self.made.rate
 
 
-def test_what_a_module_holds_is_seen():
+def test_containers_in_a_module_are_seen():
     m, x = Layer(), cr.Tensor([1.0])
     f = cr.compile(lambda x: m(x))
     assert f(x).item() == 1
@@ -283,7 +283,7 @@ def test_what_a_module_holds_is_seen():
     assert sum(map(len, f._steps.values())) == steps
 
 
-def test_a_module_that_changes_what_it_holds_is_refused():
+def test_a_module_that_changes_its_containers_is_refused():
     class Counts(cr.nn.Module):
         def __init__(self):
             self.seen = {"n": 0}
@@ -306,28 +306,28 @@ def test_a_module_inside_a_loop_is_looked_at_too():
     assert f(xs).item() == 12
 
 
-class Holding:
+class Rated:
     """A number, in a dict that can be exchanged."""
 
     def __init__(self, rate):
         self.rate = rate
 
 
-def test_what_is_exchanged_as_a_whole_is_seen():
+def test_functions_dicts_and_defaults_that_are_replaced_are_seen():
     """A function in a variable, an object's dict, the order of a dict, defaults."""
     y = cr.Tensor([4.0, 9.0])
-    act, holder, table = cr.sqrt, Holding(1.0), {"a": 1.0, "b": 2.0}
+    act, rated, table = cr.sqrt, Rated(1.0), {"a": 1.0, "b": 2.0}
 
     def scaled(x, by=2.0):
         return (x * by).sum()
 
     by_function = cr.compile(lambda x: act(x).sum())
-    by_object = cr.compile(lambda x: (x * holder.rate).sum())
+    by_object = cr.compile(lambda x: (x * rated.rate).sum())
     by_order = cr.compile(lambda x: (x * next(iter(table.values()))).sum())
     by_default = cr.compile(scaled)
     assert [float(f(y)) for f in (by_function, by_object, by_order, by_default)] == [5, 13, 13, 26]
     act = cr.square
-    holder.__dict__ = {"rate": 2.0}
+    rated.__dict__ = {"rate": 2.0}
     table["a"] = table.pop("a")
     scaled.__defaults__ = ()
     assert [float(f(y)) for f in (by_function, by_object, by_order)] == [97, 26, 26]
@@ -357,7 +357,7 @@ def test_a_change_while_a_step_is_made_is_seen():
     """By another thread, after the function was traced and before the call has ended."""
     m = Factor()
     m.p = 1.0
-    o = Holder()
+    o = Scaled()
 
     @cr.compile
     def f(x):
@@ -378,7 +378,7 @@ def test_a_change_while_a_step_is_made_is_seen():
 
 
 def test_the_warning_names_what_varies():
-    o, x = Holder(), cr.Tensor([1.0])
+    o, x = Scaled(), cr.Tensor([1.0])
 
     @cr.compile
     def f(x):

@@ -103,8 +103,8 @@ def test_what_functions_inside_read_is_seen(function, backend_name, monkeypatch)
 
 
 def test_a_partial_function_of_itself():
-    def f(*given):
-        return given[-1] * 2
+    def f(*arguments):
+        return arguments[-1] * 2
 
     h = functools.partial(f)
     h.__setstate__((f, (h,), {}, {}))
@@ -154,7 +154,7 @@ class Parts:
 
 
 @pytest.mark.parametrize("how", ["outside", "static", "used"])
-def test_settings_of_an_object_are_seen_however_it_is_held(how):
+def test_settings_of_an_object_are_seen_however_it_is_reached(how):
     loss, x = Parts(), cr.Tensor([1.0])
     f = {
         "outside": lambda: cr.compile(lambda x: loss(x)),

@@ -32,14 +32,14 @@ class State(threading.local):
         self.pullbacks = 0  # how many functions have been run for a derivative
 
 
-class Updates:
+class OptimizerSteps:
     """Counts the steps of optimizers that were not traced: gradients from before one are used."""
 
     count = 0
 
 
 state = State()
-updates = Updates()
+optimizer_steps = OptimizerSteps()
 _NONE: Mapping[str, Any] = {}
 
 
@@ -67,7 +67,7 @@ class Trace:
     released        nodes that a backward() has used: see `reverse.sweep`
     unseen          tensors of an optimizer whose gradients nothing has read since backward()
     warned          those that a warning was about
-    updates         whether an optimizer's step is part of it
+    steps_optimizer whether an optimizer steps in it
     guards          whether a later recording would give the same graph
     arguments       tensors that are inputs, and so are not to be captured
     """
@@ -82,7 +82,7 @@ class Trace:
         self.released: set[Node] = set()
         self.unseen: dict[int, Any] = {}
         self.warned: set[int] = set()
-        self.updates = False
+        self.steps_optimizer = False
         self.guards: list[Guard] = []
         self.arguments: dict[int, Any] = {}
         self.outer: Trace | None = None

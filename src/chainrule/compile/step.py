@@ -17,7 +17,7 @@ from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor
 from ..tensor.gradients import warn_of_lost
-from ..trace import Trace, updates
+from ..trace import Trace, optimizer_steps
 from . import captures, side_effects, stages
 from .arguments import Arguments
 from .notice import Notice
@@ -90,7 +90,7 @@ class Step:
 
         Once between two steps of an optimizer.
         """
-        now = updates.count
+        now = optimizer_steps.count
         if self.warned_at != now and any(t._unseen == now for t in self.replaced):
             self.warned_at = now
             warn_of_lost()
@@ -98,7 +98,7 @@ class Step:
     def mark_gradients_unread(self) -> None:
         """Remember that the step leaves gradients that it does not read."""
         for t in self.unread:
-            t._unseen = updates.count
+            t._unseen = optimizer_steps.count
 
     def structured(self, results: list[Tensor]) -> Any:
         """What the function returns, from the results of the program."""

@@ -9,7 +9,7 @@ from .. import ops
 from ..graph import Graph
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, record_outputs
-from ..trace import updates
+from ..trace import optimizer_steps
 from . import locks
 from .captures import is_trained
 from .step import Step
@@ -18,8 +18,8 @@ from .step import Step
 def run(step: Step, arguments: Sequence[Tensor], captured: Sequence[Tensor]) -> Any:
     """What the function returns; new values and gradients are assigned."""
     recorded = step.recorded
-    if recorded.trace.updates:
-        updates.count += 1
+    if recorded.trace.steps_optimizer:
+        optimizer_steps.count += 1
     step.mark_gradients_unread()
     inputs = (*arguments, *captured)
     outputs = step.executable([t._value for t in inputs])

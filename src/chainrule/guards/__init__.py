@@ -8,7 +8,8 @@ therefore notice when something of this has changed. Three things do:
   lists there (`snapshots`). All are compared at each call, in one pass (`identity`).
 - Guards: objects of this library that know themselves what their code decides by. They count their
   changes (`counting`), so they are asked only after something has changed somewhere.
-- Tensors are neither: the graph reads and assigns them at each call.
+- Tensors need neither: the graph reads and assigns them at each call, and they have no attributes
+  of Python.
 """
 
 from __future__ import annotations

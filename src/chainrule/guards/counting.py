@@ -71,14 +71,8 @@ class CountedAttributes:
         changes.note()
 
 
-class Opaque:
-    """Base of objects whose attributes `Surroundings` does not compare.
+class SelfGuarded(CountedAttributes):
+    """Base of objects that append a guard to the trace where they are called: modules.
 
-    Of a tensor they are read and assigned by the recorded graph itself.
+    `Surroundings` does not compare their attributes.
     """
-
-    __slots__ = ()
-
-
-class SelfGuarded(CountedAttributes, Opaque):
-    """Base of objects that append a guard to the trace where they are called: modules."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..wrapping import Wrapper
 from . import Guard
-from .counting import CountedDict, Opaque, SelfGuarded
+from .counting import CountedDict, SelfGuarded
 from .functions import (
     bound_objects,
     called_functions,
@@ -102,7 +102,7 @@ class Surroundings:
             self._add_snapshot(kind.__name__, kind)
         container = isinstance(value, (dict, list)) or (
             hasattr(value, "__dict__")
-            and not isinstance(value, (*_CODE, Opaque))
+            and not isinstance(value, (*_CODE, SelfGuarded))
             and kind.__module__ != "logging"  # a logger remembers which levels it was asked for
         )
         if isinstance(value, type) and value.__module__ in self._modules:
@@ -171,7 +171,7 @@ def holds_settings(value: Any, modules: AbstractSet[str]) -> bool:
     """
     if isinstance(value, (dict, list)):
         return len(value) <= MOST_ITEMS and not isinstance(value, CountedDict)
-    if isinstance(value, (*_CODE, Opaque)) or not hasattr(value, "__dict__"):
+    if isinstance(value, (*_CODE, SelfGuarded)) or not hasattr(value, "__dict__"):
         return False
     kind = type(value)
     return kind.__module__ in modules or is_dataclass(value) or kind is types.SimpleNamespace

@@ -26,7 +26,7 @@ from ..hints import check_arguments
 from ..sparse import RowSparse
 from ..tensor import Tensor, make, no_grad
 from ..tensor.gradients import SEEN
-from ..trace import outside, state, updates
+from ..trace import optimizer_steps, outside, state
 from . import parameters
 from .group import Group, check_settings, not_an_attribute
 from .rows import assign, step_rows
@@ -171,9 +171,9 @@ class Optimizer(CountedAttributes):
             state.trace.guards.append(_OptimizerGuard(self))
             state.trace.unseen.clear()
             state.trace.warned.clear()
-            state.trace.updates = True
+            state.trace.steps_optimizer = True
         else:
-            updates.count += 1
+            optimizer_steps.count += 1
         with no_grad():
             for count in counts:
                 count += 1

@@ -14,7 +14,7 @@ from ..handle import Handle
 from ..hints import explain_arguments
 from ..reverse import Retain, released_error, retained, sweep
 from ..sparse import RowSparse
-from ..trace import Trace, state, updates
+from ..trace import Trace, optimizer_steps, state
 from .grad_mode import quiet, set_grad_enabled
 
 # What `_unseen` says of a gradient, where it is not a count of the optimizers' steps.
@@ -120,7 +120,7 @@ class Gradients(Handle):
             if unseen and self._unseen is not None:
                 trace.unseen[id(self)] = self
             return lost
-        before, now, lost = self._unseen, updates.count, False
+        before, now, lost = self._unseen, optimizer_steps.count, False
         if before is not None:
             lost = fresh and before == now and self._grad is not None
             warned = fresh and (lost or before == WARNED - now)
