@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from chainrule.backends.native.emit.tiles import emit
+from chainrule.backends.native.emit.tiles import emit_tiles
 from chainrule.backends.native.ir_types import POINTER
 from chainrule.backends.native.plan.blocking import Blocking, Contraction, choose
 
@@ -47,7 +47,7 @@ class Compiled:
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [i64] * 2)
         function = ir.Function(module, kind, "product")
         builder = ir.IRBuilder(function.append_basic_block())
-        emit(builder, self.blocking, *function.args)
+        emit_tiles(builder, self.blocking, *function.args)
         builder.ret_void()
         features = llvm.get_host_cpu_features().flatten()
         machine = llvm.Target.from_default_triple().create_target_machine(

@@ -112,7 +112,7 @@ def test_what_frees_a_pass_manager_frees_it_once():
             object_code.llvm.newpassmanagers.NewPassManager._dispose(self)
 
     passes = Passes()
-    object_code._free(passes)
+    object_code._free_passes(passes)
     del passes
     assert Passes.freed == 1
 

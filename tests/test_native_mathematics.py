@@ -80,7 +80,7 @@ def loop(name, dtype, chosen):
     i = builder.phi(whole)
     i.add_incoming(whole(0), entry)
     xs = [builder.load(builder.gep(p, [i], source_etype=kind), typ=kind) for p in places]
-    y = functions.emit(builder, name, *xs)
+    y = functions.emit_function(builder, name, *xs)
     builder.store(y, builder.gep(out, [i], source_etype=kind))
     following = builder.add(i, whole(1))
     i.add_incoming(following, body)

@@ -233,8 +233,8 @@ def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
     cached(texts[3], processor.host())
     kept = {entry.stem for entry in folder.iterdir()}
     assert len(kept) == 3
-    assert cache._key(texts[0], processor.host()) in kept
-    assert cache._key(texts[3], processor.host()) in kept
+    assert cache._entry_name(texts[0], processor.host()) in kept
+    assert cache._entry_name(texts[3], processor.host()) in kept
 
 
 def test_there_are_never_many_entries(folder, monkeypatch):

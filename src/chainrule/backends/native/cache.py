@@ -32,7 +32,7 @@ def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
     folder = _folder()
     if folder is None:
         return make()
-    path = folder / f"{_key(what, target)}.o"
+    path = folder / f"{_entry_name(what, target)}.o"
     found = _read(path)
     if found is None:
         found = make()
@@ -40,7 +40,7 @@ def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
     return found
 
 
-def _key(what: str, target: Target) -> str:
+def _entry_name(what: str, target: Target) -> str:
     made_by = (llvmlite.__version__, llvm.llvm_version_info, _generators())
     return hashlib.sha256(repr((target, made_by, what)).encode()).hexdigest()
 
@@ -57,7 +57,7 @@ def _folder() -> Path | None:
     folder = _chosen()
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_dir() and _own(folder.stat()):
+        if folder.is_dir() and _is_private(folder.stat()):
             return folder
     return None
 
@@ -93,7 +93,7 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
 
 
-def _own(status: os.stat_result) -> bool:
+def _is_private(status: os.stat_result) -> bool:
     """Whether it belongs to this user and nobody else may write to it."""
     if os.name == "nt":
         return True  # the rights of the user's own profile hold
@@ -104,7 +104,7 @@ def _read(path: Path) -> bytes | None:
     """The payload of an entry; None if it is absent, damaged, of another key or somebody else's."""
     with contextlib.suppress(OSError), open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
-        if _own(status) and stat.S_ISREG(status.st_mode):
+        if _is_private(status) and stat.S_ISREG(status.st_mode):
             content = file.read()
             head, payload = content[: len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
             if head == _head(path, payload):

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 
 from ..program import Kernel, Program
-from .emit.module import emit
+from .emit.module import emit_module
 from .object_code import compile_ir
 from .plan.kinds import MATMUL
 from .plan.segments import Native
@@ -30,7 +30,7 @@ class Compilation:
 
     def llvm(self) -> str:
         """LLVM IR of all that is native."""
-        return emit(self.plan)
+        return emit_module(self.plan)
 
     def packed(self) -> bytes:
         """The schedule and the object code."""

@@ -18,9 +18,9 @@ from .math import functions
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
 
 
-def _function(name: str) -> Emit:
+def _formula(name: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
-        return functions.emit(b, name, *xs)
+        return functions.emit_function(b, name, *xs)
 
     return emit
 
@@ -86,7 +86,7 @@ def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     distance = b.fsub(x, y)
     beyond = b.fcmp_ordered(">", distance, ir.Constant(x.type, 0.0))
     less = b.select(beyond, b.fneg(distance), distance)
-    rest = functions.emit(b, "log1p", functions.emit(b, "exp", less))
+    rest = functions.emit_function(b, "log1p", functions.emit_function(b, "exp", less))
     found = b.fadd(b.select(beyond, x, y), rest)
     twice = b.fadd(x, ir.Constant(x.type, math.log(2)))
     return b.select(b.fcmp_ordered("==", x, y), twice, found)
@@ -247,7 +247,7 @@ FORMULAS: dict[Operation, Formula] = {
     ops.nextafter: Formula("f", _nextafter),
 }
 FORMULAS |= {
-    ops.TABLE[name]: Formula("f", _function(name))
+    ops.TABLE[name]: Formula("f", _formula(name))
     for name in functions.FUNCTIONS
     if name in ops.TABLE and ops.TABLE[name] not in FORMULAS
 }

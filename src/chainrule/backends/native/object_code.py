@@ -29,11 +29,11 @@ def _optimised(text: str, machine: Any) -> Any:
     builder = llvm.create_pass_builder(machine, options)
     passes = builder.getModulePassManager()
     passes.run(module, builder)
-    _free(passes)
+    _free_passes(passes)
     return module
 
 
-def _free(passes: Any) -> None:
+def _free_passes(passes: Any) -> None:
     """Free a pass manager: 60 to 300 kB with what its passes hold.
 
     In llvmlite 0.50 its class inherits `_dispose` from the wrong base, so close() frees nothing.

@@ -57,14 +57,14 @@ def carrying(
     return phis
 
 
-def call(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+def call_intrinsic(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
     """Call the function llvm.<name>, declared once; the name says its types."""
     full = f"llvm.{name}"
     kind = ir.FunctionType(result, [x.type for x in arguments])
     return b.call(b.module.globals.get(full) or ir.Function(b.module, kind, full), arguments)
 
 
-def load(
+def load_lanes(
     b: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType, align: int, count: int
 ) -> ir.Value:
     """The first `count` lanes from memory, zeros after them."""
@@ -72,16 +72,18 @@ def load(
         return b.load(pointer, typ=kind, align=align)
     rest = _zero(kind)
     name = f"masked.load.{_suffix(kind)}"
-    return call(b, name, kind, pointer, I32(align), _first(kind, count), rest)
+    return call_intrinsic(b, name, kind, pointer, I32(align), _first(kind, count), rest)
 
 
-def store(b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, align: int, count: int) -> None:
+def store_lanes(
+    b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, align: int, count: int
+) -> None:
     """The first `count` lanes to memory."""
     if count >= value.type.count:
         b.store(value, pointer, align=align)
         return
     name = f"masked.store.{_suffix(value.type)}"
-    call(b, name, VOID, value, pointer, I32(align), _first(value.type, count))
+    call_intrinsic(b, name, VOID, value, pointer, I32(align), _first(value.type, count))
 
 
 def _zero(kind: ir.VectorType) -> ir.Constant:

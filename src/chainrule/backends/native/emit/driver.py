@@ -51,7 +51,9 @@ class Row:
     flags: int
 
 
-def emit(module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.Function]) -> None:
+def emit_driver(
+    module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.Function]
+) -> None:
     """The driver of a segment, (table, scratch, thread, threads, barrier): its tasks, the commits.
 
     calls   by position of a task: what its row calls
@@ -66,8 +68,8 @@ def emit(module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.
     _driver(module, segment.name, rows, plan.status, plan.target)
 
 
-def call(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
-    """What has a group's function find its buffers by their places in the table of pointers."""
+def adapter(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
+    """The function of a group, with its buffers by their places in the table of pointers."""
     outer = ir.Function(module, CALL, f"call.{function.name}")
     outer.linkage = "internal"
     table, operands, scratch, begin, end = outer.args
@@ -171,16 +173,16 @@ def _tables(
         numbers = (places[row.operands], cut[row.units], row.flags)
         lines.append(ir.Constant(kind, [row.call, *map(I64, numbers)]))
     return (
-        _constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),
-        _constant(module, f"{name}.operands", ir.ArrayType(I64, len(operands)), operands),
+        _global_constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),
+        _global_constant(module, f"{name}.operands", ir.ArrayType(I64, len(operands)), operands),
     )
 
 
-def _constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.GlobalVariable:
-    found = ir.GlobalVariable(module, kind, name)
-    found.linkage, found.global_constant = "internal", True
-    found.initializer = ir.Constant(kind, value)
-    return found
+def _global_constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.GlobalVariable:
+    constant = ir.GlobalVariable(module, kind, name)
+    constant.linkage, constant.global_constant = "internal", True
+    constant.initializer = ir.Constant(kind, value)
+    return constant
 
 
 def _commit(module: ir.Module, plan: Plan) -> ir.Function:
@@ -196,7 +198,7 @@ def _commit(module: ir.Module, plan: Plan) -> ir.Function:
     )
     copies = plan.updates.copies()
     numbers = [n for old, new in copies for n in (old, new, size_of(plan.storage.buffers[old]))]
-    listed = _constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
+    listed = _global_constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
     with turns(b, I64(0), I64(len(copies))) as k:
         first = b.mul(k, I64(3))
         source, goal, size = (

@@ -45,7 +45,7 @@ class Epilogue:
             if is_boolean(buffer.dtype):
                 value = self._b.zext(value, ir.VectorType(I8, self._lanes))
             at = self._at(b, 0, (buffer.shape[-1], 1), place)
-            builder.store(self._b, value, at, buffer.dtype.itemsize, count)
+            builder.store_lanes(self._b, value, at, buffer.dtype.itemsize, count)
 
     def _value(
         self, b: int, known: dict[int, ir.Value], place: _Place, written: bool = False
@@ -70,7 +70,9 @@ class Epilogue:
         dtype = self._buffers[b].dtype
         at = self._at(source, offset, strides[-2:] if len(strides) > 1 else (0, *strides), place)
         if strides[-1] == 1:
-            vector = builder.load(self._b, at, self._vector(dtype), dtype.itemsize, place.count)
+            vector = builder.load_lanes(
+                self._b, at, self._vector(dtype), dtype.itemsize, place.count
+            )
         else:
             one = self._b.load(at, typ=in_memory(dtype))
             kind = self._vector(dtype)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..ir_types import I64
 from ..plan.products import operands
-from . import tiles
 from .epilogue import Epilogue
 from .loops import Loops
+from .tiles import emit_tiles
 
 
 def emit(loops: Loops) -> None:
@@ -21,4 +21,4 @@ def emit(loops: Loops) -> None:
     if task.writes != (task.group.main,):
         finish = Epilogue(loops, blocking.lanes)
     goal = loops.pointers[task.writes[0]]
-    tiles.emit(loops.builder, blocking, left, right, goal, loops.scratch, *part, finish)
+    emit_tiles(loops.builder, blocking, left, right, goal, loops.scratch, *part, finish)

@@ -21,7 +21,7 @@ from . import driver
 from .loops import Loops
 
 
-def emit(plan: Plan) -> str:
+def emit_module(plan: Plan) -> str:
     """LLVM IR of all native segments."""
     module = module_for("program", plan.target.triple, plan.target.fma)
     known: dict[Any, ir.Function] = {}
@@ -30,12 +30,12 @@ def emit(plan: Plan) -> str:
         if task.kind is not NUMPY:
             key = _signature(plan, task)
             if key not in known:
-                function = _function(module, plan, task, f"g{k}")
-                known[key] = driver.call(module, function, len(plan.memory(task)))
+                function = _define(module, plan, task, f"g{k}")
+                known[key] = driver.adapter(module, function, len(plan.memory(task)))
             calls[k] = known[key]
     for segment in plan.segments:
         if isinstance(segment, Native):
-            driver.emit(module, plan, segment, calls)
+            driver.emit_driver(module, plan, segment, calls)
     return str(module)
 
 
@@ -71,7 +71,7 @@ def _signature(plan: Plan, task: Task) -> Any:
     return tuple(lines)
 
 
-def _function(module: ir.Module, plan: Plan, task: Task, name: str) -> ir.Function:
+def _define(module: ir.Module, plan: Plan, task: Task, name: str) -> ir.Function:
     """(buffers…, scratch, begin, end): the units begin..end of a task."""
     memory, home = plan.memory(task), plan.updates.home
     kind = ir.FunctionType(VOID, [POINTER] * (len(memory) + 1) + [I64] * 2)

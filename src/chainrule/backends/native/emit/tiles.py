@@ -49,7 +49,7 @@ def _pack(
     return packed
 
 
-def _broadcast(
+def _broadcast_block(
     e: Vectors,
     a: Matrix,
     b: Matrix,
@@ -91,7 +91,7 @@ def _broadcast(
         put(found, v * e.lanes, count)
 
 
-def _dot(
+def _dot_block(
     e: Vectors,
     a: Matrix,
     b: Matrix,
@@ -137,7 +137,7 @@ def _dot(
         e.b.store(value, goal)
 
 
-def emit(
+def emit_tiles(
     builder: ir.IRBuilder,
     cut: Blocking,
     a: ir.Value,
@@ -213,7 +213,7 @@ def _part(
                 left = slab(i, depth) if cut.slabs else corner(a, i, k)
                 out = corner(c, i, j)
                 if cut.dot:
-                    _dot(e, left, right, out, high, wide, depth, fresh)
+                    _dot_block(e, left, right, out, high, wide, depth, fresh)
                     return
 
                 def put(values: Values, offset: int, count: int) -> None:
@@ -224,7 +224,7 @@ def _part(
                     for r, value in enumerate(values):
                         finish(value, e.b.add(i, I64(r)), column, count)
 
-                _broadcast(e, left, right, out, high, wide, depth, fresh, put)
+                _broadcast_block(e, left, right, out, high, wide, depth, fresh, put)
 
             e.pieces(*rows, spec.m, cut.rows, block)
 

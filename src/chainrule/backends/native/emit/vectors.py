@@ -80,15 +80,17 @@ class Vectors:
 
     def intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
         """Call llvm.<name> for this plan's vectors."""
-        return builder.call(self.b, f"{name}.v{self.lanes}f{8 * self.itemsize}", result, *arguments)
+        return builder.call_intrinsic(
+            self.b, f"{name}.v{self.lanes}f{8 * self.itemsize}", result, *arguments
+        )
 
     def load(self, pointer: ir.Value, count: int) -> ir.Value:
         """The first `count` lanes from memory, zeros after them."""
-        return builder.load(self.b, pointer, self.vector, self.itemsize, count)
+        return builder.load_lanes(self.b, pointer, self.vector, self.itemsize, count)
 
     def store(self, value: ir.Value, pointer: ir.Value, count: int) -> None:
         """The first `count` lanes to memory."""
-        builder.store(self.b, value, pointer, self.itemsize, count)
+        builder.store_lanes(self.b, value, pointer, self.itemsize, count)
 
     def element(self, pointer: ir.Value) -> ir.Value:
         return self.b.load(pointer, typ=self.scalar, align=self.itemsize)

@@ -354,7 +354,7 @@ def module_for(name: str, triple: str, fused: bool) -> ir.Module:
     return module
 
 
-def emit(builder: ir.IRBuilder, name: str, *xs: ir.Value) -> ir.Value:
+def emit_function(builder: ir.IRBuilder, name: str, *xs: ir.Value) -> ir.Value:
     """Emit the function of `ops.py` with that name on float or double values.
 
     Whether the target has a fused multiply-add says the module: see `module_for`.

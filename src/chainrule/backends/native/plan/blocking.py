@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..processor import Target
+from ..sizes import PAGE
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
 DEPTH = 512  # steps of k between two visits of C, where k is long
@@ -31,7 +32,6 @@ AT_ONCE = 2 * DEPTH  # a k that is not cut: a block of C is ready before it is s
 DOT_DEPTH = 4096  # of vectors along k, each lane of which is a chain of its own
 WIDEST = 6  # vectors (dot: columns) of a block
 PANEL_BYTES = 256 * 1024  # a larger B is packed: it would not stay in the cache between blocks
-PAGE = 4096  # bytes
 SLAB_ROWS, SLAB_COLUMNS = 256, 512  # of a tile that copies its part of A
 PACKED_ROWS = 256  # rows that share one packed panel
 TILE_WORK = 250_000  # multiply-adds that are worth a tile of its own
@@ -137,7 +137,7 @@ def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Blocking
             even = up(spec.m, up(spec.m, most)) if spec.m and not spec.unit else 1
             divisor = next(r for r in range(most, 0, -1) if (spec.unit or spec.m) % r == 0)
             for rows in sorted({even, divisor}):
-                yield _cut(spec, lanes, swapped, dot, rows, wide)
+                yield _blocked(spec, lanes, swapped, dot, rows, wide)
 
 
 def up(a: int, b: int) -> int:
@@ -166,7 +166,9 @@ def _in_slabs(spec: Contraction, lanes: int, rows: int) -> bool:
     return row == 1 and pages and large and fits and not spec.unit
 
 
-def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int) -> Blocking:
+def _blocked(
+    spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int
+) -> Blocking:
     """Blocks of rows × `wide` vectors (dot: columns), and what the product then costs."""
     m, n, k = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1)
     unit = 1 if dot else lanes
@@ -200,7 +202,7 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
         copied = up(k, lanes) * n if dot else k * up(n, lanes)
         cost += copied * (COPY if contiguous else TURN) * up(m, tile_rows)
     cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
-    cut = Blocking(
+    blocking = Blocking(
         spec,
         lanes,
         swapped,
@@ -214,5 +216,5 @@ def _cut(spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wid
         slabs,
         cost,
     )
-    few = spec.batch * m * n * k > 16 * TILE_WORK and cut.tiles < 16
-    return replace(cut, cost=cost * 1.03) if few else cut
+    few = spec.batch * m * n * k > 16 * TILE_WORK and blocking.tiles < 16
+    return replace(blocking, cost=cost * 1.03) if few else blocking

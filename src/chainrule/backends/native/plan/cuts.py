@@ -65,7 +65,7 @@ def cut_elementwise(
 ) -> Cut:
     """By rows; a loop over everything into as many elements as the rows contain."""
     shape = storage.buffers[main].shape
-    return _cut(shape, work, flat=loop_shape(storage, writes) != shape)
+    return _cut_axis(shape, work, flat=loop_shape(storage, writes) != shape)
 
 
 def cut_reduction(
@@ -73,17 +73,17 @@ def cut_reduction(
 ) -> Cut:
     """By rows of the result, but for a few columns: each thread would read all of the source."""
     first = min(reduced_axes(storage, main)[0], default=None)
-    return _cut(storage.buffers[main].shape, work, before=first)
+    return _cut_axis(storage.buffers[main].shape, work, before=first)
 
 
 def cut_random(
     main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
 ) -> Cut:
     """By rows, in turns of WORDS elements."""
-    return _cut(storage.buffers[main].shape, work, flat=True, at_once=WORDS)
+    return _cut_axis(storage.buffers[main].shape, work, flat=True, at_once=WORDS)
 
 
-def _cut(
+def _cut_axis(
     shape: Sequence[int],
     work: float,
     *,

@@ -10,8 +10,8 @@ from .... import ops, sums
 from ....graph import Array, Node, Operation, Shape, ShapeRule
 from ...program import Kernel, Program, verified, with_frees
 
-LARGE = 1 << 12  # elements of a sum that is done in two stages
-MANY = 32  # operands that one loop joins
+STAGED_FROM = 1 << 12  # elements of a sum that is done in two stages
+JOINED_AT_ONCE = 32  # operands that one loop joins
 
 
 def _norm_of_sums(x: Array, squares: Array, axis: Shape) -> Array:
@@ -119,7 +119,11 @@ def staged(program: Program) -> Program:
         node, op = kernel.node, kernel.op
         shape: tuple[int, ...] = node.inputs[0].shape if op in (ops.sum, ops.norm) else ()
         everything = len(shape) > 1 and math.prod(node.shape) == 1
-        if not everything or math.prod(shape) < LARGE or min(shape[0], math.prod(shape[1:])) < 8:
+        if (
+            not everything
+            or math.prod(shape) < STAGED_FROM
+            or min(shape[0], math.prod(shape[1:])) < 8
+        ):
             kernels.append(kernel)
             continue
         reads, whole = kernel.reads, node.inputs[0]
@@ -164,11 +168,14 @@ def joined(program: Program) -> Program:
     kernels: list[Kernel] = []
     buffers = program.buffers
     for kernel in program.kernels:
-        while kernel.op is ops.concat and len(kernel.reads) > MANY:
+        while kernel.op is ops.concat and len(kernel.reads) > JOINED_AT_ONCE:
             parts = []
-            for k in range(0, len(kernel.reads), MANY):
+            for k in range(0, len(kernel.reads), JOINED_AT_ONCE):
                 part = _joins(
-                    kernel, kernel.reads[k : k + MANY], kernel.node.inputs[k : k + MANY], buffers
+                    kernel,
+                    kernel.reads[k : k + JOINED_AT_ONCE],
+                    kernel.node.inputs[k : k + JOINED_AT_ONCE],
+                    buffers,
                 )
                 parts.append(part)
                 buffers += 1

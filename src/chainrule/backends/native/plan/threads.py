@@ -71,7 +71,7 @@ def tasks_of(
     for part in _calls(groups, lambda group: group.kind):
         shared = sum(group.work for group in part) >= WORTH_SHARING
         for group in part:
-            cuts[group] = _cut(group, storage, target) if shared else WHOLE
+            cuts[group] = _cut_group(group, storage, target) if shared else WHOLE
     first, last = replacing_last(groups, program)
     tasks: list[Task] = []
     for half in (first, last):
@@ -79,7 +79,7 @@ def tasks_of(
     return tuple(tasks)
 
 
-def _cut(group: Group, storage: Storage, target: Target) -> Cut:
+def _cut_group(group: Group, storage: Storage, target: Target) -> Cut:
     return group.kind.cut(group.main, group.writes, group.work, storage, target)
 
 

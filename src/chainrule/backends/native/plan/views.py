@@ -103,30 +103,30 @@ def first_axis(shape: Sequence[int]) -> int | None:
     return next((a for a, n in enumerate(shape) if n != 1), None)
 
 
-def _same(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+def _axes_alike(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     return tuple(map(Axis, range(len(source))))
 
 
-def _permuted(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+def _axes_permuted(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     axes = kernel.params["axes"]
     return tuple(Axis(axes.index(a)) for a in range(len(source)))
 
 
-def _broadcast(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+def _axes_broadcast(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     return tuple(Axis(None if n == 1 else a) for a, n in enumerate(source))
 
 
-def _sliced(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+def _axes_sliced(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     pairs = zip(kernel.params["start"], kernel.params["step"], strict=True)
     return tuple(Axis(a, step, start) for a, (start, step) in enumerate(pairs))
 
 
-def _flipped(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+def _axes_flipped(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     turned = kernel.params["axis"]
     return tuple(Axis(a, -1, n - 1) if a in turned else Axis(a) for a, n in enumerate(source))
 
 
-def _reshaped(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...] | None:
+def _axes_reshaped(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...] | None:
     """Sizes of 1 come and go; otherwise elements keep their place alone."""
     if [n for n in source if n != 1] != [n for n in view if n != 1]:
         return None
@@ -135,11 +135,11 @@ def _reshaped(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...] | 
 
 
 _AXES = {
-    ops.alias: _same,
-    ops.broadcast_to: _broadcast,
-    ops.flip: _flipped,
-    ops.permute_dims: _permuted,
-    ops.reshape: _reshaped,
-    ops.slice: _sliced,
+    ops.alias: _axes_alike,
+    ops.broadcast_to: _axes_broadcast,
+    ops.flip: _axes_flipped,
+    ops.permute_dims: _axes_permuted,
+    ops.reshape: _axes_reshaped,
+    ops.slice: _axes_sliced,
 }
 VIEWS = frozenset(_AXES)

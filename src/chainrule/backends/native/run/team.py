@@ -32,10 +32,10 @@ from ..processor import host
 
 AWAKE = 100_000  # looks for a job before a worker goes to sleep: some 300 µs
 JOIN = 400  # looks for workers that are awake before a job is closed: some 2 µs
-LOOK = 5.0  # nanoseconds that a look takes, about
+LOOK_TIME = 5.0  # nanoseconds that a look takes, about
 WAIT = 0.25  # of a long job's time: so long it waits for workers that have to wake up
 MOST_LOOKS = 400_000  # but no longer: some 2 ms
-LONG = 500_000.0  # nanoseconds: a job for which that pays
+LONG_JOB = 500_000.0  # nanoseconds: a job for which that pays
 TRIAL = 3  # calls in a row that are timed
 
 
@@ -74,8 +74,8 @@ class Team:
             return 0
         try:
             patience = JOIN
-            if work > LONG:  # a worker may be asleep, or about to be
-                patience = min(int(WAIT * work / LOOK), MOST_LOOKS)
+            if work > LONG_JOB:  # a worker may be asleep, or about to be
+                patience = min(int(WAIT * work / LOOK_TIME), MOST_LOOKS)
             elif self._asleep:
                 patience = 0
             if self._asleep:
