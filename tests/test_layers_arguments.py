@@ -27,7 +27,7 @@ REFUSED = {
     "CELU": (lambda: nn.CELU(0.0), "alpha=0"),
     "GELU": (lambda: nn.GELU("erf"), "approximate"),
     "gelu": (lambda: F.gelu(ROWS, "erf"), "approximate"),
-    "prelu": (lambda: F.prelu(ROWS, cr.ones(3)), "one per channel, of which there are 6"),
+    "prelu": (lambda: F.prelu(ROWS, cr.ones(3)), "one for each of 6 channels"),
     "PReLU": (lambda: nn.PReLU(0), "num_parameters=0"),
     "glu": (lambda: F.glu(ROWS[:, :5]), "split"),
     "dropout": (lambda: F.dropout(ROWS, 1.5), "p=1.5; expected a number from 0 to 1"),

@@ -56,7 +56,7 @@ def outside() -> Iterator[None]:
 class Trace:
     """One recording, used as a context. Afterwards its tables say which tensors were used.
 
-    lasting         the graph will run many times, each time on the values of then
+    lasting         the graph will run many times, each time on the present values
     reads           tensors from outside that were read: owner, slot (its value, or its gradient),
                     and the input that stands for it
     writes          those that were assigned, and their new values

@@ -22,7 +22,7 @@ from .variables import Variable
 
 
 class Guard(Protocol):
-    """What an object says of a recording that its code took part in.
+    """An object's answers about a recording that its code took part in.
 
     The code appends a guard to `Trace.guards` where it decides by something other than tensors: a
     module when it is called, an optimizer when it steps, a group when it is asked whether a setting

@@ -1,4 +1,4 @@
-"""What Python code shows of itself: which functions a call runs, and which names they use."""
+"""Inspecting Python code: which functions a call runs, and which names they use."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bound_objects(function: Any) -> list[Any]:
 
 
 def _parts(value: Any) -> list[Any]:
-    """What a callable object has been made from."""
+    """The objects that a callable was made from."""
     if isinstance(value, Wrapper):
         return value.inside()
     if isinstance(value, functools.partial):

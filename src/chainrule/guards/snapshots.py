@@ -57,7 +57,7 @@ def items_of(owner: Any) -> list[tuple[Any, Any]]:
 
 
 def path(name: str, owner: Any, key: Any) -> str:
-    """How Python code writes one of the owner's values, for messages."""
+    """The Python expression for one of the owner's values, for messages."""
     return f"{name}[{key!r}]" if isinstance(owner, (dict, list)) else f"{name}.{key}"
 
 

@@ -1,4 +1,4 @@
-"""What a compiled function sees besides its arguments: Python's variables and attributes.
+"""The surroundings of a compiled function: Python's variables and attributes.
 
 A step is recorded with the values that they had. If one of them is another object at a later call,
 or another number, the function is recorded again. A function that changes one of them itself is
@@ -80,7 +80,7 @@ class Surroundings:
     def add_guards(self, guards: Sequence[Guard]) -> None:
         """Ask these too, and compare their snapshots at each call.
 
-        Their variables are to be added before, as soon as the function has been recorded.
+        Their variables must be added before, as soon as the function has been recorded.
         """
         self._guards = guards
         for snapshot in (s for guard in guards for s in guard.snapshots):
@@ -149,7 +149,7 @@ class Surroundings:
             snapshot.restore()
 
     def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """What has another value now: where, the value before, the value now."""
+        """The places that have another value now, each with the value before and the value now."""
         values = [(v.name, v.value, v.read()) for v in self._variables]
         for snapshot in self._snapshots:
             before, now = snapshot.values, snapshot.current()

@@ -45,7 +45,7 @@ def load_state_dict(
     state       tensors or arrays by name: `torch_model.state_dict()`, or as read from a file
     flattened   for a custom forward or function that rearranges: the layers that read a flattened
                 image, and its channels, {"fc1": 16}; {} if none does
-    names       other names of modules, theirs to ours: {"encoder.layers": "blocks"}
+    names       modules with another name here, by the name there: {"encoder.layers": "blocks"}
     strict      missing and unknown names are errors
     """
     if not isinstance(state, Mapping):
@@ -160,7 +160,7 @@ def _joined(arrays: dict[str, Array], places: Mapping[str, Any]) -> dict[str, Ar
 
 
 def _array(name: str, value: Any) -> Array:
-    """A tensor, of PyTorch or ours, or an array as an array."""
+    """A tensor (of PyTorch or of this library) or array as an array."""
     if is_torch_tensor(value):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # which NumPy does not know
@@ -185,7 +185,7 @@ def _array(name: str, value: Any) -> Array:
 def _reordered(
     name: str, owner: nn.Module, array: Array, channels: int | None, back: bool = False
 ) -> Array:
-    """PyTorch's array in our order, or back: ours in PyTorch's.
+    """PyTorch's array in the order of this library; with `back` the reverse.
 
     channels   of the flattened image that the owner reads; None if it reads none
     """

@@ -19,7 +19,7 @@ PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 class _Conv(Module):
-    """What the convolutions share. weight (*kernel, C / groups, O), bias (O,)."""
+    """Base of the convolutions. weight (*kernel, C / groups, O), bias (O,)."""
 
     dimensions: int
     _channels_last = True

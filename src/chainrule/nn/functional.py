@@ -195,7 +195,7 @@ def prelu(x: Any, weight: Tensor) -> Tensor:
         raise ShapeError(
             "prelu",
             f"got the weight {spec_text(weight)} for {spec_text(x)}",
-            f"expected one weight, or one per channel, of which there are {channels}",
+            f"expected one weight, or one for each of {channels} channels",
             "PReLU(num_parameters=1) fits everything",
             user_line(),
         )

@@ -272,7 +272,7 @@ def _walk(
 ) -> Iterator[tuple[int, str, Module | Tensor, Module]]:
     if id(value) in seen:
         return
-    if every_path:  # what was seen beside it counts as new; a module inside itself does not
+    if every_path:  # only a value inside itself counts as seen
         seen = {*seen}
     seen.add(id(value))
     if isinstance(value, (Module, Tensor)):

@@ -1,4 +1,4 @@
-"""Whether code outside of this library rearranges elements: an image's have another order here."""
+"""Whether code outside of this library rearranges elements: images have another order here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REARRANGE = frozenset(
 
 
 class Ordered(Protocol):
-    """What `expect_own_order` asks of a module."""
+    """A module, as `expect_own_order` uses it."""
 
     _channels_last: bool
 

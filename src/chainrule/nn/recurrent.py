@@ -22,7 +22,7 @@ from .module import Module
 
 
 class _Recurrent(Module):
-    """What the recurrent layers share: layers, directions, lengths.
+    """Base of the recurrent layers: layers, directions, lengths.
 
     forward(x, state=None, lengths=None) -> (outputs, last state)
 
@@ -164,7 +164,7 @@ class _Recurrent(Module):
 
 def _checked_lengths(name: str, lengths: Any, n: int, steps: int) -> Tensor:
     ends = as_tensor(lengths)
-    needed = f"expected an integer from 0 to {steps} per sequence, {n} in all"
+    needed = f"expected a whole number from 0 to {steps} per sequence, {n} in all"
     advice = "count the steps of each sequence without its padding"
     now = current_values(ends)
     wrong = now is not None and now.size and (now.min() < 0 or now.max() > steps)

@@ -1,4 +1,4 @@
-"""What a model consists of, as a table: shapes, parameters and operations of every module."""
+"""A model as a table: shapes, parameters and operations of every module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..trace import Trace
 
 
 class Observable(Protocol):
-    """What a summary asks of a module."""
+    """A module, as a summary uses it."""
 
     @property
     def forward(self) -> Callable[..., Any]: ...

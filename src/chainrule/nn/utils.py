@@ -21,7 +21,7 @@ def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
 
 
 def _dense(g: Any) -> Tensor:
-    """What a norm sees: a row-sparse gradient as the sum that it stands for."""
+    """A gradient as one array: a row-sparse one with the values of equal rows added."""
     out: Tensor = g.to_dense() if isinstance(g, RowSparse) else g
     return out
 

@@ -89,7 +89,7 @@ def cross_entropy(
 
 
 def _advice(scores: tuple[int, ...], target: tuple[int, ...]) -> str:
-    """What to try if the targets of these scores have another shape."""
+    """The advice if the targets of these scores have another shape."""
     if scores == target:
         return "for one-hot targets take argmax(-1)"
     if len(scores) > 2 and target == scores[:1] + scores[2:]:
@@ -112,7 +112,7 @@ def class_targets(
             "convert with y.astype(int); for probabilities the shape must be the scores'",
             user_line(),
         )
-    target = target.astype(int64)  # which holds every ignore_index
+    target = target.astype(int64)  # which can represent every ignore_index
     if not scores.ndim or scores.shape[:-1] != target.shape:
         raise ShapeError(
             name,

@@ -1,4 +1,4 @@
-"""What all losses share: the checks of their tensors, the reduction, the decorator."""
+"""The parts of all losses: the check of their tensors, the reduction, the decorator."""
 
 from __future__ import annotations
 
