@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
 
 
 def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_SELDOM", 1)
+    monkeypatch.setattr(cache, "_TRIM_EVERY", 1)
     texts = [TEXT.replace("%c", f"%c{i}") for i in range(4)]
     cached(texts[0], processor.host())
     size = sum(entry.stat().st_size for entry in folder.iterdir())
@@ -239,7 +239,7 @@ def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
 
 def test_there_are_never_many_entries(folder, monkeypatch):
     monkeypatch.setattr(cache, "_MOST", 3)
-    monkeypatch.setattr(cache, "_SELDOM", 2)
+    monkeypatch.setattr(cache, "_TRIM_EVERY", 2)
     for i in range(40):
         cached(TEXT.replace("%c", f"%c{i}"), processor.host())
     assert len(list(folder.iterdir())) < 20, "looked through about every second time"

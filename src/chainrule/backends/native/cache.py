@@ -19,13 +19,13 @@ from .processor import Target
 _MAGIC = b"crnative"
 _LIMIT = 200 * 2**20  # bytes of object code kept on disk
 _MOST = 2000  # and entries
-_SELDOM = 16  # one entry in so many, by its name, has the folder looked through when it is written
+_TRIM_EVERY = 16  # writing one entry in 16, by its name, removes old ones
 
 
 def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
-    """What `make` makes for a target, or what it made in an earlier process.
+    """The result of `make` for a target, or of an earlier process.
 
-    what   tells it from all else; then it need not be made to look it up
+    what   identifies it, so that it can be looked up without calling `make`
 
     Trouble with the disk is never an error.
     """
@@ -33,11 +33,11 @@ def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
     if folder is None:
         return make()
     path = folder / f"{_entry_name(what, target)}.o"
-    found = _read(path)
-    if found is None:
-        found = make()
-        _write(path, found)
-    return found
+    payload = _read(path)
+    if payload is None:
+        payload = make()
+        _write(path, payload)
+    return payload
 
 
 def _entry_name(what: str, target: Target) -> str:
@@ -94,14 +94,14 @@ def _user_cache() -> Path:
 
 
 def _is_private(status: os.stat_result) -> bool:
-    """Whether it belongs to this user and nobody else may write to it."""
+    """Whether it belongs to this user and no other user may write to it."""
     if os.name == "nt":
         return True  # the rights of the user's own profile hold
     return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _read(path: Path) -> bytes | None:
-    """The payload of an entry; None if it is absent, damaged, of another key or somebody else's."""
+    """The payload of an entry; None if it is absent, damaged, of another key or another user's."""
     with contextlib.suppress(OSError), open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         if _is_private(status) and stat.S_ISREG(status.st_mode):
@@ -120,7 +120,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _write(path: Path, payload: bytes) -> None:
     """Write the whole entry under another name, then rename: readers see all of it or nothing."""
-    import tempfile  # seldom needed, and slow to import
+    import tempfile  # rarely needed, and slow to import
 
     temporary = None
     try:
@@ -128,7 +128,7 @@ def _write(path: Path, payload: bytes) -> None:
         with open(handle, "wb") as file:
             file.write(_head(path, payload) + payload)
         os.replace(temporary, path)
-        if int(path.stem[:8], 16) % _SELDOM == 0:
+        if int(path.stem[:8], 16) % _TRIM_EVERY == 0:
             _trim(path.parent)
     except OSError:
         if temporary is not None:

@@ -87,9 +87,9 @@ def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     beyond = b.fcmp_ordered(">", distance, ir.Constant(x.type, 0.0))
     less = b.select(beyond, b.fneg(distance), distance)
     rest = functions.emit_function(b, "log1p", functions.emit_function(b, "exp", less))
-    found = b.fadd(b.select(beyond, x, y), rest)
+    result = b.fadd(b.select(beyond, x, y), rest)
     twice = b.fadd(x, ir.Constant(x.type, math.log(2)))
-    return b.select(b.fcmp_ordered("==", x, y), twice, found)
+    return b.select(b.fcmp_ordered("==", x, y), twice, result)
 
 
 def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
@@ -101,9 +101,9 @@ def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir
     large, small = b.select(beyond, x, y), b.select(beyond, y, x)
     ratio = b.fdiv(small, large)
     root = _intrinsic("sqrt")(b, [b.fadd(one, b.fmul(ratio, ratio))], kinds, to)
-    found = b.select(b.fcmp_ordered("==", large, zero), b.fadd(large, small), b.fmul(large, root))
+    result = b.select(b.fcmp_ordered("==", large, zero), b.fadd(large, small), b.fmul(large, root))
     infinite = b.or_(b.fcmp_ordered("==", x, inf), b.fcmp_ordered("==", y, inf))
-    return b.select(infinite, inf, found)
+    return b.select(infinite, inf, result)
 
 
 def _shift(name: str) -> Emit:
@@ -131,19 +131,19 @@ def _whole(of: str) -> Emit:
         none = b.icmp_unsigned("==", y, zero)
         if kinds[0].kind == "u":
             safe = b.select(none, one, y)
-            found = b.udiv(x, safe) if of == "quotient" else b.urem(x, safe)
-            return b.select(none, zero, found)
+            result = b.udiv(x, safe) if of == "quotient" else b.urem(x, safe)
+            return b.select(none, zero, result)
         minus = ir.Constant(x.type, -1)
         turned = b.icmp_signed("==", y, minus)  # the least number by -1 would trap
         safe = b.select(b.or_(none, turned), one, y)
         quotient, rest = b.sdiv(x, safe), b.srem(x, safe)
         below = b.and_(b.icmp_signed("!=", rest, zero), b.icmp_signed("<", b.xor(rest, safe), zero))
         if of == "quotient":
-            found = b.select(below, b.sub(quotient, one), quotient)
-            found = b.select(turned, b.neg(x), found)
+            result = b.select(below, b.sub(quotient, one), quotient)
+            result = b.select(turned, b.neg(x), result)
         else:
-            found = b.select(b.or_(turned, none), zero, b.select(below, b.add(rest, safe), rest))
-        return b.select(none, zero, found)
+            result = b.select(b.or_(turned, none), zero, b.select(below, b.add(rest, safe), rest))
+        return b.select(none, zero, result)
 
     return emit
 

@@ -51,7 +51,7 @@ class Target:
         return self.has("fma") if self.x86 else self.triple.startswith(("aarch64", "arm64"))
 
     def lanes(self, bits: int) -> int:
-        """How many elements of so many bits a vector holds."""
+        """The number of elements of `bits` bits in a vector."""
         return self.vector_bits // bits
 
 

@@ -130,7 +130,7 @@ class Loops:
         self._computed[b, index] = value
 
     def computed(self, b: int, index: Index) -> ir.Value:
-        """The element, from those that it is made from."""
+        """The element, computed from others."""
         buffer, kernel = self.buffers[b], self.storage.kernel(b)
         if buffer.map is not None:
             return self.value(kernel.reads[0], self._through(buffer.map, index))

@@ -79,9 +79,9 @@ def _take_roots(loops: Loops, b: int, shape: Sequence[int], axes: list[int]) -> 
                 builder.store(builder.fadd(builder.load(total, typ=F64), square), total)
 
             loops.nest([n if a in axes else 1 for a, n in enumerate(shape)], add)
-            found = builder.call(_sqrt(builder, F64), [builder.load(total, typ=F64)])
-            found = found if kind == F64 else builder.fptrunc(found, kind)
-            loops.store_raw(b, index, builder.fdiv(found, scale))
+            length = builder.call(_sqrt(builder, F64), [builder.load(total, typ=F64)])
+            length = length if kind == F64 else builder.fptrunc(length, kind)
+            loops.store_raw(b, index, builder.fdiv(length, scale))
         loops.elsewhere()
 
     loops.nest([1 if a in axes else n for a, n in enumerate(shape)], root, loops.task.cut.axis)
@@ -264,7 +264,7 @@ class _Nest:
         self._into(self._running, self._element(index))
 
     def _flush(self) -> None:
-        """What a block has given to the total."""
+        """The sum of a block is added to the total."""
         running = self._running
         self._into(self._total, self._b.load(self._place(running), typ=running.allocated_type))
 

@@ -243,7 +243,7 @@ end:
 
 
 def barrier_text(target: Target) -> str:
-    """barrier(words, threads) as LLVM IR: returns when as many threads have called it."""
+    """barrier(words, threads) as LLVM IR: returns when `threads` threads have called it."""
     return _filled(_REST + _BARRIER, target)
 
 

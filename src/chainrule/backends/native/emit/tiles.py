@@ -83,12 +83,12 @@ def _broadcast_block(
 
     sums = e.loop(I64(0), I64(depth), unroll, step, sums)
     for v, count in enumerate(counts):
-        found = sums[v::wide]
+        block = sums[v::wide]
         if fresh is not True:
             start = replace(c, pointer=e.at(c.pointer, (v * e.lanes, c.column)))
             before = e.load_rows(start, rows, count)
-            found = [e.added(x, y, fresh) for x, y in zip(before, found, strict=True)]
-        put(found, v * e.lanes, count)
+            block = [e.added(x, y, fresh) for x, y in zip(before, block, strict=True)]
+        put(block, v * e.lanes, count)
 
 
 def _dot_block(

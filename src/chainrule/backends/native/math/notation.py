@@ -133,7 +133,7 @@ def two_product(a: Value, b: Any) -> tuple[Value, Value]:
 
 
 def halves(x: Value) -> tuple[Value, Value]:
-    """x rounded to half its bits, and the rest, which a sign lets fit into as many."""
+    """x rounded to half its bits, and the rest, which fits into the other half with its sign."""
     last = 1 << (27 if x.double else 12)
     high = (x.bits() + last // 2 & -last).float()
     return high, x - high

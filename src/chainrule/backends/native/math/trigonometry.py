@@ -33,7 +33,7 @@ def _pi(bits: int) -> int:
 
 
 def _quarters(steps: Sequence[int], pieces: Sequence[int]) -> list[float]:
-    """2ˢ · 2/π mod 4 for each step s, as a sum of floats of at most so many bits."""
+    """2ˢ · 2/π mod 4 for each step s, as a sum of floats, each of at most the bits of its piece."""
     scale = max(steps) + 320
     two_over_pi = (1 << 2 * scale + 1) // _pi(scale)
     out = []

@@ -63,7 +63,7 @@ def cut_product(
 def cut_elementwise(
     main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
 ) -> Cut:
-    """By rows; a loop over everything into as many elements as the rows contain."""
+    """By rows; a loop over everything by the number of elements that these rows have."""
     shape = storage.buffers[main].shape
     return _cut_axis(shape, work, flat=loop_shape(storage, writes) != shape)
 

@@ -126,10 +126,10 @@ def _kept_inside(
         if draft.kind is ELEMENTWISE:
             own = (b for b in draft.writes if storage.kind(b) is ELEMENTWISE)
             inside.update(b for b in own if b not in outside)
-    kept = [tuple(b for b in draft.writes if b not in inside) for draft in drafts]
+    written = [tuple(b for b in draft.writes if b not in inside) for draft in drafts]
     left = [
         _Draft(draft.kind, writes, writes[0])
-        for draft, writes in zip(drafts, kept, strict=True)
+        for draft, writes in zip(drafts, written, strict=True)
         if writes
     ]
     return replace(storage, stored=frozenset(storage.stored - inside)), left

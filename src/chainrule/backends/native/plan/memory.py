@@ -75,18 +75,18 @@ class _Free:
 
 
 def arena_of(
-    tasks: Sequence[Task], storage: Storage, meetings: Meetings, kept: AbstractSet[int]
+    tasks: Sequence[Task], storage: Storage, meetings: Meetings, outside: AbstractSet[int]
 ) -> Arena:
-    """Places for what native tasks write and is not kept, each the lowest possible.
+    """Places for what native tasks write and is not outside, each the lowest possible.
 
     A buffer is placed in a gap, or over one of the same size and rows that no later task touches:
     there each thread writes only rows that were its own, so the threads need not have met. Buffers
     come in the order of their tasks, and queues say which places are free by then: the time that
     this takes grows with their number, not with its square.
 
-    kept   buffers that have memory of their own: outputs, what lies over another, what is committed
+    outside   buffers with memory elsewhere: outputs, those over another one, those that are copied
     """
-    lives = {b: life for b, life in _lives(tasks, storage, meetings).items() if b not in kept}
+    lives = {b: life for b, life in _lives(tasks, storage, meetings).items() if b not in outside}
     free, size = _Free(), 0
     offsets: dict[int, int] = {}
     owner: dict[int, int] = {}  # by offset: the last buffer placed there

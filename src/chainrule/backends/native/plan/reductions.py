@@ -20,7 +20,7 @@ from .kinds import TAKE
 from .nests import is_flat, reduced_axes
 from .rewrites import NORM_OF_SUMS
 
-VECTORS = 256  # terms of a block in registers, which become as many chains as vectors have lanes
+VECTORS = 256  # terms of a block in registers, which become one chain per lane of a vector
 TILE = 2048  # elements
 NARROW = 8  # elements of a tile for which blocks would cost more than they save
 
@@ -45,11 +45,11 @@ class Order:
     exact: bool = False
 
 
-def ordered(shape: Sequence[int], axes: list[int], kept: list[int], many: bool) -> Order:
+def ordered(shape: Sequence[int], axes: list[int], stay: list[int], many: bool) -> Order:
     """How to reduce the axes; `many` is whether it is a sum that needs blocks."""
-    last = [a for a in axes if a > max(kept, default=-1)]
+    last = [a for a in axes if a > max(stay, default=-1)]
     if not many:
-        return Order(axes, *_tiled(shape, kept, axes[0] if last != axes else len(shape)))
+        return Order(axes, *_tiled(shape, stay, axes[0] if last != axes else len(shape)))
     registers = last == axes or extent(shape, last) >= BLOCK
     among, most = (last, VECTORS) if registers else (axes, BLOCK)
     split, size, inside = among[0], shape[among[0]], 1
@@ -58,18 +58,18 @@ def ordered(shape: Sequence[int], axes: list[int], kept: list[int], many: bool) 
             split, size = a, max(1, most // inside)
             break
         inside *= shape[a]
-    free, tile = _tiled(shape, kept, split)
+    free, tile = _tiled(shape, stay, split)
     if tile and extent(shape, tile) <= NARROW:
         return Order(axes, free, tile, exact=True)
     return Order(axes, free, tile, split, size)
 
 
-def _tiled(shape: Sequence[int], kept: list[int], first: int) -> tuple[list[int], list[int]]:
+def _tiled(shape: Sequence[int], stay: list[int], first: int) -> tuple[list[int], list[int]]:
     """Of the axes that stay those that are free, and the tile: what lies behind axis `first`."""
-    tile = [a for a in kept if a > first]
+    tile = [a for a in stay if a > first]
     while extent(shape, tile[1:]) > TILE // 2:
         tile = tile[1:]
-    return [a for a in kept if a not in tile], tile
+    return [a for a in stay if a not in tile], tile
 
 
 def extent(shape: Sequence[int], axes: Iterable[int]) -> int:
@@ -82,12 +82,12 @@ def order_of(storage: Storage, b: int) -> tuple[Shape, Order]:
     kernel, dtype = storage.kernel(b), storage.buffers[b].dtype
     source = kernel.reads[-1]  # of a norm, its sums of squares
     shape = storage.buffers[source].shape
-    axes, kept = reduced_axes(storage, b)
-    if shape and not kept and is_flat(storage, source, shape, False):
+    axes, stay = reduced_axes(storage, b)
+    if shape and not stay and is_flat(storage, source, shape, False):
         shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
     summed = kernel.op in (ops.sum, ops.norm, NORM_OF_SUMS)
     many = summed and is_floating(dtype) and extent(shape, axes) > FEW
-    order = ordered(shape, axes, kept, many)
+    order = ordered(shape, axes, stay, many)
     if order.size and not order.tile and not _in_memory_order(source, storage):
         order = replace(order, size=0, exact=True)
     return shape, order

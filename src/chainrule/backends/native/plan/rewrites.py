@@ -30,17 +30,17 @@ NORM_OF_SUMS = Operation(
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites. They leave `frees` to the end."""
-    return verified(with_frees(joined(staged(oriented(kept(program))))))
+    return verified(with_frees(joined(staged(oriented(copied(program))))))
 
 
-def kept(program: Program) -> Program:
+def copied(program: Program) -> Program:
     """An input that is replaced, and whose old value goes out as well, goes out as a copy."""
     replaced = {old for _, old in program.updates}
     copies: dict[int, Kernel] = {}
     for b in program.outputs:
         if b in replaced and b not in copies:
-            given = program.arguments[b]
-            node = Node(ops.alias, (given,), {}, given.shape, given.dtype)
+            argument = program.arguments[b]
+            node = Node(ops.alias, (argument,), {}, argument.shape, argument.dtype)
             copies[b] = Kernel(ops.alias, (b,), program.buffers + len(copies), {}, (), node)
     if not copies:
         return program
@@ -180,8 +180,8 @@ def joined(program: Program) -> Program:
                 parts.append(part)
                 buffers += 1
             kernels += parts
-            made, nodes = tuple(p.writes for p in parts), tuple(p.node for p in parts)
-            kernel = _joins(kernel, made, nodes, kernel.writes)
+            joined_parts, nodes = tuple(p.writes for p in parts), tuple(p.node for p in parts)
+            kernel = _joins(kernel, joined_parts, nodes, kernel.writes)
         kernels.append(kernel)
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 

@@ -1,4 +1,4 @@
-"""The plan of a program, made stage by stage.
+"""The plan of a program, stage by stage.
 
 Each stage returns data that is complete: nothing in it is changed by a later one.
 """
@@ -118,8 +118,8 @@ def plan(program: Program, target: Target) -> Plan:
     meetings = meetings_of(tasks, updates.home)
     if checks:
         verify_sharing(tasks, updates, meetings)
-    kept = {*program.outputs, *updates.over, *(new for new, _ in updates.commits)}
-    arena = arena_of(tasks, storage, meetings, kept)
+    outside = {*program.outputs, *updates.over, *(new for new, _ in updates.commits)}
+    arena = arena_of(tasks, storage, meetings, outside)
     if checks:
         verify_memory(program, storage, tasks, updates, meetings, arena)
     segments = segments_of(tasks, storage, updates)

@@ -51,8 +51,8 @@ def storage_of(program: Program) -> Storage:
 
 
 def _buffers(program: Program) -> dict[int, Buffer]:
-    given: list[Spec] = [*program.arguments, *program.constants]
-    buffers = {b: Buffer(spec.shape, spec.dtype) for b, spec in enumerate(given)}
+    specs: list[Spec] = [*program.arguments, *program.constants]
+    buffers = {b: Buffer(spec.shape, spec.dtype) for b, spec in enumerate(specs)}
     for kernel in program.kernels:
         kind, node = kind_of(kernel), kernel.node
         lies = index_map(kernel) if kind is VIEW else None

@@ -14,7 +14,7 @@ from ..sizes import ALIGNED, PAGE, rounded, size_of
 
 
 def aligned(size: int) -> Array:
-    """So many bytes, zero, that begin on a cache line; on a page, if they are as many."""
+    """`size` zero bytes that begin on a cache line; on a page, if they fill one."""
     to = PAGE if size >= PAGE else ALIGNED
     raw = np.zeros(size + to, np.uint8)
     start = -raw.ctypes.data % to
@@ -45,15 +45,15 @@ def _gigabytes(size: int) -> str:
 
 def physical() -> int | None:
     """The bytes of memory that this process can have: the machine's, or its container's share."""
-    found: list[int] = []
+    limits: list[int] = []
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system says
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(found, default=None)
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits, default=None)
 
 
 def address(array: Array) -> int:
     """Where an array begins."""
-    found: int = array.__array_interface__["data"][0]
-    return found
+    place: int = array.__array_interface__["data"][0]
+    return place

@@ -29,7 +29,7 @@ class Runner:
     """Inputs are placed, the program runs, outputs are read.
 
     A buffer that replaces an input (`Program.updates`) is found in that input's own array, which is
-    written over: `place` such an input as an array that nobody else sees. The others are read only.
+    written over: `place` such an input as an array of your own. The others are read only.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Runner:
         self.updates = dict(program.updates)  # output -> the input that it replaces
         self.runs_begun = 0
         by_numpy = {program.kernels[call.kernel].writes for call in schedule.calls if not call.name}
-        given = program.inputs + len(program.constants)
-        elsewhere = by_numpy.union(schedule.in_place, range(given))
+        first_result = program.inputs + len(program.constants)
+        elsewhere = by_numpy.union(schedule.in_place, range(first_result))
         self.outputs_to_place = [b for b in dict.fromkeys(program.outputs) if b not in elsewhere]
         expect_room(schedule.arena + sum(size_of(self._specs[b]) for b in self.outputs_to_place))
         self._arena = aligned(schedule.arena)
@@ -78,7 +78,7 @@ class Runner:
         self._whole = schedule.calls[0] if len(schedule.calls) == 1 else None
 
     def _call(self, call: Call) -> Callable[[], Any]:
-        """What does a call."""
+        """The function that runs a call."""
         if not call.name:
             kernel = self.program.kernels[call.kernel]
             return lambda: self._in_numpy(kernel)
@@ -214,13 +214,13 @@ class Runner:
         try:
             with np.errstate(all="ignore"):
                 inputs = [self._arrays[r] for r in kernel.reads]
-                found = kernel.op.evaluate(*inputs, **kernel.params)
+                result = kernel.op.evaluate(*inputs, **kernel.params)
         except Exception as error:
             raise failure(kernel.node, error) from None
-        if isinstance(found, tuple):
-            self._arrays[kernel.writes] = found  # type: ignore[assignment]
+        if isinstance(result, tuple):
+            self._arrays[kernel.writes] = result  # type: ignore[assignment]
             return
-        found = np.asarray(found)
-        if found.base is not None or any(found is i for i in inputs):
-            found = found.copy()  # it may be a view of memory that is used again
-        self.place(kernel.writes, found)
+        result = np.asarray(result)
+        if result.base is not None or any(result is i for i in inputs):
+            result = result.copy()  # it may be a view of memory that is used again
+        self.place(kernel.writes, result)

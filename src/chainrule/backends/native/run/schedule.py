@@ -1,4 +1,4 @@
-"""What running a program takes, once all is planned: the calls in turn, and where buffers lie.
+"""How a planned program runs: the calls in turn, and where buffers lie.
 
 It is kept with the object code, so a process that finds both need not plan anything.
 """
@@ -38,7 +38,7 @@ class Schedule:
     arena      bytes for what is needed inside a step only
     offsets    (buffer, where it begins in the arena)
     in_place   buffers that lie in another one's memory
-    staged     (a place besides, for a buffer like this one)
+    staged     (one more place, for a buffer like this one)
     scratch    bytes that each thread needs for packed operands
     early      outputs that are written while something may still fail
     """

@@ -186,12 +186,12 @@ def threads() -> int:
 def _processors() -> int:
     """Those that this process may run on, and no more than its container has a share of."""
     affinity: Any = getattr(os, "sched_getaffinity", None)
-    found = len(affinity(0)) if affinity else os.cpu_count() or 1
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(found, math.ceil(int(quota) / int(period))))
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such file, or "max": no limit
-        return found
+        return count
 
 
 _team: Team | None = None
