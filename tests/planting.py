@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chainrule import derivatives
-from chainrule.rows import Row, install
+from chainrule.derivative_rows import Row, install
 
 
 @contextmanager

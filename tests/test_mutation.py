@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chainrule import checking, derivatives
-from chainrule.rows import Row
+from chainrule.derivative_rows import Row
 from planting import planted
 from test_table import BY_HAND
 
@@ -30,7 +30,7 @@ ARGUED = {
         "a != b is symmetric",
     "broadcast_to: repeated(x_shape, g.shape) → repeated(g.shape, x_shape)":
         "a != b is symmetric",
-    "split: zip(start, shape, strict=True) → zip(shape, start, strict=True)":
+    "concat_rule: zip(start, shape, strict=True) → zip(shape, start, strict=True)":
         "a + n is symmetric",
     "power_base: 1.0 → 2.0":
         "at x₁ = x₂ = 0 the rule is x₂ = 0 times 0⁰ or 0¹, both finite; so are its derivatives",
@@ -39,10 +39,10 @@ ARGUED = {
        for n in ("", " (2)", " (3)", " (4)")},
     "over_length: 1.0 → 2.0": "x is 0 there",
     "extremum: g → y": SAME_SHAPE,
-    "product: ops.broadcast_to(g, shape=x.shape) → g": BROADCAST,
-    "product: x → g (5)": BROADCAST,  # broadcast_to(g, shape=g.shape)
-    "product: x → g": SAME_SHAPE,  # len(g.shape)
-    "product: x → g (4)": SAME_SHAPE,  # g and x have the same sizes but on the reduced axes
+    "prod_rule: ops.broadcast_to(g, shape=x.shape) → g": BROADCAST,
+    "prod_rule: x → g (5)": BROADCAST,  # broadcast_to(g, shape=g.shape)
+    "prod_rule: x → g": SAME_SHAPE,  # len(g.shape)
+    "prod_rule: x → g (4)": SAME_SHAPE,  # g and x have the same sizes but on the reduced axes
     "earlier: return x → return -x":
         "x has no elements there",
     "recurrence_back: 0.0 → 1.0":

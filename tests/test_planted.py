@@ -94,7 +94,7 @@ def stepless(g: Any, x_shape: Any, start: Any, step: Any) -> Any:
 
 def exchanged_parts(g: Any, xs_shapes: Any, axis: int) -> Any:
     """concat: the inputs' parts in the wrong order."""
-    return derivatives.split(g, xs_shapes[::-1], axis)[::-1]
+    return derivatives.concat_rule(g, xs_shapes[::-1], axis)[::-1]
 
 
 def unscanned(g: Any, axis: int) -> Any:

@@ -2,6 +2,8 @@
 
 The array functions follow the Python Array API standard. Where PyTorch or NumPy call a thing
 otherwise, the error says what it is called here.
+
+Longer than other files: one public name per line.
 """
 
 import importlib as _importlib

@@ -16,7 +16,7 @@ from .dtypes import FLOATING, float32, float64, int64, is_boolean, is_floating
 from .errors import DtypeError, ShapeError, user_line
 from .graph import Dtype, Operation, Shape, spec_text
 from .sparse import RowSparse
-from .tensor import Tensor, as_tensor, full
+from .tensor import Tensor, as_tensor, constant
 
 
 def scalar_dtype(x: Tensor, number: Any) -> Dtype:
@@ -69,7 +69,7 @@ def common_shape(name: str, *all_shapes: Shape) -> Shape:
         ) from None
 
 
-def binary(op: Operation, a: Any, b: Any) -> Tensor:
+def broadcast_binary(op: Operation, a: Any, b: Any) -> Tensor:
     """A two-argument elementwise operation on tensors and numbers: promote, broadcast, apply it."""
     if type(a) is Tensor and type(b) is Tensor:
         va, vb = a._value, b._value
@@ -80,18 +80,18 @@ def binary(op: Operation, a: Any, b: Any) -> Tensor:
             a, b = expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)
     elif type(a) is Tensor:
         if not isinstance(b, (bool, int, float)):
-            return binary(op, a, _operand(op, a, b))
+            return broadcast_binary(op, a, _operand(op, a, b))
         dtype = scalar_dtype(a, b)
         a = cast(a, dtype)
-        b = full(a.shape, b, dtype)
+        b = constant(a.shape, b, dtype)
     elif type(b) is Tensor:
         if not isinstance(a, (bool, int, float)):
-            return binary(op, _operand(op, b, a), b)
+            return broadcast_binary(op, _operand(op, b, a), b)
         dtype = scalar_dtype(b, a)
         b = cast(b, dtype)
-        a = full(b.shape, a, dtype)
+        a = constant(b.shape, a, dtype)
     else:
-        return binary(op, as_tensor(a), b)
+        return broadcast_binary(op, as_tensor(a), b)
     if op.dtypes is FLOATING and a.dtype not in FLOATING:
         a, b = cast(a, float32), cast(b, float32)
     return a._bind(op, (a, b), {})
@@ -121,7 +121,7 @@ def _operand(op: Operation, tensor: Tensor, other: Any) -> Tensor:
     )
 
 
-def contract(a: Any, b: Any) -> Tensor:
+def broadcast_matmul(a: Any, b: Any) -> Tensor:
     """Matrix product: vectors become matrices, batches broadcast, a shared matrix stays one."""
     if type(a) is not Tensor or type(b) is not Tensor:
         a, b = as_tensors(a, b)
@@ -140,7 +140,7 @@ def contract(a: Any, b: Any) -> Tensor:
         )
     if len(b.shape) <= 2 < len(a.shape):  # one matrix for the whole batch: a single large product
         rows = a._bind(ops.reshape, (a,), {"shape": (int(np.prod(a.shape[:-1])), a.shape[-1])})
-        out = contract(rows, b)
+        out = broadcast_matmul(rows, b)
         return out._bind(ops.reshape, (out,), {"shape": a.shape[:-1] + b.shape[1:]})
     row, column = len(a.shape) == 1, len(b.shape) == 1
     if row:

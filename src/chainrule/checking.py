@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from . import derivatives, evaluation, tree
+from .derivative_rows import Interval, Row
 from .dtypes import bfloat16, float32, is_floating, is_ieee_floating
 from .errors import ChainruleError, GradientError, user_line
 from .functions import creation
 from .graph import Array, Operation, spec_text, verify
 from .recording import pullback, record
-from .rows import Interval, Row
 from .tensor import Tensor, as_tensor, no_grad
 
 STEP = 6e-6  # near ε^(1/3) for float64, where the error of a central difference is smallest

@@ -22,6 +22,8 @@ stays visible: where max, min, maximum or minimum meet one, the derivative is Na
 
 The columns after the rules serve the checker: `on` is the domain that each input is drawn from,
 `kinks` are inputs at which the rule must still equal the central difference.
+
+Longer than other files: one table, and the rules of its longer rows.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import ops
+from .derivative_rows import Interval, Row, Rule, install
 from .graph import Operation, Shape
 from .ops import (
     cos,
@@ -50,7 +53,6 @@ from .ops import (
     square,
     where,
 )
-from .rows import Interval, Row, Rule, install
 from .sparse import RowSparse, add_up
 
 REAL = Interval(0.1, 2.0, mirrored=True)
@@ -146,7 +148,7 @@ def direction(g: Any, x: Any, y: Any) -> Any:
     return where(y == 0, 0.0, g * (x / y))
 
 
-def product(g: Any, x: Any, axis: Shape) -> Any:
+def prod_rule(g: Any, x: Any, axis: Shape) -> Any:
     """∂(∏x)/∂xᵢ = the product of the others = (∏ before i)(∏ after i): no division by xᵢ."""
     rest = tuple(k for k in range(len(x.shape)) if k not in axis)
     order = rest + axis
@@ -263,7 +265,7 @@ def take_rows(g: Any, indices: Any, x_shape: Shape, axis: int) -> Any:
     return RowSparse(reshape(indices, shape=(n,)), reshape(g, shape=(n, *x_shape[1:])), x_shape)
 
 
-def split(g: Any, xs_shapes: Sequence[Shape], axis: int) -> list[Any]:
+def concat_rule(g: Any, xs_shapes: Sequence[Shape], axis: int) -> list[Any]:
     """concat: each input gets its part of g."""
     out, at, one = [], 0, (1,) * len(xs_shapes[0])
     for shape in xs_shapes:
@@ -366,12 +368,12 @@ row(ops.reshape,      lambda g, x_shape: reshape(g, shape=x_shape))
 row(ops.permute_dims, lambda g, axes: permute_dims(g, axes=inverse(axes)))
 row(ops.slice,        unslice)
 row(ops.pad,          unpad)
-joint(ops.concat,     split)
+joint(ops.concat,     concat_rule)
 row(ops.flip,         lambda g, axis: flip(g, axis=axis))
 
 # ── reductions and scans along an axis ───────────────────────────────────────────────────────────
 row(ops.sum,          lambda g, x_shape: ops.broadcast_to(g, shape=x_shape))
-row(ops.prod,         product,                                             kinks=[0.0])
+row(ops.prod,         prod_rule,                                           kinks=[0.0])
 row(ops.norm,         direction,                                           kinks=[0.0])
 row(ops.max,          largest)
 row(ops.min,          smallest)

@@ -19,6 +19,7 @@ from .errors import GraphError, type_of_source
 Array = np.ndarray[Any, Any]
 Dtype = np.dtype[Any]
 Shape = tuple[int, ...]
+NO_PARAMS: Mapping[str, Any] = {}  # of a leaf, or of an operation without parameters
 
 
 class Spec(Protocol):
@@ -92,8 +93,8 @@ class Operation:
         self.name, self.kind, self.evaluate = name, kind, evaluate
         self.infer, self.dtypes, self.strict = rule.infer, rule.dtypes, rule.strict
         self.arguments, self.cases = arguments, tuple(cases)
-        # Filled in by `rows.install`: how each input's cotangent is computed (or `joint`: all at
-        # once), and what each input's rule needs: inputs by position (-1: all), and the output.
+        # Set by `derivative_rows.install`: how each input's cotangent is computed (or `joint`: all
+        # at once), and the needs of its rule: inputs by position (-1: all), and the output.
         self.differentiable = False
         self.saves = False  # whether a rule needs an input or the output
         self.pulls: tuple[Callable[..., Any] | None, ...] = ()

@@ -9,18 +9,16 @@ operations nor derivatives, so that the modules below `tensor/` can recognise a 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .dtypes import is_floating
 from .errors import DtypeError, GradientError, TraceError, user_line
-from .graph import Array, Dtype, Node, Shape, spec_text, topological
+from .graph import NO_PARAMS, Array, Dtype, Node, Shape, spec_text, topological
 from .hints import missing
 from .trace import state
 
-_NONE: Mapping[str, Any] = {}
 _new = object.__new__
 
 
@@ -153,7 +151,7 @@ class Handle:
 
     def _leaf(self, value: Array, hooks: Any = None) -> Node:
         """A new leaf for this tensor: `backward` leaves the gradient in it."""
-        node = Node(None, (), _NONE, value.shape, value.dtype, value, True, None, state.trace)
+        node = Node(None, (), NO_PARAMS, value.shape, value.dtype, value, True, None, state.trace)
         node.owner = weakref.ref(self)
         node.hooks = hooks
         return node
@@ -227,4 +225,4 @@ class Handle:
 
 def constant_node(value: Array) -> Node:
     """The node in the present trace of a tensor that is made inside it."""
-    return Node(None, (), _NONE, value.shape, value.dtype, value, False, None, state.trace)
+    return Node(None, (), NO_PARAMS, value.shape, value.dtype, value, False, None, state.trace)

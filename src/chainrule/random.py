@@ -68,7 +68,7 @@ class Generator:
     ) -> Tensor:
         """Evenly from low (included) to high (not): 24 random bits in float32, 53 in float64."""
         _one_shape("uniform", shape, more, "low= and high=")
-        wanted = _float(dtype)
+        wanted = _floating_dtype(dtype)
         if not _ordered(low, high) or math.isinf(high - low):
             raise ArgumentError(
                 "uniform", f"got {low} to {high}", "expected low <= high, finite", "swap the two"
@@ -106,7 +106,7 @@ class Generator:
     ) -> Tensor:
         """The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1)."""
         _one_shape("normal", shape, more, "mean= and std=")
-        wanted = _float(dtype)
+        wanted = _floating_dtype(dtype)
         if not _ordered(0, std):
             raise ArgumentError(
                 "normal", f"got std {std}", "expected 0 or more", "std=1.0 is usual"
@@ -215,7 +215,7 @@ def _initial(seed: int) -> Any:
     return np.array([seed, 0], np.uint64)
 
 
-def _float(dtype: Any) -> Any:
+def _floating_dtype(dtype: Any) -> Any:
     wanted = to_dtype("random", float32 if dtype is None else dtype)
     if wanted not in FLOATS:
         raise ArgumentError(

@@ -128,11 +128,11 @@ def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
             values[node] = values[node.inputs[0]][node.params["index"]]
         else:
             inputs = tuple(values[i] for i in node.inputs)
-            values[node] = _apply(node, inputs)
+            values[node] = _repeat(node, inputs)
     return [values[o] for o in graph.outputs]
 
 
-def _apply(node: Node, inputs: tuple[Tensor, ...]) -> Any:
+def _repeat(node: Node, inputs: tuple[Tensor, ...]) -> Any:
     assert node.op is not None
     first = inputs[0] if inputs else make(np.zeros(()))
     if node.requires_grad or not state.grad:

@@ -18,10 +18,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from . import ops
+from .derivative_rows import TensorOf
 from .errors import ChainruleError, GradientError
 from .graph import RELEASED, Node, spec_text, topological
 from .handle import Handle
-from .rows import TensorOf
 from .sparse import RowSparse
 
 _POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {

@@ -2,7 +2,8 @@
 
 A rule takes the inputs' specs (anything with `.shape` and `.dtype`) and the operation's parameters,
 and returns (shape, dtype) or raises an error that says what to try. Broadcasting and promotion have
-been done before (see `broadcasting.py`): here shapes match exactly.
+been done before (see `broadcasting.py`): here shapes match exactly. Longer than other files: one
+rule per kind of operation.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import TraceError, user_line
-from .graph import Dtype, Node, Operation, Shape
+from .graph import NO_PARAMS, Dtype, Node, Operation, Shape
 from .guards import Guard
 
 
@@ -40,7 +40,6 @@ class OptimizerSteps:
 
 state = State()
 optimizer_steps = OptimizerSteps()
-_NONE: Mapping[str, Any] = {}
 
 
 @contextmanager
@@ -98,7 +97,7 @@ class Trace:
 
     def input(self, shape: Shape, dtype: Dtype, requires_grad: bool = False) -> Node:
         """A new input of the graph."""
-        return Node(None, (), _NONE, shape, dtype, None, requires_grad, None, self)
+        return Node(None, (), NO_PARAMS, shape, dtype, None, requires_grad, None, self)
 
     def apply(
         self, op: Operation, inputs: tuple[Node, ...], params: Mapping[str, Any], grad: bool

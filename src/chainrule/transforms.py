@@ -71,7 +71,7 @@ def _split(
     return numbers, tensors, structure
 
 
-def _pull(
+def _pullback_of(
     name: str,
     f: Callable[..., Any],
     args: tuple[Any, ...],
@@ -214,7 +214,7 @@ def _value_and_grad(
     argnums: Argnums,
     has_aux: bool,
 ) -> Any:
-    value, aux, back = _pull("grad", f, args, argnums, has_aux, kwargs)
+    value, aux, back = _pullback_of("grad", f, args, argnums, has_aux, kwargs)
     if not isinstance(value, Tensor) or value.shape or not is_floating(value.dtype):
         got = spec_text(value) if isinstance(value, Tensor) else type(value).__name__
         raise ShapeError(
@@ -248,7 +248,7 @@ def _grad(
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """f(*args), and the function g ↦ gᵀ J: from the result's cotangent to the arguments'."""
-    value, _, back = _pull("vjp", f, args, tuple(range(len(args))))
+    value, _, back = _pullback_of("vjp", f, args, tuple(range(len(args))))
     return value, back
 
 
@@ -267,7 +267,7 @@ def _along(
 ) -> tuple[Any, Any]:
     args = tuple(tree.map(as_tensor, list(args)))
     with enable_grad():  # the transpose of the pullback is a derivative itself
-        value, _, back = _pull(name, f, args, tuple(range(len(args))))
+        value, _, back = _pullback_of(name, f, args, tuple(range(len(args))))
     leaves, structure = tree.flatten(value)
     zeros = [creation.zeros_like(t) for t in leaves]
     _, forth = pullback(
@@ -302,7 +302,7 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 def _jacobian(
     f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
 ) -> Any:
-    value, _, back = _pull("jacobian", f, args, argnums, kwargs=kwargs)
+    value, _, back = _pullback_of("jacobian", f, args, argnums, kwargs=kwargs)
     if not isinstance(value, Tensor):
         raise DtypeError(
             "jacobian",

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import derivatives
+from ..derivative_rows import Row
 from ..dtypes import bool_, float64
 from ..graph import Graph, Node, Operation
-from ..rows import Row
 from ..sparse import RowSparse
-from ..tensor import Tensor, full, wrap
+from ..tensor import Tensor, constant, wrap
 from ..trace import Trace
 from .formula import formula
 
@@ -51,7 +51,7 @@ def row_formulas(row: Row) -> list[tuple[str, str]]:
         def tensor_of(n: Node) -> Any:
             return wrap(y) if n is node else Tensor._traced(trace, n)
 
-        seed: Any = full((), 1.0, dtype) if scalar else wrap(g)
+        seed: Any = constant((), 1.0, dtype) if scalar else wrap(g)
         if op.joint is not None:
             shares = op.joint(seed, node, tensor_of)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..broadcasting import as_tensors, cast, contract
+from ..broadcasting import as_tensors, broadcast_matmul, cast
 from ..convert import promote
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import spec_text
@@ -20,12 +20,12 @@ from .shaping import broadcast_to, diagonal, moveaxis, permute_dims, reshape
 
 def matmul(x1: Any, x2: Any, /) -> Tensor:
     """x1 @ x2: (…, n, k) times (…, k, m) is (…, n, m); batch axes broadcast, vectors are fine."""
-    return contract(x1, x2)
+    return broadcast_matmul(x1, x2)
 
 
 def dot(x1: Any, x2: Any, /) -> Tensor:
     """NumPy's and PyTorch's name for the product of two vectors."""
-    return contract(x1, x2)
+    return broadcast_matmul(x1, x2)
 
 
 def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
@@ -66,7 +66,8 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2) -> Tensor:
     n, m = math.prod(x1.shape[a] for a in rows), math.prod(x2.shape[a] for a in columns)
     a = reshape(permute_dims(x1, rows + left), (n, inner))
     b = reshape(permute_dims(x2, right + columns), (inner, m))
-    return reshape(contract(a, b), [x1.shape[k] for k in rows] + [x2.shape[k] for k in columns])
+    shape = [x1.shape[k] for k in rows] + [x2.shape[k] for k in columns]
+    return reshape(broadcast_matmul(a, b), shape)
 
 
 @explain_arguments
@@ -224,7 +225,7 @@ def _pair(
         for k, v in {"b": batch, "r": rows, "i": inner, "c": columns}.items()
     }
     n, k, m = (math.prod(count[s]) for s in "ric")
-    out = contract(reshape(a, (*count["b"], n, k)), reshape(b, (*count["b"], k, m)))
+    out = broadcast_matmul(reshape(a, (*count["b"], n, k)), reshape(b, (*count["b"], k, m)))
     return reshape(out, count["b"] + count["r"] + count["c"]), batch + rows + columns
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from .. import ops, tree
+from ..derivative_rows import Row, install
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, Operation, spec_text, topological
 from ..recording import pullback, record_inner, replay, write_back
-from ..rows import Row, install
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, make
 from ..trace import state
@@ -112,7 +112,7 @@ def scan(
         [*(node for _, node in consts), *carry_in, *nodes[n : n + len(stacked)]],
         [*carry_out, *ys_out],
     )
-    outs = _apply(
+    outs = _bind_tuple(
         ops.scan,
         inputs,
         graph=whole,
@@ -142,7 +142,7 @@ def _length(stacked: Sequence[Tensor], length: int | None) -> int:
     return size
 
 
-def _apply(op: Operation, inputs: Sequence[Tensor], **params: Any) -> tuple[Tensor, ...]:
+def _bind_tuple(op: Operation, inputs: Sequence[Tensor], **params: Any) -> tuple[Tensor, ...]:
     first = inputs[0] if inputs else make(np.zeros(()))
     out: tuple[Tensor, ...] = first._bind(op, tuple(inputs), params)
     return out
@@ -379,7 +379,7 @@ def _as_one_node(
             if any(isinstance(x, (Tensor, np.ndarray)) for x in inner)
         )
         params["trees"] = (tree.flatten(passed)[1], out_tree, len(tensors))
-    outs = _apply(op, inputs, graph=recorded.graph, **params)
+    outs = _bind_tuple(op, inputs, graph=recorded.graph, **params)
     for owner, value in zip(recorded.writes, outs[recorded.results :], strict=True):
         write_back(owner, value)
     return tree.unflatten(out_tree, outs[: recorded.results])

@@ -20,7 +20,7 @@ from .shaping import broadcast_arrays as _broadcast_arrays
 from .shaping import broadcast_to, copied, expand_dims, reshape
 
 
-def _checked(dtype: Any, device: Any, default: Dtype = float32) -> Dtype:
+def _dtype_or(dtype: Any, device: Any, default: Dtype = float32) -> Dtype:
     return to_dtype("creation", default if dtype is None else dtype, device)
 
 
@@ -55,7 +55,7 @@ def asarray(
 
     copy  True: always; None: unless it is a tensor already; False: never (an error if needed)
     """
-    wanted = _checked(dtype, device)
+    wanted = _dtype_or(dtype, device)
     dtype = None if dtype is None else wanted
     if isinstance(obj, Tensor):
         if dtype is not None and obj.dtype != dtype:
@@ -87,7 +87,7 @@ def _must_copy(got: str) -> ArgumentError:
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor on the memory of any object with `__dlpack__`, shared unless copy=True."""
-    _checked(None, device)
+    _dtype_or(None, device)
     if isinstance(x, Tensor):
         return copied(x) if copy else x
     if not hasattr(x, "__dlpack__"):
@@ -120,13 +120,13 @@ def _shared(name: str, x: Any) -> Array:
 @explain_arguments
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """0 everywhere."""
-    return _tensor_of(np.zeros, _shape(shape), _checked(dtype, device))
+    return _tensor_of(np.zeros, _shape(shape), _dtype_or(dtype, device))
 
 
 @explain_arguments
 def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """1 everywhere."""
-    return _tensor_of(np.ones, _shape(shape), _checked(dtype, device))
+    return _tensor_of(np.ones, _shape(shape), _dtype_or(dtype, device))
 
 
 @explain_arguments
@@ -139,9 +139,9 @@ def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
 def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """One number everywhere; dtype None: the number's. The number may be a tensor."""
     if isinstance(fill_value, Tensor):
-        wanted = _checked(dtype, device, fill_value.dtype)
+        wanted = _dtype_or(dtype, device, fill_value.dtype)
         return broadcast_to(cast(fill_value, wanted), _shape(shape))
-    value = to_array(fill_value, None if dtype is None else _checked(dtype, device))
+    value = to_array(fill_value, None if dtype is None else _dtype_or(dtype, device))
     if value.ndim:
         raise ShapeError(
             "full",
@@ -150,7 +150,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
             "use broadcast_to",
             user_line(),
         )
-    return _tensor_of(np.full, _shape(shape), value, _checked(value.dtype, device))
+    return _tensor_of(np.full, _shape(shape), value, _dtype_or(value.dtype, device))
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -181,7 +181,7 @@ def eye(
 ) -> Tensor:
     """1 on the k-th diagonal, 0 elsewhere."""
     n, m = _shape((n_rows, n_rows if n_cols is None else n_cols))
-    return _tensor_of(np.eye, n, m, count("eye", k, None), _checked(dtype, device))
+    return _tensor_of(np.eye, n, m, count("eye", k, None), _dtype_or(dtype, device))
 
 
 def arange(
@@ -198,7 +198,7 @@ def arange(
         start, stop = 0, start
     bounds = (start, stop, step)
     whole = all(isinstance(v, (int, np.integer)) for v in bounds)
-    wanted = _checked(dtype, device, int64 if whole else float32)
+    wanted = _dtype_or(dtype, device, int64 if whole else float32)
     if step == 0 or not all(map(_finite, bounds)):
         raise ArgumentError(
             "arange",
@@ -252,7 +252,7 @@ def linspace(
 
     Of an integer dtype each is rounded down.
     """
-    wanted = _checked(dtype, device)
+    wanted = _dtype_or(dtype, device)
     num = count("linspace", num)
     if not (_finite(start) and _finite(stop)):
         raise ArgumentError(

@@ -12,11 +12,11 @@ import numpy as np
 from .. import numerics, ops, shapes
 from ..broadcasting import cast, common_shape, expand
 from ..convert import promote
+from ..derivative_rows import Row, install
 from ..derivatives import REAL as _REAL
 from ..errors import ArgumentError, ChainruleError, GradientError, user_line
 from ..graph import Operation, spec_text
 from ..hints import explain_arguments
-from ..rows import Row, install
 from ..tensor import Tensor, as_tensor
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..broadcasting import as_tensors, binary, cast, common_shape, expand, scalar_dtype
+from ..broadcasting import as_tensors, broadcast_binary, cast, common_shape, expand, scalar_dtype
 from ..convert import promote
 from ..dtypes import bool_, float32, is_floating, is_integer
 from ..errors import DtypeError
@@ -252,27 +252,27 @@ def signbit(x: Any, /) -> Tensor:
 
 def add(x1: Any, x2: Any, /) -> Tensor:
     """x1 + x2."""
-    return binary(ops.add, x1, x2)
+    return broadcast_binary(ops.add, x1, x2)
 
 
 def subtract(x1: Any, x2: Any, /) -> Tensor:
     """x1 - x2."""
-    return binary(ops.subtract, x1, x2)
+    return broadcast_binary(ops.subtract, x1, x2)
 
 
 def multiply(x1: Any, x2: Any, /) -> Tensor:
     """x1 · x2."""
-    return binary(ops.multiply, x1, x2)
+    return broadcast_binary(ops.multiply, x1, x2)
 
 
 def divide(x1: Any, x2: Any, /) -> Tensor:
     """x1 / x2; whole numbers become float32."""
-    return binary(ops.divide, x1, x2)
+    return broadcast_binary(ops.divide, x1, x2)
 
 
 def power(x1: Any, x2: Any, /) -> Tensor:
     """x1 to the power x2."""
-    return as_tensor(x1) ** x2 if type(x1) is Tensor else binary(ops.power, x1, x2)
+    return as_tensor(x1) ** x2 if type(x1) is Tensor else broadcast_binary(ops.power, x1, x2)
 
 
 pow = power
@@ -280,47 +280,47 @@ pow = power
 
 def floor_divide(x1: Any, x2: Any, /) -> Tensor:
     """The largest whole number not above x1 / x2."""
-    return binary(ops.floor_divide, x1, x2)
+    return broadcast_binary(ops.floor_divide, x1, x2)
 
 
 def remainder(x1: Any, x2: Any, /) -> Tensor:
     """x1 - floor(x1 / x2) · x2: the sign is x2's."""
-    return binary(ops.remainder, x1, x2)
+    return broadcast_binary(ops.remainder, x1, x2)
 
 
 def maximum(x1: Any, x2: Any, /) -> Tensor:
     """The larger; NaN if either is, and so are both gradients. A tie halves the gradient."""
-    return binary(ops.maximum, x1, x2)
+    return broadcast_binary(ops.maximum, x1, x2)
 
 
 def minimum(x1: Any, x2: Any, /) -> Tensor:
     """The smaller; NaN if either is, and so are both gradients. A tie halves the gradient."""
-    return binary(ops.minimum, x1, x2)
+    return broadcast_binary(ops.minimum, x1, x2)
 
 
 def atan2(x1: Any, x2: Any, /) -> Tensor:
     """The angle of the point (x2, x1), in radians from -π to π; derivatives 0 at (0, 0)."""
-    return binary(ops.atan2, x1, x2)
+    return broadcast_binary(ops.atan2, x1, x2)
 
 
 def hypot(x1: Any, x2: Any, /) -> Tensor:
     """√(x1² + x2²), without overflow on the way; derivatives 0 at (0, 0)."""
-    return binary(ops.hypot, x1, x2)
+    return broadcast_binary(ops.hypot, x1, x2)
 
 
 def logaddexp(x1: Any, x2: Any, /) -> Tensor:
     """log(e^x1 + e^x2), without overflow."""
-    return binary(ops.logaddexp, x1, x2)
+    return broadcast_binary(ops.logaddexp, x1, x2)
 
 
 def copysign(x1: Any, x2: Any, /) -> Tensor:
     """|x1| with the sign of x2."""
-    return binary(ops.copysign, x1, x2)
+    return broadcast_binary(ops.copysign, x1, x2)
 
 
 def nextafter(x1: Any, x2: Any, /) -> Tensor:
     """The floating-point number next to x1 on the way to x2."""
-    return binary(ops.nextafter, x1, x2)
+    return broadcast_binary(ops.nextafter, x1, x2)
 
 
 def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:

@@ -22,7 +22,7 @@ from ..errors import (
 from ..graph import Shape, spec_text
 from ..hints import explain_arguments
 from ..sparse import add_up
-from ..tensor import Tensor, as_tensor, full, make
+from ..tensor import Tensor, as_tensor, constant, make
 from . import axes as _axes
 from .elementwise import own
 from .keys import Key, basic_and_arrays, bounds, entries_of, is_whole
@@ -115,7 +115,7 @@ def _patched(x: Tensor, entries: list[Any], value: Tensor) -> Tensor:
     last = [a + (n - 1) * k + 1 for a, n, k in zip(start, sizes, step, strict=True)]
     high = tuple(n - b for n, b in zip(x.shape, last, strict=True))
     where_to = {"low": start, "high": high, "interior": tuple(k - 1 for k in step)}
-    chosen = ops.pad(full(sizes, True, bool_), **where_to)
+    chosen = ops.pad(constant(sizes, True, bool_), **where_to)
     return ops.where(chosen, ops.pad(value, **where_to), x)
 
 

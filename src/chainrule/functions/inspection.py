@@ -103,7 +103,7 @@ def result_type(*operands: Any) -> Dtype:
     return out
 
 
-_KINDS: dict[str, tuple[Dtype, ...]] = {
+_DTYPE_KINDS: dict[str, tuple[Dtype, ...]] = {
     "bool": (bool_,),
     "signed integer": SIGNED,
     "unsigned integer": UNSIGNED,
@@ -119,14 +119,14 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     if isinstance(kind, tuple):
         return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str):
-        if kind not in _KINDS:
+        if kind not in _DTYPE_KINDS:
             raise ArgumentError(
                 "isdtype",
                 f"got {kind!r}",
-                "expected one of " + ", ".join(_KINDS),
+                "expected one of " + ", ".join(_DTYPE_KINDS),
                 "use one of these names, or a dtype",
             )
-        return _dtype(dtype) in _KINDS[kind]
+        return _dtype(dtype) in _DTYPE_KINDS[kind]
     return bool(_dtype(dtype) == _dtype(kind))
 
 

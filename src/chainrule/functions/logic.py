@@ -5,54 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..broadcasting import binary
+from ..broadcasting import broadcast_binary
 from ..dtypes import bool_
 from ..tensor import Tensor, as_tensor
 
 
 def equal(x1: Any, x2: Any, /) -> Tensor:
     """x1 == x2, element by element."""
-    return binary(ops.equal, x1, x2)
+    return broadcast_binary(ops.equal, x1, x2)
 
 
 def not_equal(x1: Any, x2: Any, /) -> Tensor:
     """x1 != x2, element by element."""
-    return binary(ops.not_equal, x1, x2)
+    return broadcast_binary(ops.not_equal, x1, x2)
 
 
 def less(x1: Any, x2: Any, /) -> Tensor:
     """x1 < x2, element by element."""
-    return binary(ops.less, x1, x2)
+    return broadcast_binary(ops.less, x1, x2)
 
 
 def less_equal(x1: Any, x2: Any, /) -> Tensor:
     """x1 <= x2, element by element."""
-    return binary(ops.less_equal, x1, x2)
+    return broadcast_binary(ops.less_equal, x1, x2)
 
 
 def greater(x1: Any, x2: Any, /) -> Tensor:
     """x1 > x2, element by element."""
-    return binary(ops.less, x2, x1)
+    return broadcast_binary(ops.less, x2, x1)
 
 
 def greater_equal(x1: Any, x2: Any, /) -> Tensor:
     """x1 >= x2, element by element."""
-    return binary(ops.less_equal, x2, x1)
+    return broadcast_binary(ops.less_equal, x2, x1)
 
 
 def bitwise_and(x1: Any, x2: Any, /) -> Tensor:
     """Bits set in both."""
-    return binary(ops.bitwise_and, x1, x2)
+    return broadcast_binary(ops.bitwise_and, x1, x2)
 
 
 def bitwise_or(x1: Any, x2: Any, /) -> Tensor:
     """Bits set in either."""
-    return binary(ops.bitwise_or, x1, x2)
+    return broadcast_binary(ops.bitwise_or, x1, x2)
 
 
 def bitwise_xor(x1: Any, x2: Any, /) -> Tensor:
     """Bits set in exactly one."""
-    return binary(ops.bitwise_xor, x1, x2)
+    return broadcast_binary(ops.bitwise_xor, x1, x2)
 
 
 def bitwise_invert(x: Any, /) -> Tensor:
@@ -63,12 +63,12 @@ def bitwise_invert(x: Any, /) -> Tensor:
 
 def bitwise_left_shift(x1: Any, x2: Any, /) -> Tensor:
     """x1 · 2^x2 within the dtype."""
-    return binary(ops.bitwise_left_shift, x1, x2)
+    return broadcast_binary(ops.bitwise_left_shift, x1, x2)
 
 
 def bitwise_right_shift(x1: Any, x2: Any, /) -> Tensor:
     """x1 / 2^x2, rounded down."""
-    return binary(ops.bitwise_right_shift, x1, x2)
+    return broadcast_binary(ops.bitwise_right_shift, x1, x2)
 
 
 def _truth(x: Any) -> Tensor:

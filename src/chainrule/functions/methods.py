@@ -4,14 +4,14 @@ Functions are composed above `tensor/` and cannot be imported there, so they bec
 the one place where anything is set on the class from outside. `Tensor` declares each of them.
 """
 
-from ..broadcasting import binary, contract
+from ..broadcasting import broadcast_binary, broadcast_matmul
 from ..hints import explain_arguments
 from ..tensor import Tensor
 from . import elementwise, indexing, inspection, reductions, shaping
 
 # What operators and assignment call.
-Tensor._binary = staticmethod(binary)
-Tensor._contract = staticmethod(contract)
+Tensor._binary = staticmethod(broadcast_binary)
+Tensor._contract = staticmethod(broadcast_matmul)
 Tensor._updated = indexing.updated
 Tensor.__getitem__ = indexing.getitem
 Tensor.__array_namespace__ = inspection.array_namespace

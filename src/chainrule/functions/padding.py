@@ -14,7 +14,7 @@ from ..dtypes import bool_, is_boolean, is_exact, is_floating, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import spec_text
 from ..hints import explain_arguments
-from ..tensor import Tensor, as_tensor, full
+from ..tensor import Tensor, as_tensor, constant
 from . import axes as _axes
 from .elementwise import own, where
 from .shaping import reshape
@@ -94,7 +94,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
                 "expected one number",
                 "use concat to join other values",
             )
-        inside = ops.pad(full(x.shape, True, bool_), **sizes)
+        inside = ops.pad(constant(x.shape, True, bool_), **sizes)
         return where(inside, out, _filling(x, value))
     if mode not in ("edge", "reflect"):
         raise ArgumentError(

@@ -16,7 +16,7 @@ from ..dtypes import int64, is_integer
 from ..errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
 from ..graph import Shape, spec_text
 from ..hints import explain_arguments
-from ..tensor import Tensor, as_tensor, full
+from ..tensor import Tensor, as_tensor, constant
 from . import axes as _axes
 from .elementwise import own
 
@@ -311,7 +311,7 @@ def _triangle(x: Any, name: str, k: int) -> Tensor:
     (n, m), k = x.shape[-2:], _axes.count(name, k, None)
     lower = np.tri(n, m, k if name == "tril" else k - 1, np.bool_)
     keep = expand(Tensor(lower if name == "tril" else ~lower), x.shape)
-    out: Tensor = ops.where(keep, x, full(x.shape, 0, x.dtype))
+    out: Tensor = ops.where(keep, x, constant(x.shape, 0, x.dtype))
     return out
 
 

@@ -13,7 +13,7 @@ from ..dtypes import bool_, int64, uint8
 from ..errors import ArgumentError, ShapeError
 from ..graph import spec_text
 from ..hints import explain_arguments
-from ..tensor import Tensor, as_tensor, full, make
+from ..tensor import Tensor, as_tensor, constant, make
 from . import axes as _axes
 from .elementwise import minimum, pair, where
 from .indexing import take, take_along_axis
@@ -69,7 +69,7 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     dtype = uint8 if dtype == bool_ else dtype
     row = cast(x1 if sorter is None else take(x1, sorter), dtype)
     v, n = cast(x2, dtype), row.shape[0]
-    low, high = full(v.shape, 0, int64), full(v.shape, n, int64)
+    low, high = constant(v.shape, 0, int64), constant(v.shape, n, int64)
     for _ in range(n.bit_length()):
         middle = (low + high) // 2
         at = take(row, minimum(middle, n - 1))
@@ -143,7 +143,7 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     """For each element of x1 whether it is one of x2's."""
     x1, x2 = pair(x1, x2)
     if not x2.size:
-        return full(x1.shape, invert, bool_)
+        return constant(x1.shape, invert, bool_)
     row = sort(reshape(x2, (x2.size,)))
     matches = take(row, minimum(searchsorted(row, x1), x2.size - 1)) == x1
     return ~matches if invert else matches

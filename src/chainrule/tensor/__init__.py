@@ -26,7 +26,7 @@ from ..errors import (
     TraceError,
     user_line,
 )
-from ..graph import Array, Dtype, Node, Operation, Shape, spec_text
+from ..graph import NO_PARAMS, Array, Dtype, Node, Operation, Shape, spec_text
 from ..handle import constant_node
 from ..sparse import RowSparse
 from ..trace import Trace, state
@@ -38,7 +38,6 @@ from .gradients import Gradients
 from .operators import Operators
 from .values import Values
 
-_NONE: Mapping[str, Any] = {}
 _new = object.__new__
 
 
@@ -160,7 +159,7 @@ class Tensor(Gradients, Values, Operators):
         after = trace.node_of(new)
         if leaf:
             assert node is not None
-            after = trace.apply(ops.alias, (after,), _NONE, True)
+            after = trace.apply(ops.alias, (after,), NO_PARAMS, True)
             after.owner, after.hooks = weakref.ref(self), node.hooks
         if local:
             self._value, self._node = None, after
@@ -174,7 +173,7 @@ class Tensor(Gradients, Values, Operators):
 
     def _full(self, shape: Shape, number: Any) -> Tensor:
         """A constant of this tensor's dtype: the number everywhere."""
-        return full(shape, number, self.dtype)
+        return constant(shape, number, self.dtype)
 
     @staticmethod
     def _from(x: Any) -> Tensor:
@@ -236,7 +235,7 @@ def _recorded(
         node = t._node
         if node is None:
             value = t._value
-            node = t._node = Node(None, (), _NONE, value.shape, value.dtype)
+            node = t._node = Node(None, (), NO_PARAMS, value.shape, value.dtype)
         elif node.requires_grad:
             wanted |= 1 << k
         nodes.append(node)
@@ -356,13 +355,13 @@ def _recorded_inside(data: Any) -> Iterator[bool]:
             yield type(d) is Tensor and d.requires_grad
 
 
-def full(shape: Shape, number: Any, dtype: Dtype) -> Tensor:
-    """A constant: one number everywhere, stored once."""
+def constant(shape: Shape, number: Any, dtype: Dtype) -> Tensor:
+    """A constant of a graph: one number everywhere, stored once."""
     trace = state.trace
     if trace is None:  # 0 and -0 are equal but not the same, so they are not looked up
         return make(_constant(shape, number, dtype) if number else _spread(shape, number, dtype))
     value = _scalar(number, dtype).reshape((1,) * len(shape))
-    node = Node(None, (), _NONE, value.shape, dtype, value, False, None, trace)
+    node = Node(None, (), NO_PARAMS, value.shape, dtype, value, False, None, trace)
     if shape != value.shape:
         node = trace.apply(ops.broadcast_to, (node,), {"shape": shape}, False)
     return wrap(node)

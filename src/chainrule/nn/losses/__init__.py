@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import ArgumentError, user_line
 from ...functions import reductions
 from ...hints import hide_modules
-from ...tensor import Tensor, as_tensor, full, no_grad
+from ...tensor import Tensor, as_tensor, constant, no_grad
 from .classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -114,4 +114,4 @@ def total_weight(
                     class_targets(function.__name__, scores, target, weight, ignored)[2]
                 )
         losses = function(*tensors, **{**settings, "reduction": "none"})
-        return full((), losses.size, losses.dtype)
+        return constant((), losses.size, losses.dtype)
