@@ -1,4 +1,4 @@
-"""Shared settings: the same Hypothesis examples every time, no time limit an example; runs."""
+"""Shared settings: the same Hypothesis examples every time, no time limit per example; runs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the tests of fit share: data, a network, and a run that can be stopped and begun anew."""
+"""What the tests of fit share: data, a network, and a run that can be stopped and restarted."""
 
 import contextlib
 import functools
@@ -82,7 +82,7 @@ def everything(model, optimizer):
 
 
 class Job:
-    """A run that can be begun anew, as in another process: other weights, another random state."""
+    """A run that can start over, as in another process: other weights, another random state."""
 
     def __init__(self, data="loader", optimizer="AdamW", schedule="none", **settings_):
         self.data, self.optimizer, self.schedule = data, optimizer, schedule

@@ -1,7 +1,7 @@
 """Edge cases of the Array API: 0-d, empty, negative axes, promotion, overflow, NaN in order.
 
 The standard's own conformance suite runs apart from these tests (docs/decisions/004-array-api.md);
-here stands what it made us mend, and what it does not ask.
+these are the cases that it made us fix, and those that it leaves out.
 """
 
 import math

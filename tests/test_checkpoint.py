@@ -66,7 +66,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path_factory, data)
             seed=k + 2 if checkpoint.latest(folder) else 1,  # without one it begins again
             checkpoint_every=draw(st.sampled_from([0, 100])),
         )
-    if not checkpoint.latest(folder):  # killed before there was one: it begins anew
+    if not checkpoint.latest(folder):  # killed before the first one: it starts over
         assert job.start(1, folder) == expected
     else:
         assert job.start(77, folder) == expected

@@ -121,7 +121,7 @@ def test_graphs_inside():
 
 
 def test_what_is_not_listed_is_elementwise():
-    """One an output element is right for the rest of the table: its inputs have that size too."""
+    """One operation per output element is right for other rows: their inputs have that size too."""
     listed = {
         *cost.FREE,
         *cost.PER_INPUT,

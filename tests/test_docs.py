@@ -32,7 +32,7 @@ def pages_with_code():
 
 @pytest.fixture
 def notices(monkeypatch):
-    """As in a new process: nothing has been noticed, nobody listens."""
+    """As in a new process: no notice was given, and no logger has a handler."""
     log = logging.getLogger("chainrule")
     before = log.level, log.handlers[:]
     if "native" in backends.available():

@@ -447,7 +447,7 @@ def test_find_lr_stops_where_the_loss_bursts_and_suggests_less():
     )
     assert found.rates[-1] < 1e3
     assert all(map(math.isfinite, found.losses))
-    # w - 3 is multiplied by 1 - 2 r a step: it shrinks up to r = 1 and then grows
+    # w - 3 is multiplied by 1 - 2 r per step: it shrinks up to r = 1 and then grows
     assert 0.01 < found.suggestion < 1.0
 
 
@@ -482,7 +482,7 @@ def test_the_rate_of_an_epoch_is_that_of_its_last_step():
         epochs=2,
         progress=False,
     )
-    assert made["lr"] == [0.5, 0.125], "two steps an epoch: 1, 1/2 and then 1/4, 1/8"
+    assert made["lr"] == [0.5, 0.125], "two steps per epoch: 1, 1/2 and then 1/4, 1/8"
 
 
 def test_lists_of_numbers_are_rows():

@@ -41,7 +41,7 @@ class Squares:
 
 
 class Pulled(optim.SGD):
-    """An optimizer with a setting and an array of its own."""
+    """An optimizer with an additional setting and array."""
 
     k = 1.0
 

@@ -1,4 +1,4 @@
-"""Threads: the same bits for any number of them, and none that waits for another for ever."""
+"""Threads: the same bits for any number of them, and no thread that waits forever."""
 
 import ctypes
 import subprocess
@@ -196,7 +196,7 @@ def test_what_is_nearly_certain_has_a_gradient():
 
 
 def test_a_mean_of_gradients_that_end_ends():
-    """Times 0.9 and rounded, the smallest denormal is itself for ever: each step would be slow.
+    """Times 0.9 and rounded, the smallest denormal stays itself: each step would be slow forever.
 
     One that grows is kept: without it Adam would divide by nothing.
     """

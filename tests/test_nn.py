@@ -141,7 +141,7 @@ def test_modes_freezing_and_compiled_steps():
     net = Net()
     x = cr.random.normal((64, 3))
     f = cr.compile(lambda x: net(x))
-    assert not np.array_equal(f(x).numpy(), f(x).numpy()), "dropout draws anew"
+    assert not np.array_equal(f(x).numpy(), f(x).numpy()), "dropout draws new masks"
     net.eval()
     np.testing.assert_array_equal(f(x).numpy(), f(x).numpy())
     np.testing.assert_array_equal(f(x).numpy(), net(x).numpy())

@@ -74,7 +74,7 @@ def test_a_setting_that_is_read_inside_a_compiled_step_is_named():
 
 
 class Scaled(optim.SGD):
-    """An optimizer with an attribute of its own, which a step mentions."""
+    """An optimizer with an additional attribute, which a step reads."""
 
     scale = 1.0
 

@@ -87,7 +87,7 @@ def padded_wrong(
 
 
 def stepless(g: Any, x_shape: Any, start: Any, step: Any) -> Any:
-    """The slice's step is forgotten: its elements are put back next to each other."""
+    """The slice's step is forgotten: its elements return next to each other."""
     high = tuple(n - a - m for n, a, m in zip(x_shape, start, g.shape, strict=True))
     return ops.pad(g, low=start, high=high, interior=(0,) * len(start))
 

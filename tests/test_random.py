@@ -327,7 +327,7 @@ def test_bad_arguments_are_told(what: str) -> None:
 
 @pytest.mark.parametrize("name", ["normal", "uniform"])
 def test_a_shape_in_pieces_is_refused(name: str) -> None:
-    """normal(2, 3) would be two numbers around 3, which nobody means."""
+    """normal(2, 3) would be two numbers around 3: never what is meant."""
     pattern = rf"\[{name}\] got {name}\(2, 3\); expected .* one argument: {name}\(\(2, 3\)\)"
     with pytest.raises(ChainruleError, match=pattern) as caught:
         getattr(random, name)(2, 3)

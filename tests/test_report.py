@@ -73,7 +73,7 @@ def full(classes: list[str] | None = None) -> Report:
         flow(50, 4),
         [
             {"level": "good", "title": "Fine", "cause": "It is fine.", "remedy": ""},
-            {"level": "warning", "title": "Bad", "cause": "It is bad.", "remedy": "Mend it."},
+            {"level": "warning", "title": "Bad", "cause": "It is bad.", "remedy": "Fix it."},
         ],
         RNG.integers(1, 40, (n, n)),
         names,
@@ -100,7 +100,7 @@ def test_a_full_page_has_every_section_and_its_numbers():
         "recipe",
         "versions",
     ]
-    for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "Mend it.", "97.0%"):
+    for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "Fix it.", "97.0%"):
         assert known in text
     assert text.index("Bad") < text.index("Fine"), "warnings come first"
     assert {i["src"] for i in page.all("img")} == {"data:image/png;base64,AAAA"}

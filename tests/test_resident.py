@@ -97,7 +97,7 @@ def _assigned(look, model, optimizer):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(sorted(LOOKS)), min_size=1, max_size=8))
 def test_looking_changes_nothing_and_changes_are_seen(looks):
-    """The same as with a step that is compiled anew each time, and finds no tensor with another.
+    """The same as with a step that is compiled again each time, so no tensor is with another step.
 
     Batches of two sizes are two programs, which take the tensors from each other.
     """

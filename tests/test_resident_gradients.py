@@ -1,4 +1,4 @@
-"""Gradients that stay with a compiled step: multiplied by clipping's factor when somebody looks."""
+"""Gradients that stay with a compiled step: multiplied by clipping's factor when they are read."""
 
 import numpy as np
 import pytest

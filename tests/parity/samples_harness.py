@@ -6,7 +6,7 @@ outcome  what an observation says of one sample:
     crashed     PyTorch has an answer, chainrule raises something else
     accepted    PyTorch refuses, chainrule has an answer
     absent      chainrule does not have an argument of the sample
-    malformed   both refuse, but chainrule's error is none of its own
+    malformed   both refuse, but chainrule's error is not one of its own classes
     shape, dtype, value, gradient: the first that differs
 """
 

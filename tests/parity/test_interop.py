@@ -171,7 +171,7 @@ def test_weights_go_both_ways(name):
 
 
 def lenet(m):
-    """A forward of its own: no Sequential shows what reads a flattened image."""
+    """A custom forward: no Sequential shows what reads a flattened image."""
 
     class LeNet(m.Module):
         def __init__(self):
