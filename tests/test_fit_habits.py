@@ -14,6 +14,8 @@ from chainrule.data import DataLoader, train_test_split
 from chainrule.errors import ArgumentError, ChainruleError, DtypeError
 from chainrule.hints import names
 from chainrule.train import evaluate
+from chainrule.train.evaluation.metrics import METRICS
+from chainrule.train.evaluation.objective import ALIASES
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 4))
@@ -47,9 +49,22 @@ def test_an_argument_that_fit_has_not(name, says):
         fit(**{name: 1})
 
 
-def test_the_hints_of_fit_are_of_arguments_that_it_has():
-    taken = inspect.signature(cr.fit).parameters.keys()
-    assert not taken & names.ARGUMENTS["fit"].keys()
+@pytest.mark.parametrize(
+    "function",
+    [cr.fit, DataLoader, train_test_split, optim.Adam, optim.SGD],
+    ids=lambda f: f.__name__,
+)
+def test_no_hint_is_for_an_argument_that_there_is(function):
+    table = "Optimizer" if function.__module__.startswith("chainrule.optim") else function.__name__
+    taken = inspect.signature(function).parameters.keys()
+    assert names.ARGUMENTS[table]
+    assert not taken & names.ARGUMENTS[table].keys()
+
+
+def test_hints_for_losses_and_metrics_name_what_there_is():
+    for table, there in ((names.LOSSES, ALIASES), (names.METRICS, METRICS)):
+        assert not table.keys() & there.keys()
+        assert all(ours in there or ours in nn.losses.__all__ for ours in table.values())
 
 
 class Dataset:

@@ -2,6 +2,7 @@
 
 ATTRIBUTES   by where the name is looked up: a namespace, a tensor, a module
 ARGUMENTS    by the callable that gets the argument
+METRICS      metrics, LOSSES losses, by the text that names them in `fit`
 AXES         arguments of any function with axes, and what they are called here
 KEYWORDS     arguments of other libraries that nothing here takes, and what to do instead
 """
@@ -208,6 +209,26 @@ ARGUMENTS = {
         "shuffle": "slices, for rows that are to stay in order",
         "train_size": "test_size, the share of the others",
     },
+}
+
+METRICS = {
+    "acc": "accuracy",
+    "f1_macro": "f1",
+    "f1_score": "f1",
+    "mean_absolute_error": "mae",
+    "r2_score": "r2",
+    "roc_auc": "auc",
+    "root_mean_squared_error": "rmse",
+}
+
+LOSSES = {
+    "binary_crossentropy": "bce",
+    "categorical_crossentropy": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "squared_error": "mse",
 }
 
 AXES = {"dim": "axis", "dims": "axis", "keepdim": "keepdims"}

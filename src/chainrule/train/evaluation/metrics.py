@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import ArgumentError, ShapeError
 from ...graph import Array
+from ...hints import names
 from .objective import Objective
 
 Metric = Callable[[Array, Array], float]
@@ -161,16 +162,6 @@ OF_VALUES = (  # losses for which a prediction is a value as the target is, or i
     "smooth_l1_loss",
 )
 
-ELSEWHERE = {  # other libraries' names, for the message
-    "acc": "accuracy",
-    "f1_macro": "f1",
-    "f1_score": "f1",
-    "mean_absolute_error": "mae",
-    "r2_score": "r2",
-    "roc_auc": "auc",
-    "root_mean_squared_error": "rmse",
-}
-
 
 def named(
     metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None,
@@ -194,8 +185,8 @@ def named(
         elif metric in METRICS:
             found[metric] = _read_as(METRICS[metric], objective)
         else:
-            elsewhere = ELSEWHERE.get(str(metric))
-            near = [elsewhere] if elsewhere else difflib.get_close_matches(str(metric), METRICS, 1)
+            ours = names.METRICS.get(str(metric))
+            near = [ours] if ours else difflib.get_close_matches(str(metric), METRICS, 1)
             raise ArgumentError(
                 "fit",
                 f"got the metric {metric!r}",

@@ -13,6 +13,7 @@ import numpy as np
 from ... import tree
 from ...errors import ArgumentError
 from ...graph import Array
+from ...hints import names
 from ...nn import losses
 from ...nn.criterion import Loss
 from ...tensor import Tensor, as_tensor
@@ -28,15 +29,6 @@ ALIASES = {
     "smooth_l1": "smooth_l1_loss",
 }
 
-ELSEWHERE = {  # other libraries' names, for the message
-    "binary_crossentropy": "bce",
-    "categorical_crossentropy": "cross_entropy",
-    "log_loss": "cross_entropy",
-    "mean_absolute_error": "mae",
-    "mean_squared_error": "mse",
-    "sparse_categorical_crossentropy": "cross_entropy",
-    "squared_error": "mse",
-}
 MOST = 2**20  # targets that a guess is computed from: rows spread evenly, if there are more
 
 
@@ -186,7 +178,8 @@ def _by_name(name: str) -> Callable[..., Any]:
     full = ALIASES.get(name, name)
     if full not in losses.__all__:
         known = [*ALIASES, *losses.__all__]
-        near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, known, 1)
+        ours = names.LOSSES.get(name)
+        near = [ours] if ours else difflib.get_close_matches(name, known, 1)
         raise ArgumentError(
             "fit",
             f"got the loss {name!r}",
