@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from ....graph import Dtype, Operation, Shape
@@ -48,6 +48,7 @@ class Storage:
 
     buffers: Mapping[int, Buffer]
     stored: AbstractSet[int]
+    _reads: dict[int, dict[int, bool]] = field(default_factory=dict, init=False, repr=False)
 
     def kernel(self, b: int) -> Kernel:
         """The kernel that makes a buffer."""
@@ -61,8 +62,11 @@ class Storage:
         assert kind is not None
         return kind
 
-    def reads(self, b: int) -> dict[int, bool]:
+    def reads(self, b: int) -> Mapping[int, bool]:
         """The stored buffers that computing b reads, and whether at its own index alone."""
+        known = self._reads.get(b)
+        if known is not None:
+            return known
 
         def inputs(b: int, same: bool) -> list[tuple[int, bool]]:
             buffer = self.buffers[b]
@@ -72,6 +76,7 @@ class Storage:
         at_own_index: dict[int, bool] = {}
         for r, same in self.reached(b, True, inputs):
             at_own_index[r] = same and at_own_index.get(r, True)
+        self._reads[b] = at_own_index
         return at_own_index
 
     def rows_read(self, b: int) -> dict[int, bool]:

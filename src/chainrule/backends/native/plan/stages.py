@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 
@@ -24,15 +25,6 @@ from .segments import Segment, segments_of
 from .storage import storage_of
 from .threads import Meetings, Task, meetings_of, tasks_of
 from .updates import Updates, updates_of
-from .verify import (
-    verify_groups,
-    verify_memory,
-    verify_segments,
-    verify_sharing,
-    verify_storage,
-    verify_tasks,
-    verify_updates,
-)
 
 
 @dataclass(frozen=True)
@@ -101,31 +93,40 @@ class Plan:
 
 def plan(program: Program, target: Target) -> Plan:
     """All that is decided of a program, for a target."""
-    checks = verification.is_on()
+    verify = _verifier()
     storage = storage_of(program)
-    if checks:
-        verify_storage(program, storage)
+    if verify:
+        verify.verify_storage(program, storage)
     storage, groups = grouped(program, storage, target)
-    if checks:
-        verify_groups(storage, groups)
+    if verify:
+        verify.verify_groups(storage, groups)
     tasks = tasks_of(program, groups, storage, target)
-    if checks:
-        verify_tasks(storage, tasks)
+    if verify:
+        verify.verify_tasks(storage, tasks)
     safe = 1 + max((k for k, task in enumerate(tasks) if task.group.fails), default=-1)
     updates = updates_of(program, tasks, storage, safe, program.buffers + 1)
-    if checks:
-        verify_updates(program, storage, tasks, updates)
+    if verify:
+        verify.verify_updates(program, storage, tasks, updates)
     meetings = meetings_of(tasks, updates.home)
-    if checks:
-        verify_sharing(tasks, updates, meetings)
+    if verify:
+        verify.verify_sharing(tasks, updates, meetings)
     outside = {*program.outputs, *updates.over, *(new for new, _ in updates.commits)}
     arena = arena_of(tasks, storage, meetings, outside)
-    if checks:
-        verify_memory(program, storage, tasks, updates, meetings, arena)
+    if verify:
+        verify.verify_memory(program, storage, tasks, updates, meetings, arena)
     segments = segments_of(tasks, storage, updates)
-    if checks:
-        verify_segments(tasks, updates, segments)
+    if verify:
+        verify.verify_segments(tasks, updates, segments)
     more = {own: storage.buffers[new] for new, own in updates.staged.items()}
     more[program.buffers] = Buffer((), np.dtype(np.int64))
     storage = replace(storage, buffers={**storage.buffers, **more})
     return Plan(program, target, storage, tasks, safe, updates, meetings, arena, segments)
+
+
+def _verifier() -> ModuleType | None:
+    """The module that verifies each stage; None where stages are not verified."""
+    if not verification.is_on():
+        return None
+    from . import verify  # slow to import
+
+    return verify
