@@ -84,6 +84,6 @@ def expect_one_error(capsys, arguments, says):
     assert code == 2
     assert err.count("\n") == 1, err
     assert err.startswith("chainrule: [")
-    assert err.count("; ") >= 2, "what arrived; what was needed; what to try"
+    assert err.count("; ") >= 2, "what arrived; expected …; what to try"
     assert says in err
     assert json.loads(out)["error"] in err

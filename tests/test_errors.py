@@ -1,4 +1,4 @@
-"""Every failure has the one form: [operation] what arrived; what was needed; what to try."""
+"""Every failure has the one form: [operation] what arrived; expected …; what to try."""
 
 import re
 

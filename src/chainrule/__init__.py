@@ -1,7 +1,7 @@
 """chainrule: backpropagation you can read, at the speed of your machine.
 
-The array functions follow the Python Array API standard. Where PyTorch or NumPy call a thing
-otherwise, the error says what it is called here.
+The array functions follow the Python Array API standard. If PyTorch or NumPy has
+another name, the error gives the name here.
 
 Longer than other files: one public name per line.
 """

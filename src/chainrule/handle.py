@@ -2,8 +2,8 @@
 
 A tensor is a mutable handle on an immutable value. In eager mode it has a NumPy array, and, where a
 gradient is wanted, the node that recorded how the array was computed. While tracing it has a node
-alone. `Tensor` is the only class of handles that is ever made; what is defined here needs neither
-operations nor derivatives, so that the modules below `tensor/` can recognise a tensor.
+alone. `Tensor` is the only class of handles that is ever made. This file needs neither operations
+nor derivatives, so that the modules below `tensor/` can recognise a tensor.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Handle:
                 return getattr(self, name)
             raise missing("Tensor", name)
 
-    # ── what it is ───────────────────────────────────────────────────────────────────────────────
+    # ── shape and dtype ───────────────────────────────────────────────────────────────────────────
 
     @property
     def shape(self) -> Shape:
@@ -106,7 +106,7 @@ class Handle:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether what is computed from it is recorded for `backward`. Set it on leaves only."""
+        """Whether computations from it are recorded for `backward`. Set it on leaves only."""
         node = self._node
         if state.trace is not None and id(self) in state.trace.writes:
             node = state.trace.writes[id(self)][1]
@@ -204,7 +204,7 @@ class Handle:
         if not set(state.variables).isdisjoint(topological([node], only_grad=True)):
             raise GradientError(
                 what,
-                f"got {spec_text(self)}, which depends on what is differentiated by",
+                f"got {spec_text(self)}, which depends on a variable of the derivative",
                 "expected a tensor all the way: the derivative would stop here",
                 "calculate with cr's functions (cr.sin, not math.sin), or call detach() first "
                 "to stop it on purpose",

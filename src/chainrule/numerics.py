@@ -248,7 +248,7 @@ def _checked(name: str, indices: Array, size: int) -> Array:
             name,
             f"got index {worst} for an axis of size {size}",
             f"expected {-size} to {size - 1}",
-            "check how the indices were made (ids from 0?), or enlarge the table",
+            "number the ids from 0, or enlarge the table",
         )
     indices = indices.astype(np.int64, copy=False)
     return np.where(indices < 0, indices + size, indices)

@@ -2,7 +2,7 @@
 
 From the outputs' cotangents, each node passes its inputs their share by its operation's row in
 `derivatives.py`; where a value was used more than once the shares add up. The sweep goes through
-the nodes in reverse order, with no recursion, and does not know what it calculates with:
+the nodes in reverse order, with no recursion, and is independent of what it calculates with:
 `tensor_of` turns a node into a tensor, and the rules' operators do the rest. Recorded, its result
 can be differentiated again; unrecorded, it is plain arithmetic.
 
@@ -84,7 +84,7 @@ def sweep(
                 active.add(node)
         order = [n for n in order if n in active]
     pending: dict[Node, Any] = dict(cotangents)
-    found: dict[Node, Any] = {}
+    results: dict[Node, Any] = {}
     inside = set(order)
     masks: dict[Node, _Mask] = {}  # of the pending cotangents
     for node in reversed(order):
@@ -101,7 +101,7 @@ def sweep(
                     before, g = g, _hooked(hook, g, node)
                     mask = mask if g is before else None
         if node in wanted:
-            found[node] = g
+            results[node] = g
             if wrt is None and node.is_leaf:
                 continue
         if node.op is None:
@@ -141,7 +141,7 @@ def sweep(
             pending[i] = share
             if passed:
                 masks[i] = passed
-    return found
+    return results
 
 
 def _passed(

@@ -90,6 +90,6 @@ def running(x: Array, axis: int) -> Array:
 def product(x: Array, axis: Shape) -> Array:
     """∏x along the axes, which stay with size 1, in the order of the index.
 
-    What overflows, and what an infinity meets first, depends on it. NumPy's is that of memory.
+    Overflow, and the partner of an infinity, depend on the order. NumPy's is that of memory.
     """
     return np.multiply.reduce(np.asarray(x, order="C"), axis, x.dtype, keepdims=True)

@@ -20,7 +20,7 @@ from .errors import ArgumentError
 
 
 class Wrapper:
-    """A function made from another one.
+    """A function that wraps another one.
 
     parts   the function first, then the other arguments of its class
     """

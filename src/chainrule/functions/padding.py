@@ -61,7 +61,7 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Tensor:
 
 
 def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
-    """Each axis made longer at both ends.
+    """Each axis extended at both ends.
 
     widths  (before, after) for each axis, one pair for all, or one number
     mode    "constant" (the value), "edge" (the last element) or "reflect" (mirrored about it)

@@ -54,7 +54,7 @@ def missing(kind: str, name: str, of: str = "") -> AttributeError:
     """The error for a name that does not exist, with the name it has here.
 
     kind   where the name was looked up: a key of ATTRIBUTES
-    of     what to call that in the message, if not by its key
+    of     its name in the message, if not its key
     """
     known = ATTRIBUTES[kind].get(name)
     hint = f"; here it is {known}" if known else ""

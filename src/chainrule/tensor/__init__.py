@@ -89,7 +89,7 @@ class Tensor(Gradients, Values, Operators):
         if requires_grad:
             self.requires_grad = True
 
-    # ── what it is ───────────────────────────────────────────────────────────────────────────────
+    # ── device and transposes ─────────────────────────────────────────────────────────────────────
 
     @property
     def device(self) -> str:
