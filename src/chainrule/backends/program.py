@@ -195,7 +195,7 @@ RULES = {
 
 
 def verified(program: Program) -> Program:
-    """The program itself, once it is found to be legal, if stages are verified."""
+    """The program itself; if stages are verified, once `verify` has passed it."""
     if verification.is_on():
         verify(program)
     return program

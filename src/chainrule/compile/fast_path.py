@@ -61,7 +61,7 @@ class FastPath:
                     return None
                 known = value is placed[k]
             elif _is_plain(t):
-                value, known = t, False  # it may have been given another shape
+                value, known = t, False  # its shape may have been set since
             else:
                 return None
             values.append(value)

@@ -93,7 +93,7 @@ def _take_all() -> None:
                     taken.append(lock)
         if time.monotonic() > end or set(taken).issuperset((*_functions, *_steps)):
             return
-        _free(taken)  # some were made while others were waited for
+        _free(taken)  # new ones came while others were waited for
 
 
 def _snapshot(locks: Iterable[threading.RLock]) -> list[threading.RLock]:

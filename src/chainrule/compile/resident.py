@@ -47,7 +47,7 @@ _Node = Node | _TrainedLeaf | None
 class _Transfer(NamedTuple):
     """A tensor's array and node on the way into a step.
 
-    unshared   nobody else has the array
+    unshared   no one outside the steps has the array
     source     the step that has its gradient, which the next one is to replace
     """
 
@@ -93,8 +93,8 @@ class ResidentTensors:
         self._buffers = {id(t): b for b, t in enumerate(self._tensors, first)}
         self._written = {self._buffers[id(t)] for t in recorded.writes}
         self._nodes: dict[int, _Node] = {}  # of tensors that are here
-        self._unshared: set[int] = set()  # those of them whose arrays nobody else has
-        self._exposed: set[int] = set()  # those whose gradients somebody may have
+        self._unshared: set[int] = set()  # those of them whose arrays only the step has
+        self._exposed: set[int] = set()  # those whose gradients were handed out
         self.present: set[int] = set()
         # Of tensors just taken in, whose gradients the step is to replace: the one they had, or
         # the step that has it.
@@ -139,8 +139,8 @@ class ResidentTensors:
         for b, (value, previous) in enumerate(zip(values, before, strict=True)):
             if value is not previous:
                 self._memory.place(b, value)
-        # A view that is not C-contiguous was copied: it may hold other numbers next time. The list
-        # is not changed in place: somebody may be looking at it.
+        # A view that is not C-contiguous was copied: its numbers may differ next time. The list is
+        # not changed in place: another thread may be reading it.
         self.placed = [v if v.flags.c_contiguous else _ABSENT for v in values]
 
     def run_in_place(self) -> list[Array]:

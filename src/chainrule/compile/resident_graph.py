@@ -48,7 +48,7 @@ def unscaled(graph: Graph, recorded: Recorded) -> tuple[Graph, list[Gradient]]:
     """The graph of a step that keeps its gradients until they are read.
 
     Large ones that end in a factor, as clipping makes them, are left without it, and the factor is
-    a further output: `ResidentTensors` multiplies, so that a step whose gradients nobody reads need
+    a further output: `ResidentTensors` multiplies, so that a step whose gradients are not read need
     not write them. An argument, or what is assigned too, is copied, or it would change with that.
     """
     first = recorded.results + len(recorded.writes)
