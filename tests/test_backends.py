@@ -193,3 +193,23 @@ def test_backends_are_loaded_by_compile_and_not_before():
     )
     environment = {**os.environ, "CHAINRULE_BACKEND": "reference"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_one_value_replaces_several_tensors(backend, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_BACKEND", backend)
+    first, second, third = cr.Tensor([1.0, 2.0]), cr.Tensor([5.0, 6.0]), cr.Tensor([7.0, 8.0])
+
+    @cr.compile
+    def step(x):
+        new = x * 2
+        third[...] = first  # the value from before
+        first[...] = new
+        second[...] = new
+        return new.sum()
+
+    for k in (1.0, 3.0):
+        before = first.tolist()
+        step(cr.ones(2) * k)
+        assert first.tolist() == second.tolist() == [2 * k] * 2
+        assert third.tolist() == before

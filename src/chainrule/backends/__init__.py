@@ -50,7 +50,10 @@ class ResidentMemory(Protocol):
 
     @property
     def updates(self) -> Mapping[int, int]:
-        """Output -> the input that it replaces. A run writes it into that input's array."""
+        """Output -> the input that it replaces. A run writes it into that input's array.
+
+        Of several inputs that one output replaces, one is here; a run writes all of them.
+        """
         ...
 
     @property
