@@ -1,8 +1,8 @@
 """Reductions as loops: many elements become one.
 
-Running values are in registers where the last axes are reduced. Where an axis that stays is the
-last, those of a *tile*, some of its elements, lie side by side on the stack, and the source is read
-in the order of memory. How sums are cut into blocks stands in `plan/reductions.py`.
+Running values are in registers where the last axes are reduced, and those of a tile on the stack
+(`TiledNest`) where an axis that stays is the last. How sums are cut into blocks stands in
+`plan/reductions.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ....dtypes import is_floating, is_signed
 from ....graph import Dtype, Operation
 from ....sums import SQUARES
 from ..ir_types import F64, I64, in_memory
-from ..plan.reductions import TILE, Order, extent, order_of
+from ..plan.reductions import Order, order_of
 from ..plan.rewrites import NORM_OF_SUMS
-from ..sizes import ALIGNED
-from .loops import WRITTEN_OUT, Index, Loops
+from .loops import Index, Loops
+from .tiled import TiledNest
 
 Combine = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
 
@@ -121,12 +121,8 @@ def combiner(op: Operation, dtype: Dtype) -> tuple[Combine, ir.Constant]:
     return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
 
 
-class _Nest:
-    """The loops of one reduction, while they are emitted.
-
-    index   of the source, by axis, inside the loops so far
-    ranges  of the axes that are not passed through whole: from where to where
-    """
+class _Nest(TiledNest):
+    """The loops of one reduction."""
 
     def __init__(
         self,
@@ -138,89 +134,26 @@ class _Nest:
         combine: Any,
         first: ir.Constant,
     ) -> None:
-        self._loops, self._to, self._shape, self._order = loops, b, shape, order
-        self._element = element
-        self._combine, self._first, self._b = combine, first, loops.builder
-        self._index: dict[int, Any] = {}
-        self._ranges: dict[int, tuple[ir.Value, ir.Value]] = {}
-        self._sizes = [shape[a] for a in order.tile]
-        if extent(shape, order.tile) > TILE:
-            self._sizes[0] = TILE // extent(shape, order.tile[1:])
+        super().__init__(loops, shape, order.tile)
+        self._to, self._order, self._element = b, order, element
+        self._combine, self._first = combine, first
         kind = F64 if order.exact else first.type
-        self._running = self._room(kind)
-        self._total = self._room(F64) if order.size else self._running
-
-    def _room(self, kind: ir.Type) -> ir.Value:
-        """A value for each element of the tile."""
-        with self._b.goto_entry_block():
-            room = self._b.alloca(kind, size=I64(math.prod(self._sizes)))
-        room.align = ALIGNED
-        return room
+        self._running = self.room(kind)
+        self._total = self.room(F64) if order.size else self._running
 
     def emit(self) -> None:
         """All of this thread's part."""
-        loops = self._loops
-        if loops.part is not None:
-            axis = loops.task.cut.axis
-            self._ranges[axis] = loops.own(self._shape[axis])
-        self._each(self._order.free, self._pieces)
-
-    def _each(self, axes: Sequence[int], body: Callable[[], None]) -> None:
-        """The body for each index of some axes, the last one innermost."""
-        narrow = extent(self._shape, self._order.tile) <= WRITTEN_OUT
-
-        def enter(k: int) -> None:
-            if k == len(axes):
-                body()
-                return
-            axis, size = axes[k], self._shape[axes[k]]
-
-            def inner(i: Any) -> None:
-                self._index[axis] = i
-                enter(k + 1)
-                del self._index[axis]
-
-            if axis in self._ranges:
-                self._loops.turns(*self._ranges[axis], inner)
-            elif size <= WRITTEN_OUT and (
-                (axis in self._order.tile and narrow) or 0 < k == len(axes) - 1
-            ):
-                for i in range(size):
-                    inner(i)
-            else:
-                self._loops.loop(size, inner)
-
-        enter(0)
-
-    def _pieces(self) -> None:
-        """The tile, or pieces of it along its first axis."""
-        tile, b = self._order.tile, self._b
-        if not tile or self._sizes[0] == self._shape[tile[0]]:
-            self._reduce()
-            return
-        axis, size = tile[0], I64(self._sizes[0])
-        first, end = self._ranges.get(axis, (I64(0), I64(self._shape[axis])))
-
-        def piece(k: ir.Value) -> None:
-            start = b.add(first, b.mul(k, size))
-            self._ranges[axis] = start, self._least(b.add(start, size), end)
-            self._reduce()
-
-        count = b.udiv(b.add(b.sub(end, first), b.sub(size, I64(1))), size)
-        self._loops.turns(I64(0), count, piece)
-
-    def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        return self._b.select(self._b.icmp_unsigned("<", x, y), x, y)
+        self.each_piece(self._order.free, self._reduce)
 
     def _reduce(self) -> None:
         """One piece of the tile."""
         order = self._order
-        self._each(order.tile, lambda: self._clear(self._total))
+        self.each(order.tile, lambda: self._clear(self._total))
         if order.size:
-            self._each([a for a in order.axes if a < order.split], self._blocks)
+            self.each([a for a in order.axes if a < order.split], self._blocks)
         else:
-            self._each(sorted([*order.axes, *order.tile]), self._add)
-        self._each(order.tile, self._finish)
+            self.each(sorted([*order.axes, *order.tile]), self._add)
+        self.each(order.tile, self._finish)
 
     def _blocks(self) -> None:
         """The blocks along `split`."""
@@ -231,53 +164,38 @@ class _Nest:
         def block(k: ir.Value) -> None:
             start = b.mul(k, I64(order.size))
             end = b.add(start, I64(order.size))
-            end = self._least(end, I64(whole)) if whole % order.size else end
+            end = self.least(end, I64(whole)) if whole % order.size else end
             self._ranges[order.split] = start, end
-            self._each(order.tile, lambda: self._clear(self._running))
-            self._each(inner, self._add)
-            self._each(order.tile, self._flush)
+            self.each(order.tile, lambda: self._clear(self._running))
+            self.each(inner, self._add)
+            self.each(order.tile, self._flush)
 
         self._loops.loop(-(-whole // order.size), block)
 
     # One element
 
-    def _place(self, room: ir.Value) -> ir.Value:
-        """Where the value for this element of the tile is."""
-        b, terms, stride = self._b, [(0, 1)], 1
-        for axis, size in reversed([*zip(self._order.tile, self._sizes, strict=True)]):
-            at = self._index[axis]
-            at = b.sub(at, self._ranges[axis][0]) if axis in self._ranges else at
-            terms.append((at, stride))
-            stride *= size
-        place = self._loops.weighted(*terms)
-        place = I64(place) if isinstance(place, int) else place
-        return b.gep(room, [place], source_etype=room.allocated_type)
-
     def _clear(self, room: ir.Value) -> None:
         kind = room.allocated_type
-        self._b.store(self._first if kind == self._first.type else kind(0.0), self._place(room))
+        self._b.store(self._first if kind == self._first.type else kind(0.0), self.place(room))
 
     def _add(self) -> None:
         """An element of the source to its running value."""
         self._loops.elsewhere()
-        index = tuple(self._index.get(a, 0) for a in range(len(self._shape)))
-        self._into(self._running, self._element(index))
+        self._into(self._running, self._element(self.index))
 
     def _flush(self) -> None:
         """The sum of a block is added to the total."""
         running = self._running
-        self._into(self._total, self._b.load(self._place(running), typ=running.allocated_type))
+        self._into(self._total, self._b.load(self.place(running), typ=running.allocated_type))
 
     def _into(self, room: ir.Value, value: ir.Value) -> None:
-        at, kind = self._place(room), room.allocated_type
+        at, kind = self.place(room), room.allocated_type
         value = value if value.type == kind else self._b.fpext(value, kind)
         self._b.store(self._combine(self._b, self._b.load(at, typ=kind), value), at)
 
     def _finish(self) -> None:
         """The result, from the running value."""
         kind = self._total.allocated_type
-        value = self._b.load(self._place(self._total), typ=kind)
+        value = self._b.load(self.place(self._total), typ=kind)
         value = value if kind == self._first.type else self._b.fptrunc(value, self._first.type)
-        stays = [*self._order.free, *self._order.tile]
-        index = tuple(self._index[a] if a in stays else 0 for a in range(len(self._shape)))
-        self._loops.store_raw(self._to, index, value)
+        self._loops.store_raw(self._to, self.index, value)
