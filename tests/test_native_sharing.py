@@ -13,6 +13,7 @@ from chainrule.backends import native
 from chainrule.backends.native import object_code, processor
 from chainrule.backends.native.compilation import Compilation
 from chainrule.backends.native.emit import driver
+from chainrule.backends.native.plan.cuts import UNIT
 from chainrule.backends.native.plan.rewrites import rewritten
 from chainrule.backends.native.plan.segments import Native
 from chainrule.backends.native.run import team
@@ -169,6 +170,31 @@ def test_threads_meet_often_enough(name, threads, monkeypatch):
         found = in_turn(*step, threads, order, monkeypatch)
         for a, b in zip(alone, found, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+ALONG = {  # loops along an axis, which other threads need not see
+    "cumulative": lambda x, axis: cr.recurrence(x, cr.cumulative_sum(x, axis=axis), axis=axis),
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+@pytest.mark.parametrize("shape", [(2, 500, 66), (530, 97), (41, 2, 700), (1, 1200, 50)])
+def test_loops_along_an_axis_are_shared(name, shape, monkeypatch):
+    """The bits are those of one thread, whoever comes first, and rows need no meeting."""
+    arrays = [np.random.default_rng(0).normal(size=shape).astype(np.float32) / 2]
+    for axis in range(len(shape)):
+
+        def function(t, axis=axis):
+            return [cr.exp(-cr.square(ALONG[name](cr.tanh(t[0]), axis) * 2))]
+
+        plan = plan_of(function, arrays, {})
+        assert any(task.shared for task in plan.tasks if str(task.kind) == name)
+        if shape[0] > 2 * UNIT and axis:
+            assert not any(meetings(plan))
+        alone = in_turn(function, arrays, {}, 1, list, monkeypatch)
+        for threads, order in ((2, list), (3, lambda r: [*reversed(r)])):
+            found = in_turn(function, arrays, {}, threads, order, monkeypatch)
+            np.testing.assert_array_equal(found[0], alone[0])
 
 
 def paced(pace, seconds, calls):

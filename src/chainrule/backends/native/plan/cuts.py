@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..processor import Target
 from .blocking import up
 from .buffers import Storage
 from .nests import loop_shape, reduced_axes
 from .products import blocking_of
+from .views import first_axis
 
 UNIT = 16  # rows: a vectorised loop over everything would begin a vector there
 FLAT_UNIT = 1024  # elements, where rows are no measure
@@ -74,6 +75,15 @@ def cut_reduction(
     """By rows of the result, but for a few columns: each thread would read all of the source."""
     first = min(reduced_axes(storage, main)[0], default=None)
     return _cut_axis(storage.buffers[main].shape, work, before=first)
+
+
+def cut_beside(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows; along another axis where it is rows that need each other."""
+    shape, along = storage.buffers[main].shape, storage.kernel(main).params["axis"]
+    cut = _cut_axis([1 if a == along else n for a, n in enumerate(shape)], work)
+    return cut if first_axis(shape) == cut.axis else replace(cut, rows=0)
 
 
 def cut_random(

@@ -16,7 +16,15 @@ from ...program import Kernel
 from .. import elementwise
 from ..processor import Target
 from .buffers import Buffer, Storage
-from .cuts import WHOLE, Cut, cut_elementwise, cut_product, cut_random, cut_reduction
+from .cuts import (
+    WHOLE,
+    Cut,
+    cut_beside,
+    cut_elementwise,
+    cut_product,
+    cut_random,
+    cut_reduction,
+)
 from .products import scattered_operands
 from .rewrites import NORM_OF_SUMS
 from .views import VIEWS
@@ -108,6 +116,11 @@ def _row_that_stays(buffer: Buffer, axis: int) -> list[int | None]:
     return [axis if stays else None] * len(buffer.reads)
 
 
+def _row_beside(buffer: Buffer, axis: int) -> list[int | None]:
+    assert buffer.kernel is not None
+    return [None if axis == buffer.kernel.params["axis"] else axis] * len(buffer.reads)
+
+
 def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
     return [axis if axis == len(buffer.shape) - 2 else None, None]
 
@@ -126,6 +139,10 @@ def _work_elementwise(main: int, writes: Sequence[int], storage: Storage) -> flo
 
 def _work_reduction(main: int, writes: Sequence[int], storage: Storage) -> float:
     return math.prod(storage.buffers[storage.kernel(main).reads[-1]].shape) * 0.15
+
+
+def _work_cumulative(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[main].shape) * 0.5
 
 
 def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
@@ -171,6 +188,14 @@ REDUCTION = Kind(
     work=_work_reduction,
     cut=cut_reduction,
 )
+CUMULATIVE = Kind(
+    "cumulative",
+    {ops.cumulative_sum: "fiu", ops.cumulative_prod: "fiu", ops.recurrence: "f"},
+    emit="cumulative",
+    rows=_row_beside,
+    work=_work_cumulative,
+    cut=cut_beside,
+)
 MATMUL = Kind(
     "matmul",
     {ops.matmul: "f"},
@@ -194,7 +219,7 @@ RANDOM = Kind(
 )
 NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=_no_work)
 
-KINDS = (VIEW, TAKE, ELEMENTWISE, REDUCTION, MATMUL, SCATTER, CONCAT, PAD, RANDOM)
+KINDS = (VIEW, TAKE, ELEMENTWISE, REDUCTION, CUMULATIVE, MATMUL, SCATTER, CONCAT, PAD, RANDOM)
 
 
 def _letter(dtype: Dtype) -> str:

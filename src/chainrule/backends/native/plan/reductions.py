@@ -49,7 +49,7 @@ def ordered(shape: Sequence[int], axes: list[int], stay: list[int], many: bool) 
     """How to reduce the axes; `many` is whether it is a sum that needs blocks."""
     last = [a for a in axes if a > max(stay, default=-1)]
     if not many:
-        return Order(axes, *_tiled(shape, stay, axes[0] if last != axes else len(shape)))
+        return Order(axes, *tiled(shape, stay, axes[0] if last != axes else len(shape)))
     registers = last == axes or extent(shape, last) >= BLOCK
     among, most = (last, VECTORS) if registers else (axes, BLOCK)
     split, size, inside = among[0], shape[among[0]], 1
@@ -58,13 +58,13 @@ def ordered(shape: Sequence[int], axes: list[int], stay: list[int], many: bool) 
             split, size = a, max(1, most // inside)
             break
         inside *= shape[a]
-    free, tile = _tiled(shape, stay, split)
+    free, tile = tiled(shape, stay, split)
     if tile and extent(shape, tile) <= NARROW:
         return Order(axes, free, tile, exact=True)
     return Order(axes, free, tile, split, size)
 
 
-def _tiled(shape: Sequence[int], stay: list[int], first: int) -> tuple[list[int], list[int]]:
+def tiled(shape: Sequence[int], stay: list[int], first: int) -> tuple[list[int], list[int]]:
     """Of the axes that stay those that are free, and the tile: what lies behind axis `first`."""
     tile = [a for a in stay if a > first]
     while extent(shape, tile[1:]) > TILE // 2:

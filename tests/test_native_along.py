@@ -1,0 +1,137 @@
+"""Operations along an axis in the native backend, against the reference: values, dtypes, shapes."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import ops
+
+FLOATS = ["float32", "float64"]
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+DTYPES = [*FLOATS, *INTEGERS]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, -2.5, np.inf, -np.inf, np.nan, 1e-40, 3e38]
+
+OPERATIONS = {  # name: the operation of an array along an axis
+    "cumulative_sum": lambda x, axis: ops.cumulative_sum(x, axis=axis),
+    "cumulative_prod": lambda x, axis: ops.cumulative_prod(x, axis=axis),
+    "recurrence": lambda x, axis: ops.recurrence(x, cr.flip(x, axis=axis), axis=axis),
+}
+ROUNDED = {"recurrence"}  # a · h + b is one instruction here, two in NumPy
+FLOATS_ALONE = {"recurrence"}
+
+
+def dtypes_of(name):
+    return FLOATS if name in FLOATS_ALONE else DTYPES
+
+
+SHAPES = [(9, 70), (70, 9), (1,), (7,), (100,), (3, 1), (1, 5), (2, 70, 3), (2, 3, 70)]
+CASES = [(name, dtype) for name in OPERATIONS for dtype in dtypes_of(name)]
+cases = pytest.mark.parametrize(("name", "dtype"), CASES)
+
+
+def values(shape, dtype, rng):
+    """Numbers with ties; products of them do not overflow soon."""
+    x = (
+        rng.integers(-3, 4, size=shape)
+        if np.dtype(dtype).kind != "u"
+        else rng.integers(0, 4, shape)
+    )
+    return (x / 3 if np.dtype(dtype).kind == "f" else x).astype(dtype)
+
+
+def check(name, function, *arrays):
+    """The result has the reference's bits, unless it is ROUNDED, and nothing runs in NumPy."""
+    compiled = cr.compile(function)
+    found = compiled(*map(cr.Tensor, arrays)).numpy()
+    assert " numpy" not in compiled.plan(*map(cr.Tensor, arrays))
+    with np.errstate(all="ignore"):
+        expected = function(*map(cr.Tensor, arrays)).numpy()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    if name in ROUNDED:
+        tolerance = {"float32": 1e-5, "float64": 1e-12}[found.dtype.name]
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        return
+    np.testing.assert_array_equal(found, expected)
+    if found.dtype.kind == "f":
+        signs = [np.signbit(a[~np.isnan(a)]) for a in (found, expected)]
+        np.testing.assert_array_equal(*signs)
+
+
+def along(name, axis):
+    return lambda x: OPERATIONS[name](x, axis)
+
+
+@cases
+def test_each_axis_of_some_shapes(name, dtype):
+    rng = np.random.default_rng(0)
+    for shape in SHAPES if dtype in FLOATS else SHAPES[:2]:
+        for axis in range(len(shape)):
+            check(name, along(name, axis), values(shape, dtype, rng))
+
+
+EMPTY_IS_REFUSED: set[str] = set()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])
+def test_nothing_at_all(name, shape):
+    for axis in range(len(shape)):
+        if shape[axis] or name not in EMPTY_IS_REFUSED:
+            check(name, along(name, axis), np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_special_values(name, dtype):
+    """All triples, along rows and along columns."""
+    special = (
+        SPECIAL[:-1] if name in ROUNDED else SPECIAL
+    )  # one product overflows, and one does not
+    x = np.array([*itertools.product(special, repeat=3)], np.float64)
+    with np.errstate(over="ignore"):
+        x = x.astype(dtype)
+    check(name, along(name, 1), x)
+    check(name, along(name, 0), np.ascontiguousarray(x.T))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@settings(max_examples=25)
+@given(
+    st.lists(st.sampled_from([1, 2, 3, 8, 17, 33, 65]), min_size=1, max_size=3),
+    st.integers(0, 2),
+    st.sampled_from(FLOATS),
+    st.integers(0, 99),
+)
+def test_random_shapes(name, shape, axis, dtype, seed):
+    """Of a view, so that the loop computes what it reads."""
+    axis %= len(shape)
+    x = values(shape, dtype, np.random.default_rng(seed))
+    check(name, lambda x: OPERATIONS[name](cr.flip(x.mT if x.ndim > 1 else x) * 2, axis), x)
+
+
+# ── cumulative sums ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shape", [(200_000,), (20_000, 10), (3, 60_000)])
+def test_long_sums_are_as_good_as_the_reference(shape):
+    """0.1 added one by one in float32 would be off by a percent after a million terms."""
+    axis = int(np.argmax(shape))
+    check("cumulative_sum", along("cumulative_sum", axis), np.full(shape, 0.1, np.float32))
+
+
+def test_an_infinite_factor_does_not_meet_the_first_value():
+    a = np.array([np.inf, 2.0, 3.0], np.float32)
+    run = cr.compile(lambda a, b: cr.recurrence(a, b))
+    assert run(a, np.ones(3, np.float32)).tolist() == [1.0, 3.0, 10.0]
+
+
+def test_options_of_the_public_functions():
+    x = cr.Tensor(np.arange(6).reshape(2, 3))
+    for axis in (-1, -2):
+        run = cr.compile(lambda x, axis=axis: cr.cumulative_sum(x, axis=axis, include_initial=True))
+        expected = cr.cumulative_sum(x, axis=axis, include_initial=True)
+        assert run(x).tolist() == expected.tolist()
