@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 from .. import ops
+from ..dtypes import is_floating
 from ..graph import Graph, Node
 
 FREE = {
@@ -68,7 +69,7 @@ def counted(node: Node, times: int = 1) -> Iterator[tuple[Node, int]]:
 
 def _own(node: Node) -> int:
     op, inputs = node.op, node.inputs
-    if op is None or op in FREE or not any(n.dtype.kind in "fV" for n in (node, *inputs)):
+    if op is None or op in FREE or not any(is_floating(n.dtype) for n in (node, *inputs)):
         return 0
     if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
         return 2 * math.prod(node.shape) * inputs[0].shape[-1]

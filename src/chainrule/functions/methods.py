@@ -11,7 +11,7 @@ from . import elementwise, indexing, inspection, reductions, shaping
 
 # What operators and assignment call.
 Tensor._binary = staticmethod(broadcast_binary)
-Tensor._contract = staticmethod(broadcast_matmul)
+Tensor._matmul = staticmethod(broadcast_matmul)
 Tensor._updated = indexing.updated
 Tensor.__getitem__ = indexing.getitem
 Tensor.__array_namespace__ = inspection.array_namespace

@@ -131,7 +131,7 @@ class Tensor(Gradients, Values, Operators):
     # ── assignment ───────────────────────────────────────────────────────────────────────────────
 
     def _assign(self, new: Tensor) -> None:
-        """Make this handle hold `new`. A leaf that requires a gradient stays one."""
+        """Make this handle refer to `new`'s value. A leaf that requires a gradient stays one."""
         if new.shape != self.shape or new.dtype != self.dtype:
             raise ShapeError(
                 "assign",
@@ -169,7 +169,7 @@ class Tensor(Gradients, Values, Operators):
     def __setitem__(self, key: Any, value: Any) -> None:
         self._assign(self._updated(key, value))
 
-    # ── how an operation is done ─────────────────────────────────────────────────────────────────
+    # ── operations ─────────────────────────────────────────────────────────────────
 
     def _full(self, shape: Shape, number: Any) -> Tensor:
         """A constant of this tensor's dtype: the number everywhere."""
@@ -180,7 +180,7 @@ class Tensor(Gradients, Values, Operators):
         return as_tensor(x)
 
     def _bind(self, op: Operation, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        """Do the operation: run it and record it, or, while tracing, make its node."""
+        """Apply the operation: run and record it, or, while tracing, make its node."""
         for x in inputs:
             if type(x) is not Tensor:
                 like = [t for t in inputs if type(t) is Tensor][-1]
@@ -265,7 +265,7 @@ def record_outputs(
 
 
 def _output_requires_grad(op: Operation, params: Mapping[str, Any], k: int, dtype: Dtype) -> bool:
-    """Of an operation on a graph: whether the graph's own output does (a custom rule decides)."""
+    """Whether the k-th output does: of a graph, if the graph's own output does."""
     return is_floating(dtype) and (op is ops.custom or params["graph"].outputs[k].requires_grad)
 
 
@@ -286,7 +286,7 @@ def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any
 
 
 def _explained(op: Operation, inputs: Any, params: Any, error: Exception) -> Exception:
-    """The error in the project's form: the shape rule's if it has one, else the operation's own."""
+    """The error in the project's form: of the shape rule if it has one, else of the operation."""
     if isinstance(error, ChainruleError):
         return error.located(user_line())
     for t in inputs:

@@ -12,7 +12,10 @@ from ..graph import Dtype, spec_text
 
 
 class Operators:
-    """The operators, for a class that can do an operation (`_bind`) and promote (`_binary`)."""
+    """The operators, for a class that can do an operation (`_bind`).
+
+    `_binary` and `_matmul` promote and broadcast first; `_assign` is for the in-place operators.
+    """
 
     __slots__ = ()
     __hash__ = object.__hash__
@@ -20,7 +23,7 @@ class Operators:
     dtype: Any
     _bind: ClassVar[Callable[..., Any]]
     _binary: ClassVar[Callable[..., Any]]
-    _contract: ClassVar[Callable[..., Any]]
+    _matmul: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., None]]
 
     if TYPE_CHECKING:
@@ -137,10 +140,10 @@ class Operators:
         return self._binary(ops.less_equal, other, self)
 
     def __matmul__(self, other: Any) -> Self:
-        return self._contract(self, other)
+        return self._matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Self:
-        return self._contract(other, self)
+        return self._matmul(other, self)
 
     def _in_place(self, new: Any) -> Self:
         """Keep the dtype; a result of a wider kind (a float for an integer) is an error."""
