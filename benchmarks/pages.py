@@ -22,9 +22,9 @@ Written by `benchmarks/run.py`; not edited by hand. Every figure is a median. Th
 STEPS = f"""\
 Forward, cross-entropy, backward, clip by global norm 1, Adam, in float32; scikit-learn does not
 clip. torch is eager; it and torch.compile have the fused Adam. jax.jit has donated arguments. With
-one thread a process is held to one processor. The floor is the time of the step's matrix products
-at the speed of a {PRODUCT}×{PRODUCT} one through NumPy. A target is a ratio over the fastest of the
-others; with one thread it is to be no slower."""
+one thread, each process is pinned to one processor. The floor is the time of the step's matrix
+products at the speed of a {PRODUCT}×{PRODUCT} one through NumPy. A target is a ratio over
+the fastest of the others; with one thread it is to be no slower."""
 
 
 def results(found: dict[str, Found]) -> Iterator[str]:

@@ -73,13 +73,13 @@ def check_gradients(
             user_line(),
         )
     _expect_checkable(name, run, arrays)
-    found = compare(run, arrays, np.random.default_rng(seed), order, tolerance)
-    if found is not None:
+    difference = compare(run, arrays, np.random.default_rng(seed), order, tolerance)
+    if difference is not None:
         raise GradientError(
             "check_gradients",
-            f"{name}: {found}",
+            f"{name}: {difference}",
             "expected the same number twice, ⟨v, Jᵀu⟩ of random v and u, within the relative "
-            f"difference {tolerance:g}: it is {found.relative:.2g}",
+            f"difference {tolerance:g}: it is {difference.relative:.2g}",
             "check the operations inside one at a time, or look for a kink near the arguments",
             user_line(),
         )
@@ -154,20 +154,20 @@ def _compare(
     vs = {k: np.asarray(rng.uniform(-1, 1, xs[k].shape) * scales[k]) for k in wide}
     for k in wide:  # one input at a time, so that errors cannot cancel
         with np.errstate(all="ignore"):
-            found = _directional(at, xs, {k: vs[k]}, us, shares, tolerance)
-        if found is not None:
-            return Disagreement(f"input {k}", level, *found)
+            apart = _directional(at, xs, {k: vs[k]}, us, shares, tolerance)
+        if apart is not None:
+            return Disagreement(f"input {k}", level, *apart)
     if level >= order or not wide or not floats:
         return None
 
     def derivative(tensors: list[Tensor]) -> list[Tensor]:
         inner, cotangents = tensors[: len(xs)], tensors[len(xs) :]
         outs, pull_again = pullback("check", f, inner)
-        given = dict(zip(floats, cotangents, strict=True))
-        found = pull_again([given.get(j) for j in range(len(outs))])
+        by_output = dict(zip(floats, cotangents, strict=True))
+        gradients = pull_again([by_output.get(j) for j in range(len(outs))])
         return [
             s if s is not None else creation.zeros_like(inner[k])
-            for k, s in enumerate(found)
+            for k, s in enumerate(gradients)
             if k in wide
         ]
 
@@ -253,10 +253,10 @@ def _checks(row: Row, points: int, seed: int) -> Iterator[Callable[[], str]]:
     rng = np.random.default_rng([seed, zlib.crc32(op.name.encode())])
 
     def against_differences(inputs: list[Array], params: Any, order: int) -> str:
-        found = compare(lambda ts: [op(*ts, **params)], inputs, rng, order)
+        difference = compare(lambda ts: [op(*ts, **params)], inputs, rng, order)
         where = ", ".join(f"{k}={v}" for k, v in params.items())
         sizes = " ".join(str(x.shape) for x in inputs)
-        return f"{found} ({op.name} on {sizes} {where})" if found else ""
+        return f"{difference} ({op.name} on {sizes} {where})" if difference else ""
 
     def inside(case: Any, params: Any) -> str:
         return against_differences(_draw(row, case, rng), params, 2)
