@@ -12,7 +12,7 @@ import typer
 
 import chainrule
 from chainrule import backends, checking, derivatives
-from chainrule.backends.native import cache
+from chainrule.backends.native import code_cache
 from chainrule.cli import app, main
 
 COMMAND = [sys.executable, "-m", "chainrule"]
@@ -111,17 +111,19 @@ def test_info_of_the_native_backend(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
 def test_info_says_why_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "code"))
-    assert cache.stored() == (str(tmp_path / "code"), 0)
+    assert code_cache.stored() == (str(tmp_path / "code"), 0)
     (tmp_path / "code").chmod(0o777)
-    assert cache.stored()[0].startswith(f"none: {tmp_path / 'code'} is another user's, or others")
+    assert code_cache.stored()[0].startswith(
+        f"none: {tmp_path / 'code'} is another user's, or others"
+    )
     (tmp_path / "code").chmod(0o500)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
-    assert cache.stored()[0] == f"{tmp_path / 'code'}, read-only"
+    assert code_cache.stored()[0] == f"{tmp_path / 'code'}, read-only"
     (tmp_path / "file").touch()
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
-    assert cache.stored() == (f"none: {tmp_path / 'file'} is no folder", 0)
+    assert code_cache.stored() == (f"none: {tmp_path / 'file'} is no folder", 0)
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file" / "below"))
-    assert cache.stored() == (f"none: {tmp_path / 'file' / 'below'} cannot be made", 0)
+    assert code_cache.stored() == (f"none: {tmp_path / 'file' / 'below'} cannot be made", 0)
 
 
 def test_info_without_the_native_backend(monkeypatch, capsys):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from chainrule.backends.native.emit.tiles import emit_tiles
+from chainrule.backends.native.emit.matmul_tiles import emit_tiles
 from chainrule.backends.native.ir_types import POINTER
 from chainrule.backends.native.plan.blocking import Blocking, Contraction, choose
 

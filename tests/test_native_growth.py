@@ -14,7 +14,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.backends.native import object_code
-from chainrule.backends.native.plan.memory import _Free
+from chainrule.backends.native.plan.arena import _Free
 from chainrule.compile import notice
 
 

@@ -17,7 +17,7 @@ from scipy import special
 import chainrule as cr
 from chainrule import numerics
 from chainrule.backends.native import object_code, processor
-from chainrule.backends.native.math import functions
+from chainrule.backends.native.math import elementary
 
 F32, F64 = np.float32, np.float64
 
@@ -59,7 +59,7 @@ LIMITS = pytest.mark.parametrize("limit", ["", "avx2", "sse"])
 
 
 def test_every_function_is_in_the_table():
-    assert set(TABLE) == set(functions.FUNCTIONS)
+    assert set(TABLE) == set(elementary.FUNCTIONS)
 
 
 def loop(name, dtype, chosen):
@@ -67,7 +67,7 @@ def loop(name, dtype, chosen):
     kind = ir.FloatType() if dtype == F32 else ir.DoubleType()
     inputs = 2 if name in PAIRS else 1
     pointer, whole = ir.PointerType(), ir.IntType(64)
-    module = functions.module_for("", "", chosen.fma)
+    module = elementary.module_for("", "", chosen.fma)
     signature = ir.FunctionType(ir.VoidType(), [*[pointer] * (inputs + 1), whole])
     function = ir.Function(module, signature, "f")
     *places, out, n = function.args
@@ -80,7 +80,7 @@ def loop(name, dtype, chosen):
     i = builder.phi(whole)
     i.add_incoming(whole(0), entry)
     xs = [builder.load(builder.gep(p, [i], source_etype=kind), typ=kind) for p in places]
-    y = functions.emit_function(builder, name, *xs)
+    y = elementary.emit_function(builder, name, *xs)
     builder.store(y, builder.gep(out, [i], source_etype=kind))
     following = builder.add(i, whole(1))
     i.add_incoming(following, body)

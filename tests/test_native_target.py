@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from chainrule.backends.native import cache, object_code, processor
+from chainrule.backends.native import code_cache, object_code, processor
 from chainrule.errors import ArgumentError
 
 TEXT = """
@@ -41,7 +41,7 @@ end:
 
 def cached(text, chosen):
     """The object code of a text that is its own key."""
-    return cache.cached(text, lambda: object_code.compile_ir(text, chosen), chosen)
+    return code_cache.cached(text, lambda: object_code.compile_ir(text, chosen), chosen)
 
 
 @pytest.fixture
@@ -220,11 +220,11 @@ def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
 
 
 def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_TRIM_EVERY", 1)
+    monkeypatch.setattr(code_cache, "_TRIM_EVERY", 1)
     texts = [TEXT.replace("%c", f"%c{i}") for i in range(4)]
     cached(texts[0], processor.host())
     size = sum(entry.stat().st_size for entry in folder.iterdir())
-    monkeypatch.setattr(cache, "_LIMIT", 3 * size)
+    monkeypatch.setattr(code_cache, "_LIMIT", 3 * size)
     for age, text in enumerate(texts[1:3]):
         cached(text, processor.host())
         for entry in folder.iterdir():
@@ -233,13 +233,13 @@ def test_what_was_not_used_for_longest_goes_first(folder, monkeypatch):
     cached(texts[3], processor.host())
     kept = {entry.stem for entry in folder.iterdir()}
     assert len(kept) == 3
-    assert cache._entry_name(texts[0], processor.host()) in kept
-    assert cache._entry_name(texts[3], processor.host()) in kept
+    assert code_cache._entry_name(texts[0], processor.host()) in kept
+    assert code_cache._entry_name(texts[3], processor.host()) in kept
 
 
 def test_there_are_never_many_entries(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_MOST", 3)
-    monkeypatch.setattr(cache, "_TRIM_EVERY", 2)
+    monkeypatch.setattr(code_cache, "_MOST", 3)
+    monkeypatch.setattr(code_cache, "_TRIM_EVERY", 2)
     for i in range(40):
         cached(TEXT.replace("%c", f"%c{i}"), processor.host())
     assert len(list(folder.iterdir())) < 20, "looked through about every second time"
@@ -278,9 +278,9 @@ def test_many_at_once_all_get_the_code(folder):
 def test_the_folder_is_where_the_system_keeps_such_things(
     system, name, variable, end, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cache.sys, "platform", system)
+    monkeypatch.setattr(code_cache.sys, "platform", system)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     if variable:
         monkeypatch.setenv(variable, str(tmp_path))
-    assert cache._user_cache() == tmp_path / end
+    assert code_cache._user_cache() == tmp_path / end

@@ -8,7 +8,7 @@ from llvmlite import __version__ as llvmlite
 
 import replay
 from chainrule import ops
-from chainrule.backends.native.elementwise import FORMULAS
+from chainrule.backends.native.formulas import FORMULAS
 from chainrule.backends.native.plan import groups
 from chainrule.compile import passes
 

@@ -83,9 +83,9 @@ def _native() -> dict[str, Any]:
     """What the native backend compiles with and for, and where it keeps the result."""
     from llvmlite import binding
 
-    from ..backends.native import cache, processor
+    from ..backends.native import code_cache, processor
 
-    folder, size = cache.stored()
+    folder, size = code_cache.stored()
     return {
         "llvm": ".".join(map(str, binding.llvm_version_info)),
         "vector_bits": processor.host().vector_bits,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ... import ops
 from .. import verification
 from ..program import Kernel, Program
-from .cache import cached
+from .code_cache import cached
 from .object_code import load
 from .plan.rewrites import rewritten
 from .processor import host

@@ -1,6 +1,6 @@
 """A program with all that is decided of it, and its code. Nothing here runs.
 
-This is what takes long, and what `cache.cached` spares a process that finds its result on disk.
+This is slow; `code_cache.cached` spares it a process that finds the result on disk.
 """
 
 from __future__ import annotations

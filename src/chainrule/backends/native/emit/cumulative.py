@@ -19,7 +19,7 @@ from ..ir_types import F32, F64, I64, in_memory
 from ..plan.reductions import tiled
 from . import builder
 from .loops import Index, Loops
-from .tiled import TiledNest
+from .running_tiles import TiledNest
 
 ROWS = 8  # that go along together
 SHORT = 6  # buffers that one loop computes; of more ROWS would be too much code

@@ -13,13 +13,13 @@ from typing import Any
 
 from llvmlite import ir
 
+from ..alignment import size_of
 from ..ir_types import I32, I64, POINTER, VOID
 from ..plan.segments import Native
 from ..plan.stages import Plan
 from ..processor import Target
-from ..sizes import size_of
 from .builder import turns
-from .threads import barrier_text
+from .team import barrier_text
 
 # What the table calls: (table of pointers, operands, scratch, begin, end) does these units.
 CALL = ir.FunctionType(VOID, [POINTER, POINTER, POINTER, I64, I64])

@@ -6,11 +6,11 @@ import numpy as np
 from llvmlite import ir
 
 from ....dtypes import is_floating
+from ..alignment import ALIGNED, size_of
 from ..ir_types import F32, I8, I32, I64, POINTER, VOID
 from ..plan.blocking import up
 from ..plan.cuts import UNIT
-from ..plan.nests import loop_shape
-from ..sizes import ALIGNED, size_of
+from ..plan.loop_nests import loop_shape
 from .loops import Index, Loops
 
 

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from ....dtypes import is_boolean
 from ....graph import Dtype
-from ..elementwise import FORMULAS
+from ..formulas import FORMULAS
 from ..ir_types import I8, I32, I64, in_memory
 from . import builder
 from .loops import Loops

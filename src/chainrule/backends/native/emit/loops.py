@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from .... import ops
 from ....dtypes import is_boolean, is_floating, is_signed
-from ..elementwise import FORMULAS
+from ..formulas import FORMULAS
 from ..ir_types import I8, I64, in_memory
 from ..plan.kinds import divides
 from ..plan.stages import Plan

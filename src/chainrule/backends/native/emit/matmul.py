@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..ir_types import I64
-from ..plan.products import operands
+from ..plan.matmul import operands
 from .epilogue import Epilogue
 from .loops import Loops
-from .tiles import emit_tiles
+from .matmul_tiles import emit_tiles
 
 
 def emit(loops: Loops) -> None:

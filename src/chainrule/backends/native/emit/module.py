@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..ir_types import I64, POINTER, VOID
-from ..math.functions import module_for
+from ..math.elementary import module_for
 from ..plan.kinds import NUMPY, Kind
 from ..plan.segments import Native
 from ..plan.stages import Plan

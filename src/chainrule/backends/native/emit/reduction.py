@@ -22,7 +22,7 @@ from ..ir_types import F64, I64, in_memory
 from ..plan.reductions import Order, order_of
 from ..plan.rewrites import NORM_OF_SUMS
 from .loops import Index, Loops
-from .tiled import TiledNest
+from .running_tiles import TiledNest
 
 Combine = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
 

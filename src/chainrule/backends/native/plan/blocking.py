@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..alignment import PAGE
 from ..processor import Target
-from ..sizes import PAGE
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
 DEPTH = 512  # steps of k between two visits of C, where k is long

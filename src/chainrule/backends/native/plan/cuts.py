@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from ..processor import Target
 from .blocking import up
 from .buffers import Storage
-from .nests import loop_shape, reduced_axes
-from .products import blocking_of
+from .loop_nests import loop_shape, reduced_axes
+from .matmul import blocking_of
 from .views import first_axis
 
 UNIT = 16  # rows: a vectorised loop over everything would begin a vector there

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...program import Program
-from .. import elementwise
+from .. import formulas
 from ..processor import Target
 from .blocking import AT_ONCE
 from .buffers import Storage
 from .kinds import ELEMENTWISE, MATMUL, Kind, loop_of
-from .products import blocking_of
+from .matmul import blocking_of
 
 MOST = 8  # buffers that one loop writes
 PLAIN = 1.25  # how much more work a product may be that is finished in registers
@@ -199,7 +199,7 @@ def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool
             if source is None or own or source[1][-1] not in (0, 1):
                 return False  # what is being computed is not there to be looked at
             continue
-        row = elementwise.FORMULAS.get(buffer.op) if buffer.op is not None else None
+        row = formulas.FORMULAS.get(buffer.op) if buffer.op is not None else None
         if row is None or not row.vectors:
             return False
         new = set(buffer.reads) - seen

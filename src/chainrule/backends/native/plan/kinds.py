@@ -13,7 +13,7 @@ from .... import ops
 from ....dtypes import is_floating, is_integer
 from ....graph import Dtype, Operation
 from ...program import Kernel
-from .. import elementwise
+from .. import formulas
 from ..processor import Target
 from .buffers import Buffer, Storage
 from .cuts import (
@@ -25,7 +25,7 @@ from .cuts import (
     cut_random,
     cut_reduction,
 )
-from .products import scattered_operands
+from .matmul import scattered_operands
 from .rewrites import NORM_OF_SUMS
 from .views import VIEWS
 
@@ -163,7 +163,7 @@ TAKE = Kind(
 )
 ELEMENTWISE = Kind(
     "elementwise",
-    {op: formula.dtypes for op, formula in elementwise.FORMULAS.items()},
+    {op: formula.dtypes for op, formula in formulas.FORMULAS.items()},
     emit="elementwise",
     inline=True,
     pointwise=True,

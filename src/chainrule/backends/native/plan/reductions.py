@@ -17,7 +17,7 @@ from ....graph import Shape
 from ....sums import BLOCK, FEW
 from .buffers import Storage
 from .kinds import TAKE
-from .nests import is_flat, reduced_axes
+from .loop_nests import is_flat, reduced_axes
 from .rewrites import NORM_OF_SUMS
 
 VECTORS = 256  # terms of a block in registers, which become one chain per lane of a vector

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from ...program import Kernel
 from .buffers import Storage
+from .in_place import Updates
 from .kinds import NUMPY
 from .threads import Task, native_calls
-from .updates import Updates
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from ....graph import spec_text
 from ... import verification
 from ...program import Program
 from ..processor import Target
+from .arena import Arena, arena_of
 from .blocking import Blocking
 from .buffers import Buffer, Storage
 from .cuts import UNIT
 from .groups import grouped
-from .memory import Arena, arena_of
-from .products import blocking_of
+from .in_place import Updates, updates_of
+from .matmul import blocking_of
 from .segments import Segment, segments_of
 from .storage import storage_of
 from .threads import Meetings, Task, meetings_of, tasks_of
-from .updates import Updates, updates_of
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ import numpy as np
 from ....errors import PlanError
 from ....graph import Array
 from ...program import Program
-from ..sizes import ALIGNED, size_of
+from ..alignment import ALIGNED, size_of
+from .arena import Arena
 from .buffers import Buffer, Storage
 from .cuts import WORDS
 from .groups import Group
+from .in_place import Updates
 from .kinds import ELEMENTWISE, KINDS, MATMUL, NUMPY, loop_of
-from .memory import Arena
 from .segments import Native, Segment
 from .threads import ANY, Meetings, Task, native_calls
-from .updates import Updates
 from .views import IndexMap
 
 RULES = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....errors import ArgumentError
 from ....graph import Array, Spec
-from ..sizes import ALIGNED, PAGE, rounded, size_of
+from ..alignment import ALIGNED, PAGE, rounded, size_of
 
 
 def aligned(size: int) -> Array:

@@ -15,8 +15,8 @@ from ....evaluation import failure
 from ....graph import Array, Spec
 from ... import reference
 from ...program import Kernel, Program
+from ..alignment import size_of
 from ..object_code import Library
-from ..sizes import size_of
 from . import team
 from .arrays import address, aligned, array_of, expect_room
 from .schedule import Call, Schedule

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from ....errors import PlanError
 from ....graph import Spec
 from ...program import Program
-from ..sizes import ALIGNED, size_of
+from ..alignment import ALIGNED, size_of
 
 _SIZE = 8  # bytes that hold how long the rest of the head is
 

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from ....errors import ArgumentError
-from ..cache import cached
-from ..emit.threads import BARRIER, LINE, STOP, WORD, team_text
+from ..code_cache import cached
+from ..emit.team import BARRIER, LINE, STOP, WORD, team_text
 from ..object_code import Library, compile_ir, load
 from ..processor import host
 

@@ -13,14 +13,14 @@ from llvmlite import ir
 from ... import ops
 from ...graph import Operation
 from .ir_types import in_memory
-from .math import functions
+from .math import elementary
 
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
 
 
 def _formula(name: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
-        return functions.emit_function(b, name, *xs)
+        return elementary.emit_function(b, name, *xs)
 
     return emit
 
@@ -86,7 +86,7 @@ def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     distance = b.fsub(x, y)
     beyond = b.fcmp_ordered(">", distance, ir.Constant(x.type, 0.0))
     less = b.select(beyond, b.fneg(distance), distance)
-    rest = functions.emit_function(b, "log1p", functions.emit_function(b, "exp", less))
+    rest = elementary.emit_function(b, "log1p", elementary.emit_function(b, "exp", less))
     result = b.fadd(b.select(beyond, x, y), rest)
     twice = b.fadd(x, ir.Constant(x.type, math.log(2)))
     return b.select(b.fcmp_ordered("==", x, y), twice, result)
@@ -248,6 +248,6 @@ FORMULAS: dict[Operation, Formula] = {
 }
 FORMULAS |= {
     ops.TABLE[name]: Formula("f", _formula(name))
-    for name in functions.FUNCTIONS
+    for name in elementary.FUNCTIONS
     if name in ops.TABLE and ops.TABLE[name] not in FORMULAS
 }

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ..sizes import rounded, size_of
+from ..alignment import rounded, size_of
 from .buffers import Storage
 from .kinds import NUMPY
 from .threads import Meetings, Task, native_calls

@@ -11,9 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ..alignment import ALIGNED
 from ..ir_types import I64
 from ..plan.reductions import TILE, extent
-from ..sizes import ALIGNED
 from .loops import WRITTEN_OUT, Index, Loops
 
 
