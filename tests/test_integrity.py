@@ -176,7 +176,9 @@ def test_the_state_of_an_optimizer_is_floats():
     optimizer = optim.Adam(nn.Linear(2, 1).named_parameters())
     state = optimizer.state_dict()
     name = next(k for k, v in state.items() if v.ndim == 2)
-    with pytest.raises(DtypeError, match=rf"got int64\[.*\] for {name}; float32, or another"):
+    with pytest.raises(
+        DtypeError, match=rf"got int64\[.*\] for {name}; expected float32, or another"
+    ):
         optimizer.load_state_dict({**state, name: state[name].astype(np.int64)})
     optimizer.load_state_dict({**state, name: state[name].astype(np.float64)})
 
@@ -193,7 +195,9 @@ def test_a_run_with_weights_of_whole_numbers_is_refused(copy, capsys):
     name = sorted(weights)[0]
     weights[name] = weights[name].astype(np.int64)
     (copy / "model.safetensors").write_bytes(files.tensors_to_bytes(weights))
-    expect_one_error(capsys, ["predict", copy], f"for {name}; float32, or another floating")
+    expect_one_error(
+        capsys, ["predict", copy], f"for {name}; expected float32, or another floating"
+    )
 
 
 # Links and pipes in a folder that comes from elsewhere
