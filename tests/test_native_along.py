@@ -19,6 +19,8 @@ OPERATIONS = {  # name: the operation of an array along an axis
     "cumulative_sum": lambda x, axis: ops.cumulative_sum(x, axis=axis),
     "cumulative_prod": lambda x, axis: ops.cumulative_prod(x, axis=axis),
     "recurrence": lambda x, axis: ops.recurrence(x, cr.flip(x, axis=axis), axis=axis),
+    "argmax": lambda x, axis: ops.argmax(x, axis=(axis,)),
+    "argmin": lambda x, axis: ops.argmin(x, axis=(axis,)),
 }
 ROUNDED = {"recurrence"}  # a · h + b is one instruction here, two in NumPy
 FLOATS_ALONE = {"recurrence"}
@@ -73,7 +75,7 @@ def test_each_axis_of_some_shapes(name, dtype):
             check(name, along(name, axis), values(shape, dtype, rng))
 
 
-EMPTY_IS_REFUSED: set[str] = set()
+EMPTY_IS_REFUSED = {"argmax", "argmin"}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -135,3 +137,29 @@ def test_options_of_the_public_functions():
         run = cr.compile(lambda x, axis=axis: cr.cumulative_sum(x, axis=axis, include_initial=True))
         expected = cr.cumulative_sum(x, axis=axis, include_initial=True)
         assert run(x).tolist() == expected.tolist()
+
+
+# ── argmax and argmin ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@pytest.mark.parametrize("size", [1, 15, 16, 33, 64, 127, 1000])
+def test_the_first_of_equals_wherever_it_is(name, size):
+    """Rows and columns with one, two and no extremes, and with NaN, at random places."""
+    rng = np.random.default_rng(size)
+    sign = 1 if name == "argmax" else -1
+    x = np.zeros((60, size), np.float32)
+    x[:20, 0] = -0.0
+    for k, row in enumerate(x):
+        places = rng.integers(0, size, 2)
+        row[places] = [0.0, 1.0, np.nan, np.inf, -np.inf][k % 5] * sign
+    x[50:] = -np.inf * sign
+    check(name, along(name, 1), x)
+    check(name, along(name, 0), np.ascontiguousarray(x.T))
+
+
+def test_the_extreme_of_everything():
+    x = np.random.default_rng(0).normal(size=(30, 41)).astype(np.float32)
+    for function in (cr.argmax, cr.argmin):
+        check("", lambda x, f=function: f(x), x)
+        check("", lambda x, f=function: f(cr.tanh(x.T), axis=-1, keepdims=True), x)

@@ -40,13 +40,17 @@ class TiledNest:
         room.align = ALIGNED
         return room
 
-    def each_piece(self, free: Sequence[int], body: Callable[[], None]) -> None:
-        """The body for each index of the free axes and each piece of the tile of this thread."""
+    def each_row(self, free: Sequence[int], body: Callable[[], None]) -> None:
+        """The body for each index of the free axes that is in this thread's part."""
         loops = self._loops
         if loops.part is not None:
             axis = loops.task.cut.axis
             self._ranges[axis] = loops.own(self._shape[axis])
-        self.each(free, lambda: self._pieces(body))
+        self.each(free, body)
+
+    def each_piece(self, free: Sequence[int], body: Callable[[], None]) -> None:
+        """The same, for each piece of the tile."""
+        self.each_row(free, lambda: self._pieces(body))
 
     def each(self, axes: Sequence[int], body: Callable[[], None]) -> None:
         """The body for each index of some axes, the last one innermost."""

@@ -38,6 +38,10 @@ def _all_operands(kernel: Kernel, storage: Storage) -> Sequence[int]:
     return kernel.reads
 
 
+def _computed_operands(kernel: Kernel, storage: Storage) -> Sequence[int]:
+    return [r for r in kernel.reads if storage.strided(r) is None]
+
+
 def _never(buffer: Buffer) -> bool:
     return False
 
@@ -188,6 +192,15 @@ REDUCTION = Kind(
     work=_work_reduction,
     cut=cut_reduction,
 )
+ARGMAX = Kind(
+    "argmax",
+    {ops.argmax: "fiu", ops.argmin: "fiu"},
+    emit="argmax",
+    stored=_computed_operands,
+    rows=_row_that_stays,
+    work=_work_reduction,
+    cut=cut_reduction,
+)
 CUMULATIVE = Kind(
     "cumulative",
     {ops.cumulative_sum: "fiu", ops.cumulative_prod: "fiu", ops.recurrence: "f"},
@@ -219,7 +232,19 @@ RANDOM = Kind(
 )
 NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=_no_work)
 
-KINDS = (VIEW, TAKE, ELEMENTWISE, REDUCTION, CUMULATIVE, MATMUL, SCATTER, CONCAT, PAD, RANDOM)
+KINDS = (
+    VIEW,
+    TAKE,
+    ELEMENTWISE,
+    REDUCTION,
+    ARGMAX,
+    CUMULATIVE,
+    MATMUL,
+    SCATTER,
+    CONCAT,
+    PAD,
+    RANDOM,
+)
 
 
 def _letter(dtype: Dtype) -> str:
