@@ -254,10 +254,10 @@ def test_there_is_room_for_a_text_in_a_wide_font(text):
 def test_names_that_differ_stay_apart():
     names = [f"encoder.blocks.{k}.attention.projections.output Linear" for k in range(3)]
     assert len({drawing.shorten(n, 26) for n in names}) == 1
-    short = drawing.told_apart(names, 26, 48)
+    short = drawing.shorten_distinctly(names, 26, 48)
     assert len(set(short)) == 3
     assert max(map(len, short)) <= 36
-    assert drawing.told_apart(names, 26, 26) == [drawing.shorten(n, 26) for n in names], (
+    assert drawing.shorten_distinctly(names, 26, 26) == [drawing.shorten(n, 26) for n in names], (
         "no more than the most"
     )
-    assert drawing.told_apart(["a", "a"], 26, 48) == ["a", "a"], "they are the same"
+    assert drawing.shorten_distinctly(["a", "a"], 26, 48) == ["a", "a"], "they are the same"

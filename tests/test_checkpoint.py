@@ -236,7 +236,7 @@ def undisturbed():
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, undisturbed, name):
     older, newest = two(tmp_path)
     DAMAGES[name](newest)
-    with pytest.warns(UserWarning, match="passing over a damaged checkpoint: ") as caught:
+    with pytest.warns(UserWarning, match="skipping a damaged checkpoint: ") as caught:
         assert Job().start(9, tmp_path) == undisturbed
     told = str(caught[0].message)
     assert "format 99" in told if name == "newer" else newest.name in told

@@ -159,7 +159,7 @@ def test_help(arguments):
 
 def test_a_wrong_option_points_to_the_help_of_its_command():
     for arguments in (("train", "iris", "--epochs"), ("train", "iris", "--epochs", "many")):
-        assert run(*arguments, expect=2).stderr.endswith("look at chainrule train --help\n")
+        assert run(*arguments, expect=2).stderr.endswith("see chainrule train --help\n")
 
 
 def test_version():
@@ -249,7 +249,7 @@ def test_an_option_with_two_values_is_an_error(command, option, value, capsys):
         with pytest.raises(SystemExit) as caught:
             main([command, option, value, *second])
         assert caught.value.code == 2
-        assert f"[{command}] got {option} 2 times; one value;" in capsys.readouterr().err
+        assert f"[{command}] got {option} 2 times; expected one value;" in capsys.readouterr().err
 
 
 def test_options_that_take_several_values():

@@ -88,9 +88,9 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
     "empty column": (lambda: fit(y=[0, 1], k=[None, None]), "fit", ValueError, ["'k'", "empty"]),
     "inf": (lambda: fit(y=[0, 1], k=[3, np.inf]), "fit", ValueError, ["inf", "'k'", "row 1"]),
     "inf target": (lambda: fit(y=[0, -np.inf]), "fit", ValueError, ["-inf", "'y'", "row 1"]),
-    "one class": (lambda: fit(y=["a", "a"]), "fit", ValueError, ["one class only, 'a'"]),
-    "one number": (lambda: fit(y=[3, 3]), "fit", ValueError, ["one value only, '3'"]),
-    "one value": (lambda: fit(y=[0.5, 0.5]), "fit", ValueError, ["one value only, '0.5'"]),
+    "one class": (lambda: fit(y=["a", "a"]), "fit", ValueError, ["only one class, 'a'"]),
+    "one number": (lambda: fit(y=[3, 3]), "fit", ValueError, ["only one value, '3'"]),
+    "one value": (lambda: fit(y=[0.5, 0.5]), "fit", ValueError, ["only one value, '0.5'"]),
     "id": (lambda: fit(y=range(21)), "fit", ValueError, ["looks like an id", "regression"]),
     "id words": (
         lambda: fit(y=[f"k{n}" for n in range(21)]),
@@ -104,7 +104,7 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
         "fit",
         ValueError,
         [
-            "3 columns",
+            "3 unusable columns",
             "'k' (is the same",
             "'m' (is empty)",
             "'1,5' in row 0",
@@ -340,7 +340,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str, type, list[str]]] = {
         lambda p: READ(file(p, "a,b\n1,2\na,b\n3,4\n")),
         "read_table",
         ValueError,
-        ["t.csv", "line 3 again"],
+        ["t.csv", "is repeated in line 3"],
     ),
     "a place without a name": (
         lambda p: TableEncoder.fit(READ(file(p, "a,,y\n1,3,0\n2,3,1\n")), "y"),

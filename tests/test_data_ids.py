@@ -97,7 +97,9 @@ def test_as_a_target(source: tuple[Any, list[str]]) -> None:
 def test_as_an_input(source: tuple[Any, list[str]]) -> None:
     data, names = source
     table = read_table(data)
-    with pytest.raises(ChainruleError, match=r"'id', which holds .* --drop id, or --category id"):
+    with pytest.raises(
+        ChainruleError, match=r"'id', which contains .* --drop id, or --category id"
+    ):
         TableEncoder.fit(table, "x")
     named = read_table(data, text=["id"])
     assert named.columns["id"].values.tolist() == names * 10
@@ -137,7 +139,9 @@ def test_cells_of_kinds_that_are_rare() -> None:
     for raw in (bytearray(b"ab"), memoryview(b"ab")):  # DuckDB's bytes of a Parquet file
         with pytest.raises(ChainruleError, match=f"column 'id' of {type(raw).__name__}"):
             read_table({"id": [raw, None]})
-    with pytest.raises(ChainruleError, match="got ndarray; a path, a data frame or a dict"):
+    with pytest.raises(
+        ChainruleError, match="got ndarray; expected a path, a data frame or a dict"
+    ):
         read_table(np.zeros((3, 2)))
 
 

@@ -88,7 +88,7 @@ def test_of_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_of_bytes_that_are_zero(tmp_path: Path) -> None:
     text = "a,b\n" + '"1\n",x\n' * 200 + "1,x\0y\n" + "2,z\n"
-    with pytest.raises(ChainruleError, match="line 402 holds NUL bytes"):
+    with pytest.raises(ChainruleError, match="line 402 contains NUL bytes"):
         read_table(written(tmp_path, text))
 
 

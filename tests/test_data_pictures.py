@@ -163,7 +163,7 @@ def test_16_bits_a_colour_are_refused(colours: int, tmp_path: Path) -> None:
     chunks = [struct.pack(">I", len(c) - 4) + c + crc(c) for c in (head, data, b"IEND")]
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     assert np.asarray(Image.open(tmp_path / "a.png")).ravel()[0] == 1
-    with pytest.raises(FileError, match=r"a.png, a PNG file of 16 bits a colour.*8 bits"):
+    with pytest.raises(FileError, match=r"a.png, a PNG file with 16 bits per colour.*8 bits"):
         read_image_files(tmp_path / "a.png")
 
 
@@ -186,12 +186,12 @@ def test_pictures_of_another_kind_than_in_training_are_named(
         Image.new("L", (8, 8)).save(tmp_path / "new" / name / "same.png")
     first = tmp_path / "new" / "a" / "odd.png"
     said = [
-        f"2 images are brought to 8 × 8 pixels, the first {first} of 80 × 100",
-        f"2 images are made grey, the first {first} of 80 × 100",
+        f"2 images are resized to 8 × 8 pixels, the first {first} of 80 × 100",
+        f"2 images are converted to grey, the first {first} of 80 × 100",
     ]
     for verb in ("predict", "evaluate"):
         assert call(capsys, verb, run, tmp_path / "new")[2].splitlines() == said
-    with pytest.warns(UserWarning, match="1 image is made grey"):
+    with pytest.warns(UserWarning, match="1 image is converted to grey"):
         Run.open(run).predict(first)
     assert call(capsys, "predict", run, tmp_path / "new" / "b" / "same.png")[2] == ""
 
@@ -204,8 +204,8 @@ def test_pictures_of_other_sizes_in_training(tmp_path: Path) -> None:
             Image.new("L", (side, side), k * 20).save(tmp_path / name / f"{k}.png")
     task = ImageTask.load(Recipe(source=str(tmp_path)))
     assert task.notes == [
-        "images of 128 × 128 are made 64 × 64; a size in a recipe changes it",
-        f"2 images are brought to 64 × 64 pixels, the first {tmp_path / 'a' / '5.png'} of 99 × 99",
+        "images of 128 × 128 are resized to 64 × 64; size in a recipe changes that",
+        f"2 images are resized to 64 × 64 pixels, the first {tmp_path / 'a' / '5.png'} of 99 × 99",
     ]
     again = ImageTask.restored(Recipe(), json.loads(json.dumps(task.to_json(), default=list)))
     again.read(str(tmp_path / "a" / "3.png"), labelled=False)
@@ -221,13 +221,13 @@ def test_a_file_of_too_many_pixels(tmp_path: Path, capsys: pytest.CaptureFixture
         raw = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + crc(head)
         end = b"IDAT" + zlib.compress(bytes(side + 1) * side, 1) if side < 10 else b"IDAT"
         path.write_bytes(raw + struct.pack(">I", len(end) - 4) + end + crc(end))
-        pattern = f"{side} × {side} pixels; at most {limit} .*--max-pixels {side * side}"
+        pattern = f"{side} × {side} pixels; expected at most {limit} .*--max-pixels {side * side}"
         with pytest.raises(FileError, match=pattern):
             read_image_files(path, max_pixels=limit)
     assert call(capsys, "predict", run, tmp_path / "9.png", "--max-pixels", "80")[0] == 2
     assert call(capsys, "predict", run, tmp_path / "9.png", "--max-pixels", "81")[0] == 0
     code, _, said = call(capsys, "train", tmp_path / "d", "--max-pixels", "63")
-    assert (code, "0.png of 8 × 8 pixels; at most 63" in said) == (2, True)
+    assert (code, "0.png of 8 × 8 pixels; expected at most 63" in said) == (2, True)
     code, _, said = call(capsys, "predict", tmp_path / "no run", "--max-pixels", "0")
     assert code == 2
     recipe = (run / "recipe.toml").read_text()
@@ -286,19 +286,21 @@ def test_levels_of_which_black_and_white_are_not_known(tmp_path: Path) -> None:
     shares = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)
     Image.fromarray(shares).save(tmp_path / "a.tif")
     (tmp_path / "a.tif").rename(tmp_path / "a.png")
-    with pytest.raises(FileError, match=r"a.png, whose pixels are fractions; values from 0 to 255"):
+    with pytest.raises(
+        FileError, match=r"a.png, whose pixels are fractions; expected values from 0 to 255"
+    ):
         read_image_files(tmp_path / "a.png")
     for level in (-1, 65536):
         Image.fromarray(np.array([[0, level]], np.int32)).save(tmp_path / "b.tif")
         (tmp_path / "b.tif").rename(tmp_path / "b.png")
-        with pytest.raises(FileError, match="levels below 0 or beyond 65535"):
+        with pytest.raises(FileError, match="levels outside of 0 to 65535"):
             read_image_files(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("size", [3.5, "3", True, (3, 3, 3), (3,), (2.0, 2), (-1, 3), 0])
 def test_sizes_that_are_none(size: Any, tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "1.png")
-    with pytest.raises(ArgumentError, match=r"got size .*; 1 pixel or more"):
+    with pytest.raises(ArgumentError, match=r"got size .*; expected 1 pixel or more"):
         read_image_files(tmp_path, size=size)
 
 

@@ -89,7 +89,7 @@ def test_the_most_frequent_of_many_categories_are_kept() -> None:
     kept = {w for w, code in zip(words, e.transform(table)[1][:, 0], strict=True) if code}
     assert kept <= {w for w, n in Counter(words).items() if n == 2}
     assert e.notes == [
-        "column 'w' has 1200 values; the 1000 most frequent are kept, the rest get the code 0"
+        "column 'w' has 1200 values; the 1000 most frequent have codes, the others get the code 0"
     ]
     lost = sum(w not in kept for w in words)
     assert e.last_notes[0].startswith(f"column 'w': {lost} cells with values not known from fit")
@@ -289,17 +289,17 @@ def test_points_are_no_decimal_marks_beside_commas(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("x;y\n1.5;a\n2.25;b\n")
     with pytest.raises(
-        ChainruleError, match=r"points in numbers, '1.5' in line 2.*leave --decimal"
+        ChainruleError, match=r"points in numbers, '1.5' in line 2.*leave out --decimal"
     ):
         TableEncoder.fit(read_table(file, decimal=","), "y")
 
 
 CATEGORIES: dict[str, tuple[list[str], str]] = {  # cells, a part of the note on them
     "few numbers and a word": (["1", "2", "3", "4", "many"], "4 of 5 cells are numbers"),
-    "few with a unit": (["2 rooms", "3 rooms"], "'2 rooms' in row 0 of table is taken as a cat"),
-    "few bounds": (["<18", ">65"], "'<18' in row 0 of table is taken as a category"),
-    "few times": (["08:15", "09:00"], "'08:15' in row 0 of table is taken as a category"),
-    "few months": (["2024-01", "2024-02"], "'2024-01' in row 0 of table is taken as a category"),
+    "few with a unit": (["2 rooms", "3 rooms"], "'2 rooms' in row 0 of table is read as a cat"),
+    "few bounds": (["<18", ">65"], "'<18' in row 0 of table is read as a category"),
+    "few times": (["08:15", "09:00"], "'08:15' in row 0 of table is read as a category"),
+    "few months": (["2024-01", "2024-02"], "'2024-01' in row 0 of table is read as a category"),
     "codes": ([f"{k:03}" for k in range(80, 120)] * 2, ""),
     "house numbers": ([f"{k}{'abcd'[k % 4]}" for k in range(40)] * 2, ""),
     "more words than numbers": ([*MANY, *(f"w{k}" for k in range(30))] * 2, ""),

@@ -37,7 +37,7 @@ LN_3 = (1.0986, 0.0)  # three classes of the same size
 CASES = {
     "healthy": (history(STEADY), [], GOOD, "good", "reach every layer"),
     "vanishing": (history([(1e-6, 0.1)] * 20), [], GOOD, "warning", "vanish"),
-    "bursting": (history([*STEADY, (90.0, 3.0), *STEADY]), [], GOOD, "warning", "burst"),
+    "bursting": (history([*STEADY, (90.0, 3.0), *STEADY]), [], GOOD, "warning", "exploded"),
     "ever smaller": (
         history([(10.0**-k, 10.0**-k) for k in np.linspace(0, 6, 200)]),
         [],
@@ -51,28 +51,28 @@ CASES = {
         [],
         GOOD,
         "notice",
-        "by heart",
+        "overfits",
     ),
     "by heart, of an unknown loss": (
         history(STEADY, [0.5, 0.4, 0.3, 0.5, 0.7], [0.6, 0.3, 0.1, 0.05, 0.02]),
         [],
         GOOD,
         "notice",
-        "by heart",
+        "overfits",
     ),
     "by heart, with smoothed classes": (  # the least loss is 0.39
         history(STEADY, [0.5, 0.45, 0.6, 0.8, 0.9], [0.7, 0.5, 0.43, 0.41, 0.4], (1.0986, 0.39)),
         [],
         GOOD,
         "notice",
-        "by heart",
+        "overfits",
     ),
     "hardly learned": (
         history(STEADY, [1.08, 1.06, 1.1, 1.2, 1.3], [1.13, 1.08, 1.03, 1.0, 0.97], LN_3),
         [],
         GOOD,
         "notice",
-        "does not hold for the validation data",
+        "does not generalize to the validation data",
     ),
     "not learned": (
         history(STEADY, [1.1] * 3, [1.2, 1.11, 1.097], LN_3),
@@ -93,14 +93,14 @@ CASES = {
         [],
         GOOD,
         "warning",
-        "training loss climbs",
+        "training loss rises",
     ),
     "climbing without validation": (
         history(STEADY, loss=[86, 100, 300]),
         [],
         GOOD,
         "warning",
-        "training loss climbs",
+        "training loss rises",
     ),
     "rose again": (history(STEADY, loss=[1.0, 0.2, 0.21, 0.7]), [], GOOD, "notice", "rose again"),
     "noise": (history(STEADY, loss=[0.7, 0.69, 0.695, 0.71]), [], GOOD, "good", "reach"),
@@ -130,7 +130,7 @@ CASES = {
         [],
         GOOD,
         "notice",
-        "by heart",
+        "overfits",
     ),
     "false alarms": (
         history(STEADY),
@@ -206,7 +206,7 @@ CASES = {
         [],
         GOOD,
         "notice",
-        "does not hold for the validation data",
+        "does not generalize to the validation data",
     ),
     "vanishing to nothing": (
         history([(0.0, 0.0, 1e-20, 1e-9, 0.1)] * 20),
@@ -265,7 +265,7 @@ CASES = {
         [],
         GOOD,
         "notice",
-        "burst",
+        "exploded",
     ),
     "worse than the mean": (
         history(STEADY),
@@ -303,10 +303,10 @@ def test_what_is_said_of_the_losses_is_what_they_were():
         assert "was 0.3 after epoch 3 and is 0.7 after epoch 5" in found["cause"]
         assert found["cause"].endswith(told)
     (found,) = findings(*CASES["hardly learned"][:2], *GOOD)
-    assert "training loss is 0.97 and always the same prediction gets 1.099" in found["cause"]
+    assert "training loss is 0.97 and the best constant prediction gets 1.099" in found["cause"]
     assert "smaller network" not in found["remedy"]
     (found,) = findings(*CASES["false alarms"][:2], *CASES["false alarms"][2])
-    assert "98 of the 110 test rows that it takes for fraud" in found["cause"]
+    assert "98 of the 110 test rows predicted as fraud" in found["cause"]
 
 
 def test_a_burst_that_moves_the_loss_is_a_warning():
@@ -317,7 +317,7 @@ def test_a_burst_that_moves_the_loss_is_a_warning():
             row.update(loss=loss[k], step=12 * (k + 1))
         found, *more = findings(made, [], *GOOD)
         assert [f["title"] for f in more] == ["The training loss rose again"] * (loss[3] > 0.5)
-        assert (found["title"], found["level"]) == ("The gradient burst", level)
+        assert (found["title"], found["level"]) == ("The gradient exploded", level)
 
 
 def test_the_remedy_for_a_guess_fits_the_classes():
@@ -407,7 +407,7 @@ def test_the_history_says_that_the_loss_climbs():
     made = cr.fit(
         model, (x, y), loss="mse", optimizer=optimizer, epochs=6, batch_size=64, progress=False
     )
-    assert [f["title"] for f in made.findings] == ["The training loss climbs"]
+    assert [f["title"] for f in made.findings] == ["The training loss rises"]
     assert made["loss"][-1] > made["loss"][0]
     assert made.guess[0] == pytest.approx(float(np.var(y)), rel=1e-6)
 

@@ -111,13 +111,13 @@ MISTAKES = {  # model, data, settings, what the message says
         "got a sigmoid",
     ),
     "no log-softmax": (network, (X, Y), {"loss": "nll"}, "got values up to .* LogSoftmax"),
-    "one score": (one, (X, YES[:, 0].astype(int)), CE, r"got one score each.*bce_with_logits"),
-    "one score, flat": (lambda: Then(lambda s: s[:, 0], 1), (X, Z), CE, "got one score each"),
+    "one score": (one, (X, YES[:, 0].astype(int)), CE, r"got one score per row.*bce_with_logits"),
+    "one score, flat": (lambda: Then(lambda s: s[:, 0], 1), (X, Z), CE, "got one score per row"),
     "measurements, cross-entropy": (
         network,
         (X, X[:, :3]),
         CE,
-        r'targets from -.*; probabilities of the classes.*loss="mse"',
+        r'targets from -.*; expected probabilities of the classes.*loss="mse"',
     ),
     "several at once": (network, (X, np.ones((60, 3))), CE, "sum up to 3, for .*bce_with_logits"),
     "pairs, mse": (one, (X, Z), {"loss": "mse"}, r"prediction float32\[\d+,1\] and a target"),
@@ -137,7 +137,7 @@ MISTAKES = {  # model, data, settings, what the message says
         network,
         (X, Y),
         {"loss": lambda p, t: (p * p).sum(axis=-1)},
-        r"loss of shape \(32,\) from <lambda>; one number; take its mean",
+        r"loss of shape \(32,\) from <lambda>; expected one number; take its mean",
     ),
     "each loss, eager": (
         network,
@@ -159,7 +159,12 @@ MISTAKES = {  # model, data, settings, what the message says
     "loss by a wrong name": (network, (X, Y), {"loss": "cross_entrpy"}, "did you mean cross_entro"),
     "loss by no name": (network, (X, Y), {"loss": "?"}, "cross_entropy for classes, mse for num"),
     # targets
-    "class too large": (network, (X, OUT), CE, r"class 3 \(training data, row 33\); 0 to 2"),
+    "class too large": (
+        network,
+        (X, OUT),
+        CE,
+        r"class 3 \(training data, row 33\); expected 0 to 2",
+    ),
     "class below 0": (network, (X, with_value(Y, 59, -1)), CE, r"class -1 \(training data, row 59"),
     "class, loader": (network, DataLoader((X, OUT), 20), CE, r"class 3 \(training data, row 33\)"),
     "class, first batch": (network, batches(y=with_value(Y, 3, 5)), CE, "got class 5"),
@@ -175,7 +180,7 @@ MISTAKES = {  # model, data, settings, what the message says
         CE,
         "got targets float32.32.; expected class nu",
     ),
-    "no targets": (network, X, CE, "got a batch of ndarray in the training data; pairs"),
+    "no targets": (network, X, CE, "got a batch of ndarray in the training data; expected pairs"),
     "targets None": (network, (X, None), CE, "got a batch without targets"),
     "inputs alone": (network, (X,), CE, "got a batch of 1 parts"),
     "three parts": (network, (X, X, Y), CE, r"got a batch of 3 parts.*\(\(a, b\), y\)"),
@@ -186,7 +191,7 @@ MISTAKES = {  # model, data, settings, what the message says
         lambda: Then(lambda s: (s, s)),
         (X, Y),
         CE,
-        r"got a tuple of 2 from the model, for cross_entropy; one tensor; .*out\[0\]",
+        r"got a tuple of 2 from the model, for cross_entropy; expected one tensor; .*out\[0\]",
     ),
     "a dict": (lambda: Then(lambda s: {"a": s}), (X, Y), CE, r"got a dict of 1 .*out\['a'\]"),
     "LSTM": (lambda: nn.LSTM(5, 3), (X[:, None], X[:, None, :3]), {"loss": "mse"}, "tuple of 2"),
@@ -204,7 +209,7 @@ MISTAKES = {  # model, data, settings, what the message says
         r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la",
     ),
     "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
-    "one row": (network, (X[:1], Y[:1]), CE, "there is only one: train on more rows"),
+    "one row": (network, (X[:1], Y[:1]), CE, "train on 2 rows or more"),
     "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed 9 and"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),
     "detached": (network, (X, Y), {"loss": cut}, "does not depend on any trained parameter"),
@@ -278,7 +283,12 @@ MISTAKES = {  # model, data, settings, what the message says
     "nothing": (network, (), CE, "got a batch of 0 parts"),
     "no batches": (network, [], CE, "got a batch of 0 parts"),
     "no batches, generated": (network, (b for b in []), {**CE, "epochs": 1}, "got no batches"),
-    "lists": (network, [([[1.0, 2.0]], [1])], CE, "inputs hold 1.0; arrays or tensors with rows"),
+    "lists": (
+        network,
+        [([[1.0, 2.0]], [1])],
+        CE,
+        "inputs contain 1.0; expected arrays or tensors with rows",
+    ),
     "unequal": (network, (X, Y[:-1]), CE, "got arrays of 60 and 59 rows"),
     "unequal valid": (network, (X, Y), {**CE, "valid": (X, Y[:5])}, "got arrays of 60 and 5 rows"),
     "batch_size": (network, (X, Y), {**CE, "batch_size": 61}, "batch_size 61 for 60 rows.*most 60"),
@@ -287,7 +297,7 @@ MISTAKES = {  # model, data, settings, what the message says
         network,
         batches(),
         {**CE, "batch_size": 5},
-        "batch_size 5 and data that comes in batches",
+        "batch_size 5 and data that is in batches already",
     ),
     "not data": (network, 5, CE, "got data of type int"),
     "a generator": (
@@ -300,7 +310,7 @@ MISTAKES = {  # model, data, settings, what the message says
         network,
         (X, Y),
         {**CE, "epochs": 2, "valid": (b for b in batches())},
-        "got a generator as validation data; batches",
+        "got a generator as validation data; expected batches",
     ),
     "a generator, metrics": (
         network,
@@ -311,7 +321,12 @@ MISTAKES = {  # model, data, settings, what the message says
     "wrong inputs": (network, (X[:, :4], Y), CE, r"\[Linear\] got float32\[32,4\]"),
     # settings
     **{
-        f"{name} {value!r}": (network, (X, Y), {**CE, name: value}, rf"got {name} {value!r}; a who")
+        f"{name} {value!r}": (
+            network,
+            (X, Y),
+            {**CE, name: value},
+            rf"got {name} {value!r}; expected a who",
+        )
         for name in ("epochs", "accumulate", "patience")
         for value in (0, -1, 2.0, True, "3")
     },
@@ -320,7 +335,7 @@ MISTAKES = {  # model, data, settings, what the message says
             network,
             (X, Y),
             {**CE, "clip_norm": value},
-            f"got clip_norm {value!r}; a number above",
+            f"got clip_norm {value!r}; expected a finite number above",
         )
         for value in (NAN, INF, 0, 0.0, -1.0, "1", True)
     },
@@ -334,7 +349,12 @@ MISTAKES = {  # model, data, settings, what the message says
         for value in (NAN, -1, "5")
     },
     "metric": (network, (X, Y), {**CE, "metrics": ["acuracy"]}, "did you mean accuracy"),
-    "metric, far": (network, (X, Y), {**CE, "metrics": [5]}, "got the metric 5; one of accuracy"),
+    "metric, far": (
+        network,
+        (X, Y),
+        {**CE, "metrics": [5]},
+        "got the metric 5; expected one of accuracy",
+    ),
     "monitor": (
         network,
         (X, Y),
@@ -343,14 +363,19 @@ MISTAKES = {  # model, data, settings, what the message says
     ),
     "monitor, no valid": (network, (X, Y), {**CE, "monitor": "valid_loss"}, "pass validation data"),
     "monitor, no metric": (network, (X, Y), {**CE, "patience": 1, "monitor": "seconds"}, "of loss"),
-    "monitor, own": (network, (X, Y), {**CE, **BY_SCORE}, "monitor 'own', a metric of your own.*m"),
-    "mode": (network, (X, Y), {**CE, **BY_SCORE, "mode": "up"}, "got mode 'up'; min or max"),
+    "monitor, own": (network, (X, Y), {**CE, **BY_SCORE}, "monitor 'own', a custom metric.*m"),
+    "mode": (
+        network,
+        (X, Y),
+        {**CE, **BY_SCORE, "mode": "up"},
+        "got mode 'up'; expected .min. or .max.",
+    ),
     "mode of the loss": (network, (X, Y), {**CE, "mode": "max"}, 'max" for the loss'),
     "metric, array": (
         network,
         (X, Y),
         {**CE, "metrics": {"hits": lambda p, t: p.argmax(-1) == t}},
-        r"ndarray \(32,\) from the metric hits; one number",
+        r"ndarray \(32,\) from the metric hits; expected one number",
     ),
     "metric, None": (network, (X, Y), {**CE, "metrics": {"a": lambda p, t: None}}, "NoneType from"),
     "metric of numbers": (network, (X, Y), {**CE, "metrics": "r2"}, "a prediction for each target"),
@@ -363,7 +388,7 @@ MISTAKES = {  # model, data, settings, what the message says
         network,
         (X, Y),
         {**CE, "valid": (X[:, 1:], Y)},
-        r"\[Linear\] got float32\[60,4\].*look at the validation data",
+        r"\[Linear\] got float32\[60,4\].*check the validation data",
     ),
     "valid, targets": (network, (X, Y), {**CE, "valid": [(X, Y[:9])]}, "cross_.*validation data"),
     "per": (network, (X, Y), {**CE, "schedule_per": "batch"}, "got schedule_per 'batch'"),
@@ -410,10 +435,12 @@ def test_a_model_that_cannot_be_trained(given_, says):
 def test_an_optimizer_or_schedule_that_would_do_nothing():
     model = network()
     optimizer = optim.SGD(model.parameters(), lr=0.0)
-    with pytest.raises(ArgumentError, match="got lr 0; above 0"):
+    with pytest.raises(ArgumentError, match="got lr 0; expected a learning rate above 0"):
         cr.fit(model, (X, Y), **CE, optimizer=optimizer, progress=False)
     optimizer = optim.SGD(network().parameters(), lr=0.1)
-    with pytest.raises(ArgumentError, match="an optimizer of none of this model's parameters"):
+    with pytest.raises(
+        ArgumentError, match="an optimizer that has none of this model's parameters"
+    ):
         cr.fit(model, (X, Y), **CE, optimizer=optimizer, progress=False)
     for settings in ({}, {"optimizer": optim.SGD(model.parameters(), lr=0.1)}):
         schedule = optim.StepLR(optimizer, 1)

@@ -84,7 +84,7 @@ def test_a_later_batch_that_is_not_finite_is_shown():
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_later_class_without_a_score_is_an_error(wrong, compiled):
     """In a compiled step -1 would silently be the last class."""
-    with pytest.raises(ChainruleError, match=rf"got class {wrong} \(row 13\); 0 to 2"):
+    with pytest.raises(ChainruleError, match=rf"got class {wrong} \(row 13\); expected 0 to 2"):
         cr.fit(
             network(),
             batches(y=with_value(Y, 33, wrong)),

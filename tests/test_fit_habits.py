@@ -82,7 +82,10 @@ CALLS = {  # what is called, what the message says
     "loader, two": (lambda: DataLoader(X, Y, batch_size=10), r"DataLoader\(\(x, y\)"),
     "loader, positional": (lambda: DataLoader(X, Y), r"got ndarray in the place of batch_size"),
     "loader, workers": (lambda: DataLoader((X, Y), num_workers=2), "here it is nothing"),
-    "dataset": (lambda: DataLoader(Dataset(), 10), "got Dataset, which .*; arrays of all rows"),
+    "dataset": (
+        lambda: DataLoader(Dataset(), 10),
+        "got Dataset, which .*; expected arrays of all rows",
+    ),
     "split": (lambda: train_test_split(X, Y, 0.3), r"got 0.3 among the arrays.*test_size=0.3"),
     "split, seed": (lambda: train_test_split(X, random_state=1), "here it is seed=0"),
     "schedule of a rate": (lambda: optim.StepLR(0.1, 2), "got an optimizer of type float.*optim.A"),

@@ -98,7 +98,7 @@ def test_damaged_weights_are_those_of_the_checkpoint(name, copy, capsys):
     file = copy / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(change(whole))
-    with pytest.warns(UserWarning, match=f"{says}.*: taking the weights of the checkpoint after"):
+    with pytest.warns(UserWarning, match=f"{says}.*: using the weights of the checkpoint after"):
         assert predicted(copy) == expected
     shutil.move(copy / "checkpoints", copy / "gone")
     expect_one_error(capsys, ["predict", copy], says)
@@ -327,7 +327,7 @@ def test_a_removal_that_meets_a_file_being_written(when, tmp_path, monkeypatch, 
     code, _, said = call(capsys, "train", "iris", "--epochs", 2, "--out", place, "--quiet")
     assert gone
     if when in ("report.html", "step"):
-        why = {"report.html": "model.safetensors was removed while", "step": "No such file"}[when]
+        why = {"report.html": "model.safetensors was removed during", "step": "No such file"}[when]
         assert (code, why in said, "--resume" in said) == (2, True, True)
         assert call(capsys, "train", "--resume", place, "--quiet")[0] == 0
     else:
@@ -340,11 +340,11 @@ def test_a_removal_that_meets_a_file_being_written(when, tmp_path, monkeypatch, 
 
 
 AWAY = {
-    "removed": (shutil.rmtree, "was removed while it was trained in"),
+    "removed": (shutil.rmtree, "was removed during training"),
     "renamed": (lambda folder: folder.rename(folder.with_name("moved")), "moved\n"),
-    "parent removed": (lambda folder: shutil.rmtree(folder.parent), "was removed while"),
-    "a file": (put_a_file, "was removed while"),
-    "a link": (put_a_link, "was removed while"),
+    "parent removed": (lambda folder: shutil.rmtree(folder.parent), "was removed during"),
+    "a file": (put_a_file, "was removed during"),
+    "a link": (put_a_link, "was removed during"),
     "another folder": (put_another, "moved\n"),
 }
 WHEN = ["step", "checkpoint", "end", "model.safetensors", "report.html"]
@@ -423,7 +423,7 @@ def test_what_cannot_be_written_is_an_error_with_a_way_on(
         assert file == "metrics.jsonl"
         assert "--resume" not in err
         return
-    assert f"then go on with chainrule train --resume {place}" in err
+    assert f"then continue with chainrule train --resume {place}" in err
     assert not list(place.rglob("*.tmp"))
     assert call(capsys, "train", "--resume", place, "--quiet")[0] == 0
     assert call(capsys, "predict", place)[0] == 0

@@ -22,7 +22,7 @@ from chainrule.train.evaluation.metrics import (
     confusion,
     f1,
     mae,
-    named,
+    metrics_by_name,
     r2,
     rmse,
 )
@@ -169,7 +169,7 @@ def test_what_a_metric_does_not_take():
     with pytest.raises(ShapeError, match="auc is for two classes"):
         auc(np.zeros((4, 3)), np.zeros(4, int))
     for wrong in (-100, 3):
-        with pytest.raises(ArgumentError, match=f"{wrong}.*; classes 0 to 2"):
+        with pytest.raises(ArgumentError, match=f"{wrong}.*; expected classes 0 to 2"):
             f1(np.zeros((4, 3)), np.array([0, 1, 2, wrong]))
 
 
@@ -177,12 +177,14 @@ def test_metrics_by_name_and_as_functions():
     def half(prediction, target):
         return 0.5
 
-    found = named(["accuracy", half, lambda p, t: 1, lambda p, t: 2, functools.partial(half)])
+    found = metrics_by_name(
+        ["accuracy", half, lambda p, t: 1, lambda p, t: 2, functools.partial(half)]
+    )
     assert list(found) == ["accuracy", "half", "<lambda>", "<lambda>_2", "metric"]
     assert found["<lambda>_2"](None, None) == 2
-    assert list(named("f1")) == ["f1"]
-    assert list(named(half)) == ["half"]
-    assert named(()) == {}
+    assert list(metrics_by_name("f1")) == ["f1"]
+    assert list(metrics_by_name(half)) == ["half"]
+    assert metrics_by_name(()) == {}
 
 
 # evaluate and predict

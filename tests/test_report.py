@@ -164,8 +164,12 @@ def test_counts_stand_in_their_cells_and_the_baseline_in_the_verdict():
 
 def test_the_verdict_does_not_praise_a_model_that_only_names_the_commonest_class():
     for table, value, told in (
-        ([[800, 0], [200, 0]], 0.8, ", no more than always naming the most frequent class (80%)"),
-        ([[970, 11], [9, 10]], 0.98, ", less than always naming the most frequent class would"),
+        (
+            [[800, 0], [200, 0]],
+            0.8,
+            ", no more than always predicting the most frequent class (80%)",
+        ),
+        ([[970, 11], [9, 10]], 0.98, ", less than always predicting the most frequent class would"),
     ):
         report = Report(
             "T",

@@ -117,7 +117,9 @@ def test_one_changed_number_is_seen(tmp_path):
 def test_a_checkpoint_of_an_earlier_version_is_taken(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(
-            sys.modules["chainrule.train.loop.fit"].__dict__, "described", lambda *_, **__: {}
+            sys.modules["chainrule.train.loop.fit"].__dict__,
+            "training_settings",
+            lambda *_, **__: {},
         )
         fit(network(), (X, Y), epochs=1, checkpoint=tmp_path)
     found = fit(network(), (X, Y), epochs=2, checkpoint=tmp_path, resume=True, clip_norm=1.0)

@@ -300,7 +300,7 @@ def test_what_is_chosen_for_images_fits_the_model(kind, side, tmp_path):
     assert all((tmp_path / "pictures" / row["file"]).exists() for row in rows)
     assert Run.open(result.run).predict()["file"] == [row["file"] for row in rows]
     wrong = [row["file"] for row in rows if row["target"] != row["prediction"]]
-    assert all(f"{name}, taken for" in result.report.read_text() for name in wrong)
+    assert all(f"{name}, predicted as" in result.report.read_text() for name in wrong)
 
 
 def test_what_is_new_is_warned_of_at_the_user_s_line(classified):
@@ -355,7 +355,7 @@ def test_a_run_that_has_ended_says_so_and_can_have_more_epochs(tmp_path, capsys)
     run = runs.train(Recipe(source="iris", epochs=2), tmp_path / "run", progress=False).run
     before = (run / "model.safetensors").read_bytes()
     _, out, _ = call(capsys, "train", "--resume", run, "--quiet")
-    assert f"it had ended before, after all its epochs; for more, raise epochs in {run}" in out
+    assert f"it had already completed all epochs; for more, raise epochs in {run}" in out
     assert (run / "model.safetensors").read_bytes() == before
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace("epochs = 2", "epochs = 5"))

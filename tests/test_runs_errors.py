@@ -61,8 +61,8 @@ SOURCES = {
     "ragged.csv": ("a,y\n1,2\n1\n3,4\n", "line 3"),
     "short.txt": ("ab", "65 or more"),
     "empty.txt": ("", "is empty"),
-    "bytes.txt": (bytes(range(256)), "no text"),
-    "wrong.toml": ("[train\n", "no TOML"),
+    "bytes.txt": (bytes(range(256)), "not text"),
+    "wrong.toml": ("[train\n", "not TOML"),
     "unknown.toml": ("[train]\nepochz = 3\n", "did you mean epochs?"),
     "newer.toml": ("format = 99\n", "format 99"),
     "file.xyz": ("1", "ending"),
@@ -95,7 +95,7 @@ def test_predicting_from_tables_that_do_not_fit(classified, tmp_path, capsys):
 
 def test_data_of_another_kind_and_a_target_that_is_dropped(classified, csv_file, capsys):
     expect_one_error(capsys, ["predict", classified.run, "digits"], "images")
-    expect_one_error(capsys, ["train", csv_file, "--target", "y", "--drop", "y"], "leave out")
+    expect_one_error(capsys, ["train", csv_file, "--target", "y", "--drop", "y"], "remove --drop")
 
 
 def test_names_with_marks_are_shown_as_they_are(tmp_path, capsys, monkeypatch):
@@ -229,7 +229,7 @@ def test_start_is_for_texts(classified, tmp_path, capsys):
     assert code == 0
     assert err.endswith("one unknown character: 'ß', 'ö'\n")
     assert call(capsys, "predict", run, "--start", "one", "--length", 5)[2] == ""
-    expect_one_error(capsys, ["predict", run, file, "--start", "one"], "leave one out")
+    expect_one_error(capsys, ["predict", run, file, "--start", "one"], "leave out --start")
 
 
 def test_names_that_are_nearly_right(tmp_path, capsys, monkeypatch):
@@ -254,7 +254,7 @@ def test_folders_that_are_no_classes(classified, tmp_path, capsys):
     (both / "train/a/0.png").write_bytes(b"")
     expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is empty")
     (both / "train/a/0.png").write_bytes(b"text")
-    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is no image")
+    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is not an image")
 
 
 def test_classes_that_training_did_not_have(tmp_path, capsys):
@@ -263,5 +263,5 @@ def test_classes_that_training_did_not_have(tmp_path, capsys):
     run = runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False).run
     expect_one_error(capsys, ["evaluate", run, pictures(tmp_path / "other")], "class 7, …;")
     expect_one_error(
-        capsys, ["predict", run, "no.png"], "no.png, which does not exist; an image or"
+        capsys, ["predict", run, "no.png"], "no.png, which does not exist; expected an image or"
     )

@@ -50,7 +50,7 @@ DAMAGE = {
     "no recipe": ("recipe.toml", None, "no recipe.toml"),
     "newer recipe": ("recipe.toml", lambda b: b.replace(b"format = 1", b"format = 7"), "format 7"),
     "newer data": ("data.json", lambda b: b.replace(b'"format": 1', b'"format": 7'), "format 1"),
-    "cut data": ("data.json", lambda b: b[:40], "no JSON"),
+    "cut data": ("data.json", lambda b: b[:40], "not JSON"),
     "other kind": ("data.json", lambda b: b.replace(b'"table"', b'"sound"'), "'sound'"),
 }
 
@@ -123,7 +123,7 @@ def test_a_resumed_run_needs_the_same_pictures(tmp_path):
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path, capsys):
     folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
-    with files.held(folder):
+    with files.locked(folder):
         expect_one_error(capsys, ["train", "--resume", folder], "another process is training")
     assert call(capsys, "train", "--resume", folder)[0] == 0
 
@@ -140,7 +140,7 @@ def test_a_run_s_own_rows_need_the_same_data(tmp_path, capsys):
 def test_a_run_does_not_write_over_another(tmp_path):
     recipe = Recipe(source="iris", epochs=1)
     runs.train(recipe, tmp_path / "run", progress=False)
-    with pytest.raises(ChainruleError, match="there already"):
+    with pytest.raises(ChainruleError, match="an existing run"):
         runs.train(recipe, tmp_path / "run", progress=False)
 
 
@@ -165,7 +165,7 @@ def test_an_edited_encoding_is_refused(name, classified, tmp_path, capsys):
     shutil.copytree(classified.run, copy)
     edited(copy, EDITS[name])
     for command in (["predict", copy], ["evaluate", copy], ["train", "--resume", copy]):
-        expect_one_error(capsys, command, "not as it was written")
+        expect_one_error(capsys, command, "has changed since it was written")
 
 
 @pytest.mark.parametrize("lost", ["embedding", "lr", "epochs", "batch_size"])
@@ -183,9 +183,9 @@ def test_nested_without_end(classified, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(classified.run, copy)
     (copy / "data.json").write_text("[" * 100_000)
-    expect_one_error(capsys, ["predict", copy], "no JSON")
+    expect_one_error(capsys, ["predict", copy], "not JSON")
     (copy / "recipe.toml").write_text("[train]\nepochs = " + "1" * 5000)
-    expect_one_error(capsys, ["predict", copy], "no TOML")
+    expect_one_error(capsys, ["predict", copy], "not TOML")
 
 
 def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, capsys, monkeypatch):
@@ -204,7 +204,7 @@ def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, caps
 def test_a_pipe_stays_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-        files.write_where_it_leads(tmp_path / "pipe", "text")
+        files.write_through(tmp_path / "pipe", "text")
         assert reader.communicate()[0] == b"text"
     assert (tmp_path / "pipe").is_fifo()
 
@@ -252,7 +252,7 @@ def test_ctrl_c_names_the_folder_if_there_is_one(tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     code, _, err = call(capsys, "train", "iris", "--quiet", "--out", run)
     assert code == 130
-    assert f"written in {run}; " in err
+    assert f"before {run} was complete; " in err
     assert f"--resume {run}\n" in err
     monkeypatch.setattr(runs, "kind_of", stop)
     code, _, err = call(capsys, "train", "iris", "--quiet", "--out", tmp_path / "other")
@@ -272,8 +272,10 @@ def test_a_run_in_progress_says_so(tmp_path, capsys):
     folder = runs.train(Recipe(source="iris", epochs=1), tmp_path / "run", progress=False).run
     (folder / "model.safetensors").unlink()
     expect_one_error(capsys, ["predict", folder], "--resume")
-    with files.held(folder):
-        expect_one_error(capsys, ["predict", folder], "is being trained; a run that has ended")
+    with files.locked(folder):
+        expect_one_error(
+            capsys, ["predict", folder], "is being trained; expected a run that has ended"
+        )
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p.json", "p.parquet"])
@@ -294,7 +296,7 @@ def test_data_that_has_gone(tmp_path, capsys):
     recipe = Recipe(source=str(file), target="y", epochs=1)
     run = runs.train(recipe, tmp_path / "run", progress=False).run
     file.unlink()
-    expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; the data of")
+    expect_one_error(capsys, ["evaluate", run], "t.csv, which does not exist; expected the data of")
 
 
 def test_data_that_has_moved_is_told_from_where_the_command_stands(tmp_path, capsys, monkeypatch):
@@ -335,7 +337,9 @@ def test_a_run_inside_its_data(tmp_path, capsys, monkeypatch):
 
 def test_a_dangling_link_is_a_place_that_is_taken(tmp_path, capsys):
     (tmp_path / "run").symlink_to("nowhere")
-    expect_one_error(capsys, ["train", "iris", "--out", tmp_path / "run"], "which is there already")
+    expect_one_error(
+        capsys, ["train", "iris", "--out", tmp_path / "run"], "which exists and is not a run"
+    )
     assert not (tmp_path / "nowhere").exists()
 
 

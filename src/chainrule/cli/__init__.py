@@ -35,17 +35,17 @@ app = typer.Typer(
 
 
 class _Command(TyperCommand):
-    """A command that does not silently take the last of two values for one option."""
+    """A command for which an option with two values is an error, not the last value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        given: list[Any] = self.make_parser(ctx).parse_args(args=[*args])[2]
-        for option, count in Counter(p for p in given if p.opts[0].startswith("-")).items():
+        options: list[Any] = self.make_parser(ctx).parse_args(args=[*args])[2]
+        for option, count in Counter(p for p in options if p.opts[0].startswith("-")).items():
             if count > 1 and not (option.multiple or option.is_flag):
                 raise ArgumentError(
                     self.name or "chainrule",
                     f"got {option.opts[0]} {count} times",
-                    "one value",
-                    "leave all but one of them out",
+                    "expected one value",
+                    f"pass {option.opts[0]} once",
                 )
         return super().parse_args(ctx, args)
 
@@ -62,8 +62,8 @@ for _name, _function in (
 
 
 _INTERRUPTED = (
-    "[interrupted] got Ctrl-C before there was a result; some more time, nothing was written; call "
-    "it again"
+    "[interrupted] got Ctrl-C before there was a result; expected more time, nothing was written; "
+    "run the command again"
 )
 
 
@@ -83,11 +83,11 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error of the project's kind is one line and exit code 2."""
+    """Run the command line; an error of chainrule is one line and exit code 2."""
     if arguments is None:
-        _as_a_tool()
-        gc.freeze()  # what has been imported stays: it need not be looked through for garbage
-        gc.set_threshold(50_000)  # and a command makes little: 2 % of a short run went into looking
+        _behave_like_a_tool()
+        gc.freeze()  # imported objects stay: the collector need not traverse them
+        gc.set_threshold(50_000)  # collecting took 2 % of a short run
     try:
         try:
             try:
@@ -95,26 +95,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except typer.Abort:  # Ctrl-C in older versions of Typer; newer ones return 130
                 code = 130
             except train.StoppedError as stop:
-                _tell(str(stop), arguments)
+                _print_error(str(stop), arguments)
                 sys.exit(130)
             if code == 130:
-                _tell(_INTERRUPTED, arguments)
+                _print_error(_INTERRUPTED, arguments)
         except Exception as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
                 sys.exit(2)
-            told = _told(error, arguments)
-            if told is None:
+            text = _error_text(error, arguments)
+            if text is None:
                 raise
-            _tell(told, arguments)
+            _print_error(text, arguments)
             sys.exit(2)
         finally:
-            sys.stdout.flush()  # here, where an error can still be told
+            sys.stdout.flush()  # while an error can still be printed
     except OSError as error:
-        text = f"[output] got {error.strerror}; a place that can be written; free some space"
+        text = f"[output] got {error.strerror}; expected a place for the output; free some space"
         with contextlib.suppress(OSError):
             print(f"chainrule: {text}", file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):  # what is left cannot be written at exit either
+            with contextlib.suppress(OSError):  # the rest cannot be written at exit either
                 stream.flush()
                 continue
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -122,47 +122,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _given(arguments: Sequence[str] | None) -> Sequence[str]:
+def _words(arguments: Sequence[str] | None) -> Sequence[str]:
     return sys.argv[1:] if arguments is None else arguments
 
 
-def _tell(text: str, arguments: Sequence[str] | None) -> None:
+def _print_error(text: str, arguments: Sequence[str] | None) -> None:
     """A line on stderr, and with --json an object on stdout."""
     text = printable(text)
-    if "--json" in _given(arguments):
+    if "--json" in _words(arguments):
         print(json.dumps({"error": text}))
     print(f"chainrule: {text}", file=sys.stderr)
 
 
-def _told(error: Exception, arguments: Sequence[str] | None) -> str | None:
-    """An error that is no mistake of this program, in one line of the project's form."""
-    if isinstance(error, ChainruleError):  # its source is a line of this program: not shown
+def _error_text(error: Exception, arguments: Sequence[str] | None) -> str | None:
+    """An expected error as one line; None for a bug of this program."""
+    if isinstance(error, ChainruleError):  # without its source, a line of this program
         where = f" (in {error.layer})" if error.layer else ""
         text = f"[{error.operation}] {error.arrived}; {error.needed}; {error.advice}{where}"
     elif isinstance(error, OSError) and error.filename is not None:
         text = (
-            f"[read] got {error.strerror} for {os.fsdecode(error.filename)}; a place that can be "
-            "used; check the path and its rights"
+            f"[read] got {error.strerror} for {os.fsdecode(error.filename)}; expected a path that "
+            "can be read and written; check the path and its permissions"
         )
     elif isinstance(error, MemoryError):
-        text = f"[memory] got too much: {error}; what fits into memory; make it smaller"
-    elif hasattr(error, "format_message"):
+        text = f"[memory] got too much data: {error}; expected what fits into memory; use less data"
+    elif hasattr(error, "format_message"):  # of Click, which newer versions of Typer copy
         known = {command.name for command in app.registered_commands}
-        named = [a for a in _given(arguments)[:1] if a in known]  # of an error without a context
+        named = [a for a in _words(arguments)[:1] if a in known]  # for an error without a context
         command = getattr(getattr(error, "ctx", None), "command_path", None)
         command = command or " ".join(["chainrule", *named])
         what = error.format_message().rstrip(".").replace(";", ",")
         text = f"[{command.split()[-1]}] got a call that it does not know: {what}; "
-        text += f"the arguments and options that it has; look at {command} --help"
+        text += f"expected the arguments and options of the command; see {command} --help"
     else:
         return None
     return text
 
 
-def _as_a_tool() -> None:
-    """As other tools do: end quietly when the reader of a pipe has gone, and print what the
-    terminal's encoding lacks as a question mark. A stream that is closed swallows what it gets,
-    and a warning is what it says and no line of this program."""
+def _behave_like_a_tool() -> None:
+    """Behave like other command-line tools.
+
+    End quietly when the reader of a pipe is gone; print characters that the encoding of the
+    terminal lacks as question marks; discard output to closed streams; print warnings without a
+    line of this program.
+    """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process

@@ -21,7 +21,7 @@ from ..errors import ArgumentError, ChainruleError
 from . import info, workloads
 from .workloads import PRODUCT, WORKLOADS
 
-ROUNDS = 3  # the programs take turns
+ROUNDS = 3  # in which the programs alternate
 
 
 def bench(
@@ -32,15 +32,15 @@ def bench(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="How many; all processors if left out.")
+        int | None, typer.Option(help="Number of threads; all processors by default.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="To time each program on each work.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Time for each program on each workload.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Time training steps of networks, beside the arithmetic that they need, and beside PyTorch.
+    """Time training steps of networks; compare with their arithmetic alone, and with PyTorch.
 
     A step is forward, cross-entropy, backward, clipping and Adam, compiled. The first one compiles,
-    or finds what an earlier process has compiled. Every program has a process of its own.
+    or loads what an earlier process has compiled. Every program runs in its own process.
 
     Example: chainrule bench mnist --threads 1
     """
@@ -48,18 +48,20 @@ def bench(
     for name in names:
         if name not in WORKLOADS:
             near = difflib.get_close_matches(name, WORKLOADS, n=1)
-            advice = f"did you mean {near[0]}?" if near else "leave it out for all of them"
-            raise ArgumentError("bench", f"got {name}", f"one of {', '.join(WORKLOADS)}", advice)
+            advice = f"did you mean {near[0]}?" if near else "leave it out for all"
+            raise ArgumentError(
+                "bench", f"got {name}", f"expected one of {', '.join(WORKLOADS)}", advice
+            )
     if not (seconds > 0 and math.isfinite(seconds)):
         raise ArgumentError(
-            "bench", f"got --seconds {seconds:g}", "a number above 0", "try --seconds 2"
+            "bench", f"got --seconds {seconds:g}", "expected a number above 0", "try --seconds 2"
         )
     if threads is not None and not 1 <= threads <= 128:
         raise ArgumentError(
             "bench",
             f"got --threads {threads}",
-            "a whole number from 1 to 128",
-            "leave it out to use the processors there are",
+            "expected a whole number from 1 to 128",
+            "leave it out to use all processors",
         )
     from rich.console import Console  # slow to import, as below
 
@@ -70,15 +72,15 @@ def bench(
         for name in dict.fromkeys(names):
             status.update(f"{name}: {WORKLOADS[name]}")
             rows.append(_row(name, threads, seconds / ROUNDS, backend))
-    found = {"threads": threads, "backend": backend, "works": rows}
+    report = {"threads": threads, "backend": backend, "works": rows}
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(report))
     else:
-        _print(found)
+        _print(report)
 
 
 def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any]:
-    """What was measured of a work: medians over rounds of medians."""
+    """The figures of a workload: medians over rounds of medians."""
     programs = ["chainrule", "product", *(["torch"] if find_spec("torch") else [])]
     script = Path(workloads.__file__)
     rounds = [
@@ -90,7 +92,7 @@ def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any
     ]
     us = {p: float(np.median([r[p]["us"] for r in rounds])) for p in programs}
     work, ours, theirs = WORKLOADS[name], us["chainrule"], us.get("torch")
-    speed = 2 * PRODUCT**3 / us["product"]  # operations a microsecond
+    speed = 2 * PRODUCT**3 / us["product"]  # operations per microsecond
     return {
         "work": name,
         "network": str(work),
@@ -108,7 +110,7 @@ def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any
 def measure(
     script: Path, program: str, work: str, threads: int, seconds: float, **environment: str
 ) -> dict[str, Any]:
-    """What `timed` says of a program on a work, in a process of its own with so many threads."""
+    """The output of `timed` for a program on a workload, in its own process with these threads."""
     package = Path(__file__).parent.parent.parent
     wanted = dict.fromkeys(
         ("CHAINRULE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
@@ -126,21 +128,21 @@ def measure(
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ChainruleError(
             "bench",
-            f"got no figure of {program} on {work}: {last.replace(';', ',')}",
-            "a step that runs",
-            "look at chainrule info",
+            f"got no result of {program} on {work}: {last.replace(';', ',')}",
+            "expected a step that runs",
+            "check the versions with chainrule info",
         )
     return json.loads(done.stdout)
 
 
-def _print(found: Mapping[str, Any]) -> None:
+def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rows: Sequence[Mapping[str, Any]] = found["works"]
+    rows: Sequence[Mapping[str, Any]] = report["works"]
     with_torch = rows[0]["torch_us"] is not None
     table = Table("work", "network", box=None, pad_edge=False)
-    heads = ["µs a step", "first, s", "GFLOP/s", "floor"]
+    heads = ["µs/step", "first, s", "GFLOP/s", "floor"]
     for head in heads + ["torch, µs", "ratio"] * with_torch:
         table.add_column(head, justify="right")
     for row in rows:
@@ -152,21 +154,21 @@ def _print(found: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     speed = np.median([row["product_gflops"] for row in rows])
-    threads, processors = found["threads"], info.processors()
-    used = "1 thread" if threads == 1 else f"{threads} threads where one is not faster"
+    threads, processors = report["threads"], info.processors()
+    used = "1 thread" if threads == 1 else f"up to {threads} threads"
     if threads > processors:
-        used += f", on {processors} processors: they wait for each other"
+        used += f" on {processors} processors: threads wait for each other"
     notes = [
-        f"{found['backend']} backend, {used}",
+        f"{report['backend']} backend, {used}",
         "rows of a batch: " + ", ".join(f"{row['work']} {row['batch']}" for row in rows),
-        "first: the first step, which compiles, or finds what an earlier one has compiled",
+        "first: the first step, which compiles, or loads compiled code from the cache",
         "floor: the share of the time that the matrix products alone would take, at the "
-        f"{speed:.0f} GFLOP/s of a large one through NumPy",
+        f"{speed:.0f} GFLOP/s of a large product in NumPy",
     ]
     if any(row["floor_share"] > 1 for row in rows):
         notes.append("above 100%: the large product is slower here, or something else was running")
     if with_torch:
-        notes.append("torch: eager, with the fused Adam; ratio: how many times its speed")
+        notes.append("torch: eager, with the fused Adam; ratio: speed relative to torch")
     else:
-        notes.append("torch: not installed; its time would stand beside")
+        notes.append("torch: not installed, not compared")
     console.print("", *notes, sep="\n", highlight=False, soft_wrap=True)

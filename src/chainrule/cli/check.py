@@ -17,7 +17,7 @@ from ..explain import handbook
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Operations to check; all of them by default.")
+        list[str] | None, typer.Argument(help="Operations to check; all by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     page: Annotated[
@@ -28,7 +28,7 @@ def check(
     """Verify the derivatives of every operation, to orders 1 and 2.
 
     Each row of the table is compared with central differences in float64, on the shapes, domains
-    and special points that the table itself names. Exit code 1 if a row disagrees.
+    and special points in the table. Exit code 1 if a row disagrees.
 
     Example: chainrule check tanh matmul
     """
@@ -38,7 +38,7 @@ def check(
         raise ArgumentError(
             "check",
             f"got {', '.join(unknown)}",
-            "names of operations",
+            "expected names of operations",
             (f"did you mean {' or '.join(near)}? " if near else "")
             + "chainrule check --page lists them",
         )
@@ -51,13 +51,13 @@ def check(
     seconds = time.perf_counter() - start
     wrong = [v for v in verdicts if v.failure]
     if as_json:
-        found = {
+        report = {
             "rows": [vars(v) for v in verdicts],
             "checked": sum(not v.reason for v in verdicts),
             "failed": [v.name for v in wrong],
             "seconds": round(seconds, 3),
         }
-        print(json.dumps(found))
+        print(json.dumps(report))
     else:
         _print(verdicts, seconds)
     sys.exit(1 if wrong else 0)
@@ -74,12 +74,12 @@ def _print(verdicts: list[checking.Verdict], seconds: float) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for v in verdicts:
         if v.reason:
-            told = Text(printable(v.reason), "dim")
+            verdict = Text(printable(v.reason), "dim")
         elif v.failure:
-            told = Text(printable(f"wrong: {v.failure}"), "red")  # brackets in it are no style
+            verdict = Text(printable(f"wrong: {v.failure}"), "red")  # Text: brackets are no style
         else:
-            told = Text("agrees to order 2", "green")
-        table.add_row(v.name, v.kind, "–" if v.reason else str(v.samples), told)
+            verdict = Text("agrees to order 2", "green")
+        table.add_row(v.name, v.kind, "–" if v.reason else str(v.samples), verdict)
     console.print(table)
     checked = [v for v in verdicts if not v.reason]
     wrong = [v.name for v in checked if v.failure]

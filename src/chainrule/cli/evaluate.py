@@ -9,7 +9,7 @@ import typer
 
 from ..errors import printable
 from ..train import files
-from ..train.loop.progress import counted, number
+from ..train.loop.progress import counted, short_number
 from ..train.runs.tasks import TextTask
 from .runs import MaxPixels, RunFolder, open_run, print_notes
 
@@ -18,7 +18,7 @@ def evaluate(
     run: RunFolder,
     file: Annotated[
         str | None,
-        typer.Argument(help="A file with the targets; the run's own test rows if not given."),
+        typer.Argument(help="A file with the targets; by default the test rows of the run."),
     ] = None,
     max_pixels: MaxPixels = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -31,9 +31,9 @@ def evaluate(
     rows, metrics = opened.evaluate(file)
     print_notes(opened.task.notes if file else [])
     if as_json:
-        found = {"task": opened.task.task, "metrics": files.for_others(metrics), "rows": rows}
-        print(json.dumps(found))
+        report = {"task": opened.task.task, "metrics": files.with_nulls(metrics), "rows": rows}
+        print(json.dumps(report))
         return
-    told = ", ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in metrics.items())
+    scores = ", ".join(f"{n.replace('_', ' ')} {short_number(v)}" for n, v in metrics.items())
     unit = "window" if isinstance(opened.task, TextTask) else "row"
-    print(printable(f"{counted(rows, unit)}: {told}"))
+    print(printable(f"{counted(rows, unit)}: {scores}"))

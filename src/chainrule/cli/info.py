@@ -1,4 +1,4 @@
-"""`chainrule info`: what is installed and what this machine offers."""
+"""`chainrule info`: versions, processors, backends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import printable
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Versions, the processor, the backends, and what the native one has found.
+    """Versions, the processor, the backends, and the cache of compiled code.
 
     Example: chainrule info --json
     """
@@ -35,18 +35,18 @@ def info(
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(name, Text(printable(text)))  # brackets in a path are no style
+        table.add_row(name, Text(printable(text)))  # Text: brackets in a path are no style
     Console().print(table)
 
 
 def processors() -> int:
-    """Those that this process may run on."""
+    """The number of processors that this process may use."""
     affinity: Any = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def threads() -> int:
-    """How many a compiled step uses: CHAINRULE_THREADS, or as many as there are processors."""
+    """The number of threads of a compiled step: CHAINRULE_THREADS, or one per processor."""
     if "native" in backends.available():
         from ..backends.native.run import team
 
@@ -80,7 +80,7 @@ def _version(package: str) -> str:
 
 
 def _native() -> dict[str, Any]:
-    """What the native backend compiles with and for, and where it keeps the result."""
+    """The compiler and the target of the native backend, and its cache."""
     from llvmlite import binding
 
     from ..backends.native import code_cache, processor

@@ -14,7 +14,7 @@ from ..train.runs.tasks import ImageTask
 MOST_NOTES = 50  # in the terminal
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
 MaxPixels = Annotated[
-    int | None, typer.Option(help="Largest image file, in pixels; 50000000 if not given.", min=1)
+    int | None, typer.Option(help="Largest image file, in pixels; 50000000 by default.", min=1)
 ]
 
 
@@ -26,15 +26,15 @@ def open_run(run: Path, max_pixels: int | None) -> Run:
         raise ArgumentError(
             "predict",
             f"got --max-pixels for a run on {opened.task.kind}",
-            "a run on images",
-            "leave it out",
+            "expected a run on images",
+            "leave out --max-pixels",
         )
     opened.task.max_pixels = max_pixels
     return opened
 
 
 def print_notes(notes: list[str]) -> None:
-    """A line each on stderr, and how many more there are."""
+    """A line per note on stderr, and the number of further notes."""
     more = len(notes) - MOST_NOTES
     for note in [*notes[:MOST_NOTES], *[f"{more} more notes"] * (more > 0)]:
         print_note(note)

@@ -1,8 +1,8 @@
 """The workloads of `chainrule bench`, and the process that times one program on one of them.
 
-Run by its path, `python -P workloads.py PROGRAM WORK SECONDS`, so that a process holds the measured
-program and nothing else; it prints one JSON object. A step is: forward, cross-entropy, backward,
-clip by global norm 1, Adam.
+Run by its path, `python -P workloads.py PROGRAM WORK SECONDS`, so that a process contains the
+measured program and nothing else; it prints one JSON object. A step is: forward, cross-entropy,
+backward, clip by global norm 1, Adam.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRODUCT = 1536  # rows of a large matrix product
 
 @dataclass(frozen=True)
 class Workload:
-    """A network of linear layers with ReLU between them, and the rows of a step."""
+    """A network of linear layers with ReLU between them, and the rows per step."""
 
     batch: int
     sizes: tuple[int, ...]
@@ -34,8 +34,8 @@ class Workload:
     def operations(self) -> int:
         """Multiplications and additions of the step's matrix products.
 
-        A layer has three: its result, the gradient of its weights, the gradient of its input; the
-        first has no need of the last.
+        A layer has three: its result, the gradient of its weights, the gradient of its input. The
+        first layer does not need the last one.
         """
         first, *rest = (2 * self.batch * a * b for a, b in pairwise(self.sizes))
         return 2 * first + 3 * sum(rest)
@@ -80,7 +80,7 @@ def chainrule(work: Workload) -> Step:
 
 
 def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
-    """With the fused Adam; `wrap` is torch.compile, or nothing."""
+    """With the fused Adam; `wrap` is torch.compile or None."""
     lib: Any = importlib.import_module("torch")
     x, y = map(lib.from_numpy, work.rows())
     model = network(lib.nn, work)
@@ -108,7 +108,7 @@ def network(nn: Any, work: Workload) -> Any:
 
 
 def product(_: Workload) -> Step:
-    """A large matrix product through NumPy: what the arithmetic of the machine gives."""
+    """A large matrix product in NumPy: the arithmetic that the machine can do."""
     a = np.ones((PRODUCT, PRODUCT), np.float32)
     return lambda: a @ a
 
@@ -132,7 +132,7 @@ def timed(step: Step, seconds: float) -> dict[str, Any]:
 
 
 def peak() -> int | None:
-    """The most memory that this process has held, in bytes, where the system tells."""
+    """The peak memory of this process in bytes, where the system reports it."""
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:

@@ -12,7 +12,7 @@ breast_cancer   569 tumours: "Breast Cancer Wisconsin (Diagnostic)" (Wolberg, Ma
                 Street, 1993), UCI, CC BY 4.0, doi.org/10.24432/C5DW2B
 diabetes        442 patients, in the units of measurement, and how the disease went on a year later
                 (Efron, Hastie, Johnstone, Tibshirani, "Least Angle Regression", 2004); published
-                by the authors with no licence of its own, passed on with scikit-learn (BSD)
+                by the authors without a licence, distributed with scikit-learn (BSD)
 
 moons, spirals and circles are 1000 points of two classes in the plane.
 """
@@ -43,7 +43,7 @@ class Builtin:
     x               float32: (N, H, W, 1) for images, (N, F) for tables
     y               int64 (N,) classes, or float32 (N,) values
     feature_names   names of the F columns; none for images
-    class_names     what the classes are called; None for a regression
+    class_names     names of the classes; None for a regression
     task            "classification" or "regression"
     kind            "images" or "table"
     """
@@ -58,10 +58,13 @@ class Builtin:
 
 
 def load(name: str, seed: int = 0) -> Builtin:
-    """The data set of that name; the seed is what moons, spirals and circles are drawn from."""
+    """The data set of that name; moons, spirals and circles are drawn from the seed."""
     if name not in NAMES:
         raise ArgumentError(
-            "load", f"got {name!r}", f"one of {', '.join(NAMES)}", nearest(str(name), NAMES)
+            "load",
+            f"got {name!r}",
+            f"expected one of {', '.join(NAMES)}",
+            nearest(str(name), NAMES),
         )
     return _real(name) if name in _REAL else _drawn(name, seed)
 
@@ -70,8 +73,8 @@ def _real(name: str) -> Builtin:
     if not _FILE.exists():
         raise ArgumentError(
             "load",
-            f"got {name!r}, but {_FILE.name} is not where it was installed",
-            "the data file that comes with chainrule",
+            f"got {name!r}, but {_FILE.name} is missing from the installation",
+            "expected the data file that comes with chainrule",
             "pip install --force-reinstall chainrule",
         )
     with np.load(_FILE) as file:

@@ -17,7 +17,7 @@ from ..errors import ArgumentError, FileError
 from ..graph import Array
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-LARGEST = 64  # pixels of the longer side, unless a size is given
+LARGEST = 64  # pixels of the longer side, by default
 MOST_PIXELS = 50_000_000  # of one file: some 600 MB while it is read
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
 _DEEP = _GREY[3:]
@@ -30,9 +30,9 @@ class Images:
     """Images and their classes.
 
     x         (N, H, W, C) from 0 to 255, C is 1 or 3: uint8, or float32 if a file has 16 bits
-    y         int64 (N,): the place of the class in classes, -1 where it is not known
+    y         int64 (N,): the index of the class in classes, -1 if unknown
     classes   names of the classes
-    files     where each image comes from
+    files     the path of each image
     usual     (H, W) of most files
     notes     what was changed: other sizes, colour where grey was wanted
     """
@@ -47,7 +47,7 @@ class Images:
 
 @dataclass(frozen=True)
 class _Head:
-    """What the first bytes of a file say: its size (H, W), whether it is grey, and of 16 bits."""
+    """From the first bytes of a file: size (H, W), whether it is grey, whether it has 16 bits."""
 
     size: tuple[int, int]
     grey: bool
@@ -61,42 +61,44 @@ def read_images(
     max_pixels: int = MOST_PIXELS,
     known: Sequence[tuple[int, int]] | None = None,
 ) -> Images:
-    """The images of a folder with one sub-folder a class, in the order of their names.
+    """The images of a folder with one sub-folder per class, in the order of their names.
 
-    size         (H, W), or a number for both; the most common size of the files otherwise, made
-                 smaller if a side is longer than 64 pixels
-    channels     1 or 3; 1 if every image is grey, 3 otherwise
-    max_pixels   a file of more is refused before it is read
-    known        sizes (H, W) that are no other size for the notes; that of most files otherwise
+    size         (H, W), or a number for both; by default the most common size of the files, reduced
+                 if a side is longer than 64 pixels
+    channels     1 or 3; by default 1 if every image is grey, else 3
+    max_pixels   files with more are errors before they are read
+    known        sizes (H, W) without a note; by default the most common one
 
-    Each is turned upright as its EXIF data says. What is transparent is laid on white, or on black
-    if it cannot be seen on white. Grey files of 16 bits keep them, as fractions; files of 16 bits
-    a colour are refused. Of a moving picture the first is read.
+    Images are turned upright by their EXIF data. Transparent ones are drawn on white, or on black
+    if nothing can be seen on white. Grey files with 16 bits keep them, as fractions; files with 16
+    bits per colour are errors. Of an animation the first image is read.
     """
     folder = _existing(Path(folder), "a folder of images")
     if not folder.is_dir():
-        raise FileError("read_images", f"got the file {folder}", "a folder", "name its folder")
+        raise FileError(
+            "read_images", f"got the file {folder}", "expected a folder", f"pass {folder.parent}"
+        )
     parts = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     nested = [p for p in parts if _is_nested(p)]
     if nested and len(nested) == len(parts):
         raise FileError(
             "read_images",
             f"got {folder}, whose sub-folders {' and '.join(p.name for p in nested)}"
-            " hold folders themselves",
-            "one sub-folder a class",
-            f"train on one of them, {nested[-1]}; evaluate can judge another",
+            " contain folders",
+            "expected one sub-folder per class",
+            f"train on one of them, {nested[-1]}, and evaluate on another",
         )
     if len(parts) < 2:
         what = f"the single class {parts[0].name!r}" if parts else "no sub-folders"
         raise FileError(
             "read_images",
             f"got {folder} with {what}",
-            "two sub-folders or more, one a class",
+            "expected two or more sub-folders, one per class",
             "sort the images into sub-folders named after their classes",
         )
-    found = [_files(part) for part in parts]
-    files = [f for part in found for f in part]
-    y = np.repeat(np.arange(len(parts)), [len(part) for part in found])
+    by_class = [_files(part) for part in parts]
+    files = [f for part in by_class for f in part]
+    y = np.repeat(np.arange(len(parts)), [len(part) for part in by_class])
     x, usual, notes = _read(files, size, channels, max_pixels, known)
     return Images(x, y, [p.name for p in parts], list(map(str, files)), usual, notes)
 
@@ -108,21 +110,21 @@ def read_image_files(
     max_pixels: int = MOST_PIXELS,
     known: Sequence[tuple[int, int]] | None = None,
 ) -> Images:
-    """Images whose class is not known: a file, several, or all files of a folder.
+    """Images of unknown class: a file, several, or all files of a folder.
 
-    They are read as by `read_images`.
+    They are read like those of `read_images`.
     """
     if isinstance(files, (str, Path)):
         path = _existing(Path(files), "an image or a folder of images")
-        found = _files(path) if path.is_dir() else [path]
+        paths = _files(path) if path.is_dir() else [path]
     else:
-        found = [_existing(Path(f), "an image") for f in files]
-    x, usual, notes = _read(found, size, channels, max_pixels, known)
-    return Images(x, np.full(len(found), -1), [], list(map(str, found)), usual, notes)
+        paths = [_existing(Path(f), "an image") for f in files]
+    x, usual, notes = _read(paths, size, channels, max_pixels, known)
+    return Images(x, np.full(len(paths), -1), [], list(map(str, paths)), usual, notes)
 
 
 def _is_nested(folder: Path) -> bool:
-    """Whether there are no images in it, but images in its folders."""
+    """Whether it contains no images, but its folders do."""
     inside = [p for p in folder.iterdir() if not p.name.startswith(".")]
     deeper = (f for p in inside if p.is_dir() for f in p.iterdir())
     return not any(map(_is_image, inside)) and any(map(_is_image, deeper))
@@ -137,8 +139,8 @@ def _existing(path: Path, needed: str) -> Path:
         raise FileError(
             "read_images",
             f"got {path}, which does not exist",
-            f"{needed} is needed",
-            "check the path and the folder that you are in",
+            f"expected {needed}",
+            "check the path and the current folder",
         )
     return path
 
@@ -150,7 +152,7 @@ def _files(folder: Path) -> list[Path]:
         raise FileError(
             "read_images",
             f"got {folder} with no images",
-            f"files {' '.join(EXTENSIONS)}",
+            f"expected files {' '.join(EXTENSIONS)}",
             "add images, or remove the folder",
         )
     return files
@@ -163,15 +165,20 @@ def _read(
     max_pixels: int,
     known: Sequence[tuple[int, int]] | None,
 ) -> tuple[Array, tuple[int, int], list[str]]:
-    """All of them in one array, the size of most, and what was changed."""
+    """All images in one array, the most common size, and notes of changes."""
     if channels not in (None, 1, 3):
-        raise ArgumentError("read_images", f"got channels {channels}", "1 or 3", "leave it out")
+        raise ArgumentError(
+            "read_images", f"got channels {channels}", "expected 1 or 3", "leave it out"
+        )
     heads = [_head(f, max_pixels) for f in files]
     usual = Counter(h.size for h in heads).most_common(1)[0][0] if heads else (1, 1)
     wanted = _smaller(usual) if size is None else (size, size) if isinstance(size, int) else size
     if type(wanted) not in (tuple, list) or [*map(type, wanted)] != [int, int] or min(wanted) < 1:
         raise ArgumentError(
-            "read_images", f"got size {size!r}", "1 pixel or more, or (height, width)", "try 32"
+            "read_images",
+            f"got size {size!r}",
+            "expected 1 pixel or more, or (height, width)",
+            "try 32",
         )
     height, width = wanted
     depth = channels or (1 if all(h.grey for h in heads) else 3)
@@ -196,8 +203,8 @@ def _expect_room(shape: tuple[int, ...], itemsize: int) -> None:
             "read_images",
             f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
             f"{needed / 1e9:.1f} GB",
-            f"what fits into memory, {there / 1e9:.1f} GB",
-            "make the size smaller, or use fewer images",
+            f"expected what fits into memory, {there / 1e9:.1f} GB",
+            "pass a smaller size, or fewer images",
         )
 
 
@@ -208,14 +215,14 @@ def _changes(
     known: set[tuple[int, int]],
     depth: int,
 ) -> list[str]:
-    """A note for the images of another size than known, and one for those of another colour."""
+    """A note for images of another size, and one for colour images where grey is wanted."""
     notes = []
     for others, became in (
         (
             [k for k, h in enumerate(heads) if h.size not in known],
-            f"brought to {wanted[0]} × {wanted[1]} pixels",
+            f"resized to {wanted[0]} × {wanted[1]} pixels",
         ),
-        ([k for k, h in enumerate(heads) if depth == 1 and not h.grey], "made grey"),
+        ([k for k, h in enumerate(heads) if depth == 1 and not h.grey], "converted to grey"),
     ):
         if others:
             size, count = heads[others[0]].size, len(others)
@@ -233,7 +240,7 @@ def _smaller(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _open(file: Path) -> Any:
-    """Pillow's image, of which only the head is read; Pillow's own limit gives way to ours."""
+    """Pillow's image, of which only the head is read; our limit of pixels replaces Pillow's."""
     pillow = _pillow()
     with _LIMIT:
         limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
@@ -244,7 +251,7 @@ def _open(file: Path) -> Any:
 
 
 def _head(file: Path, max_pixels: int) -> _Head:
-    """What the head of the file says; too many pixels, or bits that Pillow drops, are refused."""
+    """The head of a file; too many pixels, or bits that Pillow drops, are errors."""
     if not file.is_file():  # opening a pipe would wait
         what = "a folder" if file.is_dir() else "a pipe or a device"
         raise _unreadable(file, OSError(f"it is {what}"))
@@ -261,28 +268,28 @@ def _head(file: Path, max_pixels: int) -> _Head:
         raise FileError(
             "read_images",
             f"got {file}, whose pixels are fractions",
-            "values from 0 to 255, or 16 bits of grey",
-            "save it in one of these forms: what is black and what is white is not known",
+            "expected values from 0 to 255, or 16 bits of grey",
+            "save it in one of these formats: which fractions are black and white is unknown",
         )
     if pixels > max_pixels:
         raise FileError(
             "read_images",
             f"got {file} of {size[0]} × {size[1]} pixels",
-            f"at most {max_pixels} pixels in a file",
-            f"make it smaller, or allow it: max_pixels {pixels} (--max-pixels {pixels})",
+            f"expected at most {max_pixels} pixels in a file",
+            f"reduce it, or allow it: max_pixels={pixels} (--max-pixels {pixels})",
         )
     if start.startswith(b"\x89PNG") and start[24] == 16 and start[25] != 0:
         raise FileError(
             "read_images",
-            f"got {file}, a PNG file of 16 bits a colour, of which 8 would be lost",
-            "8 bits a colour, or 16 bits of grey",
-            "save it in one of these forms",
+            f"got {file}, a PNG file with 16 bits per colour, of which 8 would be lost",
+            "expected 8 bits per colour, or 16 bits of grey",
+            "save it in one of these formats",
         )
     return _Head(size, mode in _GREY, mode in _DEEP)
 
 
 def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
-    """(H, W, channels) from 0 to 255, for the size (W, H): uint8, float32 of 16 bits."""
+    """(H, W, channels) from 0 to 255, for the size (W, H): uint8, or float32 for 16 bits."""
     pillow = _pillow()
     from PIL import ImageOps
 
@@ -304,10 +311,10 @@ def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
 
 
 def _from_16_bits(image: Any) -> Any:
-    """Grey as float32 from 0 to 255; the level that is transparent becomes white."""
+    """Grey as float32 from 0 to 255; the transparent level becomes white."""
     values = np.asarray(image).astype(np.float32)
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
-        raise ValueError("it has levels below 0 or beyond 65535, which 16 bits do not hold")
+        raise ValueError("it has levels outside of 0 to 65535")
     clear = image.info.get("transparency")
     if clear is not None:
         values[values == clear] = 65535
@@ -315,31 +322,31 @@ def _from_16_bits(image: Any) -> Any:
 
 
 def _on_a_background(image: Any) -> Any:
-    """The image on white; on black if nothing of it can be seen on white."""
+    """The image on white, or on black if nothing of it can be seen on white."""
     if not (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info):
         return image
     drawn = image if image.mode == "RGBA" else image.convert("RGBA")
 
-    def laid_on(colour: str) -> tuple[Any, bool]:
+    def drawn_on(colour: str) -> tuple[Any, bool]:
         below = _pillow().new("RGB", drawn.size, colour)
         below.paste(drawn, mask=drawn)
         return below, any(low < high for low, high in below.getextrema())
 
-    on_white, seen = laid_on("white")
+    on_white, seen = drawn_on("white")
     if seen:
         return on_white
-    on_black, seen = laid_on("black")
+    on_black, seen = drawn_on("black")
     return on_black if seen else on_white
 
 
 def _unreadable(file: Path, error: Exception) -> FileError:
     what = str(error).replace(repr(str(file)), "it") or type(error).__name__
     if isinstance(error, _pillow().UnidentifiedImageError):
-        what = "it is no image" if file.stat().st_size else "it is empty"
+        what = "it is not an image" if file.stat().st_size else "it is empty"
     return FileError(
         "read_images",
         f"got {file}, which cannot be read: {what}",
-        "a whole image is needed",
+        "expected a complete image",
         "replace or remove that file",
     )
 
@@ -351,7 +358,7 @@ def _pillow() -> Any:
         raise ArgumentError(
             "read_images",
             "got images, but Pillow is not installed",
-            "Pillow reads them",
+            "expected Pillow, which reads images",
             'pip install "chainrule[images]"',
         ) from None
     return Image

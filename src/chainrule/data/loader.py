@@ -17,7 +17,7 @@ from ..hints import check_arguments
 from ..random import Generator
 from ..tensor import Tensor, make
 
-_STREAM = 0xDA7A_10AD_E25E_ED01  # keeps the orders apart from what else the same seed draws
+_STREAM = 0xDA7A_10AD_E25E_ED01  # separates the orders from other random numbers of the same seed
 
 
 def order(rows: int, seed: int, epoch: int = 0) -> Array:
@@ -31,12 +31,12 @@ class DataLoader:
     """Batches of the rows of arrays: trees of tensors, of the structure of the data.
 
     data         an array, or a tuple, list or dict (nested too) of arrays: (x, y), ((x, c), y)…
-    batch_size   rows a batch; the last one may have fewer
-    shuffle      a new order each epoch, from the seed
-    drop_last    leave a last batch with fewer rows out
+    batch_size   rows per batch; the last one may have fewer
+    shuffle      a new order in each epoch, from the seed
+    drop_last    leave out a last batch with fewer rows
 
-    Each iteration takes the epoch that `epoch` names and moves it on by one as it begins. float64
-    becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view of them.
+    Each iteration yields the epoch of number `epoch` and increments it when it begins. float64
+    becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view.
     """
 
     @check_arguments(
@@ -58,8 +58,8 @@ class DataLoader:
         if isinstance(batch_size, (np.ndarray, Tensor, list)):
             raise ArgumentError(
                 "DataLoader",
-                f"got {type(batch_size).__name__} in the place of batch_size",
-                "all data as one argument",
+                f"got {type(batch_size).__name__} as batch_size",
+                "expected all data as one argument",
                 "put them into a tuple: DataLoader((x, y))",
                 user_line(),
             )
@@ -69,19 +69,23 @@ class DataLoader:
             raise DtypeError(
                 "DataLoader",
                 f"got batch_size {batch_size!r}",
-                "a whole number from 1",
-                "use an int",
+                "expected a whole number from 1",
+                "batch_size=32",
                 user_line(),
             )
         if batch_size < 1:
             raise ArgumentError(
-                "DataLoader", f"got batch_size {batch_size}", "1 or more", "try 32", user_line()
+                "DataLoader",
+                f"got batch_size {batch_size}",
+                "expected 1 or more",
+                "batch_size=32",
+                user_line(),
             )
         if drop_last and self.samples < batch_size:
             raise ArgumentError(
                 "DataLoader",
                 f"got {self.samples} rows, batch_size {batch_size}, drop_last=True",
-                "at least one whole batch",
+                "expected at least one whole batch",
                 "use a smaller batch_size, or drop_last=False",
                 user_line(),
             )
@@ -91,7 +95,7 @@ class DataLoader:
 
     @property
     def data(self) -> Any:
-        """All rows in the order that they were given, as the batches have them."""
+        """All rows in their original order, with the dtypes of the batches."""
         return tree.unflatten(self._structure, self._arrays)
 
     def __len__(self) -> int:
@@ -107,13 +111,16 @@ class DataLoader:
         return order(self.samples, self.seed, epoch) if self.shuffle else np.arange(self.samples)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The batches of that epoch, from the start-th on: how a run goes on inside an epoch."""
+        """The batches of an epoch from number `start` on, to resume inside an epoch."""
         order = self.order(epoch) if self.shuffle else None
         for k in range(start, len(self)):
             yield self.tree_of([make(a) for a in self.rows(order, k, 1)])
 
     def rows(self, order: Array | None, first: int, count: int) -> list[Array]:
-        """The rows of so many batches from the first-th on, of each array; None: as they lie."""
+        """The rows of `count` batches from number `first` on, of each array.
+
+        order   None: the original order
+        """
         part = slice(first * self.batch_size, (first + count) * self.batch_size)
         if order is None:
             return [a[part] for a in self._arrays]
@@ -132,8 +139,8 @@ def _rows(leaf: Any) -> Array:
     if items and not hasattr(leaf, "__array__") and not isinstance(leaf, Sequence):
         raise DtypeError(
             "DataLoader",
-            f"got {type(leaf).__name__}, which gives its rows one by one",
-            "arrays of all rows",
+            f"got {type(leaf).__name__}, which yields its rows one by one",
+            "expected arrays of all rows",
             "stack them: np.stack([row for row, _ in data])",
             user_line(),
         )
@@ -147,7 +154,7 @@ def _rows(leaf: Any) -> Array:
         raise DtypeError(
             "DataLoader",
             f"got {type(leaf).__name__} of dtype {array.dtype}",
-            "numbers are needed",
+            "expected numbers",
             "encode columns of text and dates with cr.data.TableEncoder",
             user_line(),
         )
@@ -155,8 +162,8 @@ def _rows(leaf: Any) -> Array:
         raise ShapeError(
             "DataLoader",
             f"got the single number {array}",
-            "arrays with rows are needed",
-            "make an array of a list of numbers: np.array([…])",
+            "expected arrays with rows",
+            "pass a list as an array: np.array([…])",
             user_line(),
         )
     view = array.view()
@@ -175,8 +182,8 @@ def _narrowed(array: Array) -> Array:
         raise RangeError(
             "DataLoader",
             f"got {array[place]:.3g} in row {place[0]}, float64",
-            "numbers below 3.4e38 in size: float64 becomes float32",
-            "scale them to a few units, or drop the row",
+            "expected numbers below 3.4e38 in size: float64 becomes float32",
+            "scale them to mean 0 and standard deviation 1, or drop the row",
             user_line(),
         ) from None
 
@@ -184,20 +191,20 @@ def _narrowed(array: Array) -> Array:
 def _common_length(arrays: list[Array]) -> int:
     lengths = [len(a) for a in arrays]
     if len(set(lengths)) > 1:
-        found = ", ".join(str(a.shape) for a in arrays)
+        listed = ", ".join(str(a.shape) for a in arrays)
         raise ShapeError(
             "DataLoader",
-            f"got arrays of {' and '.join(map(str, lengths))} rows ({found})",
-            "as many rows in each",
-            "check which rows are missing",
+            f"got arrays of {' and '.join(map(str, lengths))} rows ({listed})",
+            "expected the same number of rows in each",
+            f"cut them to {min(lengths)} rows, or find the missing ones",
             user_line(),
         )
     if not lengths or not lengths[0]:
         raise ArgumentError(
             "DataLoader",
             "got no rows" if lengths else "got no arrays",
-            "one row or more",
-            "check the filter that made the data",
+            "expected one row or more",
+            "check the filter that selects the data",
             user_line(),
         )
     return lengths[0]

@@ -1,4 +1,4 @@
-"""What a path has to lead to before it is opened."""
+"""Checks of a path before it is opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def expect_file(operation: str, path: Path, needed: str) -> None:
     if path.is_file():
         return
     if path.is_dir():
-        what, advice = "which is a folder", "name one file in it"
+        what, advice = "which is a folder", "pass one of its files"
     elif path.exists():
-        what, advice = "which is a pipe or a device", "write its content to a file first"
+        what, advice = "which is a pipe or a device", "write its content to a file"
     else:
-        what, advice = "which does not exist", "check the path and the folder that you are in"
-    raise FileError(operation, f"got {path}, {what}", needed, advice)
+        what, advice = "which does not exist", "check the path and the current folder"
+    raise FileError(operation, f"got {path}, {what}", f"expected {needed}", advice)

@@ -1,4 +1,4 @@
-"""Splits: which rows go to training, validation and test."""
+"""Splits: which rows are training, validation and test."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .tables.columns import Table
 def split(
     rows: Any, fractions: Sequence[float], seed: int = 0, stratify: Any = None
 ) -> list[Array]:
-    """Sorted row numbers (int64), one array a fraction; each row is in exactly one of them.
+    """Sorted row numbers (int64), one array per fraction; each row is in exactly one of them.
 
-    rows        how many there are, or their labels, which then are what to stratify by
+    rows        the number of rows, or their labels, which then stratify the split
     fractions   shares above 0 that add up to 1; sizes are rounded by largest remainder
     stratify    labels (rows,): each part gets each class in proportion, to within one row, and a
                 class with a single row goes to the first part
@@ -41,7 +41,7 @@ def split(
         raise ArgumentError(
             "split",
             f"got {rows} rows{which} for the shares {', '.join(f'{s:g}' for s in shares)}",
-            "at least one row in each part",
+            "expected at least one row in each part",
             "use more rows, or larger shares",
             user_line(),
         )
@@ -51,8 +51,8 @@ def split(
 def _sizes(counts: Array, shares: Array) -> Array:
     """Rows of each class in each part: (classes, parts), by largest remainder.
 
-    What rounding one class takes from a part is owed to it at the next class, so that the parts'
-    sizes are in proportion as well.
+    What rounding takes from a part in one class is added in the next class, so that the sizes of
+    the parts are in proportion too.
     """
     sizes = np.zeros((len(counts), len(shares)), np.int64)
     owed = np.zeros(len(shares))
@@ -75,7 +75,7 @@ def _shares(fractions: Sequence[float]) -> Array:
         raise ArgumentError(
             "split",
             f"got fractions {fractions}",
-            "shares above 0 that add up to 1",
+            "expected shares above 0 that add up to 1",
             "try (0.8, 0.2)",
             user_line(),
         )
@@ -93,16 +93,16 @@ def _classes(labels: Any, rows: int) -> Array:
         raise ShapeError(
             "split",
             f"got labels {array.shape} for {rows} rows",
-            f"({rows},) is needed",
-            "give one label a row",
+            f"expected ({rows},)",
+            "pass one label per row",
             user_line(),
         )
     if (array != array).any() or (array == None).any():  # noqa: E711 - elementwise: NaN
         raise ArgumentError(
             "split",
             "got a missing label",
-            "a label in each row",
-            "leave these rows out",
+            "expected a label in each row",
+            "remove these rows",
             user_line(),
         )
     return np.unique(array, return_inverse=True)[1]
@@ -117,7 +117,7 @@ def train_test_split(
 ) -> list[Any]:
     """scikit-learn's order: the first array's training rows, its test rows, the second's…
 
-    arrays      arrays, tensors, tables, data frames or lists with as many rows each
+    arrays      arrays, tensors, tables, data frames or lists of equal length
     test_size   the share of rows in the test part, or their number (a whole number from 1)
     """
     single = [a for a in arrays if not hasattr(a, "__len__")]
@@ -125,7 +125,7 @@ def train_test_split(
         raise ArgumentError(
             "train_test_split",
             f"got {single[0]!r} among the arrays",
-            "arrays with rows",
+            "expected arrays with rows",
             f"test_size={single[0]!r} if it is the share of the test rows: by name",
             user_line(),
         )
@@ -136,8 +136,8 @@ def train_test_split(
         raise ShapeError(
             "train_test_split",
             f"got arrays of {' and '.join(map(str, lengths)) or 'no'} rows",
-            "one array or more, with as many rows each",
-            "check which rows are missing",
+            "expected one or more arrays of equal length",
+            "find the missing rows, or cut the longer arrays",
             user_line(),
         )
     rows = lengths[0]
@@ -146,8 +146,8 @@ def train_test_split(
         raise ArgumentError(
             "train_test_split",
             f"got test_size {test_size} for {rows} rows",
-            "a share between 0 and 1, or fewer rows than there are",
-            "try 0.2",
+            "expected a share between 0 and 1, or fewer rows than there are",
+            "test_size=0.2",
             user_line(),
         )
     parts = split(rows, (1 - share, share), seed, stratify)
@@ -155,7 +155,7 @@ def train_test_split(
 
 
 def _take(rows: Any, which: Array) -> Any:
-    """Those rows, in the kind of object they were."""
+    """Those rows, as the same type of object."""
     if isinstance(rows, Tensor):
         return make(rows.numpy()[which])
     if isinstance(rows, Table):

@@ -1,4 +1,4 @@
-"""Text as whole numbers, one a character, and as windows to predict the next one in."""
+"""Text as whole numbers, one per character, and as windows for predicting the next character."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..errors import ArgumentError, FileError, ShapeError
 from ..graph import Array
 from .paths import expect_file
 
-UNKNOWN = "\ufffd"  # what code 0 decodes to
+UNKNOWN = "\ufffd"  # the character of code 0
 
 
 def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file; every end of line becomes \\n."""
     path = Path(path)
-    expect_file("read_text", path, "a text file is needed")
+    expect_file("read_text", path, "a text file")
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -28,19 +28,22 @@ def read_text(path: str | Path) -> str:
     if bad >= 0:
         raise FileError(
             "read_text",
-            f"got {path.name}, which is no text at byte {bad} ({raw[bad]:#04x})",
-            "UTF-8 is needed",
+            f"got {path.name}, which is not text at byte {bad} ({raw[bad]:#04x})",
+            "expected UTF-8",
             "save it as UTF-8",
         )
     if not text.strip():
         raise FileError(
-            "read_text", f"got {path.name}, which is empty", "some text", "choose another file"
+            "read_text",
+            f"got {path.name}, which is empty",
+            "expected some text",
+            "pass a file with text",
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Characters:
-    """Codes of characters: 0 for unknown ones, then the known ones by code point from 1.
+    """Codes of characters: 0 for unknown ones, from 1 for the known ones, by code point.
 
     characters   the known ones, sorted
     """
@@ -55,7 +58,7 @@ class Characters:
         return cls("".join(sorted(set(text))))
 
     def __len__(self) -> int:
-        """How many codes there are, with 0."""
+        """The number of codes, with 0."""
         return len(self.characters) + 1
 
     def encode(self, text: str) -> Array:
@@ -72,7 +75,7 @@ class Characters:
         return "".join(letters[np.asarray(codes)].ravel().tolist())
 
     def to_json(self) -> dict[str, Any]:
-        """Everything in it, as JSON takes it."""
+        """The vocabulary as JSON has it."""
         return {"characters": self.characters}
 
     @classmethod
@@ -87,7 +90,7 @@ def _points(text: str) -> Array:
 
 
 def windows(codes: Any, length: int) -> tuple[Array, Array]:
-    """(x, y), both (N, length): windows that do not overlap, and the same one place further on."""
+    """(x, y), both (N, length): windows that do not overlap, and y one character further on."""
     expect_no_mask("windows", codes)
     codes = np.asarray(codes)
     if codes.ndim != 1:
@@ -98,13 +101,13 @@ def windows(codes: Any, length: int) -> tuple[Array, Array]:
             "codes.ravel() reads row after row",
         )
     if length < 1:
-        raise ArgumentError("windows", f"got length {length}", "1 or more", "try 64")
+        raise ArgumentError("windows", f"got length {length}", "expected 1 or more", "length=64")
     count = (len(codes) - 1) // length
     if count < 1:
         raise ArgumentError(
             "windows",
             f"got {len(codes)} characters for windows of {length}",
-            f"{length + 1} or more",
+            f"expected {length + 1} or more",
             "use a longer text, or shorter windows",
         )
     end = count * length

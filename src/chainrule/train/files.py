@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, flushed to disk, renamed."""
+"""Files that are complete or absent: written under a temporary name, flushed to disk, renamed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ..errors import FileError
 
 
 @contextlib.contextmanager
-def told(action: str, path: Path) -> Iterator[None]:
-    """An error of the operating system, in the project's form."""
+def file_errors(action: str, path: Path) -> Iterator[None]:
+    """Errors of the operating system as FileError."""
     try:
         yield
     except FileError:
@@ -32,18 +32,18 @@ def told(action: str, path: Path) -> Iterator[None]:
         raise FileError(
             action,
             f"got {error.strerror or error} for {path}",
-            "a place that can be used",
-            "check the path, its rights and the space that is left",
+            "expected a path that can be read and written",
+            "check the path, its permissions and the free space",
         ) from None
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Put the content at the path in one step: a reader sees the old file or the new one.
+    """Replace the content of a path in one step: a reader sees the old file or the new one.
 
-    A link or a pipe that is there is replaced by a file; nothing is written through it.
+    A link or a pipe at the path is replaced by a file; nothing is written through it.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    with told("write", path):
+    with file_errors("write", path):
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             temporary.unlink(missing_ok=True)
@@ -59,12 +59,12 @@ def write(path: Path, content: str | bytes) -> None:
         _flush_folder(path.parent)
 
 
-def write_where_it_leads(path: Path, content: str | bytes) -> None:
-    """`write` for a path that the user names: what a link points to is written, and a device or a
-    pipe takes the content as it comes."""
+def write_through(path: Path, content: str | bytes) -> None:
+    """`write` for a path from the user: the target of a link is replaced, and a device or a pipe
+    receives the content."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file() and not path.is_dir():
-        with told("write", path):
+        with file_errors("write", path):
             path.write_bytes(content.encode() if isinstance(content, str) else content)
     else:
         write(path, content)
@@ -72,14 +72,14 @@ def write_where_it_leads(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under another name; it appears at the path whole, or not at all."""
+    """Fill a folder under a temporary name; it appears at the path when it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with told("write", path):
+    with file_errors("write", path):
         sweep(path.parent, glob.escape(path.name))
         temporary.mkdir()
     try:
         yield temporary
-        with told("write", path):
+        with file_errors("write", path):
             os.rename(temporary, path)
             _flush_folder(path.parent)
     except BaseException:
@@ -88,17 +88,17 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[Callable[[], str | None]]:
-    """Keep other processes from training in that folder; the system lets go if this one dies.
+def locked(folder: Path) -> Iterator[Callable[[], str | None]]:
+    """Lock a folder against training by other processes; the lock ends with this process.
 
-    Gives a function: what became of the folder, if it is no longer at its path.
+    Yields a function that says what happened to the folder, if it is no longer at its path.
     """
     try:
         import fcntl
     except ImportError:  # Windows has no such lock, and removes no folder that is in use
         yield lambda: None
         return
-    with told("train", folder):
+    with file_errors("train", folder):
         lock = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -107,7 +107,7 @@ def held(folder: Path) -> Iterator[Callable[[], str | None]]:
             raise FileError(
                 "train",
                 f"got {folder}, in which another process is training",
-                "one process a run",
+                "expected one process per run",
                 "wait until it has ended, or stop it",
             ) from None
         except OSError:  # a file system without locks
@@ -118,33 +118,33 @@ def held(folder: Path) -> Iterator[Callable[[], str | None]]:
 
 
 def _moved(folder: Path, handle: int) -> str | None:
-    """What became of an open folder, if it is no longer at its path."""
+    """What happened to an open folder, if it is no longer at its path."""
     own = os.fstat(handle)
     with contextlib.suppress(OSError):
         if os.path.samestat(os.stat(folder), own):
             return None
     if not own.st_nlink:
         return "was removed"
-    with contextlib.suppress(OSError):  # Linux tells the name that it has now
+    with contextlib.suppress(OSError):  # Linux knows its present name
         now = Path(os.readlink(f"/proc/self/fd/{handle}"))
         if os.path.samestat(os.stat(now), own):
             return f"was renamed to {now}"
     return "was removed or renamed"
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process is training in that folder."""
+def is_locked(folder: Path) -> bool:
+    """Whether a process is training in this folder."""
     try:
-        with held(folder):
+        with locked(folder):
             return False
     except FileError:
         return True
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Remove what processes that were killed had begun to write there, under that name.
+    """Remove temporary files that killed processes have left there, for this name.
 
-    Of a link the link itself, whatever it points to.
+    A link is removed, not its target.
     """
     for stale in folder.glob(f".{name}.*.tmp"):
         process = stale.name.split(".")[-2]
@@ -175,27 +175,27 @@ def _flush_folder(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file; a pipe or a device, which might never end, is refused at once."""
+    """The bytes of a file; a pipe or a device, which might never end, is an error."""
     if not os.path.lexists(path):
         raise FileError(
             "read",
             f"got {path}, which does not exist",
-            "a file is needed",
-            "check the path and the folder that you are in",
+            "expected a file",
+            "check the path and the current folder",
         )
-    with told("read", path), open(path, "rb", opener=_without_waiting) as file:
+    with file_errors("read", path), open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FileError(
                 "read",
                 f"got {path}, which is a pipe or a device",
-                "a file is needed",
-                "write its content to a file first",
+                "expected a file",
+                "write its content to a file",
             )
         return file.read()
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe without a writer does not keep the process waiting."""
+    """Open a file; a pipe without a writer does not block the process."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -206,7 +206,7 @@ def checksum(data: bytes) -> str:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON whose numbers read back exactly; NaN and infinities as JavaScript writes them."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_numpy_as_python)
 
 
 def to_csv(columns: dict[str, list[Any]]) -> str:
@@ -218,16 +218,16 @@ def to_csv(columns: dict[str, list[Any]]) -> str:
     return out.getvalue()
 
 
-def for_others(value: Any) -> Any:
-    """The value with null for NaN and infinities, which JSON does not know."""
+def with_nulls(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON lacks."""
     if isinstance(value, dict):
-        return {k: for_others(v) for k, v in value.items()}
+        return {k: with_nulls(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [for_others(v) for v in value]
+        return [with_nulls(v) for v in value]
     return None if isinstance(value, (float, np.floating)) and not np.isfinite(value) else value
 
 
-def _plain(value: Any) -> Any:
+def _numpy_as_python(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -236,23 +236,23 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         return json.loads(read(path))
     except (ValueError, RecursionError) as error:
         raise FileError(
             "read",
-            f"got {path}, which is no JSON ({error})",
-            "a file that chainrule wrote",
-            "train again, or take an intact copy",
+            f"got {path}, which is not JSON ({error})",
+            "expected a file that chainrule wrote",
+            "train again, or restore an intact copy",
         ) from None
 
 
 def tensors_to_bytes(tensors: Mapping[str, Any]) -> bytes:
-    """Named arrays in the safetensors form: numbers only, no code runs when it is read.
+    """Named arrays in the safetensors format: numbers only, no code runs when it is read.
 
-    Its metadata holds a checksum, SHA-256 of the whole file with zeros in the checksum's place: a
-    file that is moved or copied takes it along.
+    The metadata contains a checksum, SHA-256 of the whole file with zeros in its place, which stays
+    with the file when it is moved or copied.
     """
     from safetensors.numpy import save
 
@@ -267,7 +267,7 @@ _UNSEALED = "0" * 64
 
 
 def seal_of(data: bytes) -> str | None:
-    """The checksum that a safetensors file holds of itself; older files have none."""
+    """The checksum in the metadata of a safetensors file; files of earlier versions have none."""
     size = int.from_bytes(data[:8], "little")
     try:
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
@@ -281,14 +281,14 @@ def _expect_as_written(data: bytes, path: Path) -> None:
     if seal is None:
         return
     before, _, after = data.partition(seal.encode())
-    made = hashlib.sha256(before + _UNSEALED.encode())
-    made.update(after)
-    if made.hexdigest() != seal:
+    actual = hashlib.sha256(before + _UNSEALED.encode())
+    actual.update(after)
+    if actual.hexdigest() != seal:
         raise FileError(
             "read",
-            f"got {path}, which is not as it was written: its checksum differs",
-            "the bytes that chainrule wrote",
-            "take an intact copy, or train again",
+            f"got {path}, which has changed since it was written: its checksum differs",
+            "expected the bytes that chainrule wrote",
+            "restore an intact copy, or train again",
         )
 
 
@@ -314,16 +314,16 @@ def tensors_from_bytes(data: bytes, path: Path) -> dict[str, np.ndarray[Any, Any
     from safetensors import SafetensorError, deserialize
 
     try:
-        found = {
+        tensors = {
             name: np.frombuffer(t["data"], np.dtype(_DTYPES[t["dtype"]])).reshape(t["shape"])
             for name, t in deserialize(data)  # type: ignore[no-untyped-call]
         }
         _expect_as_written(data, path)
-        return found
+        return tensors
     except (SafetensorError, KeyError) as error:
         raise FileError(
             "read",
             f"got {path}, {len(data)} bytes, not readable as safetensors ({error})",
-            "a whole file of weights",
-            "take an intact copy, or train again",
+            "expected a complete file of weights",
+            "restore an intact copy, or train again",
         ) from None

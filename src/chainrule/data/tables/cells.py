@@ -1,4 +1,4 @@
-"""Single cells: the number or date that a text is, and values as people write them."""
+"""Single cells: text as a number or a date, and values as text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numbers
 import re
 from typing import Any
 
-EXACT = 2**53  # from here on not every whole number is a float64
-_NUMBERS = {  # by the decimal mark; a point is the mark between thousands where it is not that
+EXACT = 2**53  # from here on, not every whole number is a float64
+_NUMBERS = {  # by decimal mark; with a decimal comma, points separate thousands
     ".": re.compile(r"[+\-−]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
     ",": re.compile(
         r"[+\-−]?(([0-9]+|[1-9][0-9]{0,2}(\.[0-9]{3})+),?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"
@@ -22,7 +22,7 @@ _ISO_DATE = re.compile(
 
 
 def as_text(value: Any) -> str:
-    """A cell as people write it: true, 3 for 3.0, 2024-03-31 at midnight."""
+    """A cell as text: true, 3 for 3.0, 2024-03-31 for midnight."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -33,26 +33,26 @@ def as_text(value: Any) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number as people write it: 3 for 3.0, 1e+300 for what has too many digits."""
+    """A number as text: 3 for 3.0, 1e+300 for very large numbers."""
     whole = float(value).is_integer() and abs(value) < 1e22
     return str(int(value)) if whole else repr(float(value))
 
 
 def is_exact(number: float) -> bool:
-    """Whether no other text of up to 15 digits, and no other whole number, is the same float64."""
+    """Whether no other text of up to 15 digits, and no other whole number, is this float64."""
     if float(number).is_integer():
         return abs(number) < EXACT
     return len(repr(float(number)).split("e")[0].strip("-0.").replace(".", "")) <= 15
 
 
 def is_whole(value: Any) -> bool:
-    """Whether that object is exactly a whole number: an int, or a Decimal without digits below."""
+    """Whether an object is exactly a whole number: an int, or a Decimal without a fraction."""
     exact = isinstance(value, numbers.Integral) or type(value).__name__ == "Decimal"
     return exact and math.isfinite(value) and value == int(value)
 
 
 def as_number(text: str, decimal: str = ".") -> float | None:
-    """The number that a text is, or None."""
+    """A text as a number, or None."""
     if _NUMBERS[decimal].fullmatch(text):
         plain = text.replace("−", "-")
         return float(plain.replace(".", "").replace(",", ".") if decimal == "," else plain)
@@ -65,7 +65,7 @@ def has_date_form(text: str) -> bool:
 
 
 def as_date(text: str) -> datetime.datetime | None:
-    """The date that a text of that form is, or None: there is no 2024-02-30."""
+    """A text of that form as a date, or None, as for 2024-02-30."""
     if not has_date_form(text):
         return None
     try:
@@ -77,7 +77,7 @@ def as_date(text: str) -> datetime.datetime | None:
 
 
 def without_zone(date: Any) -> Any:
-    """The same time in UTC, as NumPy takes it."""
+    """The same time in UTC without a zone, as NumPy needs it."""
     if getattr(date, "tzinfo", None) is None:
         return date
     return date.astimezone(datetime.UTC).replace(tzinfo=None)

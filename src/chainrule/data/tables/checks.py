@@ -1,4 +1,4 @@
-"""What a table has to be before it is encoded: one check per mistake, each with its own message."""
+"""Checks of a table before it is encoded, each with its own message."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .names import nearest
 
 _MOMENTS = {"timestamp", "date", "datetime"}
 _TIME_NAMES = _MOMENTS | {"time", "day", "month", "year"}
-MOST_UNIQUE = 20  # more rows than these, each with a value of its own, look like an id
+MOST_UNIQUE = 20  # rows; with more, a column of distinct values looks like an id
 
 
 def require(operation: str, table: Table, names: Sequence[str]) -> None:
-    """Refuse a table without these columns."""
-    lost = [n for n in names if n not in table.columns]
-    if lost:
-        which = f"column{'s' if len(lost) > 1 else ''} {', '.join(map(repr, lost[:5]))}"
+    """Raise if a table lacks one of these columns."""
+    absent = [n for n in names if n not in table.columns]
+    if absent:
+        which = f"column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent[:5]))}"
         raise ArgumentError(
             operation,
-            f"got {table.name} without the {which}{', …' if len(lost) > 5 else ''}",
-            "each column by its name",
-            nearest(lost[0], table.columns),
+            f"got {table.name} without the {which}{', …' if len(absent) > 5 else ''}",
+            "expected each column by its name",
+            nearest(absent[0], table.columns),
         )
 
 
 def check_cells(operation: str, table: Table, name: str) -> None:
-    """Refuse inf, and NaN that stands in the data as such."""
+    """Raise for inf, and for NaN that is written in the data."""
     column = table.columns[name]
     if column.kind != "number":
         return
@@ -46,13 +46,13 @@ def check_cells(operation: str, table: Table, name: str) -> None:
             operation,
             f"got {number_text(column.values[row])} in column {name!r}, {table.place(row)} of "
             f"{table.name}",
-            "finite numbers are needed",
-            "leave the cell empty where the value is not known",
+            "expected finite numbers",
+            "leave the cell empty if the value is not known",
         )
 
 
 def check_size(table: Table, name: str, scaled: Array) -> None:
-    """Refuse a number so far from those at fit that its standardised value is no float32."""
+    """Raise for a number so far from those at fit that its standardised value overflows float32."""
     bad = np.abs(scaled) > np.finfo(np.float32).max
     if bad.any():
         row = int(np.argmax(bad))
@@ -60,34 +60,37 @@ def check_size(table: Table, name: str, scaled: Array) -> None:
             "transform",
             f"got {number_text(table.columns[name].values[row])} in column {name!r}, "
             f"{table.place(row)} of {table.name}",
-            "what float32 can hold once it is standardised",
-            "mend that cell, or leave it empty",
+            "expected a number that float32 can represent once it is standardised",
+            "correct that cell, or leave it empty",
         )
 
 
 def missing_target(operation: str, table: Table, target: str) -> None:
-    """Refuse rows whose target is missing."""
-    gone = table.columns[target].missing
-    if gone.any():
-        count, first = int(gone.sum()), table.place(int(np.argmax(gone)))
+    """Raise if the target of a row is missing."""
+    missing = table.columns[target].missing
+    if missing.any():
+        count, first = int(missing.sum()), table.place(int(np.argmax(missing)))
         raise ArgumentError(
             operation,
             f"got {count} row{'s' * (count > 1)} without a {target!r}, the first in {first}",
-            "a target in each row",
-            "fill them in, or leave these rows out",
+            "expected a target in each row",
+            "fill them in, or remove these rows",
         )
 
 
 def check_target(table: Table, target: str, task: str | None, inferred: str, values: Array) -> None:
-    """Refuse a target that nothing can be learnt from; values are its distinct ones, sorted."""
+    """Raise for a target that nothing can be learned from.
+
+    values   its distinct values, sorted
+    """
     column = table.columns[target]
     whole = column.kind == "number" and bool((values == np.floor(values)).all())
     if task not in (None, "classification", "regression"):
         raise ArgumentError(
             "fit",
             f"got task {task!r}",
-            "classification or regression",
-            "choose one, or leave it out",
+            "expected classification or regression",
+            "leave it out to infer it from the target",
         )
     if (
         inferred == "regression"
@@ -97,37 +100,37 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
         raise ArgumentError(
             "fit",
             f"got the target {target!r} of a regression with whole numbers beyond 2⁵³",
-            "numbers that float64 tells apart",
-            "divide them if they are amounts, or leave the task out if they are classes",
+            "expected numbers that float64 represents exactly",
+            "divide them if they are amounts, or leave out the task if they are classes",
         )
     if column.kind == "date" or (inferred == "regression" and column.kind != "number"):
         raise ArgumentError(
             "fit",
             f"got the {column.kind} column {target!r} as target of a {inferred}",
-            "a column of numbers" + (" or categories" if task is None else ""),
-            "choose another target" + ("" if task is None else ", or task classification"),
+            "expected a column of numbers" + (" or categories" if task is None else ""),
+            "pass another target" + ("" if task is None else ", or task classification"),
         )
     if len(values) == 1:
         only = number_text(values[0]) if column.kind == "number" else values[0]
         what = "class" if inferred == "classification" else "value"
         raise ArgumentError(
             "fit",
-            f"got the target {target!r} with one {what} only, {only!r}",
-            "two or more",
-            "choose another target, or more rows",
+            f"got the target {target!r} with only one {what}, {only!r}",
+            "expected two or more",
+            "pass another target, or more rows",
         )
     if inferred == "classification" and column.kind == "number":
-        written = table.unit == "line"  # where a fraction may have had more digits
-        found = (v for v in values.tolist() if not is_exact(v) and (written or v.is_integer()))
-        bad = next(found, None)
+        written = table.unit == "line"  # a fraction may have had more digits
+        inexact = (v for v in values.tolist() if not is_exact(v) and (written or v.is_integer()))
+        bad = next(inexact, None)
         if bad is not None:
             row = int(np.argmax(column.values == bad))
             raise ArgumentError(
                 "fit",
                 f"got the target {target!r} with more digits than float64 has, about "
                 f"{number_text(bad)} in {table.place(row)} of {table.name}, as classes",
-                "classes that can be told apart",
-                f"--category {shlex.quote(target)}, which keeps them as they are written",
+                "expected classes that float64 distinguishes",
+                f"--category {shlex.quote(target)}, which keeps them as text",
             )
     rows, seen = len(table), ""
     unsure = inferred == "classification" or (whole and task is None)
@@ -136,18 +139,18 @@ def check_target(table: Table, target: str, task: str | None, inferred: str, val
     elif inferred == "classification" and rows > MOST_UNIQUE:
         single = sum(n == 1 for n in Counter(column.values.tolist()).values())
         if 2 * single > rows:
-            seen = f"of which {single} of {rows} rows have a class of their own"
+            seen = f"where {single} of {rows} rows are the only one of their class"
     if seen:
         raise ArgumentError(
             "fit",
             f"got the target {target!r}, {seen}",
-            "a target with values that repeat",
-            "choose another target" + (", or task regression" if column.kind == "number" else ""),
+            "expected a target with values that repeat",
+            "pass another target" + (", or task regression" if column.kind == "number" else ""),
         )
 
 
 def looks_like_an_id(column: Column) -> bool:
-    """Whether each row has a value of its own, and these are words or whole numbers that rise."""
+    """Whether all values differ and are words or increasing whole numbers."""
     if len(column.values) <= MOST_UNIQUE or column.missing.any() or column.kind == "date":
         return False
     if column.kind == "category":
@@ -158,18 +161,18 @@ def looks_like_an_id(column: Column) -> bool:
 
 def looks_like_days(column: Column) -> bool:
     """Whether all numbers are days such as 20240331."""
-    found = column.values[~column.missing]
-    if column.kind != "number" or not len(found) or not 1900_00_00 < found[0] < 2100_00_00:
+    present = column.values[~column.missing]
+    if column.kind != "number" or not len(present) or not 1900_00_00 < present[0] < 2100_00_00:
         return False
-    year, month, day = found // 10000, found // 100 % 100, found % 100
+    year, month, day = present // 10000, present // 100 % 100, present % 100
     fits = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-    return bool((fits & (found == np.floor(found))).all())
+    return bool((fits & (present == np.floor(present))).all())
 
 
 def looks_like_time(name: str, column: Column) -> bool:
-    """Whether it says when a row was: dates, days such as 20240331, or numbers of that name.
+    """Whether a column is the time of a row: dates, days such as 20240331, or numbers of that name.
 
-    Numbers that may be a duration, or when something was made, have to rise as well.
+    Numbers that may be durations or years of manufacture have to increase as well.
     """
     if column.kind == "date" or looks_like_days(column):
         return True
@@ -183,7 +186,7 @@ def looks_like_time(name: str, column: Column) -> bool:
 
 
 def constant(column: Column) -> str:
-    """What makes a column of no use: that it is empty or the same in each row; "" otherwise."""
+    """Why a column is unusable: it is empty or the same in each row; "" otherwise."""
     present = column.values[~column.missing]
     if not len(present):
         return "is empty"
@@ -192,35 +195,35 @@ def constant(column: Column) -> str:
 
 
 def check_inputs(table: Table, target: str, problems: dict[str, Problem]) -> None:
-    """Refuse a table with nothing to learn from, and all columns of no use in one message."""
+    """Raise if there is no input column, or for all unusable columns in one message."""
     names = [n for n in table.columns if n != target]
     if not names:
         raise ArgumentError(
             "fit",
             f"got {table.name} with no column but the target {target!r}",
-            "one input column or more",
-            "check which columns were left out",
+            "expected one input column or more",
+            "drop fewer columns",
         )
-    useless = {n: constant(table.columns[n]) for n in names}
-    found = {
-        n: problems.get(n) or Problem(useless[n], "columns that vary", "")
+    unusable = {n: constant(table.columns[n]) for n in names}
+    bad = {
+        n: problems.get(n) or Problem(unusable[n], "columns that vary", "")
         for n in names
-        if n in problems or useless[n]
+        if n in problems or unusable[n]
     }
-    if not found:
+    if not bad:
         return
-    if len(found) == 1:
-        [(name, only)] = found.items()
+    if len(bad) == 1:
+        [(name, only)] = bad.items()
         arrived = f"column {name!r}, which {only.what}"
-        drop = f"leave it out with {drop_option(found)}"
-        advice = f"{only.advice}, or {drop_option(found)}" if only.advice else drop
+        drop = f"leave it out with {drop_option(bad)}"
+        advice = f"{only.advice}, or {drop_option(bad)}" if only.advice else drop
     else:
-        told = ", ".join(f"{n!r} ({p.what})" for n, p in list(found.items())[:10])
-        arrived = f"{len(found)} columns of no use: {told}{', …' if len(found) > 10 else ''}"
-        advice = f"mend them, or leave them out with {drop_option(found)}"
-    words = [n for n, p in found.items() if p.words]
+        listed = ", ".join(f"{n!r} ({p.what})" for n, p in list(bad.items())[:10])
+        arrived = f"{len(bad)} unusable columns: {listed}{', …' if len(bad) > 10 else ''}"
+        advice = f"correct them, or leave them out with {drop_option(bad)}"
+    words = [n for n, p in bad.items() if p.words]
     if words:
         options = " ".join(f"--category {shlex.quote(n)}" for n in words[:MOST_NAMED])
         advice += f", or {options} if they are categories"
-    needed = ", ".join(dict.fromkeys(p.needed for p in found.values()))
-    raise ArgumentError("fit", f"got {arrived}", needed, advice)
+    needed = ", ".join(dict.fromkeys(p.needed for p in bad.values()))
+    raise ArgumentError("fit", f"got {arrived}", f"expected {needed}", advice)

@@ -15,12 +15,12 @@ from ...graph import Array
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind, its values, and where they are missing.
+    """One column: kind, values, and which are missing.
 
     kind      "number" (float64), "category" (str objects) or "date" (datetime64[s])
     values    (rows,); NaN, None or NaT where missing
-    missing   bool (rows,); a NaN that is not missing stood in the data as such
-    zoned     whether dates came with a time zone, and are now in UTC
+    missing   bool (rows,); a NaN that is not missing was written in the data
+    zoned     whether dates had a time zone, and are now in UTC
     """
 
     kind: str
@@ -29,17 +29,17 @@ class Column:
     zoned: bool = False
 
     def select(self, rows: Any) -> Column:
-        """These rows of it."""
+        """These rows of the column."""
         return Column(self.kind, self.values[rows], self.missing[rows], self.zoned)
 
 
 class Table:
-    """Columns by name, in order, with as many rows each.
+    """Columns by name, in order, of equal length.
 
-    unit     "line" of a text file or "row" of anything else: what origin counts
-    origin   the number of the first row, or of each: int64 (rows,)
+    unit     what `origin` counts: "line" of a text file, "row" of anything else
+    origin   the number of the first row, or of each row: int64 (rows,)
     decimal  the decimal mark of numbers in its text
-    notes    what was left out when it was read
+    notes    what was left out in reading
     """
 
     def __init__(
@@ -64,28 +64,28 @@ class Table:
         return f"Table({self.name!r}, {len(self)} rows, {kinds})"
 
     def place(self, row: int) -> str:
-        """Where that row comes from: `line 12` of a text file, `row 10` of anything else."""
+        """The origin of a row: `line 12` of a text file, `row 10` of anything else."""
         return f"{self.unit} {self.origin[row]}"
 
     def select(self, rows: Any) -> Table:
         """These rows (row numbers, a mask or a slice), which keep their places."""
-        chosen = {name: c.select(rows) for name, c in self.columns.items()}
-        return self._like(chosen, self.origin[rows])
+        columns = {name: c.select(rows) for name, c in self.columns.items()}
+        return self._like(columns, self.origin[rows])
 
     def drop(self, names: Iterable[str]) -> Table:
         """All columns but these."""
-        gone = [names] if isinstance(names, str) else list(names)
-        for name in gone:
+        dropped = [names] if isinstance(names, str) else list(names)
+        for name in dropped:
             if name not in self.columns:
                 near = difflib.get_close_matches(name, self.columns, 1)
                 raise ArgumentError(
                     "drop",
                     f"got {name!r}",
-                    f"one of {_listed(self.columns)}",
+                    f"expected one of {_listed(self.columns)}",
                     f"did you mean {near[0]!r}?" if near else "check the spelling",
                 )
-        kept = {name: c for name, c in self.columns.items() if name not in gone}
-        return self._like(kept, self.origin)
+        rest = {name: c for name, c in self.columns.items() if name not in dropped}
+        return self._like(rest, self.origin)
 
     def _like(self, columns: Mapping[str, Column], origin: Array) -> Table:
         return Table(columns, self.name, self.unit, origin, self.decimal, self.notes)

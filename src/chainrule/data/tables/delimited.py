@@ -1,4 +1,4 @@
-"""Text files of tables, CSV and TSV, either with gzip: Python's csv module reads their cells."""
+"""Tables in text files, CSV and TSV, optionally with gzip, read by Python's csv module."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .cells import EXACT
 from .columns import Column
 from .kinds import dates_or_words, numbers_of
 
-LONGEST = 1 << 24  # characters of a line of names, or of a cell
-_NAME = 1 << 17  # characters of a name
-_BLOCK = 250_000  # cells that are looked at together
-_ENDS = re.compile(rb"\r\n?|\n")
+LONGEST = 1 << 24  # characters of the header line, or of a cell
+_NAME = 1 << 17  # characters of a column name
+_BLOCK = 250_000  # cells per block
+_LINE_ENDS = re.compile(rb"\r\n?|\n")
 _DATA = re.compile(r"[+\-−][0-9]+|[+\-−]?[0-9]*[.,][0-9]+")  # no name of a column
 
 
 @dataclass
 class _Cells:
-    """A column while it is read: numbers as long as all of its cells are, text otherwise.
+    """A column while it is read: numbers while all of its cells are, text otherwise.
 
-    late   whether a cell below numbers is none, so that what these were in the file is lost
+    late   whether a later cell is not a number: the text of the earlier ones is lost by then
     """
 
     decimal: str
@@ -47,9 +47,9 @@ class _Cells:
         """The next cells."""
         if self.late:
             return
-        found = numbers_of(cells, self.decimal) if self.words is None else None
-        if found is not None:
-            values, missing, whole = found
+        block = numbers_of(cells, self.decimal) if self.words is None else None
+        if block is not None:
+            values, missing, whole = block
             self.numbers.append(values)
             self.gaps.append(missing)
             self.whole &= whole
@@ -62,7 +62,7 @@ class _Cells:
             self.words += cells
 
     def column(self, text: bool) -> Column:
-        """The column of these cells; as text if that is wanted."""
+        """The column of these cells."""
         if self.words is not None or not self.numbers:
             return dates_or_words(self.words or [], text)
         missing = np.concatenate(self.gaps)
@@ -74,39 +74,39 @@ class _Cells:
 def read_delimited(
     path: Path, delimiters: str, text: Collection[str], decimal: str
 ) -> tuple[list[str], list[Column], Array]:
-    """The names in the header ("" where there is none), the columns, the line each row begins in.
+    """The names in the header ("" for an empty one), the columns, the line where each row begins.
 
-    delimiters   those that may be between columns; the one that finds the most names is it
-    text         columns that are text, whatever they hold
+    delimiters   candidates; the one that gives the most names is used
+    text         columns to read as text, even if they contain numbers
     """
-    with _told(path):
+    with _file_errors(path):
         delimiter = _delimiter(path, delimiters)
         names, cells, lines = _scan(path, delimiter, decimal, text)
-        late = {k for k, found in enumerate(cells) if found.late}
-        if late:  # once more, for these columns alone
+        late = {k for k, column in enumerate(cells) if column.late}
+        if late:  # again, for these columns only
             again = _scan(path, delimiter, decimal, text, late)[1]
-            cells = [again[k] if k in late else found for k, found in enumerate(cells)]
+            cells = [again[k] if k in late else column for k, column in enumerate(cells)]
     return names, [c.column(n in text) for n, c in zip(names, cells, strict=True)], lines
 
 
-def called(names: Sequence[str]) -> list[str]:
-    """The names of columns, `column 3` where the header has none."""
+def column_names(names: Sequence[str]) -> list[str]:
+    """The names of columns, `column 3` where the header is empty."""
     return [n or f"column {k}" for k, n in enumerate(names, 1)]
 
 
 def _scan(
     path: Path, delimiter: str, decimal: str, text: Collection[str], only: Collection[int] = ()
 ) -> tuple[list[str], list[_Cells], Array]:
-    """The file once from its start to its end.
+    """One pass over the file.
 
-    only   the columns to keep, all of them as text; none: every column
+    only   the columns to read, as text; empty: all columns
     """
     with _opened(path) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         names, line = _header(path, reader)
         cells = [
             _Cells(decimal, words=[] if n in text or k in only else None)
-            for k, n in enumerate(called(names))
+            for k, n in enumerate(column_names(names))
         ]
         lines: list[Array] = [np.zeros(0, np.int64)]
         for places, block in _blocks(path, reader, len(names), line):
@@ -117,7 +117,7 @@ def _scan(
 
 
 def _header(path: Path, reader: Any) -> tuple[list[str], int]:
-    """The names in the first line that is not blank, and the line below them."""
+    """The names in the first line that is not blank, and the number of the next line."""
     try:
         row: list[str] = next(r for r in reader if any(map(str.strip, r)))
     except csv.Error as error:
@@ -126,20 +126,20 @@ def _header(path: Path, reader: Any) -> tuple[list[str], int]:
 
 
 def _blocks(path: Path, reader: Any, width: int, line: int) -> Iterator[tuple[Any, list[str]]]:
-    """Rows together: the lines that they begin in, and their cells one after another."""
+    """Blocks of rows: the lines where they begin, and their cells in one list."""
     most = max(16, _BLOCK // width)
     rows = iter(reader)
     while True:
         places: list[int] = []
-        cells: list[str] = []  # flat: lists of lists would all be looked at for garbage
+        cells: list[str] = []  # flat: the garbage collector would traverse lists of lists
         try:
             for row in rows:
                 if len(row) == width:
                     places.append(line)
                     cells += row
                 elif len(row) > 1 or (row and row[0].strip()):  # else the line is blank
-                    found = f"{len(row)} cell{'s' * (len(row) > 1)}"
-                    raise _at(path, line, f"{found}, where the header has {width}")
+                    count = f"{len(row)} cell{'s' * (len(row) > 1)}"
+                    raise _at(path, line, f"{count}, where the header has {width}")
                 line = reader.line_num + 1
                 if len(places) == most:
                     break
@@ -149,21 +149,21 @@ def _blocks(path: Path, reader: Any, width: int, line: int) -> Iterator[tuple[An
             return
         if "\0" in "".join(cells):
             k = next(k for k, cell in enumerate(cells) if "\0" in cell)
-            raise _no_text(path, f"line {places[k // width]} holds NUL bytes")
+            raise _not_text(path, f"line {places[k // width]} contains NUL bytes")
         yield places, cells
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
-    """The file as text with its line ends; a mark of the byte order is left out."""
+    """The file as text with its line ends, without a byte order mark."""
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rb") as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
         yield file
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of reading in the project's form; cells may be longer than csv allows by itself."""
+def _file_errors(path: Path) -> Iterator[None]:
+    """Errors of reading as FileError; cells may be longer than csv allows by default."""
     limit = csv.field_size_limit(LONGEST)
     try:
         yield
@@ -174,8 +174,8 @@ def _told(path: Path) -> Iterator[None]:
             raw.decode()
             line = 1
         except UnicodeDecodeError as error:
-            line = 1 + len(_ENDS.findall(raw[: error.start]))
-        raise _no_text(path, f"line {line} is not UTF-8") from None
+            line = 1 + len(_LINE_ENDS.findall(raw[: error.start]))
+        raise _not_text(path, f"line {line} is not UTF-8") from None
     except FileError:
         raise
     except (OSError, EOFError, zlib.error) as error:
@@ -183,15 +183,15 @@ def _told(path: Path) -> Iterator[None]:
         raise FileError(
             "read_table",
             f"got {path.name}, {what.replace(';', ',')}",
-            "a file that can be read",
-            "check that it is whole, and what its name says",
+            "expected a file that can be read",
+            "check that it is complete, and that its ending is right",
         ) from None
     finally:
         csv.field_size_limit(limit)
 
 
 def _delimiter(path: Path, delimiters: str) -> str:
-    """The delimiter that finds the most names in the header, which is looked at."""
+    """The delimiter that gives the most names in the header, which is checked."""
     with _opened(path) as file:
         lines = [file.readline(LONGEST)]
         while lines[0] and not lines[0].strip():
@@ -201,24 +201,24 @@ def _delimiter(path: Path, delimiters: str) -> str:
     if not start:
         raise empty(path)
     if "\0" in start:
-        raise _no_text(path, "it holds NUL bytes")
+        raise _not_text(path, "it contains NUL bytes")
     if len(lines[0]) == LONGEST:
-        raise _no_text(path, f"a first line of {LONGEST} characters or more")
+        raise _not_text(path, f"a first line of {LONGEST} characters or more")
     try:
-        found = {d: next(csv.reader(lines, delimiter=d)) for d in delimiters}
+        headers = {d: next(csv.reader(lines, delimiter=d)) for d in delimiters}
     except csv.Error as error:
-        raise _no_text(path, f"{error} in the first line") from None
-    best = max(delimiters, key=lambda d: len(found[d]))
-    _check_header(path, lines, found[best], delimiters)
-    if max(map(len, found[best])) > _NAME:
-        raise _no_text(path, f"a name of more than {_NAME} characters in the first line")
+        raise _not_text(path, f"{error} in the first line") from None
+    best = max(delimiters, key=lambda d: len(headers[d]))
+    _check_header(path, lines, headers[best], delimiters)
+    if max(map(len, headers[best])) > _NAME:
+        raise _not_text(path, f"a name of more than {_NAME} characters in the first line")
     return best
 
 
 def _check_header(path: Path, start: list[str], names: list[str], delimiters: str) -> None:
-    """Refuse a first line that is no header: a mark, a title, data; or delimiters of another kind.
+    """Raise if the first line is not a header, or columns are separated in another way.
 
-    Names that are whole numbers (years, pixels) are left alone.
+    Names that are whole numbers (years, pixels) are allowed.
     """
     lines = [line.rstrip("\r\n") for line in start if line.strip()]
     below = [line[:40_000] for line in lines[1:4]]
@@ -228,48 +228,48 @@ def _check_header(path: Path, start: list[str], names: list[str], delimiters: st
     if re.fullmatch(r"sep=.", lines[0].strip()):
         what, advice = "whose first line, sep=, is a mark for spreadsheets", "delete that line"
     elif numbers:
-        what = f"whose first line seems to hold data, {numbers[0]!r}"
-        advice = "put a line with the names above it"
+        what = f"whose first line seems to be data, {numbers[0]!r}"
+        advice = "add a line with the names above it"
     elif len(names) == 1 and any(len(w) == 1 and w != {1} for w in widths):
         what = f"whose first line, {names[0][:40].replace(';', ' ')!r}, seems to be a title"
-        advice = "delete what stands above the header"
+        advice = "delete the lines above the header"
     elif len(names) == 1 and len(lines) > 1:
         for mark, kind in ((":", "colons"), (None, "blanks")):
             rows = [line.split(mark) for line in lines]
-            held = any(_DATA.fullmatch(c) or c.isdecimal() for c in rows[1])
-            if held and len(rows[0]) > 1 and len(set(map(len, rows))) == 1:
+            is_data = any(_DATA.fullmatch(c) or c.isdecimal() for c in rows[1])
+            if is_data and len(rows[0]) > 1 and len(set(map(len, rows))) == 1:
                 what = f"which seems to have {kind} between its columns"
                 advice = "save it with commas"
     if what:
         raise FileError(
             "read_table",
             f"got {path.name}, {what}",
-            "a header with names, and commas, semicolons, tabs or bars between them",
+            "expected a header with names, and commas, semicolons, tabs or bars between them",
             advice,
         )
 
 
 def empty(path: Path) -> FileError:
-    """The error for a file without anything in it."""
+    """The error for an empty file."""
     return FileError(
         "read_table",
         f"got {path.name}, which is empty",
-        "a header and rows are needed",
-        "check the export that made it",
+        "expected a header and rows",
+        "export it again",
     )
 
 
-def _no_text(path: Path, why: str) -> FileError:
+def _not_text(path: Path, why: str) -> FileError:
     return FileError(
         "read_table",
         f"got {path.name}, {why}",
-        "UTF-8 text is needed",
+        "expected UTF-8 text",
         "save it as UTF-8 CSV, or check that it is a table",
     )
 
 
 def _malformed(path: Path, line: int, error: csv.Error) -> FileError:
-    """The error for a record that begins in that line."""
+    """The error for a record that begins on this line."""
     what = str(error)
     if "end of data" in what:
         what = "a quote that is never closed"
@@ -284,6 +284,6 @@ def _at(path: Path, line: int, what: str) -> FileError:
     return FileError(
         "read_table",
         f"got {path.name}, line {line}: {what}",
-        "a table that can be read",
+        "expected a table that can be read",
         "correct that line",
     )

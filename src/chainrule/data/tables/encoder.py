@@ -1,4 +1,4 @@
-"""Tables as what a network takes: standardised numbers, integer codes, and an encoded target."""
+"""Encoding tables for a network: standardised numbers, integer codes, and the target."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from .names import natural
 
 MOST_CATEGORIES = 1000
 MOST_CLASSES = 20
-ROWS_A_CLASS = 5  # fewer on average make numbers no classes
-FAR = 20  # standard deviations from the mean at which a new number is noted
+ROWS_PER_CLASS = 5  # on average; with fewer, numbers are not classes
+FAR = 20  # standard deviations from the mean; numbers beyond get a note
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
@@ -57,7 +57,7 @@ class Input:
     values: list[str] = dataclasses.field(default_factory=list)
 
     def feature_names(self) -> list[str]:
-        """What the numeric columns made of it are called."""
+        """The names of its numeric columns."""
         names = [f"{self.name} {part}".rstrip() for part in self.parts]
         return [*names, f"{self.name} is missing"] if self.missing else names
 
@@ -72,20 +72,20 @@ class Input:
     def codes(self, column: Column) -> Array:
         """The codes (N,), int64."""
         code = {value: k for k, value in enumerate(self.values, 1)}
-        found = map(code.get, column.values.tolist(), repeat(0))
-        return np.fromiter(found, np.int64, len(column.values))
+        codes = map(code.get, column.values.tolist(), repeat(0))
+        return np.fromiter(codes, np.int64, len(column.values))
 
 
 class TableEncoder:
-    """Encodes the columns of tables as it was fitted to the training rows.
+    """Encodes tables, fitted to the training rows.
 
     task           "classification" or "regression"
     target         the column to predict
     classes        its values, for classification; code k stands for classes[k]
-    target_mean    and target_std: what regression targets are standardised with
+    target_mean    and target_std: regression targets are standardised with these
     inputs         how each other column is encoded
-    notes          what was missing, cut or expanded at fit, a line each
-    last_notes     what was missing or unknown at the last transform
+    notes          what was missing, cut or expanded at fit, one line each
+    last_notes     what was missing or unknown in the last transform
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class TableEncoder:
     def fit(
         cls, table: Table, target: str, task: str | None = None, text: Collection[str] = ()
     ) -> TableEncoder:
-        """The encoder for this table; the task is inferred from the target unless it is given.
+        """The encoder for this table; by default the task is inferred from the target.
 
-        text   columns whose text means no numbers or dates, even where it looks like them
+        text   columns that are text, even if it looks like numbers or dates
 
         A target of categories is a classification, and so is one of at most 20 distinct whole
         numbers with 5 rows each on average.
@@ -152,12 +152,12 @@ class TableEncoder:
 
     @property
     def text_names(self) -> list[str]:
-        """The columns that hold text, the target too if it was fitted as classes."""
+        """The columns of text, with the target if it was fitted as classes."""
         return [*self.category_names, *[self.target] * bool(self.classes)]
 
     @property
     def cardinalities(self) -> list[int]:
-        """How many codes each of the K columns of codes has, with 0."""
+        """The number of codes of each of the K columns of codes, with 0."""
         return [len(i.values) + 1 for i in self.inputs if i.kind == "category"]
 
     def transform(self, table: Table) -> tuple[Array, Array]:
@@ -168,8 +168,8 @@ class TableEncoder:
         self.last_notes = []
         for i in self.inputs:
             column = _as_kind(table, i.name, i.kind)
-            gone = int(column.missing.sum())
-            if column.zoned:  # in training they may have had none
+            missing = int(column.missing.sum())
+            if column.zoned:  # those of training may have had none
                 self.last_notes.append(f"column {i.name!r}: times with a zone are read as UTC")
             if i.kind == "category":
                 codes.append(i.codes(column))
@@ -180,12 +180,12 @@ class TableEncoder:
                         f"from fit ({_listed(unknown)}), encoded as the code 0"
                     )
             else:
-                found = list(i.numeric(column))
+                parts = list(i.numeric(column))
                 if i.kind == "number":
-                    self._note_far(table, i.name, column, found[0])
-                numeric += found
-            if gone:
-                self.last_notes.append(_missing_note(i, gone))
+                    self._note_far(table, i.name, column, parts[0])
+                numeric += parts
+            if missing:
+                self.last_notes.append(_missing_note(i, missing))
         rows = len(table)
         return (
             np.stack(numeric, 1).astype(np.float32) if numeric else np.zeros((rows, 0), np.float32),
@@ -193,7 +193,7 @@ class TableEncoder:
         )
 
     def _note_far(self, table: Table, name: str, column: Column, scaled: Array) -> None:
-        """Refuse what float32 cannot hold, note what is far from all that was seen at fit."""
+        """Raise for numbers that overflow float32, note those far from the numbers at fit."""
         check_size(table, name, scaled)
         far = np.abs(scaled) > FAR
         if far.any():
@@ -224,8 +224,8 @@ class TableEncoder:
             raise ArgumentError(
                 "transform_target",
                 f"got the class {names[row]!r} in {table.place(row)} of {table.name}",
-                f"one of {_listed(self.classes)}",
-                "train with rows of that class, or leave them out",
+                f"expected one of {_listed(self.classes)}",
+                "train with rows of that class, or remove them",
             )
         return codes
 
@@ -237,10 +237,10 @@ class TableEncoder:
         return np.array(self.classes, object)[values]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything in it, as JSON takes it; floats are exact."""
-        kept = ("target", "task", "classes", "target_mean", "target_std", "notes")
-        plain = {name: getattr(self, name) for name in kept}
-        return {**plain, "inputs": [dict(vars(i)) for i in self.inputs]}
+        """The encoder as JSON has it; floats are exact."""
+        names = ("target", "task", "classes", "target_mean", "target_std", "notes")
+        values = {name: getattr(self, name) for name in names}
+        return {**values, "inputs": [dict(vars(i)) for i in self.inputs]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableEncoder:
@@ -250,29 +250,29 @@ class TableEncoder:
 
 def _task(goal: Column, values: Array) -> str:
     whole = goal.kind == "number" and bool((values == np.floor(values)).all())
-    few = whole and len(values) <= min(MOST_CLASSES, len(goal.values) // ROWS_A_CLASS)
+    few = whole and len(values) <= min(MOST_CLASSES, len(goal.values) // ROWS_PER_CLASS)
     return "classification" if goal.kind == "category" or few else "regression"
 
 
 def _names(column: Column) -> list[str]:
     """The class of each row."""
-    found = column if column.kind == "category" else converted(column, "category")[0]
-    return found.values.tolist()
+    words = column if column.kind == "category" else converted(column, "category")[0]
+    return words.values.tolist()
 
 
 def _input(name: str, column: Column, notes: list[str]) -> Input:
     """How to encode that column of the training rows."""
-    gone = int(column.missing.sum())
+    missing = int(column.missing.sum())
     if column.kind == "category":
         counts = Counter(column.values[~column.missing].tolist())
-        kept = natural(counts)
+        values = natural(counts)
         if len(counts) > MOST_CATEGORIES:
-            kept = natural(sorted(kept, key=counts.__getitem__, reverse=True)[:MOST_CATEGORIES])
+            values = natural(sorted(values, key=counts.__getitem__, reverse=True)[:MOST_CATEGORIES])
             notes.append(
                 f"column {name!r} has {len(counts)} values; the {MOST_CATEGORIES} most frequent "
-                "are kept, the rest get the code 0"
+                "have codes, the others get the code 0"
             )
-        encoded = Input(name, "category", values=kept)
+        encoded = Input(name, "category", values=values)
     else:
         parts = [""] if column.kind == "number" else _varying(column)
         if column.kind == "date":
@@ -280,14 +280,14 @@ def _input(name: str, column: Column, notes: list[str]) -> Input:
             notes.append(f"column {name!r} is a date{zone}; it becomes {', '.join(parts)}")
         elif looks_like_days(column):
             notes.append(
-                f"column {name!r}: its numbers look like dates such as 20240331, but are taken as "
+                f"column {name!r}: its numbers look like dates such as 20240331, but are read as "
                 "numbers; write dates like 2024-03-31"
             )
         moments = [_mean_std(_part(column, p)[~column.missing]) for p in parts]
         means, stds = [m for m, _ in moments], [s for _, s in moments]
-        encoded = Input(name, column.kind, parts, means, stds, gone > 0)
-    if gone:
-        notes.append(_missing_note(encoded, gone))
+        encoded = Input(name, column.kind, parts, means, stds, missing > 0)
+    if missing:
+        notes.append(_missing_note(encoded, missing))
     if looks_like_an_id(column):
         notes.append(
             f"column {name!r} looks like an id: all {len(column.values)} values differ; leave it "
@@ -307,36 +307,36 @@ def _cells(count: int) -> str:
 
 
 def _scaled(values: Array, mean: float, std: float) -> Array:
-    """Standardised values; inf where even float64 cannot hold them."""
+    """Standardised values; inf where they overflow float64."""
     with np.errstate(over="ignore"):
         return (values - mean) / std
 
 
 def _varying(column: Column) -> list[str]:
-    """The parts of a date that differ between rows; all days, if none does."""
+    """The parts of a date that differ between rows; the day if none does."""
     present = column.select(~column.missing)
     parts = [p for p in DATE_PARTS if np.ptp(_part(present, p))]
     return parts or ["day"]
 
 
 def _part(column: Column, part: str) -> Array:
-    """A number column itself, or a part of a date, as float64; nonsense where a date is missing."""
+    """A number column itself, or a part of a date, as float64; undefined where it is missing."""
     if column.kind == "number":
         return column.values
     day = column.values.astype("M8[D]")
     month = column.values.astype("M8[M]")
-    found = {
+    parts = {
         "year": month.astype("M8[Y]").astype(np.int64) + 1970,
         "month": month.astype(np.int64) % 12 + 1,
         "day": (day - month).astype(np.int64) + 1,
         "weekday": (day.astype(np.int64) - 4) % 7,  # Monday is 0; 1970 began on a Thursday
         "hour": (column.values - day).astype(np.int64) / 3600,
     }
-    return found[part].astype(np.float64)
+    return parts[part].astype(np.float64)
 
 
 def _as_kind(table: Table, name: str, kind: str) -> Column:
-    """The column as the kind that it had at fit; the first row that does not fit is an error."""
+    """The column as its kind at fit; a row that cannot be converted is an error."""
     check_cells("transform", table, name)
     column = table.columns[name]
     if kind == column.kind:
@@ -347,8 +347,8 @@ def _as_kind(table: Table, name: str, kind: str) -> Column:
         raise ArgumentError(
             "transform",
             f"got {cell!r} in column {name!r}, {table.place(bad)} of {table.name}",
-            f"a {kind}, as in training",
-            "mend that cell, or leave it empty",
+            f"expected a {kind}, as in training",
+            "correct that cell, or leave it empty",
         )
     return column
 

@@ -26,18 +26,19 @@ _NO_CELLS = (list, tuple, dict, set, bytes, bytearray, memoryview, np.ndarray)
 def column(name: str, values: Any, missing: Array | None = None, text: bool = False) -> Column:
     """A column of any one-dimensional data.
 
-    text   whether it is a category whatever it holds
+    missing   which cells are missing; by default None, NaN and NaT. Blank text always is
+    text      whether to make it a category, even if it contains numbers
 
-    Missing cells are None, NaN or NaT unless said, and blank text; text loses blanks at its ends.
-    Whole numbers that float64 does not tell apart, from 2⁵³ on, are ids and become categories.
+    Text is stripped of blanks at its ends. Whole numbers from 2⁵³ on, which float64 does not
+    represent exactly, are ids and become categories.
     """
     array = _array(values)
     if array.ndim != 1:
         raise DtypeError(
             "read_table",
             f"got column {name!r} of shape {array.shape}",
-            "one value a row",
-            "spread it over several columns",
+            "expected one value per row",
+            "split it into several columns",
         )
     zoned = False
     if array.dtype.kind in "OSUT":
@@ -50,22 +51,24 @@ def column(name: str, values: Any, missing: Array | None = None, text: bool = Fa
     kind = array.dtype.kind
     if missing is None:
         missing = np.isnat(array) if kind == "M" else np.isnan(array) if kind == "f" else None
-    gone = np.zeros(len(array), bool) if missing is None else missing
+    empty = np.zeros(len(array), bool) if missing is None else missing
     if kind not in "MiufbO":
         raise _unsupported(name, str(array.dtype))
-    if text or kind in "bO" or (kind in "iu" and _are_ids(array[~gone])):
+    if text or kind in "bO" or (kind in "iu" and _are_ids(array[~empty])):
         words = np.full(len(array), None, object)
-        present = array[~gone]
-        words[~gone] = _dates_text(present) if kind == "M" else list(map(as_text, present.tolist()))
-        return Column("category", words, gone)
+        present = array[~empty]
+        words[~empty] = (
+            _dates_text(present) if kind == "M" else list(map(as_text, present.tolist()))
+        )
+        return Column("category", words, empty)
     if kind == "M":
-        dates = np.where(gone, np.datetime64("NaT"), array.astype("M8[s]"))
-        return Column("date", dates, gone, zoned)
-    return Column("number", np.where(gone, np.nan, array.astype(np.float64)), gone)
+        dates = np.where(empty, np.datetime64("NaT"), array.astype("M8[s]"))
+        return Column("date", dates, empty, zoned)
+    return Column("number", np.where(empty, np.nan, array.astype(np.float64)), empty)
 
 
 def _dates_text(dates: Array) -> list[str]:
-    """Dates as as_text writes them, with the digits that their seconds have."""
+    """Dates as text like `as_text`, with fractions of seconds where there are any."""
     plain = [str(d).replace("T", " ") for d in np.datetime_as_string(dates)]
     short = [d.rstrip("0").rstrip(".") if "." in d else d for d in plain]
     return [d.removesuffix(" 00:00:00") for d in short]
@@ -74,27 +77,27 @@ def _dates_text(dates: Array) -> list[str]:
 def _array(values: Any) -> Array:
     if hasattr(values, "to_numpy"):
         kind = str(getattr(values, "dtype", "")).lower()
-        if re.match(r"u?int128", kind):  # polars has them, NumPy has not
+        if re.match(r"u?int128", kind):  # in polars, not in NumPy
             return _array(values.to_list())
         array = np.asarray(values.to_numpy())
         whole = re.match(r"u?int\d", kind)
-        if array.dtype.kind == "f" and whole:  # polars makes gaps in whole numbers NaN
+        if array.dtype.kind == "f" and whole:  # polars turns gaps among whole numbers into NaN
             return _array(values.to_list())
         return array
     if hasattr(values, "__array__"):
         expect_no_mask("read_table", values)
         return np.asarray(values)
-    values = list(values)  # any collection, also one that has no length
+    values = list(values)  # any iterable, also without a length
     return np.fromiter(values, object, len(values))
 
 
 def _are_ids(numbers: Any) -> bool:
-    """Whether these whole numbers are not all told apart by float64."""
+    """Whether some of these whole numbers are not exact in float64."""
     return len(numbers) > 0 and max(int(numbers.max()), -int(numbers.min())) >= EXACT
 
 
 def _absent(value: Any) -> bool:
-    """Whether an object stands for nothing: None, NaN, pandas' NA and NaT, blank text."""
+    """Whether an object means "missing": None, NaN, pandas' NA and NaT, blank text."""
     if type(value) is str:
         return not value
     nan = isinstance(value, (float, np.floating)) and value != value
@@ -102,7 +105,7 @@ def _absent(value: Any) -> bool:
 
 
 def _typed(name: str, array: Array, missing: Array, text: bool) -> Array:
-    """Objects of one kind as an array of it; anything mixed as text."""
+    """Objects of one type as an array of that type; mixed objects as text."""
     present = array[~missing].tolist()
     types = set(map(type, present))
     if any(issubclass(t, _NO_CELLS) for t in types):
@@ -129,13 +132,13 @@ def _unsupported(name: str, what: str) -> DtypeError:
     return DtypeError(
         "read_table",
         f"got column {name!r} of {what}",
-        "numbers, text, bools or dates",
-        "convert it, or leave it out of the table",
+        "expected numbers, text, bools or dates",
+        "convert it, or drop it",
     )
 
 
 def converted(column: Column, kind: str, decimal: str = ".") -> tuple[Column, int | None]:
-    """The column as another kind; or itself, and the first row whose value does not fit."""
+    """The column as another kind; or unchanged, with the first row that cannot be converted."""
     distinct, place = np.unique(column.values[~column.missing], return_inverse=True)
     cells = np.array([_cell(v, kind, decimal) for v in distinct.tolist()], object)
     bad = np.array([c is None for c in cells], bool)[place]
@@ -148,7 +151,7 @@ def converted(column: Column, kind: str, decimal: str = ".") -> tuple[Column, in
 
 
 def _cell(value: Any, kind: str, decimal: str) -> Any:
-    """A float, str or datetime as that kind; None where it does not fit."""
+    """A float, str or datetime as that kind; None if it cannot be converted."""
     if kind == "category":
         return as_text(value)
     if not isinstance(value, str):
@@ -160,9 +163,9 @@ def _cell(value: Any, kind: str, decimal: str) -> Any:
 
 
 def numbers_of(cells: Sequence[str], decimal: str) -> tuple[Array, Array, bool] | None:
-    """Their numbers, which are missing, and whether all are written as whole ones; or None.
+    """Cells of a text file as numbers: values, which are missing, whether all are whole numbers.
 
-    None is for anything that is no number, codes with leading zeros among them.
+    None if a cell is not a number; codes with leading zeros are not.
     """
     text = "\n".join(["", *cells])
     if decimal == "." and not text.encode().translate(None, _NUMERIC):
@@ -192,10 +195,9 @@ def numbers_of(cells: Sequence[str], decimal: str) -> tuple[Array, Array, bool] 
 
 
 def dates_or_words(cells: Sequence[str], text: bool) -> Column:
-    """A column of text, or of dates if all of its cells have the ISO form.
+    """Cells of a text file as dates if all have the ISO form, as categories otherwise.
 
-    Nothing is guessed from a file: a form that depends on the other cells would be read otherwise
-    in the next file.
+    Other forms of dates are not guessed: the same cell could be read differently in another file.
     """
     stripped = [c.strip() for c in cells]
     words = np.fromiter(stripped, object, len(stripped))

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or the names there are."""
+    """`did you mean 'x'?`, or the list of names."""
     names = list(names)
     folded = {n.casefold(): n for n in names}
     close = difflib.get_close_matches(name.casefold(), folded, 1)
@@ -19,7 +19,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def natural(names: Iterable[str]) -> list[str]:
-    """In the order that people count: a2 before a10."""
+    """Names in natural order: a2 before a10."""
 
     def key(name: str) -> tuple[list[Any], str]:
         pieces: list[Any] = re.split(r"([0-9]+)", name)

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import ArgumentError, FileError, ShapeError
 from ..paths import expect_file
 from .columns import Column, Table
-from .delimited import called, empty, read_delimited
+from .delimited import column_names, empty, read_delimited
 from .kinds import column
 
 EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -31,24 +31,26 @@ def read_table(
 
     source   a path (.csv, .tsv, either with .gz, or .parquet), a pandas or polars data frame, or a
              dict of columns
-    name     what messages call it; the file's name otherwise
-    text     columns that are text, even where all of their cells are numbers
-    decimal  the decimal mark in text files; with a comma, points are marks between thousands
+    name     its name in messages; by default the name of the file
+    text     columns to read as text, even if they contain numbers
+    decimal  the decimal mark in text files; with a comma, points separate thousands
 
     Numbers are float64. In text files a column with leading zeros (01970) is text, dates have the
-    ISO form (2024-03-31, 2024-03-31 12:30), all else is text; elsewhere bools are the categories
-    "true" and "false", times of day text. Blanks around a text do not count. A blank cell is
-    missing; in text files NA, N/A, n/a, NULL, null and None are missing as well.
+    ISO form (2024-03-31, 2024-03-31 12:30), all else is text. In other sources bools are the
+    categories "true" and "false", times of day are text. Blanks around a text are removed. A blank
+    cell is missing; in text files NA, N/A, n/a, NULL, null and None are missing too.
     """
     if decimal not in (".", ","):
-        raise ArgumentError("read_table", f"got decimal {decimal!r}", '"." or ","', "choose one")
+        raise ArgumentError(
+            "read_table", f"got decimal {decimal!r}", 'expected "." or ","', 'decimal=","'
+        )
     if isinstance(source, (str, Path)):
         return _read_file(Path(source), name or Path(source).name, set(text), decimal)
     if not (isinstance(source, Mapping) or hasattr(source, "columns")):
         raise ArgumentError(
             "read_table",
             f"got {type(source).__name__}",
-            "a path, a data frame or a dict of columns",
+            "expected a path, a data frame or a dict of columns",
             'give each column a name: {"area": x[:, 0], "rent": y}',
         )
     names = list(source) if isinstance(source, Mapping) else list(source.columns)
@@ -61,7 +63,7 @@ def read_table(
         raise ShapeError(
             "read_table",
             f"got {lengths[short]} rows in {short!r}, {lengths[long]} in {long!r}",
-            "as many rows in each column",
+            "expected columns of equal length",
             "fill the shorter ones with None",
         )
     return _with_rows(Table(columns, name or "table"))
@@ -72,27 +74,27 @@ def _with_rows(table: Table) -> Table:
         raise ArgumentError(
             "read_table",
             f"got {table.name} with {len(table.columns)} columns and no rows",
-            "one row or more",
-            "check the filter or the export that made it",
+            "expected one row or more",
+            "check the filter or export that produced it",
         )
     return table
 
 
 def _read_file(path: Path, name: str, text: set[str], decimal: str) -> Table:
     lower = path.name.lower()
-    expect_file("read_table", path, "a file is needed")
+    expect_file("read_table", path, "a file")
     if lower.endswith(SPREADSHEETS):
         raise FileError(
             "read_table",
             f"got {path.name}, a spreadsheet",
-            f"one of {', '.join(EXTENSIONS)} is needed",
+            f"expected one of {', '.join(EXTENSIONS)}",
             "save it as CSV UTF-8 in the spreadsheet",
         )
     if not lower.endswith(EXTENSIONS):
         raise FileError(
             "read_table",
             f"got {path.name}",
-            f"one of {', '.join(EXTENSIONS)} is needed",
+            f"expected one of {', '.join(EXTENSIONS)}",
             "rename it if it is one of them, or convert it",
         )
     if not path.stat().st_size:
@@ -100,39 +102,39 @@ def _read_file(path: Path, name: str, text: set[str], decimal: str) -> Table:
     if lower.endswith(".parquet"):
         return _with_rows(Table(_read_parquet(path, text), name))
     marks = "\t" if ".tsv" in lower[-7:] else ",\t;|"
-    names, found, lines = read_delimited(path, marks, text, decimal)
-    given = called(names)
-    _check_names(name, given)
-    columns = dict(zip(given, found, strict=True))
-    bare = [g for g, n in zip(given, names, strict=True) if not n and columns[g].missing.all()]
+    names, read, lines = read_delimited(path, marks, text, decimal)
+    complete = column_names(names)
+    _check_names(name, complete)
+    columns = dict(zip(complete, read, strict=True))
+    bare = [g for g, n in zip(complete, names, strict=True) if not n and columns[g].missing.all()]
     notes = [f"{g} has no name and no values; it is left out" for g in bare]
-    kept = {n: c for n, c in columns.items() if n not in bare}
-    table = _with_rows(Table(kept, name, "line", lines, decimal, notes))
+    named = {n: c for n, c in columns.items() if n not in bare}
+    table = _with_rows(Table(named, name, "line", lines, decimal, notes))
     _check_single_header(table)
     return table
 
 
 def _check_single_header(table: Table) -> None:
-    """Refuse a row that is the header again: two files that were put together."""
+    """Raise if the header is repeated in a row, as in two files joined to one."""
     again = np.ones(len(table), bool)
     for name, found in table.columns.items():
         again &= found.values == name if found.kind == "category" else False
     if again.any():
         raise ArgumentError(
             "read_table",
-            f"got {table.name}, whose header stands in {table.place(int(np.argmax(again)))} again",
-            "one header, in the first line",
+            f"got {table.name}, whose header is repeated in {table.place(int(np.argmax(again)))}",
+            "expected one header, in the first line",
             "delete that line, where two files seem to be joined",
         )
 
 
 def _literal(path: Path) -> str:
-    """The path with nothing in it that DuckDB would take for a pattern or a home folder."""
+    """The path, escaped so that DuckDB reads no pattern or home folder in it."""
     return re.sub(r"([*?\[])", r"[\1]", os.path.abspath(path))
 
 
 def _read_parquet(path: Path, text: Collection[str]) -> dict[str, Column]:
-    """The columns of a Parquet file; whole numbers that DuckDB makes float64 exactly."""
+    """The columns of a Parquet file; large whole numbers, which DuckDB makes float64, are exact."""
     duckdb = _duckdb()
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         try:
@@ -144,7 +146,7 @@ def _read_parquet(path: Path, text: Collection[str]) -> dict[str, Column]:
                 cast = ", ".join(f'CAST("{n}" AS VARCHAR) AS "{n}"' for n in names)
                 sql = f"SELECT * REPLACE ({cast}) {_READ_PARQUET}"
                 result = connection.execute(sql, {"path": _literal(path)})
-            found = result.fetchnumpy()
+            arrays = result.fetchnumpy()
         except duckdb.Error as error:
             raise _unreadable(path, str(error)) from None
         except RuntimeError as error:
@@ -152,7 +154,7 @@ def _read_parquet(path: Path, text: Collection[str]) -> dict[str, Column]:
                 raise KeyboardInterrupt from None
             raise
     columns = {}
-    for n, cells in found.items():
+    for n, cells in arrays.items():
         values, missing = np.ma.getdata(cells), np.ma.getmaskarray(cells)
         if n in long:
             whole = [0 if m else int(v) for v, m in zip(values, missing, strict=True)]
@@ -169,21 +171,21 @@ def _duckdb() -> Any:
         raise ArgumentError(
             "read_table",
             "got a Parquet file, but DuckDB is not installed",
-            "DuckDB reads it",
+            "expected DuckDB, which reads Parquet",
             "pip install duckdb",
         ) from None
     return duckdb
 
 
 def _unreadable(path: Path, message: str) -> FileError:
-    """The error for a file that DuckDB refuses, with the one useful line of what it says."""
+    """The error for a file that DuckDB cannot read, with the useful line of its message."""
     what = re.sub(r"^[\w ]+ Error: ", "", message.splitlines()[0])
     what = what.replace(os.path.abspath(path), path.name).replace(str(path), path.name)
     return FileError(
         "read_table",
         f"got {path.name}, {what.replace(';', ',').rstrip('.')}",
-        "a table that can be read",
-        "check that the file is whole and what its name says",
+        "expected a table that can be read",
+        "check that the file is complete and that its ending is right",
     )
 
 
@@ -194,6 +196,6 @@ def _check_names(name: str, names: Sequence[str]) -> None:
         raise ArgumentError(
             "read_table",
             f"got {name} with {what}",
-            "columns with names of their own",
-            "rename one of them" if twice else "check the file",
+            "expected columns with different names",
+            "rename one of them" if twice else "add a line with the names of the columns",
         )

@@ -14,8 +14,8 @@ from .drawing import (
     extent,
     finish,
     number,
+    shorten_distinctly,
     text_at,
-    told_apart,
     xy,
 )
 
@@ -26,7 +26,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[object], *, title: str
     table = np.asarray(counts, np.float64).reshape(n, n)
     sums = table.sum(axis=1, keepdims=True)
     shares = np.divide(table, sums, out=np.zeros_like(table), where=sums > 0)
-    names = told_apart(classes, 18, 32)
+    names = shorten_distinctly(classes, 18, 32)
     size = min(max(820 / max(n, 1), 27), 46)
     longest = max([extent(name, LARGEST) for name in names] or [0])
     left = 26 + longest
@@ -42,10 +42,10 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[object], *, title: str
         parts.append(f'<g transform="translate({xy(x)} {xy(top - 7)}){turn}">{turned}</g>')
         for j in range(n):
             share, count = float(shares[i, j]), float(table[i, j])
-            told = f"true {classes[i]}, predicted {classes[j]}: {number(count)} ({share:.1%})"
+            label = f"true {classes[i]}, predicted {classes[j]}: {number(count)} ({share:.1%})"
             fill = f"fill:var(--c{1 if i == j else 2});fill-opacity:{0.06 + 0.94 * share:.2f}"
             box = (left + size * j, y, size - 1, size - 1)
-            parts.append(cell("zero", *box, told, fill if count else ""))
+            parts.append(cell("zero", *box, label, fill if count else ""))
             if count:
                 kind, written = "full" if share > 0.75 else "", number(count)
                 font = min(12.5, 0.36 * size, 0.84 * size / (0.56 * len(written)))

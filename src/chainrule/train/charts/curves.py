@@ -32,7 +32,7 @@ from .drawing import (
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its points, and which of its values were given but cannot be drawn."""
+    """One curve: its points, and which values cannot be drawn (not finite; log of 0 or less)."""
 
     name: str
     x: Floats
@@ -40,15 +40,15 @@ class Series:
     lost: NDArray[np.bool_]
 
     @staticmethod
-    def of(name: str, given: object, x: object, log: bool) -> Series:
-        listed = list(given)  # type: ignore[call-overload]
+    def of(name: str, values: object, x: object, log: bool) -> Series:
+        listed = list(values)  # type: ignore[call-overload]
         y = floats(listed).ravel()
         at = np.arange(1.0, len(y) + 1) if x is None else floats(x).ravel()
         if len(at) != len(y):
             raise ShapeError(
                 "charts.lines",
-                f"{len(y)} values and {len(at)} x positions for {name!r}",
-                "they pair up one to one",
+                f"got {len(y)} values and {len(at)} x positions for {name!r}",
+                "expected one position per value",
                 "pass x={name: positions} where series differ in length",
             )
         drawn = np.isfinite(y) & (y > 0 if log else True)
@@ -58,16 +58,16 @@ class Series:
         return Series(name, at[fine], np.where(drawn, y, np.nan)[fine], lost[fine])
 
     def path(self, to_x: Axis, to_y: Axis, kind: int) -> str:
-        """The thinned curve, broken where values are missing; lone points become dots."""
-        kept = thin(self.y)
+        """The thinned curve, interrupted where values are missing; single points become dots."""
+        indices = thin(self.y)
         pieces: list[list[str]] = [[]]
-        for i in kept:
+        for i in indices:
             if np.isnan(self.y[i]):
                 pieces.append([])
             else:
                 pieces[-1].append(f"{xy(to_x(self.x[i]))} {xy(to_y(self.y[i]))}")
         route = "".join("M" + "L".join(p) for p in pieces if len(p) > 1)
-        dots = [p for p in pieces if len(p) == 1] if len(kept) > 24 else pieces
+        dots = [p for p in pieces if len(p) == 1] if len(indices) > 24 else pieces
         return (f'<path class="line s{kind}" d="{route}"/>' if route else "") + "".join(
             f'<circle class="f{kind}" cx="{x}" cy="{y}" r="2.4"/>'
             for x, y in (point.split() for piece in dots for point in piece)
@@ -91,15 +91,15 @@ class Series:
             yield f'<rect class="band" {box} height="{xy(to_y.start - to_y.end)}"/>'
             yield cross(left, to_y.end + 8) + "</g>"
 
-    def told(self) -> str:
-        """The curve in words, for those who hear the page."""
-        seen = self.y[~np.isnan(self.y)]
-        if not len(seen):
+    def description(self) -> str:
+        """The curve in words, for screen readers."""
+        finite = self.y[~np.isnan(self.y)]
+        if not len(finite):
             return f"{self.name}: no finite value."
-        ends = f"from {number(seen[0])} to {number(seen[-1])}"
-        spread = f"lowest {number(seen.min())}, highest {number(seen.max())}"
+        ends = f"from {number(finite[0])} to {number(finite[-1])}"
+        spread = f"lowest {number(finite.min())}, highest {number(finite.max())}"
         lost = f", {self.lost.sum()} not drawable" if self.lost.any() else ""
-        return f"{self.name}: {len(seen)} values {ends}, {spread}{lost}."
+        return f"{self.name}: {len(finite)} values {ends}, {spread}{lost}."
 
 
 def lines(
@@ -140,7 +140,7 @@ def lines(
     shown = [(kind % 4 + 1, c.name) for kind, c in enumerate(curves) if len(c.x)]
     parts += legend(shown, width, extent(y_label) + 16)
     parts += readouts(drawn, to_x, to_y, x_label)
-    return finish(width, height, title, parts, " ".join(c.told() for c in drawn))
+    return finish(width, height, title, parts, " ".join(c.description() for c in drawn))
 
 
 def legend(names: Sequence[tuple[int, str]], width: float, taken: float) -> Iterable[str]:
@@ -156,7 +156,7 @@ def legend(names: Sequence[tuple[int, str]], width: float, taken: float) -> Iter
 
 
 def readouts(curves: Sequence[Series], to_x: Axis, to_y: Axis, x_label: str) -> Iterable[str]:
-    """What the pointer shows: a rule, and the values there, with style alone."""
+    """What the pointer shows, without script: a rule, and the values there."""
     at = np.array(sorted({x for c in curves for x in c.x}))  # np.unique would load numpy.ma
     at = at[np.linspace(0, len(at) - 1, min(len(at), 100)).round().astype(int)]
     edges = [to_x.start, *((to_x(a) + to_x(b)) / 2 for a, b in pairwise(at))]

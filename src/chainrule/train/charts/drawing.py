@@ -1,7 +1,7 @@
-"""What charts are drawn with: colours, the finished `Chart`, text, numbers and axes.
+"""Drawing charts: colours, the finished `Chart`, text, numbers and axes.
 
-Colours: series take Okabe and Ito's set, which stays apart under every common colour blindness;
-magnitudes take viridis, whose lightness rises evenly and which holds no red, so red means "lost".
+Colours: series use those of Okabe and Ito, which are distinct under every common colour blindness;
+magnitudes use viridis, whose lightness rises evenly and which has no red: red means "not finite".
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ VIRIDIS = np.array(
 
 @dataclass(frozen=True)
 class Chart:
-    """A finished chart; a notebook shows it, `save` writes it, `str` is its SVG."""
+    """A finished chart; notebooks show it, `save` writes it, `str` is its SVG."""
 
     svg: str
 
@@ -84,7 +84,10 @@ class Chart:
         path = Path(path)
         if path.suffix.lower() not in {".svg", ".html"}:
             raise ArgumentError(
-                "Chart.save", f"the name {path.name!r}", "a chart is SVG", "end it in .svg or .html"
+                "Chart.save",
+                f"the name {path.name!r}",
+                "expected a chart is SVG",
+                "end it in .svg or .html",
             )
         page = f'<!doctype html><meta charset="utf-8"><title>Chart</title>{self._repr_html_()}\n'
         text = page if path.suffix.lower() == ".html" else self.svg + "\n"
@@ -102,26 +105,26 @@ _ODD = "\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def escape(text: object) -> str:
-    """Text that HTML and XML both take; what XML forbids, and what turns the direction of the rest
-    of a line, becomes U+FFFD."""
+    """Text for HTML and XML; characters that XML forbids, or that turn the direction of the rest of
+    a line, become U+FFFD."""
     text = str(text)
     if text.isprintable():
         return html.escape(text)
     bad = {"Cc", "Cs"}
-    kept = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in text)
-    return html.escape("".join("\ufffd" if c in _ODD else c for c in kept))
+    allowed = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in text)
+    return html.escape("".join("\ufffd" if c in _ODD else c for c in allowed))
 
 
-def told_apart(texts: Sequence[object], limit: int, most: int) -> list[str]:
-    """The texts, shortened to the limit, or to as much more as tells different ones apart."""
+def shorten_distinctly(texts: Sequence[object], limit: int, most: int) -> list[str]:
+    """The texts, shortened to `limit` characters, or up to `most` where they would be equal."""
     short = [shorten(text, limit) for text in texts]
     if len(set(short)) == len(set(map(str, texts))) or limit >= most:
         return short
-    return told_apart(texts, limit + 1, most)
+    return shorten_distinctly(texts, limit + 1, most)
 
 
 def shorten(text: object, limit: int) -> str:
-    """At most `limit` characters: the start and the end, which tell layers and classes apart."""
+    """At most `limit` characters: the start and the end, where names differ."""
     text = " ".join(str(text).split())
     if len(text) <= limit:
         return text
@@ -134,7 +137,7 @@ LARGEST = 14  # pixels of the letters of a chart: on a phone (style.py), 12 else
 
 
 def extent(text: str, size: float = 12) -> float:
-    """About how wide a text is, in pixels: in a wide font, so that there is room in others."""
+    """The approximate width of a text in pixels, in a wide font."""
     return size * sum(
         0.42
         if c in NARROW
@@ -181,14 +184,16 @@ def text_at(x: float, y: float, text: str, kind: str = "", anchor: str = "start"
     return f'<text x="{xy(x)}" y="{xy(y)}"{kinds}{place}>{escape(text)}</text>'
 
 
-def finish(width: float, height: float, title: str, body: Iterable[str], told: str = "") -> Chart:
+def finish(
+    width: float, height: float, title: str, body: Iterable[str], description: str = ""
+) -> Chart:
     """The SVG around a chart's body: its size, accessible title and description, and heading."""
-    told = f"<desc>{escape(told)}</desc>" if told else ""
+    description = f"<desc>{escape(description)}</desc>" if description else ""
     head = text_at(0, 16, shorten(title, int(width / 8)), "head") if title else ""
     return Chart(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
         f'viewBox="0 0 {xy(width)} {xy(height)}" style="--w:{xy(width)}px">'
-        f"<title>{escape(title)}</title>{told}{STYLE}"
+        f"<title>{escape(title)}</title>{description}{STYLE}"
         f'<rect class="paper" width="{xy(width)}" height="{xy(height)}"/>'
         f"{head}{''.join(body)}</svg>"
     )
@@ -198,30 +203,30 @@ def finish(width: float, height: float, title: str, body: Iterable[str], told: s
 
 
 def floats(values: Any) -> Floats:
-    """Numbers as float64; None becomes NaN, and huge values are kept drawable."""
+    """Numbers as float64; None becomes NaN, and huge values are clipped."""
     array = np.asarray(values if isinstance(values, np.ndarray) else list(values), np.float64)
     return np.where(np.isfinite(array), np.clip(array, -1e300, 1e300), array)
 
 
 def thin(values: ArrayLike, limit: int = 400) -> NDArray[np.intp]:
-    """Indices of about `limit` values that still look like all of them.
+    """Indices of about `limit` values whose curve looks like that of all values.
 
-    Kept are the first, the last, and of each bucket the extremes and the first value that is not
-    finite, so peaks stay peaks and gaps stay gaps.
+    They are the first, the last, and in each bucket the extremes and the first value that is not
+    finite, so peaks and gaps remain.
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) <= limit:
         return np.arange(len(array))
-    kept = {0, len(array) - 1}
+    indices = {0, len(array) - 1}
     for bucket in np.array_split(np.arange(len(array)), max(1, limit // 2 - 1)):
         part = array[bucket]
         finite = np.isfinite(part)
         if finite.any():
-            kept.add(int(bucket[np.argmin(np.where(finite, part, np.inf))]))
-            kept.add(int(bucket[np.argmax(np.where(finite, part, -np.inf))]))
+            indices.add(int(bucket[np.argmin(np.where(finite, part, np.inf))]))
+            indices.add(int(bucket[np.argmax(np.where(finite, part, -np.inf))]))
         if not finite.all():
-            kept.add(int(bucket[np.argmin(finite)]))
-    return np.array(sorted(kept))
+            indices.add(int(bucket[np.argmin(finite)]))
+    return np.array(sorted(indices))
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
@@ -242,9 +247,9 @@ def log_ticks(low: float, high: float, count: int = 6) -> list[float]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first >= 2:
         return [10.0**k for k in range(first, last + 1, -(-(last - first + 1) // count))]
-    found = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
-    found = [v for v in found if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
-    return found if len(found) > 2 else ticks(low, high, count)
+    candidates = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
+    candidates = [v for v in candidates if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
+    return candidates if len(candidates) > 2 else ticks(low, high, count)
 
 
 def labels(values: Sequence[float]) -> list[str]:
@@ -261,7 +266,7 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def alike(low: float, high: float) -> bool:
-    """Whether two values are too close for an axis to tell them apart."""
+    """Whether two values are too close for an axis to distinguish them."""
     return high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-290)
 
 
@@ -277,7 +282,7 @@ class Axis:
 
     @staticmethod
     def around(values: Floats, start: float, end: float, log: bool = False) -> Axis:
-        """An axis that holds every one of the (finite) values with a little air around them."""
+        """An axis with all of the (finite) values and a margin around them."""
         low, high = float(values.min()), float(values.max())
         if log:
             air = max(math.exp(0.04 * (math.log(high) - math.log(low))), 1.05)
@@ -310,7 +315,7 @@ class Axis:
 
     @property
     def gutter(self) -> float:
-        """The room that the labels of this upright axis need on its left."""
+        """The width of the labels on the left of this upright axis."""
         shown = labels(self.ticks(self.rows))
         return max(52, *(extent(text, LARGEST) + 10 for text in shown), 0)
 
@@ -338,20 +343,20 @@ def frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool = False) -> 
     return parts
 
 
-def cell(kind: str, x: float, y: float, w: float, h: float, told: str, fill: str = "") -> str:
-    """One cell of a grid, with what it says under the pointer."""
+def cell(kind: str, x: float, y: float, w: float, h: float, label: str, fill: str = "") -> str:
+    """One cell of a grid; the label appears under the pointer."""
     look = f' style="{fill}"' if fill else ""
     box = f'x="{xy(x)}" y="{xy(y)}" width="{xy(w)}" height="{xy(h)}"'
-    return f'<rect class="{kind}" {box}{look}><title>{escape(told)}</title></rect>'
+    return f'<rect class="{kind}" {box}{look}><title>{escape(label)}</title></rect>'
 
 
 def cross(x: float, y: float, size: float = 4) -> str:
-    """A small × in the colour of what was lost."""
+    """A small × in the colour of values that are not finite."""
     (a, b), (c, d) = (xy(x - size), xy(x + size)), (xy(y - size), xy(y + size))
     return f'<path class="cross" d="M{a} {c}L{b} {d}M{b} {c}L{a} {d}"/>'
 
 
 def nothing(width: float, height: float, title: str) -> Chart:
-    """The chart of no values: it says so."""
+    """The chart of no values, which says so."""
     note = text_at(width / 2, height / 2, "no finite values to draw", "soft", "middle")
     return finish(width, height, title, [note])

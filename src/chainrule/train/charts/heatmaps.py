@@ -23,9 +23,9 @@ from .drawing import (
     number,
     rounded,
     shorten,
+    shorten_distinctly,
     text_at,
     ticks,
-    told_apart,
 )
 
 
@@ -50,7 +50,7 @@ def heatmap(
     """A matrix as a grid of colours (of log10 with `log`): dark is small, bright is large.
 
     Neighbouring columns are averaged where there are too many. With `log`, a zero is an empty
-    cell; a cell that is not finite is a red ×, and so is an average that holds one.
+    cell; a cell that is not finite is a red ×, and so is an average over one.
     """
     values = floats(matrix).reshape(len(rows), len(columns))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -63,7 +63,7 @@ def heatmap(
     low, high = (float(fine.min()), float(fine.max())) if fine.size else (0.0, 1.0)
     air = max(0.0, (2.0 if log else 1e-12 + 1e-9 * abs(high)) - (high - low)) / 2
     low, high = low - air, high + air
-    names = told_apart(rows, 26, 48)
+    names = shorten_distinctly(rows, 26, 48)
     left = 10 + max(extent(name, LARGEST) for name in names)
     tall = min(max(480 / len(rows), 6), 24)
     inner = tall - 1 if tall > 11 else tall + 0.2
@@ -79,17 +79,17 @@ def heatmap(
             parts.append(text_at(left - 8, y + tall / 2 + 4, names[i], "", "end"))
         for j, group in enumerate(groups):
             where = " to ".join(dict.fromkeys(str(columns[k]) for k in (group[0], group[-1])))
-            told, box = f"{row}, {x_label} {where}: ", (left + wide * j, y, wide + 0.2, inner)
+            label, box = f"{row}, {x_label} {where}: ", (left + wide * j, y, wide + 0.2, inner)
             if bad[i, group].any():
-                parts.append(cell("band", *box, told + "not finite"))
+                parts.append(cell("band", *box, label + "not finite"))
                 if j == 0 or not bad[i, groups[j - 1]].any():
                     parts.append(cross(box[0] + wide / 2, y + tall / 2, min(wide, tall, 12) / 3))
             elif zero[i, group].any():
-                parts.append(cell("zero", *box, told + "zero"))
+                parts.append(cell("zero", *box, label + "zero"))
             else:
                 mean = float(level[i, group].mean())
-                told += number(10**mean if log else mean)
-                parts.append(cell("", *box, told, viridis((mean - low) / (high - low))))
+                label += number(10**mean if log else mean)
+                parts.append(cell("", *box, label, viridis((mean - low) / (high - low))))
     for place, text in along(columns, groups):
         parts.append(text_at(left + wide * place, bottom + 16, text, "soft", "middle"))
     parts.append(text_at(width - 10, bottom + 34, x_label, "soft", "end"))

@@ -39,7 +39,10 @@ def scatter(
     px, py = floats(x).ravel(), floats(y).ravel()
     if len(px) != len(py):
         raise ShapeError(
-            "charts.scatter", f"{len(px)} x and {len(py)} y", "points pair them up", "check both"
+            "charts.scatter",
+            f"got {len(px)} x and {len(py)} y",
+            "expected a y for each x",
+            "pass arrays of equal length",
         )
     fine = np.isfinite(px) & np.isfinite(py)
     px, py = px[fine], py[fine]
@@ -48,18 +51,18 @@ def scatter(
     both = np.concatenate([px, py])
     to_y = Axis.around(both if identity else py, height - 46, 50)
     to_x = Axis.around(both if identity else px, to_y.gutter, width - 10)
-    kept = thin(py - px if identity else py, 2000)
+    indices = thin(py - px if identity else py, 2000)
     parts = frame(to_x, to_y, x_label, y_label)
     if identity:
         ends = f"M{xy(to_x.start)} {xy(to_y.start)}L{xy(to_x.end)} {xy(to_y.end)}"
         parts.append(f'<path class="axis" d="{ends}"/>')
-    parts.append(f'<g class="f1" fill-opacity="{0.75 if len(kept) < 300 else 0.4}">')
-    spots = ((xy(to_x(px[i])), xy(to_y(py[i]))) for i in kept)
+    parts.append(f'<g class="f1" fill-opacity="{0.75 if len(indices) < 300 else 0.4}">')
+    spots = ((xy(to_x(px[i])), xy(to_y(py[i]))) for i in indices)
     parts += [f'<circle cx="{a}" cy="{b}" r="2.3"/>' for a, b in spots]
     parts.append("</g>")
     lost = int((~fine).sum())
-    told = f"{len(px)} points" + (f", {lost} more are not finite" if lost else "")
-    return finish(width, height, title, parts, told)
+    description = f"{len(px)} points" + (f", {lost} more are not finite" if lost else "")
+    return finish(width, height, title, parts, description)
 
 
 def histogram(
@@ -89,11 +92,11 @@ def histogram(
     to_x = Axis(low, high, to_y.gutter, width - 10)
     parts = frame(to_x, to_y, x_label, y_label)
     for count, (a, b) in zip(counts, pairwise(edges), strict=True):
-        told, y = f"{number(a)} to {number(b)}: {count}", to_y(float(count))
+        label, y = f"{number(a)} to {number(b)}: {count}", to_y(float(count))
         wide = max(to_x(b) - to_x(a) - 1, 0.5)
-        parts.append(cell("f1", to_x(a), y, wide, to_y.start - y, told))
+        parts.append(cell("f1", to_x(a), y, wide, to_y.start - y, label))
     if mark is not None and to_x.low <= mark <= to_x.high:
         parts.append(f'<path class="axis" d="M{xy(to_x(mark))} {xy(to_y.start)}V{xy(to_y.end)}"/>')
     lost = len(array) - len(fine)
-    told = f"{len(fine)} values" + (f", {lost} more are not finite" if lost else "")
-    return finish(width, height, title, parts, told)
+    description = f"{len(fine)} values" + (f", {lost} more are not finite" if lost else "")
+    return finish(width, height, title, parts, description)

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a run needs to go on as if it had not stopped.
+"""Checkpoints: everything that a training needs to continue as if it had not stopped.
 
-A checkpoint is a folder that appears whole: tensors as safetensors, everything else as JSON with
-the checksums of the tensor files (`files.tensors_to_bytes`). The last two are kept; one that does
-not read back is passed over.
+A checkpoint is a folder that is renamed into place when it is complete: tensors as safetensors,
+all else as JSON with the checksums of the tensor files (`files.tensors_to_bytes`). The last two
+are kept; a damaged one is skipped.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ KEPT = 2
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], state: Any) -> Path:
-    """Write the checkpoint of a step: groups of named tensors, a file each, and a JSON state.
+    """Write the checkpoint of a step: a file per group of named tensors, and a JSON state.
 
-    None is ever written over: a second one of the same step has a number after the step's.
+    No checkpoint is overwritten: a second one of the same step gets a number after the step.
     """
-    with files.told("checkpoint", folder):
-        folder.mkdir(exist_ok=True)  # not its parents: a run folder that has gone stays gone
+    with files.file_errors("checkpoint", folder):
+        folder.mkdir(exist_ok=True)  # not its parents: a removed run folder stays removed
     same = [p.name.partition(".")[2] for p in folder.glob(f"step-{step:09d}*")]
     count = max((int(n or 0) + 1 for n in same if n.isdigit() or not n), default=0)
     path = folder / (f"step-{step:09d}" + (f".{count:03d}" if count else ""))
@@ -46,31 +46,30 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
     return path
 
 
-def begin(folder: Path, resume: bool) -> None:
-    """Make the folder, before there is anything to lose; refuse one that another run has used."""
-    with files.told("checkpoint", folder):
+def prepare(folder: Path, resume: bool) -> None:
+    """Create the folder, or raise if it contains the checkpoints of another run."""
+    with files.file_errors("checkpoint", folder):
         folder.mkdir(parents=True, exist_ok=True)
         files.sweep(folder)
     if not resume and _all(folder):
         raise FileError(
             "checkpoint",
-            f"got {folder}, which has the checkpoints of a run",
-            "an empty folder for a new run",
-            "pass resume=True to go on with that run",
+            f"got {folder}, which contains the checkpoints of a run",
+            "expected an empty folder for a new run",
+            "pass resume=True to continue that run",
         )
 
 
 def latest(folder: Path) -> tuple[dict[str, dict[str, Array]], Any] | None:
-    """Tensors and state of the newest checkpoint that is intact; None where there is none."""
-    found = _all(folder)
+    """Tensors and state of the newest intact checkpoint; None if there is none."""
     first: ChainruleError | None = None
-    for path in reversed(found):
+    for path in reversed(_all(folder)):
         try:
             return _read(path)
         except ChainruleError as error:
             first = first or error
-            older = "the one before it is used, if that is intact"
-            text = f"passing over a damaged checkpoint: {error.arrived}; {older}"
+            older = "the one before it is used, if it is intact"
+            text = f"skipping a damaged checkpoint: {error.arrived}; {older}"
             warnings.warn(text, stacklevel=2)
     if first is not None:
         raise first
@@ -88,7 +87,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
         raise FileError(
             "checkpoint",
             f"got {path} of format {version}",
-            f"format {FORMAT} or older",
+            f"expected format {FORMAT} or older",
             "install the version of chainrule that wrote it, or a newer one",
         )
     expected = whole.pop("checksum", None) if isinstance(whole, dict) else None
@@ -96,7 +95,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
         raise FileError(
             "checkpoint",
             f"got {path / 'state.json'}, which is not as it was written",
-            "a whole checkpoint",
+            "expected the file that was written",
             "delete that folder; the one before it is used",
         )
     tensors = {}
@@ -104,11 +103,13 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Array]], Any]:
         file = path / f"{name}.safetensors"
         data = files.read(file)
         tensors[name] = files.tensors_from_bytes(data, file)
-        if (files.seal_of(data) or files.checksum(data)) != expected:  # older ones have no seal
+        if (
+            files.seal_of(data) or files.checksum(data)
+        ) != expected:  # files of earlier versions have no seal
             raise FileError(
                 "checkpoint",
                 f"got {file}, {len(data)} bytes with another checksum",
-                "the bytes that were written",
+                "expected the bytes that were written",
                 "delete that folder; the one before it is used",
             )
     return tensors, whole["state"]

@@ -1,4 +1,4 @@
-"""Data as batches (x, y): arrays, a DataLoader, or batches that are made elsewhere."""
+"""Data as batches (x, y): from arrays, a DataLoader, or any iterable of batches."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from ...errors import ArgumentError, ShapeError
 
 
 def pair(batch: Any, where: str = "") -> tuple[Any, Any]:
-    """A batch as (x, y); the error says where it is."""
+    """A batch as (x, y).
+
+    where   for the error: where the batch comes from
+    """
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         parts = isinstance(batch, (tuple, list))
         what = f"{len(batch)} parts" if parts else type(batch).__name__
         raise ArgumentError(
             "fit",
             f"got a batch of {what}{where}",
-            "pairs (x, y) of inputs and targets",
+            "expected pairs (x, y) of inputs and targets",
             "put several inputs into one tuple: ((a, b), y)" if parts else "pass a tuple (x, y)",
         )
     if not tree.flatten(batch[1])[0]:
         raise ArgumentError(
             "fit",
             "got a batch without targets",
-            "pairs (x, y) of inputs and targets",
-            "give the inputs twice, (x, x), if they are what the model is to return",
+            "expected pairs (x, y) of inputs and targets",
+            "pass the inputs twice, (x, x), if the model is to return them",
         )
     return batch[0], batch[1]
 
 
 def are_arrays(data: Any) -> bool:
-    """Whether these are the arrays (x, y), and not batches: a list of pairs is a list of batches.
+    """Whether this is a pair of arrays (x, y), not batches: a list of pairs is a list of batches.
 
     ((a, b), y) is one pair, whose inputs are two arrays; [(x, y), (x, y)] are two batches.
     """
@@ -45,13 +48,13 @@ def are_arrays(data: Any) -> bool:
 
 
 def arrays_of(data: Any) -> tuple[Any, Any]:
-    """(x, y), with an array in the place of nested lists of numbers."""
+    """(x, y), with nested lists of numbers as arrays."""
     x, y = pair(data)
     return numbers(x, "inputs"), numbers(y, "targets")
 
 
 def numbers(part: Any, what: str) -> Any:
-    """Nested lists of numbers as an array; anything else, a list of arrays too, as it is."""
+    """Nested lists of numbers as an array; anything else, also a list of arrays, unchanged."""
     leaves = tree.flatten(part)[0] if isinstance(part, list) else []
     if not leaves or not all(isinstance(leaf, (int, float, np.number)) for leaf in leaves):
         return part
@@ -61,22 +64,22 @@ def numbers(part: Any, what: str) -> Any:
         raise ShapeError(
             "fit",
             f"got {what} whose lists have unequal lengths",
-            "as many numbers in each row",
+            "expected the same number of values in each row",
             "pad the short ones, with 0 for example",
         ) from None
 
 
 def loader_of(data: Any, batch_size: int) -> Any:
-    """Batches of (x, y): what was given, if it makes batches itself, or slices of arrays."""
+    """Batches of (x, y): slices of arrays, or the data itself if it is in batches."""
     if are_arrays(data):
         return DataLoader(arrays_of(data), batch_size)
     return data if isinstance(data, DataLoader) else Batches(data)
 
 
 class Batches:
-    """Batches that are made elsewhere; each is looked at as it comes.
+    """An iterable of batches; each is checked when it is read.
 
-    `first` is the first one; an iterator's is kept and comes again.
+    `first` is the first batch; if the source is an iterator, it is yielded again.
     """
 
     def __init__(self, source: Iterable[Any]) -> None:
@@ -86,16 +89,16 @@ class Batches:
             raise ArgumentError(
                 "fit",
                 f"got data of type {type(source).__name__}",
-                "arrays (x, y), a DataLoader, or batches (x, y)",
+                "expected arrays (x, y), a DataLoader, or batches (x, y)",
                 "pass a tuple (x, y)",
             ) from None
         self.source = source
         self.check: Callable[[Any], None] | None = None  # of the targets
-        self.once = iterator is source  # a generator: gone through a single time
+        self.once = iterator is source  # a generator, which can be read once
         self.first = next(iterator, None)
 
     def __len__(self) -> int:
-        return len(self.source)  # type: ignore[arg-type] # TypeError if it has none, as usual
+        return len(self.source)  # type: ignore[arg-type] # TypeError if its length is unknown
 
     def __iter__(self) -> Iterator[Any]:
         again = [self.first] if self.once and self.first is not None else []
@@ -105,9 +108,9 @@ class Batches:
                     if not getattr(leaf, "shape", ()):
                         raise ArgumentError(
                             "fit",
-                            f"got a batch whose {what} hold {leaf!r:.50}",
-                            "arrays or tensors with rows",
-                            "use np.array of the list",
+                            f"got a batch whose {what} contain {leaf!r:.50}",
+                            "expected arrays or tensors with rows",
+                            "pass np.array([…]), with a row per sample",
                         )
             if self.check is not None:
                 self.check(batch[1])

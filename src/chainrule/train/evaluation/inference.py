@@ -1,4 +1,4 @@
-"""Using a model on many rows: predictions, and the loss and metrics of them."""
+"""A model on many rows: predictions, and the loss and metrics of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...graph import Array
 from ...nn import Module
 from ...tensor import Tensor, as_tensor
 from .batches import loader_of, numbers, pair
-from .metrics import Metric, named
+from .metrics import Metric, metrics_by_name
 from .modes import evaluating
 from .objective import Objective
 
@@ -23,7 +23,7 @@ BATCH = 256
 
 
 class Forward:
-    """A model's forward pass, compiled once and used for many batches, with its loss if wanted."""
+    """A model's forward pass, compiled once for many batches, with its loss if it has one."""
 
     def __init__(
         self, model: Module, objective: Objective | None = None, compiled: bool = True
@@ -39,12 +39,12 @@ class Forward:
             return prediction, *objective.parts(prediction, y)
 
         self._run: Callable[[Any], Any] = compile(forward) if compiled else forward
-        # A function of one's own may look at values, which is no harm where nothing is trained.
+        # A custom loss may read values: not compiled.
         known = objective is not None and objective.known
         self._score: Callable[[Any, Any], Any] = compile(scored) if compiled and known else scored
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """(prediction, target) of each batch (x, y); of a DataLoader, those of its first epoch."""
+        """(prediction, target) of each batch (x, y); a DataLoader is read as in epoch 0."""
         for x, y in self._pairs(batches):
             yield self._run(x), y
 
@@ -60,7 +60,7 @@ class Forward:
     ) -> dict[str, float]:
         """The loss (if there is an objective) over all batches, the metrics of all predictions."""
         total = weight = 0.0
-        found: list[tuple[Array, Array]] = []
+        collected: list[tuple[Array, Array]] = []
         loss = loss and self._objective is not None
         for x, target in self._pairs(batches):
             if loss:
@@ -69,11 +69,13 @@ class Forward:
             else:
                 prediction = self._run(x)
             if metrics:
-                found.append((as_arrays(prediction), as_arrays(target)))
+                collected.append((as_arrays(prediction), as_arrays(target)))
         out = {"loss": total / weight if weight else float("nan")} if loss else {}
-        if metrics and found:
-            predictions, targets = (joined(part) for part in zip(*found, strict=True))
-            out.update({name: number(name, m, predictions, targets) for name, m in metrics.items()})
+        if metrics and collected:
+            predictions, targets = (joined(part) for part in zip(*collected, strict=True))
+            out.update(
+                {name: metric_value(name, m, predictions, targets) for name, m in metrics.items()}
+            )
         return out
 
 
@@ -83,12 +85,12 @@ def as_arrays(values: Any) -> Any:
 
 
 def joined(batches: Sequence[Any]) -> Any:
-    """The rows of all batches: an array, or a tree of them; a number of each batch is a row."""
+    """The rows of all batches: an array, or a tree of arrays; a scalar counts as one row."""
     return tree.map(lambda *parts: np.concatenate([np.atleast_1d(a) for a in parts]), *batches)
 
 
-def number(name: str, metric: Metric, predictions: Any, targets: Any) -> float:
-    """What a metric gives; an error that names it unless it is one number."""
+def metric_value(name: str, metric: Metric, predictions: Any, targets: Any) -> float:
+    """The value of a metric; an error that names it unless it is one number."""
     value = metric(predictions, targets)
     if isinstance(value, (Tensor, np.ndarray)) and value.shape == ():
         value = value.item()
@@ -98,7 +100,7 @@ def number(name: str, metric: Metric, predictions: Any, targets: Any) -> float:
             "fit",
             f"got {type(value).__name__}{'' if shape is None else f' {shape}'} from the "
             f"metric {name}",
-            "one number",
+            "expected one number",
             "take its mean(), or give each number its own metric",
         )
     return float(value)
@@ -111,12 +113,12 @@ def evaluate(
     if isinstance(loss, (np.ndarray, Tensor, list)):
         raise ArgumentError(
             "evaluate",
-            f"got {type(loss).__name__} in the place of the loss",
-            "inputs and targets as one argument",
+            f"got {type(loss).__name__} as the loss",
+            "expected inputs and targets as one argument",
             "put them into a tuple: evaluate(model, (x, y))",
         )
     objective = None if loss is None else Objective(loss)
-    chosen = named(metrics, objective)
+    chosen = metrics_by_name(metrics, objective)
     return Forward(model, objective).evaluate(loader_of(data, batch_size), chosen)
 
 
@@ -129,7 +131,7 @@ def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
         raise ArgumentError(
             "predict",
             "got a DataLoader",
-            "the rows: an array, or what the model takes, in arrays",
+            "expected the rows as arrays",
             "pass loader.data, or loader.data[0] where it has targets too",
         )
     x = numbers(x, "inputs")

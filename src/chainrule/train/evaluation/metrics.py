@@ -1,6 +1,6 @@
-"""Metrics: functions of all predictions and all targets, (N, …) arrays, that give one number.
+"""Metrics: functions of all predictions and all targets, (N, …) arrays, that return one number.
 
-Of nothing (no rows, each target ignored) it is NaN, which is no better than any other number.
+Without targets (no rows, or each target ignored) a metric is NaN, which never counts as better.
 """
 
 from __future__ import annotations
@@ -21,53 +21,55 @@ Metric = Callable[[Array, Array], float]
 
 
 def _scores(prediction: Array, target: Array) -> Array:
-    """Scores (..., C), or one each in the target's shape; a last axis of 1 is taken away."""
+    """Scores (..., C), or one score per target in its shape; a last axis of 1 is removed."""
     if prediction.shape == target.shape or prediction.shape[:-1] == target.shape != ():
         one = prediction.ndim > target.ndim and prediction.shape[-1] == 1
         return prediction[..., 0] if one else prediction
-    raise _unlike(prediction, target, "as many rows, and scores for each class or one for each row")
+    raise _unlike(
+        prediction, target, "the same number of rows, and scores for each class or one for each row"
+    )
 
 
 def _unlike(prediction: Array, target: Array, needed: str) -> ShapeError:
     return ShapeError(
         "metric",
         f"got predictions {prediction.shape} and targets {target.shape}",
-        needed,
-        "look at what the model returns, or write a metric of your own",
+        f"expected {needed}",
+        "check the output of the model, or pass a function (predictions, targets) as the metric",
     )
 
 
 def classes_of(prediction: Array, target: Array) -> Array:
-    """Class numbers: the largest of the scores, or above 0 where there is one score each."""
+    """Class numbers: the index of the largest score, or score > 0 with one score per row."""
     scores = _scores(prediction, target)
     return scores.argmax(-1) if scores.ndim > target.ndim else (scores > 0).astype(int)
 
 
-def _of_some(metric: Metric) -> Metric:
+def _nan_if_empty(metric: Metric) -> Metric:
     """The metric; NaN without a warning where there are no targets."""
 
     @functools.wraps(metric)
-    def found(prediction: Array, target: Array) -> float:
+    def defined(prediction: Array, target: Array) -> float:
         return metric(prediction, target) if np.size(target) else float("nan")
 
-    return found
+    return defined
 
 
-@_of_some
+@_nan_if_empty
 def accuracy(prediction: Array, target: Array) -> float:
-    """The share of predictions that hit; prediction (..., C) scores, or one logit each."""
+    """The share of correct predictions; prediction (..., C) scores, or one logit per row."""
     scores = _scores(prediction, target)
     _expect_classes(target, scores.shape[-1] if scores.ndim > target.ndim else 2)
     return float(np.mean(classes_of(prediction, target) == target))
 
 
 def _expect_classes(target: Array, classes: int) -> None:
-    """Raise unless these are class numbers: nothing would hit the others."""
+    """Raise unless these are class numbers: no prediction could match others."""
     if not (((target >= 0) & (target < classes)).all() and (target == target.astype(int)).all()):
         raise ArgumentError(
             "metric",
             f"got targets from {target.min()} to {target.max()}, not all class numbers",
-            f"classes 0 to {classes - 1}",
+            f"expected classes 0 to {classes - 1}",
             'for measurements use "r2", "mae" or "rmse"; number '
             "classes from 0; leave rows that do not count out of the data for the metrics",
         )
@@ -81,7 +83,7 @@ def confusion(prediction: Array, target: Array, classes: int) -> Array:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-@_of_some
+@_nan_if_empty
 def f1(prediction: Array, target: Array) -> float:
     """2 · hits / (true + predicted), the mean over the classes that occur in either (macro F1).
 
@@ -93,16 +95,18 @@ def f1(prediction: Array, target: Array) -> float:
     return float(np.mean(2 * table.diagonal()[total > 0] / total[total > 0]))
 
 
-@_of_some
+@_nan_if_empty
 def auc(prediction: Array, target: Array) -> float:
-    """The chance that a positive scores above a negative, ties half; (N,) scores, targets 0 or 1.
+    """The probability that a positive scores above a negative; ties count half.
+
+    Scores (N,), targets 0 or 1.
 
     By ranks (Mann and Whitney, 1947). NaN if one of the classes is missing.
     """
     score = _scores(prediction, target)
     if score.ndim > target.ndim:
         if score.shape[-1] != 2:
-            raise _unlike(prediction, target, "one score each, or two: auc is for two classes")
+            raise _unlike(prediction, target, "one score per row, or two: auc is for two classes")
         score = score if score.dtype.kind in "fV" else score.astype(np.float64)  # bytes wrap
         score = score[..., 1] - score[..., 0]
     _expect_classes(target, 2)
@@ -113,7 +117,7 @@ def auc(prediction: Array, target: Array) -> float:
     return float((rank[positive].sum() - p * (p + 1) / 2) / (p * n)) if p and n else float("nan")
 
 
-@_of_some
+@_nan_if_empty
 def r2(prediction: Array, target: Array) -> float:
     """1 - ∑(y - ŷ)² / ∑(y - mean y)²: the share of the variance that is explained.
 
@@ -124,14 +128,14 @@ def r2(prediction: Array, target: Array) -> float:
     return float((1 - np.square(t - y).sum(0) / spread).mean()) if spread.all() else float("nan")
 
 
-@_of_some
+@_nan_if_empty
 def mae(prediction: Array, target: Array) -> float:
     """The mean of |ŷ - y|."""
     y, t = _alike(prediction, target)
     return float(np.abs(y - t).mean())
 
 
-@_of_some
+@_nan_if_empty
 def rmse(prediction: Array, target: Array) -> float:
     """The root of the mean of (ŷ - y)²."""
     y, t = _alike(prediction, target)
@@ -154,7 +158,7 @@ METRICS: dict[str, Metric] = {
     "mae": mae,
     "rmse": rmse,
 }
-OF_VALUES = (  # losses for which a prediction is a value as the target is, or its probability
+VALUE_LOSSES = (  # whose predictions are values like the target, or its probability
     "binary_cross_entropy",
     "huber_loss",
     "l1_loss",
@@ -163,41 +167,41 @@ OF_VALUES = (  # losses for which a prediction is a value as the target is, or i
 )
 
 
-def named(
+def metrics_by_name(
     metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None,
     objective: Objective | None = None,
 ) -> dict[str, Metric]:
-    """Metrics by name; each may be given by its name or as a function, or all as a dict.
+    """Metrics as a dict; each is a name or a function, or all are a dict already.
 
-    objective   the loss, which tells how to read predictions and targets for those given by name
+    objective   the loss: for metrics by name it decides how predictions and targets are read
     """
     if isinstance(metrics, Mapping):
         return dict(metrics)
-    found: dict[str, Metric] = {}
+    chosen: dict[str, Metric] = {}
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics or ():
         if callable(metric):
             name = own = getattr(metric, "__name__", "metric")
             count = 1
-            while name in found:  # two lambdas have one name
+            while name in chosen:  # two lambdas have the same name
                 count += 1
                 name = f"{own}_{count}"
-            found[name] = metric
+            chosen[name] = metric
         elif metric in METRICS:
-            found[metric] = _read_as(METRICS[metric], objective)
+            chosen[metric] = _read_as(METRICS[metric], objective)
         else:
             ours = names.METRICS.get(str(metric))
             near = [ours] if ours else difflib.get_close_matches(str(metric), METRICS, 1)
             raise ArgumentError(
                 "fit",
                 f"got the metric {metric!r}",
-                f"one of {', '.join(METRICS)}, or a function",
-                f"did you mean {near[0]}?" if near else "choose one",
+                f"expected one of {', '.join(METRICS)}, or a function",
+                f"did you mean {near[0]}?" if near else 'metrics="accuracy", or metrics=function',
             )
-    return found
+    return chosen
 
 
 def _read_as(metric: Metric, objective: Objective | None) -> Metric:
-    """The metric of predictions and targets as this loss takes them."""
+    """The metric for predictions and targets in the form of this loss."""
     if metric not in (accuracy, f1, auc):
         return lambda prediction, target: metric(*_arrays(prediction, target))
     loss, settings = "", dict[str, Any]()
@@ -218,7 +222,7 @@ def _read_as(metric: Metric, objective: Objective | None) -> Metric:
                 prediction, target = prediction[counts], target[counts]
         elif loss == "soft_margin_loss":
             target = (target > 0).astype(int)  # they are 1 and -1
-        elif metric is not auc and _halved(loss, _scores(prediction, target), target):
+        elif metric is not auc and _threshold_is_half(loss, _scores(prediction, target), target):
             prediction = prediction - 0.5
         return metric(prediction, target)
 
@@ -232,13 +236,13 @@ def _arrays(prediction: Any, target: Any) -> tuple[Array, Array]:
     raise ArgumentError(
         "metric",
         f"got {whose} in several arrays",
-        "one array of each",
-        "write a metric of your own that takes them",
+        "expected one array of predictions and one of targets",
+        "pass a function (predictions, targets) that takes several arrays",
     )
 
 
-def _halved(loss: str, scores: Array, target: Array) -> bool:
-    """Whether a yes is above ½, and not above 0: for probabilities, and what is near 0 and 1."""
+def _threshold_is_half(loss: str, scores: Array, target: Array) -> bool:
+    """Whether class 1 starts at ½, not at 0: for probabilities, or values near 0 and 1."""
     if scores.ndim > target.ndim or loss.endswith("with_logits"):
         return False
-    return loss in OF_VALUES or bool(((scores >= 0) & (scores <= 1)).all())
+    return loss in VALUE_LOSSES or bool(((scores >= 0) & (scores <= 1)).all())

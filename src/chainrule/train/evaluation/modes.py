@@ -12,9 +12,9 @@ from ...tensor import no_grad
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Inside, dropout passes through and running statistics are used; then as it was.
+    """Evaluation mode and no gradients inside; the former mode again afterwards.
 
-    Random numbers that a model draws even so are not taken from those of the training.
+    Random numbers that a model draws inside do not change those of the training.
     """
     drawn = random.default.state
     with in_mode(model, training=False):
@@ -27,15 +27,15 @@ def evaluating(model: Module) -> Iterator[None]:
 
 @contextmanager
 def in_mode(model: Module, training: bool) -> Iterator[None]:
-    """Inside, the model is in that mode; then each module is in its own again.
+    """The model is in this mode inside; each module is in its former mode again afterwards.
 
-    In training what the user has put into evaluation mode stays in it: modules of a model in
-    training mode, and of one that is in evaluation mode as a whole, those that are frozen.
+    For training, modules that the user has put into evaluation mode stay in it; if the whole model
+    is in evaluation mode, only its frozen modules do.
     """
     modes = [(m, m.training) for m in model.modules()]
-    still = _evaluated(model) if training else []
+    staying = _stay_in_evaluation(model) if training else []
     model.train(training)
-    for module in still:
+    for module in staying:
         module.training = False
     try:
         yield
@@ -45,13 +45,13 @@ def in_mode(model: Module, training: bool) -> Iterator[None]:
                 module.training = mode
 
 
-def _evaluated(model: Module) -> list[Module]:
+def _stay_in_evaluation(model: Module) -> list[Module]:
     """The modules that stay in evaluation mode while the model is trained."""
-    still = [m for m in model.modules() if not m.training]
+    evaluated = [m for m in model.modules() if not m.training]
     if model.training:
-        return still
-    frozen = {id(inner) for m in still if _is_frozen(m) for inner in m.modules()}
-    return [m for m in still if id(m) in frozen]
+        return evaluated
+    frozen = {id(inner) for m in evaluated if _is_frozen(m) for inner in m.modules()}
+    return [m for m in evaluated if id(m) in frozen]
 
 
 def _is_frozen(module: Module) -> bool:

@@ -1,4 +1,4 @@
-"""The loss that is trained: by name, as a module of `nn`, or as a function of one's own."""
+"""The loss that is trained: by name, as a module of `nn`, or as a function."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ALIASES = {
     "smooth_l1": "smooth_l1_loss",
 }
 
-MOST = 2**20  # targets that a guess is computed from: rows spread evenly, if there are more
+MOST_TARGETS = 2**20  # from which a guess is computed: rows spread evenly, if there are more
 
 
 class Objective:
     """A loss of (prediction, target): its mean over a batch, and the parts of that mean.
 
-    The sum and what it is divided by make it possible to put a batch together from pieces: their
-    sums added up and divided by their weights added up are the mean over the whole.
+    A batch can be processed in pieces: the total of their sums over the total of their weights is
+    the mean over the batch.
     """
 
     def __init__(self, loss: str | Callable[..., Any]) -> None:
@@ -55,23 +55,26 @@ class Objective:
                 f"got the class {loss.__name__} as loss"
                 if isinstance(loss, type)
                 else f"got a loss of type {type(loss).__name__}",
-                "a name, a loss of nn, or a function of prediction and target",
+                "expected a name, a loss of nn, or a function of prediction and target",
                 f"make one: {loss.__name__}()"
                 if isinstance(loss, type)
                 else 'loss="cross_entropy" for classes, loss="mse" for numbers',
             )
         self.name = getattr(self.function, "__name__", type(loss).__name__)
         self.known = _is_ours(self.function)
-        if self.known and len(_needed(self.function).keys() - self.settings.keys()) != 2:
+        if self.known and len(_required(self.function).keys() - self.settings.keys()) != 2:
             raise ArgumentError(
                 "fit",
-                f"got {self.name}, which takes {', '.join(_needed(self.function))}",
-                "a loss of a prediction and a target",
-                "write a function of the two that calls it",
+                f"got {self.name}, which takes {', '.join(_required(self.function))}",
+                "expected a loss of a prediction and a target",
+                "write a function (prediction, target) that calls it",
             )
         if self.settings.pop("reduction", "mean") != "mean":
             raise ArgumentError(
-                "fit", f"got {self.name} with another reduction", 'reduction="mean"', "leave it out"
+                "fit",
+                f"got {self.name} with another reduction",
+                'expected reduction="mean"',
+                "leave it out",
             )
 
     def mean(self, prediction: Any, target: Any) -> Tensor:
@@ -81,15 +84,15 @@ class Objective:
             raise ArgumentError(
                 "fit",
                 f"got a loss of type {type(out).__name__} from {self.name}",
-                "a Tensor of one number, computed from the prediction",
-                "use operations of chainrule, and not float(…) or NumPy",
+                "expected a Tensor of one number, computed from the prediction",
+                "use operations of chainrule, not float(…) or NumPy",
             )
         return out
 
     def parts(self, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
-        """The sum of the losses of a batch, and what to divide it by for the mean.
+        """The sum of the losses of a batch, and the weight to divide it by for the mean.
 
-        Of a function of one's own the mean over the rows of the target is expected.
+        A custom function has to be the mean over the rows of the target.
         """
         if self.known:
             total = self.function(prediction, target, reduction="sum", **self.settings)
@@ -99,9 +102,9 @@ class Objective:
         return value * rows, value._full((), rows)
 
     def guess(self, target: Any) -> tuple[float, float] | None:
-        """The mean loss of the best prediction that is the same for each row, and the least one.
+        """The mean loss of the best constant prediction, and the least possible mean loss.
 
-        None where they are not known: of other losses, and of targets that are several arrays.
+        None where they are unknown: for other losses, and for targets in several arrays.
         """
         if not self.known or not isinstance(target, (Tensor, np.ndarray)) or not len(target):
             return None
@@ -109,20 +112,20 @@ class Objective:
         if make is None:
             return None
         y = np.asarray(target)
-        y = y[:: max(1, y.size // MOST)]
+        y = y[:: max(1, y.size // MOST_TARGETS)]
         return make(y if y.dtype.kind in "iu" else y.astype(np.float64), self.settings)
 
 
 def cuts(rows: int, pieces: int) -> list[slice]:
-    """The rows of a batch in so many pieces (in fewer if there are fewer rows), as equal as can be.
+    """The rows of a batch as `pieces` slices (fewer if there are fewer rows).
 
-    The sizes differ by 1 at most.
+    Their sizes differ by 1 at most.
     """
     pieces = min(pieces, rows)
     return [slice(k * rows // pieces, (k + 1) * rows // pieces) for k in range(pieces)]
 
 
-def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
+def _class_guess(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
     """The entropy of the classes' shares; the least is that of a smoothed, or soft, target."""
     if y.dtype.kind == "f" and y.ndim > 1:
         shares = y.reshape(-1, y.shape[-1])
@@ -141,8 +144,8 @@ def _of_classes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | Non
     return _entropy((1 - smoothed) * counts / counts.sum() + even), _entropy(sure + even)
 
 
-def _of_yes(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
-    """The entropy of the shares of yes, for each output."""
+def _binary_guess(y: Array, settings: dict[str, Any]) -> tuple[float, float] | None:
+    """The entropy of the share of 1, for each output."""
     if settings:  # weights
         return None
     share = y.mean(0)
@@ -155,9 +158,9 @@ def _entropy(shares: Array) -> float:
 
 
 _GUESSES: dict[str, Callable[[Array, dict[str, Any]], tuple[float, float] | None]] = {
-    "cross_entropy": _of_classes,
-    "binary_cross_entropy": _of_yes,
-    "binary_cross_entropy_with_logits": _of_yes,
+    "cross_entropy": _class_guess,
+    "binary_cross_entropy": _binary_guess,
+    "binary_cross_entropy_with_logits": _binary_guess,
     "mse_loss": lambda y, _: (float(np.var(y, axis=0).mean()), 0.0),
     "l1_loss": lambda y, _: (float(np.abs(y - np.median(y, axis=0)).mean()), 0.0),
 }
@@ -168,8 +171,8 @@ def _is_ours(function: Any) -> bool:
     return name in losses.__all__ and getattr(losses, name) is function
 
 
-def _needed(function: Callable[..., Any]) -> dict[str, None]:
-    """The arguments that a function has to be given, in order."""
+def _required(function: Callable[..., Any]) -> dict[str, None]:
+    """The required arguments of a function, in order."""
     taken = inspect.signature(function).parameters.values()
     return {p.name: None for p in taken if p.default is p.empty}
 
@@ -183,8 +186,8 @@ def _by_name(name: str) -> Callable[..., Any]:
         raise ArgumentError(
             "fit",
             f"got the loss {name!r}",
-            "a loss of nn.functional",
+            "expected a loss of nn.functional",
             f"did you mean {near[0]}?" if near else "cross_entropy for classes, mse for numbers",
         )
-    found: Callable[..., Any] = getattr(losses, full)
-    return found
+    function: Callable[..., Any] = getattr(losses, full)
+    return function

@@ -1,4 +1,4 @@
-"""What a finished training shows: findings, each with its cause and remedy.
+"""Findings: problems that a finished training shows, each with its cause and remedy.
 
 gradients   norms that vanish, burst or are 0
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
@@ -37,32 +37,32 @@ def findings_of_run(
     """Findings from the test, the gradient norms, the losses, the untrained parameters.
 
     rows    of the test
-    guess   None: there is no such number
+    guess   None: not known for this task
     table   (C, C) counts of the test rows: rows are the true classes, columns the predicted
     """
-    found = [
+    collected = [
         finding(
             "warning",
             f"Not trained: {text.partition(':')[0]}",
             text.partition(": ")[2].capitalize() + ".",
-            "Use the parameter on the way to the loss, or remove it.",
+            "Use the parameter in the forward pass, or remove it.",
         )
         for text in untrained
     ]
     tested = list(test_findings(metrics, rows, guess, table))
     if not any(f["title"].endswith(BY_GUESSING) for f in tested) and table is not None:
         tested += class_findings(table, classes, guess is not None and guess.metric == "f1")
-    found += [*tested, *findings_of_history(history)]
-    if not found:
-        found = [
+    collected += [*tested, *findings_of_history(history)]
+    if not collected:
+        collected = [
             finding(
                 "good",
                 "Gradients reach every layer",
-                "From the first step to the last no layer's gradient faded or burst.",
+                "No layer's gradient vanished or exploded at any step.",
                 "",
             )
         ]
-    return found
+    return collected
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:

@@ -13,17 +13,17 @@ from .finding import Finding, finding
 
 
 class Guess(NamedTuple):
-    """The test metric of a model that has learned nothing, and whether one class is frequent."""
+    """The test metric of a model that has learned nothing, and whether classes are imbalanced."""
 
     metric: str
     value: float
     imbalanced: bool = False
 
 
-FEW = 30  # test rows: then the metrics say little
+FEW_ROWS = 30  # of the test: the metrics are imprecise
 FAIR = 0.1  # of the way from guessing to perfect
-SPREAD = 1.64  # standard deviations that chance is granted: 1 of 20 goes further
-MISTAKEN = 5  # rows of a class that are mistakes: fewer may be chance
+SPREAD = 1.64  # standard deviations attributed to chance: 1 of 20 goes further
+MISTAKEN = 5  # wrong rows of a class: fewer may be chance
 BY_GUESSING = "than a guess"
 
 
@@ -34,7 +34,7 @@ def test_findings(
     if guess is not None:
         value = metrics[guess.metric]
         chance = _chance(guess, rows, table)
-        if math.isnan(value) and rows < FEW:
+        if math.isnan(value) and rows < FEW_ROWS:
             undefined = f"{guess.metric} is not defined for them. "
         elif not value > guess.value + max(FAIR * (1 - guess.value), chance):
             much = "worse" if value < guess.value - chance else "hardly better"
@@ -45,12 +45,12 @@ def test_findings(
                 f"nothing gets {guess.value:.3g}"
                 + (f", and chance alone moves that by {chance:.2g}." if chance else "."),
                 'One class is much more frequent than the others: with class_weight = "balanced" '
-                "(--class-weight balanced) the rare ones weigh as much; look at the F1 of each."
+                "(--class-weight balanced) the rare ones weigh the same; compare the F1 of each."
                 if guess.imbalanced
-                else "Look at the inputs (do they tell anything about the target? are there "
+                else "Check the inputs (do they contain information about the target? are there "
                 "outliers?), or try another learning rate.",
             )
-    if rows < FEW:
+    if rows < FEW_ROWS:
         yield finding(
             "notice",
             f"Only {rows} test row{'s' * (rows != 1)}",
@@ -60,10 +60,10 @@ def test_findings(
 
 
 def _chance(guess: Guess, rows: int, table: Array | None) -> float:
-    """By how much chance alone moves the metric from that of a guess, which has the same rows.
+    """How far chance alone can move the metric from that of a guess on the same rows.
 
-    For the accuracy only the rows count in which one of the two is right and the other is not: a
-    rare class that is told apart well is more than chance, even if it has few rows (McNemar).
+    For accuracy only those rows count where exactly one of the two is right: a rare class that is
+    recognised well is more than chance, even with few rows (McNemar).
     """
     if guess.metric == "r2":
         return 0.0
@@ -75,35 +75,35 @@ def _chance(guess: Guess, rows: int, table: Array | None) -> float:
 
 
 def class_findings(table: Array, classes: Sequence[str], balanced: bool) -> Iterator[Finding]:
-    """The class with the most false alarms and the one with the most misses, if they are most of
-    what is called so or is so."""
-    hits, called, true = table.diagonal(), table.sum(axis=0), table.sum(axis=1)
+    """The classes with the most false alarms and the most misses, if these are the majority of the
+    rows that are predicted as the class, or that belong to it."""
+    hits, predicted, true = table.diagonal(), table.sum(axis=0), table.sum(axis=1)
     for wrong, of, title, cause, remedy in (
         (
-            called - hits,
-            called,
+            predicted - hits,
+            predicted,
             "False alarms",
-            "{wrong} of the {of} test rows that it takes for {name} are something else",
+            "{wrong} of the {of} test rows predicted as {name} belong to other classes",
             "The classes weigh the same in training (class_weight): "
-            "leave it out if a false alarm costs as much as a miss."
+            "leave it out if a false alarm costs the same as a miss."
             if balanced
-            else "More rows of the classes that it mixes up, or inputs that tell them apart.",
+            else "More rows of the classes that it confuses, or inputs that distinguish them.",
         ),
         (
             true - hits,
             true,
             "Misses",
-            "{wrong} of the {of} test rows of {name} are taken for something else",
-            "More rows of that class, or inputs that tell it from the others; for a "
+            "{wrong} of the {of} test rows of {name} are predicted as other classes",
+            "More rows of that class, or inputs that distinguish it from the others; for a "
             'rare class class_weight = "balanced" (--class-weight balanced).'
             if not balanced
-            else "More rows of that class, or inputs that tell it from the others.",
+            else "More rows of that class, or inputs that distinguish it from the others.",
         ),
     ):
         bad = (wrong >= MISTAKEN) & (2 * wrong > of)
         if bad.any():
             k = int(np.argmax(np.where(bad, wrong, -1)))
-            more = f"; so it is with {bad.sum()} of {len(bad)} classes" if bad.sum() > 1 else ""
+            more = f"; this holds for {bad.sum()} of {len(bad)} classes" if bad.sum() > 1 else ""
             name = classes[k]
             yield finding(
                 "warning",

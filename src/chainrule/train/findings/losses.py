@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from .finding import RISEN, Finding, TrainingHistory, finding
 
-NOISE = 0.1  # of a training loss: what the last epochs may differ by
-BETTER = 0.02  # of a validation loss: what an epoch lowers it by while more of them are worth it
-LEARNED = 0.5  # of the way from guessing to the least loss: then training data was learned well
-LITTLE = 0.05  # of that way: nearly nothing was learned
-ENOUGH = 5  # epochs that show which way a loss goes
+NOISE = 0.1  # of a training loss: differences between the last epochs
+BETTER = 0.02  # of a validation loss: an epoch that lowers it by more suggests more epochs
+LEARNED = 0.5  # of the way from guessing to the least loss: training data was learned well
+LITTLE = 0.05  # of that way: almost nothing was learned
+ENOUGH = 5  # epochs that show the trend of a loss
 
 
 def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
@@ -23,10 +23,10 @@ def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
         yield finding(
             "notice",
             "It has hardly learned the training data",
-            f"The training loss is {trained[-1]:.4g} after {len(trained)} epochs; always the same "
-            f"prediction gets {history.guess[0]:.4g}.",
-            "Try another learning rate, more epochs, or a larger network; look whether the inputs "
-            "tell anything about the target.",
+            f"The training loss is {trained[-1]:.4g} after {len(trained)} epochs; "
+            f"the best constant prediction gets {history.guess[0]:.4g}.",
+            "Try another learning rate, more epochs, or a larger network; check whether the inputs "
+            "contain information about the target.",
         )
     elif len(valid) >= 2:
         yield from _validation_findings(history, valid, trained, learned)
@@ -38,7 +38,7 @@ def _finite(history: TrainingHistory, name: str) -> list[float]:
 
 
 def _learned(history: TrainingHistory, trained: list[float]) -> float | None:
-    """How far the training loss went from a guess, or else from the first epoch, to the least."""
+    """How far the training loss went from a guess (else the first epoch) to the least loss."""
     if len(trained) < 2:
         return None
     start, least = history.guess or (trained[0], 0.0)
@@ -46,7 +46,7 @@ def _learned(history: TrainingHistory, trained: list[float]) -> float | None:
 
 
 def _climbing(trained: list[float]) -> Finding | None:
-    """The training loss itself rises: more than noise, and more than a part of what it fell by."""
+    """The training loss rises: by more than noise, and by a large part of what it fell before."""
     if len(trained) < 2:
         return None
     least = min(trained)
@@ -56,7 +56,7 @@ def _climbing(trained: list[float]) -> Finding | None:
     beyond = trained[-1] > trained[0]
     return finding(
         "warning" if beyond else "notice",
-        "The training loss climbs" if beyond else "The training loss rose again",
+        "The training loss rises" if beyond else "The training loss rose again",
         f"It was {least:.4g} after epoch {trained.index(least) + 1} and is {trained[-1]:.4g} after "
         f"epoch {len(trained)}: the steps are too large.",
         "Lower the learning rate, or let a schedule lower it; clip the gradient (clip_norm).",
@@ -73,20 +73,20 @@ def _validation_findings(
             f"The validation loss was {valid[best]:.4g} after epoch {best + 1} and is "
             f"{valid[-1]:.4g} after epoch {len(valid)}"
         )
-        kept = history.best_epoch
-        which = f" The weights are those of epoch {kept}." if kept is not None else ""
+        best_epoch = history.best_epoch
+        which = f" The weights are those of epoch {best_epoch}." if best_epoch is not None else ""
         slower = "a lower learning rate, " if best == 0 else ""
         if learned is not None and learned >= LEARNED:
             yield finding(
                 "notice",
-                "The network learned the training data by heart",
+                "The network overfits the training data",
                 f"{cause}, while the training loss is {trained[-1]:.4g}.{which}",
                 f"More data, {slower}more dropout or weight decay, a smaller network.",
             )
             return
         yield _does_not_generalize(
             f"{cause}{_comparison(history, trained)}.{which}",
-            f"Look whether the inputs tell anything about the target; more data, {slower}",
+            f"Check whether the inputs contain information about the target; more data, {slower}",
         )
     elif (
         len(valid) >= ENOUGH
@@ -97,7 +97,7 @@ def _validation_findings(
     ):
         yield _does_not_generalize(
             f"The validation loss is {valid[best]:.4g} at best{_comparison(history, trained)}.",
-            "Look whether both are encoded and scaled the same way; more data, ",
+            "Check whether both are encoded and scaled the same way; more data, ",
         )
     elif len(valid) >= ENOUGH and best == 0:
         yield finding(
@@ -105,7 +105,7 @@ def _validation_findings(
             "No epoch was better than the first",
             f"The validation loss was {valid[0]:.4g} after epoch 1 and is {valid[-1]:.4g} after "
             f"epoch {len(valid)}.",
-            "Fewer epochs do, if that is good enough; if not, try another learning rate.",
+            "If the result is good enough, use fewer epochs; if not, try another learning rate.",
         )
     elif (
         history.stopped == "epochs"
@@ -121,17 +121,17 @@ def _validation_findings(
 
 
 def _comparison(history: TrainingHistory, trained: list[float]) -> str:
-    """What to compare a validation loss with."""
-    told = f", while the training loss is {trained[-1]:.4g}" if trained else ""
-    if told and history.guess is not None:
-        told += f" and always the same prediction gets {history.guess[0]:.4g}"
-    return told
+    """For comparison with a validation loss: the training loss and that of a guess."""
+    text = f", while the training loss is {trained[-1]:.4g}" if trained else ""
+    if text and history.guess is not None:
+        text += f" and the best constant prediction gets {history.guess[0]:.4g}"
+    return text
 
 
 def _does_not_generalize(cause: str, remedy: str) -> Finding:
     return finding(
         "notice",
-        "What it learns does not hold for the validation data",
+        "The network does not generalize to the validation data",
         cause,
-        f"{remedy}and training and validation rows of the same kind.",
+        f"{remedy}training and validation rows of the same kind.",
     )

@@ -17,41 +17,46 @@ def check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
         raise ArgumentError(
             "fit",
             f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
-            "one of optim, made with the optimizer",
-            "schedule=optim.CosineAnnealingLR(optimizer, T_max=10); of a function of your own, "
+            "expected a schedule of optim, built with the optimizer",
+            "schedule=optim.CosineAnnealingLR(optimizer, T_max=10), or for a custom function "
             "optim.LambdaLR(optimizer, function)",
         )
     if per not in ("step", "epoch"):
-        raise ArgumentError("fit", f"got schedule_per {per!r}", "step or epoch", "choose one")
+        raise ArgumentError(
+            "fit",
+            f"got schedule_per {per!r}",
+            'expected "step" or "epoch"',
+            'leave it out, or pass "epoch"',
+        )
     if isinstance(schedule, ReduceLROnPlateau) and per == "step":
         raise ArgumentError(
             "fit",
             'got ReduceLROnPlateau with schedule_per="step"',
-            "an epoch, after which there is a value to look at",
-            "leave schedule_per out",
+            "expected an epoch, after which there is a value to compare",
+            "leave out schedule_per",
         )
     if getattr(schedule, "optimizer", optimizer) is not optimizer:
         raise ArgumentError(
             "fit",
             "got a schedule of another optimizer",
-            "one of the optimizer that is used",
-            "pass the optimizer that the schedule was made with, optimizer=…",
+            "expected a schedule of the optimizer that is used",
+            "pass the optimizer that the schedule was built with, optimizer=…",
         )
 
 
 def check_cycle(schedule: Any, per: str, loader: Any, epochs: int) -> None:
-    """Refuse a one-cycle schedule that is over before the training is."""
+    """Raise if a one-cycle schedule is shorter than the training."""
     if not isinstance(schedule, OneCycleLR):
         return
     try:
         steps = epochs * (len(loader) if per == "step" else 1)
-    except TypeError:  # batches that do not say how many they are
+    except TypeError:  # batches of unknown number
         return
     if schedule.total_steps < steps:
         raise ArgumentError(
             "fit",
             f"got OneCycleLR for {schedule.total_steps} steps and a training of {steps}",
-            "a cycle for the whole training",
+            "expected a cycle for the whole training",
             f"set total_steps to {steps}",
         )
 
@@ -65,18 +70,35 @@ def check_numbers(
     optimizer: Optimizer,
     schedule: Any,
 ) -> None:
-    for name, value in (("epochs", epochs), ("accumulate", accumulate), ("patience", patience)):
+    for name, value, suggestion in (
+        ("epochs", epochs, 10),
+        ("accumulate", accumulate, 1),
+        ("patience", patience, 5),
+    ):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if value is not None and not (whole and value > 0):
-            raise ArgumentError("fit", f"got {name} {value!r}", "a whole number from 1", "check it")
+            raise ArgumentError(
+                "fit",
+                f"got {name} {value!r}",
+                "expected a whole number from 1",
+                f"{name}={suggestion}",
+            )
     if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
         raise ArgumentError(
-            "fit", f"got clip_norm {clip_norm!r}", "a number above 0, finite", "1.0 is usual"
+            "fit",
+            f"got clip_norm {clip_norm!r}",
+            "expected a finite number above 0",
+            "clip_norm=1.0",
         )
     if not (_is_number(every) and every >= 0):
-        raise ArgumentError("fit", f"got checkpoint_every {every!r}", "seconds from 0", "try 5")
+        raise ArgumentError(
+            "fit",
+            f"got checkpoint_every {every!r}",
+            "expected seconds, 0 or more",
+            "checkpoint_every=5",
+        )
     if schedule is None and all(group["lr"] == 0 for group in optimizer.param_groups):
-        raise ArgumentError("fit", "got lr 0", "above 0", "1e-3 is a usual start")
+        raise ArgumentError("fit", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
 
 
 def _is_number(value: Any) -> bool:

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Called as a run goes on; override what is wanted. `run.stop()` ends it after this step.
+    """Called during a training; override what you need. `run.stop()` ends it after this step.
 
-    each_step   False: `on_step` need not be called after each step, only now and then
-    reports     True: it shows the findings of the history itself, so `fit` need not warn of them
+    each_step   False: `on_step` need not be called after each step, after several at once
+    reports     True: it shows the findings of the history itself, so `fit` does not warn of them
     """
 
     each_step = True
@@ -22,10 +22,10 @@ class Callback:
         """Before the first step, also after resuming."""
 
     def on_step(self, run: Trainer) -> None:
-        """After each step: `run.step` counts them, `run.loss` is the last one's."""
+        """After each step: `run.step` is their number, `run.loss` the loss of the last one."""
 
     def on_epoch(self, run: Trainer) -> None:
         """After each epoch: `run.history.epochs[-1]` is its row."""
 
     def on_end(self, run: Trainer) -> None:
-        """When it is over, however it ended."""
+        """At the end, also after an error."""

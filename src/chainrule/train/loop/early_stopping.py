@@ -37,7 +37,7 @@ class EarlyStopping:
             raise ArgumentError(
                 "fit",
                 f"got monitor {self.monitor!r}",
-                f"one of {', '.join(row)}",
+                f"expected one of {', '.join(row)}",
                 f"monitor={next(n for n in row if 'loss' in n)!r}, or another of these columns",
             )
         return float(row[self.monitor])
@@ -68,25 +68,30 @@ def check_monitor(monitor: str | None, metrics: dict[str, Metric], validated: bo
     if monitor is None or monitor in names:
         return
     near = difflib.get_close_matches(f"valid_{monitor}" if validated else monitor, names, n=1)
-    advice = f"did you mean {near[0]}?" if near else "name a loss or a metric of this run"
+    advice = f"did you mean {near[0]}?" if near else f"monitor={names[0]!r}"
     if monitor.startswith("valid_") and not validated:
         advice = "pass validation data, valid=(x, y)"
-    raise ArgumentError("fit", f"got monitor {monitor!r}", f"one of {', '.join(names)}", advice)
+    raise ArgumentError(
+        "fit", f"got monitor {monitor!r}", f"expected one of {', '.join(names)}", advice
+    )
 
 
 def lower_is_better(monitor: str | None, mode: str | None) -> bool:
-    """Whether less of the monitored value is better."""
+    """Whether lower values of the monitor are better."""
     name = (monitor or "loss").removeprefix("valid_")
     if mode not in (None, "min", "max"):
         raise ArgumentError(
-            "fit", f"got mode {mode!r}", "min or max", "choose one, or leave it out"
+            "fit",
+            f"got mode {mode!r}",
+            'expected "min" or "max"',
+            'mode="min" for errors, mode="max" for scores',
         )
     if name == "loss" and mode == "max":
         raise ArgumentError(
             "fit",
-            'got mode="max" for the loss, of which less is better',
-            "the metric that is to be as large as possible",
-            "name it: monitor=…",
+            'got mode="max" for the loss, where lower is better',
+            "expected a monitor where higher is better",
+            'monitor="valid_accuracy", or leave out mode',
         )
     falls = name in ("loss", "mae", "rmse") or (
         name not in METRICS and ("err" in name.lower() or "loss" in name.lower())
@@ -94,8 +99,8 @@ def lower_is_better(monitor: str | None, mode: str | None) -> bool:
     if mode is None and not falls and name not in METRICS:
         raise ArgumentError(
             "fit",
-            f"got monitor {monitor!r}, a metric of your own",
-            "whether less of it is better or more",
+            f"got monitor {monitor!r}, a custom metric, without a mode",
+            "expected a mode: whether lower or higher values are better",
             'pass mode="min" or mode="max"',
         )
     return falls if mode is None else mode == "min"

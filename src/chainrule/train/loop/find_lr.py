@@ -21,13 +21,13 @@ from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from .step import make_step
 
-SMOOTHED = 0.95  # how much of the running mean of the loss a step keeps
-BURST = 4.0  # times the best loss: far enough
+SMOOTHED = 0.95  # weight of the running mean of the loss at each step
+TOO_HIGH = 4.0  # times the best loss: where the search ends
 
 
 @dataclass(repr=False)
 class Rates:
-    """Rates that were tried, and the running mean of the loss at each.
+    """The rates tried by `find_lr`, and the running mean of the loss at each.
 
     suggestion   a tenth of the rate with the lowest loss
     """
@@ -65,17 +65,17 @@ def find_lr(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Rates:
-    """Try rates from low to high, evenly in their logarithm; weights and all state are put back.
+    """Try rates from low to high, evenly in their logarithm; weights and all state are restored.
 
-    train   (x, y) arrays, a DataLoader, or a list of batches; gone through again if it is shorter
+    train   (x, y) arrays, a DataLoader, or a list of batches; read again if there are too few
     It ends early when the loss is four times its best.
     """
     if not (0 < low < high < math.inf) or steps < 10:
         raise ArgumentError(
             "find_lr",
             f"got low {low}, high {high}, steps {steps}",
-            "0 < low < high, 10 steps",
-            "leave them out",
+            "expected 0 < low < high, and 10 steps or more",
+            "low=1e-6, high=1.0, steps=100",
         )
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     loader = loader_of(train, batch_size)
@@ -105,14 +105,14 @@ def _sweep(
     for rate, batch in zip(rates.tolist(), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        found, _ = step(*pair(batch))
-        assert isinstance(found, Tensor)
-        if not float(found):  # a batch in which no target counts says nothing of the rate
+        loss, _ = step(*pair(batch))
+        assert isinstance(loss, Tensor)
+        if not float(loss):  # a batch in which no target counts says nothing about the rate
             continue
-        mean = SMOOTHED * mean + (1 - SMOOTHED) * float(found)
+        mean = SMOOTHED * mean + (1 - SMOOTHED) * float(loss)
         weight = SMOOTHED * weight + (1 - SMOOTHED)
         smooth = mean / weight
-        if not math.isfinite(smooth) or (losses and smooth > BURST * min(losses)):
+        if not math.isfinite(smooth) or (losses and smooth > TOO_HIGH * min(losses)):
             break
         tried.append(rate)
         losses.append(smooth)
@@ -120,7 +120,7 @@ def _sweep(
         raise ArgumentError(
             "find_lr",
             "got a loss that is 0, or not finite, from the first step on",
-            "a finite loss",
-            "scale the inputs to a few units",
+            "expected a finite loss",
+            "scale the inputs to mean 0 and standard deviation 1",
         )
     return tried, losses

@@ -1,4 +1,4 @@
-"""What is checked on the first batch, before the first step: mistakes that would "work"."""
+"""Checks on the first batch, before the first step: mistakes that would train without an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...errors import ArgumentError, ChainruleError, GradientError
 from ...nn import Module
 from ...tensor import Tensor, as_tensor, enable_grad, no_grad
 from ..evaluation.batches import Batches, pair
-from ..evaluation.inference import as_arrays, joined, number
+from ..evaluation.inference import as_arrays, joined, metric_value
 from ..evaluation.metrics import Metric
 from ..evaluation.modes import evaluating, in_mode
 from ..evaluation.objective import Objective, cuts
@@ -36,7 +36,10 @@ def read_first_batch(loader: DataLoader | Batches) -> tuple[Any, Any]:
     first = next(loader.batches(0) if isinstance(loader, DataLoader) else iter(loader), None)
     if first is None:
         raise ArgumentError(
-            "fit", "got no batches", "one or more in each epoch", "check what makes the batches"
+            "fit",
+            "got no batches",
+            "expected one or more in each epoch",
+            "pass (x, y), a DataLoader, or a list of batches",
         )
     return _tensors(first)
 
@@ -50,7 +53,7 @@ def check_first_batch(
     first: tuple[Any, Any],
     pieces: int,
 ) -> None:
-    """Look at one batch, and at all targets that are there already, before the first step."""
+    """Check one batch, and all targets that are in memory, before the first step."""
     x, y = first
     for data, what in ((x, "inputs"), (y, "targets")):
         check_finite(f"{what} of the first batch", data)
@@ -83,7 +86,9 @@ def _check_validation(model: Module, objective: Objective, valid: DataLoader | B
         with evaluating(model):
             objective.mean(model(x), y)
     except ChainruleError as error:
-        raise with_advice(error, "look at the validation data") from error
+        raise with_advice(
+            error, "check the validation data: it differs from the training data"
+        ) from error
 
 
 def _check_forward(model: Module, x: Any) -> None:
@@ -93,13 +98,13 @@ def _check_forward(model: Module, x: Any) -> None:
         signature.bind(x)
     except TypeError:
         names = ", ".join(signature.parameters)
-        given = f"a {type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list, dict)) else "x"
+        passed = f"a {type(x).__name__} of {len(x)}" if isinstance(x, (tuple, list, dict)) else "x"
         raise ArgumentError(
             "fit",
             f"got a model with forward(self, {names})",
-            "a forward of one argument: it is "
-            f"given the inputs of a batch as they are, here {given}",
-            f"write forward(self, inputs), and {names} = inputs in it"
+            "expected a forward with one argument, the inputs of a batch as they are, "
+            f"here {passed}",
+            f"write forward(self, inputs), with {names} = inputs in it"
             if isinstance(x, (tuple, list))
             else "pass data ((a, b), y), and write forward(self, inputs)",
         ) from None
@@ -117,11 +122,12 @@ def check_loss(
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
     Softmax before cross-entropy, sigmoid before a loss of logits, one score for several classes, a
-    prediction and a target that only broadcast, a loss that is not one number, or not finite at the
-    start or without a gradient, classes without a score in these targets (each with its name), a
-    metric that gives no number. Returns the size of the prediction's last axis if it is one tensor.
+    prediction and a target that only broadcast, a loss that is not one number, is not finite at the
+    start or has no gradient, classes without a score in these targets (each with its name), a
+    metric that returns no number. Returns the size of the prediction's last axis if it is one
+    tensor.
 
-    whole   a step has room for the gradient of the whole batch, so that one may be asked for
+    whole   whether the step handles the whole batch at once: then its gradient is checked too
     """
     with evaluating(model), enable_grad() if whole else no_grad():
         prediction = model(x)
@@ -129,7 +135,7 @@ def check_loss(
             raise ArgumentError(
                 "fit",
                 "got None from the model",
-                "what its forward computes",
+                "expected a Tensor, or a tuple or dict of tensors",
                 "end forward with return",
             )
         outputs = None
@@ -151,14 +157,14 @@ def check_loss(
             raise GradientError(
                 "fit",
                 f"got a loss of {loss} before the first step{where}",
-                "a finite loss",
-                "scale the inputs to a few units, and look at the initial weights",
+                "expected a finite loss",
+                "scale the inputs to mean 0 and deviation 1, and check the initial weights",
             )
         if whole and not value.requires_grad:
             raise GradientError(
                 "fit",
                 "got a loss that does not depend on any trained parameter",
-                "a way for the gradient from the loss to the parameters",
+                "expected a path from the loss back to the parameters",
                 "look for detach, no_grad, argmax, rounding, .numpy() in forward and in the loss",
             )
     _try_metrics(metrics, prediction, y)
@@ -166,10 +172,11 @@ def check_loss(
 
 
 def check_pieces(model: Module, objective: Objective, x: Any, y: Any, pieces: int) -> None:
-    """Raise if a loss function is no mean over the rows: its gradient in pieces is another one.
+    """Raise if a loss function is not a mean over the rows: pieces would change its gradient.
 
-    Of the same predictions the pieces' losses, weighted by their rows, have to give the whole's.
-    Not known of a function that draws random numbers, and of predictions that are not rows.
+    For the same predictions, the losses of the pieces, weighted by their rows, have to add up to
+    the loss of the batch. Functions that draw random numbers and predictions that are not rows are
+    not checked.
     """
     if pieces == 1 or objective.known:
         return
@@ -194,10 +201,10 @@ def check_pieces(model: Module, objective: Objective, x: Any, y: Any, pieces: in
     if math.isfinite(whole) and not alike:  # a piece may be NaN: without a row that counts
         raise ArgumentError(
             "fit",
-            f"got accumulate={pieces} and {objective.name}, which is {whole:.4g} of a batch "
-            f"and {pieced:.4g} of its pieces (the mean, by their rows)",
-            "a mean over the rows: of another loss, a sum say, pieces have another gradient",
-            "end the function with .mean() over the rows, or leave accumulate out and use a "
+            f"got accumulate={pieces} and {objective.name}, which is {whole:.4g} for a batch "
+            f"and {pieced:.4g} for its pieces (their mean, weighted by rows)",
+            "expected a loss that is a mean over the rows: pieces change the gradient of a sum",
+            "end the function with .mean() over the rows, or leave out accumulate and use a "
             "smaller batch_size",
         )
 
@@ -209,13 +216,14 @@ def _several_outputs(prediction: Any, objective: Objective) -> ArgumentError:
     if several:
         first = next(iter(prediction)) if isinstance(prediction, dict) else 0
         advice = (
-            f"take one part of it in forward, out[{first!r}], or write a loss function of your own"
+            f"take one part of it in forward, out[{first!r}], or write a loss function that takes "
+            f"the {kind}"
         )
     return ArgumentError(
         "fit",
         f"got a {kind}{f' of {len(prediction)}' if several else ''} from the model, for "
         f"{objective.name}",
-        "one tensor",
+        "expected one tensor",
         advice,
     )
 
@@ -228,19 +236,19 @@ def describe_weights(model: Module) -> str:
 
 
 def _try_metrics(metrics: Mapping[str, Metric], prediction: Any, y: Any) -> None:
-    """Raise for a metric that gives no number, or does not take what this model returns.
+    """Raise for a metric that returns no number, or does not take what this model returns.
 
-    An error of another kind does not count: a metric may not be known of so few rows.
+    Other exceptions are ignored here: a metric may be undefined for the few rows of a batch.
     """
     predictions, targets = joined([as_arrays(prediction)]), joined([as_arrays(y)])
     for name, metric in metrics.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                number(name, metric, predictions, targets)
+                metric_value(name, metric, predictions, targets)
         except ChainruleError:
             raise
-        except Exception:  # it comes again after the epoch, if it does
+        except Exception:  # if it is a real error, it occurs again after the epoch
             continue
 
 
@@ -260,7 +268,7 @@ def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
             "fit",
             f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",
             f"{error.needed}{where}",
-            "there is only one: train on more rows" if loader.samples == 1 else advice,
+            "train on 2 rows or more" if loader.samples == 1 else advice,
         ) from error
     finally:
         model.load_state_dict(before)
@@ -268,7 +276,7 @@ def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
 
 
 def with_advice(error: ChainruleError, more: str) -> ChainruleError:
-    """The same error with more to try."""
+    """The same error with more advice."""
     advice = f"{error.advice}, {more}"
     out = type(error)(error.operation, error.arrived, error.needed, advice, error.source)
     out.module, out.layer = error.module, error.layer

@@ -11,11 +11,11 @@ from ...errors import ArgumentError, TraceError, warn
 from ...hints import check_arguments
 from ...nn import Module
 from ...optim import Adam, Optimizer, ReduceLROnPlateau
-from ..checkpoints.checkpoint import begin
-from ..checkpoints.settings import described
+from ..checkpoints.checkpoint import prepare
+from ..checkpoints.settings import training_settings
 from ..evaluation.batches import Batches, are_arrays, arrays_of, loader_of, pair
 from ..evaluation.inference import BATCH
-from ..evaluation.metrics import named
+from ..evaluation.metrics import metrics_by_name
 from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from ..findings import VANISHING
@@ -66,49 +66,51 @@ def fit(
     train, valid   (x, y) arrays or trees of arrays, a DataLoader, or a list (or another iterable)
                    of batches (x, y)
     loss           "cross_entropy", "mse", …, a loss of nn, or a function (prediction, target)
-    optimizer      Adam with lr 1e-3 if left out
-    batch_size     of arrays: 32 if left out; they are shuffled anew each epoch, by the seed
-    drop_last      of arrays: leave a last batch with fewer rows out
+    optimizer      Adam with lr 1e-3 by default
+    batch_size     for arrays: 32 by default; they are shuffled in each epoch, from the seed
+    drop_last      for arrays: leave out a last batch with fewer rows
     metrics        "accuracy", "f1", "auc", "r2", "mae", "rmse" or functions (predictions, targets)
-                   that give a number, or a dict of such; on the validation data, or on the training
-                   data if there is none. "f1" is the mean over the classes. Targets that the loss
-                   ignores do not count (a batch of them alone has the loss 0, a metric of nothing
-                   is NaN). With cross_entropy the largest of one-hot targets is the class; with
-                   other losses each element of a target (N, K) of 0 and 1 counts by itself
-    schedule       of optim; moved on after each step or epoch, as schedule_per (or its kind) says
-    clip_norm      the most that the common norm of all gradients may be
-    accumulate     do each batch in so many pieces: the same gradient in less memory. A function of
-                   one's own has to be a mean over the rows, which the first batch is asked for
-    patience       stop after so many epochs without a better `monitor` ("valid_loss", or "loss")
-                   and take the best weights; ReduceLROnPlateau looks at the monitor too
-    mode           "min" or "max", what is better of the monitor: has to be said of a function of
-                   one's own, unless its name has "loss" or "err" in it, of which less is better
-    restore_best   take the best epoch's weights at the end, without stopping early too
-    checkpoint     a folder that gets one every checkpoint_every seconds and at the end; it may
-                   not hold those of another run
-    resume         go on from the newest one there, mid-epoch too: the same result to the bit. Other
-                   settings or data than it began with are named in a warning
-    compile        False runs step by step in Python, to look inside
+                   that return a number, or a dict of functions; computed on the validation data, or
+                   on the training data if there is none. "f1" is the mean over the classes. Targets
+                   that the loss ignores do not count (a batch of them alone has the loss 0, a
+                   metric of no targets is NaN). With cross_entropy the largest element of a one-hot
+                   target is the class; with other losses each element of a target (N, K) of 0 and 1
+                   counts by itself
+    schedule       a schedule of optim; it advances after each step or epoch, as schedule_per (by
+                   default, the kind of the schedule) says
+    clip_norm      the largest global norm of the gradients; larger gradients are scaled to it
+    accumulate     split each batch into this number of pieces: the same gradient in less memory. A
+                   loss function has to be a mean over the rows; the first batch checks that
+    patience       stop after this number of epochs without a better `monitor` ("valid_loss", or
+                   "loss") and restore the best weights; ReduceLROnPlateau follows the monitor too
+    mode           "min" or "max": which values of the monitor are better. Required for a custom
+                   metric, unless its name contains "loss" or "err": then lower is better
+    restore_best   restore the weights of the best epoch at the end, also without early stopping
+    checkpoint     a folder for checkpoints, one every checkpoint_every seconds and at the end; it
+                   may not contain those of another run
+    resume         continue from the newest checkpoint, also in the middle of an epoch: the same
+                   result to the bit. Settings or data that differ are named in a warning
+    compile        False runs each step in Python, operation by operation, for debugging
 
-    Ctrl-C stops after the current step and returns what there is. If a loss is not finite, the
-    weights of the last whole epoch are put back and a GradientError says where it happened.
-    Gradients that vanish are warned of at the end; `findings` of the history says more.
-    The model is trained in training mode, but for modules that were put into evaluation mode (of a
-    model that is in it as a whole: those of them that are frozen), whose statistics stay as they
-    are and whose dropout passes through. At the end each module has the mode that it had.
+    Ctrl-C stops after the current step and returns the history so far. If a loss is not finite, the
+    weights of the last complete epoch are restored and a GradientError says where it happened.
+    Vanishing gradients cause a warning at the end; `history.findings` says more.
+    The model is trained in training mode, except for modules that are in evaluation mode (if the
+    whole model is, except for frozen modules): their statistics stay as they are and their dropout
+    does nothing. At the end each module is in its former mode again.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
             "fit",
             f"got a model of type {type(model).__name__}",
-            "a Module of chainrule.nn",
+            "expected a Module of chainrule.nn",
             "derive the class from nn.Module",
         )
     if resume and checkpoint is None:
         raise ArgumentError(
             "fit",
             "got resume=True without a checkpoint folder",
-            "the folder to go on from",
+            "expected the folder to go on from",
             "pass checkpoint=folder",
         )
     if optimizer is None:
@@ -118,31 +120,31 @@ def fit(
         raise ArgumentError(
             "fit",
             f"got optimizer {what}",
-            "an optimizer with the parameters that it trains",
+            "expected an optimizer with the parameters that it trains",
             "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
         )
     if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
         raise ArgumentError(
             "fit",
             f"got callbacks {callbacks!r}",
-            "a list of objects of Callback",
+            "expected a list of Callback objects",
             "derive a class from cr.train.Callback and pass [MyCallback()]",
         )
     check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
-    given = {id(p) for group in optimizer.param_groups for p in group.params}
-    if given.isdisjoint(map(id, model.parameters())):
+    trained = {id(p) for group in optimizer.param_groups for p in group.params}
+    if trained.isdisjoint(map(id, model.parameters())):
         raise ArgumentError(
             "fit",
-            "got an optimizer of none of this model's parameters",
-            "one that trains them",
-            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3), made after the model",
+            "got an optimizer that has none of this model's parameters",
+            "expected an optimizer of the parameters of this model",
+            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3), after the model is complete",
         )
     objective = Objective(loss)
-    chosen = named(metrics, objective)
+    chosen = metrics_by_name(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
     check_schedule(schedule, per, optimizer)
     check_monitor(monitor, chosen, valid is not None)
-    falls = lower_is_better(monitor, mode)
+    lower = lower_is_better(monitor, mode)
     loader = _training_loader(train, batch_size, drop_last, seed)
     valid = None if valid is None else loader_of(valid, BATCH)
     for name, data in (("training", loader), ("validation", valid)):
@@ -165,7 +167,7 @@ def fit(
         accumulate=accumulate,
         early_stopping=EarlyStopping(
             monitor or ("loss" if valid is None else "valid_loss"),
-            falls,
+            lower,
             patience,
             restore_best=patience is not None if restore_best is None else restore_best,
         ),
@@ -175,7 +177,7 @@ def fit(
         compiled=compile,
         settings={}
         if folder is None
-        else described(
+        else training_settings(
             loader,
             valid,
             objective,
@@ -185,7 +187,7 @@ def fit(
             clip_norm=clip_norm,
             accumulate=accumulate,
             monitor=monitor,
-            mode="min" if falls else "max",
+            mode="min" if lower else "max",
         ),
     )
     x, y = read_first_batch(loader)
@@ -193,9 +195,9 @@ def fit(
         check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
     check_pieces(model, objective, x, y, accumulate)
     if folder is not None:
-        begin(folder, resume)
+        prepare(folder, resume)
     if isinstance(schedule, ReduceLROnPlateau):
-        schedule.mode = "min" if falls else "max"
+        schedule.mode = "min" if lower else "max"
     if isinstance(loader, DataLoader):
         trainer.history.guess = objective.guess(pair(loader.data)[1])
     with in_mode(model, training=True):
@@ -206,9 +208,9 @@ def fit(
                 raise
             raise with_advice(error, "or pass compile=False to fit") from error
     if not any(c.reports for c in callbacks):
-        for found in history.findings:
-            if found["title"] == VANISHING:  # nothing else shows it
-                warn(f"[fit] {found['title']}: {found['cause']} {found['remedy']}")
+        for finding in history.findings:
+            if finding["title"] == VANISHING:  # nothing that is printed shows it
+                warn(f"[fit] {finding['title']}: {finding['cause']} {finding['remedy']}")
     return history
 
 
@@ -222,9 +224,9 @@ def _training_loader(
         if asked:
             raise ArgumentError(
                 "fit",
-                f"got {asked[0]} and data that comes in batches",
-                "arrays (x, y) if they are to be cut into batches",
-                f"leave {asked[0].split()[0]} out, or give it to the DataLoader",
+                f"got {asked[0]} and data that is in batches already",
+                "expected arrays (x, y), which fit cuts into batches",
+                f"leave out {asked[0].split()[0]}, or pass it to the DataLoader",
             )
         return train if isinstance(train, DataLoader) else Batches(train)
     data = arrays_of(train)
@@ -233,8 +235,8 @@ def _training_loader(
         raise ArgumentError(
             "fit",
             f"got batch_size {batch_size} for {rows} rows",
-            "no more than there are rows",
-            f"use at most {rows}",
+            f"expected at most {rows}, the number of rows",
+            f"batch_size={min(rows, 32)}",
         )
     size = 32 if batch_size is None else batch_size
     return DataLoader(data, size, True, drop_last=drop_last, seed=seed)
@@ -251,6 +253,6 @@ def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> No
             raise ArgumentError(
                 "fit",
                 f"got a generator as {name}",
-                "batches that can be gone through again, for the next epoch or for the metrics",
+                "expected batches that can be read again, for the next epoch or for the metrics",
                 "pass a DataLoader, or a list of batches: a generator can be used only once",
             )

@@ -1,4 +1,4 @@
-"""What a run remembers of itself: a row an epoch, and the gradient norms of its layers."""
+"""The history of a training: a row per epoch, and the gradient norms of its layers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MOST_PROBES = 400
 
 @dataclass(repr=False)
 class GradientFlow:
-    """Norms of the gradient, a layer each, at steps spread evenly over the run.
+    """Norms of the gradient by layer, at steps spread evenly over the training.
 
-    layers   those that were trained at one of the steps, from input to output
+    layers   the layers that were trained at one of the steps, from input to output
     norms    a list per step, one per layer: NaN where the layer was frozen at that step
 
-    At first every step is kept; each time there are too many, every second one is dropped and only
-    every second one is taken from then on.
+    At first every step is recorded. When there are more than 400, every second one is dropped, and
+    from then on half as many are recorded.
     """
 
     layers: list[str] = field(default_factory=list)
@@ -43,13 +43,13 @@ class GradientFlow:
         return f"GradientFlow({len(self.steps)} steps; norms at the last one: {low} to {high})"
 
     def wants(self, step: int) -> bool:
-        """Whether the norms of this step (counted from 0) are to be kept."""
+        """Whether the norms of this step (counted from 0) are recorded."""
         return step % self.every == 0
 
     def add(self, step: int, norms: Mapping[str, float], order: Iterable[str]) -> None:
-        """Keep the norms of a step by layer.
+        """Record the norms of a step by layer.
 
-        order   all layers, from input to output: where one goes that was not there before
+        order   all layers, from input to output: the place of a layer that is new
         """
         if not norms.keys() <= set(self.layers):
             known = norms.keys() | set(self.layers)
@@ -60,22 +60,22 @@ class GradientFlow:
         self.norms.append([norms.get(name, math.nan) for name in self.layers])
         if len(self.steps) > MOST_PROBES:
             self.every *= 2
-            kept = [k for k, s in enumerate(self.steps) if s % self.every == 0]
-            self.steps = [self.steps[k] for k in kept]
-            self.norms = [self.norms[k] for k in kept]
+            even = [k for k, s in enumerate(self.steps) if s % self.every == 0]
+            self.steps = [self.steps[k] for k in even]
+            self.norms = [self.norms[k] for k in even]
 
 
 @dataclass(repr=False)
 class History:
     """What `fit` returns.
 
-    epochs      a dict an epoch: epoch, step, loss, valid_loss, metrics, lr, seconds
+    epochs      a dict per epoch: epoch, step, loss, valid_loss, metrics, lr, seconds
     best_epoch  the epoch of the best weights, which the model has now unless restore_best=False;
-                the last one if nothing was to be compared, None if no value was a number
-    stopped     why it ended: "epochs", "patience", "interrupted" or what a callback said
+                the last one if nothing was compared, None if no value was a number
+    stopped     why it ended: "epochs", "patience", "interrupted" or the reason of a callback
     gradients   norms of the gradient by layer, before clipping
     guess       the training loss of the best prediction that is the same for each row, and the
-                least loss that there is; None where they are not known
+                least possible loss; None where they are unknown
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -108,7 +108,7 @@ class History:
         return iter(self.epochs)
 
     def names(self) -> list[str]:
-        """The columns that there are."""
+        """The names of the columns."""
         return list(dict.fromkeys(name for row in self.epochs for name in row))
 
     def _repr_html_(self) -> str:
@@ -135,7 +135,7 @@ class History:
                 raise ArgumentError(
                     "plot",
                     f"got {name!r}",
-                    f"one of {', '.join([*self.names(), 'gradients'])}",
+                    f"expected one of {', '.join([*self.names(), 'gradients'])}",
                     alone,
                     user_line(),
                 )

@@ -16,18 +16,17 @@ from ...tensor import Tensor, as_tensor, no_grad
 
 def check_finite(what: str, data: Any) -> None:
     """Raise if floating-point data holds NaN or an infinity; says in which row and column."""
-    for bad in nonfinite_values(data):
-        value, where, count = bad
+    for value, where, count in nonfinite_values(data):
         raise ArgumentError(
             "fit",
-            f"got {value} in the {what} at {where} ({count} rows have such)",
-            "finite numbers",
-            "drop these rows, or fill the gaps (with the column's mean)",
+            f"got {value} in the {what} at {where} ({count} rows have one)",
+            "expected finite numbers",
+            "drop these rows, or fill the gaps with the mean of the column",
         )
 
 
 def describe_batch(x: Any, y: Any) -> str:
-    """What is not finite in a batch, to be put into an error; empty if all is."""
+    """Where a batch is not finite, for an error message; empty if it is finite."""
     for data, what in ((x, "inputs"), (y, "targets")):
         for value, where, _ in nonfinite_values(data):
             return f", {value} in the {what} of that batch at {where}"
@@ -51,14 +50,14 @@ def nonfinite_values(data: Any) -> Iterator[tuple[Any, str, int]]:
 
 
 def describe_module(model: Module, x: Any) -> str:
-    """The first module in the order of computation whose output is not finite, for an error."""
-    found: list[str] = []
+    """The first module, in the order of computation, whose output is not finite, for an error."""
+    first: list[str] = []
     kinds = [(m, path, type(m).__name__) for path, m in model.named_modules()]
     names = {id(m): f"{path} ({kind})" if path else kind for m, path, kind in kinds}
 
     def look(module: Module, args: Any, output: Any) -> None:
-        if not found and next(nonfinite_values(tree.map(_values, output)), None) is not None:
-            found.append(names[id(module)])
+        if not first and next(nonfinite_values(tree.map(_values, output)), None) is not None:
+            first.append(names[id(module)])
 
     hooks = [module.register_forward_hook(look) for module in model.modules()]
     drawn = random.default.state
@@ -69,9 +68,9 @@ def describe_module(model: Module, x: Any) -> str:
         random.default.set_state(drawn)
         for hook in hooks:
             hook.remove()
-    if not found:
-        return ", of predictions that are finite"
-    return f", the first output that is not finite is that of {found[0]}"
+    if not first:
+        return ", although the predictions are finite"
+    return f", the first output that is not finite is that of {first[0]}"
 
 
 def _values(leaf: Any) -> Any:
@@ -79,12 +78,12 @@ def _values(leaf: Any) -> Any:
 
 
 def describe_gradient(name: str, parameter: Tensor) -> str:
-    """Whether the gradient was the cause of a parameter that is not finite, for an error."""
+    """Whether the gradient made a parameter not finite, for an error."""
     g = parameter.grad
     values = () if g is None else (g.values if isinstance(g, RowSparse) else g).numpy()
     if np.isfinite(np.asarray(values, np.float64)).all():
         return ""
     return (
         f": the gradient of {name} is not finite, though the loss is; a square root, a norm or a "
-        "logarithm at 0 has none, add a small number in it"
+        "logarithm has none at 0: add 1e-8 inside it"
     )

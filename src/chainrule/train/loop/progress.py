@@ -1,4 +1,4 @@
-"""What is seen while a run goes on: a live screen in a terminal, plain lines elsewhere."""
+"""Progress on stderr during training: a live screen in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REDRAW = 0.1  # seconds
-SPEAK = 2.0  # seconds between plain lines
-LONG = 15.0  # seconds without one, inside an epoch
+LINE_EVERY = 2.0  # seconds between plain lines
+LONG_EPOCH = 15.0  # seconds without a line, inside an epoch
 
 
 def progress_for(wanted: bool) -> Callback:
-    """The live screen if stderr is a terminal, else lines of text; silence if not wanted."""
+    """The live screen if stderr is a terminal, lines of text otherwise; nothing if not wanted."""
     if not wanted:
         return Callback()
     return Screen() if sys.stderr.isatty() else Lines()
 
 
-def number(value: Any) -> str:
+def short_number(value: Any) -> str:
     """Four significant digits, with an exponent only where it is very large or small."""
     if value is None or not math.isfinite(value):
         return "–" if value is None else str(value)
@@ -53,7 +53,9 @@ def duration(seconds: float) -> str:
 def row_text(row: dict[str, Any]) -> str:
     """The losses and metrics of an epoch in one line."""
     shown = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr", "seconds")}
-    return printable("  ".join(f"{n.replace('_', ' ')} {number(v)}" for n, v in shown.items()))
+    return printable(
+        "  ".join(f"{n.replace('_', ' ')} {short_number(v)}" for n, v in shown.items())
+    )
 
 
 def share_done(run: Trainer) -> float | None:
@@ -64,7 +66,7 @@ def share_done(run: Trainer) -> float | None:
 
 
 def closing(run: Trainer) -> str:
-    """How it ended, in one line."""
+    """The end of the training, in one line."""
     stopping = run.early_stopping
     reasons = {
         "patience": f"no better {stopping.monitor.replace('_', ' ')} for {stopping.patience} "
@@ -73,15 +75,15 @@ def closing(run: Trainer) -> str:
         "callback": "stopped by a callback",
     }
     reason = reasons.get(run.history.stopped, run.history.stopped)
-    best = kept(run)
+    best = restored_epoch(run)
     ending = "" if run.history.stopped == "epochs" else f", {reason}"
     restored = f", weights of epoch {best}" if best else ""
     done = f"{counted(run.epoch, 'epoch')}, {counted(run.step, 'step')}"
     return printable(f"{done}, {duration(run.elapsed)}{ending}{restored}")
 
 
-def kept(run: Trainer) -> int | None:
-    """The epoch whose weights are put back at the end, if any are."""
+def restored_epoch(run: Trainer) -> int | None:
+    """The epoch whose weights are restored at the end, if any."""
     return run.history.best_epoch if run.early_stopping.restore_best else None
 
 
@@ -91,7 +93,7 @@ def epoch_text(run: Trainer, row: dict[str, Any]) -> str:
 
 
 def norms_text(layers: list[str], norms: list[float], width: int) -> str:
-    """The norms from input to output; layers in the middle go if there is no room."""
+    """The norms from input to output; layers in the middle are left out if there is no room."""
     pairs = zip(layers, norms, strict=True)
     shown = [f"{shorten(name.split()[0], 20)} {norm:.1e}" for name, norm in pairs]
     text = _joined(shown)
@@ -108,34 +110,34 @@ def _joined(parts: list[str]) -> str:
 
 
 class Lines(Callback):
-    """A line an epoch, no more than one every two seconds, on stderr; in long epochs some more."""
+    """A line per epoch on stderr, at most one every two seconds; in long epochs some more."""
 
     each_step = False
 
     def __init__(self) -> None:
-        self._spoken = -math.inf
+        self._printed = -math.inf
         self._shown = 0  # the epoch of the last line
 
     def on_begin(self, run: Trainer) -> None:
-        self._spoken = time.perf_counter() - SPEAK
+        self._printed = time.perf_counter() - LINE_EVERY
 
     def on_step(self, run: Trainer) -> None:
-        if time.perf_counter() - self._spoken < LONG or not run.batches:
+        if time.perf_counter() - self._printed < LONG_EPOCH or not run.batches:
             return
-        self._spoken = time.perf_counter()
+        self._printed = time.perf_counter()
         share = f"{run.batch / run.batches:.0%} of epoch {run.epoch + 1}/{run.epochs}"
-        print(f"{share}  loss {number(run.loss)}", file=sys.stderr, flush=True)
+        print(f"{share}  loss {short_number(run.loss)}", file=sys.stderr, flush=True)
 
     def on_epoch(self, run: Trainer) -> None:
         last = run.epoch == run.epochs or run.history.stopped
-        if time.perf_counter() - self._spoken < SPEAK and not last and run.epoch > 1:
+        if time.perf_counter() - self._printed < LINE_EVERY and not last and run.epoch > 1:
             return
-        self._spoken = time.perf_counter()
+        self._printed = time.perf_counter()
         self._shown = run.epoch
         print(epoch_text(run, run.history.epochs[-1]), file=sys.stderr, flush=True)
 
     def on_end(self, run: Trainer) -> None:
-        best = kept(run)
+        best = restored_epoch(run)
         if best and best != self._shown:
             print(epoch_text(run, run.history.epochs[best - 1]), file=sys.stderr, flush=True)
         if run.history.stopped:
@@ -173,7 +175,7 @@ class Screen(Callback):
         self._live.stop()
         console = self._live.console
         if run.history.epochs:
-            text = epoch_text(run, run.history.epochs[(kept(run) or 0) - 1])
+            text = epoch_text(run, run.history.epochs[(restored_epoch(run) or 0) - 1])
             console.print(text, highlight=False, markup=False)
         if run.history.stopped:
             console.print(closing(run), style="dim", highlight=False, markup=False)
@@ -190,7 +192,7 @@ class Screen(Callback):
         head = Table.grid(padding=(0, 2))
         now = f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=30, pulse=share is None)
-        head.add_row(now, bar, f"loss {number(run.loss)}", self._left(run, share))
+        head.add_row(now, bar, f"loss {short_number(run.loss)}", self._left(run, share))
         lines: list[Any] = [head]
         if run.history.epochs:
             lines.append(Text(row_text(run.history.epochs[-1]), no_wrap=True, overflow="ellipsis"))

@@ -20,17 +20,18 @@ from .targets import expect_scalar
 
 
 def layers_of(model: Module) -> dict[str, list[Tensor]]:
-    """The parameters by the layer that they belong to, from input to output as they were made.
+    """The parameters by layer, in the order of the model.
 
-    A layer is named by its path and class, "2 Linear". Frozen ones too: that may change in a run.
+    A layer is named by its path and class, "2 Linear". Frozen layers are included: a callback may
+    unfreeze them.
     """
     modules = dict(model.named_modules())
-    found: dict[str, list[Tensor]] = {}
+    layers: dict[str, list[Tensor]] = {}
     for name, p in model.named_parameters():
         path = name.rpartition(".")[0]
         kind = type(modules[path]).__name__ if path in modules else ""
-        found.setdefault(f"{path} {kind}".strip(), []).append(p)
-    return found
+        layers.setdefault(f"{path} {kind}".strip(), []).append(p)
+    return layers
 
 
 def make_step(
@@ -43,13 +44,13 @@ def make_step(
 ) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:
     """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
-    accumulate   do the batch in so many pieces: the memory of one, the gradient of the whole
+    accumulate   number of pieces of a batch: the memory of one piece, the gradient of the batch
     """
     trained = [p for group in optimizer.param_groups for p in group.params]
     layers = list(layers_of(model).values())
 
     def training_step(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-        optimizer.zero_grad()  # what this batch does not use has none, whatever was there before
+        optimizer.zero_grad()  # also of parameters that this batch does not use
         loss = (
             _whole(model, objective, x, y)
             if accumulate == 1
@@ -102,8 +103,8 @@ def _in_pieces(
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:
-    """√∑g² of each layer; 0 where no gradient came, and where each parameter is frozen."""
-    found = []
+    """√∑g² of each layer; 0 without a gradient, and where every parameter is frozen."""
+    by_layer = []
     with no_grad():
         for parameters in layers:
             norms = [
@@ -111,5 +112,5 @@ def _norms(layers: list[list[Tensor]]) -> Tensor:
                 for g in (p.grad for p in parameters if p.requires_grad)
                 if g is not None
             ]
-            found.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))
-        return shaping.stack(found)
+            by_layer.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))
+        return shaping.stack(by_layer)

@@ -25,15 +25,15 @@ def check_scores(
     if scores and (p.ndim == 1 or (p.shape[-1:] == (1,) and p.ndim == y.ndim + 1)):
         raise ShapeError(
             "fit",
-            f"got one score each, {spec_text(prediction)}, for cross_entropy",
-            "a score for each class, (..., C) with C of 2 or more",
+            f"got one score per row, {spec_text(prediction)}, for cross_entropy",
+            "expected a score for each class, (..., C) with C at least 2",
             'give the last layer 2 outputs, or use loss="bce_with_logits" and 1 output',
         )
     if scores and _probabilities(p):
         raise ArgumentError(
             "fit",
             "got probabilities (rows that sum to 1) for cross_entropy, which has a softmax",
-            "scores (logits)",
+            "expected scores (logits)",
             "remove the softmax at the end of the model",
         )
     if scores and p.ndim and p.shape == y.shape:
@@ -44,7 +44,7 @@ def check_scores(
                 "fit",
                 f"got targets from {t.min():.3g} to {t.max():.3g}, in sum up to "
                 f"{totals.max():.3g}, for cross_entropy",
-                "probabilities of the classes, or a class number each",
+                "expected probabilities of the classes, or a class number each",
                 'number the classes; loss="bce_with_logits" is for classes of which several hold, '
                 'loss="mse" for measurements',
             )
@@ -52,7 +52,7 @@ def check_scores(
         raise ArgumentError(
             "fit",
             f"got a sigmoid before {objective.name}, which takes a sigmoid itself",
-            "scores (logits)",
+            "expected scores (logits)",
             'remove the sigmoid, or use loss="bce"',
         )
     binary = objective.name.startswith("binary_cross_entropy")
@@ -60,20 +60,20 @@ def check_scores(
         raise RangeError(
             "fit",
             f"got targets from {t.min()} to {t.max()} for {objective.name}",
-            "0 to 1",
+            "expected 0 to 1",
             "number the classes 0 and 1: y = (y > 0).astype('float32')",
         )
     if objective.name == "nll_loss" and (p > 1e-6).any():
         raise ArgumentError(
             "fit",
             f"got values up to {p.max():.3g} for nll_loss",
-            "log-probabilities, 0 or less",
+            "expected log-probabilities, 0 or less",
             'end the model with LogSoftmax, or use loss="cross_entropy"',
         )
 
 
 def check_pairs(objective: Objective, prediction: Any, y: Any) -> None:
-    """Raise if a function of one's own combines each prediction with each target.
+    """Raise if a custom loss function combines each prediction with each target.
 
     That is what (N, 1) - (N,) does; a function that takes prediction[:, 0] first does not.
     """
@@ -83,12 +83,14 @@ def check_pairs(objective: Objective, prediction: Any, y: Any) -> None:
     if sorted((p, t), key=len) != [(len(y),), (len(y), 1)] or len(y) < 2:
         return
     specs = [(p, prediction.dtype, False), (t, y.dtype, False)]
-    made = traced_graph(lambda both: [objective.mean(*both)], specs)
-    if made is not None and any(node.shape == (len(y), len(y)) for node in made.graph.nodes):
+    recorded = traced_graph(lambda both: [objective.mean(*both)], specs)
+    if recorded is not None and any(
+        node.shape == (len(y), len(y)) for node in recorded.graph.nodes
+    ):
         raise ShapeError(
             "fit",
             f"got a prediction {spec_text(prediction)} and a target {spec_text(y)}",
-            "equal shapes: these are broadcast to all pairs",
+            "expected equal shapes; these broadcast to all pairs",
             "squeeze the prediction, prediction[..., 0], or the target, y[..., None]",
         )
 
@@ -99,7 +101,7 @@ def expect_scalar(loss: Tensor, objective: Objective) -> None:
         raise ShapeError(
             "fit",
             f"got a loss of shape {loss.shape} from {objective.name}",
-            "one number",
+            "expected one number",
             "take its mean()",
         )
 
@@ -111,7 +113,7 @@ def _probabilities(p: Array) -> bool:
 
 
 def check_some_count(objective: Objective, targets: Any, name: str) -> None:
-    """Raise if the loss ignores each target: it would be 0, which looks like the best one."""
+    """Raise if the loss ignores every target: it would be 0, which looks perfect."""
     ignored = objective.settings.get("ignore_index", -100)
     y = np.asarray(targets) if isinstance(targets, (np.ndarray, Tensor)) else np.zeros(0)
     classes = objective.known and objective.name in ("cross_entropy", "nll_loss")
@@ -119,13 +121,13 @@ def check_some_count(objective: Objective, targets: Any, name: str) -> None:
         raise ArgumentError(
             "fit",
             f"got {name} in which each target is {ignored}, which {objective.name} ignores",
-            "expected one or more that count",
+            "expected one or more targets that count",
             "pass the classes, or another ignore_index",
         )
 
 
 def check_classes(objective: Objective, outputs: int | None, targets: Any, where: str = "") -> None:
-    """Raise if a class number in these targets has no score, or is no score's."""
+    """Raise if a class number in these targets has no score."""
     if (
         outputs is None
         or objective.name not in ("cross_entropy", "nll_loss")
@@ -142,14 +144,14 @@ def check_classes(objective: Objective, outputs: int | None, targets: Any, where
         raise RangeError(
             "fit",
             f"got class {y[place]} ({where}row {place[0] if place else 0})",
-            f"0 to {outputs - 1}, one of the model's {outputs} scores",
+            f"expected 0 to {outputs - 1}: the model has {outputs} scores",
             "number the classes from 0, or enlarge the last layer",
         )
 
 
 def ends_in_sigmoid(model: Module, x: Any) -> bool:
-    made = forward_graph(model, x)
-    node = made.graph.outputs[0] if made is not None else None
+    recorded = forward_graph(model, x)
+    node = recorded.graph.outputs[0] if recorded is not None else None
     while node is not None and node.op is not None and node.op.name in ("reshape", "alias"):
         node = node.inputs[0]
     return node is not None and node.op is not None and node.op.name == "sigmoid"

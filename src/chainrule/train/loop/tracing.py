@@ -23,7 +23,7 @@ def forward_graph(model: Module, x: Any) -> Recorded | None:
 
 
 def traced_graph(function: Function, specs: Sequence[tuple[Any, Any, bool]]) -> Recorded | None:
-    """The graph of a function; None if it decides by values: then it is not known."""
+    """The graph of a function; None if it branches on values, which are unknown here."""
     try:
         with no_grad():
             return record(function, specs)

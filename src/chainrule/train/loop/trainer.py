@@ -37,13 +37,13 @@ from .nonfinite import describe_batch, describe_gradient, describe_module
 from .step import layers_of, make_step
 from .untrained import untrained_parameters
 
-AT_ONCE = 0.05  # seconds of steps that are one native call: Ctrl-C and the screen wait no longer
+AT_ONCE = 0.05  # seconds of steps in one native call: Ctrl-C and the screen wait no longer
 
 
 class Trainer:
-    """One training run; `fit` makes it and callbacks see it.
+    """One training; `fit` builds it and passes it to callbacks.
 
-    epoch, batch, step   how many epochs, batches of this epoch, and steps are done
+    epoch, batch, step   numbers of completed epochs, batches of this epoch, and steps
     loss                 the loss of the last step
     """
 
@@ -77,18 +77,18 @@ class Trainer:
         self._layers = layers_of(model)
         self.epoch = self.batch = self.step = 0
         self.loss = math.nan
-        self.seconds = 0.0  # of the runs before this one, when resumed
+        self.seconds = 0.0  # of training before it was resumed
         self.untrained: list[str] = []
         self._sum, self._rows, self._rate = 0.0, 0, 0.0
         self._began = self._saved = time.perf_counter()
-        self._written: tuple[Any, ...] | None = None  # of which moment the newest checkpoint is
+        self._written: tuple[Any, ...] | None = None  # the moment of the newest checkpoint
         self._at_once = all(
             type(c).on_step is Callback.on_step or not c.each_step for c in callbacks
         )
-        self._pace = math.inf  # seconds that a step takes; the first one is compiled as well
+        self._pace = math.inf  # seconds per step; unknown at the first, which compiles
         self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
         self._forward = Forward(model, objective, compiled)
-        self._safe = model.state_dict()  # what the model goes back to if the loss is not finite
+        self._safe = model.state_dict()  # restored if the loss is not finite
 
     @property
     def elapsed(self) -> float:
@@ -97,20 +97,20 @@ class Trainer:
 
     @property
     def batches(self) -> int | None:
-        """How many batches an epoch has, if that is known."""
+        """The number of batches per epoch, if it is known."""
         try:
             return len(self.train)
         except TypeError:
             return None
 
     def stop(self, reason: str = "callback") -> None:
-        """End the run after this step; the history says why (the first reason, if several)."""
+        """End the training after this step; the first reason is kept in the history."""
         self.history.stopped = self.history.stopped or reason
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> History:
-        """Train until the epochs are done or something stops it."""
+        """Train until all epochs are done or something stops it."""
         self._began = self._saved = time.perf_counter()
         with stop_on_interrupt(self.stop):
             self._tell("on_begin")
@@ -122,7 +122,7 @@ class Trainer:
                 if self._written != self._moment():
                     self.save()
             finally:
-                with ExitStack() as ends:  # each is called, also after one that raises
+                with ExitStack() as ends:  # all are called, even if one raises
                     for callback in reversed(self.callbacks):
                         ends.callback(callback.on_end, self)
         if self.early_stopping.restore_best and self.early_stopping.weights is not None:
@@ -140,13 +140,13 @@ class Trainer:
             raise ArgumentError(
                 "fit",
                 f"got no batches in epoch {self.epoch + 1}",
-                "one or more in each epoch",
-                "pass a DataLoader, or a list of batches, which can be gone through again",
+                "expected one or more in each epoch",
+                "pass a DataLoader, or a list of batches, which can be read again",
             )
         self._end_epoch(began)
 
     def _steps(self) -> Iterator[None]:
-        """Do the rest of the epoch: yields after each step, or after several that were one call."""
+        """Run the rest of the epoch; yields after each step, or after several at once."""
         loader = self.train
         if not isinstance(loader, DataLoader):
             for batch in itertools.islice(iter(loader), self.batch, None):
@@ -155,15 +155,15 @@ class Trainer:
             return
         order = loader.order(self.epoch) if loader.shuffle else None
         while self.batch < len(loader):
-            count = self._several(loader)
+            count = self._steps_at_once(loader)
             rows = loader.rows(order, self.batch, count)
             if count == 1 or not self._run_steps(loader, rows, count):
                 first = [make(part[: loader.batch_size]) for part in rows]
                 self._run_step(*pair(loader.tree_of(first)))
             yield
 
-    def _several(self, loader: DataLoader) -> int:
-        """How many of the next batches are done at once."""
+    def _steps_at_once(self, loader: DataLoader) -> int:
+        """The number of steps for the next native call."""
         if not self._at_once or not (isinstance(self._run, Compiled) and self._run.repeats):
             return 1
         whole = loader.samples // loader.batch_size - self.batch
@@ -184,7 +184,7 @@ class Trainer:
         self._tell("on_step")
 
     def _run_steps(self, loader: DataLoader, rows: list[Array], count: int) -> bool:
-        """Several steps in one native call; False if that cannot be."""
+        """Several steps in one native call; False if that is not possible."""
         groups = self.optimizer.param_groups if self.schedule is not None else ()
         before = [dict(group) for group in groups]
         state = self.schedule.state_dict() if groups else None
@@ -192,8 +192,8 @@ class Trainer:
         varying = self._settings(count)
         began = time.perf_counter()
         again = self._run.repeat if isinstance(self._run, Compiled) else None
-        found = again(count, rows, varying) if again and changes.count == settings else None
-        if found is None:
+        results = again(count, rows, varying) if again and changes.count == settings else None
+        if results is None:
             self._rate = rate
             if state is not None:
                 self.schedule.load_state_dict(state)
@@ -202,7 +202,7 @@ class Trainer:
                         group[name] = values[name]
             return False
         size = loader.batch_size
-        for k, (loss, norms) in enumerate(zip(*found, strict=True)):
+        for k, (loss, norms) in enumerate(zip(*results, strict=True)):
             part = slice(k * size, (k + 1) * size)
             self._note(float(loss), norms, partial(_part, loader, rows, part), size)
         self._pace = (time.perf_counter() - began) / count
@@ -210,7 +210,7 @@ class Trainer:
         return True
 
     def _settings(self, count: int) -> list[tuple[Tensor, Array]]:
-        """Move a schedule on by so many steps: the settings that it changes, and their values."""
+        """Advance a schedule by `count` steps: the settings that it changes, and their values."""
         groups = self.optimizer.param_groups
         self._rate = groups[0]["lr"]
         if self.schedule is None or self.schedule_per != "step":
@@ -227,12 +227,12 @@ class Trainer:
     def _note(
         self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], rows: int
     ) -> None:
-        """Count a step that has been done, or raise if its loss is not finite."""
+        """Record a completed step, or raise if its loss is not finite."""
         self.loss = loss
         if not math.isfinite(loss):
             x, y = batch()
             where = describe_batch(x, y)
-            if not where and not self.batch:  # the weights before the step are there: look again
+            if not where and not self.batch:  # the weights before the step are known
                 self.model.load_state_dict(self._safe)
                 where = describe_module(self.model, x)
             self._not_finite(f"a loss of {loss}", self.step + 1, where)
@@ -244,7 +244,7 @@ class Trainer:
         self.batch += 1
 
     def _trained(self, norms: Array) -> dict[str, float]:
-        """The norms of the layers that are trained now; the frozen ones have none."""
+        """The norms of the layers that are trained now, without the frozen ones."""
         named = zip(self._layers.items(), norms.tolist(), strict=True)
         return {name: norm for (name, ps), norm in named if any(p.requires_grad for p in ps)}
 
@@ -254,8 +254,8 @@ class Trainer:
         row["loss"] = self._sum / self._rows
         row["lr"] = self._rate
         if self.valid is not None:
-            found = self._forward.evaluate(self.valid, self.metrics)
-            row.update({f"valid_{name}": value for name, value in found.items()})
+            scores = self._forward.evaluate(self.valid, self.metrics)
+            row.update({f"valid_{name}": value for name, value in scores.items()})
         elif self.metrics:
             row.update(self._forward.evaluate(self.train, self.metrics, loss=False))
         row["seconds"] = self.elapsed - began
@@ -293,11 +293,11 @@ class Trainer:
     def _not_finite(self, what: str, step: int, where: str = "") -> None:
         self.model.load_state_dict(self._safe)
         rate = self.optimizer.param_groups[0]["lr"]
-        kept = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
+        restored = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
         raise GradientError(
             "fit",
             f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
-            f"finite numbers; the weights are {kept} again",
+            f"expected finite numbers; the weights are {restored} again",
             f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
         )
 
@@ -342,28 +342,28 @@ class Trainer:
         self._saved, self._written = time.perf_counter(), moment
 
     def _moment(self) -> tuple[Any, ...]:
-        """What differs between two checkpoints that are worth having both."""
+        """What differs between two checkpoints if it is worth writing both."""
         finished = self.history.stopped in ("epochs", "patience")
         return self.epoch, self.batch, self.step, finished
 
     def resume(self) -> bool:
-        """Go back to the newest checkpoint; False if there is none."""
-        found = checkpoint.latest(self.folder) if self.folder is not None else None
-        if found is None:
+        """Restore the newest checkpoint; False if there is none."""
+        newest = checkpoint.latest(self.folder) if self.folder is not None else None
+        if newest is None:
             return False
-        tensors, state = found
+        tensors, state = newest
         own = {} if self.schedule is None else self.schedule.state_dict()
         stored = state["schedule"] or {}
-        if (own.keys() ^ stored.keys()) - {"rates"}:  # which earlier versions did not keep
+        if (own.keys() ^ stored.keys()) - {"rates"}:  # absent from checkpoints of earlier versions
             raise ArgumentError(
                 "resume",
                 f"got {type(self.schedule).__name__ if own else 'no'} schedule, and a "
                 "checkpoint of a run with another or none",
-                "the schedule that the run began with",
-                "pass it as then",
+                "expected the schedule that the run began with",
+                "pass the same schedule as before",
             )
-        then = state.get("settings", {})  # which earlier versions did not keep
-        told = list(changes_of(then, self.settings, self.optimizer, tensors["optimizer"]))
+        then = state.get("settings", {})  # absent from checkpoints of earlier versions
+        differences = list(changes_of(then, self.settings, self.optimizer, tensors["optimizer"]))
         self.model.load_state_dict(tensors["model"])
         try:
             self.optimizer.load_state_dict(tensors["optimizer"])
@@ -382,10 +382,10 @@ class Trainer:
         self.history = History.from_dict(state["history"])
         self._written = self._moment()
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
-            self.history.stopped = ""  # there is more to do than there was
+            self.history.stopped = ""  # epochs was raised
         self._safe = self.model.state_dict()
-        if told:
-            warn("\n  ".join(["[fit] resume with other settings or data:", *told]))
+        if differences:
+            warn("\n  ".join(["[fit] resume with other settings or data:", *differences]))
         return True
 
 

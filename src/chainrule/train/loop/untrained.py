@@ -14,22 +14,22 @@ from .tracing import forward_graph
 
 
 def untrained_parameters(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Iterator[str]:
-    """After a first step: each parameter that nothing trains, by name, and why.
+    """After the first step: the parameters that nothing trains, by name, and why.
 
-    loss   of that step; if it is 0 (each target ignored, say), gradients of 0 are as they should be
+    loss   of that step; if it is 0 (each target is ignored, say), gradients of 0 are right
     """
-    given = {id(p) for group in optimizer.param_groups for p in group.params}
+    trained = {id(p) for group in optimizer.param_groups for p in group.params}
     used: set[int] | None = None
     for name, p in model.named_parameters():
         if not p.requires_grad:  # frozen on purpose
             continue
-        if id(p) not in given:
-            yield f"{name}: the optimizer was not given it (build it after the last layer is made)"
+        if id(p) not in trained:
+            yield f"{name}: the optimizer does not have it (create it after the last layer)"
         elif p.grad is None:
             used = _tensors_read(model, x) if used is None else used
             yield f"{name}: " + (
-                "no gradient reached it, the way to the loss is cut (detach, argmax, rounding, a "
-                "comparison)"
+                "no gradient reached it: detach, argmax, rounding or a comparison cuts the path to "
+                "the loss"
                 if id(p) in used
                 else "forward does not use it"
             )
@@ -43,5 +43,5 @@ def _any_nonzero(g: Any) -> bool:
 
 def _tensors_read(model: Module, x: Any) -> set[int]:
     """The tensors that a forward pass reads."""
-    made = forward_graph(model, x)
-    return set() if made is None else {id(owner) for owner, _ in made.reads}
+    recorded = forward_graph(model, x)
+    return set() if recorded is None else {id(owner) for owner, _ in recorded.reads}

@@ -12,7 +12,7 @@ from .html import bar, class_name, collapsible, count_text, figure, percent, per
 MOST_CELLS = 30  # classes whose confusion matrix can still be read
 MOST_PAIRS = 20
 MOST_BESIDE = 9  # characters of a class name that leave room for a table beside the matrix
-MOST_OPEN = 15  # rows of a table that is shown without asking
+MOST_OPEN = 15  # rows of a table that is not collapsed
 
 
 def counts(report: Report) -> NDArray[np.float64] | None:
@@ -54,7 +54,7 @@ def confusion_section(report: Report) -> str:
             if wrong[i, j] > 0
         ]
         said = f"<h3>The most frequent confusions among the {n} classes</h3>"
-        heads = ("true class", "taken for", "times", "share of the class")
+        heads = ("true class", "predicted as", "times", "share of the class")
         first = said + table(heads, rows, 2) if rows else "<p>No class was ever mistaken.</p>"
     rates = per_class(cells)
     rows_of = [

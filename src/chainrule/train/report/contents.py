@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass
 class Report:
-    """What the page says of a run; every part but the first three may be empty.
+    """The contents of the page; all parts but the first three may be empty.
 
     metrics     of the test set
-    history     a dict an epoch: epoch, loss, valid_loss, accuracy, valid_accuracy, lr, seconds…
+    history     a dict per epoch: epoch, loss, valid_loss, accuracy, valid_accuracy, lr, seconds…
     gradients   steps; layers, from input to output; norms, a list per step of one per layer
     findings    dicts: level ("good", "notice", "warning"), title, cause, remedy
     confusion   (C, C) counts of the test set: rows are the true classes, columns the predicted

@@ -19,20 +19,20 @@ def curves_section(report: Report) -> str:
     shown = sorted(plain, key=lambda b: b != "loss")[:6]
     charts = [chart for base in shown if (chart := curve(report, base))]
     rates = {as_float(r["lr"]) for r in report.history if r.get("lr") is not None}
-    said = []
+    sentences = []
     if len(rates) > 1 and (chart := curve(report, "lr")):
         charts.append(chart)
     elif rates:
         when = "throughout" if len(report.history) > 1 else "at the end of the epoch"
-        said.append(f"The learning rate was {number(rates.pop())} {when}.")
+        sentences.append(f"The learning rate was {number(rates.pop())} {when}.")
     if report.best_epoch is not None:
-        said.append(f"The model keeps the weights of epoch {report.best_epoch}.")
+        sentences.append(f"The model keeps the weights of epoch {report.best_epoch}.")
     times = [as_float(r["seconds"]) for r in report.history if r.get("seconds") is not None]
     if times and math.isfinite(sum(times)):
-        said.append(f"An epoch took about {duration(sorted(times)[len(times) // 2])}.")
+        sentences.append(f"An epoch took about {duration(sorted(times)[len(times) // 2])}.")
     if not charts:
         return ""
-    note = f"<p>{' '.join(said)}</p>" if said else ""
+    note = f"<p>{' '.join(sentences)}</p>" if sentences else ""
     inside, below = (note, "") if len(charts) % 2 else ("", note)
     return f'<div class="pair">{"".join(charts)}{inside}</div>{below}'
 

@@ -15,19 +15,19 @@ def findings_section(report: Report) -> str:
     order = list(LEVELS)
     known = sorted(report.findings, key=lambda f: order.index(level_of(f)))
     parts = []
-    for found in known:
-        level = level_of(found)
-        pairs = [(k, escape(found[k])) for k in ("cause", "remedy") if found.get(k)]
+    for finding in known:
+        level = level_of(finding)
+        pairs = [(k, escape(finding[k])) for k in ("cause", "remedy") if finding.get(k)]
         parts.append(
             f'<article class="{level}"><p class="level">{LEVELS[level]}</p>'
-            f"<div><h3>{escape(found.get('title', ''))}</h3>"
+            f"<div><h3>{escape(finding.get('title', ''))}</h3>"
             f"{definitions(pairs, 'why')}</div></article>"
         )
     return "".join(parts)
 
 
-def level_of(found: Mapping[str, str]) -> str:
-    level = found.get("level", "notice")
+def level_of(finding: Mapping[str, str]) -> str:
+    level = finding.get("level", "notice")
     return level if level in LEVELS else "notice"
 
 

@@ -47,7 +47,7 @@ def samples_section(report: Report) -> str:
     parts = [f'<blockquote dir="auto">{escape(text)}</blockquote>' for text in texts]
     if worst:
         rows = [(class_name(a), class_name(b), percent(as_float(c))) for a, b, c in worst]
-        parts.append("<h3>The mistakes that the model was surest of</h3>")
+        parts.append("<h3>The most confident mistakes</h3>")
         parts.append(table(("true", "predicted", "confidence"), rows, 2))
     pictures = [
         f'<figure><img src="{escape(uri)}" alt="">'

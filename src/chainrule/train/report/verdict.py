@@ -29,44 +29,46 @@ def broken_at(report: Report) -> Any:
 
 
 def verdict(report: Report) -> str:
-    """What came of the run, in a sentence or two."""
+    """The result of the run in a sentence or two."""
     first = FIRST.get(report.task, "")
     value = as_float(report.metrics.get(first))
-    told = []
+    sentences = []
     if report.task == "classification" and math.isfinite(value):
         right = f"The model gets {value_text(first, value)} of the test samples right"
         table = counts(report)
         if table is not None and table.sum() > 0:
             most = float(table.sum(axis=1).max() / table.sum())
-            always, shown = "always naming the most frequent class", value_text(first, most)
+            always, shown = "always predicting the most frequent class", value_text(first, most)
             if value > most:
                 right += f"; {always} would get {shown}"
             elif value_text(first, value) == shown:
                 right += f", no more than {always} ({shown})"
             else:
                 right += f", less than {always} would ({shown})"
-        told.append(right)
+        sentences.append(right)
     elif report.task == "regression" and first in report.metrics and not math.isfinite(value):
-        told.append("R² is not defined for the test set, which needs rows of different targets")
+        sentences.append(
+            "R² is not defined for the test set, which needs rows of different targets"
+        )
     elif report.task == "regression" and math.isfinite(value):
-        told.append(
+        sentences.append(
             f"The model explains {100 * value:.3g}% of the variance of the test set"
             if value > 0
             else f"The model predicts the test set no better than its mean would (R² {value:.3g})"
         )
         if "mae" in report.metrics:
-            told[0] += f"; it is off by {rounded(as_float(report.metrics['mae']))} on average"
+            sentences[0] += f"; it is off by {rounded(as_float(report.metrics['mae']))} on average"
     elif report.task == "text" and math.isfinite(value):
-        told.append(f"The model needs {rounded(value)} bits for a character of the test text")
+        sentences.append(f"The model needs {rounded(value)} bits per character of the test text")
     if (broken := broken_at(report)) is not None:
-        told.append(f"Training broke down: the loss was not finite in epoch {broken}")
+        sentences.append(f"Training broke down: the loss was not finite in epoch {broken}")
     if report.interrupted:
         epochs = len(report.history)
-        told.append(f"The run was interrupted after {epochs} epoch{'s' * (epochs != 1)}")
+        sentences.append(f"The run was interrupted after {epochs} epoch{'s' * (epochs != 1)}")
     if serious := sum(f.get("level") == "warning" for f in report.findings):
         warned = f"are {serious} warnings" if serious > 1 else "is a warning"
-        told.append(f'There {warned} among the <a href="#findings">findings</a>')
-    return ". ".join(told) + "." if told else ""
+        sentences.append(f'There {warned} among the <a href="#findings">findings</a>')
+    return ". ".join(sentences) + "." if sentences else ""
 
 
 def head(report: Report) -> str:

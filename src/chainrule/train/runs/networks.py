@@ -14,7 +14,7 @@ from ...tensor import Tensor, as_tensor
 
 
 class Standardise(nn.Module):
-    """(x - mean) / std, a number for each channel: bytes and floats come in, float32 goes out."""
+    """(x - mean) / std per channel: bytes or floats -> float32."""
 
     def __init__(self, mean: Any, std: Any) -> None:
         self.mean = Tensor(np.asarray(mean, np.float32))
@@ -25,9 +25,9 @@ class Standardise(nn.Module):
 
 
 class RandomShift(nn.Module):
-    """While training each image is moved by up to so many pixels in each direction, (N, H, W, C).
+    """In training, each image (N, H, W, C) is shifted by up to `pixels` in each direction.
 
-    What comes in at the border repeats the border.
+    Pixels of the border are repeated where the image is shifted away from it.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -52,7 +52,7 @@ class RandomShift(nn.Module):
 
 
 class TableNetwork(nn.Module):
-    """Numbers and embedded categories side by side, then hidden layers: -> (N, outputs).
+    """Numbers and embedded categories, concatenated, then hidden layers: -> (N, outputs).
 
     forward((numbers (N, F), codes (N, K)))
     """
@@ -81,7 +81,7 @@ class TableNetwork(nn.Module):
 
 
 class TextNetwork(nn.Module):
-    """Characters to the scores of the next ones: (N, T) codes -> (N, T, vocabulary)."""
+    """Scores of the next character: (N, T) codes -> (N, T, vocabulary)."""
 
     def __init__(
         self, kind: str, vocabulary: int, embedding: int, hidden: Sequence[int], dropout: float
@@ -96,7 +96,7 @@ class TextNetwork(nn.Module):
         return out
 
     def advance(self, x: Any, state: Any) -> tuple[Tensor, Any]:
-        """Scores for the last character of x, and the state after it: for writing text."""
+        """Scores after the last character of x, and the state there, to generate text."""
         out, state = self.recurrent(self.embedding(x), state)
         return self.head(out[:, -1]), state
 
@@ -123,7 +123,7 @@ def image_network(
 ) -> nn.Module:
     """(N, H, W, C) bytes -> (N, outputs): hidden layers, after strided convolutions for a cnn.
 
-    While training the images are shifted by up to a fourteenth of their size, 1 pixel at least.
+    In training the images are shifted by up to a fourteenth of their size, at least 1 pixel.
     """
     height, width, depth = shape
     shift = max(1, min(height, width) // 14)

@@ -1,6 +1,6 @@
-"""A recipe: everything that makes a run what it is, as one small TOML file.
+"""A recipe: all settings of a run, as one small TOML file.
 
-What a recipe leaves out is chosen from the data; the run folder holds it written out in full.
+Settings that a recipe leaves out are chosen from the data; the run folder has the complete recipe.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ FORMAT = 1
 
 @dataclass
 class Recipe:
-    """The settings of a run; None is "chosen from the data".
+    """The settings of a run; None means "chosen from the data".
 
     source          a file, a folder of images, or the name of a built-in set
     target          the column to predict, of a table
     drop            columns to leave out
-    category        columns that are text, whatever they hold
+    category        columns to read as text, even if they contain numbers
     decimal         the decimal mark in text files: . or ,
-    task            classification or regression; seen from the target otherwise
-    test, valid     shares that are held out: for the last judgement, and for stopping early
+    task            classification or regression; inferred from the target by default
+    test, valid     shares of rows held out for the test and for early stopping
     size            height and width to which images are resized
-    max_pixels      of one image file; more are refused before it is read
-    length          characters a training window of text has
+    max_pixels      largest image file, in pixels; larger files are errors before they are read
+    length          characters per training window of text
     model           mlp, cnn, gru or lstm
-    hidden          sizes of the hidden layers (of a recurrent network: of its layers)
-    channels        of the convolutions of a cnn
+    hidden          sizes of the hidden layers (for a recurrent network, of its layers)
+    channels        channels of the convolutions of a cnn
     embedding       size of the vectors of categories or characters
-    loss            of a regression: mse, mae, or huber (which large errors move less)
+    loss            for a regression: mse, mae, or huber (less sensitive to large errors)
     schedule        cosine (with a short warm-up) or constant
     class_weight    balanced: each class weighs the same in the loss, however rare it is
     """
@@ -84,11 +84,11 @@ class Recipe:
                 setattr(self, name, _checked(name, value))
 
     def completed(self, defaults: dict[str, Any]) -> Recipe:
-        """The recipe with what it leaves out taken from the defaults."""
-        chosen: dict[str, Any] = {
+        """The recipe with defaults for the settings that it leaves out."""
+        settings: dict[str, Any] = {
             n: defaults.get(n) if v is None else v for n, v in vars(self).items()
         }
-        return Recipe(**chosen)
+        return Recipe(**settings)
 
     def to_toml(self) -> str:
         """The file's text."""
@@ -104,12 +104,12 @@ class Recipe:
         """A recipe file; a path in it is relative to the file's folder."""
         try:
             content = tomllib.loads(files.read(path).decode())
-        except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of the size of a number
+        except (ValueError, RecursionError) as error:  # TOML, UTF-8, or too large a number
             raise FileError(
                 "recipe",
-                f"got {path}, which is no TOML ({error})",
-                "a recipe",
-                "look at recipe.toml of any run folder for the form",
+                f"got {path}, which is not TOML ({error})",
+                "expected a recipe",
+                "compare it with recipe.toml of any run folder",
             ) from None
         values = _flat(content, path)
         source = values.get("source", "")
@@ -180,33 +180,33 @@ _WHOLE = {
     "patience": 1,
     "seed": 0,
 }
-_LONE = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8
-_MOST = 2**63 - 1  # of a whole number in TOML
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8
+_LARGEST = 2**63 - 1  # whole number in TOML
 _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": (lambda v: 0 < v < 1, "a share between 0 and 1"),
     "valid": (lambda v: 0 < v < 1, "a share between 0 and 1"),
     "dropout": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
     "label_smoothing": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
-    "lr": (lambda v: v > 0, "a finite number above 0 (1e-3 is usual)"),
+    "lr": (lambda v: v > 0, "a finite number above 0, such as 1e-3"),
     "weight_decay": (lambda v: v >= 0, "a finite number from 0"),
-    "clip_norm": (lambda v: v > 0, "a finite number above 0 (1.0 is usual)"),
+    "clip_norm": (lambda v: v > 0, "a finite number above 0, such as 1.0"),
 }
 
 
 def _checked(name: str, value: Any) -> Any:
-    """The value in its type, or an error that says what the setting takes."""
+    """The value in its type, or an error that says which values the setting takes."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if name in _ONE_OF:
         if value in _ONE_OF[name]:
             return value
         needed = f"one of {(' or ' if name == 'decimal' else ', ').join(_ONE_OF[name])}"
     elif name in _WHOLE:
-        if whole and _WHOLE[name] <= value <= _MOST:
+        if whole and _WHOLE[name] <= value <= _LARGEST:
             return value
         needed = f"a whole number from {_WHOLE[name]}"
     elif name in _NUMBERS:
         fits, needed = _NUMBERS[name]
-        number = float(value) if whole and abs(value) <= _MOST else value
+        number = float(value) if whole and abs(value) <= _LARGEST else value
         if isinstance(number, float) and math.isfinite(number) and fits(number):
             return number
     elif name in ("hidden", "channels", "size"):
@@ -220,19 +220,22 @@ def _checked(name: str, value: Any) -> Any:
             return list(value)
         needed = "a list of column names"
     else:
-        if isinstance(value, str) and not _LONE.search(value):
+        if isinstance(value, str) and not _NOT_UTF8.search(value):
             return value
         needed = "a text" if not isinstance(value, str) else "a text in UTF-8"
-    raise ArgumentError("recipe", f"got {name} = {value!r}", needed, f"change {name}")
+    advice = f"leave out {name}, and it is chosen from the data"
+    if name in ("source", "target"):
+        advice = f'{name} = "{"data.csv" if name == "source" else "price"}"'
+    raise ArgumentError("recipe", f"got {name} = {value!r}", f"expected {needed}", advice)
 
 
 def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The settings of all sections; unknown ones are errors."""
+    """The settings of all sections; unknown settings are errors."""
     if content.get("format", FORMAT) != FORMAT:
         raise FileError(
             "recipe",
             f"got {path} of format {content['format']!r}",
-            f"format {FORMAT}",
+            f"expected format {FORMAT}",
             "install the version of chainrule that wrote it",
         )
     values: dict[str, Any] = {}
@@ -243,7 +246,7 @@ def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
             raise ArgumentError(
                 "recipe",
                 f"got {section!r} in {path}",
-                f"the sections {', '.join(SECTIONS)}",
+                f"expected the sections {', '.join(SECTIONS)}",
                 _advice(section, SECTIONS),
             )
         for name, value in settings.items():
@@ -251,7 +254,7 @@ def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
                 raise ArgumentError(
                     "recipe",
                     f"got {name!r} in [{section}] of {path}",
-                    f"one of {', '.join(SECTIONS[section])}",
+                    f"expected one of {', '.join(SECTIONS[section])}",
                     _advice(name, SECTIONS[section]),
                 )
             values[name] = value
@@ -259,7 +262,7 @@ def _flat(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _advice(name: str, allowed: Iterable[str]) -> str:
-    """Where a setting belongs, or which name is like it."""
+    """The section that a setting belongs to, or a similar name."""
     for section, names in SECTIONS.items():
         if name in names:
             return f"move it to [{section}]"

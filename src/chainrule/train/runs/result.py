@@ -1,4 +1,4 @@
-"""What a run came to: its metrics, findings and files."""
+"""The result of a run: metrics, findings and the report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .recipe import Recipe
 from .tasks import Task, TextTask
 from .tasks.text import bits
 
-IMBALANCED = 2.0  # times as many rows in the most frequent class as in the others on average
+IMBALANCED = 2.0  # rows of the most frequent class over the mean of the others
 
 
 @dataclass
 class Result:
-    """What a run came to.
+    """The result of a run.
 
-    findings   what the report says of it
-    ended      of a run that had nothing left to do when it was resumed: why it had stopped
+    findings   as in the report
+    ended      why a resumed run had stopped, if nothing was left to do; else empty
     """
 
     task: str
@@ -45,14 +45,14 @@ class Result:
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The path of the page."""
         return self.run / "report.html"
 
     def to_json(self) -> dict[str, Any]:
-        """What the command line prints."""
+        """The JSON that the command line prints."""
         out = {
             "task": self.task,
-            "metrics": files.for_others(self.metrics),
+            "metrics": files.with_nulls(self.metrics),
             "run": str(self.run),
             "report": str(self.report),
             "seconds": round(self.seconds, 3),
@@ -63,7 +63,7 @@ class Result:
 def evaluate_task(
     task: Task, recipe: Recipe, model: nn.Module, data: tuple[Any, Any]
 ) -> tuple[Array | None, dict[str, float]]:
-    """The outputs for the rows, and the metrics in the units of the data."""
+    """The outputs for the rows (None for text), and the metrics in the units of the data."""
     if isinstance(task, TextTask):
         loss = evaluate(model, data, task.loss(recipe))["loss"]
         return None, {"bits_per_character": bits(loss), "loss": loss}
@@ -84,7 +84,7 @@ def report_of(
     import chainrule
 
     first = DataLoader(task.test, 1)
-    with evaluating(model):  # one row has no statistics of its own
+    with evaluating(model):  # one row has no batch statistics
         summary = model.summary(next(iter(first))[0])
     return Report(
         title=Path(recipe.source).name,
@@ -113,9 +113,9 @@ def report_of(
 
 
 def guess_of(task: Task, recipe: Recipe) -> Guess:
-    """What always naming the most frequent class gets, or always naming the mean.
+    """The metric of always predicting the most frequent class, or the mean.
 
-    Where the classes weigh the same, it is judged by F1, in which they do too.
+    With class weights it is F1, where the classes weigh the same too.
     """
     if task.task == "regression":
         return Guess("r2", 0.0)

@@ -20,7 +20,7 @@ from .tasks import Task, TextTask
 
 
 class Run:
-    """A finished (or interrupted) run: its model and how to use it.
+    """A finished or interrupted run: predict, evaluate and continue a text with its model.
 
     run = Run.open("runs/digits-1"); run.predict("new.csv")
     """
@@ -30,7 +30,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """Read a run folder; no code in it is run."""
+        """Read a run folder; nothing in it is executed."""
         folder = Path(folder)
         recipe, data, kind = read_folder(folder)
         task = kind.restored(recipe, data["preprocessing"])
@@ -39,17 +39,17 @@ class Run:
         return cls(folder, recipe, task, model.eval())
 
     def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
-        """Columns row (or file), prediction and confidence: of a source, or the run's test rows.
+        """Columns row (or file), prediction and confidence, for a source or the run's test rows.
 
         source   a path, a data frame or a dict of columns
-        warn     warn of what is new in the source; without it `task.notes` has it alone
+        warn     whether to warn of values that training has not seen; `task.notes` has them too
         """
         if isinstance(self.task, TextTask):
             raise ArgumentError(
                 "predict",
                 "got a run on text",
-                "tables or images",
-                "use write(start) to continue it",
+                "expected tables or images",
+                'write("Once upon a time") continues a text',
             )
         if source is None:
             task = self._own_data()
@@ -61,19 +61,19 @@ class Run:
                 notes = "\n  ".join(["[predict]", *map(printable, self.task.notes)])
                 warnings.warn(notes, stacklevel=2)
         output = predict(self.model, x)
-        said = self.task.decoded(output)
+        columns = self.task.decoded(output)
         if names is not None:
-            return {"file": names, **said}
-        return {"row": list(range(len(output))) if rows is None else rows, **said}
+            return {"file": names, **columns}
+        return {"row": list(range(len(output))) if rows is None else rows, **columns}
 
     def _own_data(self) -> Task:
-        """The run's data, if it is still what it was."""
+        """The data of the run, if it has not changed."""
         _, data, _ = read_folder(self.folder)
         expect_unchanged(self.folder, self.recipe, data)
         return type(self.task).load(self.recipe)
 
     def evaluate(self, source: Any = None) -> tuple[int, dict[str, float]]:
-        """How many rows there are, and the metrics, of a file or of the run's own test rows."""
+        """The number of rows and the metrics, for a source or the run's test rows."""
         if source is None:
             x, y = self._own_data().test
         else:
@@ -82,10 +82,10 @@ class Run:
         return len(y), metrics
 
     def write(self, start: str, length: int = 400, seed: int = 0) -> str:
-        """A text that follows the start."""
+        """A continuation of `start`, `length` characters long."""
         if not isinstance(self.task, TextTask):
             raise ArgumentError(
-                "write", f"got a run on {self.task.kind}", "a run on text", "use predict"
+                "write", f"got a run on {self.task.kind}", "expected a run on text", "use predict"
             )
         return self.task.continued(self.model, start, length, seed)  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from ..loop.trainer import Trainer
 from ..report import render
 from .folder import (
     MODEL,
-    Held,
+    LockedFolder,
     create,
     expect_own_checkpoints,
     expect_unchanged,
@@ -42,9 +42,9 @@ def train(
     checkpoint_every: float = 5.0,
     began: Callable[[Task, Recipe], None] | None = None,
 ) -> Result:
-    """Carry out a recipe in a new folder.
+    """Train a recipe in a new folder.
 
-    folder   the folder, or what names one that is free: called again if another run took it
+    folder   the folder, or a function that returns a free one; called again if another run took it
     """
     task = kind_of(recipe.source).load(recipe)
     recipe = completed(recipe, task)
@@ -55,20 +55,20 @@ def train(
         raise FileError(
             "train",
             f"got {place} for the run, which is inside the data {recipe.source}",
-            "a folder outside of it: inside it would be taken for a class",
-            "choose another with --out",
+            "expected a folder outside the data: inside it would count as a class",
+            "pass a folder outside with --out",
         )
     if os.path.lexists(place):
         run = (place / "recipe.toml").exists()
-        what = "a run that is there already" if run else "which is there already and is no run"
+        what = "an existing run" if run else "which exists and is not a run"
         raise FileError(
             "train",
             f"got {place}, {what}",
-            "a new folder",
-            "choose another with --out" + f", or continue it with --resume {place}" * run,
+            "expected a new folder",
+            "pass a new name with --out" + f", or continue it with --resume {place}" * run,
         )
     while True:
-        with files.told("train", place):
+        with files.file_errors("train", place):
             place.parent.mkdir(parents=True, exist_ok=True)
         try:
             create(place, recipe, task)
@@ -77,14 +77,18 @@ def train(
             if isinstance(folder, Path) or not place.exists():
                 raise
             place = folder()  # another run took it in the meantime
-    with training_in(place) as held:
+    with training_in(place) as run_folder:
         try:
-            return _train_and_write(held, recipe, task, progress, checkpoint_every, began)
+            return _train_and_write(run_folder, recipe, task, progress, checkpoint_every, began)
         except ChainruleError:
-            held.expect_there()
-            begun = {p.name for p in place.iterdir()} - {"recipe.toml", "data.json", "checkpoints"}
-            if not begun and not any(place.glob("checkpoints/*")):  # there is nothing to keep
-                held.remove()
+            run_folder.expect_there()
+            written = {p.name for p in place.iterdir()} - {
+                "recipe.toml",
+                "data.json",
+                "checkpoints",
+            }
+            if not written and not any(place.glob("checkpoints/*")):  # nothing to keep
+                run_folder.remove()
             raise
 
 
@@ -95,16 +99,16 @@ def resume(
     checkpoint_every: float = 5.0,
     began: Callable[[Task, Recipe], None] | None = None,
 ) -> Result:
-    """Go on with a run that was stopped: its end is the same, bit for bit."""
+    """Continue a run that was stopped: its end is the same, bit for bit."""
     recipe, data, kind = read_folder(folder)
     expect_own_checkpoints(folder)
-    with training_in(folder) as held:
-        with files.told("resume", folder):
+    with training_in(folder) as run_folder:
+        with files.file_errors("resume", folder):
             files.sweep(folder)
         expect_unchanged(folder, recipe, data)
         note_epochs(folder, recipe, data)
         task = kind.load(recipe)
-        return _train_and_write(held, recipe, task, progress, checkpoint_every, began)
+        return _train_and_write(run_folder, recipe, task, progress, checkpoint_every, began)
 
 
 def completed(recipe: Recipe, task: Task) -> Recipe:
@@ -115,15 +119,15 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
         raise ArgumentError(
             "train",
             f"got batch_size {recipe.batch_size} for {rows} training rows",
-            "no more than there are",
-            f"use at most {rows}",
+            f"expected at most {rows}, the number of training rows",
+            f"batch_size = {min(rows, 32)}",
         )
     fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("gru", "lstm")}[task.kind]
     if recipe.model not in fitting:
         raise ArgumentError(
             "recipe",
             f"got model = {recipe.model!r} for a {task.kind} source",
-            f"one of {', '.join(fitting)}",
+            f"expected one of {', '.join(fitting)}",
             "leave it out",
         )
     for name, fits in (
@@ -136,21 +140,21 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
             raise ArgumentError(
                 "recipe",
                 f"got {name} = {getattr(recipe, name)!r} for a {task.task} with {recipe.model}",
-                "settings that change something",
+                "expected a setting that has an effect here",
                 f"leave {name} out",
             )
     return recipe
 
 
 def _train_and_write(
-    held: Held,
+    run_folder: LockedFolder,
     recipe: Recipe,
     task: Task,
     progress: bool,
     checkpoint_every: float,
     began: Callable[[Task, Recipe], None] | None,
 ) -> Result:
-    started, folder = time.perf_counter(), held.folder
+    started, folder = time.perf_counter(), run_folder.folder
     random.seed(recipe.seed or 0)
     model = task.network(recipe)
     if began is not None:
@@ -163,7 +167,7 @@ def _train_and_write(
     if recipe.schedule == "cosine":
         steps = recipe.epochs * len(loader)
         schedule = optim.WarmupCosine(optimizer, min(len(loader), steps // 10), steps)
-    writer = _MetricsWriter(held)
+    writer = _MetricsWriter(run_folder)
     history = fit(
         model,
         loader,
@@ -184,7 +188,7 @@ def _train_and_write(
     assert writer.trainer is not None
     output, metrics = evaluate_task(task, recipe, model, task.test)
     samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
-    held.expect_there()
+    run_folder.expect_there()
     files.write(folder / MODEL, files.tensors_to_bytes(model.state_dict()))
     if output is not None:
         named = (
@@ -201,17 +205,17 @@ def _train_and_write(
             ),
         )
     seconds = writer.trainer.seconds + time.perf_counter() - started
-    shown: dict[str, Any] = {"samples": samples}
+    predictions: dict[str, Any] = {"samples": samples}
     if output is not None:
-        shown = task.shown(output, task.test[1])
-    found = findings_of_run(
+        predictions = task.report_fields(output, task.test[1])
+    run_findings = findings_of_run(
         history,
         writer.trainer.untrained,
         metrics,
         len(task.test[1]),
         guess_of(task, recipe) if output is not None else None,
-        shown.get("confusion"),
-        shown.get("classes", ()),
+        predictions.get("confusion"),
+        predictions.get("classes", ()),
     )
     result = Result(
         task.task,
@@ -220,11 +224,11 @@ def _train_and_write(
         seconds,
         history.stopped == "interrupted",
         samples,
-        found,
+        run_findings,
         ended="" if writer.trainer.step > writer.first else history.stopped,
     )
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
-    page = report_of(result, recipe, task, model, history, shown)
+    page = report_of(result, recipe, task, model, history, predictions)
     files.write(result.report, render(page))
     return result
 
@@ -236,27 +240,27 @@ def _optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
         settings["weight_decay"] = recipe.weight_decay
     if recipe.optimizer == "sgd":
         settings |= {"momentum": 0.9, "nesterov": True}
-    made: optim.Optimizer = kind(model.named_parameters(), **settings)
-    return made
+    optimizer: optim.Optimizer = kind(model.named_parameters(), **settings)
+    return optimizer
 
 
 class _MetricsWriter(Callback):
-    """Keeps metrics.jsonl up to date; ends the run if its folder goes, before a checkpoint is
-    written where it was."""
+    """Keeps metrics.jsonl up to date; ends the run if its folder is removed, before a checkpoint is
+    written at its path."""
 
     each_step = False
     reports = True
 
-    def __init__(self, held: Held) -> None:
-        self._held, self._written = held, 0.0
+    def __init__(self, run_folder: LockedFolder) -> None:
+        self._run_folder, self._written = run_folder, 0.0
         self.trainer: Trainer | None = None
-        self.first = 0  # how many steps were done before
+        self.first = 0  # steps before resuming
 
     def on_begin(self, run: Trainer) -> None:
         self.trainer, self.first = run, run.step
 
     def on_step(self, run: Trainer) -> None:
-        self._held.expect_there()
+        self._run_folder.expect_there()
 
     def on_epoch(self, run: Trainer) -> None:
         if time.perf_counter() - self._written >= WRITE_EVERY:
@@ -264,6 +268,6 @@ class _MetricsWriter(Callback):
 
     def on_end(self, run: Trainer) -> None:
         self._written = time.perf_counter()
-        rows = [files.to_json(files.for_others(row)) + "\n" for row in run.history.epochs]
-        self._held.expect_there()
-        files.write(self._held.folder / "metrics.jsonl", "".join(rows))
+        rows = [files.to_json(files.with_nulls(row)) + "\n" for row in run.history.epochs]
+        self._run_folder.expect_there()
+        files.write(self._run_folder.folder / "metrics.jsonl", "".join(rows))

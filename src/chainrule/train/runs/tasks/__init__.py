@@ -1,4 +1,4 @@
-"""Kinds of data: which one a source is."""
+"""Kinds of data: which task a source is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kind_of(source: str) -> type[Task]:
     if source in NAMES:
         return KINDS[load(source).kind]
     path = Path(source)
-    if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to save those
+    if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to convert them
         return TableTask
     if path.is_dir():
         return ImageTask
@@ -33,17 +33,16 @@ def kind_of(source: str) -> type[Task]:
         near = difflib.get_close_matches(source.casefold(), NAMES, 1, 0.7)
         raise ArgumentError(
             "train",
-            f"got {source!r}, which is no file",
-            f"a file, a folder or one of {', '.join(NAMES)}",
-            f"did you mean {near[0]!r}?"
-            if near
-            else "check the path and the folder that you are in",
+            f"got {source!r}, which does not exist",
+            f"expected a file, a folder or one of {', '.join(NAMES)}",
+            f"did you mean {near[0]!r}?" if near else "check the path and the current folder",
         )
     raise ArgumentError(
         "train",
-        f"got {source!r} with an ending that says nothing",
-        f"a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of images",
-        "give the file one of these endings",
+        f"got {source!r}, whose ending is not known",
+        f"expected a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of "
+        "images",
+        "rename or convert the file",
     )
 
 

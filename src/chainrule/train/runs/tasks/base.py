@@ -1,4 +1,4 @@
-"""What a kind of data brings to a run: reading, a network, a loss, metrics, what a report shows."""
+"""The task of a run, by kind of data: reading, network, loss, metrics, fields of the report."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .... import nn
 from ....errors import ArgumentError
 from ....graph import Array
 from ....tensor import Tensor
-from ...evaluation.metrics import Metric, confusion, named
+from ...evaluation.metrics import Metric, confusion, metrics_by_name
 from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
-OF_TABLES = ("target", "drop", "category", "decimal")  # settings
+TABLE_SETTINGS = ("target", "drop", "category", "decimal")
 
 
 class Task(ABC):
-    """A recipe's data, split and encoded; or, made by `restored`, only what prediction needs.
+    """The data of a recipe, split and encoded; after `restored`, only what prediction needs.
 
     train, valid, test   (x, y), arrays or trees of arrays
-    rows                 where the test rows stand in the source, from 0
-    names                what the rows that were read last are called, if they have names
-    test_names           what the test rows are called, if they have names
-    facts, notes         what the report says of the data, and of what was done to it
+    rows                 numbers of the test rows in the source, from 0
+    names                names of the rows that `read` returned last, if they have names
+    test_names           names of the test rows, if they have names
+    facts, notes         for the report: properties of the data, and how it was changed
     """
 
     kind: ClassVar[str]
@@ -49,15 +49,15 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> Task:
-        """From what `to_json` gave: no training data."""
+        """The inverse of `to_json`, without training data."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """The fitted preprocessing, as plain values."""
+        """The fitted preprocessing, as JSON has it."""
 
     @abstractmethod
     def defaults(self) -> dict[str, Any]:
-        """What a recipe leaves out."""
+        """Values for settings that a recipe leaves out."""
 
     @abstractmethod
     def network(self, recipe: Recipe) -> nn.Module:
@@ -65,10 +65,10 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, source: Any, labelled: bool) -> Batch:
-        """(x, y) of another source of the same form; y is None unless it is labelled."""
+        """(x, y) of another source of the same form; y is None unless labelled."""
 
     def loss(self, recipe: Recipe) -> Any:
-        """What is trained."""
+        """The loss for training."""
         weight = None
         if recipe.class_weight == "balanced":
             counts = np.bincount(self.train[1], minlength=len(self.classes))
@@ -77,7 +77,7 @@ class Task(ABC):
 
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name, in the units of the data, the main one first."""
-        return named(("accuracy", "f1"))
+        return metrics_by_name(("accuracy", "f1"))
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         """Columns of a table of predictions."""
@@ -87,15 +87,29 @@ class Task(ABC):
         return {"prediction": names, "confidence": [round(float(s), 6) for s in shares.max(-1)]}
 
     def truth(self) -> list[Any]:
-        """The targets of the test rows, as the data names them."""
+        """The targets of the test rows, in the words of the data."""
         return [self.classes[k] for k in self.test[1]]
 
-    def shown(self, output: Array, target: Array) -> dict[str, Any]:
+    def report_fields(self, output: Array, target: Array) -> dict[str, Any]:
         """Fields of a Report about the predictions for the test rows."""
         return {
             "confusion": confusion(output, target, len(self.classes)),
             "classes": self.classes,
         }
+
+
+def fractions(recipe: Recipe) -> tuple[float, float, float]:
+    """The shares of training, validation and test rows."""
+    test = 0.2 if recipe.test is None else recipe.test
+    valid = 0.1 if recipe.valid is None else recipe.valid
+    if test + valid >= 1:
+        raise ArgumentError(
+            "train",
+            f"got test {test} and valid {valid}",
+            "expected shares that leave rows to train on",
+            "--test 0.2 --valid 0.1",
+        )
+    return 1 - test - valid, valid, test
 
 
 def expect_source(recipe: Recipe, *unused: str) -> None:
@@ -105,21 +119,21 @@ def expect_source(recipe: Recipe, *unused: str) -> None:
             raise ArgumentError(
                 "train",
                 f"got {name} = {getattr(recipe, name)!r} for {recipe.source}",
-                "settings that this kind of data takes",
-                f"leave {name} out",
+                "expected settings for this kind of data",
+                f"leave out {name}",
             )
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """The first names, and … where there are more."""
+    """The first names, with … if there are more."""
     return ", ".join([*names[:most], *["…"] * (len(names) > most)])
 
 
 def epochs_for(rows: int, batch_size: int, steps: int, most: int) -> int:
-    """So many epochs that about `steps` steps are made, at least 1 and at most `most`."""
+    """The number of epochs with about `steps` steps, from 1 to `most`."""
     return max(1, min(most, round(steps * batch_size / max(rows, 1))))
 
 
 def power_of_2(most: int) -> int:
-    """The largest power of 2 that is not above it; 1 at least."""
+    """The largest power of 2 up to `most`, at least 1."""
     return 1 << max(most.bit_length() - 1, 0)

@@ -1,4 +1,4 @@
-"""Images: a folder with one sub-folder a class, or the built-in digits."""
+"""Images: a folder with one sub-folder per class, or the built-in digits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ....graph import Array
 from ...charts.drawing import shorten
 from ..networks import image_network
 from ..recipe import Recipe
-from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, listed
+from .base import TABLE_SETTINGS, Batch, Task, epochs_for, expect_source, fractions, listed
 
 MOST_PICTURES = 12  # of mistakes in the report
-SMALL = 100  # pixels: up to here a network without convolutions sees enough
+SMALL = 100  # pixels: up to here a network needs no convolutions
 
 
 class ImageTask(Task):
-    """Tell the class of an image."""
+    """Predict the class of an image."""
 
     kind = "images"
 
@@ -40,34 +40,34 @@ class ImageTask(Task):
         usual: Sequence[int] = (),
     ) -> None:
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
-        self.usual = list(usual)  # the size of most training files, before they were made smaller
+        self.usual = list(usual)  # of most training files, before resizing
         self.max_pixels = MOST_PIXELS
         self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
         self.notes = []
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
-        expect_source(recipe, *OF_TABLES, "length", "embedding")
+        expect_source(recipe, *TABLE_SETTINGS, "length", "embedding")
         most = recipe.max_pixels or MOST_PIXELS
-        found = _images(recipe.source, recipe.size, max_pixels=most)
-        from .tables import _fractions
-
-        parts = split(len(found.y), _fractions(recipe), recipe.seed or 0, found.y)
-        x = found.x[parts[0]]
+        images = _images(recipe.source, recipe.size, max_pixels=most)
+        parts = split(len(images.y), fractions(recipe), recipe.seed or 0, images.y)
+        x = images.x[parts[0]]
         std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
         mean = x.mean((0, 1, 2), dtype=np.float64)
-        self = cls(x.shape[1:], found.classes, mean, std, found.usual)
-        if recipe.size is None and found.files and found.usual != self.shape[:2]:
-            before, after = (" × ".join(map(str, s)) for s in (found.usual, self.shape[:2]))
-            self.notes.append(f"images of {before} are made {after}; a size in a recipe changes it")
-        self.notes += found.notes
+        self = cls(x.shape[1:], images.classes, mean, std, images.usual)
+        if recipe.size is None and images.files and images.usual != self.shape[:2]:
+            before, after = (" × ".join(map(str, s)) for s in (images.usual, self.shape[:2]))
+            self.notes.append(
+                f"images of {before} are resized to {after}; size in a recipe changes that"
+            )
+        self.notes += images.notes
         self.model = recipe.model or self.model
-        self.train, self.valid, self.test = ((found.x[p], found.y[p]) for p in parts)
+        self.train, self.valid, self.test = ((images.x[p], images.y[p]) for p in parts)
         self.rows = parts[2]
-        if found.files:
-            self.test_names = [os.path.relpath(found.files[k], recipe.source) for k in parts[2]]
+        if images.files:
+            self.test_names = [os.path.relpath(images.files[k], recipe.source) for k in parts[2]]
         self.facts = {
-            "images": len(found.y),
+            "images": len(images.y),
             "training images": len(parts[0]),
             "validation images": len(parts[1]),
             "test images": len(parts[2]),
@@ -78,7 +78,7 @@ class ImageTask(Task):
 
     @classmethod
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
-        usual = values.get("usual", [])  # earlier versions did not keep it
+        usual = values.get("usual", [])  # absent from runs of earlier versions
         self = cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"], usual)
         self.max_pixels = recipe.max_pixels or MOST_PIXELS
         return self
@@ -95,30 +95,30 @@ class ImageTask(Task):
     def read(self, source: Any, labelled: bool) -> Batch:
         known = [(self.usual[0], self.usual[1])] if self.usual else []
         if labelled or source in NAMES:
-            found = _images(source, list(self.shape[:2]), self.shape[2], self.max_pixels, known)
+            images = _images(source, list(self.shape[:2]), self.shape[2], self.max_pixels, known)
         else:
-            found = read_image_files(
+            images = read_image_files(
                 _all_images(Path(source)), self.shape[:2], self.shape[2], self.max_pixels, known
             )
-        self.names, self.notes = found.files or None, list(found.notes)
-        if found.x.shape[1:] != self.shape:
+        self.names, self.notes = images.files or None, list(images.notes)
+        if images.x.shape[1:] != self.shape:
             raise ArgumentError(
                 "predict",
-                f"got images {found.x.shape[1:]}",
-                f"{self.shape} as in training",
+                f"got images {images.x.shape[1:]}",
+                f"expected {self.shape} as in training",
                 "use images of the same kind",
             )
         if not labelled:
-            return found.x, None
-        unknown = sorted(set(found.classes) - set(self.classes))
+            return images.x, None
+        unknown = sorted(set(images.classes) - set(self.classes))
         if unknown:
             raise ArgumentError(
                 "evaluate",
                 f"got the class {unknown[0]!r}",
-                f"one of {listed(self.classes)}",
-                "train again with it, or leave it out",
+                f"expected one of {listed(self.classes)}",
+                "train again with this class, or leave it out",
             )
-        return found.x, np.array([self.classes.index(c) for c in found.classes])[found.y]
+        return images.x, np.array([self.classes.index(c) for c in images.classes])[images.y]
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
@@ -158,27 +158,27 @@ class ImageTask(Task):
             self.std,
         )
 
-    def shown(self, output: Array, target: Array) -> dict[str, Any]:
-        return {**super().shown(output, target), "pictures": self._mistakes(output, target)}
+    def report_fields(self, output: Array, target: Array) -> dict[str, Any]:
+        return {**super().report_fields(output, target), "pictures": self._mistakes(output, target)}
 
     def _mistakes(self, output: Array, target: Array) -> list[tuple[str, str]]:
-        """The test images that it is surest of and wrong about, with what it takes them for."""
-        said = self.decoded(output)
+        """The test images with the most confident wrong predictions, and those predictions."""
+        decoded = self.decoded(output)
         wrong = np.flatnonzero(output.argmax(-1) != target)
-        worst = wrong[np.argsort(-np.array(said["confidence"])[wrong], kind="stable")]
+        worst = wrong[np.argsort(-np.array(decoded["confidence"])[wrong], kind="stable")]
         names = self.test_names or [self.classes[k] for k in target]
         return [
             (
                 png(np.rint(self.test[0][k]).astype(np.uint8)),
-                f"{shorten(names[k], 24)}, taken for {said['prediction'][k]} "
-                f"({said['confidence'][k]:.0%})",
+                f"{shorten(names[k], 24)}, predicted as {decoded['prediction'][k]} "
+                f"({decoded['confidence'][k]:.0%})",
             )
             for k in worst[:MOST_PICTURES]
         ]
 
 
 def _all_images(path: Path) -> Any:
-    """A folder's images, those in its sub-folders too; anything else as it is."""
+    """The images of a folder and its sub-folders; any other path as it is."""
     inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
     return inside if path.is_dir() and inside else path
 
@@ -206,19 +206,23 @@ def _images(
     known: list[tuple[int, int]] | None = None,
 ) -> Images:
     if source in NAMES:
-        found = load(source)
-        if found.kind != "images":
-            raise ArgumentError("predict", f"got {source}, a table", "images", "use a folder")
-        bright = np.rint(found.x * (255 / found.x.max())).astype(np.uint8)  # as in image files
-        return Images(bright, found.y, list(found.class_names or []), [])
+        builtin = load(source)
+        if builtin.kind != "images":
+            raise ArgumentError(
+                "predict", f"got {source}, a table", "expected images", "pass a folder, or digits"
+            )
+        bright = np.rint(builtin.x * (255 / builtin.x.max())).astype(np.uint8)  # as in image files
+        return Images(bright, builtin.y, list(builtin.class_names or []), [])
     if (Path(source) / "recipe.toml").exists():
         raise FileError(
             "read_images",
             f"got {source}, a run folder",
-            "a folder of images, one sub-folder a class",
-            f"go on with the run by chainrule train --resume {source}",
+            "expected a folder of images, one sub-folder per class",
+            f"to continue that run: chainrule train --resume {source}",
         )
     if size is not None and len(size) != 2:
-        raise ArgumentError("train", f"got size {size}", "height and width", "size = [28, 28]")
+        raise ArgumentError(
+            "train", f"got size {size}", "expected height and width", "size = [28, 28]"
+        )
     wanted = None if size is None else (size[0], size[1])
     return read_images(Path(source), wanted, channels, max_pixels, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Collection
 from typing import Any
 
@@ -17,19 +18,19 @@ from ....data.tables.encoder import MOST_CLASSES
 from ....data.tables.names import nearest
 from ....errors import ArgumentError
 from ....graph import Array
-from ...evaluation.metrics import Metric, named
+from ...evaluation.metrics import Metric, metrics_by_name
 from ..networks import TableNetwork
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source, power_of_2
+from .base import Batch, Task, epochs_for, expect_source, fractions, power_of_2
 
-MOST_EMBEDDED = 1000  # columns of categories: some 50 ms each, to compile their embeddings
+MOST_EMBEDDED = 1000  # columns of categories: compiling an embedding takes some 50 ms
 
 
 class TableTask(Task):
     """Predict one column of a table from the others."""
 
     kind = "table"
-    _goals: Array  # targets of the test rows, as they stand in the table
+    _goals: Array  # targets of the test rows, in units of the table
 
     def __init__(self, encoder: TableEncoder, decimal: str) -> None:
         self.encoder, self.decimal = encoder, decimal
@@ -41,33 +42,33 @@ class TableTask(Task):
         expect_source(recipe, "size", "max_pixels", "length", "channels")
         table, target = _table(recipe)
         goal, text = table.columns[target], recipe.category or ()
-        fractions = _fractions(recipe)
-        whole = TableEncoder.fit(table, target, recipe.task, text)  # complains of the data
+        shares = fractions(recipe)
+        whole = TableEncoder.fit(table, target, recipe.task, text)  # raises for unusable data
         if len(whole.category_names) > MOST_EMBEDDED:
             raise ArgumentError(
                 "train",
                 f"got {len(whole.category_names)} columns of categories",
-                f"at most {MOST_EMBEDDED}, because each gets an embedding of its own",
-                "leave some out of the file, or write them as numbers (0 and 1 for no and yes)",
+                f"expected at most {MOST_EMBEDDED}, because each gets an embedding",
+                "remove some from the file, or write them as numbers (0 and 1 for no and yes)",
             )
         labels = whole.transform_target(table) if whole.task == "classification" else None
-        parts = _split(table, fractions, recipe.seed or 0, labels, goal.kind == "number")
+        parts = _split(table, shares, recipe.seed or 0, labels, goal.kind == "number")
         train = table.select(parts[0])
-        why = {n: constant(c) for n, c in train.columns.items() if n != target}
-        useless = [n for n in why if why[n]]
-        encoder = TableEncoder.fit(train.drop(useless), target, whole.task, text)
+        reasons = {n: constant(c) for n, c in train.columns.items() if n != target}
+        unusable = [n for n in reasons if reasons[n]]
+        encoder = TableEncoder.fit(train.drop(unusable), target, whole.task, text)
         self = cls(encoder, recipe.decimal or ".")
         self.notes += [
-            f"column {n!r} is left out: in the training rows it {why[n]}" for n in useless
+            f"column {n!r} is left out: in the training rows it {reasons[n]}" for n in unusable
         ]
         self.train, self.valid, self.test = (self._encoded(table.select(p)) for p in parts)
         self.rows, self._goals = parts[2], goal.values[parts[2]]
         times = [n for n, c in table.columns.items() if n != target and looks_like_time(n, c)]
         if times:
             self.notes.append(
-                f"rows are split at random, but {times[0]!r} is a time: where later rows are to be "
+                f"rows are split at random, but {times[0]!r} is a time: if later rows are to be "
                 "predicted from earlier ones, the metrics are too good; train on a file of the "
-                "earlier rows, and judge the later ones with chainrule evaluate"
+                "earlier rows, and test on the later ones with chainrule evaluate"
             )
         if goal.kind == "number" and recipe.task is None:
             note = _note_of_task(target, goal, self.task)
@@ -99,10 +100,10 @@ class TableTask(Task):
         return self.encoder.transform(table), self.encoder.transform_target(table)
 
     def read(self, source: Any, labelled: bool) -> Batch:
-        known = isinstance(source, str) and source in NAMES
+        is_builtin = isinstance(source, str) and source in NAMES
         table = (
             _builtin(source)[0]
-            if known
+            if is_builtin
             else read_table(source, text=self.encoder.text_names, decimal=self.decimal)
         )
         x = self.encoder.transform(table)
@@ -152,7 +153,9 @@ class TableTask(Task):
     def metrics(self) -> dict[str, Metric]:
         if self.task == "classification":
             return super().metrics()
-        return {name: self._in_units(m) for name, m in named(("r2", "mae", "rmse")).items()}
+        return {
+            name: self._in_units(m) for name, m in metrics_by_name(("r2", "mae", "rmse")).items()
+        }
 
     def _in_units(self, metric: Metric) -> Metric:
         back = self.encoder.inverse_target
@@ -164,7 +167,7 @@ class TableTask(Task):
         return {"prediction": self._rounded(self.encoder.inverse_target(output))}
 
     def _rounded(self, values: Array) -> list[float]:
-        """Values with six digits of the target's standard deviation."""
+        """Values rounded to six digits of the target's standard deviation."""
         digits = 5 - math.floor(math.log10(self.encoder.target_std))
         return [round(v, digits) for v in values.tolist()]
 
@@ -173,30 +176,17 @@ class TableTask(Task):
             return super().truth()
         return [int(v) if v.is_integer() and abs(v) < EXACT else v for v in self._goals.tolist()]
 
-    def shown(self, output: Array, target: Array) -> dict[str, Any]:
+    def report_fields(self, output: Array, target: Array) -> dict[str, Any]:
         if self.task == "classification":
-            return super().shown(output, target)
+            return super().report_fields(output, target)
         back = self.encoder.inverse_target
         return {"truth": np.asarray(back(target)), "predicted": np.asarray(back(output))}
-
-
-def _fractions(recipe: Recipe) -> tuple[float, float, float]:
-    test = 0.2 if recipe.test is None else recipe.test
-    valid = 0.1 if recipe.valid is None else recipe.valid
-    if test + valid >= 1:
-        raise ArgumentError(
-            "train",
-            f"got test {test} and valid {valid}",
-            "shares that leave rows to train on",
-            "lower them",
-        )
-    return 1 - test - valid, valid, test
 
 
 def _split(
     table: Table, fractions: tuple[float, ...], seed: int, labels: Array | None, numeric: bool
 ) -> list[Array]:
-    """The rows of each part; an error says what else can be done with a numeric target."""
+    """The rows of each part; for a numeric target the error also suggests a regression."""
     try:
         return split(len(table), fractions, seed, labels)
     except ArgumentError as error:
@@ -208,7 +198,7 @@ def _split(
 
 
 def _note_of_task(target: str, goal: Column, task: str) -> str:
-    """What else whole numbers might be, if they are few."""
+    """A note on few whole numbers: they could be classes or numbers."""
     distinct = np.unique(goal.values)
     if task == "classification":
         return (
@@ -224,7 +214,7 @@ def _note_of_task(target: str, goal: Column, task: str) -> str:
 
 
 def _table(recipe: Recipe) -> tuple[Table, str]:
-    """The table without dropped columns, and the target's name."""
+    """The table without dropped columns, and the name of the target."""
     text, hint = recipe.category or [], ""
     if recipe.source in NAMES:
         table, target = _builtin(recipe.source, text)
@@ -239,7 +229,7 @@ def _table(recipe: Recipe) -> tuple[Table, str]:
             raise ArgumentError(
                 "train",
                 f"got the table {recipe.source} without a target",
-                f"one of its columns: {', '.join(listed[:30])}{more}",
+                f"expected one of its columns: {', '.join(listed[:30])}{more}",
                 f"name the column to predict with --target{hint}",
             )
         target = recipe.target
@@ -248,31 +238,36 @@ def _table(recipe: Recipe) -> tuple[Table, str]:
             raise ArgumentError(
                 "train",
                 f"got {what} {name!r}",
-                "a column of the table",
+                "expected a column of the table",
                 nearest(name, table.columns) + hint,
             )
     drop = [n for name in recipe.drop or [] for n in _parts(name, table)]
     if target in drop:
         raise ArgumentError(
             "train",
-            f"got {target!r} as target and as a column to leave out",
-            "one of the two",
-            "leave it out of --drop, or choose another target",
+            f"got {target!r} as target and as a column to drop",
+            "expected a target that is not dropped",
+            f"remove --drop {shlex.quote(target)}, or pass another --target",
         )
     return table.drop(drop), target
 
 
 def _parts(name: str, table: Table) -> list[str]:
-    """The columns that a name to drop means: `a,b` is two if they are columns and it is none."""
+    """The columns that a name to drop means: `a,b` is two columns if no column has that name."""
     parts = [part.strip() for part in name.split(",")]
     return [name] if name in table.columns or not set(parts) <= set(table.columns) else parts
 
 
 def _builtin(name: str, text: Collection[str] = ()) -> tuple[Table, str]:
-    found = load(name)
-    if found.kind != "table":
-        raise ArgumentError("predict", f"got {name}, images", "a table", "name a file")
-    columns: dict[str, Any] = dict(zip(found.feature_names, found.x.T, strict=True))
-    names = found.class_names
-    columns["target"] = found.y if names is None else np.array(names, object)[found.y]
+    data = load(name)
+    if data.kind != "table":
+        raise ArgumentError(
+            "predict",
+            f"got {name}, images",
+            "expected a table",
+            "pass a file, or one of the built-in tables: iris, wine, …",
+        )
+    columns: dict[str, Any] = dict(zip(data.feature_names, data.x.T, strict=True))
+    names = data.class_names
+    columns["target"] = data.y if names is None else np.array(names, object)[data.y]
     return read_table(columns, name, text), "target"

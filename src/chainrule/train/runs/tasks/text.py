@@ -16,7 +16,7 @@ from ...evaluation.metrics import Metric
 from ...evaluation.modes import evaluating
 from ..networks import TextNetwork
 from ..recipe import Recipe
-from .base import OF_TABLES, Batch, Task, epochs_for, expect_source, power_of_2
+from .base import TABLE_SETTINGS, Batch, Task, epochs_for, expect_source, power_of_2
 
 LENGTH = 64
 
@@ -35,7 +35,7 @@ class TextTask(Task):
     @classmethod
     def load(cls, recipe: Recipe) -> TextTask:
         expect_source(
-            recipe, *OF_TABLES, "size", "max_pixels", "channels", "task", "label_smoothing"
+            recipe, *TABLE_SETTINGS, "size", "max_pixels", "channels", "task", "label_smoothing"
         )
         text = read_text(recipe.source)
         test = 0.1 if recipe.test is None else recipe.test
@@ -48,7 +48,7 @@ class TextTask(Task):
                 raise ArgumentError(
                     "train",
                     f"got {len(text)} characters, {len(part)} of them for {name}",
-                    f"{self.length + 1} or more in each part (windows have {self.length})",
+                    f"expected {self.length + 1} or more in each part (windows have {self.length})",
                     "use a longer text, larger shares (--test, --valid), or a smaller length",
                 )
         codes = [self.characters.encode(p) for p in parts]
@@ -107,8 +107,8 @@ class TextTask(Task):
             raise ArgumentError(
                 "recipe",
                 f"got hidden = {hidden}",
-                "layers of one size for a recurrent network",
-                "give the same size for each",
+                "expected layers of one size for a recurrent network",
+                f"hidden = {[hidden[0]] * len(hidden)}",
             )
         return TextNetwork(
             recipe.model or "gru",
@@ -125,13 +125,13 @@ class TextTask(Task):
         return {}
 
     def samples(self, model: TextNetwork, count: int = 2, length: int = 400) -> list[str]:
-        """Texts that the model writes, begun by the start of the held-out text."""
+        """Texts that the model writes, starting from the first characters of the held-out text."""
         return [self.continued(model, self._start, length, seed=k) for k in range(count)]
 
     def continued(
         self, model: TextNetwork, start: str, length: int, seed: int = 0, temperature: float = 0.7
     ) -> str:
-        """So many characters that follow the start; less temperature is more usual text."""
+        """`length` characters after the start; a lower temperature gives more probable text."""
         source = random.Generator(seed)
         codes = self.characters.encode(start[-200:] or "\n")
         written: list[int] = []
@@ -147,14 +147,13 @@ class TextTask(Task):
         return self.characters.decode(np.array(written))
 
     def unknown(self, text: str) -> list[str]:
-        """Characters of it that training did not have, in order."""
-        every = sorted(set(text))
-        return [c for c in every if self.characters.encode(c)[0] == 0]
+        """The characters of a text that training did not have, in order."""
+        return [c for c in sorted(set(text)) if self.characters.encode(c)[0] == 0]
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         raise NotImplementedError("text is continued, not decoded")
 
 
 def bits(loss: float) -> float:
-    """Bits a character from nats."""
+    """Bits per character from nats."""
     return loss / math.log(2)
