@@ -67,7 +67,7 @@ def loop(name, dtype, chosen):
     kind = ir.FloatType() if dtype == F32 else ir.DoubleType()
     inputs = 2 if name in PAIRS else 1
     pointer, whole = ir.PointerType(), ir.IntType(64)
-    module = elementary.module_for("", "", chosen.fma)
+    module = elementary.module_for("", chosen)
     signature = ir.FunctionType(ir.VoidType(), [*[pointer] * (inputs + 1), whole])
     function = ir.Function(module, signature, "f")
     *places, out, n = function.args

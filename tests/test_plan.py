@@ -260,7 +260,7 @@ def test_stages_are_verified_while_a_plan_is_made(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_each_kind_of_loop_has_a_file_that_emits_it(kind):
     assert emitter(loop_of(kind)).__module__.endswith(f".emit.{kind.emit}")
-    assert all(set(letters) <= set("fiub") for letters in kind.operations.values())
+    assert all(set(letters) <= set("fiubh") for letters in kind.operations.values())
 
 
 def test_an_operation_is_in_one_row():

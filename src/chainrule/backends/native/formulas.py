@@ -11,9 +11,10 @@ import numpy as np
 from llvmlite import ir
 
 from ... import ops
+from ...dtypes import bfloat16, float32, float64, is_half
 from ...graph import Operation
 from .ir_types import in_memory
-from .math import elementary
+from .math import elementary, halves
 
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
 
@@ -176,6 +177,15 @@ def _invert(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
 
 def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
     x, source = xs[0], kinds[0]
+    if source == to:
+        return x
+    if is_half(source):
+        single = halves.to_single(b, x, source)
+        return _astype(b, [single], [float32], to)
+    if is_half(to):
+        twice = source != float64 or to == bfloat16  # as NumPy and ml_dtypes do
+        single = _astype(b, xs, kinds, float32) if twice else halves.single_to_round(b, x)
+        return halves.from_single(b, single, to)
     if to.kind == "b":
         zero = ir.Constant(x.type, 0)
         return (
@@ -201,7 +211,7 @@ def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
 class Formula:
     """An elementwise operation.
 
-    dtypes    the letters of the dtypes that its operands may have: f, i, u, b
+    dtypes    the letters of the dtypes that its operands may have: f, i, u, b, h (of 16 bits)
     emit      (builder, operands, their dtypes, the result's dtype) -> the result
     vectors   whether its code is the same for vectors as for elements
     """
@@ -240,11 +250,11 @@ FORMULAS: dict[Operation, Formula] = {
     ops.bitwise_right_shift: Formula("iu", _shift("shr")),
     ops.remainder: Formula("iu", _whole("remainder")),
     ops.floor_divide: Formula("iu", _whole("quotient")),
-    ops.where: Formula("fiub", _where, vectors=True),
-    ops.astype: Formula("fiub", _astype),
+    ops.where: Formula("fiubh", _where, vectors=True),
+    ops.astype: Formula("fiubh", _astype),
     ops.logaddexp: Formula("f", _logaddexp),
     ops.hypot: Formula("f", _hypot),
-    ops.nextafter: Formula("f", _nextafter),
+    ops.nextafter: Formula("fh", _nextafter),
 }
 FORMULAS |= {
     ops.TABLE[name]: Formula("f", _formula(name))

@@ -18,6 +18,8 @@ _WITHOUT = {
     "avx2": ("avx512", "avx10", "amx"),
     "sse": ("avx", "amx", "fma", "f16c", "xop", "vaes", "vpclmul", "gfni"),
 }
+# Arithmetic on float16, with which LLVM would do two operations in one and not round in between.
+_OF_HALVES = ("avx512fp16", "fullfp16")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Target:
         """Whether a fused multiply-add is one instruction."""
         return self.has("fma") if self.x86 else self.triple.startswith(("aarch64", "arm64"))
 
+    @property
+    def converts_halves(self) -> bool:
+        """Whether float16 to float32, and back, is one instruction."""
+        return self.has("f16c") if self.x86 else self.triple.startswith(("aarch64", "arm64"))
+
     def lanes(self, bits: int) -> int:
         """The number of elements of `bits` bits in a vector."""
         return self.vector_bits // bits
@@ -75,7 +82,7 @@ def _host(limit: str) -> Target:
     if os.name == "nt":  # what MCJIT loads is ELF on every system
         triple += "-elf"
     flags = {
-        name: on and not name.startswith(_WITHOUT[limit] or ("?",))
+        name: on and not name.startswith((*_WITHOUT[limit], *_OF_HALVES))
         for name, on in llvm.get_host_cpu_features().items()
     }
     if not triple.startswith("x86_64"):

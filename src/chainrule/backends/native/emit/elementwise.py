@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
-from ....dtypes import is_floating
+from ....dtypes import float16, is_floating
 from ..alignment import ALIGNED, size_of
-from ..ir_types import F32, I8, I32, I64, POINTER, VOID
+from ..ir_types import F32, I8, I16, I32, I64, POINTER, VOID
 from ..plan.blocking import up
 from ..plan.cuts import UNIT
 from ..plan.loop_nests import loop_shape
@@ -28,7 +28,8 @@ def emit(loops: Loops) -> None:
         for b in task.writes:
             value = loops.computed(b, index)
             loops.remember(b, index, value)
-            if home(b) in over and is_floating(loops.buffers[b].dtype):
+            dtype = loops.buffers[b].dtype
+            if home(b) in over and is_floating(dtype) and dtype != float16:
                 value = _ended(loops.builder, value, loops.value(home(b), index))
             loops.store(b, index, value)
 
@@ -41,9 +42,14 @@ def _ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
     """The value that takes an old one's place; zero where it shrinks and is a denormal.
 
     A running mean of what has become zero would be the smallest denormal for ever: times 0.9 and
-    rounded, that is itself; and each step would take the time that denormals take.
+    rounded, that is itself; and each step would take the time that denormals take. In float32, that
+    is: those of float16 are no denormals there.
     """
     kind = new.type
+    if kind == I16:  # bfloat16
+        size, before = (b.and_(x, I16(0x7FFF)) for x in (new, old))
+        ended = b.and_(b.icmp_unsigned("<", size, I16(0x80)), b.icmp_unsigned("<=", size, before))
+        return b.select(ended, b.and_(new, I16(0x8000)), new)
     magnitude = b.module.declare_intrinsic("llvm.fabs", [kind])
     both = ir.FunctionType(kind, [kind, kind])
     signed = b.module.declare_intrinsic("llvm.copysign", [kind], both)

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from .... import ops
-from ....dtypes import is_boolean, is_floating, is_signed
+from ....dtypes import is_boolean, is_signed
 from ..formulas import FORMULAS
 from ..ir_types import I8, I64, in_memory
 from ..plan.kinds import divides
@@ -253,8 +253,8 @@ class Loops:
 
     def zero(self, b: int) -> ir.Constant:
         """Of the type in which a buffer's elements are stored."""
-        dtype = self.buffers[b].dtype
-        return ir.Constant(in_memory(dtype), 0.0 if is_floating(dtype) else 0)
+        kind = in_memory(self.buffers[b].dtype)
+        return ir.Constant(kind, 0 if isinstance(kind, ir.IntType) else 0.0)
 
     def element(self, b: int, offset: int) -> ir.Value:
         """The address of an element, counted from the start of a stored buffer."""

@@ -23,7 +23,7 @@ from .loops import Loops
 
 def emit_module(plan: Plan) -> str:
     """LLVM IR of all native segments."""
-    module = module_for("program", plan.target.triple, plan.target.fma)
+    module = module_for("program", plan.target)
     known: dict[Any, ir.Function] = {}
     calls: dict[int, ir.Function] = {}
     for k, task in enumerate(plan.tasks):

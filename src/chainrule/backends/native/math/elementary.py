@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from .... import error_function
 from ....errors import ArgumentError
+from ..processor import Target
 from .coefficients import DOUBLE, ERF_SINGLE, ERFC_FAR, LOG_ERFC, format_of
 from .notation import INF, NAN, Value, halves, two_product, two_sum, where
 from .trigonometry import acos, asin, atan, atan2, cos, sin, tan
@@ -347,10 +348,11 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 }
 
 
-def module_for(name: str, triple: str, fused: bool) -> ir.Module:
-    """An LLVM module. fused: whether its target has a fused multiply-add (`Target.fma`)."""
+def module_for(name: str, target: Target) -> ir.Module:
+    """An LLVM module, which knows what of the target formulas depend on."""
     module = ir.Module(name)
-    module.triple, module.fused = triple, fused
+    module.triple, module.fused = target.triple, target.fma
+    module.converts_halves = target.converts_halves
     return module
 
 

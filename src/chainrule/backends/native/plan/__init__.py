@@ -1,6 +1,7 @@
 """The decisions on a program, before any code is written.
 
     rewrites   another program, with the same results
+    halves     one of them: float16 and bfloat16 are computed with in float32
     storage    which buffers are arrays, and which are computed where they are used
     groups     which buffers one loop writes
     threads    how loops are cut into parts (`cuts`), their order, where threads meet

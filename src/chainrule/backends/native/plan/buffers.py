@@ -7,6 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from .... import ops
+from ....dtypes import is_half
 from ....graph import Dtype, Operation, Shape
 from ...program import Kernel
 from .views import IndexMap, contiguous, first_axis
@@ -35,6 +37,13 @@ class Buffer:
     def op(self) -> Operation | None:
         """The operation that makes it."""
         return None if self.kernel is None else self.kernel.op
+
+    @property
+    def from_half(self) -> bool:
+        """Whether it is float16 or bfloat16 in a wider dtype."""
+        if self.kernel is None or self.kernel.op is not ops.astype:
+            return False
+        return self.dtype.itemsize > 2 and is_half(self.kernel.node.inputs[0].dtype)
 
     @property
     def reads(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .... import ops
-from ....dtypes import is_floating, is_integer
+from ....dtypes import is_floating, is_half, is_integer
 from ....graph import Dtype, Operation
 from ...program import Kernel
 from .. import formulas
@@ -66,7 +66,8 @@ def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
 class Kind:
     """How a kernel's result comes about, in the native backend.
 
-    operations what it does: each with the letters of the dtypes that its operands may have
+    operations what it does: each with the letters of the dtypes that its operands may have. With f
+               it does float16 and bfloat16 too, in float32 (`halves`); with h in 16 bits
     emit       the file of `emit/` whose function `emit` writes the loop; "" where there is none
     inline     computed where it is used, unless it has to be stored
     pointwise  element k of the result needs element k of the operands
@@ -92,6 +93,11 @@ class Kind:
     rows: Callable[[Buffer, int], Sequence[int | None]] = _any_row
     work: Callable[[int, Sequence[int], Storage], float] = _work_moving
     cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
+
+    @property
+    def stores_operands(self) -> bool:
+        """Whether it may need operands as arrays."""
+        return self.stored is not _nothing
 
     def __str__(self) -> str:
         return self.name
@@ -157,11 +163,14 @@ def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
 
 ALL = "fiub"
+MOVED = ALL + "h"  # what is not computed with may have any dtype
 
-VIEW = Kind("view", dict.fromkeys(VIEWS, ALL), emit="elementwise", inline=True, rows=_row_of_source)
+VIEW = Kind(
+    "view", dict.fromkeys(VIEWS, MOVED), emit="elementwise", inline=True, rows=_row_of_source
+)
 TAKE = Kind(
     "take",
-    {ops.take: ALL, ops.checked_index: ALL},
+    {ops.take: MOVED, ops.checked_index: ALL},
     emit="elementwise",
     fails=_always,
 )
@@ -220,8 +229,8 @@ MATMUL = Kind(
     cut=cut_product,
 )
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
-CONCAT = Kind("concat", {ops.concat: ALL}, emit="concat")
-PAD = Kind("pad", {ops.pad: ALL}, emit="pad")
+CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")
+PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")
 RANDOM = Kind(
     "random",
     {ops.random_bits: ALL},
@@ -248,14 +257,14 @@ KINDS = (
 
 
 def _letter(dtype: Dtype) -> str:
-    """What tables of operations call a dtype: f, i, u, b; nothing for what stays in NumPy."""
-    return dtype.kind if dtype.itemsize > 2 or not is_floating(dtype) else ""
+    """What tables of operations call a dtype: f, i, u, b; h for float16 and bfloat16."""
+    return "h" if is_half(dtype) else dtype.kind
 
 
 def kind_of(kernel: Kernel) -> Kind:
     """The row that does a kernel; NUMPY if none does."""
     operands, result = [node.dtype for node in kernel.node.inputs], kernel.node.dtype
-    if any(isinstance(d, tuple) or not _letter(d) for d in (*operands, result)):
+    if any(isinstance(d, tuple) for d in (*operands, result)):
         return NUMPY
     if kernel.op is ops.astype and is_integer(result) and is_floating(operands[0]):
         return NUMPY  # which decides what becomes of a number that does not fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 from ...program import Kernel
 from ..processor import Target
@@ -40,8 +41,20 @@ def operands(storage: Storage, b: int) -> list[tuple[int, int, Strides]]:
 
 
 def scattered_operands(kernel: Kernel, storage: Storage) -> list[int]:
-    """The operands that a product cannot read where they are, so that they must be stored."""
-    return [r for r in kernel.reads if operand(storage, r, kernel) is None]
+    """What a product needs as an array where it cannot read its operands as they are.
+
+    Of a view of numbers of 16 bits it is what they are in float32, which other products read too.
+    """
+    scattered: list[int] = []
+    for r in kernel.reads:
+        if operand(storage, r, kernel) is None:
+            base = r
+            while storage.buffers[base].map is not None and base not in storage.stored:
+                base = storage.buffers[base].reads[0]
+            there = replace(storage, stored=storage.stored | {base})
+            shared = storage.buffers[base].from_half and operand(there, r, kernel) is not None
+            scattered.append(base if shared else r)
+    return scattered
 
 
 def blocking_of(

@@ -7,7 +7,8 @@ import math
 from collections import Counter
 
 from .... import ops, sums
-from ....graph import Array, Node, Operation, Shape, ShapeRule
+from ....dtypes import is_half
+from ....graph import Array, Node, Operation, Shape, ShapeRule, Spec
 from ...program import Kernel, Program, verified, with_frees
 
 STAGED_FROM = 1 << 12  # elements of a sum that is done in two stages
@@ -30,7 +31,18 @@ NORM_OF_SUMS = Operation(
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites. They leave `frees` to the end."""
-    return verified(with_frees(joined(staged(oriented(copied(program))))))
+    program = oriented(copied(program))
+    if _has_halves(program):
+        from .halves import widened  # and with it the table of kinds, which other programs spare
+
+        program = widened(program)
+    return verified(with_frees(joined(staged(program))))
+
+
+def _has_halves(program: Program) -> bool:
+    specs: list[Spec] = [*program.arguments, *program.constants]
+    dtypes = [s.dtype for s in (*specs, *(kernel.node for kernel in program.kernels))]
+    return any(is_half(dtype) for dtype in dtypes if not isinstance(dtype, tuple))
 
 
 def copied(program: Program) -> Program:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from .... import ops
+from ....dtypes import is_half
 from ....graph import Spec
 from ...program import Kernel, Program
 from .buffers import Buffer, Storage
@@ -37,13 +38,17 @@ def storage_of(program: Program) -> Storage:
         if not kind.inline:
             stored.add(b)
             stored.update(kind.stored(kernel, storage))
-        depth[b] = 0 if b in stored else 1 + sum(depth.get(r, 0) for r in kernel.reads)
+        counts = not (_rounds(kernel) or buffers[b].from_half)
+        depth[b] = 0 if b in stored else counts + sum(depth.get(r, 0) for r in kernel.reads)
         if kind is ELEMENTWISE and b not in stored:
             uses = users.get(b, [])
             size = math.prod(buffers[b].shape)
             spread = any(_spreads(use) for use in uses)
-            if depth[b] > DEEP or ((len(uses) > 1 or spread) and (size > 1 or depth[b] > 1)):
-                stored.add(b)
+            deep = depth[b] > DEEP and not any(map(_rounds, uses))
+            if deep or ((len(uses) > 1 or spread) and (size > 1 or depth[b] > 1)):
+                short = kernel.reads[0] if buffers[b].from_half else b  # half the bytes
+                stored.add(short)
+                depth[short] = 0
                 depth[b] = 0
     for kernel in program.kernels:  # views of what was stored since may have to be as well
         stored.update(storage.kind(kernel.writes).stored(kernel, storage))
@@ -58,6 +63,11 @@ def _buffers(program: Program) -> dict[int, Buffer]:
         lies = index_map(kernel) if kind is VIEW else None
         buffers[kernel.writes] = Buffer(node.shape, node.dtype, kernel, kind, lies)
     return buffers
+
+
+def _rounds(kernel: Kernel) -> bool:
+    """Whether it casts to 16 bits: what it casts is then stored as that, if it is stored."""
+    return kernel.op is ops.astype and is_half(kernel.node.dtype)
 
 
 def _spreads(kernel: Kernel) -> bool:
