@@ -14,8 +14,8 @@ from chainrule import ops
 from chainrule.compile import passes
 from chainrule.compile.garbage_collection import paused
 from chainrule.errors import ArgumentError, GraphError, TraceError
-from chainrule.evaluation import run
 from chainrule.graph import Graph, Node, verify
+from chainrule.graph_evaluation import run
 from chainrule.recording import record
 
 

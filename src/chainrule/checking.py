@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import derivatives, evaluation, tree
+from . import derivatives, graph_evaluation, tree
 from .derivative_rows import Interval, Row
 from .dtypes import bfloat16, float32, is_floating, is_ieee_floating
 from .errors import ChainruleError, GradientError, user_line
@@ -339,7 +339,7 @@ def _same_traced(row: Row, inputs: list[Array], params: Any) -> str:
     graph = record(cotangents, [(x.shape, x.dtype, False) for x in inputs]).graph
     verify(graph)
     with np.errstate(all="ignore"):
-        traced = evaluation.run(graph, inputs)
+        traced = graph_evaluation.run(graph, inputs)
     for g, value in zip(eager, traced, strict=True):
         if not np.array_equal(g.numpy(), value, equal_nan=True):
             return f"traced, a cotangent is {value.tolist()}, eagerly {g.tolist()}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import error_function, evaluation, numerics, shapes, sums
+from . import gauss_error, graph_evaluation, numerics, shapes, sums
 from .dtypes import bool_, float32, float64, int64
 from .errors import class_refusal
 from .graph import Operation, ShapeRule
@@ -80,8 +80,8 @@ asinh         = unary("asinh",     "elementwise", np.arcsinh)
 acosh         = unary("acosh",     "elementwise", np.arccosh)
 atanh         = unary("atanh",     "elementwise", np.arctanh)
 sigmoid       = unary("sigmoid",   "elementwise", numerics.sigmoid)
-erf           = unary("erf",       "elementwise", error_function.erf)
-erfinv        = unary("erfinv",    "elementwise", error_function.erfinv)
+erf           = unary("erf",       "elementwise", gauss_error.erf)
+erfinv        = unary("erfinv",    "elementwise", gauss_error.erfinv)
 
 # ── elementwise, two arguments ───────────────────────────────────────────────────────────────────
 add           = binary("add",          "linear",      np.add)
@@ -224,8 +224,8 @@ last_position = op("last_position", "zero", shapes.last_position, numerics.last_
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 random_bits   = op("random_bits", "zero", shapes.random_bits, numerics.random_bits, "state",
                    [((np.array([1, 2], np.uint64),), {"shape": (5,)})])
-call          = op("call", "other", shapes.call, evaluation.call, "*xs")
-custom        = op("custom", "other", shapes.call, evaluation.call, "*xs")
-scan          = op("scan", "other", shapes.scan, evaluation.scan, "*xs")
+call          = op("call", "other", shapes.call, graph_evaluation.call, "*xs")
+custom        = op("custom", "other", shapes.call, graph_evaluation.call, "*xs")
+scan          = op("scan", "other", shapes.scan, graph_evaluation.scan, "*xs")
 item          = op("item", "linear", shapes.item, lambda x, index: x[index])
 # fmt: on

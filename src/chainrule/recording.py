@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .backpropagation import sweep
 from .dtypes import is_floating
 from .errors import GradientError, TraceError
 from .graph import Graph, Node, spec_text, topological
-from .reverse import sweep
 from .sparse import RowSparse
 from .tensor import Tensor, as_tensor, enable_grad, make, no_grad, quiet, wrap
 from .trace import Trace, state

@@ -63,7 +63,7 @@ class Trace:
                     None
     without_grad    tensors that had no gradient yet when it was asked for
     roots           nodes that backward() was called on
-    released        nodes that a backward() has used: see `reverse.sweep`
+    released        nodes that a backward() has used: see `backpropagation.sweep`
     unseen          tensors of an optimizer whose gradients nothing has read since backward()
     warned          those that a warning was about
     steps_optimizer whether an optimizer steps in it

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import failure
 from ..graph import Array
+from ..graph_evaluation import failure
 from .program import Program
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import ops
+from ..backpropagation import Retain, released_error, retained, sweep
 from ..dtypes import is_floating
 from ..errors import DtypeError, GradientError, ShapeError, TraceError, user_line, warn
 from ..graph import Node, Shape, spec_text
 from ..handle import Handle
 from ..hints import explain_arguments
-from ..reverse import Retain, released_error, retained, sweep
 from ..sparse import RowSparse
 from ..trace import Trace, optimizer_steps, state
 from .grad_mode import quiet, set_grad_enabled

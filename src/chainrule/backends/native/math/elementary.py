@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .... import error_function
+from .... import gauss_error
 from ....errors import ArgumentError
 from ..processor import Target
 from .coefficients import DOUBLE, ERF_SINGLE, ERFC_FAR, LOG_ERFC, format_of
@@ -199,7 +199,7 @@ def atanh(x: Value) -> Value:
 
 
 def erf(x: Value) -> Value:
-    """Near 0 x + x R(x²), above 1 - erfc(x); tables of float64: see `error_function.py`."""
+    """Near 0 x + x R(x²), above 1 - erfc(x); tables of float64: see `gauss_error.py`."""
     a, z = x.abs(), x * x
     near = a < 0.84375
     if not x.double:
@@ -209,7 +209,7 @@ def erf(x: Value) -> Value:
     b = _clipped(a, 0.5, 6)
     num, den = (
         where(near, z.polynomial(close), b.polynomial(far))
-        for close, far in zip(error_function.ERF_NEAR, error_function.ERFC, strict=True)
+        for close, far in zip(gauss_error.ERF_NEAR, gauss_error.ERFC, strict=True)
     )
     q, n = _exponent(-b * b)
     ratio = num / den
@@ -217,7 +217,7 @@ def erf(x: Value) -> Value:
 
 
 def _erfinv(x: Value) -> Value:
-    """Wichura's AS 241 as in `error_function.py`, without the Newton step."""
+    """Wichura's AS 241 as in `gauss_error.py`, without the Newton step."""
     a = x.abs()
     middle = a <= 0.85
     r = (-log((1 - a) * 0.5)).sqrt()
@@ -231,8 +231,8 @@ def _erfinv(x: Value) -> Value:
             ]
         )
         for tables in (
-            (error_function.PPND16_A, error_function.PPND16_C, error_function.PPND16_E),
-            (error_function.PPND16_B, error_function.PPND16_D, error_function.PPND16_F),
+            (gauss_error.PPND16_A, gauss_error.PPND16_C, gauss_error.PPND16_E),
+            (gauss_error.PPND16_B, gauss_error.PPND16_D, gauss_error.PPND16_F),
         )
     )
     y = where(middle, a, 1) * (num / den * where(middle, x.like(0.125**0.5), 0.5**0.5))
@@ -240,13 +240,13 @@ def _erfinv(x: Value) -> Value:
 
 
 def _refined(y: Value, x: Value) -> Value:
-    """y - (erf(y) - x) / erf′(y), with the difference taken as in `error_function.py`."""
+    """y - (erf(y) - x) / erf′(y), with the difference taken as in `gauss_error.py`."""
     a, square = y.abs(), y * y
     near, far = a < 0.84375, a > 4
     inverse = 1 / square
     num, den = (
         where(near, square.polynomial(p), where(far, inverse.polynomial(r), a.polynomial(q)))
-        for p, q, r in zip(error_function.ERF_NEAR, error_function.ERFC, ERFC_FAR, strict=True)
+        for p, q, r in zip(gauss_error.ERF_NEAR, gauss_error.ERFC, ERFC_FAR, strict=True)
     )
     ratio = num / den
     q, n = _exponent(square)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import RangeError
-from ....evaluation import failure
 from ....graph import Array, Spec
+from ....graph_evaluation import failure
 from ... import reference
 from ...program import Kernel, Program
 from ..alignment import size_of
