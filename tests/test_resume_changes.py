@@ -20,13 +20,16 @@ def run(folder, epochs=4, lr=0.01, data=(X, Y), **settings):
 
 HALF = (X[:25], Y[:25])
 CHANGED = {  # what is given when it goes on: the names in the warning, and which one is used
-    "lr": ({"lr": 0.05}, ["lr is 0.05 now, the run began with 0.01; the run's is used"]),
+    "lr": ({"lr": 0.05}, ["lr is 0.05 now, the run began with 0.01, which is used"]),
     "two": (
         {"lr": 0.05, "wd": 0.1},
-        ["lr is 0.05 now.*the run's", "weight_decay is 0.1 now, the run began with 0.01.*the run"],
+        [
+            "lr is 0.05 now.*, which is used",
+            "weight_decay is 0.1 now, the run began with 0.01, which is used",
+        ],
     ),
-    "batch_size": ({"batch_size": 8}, ["batch_size is 8 now, .* with 32; it is used from here on"]),
-    "seed": ({"seed": 5}, ["seed is 5 now, the run began with 0; it is used"]),
+    "batch_size": ({"batch_size": 8}, ["batch_size is 8 now, .* with 32; the new one is used"]),
+    "seed": ({"seed": 5}, ["seed is 5 now, the run began with 0; the new one is used"]),
     "drop_last": ({"drop_last": True}, ["drop_last is True now"]),
     "clip_norm": ({"clip_norm": 0.5}, ["clip_norm is 0.5 now, the run began with None"]),
     "accumulate": ({"accumulate": 2}, ["accumulate is 2 now, the run began with 1"]),
@@ -36,7 +39,7 @@ CHANGED = {  # what is given when it goes on: the names in the warning, and whic
     "validation": ({"valid": V}, ["validation data is .*began with None"]),
     "loss": (
         {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)},
-        [r"loss is cross_entropy\(label_smoothing=0.1\) now, .* with cross_entropy\(\); it is"],
+        [r"loss is cross_entropy\(label_smoothing=0.1\) now, .* cross_entropy\(\); the new"],
     ),
 }
 
