@@ -47,8 +47,8 @@ def run(step: Step, arguments: Sequence[Tensor], captured: Sequence[Tensor]) -> 
 def _assign(owners: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Each owner gets its new value, a trained one without a history."""
     for owner, value in zip(owners, values, strict=True):
-        trained = is_trained(owner)
-        before, owner._node = owner._node, value._node
-        if before is not None and trained:
-            owner._node = owner._leaf(value._value, before.hooks)
+        before, node = owner._node, value._node
+        if before is not None and is_trained(owner):
+            node = owner._leaf(value._value, before.hooks)
+        owner._node = node  # at once: a thread that records may ask whether it is trained
         owner._value = value._value
