@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -97,7 +96,7 @@ class Program:
 def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
     arrays: list[Spec] = [*program.arguments, *program.constants]
     specs = [(a.shape, _text(a.dtype)) for a in arrays]
-    values = [hashlib.sha256(c.tobytes()).hexdigest() for c in program.constants if inner]
+    values = [_digest(c) for c in program.constants] if inner else []
     kernels = [
         (
             k.writes,
@@ -111,6 +110,12 @@ def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
         for k in program.kernels
     ]
     return specs, program.inputs, values, kernels, program.outputs, program.updates
+
+
+def _digest(constant: Array) -> str:
+    import hashlib  # slow to import, and few programs have bodies
+
+    return hashlib.sha256(constant.tobytes()).hexdigest()
 
 
 def _is_code(parameter: object) -> bool:
