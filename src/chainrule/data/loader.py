@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def _rows(leaf: Any) -> Array:
     """A leaf as a read-only array of a supported dtype; float64 as float32."""
     if isinstance(leaf, Tensor):
         return leaf.numpy()
-    items = hasattr(leaf, "__getitem__") and hasattr(leaf, "__len__")
+    items = isinstance(leaf, Sized) and hasattr(leaf, "__getitem__")  # as a PyTorch Dataset has
     if items and not hasattr(leaf, "__array__") and not isinstance(leaf, Sequence):
         raise DtypeError(
             "DataLoader",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def train_test_split(
     arrays      arrays, tensors, tables, data frames or lists of equal length
     test_size   the share of rows in the test part, or their number (a whole number from 1)
     """
-    single = [a for a in arrays if not hasattr(a, "__len__")]
+    single = [a for a in arrays if not isinstance(a, Sized)]
     if single:
         raise ArgumentError(
             "train_test_split",
@@ -162,4 +162,6 @@ def _take(rows: Any, which: Array) -> Any:
         return rows.select(which)
     if isinstance(rows, (list, tuple)):
         return type(rows)([rows[i] for i in which])
-    return rows.iloc[which] if hasattr(rows, "iloc") else rows[which]
+    if hasattr(rows, "iloc"):  # a pandas object; pandas is not imported here
+        return rows.iloc[which]
+    return rows[which]

@@ -75,7 +75,7 @@ def _dates_text(dates: Array) -> list[str]:
 
 
 def _array(values: Any) -> Array:
-    if hasattr(values, "to_numpy"):
+    if hasattr(values, "to_numpy"):  # pandas and polars, which are not imported here
         kind = str(getattr(values, "dtype", "")).lower()
         if re.match(r"u?int128", kind):  # in polars, not in NumPy
             return _array(values.to_list())
@@ -84,7 +84,7 @@ def _array(values: Any) -> Array:
         if array.dtype.kind == "f" and whole:  # polars turns gaps among whole numbers into NaN
             return _array(values.to_list())
         return array
-    if hasattr(values, "__array__"):
+    if hasattr(values, "__array__"):  # NumPy's protocol
         expect_no_mask("read_table", values)
         return np.asarray(values)
     values = list(values)  # any iterable, also without a length

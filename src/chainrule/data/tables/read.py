@@ -46,7 +46,8 @@ def read_table(
         )
     if isinstance(source, (str, Path)):
         return _read_file(Path(source), name or Path(source).name, set(text), decimal)
-    if not (isinstance(source, Mapping) or hasattr(source, "columns")):
+    is_frame = hasattr(source, "columns")  # pandas and polars, which are not imported here
+    if not (isinstance(source, Mapping) or is_frame):
         raise ArgumentError(
             "read_table",
             f"got {type(source).__name__}",

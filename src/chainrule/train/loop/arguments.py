@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,9 +11,17 @@ from ...errors import ArgumentError
 from ...optim import OneCycleLR, Optimizer, ReduceLROnPlateau
 
 
+@runtime_checkable
+class ScheduleMethods(Protocol):
+    """The methods that `fit` needs of a schedule, which may be one of optim or another object."""
+
+    def step(self) -> Any: ...
+    def state_dict(self) -> Any: ...
+
+
 def check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
-    made = not isinstance(schedule, type) and hasattr(schedule, "state_dict")
-    if schedule is not None and not (made and callable(getattr(schedule, "step", None))):
+    is_class = isinstance(schedule, type)
+    if schedule is not None and (is_class or not isinstance(schedule, ScheduleMethods)):
         raise ArgumentError(
             "fit",
             f"got the schedule {getattr(schedule, '__name__', None) or repr(schedule)}",
