@@ -232,16 +232,16 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_broken_schedule_is_caught_by_name(name):
     made = Compilation(step(), TARGET).schedule
-    schedule.verify(made, step())
+    schedule.verify_schedule(made, step())
     rule, breakage = SCHEDULES[name]
     with pytest.raises(PlanError, match=f"the rule '{rule}'"):
-        schedule.verify(breakage(made), step())
+        schedule.verify_schedule(breakage(made), step())
 
 
 def test_each_rule_has_a_breakage():
     planted = {rule for rule, _ in (*STORAGE.values(), *PLANS.values())}
-    assert planted == set(verify.RULES)
-    assert {rule for rule, _ in SCHEDULES.values()} == set(schedule.RULES)
+    assert planted == set(verify.PLAN_RULES.expected)
+    assert {rule for rule, _ in SCHEDULES.values()} == set(schedule.SCHEDULE_RULES.expected)
 
 
 def test_stages_are_verified_while_a_plan_is_made(monkeypatch):

@@ -164,11 +164,11 @@ class GraphError(ChainruleError, RuntimeError):
 
 
 class ProgramError(ChainruleError, RuntimeError):
-    """A program that breaks the rules in `backends.program.verify`."""
+    """A program that breaks the rules in `backends.program.verify_program`."""
 
 
 class PlanError(ChainruleError, RuntimeError):
-    """A plan or schedule of the native backend that breaks the rules in its `plan/verify.py`."""
+    """A plan or schedule that breaks the rules in `plan/verify.py` or `run/schedule.py`."""
 
 
 def user_line() -> type_of_source | None:

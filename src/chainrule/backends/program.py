@@ -14,11 +14,12 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import ChainruleError, ProgramError
 from ..graph import Array, Graph, Node, Operation, Spec, spec_text
 from . import verification
+from .verification import Rules
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Program:
 
 def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
     arrays: list[Spec] = [*program.arguments, *program.constants]
-    specs = [(a.shape, _text(a.dtype)) for a in arrays]
+    specs = [(a.shape, _dtype_text(a.dtype)) for a in arrays]
     values = [_digest(c) for c in program.constants] if inner else []
     kernels = [
         (
@@ -104,7 +105,7 @@ def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
             k.reads,
             k.params and [p for p in sorted(k.params.items()) if not _is_code(p[1])],
             k.node.shape,
-            _text(k.node.dtype),
+            _dtype_text(k.node.dtype),
             k.body and _key(k.body, True),
         )
         for k in program.kernels
@@ -123,7 +124,7 @@ def _is_code(parameter: object) -> bool:
     return isinstance(parameter, Graph) or callable(parameter)
 
 
-_text = functools.cache(str)  # of a dtype, which takes NumPy long
+_dtype_text = functools.cache(str)  # it takes NumPy long
 
 
 def lower(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
@@ -184,68 +185,89 @@ def _last_reads(
 
 # ── what makes a program legal ───────────────────────────────────────────────────────────────────
 
-RULES = {
-    "numbering": "buffers from 0 to below `buffers`, inputs and constants first",
-    "written once": "each buffer to be written by one kernel, and no input or constant by any",
-    "read after write": "each buffer to be written before it is read or returned",
-    "no read after free": "no buffer to be read or returned after it was freed",
-    "freed once": "each buffer to be freed at most once, and by a kernel that reads it",
-    "freed at all": "each result that is not returned to be freed by its last reader",
-    "never freed": "inputs, constants and outputs not to be freed",
-    "kernel and node": "a kernel to have its node's operation, parameters and kinds of inputs",
-    "inferred": "the shape and dtype that the operation infers from what is read",
-    "update": "an output or input of the shape and dtype of the input that it replaces, one each",
-    "body": "a graph in the parameters to be lowered, with its inputs and outputs",
-}
+PROGRAM_RULES = Rules(
+    "program",
+    ProgramError,
+    "the lowering or a rewrite",
+    {
+        "numbering": "buffers from 0 to below `buffers`, inputs and constants first",
+        "written once": "each buffer to be written by one kernel, and no input or constant by any",
+        "read after write": "each buffer to be written before it is read or returned",
+        "no read after free": "no buffer to be read or returned after it was freed",
+        "freed once": "each buffer to be freed at most once, and by a kernel that reads it",
+        "freed at all": "each result that is not returned to be freed by its last reader",
+        "never freed": "inputs, constants and outputs not to be freed",
+        "kernel and node": "a kernel to have its node's operation, parameters and kinds of inputs",
+        "inferred": "the shape and dtype that the operation infers from what is read",
+        "update": "an output or input of the shape and dtype of the one input that it replaces",
+        "body": "a graph in the parameters to be lowered, with its inputs and outputs",
+    },
+)
 
 
 def verified(program: Program) -> Program:
     """The program itself; if stages are verified, once `verify` has passed it."""
     if verification.is_on():
-        verify(program)
+        verify_program(program)
     return program
 
 
-def verify(program: Program) -> None:
-    """Raise `ProgramError`, with the name of the rule in `RULES`, unless the program is legal."""
+def verify_program(program: Program) -> None:
+    """Raise `ProgramError`, with the name of the broken rule, unless the program is legal."""
     first, outputs = program.first_result, set(program.outputs)
     specs: dict[int, Spec] = dict(enumerate((*program.arguments, *program.constants)))
     freed: set[int] = set()
     if first > program.buffers:
-        _illegal("numbering", f"has {first} inputs and constants in {program.buffers} buffers")
+        raise PROGRAM_RULES.broken(
+            "numbering", f"has {first} inputs and constants in {program.buffers} buffers"
+        )
     for kernel in program.kernels:
         for b in (*kernel.reads, kernel.writes, *kernel.frees):
             if not 0 <= b < program.buffers:
-                _illegal("numbering", f"uses b{b} of {program.buffers} buffers in {kernel}")
+                raise PROGRAM_RULES.broken(
+                    "numbering", f"uses b{b} of {program.buffers} buffers in {kernel}"
+                )
         for b in kernel.reads:
             if b not in specs:
-                _illegal("read after write", f"has not written b{b} before {kernel}")
+                raise PROGRAM_RULES.broken(
+                    "read after write", f"has not written b{b} before {kernel}"
+                )
             if b in freed:
-                _illegal("no read after free", f"has freed b{b} before {kernel}")
+                raise PROGRAM_RULES.broken("no read after free", f"has freed b{b} before {kernel}")
         if kernel.writes in specs:
-            _illegal("written once", f"has b{kernel.writes} already before {kernel}")
+            raise PROGRAM_RULES.broken(
+                "written once", f"has b{kernel.writes} already before {kernel}"
+            )
         _expect_node(kernel, [specs[b] for b in kernel.reads])
         _expect_body(kernel)
         specs[kernel.writes] = kernel.node
         for b in kernel.frees:
             if b in freed or b not in kernel.reads:
-                _illegal("freed once", f"frees b{b} again or unread after {kernel}")
+                raise PROGRAM_RULES.broken(
+                    "freed once", f"frees b{b} again or unread after {kernel}"
+                )
             if b < first or b in outputs:
-                _illegal("never freed", f"frees b{b}, which stays, after {kernel}")
+                raise PROGRAM_RULES.broken(
+                    "never freed", f"frees b{b}, which stays, after {kernel}"
+                )
             freed.add(b)
     for b in outputs:
         if b not in specs:
-            _illegal("read after write", f"returns b{b}, which nothing writes")
+            raise PROGRAM_RULES.broken("read after write", f"returns b{b}, which nothing writes")
     for b in specs.keys() - outputs - freed:
         if b >= first:
-            _illegal("freed at all", f"never frees b{b}")
+            raise PROGRAM_RULES.broken("freed at all", f"never frees b{b}")
     replaced = [old for _, old in program.updates]
     for new, old in program.updates:
         stays = new in outputs or 0 <= new < program.inputs
         if not stays or not 0 <= old < program.inputs or replaced.count(old) > 1:
-            _illegal("update", f"updates b{old} by b{new}, of {program.inputs} inputs")
+            raise PROGRAM_RULES.broken(
+                "update", f"updates b{old} by b{new}, of {program.inputs} inputs"
+            )
         if not _agree(specs[new], specs[old]):
-            _illegal("update", f"updates {spec_text(specs[old])} by {spec_text(specs[new])}")
+            raise PROGRAM_RULES.broken(
+                "update", f"updates {spec_text(specs[old])} by {spec_text(specs[new])}"
+            )
 
 
 def _expect_node(kernel: Kernel, inputs: Sequence[Spec]) -> None:
@@ -253,13 +275,17 @@ def _expect_node(kernel: Kernel, inputs: Sequence[Spec]) -> None:
     node = kernel.node
     agree = len(node.inputs) == len(inputs) and all(map(_agree, node.inputs, inputs))
     if node.op is not kernel.op or node.params != kernel.params or not agree:
-        _illegal("kernel and node", f"has {kernel} for {node} of {[*map(spec_text, node.inputs)]}")
+        raise PROGRAM_RULES.broken(
+            "kernel and node", f"has {kernel} for {node} of {[*map(spec_text, node.inputs)]}"
+        )
     try:
         shape, dtype = kernel.op.infer(*inputs, **kernel.params)
     except (ChainruleError, TypeError) as error:
-        _illegal("inferred", f"has {kernel}, but {error}")
+        raise PROGRAM_RULES.broken("inferred", f"has {kernel}, but {error}") from error
     if shape != node.shape or dtype != node.dtype:
-        _illegal("inferred", f"has {kernel}, but {kernel.op} gives {dtype}{shape}")
+        raise PROGRAM_RULES.broken(
+            "inferred", f"has {kernel}, but {kernel.op} gives {dtype}{shape}"
+        )
 
 
 def _expect_body(kernel: Kernel) -> None:
@@ -267,16 +293,16 @@ def _expect_body(kernel: Kernel) -> None:
     graph, body = kernel.params.get("graph"), kernel.body
     if not isinstance(graph, Graph):
         if body is not None:
-            _illegal("body", f"has a body without a graph in {kernel}")
+            raise PROGRAM_RULES.broken("body", f"has a body without a graph in {kernel}")
         return
     if body is None:
-        _illegal("body", f"has no body for the graph in {kernel}")
-    verify(body)
+        raise PROGRAM_RULES.broken("body", f"has no body for the graph in {kernel}")
+    verify_program(body)
     specs: dict[int, Spec] = dict(enumerate([*body.arguments, *body.constants]))
     specs |= {k.writes: k.node for k in body.kernels}
     ends = [specs[b] for b in body.outputs]
     if not _all_agree(body.arguments, graph.inputs) or not _all_agree(ends, graph.outputs):
-        _illegal("body", f"has a body that does not fit the graph in {kernel}")
+        raise PROGRAM_RULES.broken("body", f"has a body that does not fit the graph in {kernel}")
 
 
 def _agree(a: Spec, b: Spec) -> bool:
@@ -285,12 +311,3 @@ def _agree(a: Spec, b: Spec) -> bool:
 
 def _all_agree(some: Sequence[Spec], others: Sequence[Spec]) -> bool:
     return len(some) == len(others) and all(map(_agree, some, others))
-
-
-def _illegal(rule: str, what: str) -> NoReturn:
-    raise ProgramError(
-        "verify",
-        f"got a program that {what}, against the rule {rule!r}",
-        f"expected {RULES[rule]}",
-        "report it: the lowering or a rewrite has a defect",
-    )

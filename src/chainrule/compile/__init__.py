@@ -75,7 +75,7 @@ class Compiled(Wrapper):
                     break
                 self._fast.last = None
                 with locks.using(step.exclusive):
-                    captured = captures.current(step.recorded, step.specs)
+                    captured = captures.current_tensors(step.recorded, step.specs)
                     if captured is not None:  # else another thread's step has changed gradients
                         return transient.run(step, arguments.tensors, captured)
             results = resident.run([t._value for t in arguments.tensors])

@@ -82,7 +82,7 @@ def unchanged(recorded: Recorded, before: list[Hashable], resident: set[int]) ->
     return not any(t._grad is not None for t in recorded.trace.without_grad.values())
 
 
-def current(recorded: Recorded, before: list[Hashable]) -> list[Tensor] | None:
+def current_tensors(recorded: Recorded, before: list[Hashable]) -> list[Tensor] | None:
     """The captured tensors, all of one moment; None if gradients no longer have these specs."""
     with locks.crossing:
         tensors: list[Any] = [_tensor(owner, slot) for owner, slot in recorded.reads]

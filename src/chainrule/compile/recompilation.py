@@ -22,10 +22,10 @@ def warn_if_many(
     alike = steps[key]
     before = alike[-2].surroundings.changes() if len(alike) > 1 else iter(())
     changed = next((where for where, *_ in before), "what it uses from outside")
-    warn(_text(function, list(steps), changed))
+    warn(_warning(function, list(steps), changed))
 
 
-def _text(function: Callable[..., Any], keys: Sequence[Key], outside: str) -> str:
+def _warning(function: Callable[..., Any], keys: Sequence[Key], outside: str) -> str:
     """Which argument's shape changes from call to call, or what is outside."""
     columns = zip(*(leaves for _, leaves, _ in keys), strict=False)
     varying = [k for k, column in enumerate(columns) if len(set(column)) > 1]

@@ -20,7 +20,7 @@ def expect_none(surroundings: Surroundings, guards: Iterable[Guard]) -> None:
         source = after._node.source if isinstance(after, Tensor) and after._node else None
         raise TraceError(
             "compile",
-            f"got a function that changes {where} from {_text(before)} to {_text(after)}",
+            f"got a function that changes {where} from {_describe(before)} to {_describe(after)}",
             "expected no change: it happens only while it is traced, not at each call",
             "keep it in a tensor made outside and assign that in place (x[...] = value)",
             source,
@@ -29,7 +29,7 @@ def expect_none(surroundings: Surroundings, guards: Iterable[Guard]) -> None:
         guard.expect_unchanged()
 
 
-def _text(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is MISSING:
         return "nothing"
     if isinstance(value, Tensor):

@@ -18,7 +18,7 @@ from .object_code import load
 from .plan.rewrites import rewritten
 from .processor import host
 from .run.runner import Runner
-from .run.schedule import unpacked, verify
+from .run.schedule import unpacked, verify_schedule
 
 if TYPE_CHECKING:
     from .compilation import Compilation
@@ -41,7 +41,7 @@ def build(program: Program) -> Runner:
 
     schedule, code = unpacked(cached(program.key(), lambda: planned().packed(), target))
     if verification.is_on():
-        verify(schedule, program)
+        verify_schedule(schedule, program)
     _notice(program.kernels[call.kernel] for call in schedule.calls if not call.name)
     library = load(code, schedule.names) if schedule.names else None
     return Runner(program, schedule, library, planned)

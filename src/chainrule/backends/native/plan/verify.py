@@ -10,13 +10,13 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn
 
 import numpy as np
 
 from ....errors import PlanError
 from ....graph import Array
 from ...program import Program
+from ...verification import Rules
 from ..alignment import ALIGNED, size_of
 from .arena import Arena
 from .buffers import Buffer, Storage
@@ -28,22 +28,27 @@ from .segments import Native, Segment
 from .threads import ANY, Meetings, Task, native_calls
 from .views import IndexMap
 
-RULES = {
-    "kind": "a row of plan/kinds.py for each buffer and loop",
-    "view": "the elements of its source that NumPy's view has",
-    "stored": "inputs, constants, outputs and what needs an array to be stored",
-    "written once": "each stored result to be written by one loop, and nothing else",
-    "read after write": "each stored buffer to be written before a loop reads it",
-    "reads": "the stored buffers that the loop's expressions reach, and no others",
-    "rows": "each row of what a loop writes to need that row alone, where it says so",
-    "cut": "parts that together are the whole axis, by rows where it says so",
-    "meeting": "threads to meet before one needs, or writes over, what another is at",
-    "in place": "an old value to be written over when nothing reads it any more",
-    "failure": "nothing to be written over while a loop may still fail",
-    "update": "each input that is replaced to be written over or copied, once",
-    "arena": "buffers that live at once to lie apart, each on a cache line of its own",
-    "segments": "every task in one segment, in order, and the copies in the last one",
-}
+PLAN_RULES = Rules(
+    "plan",
+    PlanError,
+    "a stage of the native backend's plan",
+    {
+        "kind": "a row of plan/kinds.py for each buffer and loop",
+        "view": "the elements of its source that NumPy's view has",
+        "stored": "inputs, constants, outputs and what needs an array to be stored",
+        "written once": "each stored result to be written by one loop, and nothing else",
+        "read after write": "each stored buffer to be written before a loop reads it",
+        "reads": "the stored buffers that the loop's expressions reach, and no others",
+        "rows": "each row of what a loop writes to need that row alone, where it says so",
+        "cut": "parts that together are the whole axis, by rows where it says so",
+        "meeting": "threads to meet before one needs, or writes over, what another is at",
+        "in place": "an old value to be written over when nothing reads it any more",
+        "failure": "nothing to be written over while a loop may still fail",
+        "update": "each input that is replaced to be written over or copied, once",
+        "arena": "buffers that live at once to lie apart, each on a cache line of its own",
+        "segments": "every task in one segment, in order, and the copies in the last one",
+    },
+)
 LARGEST = 1 << 14  # elements of a view that is compared with NumPy's
 
 
@@ -52,21 +57,29 @@ def verify_storage(program: Program, storage: Storage) -> None:
     for b, buffer in storage.buffers.items():
         if buffer.kernel is None:
             if b not in storage.stored:
-                _illegal("stored", f"computes b{b}, an input or constant, where it is used")
+                raise PLAN_RULES.broken(
+                    "stored", f"computes b{b}, an input or constant, where it is used"
+                )
             continue
         if buffer.kind not in (*KINDS, NUMPY):
-            _illegal("kind", f"has b{b} of kind {buffer.kind}")
+            raise PLAN_RULES.broken("kind", f"has b{b} of kind {buffer.kind}")
         if (buffer.map is None) == (buffer.kind.name == "view"):
-            _illegal("view", f"has a view without a map, or a map without a view, in b{b}")
+            raise PLAN_RULES.broken(
+                "view", f"has a view without a map, or a map without a view, in b{b}"
+            )
         _expect_map(b, buffer, storage)
         if not buffer.kind.inline and b not in storage.stored:
-            _illegal("stored", f"does not store b{b}, which a loop of kind {buffer.kind} writes")
+            raise PLAN_RULES.broken(
+                "stored", f"does not store b{b}, which a loop of kind {buffer.kind} writes"
+            )
         for r in buffer.kind.stored(buffer.kernel, storage):
             if r not in storage.stored:
-                _illegal("stored", f"does not store b{r}, which b{b} needs as an array")
+                raise PLAN_RULES.broken(
+                    "stored", f"does not store b{r}, which b{b} needs as an array"
+                )
     for b in program.outputs:
         if b not in storage.stored:
-            _illegal("stored", f"does not store the output b{b}")
+            raise PLAN_RULES.broken("stored", f"does not store the output b{b}")
 
 
 def _expect_map(b: int, buffer: Buffer, storage: Storage) -> None:
@@ -76,12 +89,14 @@ def _expect_map(b: int, buffer: Buffer, storage: Storage) -> None:
         return
     source = storage.buffers[kernel.reads[0]].shape
     if (lies.view, lies.source) != (buffer.shape, source):
-        _illegal("view", f"maps {lies.view} to {lies.source} for b{b}{buffer.shape} of {source}")
+        raise PLAN_RULES.broken(
+            "view", f"maps {lies.view} to {lies.source} for b{b}{buffer.shape} of {source}"
+        )
     if math.prod(source) > LARGEST or math.prod(buffer.shape) > LARGEST:
         return
     numbered = np.arange(math.prod(source)).reshape(source)
     if not np.array_equal(_elements(lies), kernel.op.evaluate(numbered, **kernel.params)):
-        _illegal("view", f"reads other elements for b{b} than {kernel.op} does")
+        raise PLAN_RULES.broken("view", f"reads other elements for b{b} than {kernel.op} does")
 
 
 def _elements(lies: IndexMap) -> Array:
@@ -108,20 +123,24 @@ def verify_groups(storage: Storage, groups: Sequence[Group]) -> None:
     written = Counter(b for group in groups for b in group.writes)
     results = {b for b in storage.stored if storage.buffers[b].kernel is not None}
     for b in results ^ written.keys():
-        _illegal("written once", f"stores b{b} and writes it in {written[b]} loops")
+        raise PLAN_RULES.broken("written once", f"stores b{b} and writes it in {written[b]} loops")
     for group in groups:
         for b in group.writes:
             if written[b] != 1:
-                _illegal("written once", f"writes b{b} in {written[b]} loops")
+                raise PLAN_RULES.broken("written once", f"writes b{b} in {written[b]} loops")
             kind = loop_of(storage.kind(b))
             finished = group.kind is MATMUL and (b == group.main or kind is ELEMENTWISE)
             if kind is not group.kind and not finished:
-                _illegal("kind", f"writes b{b} of kind {kind} in a loop of kind {group.kind}")
+                raise PLAN_RULES.broken(
+                    "kind", f"writes b{b} of kind {kind} in a loop of kind {group.kind}"
+                )
         if group.kind not in (*KINDS, NUMPY) or group.kind is not loop_of(group.kind):
-            _illegal("kind", f"has a loop of kind {group.kind} for b{group.main}")
+            raise PLAN_RULES.broken("kind", f"has a loop of kind {group.kind} for b{group.main}")
         reads = {r for b in group.writes for r in storage.reads(b)}
         if reads != group.reads.keys():
-            _illegal("reads", f"reads {_names(group.reads)} for b{group.main}, not {_names(reads)}")
+            raise PLAN_RULES.broken(
+                "reads", f"reads {_names(group.reads)} for b{group.main}, not {_names(reads)}"
+            )
         fails = any(
             storage.kind(r).fails(storage.buffers[r])
             for b in group.writes
@@ -129,7 +148,9 @@ def verify_groups(storage: Storage, groups: Sequence[Group]) -> None:
             if storage.buffers[r].kernel is not None
         )
         if fails and not group.fails:
-            _illegal("failure", f"takes the loop of b{group.main} for one that cannot fail")
+            raise PLAN_RULES.broken(
+                "failure", f"takes the loop of b{group.main} for one that cannot fail"
+            )
 
 
 def verify_tasks(storage: Storage, tasks: Sequence[Task]) -> None:
@@ -138,7 +159,9 @@ def verify_tasks(storage: Storage, tasks: Sequence[Task]) -> None:
     for task in tasks:
         for r in task.group.reads:
             if r not in there and r not in task.writes:
-                _illegal("read after write", f"reads b{r} for b{task.group.main} too early")
+                raise PLAN_RULES.broken(
+                    "read after write", f"reads b{r} for b{task.group.main} too early"
+                )
         there.update(task.writes)
         _expect_cut(task, storage)
         _expect_rows(task, storage)
@@ -167,7 +190,7 @@ def _expect_rows(task: Task, storage: Storage) -> None:
             if at in storage.stored and at != b:
                 row = max(math.prod(buffer.shape) // task.cut.rows, 1)
                 if at in own and not np.array_equal(elements // row, rows):
-                    _illegal("rows", f"takes b{b} to need the same rows of b{at}")
+                    raise PLAN_RULES.broken("rows", f"takes b{b} to need the same rows of b{at}")
             elif buffer.map is not None:
                 waiting.append((buffer.reads[0], _elements(buffer.map).ravel()[elements]))
             elif storage.kind(at).pointwise:
@@ -177,14 +200,16 @@ def _expect_rows(task: Task, storage: Storage) -> None:
 def _expect_cut(task: Task, storage: Storage) -> None:
     cut, shape = task.cut, storage.buffers[task.writes[0]].shape
     if cut.rows and cut.rows != next((n for n in shape if n != 1), 0):
-        _illegal("cut", f"cuts b{task.writes[0]}{shape} by {cut.rows} rows")
+        raise PLAN_RULES.broken("cut", f"cuts b{task.writes[0]}{shape} by {cut.rows} rows")
     if not task.shared or cut.axis < 0:
         return
     whole = math.prod(shape)
     if cut.extent not in (shape[cut.axis], whole, -(-whole // WORDS)):
-        _illegal("cut", f"does {cut.extent} turns along axis {cut.axis} of {shape}")
+        raise PLAN_RULES.broken("cut", f"does {cut.extent} turns along axis {cut.axis} of {shape}")
     if not cut.extent <= cut.units * cut.unit < cut.extent + cut.unit:
-        _illegal("cut", f"cuts {cut.extent} turns into {cut.units} parts of {cut.unit}")
+        raise PLAN_RULES.broken(
+            "cut", f"cuts {cut.extent} turns into {cut.units} parts of {cut.unit}"
+        )
 
 
 def verify_sharing(tasks: Sequence[Task], updates: Updates, meetings: Meetings) -> None:
@@ -198,7 +223,9 @@ def verify_sharing(tasks: Sequence[Task], updates: Updates, meetings: Meetings) 
             for b, who, writes in own:
                 others = [w for w, also in touched.get(b, ()) if writes or also]
                 if any(who == ANY or who != other for other in others):
-                    _illegal("meeting", f"has no meeting before the loop of b{task.group.main}")
+                    raise PLAN_RULES.broken(
+                        "meeting", f"has no meeting before the loop of b{task.group.main}"
+                    )
             for b, who, writes in own:
                 touched.setdefault(b, set()).add((who, writes))
 
@@ -232,22 +259,28 @@ def verify_updates(
     done.update(old for _, old in updates.commits)
     for _, old in program.updates:
         if done[old] != 1:
-            _illegal("update", f"replaces b{old} {done[old]} times")
+            raise PLAN_RULES.broken("update", f"replaces b{old} {done[old]} times")
     for b, home in updates.over.items():
         if size_of(storage.buffers[b]) != size_of(storage.buffers[home]):
-            _illegal("in place", f"writes b{b} over b{home}, which has another size")
+            raise PLAN_RULES.broken("in place", f"writes b{b} over b{home}, which has another size")
         k, replaces = writer[b], storage.buffers[home].kernel is None
         if replaces and k <= fails:
-            _illegal("failure", f"writes b{b} over b{home}, and may fail after it")
+            raise PLAN_RULES.broken("failure", f"writes b{b} over b{home}, and may fail after it")
         if replaces and (home in program.outputs or home in copied):
-            _illegal("in place", f"writes b{b} over b{home}, which is returned or copied later")
+            raise PLAN_RULES.broken(
+                "in place", f"writes b{b} over b{home}, which is returned or copied later"
+            )
         last = writer.get(home, len(tasks))  # where the memory has its next value
         value = home if replaces else b
         readers = [j for j, task in enumerate(tasks) if value in task.group.reads]
         if replaces and any(j > k for j in readers):
-            _illegal("in place", f"writes b{b} over b{home}, which a later loop reads")
+            raise PLAN_RULES.broken(
+                "in place", f"writes b{b} over b{home}, which a later loop reads"
+            )
         if not replaces and any(j > last for j in readers):
-            _illegal("in place", f"keeps b{b} in b{home}, which is written before it is read")
+            raise PLAN_RULES.broken(
+                "in place", f"keeps b{b} in b{home}, which is written before it is read"
+            )
         if replaces and k in readers:
             _expect_own_index(tasks[k], home, storage)
         if not replaces and last in readers:
@@ -258,7 +291,9 @@ def _expect_own_index(task: Task, r: int, storage: Storage) -> None:
     """Raise unless a loop reads a buffer only at the index that it writes then."""
     for b in task.writes:
         if not storage.reads(b).get(r, True):
-            _illegal("in place", f"writes b{b} over b{r}, which it reads at other indices")
+            raise PLAN_RULES.broken(
+                "in place", f"writes b{b} over b{r}, which it reads at other indices"
+            )
 
 
 def verify_memory(
@@ -283,11 +318,13 @@ def verify_memory(
     placed = sorted((offset, b) for b, offset in arena.offsets.items())
     for b in (*program.outputs, *updates.over, *dict(updates.commits)):
         if b in arena.offsets:
-            _illegal("arena", f"has b{b}, which outlives the step, in the arena")
+            raise PLAN_RULES.broken("arena", f"has b{b}, which outlives the step, in the arena")
     for k, (offset, b) in enumerate(placed):
         size = size_of(storage.buffers[b])
         if offset % ALIGNED or offset + size > arena.size:
-            _illegal("arena", f"has b{b} of {size} bytes at {offset} of {arena.size}")
+            raise PLAN_RULES.broken(
+                "arena", f"has b{b} of {size} bytes at {offset} of {arena.size}"
+            )
         for other_offset, other in itertools.islice(placed, k + 1, None):
             if other_offset >= offset + size:
                 break
@@ -297,7 +334,7 @@ def verify_memory(
             own = len(rows[b] | rows[other]) == 1 and 0 not in rows[b]
             own = own and offset == other_offset and size == size_of(storage.buffers[other])
             if not apart and not (in_turn and own):
-                _illegal("arena", f"has b{b} and b{other} in one place at once")
+                raise PLAN_RULES.broken("arena", f"has b{b} and b{other} in one place at once")
 
 
 def _numbered(tasks: Sequence[Task], meetings: Meetings) -> Iterator[tuple[int, Task]]:
@@ -319,20 +356,11 @@ def verify_segments(tasks: Sequence[Task], updates: Updates, segments: Sequence[
         else:
             covered += [k for k, task in enumerate(tasks) if task.group.main == segment.writes]
     if covered != [*range(len(tasks))]:
-        _illegal("segments", f"runs the tasks {covered} of {len(tasks)}")
+        raise PLAN_RULES.broken("segments", f"runs the tasks {covered} of {len(tasks)}")
     commits = [k for k, s in enumerate(segments) if isinstance(s, Native) and s.commits]
     if commits != ([len(segments) - 1] if updates.commits else []):
-        _illegal("segments", f"copies in segments {commits} of {len(segments)}")
+        raise PLAN_RULES.broken("segments", f"copies in segments {commits} of {len(segments)}")
 
 
 def _names(buffers: Iterable[int]) -> str:
     return ", ".join(f"b{b}" for b in sorted(buffers))
-
-
-def _illegal(rule: str, what: str) -> NoReturn:
-    raise PlanError(
-        "verify",
-        f"got a plan that {what}, against the rule {rule!r}",
-        f"expected {RULES[rule]}",
-        "report it: a stage of the native backend's plan has a defect",
-    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from ....errors import PlanError
 from ....graph import Spec
 from ...program import Program
+from ...verification import Rules
 from ..alignment import ALIGNED, size_of
 
 _SIZE = 8  # bytes that hold how long the rest of the head is
@@ -62,37 +63,35 @@ class Schedule:
         return len(head).to_bytes(_SIZE, "little") + head + code
 
 
-RULES = {
-    "calls": "each driver to have a name of its own, and each kernel to be one of the program's",
-    "places": "results on cache lines of the arena",
-    "results": "results of kernels, and outputs where a failure loses them",
-}
+SCHEDULE_RULES = Rules(
+    "schedule",
+    PlanError,
+    "the native backend",
+    {
+        "calls": "drivers to have different names, and each kernel to be one of the program's",
+        "places": "results on cache lines of the arena",
+        "results": "results of kernels, and outputs where a failure loses them",
+    },
+)
 
 
-def verify(schedule: Schedule, program: Program) -> None:
-    """Raise `PlanError`, with the name of the rule in `RULES`, unless the program can run so."""
+def verify_schedule(schedule: Schedule, program: Program) -> None:
+    """Raise `PlanError`, with the name of the broken rule, unless the program can run so."""
     results: dict[int, Spec] = {kernel.writes: kernel.node for kernel in program.kernels}
     if len(set(schedule.names)) != len(schedule.names):
-        _illegal("calls", f"calls {', '.join(schedule.names)}")
+        raise SCHEDULE_RULES.broken("calls", f"calls {', '.join(schedule.names)}")
     for call in schedule.calls:
         if not call.name and not 0 <= call.kernel < len(program.kernels):
-            _illegal("calls", f"calls kernel {call.kernel} of {len(program.kernels)}")
+            raise SCHEDULE_RULES.broken(
+                "calls", f"calls kernel {call.kernel} of {len(program.kernels)}"
+            )
     for b, offset in schedule.offsets:
         inside = b in results and 0 <= offset <= schedule.arena - size_of(results[b])
         if not inside or offset % ALIGNED:
-            _illegal("places", f"has b{b} at {offset} of {schedule.arena} bytes")
+            raise SCHEDULE_RULES.broken("places", f"has b{b} at {offset} of {schedule.arena} bytes")
     for b in (*schedule.in_place, *schedule.early):
         if b not in results or (b in schedule.early and b not in program.outputs):
-            _illegal("results", f"names b{b}")
-
-
-def _illegal(rule: str, what: str) -> NoReturn:
-    raise PlanError(
-        "verify",
-        f"got a schedule that {what}, against the rule {rule!r}",
-        f"expected {RULES[rule]}",
-        "report it: the native backend has a defect",
-    )
+            raise SCHEDULE_RULES.broken("results", f"names b{b}")
 
 
 def unpacked(content: bytes) -> tuple[Schedule, bytes]:
