@@ -118,7 +118,7 @@ class Backend:
 
     name           as CHAINRULE_BACKEND names it
     load           imports it, which may be slow, and returns its `build`
-    package        the Python package that it needs, besides those of the base install
+    package        the Python package that it needs in addition to NumPy
     stages         what `Executable.text` shows, in the order in which the stages come about
     keeps_memory   whether its executables have a `memory`
     """

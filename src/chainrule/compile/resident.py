@@ -106,13 +106,13 @@ class ResidentTensors:
             id(g.tensor): (g, [next(rest) for _ in range(g.outputs)]) for g in gradients
         }
         graded = {b for _, buffers in self._gradients.values() for b in buffers}
-        kept = graded | set(memory.updates)
+        resident = graded | set(memory.updates)  # results that stay with the step
         to_place = set(memory.outputs_to_place)
         self._large: list[tuple[int, Shape, Dtype]] = []  # results in new arrays at each call
         for b in memory.outputs_to_place:
             spec = memory.spec(b)
             size = math.prod(spec.shape) * spec.dtype.itemsize
-            if b in self._results and b not in kept and size > SMALL:
+            if b in self._results and b not in resident and size > SMALL:
                 self._large.append((b, spec.shape, spec.dtype))
             else:
                 memory.place(b, memory.new_array(b))
@@ -123,7 +123,7 @@ class ResidentTensors:
         self.count = len(self._tensors)
         self.placed: list[Array] = [_ABSENT] * first
         # The arrays of results that are always in the same ones.
-        fixed = not self._large and all(b in to_place and b not in kept for b in self._results)
+        fixed = not self._large and all(b in to_place and b not in resident for b in self._results)
         self._fixed = [memory.result(b) for b in self._results] if fixed else None
         self._separate = to_place - set(memory.updates)  # whose arrays may be handed out uncopied
 

@@ -175,8 +175,8 @@ def _built(
         for owner, node in trace.writes.values()
     ]
     stays = can_stay(recorded, any(results + writes))
-    kept, grads = unscaled(optimised, recorded) if stays else (optimised, [])
-    program = lower(kept, _updates(recorded))
+    to_lower, grads = unscaled(optimised, recorded) if stays else (optimised, [])
+    program = lower(to_lower, _updates(recorded))
     executable = _executable(program, asked)
     memory = executable.memory if stays else None
     unread = [*trace.unseen.values()]

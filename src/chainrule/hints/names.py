@@ -173,7 +173,7 @@ ATTRIBUTES = {
 
 ARGUMENTS = {
     "DataLoader": {
-        "collate_fn": "a loop of your own: fit takes a list, or another iterable, of batches",
+        "collate_fn": "a custom loop: fit takes a list, or another iterable, of batches",
         "num_workers": "nothing: batches are slices of arrays, which takes no time",
         "pin_memory": "nothing: there are only CPUs",
     },
@@ -196,7 +196,7 @@ ARGUMENTS = {
         "max_epochs": "epochs=10",
         "n_epochs": "epochs=10",
         "num_epochs": "epochs=10",
-        "sample_weight": "a loss of your own, with the weights in the targets: (x, (y, weight))",
+        "sample_weight": "a custom loss, with the weights in the targets: (x, (y, weight))",
         "scheduler": "schedule=optim.StepLR(optimizer, 10)",
         "shuffle": "nothing: arrays are shuffled, and a DataLoader says it itself",
         "valid_data": "valid=(x, y)",

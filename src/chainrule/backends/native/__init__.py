@@ -48,7 +48,7 @@ def build(program: Program) -> Runner:
 
 
 def _notice(in_numpy: Iterable[Kernel]) -> None:
-    """Say of each operation that runs in NumPy, once a process, that it does."""
+    """Name each operation that runs in NumPy, once per process."""
     for kernel in in_numpy:
         name = kernel.op.name
         if name in _noticed or kernel.op is ops.item:  # it takes apart what another one gave

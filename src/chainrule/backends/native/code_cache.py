@@ -41,8 +41,8 @@ def cached(what: str, make: Callable[[], bytes], target: Target) -> bytes:
 
 
 def _entry_name(what: str, target: Target) -> str:
-    made_by = (llvmlite.__version__, llvm.llvm_version_info, _generators())
-    return hashlib.sha256(repr((target, made_by, what)).encode()).hexdigest()
+    versions = (llvmlite.__version__, llvm.llvm_version_info, _generators())
+    return hashlib.sha256(repr((target, versions, what)).encode()).hexdigest()
 
 
 @functools.cache

@@ -73,7 +73,7 @@ def _host(limit: str) -> Target:
         raise ArgumentError(
             "compile",
             f"got CHAINRULE_FEATURES={limit!r}",
-            "avx2, sse or nothing is needed",
+            "expected avx2, sse or nothing",
             "unset it to use all that the processor has",
         )
     llvm.initialize_native_target()

@@ -118,8 +118,8 @@ def _read_file(path: Path, name: str, text: set[str], decimal: str) -> Table:
 def _check_single_header(table: Table) -> None:
     """Raise if the header is repeated in a row, as in two files joined to one."""
     again = np.ones(len(table), bool)
-    for name, found in table.columns.items():
-        again &= found.values == name if found.kind == "category" else False
+    for name, cells in table.columns.items():
+        again &= cells.values == name if cells.kind == "category" else False
     if again.any():
         raise ArgumentError(
             "read_table",

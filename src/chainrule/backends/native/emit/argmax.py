@@ -22,9 +22,9 @@ from .loops import Loops
 from .reduction import combiner
 from .running_tiles import TiledNest
 
-VECTORS = 4  # that search at once
+SEARCHING = 4  # vectors that search at once
 FAR = 1 << 31  # elements, from which on their numbers take 64 bits
-Found = Sequence[ir.Value]  # a value and its position: numbers, or vectors of them
+Best = Sequence[ir.Value]  # a value and its position: numbers, or vectors of them
 
 
 def emit(loops: Loops) -> None:
@@ -37,14 +37,14 @@ def emit(loops: Loops) -> None:
         return
     stay = [a for a, n in enumerate(shape) if n != 1 and a != axis]
     free, tile = tiled(shape, stay, axis)
-    nest = _Nest(loops, b, source, axis, tile)
+    nest = _SearchNest(loops, b, source, axis, tile)
     if tile:
         nest.columns(free)
     else:
         nest.rows(free)
 
 
-class _Nest(TiledNest):
+class _SearchNest(TiledNest):
     """The loops of one search."""
 
     def __init__(self, loops: Loops, b: int, source: int, axis: int, tile: Sequence[int]) -> None:
@@ -55,14 +55,14 @@ class _Nest(TiledNest):
         self._number = I64 if self._dtype.itemsize == 8 or self._size >= FAR else I32
 
     def columns(self, free: Sequence[int]) -> None:
-        """For each element of the tile: what is found is on the stack."""
+        """For each element of the tile, with the best on the stack."""
         rooms = self.room(in_memory(self._dtype)), self.room(self._number)
 
-        def get() -> Found:
+        def get() -> Best:
             return [self._b.load(self.place(r), typ=r.allocated_type) for r in rooms]
 
-        def put(found: Found) -> None:
-            for room, value in zip(rooms, found, strict=True):
+        def put(best: Best) -> None:
+            for room, value in zip(rooms, best, strict=True):
                 self._b.store(value, self.place(room))
 
         def look() -> None:
@@ -77,9 +77,9 @@ class _Nest(TiledNest):
         self.each_piece(free, piece)
 
     def rows(self, free: Sequence[int]) -> None:
-        """For each row: what is found is in registers."""
+        """For each row, with the best in registers."""
         lanes = ALIGNED // max(4, self._dtype.itemsize)
-        vectors = min(VECTORS, self._size // lanes)
+        vectors = min(SEARCHING, self._size // lanes)
 
         def row() -> None:
             place = self._in_vectors(vectors, lanes) if vectors else self._one_by_one()
@@ -110,13 +110,13 @@ class _Nest(TiledNest):
             return after
 
         begin = [_splat(self._first, lanes), _splat(self._number(0), lanes)] * vectors
-        found = builder.carrying(b, I64(0), I64(self._size), block, several, begin)
-        return self._joined(found[::2], found[1::2], lanes)
+        best = builder.carrying(b, I64(0), I64(self._size), block, several, begin)
+        return self._joined(best[::2], best[1::2], lanes)
 
     def _joined(
         self, values: Sequence[ir.Value], places: Sequence[ir.Value], lanes: int
     ) -> ir.Value:
-        """Of what all lanes have found: the first position of the best value."""
+        """The first position of the best value of all lanes."""
         b = self._b
         best = functools.reduce(self._best, values)
         half = lanes
@@ -132,7 +132,7 @@ class _Nest(TiledNest):
         name = f"vector.reduce.umin.v{lanes}i{self._number.width}"
         return builder.call_intrinsic(b, name, self._number, first)
 
-    def _vectors(self, k: ir.Value, first: int, lanes: int) -> Found:
+    def _vectors(self, k: ir.Value, first: int, lanes: int) -> Best:
         """The elements from k + first on, and their positions."""
         b = self._b
         values = ir.VectorType(in_memory(self._dtype), lanes)(ir.Undefined)
@@ -153,7 +153,7 @@ class _Nest(TiledNest):
     def _numbered(self, k: ir.Value) -> ir.Value:
         return k if self._number == I64 else self._b.trunc(k, self._number)
 
-    def _better(self, new: Found, best: Found) -> list[ir.Value]:
+    def _better(self, new: Best, best: Best) -> list[ir.Value]:
         """The new one if it is beyond the best one, which comes before it."""
         wins = self._beyond(new[0], best[0])
         return [self._b.select(wins, x, y) for x, y in zip(new, best, strict=True)]

@@ -33,14 +33,14 @@ def emit(loops: Loops) -> None:
         return
     stay = [a for a, n in enumerate(shape) if n != 1 and a != axis]
     free, tile = tiled(shape, stay, axis)
-    nest = _Nest(loops, b, shape, axis, tile)
+    nest = _RunningNest(loops, b, shape, axis, tile)
     if tile:
         nest.columns(free)
     else:
         nest.rows(stay)
 
 
-class _Nest(TiledNest):
+class _RunningNest(TiledNest):
     """The loops of one running axis."""
 
     def __init__(

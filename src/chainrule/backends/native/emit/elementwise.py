@@ -41,9 +41,9 @@ def emit(loops: Loops) -> None:
 def _ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
     """The value that takes an old one's place; zero where it shrinks and is a denormal.
 
-    A running mean of what has become zero would be the smallest denormal for ever: times 0.9 and
-    rounded, that is itself; and each step would take the time that denormals take. In float32, that
-    is: those of float16 are no denormals there.
+    A running mean of gradients that have become zero would stay the smallest denormal forever:
+    times 0.9 and rounded, it is itself, and each step would be as slow as denormals are. This is
+    about float32: denormals of float16 are normal numbers there.
     """
     kind = new.type
     if kind == I16:  # bfloat16

@@ -41,7 +41,7 @@ def emit(loops: Loops) -> None:
         return loops.builder.fmul(x, x, flags=("contract",)) if squared else x
 
     combine, first = combiner(ops.sum if length else kernel.op, dtype)
-    _Nest(loops, b, shape, order, element, combine, first).emit()
+    _ReductionNest(loops, b, shape, order, element, combine, first).emit()
     if squared:
         _take_roots(loops, b, shape, order.axes)
     elif length:  # of everything
@@ -121,7 +121,7 @@ def combiner(op: Operation, dtype: Dtype) -> tuple[Combine, ir.Constant]:
     return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
 
 
-class _Nest(TiledNest):
+class _ReductionNest(TiledNest):
     """The loops of one reduction."""
 
     def __init__(

@@ -364,5 +364,7 @@ def emit_function(builder: ir.IRBuilder, name: str, *xs: ir.Value) -> ir.Value:
     fused: bool = builder.module.fused
     if name not in FUNCTIONS:
         known = ", ".join(FUNCTIONS)
-        raise ArgumentError("compile", f"got function {name!r}", f"one of {known}", "compose it")
+        raise ArgumentError(
+            "compile", f"got function {name!r}", f"expected one of {known}", "compose it"
+        )
     return FUNCTIONS[name](*(Value(builder, x, fused) for x in xs)).ir

@@ -57,7 +57,7 @@ def grouped(
 ) -> tuple[Storage, tuple[Group, ...]]:
     """The groups of a program, and what is still stored."""
     drafts = _joined(program, storage)
-    storage, drafts = _kept_inside(drafts, program, storage)
+    storage, drafts = _without_inner_results(drafts, program, storage)
     storage, drafts = _with_epilogues(drafts, program, storage, target)
     return storage, tuple(_complete(draft, storage) for draft in drafts)
 
@@ -112,7 +112,7 @@ def _joined(program: Program, storage: Storage) -> list[_Draft]:
     return [_Draft(kind, tuple(bs), bs[0]) for kind, bs in zip(kinds, writes, strict=True)]
 
 
-def _kept_inside(
+def _without_inner_results(
     drafts: Sequence[_Draft], program: Program, storage: Storage
 ) -> tuple[Storage, list[_Draft]]:
     """What nothing but its own loop uses, at its own index, need not be stored."""

@@ -34,7 +34,7 @@ def expect_room(needed: int) -> None:
         raise ArgumentError(
             "compile",
             f"got a step that needs {_gigabytes(needed)} of memory for itself",
-            f"no more than the {_gigabytes(there)} there are",
+            f"expected at most {_gigabytes(there)}, the memory of this machine",
             "use a smaller batch, or do it in pieces (accumulate=… of fit)",
         )
 

@@ -29,7 +29,7 @@ class Runner:
     """Inputs are placed, the program runs, outputs are read.
 
     A buffer that replaces an input (`Program.updates`) is found in that input's own array, which is
-    written over: `place` such an input as an array of your own. The others are read only.
+    written over: `place` such an input as an array without another use. The others are read only.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class Runner:
         raise RangeError(
             "compile",
             "got an index outside its axis, or a divisor of 0, but by NumPy's rounding it is not",
-            "whole numbers that do not hang on the last bit of a real number",
-            "compute them in whole numbers, or keep away from the edge",
+            "expected whole numbers that do not depend on the last bit of a real number",
+            "compute them in whole numbers, or stay away from the bounds",
         )
 
     @property

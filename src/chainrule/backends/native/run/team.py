@@ -176,8 +176,8 @@ def threads() -> int:
             raise ArgumentError(
                 "compile",
                 f"got CHAINRULE_THREADS={asked!r}",
-                "a whole number from 1 to 128",
-                "unset it to use the processors there are",
+                "expected a whole number from 1 to 128",
+                "unset it to use all processors",
             )
         return int(asked)
     return min(_processors(), 128)
