@@ -1,0 +1,11 @@
+"""LLVM IR of a plan. Each kind of loop has a file whose `emit` writes it (see `plan/kinds.py`).
+
+module        the LLVM module: a function per task, and drivers
+driver        what each thread runs: a table of calls
+team          what threads do between jobs, and how they meet
+loops         the loops of one function, and the elements that they compute
+builder       what all emitters share
+epilogue      bias and activation while a product is in registers
+matmul_tiles  products, tile by tile (`vectors`: its instructions)
+running_tiles loops with running values on the stack
+"""

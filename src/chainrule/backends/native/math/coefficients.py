@@ -1,4 +1,4 @@
-"""The polynomials and constants of `mathematics` and `trigonometry`, for float32 and float64.
+"""The polynomials and constants of `elementary` and `trigonometry`, for float32 and float64.
 
 Polynomials stand highest power first. Their sources:
 

@@ -1,4 +1,4 @@
-"""Sine, cosine, tangent and their inverses, as `mathematics` wants them.
+"""Sine, cosine, tangent and their inverses, in the form that `elementary` describes.
 
 An angle of any size is first reduced by π/2 (Payne and Hanek): the bits of 2/π that matter for its
 exponent are read from a table that the module holds once.

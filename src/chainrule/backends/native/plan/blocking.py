@@ -13,7 +13,7 @@ batches cost no copy. The product is cut three times, by the spec and the proces
     swapped     the same for Cᵀ = Bᵀ · Aᵀ, so vectors lie along m: for a narrow C
     dot         vectors lie along k: for a narrow C whose operands are contiguous along k
 
-`contraction` emits the code.
+`emit/matmul_tiles.py` emits the code.
 """
 
 from __future__ import annotations
