@@ -77,7 +77,8 @@ def short_floats() -> Step:
     """float16 and bfloat16."""
 
     def apply(h: Any, b: Any) -> list[Any]:
-        return [f(x) for x in (h, b) for f in (cr.exp, lambda x: cr.sum(x * x, axis=0), cr.relu)]
+        sums = (lambda x: cr.sum(x * x, axis=0), lambda x: cr.relu(x @ x.T - x[:, :1]))
+        return [f(x) for x in (h, b) for f in (cr.exp, cr.relu, *sums)]
 
     halves = reals(3, 4, dtype="float16")
     return apply, (halves, cr.asarray(halves).astype("bfloat16"))

@@ -183,6 +183,23 @@ def test_expressions_of_any_length_are_stored_in_16_bits(on, dtype):
         np.testing.assert_allclose(a.astype(F32), b.astype(F32), rtol=0.1, atol=0.02)
 
 
+@HALVES
+@LIMITS
+def test_products_are_finished_and_rounded_in_registers(on, dtype, limit):
+    rng = np.random.default_rng(6)
+    x, w, b = (rng.integers(-4, 5, s).astype(dtype) for s in ((33, 24), (24, 37), (37,)))
+    b = b / dtype.type(3)
+
+    def layer(x, w, b):
+        y = x @ w + b
+        return [cr.where(y < 0, y / 8, y), y > 1]
+
+    check_both(on, layer, x, w, b, limit=limit)  # whole numbers: the order of sums is no matter
+    plan = cr.compile(layer).plan(*map(cr.Tensor, (x, w, b)))
+    assert re.search(r"matmul.*: b\d+: b?float16\[33,37\], b\d+: bool\[33,37\]", plan), plan
+    assert "float32[33,37]" not in plan[plan.index("  g0 ") :]
+
+
 def rows(dtype):
     x = np.random.default_rng(2).normal(size=(7, 300)).astype(dtype)
     x[1, 5] = x[4, 0] = np.nan

@@ -12,6 +12,11 @@ HALF, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 POINTER, VOID = ir.PointerType(), ir.VoidType()
 
 
+def shaped(kind: ir.Type, other: ir.Type) -> ir.Type:
+    """A type of numbers, or that of vectors of them as long as another one's."""
+    return ir.VectorType(kind, other.count) if isinstance(other, ir.VectorType) else kind
+
+
 def in_memory(dtype: Dtype) -> ir.Type:
     """How an element is stored: bools as a byte, float16 and bfloat16 as their bits."""
     if is_floating(dtype) and not is_half(dtype):

@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from ....dtypes import bfloat16
 from ....graph import Dtype
-from ..ir_types import F32, HALF, I16, I32
+from ..ir_types import F32, HALF, I16, I32, shaped
 from .notation import Value, where
 
 _INFINITY, _SIGN, _QUIET = 0x7F800000, 0x80000000, 0x400000
@@ -20,17 +20,18 @@ _INFINITY, _SIGN, _QUIET = 0x7F800000, 0x80000000, 0x400000
 def to_single(b: ir.IRBuilder, bits: ir.Value, dtype: Dtype) -> ir.Value:
     """The float32 that is equal to a number of 16 bits."""
     if dtype != bfloat16 and b.module.converts_halves:
-        return b.fpext(b.bitcast(bits, HALF), F32)
-    x = Value(b, b.zext(bits, I32), b.module.fused)
+        return b.fpext(b.bitcast(bits, shaped(HALF, bits.type)), shaped(F32, bits.type))
+    x = Value(b, b.zext(bits, shaped(I32, bits.type)), b.module.fused)
     return (_from_bfloat16(x) if dtype == bfloat16 else _from_float16(x)).ir
 
 
 def from_single(b: ir.IRBuilder, number: ir.Value, dtype: Dtype) -> ir.Value:
     """The bits of the number of 16 bits next to a float32."""
+    kind = shaped(I16, number.type)
     if dtype != bfloat16 and b.module.converts_halves:
-        return b.bitcast(b.fptrunc(number, HALF), I16)
+        return b.bitcast(b.fptrunc(number, shaped(HALF, number.type)), kind)
     x = Value(b, number, b.module.fused)
-    return b.trunc((_to_bfloat16(x) if dtype == bfloat16 else _to_float16(x)).ir, I16)
+    return b.trunc((_to_bfloat16(x) if dtype == bfloat16 else _to_float16(x)).ir, kind)
 
 
 def single_to_round(b: ir.IRBuilder, number: ir.Value) -> ir.Value:

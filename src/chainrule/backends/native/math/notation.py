@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..ir_types import F32, F64, I32, I64
+from ..ir_types import F32, F64, I32, I64, shaped
 
 INF, NAN = float("inf"), float("nan")
 
@@ -37,8 +37,9 @@ class Value:
 
     def __init__(self, builder: ir.IRBuilder, value: Any, fused: bool) -> None:
         self.builder, self.ir, self.fused = builder, value, fused
-        self.real = value.type in (F32, F64)
-        self.double = value.type in (F64, I64)
+        kind = value.type.element if isinstance(value.type, ir.VectorType) else value.type
+        self.real = kind in (F32, F64)
+        self.double = kind in (F64, I64)
 
     __add__, __radd__ = _operator("fadd", "add"), _operator("fadd", "add")
     __sub__, __rsub__ = _operator("fsub", "sub"), _operator("fsub", "sub", True)
@@ -63,7 +64,8 @@ class Value:
         """A constant of the same type; a value is returned as it is."""
         if isinstance(other, Value):
             return other
-        return self.make(ir.Constant(self.ir.type, float(other) if self.real else int(other)))
+        number, kind = float(other) if self.real else int(other), self.ir.type
+        return self.make(kind([number] * kind.count if isinstance(kind, ir.VectorType) else number))
 
     def intrinsic(self, name: str, *others: Any) -> Value:
         values = [self.ir, *(self.like(other).ir for other in others)]
@@ -90,11 +92,14 @@ class Value:
         return self.intrinsic("copysign", other)
 
     def bits(self) -> Value:
-        return self.make(self.builder.bitcast(self.ir, I64 if self.double else I32))
+        return self.make(self._as(I64 if self.double else I32))
 
     def float(self) -> Value:
         """The number that has these bits."""
-        return self.make(self.builder.bitcast(self.ir, F64 if self.double else F32))
+        return self.make(self._as(F64 if self.double else F32))
+
+    def _as(self, kind: ir.Type) -> ir.Value:
+        return self.builder.bitcast(self.ir, shaped(kind, self.ir.type))
 
     def widened(self) -> Value:
         return self if self.double else self.make(self.builder.fpext(self.ir, F64))

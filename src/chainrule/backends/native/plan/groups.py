@@ -12,11 +12,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .... import ops
+from ....dtypes import float32, is_half
 from ...program import Program
 from .. import formulas
 from ..processor import Target
 from .blocking import AT_ONCE
-from .buffers import Storage
+from .buffers import Buffer, Storage
 from .kinds import ELEMENTWISE, MATMUL, Kind, loop_of
 from .matmul import blocking_of
 
@@ -189,7 +191,8 @@ def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool
     while waiting:
         b = waiting.pop()
         buffer = storage.buffers[b]
-        if buffer.shape != shape or buffer.dtype not in (dtype, bool):
+        alike = buffer.dtype in (dtype, bool) or (dtype == float32 and is_half(buffer.dtype))
+        if buffer.shape != shape or not alike:
             return False
         if b == product or (b in storage.stored and b not in writes):
             continue
@@ -200,12 +203,20 @@ def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool
                 return False  # what is being computed is not there to be looked at
             continue
         row = formulas.FORMULAS.get(buffer.op) if buffer.op is not None else None
-        if row is None or not row.vectors:
+        if row is None or not (row.vectors or _casts_halves(buffer)):
             return False
         new = set(buffer.reads) - seen
         waiting += new
         seen |= new
     return True
+
+
+def _casts_halves(buffer: Buffer) -> bool:
+    """Whether it is a cast between 16 bits and float32, which is the same for vectors."""
+    if buffer.kernel is None or buffer.op is not ops.astype:
+        return False
+    kinds = (buffer.dtype, buffer.kernel.node.inputs[0].dtype)
+    return any(map(is_half, kinds)) and all(d == float32 or is_half(d) for d in kinds)
 
 
 def replacing_last(groups: Sequence[Group], program: Program) -> tuple[list[Group], list[Group]]:
