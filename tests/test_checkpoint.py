@@ -132,7 +132,9 @@ def test_a_new_run_does_not_mix_with_an_old_one(tmp_path):
     job = Job()
     job.start(1, tmp_path)
     before = names(tmp_path)
-    with pytest.raises(FileError, match=r"\[checkpoint\] got .*; an empty folder.*resume=True"):
+    with pytest.raises(
+        FileError, match=r"\[checkpoint\] got .*; expected an empty folder.*resume=True"
+    ):
         job.start(2, tmp_path, resume=False)
     assert names(tmp_path) == before
 
@@ -158,7 +160,9 @@ def test_what_a_checkpoint_does_not_fit(tmp_path):
 @pytest.mark.parametrize("where", ["file", "file/below"])
 def test_a_folder_that_cannot_be_used_is_told_before_training(tmp_path, where):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileError, match=r"\[checkpoint\] got .* a place that can be used"):
+    with pytest.raises(
+        FileError, match=r"\[checkpoint\] got .* a path that can be read and written"
+    ):
         fit(nn.Linear(5, 3), (X, Y), checkpoint=tmp_path / where, callbacks=[Ends(0, "kill")])
 
 
@@ -334,7 +338,7 @@ def test_a_limit_of_file_size_is_told(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(FileError, match=r"\[write\] got File too large .*space that is left"):
+        with pytest.raises(FileError, match=r"\[write\] got File too large .*free space"):
             Job().start(2, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
