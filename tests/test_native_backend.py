@@ -16,7 +16,7 @@ from chainrule.backends.native.compilation import Compilation
 from chainrule.backends.native.plan.rewrites import rewritten
 from chainrule.backends.program import lower
 from chainrule.compile.passes import optimise
-from chainrule.dtypes import is_floating, is_half
+from chainrule.dtypes import is_floating
 from chainrule.errors import ArgumentError, RangeError
 from chainrule.recording import record
 from chainrule.trace import Trace
@@ -52,8 +52,7 @@ def check_equal(found, expected):
         np.testing.assert_array_equal(found, expected)
         return
     tolerance = TOLERANCE[found.dtype]
-    if is_half(found.dtype):
-        found, expected = found.astype(np.float32), expected.astype(np.float32)
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
     size = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * size)
 

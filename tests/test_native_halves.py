@@ -7,6 +7,13 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.backends.native import object_code, processor
+from chainrule.backends.native.compilation import Compilation
+from chainrule.backends.native.plan.rewrites import rewritten
+from chainrule.backends.program import lower
+from chainrule.compile.passes import optimise
+from chainrule.recording import record
+from chainrule.trace import Trace
 
 HALVES = pytest.mark.parametrize("dtype", [cr.float16, cr.bfloat16], ids=str)
 LIMITS = pytest.mark.parametrize("limit", ["", "avx2", "sse"])
@@ -198,6 +205,20 @@ def test_products_are_finished_and_rounded_in_registers(on, dtype, limit):
     plan = cr.compile(layer).plan(*map(cr.Tensor, (x, w, b)))
     assert re.search(r"matmul.*: b\d+: b?float16\[33,37\], b\d+: bool\[33,37\]", plan), plan
     assert "float32[33,37]" not in plan[plan.index("  g0 ") :]
+
+
+@HALVES
+@pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
+def test_other_machines_need_no_calls_either(dtype, triple):
+    def step(t):
+        return [cr.tanh(t[0] @ t[1]), cr.astype(cr.astype(t[0], "float64") * 3, dtype), t[0] / 3]
+
+    made = record(step, [((64, 64), dtype, False)] * 2, Trace(lasting=True))
+    arm = processor.cross(triple)
+    text = Compilation(rewritten(lower(optimise(made.graph))), arm).llvm()
+    assembly = object_code.assembly(text, arm)
+    assert not re.findall(r"\tbl\t_?__\w+", assembly)
+    assert dtype == cr.bfloat16 or re.search(r"\tfcvtl", assembly)
 
 
 def rows(dtype):

@@ -12,5 +12,5 @@
 
 `kinds` has a row per kind of loop, `views` says how views map indices, `loop_nests`, `reductions`,
 `matmul` and `blocking` how loops run. Nothing here is imported before a program is planned, except
-`rewrites`.
+`rewrites`, and what `halves` needs where there are any.
 """
