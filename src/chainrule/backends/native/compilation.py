@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from ..program import Kernel, Program
 from .emit.module import emit_module
 from .object_code import compile_ir
-from .plan.kinds import MATMUL
 from .plan.segments import Native
 from .plan.stages import plan
 from .processor import Target
@@ -52,14 +51,13 @@ class Compilation:
             work, shared = sum(t.group.work for t in tasks), any(t.shared for t in tasks)
             calls.append(Call(segment.name, -1, work, shared))
         written = {updates.home(b) for task in plan.tasks[: plan.safe] for b in task.writes}
-        products = (task for task in plan.tasks if task.kind is MATMUL)
         return Schedule(
             tuple(calls),
             arena.size,
             tuple(arena.offsets.items()),
             tuple(updates.over),
             tuple((own, b) for b, own in updates.staged.items()),
-            max((plan.blocking(task).scratch_bytes for task in products), default=0),
+            plan.scratch,
             tuple(sorted(set(self.program.outputs) & written)),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ir_types import I64
+from ..plan.cuts import blocking_of_cut
 from ..plan.matmul import operands
 from .epilogue import Epilogue
 from .loops import Loops
@@ -12,10 +13,9 @@ from .matmul_tiles import emit_tiles
 def emit(loops: Loops) -> None:
     """This thread's tiles, each with the group that is computed from it."""
     task = loops.task
-    blocking = loops.plan.blocking(task)
-    left, right = (
-        loops.element(b, offset) for b, offset, _ in operands(loops.storage, task.group.main)
-    )
+    main, target = task.group.main, loops.plan.target
+    blocking = blocking_of_cut(main, task.writes, task.cut, loops.storage, target)
+    left, right = (loops.element(b, offset) for b, offset, _ in operands(loops.storage, main))
     part = loops.part or (I64(0), I64(blocking.tiles))
     finish = None
     if task.writes != (task.group.main,):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..processor import Target
-from .blocking import up
+from .blocking import Blocking, up
 from .buffers import Storage
 from .loop_nests import loop_shape, reduced_axes
 from .matmul import blocking_of
@@ -59,6 +59,14 @@ def cut_product(
         if by_rows.cost <= SLACK * fastest.cost:
             return Cut(by_rows.tiles, rows=shape[-2])
     return Cut(fastest.tiles) if work >= WORTH_CUTTING else WHOLE
+
+
+def blocking_of_cut(
+    main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
+) -> Blocking:
+    """How a matrix product is blocked: by rows, if its loop is cut by rows."""
+    unit, plain = UNIT if cut.rows else 0, list(writes) != [main]
+    return blocking_of(main, storage, target, unit=unit, plain=plain)
 
 
 def cut_elementwise(

@@ -19,6 +19,7 @@ from .buffers import Buffer, Storage
 from .cuts import (
     WHOLE,
     Cut,
+    blocking_of_cut,
     cut_beside,
     cut_elementwise,
     cut_product,
@@ -58,6 +59,12 @@ def _uncut(main: int, writes: Sequence[int], work: float, storage: Storage, targ
     return WHOLE
 
 
+def _no_scratch(
+    main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
+) -> int:
+    return 0
+
+
 def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
     return math.prod(storage.buffers[main].shape) * 1.0
 
@@ -78,6 +85,7 @@ class Kind:
                on that axis; None: any index
     work       (main, writes, storage) -> nanoseconds of one thread, about
     cut        (main, writes, work, storage, target) -> how threads share its loop
+    scratch    (main, writes, cut, storage, target) -> bytes that each thread needs for itself
 
     main is the buffer that the loop is made for, writes all that it writes.
     """
@@ -93,6 +101,7 @@ class Kind:
     rows: Callable[[Buffer, int], Sequence[int | None]] = _any_row
     work: Callable[[int, Sequence[int], Storage], float] = _work_moving
     cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
+    scratch: Callable[[int, Sequence[int], Cut, Storage, Target], int] = _no_scratch
 
     @property
     def stores_operands(self) -> bool:
@@ -158,6 +167,12 @@ def _work_cumulative(main: int, writes: Sequence[int], storage: Storage) -> floa
 def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
     left = storage.buffers[storage.kernel(main).reads[0]]
     return math.prod(storage.buffers[main].shape) * left.shape[-1] / 60
+
+
+def _scratch_for_packing(
+    main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
+) -> int:
+    return blocking_of_cut(main, writes, cut, storage, target).scratch_bytes
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
@@ -227,6 +242,7 @@ MATMUL = Kind(
     rows=_row_of_left,
     work=_work_product,
     cut=cut_product,
+    scratch=_scratch_for_packing,
 )
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
 CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")

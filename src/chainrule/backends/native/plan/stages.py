@@ -16,12 +16,9 @@ from ... import verification
 from ...program import Program
 from ..processor import Target
 from .arena import Arena, arena_of
-from .blocking import Blocking
 from .buffers import Buffer, Storage
-from .cuts import UNIT
 from .groups import grouped
 from .in_place import Updates, updates_of
-from .matmul import blocking_of
 from .segments import Segment, segments_of
 from .storage import storage_of
 from .threads import Meetings, Task, meetings_of, tasks_of
@@ -54,11 +51,14 @@ class Plan:
         """The memory that a task writes over and other threads have read before."""
         return self.meetings.claims.get(task, ())
 
-    def blocking(self, task: Task) -> Blocking:
-        """How a task's matrix product is cut: by rows, if the task is."""
+    @property
+    def scratch(self) -> int:
+        """Bytes that each thread needs for itself while a loop runs."""
+        return max(map(self._scratch, self.tasks), default=0)
+
+    def _scratch(self, task: Task) -> int:
         main = task.group.main
-        unit, plain = UNIT if task.cut.rows else 0, task.writes != (main,)
-        return blocking_of(main, self.storage, self.target, unit=unit, plain=plain)
+        return task.kind.scratch(main, task.writes, task.cut, self.storage, self.target)
 
     def memory(self, task: Task) -> list[int]:
         """The buffers whose memory a task writes and reads, and the status."""

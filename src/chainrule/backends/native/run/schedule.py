@@ -40,7 +40,7 @@ class Schedule:
     offsets    (buffer, where it begins in the arena)
     in_place   buffers that lie in another one's memory
     staged     (one more place, for a buffer like this one)
-    scratch    bytes that each thread needs for packed operands
+    scratch    bytes that each thread needs for itself while a loop runs
     early      outputs that are written while something may still fail
     """
 
