@@ -163,3 +163,11 @@ def test_the_extreme_of_everything():
     for function in (cr.argmax, cr.argmin):
         check("", lambda x, f=function: f(x), x)
         check("", lambda x, f=function: f(cr.tanh(x.T), axis=-1, keepdims=True), x)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_the_larger_of_whole_numbers(dtype):
+    limits = np.iinfo(dtype)
+    x, y = np.meshgrid(*[np.array([limits.min, limits.max, 0, 1, 100], dtype)] * 2)
+    for function in (cr.maximum, cr.minimum):
+        check("", function, x.copy(), y.copy())

@@ -68,7 +68,9 @@ def _square(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> i
 def _beyond(sign: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
         x, y = xs
-        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
+        keep = _compare(sign)(b, xs, kinds, to)
+        if kinds[0].kind == "f":
+            keep = b.or_(keep, b.fcmp_unordered("uno", x, x))
         return b.select(keep, x, y)
 
     return emit
@@ -230,8 +232,8 @@ FORMULAS: dict[Operation, Formula] = {
     ops.subtract: Formula("fiu", _arithmetic("fsub", "sub"), vectors=True),
     ops.multiply: Formula("fiu", _arithmetic("fmul", "mul"), vectors=True),
     ops.divide: Formula("f", _arithmetic("fdiv", ""), vectors=True),
-    ops.maximum: Formula("f", _beyond(">="), vectors=True),
-    ops.minimum: Formula("f", _beyond("<="), vectors=True),
+    ops.maximum: Formula("fiu", _beyond(">="), vectors=True),
+    ops.minimum: Formula("fiu", _beyond("<="), vectors=True),
     ops.copysign: Formula("f", _intrinsic("copysign")),
     ops.sign: Formula("f", _sign),
     ops.floor: Formula("f", _intrinsic("floor")),
