@@ -21,13 +21,17 @@ OPERATIONS = {  # name: the operation of an array along an axis
     "recurrence": lambda x, axis: ops.recurrence(x, cr.flip(x, axis=axis), axis=axis),
     "argmax": lambda x, axis: ops.argmax(x, axis=(axis,)),
     "argmin": lambda x, axis: ops.argmin(x, axis=(axis,)),
+    "argsort": lambda x, axis: ops.argsort(x, axis=axis, descending=False),
+    "argsort descending": lambda x, axis: ops.argsort(x, axis=axis, descending=True),
 }
 ROUNDED = {"recurrence"}  # a · h + b is one instruction here, two in NumPy
 FLOATS_ALONE = {"recurrence"}
 
 
 def dtypes_of(name):
-    return FLOATS if name in FLOATS_ALONE else DTYPES
+    if name in FLOATS_ALONE:
+        return FLOATS
+    return [*DTYPES, "bool"] if name.startswith("argsort") else DTYPES
 
 
 SHAPES = [(9, 70), (70, 9), (1,), (7,), (100,), (3, 1), (1, 5), (2, 70, 3), (2, 3, 70)]
@@ -37,11 +41,7 @@ cases = pytest.mark.parametrize(("name", "dtype"), CASES)
 
 def values(shape, dtype, rng):
     """Numbers with ties; products of them do not overflow soon."""
-    x = (
-        rng.integers(-3, 4, size=shape)
-        if np.dtype(dtype).kind != "u"
-        else rng.integers(0, 4, shape)
-    )
+    x = rng.integers(0 if np.dtype(dtype).kind in "ub" else -3, 4, shape)
     return (x / 3 if np.dtype(dtype).kind == "f" else x).astype(dtype)
 
 
@@ -98,6 +98,21 @@ def test_special_values(name, dtype):
         x = x.astype(dtype)
     check(name, along(name, 1), x)
     check(name, along(name, 0), np.ascontiguousarray(x.T))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("dtype", [cr.float16, cr.bfloat16])
+def test_numbers_of_16_bits(name, dtype):
+    x = cr.Tensor(values((5, 70), np.float32, np.random.default_rng(0))).astype(dtype)
+    for axis in (0, 1):
+        compiled = cr.compile(along(name, axis))
+        found, expected = compiled(x), along(name, axis)(x)
+        assert " numpy" not in compiled.plan(x)
+        assert found.dtype == expected.dtype
+        tolerance = 1e-2 if name in ROUNDED else 0  # an ulp
+        np.testing.assert_allclose(
+            found.astype(cr.float32).numpy(), expected.astype(cr.float32).numpy(), tolerance
+        )
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -163,6 +178,52 @@ def test_the_extreme_of_everything():
     for function in (cr.argmax, cr.argmin):
         check("", lambda x, f=function: f(x), x)
         check("", lambda x, f=function: f(cr.tanh(x.T), axis=-1, keepdims=True), x)
+
+
+# ── sorting ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", dtypes_of("argsort"))
+@pytest.mark.parametrize("descending", [False, True])
+def test_rows_of_all_lengths_are_sorted(dtype, descending):
+    """Short and long rows, by rows and by columns, with all bytes of a number and with ties."""
+    name = "argsort descending" if descending else "argsort"
+    rng = np.random.default_rng(0)
+    for size in (2, 128, 129, 700):
+        x = rng.integers(0, 256, (6, size * np.dtype(dtype).itemsize), np.uint8)
+        x[0], x[1] = 0, 255  # all equal
+        x = x > 100 if dtype == "bool" else x.view(dtype)
+        x[2] = x[2, rng.integers(0, 5, size) % size]
+        check(name, along(name, 1), x)
+        check(name, along(name, 0), np.ascontiguousarray(x.T))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("size", [20, 300])
+def test_special_values_in_order(dtype, size):
+    """NaN of either sign is one value, and so are 0 and -0: they stay in the order of the index."""
+    rng = np.random.default_rng(0)
+    special = [*SPECIAL[:-2], -1e-40, 1e30, -1e30, -np.nan]
+    x = np.array(special, dtype)[rng.integers(0, len(special), (5, size))]
+    for name in ("argsort", "argsort descending"):
+        check(name, along(name, 1), x)
+
+
+@pytest.mark.parametrize("size", [5, 200])
+def test_what_is_made_of_sorting(size):
+    x = values((3, size), np.float32, np.random.default_rng(0))
+    x[1, size // 2] = np.nan
+    functions = {
+        "sort": lambda x: cr.sort(x, axis=0),
+        "sort by columns": lambda x: cr.sort(x.T, axis=0, descending=True),
+        "top_k": lambda x: cr.top_k(x, 3)[0],
+        "positions of top_k": lambda x: cr.top_k(x, 3, axis=0, largest=False)[1],
+        "searchsorted": lambda x: cr.searchsorted(cr.sort(x[0]), x[1], side="right"),
+        "isin": lambda x: cr.isin(x[1], x[2]),
+        "gradient of sort": lambda x: cr.grad(lambda t: (cr.sort(t) ** 2).sum())(x[:1]),
+    }
+    for function in functions.values():
+        check("", function, x)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

@@ -174,6 +174,7 @@ def test_threads_meet_often_enough(name, threads, monkeypatch):
 
 ALONG = {  # loops along an axis, which other threads need not see
     "cumulative": lambda x, axis: cr.recurrence(x, cr.cumulative_sum(x, axis=axis), axis=axis),
+    "argsort": lambda x, axis: cr.argsort(x, axis=axis) / 100,
     "argmax": lambda x, axis: cr.argmax(ALONG["cumulative"](x, axis), axis, keepdims=True) / 100,
 }
 

@@ -14,6 +14,7 @@ from ....dtypes import is_floating, is_half, is_integer
 from ....graph import Dtype, Operation
 from ...program import Kernel
 from .. import formulas
+from ..alignment import rounded
 from ..processor import Target
 from .buffers import Buffer, Storage
 from .cuts import (
@@ -164,6 +165,10 @@ def _work_cumulative(main: int, writes: Sequence[int], storage: Storage) -> floa
     return math.prod(storage.buffers[main].shape) * 0.5
 
 
+def _work_sorting(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return math.prod(storage.buffers[main].shape) * 8.0
+
+
 def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
     left = storage.buffers[storage.kernel(main).reads[0]]
     return math.prod(storage.buffers[main].shape) * left.shape[-1] / 60
@@ -173,6 +178,14 @@ def _scratch_for_packing(
     main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
 ) -> int:
     return blocking_of_cut(main, writes, cut, storage, target).scratch_bytes
+
+
+def _scratch_for_sorting(
+    main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
+) -> int:
+    """Two arrays of keys, two of positions, and the counts of a byte: 8 bytes each."""
+    size = storage.buffers[main].shape[storage.kernel(main).params["axis"]]
+    return rounded(8 * (4 * size + 256))
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────
@@ -225,6 +238,15 @@ ARGMAX = Kind(
     work=_work_reduction,
     cut=cut_reduction,
 )
+ARGSORT = Kind(
+    "argsort",
+    {ops.argsort: ALL},
+    emit="argsort",
+    rows=_row_beside,
+    work=_work_sorting,
+    cut=cut_beside,
+    scratch=_scratch_for_sorting,
+)
 CUMULATIVE = Kind(
     "cumulative",
     {ops.cumulative_sum: "fiu", ops.cumulative_prod: "fiu", ops.recurrence: "f"},
@@ -263,6 +285,7 @@ KINDS = (
     ELEMENTWISE,
     REDUCTION,
     ARGMAX,
+    ARGSORT,
     CUMULATIVE,
     MATMUL,
     SCATTER,

@@ -1,0 +1,167 @@
+"""argsort: the positions that put the elements along an axis in order, equals in that of the index.
+
+Each element becomes an unsigned *key* that is in the same order: -0 is 0, NaN comes last; from the
+largest to the smallest, all bits of the keys are turned. In a short row each position is the number
+of elements that come before (nothing is guessed, so vectors do it). A longer one is sorted by one
+byte of the keys after the other, from the lowest: those of equal bytes stay in order.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from ....dtypes import is_floating, is_signed
+from ..ir_types import I8, I32, I64
+from . import builder
+from .loops import Loops
+from .running_tiles import TiledNest
+
+SHORT = 128  # elements
+DIGITS = 256  # values of a byte
+FAR = 1 << 31  # elements, from which on their numbers take 64 bits
+
+
+def emit(loops: Loops) -> None:
+    """The positions, as int64."""
+    b = loops.task.group.main
+    shape, axis = loops.buffers[b].shape, loops.storage.kernel(b).params["axis"]
+    if not all(shape):
+        return
+    nest = _Nest(loops, b, axis)
+    row = nest.by_rank if shape[axis] <= SHORT else nest.by_digits
+    nest.each_row([a for a, n in enumerate(shape) if n != 1 and a != axis], row)
+
+
+class _Nest(TiledNest):
+    """The sorting of one row after the other, in scratch memory: see `Kind.scratch`."""
+
+    def __init__(self, loops: Loops, b: int, axis: int) -> None:
+        super().__init__(loops, loops.buffers[b].shape, [])
+        kernel = loops.storage.kernel(b)
+        self._to, (self._source,), self._axis = b, kernel.reads, axis
+        self._size, self._descending = self._shape[axis], kernel.params["descending"]
+        self._dtype = loops.buffers[self._source].dtype
+        self._key = ir.IntType(8 * self._dtype.itemsize)
+        self._number = I64 if self._size >= FAR else I32
+        places = [
+            self._b.gep(loops.scratch, [I64(8 * self._size * k)], source_etype=I8) for k in range(5)
+        ]
+        self._keys, self._numbers, self._counts = places[:2], places[2:4], places[4]
+
+    def by_rank(self) -> None:
+        """Each element at the place that is the number of those before it."""
+        b, keys = self._b, self._keys[0]
+        self._make_keys()
+
+        def place(i: ir.Value) -> None:
+            own, number = self._load(keys, i, self._key), self._numbered(i)
+
+            def count(k: ir.Value, before: ir.Value) -> list[ir.Value]:
+                key = self._load(keys, k, self._key)
+                earlier = b.icmp_unsigned("<", self._numbered(k), number)
+                equal = b.and_(b.icmp_unsigned("==", key, own), earlier)
+                comes_before = b.or_(b.icmp_unsigned("<", key, own), equal)
+                return [b.add(before, b.zext(comes_before, self._number))]
+
+            (rank,) = builder.carrying(b, I64(0), I64(self._size), 1, count, [self._number(0)])
+            self._store(rank, i)
+
+        self._loops.loop(self._size, place)
+
+    def by_digits(self) -> None:
+        """By each byte of the keys in turn."""
+        self._make_keys()
+        for digit in range(self._dtype.itemsize):
+            self._sort_by(digit)
+
+    def _sort_by(self, digit: int) -> None:
+        """From one array of keys and numbers to the other, or to the result."""
+        b, loop = self._b, self._loops.loop
+        here, there = (0, 1) if digit % 2 == 0 else (1, 0)
+        last = digit == self._dtype.itemsize - 1
+
+        def digit_of(key: ir.Value) -> ir.Value:
+            value = b.and_(b.lshr(key, self._key(8 * digit)), self._key(DIGITS - 1))
+            return value if self._key == I64 else b.zext(value, I64)
+
+        def clear(d: ir.Value) -> None:
+            self._save(self._counts, d, self._number(0))
+
+        def count(k: ir.Value) -> None:
+            self._take_place(digit_of(self._load(self._keys[here], k, self._key)))
+
+        def begin(d: ir.Value, total: ir.Value) -> list[ir.Value]:
+            own = self._load(self._counts, d, self._number)
+            self._save(self._counts, d, total)
+            return [b.add(total, own)]
+
+        def move(k: ir.Value) -> None:
+            key = self._load(self._keys[here], k, self._key)
+            number = (
+                self._load(self._numbers[here], k, self._number) if digit else self._numbered(k)
+            )
+            place = self._take_place(digit_of(key))
+            if last:
+                self._store(place, number)
+                return
+            self._save(self._keys[there], place, key)
+            self._save(self._numbers[there], place, number)
+
+        loop(DIGITS, clear)
+        loop(self._size, count)
+        builder.carrying(b, I64(0), I64(DIGITS), 1, begin, [self._number(0)])
+        loop(self._size, move)
+
+    def _take_place(self, d: ir.Value) -> ir.Value:
+        """The count of a digit, which then is one more."""
+        place = self._load(self._counts, d, self._number)
+        self._save(self._counts, d, self._b.add(place, self._number(1)))
+        return place
+
+    # Keys
+
+    def _make_keys(self) -> None:
+        """Of a row."""
+
+        def make(k: ir.Value) -> None:
+            self._loops.elsewhere()
+            self._index[self._axis] = k
+            value = self._loops.value(self._source, self.index)
+            self._save(self._keys[0], k, self._key_of(value))
+            del self._index[self._axis]
+
+        self._loops.loop(self._size, make)
+
+    def _key_of(self, value: ir.Value) -> ir.Value:
+        b, key = self._b, self._key
+        sign, ones = key(1 << (key.width - 1)), key(-1)
+        bits = self._loops.widened(value, self._source)
+        if is_floating(self._dtype):
+            bits = b.bitcast(value, key)
+            turned = b.or_(
+                b.ashr(bits, key(key.width - 1)), sign
+            )  # below 0 all bits, else the sign
+            bits = b.xor(bits, turned)
+            bits = b.select(b.fcmp_ordered("==", value, value.type(0.0)), sign, bits)
+            bits = b.select(b.fcmp_unordered("uno", value, value), ones, bits)
+        elif is_signed(self._dtype):
+            bits = b.xor(bits, sign)
+        return b.xor(bits, ones) if self._descending else bits
+
+    # Memory
+
+    def _numbered(self, k: ir.Value) -> ir.Value:
+        return k if self._number == I64 else self._b.trunc(k, self._number)
+
+    def _load(self, array: ir.Value, k: ir.Value, kind: ir.Type) -> ir.Value:
+        return self._b.load(self._b.gep(array, [k], source_etype=kind), typ=kind)
+
+    def _save(self, array: ir.Value, k: ir.Value, value: ir.Value) -> None:
+        self._b.store(value, self._b.gep(array, [k], source_etype=value.type))
+
+    def _store(self, place: ir.Value, number: ir.Value) -> None:
+        """The number of an element, at its place in the result."""
+        place, number = (x if x.type == I64 else self._b.zext(x, I64) for x in (place, number))
+        self._index[self._axis] = place
+        self._loops.store_raw(self._to, self.index, number)
+        del self._index[self._axis]
