@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.errors import RangeError
 
 FLOATS = ["float32", "float64"]
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
@@ -232,3 +233,27 @@ def test_the_larger_of_whole_numbers(dtype):
     x, y = np.meshgrid(*[np.array([limits.min, limits.max, 0, 1, 100], dtype)] * 2)
     for function in (cr.maximum, cr.minimum):
         check("", function, x.copy(), y.copy())
+
+
+# ── the last position of each index ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (9,), (3, 50)])
+def test_the_last_position_of_each_index(dtype, shape):
+    below = -7 if np.dtype(dtype).kind == "i" else 0
+    indices = np.asarray(np.random.default_rng(0).integers(below, 7, shape), dtype)
+    check("", lambda i: ops.last_position(i, size=7), indices)
+
+
+def test_an_index_assigned_outside_is_an_error():
+    def assign(x, i):
+        x = x.clone()
+        x[i] = 2.0
+        return x
+
+    run, x = cr.compile(assign), np.zeros(3, np.float32)
+    assert run(x, np.array([1, -1])).tolist() == [0.0, 2.0, 2.0]
+    with pytest.raises(RangeError, match="index 3 for an axis of size 3"):
+        run(x, np.array([1, 3]))
+    assert run(x, np.array([0, 0])).tolist() == [2.0, 0.0, 0.0]

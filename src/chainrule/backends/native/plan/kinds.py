@@ -267,6 +267,9 @@ MATMUL = Kind(
     scratch=_scratch_for_packing,
 )
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
+LAST_POSITION = Kind(
+    "last_position", {ops.last_position: "iu"}, emit="last_position", fails=_always
+)
 CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")
 PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")
 RANDOM = Kind(
@@ -289,6 +292,7 @@ KINDS = (
     CUMULATIVE,
     MATMUL,
     SCATTER,
+    LAST_POSITION,
     CONCAT,
     PAD,
     RANDOM,
