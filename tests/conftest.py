@@ -1,6 +1,7 @@
 """Shared settings: the same Hypothesis examples every time, no time limit per example; runs."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,8 @@ from hypothesis import settings
 from chainrule.train import Recipe
 from chainrule.train.runs import training as runs
 from commands import table, write_csv
+
+TESTS = Path(__file__).parent
 
 settings.register_profile("chainrule", derandomize=True, deadline=None)
 settings.load_profile("chainrule")
@@ -17,23 +20,22 @@ os.environ["CHAINRULE_VERIFY"] = "1"  # of each program that is compiled, also i
 # Tests of what users run. All others are of what comes before a backend: NumPy runs their steps, at
 # once and as in eager mode, to the bit.
 NATIVE = (
-    "test_native",
-    "test_resident",
+    "backends/native/",
+    "cli/",
+    "compile/test_resident",
     "test_docs",
-    "test_runs",
-    "test_kill",
-    "test_interrupt",
-    "test_cli",
-    "test_bench",
-    "test_checkpoint",
+    "train/test_checkpoint",
+    "train/test_interrupt",
+    "train/test_kill",
+    "train/test_runs",
 )
 
 
 @pytest.fixture(autouse=True)
 def backend(request, monkeypatch):
     """The backend of the test's module."""
-    native = request.module.__name__.startswith(NATIVE)
-    monkeypatch.setenv("CHAINRULE_BACKEND", "native" if native else "reference")
+    place = request.path.relative_to(TESTS).as_posix()
+    monkeypatch.setenv("CHAINRULE_BACKEND", "native" if place.startswith(NATIVE) else "reference")
 
 
 @pytest.fixture(scope="session")
