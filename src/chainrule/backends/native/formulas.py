@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from ... import ops
 from ...dtypes import bfloat16, float32, float64, is_half
-from ...graph import Operation
+from ...graph import Dtype, Operation
 from .ir_types import in_memory
 from .math import elementary, halves
 
-Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Any], Any], ir.Value]
+Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Dtype], Dtype], ir.Value]
 
 
 def _formula(name: str) -> Emit:
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         return elementary.emit_function(b, name, *xs)
 
     return emit
 
 
 def _intrinsic(name: str) -> Emit:
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         kind = ir.FunctionType(xs[0].type, [x.type for x in xs])
         function = b.module.declare_intrinsic(f"llvm.{name}", [xs[0].type], kind)
         return b.call(function, xs)
@@ -36,7 +35,7 @@ def _intrinsic(name: str) -> Emit:
 
 
 def _arithmetic(real: str, whole: str) -> Emit:
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         if kinds[0].kind == "f":
             flags = () if real == "fdiv" else ("contract",)
             return getattr(b, real)(*xs, flags=flags)
@@ -46,7 +45,7 @@ def _arithmetic(real: str, whole: str) -> Emit:
 
 
 def _compare(sign: str) -> Emit:
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         if kinds[0].kind == "f":
             unordered = sign == "!="
             return (b.fcmp_unordered if unordered else b.fcmp_ordered)(sign, *xs)
@@ -56,17 +55,17 @@ def _compare(sign: str) -> Emit:
     return emit
 
 
-def _negative(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _negative(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     return b.fneg(xs[0]) if kinds[0].kind == "f" else b.neg(xs[0])
 
 
-def _square(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _square(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     x = xs[0]
     return b.fmul(x, x, flags=("contract",)) if kinds[0].kind == "f" else b.mul(x, x)
 
 
 def _beyond(sign: str) -> Emit:
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         x, y = xs
         keep = _compare(sign)(b, xs, kinds, to)
         if kinds[0].kind == "f":
@@ -76,14 +75,14 @@ def _beyond(sign: str) -> Emit:
     return emit
 
 
-def _sign(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _sign(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     x = xs[0]
     zero, one = ir.Constant(x.type, 0.0), ir.Constant(x.type, 1.0)
     below = b.select(b.fcmp_ordered("<", x, zero), b.fneg(one), b.fadd(x, zero))
     return b.select(b.fcmp_ordered(">", x, zero), one, below)
 
 
-def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     """The larger one + log1p(exp(-|x - y|)); of two equal ones, infinities too, x + log 2."""
     x, y = xs
     distance = b.fsub(x, y)
@@ -95,7 +94,7 @@ def _logaddexp(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     return b.select(b.fcmp_ordered("==", x, y), twice, result)
 
 
-def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     """large · √(1 + (small / large)²): no square overflows."""
     absolute = _intrinsic("fabs")
     x, y = (absolute(b, [v], kinds, to) for v in xs)
@@ -112,7 +111,7 @@ def _hypot(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir
 def _shift(name: str) -> Emit:
     """By the width or more: nothing is left but the sign."""
 
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         x, by = xs
         width = x.type.width
         fits = b.icmp_unsigned("<", by, ir.Constant(by.type, width))
@@ -128,7 +127,7 @@ def _shift(name: str) -> Emit:
 def _whole(of: str) -> Emit:
     """Quotient or remainder of whole numbers, rounded down; by 0 it is 0, and the step fails."""
 
-    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
         x, y = xs
         zero, one = ir.Constant(x.type, 0), ir.Constant(x.type, 1)
         none = b.icmp_unsigned("==", y, zero)
@@ -151,7 +150,7 @@ def _whole(of: str) -> Emit:
     return emit
 
 
-def _nextafter(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _nextafter(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     """Read as whole numbers, magnitudes that follow each other differ by 1."""
     kind = ir.IntType(8 * to.itemsize)
     infinity = int(np.array(math.inf, to).view(f"u{to.itemsize}"))
@@ -169,15 +168,15 @@ def _nextafter(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -
     return b.bitcast(following, xs[0].type)
 
 
-def _where(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _where(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     return b.select(*xs)
 
 
-def _invert(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _invert(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     return b.not_(xs[0])
 
 
-def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Any], to: Any) -> ir.Value:
+def _astype(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     x, source = xs[0], kinds[0]
     if source == to:
         return x

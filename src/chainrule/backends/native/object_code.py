@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import llvmlite.binding as llvm
 
 from .processor import Target, host
 
 
-def _machine(target: Target) -> Any:
+def _machine(target: Target) -> llvm.TargetMachine:
     host()  # initialises the native target; `cross` did so for the others
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
     )
 
 
-def _optimised(text: str, machine: Any) -> Any:
+def _optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     """The module after verification and LLVM's O3 pipeline with both vectorisers."""
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
@@ -33,7 +32,7 @@ def _optimised(text: str, machine: Any) -> Any:
     return module
 
 
-def _free_passes(passes: Any) -> None:
+def _free_passes(passes: llvm.newpassmanagers.NewPassManager) -> None:
     """Free a pass manager: 60 to 300 kB with what its passes hold.
 
     In llvmlite 0.50 its class inherits `_dispose` from the wrong base, so close() frees nothing.

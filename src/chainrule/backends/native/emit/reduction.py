@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -131,7 +130,7 @@ class _ReductionNest(TiledNest):
         shape: Sequence[int],
         order: Order,
         element: Callable[[Index], ir.Value],
-        combine: Any,
+        combine: Combine,
         first: ir.Constant,
     ) -> None:
         super().__init__(loops, shape, order.tile)

@@ -8,7 +8,6 @@ its kin have their own room, `trigonometry`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import ir
 
@@ -16,13 +15,13 @@ from .... import gauss_error
 from ....errors import ArgumentError
 from ..processor import Target
 from .coefficients import DOUBLE, ERF_SINGLE, ERFC_FAR, LOG_ERFC, format_of
-from .notation import INF, NAN, Value, halves, two_product, two_sum, where
+from .notation import INF, NAN, Operand, Value, halves, two_product, two_sum, where
 from .trigonometry import acos, asin, atan, atan2, cos, sin, tan
 
 # ── exponentials ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _exponent(x: Value, low: Any = None) -> tuple[Value, Value]:
+def _exponent(x: Value, low: Operand | None = None) -> tuple[Value, Value]:
     """x + low = n ln 2 + r, |r| ≤ ln 2 / 2 -> e^r - 1, and n as a whole number. |x| < 2¹⁰."""
     f = format_of(x)
     magic = x.like(1.5 * 2.0**f.mantissa)  # adding it rounds, and leaves n in the last bits
@@ -125,7 +124,7 @@ def _defined(x: Value, y: Value, edge: float = 0) -> Value:
     return where(x < INF, y, x)
 
 
-def _log(x: Value, low: Any = 0, doublings: Any = 0) -> Value:
+def _log(x: Value, low: Operand = 0, doublings: Operand = 0) -> Value:
     """log(x (1 + low) 2^doublings) for 0 < x < inf, low tiny."""
     f = format_of(x)
     m, k = _mantissa(x)

@@ -7,7 +7,7 @@ the processor has them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 from llvmlite import ir
 
@@ -15,17 +15,19 @@ from ..ir_types import F32, F64, I32, I64, shaped
 
 INF, NAN = float("inf"), float("nan")
 
+Operand: TypeAlias = "Value | float"  # a number is a constant of the other operand's type
 
-def _operator(real: str, whole: str, reflected: bool = False) -> Callable[[Value, Any], Value]:
-    def method(self: Value, other: Any) -> Value:
+
+def _operator(real: str, whole: str, reflected: bool = False) -> Callable[[Value, Operand], Value]:
+    def method(self: Value, other: Operand) -> Value:
         pair = (self.like(other).ir, self.ir) if reflected else (self.ir, self.like(other).ir)
         return self.make(getattr(self.builder, real if self.real else whole)(*pair))
 
     return method
 
 
-def _comparison(sign: str) -> Callable[[Value, Any], Value]:
-    def method(self: Value, other: Any) -> Value:
+def _comparison(sign: str) -> Callable[[Value, Operand], Value]:
+    def method(self: Value, other: Operand) -> Value:
         compare = self.builder.fcmp_ordered if self.real else self.builder.icmp_unsigned
         return self.make(compare(sign, self.ir, self.like(other).ir))
 
@@ -35,7 +37,7 @@ def _comparison(sign: str) -> Callable[[Value, Any], Value]:
 class Value:
     """An LLVM value in formulas. Whole numbers are unsigned and wrap; NaN compares false."""
 
-    def __init__(self, builder: ir.IRBuilder, value: Any, fused: bool) -> None:
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value, fused: bool) -> None:
         self.builder, self.ir, self.fused = builder, value, fused
         kind = value.type.element if isinstance(value.type, ir.VectorType) else value.type
         self.real = kind in (F32, F64)
@@ -57,24 +59,24 @@ class Value:
     def __invert__(self) -> Value:
         return self.make(self.builder.not_(self.ir))
 
-    def make(self, value: Any) -> Value:
+    def make(self, value: ir.Value) -> Value:
         return Value(self.builder, value, self.fused)
 
-    def like(self, other: Any) -> Value:
+    def like(self, other: Operand) -> Value:
         """A constant of the same type; a value is returned as it is."""
         if isinstance(other, Value):
             return other
         number, kind = float(other) if self.real else int(other), self.ir.type
         return self.make(kind([number] * kind.count if isinstance(kind, ir.VectorType) else number))
 
-    def intrinsic(self, name: str, *others: Any) -> Value:
+    def intrinsic(self, name: str, *others: Operand) -> Value:
         values = [self.ir, *(self.like(other).ir for other in others)]
         function = self.builder.module.declare_intrinsic(
             f"llvm.{name}", [self.ir.type], ir.FunctionType(self.ir.type, [v.type for v in values])
         )
         return self.make(self.builder.call(function, values))
 
-    def fma(self, factor: Any, term: Any) -> Value:
+    def fma(self, factor: Operand, term: Operand) -> Value:
         """self · factor + term, rounded once where that is one instruction."""
         return self.intrinsic("fmuladd", factor, term)
 
@@ -107,7 +109,7 @@ class Value:
     def narrowed(self) -> Value:
         return self.make(self.builder.fptrunc(self.ir, F32))
 
-    def polynomial(self, coefficients: Sequence[Any]) -> Value:
+    def polynomial(self, coefficients: Sequence[Operand]) -> Value:
         """Horner's rule."""
         total = self.like(coefficients[0])
         for c in coefficients[1:]:
@@ -115,19 +117,20 @@ class Value:
         return total
 
 
-def where(condition: Value, yes: Any, no: Any) -> Value:
+def where(condition: Value, yes: Operand, no: Operand) -> Value:
     value = yes if isinstance(yes, Value) else no
+    assert isinstance(value, Value), "one of the two has the type"
     return value.make(value.builder.select(condition.ir, value.like(yes).ir, value.like(no).ir))
 
 
-def two_sum(a: Value, b: Any) -> tuple[Value, Value]:
+def two_sum(a: Value, b: Operand) -> tuple[Value, Value]:
     """a + b rounded, and exactly what that lost (Knuth)."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
-def two_product(a: Value, b: Any) -> tuple[Value, Value]:
+def two_product(a: Value, b: Operand) -> tuple[Value, Value]:
     """a · b rounded, and exactly what that lost (by FMA, or by Dekker's halves)."""
     b = a.like(b)
     total = a * b

@@ -7,13 +7,12 @@ exponent are read from a table that the module holds once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from llvmlite import ir
 
 from ..ir_types import F64
 from .coefficients import DOUBLE, format_of
-from .notation import INF, Value, halves, two_product, two_sum, where
+from .notation import INF, Operand, Value, halves, two_product, two_sum, where
 
 # ── reduction ────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,7 +116,7 @@ def _reduced_double(x: Value) -> tuple[Value, Value, Value]:
 # ── sine, cosine, tangent ────────────────────────────────────────────────────────────────────────
 
 
-def _sin_cos(r: Value, low: Any) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
+def _sin_cos(r: Value, low: Operand) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
     """sin and cos of r + low, |r| ≤ π/4, each rounded and what that lost (fdlibm)."""
     f, z = format_of(r), r * r
     less = (z * (0.5 * low - z * r * z.polynomial(f.sin[:-1])) - low) - z * r * f.sin[-1]
@@ -201,7 +200,7 @@ def acos(x: Value) -> Value:
     return where(near, pi_high - (x - (pi_low - x * p)), where(x > 0, positive, negative))
 
 
-def _arctangent(a: Value, b: Any) -> tuple[Value, Value, Value, Value]:
+def _arctangent(a: Value, b: Operand) -> tuple[Value, Value, Value, Value]:
     """atan(a / b) = high + low + t (1 - q), from c = 0, ½, 1, 1½ or inf (fdlibm).
 
     high + low is atan c, and t = (a / b - c) / (1 + c a / b). b is a value or 1.
