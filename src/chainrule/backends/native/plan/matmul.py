@@ -41,20 +41,20 @@ def operands(storage: Storage, b: int) -> list[tuple[int, int, Strides]]:
 
 
 def scattered_operands(kernel: Kernel, storage: Storage) -> list[int]:
-    """What a product needs as an array where it cannot read its operands as they are.
+    """What a product needs as an array where it cannot read its operands as they are."""
+    scattered = [r for r in kernel.reads if operand(storage, r, kernel) is None]
+    return [_to_store(r, kernel, storage) for r in scattered]
 
-    Of a view of numbers of 16 bits it is what they are in float32, which other products read too.
-    """
-    scattered: list[int] = []
-    for r in kernel.reads:
-        if operand(storage, r, kernel) is None:
-            base = r
-            while storage.buffers[base].map is not None and base not in storage.stored:
-                base = storage.buffers[base].reads[0]
-            there = replace(storage, stored=storage.stored | {base})
-            shared = storage.buffers[base].from_half and operand(there, r, kernel) is not None
-            scattered.append(base if shared else r)
-    return scattered
+
+def _to_store(b: int, kernel: Kernel, storage: Storage) -> int:
+    """An operand; of a view of a cast from 16 bits the cast, which other products read too."""
+    base = b
+    while storage.buffers[base].map is not None and base not in storage.stored:
+        base = storage.buffers[base].reads[0]
+    if not storage.buffers[base].from_half:
+        return b
+    there = replace(storage, stored=storage.stored | {base})
+    return b if operand(there, b, kernel) is None else base
 
 
 def blocking_of(
