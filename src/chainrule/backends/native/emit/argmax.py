@@ -23,7 +23,6 @@ from .reduction import combiner
 from .running_tiles import TiledNest
 
 SEARCHING = 4  # vectors that search at once
-FAR = 1 << 31  # elements, from which on their numbers take 64 bits
 Best = Sequence[ir.Value]  # a value and its position: numbers, or vectors of them
 
 
@@ -52,7 +51,7 @@ class _SearchNest(TiledNest):
         self._to, self._source, self._axis, self._size = b, source, axis, self._shape[axis]
         self._dtype, self._largest = loops.buffers[source].dtype, loops.buffers[b].op is ops.argmax
         _, self._first = combiner(ops.max if self._largest else ops.min, self._dtype)
-        self._number = I64 if self._dtype.itemsize == 8 or self._size >= FAR else I32
+        self._number = I64 if self._dtype.itemsize == 8 else builder.position_type(self._size)
 
     def columns(self, free: Sequence[int]) -> None:
         """For each element of the tile, with the best on the stack."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 from llvmlite import ir
 
 from ....dtypes import is_floating, is_signed
-from ..ir_types import I8, I32, I64
+from ..ir_types import I8, I64
 from . import builder
 from .loops import Loops
 from .running_tiles import TiledNest
 
-SHORT = 128  # elements
+COUNTED = 128  # elements of a row, up to which positions are counted
 DIGITS = 256  # values of a byte
-FAR = 1 << 31  # elements, from which on their numbers take 64 bits
 
 
 def emit(loops: Loops) -> None:
@@ -27,12 +26,12 @@ def emit(loops: Loops) -> None:
     shape, axis = loops.buffers[b].shape, loops.storage.kernel(b).params["axis"]
     if not all(shape):
         return
-    nest = _Nest(loops, b, axis)
-    row = nest.by_rank if shape[axis] <= SHORT else nest.by_digits
+    nest = _SortingNest(loops, b, axis)
+    row = nest.by_rank if shape[axis] <= COUNTED else nest.by_digits
     nest.each_row([a for a, n in enumerate(shape) if n != 1 and a != axis], row)
 
 
-class _Nest(TiledNest):
+class _SortingNest(TiledNest):
     """The sorting of one row after the other, in scratch memory: see `Kind.scratch`."""
 
     def __init__(self, loops: Loops, b: int, axis: int) -> None:
@@ -42,7 +41,7 @@ class _Nest(TiledNest):
         self._size, self._descending = self._shape[axis], kernel.params["descending"]
         self._dtype = loops.buffers[self._source].dtype
         self._key = ir.IntType(8 * self._dtype.itemsize)
-        self._number = I64 if self._size >= FAR else I32
+        self._number = builder.position_type(self._size)
         places = [
             self._b.gep(loops.scratch, [I64(8 * self._size * k)], source_etype=I8) for k in range(5)
         ]

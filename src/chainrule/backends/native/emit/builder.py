@@ -12,6 +12,11 @@ from ..ir_types import I1, I32, I64, VOID
 Carried = list[ir.Value]
 
 
+def position_type(size: int) -> ir.IntType:
+    """The type of positions along an axis of this size: 64 bits where 32 are too few."""
+    return I64 if size >= 1 << 31 else I32
+
+
 @contextlib.contextmanager
 def turns(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> Iterator[ir.Value]:
     """The body for first, …, end - 1, tested after each turn. A constant end is after first."""
