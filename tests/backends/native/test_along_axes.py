@@ -159,7 +159,7 @@ def test_options_of_the_public_functions():
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
-@pytest.mark.parametrize("size", [1, 15, 16, 33, 64, 127, 1000])
+@pytest.mark.parametrize("size", [1, 3, 4, 7, 10, 16, 17, 64, 65, 127, 1000])
 def test_the_first_of_equals_wherever_it_is(name, size):
     """Rows and columns with one, two and no extremes, and with NaN, at random places."""
     rng = np.random.default_rng(size)
@@ -190,7 +190,7 @@ def test_rows_of_all_lengths_are_sorted(dtype, descending):
     """Short and long rows, by rows and by columns, with all bytes of a number and with ties."""
     name = "argsort descending" if descending else "argsort"
     rng = np.random.default_rng(0)
-    for size in (2, 128, 129, 700):
+    for size in (2, 16, 17, 128, 129, 700):
         x = rng.integers(0, 256, (6, size * np.dtype(dtype).itemsize), np.uint8)
         x[0], x[1] = 0, 255  # all equal
         x = x > 100 if dtype == "bool" else x.view(dtype)

@@ -23,6 +23,7 @@ from .reduction import combiner
 from .running_tiles import TiledNest
 
 SEARCHING = 4  # vectors that search at once
+FEW_LANES = 4  # below which elements are compared one by one
 Best = Sequence[ir.Value]  # a value and its position: numbers, or vectors of them
 
 
@@ -78,10 +79,12 @@ class _SearchNest(TiledNest):
     def rows(self, free: Sequence[int]) -> None:
         """For each row, with the best in registers."""
         lanes = ALIGNED // max(4, self._dtype.itemsize)
+        lanes = min(lanes, 1 << (self._size.bit_length() - 1))
         vectors = min(SEARCHING, self._size // lanes)
 
         def row() -> None:
-            place = self._in_vectors(vectors, lanes) if vectors else self._one_by_one()
+            few = lanes < FEW_LANES
+            place = self._one_by_one() if few else self._in_vectors(vectors, lanes)
             del self._index[self._axis]
             self._store(place)
 
@@ -108,8 +111,9 @@ class _SearchNest(TiledNest):
                 after += self._better(self._vectors(k, v * lanes, lanes), best[2 * v : 2 * v + 2])
             return after
 
-        begin = [_splat(self._first, lanes), _splat(self._number(0), lanes)] * vectors
-        best = builder.carrying(b, I64(0), I64(self._size), block, several, begin)
+        best = [x for v in range(vectors) for x in self._vectors(I64(0), v * lanes, lanes)]
+        if self._size > block:
+            best = builder.carrying(b, I64(block), I64(self._size), block, several, best)
         return self._joined(best[::2], best[1::2], lanes)
 
     def _joined(

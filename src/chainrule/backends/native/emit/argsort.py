@@ -8,6 +8,8 @@ byte of the keys after the other, from the lowest: those of equal bytes stay in 
 
 from __future__ import annotations
 
+import itertools
+
 from llvmlite import ir
 
 from ....dtypes import is_floating, is_signed
@@ -16,7 +18,8 @@ from . import builder
 from .loops import Loops
 from .running_tiles import TiledNest
 
-COUNTED = 128  # elements of a row, up to which positions are counted
+PAIRED = 16  # elements of a row, up to which each pair is compared in registers
+COUNTED = 128  # up to which positions are counted in memory
 DIGITS = 256  # values of a byte
 
 
@@ -26,8 +29,9 @@ def emit(loops: Loops) -> None:
     shape, axis = loops.buffers[b].shape, loops.storage.kernel(b).params["axis"]
     if not all(shape):
         return
-    nest = _SortingNest(loops, b, axis)
-    row = nest.by_rank if shape[axis] <= COUNTED else nest.by_digits
+    nest, size = _SortingNest(loops, b, axis), shape[axis]
+    counted = nest.by_pairs if size <= PAIRED else nest.by_rank
+    row = counted if size <= COUNTED else nest.by_digits
     nest.each_row([a for a, n in enumerate(shape) if n != 1 and a != axis], row)
 
 
@@ -47,25 +51,41 @@ class _SortingNest(TiledNest):
         ]
         self._keys, self._numbers, self._counts = places[:2], places[2:4], places[4]
 
+    def by_pairs(self) -> None:
+        """By rank, in registers: each pair is compared once."""
+        b, number, last = self._b, self._number, self._size - 1
+        keys = [self._key_at(I64(i)) for i in range(self._size)]
+        ranks: list[ir.Value] = [number(last - i) for i in range(self._size)]  # if all were after
+        for i, k in itertools.combinations(range(self._size), 2):
+            first = b.zext(b.icmp_unsigned("<=", keys[i], keys[k]), number)
+            ranks[i], ranks[k] = b.sub(ranks[i], first), b.add(ranks[k], first)
+        for i, rank in enumerate(ranks):
+            self._store(rank, I64(i))
+
     def by_rank(self) -> None:
         """Each element at the place that is the number of those before it."""
-        b, keys = self._b, self._keys[0]
+        b, loop, size = self._b, self._loops.loop, self._size
+        keys, ranks = self._keys[0], self._numbers[0]
         self._make_keys()
 
-        def place(i: ir.Value) -> None:
-            own, number = self._load(keys, i, self._key), self._numbered(i)
+        def clear(i: ir.Value) -> None:
+            self._save(ranks, i, self._number(0))
 
-            def count(k: ir.Value, before: ir.Value) -> list[ir.Value]:
-                key = self._load(keys, k, self._key)
-                earlier = b.icmp_unsigned("<", self._numbered(k), number)
+        def count(k: ir.Value) -> None:
+            key, number = self._load(keys, k, self._key), self._numbered(k)
+
+            def compare(i: ir.Value) -> None:
+                own, rank = self._load(keys, i, self._key), self._load(ranks, i, self._number)
+                earlier = b.icmp_unsigned("<", number, self._numbered(i))
                 equal = b.and_(b.icmp_unsigned("==", key, own), earlier)
-                comes_before = b.or_(b.icmp_unsigned("<", key, own), equal)
-                return [b.add(before, b.zext(comes_before, self._number))]
+                before = b.or_(b.icmp_unsigned("<", key, own), equal)
+                self._save(ranks, i, b.add(rank, b.zext(before, self._number)))
 
-            (rank,) = builder.carrying(b, I64(0), I64(self._size), 1, count, [self._number(0)])
-            self._store(rank, i)
+            loop(size, compare)
 
-        self._loops.loop(self._size, place)
+        loop(size, clear)
+        loop(size, count)
+        loop(size, lambda i: self._store(self._load(ranks, i, self._number), i))
 
     def by_digits(self) -> None:
         """By each byte of the keys in turn."""
@@ -122,14 +142,14 @@ class _SortingNest(TiledNest):
     def _make_keys(self) -> None:
         """Of a row."""
 
-        def make(k: ir.Value) -> None:
-            self._loops.elsewhere()
-            self._index[self._axis] = k
-            value = self._loops.value(self._source, self.index)
-            self._save(self._keys[0], k, self._key_of(value))
-            del self._index[self._axis]
+        self._loops.loop(self._size, lambda k: self._save(self._keys[0], k, self._key_at(k)))
 
-        self._loops.loop(self._size, make)
+    def _key_at(self, k: ir.Value) -> ir.Value:
+        self._loops.elsewhere()
+        self._index[self._axis] = k
+        value = self._loops.value(self._source, self.index)
+        del self._index[self._axis]
+        return self._key_of(value)
 
     def _key_of(self, value: ir.Value) -> ir.Value:
         b, key = self._b, self._key
