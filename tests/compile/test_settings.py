@@ -27,7 +27,7 @@ WRONG = {
     "a subclass's": (lambda: nn.Conv1d(4.0, 4, 3), r"\[Conv1d\] got in_channels=4.0"),
     "an optimizer's": (lambda: adam(amsgrad=0.9), r"\[Adam\] got amsgrad=0.9; .*True or False"),
     "a schedule's": (lambda: optim.StepLR(adam(), 2.5), "got step_size=2.5; .*whole number"),
-    "too many": (lambda: nn.ReLU(True), r"\[ReLU\] got arguments .*; ReLU\(\)"),
+    "too many": (lambda: nn.ReLU(True), r"\[ReLU\] got arguments .*; expected ReLU\(\)"),
     "another name": (lambda: nn.Conv2d(3, 4, kernel=3), "got the argument kernel; .*did you mean"),
     "RNN's 4th": (lambda: nn.RNN(4, 5, 1, True), "got nonlinearity=True; expected a text"),
     "InstanceNorm's 3rd": (lambda: nn.InstanceNorm2d(3, 1e-5, 0.1), r"eps=1e-05, \*, affine="),

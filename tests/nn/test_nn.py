@@ -433,7 +433,7 @@ MISTAKES = {
     "twice": (lambda: optim.SGD([nn.Parameter([1.0])] * 2), "0 twice|1 twice"),
     "inplace": (lambda: nn.ReLU(inplace=True), "inplace=True; .*leave it out"),
     "device": (lambda: nn.Linear(1, 1, device="cuda"), "device='cuda'; .*leave it out"),
-    "dim": (lambda: nn.Softmax(dim=1), r"dim=1; Softmax\(axis\); write axis="),
+    "dim": (lambda: nn.Softmax(dim=1), r"dim=1; expected Softmax\(axis\); write axis="),
     "a dim that is none": (lambda: nn.Flatten(dim=1), r"Flatten\(start_dim, end_dim\); use the"),
     "dim of a function": (lambda: nn.functional.softmax(cr.ones(2), dim=0), "write axis="),
     "sequence first": (

@@ -201,5 +201,6 @@ def compile(function: Callable[..., Any]) -> Compiled:
             "expected a function",
             "use it as a decorator",
         )
+    stages.asked()  # raises for a stage that does not exist
     backends.current().load()  # so that the first call need not
     return Compiled(function)

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..errors import CallError, DtypeError, user_line
+from ..errors import CallError, user_line
 from .names import ARGUMENTS, ATTRIBUTES, AXES, KEYWORDS
 
 P = ParamSpec("P")
@@ -95,7 +95,7 @@ def check_arguments(
                     advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
                     advice = f"here it is {hints[unknown]}" if unknown in hints else advice
                     arrived = f"got the argument {unknown}"
-                needed = f"{called}{bare(signature)}"
+                needed = f"expected {called}{bare(signature)}"
                 raise CallError(called, arrived, needed, advice, user_line()) from None
             if kinds:
                 _expect_kinds(called, signature, expected, arguments)
@@ -137,10 +137,10 @@ def _expect_own_keywords(
         if key in KEYWORDS and key not in parameters:
             ours = AXES.get(key)
             advice = f"write {ours}=" if ours in parameters else KEYWORDS[key]
-            raise DtypeError(
+            raise CallError(
                 name,
                 f"got {key}={value!r}",
-                f"{name}({', '.join(parameters)})",
+                f"expected {name}({', '.join(parameters)})",
                 advice,
                 user_line(),
             )
@@ -164,10 +164,10 @@ def _expect_fitting(
             advice = f"put the sizes into a tuple: {name}({args!r})"
         else:
             advice = "pass the others by name"
-        raise DtypeError(
+        raise CallError(
             name,
             f"got {len(args)} arguments by position",
-            f"{name}{bare(signature)}",
+            f"expected {name}{bare(signature)}",
             advice,
             user_line(),
         ) from None
