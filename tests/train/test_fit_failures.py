@@ -152,7 +152,7 @@ def test_batches_of_many_shapes_are_told_of_the_training_step():
         (functools.partial(predict, x=X[:0]), "got no rows"),
         (functools.partial(predict, x=()), "got no "),
         (functools.partial(predict, x=DataLoader((X, Y))), r"got a DataLoader.*loader\.data\[0\]"),
-        (functools.partial(predict, x=(X, Y)), r"got a tuple with a traced.*give one tensor"),
+        (functools.partial(predict, x=(X, Y)), r"got a tuple with a traced.*pass one tensor"),
         (functools.partial(predict, x=5.0), "got the single number 5.0"),
         (functools.partial(predict, x=X, batch_size=0), "got batch_size 0"),
         (functools.partial(predict, x=X[:, 1:]), r"\[Linear\] got float32\[60,4\]"),

@@ -208,6 +208,16 @@ def test_products_are_finished_and_rounded_in_registers(on, dtype, limit):
 
 
 @HALVES
+@LIMITS
+def test_products_write_only_their_own_elements(on, dtype, limit):
+    """Whatever part of a vector the last columns fill; of ones, so that sums are exact."""
+    for columns in (1, 5, 7, 8, 9, 15, 16, 17, 31, 33, 49):
+        a, b = np.ones((4, 3), dtype), np.ones((3, columns), dtype)
+        (product,) = on("native", lambda a, b: [a @ b], a, b, limit=limit)
+        assert (product == 3).all(), columns
+
+
+@HALVES
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
 def test_other_machines_need_no_calls_either(dtype, triple):
     def step(t):

@@ -83,9 +83,16 @@ def load_lanes(
 def store_lanes(
     b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, align: int, count: int
 ) -> None:
-    """The first `count` lanes to memory."""
+    """The first `count` lanes to memory.
+
+    One lane of less than 32 bits is stored alone: LLVM 22 makes a store of 32 bits of a masked one
+    of a truncated vector (AVX-512), which writes over the next element.
+    """
     if count >= value.type.count:
         b.store(value, pointer, align=align)
+        return
+    if count == 1 and align < 4:
+        b.store(b.extract_element(value, I32(0)), pointer, align=align)
         return
     name = f"masked.store.{_suffix(value.type)}"
     call_intrinsic(b, name, VOID, value, pointer, I32(align), _first(value.type, count))
