@@ -172,6 +172,16 @@ def test_a_backend_whose_package_is_missing_says_which(monkeypatch):
         backends.current()
 
 
+def test_the_error_for_a_stage_says_what_to_install(monkeypatch):
+    reference, native = backends.BACKENDS
+    row = dataclasses.replace(native, package="nothing_of_this_name")
+    monkeypatch.setattr(backends, "BACKENDS", (reference, row))
+    monkeypatch.delenv("CHAINRULE_BACKEND", raising=False)
+    install = "expected native; pip install nothing_of_this_name, then set CHAINRULE_BACKEND=native"
+    with pytest.raises(ArgumentError, match=install):
+        cr.compile(lambda x: x * 2).plan(cr.ones(3))
+
+
 def test_the_stages_of_a_backend_are_shown(third, monkeypatch, capsys):
     step = cr.compile(lambda x: x * 2)
     assert step.plan(cr.ones(3)) == "plan of 1 inputs"

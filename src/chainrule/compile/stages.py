@@ -42,6 +42,11 @@ def missing(backend: Backend, stage: str) -> str:
     return f"none: the {backend.name} backend has no {stage}"
 
 
+def _how_to_use(backend: Backend) -> str:
+    install = "" if backend.is_available else f"pip install {backend.package}, then "
+    return f"{install}set CHAINRULE_BACKEND={backend.name}"
+
+
 def expect_shown(stage: str) -> None:
     """Raise `ArgumentError` unless the current backend has this stage."""
     backend = backends.current()
@@ -51,5 +56,5 @@ def expect_shown(stage: str) -> None:
             "compile",
             f"got the {backend.name} backend, which has no {stage}",
             f"expected {' or '.join(other.name for other in others)}",
-            f"set CHAINRULE_BACKEND={others[0].name}; it needs {others[0].package}",
+            _how_to_use(others[0]),
         )
