@@ -1,4 +1,4 @@
-"""Modules, their state, hooks, initialisers and errors, beside what parity covers."""
+"""Modules, their state, hooks, initializers and errors, beside what parity covers."""
 
 import copy
 import math
@@ -304,7 +304,7 @@ INITIALISERS = {
 
 
 @pytest.mark.parametrize("name", INITIALISERS)
-def test_initialisers(name):
+def test_initializers(name):
     fill, expected = INITIALISERS[name]
     cr.random.seed(1)
     t = cr.zeros((200, 300))

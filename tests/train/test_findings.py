@@ -215,7 +215,7 @@ CASES = {
         "warning",
         "vanish",
     ),
-    "small before a normalisation": (history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", "reach"),
+    "small before a normalization": (history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", "reach"),
     "two dead layers": (
         history([(0.1, 0.0, 0.0, 0.1)] * 20),
         [],

@@ -143,7 +143,7 @@ class MultiheadAttention(Module):
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention and a network of two layers, each with a residual and a normalisation.
+    """Self-attention and a network of two layers, each with a residual and a normalization.
 
     norm_first   normalise before each part instead of after it
     """

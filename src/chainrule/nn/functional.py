@@ -210,7 +210,7 @@ def glu(x: Any, axis: int = -1) -> Tensor:
     return a * sigmoid(b)
 
 
-# ── dropout and normalisation ────────────────────────────────────────────────────────────────────
+# ── dropout and normalization ────────────────────────────────────────────────────────────────────
 
 
 @explain_arguments

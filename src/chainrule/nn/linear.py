@@ -18,7 +18,7 @@ from .module import Module, Parameter
 
 
 def uniform_parameter(shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """PyTorch's default initialisation: U(-1/√fan_in, 1/√fan_in)."""
+    """PyTorch's default initialization: U(-1/√fan_in, 1/√fan_in)."""
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return Parameter(init.uniform_(creation.zeros(shape), -bound, bound))
 

@@ -182,14 +182,14 @@ class Module(SelfGuarded):
     # ── modes ────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode: dropout drops, batch normalisation uses the batch."""
+        """Training mode: dropout drops, batch normalization uses the batch."""
         for m in self.modules():
             if m.training != mode:
                 m.training = mode
         return self
 
     def eval(self) -> Self:
-        """Evaluation mode: no dropout, batch normalisation uses its running statistics."""
+        """Evaluation mode: no dropout, batch normalization uses its running statistics."""
         return self.train(False)
 
     def freeze(self) -> Self:

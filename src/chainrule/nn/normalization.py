@@ -1,4 +1,4 @@
-"""Normalisation: mean 0 and variance 1 over some axes, then a learned scale and shift."""
+"""Normalization: mean 0 and variance 1 over some axes, then a learned scale and shift."""
 
 from __future__ import annotations
 
@@ -109,19 +109,19 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (N, C) or (N, L, C)."""
+    """Batch normalization of (N, C) or (N, L, C)."""
 
     sizes = 0, 1
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (N, H, W, C)."""
+    """Batch normalization of (N, H, W, C)."""
 
     sizes = 2, 2
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalisation of (N, D, H, W, C)."""
+    """Batch normalization of (N, D, H, W, C)."""
 
     sizes = 3, 3
 
@@ -212,18 +212,18 @@ class _InstanceNorm(GroupNorm):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalisation of (N, L, C)."""
+    """Instance normalization of (N, L, C)."""
 
     sizes = 1, 1
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalisation of (N, H, W, C)."""
+    """Instance normalization of (N, H, W, C)."""
 
     sizes = 2, 2
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalisation of (N, D, H, W, C)."""
+    """Instance normalization of (N, D, H, W, C)."""
 
     sizes = 3, 3

@@ -70,7 +70,7 @@ def _median(values: Array) -> float:
 
 def _falls_by_layer(usual: Array) -> bool:
     """Whether norms fall layer by layer, and not only between the first two, as before a
-    normalisation of large inputs."""
+    normalization of large inputs."""
     return len(usual) == 2 or bool(usual[1] < math.sqrt(VANISHED) * usual[-1])
 
 
@@ -80,7 +80,7 @@ def _vanishing_gradient(first: str, layers: list[str], usual: Array) -> Finding:
         VANISHING,
         f"{first}, {layers[-1]} {usual[-1]:.1e} (medians of the norm): "
         "each layer in between scales the gradient down.",
-        "Use ReLU or GELU, kaiming initialisation, normalisation layers or residuals.",
+        "Use ReLU or GELU, kaiming initialization, normalization layers or residuals.",
     )
 
 
