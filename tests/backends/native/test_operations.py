@@ -1,7 +1,6 @@
 """The native backend against the reference: every row of the table, layers, errors, random bits."""
 
 import functools
-import logging
 
 import numpy as np
 import pytest
@@ -473,30 +472,3 @@ def test_a_network_for_another_machine(triple):
     text = Compilation(program, arm).llvm()
     assert "barrier" in text
     assert len(object_code.compile_ir(text, arm)) > 1000
-
-
-# ── what runs in NumPy ───────────────────────────────────────────────────────────────────────────
-
-
-def test_one_notice_names_an_operation_that_runs_in_numpy(on, monkeypatch, caplog, capsys):
-    monkeypatch.setattr(native, "_noticed", set())
-    caplog.set_level(logging.INFO, "chainrule")
-    x = cr.Tensor([[2.0, 1.0], [3.0, 5.0]])
-
-    def unfold(x):
-        return ops.unfold(x.reshape(1, 4, 1), window=(2,), stride=(1,), dilation=(1,))
-
-    def fold(x):
-        return ops.fold(x, size=(4,), stride=(1,), dilation=(1,))
-
-    for _ in range(2):  # a program each
-        on("native")(lambda x: unfold(cr.tanh(x)))(x)
-    on("native")(lambda x: fold(unfold(x)))(x)
-    on("native")(lambda x: x % 2)(cr.Tensor([1.0], dtype=cr.float16))
-    on("native")(lambda x: x @ x)(x)
-    assert [(r.name, r.levelno) for r in caplog.records] == [("chainrule", logging.INFO)] * 3
-    assert [r.getMessage() for r in caplog.records] == [
-        f"{what} runs in NumPy within a compiled step: the native backend has no code for it yet"
-        for what in ("unfold of float32", "fold of float32", "remainder of float16")
-    ]
-    assert capsys.readouterr().err == ""

@@ -2,6 +2,18 @@
 
 `build(program)` plans what is stored and where, emits a function for each kind of group, compiles
 them (or finds the object code of an earlier process) and returns a `Runner`.
+
+compilation  all stages from a program to object code
+plan         decisions: what is stored, loops, threads, memory
+emit         LLVM IR, a file per kind of loop
+math         elementary functions
+formulas     elementwise operations: what each is in LLVM IR
+ir_types     LLVM's types for dtypes
+object_code  LLVM IR to object code, and object code to functions
+code_cache   object code on disk
+processor    which instructions may be used
+alignment    bytes of a cache line, of a page
+run          calls, memory, threads
 """
 
 from __future__ import annotations
@@ -58,6 +70,8 @@ def _notice(in_numpy: Iterable[Kernel]) -> None:
         _noticed.add(name)
         nodes = kernel.node.inputs or (kernel.node,)
         dtypes = ", ".join(dict.fromkeys(str(n.dtype) for n in nodes))
+        if kernel.op is ops.astype:
+            dtypes += f" to {kernel.node.dtype}"
         logging.getLogger("chainrule").info(
             "%s of %s runs in NumPy within a compiled step: "
             "the native backend has no code for it yet",
