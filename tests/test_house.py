@@ -49,6 +49,34 @@ def test_the_formatter_decides_the_layout():
     assert len(skips) < 60, skips
 
 
+# ── each folder lists its files ──────────────────────────────────────────────────────────────────
+
+
+def unlisted(folder: Path, text: str) -> list[str]:
+    """The files and folders of a folder that a text does not name."""
+    names = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    return sorted(n for n in names if n[0] != "_" and not re.search(rf"\b{n}\b", text))
+
+
+def test_a_folder_lists_its_files():
+    package = ROOT / "src" / "chainrule"
+    rooms = (ROOT / "docs" / "decisions" / "009-rooms.md").read_text()
+    hits = [f"docs/decisions/009-rooms.md: {n}" for n in unlisted(package, rooms)]
+    for init in sorted(package.rglob("*/__init__.py")):
+        text = ast.get_docstring(ast.parse(init.read_text())) or ""
+        path = init.relative_to(package)
+        hits += [f"{path}: {n}" for n in unlisted(init.parent, text)]
+    assert not hits, "\n".join(hits)
+
+
+def test_an_unlisted_file_is_caught(tmp_path):
+    for name in ("__init__.py", "a.py", "b.py", "c.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").touch()
+    assert unlisted(tmp_path, "`a`: ab") == ["b", "room"]
+
+
 # ── one name, one thing: within compiled steps and backends ──────────────────────────────────────
 
 # Names that are an interface: each of these files has its own.

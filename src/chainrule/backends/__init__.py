@@ -2,6 +2,11 @@
 
 A new backend is a row in `BACKENDS` and a folder beside this file whose `build` returns an
 `Executable`. The compiler uses nothing of a backend that is not written here.
+
+program       what a backend builds: kernels over buffers
+reference     NumPy
+native        machine code
+verification  whether stages below the graph are verified
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The command line: one file per command.
 
+train, predict, evaluate, check, bench, info: commands
 runs        what `train`, `predict` and `evaluate` share
 workloads   what `bench` times
 """

@@ -4,6 +4,21 @@ A call goes through `Compiled.__call__`, or, where nothing but values has change
 compilation goes through `step`: the function is recorded with what it captures (`captures`), the
 graph goes through `passes`, and a backend builds the program. Its tensors then stay with the step
 (`resident`), or each call reads and assigns them (`transient`).
+
+fast_path           the same step again, on arguments of the same kind
+step                one compilation of the function
+arguments           the arguments' tensors, and the key of the steps that fit them
+captures            tensors that the function reads from outside
+passes              graph to graph
+stages              what CHAINRULE_SHOW prints
+resident            tensors that stay with a step; `resident_graph`: whether they can
+transient           calls of a step whose tensors do not stay
+side_effects        changes of Python's variables while recording: refused
+recompilation       the warning about compiling again and again
+notice              the message about a compilation that takes long
+cost                floating-point operations of a graph
+locks               locks, and forks
+garbage_collection  its pause while a step is compiled
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The backward pass as mathematics."""
+"""The backward pass as mathematics.
+
+handbook  the table of derivatives as a page
+formula   a graph of scalars as a formula
+"""
 
 from .handbook import handbook, row_formulas
 

@@ -4,8 +4,9 @@ A compiled function runs Python once, while it is recorded. What Python code dec
 of the graph: numbers, attributes, settings, which layers there are. Each call of the step must
 therefore notice when something of this has changed. Three things do:
 
-- `Surroundings`: the function's outer variables (`variables`) and what is in the objects, dicts and
-  lists there (`snapshots`). All are compared at each call, in one pass (`identity`).
+- `surroundings`: the function's outer variables (`variables`; `functions`: which code a call runs)
+  and what is in the objects, dicts and lists there (`snapshots`). All are compared at each call, in
+  one pass (`identity`).
 - Guards: objects of this library that know themselves what their code decides by. They count their
   changes (`counting`), so they are asked only after something has changed somewhere.
 - Tensors need neither: the graph reads and assigns them at each call, and they have no attributes

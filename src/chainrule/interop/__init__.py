@@ -1,4 +1,8 @@
-"""Other libraries' models, read and written."""
+"""Other libraries' models, read and written.
+
+torch      PyTorch's weights
+flattened  layers that read a flattened image, whose columns PyTorch has in another order
+"""
 
 from ..hints import hide_modules
 from . import torch as torch

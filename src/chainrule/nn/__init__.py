@@ -1,4 +1,15 @@
-"""Layers, losses, initialisers: PyTorch's names, channels last, sequences batch first."""
+"""Layers, losses, initializers: PyTorch's names, channels last, sequences batch first.
+
+module         `Module`: parameters, state, sub-modules; `state`: loading it; `summary`: as a table
+containers     Sequential, lists and dicts of modules
+linear, convolution, recurrent, attention, normalization, pooling, dropout, activation: layers
+functional     layers without state, as functions
+losses         losses as functions; `criterion`: as modules
+init           initial values
+utils          clipping, penalties, parameters as one vector
+arguments      checks of the arguments of losses and layers
+order          whether code outside of this library rearranges elements
+"""
 
 from typing import TYPE_CHECKING, NoReturn
 

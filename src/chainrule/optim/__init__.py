@@ -1,4 +1,15 @@
-"""Optimizers and schedules, by PyTorch's names and defaults."""
+"""Optimizers and schedules, by PyTorch's names and defaults.
+
+optimizer   the base: groups, state, the step
+group       settings that parameters share
+parameters  checks of the parameters
+sgd         SGD
+adam        Adam and its variants
+adaptive    RMSprop, Adagrad, Adadelta, Lion
+rows        steps of tables with row-sparse gradients
+schedules   schedules by step or epoch; `plateau`: by a metric
+ema         moving averages of parameters
+"""
 
 from typing import TYPE_CHECKING, NoReturn
 

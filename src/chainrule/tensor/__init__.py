@@ -1,9 +1,9 @@
 """Tensor: the array that users have. Eager execution, recording, tracing, assignment.
 
-A `Tensor` is a `Handle` (see `handle.py`) with operators, conversions and gradients, each in a file
-here. This file has how an operation is done: run by NumPy, and recorded where a gradient is wanted,
-or made a node while tracing. Recording saves an array only where some row of the table of
-derivatives names it.
+A `Tensor` is a `Handle` (see `handle.py`) with `operators`, conversions (`values`) and `gradients`
+(`grad_mode`: whether operations are recorded). This file has how an operation is done: run by
+NumPy, and recorded where a gradient is wanted, or made a node while tracing. Recording saves an
+array only where some row of the table of derivatives names it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,10 @@
 """Losses, as functions. Scores and probabilities have the classes on the last axis.
 
+classification  of classes
+regression      of numbers and distributions
+margin          of signs, pairs, triplets
+common          the checks and the reduction of all
+
 reduction  "mean", "sum" or "none". The mean of no losses, or of losses that all have the weight 0
 (every target is ignored, for example), is 0 with gradients of 0, so that training goes on.
 

@@ -2,6 +2,7 @@
 
     rewrites   another program, with the same results
     halves     one of them: float16 and bfloat16 are computed with in float32
+    buffers    a program's buffers, and what is decided of each
     storage    which buffers are arrays, and which are computed where they are used
     groups     which buffers one loop writes
     threads    how loops are cut into parts (`cuts`), their order, where threads meet
@@ -9,6 +10,7 @@
     arena      where buffers lie that are needed inside a step only
     segments   which tasks are one native call
     stages     all of these in turn: the plan
+    verify     what a legal plan is
 
 `kinds` has a row per kind of loop, `views` says how views map indices, `loop_nests`, `reductions`,
 `matmul` and `blocking` how loops run. Nothing here is imported before a program is planned, except

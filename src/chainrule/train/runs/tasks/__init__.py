@@ -1,4 +1,8 @@
-"""Kinds of data: which task a source is."""
+"""Kinds of data: which task a source is.
+
+base                  what a task is
+tables, images, text  one kind each
+"""
 
 from __future__ import annotations
 
