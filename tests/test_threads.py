@@ -98,6 +98,36 @@ def test_two_steps_that_share_everything_are_done_one_after_the_other(method, ba
         assert same(shared.state(), expected.state())
 
 
+def test_a_trained_tensor_is_trained_at_each_moment_of_a_call():
+    """As another thread that records may see it, between any two lines of the library."""
+    w, x = cr.Tensor(np.ones(3), requires_grad=True), cr.Tensor(np.ones(3))
+
+    @cr.compile
+    def step(x):
+        loss = cr.sum((x * w) ** 2)
+        loss.backward()
+        with cr.no_grad():
+            w[...] = w - 0.1 * w.grad
+        return loss
+
+    step(x)
+    trained = []
+
+    def look(frame, event, argument):
+        if "chainrule" in frame.f_code.co_filename:
+            trained.append(w.requires_grad)
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        step(x)
+    finally:
+        sys.settrace(before)
+    assert len(trained) > 100
+    assert all(trained)
+
+
 def readers(shared):
     """What another thread may look at while a step is traced and run."""
 
