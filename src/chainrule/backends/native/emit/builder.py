@@ -19,10 +19,11 @@ def position_type(size: int) -> ir.IntType:
 
 @contextlib.contextmanager
 def turns(b: ir.IRBuilder, first: ir.Value, end: ir.Value) -> Iterator[ir.Value]:
-    """The body for first, …, end - 1, tested after each turn. A constant end is after first."""
+    """The body for first, …, end - 1, tested after each turn; and before, if it may have none."""
     before = b.block
+    constant = isinstance(first, ir.Constant) and isinstance(end, ir.Constant)
     inside, after = (b.function.append_basic_block(name) for name in ("loop", "after"))
-    if isinstance(end, ir.Constant):
+    if constant and first.constant < end.constant:
         b.branch(inside)
     else:
         b.cbranch(b.icmp_unsigned("<", first, end), inside, after)
