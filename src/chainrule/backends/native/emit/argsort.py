@@ -141,7 +141,6 @@ class _SortingNest(TiledNest):
 
     def _make_keys(self) -> None:
         """Of a row."""
-
         self._loops.loop(self._size, lambda k: self._save(self._keys[0], k, self._key_at(k)))
 
     def _key_at(self, k: ir.Value) -> ir.Value:
@@ -157,10 +156,8 @@ class _SortingNest(TiledNest):
         bits = self._loops.widened(value, self._source)
         if is_floating(self._dtype):
             bits = b.bitcast(value, key)
-            turned = b.or_(
-                b.ashr(bits, key(key.width - 1)), sign
-            )  # below 0 all bits, else the sign
-            bits = b.xor(bits, turned)
+            # Below 0 all bits are turned, else the sign.
+            bits = b.xor(bits, b.or_(b.ashr(bits, key(key.width - 1)), sign))
             bits = b.select(b.fcmp_ordered("==", value, value.type(0.0)), sign, bits)
             bits = b.select(b.fcmp_unordered("uno", value, value), ones, bits)
         elif is_signed(self._dtype):

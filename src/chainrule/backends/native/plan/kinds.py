@@ -67,7 +67,7 @@ def _no_scratch(
 
 
 def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[main].shape) * 1.0
+    return float(math.prod(storage.buffers[main].shape))
 
 
 @dataclass(frozen=True, eq=False)
