@@ -16,12 +16,12 @@ def _machine(target: Target) -> llvm.TargetMachine:
     )
 
 
-def _optimised(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
-    """The module after verification and LLVM's O3 pipeline with both vectorisers."""
+def _optimised(text: str, machine: llvm.TargetMachine, level: int = 3) -> llvm.ModuleRef:
+    """The module after verification and LLVM's pipeline of a level, at 3 with both vectorisers."""
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = options.slp_vectorization = True
     # A loop that is written out before the vectoriser sees it is often not vectorised any more.
     options.loop_interleaving, options.loop_unrolling = True, False
@@ -44,10 +44,13 @@ def _free_passes(passes: llvm.newpassmanagers.NewPassManager) -> None:
     passes.detach()
 
 
-def compile_ir(text: str, target: Target) -> bytes:
-    """LLVM IR to object code. Only operations that carry `contract` may be fused (FMA)."""
+def compile_ir(text: str, target: Target, level: int = 3) -> bytes:
+    """LLVM IR to object code. Only operations that carry `contract` may be fused (FMA).
+
+    level   of LLVM's pipeline: 0 for a module that has nothing to gain from it, 3 for loops
+    """
     machine = _machine(target)
-    return bytes(machine.emit_object(_optimised(text, machine)))
+    return bytes(machine.emit_object(_optimised(text, machine, level)))
 
 
 def assembly(text: str, target: Target) -> str:

@@ -61,7 +61,8 @@ def _signature(plan: Plan, task: Task) -> Any:
         else:
             kernel = plan.storage.kernel(b)
             operands = tuple(visit(r, False) for r in kernel.reads)
-            line = (kernel.op.name, operands, repr(sorted(kernel.params.items())))
+            params = repr(sorted(kernel.params.items())) if kernel.params else ""
+            line = (kernel.op.name, operands, params)
         numbers[key] = len(lines)
         lines.append((line, buffers[b].shape, buffers[b].dtype.str))
         return numbers[key]

@@ -146,7 +146,7 @@ def _library() -> Library:
         if _loaded is None:
             target = host()
             text = team_text(target)
-            code = cached(text, lambda: compile_ir(text, target), target)
+            code = cached(text, lambda: compile_ir(text, target, 0), target)
             _loaded = load(code, ("worker", "lead", "alone", "repeat"))
         return _loaded
 
