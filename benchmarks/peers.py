@@ -1,14 +1,13 @@
 """The training step of the workloads in other libraries, and the control: a process per figure.
 
 Run as chainrule's own workloads.py is: `python peers.py PROGRAM WORK SECONDS`. The steps are the
-same but for scikit-learn's, which does not clip.
+same but for scikit-learn's, which does not clip. Networks in jax are in peers_jax.py.
 """
 
 from __future__ import annotations
 
 import runpy
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,29 +29,27 @@ def jax_jit(work):
     import jax.numpy as jnp
     import optax
 
-    keys = iter(jax.random.split(jax.random.PRNGKey(0), len(work.sizes)))
-    params = [
-        {"w": jax.random.normal(next(keys), (a, b)) * a**-0.5, "b": jnp.zeros(b)}
-        for a, b in pairwise(work.sizes)
-    ]
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(workloads["NORM"]), optax.adam(workloads["RATE"])
-    )
+    networks = runpy.run_path(str(Path(__file__).with_name("peers_jax.py")))["NETWORKS"]
+    params, network = networks[type(work).__name__](work)
+    rule = optax.adam(workloads["RATE"])
+    if work.clips:
+        rule = optax.chain(optax.clip_by_global_norm(workloads["NORM"]), rule)
 
     def loss_of(params, x, y):
-        for layer in params[:-1]:
-            x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        logits = jax.nn.log_softmax(x @ params[-1]["w"] + params[-1]["b"])
-        return -jnp.mean(jnp.take_along_axis(logits, y[:, None], -1))
+        outputs = network(params, x)
+        if not work.clips:
+            return jnp.mean((outputs - y) ** 2)
+        logits = jax.nn.log_softmax(outputs)
+        return -jnp.mean(jnp.take_along_axis(logits, y[..., None], -1))
 
     def update(params, state, x, y):
         loss, gradients = jax.value_and_grad(loss_of)(params, x, y)
-        changes, state = optimizer.update(gradients, state)
+        changes, state = rule.update(gradients, state)
         return optax.apply_updates(params, changes), state, loss
 
     compiled = jax.jit(update, donate_argnums=(0, 1))
     x, y = map(jnp.asarray, work.rows())
-    state = optimizer.init(params)
+    state = rule.init(params)
 
     def step():
         nonlocal params, state

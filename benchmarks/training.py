@@ -21,19 +21,21 @@ from pathlib import Path
 from chainrule import backends
 from chainrule.cli import workloads
 from chainrule.cli.bench import measure
-from chainrule.cli.workloads import PRODUCT, WORKLOADS
+from chainrule.cli.workloads import PRODUCT, WORKLOADS, Layers
 from parts import HERE, arguments, facts, keep
 
 OURS, PEERS = Path(workloads.__file__), HERE / "peers.py"
-# Which script runs a program, and what it needs.
+NOT_LAYERS = [name for name, work in WORKLOADS.items() if not isinstance(work, Layers)]
+# Which script runs a program, what it needs, and works that it does not do: torch.compile would
+# compile each turn of a loop in Python, and gains nothing on rows of tables.
 PROGRAMS = {
-    "chainrule": (OURS, ()),
-    "torch": (OURS, ("torch",)),
-    "torch.compile": (PEERS, ("torch",)),
-    "jax.jit": (PEERS, ("jax", "optax")),
-    "scikit-learn": (PEERS, ("sklearn",)),
-    "product": (OURS, ()),
-    "control": (PEERS, ()),
+    "chainrule": (OURS, (), ()),
+    "torch": (OURS, ("torch",), ()),
+    "torch.compile": (PEERS, ("torch",), ("factors", "scan")),
+    "jax.jit": (PEERS, ("jax", "optax"), ()),
+    "scikit-learn": (PEERS, ("sklearn",), NOT_LAYERS),
+    "product": (OURS, (), ()),
+    "control": (PEERS, (), ()),
 }
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
@@ -68,7 +70,11 @@ def caches(folder: str, threads: int) -> dict[str, str]:
 
 def row(name: str, threads: int, rounds: int, seconds: float) -> dict[str, object]:
     """What was measured of a work. The first round starts with cold caches, later ones do not."""
-    programs = {p: script for p, (script, needs) in PROGRAMS.items() if all(map(find_spec, needs))}
+    programs = {
+        program: script
+        for program, (script, needs, not_done) in PROGRAMS.items()
+        if name not in not_done and all(map(find_spec, needs))
+    }
     taken: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
     with tempfile.TemporaryDirectory() as folder, processors(threads):
         for k in range(rounds):

@@ -1,11 +1,9 @@
 """`chainrule bench`: what it says of a work, and what it refuses."""
 
 import json
-import math
 import sys
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 
 import chainrule as cr
@@ -81,7 +79,7 @@ def test_the_backend_that_the_user_has_set(capsys, figures, monkeypatch):
     [
         (
             ["tinny"],
-            "got tinny; expected one of tiny, digits, mnist, wide, deep; did you mean tiny?",
+            f"got tinny; expected one of {', '.join(workloads.WORKLOADS)}; did you mean tiny?",
         ),
         (["nothing-like-it"], "leave it out for all"),
         (["--threads", "0"], "got --threads 0; expected a whole number from 1 to 128"),
@@ -124,24 +122,56 @@ def test_a_program_that_fails(tmp_path):
         bench.measure(script, "chainrule", "tiny", 1, 0.1)
 
 
-@pytest.mark.parametrize("name", workloads.WORKLOADS)
+# Rows, inputs and outputs of each product of the forward pass, and whether it reads the data.
+PRODUCTS = {
+    "tiny": [(32, 2, 16, True), (32, 16, 16, False), (32, 16, 2, False)],
+    "mnist": [(128, 784, 256, True), (128, 256, 128, False), (128, 128, 10, False)],
+    "lstm": [(2048, 64, 1024, False), (2048, 256, 1024, False), (2048, 256, 64, False)],
+    "gpt": [
+        *[(1024, 128, 384, False), (64 * 64, 32, 64, False), (64 * 64, 64, 32, False)] * 4,
+        *[(1024, 128, 128, False), (1024, 128, 512, False), (1024, 512, 128, False)] * 4,
+        (1024, 128, 64, False),
+    ],
+    "factors": [],
+    "scan": [(2048, 32, 256, True), (2048, 128, 256, False), (32, 128, 10, False)],
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
 def test_operations_are_those_of_the_products(name):
-    work = workloads.WORKLOADS[name]
-    x, y = work.rows()
-    assert x.shape == (work.batch, work.sizes[0])
-    assert x.dtype == np.float32
-    assert y.max() < work.sizes[-1]
-    pairs = list(zip(work.sizes, work.sizes[1:], strict=False))
-    forward = [2 * work.batch * math.prod(pair) for pair in pairs]
-    assert work.operations == 3 * sum(forward) - forward[0]
+    each = [2 * m * n * k * (2 if data else 3) for m, k, n, data in PRODUCTS[name]]
+    assert workloads.WORKLOADS[name].operations == sum(each)
 
 
-def test_a_step_trains():
-    step = workloads.chainrule(workloads.WORKLOADS["tiny"])
+SMALL = {
+    "layers": workloads.WORKLOADS["tiny"],
+    "lstm": workloads.Lstm(batch=2, steps=3, vocabulary=4, inputs=3, hidden=5),
+    "gpt": workloads.Gpt(batch=2, steps=3, vocabulary=4, blocks=1, width=4, heads=2),
+    "factors": workloads.Factors(4, (30, 20), 3),
+    "scan": workloads.Recurrence(batch=3, steps=4, inputs=2, hidden=5, classes=3),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_step_trains(name):
+    step = workloads.chainrule(SMALL[name])
     first = float(step())
     for _ in range(200):
         last = float(step())
     assert last < first
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_same_step_in_torch(name):
+    """The same parameters; a loss of the same form; it trains."""
+    torch = pytest.importorskip("torch")
+    work = SMALL[name]
+    ours, theirs = work.network(cr), work.network(torch)
+    ours, theirs = (sorted(tuple(p.shape) for p in m.parameters()) for m in (ours, theirs))
+    assert ours == theirs
+    step = workloads.torch(work)
+    losses = [float(step()) for _ in range(100)]
+    assert losses[-1] < losses[0]
 
 
 def test_the_command_of_a_process(monkeypatch, capsys):

@@ -39,8 +39,8 @@ def bench(
 ) -> None:
     """Time training steps of networks; compare with their arithmetic alone, and with PyTorch.
 
-    A step is forward, cross-entropy, backward, clipping and Adam, compiled. The first one compiles,
-    or loads what an earlier process has compiled. Every program runs in its own process.
+    A step is forward, loss, backward, clipping and Adam, compiled. The first one compiles, or loads
+    what an earlier process has compiled. Every program runs in its own process.
 
     Example: chainrule bench mnist --threads 1
     """
@@ -146,8 +146,9 @@ def _print(report: Mapping[str, Any]) -> None:
     for head in heads + ["torch, µs", "ratio"] * with_torch:
         table.add_column(head, justify="right")
     for row in rows:
-        cells = [f"{row['us']:.1f}", f"{row['first_seconds']:.2f}", f"{row['gflops']:.1f}"]
-        cells.append(f"{row['floor_share']:.0%}")
+        cells = [f"{row['us']:.1f}", f"{row['first_seconds']:.2f}"]
+        some = row["gflops"] > 0
+        cells += [f"{row['gflops']:.1f}", f"{row['floor_share']:.0%}"] if some else ["–", "–"]
         if with_torch:
             cells += [f"{row['torch_us']:.1f}", f"{row['ratio']:.2f}"]
         table.add_row(row["work"], row["network"], *cells)
@@ -168,7 +169,8 @@ def _print(report: Mapping[str, Any]) -> None:
     if any(row["floor_share"] > 1 for row in rows):
         notes.append("above 100%: the large product is slower here, or something else was running")
     if with_torch:
-        notes.append("torch: eager, with the fused Adam; ratio: speed relative to torch")
+        sparse = ", for factors SparseAdam" * any(row["work"] == "factors" for row in rows)
+        notes.append(f"torch: eager, with the fused Adam{sparse}; ratio: speed relative to torch")
     else:
         notes.append("torch: not installed, not compared")
     console.print("", *notes, sep="\n", highlight=False, soft_wrap=True)

@@ -1,8 +1,8 @@
 """The workloads of `chainrule bench`, and the process that times one program on one of them.
 
 Run by its path, `python -P workloads.py PROGRAM WORK SECONDS`, so that a process contains the
-measured program and nothing else; it prints one JSON object. A step is: forward, cross-entropy,
-backward, clip by global norm 1, Adam.
+measured program and nothing else; it prints one JSON object. A step is: forward, loss, backward,
+clip by global norm 1, Adam. Networks are written once, for chainrule and torch: `lib` is either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,20 +24,44 @@ RATE, NORM = 1e-3, 1.0
 PRODUCT = 1536  # rows of a large matrix product
 
 
+class Workload(ABC):
+    """A network and the rows per step; its text is for people."""
+
+    batch: int
+    clips = True
+
+    @property
+    @abstractmethod
+    def operations(self) -> int:
+        """Multiplications and additions of the step's matrix products.
+
+        A layer has three: its result, the gradient of its weights, the gradient of its input. A
+        layer that reads the data does not need the last one.
+        """
+
+    @abstractmethod
+    def rows(self) -> tuple[Any, Any]:
+        """Inputs and targets."""
+
+    @abstractmethod
+    def network(self, lib: Any) -> Any:
+        """The module: inputs to scores of classes, or to what should be the targets."""
+
+    def loss(self, lib: Any, outputs: Any, targets: Any) -> Any:
+        """Cross-entropy, whatever axes there are before that of the classes."""
+        scores = outputs.reshape(-1, outputs.shape[-1])
+        return lib.nn.functional.cross_entropy(scores, targets.reshape(-1))
+
+
 @dataclass(frozen=True)
-class Workload:
-    """A network of linear layers with ReLU between them, and the rows per step."""
+class Layers(Workload):
+    """Linear layers with ReLU between them."""
 
     batch: int
     sizes: tuple[int, ...]
 
     @property
     def operations(self) -> int:
-        """Multiplications and additions of the step's matrix products.
-
-        A layer has three: its result, the gradient of its weights, the gradient of its input. The
-        first layer does not need the last one.
-        """
         first, *rest = (2 * self.batch * a * b for a, b in pairwise(self.sizes))
         return 2 * first + 3 * sum(rest)
 
@@ -47,31 +72,230 @@ class Workload:
         return "-".join([str(self.sizes[0]), *inner, str(self.sizes[-1])])
 
     def rows(self) -> tuple[Any, Any]:
-        """Inputs and classes."""
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.batch, self.sizes[0]), dtype=np.float32)
         return x, rng.integers(0, self.sizes[-1], self.batch)
 
+    def network(self, lib: Any) -> Any:
+        nn = lib.nn
+        layers = [layer for a, b in pairwise(self.sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+        return nn.Sequential(*layers[:-1])
 
-WORKLOADS = {
-    "tiny": Workload(32, (2, 16, 16, 2)),
-    "digits": Workload(32, (64, 64, 32, 10)),
-    "mnist": Workload(128, (784, 256, 128, 10)),
-    "wide": Workload(256, (1024, 2048, 2048, 10)),
-    "deep": Workload(64, (64,) * 31 + (10,)),
+
+@dataclass(frozen=True)
+class Tokens(Workload):
+    """Sequences of whole numbers below `vocabulary`; the next one is predicted at each position."""
+
+    batch: int
+    steps: int
+    vocabulary: int
+
+    def rows(self) -> tuple[Any, Any]:
+        tokens = np.random.default_rng(0).integers(0, self.vocabulary, (2, self.batch, self.steps))
+        return tokens[0], tokens[1]
+
+
+@dataclass(frozen=True)
+class Lstm(Tokens):
+    """Embedding, one LSTM, linear."""
+
+    inputs: int
+    hidden: int
+
+    @property
+    def operations(self) -> int:
+        of_gates = 4 * self.hidden * (self.inputs + self.hidden)
+        return 6 * self.batch * self.steps * (of_gates + self.hidden * self.vocabulary)
+
+    def __str__(self) -> str:
+        return f"LSTM {self.hidden}, T {self.steps}"
+
+    def network(self, lib: Any) -> Any:
+        nn, work = lib.nn, self
+
+        class Network(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.embedding = nn.Embedding(work.vocabulary, work.inputs)
+                self.lstm = nn.LSTM(work.inputs, work.hidden, batch_first=True)
+                self.output = nn.Linear(work.hidden, work.vocabulary)
+
+            def forward(self, x: Any) -> Any:
+                return self.output(self.lstm(self.embedding(x))[0])
+
+        return Network()
+
+
+@dataclass(frozen=True)
+class Gpt(Tokens):
+    """A causal transformer with learned positions, norms first, GELU by tanh."""
+
+    blocks: int
+    width: int
+    heads: int
+
+    @property
+    def operations(self) -> int:
+        of_block = 12 * self.width**2 + 2 * self.steps * self.width
+        of_token = self.blocks * of_block + self.width * self.vocabulary
+        return 6 * self.batch * self.steps * of_token
+
+    def __str__(self) -> str:
+        return f"GPT {self.blocks} × {self.width}, T {self.steps}"
+
+    def network(self, lib: Any) -> Any:
+        nn, work, width = lib.nn, self, self.width
+
+        class Block(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+                self.qkv, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
+                self.inner, self.outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+            def forward(self, x: Any) -> Any:
+                parts = (*x.shape[:2], 3, work.heads, width // work.heads)
+                qkv = lib.moveaxis(self.qkv(self.norm1(x)).reshape(parts), 1, 3)
+                q, k, v = (qkv[:, i] for i in range(3))
+                attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+                x = x + self.joined(lib.moveaxis(attended, 1, 2).reshape(x.shape))
+                inner = nn.functional.gelu(self.inner(self.norm2(x)), approximate="tanh")
+                return x + self.outer(inner)
+
+        class Network(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.tokens = nn.Embedding(work.vocabulary, width)
+                self.positions = nn.Parameter(lib.zeros((work.steps, width)))
+                self.blocks = nn.Sequential(*(Block() for _ in range(work.blocks)))
+                self.norm, self.output = nn.LayerNorm(width), nn.Linear(width, work.vocabulary)
+
+            def forward(self, x: Any) -> Any:
+                return self.output(self.norm(self.blocks(self.tokens(x) + self.positions)))
+
+        return Network()
+
+
+@dataclass(frozen=True)
+class Factors(Workload):
+    """Ratings of pairs as a product of two rows of tables; only rows that were read are updated."""
+
+    batch: int
+    tables: tuple[int, int]
+    width: int
+
+    clips = False
+    operations = 0
+
+    def __str__(self) -> str:
+        return f"{self.tables[0]}+{self.tables[1]} × {self.width}"
+
+    def rows(self) -> tuple[Any, Any]:
+        rng = np.random.default_rng(0)
+        return rng.integers(0, self.tables, (self.batch, 2)), rng.random(self.batch, np.float32)
+
+    def network(self, lib: Any) -> Any:
+        nn, (users, items), width = lib.nn, self.tables, self.width
+        rows = {"sparse": True} if lib.__name__ == "torch" else {}
+
+        class Network(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.users = nn.Embedding(users, width, **rows)
+                self.items = nn.Embedding(items, width, **rows)
+                self.biases = nn.Embedding(items, 1, **rows)
+
+            def forward(self, x: Any) -> Any:
+                user, item = x[:, 0], x[:, 1]
+                products = self.users(user) * self.items(item)
+                return products.sum(-1) + self.biases(item)[:, 0]
+
+        return Network()
+
+    def loss(self, lib: Any, outputs: Any, targets: Any) -> Any:
+        return lib.nn.functional.mse_loss(outputs, targets)
+
+
+@dataclass(frozen=True)
+class Recurrence(Workload):
+    """A recurrence of the user's own, written with `scan`; the last state is classified.
+
+    h ← z h + (1 - z) tanh(c), where (z before its sigmoid, c) = x W + h U.
+    """
+
+    batch: int
+    steps: int
+    inputs: int
+    hidden: int
+    classes: int
+
+    @property
+    def operations(self) -> int:
+        of_step = 2 * self.hidden * (2 * self.inputs + 3 * self.hidden)
+        return 2 * self.batch * (self.steps * of_step + 3 * self.hidden * self.classes)
+
+    def __str__(self) -> str:
+        return f"scan {self.hidden}, T {self.steps}"
+
+    def rows(self) -> tuple[Any, Any]:
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((self.steps, self.batch, self.inputs), dtype=np.float32)
+        return x, rng.integers(0, self.classes, self.batch)
+
+    def network(self, lib: Any) -> Any:
+        nn, work, n = lib.nn, self, self.hidden
+        scan = loop if lib.__name__ == "torch" else lib.scan
+
+        class Network(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.inputs = nn.Linear(work.inputs, 2 * n)
+                self.states = nn.Linear(n, 2 * n, bias=False)
+                self.output = nn.Linear(n, work.classes)
+
+            def forward(self, x: Any) -> Any:
+                def turn(h: Any, x: Any) -> tuple[Any, None]:
+                    gates = self.inputs(x) + self.states(h)
+                    z = lib.sigmoid(gates[:, :n])
+                    return z * h + (1 - z) * lib.tanh(gates[:, n:]), None
+
+                last, _ = scan(turn, lib.zeros((work.batch, n)), x)
+                return self.output(last)
+
+        return Network()
+
+
+def loop(f: Callable[[Any, Any], tuple[Any, None]], state: Any, xs: Any) -> tuple[Any, None]:
+    """`scan` in Python, for torch."""
+    for x in xs:
+        state, _ = f(state, x)
+    return state, None
+
+
+WORKLOADS: dict[str, Workload] = {
+    "tiny": Layers(32, (2, 16, 16, 2)),
+    "digits": Layers(32, (64, 64, 32, 10)),
+    "mnist": Layers(128, (784, 256, 128, 10)),
+    "wide": Layers(256, (1024, 2048, 2048, 10)),
+    "deep": Layers(64, (64,) * 31 + (10,)),
+    "lstm": Lstm(batch=32, steps=64, vocabulary=64, inputs=64, hidden=256),
+    "gpt": Gpt(batch=16, steps=64, vocabulary=64, blocks=4, width=128, heads=4),
+    "factors": Factors(1024, (200_000, 50_000), 32),
+    "scan": Recurrence(batch=32, steps=64, inputs=32, hidden=128, classes=10),
 }
 
 
 def chainrule(work: Workload) -> Step:
     cr: Any = importlib.import_module("chainrule")
     x, y = map(cr.Tensor, work.rows())
-    model = network(cr.nn, work)
+    model = work.network(cr)
     optimizer = cr.optim.Adam(model.parameters(), lr=RATE)
 
     def step(x: Any, y: Any) -> Any:
-        loss = cr.nn.functional.cross_entropy(model(x), y)
+        loss = work.loss(cr, model(x), y)
         loss.backward()
-        cr.nn.utils.clip_grad_norm_(model.parameters(), NORM)
+        if work.clips:
+            cr.nn.utils.clip_grad_norm_(model.parameters(), NORM)
         optimizer.step()
         return loss
 
@@ -80,14 +304,17 @@ def chainrule(work: Workload) -> Step:
 
 
 def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
-    """With the fused Adam; `wrap` is torch.compile or None."""
+    """With the fused Adam, for factors SparseAdam; `wrap` is torch.compile or None."""
     lib: Any = importlib.import_module("torch")
     x, y = map(lib.from_numpy, work.rows())
-    model = network(lib.nn, work)
-    optimizer = lib.optim.Adam(model.parameters(), lr=RATE, fused=True)
+    model = work.network(lib)
+    if isinstance(work, Factors):
+        optimizer = lib.optim.SparseAdam(model.parameters(), lr=RATE)
+    else:
+        optimizer = lib.optim.Adam(model.parameters(), lr=RATE, fused=True)
 
     def loss_of(x: Any, y: Any) -> Any:
-        return lib.nn.functional.cross_entropy(model(x), y)
+        return work.loss(lib, model(x), y)
 
     forward = wrap(loss_of) if wrap else loss_of
 
@@ -95,16 +322,12 @@ def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
         optimizer.zero_grad(set_to_none=True)
         loss = forward(x, y)
         loss.backward()
-        lib.nn.utils.clip_grad_norm_(model.parameters(), NORM)
+        if work.clips:
+            lib.nn.utils.clip_grad_norm_(model.parameters(), NORM)
         optimizer.step()
         return loss.detach()
 
     return step
-
-
-def network(nn: Any, work: Workload) -> Any:
-    layers = [layer for a, b in pairwise(work.sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
 
 
 def product(_: Workload) -> Step:
