@@ -209,7 +209,7 @@ BAD: dict[str, tuple[Callable[[], Any], str, type, list[str]]] = {
         ["'low'", "row 1"],
     ),
     "length 0": (lambda: data.windows([1, 2], 0), "windows", ValueError, ["length 0"]),
-    "short text": (lambda: data.windows([1, 2], 2), "windows", ValueError, ["2 characters"]),
+    "short text": (lambda: data.windows([1, 2], 2), "windows", ValueError, ["series of 2"]),
     "name": (lambda: data.load("digit"), "load", ValueError, ["'digit'", "mean 'digits'?"]),
     "no such name": (lambda: data.load("mnist"), "load", ValueError, ["moons"]),
     "channels": (

@@ -39,7 +39,8 @@ def _warning(function: Callable[..., Any], keys: Sequence[Key], outside: str) ->
     kind = "argument" if plain else "of the values in its arguments, number"
     what = f"{outside} varies; keep it in a tensor, or in an object that the function does not hold"
     if which:
-        what = f"{kind} {which} varies; pad to a fixed shape, pass numbers as tensors"
+        few = "pad to a few shapes (cr.data.BucketLoader does so)"
+        what = f"{kind} {which} varies; {few}, pass numbers as tensors"
     return (
         f"[compile] {name} was compiled {MANY} times; {what}, or call the function without compile"
     )

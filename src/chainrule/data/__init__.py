@@ -4,23 +4,28 @@ loader    `DataLoader`: batches of arrays
 split     `split` and `train_test_split`: which rows are training, validation, test
 tables    tables: files, kinds of columns, encoding
 images    folders of images
-text      characters as codes, windows
+text      characters as codes
+sequences sequences as arrays: padded, windows, parallel streams
+buckets   `BucketLoader`: batches of sequences of similar length
 builtin   the built-in data sets
 paths     checks of a path before it is opened
 """
 
 from ..hints import hide_modules
+from .buckets import BucketLoader
 from .builtin import NAMES, Builtin, load
 from .images import Images, read_image_files, read_images
 from .loader import DataLoader
+from .sequences import pad, streams, windows
 from .split import split, train_test_split
 from .tables.columns import Column, Table
 from .tables.encoder import TableEncoder
 from .tables.read import read_table
-from .text import Characters, read_text, windows
+from .text import Characters, read_text
 
 __all__ = [
     "NAMES",
+    "BucketLoader",
     "Builtin",
     "Characters",
     "Column",
@@ -29,11 +34,13 @@ __all__ = [
     "Table",
     "TableEncoder",
     "load",
+    "pad",
     "read_image_files",
     "read_images",
     "read_table",
     "read_text",
     "split",
+    "streams",
     "train_test_split",
     "windows",
 ]

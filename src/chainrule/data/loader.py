@@ -126,6 +126,11 @@ class DataLoader:
             return [a[part] for a in self._arrays]
         return [a.take(order[part], axis=0) for a in self._arrays]
 
+    def alike(self, order: Array | None, first: int) -> int:
+        """The number of batches from number `first` on that have the same shapes, one after
+        another; 0 if that one is a last batch with fewer rows."""
+        return self.samples // self.batch_size - first
+
     def tree_of(self, leaves: Sequence[Any]) -> Any:
         """The structure of the data with these leaves."""
         return tree.unflatten(self._structure, leaves)

@@ -1,4 +1,4 @@
-"""Text as whole numbers, one per character, and as windows for predicting the next character."""
+"""Text as whole numbers, one per character."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..convert import expect_no_mask
-from ..errors import ArgumentError, FileError, ShapeError
+from ..errors import FileError
 from ..graph import Array
 from .paths import expect_file
 
@@ -87,28 +86,3 @@ class Characters:
 def _points(text: str) -> Array:
     """Code points, uint32 (len(text),)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def windows(codes: Any, length: int) -> tuple[Array, Array]:
-    """(x, y), both (N, length): windows that do not overlap, and y one character further on."""
-    expect_no_mask("windows", codes)
-    codes = np.asarray(codes)
-    if codes.ndim != 1:
-        raise ShapeError(
-            "windows",
-            f"got codes of shape {codes.shape}",
-            "expected one axis, (N,)",
-            "codes.ravel() reads row after row",
-        )
-    if length < 1:
-        raise ArgumentError("windows", f"got length {length}", "expected 1 or more", "length=64")
-    count = (len(codes) - 1) // length
-    if count < 1:
-        raise ArgumentError(
-            "windows",
-            f"got {len(codes)} characters for windows of {length}",
-            f"expected {length + 1} or more",
-            "use a longer text, or shorter windows",
-        )
-    end = count * length
-    return codes[:end].reshape(count, length), codes[1 : end + 1].reshape(count, length)
