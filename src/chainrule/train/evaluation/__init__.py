@@ -3,6 +3,7 @@
 objective   the loss, by name, module or function
 metrics     accuracy, F1, AUC, R², …
 inference   `evaluate` and `predict`: a model on many rows
+streams     windows of long sequences that follow each other, and the state between them
 batches     data as batches (x, y)
 modes       training and evaluation mode
 """

@@ -21,6 +21,8 @@ from .objective import Objective
 
 BATCH = 256
 
+Scored = tuple[Any, Any, Any, Any]  # prediction, target, sum of the losses, weight of the batch
+
 
 class Forward:
     """A model's forward pass, compiled once for many batches, with its loss if it has one."""
@@ -41,7 +43,7 @@ class Forward:
         self._run: Callable[[Any], Any] = compile(forward) if compiled else forward
         # A custom loss may read values: not compiled.
         known = objective is not None and objective.known
-        self._score: Callable[[Any, Any], Any] = compile(scored) if compiled and known else scored
+        self._score: Callable[..., Any] = compile(scored) if compiled and known else scored
 
     def predictions(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """(prediction, target) of each batch (x, y); a DataLoader is read as in epoch 0."""
@@ -55,6 +57,12 @@ class Forward:
             for batch in batches:
                 yield pair(batch)
 
+    def scored(self, batches: Iterable[Any], loss: bool) -> Iterator[Scored]:
+        """Each batch with its prediction and, if asked, the parts of its loss (0 otherwise)."""
+        for x, target in self._pairs(batches):
+            prediction, part, by = self._score(x, target) if loss else (self._run(x), 0.0, 0.0)
+            yield prediction, target, part, by
+
     def evaluate(
         self, batches: Iterable[Any], metrics: dict[str, Metric], loss: bool = True
     ) -> dict[str, float]:
@@ -62,12 +70,8 @@ class Forward:
         total = weight = 0.0
         collected: list[tuple[Array, Array]] = []
         loss = loss and self._objective is not None
-        for x, target in self._pairs(batches):
-            if loss:
-                prediction, part, by = self._score(x, target)
-                total, weight = total + float(part), weight + float(by)
-            else:
-                prediction = self._run(x)
+        for prediction, target, part, by in self.scored(batches, loss):
+            total, weight = total + float(part), weight + float(by)
             if metrics:
                 collected.append((as_arrays(prediction), as_arrays(target)))
         out = {"loss": total / weight if weight else float("nan")} if loss else {}

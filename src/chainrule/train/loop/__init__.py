@@ -3,6 +3,7 @@
 fit              `fit`, which checks its arguments and makes a `Trainer`
 trainer          the loop over epochs and steps, and what a checkpoint holds of it
 step             one step: forward, backward, clipping, update
+schedule_ahead   a schedule advanced by several steps before they are run
 early_stopping   the monitored value, patience, the best weights
 arguments        checks of `fit`'s arguments
 first_batch      checks on the first batch: model, loss, metrics

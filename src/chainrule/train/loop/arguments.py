@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ...errors import ArgumentError
+from ...nn import Module
 from ...optim import OneCycleLR, Optimizer, ReduceLROnPlateau
 
 
@@ -52,6 +54,19 @@ def check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
         )
 
 
+def check_state(model: Module) -> None:
+    """Raise if forward does not take a state, which tbptt carries."""
+    try:
+        inspect.signature(model.forward).bind(None, None)
+    except TypeError:
+        raise ArgumentError(
+            "fit",
+            f"got tbptt and {type(model).__name__}, whose forward takes no state",
+            "expected forward(self, x, state=None) that returns (prediction, state)",
+            "pass the state to nn.LSTM and return the one that it returns, or leave out tbptt",
+        ) from None
+
+
 def check_cycle(schedule: Any, per: str, loader: Any, epochs: int) -> None:
     """Raise if a one-cycle schedule is shorter than the training."""
     if not isinstance(schedule, OneCycleLR):
@@ -72,6 +87,7 @@ def check_cycle(schedule: Any, per: str, loader: Any, epochs: int) -> None:
 def check_numbers(
     epochs: int,
     accumulate: int,
+    tbptt: int | None,
     patience: int | None,
     clip_norm: float | None,
     every: float,
@@ -81,6 +97,7 @@ def check_numbers(
     for name, value, suggestion in (
         ("epochs", epochs, 10),
         ("accumulate", accumulate, 1),
+        ("tbptt", tbptt, 64),
         ("patience", patience, 5),
     ):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -91,6 +108,13 @@ def check_numbers(
                 "expected a whole number from 1",
                 f"{name}={suggestion}",
             )
+    if tbptt is not None and accumulate > 1:
+        raise ArgumentError(
+            "fit",
+            f"got tbptt={tbptt} and accumulate={accumulate}",
+            "expected one of them: the state that is carried belongs to a whole batch",
+            "leave out accumulate, and pass a smaller batch_size",
+        )
     if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
         raise ArgumentError(
             "fit",

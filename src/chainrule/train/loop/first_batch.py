@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,8 +52,12 @@ def check_first_batch(
     valid: DataLoader | Batches | None,
     first: tuple[Any, Any],
     pieces: int,
+    forward: Callable[[Any], Any],
 ) -> None:
-    """Check one batch, and all targets that are in memory, before the first step."""
+    """Check one batch, and all targets that are in memory, before the first step.
+
+    forward   the prediction for x: that of the model, or of the first window of sequences
+    """
     x, y = first
     for data, what in ((x, "inputs"), (y, "targets")):
         check_finite(f"{what} of the first batch", data)
@@ -61,11 +65,11 @@ def check_first_batch(
     targets = [(name, data.data[1]) for name, data in sets if isinstance(data, DataLoader)]
     _check_forward(model, x)
     targets.append(("first batch", y))
-    outputs = check_loss(model, objective, metrics, x, y, targets, whole=pieces == 1)
+    outputs = check_loss(model, objective, metrics, x, y, targets, pieces == 1, forward)
     if isinstance(loader, DataLoader):
         check_last_batch(model, loader, x)
     if valid is not None:
-        _check_validation(model, objective, valid)
+        _check_validation(model, objective, valid, forward)
     for _, data in sets:
         if isinstance(data, Batches):
             data.check = partial(check_classes, objective, outputs)
@@ -76,7 +80,12 @@ def _tensors(batch: Any) -> tuple[Any, Any]:
     return tree.map(as_tensor, x), tree.map(as_tensor, y)
 
 
-def _check_validation(model: Module, objective: Objective, valid: DataLoader | Batches) -> None:
+def _check_validation(
+    model: Module,
+    objective: Objective,
+    valid: DataLoader | Batches,
+    forward: Callable[[Any], Any],
+) -> None:
     """Raise if the model or the loss does not take a batch of the validation data."""
     first = next(valid.batches(0)) if isinstance(valid, DataLoader) else valid.first
     if first is None:
@@ -84,7 +93,7 @@ def _check_validation(model: Module, objective: Objective, valid: DataLoader | B
     x, y = _tensors(first)
     try:
         with evaluating(model):
-            objective.mean(model(x), y)
+            objective.mean(forward(x), y)
     except ChainruleError as error:
         raise with_advice(
             error, "check the validation data: it differs from the training data"
@@ -118,6 +127,7 @@ def check_loss(
     y: Any,
     targets: Sequence[tuple[str, Any]],
     whole: bool,
+    forward: Callable[[Any], Any],
 ) -> int | None:
     """Try the loss on a first batch and raise for what is nearly always a mistake.
 
@@ -127,10 +137,11 @@ def check_loss(
     metric that returns no number. Returns the size of the prediction's last axis if it is one
     tensor.
 
-    whole   whether the step handles the whole batch at once: then its gradient is checked too
+    whole     whether the step handles the whole batch at once: then its gradient is checked too
+    forward   the prediction for x
     """
     with evaluating(model), enable_grad() if whole else no_grad():
-        prediction = model(x)
+        prediction = forward(x)
         if prediction is None:
             raise ArgumentError(
                 "fit",

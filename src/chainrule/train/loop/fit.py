@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from ..evaluation.inference import BATCH
 from ..evaluation.metrics import metrics_by_name
 from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
+from ..evaluation.streams import CarriedState, WindowLoader, advanced
 from ..findings import VANISHING
-from .arguments import check_cycle, check_numbers, check_schedule
+from .arguments import check_cycle, check_numbers, check_schedule, check_state
 from .callback import Callback
 from .early_stopping import EarlyStopping, check_monitor, lower_is_better
 from .first_batch import check_first_batch, check_pieces, read_first_batch, with_advice
@@ -48,6 +50,7 @@ def fit(
     schedule_per: str | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
+    tbptt: int | None = None,
     patience: int | None = None,
     monitor: str | None = None,
     mode: str | None = None,
@@ -81,6 +84,12 @@ def fit(
     clip_norm      the largest global norm of the gradients; larger gradients are scaled to it
     accumulate     split each batch into this number of pieces: the same gradient in less memory. A
                    loss function has to be a mean over the rows; the first batch checks that
+    tbptt          truncated backpropagation through time, for x and y (N, T, …): the T steps are
+                   cut into windows of this length, with a step of the optimizer after each. The
+                   model is called model(x, state) and returns (prediction, state), like nn.LSTM;
+                   the state is carried from window to window, gradients are not. It is None at the
+                   start of each batch of sequences, and so of each epoch. Memory does not depend
+                   on T. cr.data.streams cuts one long series into N sequences
     patience       stop after this number of epochs without a better `monitor` ("valid_loss", or
                    "loss") and restore the best weights; ReduceLROnPlateau follows the monitor too
     mode           "min" or "max": which values of the monitor are better. Required for a custom
@@ -130,7 +139,9 @@ def fit(
             "expected a list of Callback objects",
             "derive a class from cr.train.Callback and pass [MyCallback()]",
         )
-    check_numbers(epochs, accumulate, patience, clip_norm, checkpoint_every, optimizer, schedule)
+    check_numbers(
+        epochs, accumulate, tbptt, patience, clip_norm, checkpoint_every, optimizer, schedule
+    )
     trained = {id(p) for group in optimizer.param_groups for p in group.params}
     if trained.isdisjoint(map(id, model.parameters())):
         raise ArgumentError(
@@ -150,6 +161,13 @@ def fit(
     for name, data in (("training", loader), ("validation", valid)):
         again = epochs > 1 or (name == "training" and bool(chosen) and valid is None)
         _check_data(f"{name} data", data, again)
+    carried = None
+    forward: Callable[[Any], Any] = model
+    if tbptt is not None:
+        loader, valid = _windows(loader, tbptt), None if valid is None else _windows(valid, tbptt)
+        check_state(model)
+        carried = CarriedState(model, loader)
+        forward = partial(_first_prediction, model)
     check_cycle(schedule, per, loader, epochs)
     shown = [progress_for(progress)] if progress else []
     folder = None if checkpoint is None else Path(checkpoint)
@@ -186,13 +204,15 @@ def fit(
             schedule_per=per,
             clip_norm=clip_norm,
             accumulate=accumulate,
+            tbptt=tbptt,
             monitor=monitor,
             mode="min" if lower else "max",
         ),
+        carried=carried,
     )
     x, y = read_first_batch(loader)
     if not (resume and trainer.resume()):
-        check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate)
+        check_first_batch(model, objective, chosen, loader, valid, (x, y), accumulate, forward)
     check_pieces(model, objective, x, y, accumulate)
     if folder is not None:
         prepare(folder, resume)
@@ -240,6 +260,22 @@ def _training_loader(
         )
     size = 32 if batch_size is None else batch_size
     return DataLoader(data, size, True, drop_last=drop_last, seed=seed)
+
+
+def _windows(data: DataLoader | Batches, steps: int) -> WindowLoader:
+    """The windows of tbptt, of sequences that are in memory."""
+    if not isinstance(data, DataLoader):
+        raise ArgumentError(
+            "fit",
+            "got tbptt and data that is in batches already",
+            "expected arrays (x, y) or a DataLoader, whose sequences fit cuts into windows",
+            "pass the sequences as arrays (N, T, …); cr.data.pad makes them equally long",
+        )
+    return WindowLoader(data, steps)
+
+
+def _first_prediction(model: Module, x: Any) -> Any:
+    return advanced(model, x, None)[0]
 
 
 def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:

@@ -41,20 +41,23 @@ def make_step(
     clip_norm: float | None = None,
     accumulate: int = 1,
     compiled: bool = True,
+    forward: Callable[[Any], Any] | None = None,
 ) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:
     """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
     accumulate   number of pieces of a batch: the memory of one piece, the gradient of the batch
+    forward      the prediction for x; by default that of the model
     """
+    forward = model if forward is None else forward
     trained = [p for group in optimizer.param_groups for p in group.params]
     layers = list(layers_of(model).values())
 
     def training_step(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()  # also of parameters that this batch does not use
         loss = (
-            _whole(model, objective, x, y)
+            _whole(forward, objective, x, y)
             if accumulate == 1
-            else _in_pieces(model, objective, x, y, accumulate, trained)
+            else _in_pieces(forward, objective, x, y, accumulate, trained)
         )
         norms = _norms(layers)
         if clip_norm is not None:
@@ -66,21 +69,26 @@ def make_step(
     return Compiled(training_step, used) if compiled else training_step
 
 
-def _whole(model: Module, objective: Objective, x: Any, y: Any) -> Tensor:
-    loss = objective.mean(model(x), y)
+def _whole(forward: Callable[[Any], Any], objective: Objective, x: Any, y: Any) -> Tensor:
+    loss = objective.mean(forward(x), y)
     expect_scalar(loss, objective)
     loss.backward()
     return loss
 
 
 def _in_pieces(
-    model: Module, objective: Objective, x: Any, y: Any, pieces: int, trained: list[Tensor]
+    forward: Callable[[Any], Any],
+    objective: Objective,
+    x: Any,
+    y: Any,
+    pieces: int,
+    trained: list[Tensor],
 ) -> Tensor:
     """The sums of the pieces over the sum of their weights: the mean over the whole batch."""
     total = weight = None
     for k, piece in enumerate(cuts(tree.flatten(x)[0][0].shape[0], pieces)):
         part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
-        part, by = objective.parts(model(part_x), part_y)
+        part, by = objective.parts(forward(part_x), part_y)
         expect_scalar(part, objective)
         part.backward(accumulate=k > 0)
         with no_grad():

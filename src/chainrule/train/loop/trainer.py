@@ -29,11 +29,13 @@ from ..evaluation.batches import pair
 from ..evaluation.inference import Forward
 from ..evaluation.metrics import Metric
 from ..evaluation.objective import Objective
+from ..evaluation.streams import CarriedState, CarryingForward, WindowLoader
 from .callback import Callback
 from .early_stopping import EarlyStopping
 from .history import History
 from .interrupt import stop_on_interrupt
 from .nonfinite import describe_batch, describe_gradient, describe_module
+from .schedule_ahead import ScheduleAhead
 from .step import layers_of, make_step
 from .untrained import untrained_parameters
 
@@ -67,6 +69,7 @@ class Trainer:
         every: float,
         compiled: bool,
         settings: Settings,
+        carried: CarriedState | None = None,
     ) -> None:
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
@@ -86,8 +89,13 @@ class Trainer:
             type(c).on_step is Callback.on_step or not c.each_step for c in callbacks
         )
         self._pace = math.inf  # seconds per step; unknown at the first, which compiles
-        self._run = make_step(model, objective, optimizer, clip_norm, accumulate, compiled)
+        self._carried = carried
+        step = partial(make_step, model, objective, optimizer, clip_norm, accumulate, compiled)
+        self._run = self._begin = step(model if carried is None else carried.go_on)
         self._forward = Forward(model, objective, compiled)
+        if carried is not None:
+            self._begin = step(carried.begin)
+            self._forward = CarryingForward(model, objective, compiled)
         self._safe = model.state_dict()  # restored if the loss is not finite
 
     @property
@@ -155,24 +163,24 @@ class Trainer:
             return
         order = loader.order(self.epoch) if loader.shuffle else None
         while self.batch < len(loader):
-            count = self._steps_at_once(loader)
+            count = self._steps_at_once(loader, order)
             rows = loader.rows(order, self.batch, count)
             if count == 1 or not self._run_steps(loader, rows, count):
-                first = [make(part[: loader.batch_size]) for part in rows]
+                first = [make(part[: len(part) // count]) for part in rows]
                 self._run_step(*pair(loader.tree_of(first)))
             yield
 
-    def _steps_at_once(self, loader: DataLoader) -> int:
+    def _steps_at_once(self, loader: DataLoader, order: Array | None) -> int:
         """The number of steps for the next native call."""
         if not self._at_once or not (isinstance(self._run, Compiled) and self._run.repeats):
             return 1
-        whole = loader.samples // loader.batch_size - self.batch
-        return max(1, min(whole, int(AT_ONCE / self._pace)))
+        return max(1, min(loader.alike(order, self.batch), int(AT_ONCE / self._pace)))
 
     def _run_step(self, x: Any, y: Any) -> None:
         self._rate = self.optimizer.param_groups[0]["lr"]
         began = time.perf_counter()
-        loss, norms = self._run(x, y)
+        begins = isinstance(self.train, WindowLoader) and self.train.starts(self.batch)
+        loss, norms = (self._begin if begins else self._run)(x, y)
         self._note(float(loss), norms.numpy(), lambda: (x, y), len(tree.flatten(y)[0][0]))
         if self.step == 1:
             self._check_weights(1)
@@ -185,44 +193,23 @@ class Trainer:
 
     def _run_steps(self, loader: DataLoader, rows: list[Array], count: int) -> bool:
         """Several steps in one native call; False if that is not possible."""
-        groups = self.optimizer.param_groups if self.schedule is not None else ()
-        before = [dict(group) for group in groups]
-        state = self.schedule.state_dict() if groups else None
-        rate, settings = self._rate, changes.count
-        varying = self._settings(count)
+        settings = changes.count
+        per_step = self.schedule if self.schedule_per == "step" else None
+        ahead = ScheduleAhead(per_step, self.optimizer, count)
         began = time.perf_counter()
         again = self._run.repeat if isinstance(self._run, Compiled) else None
-        results = again(count, rows, varying) if again and changes.count == settings else None
+        results = again(count, rows, ahead.varying) if again and changes.count == settings else None
         if results is None:
-            self._rate = rate
-            if state is not None:
-                self.schedule.load_state_dict(state)
-                for group, values in zip(groups, before, strict=True):
-                    for name in (n for n, v in values.items() if group[n] != v):
-                        group[name] = values[name]
+            ahead.undo()
             return False
-        size = loader.batch_size
+        self._rate = ahead.rate
+        size = len(rows[0]) // count
         for k, (loss, norms) in enumerate(zip(*results, strict=True)):
             part = slice(k * size, (k + 1) * size)
             self._note(float(loss), norms, partial(_part, loader, rows, part), size)
         self._pace = (time.perf_counter() - began) / count
         self._tell("on_step")
         return True
-
-    def _settings(self, count: int) -> list[tuple[Tensor, Array]]:
-        """Advance a schedule by `count` steps: the settings that it changes, and their values."""
-        groups = self.optimizer.param_groups
-        self._rate = groups[0]["lr"]
-        if self.schedule is None or self.schedule_per != "step":
-            return []
-        tensors = [t for group in groups for t in group.tensors()]
-        values = []
-        for _ in range(count):
-            self._rate = groups[0]["lr"]
-            values.append([t._value for t in tensors])
-            self.schedule.step()
-        columns = [np.array(column) for column in zip(*values, strict=True)]
-        return [(t, c) for t, c in zip(tensors, columns, strict=True) if (c != c[0]).any()]
 
     def _note(
         self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], rows: int
@@ -312,6 +299,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": {"state": random.default.state.numpy()},
         }
+        if self._carried is not None:
+            tensors["carried"] = self._carried.state_dict()
         if self.early_stopping.weights is not None:
             tensors["best"] = self.early_stopping.weights
         stopped = self.history.stopped
@@ -371,6 +360,8 @@ class Trainer:
             self.model.load_state_dict(self._safe)
             raise
         random.default.set_state(Tensor(tensors["random"]["state"]))
+        if self._carried is not None and "carried" in tensors:
+            self._carried.load_state_dict(tensors["carried"])
         if self.schedule is not None:
             self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
