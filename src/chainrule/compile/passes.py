@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, verify
+from .rewriting import number, rebuild, with_inputs
 
 FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to compute again
 
@@ -31,44 +32,13 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
     return graph
 
 
-def _rebuild(
-    graph: Graph,
-    visit: Callable[[Node, tuple[Node, ...]], Node],
-    leaf: Callable[[Node], Node] = lambda node: node,
-) -> Graph:
-    """A new graph in which every operation's node is what `visit(node, new inputs)` returns."""
-    new: dict[Node, Node] = {}
-    for node in graph.nodes:
-        if node.op is None:
-            new[node] = leaf(node)
-        else:
-            new[node] = visit(node, tuple([new[i] for i in node.inputs]))
-    return Graph(graph.inputs, [new[o] for o in graph.outputs])
-
-
-def _with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
-    """The node with other inputs; the same node if they are the same."""
-    if inputs == node.inputs:
-        return node
-    return Node(node.op, inputs, node.params, node.shape, node.dtype, None, False, node.source)
-
-
 def _constant(node: Node, value: Any) -> Node:
     return Node(None, (), {}, value.shape, value.dtype, value, False, node.source)
 
 
-def _number(node: Node) -> Any:
-    """The one number that a constant holds everywhere, or None."""
-    if node.op is ops.broadcast_to:
-        node = node.inputs[0]
-    if node.op is None and node.value is not None and node.value.size == 1:
-        return node.value.reshape(())[()]
-    return None
-
-
 def simplify(graph: Graph) -> Graph:
     """Exact identities, and operations that change nothing, are dropped."""
-    return _rebuild(graph, _simpler)
+    return rebuild(graph, _simpler)
 
 
 def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -95,7 +65,7 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return inputs[0]  # along no axis
     if op is ops.reshape and first is not None and first.op is ops.reshape:
         whole = first.inputs[0].shape == node.shape
-        return first.inputs[0] if whole else _with_inputs(node, first.inputs)  # of a reshape
+        return first.inputs[0] if whole else with_inputs(node, first.inputs)  # of a reshape
     if op is ops.permute_dims and first is not None and first.op is ops.permute_dims:
         order = tuple(first.params["axes"][a] for a in params["axes"])
         if order == tuple(range(len(order))):
@@ -106,17 +76,17 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
     if op is ops.negative and first is not None and first.op is ops.negative:
         return first.inputs[0]  # -(-x)
     if op is ops.multiply:
-        if _number(inputs[1]) == 1:
+        if number(inputs[1]) == 1:
             return inputs[0]  # x · 1
-        if _number(inputs[0]) == 1:
+        if number(inputs[0]) == 1:
             return inputs[1]  # 1 · x
-    if op in (ops.divide, ops.power) and _number(inputs[1]) == 1:
+    if op in (ops.divide, ops.power) and number(inputs[1]) == 1:
         return inputs[0]  # x / 1, x¹
-    if op is ops.subtract and _number(inputs[1]) == 0 and not np.signbit(_number(inputs[1])):
+    if op is ops.subtract and number(inputs[1]) == 0 and not np.signbit(number(inputs[1])):
         return inputs[0]  # x - 0 (but x + 0 turns -0 into 0)
     if op is ops.where and inputs[1] is inputs[2]:
         return inputs[1]  # either way the same
-    return _with_inputs(node, inputs)
+    return with_inputs(node, inputs)
 
 
 def fold(graph: Graph) -> Graph:
@@ -126,20 +96,20 @@ def fold(graph: Graph) -> Graph:
         assert node.op is not None
         for i in inputs:
             if i.op is not None or i.value is None:
-                return _with_inputs(node, inputs)
+                return with_inputs(node, inputs)
         tuples = isinstance(node.dtype, tuple)
         if not inputs or tuples or math.prod(node.shape) > FOLD_LIMIT:
-            return _with_inputs(node, inputs)
+            return with_inputs(node, inputs)
         if node.op is ops.broadcast_to:
-            return _with_inputs(node, inputs)  # it is stored smaller as it is
+            return with_inputs(node, inputs)  # it is stored smaller as it is
         try:
             with np.errstate(all="ignore"):
                 value = node.op.evaluate(*[i.value for i in inputs], **node.params)
         except Exception:  # the step itself will raise it, with the user's line
-            return _with_inputs(node, inputs)
+            return with_inputs(node, inputs)
         return _constant(node, np.asarray(value))
 
-    return _rebuild(graph, visit)
+    return rebuild(graph, visit)
 
 
 def share(graph: Graph) -> Graph:
@@ -157,10 +127,10 @@ def share(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         key = (node.op, inputs, _frozen(node.params) if node.params else ())
         if key[2] is None:
-            return _with_inputs(node, inputs)
-        return known.setdefault(key, _with_inputs(node, inputs))
+            return with_inputs(node, inputs)
+        return known.setdefault(key, with_inputs(node, inputs))
 
-    return _rebuild(graph, visit, one)
+    return rebuild(graph, visit, one)
 
 
 def _frozen(params: Any) -> Any:
