@@ -279,6 +279,7 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
 
     Legal: every leaf is one of the inputs or has a constant of its own shape and dtype; every
     node's shape and dtype are what its operation infers from its inputs; inputs come before users.
+    The same goes for graphs in parameters.
     """
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):
@@ -300,6 +301,9 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
         for i in node.inputs:
             if i.serial >= node.serial:
                 raise _illegal(f"{node} before one of its inputs", "inputs made first")
+        for inner in node.params.values():
+            if isinstance(inner, Graph):
+                verify(inner)
         shape, dtype = node.op.infer(*node.inputs, **node.params)
         if shape != node.shape or dtype != node.dtype:
             raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")

@@ -2,7 +2,9 @@
 
 The graph is verified after each: the nodes that are new. A pass may not change a result by as much
 as a bit; identities that hold for real numbers but not for NaN, infinities or the sign of zero are
-left out.
+left out. (Those of `loops` that say so change the order in which terms are added.)
+
+A graph that has others inside, of loops and checkpoints, goes through `OF_INNER` too.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, verify
-from .rewriting import number, rebuild, with_inputs
+from .loops.unused import unroll, unused
+from .rewriting import inlined, number, rebuild, with_inputs
+
+Pass = Callable[[Graph], Graph]
 
 FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to compute again
 
@@ -24,7 +29,10 @@ FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to com
 def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
     """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
     known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred their shapes and dtypes
-    for run in PASSES:
+    passes: tuple[Pass, ...] = PASSES
+    if any("graph" in node.params for node in graph.nodes):
+        passes = (*PASSES, *OF_INNER, *PASSES)
+    for run in passes:
         graph = run(graph)
         known = verify(graph, known)
         if show:
@@ -146,4 +154,26 @@ def _frozen(params: Any) -> Any:
     return items
 
 
+def inner(graph: Graph) -> Graph:
+    """The graphs inside go through all passes.
+
+    A function with a custom derivative becomes part of the graph around it: its rule was applied
+    while recording. A checkpoint does not: it is there to be computed again.
+    """
+    results: dict[Node, list[Node]] = {}
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if node.op is ops.custom:
+            results[node] = inlined(node.params["graph"], inputs)
+        elif node.op is ops.item and node.inputs[0] in results:
+            return results[node.inputs[0]][node.params["index"]]
+        elif "graph" in node.params:
+            params = {**node.params, "graph": optimise(node.params["graph"])}
+            return Node(node.op, inputs, params, node.shape, node.dtype, None, False, node.source)
+        return with_inputs(node, inputs)
+
+    return rebuild(graph, visit)
+
+
 PASSES = (fold, simplify, share)
+OF_INNER = (unroll, inner, unused)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
-from ..graph import Graph, Node
+from ..errors import type_of_source
+from ..graph import Graph, Node, Operation
 
 
 def rebuild(
@@ -29,6 +30,26 @@ def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     if inputs == node.inputs:
         return node
     return Node(node.op, inputs, node.params, node.shape, node.dtype, None, False, node.source)
+
+
+def apply(op: Operation, *inputs: Node, source: type_of_source | None, **params: Any) -> Node:
+    """A node of the operation, of the shape and dtype that it infers."""
+    shape, dtype = op.infer(*inputs, **params)
+    return Node(op, inputs, params, shape, dtype, None, False, source)
+
+
+def inlined(graph: Graph, inputs: Sequence[Node]) -> list[Node]:
+    """The outputs of the graph, its operations done on these inputs."""
+    new = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        if node not in new:
+            new[node] = with_inputs(node, tuple([new[i] for i in node.inputs]))
+    return [new[o] for o in graph.outputs]
+
+
+def item(whole: Node, index: int) -> Node:
+    """One of the results of an operation with several."""
+    return apply(ops.item, whole, source=whole.source, index=index)
 
 
 def number(node: Node) -> Any:

@@ -1,0 +1,5 @@
+"""What is done to the loops of a graph (`ops.scan`), before any backend sees it.
+
+loop     a scan taken apart, and put together again
+unused   results that nothing reads, and what only they need; loops of no step, or one
+"""
