@@ -38,6 +38,13 @@ class Kernel:
     node: Node
     body: Program | None = None
 
+    def parameters_key(self) -> str:
+        """All of its parameters that code may depend on, as text."""
+        if not self.params:
+            return ""
+        params = [p for p in sorted(self.params.items()) if not _is_code(p[1])]
+        return repr((params, self.body and _key(self.body, True)))
+
     def __str__(self) -> str:
         reads = ", ".join(f"b{r}" for r in self.reads)
         return f"b{self.writes}: {spec_text(self.node)} = {self.op}({reads})"
@@ -103,10 +110,9 @@ def _key(program: Program, inner: bool = False) -> tuple[object, ...]:
             k.writes,
             k.op.name,
             k.reads,
-            k.params and [p for p in sorted(k.params.items()) if not _is_code(p[1])],
+            k.parameters_key(),
             k.node.shape,
             _dtype_text(k.node.dtype),
-            k.body and _key(k.body, True),
         )
         for k in program.kernels
     ]

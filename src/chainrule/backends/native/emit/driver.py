@@ -25,6 +25,8 @@ from .team import barrier_text
 CALL = ir.FunctionType(VOID, [POINTER, POINTER, POINTER, I64, I64])
 _DRIVER = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, POINTER])
 
+EVERY_THREAD = 0
+
 # What a row says in its flags.
 MEET = 1  # all threads wait here for the last one
 LOOK = 2  # and leave, if an earlier group has failed
@@ -42,7 +44,8 @@ class Row:
 
     call      what is called, of the type CALL
     operands  what it finds at its second argument: places in the table of pointers, for a group
-    units     how many the threads share; 1: the first thread does it
+    units     how many the threads share; 1: the first thread does it; EVERY_THREAD: each does it,
+              with its number and the number of threads for begin and end
     """
 
     call: ir.Function
@@ -52,8 +55,8 @@ class Row:
 
 
 def emit_driver(
-    module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.Function]
-) -> None:
+    module: ir.Module, plan: Plan, segment: Native, calls: Mapping[int, ir.Function], name: str
+) -> ir.Function:
     """The driver of a segment, (table, scratch, thread, threads, barrier): its tasks, the commits.
 
     calls   by position of a task: what its row calls
@@ -65,7 +68,7 @@ def emit_driver(
         unsure = any(task.group.fails for task in tasks)
         flags = (MEET if shared else 0) | (LOOK if unsure else 0)
         rows.append(Row(_commit(module, plan), (), 1, flags))
-    _driver(module, segment.name, rows, plan.status, plan.target)
+    return _driver(module, name, rows, plan.status, plan.target)
 
 
 def adapter(module: ir.Module, function: ir.Function, buffers: int) -> ir.Function:
@@ -98,10 +101,13 @@ def _rows(
         wanted = (ZERO if task.kind.flushes else IEEE) if plan.target.x86 else 0
         flags |= wanted if wanted != mode else 0
         mode = wanted
-        yield Row(calls[k], tuple(plan.memory(task)), task.cut.units, flags)
+        units = EVERY_THREAD if task.cut.every else task.cut.units
+        yield Row(calls[k], tuple(plan.memory(task)), units, flags)
 
 
-def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target) -> None:
+def _driver(
+    module: ir.Module, name: str, rows: Sequence[Row], status: int, target: Target
+) -> ir.Function:
     driver = ir.Function(module, _DRIVER, name)
     table, scratch, thread, threads, barrier = driver.args
     b = ir.IRBuilder(driver.append_basic_block("entry"))
@@ -117,7 +123,7 @@ def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, targ
         )
         if any(row.flags & MEET for row in rows):
             with b.if_then(_has(b, flags, MEET)):
-                b.call(_barrier(module, target), [barrier, threads])
+                b.call(barrier_of(module, target), [barrier, threads])
         if any(row.flags & LOOK for row in rows):
             with b.if_then(_has(b, flags, LOOK)):
                 place = b.load(b.gep(table, [I64(status)], source_etype=POINTER), typ=POINTER)
@@ -137,6 +143,7 @@ def _driver(module: ir.Module, name: str, rows: Sequence[Row], status: int, targ
             b.call(function, [table, own, scratch, begin, end])
     modes.leave()
     b.ret_void()
+    return driver
 
 
 def _has(b: ir.IRBuilder, flags: ir.Value, flag: int) -> ir.Value:
@@ -148,7 +155,9 @@ def _cuts(b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.V
     cuts = b.alloca(I64, len(units) * 2)
     for k, count in enumerate(units):
         for j in range(2):
-            if count == 1:
+            if count == EVERY_THREAD:
+                edge = threads if j else thread
+            elif count == 1:
                 own = b.zext(b.icmp_unsigned("==", thread, I64(0)), I64)
                 edge = own if j else I64(0)
             else:
@@ -173,12 +182,13 @@ def _tables(
         numbers = (places[row.operands], cut[row.units], row.flags)
         lines.append(ir.Constant(kind, [row.call, *map(I64, numbers)]))
     return (
-        _global_constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),
-        _global_constant(module, f"{name}.operands", ir.ArrayType(I64, len(operands)), operands),
+        global_constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),
+        global_constant(module, f"{name}.operands", ir.ArrayType(I64, len(operands)), operands),
     )
 
 
-def _global_constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.GlobalVariable:
+def global_constant(module: ir.Module, name: str, kind: ir.Type, value: Any) -> ir.GlobalVariable:
+    """A constant that the code holds."""
     constant = ir.GlobalVariable(module, kind, name)
     constant.linkage, constant.global_constant = "internal", True
     constant.initializer = ir.Constant(kind, value)
@@ -198,7 +208,7 @@ def _commit(module: ir.Module, plan: Plan) -> ir.Function:
     )
     copies = plan.updates.copies()
     numbers = [n for old, new in copies for n in (old, new, size_of(plan.storage.buffers[old]))]
-    listed = _global_constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
+    listed = global_constant(module, "commit.moves", ir.ArrayType(I64, len(numbers)), numbers)
     with turns(b, I64(0), I64(len(copies))) as k:
         first = b.mul(k, I64(3))
         source, goal, size = (
@@ -228,7 +238,8 @@ class _Barrier(ir.Function):  # type: ignore[misc]
         return self._text
 
 
-def _barrier(module: ir.Module, target: Target) -> ir.Function:
+def barrier_of(module: ir.Module, target: Target) -> ir.Function:
+    """(barrier, threads): waits for all of them."""
     return module.globals.get("barrier") or _Barrier(module, target)
 
 

@@ -24,19 +24,36 @@ from .loops import Loops
 def emit_module(plan: Plan) -> str:
     """LLVM IR of all native segments."""
     module = module_for("program", plan.target)
+    _emit_drivers(module, plan)
+    return str(module)
+
+
+def emit_body(module: ir.Module, plan: Plan, loop: str) -> ir.Function:
+    """The driver of a loop's body, which is one native segment.
+
+    loop   the name of the loop's function, with which the names of the body's begin
+    """
+    (run,) = _emit_drivers(module, plan, f"{loop}.")
+    run.linkage = "internal"
+    return run
+
+
+def _emit_drivers(module: ir.Module, plan: Plan, prefix: str = "") -> list[ir.Function]:
+    """The functions of all tasks, and the driver of each segment."""
     known: dict[Any, ir.Function] = {}
     calls: dict[int, ir.Function] = {}
     for k, task in enumerate(plan.tasks):
         if task.kind is not NUMPY:
             key = _signature(plan, task)
             if key not in known:
-                function = _define(module, plan, task, f"g{k}")
+                function = _define(module, plan, task, f"{prefix}g{k}")
                 known[key] = driver.adapter(module, function, len(plan.memory(task)))
             calls[k] = known[key]
-    for segment in plan.segments:
-        if isinstance(segment, Native):
-            driver.emit_driver(module, plan, segment, calls)
-    return str(module)
+    return [
+        driver.emit_driver(module, plan, segment, calls, prefix + segment.name)
+        for segment in plan.segments
+        if isinstance(segment, Native)
+    ]
 
 
 def emitter(kind: Kind) -> Callable[[Loops], None]:
@@ -61,8 +78,7 @@ def _signature(plan: Plan, task: Task) -> Any:
         else:
             kernel = plan.storage.kernel(b)
             operands = tuple(visit(r, False) for r in kernel.reads)
-            params = repr(sorted(kernel.params.items())) if kernel.params else ""
-            line = (kernel.op.name, operands, params)
+            line = (kernel.op.name, operands, kernel.parameters_key())
         numbers[key] = len(lines)
         lines.append((line, buffers[b].shape, buffers[b].dtype.str))
         return numbers[key]

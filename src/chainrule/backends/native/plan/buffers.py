@@ -15,6 +15,7 @@ from .views import IndexMap, contiguous, first_axis
 
 if TYPE_CHECKING:
     from .kinds import Kind
+    from .stages import Plan
 
 Known = TypeVar("Known")
 
@@ -25,6 +26,10 @@ class Buffer:
 
     kind   how the kernel does that
     map    of a view: where it reads its source
+    body   of a loop with a body: the plan of that
+
+    A kernel with several results makes memory that it needs itself, in bytes; the results are
+    buffers of their own, which `item` kernels make.
     """
 
     shape: Shape
@@ -32,6 +37,7 @@ class Buffer:
     kernel: Kernel | None = None
     kind: Kind | None = None
     map: IndexMap | None = None
+    body: Plan | None = None
 
     @property
     def op(self) -> Operation | None:

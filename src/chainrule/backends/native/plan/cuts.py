@@ -35,6 +35,7 @@ class Cut:
 
     axis   of the loops; -1 where parts are no turns of a loop
     rows   the number of rows, where a unit is UNIT of them: 0 otherwise
+    every  each thread does it once, and knows which of them it is
     """
 
     units: int = 1
@@ -42,9 +43,11 @@ class Cut:
     unit: int = 1
     rows: int = 0
     extent: int = 1
+    every: bool = False
 
 
 WHOLE = Cut()
+EVERY = Cut(every=True)
 
 
 def cut_product(

@@ -19,7 +19,7 @@ from .. import formulas
 from ..processor import Target
 from .blocking import AT_ONCE
 from .buffers import Buffer, Storage
-from .kinds import ELEMENTWISE, MATMUL, Kind, loop_of
+from .kinds import ELEMENTWISE, MATMUL, NUMPY, Kind, loop_of
 from .matmul import blocking_of
 
 MOST = 8  # buffers that one loop writes
@@ -76,7 +76,10 @@ def _complete(draft: _Draft, storage: Storage) -> Group:
 
 
 def _joined(program: Program, storage: Storage) -> list[_Draft]:
-    """Stored buffers in order; elementwise ones join the earliest loop that they can."""
+    """Stored buffers in order; elementwise ones join the earliest loop that they can.
+
+    One of several results joins the loop that makes them.
+    """
     kinds: list[Kind] = []
     writes: list[list[int]] = []
     writer: dict[int, int] = {}  # which group writes a buffer
@@ -96,7 +99,9 @@ def _joined(program: Program, storage: Storage) -> list[_Draft]:
                 joins = same and pointwise and kinds[writer[r]] is ELEMENTWISE
                 first = max(first, writer[r] + (not joins))
         place = -1
-        if pointwise:
+        if storage.kernel(b).op is ops.item and kind is not NUMPY:
+            place = writer[storage.kernel(b).reads[0]]
+        elif pointwise:
             places = open_loops.setdefault(shape, [])
             place = next((g for g in places if g >= first and touched[g] & own), -1)
         if place < 0:

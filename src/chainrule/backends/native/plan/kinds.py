@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .... import ops
 from ....dtypes import is_floating, is_half, is_integer
 from ....graph import Dtype, Operation
-from ...program import Kernel
+from ...program import Kernel, Program
 from .. import formulas
 from ..alignment import rounded
 from ..processor import Target
+from . import bodies
 from .buffers import Buffer, Storage
 from .cuts import (
     WHOLE,
@@ -30,6 +32,9 @@ from .cuts import (
 from .matmul import scattered_operands
 from .rewrites import NORM_OF_SUMS
 from .views import VIEWS
+
+if TYPE_CHECKING:
+    from .stages import Plan
 
 
 def _nothing(kernel: Kernel, storage: Storage) -> Sequence[int]:
@@ -66,6 +71,14 @@ def _no_scratch(
     return 0
 
 
+def _any(kernel: Kernel) -> bool:
+    return True
+
+
+def _no_memory(kernel: Kernel, body: Plan | None) -> int:
+    return 0
+
+
 def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
     return float(math.prod(storage.buffers[main].shape))
 
@@ -79,6 +92,7 @@ class Kind:
     emit       the file of `emit/` whose function `emit` writes the loop; "" where there is none
     inline     computed where it is used, unless it has to be stored
     pointwise  element k of the result needs element k of the operands
+    takes      (kernel) -> whether it does this one
     stored     (kernel, storage) -> the operands that it needs as arrays
     flushes    denormals are zero in it: see `emit/driver.py`
     fails      whether it may: an index outside its axis, a divisor of 0, an error of NumPy
@@ -87,6 +101,9 @@ class Kind:
     work       (main, writes, storage) -> nanoseconds of one thread, about
     cut        (main, writes, work, storage, target) -> how threads share its loop
     scratch    (main, writes, cut, storage, target) -> bytes that each thread needs for itself
+    memory     (kernel, plan of its body) -> bytes that its threads share, of a kind with several
+               results
+    meets      its threads meet inside
 
     main is the buffer that the loop is made for, writes all that it writes.
     """
@@ -97,12 +114,15 @@ class Kind:
     inline: bool = False
     pointwise: bool = False
     flushes: bool = False
+    meets: bool = False
+    takes: Callable[[Kernel], bool] = _any
     stored: Callable[[Kernel, Storage], Sequence[int]] = _nothing
     fails: Callable[[Buffer], bool] = _never
     rows: Callable[[Buffer, int], Sequence[int | None]] = _any_row
     work: Callable[[int, Sequence[int], Storage], float] = _work_moving
     cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
     scratch: Callable[[int, Sequence[int], Cut, Storage, Target], int] = _no_scratch
+    memory: Callable[[Kernel, Plan | None], int] = _no_memory
 
     @property
     def stores_operands(self) -> bool:
@@ -178,6 +198,15 @@ def _scratch_for_packing(
     main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
 ) -> int:
     return blocking_of_cut(main, writes, cut, storage, target).scratch_bytes
+
+
+def _is_native_inside(kernel: Kernel) -> bool:
+    return kernel.body is not None and NUMPY not in kinds_of(kernel.body).values()
+
+
+def _memory_of_turns(kernel: Kernel, body: Plan | None) -> int:
+    assert body is not None
+    return bodies.Turns(kernel, body).memory
 
 
 def _scratch_for_sorting(
@@ -280,6 +309,19 @@ RANDOM = Kind(
     work=_work_random,
     cut=cut_random,
 )
+SCAN = Kind(
+    "scan",
+    {ops.scan: MOVED},
+    emit="scan",
+    meets=True,
+    takes=_is_native_inside,
+    stored=_all_operands,
+    fails=bodies.may_fail,
+    work=bodies.work_of_turns,
+    cut=bodies.cut_turns,
+    scratch=bodies.scratch_of_turns,
+    memory=_memory_of_turns,
+)
 NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=_no_work)
 
 KINDS = (
@@ -296,6 +338,7 @@ KINDS = (
     CONCAT,
     PAD,
     RANDOM,
+    SCAN,
 )
 
 
@@ -307,15 +350,24 @@ def _letter(dtype: Dtype) -> str:
 def kind_of(kernel: Kernel) -> Kind:
     """The row that does a kernel; NUMPY if none does."""
     operands, result = [node.dtype for node in kernel.node.inputs], kernel.node.dtype
-    if any(isinstance(d, tuple) for d in (*operands, result)):
+    if any(isinstance(d, tuple) for d in operands):
         return NUMPY
     if kernel.op is ops.astype and is_integer(result) and is_floating(operands[0]):
         return NUMPY  # which decides what becomes of a number that does not fit
     for row in KINDS:
         letters = row.operations.get(kernel.op)
         if letters is not None and all(_letter(d) in letters for d in operands):
-            return row
+            return row if row.takes(kernel) else NUMPY
     return NUMPY
+
+
+def kinds_of(program: Program) -> dict[int, Kind]:
+    """The row of each buffer that is made; of one of several results that of the kernel."""
+    kinds: dict[int, Kind] = {}
+    for kernel in program.kernels:
+        one_of_several = kernel.op is ops.item
+        kinds[kernel.writes] = kinds[kernel.reads[0]] if one_of_several else kind_of(kernel)
+    return kinds
 
 
 def loop_of(kind: Kind) -> Kind:

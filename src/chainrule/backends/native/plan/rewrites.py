@@ -31,12 +31,80 @@ NORM_OF_SUMS = Operation(
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites. They leave `frees` to the end."""
-    program = oriented(copied(program))
+    program = oriented(copied(with_each_result_once(with_bodies_rewritten(program))))
     if _has_halves(program):
         from .halves import widened  # and with it the table of kinds, which other programs spare
 
         program = widened(program)
     return verified(with_frees(joined(staged(program))))
+
+
+def with_bodies_rewritten(program: Program) -> Program:
+    """The program with the bodies of its loops after all rewrites."""
+    if all(kernel.body is None for kernel in program.kernels):
+        return program
+    kernels = [
+        kernel
+        if kernel.body is None
+        else dataclasses.replace(
+            kernel, body=rewritten(with_own_outputs(with_each_result_once(kernel.body)))
+        )
+        for kernel in program.kernels
+    ]
+    return dataclasses.replace(program, kernels=tuple(kernels))
+
+
+def with_each_result_once(program: Program) -> Program:
+    """Each of several results is taken once: it has one place where the loop writes it."""
+    first: dict[tuple[int, int], int] = {}
+    same: dict[int, int] = {}
+    for kernel in program.kernels:
+        if kernel.op is ops.item:
+            key = (kernel.reads[0], kernel.params["index"])
+            if first.setdefault(key, kernel.writes) != kernel.writes:
+                same[kernel.writes] = first[key]
+    if not same:
+        return program
+    kernels = [
+        dataclasses.replace(k, reads=tuple(same.get(r, r) for r in k.reads))
+        for k in program.kernels
+        if k.writes not in same
+    ]
+    return dataclasses.replace(
+        program,
+        kernels=tuple(kernels),
+        outputs=tuple(same.get(b, b) for b in program.outputs),
+        updates=tuple((same.get(new, new), old) for new, old in program.updates),
+    )
+
+
+def with_own_outputs(body: Program) -> Program:
+    """The body with a kernel of its own for each output, which then can be written where it goes.
+
+    An output that is an input, a constant or another output as well goes out as a copy; copies join
+    the loops that compute what they copy.
+    """
+    specs: dict[int, Spec] = dict(enumerate([*body.arguments, *body.constants]))
+    specs |= {kernel.writes: kernel.node for kernel in body.kernels}
+    outputs: list[int] = []
+    copies: list[Kernel] = []
+    for b in body.outputs:
+        if b < body.first_result or b in outputs:
+            copies.append(_copy(b, specs[b], body.buffers + len(copies)))
+            b = copies[-1].writes
+        outputs.append(b)
+    return dataclasses.replace(
+        body,
+        kernels=(*body.kernels, *copies),
+        outputs=tuple(outputs),
+        buffers=body.buffers + len(copies),
+    )
+
+
+def _copy(b: int, spec: Spec, writes: int) -> Kernel:
+    source = Node(None, (), {}, spec.shape, spec.dtype)
+    node = Node(ops.alias, (source,), {}, spec.shape, spec.dtype)
+    return Kernel(ops.alias, (b,), writes, {}, (), node)
 
 
 def _has_halves(program: Program) -> bool:
@@ -51,9 +119,7 @@ def copied(program: Program) -> Program:
     copies: dict[int, Kernel] = {}
     for b in program.outputs:
         if b in replaced and b not in copies:
-            argument = program.arguments[b]
-            node = Node(ops.alias, (argument,), {}, argument.shape, argument.dtype)
-            copies[b] = Kernel(ops.alias, (b,), program.buffers + len(copies), {}, (), node)
+            copies[b] = _copy(b, program.arguments[b], program.buffers + len(copies))
     if not copies:
         return program
     return dataclasses.replace(

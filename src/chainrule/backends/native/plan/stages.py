@@ -21,7 +21,14 @@ from .groups import grouped
 from .in_place import Updates, updates_of
 from .segments import Segment, segments_of
 from .storage import storage_of
-from .threads import Meetings, Task, meetings_of, tasks_of
+from .threads import (
+    WORTH_SHARING,
+    WORTH_SHARING_A_TURN,
+    Meetings,
+    Task,
+    meetings_of,
+    tasks_of,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Plan:
     safe     from this task on nothing can fail: only there an input is written over
     status   the number of one more buffer: not 0 when an index was outside its axis, or a
              divisor 0
+    barrier  the number of one more: where threads meet inside a loop
     """
 
     program: Program
@@ -47,6 +55,15 @@ class Plan:
     def status(self) -> int:
         return self.program.buffers
 
+    @property
+    def barrier(self) -> int:
+        return self.program.buffers + 1
+
+    @property
+    def table_size(self) -> int:
+        """The number of places in the table of pointers."""
+        return self.program.buffers + 2 + len(self.updates.staged)
+
     def claims(self, task: Task) -> tuple[int, ...]:
         """The memory that a task writes over and other threads have read before."""
         return self.meetings.claims.get(task, ())
@@ -61,9 +78,9 @@ class Plan:
         return task.kind.scratch(main, task.writes, task.cut, self.storage, self.target)
 
     def memory(self, task: Task) -> list[int]:
-        """The buffers whose memory a task writes and reads, and the status."""
+        """The buffers whose memory a task writes and reads, the status, the barrier it needs."""
         homes = map(self.updates.home, [*task.writes, *task.group.reads])
-        return [*dict.fromkeys(homes), self.status]
+        return [*dict.fromkeys(homes), self.status, *([self.barrier] if task.kind.meets else [])]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -91,20 +108,23 @@ class Plan:
         return text
 
 
-def plan(program: Program, target: Target) -> Plan:
-    """All that is decided of a program, for a target."""
+def plan(program: Program, target: Target, worth_sharing: float = WORTH_SHARING) -> Plan:
+    """All that is decided of a program, for a target.
+
+    worth_sharing   nanoseconds that a native call should take to be shared out
+    """
     verify = _verifier()
-    storage = storage_of(program)
+    storage = storage_of(program, lambda body: plan(body, target, WORTH_SHARING_A_TURN))
     if verify:
         verify.verify_storage(program, storage)
     storage, groups = grouped(program, storage, target)
     if verify:
         verify.verify_groups(storage, groups)
-    tasks = tasks_of(program, groups, storage, target)
+    tasks = tasks_of(program, groups, storage, target, worth_sharing)
     if verify:
         verify.verify_tasks(storage, tasks)
     safe = 1 + max((k for k, task in enumerate(tasks) if task.group.fails), default=-1)
-    updates = updates_of(program, tasks, storage, safe, program.buffers + 1)
+    updates = updates_of(program, tasks, storage, safe, program.buffers + 2)
     if verify:
         verify.verify_updates(program, storage, tasks, updates)
     meetings = meetings_of(tasks, updates.home)
@@ -119,6 +139,7 @@ def plan(program: Program, target: Target) -> Plan:
         verify.verify_segments(tasks, updates, segments)
     more = {own: storage.buffers[new] for new, own in updates.staged.items()}
     more[program.buffers] = Buffer((), np.dtype(np.int64))
+    more[program.buffers + 1] = Buffer((), np.dtype(np.int64))
     storage = replace(storage, buffers={**storage.buffers, **more})
     return Plan(program, target, storage, tasks, safe, updates, meetings, arena, segments)
 

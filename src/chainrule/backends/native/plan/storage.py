@@ -9,21 +9,29 @@ broadcast, slice, flip) are never stored for their own sake: they are ways to co
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .... import ops
-from ....dtypes import is_half
+from ....dtypes import is_half, uint8
 from ....graph import Spec
 from ...program import Kernel, Program
 from .buffers import Buffer, Storage
-from .kinds import ELEMENTWISE, VIEW, kind_of
+from .kinds import ELEMENTWISE, NUMPY, VIEW, kinds_of
 from .views import index_map
+
+if TYPE_CHECKING:
+    from .stages import Plan
 
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 
 
-def storage_of(program: Program) -> Storage:
-    """Decide what of a program is stored."""
-    buffers = _buffers(program)
+def storage_of(program: Program, planned: Callable[[Program], Plan]) -> Storage:
+    """Decide what of a program is stored.
+
+    planned   gives the plan of a loop's body
+    """
+    buffers = _buffers(program, planned)
     stored = set(range(program.inputs + len(program.constants)))
     stored.update(program.outputs)
     storage = Storage(buffers, stored)  # of what is stored so far
@@ -55,13 +63,18 @@ def storage_of(program: Program) -> Storage:
     return Storage(buffers, frozenset(stored))
 
 
-def _buffers(program: Program) -> dict[int, Buffer]:
+def _buffers(program: Program, planned: Callable[[Program], Plan]) -> dict[int, Buffer]:
     specs: list[Spec] = [*program.arguments, *program.constants]
     buffers = {b: Buffer(spec.shape, spec.dtype) for b, spec in enumerate(specs)}
+    kinds = kinds_of(program)
     for kernel in program.kernels:
-        kind, node = kind_of(kernel), kernel.node
+        kind, node = kinds[kernel.writes], kernel.node
+        shape, dtype, body = node.shape, node.dtype, None
+        if isinstance(dtype, tuple) and kind is not NUMPY:
+            body = planned(kernel.body) if kernel.body is not None else None
+            shape, dtype = (kind.memory(kernel, body),), uint8
         lies = index_map(kernel) if kind is VIEW else None
-        buffers[kernel.writes] = Buffer(node.shape, node.dtype, kernel, kind, lies)
+        buffers[kernel.writes] = Buffer(shape, dtype, kernel, kind, lies, body)
     return buffers
 
 

@@ -23,6 +23,7 @@ Item = TypeVar("Item")
 
 FIRST, ANY = 0, -1  # who touches a buffer: the first thread, or any; else each its own rows
 WORTH_SHARING = 40_000.0  # nanoseconds that a native call should take to be shared out
+WORTH_SHARING_A_TURN = 5_000.0  # the same of a turn of a loop, in which the threads are there
 SHORT_GROUPS = 20_000.0  # mean of a call's groups, below which they are put in order to meet rarely
 
 
@@ -46,7 +47,7 @@ class Task:
     @property
     def shared(self) -> bool:
         """Whether there is a part for more than one thread."""
-        return self.cut.units > 1
+        return self.cut.units > 1 or self.cut.every
 
     def who(self, own_row: bool) -> int:
         """Who touches a buffer: the first thread, each its own of `rows` rows, or any."""
@@ -64,12 +65,19 @@ class Meetings:
 
 
 def tasks_of(
-    program: Program, groups: Sequence[Group], storage: Storage, target: Target
+    program: Program,
+    groups: Sequence[Group],
+    storage: Storage,
+    target: Target,
+    worth_sharing: float,
 ) -> tuple[Task, ...]:
-    """The groups of each native call that is long enough are cut; then all are put in order."""
+    """The groups of each native call that is long enough are cut; then all are put in order.
+
+    worth_sharing   nanoseconds that it should take
+    """
     cuts: dict[Group, Cut] = {}
     for part in _calls(groups, lambda group: group.kind):
-        shared = sum(group.work for group in part) >= WORTH_SHARING
+        shared = sum(group.work for group in part) >= worth_sharing
         for group in part:
             cuts[group] = _cut_group(group, storage, target) if shared else WHOLE
     first, last = replacing_last(groups, program)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from .... import ops
 from ....errors import PlanError
 from ....graph import Array
 from ...program import Program
@@ -23,7 +24,7 @@ from .buffers import Buffer, Storage
 from .cuts import WORDS
 from .groups import Group
 from .in_place import Updates
-from .kinds import ELEMENTWISE, KINDS, MATMUL, NUMPY, loop_of
+from .kinds import ELEMENTWISE, KINDS, MATMUL, NUMPY, SCAN, loop_of
 from .segments import Native, Segment
 from .threads import ANY, Meetings, Task, native_calls
 from .views import IndexMap
@@ -34,6 +35,7 @@ PLAN_RULES = Rules(
     "a stage of the native backend's plan",
     {
         "kind": "a row of plan/kinds.py for each buffer and loop",
+        "body": "a loop with a body to have its plan, all of it native, and memory for it",
         "view": "the elements of its source that NumPy's view has",
         "stored": "inputs, constants, outputs and what needs an array to be stored",
         "written once": "each stored result to be written by one loop, and nothing else",
@@ -68,6 +70,7 @@ def verify_storage(program: Program, storage: Storage) -> None:
                 "view", f"has a view without a map, or a map without a view, in b{b}"
             )
         _expect_map(b, buffer, storage)
+        _expect_body_plan(b, buffer)
         if not buffer.kind.inline and b not in storage.stored:
             raise PLAN_RULES.broken(
                 "stored", f"does not store b{b}, which a loop of kind {buffer.kind} writes"
@@ -97,6 +100,26 @@ def _expect_map(b: int, buffer: Buffer, storage: Storage) -> None:
     numbered = np.arange(math.prod(source)).reshape(source)
     if not np.array_equal(_elements(lies), kernel.op.evaluate(numbered, **kernel.params)):
         raise PLAN_RULES.broken("view", f"reads other elements for b{b} than {kernel.op} does")
+
+
+def _expect_body_plan(b: int, buffer: Buffer) -> None:
+    """Raise unless a loop has a plan of its body that can run turn after turn in its memory."""
+    kernel, body = buffer.kernel, buffer.body
+    if kernel is None or buffer.kind is not SCAN or kernel.op is ops.item:
+        if body is not None:
+            raise PLAN_RULES.broken("body", f"has a body for b{b} of kind {buffer.kind}")
+        return
+    if body is None or body.program is not kernel.body:
+        raise PLAN_RULES.broken("body", f"has no plan of its body for b{b}")
+    outputs, first = body.program.outputs, body.program.first_result
+    if len(set(outputs)) != len(outputs) or min(outputs, default=first) < first:
+        raise PLAN_RULES.broken("body", f"has outputs of b{b}'s body in one place, or of another")
+    if len(body.segments) > 1 or any(not isinstance(s, Native) for s in body.segments):
+        raise PLAN_RULES.broken("body", f"has a body for b{b} in {len(body.segments)} segments")
+    carries = body.program.outputs[: kernel.params["carries"]]
+    needed = body.arena.size + 2 * sum(size_of(body.storage.buffers[c]) for c in carries)
+    if math.prod(buffer.shape) < needed:
+        raise PLAN_RULES.broken("body", f"has {buffer.shape[0]} bytes for b{b}, not {needed}")
 
 
 def _elements(lies: IndexMap) -> Array:

@@ -43,7 +43,8 @@ class Runner:
         self._specs: dict[int, Spec] = dict(enumerate(program.arguments))
         self._specs |= {k.writes: k.node for k in program.kernels}
         status = program.buffers
-        self._table = np.zeros(status + 1 + len(schedule.staged), np.uint64)
+        barrier = status + 1
+        self._table = np.zeros(barrier + 1 + len(schedule.staged), np.uint64)
         self._base = address(self._table)
         self._status = ctypes.c_int64(0)
         self._table[status] = ctypes.addressof(self._status)
@@ -63,16 +64,19 @@ class Runner:
         self._arena = aligned(schedule.arena)
         first = address(self._arena)
         for b, offset in schedule.offsets:
+            self._table[b] = first + offset
             spec = self._specs[b]
+            if isinstance(spec.dtype, tuple):  # the memory of a loop with several results
+                continue
             whole = self._arena[offset : offset + size_of(spec)]
             self._arrays[b] = whole.view(spec.dtype).reshape(spec.shape)
-            self._table[b] = first + offset
         for own, b in schedule.staged:
             self.place(own, self.new_array(b))
         self._stride = schedule.scratch
         shared = any(call.shared for call in schedule.calls)
         self._scratch = aligned(self._stride * (team.threads() if shared else 1))
         self._barrier = aligned(1024)
+        self._table[barrier] = address(self._barrier)
         self._pace = team.Pace()
         self._calls = [self._call(call) for call in schedule.calls]
         self._whole = schedule.calls[0] if len(schedule.calls) == 1 else None
