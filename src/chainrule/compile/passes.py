@@ -18,8 +18,10 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, verify
+from .loops.invariants import invariants
+from .loops.saved import saved
 from .loops.unused import unroll, unused
-from .rewriting import inlined, number, rebuild, with_inputs
+from .rewriting import constant_key, inlined, number, parameters_key, rebuild, with_inputs
 
 Pass = Callable[[Graph], Graph]
 
@@ -129,29 +131,15 @@ def share(graph: Graph) -> Graph:
         """One node for all small constants of the same bits."""
         if node.value is None or node.value.size > FOLD_LIMIT:
             return node
-        key = (node.value.shape, node.value.dtype, node.value.tobytes())
-        return constants.setdefault(key, node)
+        return constants.setdefault(constant_key(node), node)
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
-        key = (node.op, inputs, _frozen(node.params) if node.params else ())
+        key = (node.op, inputs, parameters_key(node.params) if node.params else ())
         if key[2] is None:
             return with_inputs(node, inputs)
         return known.setdefault(key, with_inputs(node, inputs))
 
     return rebuild(graph, visit, one)
-
-
-def _frozen(params: Any) -> Any:
-    """Parameters as a key, or None where they hold something that has no equal."""
-    items = tuple(
-        (k, type(v), repr(v) if isinstance(v, (int, float)) else v)
-        for k, v in sorted(params.items())
-    )
-    try:
-        hash(items)
-    except TypeError:
-        return None
-    return items
 
 
 def inner(graph: Graph) -> Graph:
@@ -176,4 +164,4 @@ def inner(graph: Graph) -> Graph:
 
 
 PASSES = (fold, simplify, share)
-OF_INNER = (unroll, inner, unused)
+OF_INNER = (unroll, inner, unused, invariants, share, saved, unused)

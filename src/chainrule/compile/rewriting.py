@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import ops
@@ -59,3 +59,41 @@ def number(node: Node) -> Any:
     if node.op is None and node.value is not None and node.value.size == 1:
         return node.value.reshape(())[()]
     return None
+
+
+def parameters_key(params: Mapping[str, Any]) -> Any:
+    """Parameters as a key, or None where they hold something that has no equal."""
+    items = tuple(
+        (k, type(v), repr(v) if isinstance(v, (int, float)) else v)
+        for k, v in sorted(params.items())
+        if not isinstance(v, Graph)
+    )
+    graphs = [_structure(v) for v in params.values() if isinstance(v, Graph)]
+    try:
+        hash(items)
+    except TypeError:
+        return None
+    return None if None in graphs else (items, *graphs)
+
+
+def _structure(graph: Graph) -> Any:
+    """A key that graphs of equal inputs, constants and operations have, or None."""
+    numbers = {node: k for k, node in enumerate(graph.inputs)}
+    parts: list[Any] = [(node.shape, node.dtype) for node in graph.inputs]
+    for node in graph.nodes:
+        if node in numbers:
+            continue
+        numbers[node] = len(numbers)
+        if node.op is None:
+            parts.append(constant_key(node))
+            continue
+        key = parameters_key(node.params)
+        if key is None:
+            return None
+        parts.append((node.op, tuple([numbers[i] for i in node.inputs]), key))
+    return *parts, tuple([numbers[o] for o in graph.outputs])
+
+
+def constant_key(node: Node) -> Any:
+    """A key that constants of the same bits have."""
+    return node.value.shape, node.value.dtype, node.value.tobytes()

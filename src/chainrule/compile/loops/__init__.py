@@ -1,5 +1,7 @@
 """What is done to the loops of a graph (`ops.scan`), before any backend sees it.
 
-loop     a scan taken apart, and put together again
-unused   results that nothing reads, and what only they need; loops of no step, or one
+loop        a scan taken apart, and put together again
+unused      results that nothing reads, and what only they need; loops of no step, or one
+invariants  what is the same at each step is computed before the loop
+saved       what an earlier loop has computed is not computed again
 """

@@ -92,9 +92,14 @@ def _leaves(loop: Loop, wanted: Collection[int]) -> set[Node]:
 def _reduced(loop: Loop, wanted: Collection[int]) -> Mapping[int, Node] | None:
     """The results that are wanted, of a loop that does no more than these need."""
     size, count = _size(loop), len(loop.carries)
-    last = {k: loop.carries[k] for k in wanted if k < count}
-    stacked = [k for k in sorted(wanted) if k >= count]
-    leaves = _leaves(loop, wanted)
+    results = {}
+    for k in wanted:
+        outside = _outside(loop, k)
+        if outside is not None:
+            results[k] = outside
+    last = {k: loop.carries[k] for k in wanted if k < count and k not in results}
+    stacked = [k for k in sorted(wanted) if k >= count and k not in results]
+    leaves = _leaves(loop, [*last, *stacked])
     carries = [c for c in loop.carries if c.before in leaves]
     constants = [c for c in loop.constants if c.inside in leaves]
     constants += [Input(c.first, c.before) for c in carries if c.after is c.before]
@@ -112,23 +117,16 @@ def _reduced(loop: Loop, wanted: Collection[int]) -> Mapping[int, Node] | None:
     loop.ys = [loop.ys[k - count] for k in stacked]
     if replaced:
         loop.replace(replaced)
-    results = {k: c.first for k, c in last.items() if c.after is c.before}
     ys = dict(zip(stacked, loop.ys, strict=True))
-    for k, y in ys.items():
-        outside = _outside(loop, y)
-        if outside is not None:
-            results[k] = outside
-    loop.ys = list(dict.fromkeys(y for k, y in ys.items() if k not in results))
+    loop.ys = list(dict.fromkeys(loop.ys))
     if _size(loop) == size and not replaced:
         return None
-    if loop.carries or loop.ys:
+    if last or stacked:
         scan = loop.node()
         for k, carry in last.items():
-            if k not in results:
-                results[k] = item(scan, next(i for i, c in enumerate(loop.carries) if c is carry))
+            results[k] = item(scan, next(i for i, c in enumerate(loop.carries) if c is carry))
         for k, y in ys.items():
-            if k not in results:
-                results[k] = item(scan, len(loop.carries) + loop.ys.index(y))
+            results[k] = item(scan, len(loop.carries) + loop.ys.index(y))
     return results
 
 
@@ -168,13 +166,19 @@ def _once(inputs: Iterable[Input], replaced: dict[Node, Node]) -> list[Input]:
     return list(known.values())
 
 
-def _outside(loop: Loop, y: Node) -> Node | None:
-    """The stacked y, where it is in an x already, or the same at each step."""
+def _outside(loop: Loop, k: int) -> Node | None:
+    """The k-th result, if it needs no loop: what no step changes, and the rows of an x."""
+    if k < len(loop.carries):
+        carry = loop.carries[k]
+        return carry.first if carry.after is carry.before else None
+    y = loop.ys[k - len(loop.carries)]
     for x in loop.xs:
         if y is x.inside:
             return x.outside
-    value = next((c.outside for c in loop.constants if y is c.inside), y)
-    if value is y and (y.op is not None or y.value is None):
+    fixed = {c.inside: c.outside for c in loop.constants}
+    fixed |= {c.before: c.first for c in loop.carries if c.after is c.before}
+    value = fixed.get(y, y)
+    if value is y and y.value is None:
         return None
     source = loop.scan.source
     one = apply(ops.reshape, value, source=source, shape=(1, *value.shape))
