@@ -57,6 +57,10 @@ ARGUED = {
     "conv_kernel: (batch, *size, groups, c // groups) → (batch, groups, *size, c // groups)":
         "size and groups stay neighbours in the permutation and are merged after it: how the "
         "elements between batch and channels are divided among them makes no difference",
+    "put_values: rows → g": "equal elements of any dtype are in the order of their index",
+    "put_values: 0 → 1": "equal elements are in the order of their index, whichever they are",
+    "put_values: 1 → 2 (2)": "any number below 0 is outside",
+    "put_values: numbers → rows": "both are int64 there",
     "fold: stride → dilation": SAME_SHAPE,  # len(stride)
 }  # fmt: skip
 
@@ -301,7 +305,18 @@ def test_every_row_is_changed() -> None:
     rows = {name for name, row in derivatives.TABLE.items() if not row.reason}
     assert set(ROWS) == rows
     assert all(AFFECTED.values())
-    whole = {"power", "slice", "pad", "concat", "prod", "norm", "max", "min", "cumulative_prod"}
+    whole = {
+        "power",
+        "slice",
+        "pad",
+        "concat",
+        "prod",
+        "norm",
+        "max",
+        "min",
+        "cumulative_prod",
+        "put_rows",
+    }
     changed = {m.name.partition(":")[0] for m in mutants()}
     assert changed >= {*FUNCTIONS, *ROWS} - whole  # whose rows only name a function
 

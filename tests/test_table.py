@@ -87,7 +87,7 @@ FLOATING = """
 NUMERIC = """
     negative abs square add subtract multiply power remainder maximum minimum sign floor ceil trunc
     floor_divide less less_equal sum prod max min argmax argmin cumulative_sum cumulative_prod
-    matmul convolution scatter_add
+    matmul convolution scatter_add cumulative_sum_by_key
 """
 TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat16); others: all
     **dict.fromkeys(FLOATING.split(), "fV"),
@@ -227,6 +227,8 @@ KEPT = {  # worked out from the derivatives: what of inputs and output their for
     "where": "condition",
     "take": "indices",
     "scatter_add": "indices",
+    "put_rows": "rows",
+    "cumulative_sum_by_key": "keys",
     "max": "x y",
     "min": "x y",
     "prod": "x",

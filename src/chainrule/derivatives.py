@@ -265,6 +265,18 @@ def take_rows(g: Any, indices: Any, x_shape: Shape, axis: int) -> Any:
     return RowSparse(reshape(indices, shape=(n,)), reshape(g, shape=(n, *x_shape[1:])), x_shape)
 
 
+def put_table(g: Any, rows: Any, values_shape: Shape) -> Any:
+    """The table gets g, but nothing in the rows that were put over."""
+    return ops.put_rows(g, rows, g._full(values_shape, 0.0))
+
+
+def put_values(g: Any, rows: Any, values_shape: Shape) -> Any:
+    """Each value gets g of the row that has it in the end, by the value's own number."""
+    numbers = ops.argsort(rows._full(rows.shape, 0), axis=0, descending=False)
+    winners = ops.put_rows(numbers._full(g.shape[:1], -1), rows, numbers)
+    return ops.put_rows(g._full(values_shape, 0.0), winners, g)
+
+
 def concat_rule(g: Any, xs_shapes: Sequence[Shape], axis: int) -> list[Any]:
     """concat: each input gets its part of g."""
     out, at, one = [], 0, (1,) * len(xs_shapes[0])
@@ -382,6 +394,9 @@ zero("the result is a position", ops.argmax, ops.argmin, ops.argsort)
 row(ops.cumulative_sum, lambda g, axis: flip(ops.cumulative_sum(flip(g, axis=(axis,)), axis=axis),
                                              axis=(axis,)))
 row(ops.cumulative_prod, cumulative_product,                               kinks=[0.0])
+row(ops.cumulative_sum_by_key, lambda g, keys, axis: flip(ops.cumulative_sum_by_key(
+                          flip(g, axis=(axis,)), flip(keys, axis=(0,)), axis=axis), axis=(axis,)),
+                      None)
 row(ops.recurrence,   lambda g, a, y, axis: recurrence_back(a, g, axis) * earlier(y, axis, 0.0),
                       lambda g, a, axis: recurrence_back(a, g, axis))
 
@@ -401,6 +416,9 @@ row(ops.take,         take_rows,
                       None)
 row(ops.scatter_add,  lambda g, indices, axis: ops.take(g, indices, axis=axis),
                       None)
+row(ops.put_rows,     put_table,
+                      None,
+                      put_values)
 zero("the result is a position", ops.checked_index, ops.last_position)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────

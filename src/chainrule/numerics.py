@@ -154,6 +154,20 @@ def recurrence(a: Array, b: Array, axis: int) -> Array:
     return np.moveaxis(out, 0, axis)
 
 
+def cumulative_sum_by_key(x: Array, keys: Array, axis: int) -> Array:
+    """The running sum along the axis, from 0 again wherever the key is not the one before.
+
+    The last of each run of equal keys is the sum of the run. Floats are added in float64.
+    """
+    out = np.moveaxis(x, axis, 0)
+    out = out.astype(np.float64) if out.dtype.kind == "f" else out.copy()
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]]))
+    for k in np.flatnonzero(np.diff(starts) > 1):
+        run = out[starts[k] : starts[k + 1]]
+        np.add.accumulate(run, axis=0, out=run)
+    return np.moveaxis(out, 0, axis).astype(x.dtype, copy=False)
+
+
 # ── contractions and windows ─────────────────────────────────────────────────────────────────────
 
 
@@ -276,6 +290,17 @@ def scatter_add(updates: Array, indices: Array, axis: int, size: int) -> Array:
     out = np.zeros((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
     where = _checked("scatter_add", indices, size)
     np.add.at(out, (*(slice(None),) * axis, where), updates)  # type: ignore[arg-type]
+    return out
+
+
+def put_rows(table: Array, rows: Array, values: Array) -> Array:
+    """The table with values[k] in row rows[k].
+
+    Of equal rows the last one stays; a number outside 0..size-1 puts nothing.
+    """
+    out = table.copy()
+    inside = (rows >= 0) & (rows < len(table))
+    out[rows[inside].astype(np.int64)] = values[inside]  # NumPy assigns in order
     return out
 
 

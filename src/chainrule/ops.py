@@ -177,6 +177,11 @@ cumulative_sum  = op("cumulative_sum", "linear", shapes.along("cumulative_sum", 
 cumulative_prod = op("cumulative_prod", "other", shapes.along("cumulative_prod", "number"),
                    numerics.wide(lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype)),
                    cases=_ALONG)
+cumulative_sum_by_key = op("cumulative_sum_by_key", "linear", shapes.cumulative_sum_by_key,
+                   numerics.wide(numerics.cumulative_sum_by_key), "x keys",
+                   [(((5, 2), np.array([1, 0, 2, 2, 2])), {"axis": 0}),
+                    (((2, 3), np.array([4, 4, 4])), {"axis": 1}),
+                    (((0, 2), np.array([], np.int64)), {"axis": 0})])
 recurrence    = op("recurrence", "other", shapes.recurrence, numerics.wide(numerics.recurrence),
                    "a b", [((s, s), p) for (s,), p in _ALONG])
 
@@ -215,6 +220,11 @@ scatter_add   = op("scatter_add", "linear", shapes.scatter_add, numerics.scatter
                    "updates indices",
                    [(((3, 2), np.array([3, 0, 3])), {"axis": 0, "size": 4}),
                     (((2, 2, 2), np.array([[0, -1], [1, 1]])), {"axis": 1, "size": 3})])
+put_rows      = op("put_rows", "linear", shapes.put_rows, numerics.put_rows,
+                   "table rows values",
+                   [(((4, 2), np.array([3, 0, 3]), (3, 2)), {}),
+                    (((3,), np.array([-1, 1, 3]), (3,)), {}),
+                    (((0, 2), np.array([0, -1]), (2, 2)), {})])
 checked_index = op("checked_index", "zero", shapes.checked_index, numerics.checked_index,
                    "indices", [((np.array([1, -2, 0]),), {"size": 2}),
                                ((np.array([1, 0]),), {"size": 2, "refusal": class_refusal("", 2)})])

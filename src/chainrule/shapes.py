@@ -235,6 +235,20 @@ def recurrence(a: Spec, b: Spec, axis: int) -> tuple[Shape, Dtype]:
     return shape, dtype
 
 
+@strict
+def cumulative_sum_by_key(x: Spec, keys: Spec, axis: int) -> tuple[Shape, Dtype]:
+    of_class("cumulative_sum_by_key", (x,), "number")
+    _indices("cumulative_sum_by_key", keys)
+    if keys.shape != x.shape[axis : axis + 1]:
+        raise ShapeError(
+            "cumulative_sum_by_key",
+            _texts((x, keys)),
+            f"expected one key for each index of axis {axis}",
+            "reshape the keys to one axis",
+        )
+    return x.shape, x.dtype
+
+
 @takes("number")
 def matmul(x1: Spec, x2: Spec) -> tuple[Shape, Dtype]:
     of_class("matmul", (x1, x2), "number")
@@ -348,6 +362,21 @@ def scatter_add(updates: Spec, indices: Spec, axis: int, size: int) -> tuple[Sha
 def checked_index(indices: Spec, size: int, refusal: Refusal | None = None) -> tuple[Shape, Dtype]:
     _indices("checked_index", indices)
     return indices.shape, int64
+
+
+@strict
+def put_rows(table: Spec, rows: Spec, values: Spec) -> tuple[Shape, Dtype]:
+    _indices("put_rows", rows)
+    of_class("put_rows", (table, values), "any")
+    fits = len(rows.shape) == 1 and bool(table.shape)
+    if not fits or values.shape != (*rows.shape, *table.shape[1:]):
+        raise ShapeError(
+            "put_rows",
+            _texts((table, rows, values)),
+            "expected rows (n,), and values (n, ...) that are rows of the table",
+            "assign by index instead: table[rows] = values",
+        )
+    return table.shape, table.dtype
 
 
 @ShapeRule

@@ -1,7 +1,7 @@
 """Reading and assigning parts of a tensor.
 
-There are three operations: `slice` (basic indexing), `take` along one axis (several index arrays
-are joined into one), and, to assign, `where` with the assigned values.
+There are four operations: `slice` (basic indexing) and `take` along one axis (several index arrays
+are joined into one); to assign, `where` with the assigned values, and `put_rows` (index arrays).
 """
 
 from __future__ import annotations
@@ -66,26 +66,21 @@ def updated(x: Tensor, key: Key, value: Any) -> Tensor:
     value = _fitted(value, places.shape)
     if not places.size:
         return x
-    value = reshape(value, (places.size,))
-    last = ops.last_position(reshape(places, (places.size,)), size=x.size)
-    put = ops.take(value, ops.where(last < 0, 0, last), axis=0)
-    flat = ops.where(last < 0, reshape(x, (x.size,)), put)
-    return reshape(flat, x.shape)
+    places, value = (reshape(t, (places.size,)) for t in (places, value))
+    return reshape(ops.put_rows(reshape(x, (x.size,)), places, value), x.shape)
 
 
 def _put(x: Tensor, axis: int, index: Tensor, value: Tensor) -> Tensor:
-    """Whole slices along one axis assigned: for each place the last value that names it, or x."""
+    """Whole slices along one axis assigned; where one is named twice the last value stays."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     value = _fitted(value, (*before, *index.shape, *after))
-    n, size = index.size, x.shape[axis]
-    if not n:
-        return x
-    rows = reshape(value, (*before, n, *after))
-    last = ops.last_position(reshape(index, (n,)), size=size)
-    missing = last < 0
-    put = ops.take(rows, ops.where(missing, 0, last), axis=axis)
-    unchanged = reshape(missing, (*(1,) * axis, size, *(1,) * len(after)))
-    return ops.where(expand(unchanged, x.shape), x, put)
+    rows = ops.checked_index(reshape(index, (index.size,)), size=x.shape[axis])
+    value = reshape(value, (*before, index.size, *after))
+    if not axis:
+        return ops.put_rows(x, rows, value)
+    first = (axis, *(a for a in range(x.ndim) if a != axis))
+    moved = ops.put_rows(permute_dims(x, first), rows, permute_dims(value, first))
+    return permute_dims(moved, tuple(first.index(a) for a in range(x.ndim)))
 
 
 def _fitted(value: Tensor, shape: Shape) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import ops
 from ..broadcasting import cast
-from ..dtypes import int64, is_signed
-from ..functions import creation, indexing, reductions, shaping, sorting
+from ..dtypes import uint8, uint16, uint32
+from ..functions import creation, indexing, shaping, sorting
 from ..functions.elementwise import where
-from ..sparse import RowSparse, add_up
+from ..sparse import RowSparse
 from ..tensor import Tensor
 
 SMALL_TABLE = 4  # rows per index of the batch: up to this many, all rows are computed
@@ -29,17 +29,16 @@ def step_rows(update: Update, p: Tensor, g: RowSparse, state: dict[str, Tensor])
     if p.shape[0] <= SMALL_TABLE * g.indices.shape[0]:
         _step_small_table(update, p, g, state)
         return
-    rows, values = coalesce(g)
+    rows, sums, last = coalesce(g)
     s = {k: indexing.take(t, rows, axis=0) if t.shape == p.shape else t for k, t in state.items()}
     before = dict(s)
-    new = update(indexing.take(p.detach(), rows, axis=0), values, s)
-    p[rows] = cast(new, p.dtype)
+    new = update(indexing.take(p.detach(), rows, axis=0), sums, s)
+    changed = where(last, rows, -1)
+    assign(p, ops.put_rows(p.detach(), changed, cast(new, p.dtype)))
     for k, t in state.items():
         if s[k] is not before[k]:
-            if t.shape == p.shape:
-                t[rows] = cast(s[k], t.dtype)
-            else:
-                assign(t, s[k])
+            alike = t.shape == p.shape
+            assign(t, ops.put_rows(t, changed, cast(s[k], t.dtype)) if alike else s[k])
 
 
 def _step_small_table(update: Update, p: Tensor, g: RowSparse, state: dict[str, Tensor]) -> None:
@@ -60,30 +59,19 @@ def assign(t: Tensor, new: Tensor) -> None:
     t._assign(cast(new, t.dtype))
 
 
-def coalesce(g: RowSparse) -> tuple[Tensor, Tensor]:
-    """Each row once, values of equal rows added: (rows, values) of the same length n as before.
+def coalesce(g: RowSparse) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient's entries by row: their rows, sums and whether they are the last of their row.
 
-    Entries that are left over repeat the first row with the first sum, which is harmless where rows
-    are set and not added to.
+    A sum is that of the entries of its row so far, in the order of the batch: the last has it all.
     """
-    n = g.indices.shape[0]
-    if n == 0:
-        return g.indices, g.values
-    indices = g.indices
-    if is_signed(indices.dtype):  # row -1 is the last row
-        indices = cast(indices, int64)
-        indices = where(indices < 0, indices + g.shape[0], indices)
-    order = sorting.argsort(indices)
-    rows, values = indexing.take(indices, order, axis=0), indexing.take(g.values, order, axis=0)
-    starts = where(
-        creation.arange(n) == 0,
-        True,
-        rows != indexing.take(rows, np.maximum(np.arange(n) - 1, 0), axis=0),
+    n, size = g.indices.shape[0], g.shape[0]
+    indices = ops.checked_index(g.indices, size=size)
+    narrow = next(
+        (d for d in (uint8, uint16, uint32) if size <= 1 << 8 * d.itemsize), indices.dtype
     )
-    segment = reductions.cumulative_sum(starts, axis=0) - 1
-    sums = add_up(values, segment, axis=0, size=n)
-    firsts = ops.last_position(segment, size=n)  # where each segment ends; -1: left over
-    spare = firsts < 0
-    firsts = where(spare, firsts[0], firsts)
-    chosen = where(spare, 0, creation.arange(n))
-    return indexing.take(rows, firsts, axis=0), indexing.take(sums, chosen, axis=0)
+    order = sorting.argsort(cast(indices, narrow), axis=0)
+    rows = indexing.take(indices, order, axis=0)
+    sums = ops.cumulative_sum_by_key(indexing.take(g.values, order, axis=0), rows, axis=0)
+    number = np.arange(n)
+    following = indexing.take(rows, np.minimum(number + 1, max(n - 1, 0)), axis=0)
+    return rows, sums, (rows != following) | Tensor(number == n - 1)

@@ -18,6 +18,9 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, -2.5, np.inf, -np.inf, np.nan, 1e-40, 3e38]
 
 OPERATIONS = {  # name: the operation of an array along an axis
     "cumulative_sum": lambda x, axis: ops.cumulative_sum(x, axis=axis),
+    "cumulative_sum_by_key": lambda x, axis: ops.cumulative_sum_by_key(
+        x, cr.Tensor(np.arange(x.shape[axis]) // 3 % 5), axis=axis
+    ),
     "cumulative_prod": lambda x, axis: ops.cumulative_prod(x, axis=axis),
     "recurrence": lambda x, axis: ops.recurrence(x, cr.flip(x, axis=axis), axis=axis),
     "argmax": lambda x, axis: ops.argmax(x, axis=(axis,)),

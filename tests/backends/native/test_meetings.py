@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import nn, ops
 from chainrule.backends import native
 from chainrule.backends.native import object_code, processor
 from chainrule.backends.native.compilation import Compilation
@@ -197,6 +197,24 @@ def test_loops_along_an_axis_are_shared(name, shape, monkeypatch):
         for threads, order in ((2, list), (3, lambda r: [*reversed(r)])):
             found = in_turn(function, arrays, {}, threads, order, monkeypatch)
             np.testing.assert_array_equal(found[0], alone[0])
+
+
+def test_rows_that_are_put_are_shared(monkeypatch):
+    """Some twice, over the table: the last stays, whoever comes first."""
+    rng = np.random.default_rng(0)
+    rows, table = rng.integers(-1, 501, 3000), rng.normal(size=(500, 40)).astype(np.float32)
+    arrays = [table, rows, rng.normal(size=(3000, 40)).astype(np.float32)]
+
+    def function(t):
+        return [ops.put_rows(t[0], t[1], cr.take(t[0], t[1] % 500, axis=0) + t[2])]
+
+    plan = plan_of(function, arrays, {0: 0})
+    assert any(task.shared for task in plan.tasks if str(task.kind) == "put_rows")
+    alone = in_turn(function, arrays, {0: 0}, 1, list, monkeypatch)
+    np.testing.assert_array_equal(alone[0], function([*map(cr.Tensor, arrays)])[0].numpy())
+    for threads, order in ((2, list), (3, lambda r: [*reversed(r)])):
+        found = in_turn(function, arrays, {0: 0}, threads, order, monkeypatch)
+        np.testing.assert_array_equal(found[0], alone[0])
 
 
 def paced(pace, seconds, calls):

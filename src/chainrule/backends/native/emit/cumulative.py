@@ -15,7 +15,7 @@ from llvmlite import ir
 from .... import ops
 from ....dtypes import is_floating
 from ....sums import FEW
-from ..ir_types import F32, F64, I64, in_memory
+from ..ir_types import F32, F64, I1, I64, in_memory
 from ..plan.reductions import tiled
 from . import builder
 from .loops import Index, Loops
@@ -51,6 +51,7 @@ class _RunningNest(TiledNest):
         kernel, dtype = loops.storage.kernel(b), loops.buffers[b].dtype
         self._op, self._reads, self._stored = kernel.op, kernel.reads, in_memory(dtype)
         many = kernel.op is ops.cumulative_sum and shape[axis] > FEW
+        many = many or kernel.op is ops.cumulative_sum_by_key
         self._kind = F64 if many and self._stored == F32 else self._stored
         neutral: Any = 1 if kernel.op is ops.cumulative_prod else 0
         if is_floating(dtype):  # -0 + x is x, 0 + -0 is not
@@ -116,8 +117,12 @@ class _RunningNest(TiledNest):
         loops, b = self._loops, self._b
         loops.elsewhere()
         index = self.index
-        *factor, term = [loops.value(r, index) for r in self._reads]
         real = is_floating(loops.buffers[self._to].dtype)
+        if self._op is ops.cumulative_sum_by_key:
+            value = b.select(self._same_key(index[self._axis]), value, self._neutral)
+            term = loops.value(self._reads[0], index)
+        else:
+            *factor, term = [loops.value(r, index) for r in self._reads]
         if self._op is ops.recurrence:
             value = self._recurred(value, factor[0], term, index)
         elif self._op is ops.cumulative_prod:
@@ -128,6 +133,16 @@ class _RunningNest(TiledNest):
         same = value.type == self._stored
         loops.store_raw(self._to, index, value if same else b.fptrunc(value, self._stored))
         return value
+
+    def _same_key(self, t: Any) -> ir.Value:
+        """Whether the key at t is the one before; the first is none's."""
+        if isinstance(t, int):  # there is one key
+            return I1(0)
+        b, loops, keys = self._b, self._loops, self._reads[1]
+        first = b.icmp_unsigned("==", t, I64(0))
+        before = b.select(first, t, b.sub(t, I64(1)))
+        key, other = loops.value(keys, (t,)), loops.value(keys, (before,))
+        return b.and_(b.icmp_unsigned("==", key, other), b.not_(first))
 
     def _recurred(self, h: ir.Value, a: ir.Value, x: ir.Value, index: Index) -> ir.Value:
         """a h + x, and x at the beginning, where a may be infinite."""

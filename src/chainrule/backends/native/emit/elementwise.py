@@ -30,7 +30,7 @@ def emit(loops: Loops) -> None:
             loops.remember(b, index, value)
             dtype = loops.buffers[b].dtype
             if home(b) in over and is_floating(dtype) and dtype != float16:
-                value = _ended(loops.builder, value, loops.value(home(b), index))
+                value = ended(loops.builder, value, loops.value(home(b), index))
             loops.store(b, index, value)
 
     for b in plan.claims(task):
@@ -38,7 +38,7 @@ def emit(loops: Loops) -> None:
     loops.nest(shape, body, task.cut.axis)
 
 
-def _ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
+def ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
     """The value that takes an old one's place; zero where it shrinks and is a denormal.
 
     A running mean of gradients that have become zero would stay the smallest denormal forever:

@@ -84,9 +84,9 @@ class Storage:
             return known
 
         def inputs(b: int, same: bool) -> list[tuple[int, bool]]:
-            buffer = self.buffers[b]
-            own = same and buffer.kind is not None and buffer.kind.pointwise
-            return [(r, own) for r in buffer.reads]
+            buffer, kind = self.buffers[b], self.buffers[b].kind
+            own = [same and kind is not None and kind.at_own_index(k) for k in (0, 1)]
+            return [(r, own[k > 0]) for k, r in enumerate(buffer.reads)]
 
         at_own_index: dict[int, bool] = {}
         for r, same in self.reached(b, True, inputs):

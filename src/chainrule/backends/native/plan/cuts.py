@@ -97,6 +97,14 @@ def cut_beside(
     return cut if first_axis(shape) == cut.axis else replace(cut, rows=0)
 
 
+def cut_by_rows(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows of the first axis alone."""
+    shape = storage.buffers[main].shape
+    return _cut_axis(shape[:1], work) if shape[0] >= 2 * UNIT else WHOLE
+
+
 def cut_random(
     main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
 ) -> Cut:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from ...program import Program
 from .buffers import Storage
-from .kinds import ELEMENTWISE, NUMPY
+from .kinds import ELEMENTWISE, NUMPY, PUT_ROWS
 from .threads import Task
+
+OVER = (ELEMENTWISE, PUT_ROWS)  # the loops that may write over an input
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _over_inputs(
     for k, task in enumerate(tasks):
         for b in task.writes if not replaced.isdisjoint(task.group.reads) else ():
             for r, same in storage.reads(b).items():
-                own = same and task.kind is ELEMENTWISE and buffers[r].shape == buffers[b].shape
+                own = same and task.kind in OVER and buffers[r].shape == buffers[b].shape
                 last[r] = max(last.get(r, -1), k - own)
     copied = {new for new, _ in program.updates if new not in writer}
     over: dict[int, int] = {}
@@ -72,8 +74,8 @@ def _over_inputs(
             buffers[new].shape == buffers[old].shape and buffers[new].dtype == buffers[old].dtype
         )
         unread = last.get(old, -1) < k and old not in copied and old not in program.outputs
-        elementwise = k >= safe and tasks[k].kind is ELEMENTWISE
-        if elementwise and alike and unread and new not in over:
+        can_be = k >= safe and tasks[k].kind in OVER
+        if can_be and alike and unread and new not in over:
             over[new] = old
     return over
 

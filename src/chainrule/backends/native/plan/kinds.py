@@ -24,6 +24,7 @@ from .cuts import (
     Cut,
     blocking_of_cut,
     cut_beside,
+    cut_by_rows,
     cut_elementwise,
     cut_product,
     cut_random,
@@ -92,6 +93,7 @@ class Kind:
     emit       the file of `emit/` whose function `emit` writes the loop; "" where there is none
     inline     computed where it is used, unless it has to be stored
     pointwise  element k of the result needs element k of the operands
+    replaces   element k of the result is that of the first operand, or another in its place
     takes      (kernel) -> whether it does this one
     stored     (kernel, storage) -> the operands that it needs as arrays
     flushes    denormals are zero in it: see `emit/driver.py`
@@ -113,6 +115,7 @@ class Kind:
     emit: str = ""
     inline: bool = False
     pointwise: bool = False
+    replaces: bool = False
     flushes: bool = False
     meets: bool = False
     takes: Callable[[Kernel], bool] = _any
@@ -123,6 +126,10 @@ class Kind:
     cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
     scratch: Callable[[int, Sequence[int], Cut, Storage, Target], int] = _no_scratch
     memory: Callable[[Kernel, Plan | None], int] = _no_memory
+
+    def at_own_index(self, operand: int) -> bool:
+        """Whether element k of the result needs element k alone of an operand."""
+        return self.pointwise or (self.replaces and operand == 0)
 
     @property
     def stores_operands(self) -> bool:
@@ -158,7 +165,12 @@ def _row_that_stays(buffer: Buffer, axis: int) -> list[int | None]:
 
 def _row_beside(buffer: Buffer, axis: int) -> list[int | None]:
     assert buffer.kernel is not None
-    return [None if axis == buffer.kernel.params["axis"] else axis] * len(buffer.reads)
+    own = None if axis == buffer.kernel.params["axis"] else axis
+    return [own if x.shape == buffer.shape else None for x in buffer.kernel.node.inputs]
+
+
+def _row_of_table(buffer: Buffer, axis: int) -> list[int | None]:
+    return [axis, None, None]
 
 
 def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
@@ -179,6 +191,11 @@ def _work_elementwise(main: int, writes: Sequence[int], storage: Storage) -> flo
 
 def _work_reduction(main: int, writes: Sequence[int], storage: Storage) -> float:
     return math.prod(storage.buffers[storage.kernel(main).reads[-1]].shape) * 0.15
+
+
+def _work_rows(main: int, writes: Sequence[int], storage: Storage) -> float:
+    """Of the rows that are put: usually the table is not copied."""
+    return float(math.prod(storage.buffers[storage.kernel(main).reads[2]].shape))
 
 
 def _work_cumulative(main: int, writes: Sequence[int], storage: Storage) -> float:
@@ -278,7 +295,12 @@ ARGSORT = Kind(
 )
 CUMULATIVE = Kind(
     "cumulative",
-    {ops.cumulative_sum: "fiu", ops.cumulative_prod: "fiu", ops.recurrence: "f"},
+    {
+        ops.cumulative_sum: "fiu",
+        ops.cumulative_sum_by_key: "fiu",
+        ops.cumulative_prod: "fiu",
+        ops.recurrence: "f",
+    },
     emit="cumulative",
     rows=_row_beside,
     work=_work_cumulative,
@@ -296,6 +318,15 @@ MATMUL = Kind(
     scratch=_scratch_for_packing,
 )
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
+PUT_ROWS = Kind(
+    "put_rows",
+    {ops.put_rows: MOVED},
+    emit="put_rows",
+    replaces=True,
+    rows=_row_of_table,
+    work=_work_rows,
+    cut=cut_by_rows,
+)
 LAST_POSITION = Kind(
     "last_position", {ops.last_position: "iu"}, emit="last_position", fails=_always
 )
@@ -334,6 +365,7 @@ KINDS = (
     CUMULATIVE,
     MATMUL,
     SCATTER,
+    PUT_ROWS,
     LAST_POSITION,
     CONCAT,
     PAD,
