@@ -273,9 +273,11 @@ def checked_index(indices: Array, size: int, refusal: Refusal | None = None) -> 
     if refusal is None:
         return _checked("index", indices, size)
     if indices.size and (indices.min() < 0 or indices.max() >= size):
-        worst = indices.min() if indices.min() < 0 else indices.max()
+        first = np.argwhere((indices < 0) | (indices >= size))[0]
+        worst, place = indices[tuple(first)], tuple(first.tolist())
+        at = f" at position {place if len(place) > 1 else place[0]}" if place else ""
         operation, arrived, needed, advice = refusal
-        raise RangeError(operation, arrived.format(worst), needed, advice)
+        raise RangeError(operation, arrived.format(f"{worst}{at}"), needed, advice)
     return indices.astype(np.int64, copy=False)
 
 

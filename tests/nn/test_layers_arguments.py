@@ -85,7 +85,7 @@ REFUSED = {
     "MultiheadAttention size": (lambda: nn.MultiheadAttention(-4, 2), "embed_dim=-4"),
     "MultiheadAttention heads": (lambda: nn.MultiheadAttention(4, 3), "divides the channels"),
     "MultiheadAttention dropout": (lambda: nn.MultiheadAttention(4, 2, 2.0), "dropout=2.0"),
-    "MultiheadAttention of rows": (lambda: nn.MultiheadAttention(6, 2)(ROWS), r"\(N, T, 6\)"),
+    "MultiheadAttention of rows": (lambda: nn.MultiheadAttention(6, 2)(ROWS[0]), r"\(N, T, 6\)"),
     "MultiheadAttention of 4": (lambda: nn.MultiheadAttention(6, 2)(LINE), r"\(N, T, 6\)"),
     "MultiheadAttention of a batch": (
         lambda: nn.MultiheadAttention(4, 2)(LINE, LINE[:1]),
@@ -300,7 +300,7 @@ def test_an_index_below_0_is_no_row(name, dtype, backend_name, monkeypatch):
         run(cr.Tensor(np.array([[2]], dtype)))[0].numpy().reshape(-1), layer.weight.numpy()[2]
     )
     for wrong in (-1, 3):
-        with pytest.raises(RangeError, match=rf"\[{name}\] got the index {wrong}; expected 0 to 2"):
+        with pytest.raises(RangeError, match=rf"\[{name}\] got the index {wrong} at position"):
             run(cr.Tensor(np.array([[wrong]], dtype)))
 
 
