@@ -32,7 +32,7 @@ WRONG = {
     "RNN's 4th": (lambda: nn.RNN(4, 5, 1, True), "got nonlinearity=True; expected a text"),
     "InstanceNorm's 3rd": (lambda: nn.InstanceNorm2d(3, 1e-5, 0.1), r"eps=1e-05, \*, affine="),
     "Upsample's 1st": (lambda: nn.Upsample(2), r"Upsample\(\*, scale_factor=2"),
-    "EmbeddingBag's 3rd": (lambda: nn.EmbeddingBag(9, 2, 1.0), r"\*, mode='mean'"),
+    "EmbeddingBag's 5th": (lambda: nn.EmbeddingBag(9, 2, 1.0, 2.0, False), r"\*, mode='mean'"),
     "MultiheadAttention's 5th": (lambda: nn.MultiheadAttention(4, 2, 0.0, True, True), "by name"),
     "plateau's 6th": (
         lambda: optim.ReduceLROnPlateau(adam(), "min", 0.1, 10, 1e-4, 5),

@@ -567,10 +567,10 @@ ABSENT: dict[str, str] = {
     "ceil_mode": " ".join(f"nn.functional.{k}_pool{n}d" for k in ("max", "avg") for n in (1, 2, 3)),
     "divisor_override": "nn.functional.avg_pool2d nn.functional.avg_pool3d AvgPool2d AvgPool3d",
     "bias": "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d "
-    "InstanceNorm3d TransformerEncoderLayer",
+    "InstanceNorm3d",
     "track_running_stats": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
     "elementwise_affine": "RMSNorm",
-    "batch_first": "RNN GRU LSTM TransformerEncoderLayer",
+    "batch_first": "RNN GRU LSTM TransformerEncoderLayer TransformerDecoderLayer Transformer",
     "proj_size": "LSTM",
     "add_bias_kv": "MultiheadAttention",
     "add_zero_attn": "MultiheadAttention",

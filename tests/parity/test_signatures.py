@@ -108,7 +108,7 @@ DEFAULTS = {
     "topk axis": "the last, for which PyTorch says None",
     "DataLoader batch_size": "32, since 1 is hardly ever meant",
     "DataLoader shuffle": "False, for which PyTorch says None",
-    "TransformerEncoderLayer activation": '"relu", for which PyTorch says functional.relu',
+    "activation": '"relu", for which PyTorch says functional.relu',
     "Upsample scale_factor": "2, where PyTorch needs a size or a factor",
     "unfold stride": "the window, as pooling has it; PyTorch's unfold says 1",
     "pad value": "0, for which PyTorch says None",

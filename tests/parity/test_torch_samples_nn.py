@@ -24,6 +24,7 @@ import chainrule as cr
 from chainrule import nn, optim
 
 LAYERS = {m.module_cls.__name__: m for m in module_db if m.module_cls.__name__ in nn.__all__}
+del LAYERS["TransformerEncoder"]  # its argument is a layer of PyTorch
 OPTIMIZERS = {o.optim_cls.__name__: o for o in optim_db if o.optim_cls.__name__ in optim.__all__}
 MOST = 64  # samples of a layer in one mode
 FLOORS = {"layers": 600, "optimizers": 80}  # how many samples agree at least
@@ -47,7 +48,15 @@ CHANNELS = {
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "PReLU"), 0),
 }
 CLASSES = ("CrossEntropyLoss", "NLLLoss")
-SEQUENCES = ("RNN", "GRU", "LSTM", "MultiheadAttention", "TransformerEncoderLayer")
+SEQUENCES = (
+    "RNN",
+    "GRU",
+    "LSTM",
+    "MultiheadAttention",
+    "TransformerEncoderLayer",
+    "TransformerDecoderLayer",
+    "Transformer",
+)
 
 
 def made(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], unused: set[str]) -> Any:
@@ -91,24 +100,9 @@ def _channels_last(layer: Any, sizes: int, x: Any) -> Any:
 
 
 def _sequences(name: str, layer: Any, first: bool, args: Any, kwargs: Any) -> Any:
-    """Our layers have the batch first, and always a batch."""
-    one = args[0].ndim == 2
-    if not one:
-        absent(batch_first="False" if first else None)
-        return layer(*args, **kwargs)
-    if name in ("RNN", "GRU", "LSTM"):
-        x, *state = args
-        state = state[0] if state else None
-        many = isinstance(state, tuple)
-        if state is not None:
-            state = tuple(h[:, None] for h in state) if many else state[:, None]
-        out, end = layer(x[None], state)
-        return out[0], tuple(h[:, 0] for h in end) if isinstance(end, tuple) else end[:, 0]
-    padding = {k: v if v is None else v[None] for k, v in kwargs.items() if "padding" in k}
-    out = layer(*(a[None] for a in args), **{**kwargs, **padding})
-    if isinstance(out, tuple):
-        return tuple(o if o is None else o[0] for o in out)
-    return out[0]
+    """Our layers have the batch first."""
+    absent(batch_first="False" if first and args[0].ndim == 3 else None)
+    return layer(*args, **kwargs)
 
 
 def kernel(w: np.ndarray) -> np.ndarray:
@@ -131,7 +125,9 @@ def take_over(ours: Any, theirs: torch.nn.Module, convert: Converter) -> None:
 
 def _put(layer: Any, path: str, value: Any) -> None:
     *owners, name = path.split(".")
-    owner = functools.reduce(getattr, owners, layer)
+    owner = functools.reduce(
+        lambda m, part: m[int(part)] if isinstance(m, list) else getattr(m, part), owners, layer
+    )
     assert getattr(owner, name).shape == value.shape, path
     setattr(owner, name, value)
 

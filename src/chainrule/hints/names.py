@@ -137,8 +137,14 @@ NN = {
     "MultiHeadAttention": "MultiheadAttention",
     "ParameterDict": "a dict of parameters, as an attribute",
     "ParameterList": "a list of parameters, as an attribute",
+    "PositionEmbedding": "Embedding of the positions",
+    "PositionalEncoding": "SinusoidalPositionalEncoding",
+    "RoPE": "RotaryPositionalEmbedding",
+    "RotaryEmbedding": "RotaryPositionalEmbedding",
+    "RotaryPositionalEmbeddings": "RotaryPositionalEmbedding",
+    "SimpleRNN": "RNN",
+    "SinePositionEncoding": "SinusoidalPositionalEncoding",
     "Softmax2d": "Softmax(-1)",
-    "TransformerEncoder": "Sequential of several TransformerEncoderLayer",
 }
 
 FUNCTIONAL = {

@@ -2,7 +2,9 @@
 
 module         `Module`: parameters, state, sub-modules; `state`: loading it; `summary`: as a table
 containers     Sequential, lists and dicts of modules
-linear, convolution, recurrent, attention, normalization, pooling, dropout, activation: layers
+linear, embedding, convolution, normalization, pooling, dropout, activation: layers
+cells          one step of a recurrent network; `recurrent`: loops of them, as layers
+positions      positions in a sequence; `attention`, `transformer`: what uses them
 functional     layers without state, as functions
 losses         losses as functions; `criterion`: as modules
 init           initial values
@@ -44,8 +46,13 @@ from .activation import (
     Threshold,
 )
 from .attention import (
+    KeyValueCache,
     MultiheadAttention,
-    TransformerEncoderLayer,
+)
+from .cells import (
+    GRUCell,
+    LSTMCell,
+    RNNCell,
 )
 from .containers import (
     Flatten,
@@ -86,10 +93,12 @@ from .dropout import (
     Dropout2d,
     Dropout3d,
 )
-from .linear import (
-    Bilinear,
+from .embedding import (
     Embedding,
     EmbeddingBag,
+)
+from .linear import (
+    Bilinear,
     Linear,
 )
 from .module import (
@@ -122,10 +131,21 @@ from .pooling import (
     MaxPool3d,
     Upsample,
 )
+from .positions import (
+    RotaryPositionalEmbedding,
+    SinusoidalPositionalEncoding,
+)
 from .recurrent import (
     GRU,
     LSTM,
     RNN,
+)
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
 )
 
 __all__ = [
@@ -168,6 +188,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "Flatten",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -181,7 +202,9 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
+    "LSTMCell",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
@@ -201,12 +224,15 @@ __all__ = [
     "Parameter",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Residual",
+    "RotaryPositionalEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositionalEncoding",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
@@ -216,6 +242,10 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
     "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Upsample",

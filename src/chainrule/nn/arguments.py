@@ -56,7 +56,9 @@ def expect_number(
         and (most is None or x <= most)
     ):
         needed = (
-            f"a number above {above:g}"
+            f"a number above {above:g}, up to {most:g}"
+            if above is not None and most is not None
+            else f"a number above {above:g}"
             if above is not None
             else f"a number from {least:g} to {most:g}"
             if least is not None and most is not None
@@ -93,6 +95,18 @@ def expect_integers(name: str, least: int, **values: Any) -> None:
                 f"{what}={max(1, least)} is the smallest that does something",
                 user_line(),
             )
+
+
+def expect_batch_first(name: str, batch_first: bool) -> None:
+    """Raise if sequences should have another first axis."""
+    if not batch_first:
+        raise ArgumentError(
+            name,
+            "got batch_first=False",
+            "expected sequences that are batch first",
+            "leave it out, and move the axes with cr.moveaxis(x, 0, 1)",
+            user_line(),
+        )
 
 
 def as_floating(x: Any) -> Tensor:

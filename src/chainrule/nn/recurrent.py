@@ -1,4 +1,4 @@
-"""Recurrent layers, batch first: (N, T, C). Each direction is one `scan`."""
+"""Recurrent layers, batch first: (N, T, C). Each direction is one `scan` over a cell."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
 from ..dtypes import is_integer
-from ..errors import ArgumentError, Refusal, ShapeError, user_line
-from ..functions import creation, elementwise, shaping
+from ..errors import Refusal, ShapeError, user_line
+from ..functions import creation, shaping
 from ..functions.control import scan
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
-from . import functional
-from .arguments import current_values, expect_fraction, expect_integers
-from .attention import expect_batch_first
+from . import cells, functional
+from .arguments import current_values, expect_batch_first, expect_fraction, expect_integers
 from .linear import uniform_parameter
 from .module import Module
 
@@ -26,10 +25,13 @@ class _Recurrent(Module):
 
     forward(x, state=None, lengths=None) -> (outputs, last state)
 
-    x         (N, T, input_size)
+    x         (N, T, input_size); one sequence may be (T, input_size): then no result has an N
     state     the initial state, (layers · directions, N, hidden_size), zeros by default
-    lengths   (N,) the number of steps of each sequence; after them the state stays, outputs are 0
+    lengths   (N,) the number of steps of each sequence, from 0 to T; after them the state stays,
+              outputs are 0
     outputs   (N, T, directions · hidden_size) of the last layer
+
+    Of no steps (T = 0, or a length of 0) the last state is the initial one.
 
     weight_ih_l0 (gates · hidden, input), weight_hh_l0 (gates · hidden, hidden), bias_ih_l0 and
     bias_hh_l0 (gates · hidden,); _l1 … for further layers, _reverse for the other direction.
@@ -76,13 +78,13 @@ class _Recurrent(Module):
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}"] + ([f"_l{layer}_reverse"] if self.bidirectional else [])
 
-    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
+    def _cell(self, projected: Tensor, hidden: Tensor, state: cells.States) -> cells.States:
         """The new state from x W_ihᵀ + b_ih, h W_hhᵀ + b_hh and the old state."""
         raise NotImplementedError
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         x = as_tensor(x)
-        if x.ndim != 3 or x.shape[-1] != self.input_size:
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ShapeError(
                 type(self).__name__,
                 f"got {spec_text(x)}",
@@ -90,6 +92,17 @@ class _Recurrent(Module):
                 f"set input_size to {x.shape[-1] if x.shape else 1}, or move the axes",
                 user_line(),
             )
+        if x.ndim == 3:
+            return self._batched(x, state, lengths)
+        if state is not None:
+            states = cells.expect_states(type(self).__name__, state, self.states)
+            state = tuple(shaping.expand_dims(s, axis=1) for s in states)
+        if lengths is not None:
+            lengths = shaping.expand_dims(as_tensor(lengths), axis=0)
+        out, last = self._batched(x[None], state, lengths)
+        return out[0], tuple(s[:, 0] for s in last) if self.states > 1 else last[:, 0]
+
+    def _batched(self, x: Tensor, state: Any, lengths: Any) -> tuple[Tensor, Any]:
         x = cast(x, promote(x.dtype, self.weight_hh_l0.dtype))
         n, steps, _ = x.shape
         counts = None
@@ -116,19 +129,8 @@ class _Recurrent(Module):
         if state is None:
             zero = creation.zeros((count, n, self.hidden_size), dtype=x.dtype)
             return (zero,) * self.states
-        states = tuple(state) if isinstance(state, (tuple, list)) else (state,)
-        if len(states) != self.states:
-            one = "one tensor h" if self.states == 1 else "the tuple (h, c)"
-            raise ArgumentError(
-                type(self).__name__,
-                f"got a state of {len(states)} tensors"
-                if len(states) > 1
-                else "got one tensor as the state",
-                f"expected {one}",
-                "pass the state as the layer returned it, or leave it out for zeros",
-                user_line(),
-            )
-        states = tuple(cast(as_tensor(s), x.dtype) for s in states)
+        states = cells.expect_states(type(self).__name__, state, self.states)
+        states = tuple(cast(s, x.dtype) for s in states)
         if any(s.shape != (count, n, self.hidden_size) for s in states):
             raise ShapeError(
                 type(self).__name__,
@@ -189,21 +191,14 @@ class RNN(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ArgumentError(
-                "RNN",
-                f"got nonlinearity {nonlinearity!r}",
-                "expected tanh or relu",
-                'nonlinearity="tanh" is the default',
-            )
+        cells.expect_nonlinearity("RNN", nonlinearity)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
         self.nonlinearity = nonlinearity
 
-    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
-        bend = elementwise.tanh if self.nonlinearity == "tanh" else elementwise.relu
-        return (bend(projected + hidden),)
+    def _cell(self, projected: Tensor, hidden: Tensor, state: cells.States) -> cells.States:
+        return cells.rnn(projected, hidden, state, self.nonlinearity)
 
 
 class LSTM(_Recurrent):
@@ -211,15 +206,36 @@ class LSTM(_Recurrent):
 
     i, f, o = σ(…), g = tanh(…) of x W_ihᵀ + b_ih + h W_hhᵀ + b_hh in four parts i, f, g, o;
     c = f c + i g, h = o tanh c.
+
+    unit_forget_bias   the forget gates' biases are 1 at first, so that they remember
+                       (Jozefowicz et al., 2015)
     """
 
     gates = 4
     states = 2
 
-    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
-        i, f, g, o = shaping.split(projected + hidden, 4, axis=-1)
-        c = elementwise.sigmoid(f) * state[1] + elementwise.sigmoid(i) * elementwise.tanh(g)
-        return elementwise.sigmoid(o) * elementwise.tanh(c), c
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        unit_forget_bias: bool = False,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        )
+        if unit_forget_bias:
+            for suffix in (s for layer in range(num_layers) for s in self._suffixes(layer)):
+                b_ih, b_hh = (getattr(self, n + suffix, None) for n in ("bias_ih", "bias_hh"))
+                cells.set_forget_bias("LSTM", b_ih, b_hh)
+
+    def _cell(self, projected: Tensor, hidden: Tensor, state: cells.States) -> cells.States:
+        return cells.lstm(projected, hidden, state)
 
 
 class GRU(_Recurrent):
@@ -230,9 +246,5 @@ class GRU(_Recurrent):
 
     gates = 3
 
-    def _cell(self, projected: Tensor, hidden: Tensor, state: tuple[Tensor, ...]) -> Any:
-        xr, xz, xn = shaping.split(projected, 3, axis=-1)
-        hr, hz, hn = shaping.split(hidden, 3, axis=-1)
-        r, z = elementwise.sigmoid(xr + hr), elementwise.sigmoid(xz + hz)
-        n = elementwise.tanh(xn + r * hn)
-        return ((1 - z) * n + z * state[0],)
+    def _cell(self, projected: Tensor, hidden: Tensor, state: cells.States) -> cells.States:
+        return cells.gru(projected, hidden, state)
