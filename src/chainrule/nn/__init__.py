@@ -5,6 +5,7 @@ containers     Sequential, lists and dicts of modules
 linear, embedding, convolution, normalization, pooling, dropout, activation: layers
 cells          one step of a recurrent network; `recurrent`: loops of them, as layers
 positions      positions in a sequence; `attention`, `transformer`: what uses them
+decoding       continuing a sequence of tokens: sampling, beam search
 functional     layers without state, as functions
 losses         losses as functions; `criterion`: as modules
 init           initial values
@@ -16,7 +17,7 @@ order          whether code outside of this library rearranges elements
 from typing import TYPE_CHECKING, NoReturn
 
 from ..hints import hide_modules, missing
-from . import functional, init, utils
+from . import decoding, functional, init, utils
 from .activation import (
     CELU,
     ELU,
@@ -249,12 +250,13 @@ __all__ = [
     "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Upsample",
+    "decoding",
     "functional",
     "init",
     "utils",
 ]
 
-hide_modules(__name__, "functional", "init", "losses", "utils")
+hide_modules(__name__, "decoding", "functional", "init", "losses", "utils")
 
 if not TYPE_CHECKING:  # type checkers must see which names there are
 
