@@ -133,8 +133,8 @@ def dropout() -> Step:
 @step
 def embedding() -> Step:
     """Rows that were not looked up keep their values: the gradient is sparse."""
-    model = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(12, 3))
-    return training(model, wholes(6, 3, below=20), wholes(6), optimizer=OPTIMIZERS["adam"])
+    model = nn.Sequential(nn.Embedding(200, 4), nn.Flatten(), nn.Linear(12, 3))
+    return training(model, wholes(6, 3, below=200), wholes(6), optimizer=OPTIMIZERS["adam"])
 
 
 @step

@@ -256,7 +256,7 @@ def test_an_index_outside_is_an_error(bad: int) -> None:
     with pytest.raises(RangeError, match=message):
         numerics.scatter_add(x[:, :2], at, 1, 3)
     with pytest.raises(RangeError, match=message):
-        numerics.last_position(at, 3)
+        numerics.checked_index(at, 3)
 
 
 def test_an_unsigned_index_outside_is_an_error() -> None:
@@ -283,10 +283,13 @@ def test_take_and_scatter_add_against_loops(places: list[int], axis: int) -> Non
 
 
 @given(st.lists(st.integers(-3, 2), max_size=8))
-def test_last_position_against_a_dictionary(places: list[int]) -> None:
-    last = {place % 3: k for k, place in enumerate(places)}
-    found = numerics.last_position(np.array(places, np.int64), 3)
-    assert found.tolist() == [last.get(k, -1) for k in range(3)]
+def test_sums_by_key_against_a_loop(places: list[int]) -> None:
+    keys, x = np.array(places, np.int64), np.arange(1.0, len(places) + 1)
+    wanted: list[float] = []
+    for k, key in enumerate(places):
+        wanted.append(x[k] + (wanted[-1] if k and places[k - 1] == key else 0.0))
+    assert numerics.cumulative_sum_by_key(x, keys, 0).tolist() == wanted
+    assert numerics.cumulative_sum_by_key(x[None], keys, 1).tolist() == [wanted]
 
 
 # ── random bits ──────────────────────────────────────────────────────────────────────────────────

@@ -94,7 +94,7 @@ TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat
     **dict.fromkeys(NUMERIC.split(), "iufV"),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"), "biu"),
     **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift"), "iu"),
-    **dict.fromkeys(("checked_index", "last_position"), "iu"),
+    **dict.fromkeys(("checked_index",), "iu"),
     "random_bits": "u",
 }
 

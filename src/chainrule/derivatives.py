@@ -419,7 +419,7 @@ row(ops.scatter_add,  lambda g, indices, axis: ops.take(g, indices, axis=axis),
 row(ops.put_rows,     put_table,
                       None,
                       put_values)
-zero("the result is a position", ops.checked_index, ops.last_position)
+zero("the result is a position", ops.checked_index)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 zero("bits do not vary smoothly with their seed", ops.random_bits)

@@ -306,14 +306,6 @@ def put_rows(table: Array, rows: Array, values: Array) -> Array:
     return out
 
 
-def last_position(indices: Array, size: int) -> Array:
-    """For each place the last position in `indices` that names it, or -1."""
-    out = np.full(size, -1, np.int64)
-    where = _checked("index", indices, size).reshape(-1)
-    out[where] = np.arange(where.size)  # NumPy assigns in order: the last one stays
-    return out
-
-
 # ── random ───────────────────────────────────────────────────────────────────────────────────────
 
 

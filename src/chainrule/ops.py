@@ -228,8 +228,6 @@ put_rows      = op("put_rows", "linear", shapes.put_rows, numerics.put_rows,
 checked_index = op("checked_index", "zero", shapes.checked_index, numerics.checked_index,
                    "indices", [((np.array([1, -2, 0]),), {"size": 2}),
                                ((np.array([1, 0]),), {"size": 2, "refusal": class_refusal("", 2)})])
-last_position = op("last_position", "zero", shapes.last_position, numerics.last_position,
-                   "indices", [((np.array([1, 0, 1]),), {"size": 3})])
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 random_bits   = op("random_bits", "zero", shapes.random_bits, numerics.random_bits, "state",

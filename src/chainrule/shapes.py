@@ -380,12 +380,6 @@ def put_rows(table: Spec, rows: Spec, values: Spec) -> tuple[Shape, Dtype]:
 
 
 @ShapeRule
-def last_position(indices: Spec, size: int) -> tuple[Shape, Dtype]:
-    _indices("last_position", indices)
-    return (size,), int64
-
-
-@ShapeRule
 def random_bits(state: Spec, shape: Shape) -> tuple[Shape, Dtype]:
     if state.dtype != uint64 or state.shape != (2,):
         raise DtypeError(

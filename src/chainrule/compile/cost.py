@@ -29,7 +29,6 @@ FREE = {
     ops.take,
     ops.checked_index,
     ops.put_rows,
-    ops.last_position,
     ops.random_bits,
     ops.item,
 }

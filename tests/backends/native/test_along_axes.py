@@ -238,15 +238,7 @@ def test_the_larger_of_whole_numbers(dtype):
         check("", function, x.copy(), y.copy())
 
 
-# ── the last position of each index ──────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (9,), (3, 50)])
-def test_the_last_position_of_each_index(dtype, shape):
-    below = -7 if np.dtype(dtype).kind == "i" else 0
-    indices = np.asarray(np.random.default_rng(0).integers(below, 7, shape), dtype)
-    check("", lambda i: ops.last_position(i, size=7), indices)
+# ── assigning ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_index_assigned_outside_is_an_error():

@@ -148,7 +148,7 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.inf, -np.inf, np.nan, 1e-40, 88.0
 )
 def test_special_values(on, name, dtype):
     op = ops.TABLE[name]
-    if not takes_floats(op) or name in ("checked_index", "random_bits", "last_position"):
+    if not takes_floats(op) or name in ("checked_index", "random_bits"):
         return
     count = len(op.arguments)
     with np.errstate(over="ignore"):

@@ -327,9 +327,6 @@ PUT_ROWS = Kind(
     work=_work_rows,
     cut=cut_by_rows,
 )
-LAST_POSITION = Kind(
-    "last_position", {ops.last_position: "iu"}, emit="last_position", fails=_always
-)
 CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")
 PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")
 RANDOM = Kind(
@@ -366,7 +363,6 @@ KINDS = (
     MATMUL,
     SCATTER,
     PUT_ROWS,
-    LAST_POSITION,
     CONCAT,
     PAD,
     RANDOM,
