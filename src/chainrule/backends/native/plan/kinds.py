@@ -5,7 +5,6 @@ A new kind of loop is one row here and one file in `emit/`. What no row takes ru
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ...program import Kernel, Program
 from .. import formulas
 from ..alignment import rounded
 from ..processor import Target
-from . import bodies
+from . import bodies, work
 from .buffers import Buffer, Storage
 from .cuts import (
     WHOLE,
@@ -80,10 +79,6 @@ def _no_memory(kernel: Kernel, body: Plan | None) -> int:
     return 0
 
 
-def _work_moving(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return float(math.prod(storage.buffers[main].shape))
-
-
 @dataclass(frozen=True, eq=False)
 class Kind:
     """How a kernel's result comes about, in the native backend.
@@ -122,7 +117,7 @@ class Kind:
     stored: Callable[[Kernel, Storage], Sequence[int]] = _nothing
     fails: Callable[[Buffer], bool] = _never
     rows: Callable[[Buffer, int], Sequence[int | None]] = _any_row
-    work: Callable[[int, Sequence[int], Storage], float] = _work_moving
+    work: Callable[[int, Sequence[int], Storage], float] = work.moving
     cut: Callable[[int, Sequence[int], float, Storage, Target], Cut] = _uncut
     scratch: Callable[[int, Sequence[int], Cut, Storage, Target], int] = _no_scratch
     memory: Callable[[Kernel, Plan | None], int] = _no_memory
@@ -177,40 +172,6 @@ def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
     return [axis if axis == len(buffer.shape) - 2 else None, None]
 
 
-def _work_random(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[main].shape) * 0.6
-
-
-def _no_work(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return 0.0
-
-
-def _work_elementwise(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[main].shape) * (0.15 * len(writes))
-
-
-def _work_reduction(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[storage.kernel(main).reads[-1]].shape) * 0.15
-
-
-def _work_rows(main: int, writes: Sequence[int], storage: Storage) -> float:
-    """Of the rows that are put: usually the table is not copied."""
-    return float(math.prod(storage.buffers[storage.kernel(main).reads[2]].shape))
-
-
-def _work_cumulative(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[main].shape) * 0.5
-
-
-def _work_sorting(main: int, writes: Sequence[int], storage: Storage) -> float:
-    return math.prod(storage.buffers[main].shape) * 8.0
-
-
-def _work_product(main: int, writes: Sequence[int], storage: Storage) -> float:
-    left = storage.buffers[storage.kernel(main).reads[0]]
-    return math.prod(storage.buffers[main].shape) * left.shape[-1] / 60
-
-
 def _scratch_for_packing(
     main: int, writes: Sequence[int], cut: Cut, storage: Storage, target: Target
 ) -> int:
@@ -256,7 +217,7 @@ ELEMENTWISE = Kind(
     pointwise=True,
     fails=divides,
     rows=_own_row,
-    work=_work_elementwise,
+    work=work.elementwise,
     cut=cut_elementwise,
 )
 REDUCTION = Kind(
@@ -272,7 +233,7 @@ REDUCTION = Kind(
     },
     emit="reduction",
     rows=_row_that_stays,
-    work=_work_reduction,
+    work=work.reduction,
     cut=cut_reduction,
 )
 ARGMAX = Kind(
@@ -281,7 +242,7 @@ ARGMAX = Kind(
     emit="argmax",
     stored=_computed_operands,
     rows=_row_that_stays,
-    work=_work_reduction,
+    work=work.reduction,
     cut=cut_reduction,
 )
 ARGSORT = Kind(
@@ -289,7 +250,7 @@ ARGSORT = Kind(
     {ops.argsort: ALL},
     emit="argsort",
     rows=_row_beside,
-    work=_work_sorting,
+    work=work.sorting,
     cut=cut_beside,
     scratch=_scratch_for_sorting,
 )
@@ -303,7 +264,7 @@ CUMULATIVE = Kind(
     },
     emit="cumulative",
     rows=_row_beside,
-    work=_work_cumulative,
+    work=work.cumulative,
     cut=cut_beside,
 )
 MATMUL = Kind(
@@ -313,7 +274,7 @@ MATMUL = Kind(
     flushes=True,
     stored=scattered_operands,
     rows=_row_of_left,
-    work=_work_product,
+    work=work.product,
     cut=cut_product,
     scratch=_scratch_for_packing,
 )
@@ -324,7 +285,7 @@ PUT_ROWS = Kind(
     emit="put_rows",
     replaces=True,
     rows=_row_of_table,
-    work=_work_rows,
+    work=work.rows_put,
     cut=cut_by_rows,
 )
 CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")
@@ -334,7 +295,7 @@ RANDOM = Kind(
     {ops.random_bits: ALL},
     emit="random",
     stored=_all_operands,
-    work=_work_random,
+    work=work.random,
     cut=cut_random,
 )
 SCAN = Kind(
@@ -350,7 +311,7 @@ SCAN = Kind(
     scratch=bodies.scratch_of_turns,
     memory=_memory_of_turns,
 )
-NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=_no_work)
+NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=work.nothing)
 
 KINDS = (
     VIEW,
