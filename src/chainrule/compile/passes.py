@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, verify
+from .joining import join
 from .loops.invariants import invariants
 from .loops.saved import saved
 from .loops.unused import unroll, unused
@@ -163,5 +164,5 @@ def inner(graph: Graph) -> Graph:
     return rebuild(graph, visit)
 
 
-PASSES = (fold, simplify, share)
+PASSES = (fold, simplify, join, share)
 OF_INNER = (unroll, inner, unused, invariants, share, saved, unused)

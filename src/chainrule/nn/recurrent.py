@@ -146,7 +146,8 @@ class _Recurrent(Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         w_ih, w_hh = (getattr(self, name + suffix) for name in ("weight_ih", "weight_hh"))
         b_ih, b_hh = (getattr(self, name + suffix, None) for name in ("bias_ih", "bias_hh"))
-        projected = shaping.moveaxis(functional.linear(x, w_ih, b_ih), 1, 0)  # all steps at once
+        # All steps at once. The axes of x are moved, since x is smaller than its projection.
+        projected = functional.linear(shaping.moveaxis(x, 1, 0), w_ih, b_ih)
 
         def step(state: Any, row: Any) -> Any:
             now, alive = row

@@ -10,6 +10,7 @@ def emit(loops: Loops) -> None:
     b = loops.task.group.main
     kernel = loops.storage.kernel(b)
     axis, at = kernel.params["axis"], 0
+    cut = loops.task.cut.axis if loops.part is not None else None
     for r in kernel.reads:
         shape = loops.buffers[r].shape
 
@@ -18,5 +19,5 @@ def emit(loops: Loops) -> None:
             place[axis] = loops.weighted((index[axis], 1), (at, 1))
             loops.store(b, tuple(place), loops.value(r, index))
 
-        loops.nest(shape, one)
+        loops.nest(shape, one, cut)
         at += shape[axis]

@@ -44,6 +44,11 @@ class Buffer:
         """The operation that makes it."""
         return None if self.kernel is None else self.kernel.op
 
+    def at_own_index(self, operand: int) -> bool:
+        """Whether element k of it needs element k of that operand alone."""
+        copy = self.map is not None and self.map.changes_nothing
+        return copy or (self.kind is not None and self.kind.at_own_index(operand))
+
     @property
     def from_half(self) -> bool:
         """Whether it is float16 or bfloat16 in a wider dtype."""
@@ -84,8 +89,8 @@ class Storage:
             return known
 
         def inputs(b: int, same: bool) -> list[tuple[int, bool]]:
-            buffer, kind = self.buffers[b], self.buffers[b].kind
-            own = [same and kind is not None and kind.at_own_index(k) for k in (0, 1)]
+            buffer = self.buffers[b]
+            own = [same and buffer.at_own_index(k) for k in (0, 1)]
             return [(r, own[k > 0]) for k, r in enumerate(buffer.reads)]
 
         at_own_index: dict[int, bool] = {}

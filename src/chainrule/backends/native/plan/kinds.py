@@ -288,7 +288,7 @@ PUT_ROWS = Kind(
     work=work.rows_put,
     cut=cut_by_rows,
 )
-CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat")
+CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat", rows=_row_beside, cut=cut_beside)
 PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")
 RANDOM = Kind(
     "random",

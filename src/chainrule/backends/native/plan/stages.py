@@ -90,11 +90,15 @@ class Plan:
         yield f"native({len(self.tasks)} groups, arena of {self.arena.size} bytes):"
         for k, task in enumerate(self.tasks):
             writes = ", ".join(map(self._place, task.writes))
-            parts = f", {task.cut.units} parts" if task.shared else ""
+            parts = f", {task.cut.units} parts" if task.cut.units > 1 else ""
+            parts += ", every thread" if task.cut.every else ""
             reads = ", ".join(f"b{r}" for r in task.group.reads if r not in task.writes)
             if task in self.meetings.before:
                 yield "  threads meet"
             yield f"  g{k} {task.kind}{parts}: {writes} from {reads}"
+            body = self.storage.buffers[task.group.main].body
+            if body is not None:
+                yield from (f"    {line}" for line in body._lines())
         for new, old in self.updates.commits:
             yield f"  copy b{new} to b{old}"
 

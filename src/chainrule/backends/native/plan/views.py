@@ -68,6 +68,11 @@ class IndexMap:
         return None
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether each element of the view has the same index in the source."""
+        return self.view == self.source and self.axes == (*map(Axis, range(len(self.view))),)
+
+    @property
     def stretches(self) -> bool:
         """Whether it has more elements than its source (or none)."""
         return math.prod(self.view) != math.prod(self.source)
