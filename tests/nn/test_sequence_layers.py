@@ -190,28 +190,6 @@ def test_pretrained_tables():
     assert table[0].any()  # a copy
 
 
-def test_max_norm_in_a_compiled_step():
-    cr.random.seed(0)
-    layers = [nn.Embedding(5, 3, max_norm=0.5) for _ in range(2)]
-    layers[1].load_state_dict(layers[0].state_dict())
-    numbers = cr.Tensor([[0, 1, 1], [3, 0, 1]])
-
-    def step(layer, optimizer):
-        loss = (layer(numbers) ** 2).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    optimizers = [optim.SGD(layer.parameters(), lr=0.1) for layer in layers]
-    compiled = cr.compile(lambda: step(layers[1], optimizers[1]))
-    for _ in range(3):
-        assert float(step(layers[0], optimizers[0])) == pytest.approx(float(compiled()))
-    np.testing.assert_allclose(layers[0].weight.numpy(), layers[1].weight.numpy(), rtol=1e-6)
-    norms = np.linalg.norm(layers[0].weight.numpy(), axis=1)
-    assert (norms[[0, 1, 3]] <= 0.5 + 1e-6).all()
-    assert (norms[[2, 4]] > 0.5).all()
-
-
 # ── positions ────────────────────────────────────────────────────────────────────────────────────
 
 

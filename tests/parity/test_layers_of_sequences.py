@@ -282,6 +282,35 @@ def test_a_round_trip_of_weights():
     )
 
 
+def test_tied_weights_of_pytorch():
+    """PyTorch's state has a shared tensor under each of its names."""
+
+    def tied(m):
+        class Tied(m.Module):
+            def __init__(self):
+                super().__init__()
+                self.embedding, self.head = m.Embedding(5, 3), m.Linear(3, 5, bias=False)
+                self.head.weight = self.embedding.weight
+
+            def forward(self, x):
+                return self.head(self.embedding(x))
+
+        return Tied()
+
+    ours, theirs = tied(nn), tied(T)
+    cr.interop.torch.load_state_dict(ours, theirs.state_dict())
+    assert ours.head.weight is ours.embedding.weight
+    theirs.load_state_dict(cr.interop.torch.to_torch(ours))
+    numbers = np.array([[0, 4]])
+    found, wanted = ours(numbers), theirs(torch.from_numpy(numbers))
+    found.sum().backward()
+    wanted.sum().backward()
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(force=True), rtol=1e-5)
+    np.testing.assert_allclose(
+        ours.head.weight.grad.numpy(), theirs.head.weight.grad.numpy(), rtol=1e-5
+    )
+
+
 # ── embeddings ───────────────────────────────────────────────────────────────────────────────────
 
 BAGS = RNG.integers(0, 7, (4, 3))
