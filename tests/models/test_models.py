@@ -19,9 +19,9 @@ def trained(model, data, lr=0.02, **settings):
 # ── language ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "transformer"])
 def test_a_text_in_parts_has_the_scores_of_the_whole(kind):
-    model = LanguageModel(9, kind, embedding=4, hidden=6, layers=2)
+    model = LanguageModel(9, kind, embedding=4, hidden=8, layers=2, heads=2).eval()
     tokens = RNG.integers(0, 9, (3, 10))
     whole = model(tokens)
     assert whole.shape == (3, 10, 9)
@@ -32,16 +32,20 @@ def test_a_text_in_parts_has_the_scores_of_the_whole(kind):
     np.testing.assert_allclose(cr.concat(parts, axis=1).numpy(), whole.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("tbptt", [None, 5])
-def test_a_language_model_learns_a_cycle(tbptt):
+@pytest.mark.parametrize(
+    ("kind", "tbptt"), [("lstm", None), ("lstm", 5), ("gru", 5), ("transformer", None)]
+)
+def test_a_language_model_learns_a_cycle(kind, tbptt):
     cr.random.seed(0)
     x, y = cr.data.streams(np.arange(401) % 5, 4)
     data = (x, y) if tbptt else (x.reshape(-1, 10), y.reshape(-1, 10))
-    model = LanguageModel(5, embedding=4, hidden=8)
+    model = LanguageModel(5, kind, embedding=4, hidden=8)
     history = trained(
         model, data, loss="cross_entropy", batch_size=4, epochs=20, tbptt=tbptt, lr=0.05
     )
     assert history["loss"][-1] < 0.1
+    written = nn.decoding.generate(model, [0, 1, 2], 12, temperature=0)
+    assert written.tolist() == [k % 5 for k in range(15)]
 
 
 # ── sequences ────────────────────────────────────────────────────────────────────────────────────
@@ -107,13 +111,18 @@ def test_a_forecast_follows_the_level_and_the_unit():
     ("build", "kind", "words"),
     [
         (lambda: LanguageModel(5, "rnn"), ArgumentError, "LanguageModel.*kind 'rnn'"),
+        (
+            lambda: LanguageModel(5, "transformer", hidden=8)([[1]], None),
+            ArgumentError,
+            "leave out tbptt",
+        ),
         (lambda: SequenceClassifier(2), ArgumentError, "one of them"),
         (lambda: SequenceClassifier(2, channels=1, vocabulary=3), ArgumentError, "one of them"),
         (lambda: Forecaster(2, season=8)(np.ones((1, 5))), ShapeError, "8 steps or more"),
         (lambda: Forecaster(2, channels=2)(np.ones((1, 5))), ShapeError, r"\(N, T, 2\)"),
         (lambda: Forecaster(2)(np.ones((1, 5), int)), ShapeError, "real numbers"),
     ],
-    ids=["kind", "nothing", "both", "short", "channels", "whole numbers"],
+    ids=["kind", "a state in training", "nothing", "both", "short", "channels", "whole numbers"],
 )
 def test_what_models_refuse(build, kind, words):
     with pytest.raises(kind, match=words):

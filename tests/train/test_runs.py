@@ -153,24 +153,6 @@ def test_images_in_folders(folder, capsys):
     assert np.mean(hits) > 0.9
 
 
-def test_text_is_learned_and_continued(folder, capsys):
-    file = folder / "rhyme.txt"
-    file.write_text("one two three four five six seven\n" * 400)
-    settings = {"epochs": 4, "hidden": [32], "embedding": 8, "length": 16, "batch_size": 16}
-    result = runs.train(Recipe(source=str(file), **settings), folder / "rhyme-run", progress=False)
-    assert result.metrics["bits_per_character"] < 1.0
-    assert result.metrics["bits_per_character"] == pytest.approx(result.metrics["loss"] / np.log(2))
-    assert len(result.samples[0]) == 400
-    code, out, _ = call(capsys, "predict", result.run, "--length", 40, "--seed", 3)
-    assert code == 0
-    assert set(out) <= set(file.read_text())
-    assert out == call(capsys, "predict", result.run, "--length", 40, "--seed", 3)[1]
-    _, out, _ = call(capsys, "evaluate", result.run, file, "--json")
-    assert json.loads(out)["metrics"]["bits_per_character"] < 1.0
-    _, out, _ = call(capsys, "evaluate", result.run, file)
-    assert out.startswith(f"{(34 * 400 - 1) // 16} windows: "), "each has 16 and the one after"
-
-
 @pytest.mark.parametrize("sizes", [["16,8"], ["16", "8"]])
 def test_sizes_of_hidden_layers_add_up(tmp_path, capsys, monkeypatch, sizes):
     monkeypatch.chdir(tmp_path)

@@ -35,5 +35,5 @@ def evaluate(
         print(json.dumps(report))
         return
     scores = ", ".join(f"{n.replace('_', ' ')} {short_number(v)}" for n, v in metrics.items())
-    unit = "window" if isinstance(opened.task, TextTask) else "row"
+    unit = "token" if isinstance(opened.task, TextTask) else "row"
     print(printable(f"{counted(rows, unit)}: {scores}"))

@@ -16,6 +16,7 @@ from ..train.files import to_csv
 from ..train.runs.run import Run
 from ..train.runs.tasks import TextTask
 from ..train.runs.tasks.base import listed
+from ..train.runs.tasks.text import TEMPERATURE
 from .runs import MaxPixels, RunFolder, open_run, print_note, print_notes
 
 
@@ -25,18 +26,32 @@ def predict(
         str | None,
         typer.Argument(help="A file like the training data; by default the test rows of the run."),
     ] = None,
-    start: Annotated[
+    prompt: Annotated[
         str | None, typer.Option(help="The text to continue, if there is no file.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a CSV file instead of stdout.")] = None,
     max_pixels: MaxPixels = None,
-    length: Annotated[int, typer.Option(help="Characters to write, for text.", min=1)] = 400,
+    length: Annotated[
+        int, typer.Option(help="Characters (or bytes) to write, for text.", min=1)
+    ] = 400,
+    temperature: Annotated[
+        float, typer.Option(help="Of text: lower is more probable, 0 always the likeliest.", min=0)
+    ] = TEMPERATURE,
+    top_k: Annotated[
+        int | None, typer.Option(help="Of text: draw among the k likeliest.", min=1)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Of text: draw among the likeliest that have this probability together."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the text.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Predict with a trained run: classes or values of new rows, or the continuation of a text.
 
     Example: chainrule predict runs/diamonds-1 new.csv --out prices.csv
+
+    Example: chainrule predict runs/novel-1 --prompt "It was a dark"
     """
     if out is not None and file and out.exists() and Path(file).exists() and out.samefile(file):
         raise ArgumentError(
@@ -47,22 +62,12 @@ def predict(
         )
     opened = open_run(run, max_pixels)
     if isinstance(opened.task, TextTask):
-        if file and start is not None:
-            raise ArgumentError(
-                "predict",
-                f"got --start and {file}",
-                "expected one text to continue",
-                "leave out --start",
-            )
-        beginning = read_text(file) if file else start or "\n"
-        unknown = opened.task.unknown(beginning) if file or start else []
-        if unknown:
-            names = listed([repr(c) for c in unknown])
-            print_note(f"not in the training text, read as one unknown character: {names}")
-        written = opened.write(beginning, length, seed)
+        beginning = _beginning(opened.task, file, prompt)
+        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        written = opened.write(beginning, length, seed, **sampling)
         text, report = written + "\n", {"text": written}
     else:
-        _expect_csv(out, start, opened)
+        _expect_csv(out, prompt, opened)
         columns = opened.predict(file, warn=False)
         text = to_csv(columns)
         values = zip(*columns.values(), strict=True)
@@ -80,14 +85,41 @@ def predict(
         print(printable(text, lines=True) if sys.stdout.isatty() else text, end="")
 
 
-def _expect_csv(out: Path | None, start: str | None, opened: Run) -> None:
-    """Raise for options that a run on tables or images does not have."""
-    if start is not None:
+def _beginning(task: TextTask, file: str | None, prompt: str | None) -> str:
+    """The text to continue. Unknown characters are an error in a prompt, a note for a file."""
+    if file and prompt is not None:
         raise ArgumentError(
             "predict",
-            f"got --start for a run on {opened.task.kind}",
+            f"got --prompt and {file}",
+            "expected one text to continue",
+            "leave out --prompt",
+        )
+    if not file and not prompt:
+        return "\n"
+    text = read_text(file, task.encoding) if file else prompt or ""
+    unknown = task.unknown(text)
+    if unknown and not file:
+        character = text[unknown[0]]
+        raise ArgumentError(
+            "predict",
+            f"got {character!r} (U+{ord(character):04X}) at position {unknown[0]} of the prompt",
+            "expected characters that the training text has",
+            "write it without this character, or train with --tokens bytes, which knows all",
+        )
+    if unknown:
+        names = listed([repr(c) for c in sorted({text[k] for k in unknown})])
+        print_note(f"not in the training text, read as one unknown character: {names}")
+    return text
+
+
+def _expect_csv(out: Path | None, prompt: str | None, opened: Run) -> None:
+    """Raise for options that a run on tables or images does not have."""
+    if prompt is not None:
+        raise ArgumentError(
+            "predict",
+            f"got --prompt for a run on {opened.task.kind}",
             "expected a run on text",
-            "leave out --start, and pass a file to predict",
+            "leave out --prompt, and pass a file to predict",
         )
     if out is not None and out.suffix.lower() not in ("", ".csv", ".txt"):
         raise ArgumentError(

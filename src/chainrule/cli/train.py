@@ -17,9 +17,10 @@ import typer
 
 from ..data import NAMES
 from ..errors import ArgumentError, FileError, printable
+from ..train.loop.progress import counted
 from ..train.runs.recipe import Recipe
 from ..train.runs.result import Result
-from ..train.runs.tasks import Task
+from ..train.runs.tasks import Task, TextTask
 from ..train.runs.training import resume
 from ..train.runs.training import train as train_recipe
 from .runs import MOST_NOTES, MaxPixels
@@ -48,7 +49,14 @@ def train(
         float | None, typer.Option(help="Share of rows held out for early stopping.")
     ] = None,
     max_pixels: MaxPixels = None,
-    model: Annotated[str | None, typer.Option(help="mlp, cnn, gru or lstm.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text file: utf-8, latin-1, …")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="What a text is made of: characters or bytes.")
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens per window of a text.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="mlp or cnn; for text lstm, gru or transformer.")
+    ] = None,
     hidden: Annotated[
         list[str] | None, typer.Option(help="Sizes of hidden layers: 256,128.")
     ] = None,
@@ -87,6 +95,8 @@ def train(
     Example: chainrule train digits
 
     Example: chainrule train diamonds.csv --target price --epochs 30
+
+    Example: chainrule train novel.txt --model gru
     """
     settings: dict[str, Any] = {
         "target": target,
@@ -97,6 +107,9 @@ def train(
         "test": test,
         "valid": valid,
         "max_pixels": max_pixels,
+        "encoding": encoding,
+        "tokens": tokens,
+        "length": length,
         "model": model,
         "hidden": _sizes(hidden),
         "dropout": dropout,
@@ -217,14 +230,27 @@ def _free(parent: Path, name: str) -> Path:
 
 
 def _print_summary(task: Task, recipe: Recipe) -> None:
-    """A summary of the data before training, on stderr."""
+    """A summary of the data, and for a text of the chosen sizes, before training, on stderr."""
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
     name = printable(Path(recipe.source).name)
     head = _wrapped(f"{name}: {task.task}; {facts}")
     typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
+    if isinstance(task, TextTask):
+        typer.secho(_wrapped(f"  {_sizes_of_text(recipe)}"), dim=True, err=True)
     more = len(task.notes) - MOST_NOTES
     for note in [*task.notes[:MOST_NOTES], *[f"{more} more notes are in the report"] * (more > 0)]:
         typer.secho(_wrapped(f"  {note}"), dim=True, err=True)
+
+
+def _sizes_of_text(recipe: Recipe) -> str:
+    """The sizes that were chosen from the length of a text, or set."""
+    hidden = recipe.hidden or []
+    layers = f"{counted(len(hidden), 'layer')} of {hidden[0]}"
+    state = ", the state carried from window to window" if recipe.carry else ""
+    return (
+        f"{recipe.model} with {layers}; windows of {recipe.length} {recipe.tokens or 'characters'}"
+        f"{state}; {recipe.batch_size} per step, {counted(recipe.epochs or 1, 'epoch')}"
+    )
 
 
 def _wrapped(text: str) -> str:

@@ -4,7 +4,7 @@ loader    `DataLoader`: batches of arrays
 split     `split` and `train_test_split`: which rows are training, validation, test
 tables    tables: files, kinds of columns, encoding
 images    folders of images
-text      characters as codes
+text      characters or bytes as codes
 sequences sequences as arrays: padded, windows, parallel streams
 buckets   `BucketLoader`: batches of sequences of similar length
 builtin   the built-in data sets
@@ -21,12 +21,13 @@ from .split import split, train_test_split
 from .tables.columns import Column, Table
 from .tables.encoder import TableEncoder
 from .tables.read import read_table
-from .text import Characters, read_text
+from .text import Bytes, Characters, read_text
 
 __all__ = [
     "NAMES",
     "BucketLoader",
     "Builtin",
+    "Bytes",
     "Characters",
     "Column",
     "DataLoader",

@@ -1,36 +1,45 @@
-"""Text as whole numbers, one per character."""
+"""Text as whole numbers, one per character or per byte."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import FileError
+from ..errors import ArgumentError, FileError
 from ..graph import Array
 from .paths import expect_file
 
 UNKNOWN = "\ufffd"  # the character of code 0
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file; every end of line becomes \\n."""
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """The text of a file; every end of line becomes \\n, and a byte order mark is left out.
+
+    encoding   utf-8, utf-16, latin-1, … (a name that Python knows)
+    """
     path = Path(path)
     expect_file("read_text", path, "a text file")
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
-        bad = raw.find(b"\0")
-    except UnicodeDecodeError as error:
-        bad = error.start + (raw[:3] == b"\xef\xbb\xbf") * 3
-    if bad >= 0:
-        raise FileError(
+        codec = codecs.lookup(encoding).name
+        b" ".decode(codec, "ignore")
+    except LookupError:  # it does not exist, or is not one of text, such as base64
+        raise ArgumentError(
             "read_text",
-            f"got {path.name}, which is not text at byte {bad} ({raw[bad]:#04x})",
-            "expected UTF-8",
-            "save it as UTF-8",
-        )
+            f"got the encoding {encoding!r}",
+            "expected one that Python knows",
+            "utf-8, utf-16, latin-1, cp1252 and shift_jis are some",
+        ) from None
+    mark = len(codecs.BOM_UTF8) if codec == "utf-8" and raw.startswith(codecs.BOM_UTF8) else 0
+    try:
+        text = raw[mark:].decode(codec)
+    except UnicodeDecodeError as error:
+        raise _not_text(path, raw, error.start + mark, codec) from None
+    if "\0" in text:
+        raise _not_text(path, raw, len(text[: text.index("\0")].encode(codec)) + mark, codec)
     if not text.strip():
         raise FileError(
             "read_text",
@@ -39,6 +48,22 @@ def read_text(path: str | Path) -> str:
             "pass a file with text",
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_text(path: Path, raw: bytes, bad: int, codec: str) -> FileError:
+    """The error for a file that is not text in this encoding.
+
+    bad   the first byte that is not
+    """
+    advice = 'name its encoding (encoding="latin-1", in the shell --encoding latin-1)'
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        advice = advice.replace("latin-1", "utf-16")
+    return FileError(
+        "read_text",
+        f"got {path.name}, which is not text at byte {bad} ({raw[bad]:#04x})",
+        f"expected {codec.upper()}",
+        f"{advice}, or save it as UTF-8",
+    )
 
 
 class Characters:
@@ -81,6 +106,26 @@ class Characters:
     def from_json(cls, data: dict[str, Any]) -> Characters:
         """The vocabulary that `to_json` wrote."""
         return cls(data["characters"])
+
+
+class Bytes:
+    """Codes of the bytes of a text in UTF-8: each text has one, and none is unknown."""
+
+    def __len__(self) -> int:
+        """The number of codes."""
+        return 256
+
+    def encode(self, text: str) -> Array:
+        """Codes, int64 (bytes,)."""
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64)
+
+    def decode(self, codes: Any) -> str:
+        """The text of these codes; bytes that are no text become the replacement character."""
+        return bytes(np.asarray(codes).ravel().astype(np.uint8)).decode("utf-8", "replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"bytes": True}
 
 
 def _points(text: str) -> Array:

@@ -27,5 +27,8 @@ class Callback:
     def on_epoch(self, run: Trainer) -> None:
         """After each epoch: `run.history.epochs[-1]` is its row."""
 
+    def show(self, text: str) -> None:
+        """Show a text to the user: `run.show(text)` calls this; progress prints it."""
+
     def on_end(self, run: Trainer) -> None:
         """At the end, also after an error."""

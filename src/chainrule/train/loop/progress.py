@@ -136,6 +136,9 @@ class Lines(Callback):
         self._shown = run.epoch
         print(epoch_text(run, run.history.epochs[-1]), file=sys.stderr, flush=True)
 
+    def show(self, text: str) -> None:
+        print(printable(text), file=sys.stderr, flush=True)
+
     def on_end(self, run: Trainer) -> None:
         best = restored_epoch(run)
         if best and best != self._shown:
@@ -168,6 +171,10 @@ class Screen(Callback):
 
     def on_epoch(self, run: Trainer) -> None:
         self.on_step(run)
+
+    def show(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(printable(text), style="dim", highlight=False, markup=False)
 
     def on_end(self, run: Trainer) -> None:
         if self._live is None:

@@ -115,6 +115,11 @@ class Trainer:
         """End the training after this step; the first reason is kept in the history."""
         self.history.stopped = self.history.stopped or reason
 
+    def show(self, text: str) -> None:
+        """Print a text where the progress is shown, above the bar in a terminal."""
+        for callback in self.callbacks:
+            callback.show(text)
+
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> History:

@@ -4,7 +4,8 @@ training   `train` a recipe in a new folder, `resume` one that was stopped
 run        `Run`: open a folder, predict, evaluate
 result     the metrics of the test rows, and the report
 folder     reading, writing and locking a run folder
+sampling   bits per character, and samples while a text is trained
 recipe     the settings, recipe.toml
 tasks      tables, images, text: reading, splits, defaults, network, metrics
-networks   the networks that a recipe names
+networks   the networks that a recipe names, for tables and images
 """

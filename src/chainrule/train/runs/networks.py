@@ -1,4 +1,4 @@
-"""The networks that a recipe names: for tables, images and text."""
+"""The networks that a recipe names, for tables and images."""
 
 from __future__ import annotations
 
@@ -78,27 +78,6 @@ class TableNetwork(nn.Module):
         parts += [table(codes[:, k]) for k, table in enumerate(self.embeddings)]
         out: Tensor = self.layers(shaping.concat(parts, axis=-1))
         return out
-
-
-class TextNetwork(nn.Module):
-    """Scores of the next character: (N, T) codes -> (N, T, vocabulary)."""
-
-    def __init__(
-        self, kind: str, vocabulary: int, embedding: int, hidden: Sequence[int], dropout: float
-    ) -> None:
-        self.embedding = nn.Embedding(vocabulary, embedding)
-        layer = nn.GRU if kind == "gru" else nn.LSTM
-        self.recurrent = layer(embedding, hidden[0], num_layers=len(hidden), dropout=dropout)
-        self.head = nn.Linear(hidden[0], vocabulary)
-
-    def forward(self, x: Any) -> Tensor:
-        out: Tensor = self.head(self.recurrent(self.embedding(x))[0])
-        return out
-
-    def advance(self, x: Any, state: Any) -> tuple[Tensor, Any]:
-        """Scores after the last character of x, and the state there, to generate text."""
-        out, state = self.recurrent(self.embedding(x), state)
-        return self.head(out[:, -1]), state
 
 
 def dense(size: int, hidden: Sequence[int], dropout: float) -> list[nn.Module]:

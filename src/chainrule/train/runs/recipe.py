@@ -37,13 +37,18 @@ class Recipe:
     test, valid     shares of rows held out for the test and for early stopping
     size            height and width to which images are resized
     max_pixels      largest image file, in pixels; larger files are errors before they are read
-    length          characters per training window of text
-    model           mlp, cnn, gru or lstm
-    hidden          sizes of the hidden layers (for a recurrent network, of its layers)
+    length          tokens per training window of text
+    encoding        of a text file: utf-8, latin-1, …
+    tokens          of a text: characters, or bytes of its UTF-8
+    model           mlp, cnn, gru, lstm or transformer
+    hidden          sizes of the hidden layers (of text, of the layers, all equal)
     channels        channels of the convolutions of a cnn
-    embedding       size of the vectors of categories or characters
+    embedding       size of the vectors of categories, or of tokens for a gru or lstm
+    heads           of each attention of a transformer
     loss            for a regression: mse, mae, or huber (less sensitive to large errors)
     schedule        cosine (with a short warm-up) or constant
+    carry           text with a gru or lstm: whether the state is carried from window to window
+                    (truncated backpropagation through time); or each window starts from zeros
     class_weight    balanced: each class weighs the same in the loss, however rare it is
     """
 
@@ -58,11 +63,14 @@ class Recipe:
     size: list[int] | None = None
     max_pixels: int | None = None
     length: int | None = None
+    encoding: str | None = None
+    tokens: str | None = None
 
     model: str | None = None
     hidden: list[int] | None = None
     channels: list[int] | None = None
     embedding: int | None = None
+    heads: int | None = None
     dropout: float | None = None
 
     loss: str | None = None
@@ -73,6 +81,7 @@ class Recipe:
     weight_decay: float | None = None
     schedule: str | None = None
     clip_norm: float | None = None
+    carry: bool | None = None
     label_smoothing: float | None = None
     class_weight: str | None = None
     patience: int | None = None
@@ -131,8 +140,10 @@ SECTIONS = {
         "size",
         "max_pixels",
         "length",
+        "encoding",
+        "tokens",
     ),
-    "model": ("model", "hidden", "channels", "embedding", "dropout"),
+    "model": ("model", "hidden", "channels", "embedding", "heads", "dropout"),
     "train": (
         "loss",
         "epochs",
@@ -142,6 +153,7 @@ SECTIONS = {
         "weight_decay",
         "schedule",
         "clip_norm",
+        "carry",
         "label_smoothing",
         "class_weight",
         "patience",
@@ -165,7 +177,8 @@ OPTIMIZERS = {
 _ONE_OF = {
     "task": ("classification", "regression"),
     "decimal": (".", ","),
-    "model": ("mlp", "cnn", "gru", "lstm"),
+    "tokens": ("characters", "bytes"),
+    "model": ("mlp", "cnn", "gru", "lstm", "transformer"),
     "optimizer": tuple(OPTIMIZERS),
     "schedule": ("cosine", "constant"),
     "loss": ("mse", "mae", "huber"),
@@ -175,6 +188,7 @@ _WHOLE = {
     "max_pixels": 1,
     "length": 2,
     "embedding": 1,
+    "heads": 1,
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
@@ -200,6 +214,10 @@ def _checked(name: str, value: Any) -> Any:
         if value in _ONE_OF[name]:
             return value
         needed = f"one of {(' or ' if name == 'decimal' else ', ').join(_ONE_OF[name])}"
+    elif name == "carry":
+        if isinstance(value, bool):
+            return value
+        needed = "one of true, false"
     elif name in _WHOLE:
         if whole and _WHOLE[name] <= value <= _LARGEST:
             return value

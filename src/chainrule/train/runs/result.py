@@ -14,14 +14,13 @@ from ... import nn
 from ...data import DataLoader
 from ...graph import Array
 from .. import files
-from ..evaluation.inference import Forward, evaluate
+from ..evaluation.inference import Forward
 from ..evaluation.modes import evaluating
 from ..findings import Finding, Guess
 from ..loop.history import History
 from ..report import Report
 from .recipe import Recipe
 from .tasks import Task, TextTask
-from .tasks.text import bits
 
 IMBALANCED = 2.0  # rows of the most frequent class over the mean of the others
 
@@ -65,8 +64,7 @@ def evaluate_task(
 ) -> tuple[Array | None, dict[str, float]]:
     """The outputs for the rows (None for text), and the metrics in the units of the data."""
     if isinstance(task, TextTask):
-        loss = evaluate(model, data, task.loss(recipe))["loss"]
-        return None, {"bits_per_character": bits(loss), "loss": loss}
+        return None, task.scores(model, data)
     forward = Forward(model)
     x, y = data
     output = np.concatenate([p.numpy() for p, _ in forward.predictions(DataLoader((x, y), 256))])
@@ -83,9 +81,11 @@ def report_of(
 ) -> Report:
     import chainrule
 
-    first = DataLoader(task.test, 1)
+    x, _ = next(iter(DataLoader(task.test, 1)))
+    if isinstance(task, TextTask):
+        x = x[:, : task.length]
     with evaluating(model):  # one row has no batch statistics
-        summary = model.summary(next(iter(first))[0])
+        summary = model.summary(x)
     return Report(
         title=Path(recipe.source).name,
         task=result.task,

@@ -79,15 +79,18 @@ class Run:
         else:
             x, y = self.task.read(_named(source), labelled=True)
         _, metrics = evaluate_task(self.task, self.recipe, self.model, (x, y))
-        return len(y), metrics
+        return y.size if isinstance(self.task, TextTask) else len(y), metrics
 
-    def write(self, start: str, length: int = 400, seed: int = 0) -> str:
-        """A continuation of `start`, `length` characters long."""
+    def write(self, prompt: str, length: int = 400, seed: int = 0, **sampling: Any) -> str:
+        """What the model writes after a prompt, `length` tokens.
+
+        sampling   temperature, top_k, top_p, as for `nn.decoding.sample`
+        """
         if not isinstance(self.task, TextTask):
             raise ArgumentError(
                 "write", f"got a run on {self.task.kind}", "expected a run on text", "use predict"
             )
-        return self.task.continued(self.model, start, length, seed)  # type: ignore[arg-type]
+        return self.task.continued(self.model, prompt, length, seed, **sampling)
 
 
 def _named(source: Any) -> Any:

@@ -12,6 +12,7 @@ from ... import nn, optim, random
 from ...data import NAMES, DataLoader
 from ...errors import ArgumentError, ChainruleError, FileError
 from .. import files
+from ..evaluation.streams import WindowLoader
 from ..findings import findings_of_run
 from ..loop.callback import Callback
 from ..loop.fit import fit
@@ -29,8 +30,10 @@ from .folder import (
 )
 from .recipe import OPTIMIZERS, Recipe
 from .result import Result, evaluate_task, guess_of, report_of
+from .sampling import Samples
 from .tasks import Task, TextTask, kind_of
 
+SAMPLE = 400  # tokens of each text in the report
 WRITE_EVERY = 1.0  # seconds between two versions of metrics.jsonl
 
 
@@ -122,7 +125,9 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
             f"expected at most {rows}, the number of training rows",
             f"batch_size = {min(rows, 32)}",
         )
-    fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("gru", "lstm")}[task.kind]
+    fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("lstm", "gru", "transformer")}[
+        task.kind
+    ]
     if recipe.model not in fitting:
         raise ArgumentError(
             "recipe",
@@ -133,6 +138,9 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
     for name, fits in (
         ("loss", task.task == "regression"),
         ("channels", recipe.model == "cnn"),
+        ("heads", recipe.model == "transformer"),
+        ("embedding", recipe.model != "transformer"),
+        ("carry", recipe.model in ("lstm", "gru")),
         ("label_smoothing", task.task == "classification"),
         ("class_weight", task.task == "classification"),
     ):
@@ -162,11 +170,17 @@ def _train_and_write(
     assert recipe.batch_size is not None
     assert recipe.epochs is not None
     loader = DataLoader(task.train, recipe.batch_size, shuffle=True, seed=recipe.seed or 0)
+    batches, tbptt, text = len(loader), None, []
+    if isinstance(task, TextTask):
+        text = [Samples(task)]
+        if task.carry:
+            tbptt = task.length
+            batches = len(WindowLoader(loader, tbptt))
     optimizer = _optimizer(recipe, model)
     schedule = None
     if recipe.schedule == "cosine":
-        steps = recipe.epochs * len(loader)
-        schedule = optim.WarmupCosine(optimizer, min(len(loader), steps // 10), steps)
+        steps = recipe.epochs * batches
+        schedule = optim.WarmupCosine(optimizer, min(batches, steps // 10), steps)
     writer = _MetricsWriter(run_folder)
     history = fit(
         model,
@@ -178,8 +192,9 @@ def _train_and_write(
         metrics=task.metrics(),
         schedule=schedule,
         clip_norm=recipe.clip_norm,
+        tbptt=tbptt,
         patience=recipe.patience,
-        callbacks=[writer],
+        callbacks=[*text, writer],
         checkpoint=folder / "checkpoints",
         checkpoint_every=checkpoint_every,
         resume=True,
@@ -187,7 +202,9 @@ def _train_and_write(
     )
     assert writer.trainer is not None
     output, metrics = evaluate_task(task, recipe, model, task.test)
-    samples = task.samples(model) if isinstance(task, TextTask) else []  # type: ignore[arg-type]
+    samples = []
+    if isinstance(task, TextTask):
+        samples = [task.sample(model, SAMPLE, seed) for seed in range(2)]
     run_folder.expect_there()
     files.write(folder / MODEL, files.tensors_to_bytes(model.state_dict()))
     if output is not None:
@@ -212,7 +229,7 @@ def _train_and_write(
         history,
         writer.trainer.untrained,
         metrics,
-        len(task.test[1]),
+        len(task.test[1]) if output is not None else task.test[1].size,
         guess_of(task, recipe) if output is not None else None,
         predictions.get("confusion"),
         predictions.get("classes", ()),

@@ -17,6 +17,7 @@ from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
 TABLE_SETTINGS = ("target", "drop", "category", "decimal")
+TEXT_SETTINGS = ("length", "encoding", "tokens", "carry")
 
 
 class Task(ABC):

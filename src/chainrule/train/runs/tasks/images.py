@@ -20,7 +20,16 @@ from ....graph import Array
 from ...charts.drawing import shorten
 from ..networks import image_network
 from ..recipe import Recipe
-from .base import TABLE_SETTINGS, Batch, Task, epochs_for, expect_source, fractions, listed
+from .base import (
+    TABLE_SETTINGS,
+    TEXT_SETTINGS,
+    Batch,
+    Task,
+    epochs_for,
+    expect_source,
+    fractions,
+    listed,
+)
 
 MOST_PICTURES = 12  # of mistakes in the report
 SMALL = 100  # pixels: up to here a network needs no convolutions
@@ -47,7 +56,7 @@ class ImageTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
-        expect_source(recipe, *TABLE_SETTINGS, "length", "embedding")
+        expect_source(recipe, *TABLE_SETTINGS, *TEXT_SETTINGS, "embedding")
         most = recipe.max_pixels or MOST_PIXELS
         images = _images(recipe.source, recipe.size, max_pixels=most)
         parts = split(len(images.y), fractions(recipe), recipe.seed or 0, images.y)

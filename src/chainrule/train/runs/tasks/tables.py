@@ -21,7 +21,7 @@ from ....graph import Array
 from ...evaluation.metrics import Metric, metrics_by_name
 from ..networks import TableNetwork
 from ..recipe import Recipe
-from .base import Batch, Task, epochs_for, expect_source, fractions, power_of_2
+from .base import TEXT_SETTINGS, Batch, Task, epochs_for, expect_source, fractions, power_of_2
 
 MOST_EMBEDDED = 1000  # columns of categories: compiling an embedding takes some 50 ms
 
@@ -39,7 +39,7 @@ class TableTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TableTask:
-        expect_source(recipe, "size", "max_pixels", "length", "channels")
+        expect_source(recipe, "size", "max_pixels", *TEXT_SETTINGS, "channels")
         table, target = _table(recipe)
         goal, text = table.columns[target], recipe.category or ()
         shares = fractions(recipe)
