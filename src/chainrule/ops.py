@@ -45,12 +45,19 @@ _ONE: Any = [(((2, 3),), {}), (((),), {})]
 _TWO: Any = [(((2, 3), (2, 3)), {}), (((), ()), {})]
 
 
+POINTWISE: set[Operation] = set()  # an element of the result is made of one of each input
+
+
 def unary(name: str, kind: str, meaning: Any, cls: str = "float", **more: Any) -> Operation:
-    return op(name, kind, shapes.elementwise(name, cls, **more), meaning, "x", _ONE)
+    out = op(name, kind, shapes.elementwise(name, cls, **more), meaning, "x", _ONE)
+    POINTWISE.add(out)
+    return out
 
 
 def binary(name: str, kind: str, meaning: Any, cls: str = "number", **more: Any) -> Operation:
-    return op(name, kind, shapes.elementwise(name, cls, **more), meaning, "x1 x2", _TWO)
+    out = op(name, kind, shapes.elementwise(name, cls, **more), meaning, "x1 x2", _TWO)
+    POINTWISE.add(out)
+    return out
 
 
 # Aligned by hand, for the eye that proofreads it.
@@ -124,6 +131,8 @@ alias         = op("alias", "linear", shapes.alias, lambda x: x, cases=_ONE)
 stop_gradient = op("stop_gradient", "zero", shapes.alias, lambda x: x, cases=_ONE)
 astype        = op("astype", "linear", shapes.astype, numerics.astype,
                    cases=[(((2, 3),), {"dtype": d}) for d in (float32, float64)])
+
+POINTWISE |= {power, where, astype}
 
 # ── shape ────────────────────────────────────────────────────────────────────────────────────────
 broadcast_to  = op("broadcast_to", "linear", shapes.broadcast_to, numerics.broadcast_to,

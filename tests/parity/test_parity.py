@@ -506,9 +506,12 @@ BACKENDS = {"reference": assert_same_bits, "native": assert_close}
 @pytest.mark.parametrize("backend", BACKENDS)
 @each(CASES)
 def test_compiled_gives_the_same(case: Case, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled, the function and its gradient give the same bits, or nearly so in machine code."""
+    """Compiled, the function and its gradient give the same bits, or nearly so in machine code.
+
+    Loops nearly so on both: sums over their steps are added in another order.
+    """
     monkeypatch.setenv("CHAINRULE_BACKEND", backend)
-    expect_same = BACKENDS[backend]
+    expect_same = assert_close if case.operation.startswith("scan") else BACKENDS[backend]
     xs = [cr.Tensor(a) for a in case.inputs()]
     function = cr.compile(lambda *xs: tuple(as_list(case.ours(*xs))))
     if case.operation == "index-by-value":  # the shape of the result depends on values

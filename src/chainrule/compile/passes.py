@@ -21,6 +21,7 @@ from ..graph import Graph, Node, verify
 from .joining import join
 from .loops.invariants import invariants
 from .loops.saved import saved
+from .loops.totals import totals
 from .loops.unused import unroll, unused
 from .rewriting import constant_key, inlined, number, parameters_key, rebuild, with_inputs
 
@@ -165,4 +166,4 @@ def inner(graph: Graph) -> Graph:
 
 
 PASSES = (fold, simplify, join, share)
-OF_INNER = (unroll, inner, unused, invariants, share, saved, unused)
+OF_INNER = (unroll, inner, unused, invariants, share, saved, unused, totals, unused)
