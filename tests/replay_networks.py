@@ -171,6 +171,15 @@ def attention() -> Step:
 
 
 @step
+def causal_attention() -> Step:
+    def total(q: Any, k: Any, v: Any) -> Any:
+        out = F.scaled_dot_product_attention(q, k, v, reals(2, 1, 1, 6) > 0, is_causal=True)
+        return (out**2).sum()
+
+    return cr.value_and_grad(total, argnums=(0, 1, 2)), [reals(2, 3, n, 4) for n in (5, 6, 6)]
+
+
+@step
 def transformer() -> Step:
     model = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16)
     return training(model, reals(2, 5, 8), reals(2, 5, 8), loss=F.mse_loss)

@@ -20,7 +20,8 @@ from chainrule.tensor import Tensor
 f64 = np.float64
 ROWS = [name for name, row in derivatives.TABLE.items() if not row.reason]
 WITH_CASES = [name for name, op in ops.TABLE.items() if op.cases]
-CONTROL = {"call", "custom", "scan", "item"}  # their parameters are graphs: tested with control
+# Parameters that are graphs, or several results: tested in test_control and test_attention.
+APART = {"call", "custom", "scan", "item", "attention", "attention_derivative"}
 
 
 # ── the tables agree ─────────────────────────────────────────────────────────────────────────────
@@ -39,12 +40,12 @@ def test_a_row_has_rules_or_a_reason(name: str) -> None:
     row, op = derivatives.TABLE[name], ops.TABLE[name]
     assert [bool(row.rules), bool(row.joint), bool(row.reason)].count(True) == 1
     assert op.kind in ("zero", "linear", "bilinear", "elementwise", "other")
-    assert op.cases or name in CONTROL
+    assert op.cases or name in APART
     if row.rules:
         assert len(row.rules) == len(op.arguments)
         assert len(row.on) in (1, len(op.arguments))
     if row.reason:
-        assert op.kind == "zero" or name in CONTROL
+        assert op.kind == "zero" or name in APART
     else:
         assert op.kind != "zero"
         assert op.differentiable

@@ -73,6 +73,8 @@ def _fetcher(op: Operation, name: str) -> Fetch:
         return lambda g, node, tensor_of: tensor_of(node)
     if name == "xs":
         return lambda g, node, tensor_of: [tensor_of(i) for i in node.inputs]
+    if name == "xs_wanted":
+        return lambda g, node, tensor_of: [i.requires_grad for i in node.inputs]
     if name == "xs_shapes":
         return lambda g, node, tensor_of: [i.shape for i in node.inputs]
     if name in op.arguments:

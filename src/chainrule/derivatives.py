@@ -411,6 +411,11 @@ row(ops.fold,         lambda g, x_shape, stride, dilation:
                       ops.unfold(g, window=x_shape[len(stride) + 1:-1], stride=stride,
                                  dilation=dilation))
 
+# ── attention ────────────────────────────────────────────────────────────────────────────────────
+# Of operations with several results: functions/attention.py.
+elsewhere("computes the weights again, from the scores and their logsumexp", ops.attention)
+elsewhere("matrix products with the weights and their derivative", ops.attention_derivative)
+
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────
 row(ops.take,         take_rows,
                       None)

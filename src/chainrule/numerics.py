@@ -1,7 +1,7 @@
 """The meanings of operations in NumPy that do not fit into a line of `ops.py`.
 
 Each function computes one operation; the reference backend and eager mode run it, other backends
-are tested against it.
+are tested against it. Longer than other files: one meaning per operation.
 """
 
 from __future__ import annotations
@@ -249,6 +249,74 @@ def matmul(x1: Array, x2: Array) -> Array:
         piece = slice(at, at + LONG_PRODUCT)
         total = total + np.matmul(x1[..., piece], x2[..., piece, :]).astype(np.float64)
     return np.asarray(total, np.float32)
+
+
+# ── attention ────────────────────────────────────────────────────────────────────────────────────
+
+
+def heads_first(x: Array) -> Array:
+    """(N, T, H, d) as (N, H, T, d), and back."""
+    return x.transpose(0, 2, 1, 3)
+
+
+def _scores(
+    query: Array, key: Array, masks: tuple[Array, ...], causal: bool, scale: float
+) -> Array:
+    """scale · q kᵀ, plus the masks: (N, H, T, S); -inf where attending is not allowed."""
+    scores = np.matmul(query * query.dtype.type(scale), key.mT)
+    if causal:
+        allowed = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
+        scores = np.where(allowed, scores, -np.inf)
+    for mask in masks:
+        allows = mask.dtype == np.bool_
+        scores = np.where(mask, scores, -np.inf) if allows else scores + mask
+    return scores.astype(query.dtype, copy=False)
+
+
+def attention(
+    query: Array, key: Array, value: Array, *masks: Array, causal: bool, scale: float
+) -> tuple[Array, Array]:
+    """softmax(scale · q kᵀ + masks) v, and log ∑ exp of each row of scores.
+
+    query (N, T, H, d), key (N, S, H, d), value (N, S, H, e); masks (N, H, T, S), bool or added,
+    each size possibly 1. The results are (N, T, H, e) and (N, T, H, 1). With masks a row without
+    any key is 0, and its logarithm -inf.
+    """
+    query, key, value = map(heads_first, (query, key, value))
+    scores = _scores(query, key, masks, causal, scale)
+    top = scores.max(-1, keepdims=True, initial=-np.inf)
+    top = np.where(top == -np.inf, 0, top).astype(scores.dtype)
+    powers = np.exp(scores - top)
+    total = powers.sum(-1, keepdims=True)
+    weights = powers / (np.where(total == 0, 1, total) if masks else total)
+    out = np.matmul(weights.astype(value.dtype, copy=False), value)
+    return heads_first(out), heads_first(top + np.log(total))
+
+
+def attention_derivative(
+    g: Array,
+    delta: Array,
+    logsumexp: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    *masks: Array,
+    causal: bool,
+    scale: float,
+) -> tuple[Array, Array, Array]:
+    """The cotangents of query, key and value, from that of the result.
+
+    The weights are p = exp(scores - logsumexp), ∂loss/∂scores = p (g vᵀ - delta), where
+    delta = ∑ g · result - (the cotangent of logsumexp), for each row.
+    """
+    g, delta, log = map(heads_first, (g, delta, logsumexp))
+    query, key, value = map(heads_first, (query, key, value))
+    scores = _scores(query, key, masks, causal, scale)
+    log = np.where(log == -np.inf, 0, log).astype(log.dtype) if masks else log
+    weights = np.exp(scores - log)
+    d_scores = weights * (np.matmul(g, value.mT) - delta) * query.dtype.type(scale)
+    d_query, d_key = np.matmul(d_scores, key), np.matmul(d_scores.mT, query)
+    return heads_first(d_query), heads_first(d_key), heads_first(np.matmul(weights.mT, g))
 
 
 # ── indexing ─────────────────────────────────────────────────────────────────────────────────────

@@ -220,6 +220,11 @@ fold          = op("fold", "linear", shapes.fold, numerics.fold,
                           (((1, 2, 2, 2, 3, 1),), {"size": (4, 5), "stride": (1, 2),
                                                    "dilation": (2, 1)})])
 
+# ── attention (queries (N, T, H, d), keys (N, S, H, d), values (N, S, H, e), then masks) ──────────
+attention     = op("attention", "other", shapes.attention, numerics.attention, "*xs")
+attention_derivative = op("attention_derivative", "other", shapes.attention_derivative,
+                   numerics.attention_derivative, "*xs")
+
 # ── indexing (an index below 0 counts from the end; outside the axis it is an error) ─────────────
 take          = op("take", "linear", shapes.take, numerics.take, "x indices",
                    [(((4, 2), np.array([3, 0, 3])), {"axis": 0}),

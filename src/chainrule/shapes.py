@@ -12,7 +12,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .dtypes import DTYPES, FLOATING, FLOATS, INTEGERS, bool_, int64, uint32, uint64
+from .dtypes import (
+    DTYPES,
+    FLOATING,
+    FLOATS,
+    INTEGERS,
+    bool_,
+    float32,
+    float64,
+    int64,
+    uint32,
+    uint64,
+)
 from .errors import DtypeError, Refusal, ShapeError
 from .graph import Dtype, Graph, Shape, ShapeRule, Spec, spec_text
 
@@ -325,6 +336,61 @@ def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, D
             "make it with unfold",
         )
     return (x.shape[0], *size, x.shape[-1]), x.dtype
+
+
+@strict
+def attention(*xs: Spec, causal: bool, scale: float) -> tuple[Any, Any]:
+    query, key, value = xs[:3]
+    _expect_attention("attention", query, key, value, xs[3:])
+    rows = query.shape[:3]
+    return ((*rows, value.shape[3]), (*rows, 1)), (query.dtype, query.dtype)
+
+
+@strict
+def attention_derivative(*xs: Spec, causal: bool, scale: float) -> tuple[Any, Any]:
+    g, delta, logsumexp, query, key, value = xs[:6]
+    _expect_attention("attention_derivative", query, key, value, xs[6:])
+    rows = query.shape[:3]
+    shapes = (g.shape, delta.shape, logsumexp.shape)
+    if shapes != ((*rows, value.shape[3]), (*rows, 1), (*rows, 1)):
+        raise ShapeError(
+            "attention_derivative",
+            _texts(xs[:3]),
+            f"expected the shapes of the results of attention on {spec_text(query)}",
+            "it is called by the rule of attention",
+        )
+    return (query.shape, key.shape, value.shape), (query.dtype,) * 3
+
+
+def _expect_attention(
+    name: str, query: Spec, key: Spec, value: Spec, masks: tuple[Spec, ...]
+) -> None:
+    """Raise unless (N, T, H, d), (N, S, H, d), (N, S, H, e) and masks fit together."""
+    specs = (query, key, value)
+    of_class(name, specs, "float")
+    n, t, h, d = query.shape if len(query.shape) == 4 else (0,) * 4
+    s = key.shape[1] if len(key.shape) == 4 else 0
+    fits = len(query.shape) == 4 and key.shape == (n, s, h, d) and value.shape[:3] == (n, s, h)
+    if query.dtype not in (float32, float64) or not fits or len(value.shape) != 4:
+        raise ShapeError(
+            name,
+            _texts(specs),
+            "expected (N, T, H, d), (N, S, H, d) and (N, S, H, e) in float32 or float64",
+            "nn.functional.scaled_dot_product_attention takes other shapes and dtypes",
+        )
+    for mask in masks:
+        sizes = zip(mask.shape, (n, h, t, s), strict=False)
+        if (
+            mask.dtype not in (bool_, query.dtype)
+            or len(mask.shape) != 4
+            or any(a not in (1, b) for a, b in sizes)
+        ):
+            raise ShapeError(
+                name,
+                f"got the mask {spec_text(mask)}",
+                f"expected sizes of 1 or {(n, h, t, s)}, and bool or {query.dtype}",
+                "reshape or convert it",
+            )
 
 
 def _indices(name: str, indices: Spec) -> None:

@@ -7,7 +7,7 @@ choice) as 1. Moving, copying, sorting and converting cost 0, and so does what o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .. import ops
 from ..dtypes import is_floating
@@ -74,6 +74,10 @@ def _own(node: Node) -> int:
         return 0
     if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
         return 2 * math.prod(node.shape) * inputs[0].shape[-1]
+    if op is ops.attention:  # q kᵀ, p v, and a few operations for each score
+        return sum(_of_scores(inputs[:3], products=(1, 1), functions=4))
+    if op is ops.attention_derivative:  # q kᵀ, ds k, dsᵀ q; ḡ vᵀ, pᵀ ḡ
+        return sum(_of_scores(inputs[3:6], products=(3, 2), functions=5))
     if op is ops.convolution:  # 2 · kernel · C / groups per output; its adjoints cost the same
         x, w = inputs
         # Two places of (input, kernel, output) settle the third: the rest are products with 0.
@@ -85,3 +89,15 @@ def _own(node: Node) -> int:
     if op is ops.norm:  # ∑ x · x
         return 2 * math.prod(inputs[0].shape)
     return math.prod(inputs[0].shape if op in PER_INPUT else node.shape)
+
+
+def _of_scores(
+    inputs: Sequence[Node], products: tuple[int, int], functions: int
+) -> tuple[int, int]:
+    """The operations of matrix products with queries and keys and with values, and of the others.
+
+    All pairs of a query and a key count, whether a mask allows them or not.
+    """
+    (n, t, h, d), s, e = inputs[0].shape, inputs[1].shape[1], inputs[2].shape[3]
+    pairs = n * h * t * s
+    return 2 * pairs * (products[0] * d + products[1] * e), functions * pairs

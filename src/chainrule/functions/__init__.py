@@ -6,6 +6,7 @@ logic         comparisons, logic, bits
 reductions    sums, means, extremes, running sums and products
 sorting       order, sets, search
 contractions  matrix products, tensordot, einsum
+attention     attention as one operation
 shaping       reshaping, moving axes, joining, splitting
 padding       repeating and padding
 indexing      reading and assigning parts; `keys`: what a key selects

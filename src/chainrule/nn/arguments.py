@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..broadcasting import cast
-from ..dtypes import float32, int8, is_floating, is_integer
+from ..broadcasting import cast, common_shape, expand
+from ..convert import promote
+from ..dtypes import float32, int8, is_boolean, is_floating, is_integer
 from ..errors import ArgumentError, DtypeError, RangeError, Refusal, ShapeError, user_line
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
@@ -194,3 +195,39 @@ def expect_rows(name: str, indices: Any, count: int) -> Tensor:
             user_line(),
         )
     return ops.checked_index(indices, size=count, refusal=refusal)
+
+
+def as_one_batch(name: str, *xs: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values in one dtype and with the batch axes that they broadcast to."""
+    query, key, value = xs
+    fits = min(x.ndim for x in xs) >= 2 and (
+        query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
+    )
+    if not fits:
+        raise ShapeError(
+            name,
+            "got " + ", ".join(map(spec_text, xs)),
+            "expected a query (..., T, d), a key (..., S, d) and a value (..., S, e)",
+            "key and value have the same length, query and key the same last axis",
+            user_line(),
+        )
+    dtype = promote(promote(query.dtype, key.dtype), value.dtype)
+    batch = common_shape(name, *(x.shape[:-2] for x in xs))
+    return tuple(expand(cast(x, dtype), (*batch, *x.shape[-2:])) for x in xs)
+
+
+def mask_of(name: str, mask: Any, true: str = "allowed") -> Tensor:
+    """A mask of attention: bool, or floats that are added to the scores.
+
+    true   the meaning of True in a bool mask, for the message
+    """
+    mask = as_tensor(mask)
+    if not (is_boolean(mask.dtype) or is_floating(mask.dtype)):
+        raise DtypeError(
+            name,
+            f"got a mask {spec_text(mask)}",
+            "expected bool, or floats that are added",
+            f"mask != 0 is True where attending is {true}, if the mask is 1 there",
+            user_line(),
+        )
+    return mask

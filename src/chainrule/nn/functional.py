@@ -13,9 +13,10 @@ import numpy as np
 
 from .. import random
 from ..broadcasting import cast
-from ..dtypes import float32, float64, is_boolean, is_floating
-from ..errors import ArgumentError, DtypeError, ShapeError, user_line
+from ..dtypes import float32, float64, is_floating
+from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import axes, elementwise, reductions
+from ..functions.attention import attention, masked_scores, masked_softmax
 from ..functions.contractions import matmul
 from ..functions.elementwise import relu as relu
 from ..functions.elementwise import sigmoid as sigmoid
@@ -26,7 +27,14 @@ from ..functions.shaping import reshape, split
 from ..graph import Shape, spec_text
 from ..hints import check_kinds, explain_arguments, missing
 from ..tensor import Tensor, as_tensor
-from .arguments import as_floating, expect_broadcastable, expect_fraction, expect_number
+from .arguments import (
+    as_floating,
+    as_one_batch,
+    expect_broadcastable,
+    expect_fraction,
+    expect_number,
+)
+from .arguments import mask_of as mask_of
 from .losses import *  # noqa: F403 - the losses are functions too
 
 tanh = elementwise.tanh
@@ -330,26 +338,17 @@ def scaled_dot_product_attention(
     allowed, a float mask is added; both broadcast to (..., T, S). is_causal forbids later
     positions. The result of a query that may attend to nothing is 0, with gradients of 0.
     """
-    query, key, value = as_floating(query), as_floating(key), as_floating(value)
-    masks = [] if attn_mask is None else [mask_of("scaled_dot_product_attention", attn_mask)]
-    return matmul(attention_weights(query, key, masks, dropout_p, is_causal, scale), value)
-
-
-def mask_of(name: str, mask: Any, true: str = "allowed") -> Tensor:
-    """A mask of attention: bool, or floats that are added to the scores.
-
-    true   the meaning of True in a bool mask, for the message
-    """
-    mask = as_tensor(mask)
-    if not (is_boolean(mask.dtype) or is_floating(mask.dtype)):
-        raise DtypeError(
-            name,
-            f"got a mask {spec_text(mask)}",
-            "expected bool, or floats that are added",
-            f"mask != 0 is True where attending is {true}, if the mask is 1 there",
-            user_line(),
-        )
-    return mask
+    name = "scaled_dot_product_attention"
+    expect_fraction(name, "dropout_p", dropout_p)
+    query, key, value = as_one_batch(name, *map(as_floating, (query, key, value)))
+    shape = (*query.shape[:-1], key.shape[-2])
+    masks = [] if attn_mask is None else [mask_of(name, attn_mask)]
+    for mask in masks:
+        expect_broadcastable("attention", "mask", mask, shape)
+    if dropout_p:
+        weights = attention_weights(query, key, masks, dropout_p, is_causal, scale)
+        return matmul(weights, value)
+    return attention(query, key, value, masks, is_causal, scale)
 
 
 def attention_weights(
@@ -361,28 +360,9 @@ def attention_weights(
     scale: float | None,
 ) -> Tensor:
     """The softmax of `scaled_dot_product_attention`; 0 for queries that may attend to no key."""
-    size = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = matmul(query * size, key.mT)
-    if is_causal:
-        allowed = np.tri(query.shape[-2], key.shape[-2], dtype=bool)
-        scores = where(Tensor(allowed), scores, -math.inf)
-    for mask in masks:
-        mask = expect_broadcastable("attention", "mask", mask, scores.shape)
-        allowing = is_boolean(mask.dtype)
-        scores = where(mask, scores, -math.inf) if allowing else scores + cast(mask, scores.dtype)
-    weights = _masked_softmax(scores) if masks or not key.shape[-2] else softmax(scores)
+    scores = masked_scores(query, key, masks, is_causal, scale)
+    weights = masked_softmax(scores) if masks or not key.shape[-2] else softmax(scores)
     return dropout(weights, dropout_p)
-
-
-@reductions.in_float32
-def _masked_softmax(scores: Tensor, /) -> Tensor:
-    """eˣ / ∑eˣ along the last axis; 0 if all elements are -inf."""
-    if not scores.shape[-1]:
-        return scores
-    top = reductions.max(scores, axis=-1, keepdims=True).detach()
-    powers = elementwise.exp(scores - where(top == -math.inf, 0.0, top))
-    total = reductions.sum(powers, axis=-1, keepdims=True)
-    return powers / where(total == 0, 1.0, total)
 
 
 @explain_arguments

@@ -266,7 +266,8 @@ def record_outputs(
 
 def _output_requires_grad(op: Operation, params: Mapping[str, Any], k: int, dtype: Dtype) -> bool:
     """Whether the k-th output does: of a graph, if the graph's own output does."""
-    return is_floating(dtype) and (op is ops.custom or params["graph"].outputs[k].requires_grad)
+    graph = None if op is ops.custom else params.get("graph")
+    return is_floating(dtype) and (graph is None or graph.outputs[k].requires_grad)
 
 
 def _traced(trace: Trace, op: Operation, inputs: tuple[Tensor, ...], params: Any) -> Any:

@@ -51,6 +51,14 @@ def exp(x: Value) -> Value:
     return _scaled(1 + q, n)
 
 
+def exp_below_zero(x: Value) -> Value:
+    """eˣ for x ≤ 0, as in a softmax; 0 where it would be a denormal."""
+    f = format_of(x)
+    low = -f.bias * 0.69314 + 1  # a little above the logarithm of the smallest normal number
+    q, n = _exponent(where(x < low, low, x))
+    return where(x < low, 0, (1 + q) * (n + f.bias << f.mantissa).float())
+
+
 def expm1(x: Value) -> Value:
     """2ⁿ (e^r - 1) + (2ⁿ - 1), through 2ⁿ⁻¹ for the largest x."""
     f = format_of(x)

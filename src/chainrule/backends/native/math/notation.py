@@ -71,8 +71,11 @@ class Value:
 
     def intrinsic(self, name: str, *others: Operand) -> Value:
         values = [self.ir, *(self.like(other).ir for other in others)]
-        function = self.builder.module.declare_intrinsic(
-            f"llvm.{name}", [self.ir.type], ir.FunctionType(self.ir.type, [v.type for v in values])
+        kind, module = self.ir.type, self.builder.module
+        several = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+        full = f"llvm.{name}.{several}f{64 if self.double else 32}"
+        function = module.globals.get(full) or ir.Function(
+            module, ir.FunctionType(kind, [v.type for v in values]), full
         )
         return self.make(self.builder.call(function, values))
 

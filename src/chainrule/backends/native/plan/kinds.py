@@ -1,12 +1,14 @@
 """The kinds of loops, one row each: all that planning has to know of them.
 
 A new kind of loop is one row here and one file in `emit/`. What no row takes runs in NumPy.
+
+Longer than other files: one table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .... import ops
@@ -17,6 +19,12 @@ from .. import formulas
 from ..alignment import rounded
 from ..processor import Target
 from . import bodies, work
+from .attention import (
+    cut_attention,
+    operands_to_store,
+    scratch_of_attention,
+    work_of_attention,
+)
 from .buffers import Buffer, Storage
 from .cuts import (
     WHOLE,
@@ -311,6 +319,22 @@ SCAN = Kind(
     scratch=bodies.scratch_of_turns,
     memory=_memory_of_turns,
 )
+ATTENTION = Kind(
+    "attention",
+    {ops.attention: "fb"},
+    emit="attention",
+    flushes=True,
+    stored=operands_to_store,
+    work=work_of_attention,
+    cut=cut_attention,
+    scratch=scratch_of_attention,
+)
+ATTENTION_DERIVATIVE = replace(
+    ATTENTION,
+    name="attention_derivative",
+    operations={ops.attention_derivative: "fb"},
+    emit="attention_derivative",
+)
 NUMPY = Kind("numpy", {}, stored=_all_operands, fails=_always, work=work.nothing)
 
 KINDS = (
@@ -328,6 +352,8 @@ KINDS = (
     PAD,
     RANDOM,
     SCAN,
+    ATTENTION,
+    ATTENTION_DERIVATIVE,
 )
 
 
