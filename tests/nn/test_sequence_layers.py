@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import chainrule as cr
@@ -164,6 +166,40 @@ def test_empty_bags(mode):
     np.testing.assert_allclose(ends, [[0, 0], rows[1], rows[2], [0, 0]])
 
 
+bags = st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=4)
+
+
+@given(bags, st.sampled_from(["sum", "mean", "max"]), st.sampled_from([None, 2]), st.booleans())
+def test_bags(bags, mode, padding, last):
+    """Against a loop over the bags."""
+    layer = nn.EmbeddingBag(5, 2, mode=mode, padding_idx=padding, include_last_offset=last)
+    offsets = np.cumsum([0, *map(len, bags)])
+    found = layer(
+        np.array([k for bag in bags for k in bag], int), offsets if last else offsets[:-1]
+    ).numpy()
+    table = layer.weight.numpy()
+    combine = {"sum": np.sum, "mean": np.mean, "max": np.max}[mode]
+    for row, bag in zip(found, bags, strict=True):
+        rows = table[[k for k in bag if k != padding]]
+        wanted = combine(rows, axis=0) if len(rows) else np.zeros(2)
+        np.testing.assert_allclose(row, wanted, rtol=1e-5, atol=1e-6)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.sampled_from(["RNN", "GRU", "LSTM"]))
+def test_lengths(lengths, kind):
+    """Each sequence of a padded batch as alone, whatever stands in the padding."""
+    cr.random.seed(0)
+    layer = getattr(nn, kind)(2, 3, 2, bidirectional=True)
+    x = np.random.default_rng(0).normal(size=(len(lengths), 4, 2)).astype("f")
+    out, last = layer(x, lengths=lengths)
+    for k, n in enumerate(lengths):
+        one, end = layer(x[k, :n])
+        np.testing.assert_allclose(out[k, :n].numpy(), one.numpy(), rtol=1e-5, atol=1e-6)
+        assert not out[k, n:].numpy().any()
+        for a, b in zip(*((s if kind == "LSTM" else (s,)) for s in (last, end)), strict=True):
+            np.testing.assert_allclose(a[:, k].numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
+
+
 # ── settings ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -266,6 +302,7 @@ WRONG = {
     "cell's state": (lambda: nn.LSTMCell(2, 3)(random(1, 2), random(1, 3)), ArgumentError, "h, c"),
     "cell's size": (lambda: nn.RNNCell(2, 3)(random(1, 2), random(2, 3)), ShapeError, r"\(1, 3\)"),
     "proj_size": (lambda: nn.LSTM(2, 3, proj_size=2), ArgumentError, "proj_size"),
+    "sparse": (lambda: nn.Embedding(3, 2, sparse=True), ArgumentError, "always row-sparse"),
     "add_bias_kv": (
         lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True),
         ArgumentError,

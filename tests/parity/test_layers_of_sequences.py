@@ -125,6 +125,22 @@ def test_recurrent_of_one_sequence(kind, steps):
     compare(ours, theirs, [RNG.normal(size=(steps, 3)), *states], call, call)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_dropout_between_layers(kind):
+    """With probability 1 the second layer reads zeros in training, and its output is kept."""
+    ours = getattr(nn, kind)(3, 4, 3, dropout=1.0, bidirectional=True)
+    theirs = getattr(T, kind)(3, 4, 3, batch_first=True, dropout=1.0, bidirectional=True)
+    arrays = [RNG.normal(size=(2, 5, 3))]
+    for training in (True, False):
+        compare(
+            ours.train(training),
+            theirs.train(training),
+            arrays,
+            lambda layer, x: layer(x),
+            lambda layer, x: layer(x),
+        )
+
+
 # ── attention ────────────────────────────────────────────────────────────────────────────────────
 
 LATER = np.triu(np.ones((4, 6), bool), 1)
@@ -263,7 +279,14 @@ def test_transformer():
 
 def test_transformer_of_one_sequence():
     ours, theirs = both("TransformerDecoderLayer", 8, 2, 12)
-    compare(ours, theirs, [TARGET[0], X[0]], lambda m, *xs: m(*xs), lambda m, *xs: m(*xs))
+    given = {"tgt_key_padding_mask": TARGET_PADDED[0], "memory_key_padding_mask": SOURCE_PADDED[1]}
+    compare(
+        ours,
+        theirs,
+        [TARGET[0], X[0]],
+        lambda m, *xs: m(*xs, **given),
+        lambda m, *xs: m(*xs, **torchs(given)),
+    )
 
 
 def test_a_round_trip_of_weights():

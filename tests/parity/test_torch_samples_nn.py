@@ -27,6 +27,7 @@ LAYERS = {m.module_cls.__name__: m for m in module_db if m.module_cls.__name__ i
 del LAYERS["TransformerEncoder"]  # its argument is a layer of PyTorch
 OPTIMIZERS = {o.optim_cls.__name__: o for o in optim_db if o.optim_cls.__name__ in optim.__all__}
 MOST = 64  # samples of a layer in one mode
+FEWER = {"Transformer": 20}  # whose layers are tried alone, too
 FLOORS = {"layers": 600, "optimizers": 80}  # how many samples agree at least
 
 # Layers whose channels PyTorch has on the second axis, and how many sizes follow them there; for
@@ -166,7 +167,7 @@ def layers_observed(name: str) -> Iterator[Observation]:
     for training in (True, False) if info.train_and_eval_differ else (True,):
         torch.manual_seed(0)
         samples = info.module_inputs_func(info, training=training, **settings)
-        for k, s in enumerate(samples[:MOST]):
+        for k, s in enumerate(samples[: FEWER.get(name, MOST)]):
             if s.forward_input is not None:
                 kind = "train" if training else "eval"
                 if name in ("RNN", "GRU", "LSTM") or "dtype" in _parameters(info.module_cls):

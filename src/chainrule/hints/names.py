@@ -109,6 +109,8 @@ MODULE = {
     "double": "m.weight = nn.Parameter(m.weight.astype(cr.float64)) for each parameter",
     "evaluate": "cr.train.evaluate(m, data, loss)",
     "fit": "cr.fit(m, (x, y), loss=…)",
+    "flatten_parameters": "not needed",
+    "generate": "nn.decoding.generate(m, prompt, steps)",
     "half": "m.weight = nn.Parameter(m.weight.astype(cr.float16)) for each parameter",
     "predict": "cr.train.predict(m, x)",
     "register_buffer": "an attribute: self.name = cr.zeros(n)",
@@ -143,6 +145,8 @@ NN = {
     "RotaryEmbedding": "RotaryPositionalEmbedding",
     "RotaryPositionalEmbeddings": "RotaryPositionalEmbedding",
     "SimpleRNN": "RNN",
+    "beam_search": "decoding.beam_search",
+    "generate": "decoding.generate",
     "SinePositionEncoding": "SinusoidalPositionalEncoding",
     "Softmax2d": "Softmax(-1)",
 }
@@ -246,5 +250,8 @@ KEYWORDS = {
     "dtype": "leave it out: layers are float32",
     "inplace": "leave it out: the result is a new tensor",
     "input": "pass it by position",
+    "enable_nested_tensor": "leave it out: padding costs nothing but time",
+    "mask_check": "leave it out: there are no nested tensors",
     "out": "assign in place: y[...] = f(x)",
+    "sparse": "leave it out: gradients of embeddings are always row-sparse",
 }

@@ -159,6 +159,10 @@ class MultiheadAttention(Module):
         out = self._out(matmul(weights, v))
         return out, reductions.mean(weights, axis=1) if average_attn_weights else weights
 
+    def extra_repr(self) -> str:
+        rotary = "" if self.rotary is None else ", rotary=True"
+        return f"{self.embed_dim}, {self.num_heads}{rotary}"
+
     def empty_cache(self, batch_size: int, size: int) -> KeyValueCache:
         """A cache of the last `size` positions, before the first one."""
         expect_integers("empty_cache", 1, batch_size=batch_size, size=size)

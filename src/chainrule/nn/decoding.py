@@ -140,7 +140,8 @@ def beam_search(
     prompt, steps, exclude, end   as for `generate`
 
     Returns tokens, int64 (width, T + steps) or (N, width, T + steps), the best first, and scores
-    (width,) or (N, width). Of equal scores the one with the smaller token is first.
+    (width,) or (N, width). Of equal scores the one with the smaller token is first; where there
+    are fewer than `width` sequences, the scores of the others are -inf.
     """
     tokens = _expect_prompt("beam_search", prompt)
     expect_integers("beam_search", 0, steps=steps)

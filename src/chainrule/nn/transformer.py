@@ -59,6 +59,9 @@ class _Layer(Module):
         """As of `MultiheadAttention`, of the self-attention."""
         return self.self_attn.empty_cache(batch_size, size)
 
+    def extra_repr(self) -> str:
+        return "norm_first=True" if self.norm_first else ""
+
     def _residual(
         self, x: Tensor, norm: Callable[[Tensor], Tensor], part: Callable[[Tensor], Tensor]
     ) -> Tensor:
