@@ -131,3 +131,47 @@ def test_products_that_share_what_they_are_used_for(name, size):
         built(function, [x, w, v, a])([x, w, v, a]), function([x, w, v, a]), strict=True
     ):
         np.testing.assert_array_equal(found, wanted)
+
+
+# Of y = x @ w with axes (a, b, n): what else it is computed with, and is it finished in registers.
+ON_SEVERAL_AXES = {
+    "a bias": (lambda y, row, per, full: [y + row], True),
+    "a residual": (lambda y, row, per, full: [full + y * row], True),
+    "a factor for each row": (lambda y, row, per, full: [y * per], True),
+    "a residual with turned axes": (
+        lambda y, row, per, full: [y + cr.permute_dims(cr.reshape(full, (5, 6, 7)), (1, 0, 2))],
+        False,
+    ),
+    "a part of a larger residual": (
+        lambda y, row, per, full: [y + cr.concat([full, full], axis=1)[:, 5:]],
+        False,
+    ),
+    "one for each of the first axis": (lambda y, row, per, full: [y + full[:, :1]], False),
+    "turned itself": (lambda y, row, per, full: [y + cr.flip(y, axis=0)], False),
+    "two results": (lambda y, row, per, full: [relu(y), cr.square(y)], True),
+}
+
+
+@pytest.mark.parametrize("name", ON_SEVERAL_AXES)
+@pytest.mark.parametrize("repeated", [1, 30])
+def test_rows_on_several_axes(name, repeated):
+    function, is_finished = ON_SEVERAL_AXES[name]
+    rng = np.random.default_rng(0)
+    draw = lambda *size: rng.integers(-3, 4, size).astype(np.float32)  # noqa: E731
+    a = 6 * repeated  # one thread, or several
+    x, w, row, per, full = draw(a, 5, 4), draw(4, 7), draw(7), draw(a, 5, 1), draw(a, 5, 7)
+    if name.startswith("a residual with turned") and repeated > 1:
+        full, is_finished = full[:6], False
+        x, per, a = x[:6], per[:6], 6
+    arrays = [x, w, row, per, full]
+    run = built(lambda t: function(t[0] @ t[1], *t[2:]), arrays)
+    expected = function(*map(cr.Tensor, (x @ w, row, per, full)))
+    for found, wanted in zip(run(arrays), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted.numpy())
+    assert bool(finished(run)) == is_finished
+
+
+def test_a_layer_on_sequences_is_one_loop():
+    specs = [np.zeros(s, np.float32) for s in ((8, 16, 24), (32, 24), (32,))]
+    run = built(lambda t: [relu(cr.nn.functional.linear(*t))], specs)
+    assert len(run.planned().plan.tasks) == len(finished(run)) == 1

@@ -14,6 +14,7 @@ from ....dtypes import is_boolean
 from ....graph import Dtype
 from ..formulas import FORMULAS
 from ..ir_types import I8, I32, I64, in_memory
+from ..plan.views import joint_stride
 from . import builder
 from .loops import Loops
 
@@ -54,7 +55,9 @@ class Epilogue:
         if b in known:
             return known[b]
         buffer = self._buffers[b]
-        if buffer.map is not None or (b in self._storage.stored and not written):
+        if buffer.map is not None and self._storage.base(b) == self._group.main:
+            known[b] = known[self._group.main]
+        elif buffer.map is not None or (b in self._storage.stored and not written):
             known[b] = self._loaded(b, place)
         else:
             operands = [self._value(r, known, place) for r in buffer.reads]
@@ -68,7 +71,9 @@ class Epilogue:
         assert lies is not None
         source, strides, offset = lies
         dtype = self._buffers[b].dtype
-        at = self._at(source, offset, strides[-2:] if len(strides) > 1 else (0, *strides), place)
+        row = joint_stride(self._buffers[b].shape[:-1], strides[:-1])
+        assert row is not None
+        at = self._at(source, offset, (row, strides[-1]), place)
         if strides[-1] == 1:
             vector = builder.load_lanes(
                 self._b, at, self._vector(dtype), dtype.itemsize, place.count

@@ -149,6 +149,12 @@ class Storage:
             waiting += inner
             seen |= inner
 
+    def base(self, b: int) -> int:
+        """The buffer that views alone lead to."""
+        while b not in self.stored and self.buffers[b].map is not None:
+            b = self.buffers[b].reads[0]
+        return b
+
     def strided(self, b: int) -> tuple[int, tuple[int, ...], int] | None:
         """A buffer as (stored buffer, strides in elements, offset), if views alone lead to one."""
         buffer = self.buffers[b]

@@ -57,7 +57,8 @@ def cut_product(
     plain = list(writes) != [main]
     fastest = blocking_of(main, storage, target, plain=plain)
     shape = storage.buffers[main].shape
-    if shape[-2] >= 2 * UNIT and math.prod(shape[:-2]) == 1 and work < FASTEST_FROM:
+    own_rows = all(storage.buffers[b].shape == shape for b in writes)
+    if own_rows and shape[-2] >= 2 * UNIT and math.prod(shape[:-2]) == 1 and work < FASTEST_FROM:
         by_rows = blocking_of(main, storage, target, unit=UNIT, plain=plain)
         if by_rows.cost <= SLACK * fastest.cost:
             return Cut(by_rows.tiles, rows=shape[-2])

@@ -21,6 +21,7 @@ from .blocking import AT_ONCE
 from .buffers import Buffer, Storage
 from .kinds import ELEMENTWISE, MATMUL, NUMPY, Kind, loop_of
 from .matmul import blocking_of
+from .views import contiguous, joint_stride
 
 MOST = 8  # buffers that one loop writes
 PLAIN = 1.25  # how much more work a product may be that is finished in registers
@@ -189,23 +190,30 @@ def _is_epilogue(b: int, writes: Sequence[int], storage: Storage, target: Target
 
 
 def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool:
-    """Whether an elementwise group can be computed from the product's vectors."""
-    shape, dtype = storage.buffers[product].shape, storage.buffers[product].dtype
+    """Whether an elementwise group can be computed from the product's vectors.
+
+    Its arrays may have more axes than the product: those before the last are the product's rows.
+    """
+    (rows, columns), dtype = storage.buffers[product].shape[-2:], storage.buffers[product].dtype
     writes = frozenset(writes)
     waiting, seen = [*writes], set(writes)
     while waiting:
         b = waiting.pop()
         buffer = storage.buffers[b]
         alike = buffer.dtype in (dtype, bool) or (dtype == float32 and is_half(buffer.dtype))
-        if buffer.shape != shape or not alike:
+        if (math.prod(buffer.shape[:-1]), *buffer.shape[-1:]) != (rows, columns) or not alike:
             return False
         if b == product or (b in storage.stored and b not in writes):
             continue
         if buffer.map is not None:
             source = storage.strided(b)
+            if source == (product, contiguous(buffer.shape), 0):
+                continue  # the product itself, its rows on several axes
             own = source is not None and source[0] in (product, *writes)
             if source is None or own or source[1][-1] not in (0, 1):
                 return False  # what is being computed is not there to be looked at
+            if joint_stride(buffer.shape[:-1], source[1][:-1]) is None:
+                return False
             continue
         row = formulas.FORMULAS.get(buffer.op) if buffer.op is not None else None
         if row is None or not (row.vectors or _casts_halves(buffer)):

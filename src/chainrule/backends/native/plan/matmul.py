@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from ...program import Kernel
 from ..processor import Target
 from .blocking import Blocking, Contraction, choose
 from .buffers import Storage
+from .views import joint_stride
 
 Strides = tuple[int, int, int]  # of batch, row and column, in elements
 
@@ -23,14 +23,12 @@ def operand(storage: Storage, b: int, kernel: Kernel) -> tuple[int, int, Strides
     if source is None:
         return None
     stored, strides, offset = source
-    batches = zip(kernel.node.shape[:-2], strides[:-2], strict=True)
-    axes = [(n, s) for n, s in batches if n != 1]
-    even = all(s == n * t for (_, s), (n, t) in itertools.pairwise(axes))
+    batch = joint_stride(kernel.node.shape[:-2], strides[:-2])
     row, column = strides[-2:]
     rows, columns = storage.buffers[b].shape[-2:]
-    if not even or not (row == 1 or column == 1 or min(rows, columns) == 1):
+    if batch is None or not (row == 1 or column == 1 or min(rows, columns) == 1):
         return None
-    return stored, offset, (axes[-1][1] if axes else 0, row, column)
+    return stored, offset, (batch, row, column)
 
 
 def operands(storage: Storage, b: int) -> list[tuple[int, int, Strides]]:

@@ -7,6 +7,7 @@ reads, in which order a sum is read, and the code that computes an address.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,13 @@ def index_map(kernel: Kernel) -> IndexMap:
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides of a row-major array, in elements."""
     return tuple(math.prod(shape[a + 1 :]) for a in range(len(shape)))
+
+
+def joint_stride(shape: Sequence[int], strides: Sequence[int]) -> int | None:
+    """The stride of some axes as one; None if their elements do not lie evenly."""
+    axes = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    even = all(s == n * t for (_, s), (n, t) in itertools.pairwise(axes))
+    return None if not even else axes[-1][1] if axes else 0
 
 
 def first_axis(shape: Sequence[int]) -> int | None:
