@@ -20,6 +20,7 @@ from .. import ops
 from ..graph import Graph, Node, verify
 from .joining import join
 from .loops.invariants import invariants
+from .loops.products import products_after, products_before
 from .loops.saved import saved
 from .loops.totals import totals
 from .loops.unused import unroll, unused
@@ -166,4 +167,17 @@ def inner(graph: Graph) -> Graph:
 
 
 PASSES = (fold, simplify, join, share)
-OF_INNER = (unroll, inner, unused, invariants, share, saved, unused, totals, unused)
+OF_INNER = (
+    unroll,
+    inner,
+    unused,
+    invariants,
+    share,
+    saved,
+    unused,
+    totals,
+    unused,
+    products_before,
+    products_after,
+    unused,
+)

@@ -49,20 +49,21 @@ def may_stack(loop: Loop, more: Iterable[Node], less: Iterable[Node] = ()) -> bo
 
 
 class AllSteps:
-    """Nodes of a loop's body, computed for all steps at once.
+    """Nodes of a loop's body, computed for all steps at once from xs and from what is stacked."""
 
-    there   the nodes that are there already, and their values at all steps
-    """
-
-    def __init__(self, loop: Loop, there: Mapping[Node, Node]) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._length, self._source = loop.length, loop.scan.source
-        self._there = dict(there)
+        self._there = {x.inside: x.outside for x in loop.xs}
         self._fixed = fixed_nodes(loop)
         self._once: dict[Node, Node] = {c.inside: c.outside for c in loop.constants}
 
     def is_fixed(self, node: Node) -> bool:
         """Whether it is the same at each step."""
         return node in self._fixed
+
+    def is_stacked(self, values: Mapping[Node, Node]) -> None:
+        """Say which nodes are stacked, and their values at all steps."""
+        self._there.update(values)
 
     def has_rule(self, node: Node) -> bool:
         """Whether it can be computed if its inputs are there."""

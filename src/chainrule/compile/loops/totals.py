@@ -53,7 +53,7 @@ def totals(graph: Graph) -> Graph:
 
 
 def _without_totals(loop: Loop, read: Collection[int]) -> Mapping[int, Node] | None:
-    count = len(loop.carries)
+    count, steps = len(loop.carries), AllSteps(loop)
     carries = dict(enumerate(loop.carries))
     users = Counter(i for n in loop.body().nodes for i in n.inputs)
     users.update(loop.body().outputs)
@@ -61,23 +61,22 @@ def _without_totals(loop: Loop, read: Collection[int]) -> Mapping[int, Node] | N
     for kind in (ops.matmul, ops.sum):  # products first: a sum may be of what they stack
         for k, carry in carries.items():
             added = None if k in shares else _shares(carry, users)
-            if added and any(s.core.op is kind for s in added) and _stack(loop, added):
+            if added and any(s.core.op is kind for s in added) and _stack(loop, added, steps):
                 shares[k] = added
     if not shares:
         return None
     loop.carries = [c for k, c in carries.items() if k not in shares]
     results: dict[int, Node] = {}
-    there = {x.inside: x.outside for x in loop.xs}
     if loop.carries or loop.ys:
         scan = loop.node()
-        there |= {y: item(scan, len(loop.carries) + k) for k, y in enumerate(loop.ys)}
+        first = len(loop.carries)
+        steps.is_stacked({y: item(scan, first + k) for k, y in enumerate(loop.ys)})
         places = {id(c): k for k, c in enumerate(loop.carries)}
         for k in read:
             if k >= count:
-                results[k] = item(scan, len(loop.carries) + k - count)
+                results[k] = item(scan, first + k - count)
             elif k not in shares:
                 results[k] = item(scan, places[id(carries[k])])
-    steps = AllSteps(loop, there)
     for k, added in shares.items():
         total = carries[k].first
         for share in added:
@@ -120,9 +119,8 @@ def _share(term: Node) -> Share | None:
     return None
 
 
-def _stack(loop: Loop, shares: list[Share]) -> bool:
+def _stack(loop: Loop, shares: list[Share], steps: AllSteps) -> bool:
     """Stack what these shares are computed from, if that is allowed."""
-    steps = AllSteps(loop, {})
     there = {*(x.inside for x in loop.xs), *loop.ys}
     new: dict[Node, None] = {}
     for share in shares:
