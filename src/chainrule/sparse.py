@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 from . import ops
-from .dtypes import float64, int64, is_floating
+from .dtypes import float64, int64, is_floating, uint8, uint16, uint32
 from .graph import Dtype, Shape
 from .sums import FEW
+
+_ROW_DTYPES = (uint8, uint16, uint32, int64)  # sorting takes a pass per byte
 
 
 def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
@@ -42,6 +44,28 @@ class RowSparse:
     def to_dense(self) -> Any:
         """The same as an ordinary tensor; repeated rows add up."""
         return add_up(self.values, self.indices, axis=0, size=self.shape[0])
+
+    def by_row(self) -> tuple[Any, Any, Any]:
+        """The entries in the order of their rows: rows from 0, sums, and which end their row.
+
+        A sum is that of the row's entries so far, in their order here: the one at the end has all.
+        Nothing in it is as large as the whole.
+        """
+        (n,), size = self.indices.shape, self.shape[0]
+        indices = ops.checked_index(self.indices, size=size)
+        narrow = next(d for d in _ROW_DTYPES if d is int64 or size <= 1 << 8 * d.itemsize)
+        order = ops.argsort(ops.astype(indices, dtype=narrow), axis=0, descending=False)
+        rows = ops.take(indices, order, axis=0)
+        sums = ops.cumulative_sum_by_key(ops.take(self.values, order, axis=0), rows, axis=0)
+        later = ops.slice(rows, start=(min(n, 1),), stop=(n,), step=(1,))
+        return rows, sums, rows != ops.concat(later, rows._full((min(n, 1),), -1), axis=0)
+
+    def coalesced(self) -> RowSparse:
+        """The same with repeated rows added in the last of their entries; the others are 0."""
+        rows, sums, ends = self.by_row()
+        ends = ops.reshape(ends, shape=(*ends.shape, *(1,) * (len(self.shape) - 1)))
+        ends = ops.broadcast_to(ends, shape=sums.shape)
+        return RowSparse(rows, ops.where(ends, sums, 0.0), self.shape)
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, RowSparse):

@@ -17,12 +17,16 @@ from .arguments import expect_number
 
 def _gradients(parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
     owners = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p for p in owners if p.grad is not None]
+    return [p for p in owners if p.grad is not None and not _reads_no_rows(p.grad)]
 
 
-def _dense(g: Any) -> Tensor:
-    """A gradient as one array: a row-sparse one with the values of equal rows added."""
-    out: Tensor = g.to_dense() if isinstance(g, RowSparse) else g
+def _reads_no_rows(g: Any) -> bool:
+    return isinstance(g, RowSparse) and not g.indices.size
+
+
+def _values(g: Any) -> Tensor:
+    """The numbers of a gradient that are not 0, in some order: values of equal rows are added."""
+    out: Tensor = g.coalesced().values if isinstance(g, RowSparse) else g
     return out
 
 
@@ -42,7 +46,7 @@ def clip_grad_norm_(
     with no_grad():
         if not owners:
             return creation.zeros(())
-        norms = [reductions.norm(_dense(p.grad), ord=norm_type) for p in owners]
+        norms = [reductions.norm(_values(p.grad), ord=norm_type) for p in owners]
         if len({n.dtype for n in norms}) > 1:
             norms = [n.astype(norms[0].dtype) for n in norms]
         total = (
@@ -72,7 +76,12 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
     expect_number("clip_grad_value_", "clip_value", clip_value, 1.0, least=0)
     with no_grad():
         for p in _gradients(parameters):
-            p.grad = elementwise.clip(_dense(p.grad), -clip_value, clip_value)
+            g = p.grad.coalesced() if isinstance(p.grad, RowSparse) else p.grad
+            if isinstance(g, RowSparse):
+                clipped = elementwise.clip(g.values, -clip_value, clip_value)
+                p.grad = RowSparse(g.indices, clipped, g.shape)
+            else:
+                p.grad = elementwise.clip(g, -clip_value, clip_value)
 
 
 def l1_penalty(parameters: Iterable[Tensor]) -> Tensor:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from .. import ops
 from ..broadcasting import cast
-from ..dtypes import uint8, uint16, uint32
-from ..functions import creation, indexing, shaping, sorting
+from ..functions import creation, indexing, shaping
 from ..functions.elementwise import where
 from ..sparse import RowSparse
 from ..tensor import Tensor
@@ -29,11 +26,11 @@ def step_rows(update: Update, p: Tensor, g: RowSparse, state: dict[str, Tensor])
     if p.shape[0] <= SMALL_TABLE * g.indices.shape[0]:
         _step_small_table(update, p, g, state)
         return
-    rows, sums, last = coalesce(g)
+    rows, sums, ends = g.by_row()
     s = {k: indexing.take(t, rows, axis=0) if t.shape == p.shape else t for k, t in state.items()}
     before = dict(s)
     new = update(indexing.take(p.detach(), rows, axis=0), sums, s)
-    changed = where(last, rows, -1)
+    changed = where(ends, rows, -1)
     assign(p, ops.put_rows(p.detach(), changed, cast(new, p.dtype)))
     for k, t in state.items():
         if s[k] is not before[k]:
@@ -57,21 +54,3 @@ def _step_small_table(update: Update, p: Tensor, g: RowSparse, state: dict[str, 
 def assign(t: Tensor, new: Tensor) -> None:
     """Assign in place, in the tensor's own dtype."""
     t._assign(cast(new, t.dtype))
-
-
-def coalesce(g: RowSparse) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradient's entries by row: their rows, sums and whether they are the last of their row.
-
-    A sum is that of the entries of its row so far, in the order of the batch: the last has it all.
-    """
-    n, size = g.indices.shape[0], g.shape[0]
-    indices = ops.checked_index(g.indices, size=size)
-    narrow = next(
-        (d for d in (uint8, uint16, uint32) if size <= 1 << 8 * d.itemsize), indices.dtype
-    )
-    order = sorting.argsort(cast(indices, narrow), axis=0)
-    rows = indexing.take(indices, order, axis=0)
-    sums = ops.cumulative_sum_by_key(indexing.take(g.values, order, axis=0), rows, axis=0)
-    number = np.arange(n)
-    following = indexing.take(rows, np.minimum(number + 1, max(n - 1, 0)), axis=0)
-    return rows, sums, (rows != following) | Tensor(number == n - 1)

@@ -116,9 +116,10 @@ def _norms(layers: list[list[Tensor]]) -> Tensor:
     with no_grad():
         for parameters in layers:
             norms = [
-                reductions.norm(g.to_dense() if isinstance(g, RowSparse) else g).astype("float32")
+                reductions.norm(g.coalesced().values if isinstance(g, RowSparse) else g)
                 for g in (p.grad for p in parameters if p.requires_grad)
                 if g is not None
             ]
+            norms = [norm.astype("float32") for norm in norms]
             by_layer.append(functools.reduce(elementwise.hypot, norms or [Tensor(0.0)]))
         return shaping.stack(by_layer)
