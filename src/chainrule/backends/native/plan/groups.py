@@ -19,7 +19,7 @@ from .. import formulas
 from ..processor import Target
 from .blocking import AT_ONCE
 from .buffers import Buffer, Storage
-from .kinds import ELEMENTWISE, MATMUL, NUMPY, Kind, loop_of
+from .kinds import ELEMENTWISE, MATMUL, NUMPY, TAKE, Kind, loop_of
 from .matmul import blocking_of
 from .views import contiguous, joint_stride
 
@@ -61,6 +61,7 @@ def grouped(
     """The groups of a program, and what is still stored."""
     drafts = _joined(program, storage)
     storage, drafts = _without_inner_results(drafts, program, storage)
+    storage, drafts = _with_lookups(drafts, program, storage)
     storage, drafts = _with_epilogues(drafts, program, storage, target)
     return storage, tuple(_complete(draft, storage) for draft in drafts)
 
@@ -140,6 +141,35 @@ def _without_inner_results(
         for draft, writes in zip(drafts, written, strict=True)
         if writes
     ]
+    return replace(storage, stored=frozenset(storage.stored - inside)), left
+
+
+def _with_lookups(
+    drafts: Sequence[_Draft], program: Program, storage: Storage
+) -> tuple[Storage, list[_Draft]]:
+    """A lookup that one later loop alone uses, at its own index, is done there.
+
+    Not in a loop that replaces an input: that may be written over only where nothing can fail.
+    """
+    users: dict[int, list[_Draft]] = {}
+    own: dict[int, bool] = {}
+    for draft in drafts:
+        for b in draft.writes:
+            for r, same in storage.reads(b).items():
+                if storage.buffers[r].kind is TAKE:
+                    users.setdefault(r, []).append(draft)
+                    alike = storage.buffers[r].shape == storage.buffers[b].shape
+                    own[r] = same and alike and own.get(r, True)
+    staying = {*program.outputs, *(new for new, _ in program.updates)}
+    inside: set[int] = set()
+    for draft in drafts:
+        (b, *others), user = draft.writes, users.get(draft.main, [draft])[0]
+        if others or b in staying or storage.buffers[b].kind is not TAKE or user is draft:
+            continue
+        plain = user.kind is ELEMENTWISE and staying.isdisjoint(user.writes)
+        if plain and own[b] and all(other is user for other in users[b]):
+            inside.add(b)
+    left = [draft for draft in drafts if draft.main not in inside]
     return replace(storage, stored=frozenset(storage.stored - inside)), left
 
 

@@ -57,6 +57,11 @@ def _computed_operands(kernel: Kernel, storage: Storage) -> Sequence[int]:
     return [r for r in kernel.reads if storage.strided(r) is None]
 
 
+def _computed_rows(kernel: Kernel, storage: Storage) -> Sequence[int]:
+    """What is put is computed before: in a loop without branches."""
+    return [r for r in _computed_operands(kernel, storage) if r != kernel.reads[0]]
+
+
 def _never(buffer: Buffer) -> bool:
     return False
 
@@ -292,6 +297,7 @@ PUT_ROWS = Kind(
     {ops.put_rows: MOVED},
     emit="put_rows",
     replaces=True,
+    stored=_computed_rows,
     rows=_row_of_table,
     work=work.rows_put,
     cut=cut_by_rows,
