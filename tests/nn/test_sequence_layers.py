@@ -308,6 +308,11 @@ WRONG = {
         ArgumentError,
         "add_bias_kv",
     ),
+    "layers": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer, 2),
+        ArgumentError,
+        "got TransformerEncoderLayer; expected a layer, of which it makes 2",
+    ),
     "cache": (
         lambda: nn.MultiheadAttention(4, 2)(
             random(3, 1, 4), cache=nn.MultiheadAttention(4, 2).empty_cache(2, 5)

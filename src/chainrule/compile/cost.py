@@ -70,14 +70,14 @@ def counted(node: Node, times: int = 1) -> Iterator[tuple[Node, int]]:
 
 def _own(node: Node) -> int:
     op, inputs = node.op, node.inputs
-    if op is None or op in FREE or not any(is_floating(n.dtype) for n in (node, *inputs)):
-        return 0
-    if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
-        return 2 * math.prod(node.shape) * inputs[0].shape[-1]
     if op is ops.attention:  # q kᵀ, p v, and a few operations for each score
         return sum(_of_scores(inputs[:3], products=(1, 1), functions=4))
     if op is ops.attention_derivative:  # q kᵀ, ds k, dsᵀ q; ḡ vᵀ, pᵀ ḡ
         return sum(_of_scores(inputs[3:6], products=(3, 2), functions=5))
+    if op is None or op in FREE or not any(is_floating(n.dtype) for n in (node, *inputs)):
+        return 0
+    if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
+        return 2 * math.prod(node.shape) * inputs[0].shape[-1]
     if op is ops.convolution:  # 2 · kernel · C / groups per output; its adjoints cost the same
         x, w = inputs
         # Two places of (input, kernel, output) settle the third: the rest are products with 0.

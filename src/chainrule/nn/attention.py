@@ -10,8 +10,8 @@ import numpy as np
 from ..dtypes import is_boolean
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import creation, reductions, shaping
+from ..functions.attention import attention
 from ..functions.contractions import matmul
-from ..functions.elementwise import where
 from ..graph import Shape, spec_text
 from ..tensor import Tensor, as_tensor
 from . import functional, init
@@ -88,6 +88,7 @@ class MultiheadAttention(Module):
                 f"got {embed_dim} channels, {num_heads} heads",
                 "expected a number of heads that divides the channels",
                 f"num_heads={math.gcd(embed_dim, num_heads)} does",
+                user_line(),
             )
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         if self.kdim == self.vdim == embed_dim:
@@ -151,12 +152,12 @@ class MultiheadAttention(Module):
             q, k = self.rotary(q), self.rotary(k)
         masks = self._masks(attn_mask, key_padding_mask, (*q.shape[:3], k.shape[2]))
         rate = self.dropout if self.training else 0.0
-        if not need_weights:
-            mask = _joined(masks)
-            heads = functional.scaled_dot_product_attention(q, k, v, mask, rate, is_causal)
-            return self._out(heads), None
+        if not need_weights and not rate:
+            return self._out(attention(q, k, v, masks, is_causal)), None
         weights = functional.attention_weights(q, k, masks, rate, is_causal, None)
         out = self._out(matmul(weights, v))
+        if not need_weights:
+            return out, None
         return out, reductions.mean(weights, axis=1) if average_attn_weights else weights
 
     def extra_repr(self) -> str:
@@ -186,7 +187,7 @@ class MultiheadAttention(Module):
         if self.rotary is not None:
             q, k = self.rotary(q, cache.filled), self.rotary(k, cache.filled)
         keys, values, allowed, after = cache.extended(k, v)
-        return self._out(functional.scaled_dot_product_attention(q, keys, values, allowed)), after
+        return self._out(attention(q, keys, values, [allowed], causal=False)), after
 
     def _expect_fitting(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         e, s = self.embed_dim, key.shape[-2:-1]
@@ -267,13 +268,3 @@ def _needless(arrived: str, advice: str) -> ArgumentError:
         advice,
         user_line(),
     )
-
-
-def _joined(masks: list[Tensor]) -> Tensor | None:
-    """Masks as one: bool, or floats that are added if one of them is."""
-    if not masks:
-        return None
-    if all(is_boolean(m.dtype) for m in masks):
-        return masks[0] if len(masks) == 1 else masks[0] & masks[1]
-    added = [where(m, 0.0, -math.inf) if is_boolean(m.dtype) else m for m in masks]
-    return added[0] if len(added) == 1 else added[0] + added[1]

@@ -209,9 +209,18 @@ class TransformerDecoderLayer(_Layer):
 class _Stack(Module):
     """Base of the stacks: copies of a layer, with equal weights at first, and a normalization."""
 
-    def __init__(self, layer: Any, num_layers: int, norm: Module | None) -> None:
-        expect_integers(type(self).__name__, 1, num_layers=num_layers)
-        self.layers = [copy.deepcopy(layer) for _ in range(num_layers)]
+    def __init__(self, layer: Module, num_layers: int, norm: Module | None) -> None:
+        name = type(self).__name__
+        expect_integers(name, 1, num_layers=num_layers)
+        if not isinstance(layer, _Layer):
+            raise ArgumentError(
+                name,
+                f"got {layer.__name__ if isinstance(layer, type) else type(layer).__name__}",
+                f"expected a layer, of which it makes {num_layers}",
+                f"nn.{name}(nn.{name}Layer(64, 4), {num_layers})",
+                user_line(),
+            )
+        self.layers: list[Any] = [copy.deepcopy(layer) for _ in range(num_layers)]
         self.norm = norm
 
     def empty_cache(self, batch_size: int, size: int) -> tuple[KeyValueCache, ...]:
@@ -238,6 +247,7 @@ class TransformerEncoder(_Stack):
     """A stack of encoder layers: (N, T, d_model) -> (N, T, d_model), also without N.
 
     encoder_layer   copied num_layers times; the copies have equal weights at first, as in PyTorch
+                    (assign other layers to `layers`)
     norm            a layer for the output, such as nn.LayerNorm(d_model)
     """
 
@@ -270,6 +280,7 @@ class TransformerDecoder(_Stack):
     """A stack of decoder layers: (N, T, d_model), memory (N, S, d_model) -> (N, T, d_model).
 
     decoder_layer   copied num_layers times; the copies have equal weights at first, as in PyTorch
+                    (assign other layers to `layers`)
     norm            a layer for the output, such as nn.LayerNorm(d_model)
     """
 
