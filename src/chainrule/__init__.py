@@ -41,7 +41,7 @@ from .dtypes import (
 from .dtypes import bool_ as bool
 from .errors import ChainruleError, GradientError
 from .functions.contractions import convolution, dot, einsum, matmul, outer, tensordot, vecdot
-from .functions.control import checkpoint, custom_vjp, scan, stop_gradient
+from .functions.control import checkpoint, custom_vjp, stop_gradient
 from .functions.creation import (
     arange,
     asarray,
@@ -170,6 +170,7 @@ from .functions.reductions import (
     sum,
     var,
 )
+from .functions.scan import scan
 from .functions.shaping import (
     astype,
     broadcast_arrays,

@@ -428,7 +428,7 @@ zero("the result is a position", ops.checked_index)
 
 # ── random and control ───────────────────────────────────────────────────────────────────────────
 zero("bits do not vary smoothly with their seed", ops.random_bits)
-# The derivative of a graph is a graph that the sweep makes: functions/control.py.
+# The derivative of a graph is a graph that the sweep makes: functions/scan.py, control.py.
 elsewhere("runs its graph again, recorded, and carries g back through it step by step", ops.call)
 elsewhere("the rule passed to custom_vjp", ops.custom)
 elsewhere("a scan the other way: each step carries the state's cotangent back through the body",

@@ -68,7 +68,7 @@ def test_page_of_named_rows():
     page = run("check", "--page").stdout
     assert "- `[condition: a, else b]` is a where the condition holds" in page
     assert "- `rows i: v` is row-sparse" in page
-    assert "control.py" not in page
+    assert "scan.py" not in page
 
 
 def test_check_exits_with_1_when_a_row_is_wrong(monkeypatch, capsys):

@@ -11,7 +11,8 @@ shaping       reshaping, moving axes, joining, splitting
 padding       repeating and padding
 indexing      reading and assigning parts; `keys`: what a key selects
 windows       sliding windows and pooling
-control       scan, checkpoint, custom_vjp
+control       checkpoint, custom_vjp
+scan          loops that carry state
 defining      defop
 inspection    dtypes, promotion, capabilities
 axes          checks of axes and sizes

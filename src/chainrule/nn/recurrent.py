@@ -10,8 +10,8 @@ from ..convert import promote
 from ..dtypes import is_integer
 from ..errors import Refusal, ShapeError, user_line
 from ..functions import creation, shaping
-from ..functions.control import scan
 from ..functions.elementwise import where
+from ..functions.scan import scan
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from . import cells, functional
