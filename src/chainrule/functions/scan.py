@@ -17,7 +17,7 @@ from ..graph import Graph, spec_text
 from ..recording import pullback, record_inner, replay, write_back
 from ..tensor import Tensor, as_tensor
 from ..trace import state
-from .control import bind_tuple, spec, with_zeros
+from .control import bind_tuple, checkpoint, spec, with_zeros
 
 
 def scan(
@@ -26,6 +26,7 @@ def scan(
     xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
+    checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """A loop that carries state: `carry, y = f(carry, x)` for each x along the first axis of xs.
 
@@ -36,7 +37,13 @@ def scan(
 
     The body is recorded once, so compiling takes no longer for a longer loop; it must give a carry
     of the same shapes and dtypes. Its derivative is a scan in the other direction.
+
+    checkpoint_every   k: save only each k-th carry for the derivative, and compute the steps in
+                       between again, one time more. T steps then need memory for T / k carries and
+                       for all that k steps save, instead of all that T steps save; least at k ≈ √T.
     """
+    if checkpoint_every is not None:
+        return _in_chunks(f, init, xs, length, reverse, checkpoint_every)
     first, carry_tree = tree.flatten(init)
     rows, rows_tree = tree.flatten(xs)
     carry = [as_tensor(c) for c in first]
@@ -110,6 +117,58 @@ def scan(
         write_back(owner, value)
     ys = outs[len(carry_in) : len(carry_in) + results - n]
     return tree.unflatten(carry_tree, outs[:n]), tree.unflatten(ys_tree, ys)
+
+
+def _in_chunks(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None,
+    reverse: bool,
+    every: int,
+) -> tuple[Any, Any]:
+    """A scan over chunks of `every` steps, each a scan that is computed again; then the rest."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ArgumentError(
+            "scan",
+            f"got checkpoint_every={every!r}",
+            "expected a whole number from 1 on, or None",
+            "the square root of the number of steps needs the least memory",
+            user_line(),
+        )
+    leaves, xs_tree = tree.flatten(xs)
+    stacked = [as_tensor(x) for x in leaves]
+    length = _length(stacked, length)
+    chunks, rest = divmod(length, every)
+    start = rest if reverse else 0  # of the chunks, which come first
+
+    def part(first: int, count: int, *sizes: int) -> Any:
+        """That many rows of each x, cut into chunks of these sizes."""
+        return tree.unflatten(xs_tree, [_rows(x, first, count, sizes) for x in stacked])
+
+    def chunk(steps: int) -> Callable[[Any, Any], tuple[Any, Any]]:
+        return checkpoint(lambda carry, rows: scan(f, carry, rows, steps, reverse))
+
+    carry, ys = scan(
+        chunk(every), init, part(start, chunks * every, chunks, every), chunks, reverse
+    )
+    whole, ys_tree = tree.flatten(ys)
+    whole = [ops.reshape(y, shape=(chunks * every, *y.shape[2:])) for y in whole]
+    if rest:
+        carry, ys = chunk(rest)(carry, part(0 if reverse else length - rest, rest, rest))
+        last = tree.flatten(ys)[0]
+        pairs = zip(last, whole, strict=True) if reverse else zip(whole, last, strict=True)
+        whole = [ops.concat(*pair, axis=0) for pair in pairs]
+    return carry, tree.unflatten(ys_tree, whole)
+
+
+def _rows(x: Tensor, first: int, count: int, sizes: tuple[int, ...]) -> Tensor:
+    """That many rows of x, the first axis split into these sizes."""
+    rest = x.shape[1:]
+    start, stop, step = (first, *(0,) * len(rest)), (first + count, *rest), (1,) * len(x.shape)
+    part = ops.slice(x, start=start, stop=stop, step=step)
+    out: Tensor = ops.reshape(part, shape=(*sizes, *rest))
+    return out
 
 
 def _length(stacked: Sequence[Tensor], length: int | None) -> int:

@@ -41,8 +41,11 @@ def size(node: Node) -> int:
 def may_stack(loop: Loop, more: Iterable[Node], less: Iterable[Node] = ()) -> bool:
     """Whether a loop may stack these nodes of its body too (and others no more).
 
-    Up to 64 MiB, or up to twice the bytes of the xs and ys that it has.
+    Up to 64 MiB, or up to twice the bytes of the xs and ys that it has. Nothing more if there is
+    another loop inside: it may be there to save memory (`checkpoint_every`).
     """
+    if any(node.op is ops.scan for node in loop.body().nodes):
+        return False
     new = loop.length * (sum(map(size, more)) - sum(map(size, less)))
     there = loop.length * sum(map(size, [*(x.inside for x in loop.xs), *loop.ys]))
     return new <= max(STACKED, SHARE * there)
