@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 
 import llvmlite.binding as llvm
@@ -16,31 +16,24 @@ from llvmlite import ir
 from chainrule.backends.native.emit.matmul_tiles import emit_tiles
 from chainrule.backends.native.ir_types import POINTER
 from chainrule.backends.native.plan.blocking import Blocking, Contraction, choose
+from chainrule.backends.native.processor import Cache, Caches, Target, host
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 
 
-@dataclass(frozen=True)
-class Processor:
-    vector_bits: int
-    registers: int
-
-
-def host() -> Processor:
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return Processor(512, 32)
-    return Processor(256, 16) if features.get("avx2") else Processor(128, 16)
-
-
+SSE, AVX2, AVX512 = (
+    Target("x86_64", "", features) for features in ("", "+avx2,+fma", "+avx2,+fma,+avx512f")
+)
 HOST = host()
+# Caches so small that the products of these tests need strips and packing.
+TIGHT = Caches(Cache(1024, 2), Cache(8192, 2))
 
 
 class Compiled:
     """The product as a function of arrays; keeps the engine that owns its code alive."""
 
-    def __init__(self, spec: Contraction, processor: Processor = HOST):
+    def __init__(self, spec: Contraction, processor: Target = HOST):
         self.blocking = choose(spec, processor)
         i64 = ir.IntType(64)
         module = ir.Module("product")
@@ -90,7 +83,7 @@ def operand(
 
 
 def check(
-    a: np.ndarray, b: np.ndarray, accumulate: bool = False, processor: Processor = HOST
+    a: np.ndarray, b: np.ndarray, accumulate: bool = False, processor: Target = HOST
 ) -> Blocking:
     """The product is NumPy's, however it is split, and no byte around C or the scratch changes."""
     product = Compiled(spec_of(a, b, accumulate), processor)
@@ -130,10 +123,10 @@ def test_steps_of_whole_pages(dtype: str, m: int, n: int, k: int, accumulate: bo
     rng = np.random.default_rng(0)
     a = operand(rng, (1, m, k), dtype, True, False)
     b = operand(rng, (1, k, n), dtype, False, False)
-    assert choose(spec_of(a, b, accumulate), Processor(512, 32)).slabs
+    assert choose(spec_of(a, b, accumulate), AVX512).slabs
     check(a, b, accumulate)
     shifted = operand(rng, (1, m + 16, k), dtype, True, False)[:, :m]
-    assert not choose(spec_of(shifted, b), Processor(512, 32)).slabs
+    assert not choose(spec_of(shifted, b), AVX512).slabs
 
 
 @settings(max_examples=150, deadline=None)
@@ -146,7 +139,9 @@ def test_steps_of_whole_pages(dtype: str, m: int, n: int, k: int, accumulate: bo
     shared=st.tuples(st.booleans(), st.booleans()),
     dtype=st.sampled_from(["float32", "float64"]),
     accumulate=st.booleans(),
-    processor=st.sampled_from([HOST, Processor(256, 16), Processor(128, 16)]),
+    processor=st.sampled_from(
+        [HOST, AVX2, SSE, replace(HOST, caches=TIGHT), replace(AVX2, caches=TIGHT)]
+    ),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_equals_numpy(
@@ -158,7 +153,7 @@ def test_equals_numpy(
     shared: tuple[bool, bool],
     dtype: str,
     accumulate: bool,
-    processor: Processor,
+    processor: Target,
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -171,11 +166,13 @@ WAYS = {
     "broadcast": ((300, 64, 70), (False, False), {"dot": False, "swapped": False, "packed": False}),
     "packed": ((300, 200, 1000), (False, False), {"packed": True, "depth": 1000}),
     "packed, turned": ((150, 75, 40), (False, True), {"packed": True, "dot": False}),
-    "long k": ((140, 70, 1031), (False, True), {"packed": True, "depth": 344}),
+    "long k": ((140, 70, 1031), (False, True), {"packed": True, "depth": 516}),
     "long k, swapped": ((75, 5, 1031), (True, False), {"swapped": True, "depth": 344}),
     "swapped, packed": ((200, 3, 40), (True, False), {"swapped": True}),
     "dot": ((133, 10, 300), (False, True), {"dot": True, "packed": False}),
     "dot, packed": ((133, 10, 300), (False, False), {"dot": True, "packed": True}),
+    "strips": ((1024, 512, 128), (False, True), {"packed": True, "strips": True}),
+    "slabs": ((512, 256, 1031), (True, False), {"packed": True, "strips": True, "slabs": True}),
     "one dot": ((1, 1, 1000), (False, True), {"dot": True}),
 }
 
@@ -187,7 +184,7 @@ def test_every_way(way: str, accumulate: bool) -> None:
     rng = np.random.default_rng(0)
     a = operand(rng, (2, m, k), "float32", turned[0], False)
     b = operand(rng, (2, k, n), "float32", turned[1], False)
-    found = choose(spec_of(a, b), Processor(512, 32))
+    found = choose(spec_of(a, b), AVX512)
     assert {name: getattr(found, name) for name in wanted} == wanted
     check(a, b, accumulate)
 

@@ -86,6 +86,9 @@ def store_lanes(
 ) -> None:
     """The first `count` lanes to memory.
 
+    Without AVX-512, whose vectors are longer, in pieces of 2ⁿ lanes: AMD's processors take many
+    cycles for a masked store.
+
     One lane of less than 32 bits is stored alone: LLVM 22 makes a store of 32 bits of a masked one
     of a truncated vector (AVX-512), which writes over the next element.
     """
@@ -95,8 +98,24 @@ def store_lanes(
     if count == 1 and align < 4:
         b.store(b.extract_element(value, I32(0)), pointer, align=align)
         return
+    if value.type.count * align <= 32:
+        _store_pieces(b, value, pointer, align, count)
+        return
     name = f"masked.store.{_suffix(value.type)}"
     call_intrinsic(b, name, VOID, value, pointer, I32(align), _first(value.type, count))
+
+
+def _store_pieces(
+    b: ir.IRBuilder, value: ir.Value, pointer: ir.Value, align: int, count: int
+) -> None:
+    element, first = value.type.element, 0
+    for size in (8, 4, 2, 1):
+        if not count & size:
+            continue
+        lanes = ir.VectorType(I32, size)(list(range(first, first + size)))
+        piece = b.shuffle_vector(value, value, lanes)
+        b.store(piece, b.gep(pointer, [I32(first)], source_etype=element), align=align)
+        first += size
 
 
 def _zero(kind: ir.VectorType) -> ir.Constant:

@@ -9,7 +9,7 @@ is cut, and its pieces are added to C in turn. So results do not depend on who d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -23,14 +23,12 @@ _Range = tuple[ir.Value, ir.Value]
 
 def _pack(
     e: Vectors, source: Matrix, scratch: ir.Value, outer: int, inner: int, stride: int
-) -> Matrix:
+) -> None:
     """Copy outer × inner elements so that rows are contiguous and `stride` apart."""
     packed = Matrix(scratch, stride, 1)
 
     def copy(i: ir.Value) -> None:
-        for j in range(0, inner, e.lanes):
-            value = e.load(e.at(source.pointer, (i, source.row), (j, 1)), inner - j)
-            e.store(value, e.at(scratch, (i, packed.row), (j, 1)), inner - j)
+        e.copy(e.at(source.pointer, (i, source.row)), e.at(scratch, (i, packed.row)), inner)
 
     def turn(i: ir.Value, high: int) -> None:
         def square(j: ir.Value, wide: int) -> None:
@@ -46,7 +44,6 @@ def _pack(
         e.loop(I64(0), I64(outer), 1, copy)
     else:
         e.pieces(I64(0), I64(outer), outer, e.lanes, turn)
-    return packed
 
 
 def _broadcast_block(
@@ -67,7 +64,7 @@ def _broadcast_block(
     counts = [min(e.lanes, columns - j) for j in range(0, columns, e.lanes)]
     wide = len(counts)
     sums = [e.zero] * (rows * wide)  # by rows
-    unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 64))
+    unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 32))
 
     def step(k: ir.Value, *before: ir.Value) -> Values:
         sums = list(before)
@@ -160,91 +157,151 @@ def emit_tiles(
     high, wide = I64(cut.tile_rows), I64(cut.tile_columns)
     _, across, down = cut.grid
 
-    def part(rows: _Range, columns: _Range, batch: ir.Value) -> None:
-        views = (
+    def group(k: ir.Value) -> None:
+        """The tiles of this thread that have the same columns: their rows lie together."""
+        before = builder.mul(k, I64(down))
+        first, last = builder.sub(begin, before), builder.sub(end, before)
+        first = e.most(first, 0)
+        rows = builder.mul(first, high), e.least(builder.mul(last, high), spec.m)
+        column = builder.mul(builder.urem(k, I64(across)), wide)
+        columns = column, e.least(builder.add(column, wide), spec.n)
+        batch = builder.udiv(k, I64(across))
+        left, right, goal = (
             Matrix(e.at(pointer, (batch, s[0])), *s[1:])
             for pointer, s in zip(pointers, strides, strict=True)
         )
-        _part(e, (*views,), scratch, rows, columns, finish)
+        _Part(e, left, right, goal, scratch, rows, columns, finish).emit()
 
-    def tile(k: ir.Value) -> None:
-        row = builder.mul(builder.urem(k, I64(down)), high)
-        k = builder.udiv(k, I64(down))
-        column = builder.mul(builder.urem(k, I64(across)), wide)
-        rows = row, e.least(builder.add(row, high), spec.m)
-        columns = column, e.least(builder.add(column, wide), spec.n)
-        part(rows, columns, builder.udiv(k, I64(across)))
-
-    if spec.unit and cut.tiles:  # one tall tile, so that each panel is packed once
-        with builder.if_then(builder.icmp_unsigned("<", begin, end)):
-            rows = builder.mul(begin, high), e.least(builder.mul(end, high), spec.m)
-            part(rows, (I64(0), I64(spec.n)), I64(0))
+    if cut.tiles == down:
+        group(I64(0))
     elif cut.tiles:
-        e.loop(begin, end, 1, tile)
+        with builder.if_then(builder.icmp_unsigned("<", begin, end)):
+            last = builder.udiv(builder.add(end, I64(down - 1)), I64(down))
+            e.loop(builder.udiv(begin, I64(down)), last, 1, group)
 
 
-def _part(
-    e: Vectors,
-    views: tuple[Matrix, ...],
-    scratch: ir.Value,
-    rows: _Range,
-    columns: _Range,
-    finish: Finish | None,
-) -> None:
+@dataclass(frozen=True)
+class _Part:
     """Some rows and columns of one product."""
-    a, b, c = views
-    cut, spec = e.cut, e.cut.spec
 
-    def corner(view: Matrix, i: ir.Value, j: ir.Value) -> Matrix:
-        return replace(view, pointer=e.at(view.pointer, (i, view.row), (j, view.column)))
+    e: Vectors
+    a: Matrix
+    b: Matrix
+    c: Matrix
+    scratch: ir.Value
+    rows: _Range
+    columns: _Range
+    finish: Finish | None
 
-    def through_k(k: ir.Value, depth: int) -> None:
+    def emit(self) -> None:
+        k = self.e.cut.spec.k
+        if k:
+            self.e.pieces(I64(0), I64(k), k, self.e.cut.depth, self._through_k)
+        else:
+            self._through_k(I64(0), 0)
+
+    def _through_k(self, k: ir.Value, depth: int) -> None:
+        """A piece of k: strip by strip, each panel by panel."""
+        e, cut = self.e, self.e.cut
+        if not cut.strips:
+            self._strip(self.rows, k, depth)
+            return
+        if cut.packed:
+            self._pack_panels(k, depth)
+
+        def strip(i: ir.Value) -> None:
+            stop = e.b.add(i, I64(cut.strip_rows))
+            lower = e.b.icmp_signed("<", stop, self.rows[1])
+            self._strip((i, e.b.select(lower, stop, self.rows[1])), k, depth)
+
+        e.loop(*self.rows, cut.strip_rows, strip)
+
+    def _strip(self, rows: _Range, k: ir.Value, depth: int) -> None:
+        e, cut, spec = self.e, self.e.cut, self.e.cut.spec
         once = cut.depth >= spec.k
         fresh = not spec.accumulate and (once or e.b.icmp_signed("==", k, I64(0)))
 
+        def slab(i: ir.Value) -> Matrix:
+            """Row i of A where it is packed: the rows of a vector lie together for each k."""
+            own = e.b.sub(i, rows[0])
+            whole, rest = e.b.udiv(own, I64(e.lanes)), e.b.urem(own, I64(e.lanes))
+            start = e.at(self.scratch, (cut.panel_bytes // e.itemsize, 1))
+            return Matrix(e.at(start, (whole, e.lanes * depth), (rest, 1)), 1, e.lanes)
+
+        def pack_column(x: ir.Value) -> None:
+            """Column k + x of A, which is contiguous: its lines are read once."""
+            column = e.b.add(k, x)
+
+            def copy(i: ir.Value) -> None:
+                value = e.load(e.corner(self.a, i, column).pointer, e.lanes)
+                e.store(value, e.at(slab(i).pointer, (x, e.lanes)), e.lanes)
+
+            e.loop(*rows, e.lanes, copy)
+
         def panel(j: ir.Value, wide: int) -> None:
-            right, outer, inner = corner(b, k, j), depth, wide
-            if cut.dot:
-                right, outer, inner = Matrix(right.pointer, b.column, b.row), wide, depth
-            if cut.packed:
-                right = _pack(e, right, scratch, outer, inner, cut.panel_stride)
+            if cut.packed and not cut.strips:
+                self._pack_panel(j, wide, k, depth)
+            right = self._panel(j, wide, k, depth)
 
             def block(i: ir.Value, high: int) -> None:
-                left = slab(i, depth) if cut.slabs else corner(a, i, k)
-                out = corner(c, i, j)
+                left = slab(i) if cut.slabs else e.corner(self.a, i, k)
+                out = e.corner(self.c, i, j)
                 if cut.dot:
                     _dot_block(e, left, right, out, high, wide, depth, fresh)
                     return
 
                 def put(values: Values, offset: int, count: int) -> None:
                     column = e.b.add(j, I64(offset))
-                    if finish is None:
-                        e.store_rows(values, corner(c, i, column), count)
+                    if self.finish is None:
+                        e.store_rows(values, e.corner(self.c, i, column), count)
                         return
                     for r, value in enumerate(values):
-                        finish(value, e.b.add(i, I64(r)), column, count)
+                        self.finish(value, e.b.add(i, I64(r)), column, count)
 
                 _broadcast_block(e, left, right, out, high, wide, depth, fresh, put)
 
             e.pieces(*rows, spec.m, cut.rows, block)
 
         if cut.slabs:
-            e.loop(*rows, e.lanes, lambda i: pack_slab(i, k, depth))
-        e.pieces(*columns, spec.n, cut.columns, panel)
+            e.loop(I64(0), I64(depth), 1, pack_column)
+        self._panels(panel)
 
-    def slab(i: ir.Value, depth: int) -> Matrix:
-        """Row i of A where `pack_slab` has put it: the rows of a vector lie together for each k."""
-        own = e.b.sub(i, rows[0])
-        whole, rest = e.b.udiv(own, I64(e.lanes)), e.b.urem(own, I64(e.lanes))
-        start = e.at(scratch, (cut.panel_bytes // e.itemsize, 1))
-        return Matrix(e.at(start, (whole, e.lanes * depth), (rest, 1)), 1, e.lanes)
+    def _panels(self, body: Callable[[ir.Value, int], None]) -> None:
+        """body(first column, how many) for each panel."""
+        self.e.pieces(*self.columns, self.e.cut.spec.n, self.e.cut.columns, body)
 
-    def pack_slab(i: ir.Value, k: ir.Value, depth: int) -> None:
-        source = corner(a, i, k)
-        source = Matrix(source.pointer, a.column, a.row)
-        _pack(e, source, slab(i, depth).pointer, depth, e.lanes, e.lanes)
+    def _panel(self, j: ir.Value, wide: int, k: ir.Value, depth: int) -> Matrix:
+        """The columns of B from j on as a matrix: of dot its columns are the rows."""
+        e, cut = self.e, self.e.cut
+        if not cut.packed:
+            right = e.corner(self.b, k, j)
+            return Matrix(right.pointer, right.column, right.row) if cut.dot else right
+        start = self.scratch
+        if cut.strips:  # all panels are there
+            own = e.b.sub(j, self.columns[0])
+            start = e.at(start, (own, cut.panel_stride if cut.dot else depth))
+        return Matrix(start, cut.panel_stride, 1)
 
-    if spec.k:
-        e.pieces(I64(0), I64(spec.k), spec.k, cut.depth, through_k)
-    else:
-        through_k(I64(0), 0)
+    def _pack_panels(self, k: ir.Value, depth: int) -> None:
+        """All panels of these columns; rows of B, where they are contiguous, from end to end."""
+        e = self.e
+        if e.cut.dot or self.b.column != 1:
+            self._panels(lambda j, wide: self._pack_panel(j, wide, k, depth))
+            return
+
+        def row(x: ir.Value) -> None:
+            def copy(j: ir.Value, wide: int) -> None:
+                goal = e.at(self._panel(j, wide, k, depth).pointer, (x, e.cut.panel_stride))
+                e.copy(e.corner(self.b, e.b.add(k, x), j).pointer, goal, wide)
+
+            self._panels(copy)
+
+        e.loop(I64(0), I64(depth), 1, row)
+
+    def _pack_panel(self, j: ir.Value, wide: int, k: ir.Value, depth: int) -> None:
+        e, cut = self.e, self.e.cut
+        source, outer, inner = e.corner(self.b, k, j), depth, wide
+        if cut.dot:
+            source, outer, inner = Matrix(source.pointer, source.column, source.row), wide, depth
+        goal = self._panel(j, wide, k, depth).pointer
+        _pack(e, source, goal, outer, inner, cut.panel_stride)

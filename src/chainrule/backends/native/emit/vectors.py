@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -68,7 +68,15 @@ class Vectors:
         """The value, or `most` if that is less."""
         return self.b.select(self.b.icmp_signed("<", value, I64(most)), value, I64(most))
 
+    def most(self, value: ir.Value, least: int) -> ir.Value:
+        """The value, or `least` if that is more."""
+        return self.b.select(self.b.icmp_signed(">", value, I64(least)), value, I64(least))
+
     # Memory
+
+    def corner(self, view: Matrix, i: ir.Value, j: ir.Value) -> Matrix:
+        """The part of a matrix from row i and column j on."""
+        return replace(view, pointer=self.at(view.pointer, (i, view.row), (j, view.column)))
 
     def at(self, pointer: ir.Value, *terms: tuple[ir.Value | int, int]) -> ir.Value:
         """pointer + Σ index · stride, in elements."""
@@ -91,6 +99,12 @@ class Vectors:
     def store(self, value: ir.Value, pointer: ir.Value, count: int) -> None:
         """The first `count` lanes to memory."""
         builder.store_lanes(self.b, value, pointer, self.itemsize, count)
+
+    def copy(self, source: ir.Value, goal: ir.Value, count: int) -> None:
+        """`count` contiguous elements."""
+        for j in range(0, count, self.lanes):
+            value = self.load(self.at(source, (j, 1)), count - j)
+            self.store(value, self.at(goal, (j, 1)), count - j)
 
     def element(self, pointer: ir.Value) -> ir.Value:
         return self.b.load(pointer, typ=self.scalar, align=self.itemsize)

@@ -1,10 +1,12 @@
 """How a matrix product is cut: C[batch, m, n] = A[batch, m, k] · B[batch, k, n], every shape known.
 
 Strides say how A and B lie in memory: one of the last two is 1, so transpositions and broadcast
-batches cost no copy. The product is cut three times, by the spec and the processor alone:
+batches cost no copy. The product is cut by the spec and the processor alone:
 
-    tile    what one thread does at a time: some rows × some columns of one C
-    panel   the part of B that one tile passes over again and again; packed where that pays
+    tile    what threads share out: some rows × some columns of one C
+    strip   the rows of a thread's tiles that it goes through at a time, so that their part of A,
+            and what is written of C, stay in the second-level cache
+    panel   columns of B that a strip passes over, from the first-level cache; packed where it pays
     block   the rows × columns of C that stay in registers while k runs
 
 `choose` decides between three ways by an estimate of their cost:
@@ -19,23 +21,27 @@ batches cost no copy. The product is cut three times, by the spec and the proces
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..alignment import PAGE
-from ..processor import Target
+from ..processor import Cache, Target
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
-DEPTH = 512  # steps of k between two visits of C, where k is long
-AT_ONCE = 2 * DEPTH  # a k that is not cut: a block of C is ready before it is stored
+DEPTH = 512  # steps of k between two visits of C: a panel stays in the first-level cache
+AT_ONCE = 1024  # the same where A is contiguous along k, so that its rows are read from end to end
 DOT_DEPTH = 4096  # of vectors along k, each lane of which is a chain of its own
 WIDEST = 6  # vectors (dot: columns) of a block
-PANEL_BYTES = 256 * 1024  # a larger B is packed: it would not stay in the cache between blocks
-SLAB_ROWS, SLAB_COLUMNS = 256, 512  # of a tile that copies its part of A
-PACKED_ROWS = 256  # rows that share one packed panel
+GROUP_BYTES = 1024 * 1024  # packed panels that lie side by side
+GROUP_COLUMNS = 256  # that a thread should have to itself, where there are so many
+TILES = 16  # that a large product should have, to be shared out
 TILE_WORK = 250_000  # multiply-adds that are worth a tile of its own
-COPY, TURN, START = 2, 6, 4  # cost of a vector copied, of one transposed, of starting a block
+# Costs, in multiply-adds of vectors: of a vector copied, of one transposed, of starting a block.
+COPY, TURN, START = 2, 6, 4
+# Of a line that the second-level cache has, and of one that it has not: of B, and of A, of which
+# there is one for many multiply-adds.
+LINE_OF_B, LINE_OF_A = (3, 12), (0.1, 12)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Contraction:
     b_strides: tuple[int, int, int]
     accumulate: bool = False  # C += A · B
     unit: int = 0  # rows of C that a tile must have, over all columns; 0: as it is fastest
-    plain: bool = False  # vectors must lie along n, and k be done at once
+    plain: bool = False  # vectors must lie along n, and k, at most AT_ONCE, be done at once
 
     @property
     def itemsize(self) -> int:
@@ -76,10 +82,11 @@ class Blocking:
     rows: int  # of a block
     columns: int  # of a block, and of a panel
     depth: int  # steps of k that a block does at once
+    strip_rows: int
     tile_rows: int
     tile_columns: int
-    packed: bool  # B goes panel by panel through scratch
-    slabs: bool  # and a tile's part of A, a vector of its rows for each k
+    packed: bool  # B goes through scratch: panel by panel, or all that a thread's strips need
+    slabs: bool  # and a strip's part of A: for each k a vector of its rows
     cost: float  # in multiply-adds of vectors
 
     @property
@@ -104,15 +111,25 @@ class Blocking:
         return up(self.depth if self.dot else self.columns, self.lanes) * self.lanes
 
     @property
+    def panel_size(self) -> int:
+        """Elements of a packed panel."""
+        return (self.columns if self.dot else self.depth) * self.panel_stride
+
+    @property
+    def strips(self) -> bool:
+        """Whether a thread may have more than one strip: it packs all panels before the first."""
+        return self.spec.m > self.strip_rows
+
+    @property
     def panel_bytes(self) -> int:
-        """Of the packed panel of B."""
-        outer = self.columns if self.dot else self.depth
-        return outer * self.panel_stride * self.spec.itemsize if self.packed else 0
+        """Of the packed panels of B that are there at a time."""
+        count = up(self.tile_columns, self.columns) if self.strips else 1
+        return count * self.panel_size * self.spec.itemsize if self.packed else 0
 
     @property
     def scratch_bytes(self) -> int:
         """Packing memory that each caller needs for itself, 64-byte aligned for speed."""
-        slabs = self.depth * self.tile_rows * self.spec.itemsize if self.slabs else 0
+        slabs = self.depth * self.strip_rows * self.spec.itemsize if self.slabs else 0
         return self.panel_bytes + slabs
 
 
@@ -137,7 +154,7 @@ def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Blocking
             even = up(spec.m, up(spec.m, most)) if spec.m and not spec.unit else 1
             divisor = next(r for r in range(most, 0, -1) if (spec.unit or spec.m) % r == 0)
             for rows in sorted({even, divisor}):
-                yield _blocked(spec, lanes, swapped, dot, rows, wide)
+                yield _blocked(spec, target, swapped, dot, rows, wide)
 
 
 def up(a: int, b: int) -> int:
@@ -153,68 +170,85 @@ def _parts(extent: int, size: int) -> Iterator[tuple[int, int]]:
         yield 1, extent % size
 
 
-def _in_slabs(spec: Contraction, lanes: int, rows: int) -> bool:
-    """Whether a large product copies A too.
+def _price(rows: int, step: int, wide: int, prices: tuple[float, float], target: Target) -> float:
+    """What it costs to read a line again, of rows of `wide` lines each, `step` bytes apart.
 
-    Where A's steps along k are whole pages, they all fall into the same few places of a cache, and
-    each into a page of its own. Tiles are large then, since each copies what it needs.
+    Rows that lie a power of two apart fall into a few sets of a cache.
     """
-    _, row, step = spec.a_strides
-    pages = step > 0 and step * spec.itemsize % PAGE == 0
-    large = spec.m * spec.n * spec.k >= 64 * TILE_WORK and spec.k >= lanes
-    fits = spec.m % SLAB_ROWS == 0 and lanes % rows == 0
-    return row == 1 and pages and large and fits and not spec.unit
+
+    def stay(cache: Cache) -> bool:
+        places = cache.way // math.gcd(step, cache.way) * wide
+        sets = min(places, cache.way // cache.line)
+        return min(rows * wide, up(rows * step, cache.line) + wide) <= sets * cache.ways
+
+    caches = target.caches
+    near, far = prices
+    return 0 if stay(caches.first) else near if stay(caches.second) else far
 
 
 def _blocked(
-    spec: Contraction, lanes: int, swapped: bool, dot: bool, rows: int, wide: int
+    spec: Contraction, target: Target, swapped: bool, dot: bool, rows: int, wide: int
 ) -> Blocking:
     """Blocks of rows × `wide` vectors (dot: columns), and what the product then costs."""
-    m, n, k = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1)
+    m, n, k, size = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1), spec.itemsize
+    lanes = target.vector_bits // (8 * size)
     unit = 1 if dot else lanes
     columns = min(wide * unit, n)
-    contiguous = spec.b_strides[1 if dot else 2] == 1 or (k if dot else n) == 1
-    large = not dot and k * n * spec.itemsize > PANEL_BYTES and m > 2 * rows
-    packed = large or not contiguous
-    most, piece = (2 * DOT_DEPTH, DOT_DEPTH) if dot else (AT_ONCE, DEPTH)
-    depth = k if k <= most else up(k, up(k, piece))
-
-    tall = TILE_WORK // (columns * depth)
-    tall = min(max(tall, (PACKED_ROWS if packed else 1), rows), m)
-    tile_rows = up(up(m, up(m, tall)), rows) * rows
-    tile_columns = columns * min(max(1, TILE_WORK // (tile_rows * columns * k)), up(n, columns))
-    slabs = not dot and _in_slabs(spec, lanes, rows)
-    if slabs:
-        tile_rows = SLAB_ROWS
-        tile_columns = columns * min(up(SLAB_COLUMNS, columns), up(n, columns))
-    if spec.unit:  # costs are those of two threads
-        tile_rows, tile_columns = spec.unit, columns * up(n, columns)
-
+    line = target.caches.first.line
+    piece = DOT_DEPTH if dot else AT_ONCE if spec.a_strides[2] == 1 else DEPTH
+    depth = k if spec.plain else up(k, up(k, piece))
     cost = 0.0
     for many_r, r in _parts(m, rows):
         for many_c, c in _parts(n, columns):
             v = up(c, unit)
-            step = max(r * v + 0.1 * (r + v), r + v, LATENCY)
+            step = max(r * v + 0.1 * (r + v), target.load_cost * (r + v), LATENCY)
             block = up(k, lanes) * step + 3 * r * v if dot else k * step + 2 * r * v
             turned = TURN * lanes * v if swapped and not dot and m > 1 else 0
             cost += many_r * many_c * (block + turned + START)
-    if packed:
-        copied = up(k, lanes) * n if dot else k * up(n, lanes)
-        cost += copied * (COPY if contiguous else TURN) * up(m, tile_rows)
+
+    contiguous = spec.b_strides[1 if dot else 2] == 1 or (k if dot else n) == 1
+    blocks, panels = up(m, rows), up(n, columns)
+    pack = (up(k, lanes) * n if dot else k * up(n, lanes)) * (COPY if contiguous else TURN)
+    reread = 0.0
+    if contiguous and not dot:
+        per_row = up(columns * size, line)
+        price = _price(depth, spec.b_strides[1] * size, per_row, LINE_OF_B, target)
+        reread = price * k * per_row * panels * (blocks - 1)
+    packed = not contiguous or pack < reread
+    cost += pack if packed else reread
+
+    slabs = False
+    if not dot and spec.a_strides[1] == 1 and m > 1 and k > 1:
+        price = _price(depth, spec.a_strides[2] * size, 1, LINE_OF_A, target)
+        reread = price * k * panels * blocks
+        copied = 2 * COPY * m * k / lanes
+        fits = m % lanes == 0 and lanes % rows == 0 and spec.unit % lanes == 0
+        slabs = fits and copied < reread
+        cost += copied if slabs else reread
+
     cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
-    blocking = Blocking(
-        spec,
-        lanes,
-        swapped,
-        dot,
-        rows,
-        columns,
-        depth,
-        tile_rows,
-        tile_columns,
-        packed,
-        slabs,
-        cost,
-    )
+    tile = _tile(spec, target, rows, columns, depth, slabs)
+    blocking = Blocking(spec, lanes, swapped, dot, rows, columns, depth, *tile, packed, slabs, cost)
     few = spec.batch * m * n * k > 16 * TILE_WORK and blocking.tiles < 16
     return replace(blocking, cost=cost * 1.03) if few else blocking
+
+
+def _tile(
+    spec: Contraction, target: Target, rows: int, columns: int, depth: int, slabs: bool
+) -> tuple[int, int, int]:
+    """(rows of a strip, rows of a tile, columns of a tile)."""
+    m, n, k, size = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1), spec.itemsize
+    wanted = min(TILES, spec.batch * m * n * k // TILE_WORK)
+    most = max(1, GROUP_BYTES // (depth * columns * size)) * columns
+    step = math.lcm(target.lanes(8 * size) if slabs else rows, spec.unit or 1)
+    tile_columns = min(up(n, columns) * columns, most)
+    strip = target.caches.second.bytes // 2 // ((depth + min(n, tile_columns)) * size)
+    strip = max(strip // step, 1) * step
+    if spec.unit:
+        return strip, spec.unit, up(n, columns) * columns
+    if not slabs and (m <= strip or n >= 2 * GROUP_COLUMNS):  # no panel is packed twice
+        parts = min(wanted, up(n, columns)) if m <= strip else 2
+        tile_columns = min(tile_columns, up(up(n, columns), max(parts, 1)) * columns)
+    across = spec.batch * up(n, tile_columns)
+    tile_rows = up(up(m, max(1, up(wanted, across))), step) * step
+    return strip, tile_rows, tile_columns
