@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ TARGETS = {
 COLD, WARM = 1.0, 0.1  # seconds of the first step, at most
 LATE = 2.0  # times that, for networks that are more than linear layers
 EAGER = 2.5  # times PyTorch's eager time, at most
+ROLES = ("result", "input", "weights")  # a layer's products
+PRODUCT_SHARE = 0.9  # of the speed of NumPy's product, at least
 DISTURBED = 1.25  # times its best: the control of a work that does not count
 
 HEAD = """\
@@ -37,6 +40,12 @@ jax.jit has donated arguments; for factors it changes whole tables. With one thr
 is pinned to one processor. The floor is the time of the step's matrix products at the speed of a
 {PRODUCT}×{PRODUCT} one through NumPy. A target is a ratio over the fastest of the others; with one
 thread it is to be no slower."""
+
+PRODUCTS = """\
+GFLOP/s of chainrule / of NumPy's OpenBLAS, and the ratio. Each product alone, as the works have it:
+the result of a layer, the gradient of its input, that of its weights; convolutions over unfolded
+images. Ours runs many times in one native call, as products do within a step; with two threads,
+one that is too short to share runs on one. Of rounds in turn the best counts."""
 
 
 def results(found: dict[str, Found]) -> Iterator[str]:
@@ -249,4 +258,41 @@ def eager(found: Found) -> Iterator[str]:
     )
 
 
-PARTS = {"training": training, "eager": eager}
+# ── products ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def products(found: Found) -> Iterator[str]:
+    yield "## Matrix products"
+    yield ""
+    yield PRODUCTS
+    yield from about(found)
+    runs: dict[tuple[str, int], list[Found]] = {}
+    for row in found["rows"]:
+        runs.setdefault((row["instructions"], row["threads"]), []).append(row)
+    for (instructions, threads), rows in runs.items():
+        yield ""
+        yield f"### {instructions}, {threads} thread{'s' * (threads > 1)}"
+        shares = [row["numpy_us"] / row["us"] for row in rows]
+        reached = sum(share >= PRODUCT_SHARE for share in shares)
+        yield ""
+        yield f"{reached} of {len(rows)} reach {PRODUCT_SHARE:.0%} of NumPy's speed; the geometric"
+        yield f"mean is {math.exp(sum(map(math.log, shares)) / len(shares)):.0%}."
+        cells = {(row["layer"], row["role"]): product_cell(row) for row in rows}
+        yield from table(
+            ["layer", *ROLES],
+            (
+                [layer, *(cells.get((layer, role), "–") for role in ROLES)]
+                for layer in dict.fromkeys(row["layer"] for row in rows)
+            ),
+        )
+
+
+def product_cell(row: Found) -> str:
+    ours, theirs = (row["operations"] / row[us] / 1e3 for us in ("us", "numpy_us"))
+    share = f"{ours / theirs:.0%}"
+    return f"{ours:.1f} / {theirs:.1f}, " + (
+        share if ours >= PRODUCT_SHARE * theirs else f"**{share}**"
+    )
+
+
+PARTS = {"training": training, "eager": eager, "products": products}

@@ -76,7 +76,7 @@ def products() -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
 
 
 def ours(left: np.ndarray, right: np.ndarray) -> Callable[[int], object]:
-    """Runs the product so many times."""
+    """A function that computes the product `count` times."""
     (a, turned), (b, other) = map(_stored, (left, right))
     c = cr.zeros((left.shape[0], right.shape[1]))
 
@@ -107,7 +107,7 @@ def theirs(left: np.ndarray, right: np.ndarray) -> Callable[[int], object]:
 
 def best(programs: list[Callable[[int], object]], rounds: int, seconds: float) -> list[float]:
     """Microseconds of each at its best, in rounds of `seconds` in turn."""
-    counts = [max(1, int(seconds / _timed(partial(p, 3), 3))) for p in programs]
+    counts = [_count(program, seconds) for program in programs]
     times: list[list[float]] = [[] for _ in programs]
     for _ in range(rounds):
         for program, count, taken in zip(programs, counts, times, strict=True):
@@ -115,6 +115,14 @@ def best(programs: list[Callable[[int], object]], rounds: int, seconds: float) -
             program(1)
             taken.append(_timed(partial(program, count), count))
     return [min(taken) * 1e6 for taken in times]
+
+
+def _count(program: Callable[[int], object], seconds: float) -> int:
+    """How many runs take about so long."""
+    count = 1
+    while (taken := _timed(partial(program, count), 1)) < seconds / 2:
+        count = max(2 * count, int(count * seconds / taken / 2))
+    return count
 
 
 def _timed(run: Callable[[], object], count: int) -> float:
@@ -127,8 +135,8 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, object]]:
     """In a process of its own: the threads and instructions are those of its environment."""
     for name, role, left, right in products():
         us, numpy_us = best([ours(left, right), theirs(left, right)], rounds, seconds)
-        m, k, n = *left.shape, right.shape[1]
-        yield {"layer": name, "role": role, "shape": [m, k, n], "us": us, "numpy_us": numpy_us}
+        work = 2 * left.size * right.shape[1]
+        yield {"layer": name, "role": role, "operations": work, "us": us, "numpy_us": numpy_us}
 
 
 def instructions() -> dict[str, dict[str, str]]:

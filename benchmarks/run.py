@@ -1,7 +1,8 @@
-"""Measure, and write RESULTS.md and training.svg: `python benchmarks/run.py [eager] [training]`.
+"""Measure, and write RESULTS.md and training.svg: `python benchmarks/run.py [PART]...`.
 
-Each part is a script of its own that keeps its figures in results/; the page is made from what lies
-there, so that a part can be measured alone: without a name, both are; `page` measures nothing.
+Each part (training, eager, products) is a script of its own that keeps its figures in results/; the
+page is made from what lies there, so that a part can be measured alone: without a name, all are;
+`page` measures nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help="eager, training, page; both if left out")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(pages.PARTS)}, page; all if left out")
     parser.add_argument("--quick", action="store_true", help="a short try: no figures to rely on")
     parser.add_argument("--out", type=Path, default=HERE, help="where to write; here if left out")
     given = parser.parse_args()

@@ -130,7 +130,7 @@ def _host(limit: str) -> Target:
 
 def _caches() -> Caches:
     """As Linux lists those of the first processor; the defaults where it does not."""
-    found: dict[str, Cache] = {}
+    levels: dict[str, Cache] = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
             kind, level, size, ways, line = (
@@ -144,11 +144,11 @@ def _caches() -> Caches:
                 )
             )
             if kind in ("Data", "Unified") and int(ways) > 0:
-                found[level] = Cache(int(size.removesuffix("K")) * 1024, int(ways), int(line))
+                levels[level] = Cache(int(size.removesuffix("K")) * 1024, int(ways), int(line))
         except (OSError, ValueError):  # another system's, or a container that hides it
             continue
     usual = Caches()
-    return Caches(found.get("1", usual.first), found.get("2", usual.second))
+    return Caches(levels.get("1", usual.first), levels.get("2", usual.second))
 
 
 def _features(flags: dict[str, bool]) -> str:
