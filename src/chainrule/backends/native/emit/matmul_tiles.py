@@ -62,7 +62,10 @@ def _broadcast_block(
     put   put(a vector of each row, its first column, how many columns) stores the result
     """
     counts = [min(e.lanes, columns - j) for j in range(0, columns, e.lanes)]
-    wide = len(counts)
+    wide, panel = len(counts), e.cut.spec.panel
+    at_columns = [v * e.lanes for v in range(wide)]
+    if panel:  # the next columns are in the next panel
+        at_columns = [at // panel * e.cut.spec.k * panel + at % panel for at in at_columns]
     sums = [e.zero] * (rows * wide)  # by rows
     unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 32))
 
@@ -70,7 +73,10 @@ def _broadcast_block(
         sums = list(before)
         for u in range(unroll):
             left, right = e.at(a.pointer, (k, a.column)), e.at(b.pointer, (k, b.row), (u, b.row))
-            y = [e.load(e.at(right, (v * e.lanes, 1)), count) for v, count in enumerate(counts)]
+            y = [
+                e.load(e.at(right, (at, 1)), count)
+                for at, count in zip(at_columns, counts, strict=True)
+            ]
             for i in range(rows):
                 x = e.splat(e.element(e.at(left, (i * a.row + u * a.column, 1))))
                 for v in range(wide):
@@ -273,6 +279,11 @@ class _Part:
     def _panel(self, j: ir.Value, wide: int, k: ir.Value, depth: int) -> Matrix:
         """The columns of B from j on as a matrix: of dot its columns are the rows."""
         e, cut = self.e, self.e.cut
+        panel = cut.spec.panel
+        if panel:
+            whole, rest = e.b.udiv(j, I64(panel)), e.b.urem(j, I64(panel))
+            start = e.at(self.b.pointer, (whole, cut.spec.k * panel), (k, panel), (rest, 1))
+            return Matrix(start, panel, 1)
         if not cut.packed:
             right = e.corner(self.b, k, j)
             return Matrix(right.pointer, right.column, right.row) if cut.dot else right

@@ -2,6 +2,7 @@
 
     rewrites   another program, with the same results
     halves     one of them: float16 and bfloat16 are computed with in float32
+    packing    another one: matrices that a loop multiplies by are packed before it
     buffers    a program's buffers, and what is decided of each
     storage    which buffers are arrays, and which are computed where they are used
     groups     which buffers one loop writes

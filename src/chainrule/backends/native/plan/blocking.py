@@ -58,6 +58,7 @@ class Contraction:
     accumulate: bool = False  # C += A · B
     unit: int = 0  # rows of C that a tile must have, over all columns; 0: as it is fastest
     plain: bool = False  # vectors must lie along n, and k, at most AT_ONCE, be done at once
+    panel: int = 0  # columns of the panels in which B lies packed; 0: it is a matrix
 
     @property
     def itemsize(self) -> int:
@@ -136,7 +137,7 @@ class Blocking:
 @functools.lru_cache(4096)  # equal layers ask again and again
 def choose(spec: Contraction, target: Target) -> Blocking:
     """The cheapest way to cut the product."""
-    turns = (False,) if spec.unit or spec.plain else (False, True)
+    turns = (False,) if spec.unit or spec.plain or spec.panel else (False, True)
     ways = [way for swapped in turns for way in _ways(spec, target, swapped)]
     return min(ways, key=lambda way: way.cost)
 
@@ -146,10 +147,13 @@ def _ways(spec: Contraction, target: Target, swapped: bool) -> Iterator[Blocking
     spec = spec.swapped if swapped else spec
     lanes = target.vector_bits // (8 * spec.itemsize)
     for dot in (False, True):
-        if dot and (spec.plain or spec.n > lanes or (spec.a_strides[2] != 1 and spec.k > 1)):
+        narrow = spec.n <= lanes and (spec.a_strides[2] == 1 or spec.k <= 1)
+        if dot and (spec.plain or spec.panel or not narrow):
             continue
         unit = 1 if dot else lanes
         for wide in range(1, min(up(max(spec.n, 1), unit), WIDEST) + 1):
+            if spec.panel and spec.panel % (wide * unit) and wide * unit % spec.panel:
+                continue  # blocks begin at different columns of a panel
             most = min((target.registers - 1 - wide) // wide, max(spec.m, 1))
             even = up(spec.m, up(spec.m, most)) if spec.m and not spec.unit else 1
             divisor = next(r for r in range(most, 0, -1) if (spec.unit or spec.m) % r == 0)
@@ -214,7 +218,7 @@ def _blocked(
         per_row = up(columns * size, line)
         price = _price(depth, spec.b_strides[1] * size, per_row, LINE_OF_B, target)
         reread = price * k * per_row * panels * (blocks - 1)
-    packed = not contiguous or pack < reread
+    packed = not spec.panel and (not contiguous or pack < reread)
     cost += pack if packed else reread
 
     slabs = False

@@ -38,6 +38,7 @@ from .cuts import (
     cut_reduction,
 )
 from .matmul import scattered_operands
+from .packing import PACKED_MATMUL
 from .rewrites import NORM_OF_SUMS
 from .views import VIEWS
 
@@ -282,7 +283,7 @@ CUMULATIVE = Kind(
 )
 MATMUL = Kind(
     "matmul",
-    {ops.matmul: "f"},
+    {ops.matmul: "f", PACKED_MATMUL: "f"},
     emit="matmul",
     flushes=True,
     stored=scattered_operands,

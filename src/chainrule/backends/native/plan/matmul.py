@@ -9,6 +9,7 @@ from ...program import Kernel
 from ..processor import Target
 from .blocking import Blocking, Contraction, choose
 from .buffers import Storage
+from .packing import PACKED_MATMUL
 from .views import joint_stride
 
 Strides = tuple[int, int, int]  # of batch, row and column, in elements
@@ -32,16 +33,29 @@ def operand(storage: Storage, b: int, kernel: Kernel) -> tuple[int, int, Strides
 
 
 def operands(storage: Storage, b: int) -> list[tuple[int, int, Strides]]:
-    """Both operands of a product that is planned."""
+    """Both operands of a product that is planned.
+
+    The strides of a packed one are those from row to row of a panel, and from column to column of
+    panels.
+    """
     kernel = storage.kernel(b)
-    lie = [operand(storage, r, kernel) for r in kernel.reads]
+    lie = [operand(storage, r, kernel) for r in _matrices(kernel)]
+    if kernel.op is PACKED_MATMUL:
+        _, inner, width = storage.buffers[kernel.reads[1]].shape
+        lie.append((kernel.reads[1], 0, (0, width, inner)))
     return [o for o in lie if o is not None]
+
+
+def _matrices(kernel: Kernel) -> tuple[int, ...]:
+    """The operands of a product that are matrices, not packed."""
+    return kernel.reads[:1] if kernel.op is PACKED_MATMUL else kernel.reads
 
 
 def scattered_operands(kernel: Kernel, storage: Storage) -> list[int]:
     """What a product needs as an array where it cannot read its operands as they are."""
-    scattered = [r for r in kernel.reads if operand(storage, r, kernel) is None]
-    return [_to_store(r, kernel, storage) for r in scattered]
+    scattered = [r for r in _matrices(kernel) if operand(storage, r, kernel) is None]
+    packed = kernel.reads[1:] if kernel.op is PACKED_MATMUL else ()
+    return [*packed, *(_to_store(r, kernel, storage) for r in scattered)]
 
 
 def _to_store(b: int, kernel: Kernel, storage: Storage) -> int:
@@ -64,9 +78,20 @@ def blocking_of(
     plain   it is finished in registers (see `blocking.Contraction`)
     """
     left, right = operands(storage, b)
-    buffer, inner = storage.buffers[b], storage.buffers[storage.kernel(b).reads[0]].shape[-1]
+    kernel, buffer = storage.kernel(b), storage.buffers[b]
+    inner = storage.buffers[kernel.reads[0]].shape[-1]
+    panel = storage.buffers[kernel.reads[1]].shape[-1] if kernel.op is PACKED_MATMUL else 0
     *batch, m, n = buffer.shape
     spec = Contraction(
-        m, n, inner, math.prod(batch), buffer.dtype.name, left[2], right[2], unit=unit, plain=plain
+        m,
+        n,
+        inner,
+        math.prod(batch),
+        buffer.dtype.name,
+        left[2],
+        right[2],
+        unit=unit,
+        plain=plain,
+        panel=panel,
     )
     return choose(spec, target)

@@ -43,6 +43,9 @@ def with_bodies_rewritten(program: Program) -> Program:
     """The program with the bodies of its loops after all rewrites."""
     if all(kernel.body is None for kernel in program.kernels):
         return program
+    from .packing import packed_once  # which other programs spare
+
+    program = packed_once(program)
     kernels = [
         kernel
         if kernel.body is None
