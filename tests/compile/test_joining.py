@@ -55,3 +55,21 @@ def test_minus_zero_is_zero_after_the_sum():
 
     (found,) = run(graph, [np.float32([-0.0, 1]), np.float32([2, -0.0])])
     assert found.tobytes() == np.float32([0, 1, 2, 0]).tobytes()
+
+
+def test_axes_of_parts_are_moved_before_they_are_joined():
+    """Heads of an attention: thirds of one product, each with its axes in another order."""
+    x = cr.Tensor(np.random.default_rng(0).normal(size=(2, 5, 3, 4)))
+
+    def gradient(x):
+        def f(x):
+            parts = cr.permute_dims(x, (2, 0, 1, 3))
+            return sum((part * part * (k - 1.5)).sum() for k, part in enumerate(parts))
+
+        return cr.grad(f)(x)
+
+    step = cr.compile(gradient)
+    assert step(x).numpy().tobytes() == gradient(x).numpy().tobytes()
+    (line,) = (line for line in step.graph(x).splitlines() if " concat(" in line)
+    assert "float64[2,5,3,4]" in line
+    assert "axis=2" in line

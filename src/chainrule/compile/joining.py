@@ -3,12 +3,13 @@
 The derivative of a slice pads with zeros, and the cotangents of several slices are added up. Where
 the slices lie side by side (the gates of a recurrent layer, the heads of an attention), each sum
 has one part that is not 0: pad(a) + pad(b) = concat(a + 0, b + 0). The added 0 turns -0 into 0, as
-the sum does.
+the sum does. If the axes of the whole are moved, those of each part are instead: as views.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,14 @@ class _Parts:
 def join(graph: Graph) -> Graph:
     """A sum of parts that were padded to lie side by side is the parts side by side."""
     padded: dict[Node, _Parts] = {}
+    joined: set[Node] = set()
+    uses = Counter(i for node in graph.nodes for i in node.inputs)
+    uses.update(graph.outputs)
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         new = with_inputs(node, inputs)
+        if node.op is ops.permute_dims and inputs[0] in joined and uses[node.inputs[0]] == 1:
+            return _moved(inputs[0], node)
         if node.op is ops.pad:
             parts = _of_pad(new)
         elif node.op is ops.add and all(i in padded for i in inputs):
@@ -41,7 +47,9 @@ def join(graph: Graph) -> Graph:
         if parts is None:
             return new
         if node.op is ops.add and _covers(parts, new):
-            return _side_by_side(parts, new)
+            whole = _side_by_side(parts, new)
+            joined.add(whole)
+            return whole
         padded[new] = parts
         return new
 
@@ -79,3 +87,10 @@ def _side_by_side(parts: _Parts, node: Node) -> Node:
         zeros = apply(ops.broadcast_to, zero, source=node.source, shape=part.shape)
         added.append(apply(ops.add, part, zeros, source=node.source))
     return apply(ops.concat, *added, source=node.source, axis=parts.axis)
+
+
+def _moved(whole: Node, node: Node) -> Node:
+    """The parts side by side, with the axes of each in the node's order."""
+    axes = node.params["axes"]
+    parts = [apply(ops.permute_dims, i, source=node.source, axes=axes) for i in whole.inputs]
+    return apply(ops.concat, *parts, source=node.source, axis=axes.index(whole.params["axis"]))

@@ -7,7 +7,7 @@ innermost loop; the functions of `math/` have no branches, so they vectorise wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -121,7 +121,7 @@ class Loops:
         value = self._computed.get((b, index))
         if value is None:
             stored = b in self.storage.stored
-            value = self._load(b, index) if stored else self.computed(b, index)
+            value = self._load(b, self._terms(b, index)) if stored else self.computed(b, index)
             self.remember(b, index, value)
         return value
 
@@ -133,6 +133,10 @@ class Loops:
         """The element, computed from others."""
         buffer, kernel = self.buffers[b], self.storage.kernel(b)
         if buffer.map is not None:
+            lies = self.storage.strided_source(b) if buffer.map.axes is None else None
+            if lies is not None:  # without dividing a place into indices
+                source, strides, offset = lies
+                return self._load(source, (*zip(index, strides, strict=True), (offset, 1)))
             return self.value(kernel.reads[0], self._through(buffer.map, index))
         if kernel.op is ops.checked_index:
             from_0 = kernel.params.get("refusal") is not None
@@ -226,10 +230,17 @@ class Loops:
         return self.builder.add(total, I64(constant)) if constant else total
 
     def _address(self, b: int, index: Index) -> ir.Value:
-        value = self.buffers[b]
-        place = self.weighted(*zip(index, contiguous(value.shape), strict=True))
+        return self._place(b, self._terms(b, index))
+
+    def _terms(self, b: int, index: Index) -> Iterable[tuple[Any, int]]:
+        return zip(index, contiguous(self.buffers[b].shape), strict=True)
+
+    def _place(self, b: int, terms: Iterable[tuple[Any, int]]) -> ir.Value:
+        """The address of an element of a stored buffer: ∑ index · stride, in elements."""
+        place = self.weighted(*terms)
         place = I64(place) if isinstance(place, int) else place
-        return self.builder.gep(self.pointers[b], [place], source_etype=in_memory(value.dtype))
+        kind = in_memory(self.buffers[b].dtype)
+        return self.builder.gep(self.pointers[b], [place], source_etype=kind)
 
     def load_raw(self, b: int, index: Index) -> ir.Value:
         dtype = in_memory(self.buffers[b].dtype)
@@ -238,9 +249,11 @@ class Loops:
     def store_raw(self, b: int, index: Index, value: ir.Value) -> None:
         self.builder.store(value, self._address(b, index))
 
-    def _load(self, b: int, index: Index) -> ir.Value:
-        value = self.load_raw(b, index)
-        if is_boolean(self.buffers[b].dtype):
+    def _load(self, b: int, terms: Iterable[tuple[Any, int]]) -> ir.Value:
+        """The element at ∑ index · stride of a stored buffer."""
+        dtype = self.buffers[b].dtype
+        value = self.builder.load(self._place(b, terms), typ=in_memory(dtype))
+        if is_boolean(dtype):
             return self.builder.icmp_unsigned("!=", value, I8(0))
         return value
 

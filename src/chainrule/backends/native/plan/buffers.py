@@ -157,13 +157,15 @@ class Storage:
 
     def strided(self, b: int) -> tuple[int, tuple[int, ...], int] | None:
         """A buffer as (stored buffer, strides in elements, offset), if views alone lead to one."""
-        buffer = self.buffers[b]
         if b in self.stored:
-            return b, contiguous(buffer.shape), 0
-        if buffer.map is None:
-            return None
-        base = self.strided(buffer.reads[0])
-        if base is None:
+            return b, contiguous(self.buffers[b].shape), 0
+        return self.strided_source(b)
+
+    def strided_source(self, b: int) -> tuple[int, tuple[int, ...], int] | None:
+        """The same of a view, which may be stored itself."""
+        buffer = self.buffers[b]
+        base = None if buffer.map is None else self.strided(buffer.reads[0])
+        if base is None or buffer.map is None:
             return None
         source, strides, offset = base
         through = buffer.map.strides(strides)
