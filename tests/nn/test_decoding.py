@@ -145,6 +145,14 @@ def test_greedy(make):
     assert both[1].tolist() == greedy(model, [4, 4, 0], 8)
 
 
+def test_a_model_of_the_last_token_alone():
+    cr.random.seed(0)
+    table = nn.Embedding(SIZE, SIZE)
+    found = decoding.generate(nn.Lambda(lambda t, _: (table(t), ())), [1, 3], 5, temperature=0)
+    best = table.weight.numpy().argmax(axis=1)
+    assert (found[2:] == best[found[1:-1]]).all()
+
+
 def test_the_seed_decides():
     cr.random.seed(0)
     model = Recurrent()
@@ -267,6 +275,11 @@ WRONG = {
     "steps": (lambda m: decoding.generate(m, [1], -1), ArgumentError, "steps=-1"),
     "width": (lambda m: decoding.beam_search(m, [1], 1, width=0), ArgumentError, "width=0"),
     "exclude": (lambda m: decoding.generate(m, [1], 1, exclude=[7]), RangeError, r"exclude=\[7\]"),
+    "no state": (
+        lambda m: decoding.generate(nn.Lambda(lambda t, _: (m(t)[0], None)), [1], 1),
+        ArgumentError,
+        "got the state None from Lambda",
+    ),
     "another model": (
         lambda m: decoding.generate(nn.Lambda(lambda tokens, state: tokens), [1], 1),
         ArgumentError,

@@ -4,7 +4,8 @@ A model of sequences is a module that is called `model(tokens, state) -> (scores
 
 tokens   (N, T) whole numbers
 state    None at the beginning, then what the call before returned: the state of a recurrent layer,
-         or the caches of attention (`empty_cache`); tensors, in tuples, lists and dicts
+         or the caches of attention (`empty_cache`); tensors, in tuples, lists and dicts; () if the
+         scores depend on the last token alone
 scores   (N, T, V) unnormalised log-probabilities of what follows each token
 
 The prompt is one call. Each further token is one too, compiled: its shapes are always the same.
@@ -246,6 +247,15 @@ def _first(model: Module, tokens: Array) -> tuple[Tensor, Any]:
             f"got {_described(out)} from {type(model).__name__}",
             "expected a model that returns (scores (N, T, V), state) for tokens (N, T) and a state",
             "write its forward(self, tokens, state=None) so",
+            user_line(),
+        )
+    if out[1] is None:
+        raise ArgumentError(
+            "decoding",
+            f"got the state None from {type(model).__name__}",
+            "expected what the next call needs to go on after these tokens",
+            "return the recurrent layer's state or attention's cache; () if only the last token "
+            "matters",
             user_line(),
         )
     return scores, out[1]
