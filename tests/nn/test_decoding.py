@@ -275,6 +275,11 @@ WRONG = {
     "steps": (lambda m: decoding.generate(m, [1], -1), ArgumentError, "steps=-1"),
     "width": (lambda m: decoding.beam_search(m, [1], 1, width=0), ArgumentError, "width=0"),
     "exclude": (lambda m: decoding.generate(m, [1], 1, exclude=[7]), RangeError, r"exclude=\[7\]"),
+    "NaN": (
+        lambda m: decoding.generate(nn.Lambda(lambda t, _: (m(t)[0] * np.nan, ())), [1], 1),
+        ArgumentError,
+        "got scores that are NaN",
+    ),
     "no state": (
         lambda m: decoding.generate(nn.Lambda(lambda t, _: (m(t)[0], None)), [1], 1),
         ArgumentError,

@@ -20,6 +20,12 @@ def random(*shape):
 # ── derivatives ──────────────────────────────────────────────────────────────────────────────────
 
 
+def flat(out):
+    """The tensors of a layer's output."""
+    parts = out if isinstance(out, tuple) else (out,)
+    return [t for p in parts if p is not None for t in (flat(p) if isinstance(p, tuple) else [p])]
+
+
 def checked(layer, call, *inputs):
     """Derivatives of the layer's outputs by inputs and parameters, to orders 1 and 2."""
     named = dict(layer.named_parameters())
@@ -33,9 +39,7 @@ def checked(layer, call, *inputs):
                 owner = owner[int(part)] if isinstance(owner, list) else getattr(owner, part)
             vars(owner)[leaf] = t  # past the check that a parameter stays one
         out = call(layer, *tensors[: len(inputs)])
-        parts = out if isinstance(out, tuple) else (out,)
-        flat = [q for p in parts if p is not None for q in (p if isinstance(p, tuple) else (p,))]
-        return sum((cr.sin(p) * 0.5).sum() for p in flat)
+        return sum((cr.sin(t) * 0.5).sum() for t in flat(out))
 
     cr.check_gradients(of, *map(cr.Tensor, inputs), *values, order=2)
 
@@ -164,6 +168,45 @@ def test_empty_bags(mode):
     rows = layer.weight.numpy()
     ends = layer(np.array([1, 2]), np.array([0, 0, 1, 2])).numpy()  # bags of 0, 1, 1 and 0
     np.testing.assert_allclose(ends, [[0, 0], rows[1], rows[2], [0, 0]])
+
+
+EMPTY = {
+    # a layer, its arguments: batches without sequences, sequences without steps
+    "RNN": (lambda: nn.RNN(3, 4), (np.zeros((0, 5, 3), "f"),)),
+    "LSTM": (lambda: nn.LSTM(3, 4, 2, bidirectional=True), (np.zeros((0, 0, 3), "f"),)),
+    "lengths": (lambda: nn.GRU(3, 4), (np.zeros((0, 5, 3), "f"), None, np.zeros(0, int))),
+    "cell": (lambda: nn.LSTMCell(3, 4), (np.zeros((0, 3), "f"),)),
+    "encoder": (lambda: nn.TransformerEncoderLayer(4, 2, 8), (np.zeros((0, 5, 4), "f"),)),
+    "no steps": (
+        lambda: nn.TransformerEncoderLayer(4, 2, 8),
+        (np.zeros((2, 0, 4), "f"), None, np.zeros((2, 0), bool)),
+    ),
+    "no memory": (
+        lambda: nn.TransformerDecoderLayer(4, 2, 8),
+        (np.zeros((2, 3, 4), "f"), np.zeros((2, 0, 4), "f")),
+    ),
+    "embedding": (lambda: nn.Embedding(5, 3), (np.zeros((0, 4), int),)),
+    "bag": (lambda: nn.EmbeddingBag(5, 3, mode="max"), (np.zeros((0, 4), int),)),
+    "rotary": (lambda: nn.MultiheadAttention(4, 2, rotary=True), (np.zeros((2, 0, 4), "f"),)),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing(name):
+    make, arguments = EMPTY[name]
+    layer = make()
+
+    def total():
+        out = layer(*arguments)
+        loss = sum(cr.sum(t) for t in flat(out))
+        loss.backward()
+        return loss
+
+    for f in (total, cr.compile(total)):
+        assert np.isfinite(float(f()))
+        for p in layer.parameters():
+            grad = p.grad.to_dense() if isinstance(p.grad, cr.RowSparse) else p.grad
+            assert grad is None or np.isfinite(grad.numpy()).all()
 
 
 bags = st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=4)

@@ -258,6 +258,15 @@ def _first(model: Module, tokens: Array) -> tuple[Tensor, Any]:
             "matters",
             user_line(),
         )
+    if np.isnan(scores[:, -1].numpy()).any():
+        raise ArgumentError(
+            "decoding",
+            f"got scores that are NaN from {type(model).__name__}",
+            "expected numbers, or -inf for tokens that cannot follow",
+            "look for NaN in model.state_dict(): training with a lower lr, or clip_norm=1.0, "
+            "avoids it",
+            user_line(),
+        )
     return scores, out[1]
 
 
