@@ -273,7 +273,7 @@ def _constant_text(node: Node) -> str:
 
 
 def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[Node]:
-    """Raise `GraphError` unless the graph is legal; returns its nodes.
+    """Raise `GraphError` unless the graph is legal; returns its nodes, and those of graphs inside.
 
     known   nodes already verified: they are skipped
 
@@ -284,9 +284,8 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):
         raise _illegal("an input that is listed twice", "distinct leaves as inputs")
+    nodes = set(graph.nodes)
     for node in graph.nodes:
-        if node in known:
-            continue
         if node.op is None:
             if node in inputs:
                 continue
@@ -298,16 +297,18 @@ def verify(graph: Graph, known: AbstractSet[Node] = frozenset()) -> AbstractSet[
             if node.value.shape != node.shape or node.value.dtype != node.dtype:
                 raise _illegal(f"a constant {spec_text(node.value)} in {node}", "them to agree")
             continue
+        for inner in node.params.values():
+            if isinstance(inner, Graph):
+                nodes |= verify(inner, known)
+        if node in known:
+            continue
         for i in node.inputs:
             if i.serial >= node.serial:
                 raise _illegal(f"{node} before one of its inputs", "inputs made first")
-        for inner in node.params.values():
-            if isinstance(inner, Graph):
-                verify(inner)
         shape, dtype = node.op.infer(*node.inputs, **node.params)
         if shape != node.shape or dtype != node.dtype:
             raise _illegal(f"{node} where {node.op} gives {dtype}{shape}", "them to agree")
-    return set(graph.nodes)
+    return nodes
 
 
 def _illegal(arrived: str, needed: str) -> GraphError:

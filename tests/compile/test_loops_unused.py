@@ -1,5 +1,8 @@
 """Graphs inside are optimised; what a loop computes without need is dropped."""
 
+import re
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -150,3 +153,14 @@ def test_the_random_state_is_carried():
     np.testing.assert_array_equal(ys.numpy(), draws[1::2])
     np.testing.assert_allclose(last.numpy(), sum(draws[::2]), rtol=1e-6)
     assert generator.state.tolist() == state
+
+
+def test_stages_of_a_loop_are_shown_where_they_change_it(monkeypatch, capsys):
+    monkeypatch.setenv("CHAINRULE_SHOW", "graph")
+    loop = lambda w, c, xs: cr.scan(lambda c, x: (cr.tanh(c @ w + x), c), c, xs)[0].sum()  # noqa: E731
+    cr.compile(cr.grad(loop, (0, 1, 2)))(f64(3, 3), f64(2, 3), f64(4, 2, 3))
+    shown = re.findall(r"── (\w+) ──\n(.*?)\n(?=──|\Z)", capsys.readouterr().err, re.S)
+    assert [name for name, _ in shown[:5]] == ["traced", "fold", "simplify", "join", "share"]
+    assert {"inner", "unused", "saved", "totals"} < {name for name, _ in shown}
+    assert all(before != after for (_, before), (_, after) in pairwise(shown[4:]))
+    assert all(text.count("    graph(") == 2 for _, text in shown)

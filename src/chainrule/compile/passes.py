@@ -32,16 +32,22 @@ FOLD_LIMIT = 4096  # elements: a larger constant costs more to store than to com
 
 
 def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> Graph:
-    """Run every pass, verifying in between; `show(name, graph)` sees each stage."""
+    """Run every pass, verifying in between.
+
+    show   sees the name of each pass, and the graph after it; of passes on graphs inside only those
+           that change something
+    """
     known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred their shapes and dtypes
     passes: tuple[Pass, ...] = PASSES
     if any("graph" in node.params for node in graph.nodes):
         passes = (*PASSES, *OF_INNER, *PASSES)
-    for run in passes:
+    shown = ""
+    for k, run in enumerate(passes):
         graph = run(graph)
         known = verify(graph, known)
-        if show:
+        if show and (k < len(PASSES) or str(graph) != shown):
             show(run.__name__, graph)
+            shown = str(graph)
     return graph
 
 
@@ -158,12 +164,29 @@ def inner(graph: Graph) -> Graph:
             results[node] = inlined(node.params["graph"], inputs)
         elif node.op is ops.item and node.inputs[0] in results:
             return results[node.inputs[0]][node.params["index"]]
-        elif "graph" in node.params:
-            params = {**node.params, "graph": optimise(node.params["graph"])}
-            return Node(node.op, inputs, params, node.shape, node.dtype, None, False, node.source)
-        return with_inputs(node, inputs)
+        return _with_graph(node, inputs, optimise)
 
     return rebuild(graph, visit)
+
+
+def inner_again(graph: Graph) -> Graph:
+    """The graphs inside go through `PASSES`, after those on loops have changed them."""
+
+    def tidied(body: Graph) -> Graph:
+        for run in PASSES:
+            body = run(body)
+        return body
+
+    return rebuild(graph, lambda node, inputs: _with_graph(node, inputs, tidied))
+
+
+def _with_graph(node: Node, inputs: tuple[Node, ...], run: Pass) -> Node:
+    """The node with other inputs, and with what a pass makes of the graph inside."""
+    graph = node.params.get("graph")
+    if graph is None or node.op is ops.custom:
+        return with_inputs(node, inputs)
+    params = {**node.params, "graph": run(graph)}
+    return Node(node.op, inputs, params, node.shape, node.dtype, None, False, node.source)
 
 
 PASSES = (fold, simplify, join, share)
@@ -180,4 +203,5 @@ OF_INNER = (
     products_before,
     products_after,
     unused,
+    inner_again,
 )
