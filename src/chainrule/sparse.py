@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from . import ops
@@ -11,6 +12,11 @@ from .graph import Dtype, Shape
 from .sums import FEW
 
 _ROW_DTYPES = (uint8, uint16, uint32, int64)  # sorting takes a pass per byte
+
+
+# By the identity of a table whose rows are not up to date until they are read: from a table and
+# indices to the rows as they should be.
+READERS: dict[int, Callable[[Any, Any], Any]] = {}
 
 
 def add_up(values: Any, indices: Any, axis: int, size: int) -> Any:
@@ -45,8 +51,9 @@ class RowSparse:
         """The same as an ordinary tensor; repeated rows add up."""
         return add_up(self.values, self.indices, axis=0, size=self.shape[0])
 
-    def by_row(self) -> tuple[Any, Any, Any]:
-        """The entries in the order of their rows: rows from 0, sums, and which end their row.
+    def by_row(self) -> tuple[Any, Any, Any, Any]:
+        """The entries in the order of their rows: that order, the rows from 0, their sums, and
+        which end their row.
 
         A sum is that of the row's entries so far, in their order here: the one at the end has all.
         Nothing in it is as large as the whole.
@@ -58,11 +65,11 @@ class RowSparse:
         rows = ops.take(indices, order, axis=0)
         sums = ops.cumulative_sum_by_key(ops.take(self.values, order, axis=0), rows, axis=0)
         later = ops.slice(rows, start=(min(n, 1),), stop=(n,), step=(1,))
-        return rows, sums, rows != ops.concat(later, rows._full((min(n, 1),), -1), axis=0)
+        return order, rows, sums, rows != ops.concat(later, rows._full((min(n, 1),), -1), axis=0)
 
     def coalesced(self) -> RowSparse:
         """The same with repeated rows added in the last of their entries; the others are 0."""
-        rows, sums, ends = self.by_row()
+        _, rows, sums, ends = self.by_row()
         ends = ops.reshape(ends, shape=(*ends.shape, *(1,) * (len(self.shape) - 1)))
         ends = ops.broadcast_to(ends, shape=sums.shape)
         return RowSparse(rows, ops.where(ends, sums, 0.0), self.shape)

@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..graph import Shape, spec_text
 from ..hints import explain_arguments
-from ..sparse import add_up
+from ..sparse import READERS, add_up
 from ..tensor import Tensor, as_tensor, constant, make
 from . import axes as _axes
 from .elementwise import own
@@ -139,7 +139,7 @@ def _gathered(x: Tensor, arrays: list[Any], together: bool) -> Tensor:
                 user_line(),
             )
     if len(where) == 1:
-        return ops.take(x, indices[0], axis=where[0])
+        return _taken(x, indices[0], where[0])
     rest = [k for k in range(x.ndim) if k not in where]
     front = where[0] if together else 0
     order = rest[:front] + where + rest[front:]
@@ -166,7 +166,16 @@ def take(x: Any, indices: Any, /, axis: int | None = None) -> Tensor:
     x, indices = as_tensor(x), as_tensor(indices)
     if axis is None:
         x, axis = (x, 0) if x.ndim == 1 else (reshape(x, (x.size,)), 0)
-    return ops.take(x, indices, axis=_axes.one("take", axis, x.ndim))
+    return _taken(x, indices, _axes.one("take", axis, x.ndim))
+
+
+def _taken(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """The slices; of a table that an optimizer brings up to date row by row, as they are by now."""
+    taken = ops.take(x, indices, axis=axis)
+    if READERS and not axis and (read := READERS.get(id(x))) is not None:
+        now = read(x, indices)
+        return taken + (now - taken.detach()) if now is not None else taken
+    return taken
 
 
 @explain_arguments

@@ -6,7 +6,8 @@ parameters  checks of the parameters
 sgd         SGD
 adam        Adam and its variants
 adaptive    RMSprop, Adagrad, Adadelta, Lion
-rows        steps of tables with row-sparse gradients
+rows        steps of parameters, and of tables with row-sparse gradients
+catch_up    rows that were skipped brought up to date
 schedules   schedules by step or epoch; `plateau`: by a metric
 ema         moving averages of parameters
 """

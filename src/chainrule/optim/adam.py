@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..broadcasting import cast
+from ..errors import ArgumentError
 from ..functions import elementwise
 from ..functions.elementwise import where
 from ..graph import Dtype
 from ..tensor import Tensor
+from .catch_up import later_steps, register
 from .group import Group
 from .optimizer import Optimizer
 
@@ -19,6 +21,9 @@ class Adam(Optimizer):
     m = β₁ m + (1 - β₁) g and v = β₂ v + (1 - β₂) g², corrected because they begin at 0:
     m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ). weight_decay · w is added to g.
     amsgrad uses the largest v so far (Reddi et al., 2018).
+    catch_up: rows of a table that were not looked up are moved all the same, when they are looked
+    up again or at `flush`, to where they would have been (see `catch_up.py`); otherwise they stay
+    (lazy updates). Not with weight_decay, except in AdamW, nor with amsgrad.
     """
 
     slots: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
@@ -33,6 +38,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         maximize: bool = False,
+        catch_up: bool = False,
     ) -> None:
         if amsgrad:
             self.slots = (*self.slots, "max_exp_avg_sq")
@@ -44,8 +50,32 @@ class Adam(Optimizer):
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "catch_up": catch_up,
             },
         )
+        for group in self.param_groups:
+            if group.on("catch_up"):
+                self._expect_catching_up(group, amsgrad)
+                register(self, group)
+
+    def _expect_catching_up(self, group: Group, amsgrad: bool) -> None:
+        """Raise if the skipped steps of these settings are not known without doing them."""
+        later_steps(*group.fixed("betas"))
+        if type(self)._update is not Adam._update:
+            raise ArgumentError(
+                type(self).__name__,
+                "got catch_up",
+                "expected Adam or AdamW for it",
+                "leave it out: rows that were not looked up stay as they are",
+            )
+        decayed = group["weight_decay"] and not self.decoupled
+        if amsgrad or decayed:
+            raise ArgumentError(
+                type(self).__name__,
+                f"got catch_up with {'amsgrad' if amsgrad else 'weight_decay'}",
+                "expected neither amsgrad nor a weight_decay that is part of the gradient",
+                "use AdamW for weight_decay, or leave out catch_up",
+            )
 
     def _prepared(self, group: Group, p: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """The parameter after decoupled decay, and the gradient after coupled decay."""
@@ -110,8 +140,9 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         maximize: bool = False,
+        catch_up: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize, catch_up)
 
 
 class NAdam(Adam):

@@ -19,7 +19,7 @@ from ..errors import ArgumentError, TraceError, user_line
 from ..graph import Dtype
 from ..guards.counting import changes
 from ..tensor import Tensor, make
-from ..trace import state
+from ..trace import outside, state
 from .parameters import Named
 
 
@@ -130,6 +130,12 @@ class Group(Mapping[str, Any]):
             state.trace.guards.append(_SettingGuard(self, name))
         return _is_on(self._settings[name])
 
+    def fixed(self, name: str) -> Any:
+        """A setting as numbers that stay in what is recorded; if it changes, that is done again."""
+        if state.trace is not None:
+            state.trace.guards.append(_SettingGuard(self, name, _read_numbers))
+        return _read_numbers(self, name)
+
     def scalar(self, name: str, k: int = 0) -> Tensor:
         """A numeric setting as a float64 tensor; k counts in pairs like betas."""
         value = self._settings[name]
@@ -196,20 +202,32 @@ def _is_on(value: Any) -> bool:
     return bool(value)
 
 
+def _read_is_on(group: Group, name: str) -> bool:
+    return _is_on(group._settings[name])
+
+
+def _read_numbers(group: Group, name: str) -> Any:
+    with outside():
+        return _as_numbers(group._settings[name])
+
+
 class _SettingGuard:
-    """A setting of which a recorded step has asked whether it is 0."""
+    """A setting on which a recorded step depends: on whether it is 0, or on its numbers."""
 
     snapshots = variables = ()
 
-    def __init__(self, group: Group, name: str) -> None:
-        self._group, self._name, self._was_on = group, name, _is_on(group._settings[name])
+    def __init__(
+        self, group: Group, name: str, read: Callable[[Group, str], Any] = _read_is_on
+    ) -> None:
+        self._group, self._name, self._read = group, name, read
+        self._before = read(group, name)
 
     def expect_unchanged(self) -> None:
         """Nothing to raise for: a setting is a tensor, and assigning one is recorded."""
 
     def unchanged(self) -> bool:
         """As `Guard.unchanged`."""
-        return _is_on(self._group._settings[self._name]) == self._was_on
+        return bool(self._read(self._group, self._name) == self._before)
 
 
 _FROM_0 = (

@@ -28,8 +28,9 @@ from ..tensor import Tensor, make, no_grad
 from ..tensor.gradients import SEEN
 from ..trace import optimizer_steps, outside, state
 from . import parameters
+from .catch_up import ROW_STATE, CatchUp, all_rows
 from .group import Group, check_settings, not_an_attribute
-from .rows import assign, step_rows
+from .rows import step_dense, step_rows
 
 _STEP = frozenset({"step"})
 
@@ -175,11 +176,12 @@ class Optimizer(CountedAttributes):
         else:
             optimizer_steps.count += 1
         with no_grad():
+            before = {id(count): count.detach() for count in counts}
             for count in counts:
                 count += 1
             for group in self.param_groups:
                 try:
-                    self._step_group(group)
+                    self._step_group(group, before)
                 finally:
                     group.end()
 
@@ -206,28 +208,43 @@ class Optimizer(CountedAttributes):
             counts.append(count)
         return counts
 
-    def _step_group(self, group: Group) -> None:
+    def _step_group(self, group: Group, before: Mapping[int, Tensor]) -> None:
+        """before   the step counts before this step, by the identity of what counts"""
         for name, p in zip(group.names, group.params, strict=True):
             g = p.grad if p.requires_grad else None
             if g is None:
                 continue
+            own, update = self.state[name], partial(self._update, group)
+            late = CatchUp(group, before[id(own["step"])]) if "drift" in own else None
             if isinstance(g, RowSparse):
-                step_rows(partial(self._update, group), p, g, self.state[name])
+                step_rows(update, p, g, own, late)
             else:
-                s = dict(self.state[name])
-                new = self._update(group, p, g, s)
-                assign(p, new)
-                for k, tensor in self.state[name].items():
-                    if s[k] is not tensor:
-                        assign(tensor, s[k])
+                step_dense(update, p, g, own, late)
+
+    def flush(self) -> None:
+        """Bring all rows of tables up to date, where that waits until a row is read (`catch_up`).
+
+        Call it before the parameters are used other than by looking up rows: to save them, say.
+        `state_dict` does so.
+        """
+        with no_grad():
+            for group in self.param_groups:
+                for name, p in zip(group.names, group.params, strict=True):
+                    if "drift" in self.state[name]:
+                        all_rows(group, p, self.state[name])
+
+    def group_of(self, name: str) -> Group:
+        """The group of the parameter of this name."""
+        return next(group for group in self.param_groups if name in group.names)
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """State and settings as arrays, by the parameters' names."""
+        self.flush()
         out: dict[str, np.ndarray[Any, Any]] = {}
         for name, parts in self.state.items():
-            for slot, t in parts.items():
+            for slot, t in _saved(parts):
                 out[f"{name}/{slot}"] = t.numpy().copy()
         for k, group in enumerate(self.param_groups):
             for key in group:
@@ -267,13 +284,15 @@ class Optimizer(CountedAttributes):
                     f"expected {value.shape}",
                     "load into the same architecture",
                 )
-        slots = [f"{name}/{slot}" for name, parts in self.state.items() for slot in parts]
+        slots = [f"{name}/{slot}" for name, s in self.state.items() for slot, _ in _saved(s)]
         loaded = {k: as_loaded(k, np.asarray(values[k]), own[k].dtype) for k in slots}
         with no_grad():
             self._share_counts(values)
             for name, parts in self.state.items():
-                for slot, t in parts.items():
+                for slot, t in _saved(parts):
                     t._assign(Tensor(loaded[f"{name}/{slot}"]))
+                for slot in ROW_STATE:  # all rows are up to date
+                    parts.pop(slot, None)
         for k, group in enumerate(self.param_groups):
             for key in (*group, "initial_lr"):
                 stored = values.get(f"group{k}/{key}")
@@ -294,6 +313,11 @@ class Optimizer(CountedAttributes):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(dict(g)) for g in self.param_groups)})"
+
+
+def _saved(parts: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """The state of a parameter that is saved: all but what says how far its rows are."""
+    return [(slot, t) for slot, t in parts.items() if slot not in ROW_STATE]
 
 
 def _copy(count: Tensor) -> Tensor:
