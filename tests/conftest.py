@@ -24,6 +24,7 @@ NATIVE = (
     "cli/",
     "compile/test_resident",
     "test_docs",
+    "test_examples",
     "train/test_checkpoint",
     "train/test_interrupt",
     "train/test_kill",

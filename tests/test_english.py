@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("src", "tests", "benchmarks", "docs")
+FOLDERS = ("src", "tests", "benchmarks", "docs", "examples")
 TEXTS = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
