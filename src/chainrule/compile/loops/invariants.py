@@ -18,7 +18,7 @@ def invariants(graph: Graph) -> Graph:
     Views stay inside, where they cost nothing, unless something that moves out reads them. Loops
     have two steps or more here, so nothing is computed that would not be, errors included.
     """
-    return change_loops(graph, _moved)
+    return change_loops(graph, _without_invariants)
 
 
 def fixed_nodes(loop: Loop) -> set[Node]:
@@ -30,7 +30,7 @@ def fixed_nodes(loop: Loop) -> set[Node]:
     return fixed
 
 
-def _moved(loop: Loop, read: Collection[int]) -> Mapping[int, Node] | None:
+def _without_invariants(loop: Loop, read: Collection[int]) -> Mapping[int, Node] | None:
     moving = {n for n in fixed_nodes(loop) if n.op is not None and n.op not in VIEW_OPERATIONS}
     ends = _reached(loop, moving)
     if not ends:
