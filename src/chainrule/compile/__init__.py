@@ -9,8 +9,8 @@ fast_path           the same step again, on arguments of the same kind
 step                one compilation of the function
 arguments           the arguments' tensors, and the key of the steps that fit them
 captures            tensors that the function reads from outside
-passes              graph to graph; `joining` and `loops` have some of them; `rewriting`: what all
-                    are written with
+passes              graph to graph; `joining`, `loops` and `checkpoints` have some of them;
+                    `rewriting`: what all are written with
 stages              what CHAINRULE_SHOW prints
 resident            tensors that stay with a step; `resident_graph`: whether they can
 transient           calls of a step whose tensors do not stay

@@ -4,13 +4,14 @@ The graph is verified after each: the nodes that are new. A pass may not change 
 as a bit; identities that hold for real numbers but not for NaN, infinities or the sign of zero are
 left out. (Those of `loops` that say so change the order in which terms are added.)
 
-A graph that has others inside, of loops and checkpoints, goes through `OF_INNER` too.
+A graph that has others inside, of loops and checkpoints, goes through `OF_INNER` too. The last pass
+is `checkpoints`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, verify
+from .checkpoints import checkpoints
 from .joining import join
 from .loops.invariants import invariants
 from .loops.products import products_after, products_before
@@ -37,10 +39,19 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
     show   sees the name of each pass, and the graph after it; of passes on graphs inside only those
            that change something
     """
+    return _after((*_passes(graph), checkpoints), graph, show)
+
+
+def _passes(graph: Graph) -> tuple[Pass, ...]:
+    """The passes for a graph, or for one inside of another."""
+    has_inner = any("graph" in node.params for node in graph.nodes)
+    return (*PASSES, *OF_INNER, *PASSES) if has_inner else PASSES
+
+
+def _after(
+    passes: Sequence[Pass], graph: Graph, show: Callable[[str, Graph], None] | None = None
+) -> Graph:
     known: AbstractSet[Node] = set(graph.nodes)  # tracing has inferred their shapes and dtypes
-    passes: tuple[Pass, ...] = PASSES
-    if any("graph" in node.params for node in graph.nodes):
-        passes = (*PASSES, *OF_INNER, *PASSES)
     shown = ""
     for k, run in enumerate(passes):
         graph = run(graph)
@@ -160,11 +171,12 @@ def inner(graph: Graph) -> Graph:
     results: dict[Node, list[Node]] = {}
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if node.op is ops.item and inputs[0] in results:
+            return results[inputs[0]][node.params["index"]]
+        new = _with_graph(node, inputs, lambda body: _after(_passes(body), body))
         if node.op is ops.custom:
-            results[node] = inlined(node.params["graph"], inputs)
-        elif node.op is ops.item and node.inputs[0] in results:
-            return results[node.inputs[0]][node.params["index"]]
-        return _with_graph(node, inputs, optimise)
+            results[new] = inlined(node.params["graph"], inputs)
+        return new
 
     return rebuild(graph, visit)
 

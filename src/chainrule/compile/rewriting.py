@@ -17,12 +17,26 @@ def rebuild(
 ) -> Graph:
     """A new graph in which every operation's node is what `visit(node, new inputs)` returns."""
     new: dict[Node, Node] = {}
+    copied = copies(graph)
     for node in graph.nodes:
         if node.op is None:
             new[node] = leaf(node)
         else:
-            new[node] = visit(node, tuple([new[i] for i in node.inputs]))
+            inputs = tuple([new[i] for i in node.inputs])
+            new[node] = visit(copied(node), inputs)
     return Graph(graph.inputs, [new[o] for o in graph.outputs])
+
+
+def copies(graph: Graph) -> Callable[[Node], Node]:
+    """What makes a node of the graph once more, if there are checkpoints; else returns it itself.
+
+    Values are computed in the order in which their nodes were made, so nodes that a pass leaves as
+    they are come before all new ones. What checkpoints compute again would then be early, and its
+    memory in use for long.
+    """
+    if any(node.op is ops.call for node in graph.nodes):
+        return lambda n: Node(n.op, n.inputs, n.params, n.shape, n.dtype, None, False, n.source)
+    return lambda n: n
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:

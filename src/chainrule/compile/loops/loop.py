@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ... import ops
 from ...graph import Graph, Node, topological
-from ..rewriting import apply, item, with_inputs
+from ..rewriting import apply, copies, item, with_inputs
 
 
 @dataclass
@@ -120,18 +120,19 @@ def change_loops(
         return graph
     new: dict[Node, Node] = {}
     results: dict[Node, Mapping[int, Node]] = {}
+    copied = copies(graph)
     for node in graph.nodes:
         inputs = tuple([new[i] for i in node.inputs if i not in results])
         if node.op is ops.scan:
             replaced = change(taken_apart(node, inputs), read[node])
             if replaced is None:
-                new[node] = with_inputs(node, inputs)
+                new[node] = with_inputs(copied(node), inputs)
             else:
                 results[node] = replaced
         elif node.op is ops.item and node.inputs[0] in results:
             new[node] = results[node.inputs[0]].get(node.params["index"], node)
         else:
-            new[node] = node if node.op is None else with_inputs(node, inputs)
+            new[node] = node if node.op is None else with_inputs(copied(node), inputs)
     return Graph(graph.inputs, [new[o] for o in graph.outputs])
 
 

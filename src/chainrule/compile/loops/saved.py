@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import ops
 from ...graph import Graph, Node
-from ..rewriting import constant_key, item, parameters_key, with_inputs
+from ..rewriting import constant_key, copies, item, parameters_key, with_inputs
 from .invariants import fixed_nodes
 from .loop import Input, Loop, results_read, taken_apart
 
@@ -151,10 +151,11 @@ def _with(graph: Graph, loops: dict[Node, Loop]) -> Graph:
     def outside(node: Node) -> Node:
         return new[node] if node in new else item(new[node.inputs[0]], node.params["index"])
 
+    copied = copies(graph)
     for node in graph.nodes:
         if node not in loops:
             inputs = tuple([new[i] for i in node.inputs])
-            new[node] = node if node.op is None else with_inputs(node, inputs)
+            new[node] = node if node.op is None else with_inputs(copied(node), inputs)
             continue
         loop = loops[node]
         for i in loop.constants + loop.xs:
