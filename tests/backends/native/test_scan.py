@@ -13,9 +13,11 @@ from chainrule import nn, tree
 from chainrule.backends import native
 from chainrule.backends.native.compilation import Compilation
 from chainrule.backends.native.plan import stages, verify
+from chainrule.backends.native.plan.bodies import turns_of
 from chainrule.backends.native.plan.rewrites import rewritten
 from chainrule.backends.native.plan.segments import Native
 from chainrule.backends.native.plan.storage import storage_of
+from chainrule.backends.native.plan.threads import meet_between_turns
 from chainrule.backends.native.processor import host
 from chainrule.backends.program import lower
 from chainrule.errors import PlanError, RangeError
@@ -231,7 +233,7 @@ def test_loops_with_other_constants_in_the_body_are_other_code():
 def storage_of_loop():
     """The loop of `code`, b2, and its results."""
     program = code(4)[0]
-    return program, storage_of(program, lambda body: stages.plan(body, host()))
+    return program, storage_of(program, lambda body: stages.plan(body, host(), True))
 
 
 def with_loop(storage, **fields):
@@ -258,3 +260,38 @@ def test_a_broken_loop_is_caught_by_name(name):
     verify.verify_storage(program, storage)
     with pytest.raises(PlanError, match="the rule 'body'"):
         verify.verify_storage(program, BREAKAGES[name](storage))
+
+
+def threads_meet(step, shapes, turns=8):
+    """Whether threads meet within a turn, and between two, of the loop that is recorded."""
+
+    def loop(tensors):
+        return tree.flatten(cr.scan(lambda c, x: step(c, x, tensors[2]), *tensors[:2]))[0]
+
+    carry, row, constant = shapes
+    specs = [(s, np.dtype(np.float32), False) for s in (carry, (turns, *row), constant)]
+    program = rewritten(lower(record(loop, specs, Trace(lasting=False)).graph))
+    plan = stages.plan(program, host())
+    (task,) = (task for task in plan.tasks if task.kind.name == "scan")
+    assert task.cut.every
+    turn = turns_of(task.group.main, plan.storage)
+    return bool(turn.body.meetings.before), meet_between_turns(turn.body, turn.carried)
+
+
+MEETINGS = {  # of a step of 32 rows: (within a turn, between turns)
+    "a cell": (lambda c, x, w: ((n := cr.tanh(c @ w + x)), n), (False, False)),
+    "a cell that gives its old state": (lambda c, x, w: (cr.tanh(c @ w + x), c), (False, False)),
+    "rows upside down": (
+        lambda c, x, w: (cr.tanh(cr.flip(c, axis=0) @ w + x), None),
+        (False, True),
+    ),
+    "a mean over rows": (lambda c, x, w: (cr.tanh(c @ w + x - c.mean(0)), None), (True, True)),
+    "two layers": (lambda c, x, w: (cr.tanh(cr.tanh(c @ w) @ w + x), None), (False, False)),
+    "the product of two states": (lambda c, x, w: (c @ (c.mT @ c) + x, None), (True, True)),
+}
+
+
+@pytest.mark.parametrize("name", MEETINGS)
+def test_where_threads_meet_in_a_loop(name):
+    step, meetings = MEETINGS[name]
+    assert threads_meet(step, [(32, 256), (32, 256), (256, 256)]) == meetings

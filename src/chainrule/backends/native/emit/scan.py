@@ -11,6 +11,7 @@ from ....graph import Array
 from ..alignment import ALIGNED, size_of
 from ..ir_types import I8, I64, POINTER
 from ..plan.bodies import turns_of
+from ..plan.threads import meet_between_turns
 from . import builder, driver, module
 from .loops import Loops
 
@@ -45,9 +46,10 @@ class _Scan:
         self._place_what_stays()
         moves = [*self._place_rows()]
         sums = self._place_carries()
+        meet = loops.part is not None and meet_between_turns(turns.body, turns.carried)
         with builder.turns(b, I64(0), I64(turns.length)):
             b.call(run, [loops.scratch, scratch, thread, threads, barrier])
-            if loops.part is not None:
+            if meet:
                 b.call(driver.barrier_of(b.module, loops.plan.target), [barrier, threads])
             for place, step in moves:
                 self._put(place, b.add(self._get(place), I64(step)))
@@ -119,10 +121,8 @@ class _Scan:
         The last turn writes into the result. Returned are places of the table (in, out), and the
         sum of the two addresses.
         """
-        turns, program = self._turns, self._turns.body.program
-        b, places = self._b, []
-        for k in range(turns.carries):
-            into, out = turns.constants + k, program.outputs[k]
+        b, turns, places = self._b, self._turns, []
+        for k, (into, out) in enumerate(turns.carried.items()):
             one, other = (self._beside(offset) for offset in turns.offsets[k])
             last = self._results.get(k, other)
             both = b.add(self._number(one), self._number(last))

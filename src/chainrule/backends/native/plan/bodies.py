@@ -75,6 +75,12 @@ class Turns:
         return self.offsets[-1][0]
 
     @property
+    def carried(self) -> dict[int, int]:
+        """The carries: input of the body -> output."""
+        into = range(self.constants, self.constants + self.carries)
+        return dict(zip(into, self.body.program.outputs, strict=False))
+
+    @property
     def table_bytes(self) -> int:
         """Of the body's table of pointers."""
         return rounded(POINTER_BYTES * self.body.table_size)
@@ -85,6 +91,12 @@ def turns_of(b: int, storage: Storage) -> Turns:
     body = storage.buffers[b].body
     assert body is not None
     return Turns(storage.kernel(b), body)
+
+
+def memory_of_turns(kernel: Kernel, body: Plan | None) -> int:
+    """Bytes that all threads share."""
+    assert body is not None
+    return Turns(kernel, body).memory
 
 
 def may_fail(buffer: Buffer) -> bool:

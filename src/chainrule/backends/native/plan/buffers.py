@@ -64,10 +64,14 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Storage:
-    """All buffers by number, and which of them are stored; the others are computed where used."""
+    """All buffers by number, and which of them are stored; the others are computed where used.
+
+    in_loop   they are those of a loop's body
+    """
 
     buffers: Mapping[int, Buffer]
     stored: AbstractSet[int]
+    in_loop: bool = False
     _reads: dict[int, dict[int, bool]] = field(default_factory=dict, init=False, repr=False)
 
     def kernel(self, b: int) -> Kernel:

@@ -26,6 +26,7 @@ FLAT_UNIT = 1024  # elements, where rows are no measure
 FASTEST_FROM = 100_000.0  # nanoseconds of a product from which on it is cut as it is fastest
 WORTH_CUTTING = 3000.0  # nanoseconds that a loop which cannot be cut by rows should take
 SLACK = 1.6  # how much more work a product by rows may be than the best way
+SLACK_IN_LOOP = 1.25  # the same of longer ones in a loop's body, whose rows then stay with a thread
 WORDS = 4  # random words per turn of their loop
 
 
@@ -58,9 +59,10 @@ def cut_product(
     fastest = blocking_of(main, storage, target, plain=plain)
     shape = storage.buffers[main].shape
     own_rows = all(storage.buffers[b].shape == shape for b in writes)
-    if own_rows and shape[-2] >= 2 * UNIT and math.prod(shape[:-2]) == 1 and work < FASTEST_FROM:
+    slack = SLACK if work < FASTEST_FROM else SLACK_IN_LOOP if storage.in_loop else 0.0
+    if slack and own_rows and shape[-2] >= 2 * UNIT and math.prod(shape[:-2]) == 1:
         by_rows = blocking_of(main, storage, target, unit=UNIT, plain=plain)
-        if by_rows.cost <= SLACK * fastest.cost:
+        if by_rows.cost <= slack * fastest.cost:
             return Cut(by_rows.tiles, rows=shape[-2])
     return Cut(fastest.tiles) if work >= WORTH_CUTTING else WHOLE
 

@@ -178,6 +178,11 @@ def _row_beside(buffer: Buffer, axis: int) -> list[int | None]:
     return [own if x.shape == buffer.shape else None for x in buffer.kernel.node.inputs]
 
 
+def _row_of_parts(buffer: Buffer, axis: int) -> list[int | None]:
+    assert buffer.kernel is not None
+    return [None if axis == buffer.kernel.params["axis"] else axis] * len(buffer.reads)
+
+
 def _row_of_table(buffer: Buffer, axis: int) -> list[int | None]:
     return [axis, None, None]
 
@@ -194,11 +199,6 @@ def _scratch_for_packing(
 
 def _is_native_inside(kernel: Kernel) -> bool:
     return kernel.body is not None and NUMPY not in kinds_of(kernel.body).values()
-
-
-def _memory_of_turns(kernel: Kernel, body: Plan | None) -> int:
-    assert body is not None
-    return bodies.Turns(kernel, body).memory
 
 
 def _scratch_for_sorting(
@@ -303,7 +303,7 @@ PUT_ROWS = Kind(
     work=work.rows_put,
     cut=cut_by_rows,
 )
-CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat", rows=_row_beside, cut=cut_beside)
+CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat", rows=_row_of_parts, cut=cut_beside)
 PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")
 RANDOM = Kind(
     "random",
@@ -324,7 +324,7 @@ SCAN = Kind(
     work=bodies.work_of_turns,
     cut=bodies.cut_turns,
     scratch=bodies.scratch_of_turns,
-    memory=_memory_of_turns,
+    memory=bodies.memory_of_turns,
 )
 ATTENTION = Kind(
     "attention",

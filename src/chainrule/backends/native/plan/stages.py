@@ -21,14 +21,7 @@ from .groups import grouped
 from .in_place import Updates, updates_of
 from .segments import Segment, segments_of
 from .storage import storage_of
-from .threads import (
-    WORTH_SHARING,
-    WORTH_SHARING_A_TURN,
-    Meetings,
-    Task,
-    meetings_of,
-    tasks_of,
-)
+from .threads import Meetings, Task, meetings_of, tasks_of
 
 
 @dataclass(frozen=True)
@@ -112,19 +105,19 @@ class Plan:
         return text
 
 
-def plan(program: Program, target: Target, worth_sharing: float = WORTH_SHARING) -> Plan:
+def plan(program: Program, target: Target, in_loop: bool = False) -> Plan:
     """All that is decided of a program, for a target.
 
-    worth_sharing   nanoseconds that a native call should take to be shared out
+    in_loop   it is the body of a loop
     """
     verify = _verifier()
-    storage = storage_of(program, lambda body: plan(body, target, WORTH_SHARING_A_TURN))
+    storage = storage_of(program, lambda body: plan(body, target, True), in_loop)
     if verify:
         verify.verify_storage(program, storage)
     storage, groups = grouped(program, storage, target)
     if verify:
         verify.verify_groups(storage, groups)
-    tasks = tasks_of(program, groups, storage, target, worth_sharing)
+    tasks = tasks_of(program, groups, storage, target)
     if verify:
         verify.verify_tasks(storage, tasks)
     safe = 1 + max((k for k, task in enumerate(tasks) if task.group.fails), default=-1)

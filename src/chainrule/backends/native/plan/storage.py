@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 
 
-def storage_of(program: Program, planned: Callable[[Program], Plan]) -> Storage:
+def storage_of(
+    program: Program, planned: Callable[[Program], Plan], in_loop: bool = False
+) -> Storage:
     """Decide what of a program is stored.
 
     planned   gives the plan of a loop's body
+    in_loop   the program is such a body
     """
     buffers = _buffers(program, planned)
     stored = set(range(program.inputs + len(program.constants)))
     stored.update(program.outputs)
-    storage = Storage(buffers, stored)  # of what is stored so far
+    storage = Storage(buffers, stored, in_loop)  # of what is stored so far
     users: dict[int, list[Kernel]] = {}
     for kernel in program.kernels:
         for r in dict.fromkeys(kernel.reads):
@@ -60,7 +63,7 @@ def storage_of(program: Program, planned: Callable[[Program], Plan]) -> Storage:
                 depth[b] = 0
     for kernel in program.kernels:  # views of what was stored since may have to be as well
         stored.update(storage.kind(kernel.writes).stored(kernel, storage))
-    return Storage(buffers, frozenset(stored))
+    return Storage(buffers, frozenset(stored), in_loop)
 
 
 def _buffers(program: Program, planned: Callable[[Program], Plan]) -> dict[int, Buffer]:

@@ -10,7 +10,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...program import Program
 from ..processor import Target
@@ -18,6 +18,9 @@ from .buffers import Storage
 from .cuts import WHOLE, Cut
 from .groups import Group, replacing_last
 from .kinds import ELEMENTWISE, NUMPY, Kind
+
+if TYPE_CHECKING:
+    from .stages import Plan
 
 Item = TypeVar("Item")
 
@@ -65,16 +68,10 @@ class Meetings:
 
 
 def tasks_of(
-    program: Program,
-    groups: Sequence[Group],
-    storage: Storage,
-    target: Target,
-    worth_sharing: float,
+    program: Program, groups: Sequence[Group], storage: Storage, target: Target
 ) -> tuple[Task, ...]:
-    """The groups of each native call that is long enough are cut; then all are put in order.
-
-    worth_sharing   nanoseconds that it should take
-    """
+    """The groups of each native call that is long enough are cut; then all are put in order."""
+    worth_sharing = WORTH_SHARING_A_TURN if storage.in_loop else WORTH_SHARING
     cuts: dict[Group, Cut] = {}
     for part in _calls(groups, lambda group: group.kind):
         shared = sum(group.work for group in part) >= worth_sharing
@@ -179,10 +176,37 @@ class _Phase:
         for b in task.writes:
             self._written.setdefault(self._home(b), set()).add(task.who(True))
 
+    def carry_on(self, carries: Mapping[int, int]) -> None:
+        """In the next turn each pair of buffers has changed places."""
+        for one, other in carries.items():
+            for touched in (self._read, self._written):
+                both = touched.get(one, set()) | touched.get(other, set())
+                if both:
+                    touched[one] = touched[other] = both
+
     def end(self) -> None:
         """The threads meet."""
         self._read.clear()
         self._written.clear()
+
+
+def meet_between_turns(plan: Plan, carries: Mapping[int, int]) -> bool:
+    """Whether threads must meet after each turn of a loop, whose body has this plan.
+
+    Not if none of them needs, or would spoil, what another one is still at in the turn before. The
+    carries come in, and from the next turn on are written, where they went out, and came in.
+
+    carries   input -> output
+    """
+    if not any(task.shared for task in plan.tasks):
+        return False
+    if plan.meetings.before:  # memory may be used for something else after a meeting
+        return True
+    phase = _Phase(plan.updates.home)
+    for task in plan.tasks:
+        phase.add(task)
+    phase.carry_on(carries)
+    return any(map(phase.clashes, plan.tasks))
 
 
 def meetings_of(tasks: Sequence[Task], home: Callable[[int], int]) -> Meetings:
