@@ -67,7 +67,8 @@ def _broadcast_block(
     if panel:  # the next columns are in the next panel
         at_columns = [at // panel * e.cut.spec.k * panel + at % panel for at in at_columns]
     sums = [e.zero] * (rows * wide)  # by rows
-    unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= 32))
+    most = e.lanes * e.itemsize  # multiply-adds that are written out: twice the registers
+    unroll = next(u for u in (4, 2, 1) if u == 1 or (depth % u == 0 and u * len(sums) <= most))
 
     def step(k: ir.Value, *before: ir.Value) -> Values:
         sums = list(before)
