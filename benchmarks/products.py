@@ -120,7 +120,7 @@ def best(programs: list[Callable[[int], object]], rounds: int, seconds: float) -
 def _count(program: Callable[[int], object], seconds: float) -> int:
     """How many runs take about so long."""
     count = 1
-    while (taken := _timed(partial(program, count), 1)) < seconds / 2:
+    while (taken := min(_timed(partial(program, count), 1) for _ in range(3))) < seconds / 2:
         count = max(2 * count, int(count * seconds / taken / 2))
     return count
 

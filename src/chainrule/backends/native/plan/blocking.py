@@ -180,14 +180,16 @@ def _price(rows: int, step: int, wide: int, prices: tuple[float, float], target:
     Rows that lie a power of two apart fall into a few sets of a cache.
     """
 
-    def stay(cache: Cache) -> bool:
+    def stay(cache: Cache, ways: int) -> bool:
         places = cache.way // math.gcd(step, cache.way) * wide
         sets = min(places, cache.way // cache.line)
-        return min(rows * wide, up(rows * step, cache.line) + wide) <= sets * cache.ways
+        return min(rows * wide, up(rows * step, cache.line) + wide) <= sets * ways
 
-    caches = target.caches
+    first, second = target.caches.first, target.caches.second
     near, far = prices
-    return 0 if stay(caches.first) else near if stay(caches.second) else far
+    if stay(first, first.ways - 2):  # two for what else passes
+        return 0
+    return near if stay(second, second.ways) else far
 
 
 def _blocked(
@@ -217,7 +219,7 @@ def _blocked(
     if contiguous and not dot:
         per_row = up(columns * size, line)
         price = _price(depth, spec.b_strides[1] * size, per_row, LINE_OF_B, target)
-        reread = price * k * per_row * panels * (blocks - 1)
+        reread = price * k * per_row * panels * max(blocks - 2, 0)  # packing reads them twice too
     packed = not spec.panel and (not contiguous or pack < reread)
     cost += pack if packed else reread
 
