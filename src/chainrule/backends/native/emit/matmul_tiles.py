@@ -233,7 +233,7 @@ class _Part:
             own = e.b.sub(i, rows[0])
             whole, rest = e.b.udiv(own, I64(e.lanes)), e.b.urem(own, I64(e.lanes))
             start = e.at(self.scratch, (cut.panel_bytes // e.itemsize, 1))
-            return Matrix(e.at(start, (whole, e.lanes * depth), (rest, 1)), 1, e.lanes)
+            return Matrix(e.at(start, (whole, cut.slab_pitch), (rest, 1)), 1, e.lanes)
 
         def pack_column(x: ir.Value) -> None:
             """Column k + x of A, which is contiguous: its lines are read once."""
@@ -248,7 +248,7 @@ class _Part:
         def panel(j: ir.Value, wide: int) -> None:
             if cut.packed and not cut.strips:
                 self._pack_panel(j, wide, k, depth)
-            right = self._panel(j, wide, k, depth)
+            right = self._panel(j, k)
 
             def block(i: ir.Value, high: int) -> None:
                 left = slab(i) if cut.slabs else e.corner(self.a, i, k)
@@ -277,7 +277,7 @@ class _Part:
         """body(first column, how many) for each panel."""
         self.e.pieces(*self.columns, self.e.cut.spec.n, self.e.cut.columns, body)
 
-    def _panel(self, j: ir.Value, wide: int, k: ir.Value, depth: int) -> Matrix:
+    def _panel(self, j: ir.Value, k: ir.Value) -> Matrix:
         """The columns of B from j on as a matrix: of dot its columns are the rows."""
         e, cut = self.e, self.e.cut
         panel = cut.spec.panel
@@ -290,8 +290,8 @@ class _Part:
             return Matrix(right.pointer, right.column, right.row) if cut.dot else right
         start = self.scratch
         if cut.strips:  # all panels are there
-            own = e.b.sub(j, self.columns[0])
-            start = e.at(start, (own, cut.panel_stride if cut.dot else depth))
+            own = e.b.udiv(e.b.sub(j, self.columns[0]), I64(cut.columns))
+            start = e.at(start, (own, cut.panel_pitch))
         return Matrix(start, cut.panel_stride, 1)
 
     def _pack_panels(self, k: ir.Value, depth: int) -> None:
@@ -303,7 +303,7 @@ class _Part:
 
         def row(x: ir.Value) -> None:
             def copy(j: ir.Value, wide: int) -> None:
-                goal = e.at(self._panel(j, wide, k, depth).pointer, (x, e.cut.panel_stride))
+                goal = e.at(self._panel(j, k).pointer, (x, e.cut.panel_stride))
                 e.copy(e.corner(self.b, e.b.add(k, x), j).pointer, goal, wide)
 
             self._panels(copy)
@@ -315,5 +315,5 @@ class _Part:
         source, outer, inner = e.corner(self.b, k, j), depth, wide
         if cut.dot:
             source, outer, inner = Matrix(source.pointer, source.column, source.row), wide, depth
-        goal = self._panel(j, wide, k, depth).pointer
+        goal = self._panel(j, k).pointer
         _pack(e, source, goal, outer, inner, cut.panel_stride)

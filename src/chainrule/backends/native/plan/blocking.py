@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..alignment import ALIGNED
 from ..processor import Cache, Target
 
 LATENCY = 8  # multiply-adds in flight that keep the units busy: 4 cycles on 2 units
@@ -112,9 +113,15 @@ class Blocking:
         return up(self.depth if self.dot else self.columns, self.lanes) * self.lanes
 
     @property
-    def panel_size(self) -> int:
-        """Elements of a packed panel."""
-        return (self.columns if self.dot else self.depth) * self.panel_stride
+    def panel_pitch(self) -> int:
+        """Elements from one packed panel to the next: a line more, or all began in the same set."""
+        size = (self.columns if self.dot else self.depth) * self.panel_stride
+        return size + ALIGNED // self.spec.itemsize
+
+    @property
+    def slab_pitch(self) -> int:
+        """The same of slabs, which are written side by side."""
+        return self.depth * self.lanes + ALIGNED // self.spec.itemsize
 
     @property
     def strips(self) -> bool:
@@ -125,13 +132,13 @@ class Blocking:
     def panel_bytes(self) -> int:
         """Of the packed panels of B that are there at a time."""
         count = up(self.tile_columns, self.columns) if self.strips else 1
-        return count * self.panel_size * self.spec.itemsize if self.packed else 0
+        return count * self.panel_pitch * self.spec.itemsize if self.packed else 0
 
     @property
     def scratch_bytes(self) -> int:
         """Packing memory that each caller needs for itself, 64-byte aligned for speed."""
-        slabs = self.depth * self.strip_rows * self.spec.itemsize if self.slabs else 0
-        return self.panel_bytes + slabs
+        slabs = min(self.strip_rows, self.spec.m) // self.lanes if self.slabs else 0
+        return self.panel_bytes + slabs * self.slab_pitch * self.spec.itemsize
 
 
 @functools.lru_cache(4096)  # equal layers ask again and again
