@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,24 @@ from ....errors import ArgumentError
 from ....graph import Array, Spec
 from ..alignment import ALIGNED, PAGE, rounded, size_of
 
+HUGE_PAGE = 1 << 21
+LARGE = 1 << 23  # bytes from which on an array is on huge pages
+
 
 def aligned(size: int) -> Array:
-    """`size` zero bytes that begin on a cache line; on a page, if they fill one."""
-    to = PAGE if size >= PAGE else ALIGNED
-    raw = np.zeros(size + to, np.uint8)
+    """`size` zero bytes that begin on a cache line; on a page, if they fill one.
+
+    Many are on huge pages, if the system has some: rows of a large table that are looked up lie far
+    apart, and a processor knows the addresses of some 2000 pages.
+    """
+    to = HUGE_PAGE if size >= LARGE else PAGE if size >= PAGE else ALIGNED
+    if size >= LARGE and sys.platform == "linux":
+        pages = mmap.mmap(-1, size + to, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # not every kernel has them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        raw = np.frombuffer(pages, np.uint8)
+    else:
+        raw = np.zeros(size + to, np.uint8)
     start = -raw.ctypes.data % to
     return raw[start : start + size]
 
