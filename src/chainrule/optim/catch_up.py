@@ -100,15 +100,16 @@ def _gauss(places: Array, measure: Array) -> tuple[Array, Array]:
 
 def remaining(group: Group, m: Tensor, v: Tensor, t: Tensor) -> Tensor:
     """Φ(t) / lr of the rows whose means at step t are m and v."""
-    steps, weights = (make(x) for x in later_steps(*group.fixed("betas")))
+    terms = (-1, *(1,) * m.ndim)  # the terms of the sum along a first axis
+    steps, weights = (make(x.reshape(terms)) for x in later_steps(*group.fixed("betas")))
     b1, b2 = (group.scalar("betas", k) for k in range(2))
     shares = weights * b1**steps / (1 - b1 ** (t + steps))
     if group.on("weight_decay"):
         shares = shares / (1 - group.scalar("lr") * group.scalar("weight_decay")) ** steps
     roots = b2 ** (0.5 * steps) / elementwise.sqrt(1 - b2 ** (t + steps))
     shares, roots, eps = (cast(x, m.dtype) for x in (shares, roots, group.scalar("eps")))
-    root = shaping.expand_dims(elementwise.sqrt(v), axis=-1)
-    return where(m == 0, 0.0, m * reductions.sum(shares / (root * roots + eps), axis=-1))
+    total = reductions.sum(shares / (elementwise.sqrt(v) * roots + eps), axis=0)
+    return where(m == 0, 0.0, m * total)
 
 
 def caught_up(
@@ -133,7 +134,7 @@ def caught_up(
 
 
 class CatchUp:
-    """What a step does besides `Optimizer._update`: before it rows are brought up to date.
+    """What a step does around `Optimizer._update`: before it rows are brought up to date.
 
     before   the number of steps before this one
     """

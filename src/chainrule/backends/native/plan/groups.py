@@ -262,13 +262,22 @@ def _casts_halves(buffer: Buffer) -> bool:
     return any(map(is_half, kinds)) and all(d == float32 or is_half(d) for d in kinds)
 
 
-def replacing_last(groups: Sequence[Group], program: Program) -> tuple[list[Group], list[Group]]:
-    """The groups that write what replaces an input, and those that need them, after all others."""
+def replacing_last(groups: Sequence[Group], program: Program) -> list[list[Group]]:
+    """The groups in three parts: those that write what replaces an input come after all others.
+
+    With them those that need it; what none of them needs comes last of all: others may fail, and
+    nothing may be written over before.
+    """
     late: list[Group] = []
     after = {new for new, _ in program.updates}
     for group in groups:
         if not after.isdisjoint(group.writes) or not after.isdisjoint(group.reads):
             late.append(group)
             after.update(group.writes)
-    chosen = set(late)
-    return [g for g in groups if g not in chosen], late
+    needed = {b for group in late for b in group.reads if b not in group.writes}
+    last = {group for group in late if needed.isdisjoint(group.writes)}
+    return [
+        [group for group in groups if group not in late],
+        [group for group in late if group not in last],
+        [group for group in late if group in last],
+    ]

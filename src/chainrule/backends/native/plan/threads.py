@@ -77,10 +77,9 @@ def tasks_of(
         shared = sum(group.work for group in part) >= worth_sharing
         for group in part:
             cuts[group] = _cut_group(group, storage, target) if shared else WHOLE
-    first, last = replacing_last(groups, program)
     tasks: list[Task] = []
-    for half in (first, last):
-        tasks += _ordered([Task(group, cuts[group]) for group in half])
+    for part in replacing_last(groups, program):
+        tasks += _ordered([Task(group, cuts[group]) for group in part])
     return tuple(tasks)
 
 
