@@ -9,12 +9,9 @@ flags for it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from chainrule import backends
 from chainrule.cli import workloads
 from chainrule.cli.bench import measure
 from chainrule.cli.workloads import PRODUCT, WORKLOADS, Layers
-from parts import HERE, arguments, facts, keep
+from parts import HERE, arguments, facts, keep, processors
 
 OURS, PEERS = Path(workloads.__file__), HERE / "peers.py"
 NOT_LAYERS = [name for name, work in WORKLOADS.items() if not isinstance(work, Layers)]
@@ -38,20 +35,6 @@ PROGRAMS = {
     "control": (PEERS, (), ()),
 }
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-
-@contextlib.contextmanager
-def processors(count: int) -> Iterator[None]:
-    """Processes that start inside run on so many processors at most."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:count])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def caches(folder: str, threads: int) -> dict[str, str]:
