@@ -35,7 +35,8 @@ AT_ONCE = 1024  # the same where A is contiguous along k, so that its rows are r
 DOT_DEPTH = 4096  # of vectors along k, each lane of which is a chain of its own
 WIDEST = 6  # vectors (dot: columns) of a block
 GROUP_BYTES = 1024 * 1024  # packed panels that lie side by side
-GROUP_COLUMNS = 256  # that a thread should have to itself, where there are so many
+GROUP_COLUMNS = 256  # that a thread should have to itself where C is tall; a quarter otherwise
+TALL = 1024  # rows, among which the packing of a panel by two threads does not count
 TILES = 16  # that a large product should have, to be shared out
 TILE_WORK = 250_000  # multiply-adds that are worth a tile of its own
 # Costs, in multiply-adds of vectors: of a vector copied, of one transposed, of starting a block.
@@ -239,7 +240,8 @@ def _blocked(
         slabs = fits and copied < reread
         cost += copied if slabs else reread
 
-    cost *= 1 + 0.01 * len(list(_parts(m, rows))) * len(list(_parts(n, columns)))  # more code
+    bodies = len(list(_parts(m, rows))) * len(list(_parts(n, columns)))
+    cost *= 1 + (0.02 if swapped else 0.01) * bodies  # more code; C is transposed in it
     tile = _tile(spec, target, rows, columns, depth, slabs)
     blocking = Blocking(spec, lanes, swapped, dot, rows, columns, depth, *tile, packed, slabs, cost)
     few = spec.batch * m * n * k > 16 * TILE_WORK and blocking.tiles < 16
@@ -256,10 +258,11 @@ def _tile(
     step = math.lcm(target.lanes(8 * size) if slabs else rows, spec.unit or 1)
     tile_columns = min(up(n, columns) * columns, most)
     strip = target.caches.second.bytes // 2 // ((depth + min(n, tile_columns)) * size)
-    strip = max(strip // step, 1) * step
+    strip = up(up(m, max(1, round(m / max(strip, 1)))), step) * step
     if spec.unit:
         return strip, spec.unit, up(n, columns) * columns
-    if not slabs and (m <= strip or n >= 2 * GROUP_COLUMNS):  # no panel is packed twice
+    least = GROUP_COLUMNS if m >= TALL else GROUP_COLUMNS // 4
+    if not slabs and (m <= strip or n >= 2 * least):  # no panel is packed twice
         parts = min(wanted, up(n, columns)) if m <= strip else 2
         tile_columns = min(tile_columns, up(up(n, columns), max(parts, 1)) * columns)
     across = spec.batch * up(n, tile_columns)
