@@ -48,6 +48,7 @@ RECURRENT = {
     "RNN": lambda: nn.RNN(2, 2, bidirectional=True),
     "GRU": lambda: nn.GRU(2, 2, 2),
     "LSTM": lambda: nn.LSTM(2, 2),
+    "LSTM projected": lambda: nn.LSTM(2, 2, proj_size=1),
 }
 
 
@@ -344,7 +345,12 @@ WRONG = {
     "cell": (lambda: nn.GRUCell(2, 3)(random(1, 2, 2)), ShapeError, r"x\[:, t\]"),
     "cell's state": (lambda: nn.LSTMCell(2, 3)(random(1, 2), random(1, 3)), ArgumentError, "h, c"),
     "cell's size": (lambda: nn.RNNCell(2, 3)(random(1, 2), random(2, 3)), ShapeError, r"\(1, 3\)"),
-    "proj_size": (lambda: nn.LSTM(2, 3, proj_size=2), ArgumentError, "proj_size"),
+    "proj_size": (lambda: nn.LSTM(2, 3, proj_size=3), ArgumentError, "below the hidden_size"),
+    "projected state": (
+        lambda: nn.LSTM(2, 3, proj_size=2)(random(1, 1, 2), (random(1, 1, 3), random(1, 1, 3))),
+        ShapeError,
+        r"expected \(1, 1, 2\) and \(1, 1, 3\)",
+    ),
     "sparse": (lambda: nn.Embedding(3, 2, sparse=True), ArgumentError, "always row-sparse"),
     "add_bias_kv": (
         lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True),

@@ -571,7 +571,6 @@ ABSENT: dict[str, str] = {
     "track_running_stats": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
     "elementwise_affine": "RMSNorm",
     "batch_first": "RNN GRU LSTM TransformerEncoderLayer TransformerDecoderLayer Transformer",
-    "proj_size": "LSTM",
     "add_bias_kv": "MultiheadAttention",
     "add_zero_attn": "MultiheadAttention",
     "maximize": "Adadelta Adagrad Adamax NAdam RAdam RMSprop",

@@ -125,6 +125,16 @@ def test_recurrent_of_one_sequence(kind, steps):
     compare(ours, theirs, [RNG.normal(size=(steps, 3)), *states], call, call)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_projected_states(bidirectional):
+    ours = nn.LSTM(3, 5, 2, bidirectional=bidirectional, proj_size=2)
+    theirs = T.LSTM(3, 5, 2, batch_first=True, bidirectional=bidirectional, proj_size=2)
+    layers = 2 * (1 + bidirectional)
+    arrays = [RNG.normal(size=(3, 4, 3)), *(RNG.normal(size=(layers, 3, n)) for n in (2, 5))]
+    compare(ours, theirs, arrays[:1], lambda m, x: m(x), lambda m, x: m(x))
+    compare(ours, theirs, arrays, lambda m, x, *s: m(x, s), lambda m, x, *s: m(x, s))
+
+
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_dropout_between_layers(kind):
     """With probability 1 the second layer reads zeros in training, and its output is kept."""

@@ -8,7 +8,7 @@ from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
 from ..dtypes import is_integer
-from ..errors import Refusal, ShapeError, user_line
+from ..errors import ArgumentError, Refusal, ShapeError, user_line
 from ..functions import creation, shaping
 from ..functions.elementwise import where
 from ..functions.scan import scan
@@ -39,6 +39,7 @@ class _Recurrent(Module):
 
     gates = 1
     states = 1  # the number of tensors in the state
+    proj_size = 0  # channels of h where they are not hidden_size
     weight_hh_l0: Tensor
 
     def __init__(
@@ -62,16 +63,19 @@ class _Recurrent(Module):
         expect_fraction(type(self).__name__, "dropout", dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
+        output = self.proj_size or hidden_size
         for layer in range(num_layers):
-            size = input_size if layer == 0 else hidden_size * (1 + bidirectional)
+            size = input_size if layer == 0 else output * (1 + bidirectional)
             for suffix in self._suffixes(layer):
                 rows = self.gates * hidden_size
                 shapes: dict[str, tuple[int, ...]] = {
                     "weight_ih": (rows, size),
-                    "weight_hh": (rows, hidden_size),
+                    "weight_hh": (rows, output),
                 }
                 if bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+                if self.proj_size:
+                    shapes["weight_hr"] = self.proj_size, hidden_size
                 for name, shape in shapes.items():
                     setattr(self, name + suffix, uniform_parameter(shape, hidden_size))
 
@@ -124,18 +128,19 @@ class _Recurrent(Module):
         stacked = tuple(shaping.stack([s[k] for s in last]) for k in range(self.states))
         return x, stacked if self.states > 1 else stacked[0]
 
-    def _initial(self, state: Any, n: int, x: Tensor) -> tuple[Tensor, ...]:
-        count = self.num_layers * (1 + self.bidirectional)
+    def _initial(self, state: Any, n: int, x: Tensor) -> cells.States:
+        count, hidden = self.num_layers * (1 + self.bidirectional), self.hidden_size
+        sizes = [self.proj_size or hidden, hidden][: self.states]  # of h and c
+        shapes = [(count, n, size) for size in sizes]
         if state is None:
-            zero = creation.zeros((count, n, self.hidden_size), dtype=x.dtype)
-            return (zero,) * self.states
+            return tuple(creation.zeros(shape, dtype=x.dtype) for shape in shapes)
         states = cells.expect_states(type(self).__name__, state, self.states)
         states = tuple(cast(s, x.dtype) for s in states)
-        if any(s.shape != (count, n, self.hidden_size) for s in states):
+        if [s.shape for s in states] != shapes:
             raise ShapeError(
                 type(self).__name__,
                 f"got a state {', '.join(spec_text(s) for s in states)}",
-                f"expected {(count, n, self.hidden_size)}",
+                f"expected {' and '.join(map(str, dict.fromkeys(shapes)))}",
                 "leave it out for zeros",
                 user_line(),
             )
@@ -146,12 +151,15 @@ class _Recurrent(Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         w_ih, w_hh = (getattr(self, name + suffix) for name in ("weight_ih", "weight_hh"))
         b_ih, b_hh = (getattr(self, name + suffix, None) for name in ("bias_ih", "bias_hh"))
+        w_hr = getattr(self, f"weight_hr{suffix}", None)
         # All steps at once. The axes of x are moved, since x is smaller than its projection.
         projected = functional.linear(shaping.moveaxis(x, 1, 0), w_ih, b_ih)
 
         def step(state: Any, row: Any) -> Any:
             now, alive = row
             new = self._cell(now, functional.linear(state[0], w_hh, b_hh), state)
+            if w_hr is not None:
+                new = functional.linear(new[0], w_hr), *new[1:]
             if alive is None:
                 return new, new[0]
             after = tuple(where(alive[:, None], a, b) for a, b in zip(new, state, strict=True))
@@ -208,6 +216,8 @@ class LSTM(_Recurrent):
     i, f, o = σ(…), g = tanh(…) of x W_ihᵀ + b_ih + h W_hhᵀ + b_hh in four parts i, f, g, o;
     c = f c + i g, h = o tanh c.
 
+    proj_size          h has this many channels, fewer than c: h = W_hr (o tanh c), weight_hr_l0
+                       (proj_size, hidden) (Sak et al., 2014)
     unit_forget_bias   the forget gates' biases are 1 at first, so that they remember
                        (Jozefowicz et al., 2015)
     """
@@ -224,9 +234,20 @@ class LSTM(_Recurrent):
         batch_first: bool = True,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         unit_forget_bias: bool = False,
     ) -> None:
+        expect_integers("LSTM", 0, proj_size=proj_size)
+        if proj_size and proj_size >= hidden_size:
+            raise ArgumentError(
+                "LSTM",
+                f"got proj_size={proj_size}, hidden_size={hidden_size}",
+                "expected a proj_size below the hidden_size",
+                "leave it out to have hidden_size channels",
+                user_line(),
+            )
+        self.proj_size = proj_size
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
