@@ -10,7 +10,6 @@ first_batch      checks on the first batch: model, loss, metrics
 targets          predictions and targets that do not fit the loss
 nonfinite        where NaN and infinities come from
 untrained        parameters that nothing trains
-tracing          the graph of a forward pass, for the checks
 history          `History`: a row per epoch, gradient norms
 progress         the bar and the lines on the screen
 callback         `Callback`

@@ -12,7 +12,7 @@ from ...graph import Array, spec_text
 from ...nn import Module
 from ...tensor import Tensor
 from ..evaluation.objective import Objective
-from .tracing import forward_graph, traced_graph
+from ..evaluation.tracing import forward_graph, traced_graph
 
 
 def check_scores(

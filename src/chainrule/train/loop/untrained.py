@@ -10,7 +10,7 @@ import numpy as np
 from ...nn import Module
 from ...optim import Optimizer
 from ...sparse import RowSparse
-from .tracing import forward_graph
+from ..evaluation.tracing import forward_graph
 
 
 def untrained_parameters(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Iterator[str]:
