@@ -242,3 +242,43 @@ def test_a_state_that_grows_is_refused():
             tbptt=4,
             progress=False,
         )
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_first_window_is_compiled_like_the_others_unless_it_differs(monkeypatch, learned):
+    """None means zeros for nn.LSTM; here it may also mean a state that is trained."""
+
+    class Starting(Predictor):
+        def __init__(self):
+            super().__init__(*theirs("GRU"))
+            self.start = nn.Parameter(cr.zeros((1, 1, H), dtype=cr.float64)) if learned else None
+
+        def forward(self, x, state=None):
+            if state is None and self.start is not None:
+                state = cr.broadcast_to(self.start, (1, x.shape[0], H))
+            return super().forward(x, state)
+
+    compiled, recorded = sys.modules["chainrule.compile"], []  # cr.compile is the function
+    original = compiled.compile_step
+    monkeypatch.setattr(
+        compiled, "compile_step", lambda f, *more: recorded.append(f) or original(f, *more)
+    )
+    model, loader = Starting(), DataLoader((X[:, :20], Y[:, :20]), 6)
+    sgd = optim.SGD(model.parameters(), lr=0.5)
+    cr.fit(model, loader, loss="cross_entropy", optimizer=sgd, epochs=2, tbptt=5, progress=False)
+    assert ([f.__name__ for f in recorded].count("training_step") > 1) == learned
+
+    hand = Starting()
+    sgd = optim.SGD(hand.parameters(), lr=0.5)
+    for _ in range(2):
+        state = None
+        for k in range(0, 20, 5):
+            scores, state = hand(X[:, k : k + 5], state)
+            nn.functional.cross_entropy(scores, Y[:, k : k + 5]).backward()
+            sgd.step()
+            sgd.zero_grad()
+            state = state.detach()
+    for name, value in hand.state_dict().items():
+        np.testing.assert_allclose(model.state_dict()[name], value, rtol=1e-9, err_msg=name)
+    if learned:
+        assert model.start.numpy().any(), "it is trained, by first windows"

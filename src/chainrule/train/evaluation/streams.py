@@ -7,6 +7,7 @@ A model of sequences is called `model(x, state)` and returns (prediction, state)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from ...data import DataLoader
 from ...errors import ArgumentError, ShapeError
 from ...graph import Array, spec_text
 from ...nn import Module
-from ...tensor import Tensor, as_tensor, no_grad
+from ...tensor import Tensor, as_tensor, make, no_grad
 from .batches import pair
 from .inference import Forward, Scored
 from .modes import evaluating
 from .objective import Objective
+from .tracing import forward_graph
 
 
 class WindowLoader(DataLoader):
@@ -101,6 +103,43 @@ def advanced(model: Module, x: Any, state: Any) -> tuple[Any, Any]:
     return out[0], out[1]
 
 
+class InitialState:
+    """The state to begin sequences with: zeros, if the model takes None for zeros, otherwise None.
+
+    With zeros the first window is like the others: one program runs all of them. None means zeros
+    if either has the same outputs, to the bit, and reads the same tensors: not one that is trained
+    as the initial state.
+    """
+
+    def __init__(self, model: Module, x: Any) -> None:
+        self._model = model
+        self._zeros: dict[int, Any] = {}  # by the number of sequences
+        few = tree.map(lambda t: as_tensor(t)[:, :2], x)
+        zeros = self._zeros_for(few)
+        self.is_zeros = self._outcome(few, None) == self._outcome(few, zeros)
+
+    def __call__(self, x: Any) -> Any:
+        """For sequences x (N, T, …)."""
+        return self._zeros_for(x) if self.is_zeros else None
+
+    def _zeros_for(self, x: Any) -> Any:
+        n = _rows(x)
+        if n not in self._zeros:
+            with evaluating(self._model):
+                _, state = advanced(self._model, tree.map(lambda t: as_tensor(t)[:, :1], x), None)
+            self._zeros[n] = tree.map(lambda t: make(np.zeros(t.shape, t.dtype)), state)
+        return self._zeros[n]
+
+    def _outcome(self, x: Any, state: Any) -> Any:
+        """The outputs and states after x, and the tensors that are read, without the state."""
+        with evaluating(self._model):
+            leaves, _ = tree.flatten(advanced(self._model, x, state))
+        recorded = forward_graph(partial(advanced, self._model, state=state), x)
+        own = {id(t) for t in tree.flatten(state)[0]}
+        reads = recorded and {id(owner) for owner, _ in recorded.reads} - own
+        return [as_tensor(t).numpy().tobytes() for t in leaves], reads
+
+
 class CarriedState:
     """The state of a model between two windows of training: tensors that each step overwrites.
 
@@ -112,12 +151,24 @@ class CarriedState:
         self._structure: Any = None
         self._tensors: dict[int, list[Tensor]] = {}  # by the number of sequences
         first = windows.rows(None, 0, 1)
+        self.initial = InitialState(model, pair(windows.tree_of(first))[0])
         for n in windows.sizes() if windows.windows > 1 else ():
             x, _ = pair(windows.tree_of([as_tensor(leaf[:n]) for leaf in first]))
             with evaluating(model):
-                _, state = advanced(model, x, None)
+                _, state = advanced(model, x, self.initial(x))
             leaves, self._structure = tree.flatten(state)
             self._tensors[n] = [Tensor(np.zeros(t.shape, t.dtype)) for t in map(as_tensor, leaves)]
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether `go_on` does for first windows too, after `reset`."""
+        return self.initial.is_zeros and bool(self._tensors)
+
+    def reset(self) -> None:
+        """Begin sequences: zeros."""
+        with no_grad():
+            for t in (t for tensors in self._tensors.values() for t in tensors):
+                t._assign(make(np.zeros(t.shape, t.dtype)))
 
     def begin(self, x: Any) -> Any:
         """The prediction for the first window of sequences."""
@@ -163,6 +214,7 @@ class CarryingForward(Forward):
 
     def __init__(self, model: Module, objective: Objective, compiled: bool = True) -> None:
         super().__init__(model, objective, compiled)
+        self._initial: InitialState | None = None
 
         def advance(x: Any, state: Any) -> Any:
             return advanced(model, x, state)
@@ -179,9 +231,10 @@ class CarryingForward(Forward):
         with evaluating(self.model):
             for k, batch in enumerate(batches.batches(0)):
                 x, y = pair(batch)
-                prediction, part, by, state = self._score(
-                    x, y, None if batches.starts(k) else state
-                )
+                if batches.starts(k):
+                    self._initial = self._initial or InitialState(self.model, x)
+                    state = self._initial(x)
+                prediction, part, by, state = self._score(x, y, state)
                 yield tree.map(_steps_as_rows, prediction), tree.map(_steps_as_rows, y), part, by
 
 

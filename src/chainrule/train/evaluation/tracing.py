@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import tree
 from ...errors import ChainruleError
-from ...nn import Module
 from ...recording import Function, Recorded, record
 from ...tensor import Tensor, as_tensor, no_grad
 
 
-def forward_graph(model: Module, x: Any) -> Recorded | None:
+def forward_graph(model: Callable[[Any], Any], x: Any) -> Recorded | None:
     leaves, structure = tree.flatten(x)
     tensors = [as_tensor(leaf) for leaf in leaves]
 

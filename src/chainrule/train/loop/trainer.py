@@ -94,7 +94,7 @@ class Trainer:
         self._run = self._begin = step(model if carried is None else carried.go_on)
         self._forward = Forward(model, objective, compiled)
         if carried is not None:
-            self._begin = step(carried.begin)
+            self._begin = self._run if carried.starts_over else step(carried.begin)
             self._forward = CarryingForward(model, objective, compiled)
         self._safe = model.state_dict()  # restored if the loss is not finite
 
@@ -185,6 +185,8 @@ class Trainer:
         self._rate = self.optimizer.param_groups[0]["lr"]
         began = time.perf_counter()
         begins = isinstance(self.train, WindowLoader) and self.train.starts(self.batch)
+        if begins and self._carried is not None:
+            self._carried.reset()
         loss, norms = (self._begin if begins else self._run)(x, y)
         self._note(float(loss), norms.numpy(), lambda: (x, y), len(tree.flatten(y)[0][0]))
         if self.step == 1:
