@@ -126,8 +126,9 @@ class MultiheadAttention(Module):
                                floats that are added
         average_attn_weights   False: the weights of each head, (N, heads, T, S)
         is_causal              a query does not attend to later positions
-        cache                  of `empty_cache`, or of the call before: x is then what follows;
-                               the result is (N, T, E) and the next cache
+        cache                  of `empty_cache`, or of the call before: the query is what follows it
+                               and attends to what came before; the result is (N, T, E) and the
+                               next cache
 
         If every key is masked, the weights are 0 and the output is out_proj's bias, with
         gradients of 0. Masks of integers are an error.
