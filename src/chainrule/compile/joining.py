@@ -37,7 +37,7 @@ def join(graph: Graph) -> Graph:
     def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
         new = with_inputs(node, inputs)
         if node.op is ops.permute_dims and inputs[0] in joined and uses[node.inputs[0]] == 1:
-            return _moved(inputs[0], node)
+            return _with_axes_moved(inputs[0], node)
         if node.op is ops.pad:
             parts = _of_pad(new)
         elif node.op is ops.add and all(i in padded for i in inputs):
@@ -89,7 +89,7 @@ def _side_by_side(parts: _Parts, node: Node) -> Node:
     return apply(ops.concat, *added, source=node.source, axis=parts.axis)
 
 
-def _moved(whole: Node, node: Node) -> Node:
+def _with_axes_moved(whole: Node, node: Node) -> Node:
     """The parts side by side, with the axes of each in the node's order."""
     axes = node.params["axes"]
     parts = [apply(ops.permute_dims, i, source=node.source, axes=axes) for i in whole.inputs]

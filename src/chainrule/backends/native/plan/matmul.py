@@ -9,6 +9,7 @@ from ...program import Kernel
 from ..processor import Target
 from .blocking import Blocking, Contraction, choose
 from .buffers import Storage
+from .views import contiguous
 from .packing import PACKED_MATMUL
 from .views import joint_stride
 
@@ -59,13 +60,17 @@ def scattered_operands(kernel: Kernel, storage: Storage) -> list[int]:
 
 
 def _to_store(b: int, kernel: Kernel, storage: Storage) -> int:
-    """An operand; of a view of a cast from 16 bits the cast, which other products read too."""
+    """An operand; what it is a view of, if that has the same order or is a cast from 16 bits.
+
+    Other loops, and other products, read that too.
+    """
     base = b
     while storage.buffers[base].map is not None and base not in storage.stored:
         base = storage.buffers[base].reads[0]
-    if not storage.buffers[base].from_half:
-        return b
     there = replace(storage, stored=storage.stored | {base})
+    alike = there.strided(b) == (base, contiguous(storage.buffers[b].shape), 0)
+    if not (alike or storage.buffers[base].from_half):
+        return b
     return b if operand(there, b, kernel) is None else base
 
 
