@@ -9,9 +9,8 @@ from ...program import Kernel
 from ..processor import Target
 from .blocking import Blocking, Contraction, choose
 from .buffers import Storage
-from .views import contiguous
 from .packing import PACKED_MATMUL
-from .views import joint_stride
+from .views import contiguous, joint_stride
 
 Strides = tuple[int, int, int]  # of batch, row and column, in elements
 

@@ -2,8 +2,9 @@
 
 A buffer is *stored* when something needs it as an array: it is an output, an operand of a matrix
 product, the result of a loop of its own, read by an operation that runs in NumPy, or used more than
-once. Everything else is computed inside the loops that use it. Views (reshape, transpose,
-broadcast, slice, flip) are never stored for their own sake: they are ways to compute an index.
+once and not quickly done again. Everything else is computed inside the loops that use it. Views
+(reshape, transpose, broadcast, slice, flip) are never stored for their own sake: they are ways to
+compute an index.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .... import ops
 from ....dtypes import is_half, uint8
 from ....graph import Spec
 from ...program import Kernel, Program
+from ..formulas import FORMULAS
 from .buffers import Buffer, Storage
 from .kinds import ELEMENTWISE, NUMPY, VIEW, kinds_of
 from .views import index_map
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .stages import Plan
 
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
+QUICK = 6  # operations on one array that are done again wherever the result is used
 
 
 def storage_of(
@@ -43,6 +46,7 @@ def storage_of(
         for r in dict.fromkeys(kernel.reads):
             users.setdefault(r, []).append(kernel)
     depth: dict[int, int] = {}
+    quick = _Quick(program, storage)
     for kernel in program.kernels:
         b = kernel.writes
         kind = storage.kind(b)
@@ -56,7 +60,8 @@ def storage_of(
             size = math.prod(buffers[b].shape)
             spread = any(_spreads(use) for use in uses)
             deep = depth[b] > DEEP and not any(map(_rounds, uses))
-            if deep or ((len(uses) > 1 or spread) and (size > 1 or depth[b] > 1)):
+            again = len(uses) > 1 and not quick.has(b)
+            if deep or ((again or spread) and (size > 1 or depth[b] > 1)):
                 short = kernel.reads[0] if buffers[b].from_half else b  # half the bytes
                 stored.add(short)
                 depth[short] = 0
@@ -64,6 +69,58 @@ def storage_of(
     for kernel in program.kernels:  # views of what was stored since may have to be as well
         stored.update(storage.kind(kernel.writes).stored(kernel, storage))
     return Storage(buffers, frozenset(stored), in_loop)
+
+
+class _Quick:
+    """Which results are a few vector instructions on one array: they are computed at each use.
+
+    Memory is slower than these instructions, and an array less is written and read. Not of an
+    array that is wider than the result, such as a bool; of a product, in whose registers the result
+    can be computed; of an input that is replaced, which would be needed longer.
+    """
+
+    def __init__(self, program: Program, storage: Storage) -> None:
+        self._storage = storage
+        self._replaced = {old for _, old in program.updates}
+        self._known: dict[int, tuple[int, frozenset[int]] | None] = {}
+
+    def has(self, b: int) -> bool:
+        """Of a buffer that is not stored; the buffers before it are decided."""
+        expression = self._expression(b)
+        if expression is None or expression[0] > QUICK or len(expression[1]) != 1:
+            return False
+        (array,) = expression[1]
+        buffers = self._storage.buffers
+        return bool(buffers[b].dtype.itemsize >= buffers[array].dtype.itemsize)
+
+    def _expression(self, b: int) -> tuple[int, frozenset[int]] | None:
+        """The operations that make it from arrays, and these; None if it is not that simple."""
+        buffer = self._storage.buffers[b]
+        if b in self._storage.stored:
+            simple = buffer.kind is None or buffer.kind is ELEMENTWISE
+            return (0, frozenset([b])) if simple and b not in self._replaced else None
+        if b not in self._known:
+            self._known[b] = self._computed(b)
+        return self._known[b]
+
+    def _computed(self, b: int) -> tuple[int, frozenset[int]] | None:
+        buffer = self._storage.buffers[b]
+        if buffer.map is not None:
+            source = buffer.reads[0]
+            few = math.prod(self._storage.buffers[source].shape) == 1
+            if buffer.map.stretches:
+                return (0, frozenset()) if few and source in self._storage.stored else None
+            return self._expression(source) if buffer.map.changes_nothing else None
+        row = FORMULAS.get(buffer.op) if buffer.op is not None else None
+        if row is None or not row.vectors or buffer.op is ops.divide:
+            return None
+        count, arrays = 1, frozenset[int]()
+        for r in buffer.reads:
+            part = self._expression(r)
+            if part is None:
+                return None
+            count, arrays = count + part[0], arrays | part[1]
+        return count, arrays
 
 
 def _buffers(program: Program, planned: Callable[[Program], Plan]) -> dict[int, Buffer]:
