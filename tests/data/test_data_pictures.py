@@ -244,7 +244,7 @@ def test_images_that_do_not_fit_into_memory(
         read_image_files(tmp_path, size=100)
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 180}.__getitem__)
     assert read_image_files(tmp_path, size=100).x.nbytes == 90_000
-    with pytest.raises(ArgumentError, match="what fits into memory"):
+    with pytest.raises(ArgumentError, match="the memory of this machine"):
         read_image_files(tmp_path, size=10**9)
 
 

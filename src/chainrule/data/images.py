@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..errors import ArgumentError, FileError
 from ..graph import Array
+from ..memory import expect_room
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 LARGEST = 64  # pixels of the longer side, by default
@@ -184,28 +184,17 @@ def _read(
     depth = channels or (1 if all(h.grey for h in heads) else 3)
     dtype = np.dtype(np.float32 if any(h.deep for h in heads) else np.uint8)
     shape = (len(files), height, width, depth)
-    _expect_room(shape, dtype.itemsize)
+    expect_room(  # twice: they are also divided into parts
+        "read_images",
+        f"{len(files)} images of size {height} × {width}, which need",
+        2 * dtype.itemsize * math.prod(shape),
+        "pass a smaller size, or fewer images",
+    )
     x = np.empty(shape, dtype)
     for row, file in zip(x, files, strict=True):
         row[:] = _pixels(file, (width, height), depth)
     same = {wanted, *([usual] if known is None else known)}
     return x, usual, _changes(files, heads, wanted, same, depth)
-
-
-def _expect_room(shape: tuple[int, ...], itemsize: int) -> None:
-    """Refuse images that do not fit into memory twice: they are also divided into parts."""
-    needed = 2 * itemsize * int(np.prod(shape, dtype=object))
-    there = None
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system says
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if there is not None and needed > there:
-        raise ArgumentError(
-            "read_images",
-            f"got {shape[0]} images of size {shape[1]} × {shape[2]}, which need "
-            f"{needed / 1e9:.1f} GB",
-            f"expected what fits into memory, {there / 1e9:.1f} GB",
-            "pass a smaller size, or fewer images",
-        )
 
 
 def _changes(

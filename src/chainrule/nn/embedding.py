@@ -16,6 +16,7 @@ from ..functions import creation, elementwise, indexing, reductions, shaping, so
 from ..functions.control import stop_gradient
 from ..functions.elementwise import where
 from ..graph import spec_text
+from ..memory import expect_room
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional, init
 from .arguments import as_floating, expect_integers, expect_number, expect_rows
@@ -52,6 +53,12 @@ class _Table(Module):
         expect_number(name, "norm_type", norm_type, 2.0, above=0)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
+        expect_room(  # twice: the numbers are drawn first
+            name,
+            f"a table of {num_embeddings} × {embedding_dim}, which needs",
+            8 * num_embeddings * embedding_dim,
+            "use fewer rows (the numbers modulo a smaller one, say) or fewer columns",
+        )
         table = init.normal_(creation.zeros((num_embeddings, embedding_dim)))
         if padding_idx is not None:
             table[padding_idx] = 0.0

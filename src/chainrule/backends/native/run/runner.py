@@ -13,12 +13,13 @@ import numpy as np
 from ....errors import RangeError
 from ....graph import Array, Spec
 from ....graph_evaluation import failure
+from ....memory import expect_room
 from ... import reference
 from ...program import Kernel, Program
 from ..alignment import size_of
 from ..object_code import Library
 from . import team
-from .arrays import address, aligned, array_of, expect_room
+from .arrays import address, aligned, array_of
 from .schedule import Call, Schedule
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ class Runner:
         first_result = program.inputs + len(program.constants)
         elsewhere = by_numpy.union(schedule.in_place, range(first_result))
         self.outputs_to_place = [b for b in dict.fromkeys(program.outputs) if b not in elsewhere]
-        expect_room(schedule.arena + sum(size_of(self._specs[b]) for b in self.outputs_to_place))
+        expect_room(
+            "compile",
+            "a step that needs for itself",
+            schedule.arena + sum(size_of(self._specs[b]) for b in self.outputs_to_place),
+            "use a smaller batch, or do it in pieces (accumulate=… of fit)",
+        )
         self._arena = aligned(schedule.arena)
         first = address(self._arena)
         for b, offset in schedule.offsets:
