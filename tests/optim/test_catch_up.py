@@ -211,3 +211,24 @@ def test_settings_whose_skipped_steps_are_not_known_are_refused(kind, settings, 
         kind([nn.Parameter(start())], catch_up=True, **settings)
     with pytest.raises(ArgumentError, match="expected Adam or AdamW"):
         optim.RAdam([{"params": [nn.Parameter(start())], "catch_up": True}])
+
+
+def test_max_norm_is_refused():
+    layer = nn.Embedding(5, 2, max_norm=1.0)
+    optimizer = optim.Adam(layer.parameters(), catch_up=True)
+    with pytest.raises(ArgumentError, match="max_norm, and an optimizer with catch_up"):
+        layer(cr.Tensor([1]))
+    del optimizer
+
+
+def test_fit_ends_with_all_rows_up_to_date():
+    model = nn.Sequential(nn.Embedding(200, 3), nn.Flatten(), nn.Linear(6, 1))
+    optimizer = optim.AdamW(model.named_parameters(), catch_up=True)
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 200, (64, 2)), rng.normal(size=(64, 1)).astype(np.float32)
+    cr.fit(model, data, loss="mse", optimizer=optimizer, epochs=2, batch_size=8, progress=False)
+    table = model[0].weight.numpy().copy()
+    optimizer.flush()
+    np.testing.assert_array_equal(model[0].weight.numpy(), table)
+    assert "drift" in optimizer.state["0.weight"]
+    assert "drift" not in optimizer.state["2.weight"]

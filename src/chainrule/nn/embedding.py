@@ -17,6 +17,7 @@ from ..functions.control import stop_gradient
 from ..functions.elementwise import where
 from ..graph import spec_text
 from ..memory import expect_room
+from ..sparse import READERS
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional, init
 from .arguments import as_floating, expect_integers, expect_number, expect_rows
@@ -73,12 +74,24 @@ class _Table(Module):
         """The rows of the table with these numbers."""
         indices = expect_rows(type(self).__name__, x, self.num_embeddings)
         if self.max_norm is not None:
+            self._expect_no_catch_up()
             with no_grad():
                 rows = indexing.take(self.weight, indices, axis=0)
                 size = reductions.norm(rows, ord=self.norm_type, axis=-1, keepdims=True)
                 scaled = rows * (self.max_norm / (size + 1e-7))
                 self.weight[indices] = where(size > self.max_norm, scaled, rows)
         return indexing.take(self.weight, indices, axis=0)
+
+    def _expect_no_catch_up(self) -> None:
+        """Raise if rows move while they are not read: they could be beyond max_norm by then."""
+        if id(self.weight) in READERS:
+            raise ArgumentError(
+                type(self).__name__,
+                "got max_norm, and an optimizer with catch_up",
+                "expected one of them",
+                "leave out catch_up, or max_norm",
+                user_line(),
+            )
 
     def _is_padding(self, x: Tensor) -> Tensor | None:
         """Where the numbers are padding_idx; None if there is none."""

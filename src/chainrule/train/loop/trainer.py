@@ -243,6 +243,7 @@ class Trainer:
         return {name: norm for (name, ps), norm in named if any(p.requires_grad for p in ps)}
 
     def _end_epoch(self, began: float) -> None:
+        self.optimizer.flush()
         self._check_weights(self.step)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self._sum / self._rows
@@ -301,6 +302,7 @@ class Trainer:
         """Write a checkpoint, if there is a folder for them."""
         if self.folder is None:
             return
+        self.optimizer.flush()
         tensors: dict[str, dict[str, Array]] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
