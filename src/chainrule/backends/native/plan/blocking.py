@@ -244,8 +244,11 @@ def _blocked(
     cost *= 1 + (0.02 if swapped else 0.01) * bodies  # more code; C is transposed in it
     tile = _tile(spec, target, rows, columns, depth, slabs)
     blocking = Blocking(spec, lanes, swapped, dot, rows, columns, depth, *tile, packed, slabs, cost)
-    few = spec.batch * m * n * k > 16 * TILE_WORK and blocking.tiles < 16
-    return replace(blocking, cost=cost * 1.03) if few else blocking
+    tiles = blocking.tiles
+    if spec.batch * m * n * k > TILES * TILE_WORK and tiles < TILES:
+        idle = 2 * up(tiles, 2) / tiles - 1  # of the second of two threads
+        cost *= 1.03 + idle / 2
+    return replace(blocking, cost=cost)
 
 
 def _tile(
@@ -254,17 +257,17 @@ def _tile(
     """(rows of a strip, rows of a tile, columns of a tile)."""
     m, n, k, size = max(spec.m, 1), max(spec.n, 1), max(spec.k, 1), spec.itemsize
     wanted = min(TILES, spec.batch * m * n * k // TILE_WORK)
-    most = max(1, GROUP_BYTES // (depth * columns * size)) * columns
+    panels = up(n, columns)
+    groups = up(panels, max(1, GROUP_BYTES // (depth * columns * size)))
     step = math.lcm(target.lanes(8 * size) if slabs else rows, spec.unit or 1)
-    tile_columns = min(up(n, columns) * columns, most)
-    strip = target.caches.second.bytes // 2 // ((depth + min(n, tile_columns)) * size)
+    strip = target.caches.second.bytes // 2 // ((depth + up(n, groups)) * size)
     strip = up(up(m, max(1, round(m / max(strip, 1)))), step) * step
     if spec.unit:
-        return strip, spec.unit, up(n, columns) * columns
+        return strip, spec.unit, panels * columns
     least = GROUP_COLUMNS if m >= TALL else GROUP_COLUMNS // 4
     if not slabs and (m <= strip or n >= 2 * least):  # no panel is packed twice
-        parts = min(wanted, up(n, columns)) if m <= strip else 2
-        tile_columns = min(tile_columns, up(up(n, columns), max(parts, 1)) * columns)
+        groups = max(groups, min(wanted, panels) if m <= strip else 2)
+    tile_columns = up(panels, groups) * columns
     across = spec.batch * up(n, tile_columns)
     tile_rows = up(up(m, max(1, up(wanted, across))), step) * step
     return strip, tile_rows, tile_columns
