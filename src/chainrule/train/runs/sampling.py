@@ -8,7 +8,7 @@ from ..loop.callback import Callback
 from ..loop.trainer import Trainer
 from .tasks import TextTask
 
-FIRST = 10.0  # seconds until the first sample
+FIRST = 10.0  # seconds after the first step
 EVERY = 20.0  # seconds from one to the next, at least
 SHOWN = 100  # tokens of a sample
 
@@ -19,12 +19,12 @@ class Samples(Callback):
     each_step = False
 
     def __init__(self, task: TextTask) -> None:
-        self._task, self._next = task, 0.0
-
-    def on_begin(self, run: Trainer) -> None:
-        self._next = time.perf_counter() + FIRST
+        self._task = task
+        self._next: float | None = None  # when the next one is shown
 
     def on_step(self, run: Trainer) -> None:
+        if self._next is None:  # the first step is compiled
+            self._next = time.perf_counter() + FIRST
         if time.perf_counter() < self._next:
             return
         text = self._task.sample(run.model, SHOWN, seed=run.step)

@@ -21,7 +21,7 @@ from .base import TABLE_SETTINGS, Batch, Task, expect_source, power_of_2
 
 LENGTH = 64  # tokens per window
 WINDOWS = 8  # at least, in each of the parallel streams
-STEPS = 8000  # about, of a training
+STEPS = 8000  # about, of a training; half for a transformer, whose steps take longer
 EVALUATED = 32  # streams, at most, of a held-out part
 TEMPERATURE = 0.7  # of what it writes, unless another is asked for
 PROMPT = 2000  # characters at the end of a long prompt that are read
@@ -235,7 +235,7 @@ def _defaults(recipe: Recipe, characters: int, codes: list[Array]) -> dict[str, 
     most = 64 // (1 + transformer)
     out["batch_size"] = max(1, min(most, rows, power_of_2(rows // 64)))
     steps = rows / (recipe.batch_size or out["batch_size"])
-    out["epochs"] = max(1, min(40, round(STEPS / max(steps, 1))))
+    out["epochs"] = max(1, min(40, round(STEPS / (1 + transformer) / max(steps, 1))))
     return out
 
 
