@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from llvmlite import ir
 
-from ..ir_types import I1, I32, I64, VOID
+from ..ir_types import I1, I32, I64, POINTER, VOID
 
 Carried = list[ir.Value]
 
@@ -68,6 +68,13 @@ def call_intrinsic(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.V
     full = f"llvm.{name}"
     kind = ir.FunctionType(result, [x.type for x in arguments])
     return b.call(b.module.globals.get(full) or ir.Function(b.module, kind, full), arguments)
+
+
+def prefetch(b: ir.IRBuilder, at: ir.Value, write: bool) -> None:
+    """Ask for a cache line, to be read or written. Any address will do."""
+    kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])
+    function = b.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
+    b.call(function, [at, I32(int(write)), I32(3), I32(1)])  # to keep, data
 
 
 def load_lanes(

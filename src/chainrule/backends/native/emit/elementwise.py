@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
+from .... import ops
 from ....dtypes import float16, is_floating
 from ..alignment import ALIGNED, size_of
-from ..ir_types import F32, I8, I16, I32, I64, POINTER, VOID
+from ..ir_types import F32, I8, I16, I64
 from ..plan.blocking import up
 from ..plan.cuts import UNIT
 from ..plan.loop_nests import loop_shape
+from .builder import prefetch
 from .loops import Index, Loops
 
 
@@ -35,7 +37,30 @@ def emit(loops: Loops) -> None:
 
     for b in plan.claims(task):
         _claim(loops, b)
-    loops.nest(shape, body, task.cut.axis)
+    lookups = _lookups(loops)
+
+    def ask(outer: Index) -> None:
+        if outer and not isinstance(outer[-1], int):
+            place = (*outer[:-1], loops.later(outer[-1], shape[-2]))
+            for table, rows in lookups:
+                loops.ask_for_row(table, loops.row_number(rows, place), write=False)
+
+    loops.nest(shape, body, task.cut.axis, ask if lookups else None)
+
+
+def _lookups(loops: Loops) -> list[tuple[int, int]]:
+    """(table, rows): the stored tables whose rows the loop looks up, one for each of its rows."""
+    storage, lookups = loops.storage, dict[tuple[int, int], None]()
+    for b in loops.task.writes:
+        for r in storage.computed(b):
+            buffer = loops.buffers[r]
+            if buffer.op is not ops.take or buffer.shape != loops.buffers[b].shape:
+                continue
+            table, rows = buffer.reads
+            whole = len(loops.buffers[table].shape) == 2 and storage.kernel(r).params["axis"] == 0
+            if whole and table in storage.stored:
+                lookups[table, rows] = None
+    return [*lookups]
 
 
 def ended(b: ir.IRBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
@@ -68,12 +93,10 @@ def _claim(loops: Loops, b: int) -> None:
     assert loops.part is not None
     builder = loops.builder
     lines = up(UNIT * size_of(loops.buffers[b]) // loops.task.cut.rows, ALIGNED)  # of a unit
-    kind = ir.FunctionType(VOID, [POINTER, I32, I32, I32])
-    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [POINTER], kind)
     first, end = (builder.mul(x, I64(lines)) for x in loops.part)
 
     def ask(k: ir.Value) -> None:
         at = builder.gep(loops.pointers[b], [builder.mul(k, I64(ALIGNED))], source_etype=I8)
-        builder.call(prefetch, [at, I32(1), I32(3), I32(1)])  # to write, and keep, data
+        prefetch(builder, at, write=True)
 
     loops.turns(first, end, ask)

@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from .... import ops
 from ....dtypes import is_boolean, is_signed
+from ..alignment import ALIGNED, size_of
 from ..formulas import FORMULAS
 from ..ir_types import I8, I64, in_memory
 from ..plan.kinds import divides
@@ -23,6 +24,8 @@ from ..plan.views import IndexMap, contiguous
 from . import builder
 
 Index = tuple[Any, ...]  # a value or a Python number for each axis
+AHEAD = 12  # rows that are on their way while one is used
+MOST_AHEAD = 512  # bytes of each: a processor reads on by itself
 WRITTEN_OUT = 8  # turns of an innermost loop that is written out: the loop around it is vectorised
 
 
@@ -75,11 +78,16 @@ class Loops:
             body(k)
 
     def nest(
-        self, shape: Sequence[int], body: Callable[[Index], None], cut: int | None = None
+        self,
+        shape: Sequence[int],
+        body: Callable[[Index], None],
+        cut: int | None = None,
+        before_rows: Callable[[Index], None] | None = None,
     ) -> None:
         """body for each index of the shape, the last axis innermost; axes of size 1 are 0.
 
-        cut   the axis of which this thread does its part
+        cut           the axis of which this thread does its part
+        before_rows   for each index of all axes but the last
         """
         index: list[Any] = []
         long = [a for a, n in enumerate(shape) if n != 1]
@@ -90,6 +98,8 @@ class Loops:
                 self.elsewhere()
                 body(tuple(index))
                 return
+            if axis == len(shape) - 1 and before_rows is not None:
+                before_rows(tuple(index))
             if shape[axis] == 1:
                 index.append(0)
                 enter(axis + 1)
@@ -268,6 +278,34 @@ class Loops:
         """Of the type in which a buffer's elements are stored."""
         kind = in_memory(self.buffers[b].dtype)
         return ir.Constant(kind, 0 if isinstance(kind, ir.IntType) else 0.0)
+
+    def later(self, k: ir.Value, count: int) -> ir.Value:
+        """The place a few turns after k, or the last one of all."""
+        b = self.builder
+        after = b.add(k, I64(AHEAD))
+        return b.select(b.icmp_unsigned("<", after, I64(count)), after, I64(count - 1))
+
+    def row_number(self, rows: int, index: Index) -> ir.Value:
+        """An element of a buffer of row numbers, as it is, in 64 bits."""
+        self.elsewhere()
+        row, dtype = self.value(rows, index), self.buffers[rows].dtype
+        if dtype.itemsize == 8:
+            return row
+        return (self.builder.sext if is_signed(dtype) else self.builder.zext)(row, I64)
+
+    def ask_for_row(self, b: int, row: ir.Value, write: bool) -> None:
+        """Have a row of a stored buffer on its way: rows that are looked up lie far apart.
+
+        Short rows are not worth the instructions.
+        """
+        whole = self.buffers[b]
+        size = size_of(whole) // max(1, whole.shape[0])
+        if size < ALIGNED:
+            return
+        for line in range(0, min(size, MOST_AHEAD), ALIGNED):
+            place = self.builder.add(self.builder.mul(row, I64(size)), I64(line))
+            at = self.builder.gep(self.pointers[b], [place], source_etype=I8)
+            builder.prefetch(self.builder, at, write)
 
     def element(self, b: int, offset: int) -> ir.Value:
         """The address of an element, counted from the start of a stored buffer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ....dtypes import float16, is_floating, is_signed
+from ....dtypes import float16, is_floating
 from ..ir_types import I64
 from ..plan.views import contiguous
 from .elementwise import ended
@@ -26,11 +26,12 @@ def emit(loops: Loops) -> None:
     first, end = (I64(0), I64(shape[0])) if loops.part is None else loops.own(shape[0])
     width = builder.sub(end, first)
 
+    count = loops.buffers[rows].shape[0]
+
     def put(k: ir.Value) -> None:
-        loops.elsewhere()
-        row = loops.value(rows, (k,))
-        if loops.buffers[rows].dtype.itemsize < 8:
-            row = (builder.sext if is_signed(loops.buffers[rows].dtype) else builder.zext)(row, I64)
+        later = loops.row_number(rows, (loops.later(k, count),))
+        loops.ask_for_row(b, later, write=True)
+        row = loops.row_number(rows, (k,))
 
         def one(index: Index) -> None:
             value = loops.value(values, (k, *index))
@@ -41,4 +42,4 @@ def emit(loops: Loops) -> None:
         with builder.if_then(builder.icmp_unsigned("<", builder.sub(row, first), width)):
             loops.nest(shape[1:], one)
 
-    loops.loop(loops.buffers[rows].shape[0], put)
+    loops.loop(count, put)
