@@ -5,8 +5,15 @@ import pytest
 
 import chainrule as cr
 from chainrule.compile import cost
-from chainrule.compile.loops import lifting
+from chainrule.compile.loops import lifting, products
 from looping import body, counts, expect_same, f64, gradients, optimised, scans
+
+
+@pytest.fixture(autouse=True)
+def any_rows(monkeypatch):
+    """Products of any number of rows are done before the loop."""
+    monkeypatch.setattr(products, "COLUMNS_PER_ROW", 0)
+
 
 W, C, XS = f64(3, 3), f64(2, 3), f64(5, 2, 3)
 
@@ -109,14 +116,55 @@ def test_what_would_take_too_much_memory_stays(monkeypatch):
     w, xs = f64(3, 64), f64(5, 2, 3)
     before = lambda w, xs: cr.scan(lambda c, x: (c + (x @ w).sum(), None), w[0, 0], xs)[0]  # noqa: E731
     after = lambda w, xs: cr.scan(lambda c, x: (c + x[0, 0], (c * x) @ w), w[0, 0], xs)  # noqa: E731
-    for f, products in ((before, 1), (after, 0)):  # the second stacks less if it is moved
+    for f, inside in ((before, 1), (after, 0)):  # the second stacks less if it is moved
         assert body(scans(optimised(f, w, xs))[0]).count("matmul") == 0
         with monkeypatch.context() as patch:
             patch.setattr(lifting, "STACKED", 1000)
-            assert body(scans(optimised(f, w, xs))[0]).count("matmul") == products
+            assert body(scans(optimised(f, w, xs))[0]).count("matmul") == inside
 
 
 def test_the_work_of_a_loop_is_counted_where_it_is_done():
     f = lambda w, c, xs: cr.scan(lambda c, x: (cr.tanh(c @ w + x @ w), c @ w.T), c, xs)  # noqa: E731
     each = 3 * 2 * 2 * 3 * 3 + 2 * 2 * 3  # three products, a sum, tanh
     assert cost.total(optimised(f, W, C, XS)) == 5 * each
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_products_of_few_rows_are_done_before(monkeypatch, rows):
+    monkeypatch.setattr(products, "COLUMNS_PER_ROW", 2)
+    f = lambda w, c, xs: cr.scan(lambda c, x: (cr.tanh(c + x @ w), None), c, xs)[0]  # noqa: E731
+    (scan,) = scans(optimised(f, W, f64(rows, 3), f64(5, rows, 3)))
+    assert ("matmul" in body(scan)) == (rows > 1)
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        lambda xs, u, b: xs @ u,
+        lambda xs, u, b: xs @ u.T + b,
+    ],
+)
+def test_products_of_many_rows_are_done_inside(monkeypatch, project):
+    def f(w, u, b, c, xs):
+        return cr.scan(lambda c, x: (cr.tanh(c @ w + x), c * b), c, project(xs, u, b))
+
+    args = W, f64(3, 3), f64(3), C, XS
+    (scan,) = scans(optimised(f, *args))
+    assert body(scan).count("matmul") == 1
+    monkeypatch.setattr(products, "COLUMNS_PER_ROW", 64)
+    graph = optimised(f, *args)
+    assert not outside(graph)
+    assert body(scans(graph)[0]).count("matmul") == 2
+    expect_same(f, *args)
+
+
+def test_products_that_others_read_stay_before(monkeypatch):
+    monkeypatch.setattr(products, "COLUMNS_PER_ROW", 64)
+
+    def f(w, c, xs):
+        rows = xs @ w
+        return cr.scan(lambda c, x: (cr.tanh(c + x), None), c, rows)[0], rows
+
+    (scan,) = scans(optimised(f, W, C, XS))
+    assert "matmul" not in body(scan)
+    expect_same(f, W, C, XS)

@@ -1,11 +1,14 @@
 """Random loops and their derivatives to the second order: the passes change no result."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
+from chainrule.compile.loops import products
 from looping import expect_same, f64
 
 # Each makes another (2, 3) from two (2, 3), a matrix and a vector of constants, and the row.
@@ -37,8 +40,14 @@ LINES = st.lists(st.tuples(NAMES, PLACES, PLACES), min_size=1, max_size=6)
 
 @pytest.mark.filterwarnings("ignore:.grad. the function does not use")
 @settings(max_examples=40)
-@given(LINES, st.tuples(PLACES, PLACES, PLACES), st.sampled_from([0, 1, 2, 3]), st.booleans())
-def test_random_loops(lines, results, length, reverse):
+@given(
+    LINES,
+    st.tuples(PLACES, PLACES, PLACES),
+    st.sampled_from([0, 1, 2, 3]),
+    st.booleans(),
+    st.sampled_from([0, products.COLUMNS_PER_ROW]),
+)
+def test_random_loops(lines, results, length, reverse, deep):
     def f(w, v, first, second, xs):
         def step(carry, x):
             pool = [*carry, x]
@@ -53,5 +62,5 @@ def test_random_loops(lines, results, length, reverse):
         return last, ys
 
     args = f64(3, 3), f64(3), f64(2, 3), f64(2, 3), f64(length, 2, 3)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), mock.patch.object(products, "COLUMNS_PER_ROW", deep):
         expect_same(f, *args)

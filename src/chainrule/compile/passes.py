@@ -22,7 +22,7 @@ from ..graph import Graph, Node, verify
 from .checkpoints import checkpoints
 from .joining import join
 from .loops.invariants import invariants
-from .loops.products import products_after, products_before
+from .loops.products import products_after, products_before, products_inside
 from .loops.saved import saved
 from .loops.totals import totals
 from .loops.unused import unroll, unused
@@ -213,6 +213,7 @@ OF_INNER = (
     totals,
     unused,
     products_before,
+    products_inside,
     products_after,
     unused,
     inner_again,
