@@ -112,12 +112,13 @@ def combiner(op: Operation, dtype: Dtype) -> tuple[Combine, ir.Constant]:
             ir.Constant(kind, limits.min if op is ops.max else limits.max),
         )
 
-    def chosen(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-        """y where x is not NaN and y is beyond it, or y is NaN."""
-        keep = b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("uno", x, x))
-        return b.select(keep, x, y)
+    name = "llvm.maximum" if op is ops.max else "llvm.minimum"  # NaN if one of them is
 
-    return chosen, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
+    def extreme(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+        both = ir.FunctionType(kind, [kind, kind])
+        return b.call(b.module.declare_intrinsic(name, [kind], both), [x, y])
+
+    return extreme, ir.Constant(kind, -math.inf if op is ops.max else math.inf)
 
 
 class _ReductionNest(TiledNest):
