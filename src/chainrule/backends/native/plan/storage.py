@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 QUICK = 6  # operations on one array that are done again wherever the result is used
+LARGE = 1 << 20  # elements of an array that takes longer to write and read than exponentials do
+SHARED = 8  # elements that share one of a smaller array beside it: a number per row, say
 
 
 def storage_of(
@@ -74,7 +76,8 @@ def storage_of(
 class _Quick:
     """Which results are a few vector instructions on one array: they are computed at each use.
 
-    Memory is slower than these instructions, and an array less is written and read. Not of an
+    Memory is slower than these instructions, and an array less is written and read: than an
+    exponential too, if the array is large, as the scores of all words of a vocabulary. Not of an
     array that is wider than the result, such as a bool; of a product, in whose registers the result
     can be computed; of an input that is replaced, which would be needed longer.
     """
@@ -107,12 +110,14 @@ class _Quick:
         buffer = self._storage.buffers[b]
         if buffer.map is not None:
             source = buffer.reads[0]
-            few = math.prod(self._storage.buffers[source].shape) == 1
             if buffer.map.stretches:
-                return (0, frozenset()) if few and source in self._storage.stored else None
+                few = SHARED * math.prod(buffer.map.source) <= math.prod(buffer.map.view)
+                lasts = source in self._storage.stored and source not in self._replaced
+                return (0, frozenset()) if few and lasts else None
             return self._expression(source) if buffer.map.changes_nothing else None
         row = FORMULAS.get(buffer.op) if buffer.op is not None else None
-        if row is None or not row.vectors or buffer.op is ops.divide:
+        large = math.prod(buffer.shape) >= LARGE and buffer.op is ops.exp
+        if row is None or not (row.vectors or large) or buffer.op is ops.divide:
             return None
         count, arrays = 1, frozenset[int]()
         for r in buffer.reads:
