@@ -5,6 +5,6 @@ unused      results that nothing reads, and what only they need; loops of no ste
 invariants  what is the same at each step is computed before the loop
 saved       what an earlier loop has computed is not computed again
 totals      what is only added up, the gradients of weights, is computed after the loop
-products    products with the same matrix at each step are one product, before or after the loop
+products    products with the same matrix at each step: before the loop, inside, or after it
 lifting     nodes of a body computed for all steps at once, and what may be stacked for that
 """
