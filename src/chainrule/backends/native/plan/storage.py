@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 DEEP = 24  # operations in one expression: then it is stored, so that code stays short
 QUICK = 6  # operations on one array that are done again wherever the result is used
-LARGE = 1 << 20  # elements of an array that takes longer to write and read than exponentials do
+WORTH_EXPONENTIALS = (
+    1 << 20
+)  # elements of an array that takes longer to write and read than exponentials do
 SHARED = 8  # elements that share one of a smaller array beside it: a number per row, say
 
 
@@ -116,7 +118,7 @@ class _Quick:
                 return (0, frozenset()) if few and lasts else None
             return self._expression(source) if buffer.map.changes_nothing else None
         row = FORMULAS.get(buffer.op) if buffer.op is not None else None
-        large = math.prod(buffer.shape) >= LARGE and buffer.op is ops.exp
+        large = math.prod(buffer.shape) >= WORTH_EXPONENTIALS and buffer.op is ops.exp
         if row is None or not (row.vectors or large) or buffer.op is ops.divide:
             return None
         count, arrays = 1, frozenset[int]()
