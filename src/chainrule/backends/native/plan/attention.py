@@ -21,8 +21,9 @@ from .blocking import Blocking, Contraction, choose, up
 from .buffers import Storage
 from .cuts import WHOLE, WORTH_CUTTING, Cut
 
-WIDE = 2  # vectors of queries in a block
-MOST_KEYS, MOST_KEYS_CAUSAL = 64, 32  # the most keys in a block; fewer where many are skipped
+QUERIES, MOST_KEYS = 32, 64  # of a block
+# Of a causal one: smaller blocks compute less beyond the diagonal. Of few keys all is near it.
+QUERIES_CAUSAL, MOST_KEYS_CAUSAL, FEW_KEYS = 16, 32, 256
 FOR_EACH = 0.35  # nanoseconds for the exponential of a score, about
 
 
@@ -297,8 +298,12 @@ def attention_of(kernel: Kernel, storage: Storage, target: Target) -> Attention:
     masks = tuple(m for m in (mask(storage, b) for b in kernel.reads[first:]) if m is not None)
     queries, keys = kernel.node.inputs[first - 3 : first - 1]
     lanes = target.lanes(8 * queries.dtype.itemsize)
-    wide = lanes * min(WIDE, up(max(queries.shape[1], 1), lanes))
-    high = _even(keys.shape[1], MOST_KEYS_CAUSAL if kernel.params["causal"] else MOST_KEYS)
+    wide, most = QUERIES, MOST_KEYS
+    if kernel.params["causal"]:
+        wide, most = QUERIES_CAUSAL, MOST_KEYS_CAUSAL
+        most = most // 2 if keys.shape[1] <= FEW_KEYS else most
+    wide = up(min(wide, max(queries.shape[1], 1)), lanes) * lanes
+    high = _even(keys.shape[1], most)
     if not saved:
         return Attention(kernel, target, query, key, value, masks, wide, high)
     return AttentionDerivative(kernel, target, query, key, value, masks, wide, high, *saved)
