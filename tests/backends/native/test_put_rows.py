@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops, optim
 from chainrule.backends.native.plan import stages, verify
 from chainrule.backends.native.plan.kinds import REDUCTION
 from chainrule.backends.native.processor import Target
@@ -154,6 +154,29 @@ def test_an_index_outside_leaves_all_as_it_was():
         for t, b in zip(tables, before, strict=True):
             np.testing.assert_array_equal(t.numpy(), b)
     step(ONE, TWO)
+
+
+def test_rows_that_were_checked_once_are_looked_up_without_failing():
+    """One that is outside is found before anything is written over."""
+    layer = nn.Embedding(500, 4)
+    optimizer = optim.Adam(layer.parameters(), lr=0.1)
+
+    @cr.compile
+    def step(rows):
+        loss = cr.square(layer(rows)).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    rows = np.array([[3, 499, 3], [0, 1, 2]])
+    step(rows)
+    state = optimizer.state["0"]
+    before = [t.numpy().copy() for t in (layer.weight, state["exp_avg"], state["step"])]
+    with pytest.raises(RangeError, match="500"):
+        step(rows + 1)
+    for t, old in zip((layer.weight, state["exp_avg"], state["step"]), before, strict=True):
+        np.testing.assert_array_equal(t.numpy(), old)
+    step(rows)
 
 
 def test_numbers_that_shrink_to_denormals_become_zero():

@@ -17,6 +17,7 @@ from ....dtypes import is_boolean, is_signed
 from ..alignment import ALIGNED, size_of
 from ..formulas import FORMULAS
 from ..ir_types import I8, I64, in_memory
+from ..plan import lookups
 from ..plan.kinds import divides
 from ..plan.stages import Plan
 from ..plan.threads import Task
@@ -155,7 +156,9 @@ class Loops:
             source, indices = kernel.reads
             axis, wide = kernel.params["axis"], len(self.buffers[indices].shape)
             size = self.buffers[source].shape[axis]
-            row = self.checked(indices, index[axis : axis + wide], size)
+            own = index[axis : axis + wide]
+            sure = lookups.is_sure(kernel)
+            row = self.value(indices, own) if sure else self.checked(indices, own, size)
             return self.value(source, (*index[:axis], row, *index[axis + wide :]))
         operands = [self.value(r, index) for r in kernel.reads]
         dtypes = [self.buffers[r].dtype for r in kernel.reads]

@@ -18,7 +18,7 @@ from ...program import Kernel, Program
 from .. import formulas
 from ..alignment import rounded
 from ..processor import Target
-from . import bodies, work
+from . import bodies, lookups, work
 from .attention import (
     cut_attention,
     operands_to_store,
@@ -69,6 +69,11 @@ def _never(buffer: Buffer) -> bool:
 
 def _always(buffer: Buffer) -> bool:
     return True
+
+
+def _may_miss(buffer: Buffer) -> bool:
+    assert buffer.kernel is not None
+    return buffer.op is ops.checked_index or not lookups.is_sure(buffer.kernel)
 
 
 def _any_row(buffer: Buffer, axis: int) -> list[int | None]:
@@ -221,7 +226,7 @@ TAKE = Kind(
     "take",
     {ops.take: MOVED, ops.checked_index: ALL},
     emit="elementwise",
-    fails=_always,
+    fails=_may_miss,
 )
 ELEMENTWISE = Kind(
     "elementwise",

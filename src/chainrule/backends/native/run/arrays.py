@@ -12,7 +12,7 @@ from ....graph import Array, Spec
 from ..alignment import ALIGNED, PAGE, rounded, size_of
 
 HUGE_PAGE = 1 << 21
-LARGE = 1 << 23  # bytes from which on an array is on huge pages
+HUGE_FROM = 1 << 23  # bytes from which on an array is on huge pages
 
 
 def aligned(size: int) -> Array:
@@ -21,8 +21,8 @@ def aligned(size: int) -> Array:
     Many are on huge pages, if the system has some: rows of a large table that are looked up lie far
     apart, and a processor knows the addresses of some 2000 pages.
     """
-    to = HUGE_PAGE if size >= LARGE else PAGE if size >= PAGE else ALIGNED
-    if size >= LARGE and sys.platform == "linux":
+    to = HUGE_PAGE if size >= HUGE_FROM else PAGE if size >= PAGE else ALIGNED
+    if size >= HUGE_FROM and sys.platform == "linux":
         pages = mmap.mmap(-1, size + to, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # not every kernel has them
             pages.madvise(mmap.MADV_HUGEPAGE)
