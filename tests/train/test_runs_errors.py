@@ -161,7 +161,7 @@ def test_images_behind_a_link_are_part_of_the_data(tmp_path, capsys):
 def test_images_that_cannot_be_used(tmp_path, capsys):
     folder = pictures(tmp_path / "pictures")
     (tmp_path / "large.toml").write_text('[data]\nsource = "pictures"\nsize = [9000000, 9000000]\n')
-    expect_one_error(capsys, ["train", tmp_path / "large.toml"], "fits into memory")
+    expect_one_error(capsys, ["train", tmp_path / "large.toml"], "the memory of this machine")
     os.mkfifo(folder / "a/pipe.png")
     expect_one_error(capsys, ["train", folder], "a pipe")
 

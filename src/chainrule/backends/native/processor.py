@@ -75,7 +75,7 @@ class Target:
     def load_cost(self) -> float:
         """How much of a multiply-add's time a load from the first-level cache takes, of vectors.
 
-        Of AVX2, what Zen 3 and 4 were measured to take; Intel's take 1.
+        Of AVX2, what a Zen 4 was measured to take; those of Intel take 1.
         """
         return 1.0 if self.vector_bits == 512 else 1.5
 
