@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import is_bfloat16, is_half, is_integer
+from .dtypes import is_bfloat16, is_floating, is_half, is_integer
 from .errors import ArgumentError, RangeError, Refusal
 from .graph import Array, Dtype, Shape
 
@@ -160,7 +160,7 @@ def cumulative_sum_by_key(x: Array, keys: Array, axis: int) -> Array:
     The last of each run of equal keys is the sum of the run. Floats are added in float64.
     """
     out = np.moveaxis(x, axis, 0)
-    out = out.astype(np.float64) if out.dtype.kind == "f" else out.copy()
+    out = out.astype(np.float64) if is_floating(out.dtype) else out.copy()
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]]))
     for k in np.flatnonzero(np.diff(starts) > 1):
         run = out[starts[k] : starts[k + 1]]

@@ -330,7 +330,7 @@ def test_one_hot_of_a_class_that_there_is_not(bad, compiled):
 
     run = cr.compile(f) if compiled else f
     assert run(t([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
-    with pytest.raises(RangeError, match=rf"class {bad}; expected 0 to 2"):
+    with pytest.raises(RangeError, match=rf"class {bad} at position 1; expected 0 to 2"):
         run(t([2, bad]))
 
 

@@ -248,7 +248,7 @@ def test_labels_that_name_no_class(labels: Any, words: str) -> None:
 
 def test_windows_are_of_one_axis() -> None:
     for wrong, words in (
-        (np.zeros((6, 2)), "got codes of shape"),
+        (np.zeros((6, 2)), "got a series of shape"),
         (np.ma.masked_array([1, 2, 3], [0, 1, 0]), "masked"),
     ):
         with pytest.raises(ChainruleError, match=words):

@@ -319,7 +319,7 @@ def test_a_class_outside_is_an_error_in_a_compiled_step_too(on, backend, wrong):
     ):
         run = on(backend)(lambda x, y, function=function: function(x, y))
         run(scores, cr.Tensor([2, 0]))
-        with pytest.raises(RangeError, match=f"got class {wrong}; expected 0 to 2"):
+        with pytest.raises(RangeError, match=f"got class {wrong} at position 1; expected 0 to 2"):
             run(scores, cr.Tensor([0, wrong]))
     ignoring = on(backend)(lambda x, y: loss(x, y, ignore_index=-1))
     expected = float(loss(scores, cr.Tensor([0, -1]), ignore_index=-1))
@@ -419,7 +419,7 @@ def test_the_arena_is_as_large_as_counted_by_hand(name):
 
 def test_a_step_that_does_not_fit_into_memory_is_refused():
     size = 1 << 21  # squared, times 4 bytes: 17.6 TB
-    with pytest.raises(ArgumentError, match=r"needs 17592\.2 GB of memory"):
+    with pytest.raises(ArgumentError, match=r"17592\.2 GB of memory"):
         built(lambda t: [cr.sum(t[0] @ t[1], axis=0)], (size, 1), (1, size))
 
 
