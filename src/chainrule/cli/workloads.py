@@ -47,10 +47,12 @@ class Workload(ABC):
     def network(self, lib: Any) -> Any:
         """The module: inputs to scores of classes, or to what should be the targets."""
 
-    def loss(self, lib: Any, outputs: Any, targets: Any) -> Any:
-        """Cross-entropy, whatever axes there are before that of the classes."""
-        scores = outputs.reshape(-1, outputs.shape[-1])
-        return lib.nn.functional.cross_entropy(scores, targets.reshape(-1))
+    def loss(self, lib: Any) -> Callable[[Any, Any], Any]:
+        """Of outputs and targets: cross-entropy, whatever axes are before that of the classes."""
+        cross_entropy = lib.nn.functional.cross_entropy
+        return lambda outputs, targets: cross_entropy(
+            outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1)
+        )
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,9 @@ class Factors(Workload):
 
         return Network()
 
-    def loss(self, lib: Any, outputs: Any, targets: Any) -> Any:
-        return lib.nn.functional.mse_loss(outputs, targets)
+    def loss(self, lib: Any) -> Callable[[Any, Any], Any]:
+        loss: Callable[[Any, Any], Any] = lib.nn.functional.mse_loss
+        return loss
 
 
 @dataclass(frozen=True)
@@ -291,11 +294,14 @@ def chainrule(work: Workload) -> Step:
     model = work.network(cr)
     optimizer = cr.optim.Adam(model.parameters(), lr=RATE)
 
+    # What a step reads of other objects is compared at each call.
+    loss_of, clips, clip = work.loss(cr), work.clips, cr.nn.utils.clip_grad_norm_
+
     def step(x: Any, y: Any) -> Any:
-        loss = work.loss(cr, model(x), y)
+        loss = loss_of(model(x), y)
         loss.backward()
-        if work.clips:
-            cr.nn.utils.clip_grad_norm_(model.parameters(), NORM)
+        if clips:
+            clip(model.parameters(), NORM)
         optimizer.step()
         return loss
 
@@ -313,8 +319,10 @@ def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
     else:
         optimizer = lib.optim.Adam(model.parameters(), lr=RATE, fused=True)
 
+    loss = work.loss(lib)
+
     def loss_of(x: Any, y: Any) -> Any:
-        return work.loss(lib, model(x), y)
+        return loss(model(x), y)
 
     forward = wrap(loss_of) if wrap else loss_of
 
