@@ -4,8 +4,8 @@ The graph is verified after each: the nodes that are new. A pass may not change 
 as a bit; identities that hold for real numbers but not for NaN, infinities or the sign of zero are
 left out. (Those of `loops` that say so change the order in which terms are added.)
 
-A graph that has others inside, of loops and checkpoints, goes through `OF_INNER` too. The last pass
-is `checkpoints`.
+A graph that has others inside, of loops and checkpoints, goes through `of_inner()` too. The last
+pass is `checkpoints`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ from .. import ops
 from ..graph import Graph, Node, verify
 from .checkpoints import checkpoints
 from .joining import join
-from .loops.invariants import invariants
-from .loops.products import products_after, products_before, products_inside
-from .loops.saved import saved
-from .loops.totals import totals
-from .loops.unused import unroll, unused
 from .rewriting import constant_key, inlined, number, parameters_key, rebuild, with_inputs
 
 Pass = Callable[[Graph], Graph]
@@ -45,7 +40,7 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
 def _passes(graph: Graph) -> tuple[Pass, ...]:
     """The passes for a graph, or for one inside of another."""
     has_inner = any("graph" in node.params for node in graph.nodes)
-    return (*PASSES, *OF_INNER, *PASSES) if has_inner else PASSES
+    return (*PASSES, *of_inner(), *PASSES) if has_inner else PASSES
 
 
 def _after(
@@ -202,19 +197,29 @@ def _with_graph(node: Node, inputs: tuple[Node, ...], run: Pass) -> Node:
 
 
 PASSES = (fold, simplify, join, share)
-OF_INNER = (
-    unroll,
-    inner,
-    unused,
-    invariants,
-    share,
-    saved,
-    unused,
-    totals,
-    unused,
-    products_before,
-    products_inside,
-    products_after,
-    unused,
-    inner_again,
-)
+
+
+def of_inner() -> tuple[Pass, ...]:
+    """The passes of graphs that have others inside; few have, so they are imported here."""
+    from .loops.invariants import invariants
+    from .loops.products import products_after, products_before, products_inside
+    from .loops.saved import saved
+    from .loops.totals import totals
+    from .loops.unused import unroll, unused
+
+    return (
+        unroll,
+        inner,
+        unused,
+        invariants,
+        share,
+        saved,
+        unused,
+        totals,
+        unused,
+        products_before,
+        products_inside,
+        products_after,
+        unused,
+        inner_again,
+    )
