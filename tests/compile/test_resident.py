@@ -94,8 +94,8 @@ def _assigned(look, model, optimizer):
         LOOKS[look](model, optimizer)
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.lists(st.sampled_from(sorted(LOOKS)), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(sorted(LOOKS)), min_size=1, max_size=8))
 def test_looking_changes_nothing_and_changes_are_seen(looks):
     """The same as with a step that is compiled again each time, so no tensor is with another step.
 
