@@ -48,6 +48,23 @@ def test_a_language_model_learns_a_cycle(kind, tbptt):
     assert written.tolist() == [k % 5 for k in range(15)]
 
 
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (lambda **s: LanguageModel(9, "gru", hidden=8, **s), RNG.integers(0, 9, (3, 10))),
+        (lambda **s: SequenceClassifier(3, channels=2, hidden=8, **s), np.ones((3, 10, 2))),
+        (lambda **s: Forecaster(2, hidden=8, **s), RNG.normal(size=(3, 10))),
+    ],
+)
+def test_dropout_changes_scores_of_one_layer_in_training_alone(model, x):
+    for share, same in ((0.0, True), (0.5, False)):
+        network = model(dropout=share)
+        first, second = network(x), network(x)
+        assert np.array_equal(first.numpy(), second.numpy()) is same
+        network.eval()
+        np.testing.assert_array_equal(network(x).numpy(), network(x).numpy())
+
+
 # ── sequences ────────────────────────────────────────────────────────────────────────────────────
 
 

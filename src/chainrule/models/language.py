@@ -6,7 +6,15 @@ from types import EllipsisType
 from typing import Any, overload
 
 from ..errors import ArgumentError, user_line
-from ..nn import Embedding, LayerNorm, Linear, Module, TransformerEncoder, TransformerEncoderLayer
+from ..nn import (
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from ..tensor import Tensor
 from .recurrent import recurrent_layer
 
@@ -26,7 +34,7 @@ class LanguageModel(Module):
     embedding    of an lstm or gru: size of the vector of a token
     heads        of a transformer: they divide hidden
     context      of a transformer: how many tokens back it sees when it continues a text
-    dropout      between layers, in training
+    dropout      of what each layer gives, in training; of a transformer, inside its layers too
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class LanguageModel(Module):
             self.recurrent = recurrent_layer(
                 "LanguageModel", kind, embedding, hidden, num_layers=layers, dropout=dropout
             )
+            self.dropout = Dropout(dropout)
         self.head = Linear(hidden, vocabulary)
 
     @overload
@@ -65,6 +74,7 @@ class LanguageModel(Module):
         vectors: Tensor = self.embedding(x)
         if self.kind != "transformer":
             out, state_after = self.recurrent(vectors, None if state is ... else state)
+            out = self.dropout(out)
         elif state is ...:
             out, state_after = self.encoder(vectors, is_causal=True), None
         else:

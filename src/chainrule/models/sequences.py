@@ -8,7 +8,7 @@ from ..dtypes import is_integer
 from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import elementwise, reductions, shaping
 from ..graph import spec_text
-from ..nn import Embedding, Linear, Module
+from ..nn import Dropout, Embedding, Linear, Module
 from ..tensor import Tensor, as_tensor
 from .recurrent import recurrent_layer
 
@@ -23,6 +23,7 @@ class SequenceClassifier(Module):
     channels     values per step; or
     vocabulary   number of tokens, each with a vector of `embedding` numbers
     kind         gru or lstm, in both directions; their last states are classified
+    dropout      of what each layer gives, in training
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class SequenceClassifier(Module):
             dropout=dropout,
             bidirectional=True,
         )
+        self.dropout = Dropout(dropout)
         self.head = Linear(2 * hidden, classes)
 
     def forward(self, x: Any) -> Tensor:
@@ -65,7 +67,7 @@ class SequenceClassifier(Module):
             x = self.embedding(x)
         _, state = self.recurrent(x, lengths=lengths)
         last = state[0] if isinstance(state, tuple) else state  # (2 · layers, N, hidden)
-        out: Tensor = self.head(shaping.concat([last[-2], last[-1]], axis=-1))
+        out: Tensor = self.head(self.dropout(shaping.concat([last[-2], last[-1]], axis=-1)))
         return out
 
 
@@ -79,6 +81,7 @@ class Forecaster(Module):
     x        (N, T), or (N, T, channels); T is at least the season
     season   steps, such as 24 for hourly values with a daily course
     kind     gru or lstm
+    dropout  of what each layer gives, in training
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Forecaster(Module):
         self.recurrent = recurrent_layer(
             "Forecaster", kind, channels, hidden, num_layers=layers, dropout=dropout
         )
+        self.dropout = Dropout(dropout)
         self.head = Linear(hidden, horizon * channels)
 
     def forward(self, x: Any) -> Tensor:
@@ -117,7 +121,8 @@ class Forecaster(Module):
         scale = elementwise.sqrt(reductions.var(x, axis=1, keepdims=True) + 1e-6)
         z = (x - mean) / scale
         out, _ = self.recurrent(z)
-        change = shaping.reshape(self.head(out[:, -1]), (-1, self.horizon, self.channels))
+        change = self.head(self.dropout(out[:, -1]))
+        change = shaping.reshape(change, (-1, self.horizon, self.channels))
         turns = -(-self.horizon // season)
         before = shaping.concat([z[:, -season:]] * turns, axis=1)[:, : self.horizon]
         ahead = (before + change) * scale + mean
