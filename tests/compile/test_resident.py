@@ -188,6 +188,46 @@ def test_what_was_handed_out_is_not_written_over():
     assert len({np.array(k).tobytes() for k in kept[::4]}) == 4
 
 
+@pytest.mark.parametrize("looks", [(), (0, 1, 2, 3), (1, 2)])
+def test_row_sparse_gradients_stay_as_they_were(looks):
+    """A step that fails has written over some: two arrays of each take turns. Looks see all."""
+    rng = np.random.default_rng(0)
+    start, batches = rng.normal(size=(200, 3)).astype(np.float32), rng.integers(0, 200, (5, 9))
+    table = nn.Embedding.from_pretrained(start, freeze=False)
+    optimizer = optim.SGD(table.parameters(), lr=0.1)
+
+    @cr.compile
+    def step(x):
+        loss = (table(x) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    expected, slope, kept = start.astype(np.float64), np.zeros(0), []
+    for k, batch in enumerate(batches):
+        wrong = batch.copy()
+        wrong[-1] = 200
+        if k:
+            with pytest.raises(IndexError):
+                step(cr.Tensor(wrong))
+        if k in looks and k:
+            np.testing.assert_array_equal(table.weight.grad.indices.numpy(), batches[k - 1])
+            np.testing.assert_allclose(table.weight.grad.values.numpy(), slope, rtol=1e-5)
+        step(cr.Tensor(batch))
+        slope = 2 * expected[batch]
+        np.add.at(expected, batch, -0.1 * slope)
+        if k in looks:
+            found = table.weight.grad
+            kept.append((found.indices.numpy(), found.values.numpy(), batch, slope))
+        for rows, values, where, of_then in kept:
+            np.testing.assert_array_equal(rows, where)
+            np.testing.assert_allclose(values, of_then, rtol=1e-5)
+    found = table.weight.grad
+    np.testing.assert_array_equal(found.indices.numpy(), batches[-1])
+    np.testing.assert_allclose(found.values.numpy(), slope, rtol=1e-5)
+    np.testing.assert_allclose(table.weight.numpy(), expected, rtol=1e-5)
+
+
 def test_results_are_not_written_over():
     w = cr.ones(3)
     w.requires_grad = True

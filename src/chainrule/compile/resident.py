@@ -116,8 +116,11 @@ class ResidentTensors:
                 self._large.append((b, spec.shape, spec.dtype))
             else:
                 memory.place(b, memory.new_array(b))
-        self._at_risk = [b for b in memory.outputs_lost_on_failure if b in graded]
-        for b in set(self._at_risk) - to_place:
+        # Gradients that a step which fails may have written over, and other arrays for them.
+        self._at_risk = {
+            b: memory.new_array(b) for b in memory.outputs_lost_on_failure if b in graded
+        }
+        for b in self._at_risk.keys() - to_place:
             memory.place(b, memory.new_array(b))
         self._uncopied = {b for b, _, _ in self._large}
         self.count = len(self._tensors)
@@ -159,17 +162,19 @@ class ResidentTensors:
         return [result(b) if b in uncopied else result(b).copy() for b in self._results]
 
     def _run_apart(self) -> None:
-        """The program, gradients at risk in new arrays: if it fails, the old ones are there."""
-        memory = self._memory
-        before = [(b, memory.array(b)) for b in self._at_risk]
-        for b, _ in before:
-            memory.place(b, memory.new_array(b))
+        """The program, gradients at risk in other arrays: if it fails, the old ones are there."""
+        self._change_places()
         try:
-            memory.run()
+            self._memory.run()
         except BaseException:
-            for b, array in before:
-                memory.place(b, array)
+            self._change_places()
             raise
+
+    def _change_places(self) -> None:
+        """The arrays of gradients at risk, and the others."""
+        for b, other in self._at_risk.items():
+            self._at_risk[b] = self._memory.array(b)
+            self._memory.place(b, other)
 
     def repeat(
         self, count: int, arguments: Sequence[Array], varying: Sequence[tuple[Tensor, Array]]
