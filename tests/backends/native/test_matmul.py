@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
+from chainrule.backends.native import object_code
 from chainrule.backends.native.emit.matmul_tiles import emit_tiles
 from chainrule.backends.native.ir_types import POINTER
 from chainrule.backends.native.plan.blocking import Blocking, Contraction, choose
@@ -48,7 +49,7 @@ class Compiled:
         )
         parsed = llvm.parse_assembly(str(module))
         parsed.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options = llvm.create_pipeline_tuning_options(speed_level=object_code.LOOPS)
         passes = llvm.create_pass_builder(machine, options)
         passes.getModulePassManager().run(parsed, passes)
         self.engine = llvm.create_mcjit_compiler(parsed, machine)
