@@ -363,10 +363,12 @@ def scatter_add(updates: Array, indices: Array, axis: int, size: int) -> Array:
     return out
 
 
-def put_rows(table: Array, rows: Array, values: Array) -> Array:
+def put_rows(table: Array, rows: Array, values: Array, distinct: bool = False) -> Array:
     """The table with values[k] in row rows[k].
 
     Of equal rows the last one stays; a number outside 0..size-1 puts nothing.
+
+    distinct   no row is put twice, so that they can be put in any order
     """
     out = table.copy()
     inside = (rows >= 0) & (rows < len(table))

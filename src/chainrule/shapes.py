@@ -431,7 +431,7 @@ def checked_index(indices: Spec, size: int, refusal: Refusal | None = None) -> t
 
 
 @strict
-def put_rows(table: Spec, rows: Spec, values: Spec) -> tuple[Shape, Dtype]:
+def put_rows(table: Spec, rows: Spec, values: Spec, distinct: bool = False) -> tuple[Shape, Dtype]:
     _indices("put_rows", rows)
     of_class("put_rows", (table, values), "any")
     fits = len(rows.shape) == 1 and bool(table.shape)

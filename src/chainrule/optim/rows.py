@@ -54,10 +54,15 @@ def step_rows(
     if late is not None:
         s |= late.after(s)
     changed = where(ends, rows, -1)
-    assign(p, ops.put_rows(p.detach(), changed, cast(new, p.dtype)))
+
+    def put(t: Tensor, new: Tensor) -> Tensor:
+        result: Tensor = ops.put_rows(t, changed, cast(new, t.dtype), distinct=True)
+        return result
+
+    assign(p, put(p.detach(), new))
     for k, t in state.items():
         if s[k] is not before[k]:
-            assign(t, ops.put_rows(t, changed, cast(s[k], t.dtype)) if of_rows(t) else s[k])
+            assign(t, put(t, s[k]) if of_rows(t) else s[k])
 
 
 def step_dense(

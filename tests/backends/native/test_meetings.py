@@ -217,6 +217,45 @@ def test_rows_that_are_put_are_shared(monkeypatch):
         np.testing.assert_array_equal(found[0], alone[0])
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_distinct_rows_are_put_by_parts(in_place, monkeypatch):
+    """Some not at all; over the table, or over a copy, whose rows have to be there before."""
+    rng = np.random.default_rng(0)
+    rows, table = rng.permutation(9000)[:3000] - 40, rng.normal(size=(8900, 24)).astype(np.float32)
+    arrays = [table, rows, rng.normal(size=(3000, 24)).astype(np.float32)]
+    expected = table.copy()
+    inside = (rows >= 0) & (rows < 8900)
+    expected[rows[inside]] = arrays[2][inside]
+
+    def function(t):
+        return [ops.put_rows(t[0], t[1], t[2], distinct=True)]
+
+    updates = {0: 0} if in_place else {}
+    (task,) = plan_of(function, arrays, updates).tasks
+    assert task.cut.units == -(-3000 // UNIT)
+    for threads, order in ((1, list), (2, list), (3, lambda r: [*reversed(r)])):
+        found = in_turn(function, arrays, updates, threads, order, monkeypatch)
+        np.testing.assert_array_equal(found[0], expected)
+
+
+def test_long_loops_without_parts_are_done_by_different_threads(monkeypatch):
+    arrays = [np.random.default_rng(k).normal(size=2000).astype(np.float32) for k in range(3)]
+
+    def function(t):
+        orders = [cr.argsort(cr.exp(x)) for x in t]
+        return [cr.take(x, order) for x, order in zip(t, orders, strict=True)]
+
+    plan = plan_of(function, arrays, {})
+    sorting = [task for task in plan.tasks if str(task.kind) == "argsort"]
+    assert [task.owner for task in sorting] == [0, 1, 2]
+    assert str(plan).count("argsort, thread 3: ") == 1
+    assert sum(meetings(plan)) == 1
+    for threads, order in ((1, list), (2, lambda r: [*reversed(r)]), (3, list), (4, list)):
+        found = in_turn(function, arrays, {}, threads, order, monkeypatch)
+        for x, ordered in zip(arrays, found, strict=True):
+            np.testing.assert_array_equal(ordered, np.sort(x))
+
+
 def paced(pace, seconds, calls):
     """How many of the calls all threads did, where they take so long together, and alone."""
     together = 0

@@ -9,6 +9,7 @@ import chainrule as cr
 from chainrule.backends.native.compilation import Compilation
 from chainrule.backends.native.emit.module import emitter
 from chainrule.backends.native.plan import stages, verify
+from chainrule.backends.native.plan.cuts import WHOLE
 from chainrule.backends.native.plan.kinds import ELEMENTWISE, KINDS, NUMPY, Kind, loop_of
 from chainrule.backends.native.plan.rewrites import rewritten
 from chainrule.backends.native.plan.storage import storage_of
@@ -184,6 +185,10 @@ PLANS = {
     "rows that are not there": ("cut", lambda p: cut(p, 1, rows=64)),
     "rows of a flip taken for its own": ("rows", lambda p: reads(p, 6, more=[(10, True)])),
     "no meeting before other rows are read": ("meeting", lambda p: together(p, 3)),
+    "no meeting before another thread's result is read": (
+        "meeting",
+        lambda p: task(task(p, 4, cut=WHOLE), 5, cut=WHOLE, owner=1),
+    ),
     "no meeting before memory is used again": ("meeting", lambda p: together(p, 4)),
     "written over while it is still read": (
         "in place",

@@ -1,8 +1,8 @@
 """Drivers: what each thread runs. A driver goes through a table of calls, one row per group.
 
 The table is data, so a driver is compiled in the same time however many groups a network has. A
-group that is cut into units is done by all threads, anything else by the first, and they meet where
-one group needs what another has written.
+group that is cut into units is done by all threads, anything else by one, and they meet where one
+group needs what another has written.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ class Row:
 
     call      what is called, of the type CALL
     operands  what it finds at its second argument: places in the table of pointers, for a group
-    units     how many the threads share; 1: the first thread does it; EVERY_THREAD: each does it,
-              with its number and the number of threads for begin and end
+    units     how many the threads share; 1: one thread does it; EVERY_THREAD: each does it, with
+              its number and the number of threads for begin and end
+    owner     of one unit: the number of that thread, or of one where there are as many threads
     """
 
     call: ir.Function
     operands: tuple[int, ...]
     units: int
     flags: int
+    owner: int = 0
 
 
 def emit_driver(
@@ -102,7 +104,7 @@ def _rows(
         flags |= wanted if wanted != mode else 0
         mode = wanted
         units = EVERY_THREAD if task.cut.every else task.cut.units
-        yield Row(calls[k], tuple(plan.memory(task)), units, flags)
+        yield Row(calls[k], tuple(plan.memory(task)), units, flags, task.owner)
 
 
 def _driver(
@@ -112,9 +114,9 @@ def _driver(
     table, scratch, thread, threads, barrier = driver.args
     b = ir.IRBuilder(driver.append_basic_block("entry"))
     modes = _Modes(b, target)
-    units = list(dict.fromkeys([1, *(row.units for row in rows)]))
-    cuts = _cuts(b, units, thread, threads)
-    calls, operands = _tables(module, name, rows, units)
+    shares = list(dict.fromkeys([(1, 0), *((row.units, row.owner) for row in rows)]))
+    cuts = _cuts(b, shares, thread, threads)
+    calls, operands = _tables(module, name, rows, shares)
     with turns(b, I64(0), I64(len(rows))) as k:
         # llvmlite calls a pointer only if it knows its function's type.
         function, first, cut, flags = (
@@ -150,15 +152,18 @@ def _has(b: ir.IRBuilder, flags: ir.Value, flag: int) -> ir.Value:
     return b.icmp_unsigned("!=", b.and_(flags, I64(flag)), I64(0))
 
 
-def _cuts(b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.Value) -> ir.Value:
-    """For each count of units, where this thread's part begins and ends; of 1, the first's."""
-    cuts = b.alloca(I64, len(units) * 2)
-    for k, count in enumerate(units):
+def _cuts(
+    b: ir.IRBuilder, shares: Sequence[tuple[int, int]], thread: ir.Value, threads: ir.Value
+) -> ir.Value:
+    """For each count of units, of 1 with its owner, where this thread's part begins and ends."""
+    cuts = b.alloca(I64, len(shares) * 2)
+    for k, (count, owner) in enumerate(shares):
         for j in range(2):
             if count == EVERY_THREAD:
                 edge = threads if j else thread
             elif count == 1:
-                own = b.zext(b.icmp_unsigned("==", thread, I64(0)), I64)
+                does = b.urem(I64(owner), threads) if owner else I64(0)
+                own = b.zext(b.icmp_unsigned("==", thread, does), I64)
                 edge = own if j else I64(0)
             else:
                 edge = b.udiv(b.mul(I64(count), b.add(thread, I64(j))), threads)
@@ -167,11 +172,11 @@ def _cuts(b: ir.IRBuilder, units: Sequence[int], thread: ir.Value, threads: ir.V
 
 
 def _tables(
-    module: ir.Module, name: str, rows: Sequence[Row], units: Sequence[int]
+    module: ir.Module, name: str, rows: Sequence[Row], shares: Sequence[tuple[int, int]]
 ) -> tuple[ir.GlobalVariable, ir.GlobalVariable]:
     """The rows and their operands as constants."""
     kind = ir.LiteralStructType([POINTER, I64, I64, I64])
-    cut = {count: k for k, count in enumerate(units)}
+    cut = {share: k for k, share in enumerate(shares)}
     places: dict[tuple[int, ...], int] = {}  # groups may share their operands
     operands: list[int] = []
     lines = []
@@ -179,7 +184,7 @@ def _tables(
         if row.operands not in places:
             places[row.operands] = len(operands)
             operands += row.operands
-        numbers = (places[row.operands], cut[row.units], row.flags)
+        numbers = (places[row.operands], cut[row.units, row.owner], row.flags)
         lines.append(ir.Constant(kind, [row.call, *map(I64, numbers)]))
     return (
         global_constant(module, f"{name}.calls", ir.ArrayType(kind, len(lines)), lines),

@@ -12,21 +12,38 @@ from .loops import Index, Loops
 
 
 def emit(loops: Loops) -> None:
-    """Each thread puts the rows that lie in its part, in order: of equal ones the last stays."""
+    """Each thread puts the rows that lie in its part of the table, in order.
+
+    Of distinct rows that are put into the table itself it puts its part, wherever they lie.
+    """
     b, builder = loops.task.group.main, loops.builder
     table, rows, values = loops.storage.kernel(b).reads
     shape, dtype = loops.buffers[b].shape, loops.buffers[b].dtype
+    count = loops.buffers[rows].shape[0]
     home = loops.plan.updates.home
     in_place, lies = home(b) != b, loops.storage.strided(table)
-    if lies is None or (home(lies[0]), *lies[1:]) != (home(b), contiguous(shape), 0):
-        cut = loops.task.cut.axis
-        loops.nest(shape, lambda index: loops.store(b, index, loops.value(table, index)), cut)
+    copied = lies is None or (home(lies[0]), *lies[1:]) != (home(b), contiguous(shape), 0)
+    first, end, own = I64(0), I64(shape[0]), (I64(0), I64(count))
+    if loops.part is not None and loops.task.cut.axis >= 0:
+        first, end = loops.own(shape[0])
+    elif loops.part is not None and copied:
+        first, end = (
+            builder.udiv(builder.mul(x, end), I64(loops.task.cut.units)) for x in loops.part
+        )
+    elif loops.part is not None:
+        own = loops.own(count)
+    if copied:
+
+        def row_as_it_was(k: ir.Value) -> None:
+            def one(index: Index) -> None:
+                loops.store(b, (k, *index), loops.value(table, (k, *index)))
+
+            loops.nest(shape[1:], one)
+
+        loops.turns(first, end, row_as_it_was)
     if not all(shape):
         return
-    first, end = (I64(0), I64(shape[0])) if loops.part is None else loops.own(shape[0])
     width = builder.sub(end, first)
-
-    count = loops.buffers[rows].shape[0]
 
     def put(k: ir.Value) -> None:
         later = loops.row_number(rows, (loops.later(k, count),))
@@ -42,4 +59,5 @@ def emit(loops: Loops) -> None:
         with builder.if_then(builder.icmp_unsigned("<", builder.sub(row, first), width)):
             loops.nest(shape[1:], one)
 
-    loops.loop(count, put)
+    if count:
+        loops.turns(*own, put)

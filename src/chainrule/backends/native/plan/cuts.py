@@ -97,13 +97,20 @@ def cut_beside(
     """By rows; along another axis where it is rows that need each other."""
     shape, along = storage.buffers[main].shape, storage.kernel(main).params["axis"]
     cut = _cut_axis([1 if a == along else n for a, n in enumerate(shape)], work)
-    return cut if first_axis(shape) == cut.axis else replace(cut, rows=0)
+    if first_axis(shape) == cut.axis or cut == WHOLE:
+        return cut
+    unit = 2 * cut.unit  # rows are written side by side: processors fetch lines in pairs
+    return replace(cut, rows=0, unit=unit, units=up(cut.extent, unit))
 
 
-def cut_by_rows(
+def cut_put_rows(
     main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
 ) -> Cut:
-    """By rows of the first axis alone."""
+    """By what is put, in any order; else by rows of the table: of equal ones the last must stay."""
+    kernel = storage.kernel(main)
+    if kernel.params.get("distinct"):
+        cut = _cut_axis(storage.buffers[kernel.reads[1]].shape, work)
+        return replace(cut, axis=-1, rows=0)
     shape = storage.buffers[main].shape
     return _cut_axis(shape[:1], work) if shape[0] >= 2 * UNIT else WHOLE
 

@@ -19,7 +19,7 @@ from .. import formulas
 from ..processor import Target
 from .blocking import AT_ONCE
 from .buffers import Buffer, Storage
-from .kinds import ELEMENTWISE, MATMUL, NUMPY, TAKE, Kind, loop_of
+from .kinds import CUMULATIVE, ELEMENTWISE, MATMUL, NUMPY, TAKE, Kind, loop_of
 from .matmul import blocking_of
 from .views import contiguous, joint_stride
 
@@ -147,7 +147,7 @@ def _without_inner_results(
 def _with_lookups(
     drafts: Sequence[_Draft], program: Program, storage: Storage
 ) -> tuple[Storage, list[_Draft]]:
-    """A lookup that one later loop alone uses, at its own index, is done there.
+    """A lookup that one later loop alone uses, each element once, is done there.
 
     Not in a loop that replaces an input: that may be written over only where nothing can fail.
     """
@@ -166,8 +166,9 @@ def _with_lookups(
         (b, *others), user = draft.writes, users.get(draft.main, [draft])[0]
         if others or b in staying or storage.buffers[b].kind is not TAKE or user is draft:
             continue
-        plain = user.kind is ELEMENTWISE and staying.isdisjoint(user.writes)
-        if plain and own[b] and all(other is user for other in users[b]):
+        summed = user.kind is CUMULATIVE and storage.kernel(user.main).reads[0] == b
+        once = summed or (user.kind is ELEMENTWISE and own[b])
+        if once and staying.isdisjoint(user.writes) and all(other is user for other in users[b]):
             inside.add(b)
     left = [draft for draft in drafts if draft.main not in inside]
     return replace(storage, stored=frozenset(storage.stored - inside)), left

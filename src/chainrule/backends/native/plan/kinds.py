@@ -31,9 +31,9 @@ from .cuts import (
     Cut,
     blocking_of_cut,
     cut_beside,
-    cut_by_rows,
     cut_elementwise,
     cut_product,
+    cut_put_rows,
     cut_random,
     cut_reduction,
 )
@@ -306,7 +306,7 @@ PUT_ROWS = Kind(
     stored=_computed_rows,
     rows=_row_of_table,
     work=work.rows_put,
-    cut=cut_by_rows,
+    cut=cut_put_rows,
 )
 CONCAT = Kind("concat", {ops.concat: MOVED}, emit="concat", rows=_row_of_parts, cut=cut_beside)
 PAD = Kind("pad", {ops.pad: MOVED}, emit="pad")

@@ -85,6 +85,7 @@ class Plan:
             writes = ", ".join(map(self._place, task.writes))
             parts = f", {task.cut.units} parts" if task.cut.units > 1 else ""
             parts += ", every thread" if task.cut.every else ""
+            parts += f", thread {task.owner + 1}" if task.owner else ""
             reads = ", ".join(f"b{r}" for r in task.group.reads if r not in task.writes)
             if task in self.meetings.before:
                 yield "  threads meet"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...program import Program
 from ..processor import Target
 from .buffers import Storage
-from .cuts import WHOLE, Cut
+from .cuts import WHOLE, WORTH_CUTTING, Cut
 from .groups import Group, replacing_last
 from .kinds import ELEMENTWISE, NUMPY, Kind
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-FIRST, ANY = 0, -1  # who touches a buffer: the first thread, or any; else each its own rows
+# Who touches a buffer: the first thread (below that the second, …), or any; else each its own rows.
+FIRST, ANY = -2, -1
+OWNERS = 4  # threads that may each have loops of their own between two meetings
 WORTH_SHARING = 40_000.0  # nanoseconds that a native call should take to be shared out
 WORTH_SHARING_A_TURN = 5_000.0  # the same of a turn of a loop, in which the threads are there
 SHORT_GROUPS = 20_000.0  # mean of a call's groups, below which they are put in order to meet rarely
@@ -32,10 +34,15 @@ SHORT_GROUPS = 20_000.0  # mean of a call's groups, below which they are put in 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A group, and how threads share it."""
+    """A group, and how threads share it.
+
+    owner   the thread that does all of what is not shared; where there are fewer threads, the one
+            that counting from the first again leads to
+    """
 
     group: Group
     cut: Cut
+    owner: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -53,8 +60,10 @@ class Task:
         return self.cut.units > 1 or self.cut.every
 
     def who(self, own_row: bool) -> int:
-        """Who touches a buffer: the first thread, each its own of `rows` rows, or any."""
-        return FIRST if not self.shared else self.cut.rows if self.cut.rows and own_row else ANY
+        """Who touches a buffer: its owner, each its own of `rows` rows, or any."""
+        if not self.shared:
+            return FIRST - self.owner
+        return self.cut.rows if self.cut.rows and own_row else ANY
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,10 @@ def _ordered(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _meeting_rarely(tasks: Sequence[Task]) -> list[Task]:
-    """Whatever can be done before the threads must meet again is done first."""
+    """Whatever can be done before the threads must meet again is done first.
+
+    Loops that cannot be shared go to the thread that has least of them since the threads met.
+    """
     writer = {b: k for k, task in enumerate(tasks) for b in task.writes}
     users: list[list[int]] = [[] for _ in tasks]
     waits = [0] * len(tasks)
@@ -123,22 +135,37 @@ def _meeting_rarely(tasks: Sequence[Task]) -> list[Task]:
     ready = [k for k, n in enumerate(waits) if not n]
     later: list[int] = []
     ordered: list[Task] = []
-    phase = _Phase(lambda b: b)
+    phase, busy = _Phase(lambda b: b), [0.0] * OWNERS
     while ready or later:
         if not ready:
             ready, later = sorted(later), []
             phase.end()
+            busy = [0.0] * OWNERS
         k = heapq.heappop(ready)
-        if phase.clashes(tasks[k]):
+        fitting = [t for t in _owned(tasks[k], busy) if not phase.clashes(t)]
+        if not fitting:
             later.append(k)
             continue
-        phase.add(tasks[k])
-        ordered.append(tasks[k])
+        task = fitting[0]
+        if not task.shared:
+            busy[task.owner] += task.group.work
+        phase.add(task)
+        ordered.append(task)
         for user in users[k]:
             waits[user] -= 1
             if not waits[user]:
                 heapq.heappush(ready, user)
     return ordered
+
+
+def _owned(task: Task, busy: Sequence[float]) -> list[Task]:
+    """The task by each thread that may do it, the best first.
+
+    busy   nanoseconds that each has for itself already
+    """
+    if task.shared or task.group.work < WORTH_CUTTING:
+        return [task]
+    return [replace(task, owner=k) for k in sorted(range(OWNERS), key=busy.__getitem__)]
 
 
 # ── where threads meet ───────────────────────────────────────────────────────────────────────────

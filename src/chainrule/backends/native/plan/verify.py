@@ -238,7 +238,7 @@ def _expect_cut(task: Task, storage: Storage) -> None:
 def verify_sharing(tasks: Sequence[Task], updates: Updates, meetings: Meetings) -> None:
     """Between two meetings no thread is at what another writes."""
     for phase in _phases(tasks, meetings):
-        if not any(task.shared for task in phase):
+        if not any(task.shared or task.owner for task in phase):
             continue
         touched: dict[int, set[tuple[int, bool]]] = {}  # by memory: who, and whether they write
         for task in phase:
