@@ -8,7 +8,7 @@ from typing import Any
 from ... import ops
 from ...dtypes import int64, is_exact, is_floating
 from ...errors import ArgumentError, DtypeError, ShapeError, class_refusal, user_line
-from ...functions import elementwise, indexing, reductions
+from ...functions import creation, elementwise, indexing, reductions
 from ...functions.elementwise import where
 from ...functions.inspection import finfo
 from ...graph import spec_text
@@ -146,7 +146,8 @@ def _by_class(name: str, weight: Any, scores: Tensor) -> Tensor:
 
 def _of_targets(logs: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """-weight · log p of the target class; 0 for a weight of 0, even if p is 0."""
-    picked = indexing.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    of_class = creation.arange(logs.shape[-1]) == target[..., None]
+    picked = reductions.sum(where(of_class, logs, 0.0), axis=-1)  # a lookup has a scatter behind it
     return where(weights == 0, 0.0, -picked * weights)
 
 
