@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.backends.native.run.runner import Runner
 from chainrule.errors import RangeError
 from chainrule.nn import functional
 
@@ -226,6 +227,58 @@ def test_row_sparse_gradients_stay_as_they_were(looks):
     np.testing.assert_array_equal(found.indices.numpy(), batches[-1])
     np.testing.assert_allclose(found.values.numpy(), slope, rtol=1e-5)
     np.testing.assert_allclose(table.weight.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("look", [0, 1])
+def test_after_an_error_two_tensors_with_one_gradient_have_it(look):
+    """Lookups with the same indices: one was looked at, so that its array is not used again."""
+    rng = np.random.default_rng(0)
+    tables = [nn.Embedding(100, n) for n in (2, 3)]
+    optimizer = optim.SGD([t.weight for t in tables], lr=0.1)
+
+    @cr.compile
+    def step(x):
+        loss = sum((t(x) ** 2).sum() for t in tables)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(3):
+        batch = rng.integers(0, 100, 7)
+        step(cr.Tensor(batch))
+    assert tables[look].weight.grad is not None
+    with pytest.raises(IndexError):
+        step(cr.Tensor(np.array([1] * 6 + [100])))
+    for table in tables:
+        np.testing.assert_array_equal(table.weight.grad.indices.numpy(), batch)
+
+
+def test_after_ctrl_c_weights_and_gradients_are_of_one_step(monkeypatch):
+    table = nn.Embedding(100, 2)
+    optimizer = optim.SGD([table.weight], lr=0.1)
+
+    @cr.compile
+    def step(x):
+        loss = (table(x) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for first in (0, 20):
+        step(cr.arange(first, first + 5))
+    before = table.weight.numpy().copy()
+    run = Runner.run
+
+    def interrupted(self):
+        run(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        step(cr.arange(40, 45))
+    changed = np.flatnonzero((table.weight.numpy() != before).any(axis=1))
+    np.testing.assert_array_equal(changed, np.arange(40, 45))
+    np.testing.assert_array_equal(table.weight.grad.indices.numpy(), changed)
 
 
 def test_results_are_not_written_over():

@@ -99,6 +99,8 @@ class ResidentTensors:
         # Of tensors just taken in, whose gradients the step is to replace: the one they had, or
         # the step that has it.
         self._previous: list[tuple[Tensor, Any]] = []
+        # Their arrays that were handed out, by buffer: another tensor may have the same gradient.
+        self._replaced: list[tuple[int, Array]] = []
         outputs = memory.outputs
         self._results = list(outputs[: recorded.results])
         rest = iter(outputs[recorded.results + len(recorded.writes) :])
@@ -116,11 +118,11 @@ class ResidentTensors:
                 self._large.append((b, spec.shape, spec.dtype))
             else:
                 memory.place(b, memory.new_array(b))
-        # Gradients that a step which fails may have written over, and other arrays for them.
-        self._at_risk = {
+        # Of gradients that a failing step may have written over: a second array. They take turns.
+        self._second_arrays = {
             b: memory.new_array(b) for b in memory.outputs_lost_on_failure if b in graded
         }
-        for b in self._at_risk.keys() - to_place:
+        for b in self._second_arrays.keys() - to_place:
             memory.place(b, memory.new_array(b))
         self._uncopied = {b for b, _, _ in self._large}
         self.count = len(self._tensors)
@@ -152,7 +154,7 @@ class ResidentTensors:
         if self._large:
             for b, shape, dtype in self._large:
                 memory.place(b, np.empty(shape, dtype))
-        if self._at_risk:
+        if self._second_arrays:
             self._run_apart()
         else:
             memory.run()
@@ -166,14 +168,14 @@ class ResidentTensors:
         self._change_places()
         try:
             self._memory.run()
-        except BaseException:
+        except Exception:
             self._change_places()
             raise
 
     def _change_places(self) -> None:
-        """The arrays of gradients at risk, and the others."""
-        for b, other in self._at_risk.items():
-            self._at_risk[b] = self._memory.array(b)
+        """Let the second arrays of gradients at risk be in place, and keep the others."""
+        for b, other in self._second_arrays.items():
+            self._second_arrays[b] = self._memory.array(b)
             self._memory.place(b, other)
 
     def repeat(
@@ -202,6 +204,7 @@ class ResidentTensors:
             finally:
                 if memory.runs_begun > 1:  # the gradients are those of the last step that was done
                     self._previous.clear()
+                    self._replaced.clear()
             return results
 
     def can_repeat(self) -> bool:
@@ -209,7 +212,7 @@ class ResidentTensors:
         distinct = len(set(self._results)) == len(self._results)
         return (
             self._memory.can_repeat
-            and not self._at_risk
+            and not self._second_arrays
             and distinct
             and all(b in self._separate for b in self._results)
         )
@@ -231,9 +234,12 @@ class ResidentTensors:
                 raise
             finally:
                 self._previous.clear()
+                self._replaced.clear()
 
     def _restore_gradients(self) -> None:
         """Each tensor just taken in gets the gradient from before the step."""
+        for b, array in reversed(self._replaced):
+            self._memory.place(b, array)
         with outside():
             for tensor, previous in self._previous:
                 if not _is_filled(tensor):
@@ -271,6 +277,7 @@ class ResidentTensors:
                 self._exposed.discard(key)
                 for b in self._gradients[key][1]:
                     if b in self._separate:
+                        self._replaced.append((b, self._memory.array(b)))
                         self._memory.place(b, self._memory.new_array(b))
             tensor._lender = self
             if _is_filled(tensor):

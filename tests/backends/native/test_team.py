@@ -1,6 +1,7 @@
 """Threads: the same bits for any number of them, and no thread that waits forever."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -316,3 +317,43 @@ def test_a_bad_number_of_threads(value, monkeypatch):
     with pytest.raises(ArgumentError, match="CHAINRULE_THREADS"):
         team.threads()
     team.threads.cache_clear()
+
+
+FAILING = """
+import numpy as np
+import chainrule as cr
+from chainrule.backends.native.run import team
+from chainrule.compile import Compiled
+
+team.Pace.choose = lambda self: True
+table = cr.Tensor(np.ones((64, 256), np.float32))
+w = cr.Tensor(np.zeros((256, 8), np.float32), requires_grad=True)
+optimizer = cr.optim.SGD([w], lr=0.01)
+
+def step(rows):
+    loss = ((cr.tanh(table[rows]) @ w) ** 2).sum()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+compiled, rows = Compiled(step, (optimizer,)), np.arange(512) % 64
+for _ in range(2):
+    compiled(cr.Tensor(rows))
+wrong = np.tile(rows, 3)
+wrong[512] = 64
+failed = 0
+for _ in range(1000):
+    try:
+        assert compiled.repeat(3, [wrong]) is not None, "not repeated"
+    except IndexError:
+        failed += 1
+print(failed)
+"""
+
+
+def test_all_threads_see_that_a_repeated_step_has_failed(tmp_path):
+    """One that is early begins the next step, which fails, before another has looked at this."""
+    settings = {**os.environ, "CHAINRULE_THREADS": "2", "CHAINRULE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", FAILING]
+    found = subprocess.check_output(command, text=True, env=settings, timeout=120)
+    assert found.split() == ["1000"]

@@ -222,8 +222,8 @@ move:
   %more = icmp ult i64 %m1, %moves
   br i1 %more, label %move, label %wait
 wait:
-  call void @barrier(ptr %barrier, i64 %threads)
   %failed = load i64, ptr %status
+  call void @barrier(ptr %barrier, i64 %threads)
   %good = icmp eq i64 %failed, 0
   %k1 = add i64 %k, 1
   %left = icmp ult i64 %k1, %count
