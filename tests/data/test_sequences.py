@@ -1,5 +1,6 @@
 """Sequences as arrays: padded, cut into windows, as parallel streams, in buckets of lengths."""
 
+import re
 import sys
 
 import numpy as np
@@ -107,11 +108,34 @@ def test_the_place_of_a_gap_is_named():
         windows([1.0, 2.0, np.inf, 1.0], 2)
 
 
+@pytest.mark.parametrize("wrong", [0, 1.5, True, "2"])
 @pytest.mark.parametrize("name", ["length", "horizon", "stride"])
-def test_windows_have_at_least_one_step(name):
-    settings = {"length": 2, "horizon": 1, "stride": 1, name: 0}
-    with pytest.raises(ArgumentError, match=f"got {name} 0"):
+def test_windows_have_at_least_one_step(name, wrong):
+    settings = {"length": 2, "horizon": 1, "stride": 1, name: wrong}
+    with pytest.raises(ArgumentError, match=re.escape(f"got {name}={wrong!r}")):
         windows(np.arange(9), **settings)
+
+
+@pytest.mark.parametrize("make", [lambda s: windows(s, 2), lambda s: streams(s, 2)])
+def test_a_text_is_not_a_series(make):
+    with pytest.raises(DtypeError, match=r"cr\.data\.Characters"):
+        make("a text")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int64", 0.5), ("int64", np.nan), ("uint8", -1), ("bool", 2), ("float16", 1e6), ("f4", "0")],
+)
+def test_a_filling_that_the_dtype_does_not_have(dtype, value):
+    with pytest.raises(ArgumentError, match="the filling"):
+        pad([np.zeros(3, dtype), np.zeros(2, dtype)], value=value)
+    padded, _ = pad([np.zeros(3, "f4"), np.zeros(2, "f4")], value=np.nan)
+    assert np.isnan(padded[1, 2])
+
+
+def test_masked_sequences_are_refused():
+    with pytest.raises(ChainruleError, match="mask"):
+        pad([np.ma.masked_array([1.0, 2.0], [False, True])])
 
 
 # ── buckets ──────────────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,8 @@ def pad(sequences: Iterable[Any], length: int | None = None, value: Any = 0) -> 
     lengths     int64 (N,), for `nn.LSTM` and other layers that leave the filling out
     """
     arrays = _arrays(sequences)
+    if length is not None:
+        _expect_whole("pad", 0, length=length)
     lengths = np.array([len(a) for a in arrays], np.int64)
     steps = int(lengths.max()) if length is None else length
     if steps < lengths.max():
@@ -35,7 +37,9 @@ def pad(sequences: Iterable[Any], length: int | None = None, value: Any = 0) -> 
             f"length={lengths.max()}, or cut it: sequence[:{length}]",
             user_line(),
         )
-    padded = np.full((len(arrays), steps, *arrays[0].shape[1:]), value, np.result_type(*arrays))
+    dtype = np.result_type(*arrays)
+    _expect_filling(value, dtype)
+    padded = np.full((len(arrays), steps, *arrays[0].shape[1:]), value, dtype)
     for row, a in zip(padded, arrays, strict=True):
         row[: len(a)] = a
     return padded, lengths
@@ -58,15 +62,7 @@ def windows(
     """
     series = _series("windows", series, 1 if horizon is None else 2)
     stride = (length if horizon is None else 1) if stride is None else stride
-    for name, number in (("length", length), ("horizon", horizon), ("stride", stride)):
-        if number is not None and number < 1:
-            raise ArgumentError(
-                "windows",
-                f"got {name} {number}",
-                "expected 1 or more",
-                f"{name}={64 if name == 'length' else 1}",
-                user_line(),
-            )
+    _expect_whole("windows", 1, length=length, horizon=horizon, stride=stride)
     after = 1 if horizon is None else horizon
     if len(series) < length + after:
         raise ArgumentError(
@@ -90,13 +86,14 @@ def streams(series: Any, count: int) -> tuple[Array, Array]:
     one text at once: `fit(model, streams(codes, 32), batch_size=32, tbptt=64, …)`.
     """
     series = _series("streams", series, 1)
-    steps = (len(series) - 1) // max(count, 1)
-    if count < 1 or steps < 1:
+    _expect_whole("streams", 1, count=count)
+    steps = (len(series) - 1) // count
+    if steps < 1:
         raise ArgumentError(
             "streams",
             f"got {count} streams of a series of {len(series)}",
-            "expected one stream or more, with a step in each and one step after the last",
-            f"count={max(1, len(series) // 100)}",
+            f"expected {count + 1} steps or more: one in each stream, and one after the last",
+            f"count={max(1, len(series) // 100)}" if len(series) > 1 else "use a longer series",
             user_line(),
         )
     end = count * steps
@@ -109,10 +106,52 @@ def _views(series: Array, length: int) -> Array:
     return np.moveaxis(views, -1, 1)
 
 
+def _expect_whole(name: str, least: int, **values: Any) -> None:
+    """Raise unless each of these is a whole number from `least`, or None."""
+    for what, value in values.items():
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= least):
+            raise ArgumentError(
+                name,
+                f"got {what}={value!r}",
+                f"expected a whole number from {least}",
+                f"{what}={64 if what == 'length' else 1}",
+                user_line(),
+            )
+
+
+def _expect_filling(value: Any, dtype: np.dtype[Any]) -> None:
+    """Raise unless the dtype has this number."""
+    with np.errstate(all="ignore"):
+        given = np.asarray(value)
+        there = given.dtype.kind in "biuf" and not given.shape
+        kept = given.astype(dtype) if there else given
+        if there and dtype.kind == "f":
+            there = bool(np.isfinite(kept) == np.isfinite(given))
+        elif there:
+            there = bool(np.isfinite(given)) and kept.item() == given.item()
+    if not there:
+        raise ArgumentError(
+            "pad",
+            f"got the filling {value!r} for sequences of {dtype}",
+            f"expected one number that {dtype} has",
+            "convert the sequences first: [s.astype(np.float32) for s in sequences]",
+            user_line(),
+        )
+
+
 def _series(name: str, series: Any, most_axes: int) -> Array:
     """A series as an array; raises where it has other axes, or a step that is not finite."""
     expect_no_mask(name, series)
     series = np.asarray(series)
+    if series.dtype.kind not in "biuf":
+        raise DtypeError(
+            name,
+            f"got a series of dtype {series.dtype}",
+            "expected numbers",
+            "encode a text: codes = cr.data.Characters.fit(text).encode(text)",
+            user_line(),
+        )
     if not 1 <= series.ndim <= most_axes:
         raise ShapeError(
             name,
@@ -120,7 +159,8 @@ def _series(name: str, series: Any, most_axes: int) -> Array:
             if series.dtype.kind in "iu"
             else f"got a series of shape {series.shape}",
             "expected one axis, (T,)" + ", or two, (T, C)" * (most_axes > 1),
-            "series.ravel() reads row after row; with horizon= a series may be (T, C)",
+            "series.ravel() reads row after row"
+            + "; with horizon= a series may be (T, C)" * (name == "windows"),
             user_line(),
         )
     if series.dtype.kind == "f" and not np.isfinite(series).all():
@@ -137,7 +177,10 @@ def _series(name: str, series: Any, most_axes: int) -> Array:
 
 
 def _arrays(sequences: Iterable[Any]) -> list[Array]:
-    arrays = [np.asarray(s) for s in sequences]
+    given = [*sequences]
+    for s in given:
+        expect_no_mask("pad", s)
+    arrays = [np.asarray(s) for s in given]
     if not arrays:
         raise ArgumentError(
             "pad", "got no sequences", "expected one or more", "check the filter", user_line()
