@@ -113,6 +113,41 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
             "seed the random numbers inside it, or pass them in as an argument",
             user_line(),
         )
+    narrow = [t for t in once if is_floating(t.dtype) and t.dtype != np.float64]
+    if narrow:
+        raise GradientError(
+            "check_gradients",
+            f"{name}: got the result {spec_text(narrow[0])} from float64 arguments",
+            "expected float64: a difference of smaller numbers would be mostly rounding",
+            "make what it reads besides its arguments float64, and cast nothing inside",
+            user_line(),
+        )
+    rng = np.random.default_rng(0)
+    steps = [rng.uniform(0.5, 1.5, x.shape) if is_floating(x.dtype) else x for x in moved]
+    elsewhere = (
+        [a * x + s if is_floating(x.dtype) else x for x, s in zip(moved, steps, strict=True)]
+        for a in (1, -2)
+    )
+    if all(_same_results(run, once, arguments) for arguments in elsewhere):
+        raise GradientError(
+            "check_gradients",
+            f"{name}: got a result that none of the arguments changes",
+            "expected a function of its arguments, which it is called with copies of",
+            "compute with the arguments inside it, not with the tensors outside",
+            user_line(),
+        )
+
+
+def _same_results(run: Any, once: Sequence[Array], arguments: Sequence[Array]) -> bool:
+    """Whether other arguments give the same to the bit; not where they are outside its domain."""
+    try:
+        with no_grad():
+            again = [t.numpy() for t in run([Tensor(x) for x in arguments])]
+    except ChainruleError:
+        return False
+    return len(once) == len(again) and all(
+        np.array_equal(a, b) for a, b in zip(once, again, strict=True)
+    )
 
 
 def _widened(arrays: Sequence[Array]) -> list[Array]:

@@ -275,10 +275,18 @@ def test_check_gradients_refuses_what_it_cannot_check():
         (lambda x: x > 1, (x,), r"no floating result \(bool\[2\]\)"),
         (lambda x: x[:0], (x,), "no floating result"),
         (lambda x: x * cr.random.uniform((2,)), (x,), "is not deterministic.*seed the random"),
+        (lambda t: (x * x).sum(), (x,), "a result that none of the arguments changes"),
+        (lambda t: (t * 2).astype(cr.float32), (x,), r"float32\[2\] from float64 arguments"),
     ):
         with pytest.raises(GradientError, match=rf"\[check_gradients\].*{message}") as caught:
             cr.check_gradients(f, *arguments)
         assert "at test_control.py" in str(caught.value)
+
+
+def test_check_gradients_takes_functions_that_are_flat_around_the_arguments():
+    cr.check_gradients(cr.relu, f64([-3.0, -0.1]))
+    cr.check_gradients(lambda x: cr.clip(x, 0.0, 1.0), f64([5.0]))
+    cr.check_gradients(cr.floor, f64([1.5]))
 
 
 def test_check_gradients_says_what_it_compared():
