@@ -55,6 +55,15 @@ def test_a_text_is_learned_and_continued(run, file, capsys):
     assert out.startswith(f"{steps * 32} tokens: "), "32 streams"
 
 
+def test_another_model_of_a_recipe_has_its_own_settings(run, tmp_path, capsys):
+    recipe = run.run / "recipe.toml"
+    options = ["--model", "transformer", "--epochs", 1, "--out", tmp_path / "other", "--quiet"]
+    assert call(capsys, "train", recipe, *options)[0] == 0
+    made = Recipe.read(tmp_path / "other" / "recipe.toml")
+    assert (made.model, made.heads, made.embedding, made.carry) == ("transformer", 1, None, None)
+    assert made.hidden == SMALL["hidden"]
+
+
 def test_the_state_is_carried(run):
     recipe = Recipe.read(run.run / "recipe.toml")
     assert (recipe.carry, recipe.tokens, recipe.model) == (True, "characters", "lstm")
@@ -166,6 +175,16 @@ def test_another_encoding(tmp_path, capsys):
     assert run.task.vocabulary.characters == "".join(sorted(set(text)))
     assert call(capsys, "evaluate", tmp_path / "run", path)[0] == 0
     expect_one_error(capsys, ["train", path, "--encoding", "klingon"], "'klingon'")
+    other = tmp_path / "utf8.txt"
+    other.write_text(text)
+    bits = [
+        json.loads(call(capsys, "evaluate", tmp_path / "run", *file, "--json")[1])["metrics"]
+        for file in ([path], [other, "--encoding", "utf-8"])
+    ]
+    assert bits[0] == bits[1]
+    for command in (["evaluate"], ["predict", "--length", 3]):
+        call_with = [*command[:1], tmp_path / "run", other, *command[1:], "--encoding", "utf-8"]
+        assert call(capsys, *call_with)[0] == 0
     expect_one_error(capsys, ["train", path, "--encoding", "base64"], "'base64'")
 
 

@@ -11,7 +11,7 @@ from ..errors import printable
 from ..train import files
 from ..train.loop.progress import counted, short_number
 from ..train.runs.tasks import TextTask
-from .runs import MaxPixels, RunFolder, open_run, print_notes
+from .runs import Encoding, MaxPixels, RunFolder, open_run, print_notes
 
 
 def evaluate(
@@ -21,13 +21,14 @@ def evaluate(
         typer.Argument(help="A file with the targets; by default the test rows of the run."),
     ] = None,
     max_pixels: MaxPixels = None,
+    encoding: Encoding = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """The metrics of a trained run on data with known targets.
 
     Example: chainrule evaluate runs/diamonds-1 diamonds.csv
     """
-    opened = open_run(run, max_pixels)
+    opened = open_run(run, max_pixels, encoding)
     rows, metrics = opened.evaluate(file)
     print_notes(opened.task.notes if file else [])
     if as_json:

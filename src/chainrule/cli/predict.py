@@ -17,7 +17,7 @@ from ..train.runs.run import Run
 from ..train.runs.tasks import TextTask
 from ..train.runs.tasks.base import listed
 from ..train.runs.tasks.text import TEMPERATURE
-from .runs import MaxPixels, RunFolder, open_run, print_note, print_notes
+from .runs import Encoding, MaxPixels, RunFolder, open_run, print_note, print_notes
 
 
 def predict(
@@ -29,8 +29,11 @@ def predict(
     prompt: Annotated[
         str | None, typer.Option(help="The text to continue, if there is no file.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write a CSV file instead of stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a file (CSV, or text) instead of stdout.")
+    ] = None,
     max_pixels: MaxPixels = None,
+    encoding: Encoding = None,
     length: Annotated[
         int, typer.Option(help="Characters (or bytes) to write, for text.", min=1)
     ] = 400,
@@ -60,7 +63,7 @@ def predict(
             "expected another file",
             f"--out {out.with_stem(out.stem + '-predicted')}",
         )
-    opened = open_run(run, max_pixels)
+    opened = open_run(run, max_pixels, encoding)
     if isinstance(opened.task, TextTask):
         beginning = _beginning(opened.task, file, prompt)
         sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}

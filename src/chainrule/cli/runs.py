@@ -9,28 +9,38 @@ import typer
 
 from ..errors import ArgumentError, printable
 from ..train.runs.run import Run
-from ..train.runs.tasks import ImageTask
+from ..train.runs.tasks import ImageTask, TextTask
 
 MOST_NOTES = 50  # in the terminal
 RunFolder = Annotated[Path, typer.Argument(help="A run folder that chainrule train wrote.")]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Largest image file, in pixels; 50000000 by default.", min=1)
 ]
+Encoding = Annotated[
+    str | None, typer.Option(help="Of a text file; by default that of the training text.")
+]
 
 
-def open_run(run: Path, max_pixels: int | None) -> Run:
+def open_run(run: Path, max_pixels: int | None, encoding: str | None) -> Run:
     opened = Run.open(run)
-    if max_pixels is None:
-        return opened
-    if not isinstance(opened.task, ImageTask):
-        raise ArgumentError(
-            "predict",
-            f"got --max-pixels for a run on {opened.task.kind}",
-            "expected a run on images",
-            "leave out --max-pixels",
-        )
-    opened.task.max_pixels = max_pixels
+    if max_pixels is not None:
+        if not isinstance(opened.task, ImageTask):
+            raise _without_effect("--max-pixels", opened, "images")
+        opened.task.max_pixels = max_pixels
+    if encoding is not None:
+        if not isinstance(opened.task, TextTask):
+            raise _without_effect("--encoding", opened, "text")
+        opened.task.encoding = encoding
     return opened
+
+
+def _without_effect(option: str, run: Run, kind: str) -> ArgumentError:
+    return ArgumentError(
+        "predict",
+        f"got {option} for a run on {run.task.kind}",
+        f"expected a run on {kind}",
+        f"leave out {option}",
+    )
 
 
 def print_notes(notes: list[str]) -> None:

@@ -189,7 +189,12 @@ def _recipe(source: str | None, settings: dict[str, Any]) -> Recipe:
         raise ArgumentError(
             "recipe", f"got {source} without a source", "expected source in [data]", "add it"
         )
-    return Recipe(**{**vars(recipe), **settings})
+    kept = vars(recipe)
+    if settings.get("model", recipe.model) != recipe.model:  # what the other one has is chosen anew
+        kept = {
+            k: v for k, v in kept.items() if k not in ("channels", "embedding", "heads", "carry")
+        }
+    return Recipe(**{**kept, **settings})
 
 
 def _suggest_file(path: Path) -> None:

@@ -134,7 +134,7 @@ def predict(model: Module, x: Any, batch_size: int = BATCH) -> Any:
     if isinstance(x, DataLoader):
         raise ArgumentError(
             "predict",
-            "got a DataLoader",
+            f"got a {type(x).__name__}",
             "expected the rows as arrays",
             "pass loader.data, or loader.data[0] where it has targets too",
         )
