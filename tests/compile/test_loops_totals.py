@@ -107,7 +107,7 @@ def test_half_precision_is_added_in_the_precision_of_the_carry():
     assert product.dtype == np.float32
     (total,) = graph_evaluation.run(graph, [a.numpy() for a in args])
     exact = np.einsum("tnk,tnm->km", x.astype(np.float64), x.astype(np.float64))
-    np.testing.assert_allclose(total, exact, rtol=1e-6)
+    np.testing.assert_allclose(total, exact, rtol=1e-5)  # 512 terms in float32; float16 has 1e-3
 
 
 def test_sums_of_many_steps_are_as_exact_as_those_of_a_loop():

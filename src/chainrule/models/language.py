@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import EllipsisType
 from typing import Any, overload
 
@@ -15,6 +16,7 @@ from ..nn import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from ..nn.arguments import expect_integers
 from ..tensor import Tensor
 from .recurrent import recurrent_layer
 
@@ -49,6 +51,17 @@ class LanguageModel(Module):
         context: int = 128,
         dropout: float = 0.0,
     ) -> None:
+        expect_integers(
+            "LanguageModel", 1, vocabulary=vocabulary, hidden=hidden, layers=layers, heads=heads
+        )
+        if kind == "transformer" and hidden % heads:
+            raise ArgumentError(
+                "LanguageModel",
+                f"got hidden={hidden} and heads={heads}",
+                "expected heads that divide hidden",
+                f"heads={math.gcd(hidden, heads)}",
+                user_line(),
+            )
         self.kind, self.context = kind, context
         self.embedding = Embedding(vocabulary, hidden if kind == "transformer" else embedding)
         if kind == "transformer":
@@ -61,7 +74,13 @@ class LanguageModel(Module):
             self.encoder.layers = parts  # each with its own weights from the start
         else:
             self.recurrent = recurrent_layer(
-                "LanguageModel", kind, embedding, hidden, num_layers=layers, dropout=dropout
+                "LanguageModel",
+                kind,
+                embedding,
+                hidden,
+                "transformer",
+                num_layers=layers,
+                dropout=dropout,
             )
             self.dropout = Dropout(dropout)
         self.head = Linear(hidden, vocabulary)

@@ -10,16 +10,19 @@ from ..nn import GRU, LSTM
 KINDS: dict[str, type[LSTM] | type[GRU]] = {"lstm": LSTM, "gru": GRU}
 
 
-def recurrent_layer(name: str, kind: str, inputs: int, hidden: int, **settings: Any) -> LSTM | GRU:
+def recurrent_layer(
+    name: str, kind: str, inputs: int, hidden: int, *others: str, **settings: Any
+) -> LSTM | GRU:
     """A recurrent layer; raises for an unknown kind.
 
-    name   of the model, for the error
+    name     of the model, for the error
+    others   kinds that it has besides these
     """
     if kind not in KINDS:
         raise ArgumentError(
             name,
             f"got kind {kind!r}",
-            f"expected one of {', '.join(KINDS)}",
+            f"expected one of {', '.join([*KINDS, *others])}",
             'kind="gru"',
             user_line(),
         )

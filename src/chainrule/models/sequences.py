@@ -9,6 +9,7 @@ from ..errors import ArgumentError, ShapeError, user_line
 from ..functions import elementwise, reductions, shaping
 from ..graph import spec_text
 from ..nn import Dropout, Embedding, Linear, Module
+from ..nn.arguments import expect_integers
 from ..tensor import Tensor, as_tensor
 from .recurrent import recurrent_layer
 
@@ -95,6 +96,9 @@ class Forecaster(Module):
         layers: int = 1,
         dropout: float = 0.0,
     ) -> None:
+        expect_integers("Forecaster", 1, horizon=horizon, channels=channels)
+        if season is not None:
+            expect_integers("Forecaster", 1, season=season)
         self.horizon, self.channels, self.season = horizon, channels, season
         self.recurrent = recurrent_layer(
             "Forecaster", kind, channels, hidden, num_layers=layers, dropout=dropout
@@ -113,7 +117,9 @@ class Forecaster(Module):
                 "Forecaster",
                 f"got {spec_text(x)}",
                 f"expected {wanted} of real numbers, with {season} steps or more",
-                "x, y = cr.data.windows(series, length, horizon=…) makes such windows",
+                f"channels={x.shape[-1]} for {x.shape[-1]} values per step"
+                if x.ndim == 3 and x.shape[-1] != self.channels
+                else "x, y = cr.data.windows(series, length, horizon=…) makes such windows",
                 user_line(),
             )
         x = x[..., None] if one else x

@@ -68,19 +68,26 @@ class _Layer(Module):
         """norm(x + part(x)), or x + part(norm(x)) with norm_first."""
         return x + part(norm(x)) if self.norm_first else norm(x + part(x))
 
-    def _attend(
+    def _attended(
         self, x: Tensor, mask: Any, padding: Any, is_causal: bool, cache: KeyValueCache | None
-    ) -> tuple[Tensor, Any]:
-        """Self-attention after dropout, and the next cache (None without one)."""
-        out, after = self.self_attn(
-            x,
-            key_padding_mask=padding,
-            need_weights=False,
-            attn_mask=mask,
-            is_causal=is_causal,
-            cache=cache,
-        )
-        return self.dropout(out), after
+    ) -> tuple[Tensor, KeyValueCache | None]:
+        """After the self-attention's residual, and the next cache (None without one)."""
+        after: KeyValueCache | None = None
+
+        def attend(y: Tensor) -> Tensor:
+            nonlocal after
+            out, after = self.self_attn(
+                y,
+                key_padding_mask=padding,
+                need_weights=False,
+                attn_mask=mask,
+                is_causal=is_causal,
+                cache=cache,
+            )
+            dropped: Tensor = self.dropout(out)
+            return dropped
+
+        return self._residual(x, self.norm1, attend), after
 
     def _feed(self, x: Tensor) -> Tensor:
         inner = self.dropout(self.activation(self.linear1(x)))
@@ -113,14 +120,7 @@ class TransformerEncoderLayer(_Layer):
 
         src_mask, src_key_padding_mask, is_causal, cache   as for `MultiheadAttention`
         """
-        after: KeyValueCache | None = None
-
-        def attend(y: Tensor) -> Tensor:
-            nonlocal after
-            out, after = self._attend(y, src_mask, src_key_padding_mask, is_causal, cache)
-            return out
-
-        x = self._residual(as_tensor(x), self.norm1, attend)
+        x, after = self._attended(as_tensor(x), src_mask, src_key_padding_mask, is_causal, cache)
         x = self._residual(x, self.norm2, self._feed)
         return x if cache is None else (x, after)
 
@@ -179,13 +179,7 @@ class TransformerDecoderLayer(_Layer):
         The arguments tgt_… are for the self-attention, those memory_… for the attention to the
         memory; masks as for `MultiheadAttention`.
         """
-        memory = as_tensor(memory)
-        after: KeyValueCache | None = None
-
-        def attend(y: Tensor) -> Tensor:
-            nonlocal after
-            out, after = self._attend(y, tgt_mask, tgt_key_padding_mask, tgt_is_causal, cache)
-            return out
+        memory, own = as_tensor(memory), (tgt_mask, tgt_key_padding_mask, tgt_is_causal)
 
         def read(y: Tensor) -> Tensor:
             out, _ = self.multihead_attn(
@@ -200,7 +194,7 @@ class TransformerDecoderLayer(_Layer):
             dropped: Tensor = self.dropout(out)
             return dropped
 
-        x = self._residual(as_tensor(tgt), self.norm1, attend)
+        x, after = self._attended(as_tensor(tgt), *own, cache)
         x = self._residual(x, self.norm2, read)
         x = self._residual(x, self.norm3, self._feed)
         return x if cache is None else (x, after)

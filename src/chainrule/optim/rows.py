@@ -53,7 +53,7 @@ def step_rows(
     new = update(values, sums, s)
     if late is not None:
         s |= late.after(s)
-    changed = where(ends, rows, -1)
+    changed = where(ends, rows, -1)  # they are sorted, so each ends once: they are distinct
 
     def put(t: Tensor, new: Tensor) -> Tensor:
         result: Tensor = ops.put_rows(t, changed, cast(new, t.dtype), distinct=True)

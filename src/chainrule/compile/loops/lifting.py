@@ -16,7 +16,7 @@ from .invariants import fixed_nodes
 from .loop import Loop
 
 STACKED = 64 << 20  # bytes that a loop may stack, so that more is done at once
-SHARE = 2  # … or this multiple of the xs and ys that it has
+STACKED_TIMES = 2  # … or this multiple of the xs and ys that it has
 
 REDUCTIONS = {ops.sum, ops.prod, ops.norm, ops.max, ops.min, ops.any, ops.argmax, ops.argmin}
 ALONG = {ops.concat, ops.argsort, ops.cumulative_sum, ops.cumulative_prod, ops.recurrence}
@@ -48,7 +48,14 @@ def may_stack(loop: Loop, more: Iterable[Node], less: Iterable[Node] = ()) -> bo
         return False
     new = loop.length * (sum(map(size, more)) - sum(map(size, less)))
     there = loop.length * sum(map(size, [*(x.inside for x in loop.xs), *loop.ys]))
-    return new <= max(STACKED, SHARE * there)
+    return new <= max(STACKED, STACKED_TIMES * there)
+
+
+def behind_views(node: Node) -> Node:
+    """What to stack for a node: what it is a view of."""
+    while node.op in (ops.reshape, ops.permute_dims):
+        (node,) = node.inputs
+    return node
 
 
 class AllSteps:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ... import ops
 from ...graph import Graph, Node, topological
 from ..rewriting import apply, item, with_inputs
-from .lifting import AllSteps, may_stack, size
+from .lifting import AllSteps, behind_views, may_stack, size
 from .loop import Input, Loop, change_loops, items
 
 # Products of few rows with many columns are done before the loop. Measured for LSTMs of 256 units
@@ -174,7 +174,7 @@ def _with_products_after(loop: Loop, read: Collection[int]) -> Mapping[int, Node
         return None
     there = {*(x.inside for x in loop.xs), *loop.ys}
     needed = {i for n in moving for i in n.inputs if i not in moving and not steps.is_fixed(i)}
-    new = sorted({_source(n) for n in needed} - there, key=lambda n: n.serial)
+    new = sorted({behind_views(n) for n in needed} - there, key=lambda n: n.serial)
     if not may_stack(loop, new, gone):
         return None
     ys = dict(enumerate(loop.ys, count))
@@ -185,10 +185,3 @@ def _with_products_after(loop: Loop, read: Collection[int]) -> Mapping[int, Node
         steps.is_stacked({y: item(scan, count + k) for k, y in enumerate(loop.ys)})
         results |= {k: item(scan, k) for k in read if k < count}
     return results | {k: steps.of(ys[k]) for k in read if k >= count}
-
-
-def _source(node: Node) -> Node:
-    """What to stack for a node: what it is a view of."""
-    while node.op in (ops.reshape, ops.permute_dims):
-        (node,) = node.inputs
-    return node

@@ -10,7 +10,7 @@ from ... import ops
 from ...dtypes import is_floating
 from ...graph import Dtype, Graph, Node
 from ..rewriting import apply, item
-from .lifting import AllSteps, may_stack, merged
+from .lifting import AllSteps, behind_views, may_stack, merged
 from .loop import Carry, Loop, change_loops
 
 # f(a) + f(b) = f(a + b)
@@ -141,11 +141,7 @@ def _root(node: Node, there: Collection[Node]) -> Node:
     root = node
     while root not in there and root.op in (ops.reshape, ops.permute_dims, ops.slice, ops.flip):
         (root,) = root.inputs
-    if root in there:
-        return root
-    while node.op in (ops.reshape, ops.permute_dims):
-        (node,) = node.inputs
-    return node
+    return root if root in there else behind_views(node)
 
 
 def _total(share: Share, steps: AllSteps) -> Node:

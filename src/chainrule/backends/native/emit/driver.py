@@ -46,7 +46,7 @@ class Row:
     operands  what it finds at its second argument: places in the table of pointers, for a group
     units     how many the threads share; 1: one thread does it; EVERY_THREAD: each does it, with
               its number and the number of threads for begin and end
-    owner     of one unit: the number of that thread, or of one where there are as many threads
+    owner     of one unit: the thread that does it, modulo the number of threads
     """
 
     call: ir.Function
@@ -162,8 +162,8 @@ def _cuts(
             if count == EVERY_THREAD:
                 edge = threads if j else thread
             elif count == 1:
-                does = b.urem(I64(owner), threads) if owner else I64(0)
-                own = b.zext(b.icmp_unsigned("==", thread, does), I64)
+                its_thread = b.urem(I64(owner), threads) if owner else I64(0)
+                own = b.zext(b.icmp_unsigned("==", thread, its_thread), I64)
                 edge = own if j else I64(0)
             else:
                 edge = b.udiv(b.mul(I64(count), b.add(thread, I64(j))), threads)

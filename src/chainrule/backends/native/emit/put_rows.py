@@ -14,7 +14,8 @@ from .loops import Index, Loops
 def emit(loops: Loops) -> None:
     """Each thread puts the rows that lie in its part of the table, in order.
 
-    Of distinct rows that are put into the table itself it puts its part, wherever they lie.
+    Of distinct rows that are put into the table itself, each thread puts its part, wherever they
+    lie. If they are put into a copy, it copies a part of the table and puts what lies in it.
     """
     b, builder = loops.task.group.main, loops.builder
     table, rows, values = loops.storage.kernel(b).reads
@@ -24,14 +25,14 @@ def emit(loops: Loops) -> None:
     in_place, lies = home(b) != b, loops.storage.strided(table)
     copied = lies is None or (home(lies[0]), *lies[1:]) != (home(b), contiguous(shape), 0)
     first, end, own = I64(0), I64(shape[0]), (I64(0), I64(count))
-    if loops.part is not None and loops.task.cut.axis >= 0:
-        first, end = loops.own(shape[0])
-    elif loops.part is not None and copied:
-        first, end = (
-            builder.udiv(builder.mul(x, end), I64(loops.task.cut.units)) for x in loops.part
-        )
-    elif loops.part is not None:
-        own = loops.own(count)
+    if loops.part is not None:
+        if loops.task.cut.axis >= 0:
+            first, end = loops.own(shape[0])
+        elif copied:
+            units = I64(loops.task.cut.units)
+            first, end = (builder.udiv(builder.mul(x, I64(shape[0])), units) for x in loops.part)
+        else:
+            own = loops.own(count)
     if copied:
 
         def row_as_it_was(k: ir.Value) -> None:

@@ -99,7 +99,8 @@ def cut_beside(
     cut = _cut_axis([1 if a == along else n for a, n in enumerate(shape)], work)
     if first_axis(shape) == cut.axis or cut == WHOLE:
         return cut
-    unit = 2 * cut.unit  # rows are written side by side: processors fetch lines in pairs
+    # Threads write neighbouring columns, and processors fetch cache lines in pairs.
+    unit = 2 * cut.unit if cut.unit > 1 else 1
     return replace(cut, rows=0, unit=unit, units=up(cut.extent, unit))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-# Who touches a buffer: the first thread (below that the second, …), or any; else each its own rows.
+# Who touches a buffer: ANY thread; thread k alone, FIRST - k; or each its own of so many rows.
 FIRST, ANY = -2, -1
 OWNERS = 4  # threads that may each have loops of their own between two meetings
 WORTH_SHARING = 40_000.0  # nanoseconds that a native call should take to be shared out
@@ -36,8 +36,7 @@ SHORT_GROUPS = 20_000.0  # mean of a call's groups, below which they are put in 
 class Task:
     """A group, and how threads share it.
 
-    owner   the thread that does all of what is not shared; where there are fewer threads, the one
-            that counting from the first again leads to
+    owner   of what is not shared: the thread that does it, modulo the number of threads
     """
 
     group: Group
