@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -121,6 +122,39 @@ class Scores(nn.Module):
 
     def forward(self, x):
         return self.model(x)[0]
+
+
+@pytest.mark.parametrize("loss", ["mse", lambda p, y: ((p - y) ** 2).mean()])
+@pytest.mark.parametrize("steps", [1, 3, 4, 7, 10])
+def test_the_loss_of_an_epoch_is_the_mean_over_all_steps(steps, loss):
+    """Of windows of different lengths too; nothing is learned, so that it can be computed."""
+
+    class Repeats(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(cr.ones(()))
+
+        def forward(self, x, state=None):
+            before = cr.zeros((len(x),)) if state is None else state
+            return x * self.w, before
+
+    x = np.random.default_rng(0).normal(size=(4, 10)).astype(np.float32) * np.arange(10)
+    y = np.zeros_like(x)
+    model = Repeats()
+    sgd = optim.SGD(model.parameters(), lr=1e-12)
+    settings = {"loss": loss, "optimizer": sgd, "batch_size": 2, "epochs": 1, "progress": False}
+    history = cr.fit(model, (x, y), tbptt=steps, valid=(x, y), **settings)
+    for name in ("loss", "valid_loss"):
+        assert history[name][0] == pytest.approx((x.astype(np.float64) ** 2).mean(), rel=1e-5)
+
+
+def test_windows_of_one_step_do_not_seem_untrained():
+    """The first one begins with a state of 0, of which the gradient is a multiple."""
+    model = Predictor(*theirs("RNN"))
+    sgd = optim.SGD(model.parameters(), lr=0.1)
+    settings = {"loss": "cross_entropy", "optimizer": sgd, "batch_size": 6, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cr.fit(model, (X, Y), tbptt=1, epochs=1, **settings)
 
 
 def test_validation_carries_the_state_too():

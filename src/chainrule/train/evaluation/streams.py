@@ -54,6 +54,13 @@ class WindowLoader(DataLoader):
                 "x, y = cr.data.streams(codes, 32) makes 32 sequences of one long text; leave out "
                 "tbptt for targets (N, …), one per sequence",
             )
+        if not shapes[0][1]:
+            raise ShapeError(
+                "fit",
+                f"got tbptt={steps} for arrays of the shapes {', '.join(map(str, shapes))}",
+                "expected sequences of one step or more",
+                "check what cuts the sequences",
+            )
         self.steps, self._length = steps, shapes[0][1]
         self.windows = -(-self._length // steps)
 
@@ -215,6 +222,7 @@ class CarryingForward(Forward):
     def __init__(self, model: Module, objective: Objective, compiled: bool = True) -> None:
         super().__init__(model, objective, compiled)
         self._initial: InitialState | None = None
+        self._by_rows = not objective.known  # its parts are those of a mean over rows, not steps
 
         def advance(x: Any, state: Any) -> Any:
             return advanced(model, x, state)
@@ -235,6 +243,9 @@ class CarryingForward(Forward):
                     self._initial = self._initial or InitialState(self.model, x)
                     state = self._initial(x)
                 prediction, part, by, state = self._score(x, y, state)
+                if self._by_rows:
+                    steps = tree.flatten(y)[0][0].shape[1]
+                    part, by = part * steps, by * steps
                 yield tree.map(_steps_as_rows, prediction), tree.map(_steps_as_rows, y), part, by
 
 

@@ -37,7 +37,7 @@ from .interrupt import stop_on_interrupt
 from .nonfinite import describe_batch, describe_gradient, describe_module
 from .schedule_ahead import ScheduleAhead
 from .step import layers_of, make_step
-from .untrained import untrained_parameters
+from .untrained import still_untrained
 
 AT_ONCE = 0.05  # seconds of steps in one native call: Ctrl-C and the screen wait no longer
 
@@ -82,7 +82,9 @@ class Trainer:
         self.loss = math.nan
         self.seconds = 0.0  # of training before it was resumed
         self.untrained: list[str] = []
-        self._sum, self._rows, self._rate = 0.0, 0, 0.0
+        # The step whose gradients tell what is trained: the first may begin with a state of 0.
+        self._telling_step = 2 if isinstance(train, WindowLoader) and train.windows > 1 else 1
+        self._sum, self._losses_seen, self._rate = 0.0, 0, 0.0
         self._began = self._saved = time.perf_counter()
         self._written: tuple[Any, ...] | None = None  # the moment of the newest checkpoint
         self._at_once = all(
@@ -177,7 +179,8 @@ class Trainer:
 
     def _steps_at_once(self, loader: DataLoader, order: Array | None) -> int:
         """The number of steps for the next native call."""
-        if not self._at_once or not (isinstance(self._run, Compiled) and self._run.repeats):
+        repeats = isinstance(self._run, Compiled) and self._run.repeats
+        if not self._at_once or not repeats or self.step < self._telling_step:
             return 1
         return max(1, min(loader.alike(order, self.batch), int(AT_ONCE / self._pace)))
 
@@ -188,12 +191,15 @@ class Trainer:
         if begins and self._carried is not None:
             self._carried.reset()
         loss, norms = (self._begin if begins else self._run)(x, y)
-        self._note(float(loss), norms.numpy(), lambda: (x, y), len(tree.flatten(y)[0][0]))
+        self._note(float(loss), norms.numpy(), lambda: (x, y), tree.flatten(y)[0][0])
         if self.step == 1:
             self._check_weights(1)
-            self._warn_of_untrained(x)
         else:
             self._pace = time.perf_counter() - began
+        if self.step <= self._telling_step:
+            before = None if self.step == 1 else self.untrained
+            settings = self.model, self.optimizer, x, self.loss
+            self.untrained = still_untrained(before, self._telling_step == self.step, *settings)
         if self.schedule is not None and self.schedule_per == "step":
             self.schedule.step()
         self._tell("on_step")
@@ -213,13 +219,13 @@ class Trainer:
         size = len(rows[0]) // count
         for k, (loss, norms) in enumerate(zip(*results, strict=True)):
             part = slice(k * size, (k + 1) * size)
-            self._note(float(loss), norms, partial(_part, loader, rows, part), size)
+            self._note(float(loss), norms, partial(_part, loader, rows, part), rows[-1][part])
         self._pace = (time.perf_counter() - began) / count
         self._tell("on_step")
         return True
 
     def _note(
-        self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], rows: int
+        self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], targets: Any
     ) -> None:
         """Record a completed step, or raise if its loss is not finite."""
         self.loss = loss
@@ -232,8 +238,9 @@ class Trainer:
             self._not_finite(f"a loss of {loss}", self.step + 1, where)
         if self.history.gradients.wants(self.step):
             self.history.gradients.add(self.step, self._trained(norms), self._layers)
-        self._sum += loss * rows
-        self._rows += rows
+        count = math.prod(targets.shape[: 1 if self._carried is None else 2])  # of rows, or steps
+        self._sum += loss * count
+        self._losses_seen += count
         self.step += 1
         self.batch += 1
 
@@ -246,7 +253,7 @@ class Trainer:
         self.optimizer.flush()
         self._check_weights(self.step)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
-        row["loss"] = self._sum / self._rows
+        row["loss"] = self._sum / self._losses_seen
         row["lr"] = self._rate
         if self.valid is not None:
             scores = self._forward.evaluate(self.valid, self.metrics)
@@ -257,7 +264,7 @@ class Trainer:
         self.history.epochs.append(row)
         self._safe = self.model.state_dict()
         self.epoch, self.batch = self.epoch + 1, 0
-        self._sum, self._rows = 0.0, 0
+        self._sum, self._losses_seen = 0.0, 0
         if self.early_stopping.improved(row, self._safe):
             self.history.best_epoch = self.epoch
         elif self.early_stopping.exhausted:
@@ -278,12 +285,6 @@ class Trainer:
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
-
-    def _warn_of_untrained(self, x: Any) -> None:
-        self.untrained = list(untrained_parameters(self.model, self.optimizer, x, self.loss))
-        if self.untrained:
-            listed = "\n  ".join(self.untrained)
-            warn(f"[fit] these parameters are not trained:\n  {listed}")
 
     def _not_finite(self, what: str, step: int, where: str = "") -> None:
         self.model.load_state_dict(self._safe)
@@ -327,7 +328,7 @@ class Trainer:
                 "step": self.step,
                 "seconds": self.elapsed,
                 "sum": self._sum,
-                "rows": self._rows,
+                "rows": self._losses_seen,
                 "rate": self._rate,
                 "best_value": self.early_stopping.best,
                 "waited": self.early_stopping.waited,
@@ -374,7 +375,7 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-        self.seconds, self._sum, self._rows = state["seconds"], state["sum"], state["rows"]
+        self.seconds, self._sum, self._losses_seen = state["seconds"], state["sum"], state["rows"]
         self.early_stopping.weights = tensors.get("best")
         self.early_stopping.best, self.early_stopping.waited = state["best_value"], state["waited"]
         self._rate = state["rate"]

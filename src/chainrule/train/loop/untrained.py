@@ -7,14 +7,34 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import warn
 from ...nn import Module
 from ...optim import Optimizer
 from ...sparse import RowSparse
 from ..evaluation.tracing import forward_graph
 
 
-def untrained_parameters(model: Module, optimizer: Optimizer, x: Any, loss: float) -> Iterator[str]:
-    """After the first step: the parameters that nothing trains, by name, and why.
+def still_untrained(
+    before: list[str] | None, warns: bool, model: Module, optimizer: Optimizer, x: Any, loss: float
+) -> list[str]:
+    """After a step: the parameters that no step has trained so far, with the reasons.
+
+    before   the same after the step before; None after the first
+    warns    whether to say it to the user
+    """
+    now = dict(_untrained(model, optimizer, x, loss))
+    reasons = now if before is None else dict(u.split(": ", 1) for u in before)
+    untrained = [f"{name}: {why}" for name, why in reasons.items() if name in now]
+    if untrained and warns:
+        listed = "\n  ".join(untrained)
+        warn(f"[fit] these parameters are not trained:\n  {listed}")
+    return untrained
+
+
+def _untrained(
+    model: Module, optimizer: Optimizer, x: Any, loss: float
+) -> Iterator[tuple[str, str]]:
+    """The names of the parameters that nothing trains, each with the reason.
 
     loss   of that step; if it is 0 (each target is ignored, say), gradients of 0 are right
     """
@@ -24,17 +44,18 @@ def untrained_parameters(model: Module, optimizer: Optimizer, x: Any, loss: floa
         if not p.requires_grad:  # frozen on purpose
             continue
         if id(p) not in trained:
-            yield f"{name}: the optimizer does not have it (create it after the last layer)"
+            yield name, "the optimizer does not have it (create it after the last layer)"
         elif p.grad is None:
             used = _tensors_read(model, x) if used is None else used
-            yield f"{name}: " + (
+            yield (
+                name,
                 "no gradient reached it: detach, argmax, rounding or a comparison cuts the path to "
                 "the loss"
                 if id(p) in used
-                else "forward does not use it"
+                else "forward does not use it",
             )
         elif loss and not _any_nonzero(p.grad):
-            yield f"{name}: its gradient is 0 everywhere (dead units, or zeros multiply it)"
+            yield name, "its gradient is 0 everywhere (dead units, or zeros multiply it)"
 
 
 def _any_nonzero(g: Any) -> bool:
