@@ -194,6 +194,8 @@ DISTRIBUTIONS = {
     "all": ({}, [0.4, 0.05, 0.3, 0.15, 0.1]),
     "temperature": ({"temperature": 0.5}, np.array([16, 0.25, 9, 2.25, 1]) / 28.5),
     "greedy": ({"temperature": 0}, [1, 0, 0, 0, 0]),
+    "small temperature": ({"temperature": 5e-324}, [1, 0, 0, 0, 0]),
+    "large temperature": ({"temperature": 1e6}, [0.2] * 5),
     "top_k": ({"top_k": 2}, [4 / 7, 0, 3 / 7, 0, 0]),
     "top_k of more": ({"top_k": 9}, [0.4, 0.05, 0.3, 0.15, 0.1]),
     "top_p": ({"top_p": 0.75}, np.array([0.4, 0, 0.3, 0.15, 0]) / 0.85),
@@ -256,6 +258,11 @@ def test_a_beam_of_one_is_greedy():
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────
 
 WRONG = {
+    "infinite temperature": (
+        lambda m: decoding.generate(m, [1], 2, temperature=np.inf),
+        ArgumentError,
+        "inf",
+    ),
     "temperature": (lambda m: decoding.generate(m, [1], 2, temperature=-1), ArgumentError, "-1"),
     "top_k": (lambda m: decoding.generate(m, [1], 2, top_k=0), ArgumentError, "top_k=0"),
     "top_p 0": (lambda m: decoding.generate(m, [1], 2, top_p=0.0), ArgumentError, "top_p=0.0"),

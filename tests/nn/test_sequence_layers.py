@@ -247,6 +247,40 @@ def test_lengths(lengths, kind):
 # ── settings ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("offsets", [[0, 0], []])
+def test_a_batch_of_empty_bags_has_a_gradient_of_0(mode, offsets):
+    """It replaces the one before: a step of the optimizer would apply that again."""
+    bag = nn.EmbeddingBag(5, 2, mode=mode)
+    bag(np.array([1, 2]), np.array([0, 1])).sum().backward()
+    out = bag(np.array([], int), np.array(offsets, int))
+    assert out.shape == (len(offsets), 2)
+    (out.sum() + bag.weight.sum() * 0).backward()
+    np.testing.assert_array_equal(np.asarray(bag.weight.grad), np.zeros((5, 2)))
+    bag(np.array([1, 2]), np.array([0, 1])).sum().backward()
+    bag(np.array([], int), np.array(offsets, int)).sum().backward()
+    np.testing.assert_array_equal(np.asarray(bag.weight.grad), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_nan_in_the_padding_has_no_influence(kind):
+    layer, x = getattr(nn, kind)(2, 3, bidirectional=True), random(2, 4, 2)
+    results = []
+    for padding in (0.0, np.nan):
+        x[1, 2:] = padding
+        t = cr.Tensor(x, requires_grad=True)
+        out = layer(t, lengths=np.array([4, 2]))[0]
+        (out**2).sum().backward()
+        results.append([out.numpy(), t.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_dropout_between_layers_of_one_layer_warns():
+    with pytest.warns(UserWarning, match=r"\[GRU\] got dropout=0.5 and one layer"):
+        nn.GRU(2, 3, dropout=0.5)
+
+
 def test_the_forget_gates_bias():
     for layer in (nn.LSTMCell(2, 3, unit_forget_bias=True), nn.LSTM(2, 3, unit_forget_bias=True)):
         state = layer.state_dict()

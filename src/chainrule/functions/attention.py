@@ -53,7 +53,7 @@ def attention(
 
 
 def _scale(query: Tensor, scale: float | None) -> float:
-    return 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
+    return 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
 
 
 def _by_positions(x: Tensor, batch: Shape) -> Tensor:

@@ -80,7 +80,7 @@ class LanguageModel(Module):
                 hidden,
                 "transformer",
                 num_layers=layers,
-                dropout=dropout,
+                dropout=dropout * (layers > 1),
             )
             self.dropout = Dropout(dropout)
         self.head = Linear(hidden, vocabulary)

@@ -16,7 +16,7 @@ def recurrent_layer(
     """A recurrent layer; raises for an unknown kind.
 
     name     of the model, for the error
-    others   kinds that it has besides these
+    others   further kinds that it has
     """
     if kind not in KINDS:
         raise ArgumentError(

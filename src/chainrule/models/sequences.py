@@ -55,7 +55,7 @@ class SequenceClassifier(Module):
             size,
             hidden,
             num_layers=layers,
-            dropout=dropout,
+            dropout=dropout * (layers > 1),
             bidirectional=True,
         )
         self.dropout = Dropout(dropout)
@@ -101,7 +101,7 @@ class Forecaster(Module):
             expect_integers("Forecaster", 1, season=season)
         self.horizon, self.channels, self.season = horizon, channels, season
         self.recurrent = recurrent_layer(
-            "Forecaster", kind, channels, hidden, num_layers=layers, dropout=dropout
+            "Forecaster", kind, channels, hidden, num_layers=layers, dropout=dropout * (layers > 1)
         )
         self.dropout = Dropout(dropout)
         self.head = Linear(hidden, horizon * channels)

@@ -30,6 +30,8 @@ from ..tensor import Tensor, as_tensor, no_grad
 from .arguments import expect_integers, expect_number
 from .module import Module
 
+MOST = 1e6  # the largest temperature: all scores that are not -inf are the same by then
+
 
 def sample(
     scores: Any,
@@ -40,14 +42,15 @@ def sample(
 ) -> Tensor:
     """Tokens with probabilities softmax(scores / temperature) on the last axis: (..., V) -> (...).
 
-    temperature   below 1 the likely ones are drawn more often; 0 draws the likeliest (greedy)
+    temperature   from 0 to 10⁶: below 1 the likely ones are drawn more often; 0 draws the likeliest
+                  (greedy)
     top_k         only the k likeliest (Fan et al., 2018); more than V are V
     top_p         only the likeliest, as few as have a probability of p together (Holtzman et al.,
                   2020); computed after top_k
     generator     the source of random numbers, `cr.random` by default
     """
     scores = as_tensor(scores)
-    expect_number("sample", "temperature", temperature, 1.0, least=0)
+    expect_number("sample", "temperature", temperature, 1.0, least=0, most=MOST)
     if top_k is not None:
         expect_integers("sample", 1, top_k=top_k)
     if top_p is not None:
@@ -55,7 +58,7 @@ def sample(
     if temperature == 0:
         return reductions.argmax(scores, axis=-1)
     source = random.default if generator is None else generator
-    scores = scores / temperature
+    scores = (scores - reductions.max(scores, axis=-1, keepdims=True)) / temperature
     if top_k is None and top_p is None:
         return source.categorical(scores)
     order = sorting.argsort(scores, descending=True)[..., : top_k or scores.shape[-1]]

@@ -265,8 +265,9 @@ class EmbeddingBag(_Table):
         length = rows.shape[0]
         starts = _expect_offsets(offsets, length, self.include_last_offset)
         bags = starts.shape[0]
-        if not length or not bags:
-            return creation.zeros((bags, self.embedding_dim), dtype=rows.dtype)
+        if not length or not bags:  # zeros that come from the table: its gradient is 0
+            nowhere = creation.zeros((0,), dtype=int64)
+            return indexing.scatter_add(rows[:0], nowhere, size=bags)
         bag = sorting.searchsorted(starts, creation.arange(length), side="right") - 1
         if self.mode == "max":
             return _largest(where(counted[:, None], rows, -math.inf), bag, starts)

@@ -8,7 +8,7 @@ from .. import ops
 from ..broadcasting import cast
 from ..convert import promote
 from ..dtypes import is_integer
-from ..errors import ArgumentError, Refusal, ShapeError, user_line
+from ..errors import ArgumentError, Refusal, ShapeError, user_line, warn
 from ..functions import creation, shaping
 from ..functions.elementwise import where
 from ..functions.scan import scan
@@ -61,6 +61,11 @@ class _Recurrent(Module):
             num_layers=num_layers,
         )
         expect_fraction(type(self).__name__, "dropout", dropout)
+        if dropout and num_layers == 1:
+            warn(
+                f"[{type(self).__name__}] got dropout={dropout} and one layer; expected several: "
+                "it drops what goes from one to the next; use nn.Dropout after it"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.bidirectional, self.bias = dropout, bidirectional, bias
         output = self.proj_size or hidden_size
@@ -113,6 +118,7 @@ class _Recurrent(Module):
         if lengths is not None:
             ends = _checked_lengths(type(self).__name__, lengths, n, steps)
             counts = creation.arange(steps)[:, None] < ends[None, :]  # (T, N)
+            x = where(counts.T[..., None], x, 0.0)  # NaN in the padding would reach the gradients
         initial = self._initial(state, n, x)
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
