@@ -101,6 +101,15 @@ def test_scan_errors():
         cr.scan(lambda c, x: (cr.stack([c, c]), None), f64(0.0), f64([1.0]))
     with pytest.raises(ShapeError, match=r"\[scan\] got lengths"):
         cr.scan(lambda c, x: (c, None), f64(0.0), (f64([1.0]), f64([1.0, 2.0])))
+    with pytest.raises(ArgumentError, match=r"\[scan\] got a body of type NoneType"):
+        cr.scan(None, f64(0.0), f64([1.0]))
+    for name, wrong in (("length", [-1, 2.5, "2", True]), ("checkpoint_every", [0, 2.5, True])):
+        for value in wrong:
+            for run in (cr.scan, cr.compile(cr.scan)):
+                with pytest.raises(ArgumentError, match=rf"\[scan\] got {name}="):
+                    run(lambda c, x: (c, None), f64(0.0), **{"length": 2, name: value})
+    twos = cr.scan(lambda c, x: (c * 2, None), f64(1.0), length=np.int64(3))
+    assert twos[0].item() == 8
     p = cr.Tensor(1.0, requires_grad=True)
     with pytest.raises(TraceError, match=r"\[scan\].*backward"):
         cr.scan(lambda c, x: ((p * x).backward(), (c, None))[1], f64(0.0), f64([1.0]))

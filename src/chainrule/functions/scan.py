@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import ops, tree
 from ..derivative_rows import Row, install
 from ..dtypes import is_floating
@@ -42,8 +44,18 @@ def scan(
                        between again, one time more. T steps then need memory for T / k carries and
                        for all that k steps save, instead of all that T steps save; least at k ≈ √T.
     """
+    if not callable(f):
+        raise ArgumentError(
+            "scan",
+            f"got a body of type {type(f).__name__}",
+            "expected a function of the carry and of one x",
+            "scan(lambda carry, x: (carry + x, carry), init, xs)",
+            user_line(),
+        )
+    length = None if length is None else _whole("length", length, 0)
     if checkpoint_every is not None:
-        return _in_chunks(f, init, xs, length, reverse, checkpoint_every)
+        every = _whole("checkpoint_every", checkpoint_every, 1)
+        return _in_chunks(f, init, xs, length, reverse, every)
     first, carry_tree = tree.flatten(init)
     rows, rows_tree = tree.flatten(xs)
     carry = [as_tensor(c) for c in first]
@@ -128,14 +140,6 @@ def _in_chunks(
     every: int,
 ) -> tuple[Any, Any]:
     """A scan over chunks of `every` steps, each a scan that is computed again; then the rest."""
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ArgumentError(
-            "scan",
-            f"got checkpoint_every={every!r}",
-            "expected a whole number from 1 on, or None",
-            "the square root of the number of steps needs the least memory",
-            user_line(),
-        )
     leaves, xs_tree = tree.flatten(xs)
     stacked = [as_tensor(x) for x in leaves]
     length = _length(stacked, length)
@@ -169,6 +173,21 @@ def _rows(x: Tensor, first: int, count: int, sizes: tuple[int, ...]) -> Tensor:
     part = ops.slice(x, start=start, stop=stop, step=step)
     out: Tensor = ops.reshape(part, shape=(*sizes, *rest))
     return out
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """A setting as an int; raises for what is not a whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(
+            "scan",
+            f"got {name}={value!r}",
+            f"expected a whole number from {least} on, or None",
+            "the square root of the number of steps needs the least memory"
+            if least
+            else "leave it out where there are xs",
+            user_line(),
+        )
+    return int(value)
 
 
 def _length(stacked: Sequence[Tensor], length: int | None) -> int:
