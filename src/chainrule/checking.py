@@ -119,7 +119,7 @@ def _expect_checkable(name: str, run: Any, arrays: Sequence[Array]) -> None:
             "check_gradients",
             f"{name}: got the result {spec_text(narrow[0])} from float64 arguments",
             "expected float64: a difference of smaller numbers would be mostly rounding",
-            "make what it reads besides its arguments float64, and cast nothing inside",
+            "make the tensors outside that it reads float64, and cast nothing inside",
             user_line(),
         )
     rng = np.random.default_rng(0)

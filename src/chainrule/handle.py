@@ -188,7 +188,7 @@ class Handle:
             raise TraceError(
                 what,
                 f"got a traced {spec_text(self)}",
-                "expected a value, which there is only when the compiled step runs",
+                "expected a value, which there is only when the compiled step, or the loop, runs",
                 "choose with cr.where, loop with cr.scan, or do it outside of the compiled step",
                 user_line(),
             )

@@ -189,12 +189,11 @@ def _recipe(source: str | None, settings: dict[str, Any]) -> Recipe:
         raise ArgumentError(
             "recipe", f"got {source} without a source", "expected source in [data]", "add it"
         )
-    kept = vars(recipe)
-    if settings.get("model", recipe.model) != recipe.model:  # what the other one has is chosen anew
-        kept = {
-            k: v for k, v in kept.items() if k not in ("channels", "embedding", "heads", "carry")
-        }
-    return Recipe(**{**kept, **settings})
+    settings_there = vars(recipe)
+    if settings.get("model", recipe.model) != recipe.model:  # some are of the other model alone
+        own = ("channels", "embedding", "heads", "carry")
+        settings_there = {k: v for k, v in settings_there.items() if k not in own}
+    return Recipe(**{**settings_there, **settings})
 
 
 def _suggest_file(path: Path) -> None:

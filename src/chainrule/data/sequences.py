@@ -123,13 +123,13 @@ def _expect_whole(name: str, least: int, **values: Any) -> None:
 def _expect_filling(value: Any, dtype: np.dtype[Any]) -> None:
     """Raise unless the dtype has this number."""
     with np.errstate(all="ignore"):
-        given = np.asarray(value)
-        there = given.dtype.kind in "biuf" and not given.shape
-        kept = given.astype(dtype) if there else given
+        filling = np.asarray(value)
+        there = filling.dtype.kind in "biuf" and not filling.shape
+        cast = filling.astype(dtype) if there else filling
         if there and dtype.kind == "f":
-            there = bool(np.isfinite(kept) == np.isfinite(given))
+            there = bool(np.isfinite(cast) == np.isfinite(filling))
         elif there:
-            there = bool(np.isfinite(given)) and kept.item() == given.item()
+            there = bool(np.isfinite(filling)) and cast.item() == filling.item()
     if not there:
         raise ArgumentError(
             "pad",
@@ -177,10 +177,10 @@ def _series(name: str, series: Any, most_axes: int) -> Array:
 
 
 def _arrays(sequences: Iterable[Any]) -> list[Array]:
-    given = [*sequences]
-    for s in given:
+    rows = [*sequences]
+    for s in rows:
         expect_no_mask("pad", s)
-    arrays = [np.asarray(s) for s in given]
+    arrays = [np.asarray(s) for s in rows]
     if not arrays:
         raise ArgumentError(
             "pad", "got no sequences", "expected one or more", "check the filter", user_line()

@@ -17,6 +17,7 @@ FUNCTIONS = {
     "arctan": "atan",
     "arctan2": "atan2",
     "autograd": "grad",
+    "bmm": "matmul",
     "cat": "concat",
     "clamp": "clip",
     "conv1d": "convolution",
@@ -149,6 +150,7 @@ NN = {
     "generate": "decoding.generate",
     "SinePositionEncoding": "SinusoidalPositionalEncoding",
     "Softmax2d": "Softmax(-1)",
+    "generate_square_subsequent_mask": "is_causal=True of attention and of transformers",
 }
 
 FUNCTIONAL = {
@@ -156,6 +158,7 @@ FUNCTIONAL = {
     "conv1d": "cr.convolution",
     "conv2d": "cr.convolution",
     "conv3d": "cr.convolution",
+    "embedding": "cr.take(weight, indices, axis=0), or nn.Embedding",
     "interpolate": "nn.Upsample",
     "max_pool2d": "cr.max_pool",
     "pad": "cr.pad",
@@ -168,6 +171,7 @@ OPTIM = {
     "LearningRateScheduler": "LambdaLR",
     "Nadam": "NAdam",
     "RMSProp": "RMSprop",
+    "SparseAdam": "Adam: of a table it changes the rows that were read",
     "lr_scheduler": "optim itself: optim.StepLR(optimizer, 10)",
     "swa_utils": "EMA",
 }

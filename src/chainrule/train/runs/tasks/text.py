@@ -97,6 +97,13 @@ class TextTask(Task):
 
     def read(self, source: Any, labelled: bool) -> Batch:
         codes = self.vocabulary.encode(read_text(source, self.encoding))
+        if len(codes) < 2:
+            raise ArgumentError(
+                "evaluate",
+                f"got {source}, which has one token",
+                "expected two or more: each predicts the next",
+                "use a longer text",
+            )
         self.length = min(self.length, max(1, len(codes) - 1))
         return self._cut(codes, EVALUATED)
 
