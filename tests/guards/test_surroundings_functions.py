@@ -197,3 +197,36 @@ def test_a_step_that_logs_is_compiled_once():
         log.isEnabledFor(level)
         assert f(cr.Tensor([1.0])).item() == 2
     assert [len(steps) for steps in f._steps.values()] == [1]
+
+
+BIASES: list[float] = []
+
+
+def test_a_global_with_the_name_of_an_attribute_may_change():
+    """It is not read: `own.BIASES` is an attribute."""
+    own = SimpleNamespace(BIASES=cr.Tensor([2.0]))
+
+    @cr.compile
+    def f(x):
+        return x * own.BIASES
+
+    for k in range(3):
+        BIASES.append(k)
+        assert f(cr.Tensor([1.0])).item() == 2
+    assert [len(steps) for steps in f._steps.values()] == [1]
+
+
+def test_a_global_that_a_class_inside_reads_is_seen(monkeypatch):
+    @cr.compile
+    def f(x):
+        class Scaled:
+            by = FACTOR
+
+        return x * Scaled.by + sum(BIASES[k] for k in range(len(BIASES)))
+
+    monkeypatch.setitem(globals(), "BIASES", [1.0])
+    assert f(cr.Tensor([1.0])).item() == FACTOR + 1
+    BIASES.append(3.0)
+    assert f(cr.Tensor([1.0])).item() == FACTOR + 4
+    monkeypatch.setitem(globals(), "FACTOR", FACTOR + 1)
+    assert f(cr.Tensor([1.0])).item() == FACTOR + 4

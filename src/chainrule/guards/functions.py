@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import types
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,14 @@ from ..wrapping import Wrapper
 
 _LIBRARY = __name__.partition(".")[0] + "."  # how the names of this library's modules begin
 _WRAPPED = (staticmethod, classmethod)
+# Instructions that name a global.
+_OF_GLOBALS = {
+    "LOAD_GLOBAL",
+    "LOAD_NAME",
+    "LOAD_FROM_DICT_OR_GLOBALS",
+    "STORE_GLOBAL",
+    "DELETE_GLOBAL",
+}
 
 
 def called_functions(value: Any) -> Iterator[types.FunctionType]:
@@ -105,3 +114,16 @@ def names_in(code: types.CodeType, strings: bool = False) -> list[str]:
         elif strings and isinstance(constant, str):
             names.append(constant)
     return list(dict.fromkeys(names))
+
+
+@functools.lru_cache(4096)
+def globals_in(code: types.CodeType) -> tuple[str, ...]:
+    """The names that a function's code looks up in its module, with those of functions inside it.
+
+    `names_in` has attributes too: a global `b` is not what `model.b` reads.
+    """
+    names = [i.argval for i in dis.get_instructions(code) if i.opname in _OF_GLOBALS]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += globals_in(constant)
+    return tuple(dict.fromkeys(names))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..wrapping import Wrapper
-from .functions import called_functions, in_library, names_in
+from .functions import called_functions, globals_in, in_library, names_in
 from .snapshots import MISSING, ArraySnapshot, comparable, same
 
 
@@ -102,7 +102,7 @@ def _globals(function: types.FunctionType) -> list[Variable]:
             lambda v, n=name: namespace.__setitem__(n, v),
             (namespace, name),
         )
-        for name in names_in(function.__code__)
+        for name in globals_in(function.__code__)
         if name in namespace
     ]
 
