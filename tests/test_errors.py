@@ -231,6 +231,8 @@ HABITS = {
     "sizes": (lambda: cr.ones(2, 3), r"into a tuple: ones\(\(2, 3\)\)"),
     "sizes and a dtype": (lambda: cr.ones(2, cr.float64), r"dtype=None.*give the others by name"),
     "retain_graph": (lambda: cr.ones(()).backward(retain_graph=True), "leave it out: the graph"),
+    "an argument of another name": (lambda: cr.sum(cr.ones(2), axes=0), "did you mean axis"),
+    "an argument of no name": (lambda: cr.sum(cr.ones(2), colour=1), "got the argument colour"),
     "several in if": (lambda: bool(cr.ones(2) > 0), r"\[bool\] .*all\(\) or x.any\(\)"),
     "a compiled step's loss": (
         lambda: cr.compile(lambda: cr.ones(()))().backward(),
@@ -248,5 +250,5 @@ def test_habits_of_other_libraries_are_answered(name):
 
 
 def test_other_type_errors_are_left_alone():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-        cr.sum(cr.ones(2), colour=1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        cr.sum()

@@ -22,6 +22,7 @@ from .dtypes import bfloat16, float32, is_floating, is_ieee_floating
 from .errors import ChainruleError, GradientError, user_line
 from .functions import creation
 from .graph import Array, Operation, spec_text, verify
+from .hints import explain_arguments
 from .recording import pullback, record
 from .tensor import Tensor, as_tensor, no_grad
 
@@ -47,6 +48,7 @@ class Disagreement:
         )
 
 
+@explain_arguments
 def check_gradients(
     f: Callable[..., Any], *args: Any, order: int = 2, tolerance: float = TOLERANCE, seed: int = 0
 ) -> None:

@@ -144,3 +144,28 @@ def test_a_forecast_follows_the_level_and_the_unit():
 def test_what_models_refuse(build, kind, words):
     with pytest.raises(kind, match=words):
         build()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: LanguageModel(10, num_layers=2), "the argument num_layers.*did you mean layers"),
+        (lambda: SequenceClassifier(num_classes=2, channels=1), "did you mean classes"),
+        (lambda: Forecaster(2, layers="two"), "layers='two'"),
+        (lambda: LanguageModel(10, "rnn"), "expected one of lstm, gru, transformer"),
+        (lambda: LanguageModel(10, "transformer", hidden=30), "heads=2"),
+        (lambda: LanguageModel(10, "transformer", layers=0), "layers=0"),
+        (lambda: Forecaster(0), "horizon=0"),
+        (lambda: Forecaster(2, season=0), "season=0"),
+        (lambda: Forecaster(2)(np.zeros((3, 9, 2))), "channels=2 for 2 values per step"),
+        (lambda: cr.data.windows([1, 2, 3], 1, step=2), "the argument step.*did you mean stride"),
+        (
+            lambda: cr.scan(lambda c, x: (c, x), 0.0, unroll=2),
+            "the argument unroll.*one of f, init",
+        ),
+        (lambda: nn.decoding.generate(None, [1], 2, topk=3), "did you mean top_k"),
+    ],
+)
+def test_what_models_of_sequences_refuse(call, words):
+    with pytest.raises((ArgumentError, ShapeError), match=words):
+        call()

@@ -13,8 +13,10 @@ import numpy as np
 from ..convert import expect_no_mask
 from ..errors import ArgumentError, DtypeError, ShapeError, user_line
 from ..graph import Array
+from ..hints import explain_arguments
 
 
+@explain_arguments
 def pad(sequences: Iterable[Any], length: int | None = None, value: Any = 0) -> tuple[Array, Array]:
     """(padded, lengths): sequences of different lengths in one array, filled up at their ends.
 
@@ -45,6 +47,7 @@ def pad(sequences: Iterable[Any], length: int | None = None, value: Any = 0) -> 
     return padded, lengths
 
 
+@explain_arguments
 def windows(
     series: Any, length: int, *, horizon: int | None = None, stride: int | None = None
 ) -> tuple[Array, Array]:
@@ -79,6 +82,7 @@ def windows(
     return x, _views(series[length:], horizon)[: last + 1 : stride]
 
 
+@explain_arguments
 def streams(series: Any, count: int) -> tuple[Array, Array]:
     """(x, y), both (count, T): a long series as parallel streams, and y one step further on.
 

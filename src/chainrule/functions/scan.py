@@ -16,12 +16,14 @@ from ..derivative_rows import Row, install
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError, user_line
 from ..graph import Graph, spec_text
+from ..hints import explain_arguments
 from ..recording import pullback, record_inner, replay, write_back
 from ..tensor import Tensor, as_tensor
 from ..trace import state
 from .control import bind_tuple, checkpoint, spec, with_zeros
 
 
+@explain_arguments
 def scan(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from types import ModuleType
@@ -91,8 +91,7 @@ def check_arguments(
                 if unknown is None:
                     arrived, advice = f"got arguments that do not fit ({error})", positional
                 else:
-                    near = get_close_matches(unknown, names, 1)
-                    advice = f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
+                    advice = _instead_of(unknown, names)
                     advice = f"here it is {hints[unknown]}" if unknown in hints else advice
                     arrived = f"got the argument {unknown}"
                 needed = f"expected {called}{bare(signature)}"
@@ -104,6 +103,12 @@ def check_arguments(
         return checked
 
     return decorate
+
+
+def _instead_of(unknown: str, names: Sequence[str]) -> str:
+    """What to try for an argument that is none of these."""
+    near = get_close_matches(unknown, names, 1)
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(names)}"
 
 
 def explain_arguments(function: Callable[P, R]) -> Callable[P, R]:
@@ -158,6 +163,15 @@ def _expect_fitting(
         _expect_own_keywords(name, kwargs, parameters)
         place = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
         extra = args[len(place) :]
+        unknown = next((k for k in kwargs if k not in parameters), None)
+        if unknown is not None:
+            raise CallError(
+                name,
+                f"got the argument {unknown}",
+                f"expected {name}{bare(signature)}",
+                _instead_of(unknown, [*parameters]),
+                user_line(),
+            ) from None
         if not extra:
             return
         if [p.name for p in place] == ["shape"] and all(isinstance(n, int) for n in args):

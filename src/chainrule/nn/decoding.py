@@ -26,6 +26,7 @@ from ..errors import ArgumentError, DtypeError, RangeError, ShapeError, user_lin
 from ..functions import indexing, reductions, sorting
 from ..functions.elementwise import where
 from ..graph import Array, spec_text
+from ..hints import explain_arguments
 from ..tensor import Tensor, as_tensor, no_grad
 from .arguments import expect_integers, expect_number
 from .module import Module
@@ -33,6 +34,7 @@ from .module import Module
 MOST = 1e6  # the largest temperature: all scores that are not -inf are the same by then
 
 
+@explain_arguments
 def sample(
     scores: Any,
     temperature: float = 1.0,
@@ -71,6 +73,7 @@ def sample(
     return indexing.take_along_axis(order, place[..., None])[..., 0]
 
 
+@explain_arguments
 def generate(
     model: Module,
     prompt: Any,
@@ -125,6 +128,7 @@ def generate(
     return out if np.ndim(prompt) == 2 else out[0]
 
 
+@explain_arguments
 def beam_search(
     model: Module,
     prompt: Any,

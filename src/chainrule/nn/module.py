@@ -27,6 +27,9 @@ from .order import expect_own_order, rearranges
 from .state import matching_values
 from .summary import Summary, summarise
 
+# How the modules of this library's layers and models are called.
+_OF_LIBRARY = (f"{__package__}.", f"{__package__.rpartition('.')[0]}.models.")
+
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:  # noqa: N802 - PyTorch's name
     """A tensor that is trained: `Tensor(data, requires_grad=True)`."""
@@ -60,7 +63,7 @@ class Module(SelfGuarded):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "__init__" in vars(cls) and cls.__module__.startswith(f"{__package__}."):
+        if "__init__" in vars(cls) and cls.__module__.startswith(_OF_LIBRARY):
             known = check_arguments(None, "give the others by name", kinds=True)
             cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 

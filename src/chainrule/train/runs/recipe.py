@@ -221,7 +221,7 @@ def _checked(name: str, value: Any) -> Any:
     elif name in _WHOLE:
         if whole and _WHOLE[name] <= value <= _LARGEST:
             return value
-        needed = f"a whole number from {_WHOLE[name]}"
+        needed = f"a whole number from {_WHOLE[name]} to 2⁶³ - 1"
     elif name in _NUMBERS:
         fits, needed = _NUMBERS[name]
         number = float(value) if whole and abs(value) <= _LARGEST else value
