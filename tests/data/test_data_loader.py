@@ -269,3 +269,9 @@ def test_numbers_beyond_float32_are_refused_by_name(value: float) -> None:
 def test_a_masked_array_is_not_split() -> None:
     with pytest.raises(ArgumentError, match=r"\[train_test_split\] got a MaskedArray with 1 of 10"):
         train_test_split(np.arange(10), np.ma.masked_equal(np.arange(10), 3))
+
+
+def test_sequences_of_many_lengths_are_referred_to_padding():
+    sequences = [np.zeros((k, 2)) for k in range(1, 20)]
+    with pytest.raises(ShapeError, match=r"got 20 arrays of 1 to 19 rows.*BucketLoader"):
+        DataLoader((sequences, np.zeros(19)))

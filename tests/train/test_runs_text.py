@@ -55,6 +55,14 @@ def test_a_text_is_learned_and_continued(run, file, capsys):
     assert out.startswith(f"{steps * 32} tokens: "), "32 streams"
 
 
+def test_evaluate_says_which_characters_training_did_not_have(run, tmp_path, capsys):
+    path = tmp_path / "t.txt"
+    path.write_text("one two ZZ three " * 20)
+    _, _, said = call(capsys, "evaluate", run.run, path)
+    assert "40 of 340 characters are not in the training text" in said
+    assert "'Z'" in said
+
+
 def test_another_model_of_a_recipe_has_its_own_settings(run, tmp_path, capsys):
     recipe = run.run / "recipe.toml"
     options = ["--model", "transformer", "--epochs", 1, "--out", tmp_path / "other", "--quiet"]

@@ -17,6 +17,7 @@ from ..hints import check_arguments
 from ..random import Generator
 from ..tensor import Tensor, make
 
+MOST_LISTED = 8  # arrays, in an error
 _STREAM = 0xDA7A_10AD_E25E_ED01  # separates the orders from other random numbers of the same seed
 
 
@@ -196,7 +197,15 @@ def _narrowed(array: Array) -> Array:
 def _common_length(arrays: list[Array]) -> int:
     lengths = [len(a) for a in arrays]
     if len(set(lengths)) > 1:
-        listed = ", ".join(str(a.shape) for a in arrays)
+        listed = ", ".join(str(a.shape) for a in arrays[:MOST_LISTED])
+        if len(arrays) > MOST_LISTED:
+            raise ShapeError(
+                "DataLoader",
+                f"got {len(arrays)} arrays of {min(lengths)} to {max(lengths)} rows ({listed}, …)",
+                "expected a few arrays with the same number of rows",
+                "pad sequences of different lengths with cr.data.pad, or use cr.data.BucketLoader",
+                user_line(),
+            )
         raise ShapeError(
             "DataLoader",
             f"got arrays of {' and '.join(map(str, lengths))} rows ({listed})",

@@ -17,7 +17,7 @@ from ...evaluation.metrics import Metric
 from ...evaluation.objective import Objective
 from ...evaluation.streams import CarryingForward, WindowLoader
 from ..recipe import Recipe
-from .base import TABLE_SETTINGS, Batch, Task, expect_source, power_of_2
+from .base import TABLE_SETTINGS, Batch, Task, expect_source, listed, power_of_2
 
 LENGTH = 64  # tokens per window
 WINDOWS = 8  # at least, in each of the parallel streams
@@ -96,7 +96,15 @@ class TextTask(Task):
         return self.vocabulary.to_json()
 
     def read(self, source: Any, labelled: bool) -> Batch:
-        codes = self.vocabulary.encode(read_text(source, self.encoding))
+        text = read_text(source, self.encoding)
+        codes, unknown = self.vocabulary.encode(text), self.unknown(text)
+        self.notes = []
+        if unknown:
+            names = listed([repr(c) for c in sorted({text[k] for k in unknown})])
+            self.notes = [
+                f"{len(unknown)} of {len(text)} characters are not in the training text, "
+                f"read as one unknown character: {names}"
+            ]
         if len(codes) < 2:
             raise ArgumentError(
                 "evaluate",
