@@ -213,7 +213,7 @@ def plot(found: Found) -> Chart:
         y, place = top + band * k, xy(to_x(TARGETS[name]))
         parts.append(text_at(0, y + band / 2 - 4, name))
         parts.append(f'<path class="cross" d="M{place} {xy(y - 4)}V{xy(y + band - 12)}"/>')
-    at = width + 14
+    at = width
     for place, count in reversed(list(enumerate(counts))):
         label = f"{count} thread{'s' * (count > 1)}"
         at -= extent(label) + 24
