@@ -156,9 +156,7 @@ def rows(passes: int, rounds: int, seconds: float) -> list[dict[str, object]]:
     for _ in range(passes):
         for threads, (name, settings) in itertools.product((1, 2), instructions().items()):
             counts = dict.fromkeys(("CHAINRULE_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-            counts["OPENBLAS_THREAD_TIMEOUT"] = (
-                "20"  # they sleep after 2²⁰ cycles, before ours begin
-            )
+            counts["OPENBLAS_THREAD_TIMEOUT"] = "20"  # cycles, 2²⁰: they sleep before ours begin
             command = [sys.executable, __file__, "measure", str(rounds), str(seconds)]
             with processors(threads):
                 done = subprocess.run(
