@@ -189,21 +189,27 @@ def test_what_was_handed_out_is_not_written_over():
     assert len({np.array(k).tobytes() for k in kept[::4]}) == 4
 
 
+def step_of_tables(*tables):
+    """A compiled step of gradient descent on the squares of looked-up rows."""
+    optimizer = optim.SGD([t.weight for t in tables], lr=0.1)
+
+    @cr.compile
+    def step(x):
+        loss = sum((t(x) ** 2).sum() for t in tables)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
 @pytest.mark.parametrize("looks", [(), (0, 1, 2, 3), (1, 2)])
 def test_row_sparse_gradients_stay_as_they_were(looks):
     """A step that fails has written over some: two arrays of each take turns. Looks see all."""
     rng = np.random.default_rng(0)
     start, batches = rng.normal(size=(200, 3)).astype(np.float32), rng.integers(0, 200, (5, 9))
     table = nn.Embedding.from_pretrained(start, freeze=False)
-    optimizer = optim.SGD(table.parameters(), lr=0.1)
-
-    @cr.compile
-    def step(x):
-        loss = (table(x) ** 2).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of_tables(table)
     expected, slope, kept = start.astype(np.float64), np.zeros(0), []
     for k, batch in enumerate(batches):
         wrong = batch.copy()
@@ -234,15 +240,7 @@ def test_after_an_error_two_tensors_with_one_gradient_have_it(look):
     """Lookups with the same indices: one was looked at, so that its array is not used again."""
     rng = np.random.default_rng(0)
     tables = [nn.Embedding(100, n) for n in (2, 3)]
-    optimizer = optim.SGD([t.weight for t in tables], lr=0.1)
-
-    @cr.compile
-    def step(x):
-        loss = sum((t(x) ** 2).sum() for t in tables)
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of_tables(*tables)
     for _ in range(3):
         batch = rng.integers(0, 100, 7)
         step(cr.Tensor(batch))
@@ -255,15 +253,7 @@ def test_after_an_error_two_tensors_with_one_gradient_have_it(look):
 
 def test_after_ctrl_c_weights_and_gradients_are_of_one_step(monkeypatch):
     table = nn.Embedding(100, 2)
-    optimizer = optim.SGD([table.weight], lr=0.1)
-
-    @cr.compile
-    def step(x):
-        loss = (table(x) ** 2).sum()
-        loss.backward()
-        optimizer.step()
-        return loss
-
+    step = step_of_tables(table)
     for first in (0, 20):
         step(cr.arange(first, first + 5))
     before = table.weight.numpy().copy()
