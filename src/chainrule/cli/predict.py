@@ -15,7 +15,6 @@ from ..train import files
 from ..train.files import to_csv
 from ..train.runs.run import Run
 from ..train.runs.tasks import TextTask
-from ..train.runs.tasks.base import listed
 from ..train.runs.tasks.text import TEMPERATURE
 from .runs import Encoding, MaxPixels, RunFolder, open_run, print_note, print_notes
 
@@ -109,9 +108,7 @@ def _beginning(task: TextTask, file: str | None, prompt: str | None) -> str:
             "expected characters that the training text has",
             "write it without this character, or train with --tokens bytes, which knows all",
         )
-    if unknown:
-        names = listed([repr(c) for c in sorted({text[k] for k in unknown})])
-        print_note(f"not in the training text, read as one unknown character: {names}")
+    print_notes(task.notes_of_unknown(text))
     return text
 
 

@@ -97,14 +97,7 @@ class TextTask(Task):
 
     def read(self, source: Any, labelled: bool) -> Batch:
         text = read_text(source, self.encoding)
-        codes, unknown = self.vocabulary.encode(text), self.unknown(text)
-        self.notes = []
-        if unknown:
-            names = listed([repr(c) for c in sorted({text[k] for k in unknown})])
-            self.notes = [
-                f"{len(unknown)} of {len(text)} characters are not in the training text, "
-                f"read as one unknown character: {names}"
-            ]
+        codes, self.notes = self.vocabulary.encode(text), self.notes_of_unknown(text)
         if len(codes) < 2:
             raise ArgumentError(
                 "evaluate",
@@ -194,6 +187,15 @@ class TextTask(Task):
         if isinstance(self.vocabulary, Bytes):
             return []
         return [int(k) for k in np.flatnonzero(self.vocabulary.encode(text) == 0)]
+
+    def notes_of_unknown(self, text: str) -> list[str]:
+        """What to say of them: one note, or none."""
+        unknown = self.unknown(text)
+        names = listed([repr(c) for c in sorted({text[k] for k in unknown})])
+        return [
+            f"{len(unknown)} of {len(text)} characters are not in the training text, "
+            f"read as one unknown character: {names}"
+        ][: len(unknown)]
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         raise NotImplementedError("text is continued, not decoded")
