@@ -50,13 +50,6 @@ ARGUED = {
     "conv_input: stride → padding": SAME_SHAPE,  # len(stride)
     "conv_input: stride → input_dilation": SAME_SHAPE,
     "conv_input: stride → kernel_dilation": SAME_SHAPE,
-    "conv_kernel: stride → padding": SAME_SHAPE,
-    "conv_kernel: stride → input_dilation": SAME_SHAPE,
-    "conv_kernel: stride → kernel_dilation": SAME_SHAPE,
-    "conv_kernel: x → g": SAME_SHAPE,  # x.shape[0], the batch
-    "conv_kernel: (batch, *size, groups, c // groups) → (batch, groups, *size, c // groups)":
-        "size and groups stay neighbours in the permutation and are merged after it: how the "
-        "elements between batch and channels are divided among them makes no difference",
     "put_values: rows → g": "equal elements of any dtype are in the order of their index",
     "put_values: 0 → 1": "equal elements are in the order of their index, whichever they are",
     "put_values: 1 → 2 (2)": "any number below 0 is outside",

@@ -88,7 +88,7 @@ FLOATING = """
 NUMERIC = """
     negative abs square add subtract multiply power remainder maximum minimum sign floor ceil trunc
     floor_divide less less_equal sum prod max min argmax argmin cumulative_sum cumulative_prod
-    matmul convolution scatter_add cumulative_sum_by_key
+    matmul convolution convolution_weight scatter_add cumulative_sum_by_key
 """
 TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat16); others: all
     **dict.fromkeys(FLOATING.split(), "fV"),
@@ -225,6 +225,7 @@ KEPT = {  # worked out from the derivatives: what of inputs and output their for
     "maximum": "x1 x2",
     "matmul": "x1 x2",
     "convolution": "x w",
+    "convolution_weight": "x z",
     "where": "condition",
     "take": "indices",
     "scatter_add": "indices",

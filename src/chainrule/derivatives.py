@@ -229,29 +229,52 @@ def conv_kernel(
     kernel_dilation: Any,
     groups: int,
 ) -> Any:
-    """Correlate x with g over positions and batch: the batch takes the channels' place.
-
-    stride and kernel dilation swap; the padding is what makes the result as large as w.
-    """
-    n = len(stride)
-    batch, size, c = x.shape[0], x.shape[1:-1], x.shape[-1]
-    split = reshape(x, shape=(batch, *size, groups, c // groups))
-    across = permute_dims(split, axes=(n + 2, *range(1, n + 1), n + 1, 0))
-    across = reshape(across, shape=(c // groups, *size, groups * batch))
-    pads = []
-    for k in range(n):
-        reach = (w_shape[k] - 1) * kernel_dilation[k] + (g.shape[k + 1] - 1) * stride[k]
-        pads.append((padding[k][0], reach - (size[k] - 1) * input_dilation[k] - padding[k][0]))
-    out = ops.convolution(
-        across,
-        permute_dims(g, axes=(*range(1, n + 1), 0, n + 1)),
-        stride=kernel_dilation,
-        padding=tuple(pads),
+    """Correlate x with g over positions and batch."""
+    return ops.convolution_weight(
+        x,
+        g,
+        kernel=w_shape[:-2],
+        stride=stride,
+        padding=padding,
         input_dilation=input_dilation,
-        kernel_dilation=stride,
+        kernel_dilation=kernel_dilation,
         groups=groups,
     )
-    return permute_dims(out, axes=(*range(1, n + 1), 0, n + 1))
+
+
+def conv_kernel_input(
+    g: Any,
+    z: Any,
+    x_shape: Shape,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
+    """⟨g, convolution_weight(x, z)⟩ = ⟨convolution(x, g), z⟩: conv_input with g as the kernel."""
+    return conv_input(z, g, x_shape, stride, padding, input_dilation, kernel_dilation, groups)
+
+
+def conv_kernel_output(
+    g: Any,
+    x: Any,
+    stride: Any,
+    padding: Any,
+    input_dilation: Any,
+    kernel_dilation: Any,
+    groups: int,
+) -> Any:
+    """⟨g, convolution_weight(x, z)⟩ = ⟨convolution(x, g), z⟩."""
+    return ops.convolution(
+        x,
+        g,
+        stride=stride,
+        padding=padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        groups=groups,
+    )
 
 
 def take_rows(g: Any, indices: Any, x_shape: Shape, axis: int) -> Any:
@@ -405,6 +428,9 @@ row(ops.matmul,       lambda g, x2:   g @ x2.mT,
                       lambda g, x1:   x1.mT @ g)
 row(ops.convolution,  conv_input,
                       conv_kernel)
+row(ops.convolution_weight,
+                      conv_kernel_input,
+                      conv_kernel_output)
 row(ops.unfold,       lambda g, x_shape, stride, dilation:
                       ops.fold(g, size=x_shape[1:-1], stride=stride, dilation=dilation))
 row(ops.fold,         lambda g, x_shape, stride, dilation:

@@ -207,6 +207,15 @@ def fold(x: Array, size: Shape, stride: Shape, dilation: Shape) -> Array:
     return out
 
 
+def _spread(x: Array, padding: tuple[tuple[int, int], ...], dilation: Shape) -> Array:
+    """(N, *size, C) with zeros between the elements and around them; a negative padding crops."""
+    low = tuple(max(0, lo) for lo, _ in padding)
+    high = tuple(max(0, hi) for _, hi in padding)
+    x = pad(x, (0, *low, 0), (0, *high, 0), (0, *(d - 1 for d in dilation), 0))
+    crop = (slice(max(0, -lo), x.shape[k + 1] - max(0, -hi)) for k, (lo, hi) in enumerate(padding))
+    return x[(slice(None), *crop)]
+
+
 @wide
 def convolution(
     x: Array,
@@ -222,17 +231,42 @@ def convolution(
     A negative padding crops. The windows of x are a view; one matrix product a group does the work.
     """
     n = len(stride)
-    low = tuple(max(0, lo) for lo, _ in padding)
-    high = tuple(max(0, hi) for _, hi in padding)
-    x = pad(x, (0, *low, 0), (0, *high, 0), (0, *(d - 1 for d in input_dilation), 0))
-    crop = (slice(max(0, -lo), x.shape[k + 1] - max(0, -hi)) for k, (lo, hi) in enumerate(padding))
-    x = x[(slice(None), *crop)]
+    x = _spread(x, padding, input_dilation)
     view = _windows(x, w.shape[:n], stride, kernel_dilation)
     inner = [*range(n + 1, 2 * n + 1), 2 * n + 1]
     outs = []
     for xg, wg in zip(np.split(view, groups, -1), np.split(w, groups, -1), strict=True):
         outs.append(np.tensordot(xg, wg, (inner, [*range(n), n])))
     return outs[0] if groups == 1 else np.concatenate(outs, -1)
+
+
+@wide
+def convolution_weight(
+    x: Array,
+    z: Array,
+    kernel: Shape,
+    stride: Shape,
+    padding: tuple[tuple[int, int], ...],
+    input_dilation: Shape,
+    kernel_dilation: Shape,
+    groups: int,
+) -> Array:
+    """The adjoint of `convolution` in w, of x (N, *size, C) and z (N, *out, O).
+
+    For each place in the kernel one product per group, of what it meets of x and z.
+    """
+    count, c, o = z.shape[1:-1], x.shape[-1] // groups, z.shape[-1] // groups
+    x = _spread(x, padding, input_dilation)
+    outs = np.zeros((*kernel, groups, c, o), x.dtype)
+    if z.size == 0:
+        return outs.reshape((*kernel, c, -1))
+    rows = np.ascontiguousarray(z.reshape(-1, groups, o).transpose(1, 0, 2))
+    for place in np.ndindex(*kernel):
+        at = zip(place, count, stride, kernel_dilation, strict=True)
+        where = (slice(p * d, p * d + (n - 1) * s + 1, s) for p, n, s, d in at)
+        met = x[(slice(None), *where)].reshape(-1, groups, c)
+        outs[place] = matmul(met.transpose(1, 2, 0), rows)
+    return np.ascontiguousarray(np.moveaxis(outs, -3, -2)).reshape((*kernel, c, groups * o))
 
 
 LONG_PRODUCT = 2048  # terms of a product of float32 that are left to BLAS

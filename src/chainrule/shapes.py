@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .dtypes import (
     DTYPES,
     FLOATING,
@@ -307,6 +309,22 @@ def convolution(
             )
         size.append(out)
     return (x.shape[0], *size, w.shape[-1]), x.dtype
+
+
+@strict
+def convolution_weight(
+    x: Spec, z: Spec, kernel: Shape, groups: int, **params: Any
+) -> tuple[Shape, Dtype]:
+    of_class("convolution_weight", (x, z), "number")
+    w = np.broadcast_to(x.dtype.type(0), (*kernel, x.shape[-1] // groups, z.shape[-1]))
+    if convolution(x, w, groups=groups, **params)[0] != z.shape:
+        raise ShapeError(
+            "convolution_weight",
+            f"{_texts((x, z))}, kernel {kernel}",
+            "expected z to have the shape of the convolution of x with that kernel",
+            "it is called by the rule of convolution",
+        )
+    return w.shape, x.dtype
 
 
 @strict

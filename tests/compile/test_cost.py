@@ -79,7 +79,8 @@ def test_the_adjoints_of_a_convolution_cost_what_it_does(stride, transposed):
         return cr.concat([cr.flatten(t, 0) for t in pull(y)])
 
     whole = graph_of(both, (2, 7, 7, 4), w)
-    assert sum(cost.operations(n) for n in whole if n.op is ops.convolution) == 3 * forward
+    products = (ops.convolution, ops.convolution_weight)
+    assert sum(cost.operations(n) for n in whole if n.op in products) == 3 * forward
 
 
 def node(op, *inputs, **params):
@@ -127,6 +128,7 @@ def test_what_is_not_listed_is_elementwise():
         *cost.PER_INPUT,
         ops.matmul,
         ops.convolution,
+        ops.convolution_weight,
         ops.recurrence,
         ops.norm,
         ops.scan,

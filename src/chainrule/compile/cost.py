@@ -78,10 +78,12 @@ def _own(node: Node) -> int:
         return 0
     if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output
         return 2 * math.prod(node.shape) * inputs[0].shape[-1]
-    if op is ops.convolution:  # 2 · kernel · C / groups per output; its adjoints cost the same
-        x, w = inputs
+    if op in (ops.convolution, ops.convolution_weight):  # 2 · kernel · C / groups per output
+        x, (w, out) = inputs[0], (inputs[1], node)
+        if op is ops.convolution_weight:
+            w, out = out, w
         # Two places of (input, kernel, output) settle the third: the rest are products with 0.
-        sizes = zip(x.shape[1:-1], w.shape[:-2], node.shape[1:-1], strict=True)
+        sizes = zip(x.shape[1:-1], w.shape[:-2], out.shape[1:-1], strict=True)
         places = math.prod(min(i * k, i * o, k * o) for i, k, o in sizes)
         return 2 * x.shape[0] * places * math.prod(w.shape[-2:])
     if op is ops.recurrence:  # a h + b

@@ -21,7 +21,9 @@ NATIVE = {op.name: op for kind in KINDS for op in kind.operations if op.cases}
 IN_NUMPY = {
     "remainder": FLOATS,
     "floor_divide": FLOATS,
-    **dict.fromkeys(("abs", "sign", "power", "matmul", "floor", "ceil", "trunc"), INTEGERS),
+    **dict.fromkeys(
+        ("abs", "sign", "power", "matmul", "convolution", "floor", "ceil", "trunc"), INTEGERS
+    ),
     "negative": UNSIGNED,
     "any": INTEGERS + FLOATS,
 }

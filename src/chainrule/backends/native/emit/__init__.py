@@ -1,6 +1,6 @@
 """LLVM IR of a plan. Each kind of loop has a file whose `emit` writes it (see `plan/kinds.py`):
-elementwise, reduction, argmax, argsort, cumulative, matmul, scatter, put_rows, concat,
-pad, random, scan, attention, attention_derivative.
+elementwise, reduction, argmax, argsort, cumulative, matmul, convolution, convolution_weight,
+scatter, put_rows, concat, pad, random, scan, attention, attention_derivative.
 
 module        the LLVM module: a function per task, and drivers
 driver        what each thread runs: a table of calls
@@ -9,6 +9,7 @@ loops         the loops of one function, and the elements that they compute
 builder       what all emitters share
 epilogue      bias and activation while a product is in registers
 matmul_tiles  products, tile by tile (`vectors`: its instructions)
+slides        the copy of the input, and blocks of sums, of convolutions
 running_tiles loops with running values on the stack
 attention_blocks  what attention and its derivative share
 """

@@ -31,7 +31,7 @@ class BlockEmitter:
             loops.task.group.main, loops.storage, loops.plan.target
         )
         self.n, self.h, self.t, self.s, self.d, self.e = self.plan.sizes
-        self.e_ = Vectors(self.b, self.plan.scores(self.plan.keys))
+        self.e_ = Vectors(self.b, self.plan.lanes, self.plan.dtype.itemsize)
         self.wide = self.plan.queries // self.plan.lanes
         self.results = {
             loops.storage.kernel(b).params["index"]: b

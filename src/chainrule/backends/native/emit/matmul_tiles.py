@@ -21,8 +21,16 @@ Finish = Callable[[ir.Value, ir.Value, ir.Value, int], None]
 _Range = tuple[ir.Value, ir.Value]
 
 
+class TileVectors(Vectors):
+    """The instructions of one product."""
+
+    def __init__(self, b: ir.IRBuilder, cut: Blocking) -> None:
+        super().__init__(b, cut.lanes, cut.spec.itemsize)
+        self.cut = cut
+
+
 def _pack(
-    e: Vectors, source: Matrix, scratch: ir.Value, outer: int, inner: int, stride: int
+    e: TileVectors, source: Matrix, scratch: ir.Value, outer: int, inner: int, stride: int
 ) -> None:
     """Copy outer × inner elements so that rows are contiguous and `stride` apart."""
     packed = Matrix(scratch, stride, 1)
@@ -47,7 +55,7 @@ def _pack(
 
 
 def _broadcast_block(
-    e: Vectors,
+    e: TileVectors,
     a: Matrix,
     b: Matrix,
     c: Matrix,
@@ -96,7 +104,7 @@ def _broadcast_block(
 
 
 def _dot_block(
-    e: Vectors,
+    e: TileVectors,
     a: Matrix,
     b: Matrix,
     c: Matrix,
@@ -158,7 +166,7 @@ def emit_tiles(
 
     finish   finish(vector, row, column, count) takes what would be stored of a `plain` product
     """
-    e, spec = Vectors(builder, cut), cut.spec
+    e, spec = TileVectors(builder, cut), cut.spec
     pointers = (b, a, c) if cut.swapped else (a, b, c)
     strides = spec.a_strides, spec.b_strides, cut.c_strides
     high, wide = I64(cut.tile_rows), I64(cut.tile_columns)
@@ -191,7 +199,7 @@ def emit_tiles(
 class _Part:
     """Some rows and columns of one product."""
 
-    e: Vectors
+    e: TileVectors
     a: Matrix
     b: Matrix
     c: Matrix

@@ -86,7 +86,8 @@ class TiledNest:
             body()
             return
         axis, size = tile[0], I64(self._sizes[0])
-        first, end = self._ranges.get(axis, (I64(0), I64(self._shape[axis])))
+        whole = self._ranges.get(axis)
+        first, end = whole or (I64(0), I64(self._shape[axis]))
 
         def piece(k: ir.Value) -> None:
             start = b.add(first, b.mul(k, size))
@@ -95,6 +96,9 @@ class TiledNest:
 
         count = b.udiv(b.add(b.sub(end, first), b.sub(size, I64(1))), size)
         self._loops.turns(I64(0), count, piece)
+        del self._ranges[axis]
+        if whole is not None:
+            self._ranges[axis] = whole
 
     def least(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self._b.select(self._b.icmp_unsigned("<", x, y), x, y)

@@ -1,4 +1,4 @@
-"""The instructions on vectors that a matrix product is made of."""
+"""The instructions on vectors that matrix products and convolutions are made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from ..ir_types import F32, F64, I32, I64
-from ..plan.blocking import Blocking
 from . import builder
 
 Values = list[ir.Value]
@@ -24,14 +23,16 @@ class Matrix:
 
 
 class Vectors:
-    """The instructions that the parts of a product are made of."""
+    """The instructions that the parts of a product are made of.
 
-    def __init__(self, b: ir.IRBuilder, cut: Blocking):
-        self.b, self.cut, self.lanes = b, cut, cut.lanes
-        self.itemsize = cut.spec.itemsize
-        self.scalar = F32 if self.itemsize == 4 else F64
-        self.vector = ir.VectorType(self.scalar, cut.lanes)
-        self.zero = self.vector([0.0] * cut.lanes)
+    lanes, itemsize   elements of a vector, and bytes of each
+    """
+
+    def __init__(self, b: ir.IRBuilder, lanes: int, itemsize: int) -> None:
+        self.b, self.lanes, self.itemsize = b, lanes, itemsize
+        self.scalar = F32 if itemsize == 4 else F64
+        self.vector = ir.VectorType(self.scalar, lanes)
+        self.zero = self.vector([0.0] * lanes)
 
     # Control
 

@@ -185,7 +185,7 @@ def _with_epilogues(
     users: dict[int, list[int]] = {}  # groups that read a product
     for k, draft in enumerate(drafts):
         for r in dict.fromkeys(r for b in draft.writes for r in reads[b]):
-            if r in writer and drafts[writer[r]].kind is MATMUL:
+            if r in writer and drafts[writer[r]].kind.finishes:
                 users.setdefault(r, []).append(k)
     gone: set[int] = set()
     for b, (first, *others) in users.items():
@@ -205,13 +205,15 @@ def _with_epilogues(
         place = first if alone else writer[b]
         writes = draft.writes if alone else (b, *draft.writes)
         gone |= {first, writer[b]} - {place}
-        drafts[place] = _Draft(MATMUL, writes, b)
+        drafts[place] = _Draft(own.kind, writes, b)
         writer |= dict.fromkeys(writes, place)
     return storage, [draft for k, draft in enumerate(drafts) if k not in gone]
 
 
 def _is_epilogue(b: int, writes: Sequence[int], storage: Storage, target: Target) -> bool:
     """Whether a group can be done in the registers of product b, without making it much slower."""
+    if storage.kind(b) is not MATMUL:
+        return _fits_vectors(b, writes, storage)
     shape = storage.buffers[b].shape
     inner = storage.buffers[storage.kernel(b).reads[0]].shape[-1]
     if math.prod(shape[:-2]) != 1 or inner > AT_ONCE or not _fits_vectors(b, writes, storage):
@@ -225,7 +227,8 @@ def _fits_vectors(product: int, writes: Iterable[int], storage: Storage) -> bool
 
     Its arrays may have more axes than the product: those before the last are the product's rows.
     """
-    (rows, columns), dtype = storage.buffers[product].shape[-2:], storage.buffers[product].dtype
+    shape, dtype = storage.buffers[product].shape, storage.buffers[product].dtype
+    rows, columns = math.prod(shape[:-1]), shape[-1]
     writes = frozenset(writes)
     waiting, seen = [*writes], set(writes)
     while waiting:

@@ -26,6 +26,14 @@ from .attention import (
     work_of_attention,
 )
 from .buffers import Buffer, Storage
+from .convolution import (
+    WEIGHT_PARTS,
+    cut_slide,
+    is_native,
+    operands_of_slide,
+    scratch_of_slide,
+    work_of_slide,
+)
 from .cuts import (
     WHOLE,
     Cut,
@@ -111,6 +119,7 @@ class Kind:
     takes      (kernel) -> whether it does this one
     stored     (kernel, storage) -> the operands that it needs as arrays
     flushes    denormals are zero in it: see `emit/driver.py`
+    finishes   elementwise loops that use its result can be done while it is in registers
     fails      whether it may: an index outside its axis, a divisor of 0, an error of NumPy
     rows       (buffer, axis) -> per operand, the axis of it that is read at the result's own index
                on that axis; None: any index
@@ -131,6 +140,7 @@ class Kind:
     pointwise: bool = False
     replaces: bool = False
     flushes: bool = False
+    finishes: bool = False
     meets: bool = False
     takes: Callable[[Kernel], bool] = _any
     stored: Callable[[Kernel, Storage], Sequence[int]] = _nothing
@@ -194,6 +204,10 @@ def _row_of_table(buffer: Buffer, axis: int) -> list[int | None]:
 
 def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
     return [axis if axis == len(buffer.shape) - 2 else None, None]
+
+
+def _row_of_images(buffer: Buffer, axis: int) -> list[int | None]:
+    return [axis if axis == 0 else None, None]
 
 
 def _scratch_for_packing(
@@ -291,11 +305,33 @@ MATMUL = Kind(
     {ops.matmul: "f", PACKED_MATMUL: "f"},
     emit="matmul",
     flushes=True,
+    finishes=True,
     stored=scattered_operands,
     rows=_row_of_left,
     work=work.product,
     cut=cut_product,
     scratch=_scratch_for_packing,
+)
+CONVOLUTION = Kind(
+    "convolution",
+    {ops.convolution: "f"},
+    emit="convolution",
+    flushes=True,
+    finishes=True,
+    takes=is_native,
+    stored=operands_of_slide,
+    rows=_row_of_images,
+    work=work_of_slide,
+    cut=cut_slide,
+    scratch=scratch_of_slide,
+)
+CONVOLUTION_WEIGHT = replace(
+    CONVOLUTION,
+    name="convolution_weight",
+    operations={WEIGHT_PARTS: "f"},
+    emit="convolution_weight",
+    finishes=False,
+    rows=_any_row,
 )
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
 PUT_ROWS = Kind(
@@ -358,6 +394,8 @@ KINDS = (
     ARGSORT,
     CUMULATIVE,
     MATMUL,
+    CONVOLUTION,
+    CONVOLUTION_WEIGHT,
     SCATTER,
     PUT_ROWS,
     CONCAT,

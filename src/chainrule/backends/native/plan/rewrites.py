@@ -36,7 +36,24 @@ def rewritten(program: Program) -> Program:
         from .halves import widened  # and with it the table of kinds, which other programs spare
 
         program = widened(program)
-    return verified(with_frees(joined(staged(program))))
+    return verified(with_frees(joined(staged(with_weights_in_parts(program)))))
+
+
+def with_weights_in_parts(program: Program) -> Program:
+    """The gradient of a convolution's kernel is one for each part of the batch, and their sum."""
+    if all(kernel.op is not ops.convolution_weight for kernel in program.kernels):
+        return program
+    from .convolution import in_parts, is_native  # which other programs spare
+
+    kernels: list[Kernel] = []
+    buffers = program.buffers
+    for kernel in program.kernels:
+        if kernel.op is ops.convolution_weight and is_native(kernel):
+            kernels += in_parts(kernel, buffers)
+            buffers += 2
+        else:
+            kernels.append(kernel)
+    return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 
 
 def with_bodies_rewritten(program: Program) -> Program:

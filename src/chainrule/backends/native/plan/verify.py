@@ -24,7 +24,7 @@ from .buffers import Buffer, Storage
 from .cuts import WORDS
 from .groups import Group
 from .in_place import Updates
-from .kinds import ELEMENTWISE, KINDS, MATMUL, NUMPY, SCAN, loop_of
+from .kinds import ELEMENTWISE, KINDS, NUMPY, SCAN, loop_of
 from .segments import Native, Segment
 from .threads import ANY, Meetings, Task, native_calls
 from .views import IndexMap
@@ -152,7 +152,7 @@ def verify_groups(storage: Storage, groups: Sequence[Group]) -> None:
             if written[b] != 1:
                 raise PLAN_RULES.broken("written once", f"writes b{b} in {written[b]} loops")
             kind = loop_of(storage.kind(b))
-            finished = group.kind is MATMUL and (b == group.main or kind is ELEMENTWISE)
+            finished = group.kind.finishes and (b == group.main or kind is ELEMENTWISE)
             if kind is not group.kind and not finished:
                 raise PLAN_RULES.broken(
                     "kind", f"writes b{b} of kind {kind} in a loop of kind {group.kind}"

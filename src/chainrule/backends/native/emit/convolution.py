@@ -1,0 +1,178 @@
+"""Convolutions: blocks of positions and outputs, with what is computed from them in registers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from ..ir_types import I64
+from ..plan.slides import SIZES, Phase
+from .epilogue import Epilogue
+from .loops import Loops
+from .slides import Nest, SlideEmitter, offsets
+
+
+def emit(loops: Loops) -> None:
+    """This thread's images and bands."""
+    Windows(loops).emit()
+
+
+class Windows(SlideEmitter):
+    """The loops of one convolution. The kernel is packed in panels, each as wide as a block."""
+
+    def emit(self) -> None:
+        self._finish = Epilogue(self.loops, self.blocks.lanes)
+        cut, bands, b = self.loops.task.cut, self.blocks.bands, self.b
+        batch = self.slide.batch
+        if cut.rows:
+            first, end = self.loops.own(batch)
+        else:
+            first, end = self.loops.part or (I64(0), I64(batch * bands))
+        with b.if_then(b.icmp_unsigned("<", first, end)):
+            self._pack()
+            self.e.loop(first, end, 1, self._unit)
+
+    @property
+    def scratch(self) -> ir.Value:
+        return self.room(self.blocks.packed_bytes)
+
+    def _pack(self) -> None:
+        """The kernel: (groups, panels, *places, channels, columns), with zeros at the end."""
+        loops, e, b, blocks, slide = self.loops, self.e, self.b, self.blocks, self.slide
+        w, width = self.kernel.reads[1], blocks.width
+        goal = self.room(0)
+        kernel = [s.kernel for s in slide.sizes]
+        groups = 1 if blocks.by_lanes else slide.groups
+        inside = (*kernel, slide.inner)
+        steps = [math.prod(inside[k + 1 :]) * blocks.columns for k in range(len(inside))]
+
+        def group(g: ir.Value) -> None:
+            def panel(j: ir.Value, wide: int) -> None:
+                whole = b.udiv(j, I64(blocks.columns))
+                start = e.at(goal, (g, blocks.panels * blocks.panel), (whole, blocks.panel))
+                first = b.add(b.mul(g, I64(slide.wide)), j)
+
+                def row(index: list[ir.Value]) -> None:
+                    to = e.at(start, *zip(index, steps, strict=True))
+                    own = index[SIZES - self.rank :]
+
+                    def one(o: ir.Value) -> None:
+                        loops.elsewhere()
+                        value = loops.value(w, (*own, b.add(first, o)))
+                        b.store(value, e.at(to, (o, 1)))
+
+                    loops.turns(I64(0), I64(wide), one)
+                    for o in range(wide, blocks.columns):
+                        b.store(e.scalar(0.0), e.at(to, (o, 1)))
+
+                def enter(index: list[ir.Value]) -> None:
+                    if len(index) == len(inside):
+                        row(index)
+                    else:
+                        loops.turns(I64(0), I64(inside[len(index)]), lambda k: enter([*index, k]))
+
+                enter([])
+
+            e.pieces(I64(0), I64(width), width, blocks.columns, panel)
+
+        loops.turns(I64(0), I64(groups), group)
+
+    def _unit(self, unit: ir.Value) -> None:
+        b, blocks = self.b, self.blocks
+        image, turn = unit, I64(0)
+        if blocks.bands > 1:
+            image = b.udiv(unit, I64(blocks.bands))
+            turn = b.mul(b.urem(unit, I64(blocks.bands)), I64(blocks.turns))
+        self.copy(image, self.scratch, turn)
+
+        def group(g: ir.Value) -> None:
+            for phases in self.slide.phases:
+                self._phase(image, turn, g, phases)
+
+        if blocks.by_lanes or self.slide.groups == 1:
+            group(I64(0))
+        else:
+            self.loops.turns(I64(0), I64(self.slide.groups), group)
+
+    def _phase(self, image: ir.Value, turn: ir.Value, g: ir.Value, phases: Sequence[Phase]) -> None:
+        """The outputs of a band that meet the same places of the kernel, of a group."""
+        e, b, blocks, slide = self.e, self.b, self.blocks, self.slide
+        steps, sizes = blocks.pitches[1:], slide.sizes
+        a = e.at(self.scratch, (self.start(phases), 1))
+        if not blocks.by_lanes:
+            a = e.at(a, (g, slide.inner))
+        kernel = [s.kernel for s in sizes]
+        of_places = [
+            math.prod(kernel[k + 1 :]) * slide.inner * blocks.columns for k in range(SIZES)
+        ]
+        nest = Nest(
+            [
+                (p.places, p.advance * step, p.next_place * of_place)
+                for p, step, of_place in zip(phases, steps, of_places, strict=True)
+            ]
+            + [(slide.inner, slide.outputs if blocks.by_lanes else 1, blocks.columns)]
+        )
+        at_place = sum(p.place * s for p, s in zip(phases, of_places, strict=True))
+        group = e.at(self.room(0), (g, blocks.panels * blocks.panel), (at_place, 1))
+        rows_of_sizes = [math.prod([s.output for s in sizes[k + 1 :]]) for k in range(SIZES)]
+
+        def panel(j: ir.Value, wide: int) -> None:
+            right = e.at(group, (b.udiv(j, I64(blocks.columns)), blocks.panel))
+            left = e.at(a, (j, 1)) if blocks.by_lanes else a
+            column = b.add(b.mul(g, I64(slide.wide)), j)
+            counts = self.counts(wide)
+
+            def block(at: list[ir.Value], high: int, long: int) -> None:
+                """The outputs from the turns `at` on: so many along the last two sizes."""
+                start, row = left, b.mul(image, I64(slide.positions))
+                for k, t in enumerate(at):
+                    own = b.sub(t, turn) if k == slide.banded else t
+                    start = e.at(start, (own, sizes[k].stride * steps[k]))
+                    place = b.add(b.mul(t, I64(phases[k].step)), I64(phases[k].first))
+                    row = b.add(row, b.mul(place, I64(rows_of_sizes[k])))
+                shape = (high, long)
+                rows = offsets(shape, [sizes[k].stride * steps[k] for k in (-2, -1)])
+                results = offsets(shape, [phases[k].step * rows_of_sizes[k] for k in (-2, -1)])
+                full = [e.lanes] * len(counts)
+                sums = self.sums(start, right, nest, rows, full)
+                for r, offset in enumerate(results):
+                    for v, count in enumerate(counts):
+                        at_row = b.add(row, I64(offset))
+                        at_column = b.add(column, I64(v * e.lanes))
+                        self._finish(sums[r * len(counts) + v], at_row, at_column, count)
+
+            self._positions(turn, phases, block)
+
+        width = blocks.width
+        e.pieces(I64(0), I64(width), width, blocks.columns, panel)
+
+    def _positions(
+        self,
+        turn: ir.Value,
+        phases: Sequence[Phase],
+        block: Callable[[list[ir.Value], int, int], None],
+    ) -> None:
+        """block(first turns, rows along the last two sizes) for each of the band."""
+        e, b, blocks, banded = self.e, self.b, self.blocks, self.slide.banded
+
+        def along(k: int, size: int, body: Callable[[ir.Value, int], None]) -> None:
+            count = phases[k].count
+            if k != banded or blocks.bands == 1:
+                e.pieces(I64(0), I64(count), count, size, body)
+                return
+            stop = e.least(b.add(turn, I64(blocks.turns)), count)
+            with b.if_then(b.icmp_signed("<", turn, stop)):
+                e.pieces(turn, stop, count, size, body)
+
+        rows = blocks.rows
+        along(
+            0,
+            1,
+            lambda z, _: along(
+                1,
+                rows[0],
+                lambda y, high: along(2, rows[1], lambda x, long: block([z, y, x], high, long)),
+            ),
+        )

@@ -1,0 +1,157 @@
+"""Gradients of the kernels of convolutions, one for each part of the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from ..ir_types import I64
+from ..plan.convolution import FEW_ROWS
+from ..plan.slides import SIZES, Phase
+from .loops import Loops
+from .slides import Nest, SlideEmitter, offsets
+
+
+def emit(loops: Loops) -> None:
+    """This thread's parts of the batch."""
+    Weights(loops).emit()
+
+
+class Weights(SlideEmitter):
+    """The loops of one gradient. A block's rows are places of the kernel and channels."""
+
+    def emit(self) -> None:
+        first, end = self.loops.part or (I64(0), I64(self.blocks.parts))
+        self.e.loop(first, end, 1, self._part)
+
+    @property
+    def scratch(self) -> ir.Value:
+        return self.room(0)
+
+    def _part(self, part: ir.Value) -> None:
+        e, b, blocks, slide = self.e, self.b, self.blocks, self.slide
+        size = slide.kernel * slide.inner * slide.outputs
+        goal = e.at(self.loops.pointers[self.main], (part, size))
+        self._clear(goal, size)
+        first = b.mul(part, I64(blocks.in_part))
+        end = e.least(b.add(first, I64(blocks.in_part)), slide.batch)
+
+        def some(image: ir.Value) -> None:
+            count: Any = 1
+            if blocks.images > 1:
+                left = b.sub(end, image)
+                count = e.least(left, blocks.images)
+
+            def band(k: ir.Value) -> None:
+                turn = b.mul(k, I64(blocks.turns))
+
+                def one(slot: ir.Value) -> None:
+                    to = e.at(self.scratch, (slot, blocks.pitches[0]))
+                    self.copy(b.add(image, slot), to, turn)
+
+                e.loop(I64(0), I64(1) if isinstance(count, int) else count, 1, one)
+                for phases in slide.phases:
+                    if all(p.places for p in phases):
+                        self._phase(goal, image, count, turn, phases)
+
+            e.loop(I64(0), I64(blocks.bands), 1, band)
+
+        e.loop(first, end, blocks.images, some)
+
+    def _phase(
+        self, goal: ir.Value, image: ir.Value, images: Any, turn: ir.Value, phases: Sequence[Phase]
+    ) -> None:
+        """What some outputs add: those of a phase, in a band of some images."""
+        e, b, blocks, slide = self.e, self.b, self.blocks, self.slide
+        sizes, steps = slide.sizes, blocks.pitches[1:]
+        places = [
+            math.prod([s.output for s in sizes[k + 1 :]]) * slide.outputs for k in range(SIZES)
+        ]
+        z = e.at(
+            self.loops.pointers[self.kernel.reads[1]], (image, slide.positions * slide.outputs)
+        )
+        loops: list[tuple[Any, int, int]] = [
+            (images, blocks.pitches[0], slide.positions * slide.outputs)
+        ]
+        for k, p in enumerate(phases):
+            count: Any = p.count
+            z = e.at(z, (p.first, places[k]))
+            if k == slide.banded and blocks.bands > 1:
+                z = e.at(z, (turn, p.step * places[k]))
+                count = e.least(b.sub(I64(p.count), turn), blocks.turns)
+            loops.append((count, sizes[k].stride * steps[k], p.step * places[k]))
+        nest, start = Nest(loops), e.at(self.scratch, (self.start(phases), 1))
+
+        def group(g: ir.Value) -> None:
+            def panel(j: ir.Value, wide: int) -> None:
+                column = b.add(b.mul(g, I64(slide.wide)), j)
+                left = e.at(start, (j, 1)) if blocks.by_lanes else e.at(start, (g, slide.inner))
+                self._rows(left, e.at(z, (column, 1)), e.at(goal, (column, 1)), nest, wide, phases)
+
+            e.pieces(I64(0), I64(blocks.width), blocks.width, blocks.columns, panel)
+
+        if blocks.by_lanes or slide.groups == 1:
+            group(I64(0))
+        else:
+            self.loops.turns(I64(0), I64(slide.groups), group)
+
+    def _rows(
+        self,
+        a: ir.Value,
+        z: ir.Value,
+        goal: ir.Value,
+        nest: Nest,
+        wide: int,
+        phases: Sequence[Phase],
+    ) -> None:
+        """All places and channels, by some columns."""
+        e, blocks, slide = self.e, self.blocks, self.slide
+        kernel = [s.kernel for s in slide.sizes]
+        row = slide.outputs
+        of_places = [math.prod(kernel[k + 1 :]) * slide.inner * row for k in range(SIZES)]
+        to = e.at(goal, *((p.place, s) for p, s in zip(phases, of_places, strict=True)))
+        counts = self.counts(wide)
+
+        def add(a: ir.Value, goal: ir.Value, rows: list[int], results: list[int]) -> None:
+            sums = self.sums(a, z, nest, rows, counts)
+            for r, offset in enumerate(results):
+                for v, count in enumerate(counts):
+                    at = e.at(goal, (offset + v * e.lanes, 1))
+                    total = e.b.fadd(e.load(at, count), sums[r * len(counts) + v])
+                    e.store(total, at, count)
+
+        many, most = [p.places for p in phases], blocks.rows[1]
+        from_a = [p.advance * step for p, step in zip(phases, blocks.pitches[1:], strict=True)]
+        from_a.append(slide.outputs if blocks.by_lanes else 1)
+        from_goal = [p.next_place * s for p, s in zip(phases, of_places, strict=True)] + [row]
+        shape = [*many, slide.inner]
+        if blocks.by_lanes or math.prod(shape) <= FEW_ROWS:
+            rows, results = offsets(shape, from_a), offsets(shape, from_goal)
+            for k in range(0, len(rows), most):
+                add(a, to, rows[k : k + most], results[k : k + most])
+            return
+        last = phases[-1]
+        joins = slide.groups == 1 and (last.advance, last.next_place) == (1, 1)
+        run = last.places * slide.inner if joins else slide.inner
+        outer = many[:-1] if joins else many
+
+        def enter(k: int, a: ir.Value, to: ir.Value) -> None:
+            if k < len(outer):
+                e.loop(
+                    I64(0),
+                    I64(outer[k]),
+                    1,
+                    lambda i: enter(k + 1, e.at(a, (i, from_a[k])), e.at(to, (i, from_goal[k]))),
+                )
+                return
+
+            def block(i: ir.Value, high: int) -> None:
+                own = range(high)
+                add(e.at(a, (i, 1)), e.at(to, (i, row)), [*own], [r * row for r in own])
+
+            e.pieces(I64(0), I64(run), run, most, block)
+
+        enter(0, a, to)

@@ -1,0 +1,252 @@
+"""What a convolution and the gradient of its kernel share: the copy of x, and blocks of sums.
+
+Order of summation: an element is a chain of multiply-adds (fused where the processor does that in
+one instruction) in the order of the nest, so results do not depend on who does which unit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from ..ir_types import I8, I64
+from ..plan.convolution import Blocks, blocks_of
+from ..plan.slides import SIZES, Phase
+from .loops import Loops
+from .vectors import Values, Vectors
+
+UNROLLED = 96  # multiply-adds of vectors, of an innermost loop
+
+
+class Nest:
+    """The loops around a block: for each (count, elements from one turn to the next of A, of B)."""
+
+    def __init__(self, loops: Sequence[tuple[Any, int, int]]) -> None:
+        self.loops: list[tuple[Any, int, int]] = []
+        for count, a, b in loops:
+            if isinstance(count, int) and count == 1:
+                continue
+            if self.loops and isinstance(count, int):
+                before, a_before, b_before = self.loops[-1]
+                if (a_before, b_before) == (count * a, count * b) and isinstance(before, int):
+                    self.loops[-1] = (before * count, a, b)
+                    continue
+            self.loops.append((count, a, b))
+
+
+class SlideEmitter:
+    """The loops of one convolution, or of the gradient of its kernel."""
+
+    def __init__(self, loops: Loops) -> None:
+        self.loops, self.b = loops, loops.builder
+        self.main = loops.task.group.main
+        self.kernel = loops.storage.kernel(self.main)
+        self.blocks: Blocks = blocks_of(self.kernel, loops.plan.target)
+        self.slide = self.blocks.slide
+        self.e = Vectors(self.b, self.blocks.lanes, self.slide.itemsize)
+        self._x = self.kernel.reads[0]
+        self.rank = len(self.kernel.node.inputs[0].shape) - 2
+
+    def room(self, offset: int) -> ir.Value:
+        """Scratch memory from some byte on."""
+        return self.b.gep(self.loops.scratch, [I64(offset)], source_etype=I8)
+
+    @property
+    def scratch(self) -> ir.Value:
+        """Where the copy of x begins."""
+        raise NotImplementedError
+
+    # ── the copy of x ────────────────────────────────────────────────────────────────────────────
+
+    def copy(self, image: ir.Value, goal: ir.Value, turn: ir.Value) -> None:
+        """The part of an image that the band from `turn` on meets."""
+        self._copy_size(0, (image,), goal, turn)
+
+    def _copy_size(self, k: int, index: tuple[Any, ...], goal: ir.Value, turn: ir.Value) -> None:
+        """What lies along the sizes from k on, at an index of those before."""
+        size, extent, step = self.slide.sizes[k], self.blocks.extents[k], self.blocks.pitches[k + 1]
+        e, b = self.e, self.b
+        if k == self.slide.banded and self.blocks.bands > 1:
+            begin = b.add(b.mul(turn, I64(size.stride)), I64(size.begin))
+
+            def one(r: ir.Value) -> None:
+                at, to = b.add(begin, r), e.at(goal, (r, step))
+                with b.if_else(b.icmp_unsigned("<", at, I64(size.input))) as (inside, outside):
+                    with inside:
+                        self._copy_inside(k, (*index, at), to, turn)
+                    with outside:
+                        self._clear(to, step)
+
+            e.loop(I64(0), I64(extent), 1, one)
+            return
+        first = min(max(-size.begin, 0), extent)
+        last = max(min(size.input - size.begin, extent), first)
+        self._clear(goal, first * step)
+        rest = e.at(goal, (last, step))
+        if last > first:
+            start = e.at(goal, (first, step))
+            source = I64(size.begin + first)
+            if k == SIZES - 1 and self._run() is not None:
+                self._copy_run(index, source, start, (last - first) * step)
+            else:
+
+                def other(r: ir.Value) -> None:
+                    self._copy_inside(k, (*index, b.add(source, r)), e.at(start, (r, step)), turn)
+
+                self.loops.turns(I64(0), I64(last - first), other)
+        self._clear(rest, (extent - last) * step)
+
+    def _copy_inside(self, k: int, index: tuple[Any, ...], goal: ir.Value, turn: ir.Value) -> None:
+        if k + 1 < SIZES:
+            self._copy_size(k + 1, index, goal, turn)
+        else:
+            self._copy_channels(index, goal)
+
+    def _run(self) -> tuple[int, tuple[int, ...], int] | None:
+        """Where x lies in memory, if its last size and its channels lie there without gaps."""
+        expanded = self.blocks.by_lanes and (self.slide.inner, self.slide.wide) != (1, 1)
+        lies = self.loops.storage.strided(self._x)
+        if lies is None or expanded:
+            return None
+        channels = self.slide.channels
+        near = lies[1][-1] == 1 or channels == 1
+        return lies if near and lies[1][-2] == channels else None
+
+    def _copy_run(
+        self, index: tuple[Any, ...], first: ir.Value, goal: ir.Value, count: int
+    ) -> None:
+        lies = self._run()
+        assert lies is not None
+        source, strides, offset = lies
+        e = self.e
+        pairs = zip(self._own((*index, first)), strides[:-1], strict=True)
+        at = e.at(self.loops.element(source, offset), *pairs)
+        e.pieces(
+            I64(0),
+            I64(count),
+            count,
+            e.lanes,
+            lambda k, wide: e.store(e.load(e.at(at, (k, 1)), wide), e.at(goal, (k, 1)), wide),
+        )
+
+    def _copy_channels(self, index: tuple[Any, ...], goal: ir.Value) -> None:
+        """All channels of one element of x; by lanes, for each of a group those of all outputs."""
+        loops, b, slide = self.loops, self.b, self.slide
+
+        def put(at: ir.Value, channel: ir.Value) -> None:
+            loops.elsewhere()
+            b.store(loops.value(self._x, (*self._own(index), channel)), self.e.at(goal, (at, 1)))
+
+        if not self.blocks.by_lanes or (slide.inner, slide.wide) == (1, 1):
+            loops.turns(I64(0), I64(slide.channels), lambda c: put(c, c))
+            return
+
+        def inner(j: ir.Value) -> None:
+            def output(o: ir.Value) -> None:
+                group = b.udiv(o, I64(slide.wide))
+                channel = b.add(b.mul(group, I64(slide.inner)), j)
+                put(b.add(b.mul(j, I64(slide.outputs)), o), channel)
+
+            loops.turns(I64(0), I64(slide.outputs), output)
+
+        loops.turns(I64(0), I64(slide.inner), inner)
+
+    def _own(self, index: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An index of an image and three sizes as one of the sizes that x has."""
+        return (index[0], *index[1 + SIZES - self.rank :])
+
+    def _clear(self, goal: ir.Value, count: int) -> None:
+        """Zeros."""
+        e = self.e
+        if count:
+            e.pieces(
+                I64(0),
+                I64(count),
+                count,
+                e.lanes,
+                lambda k, wide: e.store(e.zero, e.at(goal, (k, 1)), wide),
+            )
+
+    # ── blocks ───────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, phases: Sequence[Phase]) -> int:
+        """Where in the copy the first output of some phases meets the first place."""
+        steps = self.blocks.pitches[1:]
+        return sum(
+            (p.begin - s.begin) * step
+            for p, s, step in zip(phases, self.slide.sizes, steps, strict=True)
+            if p.places
+        )
+
+    def sums(
+        self, a: ir.Value, b: ir.Value, nest: Nest, rows: Sequence[int], counts: Sequence[int]
+    ) -> Values:
+        """A block: an element of A times a vector of B, for each turn of the nest, by rows.
+
+        rows     where the element of each row lies from `a` on
+        counts   of the elements of each vector; B has zeros, or what will not be stored, after them
+        """
+        e, by_lanes = self.e, self.blocks.by_lanes
+        wide = len(counts)
+        size = len(rows) * wide
+
+        def step(a: ir.Value, b: ir.Value, sums: Values) -> Values:
+            sums = list(sums)
+            y = [e.load(e.at(b, (v * e.lanes, 1)), n) for v, n in enumerate(counts)]
+            for r, offset in enumerate(rows):
+                at = e.at(a, (offset, 1))
+                x = None if by_lanes else e.splat(e.element(at))
+                for v in range(wide):
+                    left = e.load(e.at(at, (v * e.lanes, 1)), counts[v]) if x is None else x
+                    k = r * wide + v
+                    sums[k] = e.intrinsic("fmuladd", e.vector, left, y[v], sums[k])
+            return sums
+
+        def run(level: int, a: ir.Value, b: ir.Value, sums: Values) -> Values:
+            if level == len(nest.loops):
+                return step(a, b, sums)
+            count, of_a, of_b = nest.loops[level]
+            inside = level + 1 == len(nest.loops)
+            if isinstance(count, int) and inside:
+                if count * size <= UNROLLED:
+                    for k in range(count):
+                        sums = step(e.at(a, (k, of_a)), e.at(b, (k, of_b)), sums)
+                    return sums
+                most = max(UNROLLED // size, 1)
+                at_once = next(u for u in range(min(most, 8), 0, -1) if count % u == 0)
+
+                def some(k: ir.Value, *sums: ir.Value) -> Values:
+                    left, right, values = e.at(a, (k, of_a)), e.at(b, (k, of_b)), list(sums)
+                    for u in range(at_once):
+                        values = step(e.at(left, (u, of_a)), e.at(right, (u, of_b)), values)
+                    return values
+
+                return e.loop(I64(0), I64(count), at_once, some, sums)
+            stop = I64(count) if isinstance(count, int) else count
+            return e.loop(
+                I64(0),
+                stop,
+                1,
+                lambda k, *sums: run(level + 1, e.at(a, (k, of_a)), e.at(b, (k, of_b)), list(sums)),
+                sums,
+            )
+
+        zeros = [e.zero] * size
+        if any(isinstance(count, int) and count == 0 for count, _, _ in nest.loops):
+            return zeros
+        return run(0, a, b, zeros)
+
+    def counts(self, wide: int) -> list[int]:
+        """The elements of each vector of a block of so many columns."""
+        return [min(self.e.lanes, wide - j) for j in range(0, wide, self.e.lanes)]
+
+
+def offsets(counts: Sequence[int], steps: Sequence[int]) -> list[int]:
+    """∑ index · step, for each index below the counts in row-major order."""
+    return [
+        sum(i * s for i, s in zip(index, steps, strict=True))
+        for index in itertools.product(*map(range, counts))
+    ]
