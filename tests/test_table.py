@@ -21,7 +21,7 @@ f64 = np.float64
 ROWS = [name for name, row in derivatives.TABLE.items() if not row.reason]
 WITH_CASES = [name for name, op in ops.TABLE.items() if op.cases]
 # Parameters that are graphs, or several results: tested in test_control and test_attention.
-APART = {"call", "custom", "scan", "item", "attention", "attention_derivative"}
+APART = {"call", "custom", "scan", "item", "attention", "attention_derivative", "max_pool"}
 
 
 # ── the tables agree ─────────────────────────────────────────────────────────────────────────────
@@ -88,7 +88,7 @@ FLOATING = """
 NUMERIC = """
     negative abs square add subtract multiply power remainder maximum minimum sign floor ceil trunc
     floor_divide less less_equal sum prod max min argmax argmin cumulative_sum cumulative_prod
-    matmul convolution convolution_weight scatter_add cumulative_sum_by_key
+    matmul convolution convolution_weight fold scatter_add cumulative_sum_by_key
 """
 TAKES = {  # the dtypes that an operation takes, by NumPy's letters (V is bfloat16); others: all
     **dict.fromkeys(FLOATING.split(), "fV"),

@@ -207,7 +207,7 @@ from .functions.sorting import (
     unique_inverse,
     unique_values,
 )
-from .functions.windows import avg_pool, max_pool, sum_pool, unfold
+from .functions.windows import avg_pool, fold, lp_pool, max_pool, sum_pool, unfold
 from .hints import hide_modules as _hide_modules
 from .hints import missing as _missing
 from .sparse import RowSparse
@@ -314,6 +314,7 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "fold",
     "from_dlpack",
     "full",
     "full_like",
@@ -352,6 +353,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "lp_pool",
     "matmul",
     "matrix_transpose",
     "max",

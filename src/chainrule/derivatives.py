@@ -433,6 +433,7 @@ row(ops.convolution_weight,
                       conv_kernel_output)
 row(ops.unfold,       lambda g, x_shape, stride, dilation:
                       ops.fold(g, size=x_shape[1:-1], stride=stride, dilation=dilation))
+elsewhere("an element gets what the windows get whose largest it is", ops.max_pool)
 row(ops.fold,         lambda g, x_shape, stride, dilation:
                       ops.unfold(g, window=x_shape[len(stride) + 1:-1], stride=stride,
                                  dilation=dilation))

@@ -73,3 +73,8 @@ def is_exact(dtype: Dtype) -> bool:
 def kind_rank(dtype: Dtype) -> int:
     """Kinds from narrow to wide: 0 boolean, 1 unsigned, 2 signed, 3 real floating-point."""
     return 3 if is_floating(dtype) else "bui".index(dtype.kind)
+
+
+def index_dtype(count: int) -> Dtype:
+    """The smallest unsigned dtype of 8 or 32 bits for the numbers below count."""
+    return uint8 if count <= 256 else uint32

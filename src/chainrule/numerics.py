@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import is_bfloat16, is_floating, is_half, is_integer
+from .dtypes import index_dtype, is_bfloat16, is_floating, is_half, is_integer
 from .errors import ArgumentError, RangeError, Refusal
 from .graph import Array, Dtype, Shape
 
@@ -192,6 +192,32 @@ def _windows(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
 
 def unfold(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
     return _windows(x, window, stride, dilation)
+
+
+def max_pool(
+    x: Array,
+    window: Shape,
+    stride: Shape,
+    dilation: Shape,
+    padding: tuple[tuple[int, int], ...],
+) -> tuple[Array, Array]:
+    """The largest of each window, and its number in the window: the first of equal ones, or NaN.
+
+    The padding is never the largest: each window has an element of x.
+    """
+    n = len(window)
+    sides = ((0, 0), *padding, (0, 0))
+    lowest = -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
+    inside = np.pad(np.ones((1, *x.shape[1:-1], 1), bool), sides)
+    views = _windows(np.pad(x, sides, constant_values=lowest), window, stride, dilation)
+    valid = _windows(inside, window, stride, dilation)
+    flat = (*views.shape[: n + 1], math.prod(window), x.shape[-1])
+    views, valid = views.reshape(flat), valid.reshape((1, *flat[1:-1], 1))
+    first = valid.argmax(-2)
+    best = views.argmax(-2)
+    value = np.take_along_axis(views, best[..., None, :], -2)[..., 0, :]
+    best = np.where(value == lowest, first, best)
+    return value, best.astype(index_dtype(math.prod(window)))
 
 
 @wide

@@ -229,6 +229,7 @@ unfold        = op("unfold", "linear", shapes.unfold, numerics.unfold,
                    cases=[(((2, 5, 2),), {"window": (3,), "stride": (2,), "dilation": (1,)}),
                           (((1, 4, 5, 1),), {"window": (2, 2), "stride": (1, 2),
                                              "dilation": (2, 1)})])
+max_pool      = op("max_pool", "other", shapes.max_pool, numerics.max_pool)
 fold          = op("fold", "linear", shapes.fold, numerics.fold,
                    cases=[(((2, 2, 3, 2),), {"size": (5,), "stride": (2,), "dilation": (1,)}),
                           (((1, 2, 2, 2, 3, 1),), {"size": (4, 5), "stride": (1, 2),

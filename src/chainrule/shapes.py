@@ -22,6 +22,7 @@ from .dtypes import (
     bool_,
     float32,
     float64,
+    index_dtype,
     int64,
     uint32,
     uint64,
@@ -344,7 +345,24 @@ def unfold(x: Spec, window: Shape, stride: Shape, dilation: Shape) -> tuple[Shap
 
 
 @strict
+def max_pool(
+    x: Spec,
+    window: Shape,
+    stride: Shape,
+    dilation: Shape,
+    padding: tuple[tuple[int, int], ...],
+) -> tuple[Any, Any]:
+    of_class("max_pool", (x,), "number")
+    sides = [n + low + high for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
+    padded = np.broadcast_to(x.dtype.type(0), (x.shape[0], *sides, x.shape[-1]))
+    views, _ = unfold(padded, window=window, stride=stride, dilation=dilation)
+    shape = (*views[: len(window) + 1], x.shape[-1])
+    return (shape, shape), (x.dtype, index_dtype(math.prod(window)))
+
+
+@strict
 def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Dtype]:
+    of_class("fold", (x,), "number")
     n = len(size)
     if len(x.shape) != 2 * n + 2:
         raise ShapeError(

@@ -257,13 +257,16 @@ def _pooled(function: Call, n: int) -> Call:
         stride: Any = None,
         padding: Any = 0,
         dilation: Any = None,
-        **others: Any,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+        **kwargs: Any,
     ) -> Any:
-        absent(**others)
+        absent(return_indices=return_indices)
         batch = x if x.ndim == n + 2 else x[None]
-        kwargs = {} if dilation is None else {"dilation": _one(dilation)}
+        kwargs |= {} if dilation is None else {"dilation": _one(dilation)}
+        kwargs |= {"padding": _one(padding), "ceil_mode": ceil_mode}
         stride = None if stride in (None, (), []) else _one(stride)
-        y = function(last(batch), _one(kernel_size), stride=stride, padding=_one(padding), **kwargs)
+        y = function(last(batch), _one(kernel_size), stride=stride, **kwargs)
         return second(y) if x.ndim == n + 2 else second(y)[0]
 
     return call
@@ -281,9 +284,15 @@ def _avg_pool(n: int) -> Call:
         count_include_pad: bool = True,
         divisor_override: Any = None,
     ) -> Any:
-        absent(ceil_mode=ceil_mode, divisor_override=divisor_override)
-        absent(count_include_pad=not count_include_pad)
-        return pooled(x, kernel_size, stride, padding)
+        absent(divisor_override=divisor_override)
+        return pooled(
+            x,
+            kernel_size,
+            stride,
+            padding,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
+        )
 
     return call
 

@@ -223,13 +223,6 @@ REASONS = [
     ),
     Reason(
         "refused",
-        "every size is said",
-        " ".join(f"nn.functional.adaptive_{k}_pool{n}d" for k in ("avg", "max") for n in (2, 3)),
-        on="float64 float32",
-        when=unknown_size,
-    ),
-    Reason(
-        "refused",
         "a size grows by a whole number",
         INTERPOLATE,
         on="float64 float32 uint8",
@@ -487,13 +480,6 @@ OPTIMIZERS = "Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD"
 REASONS += [
     Reason(
         "refused",
-        "every size is said",
-        "AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool2d AdaptiveMaxPool3d",
-        on="train",
-        when=lambda s: isinstance(s.input[0], tuple) and None in s.input[0],
-    ),
-    Reason(
-        "refused",
         "nothing has no statistics: drop_last, or eval()",
         "BatchNorm1d BatchNorm2d BatchNorm3d",
         on="train",
@@ -521,6 +507,13 @@ REASONS += [
         on="train",
         when=lambda s: s.kwargs.get("ignore_index") == 1,
         some=True,
+    ),
+    Reason(
+        "value",
+        "a norm is of sizes; PyTorch takes a root of negative numbers",
+        "LPPool1d LPPool2d LPPool3d",
+        on="train",
+        when=lambda s: s.input[0] == 1.5,
     ),
     Reason("accepted", "the weight is taken in the dtype of the scores", "NLLLoss", on="error"),
     Reason(
@@ -564,7 +557,6 @@ ABSENT: dict[str, str] = {
     "dim": "unique",
     "return_indices": "MaxPool1d MaxPool2d MaxPool3d "
     + " ".join(f"nn.functional.{k}max_pool{n}d" for k in ("", "adaptive_") for n in (1, 2, 3)),
-    "ceil_mode": " ".join(f"nn.functional.{k}_pool{n}d" for k in ("max", "avg") for n in (1, 2, 3)),
     "divisor_override": "nn.functional.avg_pool2d nn.functional.avg_pool3d AvgPool2d AvgPool3d",
     "bias": "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d "
     "InstanceNorm3d",

@@ -270,10 +270,24 @@ def torch_sum_pool(x: Any, window: Any, stride: Any, padding: Any) -> Any:
 def torch_windows(x: Any, window: Any, stride: Any, dilation: Any) -> Any:
     """unfold, one axis after another."""
     n = x.ndim - 2
+    strides, dilations = (v if isinstance(v, tuple) else (v,) * n for v in (stride, dilation))
     for k in range(n):
-        reach = (window[k] - 1) * dilation + 1
-        x = x.unfold(k + 1, reach, stride)[..., ::dilation]
+        reach = (window[k] - 1) * dilations[k] + 1
+        x = x.unfold(k + 1, reach, strides[k])[..., :: dilations[k]]
     return x.movedim(n + 1, -1)
+
+
+def torch_fold(x: Any, size: Any, stride: Any, dilation: Any) -> Any:
+    """The vector-Jacobian product of unfold."""
+    n = len(size)
+    there = torch.zeros((x.shape[0], *size, x.shape[-1]), dtype=x.dtype)
+    window = x.shape[n + 1 : -1]
+    return torch.func.vjp(lambda t: torch_windows(t, window, stride, dilation), there)[1](x)[0]
+
+
+def torch_lp_pool(x: Any, p: float, window: Any, stride: Any, ceil_mode: bool) -> Any:
+    f = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)[x.ndim - 3]
+    return f(x.movedim(-1, 1).abs(), p, window, stride, ceil_mode).movedim(1, -1)
 
 
 # window, stride, padding, dilation
@@ -336,6 +350,30 @@ def pooling() -> Iterator[Case]:
             "unfold",
             lambda x, w, s, d: cr.unfold(x, w, stride=s, dilation=d),
             torch_windows,
+            [shape],
+            [args],
+        )
+    for shape, args in [
+        ((2, 3, 3, 2), ((5,), 1, 1)),
+        ((1, 2, 3, 2, 2, 1), ((6, 7), (3, 2), (2, 1))),
+        ((1, 2, 2, 2, 2, 1, 2, 1), ((3, 2, 3), 1, 1)),
+    ]:
+        yield from rows(
+            "fold",
+            lambda x, size, s, d: cr.fold(x, size, stride=s, dilation=d),
+            torch_fold,
+            [shape],
+            [args],
+        )
+    for shape, args in [
+        ((2, 7, 2), (2, 2, None, False)),
+        ((2, 7, 2), (3, 3, 2, True)),
+        ((1, 5, 6, 2), (1.5, (2, 3), (1, 2), False)),
+    ]:
+        yield from rows(
+            "lp_pool",
+            lambda x, p, w, s, c: cr.lp_pool(x, p, w, stride=s, ceil_mode=c),
+            torch_lp_pool,
             [shape],
             [args],
         )

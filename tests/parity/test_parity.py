@@ -90,15 +90,6 @@ def multiplied_on(x: Any, axis: int) -> Any:
     return torch.stack(out, axis)
 
 
-def pooled(x: Any, window: int, stride: Any, padding: int, dilation: int) -> Any:
-    """max_pool by amax over windows, which splits ties equally."""
-    n = x.ndim - 2
-    x = torch.nn.functional.pad(x, [0, 0, *(padding,) * (2 * n)], value=-inf)
-    for k in range(n):
-        x = x.unfold(k + 1, window, stride or window)
-    return torch.amax(x, tuple(range(-n, 0)))
-
-
 def _abs(x: Any) -> Any:
     """|x|, whose derivative at NaN is NaN."""
     return x * torch.where(torch.isnan(x), nan, torch.sign(x)).detach()
@@ -163,12 +154,6 @@ class Difference:
 D = Difference
 DIFFERENCES: list[Difference] = [
     # at kinks and ties
-    D(
-        r"max_pool-ties.*",
-        "first",
-        pooled,
-        "elements of a window that tie share its gradient; PyTorch gives it to the first",
-    ),
     D(
         r"max-torch-dim-ties.*",
         "first",

@@ -83,6 +83,7 @@ SAME = [
 REASONS = {
     "finfo": "a dtype, as there, where nothing says so",
     "iinfo": "a dtype, as there, where nothing says so",
+    "fold": "the windows have axes of their own, which say how large they are",
     "index_select": "take has NumPy's order: an axis in the place of indices is refused",
     "masked_fill": "where chooses among three; it refuses a mask in the place of a number",
     "pad": "NumPy's widths, a pair for each axis",
@@ -110,6 +111,7 @@ DEFAULTS = {
     "DataLoader shuffle": "False, for which PyTorch says None",
     "activation": '"relu", for which PyTorch says functional.relu',
     "Upsample scale_factor": "2, where PyTorch needs a size or a factor",
+    "fold stride": "the window, as unfold has it",
     "unfold stride": "the window, as pooling has it; PyTorch's unfold says 1",
     "pad value": "0, for which PyTorch says None",
 }

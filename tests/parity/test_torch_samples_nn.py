@@ -41,6 +41,7 @@ CHANNELS = {
             "ConvTranspose",
             "MaxPool",
             "AvgPool",
+            "LPPool",
             "AdaptiveAvgPool",
             "AdaptiveMaxPool",
             "InstanceNorm",

@@ -67,25 +67,16 @@ def test_one_notice_names_an_operation_that_runs_in_numpy(monkeypatch, caplog, c
     caplog.set_level(logging.INFO, "chainrule")
     x = cr.Tensor([[2.0, 1.0], [3.0, 5.0]])
 
-    def unfold(x):
-        return ops.unfold(x.reshape(1, 4, 1), window=(2,), stride=(1,), dilation=(1,))
-
-    def fold(x):
-        return ops.fold(x, size=(4,), stride=(1,), dilation=(1,))
-
     for _ in range(2):  # a program each
-        cr.compile(lambda x: unfold(cr.tanh(x)))(x)
-    cr.compile(lambda x: fold(unfold(x)))(x)
+        cr.compile(lambda x: cr.tanh(x) % 2)(x)
     cr.compile(lambda x: x % 2)(cr.Tensor([1.0], dtype=cr.float16))
     cr.compile(lambda x: x.astype(cr.int64))(x)
     cr.compile(lambda x: x @ x)(x)
-    assert [(r.name, r.levelno) for r in caplog.records] == [("chainrule", logging.INFO)] * 4
+    assert [(r.name, r.levelno) for r in caplog.records] == [("chainrule", logging.INFO)] * 2
     assert [r.getMessage() for r in caplog.records] == [
         f"{what} runs in NumPy within a compiled step: the native backend has no code for it yet"
         for what in (
-            "unfold of float32",
-            "fold of float32",
-            "remainder of float16",
+            "remainder of float32",
             "astype of float32 to int64",
         )
     ]

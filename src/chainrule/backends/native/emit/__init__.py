@@ -1,6 +1,6 @@
 """LLVM IR of a plan. Each kind of loop has a file whose `emit` writes it (see `plan/kinds.py`):
 elementwise, reduction, argmax, argsort, cumulative, matmul, convolution, convolution_weight,
-scatter, put_rows, concat, pad, random, scan, attention, attention_derivative.
+max_pool, fold, scatter, put_rows, concat, pad, random, scan, attention, attention_derivative.
 
 module        the LLVM module: a function per task, and drivers
 driver        what each thread runs: a table of calls

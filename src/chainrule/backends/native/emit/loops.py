@@ -21,7 +21,7 @@ from ..plan import lookups
 from ..plan.kinds import divides
 from ..plan.stages import Plan
 from ..plan.threads import Task
-from ..plan.views import IndexMap, contiguous
+from ..plan.views import Axis, IndexMap, contiguous, segments
 from . import builder
 
 Index = tuple[Any, ...]  # a value or a Python number for each axis
@@ -211,22 +211,32 @@ class Loops:
         for axis in lies.axes:
             if axis.of is None:
                 places.append(axis.offset)
-            elif (axis.factor, axis.offset) == (1, 0):
+            elif axis == Axis(axis.of):
                 places.append(index[axis.of])
             else:
-                places.append(self.weighted((index[axis.of], axis.factor), (axis.offset, 1)))
+                terms = [(index[of], factor) for of, factor in axis.terms]
+                places.append(self.weighted(*terms, (axis.offset, 1)))
         return tuple(places)
 
     def _renumbered(self, lies: IndexMap, index: Index) -> Index:
-        """The index of the element with the same place in row-major order."""
-        place = self.weighted(*zip(index, contiguous(lies.view), strict=True))
+        """The index of the element with the same place in row-major order.
+
+        Axes that are split or merged concern each other alone: others keep their index.
+        """
         b, out = self.builder, []
-        for n, stride in zip(lies.source, contiguous(lies.source), strict=True):
-            if n == 1 or isinstance(place, int):
-                out.append(0 if n == 1 else place // stride % n)
+        for view, source in segments(lies.view, lies.source):
+            if len(view) == len(source) == 1:
+                out.append(index[view[0]])
                 continue
-            part = b.udiv(place, I64(stride)) if stride > 1 else place
-            out.append(b.urem(part, I64(n)))
+            shape = [lies.view[a] for a in view]
+            place = self.weighted(*zip([index[a] for a in view], contiguous(shape), strict=True))
+            shape = [lies.source[a] for a in source]
+            for k, (n, stride) in enumerate(zip(shape, contiguous(shape), strict=True)):
+                if n == 1 or isinstance(place, int):
+                    out.append(0 if n == 1 else place // stride % n)
+                    continue
+                part = b.udiv(place, I64(stride)) if stride > 1 else place
+                out.append(part if k == 0 else b.urem(part, I64(n)))
         return tuple(out)
 
     def weighted(self, *terms: tuple[Any, int]) -> Any:

@@ -83,6 +83,16 @@ def cut_elementwise(
     return _cut_axis(shape, work, flat=loop_shape(storage, writes) != shape)
 
 
+def cut_images(
+    main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
+) -> Cut:
+    """By rows, which are images; few of them one by one."""
+    batch = storage.kernel(main).node.inputs[0].shape[0]
+    if batch >= 2 * UNIT:
+        return Cut(up(batch, UNIT), 0, UNIT, batch, batch)
+    return Cut(batch, 0, 1, 0, batch) if work >= WORTH_CUTTING and batch > 1 else WHOLE
+
+
 def cut_reduction(
     main: int, writes: Sequence[int], work: float, storage: Storage, target: Target
 ) -> Cut:

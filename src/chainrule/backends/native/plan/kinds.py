@@ -40,6 +40,7 @@ from .cuts import (
     blocking_of_cut,
     cut_beside,
     cut_elementwise,
+    cut_images,
     cut_product,
     cut_put_rows,
     cut_random,
@@ -207,7 +208,8 @@ def _row_of_left(buffer: Buffer, axis: int) -> list[int | None]:
 
 
 def _row_of_images(buffer: Buffer, axis: int) -> list[int | None]:
-    return [axis if axis == 0 else None, None]
+    others = [None] * (len(buffer.reads) - 1)
+    return [axis if axis == 0 else None, *others]
 
 
 def _scratch_for_packing(
@@ -333,6 +335,17 @@ CONVOLUTION_WEIGHT = replace(
     finishes=False,
     rows=_any_row,
 )
+MAX_POOL = Kind(
+    "max_pool",
+    {ops.max_pool: "fiu"},
+    emit="max_pool",
+    rows=_row_of_images,
+    work=work.pooling,
+    cut=cut_images,
+)
+FOLD = Kind(
+    "fold", {ops.fold: "fiu"}, emit="fold", rows=_row_of_images, work=work.folding, cut=cut_images
+)
 SCATTER = Kind("scatter", {ops.scatter_add: ALL}, emit="scatter", fails=_always)
 PUT_ROWS = Kind(
     "put_rows",
@@ -396,6 +409,8 @@ KINDS = (
     MATMUL,
     CONVOLUTION,
     CONVOLUTION_WEIGHT,
+    MAX_POOL,
+    FOLD,
     SCATTER,
     PUT_ROWS,
     CONCAT,

@@ -153,4 +153,5 @@ def _rounds(kernel: Kernel) -> bool:
 def _spreads(kernel: Kernel) -> bool:
     """Whether a kernel reads each element more than once."""
     sizes = [math.prod(node.shape) for node in kernel.node.inputs]
-    return kernel.op is ops.broadcast_to and math.prod(kernel.node.shape) > max(sizes, default=0)
+    repeats = kernel.op in (ops.broadcast_to, ops.unfold)
+    return repeats and math.prod(kernel.node.shape) > max(sizes, default=0)

@@ -128,7 +128,7 @@ def _elements(lies: IndexMap) -> Array:
         return np.arange(math.prod(lies.source)).reshape(lies.view)
     index = np.indices(lies.view)
     places = [
-        axis.offset + (0 if axis.of is None else axis.factor * index[axis.of]) for axis in lies.axes
+        axis.offset + sum(factor * index[of] for of, factor in axis.terms) for axis in lies.axes
     ]
     strides = [math.prod(lies.source[a + 1 :]) for a in range(len(lies.source))]
     inside = all(

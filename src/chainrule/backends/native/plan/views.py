@@ -1,8 +1,8 @@
 """Views: where an array that only rearranges another one reads it.
 
-One type, `IndexMap`, says so for reshape, permute_dims, broadcast_to, slice, flip and alias. All
-that needs to know how a view maps indices asks it: which buffers are strided, which rows a thread
-reads, in which order a sum is read, and the code that computes an address.
+One type, `IndexMap`, says so for reshape, permute_dims, broadcast_to, slice, flip, alias and
+unfold. All that needs to know how a view maps indices asks it: which buffers are strided, which
+rows a thread reads, in which order a sum is read, and the code that computes an address.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ from ...program import Kernel
 class Axis:
     """The index on an axis of the source: factor · i + offset.
 
-    of   the axis of the view whose index i is; None: the index is `offset` for all of the view
+    of    the axis of the view whose index i is; None: the index is `offset` for all of the view
+    also  one more axis of the view and its factor, whose product is added: the place in a window
     """
 
     of: int | None
     factor: int = 1
     offset: int = 0
+    also: tuple[int, int] | None = None
+
+    @property
+    def terms(self) -> list[tuple[int, int]]:
+        """(axis of the view, factor) of each index that is added."""
+        own = [] if self.of is None else [(self.of, self.factor)]
+        return own if self.also is None else [*own, self.also]
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ class IndexMap:
         strides, begin = [0] * len(self.view), 0
         for axis, stride in zip(self.axes, source, strict=True):
             begin += axis.offset * stride
-            if axis.of is not None:
-                strides[axis.of] += axis.factor * stride
+            for of, factor in axis.terms:
+                strides[of] += factor * stride
         return tuple(strides), begin
 
     def source_axis(self, axis: int) -> int | None:
@@ -104,6 +112,25 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(math.prod(shape[a + 1 :]) for a in range(len(shape)))
 
 
+def segments(one: Shape, other: Shape) -> list[tuple[list[int], list[int]]]:
+    """The shortest runs of axes of two shapes that have the same elements, in order."""
+    runs: list[tuple[list[int], list[int]]] = []
+    i = k = 0
+    while i < len(one) or k < len(other):
+        first: list[int] = []
+        second: list[int] = []
+        a = b = 1
+        while not (first or second) or a != b:
+            if k == len(other) or (i < len(one) and a <= b):
+                first.append(i)
+                a, i = a * one[i], i + 1
+            else:
+                second.append(k)
+                b, k = b * other[k], k + 1
+        runs.append((first, second))
+    return runs
+
+
 def joint_stride(shape: Sequence[int], strides: Sequence[int]) -> int | None:
     """The stride of some axes as one; None if their elements do not lie evenly."""
     axes = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
@@ -127,6 +154,13 @@ def _axes_permuted(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ..
 
 def _axes_broadcast(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
     return tuple(Axis(None if n == 1 else a) for a, n in enumerate(source))
+
+
+def _axes_of_windows(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
+    params, n = kernel.params, len(source) - 2
+    sizes = zip(params["stride"], params["dilation"], strict=True)
+    windows = (Axis(1 + k, s, also=(1 + n + k, d)) for k, (s, d) in enumerate(sizes))
+    return Axis(0), *windows, Axis(2 * n + 1)
 
 
 def _axes_sliced(kernel: Kernel, view: Shape, source: Shape) -> tuple[Axis, ...]:
@@ -154,5 +188,6 @@ _AXES = {
     ops.permute_dims: _axes_permuted,
     ops.reshape: _axes_reshaped,
     ops.slice: _axes_sliced,
+    ops.unfold: _axes_of_windows,
 }
 VIEWS = frozenset(_AXES)

@@ -33,6 +33,16 @@ def rows_put(main: int, writes: Sequence[int], storage: Storage) -> float:
     return float(math.prod(storage.buffers[storage.kernel(main).reads[2]].shape))
 
 
+def pooling(main: int, writes: Sequence[int], storage: Storage) -> float:
+    kernel = storage.kernel(main)
+    windows = math.prod(storage.buffers[writes[-1]].shape)
+    return 0.1 * windows * math.prod(kernel.params["window"])
+
+
+def folding(main: int, writes: Sequence[int], storage: Storage) -> float:
+    return 0.3 * math.prod(storage.kernel(main).node.inputs[0].shape)
+
+
 def cumulative(main: int, writes: Sequence[int], storage: Storage) -> float:
     return math.prod(storage.buffers[main].shape) * 0.5
 
