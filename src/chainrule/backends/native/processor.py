@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -47,12 +47,18 @@ class Caches:
 
 @dataclass(frozen=True)
 class Target:
-    """triple: LLVM's name of machine and system; cpu, features: which instructions may be used."""
+    """What code is made for.
+
+    triple         LLVM's name of machine and system
+    cpu, features  which instructions may be used
+    winograd       whether kernels of 3 × 3 may be done by tiles
+    """
 
     triple: str
     cpu: str
     features: str
     caches: Caches = Caches()
+    winograd: bool = True
 
     def has(self, feature: str) -> bool:
         return f"+{feature}" in self.features.split(",")
@@ -95,8 +101,12 @@ class Target:
 
 
 def host() -> Target:
-    """This processor; CHAINRULE_FEATURES=avx2 or sse does without the wider vectors."""
-    return _host(os.environ.get("CHAINRULE_FEATURES", ""))
+    """This processor; CHAINRULE_FEATURES=avx2 or sse does without the wider vectors.
+
+    CHAINRULE_WINOGRAD=0 does all convolutions directly.
+    """
+    target = _host(os.environ.get("CHAINRULE_FEATURES", ""))
+    return replace(target, winograd=os.environ.get("CHAINRULE_WINOGRAD", "1") != "0")
 
 
 @functools.cache

@@ -9,6 +9,7 @@ loops         the loops of one function, and the elements that they compute
 builder       what all emitters share
 epilogue      bias and activation while a product is in registers
 matmul_tiles  products, tile by tile (`vectors`: its instructions)
+winograd      convolutions with kernels of 3 × 3, by tiles
 slides        the copy of the input, and blocks of sums, of convolutions
 running_tiles loops with running values on the stack
 attention_blocks  what attention and its derivative share

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -12,6 +14,7 @@ from ..plan.slides import SIZES, Phase
 from .epilogue import Epilogue
 from .loops import Loops
 from .slides import Nest, SlideEmitter, offsets
+from .winograd import Tiling
 
 
 def emit(loops: Loops) -> None:
@@ -32,11 +35,23 @@ class Windows(SlideEmitter):
             first, end = self.loops.part or (I64(0), I64(batch * bands))
         with b.if_then(b.icmp_unsigned("<", first, end)):
             self._pack()
-            self.e.loop(first, end, 1, self._unit)
+            fine: ir.Value | None = None
+            if self.tiles is not None:
+                self._tiling = Tiling(self, self.tiles, self.room(self._tiles_at))
+                packed = self.room(0), self.blocks.panels * self.blocks.panel
+                fine = self._tiling.is_fine(packed)
+                with b.if_then(fine):
+                    panel, columns = self.blocks.panel, self.blocks.columns
+                    self._tiling.transform_kernel(self.room(0), panel, columns)
+            self.e.loop(first, end, 1, lambda unit: self._unit(unit, fine))
 
     @property
     def scratch(self) -> ir.Value:
         return self.room(self.blocks.packed_bytes)
+
+    @property
+    def _tiles_at(self) -> int:
+        return self.blocks.packed_bytes + self.blocks.copy_bytes
 
     def _pack(self) -> None:
         """The kernel: (groups, panels, *places, channels, columns), with zeros at the end."""
@@ -79,13 +94,59 @@ class Windows(SlideEmitter):
 
         loops.turns(I64(0), I64(groups), group)
 
-    def _unit(self, unit: ir.Value) -> None:
+    def _unit(self, unit: ir.Value, fine: ir.Value | None) -> None:
+        """A band of an image; by tiles where the kernel is fine for that, and the band is."""
         b, blocks = self.b, self.blocks
         image, turn = unit, I64(0)
         if blocks.bands > 1:
             image = b.udiv(unit, I64(blocks.bands))
             turn = b.mul(b.urem(unit, I64(blocks.bands)), I64(blocks.turns))
         self.copy(image, self.scratch, turn)
+        if fine is None:
+            self._direct(image, turn)
+            return
+        fine = b.and_(fine, self._tiling.is_fine((self.scratch, blocks.pitches[0])))
+        with b.if_else(fine) as (then, otherwise):
+            with then:
+                self._by_tiles(image, turn)
+            with otherwise:
+                self._direct(image, turn)
+
+    def _by_tiles(self, image: ir.Value, turn: ir.Value) -> None:
+        """The band, some tiles at a time."""
+        e, b, blocks, tiling = self.e, self.b, self.blocks, self._tiling
+        high, wide = (s.output for s in self.slide.sizes[-2:])
+        across = tiling.tiles.across
+        turns = e.least(b.sub(I64(high), turn), blocks.turns)
+        count = b.mul(b.udiv(b.add(turns, I64(1)), I64(2)), I64(across))
+
+        def patch(t: ir.Value) -> ir.Value:
+            y, x = b.udiv(t, I64(across)), b.urem(t, I64(across))
+            return e.at(self.scratch, (y, 2 * blocks.pitches[-2]), (x, 2 * blocks.pitches[-1]))
+
+        def put(t: ir.Value, o: ir.Value, y: list[list[ir.Value]]) -> None:
+            first = b.mul(b.udiv(t, I64(across)), I64(2))
+            row, column = b.add(first, turn), b.mul(b.urem(t, I64(across)), I64(2))
+            start = b.add(b.mul(image, I64(self.slide.positions)), column)
+            for i, j in itertools.product(range(2), range(2)):
+                own, beside = b.add(row, I64(i)), b.add(column, I64(j))
+                at = b.add(b.add(start, b.mul(own, I64(wide))), I64(j))
+                with contextlib.ExitStack() as inside:
+                    if i and high % 2:
+                        inside.enter_context(b.if_then(b.icmp_signed("<", own, I64(high))))
+                    if j and wide % 2:
+                        inside.enter_context(b.if_then(b.icmp_signed("<", beside, I64(wide))))
+                    self._finish(y[i][j], at, o, e.lanes)
+
+        def some(first: ir.Value, count: ir.Value) -> None:
+            tiling.transform_inputs(first, count, patch)
+            tiling.multiply(count)
+            tiling.results(first, count, put)
+
+        tiling.each_some(count, some)
+
+    def _direct(self, image: ir.Value, turn: ir.Value) -> None:
+        blocks = self.blocks
 
         def group(g: ir.Value) -> None:
             for phases in self.slide.phases:

@@ -9,10 +9,12 @@ from typing import Any
 from llvmlite import ir
 
 from ..ir_types import I64
-from ..plan.convolution import FEW_ROWS
+from ..plan.slide_blocks import FEW_ROWS, parts_of
 from ..plan.slides import SIZES, Phase
+from ..plan.winograd import PLACES
 from .loops import Loops
 from .slides import Nest, SlideEmitter, offsets
+from .winograd import Tiling
 
 
 def emit(loops: Loops) -> None:
@@ -24,7 +26,7 @@ class Weights(SlideEmitter):
     """The loops of one gradient. A block's rows are places of the kernel and channels."""
 
     def emit(self) -> None:
-        first, end = self.loops.part or (I64(0), I64(self.blocks.parts))
+        first, end = self.loops.part or (I64(0), I64(parts_of(self.slide)))
         self.e.loop(first, end, 1, self._part)
 
     @property
@@ -36,6 +38,9 @@ class Weights(SlideEmitter):
         size = slide.kernel * slide.inner * slide.outputs
         goal = e.at(self.loops.pointers[self.main], (part, size))
         self._clear(goal, size)
+        if self.tiles is not None:
+            self._tiling = Tiling(self, self.tiles, self.room(blocks.copy_bytes))
+            self._clear(self._tiling.kernel, PLACES * self.tiles.kernel)
         first = b.mul(part, I64(blocks.in_part))
         end = e.least(b.add(first, I64(blocks.in_part)), slide.batch)
 
@@ -52,14 +57,80 @@ class Weights(SlideEmitter):
                     to = e.at(self.scratch, (slot, blocks.pitches[0]))
                     self.copy(b.add(image, slot), to, turn)
 
-                e.loop(I64(0), I64(1) if isinstance(count, int) else count, 1, one)
-                for phases in slide.phases:
-                    if all(p.places for p in phases):
-                        self._phase(goal, image, count, turn, phases)
+                many = I64(1) if isinstance(count, int) else count
+                e.loop(I64(0), many, 1, one)
+                if self.tiles is None:
+                    self._direct(goal, image, count, turn)
+                    return
+                each = slide.positions * slide.outputs
+                z = e.at(self.loops.pointers[self.kernel.reads[1]], (image, each))
+                fine = self._tiling.is_fine(
+                    (self.scratch, b.mul(many, I64(blocks.pitches[0]))), (z, b.mul(many, I64(each)))
+                )
+                with b.if_else(fine) as (then, otherwise):
+                    with then:
+                        self._by_tiles(z, many, turn)
+                    with otherwise:
+                        self._direct(goal, image, count, turn)
 
             e.loop(I64(0), I64(blocks.bands), 1, band)
 
         e.loop(first, end, blocks.images, some)
+        if self.tiles is not None:
+            self._tiling.add_gradient(goal)
+
+    def _by_tiles(self, z: ir.Value, images: ir.Value, turn: ir.Value) -> None:
+        """What a band of some images adds to the transformed gradient, some tiles at a time."""
+        e, b, blocks, slide, tiling = self.e, self.b, self.blocks, self.slide, self._tiling
+        high, wide = (s.output for s in slide.sizes[-2:])
+        across = tiling.tiles.across
+        turns = e.least(b.sub(I64(high), turn), blocks.turns)
+        down = b.udiv(b.add(turns, I64(1)), I64(2))
+        count = b.mul(b.mul(down, I64(across)), images)
+
+        def places(t: ir.Value) -> list[ir.Value]:
+            """Image, first row, first column."""
+            x, rows = b.urem(t, I64(across)), b.udiv(t, I64(across))
+            y, image = b.urem(rows, down), b.udiv(rows, down)
+            return [image, b.mul(y, I64(2)), b.mul(x, I64(2))]
+
+        def patch(t: ir.Value) -> ir.Value:
+            return e.at(
+                self.scratch, *zip(places(t), blocks.pitches[:1] + blocks.pitches[2:], strict=True)
+            )
+
+        def take(t: ir.Value, o: ir.Value) -> list[list[ir.Value]]:
+            image, y, x = places(t)
+            y = b.add(y, turn)
+            row = wide * slide.outputs
+            start = e.at(z, (image, high * row), (o, 1))
+
+            def one(i: int, j: int) -> ir.Value:
+                own, beside, inside = b.add(y, I64(i)), b.add(x, I64(j)), []
+                if i and high % 2:
+                    inside.append(b.icmp_signed("<", own, I64(high)))
+                    own = b.select(inside[-1], own, y)
+                if j and wide % 2:
+                    inside.append(b.icmp_signed("<", beside, I64(wide)))
+                    beside = b.select(inside[-1], beside, x)
+                value = e.load(e.at(start, (own, row), (beside, slide.outputs)), e.lanes)
+                for condition in inside:
+                    value = b.select(condition, value, e.zero)
+                return value
+
+            return [[one(i, j) for j in range(2)] for i in range(2)]
+
+        def some(first: ir.Value, count: ir.Value) -> None:
+            tiling.transform_inputs(first, count, patch)
+            tiling.transform_gradient(first, count, take)
+            tiling.add_products(count)
+
+        tiling.each_some(count, some)
+
+    def _direct(self, goal: ir.Value, image: ir.Value, images: Any, turn: ir.Value) -> None:
+        for phases in self.slide.phases:
+            if all(p.places for p in phases):
+                self._phase(goal, image, images, turn, phases)
 
     def _phase(
         self, goal: ir.Value, image: ir.Value, images: Any, turn: ir.Value, phases: Sequence[Phase]

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..ir_types import I8, I64
-from ..plan.convolution import Blocks, blocks_of
+from ..plan.convolution import blocks_of
 from ..plan.slides import SIZES, Phase
 from .loops import Loops
 from .vectors import Values, Vectors
@@ -44,7 +44,7 @@ class SlideEmitter:
         self.loops, self.b = loops, loops.builder
         self.main = loops.task.group.main
         self.kernel = loops.storage.kernel(self.main)
-        self.blocks: Blocks = blocks_of(self.kernel, loops.plan.target)
+        self.blocks, self.tiles = blocks_of(self.kernel, loops.plan.target)
         self.slide = self.blocks.slide
         self.e = Vectors(self.b, self.blocks.lanes, self.slide.itemsize)
         self._x = self.kernel.reads[0]

@@ -14,7 +14,8 @@
     verify     what a legal plan is
 
 `kinds` has a row per kind of loop, `views` says how views map indices, `loop_nests`, `reductions`,
-`matmul`, `blocking`, `convolution`, `slides` (their sizes), `attention` and `bodies` (of scans) how
-loops run, `work` for how long, `lookups` which of them cannot fail. Nothing here is imported before
-a program is planned, except `rewrites`, and what `halves` needs where they are.
+`matmul`, `blocking`, `convolution` (with `slides`, `slide_blocks`, `winograd`: sizes, blocks and
+tiles), `attention` and `bodies` (of scans) how loops run, `work` for how long, `lookups` which of
+them cannot fail. Nothing here is imported before a program is planned, except `rewrites`, and what
+`halves` needs where they are.
 """
