@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from chainrule.data import images, read_image_files, read_images
+from chainrule.data import read_image_files, read_images
+from chainrule.data.images.decode import MOST_PIXELS
 from chainrule.errors import ArgumentError, FileError
 from chainrule.train import Recipe, Run
 from chainrule.train.runs import training as runs
@@ -215,7 +216,7 @@ def test_pictures_of_other_sizes_in_training(tmp_path: Path) -> None:
 def test_a_file_of_too_many_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also above Pillow's own limit, which would warn or raise without saying what to do."""
     run = grey_run(tmp_path)
-    for side, limit in ((8000, images.MOST_PIXELS), (20_000, images.MOST_PIXELS), (9, 80)):
+    for side, limit in ((8000, MOST_PIXELS), (20_000, MOST_PIXELS), (9, 80)):
         path = tmp_path / f"{side}.png"
         head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
         raw = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + crc(head)
@@ -227,11 +228,13 @@ def test_a_file_of_too_many_pixels(tmp_path: Path, capsys: pytest.CaptureFixture
     assert call(capsys, "predict", run, tmp_path / "9.png", "--max-pixels", "80")[0] == 2
     assert call(capsys, "predict", run, tmp_path / "9.png", "--max-pixels", "81")[0] == 0
     code, _, said = call(capsys, "train", tmp_path / "d", "--max-pixels", "63")
-    assert (code, "0.png of 8 × 8 pixels; expected at most 63" in said) == (2, True)
+    assert (code, "0.png of 8 × 8 pixels" in said, "--max-pixels 64" in said) == (2, True, True)
+    assert "got 24 of 24 images that cannot be used" in said
+    assert "expected at most 63 pixels in a file, in all but 10% of the files" in said
     code, _, said = call(capsys, "predict", tmp_path / "no run", "--max-pixels", "0")
     assert code == 2
     recipe = (run / "recipe.toml").read_text()
-    assert f"max_pixels = {images.MOST_PIXELS}" in recipe
+    assert f"max_pixels = {MOST_PIXELS}" in recipe
 
 
 def test_images_that_do_not_fit_into_memory(

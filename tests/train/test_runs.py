@@ -109,6 +109,7 @@ def test_evaluating(classified, csv_file, capsys):
         "task": "classification",
         "metrics": classified.metrics,
         "rows": round(0.2 * ROWS),
+        "notes": [],
     }
     _, out, _ = call(capsys, "evaluate", classified.run, csv_file)
     assert out.startswith(f"{ROWS} rows: accuracy ")
@@ -166,7 +167,7 @@ def test_sizes_of_hidden_layers_add_up(tmp_path, capsys, monkeypatch, sizes):
 def test_the_command_prints_one_json_object(folder):
     done = shell("train", "iris", "--epochs", 3, "--json", cwd=folder)
     found = json.loads(done.stdout)
-    assert list(found) == ["task", "metrics", "run", "report", "seconds"]
+    assert list(found) == ["task", "metrics", "run", "report", "seconds", "notes"]
     assert found["run"] == os.path.join("runs", "iris-1")
     assert (folder / found["report"]).exists()
     assert "epoch 1/3" in done.stderr
@@ -330,7 +331,7 @@ def test_a_warning_of_the_report_is_printed(tmp_path, capsys):
     assert "\nwarning: It does hardly better than a guess: accuracy 0.9" in out
     assert "--class-weight balanced" in out
     _, out, _ = call(capsys, "train", "--resume", tmp_path / "run", "--quiet", "--json")
-    assert list(json.loads(out)) == ["task", "metrics", "run", "report", "seconds"]
+    assert list(json.loads(out)) == ["task", "metrics", "run", "report", "seconds", "notes"]
 
 
 def test_a_run_that_has_ended_says_so_and_can_have_more_epochs(tmp_path, capsys):

@@ -163,7 +163,9 @@ def test_images_that_cannot_be_used(tmp_path, capsys):
     (tmp_path / "large.toml").write_text('[data]\nsource = "pictures"\nsize = [9000000, 9000000]\n')
     expect_one_error(capsys, ["train", tmp_path / "large.toml"], "the memory of this machine")
     os.mkfifo(folder / "a/pipe.png")
-    expect_one_error(capsys, ["train", folder], "a pipe")
+    code, out, err = call(capsys, "train", folder, "--json", "--out", tmp_path / "r")
+    (note,) = json.loads(out)["notes"]
+    assert (code, "pipe.png: it is a pipe or a device" in note, note in err) == (0, True, True)
 
 
 def test_names_of_images_that_are_no_utf_8(tmp_path):
@@ -233,10 +235,12 @@ def test_folders_that_are_no_classes(classified, tmp_path, capsys):
         pictures(tmp_path / "both" / part)
     both = tmp_path / "both"
     expect_one_error(capsys, ["train", both], f"train on one of them, {both / 'train'}")
+    recipe = tmp_path / "all.toml"
+    recipe.write_text('[data]\nsource = "both/train"\nmax_unreadable = 0\n')
     (both / "train/a/0.png").write_bytes(b"")
-    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is empty")
+    expect_one_error(capsys, ["train", recipe], "cannot be read: it is empty")
     (both / "train/a/0.png").write_bytes(b"text")
-    expect_one_error(capsys, ["train", both / "train"], "cannot be read: it is not an image")
+    expect_one_error(capsys, ["train", recipe], "cannot be read: it is not an image")
 
 
 def test_classes_that_training_did_not_have(tmp_path, capsys):

@@ -30,9 +30,11 @@ def evaluate(
     """
     opened = open_run(run, max_pixels, encoding)
     rows, metrics = opened.evaluate(file)
-    print_notes(opened.task.notes if file else [])
+    notes = opened.task.notes if file else []
+    print_notes(notes)
     if as_json:
-        report = {"task": opened.task.task, "metrics": files.with_nulls(metrics), "rows": rows}
+        scores = files.with_nulls(metrics)
+        report = {"task": opened.task.task, "metrics": scores, "rows": rows, "notes": notes}
         print(json.dumps(report))
         return
     scores = ", ".join(f"{n.replace('_', ' ')} {short_number(v)}" for n, v in metrics.items())

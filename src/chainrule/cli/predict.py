@@ -74,8 +74,9 @@ def predict(
         text = to_csv(columns)
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
-        report = {"predictions": rows}  # type: ignore[dict-item]
-        print_notes(opened.task.notes if file else [])
+        notes = opened.task.notes if file else []
+        report = {"predictions": rows, "notes": notes}  # type: ignore[dict-item]
+        print_notes(notes)
     if out is not None:
         replaced = " (replaced)" if out.is_file() else ""
         files.write_through(out, text)

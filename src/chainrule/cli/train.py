@@ -31,7 +31,8 @@ def train(
         str | None,
         typer.Argument(
             help="digits, iris, wine, breast_cancer, diabetes, moons, spirals, circles; a CSV or "
-            "Parquet file; a folder of images with one sub-folder per class; a text; a recipe.toml."
+            "Parquet file; images: a folder with one sub-folder per class, a CSV file of names and "
+            "labels, an .npz file, IDX files; a text; a recipe.toml."
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,

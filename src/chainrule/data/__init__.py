@@ -3,7 +3,7 @@
 loader    `DataLoader`: batches of arrays
 split     `split` and `train_test_split`: which rows are training, validation, test
 tables    tables: files, kinds of columns, encoding
-images    folders of images
+images    images: folders, tables of names, files of many images
 text      characters or bytes as codes
 sequences sequences as arrays: padded, windows, parallel streams
 buckets   `BucketLoader`: batches of sequences of similar length
@@ -14,7 +14,7 @@ paths     checks of a path before it is opened
 from ..hints import hide_modules
 from .buckets import BucketLoader
 from .builtin import NAMES, Builtin, load
-from .images import Images, read_image_files, read_images
+from .images.read import Images, read_image_files, read_images
 from .loader import DataLoader
 from .sequences import pad, streams, windows
 from .split import split, train_test_split

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from ...data import NAMES, load
+from ...data.images.listing import files_in_table
+from ...data.images.packed import files_of_packed
 from ...errors import ArgumentError, ChainruleError, FileError, ShapeError, warn
 from ...graph import Array
 from ...nn import Module
@@ -135,19 +137,23 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def fingerprint(source: str, contents: bool = True) -> str:
-    """A checksum of the data: contents of a file; names and contents of the files of a folder.
+    """A checksum of the data: contents of a file; names and contents of several files.
 
-    contents   False: names and sizes of a folder's files, as in earlier versions
+    contents   False: names and sizes of several files, as in earlier versions
     """
     if source in NAMES:
         return f"{source} 0..255" if load(source).kind == "images" else source
     path = Path(source)
-    if path.is_dir():
+    inside = files_of_packed(path)
+    if not inside and path.is_dir():
         inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
-        of = (lambda p: files.checksum(files.read(p))) if contents else (lambda p: p.stat().st_size)
-        text = "\n".join(f"{p.relative_to(path)} {of(p)}" for p in inside)
-        return _CONTENTS * contents + hashlib.sha256(os.fsencode(text)).hexdigest()
-    return files.checksum(files.read(path))
+    inside = inside or [path, *files_in_table(path)]
+    if inside == [path]:
+        return files.checksum(files.read(path))
+    folder = path if path.is_dir() else path.parent
+    of = (lambda p: files.checksum(files.read(p))) if contents else (lambda p: p.stat().st_size)
+    text = "\n".join(f"{os.path.relpath(p, folder)} {of(p)}" for p in inside)
+    return _CONTENTS * contents + hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ FORMAT = 1
 class Recipe:
     """The settings of a run; None means "chosen from the data".
 
-    source          a file, a folder of images, or the name of a built-in set
+    source          a file, a folder, or the name of a built-in set
     target          the column to predict, of a table
     drop            columns to leave out
     category        columns to read as text, even if they contain numbers
@@ -36,7 +36,8 @@ class Recipe:
     task            classification or regression; inferred from the target by default
     test, valid     shares of rows held out for the test and for early stopping
     size            height and width to which images are resized
-    max_pixels      largest image file, in pixels; larger files are errors before they are read
+    max_pixels      largest image file, in pixels; larger files are not read
+    max_unreadable  the share of image files that may be unreadable; they are left out
     length          tokens per training window of text
     encoding        of a text file: utf-8, latin-1, …
     tokens          of a text: characters, or bytes of its UTF-8
@@ -62,6 +63,7 @@ class Recipe:
     valid: float | None = None
     size: list[int] | None = None
     max_pixels: int | None = None
+    max_unreadable: float | None = None
     length: int | None = None
     encoding: str | None = None
     tokens: str | None = None
@@ -139,6 +141,7 @@ SECTIONS = {
         "valid",
         "size",
         "max_pixels",
+        "max_unreadable",
         "length",
         "encoding",
         "tokens",
@@ -199,6 +202,7 @@ _LARGEST = 2**63 - 1  # whole number in TOML
 _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     "test": (lambda v: 0 < v < 1, "a share between 0 and 1"),
     "valid": (lambda v: 0 < v < 1, "a share between 0 and 1"),
+    "max_unreadable": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
     "dropout": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
     "label_smoothing": (lambda v: 0 <= v < 1, "a share from 0 to below 1"),
     "lr": (lambda v: v > 0, "a finite number above 0, such as 1e-3"),

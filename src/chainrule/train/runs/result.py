@@ -30,6 +30,7 @@ class Result:
     """The result of a run.
 
     findings   as in the report
+    notes      how the data was changed
     ended      why a resumed run had stopped, if nothing was left to do; else empty
     """
 
@@ -40,6 +41,7 @@ class Result:
     interrupted: bool
     samples: list[str]
     findings: list[Finding]
+    notes: list[str]
     ended: str = ""
 
     @property
@@ -55,6 +57,7 @@ class Result:
             "run": str(self.run),
             "report": str(self.report),
             "seconds": round(self.seconds, 3),
+            "notes": self.notes,
         }
         return {**out, "interrupted": True} if self.interrupted else out
 

@@ -50,7 +50,7 @@ def train(
 
     folder   the folder, or a function that returns a free one; called again if another run took it
     """
-    task = kind_of(recipe.source).load(recipe)
+    task = kind_of(recipe.source, recipe.drop).load(recipe)
     recipe = completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
     if recipe.source not in NAMES:
@@ -249,6 +249,7 @@ def _train_and_write(
         history.stopped == "interrupted",
         samples,
         run_findings,
+        task.notes,
         ended="" if writer.trainer.step > writer.first else history.stopped,
     )
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))

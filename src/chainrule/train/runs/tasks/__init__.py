@@ -7,9 +7,12 @@ tables, images, text  one kind each
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....data import NAMES, load
+from ....data.images.listing import columns_of_files
+from ....data.images.packed import packed_files
 from ....data.tables.read import SPREADSHEETS
 from ....errors import ArgumentError
 from .base import Task
@@ -22,11 +25,16 @@ TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 TEXTS = (".txt", ".md", ".rst", ".py", ".tex", ".html", ".log")
 
 
-def kind_of(source: str) -> type[Task]:
-    """The kind of a built-in name, a file (by its ending) or a folder."""
+def kind_of(source: str, drop: Sequence[str] | None = None) -> type[Task]:
+    """The kind of a built-in name, a file (by its ending) or a folder.
+
+    drop   columns that do not count: a table with a column of image files is a list of images
+    """
     if source in NAMES:
         return KINDS[load(source).kind]
     path = Path(source)
+    if packed_files(path) or columns_of_files(path, drop or ()):
+        return ImageTask
     if source.lower().endswith((*TABLES, *SPREADSHEETS)):  # read_table says how to convert them
         return TableTask
     if path.is_dir():
@@ -44,8 +52,8 @@ def kind_of(source: str) -> type[Task]:
     raise ArgumentError(
         "train",
         f"got {source!r}, whose ending is not known",
-        f"expected a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}) or a folder of "
-        "images",
+        f"expected a table ({', '.join(TABLES)}), a text ({', '.join(TEXTS)}), a folder of "
+        "images or an .npz file",
         "rename or convert the file",
     )
 

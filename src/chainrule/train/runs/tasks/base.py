@@ -17,6 +17,7 @@ from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
 TABLE_SETTINGS = ("target", "drop", "category", "decimal")
+IMAGE_SETTINGS = ("size", "max_pixels", "max_unreadable", "channels")
 TEXT_SETTINGS = ("length", "encoding", "tokens", "carry")
 
 

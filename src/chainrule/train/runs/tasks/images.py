@@ -1,4 +1,4 @@
-"""Images: a folder with one sub-folder per class, or the built-in digits."""
+"""Images with classes: of folders, tables of names, files of many images; the built-in digits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from .... import nn
 from ....data import NAMES, Images, load, read_image_files, read_images, split
-from ....data.images import EXTENSIONS, MOST_PIXELS
+from ....data.images.decode import MOST_PIXELS
+from ....data.images.listing import columns_of_files
+from ....data.images.read import MOST_UNREADABLE
 from ....errors import ArgumentError, FileError
 from ....graph import Array
 from ...charts.drawing import shorten
@@ -31,6 +33,7 @@ from .base import (
     listed,
 )
 
+PARTS = 3  # training, validation and test
 MOST_PICTURES = 12  # of mistakes in the report
 SMALL = 100  # pixels: up to here a network needs no convolutions
 
@@ -51,15 +54,18 @@ class ImageTask(Task):
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
         self.usual = list(usual)  # of most training files, before resizing
         self.max_pixels = MOST_PIXELS
+        self._recipe, self._own_test = Recipe(), False
         self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
         self.notes = []
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
-        expect_source(recipe, *TABLE_SETTINGS, *TEXT_SETTINGS, "embedding")
-        most = recipe.max_pixels or MOST_PIXELS
-        images = _images(recipe.source, recipe.size, max_pixels=most)
-        parts = split(len(images.y), fractions(recipe), recipe.seed or 0, images.y)
+        in_table = bool(columns_of_files(Path(recipe.source), recipe.drop or ()))
+        others = [n for n in TABLE_SETTINGS if not (in_table and n in ("target", "drop"))]
+        expect_source(recipe, *others, *TEXT_SETTINGS, "embedding")
+        size = None if recipe.size is None else (recipe.size[0], recipe.size[1])
+        images = _images(recipe.source, recipe, size, None, recipe.max_pixels or MOST_PIXELS, None)
+        parts = _parts(recipe, images)
         x = images.x[parts[0]]
         std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
         mean = x.mean((0, 1, 2), dtype=np.float64)
@@ -69,12 +75,14 @@ class ImageTask(Task):
             self.notes.append(
                 f"images of {before} are resized to {after}; size in a recipe changes that"
             )
-        self.notes += images.notes
+        self.notes += [*images.notes, *_rare(images)]
+        self._own_test = images.tests > 0
         self.model = recipe.model or self.model
         self.train, self.valid, self.test = ((images.x[p], images.y[p]) for p in parts)
-        self.rows = parts[2]
+        self.rows = parts[2] - (len(images.y) - images.tests if images.tests else 0)
         if images.files:
-            self.test_names = [os.path.relpath(images.files[k], recipe.source) for k in parts[2]]
+            base = Path(recipe.source).parent if in_table else recipe.source
+            self.test_names = [os.path.relpath(images.files[k], base) for k in parts[2]]
         self.facts = {
             "images": len(images.y),
             "training images": len(parts[0]),
@@ -89,7 +97,7 @@ class ImageTask(Task):
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
         usual = values.get("usual", [])  # absent from runs of earlier versions
         self = cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"], usual)
-        self.max_pixels = recipe.max_pixels or MOST_PIXELS
+        self.max_pixels, self._recipe = recipe.max_pixels or MOST_PIXELS, recipe
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -103,12 +111,11 @@ class ImageTask(Task):
 
     def read(self, source: Any, labelled: bool) -> Batch:
         known = [(self.usual[0], self.usual[1])] if self.usual else []
+        form = self.shape[:2], self.shape[2], self.max_pixels, known
         if labelled or source in NAMES:
-            images = _images(source, list(self.shape[:2]), self.shape[2], self.max_pixels, known)
+            images = _images(source, self._recipe, *form)
         else:
-            images = read_image_files(
-                _all_images(Path(source)), self.shape[:2], self.shape[2], self.max_pixels, known
-            )
+            images = read_image_files(source, *form, max_unreadable=_most(self._recipe))
         self.names, self.notes = images.files or None, list(images.notes)
         if images.x.shape[1:] != self.shape:
             raise ArgumentError(
@@ -127,15 +134,17 @@ class ImageTask(Task):
                 f"expected one of {listed(self.classes)}",
                 "train again with this class, or leave it out",
             )
-        return images.x, np.array([self.classes.index(c) for c in images.classes])[images.y]
+        y = np.array([self.classes.index(c) for c in images.classes])[images.y]
+        return images.x[-images.tests :], y[-images.tests :]  # all if there is no test part
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
         small = self.model != "cnn"
         return {
             "task": "classification",
-            "test": 0.2,
+            "test": None if self._own_test else 0.2,
             "valid": 0.1,
+            "max_unreadable": MOST_UNREADABLE,
             "size": list(self.shape[:2]),
             "max_pixels": MOST_PIXELS,
             "model": self.model,
@@ -186,10 +195,38 @@ class ImageTask(Task):
         ]
 
 
-def _all_images(path: Path) -> Any:
-    """The images of a folder and its sub-folders; any other path as it is."""
-    inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-    return inside if path.is_dir() and inside else path
+def _parts(recipe: Recipe, images: Images) -> list[Array]:
+    """Training, validation and test rows; a test part that the source has is the test."""
+    train, valid, test = fractions(recipe)
+    count, seed = len(images.y) - images.tests, recipe.seed or 0
+    if not images.tests:
+        return split(count, (train, valid, test), seed, images.y)
+    if recipe.test is not None:
+        raise ArgumentError(
+            "train",
+            f"got test = {recipe.test:g} for {recipe.source}, which has {images.tests} test images",
+            "expected no share for the test: those images are the test",
+            "leave out test",
+        )
+    parts = split(count, (1 - valid, valid), seed, images.y[:count])
+    return [*parts, np.arange(count, len(images.y))]
+
+
+def _rare(images: Images) -> list[str]:
+    """A note of classes with fewer images than there are parts."""
+    counts = np.bincount(images.y, minlength=len(images.classes))
+    rare = [f"{images.classes[k]} ({counts[k]})" for k in np.flatnonzero(counts < PARTS)]
+    if not rare:
+        return []
+    return [
+        f"classes with fewer than {PARTS} images: {listed(rare)}; they are not in each of the "
+        "training, validation and test images, so add images, or remove the class"
+    ]
+
+
+def _most(recipe: Recipe) -> float:
+    """The share of unreadable images that are left out."""
+    return MOST_UNREADABLE if recipe.max_unreadable is None else recipe.max_unreadable
 
 
 def png(pixels: Array) -> str:
@@ -209,11 +246,13 @@ def png(pixels: Array) -> str:
 
 def _images(
     source: str,
-    size: list[int] | None,
-    channels: int | None = None,
-    max_pixels: int = MOST_PIXELS,
-    known: list[tuple[int, int]] | None = None,
+    recipe: Recipe,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    max_pixels: int,
+    known: list[tuple[int, int]] | None,
 ) -> Images:
+    """Images with classes; those of a table with the columns that the recipe names."""
     if source in NAMES:
         builtin = load(source)
         if builtin.kind != "images":
@@ -229,9 +268,13 @@ def _images(
             "expected a folder of images, one sub-folder per class",
             f"to continue that run: chainrule train --resume {source}",
         )
-    if size is not None and len(size) != 2:
-        raise ArgumentError(
-            "train", f"got size {size}", "expected height and width", "size = [28, 28]"
-        )
-    wanted = None if size is None else (size[0], size[1])
-    return read_images(Path(source), wanted, channels, max_pixels, known)
+    return read_images(
+        source,
+        size,
+        channels,
+        max_pixels,
+        known,
+        target=recipe.target,
+        drop=recipe.drop or (),
+        max_unreadable=_most(recipe),
+    )

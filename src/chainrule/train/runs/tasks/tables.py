@@ -21,7 +21,16 @@ from ....graph import Array
 from ...evaluation.metrics import Metric, metrics_by_name
 from ..networks import TableNetwork
 from ..recipe import Recipe
-from .base import TEXT_SETTINGS, Batch, Task, epochs_for, expect_source, fractions, power_of_2
+from .base import (
+    IMAGE_SETTINGS,
+    TEXT_SETTINGS,
+    Batch,
+    Task,
+    epochs_for,
+    expect_source,
+    fractions,
+    power_of_2,
+)
 
 MOST_EMBEDDED = 1000  # columns of categories: compiling an embedding takes some 50 ms
 
@@ -39,7 +48,7 @@ class TableTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TableTask:
-        expect_source(recipe, "size", "max_pixels", *TEXT_SETTINGS, "channels")
+        expect_source(recipe, *IMAGE_SETTINGS, *TEXT_SETTINGS)
         table, target = _table(recipe)
         goal, text = table.columns[target], recipe.category or ()
         shares = fractions(recipe)

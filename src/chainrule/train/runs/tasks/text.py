@@ -17,7 +17,7 @@ from ...evaluation.metrics import Metric
 from ...evaluation.objective import Objective
 from ...evaluation.streams import CarryingForward, WindowLoader
 from ..recipe import Recipe
-from .base import TABLE_SETTINGS, Batch, Task, expect_source, listed, power_of_2
+from .base import IMAGE_SETTINGS, TABLE_SETTINGS, Batch, Task, expect_source, listed, power_of_2
 
 LENGTH = 64  # tokens per window
 WINDOWS = 8  # at least, in each of the parallel streams
@@ -49,9 +49,7 @@ class TextTask(Task):
 
     @classmethod
     def load(cls, recipe: Recipe) -> TextTask:
-        expect_source(
-            recipe, *TABLE_SETTINGS, "size", "max_pixels", "channels", "task", "label_smoothing"
-        )
+        expect_source(recipe, *TABLE_SETTINGS, *IMAGE_SETTINGS, "task", "label_smoothing")
         text = read_text(recipe.source, recipe.encoding or "utf-8")
         parts = _parts(text, recipe)
         tokens = recipe.tokens or "characters"

@@ -1,0 +1,7 @@
+"""Images: reading them from folders, tables of names, and files of many images.
+
+read      `read_images` and `read_image_files`: arrays of images, and notes of what was changed
+listing   which files there are, and their classes
+packed    NumPy's files and IDX files, of many images each
+decode    one file
+"""
