@@ -1,6 +1,8 @@
 """Data: batches, splits, tables and their encoding, images, text, and the built-in sets.
 
 loader    `DataLoader`: batches of arrays
+draws     random numbers that belong to rows
+ahead     what a background thread computes ahead
 split     `split` and `train_test_split`: which rows are training, validation, test
 tables    tables: files, kinds of columns, encoding
 images    images: folders, tables of names, files of many images
@@ -14,6 +16,9 @@ paths     checks of a path before it is opened
 from ..hints import hide_modules
 from .buckets import BucketLoader
 from .builtin import NAMES, Builtin, load
+from .draws import Draws
+from .images.augment import Augment
+from .images.mixing import CutMix, MixUp
 from .images.read import Images, read_image_files, read_images
 from .loader import DataLoader
 from .sequences import pad, streams, windows
@@ -25,13 +30,17 @@ from .text import Bytes, Characters, read_text
 
 __all__ = [
     "NAMES",
+    "Augment",
     "BucketLoader",
     "Builtin",
     "Bytes",
     "Characters",
     "Column",
+    "CutMix",
     "DataLoader",
+    "Draws",
     "Images",
+    "MixUp",
     "Table",
     "TableEncoder",
     "load",

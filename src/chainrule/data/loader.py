@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from ..graph import Array
 from ..hints import check_arguments
 from ..random import Generator
 from ..tensor import Tensor, make
+from .ahead import Ahead
+from .draws import Draws
 
+AHEAD = 8  # batches that are prepared before they are read
 MOST_LISTED = 8  # arrays, in an error
 _STREAM = 0xDA7A_10AD_E25E_ED01  # separates the orders from other random numbers of the same seed
 
@@ -28,6 +31,10 @@ def order(rows: int, seed: int, epoch: int = 0) -> Array:
     return generator.permutation(rows).numpy()
 
 
+# (x, y, draws) -> (x, y), trees of arrays
+Augmentation = Callable[[Any, Any, Draws], tuple[Any, Any]]
+
+
 class DataLoader:
     """Batches of the rows of arrays: trees of tensors, of the structure of the data.
 
@@ -35,6 +42,11 @@ class DataLoader:
     batch_size   rows per batch; the last one may have fewer
     shuffle      a new order in each epoch, from the seed
     drop_last    leave out a last batch with fewer rows
+    augment      what changes each batch (x, y) at random: `Augment`, `MixUp`, `CutMix`, functions
+                 (x, y, draws) -> (x, y) of arrays, or a list of them, one after the other. `draws`
+                 (`Draws`) has the random numbers of the rows in the epoch, from the seed: a row
+                 changes in the same way in whatever batch it is, also in a resumed epoch. A
+                 background thread prepares batches ahead
 
     Each iteration yields the epoch of number `epoch` and increments it when it begins. float64
     becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view.
@@ -52,6 +64,7 @@ class DataLoader:
         *,
         drop_last: bool = False,
         seed: int = 0,
+        augment: Augmentation | Sequence[Augmentation] = (),
     ) -> None:
         leaves, self._structure = tree.flatten(data)
         self._arrays = [_rows(leaf) for leaf in leaves]
@@ -93,6 +106,7 @@ class DataLoader:
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
         self.seed, self.epoch = seed, 0
         Generator(seed)  # refuses a bad seed now, not at the first batch
+        self.augment = _augmentations(augment, data)
 
     @property
     def data(self) -> Any:
@@ -113,9 +127,13 @@ class DataLoader:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch from number `start` on, to resume inside an epoch."""
-        order = self.order(epoch) if self.shuffle else None
-        for k in range(start, len(self)):
-            yield self.tree_of([make(a) for a in self.rows(order, k, 1)])
+        with self.reader(epoch, start) as reader:
+            for _ in range(start, len(self)):
+                yield self.tree_of([make(a) for a in reader.rows(1)])
+
+    def reader(self, epoch: int, start: int = 0) -> Reader:
+        """The same as arrays, several batches at once."""
+        return Reader(self, epoch, start)
 
     def rows(self, order: Array | None, first: int, count: int) -> list[Array]:
         """The rows of `count` batches from number `first` on, of each array.
@@ -135,6 +153,71 @@ class DataLoader:
     def tree_of(self, leaves: Sequence[Any]) -> Any:
         """The structure of the data with these leaves."""
         return tree.unflatten(self._structure, leaves)
+
+
+class Reader:
+    """The batches of one epoch from a number on, as arrays; a context that ends what runs ahead."""
+
+    def __init__(self, loader: DataLoader, epoch: int, start: int) -> None:
+        self._loader, self._epoch, self._next = loader, epoch, start
+        self._order = loader.order(epoch) if loader.shuffle else None
+        self._ahead: Ahead | None = None
+        if loader.augment:
+            self._ahead = Ahead(self._prepared, range(start, len(loader)), AHEAD)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def alike(self) -> int:
+        """The number of next batches that `rows` can return at once; 0 before a last batch with
+        fewer rows."""
+        count = self._loader.alike(self._order, self._next)
+        return count if self._ahead is None else min(count, AHEAD // 2)
+
+    def rows(self, count: int) -> list[Array]:
+        """The rows of the next `count` batches, of each array."""
+        first, self._next = self._next, self._next + count
+        if self._ahead is None:
+            return self._loader.rows(self._order, first, count)
+        batches = [self._ahead.next() for _ in range(count)]
+        return batches[0] if count == 1 else [np.concatenate(a) for a in zip(*batches, strict=True)]
+
+    def _prepared(self, number: int) -> list[Array]:
+        """A batch, augmented."""
+        loader = self._loader
+        part = slice(number * loader.batch_size, (number + 1) * loader.batch_size)
+        order = np.arange(loader.samples) if self._order is None else self._order
+        x, y = loader.tree_of(loader.rows(self._order, number, 1))
+        for stream, augment in enumerate(loader.augment):
+            x, y = augment(x, y, Draws(loader.seed, self._epoch, order[part], stream))
+        return [_rows(leaf) for leaf in tree.flatten((x, y))[0]]
+
+
+def _augmentations(augment: Any, data: Any) -> list[Augmentation]:
+    """The functions in a list; they take a pair (x, y)."""
+    functions = [augment] if callable(augment) else list(augment)
+    for function in functions:
+        if not callable(function):
+            raise DtypeError(
+                "DataLoader",
+                f"got {type(function).__name__} in augment",
+                "expected functions (x, y, draws) -> (x, y)",
+                "augment=cr.data.Augment(shift=2)",
+                user_line(),
+            )
+    if functions and not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise ArgumentError(
+            "DataLoader",
+            f"got augment and data of type {type(data).__name__}",
+            "expected a pair (x, y)",
+            "DataLoader((x, y), augment=…)",
+            user_line(),
+        )
+    return functions
 
 
 def _rows(leaf: Any) -> Array:

@@ -4,4 +4,7 @@ read      `read_images` and `read_image_files`: arrays of images, and notes of w
 listing   which files there are, and their classes
 packed    NumPy's files and IDX files, of many images each
 decode    one file
+augment   `Augment`: images changed at random
+mixing    `MixUp` and `CutMix`: images and classes mixed with others
+resampling  images moved by pixels, or turned and scaled
 """

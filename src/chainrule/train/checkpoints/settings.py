@@ -42,6 +42,7 @@ def training_settings(
     if isinstance(loader, DataLoader):
         for name in ("batch_size", "shuffle", "drop_last", "seed"):
             out[name] = _as_json(getattr(loader, name))
+        out["augment"] = [getattr(a, "__name__", repr(a)) for a in loader.augment]
     for k, group in enumerate(optimizer.param_groups):
         of = f" of group {k}" if k else ""
         for name in (n for n in group if n != "initial_lr"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from ... import random, tree
 from ...compile import Compiled
 from ...data import DataLoader
+from ...data.loader import Reader
 from ...errors import ArgumentError, ChainruleError, GradientError, warn
 from ...graph import Array
 from ...guards.counting import changes
@@ -28,7 +29,7 @@ from ..checkpoints.settings import changes as changes_of
 from ..evaluation.batches import pair
 from ..evaluation.inference import Forward
 from ..evaluation.metrics import Metric
-from ..evaluation.objective import Objective
+from ..evaluation.objective import Objective, cuts
 from ..evaluation.streams import CarriedState, CarryingForward, WindowLoader
 from .callback import Callback
 from .early_stopping import EarlyStopping
@@ -146,11 +147,12 @@ class Trainer:
 
     def _run_epoch(self) -> None:
         began = self.elapsed
-        for _ in self._steps():
-            if self.history.stopped:
-                return
-            if self.folder is not None and time.perf_counter() - self._saved >= self.every:
-                self.save()
+        with closing(self._steps()) as steps:
+            for _ in steps:
+                if self.history.stopped:
+                    return
+                if self.folder is not None and time.perf_counter() - self._saved >= self.every:
+                    self.save()
         if not self.batch:
             raise ArgumentError(
                 "fit",
@@ -160,7 +162,7 @@ class Trainer:
             )
         self._end_epoch(began)
 
-    def _steps(self) -> Iterator[None]:
+    def _steps(self) -> Generator[None]:
         """Run the rest of the epoch; yields after each step, or after several at once."""
         loader = self.train
         if not isinstance(loader, DataLoader):
@@ -168,21 +170,23 @@ class Trainer:
                 self._run_step(*pair(batch))
                 yield
             return
-        order = loader.order(self.epoch) if loader.shuffle else None
-        while self.batch < len(loader):
-            count = self._steps_at_once(loader, order)
-            rows = loader.rows(order, self.batch, count)
-            if count == 1 or not self._run_steps(loader, rows, count):
-                first = [make(part[: len(part) // count]) for part in rows]
-                self._run_step(*pair(loader.tree_of(first)))
-            yield
+        with loader.reader(self.epoch, self.batch) as reader:
+            while self.batch < len(loader):
+                count = self._steps_at_once(reader)
+                rows = reader.rows(count)
+                if count > 1 and self._run_steps(loader, rows, count):
+                    yield
+                    continue
+                for part in cuts(len(rows[0]), count):
+                    self._run_step(*_part(loader, rows, part))
+                    yield
 
-    def _steps_at_once(self, loader: DataLoader, order: Array | None) -> int:
+    def _steps_at_once(self, reader: Reader) -> int:
         """The number of steps for the next native call."""
         repeats = isinstance(self._run, Compiled) and self._run.repeats
         if not self._at_once or not repeats or self.step < self._telling_step:
             return 1
-        return max(1, min(loader.alike(order, self.batch), int(AT_ONCE / self._pace)))
+        return max(1, min(reader.alike(), int(AT_ONCE / self._pace)))
 
     def _run_step(self, x: Any, y: Any) -> None:
         self._rate = self.optimizer.param_groups[0]["lr"]
@@ -392,4 +396,4 @@ class Trainer:
 
 def _part(loader: DataLoader, rows: list[Array], part: slice) -> tuple[Any, Any]:
     """The batch that is this part of the rows."""
-    return pair(loader.tree_of([r[part] for r in rows]))
+    return pair(loader.tree_of([make(r[part]) for r in rows]))
