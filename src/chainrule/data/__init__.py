@@ -2,6 +2,7 @@
 
 loader    `DataLoader`: batches of arrays
 draws     random numbers that belong to rows
+source    rows that are made when they are read
 ahead     what a background thread computes ahead
 split     `split` and `train_test_split`: which rows are training, validation, test
 tables    tables: files, kinds of columns, encoding
@@ -20,6 +21,7 @@ from .draws import Draws
 from .images.augment import Augment
 from .images.mixing import CutMix, MixUp
 from .images.read import Images, read_image_files, read_images
+from .images.stored import ImageFiles
 from .loader import DataLoader
 from .sequences import pad, streams, windows
 from .split import split, train_test_split
@@ -39,6 +41,7 @@ __all__ = [
     "CutMix",
     "DataLoader",
     "Draws",
+    "ImageFiles",
     "Images",
     "MixUp",
     "Table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
@@ -18,8 +19,9 @@ from ..random import Generator
 from ..tensor import Tensor, make
 from .ahead import Ahead
 from .draws import Draws
+from .source import RowSource
 
-AHEAD = 8  # batches that are prepared before they are read
+AHEAD, AHEAD_BYTES = 8, 2**27  # batches that are prepared before they are read, and their size
 MOST_LISTED = 8  # arrays, in an error
 _STREAM = 0xDA7A_10AD_E25E_ED01  # separates the orders from other random numbers of the same seed
 
@@ -38,7 +40,8 @@ Augmentation = Callable[[Any, Any, Draws], tuple[Any, Any]]
 class DataLoader:
     """Batches of the rows of arrays: trees of tensors, of the structure of the data.
 
-    data         an array, or a tuple, list or dict (nested too) of arrays: (x, y), ((x, c), y)…
+    data         an array, or a tuple, list or dict (nested too) of arrays: (x, y), ((x, c), y)…;
+                 `ImageFiles` in place of an array is decoded by a background thread
     batch_size   rows per batch; the last one may have fewer
     shuffle      a new order in each epoch, from the seed
     drop_last    leave out a last batch with fewer rows
@@ -109,6 +112,17 @@ class DataLoader:
         self.augment = _augmentations(augment, data)
 
     @property
+    def prepares(self) -> bool:
+        """Whether batches are prepared ahead."""
+        return bool(self.augment) or any(isinstance(a, RowSource) for a in self._arrays)
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of a batch, before it is augmented."""
+        rows = min(self.batch_size, self.samples)
+        return sum(rows * math.prod(a.shape[1:]) * a.dtype.itemsize for a in self._arrays)
+
+    @property
     def data(self) -> Any:
         """All rows in their original order, with the dtypes of the batches."""
         return tree.unflatten(self._structure, self._arrays)
@@ -162,8 +176,9 @@ class Reader:
         self._loader, self._epoch, self._next = loader, epoch, start
         self._order = loader.order(epoch) if loader.shuffle else None
         self._ahead: Ahead | None = None
-        if loader.augment:
-            self._ahead = Ahead(self._prepared, range(start, len(loader)), AHEAD)
+        if loader.prepares:
+            self._most = min(AHEAD, max(2, AHEAD_BYTES // max(loader.batch_bytes, 1)))
+            self._ahead = Ahead(self._prepared, range(start, len(loader)), self._most)
 
     def __enter__(self) -> Reader:
         return self
@@ -176,7 +191,7 @@ class Reader:
         """The number of next batches that `rows` can return at once; 0 before a last batch with
         fewer rows."""
         count = self._loader.alike(self._order, self._next)
-        return count if self._ahead is None else min(count, AHEAD // 2)
+        return count if self._ahead is None else min(count, self._most // 2)
 
     def rows(self, count: int) -> list[Array]:
         """The rows of the next `count` batches, of each array."""
@@ -189,6 +204,8 @@ class Reader:
     def _prepared(self, number: int) -> list[Array]:
         """A batch, augmented."""
         loader = self._loader
+        if not loader.augment:
+            return loader.rows(self._order, number, 1)
         part = slice(number * loader.batch_size, (number + 1) * loader.batch_size)
         order = np.arange(loader.samples) if self._order is None else self._order
         x, y = loader.tree_of(loader.rows(self._order, number, 1))
@@ -220,10 +237,12 @@ def _augmentations(augment: Any, data: Any) -> list[Augmentation]:
     return functions
 
 
-def _rows(leaf: Any) -> Array:
+def _rows(leaf: Any) -> Any:
     """A leaf as a read-only array of a supported dtype; float64 as float32."""
     if isinstance(leaf, Tensor):
         return leaf.numpy()
+    if isinstance(leaf, RowSource):
+        return leaf
     items = isinstance(leaf, Sized) and hasattr(leaf, "__getitem__")  # as a PyTorch Dataset has
     if items and not hasattr(leaf, "__array__") and not isinstance(leaf, Sequence):
         raise DtypeError(

@@ -1,6 +1,8 @@
 """Images: reading them from folders, tables of names, and files of many images.
 
 read      `read_images` and `read_image_files`: arrays of images, and notes of what was changed
+stored    `ImageFiles`: images that are decoded when they are read
+survey    what is known of files before they are decoded, and notes
 listing   which files there are, and their classes
 packed    NumPy's files and IDX files, of many images each
 decode    one file

@@ -50,6 +50,21 @@ def existing(path: Path, needed: str) -> Path:
     return path
 
 
+def listed(path: Path, target: str | None = None, drop: Sequence[str] = ()) -> Listing:
+    """The images of a folder of classes, or of a table of names and labels."""
+    if columns_of_files(path, drop):
+        return listed_in_table(path, target, drop)
+    return listed_by_folder(path)
+
+
+def listed_files(path: Path) -> Listing:
+    """Images of unknown class: a file, those of a folder and its sub-folders, or of a table."""
+    if columns_of_files(path):
+        return listed_in_table(path, labelled=False)
+    files = files_below(path) if path.is_dir() else [path]
+    return Listing(files, np.full(len(files), -1), [], path)
+
+
 # ── folders ──────────────────────────────────────────────────────────────────────────────────────
 
 

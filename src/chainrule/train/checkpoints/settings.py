@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import tree
 from ...data import DataLoader
+from ...data.source import RowSource
 from ...graph import Array
 from ...optim import Optimizer
 from ...tensor import Tensor
@@ -104,7 +105,10 @@ def _data_text(data: DataLoader | Batches) -> str:
 
 
 def _fingerprints(part: Any) -> str:
-    return ", ".join(_fingerprint(np.asarray(leaf)) for leaf in tree.flatten(part)[0])
+    return ", ".join(
+        leaf.fingerprint() if isinstance(leaf, RowSource) else _fingerprint(np.asarray(leaf))
+        for leaf in tree.flatten(part)[0]
+    )
 
 
 def _fingerprint(array: Array) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import random, tree
+from ...data.source import RowSource
 from ...errors import ArgumentError
 from ...nn import Module
 from ...sparse import RowSparse
@@ -35,7 +36,8 @@ def describe_batch(x: Any, y: Any) -> str:
 
 def nonfinite_values(data: Any) -> Iterator[tuple[Any, str, int]]:
     """The first value of each array that is not finite, where it is, and how many rows have one."""
-    for array in (np.asarray(leaf) for leaf in tree.flatten(data)[0]):
+    leaves = [leaf for leaf in tree.flatten(data)[0] if not isinstance(leaf, RowSource)]
+    for array in map(np.asarray, leaves):
         if array.dtype.kind not in "fV" or not array.size:
             continue
         wide = array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from .... import nn
-from ....data import NAMES, Images, load, read_image_files, read_images, split
+from ....data import NAMES, ImageFiles, Images, load, split
 from ....data.images.decode import MOST_PIXELS
 from ....data.images.listing import columns_of_files
 from ....data.images.read import MOST_UNREADABLE
+from ....data.images.stored import open_images
 from ....errors import ArgumentError, FileError
 from ....graph import Array
 from ...charts.drawing import shorten
@@ -66,10 +67,9 @@ class ImageTask(Task):
         size = None if recipe.size is None else (recipe.size[0], recipe.size[1])
         images = _images(recipe.source, recipe, size, None, recipe.max_pixels or MOST_PIXELS, None)
         parts = _parts(recipe, images)
-        x = images.x[parts[0]]
-        std = np.maximum(x.std((0, 1, 2), dtype=np.float64), 1e-3)
-        mean = x.mean((0, 1, 2), dtype=np.float64)
-        self = cls(x.shape[1:], images.classes, mean, std, images.usual)
+        x = [_rows(images.x, part) for part in parts]
+        mean, std = _moments(x[0])
+        self = cls(images.x.shape[1:], images.classes, mean, std, images.usual)
         if recipe.size is None and images.files and images.usual != self.shape[:2]:
             before, after = (" × ".join(map(str, s)) for s in (images.usual, self.shape[:2]))
             self.notes.append(
@@ -78,7 +78,9 @@ class ImageTask(Task):
         self.notes += [*images.notes, *_rare(images)]
         self._own_test = images.tests > 0
         self.model = recipe.model or self.model
-        self.train, self.valid, self.test = ((images.x[p], images.y[p]) for p in parts)
+        self.train, self.valid, self.test = (
+            (part, images.y[p]) for part, p in zip(x, parts, strict=True)
+        )
         self.rows = parts[2] - (len(images.y) - images.tests if images.tests else 0)
         if images.files:
             base = Path(recipe.source).parent if in_table else recipe.source
@@ -115,7 +117,7 @@ class ImageTask(Task):
         if labelled or source in NAMES:
             images = _images(source, self._recipe, *form)
         else:
-            images = read_image_files(source, *form, max_unreadable=_most(self._recipe))
+            images = open_images(source, *form, _most(self._recipe), None)
         self.names, self.notes = images.files or None, list(images.notes)
         if images.x.shape[1:] != self.shape:
             raise ArgumentError(
@@ -135,7 +137,9 @@ class ImageTask(Task):
                 "train again with this class, or leave it out",
             )
         y = np.array([self.classes.index(c) for c in images.classes])[images.y]
-        return images.x[-images.tests :], y[-images.tests :]  # all if there is no test part
+        if images.tests:
+            return images.x[-images.tests :], y[-images.tests :]
+        return images.x, y
 
     def defaults(self) -> dict[str, Any]:
         rows = len(self.train[1])
@@ -187,7 +191,7 @@ class ImageTask(Task):
         names = self.test_names or [self.classes[k] for k in target]
         return [
             (
-                png(np.rint(self.test[0][k]).astype(np.uint8)),
+                png(np.rint(self.test[0].take([k], axis=0)[0]).astype(np.uint8)),
                 f"{shorten(names[k], 24)}, predicted as {decoded['prediction'][k]} "
                 f"({decoded['confidence'][k]:.0%})",
             )
@@ -210,6 +214,20 @@ def _parts(recipe: Recipe, images: Images) -> list[Array]:
         )
     parts = split(count, (1 - valid, valid), seed, images.y[:count])
     return [*parts, np.arange(count, len(images.y))]
+
+
+def _rows(x: Any, part: Array) -> Any:
+    """The images of these rows; those that stay in files do."""
+    return x.part(part) if isinstance(x, ImageFiles) else x[part]
+
+
+def _moments(x: Any) -> tuple[Array, Array]:
+    """The mean and the standard deviation of each channel; the latter is at least 0.001."""
+    if isinstance(x, ImageFiles):
+        mean, std = x.moments()
+    else:
+        mean, std = (f((0, 1, 2), dtype=np.float64) for f in (x.mean, x.std))
+    return mean, np.maximum(std, 1e-3)
 
 
 def _rare(images: Images) -> list[str]:
@@ -268,13 +286,5 @@ def _images(
             "expected a folder of images, one sub-folder per class",
             f"to continue that run: chainrule train --resume {source}",
         )
-    return read_images(
-        source,
-        size,
-        channels,
-        max_pixels,
-        known,
-        target=recipe.target,
-        drop=recipe.drop or (),
-        max_unreadable=_most(recipe),
-    )
+    labels = recipe.target, recipe.drop or ()
+    return open_images(source, size, channels, max_pixels, known, _most(recipe), labels)

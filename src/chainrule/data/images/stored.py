@@ -1,0 +1,179 @@
+"""Images that stay in their files: for sets that are larger than the memory."""
+
+from __future__ import annotations
+
+import copy
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArgumentError, FileError
+from ...graph import Array
+from ...memory import expect_room, physical
+from ..source import RowSource
+from .decode import MOST_PIXELS
+from .listing import existing, listed, listed_files
+from .packed import packed_files, read_packed
+from .read import MOST_UNREADABLE, Images, in_memory, unpacked
+from .survey import Form, Size, Survey, decoded, survey
+
+SHARE = 0.25  # of the memory: images that take more stay in files; the most that is cached
+
+
+class ImageFiles(RowSource):
+    """Images (N, H, W, C) that are decoded when they are read, in place of an array.
+
+    source          a folder with one sub-folder per class, or a CSV file of names and labels
+    size, channels, max_pixels, target, drop, max_unreadable   as for `read_images`
+    cache           bytes of decoded images to keep; by default a quarter of the memory
+
+    files           the path of each image
+    y, classes      the index of its class in classes: int64 (N,)
+    notes           what is changed or left out
+
+    All files are decoded once, to find those that cannot be read; a file that changes afterwards is
+    an error in its batch.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        size: int | Size | None = None,
+        channels: int | None = None,
+        max_pixels: int = MOST_PIXELS,
+        *,
+        target: str | None = None,
+        drop: Sequence[str] = (),
+        max_unreadable: float = MOST_UNREADABLE,
+        cache: int | None = None,
+    ) -> None:
+        path = existing(Path(source), "a folder of images, or a file of images and labels")
+        if packed_files(path):
+            raise ArgumentError(
+                "ImageFiles",
+                f"got {path}, which has many images in one file",
+                "expected a file for each image",
+                "cr.data.read_images reads it",
+            )
+        surveyed = survey(listed(path, target, drop), size, channels, max_pixels, max_unreadable)
+        self._read(surveyed, None, _most_cached() if cache is None else cache)
+
+    @classmethod
+    def of(cls, surveyed: Survey, known: Sequence[Size] | None) -> ImageFiles:
+        """The images of a survey."""
+        self = cls.__new__(cls)
+        self._read(surveyed, known, _most_cached())
+        return self
+
+    def _read(self, surveyed: Survey, known: Sequence[Size] | None, cache: int) -> None:
+        form = surveyed.form
+        expect_room("read_images", f"an image of {form.size}, which needs", _bytes(form), "size=64")
+        self._stored = _Stored(surveyed, cache)
+        self._numbers = np.arange(len(self._stored.files))
+        self.y, self.classes = surveyed.listing.y[list(surveyed.heads)], surveyed.listing.classes
+        self.notes, self.dtype = surveyed.notes(known), form.dtype
+
+    @property
+    def files(self) -> list[Path]:
+        return [self._stored.files[k] for k in self._numbers]
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (len(self._numbers), *self._stored.form.shape)
+
+    def part(self, rows: Any) -> ImageFiles:
+        """The images of these rows, with the same cache."""
+        out = copy.copy(self)
+        out._numbers, out.y = self._numbers[rows], self.y[rows]
+        return out
+
+    def take(self, rows: Sequence[int] | Array, axis: int = 0) -> Array:
+        return self._stored.take(self._numbers[np.asarray(rows, np.int64)])
+
+    def moments(self) -> tuple[Array, Array]:
+        """The mean and the standard deviation of each channel: (C,) each."""
+        return self._stored.moments(self._numbers)
+
+    def fingerprint(self) -> str:
+        names = "\n".join(f"{f.name} {f.stat().st_size}" for f in self.files)
+        return f"{self.dtype} {self.shape} #{zlib.crc32(names.encode(errors='replace')):08x}"
+
+    def __repr__(self) -> str:
+        return f"ImageFiles({self.dtype} {self.shape}, {len(self.classes)} classes)"
+
+
+class _Stored:
+    """Decoded files, the first of them cached: in a random order these are as good as others."""
+
+    def __init__(self, surveyed: Survey, cache: int) -> None:
+        self.form = surveyed.form
+        most = min(len(surveyed.heads), cache // _bytes(surveyed.form))
+        self._cache = np.empty((most, *self.form.shape), self.form.dtype)
+        sums = []
+        for number, (_, pixels) in enumerate(surveyed.decoded()):
+            if number < most:
+                self._cache[number] = pixels
+            flat = pixels.reshape(-1, self.form.channels).astype(np.float32)
+            sums.append((flat.sum(0, dtype=np.float64), (flat.T @ flat).diagonal()))
+        self.files = [surveyed.listing.files[k] for k in surveyed.heads]
+        self._sums = np.array(sums, np.float64).reshape(-1, 2, self.form.channels)
+
+    def take(self, numbers: Array) -> Array:
+        out = np.empty((len(numbers), *self.form.shape), self.form.dtype)
+        cached = numbers < len(self._cache)
+        out[cached] = self._cache[numbers[cached]]
+        others = np.flatnonzero(~cached)
+        files = [self.files[k] for k in numbers[others]]
+        for place, pixels in zip(others, decoded(files, self.form), strict=True):
+            if isinstance(pixels, FileError):
+                raise pixels
+            out[place] = pixels
+        return out
+
+    def moments(self, numbers: Array) -> tuple[Array, Array]:
+        mean, square = self._sums[numbers].mean(0) / math.prod(self.form.size)
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def open_images(
+    source: str | Path,
+    size: int | Size | None,
+    channels: int | None,
+    max_pixels: int,
+    known: Sequence[Size] | None,
+    max_unreadable: float,
+    labels: tuple[str | None, Sequence[str]] | None,
+) -> Images:
+    """As `read_images` does; images of more than a quarter of the memory stay in files.
+
+    labels   (target, drop) of a table; None: as `read_image_files` does
+    """
+    needed = "an image or a folder of images" if labels is None else "images with classes"
+    path = existing(Path(source), needed)
+    if packed_files(path):
+        return unpacked(read_packed(path, labels is not None), size, channels, known)
+    listing = listed_files(path) if labels is None else listed(path, *labels)
+    surveyed = survey(listing, size, channels, max_pixels, max_unreadable)
+    size_of_all, there = len(surveyed.heads) * _bytes(surveyed.form), physical()
+    if there is None or size_of_all <= SHARE * there:
+        return in_memory(surveyed, known)
+    x: Any = ImageFiles.of(surveyed, known)
+    note = (
+        f"the images need {size_of_all / 1e9:.1f} GB, more than {SHARE:.0%} of the memory: "
+        "they are decoded in each epoch"
+    )
+    names = list(map(str, x.files))
+    return Images(x, x.y, x.classes, names, surveyed.usual, [*x.notes, note])
+
+
+def _bytes(form: Form) -> int:
+    """Of an image."""
+    return int(form.dtype.itemsize * math.prod(form.shape))
+
+
+def _most_cached() -> int:
+    return int(SHARE * (physical() or 2**32))
