@@ -19,6 +19,7 @@ from chainrule import backends, derivatives, ops
 from chainrule.cli import main
 from chainrule.explain import handbook
 from chainrule.train import Recipe
+from chainrule.train.runs.augmentation import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -129,9 +130,12 @@ def test_the_first_command_of_the_readme(tmp_path, monkeypatch):
 
 def test_the_recipe_that_is_explained_has_every_key(tmp_path):
     text = (ROOT / "docs/command-line.md").read_text()
-    (tmp_path / "recipe.toml").write_text(re.search(r"^```toml\n(.*?)^```$", text, re.M | re.S)[1])
+    table, whole = re.findall(r"^```toml\n(.*?)^```$", text, re.M | re.S)
+    (tmp_path / "recipe.toml").write_text(whole)
     recipe = Recipe.read(tmp_path / "recipe.toml")
     assert all(value is not None for value in vars(recipe).values())
+    (tmp_path / "recipe.toml").write_text(table)
+    assert set(Recipe.read(tmp_path / "recipe.toml").augment) < set(SETTINGS)
 
 
 def test_the_printed_table_is_the_code():

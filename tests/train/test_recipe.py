@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.errors import ArgumentError, ChainruleError, FileError
+from chainrule.train.runs.augmentation import PRESETS
 from chainrule.train.runs.recipe import OPTIMIZERS, SECTIONS, Recipe
 
 MOST = 2**63 - 1
@@ -48,6 +49,8 @@ VALID = {
     "carry": st.booleans(),
     "label_smoothing": st.floats(0, 1, exclude_max=True),
     "class_weight": st.just("balanced"),
+    "augment": st.sampled_from(PRESETS)
+    | st.fixed_dictionaries({"shift": st.integers(0, 9), "flip": st.booleans()}),
     "patience": st.integers(1, MOST),
     "seed": st.integers(0, MOST),
 }
@@ -115,6 +118,10 @@ WRONG = {
     "carry": [1, 0, "true", "yes", [True]],
     "label_smoothing": SHARE,
     "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]],
+    "augment": [
+        *("Light", "", 5, ["full"], True, {}),
+        *({"flop": True}, {"flip": 1}, {"rotate": "a"}, {"shift": 1.5}, {"mixup": 0}, {"hue": -1}),
+    ],
     "patience": WHOLE,
     "seed": [-1, 1.0, True, "1", 2**63],
 }

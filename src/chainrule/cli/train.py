@@ -72,6 +72,10 @@ def train(
     class_weight: Annotated[
         str | None, typer.Option(help="balanced: all classes weigh the same, however rare.")
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Of images: none, light, full, or photos, which also mirrors them."),
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better loss before stopping.")
     ] = None,
@@ -122,6 +126,7 @@ def train(
         "schedule": schedule,
         "clip_norm": clip_norm,
         "class_weight": class_weight,
+        "augment": augment,
         "patience": patience,
         "seed": seed,
     }

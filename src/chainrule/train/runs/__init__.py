@@ -7,5 +7,6 @@ folder     reading, writing and locking a run folder
 sampling   bits per character, and samples while a text is trained
 recipe     the settings, recipe.toml
 tasks      tables, images, text: reading, splits, defaults, network, metrics
+augmentation  how images are changed at random: the setting `augment`
 networks   the networks that a recipe names, for tables and images
 """

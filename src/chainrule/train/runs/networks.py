@@ -99,13 +99,13 @@ def image_network(
     dropout: float,
     mean: Any,
     std: Any,
+    shift: int,
 ) -> nn.Module:
     """(N, H, W, C) bytes -> (N, outputs): hidden layers, after strided convolutions for a cnn.
 
-    In training the images are shifted by up to a fourteenth of their size, at least 1 pixel.
+    In training the images are shifted by up to `shift` pixels.
     """
     height, width, depth = shape
-    shift = max(1, min(height, width) // 14)
     layers: list[nn.Module] = [Standardise(mean, std), RandomShift(shift)]
     if kind == "cnn":
         for k, out in enumerate(channels):

@@ -20,6 +20,7 @@ import tomli_w
 
 from ...errors import ArgumentError, FileError
 from .. import files
+from .augmentation import expected_augment
 
 FORMAT = 1
 
@@ -51,6 +52,9 @@ class Recipe:
     carry           text with a gru or lstm: whether the state is carried from window to window
                     (truncated backpropagation through time); or each window starts from zeros
     class_weight    balanced: each class weighs the same in the loss, however rare it is
+    augment         images are changed at random: none, light (moved by a few pixels), full, photos
+                    (full, and mirrored), or a table of settings of `cr.data.Augment`, `mixup`,
+                    `cutmix`
     """
 
     source: str = ""
@@ -86,6 +90,7 @@ class Recipe:
     carry: bool | None = None
     label_smoothing: float | None = None
     class_weight: str | None = None
+    augment: str | dict[str, Any] | None = None
     patience: int | None = None
     seed: int | None = None
 
@@ -159,6 +164,7 @@ SECTIONS = {
         "carry",
         "label_smoothing",
         "class_weight",
+        "augment",
         "patience",
         "seed",
     ),
@@ -237,6 +243,10 @@ def _checked(name: str, value: Any) -> Any:
         if sizes and (len(values) == 2 if name == "size" else values):
             return values
         needed = f"a list of {'two ' if name == 'size' else ''}whole numbers from 1"
+    elif name == "augment":
+        needed = expected_augment(value) or ""
+        if not needed:
+            return value
     elif name in ("drop", "category"):
         if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
             return list(value)

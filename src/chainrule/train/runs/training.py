@@ -174,7 +174,14 @@ def _train_and_write(
     whole = recipe.model == "transformer"
     seed = recipe.seed or 0
     valid: Any = task.valid
-    loader = DataLoader(task.train, recipe.batch_size, shuffle=True, drop_last=whole, seed=seed)
+    loader = DataLoader(
+        task.train,
+        recipe.batch_size,
+        shuffle=True,
+        drop_last=whole,
+        seed=seed,
+        augment=task.augmentations(recipe),
+    )
     if whole:
         valid = DataLoader(valid, min(EVALUATED, len(valid[1])), drop_last=True)
     batches, tbptt, text = len(loader), None, []

@@ -13,11 +13,12 @@ from ....errors import ArgumentError
 from ....graph import Array
 from ....tensor import Tensor
 from ...evaluation.metrics import Metric, confusion, metrics_by_name
+from ...evaluation.objective import Objective
 from ..recipe import Recipe
 
 Batch = tuple[Any, Any]
 TABLE_SETTINGS = ("target", "drop", "category", "decimal")
-IMAGE_SETTINGS = ("size", "max_pixels", "max_unreadable", "channels")
+IMAGE_SETTINGS = ("size", "max_pixels", "max_unreadable", "channels", "augment")
 TEXT_SETTINGS = ("length", "encoding", "tokens", "carry")
 
 
@@ -77,9 +78,13 @@ class Task(ABC):
             weight = Tensor((counts.sum() / (len(counts) * np.maximum(counts, 1))).astype("f4"))
         return nn.CrossEntropyLoss(weight=weight, label_smoothing=recipe.label_smoothing or 0.0)
 
+    def augmentations(self, recipe: Recipe) -> list[Any]:
+        """What a DataLoader changes in batches of the training data."""
+        return []
+
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name, in the units of the data, the main one first."""
-        return metrics_by_name(("accuracy", "f1"))
+        return metrics_by_name(("accuracy", "f1"), Objective("cross_entropy"))
 
     def decoded(self, output: Array) -> dict[str, list[Any]]:
         """Columns of a table of predictions."""

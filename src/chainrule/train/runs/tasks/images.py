@@ -21,6 +21,7 @@ from ....data.images.stored import open_images
 from ....errors import ArgumentError, FileError
 from ....graph import Array
 from ...charts.drawing import shorten
+from ..augmentation import LIGHT, augmentations, light_shift
 from ..networks import image_network
 from ..recipe import Recipe
 from .base import (
@@ -163,6 +164,7 @@ class ImageTask(Task):
             "schedule": "cosine",
             "clip_norm": 1.0,
             "label_smoothing": 0.05,
+            "augment": LIGHT,
             "patience": 20,
             "seed": 0,
         }
@@ -178,7 +180,11 @@ class ImageTask(Task):
             recipe.dropout or 0.0,
             self.mean,
             self.std,
+            light_shift(self.shape) if recipe.augment in (None, LIGHT) else 0,
         )
+
+    def augmentations(self, recipe: Recipe) -> list[Any]:
+        return augmentations(recipe.augment, self.shape, len(self.classes))
 
     def report_fields(self, output: Array, target: Array) -> dict[str, Any]:
         return {**super().report_fields(output, target), "pictures": self._mistakes(output, target)}
