@@ -83,6 +83,12 @@ def test_columns_of_a_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="'red' in each row"):
         read_images(path, drop=["thumb"], target="colour")
     assert kind_of(str(path), ["file", "thumb"]) is TableTask
+    assert kind_of(str(path), ["file,thumb"]) is TableTask
+    lines = "".join(f"a.png,t.png,{k % 2},{k}\n" for k in range(30))
+    path.write_text("file,thumb,label,number\n" + lines)
+    recipe = Recipe(source=str(path), drop=["thumb"], epochs=1)
+    run = Run.open(runs.train(recipe, tmp_path / "r", progress=False).run)
+    assert len(run.predict(path)["file"]) == run.evaluate(path)[0] == 30
 
 
 @pytest.mark.parametrize(
@@ -176,6 +182,14 @@ def test_another_size_and_number_of_channels(tmp_path: Path) -> None:
     assert np.abs(grey.x[..., 0].astype(int) - wanted).max() <= 1
     assert grey.notes == ["4 images are converted to grey"]
     np.savez(tmp_path / "b.npz", x=COLOURS[..., 0], y=LABELS)
+    np.savez(tmp_path / "c.npz", x=np.zeros((4, 100, 80), np.uint8), y=LABELS, z=LABELS)
+    reduced = read_images(tmp_path / "c.npz")
+    assert reduced.x.shape == (4, 64, 51, 1)
+    assert reduced.notes == [
+        f"{tmp_path / 'c.npz'} also has z, not read",
+        "4 images of 100 × 80 are resized to 64 × 51 pixels",
+    ]
+    assert len(read_images(tmp_path / "c.npz", size=32, known=[(100, 80)]).notes) == 1
     three = read_images(tmp_path / "b.npz", channels=3)
     np.testing.assert_array_equal(three.x, np.repeat(COLOURS[..., :1], 3, -1))
 
@@ -276,6 +290,13 @@ def test_a_run_on_idx_files(
     assert len(read_image_files(single).x) == 22
     with pytest.raises(FileError, match="expected t10k-labels-idx1-ubyte in the same folder"):
         read_images(folder)
+
+
+def test_a_folder_of_several_sets(tmp_path: Path) -> None:
+    folder = mnist(tmp_path, **{"letters-train": stripes(8), "digits-train": stripes(9)})
+    with pytest.raises(FileError, match=r"sets digits-, letters-; .*pass a file, .*digits-train"):
+        read_images(folder)
+    assert len(read_images(folder / "letters-train-images-idx3-ubyte").x) == 8
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ ATTRIBUTES = {
 ARGUMENTS = {
     "DataLoader": {
         "collate_fn": "a custom loop: fit takes a list, or another iterable, of batches",
-        "num_workers": "nothing: batches are slices of arrays, which takes no time",
+        "num_workers": "nothing: a thread prepares batches that are augmented or decoded",
         "transform": "augment=cr.data.Augment(…), or a function (x, y, draws) of a batch",
         "pin_memory": "nothing: there are only CPUs",
     },

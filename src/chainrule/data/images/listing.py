@@ -57,10 +57,10 @@ def listed(path: Path, target: str | None = None, drop: Sequence[str] = ()) -> L
     return listed_by_folder(path)
 
 
-def listed_files(path: Path) -> Listing:
+def listed_files(path: Path, drop: Sequence[str] = ()) -> Listing:
     """Images of unknown class: a file, those of a folder and its sub-folders, or of a table."""
-    if columns_of_files(path):
-        return listed_in_table(path, labelled=False)
+    if columns_of_files(path, drop):
+        return listed_in_table(path, drop=drop, labelled=False)
     files = files_below(path) if path.is_dir() else [path]
     return Listing(files, np.full(len(files), -1), [], path)
 
@@ -153,6 +153,7 @@ def columns_of_files(path: Path, drop: Collection[str] = ()) -> list[str]:
     """
     if path.suffix.lower() not in LISTS or not path.is_file():
         return []
+    dropped = _each_of(drop)
     with path.open("rb") as file:
         start = file.read(_FIRST_BYTES)
     lines = start.decode("utf-8-sig", errors="replace").splitlines()
@@ -166,9 +167,14 @@ def columns_of_files(path: Path, drop: Collection[str] = ()) -> list[str]:
     for k, header in enumerate(rows[0] if rows else []):
         name = header.strip() or f"column {k + 1}"  # as read_table has it
         cells = [row[k].strip() for row in rows[1:] if k < len(row) and row[k].strip()]
-        if cells and name not in drop and all(map(_names_an_image, cells)):
+        if cells and name not in dropped and all(map(_names_an_image, cells)):
             columns.append(name)
     return columns
+
+
+def _each_of(drop: Collection[str]) -> set[str]:
+    """The names of columns, also those with commas between them."""
+    return {name for entry in drop for name in (entry, *entry.split(","))}
 
 
 def _names_an_image(cell: str) -> bool:
@@ -199,7 +205,7 @@ def listed_in_table(
             "expected a header in the first line",
             "add a line: file,label",
         )
-    others = [n for n in read_table(path).columns if n != names[0] and n not in drop]
+    others = [n for n in read_table(path).columns if n not in (names[0], *_each_of(drop))]
     label = _label_of(path, others, target) if labelled else None
     table = read_table(path, text=[names[0], *([label] if label else [])])
     files = [path.parent / str(cell) for cell in _whole_column(table, names[0])]
@@ -232,7 +238,7 @@ def _label_of(path: Path, names: Sequence[str], target: str | None) -> str:
         if target
         else f"got {path} without a column of labels",
         f"expected one of its columns: {', '.join(names) or 'there is only that of files'}",
-        nearest(target, names) if target and names else "name the column with --target",
+        nearest(target, names) if target and names else "name it with --target, or call it label",
     )
 
 

@@ -32,6 +32,8 @@ _NAMES = (
 _IDX = re.compile(r"(.*?)(train|t10k|test)-images([-.])idx3-ubyte(\.gz)?")
 _UNSIGNED_BYTES = 8  # IDX's code of the dtype
 
+_Part = tuple[Array, list[str] | None]  # images and their labels
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -56,7 +58,16 @@ class Packed:
 def packed_files(path: Path) -> list[Path]:
     """The files that `read_packed` would read; empty if that is not its kind of path."""
     if path.is_dir():
-        parts = {m[2]: p for p in sorted(path.iterdir()) if (m := _IDX.fullmatch(p.name))}
+        matches = [(m, p) for p in sorted(path.iterdir()) if (m := _IDX.fullmatch(p.name))]
+        sets = {match[1]: p for match, p in matches}
+        if len(sets) > 1:
+            raise FileError(
+                "read_images",
+                f"got {path} with the sets {', '.join(sets)}",
+                "expected the IDX files of one set",
+                f"pass a file, {next(iter(sets.values()))}, or move one set to its own folder",
+            )
+        parts = {match[2]: p for match, p in matches}
         return [p for part, p in parts.items() if part != "test" or "t10k" not in parts]
     return [path] if path.name.lower().endswith(".npz") or _IDX.fullmatch(path.name) else []
 
@@ -77,13 +88,14 @@ def read_packed(path: Path, labelled: bool = True) -> Packed:
     for file in files:
         expect_file("read_images", file, "a file of images")
     if files == [path] and path.name.lower().endswith(".npz"):
-        parts = _of_npz(path, labelled)
+        parts, unread = _of_npz(path, labelled)
     else:
+        unread = []
         parts = [_of_idx(f, labelled) for f in sorted(files, key=_is_test)]
     tests = len(parts[1][0]) if len(parts) > 1 else 0
     if tests and not labelled:
         parts, tests = parts[1:], 0
-    arrays, notes = [], []
+    arrays, notes = [], [f"{path} also has {', '.join(unread)}, not read"] * bool(unread)
     for x, _ in parts:
         array, note = _channels_last(path, x)
         arrays.append(array)
@@ -108,8 +120,9 @@ def _is_test(file: Path) -> bool:
 # ── NumPy's files ────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_npz(path: Path, labelled: bool) -> list[tuple[Array, list[str] | None]]:
-    """(images, labels) of the training part, and of the test part if the file has one."""
+def _of_npz(path: Path, labelled: bool) -> tuple[list[_Part], list[str]]:
+    """(images, labels) of the training part, and of the test part if the file has one; the names of
+    arrays that are not read."""
     with _reading(path):
         with zipfile.ZipFile(path) as inside:
             sizes = sum(info.file_size for info in inside.infolist())
@@ -133,7 +146,8 @@ def _of_npz(path: Path, labelled: bool) -> list[tuple[Array, list[str] | None]]:
                 x = arrays[by_name[of_x]]
                 y = arrays[by_name[of_y]] if labelled else None
                 out.append((x, None if y is None else _texts(path, of_y, y, len(x))))
-            return out
+            others = [name for name in arrays.files if name.lower() not in names]
+            return out, others
 
 
 @contextlib.contextmanager
@@ -215,7 +229,7 @@ def _out_of_range(path: Path, what: str) -> FileError:
 # ── IDX ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_idx(path: Path, labelled: bool) -> tuple[Array, list[str] | None]:
+def _of_idx(path: Path, labelled: bool) -> _Part:
     """The images of an IDX file, and the labels of the file next to it."""
     x = _read_idx(path, 3)
     if not labelled:

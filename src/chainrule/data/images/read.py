@@ -108,7 +108,7 @@ def unpacked(
     usual = packed.x.shape[1:3]
     form = form_of(usual, size, channels, packed.x.shape[3] == 1, packed.x.dtype)
     notes = list(packed.notes)
-    if form.size not in (usual, *(known or ())) and (known is not None or size is not None):
+    if form.size != usual and usual not in (known or ()):
         notes.append(
             f"{len(packed.x)} images of {usual[0]} × {usual[1]} are resized to "
             f"{form.size[0]} × {form.size[1]} pixels"

@@ -146,17 +146,19 @@ def open_images(
     max_pixels: int,
     known: Sequence[Size] | None,
     max_unreadable: float,
-    labels: tuple[str | None, Sequence[str]] | None,
+    labelled: bool,
+    target: str | None,
+    drop: Sequence[str],
 ) -> Images:
-    """As `read_images` does; images of more than a quarter of the memory stay in files.
+    """As `read_images` does, or `read_image_files` if they are not labelled.
 
-    labels   (target, drop) of a table; None: as `read_image_files` does
+    Images that need more than a quarter of the memory stay in files.
     """
-    needed = "an image or a folder of images" if labels is None else "images with classes"
+    needed = "images with classes" if labelled else "an image or a folder of images"
     path = existing(Path(source), needed)
     if packed_files(path):
-        return unpacked(read_packed(path, labels is not None), size, channels, known)
-    listing = listed_files(path) if labels is None else listed(path, *labels)
+        return unpacked(read_packed(path, labelled), size, channels, known)
+    listing = listed(path, target, drop) if labelled else listed_files(path, drop)
     surveyed = survey(listing, size, channels, max_pixels, max_unreadable)
     size_of_all, there = len(surveyed.heads) * _bytes(surveyed.form), physical()
     if there is None or size_of_all <= SHARE * there:

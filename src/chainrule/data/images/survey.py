@@ -191,7 +191,6 @@ def _changes(
     for matches, what in (
         ([h.size not in same for h in heads], f"resized to {form.size[0]} × {form.size[1]} pixels"),
         ([form.channels == 1 and h.kind != GREY for h in heads], "converted to grey"),
-        ([h.several for h in heads], "only the first of several in the file"),
     ):
         count = sum(matches)
         if count:
@@ -199,6 +198,10 @@ def _changes(
             size = heads[first].size
             images = f"{count} image{'s are' if count > 1 else ' is'}"
             notes.append(f"{images} {what}, the first {files[first]} of {size[0]} × {size[1]}")
+    several = [file for file, head in zip(files, heads, strict=True) if head.several]
+    if several:
+        have = f"{len(several)} file{'s have' if len(several) > 1 else ' has'}"
+        notes.append(f"{have} several images, of which the first is read, such as {several[0]}")
     kinds = Counter(h.kind for h in heads)
     if {PALETTE, CMYK} & kinds.keys() or (len(kinds) > 1 and known is None):
         listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

@@ -118,7 +118,8 @@ class ImageTask(Task):
         if labelled or source in NAMES:
             images = _images(source, self._recipe, *form)
         else:
-            images = open_images(source, *form, _most(self._recipe), None)
+            drop = self._recipe.drop or ()
+            images = open_images(source, *form, _most(self._recipe), False, None, drop)
         self.names, self.notes = images.files or None, list(images.notes)
         if images.x.shape[1:] != self.shape:
             raise ArgumentError(
@@ -292,5 +293,5 @@ def _images(
             "expected a folder of images, one sub-folder per class",
             f"to continue that run: chainrule train --resume {source}",
         )
-    labels = recipe.target, recipe.drop or ()
-    return open_images(source, size, channels, max_pixels, known, _most(recipe), labels)
+    form, columns = (size, channels, max_pixels, known), (recipe.target, recipe.drop or ())
+    return open_images(source, *form, _most(recipe), True, *columns)
