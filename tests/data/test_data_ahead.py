@@ -208,6 +208,12 @@ def test_another_augmentation_is_named_when_a_run_is_resumed(tmp_path: Path) -> 
         trained(Scaled(), Augment(shift=2), checkpoint=tmp_path, resume=True)
 
 
+def test_windows_are_not_augmented() -> None:
+    loader = DataLoader((np.zeros((4, 6, 2), np.float32), np.zeros((4, 6))), 2, augment=AUGMENT)
+    with pytest.raises(ChainruleError, match="leave out augment, or tbptt"):
+        cr.fit(nn.LSTM(2, 1), loader, loss="mse", tbptt=3, progress=False)
+
+
 def test_a_run_that_fails_ends_its_thread() -> None:
     with pytest.raises(KeyboardInterrupt):
         trained(Scaled(), AUGMENT, callbacks=[Fail()])

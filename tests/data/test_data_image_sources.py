@@ -106,6 +106,13 @@ def test_tables_that_are_wrong(text: str, says: str, tmp_path: Path) -> None:
         read_images(path)
 
 
+def test_files_that_are_listed_again(tmp_path: Path) -> None:
+    path = table_of(tmp_path, "file,label\na.png,0\nb.png,1\na.png,1\n", ["a.png", "b.png"])
+    images = read_images(path)
+    assert images.y.tolist() == [0, 1, 1]
+    assert images.notes[0].startswith(f"files repeated in {path}: 1;")
+
+
 def test_a_folder_with_a_list_says_so(tmp_path: Path) -> None:
     path = table_of(tmp_path, "file,label\na.png,cat\nb.png,dog\n", ["a.png", "b.png"])
     with pytest.raises(FileError, match=f"pass {path}, if it lists files and labels"):

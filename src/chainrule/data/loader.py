@@ -49,7 +49,8 @@ class DataLoader:
                  (x, y, draws) -> (x, y) of arrays, or a list of them, one after the other. `draws`
                  (`Draws`) has the random numbers of the rows in the epoch, from the seed: a row
                  changes in the same way in whatever batch it is, also in a resumed epoch. A
-                 background thread prepares batches ahead
+                 background thread prepares batches ahead. `evaluate`, and metrics of training data,
+                 read them as in epoch 0
 
     Each iteration yields the epoch of number `epoch` and increments it when it begins. float64
     becomes float32; other dtypes stay, uncopied, and a batch without shuffle is a view.

@@ -221,7 +221,10 @@ def listed_in_table(
             "name the column of labels with --target",
         )
     number = {c: k for k, c in enumerate(classes)}
-    return Listing(files, np.array([number[c] for c in labels]), classes, path.parent)
+    again = len(files) - len(set(files))
+    note = f"files repeated in {path}: {again}; a copy may be in training and another in the test"
+    y = np.array([number[c] for c in labels])
+    return Listing(files, y, classes, path.parent, [note] * (again > 0))
 
 
 def _label_of(path: Path, names: Sequence[str], target: str | None) -> str:

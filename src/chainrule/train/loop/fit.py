@@ -271,6 +271,13 @@ def _windows(data: DataLoader | Batches, steps: int) -> WindowLoader:
             "expected arrays (x, y) or a DataLoader, whose sequences fit cuts into windows",
             "pass the sequences as arrays (N, T, …); cr.data.pad makes them equally long",
         )
+    if data.augment:
+        raise ArgumentError(
+            "fit",
+            "got tbptt and a DataLoader with augment",
+            "expected batches that can be cut into windows as they are",
+            "leave out augment, or tbptt",
+        )
     return WindowLoader(data, steps)
 
 
