@@ -21,7 +21,16 @@ f64 = np.float64
 ROWS = [name for name, row in derivatives.TABLE.items() if not row.reason]
 WITH_CASES = [name for name, op in ops.TABLE.items() if op.cases]
 # Parameters that are graphs, or several results: tested in test_control and test_attention.
-APART = {"call", "custom", "scan", "item", "attention", "attention_derivative", "max_pool"}
+APART = {
+    "call",
+    "custom",
+    "scan",
+    "item",
+    "attention",
+    "attention_derivative",
+    "max_pool",
+    "standardise",
+}
 
 
 # ── the tables agree ─────────────────────────────────────────────────────────────────────────────

@@ -438,6 +438,8 @@ row(ops.fold,         lambda g, x_shape, stride, dilation:
                       ops.unfold(g, window=x_shape[len(stride) + 1:-1], stride=stride,
                                  dilation=dilation))
 
+elsewhere("in closed form, of two sums", ops.standardise)
+
 # ── attention ────────────────────────────────────────────────────────────────────────────────────
 # Of operations with several results: functions/attention.py.
 elsewhere("computes the weights again, from the scores and their logsumexp", ops.attention)

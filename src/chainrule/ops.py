@@ -235,6 +235,8 @@ fold          = op("fold", "linear", shapes.fold, numerics.fold,
                           (((1, 2, 2, 2, 3, 1),), {"size": (4, 5), "stride": (1, 2),
                                                    "dilation": (2, 1)})])
 
+standardise   = op("standardise", "other", shapes.standardise, sums.standardise, "*xs")
+
 # ── attention (queries (N, T, H, d), keys (N, S, H, d), values (N, S, H, e), then masks) ──────────
 attention     = op("attention", "other", shapes.attention, numerics.attention, "*xs")
 attention_derivative = op("attention_derivative", "other", shapes.attention_derivative,

@@ -375,6 +375,21 @@ def fold(x: Spec, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, D
 
 
 @strict
+def standardise(*xs: Spec, axis: Shape, eps: float) -> tuple[Any, Any]:
+    of_class("standardise", xs, "float")
+    x, *scale = xs
+    size = tuple(1 if k in axis else n for k, n in enumerate(x.shape))
+    if scale and (len(scale) > 1 or scale[0].shape != size):
+        raise ShapeError(
+            "standardise",
+            _texts(xs),
+            f"expected one scale of shape {size}",
+            "reshape it, with size 1 on the axes",
+        )
+    return (x.shape, size, size), (x.dtype,) * 3
+
+
+@strict
 def attention(*xs: Spec, causal: bool, scale: float) -> tuple[Any, Any]:
     query, key, value = xs[:3]
     _expect_attention("attention", query, key, value, xs[3:])

@@ -93,3 +93,16 @@ def product(x: Array, axis: Shape) -> Array:
     Overflow, and the partner of an infinity, depend on the order. NumPy's is that of memory.
     """
     return np.multiply.reduce(np.asarray(x, order="C"), axis, x.dtype, keepdims=True)
+
+
+def standardise(x: Array, *scale: Array, axis: Shape, eps: float) -> tuple[Array, Array, Array]:
+    """scale · (x - mean) / √(variance + eps), the mean and the variance."""
+    kind = x.dtype.type
+    n = kind(math.prod(x.shape[a] for a in axis))
+    mean = total(x, axis) / n
+    centred = x - mean
+    variance = total(centred * centred, axis) / n
+    centred *= 1 / np.sqrt(variance + kind(eps))
+    if scale:
+        centred *= scale[0]
+    return centred, mean, variance

@@ -169,4 +169,4 @@ def test_dropout_is_of_the_weights():
     ones = cr.ones_like(v)
     kept = F.scaled_dot_product_attention(q, k, ones, dropout_p=0.5).numpy()
     assert kept.std() > 0.1
-    assert abs(kept.mean() - 1) < 0.2
+    assert abs(kept.mean() - 1) < 0.3

@@ -76,6 +76,8 @@ def _own(node: Node) -> int:
         return sum(_of_scores(inputs[3:6], products=(3, 2), functions=5))
     if op is ops.max_pool:  # a comparison per element of a window
         return math.prod(node.shape[0]) * math.prod(node.params["window"])
+    if op is ops.standardise:  # two sums, a difference, a square, a product
+        return 5 * math.prod(inputs[0].shape)
     if op is None or op in FREE or not any(is_floating(n.dtype) for n in (node, *inputs)):
         return 0
     if op is ops.matmul:  # (..., n, k) (..., k, m): 2 k per output

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..functions import standardising
 from ..graph import Graph, Node, verify
+from ..recording import record_inner
 from .checkpoints import checkpoints
 from .joining import join
 from .rewriting import constant_key, inlined, number, parameters_key, rebuild, with_inputs
@@ -40,7 +42,9 @@ def optimise(graph: Graph, show: Callable[[str, Graph], None] | None = None) -> 
 def _passes(graph: Graph) -> tuple[Pass, ...]:
     """The passes for a graph, or for one inside of another."""
     has_inner = any("graph" in node.params for node in graph.nodes)
-    return (*PASSES, *of_inner(), *PASSES) if has_inner else PASSES
+    passes = (*PASSES, *of_inner(), *PASSES) if has_inner else PASSES
+    whole = any(node.op is ops.standardise for node in graph.nodes)
+    return (compose, *passes) if whole else passes
 
 
 def _after(
@@ -155,6 +159,25 @@ def share(graph: Graph) -> Graph:
         return known.setdefault(key, with_inputs(node, inputs))
 
     return rebuild(graph, visit, one)
+
+
+def compose(graph: Graph) -> Graph:
+    """An operation without a kernel becomes those that it is composed of."""
+    results: dict[Node, list[Node]] = {}
+
+    def visit(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if node.op is ops.item and inputs[0] in results:
+            return results[inputs[0]][node.params["index"]]
+        new = with_inputs(node, inputs)
+        if node.op is ops.standardise:
+            specs = [(x.shape, x.dtype, False) for x in inputs]
+            body = record_inner(
+                "standardise", lambda xs: standardising.composed(xs, **node.params), specs
+            )
+            results[new] = inlined(body.graph, inputs)
+        return new
+
+    return rebuild(graph, visit)
 
 
 def inner(graph: Graph) -> Graph:

@@ -11,6 +11,7 @@ shaping       reshaping, moving axes, joining, splitting
 padding       repeating and padding
 indexing      reading and assigning parts; `keys`: what a key selects
 windows       sliding windows and pooling
+standardising mean 0 and variance 1
 control       checkpoint, custom_vjp
 scan          loops that carry state
 defining      defop

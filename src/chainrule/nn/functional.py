@@ -24,6 +24,7 @@ from ..functions.elementwise import softplus as softplus
 from ..functions.elementwise import where
 from ..functions.shaping import one_hot as one_hot
 from ..functions.shaping import reshape, split
+from ..functions.standardising import standardise
 from ..graph import Shape, spec_text
 from ..hints import check_kinds, explain_arguments, missing
 from ..tensor import Tensor, as_tensor
@@ -245,16 +246,18 @@ def dropout(
     )
 
 
-def normalised(x: Tensor, over: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def normalised(
+    x: Tensor, over: Sequence[int], eps: float, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) / √(variance + ε) over the axes, the mean and the (biased) variance.
 
     float16 and bfloat16 are computed in float32: the square of 256 is infinite in float16.
+
+    scale   multiplies the first; of the shape of the mean
     """
     dtype, x = x.dtype, cast(x, float64 if x.dtype == float64 else float32)
-    mean = reductions.mean(x, axis=tuple(over), keepdims=True)
-    centred = x - mean
-    variance = reductions.mean(elementwise.square(centred), axis=tuple(over), keepdims=True)
-    y = centred * elementwise.rsqrt(variance + eps)
+    scale = None if scale is None else cast(scale, x.dtype)
+    y, mean, variance = standardise(x, over, eps, scale)
     return (cast(y, dtype) if is_floating(dtype) else y), mean, variance
 
 

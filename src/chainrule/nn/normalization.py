@@ -79,10 +79,12 @@ class _BatchNorm(Module):
                 "use a larger batch, drop_last, or eval()",
                 user_line(),
             )
-        y, mean, variance = functional.normalised(x, range(x.ndim - 1), self.eps)
+        weight = self.weight
+        scale = None if weight is None else shaping.reshape(weight, (1,) * (x.ndim - 1) + (-1,))
+        y, mean, variance = functional.normalised(x, range(x.ndim - 1), self.eps, scale)
         if self.running_mean is not None:
             self._follow(mean, variance, n)
-        return self._scaled(y)
+        return y if self.bias is None else y + self.bias
 
     def _scaled(self, y: Tensor) -> Tensor:
         y = y if self.weight is None else y * self.weight
