@@ -121,6 +121,18 @@ REFUSED = {
         lambda: nn.ConvTranspose1d(4, 1, 3, output_padding=1)(LINE),
         "less than the stride",
     ),
+    "ConvTranspose2d output size": (
+        lambda: nn.ConvTranspose2d(4, 1, 3, 2, 1)(IMAGE, output_size=(12, 13)),
+        r"output_size=\(12, 13\) for sizes \(6, 6\); expected \(11, 11\) to \(12, 12\)",
+    ),
+    "ConvTranspose2d output sizes": (
+        lambda: nn.ConvTranspose2d(4, 1, 3, 2)(IMAGE, output_size=(1, 2, 3)),
+        "or 2 of them",
+    ),
+    "Conv2d padding_mode": (
+        lambda: nn.Conv2d(4, 4, 3, padding_mode="wrap"),
+        "one of zeros, reflect, replicate, circular",
+    ),
     "MaxPool1d": (lambda: nn.MaxPool1d(2, padding=2)(LINE), "half the window"),
     "MaxPool2d": (lambda: nn.MaxPool2d(3, padding=(1, 2))(IMAGE), "half the window"),
     "MaxPool3d": (lambda: nn.MaxPool3d(2, padding=2)(VOLUME), "half the window"),

@@ -144,7 +144,7 @@ def _pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     """PyTorch counts pads from the last axis."""
     pairs = [(pad[k], pad[k + 1]) for k in range(0, len(pad) - 1, 2)][::-1]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
-    mode = {"replicate": "edge"}.get(mode, mode)
+    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
     return cr.pad(x, widths, mode, 0 if value is None else value)
 
 

@@ -202,10 +202,9 @@ REASONS = [
     Reason(
         "refused",
         "slice to make smaller",
-        f"{PAD}constant {PAD}reflect {PAD}replicate {PAD}replicate_negative",
+        f"{PAD}constant {PAD}reflect {PAD}replicate {PAD}replicate_negative {PAD}circular",
         when=negative_width,
     ),
-    Reason("refused", "constant, edge or reflect", f"{PAD}circular"),
     Reason(
         "refused",
         "the order of a norm is above 0",

@@ -237,7 +237,7 @@ def padding() -> Iterator[Case]:
             [shape],
             [(widths, value)],
         )
-    for mode, name in [("reflect", "reflect"), ("edge", "replicate")]:
+    for mode, name in [("reflect", "reflect"), ("edge", "replicate"), ("wrap", "circular")]:
         for shape, widths in [
             ((4,), ((2, 3),)),
             ((4,), ((0, 1),)),

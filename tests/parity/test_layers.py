@@ -137,6 +137,7 @@ ON_IMAGES = {
     "Upsample bilinear": (lambda m: m.Upsample(scale_factor=3, mode="bilinear"), 1296),
     "Conv2d": (lambda m: m.Conv2d(4, 6, 3, 2, 2, dilation=2, groups=2), 54),
     "Conv2d reflect": (lambda m: m.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), 72),
+    "Conv2d circular": (lambda m: m.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), 72),
     "ConvTranspose2d": (lambda m: m.ConvTranspose2d(4, 2, 3, 2, 1, 1, 2, False, 2), 392),
 }
 

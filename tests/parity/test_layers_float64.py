@@ -96,6 +96,21 @@ def last(x):
     return torch.movedim(x, 1, -1)
 
 
+@pytest.mark.parametrize("size", [(13, 13), (15, 14), (14, 13), 14])
+def test_transposed_convolutions_to_a_size(size):
+    """Of (5, 6) with these settings: from (13, 13) to (15, 14)."""
+    settings = 4, 3, 3, (3, 2), 1, 0, 1, True, (1, 2)
+    ours, theirs = nn.ConvTranspose2d(*settings), T.ConvTranspose2d(*settings, dtype=torch.float64)
+    weight, bias = (t.numpy(force=True) for t in (theirs.weight, theirs.bias))
+    ours.weight, ours.bias = nn.Parameter(weight.transpose(2, 3, 1, 0)), nn.Parameter(bias)
+    sizes = [size, size] if isinstance(size, int) else size
+    compare(
+        lambda x: ours(x, output_size=size),
+        lambda x: last(theirs(first(x), output_size=sizes)),
+        [IMAGE],
+    )
+
+
 W, B = RNG.uniform(0.5, 2, 4), RNG.normal(size=4)
 LAYERS = {
     # ours, PyTorch's (of channels-first images where it differs)

@@ -64,7 +64,8 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
     """Each axis extended at both ends.
 
     widths  (before, after) for each axis, one pair for all, or one number
-    mode    "constant" (the value), "edge" (the last element) or "reflect" (mirrored about it)
+    mode    "constant" (the value), "edge" (the last element), "reflect" (mirrored about it) or
+            "wrap" (the other end follows)
     """
     x = as_tensor(x)
     try:
@@ -96,11 +97,11 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
             )
         inside = ops.pad(constant(x.shape, True, bool_), **sizes)
         return where(inside, out, _filling(x, value))
-    if mode not in ("edge", "reflect"):
+    if mode not in ("edge", "reflect", "wrap"):
         raise ArgumentError(
             "pad",
             f"got mode {mode!r}",
-            "expected constant, edge or reflect",
+            "expected constant, edge, reflect or wrap",
             'mode="constant" fills with value=',
         )
     out = x
@@ -115,7 +116,10 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = 0) -> Tensor:
             )
         if low or high:
             at = np.arange(-low, n + high)
-            at = np.clip(at, 0, n - 1) if mode == "edge" else n - 1 - np.abs(n - 1 - np.abs(at))
+            if mode == "edge":
+                at = np.clip(at, 0, n - 1)
+            else:
+                at = at % n if mode == "wrap" else n - 1 - np.abs(n - 1 - np.abs(at))
             out = ops.take(out, Tensor(at), axis=axis)
     return own(out, x)
 

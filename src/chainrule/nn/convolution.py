@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError, user_line
@@ -15,7 +16,7 @@ from .arguments import expect_integers
 from .linear import uniform_parameter
 from .module import Module
 
-PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge"}
+PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 class _Conv(Module):
@@ -50,7 +51,7 @@ class _Conv(Module):
             raise ArgumentError(
                 name,
                 f"got padding_mode {padding_mode!r}",
-                "expected zeros, reflect or replicate",
+                f"expected one of {', '.join(PADDINGS)}",
                 'padding_mode="zeros" is the default',
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -142,17 +143,40 @@ class _ConvTranspose(_Conv):
         self.weight = uniform_parameter(shape, fan_in)
         self.bias = uniform_parameter((out_channels,), fan_in) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, output_size: Any = None) -> Tensor:
+        """output_size   the sizes of the result, instead of those that output_padding gives"""
+        x = self._checked(x)
         y = contractions.convolution_transpose(
-            self._checked(x),
+            x,
             self.weight,
             stride=self.stride,
             padding=self.padding,
-            output_padding=self.output_padding,
+            output_padding=self.output_padding
+            if output_size is None
+            else self._output_padding(x.shape[1:-1], output_size),
             kernel_dilation=self.dilation,
             groups=self.groups,
         )
         return y if self.bias is None else y + self.bias
+
+    def _output_padding(self, sizes: Sequence[int], output_size: Any) -> list[int]:
+        """The output padding with which these sizes become the output size."""
+        wanted = each(type(self).__name__, output_size, self.dimensions, 0)
+        settings = zip(
+            sizes, self.stride, self.padding, self.dilation, self.kernel_size, strict=True
+        )
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in settings]
+        more = [w - low for w, low in zip(wanted, least, strict=True)]
+        if not all(0 <= m < s for m, s in zip(more, self.stride, strict=True)):
+            most = [low + s - 1 for low, s in zip(least, self.stride, strict=True)]
+            raise ShapeError(
+                type(self).__name__,
+                f"got output_size={wanted} for sizes {tuple(sizes)}",
+                f"expected {tuple(least)} to {tuple(most)}",
+                f"output_size={tuple(most)} is the largest with these settings",
+                user_line(),
+            )
+        return more
 
 
 class ConvTranspose1d(_ConvTranspose):
