@@ -46,7 +46,7 @@ BAD = {
     "split": (lambda: cr.split(x, 2, axis=1), "split", ValueError),
     "pad below 0": (lambda: cr.pad(x, -1), "pad", ValueError),
     "pad reflect": (lambda: cr.pad(x, 3, mode="reflect"), "pad", ValueError),
-    "pad mode": (lambda: cr.pad(x, 1, mode="wrap"), "pad", ValueError),
+    "pad mode": (lambda: cr.pad(x, 1, mode="mirror"), "pad", ValueError),
     "index range": (lambda: x[2], "index", IndexError),
     "index many": (lambda: x[0, 0, 0], "index", IndexError),
     "index text": (lambda: x["a"], "index", TypeError),

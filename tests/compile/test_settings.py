@@ -31,7 +31,7 @@ WRONG = {
     "another name": (lambda: nn.Conv2d(3, 4, kernel=3), "got the argument kernel; .*did you mean"),
     "RNN's 4th": (lambda: nn.RNN(4, 5, 1, True), "got nonlinearity=True; expected a text"),
     "InstanceNorm's 3rd": (lambda: nn.InstanceNorm2d(3, 1e-5, 0.1), r"eps=1e-05, \*, affine="),
-    "Upsample's 1st": (lambda: nn.Upsample(2), r"Upsample\(\*, scale_factor=2"),
+    "Upsample's 3rd": (lambda: nn.Upsample(2, None, True), "got mode=True; expected a text"),
     "EmbeddingBag's 5th": (lambda: nn.EmbeddingBag(9, 2, 1.0, 2.0, False), r"\*, mode='mean'"),
     "MultiheadAttention's 5th": (lambda: nn.MultiheadAttention(4, 2, 0.0, True, True), "by name"),
     "plateau's 6th": (

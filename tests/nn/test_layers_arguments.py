@@ -157,9 +157,24 @@ REFUSED = {
     "trunc_normal_ ends": (lambda: nn.init.trunc_normal_(cr.ones(2), a=2.0, b=-2.0), "a below b"),
     "uniform_": (lambda: nn.init.uniform_(cr.ones(2), 2.0, 1.0), "2.0 to 1.0"),
     "normal_": (lambda: nn.init.normal_(cr.ones(2), std=-1.0), "std -1.0"),
-    "Upsample": (lambda: nn.Upsample(scale_factor=0), "scale_factor 0"),
-    "Upsample of rows": (lambda: nn.Upsample()(ROWS), r"\(N, \*size, C\)"),
-    "Upsample bilinear": (lambda: nn.Upsample(mode="bilinear")(LINE), r"\(N, H, W, C\)"),
+    "Upsample": (lambda: nn.Upsample(), "size=None and scale_factor=None; expected one of them"),
+    "Upsample by both": (lambda: nn.Upsample(8, 2), "size=8 and scale_factor=2"),
+    "Upsample mode": (lambda: nn.Upsample(8, mode="cubic"), "mode 'cubic'; expected one of near"),
+    "Upsample corners": (lambda: nn.Upsample(8, align_corners=True), "align_corners=True and mode"),
+    "Upsample by 0": (lambda: F.interpolate(IMAGE, scale_factor=0), "scale_factor=0; .* above 0"),
+    "Upsample to nothing": (lambda: F.interpolate(IMAGE, scale_factor=0.1), "sizes above 0"),
+    "Upsample of nothing": (lambda: F.interpolate(IMAGE[:, :0], 2), "sizes above 0"),
+    "Upsample by three": (lambda: F.interpolate(IMAGE, scale_factor=(2, 2, 2)), "or 2 of them"),
+    "Upsample to three": (lambda: F.interpolate(IMAGE, (2, 2, 2)), "or 2 of them"),
+    "Upsample of rows": (lambda: F.interpolate(ROWS, 2), r"\(N, \*size, C\)"),
+    "Upsample bilinear": (lambda: F.interpolate(LINE, 2, mode="bilinear"), r"\(N, H, W, C\)"),
+    "PixelShuffle": (lambda: nn.PixelShuffle(3)(IMAGE), r"\(N, H, W, a multiple of 9\)"),
+    "PixelShuffle of a line": (lambda: nn.PixelShuffle(2)(LINE), r"x\[None\]"),
+    "PixelUnshuffle": (
+        lambda: nn.PixelUnshuffle(4)(IMAGE),
+        r"\(N, a multiple of 4, a multiple of 4, C\)",
+    ),
+    "PixelUnshuffle by 0": (lambda: nn.PixelUnshuffle(0), "downscale_factor=0"),
 }
 
 
@@ -431,9 +446,9 @@ LAYERS_OF_NUMBERS = {
     "PReLU": (lambda: nn.PReLU(4), IMAGE),
     "AvgPool": (lambda: nn.AvgPool2d(2), IMAGE),
     "Adaptive": (lambda: nn.AdaptiveAvgPool2d(4), IMAGE),
-    "Upsample": (lambda: nn.Upsample(mode="bilinear"), IMAGE),
+    "Upsample": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
     "Linear": (lambda: nn.Linear(4, 2), IMAGE),
-    "nearest": (lambda: nn.Upsample(), IMAGE),
+    "nearest": (lambda: nn.Upsample(scale_factor=2), IMAGE),
     "MaxPool": (lambda: nn.MaxPool2d(2), IMAGE),
     "Conv2d": (lambda: nn.Conv2d(4, 2, 3), IMAGE),
     "GRU": (lambda: nn.GRU(4, 3), LINE),
@@ -458,7 +473,7 @@ def test_layers_of_whole_numbers(name, dtype):
 def test_upsampling_bytes():
     """0, 25, 75, 100: what PyTorch gives for uint8 too."""
     image = np.array([[0, 100], [0, 100]], np.uint8)[None, :, :, None]
-    found = nn.Upsample(mode="bilinear")(image)
+    found = nn.Upsample(scale_factor=2, mode="bilinear")(image)
     np.testing.assert_array_equal(found.numpy()[0, :, :, 0], [[0, 25, 75, 100]] * 4)
 
 

@@ -315,8 +315,9 @@ def _interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Any:
-    absent(size=size, align_corners=align_corners, antialias=antialias)
-    return second(nn.Upsample(scale_factor=scale_factor, mode=mode)(last(x)))
+    absent(antialias=antialias)
+    settings = _one(size), _one(scale_factor), mode, align_corners, recompute_scale_factor
+    return second(F.interpolate(last(x), *settings))
 
 
 def _by_class(function: Call) -> Call:
@@ -512,6 +513,12 @@ OURS: dict[str, Call] = {
         for n in (1, 2, 3)
     },
     "nn.functional.interpolate": _interpolate,
+    "nn.functional.pixel_shuffle": lambda x, upscale_factor: second(
+        F.pixel_shuffle(last(x), upscale_factor)
+    ),
+    "nn.functional.pixel_unshuffle": lambda x, downscale_factor: second(
+        F.pixel_unshuffle(last(x), downscale_factor)
+    ),
     "nn.functional.embedding": _embedding,
     "nn.functional.embedding_bag": _bag,
     "nn.functional.bilinear": _bilinear,

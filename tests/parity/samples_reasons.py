@@ -84,11 +84,6 @@ def unknown_size(s: Any) -> bool:
     return size is None or (isinstance(size, (tuple, list)) and None in size)
 
 
-def part_of_scale(s: Any) -> bool:
-    """A size times what is no whole number."""
-    return isinstance(s.kwargs.get("scale_factor"), float)
-
-
 def fraction(s: Any) -> bool:
     """From a number that is not whole."""
     return any(float(v) % 1 > 0 for v in (s.input, *s.args[:1], *s.kwargs.values()) if _is_real(v))
@@ -176,8 +171,6 @@ ALONG = (
 )
 NUMBERS = "add mul __radd__ __rmul__ outer sign square max.binary maximum min.binary minimum"
 POOLS = "nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d"
-SIZES = "nearest nearest-exact linear bilinear bicubic trilinear area"
-INTERPOLATE = " ".join(f"nn.functional.interpolate.{m}" for m in SIZES.split())
 CONVOLUTIONS = "nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d"
 PAD = "nn.functional.pad."
 
@@ -222,10 +215,8 @@ REASONS = [
     ),
     Reason(
         "refused",
-        "a size grows by a whole number",
-        INTERPOLATE,
-        on="float64 float32 uint8",
-        when=part_of_scale,
+        "the mean over windows is AdaptiveAvgPool",
+        "nn.functional.interpolate.area",
     ),
     Reason("refused", "parts of different sizes are listed", "tensor_split", when=uneven),
     Reason(
@@ -378,6 +369,12 @@ REASONS = [
     ),
     Reason("dtype", "whether it is so is a bool", "all any", on="uint8", when=with_axes),
     Reason("dtype", "the mean of whole numbers is a float32", POOLS, on="int64"),
+    Reason(
+        "dtype",
+        "what is between whole numbers is a float32",
+        "nn.functional.interpolate.bilinear nn.functional.interpolate.bicubic",
+        on="uint8",
+    ),
     Reason(
         "dtype",
         "a whole number with a Python float is a float32 (Array API)",
@@ -567,10 +564,6 @@ ABSENT: dict[str, str] = {
     "maximize": "Adadelta Adagrad Adamax NAdam RAdam RMSprop",
     "foreach": "Adam AdamW",
     "decoupled_weight_decay": "NAdam RAdam",
-    "size": INTERPOLATE,
-    "align_corners": " ".join(
-        f"nn.functional.interpolate.{m}" for m in ("linear", "bilinear", "bicubic", "trilinear")
-    ),
     "swap": "nn.functional.triplet_margin_loss",
     "max_norm": "nn.functional.embedding nn.functional.embedding_bag",
     "sparse": "nn.functional.embedding nn.functional.embedding_bag",

@@ -54,6 +54,16 @@ LAYERS = {
     "BatchNorm3d": (lambda m: m.BatchNorm3d(3, affine=False), CUBE),
     "InstanceNorm2d": (lambda m: m.InstanceNorm2d(3, affine=True), IMAGE),
     "GroupNorm": (lambda m: m.GroupNorm(3, 3), IMAGE),
+    "pixels as channels": (
+        sizes(
+            ("PixelUnshuffle", 2),
+            ("Conv2d", 12, 8, 3),
+            ("PixelShuffle", 2),
+            ("Flatten",),
+            ("Linear", 128, 4),
+        ),
+        IMAGE,
+    ),
     "LayerNorm": (lambda m: m.LayerNorm(5), (4, 5)),
     "LayerNorm, no bias": (lambda m: m.LayerNorm((4, 5), bias=False), (2, 4, 5)),
     "RMSNorm": (lambda m: m.RMSNorm(5), (4, 5)),

@@ -110,7 +110,6 @@ DEFAULTS = {
     "DataLoader batch_size": "32, since 1 is hardly ever meant",
     "DataLoader shuffle": "False, for which PyTorch says None",
     "activation": '"relu", for which PyTorch says functional.relu',
-    "Upsample scale_factor": "2, where PyTorch needs a size or a factor",
     "fold stride": "the window, as unfold has it",
     "unfold stride": "the window, as pooling has it; PyTorch's unfold says 1",
     "pad value": "0, for which PyTorch says None",

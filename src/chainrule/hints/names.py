@@ -146,6 +146,9 @@ NN = {
     "RotaryEmbedding": "RotaryPositionalEmbedding",
     "RotaryPositionalEmbeddings": "RotaryPositionalEmbedding",
     "SimpleRNN": "RNN",
+    "UpSampling2D": "Upsample",
+    "UpsamplingBilinear2d": 'Upsample(scale_factor=2, mode="bilinear", align_corners=True)',
+    "UpsamplingNearest2d": "Upsample(scale_factor=2)",
     "beam_search": "decoding.beam_search",
     "generate": "decoding.generate",
     "SinePositionEncoding": "SinusoidalPositionalEncoding",
@@ -159,7 +162,6 @@ FUNCTIONAL = {
     "conv2d": "cr.convolution",
     "conv3d": "cr.convolution",
     "embedding": "cr.take(weight, indices, axis=0), or nn.Embedding",
-    "interpolate": "nn.Upsample",
     "max_pool2d": "cr.max_pool",
     "pad": "cr.pad",
 }

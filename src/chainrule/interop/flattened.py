@@ -40,8 +40,9 @@ _SAME_ORDER = (  # layers whose output is in the order of their input
 )
 RECURRENT = nn.RNN, nn.LSTM, nn.GRU
 _PER_FEATURE = nn.BatchNorm1d, nn.PReLU
+_BLOCKS = nn.PixelShuffle, nn.PixelUnshuffle
 _READERS = nn.Linear, *LAST_AXES, *_PER_FEATURE, *RECURRENT
-_IMAGES = *CONVOLUTIONS, *_POOLS, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten
+_IMAGES = *CONVOLUTIONS, *_POOLS, *_BLOCKS, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten
 _JOINING = "concat", "concatenate", "stack", "split", "unstack", "hstack", "dstack"
 
 
@@ -108,7 +109,7 @@ def _channels(model: nn.Module) -> set[int]:
         for method in custom_methods(kind, reachable_names(kind, frozenset({"forward"}))):
             if not set(_JOINING).isdisjoint(names_in(method.__code__)):
                 return set()
-        if isinstance(m, nn.Lambda):  # it may join channels, or take some
+        if isinstance(m, (nn.Lambda, *_BLOCKS)):  # it may join channels, or take some
             return set()
         if isinstance(m, CONVOLUTIONS):
             known |= {m.in_channels, m.out_channels}
@@ -164,6 +165,10 @@ class _Follower:
             return "image", m.out_channels
         if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)) and kind != "flat":
             return "image", m.num_features
+        if isinstance(m, nn.PixelShuffle):
+            return kind, channels // m.upscale_factor**2
+        if isinstance(m, nn.PixelUnshuffle):
+            return kind, channels * m.downscale_factor**2
         if isinstance(m, nn.Flatten):
             whole = (m.start_dim, m.end_dim) == (1, -1)
             if kind in ("features", "flat"):

@@ -2,7 +2,7 @@
 
 module         `Module`: parameters, state, sub-modules; `state`: loading it; `summary`: as a table
 containers     Sequential, lists and dicts of modules
-linear, embedding, convolution, normalization, pooling, dropout, activation: layers
+linear, embedding, convolution, normalization, pooling, resizing, dropout, activation: layers
 cells          one step of a recurrent network; `recurrent`: loops of them, as layers
 positions      positions in a sequence; `attention`, `transformer`: what uses them
 decoding       continuing a sequence of tokens: sampling, beam search
@@ -133,7 +133,6 @@ from .pooling import (
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
-    Upsample,
 )
 from .positions import (
     RotaryPositionalEmbedding,
@@ -143,6 +142,11 @@ from .recurrent import (
     GRU,
     LSTM,
     RNN,
+)
+from .resizing import (
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
 )
 from .transformer import (
     Transformer,
@@ -229,6 +233,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
     "RNNCell",

@@ -37,6 +37,9 @@ from .arguments import (
 )
 from .arguments import mask_of as mask_of
 from .losses import *  # noqa: F403 - the losses are functions too
+from .resizing import interpolate as interpolate
+from .resizing import pixel_shuffle as pixel_shuffle
+from .resizing import pixel_unshuffle as pixel_unshuffle
 
 tanh = elementwise.tanh
 softmax, log_softmax = reductions.softmax, reductions.log_softmax

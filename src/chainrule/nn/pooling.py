@@ -1,16 +1,13 @@
-"""Pooling and resizing, channels last: (N, *size, C)."""
+"""Pooling, channels last: (N, *size, C)."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, TypeVar
 
-import numpy as np
-
-from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import indexing, reductions, shaping, windows
+from ..errors import ShapeError, user_line
+from ..functions import reductions, shaping, windows
 from ..functions.contractions import each
-from ..functions.padding import repeat
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
 from .module import Module
@@ -197,46 +194,3 @@ AvgPool1d, AvgPool2d, AvgPool3d = _by_sizes(AvgPool)
 LPPool1d, LPPool2d, LPPool3d = _by_sizes(LPPool)
 AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = _by_sizes(AdaptiveAvgPool)
 AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = _by_sizes(AdaptiveMaxPool)
-
-
-class Upsample(_Sized):
-    """Every size times `scale_factor`: "nearest" repeats, "linear" interpolates between centres.
-
-    "linear" takes 1 to 3 sizes, "bilinear" 2, "trilinear" 3; integers become float32.
-    """
-
-    def __init__(self, *, scale_factor: int = 2, mode: str = "nearest") -> None:
-        modes = ("nearest", "linear", "bilinear", "trilinear")
-        if mode not in modes or not isinstance(scale_factor, int) or scale_factor < 1:
-            raise ArgumentError(
-                "Upsample",
-                f"got scale_factor {scale_factor!r}, mode {mode!r}",
-                f"expected a whole number from 1 and one of {', '.join(modes)}",
-                'scale_factor=2, mode="nearest" are the defaults',
-            )
-        self.scale_factor, self.mode = scale_factor, mode
-        self.dimensions = {"bilinear": 2, "trilinear": 3}.get(mode)
-
-    def forward(self, x: Any) -> Tensor:
-        x = self._checked(x)
-        if self.mode != "nearest":
-            return _interpolated(x, self.scale_factor)
-        for axis in range(1, x.ndim - 1):
-            x = repeat(x, self.scale_factor, axis=axis)
-        return x
-
-
-@reductions.in_float32
-def _interpolated(x: Tensor, /, scale_factor: int) -> Tensor:
-    """Every size times the factor, linearly between the centres of the elements."""
-    for axis in range(1, x.ndim - 1):
-        n = x.shape[axis]
-        at = (np.arange(n * scale_factor) + 0.5) / scale_factor - 0.5
-        at = np.clip(at, 0, n - 1)
-        low = np.floor(at).astype(np.int64)
-        high = np.minimum(low + 1, n - 1)
-        share = (at - low).reshape([-1 if k == axis else 1 for k in range(x.ndim)])
-        part = Tensor(share, dtype=x.dtype)
-        a, b = (indexing.take(x, Tensor(i), axis=axis) for i in (low, high))
-        x = a * (1 - part) + b * part
-    return x
