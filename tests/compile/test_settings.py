@@ -30,7 +30,7 @@ WRONG = {
     "too many": (lambda: nn.ReLU(True), r"\[ReLU\] got arguments .*; expected ReLU\(\)"),
     "another name": (lambda: nn.Conv2d(3, 4, kernel=3), "got the argument kernel; .*did you mean"),
     "RNN's 4th": (lambda: nn.RNN(4, 5, 1, True), "got nonlinearity=True; expected a text"),
-    "InstanceNorm's 3rd": (lambda: nn.InstanceNorm2d(3, 1e-5, 0.1), r"eps=1e-05, \*, affine="),
+    "InstanceNorm's 3rd": (lambda: nn.InstanceNorm2d(3, 1e-5, True), "momentum=True; .*a number"),
     "Upsample's 3rd": (lambda: nn.Upsample(2, None, True), "got mode=True; expected a text"),
     "EmbeddingBag's 5th": (lambda: nn.EmbeddingBag(9, 2, 1.0, 2.0, False), r"\*, mode='mean'"),
     "MultiheadAttention's 5th": (lambda: nn.MultiheadAttention(4, 2, 0.0, True, True), "by name"),

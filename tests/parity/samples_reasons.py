@@ -556,7 +556,6 @@ ABSENT: dict[str, str] = {
     "divisor_override": "nn.functional.avg_pool2d nn.functional.avg_pool3d AvgPool2d AvgPool3d",
     "bias": "BatchNorm1d BatchNorm2d BatchNorm3d GroupNorm InstanceNorm1d InstanceNorm2d "
     "InstanceNorm3d",
-    "track_running_stats": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
     "elementwise_affine": "RMSNorm",
     "batch_first": "RNN GRU LSTM TransformerEncoderLayer TransformerDecoderLayer Transformer",
     "add_bias_kv": "MultiheadAttention",

@@ -53,6 +53,7 @@ LAYERS = {
     "BatchNorm2d": (lambda m: m.BatchNorm2d(3), IMAGE),
     "BatchNorm3d": (lambda m: m.BatchNorm3d(3, affine=False), CUBE),
     "InstanceNorm2d": (lambda m: m.InstanceNorm2d(3, affine=True), IMAGE),
+    "InstanceNorm2d, tracked": (lambda m: m.InstanceNorm2d(3, track_running_stats=True), IMAGE),
     "GroupNorm": (lambda m: m.GroupNorm(3, 3), IMAGE),
     "pixels as channels": (
         sizes(

@@ -66,8 +66,6 @@ def made(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], unused: set[s
     theirs, known = _parameters(getattr(torch.nn, name)), _parameters(getattr(nn, name))
     if not any(p.kind is p.VAR_POSITIONAL for p in theirs.values()):
         args, kwargs = (), {**dict(zip(theirs, args, strict=False)), **kwargs}
-    if name.startswith("InstanceNorm"):  # which tracks nothing here
-        unused = {*unused, "momentum"}
     given = {k: v for k, v in kwargs.items() if k not in {*PLACE, "dtype", *unused}}
     given = {KEYWORDS.get(k, k): v for k, v in given.items()}
     for k in sorted(set(given) - set(known)):

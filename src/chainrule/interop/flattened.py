@@ -37,6 +37,9 @@ _SAME_ORDER = (  # layers whose output is in the order of their input
     nn.BatchNorm2d,
     nn.BatchNorm3d,
     nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
 )
 RECURRENT = nn.RNN, nn.LSTM, nn.GRU
 _PER_FEATURE = nn.BatchNorm1d, nn.PReLU

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 from ..broadcasting import cast
 from ..convert import promote
 from ..errors import ArgumentError, ShapeError, user_line
-from ..functions import axes, creation, elementwise, shaping
+from ..functions import axes, creation, elementwise, reductions, shaping
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor, no_grad
 from . import functional
@@ -40,6 +40,7 @@ class _BatchNorm(Module):
     """
 
     sizes = 0, 3  # the least and the largest number of sizes
+    _first = 0  # the first axis of those that the statistics are over
 
     def __init__(
         self,
@@ -70,21 +71,28 @@ class _BatchNorm(Module):
             variance = cast(self.running_var, promote(x.dtype, self.running_var.dtype))
             y = (x - self.running_mean) * elementwise.rsqrt(variance + self.eps)
             return self._scaled(y)
-        n = x.size // max(1, self.num_features)
+        over = range(self._first, x.ndim - 1)
+        n = math.prod(x.shape[a] for a in over)
         if n < 2:
-            raise ShapeError(
-                type(self).__name__,
-                f"got {spec_text(x)} while training",
-                "expected more than one value per channel",
-                "use a larger batch, drop_last, or eval()",
-                user_line(),
-            )
-        weight = self.weight
-        scale = None if weight is None else shaping.reshape(weight, (1,) * (x.ndim - 1) + (-1,))
-        y, mean, variance = functional.normalised(x, range(x.ndim - 1), self.eps, scale)
+            self._refuse(x)
+        scale = None
+        if self.weight is not None and self._first == 0:  # one for each mean, as they share them
+            scale = shaping.reshape(self.weight, (1,) * (x.ndim - 1) + (-1,))
+        y, mean, variance = functional.normalised(x, over, self.eps, scale)
         if self.running_mean is not None:
             self._follow(mean, variance, n)
+        if scale is None:
+            return self._scaled(y)
         return y if self.bias is None else y + self.bias
+
+    def _refuse(self, x: Tensor) -> NoReturn:
+        raise ShapeError(
+            type(self).__name__,
+            f"got {spec_text(x)} while training",
+            "expected more than one value per channel",
+            "use a larger batch, drop_last, or eval()",
+            user_line(),
+        )
 
     def _scaled(self, y: Tensor) -> Tensor:
         y = y if self.weight is None else y * self.weight
@@ -95,14 +103,17 @@ class _BatchNorm(Module):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         with no_grad():
-            self.num_batches_tracked += 1
             rate: Any = self.momentum
+            if self._first == 0:  # PyTorch does not count those of instance normalization
+                self.num_batches_tracked += 1
             if rate is None:
                 rate = 1 / self.num_batches_tracked.astype(mean.dtype)
             for running, new in (
                 (self.running_mean, mean),
                 (self.running_var, variance * (n / (n - 1))),
             ):
+                if self._first == 1:
+                    new = reductions.mean(new, axis=0)
                 new = shaping.reshape(new, running.shape).astype(running.dtype)
                 running += rate * (new - running)
 
@@ -206,11 +217,33 @@ class GroupNorm(Module):
         return y if self.bias is None else y + self.bias
 
 
-class _InstanceNorm(GroupNorm):
-    """Each channel of each sample over its sizes (Ulyanov et al., 2016)."""
+class _InstanceNorm(_BatchNorm):
+    """Each channel of each sample over its sizes: (N, *size, C) (Ulyanov et al., 2016).
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
-        super().__init__(num_features, num_features, eps, affine)
+    With track_running_stats, training updates running statistics by the means of those of the
+    samples, and evaluation uses them; else both use those of each sample.
+    """
+
+    _first = 1
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+
+    def _refuse(self, x: Tensor) -> NoReturn:
+        raise ShapeError(
+            type(self).__name__,
+            f"got {spec_text(x)}",
+            "expected more than one value in each channel of a sample",
+            "of one value the mean is itself and the result 0: use BatchNorm or LayerNorm",
+            user_line(),
+        )
 
 
 class InstanceNorm1d(_InstanceNorm):
