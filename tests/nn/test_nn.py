@@ -324,9 +324,22 @@ def test_dropout_keeps_the_mean():
     assert y.mean() == pytest.approx(1, abs=0.01)
     channels = nn.Dropout2d(0.5)(cr.ones((8, 4, 4, 16))).numpy()
     assert ((channels == 0).all((1, 2)) | (channels != 0).all((1, 2))).all()
+    samples = nn.StochasticDepth(0.25)(cr.ones((10_000, 2, 3))).numpy()
+    assert (samples == samples[:, :1, :1]).all()
+    assert set(np.unique(samples)) == {0.0, np.float32(1 / 0.75)}
+    assert samples.mean() == pytest.approx(1, abs=0.03)
+    assert (nn.StochasticDepth(0.25).eval()(samples).numpy() == samples).all()
     alpha = nn.AlphaDropout(0.3)(cr.random.normal((200_000,))).numpy()
     assert alpha.mean() == pytest.approx(0, abs=0.02)
     assert alpha.std() == pytest.approx(1, abs=0.02)
+
+
+def test_squeeze_and_excitation():
+    layer, x = nn.SqueezeExcitation(4, 2), np.random.default_rng(0).normal(size=(3, 5, 6, 4))
+    (w1, b1), (w2, b2) = ((m.weight.numpy(), m.bias.numpy()) for m in (layer.fc1, layer.fc2))
+    hidden = np.maximum(x.mean((1, 2)) @ w1.T + b1, 0)
+    factors = 1 / (1 + np.exp(-(hidden @ w2.T + b2)))
+    np.testing.assert_allclose(layer(x).numpy(), x * factors[:, None, None], rtol=1e-6)
 
 
 def test_embedding_bag_and_padding():

@@ -33,6 +33,7 @@ _SAME_ORDER = (  # layers whose output is in the order of their input
     nn.PReLU,
     nn.Identity,
     nn.Dropout,
+    nn.SqueezeExcitation,
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.BatchNorm3d,

@@ -2,7 +2,8 @@
 
 module         `Module`: parameters, state, sub-modules; `state`: loading it; `summary`: as a table
 containers     Sequential, lists and dicts of modules
-linear, embedding, convolution, normalization, pooling, resizing, dropout, activation: layers
+linear, embedding, convolution, normalization, pooling, dropout, activation: layers
+resizing       layers that change the size of images; `excitation`: one that weights their channels
 cells          one step of a recurrent network; `recurrent`: loops of them, as layers
 positions      positions in a sequence; `attention`, `transformer`: what uses them
 decoding       continuing a sequence of tokens: sampling, beam search
@@ -93,10 +94,14 @@ from .dropout import (
     Dropout1d,
     Dropout2d,
     Dropout3d,
+    StochasticDepth,
 )
 from .embedding import (
     Embedding,
     EmbeddingBag,
+)
+from .excitation import (
+    SqueezeExcitation,
 )
 from .linear import (
     Bilinear,
@@ -252,6 +257,8 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "Tanhshrink",
     "Threshold",

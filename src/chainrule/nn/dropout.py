@@ -48,6 +48,18 @@ class ChannelDropout(Dropout):
 Dropout1d = Dropout2d = Dropout3d = ChannelDropout
 
 
+class StochasticDepth(Dropout):
+    """A sample as a whole 0 with probability p, else divided by 1 - p (Huang et al., 2016).
+
+    At the end of the inner module of a `Residual` it skips that module for some samples.
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        shape = (*x.shape[:1], *(1,) * (x.ndim - 1))
+        return functional.dropout(x, self.p, self.training, shape=shape)
+
+
 class AlphaDropout(Dropout):
     """Dropout that preserves mean and variance through SELU (Klambauer et al., 2017)."""
 
