@@ -1,5 +1,7 @@
 """Weights to and from PyTorch: the same layers with them give the same, in both directions."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,16 @@ LAYERS = {
     "batch norm first": (sizes(("BatchNorm2d", 3), ("Flatten",), ("Linear", 432, 4)), IMAGE),
     "text": (sizes(("Embedding", 11, 4), ("Flatten",), ("Linear", 28, 5), ("LayerNorm", 5)), WORDS),
     "sequence": (sizes(("Conv1d", 3, 4, 3), ("Tanh",), ("Flatten",), ("Linear", 28, 4)), LINE),
+    "named": (
+        lambda m: (
+            m.Sequential(
+                OrderedDict(features=m.Conv2d(3, 4, 3), flat=m.Flatten(), head=m.Linear(400, 4))
+            )
+            if m is T
+            else m.Sequential(features=m.Conv2d(3, 4, 3), flat=m.Flatten(), head=m.Linear(400, 4))
+        ),
+        IMAGE,
+    ),
     "nested": (
         lambda m: m.Sequential(
             sizes(("Conv2d", 3, 4, 3), ("ReLU",))(m),

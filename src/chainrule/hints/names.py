@@ -102,6 +102,7 @@ METHODS = {
 
 MODULE = {
     "add": "append of nn.Sequential",
+    "add_module": "nn.Sequential(name=layer), or an attribute: self.name = layer",
     "append": "nn.Sequential(*layers), or a list as an attribute",
     "buffers": "[t for _, t in m.named_buffers()]",
     "compile": "cr.compile(m)",

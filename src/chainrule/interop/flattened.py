@@ -151,8 +151,8 @@ class _Follower:
     def through(self, m: Any, path: str, state: State) -> State:
         """The state after the module, from the state before it."""
         if isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward:
-            for k, layer in enumerate(m):
-                state = self.through(layer, _join(path, str(k)), state)
+            for name, layer in zip(m._names, m, strict=True):
+                state = self.through(layer, _join(path, name), state)
             return ("unknown", 0) if m._forward_hooks and m._rearranges() else state
         if m._rearranges() if isinstance(m, nn.Module) else rearranges([m]):
             self._layer(m, path, ("unknown", 0))

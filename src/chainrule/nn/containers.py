@@ -12,24 +12,46 @@ from .module import Module
 
 
 class Sequential(Module):
-    """One module after another: each gets the output of the one before. Named 0, 1, …"""
+    """One module after another: each gets the output of the one before.
 
-    def __init__(self, *layers: Module) -> None:
-        self._layers: tuple[Module, ...] = ()
+    They are named 0, 1, …, or as keywords say, Sequential(features=…, head=…): so model.head is the
+    last one, and model.head = nn.Linear(64, 3) replaces it.
+    """
+
+    def __init__(self, *layers: Module, **named: Module) -> None:
+        self._names: tuple[str, ...] = ()
         for layer in layers:
             self.append(layer)
+        for name, layer in named.items():
+            self._add(name, layer)
 
     def append(self, layer: Module) -> Self:
         """Add a layer at the end."""
-        _expect_layer(layer)
-        setattr(self, str(len(self._layers)), layer)
-        self._layers = (*self._layers, layer)
+        self._add(str(len(self._names)), layer)
         return self
 
+    def _add(self, name: str, layer: Module) -> None:
+        _expect_layer(layer)
+        if hasattr(type(self), name) or name in self._names:
+            raise ArgumentError(
+                "Sequential",
+                f"got a layer named {name}",
+                "expected names that it does not have yet, as a layer or a method",
+                f"{name}_ is free",
+                user_line(),
+            )
+        setattr(self, name, layer)
+        self._names = (*self._names, name)
+
+    @property
+    def _layers(self) -> tuple[Module, ...]:
+        return tuple(vars(self)[name] for name in self._names)
+
     def forward(self, x: Any) -> Any:
-        for k, layer in enumerate(self._layers):
+        layers = self._layers
+        for k, layer in enumerate(layers):
             if k and isinstance(x, tuple):
-                _expect_one(x, k, self._layers)
+                _expect_one(x, k, layers)
             x = layer(x)
         return x
 
@@ -42,12 +64,10 @@ class Sequential(Module):
 
     def __setitem__(self, k: int, layer: Module) -> None:
         _expect_layer(layer)
-        k = range(len(self._layers))[k]
-        setattr(self, str(k), layer)
-        self._layers = (*self._layers[:k], layer, *self._layers[k + 1 :])
+        setattr(self, self._names[k], layer)
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._names)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers)
