@@ -43,9 +43,13 @@ def follow(
     schedules=None,
     prepare=torch.from_numpy,
     clip=None,
+    copy=take_over,
 ):
-    """Train both; the losses of every step agree."""
-    take_over(ours, theirs)
+    """Train both; the losses of every step agree.
+
+    copy   gives our module the parameters of PyTorch's
+    """
+    copy(ours, theirs)
     optimizer = (make or (lambda ps: optim.SGD(ps, lr=0.05)))(ours.parameters())
     other = (their_make or (lambda ps: torch.optim.SGD(ps, lr=0.05)))(theirs.parameters())
     schedule, their_schedule = (
