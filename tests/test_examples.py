@@ -84,6 +84,23 @@ def test_gradients_vanish_and_explode_on_demand(tmp_path, capsys):
     assert bent[1.0] < 0.9, "the slope of tanh is below 1"
 
 
+def test_a_segmentation(capsys):
+    small = ["--images", 100, "--size", 16, "--width", 4, "--depth", 2, "--epochs", 20]
+    assert run("segmentation", *small) > 0.4
+    printed = capsys.readouterr().out
+    assert "disc: intersection over union" in printed
+    assert len(re.findall(r"^[.o#]{16}   [.o#]{16}$", printed, re.M)) == 8
+
+
+def test_a_transfer(capsys):
+    """Features of digits help to read mirrored ones."""
+    results = run("transfer", "--width", 8, "--epochs", 5, "--steps", 40)
+    new, unchanged, head, both = results.values()
+    assert unchanged < head
+    assert new < both
+    assert "20 to learn from" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "package"), [("sequence_classifier", "sktime"), ("forecast", "vega-datasets")]
 )
