@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     options = parser.parse_args(arguments)
 
     digits = cr.data.load("digits")
-    images, labels = digits.x.reshape(-1, 8, 8, 1) / 16, digits.y
+    images, labels = digits.x / 16, digits.y
     order = np.random.default_rng(0).permutation(len(labels))
     known, others = order[:1000], order[1000:]
     few = np.concatenate([others[labels[others] == k][: options.labelled] for k in range(10)])
