@@ -7,7 +7,8 @@ import torch
 from following import F, G, channels_first, follow, images
 
 import chainrule as cr
-from chainrule import models, nn, optim
+from chainrule import models, optim
+from chainrule.errors import ArgumentError
 
 RNG = np.random.default_rng(0)
 TINY_STAGES = ((1, 8, 1, 1), (3, 16, 2, 2))
@@ -154,12 +155,25 @@ def test_fifty_steps(name):
         np.testing.assert_allclose(t.numpy(), buffer.numpy(), rtol=1e-3, atol=1e-4, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["VGG", "resnet20", "bottlenecks", "MobileNetV2", "UNet"])
-def test_weights_of_pytorch_are_loaded_by_name(name):
-    """Nothing has to be said about flattened images: each vector is a mean over positions."""
-    make, _, size = NETWORKS[name]
-    ours, again = make().eval(), make().eval()
-    cr.interop.torch.load_state_dict(again, cr.interop.torch.to_torch(ours))
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "LeNet5"])
+def test_weights_of_pytorch_are_loaded_in_order(name):
+    """Nothing is said about flattened images where each layer shows that it reads none."""
+    torch.manual_seed(0)
+    make, other, size = NETWORKS[name]
+    ours, other = make().eval(), other().eval()
+    state = other.state_dict()
+    names = cr.interop.torch.names_in_order(ours, state)
+    assert set(names.values()) <= {n for n, _ in ours.named_modules()}
+    flattened = {} if name == "ConvNeXt" else None
+    cr.interop.torch.load_state_dict(ours, state, names=names, flattened=flattened)
     image = RNG.normal(size=(1, *size, 2)).astype(np.float32)
-    np.testing.assert_array_equal(ours(image).numpy(), again(image).numpy())
-    assert isinstance(again.head, (nn.Linear, nn.Conv2d))
+    expected = other(channels_first(image)).movedim(1, -1).numpy(force=True)
+    np.testing.assert_allclose(ours(image).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert cr.interop.torch.to_torch(ours, flattened=flattened).keys() == ours.state_dict().keys()
+
+
+def test_other_layers_than_the_models_are_not_paired():
+    with pytest.raises(ArgumentError, match="got 43 layers with weights for the 39 of the model"):
+        cr.interop.torch.names_in_order(
+            models.resnet20(), theirs.resnet(10, 3, 4, (3, 3, 4), True).state_dict()
+        )

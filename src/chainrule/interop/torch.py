@@ -81,6 +81,30 @@ def load_state_dict(
     model.load_state_dict(values, strict)
 
 
+def names_in_order(model: nn.Module, state: Mapping[str, Any]) -> dict[str, str]:
+    """`names` for a state of the same layers in the same order, whatever they are called there.
+
+        names = interop.torch.names_in_order(model, state)
+        interop.torch.load_state_dict(model, state, names=names)
+
+    So `models.resnet18()` loads the weights of torchvision's resnet18.
+    """
+    _expect_module("interop.torch.names_in_order", model)
+    own, theirs = (
+        list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+        for names in (_places(model), state)
+    )
+    if len(own) != len(theirs):
+        raise ArgumentError(
+            "interop.torch.names_in_order",
+            f"got {len(theirs)} layers with weights for the {len(own)} of the model",
+            "expected the same layers in the same order",
+            "print(model) shows its layers; write names={theirs: ours} for those that are alike",
+            user_line(),
+        )
+    return dict(zip(theirs, own, strict=True))
+
+
 def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) -> dict[str, Any]:
     """The state as PyTorch's tensors, for `load_state_dict` of its model of the same layers.
 
