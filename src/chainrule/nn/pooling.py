@@ -6,7 +6,7 @@ import math
 from typing import Any, TypeVar
 
 from ..errors import ShapeError, user_line
-from ..functions import reductions, shaping, windows
+from ..functions import shaping, windows
 from ..functions.contractions import each
 from ..graph import spec_text
 from ..tensor import Tensor, as_tensor
