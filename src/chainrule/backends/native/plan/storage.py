@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .... import ops
@@ -75,59 +76,86 @@ def storage_of(
     return Storage(buffers, frozenset(stored), in_loop)
 
 
+@dataclass(frozen=True)
+class _Expression:
+    """What makes a result of stored arrays.
+
+    computed   the buffers of its operations
+    arrays     the stored buffers of its size
+    latest     of the smaller arrays that are repeated beside them, the one that is made last
+    """
+
+    computed: frozenset[int] = frozenset()
+    arrays: frozenset[int] = frozenset()
+    latest: int = -1
+
+    def __or__(self, other: _Expression) -> _Expression:
+        return _Expression(
+            self.computed | other.computed,
+            self.arrays | other.arrays,
+            max(self.latest, other.latest),
+        )
+
+
 class _Quick:
     """Which results are a few vector instructions on one array: they are computed at each use.
 
     Memory is slower than these instructions, and an array less is written and read: than an
     exponential too, if the array is large, as the scores of all words of a vocabulary. Not of an
-    array that is wider than the result, such as a bool; of a product, in whose registers the result
-    can be computed; of an input that is replaced, which would be needed longer.
+    array that is wider than the result, such as a bool; of an input that is replaced, which would
+    be needed longer. Of a product only what needs something that is made later, such as the mean of
+    the product: the rest can be computed in its registers.
     """
 
     def __init__(self, program: Program, storage: Storage) -> None:
         self._storage = storage
         self._replaced = {old for _, old in program.updates}
-        self._known: dict[int, tuple[int, frozenset[int]] | None] = {}
+        self._known: dict[int, _Expression | None] = {}
 
     def has(self, b: int) -> bool:
         """Of a buffer that is not stored; the buffers before it are decided."""
-        expression = self._expression(b)
-        if expression is None or expression[0] > QUICK or len(expression[1]) != 1:
+        made = self._expression(b)
+        if made is None or len(made.computed) > QUICK or len(made.arrays) != 1:
             return False
-        (array,) = expression[1]
+        (array,) = made.arrays
         buffers = self._storage.buffers
+        kind = buffers[array].kind
+        if kind is not None and kind.finishes:
+            return made.latest > array
         return bool(buffers[b].dtype.itemsize >= buffers[array].dtype.itemsize)
 
-    def _expression(self, b: int) -> tuple[int, frozenset[int]] | None:
-        """The operations that make it from arrays, and these; None if it is not that simple."""
+    def _expression(self, b: int) -> _Expression | None:
+        """How it is made; None if it is not that simple."""
         buffer = self._storage.buffers[b]
         if b in self._storage.stored:
-            simple = buffer.kind is None or buffer.kind is ELEMENTWISE
-            return (0, frozenset([b])) if simple and b not in self._replaced else None
+            kind = buffer.kind
+            simple = kind is None or kind is ELEMENTWISE or kind.finishes
+            return _Expression(arrays=frozenset([b])) if simple and b not in self._replaced else None
         if b not in self._known:
             self._known[b] = self._computed(b)
         return self._known[b]
 
-    def _computed(self, b: int) -> tuple[int, frozenset[int]] | None:
+    def _computed(self, b: int) -> _Expression | None:
         buffer = self._storage.buffers[b]
         if buffer.map is not None:
             source = buffer.reads[0]
             if buffer.map.stretches:
                 few = SHARED * math.prod(buffer.map.source) <= math.prod(buffer.map.view)
-                lasts = source in self._storage.stored and source not in self._replaced
-                return (0, frozenset()) if few and lasts else None
+                base = self._storage.base(source)
+                there = base in self._storage.stored
+                return _Expression(latest=base) if few and there else None
             return self._expression(source) if buffer.map.changes_nothing else None
         row = FORMULAS.get(buffer.op) if buffer.op is not None else None
         large = math.prod(buffer.shape) >= WORTH_EXPONENTIALS and buffer.op is ops.exp
         if row is None or not (row.vectors or large) or buffer.op is ops.divide:
             return None
-        count, arrays = 1, frozenset[int]()
+        made = _Expression(frozenset([b]))
         for r in buffer.reads:
             part = self._expression(r)
             if part is None:
                 return None
-            count, arrays = count + part[0], arrays | part[1]
-        return count, arrays
+            made |= part
+        return made
 
 
 def _buffers(program: Program, planned: Callable[[Program], Plan]) -> dict[int, Buffer]:
