@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..ir_types import I64
-from ..plan.slide_blocks import FEW_ROWS, parts_of
+from ..plan.slide_blocks import has_few_rows, parts_of
 from ..plan.slides import SIZES, Phase
 from ..plan.winograd import PLACES
 from .loops import Loops
@@ -199,7 +199,7 @@ class Weights(SlideEmitter):
         from_a.append(slide.outputs if blocks.by_lanes else 1)
         from_goal = [p.next_place * s for p, s in zip(phases, of_places, strict=True)] + [row]
         shape = [*many, slide.inner]
-        if blocks.by_lanes or math.prod(shape) <= FEW_ROWS:
+        if has_few_rows(slide, math.prod(many), blocks.by_lanes):
             rows, results = offsets(shape, from_a), offsets(shape, from_goal)
             for k in range(0, len(rows), most):
                 add(a, to, rows[k : k + most], results[k : k + most])

@@ -18,7 +18,7 @@ from ..plan.slides import SIZES, Phase
 from .loops import Loops
 from .vectors import Values, Vectors
 
-UNROLLED = 96  # multiply-adds of vectors, of an innermost loop
+UNROLLED = 48  # multiply-adds of vectors, of an innermost loop
 
 
 class Nest:

@@ -17,7 +17,9 @@ from ..processor import Target
 from .blocking import LATENCY, START, TILE_WORK, TILES, WIDEST, up
 from .slides import SIZES, Slide
 
-FEW_ROWS = 64  # of a kernel's gradient, each block of which has code of its own
+FEW_ROWS = 64  # of a kernel's gradient with few channels, each block of which has code of its own
+FEW_CHANNELS = 8
+MORE_CODE = 0.01  # of the cost of a convolution, for each kind of block that it has
 ENOUGH = 512  # positions that are summed up between two visits of a kernel's gradient
 MOST_PARTS = 8  # of a batch, whose gradients of the kernel are added at the end
 PART_WORK = 2048  # positions that make one of these worth it
@@ -144,6 +146,10 @@ def windows(slide: Slide, target: Target) -> Blocks:
                 block = block_cost(depth, y * x, up(c, lanes), by_lanes, target)
                 total += many_c * many_y * many_x * block
         streamed = depth * wide * lanes * slide.itemsize > room  # from the third cache, each time
+        kinds = math.prod(
+            len([*pieces(*cut)]) for cut in ((width, wide * lanes), (high, rows[0]), (long, rows[1]))
+        )
+        total *= 1 + MORE_CODE * kinds * len(slide.phases)
         return total * (2 if streamed and wide > 1 else 1)
 
     ways = []
@@ -188,10 +194,16 @@ def weights(slide: Slide, target: Target) -> Blocks:
     return replace(blocks, images=max(images, 1))
 
 
+def has_few_rows(slide: Slide, places: int, by_lanes: bool) -> bool:
+    """Whether each block of a kernel's gradient has code of its own."""
+    few = slide.inner <= FEW_CHANNELS and places * slide.inner <= FEW_ROWS
+    return by_lanes or few
+
+
 def _run(slide: Slide, by_lanes: bool) -> int:
     """Rows of a kernel's gradient that blocks are cut from."""
     places = math.prod(max(p.places for p in s.phases) for s in slide.sizes)
-    if by_lanes or places * slide.inner <= FEW_ROWS:
+    if has_few_rows(slide, places, by_lanes):
         return places * slide.inner
     (*_, last) = slide.sizes
     joins = slide.groups == 1 and all((p.advance, p.next_place) == (1, 1) for p in last.phases)

@@ -118,7 +118,8 @@ def suits(slide: Slide, target: Target) -> bool:
 def tiles_of(blocks: Blocks, target: Target, weight: bool) -> Tiles | None:
     """How a convolution (weight: the gradient of its kernel) is done by tiles; None: directly."""
     slide = blocks.slide
-    if not suits(slide, target):
+    large = PLACES * slide.channels * slide.outputs * slide.itemsize > target.caches.second.bytes * 4
+    if not suits(slide, target) or (weight and large):
         return None
     turns = up(blocks.turns, 2) * 2
     turns = min(turns, up(slide.sizes[-2].output, 2) * 2)
