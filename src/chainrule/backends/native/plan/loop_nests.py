@@ -25,6 +25,24 @@ def is_flat(storage: Storage, b: int, shape: Shape, written: bool) -> bool:
     return buffer.kind.pointwise and all(is_flat(storage, r, shape, False) for r in reads)
 
 
+def merges(storage: Storage, b: int, shape: Shape, axes: Sequence[int]) -> bool:
+    """Whether a loop over the last of some neighbouring axes can do for all of them.
+
+    The others are at 0 then, and the last goes beyond its size: what is read there is the element
+    with the same place in memory.
+    """
+    buffer = storage.buffers[b]
+    if b in storage.stored:
+        return buffer.shape == shape
+    if buffer.kind is None or buffer.shape != shape:
+        return False
+    if buffer.map is not None and buffer.map.stretches:
+        source = buffer.map.axes and storage.buffers[buffer.reads[0]].shape
+        return bool(source) and len(source) == len(shape) and all(source[a] == 1 for a in axes)
+    reads = dict.fromkeys(buffer.reads)
+    return buffer.kind.pointwise and all(merges(storage, r, shape, axes) for r in reads)
+
+
 def loop_shape(storage: Storage, writes: Sequence[int]) -> Shape:
     """The shape that the loops of an elementwise group run over: flat where that is the same."""
     shape = storage.buffers[writes[0]].shape

@@ -17,7 +17,7 @@ from ....graph import Shape
 from ....sums import BLOCK, FEW
 from .buffers import Storage
 from .kinds import TAKE
-from .loop_nests import is_flat, reduced_axes
+from .loop_nests import is_flat, merges, reduced_axes
 from .rewrites import NORM_OF_SUMS
 
 VECTORS = 256  # terms of a block in registers, which become one chain per lane of a vector
@@ -85,6 +85,11 @@ def order_of(storage: Storage, b: int) -> tuple[Shape, Order]:
     axes, stay = reduced_axes(storage, b)
     if shape and not stay and is_flat(storage, source, shape, False):
         shape, axes = (*(1,) * (len(shape) - 1), math.prod(shape)), [len(shape) - 1]
+    run = [*range(axes[0], axes[-1] + 1)] if axes else []
+    if len(axes) > 1 and run == axes and merges(storage, source, shape, axes):
+        whole = extent(shape, axes)
+        shape = tuple(1 if a in axes[:-1] else n for a, n in enumerate(shape))
+        shape, axes = (*shape[: axes[-1]], whole, *shape[axes[-1] + 1 :]), axes[-1:]
     summed = kernel.op in (ops.sum, ops.norm, NORM_OF_SUMS)
     many = summed and is_floating(dtype) and extent(shape, axes) > FEW
     order = ordered(shape, axes, stay, many)

@@ -209,32 +209,27 @@ def _transpose(read: int, writes: int, node: Node) -> Kernel:
 def staged(program: Program) -> Program:
     """A large sum over everything is one for each row, which threads share, and one of those.
 
-    So is the sum of squares of a norm, which then reads it as well.
+    So is the sum of squares of a norm, which then reads it as well, and a sum over all axes but the
+    last, of images for example.
     """
     kernels: list[Kernel] = []
     buffers = program.buffers
     for kernel in program.kernels:
         node, op = kernel.node, kernel.op
-        shape: tuple[int, ...] = node.inputs[0].shape if op in (ops.sum, ops.norm) else ()
-        everything = len(shape) > 1 and math.prod(node.shape) == 1
-        if (
-            not everything
-            or math.prod(shape) < STAGED_FROM
-            or min(shape[0], math.prod(shape[1:])) < 8
-        ):
+        if not _has_stages(kernel):
             kernels.append(kernel)
             continue
-        reads, whole = kernel.reads, node.inputs[0]
+        reads, whole, shape = kernel.reads, node.inputs[0], node.inputs[0].shape
         if op is ops.norm:
             whole = Node(ops.square, node.inputs, {}, shape, node.dtype, None, False, node.source)
             kernels.append(Kernel(ops.square, reads, buffers, {}, (), whole))
             reads, buffers = (buffers,), buffers + 1
-        rows = tuple(range(1, len(shape)))
+        rows = tuple(a for a in range(1, len(shape)) if node.shape[a] == 1)
         first = Node(
             ops.sum,
             (whole,),
             {"axis": rows},
-            (shape[0], *(1,) * len(rows)),
+            (shape[0], *node.shape[1:]),
             node.dtype,
             None,
             False,
@@ -255,6 +250,17 @@ def staged(program: Program) -> Program:
         kernels.append(Kernel(last_op, (*own, buffers), kernel.writes, last.params, (), last))
         buffers += 1
     return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
+
+
+def _has_stages(kernel: Kernel) -> bool:
+    """Whether it is a large sum over everything, or over three axes or more but the last one."""
+    if kernel.op not in (ops.sum, ops.norm):
+        return False
+    shape, out = kernel.node.inputs[0].shape, kernel.node.shape
+    everything = len(shape) > 1 and math.prod(out) == 1
+    images = kernel.op is ops.sum and len(shape) > 2 and math.prod(out[:-1]) == 1
+    large = math.prod(shape) >= STAGED_FROM
+    return (everything or images) and large and min(shape[0], math.prod(shape[1:])) >= 8
 
 
 def joined(program: Program) -> Program:
