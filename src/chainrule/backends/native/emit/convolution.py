@@ -86,13 +86,13 @@ class Windows(SlideEmitter):
                     if len(index) == len(inside):
                         row(index)
                     else:
-                        loops.turns(I64(0), I64(inside[len(index)]), lambda k: enter([*index, k]))
+                        e.loop(I64(0), I64(inside[len(index)]), 1, lambda k: enter([*index, k]))
 
                 enter([])
 
             e.pieces(I64(0), I64(width), width, blocks.columns, panel)
 
-        loops.turns(I64(0), I64(groups), group)
+        e.loop(I64(0), I64(groups), 1, group)
 
     def _unit(self, unit: ir.Value, fine: ir.Value | None) -> None:
         """A band of an image; by tiles where the kernel is fine for that, and the band is."""
@@ -152,10 +152,8 @@ class Windows(SlideEmitter):
             for phases in self.slide.phases:
                 self._phase(image, turn, g, phases)
 
-        if blocks.by_lanes or self.slide.groups == 1:
-            group(I64(0))
-        else:
-            self.loops.turns(I64(0), I64(self.slide.groups), group)
+        groups = 1 if blocks.by_lanes else self.slide.groups
+        self.e.loop(I64(0), I64(groups), 1, group)
 
     def _phase(self, image: ir.Value, turn: ir.Value, g: ir.Value, phases: Sequence[Phase]) -> None:
         """The outputs of a band that meet the same places of the kernel, of a group."""

@@ -164,10 +164,7 @@ class Weights(SlideEmitter):
 
             e.pieces(I64(0), I64(blocks.width), blocks.width, blocks.columns, panel)
 
-        if blocks.by_lanes or slide.groups == 1:
-            group(I64(0))
-        else:
-            self.loops.turns(I64(0), I64(slide.groups), group)
+        e.loop(I64(0), I64(1 if blocks.by_lanes else slide.groups), 1, group)
 
     def _rows(
         self,

@@ -44,7 +44,10 @@ class Vectors:
         body: Callable[..., Values | None],
         carried: Sequence[ir.Value] = (),
     ) -> Values:
-        """See `builder.carrying`."""
+        """See `builder.carrying`; what is known to be one turn is no loop."""
+        known = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant)
+        if known and start.constant < stop.constant <= start.constant + step:
+            return [*(body(start, *carried) or ())]
         return builder.carrying(self.b, start, stop, step, body, carried)
 
     def pieces(
@@ -57,6 +60,9 @@ class Vectors:
     ) -> None:
         """body(offset, size) for whole pieces in start..stop, then for the rest of `extent`."""
         rest = extent % size
+        if extent == size and all(isinstance(x, ir.Constant) for x in (start, stop)):
+            body(start, size)
+            return
         at_end = self.b.icmp_signed("==", stop, I64(extent))
         whole = self.b.select(at_end, I64(extent - rest), stop)
         if extent >= size:

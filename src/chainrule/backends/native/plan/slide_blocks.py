@@ -19,7 +19,7 @@ from .slides import SIZES, Slide
 
 FEW_ROWS = 64  # of a kernel's gradient with few channels, each block of which has code of its own
 FEW_CHANNELS = 8
-MORE_CODE = 0.01  # of the cost of a convolution, for each kind of block that it has
+MORE_CODE = 0.02  # of the cost of a convolution, for each kind of block that it has
 ENOUGH = 512  # positions that are summed up between two visits of a kernel's gradient
 MOST_PARTS = 8  # of a batch, whose gradients of the kernel are added at the end
 PART_WORK = 2048  # positions that make one of these worth it
@@ -147,7 +147,8 @@ def windows(slide: Slide, target: Target) -> Blocks:
                 total += many_c * many_y * many_x * block
         streamed = depth * wide * lanes * slide.itemsize > room  # from the third cache, each time
         kinds = math.prod(
-            len([*pieces(*cut)]) for cut in ((width, wide * lanes), (high, rows[0]), (long, rows[1]))
+            len([*pieces(*cut)])
+            for cut in ((width, wide * lanes), (high, rows[0]), (long, rows[1]))
         )
         total *= 1 + MORE_CODE * kinds * len(slide.phases)
         return total * (2 if streamed and wide > 1 else 1)

@@ -130,7 +130,9 @@ class _Quick:
         if b in self._storage.stored:
             kind = buffer.kind
             simple = kind is None or kind is ELEMENTWISE or kind.finishes
-            return _Expression(arrays=frozenset([b])) if simple and b not in self._replaced else None
+            return (
+                _Expression(arrays=frozenset([b])) if simple and b not in self._replaced else None
+            )
         if b not in self._known:
             self._known[b] = self._computed(b)
         return self._known[b]

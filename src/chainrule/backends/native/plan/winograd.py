@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from ..alignment import ALIGNED
 from ..processor import Target
 from .blocking import WIDEST, up
-from .slide_blocks import Blocks, block_cost, pieces
+from .slide_blocks import MORE_CODE, Blocks, block_cost, pieces
 from .slides import Slide
 
 PLACES = 16  # products per tile, channel and output
@@ -118,7 +118,9 @@ def suits(slide: Slide, target: Target) -> bool:
 def tiles_of(blocks: Blocks, target: Target, weight: bool) -> Tiles | None:
     """How a convolution (weight: the gradient of its kernel) is done by tiles; None: directly."""
     slide = blocks.slide
-    large = PLACES * slide.channels * slide.outputs * slide.itemsize > target.caches.second.bytes * 4
+    large = (
+        PLACES * slide.channels * slide.outputs * slide.itemsize > target.caches.second.bytes * 4
+    )
     if not suits(slide, target) or (weight and large):
         return None
     turns = up(blocks.turns, 2) * 2
@@ -134,11 +136,12 @@ def tiles_of(blocks: Blocks, target: Target, weight: bool) -> Tiles | None:
 
     def cost(wide: int, rows: int) -> float:
         many = sum(n for n, _ in pieces(high, rows)) if weight else up(high, rows)
-        columns = pieces(slide.outputs, wide * blocks.lanes)
-        return sum(
+        columns = [*pieces(slide.outputs, wide * blocks.lanes)]
+        total = sum(
             many * n * block_cost(depth, rows, up(c, blocks.lanes), False, target)
             for n, c in columns
         )
+        return total * (1 + MORE_CODE * len(columns))
 
     ways = []
     for wide in range(1, min(slide.outputs // blocks.lanes, WIDEST) + 1):
