@@ -90,8 +90,8 @@ def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
         return inputs[0]  # of one element
     if op is ops.concat and len(inputs) == 1:
         return inputs[0]  # of one
-    if op is ops.flip and not params["axis"]:
-        return inputs[0]  # along no axis
+    if op is ops.flip and all(node.shape[a] == 1 for a in params["axis"]):
+        return inputs[0]  # of one element
     if op is ops.reshape and first is not None and first.op is ops.reshape:
         whole = first.inputs[0].shape == node.shape
         return first.inputs[0] if whole else with_inputs(node, first.inputs)  # of a reshape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from ..ir_types import I64
+from ..plan.blocking import up
 from ..plan.slides import SIZES, Phase
 from .epilogue import Epilogue
 from .loops import Loops
@@ -27,12 +29,12 @@ class Windows(SlideEmitter):
 
     def emit(self) -> None:
         self._finish = Epilogue(self.loops, self.blocks.lanes)
-        cut, bands, b = self.loops.task.cut, self.blocks.bands, self.b
-        batch = self.slide.batch
+        cut, b, blocks = self.loops.task.cut, self.b, self.blocks
+        batch, units = self.slide.batch, up(self.slide.batch, blocks.images) * blocks.bands
         if cut.rows:
             first, end = self.loops.own(batch)
         else:
-            first, end = self.loops.part or (I64(0), I64(batch * bands))
+            first, end = self.loops.part or (I64(0), I64(units))
         with b.if_then(b.icmp_unsigned("<", first, end)):
             self._pack()
             fine: ir.Value | None = None
@@ -43,7 +45,8 @@ class Windows(SlideEmitter):
                 with b.if_then(fine):
                     panel, columns = self.blocks.panel, self.blocks.columns
                     self._tiling.transform_kernel(self.room(0), panel, columns)
-            self.e.loop(first, end, 1, lambda unit: self._unit(unit, fine))
+            step = blocks.images if cut.rows else 1
+            self.e.loop(first, end, step, lambda unit: self._unit(unit, fine))
 
     @property
     def scratch(self) -> ir.Value:
@@ -95,39 +98,47 @@ class Windows(SlideEmitter):
         e.loop(I64(0), I64(groups), 1, group)
 
     def _unit(self, unit: ir.Value, fine: ir.Value | None) -> None:
-        """A band of an image; by tiles where the kernel is fine for that, and the band is."""
-        b, blocks = self.b, self.blocks
+        """A band of an image, or some images; by tiles where the kernel and these are fine."""
+        e, b, blocks = self.e, self.b, self.blocks
         image, turn = unit, I64(0)
         if blocks.bands > 1:
             image = b.udiv(unit, I64(blocks.bands))
             turn = b.mul(b.urem(unit, I64(blocks.bands)), I64(blocks.turns))
-        self.copy(image, self.scratch, turn)
+        count: ir.Value = I64(1)
+        if blocks.images > 1:
+            image = unit if self.loops.task.cut.rows else b.mul(unit, I64(blocks.images))
+            count = e.least(b.sub(I64(self.slide.batch), image), blocks.images)
+
+        def copy(slot: ir.Value) -> None:
+            self.copy(b.add(image, slot), e.at(self.scratch, (slot, blocks.pitches[0])), turn)
+
+        e.loop(I64(0), count, 1, copy)
         if fine is None:
-            self._direct(image, turn)
+            self._direct(image, count, turn)
             return
-        fine = b.and_(fine, self._tiling.is_fine((self.scratch, blocks.pitches[0])))
+        copied = self.scratch, b.mul(count, I64(blocks.pitches[0]))
+        fine = b.and_(fine, self._tiling.is_fine(copied))
         with b.if_else(fine) as (then, otherwise):
             with then:
-                self._by_tiles(image, turn)
+                self._by_tiles(image, count, turn)
             with otherwise:
-                self._direct(image, turn)
+                self._direct(image, count, turn)
 
-    def _by_tiles(self, image: ir.Value, turn: ir.Value) -> None:
-        """The band, some tiles at a time."""
+    def _by_tiles(self, image: ir.Value, images: ir.Value, turn: ir.Value) -> None:
+        """The band of some images, some tiles at a time."""
         e, b, blocks, tiling = self.e, self.b, self.blocks, self._tiling
         high, wide = (s.output for s in self.slide.sizes[-2:])
-        across = tiling.tiles.across
-        turns = e.least(b.sub(I64(high), turn), blocks.turns)
-        count = b.mul(b.udiv(b.add(turns, I64(1)), I64(2)), I64(across))
+        down, places = tiling.tiles_of_band(turn)
+        count = b.mul(b.mul(down, I64(tiling.tiles.across)), images)
 
         def patch(t: ir.Value) -> ir.Value:
-            y, x = b.udiv(t, I64(across)), b.urem(t, I64(across))
-            return e.at(self.scratch, (y, 2 * blocks.pitches[-2]), (x, 2 * blocks.pitches[-1]))
+            steps = (blocks.pitches[0], *blocks.pitches[2:])
+            return e.at(self.scratch, *zip(places(t), steps, strict=True))
 
         def put(t: ir.Value, o: ir.Value, y: list[list[ir.Value]]) -> None:
-            first = b.mul(b.udiv(t, I64(across)), I64(2))
-            row, column = b.add(first, turn), b.mul(b.urem(t, I64(across)), I64(2))
-            start = b.add(b.mul(image, I64(self.slide.positions)), column)
+            slot, first, column = places(t)
+            row = b.add(first, turn)
+            start = b.add(b.mul(b.add(image, slot), I64(self.slide.positions)), column)
             for i, j in itertools.product(range(2), range(2)):
                 own, beside = b.add(row, I64(i)), b.add(column, I64(j))
                 at = b.add(b.add(start, b.mul(own, I64(wide))), I64(j))
@@ -145,17 +156,24 @@ class Windows(SlideEmitter):
 
         tiling.each_some(count, some)
 
-    def _direct(self, image: ir.Value, turn: ir.Value) -> None:
+    def _direct(self, image: ir.Value, images: ir.Value, turn: ir.Value) -> None:
         blocks = self.blocks
 
         def group(g: ir.Value) -> None:
             for phases in self.slide.phases:
-                self._phase(image, turn, g, phases)
+                self._phase(image, images, turn, g, phases)
 
         groups = 1 if blocks.by_lanes else self.slide.groups
         self.e.loop(I64(0), I64(groups), 1, group)
 
-    def _phase(self, image: ir.Value, turn: ir.Value, g: ir.Value, phases: Sequence[Phase]) -> None:
+    def _phase(
+        self,
+        image: ir.Value,
+        images: ir.Value,
+        turn: ir.Value,
+        g: ir.Value,
+        phases: Sequence[Phase],
+    ) -> None:
         """The outputs of a band that meet the same places of the kernel, of a group."""
         e, b, blocks, slide = self.e, self.b, self.blocks, self.slide
         steps, sizes = blocks.pitches[1:], slide.sizes
@@ -183,9 +201,10 @@ class Windows(SlideEmitter):
             column = b.add(b.mul(g, I64(slide.wide)), j)
             counts = self.counts(wide)
 
-            def block(at: list[ir.Value], high: int, long: int) -> None:
+            def block(slot: ir.Value, at: list[ir.Value], high: int, long: int) -> None:
                 """The outputs from the turns `at` on: so many along the last two sizes."""
-                start, row = left, b.mul(image, I64(slide.positions))
+                start = e.at(left, (slot, blocks.pitches[0]))
+                row = b.mul(b.add(image, slot), I64(slide.positions))
                 for k, t in enumerate(at):
                     own = b.sub(t, turn) if k == slide.banded else t
                     start = e.at(start, (own, sizes[k].stride * steps[k]))
@@ -202,7 +221,10 @@ class Windows(SlideEmitter):
                         at_column = b.add(column, I64(v * e.lanes))
                         self._finish(sums[r * len(counts) + v], at_row, at_column, count)
 
-            self._positions(turn, phases, block)
+            def each(slot: ir.Value) -> None:
+                self._positions(turn, phases, functools.partial(block, slot))
+
+            e.loop(I64(0), images, 1, each)
 
         width = blocks.width
         e.pieces(I64(0), I64(width), width, blocks.columns, panel)

@@ -83,16 +83,8 @@ class Weights(SlideEmitter):
         """What a band of some images adds to the transformed gradient, some tiles at a time."""
         e, b, blocks, slide, tiling = self.e, self.b, self.blocks, self.slide, self._tiling
         high, wide = (s.output for s in slide.sizes[-2:])
-        across = tiling.tiles.across
-        turns = e.least(b.sub(I64(high), turn), blocks.turns)
-        down = b.udiv(b.add(turns, I64(1)), I64(2))
-        count = b.mul(b.mul(down, I64(across)), images)
-
-        def places(t: ir.Value) -> list[ir.Value]:
-            """Image, first row, first column."""
-            x, rows = b.urem(t, I64(across)), b.udiv(t, I64(across))
-            y, image = b.urem(rows, down), b.udiv(rows, down)
-            return [image, b.mul(y, I64(2)), b.mul(x, I64(2))]
+        down, places = tiling.tiles_of_band(turn)
+        count = b.mul(b.mul(down, I64(tiling.tiles.across)), images)
 
         def patch(t: ir.Value) -> ir.Value:
             return e.at(

@@ -100,6 +100,24 @@ class Tiling:
 
         e.loop(I64(0), I64(self.slide.outputs), e.lanes, one)
 
+    def tiles_of_band(
+        self, turn: ir.Value
+    ) -> tuple[ir.Value, Callable[[ir.Value], list[ir.Value]]]:
+        """Rows of tiles in a band, and what gives (image, first row, first column) of a tile."""
+        b, tiles = self.b, self.tiles
+        high = self.slide.sizes[-2].output
+        turns = self.e.least(b.sub(I64(high), turn), tiles.blocks.turns)
+        down = b.udiv(b.add(turns, I64(1)), I64(2))
+
+        def places(t: ir.Value) -> list[ir.Value]:
+            x, rows = b.urem(t, I64(tiles.across)), b.udiv(t, I64(tiles.across))
+            image, y = I64(0), rows
+            if tiles.blocks.images > 1:
+                image, y = b.udiv(rows, down), b.urem(rows, down)
+            return [image, b.mul(y, I64(2)), b.mul(x, I64(2))]
+
+        return down, places
+
     def transform_inputs(
         self, first: ir.Value, count: ir.Value, patch: Callable[[ir.Value], ir.Value]
     ) -> None:

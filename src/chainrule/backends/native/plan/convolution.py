@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,8 @@ from .cuts import FASTEST_FROM, UNIT, WHOLE, WORTH_CUTTING, Cut
 from .slide_blocks import Blocks, parts_of, weights, windows
 from .slides import slide_of
 from .winograd import Tiles, tiles_of
+
+FEW_POSITIONS = 16  # of an image, below which a convolution with a kernel of 1 is a product
 
 
 def _weight_shape(x: Spec, z: Spec, parts: int, **params: object) -> tuple[Shape, object]:
@@ -76,6 +79,43 @@ def in_parts(kernel: Kernel, writes: int) -> list[Kernel]:
     ]
 
 
+def is_small_product(kernel: Kernel) -> bool:
+    """Whether it has kernels of one element, and images with too few positions for a block."""
+    if kernel.op not in (ops.convolution, ops.convolution_weight) or not is_native(kernel):
+        return False
+    slide = slide_of(kernel)
+    alike = all((s.kernel, s.stride, s.low, s.output) == (1, 1, 0, s.input) for s in slide.sizes)
+    return alike and slide.groups == 1 and slide.positions < FEW_POSITIONS
+
+
+def as_product(kernel: Kernel, writes: int) -> list[Kernel]:
+    """That as a matrix product of rows, one for each position; of the gradient, xᵀ z.
+
+    writes   the first of the new buffers
+    """
+    node, source = kernel.node, kernel.node.source
+    made: list[Kernel] = []
+
+    def add(op: Operation, operands: list[tuple[int, Node]], **params: Any) -> tuple[int, Node]:
+        reads, nodes = zip(*operands, strict=True)
+        shape, dtype = op.infer(*nodes, **params)
+        b = kernel.writes if shape == node.shape else writes + len(made)
+        new = Node(op, nodes, params, shape, dtype, None, False, source)
+        made.append(Kernel(op, reads, b, params, (), new))
+        return b, new
+
+    operands: list[tuple[int, Node]] = []
+    for b, x in zip(kernel.reads, node.inputs, strict=True):
+        rows = (math.prod(x.shape[:-1]), x.shape[-1])
+        if kernel.op is ops.convolution and operands:
+            rows = x.shape[-2:]  # the kernel
+        operands.append(add(ops.reshape, [(b, x)], shape=rows))
+    if kernel.op is ops.convolution_weight:
+        operands[0] = add(ops.permute_dims, [operands[0]], axes=(1, 0))
+    add(ops.reshape, [add(ops.matmul, operands)], shape=node.shape)
+    return made
+
+
 def is_native(kernel: Kernel) -> bool:
     """Whether there is something to do."""
     return all(math.prod(node.shape) for node in (kernel.node, *kernel.node.inputs))
@@ -114,7 +154,7 @@ def cut_slide(
     batch = blocks.slide.batch
     if work < FASTEST_FROM and batch >= 2 * UNIT and blocks.bands == 1:
         return Cut(up(batch, UNIT), 0, UNIT, batch, batch)
-    return Cut(batch * blocks.bands)
+    return Cut(up(batch, blocks.images) * blocks.bands)
 
 
 def scratch_of_slide(

@@ -37,8 +37,9 @@ def merges(storage: Storage, b: int, shape: Shape, axes: Sequence[int]) -> bool:
     if buffer.kind is None or buffer.shape != shape:
         return False
     if buffer.map is not None and buffer.map.stretches:
-        source = buffer.map.axes and storage.buffers[buffer.reads[0]].shape
-        return bool(source) and len(source) == len(shape) and all(source[a] == 1 for a in axes)
+        source = storage.buffers[buffer.reads[0]].shape
+        same = buffer.map.axes is not None and len(source) == len(shape)
+        return same and all(source[a] == 1 for a in axes)
     reads = dict.fromkeys(buffer.reads)
     return buffer.kind.pointwise and all(merges(storage, r, shape, axes) for r in reads)
 

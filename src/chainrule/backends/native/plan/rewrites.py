@@ -31,12 +31,30 @@ NORM_OF_SUMS = Operation(
 
 def rewritten(program: Program) -> Program:
     """The program after all rewrites. They leave `frees` to the end."""
-    program = oriented(copied(with_each_result_once(with_bodies_rewritten(program))))
+    program = with_small_products(with_each_result_once(with_bodies_rewritten(program)))
+    program = oriented(copied(program))
     if _has_halves(program):
         from .halves import widened  # and with it the table of kinds, which other programs spare
 
         program = widened(program)
     return verified(with_frees(joined(staged(with_weights_in_parts(program)))))
+
+
+def with_small_products(program: Program) -> Program:
+    """Convolutions of kernels and images with few elements are matrix products."""
+    if all(k.op not in (ops.convolution, ops.convolution_weight) for k in program.kernels):
+        return program
+    from .convolution import as_product, is_small_product  # which other programs spare
+
+    kernels: list[Kernel] = []
+    buffers = program.buffers
+    for kernel in program.kernels:
+        own = [kernel]
+        if is_small_product(kernel):
+            own = as_product(kernel, buffers)
+            buffers += len(own) - 1
+        kernels += own
+    return dataclasses.replace(program, kernels=tuple(kernels), buffers=buffers)
 
 
 def with_weights_in_parts(program: Program) -> Program:

@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from ..alignment import rounded
 from ..processor import Target
 from .blocking import LATENCY, START, TILE_WORK, TILES, WIDEST, up
+from .cuts import UNIT
 from .slides import SIZES, Slide
 
 FEW_ROWS = 64  # of a kernel's gradient with few channels, each block of which has code of its own
 FEW_CHANNELS = 8
+ENOUGH_FOR_KERNEL = 128  # positions that a kernel too large for a cache is read once for
+FAR_LINE = 8  # multiply-adds in the time that a line of the third cache takes
+BANDS = 8  # of a batch, at least, if it is much work
 MORE_CODE = 0.02  # of the cost of a convolution, for each kind of block that it has
 ENOUGH = 512  # positions that are summed up between two visits of a kernel's gradient
 MOST_PARTS = 8  # of a batch, whose gradients of the kernel are added at the end
@@ -135,7 +139,7 @@ def windows(slide: Slide, target: Target) -> Blocks:
     width = slide.outputs if by_lanes else slide.wide
     high, long = slide.sizes[-2].turns, slide.sizes[-1].turns
     depth = slide.kernel * slide.inner
-    room = target.caches.second.bytes // 2
+    room = target.caches.second.bytes // 4
 
     def cost(wide: int, rows: tuple[int, int]) -> float:
         total = 0.0
@@ -143,15 +147,16 @@ def windows(slide: Slide, target: Target) -> Blocks:
             for (many_y, y), (many_x, x) in itertools.product(
                 pieces(high, rows[0]), pieces(long, rows[1])
             ):
-                block = block_cost(depth, y * x, up(c, lanes), by_lanes, target)
+                v = up(c, lanes)
+                block = block_cost(depth, y * x, v, by_lanes, target)
+                if depth * v * lanes * slide.itemsize > room:  # read from the third cache each time
+                    block = max(block, depth * v * FAR_LINE)
                 total += many_c * many_y * many_x * block
-        streamed = depth * wide * lanes * slide.itemsize > room  # from the third cache, each time
         kinds = math.prod(
             len([*pieces(*cut)])
             for cut in ((width, wide * lanes), (high, rows[0]), (long, rows[1]))
         )
-        total *= 1 + MORE_CODE * kinds * len(slide.phases)
-        return total * (2 if streamed and wide > 1 else 1)
+        return total * (1 + MORE_CODE * kinds * len(slide.phases))
 
     ways = []
     for wide in range(1, min(up(width, lanes), WIDEST) + 1):
@@ -162,7 +167,13 @@ def windows(slide: Slide, target: Target) -> Blocks:
     wide, rows = min(ways, key=lambda way: (cost(*way), way))
     blocks = Blocks(slide, lanes, wide, rows, 1, 1, by_lanes)
     own = 1 if slide.banded < SIZES - 2 else rows[slide.banded - SIZES + 2]
-    return _banded(blocks, own, room, up(TILES, slide.batch))
+    blocks = _banded(blocks, own, room, up(BANDS, slide.batch))
+    large = depth * slide.outputs * slide.itemsize > room
+    if not large or blocks.bands > 1:
+        return blocks
+    most = min(up(ENOUGH_FOR_KERNEL, slide.positions), slide.batch // 4, UNIT)
+    images = max((k for k in (1, 2, 4, 8, 16) if k <= most), default=1)
+    return replace(blocks, images=images)
 
 
 @functools.lru_cache(1024)

@@ -33,6 +33,7 @@ LARGEST_FINE = 2.0**100
 AT_A_TIME = 48  # tiles whose transforms are in scratch memory, about
 AT_A_TIME_OF_WEIGHT = 64  # the same for the gradient of a kernel, which is visited once for them
 FEWEST = 64  # tiles of a batch that make up for the transform of the kernel
+FEWEST_AT_ONCE = 8  # tiles that make up for reading a transformed kernel that no cache holds
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def tiles_of(blocks: Blocks, target: Target, weight: bool) -> Tiles | None:
     most = AT_A_TIME_OF_WEIGHT if weight else AT_A_TIME
     whole = Tiles(even, 1, 1, 1)
     count = whole.in_band * even.images
+    if large and count < FEWEST_AT_ONCE:
+        return None
     at_once = up(count, up(count, most))
     high = slide.channels if weight else at_once
     depth = at_once if weight else slide.channels
