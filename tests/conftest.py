@@ -23,6 +23,7 @@ NATIVE = (
     "backends/native/",
     "cli/",
     "compile/test_resident",
+    "parity/test_convolutions",
     "test_docs",
     "test_examples",
     "train/test_checkpoint",
