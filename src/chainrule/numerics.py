@@ -284,13 +284,14 @@ def convolution_weight(
     count, c, o = z.shape[1:-1], x.shape[-1] // groups, z.shape[-1] // groups
     x = _spread(x, padding, input_dilation)
     outs = np.zeros((*kernel, groups, c, o), x.dtype)
-    if z.size == 0:
-        return outs.reshape((*kernel, c, -1))
-    rows = np.ascontiguousarray(z.reshape(-1, groups, o).transpose(1, 0, 2))
+    if outs.size == 0 or z.size == 0:
+        return outs.reshape((*kernel, c, groups * o))
+    many = math.prod(z.shape[:-1])
+    rows = np.ascontiguousarray(z.reshape(many, groups, o).transpose(1, 0, 2))
     for place in np.ndindex(*kernel):
         at = zip(place, count, stride, kernel_dilation, strict=True)
         where = (slice(p * d, p * d + (n - 1) * s + 1, s) for p, n, s, d in at)
-        met = x[(slice(None), *where)].reshape(-1, groups, c)
+        met = x[(slice(None), *where)].reshape(many, groups, c)
         outs[place] = matmul(met.transpose(1, 2, 0), rows)
     return np.ascontiguousarray(np.moveaxis(outs, -3, -2)).reshape((*kernel, c, groups * o))
 

@@ -22,6 +22,7 @@ from .padding import pad
 from .reductions import in_float32
 from .reductions import sum as _sum
 
+LARGE_WINDOW = 64  # elements: larger ones are pooled along one axis after another
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -182,10 +183,47 @@ def max_pool(
     """
     x = as_tensor(x)
     at = _Windows("max_pool", x, window, stride, padding, dilation, ceil_mode)
+    if math.prod(at.window) > LARGE_WINDOW:
+        return _by_axes(x, at)
     wide = cast(x, float32) if is_half(x.dtype) else x
     params = {"window": at.window, "stride": at.stride, "dilation": at.dilation}
     out, _ = ops.max_pool(wide, padding=at.pads, **params)
     return cast(out, x.dtype)
+
+
+def _by_axes(x: Tensor, at: _Windows) -> Tensor:
+    """The largest in each large window: along one axis after another, in parts if they are long.
+
+    From the last axis to the first, so that of equal elements the first still gets the gradient.
+    """
+    n = len(at.window)
+    for k in reversed(range(n)):
+        size, (low, high), window = at.size[k], at.pads[k], at.window[k]
+        step, gap = at.stride[k], at.dilation[k]
+        part = math.isqrt(window)
+        whole = window == size and low == high == 0 and window > LARGE_WINDOW
+        if whole:  # in parts, the last of which may be shorter; then the largest of these
+            x = _pooled(x, k, part, part, 1, (0, -size % part))
+            window = -(-size // part)
+            step, gap, low, high = window, 1, 0, 0
+        if window > 1 or step > 1 or low or high:
+            x = _pooled(x, k, window, step, gap, (low, high))
+    return x
+
+
+def _pooled(
+    x: Tensor, axis: int, window: int, stride: int, dilation: int, padding: tuple[int, int]
+) -> Tensor:
+    """The largest in windows along one of the sizes."""
+    ones = [1] * (x.ndim - 2)
+    own = {"window": window, "stride": stride, "dilation": dilation}
+    params: dict[str, Any] = {
+        name: (*ones[:axis], value, *ones[axis + 1 :]) for name, value in own.items()
+    }
+    sides = [(0, 0)] * len(ones)
+    sides[axis] = padding
+    out, _ = ops.max_pool(x, padding=tuple(sides), **params)
+    return out
 
 
 def max_pool_rule(

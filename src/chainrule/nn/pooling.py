@@ -136,9 +136,8 @@ class _Adaptive(_Sized):
                 "leave out inputs that are empty",
                 user_line(),
             )
-        even = [size // m if size % m == 0 else 1 for size, m in zip(own, sizes, strict=True)]
-        if any(k > 1 for k in even):
-            x = self._pool(x, tuple(even))
+        if all(size % m == 0 for size, m in zip(own, sizes, strict=True)):
+            return self._pool(x, tuple(size // m for size, m in zip(own, sizes, strict=True)))
         for axis in range(n, 0, -1):  # of equal elements the first in the order of the input
             size, m = x.shape[axis], sizes[axis - 1]
             if size == m:

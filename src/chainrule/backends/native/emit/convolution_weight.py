@@ -188,15 +188,16 @@ class Weights(SlideEmitter):
         from_a.append(slide.outputs if blocks.by_lanes else 1)
         from_goal = [p.next_place * s for p, s in zip(phases, of_places, strict=True)] + [row]
         shape = [*many, slide.inner]
-        if has_few_rows(slide, math.prod(many), blocks.by_lanes):
-            rows, results = offsets(shape, from_a), offsets(shape, from_goal)
-            for k in range(0, len(rows), most):
-                add(a, to, rows[k : k + most], results[k : k + most])
-            return
-        last = phases[-1]
-        joins = slide.groups == 1 and (last.advance, last.next_place) == (1, 1)
-        run = last.places * slide.inner if joins else slide.inner
-        outer = many[:-1] if joins else many
+        few = has_few_rows(slide, math.prod(many), blocks.by_lanes)
+        if few or blocks.by_lanes:  # blocks of rows that lie anywhere
+            inside = len(shape) if few else 2
+            rows, results = (offsets(shape[-inside:], s[-inside:]) for s in (from_a, from_goal))
+            outer = shape[:-inside]
+        else:
+            last = phases[-1]
+            joins = slide.groups == 1 and (last.advance, last.next_place) == (1, 1)
+            run = last.places * slide.inner if joins else slide.inner
+            rows, results, outer = [], [], many[:-1] if joins else many
 
         def enter(k: int, a: ir.Value, to: ir.Value) -> None:
             if k < len(outer):
@@ -207,11 +208,14 @@ class Weights(SlideEmitter):
                     lambda i: enter(k + 1, e.at(a, (i, from_a[k])), e.at(to, (i, from_goal[k]))),
                 )
                 return
+            for first in range(0, len(rows), most):
+                add(a, to, rows[first : first + most], results[first : first + most])
+            if not rows:
+                e.pieces(I64(0), I64(run), run, most, lambda i, high: neighbours(a, to, i, high))
 
-            def block(i: ir.Value, high: int) -> None:
-                own = range(high)
-                add(e.at(a, (i, 1)), e.at(to, (i, row)), [*own], [r * row for r in own])
-
-            e.pieces(I64(0), I64(run), run, most, block)
+        def neighbours(a: ir.Value, to: ir.Value, i: ir.Value, high: int) -> None:
+            """Rows that lie one after another."""
+            own = range(high)
+            add(e.at(a, (i, 1)), e.at(to, (i, row)), [*own], [r * row for r in own])
 
         enter(0, a, to)

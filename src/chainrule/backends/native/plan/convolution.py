@@ -37,6 +37,7 @@ from .slide_blocks import Blocks, parts_of, weights, windows
 from .slides import slide_of
 from .winograd import Tiles, tiles_of
 
+MOST_PHASES = 32
 FEW_POSITIONS = 16  # of an image, below which a convolution with a kernel of 1 is a product
 
 
@@ -94,14 +95,14 @@ def as_product(kernel: Kernel, writes: int) -> list[Kernel]:
     writes   the first of the new buffers
     """
     node, source = kernel.node, kernel.node.source
-    made: list[Kernel] = []
+    kernels: list[Kernel] = []
 
     def add(op: Operation, operands: list[tuple[int, Node]], **params: Any) -> tuple[int, Node]:
         reads, nodes = zip(*operands, strict=True)
         shape, dtype = op.infer(*nodes, **params)
-        b = kernel.writes if shape == node.shape else writes + len(made)
+        b = kernel.writes if shape == node.shape else writes + len(kernels)
         new = Node(op, nodes, params, shape, dtype, None, False, source)
-        made.append(Kernel(op, reads, b, params, (), new))
+        kernels.append(Kernel(op, reads, b, params, (), new))
         return b, new
 
     operands: list[tuple[int, Node]] = []
@@ -113,12 +114,13 @@ def as_product(kernel: Kernel, writes: int) -> list[Kernel]:
     if kernel.op is ops.convolution_weight:
         operands[0] = add(ops.permute_dims, [operands[0]], axes=(1, 0))
     add(ops.reshape, [add(ops.matmul, operands)], shape=node.shape)
-    return made
+    return kernels
 
 
 def is_native(kernel: Kernel) -> bool:
-    """Whether there is something to do."""
-    return all(math.prod(node.shape) for node in (kernel.node, *kernel.node.inputs))
+    """Whether there is something to do, and not too many phases, each of which has its own code."""
+    full = all(math.prod(node.shape) for node in (kernel.node, *kernel.node.inputs))
+    return full and len(slide_of(kernel).phases) <= MOST_PHASES
 
 
 def blocks_of(kernel: Kernel, target: Target) -> tuple[Blocks, Tiles | None]:

@@ -330,7 +330,7 @@ CONVOLUTION = Kind(
 CONVOLUTION_WEIGHT = replace(
     CONVOLUTION,
     name="convolution_weight",
-    operations={WEIGHT_PARTS: "f"},
+    operations={WEIGHT_PARTS: "f", ops.convolution_weight: "f"},  # the second becomes the first
     emit="convolution_weight",
     finishes=False,
     rows=_any_row,

@@ -208,16 +208,18 @@ def weights(slide: Slide, target: Target) -> Blocks:
 
 def has_few_rows(slide: Slide, places: int, by_lanes: bool) -> bool:
     """Whether each block of a kernel's gradient has code of its own."""
-    few = slide.inner <= FEW_CHANNELS and places * slide.inner <= FEW_ROWS
-    return by_lanes or few
+    few = by_lanes or slide.inner <= FEW_CHANNELS
+    return few and places * slide.inner <= FEW_ROWS
 
 
 def _run(slide: Slide, by_lanes: bool) -> int:
     """Rows of a kernel's gradient that blocks are cut from."""
     places = math.prod(max(p.places for p in s.phases) for s in slide.sizes)
     if has_few_rows(slide, places, by_lanes):
-        return places * slide.inner
+        return max(places * slide.inner, 1)
     (*_, last) = slide.sizes
+    if by_lanes:
+        return max(p.places for p in last.phases) * slide.inner
     joins = slide.groups == 1 and all((p.advance, p.next_place) == (1, 1) for p in last.phases)
     return max(p.places for p in last.phases) * slide.inner if joins else slide.inner
 

@@ -118,7 +118,7 @@ class Slide:
     def by_lanes(self, target: Target) -> bool:
         """Whether vectors lie along the outputs of many groups."""
         lanes = target.lanes(8 * self.itemsize)
-        return self.groups > 1 and 4 * self.wide < 3 * lanes
+        return self.groups > 1 and 4 * self.wide < 3 * lanes and self.inner <= lanes
 
     @property
     def kernel(self) -> int:

@@ -114,14 +114,14 @@ class _Quick:
 
     def has(self, b: int) -> bool:
         """Of a buffer that is not stored; the buffers before it are decided."""
-        made = self._expression(b)
-        if made is None or len(made.computed) > QUICK or len(made.arrays) != 1:
+        parts = self._expression(b)
+        if parts is None or len(parts.computed) > QUICK or len(parts.arrays) != 1:
             return False
-        (array,) = made.arrays
+        (array,) = parts.arrays
         buffers = self._storage.buffers
         kind = buffers[array].kind
         if kind is not None and kind.finishes:
-            return made.latest > array
+            return parts.latest > array
         return bool(buffers[b].dtype.itemsize >= buffers[array].dtype.itemsize)
 
     def _expression(self, b: int) -> _Expression | None:
@@ -151,13 +151,13 @@ class _Quick:
         large = math.prod(buffer.shape) >= WORTH_EXPONENTIALS and buffer.op is ops.exp
         if row is None or not (row.vectors or large) or buffer.op is ops.divide:
             return None
-        made = _Expression(frozenset([b]))
+        parts = _Expression(frozenset([b]))
         for r in buffer.reads:
             part = self._expression(r)
             if part is None:
                 return None
-            made |= part
-        return made
+            parts |= part
+        return parts
 
 
 def _buffers(program: Program, planned: Callable[[Program], Plan]) -> dict[int, Buffer]:

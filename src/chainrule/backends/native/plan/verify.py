@@ -221,9 +221,11 @@ def _expect_rows(task: Task, storage: Storage) -> None:
 
 
 def _expect_cut(task: Task, storage: Storage) -> None:
-    cut, shape = task.cut, storage.buffers[task.writes[0]].shape
+    results = [b for b in task.writes if storage.buffers[b].op is ops.item]  # of several
+    b = [*results, task.writes[0]][0]
+    cut, shape = task.cut, storage.buffers[b].shape
     if cut.rows and cut.rows != next((n for n in shape if n != 1), 0):
-        raise PLAN_RULES.broken("cut", f"cuts b{task.writes[0]}{shape} by {cut.rows} rows")
+        raise PLAN_RULES.broken("cut", f"cuts b{b}{shape} by {cut.rows} rows")
     if not task.shared or cut.axis < 0:
         return
     whole = math.prod(shape)

@@ -29,7 +29,7 @@ A_T = ((1, 1, 1, 0), (0, 1, -1, -1))
 G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 A = tuple(zip(*A_T, strict=True))
 G_T = tuple(zip(*G, strict=True))
-LARGEST_FINE = 2.0**100
+LARGEST_FINE = 2.0**50  # products of these, added up, are finite
 AT_A_TIME = 48  # tiles whose transforms are in scratch memory, about
 AT_A_TIME_OF_WEIGHT = 64  # the same for the gradient of a kernel, which is visited once for them
 FEWEST = 64  # tiles of a batch that make up for the transform of the kernel
