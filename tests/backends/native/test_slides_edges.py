@@ -102,3 +102,25 @@ def test_large_numbers_are_finite_where_they_are_directly():
     w[0, 0, 0] = 2.0**27 * 0.99
     y = cr.compile(lambda x, w: cr.convolution(x, w, padding=1))(cr.Tensor(x), cr.Tensor(w))
     assert np.isfinite(y.numpy()).all()
+
+
+@pytest.mark.parametrize(("size", "channels", "outputs"), [(16, 16, 32), (9, 64, 16)])
+def test_tiles_are_as_exact_as_the_direct_way(size, channels, outputs, monkeypatch):
+    """Against float64, relative to the largest element; CHAINRULE_WINOGRAD=0 turns tiles off."""
+    rng = np.random.default_rng(0)
+    shapes = (8, size, size, channels), (3, 3, channels, outputs), (8, size, size, outputs)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+    def all_three(x, w, g):
+        y, pull = cr.vjp(lambda x, w: cr.convolution(x, w, padding=1), x, w)
+        return y, *pull(g)
+
+    exact = [t.numpy() for t in all_three(*(cr.Tensor(a.astype(np.float64)) for a in arrays))]
+    results = {}
+    for setting in ("1", "0"):
+        monkeypatch.setenv("CHAINRULE_WINOGRAD", setting)
+        results[setting] = [t.numpy() for t in cr.compile(all_three)(*map(cr.Tensor, arrays))]
+        for result, right in zip(results[setting], exact, strict=True):
+            assert np.abs(result - right).max() < 2e-6 * np.abs(right).max()
+    for tiles, direct in zip(results["1"], results["0"], strict=True):
+        assert not np.array_equal(tiles, direct)
