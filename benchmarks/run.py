@@ -1,8 +1,8 @@
 """Measure, and write RESULTS.md and training.svg: `python benchmarks/run.py [PART]...`.
 
-Each part (training, eager, products) is a script of its own that keeps its figures in results/; the
-page is made from what lies there, so that a part can be measured alone: without a name, all are;
-`page` measures nothing.
+Each part (training, eager, products, layers) is a script of its own that keeps its figures in
+results/; the page is made from what lies there, so that a part can be measured alone: without a
+name, all are; `page` measures nothing.
 """
 
 from __future__ import annotations

@@ -13,25 +13,25 @@ import statistics
 import sys
 import tempfile
 from importlib.util import find_spec
-from pathlib import Path
 
 from chainrule import backends
-from chainrule.cli import workloads
 from chainrule.cli.bench import measure
-from chainrule.cli.workloads import PRODUCT, WORKLOADS, Layers
+from chainrule.cli.workloads import PRODUCT, SCRIPT, WORKLOADS, Images, Layers
 from parts import HERE, arguments, facts, keep, processors
 
-OURS, PEERS = Path(workloads.__file__), HERE / "peers.py"
+PEERS = HERE / "peers.py"
 NOT_LAYERS = [name for name, work in WORKLOADS.items() if not isinstance(work, Layers)]
+NOT_IMAGES = [name for name, work in WORKLOADS.items() if not isinstance(work, Images)]
 # Which script runs a program, what it needs, and works that it does not do: torch.compile would
 # compile each turn of a loop in Python, and gains nothing on rows of tables.
 PROGRAMS = {
-    "chainrule": (OURS, (), ()),
-    "torch": (OURS, ("torch",), ()),
+    "chainrule": (SCRIPT, (), ()),
+    "torch": (SCRIPT, ("torch",), ()),
+    "torch, channels last": (SCRIPT, ("torch",), NOT_IMAGES),
     "torch.compile": (PEERS, ("torch",), ("factors", "scan")),
     "jax.jit": (PEERS, ("jax", "optax"), ()),
     "scikit-learn": (PEERS, ("sklearn",), NOT_LAYERS),
-    "product": (OURS, (), ()),
+    "product": (SCRIPT, (), ()),
     "control": (PEERS, (), ()),
 }
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"

@@ -1,13 +1,17 @@
 """`chainrule bench`: what it says of a work, and what it refuses."""
 
+import dataclasses
 import json
+import runpy
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule.cli import bench, workloads
+from chainrule.cli.workloads import images, programs
 from commands import call, expect_one_error, shell
 
 FIELDS = {
@@ -134,6 +138,38 @@ PRODUCTS = {
     ],
     "factors": [],
     "scan": [(2048, 32, 256, True), (2048, 128, 256, False), (32, 128, 10, False)],
+    # Of a convolution: pixels of the result, channels read × kernel, channels of the result.
+    "cnn": [
+        (64 * 28 * 28, 25, 16, True),
+        (64 * 14 * 14, 25 * 16, 32, False),
+        *[(64, 1568, 128, False), (64, 128, 10, False)],
+    ],
+    "cnn3": [
+        *[(64 * 32 * 32, 9 * 3, 32, True), (64 * 32 * 32, 9 * 32, 32, False)],
+        *[(64 * 16 * 16, 9 * 32, 64, False), (64 * 16 * 16, 9 * 64, 64, False)],
+        *[(64 * 8 * 8, 9 * 64, 128, False), (64 * 8 * 8, 9 * 128, 128, False)],
+        (64, 128, 10, False),
+    ],
+    "lenet5": [
+        *[(96 * 24 * 24, 25, 6, True), (96 * 8 * 8, 25 * 6, 16, False)],
+        *[(96, 256, 120, False), (96, 120, 84, False), (96, 84, 10, False)],
+    ],
+    "depthwise": [
+        (32 * 1024, 27, 32, True),
+        *[(32 * 1024, 32, 128, False), (32 * 1024, 9, 128, False), (32 * 1024, 128, 32, False)],
+        *[(32 * 1024, 32, 128, False), (32 * 256, 9, 128, False), (32 * 256, 128, 48, False)],
+        *[(32 * 256, 48, 192, False), (32 * 256, 9, 192, False), (32 * 256, 192, 48, False)],
+        *[(32 * 256, 48, 192, False), (32 * 64, 9, 192, False), (32 * 64, 192, 64, False)],
+        (32, 64, 10, False),
+    ],
+    "resnet20": [
+        *[(128 * 1024, 27, 16, True), *[(128 * 1024, 144, 16, False)] * 6],
+        *[(128 * 256, 144, 32, False), (128 * 256, 16, 32, False)],
+        *[(128 * 256, 288, 32, False)] * 5,
+        *[(128 * 64, 288, 64, False), (128 * 64, 32, 64, False)],
+        *[(128 * 64, 576, 64, False)] * 5,
+        (128, 64, 10, False),
+    ],
 }
 
 
@@ -149,12 +185,24 @@ SMALL = {
     "gpt": workloads.Gpt(batch=2, steps=3, vocabulary=4, blocks=1, width=4, heads=2),
     "factors": workloads.Factors(4, (30, 20), 3),
     "scan": workloads.Recurrence(batch=3, steps=4, inputs=2, hidden=5, classes=3),
+    "images": workloads.Images(
+        3,
+        (6, 5, 2),
+        "every kind of layer",
+        (
+            *(*images.normed(4), "relu6", images.Conv(4, 1), "pool"),
+            *images.residual_block(4, 8, 1),
+            *images.inverted_block(8, 8, 1),
+            *("flatten", images.Linear(3)),
+        ),
+    ),
 }
+IMAGES = [n for n, work in workloads.WORKLOADS.items() if isinstance(work, workloads.Images)]
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_step_trains(name):
-    step = workloads.chainrule(SMALL[name])
+    step = programs.chainrule(SMALL[name])
     first = float(step())
     for _ in range(200):
         last = float(step())
@@ -167,16 +215,56 @@ def test_the_same_step_in_torch(name):
     torch = pytest.importorskip("torch")
     work = SMALL[name]
     ours, theirs = work.network(cr), work.network(torch)
-    ours, theirs = (sorted(tuple(p.shape) for p in m.parameters()) for m in (ours, theirs))
+    ours, theirs = (sorted(sorted(p.shape) for p in model.parameters()) for model in (ours, theirs))
     assert ours == theirs
-    step = workloads.torch(work)
+    step = programs.torch(work)
     losses = [float(step()) for _ in range(100)]
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_convolutional_network_in_torch(name):
+    """Loss and norm of the gradient are PyTorch's in float64, from the same weights."""
+    torch = pytest.importorskip("torch")
+    work = dataclasses.replace(workloads.WORKLOADS[name], batch=4)
+    x, y = work.rows()
+    ours, theirs = work.network(cr), work.network(torch)
+    cr.interop.torch.load_state_dict(ours, theirs.state_dict())
+    loss = work.loss(cr)(ours(cr.Tensor(x)), cr.Tensor(y))
+    loss.backward()
+    images_first = torch.from_numpy(x).permute(0, 3, 1, 2).double()
+    their_loss = work.loss(torch)(theirs.double()(images_first), torch.from_numpy(y))
+    their_loss.backward()
+    assert float(loss) == pytest.approx(their_loss.item(), rel=1e-5)
+    clips = cr.nn.utils.clip_grad_norm_, torch.nn.utils.clip_grad_norm_
+    norms = [
+        float(clip(m.parameters(), 1.0)) for clip, m in zip(clips, (ours, theirs), strict=True)
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_the_layouts_of_torch_compute_the_same():
+    torch = pytest.importorskip("torch")
+    losses = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        step = programs.torch(SMALL["images"], channels_last=channels_last)
+        losses.append([float(step()) for _ in range(3)])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_the_images_of_a_work_are_compared_channels_last(capsys, figures, monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: True)
+    _, out, _ = call(capsys, "bench", "lenet5", "--threads", "1")
+    assert "fused Adam, images channels last\n" in out
+    assert {program for program, *_ in figures} == {"chainrule", "product", "torch, channels last"}
+
+
 def test_the_command_of_a_process(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["workloads.py", "sleep", "tiny", "0.001"])
-    workloads.main({"sleep": lambda work: lambda: None})
+    monkeypatch.setattr(sys, "argv", ["process.py", "sleep", "tiny", "0.001"])
+    monkeypatch.delitem(sys.modules, "workloads", raising=False)
+    process = runpy.run_path(str(workloads.SCRIPT))
+    process["main"]({"sleep": lambda work: lambda: None})
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"first", "us", "peak"}
     assert found["peak"] > 10**6

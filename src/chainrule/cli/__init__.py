@@ -2,7 +2,7 @@
 
 train, predict, evaluate, check, bench, info: commands
 runs        what `train`, `predict` and `evaluate` share
-workloads   what `bench` times
+workloads   what `bench` times, and in which process
 """
 
 from __future__ import annotations

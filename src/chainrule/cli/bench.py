@@ -18,8 +18,8 @@ import typer
 
 from .. import backends
 from ..errors import ArgumentError, ChainruleError
-from . import info, workloads
-from .workloads import PRODUCT, WORKLOADS
+from . import info
+from .workloads import PRODUCT, SCRIPT, WORKLOADS, Images
 
 ROUNDS = 3  # in which the programs alternate
 
@@ -81,17 +81,17 @@ def bench(
 
 def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any]:
     """The figures of a workload: medians over rounds of medians."""
-    programs = ["chainrule", "product", *(["torch"] if find_spec("torch") else [])]
-    script = Path(workloads.__file__)
+    theirs = "torch, channels last" if isinstance(WORKLOADS[name], Images) else "torch"
+    programs = ["chainrule", "product", *([theirs] if find_spec("torch") else [])]
     rounds = [
         {
-            program: measure(script, program, name, threads, seconds, CHAINRULE_BACKEND=backend)
+            program: measure(SCRIPT, program, name, threads, seconds, CHAINRULE_BACKEND=backend)
             for program in programs
         }
         for _ in range(ROUNDS)
     ]
     us = {p: float(np.median([r[p]["us"] for r in rounds])) for p in programs}
-    work, ours, theirs = WORKLOADS[name], us["chainrule"], us.get("torch")
+    work, ours, torch_us = WORKLOADS[name], us["chainrule"], us.get(theirs)
     speed = 2 * PRODUCT**3 / us["product"]  # operations per microsecond
     return {
         "work": name,
@@ -102,8 +102,8 @@ def _row(name: str, threads: int, seconds: float, backend: str) -> dict[str, Any
         "gflops": work.operations / ours / 1e3,
         "product_gflops": speed / 1e3,
         "floor_share": work.operations / speed / ours,
-        "torch_us": theirs,
-        "ratio": theirs and theirs / ours,
+        "torch_us": torch_us,
+        "ratio": torch_us and torch_us / ours,
     }
 
 
@@ -135,6 +135,10 @@ def measure(
     return json.loads(done.stdout)
 
 
+def _microseconds(us: float) -> str:
+    return f"{us:.1f}" if us < 1000 else f"{us:.0f}"
+
+
 def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -143,14 +147,14 @@ def _print(report: Mapping[str, Any]) -> None:
     with_torch = rows[0]["torch_us"] is not None
     table = Table("work", "network", box=None, pad_edge=False)
     heads = ["µs/step", "first, s", "GFLOP/s", "floor"]
-    for head in heads + ["torch, µs", "ratio"] * with_torch:
+    for head in heads + ["torch", "ratio"] * with_torch:
         table.add_column(head, justify="right")
     for row in rows:
-        cells = [f"{row['us']:.1f}", f"{row['first_seconds']:.2f}"]
+        cells = [_microseconds(row["us"]), f"{row['first_seconds']:.2f}"]
         some = row["gflops"] > 0
         cells += [f"{row['gflops']:.1f}", f"{row['floor_share']:.0%}"] if some else ["–", "–"]
         if with_torch:
-            cells += [f"{row['torch_us']:.1f}", f"{row['ratio']:.2f}"]
+            cells += [_microseconds(row["torch_us"]), f"{row['ratio']:.2f}"]
         table.add_row(row["work"], row["network"], *cells)
     console = Console()
     console.print(table)
@@ -170,7 +174,10 @@ def _print(report: Mapping[str, Any]) -> None:
         notes.append("above 100%: the large product is slower here, or something else was running")
     if with_torch:
         sparse = ", for factors SparseAdam" * any(row["work"] == "factors" for row in rows)
-        notes.append(f"torch: eager, with the fused Adam{sparse}; ratio: speed relative to torch")
+        images = any(isinstance(WORKLOADS[row["work"]], Images) for row in rows)
+        layout = ", images channels last" * images
+        notes.append(f"torch: µs/step, eager, with the fused Adam{sparse}{layout}")
+        notes.append("ratio: speed relative to torch")
     else:
         notes.append("torch: not installed, not compared")
     console.print("", *notes, sep="\n", highlight=False, soft_wrap=True)

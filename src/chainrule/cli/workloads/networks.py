@@ -1,27 +1,17 @@
-"""The workloads of `chainrule bench`, and the process that times one program on one of them.
+"""Networks of linear layers, recurrences, attention and tables.
 
-Run by its path, `python -P workloads.py PROGRAM WORK SECONDS`, so that a process contains the
-measured program and nothing else; it prints one JSON object. A step is: forward, loss, backward,
-clip by global norm 1, Adam. Networks are written once, for chainrule and torch: `lib` is either.
+Written once, for chainrule and torch: `lib` is either.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-
-Step = Callable[[], object]
-RATE, NORM = 1e-3, 1.0
-PRODUCT = 1536  # rows of a large matrix product
 
 
 class Workload(ABC):
@@ -273,110 +263,3 @@ def loop(f: Callable[[Any, Any], tuple[Any, None]], state: Any, xs: Any) -> tupl
     for x in xs:
         state, _ = f(state, x)
     return state, None
-
-
-WORKLOADS: dict[str, Workload] = {
-    "tiny": Layers(32, (2, 16, 16, 2)),
-    "digits": Layers(32, (64, 64, 32, 10)),
-    "mnist": Layers(128, (784, 256, 128, 10)),
-    "wide": Layers(256, (1024, 2048, 2048, 10)),
-    "deep": Layers(64, (64,) * 31 + (10,)),
-    "lstm": Lstm(batch=32, steps=64, vocabulary=64, inputs=64, hidden=256),
-    "gpt": Gpt(batch=16, steps=64, vocabulary=64, blocks=4, width=128, heads=4),
-    "factors": Factors(1024, (200_000, 50_000), 32),
-    "scan": Recurrence(batch=32, steps=64, inputs=32, hidden=128, classes=10),
-}
-
-
-def chainrule(work: Workload) -> Step:
-    cr: Any = importlib.import_module("chainrule")
-    x, y = map(cr.Tensor, work.rows())
-    model = work.network(cr)
-    optimizer = cr.optim.Adam(model.parameters(), lr=RATE)
-
-    # What a step reads of other objects is compared at each call.
-    loss_of, clips, clip = work.loss(cr), work.clips, cr.nn.utils.clip_grad_norm_
-
-    def step(x: Any, y: Any) -> Any:
-        loss = loss_of(model(x), y)
-        loss.backward()
-        if clips:
-            clip(model.parameters(), NORM)
-        optimizer.step()
-        return loss
-
-    compiled = cr.compile(step)
-    return lambda: compiled(x, y)
-
-
-def torch(work: Workload, wrap: Callable[[Any], Any] | None = None) -> Step:
-    """With the fused Adam, for factors SparseAdam; `wrap` is torch.compile or None."""
-    lib: Any = importlib.import_module("torch")
-    x, y = map(lib.from_numpy, work.rows())
-    model = work.network(lib)
-    if isinstance(work, Factors):
-        optimizer = lib.optim.SparseAdam(model.parameters(), lr=RATE)
-    else:
-        optimizer = lib.optim.Adam(model.parameters(), lr=RATE, fused=True)
-
-    loss = work.loss(lib)
-
-    def loss_of(x: Any, y: Any) -> Any:
-        return loss(model(x), y)
-
-    forward = wrap(loss_of) if wrap else loss_of
-
-    def step() -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss = forward(x, y)
-        loss.backward()
-        if work.clips:
-            lib.nn.utils.clip_grad_norm_(model.parameters(), NORM)
-        optimizer.step()
-        return loss.detach()
-
-    return step
-
-
-def product(_: Workload) -> Step:
-    """A large matrix product in NumPy: the arithmetic that the machine can do."""
-    a = np.ones((PRODUCT, PRODUCT), np.float32)
-    return lambda: a @ a
-
-
-def timed(step: Step, seconds: float) -> dict[str, Any]:
-    """first: seconds of the first step; us: the median of the later ones; peak: bytes."""
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
-    end = time.perf_counter() + seconds / 4
-    step()
-    while time.perf_counter() < end:
-        step()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return {"first": first, "us": float(np.median(times)) * 1e6, "peak": peak()}
-
-
-def peak() -> int | None:
-    """The peak memory of this process in bytes, where the system reports it."""
-    try:
-        resource: Any = importlib.import_module("resource")
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
-
-
-def main(programs: Mapping[str, Callable[[Workload], Step]]) -> None:
-    """Time the program and work that the command line names."""
-    program, work, seconds = sys.argv[1:]
-    print(json.dumps(timed(programs[program](WORKLOADS[work]), float(seconds))))
-
-
-if __name__ == "__main__":
-    main({"chainrule": chainrule, "torch": torch, "product": product})
