@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import runpy
+import subprocess
 import sys
 from importlib.util import find_spec
 
@@ -268,3 +270,13 @@ def test_the_command_of_a_process(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"first", "us", "peak"}
     assert found["peak"] > 10**6
+
+
+def test_a_process_contains_the_measured_program_alone():
+    command = [sys.executable, "-P", "-X", "importtime", workloads.SCRIPT]
+    done = subprocess.run(
+        [*command, "product", "tiny", "0.001"], capture_output=True, text=True, check=True
+    )
+    modules = re.findall(r"\| +(\S+)$", done.stderr, re.M)
+    assert "workloads.images" in modules
+    assert not [name for name in modules if name.split(".")[0] in ("chainrule", "torch")]
