@@ -216,6 +216,7 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:  # what is imported when it is used
     from . import data as data
+    from . import explain as explain
     from . import interop as interop
     from . import models as models
     from . import nn as nn
@@ -225,7 +226,7 @@ if _TYPE_CHECKING:  # what is imported when it is used
 else:  # a type checker is to know which names there are
 
     def __getattr__(name: str) -> _Any:
-        if name in ("data", "interop", "models", "nn", "optim", "train"):
+        if name in ("data", "explain", "interop", "models", "nn", "optim", "train"):
             return _importlib.import_module(f".{name}", __name__)
         if name == "fit":
             return _importlib.import_module(".train", __name__).fit

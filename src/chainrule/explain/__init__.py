@@ -1,9 +1,11 @@
-"""The backward pass as mathematics.
+"""What a network computes, explained.
 
+images    where a network looks in an image: saliency maps and Grad-CAM
 handbook  the table of derivatives as a page
 formula   a graph of scalars as a formula
 """
 
 from .handbook import handbook, row_formulas
+from .images import grad_cam, has_convolution, saliency
 
-__all__ = ["handbook", "row_formulas"]
+__all__ = ["grad_cam", "handbook", "has_convolution", "row_formulas", "saliency"]
