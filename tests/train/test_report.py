@@ -83,6 +83,11 @@ def full(classes: list[str] | None = None) -> Report:
         [("data:image/png;base64,AAAA", "cat taken for dog")],
         {"numpy": "2.1"},
         "1 May 2026",
+        "a network, because it fits",
+        [("cat", ["data:image/png;base64,BBBB"] * 2), ("dog", [])],
+        "light",
+        ["data:image/png;base64,CCCC"],
+        [("a test cat", *(f"data:image/png;base64,{c}" for c in ("DDDD", "EEEE", "FFFF")))],
     )
 
 
@@ -95,6 +100,9 @@ def test_a_full_page_has_every_section_and_its_numbers():
         "findings",
         "classes",
         "mistakes",
+        "where",
+        "filters",
+        "training",
         "data",
         "model",
         "recipe",
@@ -102,8 +110,11 @@ def test_a_full_page_has_every_section_and_its_numbers():
     ]
     for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "Fix it.", "97.0%"):
         assert known in text
+    for known in ("because it fits", "a test cat", "in each epoch (light)", "Mid-grey"):
+        assert known in text
     assert text.index("Bad") < text.index("Fine"), "warnings come first"
-    assert {i["src"] for i in page.all("img")} == {"data:image/png;base64,AAAA"}
+    images = [i["src"].removeprefix("data:image/png;base64,") for i in page.all("img")]
+    assert images == ["AAAA", "DDDD", "EEEE", "FFFF", "CCCC", "BBBB", "BBBB"]
 
 
 def test_an_empty_report_is_only_a_head():
@@ -237,6 +248,11 @@ def test_hostile_texts_are_escaped_everywhere():
             samples=[word, (word, word, 0.5)],
             versions={word: word},
             pictures=[(word, word), ("data:image/png;base64,AA==", word)],
+            chosen=word,
+            training_pictures=[(word, [word])],
+            augmented=word,
+            filters=[word, "data:image/png;base64,AA=="],
+            maps=[(word, word, word, word)],
         )
         text = render(report)
         page = check_page(text)

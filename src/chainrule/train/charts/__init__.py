@@ -5,6 +5,7 @@ curves      `lines`
 heatmaps    `heatmap`
 confusion   `confusion_matrix`
 points      `scatter` and `histogram`
+pixels      images, filters and maps as data URIs of PNG files
 """
 
 from .confusion import confusion_matrix

@@ -6,6 +6,7 @@ verdict       the head of the page
 curves        losses, metrics and gradient norms over the training
 confusion     the confusion matrix, and each class
 predictions   residuals, texts, mistakes
+pictures      images: trained on, filters, where the network looks
 details       findings, data, model, recipe, versions
 html, style   pieces of HTML; how the page looks
 """

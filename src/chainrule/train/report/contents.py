@@ -20,6 +20,11 @@ class Report:
     confusion   (C, C) counts of the test set: rows are the true classes, columns the predicted
     samples     generated texts, or the worst mistakes as (true, predicted, confidence)
     pictures    (data URI, caption) pairs
+    chosen      what was chosen for the data, and why
+    training_pictures   (class, data URIs of its images) pairs
+    augmented   how training images are changed at random, or empty
+    filters     data URIs of the filters of the first convolution
+    maps        (caption, data URIs of a test image, its saliency map, its Grad-CAM)
     """
 
     title: str
@@ -45,3 +50,8 @@ class Report:
     pictures: Sequence[tuple[str, str]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
+    chosen: str = ""
+    training_pictures: Sequence[tuple[str, Sequence[str]]] = ()
+    augmented: str = ""
+    filters: Sequence[str] = ()
+    maps: Sequence[tuple[str, str, str, str]] = ()

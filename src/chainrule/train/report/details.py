@@ -40,8 +40,10 @@ def data_section(report: Report) -> str:
 def model_section(report: Report) -> str:
     if not report.model.strip():
         return ""
+    why = f"<p>{escape(report.chosen)}</p>" if report.chosen else ""
     size = f"{report.parameters:,} parameters" if report.parameters else "Summary"
-    return collapsible(size, f"<pre>{escape(report.model)}</pre>", report.model.count("\n") < 25)
+    shown = report.model.count("\n") < 25
+    return why + collapsible(size, f"<pre>{escape(report.model)}</pre>", shown)
 
 
 def recipe_section(report: Report) -> str:

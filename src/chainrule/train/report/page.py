@@ -9,6 +9,7 @@ from .confusion import confusion_section
 from .contents import Report
 from .curves import curves_section, gradient_flow_section
 from .details import data_section, findings_section, model_section, recipe_section, versions_section
+from .pictures import filters_section, maps_section, training_section
 from .predictions import residuals_section, samples_section
 from .style import PAGE
 from .verdict import head
@@ -46,6 +47,9 @@ SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("Classes", confusion_section),
     ("Residuals", residuals_section),
     ("Samples", samples_section),
+    ("Where it looks", maps_section),
+    ("Filters", filters_section),
+    ("Training images", training_section),
     ("Data", data_section),
     ("Model", model_section),
     ("Recipe", recipe_section),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from ..charts import histogram, scatter
 from ..charts.drawing import escape, rounded
 from .contents import Report
 from .html import as_float, class_name, figure, percent, table
-
-IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
+from .pictures import pictures
 
 
 def residuals_section(report: Report) -> str:
@@ -49,12 +47,5 @@ def samples_section(report: Report) -> str:
         rows = [(class_name(a), class_name(b), percent(as_float(c))) for a, b, c in worst]
         parts.append("<h3>The most confident mistakes</h3>")
         parts.append(table(("true", "predicted", "confidence"), rows, 2))
-    pictures = [
-        f'<figure><img src="{escape(uri)}" alt="">'
-        f"<figcaption>{class_name(caption)}</figcaption></figure>"
-        for uri, caption in report.pictures
-        if IMAGE.fullmatch(uri)
-    ]
-    if pictures:
-        parts.append(f'<div class="pictures">{"".join(pictures)}</div>')
+    parts.append(pictures(report.pictures))
     return "".join(parts)

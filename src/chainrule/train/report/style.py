@@ -58,6 +58,14 @@ white-space:pre-wrap;margin:0 0 1.6rem;padding-left:1.2rem;border-left:2px solid
 .pictures{{display:grid;grid-template-columns:repeat(auto-fill,minmax(6rem,8rem));gap:1.4rem;
 margin-top:1.6rem}}
 .pictures img{{width:100%;image-rendering:pixelated;border:1px solid var(--rule)}}
+.strips{{display:grid;grid-template-columns:minmax(4rem,max-content) 1fr;gap:.7rem 1.2rem;
+align-items:center}}.strips dd{{display:flex;flex-wrap:wrap;gap:.4rem}}
+.strips img{{width:3.6rem}}.tiles{{display:flex;flex-wrap:wrap;gap:.7rem}}.tiles img{{width:3rem}}
+.maps{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr));
+gap:1.6rem 2rem;margin-top:1.6rem}}
+.triple{{display:grid;grid-template-columns:1fr 1fr 1fr;gap:.3rem}}.triple img{{width:100%}}
+.strips img,.tiles img,.triple img{{image-rendering:pixelated;border:1px solid var(--rule);
+height:auto;align-self:center}}
 @media(max-width:40rem){{main{{padding:2rem 1.1rem 4rem}}h1{{font-size:1.75rem}}
 .verdict{{font-size:1.12rem}}.numbers{{gap:1rem 2rem}}.numbers dd{{font-size:1.3rem}}
 .chart{{font-size:14px}}.wide>.chart{{min-width:calc(.74*var(--w))}}
