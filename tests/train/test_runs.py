@@ -276,8 +276,9 @@ def test_what_is_chosen_for_images_fits_the_model(kind, side, tmp_path):
     recipe = Recipe(source=str(tmp_path / "pictures"), model=kind, epochs=1)
     result = runs.train(recipe, tmp_path / "run", progress=False)
     made = Recipe.read(result.run / "recipe.toml")
+    channels = [128] if side == 8 else [64, 128]
     assert (made.channels, made.hidden) == (
-        ([16, 32], [128]) if kind == "cnn" else (None, [256, 128])
+        (channels, None) if kind == "cnn" else (None, [256, 128])
     )
     rows = read_csv(result.run / "predictions.csv")
     assert all((tmp_path / "pictures" / row["file"]).exists() for row in rows)

@@ -56,7 +56,8 @@ def test_what_the_names_do() -> None:
 def test_a_run_is_repeated_and_resumed_with_the_same_bits(
     augment: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(source=str(folder), augment=augment, epochs=6, class_weight="balanced")
+    settings = {"augment": augment, "class_weight": "balanced"}
+    recipe = Recipe(source=str(folder), model="mlp", epochs=6, **settings)
     done = runs.train(recipe, tmp_path / "r", progress=False)
     written = tomllib.loads((done.run / "recipe.toml").read_text())
     assert written["train"]["augment"] == augment
@@ -81,13 +82,13 @@ def test_a_run_is_repeated_and_resumed_with_the_same_bits(
 def test_runs_differ_by_augment(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = set()
+    weights, short = set(), ["--model", "mlp", "--epochs", 2]
     for name in ("none", "light", "full", "photos"):
-        arguments = ["train", folder, "--augment", name, "--epochs", 2, "--out", tmp_path / name]
+        arguments = ["train", folder, "--augment", name, *short, "--out", tmp_path / name]
         assert call(capsys, *arguments)[0] == 0
         weights.add((tmp_path / name / "model.safetensors").read_bytes())
     assert len(weights) == 4
-    arguments = ["train", folder, "--epochs", 2, "--out", tmp_path / "default"]
+    arguments = ["train", folder, *short, "--out", tmp_path / "default"]
     assert call(capsys, *arguments)[0] == 0
     assert (tmp_path / "default" / "model.safetensors").read_bytes() in weights
     assert 'augment = "light"' in (tmp_path / "default" / "recipe.toml").read_text()

@@ -17,10 +17,10 @@ import typer
 
 from ..data import NAMES
 from ..errors import ArgumentError, FileError, printable
-from ..train.loop.progress import counted
-from ..train.runs.recipe import Recipe
+from ..train.runs.image_networks import IMAGE_NETWORKS
+from ..train.runs.recipe import TEXT_NETWORKS, Recipe
 from ..train.runs.result import Result
-from ..train.runs.tasks import Task, TextTask
+from ..train.runs.tasks import Task
 from ..train.runs.training import resume
 from ..train.runs.training import train as train_recipe
 from .runs import MOST_NOTES, MaxPixels
@@ -56,7 +56,10 @@ def train(
     ] = None,
     length: Annotated[int | None, typer.Option(help="Tokens per window of a text.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="mlp or cnn; for text lstm, gru or transformer.")
+        str | None,
+        typer.Option(
+            help=f"For images {', '.join(IMAGE_NETWORKS)}; for text {', '.join(TEXT_NETWORKS)}."
+        ),
     ] = None,
     hidden: Annotated[
         list[str] | None, typer.Option(help="Sizes of hidden layers: 256,128.")
@@ -197,7 +200,8 @@ def _recipe(source: str | None, settings: dict[str, Any]) -> Recipe:
         )
     settings_there = vars(recipe)
     if settings.get("model", recipe.model) != recipe.model:  # some are of the other model alone
-        own = ("channels", "embedding", "heads", "carry")
+        own = ["channels", "embedding", "heads", "carry"]
+        own += ["hidden", "dropout"] if recipe.model in IMAGE_NETWORKS else []
         settings_there = {k: v for k, v in settings_there.items() if k not in own}
     return Recipe(**{**settings_there, **settings})
 
@@ -240,27 +244,16 @@ def _free(parent: Path, name: str) -> Path:
 
 
 def _print_summary(task: Task, recipe: Recipe) -> None:
-    """A summary of the data, and for a text of the chosen sizes, before training, on stderr."""
+    """A summary of the data, and of what was chosen, before training, on stderr."""
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
     name = printable(Path(recipe.source).name)
     head = _wrapped(f"{name}: {task.task}; {facts}")
     typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
-    if isinstance(task, TextTask):
-        typer.secho(_wrapped(f"  {_sizes_of_text(recipe)}"), dim=True, err=True)
+    if chosen := task.chosen(recipe):
+        typer.secho(_wrapped(f"  {chosen}"), dim=True, err=True)
     more = len(task.notes) - MOST_NOTES
     for note in [*task.notes[:MOST_NOTES], *[f"{more} more notes are in the report"] * (more > 0)]:
         typer.secho(_wrapped(f"  {note}"), dim=True, err=True)
-
-
-def _sizes_of_text(recipe: Recipe) -> str:
-    """The sizes that were chosen from the length of a text, or set."""
-    hidden = recipe.hidden or []
-    layers = f"{counted(len(hidden), 'layer')} of {hidden[0]}"
-    state = ", the state carried from window to window" if recipe.carry else ""
-    return (
-        f"{recipe.model} with {layers}; windows of {recipe.length} {recipe.tokens or 'characters'}"
-        f"{state}; {recipe.batch_size} per step, {counted(recipe.epochs or 1, 'epoch')}"
-    )
 
 
 def _wrapped(text: str) -> str:

@@ -8,5 +8,7 @@ sampling   bits per character, and samples while a text is trained
 recipe     the settings, recipe.toml
 tasks      tables, images, text: reading, splits, defaults, network, metrics
 augmentation  how images are changed at random: the setting `augment`
-networks   the networks that a recipe names, for tables and images
+image_networks  the networks for images that a recipe names, in one table
+pictures   images for the report: training images, filters, where the network looks
+networks   the network for tables, and the layers that networks share
 """

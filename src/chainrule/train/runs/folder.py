@@ -114,7 +114,9 @@ def create(place: Path, recipe: Recipe, task: Task) -> None:
     }
     data["checksum"] = _checksum(data)
     with files.new_folder(place) as inside:
-        files.write(inside / "recipe.toml", _movable(recipe, place).to_toml())
+        chosen = task.chosen(recipe)
+        comment = f"# {chosen}\n" if chosen else ""
+        files.write(inside / "recipe.toml", comment + _movable(recipe, place).to_toml())
         files.write(inside / "data.json", files.to_json(data))
 
 

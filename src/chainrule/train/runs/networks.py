@@ -1,4 +1,4 @@
-"""The networks that a recipe names, for tables and images."""
+"""The network for tables, and the layers that networks of runs share."""
 
 from __future__ import annotations
 
@@ -88,32 +88,3 @@ def dense(size: int, hidden: Sequence[int], dropout: float) -> list[nn.Module]:
         layers += [nn.Dropout(dropout)] if dropout else []
         size = width
     return layers
-
-
-def image_network(
-    kind: str,
-    shape: tuple[int, int, int],
-    channels: Sequence[int],
-    hidden: Sequence[int],
-    outputs: int,
-    dropout: float,
-    mean: Any,
-    std: Any,
-    shift: int,
-) -> nn.Module:
-    """(N, H, W, C) bytes -> (N, outputs): hidden layers, after strided convolutions for a cnn.
-
-    In training the images are shifted by up to `shift` pixels.
-    """
-    height, width, depth = shape
-    layers: list[nn.Module] = [Standardise(mean, std), RandomShift(shift)]
-    if kind == "cnn":
-        for k, out in enumerate(channels):
-            kernel = 5 if k == 0 else 3
-            layers += [nn.Conv2d(depth, out, kernel, stride=2, padding=kernel // 2)]
-            layers += [nn.BatchNorm2d(out), nn.ReLU()]
-            height, width, depth = -(-height // 2), -(-width // 2), out
-    size = height * width * depth
-    layers += [nn.Flatten(), *([nn.Dropout(dropout)] if dropout and kind == "cnn" else [])]
-    layers += dense(size, hidden, dropout)
-    return nn.Sequential(*layers, nn.Linear(hidden[-1] if hidden else size, outputs))

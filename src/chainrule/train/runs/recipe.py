@@ -21,6 +21,7 @@ import tomli_w
 from ...errors import ArgumentError, FileError
 from .. import files
 from .augmentation import expected_augment
+from .image_networks import IMAGE_NETWORKS
 
 FORMAT = 1
 
@@ -42,9 +43,10 @@ class Recipe:
     length          tokens per training window of text
     encoding        of a text file: utf-8, latin-1, …
     tokens          of a text: characters, or bytes of its UTF-8
-    model           mlp, cnn, gru, lstm or transformer
-    hidden          sizes of the hidden layers (of text, of the layers, all equal)
-    channels        channels of the convolutions of a cnn
+    model           mlp; of images also cnn, lenet5, vgg, resnet20, resnet32, resnet18, mobilenet,
+                    convnext; of text lstm, gru or transformer
+    hidden          sizes of the hidden layers of an mlp (of text, of the layers, all equal)
+    channels        channels of the stages of a cnn
     embedding       size of the vectors of categories, or of tokens for a gru or lstm
     heads           of each attention of a transformer
     loss            for a regression: mse, mae, or huber (less sensitive to large errors)
@@ -183,11 +185,13 @@ OPTIMIZERS = {
     "lion": "Lion",
 }
 
+TEXT_NETWORKS = ("lstm", "gru", "transformer")
+
 _ONE_OF = {
     "task": ("classification", "regression"),
     "decimal": (".", ","),
     "tokens": ("characters", "bytes"),
-    "model": ("mlp", "cnn", "gru", "lstm", "transformer"),
+    "model": (*IMAGE_NETWORKS, *TEXT_NETWORKS),
     "optimizer": tuple(OPTIMIZERS),
     "schedule": ("cosine", "constant"),
     "loss": ("mse", "mae", "huber"),

@@ -99,6 +99,7 @@ def report_of(
         recipe=recipe.to_toml(),
         data=task.facts,
         notes=task.notes,
+        chosen=task.chosen(recipe),
         model=str(summary),
         parameters=summary.parameters,
         history=history.epochs,

@@ -28,7 +28,8 @@ from .folder import (
     read_folder,
     training_in,
 )
-from .recipe import OPTIMIZERS, Recipe
+from .image_networks import IMAGE_NETWORKS
+from .recipe import OPTIMIZERS, TEXT_NETWORKS, Recipe
 from .result import Result, evaluate_task, guess_of, report_of
 from .sampling import Samples
 from .tasks import Task, TextTask, kind_of
@@ -126,9 +127,8 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
             f"expected at most {rows}, the number of training rows",
             f"batch_size = {min(rows, 32)}",
         )
-    fitting = {"table": ("mlp",), "images": ("mlp", "cnn"), "text": ("lstm", "gru", "transformer")}[
-        task.kind
-    ]
+    fitting = {"table": ("mlp",), "images": tuple(IMAGE_NETWORKS), "text": TEXT_NETWORKS}[task.kind]
+    images = recipe.model if task.kind == "images" else None
     if recipe.model not in fitting:
         raise ArgumentError(
             "recipe",
@@ -139,6 +139,8 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
     for name, fits in (
         ("loss", task.task == "regression"),
         ("channels", recipe.model == "cnn"),
+        ("hidden", images in (None, "mlp")),
+        ("dropout", images is None or IMAGE_NETWORKS[images].dropout is not None),
         ("heads", recipe.model == "transformer"),
         ("embedding", recipe.model != "transformer"),
         ("carry", recipe.model in ("lstm", "gru")),
@@ -239,6 +241,7 @@ def _train_and_write(
     predictions: dict[str, Any] = {"samples": samples}
     if output is not None:
         predictions = task.report_fields(output, task.test[1])
+        predictions |= task.pictures(recipe, model, output)
     run_findings = findings_of_run(
         history,
         writer.trainer.untrained,

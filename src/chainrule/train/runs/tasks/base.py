@@ -62,6 +62,10 @@ class Task(ABC):
     def defaults(self) -> dict[str, Any]:
         """Values for settings that a recipe leaves out."""
 
+    def chosen(self, recipe: Recipe) -> str:
+        """In one line, what was chosen for the data, with reasons; or an empty text."""
+        return ""
+
     @abstractmethod
     def network(self, recipe: Recipe) -> nn.Module:
         """The model of a complete recipe."""
@@ -103,6 +107,10 @@ class Task(ABC):
             "confusion": confusion(output, target, len(self.classes)),
             "classes": self.classes,
         }
+
+    def pictures(self, recipe: Recipe, model: nn.Module, output: Array) -> dict[str, Any]:
+        """Fields of a Report that show images, with the outputs for the test rows."""
+        return {}
 
 
 def fractions(recipe: Recipe) -> tuple[float, float, float]:

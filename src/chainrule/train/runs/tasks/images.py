@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,11 @@ from ....data.images.stored import open_images
 from ....errors import ArgumentError, FileError
 from ....graph import Array
 from ...charts.drawing import shorten
+from ...charts.pixels import picture
+from ...loop.progress import counted
 from ..augmentation import LIGHT, augmentations, light_shift
-from ..networks import image_network
+from ..image_networks import IMAGE_NETWORKS, channels_for, image_network
+from ..pictures import as_trained, filters, maps
 from ..recipe import Recipe
 from .base import (
     TABLE_SETTINGS,
@@ -37,7 +37,11 @@ from .base import (
 
 PARTS = 3  # training, validation and test
 MOST_PICTURES = 12  # of mistakes in the report
-SMALL = 100  # pixels: up to here a network needs no convolutions
+MOST_MAPS = 8  # test images in the report of which it shows where the network looks
+TINY = 100  # pixels: up to here a network needs no convolutions
+FEW, MANY = 1000, 20000  # training images: below, smaller batches; from here on, larger ones
+FEWEST_EPOCHS, MOST_EPOCHS = 12, 60
+PIXELS = 9e7  # that a cnn reads in a minute or two on one processor, its backward passes included
 
 
 class ImageTask(Task):
@@ -57,7 +61,7 @@ class ImageTask(Task):
         self.usual = list(usual)  # of most training files, before resizing
         self.max_pixels = MOST_PIXELS
         self._recipe, self._own_test = Recipe(), False
-        self.model = "mlp" if shape[0] * shape[1] <= SMALL else "cnn"
+        self.model = usual_model(shape)
         self.notes = []
 
     @classmethod
@@ -144,8 +148,9 @@ class ImageTask(Task):
         return images.x, y
 
     def defaults(self) -> dict[str, Any]:
-        rows = len(self.train[1])
-        small = self.model != "cnn"
+        rows, dense = len(self.train[1]), self.model == "mlp"
+        kind = IMAGE_NETWORKS.get(self.model, IMAGE_NETWORKS["cnn"])  # `completed` refuses others
+        batch_size = 64 if dense or FEW <= rows < MANY else 32 if rows < FEW else 128
         return {
             "task": "classification",
             "test": None if self._own_test else 0.2,
@@ -154,13 +159,13 @@ class ImageTask(Task):
             "size": list(self.shape[:2]),
             "max_pixels": MOST_PIXELS,
             "model": self.model,
-            "hidden": [256, 128] if small else [128],
-            "channels": None if small else [16, 32],
-            "dropout": 0.1 if small else 0.3,
-            "batch_size": min(64, rows),
-            "epochs": epochs_for(rows, 64, 1200, 60),
+            "hidden": [256, 128] if dense else None,
+            "channels": channels_for(self.shape) if self.model == "cnn" else None,
+            "dropout": kind.dropout,
+            "batch_size": min(batch_size, rows),
+            "epochs": epochs_for(rows, 64, 1200, MOST_EPOCHS) if dense else self._epochs(kind.cost),
             "optimizer": "adamw",
-            "lr": 4e-3,
+            "lr": kind.lr,
             "weight_decay": 1e-2,
             "schedule": "cosine",
             "clip_norm": 1.0,
@@ -170,14 +175,46 @@ class ImageTask(Task):
             "seed": 0,
         }
 
+    def _epochs(self, cost: float) -> int:
+        """The number of epochs in which the network reads PIXELS, if that is a usual number."""
+        height, width, _ = self.shape
+        once = len(self.train[1]) * height * width * cost
+        return max(FEWEST_EPOCHS, min(MOST_EPOCHS, round(PIXELS / once)))
+
+    def chosen(self, recipe: Recipe) -> str:
+        own, usual = self.defaults(), usual_model(self.shape)
+        size = f"{self.shape[0]} × {self.shape[1]} pixels"
+        network, sizes = recipe.model, recipe.channels or recipe.hidden
+        if sizes:
+            what = "layers" if network == "mlp" else "channels"
+            network = f"{network} with {what} of {', '.join(map(str, sizes))}"
+        images, pixels = f"{len(self.train[1]):,} training images", light_shift(self.shape)
+        often = "seconds" if recipe.model == "mlp" else "a minute or two"
+        reasons = (
+            f"images of {size} need no convolutions"
+            if usual == "mlp"
+            else f"a class may be at any place in {size}",
+            f"an image moved by {counted(pixels, 'pixel')} keeps its class",
+            {FEWEST_EPOCHS: f"{images} are many", MOST_EPOCHS: f"{images} are few"}.get(
+                own["epochs"], f"{images} of {size} are read that often in {often}"
+            ),
+        )
+        default = (recipe.model == usual, recipe.augment == LIGHT, recipe.epochs == own["epochs"])
+        values = (
+            network,
+            f"augment {_augmented(recipe.augment) or 'none'}",
+            counted(recipe.epochs or 0, "epoch"),
+        )
+        parts = zip(values, default, reasons, strict=True)
+        return "; ".join(f"{v}, {f'because {r}' if d else 'as set'}" for v, d, r in parts)
+
     def network(self, recipe: Recipe) -> nn.Module:
-        kind = recipe.model or "cnn"
         return image_network(
-            kind,
+            recipe.model or "cnn",
             self.shape,
+            len(self.classes),
             recipe.channels or [16, 32],
             recipe.hidden or [],
-            len(self.classes),
             recipe.dropout or 0.0,
             self.mean,
             self.std,
@@ -187,23 +224,47 @@ class ImageTask(Task):
     def augmentations(self, recipe: Recipe) -> list[Any]:
         return augmentations(recipe.augment, self.shape, len(self.classes))
 
-    def report_fields(self, output: Array, target: Array) -> dict[str, Any]:
-        return {**super().report_fields(output, target), "pictures": self._mistakes(output, target)}
-
-    def _mistakes(self, output: Array, target: Array) -> list[tuple[str, str]]:
-        """The test images with the most confident wrong predictions, and those predictions."""
-        decoded = self.decoded(output)
-        wrong = np.flatnonzero(output.argmax(-1) != target)
-        worst = wrong[np.argsort(-np.array(decoded["confidence"])[wrong], kind="stable")]
-        names = self.test_names or [self.classes[k] for k in target]
-        return [
-            (
-                png(np.rint(self.test[0].take([k], axis=0)[0]).astype(np.uint8)),
-                f"{shorten(names[k], 24)}, predicted as {decoded['prediction'][k]} "
-                f"({decoded['confidence'][k]:.0%})",
-            )
-            for k in worst[:MOST_PICTURES]
+    def pictures(self, recipe: Recipe, model: nn.Module, output: Array) -> dict[str, Any]:
+        y = self.test[1]
+        confidence = np.array(self.decoded(output)["confidence"])
+        wrong = np.flatnonzero(output.argmax(-1) != y)
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_PICTURES]
+        firsts = [
+            int(rows[0]) for k in range(len(self.classes)) if len(rows := np.flatnonzero(y == k))
         ]
+        shown = list(dict.fromkeys([*firsts[: MOST_MAPS - 2], *worst[:2].tolist()]))
+        images = [self.test[0].take([k], axis=0)[0] for k in (*worst, *shown)]
+        captions = self._captions(output, [*worst, *shown])
+        pairs = list(zip(map(picture, images[: len(worst)]), captions, strict=False))
+        looked_at = np.stack(images[len(worst) :]) if shown else np.empty(0)
+        return {
+            "pictures": pairs,
+            "training_pictures": as_trained(
+                model, *self.train, self.classes, self.augmentations(recipe)
+            ),
+            "augmented": _augmented(recipe.augment),
+            "filters": filters(model),
+            "maps": maps(model, looked_at, captions[len(worst) :]),
+        }
+
+    def _captions(self, output: Array, rows: Sequence[int]) -> list[str]:
+        """The names of test images, and what was predicted."""
+        decoded = self.decoded(output[rows]) if len(rows) else {"prediction": [], "confidence": []}
+        names = self.test_names or self.truth()
+        said = zip(rows, decoded["prediction"], decoded["confidence"], strict=True)
+        return [f"{shorten(names[k], 24)}, predicted as {p} ({c:.0%})" for k, p, c in said]
+
+
+def usual_model(shape: Sequence[int]) -> str:
+    """The network for images (H, W, C)."""
+    return "mlp" if shape[0] * shape[1] <= TINY else "cnn"
+
+
+def _augmented(augment: Any) -> str:
+    """The augmentation of a recipe, in a word, or an empty text."""
+    if isinstance(augment, dict):
+        return ", ".join(augment)
+    return "" if augment == "none" else str(augment)
 
 
 def _parts(recipe: Recipe, images: Images) -> list[Array]:
@@ -252,21 +313,6 @@ def _rare(images: Images) -> list[str]:
 def _most(recipe: Recipe) -> float:
     """The share of unreadable images that are left out."""
     return MOST_UNREADABLE if recipe.max_unreadable is None else recipe.max_unreadable
-
-
-def png(pixels: Array) -> str:
-    """An image of bytes (H, W, 1 or 3) as the data URI of a PNG file."""
-    height, width, depth = pixels.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0 if depth == 1 else 2, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b"")
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-    return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def _images(

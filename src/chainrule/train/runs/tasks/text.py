@@ -16,6 +16,7 @@ from ...evaluation.inference import Forward
 from ...evaluation.metrics import Metric
 from ...evaluation.objective import Objective
 from ...evaluation.streams import CarryingForward, WindowLoader
+from ...loop.progress import counted
 from ..recipe import Recipe
 from .base import IMAGE_SETTINGS, TABLE_SETTINGS, Batch, Task, expect_source, listed, power_of_2
 
@@ -118,6 +119,16 @@ class TextTask(Task):
 
     def defaults(self) -> dict[str, Any]:
         return self._defaults
+
+    def chosen(self, recipe: Recipe) -> str:
+        hidden = recipe.hidden or []
+        layers = f"{counted(len(hidden), 'layer')} of {hidden[0]}"
+        state = ", the state carried from window to window" if recipe.carry else ""
+        return (
+            f"{recipe.model} with {layers}; windows of {recipe.length} "
+            f"{recipe.tokens or 'characters'}{state}; {recipe.batch_size} per step, "
+            f"{counted(recipe.epochs or 1, 'epoch')}"
+        )
 
     def network(self, recipe: Recipe) -> nn.Module:
         hidden = recipe.hidden or [256]
