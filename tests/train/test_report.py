@@ -256,7 +256,7 @@ def test_hostile_texts_are_escaped_everywhere():
         )
         text = render(report)
         page = check_page(text)
-        assert len(page.all("img")) == 1, "only pictures that hold their data are shown"
+        assert len(page.all("img")) == 2, "only pictures that hold their data are shown"
         if html.escape(word) != word:
             assert word not in text
 

@@ -123,7 +123,7 @@ def lenet5(shape: Shape, classes: int, _sizes: Sequence[int], dropout: float) ->
 
 
 def vgg(shape: Shape, classes: int, _sizes: Sequence[int], dropout: float) -> nn.Module:
-    """With as many stages as the image can be halved."""
+    """One stage for each time that the image can be halved, up to five."""
     blocks = (1, 1, 2, 2, 2)[: max(1, min(shape[:2]).bit_length() - 1)]
     return models.VGG(classes, channels=shape[2], blocks=blocks, dropout=dropout)
 
@@ -149,11 +149,11 @@ IMAGE_NETWORKS = {
     # build, cost, learning rate, dropout
     "mlp": ImageNetwork(mlp, 0.1, 4e-3, 0.1),
     "cnn": ImageNetwork(cnn, 1, 4e-3, 0.1),
-    "lenet5": ImageNetwork(lenet5, 0.5, 2e-3, 0.1),
-    "vgg": ImageNetwork(vgg, 6, 2e-3, 0.3),
-    "resnet20": ImageNetwork(residual(models.resnet20), 3, 4e-3, 0.0),
-    "resnet32": ImageNetwork(residual(models.resnet32), 5, 4e-3, 0.0),
-    "resnet18": ImageNetwork(residual(models.resnet18), 6, 2e-3, 0.0),
-    "mobilenet": ImageNetwork(mobilenet, 8, 4e-3, 0.2),
-    "convnext": ImageNetwork(convnext, 6, 2e-3, None),
+    "lenet5": ImageNetwork(lenet5, 1, 2e-3, 0.1),
+    "vgg": ImageNetwork(vgg, 12, 2e-3, 0.3),
+    "resnet20": ImageNetwork(residual(models.resnet20), 4, 4e-3, 0.0),
+    "resnet32": ImageNetwork(residual(models.resnet32), 6, 4e-3, 0.0),
+    "resnet18": ImageNetwork(residual(models.resnet18), 10, 2e-3, 0.0),
+    "mobilenet": ImageNetwork(mobilenet, 20, 4e-3, 0.2),
+    "convnext": ImageNetwork(convnext, 15, 2e-3, None),
 }
