@@ -12,11 +12,11 @@ from PIL import Image
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import ArgumentError
+from chainrule.train.charts.pixels import png
 from chainrule.train.evaluation.objective import Objective
 from chainrule.train.findings import Guess
 from chainrule.train.findings import findings_of_run as findings
 from chainrule.train.loop.history import GradientFlow, History
-from chainrule.train.runs.tasks.images import png
 
 
 def history(norms=((1.0, 1.0),), valid=(), loss=None, guess=None, best=None):

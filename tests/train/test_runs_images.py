@@ -93,7 +93,7 @@ SAID = [
         {},
         "mlp with layers of 256, 128, because images of 8 × 8 pixels need no convolutions; augment "
         "light, because an image moved by 1 pixel keeps its class; 60 epochs, because 1,258 "
-        "training images are few",
+        "training images of 8 × 8 pixels take little time",
     ),
     (
         (64, 64, 3),
@@ -106,7 +106,8 @@ SAID = [
         54_000,
         {"augment": {"flip": True, "mixup": 0.2}},
         "cnn with channels of 32, 64, 128, because a class may be at any place in 28 × 28 pixels; "
-        "augment flip, mixup, as set; 12 epochs, because 54,000 training images are many",
+        "augment flip, mixup, as set; 12 epochs, because 54,000 training images of 28 × 28 "
+        "pixels take long",
     ),
 ]
 

@@ -188,16 +188,15 @@ class ImageTask(Task):
         if sizes:
             what = "layers" if network == "mlp" else "channels"
             network = f"{network} with {what} of {', '.join(map(str, sizes))}"
-        images, pixels = f"{len(self.train[1]):,} training images", light_shift(self.shape)
-        often = "seconds" if recipe.model == "mlp" else "a minute or two"
+        time = "seconds" if recipe.model == "mlp" else "a minute or two"
+        times = {FEWEST_EPOCHS: "take long", MOST_EPOCHS: "take little time"}
+        epochs = times.get(own["epochs"], f"are read that often in {time}")
         reasons = (
             f"images of {size} need no convolutions"
             if usual == "mlp"
             else f"a class may be at any place in {size}",
-            f"an image moved by {counted(pixels, 'pixel')} keeps its class",
-            {FEWEST_EPOCHS: f"{images} are many", MOST_EPOCHS: f"{images} are few"}.get(
-                own["epochs"], f"{images} of {size} are read that often in {often}"
-            ),
+            f"an image moved by {counted(light_shift(self.shape), 'pixel')} keeps its class",
+            f"{len(self.train[1]):,} training images of {size} {epochs}",
         )
         default = (recipe.model == usual, recipe.augment == LIGHT, recipe.epochs == own["epochs"])
         values = (
