@@ -21,9 +21,8 @@ NATIVE = {op.name: op for kind in KINDS for op in kind.operations if op.cases}
 IN_NUMPY = {
     "remainder": FLOATS,
     "floor_divide": FLOATS,
-    **dict.fromkeys(
-        ("abs", "sign", "power", "matmul", "convolution", "floor", "ceil", "trunc"), INTEGERS
-    ),
+    **dict.fromkeys(("abs", "sign", "power", "floor", "ceil", "trunc"), INTEGERS),
+    **dict.fromkeys(("matmul", "convolution", "convolution_weight"), INTEGERS),
     "negative": UNSIGNED,
     "any": INTEGERS + FLOATS,
 }
