@@ -252,3 +252,11 @@ def test_an_index_assigned_outside_is_an_error():
     with pytest.raises(RangeError, match="index 3 for an axis of size 3"):
         run(x, np.array([1, 3]))
     assert run(x, np.array([0, 0])).tolist() == [2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 128, 128), (2, 3, 3, 128, 128)])
+def test_sums_in_pieces_of_a_wide_tile(shape):
+    """The loops over few rows are written out: each goes through the pieces of its tile again."""
+    x = np.random.default_rng(0).integers(-99, 99, shape).astype(np.float32)
+    compiled = cr.compile(lambda x: cr.sum(x, axis=0))
+    assert np.array_equal(compiled(cr.Tensor(x)).numpy(), x.sum(0))
