@@ -3,7 +3,7 @@
     y = w x̂,  x̂ = (x - μ) r,  r = 1 / √(σ² + ε)
 
 One operation with three results, y, μ and σ² (biased), because its derivative in closed form needs
-two sums, where those of its parts need five, and no array but x. The rule stands here because of
+two sums, where those of its parts need four, and no array but x. The rule stands here because of
 the several results.
 """
 

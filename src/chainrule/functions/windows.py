@@ -234,10 +234,10 @@ def max_pool_rule(
     stride: Shape,
     dilation: Shape,
     padding: Pairs,
-) -> Any:
+) -> list[Any]:
     """∂loss/∂x = the sum over the windows of which x is the largest of their ∂loss/∂y."""
     if g[0] is None:
-        return None
+        return [None]
     n, index = len(window), y[1]
     shape = (*index.shape[: n + 1], *window, index.shape[-1])
     own = (*index.shape[: n + 1], *(1,) * n, index.shape[-1])
@@ -252,22 +252,15 @@ def max_pool_rule(
     ):
         axes = [a for k in range(n) for a in (1 + k, 1 + n + k)]
         tiled = ops.permute_dims(spread, axes=(0, *axes, 2 * n + 1))
-        return ops.reshape(tiled, shape=x_shape)
+        return [ops.reshape(tiled, shape=x_shape)]
     padded = tuple(m + low + high for m, (low, high) in zip(size, padding, strict=True))
     whole = ops.fold(spread, size=padded, stride=stride, dilation=dilation)
     start = (0, *(low for low, _ in padding), 0)
     stop = tuple(first + m for first, m in zip(start, x_shape, strict=True))
-    return ops.slice(whole, start=start, stop=stop, step=(1,) * len(start))
+    return [ops.slice(whole, start=start, stop=stop, step=(1,) * len(start))]
 
 
-install(
-    Row(
-        ops.max_pool,
-        joint=lambda g, x_shape, y, window, stride, dilation, padding: [
-            max_pool_rule(g, x_shape, y, window, stride, dilation, padding)
-        ],
-    )
-)
+install(Row(ops.max_pool, joint=max_pool_rule))
 
 
 def sum_pool(

@@ -174,7 +174,7 @@ def up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _parts(extent: int, size: int) -> Iterator[tuple[int, int]]:
+def pieces(extent: int, size: int) -> Iterator[tuple[int, int]]:
     """(how many, of what size): whole blocks, then the rest."""
     if extent // size:
         yield extent // size, size
@@ -212,8 +212,8 @@ def _blocked(
     piece = DOT_DEPTH if dot else AT_ONCE if spec.a_strides[2] == 1 else DEPTH
     depth = k if spec.plain else up(k, up(k, piece))
     cost = 0.0
-    for many_r, r in _parts(m, rows):
-        for many_c, c in _parts(n, columns):
+    for many_r, r in pieces(m, rows):
+        for many_c, c in pieces(n, columns):
             v = up(c, unit)
             step = max(r * v + 0.1 * (r + v), target.load_cost * (r + v), LATENCY)
             block = up(k, lanes) * step + 3 * r * v if dot else k * step + 2 * r * v
@@ -240,7 +240,7 @@ def _blocked(
         slabs = fits and copied < reread
         cost += copied if slabs else reread
 
-    bodies = len(list(_parts(m, rows))) * len(list(_parts(n, columns)))
+    bodies = len(list(pieces(m, rows))) * len(list(pieces(n, columns)))
     cost *= 1 + (0.02 if swapped else 0.01) * bodies  # more code; C is transposed in it
     tile = _tile(spec, target, rows, columns, depth, slabs)
     blocking = Blocking(spec, lanes, swapped, dot, rows, columns, depth, *tile, packed, slabs, cost)

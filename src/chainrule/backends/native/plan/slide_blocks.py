@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..alignment import rounded
 from ..processor import Target
-from .blocking import LATENCY, START, TILE_WORK, TILES, WIDEST, up
+from .blocking import LATENCY, START, TILE_WORK, TILES, WIDEST, pieces, up
 from .cuts import UNIT
 from .slides import SIZES, Slide
 
@@ -122,14 +121,6 @@ def block_cost(depth: int, rows: int, wide: int, by_lanes: bool, target: Target)
     loads = rows * wide + wide if by_lanes else rows + wide
     step = max(rows * wide + 0.1 * (rows + wide), target.load_cost * loads, LATENCY)
     return depth * step + 2 * rows * wide + START
-
-
-def pieces(extent: int, size: int) -> Iterator[tuple[int, int]]:
-    """(how many, of what size): whole pieces, then the rest."""
-    if extent // size:
-        yield extent // size, size
-    if extent % size:
-        yield 1, extent % size
 
 
 @functools.lru_cache(1024)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 from ..alignment import ALIGNED
 from ..processor import Target
-from .blocking import WIDEST, up
-from .slide_blocks import MORE_CODE, Blocks, block_cost, pieces
+from .blocking import WIDEST, pieces, up
+from .slide_blocks import MORE_CODE, Blocks, block_cost
 from .slides import Slide
 
 PLACES = 16  # products per tile, channel and output
