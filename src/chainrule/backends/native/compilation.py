@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 
 from ..program import Kernel, Program
-from .emit.module import emit_module
+from .emit.module import emit_module, emit_modules
 from .object_code import compile_ir
 from .plan.segments import Native
 from .plan.stages import plan
@@ -28,13 +28,16 @@ class Compilation:
         self.plan = plan(program, target)
 
     def llvm(self) -> str:
-        """LLVM IR of all that is native."""
+        """LLVM IR of all that is native, to be read."""
         return emit_module(self.plan)
 
     def packed(self) -> bytes:
         """The schedule and the object code."""
-        native = any(isinstance(segment, Native) for segment in self.plan.segments)
-        return self.schedule.packed(compile_ir(self.llvm(), self.target) if native else b"")
+        code = b""
+        if any(isinstance(segment, Native) for segment in self.plan.segments):
+            program, vectors = emit_modules(self.plan)
+            code = compile_ir(program, self.target, vectors=vectors)
+        return self.schedule.packed(code)
 
     @functools.cached_property
     def schedule(self) -> Schedule:

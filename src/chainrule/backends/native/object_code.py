@@ -22,11 +22,17 @@ def _machine(target: Target) -> llvm.TargetMachine:
 LOOPS = 1
 
 
-def _optimised(text: str, machine: llvm.TargetMachine, level: int = LOOPS) -> llvm.ModuleRef:
-    """The module after verification and LLVM's pipeline of a level."""
+def _parsed(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The module after verification."""
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     module.verify()
+    return module
+
+
+def _optimised(text: str, machine: llvm.TargetMachine, level: int = LOOPS) -> llvm.ModuleRef:
+    """The module after LLVM's pipeline of a level."""
+    module = _parsed(text, machine)
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = options.slp_vectorization = True
     # A loop that is written out before the vectoriser sees it is often not vectorised any more.
@@ -50,13 +56,18 @@ def _free_passes(passes: llvm.newpassmanagers.NewPassManager) -> None:
     passes.detach()
 
 
-def compile_ir(text: str, target: Target, level: int = LOOPS) -> bytes:
+def compile_ir(text: str, target: Target, level: int = LOOPS, vectors: str = "") -> bytes:
     """LLVM IR to object code. Only operations that carry `contract` may be fused (FMA).
 
-    level   of LLVM's pipeline: 0 for a module that has nothing to gain from it
+    level    of LLVM's pipeline: 0 for a module that has nothing to gain from it
+    vectors  another module, written as vectors: the pipeline would take as long as making its code,
+             and no step would be faster
     """
     machine = _machine(target)
-    return bytes(machine.emit_object(_optimised(text, machine, level)))
+    module = _optimised(text, machine, level)
+    if vectors:
+        module.link_in(_parsed(vectors, machine))
+    return bytes(machine.emit_object(module))
 
 
 def assembly(text: str, target: Target) -> str:

@@ -63,6 +63,13 @@ def carrying(
     return phis
 
 
+def known_in(module: ir.Module, function: ir.Function) -> ir.Function:
+    """The function itself, or its declaration in another module."""
+    if function.module is module:
+        return function
+    return ir.Function(module, function.function_type, function.name)
+
+
 def call_intrinsic(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
     """Call the function llvm.<name>, declared once; the name says its types."""
     full = f"llvm.{name}"

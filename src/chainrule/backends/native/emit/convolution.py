@@ -15,6 +15,7 @@ from ..plan.blocking import up
 from ..plan.slides import SIZES, Phase
 from .epilogue import Epilogue
 from .loops import Loops
+from .slide_operands import Operands
 from .slides import Nest, SlideEmitter, offsets
 from .winograd import Tiling
 
@@ -36,7 +37,7 @@ class Windows(SlideEmitter):
         else:
             first, end = self.loops.part or (I64(0), I64(units))
         with b.if_then(b.icmp_unsigned("<", first, end)):
-            self._pack()
+            self.loops.apart("pack", (self.room(0),), lambda of: Operands(of, blocks).pack)
             fine: ir.Value | None = None
             if self.tiles is not None:
                 self._tiling = Tiling(self, self.tiles, self.room(self._tiles_at))
@@ -55,47 +56,6 @@ class Windows(SlideEmitter):
     @property
     def _tiles_at(self) -> int:
         return self.blocks.packed_bytes + self.blocks.copy_bytes
-
-    def _pack(self) -> None:
-        """The kernel: (groups, panels, *places, channels, columns), with zeros at the end."""
-        loops, e, b, blocks, slide = self.loops, self.e, self.b, self.blocks, self.slide
-        w, width = self.kernel.reads[1], blocks.width
-        goal = self.room(0)
-        kernel = [s.kernel for s in slide.sizes]
-        groups = 1 if blocks.by_lanes else slide.groups
-        inside = (*kernel, slide.inner)
-        steps = [math.prod(inside[k + 1 :]) * blocks.columns for k in range(len(inside))]
-
-        def group(g: ir.Value) -> None:
-            def panel(j: ir.Value, wide: int) -> None:
-                whole = b.udiv(j, I64(blocks.columns))
-                start = e.at(goal, (g, blocks.panels * blocks.panel), (whole, blocks.panel))
-                first = b.add(b.mul(g, I64(slide.wide)), j)
-
-                def row(index: list[ir.Value]) -> None:
-                    to = e.at(start, *zip(index, steps, strict=True))
-                    own = index[SIZES - self.rank :]
-
-                    def one(o: ir.Value) -> None:
-                        loops.elsewhere()
-                        value = loops.value(w, (*own, b.add(first, o)))
-                        b.store(value, e.at(to, (o, 1)))
-
-                    loops.turns(I64(0), I64(wide), one)
-                    for o in range(wide, blocks.columns):
-                        b.store(e.scalar(0.0), e.at(to, (o, 1)))
-
-                def enter(index: list[ir.Value]) -> None:
-                    if len(index) == len(inside):
-                        row(index)
-                    else:
-                        e.loop(I64(0), I64(inside[len(index)]), 1, lambda k: enter([*index, k]))
-
-                enter([])
-
-            e.pieces(I64(0), I64(width), width, blocks.columns, panel)
-
-        e.loop(I64(0), I64(groups), 1, group)
 
     def _unit(self, unit: ir.Value, fine: ir.Value | None) -> None:
         """A band of an image, or some images; by tiles where the kernel and these are fine."""

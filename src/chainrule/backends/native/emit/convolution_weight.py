@@ -37,10 +37,10 @@ class Weights(SlideEmitter):
         e, b, blocks, slide = self.e, self.b, self.blocks, self.slide
         size = slide.kernel * slide.inner * slide.outputs
         goal = e.at(self.loops.pointers[self.main], (part, size))
-        self._clear(goal, size)
+        e.clear(goal, size)
         if self.tiles is not None:
             self._tiling = Tiling(self, self.tiles, self.room(blocks.copy_bytes))
-            self._clear(self._tiling.kernel, PLACES * self.tiles.kernel)
+            e.clear(self._tiling.kernel, PLACES * self.tiles.kernel)
         first = b.mul(part, I64(blocks.in_part))
         end = e.least(b.add(first, I64(blocks.in_part)), slide.batch)
 

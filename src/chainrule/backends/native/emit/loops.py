@@ -16,7 +16,7 @@ from .... import ops
 from ....dtypes import is_boolean, is_signed
 from ..alignment import ALIGNED, size_of
 from ..formulas import FORMULAS
-from ..ir_types import I8, I64, in_memory
+from ..ir_types import I8, I64, VOID, in_memory
 from ..plan import lookups
 from ..plan.kinds import divides
 from ..plan.stages import Plan
@@ -193,6 +193,30 @@ class Loops:
                 self._wrong = b.alloca(I64)
                 b.store(I64(0), self._wrong)
         b.store(b.or_(b.load(self._wrong, typ=I64), b.zext(wrong, I64)), self._wrong)
+
+    def apart(
+        self,
+        name: str,
+        arguments: Sequence[ir.Value],
+        body: Callable[[Loops], Callable[..., None]],
+    ) -> None:
+        """Call body(its loops)(*arguments) as a function of its own, with the loops of scalars.
+
+        For a function of vectors, which LLVM does not look for loops to vectorise in.
+        """
+        own = [*dict.fromkeys(self.pointers.values()), self.scratch]
+        whole = f"{self.function.name}.{name}"
+        kind = ir.FunctionType(VOID, [x.type for x in (*own, *arguments)])
+        function = ir.Function(self.function.module.program, kind, whole)
+        for argument in function.args[: len(own)]:
+            argument.add_attribute("noalias")
+        inside = dict(zip(own, function.args, strict=False))
+        pointers = {b: inside[pointer] for b, pointer in self.pointers.items()}
+        loops = Loops(self.plan, self.task, function, pointers, inside[self.scratch], None)
+        body(loops)(*function.args[len(own) :])
+        loops.end()
+        known = builder.known_in(self.function.module, function)
+        self.builder.call(known, [*own, *arguments])
 
     def end(self) -> None:
         """Return, and set the status if something was wrong: whichever thread it was."""

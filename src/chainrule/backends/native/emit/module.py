@@ -1,6 +1,7 @@
-"""The LLVM module of a plan: a function for each task, drivers that call them in order.
+"""The LLVM modules of a plan: a function for each task, drivers that call them in order.
 
 Tasks that do the same on other buffers share a function: thirty equal layers are compiled once.
+Functions whose loops are written as vectors are a module of their own, which needs few passes.
 """
 
 from __future__ import annotations
@@ -17,15 +18,24 @@ from ..plan.kinds import NUMPY, Kind
 from ..plan.segments import Native
 from ..plan.stages import Plan
 from ..plan.threads import Task
-from . import driver
+from . import builder, driver
 from .loops import Loops
 
 
 def emit_module(plan: Plan) -> str:
-    """LLVM IR of all native segments."""
+    """LLVM IR of all native segments, in one module."""
     module = module_for("program", plan.target)
+    module.vectors = module.program = module
     _emit_drivers(module, plan)
     return str(module)
+
+
+def emit_modules(plan: Plan) -> tuple[str, str]:
+    """The same in two: what LLVM is to vectorise; what is written as vectors, "" if nothing is."""
+    program, vectors = (module_for(name, plan.target) for name in ("program", "vectors"))
+    program.vectors, vectors.program = vectors, program
+    _emit_drivers(program, plan)
+    return str(program), str(vectors) if vectors.functions else ""
 
 
 def emit_body(module: ir.Module, plan: Plan, loop: str) -> ir.Function:
@@ -92,9 +102,10 @@ def _define(module: ir.Module, plan: Plan, task: Task, name: str) -> ir.Function
     """(buffers…, scratch, begin, end): the units begin..end of a task."""
     memory, home = plan.memory(task), plan.updates.home
     kind = ir.FunctionType(VOID, [POINTER] * (len(memory) + 1) + [I64] * 2)
-    function = ir.Function(module, kind, name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")  # or it would be compiled once for each call
+    function = ir.Function(module.vectors if task.kind.vectors else module, kind, name)
+    if function.module is module:
+        function.linkage = "internal"
+        function.attributes.add("noinline")  # or it would be compiled once for each call
     *pointers, scratch, begin, end = function.args
     for argument in (*pointers, scratch):
         argument.add_attribute("noalias")
@@ -103,4 +114,4 @@ def _define(module: ir.Module, plan: Plan, task: Task, name: str) -> ir.Function
     loops = Loops(plan, task, function, at, scratch, (begin, end) if task.shared else None)
     emitter(task.kind)(loops)
     loops.end()
-    return function
+    return builder.known_in(module, function)

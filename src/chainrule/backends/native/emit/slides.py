@@ -1,4 +1,4 @@
-"""What a convolution and the gradient of its kernel share: the copy of x, and blocks of sums.
+"""What a convolution and the gradient of its kernel share: blocks of sums.
 
 Order of summation: an element is a chain of multiply-adds (fused where the processor does that in
 one instruction) in the order of the nest, so results do not depend on who does which unit.
@@ -14,8 +14,9 @@ from llvmlite import ir
 
 from ..ir_types import I8, I64
 from ..plan.convolution import blocks_of
-from ..plan.slides import SIZES, Phase
+from ..plan.slides import Phase
 from .loops import Loops
+from .slide_operands import Operands
 from .vectors import Values, Vectors
 
 UNROLLED = 48  # multiply-adds of vectors, of an innermost loop
@@ -47,8 +48,6 @@ class SlideEmitter:
         self.blocks, self.tiles = blocks_of(self.kernel, loops.plan.target)
         self.slide = self.blocks.slide
         self.e = Vectors(self.b, self.blocks.lanes, self.slide.itemsize)
-        self._x = self.kernel.reads[0]
-        self.rank = len(self.kernel.node.inputs[0].shape) - 2
 
     def room(self, offset: int) -> ir.Value:
         """Scratch memory from some byte on."""
@@ -59,118 +58,9 @@ class SlideEmitter:
         """Where the copy of x begins."""
         raise NotImplementedError
 
-    # ── the copy of x ────────────────────────────────────────────────────────────────────────────
-
     def copy(self, image: ir.Value, goal: ir.Value, turn: ir.Value) -> None:
-        """The part of an image that the band from `turn` on meets."""
-        self._copy_size(0, (image,), goal, turn)
-
-    def _copy_size(self, k: int, index: tuple[Any, ...], goal: ir.Value, turn: ir.Value) -> None:
-        """What lies along the sizes from k on, at an index of those before."""
-        size, extent, step = self.slide.sizes[k], self.blocks.extents[k], self.blocks.pitches[k + 1]
-        e, b = self.e, self.b
-        if k == self.slide.banded and self.blocks.bands > 1:
-            begin = b.add(b.mul(turn, I64(size.stride)), I64(size.begin))
-
-            def one(r: ir.Value) -> None:
-                at, to = b.add(begin, r), e.at(goal, (r, step))
-                with b.if_else(b.icmp_unsigned("<", at, I64(size.input))) as (inside, outside):
-                    with inside:
-                        self._copy_inside(k, (*index, at), to, turn)
-                    with outside:
-                        self._clear(to, step)
-
-            e.loop(I64(0), I64(extent), 1, one)
-            return
-        first = min(max(-size.begin, 0), extent)
-        last = max(min(size.input - size.begin, extent), first)
-        self._clear(goal, first * step)
-        rest = e.at(goal, (last, step))
-        if last > first:
-            start = e.at(goal, (first, step))
-            source = I64(size.begin + first)
-            if k == SIZES - 1 and self._run() is not None:
-                self._copy_run(index, source, start, (last - first) * step)
-            else:
-
-                def other(r: ir.Value) -> None:
-                    self._copy_inside(k, (*index, b.add(source, r)), e.at(start, (r, step)), turn)
-
-                self.loops.turns(I64(0), I64(last - first), other)
-        self._clear(rest, (extent - last) * step)
-
-    def _copy_inside(self, k: int, index: tuple[Any, ...], goal: ir.Value, turn: ir.Value) -> None:
-        if k + 1 < SIZES:
-            self._copy_size(k + 1, index, goal, turn)
-        else:
-            self._copy_channels(index, goal)
-
-    def _run(self) -> tuple[int, tuple[int, ...], int] | None:
-        """Where x lies in memory, if its last size and its channels lie there without gaps."""
-        expanded = self.blocks.by_lanes and (self.slide.inner, self.slide.wide) != (1, 1)
-        lies = self.loops.storage.strided(self._x)
-        if lies is None or expanded:
-            return None
-        channels = self.slide.channels
-        near = lies[1][-1] == 1 or channels == 1
-        return lies if near and lies[1][-2] == channels else None
-
-    def _copy_run(
-        self, index: tuple[Any, ...], first: ir.Value, goal: ir.Value, count: int
-    ) -> None:
-        lies = self._run()
-        assert lies is not None
-        source, strides, offset = lies
-        e = self.e
-        pairs = zip(self._own((*index, first)), strides[:-1], strict=True)
-        at = e.at(self.loops.element(source, offset), *pairs)
-        e.pieces(
-            I64(0),
-            I64(count),
-            count,
-            e.lanes,
-            lambda k, wide: e.store(e.load(e.at(at, (k, 1)), wide), e.at(goal, (k, 1)), wide),
-        )
-
-    def _copy_channels(self, index: tuple[Any, ...], goal: ir.Value) -> None:
-        """All channels of one element of x; by lanes, for each of a group those of all outputs."""
-        loops, b, slide = self.loops, self.b, self.slide
-
-        def put(at: ir.Value, channel: ir.Value) -> None:
-            loops.elsewhere()
-            b.store(loops.value(self._x, (*self._own(index), channel)), self.e.at(goal, (at, 1)))
-
-        if not self.blocks.by_lanes or (slide.inner, slide.wide) == (1, 1):
-            loops.turns(I64(0), I64(slide.channels), lambda c: put(c, c))
-            return
-
-        def inner(j: ir.Value) -> None:
-            def output(o: ir.Value) -> None:
-                group = b.udiv(o, I64(slide.wide))
-                channel = b.add(b.mul(group, I64(slide.inner)), j)
-                put(b.add(b.mul(j, I64(slide.outputs)), o), channel)
-
-            loops.turns(I64(0), I64(slide.outputs), output)
-
-        loops.turns(I64(0), I64(slide.inner), inner)
-
-    def _own(self, index: tuple[Any, ...]) -> tuple[Any, ...]:
-        """An index of an image and three sizes as one of the sizes that x has."""
-        return (index[0], *index[1 + SIZES - self.rank :])
-
-    def _clear(self, goal: ir.Value, count: int) -> None:
-        """Zeros."""
-        e = self.e
-        if count:
-            e.pieces(
-                I64(0),
-                I64(count),
-                count,
-                e.lanes,
-                lambda k, wide: e.store(e.zero, e.at(goal, (k, 1)), wide),
-            )
-
-    # ── blocks ───────────────────────────────────────────────────────────────────────────────────
+        """The part of an image of x that the band from `turn` on meets."""
+        self.loops.apart("copy", (image, goal, turn), lambda of: Operands(of, self.blocks).copy)
 
     def start(self, phases: Sequence[Phase]) -> int:
         """Where in the copy the first output of some phases meets the first place."""

@@ -113,6 +113,17 @@ class Vectors:
             value = self.load(self.at(source, (j, 1)), count - j)
             self.store(value, self.at(goal, (j, 1)), count - j)
 
+    def clear(self, goal: ir.Value, count: int) -> None:
+        """Zeros for `count` contiguous elements."""
+        if count:
+            self.pieces(
+                I64(0),
+                I64(count),
+                count,
+                self.lanes,
+                lambda k, wide: self.store(self.zero, self.at(goal, (k, 1)), wide),
+            )
+
     def element(self, pointer: ir.Value) -> ir.Value:
         return self.b.load(pointer, typ=self.scalar, align=self.itemsize)
 

@@ -121,6 +121,7 @@ class Kind:
     stored     (kernel, storage) -> the operands that it needs as arrays
     flushes    denormals are zero in it: see `emit/driver.py`
     finishes   elementwise loops that use its result can be done while it is in registers
+    vectors    its function is written as vectors: see `emit/module.py`
     fails      whether it may: an index outside its axis, a divisor of 0, an error of NumPy
     rows       (buffer, axis) -> per operand, the axis of it that is read at the result's own index
                on that axis; None: any index
@@ -142,6 +143,7 @@ class Kind:
     replaces: bool = False
     flushes: bool = False
     finishes: bool = False
+    vectors: bool = False
     meets: bool = False
     takes: Callable[[Kernel], bool] = _any
     stored: Callable[[Kernel, Storage], Sequence[int]] = _nothing
@@ -308,6 +310,7 @@ MATMUL = Kind(
     emit="matmul",
     flushes=True,
     finishes=True,
+    vectors=True,
     stored=scattered_operands,
     rows=_row_of_left,
     work=work.product,
@@ -320,6 +323,7 @@ CONVOLUTION = Kind(
     emit="convolution",
     flushes=True,
     finishes=True,
+    vectors=True,
     takes=is_native,
     stored=operands_of_slide,
     rows=_row_of_images,
