@@ -40,6 +40,19 @@ def backend(request, monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "native" if place.startswith(NATIVE) else "reference")
 
 
+@pytest.fixture
+def all_threads(monkeypatch):
+    """Jobs of native code wait for all threads: a late worker is left out of a short job else."""
+    from chainrule.backends.native.run import team
+
+    monkeypatch.setattr(team.Pace, "choose", lambda self: True)  # not one alone, if that is faster
+    monkeypatch.setattr(team, "LONG_JOB", -1.0)
+    monkeypatch.setattr(team, "WAIT", 1e9)
+    monkeypatch.setattr(team, "MOST_LOOKS", 1 << 40)
+    yield
+    team.threads.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("data")

@@ -101,17 +101,16 @@ def test_ten_million_elements(shape, axis, monkeypatch):
                 assert errors(found, of(x.size // found.size)) < BOUND, (name, mode)
 
 
-def test_the_same_bits_for_any_number_of_threads(monkeypatch):
+def test_the_same_bits_for_any_number_of_threads(all_threads, monkeypatch):
     monkeypatch.setenv("CHAINRULE_BACKEND", "native")
     x = np.random.default_rng(0).random((3125, 3200), dtype=np.float32)
     found = []
-    for threads in ("1", "2", "3"):
+    for threads in ("1", "2"):
         monkeypatch.setenv("CHAINRULE_THREADS", threads)
         team.threads.cache_clear()
         step = cr.compile(lambda x: [cr.sum(x * x, axis=axis) for axis in (None, 0, 1)])
         found.append([t.numpy().tobytes() for t in step(x)])
-    team.threads.cache_clear()
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 def test_few_columns_many_and_what_is_not_in_order(monkeypatch):

@@ -1,28 +1,15 @@
 """How groups are shared out: where threads meet, and that it is often enough."""
 
-import ctypes
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import nn, ops
-from chainrule.backends import native
-from chainrule.backends.native import object_code, processor
-from chainrule.backends.native.compilation import Compilation
-from chainrule.backends.native.emit import driver
 from chainrule.backends.native.plan.cuts import UNIT
-from chainrule.backends.native.plan.rewrites import rewritten
-from chainrule.backends.native.plan.segments import Native
 from chainrule.backends.native.run import team
-from chainrule.backends.native.run.arrays import address, aligned
-from chainrule.backends.native.run.schedule import unpacked
-from chainrule.backends.program import lower
-from chainrule.compile.passes import optimise
-from chainrule.recording import record
-from chainrule.trace import Trace
+from sharing import in_turn, meetings, plan_of, units
 
 RATE = 0.1
 
@@ -48,23 +35,6 @@ def network(sizes, rows):
         return [*new, loss(x, y, weights)]
 
     return step, [x, y, *weights], {k: 2 + k for k in range(len(weights))}
-
-
-def planned(function, arrays, updates):
-    made = record(function, [(a.shape, a.dtype, False) for a in arrays], Trace(lasting=True))
-    return Compilation(rewritten(lower(optimise(made.graph), updates)), processor.host())
-
-
-def plan_of(function, arrays, updates):
-    return planned(function, arrays, updates).plan
-
-
-def units(plan):
-    return [task.cut.units for task in plan.tasks]
-
-
-def meetings(plan):
-    return [task in plan.meetings.before for task in plan.tasks]
 
 
 def count_of_meetings(sizes):
@@ -114,42 +84,6 @@ def test_weights_that_other_threads_have_read_are_claimed():
 def test_nothing_at_all_in_a_step_that_is_shared_out():
     arrays = [np.ones((200, 200), np.float32), np.ones((64, 0), np.float32)]
     assert max(units(plan_of(lambda t: [(t[0] @ t[0]).sum(), t[1] * 2], arrays, {}))) > 1
-
-
-def in_turn(function, arrays, updates, threads, order, monkeypatch):
-    """The outputs when, between two meetings, one thread does all that it has to before the next.
-
-    Whatever another thread should have waited for is then not there yet, or spoilt.
-    """
-    monkeypatch.setattr(driver, "MEET", 0)
-    whole = planned(function, arrays, updates)
-    plan = whole.plan
-    assert max(units(plan)) > 1
-    segments = []
-    for k, meets in enumerate(meetings(plan)):
-        if meets or not segments:
-            segments.append(Native(f"phase{k}", ()))
-        segments[-1] = replace(segments[-1], tasks=(*segments[-1].tasks, k))
-    if plan.updates.commits:
-        segments.append(Native("commit", (), commits=True))
-    whole.plan = replace(plan, segments=tuple(segments))
-    schedule, code = unpacked(whole.packed())
-    library = object_code.load(code, schedule.names)
-    run = native.Runner(whole.program, schedule, library, lambda: whole)
-    run._arena[...] = 0xFF  # NaN
-    for b, array in enumerate(arrays):
-        run.place(b, array.copy())
-    for b in run.outputs_to_place:
-        run.place(b, np.full(run.spec(b).shape, np.nan, run.spec(b).dtype))
-    scratch = aligned(run._stride * threads)
-    long, pointer = ctypes.c_int64, ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(None, pointer, pointer, long, long, pointer)
-    for segment in segments:
-        run_segment = kind(library.address(segment.name))
-        for thread in order(range(threads)):
-            own = address(scratch) + thread * run._stride
-            run_segment(run._base, own, thread, threads, address(run._barrier))
-    return [run.result(b).copy() for b in whole.program.outputs]
 
 
 NETWORKS = {

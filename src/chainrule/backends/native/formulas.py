@@ -14,6 +14,7 @@ from ...dtypes import bfloat16, float32, float64, is_half
 from ...graph import Dtype, Operation
 from .ir_types import in_memory
 from .math import elementary, halves
+from .math.notation import Value
 
 Emit = Callable[[ir.IRBuilder, list[ir.Value], list[Dtype], Dtype], ir.Value]
 
@@ -36,12 +37,51 @@ def _intrinsic(name: str) -> Emit:
 
 def _arithmetic(real: str, whole: str) -> Emit:
     def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
-        if kinds[0].kind == "f":
-            flags = () if real == "fdiv" else ("contract",)
-            return getattr(b, real)(*xs, flags=flags)
-        return getattr(b, whole)(*xs)
+        return getattr(b, real if kinds[0].kind == "f" else whole)(*xs)
 
     return emit
+
+
+def _multiply(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
+    return b.fmul(*xs, flags=(_FUSABLE,)) if kinds[0].kind == "f" else b.mul(*xs)
+
+
+_FUSABLE = "contract"  # of a product, which `_sum` looks for; a sum never has it
+
+
+def _sum(real: str, whole: str) -> Emit:
+    """x ± y, fused with a product where there is one.
+
+    LLVM would fuse them by itself, but not alike in a vectorised loop and in what remains of it:
+    then the bits of an element would depend on the part of the loop that a thread does.
+    """
+    subtracts = real == "fsub"
+
+    def emit(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
+        if kinds[0].kind != "f":
+            return getattr(b, whole)(*xs)
+        x, y = xs
+        if _may_fuse(x):
+            term = b.fneg(y) if subtracts else y
+            left, right = x.operands
+            return multiply_add(b, left, right, term)
+        if _may_fuse(y):
+            left, right = y.operands
+            factor = b.fneg(left) if subtracts else left
+            return multiply_add(b, factor, right, x)
+        return getattr(b, real)(*xs)
+
+    return emit
+
+
+def multiply_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """x · y + z, rounded once where that is one instruction."""
+    factor, other, term = (Value(b, v, fused=True) for v in (x, y, z))
+    return factor.fma(other, term).ir
+
+
+def _may_fuse(x: ir.Value) -> bool:
+    return isinstance(x, ir.Instruction) and x.opname == "fmul" and _FUSABLE in x.flags
 
 
 def _compare(sign: str) -> Emit:
@@ -61,7 +101,7 @@ def _negative(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype
 
 def _square(b: ir.IRBuilder, xs: list[ir.Value], kinds: list[Dtype], to: Dtype) -> ir.Value:
     x = xs[0]
-    return b.fmul(x, x, flags=("contract",)) if kinds[0].kind == "f" else b.mul(x, x)
+    return _multiply(b, [x, x], kinds, to)
 
 
 def _beyond(sign: str) -> Emit:
@@ -227,9 +267,9 @@ FORMULAS: dict[Operation, Formula] = {
     ops.abs: Formula("f", _intrinsic("fabs")),
     ops.square: Formula("fiu", _square, vectors=True),
     ops.sqrt: Formula("f", _intrinsic("sqrt")),
-    ops.add: Formula("fiu", _arithmetic("fadd", "add"), vectors=True),
-    ops.subtract: Formula("fiu", _arithmetic("fsub", "sub"), vectors=True),
-    ops.multiply: Formula("fiu", _arithmetic("fmul", "mul"), vectors=True),
+    ops.add: Formula("fiu", _sum("fadd", "add"), vectors=True),
+    ops.subtract: Formula("fiu", _sum("fsub", "sub"), vectors=True),
+    ops.multiply: Formula("fiu", _multiply, vectors=True),
     ops.divide: Formula("f", _arithmetic("fdiv", ""), vectors=True),
     ops.maximum: Formula("fiu", _beyond(">="), vectors=True),
     ops.minimum: Formula("fiu", _beyond("<="), vectors=True),

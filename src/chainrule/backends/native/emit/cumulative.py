@@ -15,6 +15,7 @@ from llvmlite import ir
 from .... import ops
 from ....dtypes import is_floating
 from ....sums import FEW
+from ..formulas import multiply_add
 from ..ir_types import F32, F64, I1, I64, in_memory
 from ..plan.reductions import tiled
 from . import builder
@@ -146,8 +147,8 @@ class _RunningNest(TiledNest):
 
     def _recurred(self, h: ir.Value, a: ir.Value, x: ir.Value, index: Index) -> ir.Value:
         """a h + x, and x at the beginning, where a may be infinite."""
-        b, t, flags = self._b, index[self._axis], ("contract",)
+        b, t = self._b, index[self._axis]
         if isinstance(t, int):
             return x
-        later = b.fadd(b.fmul(a, h, flags=flags), x, flags=flags)
+        later = multiply_add(b, a, h, x)
         return b.select(b.icmp_unsigned("==", t, I64(0)), x, later)

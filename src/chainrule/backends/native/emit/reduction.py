@@ -37,7 +37,7 @@ def emit(loops: Loops) -> None:
 
     def element(index: Index) -> ir.Value:
         x = loops.widened(loops.value(source, index), source)
-        return loops.builder.fmul(x, x, flags=("contract",)) if squared else x
+        return loops.builder.fmul(x, x) if squared else x
 
     combine, first = combiner(ops.sum if length else kernel.op, dtype)
     _ReductionNest(loops, b, shape, order, element, combine, first).emit()
