@@ -42,13 +42,13 @@ def backend(request, monkeypatch):
 
 @pytest.fixture
 def all_threads(monkeypatch):
-    """Jobs of native code wait for all threads: a late worker is left out of a short job else."""
+    """Native jobs wait a second for all threads; else a late worker is left out of short ones."""
     from chainrule.backends.native.run import team
 
     monkeypatch.setattr(team.Pace, "choose", lambda self: True)  # not one alone, if that is faster
     monkeypatch.setattr(team, "LONG_JOB", -1.0)
     monkeypatch.setattr(team, "WAIT", 1e9)
-    monkeypatch.setattr(team, "MOST_LOOKS", 1 << 40)
+    monkeypatch.setattr(team, "MOST_LOOKS", 200_000_000)
     yield
     team.threads.cache_clear()
 

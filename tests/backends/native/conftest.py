@@ -29,9 +29,12 @@ def of_threads(all_threads, monkeypatch):
             together.clear()
             tensors = [cr.Tensor(a) for a in arrays]
             step = cr.compile(lambda *xs: function(*xs)) if compiled else function
-            results = [np.asarray(t) for t in step(*tensors)]
-            assert all(np.isfinite(r).all() for r in results)
+            for _ in range(5):  # a worker that is falling asleep just now comes to the next call
+                results = [np.asarray(t) for t in step(*tensors)]
+                if n == 1 or n in together:
+                    break
             assert n == 1 or n in together
+            assert all(np.isfinite(r).all() for r in results)
             found.append([r.tobytes() for r in results])
         return found
 
