@@ -15,8 +15,10 @@ from ...errors import ArgumentError, FileError
 from ...graph import Array
 from ...memory import expect_room, physical
 from ..source import RowSource
-from .decode import MOST_PIXELS
+from .decode import MOST_PIXELS, expect_same_file
+from .levels import Levels
 from .listing import existing, listed, listed_files
+from .moments import moments, moments_of_each
 from .packed import packed_files, read_packed
 from .read import MOST_UNREADABLE, Images, in_memory, unpacked
 from .survey import Form, Size, Survey, decoded, survey
@@ -33,10 +35,11 @@ class ImageFiles(RowSource):
 
     files           the path of each image
     y, classes      the index of its class in classes: int64 (N,)
+    same            equal numbers for files with the same bytes: int64 (N,)
     notes           what is changed or left out
 
-    All files are decoded once, to find those that cannot be read; a file that changes afterwards is
-    an error in its batch.
+    All files are decoded once, to find those that cannot be read. A file whose size or time of
+    change differs when it is read again is an error in its batch.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class ImageFiles(RowSource):
         self._stored = _Stored(surveyed, cache)
         self._numbers = np.arange(len(self._stored.files))
         self.y, self.classes = surveyed.listing.y[list(surveyed.heads)], surveyed.listing.classes
-        self.notes, self.dtype = surveyed.notes(known), form.dtype
+        self.notes, self.same, self.dtype = surveyed.notes(known), surveyed.same(), form.dtype
 
     @property
     def files(self) -> list[Path]:
@@ -88,7 +91,7 @@ class ImageFiles(RowSource):
     def part(self, rows: Any) -> ImageFiles:
         """The images of these rows, with the same cache."""
         out = copy.copy(self)
-        out._numbers, out.y = self._numbers[rows], self.y[rows]
+        out._numbers, out.y, out.same = self._numbers[rows], self.y[rows], self.same[rows]
         return out
 
     def take(self, rows: Sequence[int] | Array, axis: int = 0) -> Array:
@@ -113,20 +116,22 @@ class _Stored:
         self.form = surveyed.form
         most = min(len(surveyed.heads), cache // _bytes(surveyed.form))
         self._cache = np.empty((most, *self.form.shape), self.form.dtype)
-        sums = []
+        each = []
         for number, (_, pixels) in enumerate(surveyed.decoded()):
             if number < most:
                 self._cache[number] = pixels
-            flat = pixels.reshape(-1, self.form.channels).astype(np.float32)
-            sums.append((flat.sum(0, dtype=np.float64), (flat.T @ flat).diagonal()))
+            each.append(np.concatenate(moments_of_each(pixels[None])))
         self.files = [surveyed.listing.files[k] for k in surveyed.heads]
-        self._sums = np.array(sums, np.float64).reshape(-1, 2, self.form.channels)
+        self.stamps = [head.stamp for head in surveyed.heads.values()]
+        self._moments = np.array(each, np.float64).reshape(-1, 2, self.form.channels)
 
     def take(self, numbers: Array) -> Array:
         out = np.empty((len(numbers), *self.form.shape), self.form.dtype)
         cached = numbers < len(self._cache)
         out[cached] = self._cache[numbers[cached]]
         others = np.flatnonzero(~cached)
+        for k in numbers[others].tolist():
+            expect_same_file(self.files[k], self.stamps[k])
         files = [self.files[k] for k in numbers[others]]
         for place, pixels in zip(others, decoded(files, self.form), strict=True):
             if isinstance(pixels, FileError):
@@ -135,8 +140,7 @@ class _Stored:
         return out
 
     def moments(self, numbers: Array) -> tuple[Array, Array]:
-        mean, square = self._sums[numbers].mean(0) / math.prod(self.form.size)
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+        return moments(*self._moments[numbers].swapaxes(0, 1))
 
 
 def open_images(
@@ -149,15 +153,18 @@ def open_images(
     labelled: bool,
     target: str | None,
     drop: Sequence[str],
+    levels: Levels | None = None,
 ) -> Images:
     """As `read_images` does, or `read_image_files` if they are not labelled.
+
+    levels   of training images in a file of many: what was white in it
 
     Images that need more than a quarter of the memory stay in files.
     """
     needed = "images with classes" if labelled else "an image or a folder of images"
     path = existing(Path(source), needed)
     if packed_files(path):
-        return unpacked(read_packed(path, labelled), size, channels, known)
+        return unpacked(read_packed(path, labelled, levels), size, channels, known)
     listing = listed(path, target, drop) if labelled else listed_files(path, drop)
     surveyed = survey(listing, size, channels, max_pixels, max_unreadable)
     size_of_all, there = len(surveyed.heads) * _bytes(surveyed.form), physical()
@@ -169,7 +176,7 @@ def open_images(
         "they are decoded in each epoch"
     )
     names = list(map(str, x.files))
-    return Images(x, x.y, x.classes, names, surveyed.usual, [*x.notes, note])
+    return Images(x, x.y, x.classes, names, surveyed.usual, [*x.notes, note], same=x.same)
 
 
 def _bytes(form: Form) -> int:
