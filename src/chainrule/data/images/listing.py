@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,16 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def existing(path: Path, needed: str) -> Path:
+def existing(source: Any, needed: str) -> Path:
+    """A path that exists."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ArgumentError(
+            "read_images",
+            f"got {source!r:.60} as a source",
+            f"expected the path of {needed}",
+            "pass a text or a pathlib.Path",
+        )
+    path = Path(source)
     if not path.exists():
         raise FileError(
             "read_images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def read_images(
     black if nothing can be seen on white. Grey files with 16 bits keep them, as fractions; files
     with 16 bits per colour are unreadable. Of an animation the first image is read.
     """
-    path = existing(Path(source), "a folder of images, or a file of images and labels")
+    path = existing(source, "a folder of images, or a file of images and labels")
     if packed_files(path):
         return unpacked(read_packed(path), size, channels, known)
     listing = listed(path, target, drop)
@@ -97,13 +97,13 @@ def read_image_files(
 
     They are read like those of `read_images`; of a source with a test part, only that.
     """
-    if isinstance(files, (str, Path)):
-        path = existing(Path(files), "an image or a folder of images")
+    if not isinstance(files, Iterable) or isinstance(files, (str, bytes)):
+        path = existing(files, "an image or a folder of images")
         if packed_files(path):
             return unpacked(read_packed(path, labelled=False), size, channels, known)
         listing = listed_files(path)
     else:
-        paths = [existing(Path(f), "an image") for f in files]
+        paths = [existing(f, "an image") for f in files]
         listing = Listing(paths, np.full(len(paths), -1), [], Path())
     return in_memory(survey(listing, size, channels, max_pixels, max_unreadable), known)
 

@@ -54,13 +54,20 @@ class ImageFiles(RowSource):
         max_unreadable: float = MOST_UNREADABLE,
         cache: int | None = None,
     ) -> None:
-        path = existing(Path(source), "a folder of images, or a file of images and labels")
+        path = existing(source, "a folder of images, or a file of images and labels")
         if packed_files(path):
             raise ArgumentError(
                 "ImageFiles",
                 f"got {path}, which has many images in one file",
                 "expected a file for each image",
                 "cr.data.read_images reads it",
+            )
+        if cache is not None and not (type(cache) is int and cache >= 0):
+            raise ArgumentError(
+                "ImageFiles",
+                f"got cache {cache!r}",
+                "expected a whole number of bytes from 0",
+                "cache=10**9",
             )
         surveyed = survey(listed(path, target, drop), size, channels, max_pixels, max_unreadable)
         self._read(surveyed, None, _most_cached() if cache is None else cache)
@@ -76,30 +83,30 @@ class ImageFiles(RowSource):
         form = surveyed.form
         expect_room("read_images", f"an image of {form.size}, which needs", _bytes(form), "size=64")
         self._stored = _Stored(surveyed, cache)
-        self._numbers = np.arange(len(self._stored.files))
+        self._places = np.arange(len(self._stored.files))
         self.y, self.classes = surveyed.listing.y[list(surveyed.heads)], surveyed.listing.classes
         self.notes, self.same, self.dtype = surveyed.notes(known), surveyed.same(), form.dtype
 
     @property
     def files(self) -> list[Path]:
-        return [self._stored.files[k] for k in self._numbers]
+        return [self._stored.files[k] for k in self._places]
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (len(self._numbers), *self._stored.form.shape)
+        return (len(self._places), *self._stored.form.shape)
 
     def part(self, rows: Any) -> ImageFiles:
         """The images of these rows, with the same cache."""
-        out = copy.copy(self)
-        out._numbers, out.y, out.same = self._numbers[rows], self.y[rows], self.same[rows]
+        out, rows = copy.copy(self), self._numbers(rows)
+        out._places, out.y, out.same = self._places[rows], self.y[rows], self.same[rows]
         return out
 
-    def take(self, rows: Sequence[int] | Array, axis: int = 0) -> Array:
-        return self._stored.take(self._numbers[np.asarray(rows, np.int64)])
+    def _take(self, rows: Array) -> Array:
+        return self._stored.take(self._places[rows])
 
     def moments(self) -> tuple[Array, Array]:
         """The mean and the standard deviation of each channel: (C,) each."""
-        return self._stored.moments(self._numbers)
+        return self._stored.moments(self._places)
 
     def fingerprint(self) -> str:
         names = "\n".join(f"{f.name} {f.stat().st_size}" for f in self.files)
@@ -162,7 +169,7 @@ def open_images(
     Images that need more than a quarter of the memory stay in files.
     """
     needed = "images with classes" if labelled else "an image or a folder of images"
-    path = existing(Path(source), needed)
+    path = existing(source, needed)
     if packed_files(path):
         return unpacked(read_packed(path, labelled, levels), size, channels, known)
     listing = listed(path, target, drop) if labelled else listed_files(path, drop)

@@ -106,6 +106,7 @@ def survey(
     max_unreadable: float,
 ) -> Survey:
     """Read the heads of all files, and choose the form of the images."""
+    _expect_share(max_unreadable)
     bad: dict[int, FileError] = {}
     heads: dict[int, Head] = {}
     for k, file in enumerate(listing.files):
@@ -142,9 +143,9 @@ def form_of(
     usual: Size, size: int | Size | None, channels: int | None, grey: bool, dtype: Any
 ) -> Form:
     """The form of images that mostly have the usual size."""
-    if channels not in (None, 1, 3):
+    if channels is not None and (type(channels) is bool or channels not in (1, 3)):
         raise ArgumentError(
-            "read_images", f"got channels {channels}", "expected 1 or 3", "leave it out"
+            "read_images", f"got channels {channels!r}", "expected 1 or 3", "leave it out"
         )
     wanted = _smaller(usual) if size is None else (size, size) if isinstance(size, int) else size
     if type(wanted) not in (tuple, list) or [*map(type, wanted)] != [int, int] or min(wanted) < 1:
@@ -155,6 +156,17 @@ def form_of(
             "try 32",
         )
     return Form((wanted[0], wanted[1]), channels or (1 if grey else 3), dtype)
+
+
+def _expect_share(max_unreadable: Any) -> None:
+    number = isinstance(max_unreadable, (int, float)) and not isinstance(max_unreadable, bool)
+    if not (number and 0 <= max_unreadable <= 1):
+        raise ArgumentError(
+            "read_images",
+            f"got max_unreadable {max_unreadable!r}",
+            "expected a share from 0 to 1",
+            "max_unreadable=0.1",
+        )
 
 
 def _usual(sizes: Sequence[Size]) -> Size:
