@@ -294,13 +294,20 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
 
 
-@pytest.mark.parametrize("how", ["xmp jpg", "xmp png", "late xmp png", "late exif png", "xmp tif"])
+@pytest.mark.parametrize(
+    "how",
+    ["xmp jpg", "xmp png", "late xmp png", "late exif png", "xmp tif", "exif tif", "xmp webp"],
+)
 def test_an_orientation_wherever_it_is(how: str, tmp_path: Path) -> None:
     *_, kind = how.split()
     path, pixels = tmp_path / f"a.{kind}", np.zeros((16, 32), np.uint8)
     pixels[:8, :8] = 255
-    options = {"jpg": {"xmp": XMP, "quality": 100}, "tif": {"tiffinfo": {700: XMP}}}.get(kind, {})
-    Image.fromarray(pixels).save(path, **options)
+    options: dict[str, Any] = {
+        "jpg": {"xmp": XMP, "quality": 100},
+        "tif": {"tiffinfo": {700: XMP} if "xmp" in how else {0x0112: 6}},
+        "webp": {"xmp": XMP, "lossless": True},
+    }
+    Image.fromarray(pixels).save(path, **options.get(kind, {}))
     if kind == "png":
         exif = Image.Exif()
         exif[0x0112] = 6

@@ -60,9 +60,11 @@ def _open(file: Path) -> Any:
     with _LIMIT:
         limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
         try:
-            return pillow.open(file, formats=formats)
+            image = pillow.open(file, formats=formats)
         finally:
             pillow.MAX_IMAGE_PIXELS = limit
+    image.filename = ""  # else Pillow maps TIFF files into memory, and a turned one is garbled
+    return image
 
 
 @functools.cache
