@@ -164,6 +164,8 @@ def test_rows_are_selected_as_in_an_array(folder: Path, monkeypatch: pytest.Monk
         ({"max_unreadable": math.nan}, "max_unreadable nan; expected a share from 0 to 1"),
         ({"max_unreadable": "a"}, "max_unreadable 'a'"),
         ({"max_unreadable": 1.5}, "max_unreadable 1.5"),
+        ({"max_pixels": None}, "max_pixels None; expected a whole number from 1"),
+        ({"max_pixels": 2.5}, "max_pixels 2.5"),
         ({"source": None}, "got None as a source; expected the path of"),
         ({"source": b"images"}, "got b'images' as a source"),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import ArgumentError, FileError
 from ...graph import Array
 from .copies import groups, in_several_classes
-from .decode import CMYK, GREY, PALETTE, Head, read_head, read_pixels
+from .decode import CMYK, GREY, MOST_PIXELS, PALETTE, Head, read_head, read_pixels
 from .listing import Listing
 
 LARGEST = 64  # pixels of the longer side, by default
@@ -106,7 +106,7 @@ def survey(
     max_unreadable: float,
 ) -> Survey:
     """Read the heads of all files, and choose the form of the images."""
-    _expect_share(max_unreadable)
+    _expect_limits(max_pixels, max_unreadable)
     bad: dict[int, FileError] = {}
     heads: dict[int, Head] = {}
     for k, file in enumerate(listing.files):
@@ -158,7 +158,14 @@ def form_of(
     return Form((wanted[0], wanted[1]), channels or (1 if grey else 3), dtype)
 
 
-def _expect_share(max_unreadable: Any) -> None:
+def _expect_limits(max_pixels: Any, max_unreadable: Any) -> None:
+    if type(max_pixels) is not int or max_pixels < 1:
+        raise ArgumentError(
+            "read_images",
+            f"got max_pixels {max_pixels!r}",
+            "expected a whole number from 1",
+            f"max_pixels={MOST_PIXELS}",
+        )
     number = isinstance(max_unreadable, (int, float)) and not isinstance(max_unreadable, bool)
     if not (number and 0 <= max_unreadable <= 1):
         raise ArgumentError(
