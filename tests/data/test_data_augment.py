@@ -238,7 +238,11 @@ def test_cutmix_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"shift": 1.5}, {"shift": -1}, {"cutout": True}, {"rotate": 181}, {"scale": 1}, {"hue": "a"}],
+    [
+        *({"shift": 1.5}, {"shift": -1}, {"cutout": True}, {"rotate": 181}, {"scale": 1}),
+        *({"hue": "a"}, {"rotate": math.nan}, {"flip": "no"}, {"flip": 1}, {"white": -1}),
+        *({"white": "a"}, {"white": math.nan}, {"white": math.inf}, {"white": True}, {"white": 0}),
+    ],
 )
 def test_settings_that_are_wrong(settings: Any) -> None:
     (name,) = settings
@@ -253,6 +257,30 @@ def test_inputs_that_are_no_images() -> None:
             Augment(flip=True)(x, Y[:4], some)
     with pytest.raises(ShapeError, match="leave out saturation and hue"):
         Augment(hue=3)(np.zeros((4, 6, 5, 1), np.uint8), Y[:4], some)
+
+
+ALL = [
+    *(Augment(flip=True), Augment(shift=2), Augment(rotate=9, scale=0.1), Augment(contrast=0.2)),
+    *(Augment(saturation=0.2), Augment(cutout=2), MixUp(4), CutMix(4)),
+]
+
+
+@pytest.mark.parametrize("augment", ALL, ids=repr)
+def test_a_batch_of_no_images(augment: Any) -> None:
+    x, y = augment(COLOURS[:0], Y[:0], Draws(0, 0, np.arange(0)))
+    assert (x.shape, len(y)) == ((0, *COLOURS.shape[1:]), 0)
+
+
+@pytest.mark.parametrize("augment", ALL[:6], ids=repr)
+def test_images_of_no_pixels(augment: Any) -> None:
+    with pytest.raises(ShapeError, match=r"\(4, 0, 8, 3\); expected one pixel or more"):
+        augment(np.zeros((4, 0, 8, 3), np.uint8), Y[:4], Draws(0, 0, np.arange(4)))
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 5), (4, 6)])
+def test_cutmix_of_what_has_no_channels(shape: Any) -> None:
+    with pytest.raises(ShapeError, match=r"\[CutMix\] got inputs .*expected images \(N, H, W, C\)"):
+        CutMix(4)(np.zeros(shape, np.float32), Y[:4], Draws(0, 0, np.arange(4)))
 
 
 def test_targets_that_cannot_be_mixed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from PIL import Image
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.data import Augment, DataLoader, ImageFiles, read_images, split
-from chainrule.errors import ArgumentError, FileError
+from chainrule.data import Augment, DataLoader, ImageFiles, read_image_files, read_images, split
+from chainrule.errors import ArgumentError, FileError, RangeError
 from chainrule.train import Recipe, Run
 from chainrule.train.runs import training as runs
 from chainrule.train.runs.tasks import ImageTask
@@ -120,11 +121,86 @@ def test_files_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
         ImageFiles(tmp_path, max_unreadable=0.03)
     (tmp_path / "a" / "05.png").write_bytes(b"")
     loader = DataLoader((files, files.y), 4)
-    with pytest.raises(FileError, match=r"05.png, which cannot be read: it is empty"):
+    with pytest.raises(FileError, match=r"05.png, which has changed since it was first"):
         cr.fit(small(), loader, loss="cross_entropy", progress=False)
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 8, 8)), y=range(4))
     with pytest.raises(ArgumentError, match=r"a.npz, which has many images .*read_images"):
         ImageFiles(tmp_path / "a.npz")
+
+
+def test_rows_are_selected_as_in_an_array(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, files = read_images(folder).x, ImageFiles(folder, cache=7 * BYTES)
+    mask = np.arange(60) % 7 == 0
+    for part in (3, -1, np.int64(5), slice(2, 50, 9), [4, -4], mask):
+        np.testing.assert_array_equal(files[part], x[part])
+        if not np.isscalar(part):
+            np.testing.assert_array_equal(files.part(part)[:], x[part])
+    np.testing.assert_array_equal(files.take([59, -60]), x.take([59, -60], 0))
+    np.testing.assert_array_equal(np.asarray(files), x)
+    assert np.asarray(files, np.float32).dtype == np.float32
+    assert sum(1 for _ in files) == 60
+    for part in (60, [0, -61], (slice(None), 0), 1.5, "a", None):
+        with pytest.raises(RangeError, match=r"\[ImageFiles\] got .*expected numbers from 0 to 59"):
+            files[part]
+    for rows in ([60], [-61]):
+        with pytest.raises(RangeError, match="as rows of 60"):
+            files.take(rows)
+        with pytest.raises(RangeError, match="as rows of 60"):
+            files.part(rows)
+    for rows, axis in (([1.5], 0), (mask, 0), ([[1]], 0), ([1], 1)):
+        with pytest.raises(ArgumentError, match="expected whole numbers of rows"):
+            files.take(rows, axis)
+    with_memory(monkeypatch, 10)
+    with pytest.raises(ArgumentError, match="all rows as an array, which need"):
+        np.asarray(files)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"cache": -5}, "cache -5; expected a whole number of bytes"),
+        ({"cache": "1"}, "cache '1'"),
+        ({"channels": True}, "channels True; expected 1 or 3"),
+        ({"max_unreadable": math.nan}, "max_unreadable nan; expected a share from 0 to 1"),
+        ({"max_unreadable": "a"}, "max_unreadable 'a'"),
+        ({"max_unreadable": 1.5}, "max_unreadable 1.5"),
+        ({"max_pixels": None}, "max_pixels None; expected a whole number from 1"),
+        ({"max_pixels": 2.5}, "max_pixels 2.5"),
+        ({"source": None}, "got None as a source; expected the path of"),
+        ({"source": b"images"}, "got b'images' as a source"),
+    ],
+)
+def test_arguments_that_are_wrong(settings: Any, says: str, folder: Path) -> None:
+    readers: list[Any] = [ImageFiles, *([] if "cache" in settings else [read_images])]
+    for reader in readers:
+        with pytest.raises(ArgumentError, match=says):
+            reader(**{"source": folder, **settings})
+
+
+@pytest.mark.parametrize("source", [None, b"images", [None]])
+def test_what_is_no_path(source: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"as a source; expected the path of"):
+        read_image_files(source)
+
+
+def test_a_file_that_has_changed_since(tmp_path: Path) -> None:
+    """The same number of bytes at another time, or another number at the same time."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            Image.new("L", (4, 4), k).save(tmp_path / name / f"{k}.bmp")
+    files = ImageFiles(tmp_path, cache=16)
+    first, second, third = (f.stat() for f in files.files[:3])
+    os.utime(files.files[0], ns=(0, first.st_mtime_ns + 1))
+    os.utime(files.files[1], ns=(0, second.st_mtime_ns + 1))
+    with files.files[2].open("ab") as file:
+        file.write(b"0")
+    os.utime(files.files[2], ns=(0, third.st_mtime_ns))
+    assert files[0].max() == 0, "is cached"
+    for row in (1, 2):
+        with pytest.raises(FileError, match=rf"a/{row}.bmp, which has changed since it was first"):
+            files[row]
+    assert files[3].max() == 0
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, images: float) -> None:

@@ -184,11 +184,12 @@ def test_pictures_of_another_kind_than_in_training_are_named(
     for name, size in (("a", (100, 80)), ("b", (9, 9))):
         (tmp_path / "new" / name).mkdir(parents=True)
         Image.new("RGB", size, "red").save(tmp_path / "new" / name / "odd.png")
-        Image.new("L", (8, 8)).save(tmp_path / "new" / name / "same.png")
+        Image.new("L", (8, 8), ord(name)).save(tmp_path / "new" / name / "same.png")
     first = tmp_path / "new" / "a" / "odd.png"
     said = [
-        f"2 images are resized to 8 × 8 pixels, the first {first} of 80 × 100",
-        f"2 images are converted to grey, the first {first} of 80 × 100",
+        "2 of 4 images are resized to 8 × 8 pixels (height × width), the first "
+        f"{first} of 80 × 100; 1 of them, of another shape, is stretched",
+        f"2 images are converted to grey, the first {first}",
     ]
     for verb in ("predict", "evaluate"):
         assert call(capsys, verb, run, tmp_path / "new")[2].splitlines() == said
@@ -202,11 +203,11 @@ def test_pictures_of_other_sizes_in_training(tmp_path: Path) -> None:
         for name in "ab":
             (tmp_path / name).mkdir(exist_ok=True)
             side = 99 if k == 5 else 128
-            Image.new("L", (side, side), k * 20).save(tmp_path / name / f"{k}.png")
+            Image.new("L", (side, side), k * 20 + (name == "b")).save(tmp_path / name / f"{k}.png")
     task = ImageTask.load(Recipe(source=str(tmp_path)))
     assert task.notes == [
-        "images of 128 × 128 are resized to 64 × 64; size in a recipe changes that",
-        f"2 images are resized to 64 × 64 pixels, the first {tmp_path / 'a' / '5.png'} of 99 × 99",
+        f"20 of 20 images are resized to 64 × 64 pixels (height × width), the first "
+        f"{tmp_path / 'a' / '0.png'} of 128 × 128; size changes that"
     ]
     again = ImageTask.restored(Recipe(), json.loads(json.dumps(task.to_json(), default=list)))
     again.read(str(tmp_path / "a" / "3.png"), labelled=False)
@@ -312,8 +313,7 @@ def test_names_that_are_no_files(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         Image.new("L", (4, 4)).save(tmp_path / name / "1.png")
     (tmp_path / "b" / "2.png").mkdir()
-    with pytest.raises(FileError, match=r"2.png, which cannot be read: it is a folder"):
-        read_images(tmp_path)
+    assert len(read_images(tmp_path).files) == 2
     (tmp_path / "b" / "2.png").rmdir()
     os.mkfifo(tmp_path / "b" / "2.png")
     with pytest.raises(FileError, match="it is a pipe or a device"):

@@ -176,6 +176,18 @@ def _flush_folder(path: Path) -> None:
 
 def read(path: Path) -> bytes:
     """The bytes of a file; a pipe or a device, which might never end, is an error."""
+    with _opened(path) as file:
+        return file.read()
+
+
+def checksum_of(path: Path) -> str:
+    """The checksum of a file, which is read in pieces."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
     if not os.path.lexists(path):
         raise FileError(
             "read",
@@ -191,7 +203,7 @@ def read(path: Path) -> bytes:
                 "expected a file",
                 "write its content to a file",
             )
-        return file.read()
+        yield file
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -53,9 +53,21 @@ class Augment:
         cutout: int = 0,
         white: float = 255.0,
     ) -> None:
-        self.flip, self.shift, self.cutout = bool(flip), shift, cutout
+        self.flip, self.shift, self.cutout = flip, shift, cutout
         self.rotate, self.scale, self.hue, self.white = rotate, scale, hue, white
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+        if not isinstance(flip, (bool, np.bool_)):
+            raise ArgumentError(
+                "Augment", f"got flip {flip!r}", "expected True or False", "flip=True", user_line()
+            )
+        if not (_is_number(white) and 0 < white < math.inf):
+            raise ArgumentError(
+                "Augment",
+                f"got white {white!r}",
+                "expected the value of white, above 0",
+                "white=1.0",
+                user_line(),
+            )
         for names, most, whole, example in (
             (("shift", "cutout"), math.inf, True, 2),
             (("rotate", "hue"), 180, False, 10),
@@ -64,8 +76,7 @@ class Augment:
         ):
             for name in names:
                 value = getattr(self, name)
-                kinds = (int, np.integer) if whole else (int, float, np.number)
-                number = isinstance(value, kinds) and not isinstance(value, bool)
+                number = _is_number(value) and (not whole or isinstance(value, (int, np.integer)))
                 if not (number and 0 <= value <= most):
                     raise ArgumentError(
                         "Augment",
@@ -79,6 +90,8 @@ class Augment:
         """The images changed, and y as it is."""
         x = np.asarray(x)
         self._check(x)
+        if not len(x):
+            return x, y
         u = draws.uniform(_NUMBERS).T
         sides = 2 * u - 1
         if self.flip:
@@ -102,6 +115,13 @@ class Augment:
                 f"got inputs of {x.dtype} {x.shape}",
                 "expected images (N, H, W, C), bytes or float32",
                 "add the axis of channels: x[..., None]" if x.ndim == 3 else "x.astype('float32')",
+            )
+        if not math.prod(x.shape[1:]):
+            raise ShapeError(
+                "Augment",
+                f"got images of shape {x.shape}",
+                "expected one pixel or more in each",
+                "check how they were cut",
             )
         if (self.saturation or self.hue) and x.shape[3] != 3:
             raise ShapeError(
@@ -158,6 +178,11 @@ class Augment:
         usual = vars(Augment())
         named = [f"{k}={v!r}" for k, v in vars(self).items() if v != usual[k]]
         return f"Augment({', '.join(named)})"
+
+
+def _is_number(value: Any) -> bool:
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _means(x: Array) -> Array:

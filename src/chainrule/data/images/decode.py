@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +16,17 @@ import numpy as np
 from ...errors import ArgumentError, FileError
 from ...graph import Array
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_FORMATS = ("Png", "Jpeg", "Bmp", "Gif", "WebP", "Tiff")  # whatever the ending of a name
 MOST_PIXELS = 50_000_000  # of one file: some 600 MB while it is read
 GREY, PALETTE, CMYK = "grey", "with a palette", "CMYK"
 _GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I")
 _DEEP = _GREY[4:]
 _KINDS = {**dict.fromkeys(_GREY, GREY), "P": PALETTE, "PA": PALETTE, "CMYK": CMYK}
 _TURNED = range(5, 9)  # EXIF orientations that exchange width and height
-_BITS, _TURN = 258, 0x0112  # tags: of TIFF, bits per sample; of EXIF, the orientation
+_BITS, _ZERO = 258, 262  # tags of TIFF: bits per sample; 0 if the level 0 is white
+_TURN = 0x0112  # the tag of EXIF that is the orientation
+_LATE = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks of PNG that may have it, after the pixels too
 _LIMIT = threading.Lock()
 
 
@@ -31,12 +38,14 @@ class Head:
     kind       grey, in colour, with a palette, or CMYK
     deep       whether it has 16 bits
     several    whether it has several images, as an animation has
+    stamp      bytes and time of the last change (ns)
     """
 
     size: tuple[int, int]
     kind: str
     deep: bool
     several: bool
+    stamp: tuple[int, int]
 
 
 def is_image(path: Path) -> bool:
@@ -47,29 +56,37 @@ def is_image(path: Path) -> bool:
 def _open(file: Path) -> Any:
     """Pillow's image, of which only the head is read; our limit of pixels replaces Pillow's."""
     pillow = _pillow()
+    formats = _formats()
     with _LIMIT:
         limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
         try:
-            return pillow.open(file)
+            image = pillow.open(file, formats=formats)
         finally:
             pillow.MAX_IMAGE_PIXELS = limit
+    image.filename = ""  # else Pillow maps TIFF files into memory, and a turned one is garbled
+    return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, after it has loaded them."""
+    for name in _FORMATS:
+        importlib.import_module(f"PIL.{name}ImagePlugin")
+    return tuple(name.upper() for name in _FORMATS)
 
 
 def read_head(file: Path, max_pixels: int) -> Head:
     """The head of a file; too many pixels, or bits that Pillow drops, are errors."""
-    if not file.is_file():  # opening a pipe would wait
-        there = "a pipe or a device" if file.exists() else "not there"
-        raise _unreadable(file, OSError(f"it is {'a folder' if file.is_dir() else there}"))
-    _pillow()
+    stamp = stamp_of(file)
     try:
         with _open(file) as image:
-            turned = "exif" in image.info and image.getexif().get(_TURN) in _TURNED
+            pixels = image.size[0] * image.size[1]
+            turned = pixels <= max_pixels and _is_turned(image, file)
             size, mode = image.size if turned else image.size[::-1], image.mode
             several = image.format != "MPO" and getattr(image, "is_animated", False)
             deep_colours = _has_deep_colours(image, file)
     except Exception as error:  # of many kinds, in damaged files
         raise _unreadable(file, error) from None
-    pixels = size[0] * size[1]
     if mode == "F":
         raise FileError(
             "read_images",
@@ -91,7 +108,54 @@ def read_head(file: Path, max_pixels: int) -> Head:
             "expected 8 bits per colour, or 16 bits of grey",
             "save it in one of these formats",
         )
-    return Head(size, _KINDS.get(mode, "in colour"), mode in _DEEP, several)
+    return Head(size, _KINDS.get(mode, "in colour"), mode in _DEEP, several, stamp)
+
+
+def stamp_of(file: Path) -> tuple[int, int]:
+    """The bytes of a file and the time of its last change (ns); anything else is an error."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        raise _unreadable(file, OSError("it is not there") if gone else error) from None
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait
+        folder = stat.S_ISDIR(status.st_mode)
+        raise _unreadable(file, OSError(f"it is {'a folder' if folder else 'a pipe or a device'}"))
+    return status.st_size, status.st_mtime_ns
+
+
+def expect_same_file(file: Path, stamp: tuple[int, int]) -> None:
+    """Raise if a file has changed since it had this stamp."""
+    if stamp_of(file) != stamp:
+        raise FileError(
+            "read_images",
+            f"got {file}, which has changed since it was first read",
+            "expected the same file in each epoch",
+            "read the images again",
+        )
+
+
+def _is_turned(image: Any, file: Path) -> bool:
+    """Whether EXIF or XMP data exchange the width and the height that Pillow read from the head."""
+    if image.format == "PNG" and not _has_late_chunks(file):
+        exif = _pillow().Image.getexif(image)  # PNG's own would decode the pixels
+    else:
+        exif = image.getexif()
+    exchanged = image.format == "TIFF" and image.tag_v2.get(_TURN) in _TURNED  # by Pillow
+    return (exif.get(_TURN) in _TURNED) != exchanged
+
+
+def _has_late_chunks(file: Path) -> bool:
+    """Whether a PNG file has EXIF data or texts after its pixels."""
+    with open(file, "rb") as raw:
+        raw.seek(8)
+        pixels = False
+        while len(head := raw.read(8)) == 8 and head[4:] != b"IEND":
+            if pixels and head[4:] in _LATE:
+                return True
+            pixels = pixels or head[4:] == b"IDAT"
+            raw.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def _has_deep_colours(image: Any, file: Path) -> str:
@@ -117,10 +181,11 @@ def read_pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
     try:
         with _open(file) as image:
             image.draft(image.mode, (2 * max(size), 2 * max(size)))
+            inverted = image.format == "TIFF" and image.tag_v2.get(_ZERO) == 0
             ImageOps.exif_transpose(image, in_place=True)
             mode = "L" if channels == 1 else "RGB"
             if image.mode in _DEEP:
-                image = _from_16_bits(image)
+                image = _from_16_bits(image, inverted)
             else:
                 image = _on_a_background(image)
                 image = image if image.mode == mode else image.convert(mode)  # which would copy it
@@ -146,14 +211,19 @@ def resized(x: Array, size: tuple[int, int], channels: int) -> Array:
     return np.repeat(out, channels // x.shape[3], axis=3)
 
 
-def _from_16_bits(image: Any) -> Any:
-    """Grey as float32 from 0 to 255; the transparent level becomes white."""
+def _from_16_bits(image: Any, inverted: bool) -> Any:
+    """Grey as float32 from 0 to 255; the transparent level becomes white.
+
+    inverted   whether 0 is white; Pillow turns 8 bits, not 16
+    """
     values = np.asarray(image).astype(np.float32)
     if values.size and not 0 <= values.min() <= values.max() <= 65535:
         raise ValueError("it has levels outside of 0 to 65535")
     clear = image.info.get("transparency")
     if clear is not None:
         values[values == clear] = 65535
+    if inverted:
+        values = 65535 - values
     return _pillow().fromarray(values / 257)
 
 
@@ -178,7 +248,7 @@ def _on_a_background(image: Any) -> Any:
 def _unreadable(file: Path, error: Exception) -> FileError:
     what = str(error).replace(repr(str(file)), "it") or type(error).__name__
     if isinstance(error, _pillow().UnidentifiedImageError):
-        what = "it is not an image" if file.stat().st_size else "it is empty"
+        what = "it is not an image of a format that is read" if stamp_of(file)[0] else "it is empty"
     return FileError(
         "read_images",
         f"got {file}, which cannot be read: {what}",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..tables.columns import Table
 from ..tables.names import natural, nearest
 from ..tables.read import read_table
 from .decode import EXTENSIONS, is_image
+from .folders import Content, content, inside, is_aside, named, notes_of, parts_of_a_split
 
 LISTS = (".csv", ".tsv")
 LABELS = ("label", "labels", "class", "target", "category", "y")  # usual names of a column
@@ -39,7 +41,16 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def existing(path: Path, needed: str) -> Path:
+def existing(source: Any, needed: str) -> Path:
+    """A path that exists."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ArgumentError(
+            "read_images",
+            f"got {source!r:.60} as a source",
+            f"expected the path of {needed}",
+            "pass a text or a pathlib.Path",
+        )
+    path = Path(source)
     if not path.exists():
         raise FileError(
             "read_images",
@@ -52,17 +63,17 @@ def existing(path: Path, needed: str) -> Path:
 
 def listed(path: Path, target: str | None = None, drop: Sequence[str] = ()) -> Listing:
     """The images of a folder of classes, or of a table of names and labels."""
-    if columns_of_files(path, drop):
+    if _is_table(path):
         return listed_in_table(path, target, drop)
     return listed_by_folder(path)
 
 
 def listed_files(path: Path, drop: Sequence[str] = ()) -> Listing:
     """Images of unknown class: a file, those of a folder and its sub-folders, or of a table."""
-    if columns_of_files(path, drop):
+    if _is_table(path):
         return listed_in_table(path, drop=drop, labelled=False)
-    files = files_below(path) if path.is_dir() else [path]
-    return Listing(files, np.full(len(files), -1), [], path)
+    whole = _content_of(path) if path.is_dir() else Content([path])
+    return Listing(whole.files, np.full(len(whole.files), -1), [], path, notes_of([whole]))
 
 
 # ── folders ──────────────────────────────────────────────────────────────────────────────────────
@@ -71,79 +82,93 @@ def listed_files(path: Path, drop: Sequence[str] = ()) -> Listing:
 def listed_by_folder(folder: Path) -> Listing:
     """The images of a folder with one sub-folder per class, in the order of their names.
 
-    A sub-folder that is a link to the folder, or to one around it, is left out with a note.
+    Folders inside the folder of a class belong to it. A sub-folder that is hidden, has no images,
+    or is a link to the folder or to one around it, is left out with a note.
     """
     if not folder.is_dir():
         raise FileError(
             "read_images", f"got the file {folder}", "expected a folder", f"pass {folder.parent}"
         )
-    parts = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    loops = [p for p in parts if folder.resolve().is_relative_to(p.resolve())]
-    parts = [p for p in parts if p not in loops]
-    notes = [f"{p} is a link to a folder that it is in; it is left out" for p in loops]
-    nested = [p for p in parts if _is_nested(p)]
-    if nested and len(nested) == len(parts):
+    parts, loops, aside = _sub_folders(folder)
+    splits = parts_of_a_split(parts)
+    if splits:
         raise FileError(
             "read_images",
-            f"got {folder}, whose sub-folders {' and '.join(p.name for p in nested)}"
+            f"got {folder}, whose sub-folders {' and '.join(p.name for p in splits)}"
             " contain folders",
             "expected one sub-folder per class",
-            f"train on one of them, {nested[-1]}, and evaluate on another",
+            f"train on one of them, {splits[-1]}, and evaluate on another; or list the files and "
+            "their classes in a CSV file",
         )
-    if len(parts) < 2:
-        lists = sorted(p for p in folder.iterdir() if p.suffix.lower() in LISTS)
-        advice = "sort the images into sub-folders named after their classes"
-        raise FileError(
-            "read_images",
-            f"got {folder} with "
-            + (f"the single class {parts[0].name!r}" if parts else "no sub-folders"),
-            "expected two or more sub-folders, one per class",
-            f"pass {lists[0]}, if it lists files and labels" if lists else advice,
-        )
-    by_class = [files_of(part) for part in parts]
-    y = np.repeat(np.arange(len(parts)), [len(part) for part in by_class])
+    contents = {p: content(p) for p in parts}
+    classes = [p for p in parts if contents[p].files]
+    empty = [p for p in parts if p not in classes]
+    if len(classes) < 2:
+        raise _too_few_classes(folder, classes, empty)
+    by_class = [contents[p].files for p in classes]
+    loose = [p for p in inside(folder) if is_image(p) and not p.is_dir()]
+    notes = [
+        *(f"{p} is a link to a folder that it is in; it is left out" for p in loops),
+        *[f"folders without images: {named(empty)}; they are left out"] * bool(empty),
+        *[f"images outside of the folders of classes are left out: {named(loose)}"] * bool(loose),
+        *notes_of([Content([], aside=aside), *contents.values()]),
+    ]
+    y = np.repeat(np.arange(len(classes)), [len(part) for part in by_class])
     files = [f for part in by_class for f in part]
-    return Listing(files, y, [p.name for p in parts], folder, notes)
+    return Listing(files, y, [p.name for p in classes], folder, notes)
 
 
-def files_of(folder: Path) -> list[Path]:
-    """The images that are directly in a folder."""
-    files = sorted(p for p in folder.iterdir() if is_image(p))
-    if not files:
+def _sub_folders(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Those of classes, links to a folder that they are in, and those that are left out."""
+    folders = [p for p in inside(folder) if p.is_dir()]
+    aside = [p for p in folders if is_aside(p)]
+    loops = [p for p in folders if p not in aside and folder.resolve().is_relative_to(p.resolve())]
+    return [p for p in folders if p not in aside and p not in loops], loops, aside
+
+
+def _too_few_classes(folder: Path, classes: list[Path], empty: list[Path]) -> FileError:
+    without = f"{named(empty)} with no images"
+    if classes:
+        what = f"the single class {classes[0].name!r}" + f", and {without}" * bool(empty)
+    else:
+        what = f"the sub-folders {without}" if empty else "no sub-folders"
+    lists = [p for p in inside(folder) if p.suffix.lower() in LISTS]
+    deeper = classes and any(p.is_dir() for p in inside(classes[0]))
+    return FileError(
+        "read_images",
+        f"got {folder} with {what}",
+        "expected two or more sub-folders, one per class",
+        f"pass {lists[0]}, if it lists files and labels"
+        if lists
+        else f"pass {classes[0]}, if its sub-folders are the classes"
+        if deeper
+        else "sort the images into sub-folders named after their classes",
+    )
+
+
+def files_of_classes(folder: Path) -> list[Path]:
+    """The files of images that `listed_by_folder` lists."""
+    return [f for p in _sub_folders(folder)[0] for f in content(p).files if f.is_file()]
+
+
+def _content_of(folder: Path) -> Content:
+    """What is below a folder; none is an error."""
+    whole = content(folder)
+    if not whole.files:
         raise FileError(
             "read_images",
             f"got {folder} with no images",
             f"expected files {' '.join(EXTENSIONS)}",
-            "add images, or remove the folder",
+            "add images, or pass another folder",
         )
-    return files
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The images of a folder and its sub-folders, also through links; each folder once."""
-    entered: set[Path] = set()
-
-    def walk(place: Path) -> Iterator[Path]:
-        if place.resolve() in entered:
-            return
-        entered.add(place.resolve())
-        for path in sorted(place.iterdir()):
-            if path.is_dir() and not path.name.startswith("."):
-                yield from walk(path)
-            elif is_image(path):
-                yield path
-
-    return sorted(walk(folder)) or files_of(folder)
-
-
-def _is_nested(folder: Path) -> bool:
-    """Whether it contains no images, but its folders do."""
-    inside = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    deeper = (f for p in inside if p.is_dir() for f in p.iterdir())
-    return not any(map(is_image, inside)) and any(map(is_image, deeper))
+    return whole
 
 
 # ── tables of files and labels ───────────────────────────────────────────────────────────────────
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in LISTS and path.is_file()
 
 
 def columns_of_files(path: Path, drop: Collection[str] = ()) -> list[str]:
@@ -151,7 +176,7 @@ def columns_of_files(path: Path, drop: Collection[str] = ()) -> list[str]:
 
     drop   columns that do not count
     """
-    if path.suffix.lower() not in LISTS or not path.is_file():
+    if not _is_table(path):
         return []
     dropped = _each_of(drop)
     with path.open("rb") as file:
@@ -191,6 +216,8 @@ def listed_in_table(
     labelled   whether labels are read
     """
     names = columns_of_files(path, drop)
+    if not names:
+        read_table(path)  # it says what is wrong with a file that is no table
     if len(names) != 1:
         raise ArgumentError(
             "read_images",
@@ -221,10 +248,29 @@ def listed_in_table(
             "name the column of labels with --target",
         )
     number = {c: k for k, c in enumerate(classes)}
-    again = len(files) - len(set(files))
-    note = f"files repeated in {path}: {again}; a copy may be in training and another in the test"
     y = np.array([number[c] for c in labels])
-    return Listing(files, y, classes, path.parent, [note] * (again > 0))
+    return Listing(files, y, classes, path.parent, _repeated(path, files, labels))
+
+
+def _repeated(table: Path, files: list[Path], labels: list[str]) -> list[str]:
+    """Notes of files that a table names more than once, by any path."""
+    by_file: dict[str, list[str]] = {}
+    for file, label in zip(files, labels, strict=True):
+        by_file.setdefault(os.path.realpath(file), []).append(label)
+    again = len(files) - len(by_file)
+    differ = {f: natural(set(ls)) for f, ls in by_file.items() if len(set(ls)) > 1}
+    notes = []
+    if again:
+        notes.append(
+            f"files repeated in {table}: {again}; a copy may be in training and another in the test"
+        )
+    if differ:
+        first, both = next(iter(differ.items()))
+        notes.append(
+            f"labels of {table} contradict each other for {len(differ)} "
+            f"file{'s' * (len(differ) > 1)}, such as {first}: {' and '.join(both)}"
+        )
+    return notes
 
 
 def _label_of(path: Path, names: Sequence[str], target: str | None) -> str:
@@ -252,9 +298,10 @@ def _whole_column(table: Table, name: str) -> Array:
         row = int(np.argmax(column.missing))
         raise ArgumentError(
             "read_images",
-            f"got {table.name} without {name!r} in {table.place(row)}",
+            f"got {table.name} without {name!r} in {table.place(row)}, where it is blank, or NA, "
+            "NULL or None, which are read as blank",
             "expected a file and a label in each row",
-            "fill the cell, or delete that line",
+            "fill the cell, write the name of a class in full, or delete that line",
         )
     return column.values
 

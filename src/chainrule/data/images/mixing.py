@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ArgumentError, user_line
+from ...errors import ArgumentError, ShapeError, user_line
 from ...graph import Array
 from ..draws import Draws
 
@@ -103,6 +103,17 @@ class CutMix(_Mixing):
 
     def __call__(self, x: Any, y: Any, draws: Draws) -> tuple[Array, Array]:
         x = np.asarray(x)
+        if x.ndim != 4:
+            raise ShapeError(
+                "CutMix",
+                f"got inputs of {x.dtype} {x.shape}",
+                "expected images (N, H, W, C)",
+                "add the axis of channels: x[..., None]"
+                if x.ndim == 3
+                else "MixUp takes any shape",
+            )
+        if not x.size:
+            return x, self._mixed_targets(y, np.ones(len(x), np.float32))
         u = draws.uniform(3).T
         side = np.sqrt(1 - self._share(u[0]))
         inside = []

@@ -21,6 +21,7 @@ from ...graph import Array
 from ...memory import expect_room
 from ..paths import expect_file
 from ..tables.names import natural
+from .levels import Levels, brightness, levels_of
 
 # Pairs of names of images and labels, in small letters: of a training part, and of its own test.
 _NAMES = (
@@ -39,14 +40,16 @@ _Part = tuple[Array, list[str] | None]  # images and their labels
 class Packed:
     """Images of a file, with their labels if it has some.
 
-    x        (N, H, W, C) as in the file, C is 1 or 3
+    x        (N, H, W, C) from 0 to 255, C is 1 or 3
     labels   N texts, or None
+    levels   what is white in the file
     tests    number of the last rows that the file has as its test part
     notes    how the axes were read
     """
 
     x: Array
     labels: list[str] | None
+    levels: Levels
     tests: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -67,7 +70,11 @@ def packed_files(path: Path) -> list[Path]:
                 "expected the IDX files of one set",
                 f"pass a file, {next(iter(sets.values()))}, or move one set to its own folder",
             )
-        parts = {match[2]: p for match, p in matches}
+        parts: dict[str, Path] = {}
+        for match, file in matches:  # of X and X.gz the one whose labels are like it, else X
+            labels, before = _labels_of(file), parts.get(match[2])
+            if before is None or (_alike(file, labels) and not _alike(before, _labels_of(before))):
+                parts[match[2]] = file
         return [p for part, p in parts.items() if part != "test" or "t10k" not in parts]
     return [path] if path.name.lower().endswith(".npz") or _IDX.fullmatch(path.name) else []
 
@@ -79,27 +86,20 @@ def files_of_packed(path: Path) -> list[Path]:
     return sorted([*images, *labels])
 
 
-def read_packed(path: Path, labelled: bool = True) -> Packed:
+def read_packed(path: Path, labelled: bool = True, levels: Levels | None = None) -> Packed:
     """Images and labels of an `.npz` file, an IDX file, or a folder of IDX files.
 
     labelled   whether labels are read; False: only the test part, if there is one
+    levels     those of the training images, if these are to be read like them
     """
     files = packed_files(path)
     for file in files:
         expect_file("read_images", file, "a file of images")
     if files == [path] and path.name.lower().endswith(".npz"):
-        parts, unread = _of_npz(path, labelled)
+        parts, notes = _of_npz(path, labelled)
     else:
-        unread = []
-        parts = [_of_idx(f, labelled) for f in sorted(files, key=_is_test)]
-    tests = len(parts[1][0]) if len(parts) > 1 else 0
-    if tests and not labelled:
-        parts, tests = parts[1:], 0
-    arrays, notes = [], [f"{path} also has {', '.join(unread)}, not read"] * bool(unread)
-    for x, _ in parts:
-        array, note = _channels_last(path, x)
-        arrays.append(array)
-        notes += [note] * (note != "" and note not in notes)
+        parts, notes = [_of_idx(f, labelled) for f in sorted(files, key=_is_test)], []
+    arrays = [x for x, _ in parts]
     if len({a.shape[1:] for a in arrays}) > 1:
         raise FileError(
             "read_images",
@@ -107,9 +107,14 @@ def read_packed(path: Path, labelled: bool = True) -> Packed:
             "expected test images of the size of the training images",
             "save them with one size and number of channels",
         )
+    levels, remarks = levels_of(path, arrays, levels)
+    tests = len(arrays[1]) if len(arrays) > 1 else 0
+    if tests and not labelled:
+        arrays, tests = arrays[1:], 0
+    scaled = [brightness(a, levels) for a in arrays]
     labels = [label for _, part in parts for label in part or []]
-    x = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return Packed(_as_brightness(path, x), labels if labelled else None, tests, notes)
+    x = scaled[0] if len(scaled) == 1 else np.concatenate(scaled)
+    return Packed(x, labels if labelled else None, levels, tests, [*notes, *remarks])
 
 
 def _is_test(file: Path) -> bool:
@@ -121,8 +126,7 @@ def _is_test(file: Path) -> bool:
 
 
 def _of_npz(path: Path, labelled: bool) -> tuple[list[_Part], list[str]]:
-    """(images, labels) of the training part, and of the test part if the file has one; the names of
-    arrays that are not read."""
+    """(images, labels) of the training part, and of the test part if the file has one; notes."""
     with _reading(path):
         with zipfile.ZipFile(path) as inside:
             sizes = sum(info.file_size for info in inside.infolist())
@@ -141,13 +145,17 @@ def _of_npz(path: Path, labelled: bool) -> tuple[list[_Part], list[str]]:
                     "np.savez_compressed(path, x=images, y=labels)",
                 )
             tested = names[2] in by_name and (names[3] in by_name or not labelled)
+            others = [name for name in arrays.files if name.lower() not in names]
+            notes = [f"{path} also has {', '.join(others)}, not read"] * bool(others)
             out = []
             for of_x, of_y in (names[:2], names[2:])[: 1 + tested]:
-                x = arrays[by_name[of_x]]
+                x, note = _channels_last(path, arrays[by_name[of_x]])
                 y = arrays[by_name[of_y]] if labelled else None
                 out.append((x, None if y is None else _texts(path, of_y, y, len(x))))
-            others = [name for name in arrays.files if name.lower() not in names]
-            return out, others
+                notes += [note] * (note != "" and note not in notes)
+            if not any(len(x) for x, _ in out):
+                raise _empty(path)
+            return out, notes
 
 
 @contextlib.contextmanager
@@ -158,6 +166,13 @@ def _reading(path: Path) -> Iterator[None]:
     except ChainruleError:
         raise
     except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+        if "Object arrays" in str(error):
+            raise FileError(
+                "read_images",
+                f"got {path} with an array of Python objects, such as images of several sizes",
+                "expected arrays of numbers",
+                "resize the images to one size, and save np.stack(images)",
+            ) from None
         raise FileError(
             "read_images",
             f"got {path}, which cannot be read: {str(error) or type(error).__name__}",
@@ -181,13 +196,21 @@ def _texts(path: Path, name: str, y: Array, rows: int) -> list[str]:
 
 def _channels_last(path: Path, x: Array) -> tuple[Array, str]:
     """(N, H, W, C) of (N, H, W), (N, H, W, C) or (N, C, H, W), with a note of the last."""
+    note = ""
     if x.ndim == 3:
-        return x[..., None], ""
-    if x.ndim == 4 and x.shape[3] in (1, 3):
-        return x, ""
-    if x.ndim == 4 and x.shape[1] in (1, 3):
+        x = x[..., None]
+    elif x.ndim == 4 and x.shape[3] not in (1, 3) and x.shape[1] in (1, 3):
         note = f"images (N, C, H, W) = {x.shape} are read as (N, H, W, C): x.transpose(0, 2, 3, 1)"
-        return np.ascontiguousarray(x.transpose(0, 2, 3, 1)), note
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    if x.ndim == 4 and x.shape[3] in (1, 3):
+        if not x.shape[1] * x.shape[2]:
+            raise FileError(
+                "read_images",
+                f"got {path} with images of {x.shape[1]} × {x.shape[2]} pixels",
+                "expected 1 pixel or more",
+                "check how the images were cut before they were saved",
+            )
+        return x, note
     side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
     raise FileError(
         "read_images",
@@ -201,28 +224,9 @@ def _channels_last(path: Path, x: Array) -> tuple[Array, str]:
     )
 
 
-def _as_brightness(path: Path, x: Array) -> Array:
-    """Values from 0 to 255: bytes; float32 for 16 bits and fractions. 1 of fractions is white."""
-    if x.dtype == np.uint8 or not x.size:
-        return x.astype(np.uint8, copy=False)
-    if x.dtype.kind not in "iufb":
-        raise _out_of_range(path, f"values of dtype {x.dtype}")
-    if x.dtype.kind == "b":
-        return x.astype(np.uint8) * np.uint8(255)
-    low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= (65535 if x.dtype.kind in "iu" else 255)):  # also NaN
-        raise _out_of_range(path, f"values from {low:g} to {high:g}")
-    if x.dtype.kind in "iu":
-        return x.astype(np.uint8) if high <= 255 else (x / np.float32(257)).astype(np.float32)
-    return x.astype(np.float32) * np.float32(255 if high <= 1 else 1)
-
-
-def _out_of_range(path: Path, what: str) -> FileError:
+def _empty(path: Path) -> FileError:
     return FileError(
-        "read_images",
-        f"got {path} with {what}",
-        "expected brightness: bytes, fractions from 0 to 1 or to 255, or 16 bits",
-        "save the images as they were before they were standardised",
+        "read_images", f"got {path} with no images", "expected one or more", "pass another file"
     )
 
 
@@ -231,7 +235,9 @@ def _out_of_range(path: Path, what: str) -> FileError:
 
 def _of_idx(path: Path, labelled: bool) -> _Part:
     """The images of an IDX file, and the labels of the file next to it."""
-    x = _read_idx(path, 3)
+    x, _ = _channels_last(path, _read_idx(path, 3))
+    if not len(x):
+        raise _empty(path)
     if not labelled:
         return x, None
     beside = _labels_of(path)
@@ -256,13 +262,19 @@ def _of_idx(path: Path, labelled: bool) -> _Part:
 
 
 def _labels_of(images: Path) -> Path | None:
-    """The file of labels next to an IDX file of images."""
+    """The file of labels next to an IDX file of images; of two, the one that is compressed too or
+    not."""
     match = _IDX.fullmatch(images.name)
     if match is None:
         return None
-    name = f"{match[1]}{match[2]}-labels{match[3]}idx1-ubyte"
-    there = [images.with_name(name + end) for end in ("", ".gz")]
+    name, end = f"{match[1]}{match[2]}-labels{match[3]}idx1-ubyte", match[4] or ""
+    there = [images.with_name(name + e) for e in (end, "" if end else ".gz")]
     return next((p for p in there if p.is_file()), None)
+
+
+def _alike(images: Path, labels: Path | None) -> bool:
+    """Whether both are compressed, or both are not."""
+    return labels is not None and (images.suffix == ".gz") == (labels.suffix == ".gz")
 
 
 def _read_idx(path: Path, axes: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import numpy as np
 from ...graph import Array
 from ...memory import expect_room
 from .decode import MOST_PIXELS, resized
+from .levels import Levels
 from .listing import Listing, existing, listed, listed_files
 from .packed import Packed, packed_files, read_packed
-from .survey import Form, Size, Survey, form_of, survey
+from .survey import Form, Size, Survey, form_of, resized_note, survey
 
 MOST_UNREADABLE = 0.1  # share of files that are left out, by default
 
@@ -27,9 +28,11 @@ class Images:
     y         int64 (N,): the index of the class in classes, -1 if unknown
     classes   names of the classes
     files     the path of each image; empty for a file of many images
-    usual     (H, W) of most files
+    usual     (H, W) of most files, or about that of a file in the middle
     notes     what was changed or left out: other sizes, colour where grey was wanted
     tests     number of the last images that the source has as its test part
+    same      int64 (N,), equal for files with the same bytes; None for a file of many images
+    levels    of a file of many images: what is white in it
     """
 
     x: Array
@@ -39,6 +42,8 @@ class Images:
     usual: Size = (0, 0)
     notes: list[str] = field(default_factory=list)
     tests: int = 0
+    same: Array | None = None
+    levels: Levels | None = None
 
 
 def read_images(
@@ -54,23 +59,25 @@ def read_images(
 ) -> Images:
     """Images with classes.
 
-    source          a folder with one sub-folder per class; a CSV file of file names and labels; an
-                    `.npz` file with images and labels (x and y; or x_train, y_train, x_test,
-                    y_test); an IDX file, or a folder of them (train-images-idx3-ubyte.gz …)
-    size            (H, W), or a number for both; by default the most common size of the files,
-                    reduced if a side is longer than 64 pixels
+    source          a folder with one sub-folder per class, which may have folders too; a CSV file
+                    of file names and labels; an `.npz` file with images and labels (x and y; or
+                    x_train, y_train, x_test, y_test); an IDX file, or a folder of them
+                    (train-images-idx3-ubyte.gz …)
+    size            (H, W), or a number for both; by default the size of half of the files or more,
+                    else about that of a file in the middle, reduced if a side is longer than 64
+                    pixels
     channels        1 or 3; by default 1 if every image is grey, else 3
     max_pixels      files with more are not read
-    known           sizes (H, W) without a note; by default the most common one
+    known           sizes (H, W) without a note
     target          of a CSV file: the column of labels; by default the only other one, or `label`
     drop            of a CSV file: columns that do not count
     max_unreadable  the share of files that may be unreadable; they are left out, with a note
 
-    Images are turned upright by their EXIF data. Transparent ones are drawn on white, or on black
-    if nothing can be seen on white. Grey files with 16 bits keep them, as fractions; files with 16
-    bits per colour are unreadable. Of an animation the first image is read.
+    Images are turned upright by their EXIF or XMP data. Transparent ones are drawn on white, or on
+    black if nothing can be seen on white. Grey files with 16 bits keep them, as fractions; files
+    with 16 bits per colour are unreadable. Of an animation the first image is read.
     """
-    path = existing(Path(source), "a folder of images, or a file of images and labels")
+    path = existing(source, "a folder of images, or a file of images and labels")
     if packed_files(path):
         return unpacked(read_packed(path), size, channels, known)
     listing = listed(path, target, drop)
@@ -90,13 +97,13 @@ def read_image_files(
 
     They are read like those of `read_images`; of a source with a test part, only that.
     """
-    if isinstance(files, (str, Path)):
-        path = existing(Path(files), "an image or a folder of images")
+    if not isinstance(files, Iterable) or isinstance(files, (str, bytes)):
+        path = existing(files, "an image or a folder of images")
         if packed_files(path):
             return unpacked(read_packed(path, labelled=False), size, channels, known)
         listing = listed_files(path)
     else:
-        paths = [existing(Path(f), "an image") for f in files]
+        paths = [existing(f, "an image") for f in files]
         listing = Listing(paths, np.full(len(paths), -1), [], Path())
     return in_memory(survey(listing, size, channels, max_pixels, max_unreadable), known)
 
@@ -107,12 +114,7 @@ def unpacked(
     """Images of one file, in another size and number of channels if that is wanted."""
     usual = packed.x.shape[1:3]
     form = form_of(usual, size, channels, packed.x.shape[3] == 1, packed.x.dtype)
-    notes = list(packed.notes)
-    if form.size != usual and usual not in (known or ()):
-        notes.append(
-            f"{len(packed.x)} images of {usual[0]} × {usual[1]} are resized to "
-            f"{form.size[0]} × {form.size[1]} pixels"
-        )
+    notes = [*packed.notes, *resized_note([usual] * len(packed.x), form.size, known)]
     if form.channels == 1 and packed.x.shape[3] == 3:
         notes.append(f"{len(packed.x)} images are converted to grey")
     x = packed.x
@@ -122,7 +124,7 @@ def unpacked(
     classes = packed.classes
     number = {c: k for k, c in enumerate(classes)}
     y = np.array([number[v] for v in packed.labels]) if packed.labels else np.full(len(x), -1)
-    return Images(x, y, classes, [], usual, notes, packed.tests)
+    return Images(x, y, classes, [], usual, notes, packed.tests, levels=packed.levels)
 
 
 def in_memory(files: Survey, known: Sequence[Size] | None) -> Images:
@@ -135,7 +137,8 @@ def in_memory(files: Survey, known: Sequence[Size] | None) -> Images:
         rows.append(k)
     listing, notes = files.listing, files.notes(known)
     names = [str(listing.files[k]) for k in rows]
-    return Images(x[: len(rows)], listing.y[rows], listing.classes, names, files.usual, notes)
+    x, y = x[: len(rows)], listing.y[rows]
+    return Images(x, y, listing.classes, names, files.usual, notes, same=files.same())
 
 
 def _expect_room(count: int, form: Form) -> None:

@@ -15,8 +15,10 @@ from ...errors import ArgumentError, FileError
 from ...graph import Array
 from ...memory import expect_room, physical
 from ..source import RowSource
-from .decode import MOST_PIXELS
+from .decode import MOST_PIXELS, expect_same_file
+from .levels import Levels
 from .listing import existing, listed, listed_files
+from .moments import moments, moments_of_each
 from .packed import packed_files, read_packed
 from .read import MOST_UNREADABLE, Images, in_memory, unpacked
 from .survey import Form, Size, Survey, decoded, survey
@@ -33,10 +35,11 @@ class ImageFiles(RowSource):
 
     files           the path of each image
     y, classes      the index of its class in classes: int64 (N,)
+    same            equal numbers for files with the same bytes: int64 (N,)
     notes           what is changed or left out
 
-    All files are decoded once, to find those that cannot be read; a file that changes afterwards is
-    an error in its batch.
+    All files are decoded once, to find those that cannot be read. A file whose size or time of
+    change differs when it is read again is an error in its batch.
     """
 
     def __init__(
@@ -51,13 +54,20 @@ class ImageFiles(RowSource):
         max_unreadable: float = MOST_UNREADABLE,
         cache: int | None = None,
     ) -> None:
-        path = existing(Path(source), "a folder of images, or a file of images and labels")
+        path = existing(source, "a folder of images, or a file of images and labels")
         if packed_files(path):
             raise ArgumentError(
                 "ImageFiles",
                 f"got {path}, which has many images in one file",
                 "expected a file for each image",
                 "cr.data.read_images reads it",
+            )
+        if cache is not None and not (type(cache) is int and cache >= 0):
+            raise ArgumentError(
+                "ImageFiles",
+                f"got cache {cache!r}",
+                "expected a whole number of bytes from 0",
+                "cache=10**9",
             )
         surveyed = survey(listed(path, target, drop), size, channels, max_pixels, max_unreadable)
         self._read(surveyed, None, _most_cached() if cache is None else cache)
@@ -73,30 +83,30 @@ class ImageFiles(RowSource):
         form = surveyed.form
         expect_room("read_images", f"an image of {form.size}, which needs", _bytes(form), "size=64")
         self._stored = _Stored(surveyed, cache)
-        self._numbers = np.arange(len(self._stored.files))
+        self._places = np.arange(len(self._stored.files))
         self.y, self.classes = surveyed.listing.y[list(surveyed.heads)], surveyed.listing.classes
-        self.notes, self.dtype = surveyed.notes(known), form.dtype
+        self.notes, self.same, self.dtype = surveyed.notes(known), surveyed.same(), form.dtype
 
     @property
     def files(self) -> list[Path]:
-        return [self._stored.files[k] for k in self._numbers]
+        return [self._stored.files[k] for k in self._places]
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (len(self._numbers), *self._stored.form.shape)
+        return (len(self._places), *self._stored.form.shape)
 
     def part(self, rows: Any) -> ImageFiles:
         """The images of these rows, with the same cache."""
-        out = copy.copy(self)
-        out._numbers, out.y = self._numbers[rows], self.y[rows]
+        out, rows = copy.copy(self), self._numbers(rows)
+        out._places, out.y, out.same = self._places[rows], self.y[rows], self.same[rows]
         return out
 
-    def take(self, rows: Sequence[int] | Array, axis: int = 0) -> Array:
-        return self._stored.take(self._numbers[np.asarray(rows, np.int64)])
+    def _take(self, rows: Array) -> Array:
+        return self._stored.take(self._places[rows])
 
     def moments(self) -> tuple[Array, Array]:
         """The mean and the standard deviation of each channel: (C,) each."""
-        return self._stored.moments(self._numbers)
+        return self._stored.moments(self._places)
 
     def fingerprint(self) -> str:
         names = "\n".join(f"{f.name} {f.stat().st_size}" for f in self.files)
@@ -113,20 +123,22 @@ class _Stored:
         self.form = surveyed.form
         most = min(len(surveyed.heads), cache // _bytes(surveyed.form))
         self._cache = np.empty((most, *self.form.shape), self.form.dtype)
-        sums = []
+        each = []
         for number, (_, pixels) in enumerate(surveyed.decoded()):
             if number < most:
                 self._cache[number] = pixels
-            flat = pixels.reshape(-1, self.form.channels).astype(np.float32)
-            sums.append((flat.sum(0, dtype=np.float64), (flat.T @ flat).diagonal()))
+            each.append(np.concatenate(moments_of_each(pixels[None])))
         self.files = [surveyed.listing.files[k] for k in surveyed.heads]
-        self._sums = np.array(sums, np.float64).reshape(-1, 2, self.form.channels)
+        self.stamps = [head.stamp for head in surveyed.heads.values()]
+        self._moments = np.array(each, np.float64).reshape(-1, 2, self.form.channels)
 
     def take(self, numbers: Array) -> Array:
         out = np.empty((len(numbers), *self.form.shape), self.form.dtype)
         cached = numbers < len(self._cache)
         out[cached] = self._cache[numbers[cached]]
         others = np.flatnonzero(~cached)
+        for k in numbers[others].tolist():
+            expect_same_file(self.files[k], self.stamps[k])
         files = [self.files[k] for k in numbers[others]]
         for place, pixels in zip(others, decoded(files, self.form), strict=True):
             if isinstance(pixels, FileError):
@@ -135,8 +147,7 @@ class _Stored:
         return out
 
     def moments(self, numbers: Array) -> tuple[Array, Array]:
-        mean, square = self._sums[numbers].mean(0) / math.prod(self.form.size)
-        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+        return moments(*self._moments[numbers].swapaxes(0, 1))
 
 
 def open_images(
@@ -149,15 +160,18 @@ def open_images(
     labelled: bool,
     target: str | None,
     drop: Sequence[str],
+    levels: Levels | None = None,
 ) -> Images:
     """As `read_images` does, or `read_image_files` if they are not labelled.
+
+    levels   of training images in a file of many: what was white in it
 
     Images that need more than a quarter of the memory stay in files.
     """
     needed = "images with classes" if labelled else "an image or a folder of images"
-    path = existing(Path(source), needed)
+    path = existing(source, needed)
     if packed_files(path):
-        return unpacked(read_packed(path, labelled), size, channels, known)
+        return unpacked(read_packed(path, labelled, levels), size, channels, known)
     listing = listed(path, target, drop) if labelled else listed_files(path, drop)
     surveyed = survey(listing, size, channels, max_pixels, max_unreadable)
     size_of_all, there = len(surveyed.heads) * _bytes(surveyed.form), physical()
@@ -169,7 +183,7 @@ def open_images(
         "they are decoded in each epoch"
     )
     names = list(map(str, x.files))
-    return Images(x, x.y, x.classes, names, surveyed.usual, [*x.notes, note])
+    return Images(x, x.y, x.classes, names, surveyed.usual, [*x.notes, note], same=x.same)
 
 
 def _bytes(form: Form) -> int:

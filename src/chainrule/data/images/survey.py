@@ -14,12 +14,14 @@ import numpy as np
 
 from ...errors import ArgumentError, FileError
 from ...graph import Array
-from .decode import CMYK, GREY, PALETTE, Head, read_head, read_pixels
+from .copies import groups, in_several_classes
+from .decode import CMYK, GREY, MOST_PIXELS, PALETTE, Head, read_head, read_pixels
 from .listing import Listing
 
 LARGEST = 64  # pixels of the longer side, by default
 THREADS = min(8, os.cpu_count() or 1)  # that decode
 _NAMED = 3  # unreadable files, in a note or an error
+_SAME_SHAPE = 1.05  # quotient of shapes up to which an image does not look stretched
 _AT_ONCE = 16 * THREADS  # images that are decoded before they are read
 
 Size = tuple[int, int]
@@ -42,7 +44,7 @@ class Form:
 class Survey:
     """Files by their numbers in a listing.
 
-    usual   (H, W) of most files
+    usual   (H, W) of most files, or about that of a file in the middle
     form    of all images
     heads   of files that can be read, as far as is known
     bad     why the others cannot be used
@@ -54,6 +56,7 @@ class Survey:
     heads: dict[int, Head]
     bad: dict[int, FileError]
     max_unreadable: float
+    _same: Array | None = None
 
     def decoded(self) -> Iterator[tuple[int, Array]]:
         """The number and the pixels of each file that can be read; `heads` loses the others."""
@@ -78,11 +81,21 @@ class Survey:
     def notes(self, known: Sequence[Size] | None) -> list[str]:
         """What was left out or is changed."""
         files = [self.listing.files[k] for k in self.heads]
+        copied = in_several_classes(files, self.same(), self.listing.y[list(self.heads)])
         return [
             *self.listing.notes,
             *_left_out(self.bad, len(self.listing.files)),
-            *_changes(files, list(self.heads.values()), self.form, self.usual, known),
+            *copied,
+            *_changes(files, list(self.heads.values()), self.form, known),
         ]
+
+    def same(self) -> Array:
+        """Equal numbers for decoded files with the same bytes: int64 (N,), if they have classes."""
+        if not self.listing.classes:
+            return np.arange(len(self.heads))
+        if self._same is None:
+            self._same = groups([self.listing.files[k] for k in self.heads])
+        return self._same
 
 
 def survey(
@@ -93,6 +106,7 @@ def survey(
     max_unreadable: float,
 ) -> Survey:
     """Read the heads of all files, and choose the form of the images."""
+    _expect_limits(max_pixels, max_unreadable)
     bad: dict[int, FileError] = {}
     heads: dict[int, Head] = {}
     for k, file in enumerate(listing.files):
@@ -101,8 +115,7 @@ def survey(
         except FileError as error:
             bad[k] = error
     _expect_few(bad, len(listing.files), max_unreadable)
-    sizes = Counter(h.size for h in heads.values())
-    usual = sizes.most_common(1)[0][0] if sizes else (1, 1)
+    usual = _usual([h.size for h in heads.values()])
     grey = all(h.kind == GREY for h in heads.values())
     deep = any(h.deep for h in heads.values())
     form = form_of(usual, size, channels, grey, np.dtype(np.float32 if deep else np.uint8))
@@ -130,9 +143,9 @@ def form_of(
     usual: Size, size: int | Size | None, channels: int | None, grey: bool, dtype: Any
 ) -> Form:
     """The form of images that mostly have the usual size."""
-    if channels not in (None, 1, 3):
+    if channels is not None and (type(channels) is bool or channels not in (1, 3)):
         raise ArgumentError(
-            "read_images", f"got channels {channels}", "expected 1 or 3", "leave it out"
+            "read_images", f"got channels {channels!r}", "expected 1 or 3", "leave it out"
         )
     wanted = _smaller(usual) if size is None else (size, size) if isinstance(size, int) else size
     if type(wanted) not in (tuple, list) or [*map(type, wanted)] != [int, int] or min(wanted) < 1:
@@ -143,6 +156,36 @@ def form_of(
             "try 32",
         )
     return Form((wanted[0], wanted[1]), channels or (1 if grey else 3), dtype)
+
+
+def _expect_limits(max_pixels: Any, max_unreadable: Any) -> None:
+    if type(max_pixels) is not int or max_pixels < 1:
+        raise ArgumentError(
+            "read_images",
+            f"got max_pixels {max_pixels!r}",
+            "expected a whole number from 1",
+            f"max_pixels={MOST_PIXELS}",
+        )
+    number = isinstance(max_unreadable, (int, float)) and not isinstance(max_unreadable, bool)
+    if not (number and 0 <= max_unreadable <= 1):
+        raise ArgumentError(
+            "read_images",
+            f"got max_unreadable {max_unreadable!r}",
+            "expected a share from 0 to 1",
+            "max_unreadable=0.1",
+        )
+
+
+def _usual(sizes: Sequence[Size]) -> Size:
+    """The size of half of the files or more; if there is none, of median area and shape."""
+    if not sizes:
+        return 1, 1
+    size, count = Counter(sizes).most_common(1)[0]
+    if 2 * count >= len(sizes):
+        return size
+    height, width = np.array(sizes, np.float64).T
+    side, ratio = np.median(np.sqrt(height * width)), np.sqrt(np.median(height / width))
+    return max(1, round(side * ratio)), max(1, round(side / ratio))
 
 
 def _smaller(size: Size) -> Size:
@@ -182,22 +225,16 @@ def _reasons(errors: list[FileError]) -> str:
 
 
 def _changes(
-    files: list[Path], heads: list[Head], form: Form, usual: Size, known: Sequence[Size] | None
+    files: list[Path], heads: list[Head], form: Form, known: Sequence[Size] | None
 ) -> list[str]:
     """Notes of images of another size, in colour where grey is wanted, of several kinds, and of
     animations."""
-    same = {form.size, *([usual] if known is None else known)}
-    notes = []
-    for matches, what in (
-        ([h.size not in same for h in heads], f"resized to {form.size[0]} × {form.size[1]} pixels"),
-        ([form.channels == 1 and h.kind != GREY for h in heads], "converted to grey"),
-    ):
-        count = sum(matches)
-        if count:
-            first = matches.index(True)
-            size = heads[first].size
-            images = f"{count} image{'s are' if count > 1 else ' is'}"
-            notes.append(f"{images} {what}, the first {files[first]} of {size[0]} × {size[1]}")
+    notes = resized_note([h.size for h in heads], form.size, known, files)
+    coloured = [form.channels == 1 and h.kind != GREY for h in heads]
+    count = sum(coloured)
+    if count:
+        images = f"{count} image{'s are' if count > 1 else ' is'}"
+        notes.append(f"{images} converted to grey, the first {files[coloured.index(True)]}")
     several = [file for file, head in zip(files, heads, strict=True) if head.several]
     if several:
         have = f"{len(several)} file{'s have' if len(several) > 1 else ' has'}"
@@ -208,3 +245,34 @@ def _changes(
         read = GREY if form.channels == 1 else "in colour"
         notes.append(f"kinds of images: {listed}; all are read {read}")
     return notes
+
+
+def resized_note(
+    sizes: Sequence[Size], to: Size, known: Sequence[Size] | None, files: Sequence[Path] = ()
+) -> list[str]:
+    """A note of images of other sizes (H, W), except those that are known.
+
+    known   sizes of training images, or None while these are read
+    files   of the images, if each has one
+    """
+    other = [k for k, size in enumerate(sizes) if size != to and size not in (known or ())]
+    if not other:
+        return []
+    shapes = [sizes[k][0] * to[1] / (sizes[k][1] * to[0]) for k in other]
+    stretched = sum(not 1 / _SAME_SHAPE < shape < _SAME_SHAPE for shape in shapes)
+    first = f" {files[other[0]]}" if files else ""
+    parts = [
+        f"{len(other)} of {len(sizes)} images {_is(len(other))} resized to "
+        f"{_by(to)} pixels (height × width), the first{first} of {_by(sizes[other[0]])}",
+        *[f"{stretched} of them, of another shape, {_is(stretched)} stretched"] * (stretched > 0),
+        *["size changes that"] * (known is None),
+    ]
+    return ["; ".join(parts)]
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]} × {size[1]}"

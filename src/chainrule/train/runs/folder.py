@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...data import NAMES, load
-from ...data.images.listing import files_in_table
+from ...data.images.listing import files_in_table, files_of_classes
 from ...data.images.packed import files_of_packed
 from ...errors import ArgumentError, ChainruleError, FileError, ShapeError, warn
 from ...graph import Array
@@ -139,7 +139,8 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def fingerprint(source: str, contents: bool = True) -> str:
-    """A checksum of the data: contents of a file; names and contents of several files.
+    """A checksum of the data: contents of a file; names and contents of several files, of a folder
+    those of its images.
 
     contents   False: names and sizes of several files, as in earlier versions
     """
@@ -148,14 +149,22 @@ def fingerprint(source: str, contents: bool = True) -> str:
     path = Path(source)
     inside = files_of_packed(path)
     if not inside and path.is_dir():
-        inside = sorted(p for p in path.glob("*/*") if p.is_file())  # through links, as it is read
+        inside = files_of_classes(path)
     inside = inside or [path, *files_in_table(path)]
     if inside == [path]:
-        return files.checksum(files.read(path))
+        return files.checksum_of(path)
     folder = path if path.is_dir() else path.parent
-    of = (lambda p: files.checksum(files.read(p))) if contents else (lambda p: p.stat().st_size)
+    of = _checksum_of_image if contents else (lambda p: p.stat().st_size)
     text = "\n".join(f"{os.path.relpath(p, folder)} {of(p)}" for p in inside)
     return _CONTENTS * contents + hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _checksum_of_image(path: Path) -> str:
+    """The checksum of a file; of one that cannot be read, which a run may leave out, its size."""
+    try:
+        return files.checksum_of(path)
+    except FileError:
+        return f"{path.stat().st_size} bytes"
 
 
 def expect_unchanged(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 
 from .... import nn
 from ....data import NAMES, ImageFiles, Images, load, split
+from ....data.images.copies import in_training_too
 from ....data.images.decode import MOST_PIXELS
+from ....data.images.levels import Levels
 from ....data.images.listing import columns_of_files
+from ....data.images.moments import moments, moments_of_each
 from ....data.images.read import MOST_UNREADABLE
 from ....data.images.stored import open_images
 from ....errors import ArgumentError, FileError
@@ -56,9 +59,11 @@ class ImageTask(Task):
         mean: Any,
         std: Any,
         usual: Sequence[int] = (),
+        levels: Levels | None = None,
     ) -> None:
         self.shape, self.classes, self.mean, self.std = shape, classes, mean, std
         self.usual = list(usual)  # of most training files, before resizing
+        self.levels = levels  # of training images in a file of many: what is white in it
         self.max_pixels = MOST_PIXELS
         self._recipe, self._own_test = Recipe(), False
         self.model = usual_model(shape)
@@ -71,16 +76,15 @@ class ImageTask(Task):
         expect_source(recipe, *others, *TEXT_SETTINGS, "embedding")
         size = None if recipe.size is None else (recipe.size[0], recipe.size[1])
         images = _images(recipe.source, recipe, size, None, recipe.max_pixels or MOST_PIXELS, None)
+        _expect_classes(recipe, images)
         parts = _parts(recipe, images)
         x = [_rows(images.x, part) for part in parts]
         mean, std = _moments(x[0])
-        self = cls(images.x.shape[1:], images.classes, mean, std, images.usual)
-        if recipe.size is None and images.files and images.usual != self.shape[:2]:
-            before, after = (" × ".join(map(str, s)) for s in (images.usual, self.shape[:2]))
-            self.notes.append(
-                f"images of {before} are resized to {after}; size in a recipe changes that"
-            )
+        self = cls(images.x.shape[1:], images.classes, mean, std, images.usual, images.levels)
         self.notes += [*images.notes, *_rare(images)]
+        if images.same is not None:
+            unseen = np.concatenate(parts[1:])
+            self.notes += in_training_too(images.files, images.same, parts[0], unseen)
         self._own_test = images.tests > 0
         self.model = recipe.model or self.model
         self.train, self.valid, self.test = (
@@ -102,8 +106,9 @@ class ImageTask(Task):
 
     @classmethod
     def restored(cls, recipe: Recipe, values: dict[str, Any]) -> ImageTask:
-        usual = values.get("usual", [])  # absent from runs of earlier versions
+        usual, levels = values.get("usual", []), values.get("levels")  # absent from earlier runs
         self = cls(tuple(values["shape"]), values["classes"], values["mean"], values["std"], usual)
+        self.levels = None if levels is None else (levels[0], levels[1])
         self.max_pixels, self._recipe = recipe.max_pixels or MOST_PIXELS, recipe
         return self
 
@@ -114,16 +119,18 @@ class ImageTask(Task):
             "mean": np.asarray(self.mean),
             "std": np.asarray(self.std),
             "usual": self.usual,
+            "levels": self.levels,
         }
 
     def read(self, source: Any, labelled: bool) -> Batch:
         known = [(self.usual[0], self.usual[1])] if self.usual else []
         form = self.shape[:2], self.shape[2], self.max_pixels, known
         if labelled or source in NAMES:
-            images = _images(source, self._recipe, *form)
+            images = _images(source, self._recipe, *form, self.levels)
         else:
             drop = self._recipe.drop or ()
-            images = open_images(source, *form, _most(self._recipe), False, None, drop)
+            most = _most(self._recipe)
+            images = open_images(source, *form, most, False, None, drop, self.levels)
         self.names, self.notes = images.files or None, list(images.notes)
         if images.x.shape[1:] != self.shape:
             raise ArgumentError(
@@ -290,11 +297,18 @@ def _rows(x: Any, part: Array) -> Any:
 
 def _moments(x: Any) -> tuple[Array, Array]:
     """The mean and the standard deviation of each channel; the latter is at least 0.001."""
-    if isinstance(x, ImageFiles):
-        mean, std = x.moments()
-    else:
-        mean, std = (f((0, 1, 2), dtype=np.float64) for f in (x.mean, x.std))
+    mean, std = x.moments() if isinstance(x, ImageFiles) else moments(*moments_of_each(x))
     return mean, np.maximum(std, 1e-3)
+
+
+def _expect_classes(recipe: Recipe, images: Images) -> None:
+    if len(images.classes) < 2:
+        raise ArgumentError(
+            "train",
+            f"got {recipe.source}, whose images have the single class {images.classes[0]!r}",
+            "expected two or more classes",
+            "add images of other classes",
+        )
 
 
 def _rare(images: Images) -> list[str]:
@@ -321,6 +335,7 @@ def _images(
     channels: int | None,
     max_pixels: int,
     known: list[tuple[int, int]] | None,
+    levels: Levels | None = None,
 ) -> Images:
     """Images with classes; those of a table with the columns that the recipe names."""
     if source in NAMES:
@@ -339,4 +354,4 @@ def _images(
             f"to continue that run: chainrule train --resume {source}",
         )
     form, columns = (size, channels, max_pixels, known), (recipe.target, recipe.drop or ())
-    return open_images(source, *form, _most(recipe), True, *columns)
+    return open_images(source, *form, _most(recipe), True, *columns, levels)
