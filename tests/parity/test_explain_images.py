@@ -11,7 +11,7 @@ import torch
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.explain import grad_cam, has_convolution, saliency
+from chainrule.explain import grad_cam, has_regions, saliency
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 10, 2))
@@ -112,7 +112,7 @@ def test_a_network_without_convolutions_has_a_saliency_only() -> None:
     best = dense(IMAGES.astype("f4")).numpy().argmax(-1)
     expected = np.abs(weights[best].reshape(3, 8, 10, 2)).max(-1)
     np.testing.assert_allclose(saliency(dense, IMAGES.astype("f4")), expected, rtol=1e-6)
-    assert not has_convolution(dense)
+    assert not has_regions(dense, IMAGES.astype("f4"))
     with pytest.raises(ArgumentError, match="without features of several positions"):
         grad_cam(dense, IMAGES.astype("f4"))
 
@@ -130,3 +130,12 @@ def test_what_does_not_fit_is_an_error() -> None:
     for layer in (ours.flat, ours.mean, nn.ReLU()):
         with pytest.raises(ArgumentError, match="leave layer out"):
             grad_cam(ours, IMAGES, layer)
+    for named, advice in (("flat", "layer=model.flat"), (3, "layer=model.features")):
+        with pytest.raises(ArgumentError, match=f"expected a module inside the model; {advice}"):
+            grad_cam(ours, IMAGES, named)
+
+
+def test_features_of_one_position_have_no_regions() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for side, regions in ((2, False), (3, True)):
+        assert has_regions(model, np.zeros((1, side, side, 1), "f4")) == regions

@@ -6,6 +6,7 @@ import torch
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.errors import ArgumentError
 
 F, G = nn.functional, torch.nn.functional
 RNG = np.random.default_rng(0)
@@ -66,6 +67,27 @@ def test_volumes(given, mode):
 def test_a_factor_that_decides_sizes_alone(mode, recomputed):
     settings = {"scale_factor": 1.7, "mode": mode, "recompute_scale_factor": recomputed}
     compare(IMAGE, nn.Upsample(**settings), torch.nn.Upsample(**settings))
+
+
+@pytest.mark.parametrize("factor", [1.01, 1.1, 1.3, 2.0, 2.05, 2.1, 2.3, 0.7])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_sizes_that_stay_or_double_by_a_factor_of_something_else(mode, factor):
+    for n in range(2, 12):
+        x = RNG.normal(size=(1, n, 3, 2))
+        settings = {"scale_factor": factor, "mode": mode}
+        compare(x, nn.Upsample(**settings), torch.nn.Upsample(**settings))
+    line = np.arange(3.0)[None, :, None]
+    theirs = torch.nn.functional.interpolate(torch.tensor(line).mT, scale_factor=1.3)
+    assert F.interpolate(line, scale_factor=1.3).numpy().ravel().tolist() == theirs.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("factor", "says"),
+    [(float("inf"), "below 2⁶³"), (1e308, "below 2⁶³"), (1e9, "GB, the memory"), (1e18, "GB")],
+)
+def test_a_factor_that_is_too_large(factor, says):
+    with pytest.raises(ArgumentError, match=says):
+        F.interpolate(IMAGE, scale_factor=factor)
 
 
 def test_linear_is_the_mode_of_any_number_of_sizes():

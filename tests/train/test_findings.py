@@ -277,6 +277,27 @@ CASES = {
     "nan": (history(STEADY), [], ({"r2": math.nan}, 100, Guess("r2", 0.0)), "warning", "a guess"),
     "text": (history(STEADY), [], ({"bits_per_character": 2.0}, 100, None), "good", "reach"),
     "few rows": (history(STEADY), [], ({"accuracy": 0.97}, 5, GUESS), "notice", "Only 5 test rows"),
+    "below a guess, by chance": (  # ± 0.082
+        history(STEADY),
+        [],
+        ({"accuracy": 0.45}, 100, GUESS),
+        "warning",
+        "It does no better than a guess",
+    ),
+    "too few rows to tell": (
+        history(STEADY),
+        [],
+        ({"accuracy": 0.6}, 10, GUESS),
+        "notice",
+        "Too few test rows to tell it from a guess",
+    ),
+    "all right, and a guess nearly so": (
+        history(STEADY),
+        [],
+        ({"accuracy": 1.0}, 25, Guess("accuracy", 0.96)),
+        "notice",
+        "Only 25 test rows",
+    ),
     "one row": (
         history(STEADY),
         [],
@@ -326,6 +347,34 @@ def test_the_remedy_for_a_guess_fits_the_classes():
         (found,) = findings(history(STEADY), [], {"accuracy": 0.87}, 900, guess)
         assert ("--class-weight balanced" in found["remedy"]) == imbalanced
         assert "train longer" not in found["remedy"]
+
+
+def test_the_remedy_where_no_epoch_was_better_than_the_first():
+    for best, epochs, says in ((1, 5, True), (2, 5, False), (1, 4, False), (None, 5, False)):
+        made = history(STEADY, [0.7] * epochs, [0.7] * epochs, best=best)
+        found = findings(made, [], {"accuracy": 0.4}, 900, GUESS)[0]
+        assert found["title"] == "It does worse than a guess"
+        assert ("learning rate may be too high" in found["remedy"]) == says
+        assert not says or "--lr" in found["remedy"]
+
+
+def test_the_worst_is_first():
+    # of 20 cats 13 are missed, of 6 dogs all; 14 of 34 said to be birds are none
+    table = np.array([[7, 1, 12], [1, 0, 5], [0, 0, 20]])
+    made = history(STEADY, [0.5, 0.4], [0.5, 0.4])
+    test = {"accuracy": 27 / 46}, 46, Guess("accuracy", 0.2), table, ["cats", "dogs", "birds"]
+    misses, better = findings(made, [], *test, "image")
+    assert misses["title"] == "Misses: dogs"
+    assert misses["cause"].startswith("6 of the 6 test images of dogs are predicted as other")
+    assert misses["cause"].endswith("this holds for 2 of 3 classes.")
+    assert misses["remedy"].startswith("More images of that class")
+    assert better["title"] == "It was still getting better"
+    table = np.array([[14, 0, 36], [0, 0, 5], [4, 0, 4]])  # 41 of 45 alarms; all of 5 missed
+    test = {"accuracy": 0.28}, 67, Guess("accuracy", 0.1), table, ["cats", "dogs", "birds"]
+    titles = [found["title"] for found in findings(made, [], *test)]
+    assert titles[:2] == ["Misses: dogs", "False alarms: birds"]
+    (few,) = findings(history(STEADY), [], {"accuracy": 0.97}, 5, GUESS, unit="image")
+    assert few["title"] == "Only 5 test images"
 
 
 def test_one_layer_and_no_probes_are_no_trouble():

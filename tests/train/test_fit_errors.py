@@ -208,7 +208,12 @@ MISTAKES = {  # model, data, settings, what the message says
         CE,
         r"last batch of 1 row \(33 rows in batches of 32\); .*1 \(Batch.*drop_la",
     ),
-    "one row each": (network, (X, Y), {**CE, "batch_size": 1}, "use larger batches"),
+    "one row each": (
+        network,
+        (X, Y),
+        {**CE, "batch_size": 1},
+        r"batch_size=32 \(--batch-size 32\)",
+    ),
     "one row": (network, (X[:1], Y[:1]), CE, "train on 2 rows or more"),
     "seed of batches": (network, DataLoader((X, Y), 20), {**CE, "seed": 9}, "got seed 9 and"),
     "drop_last of batches": (network, batches(), {**CE, "drop_last": True}, "drop_last and data t"),

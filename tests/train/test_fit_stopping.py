@@ -1,5 +1,6 @@
 """When fit ends and which weights it keeps; when callbacks are called; what is better."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from chainrule import optim
 from chainrule.train import Callback
+from chainrule.train.loop.early_stopping import EarlyStopping
 from running import V, X, Y, fit, network
 
 # Stopping early
@@ -34,7 +36,7 @@ class Weights(Callback):
 
 NAN, INF = math.nan, math.inf
 STOPS = [  # values, patience, name; after which epoch it ends and why, which is the best
-    ([5, 4, 3, 3, 3, 3], 2, "rmse", 5, "patience", 3),
+    ([5, 4, 3, 3.5, 4, 3], 2, "rmse", 5, "patience", 3),
     ([5, 4, 3, 4, 2, 4, 1], 2, "mae", 7, "epochs", 7),
     ([5, 6, 7, 1, 1, 1], 1, "rmse", 2, "patience", 1),
     ([1, 2, 3, 2, 2, 9], 2, "accuracy", 5, "patience", 3),
@@ -70,6 +72,24 @@ def test_it_stops_in_time_and_takes_the_best_weights(
     kept = weights.after[ends if best is None else best]
     for key, value in model.state_dict().items():
         np.testing.assert_array_equal(value, kept[key])
+
+
+def test_of_equal_values_the_least_loss_is_the_best():
+    rows = [(0.5, 0.9), (0.7, 0.8), (0.6, 0.1), (0.7, 0.6), (0.7, 0.7), (0.7, 0.5), (0.7, 0.4)]
+    stopping = EarlyStopping("valid_accuracy", False, 2, restore_best=True)
+    improved, waited = [], []
+    for k, (accuracy, loss) in enumerate(rows):
+        row = {"loss": 0.0, "valid_loss": loss, "valid_accuracy": accuracy}
+        improved.append(stopping.improved(row, {"epoch": np.array(k)}))
+        waited.append(stopping.waited)
+    assert improved == [True, True, False, True, False, True, True]
+    assert stopping.weights == {"epoch": 6}
+    assert waited == [0, 0, 1, 0, 1, 0, 0]
+    again = EarlyStopping("valid_accuracy", False, 2, restore_best=True)
+    again.load_state(json.loads(json.dumps(stopping.state())), stopping.weights)
+    for loss, better in ((0.4, False), (0.39, True)):
+        row = {"loss": 0.0, "valid_loss": loss, "valid_accuracy": 0.7}
+        assert again.improved(row, {}) == better
 
 
 def test_the_weights_stay_the_last_ones_if_asked():

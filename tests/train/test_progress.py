@@ -207,6 +207,24 @@ def test_the_screen_shows_the_run(monkeypatch, data):
     assert ("so far" in shown) or hasattr(data, "__len__")
 
 
+def test_the_time_left_is_that_of_steps_that_compile_nothing(monkeypatch):
+    screen = progress.Screen()
+    monkeypatch.setattr(screen, "_draw", lambda run: None)
+    run = types.SimpleNamespace(epochs=10, epoch=0, batches=4, batch=0, elapsed=0.0)
+
+    def after(seconds, epoch, batch, event):
+        run.elapsed, run.epoch, run.batch = run.elapsed + seconds, epoch, batch
+        event(run)
+        return screen._left(run, progress.share_done(run))
+
+    assert after(20, 0, 1, screen.on_step) == "0:20 so far", "the first step compiles"
+    assert after(1, 0, 2, screen.on_step) == "0:38 left", "38 steps of a second"
+    assert after(1, 0, 3, screen.on_step) == "0:37 left"
+    after(10, 1, 0, screen.on_epoch)  # the first evaluation compiles too
+    assert after(2, 1, 2, screen.on_step) == "0:34 left"
+    assert after(4, 2, 0, screen.on_epoch) == "0:48 left", "32 steps of 1.5 seconds on average"
+
+
 @pytest.mark.parametrize("best", [2, 3])
 def test_the_last_lines_are_of_the_weights_that_are_kept(capsys, best):
     losses = {1: 0.5, 2: 0.3, 3: 0.3 + 0.1 * (best == 2) - 0.1 * (best == 3)}
@@ -235,8 +253,10 @@ def test_gradient_norms_are_cut_in_the_middle():
     assert whole.count(" · ") == 11
     cut = progress.norms_text(layers, norms, 79)
     assert len(cut) <= 79
-    assert cut.startswith("gradient norms by layer: layers.0 1.0e+00 · ")
-    assert cut.endswith("… · layers.11 1.0e-11")
+    assert cut.startswith("gradient norms by layer: 0 1.0e+00 · "), (
+        "without what all have in common"
+    )
+    assert cut.endswith("… · 10 1.0e-10 · 11 1.0e-11")
 
 
 NUMBERS = {

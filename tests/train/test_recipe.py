@@ -51,6 +51,7 @@ VALID = {
     "class_weight": st.just("balanced"),
     "augment": st.sampled_from(PRESETS)
     | st.fixed_dictionaries({"shift": st.integers(0, 9), "flip": st.booleans()}),
+    "monitor": st.sampled_from(["valid_loss", "valid_accuracy", "valid_f1"]),
     "patience": st.integers(1, MOST),
     "seed": st.integers(0, MOST),
 }
@@ -118,6 +119,7 @@ WRONG = {
     "carry": [1, 0, "true", "yes", [True]],
     "label_smoothing": SHARE,
     "class_weight": ["Balanced", "", 1.0, [1.0, 2.0]],
+    "monitor": ["loss", "accuracy", "valid_mae", "", 1],
     "augment": [
         *("Light", "", 5, ["full"], True, {}),
         *({"flop": True}, {"flip": 1}, {"rotate": "a"}, {"shift": 1.5}, {"mixup": 0}, {"hue": -1}),

@@ -80,7 +80,7 @@ def full(classes: list[str] | None = None) -> Report:
         None,
         None,
         [("cat", "dog", 0.97)],
-        [("data:image/png;base64,AAAA", "cat taken for dog")],
+        [("data:image/png;base64,AAAA", "cats/tom.png\npredicted as dog (99%)")],
         {"numpy": "2.1"},
         "1 May 2026",
         "a network, because it fits",
@@ -259,6 +259,29 @@ def test_hostile_texts_are_escaped_everywhere():
         assert len(page.all("img")) == 2, "only pictures that hold their data are shown"
         if html.escape(word) != word:
             assert word not in text
+
+
+def test_a_caption_shortens_the_name_of_the_image_alone():
+    path = f"a-folder-of-cats/{'long-' * 9}name-{'x' * 20}.png"
+    uri = "data:image/png;base64,AAAA"
+    said = "predicted as a class with a long name (99%)"
+    for report in (
+        Report("t", "classification", "r", pictures=[(uri, f"{path}\n{said}")]),
+        Report("t", "classification", "r", maps=[(f"{path}\n{said}", uri, uri, uri)]),
+    ):
+        page = check_page(render(report))
+        shown = [text for text in page.text if "…" in text]
+        assert [len(text) for text in shown] == [32]
+        assert said in page.text
+        assert path in [b.get("title") for b in page.all("bdi")]
+
+
+def test_rows_of_gradients_are_named_without_what_all_have_in_common():
+    layers = ["network.features.0 Conv2d", "network.features.1 BatchNorm2d", "network.head Linear"]
+    flow = {"layers": layers, "steps": [0, 1], "norms": [[0.1, 0.2, 0.3]] * 2}
+    page = check_page(render(Report("t", "classification", "r", gradients=flow)))
+    for name in ("features.0 Conv2d", "features.1 BatchNorm2d", "head Linear"):
+        assert name in page.text
 
 
 def test_a_class_name_stays_readable():

@@ -69,6 +69,22 @@ def test_the_choice_by_size_and_count(
     assert made["augment"] == "light"
 
 
+def test_more_augmentation_has_twice_the_epochs() -> None:
+    for shape, rows, light, more in (((28, 28, 1), 4000, 29, 58), ((64, 64, 3), 210, 60, 60)):
+        for augment, epochs in (
+            *(("none", light), ("light", light), ("full", more), ("photos", more)),
+            ({"flip": True}, more),
+        ):
+            task = task_of(shape, rows)
+            task.augment = augment
+            assert task.defaults()["epochs"] == epochs, augment
+
+
+def test_what_says_which_epoch_is_best() -> None:
+    for model, monitor in (("mlp", "valid_loss"), ("cnn", "valid_accuracy")):
+        assert task_of((28, 28, 1), 100, model).defaults()["monitor"] == monitor
+
+
 def test_a_slower_network_has_fewer_epochs() -> None:
     epochs = {
         name: task_of((28, 28, 1), 2000, name).defaults()["epochs"] for name in IMAGE_NETWORKS
@@ -102,12 +118,27 @@ SAID = [
         "resnet20, as set; augment photos, as set; 5 epochs, as set",
     ),
     (
+        (64, 64, 3),
+        945,
+        {"model": "resnet20"},
+        "resnet20, as set; augment light, because an image moved by 4 pixels keeps its class; 12 "
+        "epochs, because 945 training images of 64 × 64 pixels with resnet20 take long",
+    ),
+    (
+        (64, 64, 3),
+        945,
+        {"augment": "full"},
+        "cnn with channels of 16, 32, 64, 128, because a class may be at any place in 64 × 64 "
+        "pixels; augment full, as set; 46 epochs, because 945 training images of 64 × 64 pixels "
+        "are read that often in a minute or two, doubled for augment full",
+    ),
+    (
         (28, 28, 1),
         54_000,
         {"augment": {"flip": True, "mixup": 0.2}},
         "cnn with channels of 32, 64, 128, because a class may be at any place in 28 × 28 pixels; "
-        "augment flip, mixup, as set; 12 epochs, because 54,000 training images of 28 × 28 "
-        "pixels take long",
+        "augment flip, mixup, as set; 24 epochs, because 54,000 training images of 28 × 28 "
+        "pixels take long, doubled for augment flip, mixup",
     ),
 ]
 
@@ -115,10 +146,12 @@ SAID = [
 @pytest.mark.parametrize(("shape", "rows", "settings", "said"), SAID)
 def test_why_it_was_chosen(shape: Any, rows: int, settings: dict[str, Any], said: str) -> None:
     task = task_of(shape, rows, settings.get("model"))
+    task.augment = settings.get("augment", "light")
     assert task.chosen(Recipe(**settings).completed(task.defaults())) == said
 
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (16, 33, 3), (72, 68, 3)]
+SMALLEST = {"lenet5": 12, "vgg": 2, "convnext": 8}  # by halving the sizes as often as they do
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -132,6 +165,64 @@ def test_every_network_takes_every_size(kind: str, shape: tuple[int, int, int]) 
             made()
         return
     assert made().summary((2, *shape)).rows[0].shape == (2, 5)
+
+
+@pytest.mark.parametrize("kind", IMAGE_NETWORKS)
+def test_the_smallest_images_of_a_network_can_be_trained_on(kind: str) -> None:
+    least = SMALLEST.get(kind, 1)
+    for height, width in ((least, least), (least, least + 7)):
+        if kind == "lenet5" and height != width:
+            continue
+        made = image_network(kind, (height, width, 1), 3, [8], [], 0.0, 0.5, 0.5, 1)
+        cr.random.seed(0)
+        x = RNG.random((6, height, width, 1)).astype(np.float32)
+        made(x).sum().backward()
+        assert made.eval()(x[:1]).shape == (1, 3)
+    if least > 1:
+        says = f"of {least - 1} × 30; expected .* of {least} × {least} pixels or more"
+        with pytest.raises(ArgumentError, match=says):
+            image_network(kind, (least - 1, 30, 1), 3, [8], [], 0.0, 0.5, 0.5, 1)
+
+
+@pytest.mark.parametrize(("side", "kind"), [(2, "resnet18"), (1, "cnn")])
+def test_a_run_whose_features_have_one_position(side: int, kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "dots"
+    for k in range(47):  # 33 of them for training: no batch may have one row
+        pixels = np.full((side, side), 30 + 200 * (k % 2), np.uint8)
+        (place / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / "ab"[k % 2] / f"{k}.png")
+    recipe = Recipe(source=str(place), model=kind, epochs=1)
+    result = runs.train(recipe, tmp_path / "run", progress=False)
+    assert result.report.exists()
+    assert (tmp_path / "run/result.json").exists()
+    assert "Where it looks" not in result.report.read_text()
+    rows, size = 33, Recipe.read(tmp_path / "run/recipe.toml").batch_size
+    assert size is not None
+    assert rows % size != 1
+    if kind != "resnet18":
+        return
+    recipe = Recipe(source=str(place), model=kind, epochs=1, batch_size=32)
+    with pytest.raises(ArgumentError, match=r"1 row .33 rows in batches of 32.*--batch-size 31"):
+        runs.train(recipe, tmp_path / "again", progress=False)
+
+
+def test_images_that_cannot_be_drawn_cost_no_result(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        assert (tmp_path / "run/result.json").exists(), "the result is written first"
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(ImageTask, "pictures", fail)
+    with pytest.warns(UserWarning, match=r"\[report\] MemoryError\('no room'\): the report has no"):
+        result = runs.train(Recipe(source=str(folder), epochs=1), tmp_path / "run", progress=False)
+    assert "Classes" in result.report.read_text()
+
+
+def test_images_have_classes_alone(folder: Path, tmp_path: Path) -> None:
+    for source in (str(folder), "digits"):
+        with pytest.raises(ArgumentError, match=r"got task = 'regression' .*leave out task"):
+            runs.train(Recipe(source=source, task="regression"), tmp_path / "run")
 
 
 def test_a_model_that_does_not_exist_names_all(folder: Path) -> None:
@@ -173,7 +264,7 @@ def test_a_run_says_why_in_its_output_recipe_and_report(
     assert why in text
     ids = [s["id"] for s in page.all("section")]
     assert {"where", "filters", "training"} <= set(ids)
-    captions = re.findall(r"[ab]/\d\d.png, predicted as [ab] \(\d+%\)", text)
+    captions = re.findall(r"[ab]/\d\d.png predicted as [ab] \(\d+%\)", text)
     maps = sum(d.get("class") == "triple" for d in page.all("div"))
     assert 2 <= maps <= 4
     filters, training = 64, 2 * 8

@@ -10,7 +10,6 @@ import typer
 from ..errors import printable
 from ..train import files
 from ..train.loop.progress import counted, short_number
-from ..train.runs.tasks import TextTask
 from .runs import Encoding, MaxPixels, RunFolder, open_run, print_notes
 
 
@@ -38,5 +37,4 @@ def evaluate(
         print(json.dumps(report))
         return
     scores = ", ".join(f"{n.replace('_', ' ')} {short_number(v)}" for n, v in metrics.items())
-    unit = "token" if isinstance(opened.task, TextTask) else "row"
-    print(printable(f"{counted(rows, unit)}: {scores}"))
+    print(printable(f"{counted(rows, opened.task.unit)}: {scores}"))

@@ -21,9 +21,13 @@ from .runs import Encoding, MaxPixels, RunFolder, open_run, print_note, print_no
 
 def predict(
     run: RunFolder,
-    file: Annotated[
-        str | None,
-        typer.Argument(help="A file like the training data; by default the test rows of the run."),
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="A file like the training data; for images pictures and folders of them, any "
+            "number. By default the test rows of the run.",
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="The text to continue, if there is no file.")
@@ -49,13 +53,19 @@ def predict(
     seed: Annotated[int, typer.Option(help="Seed of the text.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Predict with a trained run: classes or values of new rows, or the continuation of a text.
+    """Predict with a trained run: classes or values of new rows or pictures, or the continuation of
+    a text.
 
     Example: chainrule predict runs/diamonds-1 new.csv --out prices.csv
 
+    Example: chainrule predict runs/pets-1 cat.jpg dog.jpg holiday/
+
     Example: chainrule predict runs/novel-1 --prompt "It was a dark"
     """
-    if out is not None and file and out.exists() and Path(file).exists() and out.samefile(file):
+    sources = sources or []
+    if out is not None and any(
+        out.exists() and Path(s).exists() and out.samefile(s) for s in sources
+    ):
         raise ArgumentError(
             "predict",
             f"got --out {out}, the file to predict",
@@ -64,17 +74,18 @@ def predict(
         )
     opened = open_run(run, max_pixels, encoding)
     if isinstance(opened.task, TextTask):
-        beginning = _beginning(opened.task, file, prompt)
+        beginning = _beginning(opened.task, sources, prompt)
         sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         written = opened.write(beginning, length, seed, **sampling)
         text, report = written + "\n", {"text": written}
     else:
         _expect_csv(out, prompt, opened)
-        columns = opened.predict(file, warn=False)
+        several = sources if len(sources) > 1 else None
+        columns = opened.predict(several or (sources[0] if sources else None), warn=False)
         text = to_csv(columns)
         values = zip(*columns.values(), strict=True)
         rows = [dict(zip(columns, row, strict=True)) for row in values]
-        notes = opened.task.notes if file else []
+        notes = opened.task.notes if sources else []
         report = {"predictions": rows, "notes": notes}  # type: ignore[dict-item]
         print_notes(notes)
     if out is not None:
@@ -88,15 +99,16 @@ def predict(
         print(printable(text, lines=True) if sys.stdout.isatty() else text, end="")
 
 
-def _beginning(task: TextTask, file: str | None, prompt: str | None) -> str:
+def _beginning(task: TextTask, sources: list[str], prompt: str | None) -> str:
     """The text to continue. Unknown characters are an error in a prompt, a note for a file."""
-    if file and prompt is not None:
+    if len(sources) + (prompt is not None) > 1:
         raise ArgumentError(
             "predict",
-            f"got --prompt and {file}",
+            f"got {'--prompt and ' * (prompt is not None)}{' and '.join(sources)}",
             "expected one text to continue",
-            "leave out --prompt",
+            "leave out --prompt" if prompt is not None else "pass one file",
         )
+    file = sources[0] if sources else None
     if not file and not prompt:
         return "\n"
     text = read_text(file, task.encoding) if file else prompt or ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -52,4 +55,12 @@ def print_notes(notes: list[str]) -> None:
 
 def print_note(text: str) -> None:
     """A line on stderr."""
-    typer.echo(printable(text), err=True)
+    typer.echo(wrapped(text), err=True)
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Printable text, wrapped at words if the stream, stderr by default, is a terminal."""
+    text = printable(text)
+    if not (stream or sys.stderr).isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, break_on_hyphens=False)

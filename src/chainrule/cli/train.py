@@ -6,9 +6,7 @@ import difflib
 import glob
 import json
 import os
-import shutil
 import sys
-import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +21,7 @@ from ..train.runs.result import Result
 from ..train.runs.tasks import Task
 from ..train.runs.training import resume
 from ..train.runs.training import train as train_recipe
-from .runs import MOST_NOTES, MaxPixels
+from .runs import MOST_NOTES, MaxPixels, wrapped
 
 
 def train(
@@ -247,21 +245,13 @@ def _print_summary(task: Task, recipe: Recipe) -> None:
     """A summary of the data, and of what was chosen, before training, on stderr."""
     facts = ", ".join(f"{name} {value}" for name, value in task.facts.items())
     name = printable(Path(recipe.source).name)
-    head = _wrapped(f"{name}: {task.task}; {facts}")
+    head = wrapped(f"{name}: {task.task}; {facts}")
     typer.echo(head.replace(name, typer.style(name, bold=True), 1), err=True)
     if chosen := task.chosen(recipe):
-        typer.secho(_wrapped(f"  {chosen}"), dim=True, err=True)
+        typer.secho(wrapped(f"  {chosen}"), dim=True, err=True)
     more = len(task.notes) - MOST_NOTES
     for note in [*task.notes[:MOST_NOTES], *[f"{more} more notes are in the report"] * (more > 0)]:
-        typer.secho(_wrapped(f"  {note}"), dim=True, err=True)
-
-
-def _wrapped(text: str) -> str:
-    """Printable text, wrapped at words to the width of the terminal."""
-    text = printable(text)
-    if not sys.stderr.isatty():
-        return text
-    return textwrap.fill(text, shutil.get_terminal_size().columns, break_on_hyphens=False)
+        typer.secho(wrapped(f"  {note}"), dim=True, err=True)
 
 
 def _print(result: Result, as_json: bool) -> None:
@@ -280,8 +270,8 @@ def _print(result: Result, as_json: bool) -> None:
     warnings = [finding for finding in result.findings if finding["level"] == "warning"]
     for finding in warnings[:1]:
         more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
-        print(printable(f"warning: {finding['title']}: {finding['cause']}{more}"))
-        print(printable(f"  {finding['remedy']}"))
+        print(wrapped(f"warning: {finding['title']}: {finding['cause']}{more}", sys.stdout))
+        print(wrapped(f"  {finding['remedy']}", sys.stdout))
     if result.interrupted:
         print(printable(f"stopped early; continue with: chainrule train --resume {result.run}"))
     elif result.ended == "epochs":

@@ -130,7 +130,8 @@ class Compiled(Wrapper):
 
     @garbage_collection.paused
     def _compile(self, arguments: Arguments) -> Step:
-        with Notice(getattr(self._function, "__name__", "function")) as notice:
+        name = getattr(self._function, "__name__", "function")
+        with Notice(f"{name} again" if self._steps else name) as notice:
             return compile_step(self._function, self._used, arguments, notice)
 
     def _add(self, key: Key, step: Step) -> None:

@@ -6,6 +6,6 @@ formula   a graph of scalars as a formula
 """
 
 from .handbook import handbook, row_formulas
-from .images import grad_cam, has_convolution, saliency
+from .images import grad_cam, has_regions, saliency
 
-__all__ = ["grad_cam", "handbook", "has_convolution", "row_formulas", "saliency"]
+__all__ = ["grad_cam", "handbook", "has_regions", "row_formulas", "saliency"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,9 +70,11 @@ def grad_cam(model: Module, x: Any, layer: Module | None = None, classes: Any = 
     return out
 
 
-def has_convolution(model: Module) -> bool:
-    """Whether `grad_cam` finds a layer."""
-    return any(isinstance(m, Conv2d) for m in model.modules())
+def has_regions(model: Module, x: Any) -> bool:
+    """Whether `grad_cam` finds a layer: one behind a convolution with several positions."""
+    x = _images("has_regions", x)
+    with _evaluating(model):
+        return _last_with_positions(_outputs(model, x, list(model.modules()))) is not None
 
 
 def _images(name: str, x: Any) -> Tensor:
@@ -136,18 +138,16 @@ def _score(scores: Tensor, chosen: Tensor) -> Tensor:
 
 def _features(model: Module, x: Tensor, layer: Module | None) -> tuple[Module, Tensor]:
     """The layer and its output."""
-    seen: list[tuple[Module, Any]] = []
-    watched = list(model.modules()) if layer is None else [layer]
-    hooks = [
-        m.register_forward_hook(lambda module, _inputs, out: seen.append((module, out)))
-        for m in watched
-    ]
-    try:
-        with no_grad():
-            model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    if not isinstance(layer, Module | None):
+        path = f"model.{layer}" if isinstance(layer, str) else "model.features"
+        raise ArgumentError(
+            "grad_cam",
+            f"got layer={layer!r}",
+            "expected a module inside the model",
+            f"layer={path}, or leave layer out for the last one",
+            user_line(),
+        )
+    seen = _outputs(model, x, list(model.modules()) if layer is None else [layer])
     if layer is not None:
         if len(seen) != 1 or not _has_positions(seen[0][1]):
             got = f"an output {spec_text(seen[0][1])}" if len(seen) == 1 else f"{len(seen)} calls"
@@ -159,11 +159,9 @@ def _features(model: Module, x: Tensor, layer: Module | None) -> tuple[Module, T
                 user_line(),
             )
         return seen[0]
-    first = next((k for k, (m, _) in enumerate(seen) if isinstance(m, Conv2d)), len(seen))
-    calls = [m for m, _ in seen]
-    for module, out in reversed(seen[first:]):
-        if _has_positions(out) and calls.count(module) == 1:
-            return module, out
+    last = _last_with_positions(seen)
+    if last is not None:
+        return last
     raise ArgumentError(
         "grad_cam",
         f"got a {type(model).__name__} without features of several positions",
@@ -171,6 +169,32 @@ def _features(model: Module, x: Tensor, layer: Module | None) -> tuple[Module, T
         "saliency works for every network",
         user_line(),
     )
+
+
+def _outputs(model: Module, x: Tensor, watched: Sequence[Module]) -> list[tuple[Module, Any]]:
+    """Each call of the watched modules in turn, with its output."""
+    seen: list[tuple[Module, Any]] = []
+    hooks = [
+        m.register_forward_hook(lambda module, _inputs, out: seen.append((module, out)))
+        for m in watched
+    ]
+    try:
+        with no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _last_with_positions(seen: Sequence[tuple[Module, Any]]) -> tuple[Module, Tensor] | None:
+    """The last module at or behind a convolution that was called once, with several positions."""
+    first = next((k for k, (m, _) in enumerate(seen) if isinstance(m, Conv2d)), len(seen))
+    calls = [m for m, _ in seen]
+    for module, out in reversed(seen[first:]):
+        if _has_positions(out) and calls.count(module) == 1:
+            return module, out
+    return None
 
 
 def _has_positions(out: Any) -> bool:

@@ -17,10 +17,12 @@ from ..functions.contractions import each
 from ..functions.shaping import permute_dims, reshape
 from ..graph import Shape, spec_text
 from ..hints import check_kinds, explain_arguments
+from ..memory import expect_room
 from ..tensor import Tensor, as_tensor
 from .arguments import expect_integers, expect_number
 from .module import Module
 
+_FACTORS = 2.0**63  # scale factors are smaller
 # How many sizes an image has, by mode.
 _SIZES = {
     "nearest": (1, 2, 3),
@@ -55,7 +57,8 @@ def interpolate(
     align_corners   True: the centres of the first and last elements stay in place. Else the outer
                     edges of the image do, and beyond the last centre its element continues
     recompute_scale_factor   True: a factor only decides the sizes, as if they were passed. Else the
-                    elements are as far apart as it says
+                    elements are as far apart as it says, except with nearest along one of 2 sizes
+                    that stays or doubles, as in PyTorch
 
     Whole numbers stay so in the nearest modes, and become float32 in the others.
     """
@@ -86,10 +89,14 @@ def interpolate(
             "size=1 is the smallest",
             user_line(),
         )
-    if factors is None or recompute_scale_factor:
-        steps = [a / b for a, b in zip(before, after, strict=True)]
-    else:
-        steps = [1 / f for f in factors]
+    count = math.prod(after) * x.shape[0] * x.shape[-1]
+    what = f"{spec_text(x)} for the sizes {after}, which needs"
+    expect_room("interpolate", what, count * x.dtype.itemsize, "a smaller size or scale_factor")
+    steps = [a / b for a, b in zip(before, after, strict=True)]
+    if factors is not None and not recompute_scale_factor:
+        copied = [mode == "nearest" and n == 2 and step in (1, 0.5) for step in steps]
+        triples = zip(copied, steps, factors, strict=True)
+        steps = [step if same else 1 / factor for same, step, factor in triples]
     places = [
         _places(n, m, step, mode, align_corners, float64 if x.dtype == float64 else float32)
         for n, m, step in zip(before, after, steps, strict=True)
@@ -144,6 +151,14 @@ def _factors(scale_factor: Any, n: int) -> list[float]:
         )
     for factor in factors:
         expect_number("interpolate", "scale_factor", factor, 2, above=0)
+        if factor >= _FACTORS:
+            raise ArgumentError(
+                "interpolate",
+                f"got scale_factor={factor}",
+                "expected a number above 0, below 2⁶³",
+                "scale_factor=2 doubles each size",
+                user_line(),
+            )
     return [float(factor) for factor in factors]
 
 

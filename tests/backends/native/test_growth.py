@@ -130,8 +130,12 @@ def test_a_long_compilation_says_so(monkeypatch):
         time.sleep(0.5)
         return x * 2
 
-    cr.compile(slow)(cr.ones(3))
+    step = cr.compile(slow)
+    step(cr.ones(3))
     assert "[compile] slow: 0 s so far, tracing" in sys.stderr.getvalue()
+    assert "slow again" not in sys.stderr.getvalue()
+    step(cr.ones(2))  # a last batch with other rows, say
+    assert "[compile] slow again: 0 s so far, tracing" in sys.stderr.getvalue()
 
 
 def test_a_short_compilation_says_nothing(monkeypatch):

@@ -7,6 +7,7 @@ magnitudes use viridis, whose lightness rises evenly and which has no red: red m
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -113,6 +114,14 @@ def escape(text: object) -> str:
     bad = {"Cc", "Cs"}
     allowed = (c if c in "\n\t" or unicodedata.category(c) not in bad else "\ufffd" for c in text)
     return html.escape("".join("\ufffd" if c in _ODD else c for c in allowed))
+
+
+def without_common_path(names: Sequence[str]) -> list[str]:
+    """Names with dots without the first parts, up to a dot, that all have in common."""
+    parts = [name.split(".") for name in names]
+    in_turn = zip(*(p[:-1] for p in parts), strict=False)
+    common = sum(1 for _ in itertools.takewhile(lambda part: len(set(part)) == 1, in_turn))
+    return [".".join(p[common:]) for p in parts]
 
 
 def shorten_distinctly(texts: Sequence[object], limit: int, most: int) -> list[str]:

@@ -37,6 +37,14 @@ def pair(batch: Any, where: str = "") -> tuple[Any, Any]:
     return batch[0], batch[1]
 
 
+def fitting_batch_size(rows: int, size: int) -> int:
+    """The size, or the next smaller one that leaves no last batch of a single row; else all rows.
+
+    A batch normalization has no statistics of one value.
+    """
+    return next((s for s in range(min(size, rows), 1, -1) if rows % s != 1), rows)
+
+
 def are_arrays(data: Any) -> bool:
     """Whether this is a pair of arrays (x, y), not batches: a list of pairs is a list of batches.
 

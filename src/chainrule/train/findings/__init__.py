@@ -14,7 +14,7 @@ from ...graph import Array
 from .finding import Finding, TrainingHistory, finding
 from .gradients import VANISHING, gradient_findings
 from .held_out import BY_GUESSING, Guess, class_findings, test_findings
-from .losses import loss_findings
+from .losses import first_epoch_kept, loss_findings
 
 __all__ = [
     "VANISHING",
@@ -33,12 +33,16 @@ def findings_of_run(
     guess: Guess | None,
     table: Array | None = None,
     classes: Sequence[str] = (),
+    unit: str = "row",
 ) -> list[Finding]:
     """Findings from the test, the gradient norms, the losses, the untrained parameters.
+
+    Warnings are first.
 
     rows    of the test
     guess   None: not known for this task
     table   (C, C) counts of the test rows: rows are the true classes, columns the predicted
+    unit    what a row is called
     """
     collected = [
         finding(
@@ -49,9 +53,11 @@ def findings_of_run(
         )
         for text in untrained
     ]
-    tested = list(test_findings(metrics, rows, guess, table))
+    first_kept = first_epoch_kept(history)
+    tested = list(test_findings(metrics, rows, guess, table, unit, first_kept))
     if not any(f["title"].endswith(BY_GUESSING) for f in tested) and table is not None:
-        tested += class_findings(table, classes, guess is not None and guess.metric == "f1")
+        balanced = guess is not None and guess.metric == "f1"
+        tested += class_findings(table, classes, balanced, unit)
     collected += [*tested, *findings_of_history(history)]
     if not collected:
         collected = [
@@ -62,7 +68,7 @@ def findings_of_run(
                 "",
             )
         ]
-    return collected
+    return sorted(collected, key=lambda finding: finding["level"] != "warning")
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:

@@ -32,6 +32,11 @@ def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
         yield from _validation_findings(history, valid, trained, learned)
 
 
+def first_epoch_kept(history: TrainingHistory) -> bool:
+    """Whether no epoch was better than the first, of some."""
+    return history.best_epoch == 1 and len(history.epochs) >= ENOUGH
+
+
 def _finite(history: TrainingHistory, name: str) -> list[float]:
     values = [row.get(name) for row in history.epochs]
     return [v for v in values if v is not None and math.isfinite(v)]
@@ -75,7 +80,8 @@ def _validation_findings(
         )
         best_epoch = history.best_epoch
         which = f" The weights are those of epoch {best_epoch}." if best_epoch is not None else ""
-        slower = "a lower learning rate, " if best == 0 else ""
+        slow = best == 0 or first_epoch_kept(history)
+        slower = "a lower learning rate (lr, --lr), " if slow else ""
         if learned is not None and learned >= LEARNED:
             yield finding(
                 "notice",
@@ -105,7 +111,8 @@ def _validation_findings(
             "No epoch was better than the first",
             f"The validation loss was {valid[0]:.4g} after epoch 1 and is {valid[-1]:.4g} after "
             f"epoch {len(valid)}.",
-            "If the result is good enough, use fewer epochs; if not, try another learning rate.",
+            "If the result is good enough, use fewer epochs; if not, the learning rate may be too "
+            "high: try a lower one (lr, --lr).",
         )
     elif (
         history.stopped == "epochs"
@@ -133,5 +140,5 @@ def _does_not_generalize(cause: str, remedy: str) -> Finding:
         "notice",
         "The network does not generalize to the validation data",
         cause,
-        f"{remedy}training and validation rows of the same kind.",
+        f"{remedy}training and validation data of the same kind.",
     )

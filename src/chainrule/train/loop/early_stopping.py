@@ -14,12 +14,16 @@ from ..evaluation.metrics import METRICS, Metric
 class EarlyStopping:
     """Compares the epochs by one column of the history, and keeps the weights of the best one.
 
+    An epoch is better if its value is, or if the value is equal and its loss is less: few
+    validation rows have few different accuracies.
+
     monitor           the column: "valid_loss", "valid_accuracy", …
     lower_is_better   False: higher is better
     patience          stop after this many epochs without a better value; None: never
     restore_best      whether the model gets the best weights at the end
 
-    best, weights     of the best epoch so far: the value (NaN before there is one), the weights
+    best, loss, weights   of the best epoch so far: the value and the loss (NaN before there is
+                      one), the weights
     waited            epochs since then
     """
 
@@ -28,7 +32,7 @@ class EarlyStopping:
     ) -> None:
         self.monitor, self.lower_is_better = monitor, lower_is_better
         self.patience, self.restore_best = patience, restore_best
-        self.best, self.waited = math.nan, 0
+        self.best, self.loss, self.waited = math.nan, math.nan, 0
         self.weights: dict[str, Array] | None = None
 
     def value(self, row: dict[str, Any]) -> float:
@@ -50,12 +54,22 @@ class EarlyStopping:
         if not self.restore_best and self.patience is None:
             return True
         value = self.value(row)
+        loss = row.get("valid_loss", row["loss"])
         better = value < self.best if self.lower_is_better else value > self.best
+        better = better or (value == self.best and loss < self.loss)
         if better or (math.isnan(self.best) and not math.isnan(value)):
-            self.best, self.waited, self.weights = value, 0, weights
+            self.best, self.loss, self.waited, self.weights = value, loss, 0, weights
             return True
         self.waited += 1
         return False
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return {"best_value": self.best, "best_loss": self.loss, "waited": self.waited}
+
+    def load_state(self, state: dict[str, Any], weights: dict[str, Array] | None) -> None:
+        self.best, self.waited, self.weights = state["best_value"], state["waited"], weights
+        self.loss = state.get("best_loss", math.nan)  # absent from checkpoints of earlier versions
 
     @property
     def exhausted(self) -> bool:

@@ -16,7 +16,7 @@ from ...data import DataLoader
 from ...errors import ArgumentError, ChainruleError, GradientError
 from ...nn import Module
 from ...tensor import Tensor, as_tensor, enable_grad, no_grad
-from ..evaluation.batches import Batches, pair
+from ..evaluation.batches import Batches, fitting_batch_size, pair
 from ..evaluation.inference import as_arrays, joined, metric_value
 from ..evaluation.metrics import Metric
 from ..evaluation.modes import evaluating, in_mode
@@ -274,7 +274,8 @@ def check_last_batch(model: Module, loader: DataLoader, x: Any) -> None:
             model(tree.map(lambda t: t[:1], x))
     except ChainruleError as error:
         where = f" in {error.layer}" if error.layer else ""
-        advice = "use larger batches" if size == 1 else "pass drop_last=True, or another batch_size"
+        fits = fitting_batch_size(loader.samples, 32 if size == 1 else size)
+        advice = f"batch_size={fits} (--batch-size {fits})" + ", or drop_last=True" * (size > 1)
         raise ArgumentError(
             "fit",
             f"got a last batch of 1 row ({loader.samples} rows in batches of {size})",

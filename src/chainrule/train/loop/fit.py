@@ -91,7 +91,8 @@ def fit(
                    start of each batch of sequences, and so of each epoch. Memory does not depend
                    on T. cr.data.streams cuts one long series into N sequences
     patience       stop after this number of epochs without a better `monitor` ("valid_loss", or
-                   "loss") and restore the best weights; ReduceLROnPlateau follows the monitor too
+                   "loss") and restore the best weights, of equal values those with the least loss;
+                   ReduceLROnPlateau follows the monitor too
     mode           "min" or "max": which values of the monitor are better. Required for a custom
                    metric, unless its name contains "loss" or "err": then lower is better
     restore_best   restore the weights of the best epoch at the end, also without early stopping

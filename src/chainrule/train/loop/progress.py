@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...errors import printable
-from ..charts.drawing import shorten
+from ..charts.drawing import shorten, without_common_path
 from .callback import Callback
 from .trainer import Trainer
 
@@ -94,7 +94,7 @@ def epoch_text(run: Trainer, row: dict[str, Any]) -> str:
 
 def norms_text(layers: list[str], norms: list[float], width: int) -> str:
     """The norms from input to output; layers in the middle are left out if there is no room."""
-    pairs = zip(layers, norms, strict=True)
+    pairs = zip(without_common_path(layers), norms, strict=True)
     shown = [f"{shorten(name.split()[0], 20)} {norm:.1e}" for name, norm in pairs]
     text = _joined(shown)
     for count in range(len(shown) - 1, 1, -1):
@@ -155,21 +155,26 @@ class Screen(Callback):
     def __init__(self) -> None:
         self._live: Live | None = None
         self._drawn = 0.0
-        self._first = (0.0, 0.0)
+        self._first: tuple[float, float] | None = None  # seconds and share after what compiles
+        self._epochs = 0
 
     def on_begin(self, run: Trainer) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._first = (run.elapsed, share_done(run) or 0.0)
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         self._live.start()
 
     def on_step(self, run: Trainer) -> None:
+        if self._first is None:  # the first step compiles
+            self._first = run.elapsed, share_done(run) or 0.0
         if time.perf_counter() - self._drawn >= REDRAW:
             self._draw(run)
 
     def on_epoch(self, run: Trainer) -> None:
+        if not self._epochs:  # and so does the first evaluation
+            self._first = run.elapsed, share_done(run) or 0.0
+        self._epochs += 1
         self.on_step(run)
 
     def show(self, text: str) -> None:
@@ -210,7 +215,7 @@ class Screen(Callback):
         self._live.update(Group(*lines), refresh=True)
 
     def _left(self, run: Trainer, share: float | None) -> str:
-        began, before = self._first
+        began, before = self._first or (0.0, 1.0)
         if share is None or share <= before:
             return f"{duration(run.elapsed)} so far"
         left = (run.elapsed - began) * (1 - share) / (share - before)

@@ -334,8 +334,7 @@ class Trainer:
                 "sum": self._sum,
                 "rows": self._losses_seen,
                 "rate": self._rate,
-                "best_value": self.early_stopping.best,
-                "waited": self.early_stopping.waited,
+                **self.early_stopping.state(),
                 "schedule": schedule,
                 "history": history,
                 "untrained": self.untrained,
@@ -380,8 +379,7 @@ class Trainer:
             self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.seconds, self._sum, self._losses_seen = state["seconds"], state["sum"], state["rows"]
-        self.early_stopping.weights = tensors.get("best")
-        self.early_stopping.best, self.early_stopping.waited = state["best_value"], state["waited"]
+        self.early_stopping.load_state(state, tensors.get("best"))
         self._rate = state["rate"]
         self.untrained = state["untrained"]
         self.history = History.from_dict(state["history"])

@@ -19,7 +19,7 @@ class Report:
     findings    dicts: level ("good", "notice", "warning"), title, cause, remedy
     confusion   (C, C) counts of the test set: rows are the true classes, columns the predicted
     samples     generated texts, or the worst mistakes as (true, predicted, confidence)
-    pictures    (data URI, caption) pairs
+    pictures    (data URI, caption) pairs; a caption is a name, or a name and a second line
     chosen      what was chosen for the data, and why
     training_pictures   (class, data URIs of its images) pairs
     augmented   how training images are changed at random, or empty

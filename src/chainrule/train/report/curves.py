@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..charts import heatmap, lines
-from ..charts.drawing import number, rounded
+from ..charts.drawing import number, rounded, without_common_path
 from .contents import Report
 from .html import as_float, duration, figure, is_number, label
 
@@ -80,7 +80,7 @@ def gradient_flow_section(report: Report) -> str:
         return ""
     chart = heatmap(
         norms.T,
-        flow["layers"],
+        without_common_path(flow["layers"]),
         flow["steps"],
         title="Norm of the gradient, by layer",
         x_label="step",

@@ -84,9 +84,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -
     )
 
 
-def class_name(name: object) -> str:
+def class_name(name: object, limit: int = 48) -> str:
     """A class's name as HTML: isolated, so that its direction leaves the line alone."""
-    return f'<bdi title="{escape(name)}">{escape(shorten(name, 48))}</bdi>'
+    return f'<bdi title="{escape(name)}">{escape(shorten(name, limit))}</bdi>'
 
 
 def figure(chart: Chart, note: str = "", wide: bool = False) -> str:

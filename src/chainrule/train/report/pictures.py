@@ -9,6 +9,7 @@ from ..charts.drawing import escape
 from .contents import Report
 from .html import class_name
 
+NAME = 32  # characters of the name of an image
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
 
 
@@ -17,10 +18,16 @@ def image(uri: str) -> str:
     return f'<img src="{escape(uri)}" alt="">' if _IMAGE.fullmatch(uri) else ""
 
 
+def captioned(caption: str) -> str:
+    """The name of an image, shortened, and below it what is said about it."""
+    name, _, said = caption.partition("\n")
+    return class_name(name, NAME) + (f"<br>{class_name(said)}" if said else "")
+
+
 def pictures(pairs: Iterable[tuple[str, str]]) -> str:
     """Images with captions, of (data URI, caption) pairs."""
     figures = [
-        f"<figure>{element}<figcaption>{class_name(caption)}</figcaption></figure>"
+        f"<figure>{element}<figcaption>{captioned(caption)}</figcaption></figure>"
         for uri, caption in pairs
         if (element := image(uri))
     ]
@@ -56,7 +63,7 @@ def filters_section(report: Report) -> str:
 def maps_section(report: Report) -> str:
     figures = [
         f'<figure><div class="triple">{"".join(map(image, uris))}</div>'
-        f"<figcaption>{class_name(caption)}</figcaption></figure>"
+        f"<figcaption>{captioned(caption)}</figcaption></figure>"
         for caption, *uris in report.maps
     ]
     if not figures:

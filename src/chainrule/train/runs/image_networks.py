@@ -26,12 +26,16 @@ class ImageNetwork:
               scores (N, classes). The sizes are hidden layers of an mlp, channels of a cnn
     cost      time of a step in multiples of that of a cnn, about
     dropout   the default; None: it has none
+    smallest  pixels of the shorter side of the smallest images that it takes
+    square    whether it takes squares alone
     """
 
     build: Build
     cost: float
     lr: float
     dropout: float | None
+    smallest: int = 1
+    square: bool = False
 
 
 def image_network(
@@ -53,8 +57,23 @@ def image_network(
     if kind == "mlp" or hidden:  # the names of weights in earlier runs
         layers = mlp if kind == "mlp" else strided(channels)
         return nn.Sequential(*first, *layers(shape, classes, hidden, dropout))
+    _expect_size(kind, shape)
     network = IMAGE_NETWORKS[kind].build(shape, classes, channels, dropout)
     return nn.Sequential(standardise=first[0], shift=first[1], network=network)
+
+
+def _expect_size(kind: str, shape: Shape) -> None:
+    """Raise for images that are too small for a network, or not square."""
+    (height, width, _), row = shape, IMAGE_NETWORKS[kind]
+    least = row.smallest
+    if min(height, width) < least or (row.square and height != width):
+        size = max(28, least) if row.square else least
+        raise ArgumentError(
+            "recipe",
+            f"got model = {kind!r} for images of {height} × {width}",
+            f"expected {'squares' if row.square else 'images'} of {least} × {least} pixels or more",
+            f"model = 'cnn', or size = [{size}, {size}] in a recipe",
+        )
 
 
 def channels_for(shape: Shape) -> list[int]:
@@ -111,15 +130,7 @@ def cnn(shape: Shape, classes: int, channels: Sequence[int], dropout: float) -> 
 
 
 def lenet5(shape: Shape, classes: int, _sizes: Sequence[int], dropout: float) -> nn.Module:
-    height, width, depth = shape
-    if height != width or height < 12:
-        raise ArgumentError(
-            "recipe",
-            f"got model = 'lenet5' for images of {height} × {width}",
-            "expected squares of 12 × 12 pixels or more",
-            "model = 'cnn', or size = [28, 28] in a recipe",
-        )
-    return models.LeNet5(classes, channels=depth, size=height, dropout=dropout)
+    return models.LeNet5(classes, channels=shape[2], size=shape[0], dropout=dropout)
 
 
 def vgg(shape: Shape, classes: int, _sizes: Sequence[int], dropout: float) -> nn.Module:
@@ -146,14 +157,14 @@ def residual(make: Callable[..., nn.Module]) -> Build:
 
 
 IMAGE_NETWORKS = {
-    # build, cost, learning rate, dropout
+    # build, cost, learning rate, dropout, the smallest images
     "mlp": ImageNetwork(mlp, 0.1, 4e-3, 0.1),
     "cnn": ImageNetwork(cnn, 1, 4e-3, 0.1),
-    "lenet5": ImageNetwork(lenet5, 1, 2e-3, 0.1),
-    "vgg": ImageNetwork(vgg, 12, 2e-3, 0.3),
+    "lenet5": ImageNetwork(lenet5, 1, 2e-3, 0.1, 12, square=True),
+    "vgg": ImageNetwork(vgg, 12, 2e-3, 0.3, 2),
     "resnet20": ImageNetwork(residual(models.resnet20), 4, 4e-3, 0.0),
     "resnet32": ImageNetwork(residual(models.resnet32), 6, 4e-3, 0.0),
     "resnet18": ImageNetwork(residual(models.resnet18), 10, 2e-3, 0.0),
     "mobilenet": ImageNetwork(mobilenet, 20, 4e-3, 0.2),
-    "convnext": ImageNetwork(convnext, 15, 2e-3, None),
+    "convnext": ImageNetwork(convnext, 15, 2e-3, None, 8),
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import nn, random
 from ...data import DataLoader
-from ...explain import grad_cam, has_convolution, saliency
+from ...explain import grad_cam, has_regions, saliency
 from ...graph import Array
 from ..charts.pixels import filter_picture, map_over, map_picture, picture
 from .networks import RandomShift
@@ -46,8 +46,11 @@ def filters(model: nn.Module) -> list[str]:
 
 
 def maps(model: nn.Module, x: Array, captions: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    """For each image its caption, itself, its saliency map and its Grad-CAM."""
-    if not has_convolution(model) or not len(x):
+    """For each image its caption, itself, its saliency map and its Grad-CAM.
+
+    Nothing if the network has no regions: no convolutions, or features of a single position.
+    """
+    if not len(x) or not has_regions(model, x[:1]):
         return []
     pixels, regions = saliency(model, x).numpy(), grad_cam(model, x).numpy()
     return [

@@ -54,6 +54,8 @@ class Recipe:
     carry           text with a gru or lstm: whether the state is carried from window to window
                     (truncated backpropagation through time); or each window starts from zeros
     class_weight    balanced: each class weighs the same in the loss, however rare it is
+    monitor         which value of the validation says which epoch is the best, whose weights are
+                    kept: valid_loss, or of a classification valid_accuracy or valid_f1
     augment         images are changed at random: none, light (moved by a few pixels), full, photos
                     (full, and mirrored), or a table of settings of `cr.data.Augment`, `mixup`,
                     `cutmix`
@@ -93,6 +95,7 @@ class Recipe:
     label_smoothing: float | None = None
     class_weight: str | None = None
     augment: str | dict[str, Any] | None = None
+    monitor: str | None = None
     patience: int | None = None
     seed: int | None = None
 
@@ -167,6 +170,7 @@ SECTIONS = {
         "label_smoothing",
         "class_weight",
         "augment",
+        "monitor",
         "patience",
         "seed",
     ),
@@ -196,6 +200,7 @@ _ONE_OF = {
     "schedule": ("cosine", "constant"),
     "loss": ("mse", "mae", "huber"),
     "class_weight": ("balanced",),
+    "monitor": ("valid_loss", "valid_accuracy", "valid_f1"),
 }
 _WHOLE = {
     "max_pixels": 1,

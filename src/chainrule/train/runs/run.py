@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import nn
-from ...errors import ArgumentError, printable
+from ...errors import ArgumentError, FileError, printable, warn
 from ..evaluation.inference import predict
 from .folder import (
     expect_unchanged,
@@ -38,10 +38,13 @@ class Run:
         load_weights(model, folder)
         return cls(folder, recipe, task, model.eval())
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.task.task} with {self.recipe.model})"
+
     def predict(self, source: Any = None, *, warn: bool = True) -> dict[str, list[Any]]:
         """Columns row (or file), prediction and confidence, for a source or the run's test rows.
 
-        source   a path, a data frame or a dict of columns
+        source   a path, a data frame or a dict of columns; of images also a list of paths
         warn     whether to warn of values that training has not seen; `task.notes` has them too
         """
         if isinstance(self.task, TextTask):
@@ -51,20 +54,59 @@ class Run:
                 "expected tables or images",
                 'write("Once upon a time") continues a text',
             )
+        if isinstance(source, (list, tuple)):
+            return self._predict_each(source, warn)
         if source is None:
             task = self._own_data()
             x, rows, names = task.test[0], task.rows.tolist(), task.test_names
         else:
             x, _ = self.task.read(_named(source), labelled=False)
             rows, names = None, self.task.names
-            if warn and self.task.notes:
-                notes = "\n  ".join(["[predict]", *map(printable, self.task.notes)])
-                warnings.warn(notes, stacklevel=2)
+            if warn:
+                self._warn_of_notes()
         output = predict(self.model, x)
         columns = self.task.decoded(output)
         if names is not None:
             return {"file": names, **columns}
         return {"row": list(range(len(output))) if rows is None else rows, **columns}
+
+    def _predict_each(self, sources: Sequence[Any], warn: bool) -> dict[str, list[Any]]:
+        """The predictions for several paths of images; those that cannot be read are left out."""
+        if self.task.kind != "images" or not sources:
+            raise ArgumentError(
+                "predict",
+                f"got {len(sources)} sources for a run on {self.task.kind}",
+                "expected one source; images may be in several",
+                "predict them one by one",
+            )
+        parts, notes = list[dict[str, list[Any]]](), list[str]()
+        failed: FileError | None = None
+        for source in sources:
+            try:
+                parts.append(self.predict(source, warn=False))
+                notes += self.task.notes
+            except FileError as error:
+                if not Path(source).exists():
+                    raise
+                failed = failed or error
+                notes.append(f"{error.arrived.removeprefix('got ')}: it is left out")
+        if failed is not None and not parts:
+            raise failed
+        if any("file" not in part for part in parts):
+            raise ArgumentError(
+                "predict",
+                f"got {len(sources)} sources, one of them with many images in one file",
+                "expected files of one image, or folders of them",
+                "predict that one by itself",
+            )
+        self.task.notes = notes
+        if warn:
+            self._warn_of_notes()
+        return {name: [v for part in parts for v in part[name]] for name in parts[0]}
+
+    def _warn_of_notes(self) -> None:
+        if self.task.notes:
+            warn("\n  ".join(["[predict]", *map(printable, self.task.notes)]))
 
     def _own_data(self) -> Task:
         """The data of the run, if it has not changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 
 from ... import nn, optim, random
 from ...data import NAMES, DataLoader
-from ...errors import ArgumentError, ChainruleError, FileError
+from ...errors import ArgumentError, ChainruleError, FileError, warn
+from ...graph import Array
 from .. import files
 from ..evaluation.streams import WindowLoader
 from ..findings import findings_of_run
@@ -51,7 +53,7 @@ def train(
 
     folder   the folder, or a function that returns a free one; called again if another run took it
     """
-    task = kind_of(recipe.source, recipe.drop).load(recipe)
+    task = _loaded(kind_of(recipe.source, recipe.drop), recipe)
     recipe = completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
     if recipe.source not in NAMES:
@@ -112,8 +114,16 @@ def resume(
             files.sweep(folder)
         expect_unchanged(folder, recipe, data)
         note_epochs(folder, recipe, data)
-        task = kind.load(recipe)
+        task = _loaded(kind, recipe)
         return _train_and_write(run_folder, recipe, task, progress, checkpoint_every, began)
+
+
+def _loaded(kind: type[Task], recipe: Recipe) -> Task:
+    """The data of a recipe; notes name its files by their paths from the current folder."""
+    source = Path(recipe.source)
+    if source.is_absolute() and source != Path.cwd() and source.is_relative_to(Path.cwd()):
+        recipe = dataclasses.replace(recipe, source=str(source.relative_to(Path.cwd())))
+    return kind.load(recipe)
 
 
 def completed(recipe: Recipe, task: Task) -> Recipe:
@@ -146,6 +156,7 @@ def completed(recipe: Recipe, task: Task) -> Recipe:
         ("carry", recipe.model in ("lstm", "gru")),
         ("label_smoothing", task.task == "classification"),
         ("class_weight", task.task == "classification"),
+        ("monitor", task.task == "classification" or recipe.monitor == "valid_loss"),
     ):
         if getattr(recipe, name) is not None and not fits:
             raise ArgumentError(
@@ -209,6 +220,7 @@ def _train_and_write(
         schedule=schedule,
         clip_norm=recipe.clip_norm,
         tbptt=tbptt,
+        monitor=recipe.monitor,
         patience=recipe.patience,
         callbacks=[*text, writer],
         checkpoint=folder / "checkpoints",
@@ -241,7 +253,6 @@ def _train_and_write(
     predictions: dict[str, Any] = {"samples": samples}
     if output is not None:
         predictions = task.report_fields(output, task.test[1])
-        predictions |= task.pictures(recipe, model, output)
     run_findings = findings_of_run(
         history,
         writer.trainer.untrained,
@@ -250,6 +261,7 @@ def _train_and_write(
         guess_of(task, recipe) if output is not None else None,
         predictions.get("confusion"),
         predictions.get("classes", ()),
+        task.unit,
     )
     result = Result(
         task.task,
@@ -263,9 +275,24 @@ def _train_and_write(
         ended="" if writer.trainer.step > writer.first else history.stopped,
     )
     files.write(folder / "result.json", files.to_json(result.to_json(), indent=2))
+    if output is not None:
+        predictions |= _pictures(task, recipe, model, output)
     page = report_of(result, recipe, task, model, history, predictions)
     files.write(result.report, render(page))
     return result
+
+
+def _pictures(task: Task, recipe: Recipe, model: nn.Module, output: Array) -> dict[str, Any]:
+    """The images of the report; none, with a warning, if they cannot be made.
+
+    They are an extra: whatever goes wrong here costs neither the result nor the rest of the report.
+    """
+    try:
+        return task.pictures(recipe, model, output)
+    except Exception as error:
+        what = error.arrived if isinstance(error, ChainruleError) else repr(error)
+        warn(f"[report] {what}: the report has no images")
+        return {}
 
 
 def _optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:

@@ -25,6 +25,7 @@ TEXT_SETTINGS = ("length", "encoding", "tokens", "carry")
 class Task(ABC):
     """The data of a recipe, split and encoded; after `restored`, only what prediction needs.
 
+    unit                 what a row is called
     train, valid, test   (x, y), arrays or trees of arrays
     rows                 numbers of the test rows in the source, from 0
     names                names of the rows that `read` returned last, if they have names
@@ -33,6 +34,7 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]
+    unit: ClassVar[str] = "row"
     train: Batch
     valid: Batch
     test: Batch

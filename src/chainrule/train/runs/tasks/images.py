@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from ....data.images.read import MOST_UNREADABLE
 from ....data.images.stored import open_images
 from ....errors import ArgumentError, FileError
 from ....graph import Array
-from ...charts.drawing import shorten
 from ...charts.pixels import picture
+from ...evaluation.batches import fitting_batch_size
 from ...loop.progress import counted
 from ..augmentation import LIGHT, augmentations, light_shift
 from ..image_networks import IMAGE_NETWORKS, channels_for, image_network
@@ -38,6 +39,7 @@ from .base import (
     listed,
 )
 
+ALL_BUT_ONE = 1 - 1e-9  # the share of files that may be unreadable when they are predicted
 PARTS = 3  # training, validation and test
 MOST_PICTURES = 12  # of mistakes in the report
 MOST_MAPS = 8  # test images in the report of which it shows where the network looks
@@ -51,6 +53,7 @@ class ImageTask(Task):
     """Predict the class of an image."""
 
     kind = "images"
+    unit = "image"
 
     def __init__(
         self,
@@ -65,15 +68,17 @@ class ImageTask(Task):
         self.usual = list(usual)  # of most training files, before resizing
         self.levels = levels  # of training images in a file of many: what is white in it
         self.max_pixels = MOST_PIXELS
-        self._recipe, self._own_test = Recipe(), False
-        self.model = usual_model(shape)
+        self._recipe, self._own_test, self._weighted = Recipe(), False, False
+        self.model: str = usual_model(shape)
+        self.augment: str | dict[str, Any] = LIGHT
         self.notes = []
 
     @classmethod
     def load(cls, recipe: Recipe) -> ImageTask:
         in_table = bool(columns_of_files(Path(recipe.source), recipe.drop or ()))
         others = [n for n in TABLE_SETTINGS if not (in_table and n in ("target", "drop"))]
-        expect_source(recipe, *others, *TEXT_SETTINGS, "embedding")
+        regression = ["task"] * (recipe.task == "regression")
+        expect_source(recipe, *others, *TEXT_SETTINGS, "embedding", *regression)
         size = None if recipe.size is None else (recipe.size[0], recipe.size[1])
         images = _images(recipe.source, recipe, size, None, recipe.max_pixels or MOST_PIXELS, None)
         _expect_classes(recipe, images)
@@ -85,8 +90,8 @@ class ImageTask(Task):
         if images.same is not None:
             unseen = np.concatenate(parts[1:])
             self.notes += in_training_too(images.files, images.same, parts[0], unseen)
-        self._own_test = images.tests > 0
-        self.model = recipe.model or self.model
+        self._own_test, self._weighted = images.tests > 0, recipe.class_weight is not None
+        self.model, self.augment = recipe.model or self.model, recipe.augment or LIGHT
         self.train, self.valid, self.test = (
             (part, images.y[p]) for part, p in zip(x, parts, strict=True)
         )
@@ -125,12 +130,16 @@ class ImageTask(Task):
     def read(self, source: Any, labelled: bool) -> Batch:
         known = [(self.usual[0], self.usual[1])] if self.usual else []
         form = self.shape[:2], self.shape[2], self.max_pixels, known
-        if labelled or source in NAMES:
-            images = _images(source, self._recipe, *form, self.levels)
-        else:
-            drop = self._recipe.drop or ()
+        single = _single_class(Path(source), self.classes) if labelled else None
+        if single is not None:
             most = _most(self._recipe)
-            images = open_images(source, *form, most, False, None, drop, self.levels)
+            images = open_images(single, *form, most, False, None, (), self.levels)
+            images = replace(images, y=np.zeros(len(images.y), np.int64), classes=[single.name])
+        elif labelled or source in NAMES:
+            images = _images(source, self._recipe, *form, self.levels)
+        else:  # any that can be read are predicted
+            drop = self._recipe.drop or ()
+            images = open_images(source, *form, ALL_BUT_ONE, False, None, drop, self.levels)
         self.names, self.notes = images.files or None, list(images.notes)
         if images.x.shape[1:] != self.shape:
             raise ArgumentError(
@@ -169,8 +178,8 @@ class ImageTask(Task):
             "hidden": [256, 128] if dense else None,
             "channels": channels_for(self.shape) if self.model == "cnn" else None,
             "dropout": kind.dropout,
-            "batch_size": min(batch_size, rows),
-            "epochs": epochs_for(rows, 64, 1200, MOST_EPOCHS) if dense else self._epochs(kind.cost),
+            "batch_size": fitting_batch_size(rows, min(batch_size, rows)),
+            "epochs": min(MOST_EPOCHS, self._usual_epochs() * (2 if self._changed_much() else 1)),
             "optimizer": "adamw",
             "lr": kind.lr,
             "weight_decay": 1e-2,
@@ -178,15 +187,33 @@ class ImageTask(Task):
             "clip_norm": 1.0,
             "label_smoothing": 0.05,
             "augment": LIGHT,
+            "monitor": self._monitor(),
             "patience": 20,
             "seed": 0,
         }
 
-    def _epochs(self, cost: float) -> int:
-        """The number of epochs in which the network reads PIXELS, if that is a usual number."""
-        height, width, _ = self.shape
-        once = len(self.train[1]) * height * width * cost
+    def _monitor(self) -> str:
+        """What the best epoch is chosen by.
+
+        The loss of few images can rise from the first epoch on, by images that are wrong with
+        confidence, while more and more are right; an mlp reads many small images.
+        """
+        if self.model == "mlp":
+            return "valid_loss"
+        return "valid_f1" if self._weighted else "valid_accuracy"
+
+    def _usual_epochs(self) -> int:
+        """The number of epochs in which the network reads PIXELS, if that is a usual number; for
+        images that are changed more than `light` does there are twice as many."""
+        (height, width, _), rows = self.shape, len(self.train[1])
+        if self.model == "mlp":
+            return epochs_for(rows, 64, 1200, MOST_EPOCHS)
+        cost = IMAGE_NETWORKS.get(self.model, IMAGE_NETWORKS["cnn"]).cost
+        once = rows * height * width * cost
         return max(FEWEST_EPOCHS, min(MOST_EPOCHS, round(PIXELS / once)))
+
+    def _changed_much(self) -> bool:
+        return self.augment not in ("none", LIGHT)
 
     def chosen(self, recipe: Recipe) -> str:
         own, usual = self.defaults(), usual_model(self.shape)
@@ -197,13 +224,17 @@ class ImageTask(Task):
             network = f"{network} with {what} of {', '.join(map(str, sizes))}"
         time = "seconds" if recipe.model == "mlp" else "a minute or two"
         times = {FEWEST_EPOCHS: "take long", MOST_EPOCHS: "take little time"}
-        epochs = times.get(own["epochs"], f"are read that often in {time}")
+        epochs = times.get(self._usual_epochs(), f"are read that often in {time}")
+        if self._changed_much() and self._usual_epochs() < MOST_EPOCHS:
+            epochs += f", doubled for augment {_augmented(recipe.augment)}"
         reasons = (
             f"images of {size} need no convolutions"
             if usual == "mlp"
             else f"a class may be at any place in {size}",
             f"an image moved by {counted(light_shift(self.shape), 'pixel')} keeps its class",
-            f"{len(self.train[1]):,} training images of {size} {epochs}",
+            f"{len(self.train[1]):,} training images of {size}"
+            + f" with {recipe.model}" * (recipe.model != usual)
+            + f" {epochs}",
         )
         default = (recipe.model == usual, recipe.augment == LIGHT, recipe.epochs == own["epochs"])
         values = (
@@ -258,7 +289,18 @@ class ImageTask(Task):
         decoded = self.decoded(output[rows]) if len(rows) else {"prediction": [], "confidence": []}
         names = self.test_names or self.truth()
         said = zip(rows, decoded["prediction"], decoded["confidence"], strict=True)
-        return [f"{shorten(names[k], 24)}, predicted as {p} ({c:.0%})" for k, p, c in said]
+        return [
+            f"{' '.join(str(names[k]).split())}\npredicted as {' '.join(p.split())} ({c:.0%})"
+            for k, p, c in said
+        ]
+
+
+def _single_class(folder: Path, classes: Sequence[str]) -> Path | None:
+    """The only sub-folder of a folder, if it is named after one of the classes."""
+    if not folder.is_dir():
+        return None
+    parts = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    return parts[0] if len(parts) == 1 and parts[0].name in classes else None
 
 
 def usual_model(shape: Sequence[int]) -> str:

@@ -39,6 +39,7 @@ class TextTask(Task):
     """
 
     kind = "text"
+    unit = "token"
     task = "text"
 
     def __init__(self, vocabulary: Characters | Bytes, recipe: Recipe) -> None:
