@@ -53,6 +53,8 @@ SLIDES = {
     "multiplied": ((2, 8, 7, 3), (3, 3, 1, 12), {"groups": 3}),
     "few per group": ((2, 6, 6, 8), (3, 3, 4, 6), {"groups": 2, "padding": 1}),
     "many per group": ((2, 6, 6, 8), (3, 3, 4, 40), {"groups": 2, "padding": 1}),
+    "as many per group": ((2, 6, 7, 36), (3, 3, 4, 36), {"groups": 9, "padding": 1}),
+    "pairs": ((2, 7, 6, 10), (3, 2, 2, 10), {"groups": 5, "stride": 2}),
     "in 1 size": ((4, 33, 3), (5, 3, 18), {"stride": 3}),
     "in 3 sizes": ((2, 4, 5, 3, 2), (2, 3, 2, 2, 5), {"padding": 1}),
 }

@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from llvmlite import ir
 
@@ -144,13 +145,15 @@ class Windows(SlideEmitter):
         of_places = [
             math.prod(kernel[k + 1 :]) * slide.inner * blocks.columns for k in range(SIZES)
         ]
-        nest = Nest(
-            [
-                (p.places, p.advance * step, p.next_place * of_place)
-                for p, step, of_place in zip(phases, steps, of_places, strict=True)
-            ]
-            + [(slide.inner, slide.outputs if blocks.by_lanes else 1, blocks.columns)]
-        )
+        loops: list[tuple[Any, int, int]] = [
+            (p.places, p.advance * step, p.next_place * of_place)
+            for p, step, of_place in zip(phases, steps, of_places, strict=True)
+        ]
+        if blocks.spreads:
+            nest = Nest(loops, (slide.inner, blocks.columns))
+        else:
+            of_channel = slide.outputs if blocks.by_lanes else 1
+            nest = Nest([*loops, (slide.inner, of_channel, blocks.columns)])
         at_place = sum(p.place * s for p, s in zip(phases, of_places, strict=True))
         group = e.at(self.room(0), (g, blocks.panels * blocks.panel), (at_place, 1))
         rows_of_sizes = [math.prod([s.output for s in sizes[k + 1 :]]) for k in range(SIZES)]

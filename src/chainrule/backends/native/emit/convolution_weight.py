@@ -175,8 +175,14 @@ class Weights(SlideEmitter):
         to = e.at(goal, *((p.place, s) for p, s in zip(phases, of_places, strict=True)))
         counts = self.counts(wide)
 
-        def add(a: ir.Value, goal: ir.Value, rows: list[int], results: list[int]) -> None:
-            sums = self.sums(a, z, nest, rows, counts)
+        def add(
+            a: ir.Value,
+            goal: ir.Value,
+            rows: Sequence[int],
+            results: Sequence[int],
+            channels: Sequence[int] = (),
+        ) -> None:
+            sums = self.sums(a, z, nest, rows, counts, channels)
             for r, offset in enumerate(results):
                 for v, count in enumerate(counts):
                     at = e.at(goal, (offset + v * e.lanes, 1))
@@ -185,19 +191,19 @@ class Weights(SlideEmitter):
 
         many, most = [p.places for p in phases], blocks.rows[1]
         from_a = [p.advance * step for p, step in zip(phases, blocks.pitches[1:], strict=True)]
-        from_a.append(slide.outputs if blocks.by_lanes else 1)
+        from_a.append(0 if blocks.spreads else slide.outputs if blocks.by_lanes else 1)
         from_goal = [p.next_place * s for p, s in zip(phases, of_places, strict=True)] + [row]
         shape = [*many, slide.inner]
         few = has_few_rows(slide, math.prod(many), blocks.by_lanes)
         if few or blocks.by_lanes:  # blocks of rows that lie anywhere
             inside = len(shape) if few else 2
             rows, results = (offsets(shape[-inside:], s[-inside:]) for s in (from_a, from_goal))
-            outer = shape[:-inside]
+            outer, channels = shape[:-inside], [k % slide.inner for k in range(len(rows))]
         else:
             last = phases[-1]
             joins = slide.groups == 1 and (last.advance, last.next_place) == (1, 1)
             run = last.places * slide.inner if joins else slide.inner
-            rows, results, outer = [], [], many[:-1] if joins else many
+            rows, results, channels, outer = [], [], [], many[:-1] if joins else many
 
         def enter(k: int, a: ir.Value, to: ir.Value) -> None:
             if k < len(outer):
@@ -209,7 +215,8 @@ class Weights(SlideEmitter):
                 )
                 return
             for first in range(0, len(rows), most):
-                add(a, to, rows[first : first + most], results[first : first + most])
+                some = slice(first, first + most)
+                add(a, to, rows[some], results[some], channels[some])
             if not rows:
                 e.pieces(I64(0), I64(run), run, most, lambda i, high: neighbours(a, to, i, high))
 

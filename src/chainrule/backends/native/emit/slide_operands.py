@@ -73,9 +73,8 @@ class Operands:
 
     def _run(self) -> tuple[int, tuple[int, ...], int] | None:
         """Where x lies in memory, if its last size and its channels lie there without gaps."""
-        expanded = self.blocks.by_lanes and (self.slide.inner, self.slide.wide) != (1, 1)
         lies = self.loops.storage.strided(self._x)
-        if lies is None or expanded:
+        if lies is None or self.blocks.expands:
             return None
         channels = self.slide.channels
         near = lies[1][-1] == 1 or channels == 1
@@ -99,14 +98,14 @@ class Operands:
         )
 
     def _copy_channels(self, index: tuple[Any, ...], goal: ir.Value) -> None:
-        """All channels of one element of x; by lanes, for each of a group those of all outputs."""
+        """All channels of one element of x; expanded, for each of a group those of all outputs."""
         loops, b, slide = self.loops, self.b, self.slide
 
         def put(at: ir.Value, channel: ir.Value) -> None:
             loops.elsewhere()
             b.store(loops.value(self._x, (*self._own(index), channel)), self.e.at(goal, (at, 1)))
 
-        if not self.blocks.by_lanes or (slide.inner, slide.wide) == (1, 1):
+        if not self.blocks.expands:
             loops.turns(I64(0), I64(slide.channels), lambda c: put(c, c))
             return
 

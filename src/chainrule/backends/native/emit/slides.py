@@ -23,10 +23,17 @@ UNROLLED = 48  # multiply-adds of vectors, of an innermost loop
 
 
 class Nest:
-    """The loops around a block: for each (count, elements from one turn to the next of A, of B)."""
+    """The loops around a block: for each (count, elements from one turn to the next of A, of B).
 
-    def __init__(self, loops: Sequence[tuple[Any, int, int]]) -> None:
+    channels   of a group, which are in one vector of A where it is shuffled, and the elements from
+               one to the next of B
+    """
+
+    def __init__(
+        self, loops: Sequence[tuple[Any, int, int]], channels: tuple[int, int] = (1, 0)
+    ) -> None:
         self.loops: list[tuple[Any, int, int]] = []
+        self.channels = channels
         for count, a, b in loops:
             if isinstance(count, int) and count == 1:
                 continue
@@ -72,27 +79,42 @@ class SlideEmitter:
         )
 
     def sums(
-        self, a: ir.Value, b: ir.Value, nest: Nest, rows: Sequence[int], counts: Sequence[int]
+        self,
+        a: ir.Value,
+        b: ir.Value,
+        nest: Nest,
+        rows: Sequence[int],
+        counts: Sequence[int],
+        channels: Sequence[int] = (),
     ) -> Values:
         """A block: an element of A times a vector of B, for each turn of the nest, by rows.
 
-        rows     where the element of each row lies from `a` on
-        counts   of the elements of each vector; B has zeros, or what will not be stored, after them
+        rows      where the element of each row lies from `a` on
+        counts    of the elements of each vector; after them B has zeros, or what is not stored
+        channels  of a group: that of each row, where vectors are shuffled
         """
         e, by_lanes = self.e, self.blocks.by_lanes
         wide = len(counts)
-        size = len(rows) * wide
+        many, of_channel = nest.channels
+        size = len(rows) * wide * many
 
-        def step(a: ir.Value, b: ir.Value, sums: Values) -> Values:
-            sums = list(sums)
+        def multiply(a: ir.Value, b: ir.Value, j: int, sums: Values) -> None:
             y = [e.load(e.at(b, (v * e.lanes, 1)), n) for v, n in enumerate(counts)]
             for r, offset in enumerate(rows):
                 at = e.at(a, (offset, 1))
                 x = None if by_lanes else e.splat(e.element(at))
                 for v in range(wide):
-                    left = e.load(e.at(at, (v * e.lanes, 1)), counts[v]) if x is None else x
+                    left = x
+                    if left is None:
+                        left = e.load(e.at(at, (v * e.lanes, 1)), counts[v])
+                        left = self._spread(left, channels[r] if channels else j)
                     k = r * wide + v
                     sums[k] = e.intrinsic("fmuladd", e.vector, left, y[v], sums[k])
+
+        def step(a: ir.Value, b: ir.Value, sums: Values) -> Values:
+            sums = list(sums)
+            for j in range(many):
+                multiply(a, e.at(b, (j, of_channel)), j, sums)
             return sums
 
         def run(level: int, a: ir.Value, b: ir.Value, sums: Values) -> Values:
@@ -124,10 +146,17 @@ class SlideEmitter:
                 sums,
             )
 
-        zeros = [e.zero] * size
+        zeros = [e.zero] * (len(rows) * wide)
         if any(isinstance(count, int) and count == 0 for count, _, _ in nest.loops):
             return zeros
         return run(0, a, b, zeros)
+
+    def _spread(self, x: ir.Value, channel: int) -> ir.Value:
+        """Of a vector that begins with a group: for each output that channel of its group."""
+        if not self.blocks.spreads:
+            return x
+        size = self.slide.wide
+        return self.e.shuffle(x, x, [k // size * size + channel for k in range(self.e.lanes)])
 
     def counts(self, wide: int) -> list[int]:
         """The elements of each vector of a block of so many columns."""

@@ -71,10 +71,22 @@ class Blocks:
         return up(self.slide.sizes[self.slide.banded].turns, self.turns)
 
     @property
+    def spreads(self) -> bool:
+        """By lanes: whether the channels of a vector of outputs are one vector, to be shuffled."""
+        slide = self.slide
+        return self.by_lanes and slide.inner == slide.wide > 1 and self.lanes % slide.wide == 0
+
+    @property
+    def expands(self) -> bool:
+        """By lanes: whether the copy of x has the channels of a group for each of its outputs."""
+        slide = self.slide
+        return self.by_lanes and not self.spreads and (slide.inner, slide.wide) != (1, 1)
+
+    @property
     def depth(self) -> int:
         """Numbers that the copy of x has at each position."""
         slide = self.slide
-        return slide.inner * slide.outputs if self.by_lanes else slide.channels
+        return slide.inner * slide.outputs if self.expands else slide.channels
 
     @property
     def extents(self) -> tuple[int, ...]:
