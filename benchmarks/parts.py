@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -18,9 +18,15 @@ import numpy as np
 HERE = Path(__file__).parent
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """quick: a try that takes little time; out: the folder that is written to."""
+def arguments(about: str, works: Iterable[str] = ()) -> argparse.Namespace:
+    """quick: a try that takes little time; out: the folder that is written to.
+
+    works   of a part with several: some can be measured alone
+    """
     parser = argparse.ArgumentParser(description=about)
+    if works := list(works):
+        said = "measure these alone; others stay as they are"
+        parser.add_argument("--works", nargs="+", choices=works, default=[], help=said)
     parser.add_argument("--quick", action="store_true", help="a short try: no figures to rely on")
     parser.add_argument("--out", type=Path, default=HERE, help="where to write; here if left out")
     return parser.parse_args()

@@ -9,10 +9,13 @@ flags for it.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from chainrule import backends
 from chainrule.cli.bench import measure
@@ -91,14 +94,33 @@ def row(name: str, threads: int, rounds: int, seconds: float) -> dict[str, objec
     }
 
 
+def rows(works: Sequence[str], rounds: int, seconds: float) -> list[dict[str, object]]:
+    """What was measured of some works."""
+    return [row(name, threads, rounds, seconds) for threads in (1, 2) for name in works]
+
+
+def with_others(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """With the rows of other works, of an earlier measurement that was made in the same way."""
+    same = [key for key in found if key not in ("date", "rows")]
+    if any(found[key] != before[key] for key in same):
+        raise SystemExit("other works were measured elsewhere, or otherwise: measure all of them")
+    new = {(r["threads"], r["work"]): r for r in found["rows"]}
+    old = {(r["threads"], r["work"]): r for r in before["rows"]}
+    order = [(threads, name) for threads in (1, 2) for name in WORKLOADS]
+    return {**found, "rows": [(old | new)[key] for key in order if key in old | new]}
+
+
 if __name__ == "__main__":
-    given = arguments(__doc__)
+    given = arguments(__doc__, WORKLOADS)
     rounds, seconds = (1, 0.5) if given.quick else (5, 2.0)
     found = {
         **facts("llvmlite", "torch", "jax", "optax", "scikit-learn"),
         "quick": given.quick,
         "rounds": rounds,
         "seconds": seconds,
-        "rows": [row(name, threads, rounds, seconds) for threads in (1, 2) for name in WORKLOADS],
+        "rows": rows(given.works or list(WORKLOADS), rounds, seconds),
     }
+    kept = given.out / "results" / "training.json"
+    if given.works and kept.exists():
+        found = with_others(found, json.loads(kept.read_text()))
     keep("training", found, given.out)
