@@ -70,3 +70,12 @@ def in_turn(function, arrays, updates, threads, order, monkeypatch):
             own = address(scratch) + thread * run._stride
             run_segment(run._base, own, thread, threads, address(run._barrier))
     return [run.result(b).copy() for b in whole.program.outputs]
+
+
+def same_bits(function, arrays, monkeypatch):
+    """Compare the outputs of 2, 3 and 4 threads with those of one."""
+    alone = in_turn(function, arrays, {}, 1, list, monkeypatch)
+    assert all(np.isfinite(a).all() for a in alone)
+    for many in (2, 3, 4):
+        for a, b in zip(alone, in_turn(function, arrays, {}, many, list, monkeypatch), strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -12,21 +12,13 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.backends.native.plan import cuts, threads
-from sharing import in_turn
+from sharing import same_bits
 
 RNG = np.random.default_rng(0)
 
 
 def f32(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
-
-
-def same_bits(function, arrays, monkeypatch):
-    alone = in_turn(function, arrays, {}, 1, list, monkeypatch)
-    assert all(np.isfinite(a).all() for a in alone)
-    for many in (2, 3):
-        for a, b in zip(alone, in_turn(function, arrays, {}, many, list, monkeypatch), strict=True):
-            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("rows", [32, 48, 64])

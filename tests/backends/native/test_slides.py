@@ -11,6 +11,7 @@ from test_attention import both, check_equal
 
 import chainrule as cr
 from chainrule import nn, optim
+from sharing import same_bits
 
 RNG = np.random.default_rng(0)
 
@@ -107,10 +108,9 @@ def test_halves_are_rounded_as_in_numpy(dtype, rounding):
         ((17, 30, 31, 16), (3, 3, 16, 16), {"padding": 1}),
     ],
 )
-def test_the_same_bits_for_any_number_of_threads(x, w, how, of_threads):
+def test_the_same_bits_for_any_number_of_threads(x, w, how, monkeypatch):
     """Images that are cut in bands, batches that are cut in images and in parts of a gradient."""
-    alone, two = of_threads(convolved(**how), f32(*x), f32(*w))
-    assert two == alone
+    same_bits(lambda t: [*convolved(**how)(*t)], [f32(*x), f32(*w)], monkeypatch)
 
 
 def test_a_network_trains_to_the_same_bits(of_threads):
