@@ -17,7 +17,7 @@ import pytest
 import chainrule as cr
 from chainrule import backends, derivatives, ops
 from chainrule.cli import main
-from chainrule.explain import handbook
+from chainrule.explanation import handbook
 from chainrule.train import Recipe
 from chainrule.train.runs.augmentation import SETTINGS
 

@@ -216,20 +216,23 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:  # what is imported when it is used
     from . import data as data
-    from . import explain as explain
+    from . import explanation as explanation
     from . import interop as interop
     from . import models as models
     from . import nn as nn
     from . import optim as optim
     from . import train as train
+    from .explanation import explain
     from .train import fit
 else:  # a type checker is to know which names there are
 
     def __getattr__(name: str) -> _Any:
-        if name in ("data", "explain", "interop", "models", "nn", "optim", "train"):
+        if name in ("data", "explanation", "interop", "models", "nn", "optim", "train"):
             return _importlib.import_module(f".{name}", __name__)
         if name == "fit":
             return _importlib.import_module(".train", __name__).fit
+        if name == "explain":
+            return _importlib.import_module(".explanation", __name__).explain
         raise _missing("chainrule", name)
 
 
@@ -304,6 +307,7 @@ __all__ = [
     "erfinv",
     "exp",
     "expand_dims",
+    "explain",
     "expm1",
     "eye",
     "finfo",

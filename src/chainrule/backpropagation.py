@@ -23,6 +23,7 @@ from .errors import ChainruleError, GradientError
 from .graph import RELEASED, Node, spec_text, topological
 from .handle import Handle
 from .sparse import RowSparse
+from .trace import state
 
 _POINTWISE = {op for op in ops.TABLE.values() if op.kind == "elementwise"} | {
     ops.negative,
@@ -87,6 +88,9 @@ def sweep(
     results: dict[Node, Any] = {}
     inside = set(order)
     masks: dict[Node, _Mask] = {}  # of the pending cotangents
+    watcher = None if state.trace is None else state.trace.watcher
+    if watcher is not None:
+        watcher.sweep_began(cotangents)
     for node in reversed(order):
         g = pending.pop(node, None)
         if g is None:
@@ -100,6 +104,8 @@ def sweep(
                 if type(hook) is not Retain:
                     before, g = g, _hooked(hook, g, node)
                     mask = mask if g is before else None
+        if watcher is not None:
+            watcher.reached(node, g)
         if node in wanted:
             results[node] = g
             if wrt is None and node.is_leaf:
@@ -120,6 +126,8 @@ def sweep(
                 pull(g, node, tensor_of) if pull is not None and i in inside else None
                 for pull, i in zip(node.op.pulls, node.inputs, strict=True)
             ]
+        if watcher is not None:
+            watcher.pulled(node, shares)
         inputs = node.inputs
         if release and node.op.saves:
             if released is not None:
@@ -141,6 +149,8 @@ def sweep(
             pending[i] = share
             if passed:
                 masks[i] = passed
+    if watcher is not None:
+        watcher.sweep_ended()
     return results
 
 

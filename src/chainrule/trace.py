@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import TraceError, user_line
 from .graph import NO_PARAMS, Dtype, Node, Operation, Shape
@@ -52,6 +52,31 @@ def outside() -> Iterator[None]:
         state.trace = before
 
 
+class Watcher(Protocol):
+    """What follows a recording: `explanation/recorder.py` does."""
+
+    def computed(self, node: Node) -> None:
+        """An operation became this node."""
+
+    def entered(self, module: Any) -> None:
+        """A module is called."""
+
+    def left(self, module: Any) -> None:
+        """Its call has ended."""
+
+    def sweep_began(self, outputs: Iterable[Node]) -> None:
+        """A reverse sweep from these nodes begins."""
+
+    def sweep_ended(self) -> None:
+        """The sweep that began last has ended."""
+
+    def reached(self, node: Node, g: Any) -> None:
+        """The sweep is at this node, and g = ∂loss/∂node is complete."""
+
+    def pulled(self, node: Node, shares: Sequence[Any]) -> None:
+        """The node's rule has returned the shares of its inputs."""
+
+
 class Trace:
     """One recording, used as a context. Afterwards its tables say which tensors were used.
 
@@ -69,6 +94,7 @@ class Trace:
     steps_optimizer whether an optimizer steps in it
     guards          whether a later recording would give the same graph
     arguments       tensors that are inputs, and so are not to be captured
+    watcher         what is told of each node, module call and rule, for an explanation; or None
     """
 
     def __init__(self, lasting: bool = False) -> None:
@@ -84,6 +110,7 @@ class Trace:
         self.steps_optimizer = False
         self.guards: list[Guard] = []
         self.arguments: dict[int, Any] = {}
+        self.watcher: Watcher | None = None
         self.outer: Trace | None = None
 
     def __enter__(self) -> Trace:
@@ -104,7 +131,10 @@ class Trace:
     ) -> Node:
         """The node of an operation; shapes and dtypes are checked here."""
         shape, dtype = op.infer(*inputs, **params)
-        return Node(op, inputs, params, shape, dtype, None, grad, user_line(), self)
+        node = Node(op, inputs, params, shape, dtype, None, grad, user_line(), self)
+        if self.watcher is not None:
+            self.watcher.computed(node)
+        return node
 
     def owns(self, tensor: Any) -> bool:
         """Whether the tensor was made, or computed, inside this trace."""

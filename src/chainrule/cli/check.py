@@ -12,7 +12,7 @@ import typer
 
 from .. import checking, derivatives
 from ..errors import ArgumentError, printable
-from ..explain import handbook
+from ..explanation import handbook
 
 
 def check(

@@ -76,9 +76,13 @@ class Module(SelfGuarded):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        watcher = None
         if state.trace is not None:
             state.trace.guards.append(_ModuleGuard(self))
+            watcher = state.trace.watcher
         try:
+            if watcher is not None:
+                watcher.entered(self)
             out = self.forward(*args, **kwargs)
             for hook in self._forward_hooks:
                 new = hook.function(self, args, out)
@@ -90,6 +94,8 @@ class Module(SelfGuarded):
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
                 _expect_arguments(self, args, kwargs)
             raise
+        if watcher is not None:
+            watcher.left(self)
         return out
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> ForwardHook:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import nn, random
 from ...data import DataLoader
-from ...explain import grad_cam, has_regions, saliency
+from ...explanation import grad_cam, has_regions, saliency
 from ...graph import Array
 from ..charts.pixels import filter_picture, map_over, map_picture, picture
 from .networks import RandomShift

@@ -11,7 +11,7 @@ import torch
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentError, ShapeError
-from chainrule.explain import grad_cam, has_regions, saliency
+from chainrule.explanation import grad_cam, has_regions, saliency
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 10, 2))

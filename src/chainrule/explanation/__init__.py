@@ -1,0 +1,25 @@
+"""What a network computes, explained.
+
+explanation   `explain`: the backward pass of a function, in several forms
+derivation    the pass, recorded: what it reads, what it computes, which rule made what
+steps         the pass in steps (modules, lines of the user's code), and the names of values
+recorder      follows a recording
+owners        the user's names for modules and tensors
+images        where a network looks in an image: saliency maps and Grad-CAM
+handbook      the table of derivatives as a page
+formula       a graph of scalars as a formula
+"""
+
+from .explanation import Explanation, explain
+from .handbook import handbook, row_formulas
+from .images import grad_cam, has_regions, saliency
+
+__all__ = [
+    "Explanation",
+    "explain",
+    "grad_cam",
+    "handbook",
+    "has_regions",
+    "row_formulas",
+    "saliency",
+]

@@ -1,0 +1,204 @@
+"""The names that the user's code has for modules and tensors: variables, and paths in modules."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .. import tree
+from ..compile.arguments import varies
+from ..guards.functions import bound_objects, called_functions, globals_in, in_library, module_of
+from ..nn import Module
+from ..optim.group import Group
+from ..optim.optimizer import Optimizer
+from ..tensor import Tensor
+from ..wrapping import Wrapper
+
+
+class Owners:
+    """Names of tensors and modules, by identity.
+
+    arguments   the names of the tensors among the arguments, in order
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        optimizer: Any = None,
+    ) -> None:
+        self._names: dict[int, str] = {}
+        self._kinds: dict[int, str] = {}
+        self._paths: dict[int, str] = {}
+        self._alive: list[Any] = []  # identities are those of living objects
+        bound = _bound(function, args, kwargs)
+        self.arguments = [name for name, leaf in _leaves(bound) if varies(leaf)]
+        objects = [*_visible(function), *_leaves(bound)]
+        objects += [] if optimizer is None else [("optimizer", optimizer)]
+        modules = _outermost([(n, o) for n, o in objects if isinstance(o, Module)])
+        for name, module in modules:
+            self._add_module(module, name if len(modules) > 1 else "")
+        for name, value in objects:
+            if isinstance(value, Tensor):
+                self._add(value, name, "parameter" if value.requires_grad else "data")
+        for _, value in objects:
+            if isinstance(value, Optimizer):
+                self._add_optimizer(value)
+
+    def name(self, owner: Any) -> str:
+        """The tensor's name: a path in a module, a variable, or a number if it has neither."""
+        if id(owner) not in self._names:
+            count = sum(n.startswith("tensor_") for n in self._names.values())
+            self._add(owner, f"tensor_{count + 1}", "parameter" if owner.requires_grad else "data")
+        return self._names[id(owner)]
+
+    def kind(self, owner: Any) -> str:
+        """The kind of input that the tensor is: see `derivation.Input`."""
+        return self._kinds.get(id(owner), "data")
+
+    def path(self, module: Module) -> str:
+        """The module's path in the outermost one, "" for that one or one that has no name."""
+        return self._paths.get(id(module), "")
+
+    def _add(self, value: Any, name: str, kind: str) -> None:
+        if id(value) not in self._names:
+            self._names[id(value)], self._kinds[id(value)] = name, kind
+            self._alive.append(value)
+
+    def _add_module(self, module: Module, prefix: str) -> None:
+        for path, inner in module.named_modules(prefix=prefix):
+            self._paths.setdefault(id(inner), path)
+            self._alive.append(inner)
+        join = f"{prefix}." if prefix else ""
+        for path, t in module.named_parameters():
+            self._add(t, join + path, "parameter")
+        for path, t in module.named_buffers():
+            self._add(t, join + path, "buffer")
+
+    def _add_optimizer(self, optimizer: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            self._add_settings(group)
+            for own, p in zip(group.names, group.params, strict=True):
+                path = self._names.get(id(p)) or own
+                self._add(p, path, "parameter")
+                for slot, t in optimizer.state[own].items():
+                    self._add(t, "step" if slot == "step" else f"{path}/{slot}", "state")
+
+    def _add_settings(self, group: Group) -> None:
+        for key in group:
+            value = group.scalar(key) if key != "betas" else None
+            if isinstance(value, Tensor):
+                self._add(value, key, "setting")
+        if "betas" in group:
+            for k in range(2):
+                self._add(group.scalar("betas", k), f"beta{k + 1}", "setting")
+
+
+def is_generator_state(owner: Any) -> bool:
+    """Whether the tensor is the state of a random generator."""
+    return str(owner.dtype) == "uint64" and owner.shape == (2,)
+
+
+def _bound(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+    """The arguments with the names of the function's parameters, in the order of the call."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    for k in range(len(args)):
+        p = parameters[min(k, len(parameters) - 1)] if parameters else None
+        if p is None or p.kind is p.VAR_POSITIONAL:
+            first = len(names) if p is None else parameters.index(p)
+            names.append(f"{p.name if p else 'argument'}_{k - first if p else k}")
+        else:
+            names.append(p.name)
+    return [*zip(names, args, strict=True), *kwargs.items()]
+
+
+def _leaves(named: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The leaves in lists, tuples and dicts, each with its path."""
+    for name, value in named:
+        yield from _inside(name, value)
+
+
+def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if tree.flatten(value)[1] is tree.LEAF:
+        yield name, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _inside(f"{name}.{key}", inner)
+    elif isinstance(value, (list, tuple)):
+        fields = getattr(value, "_fields", range(len(value)))
+        for key, inner in zip(fields, value, strict=True):
+            yield from _inside(f"{name}.{key}", inner)
+
+
+def _visible(function: Any) -> list[tuple[str, Any]]:
+    """The modules, tensors and optimizers that the function sees, by variable or attribute.
+
+    Those of functions that it uses come after its own.
+    """
+    out: list[tuple[str, Any]] = []
+    waiting, seen = [function], set()
+    while waiting:
+        value = waiting.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Module):
+            out.append(("model", value))
+        for inner in called_functions(value):
+            if in_library(module_of(inner)):
+                continue
+            for name, inner_value in _outer_variables(inner):
+                out += _objects_in(name, inner_value)
+                waiting += [inner_value] if _is_users_function(inner_value) else []
+        for bound in [value, *bound_objects(value)]:
+            if not inspect.isroutine(bound) and not isinstance(bound, (Module, type)):
+                for name, inner_value in getattr(bound, "__dict__", {}).items():
+                    out += _objects_in(name, inner_value)
+    return out
+
+
+def _is_users_function(value: Any) -> bool:
+    return inspect.isroutine(value) or isinstance(value, (Wrapper, functools.partial))
+
+
+def _outer_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The function's closure, the globals that it uses, and its defaults."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty cell
+            yield name, cell.cell_contents
+    for name in globals_in(function.__code__):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+    parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    yield from zip(parameters[len(parameters) - len(defaults) :], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+def _objects_in(name: str, value: Any) -> list[tuple[str, Any]]:
+    """The object, or those in a list, tuple or dict of them, with their names."""
+    if isinstance(value, (Module, Tensor, Optimizer)):
+        return [(name, value)]
+    if type(value) in (list, tuple, dict):
+        return [
+            (n, v) for n, v in _inside(name, value) if isinstance(v, (Module, Tensor, Optimizer))
+        ]
+    return []
+
+
+def _outermost(modules: list[tuple[str, Module]]) -> list[tuple[str, Module]]:
+    """The modules that are in no other of them, each once."""
+    within = {id(i) for _, m in modules for i in m.modules() if i is not m}
+    once = {id(m): (n, m) for n, m in reversed(modules)}
+    return [(n, m) for n, m in reversed(list(once.values())) if id(m) not in within]
