@@ -67,10 +67,11 @@ def _constant(node: Node, value: Any) -> Node:
 
 def simplify(graph: Graph) -> Graph:
     """Exact identities, and operations that change nothing, are dropped."""
-    return rebuild(graph, _simpler)
+    return rebuild(graph, simpler)
 
 
-def _simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
+def simpler(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """The node on these inputs, or what is exactly the same with fewer operations."""
     op, params = node.op, node.params
     first = inputs[0] if inputs else None
     if op in (ops.alias, ops.stop_gradient):  # x

@@ -19,7 +19,8 @@ import numpy as np
 
 from .. import ops
 from ..compile.arguments import Arguments
-from ..compile.passes import PASSES
+from ..compile.passes import fold, simpler
+from ..compile.rewriting import parameters_key, rebuild, with_inputs
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError
 from ..graph import Array, Graph, Node, spec_text, topological
@@ -29,7 +30,7 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .owners import Owners, is_generator_state
-from .recorder import Call, Pull, Recorder
+from .recorder import Call, Line, Pull, Recorder
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ class Derivation:
     gradients   ∂loss/∂input by the input's name, for each variable
     updated     the new values that a training step, or an optimizer, assigns, by name
     calls       the call of a module or function that a node of the forward pass belongs to
+    lines       the user's lines in which it was computed, innermost first
     owners      the names of modules and tensors in the user's code
-    position    the place of each node in the recording
+    position    every node of the recording, with its place in it
     """
 
     inputs: dict[Node, Input]
@@ -71,6 +73,7 @@ class Derivation:
     gradients: dict[str, Node]
     updated: dict[str, Node]
     calls: dict[Node, Call]
+    lines: dict[Node, tuple[Line, ...]]
     owners: Owners
     fixed: set[Node]
     position: dict[Node, int]
@@ -101,9 +104,11 @@ class Derivation:
     @cached_property
     def values(self) -> Mapping[Node, Any]:
         """The value of every node on the sample; of an operation with several results a tuple."""
-        fixed = sorted(self.fixed, key=self.position.__getitem__)
         inputs = {node: i.value for node, i in self.inputs.items()}
-        return evaluated([*(n for n in fixed if n.op is not None), *self.order], inputs)
+        ends = [self.loss, *self.gradients.values(), *self.updated.values()]
+        ends += [n for p in self.pulls for n in (*p.upstream, *p.shares) if n is not None]
+        order = [*self.between(ends), *(n for n in self.fixed if n.op is not None)]
+        return evaluated(sorted(order, key=self.position.__getitem__), inputs)
 
     def value(self, node: Node) -> Any:
         """A node's value on the sample."""
@@ -140,6 +145,14 @@ def derive(
     function    returns the loss (or a tuple that begins with it), or calls backward() on it
     optimizer   steps after the backward pass, if the function does not step one itself
     """
+    if isinstance(function, Tensor) or not callable(function):
+        got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
+        raise ArgumentError(
+            "explain",
+            f"got {got}",
+            "expected the function that computes the loss, and its arguments",
+            "explain(lambda x, y: loss(model(x), y), x, y)",
+        )
     arguments = Arguments(args, kwargs)
     recording = _Recording(function, arguments, optimizer)
     if not recording.loss.requires_grad:  # no parameters: by the arguments
@@ -249,8 +262,9 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     pulls = next((p for outs, p in reversed(recorder.sweeps) if recording.loss in outs), [])
     written = [node for _, node in recording.assigned]
     ends = [node for _, node in recording.ends]
-    everything = topological([recording.loss, *ends, *written])
-    new = _simplified(recorded.graph.inputs, everything)
+    passed = [n for p in pulls for n in (*p.upstream, *p.shares) if n is not None]
+    everything = topological([recording.loss, *ends, *written, *passed])
+    new = _simplified(recorded.graph.inputs, everything, {p.node for p in pulls})
 
     read: dict[Node, Input] = {}
     for node, t, name in zip(recording.inputs, recording.tensors, owners.arguments, strict=True):
@@ -270,14 +284,16 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
         if not is_generator_state(owner)
     }
     calls: dict[Node, Call] = {}
+    lines: dict[Node, tuple[Line, ...]] = {}
     for old, call in recorder.calls.items():
         if old in new:
             calls.setdefault(new[old], call)
+            lines.setdefault(new[old], recorder.lines[old])
     position: dict[Node, int] = {}
     for k, node in enumerate(everything):
         position.setdefault(new[node], k)
     ends = [loss, *gradients.values(), *updated.values()]
-    order = sorted(topological(ends), key=lambda n: position.get(n, -1))
+    order = sorted({*new.values()}, key=position.__getitem__)
     fixed, random = _without_inputs(order, {*read})
     inputs = _inputs(read, calls, owners, ends, order, fixed, random)
     gradients = {i.name: gradients[i.name] for i in inputs.values() if i.name in gradients}
@@ -289,20 +305,36 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
             list(dict.fromkeys(new[m] for m in p.nodes if m in new)),
         )
         for p in pulls
-        if p.node in new
+        if new[p.node] not in {new[i] for i in p.node.inputs}  # else it changes nothing
     ]
-    out = Derivation(inputs, loss, [], reached, gradients, updated, calls, owners, fixed, position)
+    out = Derivation(
+        inputs, loss, [], reached, gradients, updated, calls, lines, owners, fixed, position
+    )
     out.forward = out.between([loss])
     return out
 
 
-def _simplified(inputs: Sequence[Node], nodes: list[Node]) -> dict[Node, Node]:
-    """Each node after the exact passes of a compiled step."""
-    graph = Graph(inputs, nodes)
-    for run in PASSES:
-        if run.__name__ != "join":
-            graph = run(graph)
-    return dict(zip(nodes, graph.outputs, strict=True))
+def _simplified(
+    inputs: Sequence[Node], nodes: list[Node], pulled: AbstractSet[Node]
+) -> dict[Node, Node]:
+    """Each node after exact simplifications.
+
+    pulled   nodes with a pull: each stays a node of its own with its inputs, or, if it changes
+             nothing, is its input
+    """
+    folded = dict(zip(nodes, fold(Graph(inputs, nodes)).outputs, strict=True))
+    kept = {folded[n] for n in pulled}
+    known: dict[Any, Node] = {}
+
+    def visit(node: Node, new: tuple[Node, ...]) -> Node:
+        out = simpler(node, new)
+        if node in kept:
+            return out if out in new else with_inputs(node, new)
+        key = (out.op, out.inputs, parameters_key(out.params) if out.params else ())
+        return out if key[2] is None or out.op is None else known.setdefault(key, out)
+
+    simplified = rebuild(Graph(inputs, [folded[n] for n in nodes]), visit)
+    return dict(zip(nodes, simplified.outputs, strict=True))
 
 
 def _value(owner: Any, slot: str) -> Array:

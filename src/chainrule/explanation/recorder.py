@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from ..errors import PACKAGE
 from ..graph import Node
 from ..sparse import RowSparse
 
+Line = tuple[CodeType, int]  # a function's code, and the line in it
+_RECORDING = str(Path(__file__).with_name("derivation.py"))  # it calls what is explained
 _WRAPPERS = {"call", "checked", "computed", "__call__"}  # names of functions around others
 
 
@@ -50,12 +54,14 @@ class Pull:
 class Recorder:
     """A `trace.Watcher` that remembers calls, and the pulls of each sweep.
 
-    calls    the call that each node belongs to; nodes without one were made by operators
+    calls    the call that each node of the forward pass belongs to
+    lines    the user's lines in which it was computed, innermost first
     sweeps   the outputs of each outermost sweep, and its pulls in order
     """
 
     def __init__(self) -> None:
         self.calls: dict[Node, Call] = {}
+        self.lines: dict[Node, tuple[Line, ...]] = {}
         self.sweeps: list[tuple[list[Node], list[Pull]]] = []
         self._modules: list[Call] = []
         self._function: Call | None = None
@@ -70,9 +76,11 @@ class Recorder:
             if self._pull is not None:
                 self._pull.nodes.append(node)
             return
-        call = self._modules[-1] if self._modules else self._of_function()
-        if call is not None:
-            self.calls[node] = call
+        name, self.lines[node] = _stack()
+        if self._modules:
+            self.calls[node] = self._modules[-1]
+        elif self.lines[node]:
+            self.calls[node] = self._of_function(name, self.lines[node][0])
 
     def entered(self, module: Any) -> None:
         """As `Watcher.entered`."""
@@ -109,23 +117,28 @@ class Recorder:
         self.sweeps[-1][1].append(self._pull)
         self._pull = None
 
-    # ── functions ────────────────────────────────────────────────────────────────────────────────
+    def _of_function(self, name: str, line: Line) -> Call:
+        """The present call, or a new one where another line calls a function."""
+        place = line[0].co_filename, line[1]
+        if self._function is None or self._function.place != place:
+            self._function = Call(name, place=place)
+        return self._function
 
-    def _of_function(self) -> Call | None:
-        """The outermost call of a function of this library on the stack, by the line it is in."""
-        frame: Any = sys._getframe(2)
-        inside = []
-        while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-            inside.append(frame.f_code.co_name)
-            frame = frame.f_back
-        if frame is None or not inside:
-            return None
-        place = frame.f_code.co_filename, frame.f_lineno
-        call = self._function
-        if call is None or call.place != place:
-            name = next((n for n in reversed(inside) if n not in _WRAPPERS), "")
-            call = self._function = Call(name, place=place)
-        return call
+
+def _stack() -> tuple[str, tuple[Line, ...]]:
+    """The outermost function of this library that the innermost of the user's lines calls, and all
+    of the user's lines, innermost first, up to the function that is explained."""
+    frame: Any = sys._getframe(2)
+    inside: list[str] = []
+    lines: list[Line] = []
+    while frame is not None and frame.f_code.co_filename != _RECORDING:
+        code = frame.f_code
+        if not code.co_filename.startswith(PACKAGE):
+            lines.append((code, frame.f_lineno))
+        elif not lines and code.co_name not in _WRAPPERS:
+            inside.append(code.co_name)
+        frame = frame.f_back
+    return (inside[-1] if inside else ""), tuple(lines)
 
 
 def _node_of(share: Any) -> Node | None:

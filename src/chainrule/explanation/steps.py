@@ -133,31 +133,41 @@ def distinct(name: str, used: set[str]) -> str:
 
 
 def _assigned(derivation: Derivation, steps: list[Step]) -> dict[Node, str]:
-    """The variable that the user's line assigns a step's last output to."""
+    """The variables that the user's lines assign the outputs of steps to.
+
+    A line `return …` passes its value on to the line that calls its function.
+    """
     out: dict[Node, str] = {}
     outputs = [node for step in steps for node in step.outputs]
+    lines = [derivation.lines.get(node, ()) for node in outputs]
     for k, node in enumerate(outputs):
-        if node.source is None:
-            continue
-        ends = k + 1 == len(outputs) or outputs[k + 1].source != node.source
-        name = _target(*node.source) if ends else None
-        if name is not None:
-            out[node] = name
+        for depth, (code, line) in enumerate(lines[k]):
+            outer = lines[k][depth:]
+            if k + 1 < len(outputs) and lines[k + 1][-len(outer) :] == outer:
+                break  # another step computes the value of this line
+            if code.co_name.startswith("<") and code.co_name != "<module>":
+                continue  # a lambda
+            statement = _statement(code, line)
+            match statement:
+                case ast.Return():
+                    continue
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    out[node] = name
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    out[node] = name
+            break
     return out
 
 
 @functools.lru_cache(4096)
-def _target(code: CodeType, line: int) -> str | None:
-    """The variable that the statement in this line assigns, if it is one."""
+def _statement(code: CodeType, line: int) -> ast.stmt | None:
+    """The innermost statement of the function in this line."""
     best: Any = None
     for statement in _statements(code):
         last = statement.end_lineno or statement.lineno
         if statement.lineno <= line <= last and (best is None or statement.lineno >= best.lineno):
             best = statement
-    match best:
-        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-            return str(name)
-    return None
+    return best
 
 
 @functools.lru_cache(256)

@@ -1,0 +1,218 @@
+"""A recorded backward pass: what it reads, its steps and names, and that each share adds up."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.explanation.derivation import derive
+from chainrule.explanation.steps import names_of, steps_of
+from chainrule.nn.functional import cross_entropy
+
+
+class Network(nn.Module):
+    def __init__(self):
+        self.first = nn.Linear(3, 4)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = cr.tanh(self.first(x))
+        h = self.drop(h)
+        return self.last(h)
+
+
+X, Y = cr.random.normal((5, 3)), cr.Tensor([0, 1, 1, 0, 1])
+
+
+def eager(function, model, *args):
+    """The loss and the gradients by path of an ordinary backward pass."""
+    loss = function(*args)
+    loss.backward()
+    return loss.item(), {name: p.grad.numpy() for name, p in model.named_parameters()}
+
+
+def test_loss_and_gradients_are_those_of_backward():
+    model = Network()
+    cr.random.seed(3)
+    explained = cr.explain(lambda x, y: cross_entropy(model(x), y), X, Y)
+    loss, gradients = eager(lambda x, y: cross_entropy(model(x), y), model, X, Y)  # the same mask
+    assert explained.loss == pytest.approx(loss, rel=1e-6)
+    assert list(explained.gradients) == list(gradients)
+    for name, g in gradients.items():
+        np.testing.assert_allclose(explained.gradients[name], g, rtol=1e-5, atol=1e-7)
+
+
+def test_explaining_changes_nothing():
+    model, norm = Network(), nn.BatchNorm1d(3)
+    optimizer = optim.Adam(model.named_parameters())
+    cr.random.seed(1)
+    before = cr.random.default.state.tolist()
+    weights = {k: v.copy() for k, v in {**model.state_dict(), **norm.state_dict()}.items()}
+    state = {k: v.copy() for k, v in optimizer.state_dict().items()}
+
+    def step(x, y):
+        loss = cross_entropy(model(norm(x)), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    cr.explain(step, X, Y)
+    cr.explain(cr.compile(step), X, Y)
+    assert cr.random.default.state.tolist() == before
+    assert all(p.grad is None for p in model.parameters())
+    for k, v in {**model.state_dict(), **norm.state_dict()}.items():
+        np.testing.assert_array_equal(v, weights[k], k)
+    for k, v in optimizer.state_dict().items():
+        np.testing.assert_array_equal(v, state[k], k)
+
+
+def zoo():
+    """Functions and their arguments, one per kind of network."""
+    dense, lstm = Network(), nn.LSTM(3, 4)
+    convolutional = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 3)
+    )
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    table, norm = nn.Embedding(7, 3), nn.BatchNorm1d(3)
+    images, words = cr.random.normal((2, 8, 8, 1)), cr.Tensor([[1, 2, 2], [0, 6, 1]])
+    sequences = cr.random.normal((2, 5, 8))
+    w = cr.Tensor([1.0, -2.0], requires_grad=True)
+    inner = cr.grad(lambda v: (cr.tanh(v * w) ** 2).sum())
+    return {
+        "dense": (lambda x, y: cross_entropy(dense(x), y), X, Y),
+        "convolutional": (
+            lambda x: cross_entropy(convolutional(x), cr.Tensor([0, 2]), label_smoothing=0.1),
+            images,
+        ),
+        "lstm": (lambda x: (lstm(x)[0] ** 2).mean(), sequences[:, :, :3]),
+        "transformer": (lambda x: (encoder(x) ** 2 * x).mean(), sequences),
+        "embedding": (lambda i: (norm(table(i)) ** 3).sum(), words),
+        "gradient inside": (lambda v: (inner(v) ** 2).sum(), cr.Tensor([0.3, 0.4])),
+        "checkpoint": (lambda x, y: cross_entropy(cr.checkpoint(dense)(x), y), X, Y),
+        "argument": (lambda x: (cr.sin(x) * x).sum(), X),
+    }
+
+
+ZOO = zoo()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_shares_add_up_to_what_reaches_a_node(name):
+    function, *args = ZOO[name]
+    d = derive(function, args, {})
+    assert d.pulls
+    received = {}
+    for pull in d.pulls:
+        for node, share in zip(pull.node.inputs, pull.shares, strict=True):
+            if share is not None:
+                received.setdefault(node, []).append(d.value(share))
+    checked = 0
+    for pull in d.pulls:
+        if pull.node in received and len(pull.upstream) == 1:
+            total = sum(np.asarray(s, np.float64) for s in received[pull.node])
+            np.testing.assert_allclose(d.value(pull.upstream[0]), total, rtol=1e-4, atol=1e-6)
+            checked += 1
+    assert checked or len(d.pulls) < 3
+    by_name = {i.name: node for node, i in d.inputs.items()}
+    for name, gradient in d.gradients.items():
+        shares = received[by_name[name]]
+        if shares[0].shape == d.value(gradient).shape:  # else row-sparse
+            total = sum(np.asarray(s, np.float64) for s in shares)
+            np.testing.assert_allclose(d.value(gradient), total, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_steps_are_the_forward_pass(name):
+    function, *args = ZOO[name]
+    d = derive(function, args, {})
+    steps = steps_of(d)
+    assert [n for s in steps for n in s.nodes] == d.forward
+    assert sorted(id(p) for s in steps for p in s.pulls) == sorted(
+        id(p) for p in d.pulls if p.node in {*d.forward}
+    )
+    seen = {*d.inputs}
+    for step in steps:
+        assert {*step.inputs} <= seen, step.title
+        assert step.outputs, step.title
+        seen.update(step.outputs)
+    assert d.loss in seen
+    names = names_of(d, steps)
+    assert len({*names.values()}) == len(names)
+
+
+def test_names_are_those_of_the_code():
+    model = Network()
+    w = cr.Tensor([1.0, 2.0], requires_grad=True)
+
+    def objective(x, y):
+        logits = model(x)
+        penalty = (w * w).sum()
+        return cross_entropy(logits, y) + penalty
+
+    d = derive(objective, (X,), {"y": Y})
+    steps = steps_of(d)
+    kinds = {i.name: i.kind for i in d.inputs.values()}
+    assert kinds == {
+        "x": "data",
+        "y": "data",
+        "w": "parameter",
+        "drop.mask": "drawn",
+        **dict.fromkeys(("first.weight", "first.bias", "last.weight", "last.bias"), "parameter"),
+    }
+    names = names_of(d, steps)
+    outputs = [names[n] for s in steps for n in s.outputs]
+    assert outputs == ["first", "h", "drop", "logits", "penalty", "loss"]
+    titles = [s.title for s in steps]
+    assert titles[0] == "first (Linear)"
+    assert "penalty = (w * w).sum()" in titles
+
+
+def test_two_models_have_their_variables_in_front():
+    one, two = nn.Linear(2, 2), nn.Linear(2, 1)
+    d = derive(lambda x: two(one(x)).sum(), (cr.ones((1, 2)),), {})
+    assert [*d.gradients] == ["one.weight", "one.bias", "two.weight", "two.bias"]
+
+
+def test_an_optimizer_steps_after_the_backward_pass():
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x = cr.Tensor([[1.0, 2.0]])
+    d = derive(lambda x: (model(x) ** 2).sum(), (x,), {}, optimizer)
+    y = model.weight.numpy() @ [1.0, 2.0] + model.bias.numpy()
+    np.testing.assert_allclose(
+        d.value(d.updated["weight"]), model.weight.numpy() - 0.1 * 2 * y * [[1, 2]], rtol=1e-5
+    )
+    assert {i.name: i.kind for i in d.inputs.values()}["lr"] == "setting"
+    assert "weight/momentum_buffer" in d.updated
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: x, cr.errors.ShapeError, "one floating number"),
+        (lambda x: 3.0, cr.errors.ArgumentError, "returns float"),
+        (lambda x: cr.ones(()), cr.GradientError, "requires a gradient"),
+        (lambda x: (x > 0).sum(), cr.errors.ShapeError, "one floating number"),
+    ],
+)
+def test_what_is_no_loss_is_an_error(function, error, words):
+    with pytest.raises(error, match=words):
+        cr.explain(function, X)
+
+
+def test_two_backward_passes_are_an_error():
+    w = cr.Tensor([1.0], requires_grad=True)
+
+    def step():
+        for _ in range(2):
+            (w * w).sum().backward(accumulate=True)
+
+    with pytest.raises(cr.errors.ArgumentError, match="2 calls of backward"):
+        cr.explain(step)
+
+
+def test_a_computed_loss_is_an_error_that_shows_the_call():
+    w = cr.Tensor([1.0], requires_grad=True)
+    with pytest.raises(cr.errors.ArgumentError, match=r"explain\(lambda"):
+        cr.explain((w * w).sum())
