@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.explanation.derivation import derive
+from chainrule.explanation.derive import derive
 from chainrule.explanation.steps import names_of, steps_of
 from chainrule.nn.functional import cross_entropy
 

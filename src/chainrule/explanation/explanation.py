@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..graph import Array, Node
-from .derivation import derive
+from .derive import derive
 from .steps import Step, names_of, steps_of
 
 

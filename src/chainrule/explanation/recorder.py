@@ -14,7 +14,7 @@ from ..graph import Node
 from ..sparse import RowSparse
 
 Line = tuple[CodeType, int]  # a function's code, and the line in it
-_RECORDING = str(Path(__file__).with_name("derivation.py"))  # it calls what is explained
+_RECORDING = str(Path(__file__).with_name("derive.py"))  # it calls what is explained
 _WRAPPERS = {"call", "checked", "computed", "__call__"}  # names of functions around others
 
 
