@@ -216,3 +216,11 @@ def test_a_computed_loss_is_an_error_that_shows_the_call():
     w = cr.Tensor([1.0], requires_grad=True)
     with pytest.raises(cr.errors.ArgumentError, match=r"explain\(lambda"):
         cr.explain((w * w).sum())
+
+
+def test_two_draws_are_two_inputs():
+    first, second = nn.Dropout(0.5), nn.Dropout(0.25)
+    explained = cr.explain(lambda x: (second(first(x)) * x).sum(), cr.ones((4, 5)))
+    masks = [v for k, v in explained.arrays().items() if k.endswith("mask")]
+    assert [m.dtype for m in masks] == [bool, bool]
+    assert explained.loss == pytest.approx((masks[0] * masks[1] * 2 / 0.75).sum())

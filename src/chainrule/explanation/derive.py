@@ -186,7 +186,7 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     ends = [loss, *gradients.values(), *updated.values()]
     order = sorted({*new.values()}, key=position.__getitem__)
     fixed, random = _without_inputs(order, {*read})
-    inputs = _inputs(read, calls, owners, ends, order, fixed, random)
+    inputs = _inputs(read, calls, owners, ends, order, random)
     gradients = {i.name: gradients[i.name] for i in inputs.values() if i.name in gradients}
     reached = [
         Pull(
@@ -258,13 +258,13 @@ def _inputs(
     owners: Owners,
     ends: Sequence[Node],
     order: Sequence[Node],
-    fixed: AbstractSet[Node],
     random: AbstractSet[Node],
 ) -> dict[Node, Input]:
     """What the ends need of the inputs; what is computed from random bits alone is an input too."""
     outside = {i for node in order if node not in random for i in node.inputs} | {*ends}
     drawn = [node for node in order if node in random and node in outside]
-    bits = [node for node in order if (node in random or node in fixed) and node.op is not None]
+    behind = _until(drawn, {*read})
+    bits = [node for node in order if node in behind and node.op is not None]
     values = evaluated(bits, {node: i.value for node, i in read.items()}) if drawn else {}
     needed = _until(ends, {*drawn})
     out = {node: i for node, i in read.items() if node in needed}
