@@ -5,6 +5,7 @@ derivation    the pass, recorded: what it reads, what it computes, which rule ma
 derive        records a function as one
 steps         the pass in steps (modules, lines of the user's code), and the names of values
 recorder      follows a recording
+page          the page of an explanation, which computes the graph itself
 owners        the user's names for modules and tensors
 images        where a network looks in an image: saliency maps and Grad-CAM
 handbook      the table of derivatives as a page

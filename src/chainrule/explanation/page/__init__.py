@@ -1,0 +1,5 @@
+"""The page of an explanation: one HTML file that computes the graph itself.
+
+contents   what a page shows, as data: the graph with its steps and names
+scripts    the JavaScript that computes the graph
+"""

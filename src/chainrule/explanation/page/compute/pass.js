@@ -1,0 +1,99 @@
+// A pass over the graph of a page: all values, forward and backward, and what a change makes of them.
+(() => {
+  "use strict";
+  const { decoded, evaluated, isBig, rounded } = chainrule;
+
+  // The values of contents, or of a variant: one of contents.variants.
+  //
+  // outdated   the nodes (ids) that a change makes wrong: only Python can compute them, or what
+  //            they depend on
+  class Pass {
+    constructor(contents, variant = contents) {
+      this.contents = variant;
+      this.nodes = variant.nodes;
+      this._source = contents;
+      this._values = new Array(this.nodes.length);
+      this._byName = new Map();
+      for (const node of this.nodes) if (node.phase === "input") this._byName.set(node.name, node.id);
+      this.reset();
+    }
+
+    // Back to the values of the sample.
+    reset() {
+      for (const node of this.nodes) {
+        const value = node.like === undefined ? node.value : this._source.nodes[node.like].value;
+        this._values[node.id] = value && decoded(value);
+      }
+      this.outdated = new Set();
+      this._changed = null; // everything
+    }
+
+    // The value of a node: an array, a list of arrays for several results, undefined if unknown.
+    value(id) {
+      return this._values[id];
+    }
+
+    // The id of an input.
+    idOf(name) {
+      return this._byName.get(name);
+    }
+
+    get loss() {
+      const value = this._values[this.contents.loss];
+      return value && Number(value.data[0]);
+    }
+
+    // ∂loss/∂parameter.
+    gradient(name) {
+      return this._values[this.contents.gradients[name]];
+    }
+
+    // ∂loss/∂node for a node of the forward pass.
+    cotangent(id) {
+      const of = this.contents.cotangents[id];
+      return Array.isArray(of) ? of.map((i) => this._values[i]) : this._values[of];
+    }
+
+    // Set one element of an input; `run` computes what follows.
+    set(id, flatIndex, number) {
+      const x = this._values[id];
+      x.data[flatIndex] = isBig(x.dtype) ? BigInt(number) : number;
+      rounded(x);
+      this._changed?.add(id);
+    }
+
+    setAll(id, numbers) {
+      const x = this._values[id];
+      x.data.set(isBig(x.dtype) ? Array.from(numbers, BigInt) : numbers);
+      rounded(x);
+      this._changed?.add(id);
+    }
+
+    // Take the inputs of another pass that have the same name and shape.
+    adopt(other) {
+      for (const [name, id] of this._byName) {
+        const there = other.value(other.idOf(name));
+        const here = this._values[id];
+        if (there && here && String(there.shape) === String(here.shape)) this.setAll(id, there.data);
+      }
+    }
+
+    // Compute the nodes that depend on what has changed.
+    run() {
+      const changed = this._changed;
+      const { outdated } = this;
+      for (const node of this.nodes) {
+        if (node.op === null || (changed && !node.in.some((i) => changed.has(i)))) continue;
+        const inputs = node.in.map((i) => this._values[i]);
+        const computed = !node.elsewhere && !inputs.includes(undefined);
+        if (computed) this._values[node.id] = evaluated(node, inputs);
+        if ((changed && !computed) || node.in.some((i) => outdated.has(i))) outdated.add(node.id);
+        changed?.add(node.id);
+      }
+      this._changed = new Set();
+      return this;
+    }
+  }
+
+  Object.assign(chainrule, { Pass });
+})();

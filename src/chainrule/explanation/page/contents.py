@@ -1,0 +1,222 @@
+"""What a page shows, as data for JSON: the graph of a derivation with its steps and names.
+
+The page computes the graph itself, so it has the values of inputs and constants alone, and those
+of what only Python can compute.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...dtypes import is_half
+from ...graph import Array, Dtype, Graph, Node
+from ..derivation import Derivation
+from ..recorder import Pull
+from ..steps import Step, names_of, steps_of
+
+MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
+
+
+def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
+    """The data of a page.
+
+    title, chainrule    what it is about, and the version
+    nodes               each with its place in the list as `id`: inputs, what is fixed, forward,
+                        backward. `op` is None for a leaf; `in` are ids; `graph` is the graph
+                        inside a node; `elsewhere` marks what only Python can compute
+    loss                its id
+    gradients           ids of ∂loss/∂variable, by name
+    cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
+    steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule
+    left_out            names of inputs that are too large for a page: it cannot compute with them
+    """
+    from ... import __version__
+
+    return {"title": title, "chainrule": __version__, **_graph_of(derivation)}
+
+
+def _graph_of(derivation: Derivation) -> dict[str, Any]:
+    """All except title and version."""
+    steps = steps_of(derivation)
+    names = names_of(derivation, steps)
+    nodes = _in_order(derivation)
+    ids = {node: k for k, node in enumerate(nodes)}
+    values, left_out = _values(derivation, nodes)
+    forward = {*derivation.forward}
+    described = []
+    for node in nodes:
+        read = derivation.inputs.get(node)
+        leaf = node if read is None else Node(None, (), {}, node.shape, node.dtype)
+        entry = {"id": ids[node], **_described(leaf, ids)}
+        if read is not None:
+            entry |= {"phase": "input", "name": read.name, "kind": read.kind}
+        else:
+            later = "forward" if node in forward else "backward"
+            entry["phase"] = "fixed" if node in derivation.fixed else later
+            entry |= {"name": names[node]} if node in names else {}
+        if node in values:
+            entry["value"] = _encoded(values[node])
+        described.append(entry)
+    return {
+        "nodes": described,
+        "loss": ids[derivation.loss],
+        "gradients": {name: ids[node] for name, node in derivation.gradients.items()},
+        "cotangents": {
+            ids[p.node]: _upstream(p, ids) for p in derivation.pulls if p.node in forward
+        },
+        "steps": [_step(step, ids) for step in steps],
+        "left_out": left_out,
+    }
+
+
+def _in_order(derivation: Derivation) -> list[Node]:
+    """The nodes: inputs, what is fixed, forward, backward."""
+    ends = [derivation.loss, *derivation.gradients.values()]
+    computed = [n for n in derivation.order if n not in derivation.inputs]
+    read = {i for node in computed for i in node.inputs} | {*ends}
+    read |= {n for p in derivation.pulls for n in (*p.upstream, *p.shares) if n is not None}
+    fixed: set[Node] = set()
+    waiting = [n for n in read if n in derivation.fixed]
+    while waiting:
+        node = waiting.pop()
+        if node not in fixed:
+            fixed.add(node)
+            waiting += node.inputs
+    ordered = sorted(fixed, key=derivation.position.__getitem__)
+    return [*derivation.inputs, *ordered, *computed]
+
+
+def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:
+    """The values that a page has by node, and the names of the inputs that are left out.
+
+    The largest inputs are left out until the others have no more than MOST_VALUES elements.
+    """
+    needed = {n: derivation.value(n) for n in nodes if n.op is None or n in derivation.inputs}
+    needed |= {n: derivation.value(n) for n in nodes if n not in needed and not _computes(n)}
+    room, left_out, out = MOST_VALUES, [], {}
+    for node in sorted(needed, key=lambda n: _stored(needed[n])):
+        room -= _stored(needed[node])
+        if room >= 0:
+            out[node] = needed[node]
+        elif node in derivation.inputs:
+            left_out.append(derivation.inputs[node].name)
+    return out, left_out
+
+
+def _stored(value: Any) -> int:
+    """How many elements of a value a page has."""
+    return 1 if _uniform(np.asarray(value)) else np.size(value)
+
+
+def _uniform(value: Array) -> bool:
+    """Whether all elements have the same bits."""
+    return value.size > 0 and value.tobytes() == value.reshape(-1)[:1].tobytes() * value.size
+
+
+def _computes(node: Node) -> bool:
+    """Whether the page can compute it: it is in the table, and so is what is inside of it."""
+    if node.op is None:
+        return True
+    inner = node.params.get("graph")
+    return ops.TABLE.get(node.op.name) is node.op and (inner is None or all(map(_computes, inner)))
+
+
+def _described(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:
+    """op, in, params, shape, dtype; graph; elsewhere."""
+    graph = node.params.get("graph")
+    several = isinstance(node.dtype, tuple)
+    out = {
+        "op": node.op.name if node.op else None,
+        "in": [ids[i] for i in node.inputs],
+        "params": {k: _plain(v) for k, v in node.params.items() if _is_plain(v)},
+        "shape": [[*s] for s in node.shape] if several else [*node.shape],
+        "dtype": [*map(str, node.dtype)] if several else str(node.dtype),
+    }
+    if isinstance(graph, Graph) and _computes(node):
+        out["graph"] = _inner(graph)
+    if not _computes(node):
+        out["elsewhere"] = True
+    return out
+
+
+def _inner(graph: Graph) -> dict[str, Any]:
+    """A graph inside a node: nodes with ids of its own, inputs and outputs."""
+    nodes = [*graph.inputs, *(n for n in graph.nodes if n not in {*graph.inputs})]
+    ids = {node: k for k, node in enumerate(nodes)}
+    described = []
+    for node in nodes:
+        entry = {"id": ids[node], **_described(node, ids)}
+        if node.op is None and node.value is not None:
+            entry["value"] = _encoded(node.value)
+        described.append(entry)
+    return {
+        "nodes": described,
+        "inputs": [ids[n] for n in graph.inputs],
+        "outputs": [ids[n] for n in graph.outputs],
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has the parameter: a number, text, a dtype, or a tuple of them."""
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str, np.generic, np.dtype))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.dtype):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _encoded(value: Any) -> Any:
+    """dtype, shape and the elements in base64, little-endian; of equal elements only the first.
+
+    A value of several results is a list of them.
+    """
+    if isinstance(value, tuple):
+        return [_encoded(v) for v in value]
+    array = np.asarray(value)
+    flat = array.reshape(-1)[: _stored(array)]
+    return {
+        "dtype": str(array.dtype),
+        "shape": [*array.shape],
+        "data": base64.b64encode(flat.astype(_little(array.dtype)).tobytes()).decode(),
+    }
+
+
+def _little(dtype: Dtype) -> Dtype:
+    return dtype if is_half(dtype) else dtype.newbyteorder("<")
+
+
+def _upstream(pull: Pull, ids: Mapping[Node, int]) -> Any:
+    out = [None if n is None else ids.get(n) for n in pull.upstream]
+    return out if isinstance(pull.node.dtype, tuple) else out[0]
+
+
+def _step(step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
+    """A step, and the chain rule at its nodes from the loss back."""
+    return {
+        "title": step.title,
+        "path": step.path,
+        "kind": step.kind,
+        "inputs": [ids[n] for n in step.inputs],
+        "outputs": [ids[n] for n in step.outputs],
+        "nodes": [ids[n] for n in step.nodes],
+        "pulls": [
+            {
+                "node": ids[p.node],
+                "upstream": [n and ids.get(n) for n in p.upstream],
+                "shares": [n and ids.get(n) for n in p.shares],
+                "nodes": [ids[n] for n in p.nodes if n in ids],
+            }
+            for p in step.pulls
+        ],
+    }

@@ -1,0 +1,64 @@
+"""The JavaScript that computes a page's graph, as one script.
+
+It is written for the page alone: plain ES2022 without dependencies, with one global object,
+`chainrule`. The files stand in `compute/`; the numbers that they share with Python come from here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from ... import gauss_error, optim
+
+# In the order in which they use each other.
+_FILES = (
+    "arrays",
+    "elementwise",
+    "structure",
+    "reductions",
+    "products",
+    "random",
+    "pass",
+    "optimizers",
+)
+
+
+@functools.cache
+def compute_script() -> str:
+    """The files in order, after the constants that they use."""
+    folder = Path(__file__).parent / "compute"
+    constants = json.dumps(_constants(), separators=(",", ":"))
+    files = [(folder / f"{name}.js").read_text("utf-8") for name in _FILES]
+    return "\n".join([f"globalThis.chainrule = {{ constants: {constants} }};", *files])
+
+
+def _constants() -> dict[str, Any]:
+    return {
+        "ERF_NEAR": gauss_error.ERF_NEAR,
+        "ERFC": gauss_error.ERFC,
+        "PPND16": {
+            "middle": _highest_first(gauss_error.PPND16_A, gauss_error.PPND16_B),
+            "near": _highest_first(gauss_error.PPND16_C, gauss_error.PPND16_D),
+            "far": _highest_first(gauss_error.PPND16_E, gauss_error.PPND16_F),
+        },
+        "optimizers": {
+            "SGD": _defaults(optim.SGD),
+            "momentum": _defaults(optim.SGD) | {"momentum": 0.9},
+            "RMSprop": _defaults(optim.RMSprop),
+            "Adam": _defaults(optim.Adam),
+        },
+    }
+
+
+def _highest_first(*tables: tuple[float, ...]) -> list[tuple[float, ...]]:
+    return [table[::-1] for table in tables]
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """The settings of an optimizer, with their defaults."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
