@@ -1,5 +1,6 @@
 """The page of an explanation: one HTML file that computes the graph itself.
 
 contents   what a page shows, as data: the graph with its steps and names
+tangents   the derivative of a step along a direction
 scripts    the JavaScript that computes the graph
 """

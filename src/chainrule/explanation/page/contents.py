@@ -7,17 +7,18 @@ of what only Python can compute.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
+from ...compile.rewriting import apply
 from ...dtypes import is_half
 from ...graph import Array, Dtype, Graph, Node
 from ..derivation import Derivation
-from ..recorder import Pull
 from ..steps import Step, names_of, steps_of
+from .tangents import Tangent, tangent_of
 
 MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
 
@@ -32,7 +33,8 @@ def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
     loss                its id
     gradients           ids of ∂loss/∂variable, by name
     cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
-    steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule
+    steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule;
+                        `tangent`: the derivative along a direction, see `tangents.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
     """
     from ... import __version__
@@ -44,51 +46,86 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     """All except title and version."""
     steps = steps_of(derivation)
     names = names_of(derivation, steps)
-    nodes = _in_order(derivation)
+    cotangents = _cotangents(derivation)
+    nodes = _in_order(derivation, cotangents)
     ids = {node: k for k, node in enumerate(nodes)}
     values, left_out = _values(derivation, nodes)
     forward = {*derivation.forward}
     described = []
-    for node in nodes:
+    for node in ids:
         read = derivation.inputs.get(node)
         leaf = node if read is None else Node(None, (), {}, node.shape, node.dtype)
-        entry = {"id": ids[node], **_described(leaf, ids)}
+        entry = {"id": ids[node], **described_node(leaf, ids)}
         if read is not None:
             entry |= {"phase": "input", "name": read.name, "kind": read.kind}
         else:
             later = "forward" if node in forward else "backward"
-            entry["phase"] = "fixed" if node in derivation.fixed else later
+            constant = node.op is None or node in derivation.fixed
+            entry["phase"] = "fixed" if constant else later
             entry |= {"name": names[node]} if node in names else {}
         if node in values:
-            entry["value"] = _encoded(values[node])
+            entry["value"] = encoded(values[node])
         described.append(entry)
     return {
         "nodes": described,
         "loss": ids[derivation.loss],
         "gradients": {name: ids[node] for name, node in derivation.gradients.items()},
         "cotangents": {
-            ids[p.node]: _upstream(p, ids) for p in derivation.pulls if p.node in forward
+            ids[node]: [c and ids[c] for c in of] if isinstance(node.dtype, tuple) else ids[of[0]]
+            for node, of in cotangents.items()
         },
-        "steps": [_step(step, ids) for step in steps],
+        "steps": [_step(derivation, step, ids) for step in steps],
         "left_out": left_out,
     }
 
 
-def _in_order(derivation: Derivation) -> list[Node]:
-    """The nodes: inputs, what is fixed, forward, backward."""
-    ends = [derivation.loss, *derivation.gradients.values()]
-    computed = [n for n in derivation.order if n not in derivation.inputs]
-    read = {i for node in computed for i in node.inputs} | {*ends}
-    read |= {n for p in derivation.pulls for n in (*p.upstream, *p.shares) if n is not None}
-    fixed: set[Node] = set()
-    waiting = [n for n in read if n in derivation.fixed]
+def _cotangents(derivation: Derivation) -> dict[Node, list[Any]]:
+    """∂loss/∂node for each result of a node of the forward pass; None where nothing reaches it.
+
+    A node that the code computes twice is one node of the graph: its cotangents are added here.
+    """
+    out: dict[Node, list[Any]] = {}
+    forward = {*derivation.forward}
+    for pull in derivation.pulls:
+        if pull.node not in forward:
+            continue
+        before = out.get(pull.node, [None] * len(pull.upstream))
+        out[pull.node] = [
+            one or two
+            if one is None or two is None
+            else apply(ops.add, one, two, source=None)
+            for one, two in zip(before, pull.upstream, strict=True)
+        ]
+    for node in derivation.forward:
+        if node.op is ops.item and node.inputs[0] in out:
+            out[node] = [out[node.inputs[0]][node.params["index"]]]
+    return {node: of for node, of in out.items() if any(n is not None for n in of)}
+
+
+def _in_order(derivation: Derivation, cotangents: Mapping[Node, Sequence[Any]]) -> list[Node]:
+    """The nodes: inputs, what is fixed, forward, backward, and what no gradient needs.
+
+    In the last part nodes are in the order in which they were made.
+    """
+    shown = [n for of in cotangents.values() for n in of if n is not None]
+    shown += [n for p in derivation.pulls for n in (*p.upstream, *p.shares) if n is not None]
+    behind = _behind([derivation.loss, *derivation.gradients.values(), *shown], derivation.inputs)
+    fixed = sorted(behind & derivation.fixed, key=derivation.position.__getitem__)
+    computed = [n for n in derivation.order if n in behind and n not in derivation.inputs]
+    first = [*derivation.inputs, *fixed, *computed]
+    return [*first, *sorted(behind - {*first}, key=lambda n: n.serial)]
+
+
+def _behind(ends: Iterable[Node], leaves: Container[Node]) -> set[Node]:
+    """The nodes that the ends depend on, without what is behind the leaves."""
+    seen: set[Node] = set()
+    waiting = [*ends]
     while waiting:
         node = waiting.pop()
-        if node not in fixed:
-            fixed.add(node)
-            waiting += node.inputs
-    ordered = sorted(fixed, key=derivation.position.__getitem__)
-    return [*derivation.inputs, *ordered, *computed]
+        if node not in seen:
+            seen.add(node)
+            waiting += () if node in leaves else node.inputs
+    return seen
 
 
 def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:
@@ -126,11 +163,11 @@ def _computes(node: Node) -> bool:
     return ops.TABLE.get(node.op.name) is node.op and (inner is None or all(map(_computes, inner)))
 
 
-def _described(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:
+def described_node(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:
     """op, in, params, shape, dtype; graph; elsewhere."""
     graph = node.params.get("graph")
     several = isinstance(node.dtype, tuple)
-    out = {
+    out: dict[str, Any] = {
         "op": node.op.name if node.op else None,
         "in": [ids[i] for i in node.inputs],
         "params": {k: _plain(v) for k, v in node.params.items() if _is_plain(v)},
@@ -138,21 +175,21 @@ def _described(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:
         "dtype": [*map(str, node.dtype)] if several else str(node.dtype),
     }
     if isinstance(graph, Graph) and _computes(node):
-        out["graph"] = _inner(graph)
+        out["graph"] = graph_data(graph)
     if not _computes(node):
         out["elsewhere"] = True
     return out
 
 
-def _inner(graph: Graph) -> dict[str, Any]:
+def graph_data(graph: Graph) -> dict[str, Any]:
     """A graph inside a node: nodes with ids of its own, inputs and outputs."""
     nodes = [*graph.inputs, *(n for n in graph.nodes if n not in {*graph.inputs})]
     ids = {node: k for k, node in enumerate(nodes)}
     described = []
     for node in nodes:
-        entry = {"id": ids[node], **_described(node, ids)}
+        entry = {"id": ids[node], **described_node(node, ids)}
         if node.op is None and node.value is not None:
-            entry["value"] = _encoded(node.value)
+            entry["value"] = encoded(node.value)
         described.append(entry)
     return {
         "nodes": described,
@@ -176,13 +213,13 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
     """dtype, shape and the elements in base64, little-endian; of equal elements only the first.
 
     A value of several results is a list of them.
     """
     if isinstance(value, tuple):
-        return [_encoded(v) for v in value]
+        return [encoded(v) for v in value]
     array = np.asarray(value)
     flat = array.reshape(-1)[: _stored(array)]
     return {
@@ -196,13 +233,9 @@ def _little(dtype: Dtype) -> Dtype:
     return dtype if is_half(dtype) else dtype.newbyteorder("<")
 
 
-def _upstream(pull: Pull, ids: Mapping[Node, int]) -> Any:
-    out = [None if n is None else ids.get(n) for n in pull.upstream]
-    return out if isinstance(pull.node.dtype, tuple) else out[0]
-
-
-def _step(step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
-    """A step, and the chain rule at its nodes from the loss back."""
+def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
+    """A step, the chain rule at its nodes from the loss back, and its tangent."""
+    tangent = tangent_of(derivation, step)
     return {
         "title": step.title,
         "path": step.path,
@@ -213,10 +246,22 @@ def _step(step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
         "pulls": [
             {
                 "node": ids[p.node],
-                "upstream": [n and ids.get(n) for n in p.upstream],
-                "shares": [n and ids.get(n) for n in p.shares],
+                "upstream": [n and ids[n] for n in p.upstream],
+                "shares": [n and ids[n] for n in p.shares],
                 "nodes": [ids[n] for n in p.nodes if n in ids],
             }
             for p in step.pulls
         ],
+        "tangent": tangent and _tangent(tangent, ids),
     }
+
+
+def _tangent(tangent: Tangent, ids: Mapping[Node, int]) -> dict[str, Any]:
+    """The ids of what varies and of outputs, and the graph; `elsewhere` as of a node."""
+    out = {
+        "varying": [ids[n] for n in tangent.varying],
+        "outputs": [ids[n] for n in tangent.outputs],
+    }
+    if all(map(_computes, tangent.graph)):
+        return {**out, "graph": graph_data(tangent.graph)}
+    return {**out, "elsewhere": True}

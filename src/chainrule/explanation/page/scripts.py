@@ -23,6 +23,7 @@ _FILES = (
     "products",
     "random",
     "pass",
+    "paths",
     "optimizers",
 )
 

@@ -1,7 +1,7 @@
 // The elementwise operations of ops.TABLE.
 (() => {
   "use strict";
-  const { ROUND, empty, isBig, isFloating, isHalf, roundEven, rounded, width } = chainrule;
+  const { ROUND, empty, isBig, isFloating, roundEven, rounded, width } = chainrule;
   const { ERF_NEAR, ERFC, PPND16 } = chainrule.constants;
 
   // ── the error function: as gauss_error.py ──────────────────────────────────────────────────────
@@ -102,35 +102,31 @@
 
   const view = new DataView(new ArrayBuffer(8));
 
-  // The neighbour of a towards b in the format.
+  const SMALLEST = { float64: 2 ** -1074, float32: 2 ** -149, float16: 2 ** -24, bfloat16: 2 ** -133 };
+
+  // The neighbour of a towards b in the format: the next pattern of bits.
   function nextafter(dtype, a, b) {
     if (a !== a || b !== b) return NaN;
     if (a === b) return b;
-    const up = b > a;
-    const small = dtype === "float64" ? Number.MIN_VALUE : ROUND[dtype](smallest[dtype]);
-    if (a === 0) return up ? small : -small;
-    if (isHalf(dtype)) return nextHalf(dtype, a, up);
-    const step = up === a > 0 ? 1 : -1;
-    if (dtype === "float32") {
-      view.setFloat32(0, a);
-      view.setInt32(0, view.getInt32(0) + step);
-      return view.getFloat32(0);
+    if (a === 0) return b > a ? SMALLEST[dtype] : -SMALLEST[dtype];
+    const step = b > a === a > 0 ? 1 : -1; // away from 0, or towards it
+    if (dtype === "float16") return nextFloat16(a, step);
+    if (dtype === "float64") {
+      view.setFloat64(0, a);
+      view.setBigInt64(0, view.getBigInt64(0) + BigInt(step));
+      return view.getFloat64(0);
     }
-    view.setFloat64(0, a);
-    view.setBigInt64(0, view.getBigInt64(0) + BigInt(step));
-    return view.getFloat64(0);
+    view.setFloat32(0, a);
+    view.setInt32(0, view.getInt32(0) + (dtype === "bfloat16" ? step * 0x10000 : step));
+    return view.getFloat32(0);
   }
 
-  const smallest = { float32: 2 ** -149, float16: 2 ** -24, bfloat16: 2 ** -133 };
-
-  // The next number of 16 bits: the first multiple of a fine unit that rounds to another one.
-  function nextHalf(dtype, a, up) {
-    const bitsOf = dtype === "float16" ? 11 : 8;
-    const lowest = Math.log2(smallest[dtype]);
-    let exponent = Math.floor(Math.log2(Math.abs(a)));
-    if (up === a < 0 && Math.abs(a) === 2 ** exponent) exponent -= 1;
-    const unit = 2 ** Math.max(exponent - bitsOf + 1, lowest);
-    return ROUND[dtype](up ? a + unit : a - unit);
+  function nextFloat16(a, step) {
+    const size = Math.abs(a);
+    if (size === Infinity) return Math.sign(a) * 65504;
+    let exponent = Math.max(Math.floor(Math.log2(size)), -14);
+    if (step < 0 && size === 2 ** exponent && exponent > -14) exponent -= 1;
+    return ROUND.float16(Math.sign(a) * (size + step * 2 ** (exponent - 10)));
   }
 
   const invert = (dtype) => (dtype === "bool" ? (x) => 1 - x : (x) => ~x);

@@ -1,0 +1,261 @@
+"""Whole networks in the page's JavaScript: what it computes is what Python computes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from computing import Computer
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.explanation.derivation import Derivation, derive, evaluated
+from chainrule.explanation.page.contents import contents
+
+F = nn.functional
+CHANGES = 200
+
+
+@pytest.fixture(scope="module")
+def computer(browser):
+    return Computer(browser)
+
+
+# ── networks ─────────────────────────────────────────────────────────────────────────────────────
+
+Made = tuple[Callable[..., Any], tuple[Any, ...]]
+Cast = Callable[[Any], Any]  # of a module's tensors, or of a tensor, to the dtype of the test
+
+
+def cast_to(dtype: str) -> Cast:
+    def cast(x: Any) -> Any:
+        if isinstance(x, cr.Tensor):
+            return x.astype(dtype)
+        for module in x.modules():
+            for name, t in [*vars(module).items()]:
+                if isinstance(t, cr.Tensor) and t.requires_grad:
+                    setattr(module, name, nn.Parameter(t.detach().astype(dtype)))
+        return x
+
+    return cast
+
+
+def labels(count: int, classes: int) -> Any:
+    return cr.random.integers(0, classes, (count,))
+
+
+def mlp(cast: Cast) -> Made:
+    layers = nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)
+    net = cast(nn.Sequential(*layers))
+    return lambda x, y: F.cross_entropy(net(x), y), (cast(cr.random.normal((5, 6))), labels(5, 3))
+
+
+def lenet(cast: Cast) -> Made:
+    layers = (
+        nn.Conv2d(1, 3, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(54, 20),
+        nn.ReLU(),
+        nn.Linear(20, 10),
+    )
+    net = cast(nn.Sequential(*layers))
+    images = cast(cr.random.normal((2, 16, 16, 1)))
+    return lambda x, y: F.cross_entropy(net(x), y), (images, labels(2, 10))
+
+
+def recurrent(kind: Any) -> Callable[[Cast], Made]:
+    def build(cast: Cast) -> Made:
+        rnn, head = cast(kind(3, 4)), cast(nn.Linear(4, 1))
+
+        def loss(x: Any) -> Any:
+            return (head(rnn(x)[0]) ** 2).mean()
+
+        return loss, (cast(cr.random.normal((2, 12, 3))),)
+
+    return build
+
+
+def transformer(cast: Cast) -> Made:
+    block = cast(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0))
+    return lambda x: (block(x) * cr.sin(x)).mean(), (cast(cr.random.normal((2, 5, 8))),)
+
+
+def causal_attention(cast: Cast) -> Made:
+    attend = cast(nn.MultiheadAttention(8, 2))
+    x = cast(cr.random.normal((2, 5, 8)))
+    return lambda x: (attend(x, x, x, is_causal=True)[0] ** 2).sum(), (x,)
+
+
+def batch_norm(cast: Cast) -> Made:
+    layers = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.GELU(), nn.Flatten(), nn.Linear(48, 2)
+    net = cast(nn.Sequential(*layers))
+    return lambda x, y: F.mse_loss(net(x), y), (
+        cast(cr.random.normal((3, 6, 6, 2))),
+        cast(cr.random.normal((3, 2))),
+    )
+
+
+def dropout(cast: Cast) -> Made:
+    layers = nn.Linear(6, 8), nn.SiLU(), nn.Dropout(0.5), nn.Linear(8, 3), nn.Dropout()
+    net = cast(nn.Sequential(*layers))
+    return lambda x, y: F.cross_entropy(net(x), y), (cast(cr.random.normal((5, 6))), labels(5, 3))
+
+
+def embedding(cast: Cast) -> Made:
+    table, norm, head = map(cast, (nn.Embedding(7, 4), nn.LayerNorm(4), nn.Linear(4, 7)))
+
+    def loss(ids: Any, y: Any) -> Any:
+        logits = head(norm(table(ids)).mean(axis=1))
+        return F.cross_entropy(logits, y, label_smoothing=0.1)
+
+    return loss, (cr.random.integers(0, 7, (4, 3)), labels(4, 7))
+
+
+def cross_entropy(cast: Cast) -> Made:
+    net = cast(nn.Linear(5, 4))
+    y = cr.Tensor([0, 3, -100, 2, 1, -100])
+    weight = cast(cr.Tensor([0.5, 1.0, 2.0, 1.5]))
+
+    def loss(x: Any, y: Any) -> Any:
+        return F.cross_entropy(net(x), y, weight=weight, ignore_index=-100, label_smoothing=0.2)
+
+    return loss, (cast(cr.random.normal((6, 5))), y)
+
+
+def nested_grad(cast: Cast) -> Made:
+    w = cast(cr.random.normal((3, 3)))
+    w.requires_grad = True
+
+    def loss(x: Any) -> Any:
+        def energy(x: Any) -> Any:
+            return cr.tanh(x @ w).sum()
+
+        return (cr.grad(energy)(x) ** 2).sum() + cr.checkpoint(lambda x: cr.exp(x @ w).mean())(x)
+
+    return loss, (cast(cr.random.normal((4, 3))),)
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "lenet": lenet,
+    "rnn": recurrent(nn.RNN),
+    "lstm": recurrent(nn.LSTM),
+    "gru": recurrent(nn.GRU),
+    "transformer": transformer,
+    "causal attention": causal_attention,
+    "batch norm": batch_norm,
+    "dropout": dropout,
+    "embedding": embedding,
+    "cross entropy": cross_entropy,
+    "nested grad": nested_grad,
+}
+
+
+def derived(name: str, dtype: str = "float64") -> tuple[Derivation, dict[str, Any]]:
+    cr.random.seed(len(name))
+    function, args = NETWORKS[name](cast_to(dtype))
+    derivation = derive(function, args, {})
+    return derivation, contents(derivation, name)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_values_are_those_of_python(computer, name):
+    derivation, data = derived(name)
+    ours = computer.run(
+        "const pass = new chainrule.Pass(argument).run();"
+        "return argument.nodes.map(({ id }) => bytes(pass.value(id)))",
+        data,
+    )
+    # A gradient that is 0, such as of a bias before batch norm, is the rest of larger numbers.
+    largest = max(np.abs(derivation.value(n)).max() for n in derivation.gradients.values())
+    for node, place in positions(derivation).items():
+        compare(str(node), derivation.value(node), ours[place], largest)
+    compare("loss", derivation.value(derivation.loss), ours[data["loss"]])
+    for gradient, node in derivation.gradients.items():
+        compare(gradient, derivation.value(node), ours[data["gradients"][gradient]], largest)
+
+
+def positions(derivation: Derivation) -> dict[Any, int]:
+    from chainrule.explanation.page.contents import nodes_in_order
+
+    return {node: k for k, node in enumerate(nodes_in_order(derivation))}
+
+
+def compare(label: str, theirs: Any, ours: Any, largest: float = 0.0) -> None:
+    """Equal to 12 digits of the largest element, or of a thousandth of `largest`."""
+    both = zip(theirs, ours, strict=True) if isinstance(theirs, tuple) else [(theirs, ours)]
+    for a, b in both:
+        finite = np.asarray(a, np.float64)[np.isfinite(a)]
+        scale = np.abs(finite).max(initial=1e-3 * largest)
+        np.testing.assert_allclose(b, a, 1e-12, 1e-12 * scale, True, label)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_float32_gradients_differ_by_roundings(computer, name):
+    derivation, data = derived(name, "float32")
+    ours = computer.run(
+        "const pass = new chainrule.Pass(argument).run();"
+        "return Object.keys(argument.gradients).map((name) => bytes(pass.gradient(name)))",
+        data,
+    )
+    theirs = [derivation.value(node) for node in derivation.gradients.values()]
+    largest = max(np.abs(g).max() for g in theirs)
+    for name, a, b in zip(derivation.gradients, theirs, ours, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(b, a, 1e-5, 1e-6 * largest, err_msg=name)
+
+
+CHECK = """
+const pass = new chainrule.Pass(argument.data).run();
+const sum = (x) => x.data.reduce((t, v, i) => t + (Number.isFinite(Number(v)) ? Number(v) * Math.cos(i) : 0), 0);
+const all = () => argument.data.nodes.map(({ id }) => {
+  const x = pass.value(id);
+  return Array.isArray(x) ? x.reduce((t, y) => t + sum(y), 0) : sum(x);
+});
+return argument.changes.map(([id, at, value]) => {
+  pass.set(id, at, value);
+  return all.call(pass.run());
+});
+"""
+
+
+def checksum(x: Any) -> tuple[float, float]:
+    """∑ xᵢ cos i and ∑ |xᵢ| of what is finite."""
+    if isinstance(x, tuple):
+        return tuple(map(sum, zip(*map(checksum, x), strict=True)))  # type: ignore[return-value]
+    flat = np.asarray(x, np.float64).reshape(-1)
+    flat = np.where(np.isfinite(flat), flat, 0)
+    return float(flat @ np.cos(np.arange(flat.size))), float(np.abs(flat).sum())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_if_agrees_with_python(computer, name):
+    """Each change of an element adds up with those before it."""
+    derivation, data = derived(name)
+    rng = np.random.default_rng(0)
+    values = {node: i.value.copy() for node, i in derivation.inputs.items()}
+    place = positions(derivation)
+    floats = [n for n in values if n.dtype.kind == "f"]
+    changes, expected = [], []
+    fixed = sorted(
+        (n for n in derivation.fixed if n.op is not None), key=derivation.position.__getitem__
+    )
+    for _ in range(CHANGES):
+        node = floats[rng.integers(len(floats))]
+        flat = values[node].reshape(-1)
+        at = rng.integers(flat.size)
+        flat[at] += rng.normal()
+        values[node] = flat.reshape(node.shape)
+        changes.append((place[node], int(at), float(flat[at])))
+        now = evaluated([*fixed, *derivation.order], values)
+        expected.append([checksum(now.get(n, n.value)) for n in place])
+    ours = np.array(computer.run(CHECK, {"data": data, "changes": changes}))
+    sums, sizes = np.moveaxis(np.array(expected), -1, 0)
+    gradients = sizes[:, [*data["gradients"].values()]].max(1, keepdims=True)
+    worst = (np.abs(ours - sums) / np.maximum(sizes, 1e-3 * gradients)).max()
+    assert worst < 1e-9, worst
