@@ -224,3 +224,12 @@ def test_two_draws_are_two_inputs():
     masks = [v for k, v in explained.arrays().items() if k.endswith("mask")]
     assert [m.dtype for m in masks] == [bool, bool]
     assert explained.loss == pytest.approx((masks[0] * masks[1] * 2 / 0.75).sum())
+
+
+def test_two_tensors_of_one_name_are_told_apart():
+    layer, weight = nn.Linear(3, 2), cr.Tensor([0.5, 2.0])
+    e = cr.explain(lambda x, y: cross_entropy(layer(x), y, weight=weight), X, Y)
+    arrays = e.arrays()
+    assert [n for n in arrays if n.startswith("weight")] == ["weight", "weight_2"]
+    assert arrays["weight"].shape == (2, 3)
+    assert arrays["weight_2"].tolist() == [0.5, 2.0]

@@ -67,8 +67,16 @@ class Owners:
 
     def _add(self, value: Any, name: str, kind: str) -> None:
         if id(value) not in self._names:
-            self._names[id(value)], self._kinds[id(value)] = name, kind
+            self._names[id(value)], self._kinds[id(value)] = self._unused(name), kind
             self._alive.append(value)
+
+    def _unused(self, name: str) -> str:
+        """The name, with a number if another tensor has it."""
+        k, out, used = 1, name, {*self._names.values(), *self.arguments}
+        while out in used:
+            k += 1
+            out = f"{name}_{k}"
+        return out
 
     def _add_module(self, module: Module, prefix: str) -> None:
         for path, inner in module.named_modules(prefix=prefix):
