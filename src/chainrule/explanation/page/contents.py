@@ -7,13 +7,12 @@ of what only Python can compute.
 from __future__ import annotations
 
 import base64
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
-from ...compile.rewriting import apply
 from ...dtypes import is_half
 from ...graph import Array, Dtype, Graph, Node
 from ..derivation import Derivation
@@ -47,7 +46,7 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     steps = steps_of(derivation)
     names = names_of(derivation, steps)
     cotangents = _cotangents(derivation)
-    nodes = _in_order(derivation, cotangents)
+    nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
     values, left_out = _values(derivation, nodes)
     forward = {*derivation.forward}
@@ -60,8 +59,7 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             entry |= {"phase": "input", "name": read.name, "kind": read.kind}
         else:
             later = "forward" if node in forward else "backward"
-            constant = node.op is None or node in derivation.fixed
-            entry["phase"] = "fixed" if constant else later
+            entry["phase"] = "fixed" if node in derivation.fixed else later
             entry |= {"name": names[node]} if node in names else {}
         if node in values:
             entry["value"] = encoded(values[node])
@@ -79,53 +77,29 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     }
 
 
-def _cotangents(derivation: Derivation) -> dict[Node, list[Any]]:
-    """∂loss/∂node for each result of a node of the forward pass; None where nothing reaches it.
-
-    A node that the code computes twice is one node of the graph: its cotangents are added here.
-    """
-    out: dict[Node, list[Any]] = {}
-    forward = {*derivation.forward}
-    for pull in derivation.pulls:
-        if pull.node not in forward:
-            continue
-        before = out.get(pull.node, [None] * len(pull.upstream))
-        out[pull.node] = [
-            one or two
-            if one is None or two is None
-            else apply(ops.add, one, two, source=None)
-            for one, two in zip(before, pull.upstream, strict=True)
-        ]
+def _cotangents(derivation: Derivation) -> dict[Node, Sequence[Node | None]]:
+    """∂loss/∂node for each result of a node of the forward pass; None where nothing reaches it."""
+    out: dict[Node, Sequence[Node | None]] = {p.node: p.upstream for p in derivation.pulls}
     for node in derivation.forward:
         if node.op is ops.item and node.inputs[0] in out:
             out[node] = [out[node.inputs[0]][node.params["index"]]]
     return {node: of for node, of in out.items() if any(n is not None for n in of)}
 
 
-def _in_order(derivation: Derivation, cotangents: Mapping[Node, Sequence[Any]]) -> list[Node]:
-    """The nodes: inputs, what is fixed, forward, backward, and what no gradient needs.
-
-    In the last part nodes are in the order in which they were made.
-    """
-    shown = [n for of in cotangents.values() for n in of if n is not None]
-    shown += [n for p in derivation.pulls for n in (*p.upstream, *p.shares) if n is not None]
-    behind = _behind([derivation.loss, *derivation.gradients.values(), *shown], derivation.inputs)
-    fixed = sorted(behind & derivation.fixed, key=derivation.position.__getitem__)
-    computed = [n for n in derivation.order if n in behind and n not in derivation.inputs]
-    first = [*derivation.inputs, *fixed, *computed]
-    return [*first, *sorted(behind - {*first}, key=lambda n: n.serial)]
-
-
-def _behind(ends: Iterable[Node], leaves: Container[Node]) -> set[Node]:
-    """The nodes that the ends depend on, without what is behind the leaves."""
-    seen: set[Node] = set()
-    waiting = [*ends]
+def page_nodes(derivation: Derivation) -> list[Node]:
+    """The nodes of a page, each at the place that is its id: inputs, what is fixed, the others."""
+    ends = [derivation.loss, *derivation.gradients.values()]
+    ends += [n for p in derivation.pulls for n in (*p.upstream, *p.shares) if n is not None]
+    backward = [n for n in derivation.between(ends) if n not in {*derivation.forward}]
+    computed = [*derivation.forward, *backward]
+    fixed: set[Node] = set()
+    waiting = [*ends, *(i for node in computed for i in node.inputs)]
     while waiting:
         node = waiting.pop()
-        if node not in seen:
-            seen.add(node)
-            waiting += () if node in leaves else node.inputs
-    return seen
+        if node in derivation.fixed and node not in fixed:
+            fixed.add(node)
+            waiting += node.inputs
+    return [*derivation.inputs, *sorted(fixed, key=derivation.position.__getitem__), *computed]
 
 
 def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:

@@ -39,7 +39,7 @@ class Tangent:
 
 def tangent_of(derivation: Derivation, step: Step) -> Tangent | None:
     """The step's tangent; None if nothing varies, or a rule cannot be differentiated again."""
-    flows = _flows(derivation)
+    flows = {p.node: [share is not None for share in p.shares] for p in derivation.pulls}
     reached = {*flows} | {n for n, i in derivation.inputs.items() if i.name in derivation.gradients}
     reached |= {n for n in derivation.forward if n.op is ops.item and n.inputs[0] in flows}
     varying = [n for n in step.inputs if n in reached and _is_floating(n)]
@@ -72,20 +72,13 @@ def _is_floating(node: Node) -> bool:
     return not isinstance(node.dtype, tuple) and is_floating(node.dtype)
 
 
-def _flows(derivation: Derivation) -> dict[Node, list[bool]]:
-    """For each node that a gradient reaches: whether it passes a share to each of its inputs."""
-    flows: dict[Node, list[bool]] = {}
-    for pull in derivation.pulls:
-        passed = [share is not None for share in pull.shares]
-        before = flows.get(pull.node, passed)
-        flows[pull.node] = [a or b for a, b in zip(before, passed, strict=True)]
-    return flows
-
-
 def _repeated(
     step: Step, values: dict[Node, Any], flows: Mapping[Node, Sequence[bool]]
 ) -> dict[Node, Any]:
-    """The step's values, recorded where a gradient flows and not where it does not."""
+    """The step's values, recorded where a gradient flows and not where it does not.
+
+    flows   for each node that a gradient reaches: whether it passes a share to each of its inputs
+    """
     for node in step.nodes:
         if node.op is ops.item:
             values[node] = _value(values, node.inputs[0])[node.params["index"]]
