@@ -17,6 +17,7 @@ from ...dtypes import is_half
 from ...graph import Array, Dtype, Graph, Node
 from ..derivation import Derivation
 from ..steps import Step, names_of, steps_of
+from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 
 MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
@@ -34,6 +35,7 @@ def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
     cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
     steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule;
                         `tangent`: the derivative along a direction, see `tangents.py`
+    initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
     """
     from ... import __version__
@@ -69,10 +71,11 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
         "loss": ids[derivation.loss],
         "gradients": {name: ids[node] for name, node in derivation.gradients.items()},
         "cotangents": {
-            ids[node]: [c and ids[c] for c in of] if isinstance(node.dtype, tuple) else ids[of[0]]
+            ids[node]: _places(of, ids) if isinstance(node.dtype, tuple) else _places(of, ids)[0]
             for node, of in cotangents.items()
         },
         "steps": [_step(derivation, step, ids) for step in steps],
+        "initialisations": initialisations({ids[n]: i for n, i in derivation.inputs.items()}),
         "left_out": left_out,
     }
 
@@ -207,6 +210,10 @@ def _little(dtype: Dtype) -> Dtype:
     return dtype if is_half(dtype) else dtype.newbyteorder("<")
 
 
+def _places(nodes: Sequence[Node | None], ids: Mapping[Node, int]) -> list[int | None]:
+    return [None if n is None else ids[n] for n in nodes]
+
+
 def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
     """A step, the chain rule at its nodes from the loss back, and its tangent."""
     tangent = tangent_of(derivation, step)
@@ -220,8 +227,8 @@ def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[s
         "pulls": [
             {
                 "node": ids[p.node],
-                "upstream": [n and ids[n] for n in p.upstream],
-                "shares": [n and ids[n] for n in p.shares],
+                "upstream": _places(p.upstream, ids),
+                "shares": _places(p.shares, ids),
                 "nodes": [ids[n] for n in p.nodes if n in ids],
             }
             for p in step.pulls
