@@ -3,5 +3,6 @@
 contents         what a page shows, as data: the graph with its steps and names
 initialisations  how its parameters would be drawn
 tangents         the derivative of a step along a direction
+variants         the same network with another activation or depth
 scripts          the JavaScript that computes the graph
 """

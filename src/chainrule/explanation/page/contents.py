@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,20 @@ from ..derivation import Derivation
 from ..steps import Step, names_of, steps_of
 from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
+from .variants import Label
 
 MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
 
 
-def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
+def contents(
+    derivation: Derivation,
+    title: str = "",
+    label: Label | None = None,
+    others: Sequence[tuple[Label, Derivation]] = (),
+) -> dict[str, Any]:
     """The data of a page.
+
+    label, others   the activation and depth of the network, and its variants, see `variants.py`
 
     title, chainrule    what it is about, and the version
     nodes               each with its place in the list as `id`: inputs, what is fixed, forward,
@@ -37,10 +46,34 @@ def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
                         `tangent`: the derivative along a direction, see `tangents.py`
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
+    label               {"activation", "depth"}
+    variants            the same keys except title, chainrule and variants, per variant
+
+    A value that an earlier node has is there once: `like` is [variant or None, id] of that node.
     """
     from ... import __version__
 
-    return {"title": title, "chainrule": __version__, **_graph_of(derivation)}
+    out = {"title": title, "chainrule": __version__, **_graph_of(derivation)}
+    out["label"] = asdict(label or Label(None, None))
+    seen: dict[Any, list[Any]] = {}
+    _share(out["nodes"], None, seen)
+    out["variants"] = [{"label": asdict(other), **_graph_of(variant)} for other, variant in others]
+    for k, entry in enumerate(out["variants"]):
+        _share(entry["nodes"], k, seen)
+    return out
+
+
+def _share(nodes: list[dict[str, Any]], variant: int | None, seen: dict[Any, list[Any]]) -> None:
+    """Replace each value that an earlier node has by the place of that node."""
+    for node in nodes:
+        value = node.get("value")
+        if not isinstance(value, dict) or len(value["data"]) < 64:
+            continue
+        key = value["dtype"], *value["shape"], value["data"]
+        place = seen.setdefault(key, [variant, node["id"]])
+        if place != [variant, node["id"]]:
+            del node["value"]
+            node["like"] = place
 
 
 def _graph_of(derivation: Derivation) -> dict[str, Any]:
