@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from computing import Computer
-from fuzzing import Program
 
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.explanation.derivation import Derivation, evaluated
 from chainrule.explanation.derive import derive
 from chainrule.explanation.page.contents import contents, page_nodes
+from fuzzing import Program
 
 F = nn.functional
 CHANGES = 200
