@@ -147,18 +147,28 @@ def test_the_users_operation_keeps_the_value_of_python(computer):
 
 
 def test_large_inputs_are_left_out(computer, monkeypatch):
-    monkeypatch.setattr(module, "MOST_VALUES", 500)
+    """What the page cannot compute without them has the value of Python, if it is small."""
+    monkeypatch.setattr(module, "MOST_BYTES", 6000)
     net = nn.Sequential(nn.Linear(6, 200), nn.ReLU(), nn.Linear(200, 3))
     derivation = derive(lambda x, y: F.cross_entropy(net(x), y), (X, Y), {})
     data = contents(derivation)
-    assert sorted(data["left_out"]) == ["0.weight", "2.weight"]
-    loss, known = computer.run(
+    assert data["left_out"] == ["0.weight", "2.weight"]
+    loss, known, weights, changed, outdated = computer.run(
         """const pass = new chainrule.Pass(argument).run();
-        return [pass.loss ?? null, argument.nodes.filter(({ id }) => pass.value(id)).length];""",
+        const loss = pass.loss;
+        const known = argument.nodes.filter(({ id }) => pass.value(id)).length;
+        const weights = argument.left_out.map((name) => pass.value(pass.idOf(name)) ?? null);
+        pass.set(pass.idOf("2.bias"), 0, 1);
+        return [loss, known, weights, pass.run().loss, [...pass.outdated]];""",
         data,
     )
-    assert loss is None
-    assert 0 < known < len(data["nodes"])
+    assert loss == pytest.approx(derivation.value(derivation.loss).item(), rel=1e-6)
+    assert len(data["nodes"]) / 2 < known < len(data["nodes"])
+    assert weights == [None, None]
+    with cr.no_grad():
+        net[2].bias[0] = 1
+    assert changed == pytest.approx(F.cross_entropy(net(X), Y).item(), rel=1e-6)
+    assert data["gradients"]["0.bias"] in outdated
 
 
 def test_a_page_of_50_thousand_parameters_is_small(computer):

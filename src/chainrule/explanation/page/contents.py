@@ -22,7 +22,7 @@ from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 from .variants import Label
 
-MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
+MOST_BYTES = 1_200_000  # of values, 1.6 MB in base64: 300 thousand parameters in float32
 
 
 def contents(
@@ -138,26 +138,46 @@ def page_nodes(derivation: Derivation) -> list[Node]:
     return [*derivation.inputs, *sorted(fixed, key=derivation.position.__getitem__), *computed]
 
 
-def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:
+def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Any], list[str]]:
     """The values that a page has by node, and the names of the inputs that are left out.
 
-    The largest inputs are left out until the others have no more than MOST_VALUES elements.
+    The largest inputs are left out where all have more than MOST_BYTES. Then the smallest values
+    that the page cannot compute without them are there, as Python computes them.
     """
-    needed = {n: derivation.value(n) for n in nodes if n.op is None or n in derivation.inputs}
-    needed |= {n: derivation.value(n) for n in nodes if n not in needed and not _computes(n)}
-    room, left_out, out = MOST_VALUES, [], {}
-    for node in sorted(needed, key=lambda n: _stored(needed[n])):
-        room -= _stored(needed[node])
-        if room >= 0:
-            out[node] = needed[node]
-        elif node in derivation.inputs:
-            left_out.append(derivation.inputs[node].name)
+    inputs = [n for n in nodes if n.op is None or n in derivation.inputs]
+    read = {*inputs}
+    everything = sum(_stored(derivation.value(n)) for n in inputs)
+    room = MOST_BYTES if everything <= MOST_BYTES else MOST_BYTES // 2
+    out = _smallest(derivation, inputs, room)
+    out |= _smallest(derivation, [n for n in nodes if not _computes(n)], MOST_BYTES // 2)
+    known = {*out}
+    for node in nodes:
+        if _computes(node) and node.inputs and all(i in known for i in node.inputs):
+            known.add(node)
+    unknown = [n for n in nodes if n not in known and n not in read]
+    out |= _smallest(derivation, unknown, MOST_BYTES // 2)
+    left_out = [i.name for node, i in derivation.inputs.items() if node not in out]
     return out, left_out
 
 
+def _smallest(derivation: Derivation, nodes: Sequence[Node], room: int) -> dict[Node, Any]:
+    """The smallest of the nodes' values, in the order of their sizes, as many as there is room."""
+    out: dict[Node, Any] = {}
+    for node in sorted(nodes, key=lambda n: _stored(derivation.value(n))):
+        value = derivation.value(node)
+        room -= _stored(value)
+        if room < 0:
+            break
+        out[node] = value
+    return out
+
+
 def _stored(value: Any) -> int:
-    """How many elements of a value a page has."""
-    return 1 if _uniform(np.asarray(value)) else np.size(value)
+    """The bytes that a page has of a value."""
+    if isinstance(value, tuple):
+        return sum(map(_stored, value))
+    array = np.asarray(value)
+    return array.itemsize if _uniform(array) else array.nbytes
 
 
 def _uniform(value: Array) -> bool:
@@ -231,7 +251,7 @@ def encoded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [encoded(v) for v in value]
     array = np.asarray(value)
-    flat = array.reshape(-1)[: _stored(array)]
+    flat = array.reshape(-1)[: 1 if _uniform(array) else array.size]
     return {
         "dtype": str(array.dtype),
         "shape": [*array.shape],

@@ -61,7 +61,7 @@
     // Set one element of an input; `run` computes what follows.
     set(id, flatIndex, number) {
       const x = this._values[id];
-      x.data[flatIndex] = isBig(x.dtype) ? BigInt(number) : number;
+      x.data[flatIndex] = isBig(x.dtype) ? BigInt(Math.trunc(number)) : number;
       rounded(x);
       this._changed?.add(id);
     }
