@@ -105,6 +105,38 @@ def test_a_variant_takes_what_was_changed(computer):
     assert adopted.tolist() == [1, 2, 3]
 
 
+def test_the_nonlinearity_of_an_rnn_is_exchanged(computer):
+    cr.random.seed(0)
+    rnn, x = nn.RNN(3, 4), cr.random.normal((2, 5, 3))
+
+    def loss(x: Any) -> Any:
+        return (rnn(x)[0] ** 2).mean()
+
+    derivation = derive(loss, (x,), {})
+    label, others = variants(loss, (x,), {}, derivation)
+    assert (label.activation, label.depth) == ("tanh", None)
+    assert [(v.activation, v.depth) for v, _ in others] == [("relu", None)]
+    assert rnn.nonlinearity == "tanh"
+    losses = computer.run(RUN_ALL, contents(derivation, "", label, others))
+    for ours, rnn.nonlinearity in zip(losses, ("tanh", "relu"), strict=True):
+        assert ours == pytest.approx(loss(x).item(), rel=1e-6)
+
+
+def test_the_function_of_a_transformer_is_exchanged(computer):
+    block, x = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0), cr.random.normal((2, 5, 8))
+
+    def loss(x: Any) -> Any:
+        return (block(x) * cr.sin(x)).mean()
+
+    derivation = derive(loss, (x,), {})
+    label, others = variants(loss, (x,), {}, derivation)
+    assert (label.activation, block.activation) == ("relu", F.relu)
+    losses = computer.run(RUN_ALL, contents(derivation, "", label, others))
+    for ours, (other, _) in zip(losses[1:], others, strict=True):
+        block.activation = getattr(F, other.activation)
+        assert ours == pytest.approx(loss(x).item(), rel=1e-5)
+
+
 def test_a_network_without_modules_has_no_variants():
     w = nn.Parameter(cr.ones((6, 3)))
 
