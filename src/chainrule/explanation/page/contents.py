@@ -108,7 +108,9 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             for node, of in cotangents.items()
         },
         "steps": [_step(derivation, step, ids) for step in steps],
-        "initialisations": initialisations({ids[n]: i for n, i in derivation.inputs.items()}),
+        "initialisations": initialisations(
+            {ids[n]: i for n, i in derivation.inputs.items() if n in values}
+        ),
         "left_out": left_out,
     }
 

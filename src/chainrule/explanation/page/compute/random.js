@@ -1,4 +1,5 @@
-// Random numbers as random.py draws them: Philox4x32-10, the key the seed, the counter (block, draw).
+// Random numbers as random.py draws them: Philox4x32-10; the key is the seed, the counter (block,
+// draw).
 (() => {
   "use strict";
   const { ROUND, erfinv, nextafter, sizeOf } = chainrule;
