@@ -281,18 +281,12 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     fixed, random = _without_inputs(order, {*read})
     inputs = _inputs(read, calls, owners, ends, order, fixed, random)
     gradients = {i.name: gradients[i.name] for i in inputs.values() if i.name in gradients}
-    reached = [
-        Pull(
-            new[p.node],
-            [u and new.get(u) for u in p.upstream],
-            [s and new.get(s) for s in p.shares],
-            list(dict.fromkeys(new[m] for m in p.nodes if m in new)),
-        )
-        for p in pulls
-        if p.node in new
-    ]
+    simplified = (_simplified_pull(p, new) for p in pulls if p.node in new)
+    reached = [p for p in simplified if p is not None]
     out = Derivation(inputs, loss, [], reached, gradients, updated, calls, owners, fixed, position)
     out.forward = out.between([loss])
+    computed = {*out.forward}
+    out.pulls = [p for p in reached if p.node in computed]
     return out
 
 
@@ -303,6 +297,19 @@ def _simplified(inputs: Sequence[Node], nodes: list[Node]) -> dict[Node, Node]:
         if run.__name__ != "join":
             graph = run(graph)
     return dict(zip(nodes, graph.outputs, strict=True))
+
+
+def _simplified_pull(p: Pull, new: Mapping[Node, Node]) -> Pull | None:
+    """The pull after the passes; None where they left nothing of its operation: x · 1 is x."""
+    node, inputs = new[p.node], [new.get(i) for i in p.node.inputs]
+    if node in inputs:
+        return None
+    shares = [s and new.get(s) for s in p.shares]
+    if [*node.inputs] != inputs:  # another operation stands in its place: x² for power(x, 2)
+        by_input = dict(zip(inputs, shares, strict=True))
+        shares = [by_input.get(i) for i in node.inputs]
+    upstream = [u and new.get(u) for u in p.upstream]
+    return Pull(node, upstream, shares, list(dict.fromkeys(new[m] for m in p.nodes if m in new)))
 
 
 def _value(owner: Any, slot: str) -> Array:
