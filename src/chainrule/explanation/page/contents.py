@@ -7,7 +7,7 @@ of what only Python can compute.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -83,7 +83,9 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     cotangents = _cotangents(derivation)
     nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
-    values, left_out = _values(derivation, nodes)
+    ends = [n for step in steps for n in step.outputs]
+    shown = {n for end in ends for n in (end, *cotangents.get(end, ())) if n is not None}
+    values, left_out = _values(derivation, nodes, shown | {*derivation.gradients.values()})
     forward = {*derivation.forward}
     described = []
     for node in ids:
@@ -140,37 +142,44 @@ def page_nodes(derivation: Derivation) -> list[Node]:
     return [*derivation.inputs, *sorted(fixed, key=derivation.position.__getitem__), *computed]
 
 
-def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Any], list[str]]:
+def _values(
+    derivation: Derivation, nodes: Sequence[Node], shown: Container[Node]
+) -> tuple[dict[Node, Any], list[str]]:
     """The values that a page has by node, and the names of the inputs that are left out.
 
-    The largest inputs are left out where all have more than MOST_BYTES. Then the smallest values
-    that the page cannot compute without them are there, as Python computes them.
+    The largest inputs are left out where all have more than MOST_BYTES. Then there are values of
+    what the page cannot compute without them, as far as there is room.
+
+    shown   the nodes whose values a reader sees first
     """
     inputs = [n for n in nodes if n.op is None or n in derivation.inputs]
     read = {*inputs}
-    everything = sum(_stored(derivation.value(n)) for n in inputs)
-    room = MOST_BYTES if everything <= MOST_BYTES else MOST_BYTES // 2
-    out = _smallest(derivation, inputs, room)
-    out |= _smallest(derivation, [n for n in nodes if not _computes(n)], MOST_BYTES // 2)
-    known = {*out}
+    sizes = {n: _stored(derivation.value(n)) for n in nodes}
+    room = MOST_BYTES if sum(sizes[n] for n in inputs) <= MOST_BYTES else MOST_BYTES // 2
+    known = {*_fitting(inputs, sizes, room)}
+    room = MOST_BYTES - sum(sizes[n] for n in known)
+    stored = [*known, *_fitting([n for n in nodes if not _computes(n)], sizes, room)]
+    known.update(stored)
     for node in nodes:
         if _computes(node) and node.inputs and all(i in known for i in node.inputs):
             known.add(node)
     unknown = [n for n in nodes if n not in known and n not in read]
-    out |= _smallest(derivation, unknown, MOST_BYTES // 2)
-    left_out = [i.name for node, i in derivation.inputs.items() if node not in out]
-    return out, left_out
+    room = MOST_BYTES - sum(sizes[n] for n in stored)
+    for some in ([n for n in unknown if n in shown], [n for n in unknown if n not in shown]):
+        stored += _fitting(some, sizes, room)
+        room = MOST_BYTES - sum(sizes[n] for n in stored)
+    left_out = [i.name for node, i in derivation.inputs.items() if node not in known]
+    return {n: derivation.value(n) for n in stored}, left_out
 
 
-def _smallest(derivation: Derivation, nodes: Sequence[Node], room: int) -> dict[Node, Any]:
-    """The smallest of the nodes' values, in the order of their sizes, as many as there is room."""
-    out: dict[Node, Any] = {}
-    for node in sorted(nodes, key=lambda n: _stored(derivation.value(n))):
-        value = derivation.value(node)
-        room -= _stored(value)
+def _fitting(nodes: Iterable[Node], sizes: Mapping[Node, int], room: int) -> list[Node]:
+    """The smallest nodes, as many as there is room."""
+    out = []
+    for node in sorted(nodes, key=sizes.__getitem__):
+        room -= sizes[node]
         if room < 0:
             break
-        out[node] = value
+        out.append(node)
     return out
 
 
