@@ -142,10 +142,10 @@ def derive(
     """
     arguments = Arguments(args, kwargs)
     recording = _Recording(function, arguments, optimizer)
-    if not recording.loss.requires_grad:  # no parameters: by the arguments
+    if not recording.ends:  # no parameters: by the arguments
         floats = [is_floating(t.dtype) for t in arguments.tensors]
         recording = _Recording(function, arguments, optimizer, floats)
-        if not recording.loss.requires_grad:
+        if not recording.ends:
             raise GradientError(
                 "explain",
                 f"got a loss {spec_text(recording.loss)} computed from nothing that requires a "
@@ -341,7 +341,8 @@ def _inputs(
     """What the ends need of the inputs; what is computed from random bits alone is an input too."""
     outside = {i for node in order if node not in random for i in node.inputs} | {*ends}
     drawn = [node for node in order if node in random and node in outside]
-    bits = [node for node in order if (node in random or node in fixed) and node.op is not None]
+    behind = _until(drawn, set())
+    bits = [node for node in order if node in behind and node.op is not None]
     values = evaluated(bits, {node: i.value for node, i in read.items()}) if drawn else {}
     needed = _until(ends, {*drawn})
     out = {node: i for node, i in read.items() if node in needed}
