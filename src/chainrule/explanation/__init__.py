@@ -2,6 +2,7 @@
 
 explanation   `explain`: the backward pass of a function, in several forms
 derivation    the pass, recorded: what it reads, what it computes, which rule made what
+source        the pass as a module in Python that needs NumPy alone
 steps         the pass in steps (modules, lines of the user's code), and the names of values
 recorder      follows a recording
 owners        the user's names for modules and tensors
