@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import chainrule as cr
-import chainrule.nn.functional as F
 from chainrule import nn, optim
+from chainrule.nn import functional
 from sources import agrees, agrees_with_eager, emitted, in_float64, run
 
 
@@ -114,7 +114,7 @@ def test_a_network_and_a_step_of_adam(name):
     # A small eps would make the rounding error of a gradient of 0 (a bias of keys) a large step.
     optimizer = optim.Adam(model.parameters(), lr=1e-2, eps=1e-6)
     agrees_with_eager(
-        lambda x, y: F.cross_entropy(model(x), y),
+        lambda x, y: functional.cross_entropy(model(x), y),
         normal(*shape),
         classes(3, 5),
         model=model,
@@ -152,7 +152,7 @@ def test_a_second_step_of_an_optimizer(build, sparse):
     y = classes(3, 6)
 
     def loss(x, y):
-        return F.cross_entropy(model(x), y)
+        return functional.cross_entropy(model(x), y)
 
     optimizer = build(model.parameters())
     loss(x, y).backward()
@@ -185,22 +185,26 @@ def test_a_training_step_says_what_it_updates():
 # ── losses ───────────────────────────────────────────────────────────────────────────────────────
 
 LOSSES = {
-    "cross_entropy, smoothed": lambda x, y, t: F.cross_entropy(x, y, label_smoothing=0.1),
-    "cross_entropy, ignored": lambda x, y, t: F.cross_entropy(x, y, ignore_index=1),
-    "cross_entropy, weighted": lambda x, y, t: F.cross_entropy(
+    "cross_entropy, smoothed": lambda x, y, t: functional.cross_entropy(x, y, label_smoothing=0.1),
+    "cross_entropy, ignored": lambda x, y, t: functional.cross_entropy(x, y, ignore_index=1),
+    "cross_entropy, weighted": lambda x, y, t: functional.cross_entropy(
         x, y, weight=cr.Tensor(np.array([0.2, 1.0, 3.0])), label_smoothing=0.1
     ),
-    "cross_entropy, of probabilities": lambda x, y, t: F.cross_entropy(x, cr.softmax(t)),
-    "binary_cross_entropy": lambda x, y, t: F.binary_cross_entropy(cr.sigmoid(x), cr.sigmoid(t)),
-    "binary_cross_entropy_with_logits": lambda x, y, t: F.binary_cross_entropy_with_logits(
+    "cross_entropy, of probabilities": lambda x, y, t: functional.cross_entropy(x, cr.softmax(t)),
+    "binary_cross_entropy": lambda x, y, t: functional.binary_cross_entropy(
+        cr.sigmoid(x), cr.sigmoid(t)
+    ),
+    "binary_cross_entropy_with_logits": lambda x, y, t: functional.binary_cross_entropy_with_logits(
         x, cr.sigmoid(t)
     ),
-    "mse_loss": lambda x, y, t: F.mse_loss(x, t),
-    "l1_loss": lambda x, y, t: F.l1_loss(x, t),
-    "huber_loss": lambda x, y, t: F.huber_loss(x, t, delta=0.3),
-    "smooth_l1_loss": lambda x, y, t: F.smooth_l1_loss(x, t),
-    "kl_div": lambda x, y, t: F.kl_div(cr.log_softmax(x), cr.softmax(t), reduction="batchmean"),
-    "nll_loss": lambda x, y, t: F.nll_loss(cr.log_softmax(x), y),
+    "mse_loss": lambda x, y, t: functional.mse_loss(x, t),
+    "l1_loss": lambda x, y, t: functional.l1_loss(x, t),
+    "huber_loss": lambda x, y, t: functional.huber_loss(x, t, delta=0.3),
+    "smooth_l1_loss": lambda x, y, t: functional.smooth_l1_loss(x, t),
+    "kl_div": lambda x, y, t: functional.kl_div(
+        cr.log_softmax(x), cr.softmax(t), reduction="batchmean"
+    ),
+    "nll_loss": lambda x, y, t: functional.nll_loss(cr.log_softmax(x), y),
 }
 
 
@@ -213,7 +217,7 @@ def test_a_loss(name):
 def test_labels_that_are_ignored_may_change():
     """The source holds for labels other than those of the sample."""
     x, y = normal(4, 3), cr.Tensor(np.array([0, -100, 2, 1]))
-    source, arrays = emitted(lambda x, y: F.cross_entropy(x, y), x, y)
+    source, arrays = emitted(lambda x, y: functional.cross_entropy(x, y), x, y)
     for labels in ([2, 2, -100, 0], [-100, -100, -100, -100]):
         arrays["y"] = np.array(labels)
         loss, gradients = run(source, arrays)
@@ -288,7 +292,9 @@ def test_an_mlp_agrees_with_pytorch():
     model = in_float64(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
     x, y = normal(5, 3), classes(2, 5)
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
-    source, arrays = emitted(lambda x, y: F.cross_entropy(model(x), y), x, y, optimizer=optimizer)
+    source, arrays = emitted(
+        lambda x, y: functional.cross_entropy(model(x), y), x, y, optimizer=optimizer
+    )
     loss, gradients, updated = run(source, arrays)
 
     t = torch.nn

@@ -142,9 +142,9 @@ def _definition(function: types.FunctionType, operation: str) -> _Definition:
         _refuse(operation, f"{function.__name__}, whose source cannot be read")
     if function.__code__.co_name == "<lambda>":
         lambdas = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda)]
-        found = [n for n in lambdas if _may_be(n, function.__code__)]
-        if found:
-            return _Definition(min(found, key=_length), source)
+        candidates = [n for n in lambdas if _may_be(n, function.__code__)]
+        if candidates:
+            return _Definition(min(candidates, key=_length), source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and _is_def(node, function):
             decorated = node.decorator_list and not function.__code__.co_filename.startswith(

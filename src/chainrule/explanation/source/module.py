@@ -13,10 +13,11 @@ from ...graph import Array, Graph, Node
 from ..derivation import Derivation, Input
 from ..steps import Step
 from . import helpers
+from .calls import user_meaning
 from .expressions import WIDTH, Expression, dtype_text, name, number
 from .functions import Functions
 from .names import names_for
-from .operations import EMISSIONS, WRITTEN, user_meaning
+from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten
 from .statements import Block, Large
 

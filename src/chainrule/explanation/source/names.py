@@ -16,7 +16,8 @@ from ...graph import Node
 from ..derivation import Derivation
 from ..steps import Step
 from .expressions import stripped
-from .readable import Readable, is_count, is_one_hot
+from .identities import is_count, is_one_hot
+from .readable import Readable
 
 _BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
 _RESULTS = {  # of operations whose names say little about what they give
@@ -75,7 +76,7 @@ class Names:
     """The names of variables: all distinct.
 
     fixed     of nodes that must be variables
-    given     of nodes that are variables
+    variables  of nodes that are variables
     hints     of nodes, in case they become variables
     gradient  the node of which a node is the gradient
     share     the node of whose gradient a node is a part
@@ -84,7 +85,7 @@ class Names:
 
     def __init__(self, used: Iterable[str] = ()) -> None:
         self.fixed: dict[Node, str] = {}
-        self.given: dict[Node, str] = {}
+        self.variables: dict[Node, str] = {}
         self.hints: dict[Node, str] = {}
         self._plain: dict[Node, str] = {}  # the names of variables without their numbers
         self.gradient: dict[Node, Node] = {}
@@ -107,21 +108,21 @@ class Names:
         """The name of the variable that the node becomes."""
         hint = self.hint(node)
         out = self.fixed.get(node) or self._chosen(node, hint)
-        self.given[node], self._plain[node] = out, hint
+        self.variables[node], self._plain[node] = out, hint
         if node not in self.backward:
             self._reserved.add(f"d_{out}")
         return out
 
     def _chosen(self, node: Node, hint: str) -> str:
         of = self.gradient.get(node)
-        if of in self.given:
-            text = f"d_{self.given[of]}"
+        if of in self.variables:
+            text = f"d_{self.variables[of]}"
             if text not in self._used:
                 self._used.add(text)
                 return text
         part = self.share.get(node)
-        if of is None and part in self.given:
-            return self.free(f"d_{self.given[part]}_part")
+        if of is None and part in self.variables:
+            return self.free(f"d_{self.variables[part]}_part")
         return self.free(hint)
 
     def hint(self, node: Node) -> str:
@@ -136,13 +137,13 @@ class Names:
                 node, prefix = of, "d_"
             elif node.op in _VIEWS:
                 node = node.inputs[0]
-            elif node.op is ops.where and _kept(node) is not None:
-                node = _kept(node) or node
+            elif node.op is ops.where and _branch(node) is not None:
+                node = _branch(node) or node
             else:
                 return prefix + _result(node)
 
 
-def _kept(node: Node) -> Node | None:
+def _branch(node: Node) -> Node | None:
     """The branch of a `where` whose other branch is a number."""
     branches = [i for i in node.inputs[1:] if number(i) is None]
     return branches[0] if len(branches) == 1 else None
