@@ -116,13 +116,17 @@ def function(name: str) -> Emission:
     return emission
 
 
-def own(function: Any) -> Emission:
-    """A function that the module brings along, elementwise."""
+def own(function: Any, wide: bool = False) -> Emission:
+    """A function that the module brings along, elementwise.
+
+    wide  it computes in float64
+    """
 
     def emission(node: Node, xs: list[Expression], functions: Functions) -> Expression:
         name = functions.add(function, function.__name__, str(node.op))
         x = as_whole(xs[0], node.shape, node.dtype) if xs[0].weak else xs[0]
-        return elementwise(node, [x], f"{name}({x.text})", ATOM)
+        cast = f".astype({dtype_text(node.dtype)})" if wide and node.dtype != np.float64 else ""
+        return elementwise(node, [x], f"{name}({x.text}){cast}", ATOM)
 
     return emission
 

@@ -65,7 +65,7 @@ class Functions:
         if isinstance(value, types.FunctionType):
             waiting.append((value, out))
         elif isinstance(value, types.ModuleType):
-            if in_library(value.__name__):
+            if in_library(f"{value.__name__}."):
                 _refuse(operation, f"{name}, which is {value.__name__}")
             short = value.__name__ == out
             self.imports[f"import {value.__name__}" + ("" if short else f" as {out}")] = None
@@ -75,7 +75,13 @@ class Functions:
         else:
             module = getattr(value, "__module__", None)
             own = getattr(value, "__qualname__", None)
-            if not module or own is None or "." in own or in_library(module) or not callable(value):
+            if (
+                not module
+                or own is None
+                or "." in own
+                or in_library(f"{module}.")
+                or not callable(value)
+            ):
                 _refuse(operation, f"{name}, a value of type {type(value).__name__}")
             alias = "" if own == out else f" as {out}"
             self.imports[f"from {module} import {own}{alias}"] = None

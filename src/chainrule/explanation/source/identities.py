@@ -121,7 +121,10 @@ def _full(value: Any, shape: Shape, node: Node) -> Node:
 
 
 def _multiply(node: Node) -> Node | None:
-    """x · (1 / y) = x / y; a mask leaves what is 0 without it; a number goes into the branch."""
+    """x · (1 / y) = x / y; a mask leaves what is 0 without it; a number goes into the branch.
+
+    g / ∑eˣ · eˣ = g · softmax(x).
+    """
     for x, y in (node.inputs, node.inputs[::-1]):
         mask = _as_mask(y)
         if mask is not None and _is_masked(x) and x.inputs[0] is mask:
@@ -134,6 +137,15 @@ def _multiply(node: Node) -> Node | None:
             return _new(ops.divide, x, y.inputs[1], node=node)
         if number(y) == -1:
             return _new(ops.negative, x, node=node)
+        if y.op is ops.exp and x.op is ops.broadcast_to and x.inputs[0].op is ops.divide:
+            g, total = x.inputs[0].inputs
+            if total.op is ops.sum and total.inputs[0] is y:
+                wide = [
+                    _new(ops.broadcast_to, part, node=node, shape=y.shape) for part in (g, total)
+                ]
+                return _new(
+                    ops.multiply, wide[0], _new(ops.divide, y, wide[1], node=node), node=node
+                )
     return None
 
 
@@ -246,6 +258,19 @@ def _is_class_of(condition: Node, axis: int) -> bool:
         numbers = numbers.inputs[0]
     known = numbers.value
     return known is not None and np.array_equal(np.ravel(known), np.arange(size))
+
+
+def is_log_softmax(node: Node) -> bool:
+    """Whether it is x - (log ∑eˣ + a shift)."""
+    if node.op is not ops.subtract:
+        return False
+    x = node.inputs[1]
+    while x.op in (ops.reshape, ops.broadcast_to):
+        x = x.inputs[0]
+    return x.op is ops.add and any(
+        i.op is ops.log and i.inputs[0].op is ops.sum and i.inputs[0].inputs[0].op is ops.exp
+        for i in x.inputs
+    )
 
 
 def is_one_hot(node: Node) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import ops
 from ...graph import Array, Graph, Node
 from ..derivation import Derivation, Input
 from ..steps import Step
@@ -82,7 +83,8 @@ class _Module:
             seen.add(node)
             for inner in node.params.values():
                 waiting += inner.nodes if isinstance(inner, Graph) else []
-            out[node.op.name] = None
+            if hasattr(helpers, node.op.name) or node.op in (ops.erf, ops.erfinv):
+                out[node.op.name] = None
             if node.op not in EMISSIONS and node.op not in WRITTEN:
                 meaning = user_meaning(node.op)
                 if not isinstance(meaning, np.ufunc):

@@ -16,7 +16,7 @@ from ...graph import Node
 from ..derivation import Derivation
 from ..steps import Step
 from .expressions import stripped
-from .identities import is_count, is_one_hot
+from .identities import is_count, is_log_softmax, is_one_hot
 from .readable import Readable
 
 _BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
@@ -161,6 +161,8 @@ def _result(node: Node) -> str:
         return "one_hot" if is_one_hot(node) else "mask"
     if is_count(node) or (node.op is ops.maximum and is_count(node.inputs[0])):
         return "count"
+    if is_log_softmax(node):
+        return "log_p"
     text = _RESULTS.get(node.op.name, node.op.name)
     return f"{text}_" if text in _BUILTIN or keyword.iskeyword(text) else text
 

@@ -45,7 +45,7 @@ EMISSIONS: dict[Operation, Emission] = {
     ops.acosh:          elementwise.function("np.arccosh"),
     ops.atanh:          elementwise.function("np.arctanh"),
     ops.sigmoid:        elementwise.own(helpers.sigmoid),
-    ops.erf:            elementwise.own(inspect.unwrap(gauss_error.erf)),
+    ops.erf:            elementwise.own(inspect.unwrap(gauss_error.erf), wide=True),
     ops.erfinv:         elementwise.own(gauss_error.erfinv),
 
     ops.add:            elementwise.infix("+", SUM, SUM + 1),

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any
 
 from ... import ops
 from ...compile.passes import PASSES
-from ...compile.rewriting import inlined, with_inputs
+from ...compile.rewriting import inlined, parameters_key, with_inputs
 from ...graph import Graph, Node
 from .identities import simpler
 
@@ -50,6 +51,7 @@ def rewritten(order: Sequence[Node], leaves: AbstractSet[Node]) -> Readable:
     """
     out = Readable()
     results: dict[Node, list[Node]] = {}
+    known: dict[Any, Node] = {}  # what is computed twice is computed once
     for k, node in enumerate(order):
         inputs = tuple([out.of(i) for i in node.inputs])
         if node.op is ops.item and node.inputs[0] in results:
@@ -61,6 +63,9 @@ def rewritten(order: Sequence[Node], leaves: AbstractSet[Node]) -> Readable:
             continue
         else:
             new = simpler(with_inputs(node, inputs))
+            key = parameters_key(new.params)
+            if new.op is not None and key is not None:
+                new = known.setdefault((new.op, new.inputs, key), new)
         out.new[node] = new
         _place(new, k, out.position, leaves)
     return out

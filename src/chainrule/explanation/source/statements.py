@@ -17,7 +17,7 @@ from .names import Names
 from .operations import expression
 from .readable import rewritten, tidied
 
-LONG = 60  # characters of an expression: above that its parts become variables
+LONG = 70  # characters of an expression: above that its parts become variables
 HEAVY = 5  # operations of an expression: more of them are hard to follow
 SHORT = 28  # characters of what is repeated rather than given a name
 
