@@ -5,7 +5,7 @@ import pytest
 
 from chainrule import ops
 from chainrule.explanation.source import helpers
-from chainrule.explanation.source.expressions import as_whole, name, stripped
+from chainrule.explanation.source.expressions import as_whole, name, number, stripped
 from chainrule.explanation.source.functions import Functions
 from chainrule.explanation.source.operations import EMISSIONS, WRITTEN, expression
 from chainrule.graph import Node
@@ -102,3 +102,32 @@ def test_operands_may_be_smaller_than_the_graph_says(name_):
             with np.errstate(all="ignore"):
                 expected = op.evaluate(*map(np.array, arrays), **params)
             agree(computed(node, operands, values), expected)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 0.5, -1])
+@pytest.mark.parametrize("name_", [n for n in ops.TABLE if ops.TABLE[n].cases])
+def test_an_operand_may_be_a_number(name_, value):
+    """Which takes the dtype of the arrays that it meets."""
+    op = ops.TABLE[name_]
+    for case, params in op.cases:
+        for dtype in (d for d in DTYPES[:3] if d.kind in TAKES.get(name_, "biuf")):
+            for which in range(len(case)):
+                arrays = small(op, case, dtype)
+                kind = arrays[which].dtype
+                if np.array(value).astype(kind) != value:
+                    continue
+                if value == 0 and kind.kind == "i" and name_ in ("floor_divide", "remainder"):
+                    continue  # so is a division by 0
+                if name_ == "power" and kind.kind == "i" and value < 0:
+                    continue  # a whole number to a negative power is an error
+                if isinstance(case[which], np.ndarray):
+                    continue  # indices
+                values = {f"a{k}": a for k, a in enumerate(arrays)}
+                operands = [name(n, a.shape) for n, a in values.items()]
+                arrays[which] = np.full_like(arrays[which], value)
+                operands[which] = number(arrays[which].dtype.type(value))
+                shape, result = op.infer(*arrays, **params)
+                node = Node(op, tuple(map(leaf, arrays)), params, shape, result)
+                with np.errstate(all="ignore"):
+                    expected = op.evaluate(*arrays, **params)
+                agree(computed(node, operands, values), expected)

@@ -24,7 +24,11 @@ import numpy as np
 
 
 def loss_and_gradients(**arrays):
-    """The loss and its gradients: by the chain rule, from the loss back."""
+    """The loss and its gradients by the chain rule: forward, then backward.
+
+    arrays   parameters, data, by name
+    returns  the loss, ∂loss/∂x for each variable x, by name
+    """
     x = arrays["x"]  # (5, 3)
     labels = arrays["labels"]  # (5,)
     fc1_weight = arrays["fc1.weight"]  # (4, 3)

@@ -36,7 +36,9 @@ def elementwise(
     shape = np.broadcast_shapes(*[x.shape for x in xs])
     weight = 1 + sum(x.weight for x in xs)
     weak = by_python and all(x.weak for x in xs)
-    if not weak and all(x.weak for x in xs) and node.dtype not in (np.float64, np.bool_):
+    whole = any(x.text.removeprefix("-").isdigit() for x in xs)  # an int, of which NumPy makes one
+    other = node.dtype != np.bool_ if whole else node.dtype not in (np.float64, np.bool_)
+    if not weak and all(x.weak for x in xs) and other:
         text, level = f"{dtype_text(node.dtype)}({text})", ATOM
     return Expression(text, level, shape, weak, weight)
 
@@ -104,6 +106,8 @@ def comparison(sign: str, function: str) -> Emission:
 
 
 def invert(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    if xs[0].weak:
+        return elementwise(node, xs, f"np.invert({xs[0].text})", ATOM)
     return elementwise(node, xs, f"~{xs[0].within(UNARY)}", UNARY)
 
 

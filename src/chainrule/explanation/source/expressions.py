@@ -87,8 +87,8 @@ def as_whole(e: Expression, shape: Shape, dtype: Dtype) -> Expression:
         return e
     weight = e.weight + 1
     if e.weak:
-        default = "" if dtype == np.float64 else f", {dtype_text(dtype)}"
         kind = {"0": "zeros", "1": "ones"}.get(e.text)
+        default = "" if dtype == np.float64 and kind else f", {dtype_text(dtype)}"
         text = f"np.{kind}({shape}{default})" if kind else f"np.full({shape}, {e.text}{default})"
         return Expression(text, ATOM, shape, weight=weight)
     if e.shape == stripped(shape):

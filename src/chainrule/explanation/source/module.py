@@ -170,7 +170,7 @@ class _Module:
             results.append("updated")
         for text, value in self.large.arrays.items():
             read.append(f'    {text} = arrays["{text}"]  # {value.shape}')
-        head = [f"def {FUNCTION}(**arrays):", f'    """{self._docstring()}"""']
+        head = [f"def {FUNCTION}(**arrays):", *self._docstring()]
         lines = [*self.functions.imports, ""]
         lines += [*self.functions.assignments, ""] if self.functions.assignments else []
         for function in self.functions.texts:
@@ -191,9 +191,19 @@ class _Module:
                     stack += node.inputs
         return out
 
-    def _docstring(self) -> str:
-        parts = "loss and its gradients" + (", and the new values" if self._updated else "")
-        return f"The {parts}: by the chain rule, from the loss back."
+    def _docstring(self) -> list[str]:
+        kinds = {i.kind for i in self._derivation.inputs.values()}
+        read = {"parameter": "parameters", "data": "data", "buffer": "buffers"}
+        read |= {"drawn": "random numbers", "state": "the optimizer's state"}
+        names = [text for kind, text in read.items() if kind in kinds]
+        update = ", the new values" if self._updated else ""
+        return [
+            '    """The loss and its gradients by the chain rule: forward, then backward.',
+            "",
+            f"    arrays   {', '.join(names)}, by name",
+            f"    returns  the loss, ∂loss/∂x for each variable x{update}, by name",
+            '    """',
+        ]
 
 
 def _cut(title: str) -> str:

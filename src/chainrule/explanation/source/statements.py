@@ -77,10 +77,15 @@ class Block:
 
     def variable(self, node: Node) -> Expression:
         """The same, as a variable."""
+        if node.op is not None and not self.value(node).text.isidentifier():
+            self._assign(node, self.value(node))
         e = self.whole(node)
         if not e.text.isidentifier():
-            self._assign(node, e)
-        return self.values[node]
+            text = self.names.free(self.names.hint(node))
+            self._statement(text, e.text, _shape_text(e.shape, e.text))
+            e = name(text, e.shape)
+        self.values[node] = e
+        return e
 
     # ── statements ───────────────────────────────────────────────────────────────────────────────
 
@@ -226,12 +231,7 @@ class Block:
 
         t = self.names.free("t")
         for row, x in zip(graph.inputs[first:], node.inputs[first:], strict=True):
-            whole = self.whole(x)
-            if not whole.text.isidentifier():
-                text = self.names.give(x)
-                self._statement(text, whole.text, _shape_text(whole.shape, whole.text))
-                whole = name(text, whole.shape)
-                self.values[x] = whole
+            whole = self.variable(x)
             values[row] = name(f"{whole.text}[{t}]", row.shape)
 
         self.line(
