@@ -3,11 +3,12 @@
 explanation   `explain`: the backward pass of a function, in several forms
 derivation    the pass, recorded: what it reads, what it computes, which rule made what
 derive        records a function as one
-steps         the pass in steps (modules, lines of the user's code), and the names of values
 recorder      follows a recording
-page          the page of an explanation, which computes the graph itself
 owners        the user's names for modules and tensors
+steps         the pass in steps (modules, lines of the user's code), and the names of values
 prose         the pass in words: compact, and for readers without calculus
+source        the pass as a module in Python that needs NumPy alone
+page          the page of an explanation, which computes the graph itself
 rows          the rows of a data set that are explained
 user_code     code that comes with this library, explained as if the user had written it
 images        where a network looks in an image: saliency maps and Grad-CAM

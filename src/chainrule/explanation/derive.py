@@ -46,10 +46,10 @@ def derive(
         )
     arguments = Arguments(args, kwargs)
     recording = _Recording(function, arguments, optimizer)
-    if not recording.loss.requires_grad:  # no parameters: by the arguments
+    if not recording.ends:  # no parameters: by the arguments
         floats = [is_floating(t.dtype) for t in arguments.tensors]
         recording = _Recording(function, arguments, optimizer, floats)
-        if not recording.loss.requires_grad:
+        if not recording.ends:
             raise GradientError(
                 "explain",
                 f"got a loss {spec_text(recording.loss)} computed from nothing that requires a "

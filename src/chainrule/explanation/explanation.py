@@ -6,8 +6,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from ..errors import ArgumentError
 from ..graph import Array, Node
-from . import prose
+from ..optim.optimizer import Optimizer
+from . import prose, source
+from .derivation import Derivation
 from .derive import derive
 from .steps import Step, names_of, steps_of
 
@@ -24,6 +27,7 @@ class Explanation:
     ) -> None:
         self._call = function, args, kwargs
         self._derivation = derive(function, args, kwargs)
+        self._updated: tuple[Any, Derivation] | None = None  # the last optimizer, with its step
 
     @property
     def loss(self) -> float:
@@ -52,9 +56,37 @@ class Explanation:
         """The pass for readers without calculus, with the numbers of the sample."""
         return prose.story(self._derivation, self._steps, self._names)
 
-    def arrays(self) -> dict[str, Array]:
-        """What the function of `numpy()` is called with: parameters, data, random masks."""
-        return {i.name: i.value for i in self._derivation.inputs.values()}
+    def numpy(self, update: Any = None) -> str:
+        """The pass as a module in Python that needs NumPy alone: `loss_and_gradients(**arrays)`.
+
+        It returns the loss and a dict of gradients by name; with an optimizer, or of a training
+        step, also a dict of what is assigned: the new parameters and the new state.
+
+        update   an optimizer of these parameters, whose step follows the backward pass
+        """
+        return source.numpy_source(*self._with(update))
+
+    def arrays(self, update: Any = None) -> dict[str, Array]:
+        """What the function of `numpy(update)` is called with: parameters, data, random masks."""
+        return source.source_arrays(*self._with(update))
+
+    def _with(self, update: Any) -> tuple[Derivation, list[Step], dict[Node, str]]:
+        """The pass, its steps and its names, with an optimizer's step after it."""
+        if update is None:
+            return self._derivation, self._steps, self._names
+        if not isinstance(update, Optimizer):
+            raise ArgumentError(
+                "explain",
+                f"got update={type(update).__name__}",
+                "expected an optimizer of the parameters",
+                "numpy(update=optim.Adam(model.named_parameters()))",
+            )
+        if self._updated is None or self._updated[0] is not update:
+            function, args, kwargs = self._call
+            self._updated = update, derive(function, args, kwargs, update)
+        derivation = self._updated[1]
+        steps = steps_of(derivation)
+        return derivation, steps, names_of(derivation, steps)
 
 
 def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:

@@ -161,8 +161,7 @@ def _visible(function: Any) -> list[tuple[str, Any]]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Module):
-            out.append(("model", value))
+        out += [("model", m) for m in (value, *bound_objects(value)) if isinstance(m, Module)]
         for inner in called_functions(value):
             if in_library(module_of(inner)):
                 continue

@@ -1,0 +1,19 @@
+"""A backward pass as a module in Python that needs NumPy alone.
+
+module       the module: inputs, forward, backward, update
+statements   which values become variables; loops
+names        what variables are called
+operations   one row per operation: its expression
+elementwise  expressions of elementwise operations
+axes         … of operations that have axes: shapes, reductions, products of matrices, rows
+calls        … that call a function
+readable     the graph as it reads best
+identities   what makes a graph shorter to read
+expressions  expressions that know their precedence and shape
+functions    the source of functions, with what they use
+helpers      the functions that a module may bring along
+"""
+
+from .module import numpy_source, source_arrays
+
+__all__ = ["numpy_source", "source_arrays"]

@@ -1,0 +1,197 @@
+"""Expressions of operations that have axes: shapes, reductions, products of matrices, rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ...graph import Node, Shape
+from . import helpers
+from .calls import call, whole
+from .elementwise import Emission
+from .expressions import (
+    ATOM,
+    MATMUL,
+    PRODUCT,
+    UNARY,
+    Expression,
+    as_whole,
+    dtype_text,
+    permuted,
+    reshaped,
+    stripped,
+)
+from .functions import Functions
+
+
+def reshape(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    out = reshaped(xs[0], node.inputs[0].shape, node.shape)
+    if xs[0].mean is not None and out.mean is None and out.text == xs[0].text:
+        return replace(out, mean=xs[0].mean)
+    return out
+
+
+def permute(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    return permuted(xs[0], node.params["axes"])
+
+
+def part(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    (x,) = whole(node, xs)
+    p, texts, single = node.params, [], []
+    for n, start, stop, step in zip(x.shape, p["start"], p["stop"], p["step"], strict=True):
+        first, last = str(start) if start else "", str(stop) if stop < n else ""
+        texts.append(f"{first}:{last}" + (f":{step}" if step != 1 else ""))
+        one = n > 1 and stop == start + 1 and 0 <= start < n
+        single.append(str(start) if one else texts[-1])
+    dropped = tuple(
+        n for n, one in zip(node.shape, single, strict=True) if ":" in one
+    )  # the shape where single places are taken
+
+    def at(indices: list[str], shape: Shape) -> Expression:
+        while indices and indices[-1] == ":":
+            indices = indices[:-1]
+        text = f"{x.atom}[{', '.join(indices)}]" if indices else x.text
+        return Expression(text, ATOM, shape, weight=x.weight)
+
+    return replace(at(texts, node.shape), narrow=at(single, dropped))
+
+
+def pad(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    (x,) = whole(node, xs)
+    p = node.params
+    if not any(p["interior"]) and min(*p["low"], *p["high"]) >= 0:
+        sides = tuple(zip(p["low"], p["high"], strict=True))
+        return Expression(f"np.pad({x.text}, {sides})", ATOM, node.shape, weight=x.weight + 1)
+    return call(node, [x], functions, helpers.pad)
+
+
+def concat(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    parts = whole(node, xs)
+    text = f"np.concatenate([{', '.join(x.text for x in parts)}], axis={node.params['axis']})"
+    return Expression(text, ATOM, node.shape, weight=1 + sum(x.weight for x in parts))
+
+
+def flip(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    (x,) = whole(node, xs)
+    text = f"np.flip({x.text}, {_axes(node.params['axis'])})"
+    return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+
+
+def _axes(axis: Shape) -> str:
+    return str(axis[0]) if len(axis) == 1 else str(axis)
+
+
+# ── reductions ────────────────────────────────────────────────────────────────────────────────────
+
+
+def reduction(method: str) -> Emission:
+    """x.method(axis); the axes stay if others are before them: NumPy adds those in front."""
+
+    def emission(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+        old, x = node.inputs[0].shape, xs[0]
+        if x.weak or x.shape != stripped(old):
+            x = as_whole(x, old, node.inputs[0].dtype)
+        implied = len(old) - len(x.shape)
+        axes = tuple(a - implied for a in node.params["axis"] if a >= implied)
+        if not axes:
+            return x if method != "any" else replace(x, text=f"{x.atom}.astype(bool)", level=ATOM)
+        kind = ""
+        if method in ("sum", "prod") and node.dtype.itemsize < 8 and node.dtype.kind in "iu":
+            kind = f", dtype={dtype_text(node.dtype)}"
+        left = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+        ones = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+        where = f"axis={_axes(axes)}" if left else ""
+        plain = f"{where}{kind}" if where else kind.removeprefix(", ")
+        count = math.prod(x.shape[a] for a in axes)
+
+        def reduced(name: str, more: str, shape: Shape) -> Expression:
+            text = f"{x.atom}.{name}({plain}{more})"
+            return Expression(text, ATOM, shape, weight=x.weight + 1)
+
+        def with_mean(more: str, shape: Shape) -> Expression:
+            mean = (count, reduced("mean", more, shape)) if method == "sum" else None
+            return replace(reduced(method, more, shape), mean=mean)
+
+        narrow = with_mean("", left)
+        if axes == tuple(range(len(axes))):
+            return narrow
+        out = replace(with_mean(", keepdims=True", ones), narrow=narrow)
+        if out.mean is not None and narrow.mean is not None:
+            mean = replace(out.mean[1], narrow=narrow.mean[1])
+            out = replace(out, mean=(count, mean))
+        return out
+
+    return emission
+
+
+def arg(method: str) -> Emission:
+    def emission(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+        (x,) = whole(node, xs)
+        axis = node.params["axis"][0]
+        left = tuple(n for a, n in enumerate(node.shape) if a != axis)
+        narrow = Expression(f"{x.atom}.{method}(axis={axis})", ATOM, left, weight=x.weight + 1)
+        text = f"{x.atom}.{method}(axis={axis}, keepdims=True)"
+        return Expression(text, ATOM, node.shape, weight=x.weight + 1, narrow=narrow)
+
+    return emission
+
+
+def argsort(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    (x,) = whole(node, xs)
+    if node.params["descending"]:
+        name = functions.add(helpers.argsort_descending, "argsort_descending", "argsort")
+        text = f"{name}({x.text}, axis={node.params['axis']})"
+    else:
+        text = f'np.argsort({x.text}, axis={node.params["axis"]}, kind="stable")'
+    return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+
+
+def running(name: str) -> Emission:
+    def emission(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+        (x,) = whole(node, xs)
+        small = node.dtype.itemsize < 8 and node.dtype.kind in "iu"
+        kind = f", dtype={dtype_text(node.dtype)}" if small else ""
+        text = f"{name}({x.text}, axis={node.params['axis']}{kind})"
+        return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+
+    return emission
+
+
+# ── products of matrices, and rows of tables ──────────────────────────────────────────────────────
+
+
+def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    a, b = (
+        x if len(x.shape) > 1 and x.shape[-2:] == i.shape[-2:] else as_whole(x, i.shape, i.dtype)
+        for x, i in zip(xs, node.inputs, strict=True)
+    )
+    row = xs[0]
+    if len(b.shape) == 2 and row.shape == node.inputs[0].shape[-1:] and len(node.shape) == 2:
+        a, shape = row, (b.shape[-1],)  # a vector
+    else:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        shape = (*batch, a.shape[-2], b.shape[-1])
+    left = a.text if a.level == MATMUL else a.within(UNARY)
+    weight = a.weight + b.weight + 1
+    return Expression(f"{left} @ {b.within(UNARY)}", MATMUL, shape, weight=weight)
+
+
+def take(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    x, indices = whole(node, xs)
+    weight = x.weight + indices.weight + 1
+    if node.params["axis"] == 0:
+        return Expression(f"{x.atom}[{indices.text}]", ATOM, node.shape, weight=weight)
+    text = f"np.take({x.text}, {indices.text}, axis={node.params['axis']})"
+    return Expression(text, ATOM, node.shape, weight=weight)
+
+
+def checked_index(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    """Of a class nothing; of an index that may count from the end, the same from the start."""
+    x = xs[0]
+    if node.params.get("refusal") is None:
+        x = Expression(f"{x.within(PRODUCT)} % {node.params['size']}", PRODUCT, x.shape, x.weak, 1)
+    if node.inputs[0].dtype == node.dtype or x.weak:
+        return x
+    return Expression(f"{x.atom}.astype({dtype_text(node.dtype)})", ATOM, x.shape, weight=x.weight)

@@ -1,0 +1,271 @@
+"""Python expressions on NumPy arrays: texts that know their precedence and their shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArgumentError
+from ...graph import Array, Dtype, Shape
+
+# How tightly a text binds. Python has one level for * and @; here a product of matrices in one of
+# numbers, or the other way around, has parentheses.
+COMPARISON, OR, XOR, AND, SHIFT, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM = range(11)
+
+WIDTH = 88  # characters of a line
+LITERAL = 32  # elements of a constant that is written out
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression for a node.
+
+    text    in Python
+    level   how tightly the outermost operation binds
+    shape   of what the text computes: it broadcasts to the node's shape
+    weak    a Python number, which takes the dtype of the array that it meets
+    weight  how many operations it has
+    mean    of a sum, the number of terms, and their mean
+    narrow  the same without axes of size 1 that it keeps
+    """
+
+    text: str
+    level: int
+    shape: Shape
+    weak: bool = False
+    weight: int = 0
+    mean: tuple[int, Expression] | None = None
+    narrow: Expression | None = None
+
+    def within(self, level: int) -> str:
+        """The text as an operand where this level is expected."""
+        return self.text if self.level >= level else f"({self.text})"
+
+    @property
+    def atom(self) -> str:
+        """The text before a dot or a bracket."""
+        return self.within(ATOM)
+
+
+def name(text: str, shape: Shape, weak: bool = False) -> Expression:
+    """A variable."""
+    return Expression(text, ATOM, shape, weak)
+
+
+def stripped(shape: Sequence[int]) -> Shape:
+    """The shape without axes of size 1 in front: NumPy broadcasts as if they were there."""
+    shape = tuple(shape)
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def dtype_text(dtype: Dtype) -> str:
+    """The dtype in NumPy."""
+    if dtype == np.bool_:
+        return "bool"
+    if dtype.kind not in "iufb":
+        raise ArgumentError(
+            "explain",
+            f"got values of dtype {dtype}",
+            "expected dtypes that NumPy has",
+            "convert the model and the data to float32 or float64",
+        )
+    return f"np.{dtype.name}"
+
+
+# ── shapes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_whole(e: Expression, shape: Shape, dtype: Dtype) -> Expression:
+    """The expression as an array of exactly this shape."""
+    if e.shape == shape and not e.weak:
+        return e
+    weight = e.weight + 1
+    if e.weak:
+        kind = {"0": "zeros", "1": "ones"}.get(e.text)
+        default = "" if dtype == np.float64 and kind else f", {dtype_text(dtype)}"
+        text = f"np.{kind}({shape}{default})" if kind else f"np.full({shape}, {e.text}{default})"
+        return Expression(text, ATOM, shape, weight=weight)
+    if e.shape == stripped(shape):
+        axes = ", ".join(["None"] * (len(shape) - len(e.shape)))
+        return Expression(f"{e.atom}[{axes}]", ATOM, shape, weight=weight)
+    return Expression(f"np.broadcast_to({e.text}, {shape})", ATOM, shape, weight=weight)
+
+
+def with_axes(e: Expression, count: int) -> Expression:
+    """The expression with that number of axes: those in front have size 1."""
+    missing = count - len(e.shape)
+    if missing <= 0 or e.weak:
+        return replace(e, shape=(1,) * max(0, missing) + e.shape)
+    text = f"{e.atom}[{', '.join(['None'] * missing)}]"
+    return Expression(text, ATOM, (1,) * missing + e.shape, weight=e.weight)
+
+
+def permuted(e: Expression, axes: Shape) -> Expression:
+    """The expression with its axes in another order."""
+    if not e.shape:
+        return e
+    count = len(axes)
+    if len(e.shape) == 1 and axes[-1] != count - 1:  # a row becomes a column
+        target = [1] * count
+        target[axes.index(count - 1)] = e.shape[0]
+        return reshaped(e, (1,) * (count - 1) + e.shape, tuple(target))
+    e = with_axes(e, count)
+    shape = tuple(e.shape[a] for a in axes)
+    order = tuple(range(count))
+    if axes == order:
+        return e
+    if axes == (1, 0):
+        text = f"{e.atom}.T"
+    elif axes == (*order[:-2], count - 1, count - 2):
+        text = f"{e.atom}.mT"
+    else:
+        text = f"{e.atom}.transpose({', '.join(map(str, axes))})"
+    return Expression(text, ATOM, shape, weight=e.weight)
+
+
+def reshaped(e: Expression, old: Shape, new: Shape) -> Expression:
+    """The expression of the old shape in the new shape, by an index where that is enough."""
+    if not e.shape:
+        return e  # one number, whatever the shape
+    if e.narrow is not None and stripped(e.narrow.shape) == stripped(new):
+        return e.narrow
+    if stripped(old) == stripped(new) and len(e.shape) <= len(new):
+        return e  # NumPy adds axes in front where it needs them
+    if [n for n in old if n != 1] == [n for n in new if n != 1]:
+        return _indexed(e, old, new)
+    if e.shape != old:
+        e = as_whole(e, old, np.dtype(np.float64))
+    if not new:
+        return Expression(f"{e.atom}[{', '.join('0' for _ in old)}]", ATOM, (), weight=e.weight)
+    text = f"{e.atom}.reshape({', '.join(map(str, new))})"
+    return Expression(text, ATOM, new, weight=e.weight)
+
+
+def _indexed(e: Expression, old: Shape, new: Shape) -> Expression:
+    """By an index: only axes of size 1 come and go."""
+    implied = len(old) - len(e.shape)  # axes in front that the expression need not have
+    tokens: list[tuple[str, int]] = []  # of each axis its index, and its size in the result
+    i = j = 0
+    while i < len(old) or j < len(new):
+        if i < len(old) and j < len(new) and old[i] == new[j]:
+            tokens.append(("", 1) if i < implied else (":", e.shape[i - implied]))
+            i, j = i + 1, j + 1
+        elif i < len(old) and old[i] == 1:
+            tokens += [] if i < implied else [("0", 0)]
+            i += 1
+        else:
+            tokens.append(("None", 1))
+            j += 1
+    while tokens and tokens[0][0] in ("", "None"):
+        tokens.pop(0)
+    shape = tuple(n for text, n in tokens if text != "0")
+    texts = [text for text, _ in tokens]
+    if len(texts) > 2 and texts == [*[":"] * (len(texts) - 1), "None"]:
+        texts = ["...", "None"]
+    while texts and texts[-1] == ":":
+        texts.pop()
+    if not texts:
+        return replace(e, shape=shape)
+    return Expression(f"{e.atom}[{', '.join(texts)}]", ATOM, shape, weight=e.weight)
+
+
+# ── constants ────────────────────────────────────────────────────────────────────────────────────
+
+
+def number_text(value: Any) -> str:
+    """A number as Python writes it; whole floats without their fraction."""
+    value = np.asarray(value)
+    number = value.item()
+    if isinstance(number, float):
+        if math.isnan(number):
+            return "np.nan"
+        if math.isinf(number):
+            return "np.inf" if number > 0 else "-np.inf"
+        if number == int(number) and abs(number) < 1e6 and not (number == 0 and 1 / _sign(number)):
+            return str(int(number))
+        return str(value.dtype.type(number)) if value.dtype != np.float64 else repr(number)
+    return str(number)
+
+
+def _sign(number: float) -> float:
+    """Infinity, unless the number is -0."""
+    return math.inf if math.copysign(1, number) > 0 else 1.0
+
+
+def number(value: Any) -> Expression:
+    """A number, which takes the dtype of the array that it meets."""
+    text = number_text(value)
+    level = UNARY if text.startswith("-") else ATOM
+    if len(text) > 8 and np.asarray(value).dtype.kind == "f":
+        inverse = number_text(np.float64(f"{1 / float(value):.6g}"))
+        if np.asarray(value).dtype.type(1 / float(inverse)) == value:
+            text, level = f"1 / {inverse}", PRODUCT
+    return Expression(text, level, (), weak=True)
+
+
+def collapsed(value: Array) -> Array:
+    """The array with size 1 along the axes on which it repeats itself, and those in front gone."""
+    for axis, n in enumerate(value.shape):
+        if n > 1:
+            first = value[(slice(None),) * axis + (slice(0, 1),)]
+            if value.strides[axis] == 0 or np.array_equal(
+                np.broadcast_to(first, value.shape), value, equal_nan=value.dtype.kind == "f"
+            ):
+                value = first
+    return value.reshape(stripped(value.shape))
+
+
+def constant(value: Array) -> Expression | None:
+    """An expression for a constant; None for one that is too large to be written out."""
+    value = collapsed(value)
+    shape = value.shape
+    if value.size == 1 and not shape:
+        return number(value)
+    if value.size == 0:
+        return Expression(f"np.zeros({shape}, {dtype_text(value.dtype)})", ATOM, shape)
+    line = value.reshape(-1)
+    along = _progression(line) if math.prod(shape) == max(shape) else None
+    if along is not None:
+        e = Expression(along, ATOM, line.shape, weight=1)
+        return reshaped(e, (1,) * (len(shape) - 1) + line.shape, shape)
+    if value.ndim == 2 and value.dtype == np.bool_:
+        n, m = shape
+        for k in range(-n, m + 1):
+            if np.array_equal(value, np.tri(n, m, k, dtype=bool)):
+                diagonal = f", {k}" if k else ""
+                return Expression(f"np.tri({n}, {m}{diagonal}, dtype=bool)", ATOM, shape, weight=1)
+    if value.ndim == 2 and shape[0] == shape[1] and np.array_equal(value, np.eye(shape[0])):
+        text = f"np.eye({shape[0]}, dtype={dtype_text(value.dtype)})"
+        return Expression(text, ATOM, shape, weight=1)
+    if value.size > LITERAL:
+        return None
+    return Expression(array_text(value), ATOM, shape, weight=1)
+
+
+def array_text(value: Array) -> str:
+    """A small array, written out."""
+
+    def rows(x: Array) -> str:
+        return f"[{', '.join(map(rows, x))}]" if x.ndim else number_text(x)
+
+    return f"np.array({rows(value)}, {dtype_text(value.dtype)})"
+
+
+def _progression(line: Array) -> str | None:
+    """Whole numbers at equal distances, as `np.arange`."""
+    if line.dtype.kind not in "iu" or line.size < 2:
+        return None
+    start, step = int(line[0]), int(line[1]) - int(line[0])
+    if step == 0 or [int(v) for v in line] != [start + step * k for k in range(line.size)]:
+        return None
+    stop = start + step * line.size
+    bounds = f"{stop}" if (start, step) == (0, 1) else f"{start}, {stop}"
+    bounds += "" if step == 1 else f", {step}"
+    kind = "" if line.dtype == np.int64 else f", dtype={dtype_text(line.dtype)}"
+    return f"np.arange({bounds}{kind})"

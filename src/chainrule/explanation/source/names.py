@@ -1,0 +1,233 @@
+"""The names of variables: the user's own where there are some, d_x for ∂loss/∂x."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+
+from ... import ops
+from ...compile.rewriting import number
+from ...graph import Node
+from ..derivation import Derivation
+from ..steps import Step
+from .expressions import stripped
+from .identities import is_count, is_log_softmax, is_one_hot
+from .readable import Readable
+
+_BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
+_RESULTS = {  # of operations whose names say little about what they give
+    "add": "added",
+    "argsort": "order",
+    "concat": "joined",
+    "convolution": "convolved",
+    "convolution_weight": "collected",
+    "cumulative_sum": "running",
+    "divide": "quotient",
+    "erf": "erf_x",
+    "exp": "powers",
+    "flip": "flipped",
+    "fold": "folded",
+    "log": "logs",
+    "matmul": "product",
+    "max": "top",
+    "maximum": "larger",
+    "min": "bottom",
+    "minimum": "smaller",
+    "multiply": "product",
+    "negative": "opposite",
+    "norm": "length",
+    "pad": "padded",
+    "power": "powers",
+    "prod": "product",
+    "recurrence": "states",
+    "scatter_add": "scattered",
+    "sigmoid": "sigma",
+    "slice": "part",
+    "sqrt": "root",
+    "square": "squares",
+    "subtract": "difference",
+    "sum": "total",
+    "take": "rows",
+    "unfold": "windows",
+    "where": "chosen",
+}
+_PARTS = {  # of operations with several results
+    "standardise": ("standardised", "mean", "variance"),
+    "attention": ("attended", "log_total"),
+    "attention_derivative": ("d_query", "d_key", "d_value"),
+    "max_pool": ("largest", "places"),
+}
+_VIEWS = (ops.reshape, ops.broadcast_to, ops.permute_dims, ops.alias, ops.astype, ops.checked_index)
+
+
+def identifier(text: str) -> str:
+    """A name in Python for a name of the user's."""
+    out = re.sub(r"\W+", "_", text).strip("_") or "value"
+    out = f"layer_{out}" if out[0].isdigit() else out
+    return f"{out}_" if keyword.iskeyword(out) or out in _BUILTIN else out
+
+
+class Names:
+    """The names of variables: all distinct.
+
+    fixed     of nodes that must be variables
+    variables  of nodes that are variables
+    hints     of nodes, in case they become variables
+    gradient  the node of which a node is the gradient
+    share     the node of whose gradient a node is a part
+    backward  the nodes of the backward pass
+    """
+
+    def __init__(self, used: Iterable[str] = ()) -> None:
+        self.fixed: dict[Node, str] = {}
+        self.variables: dict[Node, str] = {}
+        self.hints: dict[Node, str] = {}
+        self._plain: dict[Node, str] = {}  # the names of variables without their numbers
+        self.gradient: dict[Node, Node] = {}
+        self.share: dict[Node, Node] = {}
+        self.backward: AbstractSet[Node] = set()
+        self._used = {*used}
+        self._reserved: set[str] = set()  # for the gradients of variables
+        self._count: Counter[str] = Counter()
+
+    def free(self, text: str) -> str:
+        """The name, with a number behind it if it is in use; it is in use from now on."""
+        out = text
+        while out in self._used or out in self._reserved:
+            self._count[text] += 1
+            out = f"{text}_{self._count[text] + 1}"
+        self._used.add(out)
+        return out
+
+    def give(self, node: Node) -> str:
+        """The name of the variable that the node becomes."""
+        hint = self.hint(node)
+        out = self.fixed.get(node) or self._chosen(node, hint)
+        self.variables[node], self._plain[node] = out, hint
+        if node not in self.backward:
+            self._reserved.add(f"d_{out}")
+        return out
+
+    def _chosen(self, node: Node, hint: str) -> str:
+        of = self.gradient.get(node)
+        if of in self.variables:
+            text = f"d_{self.variables[of]}"
+            if text not in self._used:
+                self._used.add(text)
+                return text
+        part = self.share.get(node)
+        if of is None and part in self.variables:
+            return self.free(f"d_{self.variables[part]}_part")
+        return self.free(hint)
+
+    def hint(self, node: Node) -> str:
+        """What the node would be called."""
+        prefix = ""
+        while True:
+            known = self.fixed.get(node) or self._plain.get(node) or self.hints.get(node)
+            if known:
+                return prefix + known
+            of = self.gradient.get(node) or self.share.get(node)
+            if of is not None and not prefix:
+                node, prefix = of, "d_"
+            elif node.op in _VIEWS:
+                node = node.inputs[0]
+            elif node.op is ops.where and _branch(node) is not None:
+                node = _branch(node) or node
+            else:
+                return prefix + _result(node)
+
+
+def _branch(node: Node) -> Node | None:
+    """The branch of a `where` whose other branch is a number."""
+    branches = [i for i in node.inputs[1:] if number(i) is None]
+    return branches[0] if len(branches) == 1 else None
+
+
+def _result(node: Node) -> str:
+    """What an operation gives."""
+    if node.op is None:
+        return "value"
+    if node.op is ops.item:
+        whole, k = node.inputs[0].op, node.params["index"]
+        parts = _PARTS.get(whole.name if whole else "", ())
+        return parts[k] if k < len(parts) else "result"
+    if node.dtype == np.bool_:
+        return "one_hot" if is_one_hot(node) else "mask"
+    if is_count(node) or (node.op is ops.maximum and is_count(node.inputs[0])):
+        return "count"
+    if is_log_softmax(node):
+        return "log_p"
+    text = _RESULTS.get(node.op.name, node.op.name)
+    return f"{text}_" if text in _BUILTIN or keyword.iskeyword(text) else text
+
+
+def names_for(
+    derivation: Derivation,
+    readable: Readable,
+    order: tuple[AbstractSet[Node], AbstractSet[Node]],
+    steps: Sequence[Step],
+    user: Mapping[Node, str],
+    used: Iterable[str],
+) -> Names:
+    """The names of a derivation's nodes after rewriting.
+
+    order   the nodes of the forward and of the backward pass
+    user    the names of inputs and of what steps give
+    used    names that the module has already
+    """
+    d, of = derivation, readable.of
+    out = Names(used)
+    forward, out.backward = order
+    layers = {step.path: step.kind.lower() for step in steps if step.path and step.kind}
+
+    def text_of(name: str) -> str:
+        """`0.weight` of a linear layer as `linear_0_weight`."""
+        numbered = re.fullmatch(r"(\d+)([._].*)?", name)
+        kind = layers.get(numbered[1]) if numbered else None
+        return identifier(f"{kind}_{name}" if kind else name)
+
+    def unnamed(node: Node) -> bool:
+        """Whether the node is computed, not in the forward pass, and has no name."""
+        other = node in out.fixed or node in forward or node in d.fixed or node in d.inputs
+        return not other and node.op is not None
+
+    for node, read in d.inputs.items():
+        out.fixed[node] = out.free(text_of(read.name))
+    for node, name in user.items():
+        if node not in d.inputs:
+            out.fixed.setdefault(of(node), out.free(text_of(name)))
+    pulled = [p for p in d.pulls if of(p.node) not in d.inputs and of(p.node) not in d.fixed]
+    items = {(n.inputs[0], n.params["index"]): n for n in forward if n.op is ops.item}
+    reached = {}  # of pulls at nodes that became one, the last has the gradient of that node
+    for pull in pulled:
+        for k, upstream in enumerate(pull.upstream):
+            node = of(pull.node)
+            node = items.get((node, k), node) if len(pull.upstream) > 1 else node
+            if upstream is not None:
+                reached[node] = of(upstream)
+    for node, end in reached.items():
+        if node in out.fixed and unnamed(end):
+            out.fixed[end] = out.free(f"d_{out.fixed[node]}")
+    for name, end in d.gradients.items():
+        end = of(end)
+        if end.op is ops.reshape and stripped(end.shape) == stripped(end.inputs[0].shape):
+            end = end.inputs[0]  # a row that only lost its first axis
+        if unnamed(end):
+            out.fixed[end] = out.free(f"d_{text_of(name)}")
+    for name, end in d.updated.items():
+        if unnamed(of(end)):
+            out.fixed[of(end)] = out.free(f"new_{text_of(name)}")
+    for node, end in reached.items():
+        if unnamed(end):
+            out.gradient.setdefault(end, node)
+    for pull in pulled:
+        for share, i in zip(pull.shares, pull.node.inputs, strict=False):
+            if share is not None and unnamed(of(share)) and i not in d.fixed:
+                out.share.setdefault(of(share), of(i))
+    return out

@@ -1,0 +1,299 @@
+"""Statements: which values become variables, and loops."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ... import ops
+from ...graph import Array, Graph, Node, Shape
+from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name
+from .functions import Functions
+from .names import Names
+from .operations import expression
+from .readable import rewritten, tidied
+
+LONG = 70  # characters of an expression: above that its parts become variables
+HEAVY = 5  # operations of an expression: more of them are hard to follow
+SHORT = 28  # characters of what is repeated rather than given a name
+
+
+@dataclass
+class Large:
+    """Constants that are too large to be written out, by the name of the array."""
+
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def name(self, value: Array, names: Names) -> str:
+        out = names.free("constant")
+        self.arrays[out] = value
+        return out
+
+
+class Block:
+    """Statements of one indentation.
+
+    values   what stands for each node: a variable, or an expression that is used once
+    heading  lines that are written before the next statement, if there is one
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        functions: Functions,
+        large: Large,
+        values: Mapping[Node, Expression],
+        constants: Callable[[Node], Array | None],
+        indent: str = "    ",
+    ) -> None:
+        self.names, self.functions, self.large = names, functions, large
+        self.values = dict(values)
+        self.lines: list[str] = []
+        self.heading: list[str] = []
+        self._constants, self._indent = constants, indent
+        self._pending: set[Node] = set()
+
+    # ── values ───────────────────────────────────────────────────────────────────────────────────
+
+    def value(self, node: Node) -> Expression:
+        """The expression that stands for a node."""
+        if node not in self.values:
+            known = self._constants(node)
+            assert known is not None, node
+            e = constant(np.asarray(known))
+            if e is None:
+                text = self.large.name(np.asarray(known), self.names)
+                e = name(text, node.shape)
+            self.values[node] = e
+        return self.values[node]
+
+    def whole(self, node: Node) -> Expression:
+        """The same, as an array of the node's shape."""
+        return as_whole(self.value(node), node.shape, node.dtype)
+
+    def variable(self, node: Node) -> Expression:
+        """The same, as a variable."""
+        if node.op is not None and not self.value(node).text.isidentifier():
+            self._assign(node, self.value(node))
+        e = self.whole(node)
+        if not e.text.isidentifier():
+            text = self.names.free(self.names.hint(node))
+            self._statement(text, e.text, _shape_text(e.shape, e.text))
+            e = name(text, e.shape)
+        self.values[node] = e
+        return e
+
+    # ── statements ───────────────────────────────────────────────────────────────────────────────
+
+    def line(self, text: str) -> None:
+        """A statement or comment."""
+        for line in (*self.heading, text):
+            self.lines.append(f"{self._indent}{line}" if line else "")
+        self.heading = []
+
+    def write(
+        self,
+        order: Sequence[Node],
+        ends: Sequence[Node],
+        before: Callable[[Node], None] = lambda node: None,
+    ) -> None:
+        """Compute the nodes in this order; the ends are used afterwards."""
+        uses = Counter(i for node in order for i in node.inputs)
+        uses.update(ends)
+        items: dict[Node, dict[int, Node]] = {}
+        for node in order:
+            if node.op is ops.item:
+                items.setdefault(node.inputs[0], {})[node.params["index"]] = node
+        for node in order:
+            before(node)
+            if node in self.values:
+                continue
+            if node.op is ops.scan:
+                self._scan(node, items[node])
+            elif isinstance(node.dtype, tuple):
+                self._several(node, self._expression(node), items[node])
+            else:
+                e = self._expression(node)
+                free = e.weight == 0 and len(e.text) <= SHORT
+                if node in self.names.fixed or (uses[node] > 1 and not free):
+                    self._assign(node, e)
+                else:
+                    self.values[node] = e
+                    if not free:
+                        self._pending.add(node)
+
+    def _expression(self, node: Node) -> Expression:
+        """The node's expression, short enough: parts of it become variables."""
+        while True:
+            e = expression(node, [self.value(i) for i in node.inputs], self.functions)
+            if len(e.text) <= LONG - len(self._indent) and e.weight <= HEAVY:
+                return e
+            if not self._name_a_part(node):
+                return e
+
+    def _assign(self, node: Node, e: Expression) -> None:
+        """A variable for the node; where that exists already it is the same."""
+        known = self.names.fixed.get(node)
+        if e.text.isidentifier() and (known is None or known.startswith("d_")):
+            self.values[node] = e
+            return
+        text = self.names.give(node)
+        while not self._fits(f"{text} = {e.text}{_shape_text(e.shape, e.text)}"):
+            if not self._name_a_part(node):
+                break
+            e = expression(node, [self.value(i) for i in node.inputs], self.functions)
+        self._pending.discard(node)
+        if known is None and e.text.isidentifier():
+            self.values[node] = e
+            return
+        self._statement(text, e.text, _shape_text(e.shape, e.text))
+        self.values[node] = Expression(text, ATOM, e.shape, e.weak)
+
+    def _name_a_part(self, node: Node) -> bool:
+        """Whether an input of the node was an expression; the largest becomes a variable."""
+        parts = [i for i in node.inputs if i in self._pending]
+        if not parts:
+            return False
+        largest = max(parts, key=lambda i: (self.values[i].weight, len(self.values[i].text)))
+        self._pending.discard(largest)
+        self._assign(largest, self.values[largest])
+        return True
+
+    def _fits(self, line: str) -> bool:
+        return len(self._indent) + len(line) <= WIDTH
+
+    def _statement(self, target: str, text: str, comment: str) -> None:
+        if self._fits(f"{target} = {text}{comment}"):
+            self.line(f"{target} = {text}{comment}")
+            return
+        head, inside = _call_parts(text)
+        self.line(f"{target} = {head}(")
+        one = f"    {inside}"
+        for inner in [one] if self._fits(one) or not head else _arguments(inside):
+            self.line(inner)
+        self.line(f"){comment}")
+
+    def _several(self, node: Node, e: Expression, items: Mapping[int, Node]) -> None:
+        """The results of an operation with several."""
+        texts = []
+        for k, (shape, _) in enumerate(zip(node.shape, node.dtype, strict=True)):
+            item = items.get(k)
+            text = "_" if item is None else self.names.give(item)
+            texts.append(text)
+            if item is not None:
+                self.values[item] = Expression(text, ATOM, shape)
+        used = [k for k in range(len(texts)) if k in items]
+        if len(used) == 1:
+            self._statement(
+                texts[used[0]], f"{e.text}[{used[0]}]", _shape_text(node.shape[used[0]])
+            )
+        else:
+            shapes = ", ".join(str(node.shape[k]) for k in used)
+            self._statement(", ".join(texts), e.text, f"  # {shapes}")
+
+    # ── loops ────────────────────────────────────────────────────────────────────────────────────
+
+    def _scan(self, node: Node, items: Mapping[int, Node]) -> None:
+        """`for`: variables that carry state, and arrays that the steps fill."""
+        p = node.params
+        graph: Graph = p["graph"]
+        length, consts, first = p["length"], p["consts"], p["consts"] + p["carries"]
+        body = tidied(Graph(graph.inputs, graph.outputs))
+        stacked = [k for k in sorted(items) if k >= p["carries"]]
+
+        values = dict(
+            zip(graph.inputs[:consts], map(self.variable, node.inputs[:consts]), strict=True)
+        )
+        state = "d_state" if node in self.names.backward else "state"
+        carries: list[str] = []
+        for k, start in enumerate(node.inputs[consts:first]):
+            e, item = self.whole(start), items.get(k)
+            text = self.names.free(state) if item is None else self.names.give(item)
+            self._statement(text, e.text, _shape_text(start.shape, e.text))
+            carries.append(text)
+            values[graph.inputs[consts + k]] = name(text, start.shape)
+            if item is not None:
+                self.values[item] = name(text, start.shape)
+        for k in stacked:
+            shape, dtype = node.shape[k], node.dtype[k]
+            for which, nodes in (("after", body.outputs), ("before", body.inputs[consts:])):
+                for text, end in zip(carries, nodes, strict=False):
+                    if body.outputs[k] is end:
+                        self.names.hints.setdefault(items[k], f"{text}_{which}")
+            text = self.names.give(items[k])
+            kind = "" if dtype == np.float64 else f", {dtype_text(dtype)}"
+            self._statement(text, f"np.empty({shape}{kind})", "")
+            self.values[items[k]] = name(text, shape)
+
+        t = self.names.free("t")
+        for row, x in zip(graph.inputs[first:], node.inputs[first:], strict=True):
+            whole = self.variable(x)
+            values[row] = name(f"{whole.text}[{t}]", row.shape)
+
+        self.line(
+            f"for {t} in {f'reversed(range({length}))' if p['reverse'] else f'range({length})'}:"
+        )
+        inner = Block(
+            self.names, self.functions, self.large, values, _own_value, self._indent + "    "
+        )
+        leaves = {*graph.inputs}
+        again = rewritten([n for n in body.nodes if n.op is not None and n not in leaves], leaves)
+        ends = [again.of(o) for o in body.outputs]
+        wanted = [*ends[: p["carries"]], *(ends[k] for k in stacked)]
+        for text, end in zip(carries, ends, strict=False):
+            self.names.hints.setdefault(end, f"new_{text}")
+        inner.write(again.order(wanted, leaves), wanted)
+        for k in stacked:
+            inner.line(f"{self.values[items[k]].text}[{t}] = {inner.value(ends[k]).text}")
+        inner.move([*zip(carries, ends, strict=False)])
+        if not inner.lines:
+            inner.line("pass")
+        self.lines += inner.lines
+
+    def move(self, pairs: Sequence[tuple[str, Node]]) -> None:
+        """Assign all of the nodes to variables that some of them may still need."""
+        moves = {a: self.whole(end).text for a, end in pairs}
+        moves = {a: b for a, b in moves.items() if a != b}
+        while moves:
+            read = {a: re.findall(r"\w+", b) for a, b in moves.items()}
+            free = next((a for a in moves if not any(a in read[o] for o in moves if o != a)), None)
+            if free is None:
+                self.line(f"{', '.join(moves)} = {', '.join(moves.values())}")
+                return
+            self._statement(free, moves.pop(free), "")
+
+
+def _call_parts(text: str) -> tuple[str, str]:
+    """A call as the function and what is in its parentheses; all else is in parentheses."""
+    depth = 0
+    for k in range(len(text) - 1, -1, -1):
+        depth += (text[k] in ")]}") - (text[k] in "([{")
+        if not depth:
+            call = text.endswith(")") and re.fullmatch(r"[\w.]+", text[:k])
+            return (text[:k], text[k + 1 : -1]) if call else ("", text)
+    return "", text
+
+
+def _arguments(text: str) -> list[str]:
+    """The arguments of a call, each in its line."""
+    out, depth, start = [], 0, 0
+    for k, c in enumerate(text):
+        depth += (c in "([{") - (c in ")]}")
+        if c == "," and depth == 0:
+            out.append(text[start : k + 1].strip())
+            start = k + 1
+    return [f"    {a}" for a in [*out, f"{text[start:].strip()},"]]
+
+
+def _own_value(node: Node) -> Array | None:
+    value: Array | None = node.value
+    return value
+
+
+def _shape_text(shape: Shape, text: str = "") -> str:
+    """The shape as a comment, unless the text says it already."""
+    return f"  # {shape}" if shape and str(shape) not in text else ""

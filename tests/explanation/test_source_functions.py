@@ -1,0 +1,154 @@
+"""The user's own operations in emitted source: their meaning as it is written, with all it uses."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.errors import ArgumentError
+from sources import agrees, agrees_with_eager, emitted, run
+
+RATE = 0.5
+TABLE = (1.0, 0.25)
+WEIGHTS = np.array([0.5, 2.0])
+
+
+def x():
+    return cr.Tensor(np.random.default_rng(0).normal(size=(3, 2)))
+
+
+cube, fourth = cr.defop("cube", lambda x: x**3, lambda x: 3 * x * x), cr.defop("fourth", lambda x: x**4, lambda x: 4 * x**3)  # fmt: skip # noqa: E501
+
+
+def test_one_of_two_lambdas_in_a_line():
+    source = agrees_with_eager(lambda x: (cube(x) * fourth(x)).sum(), x())
+    assert "def cube(x):\n    return x**3\n" in source
+    assert "def fourth(x):\n    return x**4\n" in source
+
+
+def scaled(values, factor):
+    """A function that another one uses."""
+    return values * factor * TABLE[1]
+
+
+def test_a_function_with_all_that_it_uses():
+    shift = 0.1
+
+    def decayed(x: np.ndarray, rate: float = RATE) -> np.ndarray:
+        # a comment stays
+        parts: list[np.ndarray] = [np.exp(-rate * x)]
+        return scaled(parts[0], math.tau) + shift + WEIGHTS[0]
+
+    decay = cr.defop("decay", decayed, lambda x, rate: -rate * math.tau * 0.25 * cr.exp(-rate * x))
+    source = agrees_with_eager(lambda x: (decay(x, rate=2.0) ** 2).sum(), x())
+    for text in (
+        "import math",
+        "shift = 0.1",
+        "WEIGHTS = np.array([0.5, 2], np.float64)",
+        "def decay(x, rate=RATE):",
+        "    # a comment stays",
+        "def scaled(values, factor):",
+        "RATE = 0.5",
+        "TABLE = (1.0, 0.25)",
+    ):
+        assert text in source
+
+
+def test_a_function_of_numpy():
+    root = cr.defop("cube_root", np.cbrt, lambda y: 1 / (3 * y * y))
+    source = agrees_with_eager(lambda x: root(x).sum(), x())
+    assert "np.cbrt(x)" in source
+
+
+def test_two_functions_of_one_name_are_two():
+    def build(name, power):
+        def part(x):
+            return x**power
+
+        return cr.defop(name, lambda x: part(x) * 2, lambda x: 2 * power * x ** (power - 1))
+
+    second, third = build("second", 2), build("third", 3)
+    agrees_with_eager(lambda x: (second(x) + third(x)).sum(), x())
+
+
+def test_a_name_of_ours_is_no_obstacle():
+    def sigmoid(x):
+        return x * 2
+
+    def convolution(x):
+        return sigmoid(x) + 1
+
+    twice = cr.defop("twice", lambda x: convolution(x), lambda x: 2 + 0 * x)
+    agrees_with_eager(lambda x: (twice(x) * cr.sigmoid(x)).sum(), x())
+
+
+def test_parameters_and_several_inputs():
+    def mixed(a, b, shape, axis):
+        return (a @ b).sum(axis=axis).reshape(shape)
+
+    mix = cr.defop(
+        "mix",
+        mixed,
+        lambda g, b, a_shape: cr.broadcast_to(g[:, None] @ b.sum(axis=1)[None], a_shape),
+        lambda g, a, b_shape: cr.broadcast_to((a * g[:, None]).sum(axis=0)[:, None], b_shape),
+        kind="other",
+        shape=lambda a, b, shape, axis: (shape, a.dtype),
+        arguments="a b",
+    )
+    y = cr.Tensor(np.random.default_rng(1).normal(size=(2, 4)))
+    agrees_with_eager(lambda a, b: (mix(a, b, shape=(3,), axis=1) ** 2).sum(), x(), y)
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def inner(*xs):
+        return function(*xs)
+
+    return inner
+
+
+@decorated
+def doubled(x):
+    return 2 * x
+
+
+class Scale:
+    def __call__(self, x):
+        return 2 * x
+
+
+SCALE, LARGE = Scale(), np.zeros(5000)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "arrived"),
+    [
+        (doubled, "doubled, which has a decorator"),
+        (lambda x: SCALE(x), "SCALE, a value of type Scale"),
+        (lambda x: x + LARGE[0], "LARGE, an array of 5000 elements"),
+        (lambda x: cr.exp(cr.Tensor(x)).numpy() * 0 + 2 * x, "cr, which is chainrule"),
+        (eval("lambda x: 2 * x"), "<lambda>, whose source cannot be read"),
+        (Scale(), "Scale"),
+    ],
+)
+def test_what_cannot_be_brought_along_is_an_error(meaning, arrived):
+    double = cr.defop("double", meaning, lambda x: 2 + 0 * x)
+    with pytest.raises(ArgumentError, match=r"\[explain\] got .*operation double") as caught:
+        emitted(lambda x: double(x).sum(), x())
+    assert arrived in str(caught.value)
+
+
+def test_what_numpy_has_not_is_an_error():
+    w = cr.Tensor(np.ones(3, np.float32)).astype(cr.bfloat16)
+    w.requires_grad = True
+    with pytest.raises(ArgumentError, match=r"got values of dtype bfloat16; expected .*; convert"):
+        emitted(lambda: (w * w).sum().astype(cr.float32))
+
+
+def test_half_precision_is_computed():
+    w = cr.Tensor(np.ones(3, np.float16), requires_grad=True)
+    loss, gradients = run(*emitted(lambda: (w * w).sum()))
+    agrees(loss, np.float16(3))
+    agrees(gradients["w"], np.full(3, 2, np.float16))
