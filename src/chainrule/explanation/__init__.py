@@ -6,6 +6,8 @@ derive        records a function as one
 steps         the pass in steps (modules, lines of the user's code), and the names of values
 recorder      follows a recording
 owners        the user's names for modules and tensors
+rows          the rows of a data set that are explained
+user_code     code that comes with this library, explained as if the user had written it
 images        where a network looks in an image: saliency maps and Grad-CAM
 handbook      the table of derivatives as a page
 formula       a graph of scalars as a formula
