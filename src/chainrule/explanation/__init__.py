@@ -6,6 +6,7 @@ derive        records a function as one
 steps         the pass in steps (modules, lines of the user's code), and the names of values
 recorder      follows a recording
 owners        the user's names for modules and tensors
+prose         the pass in words: compact, and for readers without calculus
 rows          the rows of a data set that are explained
 user_code     code that comes with this library, explained as if the user had written it
 images        where a network looks in an image: saliency maps and Grad-CAM
