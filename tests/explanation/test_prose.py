@@ -185,6 +185,8 @@ def test_the_text_of_two_layers_has_the_gradients_of_pytorch():
     assert "∂loss/∂tanh = ∂loss/∂a2 @ output.weight" in rest
     assert "∂loss/∂output.weightᵀ = tanhᵀ @ ∂loss/∂a2" in rest
     assert "∂loss/∂hidden.bias = sum(∂loss/∂hidden)" in rest
+    assert "∂loss/∂output.bias = sum(∂loss/∂scores)" in rest
+    assert re.search(r"a\d+ = \(0…2\) = label", text)
 
 
 # ── story ────────────────────────────────────────────────────────────────────────────────────────
@@ -265,6 +267,7 @@ def test_a_step_that_trains_is_told_with_what_it_assigns():
     story = cr.explain(step, cr.Tensor([1.0, 0.5], dtype=cr.float64)).story()
     assert "w[0]: 1 → 0\n" in story  # 1 − 0.5 · 2 · 1
     assert "w[1]: 2 → 1.5\n" in story  # 2 − 0.5 · 2 · 0.25 · 2
+    assert "After this step the loss would be 0.5625." in story  # (1.5 · 0.5)²
     assert w.tolist() == [1, 2], "nothing is assigned"
 
 

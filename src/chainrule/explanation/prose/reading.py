@@ -20,7 +20,7 @@ from ..formula import formula
 from ..handbook import LONGEST, row_formulas
 from ..recorder import Pull
 from ..steps import Step, distinct
-from .numbers import number
+from .numbers import array_text, number
 
 MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
 _FOLDS = (ops.sum, ops.prod, ops.max, ops.min)  # along axes of size 1
@@ -66,7 +66,7 @@ class Reading:
         self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         self.derivation, self.steps = derivation, steps
-        taken = {*names.values()}
+        self._named, taken = {*names}, {*names.values()}
         self._names = {
             node: distinct(f"out_{name}", taken) if name.isdigit() else name
             for node, name in names.items()
@@ -140,7 +140,8 @@ class Reading:
             return self._names[node]
         source = self.same.get(node)
         if source is None:
-            return constant_text(self.value(node))
+            value = self.value(node)
+            return constant_text(value) or f"({array_text(value)})"
         inner = self.name(source)
         turned = node.op is ops.permute_dims and node.params["axes"][-2:] == _last_two(node)
         return f"{inner}ᵀ" if turned and not inner.endswith("ᵀ") else inner
@@ -175,8 +176,11 @@ class Reading:
         return {node: g for node, g in out.items() if g is not None}
 
     def _reached(self) -> Iterator[tuple[Node, Node]]:
-        """The values with their gradients, from the inputs on: later names of a gradient win."""
-        yield from reversed(self.gradients.items())
+        """The values with their gradients; later names of a gradient win: those of the user's
+        code, and of what is near the loss."""
+        pairs = [*reversed(self.gradients.items())]
+        yield from pairs
+        yield from ((node, g) for node, g in pairs if node in self._named)
 
     def gradient_name(self, node: Node, upstream: Node | None) -> str:
         """∂loss/∂value of an operation's output; the name that the gradient has already, if any."""
@@ -256,14 +260,14 @@ class Reading:
 
 
 def constant_text(value: Any) -> str:
-    """A constant of equal numbers as this number, 0, 1, 2, … as 0…2; others as an empty text."""
+    """A constant of equal numbers as this number, rows of 0, 1, 2 as (0…2); or an empty text."""
     if isinstance(value, tuple):
         return ""
     array = np.asarray(value)
     if array.size and np.all(array == array.flat[0]):
         return number(int(array.flat[0]) if array.dtype.kind == "b" else array.flat[0], 6)
-    if array.size and np.array_equal(array.ravel(), np.arange(array.size)):
-        return f"(0…{array.size - 1})"
+    if array.size and np.all(array == np.arange(array.shape[-1])):
+        return f"(0…{array.shape[-1] - 1})"
     return ""
 
 

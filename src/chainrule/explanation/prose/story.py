@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +44,8 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
 
 def _wrapped(line: str) -> str:
     """Lines of WIDTH characters, indented like the first."""
-    indent = " " * (len(line) - len(line.lstrip(" 0123456789.…")))
+    start = re.match(r" *\d+\. | *", line)
+    indent = " " * (start.end() if start else 0)
     return textwrap.fill(
         line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
@@ -185,10 +187,10 @@ def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     if len(shares) != 1 or len(pulls) != 1:
         return ""
     (share,) = shares
-    told = share.upstream
-    while told is not None and told.op in MOVES:
-        told = told.inputs[0]
-    if share.upstream is None or told not in _told(reading):
+    source = share.upstream
+    while source is not None and source.op in MOVES:
+        source = source.inputs[0]
+    if share.upstream is None or source not in _between(reading):
         return ""
     upstream = np.asarray(reading.value(share.upstream), "f8")
     if share.pull.node.op is ops.matmul:
@@ -231,7 +233,7 @@ def _pulls(reading: Reading, node: Node) -> list[Any]:
     return [p for p in reading.derivation.pulls if node in p.node.inputs]
 
 
-def _told(reading: Reading) -> set[Node]:
+def _between(reading: Reading) -> set[Node]:
     """The gradients of what goes between steps: readers know them."""
     between = {node for step in reading.steps for node in step.outputs}
     return {g for node, g in reading.gradients.items() if node in between}
@@ -260,13 +262,13 @@ def _blame(reading: Reading) -> Iterator[str]:
 def _next(reading: Reading) -> Iterator[str]:
     """What the step assigns; or what a step of gradient descent would change."""
     d = reading.derivation
-    own = [name for name in d.gradients if name in d.updated]
+    before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
+    own = [name for name in before if name in d.updated]
     if own:
-        before = {name: np.asarray(i.value) for name, i in _by_name(d).items()}
         after = {name: np.asarray(reading.value(d.updated[name])) for name in own}
-        yield "The step of this function moves each number so that the loss falls:"
+        loss = _loss_with(d, after)
+        yield f"After this step the loss would be {number(loss, 4)}. The largest moves:"
     else:
-        before = {name: np.asarray(_by_name(d)[name].value) for name in d.gradients}
         rate, after, loss = _descent(reading, before)
         if after is None:
             yield "A small step against the gradients would not lower the loss: it is at rest."
@@ -285,10 +287,6 @@ def _next(reading: Reading) -> Iterator[str]:
         yield f"     {element(name, place)}: {old} → {new}"
 
 
-def _by_name(derivation: Derivation) -> dict[str, Any]:
-    return {i.name: i for i in derivation.inputs.values()}
-
-
 def _largest_places(change: Any) -> list[tuple[int, ...]]:
     """The indices of the elements that change the most."""
     flat = np.abs(np.nan_to_num(change)).ravel()
@@ -299,22 +297,21 @@ def _largest_places(change: Any) -> list[tuple[int, ...]]:
 def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
     """The learning rate, the numbers after a step with it, and the loss that they would have."""
     d = reading.derivation
-    nodes = {i.name: node for node, i in d.inputs.items()}
     now = float(reading.value(d.loss).item())
     for rate in RATES:
         after = {
             name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
             for name, old in before.items()
         }
-        loss = _loss_with(d, {nodes[name]: value for name, value in after.items()})
+        loss = _loss_with(d, after)
         if loss < now:
             return rate, after, loss
     return RATES[-1], None, now
 
 
-def _loss_with(derivation: Derivation, changed: Mapping[Node, Any]) -> float:
-    """The loss if some inputs had other values."""
+def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:
+    """The loss if some inputs, by name, had other values."""
     fixed = sorted(derivation.fixed, key=derivation.position.__getitem__)
-    values = {node: i.value for node, i in derivation.inputs.items()} | {**changed}
+    values = {node: changed.get(i.name, i.value) for node, i in derivation.inputs.items()}
     order = [*(n for n in fixed if n.op is not None), *derivation.forward]
     return float(evaluated(order, values)[derivation.loss].item())
