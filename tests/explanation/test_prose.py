@@ -254,6 +254,64 @@ def test_the_reasons_of_the_story_add_up():
     assert reasons >= 8
 
 
+def test_the_gradient_through_time_is_that_of_pytorch():
+    example = examples.load("rnn")
+    sequence, positive = example.arguments(None, None)
+    rnn, head = (example.loss.__globals__[name] for name in ("rnn", "head"))
+    w, v, b = (
+        torch.tensor(t.numpy().astype("f8"))
+        for t in (rnn.weight_hh_l0, head.weight, rnn.bias_ih_l0)
+    )
+    inputs = (
+        torch.tensor(sequence.numpy().astype("f8"))[0]
+        @ torch.tensor(rnn.weight_ih_l0.numpy().astype("f8")).T
+    )
+    inputs = (inputs + b).requires_grad_()
+    state = torch.zeros(4, dtype=torch.float64)
+    for t in range(14):
+        state = torch.tanh(inputs[t] + w @ state + torch.tensor(rnn.bias_hh_l0.numpy()))
+    score = v @ state + head.bias.item()
+    torch.nn.functional.binary_cross_entropy_with_logits(
+        score, torch.tensor(positive.numpy().astype("f8"))[0]
+    ).backward()
+    first, last = (inputs.grad[k].norm().item() for k in (0, -1))
+    story = unwrapped(cr.explain(example.loss, sequence, positive).story())
+    told = re.search(
+        rf"has the size ({DIGITS}) at the last step and ({DIGITS}) at the first: it fades on the "
+        rf"way back, by × ({DIGITS}) per step of 14",
+        story,
+    )
+    rate = (first / last) ** (1 / 13)
+    assert [value(n) for n in told.groups()] == pytest.approx([last, first, rate], rel=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "how"), [(0.5, "fades"), (1.0, "stays about the same"), (2, "grows")]
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_gradient_through_time_fades_or_grows(gain, how, reverse):
+    def loss(x):
+        last, _ = cr.scan(
+            lambda h, x: (h * gain + x, None), cr.zeros((), dtype=cr.float64), x, reverse=reverse
+        )
+        return last * 3
+
+    x = cr.Tensor(np.ones(5), requires_grad=True)
+    story = unwrapped(cr.explain(loss, x).story())
+    ends = f"has the size 3 at the last step and {number(3 * gain**4)} at the first"
+    assert f"{ends}: it {how} on the way back, by × {number(gain)} per step of 5." in story
+
+
+def test_a_layer_of_the_library_says_what_it_computes():
+    story = unwrapped(two_layers()[0].story())
+    assert re.search(
+        r"works in \d+ small operations: −log softmax\(input\) of the target class", story
+    )
+    model = nn.TransformerEncoderLayer(4, 2, 4)
+    story = unwrapped(cr.explain(lambda x: model(x).sum(), cr.ones((1, 2, 4))).story())
+    assert re.search(r"works in \d+ small operations: several attentions side by side", story)
+
+
 def test_a_step_that_trains_is_told_with_what_it_assigns():
     w = cr.Tensor([1.0, 2.0], dtype=cr.float64, requires_grad=True)
     optimizer = optim.SGD([w], lr=0.5)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import Any
+
 from ... import derivatives, ops
 from ...graph import Operation
+from ...guards.functions import in_library
+from ...nn import functional
+from ..steps import Step
 
 # What the operation does to what it reads; an operation without a phrase is named.
 PHRASES = {
@@ -49,6 +56,18 @@ PHRASES = {
 def phrase(op: Operation) -> str:
     """What an operation does."""
     return PHRASES.get(op.name, f"computes {op.name.replace('_', ' ')}")
+
+
+def documented(step: Step) -> str:
+    """What a layer or loss of this library says that it computes, or an empty text."""
+    if step.module is not None:
+        kind: Any = type(step.module)
+        described = kind if in_library(kind.__module__) else None
+    else:
+        described = getattr(functional, step.kind, None) if step.kind else None
+    text = (inspect.getdoc(described) or "").partition("\n")[0] if described is not None else ""
+    text = re.sub(r"^-| - ", lambda m: m[0].replace("-", "−"), text.partition(": (")[0].rstrip("."))
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def manner(op: Operation) -> str:
