@@ -9,6 +9,7 @@ from typing import Any
 
 from ...graph import spec_text
 from ..steps import Step
+from .reading import MOVES
 
 
 @dataclass
@@ -56,7 +57,7 @@ def _signature(step: Step) -> Any:
     """Equal for steps that compute the same of other weights; None for a line of the user's."""
     if not step.path:
         return None
-    nodes = tuple((str(n.op), spec_text(n)) for n in step.nodes)
+    nodes = tuple((n.op, spec_text(n)) for n in step.nodes if n.op not in MOVES)
     return re.sub(r"\d+", "#", step.path), step.kind, nodes
 
 
