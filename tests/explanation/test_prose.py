@@ -11,6 +11,7 @@ from chainrule import nn, optim
 from chainrule.cli import examples
 from chainrule.explanation.prose.numbers import array_text, number
 from chainrule.explanation.prose.words import PHRASES, manner, phrase
+from chainrule.models.images import ResNet
 from chainrule.ops import TABLE
 
 DIGITS = r"[−\d][\d.e+−]*"
@@ -210,7 +211,9 @@ def test_the_story_of_one_neuron():
     ):
         assert sentence in story
     moved = 1 / (1 + np.exp(-(0.525 * 1 - 0.2 * 2 + 0.025)))
-    assert f"The loss would then be {(moved - 1) ** 2:.4g}." in story
+    promised = 0.25 - 0.1 * (0.25**2 + 0.5**2 + 0.25**2)
+    then = f"then be {(moved - 1) ** 2:.4g}; the gradients alone promise {promised:.4g}."
+    assert then in story
 
 
 def test_the_numbers_of_the_story_are_those_of_pytorch():
@@ -233,7 +236,7 @@ def test_the_numbers_of_the_story_are_those_of_pytorch():
         after = torch.nn.functional.cross_entropy(
             theirs(torch.tensor(x.numpy().astype("f8"))), torch.tensor(labels.numpy())
         )
-    assert f"The loss would then be {after.item():.4g}." in story
+    assert f"here by 0.1 × the gradient. The loss would then be {after.item():.4g};" in story
 
 
 def test_the_reasons_of_the_story_add_up():
@@ -358,6 +361,25 @@ def test_equal_layers_are_explained_once(form):
     assert "layers.1 to layers.11: as layers.0, with other weights" in long
     assert abs(len(long.splitlines()) - len(short.splitlines())) < 5
     assert "layers.7" not in long
+
+
+def test_a_step_of_descent_is_one_for_which_the_gradients_speak():
+    w = cr.Tensor([3.0], dtype=cr.float64, requires_grad=True)
+    story = unwrapped(
+        cr.explain(lambda x: (10 * (w * x) ** 2).sum(), cr.Tensor(np.ones(1))).story()
+    )
+    # 0.1 × 60 would overshoot to w = −3; 0.01 × 60 leads to w = 2.4
+    assert "here by 0.01 × the gradient. The loss would then be 57.6;" in story
+    assert "the gradients alone promise 54." in story
+    assert "w[0]: 3 → 2.4" in story
+
+
+def test_stages_are_folded_at_the_borders_of_modules():
+    model = ResNet(4, [2, 3, 3], width=4).eval()
+    image = cr.random.normal((1, 16, 16, 3))
+    text = cr.explain(lambda x: model(x).sum(), image).text()
+    assert "features.stage1.1: as features.stage1.0, with other weights" in text
+    assert "features.stage2.2: as features.stage2.1, with other weights" in text
 
 
 def test_layers_that_differ_are_not_folded():

@@ -74,7 +74,7 @@ def _repetition(
         times = 0
         while marks[k : k + size] == marks[k + size * (times + 1) : k + size * (times + 2)]:
             times += 1
-        if times and len({s.path for s in steps[k : k + size * 2]}) > 1:
+        if times and _common_path(steps[k:again]) != _common_path(steps[again : again + size]):
             return size, times
     return 0, 0
 

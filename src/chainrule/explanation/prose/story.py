@@ -27,7 +27,7 @@ WEIGHTS = 5  # with the largest gradients
 PARAMETERS = 8  # whose share of the blame is told
 STEADY = 0.05  # by how much a gradient may change per step of time and be called steady
 NUDGE = 0.01  # by how much a number grows in the examples
-RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning: the first that lowers the loss is shown
+RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning
 
 
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -204,6 +204,8 @@ def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     pulls = _pulls(reading, node)
     while len(pulls) == 1 and pulls[0].node.op in MOVES:  # the same number at another place
         moved = pulls[0].node
+        if reading.is_shown(moved):  # the reader knows it by its name
+            return ""
         place = _place_after(moved, place)
         node, pulls = moved, _pulls(reading, moved)
     shares = [s for p in pulls for s in reading.shares(p) if s.node is node]
@@ -298,7 +300,8 @@ def _next(reading: Reading) -> Iterator[str]:
             return
         yield (
             f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
-            f"gradient. The loss would then be {number(loss, 4)}. The largest moves:"
+            f"gradient. The loss would then be {number(loss, 4)}; the gradients alone promise "
+            f"{number(_promised(reading, rate), 4)}. The largest moves:"
         )
     moves = [
         (float(abs(after[name][place] - before[name][place])), name, place)
@@ -317,8 +320,19 @@ def _largest_places(change: Any) -> list[tuple[int, ...]]:
     return [tuple(int(i) for i in np.unravel_index(k, change.shape)) for k in first if flat[k]]
 
 
+def _promised(reading: Reading, rate: float) -> float:
+    """The loss after a step if it changed in proportion: loss − rate · ∑ gradient²."""
+    d = reading.derivation
+    gradients = [np.asarray(reading.value(node), "f8") for node in d.gradients.values()]
+    squares = sum(float((g**2).sum()) for g in gradients)
+    return float(reading.value(d.loss).item()) - rate * squares
+
+
 def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
-    """The learning rate, the numbers after a step with it, and the loss that they would have."""
+    """The learning rate, the numbers after a step with it, and the loss that they would have.
+
+    The largest rate at which the loss falls by half of what the gradients promise, or more.
+    """
     d = reading.derivation
     now = float(reading.value(d.loss).item())
     for rate in RATES:
@@ -327,7 +341,7 @@ def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, floa
             for name, old in before.items()
         }
         loss = _loss_with(d, after)
-        if loss < now:
+        if loss < now and now - loss >= (now - _promised(reading, rate)) / 2:
             return rate, after, loss
     return RATES[-1], None, now
 
