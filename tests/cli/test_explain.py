@@ -104,6 +104,32 @@ def test_the_network_with_attention_hesitates_and_then_looks():
     assert attention() > 1.2 * before
 
 
+@pytest.mark.parametrize(("name", "digit", "other"), [("digits", 2, 1), ("cnn", 9, 5)])
+def test_the_digit_is_mistaken_as_the_example_says(name, digit, other):
+    example = examples.load(name)
+    image, label = example.arguments(None, None)
+    scores = example.loss.__globals__["model"](image).numpy()[0]
+    assert (label.item(), scores.argmax()) == (digit, other)
+    assert scores[other] > 3 + scores[digit], "on every machine"
+    assert f"takes a {digit} for a {other}." in example.text
+
+
+def test_xor_is_half_trained():
+    example = examples.load("xor")
+    x, target = example.data
+    answers = cr.sigmoid(example.loss.__globals__["model"](x)).numpy()
+    right = np.abs(answers - target.numpy())
+    assert (right < 0.5).all()
+    assert right.max() > 0.2
+
+
+def test_few_units_of_the_spirals_carry_most_of_the_blame():
+    example = examples.load("spirals")
+    gradients = cr.explain(example.loss, *example.arguments(None, None)).gradients
+    sizes = np.sort(np.abs(gradients["hidden2.bias"]))[::-1]
+    assert sizes[:4].sum() > sizes.sum() / 2, "4 of 16"
+
+
 def test_rows_of_an_example():
     xor = examples.load("xor")
     assert [a.shape for a in xor.arguments(None, None)] == [(4, 2), (4, 1)]

@@ -10,7 +10,8 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.cli import examples
 from chainrule.explanation.prose.numbers import array_text, number
-from chainrule.explanation.prose.words import PHRASES, manner
+from chainrule.explanation.prose.words import PHRASES, manner, phrase
+from chainrule.models.images import ResNet
 from chainrule.ops import TABLE
 
 DIGITS = r"[−\d][\d.e+−]*"
@@ -210,7 +211,9 @@ def test_the_story_of_one_neuron():
     ):
         assert sentence in story
     moved = 1 / (1 + np.exp(-(0.525 * 1 - 0.2 * 2 + 0.025)))
-    assert f"The loss would then be {(moved - 1) ** 2:.4g}." in story
+    promised = 0.25 - 0.1 * (0.25**2 + 0.5**2 + 0.25**2)
+    then = f"then be {(moved - 1) ** 2:.4g}; the gradients alone promise {promised:.4g}."
+    assert then in story
 
 
 def test_the_numbers_of_the_story_are_those_of_pytorch():
@@ -233,7 +236,7 @@ def test_the_numbers_of_the_story_are_those_of_pytorch():
         after = torch.nn.functional.cross_entropy(
             theirs(torch.tensor(x.numpy().astype("f8"))), torch.tensor(labels.numpy())
         )
-    assert f"The loss would then be {after.item():.4g}." in story
+    assert f"here by 0.1 × the gradient. The loss would then be {after.item():.4g};" in story
 
 
 def test_the_reasons_of_the_story_add_up():
@@ -252,6 +255,64 @@ def test_the_reasons_of_the_story_add_up():
             assert sum(products) == pytest.approx(value(g), abs=slack), because
             reasons += 1
     assert reasons >= 8
+
+
+def test_the_gradient_through_time_is_that_of_pytorch():
+    example = examples.load("rnn")
+    sequence, positive = example.arguments(None, None)
+    rnn, head = (example.loss.__globals__[name] for name in ("rnn", "head"))
+    w, v, b = (
+        torch.tensor(t.numpy().astype("f8"))
+        for t in (rnn.weight_hh_l0, head.weight, rnn.bias_ih_l0)
+    )
+    inputs = (
+        torch.tensor(sequence.numpy().astype("f8"))[0]
+        @ torch.tensor(rnn.weight_ih_l0.numpy().astype("f8")).T
+    )
+    inputs = (inputs + b).requires_grad_()
+    state = torch.zeros(4, dtype=torch.float64)
+    for t in range(14):
+        state = torch.tanh(inputs[t] + w @ state + torch.tensor(rnn.bias_hh_l0.numpy()))
+    score = v @ state + head.bias.item()
+    torch.nn.functional.binary_cross_entropy_with_logits(
+        score, torch.tensor(positive.numpy().astype("f8"))[0]
+    ).backward()
+    first, last = (inputs.grad[k].norm().item() for k in (0, -1))
+    story = unwrapped(cr.explain(example.loss, sequence, positive).story())
+    told = re.search(
+        rf"has the size ({DIGITS}) at the last step and ({DIGITS}) at the first: it fades on the "
+        rf"way back, by × ({DIGITS}) per step of 14",
+        story,
+    )
+    rate = (first / last) ** (1 / 13)
+    assert [value(n) for n in told.groups()] == pytest.approx([last, first, rate], rel=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "how"), [(0.5, "fades"), (1.0, "stays about the same"), (2, "grows")]
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_gradient_through_time_fades_or_grows(gain, how, reverse):
+    def loss(x):
+        last, _ = cr.scan(
+            lambda h, x: (h * gain + x, None), cr.zeros((), dtype=cr.float64), x, reverse=reverse
+        )
+        return last * 3
+
+    x = cr.Tensor(np.ones(5), requires_grad=True)
+    story = unwrapped(cr.explain(loss, x).story())
+    ends = f"has the size 3 at the last step and {number(3 * gain**4)} at the first"
+    assert f"{ends}: it {how} on the way back, by × {number(gain)} per step of 5." in story
+
+
+def test_a_layer_of_the_library_says_what_it_computes():
+    story = unwrapped(two_layers()[0].story())
+    assert re.search(
+        r"works in \d+ small operations: −log softmax\(input\) of the target class", story
+    )
+    model = nn.TransformerEncoderLayer(4, 2, 4)
+    story = unwrapped(cr.explain(lambda x: model(x).sum(), cr.ones((1, 2, 4))).story())
+    assert re.search(r"works in \d+ small operations: several attentions side by side", story)
 
 
 def test_a_step_that_trains_is_told_with_what_it_assigns():
@@ -302,6 +363,25 @@ def test_equal_layers_are_explained_once(form):
     assert "layers.7" not in long
 
 
+def test_a_step_of_descent_is_one_for_which_the_gradients_speak():
+    w = cr.Tensor([3.0], dtype=cr.float64, requires_grad=True)
+    story = unwrapped(
+        cr.explain(lambda x: (10 * (w * x) ** 2).sum(), cr.Tensor(np.ones(1))).story()
+    )
+    # 0.1 × 60 would overshoot to w = −3; 0.01 × 60 leads to w = 2.4
+    assert "here by 0.01 × the gradient. The loss would then be 57.6;" in story
+    assert "the gradients alone promise 54." in story
+    assert "w[0]: 3 → 2.4" in story
+
+
+def test_stages_are_folded_at_the_borders_of_modules():
+    model = ResNet(4, [2, 3, 3], width=4).eval()
+    image = cr.random.normal((1, 16, 16, 3))
+    text = cr.explain(lambda x: model(x).sum(), image).text()
+    assert "features.stage1.1: as features.stage1.0, with other weights" in text
+    assert "features.stage2.2: as features.stage2.1, with other weights" in text
+
+
 def test_layers_that_differ_are_not_folded():
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     text = cr.explain(lambda x: model(x).sum(), cr.ones((1, 2))).text()
@@ -325,6 +405,17 @@ def test_a_deep_network_without_equal_layers_is_told_in_bounds():
     text = explanation.text()
     assert "carried back by the rules of add, matmul" in text
     assert len(text.splitlines()) < 60 * 8
+
+
+def test_a_graph_of_thousands_of_operations():
+    def loss(x):
+        for k in range(1500):
+            x = cr.tanh(cr.reshape(cr.permute_dims(x, (1, 0)), (2, 3) if k % 2 else (3, 2)))
+        return x.sum()
+
+    explanation = cr.explain(loss, cr.ones((2, 3)))
+    assert len(explanation.text().splitlines()) < 30
+    assert len(explanation.story().splitlines()) < 30
 
 
 # ── everything else ──────────────────────────────────────────────────────────────────────────────
@@ -377,6 +468,8 @@ def test_every_network_has_a_text_and_a_story(make):
 def test_every_operation_has_words():
     assert {*PHRASES} <= {*TABLE}
     for op in TABLE.values():
-        assert manner(op).split()[0] in (
-            "passes", "multiplies", "gives", "carries", "shares", "made"
-        ), op  # fmt: skip
+        assert phrase(op), op
+        assert manner(op), op
+    assert manner(TABLE["add"]) == "passes the blame on as it is"
+    assert manner(TABLE["subtract"]) == "passes the blame on as it is, its sign turned"
+    assert manner(TABLE["custom"]) == "has a rule that the user wrote"

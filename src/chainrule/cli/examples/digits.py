@@ -1,7 +1,7 @@
 """Handwritten digits.
 
 A network with one hidden layer reads images of 8 × 8 pixels. It is trained for a moment only, and
-takes a 9 for an 8. Look at the two scores that are blamed, and at the weights that they blame.
+takes a 2 for a 1. Look at the two scores that are blamed, and at the weights that they blame.
 """
 
 import chainrule as cr
@@ -10,7 +10,7 @@ from chainrule import Tensor, nn, optim
 digits = cr.data.load("digits")
 x, x_test, y, y_test = cr.data.train_test_split(digits.x / 16, digits.y, stratify=digits.y)
 data = Tensor(x_test), Tensor(y_test)
-sample = 4
+sample = 12
 
 cr.random.seed(0)
 model = nn.Sequential(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...graph import spec_text
 from ..steps import Step
+from .reading import MOVES
 
 
 @dataclass
@@ -33,10 +34,14 @@ class Block:
 def folded(steps: Sequence[Step]) -> list[Block]:
     """The steps in order, those of equal layers in one block."""
     marks = [_signature(step) for step in steps]
+    places: dict[Any, list[int]] = {}
+    for k, mark in enumerate(marks):
+        if mark is not None:
+            places.setdefault(mark, []).append(k)
     blocks: list[Block] = []
     k = 0
     while k < len(steps):
-        size, times = _repetition(steps, marks, k)
+        size, times = _repetition(steps, marks, places, k)
         if times:
             ends = [k + size * (t + 1) for t in range(times + 1)]
             parts = [list(steps[end - size : end]) for end in ends]
@@ -52,19 +57,24 @@ def _signature(step: Step) -> Any:
     """Equal for steps that compute the same of other weights; None for a line of the user's."""
     if not step.path:
         return None
-    nodes = tuple((str(n.op), spec_text(n)) for n in step.nodes)
+    nodes = tuple((n.op, spec_text(n)) for n in step.nodes if n.op not in MOVES)
     return re.sub(r"\d+", "#", step.path), step.kind, nodes
 
 
-def _repetition(steps: Sequence[Step], marks: Sequence[Any], k: int) -> tuple[int, int]:
+def _repetition(
+    steps: Sequence[Step], marks: Sequence[Any], places: Mapping[Any, Sequence[int]], k: int
+) -> tuple[int, int]:
     """The number of steps from k on that repeat, and how often they do; the fewest steps first."""
-    for size in range(1, (len(steps) - k) // 2 + 1):
-        if None in marks[k : k + size]:
+    for again in places.get(marks[k], []):
+        size = again - k
+        if size < 1:
+            continue
+        if k + 2 * size > len(steps) or None in marks[k:again]:
             break
         times = 0
         while marks[k : k + size] == marks[k + size * (times + 1) : k + size * (times + 2)]:
             times += 1
-        if times and len({s.path for s in steps[k : k + size * 2]}) > 1:
+        if times and _common_path(steps[k:again]) != _common_path(steps[again : again + size]):
             return size, times
     return 0, 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,15 +135,15 @@ class Reading:
 
     def name(self, node: Node) -> str:
         """The value's name; a number that is known before the pass is itself."""
-        if node in self._names:
-            return self._names[node]
-        source = self.same.get(node)
-        if source is None:
+        turned = False
+        while node not in self._names and node in self.same:
+            turned ^= node.op is ops.permute_dims and node.params["axes"][-2:] == _last_two(node)
+            node = self.same[node]
+        name = self._names.get(node)
+        if name is None:
             value = self.value(node)
-            return constant_text(value) or f"({array_text(value)})"
-        inner = self.name(source)
-        turned = node.op is ops.permute_dims and node.params["axes"][-2:] == _last_two(node)
-        return f"{inner}ᵀ" if turned and not inner.endswith("ᵀ") else inner
+            name = constant_text(value) or f"({array_text(value)})"
+        return name + "ᵀ" * turned
 
     def value(self, node: Node) -> Any:
         """On the sample."""
@@ -314,10 +313,3 @@ def rule_of(op: Operation, k: int) -> tuple[str | None, bool]:
     while (shorter := _PARAMETER.sub("", text)) != text:
         text = shorter
     return (text, pointwise) if len(text) <= LONGEST // 2 else (None, False)
-
-
-def sentence_of(op: Operation) -> str:
-    """The first line of what the rule's documentation says, or an empty text."""
-    row = derivatives.TABLE.get(op.name)
-    rules = [] if row is None else [r for r in (*row.rules, row.joint) if r is not None]
-    return (inspect.getdoc(rules[0]) or "").partition("\n")[0] if rules else ""

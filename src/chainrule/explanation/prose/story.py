@@ -12,11 +12,12 @@ import numpy as np
 from ... import ops
 from ...graph import Node
 from ..derivation import Derivation, evaluated
+from ..recorder import Pull
 from ..steps import Step
 from .folding import Block, folded
 from .numbers import array_text, count_text, element, largest, number, shape_text
 from .reading import MOVES, Reading, Share
-from .words import manner, phrase
+from .words import documented, manner, phrase
 
 WIDTH = 100  # of a line
 STEPS = 10  # that are told, of the forward and of the backward pass
@@ -24,8 +25,9 @@ PHRASES = 3  # of what a step does
 TERMS = 3  # of a sum that is written out
 WEIGHTS = 5  # with the largest gradients
 PARAMETERS = 8  # whose share of the blame is told
+STEADY = 0.05  # by how much a gradient may change per step of time and be called steady
 NUDGE = 0.01  # by how much a number grows in the examples
-RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning: the first that lowers the loss is shown
+RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning
 
 
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -91,7 +93,8 @@ def _step(reading: Reading, step: Step) -> str:
     if not phrases:
         does = "puts the numbers into another shape"
     elif len(phrases) > PHRASES:
-        does = f"works in {len(phrases)} small operations: {', '.join(phrases[:PHRASES])}, …"
+        what = documented(step) or f"{', '.join(phrases[:PHRASES])}, …"
+        does = f"works in {len(phrases)} small operations: {what}"
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)
@@ -134,7 +137,9 @@ def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
             blamed = [i for i in step.inputs if i in reading.gradients]
             if blamed:
                 lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
-                parts.append("\n".join([*lines, *(_gradient(reading, i) for i in blamed)]))
+                lines += [_gradient(reading, i) for i in blamed]
+                lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
+                parts.append("\n".join(filter(None, lines)))
     yield from _numbered(parts)
 
 
@@ -176,11 +181,31 @@ def _gradient(reading: Reading, node: Node) -> str:
     return f"{out} Next: {said}."
 
 
+def _through_time(reading: Reading, pull: Pull) -> str:
+    """How the gradient grows or fades from the last step of a recurrence back to the first."""
+    params = pull.node.params
+    first = params["consts"] + params["carries"]
+    rows = [s for s in reading.shares(pull) if s.node in pull.node.inputs[first:]]
+    if not rows or params["length"] < 2:
+        return ""
+    gradient = np.asarray(reading.value(rows[0].share), "f8").reshape(params["length"], -1)
+    sizes = np.sqrt((gradient**2).sum(1))[:: -1 if params["reverse"] else 1]
+    ends = f"{number(sizes[-1])} at the last step and {number(sizes[0])} at the first"
+    out = f"     Through time: the gradient of {reading.name(rows[0].node)} has the size {ends}"
+    if not (np.isfinite(sizes).all() and sizes[0] and sizes[-1]):
+        return f"{out}."
+    rate = (sizes[0] / sizes[-1]) ** (1 / (len(sizes) - 1))
+    how = "fades" if rate < 1 - STEADY else "grows" if rate > 1 + STEADY else "stays about the same"
+    return f"{out}: it {how} on the way back, by × {number(rate)} per step of {len(sizes)}."
+
+
 def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     """The gradient of an element as products of numbers that have been told, or an empty text."""
     pulls = _pulls(reading, node)
     while len(pulls) == 1 and pulls[0].node.op in MOVES:  # the same number at another place
         moved = pulls[0].node
+        if reading.is_shown(moved):  # the reader knows it by its name
+            return ""
         place = _place_after(moved, place)
         node, pulls = moved, _pulls(reading, moved)
     shares = [s for p in pulls for s in reading.shares(p) if s.node is node]
@@ -275,7 +300,8 @@ def _next(reading: Reading) -> Iterator[str]:
             return
         yield (
             f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
-            f"gradient. The loss would then be {number(loss, 4)}. The largest moves:"
+            f"gradient. The loss would then be {number(loss, 4)}; the gradients alone promise "
+            f"{number(_promised(reading, rate), 4)}. The largest moves:"
         )
     moves = [
         (float(abs(after[name][place] - before[name][place])), name, place)
@@ -294,8 +320,19 @@ def _largest_places(change: Any) -> list[tuple[int, ...]]:
     return [tuple(int(i) for i in np.unravel_index(k, change.shape)) for k in first if flat[k]]
 
 
+def _promised(reading: Reading, rate: float) -> float:
+    """The loss after a step if it changed in proportion: loss − rate · ∑ gradient²."""
+    d = reading.derivation
+    gradients = [np.asarray(reading.value(node), "f8") for node in d.gradients.values()]
+    squares = sum(float((g**2).sum()) for g in gradients)
+    return float(reading.value(d.loss).item()) - rate * squares
+
+
 def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
-    """The learning rate, the numbers after a step with it, and the loss that they would have."""
+    """The learning rate, the numbers after a step with it, and the loss that they would have.
+
+    The largest rate at which the loss falls by half of what the gradients promise, or more.
+    """
     d = reading.derivation
     now = float(reading.value(d.loss).item())
     for rate in RATES:
@@ -304,7 +341,7 @@ def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, floa
             for name, old in before.items()
         }
         loss = _loss_with(d, after)
-        if loss < now:
+        if loss < now and now - loss >= (now - _promised(reading, rate)) / 2:
             return rate, after, loss
     return RATES[-1], None, now
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from typing import Any
+
 from ... import derivatives, ops
 from ...graph import Operation
+from ...guards.functions import in_library
+from ...nn import functional
+from ..steps import Step
 
 # What the operation does to what it reads; an operation without a phrase is named.
 PHRASES = {
@@ -51,26 +58,45 @@ def phrase(op: Operation) -> str:
     return PHRASES.get(op.name, f"computes {op.name.replace('_', ' ')}")
 
 
+def documented(step: Step) -> str:
+    """What a layer or loss of this library says that it computes, or an empty text."""
+    if step.module is not None:
+        kind: Any = type(step.module)
+        described = kind if in_library(kind.__module__) else None
+    else:
+        described = getattr(functional, step.kind, None) if step.kind else None
+    text = (inspect.getdoc(described) or "").partition("\n")[0] if described is not None else ""
+    text = re.sub(r"^-| - ", lambda m: m[0].replace("-", "−"), text.partition(": (")[0].rstrip("."))
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
 def manner(op: Operation) -> str:
     """How the blame goes back through an operation, by the kind of its rule."""
     if op in (ops.add, ops.subtract, ops.negative):
         return "passes the blame on as it is" + (", its sign turned" * (op is not ops.add))
-    if op.name not in derivatives.TABLE:
+    if op is ops.custom or op.name not in derivatives.TABLE:
         return "has a rule that the user wrote"
-    if op is ops.broadcast_to:
-        return "made copies, whose blame is added up"
-    if op.kind == "elementwise":
-        return "multiplies the blame by its slope"
-    if op.kind == "bilinear":
-        return "gives each factor the blame times the other factor"
-    if op is ops.where:
-        return "passes the blame to the numbers that it kept"
-    if op in (ops.max, ops.min, ops.max_pool):
-        return "passes the blame to the number that was picked"
-    if op is ops.scan:
-        return "carries the blame back step by step, from the last step to the first"
-    if op is ops.standardise:
-        return "shares the blame among all numbers that made the mean and the spread"
-    if op is ops.attention:
-        return "shares the blame among the rows that were mixed and the weights that mixed them"
-    return "passes the blame to the places that the numbers came from"
+    if op in _MANNERS:
+        return _MANNERS[op]
+    return _BY_KIND[op.kind]
+
+
+_PICKED = "passes the blame to the number that was picked"
+_MANNERS = {
+    ops.broadcast_to: "made copies, whose blame is added up",
+    ops.where: "passes the blame to the numbers that it kept",
+    ops.max: _PICKED,
+    ops.min: _PICKED,
+    ops.max_pool: _PICKED,
+    ops.scan: "carries the blame back step by step, from the last step to the first",
+    ops.call: "carries the blame back through what it runs",
+    ops.standardise: "shares the blame among all numbers that made the mean and the spread",
+    ops.attention: "shares the blame among what was mixed and the weights that mixed it",
+}
+_BY_KIND = {
+    "elementwise": "multiplies the blame by its slope",
+    "bilinear": "gives each factor the blame times the other factor",
+    "linear": "passes the blame to the places that the numbers came from",
+    "other": "follows a longer rule of the table",
+    "zero": "passes no blame: a small change of its input changes nothing",
+}
