@@ -3,6 +3,7 @@
 explanation   `explain`: the backward pass of a function, in several forms
 derivation    the pass, recorded: what it reads, what it computes, which rule made what
 steps         the pass in steps (modules, lines of the user's code), and the names of values
+mathematics   the derivation as equations, in Unicode and LaTeX
 recorder      follows a recording
 owners        the user's names for modules and tensors
 images        where a network looks in an image: saliency maps and Grad-CAM

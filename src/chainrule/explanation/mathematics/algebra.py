@@ -1,14 +1,13 @@
 """Makes expressions, each as simple as its identities allow.
 
 Every identity is named in the line above it. None of them asks what layer an expression is from.
+Longer than other files: identities use one another.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 
 from .expression import (
     At,
@@ -29,8 +28,9 @@ from .expression import (
     Sum,
     Symbol,
 )
+from .numbers import MINUS, ONE, ZERO, number, plus, times, value_of
+from .places import place, put
 
-_LARGEST = 10_000  # of the denominator of a float that is taken for a fraction
 _OPPOSITE = {"=": "≠", "≠": "=", "<": "≥", "≤": ">", ">": "≤", "≥": "<"}
 _TRUE = {
     "=": lambda a, b: a == b,
@@ -40,103 +40,6 @@ _TRUE = {
     ">": lambda a, b: a > b,
     "≥": lambda a, b: a >= b,
 }
-
-# ── places ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def place(terms: Sequence[tuple[Index | Part | At | Place, int]], offset: int = 0) -> Place:
-    """The sum of coefficient · atom, and the offset."""
-    found: dict[Index | Part | At, int] = {}
-    for atom, k in terms:
-        inner = atom.terms if isinstance(atom, Place) else ((atom, 1),)
-        offset += k * atom.offset if isinstance(atom, Place) else 0
-        for a, c in inner:
-            if not (isinstance(a, Index) and a.size == 1):  # it is 0
-                found[a] = found.get(a, 0) + k * c
-    return Place(tuple((a, c) for a, c in found.items() if c), offset)
-
-
-def at_index(index: Index) -> Place:
-    """The place that an index counts."""
-    return place([(index, 1)])
-
-
-def part(of: Place, stride: int, size: int) -> Place:
-    """(of // stride) mod size, exactly where the terms separate into digits."""
-    if size == 1:
-        return Place()
-    if not of.terms:
-        return Place((), of.offset // stride % size)
-    low: list[tuple[Index | Part | At | Place, int]] = []
-    middle: list[tuple[Index | Part | At | Place, int]] = []
-    for atom, k in of.terms:
-        if k % (stride * size) == 0:
-            continue
-        (middle if k % stride == 0 else low).append((atom, k))
-    rest = of.offset % (stride * size)
-    reach = _reach(low)
-    top = _reach(middle)
-    if reach is not None and top is not None:
-        # (q·stride + r) // stride = q for 0 ≤ r < stride
-        r = rest % stride
-        whole = rest // stride
-        if reach + r < stride and top // stride + whole < size:
-            return place([(a, k // stride) for a, k in middle], whole)
-    return Place(((Part(of, stride, size), 1),))
-
-
-def _reach(terms: Sequence[tuple[Index | Part | At | Place, int]]) -> int | None:
-    """The largest value of the sum; None if it may be negative, or is unknown."""
-    out = 0
-    for atom, k in terms:
-        if k < 0 or not isinstance(atom, (Index, Part)):
-            return None
-        out += k * (atom.size - 1)
-    return out
-
-
-# ── numbers ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def number(value: float | int | Fraction, digits: float = 1e-15) -> Expr:
-    """The number: as a fraction, or 1/√ of one, if it is one up to this relative rounding."""
-    if isinstance(value, (int, Fraction)):
-        return Number(Fraction(value))
-    if not math.isfinite(value):
-        return Number(value)
-    near = Fraction(value).limit_denominator(_LARGEST)
-    if near == value or (value and abs(float(near) / value - 1) <= digits):
-        return Number(near)
-    square = value * value
-    if square and math.isfinite(square):
-        near = Fraction(square).limit_denominator(_LARGEST)
-        if near and near.numerator in (1, 2) and abs(float(near) / square - 1) <= 2 * digits:
-            root = Power(Number(near), Number(Fraction(1, 2)))
-            if near.numerator == 1:
-                root = Power(Number(1 / near), Number(Fraction(-1, 2)))
-            return root if value > 0 else Product((Number(Fraction(-1)), root))
-    return Number(value)
-
-
-ZERO, ONE, MINUS = Number(Fraction(0)), Number(Fraction(1)), Number(Fraction(-1))
-
-
-def _times(a: Fraction | float, b: Fraction | float) -> Fraction | float:
-    exact = isinstance(a, Fraction) and isinstance(b, Fraction)
-    return a * b if exact else float(a) * float(b)
-
-
-def _plus(a: Fraction | float, b: Fraction | float) -> Fraction | float:
-    exact = isinstance(a, Fraction) and isinstance(b, Fraction)
-    return a + b if exact else float(a) + float(b)
-
-
-def value_of(e: Expr) -> Fraction | float | None:
-    """The value of a number, or of the number of samples."""
-    if isinstance(e, Number):
-        return e.value
-    return Fraction(e.size) if isinstance(e, Count) else None
-
 
 # ── sums and products ────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +58,7 @@ def split(e: Expr) -> tuple[Fraction | float, tuple[Expr, ...]]:
 
 def add(*terms: Expr) -> Expr:
     """The sum, with like terms collected and common factors in front."""
-    found: dict[tuple[Expr, ...], Fraction | float] = {}
+    counts: dict[tuple[Expr, ...], Fraction | float] = {}
     waiting = list(reversed(terms))
     while waiting:
         e = waiting.pop()
@@ -165,8 +68,8 @@ def add(*terms: Expr) -> Expr:
             waiting += [mul(Number(k), t) for t in reversed(rest[0].terms)]
             continue
         # a x + b x = (a + b) x
-        found[rest] = _plus(found.get(rest, Fraction(0)), k)
-    parts = [(k, rest) for rest, k in found.items() if k != 0]
+        counts[rest] = plus(counts.get(rest, Fraction(0)), k)
+    parts = [(k, rest) for rest, k in counts.items() if k != 0]
     if not parts:
         return ZERO
     if len(parts) == 1:
@@ -176,10 +79,10 @@ def add(*terms: Expr) -> Expr:
         return mul(Number(parts[0][0]), *parts[0][1])
     # a x + b x = (a + b) x, of factors x
     common = [f for f in parts[0][1] if all(f in rest for _, rest in parts[1:])]
-    sizes = {abs(k) for k, _ in parts}
-    scale: Fraction | float = Fraction(1)
-    if sizes != {1} and len(sizes) == 1:
-        (scale,) = sizes
+    first = parts[0][0]
+    scale = -first if first < 0 else first
+    if any(k not in (scale, -scale) for k, _ in parts):
+        scale = Fraction(1)
     if common or scale != 1:
         inner = []
         for k, rest in parts:
@@ -212,7 +115,7 @@ def _log_softmax(parts: _Terms) -> _Terms:
                 for place in candidates(others):
                     at = substitute(body, index, place)
                     inner = [split(t) for t in (at.terms if isinstance(at, Sum) else (at,))]
-                    wanted = [(_times(-k, c), factors) for c, factors in inner]
+                    wanted = [(times(-k, c), factors) for c, factors in inner]
                     if all(w in others for w in wanted):
                         left = [p for p in others if p not in wanted]
                         log = call("log", Softmax(index, body, place))
@@ -238,21 +141,21 @@ def negative(e: Expr) -> Expr:
 def mul(*factors: Expr) -> Expr:
     """The product, with powers of one base in one."""
     scale: Fraction | float = Fraction(1)
-    found: dict[Expr, list[Expr]] = {}
+    counts: dict[Expr, list[Expr]] = {}
     waiting = list(reversed(factors))
     while waiting:
         e = waiting.pop()
         if isinstance(e, Product):
             waiting += reversed(e.factors)
         elif isinstance(e, Number):
-            scale = _times(scale, e.value)
+            scale = times(scale, e.value)
         else:
             base, exponent = (e.base, e.exponent) if isinstance(e, Power) else (e, ONE)
-            found.setdefault(base, []).append(exponent)
+            counts.setdefault(base, []).append(exponent)
     if scale == 0:
         return ZERO
     out: list[Expr] = []
-    for base, exponents in found.items():
+    for base, exponents in counts.items():
         e = base
         # xᵃ xᵇ = xᵃ⁺ᵇ
         total = add(*exponents) if len(exponents) > 1 else exponents[0]
@@ -261,15 +164,29 @@ def mul(*factors: Expr) -> Expr:
             total = ONE
         e = power(base, total) if total != ONE else base
         k, rest = split(e)
-        scale = _times(scale, k)
+        scale = times(scale, k)
         out += rest
-    out = _softmax(_rectified(out))
+    out = _softmax(_rectified(_conditioned(out)))
     if not out:
         return Number(scale)
     # −(a − b) = b − a
     if len(out) == 1 and isinstance(out[0], Sum) and scale == -1:
         return add(*(mul(MINUS, t) for t in out[0].terms))
     return _product(scale, tuple(out))
+
+
+def _conditioned(factors: list[Expr]) -> list[Expr]:
+    """[c] f(c) = [c] f(1): a factor counts only where a condition among them is true."""
+    for c in factors:
+        if isinstance(c, Compare):
+            for k, f in enumerate(factors):
+                if f is not c and any(x == c for x in f.walk()):
+                    factors[k] = _where_true(f, c)
+    return [g for f in factors for g in _factors(f)]
+
+
+def _where_true(e: Expr, condition: Expr) -> Expr:
+    return ONE if e == condition else rebuilt(e, lambda part: _where_true(part, condition))
 
 
 def _rectified(factors: list[Expr]) -> list[Expr]:
@@ -324,7 +241,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
         # (aᵐ)ⁿ = aᵐⁿ, and (√a)ⁿ = aⁿᐟ²
         case Power(inner, Number(q)) if whole and isinstance(q, Fraction):
             if q.denominator != 1 or p != Fraction(1, 2):
-                return power(inner, Number(_times(p, q)))
+                return power(inner, Number(times(p, q)))
         # (eᵃ)ⁿ = eⁿᵃ, but a maximum stays by itself, to cancel
         case Call("exp", (a,)) if not isinstance(a, Reduce):
             return call("exp", mul(exponent, a))
@@ -354,7 +271,7 @@ def call(name: str, *arguments: Expr) -> Expr:
 
 
 def _exponential(e: Expr) -> Expr:
-    """eᵃ⁺ᵇ = eᵃ eᵇ where a is a maximum (subtracted for stability: it will cancel) or a logarithm."""
+    """eᵃ⁺ᵇ = eᵃ eᵇ where a is a maximum, which was subtracted and will cancel, or a logarithm."""
     out, rest = [], []
     for term in e.terms if isinstance(e, Sum) else (e,):
         match split(term):
@@ -367,8 +284,8 @@ def _exponential(e: Expr) -> Expr:
                 rest.append(term)
     if not out:
         return Call("exp", (e,))
-    kept = [Call("exp", (add(*rest),))] if rest else []
-    return mul(*out, *kept) if len(out) + len(kept) > 1 else (out + kept)[0]
+    others = [Call("exp", (add(*rest),))] if rest else []
+    return mul(*out, *others) if len(out) + len(others) > 1 else (out + others)[0]
 
 
 def _exponent(e: Expr) -> Expr | None:
@@ -390,6 +307,8 @@ def compare(relation: str, left: Expr, right: Expr) -> Expr:
     a, b = value_of(left), value_of(right)
     if a is not None and b is not None:
         return ONE if _TRUE[relation](a, b) else ZERO
+    if b == 0 and relation in "=≠" and is_condition(left):
+        return left if relation == "≠" else opposite(left)
     match left, right:
         case (Numbered(p), Number(v)) if not p.terms and isinstance(v, Fraction):
             return ONE if _TRUE[relation](p.offset, v) else ZERO
@@ -446,7 +365,7 @@ def total(index: Index, body: Expr) -> Expr:
     digits = _digits(body, index)
     if digits is not None:
         # Σ over an axis that is several in one = Σ Σ over each
-        index_of = {p: Index(p.size, index.rows) for p in digits}
+        index_of = {p: Index(p.size) for p in sorted(digits, key=lambda p: p.stride)}
         whole = place([(i, p.stride) for p, i in index_of.items()])
         out = substitute(body, index, whole)
         for i in index_of.values():
@@ -460,7 +379,7 @@ def _turned(index: Index, body: Expr) -> Expr:
     for e in body.walk():
         for p in e.places:
             if p.terms == ((index, -1),) and p.offset == index.size - 1:
-                fresh = Index(index.size, index.rows)
+                fresh = Index(index.size, index.rows, index.time)
                 turned = place([(fresh, -1)], index.size - 1)
                 return Reduce("sum", fresh, substitute(body, index, turned))
     return Reduce("sum", index, body)
@@ -479,7 +398,7 @@ def _only(f: Expr, index: Index) -> Place | None:
         case Numbered(q):
             return q
         case At(Symbol(value=value)) if value is not None and value.dtype.kind in "iu":
-            inside = value.size and 0 <= value.min() and value.max() < index.size
+            inside = value.size and value.min() >= 0 and value.max() < index.size
             return Place(((other, 1),)) if inside else None
     return None
 
@@ -492,8 +411,8 @@ def _digits(body: Expr, index: Index) -> list[Part] | None:
     """The parts of the index that the body reads, if it reads nothing else of it."""
     parts: dict[Part, None] = {}
     for e in body.walk():
-        for p in e.places:
-            for atom, _ in p.terms:
+        for at in e.places:
+            for atom, _ in at.terms:
                 if isinstance(atom, Part) and atom.of.atom is index:
                     parts[atom] = None
                 elif index in (atom.of.free if isinstance(atom, Part) else ()) or atom is index:
@@ -524,27 +443,7 @@ def substitute(e: Expr, index: Index, by: Place) -> Expr:
     """The expression with another place for the index."""
     if index not in e.free:
         return e
-    return rebuilt(
-        e, lambda part: substitute(part, index, by), lambda place: put(place, index, by)
-    )
-
-
-@lru_cache(100_000)
-def put(where: Place, index: Index, by: Place) -> Place:
-    """The place with another place for the index."""
-    if index not in where.free:
-        return where
-    terms: list[tuple[Index | Part | At | Place, int]] = []
-    for atom, k in where.terms:
-        new: Index | Part | At | Place = atom
-        if atom is index:
-            new = by
-        elif isinstance(atom, Part):
-            new = part(put(atom.of, index, by), atom.stride, atom.size)
-        elif isinstance(atom, At):
-            new = At(atom.symbol, tuple(put(p, index, by) for p in atom.at))
-        terms.append((new, k))
-    return place(terms, where.offset)
+    return rebuilt(e, lambda part: substitute(part, index, by), lambda place: put(place, index, by))
 
 
 def rebuilt(

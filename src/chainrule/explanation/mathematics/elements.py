@@ -1,39 +1,23 @@
-"""The nodes of a graph as expressions: one element of a node's value, by the elements that it reads."""
+"""The nodes of a graph as expressions: an element of each, by the elements that it reads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ... import ops
-from ...dtypes import is_boolean, is_exact, is_floating
-from ...graph import Graph, Node, Operation, Shape
-from .algebra import (
-    ONE,
-    ZERO,
-    add,
-    at_index,
-    call,
-    cases,
-    compare,
-    mul,
-    negative,
-    number,
-    opposite,
-    part,
-    place,
-    power,
-    reduced,
-    substitute,
-    total,
-)
+from ...dtypes import is_boolean, is_floating
+from ...graph import Graph, Node, Shape
+from .algebra import add, compare, mul, substitute, total
 from .expression import At, Expr, Index, Number, Numbered, Part, Place, Plain, Symbol
-
-Places = tuple[Place, ...]
+from .numbers import ONE, ZERO, number
+from .opening import Opened
+from .operations import RULES, Places, matched
+from .places import at_index, part, place
 
 
 @dataclass(frozen=True)
@@ -42,14 +26,22 @@ class View:
 
     first     places on axes in front of the node's own, such as the time in a loop
     offsets   added to the places on the node's axes
+    digits    of each of the node's axes the sizes of the axes that it is in the tensor
     """
 
     symbol: Symbol
     first: Places = ()
     offsets: tuple[int, ...] = ()
+    digits: tuple[Shape, ...] = ()
 
     def at(self, at: Places) -> At:
         """The element."""
+        if self.digits:
+            at = tuple(
+                part(p, math.prod(sizes[k + 1 :]), n)
+                for p, sizes in zip(at, self.digits, strict=True)
+                for k, n in enumerate(sizes)
+            )
         offsets = self.offsets or (0,) * len(at)
         moved = (place([(p, 1)], k) for p, k in zip(at, offsets, strict=True))
         return At(self.symbol, (*self.first, *moved))
@@ -72,31 +64,52 @@ class Elements:
         rows: set[tuple[Node, int]],
         known: set[Node],
         value: Callable[[Node], Any],
-        constants: dict[Node, Expr],
+        opened: Opened,
     ) -> None:
         self.views, self.rows, self.known, self.value = views, rows, known, value
-        self.constants = constants
+        self.opened = opened
+        self.constants: dict[Node, Expr] = {}
         self.assumed: dict[Expr, bool] = {}
         self.wanted: dict[Node, None] = {}
-        self._made: dict[Node, tuple[tuple[Index, ...], Expr]] = {}
+        self._templates: dict[Node, tuple[tuple[Index, ...], Expr]] = {}
 
     def forget(self) -> None:
         """Write again what reads nodes, after one has got a name."""
-        self._made.clear()
+        self._templates.clear()
 
     def indices(self, node: Node) -> tuple[Index, ...]:
         """New indices for the node's axes."""
         return tuple(Index(n, (node, k) in self.rows) for k, n in enumerate(node.shape))
+
+    def defining(self, node: Node, view: View) -> tuple[tuple[Index, ...], At, Expr]:
+        """Indices, the element at them of the tensor that has the node's value, its expression."""
+        indices = self.indices(node)
+        places = tuple(map(at_index, indices))
+        digits = view.digits
+        if digits:
+            groups = [
+                tuple(Index(n, (node, k) in self.rows and not m) for m, n in enumerate(sizes))
+                for k, sizes in enumerate(digits)
+            ]
+            indices = tuple(i for group in groups for i in group)
+            places = tuple(
+                place([(i, math.prod(j.size for j in group[k + 1 :])) for k, i in enumerate(group)])
+                for group in groups
+            )
+        is_own = self.views.get(node) == view
+        right = self.written(node, places) if is_own else self.at(node, places)
+        time = self.opened.time.get(node)
+        return ((time,) if time else ()) + indices, view.at(places), right
 
     def at(self, node: Node, at: Places) -> Expr:
         """The node's element at these places."""
         view = self.views.get(node)
         if view is not None:
             return view.at(at)
-        if node not in self._made:
+        if node not in self._templates:
             indices = self.indices(node)
-            self._made[node] = indices, self._inline(node, tuple(map(at_index, indices)))
-        indices, out = self._made[node]
+            self._templates[node] = indices, self._inline(node, tuple(map(at_index, indices)))
+        indices, out = self._templates[node]
         fresh = [Index(i.size, i.rows) for i in indices]
         for i, f in zip(indices, fresh, strict=True):  # two steps: places may contain the indices
             out = substitute(out, i, at_index(f))
@@ -106,6 +119,9 @@ class Elements:
 
     def written(self, node: Node, at: Places) -> Expr:
         """The node's element by its operation, even if the node has a name."""
+        looped = self._looped(node, at)
+        if looped is not None:
+            return looped
         if node.op is None or node in self.constants:
             return self._constant(node, at)
         value = self.value(node) if node in self.known else None
@@ -113,27 +129,65 @@ class Elements:
             if (value == value.flat[0]).all():
                 return self._decided(node, at, bool(value.flat[0]))
         elif _kink(node):
-            value = np.asarray(self.value(node))
-            if value.size and (value == value.flat[0]).all():
-                return self._decided(node, at, bool(value.flat[0]))
-        rule = _RULES.get(node.op)
+            value = self.value(node)
+            if value is not None and np.size(value) and (value == np.ravel(value)[0]).all():
+                return self._decided(node, at, bool(np.ravel(value)[0]))
+        rule = RULES.get(node.op)
         out = None if rule is None else rule(self, node, at)
         if node.op is ops.reshape and node in self.views and out is not None and has_parts(out):
             out = None
         return self._plain(node) if out is None else out
 
-    def splits(self, node: Node) -> list[Node]:
-        """The reshapes that a node without names reads, which split an axis."""
-        out, waiting = [], [*node.inputs]
-        if node.op is ops.reshape:
-            return []
+    def _looped(self, node: Node, at: Places) -> Expr | None:
+        """A node that belongs to a loop: the element at a time."""
+        opened = self.opened
+        if node in opened.rows:
+            tensor, time = opened.rows[node]
+            return self.at(tensor, (at_index(time), *at))
+        if node in opened.stacked:
+            inner, time = opened.stacked[node]
+            return substitute(self.at(inner, at[1:]), time, at[0])
+        if node in opened.carries:
+            carry = opened.carries[node]
+            before = place([(carry.time, 1)], -carry.step)
+            start = self.at(carry.start, at)
+            is_first = compare("=", Numbered(at_index(carry.time)), number(carry.first))
+            return add(substitute(self.at(carry.out, at), carry.time, before), mul(is_first, start))
+        if node in opened.finals:
+            carry = opened.finals[node]
+            if carry.grows is not None:
+                time = Index(carry.time.size, time=True)
+                each = substitute(self.at(carry.grows, at), carry.time, at_index(time))
+                return add(self.at(carry.start, at), total(time, each))
+            return substitute(self.at(carry.out, at), carry.time, Place((), carry.last))
+        return None
+
+    def want_unsplit(self, node: Node, view: View) -> None:
+        """Ask for a name for the reshaped tensor whose axes this node reads by parts."""
+        best, least = None, _count_parts(self.defining(node, view)[2])
+        for candidate in self._reshapes(node):
+            self.views[candidate] = merged_view(candidate, Symbol("", ()))
+            self.forget()
+            count = _count_parts(self.defining(node, view)[2])
+            if count < least:
+                best, least = candidate, count
+            del self.views[candidate]
+        self.forget()
+        if best is not None:
+            self.wanted[best] = None
+
+    def _reshapes(self, node: Node) -> list[Node]:
+        """The reshapes without names that a node reads."""
+        out: list[Node] = []
+        seen, waiting = {node}, [*node.inputs]
         while waiting:
-            n = waiting.pop()
-            if n not in self.views and n.op is not None and n not in self.known:
-                if n.op is ops.reshape and any(len(a) > 1 for a, _ in _matched(n.inputs[0].shape, n.shape)):
-                    out.append(n)
-                else:
-                    waiting += n.inputs
+            n = waiting.pop(0)
+            if n in seen or n in self.views or n.op is None or n in self.known:
+                continue
+            seen.add(n)
+            waiting += n.inputs
+            if n.op is ops.reshape and _merges(n):
+                out.append(n)
         return out
 
     def _inline(self, node: Node, at: Places) -> Expr:
@@ -145,7 +199,7 @@ class Elements:
 
     def _decided(self, node: Node, at: Places, value: bool) -> Expr:
         assert node.op is not None
-        condition = _RULES[node.op](self, node, at)
+        condition = RULES[node.op](self, node, at)
         if condition is not None and not isinstance(condition, Number):
             self.assumed[condition] = value
         return ONE if value else ZERO
@@ -155,7 +209,7 @@ class Elements:
         whole, result = node, None
         if node.op is ops.item:
             (whole,), result = node.inputs, node.params["index"]
-        arguments = []
+        arguments: list[Expr] = []
         for i in whole.inputs:
             places = tuple(map(at_index, self.indices(i)))
             if i in self.views:
@@ -166,7 +220,8 @@ class Elements:
                 self.wanted[i] = None
         if whole.op is None:
             return Plain("constant", ())
-        settings = tuple((k, _setting(v)) for k, v in whole.params.items() if not _hidden(v))
+        shown = () if whole.op is ops.reshape else whole.params.items()
+        settings = tuple((k, _setting(v)) for k, v in shown if not _hidden(v))
         return Plain(whole.op.name, tuple(arguments), settings, result, whole)
 
     def _constant(self, node: Node, at: Places) -> Expr:
@@ -189,9 +244,33 @@ class Elements:
         return self._plain(node)
 
 
+def _count_parts(e: Expr) -> int:
+    """How often it reads an axis that is several in one by their places in it."""
+    return sum(isinstance(a, Part) for x in e.walk() for p in x.places for a, _ in p.terms)
+
+
 def has_parts(e: Expr) -> bool:
     """Whether it reads an axis that is several in one by their places in it."""
-    return any(isinstance(a, Part) for x in e.walk() for p in x.places for a, _ in p.terms)
+    return _count_parts(e) > 0
+
+
+def _merges(node: Node) -> list[tuple[int, Shape]]:
+    """(axis, the sizes of the axes that it was) of a reshape."""
+    (x,) = node.inputs
+    return [
+        (outside[0], tuple(x.shape[k] for k in inside))
+        for inside, outside in matched(x.shape, node.shape)
+        if len(outside) == 1 and sum(x.shape[k] > 1 for k in inside) > 1
+    ]
+
+
+def merged_view(node: Node, symbol: Symbol) -> View:
+    """A reshaped tensor with a name, of which only the last axis that is several in one is so."""
+    digits: list[Shape] = [(n,) for n in node.shape]
+    merges = _merges(node)
+    for k, sizes in merges[:-1]:
+        digits[k] = sizes
+    return View(symbol, digits=tuple(digits) if merges[:-1] else ())
 
 
 def _setting(value: Any) -> str:
@@ -233,314 +312,5 @@ def _progression(value: Any) -> tuple[int, list[int]] | None:
         at = tuple(int(k == a) for a in range(value.ndim))
         steps.append(int(value[at]) - first if n > 1 else 0)
     grid = np.indices(value.shape)
-    made = first + sum(s * g for s, g in zip(steps, grid, strict=True))
-    return (first, steps) if (made == value).all() else None
-
-
-# ── the operations ───────────────────────────────────────────────────────────────────────────────
-
-Rule = Callable[[Elements, Node, Places], Expr | None]
-
-
-def _pointwise(make: Callable[..., Expr]) -> Rule:
-    return lambda e, node, at: make(*(e.at(i, at) for i in node.inputs))
-
-
-def _named(name: str) -> Rule:
-    return _pointwise(lambda *xs: call(name, *xs))
-
-
-def _relation(sign: str) -> Rule:
-    return _pointwise(lambda a, b: compare(sign, a, b))
-
-
-def _astype(e: Elements, node: Node, at: Places) -> Expr | None:
-    (x,) = node.inputs
-    rounds = is_floating(x.dtype) and is_exact(node.dtype)
-    return None if rounds or is_boolean(node.dtype) else e.at(x, at)
-
-
-def _logical(make: Callable[..., Expr]) -> Rule:
-    def rule(e: Elements, node: Node, at: Places) -> Expr | None:
-        return make(*(e.at(i, at) for i in node.inputs)) if is_boolean(node.dtype) else None
-
-    return rule
-
-
-def _broadcast(e: Elements, node: Node, at: Places) -> Expr:
-    (x,) = node.inputs
-    return e.at(x, tuple(Place() if n == 1 else p for p, n in zip(at, x.shape, strict=True)))
-
-
-def _reshape(e: Elements, node: Node, at: Places) -> Expr | None:
-    (x,) = node.inputs
-    if not math.prod(x.shape):
-        return None
-    out: list[Place] = []
-    for inside, outside in _matched(x.shape, node.shape):
-        whole = place(
-            [(at[k], math.prod(node.shape[m] for m in outside if m > k)) for k in outside]
-        )
-        stride = math.prod(x.shape[k] for k in inside)
-        for k in inside:
-            stride //= x.shape[k]
-            out.append(whole if len(inside) == 1 else part(whole, stride, x.shape[k]))
-    return e.at(x, tuple(out))
-
-
-def _matched(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
-    """The axes of two shapes in groups of the same size, as small as can be."""
-    out: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(a) or j < len(b):
-        left, right = [], []
-        m = n = 1
-        if i < len(a):
-            left, m, i = [i], a[i], i + 1
-        while m != n or (not right and j < len(b) and b[j] == 1 and m == 1):
-            if (n < m and j < len(b)) or (m == n):
-                right.append(j)
-                n *= b[j]
-                j += 1
-            else:
-                left.append(i)
-                m *= a[i]
-                i += 1
-        if i == len(a):
-            right += range(j, len(b))
-            j = len(b)
-        out.append((left, right))
-    return out
-
-
-def _permute(e: Elements, node: Node, at: Places) -> Expr:
-    axes = node.params["axes"]
-    return e.at(node.inputs[0], tuple(at[axes.index(k)] for k in range(len(axes))))
-
-
-def _slice(e: Elements, node: Node, at: Places) -> Expr:
-    start, step = node.params["start"], node.params["step"]
-    moved = (place([(p, k)], a) for p, a, k in zip(at, start, step, strict=True))
-    return e.at(node.inputs[0], tuple(moved))
-
-
-def _pad(e: Elements, node: Node, at: Places) -> Expr | None:
-    """Zeros around: the element is the input's inside of its range."""
-    low, high, interior = (node.params[k] for k in ("low", "high", "interior"))
-    if any(interior) or min((*low, *high), default=0) < 0:
-        return None
-    (x,) = node.inputs
-    inside: list[Expr] = []
-    for p, a, b, n in zip(at, low, high, x.shape, strict=True):
-        inside += [compare("≥", Numbered(p), number(a))] if a else []
-        inside += [compare("<", Numbered(p), number(a + n))] if b else []
-    body = e.at(x, tuple(place([(p, 1)], -a) for p, a in zip(at, low, strict=True)))
-    return mul(*inside, body)
-
-
-def _flip(e: Elements, node: Node, at: Places) -> Expr:
-    axes = node.params["axis"]
-    return e.at(
-        node.inputs[0],
-        tuple(
-            place([(p, -1)], n - 1) if k in axes else p
-            for k, (p, n) in enumerate(zip(at, node.shape, strict=True))
-        ),
-    )
-
-
-def _reduction(kind: str) -> Rule:
-    def rule(e: Elements, node: Node, at: Places) -> Expr:
-        (x,) = node.inputs
-        places, indices = list(at), []
-        for k in node.params["axis"]:
-            indices.append(Index(x.shape[k], (x, k) in e.rows))
-            places[k] = at_index(indices[-1])
-        out = e.at(x, tuple(places))
-        for index in reversed(indices):
-            out = reduced(kind, index, out)
-        return out
-
-    return rule
-
-
-def _matmul(e: Elements, node: Node, at: Places) -> Expr:
-    a, b = node.inputs
-    k = Index(a.shape[-1], (a, len(a.shape) - 1) in e.rows)
-    left = e.at(a, (*at[:-1], at_index(k)))
-    return total(k, mul(left, e.at(b, (*at[:-2], at_index(k), at[-1]))))
-
-
-def _convolution(e: Elements, node: Node, at: Places) -> Expr | None:
-    """Σ over window and channels: x[n, s·i + d·k − p, c] w[k, c, o]."""
-    p = node.params
-    n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, w = node.inputs
-    window = [Index(size) for size in w.shape[:n]]
-    channel = Index(w.shape[n])
-    read = [
-        place([(at[k + 1], p["stride"][k]), (i, p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(window)
-    ]
-    places = tuple(map(at_index, window))
-    left = e.at(x, (at[0], *read, at_index(channel)))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(w, (*places, at_index(channel), at[-1])))
-    for i in (channel, *reversed(window)):
-        out = total(i, out)
-    return out
-
-
-def _outside(padding: Sequence[tuple[int, int]]) -> bool:
-    return any(low > 0 or high > 0 for low, high in padding)
-
-
-def _convolution_weight(e: Elements, node: Node, at: Places) -> Expr | None:
-    """Σ over samples and positions: x[n, s·i + d·k − p, c] z[n, i, o]."""
-    p = node.params
-    n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, z = node.inputs
-    row = Index(z.shape[0], (z, 0) in e.rows)
-    position = [Index(size) for size in z.shape[1 : n + 1]]
-    read = [
-        place([(i, p["stride"][k]), (at[k], p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(position)
-    ]
-    left = e.at(x, (at_index(row), *read, at[n]))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(z, (at_index(row), *map(at_index, position), at[-1])))
-    for i in (*reversed(position), row):
-        out = total(i, out)
-    return out
-
-
-def _unfold(e: Elements, node: Node, at: Places) -> Expr:
-    n = len(node.params["window"])
-    stride, dilation = node.params["stride"], node.params["dilation"]
-    read = [
-        place([(at[k + 1], stride[k]), (at[n + 1 + k], dilation[k])]) for k in range(n)
-    ]
-    return e.at(node.inputs[0], (at[0], *read, at[-1]))
-
-
-def _item(e: Elements, node: Node, at: Places) -> Expr | None:
-    (whole,) = node.inputs
-    if whole.op is ops.max_pool and not node.params["index"]:
-        p = whole.params
-        window = [Index(n) for n in p["window"]]
-        read = [
-            place([(at[k + 1], p["stride"][k]), (i, p["dilation"][k])], -p["padding"][k][0])
-            for k, i in enumerate(window)
-        ]
-        if _outside(p["padding"]):
-            return None
-        out = e.at(whole.inputs[0], (at[0], *read, at[-1]))
-        for i in reversed(window):
-            out = reduced("max", i, out)
-        return out
-    return None
-
-
-def _take(e: Elements, node: Node, at: Places) -> Expr | None:
-    """The row of the table whose number is in the indices."""
-    x, indices = node.inputs
-    axis, n = node.params["axis"], len(indices.shape)
-    found = e.at(indices, at[axis : axis + n])
-    at_row = _as_place(found)
-    if at_row is None or not _from_zero(e.value(indices)):
-        return None
-    return e.at(x, (*at[:axis], at_row, *at[axis + n :]))
-
-
-def _scatter_add(e: Elements, node: Node, at: Places) -> Expr | None:
-    """Σ of the rows that belong there."""
-    x, indices = node.inputs
-    axis, n = node.params["axis"], len(indices.shape)
-    if not _from_zero(e.value(indices)):
-        return None
-    inner = [Index(size, (indices, k) in e.rows) for k, size in enumerate(indices.shape)]
-    places = tuple(map(at_index, inner))
-    there = compare("=", e.at(indices, places), Numbered(at[axis]))
-    out = mul(there, e.at(x, (*at[:axis], *places, *at[axis + 1 :])))
-    for i in reversed(inner):
-        out = total(i, out)
-    return out
-
-
-def _as_place(e: Expr) -> Place | None:
-    match e:
-        case At():
-            return Place(((e, 1),))
-        case Numbered(at):
-            return at
-        case Number(value):
-            return Place((), int(value))
-    return None
-
-
-def _from_zero(value: Any) -> bool:
-    return bool(np.size(value)) and bool(np.min(value) >= 0)
-
-
-def _checked_index(e: Elements, node: Node, at: Places) -> Expr | None:
-    (x,) = node.inputs
-    return e.at(x, at) if _from_zero(e.value(x)) else None
-
-
-def _half(x: Expr) -> Expr:
-    return power(x, number(0.5))
-
-
-# fmt: off
-_RULES: dict[Operation, Rule] = {
-    ops.negative:       _pointwise(negative),
-    ops.square:         _pointwise(lambda x: power(x, number(2))),
-    ops.sqrt:           _pointwise(_half),
-    ops.expm1:          _pointwise(lambda x: add(call("exp", x), number(-1))),
-    ops.log1p:          _pointwise(lambda x: call("log", add(x, ONE))),
-    ops.add:            _pointwise(add),
-    ops.subtract:       _pointwise(lambda a, b: add(a, negative(b))),
-    ops.multiply:       _pointwise(mul),
-    ops.divide:         _pointwise(lambda a, b: mul(a, power(b, number(-1)))),
-    ops.power:          _pointwise(power),
-    ops.equal:          _relation("="),
-    ops.not_equal:      _relation("≠"),
-    ops.less:           _relation("<"),
-    ops.less_equal:     _relation("≤"),
-    ops.bitwise_and:    _logical(mul),
-    ops.bitwise_invert: _logical(opposite),
-    ops.where:          _pointwise(cases),
-    ops.alias:          _pointwise(lambda x: x),
-    ops.stop_gradient:  _pointwise(lambda x: x),
-    ops.astype:         _astype,
-    ops.broadcast_to:   _broadcast,
-    ops.reshape:        _reshape,
-    ops.permute_dims:   _permute,
-    ops.slice:          _slice,
-    ops.pad:            _pad,
-    ops.flip:           _flip,
-    ops.sum:            _reduction("sum"),
-    ops.prod:           _reduction("prod"),
-    ops.max:            _reduction("max"),
-    ops.min:            _reduction("min"),
-    ops.matmul:         _matmul,
-    ops.convolution:    _convolution,
-    ops.convolution_weight: _convolution_weight,
-    ops.unfold:         _unfold,
-    ops.item:           _item,
-    ops.take:           _take,
-    ops.scatter_add:    _scatter_add,
-    ops.checked_index:  _checked_index,
-}
-_FUNCTIONS = (
-    "abs exp log log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf "
-    "erfinv maximum minimum atan2 hypot logaddexp copysign sign floor ceil trunc round remainder"
-)
-_RULES |= {ops.TABLE[name]: _named(name) for name in _FUNCTIONS.split()}
-# fmt: on
+    progression = first + sum(s * g for s, g in zip(steps, grid, strict=True))
+    return (first, steps) if (progression == value).all() else None

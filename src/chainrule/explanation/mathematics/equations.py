@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ... import ops
-from ...dtypes import is_exact
 from ...graph import Node, Shape
 from ..derivation import Derivation
-from ..recorder import Pull
 from ..steps import Step
-from .algebra import at_index, number, place
-from .elements import Elements, View, has_parts
-from .expression import At, Expr, Index, Number, Place, Plain, Softmax, Symbol
+from .elements import Elements, View, has_parts, merged_view
+from .expression import At, Expr, Index, Symbol
+from .facts import known, row_axes, upstream
+from .naming import blocks, boundaries
+from .opening import Opened, users_of
+from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
-from .symbols import Letters
+from .symbols import PARTS, STATES, Letters, part_letter
 
 
 @dataclass
 class Equation:
-    """symbol[indices] = expression.
+    """left = right, for all values of the indices.
 
-    left        the element that is defined: of a block where there are offsets
-    indices     of the left side
-    right       the expression
-    shape       of what is defined
-    step        that it belongs to
-    backward    whether it is of the backward pass
+    left       the element that is defined; of a block of the tensor where places have offsets
+    shape      of what is defined
+    step       that it belongs to
+    backward   whether it is of the backward pass
     """
 
     left: At
@@ -44,11 +42,11 @@ class Equation:
 
 @dataclass
 class Mathematics:
-    """The equations of a backward pass, by step, and what they assume.
+    """The equations of a backward pass.
 
-    parts      (step, its equations) in order: forward, then backward from the loss
-    assumed    conditions that the sample decides, and whether they are true
-    inputs     the symbols that no equation defines
+    parts     (step, its equations): forward, then backward from the loss
+    assumed   conditions that the sample decides, and whether they are true
+    inputs    the symbols that no equation defines
     """
 
     parts: list[tuple[Step | None, list[Equation]]]
@@ -56,356 +54,286 @@ class Mathematics:
     inputs: list[Symbol]
 
 
-def equations(derivation: Derivation, steps: Sequence[Step], names: dict[Node, str]) -> Mathematics:
-    """The equations of the derivation."""
-    return _Writer(derivation, steps, names).write()
+def equations(
+    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
+) -> Mathematics:
+    """The equations of the derivation, simplified as a textbook has them."""
+    return _Equations(derivation, steps, names).mathematics()
 
 
-class _Writer:
+class _Equations:
+    """Gives names to nodes until all can be written, and those that appear twice have one."""
+
     def __init__(
-        self, derivation: Derivation, steps: Sequence[Step], names: dict[Node, str]
+        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         self.derivation, self.steps, self.names = derivation, steps, names
-        self.step_of = {n: s for s in steps for n in s.nodes}
-        self.upstream = _upstream(derivation)
+        self.opened = Opened(derivation)
+        self.nodes = [n for n in self.opened.order if not isinstance(n.dtype, tuple)]
+        forward = {*derivation.forward}
+        self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
+        self.step_of = {node: step for step in steps for node in step.nodes}
+        self.upstream = upstream(derivation, self.opened)
+        self.fixed = {self.opened.of(n) for n in derivation.fixed}
         self.views: dict[Node, View] = {}
-        self.named: list[Node] = []  # that get an equation
-        self.products: set[Node] = set()
-        self.row_axes: set[tuple[Symbol, int]] = set()
-        paths = [n.rpartition(".")[0] for n in names.values() if "." in n]
-        paths += [s.path for s in steps if s.module is not None and names.get(_last(s)) == s.path]
-        self.letters = Letters(dict.fromkeys(paths))
+        self._values: dict[Node, Any] = {}
+        self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
+        self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
+        paths = [name.rpartition(".")[0] for name in names.values() if "." in name]
+        paths += [s.path for s in steps for n in s.outputs if s.path and names[n] == s.path]
+        self.letters = Letters(paths)
         self.elements = Elements(
-            self.views, _rows(derivation), _known(derivation), derivation.value, {}
+            self.views,
+            row_axes(derivation, self.opened),
+            known(derivation, self.opened),
+            self._value,
+            self.opened,
         )
-        self.elements.constants = _constants(derivation, self.elements)
+
+    def mathematics(self) -> Mathematics:
+        inputs = self._name_inputs()
+        self._name_outputs()
+        while True:
+            written = self._written()
+            wanted = [n for n in self.elements.wanted if n not in self.views]
+            texts = dict.fromkeys(wanted, "a") or self._worth_a_name(written)
+            if not texts:
+                break
+            for node, letter in texts.items():
+                self._name(node, self.letters.new(letter))
+        for e in written:
+            _mark(e, self.axes)
+        written = inlined(shared(written, self._new_symbol, _before))
+        return Mathematics(_by_step(written), self.elements.assumed, inputs)
+
+    def _value(self, node: Node) -> Any:
+        """A node's value on the sample; None in a loop."""
+        old = self.opened.old.get(node)
+        if old is not None and self.derivation.value(old) is not None:
+            return self.derivation.value(old)
+        if node.op is None or node in self.opened.time:
+            return node.value
+        if node not in self._values:
+            inputs = [self._value(i) for i in node.inputs]
+            self._values[node] = (
+                None if any(i is None for i in inputs) else node.op.evaluate(*inputs, **node.params)
+            )
+        return self._values[node]
 
     # ── names ────────────────────────────────────────────────────────────────────────────────────
 
-    def name_inputs(self) -> list[Symbol]:
+    def _name_inputs(self) -> list[Symbol]:
         out = []
         for node, i in self.derivation.inputs.items():
+            is_stored = i.kind in ("parameter", "buffer", "drawn")
             text = (
                 self.letters.parameter(i.name, len(node.shape))
-                if i.kind in ("parameter", "buffer")
-                else self.letters.output(i.name, "", False)
+                if is_stored
+                else self.letters.variable(i.name)
             )
-            out.append(Symbol(text, node.shape, i.name, value=np.asarray(i.value)))
+            symbol = Symbol(text, node.shape, i.name, value=np.asarray(i.value))
+            self.views[node] = View(symbol)
             if (node, 0) in self.elements.rows:
-                self.row_axes.add((out[-1], 0))
-            self.views[node] = View(out[-1])
+                self.axes[symbol, 0] = "rows"
+            out.append(symbol)
         return out
 
-    def name(self, node: Node, text: str, name: str = "") -> None:
-        """Give a forward node a name, and the gradient that reaches it."""
-        if node in self.views:
-            return
-        symbol = Symbol(text, node.shape, name, value=_array(self.derivation.value(node)))
-        self.views[node] = View(symbol)
-        self.named.append(node)
-        self.elements.forget()
-        above = self.upstream.get(node)
-        if above is not None:
-            self.name_gradient(above, symbol)
+    def _name_outputs(self) -> None:
+        users = users_of(self.nodes)
+        for step in self.steps:
+            inside = [
+                n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
+            ]
+            states = [c.out for c in self.opened.carries.values() if c.out in inside]
+            letters = STATES.get(_kind(step), "")
+            for k, node in enumerate(states):
+                self._name(node, self.letters.new(letters[k] if k < len(letters) else "s"))
+            outputs = [self.opened.of(n) for n in step.outputs]
+            ends, affine = boundaries(inside, outputs, users, self.fixed)
+            for node in inside:
+                if node in self.opened.texts:
+                    self._name(node, self.letters.new(self.opened.texts[node]))
+            parts = PARTS.get(_kind(step), ())
+            for k, node in enumerate(ends):
+                self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
+            for old, node in zip(step.outputs, outputs, strict=True):
+                name = self.names[old]
+                letter = "z" if node in affine else "h"
+                own = name != step.path and (name in ops.TABLE or name == step.kind.lower())
+                text = (
+                    self.letters.new(letter)
+                    if own
+                    else self.letters.output(name, step.path, letter)
+                )
+                self._name(node, text, name)
+        symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
+        for name, node in self.derivation.gradients.items():
+            self._name_gradient(self.opened.of(node), symbols[name])
+        for node in self.nodes:
+            if node in self.opened.texts and node not in self.views:
+                self._name(node, self.letters.new(self.opened.texts[node]))
+            elif node not in self.forward and (self._is_carried(node) or blocks(node)):
+                self._name(node, self.letters.new("δ"))
+        self._name_blocks()
 
-    def name_gradient(self, node: Node, of: Symbol) -> None:
-        known = node in self.views or node in self.derivation.fixed or node.op is None
-        if known or node in self.derivation.forward:
+    def _is_carried(self, node: Node) -> bool:
+        """Whether it adds to what a loop of the backward pass carries, but for sums of all."""
+        carries = [self.opened.carries[i] for i in node.inputs if i in self.opened.carries]
+        return any(c.out not in self.forward and c.grows is None for c in carries)
+
+    def _name(self, node: Node, text: str, name: str = "") -> None:
+        """Give a node a name, and the gradient that reaches it."""
+        symbol = self._named(node, text, name)
+        if symbol is not None and node in self.forward and node in self.upstream:
+            self._name_gradient(self.upstream[node], symbol)
+        self._name_blocks()
+
+    def _named(
+        self, node: Node, text: str, name: str = "", of: Symbol | None = None
+    ) -> Symbol | None:
+        """A symbol for the node, unless it has one."""
+        whole = node
+        if node in self.opened.stacked:
+            node = self.opened.stacked[node][0]
+        if node in self.views or node in self.opened.rows or node in self.opened.carries:
+            return None
+        time = self.opened.time.get(node)
+        view = View(Symbol(text, node.shape))
+        if node.op is ops.reshape and not time:
+            view = merged_view(node, view.symbol)
+            for other, _ in self.named:
+                same = other.op is ops.reshape and other.inputs == node.inputs
+                if same and self.views[other].symbol.shape == _digits_shape(view, node):
+                    symbol = self.views[other].symbol
+                    self.views[node] = View(symbol, digits=view.digits)
+                    return None
+        shape = (time.size, *node.shape) if time else _digits_shape(view, node)
+        old = self.opened.old.get(whole)
+        value = None if time and (whole is node or old is None) else self._value(whole)
+        symbol = Symbol(text, shape, name, of)
+        symbol.value = None if value is None else np.asarray(value).reshape(shape)
+        self.views[node] = View(symbol, (at_index(time),) if time else (), (), view.digits)
+        self.named.append((node, self.views[node]))
+        self.elements.forget()
+        return symbol
+
+    def _name_gradient(self, node: Node, of: Symbol) -> None:
+        if node in self.views or node in self.fixed or node.op is None or node in self.forward:
             return
-        if any(v.symbol is of for n, v in self.views.items() if n in self.derivation.inputs):
+        if of.name and of.name in {i.name for i in self.derivation.inputs.values()}:
             text = f"∂L/∂{of.text}"
         elif of.text[0] == "z":
             text = self.letters.new("δ" + of.text[1:])
         else:
             text = self.letters.new("δ", of.text.replace("_", ""))
-        symbol = Symbol(text, of.shape, of.name and f"∂loss/∂{of.name}", of)
-        symbol.value = _array(self.derivation.value(node))
-        self.views[node] = View(symbol)
-        self.named.append(node)
-        self.elements.forget()
+        self._named(node, text, of.name and f"∂loss/∂{of.name}", of)
 
-    def name_outputs(self) -> None:
-        for step in self.steps:
-            for node in self.boundaries(step):
-                self.name(node, self.letters.new("z"))
-            for node in step.outputs:
-                name = self.names[node]
-                own = name in ops.TABLE or name == step.kind.lower()
-                text = (
-                    self.letters.new("z" if node in self.products else "h")
-                    if own and name != step.path
-                    else self.letters.output(name, step.path, node in self.products)
-                )
-                self.name(node, text, name)
-        for name, node in self.derivation.gradients.items():
-            of = next(
-                v.symbol
-                for n, v in self.views.items()
-                if n in self.derivation.inputs and v.symbol.name == name
-            )
-            if node not in self.views:
-                self.name_gradient(node, of)
+    def _name_blocks(self) -> None:
+        """The padded parts that a tensor is the sum of are blocks of its name."""
+        for node, view in [*self.named]:
+            parts = [] if view.offsets else blocks(node)
+            if not parts:
+                continue
+            self.named.remove((node, view))
+            for inner, offsets in parts:
+                block = View(view.symbol, view.first, offsets)
+                self.views.setdefault(inner, block)
+                self.named.append((inner, block))
+            self.elements.forget()
 
-    def boundaries(self, step: Step) -> list[Node]:
-        """Products with sums, to which something is applied that is not linear."""
-        products: set[Node] = set()
-        inside = {*step.nodes}
-        users: dict[Node, list[Node]] = {}
-        for node in step.nodes:
-            linear = node.op in _LINEAR and all(
-                i in products or i not in inside or i in self.derivation.fixed or _moved(i)
-                for i in node.inputs
-            )
-            if node.op in (ops.matmul, ops.convolution) or (
-                linear and any(i in products for i in node.inputs)
-            ):
-                products.add(node)
-            for i in node.inputs:
-                users.setdefault(i, []).append(node)
-        self.products |= products
-        return [
-            node
-            for node in step.nodes
-            if node in products
-            and node not in step.outputs
-            and node.op not in (*_MOVING, ops.multiply)
-            and any(
-                u not in products or u.op in (ops.slice, ops.matmul)
-                for u in _effective_users(node, users, self.derivation)
-            )
-        ]
+    def _new_symbol(self, e: Expr, indices: Sequence[Index]) -> Symbol:
+        """For an expression that several equations have."""
+        return Symbol(self.letters.new(part_letter(e, "")), tuple(i.size for i in indices))
 
     # ── equations ────────────────────────────────────────────────────────────────────────────────
 
-    def write(self) -> Mathematics:
-        inputs = self.name_inputs()
-        self.name_outputs()
-        self.name_blocks()
-        while True:
-            found = self.build()
-            wanted = [n for n in self.elements.wanted if n not in self.views]
-            if not wanted:
-                wanted = self.worth_a_name(found)
-            if not wanted:
-                break
-            for node in wanted:
-                self.name(node, self.letters.new("a"))
-            self.name_blocks()
-            self.elements.forget()
-        for e in found:
-            _mark_rows(e, self.row_axes)
-        found = inlined(shared(found, self.new_symbol, _before))
-        return Mathematics(self.parts(found), self.elements.assumed, inputs)
-
-    def new_symbol(self, e: Expr, indices: Sequence[Index]) -> Symbol:
-        """For an expression that several equations have."""
-        letter = "p" if isinstance(e, Softmax) else "a"
-        return Symbol(self.letters.new(letter), tuple(i.size for i in indices))
-
-    def name_blocks(self) -> None:
-        """The parts of a sum of padded tensors that lie side by side are blocks of its name."""
-        for node in [*self.named]:
-            blocks = _blocks(node)
-            symbol = self.views[node].symbol
-            for inner, offsets in blocks:
-                if inner not in self.views and inner.op is not None:
-                    self.views[inner] = View(symbol, (), offsets)
-                    self.named.append(inner)
-            if blocks and all(self.views[n].symbol is symbol for n, _ in blocks if n in self.views):
-                self.named.remove(node)
-        self.elements.forget()
-
-    def build(self) -> list[Equation]:
+    def _written(self) -> list[Equation]:
+        """The equations of all nodes with names, forward then backward."""
         self.elements.wanted.clear()
-        position = self.derivation.position
-        forward = {*self.derivation.forward}
+        self.elements.assumed.clear()
+        place = {n: k for k, n in enumerate(self.opened.order)}
         out = []
-        for node in sorted(self.named, key=lambda n: (n not in forward, position[n])):
-            indices = self.elements.indices(node)
-            places = tuple(map(at_index, indices))
-            left = self.views[node].at(places)
-            right = self.elements.written(node, places)
+        for node, view in sorted(
+            self.named, key=lambda n: (n[0] not in self.forward, place.get(n[0], -1))
+        ):
+            indices, left, right = self.elements.defining(node, view)
             if has_parts(right):
-                self.elements.wanted.update(dict.fromkeys(self.elements.splits(node)))
-            backward = node not in forward
-            step = self.step_of.get(node) or self.step_at(position[node])
-            out.append(Equation(left, indices, right, node.shape, step, backward))
+                self.elements.want_unsplit(node, view)
+            shape = tuple(i.size for i in indices)
+            out.append(
+                Equation(left, indices, right, shape, self._step(node), node not in self.forward)
+            )
         return out
 
-    def step_at(self, position: int) -> Step | None:
-        """The step whose rules were in use at this place of the recording."""
-        best, found = -1, None
+    def _step(self, node: Node) -> Step | None:
+        """The step of a node, or whose rule has made it."""
+        owner = self.opened.order[node]
+        if owner in self.step_of:
+            return self.step_of[owner]
+        position = self.derivation.position
+        best, step = -1, None
         for pull in self.derivation.pulls:
-            at = min((self.derivation.position[n] for n in pull.nodes if n.op), default=-1)
-            if best < at <= position:
-                best, found = at, self.step_of.get(pull.node)
-        return found
+            at = min((position[n] for n in pull.nodes if n.op), default=-1)
+            if best < at <= position[owner] and pull.node in self.step_of:
+                best, step = at, self.step_of[pull.node]
+        return step
 
-    def worth_a_name(self, found: Sequence[Equation]) -> list[Node]:
-        """The forward nodes inside steps whose expression appears several times."""
-        again = Repeated(e.right for e in found)
-        out = []
-        for node in self.derivation.forward:
-            if node not in self.views and node.op is not None and node.shape is not None:
-                if isinstance(node.dtype, tuple) or node not in self.upstream:
-                    continue
-                indices = self.elements.indices(node)
-                expr = self.elements.at(node, tuple(map(at_index, indices)))
-                if expr in again and not any(pattern(expr).key == pattern(e.right).key for e in found):
-                    out.append(node)
-                    again.keys.discard(pattern(expr).key)
+    def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
+        """The nodes inside steps that are a function which appears several times, with letters.
+
+        Also what it is a function of, if that is more than one tensor.
+        """
+        again = Repeated([e.right for e in written])
+        defined = {pattern(e.right).key for e in written}
+        out = {}
+        for node in self.nodes:
+            if node in self.views or node.op is None or node not in self.forward:
+                continue
+            expression = self.elements.at(node, tuple(map(at_index, self.elements.indices(node))))
+            if expression in again or again.reads(expression):
+                key = pattern(expression).key
+                if key not in defined:
+                    step = self._step(node)
+                    out[node] = part_letter(expression, _kind(step))
+                    defined.add(key)
         return out
 
-    def parts(self, found: Sequence[Equation]) -> list[tuple[Step | None, list[Equation]]]:
-        out: list[tuple[Step | None, list[Equation]]] = []
-        for e in found:
-            if not out or out[-1][0] is not e.step or out[-1][1][0].backward != e.backward:
-                out.append((e.step, []))
-            out[-1][1].append(e)
-        return out
+
+def _kind(step: Step | None) -> str:
+    """The class of the step's module, or the function that its line calls."""
+    if step is None:
+        return ""
+    return step.kind or (type(step.module).__name__ if step.module is not None else "")
 
 
 def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
     return Equation(left, indices, right, left.symbol.shape, e.step, e.backward)
 
 
-def _mark_rows(equation: Equation, axes: set[tuple[Symbol, int]]) -> None:
-    """Mark the indices that count samples, as they are read from tensors of samples."""
+def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equation]]]:
+    out: list[tuple[Step | None, list[Equation]]] = []
+    for e in written:
+        if not out or out[-1][0] is not e.step or out[-1][1][0].backward != e.backward:
+            out.append((e.step, []))
+        out[-1][1].append(e)
+    return out
+
+
+def _mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
+    """Mark the indices that count samples or time, by the axes that they read."""
     reads = [e for e in equation.right.walk() if isinstance(e, At)]
+    for e in (*reads, equation.left):
+        for k, p in enumerate(e.at):
+            if isinstance(p.atom, Index) and p.atom.time:
+                axes[e.symbol, k] = "time"
     for e in reads:
         for k, p in enumerate(e.at):
-            if (e.symbol, k) in axes and isinstance(p.atom, Index):
-                p.atom.rows = True
+            if isinstance(p.atom, Index) and (e.symbol, k) in axes:
+                setattr(p.atom, axes[e.symbol, k], True)
     for k, p in enumerate(equation.left.at):
-        if isinstance(p.atom, Index) and p.atom.rows:
-            axes.add((equation.left.symbol, k))
-            
-
-_MOVING = (ops.reshape, ops.permute_dims, ops.broadcast_to, ops.astype, ops.slice)
-_LINEAR = (*_MOVING, ops.add, ops.subtract, ops.negative, ops.multiply)
+        if isinstance(p.atom, Index) and (p.atom.rows or p.atom.time):
+            axes[equation.left.symbol, k] = "time" if p.atom.time else "rows"
 
 
-def _moved(node: Node) -> bool:
-    """Whether it is an input, moved."""
-    while node.op in _MOVING:
-        node = node.inputs[0]
-    return node.op is None
-
-
-def _effective_users(
-    node: Node, users: dict[Node, list[Node]], derivation: Derivation
-) -> list[Node]:
-    """The nodes that use it, or use it moved or times a number."""
-    out: list[Node] = []
-    waiting = [node]
-    while waiting:
-        for user in users.get(waiting.pop(), []):
-            times = user.op is ops.multiply and any(i in derivation.fixed for i in user.inputs)
-            moves = user.op in _MOVING and user.op is not ops.slice
-            (waiting if times or moves else out).append(user)
-    return out
-
-
-def _last(step: Step) -> Node:
-    return step.outputs[-1] if step.outputs else step.nodes[-1]
-
-
-def _array(value: Any) -> Any:
-    return value if isinstance(value, tuple) else np.asarray(value)
-
-
-def _upstream(derivation: Derivation) -> dict[Node, Node]:
-    """∂loss/∂node for forward nodes; for each result of an operation that has several."""
-    out: dict[Node, Node] = {}
-    parts: dict[tuple[Node, int], Node] = {}
-    for pull in derivation.pulls:
-        for k, above in enumerate(pull.upstream):
-            if above is not None:
-                parts[pull.node, k] = above
-                if not isinstance(pull.node.dtype, tuple):
-                    out[pull.node] = above
-    for node in derivation.forward:
-        if node.op is ops.item:
-            found = parts.get((node.inputs[0], node.params["index"]))
-            if found is not None:
-                out[node] = found
-    return out
-
-
-def _blocks(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
-    """(part, its first place on each axis) of a sum of padded parts that fill the whole."""
-    parts, waiting = [], [node]
-    while waiting:
-        n = waiting.pop()
-        if n.op is ops.add:
-            waiting += reversed(n.inputs)
-        elif n.op is ops.pad and not any(n.params["interior"]):
-            parts.append((n.inputs[0], tuple(n.params["low"])))
-        else:
-            return []
-    axes = {k for part, _ in parts for k, n in enumerate(part.shape) if n != node.shape[k]}
-    if len(axes) != 1 or len({n for n, _ in parts}) != len(parts):
-        return []
-    (axis,) = axes
-    parts.sort(key=lambda p: p[1][axis])
-    end = 0
-    for part, first in parts:
-        if first[axis] != end:
-            return []
-        end += part.shape[axis]
-    return parts if end == node.shape[axis] else []
-
-
-def _known(derivation: Derivation) -> set[Node]:
-    """The nodes that depend on constants and on data that are no floating numbers."""
-    out = {
-        n
-        for n, i in derivation.inputs.items()
-        if i.kind in ("data", "buffer") and is_exact(n.dtype)
-    }
-    start = {*out}
-    for node in derivation.order:
-        if all(i in out or i in derivation.fixed or i.op is None and i not in derivation.inputs for i in node.inputs):
-            out.add(node)
-    return (out | derivation.fixed) - start
-
-
-def _rows(derivation: Derivation) -> set[tuple[Node, int]]:
-    """The axes that count samples: the first of the data, and what comes of it."""
-    data = [n for n, i in derivation.inputs.items() if i.kind == "data" and n.shape]
-    if not data:
-        return set()
-    size = data[0].shape[0]
-    out = {(n, 0) for n in data if n.shape[0] == size and size > 1}
-    for node in derivation.order:
-        out |= {(node, k) for k in _row_axes(node, out)}
-    return out
-
-
-def _row_axes(node: Node, rows: set[tuple[Node, int]]) -> list[int]:
-    """The axes of a node that count samples, from those of its inputs."""
-    if isinstance(node.dtype, tuple):
-        return []
-    axes: list[int] = []
-    for i in node.inputs:
-        of_input = [k for n, k in rows if n is i]
-        if not of_input or isinstance(i.dtype, tuple):
-            continue
-        if node.op is ops.permute_dims:
-            axes += [node.params["axes"].index(k) for k in of_input]
-        elif node.op is ops.matmul:
-            last = len(i.shape) - 1
-            contracted = last if i is node.inputs[0] else last - 1
-            axes += [k for k in of_input if k != contracted]
-        elif node.op is ops.convolution_weight:
-            continue
-        elif node.op in (ops.reshape, ops.convolution, ops.take, ops.item):
-            axes += [0 for k in of_input if k == 0 and node.shape[:1] == i.shape[:1]]
-        elif len(i.shape) == len(node.shape):
-            axes += [k for k in of_input if i.shape[k] == node.shape[k]]
-    return sorted({*axes})
-
-
-def _constants(derivation: Derivation, elements: Elements) -> dict[Node, Expr]:
-    """Numbers of the backward pass that come from the number of samples: 1/N, not 0.2."""
-    return {}
+def _digits_shape(view: View, node: Node) -> Shape:
+    return tuple(n for sizes in view.digits for n in sizes) if view.digits else node.shape

@@ -16,14 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 from ...graph import Array, Shape
 
-_Class = TypeVar("_Class", bound=type)
+_Class = TypeVar("_Class")
 
 
-def _expression(cls: _Class) -> _Class:
+@dataclass_transform(frozen_default=True)
+def _expression(cls: type[_Class]) -> type[_Class]:
     """A frozen dataclass that computes its hash once."""
     out: Any = dataclass(frozen=True)(cls)
     by_fields = out.__hash__
@@ -35,7 +36,8 @@ def _expression(cls: _Class) -> _Class:
         return int(known)
 
     out.__hash__ = cached
-    return out  # type: ignore[no-any-return]
+    new: type[_Class] = out
+    return new
 
 
 @dataclass(eq=False)
@@ -60,10 +62,15 @@ class Symbol:
 
 @dataclass(eq=False)
 class Index:
-    """A variable that counts from 0 to size - 1 along an axis; `rows` where it counts samples."""
+    """A variable that counts from 0 to size - 1 along an axis.
+
+    rows   it counts samples
+    time   it counts the steps of a loop
+    """
 
     size: int
     rows: bool = False
+    time: bool = False
 
 
 # ── places on an axis ────────────────────────────────────────────────────────────────────────────
@@ -131,9 +138,17 @@ class Expr:
     bound    the index that counts inside, and means nothing outside
     """
 
-    parts: tuple[Expr, ...] = ()
-    places: tuple[Place, ...] = ()
-    bound: Index | None = None
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        return ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return ()
+
+    @property
+    def bound(self) -> Index | None:
+        return None
 
     @cached_property
     def free(self) -> frozenset[Index]:
@@ -179,7 +194,7 @@ class At(Expr):
     at: tuple[Place, ...]
 
     @property
-    def places(self) -> tuple[Place, ...]:  # type: ignore[override]
+    def places(self) -> tuple[Place, ...]:
         return self.at
 
 
@@ -190,7 +205,7 @@ class Numbered(Expr):
     at: Place
 
     @property
-    def places(self) -> tuple[Place, ...]:  # type: ignore[override]
+    def places(self) -> tuple[Place, ...]:
         return (self.at,)
 
 
@@ -201,7 +216,7 @@ class Sum(Expr):
     terms: tuple[Expr, ...]
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return self.terms
 
 
@@ -212,7 +227,7 @@ class Product(Expr):
     factors: tuple[Expr, ...]
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return self.factors
 
 
@@ -224,7 +239,7 @@ class Power(Expr):
     exponent: Expr
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return (self.base, self.exponent)
 
 
@@ -236,7 +251,7 @@ class Call(Expr):
     arguments: tuple[Expr, ...]
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return self.arguments
 
 
@@ -249,7 +264,7 @@ class Compare(Expr):
     right: Expr
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return (self.left, self.right)
 
 
@@ -262,7 +277,7 @@ class Cases(Expr):
     no: Expr
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return (self.condition, self.yes, self.no)
 
 
@@ -275,11 +290,11 @@ class Reduce(Expr):
     body: Expr
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return (self.body,)
 
     @property
-    def bound(self) -> Index:  # type: ignore[override]
+    def bound(self) -> Index:
         return self.index
 
 
@@ -292,15 +307,15 @@ class Softmax(Expr):
     at: Place
 
     @property
-    def parts(self) -> tuple[Expr, ...]:  # type: ignore[override]
+    def parts(self) -> tuple[Expr, ...]:
         return (self.body,)
 
     @property
-    def places(self) -> tuple[Place, ...]:  # type: ignore[override]
+    def places(self) -> tuple[Place, ...]:
         return (self.at,)
 
     @property
-    def bound(self) -> Index:  # type: ignore[override]
+    def bound(self) -> Index:
         return self.index
 
 

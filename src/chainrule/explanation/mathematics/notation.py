@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -10,11 +11,30 @@ _ABOVE = dict(zip("0123456789−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", strict=
 _GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"}
 
 
+CONSTANTS = {
+    math.pi: "π",
+    2 / math.sqrt(math.pi): "2/√π",
+    math.sqrt(math.pi) / 2: "√π/2",
+    math.sqrt(math.pi): "√π",
+    math.sqrt(2 / math.pi): "√(2/π)",
+    math.log(2): "log 2",
+    math.log(10): "log 10",
+}
+
+
+def constant_name(value: float) -> str | None:
+    """What a number is called, if rounding allows."""
+    return next((text for c, text in CONSTANTS.items() if abs(value / c - 1) < 2e-7), None)
+
+
 class Unicode:
     """Text for terminals."""
 
     product, hadamard, minus, dot = " ", " ⊙ ", "−", " · "
-    relations = {r: r for r in "= ≠ < ≤ > ≥".split()}
+
+    def relation(self, sign: str) -> str:
+        """= ≠ < ≤ > or ≥."""
+        return sign
 
     def symbol(self, text: str) -> str:
         """A letter or word, and its subscript."""
@@ -38,6 +58,10 @@ class Unicode:
 
     def transposed(self, text: str) -> str:
         return text + "ᵀ"
+
+    def constant(self, value: float) -> str:
+        """A number that is no fraction."""
+        return constant_name(value) or f"{value:.6g}"
 
     def power(self, base: str, exponent: str) -> str:
         if all(c in _ABOVE for c in exponent):
@@ -84,7 +108,9 @@ class Latex:
     """For notebooks and pages, in what MathJax and KaTeX read."""
 
     product, hadamard, minus, dot = r"\,", r" \odot ", "-", r" \cdot "
-    relations = {"=": "=", "≠": r"\ne", "<": "<", "≤": r"\le", ">": ">", "≥": r"\ge"}
+
+    def relation(self, sign: str) -> str:
+        return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)
 
     def symbol(self, text: str) -> str:
         letter, _, below = text.partition("_")
@@ -104,6 +130,14 @@ class Latex:
 
     def transposed(self, text: str) -> str:
         return f"{{{text}}}^{{\\top}}"
+
+    def constant(self, value: float) -> str:
+        name = constant_name(value)
+        if name is None:
+            digits, _, exponent = f"{value:.6g}".partition("e")
+            return digits + (rf" \cdot 10^{{{int(exponent)}}}" if exponent else "")
+        name = re.sub(r"√\(?([\w/]+)\)?", r"\\sqrt{\1}", name)
+        return name.replace("π", r"\pi").replace("log", r"\log")
 
     def power(self, base: str, exponent: str) -> str:
         return f"{{{base}}}^{{{exponent}}}"
@@ -130,9 +164,8 @@ class Latex:
         return rf"\left[{text}\right]"
 
     def cases(self, condition: str, yes: str, no: str) -> str:
-        return (
-            rf"\begin{{cases}} {yes} & \text{{if }} {condition} \\ {no} & \text{{else}} \end{{cases}}"
-        )
+        rows = rf"{yes} & \text{{if }} {condition} \\ {no} & \text{{else}}"
+        return rf"\begin{{cases}} {rows} \end{{cases}}"
 
     def absolute(self, text: str) -> str:
         return rf"\left|{text}\right|"
@@ -158,3 +191,5 @@ _LATEX = {
     "minimum": r"\min",
     "onehot": r"\operatorname{onehot}",
 } | {name: "\\" + name for name in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
+
+UNICODE, LATEX = Unicode(), Latex()

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import place, rebuilt, substitute
-from .expression import At, Call, Expr, Index, Number, Part, Place, Plain, Product, Reduce, Softmax
+from .algebra import rebuilt, substitute
+from .expression import (
+    At,
+    Call,
+    Expr,
+    Index,
+    Number,
+    Part,
+    Place,
+    Plain,
+    Product,
+    Reduce,
+    Softmax,
+    Sum,
+)
+from .places import place
 
 _LARGEST = 40  # parts of an expression that is written in place of its name
 
@@ -29,18 +43,21 @@ def pattern(e: Expr) -> Pattern:
     places: dict[Place, int] = {}
     bound: dict[Index, int] = {}
 
-    def of_place(p: Place) -> Any:
+    def of_place(p: Place, size: int = 0) -> Any:
         inner, outer = [], []
         for atom, k in p.terms:
-            free = place([(atom, 1)]).free
-            if free & bound.keys():
+            if place([(atom, 1)]).free & bound.keys():
                 inner.append((of_atom(atom), k))
             else:
                 outer.append((atom, k))
-        slot = None
+        slot, offset = None, p.offset
         if outer:
-            slot = places.setdefault(place(outer), len(places))
-        return tuple(inner), slot, p.offset
+            (first, _), *rest = outer
+            shifts = not rest and isinstance(first, Index) and first.size == size
+            free = place(outer, p.offset) if shifts and not inner else place(outer)
+            offset = 0 if shifts and not inner else p.offset
+            slot = places.setdefault(free, len(places))
+        return tuple(inner), slot, offset
 
     def of_atom(atom: Any) -> Any:
         if isinstance(atom, Index):
@@ -54,8 +71,10 @@ def pattern(e: Expr) -> Pattern:
             bound[e.bound] = len(bound)
         out: list[Any] = [type(e).__name__]
         match e:
-            case At(symbol, _):
+            case At(symbol, at):
                 out.append(id(symbol))
+                out += [of_place(p, n) for p, n in zip(at, symbol.shape, strict=True)]
+                return tuple(out)
             case Call(name, _):
                 out.append(name)
             case Reduce(kind, index, _):
@@ -74,20 +93,40 @@ def pattern(e: Expr) -> Pattern:
 
 def is_candidate(e: Expr) -> bool:
     """Whether it is a function of something, which is worth a name."""
-    return isinstance(e, (Call, Softmax)) and bool(e.free)
+    named = isinstance(e, Call) and e.name != "log"
+    return (named or isinstance(e, Softmax)) and bool(e.free)
+
+
+def _is_composite(e: Expr) -> bool:
+    """Whether it is made of several tensors, but not a sum of products over an index."""
+    tensors = {x for x in e.walk() if isinstance(x, At)}
+    sums = any(isinstance(x, Reduce) for x in e.walk())
+    return isinstance(e, (Sum, Product)) and len(tensors) > 1 and not sums
 
 
 class Repeated:
     """The functions that appear at least twice, by their patterns."""
 
-    def __init__(self, expressions: Iterable[Expr]) -> None:
+    def __init__(self, expressions: Sequence[Expr]) -> None:
         count = Counter(
             pattern(e).key for right in expressions for e in right.walk() if is_candidate(e)
         )
         self.keys = {key for key, n in count.items() if n > 1}
+        self.inner = {
+            pattern(p).key
+            for right in expressions
+            for e in right.walk()
+            if e in self
+            for p in e.parts
+            if _is_composite(p)
+        }
 
     def __contains__(self, e: Expr) -> bool:
         return is_candidate(e) and pattern(e).key in self.keys
+
+    def reads(self, e: Expr) -> bool:
+        """Whether one of them is a function of the expression, which is made of several tensors."""
+        return _is_composite(e) and pattern(e).key in self.inner
 
 
 def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
@@ -97,7 +136,9 @@ def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
 
 
 def shared(
-    equations: list[Any], new_symbol: Callable[[Expr, tuple[Index, ...]], Any], make: Callable[..., Any]
+    equations: list[Any],
+    new_symbol: Callable[[Expr, tuple[Index, ...]], Any],
+    make: Callable[..., Any],
 ) -> list[Any]:
     """The equations with a name for each function that appears at least twice.
 
@@ -105,28 +146,23 @@ def shared(
     make         (left, indices, right, equation before which it stands) -> an equation
     """
     while True:
-        again = Repeated(e.right for e in equations)
-        found = [
+        again = Repeated([e.right for e in equations])
+        sites = [
             (k, e)
             for k, equation in enumerate(equations)
             for e in equation.right.walk()
-            if e in again and all(isinstance(p.atom, Index) for p in pattern(e).places)
+            if is_candidate(e)
+            and e in again
+            and all(isinstance(p.atom, Index) for p in pattern(e).places)
         ]
-        found = [(k, e) for k, e in found if equations[k].right != e or equations[k].left.places != pattern(e).places]
-        if not found:
+        sites = [(k, e) for k, e in sites if equations[k].right != e or not _defines(equations[k])]
+        if not sites:
             return equations
-        _, e = min(found, key=lambda f: sum(1 for _ in f[1].walk()))
+        _, e = min(sites, key=lambda f: sum(1 for _ in f[1].walk()))
         key, places = pattern(e).key, pattern(e).places
-        defined = next(
-            (
-                q
-                for q in equations
-                if pattern(q.right).key == key and pattern(q.right).places == q.left.places
-            ),
-            None,
-        )
+        defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
         if defined is None:
-            indices = tuple(p.atom for p in places)
+            indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
             left = At(new_symbol(e, indices), places)
             k = next(
                 k
@@ -135,17 +171,29 @@ def shared(
             )
             defined = make(left, indices, e, equations[k])
             equations.insert(k, defined)
-        symbol = defined.left.symbol
+        left, own = defined.left, pattern(defined.right).places
 
-        def by_name(x: Expr) -> Expr | None:
+        def by_name(
+            x: Expr, key: Any = key, left: At = left, own: tuple[Place, ...] = own
+        ) -> Expr | None:
             if not is_candidate(x):
                 return None
             p = pattern(x)
-            return At(symbol, p.places) if p.key == key else None
+            if p.key != key:
+                return None
+            place_of = dict(zip(own, p.places, strict=True))
+            return At(left.symbol, tuple(place_of.get(q, q) for q in left.at))
 
         for q in equations:
             if q is not defined:
                 q.right = replaced(q.right, by_name)
+
+
+def _defines(equation: Any) -> bool:
+    """Whether every element of the right side's pattern is one of the left side's tensor."""
+    places = pattern(equation.right).places
+    at = [p for p in equation.left.at if p.terms]
+    return is_candidate(equation.right) and {*places} == {*at} and len(places) == len(at)
 
 
 def inlined(equations: list[Any]) -> list[Any]:
@@ -173,7 +221,7 @@ def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
     """The equation and the one that uses it, if its name is not worth an equation."""
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
-    whole = all(isinstance(p.atom, Index) or not p.terms and not p.offset for p in e.left.at)
+    whole = all(isinstance(p.atom, Index) or (not p.terms and not p.offset) for p in e.left.at)
     small = sum(1 for _ in e.right.walk()) <= _LARGEST
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None

@@ -6,20 +6,31 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from ..steps import distinct
+from .expression import At, Expr, Softmax, Sum
+
+# Letters of textbooks, in the order in which a step computes, or slices, them.
+PARTS = {
+    "MultiheadAttention": ("Q", "K", "V", "S"),
+    "scaled_dot_product_attention": ("S",),
+}
+STATES = {"LSTM": "hc", "GRU": "h", "RNN": "h"}
+_GATES = {"LSTM": "ifgoc", "LSTMCell": "ifgoc", "GRU": "rzn", "GRUCell": "rzn"}
 
 _LETTERS = {"weight": "W", "bias": "b", "loss": "L"}
 
 
 def subscripts(paths: Iterable[str]) -> dict[str, str]:
     """A short name for each path: its numbers, or its last part, if these are distinct."""
-    found = list(dict.fromkeys(paths))
-    if len(found) == 1:
-        return {found[0]: ""}
+    distinct_paths = list(dict.fromkeys(paths))
+    if len(distinct_paths) == 1:
+        return {distinct_paths[0]: ""}
     for short in _SHORT:
-        names = [short(p) for p in found]
-        if len({*names}) == len(names) and all(n or not p for n, p in zip(names, found)):
-            return dict(zip(found, names, strict=True))
-    return {p: p for p in found}
+        names = [short(p) for p in distinct_paths]
+        if len({*names}) == len(names) and all(
+            n or not p for n, p in zip(names, distinct_paths, strict=True)
+        ):
+            return dict(zip(distinct_paths, names, strict=True))
+    return {p: p for p in distinct_paths}
 
 
 _SHORT: Sequence[Callable[[str], str]] = (
@@ -51,10 +62,14 @@ class Letters:
             letter = "γ"
         return self.new(letter, ",".join(filter(None, [rest, below])))
 
-    def output(self, name: str, path: str, affine: bool) -> str:
-        """z₁ for the output of `fc1`, h for what has no parameters; a variable as it is."""
+    def output(self, name: str, path: str, letter: str) -> str:
+        """The letter with the layer's number for the output of a layer, a variable as it is."""
         if path in self._subscripts and name == path:
-            return self.new("z" if affine else "h", self._subscripts[path])
+            return self.new(letter, self._subscripts[path])
+        return self.variable(name)
+
+    def variable(self, name: str) -> str:
+        """The user's name; L for the loss."""
         return self.new(_LETTERS.get(name) or _plain(name))
 
     def new(self, letter: str, below: str = "") -> str:
@@ -68,6 +83,20 @@ class Letters:
                 k += 1
             text = f"{letter}_{k}"
         return distinct(text, self._used)
+
+
+def part_letter(e: Expr, kind: str) -> str:
+    """A letter for an expression inside a step of this kind."""
+    reads = [x for x in e.walk() if isinstance(x, At)]
+    if isinstance(e, Softmax):
+        return "P" if reads and reads[0].symbol.text[0].isupper() else "p"
+    gates = _GATES.get(kind, "")
+    for x in reads if gates else ():
+        for p, size in zip(x.at, x.symbol.shape, strict=True):
+            index = next(iter(p.free & e.free), None)
+            if index is not None and size > index.size:
+                return gates[p.offset // index.size]
+    return gates[-1] if gates and isinstance(e, Sum) else "a"
 
 
 def _plain(name: str) -> str:

@@ -1,11 +1,14 @@
-"""Equations as text, with matrices where their elements are those of matrix expressions."""
+"""Equations as text, with matrices where their elements are those of matrix expressions.
+
+Longer than other files: the forms with matrices and with indices share most of what they do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from .algebra import at_index, substitute
+from .algebra import substitute
 from .expression import (
     At,
     Call,
@@ -32,6 +35,7 @@ _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
 _LETTERS = "ijklmopqrstuv"
 
 Text = tuple[str, int]
+Write = Callable[[Expr], Text]
 Order = tuple[Index | None, ...]  # the axes of a matrix; None for one of size 1
 
 
@@ -49,7 +53,7 @@ class Writer:
     def __init__(self, notation: Unicode | Latex, indices: Sequence[Index]) -> None:
         self.notation = notation
         self.letters: dict[Index, str] = {}
-        self.hidden: Order = ()
+        self.hidden: tuple[Index, ...] = ()
         self.shown: set[Index] = set()
         for index in indices:
             self.letter(index)
@@ -58,18 +62,17 @@ class Writer:
         """The letter of an index: n, m for samples, others in the order of the alphabet."""
         if index not in self.letters:
             taken = {*self.letters.values()}
-            pool = "nm" if index.rows else _LETTERS
+            pool = "nm" if index.rows else "tsr" if index.time else _LETTERS
             free = [c for c in pool + _LETTERS if c not in taken]
             self.letters[index] = free[0] if free else f"i{len(taken)}"
         return self.letters[index]
 
     def right(self, e: Expr, indices: Sequence[Index]) -> tuple[str, bool]:
         """The expression, and whether it is written with matrices."""
-        order = tuple(i if i.size > 1 else None for i in indices)
+        order = self.order(indices)
         saved = dict(self.letters)
         try:
-            self.hidden = order[:-2]
-            return self.matrix(e, order[-2:])[0], True
+            return self.matrix(e, order)[0], True
         except _NoMatrixError:
             self.hidden, self.letters = (), saved
             self.shown.clear()
@@ -79,9 +82,15 @@ class Writer:
         """The tensor that is defined, or its element."""
         if not is_matrix:
             return self.element(e)[0]
-        order = tuple(i if i.size > 1 else None for i in indices)
-        self.hidden = order[:-2]
-        return self.tensor(e, order[-2:])
+        return self.tensor(e, self.order(indices))
+
+    def order(self, indices: Sequence[Index]) -> Order:
+        """The last two axes; others in front, and time, are hidden, but times are shown."""
+        axes = [i for i in indices if not i.time]
+        front = [i for i in axes[:-2] if i.size > 1]
+        times = [i for i in indices if i.time]
+        self.hidden, self.shown = (*times, *front), {*times}
+        return tuple(i if i.size > 1 else None for i in axes[-2:])
 
     # ── matrices ─────────────────────────────────────────────────────────────────────────────────
 
@@ -95,11 +104,13 @@ class Writer:
             case Sum(terms):
                 return self.sum([self.term(t, lambda f: self.matrix(f, order)) for t in terms])
             case Product() | Power():
-                return self.product(e, lambda f: self.matrix(f, order), self.notation.hadamard)
+                sign = self.notation.hadamard if order else self.notation.product
+                return self.outer(e, order) or self.product(
+                    e, lambda f: self.matrix(f, order), sign
+                )
             case Call(name, arguments):
-                inner = [self.matrix(a, order)[0] for a in arguments]
-                return self.function(name, inner), _ATOM
-            case Compare(relation, left, right):
+                return self.function(name, [self.matrix(a, order)[0] for a in arguments]), _ATOM
+            case Compare():
                 return self.relation(e, order)
             case Softmax(index, body, at):
                 if not order or at.atom is not order[-1] or order[-1] is None:
@@ -112,12 +123,12 @@ class Writer:
 
     def relation(self, e: Compare, order: Order) -> Text:
         match e:
-            case Compare("=", At(_, at) as y, Numbered(p)) | Compare("=", Numbered(p), At(_, at) as y):
+            case Compare("=", At() as y, Numbered(p)) | Compare("=", Numbered(p), At() as y):
                 if len(order) == 2 and p.atom is order[1]:
                     return self.notation.function("onehot", [self.tensor(y, order[:1])]), _ATOM
                 raise _NoMatrixError
         left, right = self.matrix(e.left, order)[0], self.matrix(e.right, order)[0]
-        sign = self.notation.relations[e.relation]
+        sign = self.notation.relation(e.relation)
         return self.notation.condition(f"{left} {sign} {right}"), _ATOM
 
     def contraction(self, index: Index, body: Expr, order: Order) -> Text:
@@ -139,7 +150,24 @@ class Writer:
                 return self.notation.product.join((a, b)), _PRODUCT
             except _NoMatrixError:
                 self.letters = saved
+        if first in body.free and (last is None or last not in body.free):
+            inner = self.matrix(body, (first, index))[0]
+            return self.notation.function("rowsum", [inner]), _ATOM
         return self.series(index, body, order)
+
+    def outer(self, e: Expr, order: Order) -> Text | None:
+        """A column times a row, as a matrix product."""
+        factors = e.factors if isinstance(e, Product) and len(order) == 2 else ()
+        left = [f for f in factors if order[0] in f.free and order[1] not in f.free]
+        right = [f for f in factors if order[1] in f.free and order[0] not in f.free]
+        if len(left) == len(right) == 1 and None not in order:
+            a = self.group(left, (order[0], None))
+            b = self.group(right, (None, order[1]))
+            outer = self.notation.product.join((a, b))
+            rest = [f for f in factors if f not in (*left, *right)]
+            if not rest:
+                return outer, _PRODUCT
+        return None
 
     def group(self, factors: Sequence[Expr], order: Order) -> str:
         if len(factors) == 1:
@@ -151,39 +179,42 @@ class Writer:
         hidden, shown = self.hidden, {*self.shown}
         self.hidden, self.shown = (*hidden, index), shown | {index}
         try:
-            inner = self.within(self.matrix(body, order), _PRODUCT)
+            inner = self.within(self.matrix(body, order), _SERIES)
             return self.notation.reduce("sum", self.letter(index)) + inner, _SERIES
         finally:
             self.hidden, self.shown = hidden, shown
 
     def tensor(self, e: At, order: Order) -> str:
         """A tensor, transposed if its axes are in the other order."""
-        axes = list(zip(e.at, e.symbol.shape, strict=True))
-        front: list[Index] = []
-        while axes and isinstance(axes[0][0].atom, Index) and axes[0][0].atom in self.hidden:
-            front.append(axes.pop(0)[0].atom)  # type: ignore[arg-type]
-        text, blocks, read = self.symbol(e.symbol), [], []
-        for p, n in axes:
-            if n == 1:
+        parts: list[str] = []  # in brackets
+        read: list[Index | None] = []
+        for p, n in zip(e.at, e.symbol.shape, strict=True):
+            fixed = bool(p.free) and p.free <= {*self.hidden}
+            if fixed and (p.free <= self.shown or p.atom is None):
+                parts.append(self.place(p))
+            elif fixed:
+                if any(part != ":" for part in parts) or read:
+                    raise _NoMatrixError
+            elif n == 1:
+                parts.append(":")
                 read.append(None)
-                blocks.append(":")
-                continue
-            atom = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
-            if not isinstance(atom, Index):
-                raise _NoMatrixError
-            read.append(atom)
-            whole = not p.offset and atom.size == n
-            blocks.append(":" if whole else f"{p.offset}:{p.offset + atom.size}")
-        names = [self.letter(i) for i in front if i in self.shown]
-        if names:
-            text = self.notation.element(text, names)
-        if any(b != ":" for b in blocks):
-            while blocks[-1] == ":":
-                blocks.pop()
-            text = self.notation.element(text, blocks)
+            else:
+                index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
+                if not isinstance(index, Index):
+                    raise _NoMatrixError
+                read.append(index)
+                whole = not p.offset and index.size == n
+                parts.append(":" if whole else f"{p.offset}:{p.offset + index.size}")
+        text = self.symbol(e.symbol)
+        while parts and parts[-1] == ":":
+            parts.pop()
+        if parts:
+            text = self.notation.element(text, parts)
+        while len(read) > 2 and read[0] is None:
+            read = read[1:]
         if _fits(tuple(read), order):
             return text
-        if len(read) == 2 and (read[1], read[0]) == order:
+        if len(read) == 2 and _fits((read[1], read[0]), order):
             return self.notation.transposed(text)
         raise _NoMatrixError
 
@@ -207,7 +238,7 @@ class Writer:
             case Call(name, arguments):
                 return self.function(name, [self.element(a)[0] for a in arguments]), _ATOM
             case Compare(relation, left, right):
-                sign = self.notation.relations[relation]
+                sign = self.notation.relation(relation)
                 inner = f"{self.element(left)[0]} {sign} {self.element(right)[0]}"
                 return self.notation.condition(inner), _ATOM
             case Cases(condition, yes, no):
@@ -240,7 +271,11 @@ class Writer:
             if isinstance(atom, Index):
                 text = self.letter(atom)
             elif isinstance(atom, Part):
-                text = f"⌊{self.place(atom.of)}/{atom.stride}⌋" if atom.stride > 1 else self.place(atom.of)
+                text = (
+                    f"⌊{self.place(atom.of)}/{atom.stride}⌋"
+                    if atom.stride > 1
+                    else self.place(atom.of)
+                )
                 text = f"({text} mod {atom.size})"
             else:
                 text = self.element(atom)[0]
@@ -275,13 +310,13 @@ class Writer:
             )
             level = _ATOM if value.denominator == 1 else _PRODUCT
         else:
-            text, level = f"{abs(value):.6g}", _ATOM
+            text, level = self.notation.constant(abs(value)), _ATOM
         return (self.notation.minus + text, _SUM) if value < 0 else (text, level)
 
-    def term(self, e: Expr, write: object) -> tuple[bool, str]:
+    def term(self, e: Expr, write: Write) -> tuple[bool, str]:
         """Whether a term is subtracted, and its text without the sign."""
         negative, e = _sign(e)
-        text = self.within(write(e), _SERIES)  # type: ignore[operator]
+        text = self.within(write(e), _SERIES)
         return negative, text
 
     def sum(self, terms: Sequence[tuple[bool, str]]) -> Text:
@@ -291,11 +326,13 @@ class Writer:
             out += (f" {sign} " if out else sign if negative else "") + text
         return out, _SUM
 
-    def product(self, e: Expr, write: object, sign: str) -> Text:
+    def product(self, e: Expr, write: Write, sign: str) -> Text:
         """Numbers in front, factors, what is divided by behind."""
         negative, e = _sign(e)
         factors = e.factors if isinstance(e, Product) else (e,)
-        scalars, above, below = [], [], []
+        scalars: list[Expr] = []
+        above: list[Expr] = []
+        below: list[Expr] = []
         for f in factors:
             match f:
                 case Number(Fraction() as value):
@@ -306,13 +343,19 @@ class Writer:
                 case Power(base, Number(value)) if value < 0:
                     below.append(base if value == -1 else Power(base, Number(-value)))
                 case _:
-                    (above if f.free else scalars).append(f)
-        texts = [self.within(self.element(f), _PRODUCT) for f in scalars]
+                    is_scalar = not f.free and not any(isinstance(x, Reduce) for x in f.walk())
+                    (scalars if is_scalar else above).append(f)
+        texts = [self.within(self.factor(f, self.element), _PRODUCT) for f in scalars]
         parts = [self.factor(f, write) for f in above]
         series = [p for p in parts if p[1] == _SERIES]
         if len(series) == 1 and not any(f.free for f in below) and (scalars or below):
             parts.remove(series[0])
-            inner = [self.within(p, _ATOM) for p in [*parts, ]]
+            inner = [
+                self.within(p, _ATOM)
+                for p in [
+                    *parts,
+                ]
+            ]
             front = self.notation.product.join(texts) or "1"
             if below:
                 front = self.notation.fraction(front, self.bottom(below, write), True)
@@ -323,8 +366,23 @@ class Writer:
             text, level = parts[0]
         else:
             parts.sort(key=lambda p: p[1] == _SERIES)
-            inner = [self.within(p, _ATOM if sign == self.notation.hadamard and len(parts) > 1 else _PRODUCT) for p in parts[:-1]]
-            inner += [self.within(p, _ATOM if sign == self.notation.hadamard and len(parts) > 1 else _SERIES if not below else _ATOM) for p in parts[-1:]]
+            inner = [
+                self.within(
+                    p, _ATOM if sign == self.notation.hadamard and len(parts) > 1 else _PRODUCT
+                )
+                for p in parts[:-1]
+            ]
+            inner += [
+                self.within(
+                    p,
+                    _ATOM
+                    if sign == self.notation.hadamard and len(parts) > 1
+                    else _SERIES
+                    if not below
+                    else _ATOM,
+                )
+                for p in parts[-1:]
+            ]
             text = sign.join(inner)
             text = self.notation.product.join([*texts, text] if text else texts)
             level = _PRODUCT if not series or below else _SERIES
@@ -336,24 +394,26 @@ class Writer:
             level = _PRODUCT
         return (self.notation.minus + text, _SUM) if negative else (text, level)
 
-    def bottom(self, factors: Sequence[Expr], write: object) -> str:
+    def bottom(self, factors: Sequence[Expr], write: Write) -> str:
         texts = [self.factor(f, write if f.free else self.element) for f in factors]
         if len(texts) == 1:
             return self.within(texts[0], _ATOM)
-        return self.notation.inside(self.notation.product.join(self.within(t, _PRODUCT) for t in texts))
+        return self.notation.inside(
+            self.notation.product.join(self.within(t, _PRODUCT) for t in texts)
+        )
 
-    def factor(self, f: Expr, write: object) -> Text:
+    def factor(self, f: Expr, write: Write) -> Text:
         if isinstance(f, Power):
-            base = write(f.base)  # type: ignore[operator]
+            base = write(f.base)
             match f.exponent:
                 case Number(Fraction() as p) if p == Fraction(1, 2):
                     return self.notation.root(base[0], base[1] == _ATOM), _ATOM
                 case Number(Fraction() as p) if p == Fraction(-1, 2):
                     root = self.notation.root(base[0], base[1] == _ATOM)
                     return self.notation.fraction("1", root, True), _PRODUCT
-            exponent = write(f.exponent)[0]  # type: ignore[operator]
+            exponent = write(f.exponent)[0]
             return self.notation.power(self.within(base, _ATOM), exponent), _ATOM
-        out: Text = write(f)  # type: ignore[operator]
+        out: Text = write(f)
         return out
 
     def within(self, text: Text, level: int) -> str:
@@ -361,10 +421,12 @@ class Writer:
 
 
 def _fits(read: Order, order: Order) -> bool:
-    """Whether axes are those of a matrix, or broadcast to them: a row, a number."""
-    while read and read[0] is None:
+    """Whether axes are those of a matrix, or broadcast to them: a row, a column, a number."""
+    while len(read) > len(order) and read[0] is None:
         read = read[1:]
-    return read == order[len(order) - len(read) :] if len(read) <= len(order) else False
+    return len(read) <= len(order) and all(
+        a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
+    )
 
 
 def _sign(e: Expr) -> tuple[bool, Expr]:
