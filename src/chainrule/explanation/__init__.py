@@ -6,6 +6,7 @@ derive        records a function as one
 recorder      follows a recording
 owners        the user's names for modules and tensors
 steps         the pass in steps (modules, lines of the user's code), and the names of values
+mathematics   the pass as equations, in Unicode and LaTeX
 prose         the pass in words: compact, and for readers without calculus
 source        the pass as a module in Python that needs NumPy alone
 page          the page of an explanation, which computes the graph itself

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ArgumentError
 from ..graph import Array, Node
 from ..optim.optimizer import Optimizer
-from . import prose, source
+from . import mathematics, prose, source
 from .derivation import Derivation
 from .derive import derive
 from .steps import Step, names_of, steps_of
@@ -55,6 +55,18 @@ class Explanation:
     def story(self) -> str:
         """The pass for readers without calculus, with the numbers of the sample."""
         return prose.story(self._derivation, self._steps, self._names)
+
+    def unicode(self) -> str:
+        """The pass as mathematics for a terminal, simplified as a textbook would, with shapes."""
+        return mathematics.unicode(self._equations)
+
+    def latex(self) -> str:
+        """The same as `unicode`, in LaTeX."""
+        return mathematics.latex(self._equations)
+
+    @cached_property
+    def _equations(self) -> mathematics.Mathematics:
+        return mathematics.equations(self._derivation, self._steps, self._names)
 
     def numpy(self, update: Any = None) -> str:
         """The pass as a module in Python that needs NumPy alone: `loss_and_gradients(**arrays)`.

@@ -109,6 +109,15 @@ def masked_softmax(scores: Tensor, /) -> Tensor:
     return powers / elementwise.where(total == 0, 1.0, total)
 
 
+def composed(xs: Sequence[Tensor], causal: bool, scale: float) -> list[Tensor]:
+    """The results of `ops.attention`, of ordinary operations."""
+    query, key, value = map(_heads_first, xs[:3])
+    scores = masked_scores(query, key, xs[3:], causal, scale)
+    weights = masked_softmax(scores) if xs[3:] else reductions.softmax(scores, axis=-1)
+    total = reductions.logsumexp(scores, axis=-1, keepdims=True)
+    return [_heads_first(matmul(weights, value)), _heads_first(total)]
+
+
 # ── derivatives ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -164,6 +173,20 @@ def derivative_rule(
         matmul(u.mT, at.above),
     )
     return [*map(_heads_first, shares), *at.of_masks(r, xs_wanted[6:])]
+
+
+def composed_derivative(xs: Sequence[Tensor], causal: bool, scale: float) -> list[Tensor]:
+    """The results of `ops.attention_derivative`, of ordinary operations.
+
+    dq = σ ds k,  dk = σ dsᵀ q,  dv = pᵀ ḡ
+    """
+    at = _Inside(xs[:3], xs[3:], causal, scale)
+    shares = (
+        scale * matmul(at.d_scores, at.key),
+        scale * matmul(at.d_scores.mT, at.query),
+        matmul(at.weights.mT, at.above),
+    )
+    return [*map(_heads_first, shares)]
 
 
 def _or_zeros(g: Any, like: Tensor) -> Any:

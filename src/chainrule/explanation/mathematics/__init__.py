@@ -1,0 +1,23 @@
+"""The derivation as mathematics: equations, simplified as a textbook has them.
+
+printing     equations as Unicode text and as LaTeX
+equations    the equations of a backward pass: data, by step
+naming       which nodes inside a step are worth a name
+sharing      names for what appears several times
+elements     nodes of a graph as expressions
+opening      larger operations taken apart; one step of a loop
+symbols      letters for the user's names
+writing      expressions as text, with matrices where possible
+notation     how the parts are written, in Unicode or LaTeX
+facts        what is known of nodes before they are written
+operations   what an element of each operation's result is made of
+algebra      makes expressions, simplified by identities
+numbers      fractions, where floating point can be one
+places       places on axes
+expression   what expressions are
+"""
+
+from .equations import Equation, Mathematics, equations
+from .printing import latex, text, unicode
+
+__all__ = ["Equation", "Mathematics", "equations", "latex", "text", "unicode"]

@@ -1,0 +1,339 @@
+"""The forward and the backward pass as equations, one for each tensor that is worth a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...graph import Node, Shape
+from ..derivation import Derivation
+from ..steps import Step
+from .elements import Elements, View, has_parts, merged_view
+from .expression import At, Expr, Index, Symbol
+from .facts import known, row_axes, upstream
+from .naming import blocks, boundaries
+from .opening import Opened, users_of
+from .places import at_index
+from .sharing import Repeated, inlined, pattern, shared
+from .symbols import PARTS, STATES, Letters, part_letter
+
+
+@dataclass
+class Equation:
+    """left = right, for all values of the indices.
+
+    left       the element that is defined; of a block of the tensor where places have offsets
+    shape      of what is defined
+    step       that it belongs to
+    backward   whether it is of the backward pass
+    """
+
+    left: At
+    indices: tuple[Index, ...]
+    right: Expr
+    shape: Shape
+    step: Step | None
+    backward: bool
+
+
+@dataclass
+class Mathematics:
+    """The equations of a backward pass.
+
+    parts     (step, its equations): forward, then backward from the loss
+    assumed   conditions that the sample decides, and whether they are true
+    inputs    the symbols that no equation defines
+    """
+
+    parts: list[tuple[Step | None, list[Equation]]]
+    assumed: dict[Expr, bool]
+    inputs: list[Symbol]
+
+
+def equations(
+    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
+) -> Mathematics:
+    """The equations of the derivation, simplified as a textbook has them."""
+    return _Equations(derivation, steps, names).mathematics()
+
+
+class _Equations:
+    """Gives names to nodes until all can be written, and those that appear twice have one."""
+
+    def __init__(
+        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
+    ) -> None:
+        self.derivation, self.steps, self.names = derivation, steps, names
+        self.opened = Opened(derivation)
+        self.nodes = [n for n in self.opened.order if not isinstance(n.dtype, tuple)]
+        forward = {*derivation.forward}
+        self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
+        self.step_of = {node: step for step in steps for node in step.nodes}
+        self.upstream = upstream(derivation, self.opened)
+        self.fixed = {self.opened.of(n) for n in derivation.fixed}
+        self.views: dict[Node, View] = {}
+        self._values: dict[Node, Any] = {}
+        self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
+        self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
+        paths = [name.rpartition(".")[0] for name in names.values() if "." in name]
+        paths += [s.path for s in steps for n in s.outputs if s.path and names[n] == s.path]
+        self.letters = Letters(paths)
+        self.elements = Elements(
+            self.views,
+            row_axes(derivation, self.opened),
+            known(derivation, self.opened),
+            self._value,
+            self.opened,
+        )
+
+    def mathematics(self) -> Mathematics:
+        inputs = self._name_inputs()
+        self._name_outputs()
+        while True:
+            written = self._written()
+            wanted = [n for n in self.elements.wanted if n not in self.views]
+            texts = dict.fromkeys(wanted, "a") or self._worth_a_name(written)
+            if not texts:
+                break
+            for node, letter in texts.items():
+                self._name(node, self.letters.new(letter))
+        for e in written:
+            _mark(e, self.axes)
+        written = inlined(shared(written, self._new_symbol, _before))
+        return Mathematics(_by_step(written), self.elements.assumed, inputs)
+
+    def _value(self, node: Node) -> Any:
+        """A node's value on the sample; None in a loop."""
+        old = self.opened.old.get(node)
+        if old is not None and self.derivation.value(old) is not None:
+            return self.derivation.value(old)
+        if node.op is None or node in self.opened.time:
+            return node.value
+        if node not in self._values:
+            inputs = [self._value(i) for i in node.inputs]
+            self._values[node] = (
+                None if any(i is None for i in inputs) else node.op.evaluate(*inputs, **node.params)
+            )
+        return self._values[node]
+
+    # ── names ────────────────────────────────────────────────────────────────────────────────────
+
+    def _name_inputs(self) -> list[Symbol]:
+        out = []
+        for node, i in self.derivation.inputs.items():
+            is_stored = i.kind in ("parameter", "buffer", "drawn")
+            text = (
+                self.letters.parameter(i.name, len(node.shape))
+                if is_stored
+                else self.letters.variable(i.name)
+            )
+            symbol = Symbol(text, node.shape, i.name, value=np.asarray(i.value))
+            self.views[node] = View(symbol)
+            if (node, 0) in self.elements.rows:
+                self.axes[symbol, 0] = "rows"
+            out.append(symbol)
+        return out
+
+    def _name_outputs(self) -> None:
+        users = users_of(self.nodes)
+        for step in self.steps:
+            inside = [
+                n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
+            ]
+            states = [c.out for c in self.opened.carries.values() if c.out in inside]
+            letters = STATES.get(_kind(step), "")
+            for k, node in enumerate(states):
+                self._name(node, self.letters.new(letters[k] if k < len(letters) else "s"))
+            outputs = [self.opened.of(n) for n in step.outputs]
+            ends, affine = boundaries(inside, outputs, users, self.fixed)
+            for node in inside:
+                if node in self.opened.texts:
+                    self._name(node, self.letters.new(self.opened.texts[node]))
+            parts = PARTS.get(_kind(step), ())
+            for k, node in enumerate(ends):
+                self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
+            for old, node in zip(step.outputs, outputs, strict=True):
+                name = self.names[old]
+                letter = "z" if node in affine else "h"
+                own = name != step.path and (name in ops.TABLE or name == step.kind.lower())
+                text = (
+                    self.letters.new(letter)
+                    if own
+                    else self.letters.output(name, step.path, letter)
+                )
+                self._name(node, text, name)
+        symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
+        for name, node in self.derivation.gradients.items():
+            self._name_gradient(self.opened.of(node), symbols[name])
+        for node in self.nodes:
+            if node in self.opened.texts and node not in self.views:
+                self._name(node, self.letters.new(self.opened.texts[node]))
+            elif node not in self.forward and (self._is_carried(node) or blocks(node)):
+                self._name(node, self.letters.new("δ"))
+        self._name_blocks()
+
+    def _is_carried(self, node: Node) -> bool:
+        """Whether it adds to what a loop of the backward pass carries, but for sums of all."""
+        carries = [self.opened.carries[i] for i in node.inputs if i in self.opened.carries]
+        return any(c.out not in self.forward and c.grows is None for c in carries)
+
+    def _name(self, node: Node, text: str, name: str = "") -> None:
+        """Give a node a name, and the gradient that reaches it."""
+        symbol = self._named(node, text, name)
+        if symbol is not None and node in self.forward and node in self.upstream:
+            self._name_gradient(self.upstream[node], symbol)
+        self._name_blocks()
+
+    def _named(
+        self, node: Node, text: str, name: str = "", of: Symbol | None = None
+    ) -> Symbol | None:
+        """A symbol for the node, unless it has one."""
+        whole = node
+        if node in self.opened.stacked:
+            node = self.opened.stacked[node][0]
+        if node in self.views or node in self.opened.rows or node in self.opened.carries:
+            return None
+        time = self.opened.time.get(node)
+        view = View(Symbol(text, node.shape))
+        if node.op is ops.reshape and not time:
+            view = merged_view(node, view.symbol)
+            for other, _ in self.named:
+                same = other.op is ops.reshape and other.inputs == node.inputs
+                if same and self.views[other].symbol.shape == _digits_shape(view, node):
+                    symbol = self.views[other].symbol
+                    self.views[node] = View(symbol, digits=view.digits)
+                    return None
+        shape = (time.size, *node.shape) if time else _digits_shape(view, node)
+        old = self.opened.old.get(whole)
+        value = None if time and (whole is node or old is None) else self._value(whole)
+        symbol = Symbol(text, shape, name, of)
+        symbol.value = None if value is None else np.asarray(value).reshape(shape)
+        self.views[node] = View(symbol, (at_index(time),) if time else (), (), view.digits)
+        self.named.append((node, self.views[node]))
+        self.elements.forget()
+        return symbol
+
+    def _name_gradient(self, node: Node, of: Symbol) -> None:
+        if node in self.views or node in self.fixed or node.op is None or node in self.forward:
+            return
+        if of.name and of.name in {i.name for i in self.derivation.inputs.values()}:
+            text = f"∂L/∂{of.text}"
+        elif of.text[0] == "z":
+            text = self.letters.new("δ" + of.text[1:])
+        else:
+            text = self.letters.new("δ", of.text.replace("_", ""))
+        self._named(node, text, of.name and f"∂loss/∂{of.name}", of)
+
+    def _name_blocks(self) -> None:
+        """The padded parts that a tensor is the sum of are blocks of its name."""
+        for node, view in [*self.named]:
+            parts = [] if view.offsets else blocks(node)
+            if not parts:
+                continue
+            self.named.remove((node, view))
+            for inner, offsets in parts:
+                block = View(view.symbol, view.first, offsets)
+                self.views.setdefault(inner, block)
+                self.named.append((inner, block))
+            self.elements.forget()
+
+    def _new_symbol(self, e: Expr, indices: Sequence[Index]) -> Symbol:
+        """For an expression that several equations have."""
+        return Symbol(self.letters.new(part_letter(e, "")), tuple(i.size for i in indices))
+
+    # ── equations ────────────────────────────────────────────────────────────────────────────────
+
+    def _written(self) -> list[Equation]:
+        """The equations of all nodes with names, forward then backward."""
+        self.elements.wanted.clear()
+        self.elements.assumed.clear()
+        place = {n: k for k, n in enumerate(self.opened.order)}
+        out = []
+        for node, view in sorted(
+            self.named, key=lambda n: (n[0] not in self.forward, place.get(n[0], -1))
+        ):
+            indices, left, right = self.elements.defining(node, view)
+            if has_parts(right):
+                self.elements.want_unsplit(node, view)
+            shape = tuple(i.size for i in indices)
+            out.append(
+                Equation(left, indices, right, shape, self._step(node), node not in self.forward)
+            )
+        return out
+
+    def _step(self, node: Node) -> Step | None:
+        """The step of a node, or whose rule has made it."""
+        owner = self.opened.order[node]
+        if owner in self.step_of:
+            return self.step_of[owner]
+        position = self.derivation.position
+        best, step = -1, None
+        for pull in self.derivation.pulls:
+            at = min((position[n] for n in pull.nodes if n.op), default=-1)
+            if best < at <= position[owner] and pull.node in self.step_of:
+                best, step = at, self.step_of[pull.node]
+        return step
+
+    def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
+        """The nodes inside steps that are a function which appears several times, with letters.
+
+        Also what it is a function of, if that is more than one tensor.
+        """
+        again = Repeated([e.right for e in written])
+        defined = {pattern(e.right).key for e in written}
+        out = {}
+        for node in self.nodes:
+            if node in self.views or node.op is None or node not in self.forward:
+                continue
+            expression = self.elements.at(node, tuple(map(at_index, self.elements.indices(node))))
+            if expression in again or again.reads(expression):
+                key = pattern(expression).key
+                if key not in defined:
+                    step = self._step(node)
+                    out[node] = part_letter(expression, _kind(step))
+                    defined.add(key)
+        return out
+
+
+def _kind(step: Step | None) -> str:
+    """The class of the step's module, or the function that its line calls."""
+    if step is None:
+        return ""
+    return step.kind or (type(step.module).__name__ if step.module is not None else "")
+
+
+def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
+    return Equation(left, indices, right, left.symbol.shape, e.step, e.backward)
+
+
+def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equation]]]:
+    out: list[tuple[Step | None, list[Equation]]] = []
+    for e in written:
+        if not out or out[-1][0] is not e.step or out[-1][1][0].backward != e.backward:
+            out.append((e.step, []))
+        out[-1][1].append(e)
+    return out
+
+
+def _mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
+    """Mark the indices that count samples or time, by the axes that they read."""
+    reads = [e for e in equation.right.walk() if isinstance(e, At)]
+    for e in (*reads, equation.left):
+        for k, p in enumerate(e.at):
+            if isinstance(p.atom, Index) and p.atom.time:
+                axes[e.symbol, k] = "time"
+    for e in reads:
+        for k, p in enumerate(e.at):
+            if isinstance(p.atom, Index) and (e.symbol, k) in axes:
+                setattr(p.atom, axes[e.symbol, k], True)
+    for k, p in enumerate(equation.left.at):
+        if isinstance(p.atom, Index) and (p.atom.rows or p.atom.time):
+            axes[equation.left.symbol, k] = "time" if p.atom.time else "rows"
+
+
+def _digits_shape(view: View, node: Node) -> Shape:
+    return tuple(n for sizes in view.digits for n in sizes) if view.digits else node.shape

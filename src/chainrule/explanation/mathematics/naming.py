@@ -1,0 +1,90 @@
+"""Which nodes inside a step are worth a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from ... import ops
+from ...graph import Node
+
+_MOVING = (ops.reshape, ops.permute_dims, ops.broadcast_to, ops.astype, ops.slice)
+_LINEAR = (*_MOVING, ops.add, ops.subtract, ops.negative, ops.multiply)
+_PRODUCTS = (ops.matmul, ops.convolution)
+
+
+def boundaries(
+    nodes: Sequence[Node],
+    outputs: Sequence[Node],
+    users: Mapping[Node, Sequence[Node]],
+    fixed: AbstractSet[Node],
+) -> tuple[list[Node], set[Node]]:
+    """Sums of products inside a step, of which something is a function, a product or a slice.
+
+    Also the nodes that are such sums, or parts of them.
+    """
+    affine: set[Node] = set()
+    inside = {*nodes}
+    for node in nodes:
+        linear = node.op in _LINEAR and all(
+            i in affine or i not in inside or i in fixed or _is_moved_leaf(i) for i in node.inputs
+        )
+        if node.op in _PRODUCTS or (linear and any(i in affine for i in node.inputs)):
+            affine.add(node)
+    ends = [
+        node
+        for node in nodes
+        if node in affine
+        and node not in outputs
+        and node.op not in (*_MOVING, ops.multiply)
+        and any(
+            user not in affine or user.op in (ops.slice, ops.matmul)
+            for user in _effective_users(node, users, fixed)
+            if user in inside
+        )
+    ]
+    return ends, affine
+
+
+def _is_moved_leaf(node: Node) -> bool:
+    while node.op in _MOVING:
+        node = node.inputs[0]
+    return node.op is None
+
+
+def _effective_users(
+    node: Node, users: Mapping[Node, Sequence[Node]], fixed: AbstractSet[Node]
+) -> list[Node]:
+    """The nodes that use it, or use it moved or times a number."""
+    out: list[Node] = []
+    waiting = [node]
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            times = user.op is ops.multiply and any(i in fixed for i in user.inputs)
+            moves = user.op in _MOVING and user.op is not ops.slice
+            (waiting if times or moves else out).append(user)
+    return out
+
+
+def blocks(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
+    """(part, its first place on each axis) of a sum of padded parts that fill the whole."""
+    parts, waiting = [], [node]
+    while waiting:
+        n = waiting.pop()
+        if n.op is ops.add:
+            waiting += reversed(n.inputs)
+        elif n.op is ops.pad and not any(n.params["interior"]):
+            parts.append((n.inputs[0], tuple(n.params["low"])))
+        else:
+            return []
+    axes = {k for part, _ in parts for k, n in enumerate(part.shape) if n != node.shape[k]}
+    if len(axes) != 1 or len({n for n, _ in parts}) != len(parts):
+        return []
+    (axis,) = axes
+    parts.sort(key=lambda p: p[1][axis])
+    end = 0
+    for part, first in parts:
+        if first[axis] != end:
+            return []
+        end += part.shape[axis]
+    return parts if end == node.shape[axis] else []

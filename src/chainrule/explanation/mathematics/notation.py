@@ -1,0 +1,195 @@
+"""How the parts of mathematics are written: as Unicode text, or as LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+_BELOW = dict(zip("0123456789aehijklmnoprstuvx+−,", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₊₋,", strict=True))
+_ABOVE = dict(zip("0123456789−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", strict=True))
+_GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"}
+
+
+CONSTANTS = {
+    math.pi: "π",
+    2 / math.sqrt(math.pi): "2/√π",
+    math.sqrt(math.pi) / 2: "√π/2",
+    math.sqrt(math.pi): "√π",
+    math.sqrt(2 / math.pi): "√(2/π)",
+    math.log(2): "log 2",
+    math.log(10): "log 10",
+}
+
+
+def constant_name(value: float) -> str | None:
+    """What a number is called, if rounding allows."""
+    return next((text for c, text in CONSTANTS.items() if abs(value / c - 1) < 2e-7), None)
+
+
+class Unicode:
+    """Text for terminals."""
+
+    product, hadamard, minus, dot = " ", " ⊙ ", "−", " · "
+
+    def relation(self, sign: str) -> str:
+        """= ≠ < ≤ > or ≥."""
+        return sign
+
+    def symbol(self, text: str) -> str:
+        """A letter or word, and its subscript."""
+        letter, _, below = text.partition("_")
+        return letter + self.below(below)
+
+    def below(self, text: str) -> str:
+        if not text:
+            return ""
+        if all(c in _BELOW for c in text):
+            return "".join(_BELOW[c] for c in text)
+        return "_" + text
+
+    def gradient(self, of: str) -> str:
+        """∂L/∂ of a symbol."""
+        return f"∂L/∂{of}"
+
+    def element(self, symbol: str, places: Sequence[str]) -> str:
+        """An element, or a part, of a tensor."""
+        return f"{symbol}[{', '.join(places)}]"
+
+    def transposed(self, text: str) -> str:
+        return text + "ᵀ"
+
+    def constant(self, value: float) -> str:
+        """A number that is no fraction."""
+        return constant_name(value) or f"{value:.6g}"
+
+    def power(self, base: str, exponent: str) -> str:
+        if all(c in _ABOVE for c in exponent):
+            return base + "".join(_ABOVE[c] for c in exponent)
+        return f"{base}^({exponent})" if len(exponent) > 1 else f"{base}^{exponent}"
+
+    def root(self, text: str, atom: bool) -> str:
+        return f"√{text}" if atom else f"√({text})"
+
+    def fraction(self, above: str, below: str, tight: bool) -> str:
+        """above / below, which are in parentheses where they have to be."""
+        return f"{above}/{below}" if tight else f"{above} / {below}"
+
+    def inside(self, text: str) -> str:
+        """In parentheses."""
+        return f"({text})"
+
+    def reduce(self, sign: str, index: str) -> str:
+        """The sign of a sum over an index, before what it applies to."""
+        return {"sum": "Σ", "prod": "Π"}.get(sign, sign) + self.below(index) + " "
+
+    def function(self, name: str, arguments: Sequence[str]) -> str:
+        return f"{_FUNCTIONS.get(name, name)}({', '.join(arguments)})"
+
+    def condition(self, text: str) -> str:
+        """1 where it is true, else 0."""
+        return f"[{text}]"
+
+    def cases(self, condition: str, yes: str, no: str) -> str:
+        return f"{{{yes} if {condition}, else {no}}}"
+
+    def absolute(self, text: str) -> str:
+        return f"|{text}|"
+
+    def word(self, text: str) -> str:
+        """A name that is no letter."""
+        return text
+
+
+_FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
+
+
+class Latex:
+    """For notebooks and pages, in what MathJax and KaTeX read."""
+
+    product, hadamard, minus, dot = r"\,", r" \odot ", "-", r" \cdot "
+
+    def relation(self, sign: str) -> str:
+        return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)
+
+    def symbol(self, text: str) -> str:
+        letter, _, below = text.partition("_")
+        out = _GREEK.get(letter) or (letter if len(letter) == 1 else self.word(letter))
+        return out + self.below(below)
+
+    def below(self, text: str) -> str:
+        if not text:
+            return ""
+        return f"_{{{text}}}" if re.fullmatch(r"\d+|\w", text) else f"_{{{self.word(text)}}}"
+
+    def gradient(self, of: str) -> str:
+        return rf"\frac{{\partial L}}{{\partial {of}}}"
+
+    def element(self, symbol: str, places: Sequence[str]) -> str:
+        return f"{symbol}[{', '.join(places)}]"
+
+    def transposed(self, text: str) -> str:
+        return f"{{{text}}}^{{\\top}}"
+
+    def constant(self, value: float) -> str:
+        name = constant_name(value)
+        if name is None:
+            digits, _, exponent = f"{value:.6g}".partition("e")
+            return digits + (rf" \cdot 10^{{{int(exponent)}}}" if exponent else "")
+        name = re.sub(r"√\(?([\w/]+)\)?", r"\\sqrt{\1}", name)
+        return name.replace("π", r"\pi").replace("log", r"\log")
+
+    def power(self, base: str, exponent: str) -> str:
+        return f"{{{base}}}^{{{exponent}}}"
+
+    def root(self, text: str, atom: bool) -> str:
+        return rf"\sqrt{{{text}}}"
+
+    def fraction(self, above: str, below: str, tight: bool) -> str:
+        return rf"\frac{{{_bare(above)}}}{{{_bare(below)}}}"
+
+    def inside(self, text: str) -> str:
+        return rf"\left({text}\right)"
+
+    def reduce(self, sign: str, index: str) -> str:
+        big = {"sum": r"\sum", "prod": r"\prod"}.get(sign, rf"\{sign}")
+        return f"{big}_{{{index}}} "
+
+    def function(self, name: str, arguments: Sequence[str]) -> str:
+        return _LATEX.get(name, rf"\operatorname{{{self._escaped(name)}}}") + self.inside(
+            ", ".join(arguments)
+        )
+
+    def condition(self, text: str) -> str:
+        return rf"\left[{text}\right]"
+
+    def cases(self, condition: str, yes: str, no: str) -> str:
+        rows = rf"{yes} & \text{{if }} {condition} \\ {no} & \text{{else}}"
+        return rf"\begin{{cases}} {rows} \end{{cases}}"
+
+    def absolute(self, text: str) -> str:
+        return rf"\left|{text}\right|"
+
+    def word(self, text: str) -> str:
+        return rf"\mathrm{{{self._escaped(text)}}}"
+
+    def _escaped(self, text: str) -> str:
+        return text.replace("_", r"\_")
+
+
+def _bare(text: str) -> str:
+    """Without parentheses around all of it."""
+    start, end = r"\left(", r"\right)"
+    inner = text[len(start) : -len(end)]
+    whole = text.startswith(start) and text.endswith(end) and start not in inner
+    return inner if whole else text
+
+
+_LATEX = {
+    "sigmoid": r"\sigma",
+    "maximum": r"\max",
+    "minimum": r"\min",
+    "onehot": r"\operatorname{onehot}",
+} | {name: "\\" + name for name in ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")}
+
+UNICODE, LATEX = Unicode(), Latex()

@@ -1,0 +1,77 @@
+"""Places on axes: sums of coefficient · atom, made by arithmetic that keeps them linear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from .expression import At, Index, Part, Place
+
+
+def place(terms: Sequence[tuple[Index | Part | At | Place, int]], offset: int = 0) -> Place:
+    """The sum of coefficient · atom, and the offset."""
+    coefficients: dict[Index | Part | At, int] = {}
+    for atom, k in terms:
+        inner = atom.terms if isinstance(atom, Place) else ((atom, 1),)
+        offset += k * atom.offset if isinstance(atom, Place) else 0
+        for a, c in inner:
+            if not (isinstance(a, Index) and a.size == 1):  # it is 0
+                coefficients[a] = coefficients.get(a, 0) + k * c
+    return Place(tuple((a, c) for a, c in coefficients.items() if c), offset)
+
+
+def at_index(index: Index) -> Place:
+    """The place that an index counts."""
+    return place([(index, 1)])
+
+
+def part(of: Place, stride: int, size: int) -> Place:
+    """(of // stride) mod size, exactly where the terms separate into digits."""
+    if size == 1:
+        return Place()
+    if not of.terms:
+        return Place((), of.offset // stride % size)
+    low: list[tuple[Index | Part | At | Place, int]] = []
+    middle: list[tuple[Index | Part | At | Place, int]] = []
+    for atom, k in of.terms:
+        if k % (stride * size) == 0:
+            continue
+        (middle if k % stride == 0 else low).append((atom, k))
+    rest = of.offset % (stride * size)
+    reach = _reach(low)
+    top = _reach(middle)
+    if reach is not None and top is not None:
+        # (q·stride + r) // stride = q for 0 ≤ r < stride
+        r = rest % stride
+        whole = rest // stride
+        if reach + r < stride and top // stride + whole < size:
+            return place([(a, k // stride) for a, k in middle], whole)
+    return Place(((Part(of, stride, size), 1),))
+
+
+def _reach(terms: Sequence[tuple[Index | Part | At | Place, int]]) -> int | None:
+    """The largest value of the sum; None if it may be negative, or is unknown."""
+    out = 0
+    for atom, k in terms:
+        if k < 0 or not isinstance(atom, (Index, Part)):
+            return None
+        out += k * (atom.size - 1)
+    return out
+
+
+@lru_cache(100_000)
+def put(where: Place, index: Index, by: Place) -> Place:
+    """The place with another place for the index."""
+    if index not in where.free:
+        return where
+    terms: list[tuple[Index | Part | At | Place, int]] = []
+    for atom, k in where.terms:
+        new: Index | Part | At | Place = atom
+        if atom is index:
+            new = by
+        elif isinstance(atom, Part):
+            new = part(put(atom.of, index, by), atom.stride, atom.size)
+        elif isinstance(atom, At):
+            new = At(atom.symbol, tuple(put(p, index, by) for p in atom.at))
+        terms.append((new, k))
+    return place(terms, where.offset)

@@ -1,0 +1,81 @@
+"""Equations as Unicode text for terminals, and as LaTeX for notebooks and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...graph import Shape
+from .algebra import opposite
+from .equations import Equation, Mathematics
+from .expression import Expr
+from .notation import LATEX, UNICODE, Latex, Unicode
+from .writing import Writer
+
+
+def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, str]:
+    """The left and the right side of an equation."""
+    writer = Writer(notation, equation.indices)
+    right, is_matrix = writer.right(equation.right, equation.indices)
+    return writer.left(equation.left, equation.indices, is_matrix), right
+
+
+def unicode(mathematics: Mathematics) -> str:
+    """All equations with the shapes of what they define, below the steps that they belong to."""
+    lines = [*_legend(mathematics)]
+    is_backward = None
+    for step, equations in mathematics.parts:
+        if equations[0].backward is not is_backward:
+            is_backward = equations[0].backward
+            lines += ["", "backward" if is_backward else "forward"]
+        lines.append(f"  {step.title if step else 'loss'}")
+        sides = [text(e) for e in equations]
+        rows = [f"    {left} = {right}" for left, right in sides]
+        width = min(max(map(len, rows)), 70)
+        lines += [
+            f"{row:{width}}  {shape_text(e.shape)}".rstrip()
+            for row, e in zip(rows, equations, strict=True)
+        ]
+    lines += ["", *assumptions(mathematics)] if mathematics.assumed else []
+    return "\n".join(lines)
+
+
+def latex(mathematics: Mathematics) -> str:
+    """All equations: an `aligned` block for each step."""
+    blocks = []
+    for step, equations in mathematics.parts:
+        title = (step.title if step else "loss").replace("_", r"\_")
+        way = "backward" if equations[0].backward else "forward"
+        rows = []
+        for e in equations:
+            left, right = text(e, LATEX)
+            shape = shape_text(e.shape).replace("×", r" \times ")
+            rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
+        body = " \\\\\n".join(rows)
+        blocks.append(f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}")
+    return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
+
+
+def shape_text(shape: Shape) -> str:
+    """(4×3), or nothing for a number."""
+    return f"({'×'.join(map(str, shape))})" if shape else ""
+
+
+def _legend(mathematics: Mathematics) -> Iterator[str]:
+    """The symbols that are not computed."""
+    rows = [(UNICODE.symbol(s.text), shape_text(s.shape), s.name) for s in mathematics.inputs]
+    wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
+    for symbol, shape, name in rows:
+        is_other = name if name != symbol else ""
+        yield f"{symbol:{wide}}  {shape:{wider}}  {is_other}".rstrip()
+
+
+def assumptions(mathematics: Mathematics) -> list[str]:
+    """What the equations use of the sample."""
+    conditions = (c if true else opposite(c) for c, true in mathematics.assumed.items())
+    texts = dict.fromkeys(_plain(c) for c in conditions)
+    return [f"on this sample: {t}" for t in texts]
+
+
+def _plain(condition: Expr) -> str:
+    out = Writer(UNICODE, ()).element(condition)[0]
+    return out[1:-1] if out.startswith("[") and out.endswith("]") else out

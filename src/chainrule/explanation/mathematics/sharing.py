@@ -1,0 +1,232 @@
+"""Names for what appears several times, and no names for what is used once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .algebra import rebuilt, substitute
+from .expression import (
+    At,
+    Call,
+    Expr,
+    Index,
+    Number,
+    Part,
+    Place,
+    Plain,
+    Product,
+    Reduce,
+    Softmax,
+    Sum,
+)
+from .places import place
+
+_LARGEST = 40  # parts of an expression that is written in place of its name
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """An expression without its free places, which are numbered as they appear.
+
+    places   the free places, so that expressions with equal keys are elements of one tensor
+    """
+
+    key: Any
+    places: tuple[Place, ...]
+
+
+def pattern(e: Expr) -> Pattern:
+    """The expression as an element of a tensor."""
+    places: dict[Place, int] = {}
+    bound: dict[Index, int] = {}
+
+    def of_place(p: Place, size: int = 0) -> Any:
+        inner, outer = [], []
+        for atom, k in p.terms:
+            if place([(atom, 1)]).free & bound.keys():
+                inner.append((of_atom(atom), k))
+            else:
+                outer.append((atom, k))
+        slot, offset = None, p.offset
+        if outer:
+            (first, _), *rest = outer
+            shifts = not rest and isinstance(first, Index) and first.size == size
+            free = place(outer, p.offset) if shifts and not inner else place(outer)
+            offset = 0 if shifts and not inner else p.offset
+            slot = places.setdefault(free, len(places))
+        return tuple(inner), slot, offset
+
+    def of_atom(atom: Any) -> Any:
+        if isinstance(atom, Index):
+            return bound[atom]
+        if isinstance(atom, Part):
+            return of_place(atom.of), atom.stride, atom.size
+        return of(atom)
+
+    def of(e: Expr) -> Any:
+        if e.bound is not None:
+            bound[e.bound] = len(bound)
+        out: list[Any] = [type(e).__name__]
+        match e:
+            case At(symbol, at):
+                out.append(id(symbol))
+                out += [of_place(p, n) for p, n in zip(at, symbol.shape, strict=True)]
+                return tuple(out)
+            case Call(name, _):
+                out.append(name)
+            case Reduce(kind, index, _):
+                out += [kind, index.size]
+            case Number(value):
+                out.append(value)
+            case _ if not e.parts and not e.places:
+                out.append(e)
+        out += [getattr(e, "relation", None)]
+        out += map(of, e.parts)
+        out += map(of_place, e.places)
+        return tuple(out)
+
+    return Pattern(of(e), tuple(places))
+
+
+def is_candidate(e: Expr) -> bool:
+    """Whether it is a function of something, which is worth a name."""
+    named = isinstance(e, Call) and e.name != "log"
+    return (named or isinstance(e, Softmax)) and bool(e.free)
+
+
+def _is_composite(e: Expr) -> bool:
+    """Whether it is made of several tensors, but not a sum of products over an index."""
+    tensors = {x for x in e.walk() if isinstance(x, At)}
+    sums = any(isinstance(x, Reduce) for x in e.walk())
+    return isinstance(e, (Sum, Product)) and len(tensors) > 1 and not sums
+
+
+class Repeated:
+    """The functions that appear at least twice, by their patterns."""
+
+    def __init__(self, expressions: Sequence[Expr]) -> None:
+        count = Counter(
+            pattern(e).key for right in expressions for e in right.walk() if is_candidate(e)
+        )
+        self.keys = {key for key, n in count.items() if n > 1}
+        self.inner = {
+            pattern(p).key
+            for right in expressions
+            for e in right.walk()
+            if e in self
+            for p in e.parts
+            if _is_composite(p)
+        }
+
+    def __contains__(self, e: Expr) -> bool:
+        return is_candidate(e) and pattern(e).key in self.keys
+
+    def reads(self, e: Expr) -> bool:
+        """Whether one of them is a function of the expression, which is made of several tensors."""
+        return _is_composite(e) and pattern(e).key in self.inner
+
+
+def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
+    """The expression with others for some of its parts."""
+    new = of(e)
+    return rebuilt(e, lambda p: replaced(p, of)) if new is None else new
+
+
+def shared(
+    equations: list[Any],
+    new_symbol: Callable[[Expr, tuple[Index, ...]], Any],
+    make: Callable[..., Any],
+) -> list[Any]:
+    """The equations with a name for each function that appears at least twice.
+
+    new_symbol   (expression, indices) -> a symbol for it
+    make         (left, indices, right, equation before which it stands) -> an equation
+    """
+    while True:
+        again = Repeated([e.right for e in equations])
+        sites = [
+            (k, e)
+            for k, equation in enumerate(equations)
+            for e in equation.right.walk()
+            if is_candidate(e)
+            and e in again
+            and all(isinstance(p.atom, Index) for p in pattern(e).places)
+        ]
+        sites = [(k, e) for k, e in sites if equations[k].right != e or not _defines(equations[k])]
+        if not sites:
+            return equations
+        _, e = min(sites, key=lambda f: sum(1 for _ in f[1].walk()))
+        key, places = pattern(e).key, pattern(e).places
+        defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
+        if defined is None:
+            indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
+            left = At(new_symbol(e, indices), places)
+            k = next(
+                k
+                for k, q in enumerate(equations)
+                if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
+            )
+            defined = make(left, indices, e, equations[k])
+            equations.insert(k, defined)
+        left, own = defined.left, pattern(defined.right).places
+
+        def by_name(
+            x: Expr, key: Any = key, left: At = left, own: tuple[Place, ...] = own
+        ) -> Expr | None:
+            if not is_candidate(x):
+                return None
+            p = pattern(x)
+            if p.key != key:
+                return None
+            place_of = dict(zip(own, p.places, strict=True))
+            return At(left.symbol, tuple(place_of.get(q, q) for q in left.at))
+
+        for q in equations:
+            if q is not defined:
+                q.right = replaced(q.right, by_name)
+
+
+def _defines(equation: Any) -> bool:
+    """Whether every element of the right side's pattern is one of the left side's tensor."""
+    places = pattern(equation.right).places
+    at = [p for p in equation.left.at if p.terms]
+    return is_candidate(equation.right) and {*places} == {*at} and len(places) == len(at)
+
+
+def inlined(equations: list[Any]) -> list[Any]:
+    """The equations without names for gradients that one other gradient is a multiple of."""
+    while True:
+        uses = Counter(x.symbol for e in equations for x in e.right.walk() if isinstance(x, At))
+        pair = next(filter(None, (_inlinable(e, equations, uses) for e in equations)), None)
+        if pair is None:
+            return equations
+        e, user = pair
+        equations.remove(e)
+
+        def written_out(x: Expr, e: Any = e) -> Expr | None:
+            if not isinstance(x, At) or x.symbol is not e.left.symbol:
+                return None
+            out = e.right
+            for index, p in zip(e.left.at, x.at, strict=True):
+                out = substitute(out, index.atom, p) if index.terms else out
+            return out
+
+        user.right = replaced(user.right, written_out)
+
+
+def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
+    """The equation and the one that uses it, if its name is not worth an equation."""
+    symbol = e.left.symbol
+    inner = symbol.of is not None and not symbol.text.startswith("∂")
+    whole = all(isinstance(p.atom, Index) or (not p.terms and not p.offset) for p in e.left.at)
+    small = sum(1 for _ in e.right.walk()) <= _LARGEST
+    if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
+        return None
+    for user in equations:
+        factors = user.right.factors if isinstance(user.right, Product) else (user.right,)
+        if user is not e and any(isinstance(f, At) and f.symbol is symbol for f in factors):
+            return e, user
+    return None

@@ -1,0 +1,443 @@
+"""Equations as text, with matrices where their elements are those of matrix expressions.
+
+Longer than other files: the forms with matrices and with indices share most of what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from .algebra import substitute
+from .expression import (
+    At,
+    Call,
+    Cases,
+    Compare,
+    Count,
+    Expr,
+    Index,
+    Number,
+    Numbered,
+    Part,
+    Place,
+    Plain,
+    Power,
+    Product,
+    Reduce,
+    Softmax,
+    Sum,
+    Symbol,
+)
+from .notation import Latex, Unicode
+
+_SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
+_LETTERS = "ijklmopqrstuv"
+
+Text = tuple[str, int]
+Write = Callable[[Expr], Text]
+Order = tuple[Index | None, ...]  # the axes of a matrix; None for one of size 1
+
+
+class _NoMatrixError(Exception):
+    """The expression is no expression of matrices."""
+
+
+class Writer:
+    """Writes expressions of one equation.
+
+    hidden   indices in front that the matrices do not show, since all tensors have them
+    shown    those of them that are printed with each tensor
+    """
+
+    def __init__(self, notation: Unicode | Latex, indices: Sequence[Index]) -> None:
+        self.notation = notation
+        self.letters: dict[Index, str] = {}
+        self.hidden: tuple[Index, ...] = ()
+        self.shown: set[Index] = set()
+        for index in indices:
+            self.letter(index)
+
+    def letter(self, index: Index) -> str:
+        """The letter of an index: n, m for samples, others in the order of the alphabet."""
+        if index not in self.letters:
+            taken = {*self.letters.values()}
+            pool = "nm" if index.rows else "tsr" if index.time else _LETTERS
+            free = [c for c in pool + _LETTERS if c not in taken]
+            self.letters[index] = free[0] if free else f"i{len(taken)}"
+        return self.letters[index]
+
+    def right(self, e: Expr, indices: Sequence[Index]) -> tuple[str, bool]:
+        """The expression, and whether it is written with matrices."""
+        order = self.order(indices)
+        saved = dict(self.letters)
+        try:
+            return self.matrix(e, order)[0], True
+        except _NoMatrixError:
+            self.hidden, self.letters = (), saved
+            self.shown.clear()
+            return self.element(e)[0], False
+
+    def left(self, e: At, indices: Sequence[Index], is_matrix: bool) -> str:
+        """The tensor that is defined, or its element."""
+        if not is_matrix:
+            return self.element(e)[0]
+        return self.tensor(e, self.order(indices))
+
+    def order(self, indices: Sequence[Index]) -> Order:
+        """The last two axes; others in front, and time, are hidden, but times are shown."""
+        axes = [i for i in indices if not i.time]
+        front = [i for i in axes[:-2] if i.size > 1]
+        times = [i for i in indices if i.time]
+        self.hidden, self.shown = (*times, *front), {*times}
+        return tuple(i if i.size > 1 else None for i in axes[-2:])
+
+    # ── matrices ─────────────────────────────────────────────────────────────────────────────────
+
+    def matrix(self, e: Expr, order: Order) -> Text:
+        """The expression as a matrix, row or number whose axes are `order`."""
+        match e:
+            case At():
+                return self.tensor(e, order), _ATOM
+            case Number() | Count() | Plain():
+                return self.element(e)
+            case Sum(terms):
+                return self.sum([self.term(t, lambda f: self.matrix(f, order)) for t in terms])
+            case Product() | Power():
+                sign = self.notation.hadamard if order else self.notation.product
+                return self.outer(e, order) or self.product(
+                    e, lambda f: self.matrix(f, order), sign
+                )
+            case Call(name, arguments):
+                return self.function(name, [self.matrix(a, order)[0] for a in arguments]), _ATOM
+            case Compare():
+                return self.relation(e, order)
+            case Softmax(index, body, at):
+                if not order or at.atom is not order[-1] or order[-1] is None:
+                    raise _NoMatrixError
+                inner = self.matrix(substitute(body, index, at), order)[0]
+                return self.notation.function("softmax", [inner]), _ATOM
+            case Reduce("sum", index, body):
+                return self.contraction(index, body, order)
+        raise _NoMatrixError
+
+    def relation(self, e: Compare, order: Order) -> Text:
+        match e:
+            case Compare("=", At() as y, Numbered(p)) | Compare("=", Numbered(p), At() as y):
+                if len(order) == 2 and p.atom is order[1]:
+                    return self.notation.function("onehot", [self.tensor(y, order[:1])]), _ATOM
+                raise _NoMatrixError
+        left, right = self.matrix(e.left, order)[0], self.matrix(e.right, order)[0]
+        sign = self.notation.relation(e.relation)
+        return self.notation.condition(f"{left} {sign} {right}"), _ATOM
+
+    def contraction(self, index: Index, body: Expr, order: Order) -> Text:
+        """Σₖ a[i, k] b[k, j] as a matrix product; Σₙ of a matrix as a sum."""
+        factors = body.factors if isinstance(body, Product) else (body,)
+        first = order[0] if len(order) == 2 else None
+        last = order[-1] if order else None
+        right = [
+            f
+            for f in factors
+            if (last in f.free if last is not None else first is not None and first not in f.free)
+        ]
+        left = [f for f in factors if f not in right]
+        if left and right and not any(first in f.free for f in right if first is not None):
+            saved = dict(self.letters)
+            try:
+                a = self.group(left, (*order[:-1], index))
+                b = self.group(right, (index, *order[-1:]))
+                return self.notation.product.join((a, b)), _PRODUCT
+            except _NoMatrixError:
+                self.letters = saved
+        if first in body.free and (last is None or last not in body.free):
+            inner = self.matrix(body, (first, index))[0]
+            return self.notation.function("rowsum", [inner]), _ATOM
+        return self.series(index, body, order)
+
+    def outer(self, e: Expr, order: Order) -> Text | None:
+        """A column times a row, as a matrix product."""
+        factors = e.factors if isinstance(e, Product) and len(order) == 2 else ()
+        left = [f for f in factors if order[0] in f.free and order[1] not in f.free]
+        right = [f for f in factors if order[1] in f.free and order[0] not in f.free]
+        if len(left) == len(right) == 1 and None not in order:
+            a = self.group(left, (order[0], None))
+            b = self.group(right, (None, order[1]))
+            outer = self.notation.product.join((a, b))
+            rest = [f for f in factors if f not in (*left, *right)]
+            if not rest:
+                return outer, _PRODUCT
+        return None
+
+    def group(self, factors: Sequence[Expr], order: Order) -> str:
+        if len(factors) == 1:
+            return self.within(self.matrix(factors[0], order), _ATOM)
+        parts = [self.within(self.matrix(f, order), _ATOM) for f in factors]
+        return self.notation.inside(self.notation.hadamard.join(parts))
+
+    def series(self, index: Index, body: Expr, order: Order) -> Text:
+        hidden, shown = self.hidden, {*self.shown}
+        self.hidden, self.shown = (*hidden, index), shown | {index}
+        try:
+            inner = self.within(self.matrix(body, order), _SERIES)
+            return self.notation.reduce("sum", self.letter(index)) + inner, _SERIES
+        finally:
+            self.hidden, self.shown = hidden, shown
+
+    def tensor(self, e: At, order: Order) -> str:
+        """A tensor, transposed if its axes are in the other order."""
+        parts: list[str] = []  # in brackets
+        read: list[Index | None] = []
+        for p, n in zip(e.at, e.symbol.shape, strict=True):
+            fixed = bool(p.free) and p.free <= {*self.hidden}
+            if fixed and (p.free <= self.shown or p.atom is None):
+                parts.append(self.place(p))
+            elif fixed:
+                if any(part != ":" for part in parts) or read:
+                    raise _NoMatrixError
+            elif n == 1:
+                parts.append(":")
+                read.append(None)
+            else:
+                index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
+                if not isinstance(index, Index):
+                    raise _NoMatrixError
+                read.append(index)
+                whole = not p.offset and index.size == n
+                parts.append(":" if whole else f"{p.offset}:{p.offset + index.size}")
+        text = self.symbol(e.symbol)
+        while parts and parts[-1] == ":":
+            parts.pop()
+        if parts:
+            text = self.notation.element(text, parts)
+        while len(read) > 2 and read[0] is None:
+            read = read[1:]
+        if _fits(tuple(read), order):
+            return text
+        if len(read) == 2 and _fits((read[1], read[0]), order):
+            return self.notation.transposed(text)
+        raise _NoMatrixError
+
+    # ── elements ─────────────────────────────────────────────────────────────────────────────────
+
+    def element(self, e: Expr) -> Text:
+        """The expression with indices."""
+        match e:
+            case Number(value):
+                return self.number(value)
+            case Count():
+                return "N", _ATOM
+            case Numbered(at):
+                return self.place(at), _SUM if len(at.terms) + bool(at.offset) > 1 else _ATOM
+            case At(symbol, at):
+                return self.at(symbol, at), _ATOM
+            case Sum(terms):
+                return self.sum([self.term(t, self.element) for t in terms])
+            case Product() | Power():
+                return self.product(e, self.element, self.notation.product)
+            case Call(name, arguments):
+                return self.function(name, [self.element(a)[0] for a in arguments]), _ATOM
+            case Compare(relation, left, right):
+                sign = self.notation.relation(relation)
+                inner = f"{self.element(left)[0]} {sign} {self.element(right)[0]}"
+                return self.notation.condition(inner), _ATOM
+            case Cases(condition, yes, no):
+                parts = [self.element(p)[0] for p in (condition, yes, no)]
+                return self.notation.cases(*parts), _ATOM
+            case Reduce(kind, index, body):
+                sign = self.notation.reduce(kind, self.letter(index))
+                return sign + self.within(self.element(body), _SERIES), _SERIES
+            case Softmax(index, body, at):
+                along = self.notation.below(self.letter(index))
+                inner = self.notation.function("softmax" + along, [self.element(body)[0]])
+                return self.notation.element(inner, [self.place(at)]), _ATOM
+            case Plain(operation, arguments, settings):
+                texts = [self.whole(a) for a in arguments]
+                texts += [self.notation.word(f"{k}={v}") for k, v in settings]
+                return self.notation.function(operation, texts), _ATOM
+        raise AssertionError(e)
+
+    def whole(self, e: Expr) -> str:
+        return self.symbol(e.symbol) if isinstance(e, At) else self.element(e)[0]
+
+    def at(self, symbol: Symbol, at: Sequence[Place]) -> str:
+        places = [self.place(p) for p, n in zip(at, symbol.shape, strict=True) if n > 1]
+        text = self.symbol(symbol)
+        return self.notation.element(text, places) if places else text
+
+    def place(self, p: Place) -> str:
+        out = ""
+        for atom, k in p.terms:
+            if isinstance(atom, Index):
+                text = self.letter(atom)
+            elif isinstance(atom, Part):
+                text = (
+                    f"⌊{self.place(atom.of)}/{atom.stride}⌋"
+                    if atom.stride > 1
+                    else self.place(atom.of)
+                )
+                text = f"({text} mod {atom.size})"
+            else:
+                text = self.element(atom)[0]
+            sign = "−" if k < 0 else "+"
+            out += (f" {sign} " if out else "−" if k < 0 else "") + (
+                f"{abs(k)}{text}" if abs(k) != 1 else text
+            )
+        if p.offset or not out:
+            sign = "−" if p.offset < 0 else "+"
+            out += f" {sign} {abs(p.offset)}" if out else str(p.offset)
+        return out.replace("−", self.notation.minus)
+
+    # ── what both have ───────────────────────────────────────────────────────────────────────────
+
+    def symbol(self, symbol: Symbol) -> str:
+        if symbol.of is not None and symbol.text.startswith("∂"):
+            return self.notation.gradient(self.symbol(symbol.of))
+        return self.notation.symbol(symbol.text)
+
+    def function(self, name: str, arguments: list[str]) -> str:
+        if name == "abs":
+            return self.notation.absolute(arguments[0])
+        return self.notation.function(name, arguments)
+
+    def number(self, value: Fraction | float) -> Text:
+        if isinstance(value, Fraction):
+            top = str(abs(value.numerator))
+            text = (
+                top
+                if value.denominator == 1
+                else self.notation.fraction(top, str(value.denominator), True)
+            )
+            level = _ATOM if value.denominator == 1 else _PRODUCT
+        else:
+            text, level = self.notation.constant(abs(value)), _ATOM
+        return (self.notation.minus + text, _SUM) if value < 0 else (text, level)
+
+    def term(self, e: Expr, write: Write) -> tuple[bool, str]:
+        """Whether a term is subtracted, and its text without the sign."""
+        negative, e = _sign(e)
+        text = self.within(write(e), _SERIES)
+        return negative, text
+
+    def sum(self, terms: Sequence[tuple[bool, str]]) -> Text:
+        out = ""
+        for negative, text in terms:
+            sign = self.notation.minus if negative else "+"
+            out += (f" {sign} " if out else sign if negative else "") + text
+        return out, _SUM
+
+    def product(self, e: Expr, write: Write, sign: str) -> Text:
+        """Numbers in front, factors, what is divided by behind."""
+        negative, e = _sign(e)
+        factors = e.factors if isinstance(e, Product) else (e,)
+        scalars: list[Expr] = []
+        above: list[Expr] = []
+        below: list[Expr] = []
+        for f in factors:
+            match f:
+                case Number(Fraction() as value):
+                    if value.numerator != 1:
+                        scalars.append(Number(Fraction(value.numerator)))
+                    if value.denominator != 1:
+                        below.append(Number(Fraction(value.denominator)))
+                case Power(base, Number(value)) if value < 0:
+                    below.append(base if value == -1 else Power(base, Number(-value)))
+                case _:
+                    is_scalar = not f.free and not any(isinstance(x, Reduce) for x in f.walk())
+                    (scalars if is_scalar else above).append(f)
+        texts = [self.within(self.factor(f, self.element), _PRODUCT) for f in scalars]
+        parts = [self.factor(f, write) for f in above]
+        series = [p for p in parts if p[1] == _SERIES]
+        if len(series) == 1 and not any(f.free for f in below) and (scalars or below):
+            parts.remove(series[0])
+            inner = [
+                self.within(p, _ATOM)
+                for p in [
+                    *parts,
+                ]
+            ]
+            front = self.notation.product.join(texts) or "1"
+            if below:
+                front = self.notation.fraction(front, self.bottom(below, write), True)
+                front = self.notation.inside(front) if isinstance(self.notation, Unicode) else front
+            text = self.notation.product.join([front, *inner, series[0][0]])
+            return (self.notation.minus + text, _SUM) if negative else (text, _SERIES)
+        if len(above) == 1 and not scalars and not below:
+            text, level = parts[0]
+        else:
+            parts.sort(key=lambda p: p[1] == _SERIES)
+            inner = [
+                self.within(
+                    p, _ATOM if sign == self.notation.hadamard and len(parts) > 1 else _PRODUCT
+                )
+                for p in parts[:-1]
+            ]
+            inner += [
+                self.within(
+                    p,
+                    _ATOM
+                    if sign == self.notation.hadamard and len(parts) > 1
+                    else _SERIES
+                    if not below
+                    else _ATOM,
+                )
+                for p in parts[-1:]
+            ]
+            text = sign.join(inner)
+            text = self.notation.product.join([*texts, text] if text else texts)
+            level = _PRODUCT if not series or below else _SERIES
+        if below:
+            bottom = self.bottom(below, write)
+            tops = len(scalars) + len(above)
+            top = text if tops == 1 else text if tops else "1"
+            text = self.notation.fraction(top or "1", bottom, not above)
+            level = _PRODUCT
+        return (self.notation.minus + text, _SUM) if negative else (text, level)
+
+    def bottom(self, factors: Sequence[Expr], write: Write) -> str:
+        texts = [self.factor(f, write if f.free else self.element) for f in factors]
+        if len(texts) == 1:
+            return self.within(texts[0], _ATOM)
+        return self.notation.inside(
+            self.notation.product.join(self.within(t, _PRODUCT) for t in texts)
+        )
+
+    def factor(self, f: Expr, write: Write) -> Text:
+        if isinstance(f, Power):
+            base = write(f.base)
+            match f.exponent:
+                case Number(Fraction() as p) if p == Fraction(1, 2):
+                    return self.notation.root(base[0], base[1] == _ATOM), _ATOM
+                case Number(Fraction() as p) if p == Fraction(-1, 2):
+                    root = self.notation.root(base[0], base[1] == _ATOM)
+                    return self.notation.fraction("1", root, True), _PRODUCT
+            exponent = write(f.exponent)[0]
+            return self.notation.power(self.within(base, _ATOM), exponent), _ATOM
+        out: Text = write(f)
+        return out
+
+    def within(self, text: Text, level: int) -> str:
+        return text[0] if text[1] >= level else self.notation.inside(text[0])
+
+
+def _fits(read: Order, order: Order) -> bool:
+    """Whether axes are those of a matrix, or broadcast to them: a row, a column, a number."""
+    while len(read) > len(order) and read[0] is None:
+        read = read[1:]
+    return len(read) <= len(order) and all(
+        a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
+    )
+
+
+def _sign(e: Expr) -> tuple[bool, Expr]:
+    """Whether it has a minus in front, and it without."""
+    if isinstance(e, Number) and e.value < 0:
+        return True, Number(-e.value)
+    if isinstance(e, Product):
+        first = e.factors[0]
+        if isinstance(first, Number) and first.value < 0:
+            rest = e.factors[1:]
+            if first.value == -1:
+                return True, rest[0] if len(rest) == 1 else Product(rest)
+            return True, Product((Number(-first.value), *rest))
+    return False, e
