@@ -59,12 +59,16 @@ class Reading:
     """A derivation with names for all that is said.
 
     A value without a name is called a1, a2, …, in the order of the pass.
+
+    pulls   of the forward pass, from the loss back
     """
 
     def __init__(
         self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         self.derivation, self.steps = derivation, steps
+        forward = {*derivation.forward}
+        self.pulls = [p for p in derivation.pulls if p.node in forward]
         self._named, taken = {*names}, {*names.values()}
         self._names = {
             node: distinct(f"out_{name}", taken) if name.isdigit() else name
@@ -169,7 +173,7 @@ class Reading:
     def gradients(self) -> dict[Node, Node]:
         """∂loss/∂value of each value that has one, complete, as a node."""
         d = self.derivation
-        out = {p.node: p.upstream[0] for p in d.pulls if len(p.upstream) == 1}
+        out = {p.node: p.upstream[0] for p in self.pulls if len(p.upstream) == 1}
         by_name = {i.name: node for node, i in d.inputs.items()}
         out |= {by_name[name]: node for name, node in d.gradients.items()}
         return {node: g for node, g in out.items() if g is not None}
@@ -197,7 +201,7 @@ class Reading:
         """How many shares each value gets."""
         return Counter(
             node
-            for p in self.derivation.pulls
+            for p in self.pulls
             for node, share in zip(p.node.inputs, p.shares, strict=True)
             if share is not None
         )

@@ -255,7 +255,7 @@ def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> st
 
 def _pulls(reading: Reading, node: Node) -> list[Any]:
     """The uses of the chain rule at operations that read a value."""
-    return [p for p in reading.derivation.pulls if node in p.node.inputs]
+    return [p for p in reading.pulls if node in p.node.inputs]
 
 
 def _between(reading: Reading) -> set[Node]:
