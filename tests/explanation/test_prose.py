@@ -11,6 +11,7 @@ import fuzzing
 from chainrule import nn, optim
 from chainrule.cli import examples
 from chainrule.errors import ArgumentError
+from chainrule.explanation.prose import sentences
 from chainrule.explanation.prose.numbers import array_text, number
 from chainrule.explanation.prose.words import PHRASES, manner, phrase
 from chainrule.models.images import ResNet
@@ -317,6 +318,18 @@ def test_a_layer_of_the_library_says_what_it_computes():
     assert re.search(r"works in \d+ small operations: several attentions side by side", story)
 
 
+def test_each_step_has_its_sentences():
+    explanation = two_layers()[0]
+    lines = sentences(explanation._derivation, explanation._steps, explanation._names)
+    assert len(lines) == len(explanation._steps) == 4
+    told = unwrapped(explanation.story())
+    for forward, back, *gradients in lines:
+        assert forward in told
+        assert back.startswith("Back through ")
+        assert gradients
+        assert all(sentence in told for sentence in gradients)
+
+
 def test_a_step_that_trains_is_told_with_what_it_assigns():
     w = cr.Tensor([1.0, 2.0], dtype=cr.float64, requires_grad=True)
     optimizer = optim.SGD([w], lr=0.5)
@@ -496,5 +509,5 @@ def test_every_operation_has_words():
         assert phrase(op), op
         assert manner(op), op
     assert manner(TABLE["add"]) == "passes the blame on as it is"
-    assert manner(TABLE["subtract"]) == "passes the blame on as it is, its sign turned"
+    assert manner(TABLE["tanh"]) == "multiplies the blame by its slope"
     assert manner(TABLE["custom"]) == "has a rule that the user wrote"

@@ -8,7 +8,7 @@ folding   equal layers, explained once
 numbers   numbers and arrays as text
 """
 
-from .story import story
+from .story import sentences, story
 from .text import text
 
-__all__ = ["story", "text"]
+__all__ = ["sentences", "story", "text"]

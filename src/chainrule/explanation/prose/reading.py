@@ -197,6 +197,21 @@ class Reading:
         return f"each {self.name(node)}" if node.op is ops.broadcast_to else self.name(node)
 
     @cached_property
+    def readers(self) -> dict[Node, list[Pull]]:
+        """The uses of the chain rule at the operations that read a value."""
+        out: dict[Node, list[Pull]] = {}
+        for pull in self.pulls:
+            for node in dict.fromkeys(pull.node.inputs):
+                out.setdefault(node, []).append(pull)
+        return out
+
+    @cached_property
+    def between(self) -> set[Node]:
+        """The gradients of what goes between steps."""
+        outputs = {node for step in self.steps for node in step.outputs}
+        return {g for node, g in self.gradients.items() if node in outputs}
+
+    @cached_property
     def _uses(self) -> Counter[Node]:
         """How many shares each value gets."""
         return Counter(

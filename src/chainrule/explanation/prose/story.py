@@ -44,6 +44,14 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
     return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in parts) + "\n"
 
 
+def sentences(
+    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
+) -> list[list[str]]:
+    """For each step by itself a sentence on its forward pass, then those on its backward pass."""
+    reading = Reading(derivation, steps, names)
+    return [[_step(reading, step), *_step_back(reading, step, set())] for step in steps]
+
+
 def _wrapped(line: str) -> str:
     """Lines of WIDTH characters, indented like the first."""
     start = re.match(r" *\d+\. | *", line)
@@ -134,13 +142,23 @@ def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
     for block in reversed(blocks):
         parts += [block.note()] * bool(block.repeats)
         for step in reversed(block.steps):
-            blamed = [i for i in step.inputs if i in reading.gradients]
-            if blamed:
-                lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
-                lines += [_gradient(reading, i) for i in blamed]
-                lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
-                parts.append("\n".join(filter(None, lines)))
+            lines = _step_back(reading, step, known)
+            parts += ["\n     ".join(lines)] * bool(lines)
     yield from _numbered(parts)
+
+
+def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
+    """Sentences on what a step passes back, none if that is nothing.
+
+    known   what has been said of operations
+    """
+    blamed = [i for i in step.inputs if i in reading.gradients]
+    if not blamed:
+        return []
+    lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
+    lines += [_gradient(reading, i) for i in blamed]
+    lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
+    return [*filter(None, lines)]
 
 
 def _manners(reading: Reading, step: Step, known: set[str]) -> str:
@@ -165,13 +183,13 @@ def _gradient(reading: Reading, node: Node) -> str:
     g, whole = float(gradient[place]), reading.name(node)
     if g == 0 or not np.isfinite(g):
         none = "no gradient" if g == 0 else f"the gradient {number(g)}"
-        return f"     {whole} gets {none}."
+        return f"{whole} gets {none}."
     most = f" (the largest of {whole})" if value.size > 1 else ""
     change = f"{'grow' if g > 0 else 'fall'} by about {number(abs(g) * NUDGE)}"
     because = _because(reading, node, place)
     because = f" = {because}" if because else ""
     out = (
-        f"     {element(whole, place)} = {number(value[place])} has the gradient "
+        f"{element(whole, place)} = {number(value[place])} has the gradient "
         f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
     )
     others = [p for p in _largest_places(gradient)[1:TERMS] if reading.is_shown(node)]
@@ -191,7 +209,7 @@ def _through_time(reading: Reading, pull: Pull) -> str:
     gradient = np.asarray(reading.value(rows[0].share), "f8").reshape(params["length"], -1)
     sizes = np.sqrt((gradient**2).sum(1))[:: -1 if params["reverse"] else 1]
     ends = f"{number(sizes[-1])} at the last step and {number(sizes[0])} at the first"
-    out = f"     Through time: the gradient of {reading.name(rows[0].node)} has the size {ends}"
+    out = f"Through time: the gradient of {reading.name(rows[0].node)} has the size {ends}"
     if not (np.isfinite(sizes).all() and sizes[0] and sizes[-1]):
         return f"{out}."
     rate = (sizes[0] / sizes[-1]) ** (1 / (len(sizes) - 1))
@@ -201,13 +219,13 @@ def _through_time(reading: Reading, pull: Pull) -> str:
 
 def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     """The gradient of an element as products of numbers that have been told, or an empty text."""
-    pulls = _pulls(reading, node)
+    pulls = reading.readers.get(node, [])
     while len(pulls) == 1 and pulls[0].node.op in MOVES:  # the same number at another place
         moved = pulls[0].node
         if reading.is_shown(moved):  # the reader knows it by its name
             return ""
         place = _place_after(moved, place)
-        node, pulls = moved, _pulls(reading, moved)
+        node, pulls = moved, reading.readers.get(moved, [])
     shares = [s for p in pulls for s in reading.shares(p) if s.node is node]
     if len(shares) != 1 or len(pulls) != 1:
         return ""
@@ -215,7 +233,7 @@ def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     source = share.upstream
     while source is not None and source.op in MOVES:
         source = source.inputs[0]
-    if share.upstream is None or source not in _between(reading):
+    if share.upstream is None or source not in reading.between:
         return ""
     upstream = np.asarray(reading.value(share.upstream), "f8")
     if share.pull.node.op is ops.matmul:
@@ -251,17 +269,6 @@ def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> st
     text = text.replace("+ −", "− ")
     more = len(pairs) - TERMS
     return text + (f" + {count_text(more, 'smaller product')}" if more > 0 else "")
-
-
-def _pulls(reading: Reading, node: Node) -> list[Any]:
-    """The uses of the chain rule at operations that read a value."""
-    return [p for p in reading.pulls if node in p.node.inputs]
-
-
-def _between(reading: Reading) -> set[Node]:
-    """The gradients of what goes between steps: readers know them."""
-    between = {node for step in reading.steps for node in step.outputs}
-    return {g for node, g in reading.gradients.items() if node in between}
 
 
 # ── what follows ─────────────────────────────────────────────────────────────────────────────────

@@ -72,8 +72,6 @@ def documented(step: Step) -> str:
 
 def manner(op: Operation) -> str:
     """How the blame goes back through an operation, by the kind of its rule."""
-    if op in (ops.add, ops.subtract, ops.negative):
-        return "passes the blame on as it is" + (", its sign turned" * (op is not ops.add))
     if op is ops.custom or op.name not in derivatives.TABLE:
         return "has a rule that the user wrote"
     if op in _MANNERS:
@@ -83,6 +81,9 @@ def manner(op: Operation) -> str:
 
 _PICKED = "passes the blame to the number that was picked"
 _MANNERS = {
+    ops.add: "passes the blame on as it is",
+    ops.subtract: "passes the blame on as it is, to what it subtracts with the sign turned",
+    ops.negative: "passes the blame on with the sign turned",
     ops.broadcast_to: "made copies, whose blame is added up",
     ops.where: "passes the blame to the numbers that it kept",
     ops.max: _PICKED,
