@@ -209,7 +209,7 @@ def _through_time(reading: Reading, pull: Pull) -> str:
     gradient = np.asarray(reading.value(rows[0].share), "f8").reshape(params["length"], -1)
     sizes = np.sqrt((gradient**2).sum(1))[:: -1 if params["reverse"] else 1]
     ends = f"{number(sizes[-1])} at the last step and {number(sizes[0])} at the first"
-    out = f"Through time: the gradient of {reading.name(rows[0].node)} has the size {ends}"
+    out = f"Through time: the gradient of what each step reads has the size {ends}"
     if not (np.isfinite(sizes).all() and sizes[0] and sizes[-1]):
         return f"{out}."
     rate = (sizes[0] / sizes[-1]) ** (1 / (len(sizes) - 1))
