@@ -91,6 +91,10 @@ def as_whole(e: Expression, shape: Shape, dtype: Dtype) -> Expression:
         default = "" if dtype == np.float64 and kind else f", {dtype_text(dtype)}"
         text = f"np.{kind}({shape}{default})" if kind else f"np.full({shape}, {e.text}{default})"
         return Expression(text, ATOM, shape, weight=weight)
+    extra = len(e.shape) - len(shape)
+    if extra > 0:  # axes of size 1 in front, such as those of a batch of one
+        first = f"{e.atom}[{', '.join(['0'] * extra)}]"
+        return as_whole(Expression(first, ATOM, e.shape[extra:], weight=weight), shape, dtype)
     if e.shape == stripped(shape):
         axes = ", ".join(["None"] * (len(shape) - len(e.shape)))
         return Expression(f"{e.atom}[{axes}]", ATOM, shape, weight=weight)
