@@ -1,6 +1,8 @@
 """`chainrule explain`: ready examples and runs, as a page, as text and as a program."""
 
 import json
+import subprocess
+import sys
 import webbrowser
 
 import numpy as np
@@ -17,10 +19,13 @@ from commands import call, expect_one_error
 @pytest.fixture(autouse=True)
 def inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for form in ("page", "story", "text", "numpy"):
-        words = f"{form} of {{}}\n"
-        make = lambda e, words=words: words.format(", ".join(e.gradients))  # noqa: E731
-        monkeypatch.setattr(Explanation, form, make, raising=False)
+    make = lambda e: f"page of {', '.join(e.gradients)}\n"  # noqa: E731
+    monkeypatch.setattr(Explanation, "page", make, raising=False)
+
+
+def neuron():
+    example = examples.load("neuron")
+    return cr.explain(example.loss, *example.arguments(None, None))
 
 
 # ── ready examples ───────────────────────────────────────────────────────────────────────────────
@@ -60,11 +65,23 @@ def test_an_example_has_gradients_to_look_at(name):
 
 
 def test_one_neuron_by_hand():
-    example = examples.load("neuron")
-    explanation = cr.explain(example.loss, *example.arguments(None, None))
+    explanation = neuron()
     assert explanation.loss == 0.25  # (1/2 − 1)²
     assert explanation.gradients["w"].tolist() == [-0.25, -0.5]  # 2 · (−1/2) · 1/4 · (1, 2)
     assert explanation.gradients["b"] == -0.25
+
+
+@pytest.mark.parametrize("name", examples.NAMES)
+def test_the_program_of_an_example_computes_the_same(name):
+    example = examples.load(name)
+    explanation = cr.explain(example.loss, *example.arguments(None, None))
+    space = {}
+    exec(explanation.numpy(), space)
+    loss, gradients = space["loss_and_gradients"](**explanation.arrays())
+    assert loss == pytest.approx(explanation.loss, rel=1e-6)
+    assert {*gradients} == {*explanation.gradients}
+    for path, gradient in explanation.gradients.items():
+        np.testing.assert_allclose(gradients[path], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_an_example_is_the_same_every_time():
@@ -145,26 +162,37 @@ def test_the_page_of_an_example(capsys, tmp_path):
     code, out, _ = call(capsys, "explain", "neuron")
     assert code == 0
     assert out.splitlines()[0].startswith("One neuron. It weighs two inputs")
-    assert "story of w, b" in out
+    assert neuron().story().rstrip() in out
     assert out.splitlines()[-1] == "page: explain-neuron.html"
     assert (tmp_path / "explain-neuron.html").read_text() == "page of w, b\n"
 
 
-def test_other_forms_are_printed(capsys, tmp_path):
-    for form in ("story", "text", "numpy"):
-        assert call(capsys, "explain", "neuron", "--form", form)[1] == f"{form} of w, b\n"
+@pytest.mark.parametrize("form", ["story", "text", "unicode", "latex", "numpy"])
+def test_other_forms_are_printed(capsys, tmp_path, form):
+    made = getattr(neuron(), form)()
+    assert call(capsys, "explain", "neuron", "--form", form)[1].rstrip() == made.rstrip()
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_form_is_written_into_a_file(capsys, tmp_path):
     _, out, err = call(capsys, "explain", "neuron", "--form", "text", "--out", "n.txt")
     assert (out, err) == ("", "wrote n.txt\n")
-    assert (tmp_path / "n.txt").read_text() == "text of w, b\n"
+    assert (tmp_path / "n.txt").read_text() == neuron().text()
 
 
-def test_a_program_gets_its_arrays_beside_it(capsys, tmp_path):
+def test_a_program_runs_on_the_arrays_beside_it(capsys, tmp_path):
     _, _, err = call(capsys, "explain", "neuron", "--form", "numpy", "--out", "neuron.py")
     assert err == "wrote neuron.py and neuron.npz\n"
-    with np.load(tmp_path / "neuron.npz") as arrays:
-        assert {*arrays} == {"w", "b", "x", "target"}
-        assert arrays["w"].tolist() == [0.5, -0.25]
+    program = (
+        "import numpy as np, neuron, sys\n"
+        "loss, gradients = neuron.loss_and_gradients(**np.load('neuron.npz'))\n"
+        "assert not any(name.startswith('chainrule') for name in sys.modules)\n"
+        "print(loss, gradients['w'].tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0.25 [-0.25, -0.5]\n"
 
 
 def test_as_json(capsys):
@@ -177,7 +205,7 @@ def test_as_json(capsys):
         "norm": pytest.approx(0.3125**0.5),
     }
     _, out, _ = call(capsys, "explain", "neuron", "--json", "--form", "text")
-    assert json.loads(out)["text"] == "text of w, b\n"
+    assert json.loads(out)["text"] == neuron().text()
 
 
 def test_the_list(capsys):
