@@ -90,6 +90,10 @@ def zoo():
         "embedding": (lambda i: (norm(table(i)) ** 3).sum(), words),
         "gradient inside": (lambda v: (inner(v) ** 2).sum(), cr.Tensor([0.3, 0.4])),
         "checkpoint": (lambda x, y: cross_entropy(cr.checkpoint(dense)(x), y), X, Y),
+        "hessian inside": (
+            lambda v: (cr.hessian(lambda u: (cr.tanh(u * w) ** 2).sum())(v) ** 2).sum(),
+            cr.Tensor([0.3, 0.4]),
+        ),
         "argument": (lambda x: (cr.sin(x) * x).sum(), X),
     }
 

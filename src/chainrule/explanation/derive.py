@@ -155,7 +155,7 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     ends = [node for _, node in recording.ends]
     passed = [n for p in pulls for n in (*p.upstream, *p.shares) if n is not None]
     everything = topological([recording.loss, *ends, *written, *passed])
-    forward = {*recorder.calls} & {*everything}
+    forward = {n for n in topological([recording.loss]) if n.op is not None}
     new = _simplified(recorded.graph.inputs, everything, forward)
 
     read: dict[Node, Input] = {}
@@ -203,6 +203,8 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
         inputs, loss, [], reached, gradients, updated, calls, lines, owners, fixed, position
     )
     out.forward = out.between([loss])
+    computed = {*out.forward}
+    out.pulls = [p for p in reached if p.node in computed]
     return out
 
 

@@ -54,7 +54,7 @@ class Pull:
 class Recorder:
     """A `trace.Watcher` that remembers calls, and the pulls of each sweep.
 
-    calls    the call that each node of the forward pass belongs to
+    calls    the call that each node belongs to
     lines    the user's lines in which it was computed, innermost first
     sweeps   the outputs of each outermost sweep, and its pulls in order
     """
@@ -72,10 +72,8 @@ class Recorder:
 
     def computed(self, node: Node) -> None:
         """As `Watcher.computed`."""
-        if self._depth:
-            if self._pull is not None:
-                self._pull.nodes.append(node)
-            return
+        if self._pull is not None:
+            self._pull.nodes.append(node)
         name, self.lines[node] = _stack()
         if self._modules:
             self.calls[node] = self._modules[-1]
