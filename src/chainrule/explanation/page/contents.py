@@ -231,11 +231,12 @@ def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[s
 
 
 def _tangent(tangent: Tangent, ids: Mapping[Node, int]) -> dict[str, Any]:
-    """The ids of what varies and of outputs, and the graph; `elsewhere` as of a node."""
-    out = {
+    """The ids of what varies and of outputs; the graphs that the page can compute."""
+    out: dict[str, Any] = {
         "varying": [ids[n] for n in tangent.varying],
         "outputs": [ids[n] for n in tangent.outputs],
     }
-    if all(map(_computes, tangent.graph)):
-        return {**out, "graph": graph_data(tangent.graph)}
-    return {**out, "elsewhere": True}
+    for name, graph in (("graph", tangent.graph), ("back", tangent.back)):
+        if graph is not None and all(map(_computes, graph)):
+            out[name] = graph_data(graph)
+    return out if "graph" in out else {**out, "elsewhere": True}
