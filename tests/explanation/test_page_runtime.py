@@ -8,7 +8,7 @@ import pytest
 from computing import Computer
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import nn, optim
 from chainrule.explanation.derivation import Derivation, evaluated
 from chainrule.explanation.derive import derive
 from chainrule.explanation.page.contents import contents, page_nodes
@@ -254,3 +254,166 @@ def test_what_if_agrees_with_python(computer, name):
     gradients = sizes[:, [*data["gradients"].values()]].max(1, keepdims=True)
     worst = (np.abs(ours - sums) / np.maximum(sizes, 1e-3 * gradients)).max()
     assert worst < 1e-9, worst
+
+
+# ── initial values ───────────────────────────────────────────────────────────────────────────────
+
+
+def two_layers(dtype: str = "float32") -> tuple[nn.Module, dict[str, Any]]:
+    """A convolution and a matrix, and the data of a page about them."""
+    net = cast_to(dtype)(
+        nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(48, 5))
+    )
+    x = cr.random.normal((2, 6, 6, 2)).astype(dtype)
+    return net, contents(derive(lambda x: (net(x) ** 2).mean(), (x,), {}))
+
+
+DRAW = """
+const pass = new chainrule.Pass(argument.data);
+return argument.schemes.map(([scheme, seed]) => {
+  chainrule.initialise(pass, scheme, seed);
+  return argument.names.map((name) => bytes(pass.value(pass.idOf(name))));
+});
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_initial_values_have_the_bits_of_python(computer, dtype):
+    net, data = two_layers(dtype)
+    seeds = {"kaiming_uniform": 3, "kaiming_normal": 2**40 + 7, "xavier_uniform": 0}
+    seeds |= {"xavier_normal": 11, "normal": 2**64 - 1, "zeros": 1}
+    names = [name for name, _ in net.named_parameters()]
+    given = {"data": data, "names": names, "schemes": [[s, str(n)] for s, n in seeds.items()]}
+    for (scheme, seed), ours in zip(seeds.items(), computer.run(DRAW, given), strict=True):
+        generator = cr.random.Generator(seed)
+        for (name, p), value in zip(net.named_parameters(), ours, strict=True):
+            if p.ndim > 1:
+                initialise = getattr(nn.init, scheme + "_")
+                initialise(p, **({} if scheme == "zeros" else {"generator": generator}))
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+            if dtype == "float64" and "normal" in scheme:  # the last bits are the logarithm's
+                np.testing.assert_allclose(value, p.numpy(), 1e-14)
+            else:
+                assert value.tobytes() == p.numpy().tobytes(), (scheme, name)
+
+
+def test_the_default_is_a_new_network(computer):
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+    data = contents(derive(lambda x: (net(x) ** 2).mean(), (cr.ones((1, 5)),), {}))
+    names = [name for name, _ in net.named_parameters()]
+    given = {"data": data, "names": names, "schemes": [["default", 5]]}
+    (ours,) = computer.run(DRAW, given)
+    cr.random.seed(5)
+    new = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+    for (_, p), value in zip(new.named_parameters(), ours, strict=True):
+        assert value.tobytes() == p.numpy().tobytes()
+
+
+# ── optimizers ───────────────────────────────────────────────────────────────────────────────────
+
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
+    # kind and settings in the page; the optimizer
+    "SGD": ("SGD", {"lr": 0.1}, lambda ps: optim.SGD(ps, lr=0.1)),
+    "momentum": ("momentum", {"lr": 0.1}, lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9)),
+    "RMSprop": ("RMSprop", {}, optim.RMSprop),
+    "Adam": ("Adam", {}, optim.Adam),
+    "Adam with settings": (
+        "Adam",
+        {"lr": 0.02, "betas": [0.8, 0.95], "eps": 1e-4},
+        lambda ps: optim.Adam(ps, lr=0.02, betas=(0.8, 0.95), eps=1e-4),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_ten_steps_are_those_of_python(computer, name, dtype):
+    kind, settings, build = OPTIMIZERS[name]
+    cr.random.seed(2)
+    cast = cast_to(dtype)
+    net = cast(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)))
+    x, y = cast(cr.random.normal((5, 6))), labels(5, 3)
+    data = contents(derive(lambda x, y: F.cross_entropy(net(x), y), (x, y), {}))
+    names = [n for n, _ in net.named_parameters()]
+    ours = computer.run(
+        """const pass = new chainrule.Pass(argument.data).run();
+        const optimizer = new chainrule.Optimizer(argument.kind, argument.settings);
+        const losses = [];
+        for (let k = 0; k < 10; k++) losses.push(optimizer.step(pass).loss);
+        return { losses, values: argument.names.map((n) => bytes(pass.value(pass.idOf(n)))) };""",
+        {"data": data, "kind": kind, "settings": settings, "names": names},
+    )
+    optimizer, losses = build(net.parameters()), []
+    for _ in range(10):
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        losses.append(F.cross_entropy(net(x), y).item())
+    close = {"float32": 2e-6, "float64": 1e-13}[dtype]
+    np.testing.assert_allclose(ours["losses"], losses, close)
+    for p, value in zip(net.parameters(), ours["values"], strict=True):
+        np.testing.assert_allclose(value, p.numpy(), close, close)
+
+
+# ── paths ────────────────────────────────────────────────────────────────────────────────────────
+
+FIND = """
+const pass = new chainrule.Pass(argument.data).run();
+return argument.elements.map(([id, at, count]) => pass.paths(id, at, count));
+"""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_paths_add_up_to_the_gradient(computer, name):
+    derivation, data = derived(name)
+    rng = np.random.default_rng(0)
+    ids = {i.name: k for k, i in enumerate(derivation.inputs.values())}
+    elements, expected = [], []
+    for parameter, node in derivation.gradients.items():
+        gradient = derivation.value(node).reshape(-1)
+        at = int(rng.integers(gradient.size))
+        elements.append((ids[parameter], at, 5))
+        expected.append(gradient[at])
+    values = [derivation.value(n) for n in page_nodes(derivation)]
+    ours = computer.run(FIND, {"data": data, "elements": elements})
+    for found, gradient in zip(ours, expected, strict=True):
+        shares = [p["share"] for p in found["paths"]]
+        scale = sum(map(abs, shares)) + abs(found["rest"])
+        assert found["gradient"] == pytest.approx(gradient, rel=1e-12, abs=1e-12)
+        assert sum(shares) + found["rest"] == pytest.approx(gradient, abs=1e-13 + 1e-9 * scale)
+        assert sorted(shares, key=abs, reverse=True) == shares
+        for path in found["paths"]:
+            assert path["path"][-1]["node"] == data["loss"]
+            product = np.prod([hop["local"] for hop in path["path"]])
+            assert path["share"] == pytest.approx(product, rel=1e-12)
+            for hop in path["path"]:
+                cotangent = values[data["cotangents"][hop["node"]]].reshape(-1)
+                value = values[hop["node"]].reshape(-1)[hop["index"]]
+                assert hop["value"] == pytest.approx(value, rel=1e-10, abs=1e-12)
+                assert hop["upstream"] == pytest.approx(
+                    cotangent[hop["index"]], rel=1e-9, abs=1e-15
+                )
+                assert hop["product"] == hop["local"] * hop["upstream"]
+
+
+def test_all_paths_of_two_layers(computer):
+    """L = ∑ⱼ vⱼ tanh(∑ᵢ xᵢ wⱼᵢ)²: one path from wⱼᵢ per sample."""
+    cr.random.seed(0)
+    w = nn.Parameter(cr.random.normal((3, 2), dtype="float64"))
+    v = nn.Parameter(cr.random.normal((3,), dtype="float64"))
+    x = cr.random.normal((4, 2), dtype="float64")
+
+    def loss(x: Any) -> Any:
+        s = x @ w.mT
+        h = cr.tanh(s)
+        return (h * h * v).sum()
+
+    derivation = derive(loss, (x,), {})
+    data = contents(derivation)
+    (k,) = (k for k, i in enumerate(derivation.inputs.values()) if i.name == "w")
+    (found,) = computer.run(FIND, {"data": data, "elements": [(k, 3, 10)]})  # w₁₁
+    h = np.tanh(x.numpy() @ w.numpy().T)[:, 1]
+    shares = x.numpy()[:, 1] * (1 - h**2) * 2 * h * v.numpy()[1]
+    largest_first = sorted(shares, key=abs, reverse=True)
+    assert [p["share"] for p in found["paths"]] == pytest.approx(largest_first, rel=1e-12)
+    assert found["rest"] == 0

@@ -1,6 +1,8 @@
 """The page of an explanation: one HTML file that computes the graph itself.
 
-contents   what a page shows, as data: the graph with its steps and names
-tangents   the derivative of a step along a direction
-scripts    the JavaScript that computes the graph
+contents         what a page shows, as data: the graph with its steps and names
+initialisations  how its parameters would be drawn
+tangents         the derivative of a step along a direction
+variants         the same network with another activation or depth
+scripts          the JavaScript that computes the graph
 """

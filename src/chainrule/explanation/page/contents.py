@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,22 @@ from ...dtypes import is_half
 from ...graph import Array, Dtype, Graph, Node
 from ..derivation import Derivation
 from ..steps import Step, names_of, steps_of
+from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
+from .variants import Label
 
 MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
 
 
-def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
+def contents(
+    derivation: Derivation,
+    title: str = "",
+    label: Label | None = None,
+    others: Sequence[tuple[Label, Derivation]] = (),
+) -> dict[str, Any]:
     """The data of a page.
+
+    label, others   the activation and depth of the network, and its variants, see `variants.py`
 
     title, chainrule    what it is about, and the version
     nodes               each with its place in the list as `id`: inputs, what is fixed, forward,
@@ -34,11 +44,36 @@ def contents(derivation: Derivation, title: str = "") -> dict[str, Any]:
     cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
     steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule;
                         `tangent`: the derivative along a direction, see `tangents.py`
+    initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
+    label               {"activation", "depth"}
+    variants            the same keys except title, chainrule and variants, per variant
+
+    A value that an earlier node has is there once: `like` is [variant or None, id] of that node.
     """
     from ... import __version__
 
-    return {"title": title, "chainrule": __version__, **_graph_of(derivation)}
+    out = {"title": title, "chainrule": __version__, **_graph_of(derivation)}
+    out["label"] = asdict(label or Label(None, None))
+    seen: dict[Any, list[Any]] = {}
+    _share(out["nodes"], None, seen)
+    out["variants"] = [{"label": asdict(other), **_graph_of(variant)} for other, variant in others]
+    for k, entry in enumerate(out["variants"]):
+        _share(entry["nodes"], k, seen)
+    return out
+
+
+def _share(nodes: list[dict[str, Any]], variant: int | None, seen: dict[Any, list[Any]]) -> None:
+    """Replace each value that an earlier node has by the place of that node."""
+    for node in nodes:
+        value = node.get("value")
+        if not isinstance(value, dict) or len(value["data"]) < 64:
+            continue
+        key = value["dtype"], *value["shape"], value["data"]
+        place = seen.setdefault(key, [variant, node["id"]])
+        if place != [variant, node["id"]]:
+            del node["value"]
+            node["like"] = place
 
 
 def _graph_of(derivation: Derivation) -> dict[str, Any]:
@@ -69,10 +104,11 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
         "loss": ids[derivation.loss],
         "gradients": {name: ids[node] for name, node in derivation.gradients.items()},
         "cotangents": {
-            ids[node]: [c and ids[c] for c in of] if isinstance(node.dtype, tuple) else ids[of[0]]
+            ids[node]: _places(of, ids) if isinstance(node.dtype, tuple) else _places(of, ids)[0]
             for node, of in cotangents.items()
         },
         "steps": [_step(derivation, step, ids) for step in steps],
+        "initialisations": initialisations({ids[n]: i for n, i in derivation.inputs.items()}),
         "left_out": left_out,
     }
 
@@ -207,6 +243,10 @@ def _little(dtype: Dtype) -> Dtype:
     return dtype if is_half(dtype) else dtype.newbyteorder("<")
 
 
+def _places(nodes: Sequence[Node | None], ids: Mapping[Node, int]) -> list[int | None]:
+    return [None if n is None else ids[n] for n in nodes]
+
+
 def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[str, Any]:
     """A step, the chain rule at its nodes from the loss back, and its tangent."""
     tangent = tangent_of(derivation, step)
@@ -220,8 +260,8 @@ def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[s
         "pulls": [
             {
                 "node": ids[p.node],
-                "upstream": [n and ids[n] for n in p.upstream],
-                "shares": [n and ids[n] for n in p.shares],
+                "upstream": _places(p.upstream, ids),
+                "shares": _places(p.shares, ids),
                 "nodes": [ids[n] for n in p.nodes if n in ids],
             }
             for p in step.pulls

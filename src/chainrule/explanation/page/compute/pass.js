@@ -3,7 +3,7 @@
   "use strict";
   const { decoded, evaluated, isBig, rounded } = chainrule;
 
-  // The values of contents, or of a variant: one of contents.variants.
+  // The values of contents, or of a variant of it: one of contents.variants.
   //
   // outdated   the nodes (ids) that a change makes wrong: only Python can compute them, or what
   //            they depend on
@@ -21,11 +21,15 @@
     // Back to the values of the sample.
     reset() {
       for (const node of this.nodes) {
-        const value = node.like === undefined ? node.value : this._source.nodes[node.like].value;
-        this._values[node.id] = value && decoded(value);
+        const value = node.like ? this._alike(node.like).value : node.value;
+        this._values[node.id] = Array.isArray(value) ? value.map(decoded) : value && decoded(value);
       }
       this.outdated = new Set();
       this._changed = null; // everything
+    }
+
+    _alike([variant, id]) {
+      return (variant === null ? this._source : this._source.variants[variant]).nodes[id];
     }
 
     // The value of a node: an array, a list of arrays for several results, undefined if unknown.
