@@ -9,7 +9,17 @@ let palette = null;
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
   palette = {};
-  for (const name of ["--paper", "--ink", "--soft", "--rule", "--c1", "--c2", "--c3", "--c4", "--lost"]) {
+  for (const name of [
+    "--paper",
+    "--ink",
+    "--soft",
+    "--rule",
+    "--c1",
+    "--c2",
+    "--c3",
+    "--c4",
+    "--lost",
+  ]) {
     palette[name] = channels(style.getPropertyValue(name).trim());
   }
 }
@@ -37,7 +47,9 @@ function inkOn(rgb) {
 }
 
 function luminance(rgb) {
-  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  const [r, g, b] = rgb.map((c) =>
+    c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
+  );
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
@@ -54,6 +66,7 @@ function greatest(values) {
 /** The index of the greatest magnitude. */
 function strongestOf(values) {
   let best = 0;
-  for (let k = 1; k < values.length; k++) if (Math.abs(Number(values[k])) > Math.abs(Number(values[best]))) best = k;
+  for (let k = 1; k < values.length; k++)
+    if (Math.abs(Number(values[k])) > Math.abs(Number(values[best]))) best = k;
   return best;
 }

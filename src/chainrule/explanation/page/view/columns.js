@@ -75,7 +75,16 @@ function blockOf(network, id, sample, vertical, room) {
   if (flat.length <= 1 && count <= MOST_CIRCLES) {
     const radius = count === 1 ? 19 : 16;
     const gap = vertical ? Math.min(40, room / count) : count > 6 ? 35 : 40;
-    return { id, kind: "circles", count, start, radius: Math.min(radius, gap / 2 - 2), gap, along: 2 * radius + 4, across: gap * count };
+    return {
+      id,
+      kind: "circles",
+      count,
+      start,
+      radius: Math.min(radius, gap / 2 - 2),
+      gap,
+      along: 2 * radius + 4,
+      across: gap * count,
+    };
   }
   let { rows, columns, tiles, at } = layout(shape);
   if (flat.length <= 1) {
@@ -91,9 +100,25 @@ function blockOf(network, id, sample, vertical, room) {
   const [w, h] = [columns * cell, rows * cell];
   const box = [wide * w + (wide - 1) * 5, Math.ceil(shown / wide) * (h + 5) - 5];
   return {
-    id, kind: "grid", count, start, rows, columns, at, tiles, shown, wide, cell, width: box[0], height: box[1],
-    place: (t, r, c) => [(t % wide) * (w + 5) + c * cell, Math.floor(t / wide) * (h + 5) + r * cell],
-    along: vertical ? box[1] : box[0], across: vertical ? box[0] : box[1],
+    id,
+    kind: "grid",
+    count,
+    start,
+    rows,
+    columns,
+    at,
+    tiles,
+    shown,
+    wide,
+    cell,
+    width: box[0],
+    height: box[1],
+    place: (t, r, c) => [
+      (t % wide) * (w + 5) + c * cell,
+      Math.floor(t / wide) * (h + 5) + r * cell,
+    ],
+    along: vertical ? box[1] : box[0],
+    across: vertical ? box[0] : box[1],
   };
 }
 
@@ -107,7 +132,9 @@ function weightsOf(network, k, input, output, sample) {
     const [a, b] = node.shape;
     if (node.shape.length === 1 && to === 1 && a === from && from > 1) return { id, at: (i) => i };
     if (node.shape.length !== 2) continue;
-    const product = step.nodes.map((n) => network.nodes.get(n)).find((n) => n.op === "matmul" || n.op === "scan");
+    const product = step.nodes
+      .map((n) => network.nodes.get(n))
+      .find((n) => n.op === "matmul" || n.op === "scan");
     if (product?.op !== "matmul") continue;
     const straight = product.in[1] === id;
     if (straight && a === from && b === to) return { id, at: (i, o) => i * b + o };
@@ -118,7 +145,9 @@ function weightsOf(network, k, input, output, sample) {
 
 /** The parameter of a step that is shown between its columns: the largest matrix. */
 function mainParameter(network, step) {
-  const matrices = step.inputs.filter((id) => network.nodes.get(id).kind === "parameter" && network.shape(id).length > 1);
+  const matrices = step.inputs.filter(
+    (id) => network.nodes.get(id).kind === "parameter" && network.shape(id).length > 1,
+  );
   return matrices.sort((a, b) => sizeOf(network.shape(b)) - sizeOf(network.shape(a)))[0];
 }
 
@@ -137,8 +166,11 @@ function arrange(network, { unfolded, current, sample, vertical, room }) {
       c.from = main;
       main += c.gap.size;
     }
-    const named = made.map((b) => (vertical ? 0 : Math.min(6.6 * (network.name(b.id).length + 7), 120)));
-    const size = Math.max(26, ...made.map((b) => b.along), ...named) + (vertical && made.length > 1 ? 12 : 0);
+    const named = made.map((b) =>
+      vertical ? 0 : Math.min(6.6 * (network.name(b.id).length + 7), 120),
+    );
+    const size =
+      Math.max(26, ...made.map((b) => b.along), ...named) + (vertical && made.length > 1 ? 12 : 0);
     c.at = main + size / 2;
     c.size = size;
     const between = vertical ? 18 : 34;
@@ -167,18 +199,24 @@ function gapOf(network, c, column, index, blocks, outs, sample, vertical) {
   if (c.entry.folded) return { kind: "folded", size: vertical ? 64 : Math.max(text + 24, 96) };
   const [k] = c.entry.steps;
   const near = c.inputs.filter((id) => column.get(id) === index - 1);
-  const links = near.flatMap((input) => outs.map((out) => linkOf(network, k, blocks.get(input), out, sample)));
+  const links = near.flatMap((input) =>
+    outs.map((out) => linkOf(network, k, blocks.get(input), out, sample)),
+  );
   const weights = links.find((l) => l.kind === "weights");
   if (weights) return { kind: "links", links, size: Math.max(least, vertical ? 110 : 132) };
   const matrix = mainParameter(network, network.steps[k]);
-  if (matrix !== undefined) return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 104) };
+  if (matrix !== undefined)
+    return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 104) };
   return { kind: "links", links, size: least };
 }
 
 /** What is drawn from one block to the next. */
 function linkOf(network, k, from, to, sample) {
   const circles = from.kind === "circles" && to.kind === "circles";
-  const weights = circles && from.count * to.count <= MOST_EDGES ? weightsOf(network, k, from.id, to.id, sample) : null;
+  const weights =
+    circles && from.count * to.count <= MOST_EDGES
+      ? weightsOf(network, k, from.id, to.id, sample)
+      : null;
   if (weights) return { kind: "weights", from, to, weights };
   const ties = circles && network.isFloat(from.id) ? tiesOf(network, k, from, to) : null;
   return ties ? { kind: "ties", from, to, ties } : { kind: "band", from, to };

@@ -1,6 +1,18 @@
 // Numbers, shapes and names as text, and HTML made of text.
 
-const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const SUPERSCRIPT = {
+  "-": "⁻",
+  0: "⁰",
+  1: "¹",
+  2: "²",
+  3: "³",
+  4: "⁴",
+  5: "⁵",
+  6: "⁶",
+  7: "⁷",
+  8: "⁸",
+  9: "⁹",
+};
 
 /** A value as people write it: 0.0312, 12,345, 1.2×10⁻⁵, NaN, ∞. */
 function number(value, digits = 4) {
@@ -75,7 +87,10 @@ function table(heads, rows, words = 1, caption = "") {
   const kind = (k) => (k < words ? ' class="word"' : "");
   const head = heads.map((h, k) => `<th scope="col"${kind(k)}>${h}</th>`).join("");
   const body = rows
-    .map((row) => `<tr>${row.map((c, k) => (k ? `<td${kind(k)}>${c}</td>` : `<th scope="row" class="word">${c}</th>`)).join("")}</tr>`)
+    .map(
+      (row) =>
+        `<tr>${row.map((c, k) => (k ? `<td${kind(k)}>${c}</td>` : `<th scope="row" class="word">${c}</th>`)).join("")}</tr>`,
+    )
     .join("");
   const title = caption ? `<caption>${caption}</caption>` : "";
   return `<div class="wide" tabindex="0" role="region" aria-label="${caption ? escape(caption.replace(/<[^>]*>/g, "")) : "table"}"><table>${title}<thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;

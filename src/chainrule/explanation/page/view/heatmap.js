@@ -8,7 +8,13 @@ const MOST_CELLS = 1200; // of a table
 /** How an array of any rank is laid out: tiles of rows and columns. */
 function layout(shape) {
   const count = sizeOf(shape);
-  const grid = (rows, columns) => ({ tiles: 1, rows, columns, count, at: (t, r, c) => r * columns + c });
+  const grid = (rows, columns) => ({
+    tiles: 1,
+    rows,
+    columns,
+    count,
+    at: (t, r, c) => r * columns + c,
+  });
   if (shape.length < 2 || (shape.length === 2 && shape.includes(1))) return grid(...folded(count));
   if (shape.length === 2) return grid(...shape);
   if (shape.length === 3) {
@@ -49,23 +55,60 @@ function folded(count) {
  * say       (flat) -> more text for the reading line
  * frame     { row, column, rows, columns } of a window to outline in every tile
  */
-function heatmap({ key, name, shape, data, start = 0, full = shape, kind = "value", title, chosen = -1, pick, scale, width = 300, height = 260, say, frame: window }) {
+function heatmap({
+  key,
+  name,
+  shape,
+  data,
+  start = 0,
+  full = shape,
+  kind = "value",
+  title,
+  chosen = -1,
+  pick,
+  scale,
+  width = 300,
+  height = 260,
+  say,
+  frame: window,
+}) {
   const plan = layout(shape);
   const shown = Math.min(plan.tiles, 48);
   const count = sizeOf(shape);
   const part = Array.prototype.slice.call(data, start, start + count).map(Number);
   scale ??= greatest(part);
-  const across = plan.tiles === 1 ? 1 : Math.min(shown, Math.max(1, Math.floor(width / Math.max(plan.columns * 4 + 4, 30))), shown < 4 ? shown : Math.ceil(Math.sqrt(shown)));
+  const across =
+    plan.tiles === 1
+      ? 1
+      : Math.min(
+          shown,
+          Math.max(1, Math.floor(width / Math.max(plan.columns * 4 + 4, 30))),
+          shown < 4 ? shown : Math.ceil(Math.sqrt(shown)),
+        );
   const down = Math.ceil(shown / across);
   const gap = plan.tiles > 1 ? 4 : 0;
-  const room = Math.min((width - gap * (across - 1)) / (across * plan.columns), Math.max(3, (height - gap * (down - 1)) / (down * plan.rows)));
+  const room = Math.min(
+    (width - gap * (across - 1)) / (across * plan.columns),
+    Math.max(3, (height - gap * (down - 1)) / (down * plan.rows)),
+  );
   const cell = Math.max(0.5, Math.min(44, room >= 2 ? Math.floor(room) : room));
-  const tall = Math.max(cell, Math.min(plan.rows === 1 ? 26 : 9, (height - gap * (down - 1)) / (down * plan.rows)));
+  const tall = Math.max(
+    cell,
+    Math.min(plan.rows === 1 ? 26 : 9, (height - gap * (down - 1)) / (down * plan.rows)),
+  );
   const inner = { width: cell * plan.columns, height: tall * plan.rows };
-  const box = { width: across * inner.width + gap * (across - 1), height: down * inner.height + gap * (down - 1) };
-  const place = (t, r, c) => [(t % across) * (inner.width + gap) + c * cell, Math.floor(t / across) * (inner.height + gap) + r * tall];
+  const box = {
+    width: across * inner.width + gap * (across - 1),
+    height: down * inner.height + gap * (down - 1),
+  };
+  const place = (t, r, c) => [
+    (t % across) * (inner.width + gap) + c * cell,
+    Math.floor(t / across) * (inner.height + gap) + r * tall,
+  ];
 
-  const keys = pick ? "Arrow keys read the cells, Enter chooses one." : "Arrow keys read the cells.";
+  const keys = pick
+    ? "Arrow keys read the cells, Enter chooses one."
+    : "Arrow keys read the cells.";
   const figure = element(`<figure class="map">
     <figcaption>${title ?? code(name)} <span class="shape">${shapeText(shape)}</span></figcaption>
     <div class="grid" tabindex="0" role="application" aria-roledescription="heat map" data-key="${escape(key)}"
@@ -106,7 +149,8 @@ function heatmap({ key, name, shape, data, start = 0, full = shape, kind = "valu
     }
     pen.globalAlpha = 1;
   }
-  const spot = chosen >= start && chosen < start + count ? cellOf(plan, shown, chosen - start) : null;
+  const spot =
+    chosen >= start && chosen < start + count ? cellOf(plan, shown, chosen - start) : null;
   if (spot) {
     const [x, y] = place(...spot);
     pen.strokeStyle = css(palette["--ink"]);
@@ -122,7 +166,12 @@ function heatmap({ key, name, shape, data, start = 0, full = shape, kind = "valu
     pen.clip();
     pen.strokeStyle = css(palette["--lost"]);
     pen.lineWidth = 2;
-    pen.strokeRect(x + window.column * cell, y + window.row * tall, window.columns * cell - 1, window.rows * tall - 1);
+    pen.strokeRect(
+      x + window.column * cell,
+      y + window.row * tall,
+      window.columns * cell - 1,
+      window.rows * tall - 1,
+    );
     pen.restore();
   }
 
@@ -134,7 +183,12 @@ function heatmap({ key, name, shape, data, start = 0, full = shape, kind = "valu
   const rest = () => {
     frame.hidden = true;
     const more = shown < plan.tiles ? ` · ${shown} of ${plan.tiles} tiles shown` : "";
-    reading.textContent = count === 1 ? text(0, 0, 0) : finite.length ? `${number(Math.min(...finite), 3)} to ${number(Math.max(...finite), 3)}${more}` : "no finite value";
+    reading.textContent =
+      count === 1
+        ? text(0, 0, 0)
+        : finite.length
+          ? `${number(Math.min(...finite), 3)} to ${number(Math.max(...finite), 3)}${more}`
+          : "no finite value";
   };
   const show = (t, r, c) => {
     const [x, y] = place(t, r, c);
@@ -148,15 +202,28 @@ function heatmap({ key, name, shape, data, start = 0, full = shape, kind = "valu
     const x = ((event.clientX - area.left) / area.width) * box.width;
     const y = ((event.clientY - area.top) / area.height) * box.height;
     const [i, j] = [Math.floor(x / (inner.width + gap)), Math.floor(y / (inner.height + gap))];
-    const [c, r] = [Math.floor((x - i * (inner.width + gap)) / cell), Math.floor((y - j * (inner.height + gap)) / tall)];
+    const [c, r] = [
+      Math.floor((x - i * (inner.width + gap)) / cell),
+      Math.floor((y - j * (inner.height + gap)) / tall),
+    ];
     const t = j * across + i;
-    return t >= 0 && t < shown && c >= 0 && c < plan.columns && r >= 0 && r < plan.rows && plan.at(t, r, c) < count ? [t, r, c] : null;
+    return t >= 0 &&
+      t < shown &&
+      c >= 0 &&
+      c < plan.columns &&
+      r >= 0 &&
+      r < plan.rows &&
+      plan.at(t, r, c) < count
+      ? [t, r, c]
+      : null;
   };
   grid.addEventListener("pointermove", (event) => {
     const cellUnder = under(event);
     if (cellUnder) show(...cellUnder);
   });
-  grid.addEventListener("pointerleave", () => (document.activeElement === grid ? show(...cursor()) : rest()));
+  grid.addEventListener("pointerleave", () =>
+    document.activeElement === grid ? show(...cursor()) : rest(),
+  );
   grid.addEventListener("click", (event) => {
     const cellUnder = under(event);
     if (!cellUnder) return;
@@ -229,8 +296,11 @@ function paintCell(pen, x, y, width, height, value, scale, kind) {
 
 /** A table that opens on a click, filled when it does. */
 function tableBehind(key, body, title = "Table") {
-  const details = element(`<details class="behind"><summary data-key="${escape(key)}-table">${title}</summary></details>`);
-  const fill = () => details.childElementCount === 1 && details.insertAdjacentHTML("beforeend", body());
+  const details = element(
+    `<details class="behind"><summary data-key="${escape(key)}-table">${title}</summary></details>`,
+  );
+  const fill = () =>
+    details.childElementCount === 1 && details.insertAdjacentHTML("beforeend", body());
   if (opened.has(key)) {
     details.open = true;
     fill();
@@ -249,12 +319,20 @@ function valuesTable(name, plan, part, start, full) {
   const rows = [];
   for (let t = 0; t < plan.tiles && rows.length * columns < MOST_CELLS; t++) {
     for (let r = 0; r < plan.rows && rows.length * columns < MOST_CELLS; r++) {
-      const cells = Array.from({ length: columns }, (_, c) => (plan.at(t, r, c) < part.length ? number(part[plan.at(t, r, c)], 6) : ""));
+      const cells = Array.from({ length: columns }, (_, c) =>
+        plan.at(t, r, c) < part.length ? number(part[plan.at(t, r, c)], 6) : "",
+      );
       rows.push([escape(elementName(name, start + plan.at(t, r, 0), full)), ...cells]);
     }
   }
   const left = part.length - rows.length * columns;
-  const heads = ["first element of the row", ...Array.from({ length: columns }, (_, c) => String(c))];
-  const note = left > 0 ? `<p class="note">${plural(left, "more value")} left out here; the arrow keys read them in the picture.</p>` : "";
+  const heads = [
+    "first element of the row",
+    ...Array.from({ length: columns }, (_, c) => String(c)),
+  ];
+  const note =
+    left > 0
+      ? `<p class="note">${plural(left, "more value")} left out here; the arrow keys read them in the picture.</p>`
+      : "";
   return table(heads, rows, 1, `Values of ${escape(name)}`) + note;
 }

@@ -44,7 +44,9 @@ class Page {
     };
     this.touched = new Set();
     const matrix = (p) => Number(p.shape.length > 1);
-    const [top] = network.parameters.filter((p) => network.gradient(p.id)).sort((a, b) => matrix(b) - matrix(a) || peak(network, b.id) - peak(network, a.id));
+    const [top] = network.parameters
+      .filter((p) => network.gradient(p.id))
+      .sort((a, b) => matrix(b) - matrix(a) || peak(network, b.id) - peak(network, a.id));
     const first = top ?? network.inputs.find((n) => network.gradient(n.id));
     this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
     this.#controls();
@@ -54,10 +56,16 @@ class Page {
     const slider = this.find("slider");
     slider.max = this.stops.length - 1;
     const back = this.stops.findIndex((s) => s.phase === "backward");
-    this.find("ways").style.setProperty("--turn", `${(100 * (back - 0.5)) / (this.stops.length - 1)}%`);
+    this.find("ways").style.setProperty(
+      "--turn",
+      `${(100 * (back - 0.5)) / (this.stops.length - 1)}%`,
+    );
     const samples = this.find("sample");
     samples.parentElement.hidden = this.network.batch < 2;
-    samples.innerHTML = Array.from({ length: this.network.batch }, (_, k) => `<option>${k}</option>`).join("");
+    samples.innerHTML = Array.from(
+      { length: this.network.batch },
+      (_, k) => `<option>${k}</option>`,
+    ).join("");
   }
 
   // ── what is chosen ─────────────────────────────────────────────────────────────────────────────
@@ -65,7 +73,8 @@ class Page {
   go(at) {
     this.at = Math.max(0, Math.min(this.stops.length - 1, at));
     this.redraw();
-    this.find("status").textContent = `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`;
+    this.find("status").textContent =
+      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`;
   }
 
   /** Choose a parameter's or an input's number. */
@@ -97,7 +106,12 @@ class Page {
     const ids = step.inputs.filter((id) => network.gradient(id));
     const own = this.inputs.get(stop.step);
     if (own && ids.includes(own.id)) return own;
-    if (chosen && ids.includes(chosen.id) && network.row(stop.step, unit.id, unit.index).get(chosen.id)?.[chosen.index]) return chosen;
+    if (
+      chosen &&
+      ids.includes(chosen.id) &&
+      network.row(stop.step, unit.id, unit.index).get(chosen.id)?.[chosen.index]
+    )
+      return chosen;
     let best = null;
     for (const id of ids) {
       const local = network.row(stop.step, unit.id, unit.index).get(id);
@@ -116,7 +130,8 @@ class Page {
 
   pickInput(id, index) {
     this.inputs.set(this.stop.step, { id, index });
-    if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id)) this.choose(id, index);
+    if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id))
+      this.choose(id, index);
     else this.redraw();
   }
 
@@ -140,7 +155,12 @@ class Page {
   }
 
   onlyChosenChanged() {
-    return this.touched.size === 1 && this.touched.has(`${this.chosen.id},${this.chosen.index}`) && !this.training.start && !this.scheme;
+    return (
+      this.touched.size === 1 &&
+      this.touched.has(`${this.chosen.id},${this.chosen.index}`) &&
+      !this.training.start &&
+      !this.scheme
+    );
   }
 
   reset() {
@@ -165,12 +185,11 @@ class Page {
   /** The variant with another activation or depth; parameters that keep their shape keep their value. */
   variant(key, value) {
     const wanted = { ...this.label, [key]: value };
-    if (value === "") delete wanted[key];
-    const fits = (label) => Object.keys({ ...wanted, ...label }).every((k) => String(label?.[k] ?? "") === String(wanted[k] ?? ""));
-    const own = this.contents.label ?? {};
-    const found = fits(own) ? this.contents : (this.contents.variants.find((v) => fits(v.label)) ?? this.contents.variants.find((v) => String(v.label[key]) === value));
-    this.label = { ...(found === this.contents ? own : found.label) };
-    this.network = new Network(this.contents, found ?? this.contents);
+    const all = [this.contents, ...this.contents.variants];
+    const fits = (v) => Object.entries(wanted).every(([k, own]) => v.label[k] === own);
+    const found = all.find(fits) ?? all.find((v) => v.label[key] === value);
+    this.label = { ...found.label };
+    this.network = new Network(this.contents, found);
     for (const map of [this.units, this.inputs, this.places]) map.clear();
     this.path = null;
     this.at = 0;
@@ -204,13 +223,27 @@ class Page {
     const vertical = this.narrow.matches;
     const scene = this.find("scene");
     const room = Math.max(220, scene.clientWidth - 16);
-    const view = arrange(this.network, { unfolded: this.unfolded, current: this.stop.step, sample: this.sample, vertical, room });
+    const view = arrange(this.network, {
+      unfolded: this.unfolded,
+      current: this.stop.step,
+      sample: this.sample,
+      vertical,
+      room,
+    });
     const path = this.path === null ? null : this.paths[this.path]?.path;
     const unit = this.unit();
     const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
-    scene.innerHTML = drawPicture(this.network, view, { stop: this.stop, chosen, path, sample: this.sample, room });
+    scene.innerHTML = drawPicture(this.network, view, {
+      stop: this.stop,
+      chosen,
+      path,
+      sample: this.sample,
+      room,
+    });
     this.#scroll(scene, view);
-    this.find("picture-table").replaceChildren(tableBehind("picture", () => this.#table(), "Table of all values"));
+    this.find("picture-table").replaceChildren(
+      tableBehind("picture", () => this.#table(), "Table of all values"),
+    );
   }
 
   /** Keep the step of the stop in sight. */
@@ -227,10 +260,22 @@ class Page {
     const range = (values) => {
       if (!values) return "–";
       const numbers = Array.from(values, Number);
-      return numbers.length === 1 ? number(numbers[0]) : `${number(Math.min(...sampled(numbers)), 3)} to ${number(Math.max(...sampled(numbers)), 3)}`;
+      return numbers.length === 1
+        ? number(numbers[0])
+        : `${number(Math.min(...sampled(numbers)), 3)} to ${number(Math.max(...sampled(numbers)), 3)}`;
     };
-    const rows = ids.map((id) => [code(network.name(id)), shapeText(network.shape(id)), range(network.value(id)), range(network.gradient(id))]);
-    return table(["value", "shape", "values", "∂loss/∂value"], rows, 2, "The network’s values and gradients");
+    const rows = ids.map((id) => [
+      code(network.name(id)),
+      shapeText(network.shape(id)),
+      range(network.value(id)),
+      range(network.gradient(id)),
+    ]);
+    return table(
+      ["value", "shape", "values", "∂loss/∂value"],
+      rows,
+      2,
+      "The network’s values and gradients",
+    );
   }
 
   // ── keys and clicks ────────────────────────────────────────────────────────────────────────────
@@ -274,7 +319,8 @@ class Page {
     const hit = event.target.closest("[data-id]");
     if (!hit) return;
     const id = Number(hit.dataset.id);
-    const index = hit.dataset.index === undefined ? strongest(this.network, id) : Number(hit.dataset.index);
+    const index =
+      hit.dataset.index === undefined ? strongest(this.network, id) : Number(hit.dataset.index);
     if (this.network.nodes.get(id).phase === "input") {
       if (this.network.isFloat(id)) this.choose(id, index);
       return;
@@ -307,7 +353,10 @@ class Page {
     this.timer = undefined;
     if (!running) {
       if (this.at === this.stops.length - 1) this.go(0);
-      this.timer = setInterval(() => (this.at < this.stops.length - 1 ? this.go(this.at + 1) : this.play()), PLAY);
+      this.timer = setInterval(
+        () => (this.at < this.stops.length - 1 ? this.go(this.at + 1) : this.play()),
+        PLAY,
+      );
     }
     const button = this.find("play");
     button.setAttribute("aria-pressed", String(!running));
@@ -317,7 +366,9 @@ class Page {
 
   theme() {
     const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
     this.find("theme").setAttribute("aria-pressed", String(!dark));
     readPalette();

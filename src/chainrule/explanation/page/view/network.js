@@ -6,7 +6,7 @@ class Network {
   constructor(contents, variant) {
     this.contents = contents;
     this.graph = variant;
-    this.pass = new chainrule.Pass(variant);
+    this.pass = new chainrule.Pass(contents, variant);
     this.nodes = new Map(variant.nodes.map((n) => [n.id, n]));
     this.steps = variant.steps;
     this.names = new Map(variant.nodes.filter((n) => n.name).map((n) => [n.id, n.name]));
@@ -15,7 +15,9 @@ class Network {
     this.steps.forEach((step, k) => {
       for (const id of step.outputs) this.maker.set(id, k);
       for (const id of step.inputs) this.readers.set(id, [...(this.readers.get(id) ?? []), k]);
-      step.outputs.forEach((id) => this.names.has(id) || this.names.set(id, step.path || step.title));
+      step.outputs.forEach(
+        (id) => this.names.has(id) || this.names.set(id, step.path || step.title),
+      );
     });
     this.inputs = variant.nodes.filter((n) => n.phase === "input");
     this.parameters = this.inputs.filter((n) => n.kind === "parameter");
@@ -67,9 +69,13 @@ class Network {
 
   /** The number of samples, if values have one for each along their first axis. */
   #batch() {
-    const first = this.inputs.find((n) => n.kind === "data" && n.shape.length > 1 && this.readers.has(n.id));
+    const first = this.inputs.find(
+      (n) => n.kind === "data" && n.shape.length > 1 && this.readers.has(n.id),
+    );
     if (!first) return 0;
-    const own = this.steps.flatMap((s) => s.outputs).filter((id) => this.shape(id)[0] === first.shape[0]);
+    const own = this.steps
+      .flatMap((s) => s.outputs)
+      .filter((id) => this.shape(id)[0] === first.shape[0]);
     return own.length * 2 >= this.steps.length - 1 ? first.shape[0] : 0;
   }
 
@@ -77,7 +83,13 @@ class Network {
   part(id, sample) {
     const { shape, kind } = this.nodes.get(id);
     const vector = shape.length === 1 && kind !== undefined && this.isFloat(id); // of features
-    if (!this.batch || shape[0] !== this.batch || vector || kind === "parameter" || kind === "buffer") {
+    if (
+      !this.batch ||
+      shape[0] !== this.batch ||
+      vector ||
+      kind === "parameter" ||
+      kind === "buffer"
+    ) {
       return { shape, start: 0 };
     }
     return { shape: shape.slice(1), start: sample * sizeOf(shape.slice(1)) };
@@ -109,7 +121,11 @@ class Network {
     if (!tangent?.back || inputs.some((id) => !this.pass.value(id))) return new Map();
     const gradients = tangent.outputs.map((id) => {
       const { dtype, shape, data } = this.pass.value(id);
-      return { dtype, shape, data: id === out ? data.constructor.from(upstream) : new data.constructor(data.length) };
+      return {
+        dtype,
+        shape,
+        data: id === out ? data.constructor.from(upstream) : new data.constructor(data.length),
+      };
     });
     const values = inputs.map((id) => this.pass.value(id));
     const shares = chainrule.runGraph(tangent.back, [...values, ...gradients]);
@@ -125,7 +141,31 @@ class Network {
 }
 
 const MIXING = new Set([
-  "sum", "prod", "norm", "max", "min", "cumulative_sum", "cumulative_prod", "cumulative_sum_by_key", "recurrence",
-  "matmul", "convolution", "unfold", "fold", "max_pool", "standardise", "attention", "take", "scatter_add", "scan",
-  "call", "custom", "permute_dims", "flip", "concat", "slice", "pad", "reshape",
+  "sum",
+  "prod",
+  "norm",
+  "max",
+  "min",
+  "cumulative_sum",
+  "cumulative_prod",
+  "cumulative_sum_by_key",
+  "recurrence",
+  "matmul",
+  "convolution",
+  "unfold",
+  "fold",
+  "max_pool",
+  "standardise",
+  "attention",
+  "take",
+  "scatter_add",
+  "scan",
+  "call",
+  "custom",
+  "permute_dims",
+  "flip",
+  "concat",
+  "slice",
+  "pad",
+  "reshape",
 ]);

@@ -13,14 +13,19 @@ function drawPicture(network, view, { stop, chosen, path, sample, room }) {
   const { vertical } = view;
   const head = vertical ? 0 : 26;
   const foot = vertical ? 0 : 34;
-  const [width, height] = vertical ? [view.cross + 8, view.main] : [view.main, view.cross + head + foot];
+  const [width, height] = vertical
+    ? [view.cross + 8, view.main]
+    : [view.main, view.cross + head + foot];
   const at = (main, cross) => (vertical ? [cross + 4, main] : [main, cross + head]);
   const scene = new Scene(network, view, at, stop, sample);
   const parts = [scene.highlight(height)];
   view.columns.forEach((c, index) => c.entry && parts.push(scene.gap(c, index)));
   for (const block of view.blocks.values()) parts.push(scene.block(block, chosen));
   if (path) parts.push(scene.path(path));
-  const title = `The network from its input to the loss: ${view.columns.flatMap((c) => c.ids).map((id) => network.name(id)).join(", ")}`;
+  const title = `The network from its input to the loss: ${view.columns
+    .flatMap((c) => c.ids)
+    .map((id) => network.name(id))
+    .join(", ")}`;
   const fit = width > room && width < 1.3 * room ? room / width : 1; // a little too wide: smaller
   return `<svg class="net" role="img" aria-label="${escape(title)}" width="${(fit * width).toFixed(0)}" height="${(fit * height).toFixed(0)}" viewBox="0 0 ${width.toFixed(1)} ${height.toFixed(1)}">${parts.join("")}</svg>`;
 }
@@ -81,7 +86,11 @@ class Scene {
       if (far < index - 1) parts.push(this.arc(this.view.blocks.get(id), c, index));
     }
     if (c.gap.kind !== "folded") {
-      parts.push(vertical ? this.text(6, middle + 4, c.entry.label, "kind", "start") : this.text(middle, 16, c.entry.label, "kind"));
+      parts.push(
+        vertical
+          ? this.text(6, middle + 4, c.entry.label, "kind", "start")
+          : this.text(middle, 16, c.entry.label, "kind"),
+      );
     }
     return `<g class="${passed ? "" : "faint"}">${parts.join("")}</g>`;
   }
@@ -130,14 +139,23 @@ class Scene {
         const d = this.line(from, i, to, o);
         const width = 0.6 + 4.4 * (Math.abs(v) / scale);
         const name = this.network.element(weights.id, flat);
-        lines.push([Math.abs(v), `<g class="weight" data-id="${weights.id}" data-index="${flat}"><title>${escape(`${name} = ${number(Number(this.network.value(weights.id)[flat]))}`)}</title><path class="${kind}${v < 0 ? " minus" : ""}" d="${d}" stroke-width="${width.toFixed(2)}"/><path class="hit" d="${d}"/></g>`]);
+        lines.push([
+          Math.abs(v),
+          `<g class="weight" data-id="${weights.id}" data-index="${flat}"><title>${escape(`${name} = ${number(Number(this.network.value(weights.id)[flat]))}`)}</title><path class="${kind}${v < 0 ? " minus" : ""}" d="${d}" stroke-width="${width.toFixed(2)}"/><path class="hit" d="${d}"/></g>`,
+        ]);
       }
     }
-    return lines.sort((a, b) => a[0] - b[0]).map((l) => l[1]).join("");
+    return lines
+      .sort((a, b) => a[0] - b[0])
+      .map((l) => l[1])
+      .join("");
   }
 
   band(from, to) {
-    const ends = (b, side) => [-1, 1].map((s) => this.at(b.main + (side * b.along) / 2 + side * 3, b.cross + (s * b.across) / 2));
+    const ends = (b, side) =>
+      [-1, 1].map((s) =>
+        this.at(b.main + (side * b.along) / 2 + side * 3, b.cross + (s * b.across) / 2),
+      );
     const [a, b] = ends(from, 1);
     const [c, d] = ends(to, -1);
     const p = ([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -160,8 +178,16 @@ class Scene {
     const [width, height] = [wide * (w + 3) - 3, Math.ceil(tiles / wide) * (h + 3) - 3];
     const [x, y] = this.at(middle, this.view.cross / 2);
     const [left, top] = [x - width / 2, y - height / 2];
-    const place = (t, r, col) => [(t % wide) * (w + 3) + col * cell, Math.floor(t / wide) * (h + 3) + r * tall];
-    const image = gridImage({ ...plan, shown: tiles, cell, tall, place, width, height }, values, 0, back ? "gradient" : "value");
+    const place = (t, r, col) => [
+      (t % wide) * (w + 3) + col * cell,
+      Math.floor(t / wide) * (h + 3) + r * tall,
+    ];
+    const image = gridImage(
+      { ...plan, shown: tiles, cell, tall, place, width, height },
+      values,
+      0,
+      back ? "gradient" : "value",
+    );
     const name = this.network.name(id);
     const short = shorten(name.split(".").at(-1), 14);
     return `<g class="weight" data-id="${id}" data-index="${strongest(this.network, id)}"><title>${escape(`${name}, ${shapeText(this.network.shape(id))}`)}</title><rect class="card" x="${left - 5}" y="${top - 5}" width="${width + 10}" height="${height + 10}" rx="3"/><image x="${left}" y="${top}" width="${width}" height="${height}" href="${image}"/></g>${this.view.vertical ? this.text(left + width + 11, y + 4, short, "soft", "start") : this.text(x, top + height + 19, short, "soft")}`;
@@ -170,10 +196,15 @@ class Scene {
   /** A connection that goes past other columns. */
   arc(from, c, index) {
     const target = this.view.blocks.get(c.ids.find((id) => this.network.maker.has(id)));
-    const [a, b] = [this.at(from.main, from.cross - from.across / 2 - 2), this.at(target.main, target.cross - target.across / 2 - 2)];
+    const [a, b] = [
+      this.at(from.main, from.cross - from.across / 2 - 2),
+      this.at(target.main, target.cross - target.across / 2 - 2),
+    ];
     const { vertical } = this.view;
     const reach = 6 + 5 * Math.min(6, index - this.view.column.get(from.id));
-    const over = vertical ? [this.view.cross - 2, (a[1] + b[1]) / 2] : [(a[0] + b[0]) / 2, Math.max(22, Math.min(a[1], b[1]) - reach)];
+    const over = vertical
+      ? [this.view.cross - 2, (a[1] + b[1]) / 2]
+      : [(a[0] + b[0]) / 2, Math.max(22, Math.min(a[1], b[1]) - reach)];
     return `<path class="arc" d="M${a.map((v) => v.toFixed(1)).join(" ")}Q${over.map((v) => v.toFixed(1)).join(" ")} ${b.map((v) => v.toFixed(1)).join(" ")}"/>`;
   }
 
@@ -190,14 +221,23 @@ class Scene {
     const alone = this.view.columns[this.view.column.get(block.id)].ids.length === 1;
     const under = vertical ? "" : this.text(x, y + block.across / 2 + 15, label, "name");
     const free = this.view.cross - block.across > 160; // room beside the block
-    const beside = !vertical ? "" : alone && free ? this.text(x + block.across / 2 + 8, y + 4, label, "name", "start") : this.text(x, y + block.along / 2 + 11, label, "name");
-    const drawn = block.kind === "circles" ? this.circles(block, values, kind, chosen) : this.grid(block, values, kind, chosen);
+    const beside = !vertical
+      ? ""
+      : alone && free
+        ? this.text(x + block.across / 2 + 8, y + 4, label, "name", "start")
+        : this.text(x, y + block.along / 2 + 11, label, "name");
+    const drawn =
+      block.kind === "circles"
+        ? this.circles(block, values, kind, chosen)
+        : this.grid(block, values, kind, chosen);
     return `<g class="${faint ? "faint" : ""}">${drawn}${under}${beside}</g>`;
   }
 
   circles(block, values, kind, chosen) {
     const whole = network_isWhole(this.network, block.id);
-    const scale = whole ? 0 : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
+    const scale = whole
+      ? 0
+      : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
     return Array.from({ length: block.count }, (_, i) => {
       const v = Number(values[block.start + i]);
       const [x, y] = this.at(block.main, block.cross + (i - (block.count - 1) / 2) * block.gap);
@@ -213,11 +253,15 @@ class Scene {
     const [x, y] = this.at(block.main, block.cross);
     const [left, top] = [x - block.width / 2, y - block.height / 2];
     const image = gridImage(block, values, block.start, kind);
-    const more = block.tiles > block.shown ? this.text(x, top - 5, `${block.shown} of ${block.tiles}`, "soft") : "";
+    const more =
+      block.tiles > block.shown
+        ? this.text(x, top - 5, `${block.shown} of ${block.tiles}`, "soft")
+        : "";
     let mark = "";
     const inside = chosen?.id === block.id ? chosen.index - block.start : -1;
     const place = inside >= 0 ? placeIn(block, inside) : null;
-    if (place) mark = `<rect class="frame" x="${left + place[0] - 1}" y="${top + place[1] - 1}" width="${block.cell + 2}" height="${block.cell + 2}"/>`;
+    if (place)
+      mark = `<rect class="frame" x="${left + place[0] - 1}" y="${top + place[1] - 1}" width="${block.cell + 2}" height="${block.cell + 2}"/>`;
     return `<g class="grid-block" data-id="${block.id}"><rect class="card" x="${left - 2}" y="${top - 2}" width="${block.width + 4}" height="${block.height + 4}"/><image x="${left}" y="${top}" width="${block.width}" height="${block.height}" href="${image}"/>${mark}${more}</g>`;
   }
 
@@ -226,8 +270,12 @@ class Scene {
   path(path) {
     const points = path.map(({ node, index }) => this.spot(node, index)).filter(Boolean);
     if (points.length < 2) return "";
-    const d = points.map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`).join("");
-    const dots = points.map((p) => `<circle cx="${p[0].toFixed(1)}" cy="${p[1].toFixed(1)}" r="5"/>`).join("");
+    const d = points
+      .map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`)
+      .join("");
+    const dots = points
+      .map((p) => `<circle cx="${p[0].toFixed(1)}" cy="${p[1].toFixed(1)}" r="5"/>`)
+      .join("");
     return `<g class="blame"><path class="under" d="${d}"/><path d="${d}"/>${dots}</g>`;
   }
 
@@ -237,10 +285,14 @@ class Scene {
     if (!block) return this.weightSpot(id, flat);
     const inside = flat - block.start;
     if (inside < 0 || inside >= block.count) return this.at(block.main, block.cross);
-    if (block.kind === "circles") return this.at(block.main, block.cross + (inside - (block.count - 1) / 2) * block.gap);
+    if (block.kind === "circles")
+      return this.at(block.main, block.cross + (inside - (block.count - 1) / 2) * block.gap);
     const [x, y] = this.at(block.main, block.cross);
     const [left, top] = placeIn(block, inside) ?? [block.width / 2, block.height / 2];
-    return [x - block.width / 2 + left + block.cell / 2, y - block.height / 2 + top + block.cell / 2];
+    return [
+      x - block.width / 2 + left + block.cell / 2,
+      y - block.height / 2 + top + block.cell / 2,
+    ];
   }
 
   /** The middle of a weight's line, or of the matrix that it is in. */
@@ -278,7 +330,12 @@ function strongest(network, id) {
 }
 
 /** A grid as a data URL: one or more pixels for each cell. */
-function gridImage({ shown, rows, columns, at, cell, tall = cell, place, width, height, count }, values, start, kind) {
+function gridImage(
+  { shown, rows, columns, at, cell, tall = cell, place, width, height, count },
+  values,
+  start,
+  kind,
+) {
   const canvas = document.createElement("canvas");
   const zoom = 2;
   canvas.width = Math.max(1, Math.round(width * zoom));

@@ -3,9 +3,20 @@
 
 function stopsOf(network) {
   const forward = network.steps.map((_, step) => ({ phase: "forward", step }));
-  const backward = forward.filter(({ step }) => network.steps[step].pulls.length).map(({ step }) => ({ phase: "backward", step }));
-  const stops = [{ phase: "start", step: -1 }, ...forward, ...backward.reverse(), { phase: "end", step: -1 }];
-  return stops.map((stop, at) => ({ ...stop, at, of: { forward: forward.length, backward: backward.length }[stop.phase] }));
+  const backward = forward
+    .filter(({ step }) => network.steps[step].pulls.length)
+    .map(({ step }) => ({ phase: "backward", step }));
+  const stops = [
+    { phase: "start", step: -1 },
+    ...forward,
+    ...backward.reverse(),
+    { phase: "end", step: -1 },
+  ];
+  return stops.map((stop, at) => ({
+    ...stop,
+    at,
+    of: { forward: forward.length, backward: backward.length }[stop.phase],
+  }));
 }
 
 /** The stop in a few words: for the caption under the picture and for screen readers. */
@@ -19,7 +30,12 @@ function stopTitle(network, stop, stops) {
 
 /** A plain sentence or two about a stop, as HTML. */
 function stopWords(network, stop, unit, input) {
-  const sentences = { start: startWords, forward: forwardWords, backward: backwardWords, end: endWords };
+  const sentences = {
+    start: startWords,
+    forward: forwardWords,
+    backward: backwardWords,
+    end: endWords,
+  };
   return sentences[stop.phase](network, stop, unit, input);
 }
 
@@ -36,9 +52,13 @@ function forwardWords(network, { step: k }, unit) {
   const step = network.steps[k];
   const read = { data: [], parameter: [] };
   for (const id of step.inputs) {
-    (network.nodes.get(id).kind === "parameter" ? read.parameter : read.data).push(code(network.name(id)));
+    (network.nodes.get(id).kind === "parameter" ? read.parameter : read.data).push(
+      code(network.name(id)),
+    );
   }
-  const out = list(step.outputs.map((id) => `${code(network.name(id))} (${shapeText(network.shape(id))})`));
+  const out = list(
+    step.outputs.map((id) => `${code(network.name(id))} (${shapeText(network.shape(id))})`),
+  );
   const own = read.parameter.length ? ` with the parameters ${list(read.parameter)}` : "";
   const from = read.data.length ? ` from ${list(read.data)}` : "";
   return `${out} is computed${from}${own}. ${unitWords(network, k, unit)}`;
@@ -60,7 +80,8 @@ function unitWords(network, k, { id, index }) {
   const kept = terms.length > 6 ? greatestFirst.slice(0, 4) : terms;
   const written = kept.map(([w, x]) => `${enclosed(w)}·${enclosed(x)}`);
   if (kept.length < terms.length) written.push(`${terms.length - kept.length} more products`);
-  if (Math.abs(rest) > 1e-6 * (Math.abs(value) + Math.abs(value - rest))) written.push(`${enclosed(rest)} (bias)`);
+  if (Math.abs(rest) > 1e-6 * (Math.abs(value) + Math.abs(value - rest)))
+    written.push(`${enclosed(rest)} (bias)`);
   return `${name} is a weighted sum: <span class="sum">${written.join(" + ")} = <strong>${number(value)}</strong></span>`;
 }
 
@@ -79,12 +100,24 @@ function productsOf(network, k, id, index) {
 /** Whether a step is a weighted sum of its data input: products with parameters, and sums. */
 function isAffine(network, k) {
   const ops = network.steps[k].nodes.map((id) => network.nodes.get(id).op);
-  return ops.some((op) => AFFINE.products.has(op)) && ops.every((op) => AFFINE.products.has(op) || AFFINE.others.has(op));
+  return (
+    ops.some((op) => AFFINE.products.has(op)) &&
+    ops.every((op) => AFFINE.products.has(op) || AFFINE.others.has(op))
+  );
 }
 
 const AFFINE = {
   products: new Set(["matmul", "convolution", "multiply"]),
-  others: new Set(["add", "subtract", "sum", "reshape", "permute_dims", "broadcast_to", "alias", "pad"]),
+  others: new Set([
+    "add",
+    "subtract",
+    "sum",
+    "reshape",
+    "permute_dims",
+    "broadcast_to",
+    "alias",
+    "pad",
+  ]),
 };
 
 function backwardWords(network, { step: k }, unit, input) {
