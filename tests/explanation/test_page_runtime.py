@@ -12,6 +12,7 @@ from chainrule import nn, optim
 from chainrule.explanation.derivation import Derivation, evaluated
 from chainrule.explanation.derive import derive
 from chainrule.explanation.page.contents import contents, page_nodes
+from fuzzing import Program
 
 F = nn.functional
 CHANGES = 200
@@ -417,3 +418,40 @@ def test_all_paths_of_two_layers(computer):
     largest_first = sorted(shares, key=abs, reverse=True)
     assert [p["share"] for p in found["paths"]] == pytest.approx(largest_first, rel=1e-12)
     assert found["rest"] == 0
+
+
+# ── random functions ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_random_functions(computer):
+    """Chains of arithmetic, views, assignments, lookups, loops, derivatives and checkpoints."""
+    derivations = []
+    for seed in range(60):
+        program = Program(seed)
+        chain = program.chain(3, 0)
+        values, _ = program.start()
+
+        def loss(x: Any, chain: Any = chain, values: Any = values) -> Any:
+            return (chain(values, x) ** 2).mean() + (values["table"] ** 2).mean()
+
+        derivations.append(derive(loss, (cr.Tensor(program.inputs[0]),), {}))
+    ours = computer.run(
+        """return argument.map((data) => {
+          const pass = new chainrule.Pass(data).run();
+          return {
+            values: data.nodes.map(({ id }) => bytes(pass.value(id))),
+            found: Object.keys(data.gradients).map((name) => pass.paths(pass.idOf(name), 3)),
+          };
+        });""",
+        [contents(d) for d in derivations],
+    )
+    for seed, (derivation, answer) in enumerate(zip(derivations, ours, strict=True)):
+        values = answer["values"]
+        for found in answer["found"]:
+            shares = [p["share"] for p in found["paths"]]
+            scale = sum(map(abs, shares)) + abs(found["rest"])
+            total = sum(shares) + found["rest"]
+            assert total == pytest.approx(found["gradient"], abs=1e-13 + 1e-9 * scale), seed
+        gradients = [np.abs(derivation.value(n)).max() for n in derivation.gradients.values()]
+        for node, value in zip(page_nodes(derivation), values, strict=True):
+            compare(f"{seed} {node}", derivation.value(node), value, max(gradients))

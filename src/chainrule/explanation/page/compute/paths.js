@@ -2,13 +2,14 @@
 //
 // A path goes from element to element: of an input, then of an output of each step that it passes.
 // Its share is the product of the local derivatives along it. All shares of the paths through an
-// element add up to (the product so far) · ∂loss/∂element, which the backward pass has computed: so
-// the search follows the largest of these first, and knows what the paths that it left carry.
+// element add up to (the product so far) · ∂loss/∂element, which the backward pass has computed.
+// So the search begins where most is carried, follows the largest part from there to the loss, and
+// knows what all paths that it did not follow carry.
 (() => {
   "use strict";
   const { empty } = chainrule;
 
-  const MOST_EXPANSIONS = 4000;
+  const TRIED = 4; // paths that are followed for each one that is wanted
 
   // ∂output/∂(input's element) for each output of the step: { id, data } for those that vary.
   function derivatives(pass, step, id, flatIndex) {
@@ -24,40 +25,41 @@
     return outputs.map((output, k) => ({ id: output, data: results[k].data }));
   }
 
-  // Elements reached from an element in one step, the largest share first.
-  function expanded(pass, prefix) {
-    const { steps } = pass.contents;
-    const out = [];
-    steps.forEach((step, number) => {
-      if (!step.tangent?.varying.includes(prefix.node)) return;
-      for (const { id, data } of derivatives(pass, step, prefix.node, prefix.index)) {
-        const upstream = pass.cotangent(id).data;
-        for (let j = 0; j < data.length; j++) {
-          if (data[j] === 0) continue;
-          const product = prefix.product * data[j];
-          out.push({ before: prefix, step: number, node: id, index: j, local: data[j], product,
-            score: product * upstream[j] });
+  // The elements that an element reaches in one step, with the largest part of its blame first.
+  // rest[k] is what those from the k-th on carry.
+  function reached(pass, id, flatIndex) {
+    const hops = [];
+    pass.contents.steps.forEach((step, number) => {
+      if (!step.tangent?.varying.includes(id)) return;
+      for (const { id: node, data } of derivatives(pass, step, id, flatIndex)) {
+        const upstream = pass.cotangent(node).data;
+        for (let index = 0; index < data.length; index++) {
+          const local = data[index];
+          if (local !== 0) hops.push({ step: number, node, index, local, part: local * upstream[index] });
         }
       }
     });
-    return out.sort((a, b) => Math.abs(b.score) - Math.abs(a.score));
+    hops.sort((a, b) => Math.abs(b.part) - Math.abs(a.part));
+    const rest = new Float64Array(hops.length + 1);
+    for (let k = hops.length - 1; k >= 0; k--) rest[k] = rest[k + 1] + hops[k].part;
+    return { hops, rest };
   }
 
-  // A heap of lists, by the size of the next score of each.
-  class Lists {
+  // Where a search goes on: the hops of `fan` from the k-th on, behind a path of this product.
+  class Fronts {
     constructor() {
       this.heap = [];
     }
 
-    push(items, at) {
-      if (at >= items.length) return;
+    push(path, fan, k) {
+      if (k >= fan.hops.length) return;
       const { heap } = this;
-      heap.push({ items, at, key: Math.abs(items[at].score) });
-      for (let k = heap.length - 1; k > 0; ) {
-        const up = (k - 1) >> 1;
-        if (heap[up].key >= heap[k].key) break;
-        [heap[up], heap[k]] = [heap[k], heap[up]];
-        k = up;
+      heap.push({ path, fan, k, key: Math.abs(path.share * fan.hops[k].part) });
+      for (let i = heap.length - 1; i > 0; ) {
+        const up = (i - 1) >> 1;
+        if (heap[up].key >= heap[i].key) break;
+        [heap[up], heap[i]] = [heap[i], heap[up]];
+        i = up;
       }
     }
 
@@ -67,38 +69,30 @@
       const last = heap.pop();
       if (heap.length) {
         heap[0] = last;
-        for (let k = 0; ; ) {
-          let best = 2 * k + 1;
+        for (let i = 0; ; ) {
+          let best = 2 * i + 1;
           if (best + 1 < heap.length && heap[best + 1].key > heap[best].key) best += 1;
-          if (best >= heap.length || heap[k].key >= heap[best].key) break;
-          [heap[k], heap[best]] = [heap[best], heap[k]];
-          k = best;
+          if (best >= heap.length || heap[i].key >= heap[best].key) break;
+          [heap[i], heap[best]] = [heap[best], heap[i]];
+          i = best;
         }
       }
-      this.push(top.items, top.at + 1);
-      return top.items[top.at];
+      return top;
     }
 
-    // What has not been popped carries in all.
+    // What all paths that were not followed carry.
     get total() {
-      let sum = 0;
-      for (const { items, at } of this.heap) {
-        for (let k = at; k < items.length; k++) sum += items[k].score;
-      }
-      return sum;
+      return this.heap.reduce((sum, { path, fan, k }) => sum + path.share * fan.rest[k], 0);
     }
   }
 
-  // The hops of a path, from the input on.
-  function hops(pass, last) {
-    const out = [];
-    for (let at = last; at.before; at = at.before) {
-      const { step, node, index, local } = at;
+  // The numbers at the hops of a path, from the input on.
+  function shown(pass, hops) {
+    return hops.map(({ step, node, index, local }) => {
       const upstream = Number(pass.cotangent(node).data[index]);
       const value = Number(pass.value(node).data[index]);
-      out.unshift({ step, node, index, value, local, upstream, product: local * upstream });
-    }
-    return out;
+      return { step, node, index, value, local, upstream, product: local * upstream };
+    });
   }
 
   // { paths: [{ path, share }, …], rest, gradient } of an element of an input: the shares of the
@@ -108,17 +102,32 @@
     const { loss, nodes, gradients } = pass.contents;
     const gradient = pass.value(gradients[nodes[id].name])?.data[flatIndex];
     if (gradient === undefined || !tangentsKnown(pass, id)) return null;
-    const lists = new Lists();
+    const known = new Map();
+    const fanOf = (node, index) => {
+      const key = `${node} ${index}`;
+      if (!known.has(key)) known.set(key, reached(pass, node, index));
+      return known.get(key);
+    };
+    const fronts = new Fronts();
     const found = [];
-    const start = { node: id, index: flatIndex, product: 1, score: Number(gradient) };
-    lists.push([start], 0);
-    for (let k = 0; k < MOST_EXPANSIONS && lists.heap.length && found.length < count; k++) {
-      const best = lists.pop();
-      if (best.node === loss) found.push({ path: hops(pass, best), share: best.product });
-      else lists.push(expanded(pass, best), 0);
+    fronts.push({ hops: [], share: 1 }, fanOf(id, flatIndex), 0);
+    while (fronts.heap.length && found.length < TRIED * count) {
+      let { path, fan, k } = fronts.pop();
+      for (let hop = fan.hops[k]; hop; k = 0, hop = fan.hops[0]) {
+        fronts.push(path, fan, k + 1);
+        path = { hops: [...path.hops, hop], share: path.share * hop.local };
+        if (hop.node === loss) found.push(path);
+        fan = hop.node === loss ? { hops: [] } : fanOf(hop.node, hop.index);
+      }
     }
     found.sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
-    return { paths: found, rest: lists.total, gradient: Number(gradient) };
+    const rest = found.slice(count).reduce((sum, { share }) => sum + share, fronts.total);
+    const best = found.slice(0, count);
+    return {
+      paths: best.map(({ hops, share }) => ({ path: shown(pass, hops), share })),
+      rest,
+      gradient: Number(gradient),
+    };
   }
 
   // Whether each step that an input reaches has a tangent that the page can compute.

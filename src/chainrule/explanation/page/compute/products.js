@@ -8,6 +8,9 @@
   const sums = (dtype, n) =>
     isFloating(dtype) ? new Float64Array(n) : new Array(n).fill(isBig(dtype) ? 0n : 0);
 
+  // Whether terms with a factor of 0 can be left out of products with these: 0 · ∞ is not 0.
+  const allFinite = (x) => x.data.every(Number.isFinite);
+
   // ── products ───────────────────────────────────────────────────────────────────────────────────
 
   function matmul([x1, x2], _, { dtype, shape }) {
@@ -17,12 +20,14 @@
     const times = isFloating(dtype) ? null : product(dtype);
     const row = sums(dtype, m);
     const [a, b, to] = [x1.data, x2.data, out.data];
+    const sparse = !times && n > 1 && allFinite(x2);
     const count = sizeOf(shape.slice(0, -2));
     for (let batch = 0, at = 0; batch < count; batch++) {
       for (let i = 0; i < n; i++, at += m) {
         row.fill(isBig(dtype) ? 0n : 0);
         for (let l = 0; l < k; l++) {
           const v = a[(batch * n + i) * k + l];
+          if (sparse && v === 0) continue;
           const from = (batch * k + l) * m;
           if (times) for (let j = 0; j < m; j++) row[j] += times(v, b[from + j]);
           else for (let j = 0; j < m; j++) row[j] += v * b[from + j];
@@ -87,6 +92,7 @@
     const out = empty(dtype, shape);
     const row = sums(dtype, groups * o);
     const times = isFloating(dtype) ? null : product(dtype);
+    const sparse = !times && allFinite(w);
     let to = 0;
     for (let n = 0; n < shape[0]; n++) {
       for (const begin of at.begin) {
@@ -96,6 +102,7 @@
           for (let g = 0; g < groups; g++) {
             for (let k = 0; k < c; k++) {
               const v = x.data[from + g * c + k];
+              if (sparse && v === 0) continue;
               const weight = (place * c + k) * groups * o + g * o;
               if (times) {
                 for (let j = 0; j < o; j++) row[g * o + j] += times(v, w.data[weight + j]);
@@ -117,6 +124,7 @@
     const at = offsets(x, z.shape.slice(1, -1), kernel, stride, kernel_dilation);
     const total = sums(dtype, sizeOf(shape));
     const times = isFloating(dtype) ? null : product(dtype);
+    const sparse = !times && allFinite(z);
     let row = 0;
     for (let n = 0; n < z.shape[0]; n++) {
       for (const begin of at.begin) {
@@ -125,6 +133,7 @@
           for (let g = 0; g < groups; g++) {
             for (let k = 0; k < c; k++) {
               const v = x.data[from + g * c + k];
+              if (sparse && v === 0) continue;
               const to = (place * c + k) * groups * o + g * o;
               const error = row + g * o;
               if (times) for (let j = 0; j < o; j++) total[to + j] += times(v, z.data[error + j]);

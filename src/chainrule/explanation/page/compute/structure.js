@@ -7,7 +7,12 @@
 
   // ── shape ──────────────────────────────────────────────────────────────────────────────────────
 
-  function broadcastTo([x], { shape }) {
+  function broadcastTo([x], { shape }, spec) {
+    if (x.data.length === 1) {
+      const out = empty(spec.dtype, shape);
+      out.data.fill(x.data[0]);
+      return out;
+    }
     const strides = stridesOf(x.shape).map((s, k) => (x.shape[k] === shape[k] ? s : 0));
     return strided(x, shape, strides);
   }
