@@ -57,6 +57,8 @@ def contents(
     out["label"] = asdict(label or Label(None, None))
     seen: dict[Any, list[Any]] = {}
     _share(out["nodes"], None, seen)
+    if out["left_out"]:
+        others = ()  # it cannot compute them, and each would have values of its own
     out["variants"] = [{"label": asdict(other), **_graph_of(variant)} for other, variant in others]
     for k, entry in enumerate(out["variants"]):
         _share(entry["nodes"], k, seen)
@@ -141,18 +143,32 @@ def page_nodes(derivation: Derivation) -> list[Node]:
 def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:
     """The values that a page has by node, and the names of the inputs that are left out.
 
-    The largest inputs are left out until the others have no more than MOST_VALUES elements.
+    The largest inputs are left out until the others have no more than MOST_VALUES elements. Then
+    there is some of what the page cannot compute, as far as there is room.
     """
     needed = {n: derivation.value(n) for n in nodes if n.op is None or n in derivation.inputs}
     needed |= {n: derivation.value(n) for n in nodes if n not in needed and not _computes(n)}
     room, left_out, out = MOST_VALUES, [], {}
     for node in sorted(needed, key=lambda n: _stored(needed[n])):
-        room -= _stored(needed[node])
-        if room >= 0:
+        if _stored(needed[node]) <= room:
+            room -= _stored(needed[node])
             out[node] = needed[node]
         elif node in derivation.inputs:
             left_out.append(derivation.inputs[node].name)
+    for node in _shown(derivation, nodes) if left_out else ():
+        if node not in out and _stored(derivation.value(node)) <= room:
+            room -= _stored(derivation.value(node))
+            out[node] = derivation.value(node)
     return out, left_out
+
+
+def _shown(derivation: Derivation, nodes: Sequence[Node]) -> list[Node]:
+    """What a page shows though it cannot compute it, the smallest first."""
+    steps = steps_of(derivation)
+    ends = [n for step in steps for n in step.outputs]
+    gradients = [n for of in map(_cotangents(derivation).get, ends) for n in of or () if n]
+    shown = {*ends, *gradients, *derivation.gradients.values()} & {*nodes}
+    return sorted(shown, key=lambda n: np.size(derivation.value(n)))
 
 
 def _stored(value: Any) -> int:

@@ -20,7 +20,7 @@ function blamePanel(page, root) {
   page.paths = found?.paths ?? [];
   root.append(
     element(
-      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found ? ". It came from the loss on these ways; the share of each is the product of its local derivatives." : "; it passes a step that only Python can compute."}</p>`,
+      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found ? ". It came from the loss on these ways; the share of each is the product of its local derivatives." : "; it passes a step that the page cannot compute."}</p>`,
     ),
   );
   if (!found) return;

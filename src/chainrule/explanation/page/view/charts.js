@@ -3,12 +3,12 @@
 /** Bars for positive numbers; by decades if they are far apart. */
 function bars({ key, title, labels, values, what, each: wanted }) {
   const finite = values.filter((v) => v > 0 && Number.isFinite(v));
-  const [low, high] = [Math.min(...finite), Math.max(...finite)];
+  const [low, high] = extent(finite);
   const log = finite.length > 1 && high / low > 30;
   const floor = log ? Math.floor(Math.log10(low)) - 0.3 : 0;
   const share = (v) =>
     v > 0 ? (log ? (Math.log10(v) - floor) / (Math.log10(high) - floor) : v / high) : 0;
-  const each = wanted ?? Math.max(12, Math.min(46, 760 / values.length));
+  const each = wanted ?? Math.max(12, Math.min(64, 760 / values.length));
   const [width, height] = [each * values.length, 150];
   const parts = values.map((v, k) => {
     const tall = Math.max(v > 0 ? 2 : 0, share(v) * (height - 22));
@@ -46,7 +46,7 @@ function bars({ key, title, labels, values, what, each: wanted }) {
 function curve({ key, title, values }) {
   const [width, height, left, top] = [300, 120, 6, 16];
   const finite = values.filter(Number.isFinite);
-  const [low, high] = [Math.min(...finite), Math.max(...finite)];
+  const [low, high] = extent(finite);
   const x = (k) => left + (k / Math.max(1, values.length - 1)) * (width - 2 * left);
   const y = (v) => top + (1 - (v - low) / (high - low || 1)) * (height - top - 20);
   const d = values

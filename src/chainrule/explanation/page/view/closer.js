@@ -4,7 +4,8 @@
 function closerLooks(page) {
   const { network, stop } = page;
   const out = [];
-  if (CROSS_ENTROPY.has(network.steps[stop.step].kind)) out.push(crossEntropyLook(page));
+  if (network.steps[stop.step].outputs.includes(network.graph.loss))
+    out.push(crossEntropyLook(page));
   for (const id of network.steps[stop.step].nodes) {
     const node = network.nodes.get(id);
     if (node.in.some((i) => network.pass.value(i) === undefined)) continue;
@@ -14,11 +15,11 @@ function closerLooks(page) {
   return out;
 }
 
-const CROSS_ENTROPY = new Set(["cross_entropy", "CrossEntropyLoss"]);
 const LOOKS = {
   convolution: convolutionLook,
   scan: recurrenceLook,
   attention: attentionLook,
+  matmul: mixtureLook,
   standardise: standardiseLook,
 };
 

@@ -70,3 +70,15 @@ function strongestOf(values) {
     if (Math.abs(Number(values[k])) > Math.abs(Number(values[best]))) best = k;
   return best;
 }
+
+/** The least and the greatest of the finite numbers. */
+function extent(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const v of values) {
+    const number = Number(v);
+    if (!Number.isFinite(number)) continue;
+    if (number < low) low = number;
+    if (number > high) high = number;
+  }
+  return [low, high];
+}

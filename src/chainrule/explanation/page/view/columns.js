@@ -6,16 +6,16 @@ const MOST_STEPS = 14; // drawn one by one; more are folded by module
 const MOST_CIRCLES = 10;
 const MOST_EDGES = 400;
 
-/** The steps as entries { steps, label, key, folded }, folded by module where they are many. */
-function entriesOf(network, unfolded, current) {
-  const alone = (k) => ({ steps: [k], label: labelOf(network.steps[k]), key: null, folded: false });
+/** The steps as entries { steps, label, folded }, folded by module where they are many. */
+function entriesOf(network, current) {
+  const alone = (k) => ({ steps: [k], label: labelOf(network.steps[k]), folded: false });
   if (network.steps.length <= MOST_STEPS) return network.steps.map((_, k) => alone(k));
   const depths = [4, 3, 2, 1].map((depth) => runs(network.steps, depth));
   const groups = depths.find((g) => g.length <= MOST_STEPS) ?? depths.at(-1);
   return groups.flatMap(({ key, steps }) => {
-    const open = steps.length === 1 || unfolded.has(key) || steps.includes(current);
-    if (open) return steps.map((k) => ({ ...alone(k), key: steps.length > 1 ? key : null }));
-    return [{ steps, label: `${shorten(key, 16)} · ${steps.length} steps`, key, folded: true }];
+    const open = steps.length === 1 || steps.includes(current);
+    if (open) return steps.map(alone);
+    return [{ steps, label: `${shorten(key, 16)} · ${steps.length} steps`, folded: true }];
   });
 }
 
@@ -152,8 +152,8 @@ function mainParameter(network, step) {
 }
 
 /** Everything placed: blocks with their positions, gaps with their entries, the size of the picture. */
-function arrange(network, { unfolded, current, sample, vertical, room }) {
-  const entries = entriesOf(network, unfolded, current);
+function arrange(network, { current, sample, vertical, room }) {
+  const entries = entriesOf(network, current);
   const { columns, column } = columnsOf(network, entries);
   const blocks = new Map();
   let main = 8;

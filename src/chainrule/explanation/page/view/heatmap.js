@@ -91,7 +91,7 @@ function heatmap({
     (width - gap * (across - 1)) / (across * plan.columns),
     Math.max(3, (height - gap * (down - 1)) / (down * plan.rows)),
   );
-  const cell = Math.max(0.5, Math.min(44, room >= 2 ? Math.floor(room) : room));
+  const cell = Math.max(0.2, Math.min(44, room >= 2 ? Math.floor(room) : room));
   const tall = Math.max(
     cell,
     Math.min(plan.rows === 1 ? 26 : 9, (height - gap * (down - 1)) / (down * plan.rows)),
@@ -120,7 +120,7 @@ function heatmap({
   const ratio = Math.min(globalThis.devicePixelRatio || 1, 2);
   canvas.width = Math.max(1, Math.round(box.width * ratio));
   canvas.height = Math.max(1, Math.round(box.height * ratio));
-  canvas.style.width = `${box.width}px`;
+  figure.style.width = `${Math.max(box.width, 150)}px`;
   canvas.setAttribute("aria-hidden", "true");
   grid.style.maxWidth = `${box.width}px`;
   grid.append(canvas);
@@ -128,15 +128,17 @@ function heatmap({
   grid.append(frame);
   if (pick) grid.classList.add("pickable");
 
+  const every = Math.max(1, Math.floor(1 / (ratio * Math.min(cell, tall)))); // cells per pixel
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   for (let t = 0; t < shown; t++) {
-    for (let r = 0; r < plan.rows; r++) {
-      for (let c = 0; c < plan.columns; c++) {
+    for (let r = 0; r < plan.rows; r += every) {
+      for (let c = 0; c < plan.columns; c += every) {
         const at = plan.at(t, r, c);
-        if (at < count) paintCell(pen, ...place(t, r, c), cell, tall, part[at], scale, kind);
+        if (at >= count) continue;
+        paintCell(pen, ...place(t, r, c), cell * every, tall * every, part[at], scale, kind);
       }
     }
   }
@@ -179,15 +181,17 @@ function heatmap({
     const flat = start + plan.at(t, r, c);
     return `${elementName(name, flat, full)} = ${number(Number(data[flat]), 6)}${say ? ` · ${say(flat)}` : ""}`;
   };
-  const finite = part.filter(Number.isFinite);
+  const anyFinite = part.some(Number.isFinite);
   const rest = () => {
     frame.hidden = true;
     const more = shown < plan.tiles ? ` · ${shown} of ${plan.tiles} tiles shown` : "";
     reading.textContent =
       count === 1
         ? text(0, 0, 0)
-        : finite.length
-          ? `${number(Math.min(...finite), 3)} to ${number(Math.max(...finite), 3)}${more}`
+        : anyFinite
+          ? `${extent(part)
+              .map((v) => number(v, 3))
+              .join(" to ")}${more}`
           : "no finite value";
   };
   const show = (t, r, c) => {

@@ -16,7 +16,6 @@ class Page {
     this.units = new Map();
     this.inputs = new Map();
     this.places = new Map();
-    this.unfolded = new Set();
     this.find = (id) => document.getElementById(id);
     this.narrow = matchMedia("(max-width: 47rem)");
     readPalette();
@@ -39,7 +38,7 @@ class Page {
     this.at = Math.min(this.at, this.stops.length - 1);
     this.original = {
       loss: network.loss,
-      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id)?.slice()])),
+      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
       gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
     };
     this.touched = new Set();
@@ -135,8 +134,17 @@ class Page {
     else this.redraw();
   }
 
+  /** Draw a path of blame, on the sample that it goes through. */
   showPath(k) {
     this.path = k;
+    const hops = this.paths[k]?.path ?? [];
+    for (const { node, index } of hops) {
+      const { shape } = this.network.part(node, 0);
+      const count = sizeOf(this.network.shape(node)) / sizeOf(shape);
+      if (count > 1 && count === this.network.batch)
+        this.sample = Math.floor(index / sizeOf(shape));
+    }
+    this.find("sample").value = this.sample;
     this.redraw();
   }
 
@@ -203,11 +211,10 @@ class Page {
 
   redraw() {
     const focused = document.activeElement?.dataset?.key;
+    blamePanel(this, this.find("blame-body"));
     this.#picture();
     this.find("panel").replaceChildren(stopPanel(this));
     this.whatIf.update();
-    blamePanel(this, this.find("blame-body"));
-    if (this.path !== null) this.#picture();
     this.find("loss").textContent = number(this.network.loss, 5);
     const slider = this.find("slider");
     slider.value = this.at;
@@ -224,18 +231,19 @@ class Page {
     const scene = this.find("scene");
     const room = Math.max(220, scene.clientWidth - 16);
     const view = arrange(this.network, {
-      unfolded: this.unfolded,
       current: this.stop.step,
       sample: this.sample,
       vertical,
       room,
     });
-    const path = this.path === null ? null : this.paths[this.path]?.path;
+    const hops = this.path === null ? null : this.paths[this.path]?.path;
+    const path = hops && [{ node: this.chosen.id, index: this.chosen.index }, ...hops];
     const unit = this.unit();
     const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
     scene.innerHTML = drawPicture(this.network, view, {
       stop: this.stop,
       chosen,
+      weight: this.chosen,
       path,
       sample: this.sample,
       room,
@@ -259,15 +267,13 @@ class Page {
     const ids = [...network.inputs.map((n) => n.id), ...network.steps.flatMap((s) => s.outputs)];
     const range = (values) => {
       if (!values) return "–";
-      const numbers = Array.from(values, Number);
-      return numbers.length === 1
-        ? number(numbers[0])
-        : `${number(Math.min(...sampled(numbers)), 3)} to ${number(Math.max(...sampled(numbers)), 3)}`;
+      const [low, high] = extent(values).map((v) => number(v, 3));
+      return values.length === 1 ? number(Number(values[0])) : `${low} to ${high}`;
     };
     const rows = ids.map((id) => [
       code(network.name(id)),
       shapeText(network.shape(id)),
-      range(network.value(id)),
+      range(network.known(id) ? network.value(id) : null),
       range(network.gradient(id)),
     ]);
     return table(
@@ -310,10 +316,11 @@ class Page {
   }
 
   #clicked(event) {
-    const fold = event.target.closest("[data-unfold]");
+    const fold = event.target.closest("[data-step]");
     if (fold) {
-      this.unfolded.add(fold.dataset.unfold);
-      this.redraw();
+      const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
+      const step = Number(fold.dataset.step);
+      this.go(this.stops.findIndex((s) => s.phase === phase && s.step === step));
       return;
     }
     const hit = event.target.closest("[data-id]");
@@ -377,6 +384,4 @@ class Page {
 }
 
 const peak = (network, id) => greatest(network.gradient(id));
-const sampled = (values) => (values.length > 50000 ? values.slice(0, 50000) : values);
-
 globalThis.page = new Page(JSON.parse(document.getElementById("contents").textContent));

@@ -21,6 +21,7 @@ class Network {
     });
     this.inputs = variant.nodes.filter((n) => n.phase === "input");
     this.parameters = this.inputs.filter((n) => n.kind === "parameter");
+    this.blanks = new Map();
     this.batch = this.#batch();
     this.changed();
   }
@@ -32,7 +33,7 @@ class Network {
   }
 
   get loss() {
-    return Number(this.pass.loss);
+    return Number(this.pass.loss ?? NaN);
   }
 
   name(id) {
@@ -44,8 +45,19 @@ class Network {
     return this.nodes.get(id).shape;
   }
 
+  /** Whether the page has the value: that of a very large input it has not. */
+  known(id) {
+    return this.pass.value(id) !== undefined;
+  }
+
+  /** A value as a flat array; of an unknown one NaN. */
   value(id) {
-    return this.pass.value(id).data;
+    return this.pass.value(id)?.data ?? this.#unknown(sizeOf(this.shape(id)));
+  }
+
+  #unknown(size) {
+    if (!this.blanks.has(size)) this.blanks.set(size, new Float32Array(size).fill(NaN));
+    return this.blanks.get(size);
   }
 
   isFloat(id) {
@@ -60,7 +72,7 @@ class Network {
 
   gradient(id) {
     const g = this.gradientId(id);
-    return g === undefined || g === null ? null : this.value(g);
+    return this.pass.value(g)?.data ?? null;
   }
 
   element(id, index) {

@@ -6,10 +6,11 @@
  * view    from `arrange`
  * stop    { phase, step }: where the reader is
  * chosen  { id, index }: the number whose gradient is explained
+ * weight  { id, index }: the parameter's or input's number that is chosen
  * path    a path of blame to draw, or null
  * room    the width that there is for it, in pixels
  */
-function drawPicture(network, view, { stop, chosen, path, sample, room }) {
+function drawPicture(network, view, { stop, chosen, weight, path, sample, room }) {
   const { vertical } = view;
   const head = vertical ? 0 : 26;
   const foot = vertical ? 0 : 34;
@@ -17,7 +18,7 @@ function drawPicture(network, view, { stop, chosen, path, sample, room }) {
     ? [view.cross + 8, view.main]
     : [view.main, view.cross + head + foot];
   const at = (main, cross) => (vertical ? [cross + 4, main] : [main, cross + head]);
-  const scene = new Scene(network, view, at, stop, sample);
+  const scene = new Scene(network, view, at, stop, sample, weight);
   const parts = [scene.highlight(height)];
   view.columns.forEach((c, index) => c.entry && parts.push(scene.gap(c, index)));
   for (const block of view.blocks.values()) parts.push(scene.block(block, chosen));
@@ -31,8 +32,8 @@ function drawPicture(network, view, { stop, chosen, path, sample, room }) {
 }
 
 class Scene {
-  constructor(network, view, at, stop, sample) {
-    Object.assign(this, { network, view, at, stop, sample });
+  constructor(network, view, at, stop, sample, weight) {
+    Object.assign(this, { network, view, at, stop, sample, weight });
   }
 
   /** Whether a step has been passed in the direction of the stop. */
@@ -101,7 +102,7 @@ class Scene {
     const lines = this.view.vertical
       ? `M${x} ${c.from}V${c.from + c.gap.size}`
       : `M${c.from} ${y}H${c.from + c.gap.size}`;
-    return `<path class="tie" d="${lines}"/><g class="fold" data-unfold="${escape(c.entry.key)}"><rect x="${x - wide / 2}" y="${y - 17}" width="${wide}" height="34" rx="6"/>${this.text(x, y + 4, c.entry.label)}</g>`;
+    return `<path class="tie" d="${lines}"/><g class="fold" data-step="${this.stop.phase === "start" || this.stop.phase === "forward" ? c.entry.steps[0] : c.entry.steps.at(-1)}"><rect x="${x - wide / 2}" y="${y - 17}" width="${wide}" height="34" rx="6"/>${this.text(x, y + 4, c.entry.label)}</g>`;
   }
 
   link(link, k, gapKind) {
@@ -129,7 +130,8 @@ class Scene {
     const back = phase === "end" || (phase === "backward" && this.reached(k));
     const kind = back ? "gradient" : "value";
     const values = back ? this.network.gradient(weights.id) : this.network.value(weights.id);
-    if (!values) return `<path class="band" d="${this.band(from, to)}"/>`;
+    if (!values || !this.network.known(weights.id))
+      return `<path class="band" d="${this.band(from, to)}"/>`;
     const scale = greatest(values) || 1;
     const lines = [];
     for (let i = 0; i < from.count; i++) {
@@ -139,9 +141,10 @@ class Scene {
         const d = this.line(from, i, to, o);
         const width = 0.6 + 4.4 * (Math.abs(v) / scale);
         const name = this.network.element(weights.id, flat);
+        const marked = this.weight?.id === weights.id && this.weight.index === flat;
         lines.push([
-          Math.abs(v),
-          `<g class="weight" data-id="${weights.id}" data-index="${flat}"><title>${escape(`${name} = ${number(Number(this.network.value(weights.id)[flat]))}`)}</title><path class="${kind}${v < 0 ? " minus" : ""}" d="${d}" stroke-width="${width.toFixed(2)}"/><path class="hit" d="${d}"/></g>`,
+          marked ? Infinity : Math.abs(v),
+          `<g class="weight${marked ? " marked" : ""}" data-id="${weights.id}" data-index="${flat}"><title>${escape(`${name} = ${number(Number(this.network.value(weights.id)[flat]))}`)}</title>${marked ? `<path class="mark" d="${d}" stroke-width="${(width + 4).toFixed(2)}"/>` : ""}<path class="${kind}${v < 0 ? " minus" : ""}" d="${d}" stroke-width="${width.toFixed(2)}"/><path class="hit" d="${d}"/></g>`,
         ]);
       }
     }
@@ -167,7 +170,7 @@ class Scene {
     const { phase, step } = this.stop;
     const back = phase === "end" || (phase === "backward" && c.entry.steps[0] >= step);
     const values = back ? this.network.gradient(id) : this.network.value(id);
-    if (!values) return "";
+    if (!values || !this.network.known(id)) return "";
     const plan = layout(this.network.shape(id));
     const tiles = Math.min(plan.tiles, 9);
     const wide = tiles > 4 ? 3 : tiles > 1 ? 2 : 1;
@@ -213,6 +216,7 @@ class Scene {
   block(block, chosen) {
     const { kind, faint } = this.shows(block.id);
     const network = this.network;
+    const known = kind === "gradient" || network.known(block.id);
     const values = kind === "gradient" ? network.gradient(block.id) : network.value(block.id);
     const name = shorten(network.name(block.id), 15);
     const { vertical } = this.view;
@@ -229,7 +233,7 @@ class Scene {
     const drawn =
       block.kind === "circles"
         ? this.circles(block, values, kind, chosen)
-        : this.grid(block, values, kind, chosen);
+        : this.grid(block, known ? values : null, kind, chosen);
     return `<g class="${faint ? "faint" : ""}">${drawn}${under}${beside}</g>`;
   }
 
@@ -252,6 +256,8 @@ class Scene {
   grid(block, values, kind, chosen) {
     const [x, y] = this.at(block.main, block.cross);
     const [left, top] = [x - block.width / 2, y - block.height / 2];
+    const card = `<rect class="card" x="${left - 2}" y="${top - 2}" width="${block.width + 4}" height="${block.height + 4}"/>`;
+    if (!values) return `<g>${card}${this.text(x, y + 4, "left out", "soft")}</g>`;
     const image = gridImage(block, values, block.start, kind);
     const more =
       block.tiles > block.shown
@@ -262,7 +268,7 @@ class Scene {
     const place = inside >= 0 ? placeIn(block, inside) : null;
     if (place)
       mark = `<rect class="frame" x="${left + place[0] - 1}" y="${top + place[1] - 1}" width="${block.cell + 2}" height="${block.cell + 2}"/>`;
-    return `<g class="grid-block" data-id="${block.id}"><rect class="card" x="${left - 2}" y="${top - 2}" width="${block.width + 4}" height="${block.height + 4}"/><image x="${left}" y="${top}" width="${block.width}" height="${block.height}" href="${image}"/>${mark}${more}</g>`;
+    return `<g class="grid-block" data-id="${block.id}">${card}<image x="${left}" y="${top}" width="${block.width}" height="${block.height}" href="${image}"/>${mark}${more}</g>`;
   }
 
   // ── a path of blame ────────────────────────────────────────────────────────────────────────────
@@ -345,18 +351,20 @@ function gridImage(
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   const scale = greatest(values.slice(start, start + count));
+  const every = Math.max(1, Math.floor(1 / (zoom * Math.min(cell, tall)))); // cells per pixel
   for (let t = 0; t < shown; t++) {
     if (shown > 1) {
       const [x, y] = place(t, 0, 0);
       pen.fillStyle = css(palette["--rule"]);
       pen.fillRect(x - 0.5, y - 0.5, columns * cell + 1, rows * tall + 1);
     }
-    for (let r = 0; r < rows; r++) {
-      for (let c = 0; c < columns; c++) {
+    for (let r = 0; r < rows; r += every) {
+      for (let c = 0; c < columns; c += every) {
         const inside = at(t, r, c);
         if (inside >= count) continue;
         const [x, y] = place(t, r, c);
-        paintCell(pen, x, y, cell, tall, Number(values[start + inside]), scale, kind);
+        const value = Number(values[start + inside]);
+        paintCell(pen, x, y, cell * every, tall * every, value, scale, kind);
       }
     }
   }

@@ -19,7 +19,7 @@ function crossEntropyLook(page) {
   const samples = network.shape(logits)[0];
   const difference = share.map((p, c) => p - Number(c === right));
   const plain = difference.every((d, c) => Math.abs(d / samples - Number(gradient[c])) < 1e-4);
-  if (!plain) return null; // weighted, smoothed or ignored: another formula
+  if (!plain) return null; // another loss, or weighted, smoothed or ignored
   const section = look(
     "From scores to probabilities",
     stop.phase === "forward"

@@ -50,9 +50,10 @@ function standardiseLook(page, node) {
 /** With y = w x̂, r = 1/√(σ² + ε): w r g, −r·mean(w g), −r·x̂·mean(w g x̂), over the axes. */
 function threeWays(x, scale, g, axis, eps) {
   const groups = groupsOf(x.shape, axis);
-  const count = groups.length / (Math.max(...groups) + 1);
+  const many = extent(groups)[1] + 1;
+  const count = groups.length / many;
   const sums = (values) => {
-    const out = new Float64Array(Math.max(...groups) + 1);
+    const out = new Float64Array(many);
     values.forEach((v, k) => (out[groups[k]] += v));
     return out.map((v) => v / count);
   };

@@ -50,6 +50,11 @@ function valueMap(page, id, { kind = "value", data, ...more } = {}) {
     ? { shape: network.shape(id), start: 0 }
     : network.part(id, sample);
   const name = network.name(id);
+  if (!data && !network.known(id)) {
+    return element(
+      `<p class="map note">${code(name)} ${shapeText(shape)}: too large for a page, so its values are left out.</p>`,
+    );
+  }
   return heatmap({
     key: `${page.stop.phase}${page.stop.step}-${id}-${kind}`,
     name,
@@ -89,7 +94,7 @@ function startParts(page) {
 
 function endParts(page) {
   const { network } = page;
-  const found = network.inputs.filter((n) => network.graph.gradients[n.name] !== undefined);
+  const found = network.inputs.filter((n) => network.gradient(n.id));
   const sizes = found.map((n) => norm(network.gradient(n.id)));
   const top = Math.max(...sizes, 1e-300);
   const order = found.map((n, k) => [n, sizes[k]]).sort((a, b) => b[1] - a[1]);
@@ -186,7 +191,9 @@ function backwardParts(page, unit, input) {
     pick: (index) => page.pickUnit(unit.id, index),
   });
   const inputs = network.steps[k].inputs.filter((id) => network.gradient(id));
-  if (network.value(unit.id).length > 1) parts.push(row(upstream, ...otherOutputs(page, unit)));
+  const apart = inputs.some((id) => !network.isElementwise(k, id, unit.id)); // else it is shown below
+  if (network.value(unit.id).length > 1 && apart)
+    parts.push(row(upstream, ...otherOutputs(page, unit)));
   inputs.sort((a, b) => Number(b === input?.id) - Number(a === input?.id));
   for (const id of inputs.slice(0, 5)) parts.push(chain(page, unit, id, input));
   if (inputs.length > 5)

@@ -5,6 +5,12 @@ const RATES = { SGD: 0.1, momentum: 0.05, RMSprop: 0.01, Adam: 0.01 };
 class Training {
   constructor(page, root) {
     Object.assign(this, { page, root });
+    if (page.contents.left_out.length) {
+      root.append(
+        element('<p class="note">This network has too many numbers for a page to train it.</p>'),
+      );
+      return;
+    }
     const kinds = Object.keys(RATES)
       .map((k) => `<option>${k}</option>`)
       .join("");
@@ -28,6 +34,7 @@ class Training {
 
   /** No step taken yet. */
   restart() {
+    if (!this.kind) return;
     this.optimizer = null;
     this.losses = [this.page.network.loss];
     this.start = null;
@@ -38,7 +45,7 @@ class Training {
     const { network } = this.page;
     this.optimizer ??= new chainrule.Optimizer(this.kind.value, { lr: Number(this.rate.value) });
     this.start ??= new Map(
-      network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id) ?? [])]),
+      network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
     );
     if (this.losses.at(-1) !== network.loss) this.losses.push(network.loss); // changed by hand
     for (let k = 0; k < count; k++) {

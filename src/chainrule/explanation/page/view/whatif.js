@@ -8,7 +8,6 @@ const LABELS = {
 class WhatIf {
   constructor(page, root) {
     Object.assign(this, { page, root });
-    this.before = page.network.loss;
   }
 
   /** Everything anew: after another choice, or another network. */
@@ -30,7 +29,7 @@ class WhatIf {
   /** The choice of a number: its tensor, its index, and a slider. */
   #number(network, { id, index }) {
     const options = network.inputs
-      .filter((n) => network.isFloat(n.id) && network.value(n.id))
+      .filter((n) => network.isFloat(n.id) && network.known(n.id))
       .map(
         (n) =>
           `<option value="${n.id}"${n.id === id ? " selected" : ""}>${escape(shorten(n.name, 30))}</option>`,
@@ -140,22 +139,22 @@ class WhatIf {
     const step = value - was;
     const predicted = original.gradients.get(id);
     const facts = [
-      ["gradient", gradient ? number(Number(gradient[index])) : "none"],
+      ["gradient", gradient ? number(Number(gradient[index])) : "not computed"],
       ["loss", `<strong data-loss="${network.loss}">${number(network.loss)}</strong>`],
     ];
     if (step !== 0) facts.push(["value was", number(was)]);
     if (network.loss !== original.loss) {
       facts.push(
         ["loss was", number(original.loss)],
-        ["change", signed(network.loss - original.loss)],
+        ["change of the loss", signed(network.loss - original.loss)],
       );
       if (step !== 0 && predicted && this.page.onlyChosenChanged())
-        facts.push(["gradient × change of the value", signed(Number(predicted[index]) * step)]);
+        facts.push(["change that the gradient predicts", signed(Number(predicted[index]) * step)]);
     }
     if (network.pass.outdated?.size)
       facts.push([
         "note",
-        "Python alone can compute some of these values, so they are those of before",
+        "the page cannot compute all that follows: some values are those of before",
       ]);
     this.root.querySelector(".facts").innerHTML = facts
       .map(([a, b]) => `<div><dt>${a}</dt><dd>${b}</dd></div>`)
