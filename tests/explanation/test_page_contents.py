@@ -105,6 +105,38 @@ def test_a_variant_takes_what_was_changed(computer):
     assert adopted.tolist() == [1, 2, 3]
 
 
+def test_the_nonlinearity_of_an_rnn_is_exchanged(computer):
+    cr.random.seed(0)
+    rnn, x = nn.RNN(3, 4), cr.random.normal((2, 5, 3))
+
+    def loss(x: Any) -> Any:
+        return (rnn(x)[0] ** 2).mean()
+
+    derivation = derive(loss, (x,), {})
+    label, others = variants(loss, (x,), {}, derivation)
+    assert (label.activation, label.depth) == ("tanh", None)
+    assert [(v.activation, v.depth) for v, _ in others] == [("relu", None)]
+    assert rnn.nonlinearity == "tanh"
+    losses = computer.run(RUN_ALL, contents(derivation, "", label, others))
+    for ours, rnn.nonlinearity in zip(losses, ("tanh", "relu"), strict=True):
+        assert ours == pytest.approx(loss(x).item(), rel=1e-6)
+
+
+def test_the_function_of_a_transformer_is_exchanged(computer):
+    block, x = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0), cr.random.normal((2, 5, 8))
+
+    def loss(x: Any) -> Any:
+        return (block(x) * cr.sin(x)).mean()
+
+    derivation = derive(loss, (x,), {})
+    label, others = variants(loss, (x,), {}, derivation)
+    assert (label.activation, block.activation) == ("relu", F.relu)
+    losses = computer.run(RUN_ALL, contents(derivation, "", label, others))
+    for ours, (other, _) in zip(losses[1:], others, strict=True):
+        block.activation = getattr(F, other.activation)
+        assert ours == pytest.approx(loss(x).item(), rel=1e-5)
+
+
 def test_a_network_without_modules_has_no_variants():
     w = nn.Parameter(cr.ones((6, 3)))
 
@@ -135,6 +167,9 @@ def test_the_users_operation_keeps_the_value_of_python(computer):
         pass.run();
         const after = state();
         pass.reset();
+        pass.set(pass.idOf("w"), 0, 0.5);  // before the first run too
+        if (!pass.run().outdated.has(argument.data.loss)) return null;
+        pass.reset();
         return [before, after, pass.run().paths(pass.idOf("w"), 0)];""",
         {"data": data},
     )
@@ -147,18 +182,28 @@ def test_the_users_operation_keeps_the_value_of_python(computer):
 
 
 def test_large_inputs_are_left_out(computer, monkeypatch):
-    monkeypatch.setattr(module, "MOST_VALUES", 500)
+    """What the page cannot compute without them has the value of Python, if it is small."""
+    monkeypatch.setattr(module, "MOST_BYTES", 6000)
     net = nn.Sequential(nn.Linear(6, 200), nn.ReLU(), nn.Linear(200, 3))
     derivation = derive(lambda x, y: F.cross_entropy(net(x), y), (X, Y), {})
     data = contents(derivation)
-    assert sorted(data["left_out"]) == ["0.weight", "2.weight"]
-    loss, known = computer.run(
+    assert data["left_out"] == ["0.weight", "2.weight"]
+    loss, known, weights, changed, outdated = computer.run(
         """const pass = new chainrule.Pass(argument).run();
-        return [pass.loss ?? null, argument.nodes.filter(({ id }) => pass.value(id)).length];""",
+        const loss = pass.loss;
+        const known = argument.nodes.filter(({ id }) => pass.value(id)).length;
+        const weights = argument.left_out.map((name) => pass.value(pass.idOf(name)) ?? null);
+        pass.set(pass.idOf("2.bias"), 0, 1);
+        return [loss, known, weights, pass.run().loss, [...pass.outdated]];""",
         data,
     )
-    assert loss is None
-    assert 0 < known < len(data["nodes"])
+    assert loss == pytest.approx(derivation.value(derivation.loss).item(), rel=1e-6)
+    assert len(data["nodes"]) / 2 < known < len(data["nodes"])
+    assert weights == [None, None]
+    with cr.no_grad():
+        net[2].bias[0] = 1
+    assert changed == pytest.approx(F.cross_entropy(net(X), Y).item(), rel=1e-6)
+    assert data["gradients"]["0.bias"] in outdated
 
 
 def test_a_page_of_50_thousand_parameters_is_small(computer):

@@ -1,7 +1,8 @@
 """The command line: one file per command.
 
-train, predict, evaluate, check, bench, info: commands
+train, predict, evaluate, explain, check, bench, info: commands
 runs        what `train`, `predict` and `evaluate` share
+examples    what `explain` explains, ready
 workloads   what `bench` times, and in which process
 """
 
@@ -23,7 +24,7 @@ from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import ArgumentError, ChainruleError, printable
-from . import bench, check, evaluate, info, predict, train
+from . import bench, check, evaluate, explain, info, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -55,6 +56,7 @@ for _name, _function in (
     ("train", train.train),
     ("predict", predict.predict),
     ("evaluate", evaluate.evaluate),
+    ("explain", explain.explained),
     ("check", check.check),
     ("bench", bench.bench),
     ("info", info.info),

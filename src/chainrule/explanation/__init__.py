@@ -7,6 +7,9 @@ steps         the pass in steps (modules, lines of the user's code), and the nam
 recorder      follows a recording
 page          the page of an explanation, which computes the graph itself
 owners        the user's names for modules and tensors
+prose         the pass in words: compact, and for readers without calculus
+rows          the rows of a data set that are explained
+user_code     code that comes with this library, explained as if the user had written it
 images        where a network looks in an image: saliency maps and Grad-CAM
 handbook      the table of derivatives as a page
 formula       a graph of scalars as a formula

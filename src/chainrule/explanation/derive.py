@@ -155,7 +155,8 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     ends = [node for _, node in recording.ends]
     passed = [n for p in pulls for n in (*p.upstream, *p.shares) if n is not None]
     everything = topological([recording.loss, *ends, *written, *passed])
-    new = _simplified(recorded.graph.inputs, everything, {p.node for p in pulls})
+    forward = {*recorder.calls} & {*everything}
+    new = _simplified(recorded.graph.inputs, everything, forward)
 
     read: dict[Node, Input] = {}
     for node, t, name in zip(recording.inputs, recording.tensors, owners.arguments, strict=True):
@@ -206,20 +207,20 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
 
 
 def _simplified(
-    inputs: Sequence[Node], nodes: list[Node], pulled: AbstractSet[Node]
+    inputs: Sequence[Node], nodes: list[Node], forward: AbstractSet[Node]
 ) -> dict[Node, Node]:
     """Each node after exact simplifications.
 
-    pulled   nodes with a pull: each stays a node of its own with its inputs, or, if it changes
-             nothing, is its input
+    forward   each of these stays a node of its own with its inputs, as the user's code made it; if
+              it changes nothing, it is its input
     """
     folded = dict(zip(nodes, fold(Graph(inputs, nodes)).outputs, strict=True))
-    with_pull = {folded[n] for n in pulled}
+    as_recorded = {folded[n] for n in forward}
     known: dict[Any, Node] = {}
 
     def visit(node: Node, new: tuple[Node, ...]) -> Node:
         out = simpler(node, new)
-        if node in with_pull:
+        if node in as_recorded:
             return out if out in new else with_inputs(node, new)
         key = (out.op, out.inputs, parameters_key(out.params) if out.params else ())
         return out if key[2] is None or out.op is None else known.setdefault(key, out)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..graph import Array, Node
+from . import prose
 from .derive import derive
 from .steps import Step, names_of, steps_of
 
@@ -42,6 +43,14 @@ class Explanation:
     @cached_property
     def _names(self) -> dict[Node, str]:
         return names_of(self._derivation, self._steps)
+
+    def text(self) -> str:
+        """The pass, compact, for a terminal: every operation with its rule and its numbers."""
+        return prose.text(self._derivation, self._steps, self._names)
+
+    def story(self) -> str:
+        """The pass for readers without calculus, with the numbers of the sample."""
+        return prose.story(self._derivation, self._steps, self._names)
 
     def arrays(self) -> dict[str, Array]:
         """What the function of `numpy()` is called with: parameters, data, random masks."""

@@ -7,7 +7,7 @@ of what only Python can compute.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,7 @@ from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 from .variants import Label
 
-MOST_VALUES = 300_000  # numbers that a page has: 1.6 MB of float32
+MOST_BYTES = 1_200_000  # of values, 1.6 MB in base64: 300 thousand parameters in float32
 
 
 def contents(
@@ -43,7 +43,7 @@ def contents(
     gradients           ids of ∂loss/∂variable, by name
     cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
     steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule;
-                        `tangent`: the derivative along a direction, see `tangents.py`
+                        `tangent`: its derivative along a direction and back, see `tangents.py`
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
     label               {"activation", "depth"}
@@ -85,7 +85,9 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     cotangents = _cotangents(derivation)
     nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
-    values, left_out = _values(derivation, nodes)
+    ends = [n for step in steps for n in step.outputs]
+    shown = {n for end in ends for n in (end, *cotangents.get(end, ())) if n is not None}
+    values, left_out = _values(derivation, nodes, shown | {*derivation.gradients.values()})
     forward = {*derivation.forward}
     described = []
     for node in ids:
@@ -110,7 +112,9 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             for node, of in cotangents.items()
         },
         "steps": [_step(derivation, step, ids) for step in steps],
-        "initialisations": initialisations({ids[n]: i for n, i in derivation.inputs.items()}),
+        "initialisations": initialisations(
+            {ids[n]: i for n, i in derivation.inputs.items() if n in values}
+        ),
         "left_out": left_out,
     }
 
@@ -140,40 +144,53 @@ def page_nodes(derivation: Derivation) -> list[Node]:
     return [*derivation.inputs, *sorted(fixed, key=derivation.position.__getitem__), *computed]
 
 
-def _values(derivation: Derivation, nodes: Sequence[Node]) -> tuple[dict[Node, Array], list[str]]:
+def _values(
+    derivation: Derivation, nodes: Sequence[Node], shown: Container[Node]
+) -> tuple[dict[Node, Any], list[str]]:
     """The values that a page has by node, and the names of the inputs that are left out.
 
-    The largest inputs are left out until the others have no more than MOST_VALUES elements. Then
-    there is some of what the page cannot compute, as far as there is room.
+    The largest inputs are left out where all have more than MOST_BYTES. Then there are values of
+    what the page cannot compute without them, as far as there is room.
+
+    shown   the nodes whose values a reader sees first
     """
-    needed = {n: derivation.value(n) for n in nodes if n.op is None or n in derivation.inputs}
-    needed |= {n: derivation.value(n) for n in nodes if n not in needed and not _computes(n)}
-    room, left_out, out = MOST_VALUES, [], {}
-    for node in sorted(needed, key=lambda n: _stored(needed[n])):
-        if _stored(needed[node]) <= room:
-            room -= _stored(needed[node])
-            out[node] = needed[node]
-        elif node in derivation.inputs:
-            left_out.append(derivation.inputs[node].name)
-    for node in _shown(derivation, nodes) if left_out else ():
-        if node not in out and _stored(derivation.value(node)) <= room:
-            room -= _stored(derivation.value(node))
-            out[node] = derivation.value(node)
-    return out, left_out
+    inputs = [n for n in nodes if n.op is None or n in derivation.inputs]
+    read = {*inputs}
+    sizes = {n: _stored(derivation.value(n)) for n in nodes}
+    room = MOST_BYTES if sum(sizes[n] for n in inputs) <= MOST_BYTES else MOST_BYTES // 2
+    known = {*_fitting(inputs, sizes, room)}
+    room = MOST_BYTES - sum(sizes[n] for n in known)
+    stored = [*known, *_fitting([n for n in nodes if not _computes(n)], sizes, room)]
+    known.update(stored)
+    for node in nodes:
+        if _computes(node) and node.inputs and all(i in known for i in node.inputs):
+            known.add(node)
+    unknown = [n for n in nodes if n not in known and n not in read]
+    room = MOST_BYTES - sum(sizes[n] for n in stored)
+    for some in ([n for n in unknown if n in shown], [n for n in unknown if n not in shown]):
+        stored += _fitting(some, sizes, room)
+        room = MOST_BYTES - sum(sizes[n] for n in stored)
+    left_out = [i.name for node, i in derivation.inputs.items() if node not in known]
+    return {n: derivation.value(n) for n in stored}, left_out
 
 
-def _shown(derivation: Derivation, nodes: Sequence[Node]) -> list[Node]:
-    """What a page shows though it cannot compute it, the smallest first."""
-    steps = steps_of(derivation)
-    ends = [n for step in steps for n in step.outputs]
-    gradients = [n for of in map(_cotangents(derivation).get, ends) for n in of or () if n]
-    shown = {*ends, *gradients, *derivation.gradients.values()} & {*nodes}
-    return sorted(shown, key=lambda n: np.size(derivation.value(n)))
+def _fitting(nodes: Iterable[Node], sizes: Mapping[Node, int], room: int) -> list[Node]:
+    """The smallest nodes, as many as there is room."""
+    out = []
+    for node in sorted(nodes, key=sizes.__getitem__):
+        room -= sizes[node]
+        if room < 0:
+            break
+        out.append(node)
+    return out
 
 
 def _stored(value: Any) -> int:
-    """How many elements of a value a page has."""
-    return 1 if _uniform(np.asarray(value)) else np.size(value)
+    """The bytes that a page has of a value."""
+    if isinstance(value, tuple):
+        return sum(map(_stored, value))
+    array = np.asarray(value)
+    return array.itemsize if _uniform(array) else array.nbytes
 
 
 def _uniform(value: Array) -> bool:
@@ -247,7 +264,7 @@ def encoded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [encoded(v) for v in value]
     array = np.asarray(value)
-    flat = array.reshape(-1)[: _stored(array)]
+    flat = array.reshape(-1)[: 1 if _uniform(array) else array.size]
     return {
         "dtype": str(array.dtype),
         "shape": [*array.shape],

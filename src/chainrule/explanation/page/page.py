@@ -38,15 +38,17 @@ _VIEW = (
 )
 
 
-def render(contents: Mapping[str, Any], title: str = "") -> str:
+def render(contents: Mapping[str, Any], title: str = "", text: str = "") -> str:
     """The page of these contents (see `contents.contents`) as HTML.
 
     title   of the page; that of the contents by default
+    text    what to look at: a paragraph under the title
     """
     title = title or contents["title"] or "Forward and backward"
     data = json.dumps(contents, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     data = data.replace("<", "\\u003c")  # no "</script>" in it
-    texts = {"title": html.escape(title), "version": html.escape(contents["chainrule"])}
+    texts = {"title": title, "text": text, "version": contents["chainrule"]}
+    texts = {key: html.escape(value) for key, value in texts.items()}
     body = Template(_file("body.html")).substitute(texts)
     script = f"{compute_script()}\n{_view_script()}"
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -14,15 +14,24 @@ from typing import Any
 from ... import nn, random
 from ...errors import ChainruleError
 from ...nn import Linear, Module, Sequential
+from ...nn import functional as F  # noqa: N812 - the usual name
 from ..derivation import Derivation
 from ..derive import derive
 
-ACTIVATIONS: dict[str, Callable[[], Module]] = {
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "linear")
+_MODULES: dict[str, Callable[[], Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
     "linear": nn.Identity,
+}
+_NONLINEARITIES = {"tanh": lambda: "tanh", "relu": lambda: "relu"}  # of RNN
+_FUNCTIONS: dict[str, Callable[[], Any]] = {  # of transformers
+    "relu": lambda: F.relu,
+    "tanh": lambda: F.tanh,
+    "sigmoid": lambda: F.sigmoid,
+    "gelu": lambda: F.gelu,
 }
 # Activations of hidden layers: each element becomes a function of itself.
 _HIDDEN = (
@@ -37,7 +46,7 @@ MOST_NODES = 3000  # of all variants: some 500 kB
 class Label:
     """What distinguishes a variant; None where the network is not built so.
 
-    activation   a name of ACTIVATIONS, or of the module's class; "" if there are several
+    activation   one of ACTIVATIONS, or the name of the module's class; "" if there are several
     depth        the number of hidden layers
     """
 
@@ -54,7 +63,7 @@ def variants(
     """The label of the network as it is, and its variants: first those that change one thing."""
     network = _Network(derivation)
     now = network.label
-    activations = ACTIVATIONS if now.activation is not None else {}
+    activations = [a for a in ACTIVATIONS if network.has_activation(a)]
     depths = [d for d in DEPTHS if network.has_depth(d)]
     labels = [Label(a, now.depth) for a in activations]
     labels += [Label(now.activation, d) for d in depths]
@@ -74,6 +83,21 @@ def variants(
             break
         out[label] = variant
     return now, [*out.items()]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an activation is: in `container`, under the name or index `key`.
+
+    now, name   what is there, and what it is called
+    choices     what makes another one, by name
+    """
+
+    container: Any
+    key: Any
+    now: Any
+    name: str
+    choices: Mapping[str, Callable[[], Any]]
 
 
 class _Network:
@@ -96,17 +120,35 @@ class _Network:
         self.pairs = _pairs(self.hidden) if self.hidden is not None else []
 
     @property
-    def activations(self) -> list[tuple[Any, Any, Module]]:
-        """The activations of hidden layers: what each is in, its name or index there, itself."""
-        places = [p for root in self.roots for p in _places(root)]
-        return [p for p in places if isinstance(p[2], _HIDDEN)]
+    def activations(self) -> list[_Place]:
+        """The places of activations in hidden layers."""
+        everything = [p for root in self.roots for p in _places(root)]
+        out = [
+            _Place(container, key, module, type(module).__name__.lower(), _MODULES)
+            for container, key, module in everything
+            if isinstance(module, _HIDDEN)
+        ]
+        for module in (*self.roots, *(m for _, _, m in everything)):
+            if isinstance(module, (nn.RNN, nn.RNNCell)):
+                now = module.nonlinearity
+                out.append(_Place(module, "nonlinearity", now, now, _NONLINEARITIES))
+            elif isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+                function = module.activation
+                name = getattr(function, "__name__", "")
+                out.append(_Place(module, "activation", function, name, _FUNCTIONS))
+        return out
 
     @property
     def label(self) -> Label:
         """As the network is now."""
-        names = {type(module).__name__.lower() for _, _, module in self.activations}
+        names = {place.name for place in self.activations}
         activation = None if not names else names.pop() if len(names) == 1 else ""
         return Label(activation, len(self.pairs) or None)
+
+    def has_activation(self, name: str) -> bool:
+        """Whether all of them can be that one."""
+        places = self.activations
+        return bool(places) and all(name in place.choices for place in places)
 
     def has_depth(self, depth: int) -> bool:
         """Whether hidden layers can be repeated or left out until there are that many."""
@@ -125,11 +167,11 @@ class _Network:
         with ExitStack() as stack:
             if label.depth is not None and label.depth != len(self.pairs):
                 self._deepen(label.depth, stack)
-            kind = ACTIVATIONS.get(label.activation or "")
-            for container, key, module in self.activations:
-                if kind is not None and type(module).__name__.lower() != label.activation:
-                    _put(container, key, kind())
-                    stack.callback(_put, container, key, module)
+            for place in self.activations:
+                kind = place.choices.get(label.activation or "")
+                if kind is not None and label.activation != place.name:
+                    _put(place.container, place.key, kind())
+                    stack.callback(_put, place.container, place.key, place.now)
             yield
 
     def _deepen(self, depth: int, stack: ExitStack) -> None:
@@ -170,7 +212,7 @@ def _places(module: Module) -> Iterator[tuple[Any, Any, Module]]:
                 waiting.append(value)
 
 
-def _put(container: Any, key: Any, module: Module) -> None:
+def _put(container: Any, key: Any, module: Any) -> None:
     if isinstance(container, Module):
         setattr(container, key, module)
     else:

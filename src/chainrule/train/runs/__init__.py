@@ -1,7 +1,8 @@
 """Runs: recipes carried out in a folder, by the command line or from Python.
 
 training   `train` a recipe in a new folder, `resume` one that was stopped
-run        `Run`: open a folder, predict, evaluate
+run        `Run`: open a folder, predict, evaluate, explain
+explained  a run's loss on test rows, as a function that its user could write
 result     the metrics of the test rows, and the report
 folder     reading, writing and locking a run folder
 sampling   bits per character, and samples while a text is trained

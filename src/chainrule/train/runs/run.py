@@ -8,7 +8,9 @@ from typing import Any
 
 from ... import nn
 from ...errors import ArgumentError, FileError, printable, warn
+from ...explanation import Explanation
 from ..evaluation.inference import predict
+from .explained import explained
 from .folder import (
     expect_unchanged,
     load_weights,
@@ -122,6 +124,19 @@ class Run:
             x, y = self.task.read(_named(source), labelled=True)
         _, metrics = evaluate_task(self.task, self.recipe, self.model, (x, y))
         return y.size if isinstance(self.task, TextTask) else len(y), metrics
+
+    def explain(self, sample: int = 0, batch: int = 1) -> Explanation:
+        """The loss on test rows explained: as in training, with the model in evaluation mode.
+
+        sample   the first row, among the test rows; of a text the first window
+        batch    the number of rows
+        """
+        return self.explained(sample, batch)[0]
+
+    def explained(self, sample: int, batch: int) -> tuple[Explanation, str]:
+        """As `explain`, with a title."""
+        name = self.folder.resolve().name
+        return explained(self._own_data(), self.recipe, self.model, name, sample, batch)
 
     def write(self, prompt: str, length: int = 400, seed: int = 0, **sampling: Any) -> str:
         """What the model writes after a prompt, `length` tokens.

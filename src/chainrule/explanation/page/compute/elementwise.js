@@ -102,7 +102,12 @@
 
   const view = new DataView(new ArrayBuffer(8));
 
-  const SMALLEST = { float64: 2 ** -1074, float32: 2 ** -149, float16: 2 ** -24, bfloat16: 2 ** -133 };
+  const SMALLEST = {
+    float64: 2 ** -1074,
+    float32: 2 ** -149,
+    float16: 2 ** -24,
+    bfloat16: 2 ** -133,
+  };
 
   // The neighbour of a towards b in the format: the next pattern of bits.
   function nextafter(dtype, a, b) {

@@ -1,4 +1,4 @@
-// A pass over the graph of a page: all values, forward and backward, and what a change makes of them.
+// A pass over the graph of a page: all values, forward and backward, and what changes make of them.
 (() => {
   "use strict";
   const { decoded, evaluated, isBig, rounded } = chainrule;
@@ -13,8 +13,8 @@
       this.nodes = variant.nodes;
       this._source = contents;
       this._values = new Array(this.nodes.length);
-      this._byName = new Map();
-      for (const node of this.nodes) if (node.phase === "input") this._byName.set(node.name, node.id);
+      const inputs = this.nodes.filter((node) => node.phase === "input");
+      this._byName = new Map(inputs.map(({ name, id }) => [name, id]));
       this.reset();
     }
 
@@ -25,7 +25,8 @@
         this._values[node.id] = Array.isArray(value) ? value.map(decoded) : value && decoded(value);
       }
       this.outdated = new Set();
-      this._changed = null; // everything
+      this._changed = new Set();
+      this._computed = false;
     }
 
     _alike([variant, id]) {
@@ -61,16 +62,16 @@
     // Set one element of an input; `run` computes what follows.
     set(id, flatIndex, number) {
       const x = this._values[id];
-      x.data[flatIndex] = isBig(x.dtype) ? BigInt(number) : number;
+      x.data[flatIndex] = isBig(x.dtype) ? BigInt(Math.trunc(number)) : number;
       rounded(x);
-      this._changed?.add(id);
+      this._changed.add(id);
     }
 
     setAll(id, numbers) {
       const x = this._values[id];
       x.data.set(isBig(x.dtype) ? Array.from(numbers, BigInt) : numbers);
       rounded(x);
-      this._changed?.add(id);
+      this._changed.add(id);
     }
 
     // Take the inputs of another pass that have the same name and shape.
@@ -78,23 +79,26 @@
       for (const [name, id] of this._byName) {
         const there = other.value(other.idOf(name));
         const here = this._values[id];
-        if (there && here && String(there.shape) === String(here.shape)) this.setAll(id, there.data);
+        const fits = there && here && String(there.shape) === String(here.shape);
+        if (fits) this.setAll(id, there.data);
       }
     }
 
     // Compute the nodes that depend on what has changed.
     run() {
-      const changed = this._changed;
-      const { outdated } = this;
+      const { outdated, _changed: changed } = this;
       for (const node of this.nodes) {
-        if (node.op === null || (changed && !node.in.some((i) => changed.has(i)))) continue;
+        const affected = node.in.some((i) => changed.has(i));
+        if (node.op === null || (this._computed && !affected)) continue;
         const inputs = node.in.map((i) => this._values[i]);
-        const computed = !node.elsewhere && !inputs.includes(undefined);
-        if (computed) this._values[node.id] = evaluated(node, inputs);
-        if ((changed && !computed) || node.in.some((i) => outdated.has(i))) outdated.add(node.id);
-        changed?.add(node.id);
+        const computes = !node.elsewhere && !inputs.includes(undefined);
+        if (computes) this._values[node.id] = evaluated(node, inputs);
+        const wrong = (affected && !computes) || node.in.some((i) => outdated.has(i));
+        if (wrong) outdated.add(node.id);
+        if (affected) changed.add(node.id);
       }
       this._changed = new Set();
+      this._computed = true;
       return this;
     }
   }

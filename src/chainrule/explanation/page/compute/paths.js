@@ -35,7 +35,8 @@
         const upstream = pass.cotangent(node).data;
         for (let index = 0; index < data.length; index++) {
           const local = data[index];
-          if (local !== 0) hops.push({ step: number, node, index, local, part: local * upstream[index] });
+          if (local === 0) continue;
+          hops.push({ step: number, node, index, local, part: local * upstream[index] });
         }
       }
     });

@@ -136,8 +136,9 @@
               if (sparse && v === 0) continue;
               const to = (place * c + k) * groups * o + g * o;
               const error = row + g * o;
-              if (times) for (let j = 0; j < o; j++) total[to + j] += times(v, z.data[error + j]);
-              else for (let j = 0; j < o; j++) total[to + j] += v * z.data[error + j];
+              if (times) {
+                for (let j = 0; j < o; j++) total[to + j] += times(v, z.data[error + j]);
+              } else for (let j = 0; j < o; j++) total[to + j] += v * z.data[error + j];
             }
           }
         });

@@ -1,4 +1,5 @@
-// Random numbers as random.py draws them: Philox4x32-10, the key the seed, the counter (block, draw).
+// Random numbers as random.py draws them: Philox4x32-10; the key is the seed, the counter (block,
+// draw).
 (() => {
   "use strict";
   const { ROUND, erfinv, nextafter, sizeOf } = chainrule;
@@ -37,6 +38,9 @@
     return out;
   }
 
+  // Halves are drawn in float32, then rounded.
+  const roundWide = (dtype) => ROUND[dtype === "float64" ? dtype : "float32"];
+
   // Draws in turn, as a `Generator` of that seed.
   class Generator {
     constructor(seed) {
@@ -58,16 +62,16 @@
 
     // Evenly from low (included) to top (not).
     uniform(shape, dtype, low, top) {
-      const round = ROUND[dtype];
+      const round = roundWide(dtype);
       const [from, span] = [round(low), round(top - low)];
-      const below = nextafter(dtype, round(top), from);
-      const scaled = (u) => Math.min(round(from + round(u * span)), below);
+      const below = nextafter(dtype, ROUND[dtype](top), ROUND[dtype](low));
+      const scaled = (u) => Math.min(ROUND[dtype](round(from + round(u * span))), below);
       return this.unit(shape, dtype).map(low === 0 && top === 1 ? (u) => u : scaled);
     }
 
     // The normal distribution: √2 erf⁻¹(u) of a uniform u in (-1, 1).
     normal(shape, dtype, mean, std) {
-      const round = ROUND[dtype];
+      const round = roundWide(dtype);
       const step = dtype === "float64" ? 2 ** -53 : 2 ** -24;
       const inverse = dtype === "float64" ? chainrule.refinedErfinv : erfinv;
       const root = round(Math.SQRT2);

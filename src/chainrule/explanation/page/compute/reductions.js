@@ -1,8 +1,8 @@
 // Reductions, which keep their axes as size 1, and scans along an axis; of floats in float64.
 (() => {
   "use strict";
-  const { ROUND, empty, isBig, isFloating, maximum, minimum, operations, product } = chainrule;
-  const { reshaped, rounded, sizeOf, stridesOf, transposed } = chainrule;
+  const { ROUND, eachRow, empty, isBig, maximum, minimum, operations, product } = chainrule;
+  const { rounded, sizeOf, stridesOf, transposed } = chainrule;
 
   // The elements in rows along the reduced axes: { data, length }.
   function rows(x, axis) {
@@ -147,7 +147,7 @@
     const rank = shape[0].length - 1;
     const n = rank < 0 ? 1 : shape[0][rank];
     const inner = rank < 0 ? 0 : spread[rank];
-    chainrule.eachRow(shape[0], strides, 0, spread, 0, (i, j) => {
+    eachRow(shape[0], strides, 0, spread, 0, (i, j) => {
       for (let k = 0; k < n; k++, j += inner) {
         const factor = round(1 / round(Math.sqrt(round(variance.data[j] + round(eps)))));
         const y = round(round(x.data[i + k] - mean.data[j]) * factor);

@@ -74,7 +74,7 @@ function blockOf(network, id, sample, vertical, room) {
   const flat = shape.filter((n) => n > 1);
   if (flat.length <= 1 && count <= MOST_CIRCLES) {
     const radius = count === 1 ? 19 : 16;
-    const gap = vertical ? Math.min(40, room / count) : count > 6 ? 35 : 40;
+    const gap = vertical ? Math.min(40, room / count) : count > 8 ? 32 : count > 5 ? 36 : 40;
     return {
       id,
       kind: "circles",

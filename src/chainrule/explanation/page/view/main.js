@@ -42,10 +42,10 @@ class Page {
       gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
     };
     this.touched = new Set();
-    const matrix = (p) => Number(p.shape.length > 1);
+    const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
     const [top] = network.parameters
       .filter((p) => network.gradient(p.id))
-      .sort((a, b) => matrix(b) - matrix(a) || peak(network, b.id) - peak(network, a.id));
+      .sort((a, b) => order(a) - order(b));
     const first = top ?? network.inputs.find((n) => network.gradient(n.id));
     this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
     this.#controls();
@@ -211,6 +211,7 @@ class Page {
 
   redraw() {
     const focused = document.activeElement?.dataset?.key;
+    document.body.dataset.phase = this.stop.phase;
     blamePanel(this, this.find("blame-body"));
     this.#picture();
     this.find("panel").replaceChildren(stopPanel(this));
@@ -220,7 +221,6 @@ class Page {
     slider.value = this.at;
     slider.setAttribute("aria-valuetext", stopTitle(this.network, this.stop, this.stops));
     this.find("caption").textContent = stopTitle(this.network, this.stop, this.stops);
-    document.body.dataset.phase = this.stop.phase;
     if (focused && document.activeElement?.dataset?.key !== focused) {
       document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     }
@@ -257,9 +257,10 @@ class Page {
   /** Keep the step of the stop in sight. */
   #scroll(scene, view) {
     const c = view.columns.find((column) => column.entry?.steps.includes(this.stop.step));
-    if (view.vertical) return;
-    const middle = c ? (c.from + c.at) / 2 : this.stop.phase === "end" ? 0 : null;
-    if (middle !== null) scene.scrollLeft = middle - scene.clientWidth / 2;
+    if (!c) return;
+    const middle = (c.from + c.at) / 2;
+    if (view.vertical) scene.scrollTop = middle - scene.clientHeight / 2;
+    else scene.scrollLeft = middle - scene.clientWidth / 2;
   }
 
   #table() {
@@ -383,5 +384,4 @@ class Page {
   }
 }
 
-const peak = (network, id) => greatest(network.gradient(id));
 globalThis.page = new Page(JSON.parse(document.getElementById("contents").textContent));

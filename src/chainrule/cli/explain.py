@@ -1,0 +1,173 @@
+"""`chainrule explain`: the backward pass of a trained run, or of a ready example, explained."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from ..data.tables.names import nearest
+from ..errors import ArgumentError, FileError, printable
+from ..explanation import Explanation, explain
+from ..train import files
+from ..train.runs.run import Run
+from . import examples
+from .runs import print_note
+
+
+class Form(StrEnum):
+    """What is printed or written."""
+
+    page = "page"
+    story = "story"
+    text = "text"
+    unicode = "unicode"
+    latex = "latex"
+    numpy = "numpy"
+
+
+def explained(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|NAME]",
+            help="A run folder that chainrule train wrote, or a ready example: "
+            f"{', '.join(examples.NAMES)}.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Which test row (image, window of a text) is explained.", min=0),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="How many rows from there on; 1 of a run.", min=1)
+    ] = None,
+    form: Annotated[
+        Form,
+        typer.Option(
+            help="page: a file for the browser, and the story on stdout. Others on stdout: story "
+            "(in words), text (compact), unicode or latex (mathematics), numpy (a program)."
+        ),
+    ] = Form.page,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file to write: by default explain.html in the run, of an example "
+            "explain-NAME.html in the current folder; of other forms none."
+        ),
+    ] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the ready examples.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Explain how a network computes its loss and the gradient of every weight, on one sample.
+
+    Example: chainrule explain digits --open
+
+    Example: chainrule explain runs/iris-1 --sample 3
+    """
+    if listed:
+        _list(as_json)
+        return
+    if opened and form != Form.page:
+        raise ArgumentError(
+            "explain",
+            f"got --open with --form {form}",
+            "expected the page, which a browser shows",
+            f"leave out --open, or --form {form}",
+        )
+    explanation, title, place = _explanation(target, sample, batch)
+    report: dict[str, Any] = {"title": title, "loss": explanation.loss}
+    report["gradients"] = {
+        name: {"shape": list(g.shape), "norm": float(np.linalg.norm(g.ravel().astype("f8")))}
+        for name, g in explanation.gradients.items()
+    }
+    report[form] = _contents(explanation, form)
+    path = out or (place if form == Form.page else None)
+    written = [] if path is None else _written(path, report.pop(form), explanation, form)
+    report.update({form: str(path)} if path is not None else {})
+    if as_json:
+        print(printable(json.dumps(files.with_nulls(report), ensure_ascii=False)))
+    elif form == Form.page:
+        story = _contents(explanation, Form.story).rstrip()
+        print(printable(f"{title}\n\n{story}\n\npage: {path}", lines=True))
+    elif path is None:
+        print(printable(report[form].rstrip(), lines=True))
+    else:
+        print_note(f"wrote {' and '.join(map(str, written))}")
+    if opened and path is not None:
+        _open(path)
+
+
+def _explanation(
+    target: str | None, sample: int | None, batch: int | None
+) -> tuple[Explanation, str, Path]:
+    """The explanation, its title, and where its page belongs."""
+    if target is None:
+        raise ArgumentError(
+            "explain",
+            "got no run and no example",
+            f"expected a run folder, or one of {', '.join(examples.NAMES)}",
+            "chainrule explain digits",
+        )
+    if target in examples.NAMES:
+        example = examples.load(target)
+        arguments = example.arguments(sample, batch)
+        title = f"{example.title}. {example.text}"
+        return explain(example.loss, *arguments), title, Path(f"explain-{target}.html")
+    if not os.path.lexists(target):
+        raise FileError(
+            "explain",
+            f"got {target}, which does not exist",
+            f"expected a run folder, or one of {', '.join(examples.NAMES)}",
+            nearest(target, examples.NAMES) if "/" not in target else "see ls runs",
+        )
+    run = Run.open(target)
+    explanation, title = run.explained(sample or 0, batch or 1)
+    return explanation, title, Path(target) / "explain.html"
+
+
+def _contents(explanation: Explanation, form: Form) -> str:
+    """The explanation in a form, as text."""
+    make: Any = getattr(explanation, form)
+    text: str = make()
+    return text
+
+
+def _written(path: Path, contents: str, explanation: Explanation, form: Form) -> list[Path]:
+    """The files that are written: with a program the arrays that it is called with."""
+    if form != Form.numpy:
+        files.write_through(path, contents)
+        return [path]
+    arrays = io.BytesIO()
+    np.savez(arrays, **explanation.arrays())  # type: ignore[arg-type]
+    beside = path.with_suffix(".npz")
+    files.write_through(beside, arrays.getvalue())
+    files.write_through(path, contents)
+    return [path, beside]
+
+
+def _list(as_json: bool) -> None:
+    """Print the ready examples."""
+    rows = {name: examples.described(name) for name in examples.NAMES}
+    if as_json:
+        print(json.dumps({name: {"title": t, "text": x} for name, (t, x) in rows.items()}))
+        return
+    for name, (title, _) in rows.items():
+        print(f"{name:<10} {title}")
+
+
+def _open(path: Path) -> None:
+    """Show a page in the browser; say where it is if there is none."""
+    variables = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    screen = not sys.platform.startswith("linux") or any(map(os.environ.get, variables))
+    if not (screen and webbrowser.open(path.resolve().as_uri())):
+        print_note(f"there is no browser here: open {path.resolve()} in one")

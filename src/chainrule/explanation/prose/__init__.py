@@ -1,0 +1,14 @@
+"""A backward pass in words, with the numbers of the sample.
+
+text      compact, for the terminal: each operation with its rule
+story     for readers without calculus
+reading   what both read of a derivation: names of values, gradients, rules
+words     what operations do, and how blame goes back through them
+folding   equal layers, explained once
+numbers   numbers and arrays as text
+"""
+
+from .story import story
+from .text import text
+
+__all__ = ["story", "text"]

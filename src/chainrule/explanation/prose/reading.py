@@ -1,0 +1,323 @@
+"""What words are made of: names of values, gradients, the rules of operations."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ... import derivatives, ops
+from ...graph import Graph, Node, Operation
+from ..derivation import Derivation
+from ..formula import formula
+from ..handbook import LONGEST, row_formulas
+from ..recorder import Pull
+from ..steps import Step, distinct
+from .numbers import array_text, number
+
+MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
+_FOLDS = (ops.sum, ops.prod, ops.max, ops.min)  # along axes of size 1
+_NEUTRAL = {ops.add: 0, ops.subtract: 0, ops.multiply: 1, ops.divide: 1}  # as second operand
+_SHORTER = {  # of a formula with the names of values
+    r"permute_dims\(([^(),]+)ᵀ\)": r"\1",
+    r"permute_dims\(([^(),]+)\)": r"\1ᵀ",
+    r"reshape\(([^(),]+)\)": r"\1",
+    r"broadcast_to\(([^(),]+)\)": r"\1 for each",
+    r" [−+] 0(?=[ )]|$)": "",
+    r"^1 / 1$": "1",
+    r"\[\S+ = 0 and ([\d.]*[1-9][\d.]*) = 0: 1, else \1\]": r"\1",  # of a power
+}
+_PARAMETER = re.compile(r", \w+=(\((?:[^()]|\([^()]*\))*\)|[^(),]+)")
+
+
+@dataclass
+class Share:
+    """What a use of the chain rule gives to one input of an operation.
+
+    node       the input
+    upstream   ∂loss/∂output, as a node
+    share      ∂loss/∂input as far as it comes from here, as a node
+    rule       as text, in the names of the values
+    whole      whether it is all of ∂loss/∂input
+    """
+
+    pull: Pull
+    node: Node
+    upstream: Node | None
+    share: Node
+    rule: str
+    whole: bool
+
+
+class Reading:
+    """A derivation with names for all that is said.
+
+    A value without a name is called a1, a2, …, in the order of the pass.
+    """
+
+    def __init__(
+        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
+    ) -> None:
+        self.derivation, self.steps = derivation, steps
+        self._named, taken = {*names}, {*names.values()}
+        self._names = {
+            node: distinct(f"out_{name}", taken) if name.isdigit() else name
+            for node, name in names.items()
+        }  # a layer's number is no name in a formula
+        self.moving = _depending(derivation)
+        self.same: dict[Node, Node] = {}
+        for node in derivation.forward:
+            source = None if node in names else self._source(node)
+            if source is not None:
+                self.same[node] = source
+        k = 0
+        for node in self._said():
+            k += 1
+            while f"a{k}" in taken:
+                k += 1
+            self._names[node] = f"a{k}"
+        self._gradient_names = {g: f"∂loss/∂{self.spread(n)}" for n, g in self._reached()}
+
+    def _said(self) -> list[Node]:
+        """The values without a name that formulas refer to, in order."""
+        said: set[Node] = set()
+        for node in reversed(self.derivation.forward):
+            if node in self._names or node in self.gradients or node in said:
+                said.discard(node)
+                if node in self.same:
+                    said.add(self.same[node])
+                elif not self._is_known(node):
+                    said.update((node, *node.inputs))
+        return [n for n in self.derivation.forward if n in said and n not in self._names]
+
+    def _is_known(self, node: Node) -> bool:
+        """Whether it is a number, known before the pass, that formulas have in its place."""
+        known = node not in self.moving and node not in self._names and node not in self.same
+        return known and constant_text(self.value(node)) != ""
+
+    def is_shown(self, node: Node) -> bool:
+        """Whether the operation computes something new on this sample."""
+        return node in self._names
+
+    def _source(self, node: Node) -> Node | None:
+        """The input that the operation hands on: as ever, or on this sample."""
+        first, *others = node.inputs
+        if node.op in MOVES or node.op is ops.broadcast_to:
+            return first
+        if node.op in _FOLDS and self.value(first).size == self.value(node).size:
+            return first
+        if node not in self.moving:
+            return next((i for i in node.inputs if self._is_equal(i, node)), None)
+        if node.op is ops.where and (first not in self.moving or node not in self.gradients):
+            chosen = np.asarray(self.value(first))
+            return others[0] if chosen.all() else None if chosen.any() else others[1]
+        if node.op in (ops.add, ops.multiply) and self._is_all(first, node.op is ops.multiply):
+            return others[0]
+        if node.op in _NEUTRAL and self._is_all(others[0], _NEUTRAL[node.op]):
+            return first
+        return None
+
+    def _is_equal(self, i: Node, node: Node) -> bool:
+        """Whether an input that is known before the pass is what the operation results in."""
+        values = self.value(i), self.value(node)
+        several = any(isinstance(v, tuple) for v in values)
+        return i not in self.derivation.fixed and not several and np.array_equal(*values)
+
+    def _is_all(self, node: Node, neutral: int) -> bool:
+        """Whether it is this number, all over and before the pass."""
+        return node not in self.moving and bool(np.all(np.asarray(self.value(node)) == neutral))
+
+    def name(self, node: Node) -> str:
+        """The value's name; a number that is known before the pass is itself."""
+        if node in self._names:
+            return self._names[node]
+        source = self.same.get(node)
+        if source is None:
+            value = self.value(node)
+            return constant_text(value) or f"({array_text(value)})"
+        inner = self.name(source)
+        turned = node.op is ops.permute_dims and node.params["axes"][-2:] == _last_two(node)
+        return f"{inner}ᵀ" if turned and not inner.endswith("ᵀ") else inner
+
+    def value(self, node: Node) -> Any:
+        """On the sample."""
+        return self.derivation.value(node)
+
+    def shape(self, node: Node) -> Any:
+        """The shape of the value that has the node's name."""
+        while node in self.same and node.op in (ops.reshape, ops.alias, ops.astype):
+            node = self.same[node]
+        return node.shape
+
+    def written(self, node: Node) -> str:
+        """The operation as a formula of its inputs' names."""
+        assert node.op is not None
+        if node.op is ops.slice:
+            return self.name(node.inputs[0]) + _slice_text(node)
+        if node.params:
+            return f"{node.op.name}({', '.join(map(self.name, node.inputs))})"
+        text = formula(Graph([], [node]), {i: self.name(i) for i in node.inputs})
+        return text.removesuffix(" / 1")
+
+    @cached_property
+    def gradients(self) -> dict[Node, Node]:
+        """∂loss/∂value of each value that has one, complete, as a node."""
+        d = self.derivation
+        out = {p.node: p.upstream[0] for p in d.pulls if len(p.upstream) == 1}
+        by_name = {i.name: node for node, i in d.inputs.items()}
+        out |= {by_name[name]: node for name, node in d.gradients.items()}
+        return {node: g for node, g in out.items() if g is not None}
+
+    def _reached(self) -> Iterator[tuple[Node, Node]]:
+        """The values with their gradients; later names of a gradient win: those of the user's
+        code, and of what is near the loss."""
+        pairs = [*reversed(self.gradients.items())]
+        yield from pairs
+        yield from ((node, g) for node, g in pairs if node in self._named)
+
+    def gradient_name(self, node: Node, upstream: Node | None) -> str:
+        """∂loss/∂value of an operation's output; the name that the gradient has already, if any."""
+        name = self._names.get(node)
+        if upstream is None or name is not None:
+            return f"∂loss/∂{name or self.spread(node)}"
+        return self._gradient_names.get(upstream, f"∂loss/∂{self.spread(node)}")
+
+    def spread(self, node: Node) -> str:
+        """The name of a value that gets a share; of one that is copied, each copy."""
+        return f"each {self.name(node)}" if node.op is ops.broadcast_to else self.name(node)
+
+    @cached_property
+    def _uses(self) -> Counter[Node]:
+        """How many shares each value gets."""
+        return Counter(
+            node
+            for p in self.derivation.pulls
+            for node, share in zip(p.node.inputs, p.shares, strict=True)
+            if share is not None
+        )
+
+    def shares(self, pull: Pull) -> list[Share]:
+        """What goes to each input of the pull's operation, if it is more than what it got."""
+        node = pull.node
+        assert node.op is not None
+        if node in self.same and node.op is not ops.broadcast_to:
+            return []
+        (upstream, *more) = pull.upstream
+        out = []
+        for k, (i, share) in enumerate(zip(node.inputs, pull.shares, strict=True)):
+            if share is None or self.value(share) is None:  # it leads to no gradient
+                continue
+            if share is not upstream or i.op is not ops.broadcast_to:
+                rule = self._rule(node, k, None if more else upstream)
+                out.append(Share(pull, i, upstream, share, rule, self._is_whole(i)))
+        return out
+
+    def _is_whole(self, node: Node) -> bool:
+        """Whether a value gets one share alone; what it only moves is the same value."""
+        while self._uses[node] == 1 and node.op in MOVES and node in self.same:
+            node = self.same[node]
+        return self._uses[node] == 1
+
+    def _rule(self, node: Node, k: int, upstream: Node | None) -> str:
+        """The rule of the table in the names of the values."""
+        op = node.op
+        assert op is not None
+        g = self.gradient_name(node, upstream)
+        text, factor = rule_of(op, k)
+        if text is None:
+            return f"{g}, by the rule of {op.name}"
+        words = dict(zip(op.arguments, map(self.name, node.inputs), strict=False))
+        words |= {"y": self.name(node), "g": g}
+        text = re.sub(r"\b[a-z]\w*\b", lambda m: words.get(m[0], m[0]), text, flags=re.ASCII)
+        for pattern, instead in _SHORTER.items():
+            text = re.sub(pattern, instead, text)
+        if not factor:
+            return text
+        if text in ("1", "−1"):
+            return g if text == "1" else f"−{g}"
+        if g == "∂loss/∂loss":
+            return text
+        return f"{g} · ({text})" if re.search(r" [−+/] ", text) else f"{g} · {text}"
+
+    def factor(self, share: Share) -> Any:
+        """The local derivative of an operation that acts element by element; None of others, and
+        where the gradient of the output is 0, which hides it."""
+        op = share.pull.node.op
+        if op not in ops.POINTWISE or share.upstream is None:
+            return None
+        g, out = (np.asarray(self.value(n), np.float64) for n in (share.upstream, share.share))
+        if g.shape != out.shape or not np.all(g):
+            return None
+        with np.errstate(all="ignore"):
+            return out / g
+
+
+def constant_text(value: Any) -> str:
+    """A constant of equal numbers as this number, rows of 0, 1, 2 as (0…2); or an empty text."""
+    if isinstance(value, tuple):
+        return ""
+    array = np.asarray(value)
+    if array.size and np.all(array == array.flat[0]):
+        return number(int(array.flat[0]) if array.dtype.kind == "b" else array.flat[0], 6)
+    if array.size and np.all(array == np.arange(array.shape[-1])):
+        return f"(0…{array.shape[-1] - 1})"
+    return ""
+
+
+def _depending(derivation: Derivation) -> set[Node]:
+    """The nodes of the forward pass that depend on what has a gradient."""
+    names = {*derivation.gradients}
+    out = {node for node, i in derivation.inputs.items() if i.name in names}
+    for node in derivation.forward:
+        if any(i in out for i in node.inputs):
+            out.add(node)
+    return out
+
+
+def _slice_text(node: Node) -> str:
+    """[0:8, :] of a slice of these parameters."""
+    parts = []
+    ends = zip(*(node.params[k] for k in ("start", "stop", "step")), strict=True)
+    for size, (start, stop, step) in zip(node.inputs[0].shape, ends, strict=True):
+        whole = (start, stop, step) == (0, size, 1)
+        parts.append(":" if whole else f"{start}:{stop}" + (f":{step}" if step != 1 else ""))
+    return f"[{', '.join(parts)}]"
+
+
+def _last_two(node: Node) -> tuple[int, ...]:
+    """The last two axes of the input, the other way round."""
+    count = len(node.shape)
+    return (count - 1, count - 2)
+
+
+@functools.cache
+def rule_of(op: Operation, k: int) -> tuple[str | None, bool]:
+    """The rule for an input as a formula or None if it is long; whether it is a factor of g.
+
+    Shapes and axes are left out: the table is run on others.
+    """
+    row = derivatives.TABLE.get(op.name)
+    if row is None or row.op is not op or not row.rules:
+        return None, False
+    by = op.arguments[k] if op.arguments != ("*xs",) else f"x{k + 1}"
+    text = dict(row_formulas(row)).get(by)
+    if text is None:
+        return None, False
+    pointwise = op in ops.POINTWISE or op.kind == "elementwise"
+    while (shorter := _PARAMETER.sub("", text)) != text:
+        text = shorter
+    return (text, pointwise) if len(text) <= LONGEST // 2 else (None, False)
+
+
+def sentence_of(op: Operation) -> str:
+    """The first line of what the rule's documentation says, or an empty text."""
+    row = derivatives.TABLE.get(op.name)
+    rules = [] if row is None else [r for r in (*row.rules, row.joint) if r is not None]
+    return (inspect.getdoc(rules[0]) or "").partition("\n")[0] if rules else ""

@@ -1,0 +1,317 @@
+"""`story`: a pass for readers without calculus, with the numbers of the sample."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...graph import Node
+from ..derivation import Derivation, evaluated
+from ..steps import Step
+from .folding import Block, folded
+from .numbers import array_text, count_text, element, largest, number, shape_text
+from .reading import MOVES, Reading, Share
+from .words import manner, phrase
+
+WIDTH = 100  # of a line
+STEPS = 10  # that are told, of the forward and of the backward pass
+PHRASES = 3  # of what a step does
+TERMS = 3  # of a sum that is written out
+WEIGHTS = 5  # with the largest gradients
+PARAMETERS = 8  # whose share of the blame is told
+NUDGE = 0.01  # by how much a number grows in the examples
+RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning: the first that lowers the loss is shown
+
+
+def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
+    """The pass in plain sentences: what is computed, who is to blame, what a step would change."""
+    reading = Reading(derivation, steps, names)
+    blocks = folded(steps)
+    parts = (
+        _beginning(reading),
+        ["Forward: from the data to the loss", *_forward(reading, blocks)],
+        ["Backward: who is to blame", *_backward(reading, blocks)],
+        ["The blame of each part", *_blame(reading)],
+        ["The next step", *_next(reading)],
+    )
+    return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in parts) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """Lines of WIDTH characters, indented like the first."""
+    start = re.match(r" *\d+\. | *", line)
+    indent = " " * (start.end() if start else 0)
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _beginning(reading: Reading) -> Iterator[str]:
+    d = reading.derivation
+    loss = number(reading.value(d.loss).item(), 4)
+    free = sum(np.size(reading.value(node)) for node in d.gradients.values())
+    yield (
+        f"The loss is {loss}. It says how wrong the result is; training makes it smaller. It "
+        f"depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - PARAMETERS
+    return ", ".join(names[:PARAMETERS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _titled(step: Step) -> str:
+    """A module's title, or the line of the user's in quotes."""
+    return step.title if step.module is not None else f"“{step.title}”"
+
+
+# ── forward ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _forward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+    parts: list[str] = []
+    for block in blocks:
+        parts += [_step(reading, step) for step in block.steps]
+        parts += [block.note()] * bool(block.repeats)
+    yield from _numbered(parts)
+
+
+def _step(reading: Reading, step: Step) -> str:
+    """One sentence on what a step does, and its result."""
+    inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
+    kinds = list(dict.fromkeys(n.op for n in step.nodes if reading.is_shown(n) and n.op))
+    phrases = list(dict.fromkeys(phrase(op) for op in kinds if op not in (*MOVES, ops.item)))
+    if not phrases:
+        does = "puts the numbers into another shape"
+    elif len(phrases) > PHRASES:
+        does = f"works in {len(phrases)} small operations: {', '.join(phrases[:PHRASES])}, …"
+    else:
+        does = ", then ".join(phrases)
+    results = "; ".join(_result(reading, node) for node in step.outputs)
+    return f"{_titled(step)} reads {inputs}. It {does}. Result: {results}."
+
+
+def _result(reading: Reading, node: Node) -> str:
+    """A value with its name, size and numbers."""
+    value, name = reading.value(node), reading.name(node)
+    if isinstance(value, tuple):
+        return f"{name}, {count_text(len(value), 'array')}"
+    if value.size == 1:
+        return f"{name} = {array_text(value)}"
+    return f"{name}, {shape_text(value.shape)} numbers, {array_text(value)}"
+
+
+def _numbered(parts: Sequence[str]) -> Iterator[str]:
+    """The parts, of one line or several, with their numbers; of many the first and the last."""
+    half = STEPS // 2
+    for k, part in enumerate(parts, 1):
+        if len(parts) <= STEPS or k <= half or k > len(parts) - half:
+            yield from f"{k:>3}. {part}".splitlines()
+        elif k == half + 1:
+            yield f"     … {len(parts) - 2 * half} more …"
+
+
+# ── backward ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+    yield (
+        "If a number in the network grew a little, how would the loss change? The answer is the "
+        "number's gradient, its share of the blame. The chain rule finds it from the loss back."
+    )
+    known: set[str] = set()
+    parts: list[str] = []
+    for block in reversed(blocks):
+        parts += [block.note()] * bool(block.repeats)
+        for step in reversed(block.steps):
+            blamed = [i for i in step.inputs if i in reading.gradients]
+            if blamed:
+                lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
+                parts.append("\n".join([*lines, *(_gradient(reading, i) for i in blamed)]))
+    yield from _numbered(parts)
+
+
+def _manners(reading: Reading, step: Step, known: set[str]) -> str:
+    """How the blame goes back through a step's operations, where that is new.
+
+    known   what has been said
+    """
+    shared = [p.node.op for p in step.pulls if reading.shares(p)]
+    kinds = [op for op in dict.fromkeys(shared) if op and op not in (*MOVES, ops.item)]
+    if len(kinds) > PHRASES + 1:
+        return f" It goes through {len(kinds)} kinds of operations, one after the other."
+    new = [s for op in kinds if (s := f"{op.name} {manner(op)}") not in known]
+    known.update(new)
+    return f" Here {'; '.join(new)}." if new else ""
+
+
+def _gradient(reading: Reading, node: Node) -> str:
+    """The largest gradients of a value's elements, what they mean, and where they come from."""
+    value = np.asarray(reading.value(node))
+    gradient = np.asarray(reading.value(reading.gradients[node]), np.float64).reshape(value.shape)
+    place = largest(gradient)
+    g, whole = float(gradient[place]), reading.name(node)
+    if g == 0 or not np.isfinite(g):
+        none = "no gradient" if g == 0 else f"the gradient {number(g)}"
+        return f"     {whole} gets {none}."
+    most = f" (the largest of {whole})" if value.size > 1 else ""
+    change = f"{'grow' if g > 0 else 'fall'} by about {number(abs(g) * NUDGE)}"
+    because = _because(reading, node, place)
+    because = f" = {because}" if because else ""
+    out = (
+        f"     {element(whole, place)} = {number(value[place])} has the gradient "
+        f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
+    )
+    others = [p for p in _largest_places(gradient)[1:TERMS] if reading.is_shown(node)]
+    if node in reading.derivation.inputs or not others:
+        return out
+    said = ", ".join(f"{element(whole, p)} {number(gradient[p])}" for p in others)
+    return f"{out} Next: {said}."
+
+
+def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
+    """The gradient of an element as products of numbers that have been told, or an empty text."""
+    pulls = _pulls(reading, node)
+    while len(pulls) == 1 and pulls[0].node.op in MOVES:  # the same number at another place
+        moved = pulls[0].node
+        place = _place_after(moved, place)
+        node, pulls = moved, _pulls(reading, moved)
+    shares = [s for p in pulls for s in reading.shares(p) if s.node is node]
+    if len(shares) != 1 or len(pulls) != 1:
+        return ""
+    (share,) = shares
+    source = share.upstream
+    while source is not None and source.op in MOVES:
+        source = source.inputs[0]
+    if share.upstream is None or source not in _between(reading):
+        return ""
+    upstream = np.asarray(reading.value(share.upstream), "f8")
+    if share.pull.node.op is ops.matmul:
+        return _terms(share, upstream, place, reading)
+    factor = reading.factor(share)
+    if factor is None or factor.shape != node.shape or factor[place] == 1:
+        return ""
+    return f"{number(upstream[place])} × {number(factor[place])}"
+
+
+def _place_after(moved: Node, place: tuple[int, ...]) -> tuple[int, ...]:
+    """Where an element is after an operation that only moves it."""
+    if moved.op is ops.permute_dims:
+        return tuple(place[axis] for axis in moved.params["axes"])
+    if moved.op is ops.reshape:
+        flat = np.ravel_multi_index(place, moved.inputs[0].shape) if place else 0
+        return tuple(int(i) for i in np.unravel_index(flat, moved.shape))
+    return place
+
+
+def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> str:
+    """An element of g @ bᵀ, or of aᵀ @ g, as a sum of products, the largest first."""
+    first, second = share.pull.node.inputs
+    if g.ndim != 2 or len(first.shape) != 2 or len(second.shape) != 2:
+        return ""
+    row, column = place
+    if share.node is first:
+        pairs = list(zip(g[row], np.asarray(reading.value(second), "f8")[column], strict=True))
+    else:
+        pairs = list(zip(g[:, column], np.asarray(reading.value(first), "f8")[:, row], strict=True))
+    pairs = sorted((p for p in pairs if p[0] * p[1]), key=lambda p: -abs(p[0] * p[1]))
+    text = " + ".join(f"{number(a)} × {number(b)}" for a, b in pairs[:TERMS])
+    text = text.replace("+ −", "− ")
+    more = len(pairs) - TERMS
+    return text + (f" + {count_text(more, 'smaller product')}" if more > 0 else "")
+
+
+def _pulls(reading: Reading, node: Node) -> list[Any]:
+    """The uses of the chain rule at operations that read a value."""
+    return [p for p in reading.derivation.pulls if node in p.node.inputs]
+
+
+def _between(reading: Reading) -> set[Node]:
+    """The gradients of what goes between steps: readers know them."""
+    between = {node for step in reading.steps for node in step.outputs}
+    return {g for node, g in reading.gradients.items() if node in between}
+
+
+# ── what follows ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _blame(reading: Reading) -> Iterator[str]:
+    """How the sizes of the gradients are shared, and the numbers with the largest ones."""
+    d = reading.derivation
+    sizes = {
+        name: float(np.abs(np.asarray(reading.value(node), "f8")).sum())
+        for name, node in d.gradients.items()
+    }
+    total = sum(sizes.values())
+    if not total or not np.isfinite(total):
+        yield f"The sizes of all gradients add up to {number(total)}: there is nothing to share."
+        return
+    order = sorted(sizes, key=lambda name: -sizes[name])
+    shares = ", ".join(f"{n} {100 * sizes[n] / total:.0f} %" for n in order[:PARAMETERS])
+    more = f", and {len(order) - PARAMETERS} more" if len(order) > PARAMETERS else ""
+    yield f"Of the sizes of all gradients, added up: {shares}{more}."
+
+
+def _next(reading: Reading) -> Iterator[str]:
+    """What the step assigns; or what a step of gradient descent would change."""
+    d = reading.derivation
+    before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
+    own = [name for name in before if name in d.updated]
+    if own:
+        after = {name: np.asarray(reading.value(d.updated[name])) for name in own}
+        loss = _loss_with(d, after)
+        yield f"After this step the loss would be {number(loss, 4)}. The largest moves:"
+    else:
+        rate, after, loss = _descent(reading, before)
+        if after is None:
+            yield "A small step against the gradients would not lower the loss: it is at rest."
+            return
+        yield (
+            f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
+            f"gradient. The loss would then be {number(loss, 4)}. The largest moves:"
+        )
+    moves = [
+        (float(abs(after[name][place] - before[name][place])), name, place)
+        for name in after
+        for place in _largest_places(after[name].astype("f8") - before[name])
+    ]
+    for _, name, place in sorted(moves, key=lambda move: -move[0])[:WEIGHTS]:
+        old, new = (number(values[name][place], 4) for values in (before, after))
+        yield f"     {element(name, place)}: {old} → {new}"
+
+
+def _largest_places(change: Any) -> list[tuple[int, ...]]:
+    """The indices of the elements that change the most."""
+    flat = np.abs(np.nan_to_num(change)).ravel()
+    first = np.argsort(-flat, kind="stable")[:WEIGHTS]
+    return [tuple(int(i) for i in np.unravel_index(k, change.shape)) for k in first if flat[k]]
+
+
+def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
+    """The learning rate, the numbers after a step with it, and the loss that they would have."""
+    d = reading.derivation
+    now = float(reading.value(d.loss).item())
+    for rate in RATES:
+        after = {
+            name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
+            for name, old in before.items()
+        }
+        loss = _loss_with(d, after)
+        if loss < now:
+            return rate, after, loss
+    return RATES[-1], None, now
+
+
+def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:
+    """The loss if some inputs, by name, had other values."""
+    fixed = sorted(derivation.fixed, key=derivation.position.__getitem__)
+    values = {node: changed.get(i.name, i.value) for node, i in derivation.inputs.items()}
+    order = [*(n for n in fixed if n.op is not None), *derivation.forward]
+    return float(evaluated(order, values)[derivation.loss].item())

@@ -1,0 +1,120 @@
+"""`text`: forward and backward, operation by operation, compact enough for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from ...graph import Node
+from ..derivation import Derivation
+from ..steps import Step
+from .folding import Block, folded
+from .numbers import array_text, shape_text
+from .reading import Reading, Share
+
+DETAILED = 80  # operations up to which each is shown; of more only what goes between the steps
+WIDTH = 46  # of the column of formulas
+
+
+def text(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
+    """The pass, compact: forward, backward from the loss, then the gradients."""
+    reading = Reading(derivation, steps, names)
+    blocks = folded(steps)
+    nodes = [node for block in blocks for step in block.steps for node in step.nodes]
+    lines = _detailed if sum(map(reading.is_shown, nodes)) <= DETAILED else _folded
+    return "\n".join([*lines(reading, blocks), *_gradients(reading, blocks)]) + "\n"
+
+
+def _detailed(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+    """Every operation, and what its rule gives to its inputs."""
+    yield "Forward"
+    for block in blocks:
+        for step in block.steps:
+            yield f"  {step.title}"
+            for node in filter(reading.is_shown, step.nodes):
+                formula = f"{reading.name(node)} = {reading.written(node)}"
+                yield _line(formula, node, reading)
+        yield from _note(block)
+    loss = reading.name(reading.derivation.loss)
+    yield from ("", f"Backward, from ∂{loss}/∂{loss} = 1".replace(f"∂{loss}/", "∂loss/"))
+    for block in reversed(blocks):
+        yield from _note(block)
+        for step in reversed(block.steps):
+            shares = [s for pull in step.pulls for s in reading.shares(pull)]
+            lines = [_rule_line(share, reading) for share in shares]
+            if lines:
+                yield f"  {step.title}"
+                yield from lines
+
+
+def _rule_line(share: Share, reading: Reading) -> str:
+    """∂loss/∂input = the rule; += where it is a share of several. A product of two numbers is
+    written out."""
+    sign = "=" if share.whole else "+="
+    line = _line(
+        f"∂loss/∂{reading.spread(share.node)} {sign} {share.rule}", share.share, reading, share.node
+    )
+    factor = reading.factor(share)
+    if factor is None or factor.size != 1 or abs(factor.item()) == 1:
+        return line
+    start, _, product = line.rpartition("  ")
+    g = array_text(reading.value(share.upstream)) if share.upstream is not None else ""
+    return f"{start}  {g} · {array_text(factor)} = {product.lstrip()}"
+
+
+def _folded(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+    """What goes between the steps alone: their outputs, and the gradients of these."""
+    yield "Forward"
+    for block in blocks:
+        for step in block.steps:
+            yield f"  {step.title}"
+            for node in step.outputs:
+                inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
+                yield _line(f"{reading.name(node)} from {inputs}", node, reading)
+        yield from _note(block)
+    yield from ("", "Backward")
+    for block in reversed(blocks):
+        yield from _note(block)
+        for step in reversed(block.steps):
+            lines = [
+                _line(f"∂loss/∂{reading.name(node)}", reading.gradients[node], reading)
+                for node in step.outputs
+                if node in reading.gradients
+            ]
+            rules = dict.fromkeys(str(p.node.op) for p in step.pulls if reading.shares(p))
+            if lines and rules:
+                yield from (f"  {step.title}", *lines)
+                yield f"    carried back by the rules of {', '.join(rules)}"
+
+
+def _note(block: Block) -> list[str]:
+    return [f"  {block.note()}"] * bool(block.repeats)
+
+
+def _gradients(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+    """The gradients, and what a training step assigns, without those of repeated layers."""
+    d = reading.derivation
+    paths = [s.path for b in blocks for steps in b.repeats for s in steps]
+    for title, sign, nodes in (
+        ("Gradients", "∂loss/∂", d.gradients),
+        ("Assigned by the step", "", d.updated),
+    ):
+        shown = [n for n in nodes if n.rpartition(".")[0] not in paths]
+        if nodes:
+            yield from ("", title)
+            yield from (_line(sign + name, nodes[name], reading) for name in shown)
+        if len(shown) < len(nodes):
+            yield f"    and {len(nodes) - len(shown)} of the layers that are as others"
+
+
+def _line(formula: str, node: Node, reading: Reading, of: Node | None = None) -> str:
+    """A formula, and the value of the node with its shape, or the shape of what it belongs to."""
+    value = reading.value(node)
+    if isinstance(value, tuple):
+        shapes = ", ".join(f"({shape_text(v.shape)})" for v in value)
+        return f"    {formula:<{WIDTH}}  {shapes}"
+    if of is not None and math.prod(reading.shape(of)) == value.size:
+        value = value.reshape(reading.shape(of))
+    shape = shape_text(value.shape)
+    parts = [f"    {formula:<{WIDTH}}", f"({shape})" if shape else "", array_text(value)]
+    return "  ".join(filter(None, parts))

@@ -1,0 +1,215 @@
+"""`chainrule explain`: ready examples and runs, as a page, as text and as a program."""
+
+import json
+import webbrowser
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.cli import examples
+from chainrule.explanation import Explanation
+from chainrule.train import Recipe
+from chainrule.train.runs import training as runs
+from commands import call, expect_one_error
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for form in ("page", "story", "text", "numpy"):
+        words = f"{form} of {{}}\n"
+        make = lambda e, words=words: words.format(", ".join(e.gradients))  # noqa: E731
+        monkeypatch.setattr(Explanation, form, make, raising=False)
+
+
+# ── ready examples ───────────────────────────────────────────────────────────────────────────────
+
+
+def central_difference(loss, arguments, parameter, place):
+    """∂loss/∂parameter[place] from two losses; the parameter is as before afterwards."""
+    step, losses = 1e-2, []
+    before = parameter.numpy().copy()
+    for sign in (1, -1):
+        moved = before.copy()
+        moved[place] += sign * step
+        with cr.no_grad():
+            parameter[...] = moved
+            losses.append(loss(*arguments).item())
+    with cr.no_grad():
+        parameter[...] = before
+    return (losses[0] - losses[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("name", [n for n in examples.NAMES if n != "neuron"])
+def test_an_example_has_gradients_to_look_at(name):
+    example = examples.load(name)
+    arguments = example.arguments(None, None)
+    explanation = cr.explain(example.loss, *arguments)
+    assert 0.1 < explanation.loss < 5
+    assert example.text.count(". ") >= 1
+    variables = example.loss.__globals__
+    owner = variables.get("model") or variables["head"]
+    parameters = {n.removeprefix("head."): g for n, g in explanation.gradients.items()}
+    path, p = [*owner.named_parameters()][-2]
+    gradient = parameters[path]
+    place = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
+    expected = central_difference(example.loss, arguments, p, place)
+    assert abs(gradient[place]) > 1e-3
+    assert gradient[place] == pytest.approx(expected, rel=0.02)
+
+
+def test_one_neuron_by_hand():
+    example = examples.load("neuron")
+    explanation = cr.explain(example.loss, *example.arguments(None, None))
+    assert explanation.loss == 0.25  # (1/2 − 1)²
+    assert explanation.gradients["w"].tolist() == [-0.25, -0.5]  # 2 · (−1/2) · 1/4 · (1, 2)
+    assert explanation.gradients["b"] == -0.25
+
+
+def test_an_example_is_the_same_every_time():
+    first, second = (examples.load("xor") for _ in range(2))
+    losses = [cr.explain(e.loss, *e.arguments(None, None)).loss for e in (first, second)]
+    assert losses[0] == losses[1]
+
+
+def test_the_gradient_of_the_recurrent_network_fades():
+    example = examples.load("rnn")
+    sequence, positive = example.arguments(None, None)
+    gradient = cr.grad(lambda x: example.loss(x, positive))(sequence).numpy().ravel()
+    assert len(gradient) >= 12
+    assert abs(gradient[0]) < 1e-3 * abs(gradient[-1])
+
+
+def test_the_network_with_attention_hesitates_and_then_looks():
+    example = examples.load("attention")
+    space = example.loss.__globals__
+    model, words, (sentence, answer) = space["model"], np.array(space["words"]), example.data
+    right = sentence.numpy() == answer.numpy()[:, None]  # where the animal of the answer is
+
+    def attention():
+        with cr.no_grad():
+            weights = model.attention(model.embedding(sentence))[1].numpy()
+        return weights[:, -1][right].mean()
+
+    with cr.no_grad():
+        likely = model(sentence[:1]).numpy()[0].argsort()[-2:]
+    assert {*words[likely]} == {"dog", "wolf"}
+    before = attention()
+    for _ in range(60):
+        example.loss(sentence, answer).backward()
+        space["optimizer"].step()
+        space["optimizer"].zero_grad()
+    assert example.loss(sentence, answer).item() < 0.01
+    assert attention() > 1.2 * before
+
+
+def test_rows_of_an_example():
+    xor = examples.load("xor")
+    assert [a.shape for a in xor.arguments(None, None)] == [(4, 2), (4, 1)]
+    assert [a.tolist() for a in xor.arguments(2, None)] == [[[1, 0]], [[1]]]
+    assert [a.shape for a in xor.arguments(1, 2)] == [(2, 2), (2, 1)]
+    assert [a.shape for a in examples.load("neuron").arguments(0, 1)] == [(2,), ()]
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_of_an_example(capsys, tmp_path):
+    code, out, _ = call(capsys, "explain", "neuron")
+    assert code == 0
+    assert out.splitlines()[0].startswith("One neuron. It weighs two inputs")
+    assert "story of w, b" in out
+    assert out.splitlines()[-1] == "page: explain-neuron.html"
+    assert (tmp_path / "explain-neuron.html").read_text() == "page of w, b\n"
+
+
+def test_other_forms_are_printed(capsys, tmp_path):
+    for form in ("story", "text", "numpy"):
+        assert call(capsys, "explain", "neuron", "--form", form)[1] == f"{form} of w, b\n"
+    assert not [*tmp_path.iterdir()]
+    _, out, err = call(capsys, "explain", "neuron", "--form", "text", "--out", "n.txt")
+    assert (out, err) == ("", "wrote n.txt\n")
+    assert (tmp_path / "n.txt").read_text() == "text of w, b\n"
+
+
+def test_a_program_gets_its_arrays_beside_it(capsys, tmp_path):
+    _, _, err = call(capsys, "explain", "neuron", "--form", "numpy", "--out", "neuron.py")
+    assert err == "wrote neuron.py and neuron.npz\n"
+    with np.load(tmp_path / "neuron.npz") as arrays:
+        assert {*arrays} == {"w", "b", "x", "target"}
+        assert arrays["w"].tolist() == [0.5, -0.25]
+
+
+def test_as_json(capsys):
+    _, out, _ = call(capsys, "explain", "neuron", "--json")
+    report = json.loads(out)
+    assert report["loss"] == 0.25
+    assert report["page"] == "explain-neuron.html"
+    assert report["gradients"]["w"] == {
+        "shape": [2],
+        "norm": pytest.approx(0.3125**0.5),
+    }
+    _, out, _ = call(capsys, "explain", "neuron", "--json", "--form", "text")
+    assert json.loads(out)["text"] == "text of w, b\n"
+
+
+def test_the_list(capsys):
+    lines = call(capsys, "explain", "--list")[1].splitlines()
+    assert [line.split()[0] for line in lines] == [*examples.NAMES]
+    listed = json.loads(call(capsys, "explain", "--list", "--json")[1])
+    assert listed["xor"]["title"] == "XOR with three hidden units"
+
+
+def test_a_run(capsys, tmp_path):
+    runs.train(Recipe(source="iris", epochs=1), tmp_path / "flowers", progress=False)
+    code, out, _ = call(capsys, "explain", "flowers", "--sample", 3)
+    assert code == 0
+    assert out.startswith("flowers, test row 3: ")
+    page = tmp_path / "flowers" / "explain.html"
+    assert out.splitlines()[-1] == f"page: {page.relative_to(tmp_path)}"
+    assert page.read_text().startswith("page of layers.0.weight")
+    expect_one_error(
+        capsys, ["explain", "flowers", "--sample", 30], "expected samples from 0 to 29"
+    )
+
+
+def test_the_page_is_opened_where_there_is_a_browser(capsys, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: shown.append(url) or True)
+    monkeypatch.setenv("DISPLAY", ":0")
+    _, _, err = call(capsys, "explain", "neuron", "--open")
+    assert shown == [(tmp_path / "explain-neuron.html").resolve().as_uri()]
+    assert err == ""
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    _, _, err = call(capsys, "explain", "neuron", "--open")
+    assert err.startswith("there is no browser here: open ")
+    assert "explain-neuron.html" in err
+
+
+def test_nothing_is_opened_without_a_screen(capsys, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(webbrowser, "open", lambda url: pytest.fail(url))
+    assert "no browser" in call(capsys, "explain", "neuron", "--open")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "got no run and no example"),
+        (["digit"], "did you mean 'digits'?"),
+        (["runs/none-1"], "got runs/none-1, which does not exist"),
+        (["."], "which has no recipe.toml"),
+        (["xor", "--sample", 4], "got sample 4; expected samples from 0 to 3"),
+        (["xor", "--batch", 5], "ask for a batch of 4, or less"),
+        (["neuron", "--sample", 1], "expected sample 0 alone"),
+        (["neuron", "--form", "text", "--open"], "leave out --open, or --form text"),
+        (["neuron", "--out", "absent/page.html"], "got No such file or directory"),
+        (["neuron", "--out", "."], "got Is a directory"),
+    ],
+)
+def test_errors_are_one_line(capsys, tmp_path, arguments, says):
+    expect_one_error(capsys, ["explain", *arguments], says)
+    assert not [*tmp_path.iterdir()], "no half of a file"

@@ -1,0 +1,382 @@
+"""A backward pass in words: every number is compared with another computation of it."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.cli import examples
+from chainrule.explanation.prose.numbers import array_text, number
+from chainrule.explanation.prose.words import PHRASES, manner
+from chainrule.ops import TABLE
+
+DIGITS = r"[−\d][\d.e+−]*"
+
+
+def value(text):
+    return float(text.replace("−", "-"))
+
+
+# ── numbers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        (0.25, "0.25"),
+        (-1234.5, "−1.23e+03"),
+        (np.float32(-0.0), "0"),
+        (np.int64(-12345), "−12345"),
+        (True, "true"),
+        (float("nan"), "nan"),
+        (-np.inf, "−∞"),
+    ],
+)
+def test_a_number(of, says):
+    assert number(of) == says
+
+
+def test_an_array():
+    assert array_text(np.array([[1.0, -2.0], [0.125, 3.0]])) == "[[1 −2] [0.125 3]]"
+    assert array_text(np.ones((1, 1, 1))) == "1"
+    assert array_text(np.array([[[1, 2, 3]]])) == "[1 2 3]"
+    assert array_text(np.arange(100) / 100) == "0 to 0.99, mean 0.495"
+    assert array_text(np.arange(100)) == "0 to 99"
+    assert array_text(np.full(50, 0.5)) == "all 0.5"
+    assert array_text(np.arange(20) < 5) == "5 of 20 true"
+
+
+# ── text ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def neuron():
+    example = examples.load("neuron")
+    return cr.explain(example.loss, *example.arguments(None, None))
+
+
+def test_the_text_of_one_neuron():
+    assert (
+        neuron().text()
+        == """Forward
+  s = (w * x).sum() + b
+    a1 = w · x                                      (2)  [0.5 −0.5]
+    a2 = sum(a1)                                    (1)  0
+    s = a2 + b                                      0
+  y = cr.sigmoid(s)
+    y = sigmoid(s)                                  0.5
+  return (y - target) ** 2
+    a3 = y − target                                 −0.5
+    loss = a3²                                      0.25
+
+Backward, from ∂loss/∂loss = 1
+  return (y - target) ** 2
+    ∂loss/∂a3 = 2 · a3                              −1
+    ∂loss/∂y = ∂loss/∂a3                            −1
+  y = cr.sigmoid(s)
+    ∂loss/∂s = ∂loss/∂y · (y · (1 − y))             −1 · 0.25 = −0.25
+  s = (w * x).sum() + b
+    ∂loss/∂a2 = ∂loss/∂s                            (1)  −0.25
+    ∂loss/∂b = ∂loss/∂s                             −0.25
+    ∂loss/∂a1 = ∂loss/∂a2 for each                  (2)  [−0.25 −0.25]
+    ∂loss/∂w = ∂loss/∂a1 · x                        (2)  [−0.25 −0.5]
+
+Gradients
+    ∂loss/∂w                                        (2)  [−0.25 −0.5]
+    ∂loss/∂b                                        −0.25
+"""
+    )
+
+
+def scalars(a, b, c):
+    d = cr.tanh(a * b) - c / b
+    e = cr.exp(d) + cr.log(b) * cr.sqrt(c)
+    f = cr.sin(e) * cr.sigmoid(a) + cr.maximum(a, c) ** 3
+    return cr.square(f - cr.atan(e)) + cr.log1p(cr.abs(d)) - f
+
+
+def computed(rule, space):
+    """The value of a formula of the text."""
+    code = rule.replace("∂loss/∂", "d_").replace("·", "*").replace("−", "-").replace("^", "**")
+    code = re.sub(r"(\w+)²", r"\1**2", code)
+    code = re.sub(r"√(\w+)", r"sqrt(\1)", code)
+    code = re.sub(r"\[(\w+) = 0: 0, else (.*)\]", r"(0 if \1 == 0 else \2)", code)
+    code = re.sub(r"(\w+), by the rule of maximum", r"\1 * (a11 == of)", code)
+    return eval(code, dict(space))
+
+
+def test_every_formula_of_the_text_computes_what_it_says():
+    """Forward formulas and rules are run as Python; the gradients are those of PyTorch."""
+    start = {"a": 0.3, "b": 1.7, "c": 0.8}
+    arguments = [cr.Tensor(v, dtype=cr.float64, requires_grad=True) for v in start.values()]
+    functions = {f: getattr(np, f) for f in ("tanh", "exp", "log", "sqrt", "sin", "cos", "log1p")}
+    functions |= {"maximum": np.maximum, "atan": np.arctan, "abs": np.abs, "sign": np.sign}
+    space = {**functions, **start, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "d_loss": 1.0}
+    lines = [x for x in cr.explain(scalars, *arguments).text().splitlines() if x[:4] == "    "]
+    for line in lines:
+        formula, _, result = line.strip().partition("  ")
+        name, sign, rule = re.fullmatch(r"(\S+)(?: (\+?=) (.*))?", formula).groups()
+        name = name.replace("∂loss/∂", "d_")
+        if sign is None:  # among the gradients at the end: the sum of what was shared
+            expected = space[name]
+        else:
+            expected = computed(rule, {**space, "of": space.get(name[2:])})
+            space[name] = space.get(name, 0.0) + expected if sign == "+=" else expected
+        product, _, result = result.strip().rpartition(" = ")
+        assert value(result) == pytest.approx(expected, rel=6e-3, abs=1e-9), line
+        if product:
+            first, second = map(value, product.split(" · "))
+            assert first * second == pytest.approx(expected, rel=2e-2, abs=1e-9), line
+    assert len(lines) > 50
+    exact = torch.tensor([*start.values()], dtype=torch.float64, requires_grad=True)
+    x, y, z = exact
+    d = torch.tanh(x * y) - z / y
+    e = torch.exp(d) + torch.log(y) * torch.sqrt(z)
+    f = torch.sin(e) * torch.sigmoid(x) + torch.maximum(x, z) ** 3
+    (torch.square(f - torch.atan(e)) + torch.log1p(torch.abs(d)) - f).backward()
+    assert [space[f"d_{n}"] for n in "abc"] == pytest.approx(exact.grad.tolist(), rel=1e-9)
+
+
+def two_layers(rows=2):
+    """A network, its loss and arguments, and the same of PyTorch in float64."""
+    cr.random.seed(5)
+    model = nn.Sequential(hidden=nn.Linear(3, 2), tanh=nn.Tanh(), output=nn.Linear(2, 3))
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Linear(2, 3))
+    theirs.double()
+    own = {"0": model.hidden, "2": model.output}
+    for path, p in theirs.named_parameters():
+        k, which = path.split(".")
+        p.data = torch.tensor(getattr(own[k], which).numpy().astype("f8"))
+    x = cr.random.normal((rows, 3))
+    labels = cr.Tensor(np.arange(rows) % 3)
+
+    def loss(x, label):
+        scores = model(x)
+        return nn.functional.cross_entropy(scores, label)
+
+    out = torch.nn.functional.cross_entropy(
+        theirs(torch.tensor(x.numpy().astype("f8"))), torch.tensor(labels.numpy())
+    )
+    out.backward()
+    names = {"0.": "hidden.", "2.": "output."}
+    gradients = {names[n[:2]] + n[2:]: p.grad.numpy() for n, p in theirs.named_parameters()}
+    return cr.explain(loss, x, labels), out.item(), gradients, theirs, (x, labels)
+
+
+def numbers_of(text):
+    return [value(n) for n in re.findall(DIGITS, text)]
+
+
+def test_the_text_of_two_layers_has_the_gradients_of_pytorch():
+    explanation, loss, gradients, _, _ = two_layers()
+    text = explanation.text()
+    forward, _, rest = text.partition("Backward, from")
+    told = re.search(rf"^    loss = .* ({DIGITS})$", forward, re.MULTILINE)
+    assert value(told[1]) == pytest.approx(loss, rel=5e-3)
+    last = rest.partition("Gradients")[2]
+    for name, gradient in gradients.items():
+        line = next(x for x in last.splitlines() if f"∂loss/∂{name} " in x)
+        shape, _, full = line.strip().split("  ", 1)[1].strip().partition(")  ")
+        assert shape == f"({' × '.join(map(str, gradient.shape))}"
+        assert numbers_of(full) == pytest.approx(gradient.ravel().tolist(), rel=6e-3, abs=1e-6)
+    assert "∂loss/∂hidden = ∂loss/∂tanh · (1 − tanh²)" in rest
+    assert "∂loss/∂tanh = ∂loss/∂a2 @ output.weight" in rest
+    assert "∂loss/∂output.weightᵀ = tanhᵀ @ ∂loss/∂a2" in rest
+    assert "∂loss/∂hidden.bias = sum(∂loss/∂hidden)" in rest
+    assert "∂loss/∂output.bias = sum(∂loss/∂scores)" in rest
+    assert re.search(r"a\d+ = \(0…2\) = label", text)
+
+
+# ── story ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unwrapped(story):
+    return " ".join(story.split())
+
+
+def test_the_story_of_one_neuron():
+    story = unwrapped(neuron().story())
+    for sentence in (
+        "The loss is 0.25.",
+        "It depends on 3 numbers that can change: w, b.",
+        "“y = cr.sigmoid(s)” reads s. It squeezes each number between 0 and 1. Result: y = 0.5.",
+        "Here sigmoid multiplies the blame by its slope. s = 0 has the gradient −0.25 = −1 × 0.25:",
+        "w[1] = −0.25 has the gradient −0.5 (the largest of w): if it grew by 0.01, the loss would "
+        "fall by about 0.005.",
+        "Of the sizes of all gradients, added up: w 75 %, b 25 %.",
+        "w[1]: −0.25 → −0.2",
+    ):
+        assert sentence in story
+    moved = 1 / (1 + np.exp(-(0.525 * 1 - 0.2 * 2 + 0.025)))
+    assert f"The loss would then be {(moved - 1) ** 2:.4g}." in story
+
+
+def test_the_numbers_of_the_story_are_those_of_pytorch():
+    explanation, loss, gradients, theirs, (x, labels) = two_layers()
+    story = unwrapped(explanation.story())
+    assert f"The loss is {loss:.4g}." in story
+    told = re.findall(rf"(\S+)\[([\d, ]+)\] = {DIGITS} has the gradient ({DIGITS})", story)
+    assert {name for name, _, _ in told} >= {*gradients}
+    for name, place, g in told:
+        if name in gradients:
+            index = tuple(map(int, place.split(",")))
+            assert value(g) == pytest.approx(gradients[name][index], rel=6e-3)
+            assert abs(gradients[name]).max() == abs(gradients[name][index])
+    sizes = {name: np.abs(g).sum() for name, g in gradients.items()}
+    for name, size in sizes.items():
+        assert f"{name} {100 * size / sum(sizes.values()):.0f} %" in story
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p -= 0.1 * p.grad
+        after = torch.nn.functional.cross_entropy(
+            theirs(torch.tensor(x.numpy().astype("f8"))), torch.tensor(labels.numpy())
+        )
+    assert f"The loss would then be {after.item():.4g}." in story
+
+
+def test_the_reasons_of_the_story_add_up():
+    reasons = 0
+    for name in ("xor", "digits", "attention", "rnn"):
+        example = examples.load(name)
+        story = cr.explain(example.loss, *example.arguments(None, None)).story()
+        pattern = (
+            rf"has the gradient ({DIGITS}) = ([^(:]*?)(?: \+ (\d+) smaller products?)?(?: \(|:)"
+        )
+        for g, because, more in re.findall(pattern, unwrapped(story)):
+            terms = re.findall(rf"(^| [+−] )({DIGITS}) × ({DIGITS})", because)
+            assert terms, because
+            products = [(-1 if "−" in s else 1) * value(a) * value(b) for s, a, b in terms]
+            slack = 1e-2 * sum(map(abs, products)) + int(more or 0) * abs(products[-1])
+            assert sum(products) == pytest.approx(value(g), abs=slack), because
+            reasons += 1
+    assert reasons >= 8
+
+
+def test_a_step_that_trains_is_told_with_what_it_assigns():
+    w = cr.Tensor([1.0, 2.0], dtype=cr.float64, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.5)
+
+    def step(x):
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    story = cr.explain(step, cr.Tensor([1.0, 0.5], dtype=cr.float64)).story()
+    assert "w[0]: 1 → 0\n" in story  # 1 − 0.5 · 2 · 1
+    assert "w[1]: 2 → 1.5\n" in story  # 2 − 0.5 · 2 · 0.25 · 2
+    assert "After this step the loss would be 0.5625." in story  # (1.5 · 0.5)²
+    assert w.tolist() == [1, 2], "nothing is assigned"
+
+
+def test_a_network_at_rest():
+    w = cr.Tensor([0.0], requires_grad=True)
+    story = cr.explain(lambda x: ((w * x) ** 2).sum(), cr.Tensor([3.0])).story()
+    assert "w gets no gradient." in story
+    assert "there is nothing to share" in story
+    assert "would not lower the loss" in story
+
+
+# ── long networks ────────────────────────────────────────────────────────────────────────────────
+
+
+def encoder(layers):
+    cr.random.seed(0)
+    one = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    model = nn.TransformerEncoder(one, layers)
+
+    def loss(x):
+        return (model(x)[:, 0] ** 2).sum()
+
+    return cr.explain(loss, cr.random.normal((2, 5, 8)))
+
+
+@pytest.mark.parametrize("form", ["text", "story"])
+def test_equal_layers_are_explained_once(form):
+    short, long = (getattr(encoder(layers), form)() for layers in (2, 12))
+    assert "layers.1: as layers.0, with other weights" in short
+    assert "layers.1 to layers.11: as layers.0, with other weights" in long
+    assert abs(len(long.splitlines()) - len(short.splitlines())) < 5
+    assert "layers.7" not in long
+
+
+def test_layers_that_differ_are_not_folded():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    text = cr.explain(lambda x: model(x).sum(), cr.ones((1, 2))).text()
+    assert "with other weights" not in text
+    assert re.search(r"out_3 = \[a\d+: 0, else out_2\]", text), "not 3 = …"
+
+
+def test_a_group_of_layers_is_folded_with_its_paths():
+    layers = [part for _ in range(3) for part in (nn.Linear(2, 2), nn.Tanh())]
+    model = nn.Sequential(*layers)
+    text = cr.explain(lambda x: model(x).sum(), cr.ones((1, 2))).text()
+    assert "2–3 to 4–5: as 0–1, with other weights" in text
+    assert "and 4 of the layers that are as others" in text
+
+
+def test_a_deep_network_without_equal_layers_is_told_in_bounds():
+    model = nn.Sequential(*[nn.Linear(k, k + 1) for k in range(1, 60)])
+    explanation = cr.explain(lambda x: (model(x) ** 2).mean(), cr.ones((1, 1)))
+    assert len(explanation.story().splitlines()) < 130
+    assert "… 50 more …" in explanation.story()
+    text = explanation.text()
+    assert "carried back by the rules of add, matmul" in text
+    assert len(text.splitlines()) < 60 * 8
+
+
+# ── everything else ──────────────────────────────────────────────────────────────────────────────
+
+
+def lstm():
+    model = nn.LSTM(2, 3)
+    return lambda: (model(cr.random.normal((2, 4, 2)))[0] ** 2).sum()
+
+
+def dropout():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    return lambda: model(cr.ones((5, 3)) * cr.arange(5).reshape((5, 1))).mean()
+
+
+def embedding():
+    table = nn.EmbeddingBag(5, 3)
+    return lambda: (table(cr.Tensor([[1, 4, 1]])) ** 2).sum()
+
+
+def nested():
+    w = cr.Tensor([0.5, 2.0], requires_grad=True)
+    return lambda: (cr.grad(lambda v: (cr.sin(v) * w).sum())(w * 2) ** 2).sum()
+
+
+def custom():
+    w = cr.Tensor([0.5, 2.0], requires_grad=True)
+    double = cr.defop("doubled", lambda x: 2 * x, lambda x: cr.full_like(x, 2.0))
+    return lambda: cr.checkpoint(lambda v: double(v) ** 2)(w).sum()
+
+
+def not_finite():
+    w = cr.Tensor([0.0, 2.0], requires_grad=True)
+    return lambda: cr.log(w).sum()
+
+
+@pytest.mark.parametrize("make", [lstm, dropout, embedding, nested, custom, not_finite])
+def test_every_network_has_a_text_and_a_story(make):
+    cr.random.seed(0)
+    explanation = cr.explain(make())
+    text, story = explanation.text(), explanation.story()
+    last = text.partition("Gradients")[2]
+    for name, gradient in explanation.gradients.items():
+        line = next(x for x in last.splitlines() if x.strip().startswith(f"∂loss/∂{name}"))
+        assert array_text(gradient) in line
+    assert "None" not in text + story
+    assert f"The loss is {number(explanation.loss, 4)}." in story
+
+
+def test_every_operation_has_words():
+    assert {*PHRASES} <= {*TABLE}
+    for op in TABLE.values():
+        assert manner(op).split()[0] in (
+            "passes", "multiplies", "gives", "carries", "shares", "made"
+        ), op  # fmt: skip
