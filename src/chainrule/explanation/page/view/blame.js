@@ -5,7 +5,7 @@ const MOST_PATHS = 8;
 function blamePanel(page, root) {
   const { network, chosen } = page;
   root.replaceChildren();
-  if (!chosen || !network.gradient(chosen.id)) {
+  if (!chosen || !network.known(chosen.id) || !network.gradient(chosen.id)) {
     root.append(
       element(
         '<p class="note">Choose a weight: click on a line or a cell, or press Enter on one in a heat map.</p>',

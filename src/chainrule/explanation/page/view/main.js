@@ -44,9 +44,9 @@ class Page {
     this.touched = new Set();
     const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
     const [top] = network.parameters
-      .filter((p) => network.gradient(p.id))
+      .filter((p) => network.known(p.id) && network.gradient(p.id))
       .sort((a, b) => order(a) - order(b));
-    const first = top ?? network.inputs.find((n) => network.gradient(n.id));
+    const first = top ?? network.inputs.find((n) => network.known(n.id) && network.gradient(n.id));
     this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
     this.#controls();
   }
