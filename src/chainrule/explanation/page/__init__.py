@@ -5,4 +5,6 @@ initialisations  how its parameters would be drawn
 tangents         the derivative of a step along a direction
 variants         the same network with another activation or depth
 scripts          the JavaScript that computes the graph
+page             the HTML file: contents, `body.html`, `style.css`, the scripts of `compute/` and of
+                 `view/`, which draw
 """

@@ -43,7 +43,7 @@ def contents(
     gradients           ids of ∂loss/∂variable, by name
     cotangents          ids of ∂loss/∂node, by the forward node's id: a list for several results
     steps               title, path, kind; ids of inputs, outputs, nodes; uses of the chain rule;
-                        `tangent`: the derivative along a direction, see `tangents.py`
+                        `tangent`: its derivative along a direction and back, see `tangents.py`
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
     label               {"activation", "depth"}
@@ -57,6 +57,8 @@ def contents(
     out["label"] = asdict(label or Label(None, None))
     seen: dict[Any, list[Any]] = {}
     _share(out["nodes"], None, seen)
+    if out["left_out"]:
+        others = ()  # it cannot compute them, and each would have values of its own
     out["variants"] = [{"label": asdict(other), **_graph_of(variant)} for other, variant in others]
     for k, entry in enumerate(out["variants"]):
         _share(entry["nodes"], k, seen)
@@ -302,11 +304,12 @@ def _step(derivation: Derivation, step: Step, ids: Mapping[Node, int]) -> dict[s
 
 
 def _tangent(tangent: Tangent, ids: Mapping[Node, int]) -> dict[str, Any]:
-    """The ids of what varies and of outputs, and the graph; `elsewhere` as of a node."""
-    out = {
+    """The ids of what varies and of outputs; the graphs that the page can compute."""
+    out: dict[str, Any] = {
         "varying": [ids[n] for n in tangent.varying],
         "outputs": [ids[n] for n in tangent.outputs],
     }
-    if all(map(_computes, tangent.graph)):
-        return {**out, "graph": graph_data(tangent.graph)}
-    return {**out, "elsewhere": True}
+    for name, graph in (("graph", tangent.graph), ("back", tangent.back)):
+        if graph is not None and all(map(_computes, graph)):
+            out[name] = graph_data(graph)
+    return out if "graph" in out else {**out, "elsewhere": True}

@@ -1,13 +1,14 @@
-"""How the outputs of a step change with its inputs, as a graph: for paths through the network.
+"""How the outputs of a step change with its inputs, as graphs.
 
     (values of the inputs, a tangent for each varying one) ──► tangents of the outputs
+    (values of the inputs, a gradient for each output)     ──► shares of the varying inputs
 
 It comes from the rules of the backward pass: gᵀJ is linear in g, and its transpose is J.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,27 +19,29 @@ from ...errors import ChainruleError
 from ...graph import Graph, Node
 from ...recording import record
 from ...tensor import Tensor, make, no_grad, quiet
-from ...transforms import jvp
+from ...transforms import jvp, vjp
 from ..derivation import Derivation
 from ..steps import Step
 
 
 @dataclass(frozen=True)
 class Tangent:
-    """The derivative of a step along a direction.
+    """The derivative of a step, along a direction or back.
 
     varying   the inputs that have a tangent
     outputs   the outputs that have one
-    graph     its inputs are the step's inputs, then the tangents of `varying`
+    graph     from the step's inputs and the tangents of `varying`: those of `outputs`
+    back      from the step's inputs and the gradients of `outputs`: the share of each of `varying`
     """
 
     varying: list[Node]
     outputs: list[Node]
-    graph: Graph
+    graph: Graph | None
+    back: Graph | None
 
 
 def tangent_of(derivation: Derivation, step: Step) -> Tangent | None:
-    """The step's tangent; None if nothing varies, or a rule cannot be differentiated again."""
+    """The step's derivative; None if nothing varies."""
     flows = {p.node: [share is not None for share in p.shares] for p in derivation.pulls}
     reached = {*flows} | {n for n, i in derivation.inputs.items() if i.name in derivation.gradients}
     reached |= {n for n in derivation.forward if n.op is ops.item and n.inputs[0] in flows}
@@ -47,17 +50,34 @@ def tangent_of(derivation: Derivation, step: Step) -> Tangent | None:
     if not varying or not outputs:
         return None
 
-    def body(handles: list[Tensor]) -> list[Tensor]:
+    def parts(handles: list[Tensor]) -> tuple[Any, list[Tensor], list[Tensor]]:
+        """The step as a function of what varies, these inputs, and what the derivative acts on."""
         inputs = dict(zip(step.inputs, handles[: len(step.inputs)], strict=True))
 
         def forward(*xs: Tensor) -> list[Tensor]:
             values = _repeated(step, {**inputs, **dict(zip(varying, xs, strict=True))}, flows)
             return [values[n] for n in outputs]
 
-        _, tangents = jvp(forward, [inputs[n] for n in varying], handles[len(step.inputs) :])
-        return [*tangents]
+        return forward, [inputs[n] for n in varying], handles[len(step.inputs) :]
 
-    specs = [(n.shape, n.dtype, False) for n in (*step.inputs, *varying)]
+    def along(handles: list[Tensor]) -> list[Tensor]:
+        return [*jvp(*parts(handles))[1]]
+
+    def back(handles: list[Tensor]) -> list[Tensor]:
+        forward, inputs, upstream = parts(handles)
+        return [*vjp(forward, *inputs)[1](upstream)]
+
+    return Tangent(
+        varying,
+        outputs,
+        _recorded(along, [*step.inputs, *varying]),
+        _recorded(back, [*step.inputs, *outputs]),
+    )
+
+
+def _recorded(body: Callable[[list[Tensor]], list[Tensor]], inputs: list[Node]) -> Graph | None:
+    """The body's graph of inputs like these; None if a rule cannot be differentiated again."""
+    specs = [(n.shape, n.dtype, False) for n in inputs]
     try:
         with quiet():
             graph = record(body, specs, None, "explain", False).graph
@@ -65,7 +85,7 @@ def tangent_of(derivation: Derivation, step: Step) -> Tangent | None:
         return None
     for run in PASSES:
         graph = run(graph)
-    return Tangent(varying, outputs, graph)
+    return graph
 
 
 def _is_floating(node: Node) -> bool:

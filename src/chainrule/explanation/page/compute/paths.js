@@ -131,13 +131,15 @@
     };
   }
 
-  // Whether each step that an input reaches has a tangent that the page can compute.
+  // Whether each step that an input reaches has a tangent that the page can compute: none of its
+  // inputs is left out.
   function tangentsKnown(pass, id) {
     const reached = new Set([id]);
     for (const step of pass.contents.steps) {
       const { varying = [], outputs = [], elsewhere } = step.tangent ?? {};
       if (!step.inputs.some((i) => reached.has(i))) continue;
-      if (elsewhere && varying.some((i) => reached.has(i))) return false;
+      const unknown = elsewhere || step.inputs.some((i) => !pass.value(i));
+      if (unknown && varying.some((i) => reached.has(i))) return false;
       for (const output of outputs) reached.add(output);
     }
     return reached.has(pass.contents.loss);

@@ -1,0 +1,387 @@
+// The page: what the reader has chosen, and what is drawn again when it changes.
+
+const PLAY = 1500; // milliseconds at each stop
+
+class Page {
+  constructor(contents) {
+    this.contents = contents;
+    this.network = new Network(contents, contents);
+    this.label = { ...contents.label };
+    this.at = 0;
+    this.sample = 0;
+    this.chosen = null;
+    this.path = null;
+    this.paths = [];
+    this.scheme = null;
+    this.units = new Map();
+    this.inputs = new Map();
+    this.places = new Map();
+    this.find = (id) => document.getElementById(id);
+    this.narrow = matchMedia("(max-width: 47rem)");
+    readPalette();
+    this.#begin();
+    this.whatIf = new WhatIf(this, this.find("what-if-body"));
+    this.training = new Training(this, this.find("train-body"));
+    this.#listen();
+    this.whatIf.rebuild();
+    this.redraw();
+  }
+
+  get stop() {
+    return this.stops[this.at];
+  }
+
+  /** What depends on the network alone. */
+  #begin() {
+    const { network } = this;
+    this.stops = stopsOf(network);
+    this.at = Math.min(this.at, this.stops.length - 1);
+    this.original = {
+      loss: network.loss,
+      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
+      gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
+    };
+    this.touched = new Set();
+    const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
+    const [top] = network.parameters
+      .filter((p) => network.known(p.id) && network.gradient(p.id))
+      .sort((a, b) => order(a) - order(b));
+    const first = top ?? network.inputs.find((n) => network.known(n.id) && network.gradient(n.id));
+    this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
+    this.#controls();
+  }
+
+  #controls() {
+    const slider = this.find("slider");
+    slider.max = this.stops.length - 1;
+    const back = this.stops.findIndex((s) => s.phase === "backward");
+    this.find("ways").style.setProperty(
+      "--turn",
+      `${(100 * (back - 0.5)) / (this.stops.length - 1)}%`,
+    );
+    const samples = this.find("sample");
+    samples.parentElement.hidden = this.network.batch < 2;
+    samples.innerHTML = Array.from(
+      { length: this.network.batch },
+      (_, k) => `<option>${k}</option>`,
+    ).join("");
+  }
+
+  // ── what is chosen ─────────────────────────────────────────────────────────────────────────────
+
+  go(at) {
+    this.at = Math.max(0, Math.min(this.stops.length - 1, at));
+    this.redraw();
+    this.find("status").textContent =
+      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`;
+  }
+
+  /** Choose a parameter's or an input's number. */
+  choose(id, index) {
+    this.chosen = { id, index };
+    this.path = null;
+    this.whatIf.rebuild();
+    this.redraw();
+  }
+
+  /** The unit of the stop's step that the panel explains: by default the one with most blame. */
+  unit() {
+    const { network, stop } = this;
+    if (stop.step < 0) return null;
+    const { outputs } = network.steps[stop.step];
+    const own = this.units.get(stop.step);
+    if (own && outputs.includes(own.id)) return own;
+    const id = outputs.find((o) => network.gradient(o)) ?? outputs[0];
+    const { shape, start } = network.part(id, this.sample);
+    const values = network.gradient(id) ?? network.value(id);
+    const part = Array.prototype.slice.call(values, start, start + sizeOf(shape));
+    return { id, index: start + strongestOf(part) };
+  }
+
+  /** The number that the unit hands its share to. */
+  input(unit) {
+    const { network, stop, chosen } = this;
+    const step = network.steps[stop.step];
+    const ids = step.inputs.filter((id) => network.gradient(id));
+    const own = this.inputs.get(stop.step);
+    if (own && ids.includes(own.id)) return own;
+    if (
+      chosen &&
+      ids.includes(chosen.id) &&
+      network.row(stop.step, unit.id, unit.index).get(chosen.id)?.[chosen.index]
+    )
+      return chosen;
+    let best = null;
+    for (const id of ids) {
+      const local = network.row(stop.step, unit.id, unit.index).get(id);
+      if (!local) continue;
+      const index = strongestOf(local);
+      if (!best || (isData(network, id) && !isData(network, best.id))) best = { id, index };
+    }
+    return best;
+  }
+
+  pickUnit(id, index) {
+    this.units.set(this.stop.step, { id, index });
+    this.inputs.delete(this.stop.step);
+    this.redraw();
+  }
+
+  pickInput(id, index) {
+    this.inputs.set(this.stop.step, { id, index });
+    if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id))
+      this.choose(id, index);
+    else this.redraw();
+  }
+
+  /** Draw a path of blame, on the sample that it goes through. */
+  showPath(k) {
+    this.path = k;
+    const hops = this.paths[k]?.path ?? [];
+    for (const { node, index } of hops) {
+      const { shape } = this.network.part(node, 0);
+      const count = sizeOf(this.network.shape(node)) / sizeOf(shape);
+      if (count > 1 && count === this.network.batch)
+        this.sample = Math.floor(index / sizeOf(shape));
+    }
+    this.find("sample").value = this.sample;
+    this.redraw();
+  }
+
+  // ── what is changed ────────────────────────────────────────────────────────────────────────────
+
+  /** Compute and draw again, once per frame. */
+  recompute(rebuild = false) {
+    this.network.changed();
+    this.path = null;
+    if (this.chosen) this.touched.add(`${this.chosen.id},${this.chosen.index}`);
+    if (rebuild) this.whatIf.rebuild();
+    this.waiting ??= requestAnimationFrame(() => {
+      this.waiting = null;
+      this.redraw();
+    });
+  }
+
+  onlyChosenChanged() {
+    return (
+      this.touched.size === 1 &&
+      this.touched.has(`${this.chosen.id},${this.chosen.index}`) &&
+      !this.training.start &&
+      !this.scheme
+    );
+  }
+
+  reset() {
+    const { pass } = this.network;
+    pass.reset();
+    this.network.changed();
+    this.scheme = null;
+    this.touched.clear();
+    this.training.restart();
+    this.whatIf.rebuild();
+    this.redraw();
+  }
+
+  initialise(name, seed) {
+    this.scheme = { name, seed };
+    chainrule.initialise(this.network.pass, name, seed);
+    this.network.changed();
+    this.training.restart();
+    this.redraw();
+  }
+
+  /** The variant with another activation or depth; parameters that keep their shape keep their value. */
+  variant(key, value) {
+    const wanted = { ...this.label, [key]: value };
+    const all = [this.contents, ...this.contents.variants];
+    const fits = (v) => Object.entries(wanted).every(([k, own]) => v.label[k] === own);
+    const found = all.find(fits) ?? all.find((v) => v.label[key] === value);
+    this.label = { ...found.label };
+    this.network = new Network(this.contents, found);
+    for (const map of [this.units, this.inputs, this.places]) map.clear();
+    this.path = null;
+    this.at = 0;
+    this.#begin();
+    this.training.restart();
+    this.whatIf.rebuild();
+    this.redraw();
+  }
+
+  // ── drawing ────────────────────────────────────────────────────────────────────────────────────
+
+  redraw() {
+    const focused = document.activeElement?.dataset?.key;
+    document.body.dataset.phase = this.stop.phase;
+    blamePanel(this, this.find("blame-body"));
+    this.#picture();
+    this.find("panel").replaceChildren(stopPanel(this));
+    this.whatIf.update();
+    this.find("loss").textContent = number(this.network.loss, 5);
+    const slider = this.find("slider");
+    slider.value = this.at;
+    slider.setAttribute("aria-valuetext", stopTitle(this.network, this.stop, this.stops));
+    this.find("caption").textContent = stopTitle(this.network, this.stop, this.stops);
+    if (focused && document.activeElement?.dataset?.key !== focused) {
+      document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    }
+  }
+
+  #picture() {
+    const vertical = this.narrow.matches;
+    const scene = this.find("scene");
+    const room = Math.max(220, scene.clientWidth - 16);
+    const view = arrange(this.network, {
+      current: this.stop.step,
+      sample: this.sample,
+      vertical,
+      room,
+    });
+    const hops = this.path === null ? null : this.paths[this.path]?.path;
+    const path = hops && [{ node: this.chosen.id, index: this.chosen.index }, ...hops];
+    const unit = this.unit();
+    const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
+    scene.innerHTML = drawPicture(this.network, view, {
+      stop: this.stop,
+      chosen,
+      weight: this.chosen,
+      path,
+      sample: this.sample,
+      room,
+    });
+    this.#scroll(scene, view);
+    this.find("picture-table").replaceChildren(
+      tableBehind("picture", () => this.#table(), "Table of all values"),
+    );
+  }
+
+  /** Keep the step of the stop in sight. */
+  #scroll(scene, view) {
+    const c = view.columns.find((column) => column.entry?.steps.includes(this.stop.step));
+    if (!c) return;
+    const middle = (c.from + c.at) / 2;
+    if (view.vertical) scene.scrollTop = middle - scene.clientHeight / 2;
+    else scene.scrollLeft = middle - scene.clientWidth / 2;
+  }
+
+  #table() {
+    const { network } = this;
+    const ids = [...network.inputs.map((n) => n.id), ...network.steps.flatMap((s) => s.outputs)];
+    const range = (values) => {
+      if (!values) return "–";
+      const [low, high] = extent(values).map((v) => number(v, 3));
+      return values.length === 1 ? number(Number(values[0])) : `${low} to ${high}`;
+    };
+    const rows = ids.map((id) => [
+      code(network.name(id)),
+      shapeText(network.shape(id)),
+      range(network.known(id) ? network.value(id) : null),
+      range(network.gradient(id)),
+    ]);
+    return table(
+      ["value", "shape", "values", "∂loss/∂value"],
+      rows,
+      2,
+      "The network’s values and gradients",
+    );
+  }
+
+  // ── keys and clicks ────────────────────────────────────────────────────────────────────────────
+
+  #listen() {
+    const on = (id, event, f) => this.find(id).addEventListener(event, f);
+    on("first", "click", () => this.go(0));
+    on("back", "click", () => this.go(this.at - 1));
+    on("next", "click", () => this.go(this.at + 1));
+    on("last", "click", () => this.go(this.stops.length - 1));
+    on("play", "click", () => this.play());
+    on("slider", "input", (event) => this.go(Number(event.target.value)));
+    on("sample", "change", (event) => {
+      this.sample = Number(event.target.value);
+      this.units.clear();
+      this.inputs.clear();
+      this.redraw();
+    });
+    on("scene", "click", (event) => this.#clicked(event));
+    on("panel", "click", (event) => {
+      const button = event.target.closest("[data-choose]");
+      if (button) this.choose(Number(button.dataset.choose), Number(button.dataset.at));
+    });
+    on("theme", "click", () => this.theme());
+    document.addEventListener("keydown", (event) => this.#key(event));
+    for (const media of [this.narrow, matchMedia("(prefers-color-scheme: dark)")]) {
+      media.addEventListener("change", () => {
+        readPalette();
+        this.redraw();
+      });
+    }
+  }
+
+  #clicked(event) {
+    const fold = event.target.closest("[data-step]");
+    if (fold) {
+      const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
+      const step = Number(fold.dataset.step);
+      this.go(this.stops.findIndex((s) => s.phase === phase && s.step === step));
+      return;
+    }
+    const hit = event.target.closest("[data-id]");
+    if (!hit) return;
+    const id = Number(hit.dataset.id);
+    const index =
+      hit.dataset.index === undefined ? strongest(this.network, id) : Number(hit.dataset.index);
+    if (this.network.nodes.get(id).phase === "input") {
+      if (this.network.isFloat(id)) this.choose(id, index);
+      return;
+    }
+    const step = this.network.maker.get(id);
+    this.units.set(step, { id, index });
+    this.inputs.delete(step);
+    const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
+    const at = this.stops.findIndex((s) => s.phase === phase && s.step === step);
+    this.go(at < 0 ? this.at : at);
+  }
+
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const { target } = event;
+    const own = target.closest("input:not(#slider), select, textarea, .grid, .wide");
+    const moves = { ArrowLeft: -1, ArrowRight: 1 };
+    if (event.key in moves && !own) this.go(this.at + moves[event.key]);
+    else if (event.key === "Home" && !own) this.go(0);
+    else if (event.key === "End" && !own) this.go(this.stops.length - 1);
+    else if (event.key === " " && !own && !target.closest("button, summary, a")) this.play();
+    else return;
+    event.preventDefault();
+  }
+
+  /** Walk on by itself, or stop walking. */
+  play() {
+    const running = this.timer !== undefined;
+    clearInterval(this.timer);
+    this.timer = undefined;
+    if (!running) {
+      if (this.at === this.stops.length - 1) this.go(0);
+      this.timer = setInterval(
+        () => (this.at < this.stops.length - 1 ? this.go(this.at + 1) : this.play()),
+        PLAY,
+      );
+    }
+    const button = this.find("play");
+    button.setAttribute("aria-pressed", String(!running));
+    button.setAttribute("aria-label", running ? "Play" : "Pause");
+    button.textContent = running ? "▶" : "❚❚";
+  }
+
+  theme() {
+    const root = document.documentElement;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    this.find("theme").setAttribute("aria-pressed", String(!dark));
+    readPalette();
+    this.redraw();
+  }
+}
+
+globalThis.page = new Page(JSON.parse(document.getElementById("contents").textContent));

@@ -1,0 +1,183 @@
+// The network on its sample, as the views ask for it: names, values, gradients, readers of values,
+// and the local derivatives of a step.
+
+class Network {
+  /** variant  the contents, or one of contents.variants: the same with another activation or depth */
+  constructor(contents, variant) {
+    this.contents = contents;
+    this.graph = variant;
+    this.pass = new chainrule.Pass(contents, variant);
+    this.nodes = new Map(variant.nodes.map((n) => [n.id, n]));
+    this.steps = variant.steps;
+    this.names = new Map(variant.nodes.filter((n) => n.name).map((n) => [n.id, n.name]));
+    this.maker = new Map();
+    this.readers = new Map();
+    this.steps.forEach((step, k) => {
+      for (const id of step.outputs) this.maker.set(id, k);
+      for (const id of step.inputs) this.readers.set(id, [...(this.readers.get(id) ?? []), k]);
+      step.outputs.forEach(
+        (id) => this.names.has(id) || this.names.set(id, step.path || step.title),
+      );
+    });
+    this.inputs = variant.nodes.filter((n) => n.phase === "input");
+    this.parameters = this.inputs.filter((n) => n.kind === "parameter");
+    this.blanks = new Map();
+    this.batch = this.#batch();
+    this.changed();
+  }
+
+  /** To call after a change of values. */
+  changed() {
+    this.pass.run();
+    this.rows = new Map();
+  }
+
+  get loss() {
+    return Number(this.pass.loss ?? NaN);
+  }
+
+  name(id) {
+    const name = this.names.get(id) ?? this.nodes.get(id)?.op ?? String(id);
+    return /^\d+$/.test(name) ? `layer ${name}` : name;
+  }
+
+  shape(id) {
+    return this.nodes.get(id).shape;
+  }
+
+  /** Whether the page has the value: that of a very large input it has not. */
+  known(id) {
+    return this.pass.value(id) !== undefined;
+  }
+
+  /** A value as a flat array; of an unknown one NaN. */
+  value(id) {
+    return this.pass.value(id)?.data ?? this.#unknown(sizeOf(this.shape(id)));
+  }
+
+  #unknown(size) {
+    if (!this.blanks.has(size)) this.blanks.set(size, new Float32Array(size).fill(NaN));
+    return this.blanks.get(size);
+  }
+
+  isFloat(id) {
+    return String(this.nodes.get(id).dtype).startsWith("float");
+  }
+
+  /** The node that has ∂loss/∂node, or undefined where no gradient reaches. */
+  gradientId(id) {
+    const name = this.nodes.get(id).name;
+    return this.graph.gradients[name] ?? this.graph.cotangents[id];
+  }
+
+  gradient(id) {
+    const g = this.gradientId(id);
+    return this.pass.value(g)?.data ?? null;
+  }
+
+  element(id, index) {
+    return elementName(this.name(id), index, this.shape(id));
+  }
+
+  /** The number of samples, if values have one for each along their first axis. */
+  #batch() {
+    const first = this.inputs.find(
+      (n) => n.kind === "data" && n.shape.length > 1 && this.readers.has(n.id),
+    );
+    if (!first) return 0;
+    const own = this.steps
+      .flatMap((s) => s.outputs)
+      .filter((id) => this.shape(id)[0] === first.shape[0]);
+    return own.length * 2 >= this.steps.length - 1 ? first.shape[0] : 0;
+  }
+
+  /** One sample's part of a value: its shape, and where it begins in the flat array. */
+  part(id, sample) {
+    const { shape, kind } = this.nodes.get(id);
+    const vector = shape.length === 1 && kind !== undefined && this.isFloat(id); // of features
+    if (
+      !this.batch ||
+      shape[0] !== this.batch ||
+      vector ||
+      kind === "parameter" ||
+      kind === "buffer"
+    ) {
+      return { shape, start: 0 };
+    }
+    return { shape: shape.slice(1), start: sample * sizeOf(shape.slice(1)) };
+  }
+
+  /**
+   * The local derivatives ∂out[index]/∂input of a step's output: one array for each input's id.
+   * The chain rule multiplies them by the upstream gradient of out[index].
+   */
+  row(k, out, index) {
+    const key = `${k},${out},${index}`;
+    if (!this.rows.has(key)) {
+      const seed = new Float64Array(sizeOf(this.shape(out)));
+      seed[index] = 1;
+      this.rows.set(key, this.shares(k, out, seed));
+    }
+    return this.rows.get(key);
+  }
+
+  /** Whether a step computes one sample's values from those of the others too. */
+  isShared(k) {
+    const nodes = this.steps[k].nodes.map((id) => this.nodes.get(id));
+    return this.batch > 1 && nodes.some((n) => n.op === "standardise" && n.params.axis.includes(0));
+  }
+
+  /** What a step hands back to each of its inputs for this upstream gradient of an output. */
+  shares(k, out, upstream) {
+    const { inputs, tangent } = this.steps[k];
+    if (!tangent?.back || inputs.some((id) => !this.pass.value(id))) return new Map();
+    const gradients = tangent.outputs.map((id) => {
+      const { dtype, shape, data } = this.pass.value(id);
+      return {
+        dtype,
+        shape,
+        data: id === out ? data.constructor.from(upstream) : new data.constructor(data.length),
+      };
+    });
+    const values = inputs.map((id) => this.pass.value(id));
+    const shares = chainrule.runGraph(tangent.back, [...values, ...gradients]);
+    return new Map(tangent.varying.map((id, v) => [id, shares[v].data]));
+  }
+
+  /** Whether each element of the output depends on the same element of the input alone. */
+  isElementwise(k, input, out) {
+    const step = this.steps[k];
+    const same = String(this.shape(input)) === String(this.shape(out));
+    return same && step.nodes.every((id) => !MIXING.has(this.nodes.get(id).op));
+  }
+}
+
+const MIXING = new Set([
+  "sum",
+  "prod",
+  "norm",
+  "max",
+  "min",
+  "cumulative_sum",
+  "cumulative_prod",
+  "cumulative_sum_by_key",
+  "recurrence",
+  "matmul",
+  "convolution",
+  "unfold",
+  "fold",
+  "max_pool",
+  "standardise",
+  "attention",
+  "take",
+  "scatter_add",
+  "scan",
+  "call",
+  "custom",
+  "permute_dims",
+  "flip",
+  "concat",
+  "slice",
+  "pad",
+  "reshape",
+]);

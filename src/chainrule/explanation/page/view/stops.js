@@ -1,0 +1,154 @@
+// The stops of the walk: the start, each step forward, each step backward, the end; and what is said
+// at each.
+
+function stopsOf(network) {
+  const forward = network.steps.map((_, step) => ({ phase: "forward", step }));
+  const backward = forward
+    .filter(({ step }) => network.steps[step].pulls.length)
+    .map(({ step }) => ({ phase: "backward", step }));
+  const stops = [
+    { phase: "start", step: -1 },
+    ...forward,
+    ...backward.reverse(),
+    { phase: "end", step: -1 },
+  ];
+  return stops.map((stop, at) => ({
+    ...stop,
+    at,
+    of: { forward: forward.length, backward: backward.length }[stop.phase],
+  }));
+}
+
+/** The stop in a few words: for the caption under the picture and for screen readers. */
+function stopTitle(network, stop, stops) {
+  if (stop.phase === "start") return "Start";
+  if (stop.phase === "end") return "Every gradient";
+  const first = stops.findIndex((s) => s.phase === stop.phase);
+  const way = stop.phase === "forward" ? "Forward" : "Backward";
+  return `${way}, step ${stop.at - first + 1} of ${stop.of}: ${network.steps[stop.step].title}`;
+}
+
+/** A plain sentence or two about a stop, as HTML. */
+function stopWords(network, stop, unit, input) {
+  const sentences = {
+    start: startWords,
+    forward: forwardWords,
+    backward: backwardWords,
+    end: endWords,
+  };
+  return sentences[stop.phase](network, stop, unit, input);
+}
+
+function startWords(network) {
+  const weights = network.parameters.reduce((sum, p) => sum + sizeOf(p.shape), 0);
+  return `The network turns its input, on the left, into one number that says how wrong it is: the
+    <strong>loss, ${number(network.loss)}</strong>. Going forward, each step computes values from
+    the values before it. Going backward, each step answers for
+    ${plural(weights, "parameter")} in turn: <em>if this number grew a little, how would the loss
+    change?</em> That is its gradient. Press <kbd>→</kbd> to walk through.`;
+}
+
+function forwardWords(network, { step: k }, unit) {
+  const step = network.steps[k];
+  const read = { data: [], parameter: [] };
+  for (const id of step.inputs) {
+    (network.nodes.get(id).kind === "parameter" ? read.parameter : read.data).push(
+      code(network.name(id)),
+    );
+  }
+  const out = list(
+    step.outputs.map((id) => `${code(network.name(id))} (${shapeText(network.shape(id))})`),
+  );
+  const own = read.parameter.length ? ` with the parameters ${list(read.parameter)}` : "";
+  const from = read.data.length ? ` from ${list(read.data)}` : "";
+  return `${out} is computed${from}${own}. ${unitWords(network, k, unit)}`;
+}
+
+/** One unit of a step's output, written out in numbers. */
+function unitWords(network, k, { id, index }) {
+  const name = code(network.element(id, index));
+  const value = Number(network.value(id)[index]);
+  const data = network.steps[k].inputs.filter((i) => isData(network, i) && network.isFloat(i));
+  if (data.length === 1 && network.isElementwise(k, data[0], id)) {
+    const from = Number(network.value(data[0])[index]);
+    return `${name} is made of ${code(network.element(data[0], index))} alone: ${number(from)} becomes ${number(value)}.`;
+  }
+  const terms = isAffine(network, k) ? productsOf(network, k, id, index) : [];
+  if (!terms.length) return `${name} is ${number(value)}.`;
+  const rest = value - terms.reduce((sum, [w, x]) => sum + w * x, 0);
+  const greatestFirst = [...terms].sort((a, b) => Math.abs(b[0] * b[1]) - Math.abs(a[0] * a[1]));
+  const kept = terms.length > 6 ? greatestFirst.slice(0, 4) : terms;
+  const written = kept.map(([w, x]) => `${enclosed(w)}·${enclosed(x)}`);
+  if (kept.length < terms.length) written.push(`${terms.length - kept.length} more products`);
+  if (Math.abs(rest) > 1e-6 * (Math.abs(value) + Math.abs(value - rest)))
+    written.push(`${enclosed(rest)} (bias)`);
+  return `${name} is a weighted sum: <span class="sum">${written.join(" + ")} = <strong>${number(value)}</strong></span>`;
+}
+
+/**
+ * The pairs [weight, input] whose products a unit adds up: the local derivative by a weight is the
+ * input that it is multiplied by.
+ */
+function productsOf(network, k, id, index) {
+  const weights = mainParameter(network, network.steps[k]);
+  const local = weights === undefined ? null : network.row(k, id, index).get(weights);
+  if (!local) return [];
+  const values = network.value(weights);
+  return Array.from(local, (x, j) => [Number(values[j]), x]).filter(([, x]) => x !== 0);
+}
+
+/** Whether a step is a weighted sum of its data input: products with parameters, and sums. */
+function isAffine(network, k) {
+  const ops = network.steps[k].nodes.map((id) => network.nodes.get(id).op);
+  return (
+    ops.some((op) => AFFINE.products.has(op)) &&
+    ops.every((op) => AFFINE.products.has(op) || AFFINE.others.has(op))
+  );
+}
+
+const AFFINE = {
+  products: new Set(["matmul", "convolution", "multiply"]),
+  others: new Set([
+    "add",
+    "subtract",
+    "sum",
+    "reshape",
+    "permute_dims",
+    "broadcast_to",
+    "alias",
+    "pad",
+  ]),
+};
+
+function backwardWords(network, { step: k }, unit, input) {
+  const out = code(network.element(unit.id, unit.index));
+  const upstream = Number(network.gradient(unit.id)?.[unit.index] ?? 0);
+  const start = network.steps[k].outputs.includes(network.graph.loss);
+  const first = start
+    ? "The way back begins at the loss: if the loss grows by 1, the loss grows by 1, so its own gradient is 1."
+    : `From the steps after this one we know what ${out} does to the loss: it changes the loss by ${number(upstream)} for each 1 that it grows. This is its <dfn>upstream gradient</dfn>.`;
+  if (!input) return first;
+  const from = code(network.element(input.id, input.index));
+  const local = network.row(k, unit.id, unit.index).get(input.id)?.[input.index] ?? 0;
+  return `${first} ${out} itself grows by ${number(local)} for each 1 that ${from} grows: the
+    <dfn>local derivative</dfn>. So through ${out}, ${from} changes the loss by
+    ${enclosed(upstream)} × ${enclosed(local)} = <strong>${number(upstream * local)}</strong>. This is the chain rule.`;
+}
+
+function endWords(network) {
+  const [top] = network.parameters
+    .filter((p) => network.gradient(p.id))
+    .map((p) => ({ p, index: strongest(network, p.id) }))
+    .map(({ p, index }) => ({ p, index, g: Number(network.gradient(p.id)[index]) }))
+    .sort((a, b) => Math.abs(b.g) - Math.abs(a.g));
+  if (!top) return "Every input has its gradient now.";
+  const name = code(network.element(top.p.id, top.index));
+  return `Every parameter has its gradient now. The greatest is that of ${name}, ${number(top.g)}:
+    ${top.g > 0 ? "lowering" : "raising"} it lowers the loss most. Gradient descent moves every
+    parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
+}
+
+/** "a, b and c" */
+function list(items) {
+  return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+}

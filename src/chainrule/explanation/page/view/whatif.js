@@ -1,0 +1,188 @@
+// "What if": another value for a weight or an input, another activation, depth or initialisation.
+
+const LABELS = {
+  activation: (name) => name || "several",
+  depth: (count) => plural(count, "hidden layer"),
+};
+
+class WhatIf {
+  constructor(page, root) {
+    Object.assign(this, { page, root });
+  }
+
+  /** Everything anew: after another choice, or another network. */
+  rebuild() {
+    const { page, root } = this;
+    const { network, chosen } = page;
+    root.replaceChildren();
+    if (chosen) this.#number(network, chosen);
+    this.#network();
+    root.append(
+      element(
+        '<p class="actions"><button type="button" data-key="reset">Back to the sample’s values</button></p>',
+      ),
+    );
+    root.querySelector('[data-key="reset"]').addEventListener("click", () => page.reset());
+    this.update();
+  }
+
+  /** The choice of a number: its tensor, its index, and a slider. */
+  #number(network, { id, index }) {
+    const options = network.inputs
+      .filter((n) => network.isFloat(n.id) && network.known(n.id))
+      .map(
+        (n) =>
+          `<option value="${n.id}"${n.id === id ? " selected" : ""}>${escape(shorten(n.name, 30))}</option>`,
+      )
+      .join("");
+    const shape = network.shape(id);
+    const axes = unravel(index, shape).map(
+      (i, axis) =>
+        `<input type="number" min="0" max="${shape[axis] - 1}" value="${i}" data-axis="${axis}" data-key="axis-${axis}" aria-label="index along axis ${axis}">`,
+    );
+    const value = Number(network.value(id)[index]);
+    const reach = Math.max(2 * Math.abs(value), 1.5 * greatest(network.value(id)), 1e-3);
+    this.root.append(
+      element(`<div class="number">
+      <p class="pick"><select data-key="tensor" aria-label="parameter or input">${options}</select>${shape.length ? `<span class="axes">[${axes.join("")}]</span>` : ""}</p>
+      <p class="pick"><label class="slide">value <input type="range" data-key="slide" min="${-reach}" max="${reach}" step="any" value="${value}"></label>
+      <input type="number" step="any" data-key="value" aria-label="value of the chosen number" value="${value}"></p>
+      <dl class="facts"></dl></div>`),
+    );
+    const find = (key) => this.root.querySelector(`[data-key="${key}"]`);
+    find("tensor").addEventListener("change", (event) => {
+      const other = Number(event.target.value);
+      this.page.choose(other, strongest(network, other));
+    });
+    for (const input of this.root.querySelectorAll("[data-axis]")) {
+      input.addEventListener("change", () => {
+        const at = [...this.root.querySelectorAll("[data-axis]")].map((i, axis) =>
+          Math.min(Math.max(0, Math.round(Number(i.value) || 0)), shape[axis] - 1),
+        );
+        this.page.choose(id, ravel(at, shape));
+      });
+    }
+    find("slide").addEventListener("input", (event) => this.#set(Number(event.target.value)));
+    find("value").addEventListener(
+      "change",
+      (event) =>
+        Number.isFinite(Number(event.target.value)) && this.#set(Number(event.target.value)),
+    );
+    if (
+      network.nodes.get(id).kind === "data" &&
+      sizeOf(network.part(id, this.page.sample).shape) > 10
+    )
+      this.#painting(network, id);
+  }
+
+  #set(value) {
+    const { id, index } = this.page.chosen;
+    this.page.network.pass.set(id, index, value);
+    this.page.recompute();
+  }
+
+  /** An input as a picture to change by clicks: each turns a number off, or fully on. */
+  #painting(network, id) {
+    this.canvas = element('<div class="painting"></div>');
+    this.root.append(this.canvas);
+  }
+
+  #network() {
+    const { page } = this;
+    const { contents } = page;
+    const { label = {}, variants = [] } = contents;
+    for (const [key, own] of Object.entries(label)) {
+      const labels = [label, ...variants.map((v) => v.label)].map((l) => l[key]);
+      const values = [...new Set(labels)].filter((v) => v !== null);
+      if (values.length < 2) continue;
+      const option = (v) =>
+        `<option value="${escape(v)}"${v === page.label[key] ? " selected" : ""}>${escape(LABELS[key]?.(v) ?? v)}${v === own ? " (as it is)" : ""}</option>`;
+      const line = element(
+        `<p class="pick"><label>${escape(key)} <select data-key="variant-${escape(key)}">${values.map(option).join("")}</select></label></p>`,
+      );
+      const select = line.querySelector("select");
+      select.addEventListener("change", () => page.variant(key, values[select.selectedIndex]));
+      this.root.append(line);
+    }
+    const schemes = Object.keys(page.network.graph.initialisations ?? {});
+    if (!schemes.length) return;
+    this.root.append(
+      element(`<p class="pick"><label>parameters <select data-key="scheme"><option value="">as they are</option>${schemes.map((s) => `<option value="${escape(s)}"${s === page.scheme?.name ? " selected" : ""}>${escape(s.replaceAll("_", " "))}</option>`).join("")}</select></label>
+      <label>seed <input type="number" min="0" step="1" value="${page.scheme?.seed ?? 0}" data-key="seed"></label></p>`),
+    );
+    const draw = () => {
+      const name = this.root.querySelector('[data-key="scheme"]').value;
+      const seed = Math.max(
+        0,
+        Math.round(Number(this.root.querySelector('[data-key="seed"]').value) || 0),
+      );
+      if (name) page.initialise(name, seed);
+      else page.reset();
+    };
+    for (const key of ["scheme", "seed"])
+      this.root.querySelector(`[data-key="${key}"]`).addEventListener("change", draw);
+  }
+
+  /** The numbers that a change moves; the controls stay as they are. */
+  update() {
+    const { network, chosen, original, sample } = this.page;
+    if (!chosen) return;
+    const { id, index } = chosen;
+    const value = Number(network.value(id)[index]);
+    for (const key of ["slide", "value"]) {
+      const input = this.root.querySelector(`[data-key="${key}"]`);
+      if (input && (document.activeElement !== input || key === "slide"))
+        input.value = key === "slide" ? value : Number(value.toPrecision(6));
+    }
+    const gradient = network.gradient(id);
+    const was = Number(original.values.get(id)[index]);
+    const step = value - was;
+    const predicted = original.gradients.get(id);
+    const facts = [
+      ["gradient", gradient ? number(Number(gradient[index])) : "not computed"],
+      ["loss", `<strong data-loss="${network.loss}">${number(network.loss)}</strong>`],
+    ];
+    if (step !== 0) facts.push(["value was", number(was)]);
+    if (network.loss !== original.loss) {
+      facts.push(
+        ["loss was", number(original.loss)],
+        ["change of the loss", signed(network.loss - original.loss)],
+      );
+      if (step !== 0 && predicted && this.page.onlyChosenChanged())
+        facts.push(["change that the gradient predicts", signed(Number(predicted[index]) * step)]);
+    }
+    if (network.pass.outdated?.size)
+      facts.push([
+        "note",
+        "the page cannot compute all that follows: some values are those of before",
+      ]);
+    this.root.querySelector(".facts").innerHTML = facts
+      .map(([a, b]) => `<div><dt>${a}</dt><dd>${b}</dd></div>`)
+      .join("");
+    if (this.canvas?.isConnected) {
+      const { shape, start } = network.part(id, sample);
+      const top = Math.max(greatest(original.values.get(id)), 1e-9);
+      const paint = (flat) => {
+        const now = Number(network.value(id)[flat]);
+        this.page.network.pass.set(id, flat, Math.abs(now) > top / 2 ? 0 : top);
+        this.page.chosen = { id, index: flat };
+        this.page.recompute(true);
+      };
+      this.canvas.replaceChildren(
+        heatmap({
+          key: "paint",
+          name: network.name(id),
+          shape,
+          start,
+          full: network.shape(id),
+          data: network.value(id),
+          chosen: index,
+          scale: top,
+          pick: paint,
+          width: 260,
+          title: "click to switch numbers on and off",
+        }),
+      );
+    }
+  }
+}
