@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
+from chainrule import files
 from chainrule.cli import main
-from chainrule.train import files
 
 COMMAND = [sys.executable, "-m", "chainrule"]
 ROWS = 80

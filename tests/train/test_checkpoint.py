@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainrule import nn, optim
+from chainrule import files, nn, optim
 from chainrule.dtypes import DTYPES
 from chainrule.errors import ArgumentError, ChainruleError, FileError
-from chainrule.train import files
 from chainrule.train.checkpoints import checkpoint
 from running import (
     DATA,

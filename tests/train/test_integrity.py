@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from chainrule import nn, optim
+from chainrule import files, nn, optim
 from chainrule.errors import ArgumentError, ChainruleError, DtypeError, FileError
-from chainrule.train import Run, files, predict
+from chainrule.train import Run, predict
 from chainrule.train.checkpoints import checkpoint
 from chainrule.train.loop.trainer import Trainer
 from commands import call, expect_one_error, table

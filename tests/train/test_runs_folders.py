@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chainrule import files
 from chainrule.errors import ChainruleError
-from chainrule.train import Recipe, Run, files
+from chainrule.train import Recipe, Run
 from chainrule.train.runs import training as runs
 from chainrule.train.runs.folder import fingerprint
 from commands import call, expect_one_error, read_csv, shell, table, write_csv

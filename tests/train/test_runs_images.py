@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import files, nn
 from chainrule.errors import ArgumentError
-from chainrule.train import Recipe, Run, files
+from chainrule.train import Recipe, Run
 from chainrule.train.runs import training as runs
 from chainrule.train.runs.folder import MODEL, create
 from chainrule.train.runs.image_networks import IMAGE_NETWORKS, image_network

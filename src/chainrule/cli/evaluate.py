@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .. import files
 from ..errors import printable
-from ..train import files
 from ..train.loop.progress import counted, short_number
 from .runs import Encoding, MaxPixels, RunFolder, open_run, print_notes
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from .. import files
 from ..data.tables.names import nearest
 from ..errors import ArgumentError, FileError, printable
 from ..explanation import Explanation, explain
-from ..train import files
 from ..train.runs.run import Run
 from . import examples
 from .runs import print_note

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from .. import files
 from ..data import read_text
 from ..errors import ArgumentError, printable
-from ..train import files
-from ..train.files import to_csv
+from ..files import to_csv
 from ..train.runs.run import Run
 from ..train.runs.tasks import TextTask
 from ..train.runs.tasks.text import TEMPERATURE

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import ArgumentError
 from ..graph import Array, Node
 from ..optim.optimizer import Optimizer
-from . import mathematics, prose, source
+from . import mathematics, page, prose, source
 from .derivation import Derivation
 from .derive import derive
 from .steps import Step, names_of, steps_of
@@ -81,6 +84,30 @@ class Explanation:
     def arrays(self, update: Any = None) -> dict[str, Array]:
         """What the function of `numpy(update)` is called with: parameters, data, random masks."""
         return source.source_arrays(*self._with(update))
+
+    def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
+        """One HTML file that needs no network: the pass step by step, paths of blame, what if.
+
+        path    where to write it; None: it is returned only
+        title   of the page
+        text    what to look at: a paragraph under the title
+        """
+        label, others = page.variants(*self._call, self._derivation)
+        contents = page.contents(self._derivation, title, label, others)
+        derivations = [self._derivation, *(d for _, d in others[: len(contents["variants"])])]
+        out = page.render(page.with_words(contents, derivations), title, text)
+        if path is not None:
+            files.write_through(Path(path), out)
+        return out
+
+    def _repr_html_(self) -> str:
+        """The page in a frame, for notebooks."""
+        inside = html.escape(self.page(), quote=True)
+        style = "width:100%;height:46rem;border:0"
+        return f'<iframe title="explanation" style="{style}" srcdoc="{inside}"></iframe>'
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def _with(self, update: Any) -> tuple[Derivation, list[Step], dict[Node, str]]:
         """The pass, its steps and its names, with an optimizer's step after it."""

@@ -7,7 +7,6 @@ findings      what a finished training shows, each with cause and remedy
 runs          run folders: recipe, data, network, `train` and `resume`, `Run`
 report        the HTML page of a run
 charts        charts as SVG
-files         files that are whole or absent; JSON, CSV, safetensors with checksums
 """
 
 from ..hints import hide_modules

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import files
 from ...errors import ChainruleError, FileError
 from ...graph import Array
-from .. import files
 
 FORMAT = 1
 KEPT = 2

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ... import tree
+from ... import files, tree
 from ...data import DataLoader
 from ...data.source import RowSource
 from ...graph import Array
 from ...optim import Optimizer
 from ...tensor import Tensor
-from .. import files
 from ..evaluation.batches import Batches
 from ..evaluation.objective import Objective
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from ... import files
 from ...data import NAMES, load
 from ...data.images.listing import files_in_table, files_of_classes
 from ...data.images.packed import files_of_packed
 from ...errors import ArgumentError, ChainruleError, FileError, ShapeError, warn
 from ...graph import Array
 from ...nn import Module
-from .. import files
 from ..checkpoints import checkpoint
 from .recipe import Recipe
 from .tasks import KINDS, Task

@@ -18,8 +18,8 @@ from typing import Any
 
 import tomli_w
 
+from ... import files
 from ...errors import ArgumentError, FileError
-from .. import files
 from .augmentation import expected_augment
 from .image_networks import IMAGE_NETWORKS
 

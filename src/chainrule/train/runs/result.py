@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import nn
+from ... import files, nn
 from ...data import DataLoader
 from ...graph import Array
-from .. import files
 from ..evaluation.inference import Forward
 from ..evaluation.modes import evaluating
 from ..findings import Finding, Guess

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ... import nn, optim, random
+from ... import files, nn, optim, random
 from ...data import NAMES, DataLoader
 from ...errors import ArgumentError, ChainruleError, FileError, warn
 from ...graph import Array
-from .. import files
 from ..evaluation.streams import WindowLoader
 from ..findings import findings_of_run
 from ..loop.callback import Callback

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bfloat16
-from ..errors import FileError
+from .dtypes import bfloat16
+from .errors import FileError
 
 
 @contextlib.contextmanager
