@@ -326,7 +326,8 @@ def cases(condition: Expr, yes: Expr, no: Expr) -> Expr:
     """`yes` where the condition is 1, else `no`."""
     if isinstance(condition, Number):
         return yes if condition.value else no
-    if yes == no:
+    # where the other case is NaN, it is that of NaN among the operands
+    if yes == no or (isinstance(no, Number) and no.value != no.value):
         return yes
     # what is 0 where the condition fails is multiplied by it
     if no == ZERO:

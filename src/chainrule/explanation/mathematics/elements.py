@@ -134,7 +134,7 @@ class Elements:
                 return self._decided(node, at, bool(np.ravel(value)[0]))
         rule = RULES.get(node.op)
         out = None if rule is None else rule(self, node, at)
-        if node.op is ops.reshape and node in self.views and out is not None and has_parts(out):
+        if node.op is ops.reshape and node in self.views and out is not None and _is_split(out):
             out = None
         return self._plain(node) if out is None else out
 
@@ -221,7 +221,7 @@ class Elements:
         if whole.op is None:
             return Plain("constant", ())
         shown = () if whole.op is ops.reshape else whole.params.items()
-        settings = tuple((k, _setting(v)) for k, v in shown if not _hidden(v))
+        settings = tuple((k, _setting(v)) for k, v in shown if not _hidden(k, v))
         return Plain(whole.op.name, tuple(arguments), settings, result, whole)
 
     def _constant(self, node: Node, at: Places) -> Expr:
@@ -229,7 +229,7 @@ class Elements:
             return self.constants[node]
         value = np.asarray(self.value(node))
         digits = 2e-7 if value.dtype == np.float32 else 1e-15
-        if value.size and (value == value.flat[0]).all():
+        if value.size and np.array_equal(value, np.full_like(value, value.flat[0]), equal_nan=True):
             return _number(value.flat[0], digits)
         step = _progression(value)
         if step is not None:
@@ -254,6 +254,12 @@ def has_parts(e: Expr) -> bool:
     return _count_parts(e) > 0
 
 
+def _is_split(e: Expr) -> bool:
+    """Whether a reshaped tensor is no tensor with an element for each of its elements' places."""
+    linear = isinstance(e, At) and any(p.terms and p.atom is None for p in e.at)
+    return linear or has_parts(e)
+
+
 def _merges(node: Node) -> list[tuple[int, Shape]]:
     """(axis, the sizes of the axes that it was) of a reshape."""
     (x,) = node.inputs
@@ -265,21 +271,24 @@ def _merges(node: Node) -> list[tuple[int, Shape]]:
 
 
 def merged_view(node: Node, symbol: Symbol) -> View:
-    """A reshaped tensor with a name, of which only the last axis that is several in one is so."""
+    """A reshaped tensor with a name, whose first axis is several again, if a later one is too."""
     digits: list[Shape] = [(n,) for n in node.shape]
     merges = _merges(node)
-    for k, sizes in merges[:-1]:
-        digits[k] = sizes
-    return View(symbol, digits=tuple(digits) if merges[:-1] else ())
+    several = len(merges) > 1 and merges[0][0] == 0  # samples and positions, and others
+    if several:
+        digits[0] = merges[0][1]
+    return View(symbol, digits=tuple(digits) if several else ())
 
 
 def _setting(value: Any) -> str:
     return str(value).replace(" ", "")
 
 
-def _hidden(value: Any) -> bool:
-    """Whether a parameter is not for readers: a graph, a function."""
-    return isinstance(value, Graph) or callable(value)
+def _hidden(name: str, value: Any) -> bool:
+    """Whether a parameter is not for readers: a graph, a function, padding by nothing."""
+    usual = {"padding": 0, "dilation": 1, "input_dilation": 1, "kernel_dilation": 1, "groups": 1}
+    plain = name in usual and bool((np.asarray(value) == usual[name]).all())
+    return plain or isinstance(value, Graph) or callable(value)
 
 
 def _kink(node: Node) -> bool:

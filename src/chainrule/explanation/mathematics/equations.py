@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from ..derivation import Derivation
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .expression import At, Expr, Index, Symbol
-from .facts import known, row_axes, upstream
+from .facts import counts, known, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Opened, users_of
 from .places import at_index
@@ -79,9 +80,14 @@ class _Equations:
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
-        paths = [name.rpartition(".")[0] for name in names.values() if "." in name]
-        paths += [s.path for s in steps for n in s.outputs if s.path and names[n] == s.path]
-        self.letters = Letters(paths)
+        self.letters = Letters(
+            [
+                (i.name, len(node.shape))
+                for node, i in derivation.inputs.items()
+                if i.kind in ("parameter", "buffer", "drawn")
+            ],
+            [s.path for s in steps for n in s.outputs if s.path and names[n] == s.path],
+        )
         self.elements = Elements(
             self.views,
             row_axes(derivation, self.opened),
@@ -89,6 +95,7 @@ class _Equations:
             self._value,
             self.opened,
         )
+        self.elements.constants = counts(derivation, self.opened, self.elements.rows)
 
     def mathematics(self) -> Mathematics:
         inputs = self._name_inputs()
@@ -100,7 +107,11 @@ class _Equations:
             if not texts:
                 break
             for node, letter in texts.items():
-                self._name(node, self.letters.new(letter))
+                if node in wanted:
+                    self._named(node, self.letters.new(letter))
+                else:
+                    self._name(node, self.letters.new(letter))
+            self._name_blocks()
         for e in written:
             _mark(e, self.axes)
         written = inlined(shared(written, self._new_symbol, _before))
@@ -126,11 +137,7 @@ class _Equations:
         out = []
         for node, i in self.derivation.inputs.items():
             is_stored = i.kind in ("parameter", "buffer", "drawn")
-            text = (
-                self.letters.parameter(i.name, len(node.shape))
-                if is_stored
-                else self.letters.variable(i.name)
-            )
+            text = self.letters.parameter(i.name) if is_stored else self.letters.variable(i.name)
             symbol = Symbol(text, node.shape, i.name, value=np.asarray(i.value))
             self.views[node] = View(symbol)
             if (node, 0) in self.elements.rows:
@@ -159,7 +166,8 @@ class _Equations:
             for old, node in zip(step.outputs, outputs, strict=True):
                 name = self.names[old]
                 letter = "z" if node in affine else "h"
-                own = name != step.path and (name in ops.TABLE or name == step.kind.lower())
+                plain = re.sub(r"_\d+$", "", name)
+                own = name != step.path and (plain in ops.TABLE or plain == step.kind.lower())
                 text = (
                     self.letters.new(letter)
                     if own
@@ -167,8 +175,12 @@ class _Equations:
                 )
                 self._name(node, text, name)
         symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
-        for name, node in self.derivation.gradients.items():
-            self._name_gradient(self.opened.of(node), symbols[name])
+        for name, old in self.derivation.gradients.items():
+            node, of = self.opened.of(old), symbols[name]
+            if not self._name_gradient(node, of):  # it has a name, such as that of another one
+                symbol = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
+                symbol.value = np.asarray(self.derivation.value(old))
+                self.named.append((node, View(symbol)))
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
@@ -217,16 +229,17 @@ class _Equations:
         self.elements.forget()
         return symbol
 
-    def _name_gradient(self, node: Node, of: Symbol) -> None:
+    def _name_gradient(self, node: Node, of: Symbol) -> bool:
+        """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
         if node in self.views or node in self.fixed or node.op is None or node in self.forward:
-            return
+            return False
         if of.name and of.name in {i.name for i in self.derivation.inputs.values()}:
             text = f"∂L/∂{of.text}"
         elif of.text[0] == "z":
             text = self.letters.new("δ" + of.text[1:])
         else:
             text = self.letters.new("δ", of.text.replace("_", ""))
-        self._named(node, text, of.name and f"∂loss/∂{of.name}", of)
+        return self._named(node, text, of.name and f"∂loss/∂{of.name}", of) is not None
 
     def _name_blocks(self) -> None:
         """The padded parts that a tensor is the sum of are blocks of its name."""

@@ -325,6 +325,7 @@ class Plain(Expr):
 
     settings   its parameters, as (name, text)
     result     which of several results
+    meaning    the node
     """
 
     operation: str
@@ -332,3 +333,7 @@ class Plain(Expr):
     settings: tuple[tuple[str, str], ...] = ()
     result: int | None = None
     meaning: Any = None
+
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        return self.arguments

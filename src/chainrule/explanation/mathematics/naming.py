@@ -27,7 +27,8 @@ def boundaries(
     inside = {*nodes}
     for node in nodes:
         linear = node.op in _LINEAR and all(
-            i in affine or i not in inside or i in fixed or _is_moved_leaf(i) for i in node.inputs
+            i in affine or i not in inside or _is_constant(i, fixed) or _is_moved_leaf(i)
+            for i in node.inputs
         )
         if node.op in _PRODUCTS or (linear and any(i in affine for i in node.inputs)):
             affine.add(node)
@@ -46,6 +47,12 @@ def boundaries(
     return ends, affine
 
 
+def _is_constant(node: Node, fixed: AbstractSet[Node]) -> bool:
+    while node.op is ops.broadcast_to:
+        (node,) = node.inputs
+    return node in fixed or (node.op is None and node.value is not None)
+
+
 def _is_moved_leaf(node: Node) -> bool:
     while node.op in _MOVING:
         node = node.inputs[0]
@@ -60,7 +67,7 @@ def _effective_users(
     waiting = [node]
     while waiting:
         for user in users.get(waiting.pop(), ()):
-            times = user.op is ops.multiply and any(i in fixed for i in user.inputs)
+            times = user.op is ops.multiply and any(_is_constant(i, fixed) for i in user.inputs)
             moves = user.op in _MOVING and user.op is not ops.slice
             (waiting if times or moves else out).append(user)
     return out

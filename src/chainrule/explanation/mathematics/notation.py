@@ -44,7 +44,7 @@ class Unicode:
     def below(self, text: str) -> str:
         if not text:
             return ""
-        if all(c in _BELOW for c in text):
+        if all(c in _BELOW for c in text) and (len(text) <= 3 or text.isdigit()):
             return "".join(_BELOW[c] for c in text)
         return "_" + text
 
@@ -61,7 +61,12 @@ class Unicode:
 
     def constant(self, value: float) -> str:
         """A number that is no fraction."""
-        return constant_name(value) or f"{value:.6g}"
+        name = constant_name(value)
+        digits, _, exponent = f"{value:.6g}".partition("e")
+        if name or not exponent:
+            return name or digits
+        ten = self.power("10", str(int(exponent)).replace("-", "−"))
+        return ten if digits == "1" else f"{digits} · {ten}"
 
     def power(self, base: str, exponent: str) -> str:
         if all(c in _ABOVE for c in exponent):
@@ -135,7 +140,10 @@ class Latex:
         name = constant_name(value)
         if name is None:
             digits, _, exponent = f"{value:.6g}".partition("e")
-            return digits + (rf" \cdot 10^{{{int(exponent)}}}" if exponent else "")
+            if not exponent:
+                return digits
+            ten = f"10^{{{int(exponent)}}}"
+            return ten if digits == "1" else rf"{digits} \cdot {ten}"
         name = re.sub(r"√\(?([\w/]+)\)?", r"\\sqrt{\1}", name)
         return name.replace("π", r"\pi").replace("log", r"\log")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ...graph import Shape
 from .algebra import opposite
 from .equations import Equation, Mathematics
-from .expression import Expr
+from .expression import Call, Compare, Expr, Number
 from .notation import LATEX, UNICODE, Latex, Unicode
 from .writing import Writer
 
@@ -70,12 +71,15 @@ def _legend(mathematics: Mathematics) -> Iterator[str]:
 
 
 def assumptions(mathematics: Mathematics) -> list[str]:
-    """What the equations use of the sample."""
-    conditions = (c if true else opposite(c) for c, true in mathematics.assumed.items())
-    texts = dict.fromkeys(_plain(c) for c in conditions)
-    return [f"on this sample: {t}" for t in texts]
+    """What the equations use of the sample, in a line."""
+    texts = dict.fromkeys(_plain(c, true) for c, true in mathematics.assumed.items())
+    return [f"used of this sample: {'; '.join(texts)}"] if texts else []
 
 
-def _plain(condition: Expr) -> str:
-    out = Writer(UNICODE, ()).element(condition)[0]
+def _plain(condition: Expr, is_true: bool) -> str:
+    writer = Writer(UNICODE, ())
+    match condition:
+        case Compare("<", Call("abs", (x,)), Number(bound)) if is_true and bound == math.inf:
+            return f"{writer.element(x)[0]} is finite"
+    out = writer.element(condition if is_true else opposite(condition))[0]
     return out[1:-1] if out.startswith("[") and out.endswith("]") else out

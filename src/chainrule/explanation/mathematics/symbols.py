@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..steps import distinct
 from .expression import At, Expr, Softmax, Sum
@@ -16,73 +16,94 @@ PARTS = {
 STATES = {"LSTM": "hc", "GRU": "h", "RNN": "h"}
 _GATES = {"LSTM": "ifgoc", "LSTMCell": "ifgoc", "GRU": "rzn", "GRUCell": "rzn"}
 
-_LETTERS = {"weight": "W", "bias": "b", "loss": "L"}
-
-
-def subscripts(paths: Iterable[str]) -> dict[str, str]:
-    """A short name for each path: its numbers, or its last part, if these are distinct."""
-    distinct_paths = list(dict.fromkeys(paths))
-    if len(distinct_paths) == 1:
-        return {distinct_paths[0]: ""}
-    for short in _SHORT:
-        names = [short(p) for p in distinct_paths]
-        if len({*names}) == len(names) and all(
-            n or not p for n, p in zip(names, distinct_paths, strict=True)
-        ):
-            return dict(zip(distinct_paths, names, strict=True))
-    return {p: p for p in distinct_paths}
-
-
-_SHORT: Sequence[Callable[[str], str]] = (
-    lambda path: ".".join(re.findall(r"\d+", path)),
-    lambda path: path.rpartition(".")[2],
-)
-
 
 class Letters:
     """Texts for symbols, all distinct.
 
-    paths   of the layers that have parameters or outputs with names
+    parameters   (path, number of axes) of those with a path
+    layers       the paths of layers whose outputs have no other name
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._subscripts = subscripts(paths)
+    def __init__(self, parameters: Sequence[tuple[str, int]], layers: Sequence[str]) -> None:
+        ranks = dict(parameters)
+        self._parameters = {name: _parameter(name, ranks) for name in ranks}
+        owners: dict[str, list[str]] = {"z": [*layers], "h": [*layers]}
+        for letter, path in self._parameters.values():
+            owners.setdefault(letter, []).append(path)
+        self._below = {letter: _subscripts(paths) for letter, paths in owners.items()}
         self._used: set[str] = set()
+        self._reserved = {
+            f"{letter}_{self._below_of(path, letter)}" for path in layers for letter in "zh"
+        }
 
-    def parameter(self, name: str, rank: int) -> str:
+    def parameter(self, name: str) -> str:
         """W₁ for `fc1.weight`, b₁ for `fc1.bias`, W_ih for `weight_ih`; γ, β for factors."""
-        path, _, last = name.rpartition(".")
-        below = self._subscripts.get(path, path)
-        kind = "weight" if "weight" in last else "bias" if "bias" in last else ""
-        if not kind:
-            return self.new(_plain(last) if len(last) <= 2 else last, below)
-        letter = _LETTERS[kind]
-        rest = re.sub(r"(weight|bias|proj|_l0$|_)", "", last)
-        if kind == "weight" and rank == 1:
-            letter = "γ"
-        return self.new(letter, ",".join(filter(None, [rest, below])))
+        letter, path = self._parameters[name]
+        return self.new(letter, self._below[letter][path])
 
     def output(self, name: str, path: str, letter: str) -> str:
         """The letter with the layer's number for the output of a layer, a variable as it is."""
-        if path in self._subscripts and name == path:
-            return self.new(letter, self._subscripts[path])
-        return self.variable(name)
+        if name != path:
+            return self.variable(name)
+        return self.new(letter, self._below_of(path, letter))
+
+    def _below_of(self, path: str, letter: str) -> str:
+        known = (self._below.get(k, {}).get(path) for k in ("W", "γ", letter))
+        return next((b for b in known if b is not None), path)
 
     def variable(self, name: str) -> str:
         """The user's name; L for the loss."""
-        return self.new(_LETTERS.get(name) or _plain(name))
+        return self.new("L" if name == "loss" else _plain(name))
 
     def new(self, letter: str, below: str = "") -> str:
         """The letter with its subscript, and with a number if it is in use."""
-        text = letter + ("_" + below if below else "")
-        if "_" in letter and below:
-            text = f"{letter},{below}"
-        if text in self._used and not below:
+        joint = "," if "_" in letter else "_"
+        text = letter + (joint + below if below else "")
+        if text in self._used and not below and "_" not in letter:
             k = 2
-            while f"{letter}_{k}" in self._used:
+            while f"{letter}_{k}" in self._used | self._reserved:
                 k += 1
             text = f"{letter}_{k}"
         return distinct(text, self._used)
+
+
+def _parameter(name: str, ranks: Mapping[str, int]) -> tuple[str, str]:
+    """The letter of a parameter, and the path of what owns it."""
+    path, _, last = name.rpartition(".")
+    kind = "weight" if "weight" in last else "bias" if "bias" in last else ""
+    if not kind:
+        return last, path
+    factor = ranks.get(name.removesuffix(last) + last.replace("bias", "weight")) == 1
+    letter = {"weight": "Wγ", "bias": "bβ"}[kind][factor]
+    rest = re.sub(r"weight|bias|proj|_l0$|_", "", last)
+    return letter + (f"_{rest}" if rest else ""), path
+
+
+def _subscripts(paths: Sequence[str]) -> dict[str, str]:
+    """A short name for each path: its numbers, or its last part, if these are distinct."""
+    every = list(dict.fromkeys(paths))
+    if len(every) == 1:
+        return {every[0]: ""}
+    for short in _SHORT:
+        names = [short(p) for p in every]
+        if all(names) and len({*names}) == len(names):
+            return dict(zip(every, names, strict=True))
+    return {p: p for p in every}
+
+
+def _numbers(path: str) -> str:
+    return ".".join(re.findall(r"\d+", path))
+
+
+def _last_part(path: str) -> str:
+    return re.sub(r"_proj$", "", path.rpartition(".")[2])
+
+
+_SHORT: Sequence[Callable[[str], str]] = (
+    _numbers,
+    lambda path: _numbers(path) or _last_part(path),
+    _last_part,
+)
 
 
 def part_letter(e: Expr, kind: str) -> str:

@@ -32,6 +32,7 @@ from .expression import (
 from .notation import Latex, Unicode
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
+_RESULTS = {("max_pool", 1): "argmax_pool"}  # what a result other than the first is called
 _LETTERS = "ijklmopqrstuv"
 
 Text = tuple[str, int]
@@ -189,17 +190,16 @@ class Writer:
         parts: list[str] = []  # in brackets
         read: list[Index | None] = []
         for p, n in zip(e.at, e.symbol.shape, strict=True):
-            fixed = bool(p.free) and p.free <= {*self.hidden}
-            if fixed and (p.free <= self.shown or p.atom is None):
+            index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
+            if index in self.hidden and index in self.shown:
                 parts.append(self.place(p))
-            elif fixed:
-                if any(part != ":" for part in parts) or read:
+            elif index in self.hidden:
+                if p.offset or any(part != ":" for part in parts) or read:
                     raise _NoMatrixError
             elif n == 1:
                 parts.append(":")
                 read.append(None)
             else:
-                index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
                 if not isinstance(index, Index):
                     raise _NoMatrixError
                 read.append(index)
@@ -251,7 +251,8 @@ class Writer:
                 along = self.notation.below(self.letter(index))
                 inner = self.notation.function("softmax" + along, [self.element(body)[0]])
                 return self.notation.element(inner, [self.place(at)]), _ATOM
-            case Plain(operation, arguments, settings):
+            case Plain(operation, arguments, settings, result):
+                operation = _RESULTS.get((operation, result), operation)
                 texts = [self.whole(a) for a in arguments]
                 texts += [self.notation.word(f"{k}={v}") for k, v in settings]
                 return self.notation.function(operation, texts), _ATOM

@@ -1,0 +1,204 @@
+"""The mathematics of an explanation: every equation against the recorded values, and its text."""
+
+import numpy as np
+import pytest
+from evaluating import solved
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.explanation import mathematics
+from chainrule.explanation.mathematics import algebra
+from chainrule.explanation.mathematics.expression import Number
+
+cross_entropy, mse = nn.functional.cross_entropy, nn.functional.mse_loss
+
+
+def data(*shape, grad=False):
+    values = np.random.default_rng(sum(shape)).normal(size=shape)
+    return cr.Tensor(values, requires_grad=grad)
+
+
+def labels(*values):
+    return cr.Tensor(list(values))
+
+
+def double(module):
+    """The module in float64, with weights of the order of 1."""
+    rng = np.random.default_rng(0)
+    for part in module.modules():
+        for name, t in vars(part).items():
+            if isinstance(t, cr.Tensor) and t.dtype == cr.float32:
+                values = rng.normal(size=t.shape) * 0.5 if t.requires_grad else np.asarray(t)
+                new = cr.Tensor(values.astype(np.float64), requires_grad=t.requires_grad)
+                vars(part)[name] = new
+    return module
+
+
+def written(f, *args):
+    e = cr.explain(f, *args)
+    return mathematics.equations(e._derivation, e._steps, e._names), e
+
+
+def square(out):
+    return (out * out).mean()
+
+
+def mlp(activation=nn.Tanh):
+    return double(nn.Sequential(nn.Linear(3, 4), activation(), nn.Linear(4, 3)))
+
+
+def classifier(model, **options):
+    return lambda x, y: cross_entropy(model(x), y, **options)
+
+
+def table():
+    x, y = data(5, 3), labels(0, 2, 1, 1, 0)
+    out = {"mlp": (classifier(mlp()), x, y)}
+    for name in ("ReLU", "Sigmoid", "GELU", "SiLU", "ELU", "LeakyReLU", "Softplus", "Hardtanh"):
+        out[name] = (classifier(mlp(getattr(nn, name))), x, y)
+    out["smoothing"] = (classifier(mlp(), label_smoothing=0.1, ignore_index=2), x, y)
+    out["weights"] = (classifier(mlp(), weight=cr.Tensor([0.5, 1.0, 2.0])), x, y)
+    out["soft targets"] = (classifier(mlp()), x, cr.softmax(data(5, 3)))
+    out["one sample"] = (classifier(mlp()), data(1, 3), labels(1))
+    dropped = double(nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 3)))
+    out["dropout"] = (classifier(dropped), x, y)
+    norm = double(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1)))
+    out["batch norm"] = (lambda x, t: mse(norm(x), t), x, data(5, 1))
+    layer = double(nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2)))
+    out["layer norm"] = (lambda x: square(layer(x)), data(5, 3, grad=True))
+    conv = double(
+        nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3)
+        )
+    )
+    out["convolution"] = (classifier(conv), data(2, 6, 6, 2), labels(0, 2))
+    padded = double(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 2, 3)))
+    out["padded convolution"] = (lambda x: square(padded(x)), data(2, 5, 5, 1))
+    strided = double(nn.Sequential(nn.Conv1d(2, 3, 3, stride=2), nn.AvgPool1d(2)))
+    out["strides"] = (lambda x: square(strided(x)), data(2, 9, 2))
+    embedding = double(nn.Embedding(7, 3))
+    out["embedding"] = (lambda t: square(embedding(t)), labels(3, 0, 3, 6))
+    for kind in ("RNN", "GRU", "LSTM"):
+        rnn = double(getattr(nn, kind)(3, 2))
+        out[kind] = (lambda x, rnn=rnn: square(rnn(x)[0]), data(2, 5, 3))
+        cell = double(getattr(nn, kind + "Cell")(3, 2))
+        out[kind + "Cell"] = (lambda x, cell=cell: square(cell(x)[0]), data(2, 3))
+    last = double(nn.LSTM(3, 2, num_layers=2))
+    out["last state"] = (lambda x: square(last(x)[1][0]), data(2, 4, 3))
+    both = double(nn.LSTM(3, 2, bidirectional=True))
+    out["two directions"] = (lambda x: square(both(x)[0]), data(2, 4, 3))
+    attend = nn.functional.scaled_dot_product_attention
+    qkv = [data(4, 2, grad=True), data(3, 2, grad=True), data(3, 5, grad=True)]
+    out["attention"] = (lambda *qkv: square(attend(*qkv)), *qkv)
+    out["causal"] = (lambda x: square(attend(x, x, x, is_causal=True)), data(4, 2, grad=True))
+    heads = double(nn.MultiheadAttention(4, 2))
+    out["heads"] = (lambda x: square(heads(x, x, x)[0]), data(2, 3, 4))
+    encoder = double(nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0))
+    out["encoder"] = (lambda x: square(encoder(x)), data(2, 3, 4))
+    w = data(3, 2, grad=True)
+    out["lines"] = (lambda x: ((cr.tanh(x @ w) - 1) ** 2).sum(), x)
+    out["vector"] = (lambda x: cr.tanh((x * w[:, 0]).sum()), data(3))
+    out["logsumexp"] = (lambda x: cr.logsumexp(x @ w, axis=1).mean(), x)
+    out["norm"] = (lambda x: cr.norm(x @ w), x)
+    out["cumulative"] = (lambda x: (cr.cumulative_sum(x @ w, axis=0) ** 2).sum(), x)
+    out["flip"] = (lambda x: (cr.flip(x @ w) * x[:, :2]).sum(), x)
+    out["concat"] = (lambda x: square(cr.tanh(cr.concat([x @ w, x], axis=1))), x)
+    out["minimum"] = (lambda x: cr.minimum(x @ w, 0.3).sum() + cr.abs(x @ w).sum(), x)
+    out["checkpoint"] = (lambda x: square(cr.checkpoint(lambda a: cr.sin(a @ w))(x)), x)
+    return out
+
+
+CASES = table()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_equation_has_the_recorded_value(name):
+    f, *args = CASES[name]
+    m, e = written(f, *args)
+    check(m, e)
+
+
+def check(m, e, rtol=1e-9):
+    """Every symbol's equations give its value, and each gradient is among them."""
+    tensors = solved(m)
+    for symbol, value in tensors.items():
+        if symbol.value is not None:
+            scale = np.abs(symbol.value).max(initial=1e-3)
+            np.testing.assert_allclose(value, symbol.value, rtol=0, atol=rtol * scale)
+    assert {s.of.name for s in tensors if s.text.startswith("∂")} == {*e.gradients}
+    for notation in (mathematics.unicode(m), mathematics.latex(m)):
+        assert "Expr" not in notation
+
+
+def test_a_wrong_equation_is_caught():
+    m, e = written(*CASES["mlp"])
+    part = next(p for _, p in m.parts if p[0].backward)
+    part[0].right = algebra.negative(part[0].right)
+    with pytest.raises(AssertionError):
+        check(m, e)
+
+
+LAYERS = st.sampled_from(("Tanh", "ReLU", "Sigmoid", "GELU", "LayerNorm", "BatchNorm1d"))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(LAYERS, max_size=3), st.integers(1, 5), st.integers(2, 4), st.booleans())
+def test_random_networks(layers, rows, width, classes):
+    rows += "BatchNorm1d" in layers
+    parts = [nn.Linear(3, width)]
+    for name in layers:
+        parts += [getattr(nn, name)(*[width] * ("Norm" in name)), nn.Linear(width, width)]
+    model = double(nn.Sequential(*parts))
+    x = data(rows, 3)
+    if classes:
+        m, e = written(classifier(model), x, labels(*[k % width for k in range(rows)]))
+    else:
+        m, e = written(lambda x: square(model(x)), x)
+    check(m, e, rtol=1e-7)
+
+
+# ── texts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lines(m):
+    return [
+        f"{left} = {right}" for _, part in m.parts for left, right in map(mathematics.text, part)
+    ]
+
+
+def test_a_network_with_cross_entropy_is_the_textbooks():
+    class Net(nn.Module):
+        def __init__(self):
+            self.fc1, self.fc2 = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = cr.tanh(self.fc1(x))
+            return self.fc2(h)
+
+    net = Net()
+    m, _ = written(lambda x, y: cross_entropy(net(x), y), data(5, 3), labels(0, 1, 1, 0, 1))
+    assert lines(m) == [
+        "z₁ = x W₁ᵀ + b₁",
+        "h = tanh(z₁)",
+        "z₂ = h W₂ᵀ + b₂",
+        "p = softmax(z₂)",
+        "L = −(1/N) Σₙ log(p[n, y[n]])",
+        "δ₂ = (p − onehot(y)) / N",
+        "∂L/∂b₂ = Σₙ δ₂[n]",
+        "∂L/∂W₂ = δ₂ᵀ h",
+        "δ₁ = (δ₂ W₂) ⊙ (1 − h²)",
+        "∂L/∂b₁ = Σₙ δ₁[n]",
+        "∂L/∂W₁ = δ₁ᵀ x",
+    ]
+    text = mathematics.unicode(m)
+    assert "W₁  (4×3)  fc1.weight" in text
+    assert text.splitlines()[-1] == "used of this sample: y[n] ≠ −100; maxᵢ z₂[n, i] is finite"
+
+
+def test_numbers_are_fractions_where_they_can_be():
+    assert algebra.number(0.1) == Number(algebra.Fraction(1, 10))
+    third = float(np.float32(1 / 3))
+    assert algebra.number(third, 2e-7) == Number(algebra.Fraction(1, 3))
+    assert algebra.number(third) == Number(third)
