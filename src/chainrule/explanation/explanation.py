@@ -12,9 +12,10 @@ from .. import files
 from ..errors import ArgumentError
 from ..graph import Array, Node
 from ..optim.optimizer import Optimizer
-from . import mathematics, page, prose, source
+from . import mathematics, prose, source
 from .derivation import Derivation
 from .derive import derive
+from .page.assembly import page_of
 from .steps import Step, names_of, steps_of
 
 
@@ -92,10 +93,7 @@ class Explanation:
         title   of the page
         text    what to look at: a paragraph under the title
         """
-        label, others = page.variants(*self._call, self._derivation)
-        contents = page.contents(self._derivation, title, label, others)
-        derivations = [self._derivation, *(d for _, d in others[: len(contents["variants"])])]
-        out = page.render(page.with_words(contents, derivations), title, text)
+        out = page_of(*self._call, self._derivation, title, text)
         if path is not None:
             files.write_through(Path(path), out)
         return out

@@ -16,8 +16,7 @@ from .writing import Writer
 def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, str]:
     """The left and the right side of an equation."""
     writer = Writer(notation, equation.indices)
-    right, is_matrix = writer.right(equation.right, equation.indices)
-    return writer.left(equation.left, equation.indices, is_matrix), right
+    return writer.sides(equation.left, equation.right, equation.indices)
 
 
 def unicode(mathematics: Mathematics) -> str:

@@ -68,22 +68,17 @@ class Writer:
             self.letters[index] = free[0] if free else f"i{len(taken)}"
         return self.letters[index]
 
-    def right(self, e: Expr, indices: Sequence[Index]) -> tuple[str, bool]:
-        """The expression, and whether it is written with matrices."""
-        order = self.order(indices)
-        saved = dict(self.letters)
+    def sides(self, left: At, right: Expr, indices: Sequence[Index]) -> tuple[str, str]:
+        """What is defined, and what it is: as matrices, or else as elements."""
+        order, letters = self.order(indices), dict(self.letters)
         try:
-            return self.matrix(e, order)[0], True
+            value = self.matrix(right, order)[0]
+            return self.tensor(left, order), value
         except _NoMatrixError:
-            self.hidden, self.letters = (), saved
+            self.hidden, self.letters = (), letters
             self.shown.clear()
-            return self.element(e)[0], False
-
-    def left(self, e: At, indices: Sequence[Index], is_matrix: bool) -> str:
-        """The tensor that is defined, or its element."""
-        if not is_matrix:
-            return self.element(e)[0]
-        return self.tensor(e, self.order(indices))
+            value = self.element(right)[0]
+            return self.element(left)[0], value
 
     def order(self, indices: Sequence[Index]) -> Order:
         """The last two axes; others in front, and time, are hidden, but times are shown."""

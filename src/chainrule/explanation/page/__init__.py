@@ -5,14 +5,7 @@ initialisations  how its parameters would be drawn
 tangents         the derivative of a step along a direction
 variants         the same network with another activation or depth
 scripts          the JavaScript that computes the graph
-words            the equations and sentences of each step
+assembly         contents, and the words of each step: the whole page
 page             the HTML file: contents, `body.html`, `style.css`, the scripts of `compute/` and of
                  `view/`, which draw
 """
-
-from .contents import contents
-from .page import render
-from .variants import variants
-from .words import with_words
-
-__all__ = ["contents", "render", "variants", "with_words"]

@@ -1,0 +1,48 @@
+"""The whole page of an explanation: its contents, with the words of each step, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .. import mathematics, prose
+from ..derivation import Derivation
+from ..steps import names_of, steps_of
+from .contents import contents
+from .page import render
+from .variants import variants
+
+
+def page_of(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    derivation: Derivation,
+    title: str = "",
+    text: str = "",
+) -> str:
+    """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`."""
+    label, others = variants(function, args, kwargs, derivation)
+    shown = contents(derivation, title, label, others)
+    derivations = [derivation, *(d for _, d in others[: len(shown["variants"])])]
+    for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
+        _add_words(entry, of, with_story=entry is shown)
+    return render(shown, title, text)
+
+
+def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
+    """Add to each step its `equations`, forward and backward, and a `story` of sentences."""
+    steps = steps_of(derivation)
+    names = names_of(derivation, steps)
+    place = {id(step): k for k, step in enumerate(steps)}
+    for step in entry["steps"]:
+        step["equations"] = {"forward": [], "backward": []}
+    for of, equations in mathematics.equations(derivation, steps, names).parts:
+        for equation in equations if of is not None else ():
+            which = "backward" if equation.backward else "forward"
+            line = " = ".join(mathematics.text(equation))
+            entry["steps"][place[id(of)]]["equations"][which].append(line)
+    if with_story:
+        stories = prose.sentences(derivation, steps, names)
+        for step, sentences in zip(entry["steps"], stories, strict=True):
+            step["story"] = sentences
