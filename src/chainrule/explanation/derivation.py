@@ -341,7 +341,8 @@ def _inputs(
     """What the ends need of the inputs; what is computed from random bits alone is an input too."""
     outside = {i for node in order if node not in random for i in node.inputs} | {*ends}
     drawn = [node for node in order if node in random and node in outside]
-    bits = [node for node in order if (node in random or node in fixed) and node.op is not None]
+    behind = _until(drawn, set())
+    bits = [node for node in order if node in behind and node.op is not None]
     values = evaluated(bits, {node: i.value for node, i in read.items()}) if drawn else {}
     needed = _until(ends, {*drawn})
     out = {node: i for node, i in read.items() if node in needed}
