@@ -17,7 +17,7 @@ from .elements import Elements, View, has_parts, merged_view
 from .expression import At, Expr, Index, Symbol
 from .facts import counts, known, row_axes, upstream
 from .naming import blocks, boundaries
-from .opening import Opened, users_of
+from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
@@ -161,6 +161,11 @@ class _Equations:
                 if node in self.opened.texts:
                     self._name(node, self.letters.new(self.opened.texts[node]))
             parts = PARTS.get(_kind(step), ())
+            ends = [
+                n
+                for n in ends
+                if n not in self.opened.time or n in self.upstream or _sliced(n, users)
+            ]
             for k, node in enumerate(ends):
                 self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
             for old, node in zip(step.outputs, outputs, strict=True):
@@ -178,20 +183,44 @@ class _Equations:
         for name, old in self.derivation.gradients.items():
             node, of = self.opened.of(old), symbols[name]
             if not self._name_gradient(node, of):  # it has a name, such as that of another one
-                symbol = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
-                symbol.value = np.asarray(self.derivation.value(old))
-                self.named.append((node, View(symbol)))
+                end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
+                end.value = np.asarray(self.derivation.value(old))
+                self.named.append((node, View(end)))
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
-            elif node not in self.forward and (self._is_carried(node) or blocks(node)):
-                self._name(node, self.letters.new("δ"))
+            elif node not in self.forward and (self._carried(node) or blocks(node)):
+                of = self._differentiated(node)
+                if of is None or not self._name_gradient(node, of):
+                    self._named(node, self.letters.new("δ"))
         self._name_blocks()
 
-    def _is_carried(self, node: Node) -> bool:
-        """Whether it adds to what a loop of the backward pass carries, but for sums of all."""
+    def _carried(self, node: Node) -> list[Carry]:
+        """What a loop of the backward pass carries and a node adds to, but for sums of all."""
         carries = [self.opened.carries[i] for i in node.inputs if i in self.opened.carries]
-        return any(c.out not in self.forward and c.grows is None for c in carries)
+        return [c for c in carries if c.out not in self.forward and c.grows is None]
+
+    def _differentiated(self, node: Node) -> Symbol | None:
+        """What a node in a loop is the gradient of: a state, or a tensor in the same step."""
+        for carry in self._carried(node):
+            loop, k = carry.loop
+            for pull in self.derivation.pulls:
+                if loop in pull.nodes:
+                    for other in self.opened.carries.values():
+                        if other.loop == (pull.node, k) and other.out in self.views:
+                            return self.views[other.out].symbol
+        time, step = self.opened.time.get(node), self._step(node)
+        alike = [
+            (n, v)
+            for n, v in self.named
+            if n.shape == node.shape and self.opened.time.get(n) is time and self._step(n) is step
+        ]
+        states = {c.out for c in self.opened.carries.values()}
+        tensors = [v.symbol for n, v in alike if n in self.forward and n not in states]
+        others = [
+            n for n in self.nodes if n not in self.forward and n.shape == node.shape and blocks(n)
+        ]
+        return tensors[0] if time and len(tensors) == len(others) == 1 else None
 
     def _name(self, node: Node, text: str, name: str = "") -> None:
         """Give a node a name, and the gradient that reaches it."""
@@ -310,6 +339,10 @@ class _Equations:
                     out[node] = part_letter(expression, _kind(step))
                     defined.add(key)
         return out
+
+
+def _sliced(node: Node, users: Mapping[Node, Sequence[Node]]) -> bool:
+    return any(user.op is ops.slice for user in users.get(node, ()))
 
 
 def _kind(step: Step | None) -> str:

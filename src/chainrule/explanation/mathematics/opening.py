@@ -34,6 +34,7 @@ class Carry:
     out       what it computes for the next one
     start     what the first step reads
     step      1, or -1 in a loop from the last to the first
+    loop      the node, and the number among what it carries
     """
 
     leaf: Node
@@ -41,6 +42,7 @@ class Carry:
     start: Node
     step: int
     time: Index
+    loop: tuple[Node, int]
 
     @property
     def first(self) -> int:
@@ -165,8 +167,8 @@ class Opened:
         leaves = [_leaf(n) for n in graph.inputs[consts : consts + carries]]
         self.time |= dict.fromkeys(leaves, time)
         stacked_rows = [self._row(x, time) for x in new.inputs[consts + carries :]]
-        for leaf, start in zip(leaves, new.inputs[consts:], strict=False):
-            self.carries[leaf] = Carry(leaf, leaf, start, step, time)
+        for k, (leaf, start) in enumerate(zip(leaves, new.inputs[consts:], strict=False)):
+            self.carries[leaf] = Carry(leaf, leaf, start, step, time, (node, k))
         inputs = [*new.inputs[:consts], *leaves, *stacked_rows]
         outs = self._all(inlined(graph, inputs), node)
         for leaf, out in zip(leaves, outs, strict=False):

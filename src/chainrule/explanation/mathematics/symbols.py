@@ -12,6 +12,8 @@ from .expression import At, Expr, Softmax, Sum
 PARTS = {
     "MultiheadAttention": ("Q", "K", "V", "S"),
     "scaled_dot_product_attention": ("S",),
+    "GRU": ("a", "b"),
+    "GRUCell": ("a", "b"),
 }
 STATES = {"LSTM": "hc", "GRU": "h", "RNN": "h"}
 _GATES = {"LSTM": "ifgoc", "LSTMCell": "ifgoc", "GRU": "rzn", "GRUCell": "rzn"}
@@ -115,8 +117,9 @@ def part_letter(e: Expr, kind: str) -> str:
     for x in reads if gates else ():
         for p, size in zip(x.at, x.symbol.shape, strict=True):
             index = next(iter(p.free & e.free), None)
-            if index is not None and size > index.size:
-                return gates[p.offset // index.size]
+            width = index.size if index else 1
+            if size > width and (index or not p.terms):
+                return gates[p.offset // width]
     return gates[-1] if gates and isinstance(e, Sum) else "a"
 
 

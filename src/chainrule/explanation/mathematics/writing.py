@@ -32,7 +32,7 @@ from .expression import (
 from .notation import Latex, Unicode
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
-_RESULTS = {("max_pool", 1): "argmax_pool"}  # what a result other than the first is called
+_RESULTS: dict[tuple[str, int | None], str] = {("max_pool", 1): "argmax_pool"}  # results' names
 _LETTERS = "ijklmopqrstuv"
 
 Text = tuple[str, int]
@@ -138,7 +138,8 @@ class Writer:
             if (last in f.free if last is not None else first is not None and first not in f.free)
         ]
         left = [f for f in factors if f not in right]
-        if left and right and not any(first in f.free for f in right if first is not None):
+        is_product = bool(left and right) and not index.time
+        if is_product and not any(first in f.free for f in right if first is not None):
             saved = dict(self.letters)
             try:
                 a = self.group(left, (*order[:-1], index))
@@ -146,7 +147,7 @@ class Writer:
                 return self.notation.product.join((a, b)), _PRODUCT
             except _NoMatrixError:
                 self.letters = saved
-        if first in body.free and (last is None or last not in body.free):
+        if first in body.free and last not in body.free and not index.time:
             inner = self.matrix(body, (first, index))[0]
             return self.notation.function("rowsum", [inner]), _ATOM
         return self.series(index, body, order)
@@ -194,11 +195,16 @@ class Writer:
             elif n == 1:
                 parts.append(":")
                 read.append(None)
+            elif not p.terms:
+                parts.append(f"{p.offset}:{p.offset + 1}")
+                read.append(None)
             else:
                 if not isinstance(index, Index):
                     raise _NoMatrixError
                 read.append(index)
                 whole = not p.offset and index.size == n
+                if p.offset < 0 or p.offset + index.size > n:  # it is 0 outside
+                    raise _NoMatrixError
                 parts.append(":" if whole else f"{p.offset}:{p.offset + index.size}")
         text = self.symbol(e.symbol)
         while parts and parts[-1] == ":":
