@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from .names import names_for
 from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten
 from .statements import Block, Large
+from .update import write_update
 
 FUNCTION = "loss_and_gradients"
 
@@ -121,7 +123,7 @@ class _Module:
 
     def _written(self) -> str:
         d = self._derivation
-        forward, backward, update = self._order
+        update = self._order[2]
         values: dict[Node, Expression] = {}
         read = []
         for node, item in d.inputs.items():
@@ -129,12 +131,12 @@ class _Module:
             dtype_text(node.dtype)
             if _is_literal(item):
                 literal = number(item.value).text
-                read.append(f"    {text} = {literal}")
+                read.append((text, f"    {text} = {literal}"))
                 values[node] = name(text, (), weak=True)
             else:
                 shape = f"  # {node.shape}" if node.shape else ""
                 key = json.dumps(item.name, ensure_ascii=False)
-                read.append(f"    {text} = arrays[{key}]{shape}")
+                read.append((text, f"    {text} = arrays[{key}]{shape}"))
                 values[node] = name(text, node.shape)
 
         def known(node: Node) -> Array | None:
@@ -142,10 +144,33 @@ class _Module:
             return value
 
         block = Block(self._names, self.functions, self.large, values, known)
-        order = [*forward, *backward, *update]
-        parts = {"forward": forward, "backward: d_x is ∂loss/∂x": backward, "update": update}
+        self._write_passes(block, update)
+        block.line("")
+        block.dict("gradients", self._gradients)
+        results = [block.whole(self._loss).text, "gradients"]
+        if self._updated:
+            block.line("")
+            block.line("# ── update ──")
+            write_update(block, d, self._readable, update)
+            results.append("updated")
+        for text, value in self.large.arrays.items():
+            read.append((text, f'    {text} = arrays["{text}"]  # {value.shape}'))
+        head = [f"def {FUNCTION}(**arrays):", *self._docstring()]
+        lines = [*self.functions.imports, ""]
+        lines += [*self.functions.assignments, ""] if self.functions.assignments else []
+        for function in self.functions.texts:
+            lines += ["", *function.splitlines(), ""]
+        words = {*re.findall(r"\w+", "\n".join(block.lines))}
+        used = [line for text, line in read if text in words]
+        lines += ["", *head, *used, *block.lines]
+        lines += [""] if self._updated else []
+        return "\n".join([*lines, f"    return {', '.join(results)}"]) + "\n"
+
+    def _write_passes(self, block: Block, update: Sequence[Node]) -> None:
+        """Forward and backward, with a heading for each step."""
+        forward, backward, _ = self._order
+        parts = {"forward": forward, "backward: d_x is ∂loss/∂x": backward}
         starts = {part[0]: title for title, part in parts.items() if part}
-        titles = self._titles | self._updates(update)
         last: list[Any] = [None]
         above: list[str] = []
 
@@ -153,43 +178,17 @@ class _Module:
             if node in starts:
                 above[:] = ["", f"# ── {starts[node]} ──"]
                 block.heading, last[0] = [*above], None
-            here = titles.get(node)
+            here = self._titles.get(node)
             if here is not None and here != last[0]:
                 if not block.heading:
                     above.clear()
                 last[0] = here
                 block.heading = [*above, "", f"# {here[1]}"]
 
-        ends = [self._loss, *self._gradients.values(), *self._updated.values()]
-        block.write(order, ends, before)
+        later = [i for node in update for i in node.inputs]
+        ends = [self._loss, *self._gradients.values(), *self._updated.values(), *later]
+        block.write([*forward, *backward], ends, before)
         block.heading = []
-        results = [block.whole(self._loss).text, "gradients"]
-        body = [*_dict("gradients", block, self._gradients)]
-        if self._updated:
-            body += _dict("updated", block, self._updated)
-            results.append("updated")
-        for text, value in self.large.arrays.items():
-            read.append(f'    {text} = arrays["{text}"]  # {value.shape}')
-        head = [f"def {FUNCTION}(**arrays):", *self._docstring()]
-        lines = [*self.functions.imports, ""]
-        lines += [*self.functions.assignments, ""] if self.functions.assignments else []
-        for function in self.functions.texts:
-            lines += ["", *function.splitlines(), ""]
-        lines += ["", *head, *read, *block.lines, "", *body]
-        return "\n".join([*lines, f"    return {', '.join(results)}"]) + "\n"
-
-    def _updates(self, update: Sequence[Node]) -> dict[Node, tuple[str, str]]:
-        """The parameter for which a node of the update is computed first."""
-        out: dict[Node, tuple[str, str]] = {}
-        new = {*update}
-        for text, end in self._updated.items():
-            stack = [end]
-            while stack:
-                node = stack.pop()
-                if node in new and node not in out:
-                    out[node] = ("update", text.split("/")[0])
-                    stack += node.inputs
-        return out
 
     def _docstring(self) -> list[str]:
         kinds = {i.kind for i in self._derivation.inputs.values()}
@@ -209,12 +208,3 @@ class _Module:
 def _cut(title: str) -> str:
     """A title that fits into a line."""
     return title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"
-
-
-def _dict(name: str, block: Block, nodes: Mapping[str, Node]) -> list[str]:
-    """An assignment of a dict."""
-    lines = [
-        f"        {json.dumps(key, ensure_ascii=False)}: {block.whole(node).text},"
-        for key, node in nodes.items()
-    ]
-    return [f"    {name} = {{", *lines, "    }"]

@@ -95,6 +95,15 @@ class Names:
         self._reserved: set[str] = set()  # for the gradients of variables
         self._count: Counter[str] = Counter()
 
+    def copy(self) -> Names:
+        """The same names, to which others are added without effect on these."""
+        out = Names(self._used)
+        out.fixed, out.variables, out.hints = dict(self.fixed), dict(self.variables), self.hints
+        out.gradient, out.share, out.backward = self.gradient, self.share, self.backward
+        out._plain, out._reserved = dict(self._plain), {*self._reserved}
+        out._count = Counter(self._count)
+        return out
+
     def free(self, text: str) -> str:
         """The name, with a number behind it if it is in use; it is in use from now on."""
         out = text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ class Block:
 
     values   what stands for each node: a variable, or an expression that is used once
     heading  lines that are written before the next statement, if there is one
+    shapes   whether statements have the shapes of their values as comments
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class Block:
         values: Mapping[Node, Expression],
         constants: Callable[[Node], Array | None],
         indent: str = "    ",
+        shapes: bool = True,
     ) -> None:
         self.names, self.functions, self.large = names, functions, large
         self.values = dict(values)
         self.lines: list[str] = []
         self.heading: list[str] = []
-        self._constants, self._indent = constants, indent
+        self._constants, self._indent, self._shapes = constants, indent, shapes
         self._pending: set[Node] = set()
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
@@ -82,10 +85,18 @@ class Block:
         e = self.whole(node)
         if not e.text.isidentifier():
             text = self.names.free(self.names.hint(node))
-            self._statement(text, e.text, _shape_text(e.shape, e.text))
+            self._statement(text, e.text, self._shape(e.shape, e.text))
             e = name(text, e.shape)
         self.values[node] = e
         return e
+
+    def inner(
+        self, values: Mapping[Node, Expression], names: Names | None = None, shapes: bool = True
+    ) -> Block:
+        """A block inside of this one, such as the body of a loop."""
+        names = self.names if names is None else names
+        indent = self._indent + "    "
+        return Block(names, self.functions, self.large, values, self._constants, indent, shapes)
 
     # ── statements ───────────────────────────────────────────────────────────────────────────────
 
@@ -142,7 +153,7 @@ class Block:
             self.values[node] = e
             return
         text = self.names.give(node)
-        while not self._fits(f"{text} = {e.text}{_shape_text(e.shape, e.text)}"):
+        while not self._fits(f"{text} = {e.text}{self._shape(e.shape, e.text)}"):
             if not self._name_a_part(node):
                 break
             e = expression(node, [self.value(i) for i in node.inputs], self.functions)
@@ -150,7 +161,7 @@ class Block:
         if known is None and e.text.isidentifier():
             self.values[node] = e
             return
-        self._statement(text, e.text, _shape_text(e.shape, e.text))
+        self._statement(text, e.text, self._shape(e.shape, e.text))
         self.values[node] = Expression(text, ATOM, e.shape, e.weak)
 
     def _name_a_part(self, node: Node) -> bool:
@@ -162,6 +173,20 @@ class Block:
         self._pending.discard(largest)
         self._assign(largest, self.values[largest])
         return True
+
+    def dict(self, target: str, nodes: Mapping[str, Node]) -> None:
+        """An assignment of a dict of values."""
+        texts = {key: self.whole(node).text for key, node in nodes.items()}
+        self.line(f"{target} = {{" if texts else f"{target} = {{}}")
+        for key, text in texts.items():
+            self.line(f"    {json.dumps(key, ensure_ascii=False)}: {text},")
+        if texts:
+            self.line("}")
+
+    def _shape(self, shape: Shape, text: str = "") -> str:
+        """The shape as a comment, unless the text says it already."""
+        shown = self._shapes and shape and str(shape) not in text
+        return f"  # {shape}" if shown else ""
 
     def _fits(self, line: str) -> bool:
         return len(self._indent) + len(line) <= WIDTH
@@ -189,7 +214,7 @@ class Block:
         used = [k for k in range(len(texts)) if k in items]
         if len(used) == 1:
             self._statement(
-                texts[used[0]], f"{e.text}[{used[0]}]", _shape_text(node.shape[used[0]])
+                texts[used[0]], f"{e.text}[{used[0]}]", self._shape(node.shape[used[0]])
             )
         else:
             shapes = ", ".join(str(node.shape[k]) for k in used)
@@ -213,7 +238,7 @@ class Block:
         for k, start in enumerate(node.inputs[consts:first]):
             e, item = self.whole(start), items.get(k)
             text = self.names.free(state) if item is None else self.names.give(item)
-            self._statement(text, e.text, _shape_text(start.shape, e.text))
+            self._statement(text, e.text, self._shape(start.shape, e.text))
             carries.append(text)
             values[graph.inputs[consts + k]] = name(text, start.shape)
             if item is not None:
@@ -292,8 +317,3 @@ def _arguments(text: str) -> list[str]:
 def _own_value(node: Node) -> Array | None:
     value: Array | None = node.value
     return value
-
-
-def _shape_text(shape: Shape, text: str = "") -> str:
-    """The shape as a comment, unless the text says it already."""
-    return f"  # {shape}" if shape and str(shape) not in text else ""
