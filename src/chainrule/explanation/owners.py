@@ -33,6 +33,7 @@ class Owners:
         optimizer: Any = None,
     ) -> None:
         self._names: dict[int, str] = {}
+        self._used: set[str] = set()
         self._kinds: dict[int, str] = {}
         self._paths: dict[int, str] = {}
         self._alive: list[Any] = []  # identities are those of living objects
@@ -67,7 +68,12 @@ class Owners:
 
     def _add(self, value: Any, name: str, kind: str) -> None:
         if id(value) not in self._names:
-            self._names[id(value)], self._kinds[id(value)] = name, kind
+            k, own = 1, name
+            while own in self._used:  # of two groups, say, each with its learning rate
+                k += 1
+                own = f"{name}_{k}"
+            self._used.add(own)
+            self._names[id(value)], self._kinds[id(value)] = own, kind
             self._alive.append(value)
 
     def _add_module(self, module: Module, prefix: str) -> None:
