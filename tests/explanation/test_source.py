@@ -160,6 +160,26 @@ def test_a_second_step_of_an_optimizer(build, sparse):
     agrees_with_eager(loss, x, y, model=model, optimizer=optimizer)
 
 
+def test_groups_of_parameters_keep_their_settings_apart():
+    one, two = in_float64(nn.Linear(3, 4)), in_float64(nn.Linear(4, 1))
+    model = nn.Sequential(one, nn.Tanh(), two)
+    groups = [
+        {"params": one.parameters(), "lr": 0.1},
+        {"params": two.parameters(), "lr": 0.01, "betas": (0.8, 0.9)},
+    ]
+    optimizer, x = optim.Adam(groups), normal(5, 3)
+    (one(x) ** 2).mean().backward()
+    optimizer.step()  # the count of steps of the second group begins later
+    source, arrays = emitted(lambda x: (model(x) ** 2).mean(), x, optimizer=optimizer)
+    _, _, updated = run(source, arrays)
+    (model(x) ** 2).mean().backward()
+    optimizer.step()
+    for name, p in model.named_parameters():
+        agrees(updated[name], p.numpy(), name)
+    assert float(updated["step"]) == 2
+    assert float(updated["step_2"]) == 1
+
+
 def test_a_training_step_says_what_it_updates():
     model = in_float64(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
     optimizer = optim.SGD(model.parameters(), lr=0.1)

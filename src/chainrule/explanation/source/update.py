@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ...graph import Node
 from ..derivation import Derivation
-from .expressions import name
+from .expressions import WIDTH, name
 from .readable import Readable
 from .statements import Block
 
@@ -116,12 +116,15 @@ def _write_loop(block: Block, groups: Sequence[_Group], derivation: Derivation) 
     """The loop over these parameters."""
     keys = [g.parameter for g in groups]
     block.line("")
+    texts = [json.dumps(key, ensure_ascii=False) for key in keys]
     if keys == [*derivation.gradients]:
         block.line("for name in gradients:")
+    elif len(", ".join(texts)) < WIDTH - len("    for name in ():"):
+        block.line(f"for name in ({', '.join(texts)}):")
     else:
         block.line("for name in (")
-        for key in keys:
-            block.line(f"    {json.dumps(key, ensure_ascii=False)},")
+        for text in texts:
+            block.line(f"    {text},")
         block.line("):")
     names = block.names.copy()
     for text in groups[0].reads:
