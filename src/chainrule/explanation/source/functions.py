@@ -71,7 +71,7 @@ class Functions:
             self.imports[f"import {value.__name__}" + ("" if short else f" as {out}")] = None
         elif isinstance(value, (np.ufunc, np.generic, np.ndarray)) or _is_plain(value):
             text = f"{out} = {_value_text(value, name, operation)}"
-            self.assignments += _wrapped(text) if isinstance(value, (tuple, list)) else [text]
+            self.assignments += wrapped(text) if isinstance(value, (tuple, list)) else [text]
         else:
             module = getattr(value, "__module__", None)
             own = getattr(value, "__qualname__", None)
@@ -108,7 +108,7 @@ def _value_text(value: Any, name: str, operation: str) -> str:
     return repr(value)
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
     """A long literal over several lines, unless it has texts."""
     if len(text) <= WIDTH or re.search("[\"']", text):
         return [text]

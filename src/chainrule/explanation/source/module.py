@@ -21,7 +21,7 @@ from .functions import Functions
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten
-from .statements import Block, Large
+from .statements import Block, Constants
 from .update import write_update
 
 FUNCTION = "loss_and_gradients"
@@ -44,7 +44,7 @@ def source_arrays(
     """What the function is called with: parameters, data, masks, state, and large constants."""
     read = derivation.inputs.values()
     out = {i.name: np.asarray(i.value) for i in read if not _is_literal(i)}
-    return out | _Module(derivation, steps, names).large.arrays
+    return out | _Module(derivation, steps, names).constants.arrays
 
 
 def _is_literal(read: Input) -> bool:
@@ -59,7 +59,7 @@ class _Module:
         self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         d = self._derivation = derivation
-        self.functions, self.large = Functions(vars(helpers)), Large()
+        self.functions, self.constants = Functions(vars(helpers)), Constants()
         leaves = {*d.inputs, *d.fixed}
         self._readable = rewritten(d.order, leaves)
         of = self._readable.of
@@ -143,7 +143,7 @@ class _Module:
             value: Array | None = d.value(node)
             return value
 
-        block = Block(self._names, self.functions, self.large, values, known)
+        block = Block(self._names, self.functions, self.constants, values, known)
         self._write_passes(block, update)
         block.line("")
         block.dict("gradients", self._gradients)
@@ -153,11 +153,12 @@ class _Module:
             block.line("# ── update ──")
             write_update(block, d, self._readable, update)
             results.append("updated")
-        for text, value in self.large.arrays.items():
+        for text, value in self.constants.arrays.items():
             read.append((text, f'    {text} = arrays["{text}"]  # {value.shape}'))
         head = [f"def {FUNCTION}(**arrays):", *self._docstring()]
         lines = [*self.functions.imports, ""]
-        lines += [*self.functions.assignments, ""] if self.functions.assignments else []
+        assignments = [*self.functions.assignments, *self.constants.assignments]
+        lines += [*assignments, ""] if assignments else []
         for function in self.functions.texts:
             lines += ["", *function.splitlines(), ""]
         words = {*re.findall(r"\w+", "\n".join(block.lines))}

@@ -176,6 +176,21 @@ def _result(node: Node) -> str:
     return f"{text}_" if text in _BUILTIN or keyword.iskeyword(text) else text
 
 
+def shortened(paths: Mapping[str, int]) -> dict[str, str]:
+    """Each path without the parts in front that are not needed to tell it from the others.
+
+    paths   the parts that each keeps in any case
+    """
+    split = {path: path.split(".") for path in paths}
+    count = Counter(tuple(p[-k:]) for p in split.values() for k in range(1, len(p) + 1))
+    out = {}
+    for path, parts in split.items():
+        sizes = (k for k in range(paths[path], len(parts)) if not parts[-k].isdigit())
+        enough = next((k for k in sizes if count[tuple(parts[-k:])] == 1), len(parts))
+        out[path] = ".".join(parts[-enough:])
+    return out
+
+
 def names_for(
     derivation: Derivation,
     readable: Readable,
@@ -195,19 +210,24 @@ def names_for(
     forward, out.backward = order
     layers = {step.path: step.kind.lower() for step in steps if step.path and step.kind}
 
+    read = {i.name.partition("/")[0]: 2 for i in d.inputs.values()}  # with the name of the module
+    short = shortened({n: 1 for node, n in user.items() if node not in d.inputs} | read)
+
     def text_of(name: str) -> str:
         """`0.weight` of a linear layer as `linear_0_weight`."""
         numbered = re.fullmatch(r"(\d+)([._].*)?", name)
         kind = layers.get(numbered[1]) if numbered else None
-        return identifier(f"{kind}_{name}" if kind else name)
+        path, _, slot = name.partition("/")
+        brief = short.get(path, path) + (f"_{slot}" if slot else "")
+        return identifier(f"{kind}_{brief}" if kind else brief)
 
     def unnamed(node: Node) -> bool:
         """Whether the node is computed, not in the forward pass, and has no name."""
         other = node in out.fixed or node in forward or node in d.fixed or node in d.inputs
         return not other and node.op is not None
 
-    for node, read in d.inputs.items():
-        out.fixed[node] = out.free(text_of(read.name))
+    for node, item in d.inputs.items():
+        out.fixed[node] = out.free(text_of(item.name))
     for node, name in user.items():
         if node not in d.inputs:
             out.fixed.setdefault(of(node), out.free(text_of(name)))

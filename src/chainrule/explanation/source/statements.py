@@ -7,32 +7,50 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...graph import Array, Graph, Node, Shape
 from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name
-from .functions import Functions
+from .functions import Functions, wrapped
 from .names import Names
 from .operations import expression
 from .readable import rewritten, tidied
 
 LONG = 70  # characters of an expression: above that its parts become variables
 HEAVY = 5  # operations of an expression: more of them are hard to follow
+LITERAL_TEXT = 48  # characters of a constant in an expression
 SHORT = 28  # characters of what is repeated rather than given a name
 
 
 @dataclass
-class Large:
-    """Constants that are too large to be written out, by the name of the array."""
+class Constants:
+    """Constants that do not fit into an expression.
 
+    assignments  of those that are written out at the top of the module
+    arrays       those that are too large for it, by the names of the arrays
+    """
+
+    assignments: list[str] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
+    _known: dict[Any, Expression] = field(default_factory=dict)
 
-    def name(self, value: Array, names: Names) -> str:
-        out = names.free("constant")
-        self.arrays[out] = value
-        return out
+    def expression(self, value: Array, names: Names) -> Expression:
+        """An expression for the constant: its text where that is short, else a variable."""
+        e = constant(value)
+        if e is not None and len(e.text) <= LITERAL_TEXT:
+            return e
+        key = value.shape, value.dtype, value.tobytes()
+        if key not in self._known:
+            text = names.free("CONSTANT" if e else "constant")
+            self._known[key] = name(text, e.shape if e else value.shape)
+            if e:
+                self.assignments += wrapped(f"{text} = {e.text}")
+            else:
+                self.arrays[text] = value
+        return self._known[key]
 
 
 class Block:
@@ -47,17 +65,17 @@ class Block:
         self,
         names: Names,
         functions: Functions,
-        large: Large,
+        constants: Constants,
         values: Mapping[Node, Expression],
-        constants: Callable[[Node], Array | None],
+        known: Callable[[Node], Array | None],
         indent: str = "    ",
         shapes: bool = True,
     ) -> None:
-        self.names, self.functions, self.large = names, functions, large
+        self.names, self.functions, self.constants = names, functions, constants
         self.values = dict(values)
         self.lines: list[str] = []
         self.heading: list[str] = []
-        self._constants, self._indent, self._shapes = constants, indent, shapes
+        self._known, self._indent, self._shapes = known, indent, shapes
         self._pending: set[Node] = set()
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
@@ -65,13 +83,9 @@ class Block:
     def value(self, node: Node) -> Expression:
         """The expression that stands for a node."""
         if node not in self.values:
-            known = self._constants(node)
+            known = self._known(node)
             assert known is not None, node
-            e = constant(np.asarray(known))
-            if e is None:
-                text = self.large.name(np.asarray(known), self.names)
-                e = name(text, node.shape)
-            self.values[node] = e
+            self.values[node] = self.constants.expression(np.asarray(known), self.names)
         return self.values[node]
 
     def whole(self, node: Node) -> Expression:
@@ -96,7 +110,7 @@ class Block:
         """A block inside of this one, such as the body of a loop."""
         names = self.names if names is None else names
         indent = self._indent + "    "
-        return Block(names, self.functions, self.large, values, self._constants, indent, shapes)
+        return Block(names, self.functions, self.constants, values, self._known, indent, shapes)
 
     # ── statements ───────────────────────────────────────────────────────────────────────────────
 
@@ -263,7 +277,7 @@ class Block:
             f"for {t} in {f'reversed(range({length}))' if p['reverse'] else f'range({length})'}:"
         )
         inner = Block(
-            self.names, self.functions, self.large, values, _own_value, self._indent + "    "
+            self.names, self.functions, self.constants, values, _own_value, self._indent + "    "
         )
         leaves = {*graph.inputs}
         again = rewritten([n for n in body.nodes if n.op is not None and n not in leaves], leaves)
