@@ -122,6 +122,25 @@ def test_a_network_and_a_step_of_adam(name):
     )
 
 
+def test_statistics_that_only_the_update_needs():
+    norm, head = nn.BatchNorm1d(3, affine=False), nn.Linear(3, 2)
+    model = in_float64(nn.Sequential(norm, head))
+    source = agrees_with_eager(lambda x: (model(x) ** 2).mean(), normal(5, 3), model=model)
+    assert "batchnorm1d_0, mean, variance = standardise(" in source
+
+
+def test_a_network_in_single_precision():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.GELU(), nn.Linear(4, 3))
+    adam = optim.Adam(model.parameters(), eps=1e-4)
+    agrees_with_eager(
+        lambda x, y: functional.cross_entropy(model(x), y),
+        cr.random.normal((5, 3)),
+        classes(3, 5),
+        model=model,
+        optimizer=adam,
+    )
+
+
 def test_a_checkpoint_of_a_network_is_computed_again():
     model = in_float64(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
     again = cr.checkpoint(model)
@@ -252,6 +271,9 @@ def test_labels_that_are_ignored_may_change():
 # ── functions ────────────────────────────────────────────────────────────────────────────────────
 
 FUNCTIONS = {
+    "sum": lambda x: x.sum(),
+    "one element": lambda x: x[1, 2],
+    "broadcast": lambda x: (x[:, None] + x[None]).sum() + (x[0, 0] * cr.ones((2, 3))).sum(),
     "reductions": lambda x: (
         cr.prod(x, axis=1).sum() + cr.max(x, axis=0).sum() + cr.std(x) + cr.mean(x, axis=0)[1]
     ),

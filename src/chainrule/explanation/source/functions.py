@@ -26,6 +26,7 @@ class Functions:
     imports      lines
     assignments  lines
     texts        the functions, each with its definition
+    names        of functions, modules and constants in the module, with what they are
     """
 
     def __init__(self, reserved: Mapping[str, Any]) -> None:
@@ -33,7 +34,7 @@ class Functions:
         self.imports: dict[str, None] = {"import numpy as np": None}
         self.assignments: list[str] = []
         self.texts: list[str] = []
-        self._names: dict[str, Any] = {"np": np}
+        self.names: dict[str, Any] = {"np": np}
         self._reserved = {k: v for k, v in reserved.items() if inspect.isfunction(v)}
 
     def add(self, function: Any, name: str, operation: str) -> str:
@@ -56,12 +57,12 @@ class Functions:
 
     def _named(self, value: Any, name: str, operation: str, waiting: list[Any]) -> str:
         k, out = 1, name
-        while {**self._reserved, **self._names}.get(out, value) is not value:
+        while {**self._reserved, **self.names}.get(out, value) is not value:
             k += 1
             out = f"{name}_{k}"
-        if out in self._names:
+        if out in self.names:
             return out
-        self._names[out] = value
+        self.names[out] = value
         if isinstance(value, types.FunctionType):
             waiting.append((value, out))
         elif isinstance(value, types.ModuleType):

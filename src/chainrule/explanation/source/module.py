@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import ops
 from ...graph import Array, Graph, Node
-from ..derivation import Derivation, Input
+from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
@@ -25,6 +25,7 @@ from .statements import Block, Constants
 from .update import write_update
 
 FUNCTION = "loss_and_gradients"
+FORWARD, BACKWARD, UPDATE = "── forward ──", "── backward: d_x is ∂loss/∂x ──", "── update ──"
 
 
 def numpy_source(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -68,6 +69,7 @@ class _Module:
         self._updated = {name: of(node) for name, node in d.updated.items()}
         self._leaves = leaves
         used = ["np", "arrays", "gradients", "updated", FUNCTION, *self._functions_called()]
+        used += [text for text in self.functions.names if text.isupper()]  # as our constants are
         forward, backward, _ = self._order
         self._names = names_for(d, self._readable, ({*forward}, {*backward}), steps, names, used)
         self._titles = self._titled(steps)
@@ -95,29 +97,30 @@ class _Module:
 
     # ── sections ─────────────────────────────────────────────────────────────────────────────────
 
-    def _titled(self, steps: Sequence[Step]) -> dict[Node, tuple[str, str]]:
+    def _titled(self, steps: Sequence[Step]) -> dict[Node, str]:
         """The part of the network that a node belongs to."""
         of = self._readable.of
-        out: dict[Node, tuple[str, str]] = {}
+        out: dict[Node, str] = {}
         for step in steps:
-            for node in step.nodes:
-                out.setdefault(of(node), ("forward", _cut(step.title)))
-        for step in steps:
-            for pull in step.pulls:
-                for node in pull.nodes:
-                    out.setdefault(of(node), ("backward", _cut(step.title)))
+            title = step.title
+            title = title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"
+            backward = [node for pull in step.pulls for node in pull.nodes]
+            for node in (*step.nodes, *backward):
+                out.setdefault(of(node), title)
         return out
 
     @cached_property
     def _order(self) -> tuple[list[Node], list[Node], list[Node]]:
-        """Forward, backward, update."""
-        done: set[Node] = set()
-        out = []
-        for ends in ([self._loss], self._gradients.values(), self._updated.values()):
-            new = [n for n in self._readable.order(ends, self._leaves) if n not in done]
-            done.update(new)
-            out.append(new)
-        return out[0], out[1], out[2]
+        """Forward, backward, update; one of several results is where these are computed."""
+        done: dict[Node, int] = {}
+        out: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
+        ends = ([self._loss], self._gradients.values(), self._updated.values())
+        for part in range(3):
+            for node in self._readable.order(ends[part], self._leaves):
+                if node not in done:
+                    done[node] = done[node.inputs[0]] if node.op is ops.item else part
+                    out[done[node]].append(node)
+        return out
 
     # ── text ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,18 +142,14 @@ class _Module:
                 read.append((text, f"    {text} = arrays[{key}]{shape}"))
                 values[node] = name(text, node.shape)
 
-        def known(node: Node) -> Array | None:
-            value: Array | None = d.value(node)
-            return value
-
-        block = Block(self._names, self.functions, self.constants, values, known)
+        block = Block(self._names, self.functions, self.constants, values, self._known)
         self._write_passes(block, update)
         block.line("")
         block.dict("gradients", self._gradients)
         results = [block.whole(self._loss).text, "gradients"]
         if self._updated:
             block.line("")
-            block.line("# ── update ──")
+            block.line(f"# {UPDATE}")
             write_update(block, d, self._readable, update)
             results.append("updated")
         for text, value in self.constants.arrays.items():
@@ -167,29 +166,37 @@ class _Module:
         lines += [""] if self._updated else []
         return "\n".join([*lines, f"    return {', '.join(results)}"]) + "\n"
 
+    @cached_property
+    def _fixed(self) -> Mapping[Node, Any]:
+        """The values of nodes that depend on constants alone."""
+        d = self._derivation
+        fixed = [node for node in d.fixed if node.op is not None]
+        return evaluated(sorted(fixed, key=d.position.__getitem__), {})
+
+    def _known(self, node: Node) -> Any:
+        """A constant's value."""
+        return node.value if node.op is None else self._fixed.get(node)
+
     def _write_passes(self, block: Block, update: Sequence[Node]) -> None:
         """Forward and backward, with a heading for each step."""
         forward, backward, _ = self._order
-        parts = {"forward": forward, "backward: d_x is ∂loss/∂x": backward}
-        starts = {part[0]: title for title, part in parts.items() if part}
-        last: list[Any] = [None]
-        above: list[str] = []
+        starts = {
+            part[0]: title for part, title in ((forward, FORWARD), (backward, BACKWARD)) if part
+        }
+        last = ""
 
         def before(node: Node) -> None:
+            nonlocal last
             if node in starts:
-                above[:] = ["", f"# ── {starts[node]} ──"]
-                block.heading, last[0] = [*above], None
-            here = self._titles.get(node)
-            if here is not None and here != last[0]:
-                if not block.heading:
-                    above.clear()
-                last[0] = here
-                block.heading = [*above, "", f"# {here[1]}"]
+                block.part, block.title, last = starts[node], "", ""
+            here = self._titles.get(node, last)
+            if here != last:
+                block.title = last = here
 
         later = [i for node in update for i in node.inputs]
         ends = [self._loss, *self._gradients.values(), *self._updated.values(), *later]
         block.write([*forward, *backward], ends, before)
-        block.heading = []
+        block.title = ""
 
     def _docstring(self) -> list[str]:
         kinds = {i.kind for i in self._derivation.inputs.values()}
@@ -204,8 +211,3 @@ class _Module:
             f"    returns  the loss, ∂loss/∂x for each variable x{update}, by name",
             '    """',
         ]
-
-
-def _cut(title: str) -> str:
-    """A title that fits into a line."""
-    return title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"

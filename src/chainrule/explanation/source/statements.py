@@ -56,9 +56,9 @@ class Constants:
 class Block:
     """Statements of one indentation.
 
-    values   what stands for each node: a variable, or an expression that is used once
-    heading  lines that are written before the next statement, if there is one
-    shapes   whether statements have the shapes of their values as comments
+    values       what stands for each node: a variable, or an expression that is used once
+    part, title  comments that are written before the next statement, if there is one
+    shapes       whether statements have the shapes of their values as comments
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Block:
         self.names, self.functions, self.constants = names, functions, constants
         self.values = dict(values)
         self.lines: list[str] = []
-        self.heading: list[str] = []
+        self.part = self.title = ""
         self._known, self._indent, self._shapes = known, indent, shapes
         self._pending: set[Node] = set()
 
@@ -116,9 +116,10 @@ class Block:
 
     def line(self, text: str) -> None:
         """A statement or comment."""
-        for line in (*self.heading, text):
-            self.lines.append(f"{self._indent}{line}" if line else "")
-        self.heading = []
+        for comment in (self.part, self.title):
+            self.lines += ["", f"{self._indent}# {comment}"] if comment else []
+        self.part = self.title = ""
+        self.lines.append(f"{self._indent}{text}" if text else "")
 
     def write(
         self,
@@ -218,14 +219,11 @@ class Block:
 
     def _several(self, node: Node, e: Expression, items: Mapping[int, Node]) -> None:
         """The results of an operation with several."""
-        texts = []
-        for k, (shape, _) in enumerate(zip(node.shape, node.dtype, strict=True)):
-            item = items.get(k)
-            text = "_" if item is None else self.names.give(item)
-            texts.append(text)
-            if item is not None:
-                self.values[item] = Expression(text, ATOM, shape)
-        used = [k for k in range(len(texts)) if k in items]
+        used = sorted(items)
+        texts = ["_"] * len(node.shape)
+        for k in used:
+            texts[k] = self.names.give(items[k])
+            self.values[items[k]] = name(texts[k], node.shape[k])
         if len(used) == 1:
             self._statement(
                 texts[used[0]], f"{e.text}[{used[0]}]", self._shape(node.shape[used[0]])
@@ -273,12 +271,9 @@ class Block:
             whole = self.variable(x)
             values[row] = name(f"{whole.text}[{t}]", row.shape)
 
-        self.line(
-            f"for {t} in {f'reversed(range({length}))' if p['reverse'] else f'range({length})'}:"
-        )
-        inner = Block(
-            self.names, self.functions, self.constants, values, _own_value, self._indent + "    "
-        )
+        steps = f"reversed(range({length}))" if p["reverse"] else f"range({length})"
+        self.line(f"for {t} in {steps}:")
+        inner = self.inner(values)
         leaves = {*graph.inputs}
         again = rewritten([n for n in body.nodes if n.op is not None and n not in leaves], leaves)
         ends = [again.of(o) for o in body.outputs]
@@ -326,8 +321,3 @@ def _arguments(text: str) -> list[str]:
             out.append(text[start : k + 1].strip())
             start = k + 1
     return [f"    {a}" for a in [*out, f"{text[start:].strip()},"]]
-
-
-def _own_value(node: Node) -> Array | None:
-    value: Array | None = node.value
-    return value

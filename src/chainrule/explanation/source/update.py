@@ -43,10 +43,10 @@ def write_update(
         loops[(*group.reads, *_body(block, group).lines)].append(group)
     repeated = [part for part in loops.values() if len(part) > 1]
     for (group,) in (part for part in loops.values() if len(part) == 1):
-        block.heading = ["", f"# {group.parameter}"]
+        block.title = group.parameter
         block.write(group.nodes, [*group.ends.values()])
     several = {g.parameter for part in repeated for g in part}
-    block.heading = []
+    block.title = ""
     block.line("")
     single = {k: end for k, end in ends.items() if k.split("/")[0] not in several}
     block.dict("updated", single)
