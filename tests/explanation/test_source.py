@@ -122,6 +122,30 @@ def test_a_network_and_a_step_of_adam(name):
     )
 
 
+def test_attention_is_two_functions():
+    """With masks of both kinds, and from the derivative of the derivative."""
+    model = in_float64(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0))
+    allowed = cr.Tensor(np.tri(4, dtype=bool))
+    added = cr.Tensor(np.random.default_rng(0).normal(size=(4, 4)))
+    x = normal(2, 4, 8)
+    for mask in (None, allowed, added):
+        source = agrees_with_eager(
+            lambda x, mask=mask: (model(x, src_mask=mask) ** 3).mean(), x, model=model
+        )
+        assert "def attention(" in source
+        assert "def attention_derivative(" in source
+
+    def attend(q, k, v):
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    q, k, v = normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 2)
+    agrees_with_eager(lambda q, k, v: (attend(q, k, v) ** 2).sum(), q, k, v)
+    k, v = k.detach(), v.detach()
+    agrees_with_eager(
+        lambda q: (cr.grad(lambda z: (attend(z, k, v) ** 2).sum())(q) ** 2).sum(), q.detach()
+    )
+
+
 def test_statistics_that_only_the_update_needs():
     norm, head = nn.BatchNorm1d(3, affine=False), nn.Linear(3, 2)
     model = in_float64(nn.Sequential(norm, head))
