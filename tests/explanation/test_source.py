@@ -33,7 +33,7 @@ class Attend(nn.Module):
         self.attention = nn.MultiheadAttention(8, 2)
 
     def forward(self, x):
-        mask = cr.Tensor(np.tri(x.shape[1], dtype=bool))
+        mask = cr.Tensor(~np.tri(x.shape[1], dtype=bool))  # where attending is not allowed
         return self.attention(x, x, x, attn_mask=mask)[0]
 
 
@@ -59,7 +59,7 @@ def lenet():
         nn.Tanh(),
         nn.AvgPool2d(2),
         nn.Conv2d(3, 4, 3),
-        nn.ReLU(),
+        nn.Tanh(),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(16, 6),

@@ -68,7 +68,7 @@ class _Module:
         self._gradients = {name: of(node) for name, node in d.gradients.items()}
         self._updated = {name: of(node) for name, node in d.updated.items()}
         self._leaves = leaves
-        used = ["np", "arrays", "gradients", "updated", FUNCTION, *self._functions_called()]
+        used = ["np", "arrays", "gradients", "updated", "name", FUNCTION, *self._functions_called()]
         used += [text for text in self.functions.names if text.isupper()]  # as our constants are
         forward, backward, _ = self._order
         self._names = names_for(d, self._readable, ({*forward}, {*backward}), steps, names, used)

@@ -164,6 +164,10 @@ class Block:
     def _assign(self, node: Node, e: Expression) -> None:
         """A variable for the node; where that exists already it is the same."""
         known = self.names.fixed.get(node)
+        same = [i for i in node.inputs if i in self._pending and self.values[i].text == e.text]
+        if same and known is None:  # an array that is only broadcast: the variable is that array
+            self._assign(same[0], self.values[same[0]])
+            e = self._expression(node)
         if e.text.isidentifier() and (known is None or known.startswith("d_")):
             self.values[node] = e
             return
@@ -245,11 +249,10 @@ class Block:
         values = dict(
             zip(graph.inputs[:consts], map(self.variable, node.inputs[:consts]), strict=True)
         )
-        state = "d_state" if node in self.names.backward else "state"
-        carries: list[str] = []
+        carries: list[str] = self.names.carries.setdefault(node, [])
         for k, start in enumerate(node.inputs[consts:first]):
             e, item = self.whole(start), items.get(k)
-            text = self.names.free(state) if item is None else self.names.give(item)
+            text = self.names.carry(node, k) if item is None else self.names.give(item)
             self._statement(text, e.text, self._shape(start.shape, e.text))
             carries.append(text)
             values[graph.inputs[consts + k]] = name(text, start.shape)
