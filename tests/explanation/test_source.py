@@ -33,7 +33,7 @@ class Attend(nn.Module):
         self.attention = nn.MultiheadAttention(8, 2)
 
     def forward(self, x):
-        mask = cr.Tensor(np.tri(x.shape[1], dtype=bool))
+        mask = cr.Tensor(~np.tri(x.shape[1], dtype=bool))  # where attending is not allowed
         return self.attention(x, x, x, attn_mask=mask)[0]
 
 
@@ -59,7 +59,7 @@ def lenet():
         nn.Tanh(),
         nn.AvgPool2d(2),
         nn.Conv2d(3, 4, 3),
-        nn.ReLU(),
+        nn.Tanh(),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(16, 6),
@@ -122,6 +122,49 @@ def test_a_network_and_a_step_of_adam(name):
     )
 
 
+def test_attention_is_two_functions():
+    """With masks of both kinds, and from the derivative of the derivative."""
+    model = in_float64(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0))
+    allowed = cr.Tensor(np.tri(4, dtype=bool))
+    added = cr.Tensor(np.random.default_rng(0).normal(size=(4, 4)))
+    x = normal(2, 4, 8)
+    for mask in (None, allowed, added):
+        source = agrees_with_eager(
+            lambda x, mask=mask: (model(x, src_mask=mask) ** 3).mean(), x, model=model
+        )
+        assert "def attention(" in source
+        assert "def attention_derivative(" in source
+
+    def attend(q, k, v):
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    q, k, v = normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 2)
+    agrees_with_eager(lambda q, k, v: (attend(q, k, v) ** 2).sum(), q, k, v)
+    k, v = k.detach(), v.detach()
+    agrees_with_eager(
+        lambda q: (cr.grad(lambda z: (attend(z, k, v) ** 2).sum())(q) ** 2).sum(), q.detach()
+    )
+
+
+def test_statistics_that_only_the_update_needs():
+    norm, head = nn.BatchNorm1d(3, affine=False), nn.Linear(3, 2)
+    model = in_float64(nn.Sequential(norm, head))
+    source = agrees_with_eager(lambda x: (model(x) ** 2).mean(), normal(5, 3), model=model)
+    assert "batchnorm1d_0, mean, variance = standardise(" in source
+
+
+def test_a_network_in_single_precision():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.GELU(), nn.Linear(4, 3))
+    adam = optim.Adam(model.parameters(), eps=1e-4)
+    agrees_with_eager(
+        lambda x, y: functional.cross_entropy(model(x), y),
+        cr.random.normal((5, 3)),
+        classes(3, 5),
+        model=model,
+        optimizer=adam,
+    )
+
+
 def test_a_checkpoint_of_a_network_is_computed_again():
     model = in_float64(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
     again = cr.checkpoint(model)
@@ -158,6 +201,26 @@ def test_a_second_step_of_an_optimizer(build, sparse):
     loss(x, y).backward()
     optimizer.step()
     agrees_with_eager(loss, x, y, model=model, optimizer=optimizer)
+
+
+def test_groups_of_parameters_keep_their_settings_apart():
+    one, two = in_float64(nn.Linear(3, 4)), in_float64(nn.Linear(4, 1))
+    model = nn.Sequential(one, nn.Tanh(), two)
+    groups = [
+        {"params": one.parameters(), "lr": 0.1},
+        {"params": two.parameters(), "lr": 0.01, "betas": (0.8, 0.9)},
+    ]
+    optimizer, x = optim.Adam(groups), normal(5, 3)
+    (one(x) ** 2).mean().backward()
+    optimizer.step()  # the count of steps of the second group begins later
+    source, arrays = emitted(lambda x: (model(x) ** 2).mean(), x, optimizer=optimizer)
+    _, _, updated = run(source, arrays)
+    (model(x) ** 2).mean().backward()
+    optimizer.step()
+    for name, p in model.named_parameters():
+        agrees(updated[name], p.numpy(), name)
+    assert float(updated["step"]) == 2
+    assert float(updated["step_2"]) == 1
 
 
 def test_a_training_step_says_what_it_updates():
@@ -232,6 +295,9 @@ def test_labels_that_are_ignored_may_change():
 # ── functions ────────────────────────────────────────────────────────────────────────────────────
 
 FUNCTIONS = {
+    "sum": lambda x: x.sum(),
+    "one element": lambda x: x[1, 2],
+    "broadcast": lambda x: (x[:, None] + x[None]).sum() + (x[0, 0] * cr.ones((2, 3))).sum(),
     "reductions": lambda x: (
         cr.prod(x, axis=1).sum() + cr.max(x, axis=0).sum() + cr.std(x) + cr.mean(x, axis=0)[1]
     ),

@@ -101,6 +101,15 @@ def test_parameters_and_several_inputs():
     agrees_with_eager(lambda a, b: (mix(a, b, shape=(3,), axis=1) ** 2).sum(), x(), y)
 
 
+CONSTANT = 3.0
+
+
+def test_a_constant_of_the_users_stays_as_it_is():
+    triple = cr.defop("triple", lambda x: x * CONSTANT, lambda x: 3 + 0 * x)
+    table = cr.Tensor(np.random.default_rng(1).normal(size=(3, 2)))
+    agrees_with_eager(lambda x: (triple(x) * np.asarray(table)).sum(), x())
+
+
 def decorated(function):
     @functools.wraps(function)
     def inner(*xs):

@@ -5,7 +5,13 @@ import pytest
 
 from chainrule import ops
 from chainrule.explanation.source import helpers
-from chainrule.explanation.source.expressions import as_whole, name, number, stripped
+from chainrule.explanation.source.expressions import (
+    as_whole,
+    constant,
+    name,
+    number,
+    stripped,
+)
 from chainrule.explanation.source.functions import Functions
 from chainrule.explanation.source.operations import EMISSIONS, WRITTEN, expression
 from chainrule.graph import Node
@@ -131,3 +137,41 @@ def test_an_operand_may_be_a_number(name_, value):
                 with np.errstate(all="ignore"):
                     expected = op.evaluate(*arrays, **params)
                 agree(computed(node, operands, values), expected)
+
+
+CONSTANTS = {
+    "np.arange(4)": np.arange(4),
+    "np.arange(4)[:, None]": np.repeat(np.arange(4)[:, None], 3, 1),
+    "np.arange(7, 1, -2)": np.arange(7, 1, -2),
+    "np.arange(3, dtype=np.uint8)": np.arange(3, dtype=np.uint8),
+    "np.tri(3, 4, dtype=bool)": np.tri(3, 4, dtype=bool),
+    "np.tri(3, 4, -2, dtype=bool)": np.tri(3, 4, -2, dtype=bool),
+    "np.eye(3, dtype=np.float32)": np.eye(3, dtype=np.float32),
+    "0.5": np.full((2, 3), 0.5),
+    "-0.0": np.array(-0.0),
+    "1 / 3": np.array(1 / 3, np.float32),
+    "1 / 0.9": np.array(1 / 0.9),
+    "0.123456789": np.array(0.123456789),
+    "np.inf": np.full((2, 2), np.inf),
+    "-np.inf": np.array(-np.inf, np.float32),
+    "np.nan": np.full((2, 2), np.nan),
+    "True": np.ones((2, 2), bool),
+    "18446744073709551615": np.array(2**64 - 1, np.uint64),
+    "np.array([[1, 2.5], [0.1, -3]], np.float32)": np.array([[1, 2.5], [0.1, -3]], np.float32),
+    "np.zeros((0, 3), np.float64)": np.zeros((0, 3)),
+    "np.array([True, False, True], bool)": np.array([True, False, True]),
+}
+
+
+@pytest.mark.parametrize("text", CONSTANTS)
+def test_a_constant_reads_as_it_is_made(text):
+    value = CONSTANTS[text]
+    e = constant(value)
+    assert e.text == text
+    whole = eval(as_whole(e, value.shape, value.dtype).text, {"np": np})
+    assert np.asarray(whole).dtype == value.dtype or not value.shape
+    np.testing.assert_array_equal(np.asarray(whole, value.dtype), value)
+
+
+def test_a_large_constant_is_no_text():
+    assert constant(np.random.default_rng(0).normal(size=(20, 20))) is None

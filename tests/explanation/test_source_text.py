@@ -99,6 +99,43 @@ def test_a_small_network():
     assert list(arrays) == ["x", "labels", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
 
 
+ADAM = """\
+    # ── update ──
+    new_step = step + 1
+    difference = 1 - beta1
+    difference_2 = 1 - beta2
+    quotient = lr / (1 - beta1 ** new_step)
+    quotient_2 = 1 / np.sqrt(1 - beta2 ** new_step)
+
+    updated = {
+        "step": new_step,
+    }
+
+    for name in gradients:
+        parameter = arrays[name]
+        gradient = gradients[name]
+        exp_avg = arrays[f"{name}/exp_avg"]
+        exp_avg_sq = arrays[f"{name}/exp_avg_sq"]
+        new_exp_avg = exp_avg + difference * (gradient - exp_avg)
+        new_exp_avg_sq = beta2 * exp_avg_sq + difference_2 * gradient ** 2
+        added = np.sqrt(new_exp_avg_sq) * quotient_2 + eps
+        new_parameter = parameter - quotient * new_exp_avg / added
+        updated[name] = new_parameter
+        updated[f"{name}/exp_avg"] = new_exp_avg
+        updated[f"{name}/exp_avg_sq"] = new_exp_avg_sq
+
+    return loss, gradients, updated
+"""
+
+
+def test_an_update_stands_once_for_all_parameters():
+    net = in_float64(Net())
+    x = cr.random.normal((5, 3), dtype=cr.float64)
+    adam = optim.Adam(net.parameters())
+    source, _ = emitted(lambda x: (net(x) ** 2).mean(), x, optimizer=adam)
+    assert source.endswith(ADAM)
+
+
 def test_every_line_can_be_read_and_stopped_at():
     """No line is too long, no name is assigned twice, all that is assigned is used."""
     model = nn.Sequential(

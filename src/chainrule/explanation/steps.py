@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+import numpy as np
+
 from ..errors import type_of_source
 from ..graph import Node
 from ..guards.functions import in_library
@@ -103,7 +105,7 @@ def names_of(derivation: Derivation, steps: list[Step]) -> dict[Node, str]:
     assigned = _assigned(derivation, steps)
     count = Counter(assigned.values())
     for step in steps:
-        for node in step.outputs:
+        for node in sorted(step.outputs, key=lambda n: n.dtype == np.bool_):  # masks come last
             variable = assigned.get(node)
             if node is derivation.loss:
                 name = "loss"

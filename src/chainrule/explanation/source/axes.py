@@ -163,13 +163,17 @@ def running(name: str) -> Emission:
 
 
 def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    column, row = xs
+    if len(row.shape) == 1 and column.shape[1:] == (1,) and column.text.endswith("[:, None]"):
+        text = f"np.outer({column.text.removesuffix('[:, None]')}, {row.text})"
+        size = (column.shape[0], row.shape[0])
+        return Expression(text, ATOM, size, weight=column.weight + row.weight + 1)
     a, b = (
         x if len(x.shape) > 1 and x.shape[-2:] == i.shape[-2:] else as_whole(x, i.shape, i.dtype)
         for x, i in zip(xs, node.inputs, strict=True)
     )
-    row = xs[0]
-    if len(b.shape) == 2 and row.shape == node.inputs[0].shape[-1:] and len(node.shape) == 2:
-        a, shape = row, (b.shape[-1],)  # a vector
+    if len(b.shape) == 2 and xs[0].shape == node.inputs[0].shape[-1:] and len(node.shape) == 2:
+        a, shape = xs[0], b.shape[1:]  # a vector
     else:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         shape = (*batch, a.shape[-2], b.shape[-1])

@@ -100,7 +100,9 @@ def comparison(sign: str, function: str) -> Emission:
         size = node.inputs[0].op is ops.abs and a.text.startswith("np.abs(")
         if sign == "<" and size and b.text == "np.inf":
             return elementwise(node, xs, "np.isfinite" + a.text[len("np.abs") :], ATOM)
-        return elementwise(node, xs, f"{a.within(OR)} {sign} {b.within(OR)}", COMPARISON)
+        left, right, as_read = (b, a, sign.replace("<", ">")) if a.weak else (a, b, sign)
+        text = f"{left.within(OR)} {as_read} {right.within(OR)}"  # a number stands on the right
+        return elementwise(node, xs, text, COMPARISON)
 
     return emission
 

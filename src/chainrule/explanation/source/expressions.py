@@ -227,26 +227,21 @@ def collapsed(value: Array) -> Array:
 
 def constant(value: Array) -> Expression | None:
     """An expression for a constant; None for one that is too large to be written out."""
+    if value.size == 0:
+        text = f"np.zeros({value.shape}, {dtype_text(value.dtype)})"
+        return Expression(text, ATOM, value.shape)
     value = collapsed(value)
     shape = value.shape
-    if value.size == 1 and not shape:
+    if not shape:
         return number(value)
-    if value.size == 0:
-        return Expression(f"np.zeros({shape}, {dtype_text(value.dtype)})", ATOM, shape)
     line = value.reshape(-1)
     along = _progression(line) if math.prod(shape) == max(shape) else None
     if along is not None:
         e = Expression(along, ATOM, line.shape, weight=1)
         return reshaped(e, (1,) * (len(shape) - 1) + line.shape, shape)
-    if value.ndim == 2 and value.dtype == np.bool_:
-        n, m = shape
-        for k in range(-n, m + 1):
-            if np.array_equal(value, np.tri(n, m, k, dtype=bool)):
-                diagonal = f", {k}" if k else ""
-                return Expression(f"np.tri({n}, {m}{diagonal}, dtype=bool)", ATOM, shape, weight=1)
-    if value.ndim == 2 and shape[0] == shape[1] and np.array_equal(value, np.eye(shape[0])):
-        text = f"np.eye({shape[0]}, dtype={dtype_text(value.dtype)})"
-        return Expression(text, ATOM, shape, weight=1)
+    matrix = _triangle(value) or _identity(value) if value.ndim == 2 else None
+    if matrix is not None:
+        return Expression(matrix, ATOM, shape, weight=1)
     if value.size > LITERAL:
         return None
     return Expression(array_text(value), ATOM, shape, weight=1)
@@ -261,14 +256,35 @@ def array_text(value: Array) -> str:
     return f"np.array({rows(value)}, {dtype_text(value.dtype)})"
 
 
+def _triangle(value: Array) -> str | None:
+    """A mask that holds up to a diagonal, as `np.tri`."""
+    n, m = value.shape
+    count = value.sum(axis=1) if value.dtype == np.bool_ else np.zeros(0)
+    rows = np.flatnonzero((count > 0) & (count < m))
+    if not rows.size:
+        return None
+    k = int(count[rows[0]] - 1 - rows[0])
+    if not np.array_equal(value, np.tri(n, m, k, dtype=bool)):
+        return None
+    return f"np.tri({n}, {m}{f', {k}' if k else ''}, dtype=bool)"
+
+
+def _identity(value: Array) -> str | None:
+    n, m = value.shape
+    if n != m or np.count_nonzero(value) != n or not (np.diagonal(value) == 1).all():
+        return None
+    return f"np.eye({n}, dtype={dtype_text(value.dtype)})"
+
+
 def _progression(line: Array) -> str | None:
     """Whole numbers at equal distances, as `np.arange`."""
     if line.dtype.kind not in "iu" or line.size < 2:
         return None
     start, step = int(line[0]), int(line[1]) - int(line[0])
-    if step == 0 or [int(v) for v in line] != [start + step * k for k in range(line.size)]:
-        return None
     stop = start + step * line.size
+    fits = min(start, stop) > -(2**62) and max(start, stop) < 2**62
+    if step == 0 or not fits or not np.array_equal(line, np.arange(start, stop, step)):
+        return None
     bounds = f"{stop}" if (start, step) == (0, 1) else f"{start}, {stop}"
     bounds += "" if step == 1 else f", {step}"
     kind = "" if line.dtype == np.int64 else f", dtype={dtype_text(line.dtype)}"

@@ -26,6 +26,7 @@ class Functions:
     imports      lines
     assignments  lines
     texts        the functions, each with its definition
+    names        of functions, modules and constants in the module, with what they are
     """
 
     def __init__(self, reserved: Mapping[str, Any]) -> None:
@@ -33,7 +34,7 @@ class Functions:
         self.imports: dict[str, None] = {"import numpy as np": None}
         self.assignments: list[str] = []
         self.texts: list[str] = []
-        self._names: dict[str, Any] = {"np": np}
+        self.names: dict[str, Any] = {"np": np}
         self._reserved = {k: v for k, v in reserved.items() if inspect.isfunction(v)}
 
     def add(self, function: Any, name: str, operation: str) -> str:
@@ -56,12 +57,12 @@ class Functions:
 
     def _named(self, value: Any, name: str, operation: str, waiting: list[Any]) -> str:
         k, out = 1, name
-        while {**self._reserved, **self._names}.get(out, value) is not value:
+        while {**self._reserved, **self.names}.get(out, value) is not value:
             k += 1
             out = f"{name}_{k}"
-        if out in self._names:
+        if out in self.names:
             return out
-        self._names[out] = value
+        self.names[out] = value
         if isinstance(value, types.FunctionType):
             waiting.append((value, out))
         elif isinstance(value, types.ModuleType):
@@ -71,7 +72,7 @@ class Functions:
             self.imports[f"import {value.__name__}" + ("" if short else f" as {out}")] = None
         elif isinstance(value, (np.ufunc, np.generic, np.ndarray)) or _is_plain(value):
             text = f"{out} = {_value_text(value, name, operation)}"
-            self.assignments += _wrapped(text) if isinstance(value, (tuple, list)) else [text]
+            self.assignments += wrapped(text) if isinstance(value, (tuple, list)) else [text]
         else:
             module = getattr(value, "__module__", None)
             own = getattr(value, "__qualname__", None)
@@ -108,7 +109,7 @@ def _value_text(value: Any, name: str, operation: str) -> str:
     return repr(value)
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
     """A long literal over several lines, unless it has texts."""
     if len(text) <= WIDTH or re.search("[\"']", text):
         return [text]

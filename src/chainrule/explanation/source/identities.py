@@ -123,8 +123,10 @@ def _full(value: Any, shape: Shape, node: Node) -> Node:
 def _multiply(node: Node) -> Node | None:
     """x · (1 / y) = x / y; a mask leaves what is 0 without it; a number goes into the branch.
 
-    g / ∑eˣ · eˣ = g · softmax(x).
+    x · x = x²; g / ∑eˣ · eˣ = g · softmax(x).
     """
+    if node.inputs[0] is node.inputs[1]:
+        return _new(ops.square, node.inputs[0], node=node)
     for x, y in (node.inputs, node.inputs[::-1]):
         mask = _as_mask(y)
         if mask is not None and _is_masked(x) and x.inputs[0] is mask:
@@ -150,8 +152,12 @@ def _multiply(node: Node) -> Node | None:
 
 
 def _add(node: Node) -> Node | None:
-    """x + (-y) = x - y; parts with zeros around them are joined."""
+    """x + 0 = x; x + x = 2 x; x + (-y) = x - y; parts with zeros around them are joined."""
     x, y = node.inputs
+    if number(x) == 0 or number(y) == 0:
+        return y if number(x) == 0 else x
+    if x is y:
+        return simpler(_new(ops.multiply, _full(2, node.shape, node), x, node=node))
     if y.op is ops.negative:
         return _new(ops.subtract, x, y.inputs[0], node=node)
     if x.op is ops.negative:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from ... import ops
 from ...graph import Array, Graph, Node
-from ..derivation import Derivation, Input
+from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
@@ -20,9 +21,11 @@ from .functions import Functions
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten
-from .statements import Block, Large
+from .statements import Block, Constants
+from .update import write_update
 
 FUNCTION = "loss_and_gradients"
+FORWARD, BACKWARD, UPDATE = "── forward ──", "── backward: d_x is ∂loss/∂x ──", "── update ──"
 
 
 def numpy_source(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -42,7 +45,7 @@ def source_arrays(
     """What the function is called with: parameters, data, masks, state, and large constants."""
     read = derivation.inputs.values()
     out = {i.name: np.asarray(i.value) for i in read if not _is_literal(i)}
-    return out | _Module(derivation, steps, names).large.arrays
+    return out | _Module(derivation, steps, names).constants.arrays
 
 
 def _is_literal(read: Input) -> bool:
@@ -57,7 +60,7 @@ class _Module:
         self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         d = self._derivation = derivation
-        self.functions, self.large = Functions(vars(helpers)), Large()
+        self.functions, self.constants = Functions(vars(helpers)), Constants()
         leaves = {*d.inputs, *d.fixed}
         self._readable = rewritten(d.order, leaves)
         of = self._readable.of
@@ -65,7 +68,8 @@ class _Module:
         self._gradients = {name: of(node) for name, node in d.gradients.items()}
         self._updated = {name: of(node) for name, node in d.updated.items()}
         self._leaves = leaves
-        used = ["np", "arrays", "gradients", "updated", FUNCTION, *self._functions_called()]
+        used = ["np", "arrays", "gradients", "updated", "name", FUNCTION, *self._functions_called()]
+        used += [text for text in self.functions.names if text.isupper()]  # as our constants are
         forward, backward, _ = self._order
         self._names = names_for(d, self._readable, ({*forward}, {*backward}), steps, names, used)
         self._titles = self._titled(steps)
@@ -93,35 +97,36 @@ class _Module:
 
     # ── sections ─────────────────────────────────────────────────────────────────────────────────
 
-    def _titled(self, steps: Sequence[Step]) -> dict[Node, tuple[str, str]]:
+    def _titled(self, steps: Sequence[Step]) -> dict[Node, str]:
         """The part of the network that a node belongs to."""
         of = self._readable.of
-        out: dict[Node, tuple[str, str]] = {}
+        out: dict[Node, str] = {}
         for step in steps:
-            for node in step.nodes:
-                out.setdefault(of(node), ("forward", _cut(step.title)))
-        for step in steps:
-            for pull in step.pulls:
-                for node in pull.nodes:
-                    out.setdefault(of(node), ("backward", _cut(step.title)))
+            title = step.title
+            title = title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"
+            backward = [node for pull in step.pulls for node in pull.nodes]
+            for node in (*step.nodes, *backward):
+                out.setdefault(of(node), title)
         return out
 
     @cached_property
     def _order(self) -> tuple[list[Node], list[Node], list[Node]]:
-        """Forward, backward, update."""
-        done: set[Node] = set()
-        out = []
-        for ends in ([self._loss], self._gradients.values(), self._updated.values()):
-            new = [n for n in self._readable.order(ends, self._leaves) if n not in done]
-            done.update(new)
-            out.append(new)
-        return out[0], out[1], out[2]
+        """Forward, backward, update; one of several results is where these are computed."""
+        done: dict[Node, int] = {}
+        out: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
+        ends = ([self._loss], self._gradients.values(), self._updated.values())
+        for part in range(3):
+            for node in self._readable.order(ends[part], self._leaves):
+                if node not in done:
+                    done[node] = done[node.inputs[0]] if node.op is ops.item else part
+                    out[done[node]].append(node)
+        return out
 
     # ── text ─────────────────────────────────────────────────────────────────────────────────────
 
     def _written(self) -> str:
         d = self._derivation
-        forward, backward, update = self._order
+        update = self._order[2]
         values: dict[Node, Expression] = {}
         read = []
         for node, item in d.inputs.items():
@@ -129,67 +134,69 @@ class _Module:
             dtype_text(node.dtype)
             if _is_literal(item):
                 literal = number(item.value).text
-                read.append(f"    {text} = {literal}")
+                read.append((text, f"    {text} = {literal}"))
                 values[node] = name(text, (), weak=True)
             else:
                 shape = f"  # {node.shape}" if node.shape else ""
                 key = json.dumps(item.name, ensure_ascii=False)
-                read.append(f"    {text} = arrays[{key}]{shape}")
+                read.append((text, f"    {text} = arrays[{key}]{shape}"))
                 values[node] = name(text, node.shape)
 
-        def known(node: Node) -> Array | None:
-            value: Array | None = d.value(node)
-            return value
-
-        block = Block(self._names, self.functions, self.large, values, known)
-        order = [*forward, *backward, *update]
-        parts = {"forward": forward, "backward: d_x is ∂loss/∂x": backward, "update": update}
-        starts = {part[0]: title for title, part in parts.items() if part}
-        titles = self._titles | self._updates(update)
-        last: list[Any] = [None]
-        above: list[str] = []
-
-        def before(node: Node) -> None:
-            if node in starts:
-                above[:] = ["", f"# ── {starts[node]} ──"]
-                block.heading, last[0] = [*above], None
-            here = titles.get(node)
-            if here is not None and here != last[0]:
-                if not block.heading:
-                    above.clear()
-                last[0] = here
-                block.heading = [*above, "", f"# {here[1]}"]
-
-        ends = [self._loss, *self._gradients.values(), *self._updated.values()]
-        block.write(order, ends, before)
-        block.heading = []
+        block = Block(self._names, self.functions, self.constants, values, self._known)
+        self._write_passes(block, update)
+        block.line("")
+        block.dict("gradients", self._gradients)
         results = [block.whole(self._loss).text, "gradients"]
-        body = [*_dict("gradients", block, self._gradients)]
         if self._updated:
-            body += _dict("updated", block, self._updated)
+            block.line("")
+            block.line(f"# {UPDATE}")
+            write_update(block, d, self._readable, update)
             results.append("updated")
-        for text, value in self.large.arrays.items():
-            read.append(f'    {text} = arrays["{text}"]  # {value.shape}')
+        for text, value in self.constants.arrays.items():
+            read.append((text, f'    {text} = arrays["{text}"]  # {value.shape}'))
         head = [f"def {FUNCTION}(**arrays):", *self._docstring()]
         lines = [*self.functions.imports, ""]
-        lines += [*self.functions.assignments, ""] if self.functions.assignments else []
+        assignments = [*self.functions.assignments, *self.constants.assignments]
+        lines += [*assignments, ""] if assignments else []
         for function in self.functions.texts:
             lines += ["", *function.splitlines(), ""]
-        lines += ["", *head, *read, *block.lines, "", *body]
+        words = {*re.findall(r"\w+", "\n".join(block.lines))}
+        used = [line for text, line in read if text in words]
+        lines += ["", *head, *used, *block.lines]
+        lines += [""] if self._updated else []
         return "\n".join([*lines, f"    return {', '.join(results)}"]) + "\n"
 
-    def _updates(self, update: Sequence[Node]) -> dict[Node, tuple[str, str]]:
-        """The parameter for which a node of the update is computed first."""
-        out: dict[Node, tuple[str, str]] = {}
-        new = {*update}
-        for text, end in self._updated.items():
-            stack = [end]
-            while stack:
-                node = stack.pop()
-                if node in new and node not in out:
-                    out[node] = ("update", text.split("/")[0])
-                    stack += node.inputs
-        return out
+    @cached_property
+    def _fixed(self) -> Mapping[Node, Any]:
+        """The values of nodes that depend on constants alone."""
+        d = self._derivation
+        fixed = [node for node in d.fixed if node.op is not None]
+        return evaluated(sorted(fixed, key=d.position.__getitem__), {})
+
+    def _known(self, node: Node) -> Any:
+        """A constant's value."""
+        return node.value if node.op is None else self._fixed.get(node)
+
+    def _write_passes(self, block: Block, update: Sequence[Node]) -> None:
+        """Forward and backward, with a heading for each step."""
+        forward, backward, _ = self._order
+        starts = {
+            part[0]: title for part, title in ((forward, FORWARD), (backward, BACKWARD)) if part
+        }
+        last = ""
+
+        def before(node: Node) -> None:
+            nonlocal last
+            if node in starts:
+                block.part, block.title, last = starts[node], "", ""
+            here = self._titles.get(node, last)
+            if here != last:
+                block.title = last = here
+
+        later = [i for node in update for i in node.inputs]
+        ends = [self._loss, *self._gradients.values(), *self._updated.values(), *later]
+        block.write([*forward, *backward], ends, before)
+        block.title = ""
 
     def _docstring(self) -> list[str]:
         kinds = {i.kind for i in self._derivation.inputs.values()}
@@ -204,17 +211,3 @@ class _Module:
             f"    returns  the loss, ∂loss/∂x for each variable x{update}, by name",
             '    """',
         ]
-
-
-def _cut(title: str) -> str:
-    """A title that fits into a line."""
-    return title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"
-
-
-def _dict(name: str, block: Block, nodes: Mapping[str, Node]) -> list[str]:
-    """An assignment of a dict."""
-    lines = [
-        f"        {json.dumps(key, ensure_ascii=False)}: {block.whole(node).text},"
-        for key, node in nodes.items()
-    ]
-    return [f"    {name} = {{", *lines, "    }"]

@@ -75,12 +75,14 @@ def identifier(text: str) -> str:
 class Names:
     """The names of variables: all distinct.
 
-    fixed     of nodes that must be variables
+    fixed      of nodes that must be variables
     variables  of nodes that are variables
-    hints     of nodes, in case they become variables
-    gradient  the node of which a node is the gradient
-    share     the node of whose gradient a node is a part
-    backward  the nodes of the backward pass
+    hints      of nodes, in case they become variables
+    gradient   the node of which a node is the gradient
+    share      the node of whose gradient a node is a part
+    backward   the nodes of the backward pass
+    loops      the loop of which a loop is the derivative
+    carries    the variables that a loop carries from step to step
     """
 
     def __init__(self, used: Iterable[str] = ()) -> None:
@@ -91,17 +93,49 @@ class Names:
         self.gradient: dict[Node, Node] = {}
         self.share: dict[Node, Node] = {}
         self.backward: AbstractSet[Node] = set()
+        self.loops: dict[Node, Node] = {}
+        self.carries: dict[Node, list[str]] = {}
         self._used = {*used}
         self._reserved: set[str] = set()  # for the gradients of variables
         self._count: Counter[str] = Counter()
 
+    def copy(self) -> Names:
+        """The same names, to which others are added without effect on these."""
+        out = Names(self._used)
+        out.fixed, out.variables, out.hints = dict(self.fixed), dict(self.variables), self.hints
+        out.gradient, out.share, out.backward = self.gradient, self.share, self.backward
+        out.loops, out.carries = self.loops, self.carries
+        out._plain, out._reserved = dict(self._plain), {*self._reserved}
+        out._count = Counter(self._count)
+        return out
+
     def free(self, text: str) -> str:
-        """The name, with a number behind it if it is in use; it is in use from now on."""
-        out = text
-        while out in self._used or out in self._reserved:
+        """The name, with a number behind it if it is in use; it is in use from now on.
+
+        d_x is kept for the gradient of a variable x; of other values d_x is free if x is, too.
+        """
+        out, of = text, text.removeprefix("d_")
+        while out in self._used or out in self._reserved or of in self._used:
             self._count[text] += 1
-            out = f"{text}_{self._count[text] + 1}"
-        self._used.add(out)
+            number = self._count[text] + 1
+            out, of = f"{text}_{number}", f"{text.removeprefix('d_')}_{number}"
+        self._used |= {out, of}
+        return out
+
+    def gradient_of(self, variable: str) -> str:
+        """The name of the gradient of a variable."""
+        text = f"d_{variable}"
+        if text in self._used:
+            return self.free(text)
+        self._used.add(text)
+        return text
+
+    def carry(self, loop: Node, k: int) -> str:
+        """The name of a variable that a loop carries, and that has no other name."""
+        forward = self.carries.get(self.loops[loop], []) if loop in self.loops else []
+        out = self.gradient_of(forward[k]) if k < len(forward) else self.free("state")
+        if loop not in self.backward:
+            self._reserved.add(f"d_{out}")
         return out
 
     def give(self, node: Node) -> str:
@@ -116,10 +150,7 @@ class Names:
     def _chosen(self, node: Node, hint: str) -> str:
         of = self.gradient.get(node)
         if of in self.variables:
-            text = f"d_{self.variables[of]}"
-            if text not in self._used:
-                self._used.add(text)
-                return text
+            return self.gradient_of(self.variables[of])
         part = self.share.get(node)
         if of is None and part in self.variables:
             return self.free(f"d_{self.variables[part]}_part")
@@ -167,6 +198,21 @@ def _result(node: Node) -> str:
     return f"{text}_" if text in _BUILTIN or keyword.iskeyword(text) else text
 
 
+def shortened(paths: Mapping[str, int]) -> dict[str, str]:
+    """Each path without the parts in front that are not needed to tell it from the others.
+
+    paths   the parts that each keeps in any case
+    """
+    split = {path: path.split(".") for path in paths}
+    count = Counter(tuple(p[-k:]) for p in split.values() for k in range(1, len(p) + 1))
+    out = {}
+    for path, parts in split.items():
+        sizes = (k for k in range(paths[path], len(parts)) if not parts[-k].isdigit())
+        enough = next((k for k in sizes if count[tuple(parts[-k:])] == 1), len(parts))
+        out[path] = ".".join(parts[-enough:])
+    return out
+
+
 def names_for(
     derivation: Derivation,
     readable: Readable,
@@ -186,48 +232,73 @@ def names_for(
     forward, out.backward = order
     layers = {step.path: step.kind.lower() for step in steps if step.path and step.kind}
 
+    read = {i.name.partition("/")[0]: 2 for i in d.inputs.values()}  # with the name of the module
+    short = shortened({n: 1 for node, n in user.items() if node not in d.inputs} | read)
+
     def text_of(name: str) -> str:
         """`0.weight` of a linear layer as `linear_0_weight`."""
         numbered = re.fullmatch(r"(\d+)([._].*)?", name)
         kind = layers.get(numbered[1]) if numbered else None
-        return identifier(f"{kind}_{name}" if kind else name)
+        path, _, slot = name.partition("/")
+        brief = short.get(path, path) + (f"_{slot}" if slot else "")
+        return identifier(f"{kind}_{brief}" if kind else brief)
 
     def unnamed(node: Node) -> bool:
         """Whether the node is computed, not in the forward pass, and has no name."""
         other = node in out.fixed or node in forward or node in d.fixed or node in d.inputs
         return not other and node.op is not None
 
-    for node, read in d.inputs.items():
-        out.fixed[node] = out.free(text_of(read.name))
+    for node, item in d.inputs.items():
+        out.fixed[node] = out.free(text_of(item.name))
     for node, name in user.items():
         if node not in d.inputs:
             out.fixed.setdefault(of(node), out.free(text_of(name)))
     pulled = [p for p in d.pulls if of(p.node) not in d.inputs and of(p.node) not in d.fixed]
     items = {(n.inputs[0], n.params["index"]): n for n in forward if n.op is ops.item}
-    reached = {}  # of pulls at nodes that became one, the last has the gradient of that node
+    reached: dict[Node, dict[Node, None]] = {}
     for pull in pulled:
+        node = of(pull.node)
         for k, upstream in enumerate(pull.upstream):
-            node = of(pull.node)
-            node = items.get((node, k), node) if len(pull.upstream) > 1 else node
+            to = items.get((node, k), node) if len(pull.upstream) > 1 else node
             if upstream is not None:
-                reached[node] = of(upstream)
-    for node, end in reached.items():
-        if node in out.fixed and unnamed(end):
-            out.fixed[end] = out.free(f"d_{out.fixed[node]}")
+                reached.setdefault(to, {})[of(upstream)] = None
+        if node.op is ops.scan:
+            out.loops |= {of(n): node for n in pull.nodes if n.op is ops.scan}
+    whole = {node: _complete([*ends]) for node, ends in reached.items()}
+    for node, end in whole.items():
+        if end is not None and node in out.fixed and unnamed(end):
+            out.fixed[end] = out.gradient_of(out.fixed[node])
     for name, end in d.gradients.items():
         end = of(end)
         if end.op is ops.reshape and stripped(end.shape) == stripped(end.inputs[0].shape):
             end = end.inputs[0]  # a row that only lost its first axis
         if unnamed(end):
-            out.fixed[end] = out.free(f"d_{text_of(name)}")
+            out.fixed[end] = out.gradient_of(text_of(name))
     for name, end in d.updated.items():
         if unnamed(of(end)):
             out.fixed[of(end)] = out.free(f"new_{text_of(name)}")
-    for node, end in reached.items():
-        if unnamed(end):
-            out.gradient.setdefault(end, node)
+    for node, ends in reached.items():
+        for end in ends:
+            if unnamed(end):
+                (out.gradient if end is whole[node] else out.share).setdefault(end, node)
     for pull in pulled:
         for share, i in zip(pull.shares, pull.node.inputs, strict=False):
             if share is not None and unnamed(of(share)) and i not in d.fixed:
                 out.share.setdefault(of(share), of(i))
     return out
+
+
+def _complete(ends: Sequence[Node]) -> Node | None:
+    """Of what reaches a node that several became: all of it, or None.
+
+    If one was computed from the other, as by an identity, the last one has all. If they did the
+    same, each has a part.
+    """
+    behind = {ends[-1]}
+    stack = [ends[-1]]
+    while stack and len(ends) > 1:
+        for i in stack.pop().inputs:
+            if i not in behind:
+                behind.add(i)
+                stack.append(i)
+    return ends[-1] if behind.issuperset(ends) else None

@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...graph import Array, Graph, Node, Shape
 from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name
-from .functions import Functions
+from .functions import Functions, wrapped
 from .names import Names
 from .operations import expression
 from .readable import rewritten, tidied
 
 LONG = 70  # characters of an expression: above that its parts become variables
 HEAVY = 5  # operations of an expression: more of them are hard to follow
+LITERAL_TEXT = 48  # characters of a constant in an expression
 SHORT = 28  # characters of what is repeated rather than given a name
 
 
 @dataclass
-class Large:
-    """Constants that are too large to be written out, by the name of the array."""
+class Constants:
+    """Constants that do not fit into an expression.
 
+    assignments  of those that are written out at the top of the module
+    arrays       those that are too large for it, by the names of the arrays
+    """
+
+    assignments: list[str] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
+    _known: dict[Any, Expression] = field(default_factory=dict)
 
-    def name(self, value: Array, names: Names) -> str:
-        out = names.free("constant")
-        self.arrays[out] = value
-        return out
+    def expression(self, value: Array, names: Names) -> Expression:
+        """An expression for the constant: its text where that is short, else a variable."""
+        e = constant(value)
+        if e is not None and len(e.text) <= LITERAL_TEXT:
+            return e
+        key = value.shape, value.dtype, value.tobytes()
+        if key not in self._known:
+            text = names.free("CONSTANT" if e else "constant")
+            self._known[key] = name(text, e.shape if e else value.shape)
+            if e:
+                self.assignments += wrapped(f"{text} = {e.text}")
+            else:
+                self.arrays[text] = value
+        return self._known[key]
 
 
 class Block:
     """Statements of one indentation.
 
-    values   what stands for each node: a variable, or an expression that is used once
-    heading  lines that are written before the next statement, if there is one
+    values       what stands for each node: a variable, or an expression that is used once
+    part, title  comments that are written before the next statement, if there is one
+    shapes       whether statements have the shapes of their values as comments
     """
 
     def __init__(
         self,
         names: Names,
         functions: Functions,
-        large: Large,
+        constants: Constants,
         values: Mapping[Node, Expression],
-        constants: Callable[[Node], Array | None],
+        known: Callable[[Node], Array | None],
         indent: str = "    ",
+        shapes: bool = True,
     ) -> None:
-        self.names, self.functions, self.large = names, functions, large
+        self.names, self.functions, self.constants = names, functions, constants
         self.values = dict(values)
         self.lines: list[str] = []
-        self.heading: list[str] = []
-        self._constants, self._indent = constants, indent
+        self.part = self.title = ""
+        self._known, self._indent, self._shapes = known, indent, shapes
         self._pending: set[Node] = set()
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
@@ -62,13 +83,9 @@ class Block:
     def value(self, node: Node) -> Expression:
         """The expression that stands for a node."""
         if node not in self.values:
-            known = self._constants(node)
+            known = self._known(node)
             assert known is not None, node
-            e = constant(np.asarray(known))
-            if e is None:
-                text = self.large.name(np.asarray(known), self.names)
-                e = name(text, node.shape)
-            self.values[node] = e
+            self.values[node] = self.constants.expression(np.asarray(known), self.names)
         return self.values[node]
 
     def whole(self, node: Node) -> Expression:
@@ -82,18 +99,27 @@ class Block:
         e = self.whole(node)
         if not e.text.isidentifier():
             text = self.names.free(self.names.hint(node))
-            self._statement(text, e.text, _shape_text(e.shape, e.text))
+            self._statement(text, e.text, self._shape(e.shape, e.text))
             e = name(text, e.shape)
         self.values[node] = e
         return e
+
+    def inner(
+        self, values: Mapping[Node, Expression], names: Names | None = None, shapes: bool = True
+    ) -> Block:
+        """A block inside of this one, such as the body of a loop."""
+        names = self.names if names is None else names
+        indent = self._indent + "    "
+        return Block(names, self.functions, self.constants, values, self._known, indent, shapes)
 
     # ── statements ───────────────────────────────────────────────────────────────────────────────
 
     def line(self, text: str) -> None:
         """A statement or comment."""
-        for line in (*self.heading, text):
-            self.lines.append(f"{self._indent}{line}" if line else "")
-        self.heading = []
+        for comment in (self.part, self.title):
+            self.lines += ["", f"{self._indent}# {comment}"] if comment else []
+        self.part = self.title = ""
+        self.lines.append(f"{self._indent}{text}" if text else "")
 
     def write(
         self,
@@ -138,11 +164,15 @@ class Block:
     def _assign(self, node: Node, e: Expression) -> None:
         """A variable for the node; where that exists already it is the same."""
         known = self.names.fixed.get(node)
+        same = [i for i in node.inputs if i in self._pending and self.values[i].text == e.text]
+        if same and known is None:  # an array that is only broadcast: the variable is that array
+            self._assign(same[0], self.values[same[0]])
+            e = self._expression(node)
         if e.text.isidentifier() and (known is None or known.startswith("d_")):
             self.values[node] = e
             return
         text = self.names.give(node)
-        while not self._fits(f"{text} = {e.text}{_shape_text(e.shape, e.text)}"):
+        while not self._fits(f"{text} = {e.text}{self._shape(e.shape, e.text)}"):
             if not self._name_a_part(node):
                 break
             e = expression(node, [self.value(i) for i in node.inputs], self.functions)
@@ -150,7 +180,7 @@ class Block:
         if known is None and e.text.isidentifier():
             self.values[node] = e
             return
-        self._statement(text, e.text, _shape_text(e.shape, e.text))
+        self._statement(text, e.text, self._shape(e.shape, e.text))
         self.values[node] = Expression(text, ATOM, e.shape, e.weak)
 
     def _name_a_part(self, node: Node) -> bool:
@@ -162,6 +192,20 @@ class Block:
         self._pending.discard(largest)
         self._assign(largest, self.values[largest])
         return True
+
+    def dict(self, target: str, nodes: Mapping[str, Node]) -> None:
+        """An assignment of a dict of values."""
+        texts = {key: self.whole(node).text for key, node in nodes.items()}
+        self.line(f"{target} = {{" if texts else f"{target} = {{}}")
+        for key, text in texts.items():
+            self.line(f"    {json.dumps(key, ensure_ascii=False)}: {text},")
+        if texts:
+            self.line("}")
+
+    def _shape(self, shape: Shape, text: str = "") -> str:
+        """The shape as a comment, unless the text says it already."""
+        shown = self._shapes and shape and str(shape) not in text
+        return f"  # {shape}" if shown else ""
 
     def _fits(self, line: str) -> bool:
         return len(self._indent) + len(line) <= WIDTH
@@ -179,17 +223,14 @@ class Block:
 
     def _several(self, node: Node, e: Expression, items: Mapping[int, Node]) -> None:
         """The results of an operation with several."""
-        texts = []
-        for k, (shape, _) in enumerate(zip(node.shape, node.dtype, strict=True)):
-            item = items.get(k)
-            text = "_" if item is None else self.names.give(item)
-            texts.append(text)
-            if item is not None:
-                self.values[item] = Expression(text, ATOM, shape)
-        used = [k for k in range(len(texts)) if k in items]
+        used = sorted(items)
+        texts = ["_"] * len(node.shape)
+        for k in used:
+            texts[k] = self.names.give(items[k])
+            self.values[items[k]] = name(texts[k], node.shape[k])
         if len(used) == 1:
             self._statement(
-                texts[used[0]], f"{e.text}[{used[0]}]", _shape_text(node.shape[used[0]])
+                texts[used[0]], f"{e.text}[{used[0]}]", self._shape(node.shape[used[0]])
             )
         else:
             shapes = ", ".join(str(node.shape[k]) for k in used)
@@ -208,12 +249,11 @@ class Block:
         values = dict(
             zip(graph.inputs[:consts], map(self.variable, node.inputs[:consts]), strict=True)
         )
-        state = "d_state" if node in self.names.backward else "state"
-        carries: list[str] = []
+        carries: list[str] = self.names.carries.setdefault(node, [])
         for k, start in enumerate(node.inputs[consts:first]):
             e, item = self.whole(start), items.get(k)
-            text = self.names.free(state) if item is None else self.names.give(item)
-            self._statement(text, e.text, _shape_text(start.shape, e.text))
+            text = self.names.carry(node, k) if item is None else self.names.give(item)
+            self._statement(text, e.text, self._shape(start.shape, e.text))
             carries.append(text)
             values[graph.inputs[consts + k]] = name(text, start.shape)
             if item is not None:
@@ -234,12 +274,9 @@ class Block:
             whole = self.variable(x)
             values[row] = name(f"{whole.text}[{t}]", row.shape)
 
-        self.line(
-            f"for {t} in {f'reversed(range({length}))' if p['reverse'] else f'range({length})'}:"
-        )
-        inner = Block(
-            self.names, self.functions, self.large, values, _own_value, self._indent + "    "
-        )
+        steps = f"reversed(range({length}))" if p["reverse"] else f"range({length})"
+        self.line(f"for {t} in {steps}:")
+        inner = self.inner(values)
         leaves = {*graph.inputs}
         again = rewritten([n for n in body.nodes if n.op is not None and n not in leaves], leaves)
         ends = [again.of(o) for o in body.outputs]
@@ -287,13 +324,3 @@ def _arguments(text: str) -> list[str]:
             out.append(text[start : k + 1].strip())
             start = k + 1
     return [f"    {a}" for a in [*out, f"{text[start:].strip()},"]]
-
-
-def _own_value(node: Node) -> Array | None:
-    value: Array | None = node.value
-    return value
-
-
-def _shape_text(shape: Shape, text: str = "") -> str:
-    """The shape as a comment, unless the text says it already."""
-    return f"  # {shape}" if shape and str(shape) not in text else ""
