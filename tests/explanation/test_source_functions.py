@@ -56,6 +56,19 @@ def test_a_function_with_all_that_it_uses():
         assert text in source
 
 
+def test_defaults_keep_the_values_that_they_had():
+    def build(k):
+        return cr.defop(
+            f"power{k}",
+            lambda x, power=k, *, scale=2 * RATE: scale * x**power,
+            lambda x: k * x ** (k - 1),
+        )
+
+    second, third = build(2), build(3)
+    source = agrees_with_eager(lambda x: (second(x) + third(x)).sum(), x())
+    assert {"k = 3", "k_2 = 2"} <= {*source.splitlines()}
+
+
 def test_a_function_of_numpy():
     root = cr.defop("cube_root", np.cbrt, lambda y: 1 / (3 * y * y))
     source = agrees_with_eager(lambda x: root(x).sum(), x())

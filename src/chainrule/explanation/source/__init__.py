@@ -1,6 +1,7 @@
 """A backward pass as a module in Python that needs NumPy alone.
 
 module       the module: inputs, forward, backward, update
+update       what the optimizer does to each parameter
 statements   which values become variables; loops
 names        what variables are called
 operations   one row per operation: its expression

@@ -191,9 +191,15 @@ def _used(function: types.FunctionType, definition: _Definition) -> Iterator[tup
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield name, cell.cell_contents
     arguments = definition.node.args
-    defaults = [d for d in (*arguments.defaults, *arguments.kw_defaults) if d is not None]
-    names = [n.id for d in defaults for n in ast.walk(d) if isinstance(n, ast.Name)]
-    for name in dict.fromkeys([*globals_in(code), *names]):
+    texts = [*arguments.defaults, *(d for d in arguments.kw_defaults if d is not None)]
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    names = list(globals_in(code))
+    for text, value in zip(texts, values, strict=True):
+        if isinstance(text, ast.Name):
+            yield text.id, value
+        else:
+            names += [n.id for n in ast.walk(text) if isinstance(n, ast.Name)]
+    for name in dict.fromkeys(names):
         if name in function.__globals__:
             yield name, function.__globals__[name]
 
