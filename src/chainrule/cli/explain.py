@@ -84,13 +84,17 @@ def explained(
             "expected the page, which a browser shows",
             f"leave out --open, or --form {form}",
         )
-    explanation, title, place = _explanation(target, sample, batch)
+    explanation, title, text, place = _explanation(target, sample, batch)
     report: dict[str, Any] = {"title": title, "loss": explanation.loss}
     report["gradients"] = {
         name: {"shape": list(g.shape), "norm": float(np.linalg.norm(g.ravel().astype("f8")))}
         for name, g in explanation.gradients.items()
     }
-    report[form] = _contents(explanation, form)
+    report[form] = (
+        explanation.page(title=title, text=text)
+        if form == Form.page
+        else _contents(explanation, form)
+    )
     path = out or (place if form == Form.page else None)
     written = [] if path is None else _written(path, report.pop(form), explanation, form)
     report.update({form: str(path)} if path is not None else {})
@@ -98,7 +102,8 @@ def explained(
         print(printable(json.dumps(files.with_nulls(report), ensure_ascii=False)))
     elif form == Form.page:
         story = _contents(explanation, Form.story).rstrip()
-        print(printable(f"{title}\n\n{story}\n\npage: {path}", lines=True))
+        head = f"{title}. {text}" if text else title
+        print(printable(f"{head}\n\n{story}\n\npage: {path}", lines=True))
     elif path is None:
         print(printable(report[form].rstrip(), lines=True))
     else:
@@ -109,8 +114,8 @@ def explained(
 
 def _explanation(
     target: str | None, sample: int | None, batch: int | None
-) -> tuple[Explanation, str, Path]:
-    """The explanation, its title, and where its page belongs."""
+) -> tuple[Explanation, str, str, Path]:
+    """The explanation, its title, what to look at, and where its page belongs."""
     if target is None:
         raise ArgumentError(
             "explain",
@@ -121,8 +126,8 @@ def _explanation(
     if target in examples.NAMES:
         example = examples.load(target)
         arguments = example.arguments(sample, batch)
-        title = f"{example.title}. {example.text}"
-        return explain(example.loss, *arguments), title, Path(f"explain-{target}.html")
+        place = Path(f"explain-{target}.html")
+        return explain(example.loss, *arguments), example.title, example.text, place
     if not os.path.lexists(target):
         raise FileError(
             "explain",
@@ -132,7 +137,7 @@ def _explanation(
         )
     run = Run.open(target)
     explanation, title = run.explained(sample or 0, batch or 1)
-    return explanation, title, Path(target) / "explain.html"
+    return explanation, title, "", Path(target) / "explain.html"
 
 
 def _contents(explanation: Explanation, form: Form) -> str:

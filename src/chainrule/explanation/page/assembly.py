@@ -31,7 +31,7 @@ def page_of(
 
 
 def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
-    """Add to each step its `equations`, forward and backward, and a `story` of sentences."""
+    """Add to each step its `equations` and, on the sample, a `story`: forward and backward."""
     steps = steps_of(derivation)
     names = names_of(derivation, steps)
     place = {id(step): k for k, step in enumerate(steps)}
@@ -44,5 +44,5 @@ def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) 
             entry["steps"][place[id(of)]]["equations"][which].append(line)
     if with_story:
         stories = prose.sentences(derivation, steps, names)
-        for step, sentences in zip(entry["steps"], stories, strict=True):
-            step["story"] = sentences
+        for step, (first, *others) in zip(entry["steps"], stories, strict=True):
+            step["story"] = {"forward": [first], "backward": others}
