@@ -26,7 +26,8 @@ import numpy as np
 def loss_and_gradients(**arrays):
     """The loss and its gradients by the chain rule: forward, then backward.
 
-    arrays   parameters, data, by name
+    arrays   parameters, data, by name; of the shapes below: sizes, such as
+             that of the batch, are numbers in the formulas
     returns  the loss, ∂loss/∂x for each variable x, by name
     """
     x = arrays["x"]  # (5, 3)

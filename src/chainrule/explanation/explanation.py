@@ -54,11 +54,11 @@ class Explanation:
 
     def text(self) -> str:
         """The pass, compact, for a terminal: every operation with its rule and its numbers."""
-        return prose.text(self._derivation, self._steps, self._names)
+        return prose.text(self._derivation, self._steps, self._names).rstrip()
 
     def story(self) -> str:
         """The pass for readers without calculus, with the numbers of the sample."""
-        return prose.story(self._derivation, self._steps, self._names)
+        return prose.story(self._derivation, self._steps, self._names).rstrip()
 
     def unicode(self) -> str:
         """The pass as mathematics for a terminal, simplified as a textbook would, with shapes."""

@@ -207,7 +207,8 @@ class _Module:
         return [
             '    """The loss and its gradients by the chain rule: forward, then backward.',
             "",
-            f"    arrays   {', '.join(names)}, by name",
+            f"    arrays   {', '.join(names)}, by name; of the shapes below: sizes, such as",
+            "             that of the batch, are numbers in the formulas",
             f"    returns  the loss, ∂loss/∂x for each variable x{update}, by name",
             '    """',
         ]
