@@ -275,6 +275,21 @@ def test_the_words_of_a_linear_step_are_its_sum(opened, mlp):
     assert abs(total - float(result)) < 1e-3
 
 
+def test_a_neuron_is_a_weighted_sum_and_a_penalty_is_none(open_page):
+    w, b = (cr.Tensor(v, requires_grad=True) for v in ([0.5, -0.25], 0.25))
+
+    def loss(x: Any) -> Any:
+        s = (w * x).sum() + b
+        penalty = s + (w * w).sum()
+        return penalty * penalty
+
+    page = open_page(html_of(loss, cr.Tensor([1.0, 2.0])))
+    page.press("ArrowRight")
+    assert page.text("#panel .sum") == "0.5·1 + (−0.25)·2 + 0.25 (bias) = 0.25"
+    page.press("ArrowRight")
+    assert page.page.locator("#panel .sum").count() == 0
+
+
 def test_the_end_ranks_parameters_by_their_gradients(opened, mlp):
     opened.press("End")
     rows = opened.rows("Gradients of the parameters")
@@ -298,7 +313,7 @@ def test_paths_add_up_to_the_gradient_and_are_drawn(opened, mlp):
     opened.press("Enter")
     assert opened.page.locator(".net .blame").count() == 1
     assert opened.page.locator("[data-path='0']").get_attribute("aria-pressed") == "true"
-    *hops, total = opened.rows("The chosen way")
+    *hops, total = opened.rows("The chosen path")
     assert near(np.prod([parsed(r[2]) for r in hops]), parsed(total[2]), digits=3)
 
 

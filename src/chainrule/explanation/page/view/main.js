@@ -150,12 +150,16 @@ class Page {
 
   // ── what is changed ────────────────────────────────────────────────────────────────────────────
 
-  /** Compute and draw again, once per frame. */
+  /** Compute again, and draw once per frame. */
   recompute(rebuild = false) {
     this.network.changed();
     this.path = null;
     if (this.chosen) this.touched.add(`${this.chosen.id},${this.chosen.index}`);
     if (rebuild) this.whatIf.rebuild();
+    this.#soon();
+  }
+
+  #soon() {
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
       this.redraw();
@@ -227,25 +231,27 @@ class Page {
   }
 
   #picture() {
+    const { network, sample } = this;
     const vertical = this.narrow.matches;
     const scene = this.find("scene");
-    const room = Math.max(220, scene.clientWidth - 16);
-    const view = arrange(this.network, {
-      current: this.stop.step,
-      sample: this.sample,
-      vertical,
-      room,
-    });
+    const placed = (current, room) => arrange(network, { current, sample, vertical, room });
+    const work = this.find("work");
+    const measured = () => Math.max(220, scene.clientWidth - 16);
+    work.classList.remove("broad"); // then the tools are beside it
+    const whole = placed(-1, 300).main; // as at the start, so that it stays where it is
+    work.classList.toggle("broad", !vertical && whole > MOST_SHRUNK * measured());
+    const room = measured();
+    const view = placed(this.stop.step, room);
     const hops = this.path === null ? null : this.paths[this.path]?.path;
     const path = hops && [{ node: this.chosen.id, index: this.chosen.index }, ...hops];
     const unit = this.unit();
     const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
-    scene.innerHTML = drawPicture(this.network, view, {
+    scene.innerHTML = drawPicture(network, view, {
       stop: this.stop,
       chosen,
       weight: this.chosen,
       path,
-      sample: this.sample,
+      sample,
       room,
     });
     this.#scroll(scene, view);
@@ -308,6 +314,7 @@ class Page {
     });
     on("theme", "click", () => this.theme());
     document.addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("resize", () => this.#soon());
     for (const media of [this.narrow, matchMedia("(prefers-color-scheme: dark)")]) {
       media.addEventListener("change", () => {
         readPalette();

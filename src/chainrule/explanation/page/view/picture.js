@@ -1,5 +1,7 @@
 // The picture of the network, as SVG.
 
+const MOST_SHRUNK = 1.4; // a picture that is wider than its room is drawn smaller up to this
+
 /**
  * The picture as an SVG string.
  *
@@ -27,7 +29,7 @@ function drawPicture(network, view, { stop, chosen, weight, path, sample, room }
     .flatMap((c) => c.ids)
     .map((id) => network.name(id))
     .join(", ")}`;
-  const fit = width > room && width < 1.3 * room ? room / width : 1; // a little too wide: smaller
+  const fit = width > room && width < MOST_SHRUNK * room ? room / width : 1; // a little too wide: smaller
   return `<svg class="net" role="img" aria-label="${escape(title)}" width="${(fit * width).toFixed(0)}" height="${(fit * height).toFixed(0)}" viewBox="0 0 ${width.toFixed(1)} ${height.toFixed(1)}">${parts.join("")}</svg>`;
 }
 
@@ -238,7 +240,7 @@ class Scene {
   }
 
   circles(block, values, kind, chosen) {
-    const whole = network_isWhole(this.network, block.id);
+    const whole = !this.network.isFloat(block.id);
     const scale = whole
       ? 0
       : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
@@ -320,9 +322,6 @@ class Scene {
     return null;
   }
 }
-
-/** Whether a value is whole numbers, such as classes: they have no magnitude to colour. */
-const network_isWhole = (network, id) => !network.isFloat(id);
 
 /** Where in a grid block its element is, or null if it is in a tile that is not shown. */
 function placeIn(block, inside) {

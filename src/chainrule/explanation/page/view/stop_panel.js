@@ -243,6 +243,7 @@ function chain(page, unit, id, input) {
   const { network, stop } = page;
   const name = network.name(id);
   const chosen = input?.id === id ? input.index : -1;
+  const alone = network.value(unit.id).length === 1;
   const pick = (index) => page.pickInput(id, index);
   const whole = valueMap(page, id, {
     kind: "gradient",
@@ -251,7 +252,7 @@ function chain(page, unit, id, input) {
     pick,
     width: 190,
     name: `∂loss/∂${name}`,
-    title: `all shares: ${code(`∂loss/∂${name}`)}`,
+    title: `${alone ? "gradient" : "all shares"}: ${code(`∂loss/∂${name}`)}`,
     say: (flat) => `value ${number(Number(network.value(id)[flat]))}`,
   });
   const section = element(`<section class="chain"><h3>To ${code(name)}</h3></section>`);
@@ -318,7 +319,7 @@ function chain(page, unit, id, input) {
         key: `local-${stop.step}-${id}`,
       }),
       sign(`× ${enclosed(g)} =`),
-      ...(network.value(unit.id).length > 1 ? [shares(), sign("+ … =")] : []),
+      ...(alone ? [] : [shares(), sign("+ … =")]),
       whole,
     ),
   );
