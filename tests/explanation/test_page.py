@@ -428,6 +428,32 @@ def test_gradients_through_time(open_page):
     assert near(shown, [float(t.grad.norm()) for t in sums])
 
 
+def test_gradients_through_a_loop_in_python(open_page):
+    cr.random.seed(6)
+    w, x = normal(3, 3), normal(5, 3)
+    w.requires_grad = True
+
+    def loss(x: Any) -> Any:
+        h = cr.zeros((3,), dtype="float64")
+        for t in range(5):
+            h = cr.tanh(w @ h + x[t])
+        return (h * h).sum()
+
+    page = open_page(html_of(loss, x))
+    page.press("End")
+    page.press("ArrowLeft")
+    assert "Going back from time step 4 to 0" in page.text(".look")
+    page.page.locator(".chart-box summary", has_text="Table").first.click()
+    shown = [parsed(r[1]) for r in page.rows("length of the gradient, by time step")]
+    hidden = [torch.zeros(3, dtype=torch.float64)]
+    for row in torch.tensor(np.asarray(x)):
+        h = torch.tanh(torch.tensor(np.asarray(w)) @ hidden[-1] + row)
+        hidden.append(h.requires_grad_(True))
+        hidden[-1].retain_grad()
+    (hidden[-1] ** 2).sum().backward()
+    assert near(shown, [float(h.grad.norm()) for h in hidden[1:]])
+
+
 def test_three_ways_through_batch_norm_add_up(open_page):
     cr.random.seed(4)
     norm = double(nn.BatchNorm1d(3))

@@ -165,7 +165,7 @@ function collects(page, node, upstream, unit) {
         data: weights,
         kind: "gradient",
         chosen: weight,
-        width: 220,
+        width: 180,
         title: "gradient of the kernel",
         pick: (flat) => page.pickInput(node.in[1], flat),
       }),
@@ -176,7 +176,7 @@ function collects(page, node, upstream, unit) {
         data: given,
         kind: "gradient",
         title: `upstream, channel ${c}`,
-        width: 190,
+        width: 150,
       }),
       sign("×"),
       heatmap({
@@ -185,7 +185,7 @@ function collects(page, node, upstream, unit) {
         shape,
         data: inputs,
         title: `input, moved by (${a}, ${b})`,
-        width: 190,
+        width: 150,
       }),
       sign("="),
       heatmap({
@@ -195,7 +195,7 @@ function collects(page, node, upstream, unit) {
         data: products,
         kind: "gradient",
         title: `shares, sum ${number(own)}`,
-        width: 190,
+        width: 150,
       }),
     ),
   );

@@ -84,7 +84,7 @@ class Page {
     this.redraw();
   }
 
-  /** The unit of the stop's step that the panel explains: by default the one with most blame. */
+  /** The unit of the stop's step that the panel explains: by default the one that hands most blame on. */
   unit() {
     const { network, stop } = this;
     if (stop.step < 0) return null;
@@ -93,9 +93,19 @@ class Page {
     if (own && outputs.includes(own.id)) return own;
     const id = outputs.find((o) => network.gradient(o)) ?? outputs[0];
     const { shape, start } = network.part(id, this.sample);
+    const count = sizeOf(shape);
     const values = network.gradient(id) ?? network.value(id);
-    const part = Array.prototype.slice.call(values, start, start + sizeOf(shape));
-    return { id, index: start + strongestOf(part) };
+    const part = Array.prototype.slice.call(values, start, start + count);
+    const shares = stop.phase === "backward" && count <= 64 ? this.#shares(id, start, part) : part;
+    return { id, index: start + strongestOf(shares.some(Boolean) ? shares : part) };
+  }
+
+  /** What each of these units hands to the chosen number, if the step reads it. */
+  #shares(out, start, upstream) {
+    const { network, chosen, stop } = this;
+    if (!chosen || !network.steps[stop.step].inputs.includes(chosen.id)) return upstream;
+    const local = (u) => network.row(stop.step, out, start + u).get(chosen.id)?.[chosen.index] ?? 0;
+    return upstream.map((g, u) => Number(g) * local(u));
   }
 
   /** The number that the unit hands its share to. */

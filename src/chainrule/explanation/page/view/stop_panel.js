@@ -38,7 +38,7 @@ function equations(step, phase) {
   const lines = step.equations?.[phase] ?? [];
   if (!lines.length) return document.createDocumentFragment();
   return element(
-    `<pre class="equations" tabindex="0" role="region" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
+    `<pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
   );
 }
 
