@@ -335,6 +335,7 @@ def test_what_if_recomputes_loss_and_gradients(opened, mlp):
     changed.loss()
     shown = float(opened.page.locator("[data-loss]").get_attribute("data-loss"))
     np.testing.assert_allclose(shown, changed.total.item(), rtol=1e-9)
+    assert opened.page.locator("#status").text_content().startswith("The loss is ")
     assert near(
         opened.number("#blame-body [data-gradient]"), changed.gradient(changed.weights[1])[2].item()
     )

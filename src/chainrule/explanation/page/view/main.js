@@ -72,8 +72,14 @@ class Page {
   go(at) {
     this.at = Math.max(0, Math.min(this.stops.length - 1, at));
     this.redraw();
-    this.find("status").textContent =
-      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`;
+    this.say(
+      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`,
+    );
+  }
+
+  /** Tell a screen reader. */
+  say(words) {
+    this.find("status").textContent = words;
   }
 
   /** Choose a parameter's or an input's number. */
