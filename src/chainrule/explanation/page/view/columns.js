@@ -206,7 +206,7 @@ function gapOf(network, c, column, index, blocks, outs, sample, vertical) {
   if (weights) return { kind: "links", links, size: Math.max(least, vertical ? 110 : 132) };
   const matrix = mainParameter(network, network.steps[k]);
   if (matrix !== undefined)
-    return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 92) };
+    return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 98) };
   return { kind: "links", links, size: least };
 }
 

@@ -57,7 +57,7 @@ function windowOf(page, node, unit) {
   const section = look(
     "The moving window",
     `The same ${tall} × ${wide} kernel slides over the input. At row ${i}, column ${j} of the output it
-    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}. Choose another output to move the window.`,
+    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}. The arrow keys, or a click on the output, move the window.`,
   );
   const out = network.value(node.id);
   const frame = {
@@ -107,6 +107,7 @@ function windowOf(page, node, unit) {
         title: "output",
         chosen: ((n * rows + i) * columns + j) * made + c,
         pick: (flat) => page.pickUnit(unit.id, flat),
+        follow: true,
       }),
     ),
   );

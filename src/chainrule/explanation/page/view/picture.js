@@ -251,7 +251,7 @@ class Scene {
       const flat = block.start + i;
       const marked = chosen?.id === block.id && chosen.index === flat;
       const name = this.network.element(block.id, flat);
-      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${brief(v).length > 4 ? ";font-size:9px" : ""}">${brief(v)}</text></g>`;
+      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${block.radius < 17 && brief(v).length > 3 ? `;font-size:${brief(v).length > 4 ? 8.5 : 9.5}px` : ""}">${brief(v)}</text></g>`;
     }).join("");
   }
 
