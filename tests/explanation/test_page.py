@@ -311,6 +311,7 @@ def test_paths_add_up_to_the_gradient_and_are_drawn(opened, mlp):
         index = [int(i.input_value()) for i in opened.page.locator("[data-axis]").all()]
         np.testing.assert_allclose(shares, mlp.gradient(weight)[tuple(index)].item(), rtol=1e-9)
     opened.page.select_option("[data-key=tensor]", label="0.weight")
+    assert opened.page.locator(".net .trace path").count() > 1
     opened.page.locator("[data-path='0']").focus()
     opened.press("Enter")
     assert opened.page.locator(".net .blame").count() == 1

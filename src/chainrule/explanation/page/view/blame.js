@@ -5,6 +5,7 @@ const MOST_PATHS = 8;
 function blamePanel(page, root) {
   const { network, chosen } = page;
   root.replaceChildren();
+  page.paths = [];
   if (!chosen || !network.known(chosen.id) || !network.gradient(chosen.id)) {
     root.append(
       element(

@@ -10,8 +10,9 @@ class Page {
     this.at = 0;
     this.sample = 0;
     this.chosen = null;
-    this.path = null;
+    this.path = null; // the one that is chosen among
     this.paths = [];
+    this.traced = false; // whether all are drawn
     this.scheme = null;
     this.units = new Map();
     this.inputs = new Map();
@@ -71,6 +72,7 @@ class Page {
 
   go(at) {
     this.at = Math.max(0, Math.min(this.stops.length - 1, at));
+    this.traced = false;
     this.redraw();
     this.say(
       `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`,
@@ -86,6 +88,7 @@ class Page {
   choose(id, index) {
     this.chosen = { id, index };
     this.path = null;
+    this.traced = true;
     this.whatIf.rebuild();
     this.redraw();
   }
@@ -258,15 +261,16 @@ class Page {
     work.classList.toggle("broad", !vertical && whole > MOST_SHRUNK * measured());
     const room = measured();
     const view = placed(this.stop.step, room);
-    const hops = this.path === null ? null : this.paths[this.path]?.path;
-    const path = hops && [{ node: this.chosen.id, index: this.chosen.index }, ...hops];
+    const fromChosen = (path) => [{ node: this.chosen.id, index: this.chosen.index }, ...path];
+    const paths = this.paths.map(({ path, share }) => ({ path: fromChosen(path), share }));
     const unit = this.unit();
     const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
     scene.innerHTML = drawPicture(network, view, {
       stop: this.stop,
       chosen,
       weight: this.chosen,
-      path,
+      paths: this.traced ? paths : [],
+      path: paths[this.path]?.path,
       sample,
       room,
     });

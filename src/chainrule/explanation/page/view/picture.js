@@ -9,10 +9,11 @@ const MOST_SHRUNK = 1.4; // a picture that is wider than its room is drawn small
  * stop    { phase, step }: where the reader is
  * chosen  { id, index }: the number whose gradient is explained
  * weight  { id, index }: the parameter's or input's number that is chosen
+ * paths   [{ path, share }] of blame to draw thin, the larger the share the wider
  * path    a path of blame to draw, or null
  * room    the width that there is for it, in pixels
  */
-function drawPicture(network, view, { stop, chosen, weight, path, sample, room }) {
+function drawPicture(network, view, { stop, chosen, weight, paths, path, sample, room }) {
   const { vertical } = view;
   const head = vertical ? 0 : 26;
   const foot = vertical ? 0 : 34;
@@ -24,6 +25,7 @@ function drawPicture(network, view, { stop, chosen, weight, path, sample, room }
   const parts = [scene.highlight(height)];
   view.columns.forEach((c, index) => c.entry && parts.push(scene.gap(c, index)));
   for (const block of view.blocks.values()) parts.push(scene.block(block, chosen));
+  parts.push(scene.trace(paths));
   if (path) parts.push(scene.path(path));
   const title = `The network from its input to the loss: ${view.columns
     .flatMap((c) => c.ids)
@@ -278,13 +280,31 @@ class Scene {
   path(path) {
     const points = path.map(({ node, index }) => this.spot(node, index)).filter(Boolean);
     if (points.length < 2) return "";
-    const d = points
-      .map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`)
-      .join("");
+    const d = route(points);
     const dots = points
       .map((p) => `<circle cx="${p[0].toFixed(1)}" cy="${p[1].toFixed(1)}" r="5"/>`)
       .join("");
     return `<g class="blame"><path class="under" d="${d}"/><path d="${d}"/>${dots}</g>`;
+  }
+
+  /** Many paths, without those through other samples. */
+  trace(paths) {
+    const top = greatest(paths.map((p) => p.share)) || 1;
+    const lines = paths
+      .filter(({ path }) => path.every(({ node, index }) => this.isShown(node, index)))
+      .map(({ path, share }) => {
+        const points = path.map(({ node, index }) => this.spot(node, index)).filter(Boolean);
+        const width = 1 + (4 * Math.abs(share)) / top;
+        return points.length < 2
+          ? ""
+          : `<path d="${route(points)}" stroke-width="${width.toFixed(1)}"/>`;
+      });
+    return `<g class="trace">${lines.join("")}</g>`;
+  }
+
+  isShown(id, flat) {
+    const block = this.view.blocks.get(id);
+    return !block || (flat >= block.start && flat < block.start + block.count);
   }
 
   /** The place of an element in the picture, or null. */
@@ -321,6 +341,11 @@ class Scene {
     }
     return null;
   }
+}
+
+/** The line through points, for a path element. */
+function route(points) {
+  return points.map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`).join("");
 }
 
 /** Where in a grid block its element is, or null if it is in a tile that is not shown. */
