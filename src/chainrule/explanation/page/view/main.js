@@ -105,16 +105,16 @@ class Page {
     const count = sizeOf(shape);
     const values = network.gradient(id) ?? network.value(id);
     const part = Array.prototype.slice.call(values, start, start + count);
-    const shares = stop.phase === "backward" && count <= 64 ? this.#shares(id, start, part) : part;
+    const shares = stop.phase === "backward" ? this.#shares(id, start, part) : part;
     return { id, index: start + strongestOf(shares.some(Boolean) ? shares : part) };
   }
 
   /** What each of these units hands to the chosen number, if the step reads it. */
   #shares(out, start, upstream) {
     const { network, chosen, stop } = this;
-    if (!chosen || !network.steps[stop.step].inputs.includes(chosen.id)) return upstream;
-    const local = (u) => network.row(stop.step, out, start + u).get(chosen.id)?.[chosen.index] ?? 0;
-    return upstream.map((g, u) => Number(g) * local(u));
+    const reads = chosen && network.steps[stop.step].inputs.includes(chosen.id);
+    const local = reads && network.column(stop.step, chosen.id, chosen.index).get(out);
+    return local ? upstream.map((g, u) => Number(g) * local[start + u]) : upstream;
   }
 
   /** The number that the unit hands its share to. */
