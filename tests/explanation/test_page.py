@@ -212,6 +212,8 @@ def test_a_weight_is_chosen_by_keys_in_its_heat_map(opened, mlp):
     opened.stop("Backward", "2 (Linear)")
     grid = opened.page.locator(".grid[aria-label^='Heat map of ∂loss/∂2.weight']")
     grid.focus()
+    opened.press("ArrowUp")
+    opened.press("Home")
     opened.press("ArrowRight", 2)
     opened.press("ArrowDown")
     reading = opened.text("figure.map:has(:focus) .reading")
@@ -275,6 +277,21 @@ def test_the_words_of_a_linear_step_are_its_sum(opened, mlp):
     assert abs(total - float(result)) < 1e-3
 
 
+def test_a_neuron_is_a_weighted_sum_and_a_penalty_is_none(open_page):
+    w, b = (cr.Tensor(v, requires_grad=True) for v in ([0.5, -0.25], 0.25))
+
+    def loss(x: Any) -> Any:
+        s = (w * x).sum() + b
+        penalty = s + (w * w).sum()
+        return penalty * penalty
+
+    page = open_page(html_of(loss, cr.Tensor([1.0, 2.0])))
+    page.press("ArrowRight")
+    assert page.text("#panel .sum") == "0.5·1 + (−0.25)·2 + 0.25 (bias) = 0.25"
+    page.press("ArrowRight")
+    assert page.page.locator("#panel .sum").count() == 0
+
+
 def test_the_end_ranks_parameters_by_their_gradients(opened, mlp):
     opened.press("End")
     rows = opened.rows("Gradients of the parameters")
@@ -294,11 +311,12 @@ def test_paths_add_up_to_the_gradient_and_are_drawn(opened, mlp):
         index = [int(i.input_value()) for i in opened.page.locator("[data-axis]").all()]
         np.testing.assert_allclose(shares, mlp.gradient(weight)[tuple(index)].item(), rtol=1e-9)
     opened.page.select_option("[data-key=tensor]", label="0.weight")
+    assert opened.page.locator(".net .trace path").count() > 1
     opened.page.locator("[data-path='0']").focus()
     opened.press("Enter")
     assert opened.page.locator(".net .blame").count() == 1
     assert opened.page.locator("[data-path='0']").get_attribute("aria-pressed") == "true"
-    *hops, total = opened.rows("The chosen way")
+    *hops, total = opened.rows("The chosen path")
     assert near(np.prod([parsed(r[2]) for r in hops]), parsed(total[2]), digits=3)
 
 
@@ -320,6 +338,7 @@ def test_what_if_recomputes_loss_and_gradients(opened, mlp):
     changed.loss()
     shown = float(opened.page.locator("[data-loss]").get_attribute("data-loss"))
     np.testing.assert_allclose(shown, changed.total.item(), rtol=1e-9)
+    assert opened.page.locator("#status").text_content().startswith("The loss is ")
     assert near(
         opened.number("#blame-body [data-gradient]"), changed.gradient(changed.weights[1])[2].item()
     )
@@ -381,6 +400,15 @@ def test_what_a_kernel_weight_collects(open_page):
     page = open_page(html_of(lambda image: (conv(image) ** 2).mean(), image))
     page.stop("Forward", "Conv2d")
     assert "3 × 3 kernel" in page.text(".look")
+    page.page.locator(".look .grid[aria-label^='Heat map of output']").focus()
+    page.press("Home")
+    page.press("ArrowUp", 5)
+    page.press("ArrowDown", 2)
+    page.press("ArrowRight")
+    assert "At row 2, column 1" in page.text(".look")
+    x = np.pad(np.asarray(image)[0, :, :, 0], 1)
+    kernel = np.asarray(conv.weight)[:, :, 0, 0]
+    assert near(page.number(".look strong"), (x[2:5, 1:4] * kernel).sum())
     page.stop("Backward", "Conv2d")
     name = page.text(".look code")
     weight = torch.tensor(np.asarray(conv.weight).transpose(3, 2, 0, 1), requires_grad=True)
@@ -411,6 +439,32 @@ def test_gradients_through_time(open_page):
         hidden = torch.tanh(sums[-1])
     (hidden**2).sum().backward()
     assert near(shown, [float(t.grad.norm()) for t in sums])
+
+
+def test_gradients_through_a_loop_in_python(open_page):
+    cr.random.seed(6)
+    w, x = normal(3, 3), normal(5, 3)
+    w.requires_grad = True
+
+    def loss(x: Any) -> Any:
+        h = cr.zeros((3,), dtype="float64")
+        for t in range(5):
+            h = cr.tanh(w @ h + x[t])
+        return (h * h).sum()
+
+    page = open_page(html_of(loss, x))
+    page.press("End")
+    page.press("ArrowLeft")
+    assert "Going back from time step 4 to 0" in page.text(".look")
+    page.page.locator(".chart-box summary", has_text="Table").first.click()
+    shown = [parsed(r[1]) for r in page.rows("length of the gradient, by time step")]
+    hidden = [torch.zeros(3, dtype=torch.float64)]
+    for row in torch.tensor(np.asarray(x)):
+        h = torch.tanh(torch.tensor(np.asarray(w)) @ hidden[-1] + row)
+        hidden.append(h.requires_grad_(True))
+        hidden[-1].retain_grad()
+    (hidden[-1] ** 2).sum().backward()
+    assert near(shown, [float(h.grad.norm()) for h in hidden[1:]])
 
 
 def test_three_ways_through_batch_norm_add_up(open_page):
@@ -472,11 +526,11 @@ def test_nothing_serious_for_accessibility_and_no_sideways_scrolling(
     open_page, mlp, folded, width, scheme
 ):
     size = {"width": width, "height": 800}
-    for html, checked in ((mlp.html, {0, 7, 9}), (folded, {-2})):
+    for html, every, checked in ((mlp.html, 1, {0, 7, 9}), (folded, 5, {-2})):
         page = open_page(html, viewport=size, color_scheme=scheme, reduced_motion="reduce").page
         page.evaluate(AXE)
         count = int(page.locator("#slider").get_attribute("max")) + 1
-        for at in range(count):
+        for at in {*range(0, count, every), count - 2}:
             page.locator("#slider").fill(str(at))
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             if not {at, at - count} & checked:

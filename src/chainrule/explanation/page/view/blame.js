@@ -5,10 +5,11 @@ const MOST_PATHS = 8;
 function blamePanel(page, root) {
   const { network, chosen } = page;
   root.replaceChildren();
+  page.paths = [];
   if (!chosen || !network.known(chosen.id) || !network.gradient(chosen.id)) {
     root.append(
       element(
-        '<p class="note">Choose a weight: click on a line or a cell, or press Enter on one in a heat map.</p>',
+        `<p class="note">${chosen && network.known(chosen.id) ? `${code(network.name(chosen.id))} has no gradient here: set <code>requires_grad=True</code> on it to see what it does to the loss.` : "Choose a weight: click on a line or a cell, or press Enter on one in a heat map."}</p>`,
       ),
     );
     return;
@@ -20,7 +21,7 @@ function blamePanel(page, root) {
   page.paths = found?.paths ?? [];
   root.append(
     element(
-      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found ? ". It came from the loss on these ways; the share of each is the product of its local derivatives." : "; it passes a step that the page cannot compute."}</p>`,
+      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found ? ". It came from the loss along these paths; the share of each is the product of its local derivatives." : "; it passes a step that the page cannot compute."}</p>`,
     ),
   );
   if (!found) return;
@@ -34,7 +35,7 @@ function blamePanel(page, root) {
   );
   if (Math.abs(found.rest) > 1e-9 * top)
     items.push(
-      `<li><span class="way">${bar(found.rest)}<span class="words">all other ways</span></span></li>`,
+      `<li><span class="way">${bar(found.rest)}<span class="words">all other paths</span></span></li>`,
     );
   root.append(element(`<ol class="ways">${items.join("")}</ol>`));
   root.append(
@@ -67,5 +68,5 @@ function wayTable(network, path) {
     "",
     `<strong>${number(path.reduce((p, hop) => p * hop.local, 1))}</strong>`,
   ]);
-  return element(table(["on the way", "value", "local"], rows, 1, "The chosen way"));
+  return element(table(["along the path", "value", "local"], rows, 1, "The chosen path"));
 }

@@ -28,7 +28,7 @@ function bars({ key, title, labels, values, what, each: wanted }) {
   );
   const figure =
     element(`<figure class="chart-box"><figcaption>${title}${log ? " · each bar by its power of ten" : ""}</figcaption>
-    <div class="wide" tabindex="0" role="region" aria-label="${escape(what)}"><svg class="small" role="img" aria-label="${escape(`${what}: ${labels.map((l, k) => `${l} ${number(values[k])}`).join(", ")}`)}" width="${width}" height="${height + 20}" viewBox="0 0 ${width} ${height + 20}"><path class="axis" d="M0 ${height}H${width}"/>${parts.join("")}${names.join("")}</svg></div></figure>`);
+    <div class="wide" tabindex="0" role="group" aria-label="${escape(what)}"><svg class="small" role="img" aria-label="${escape(`${what}: ${labels.map((l, k) => `${l} ${number(values[k])}`).join(", ")}`)}" width="${width}" height="${height + 20}" viewBox="0 0 ${width} ${height + 20}"><path class="axis" d="M0 ${height}H${width}"/>${parts.join("")}${names.join("")}</svg></div></figure>`);
   figure.append(
     tableBehind(key, () =>
       table(

@@ -6,6 +6,7 @@ function closerLooks(page) {
   const out = [];
   if (network.steps[stop.step].outputs.includes(network.graph.loss))
     out.push(crossEntropyLook(page));
+  out.push(repeatedLook(page));
   for (const id of network.steps[stop.step].nodes) {
     const node = network.nodes.get(id);
     if (node.in.some((i) => network.pass.value(i) === undefined)) continue;

@@ -89,7 +89,7 @@ function blockOf(network, id, sample, vertical, room) {
   let { rows, columns, tiles, at } = layout(shape);
   if (flat.length <= 1) {
     const square = Number.isInteger(Math.sqrt(count));
-    columns = square ? Math.sqrt(count) : vertical || count > 128 ? 16 : 8;
+    columns = square ? Math.sqrt(count) : vertical || count > 128 ? 16 : count > 16 ? 8 : 1;
     rows = Math.ceil(count / columns);
     at = (t, r, c) => r * columns + c;
   }
@@ -167,7 +167,7 @@ function arrange(network, { current, sample, vertical, room }) {
       main += c.gap.size;
     }
     const named = made.map((b) =>
-      vertical ? 0 : Math.min(6.6 * (network.name(b.id).length + 7), 120),
+      vertical ? 0 : Math.min(6.6 * (network.name(b.id).length + 7), 104),
     );
     const size =
       Math.max(26, ...made.map((b) => b.along), ...named) + (vertical && made.length > 1 ? 12 : 0);
@@ -206,7 +206,7 @@ function gapOf(network, c, column, index, blocks, outs, sample, vertical) {
   if (weights) return { kind: "links", links, size: Math.max(least, vertical ? 110 : 132) };
   const matrix = mainParameter(network, network.steps[k]);
   if (matrix !== undefined)
-    return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 104) };
+    return { kind: "matrix", matrix, links, size: Math.max(least, vertical ? 96 : 98) };
   return { kind: "links", links, size: least };
 }
 

@@ -57,7 +57,7 @@ function windowOf(page, node, unit) {
   const section = look(
     "The moving window",
     `The same ${tall} × ${wide} kernel slides over the input. At row ${i}, column ${j} of the output it
-    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}. Choose another output to move the window.`,
+    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}. The arrow keys, or a click on the output, move the window.`,
   );
   const out = network.value(node.id);
   const frame = {
@@ -107,6 +107,7 @@ function windowOf(page, node, unit) {
         title: "output",
         chosen: ((n * rows + i) * columns + j) * made + c,
         pick: (flat) => page.pickUnit(unit.id, flat),
+        follow: true,
       }),
     ),
   );
@@ -165,7 +166,7 @@ function collects(page, node, upstream, unit) {
         data: weights,
         kind: "gradient",
         chosen: weight,
-        width: 220,
+        width: 180,
         title: "gradient of the kernel",
         pick: (flat) => page.pickInput(node.in[1], flat),
       }),
@@ -176,7 +177,7 @@ function collects(page, node, upstream, unit) {
         data: given,
         kind: "gradient",
         title: `upstream, channel ${c}`,
-        width: 190,
+        width: 150,
       }),
       sign("×"),
       heatmap({
@@ -185,7 +186,7 @@ function collects(page, node, upstream, unit) {
         shape,
         data: inputs,
         title: `input, moved by (${a}, ${b})`,
-        width: 190,
+        width: 150,
       }),
       sign("="),
       heatmap({
@@ -195,7 +196,7 @@ function collects(page, node, upstream, unit) {
         data: products,
         kind: "gradient",
         title: `shares, sum ${number(own)}`,
-        width: 190,
+        width: 150,
       }),
     ),
   );

@@ -93,5 +93,5 @@ function table(heads, rows, words = 1, caption = "") {
     )
     .join("");
   const title = caption ? `<caption>${caption}</caption>` : "";
-  return `<div class="wide" tabindex="0" role="region" aria-label="${caption ? escape(caption.replace(/<[^>]*>/g, "")) : "table"}"><table>${title}<thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
+  return `<div class="wide" tabindex="0" role="group" aria-label="${caption ? escape(caption.replace(/<[^>]*>/g, "")) : "table"}"><table>${title}<thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
 }

@@ -53,6 +53,7 @@ function folded(count) {
  * scale     the magnitude of full colour; the greatest by default
  * width     of the picture in pixels, at most
  * say       (flat) -> more text for the reading line
+ * follow    whether the arrow keys choose, not only Enter
  * frame     { row, column, rows, columns } of a window to outline in every tile
  */
 function heatmap({
@@ -71,6 +72,7 @@ function heatmap({
   height = 260,
   say,
   frame: window,
+  follow = false,
 }) {
   const plan = layout(shape);
   const shown = Math.min(plan.tiles, 48);
@@ -235,7 +237,7 @@ function heatmap({
     pick?.(start + plan.at(...cellUnder));
   });
   const cursor = () => {
-    const [t, r, c] = cursors.get(key) ?? [0, 0, 0];
+    const [t, r, c] = cursors.get(key) ?? spot ?? [0, 0, 0];
     return [Math.min(t, shown - 1), Math.min(r, plan.rows - 1), Math.min(c, plan.columns - 1)];
   };
   grid.addEventListener("focus", () => show(...cursor()));
@@ -265,6 +267,7 @@ function heatmap({
     if (plan.at(...next) >= count) return;
     cursors.set(key, next);
     show(...next);
+    if (follow) pick(start + plan.at(...next));
   });
   rest();
   figure.append(tableBehind(key, () => valuesTable(name, plan, part, start, full)));

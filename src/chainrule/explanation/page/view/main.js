@@ -10,8 +10,9 @@ class Page {
     this.at = 0;
     this.sample = 0;
     this.chosen = null;
-    this.path = null;
+    this.path = null; // the one that is chosen among
     this.paths = [];
+    this.traced = false; // whether all are drawn
     this.scheme = null;
     this.units = new Map();
     this.inputs = new Map();
@@ -71,20 +72,28 @@ class Page {
 
   go(at) {
     this.at = Math.max(0, Math.min(this.stops.length - 1, at));
+    this.traced = false;
     this.redraw();
-    this.find("status").textContent =
-      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`;
+    this.say(
+      `${stopTitle(this.network, this.stop, this.stops)}. ${this.find("panel").querySelector(".say")?.textContent.replace(/\s+/g, " ") ?? ""}`,
+    );
+  }
+
+  /** Tell a screen reader. */
+  say(words) {
+    this.find("status").textContent = words;
   }
 
   /** Choose a parameter's or an input's number. */
   choose(id, index) {
     this.chosen = { id, index };
     this.path = null;
+    this.traced = true;
     this.whatIf.rebuild();
     this.redraw();
   }
 
-  /** The unit of the stop's step that the panel explains: by default the one with most blame. */
+  /** The unit of the stop's step that the panel explains: by default the one that hands most blame on. */
   unit() {
     const { network, stop } = this;
     if (stop.step < 0) return null;
@@ -93,9 +102,19 @@ class Page {
     if (own && outputs.includes(own.id)) return own;
     const id = outputs.find((o) => network.gradient(o)) ?? outputs[0];
     const { shape, start } = network.part(id, this.sample);
+    const count = sizeOf(shape);
     const values = network.gradient(id) ?? network.value(id);
-    const part = Array.prototype.slice.call(values, start, start + sizeOf(shape));
-    return { id, index: start + strongestOf(part) };
+    const part = Array.prototype.slice.call(values, start, start + count);
+    const shares = stop.phase === "backward" ? this.#shares(id, start, part) : part;
+    return { id, index: start + strongestOf(shares.some(Boolean) ? shares : part) };
+  }
+
+  /** What each of these units hands to the chosen number, if the step reads it. */
+  #shares(out, start, upstream) {
+    const { network, chosen, stop } = this;
+    const reads = chosen && network.steps[stop.step].inputs.includes(chosen.id);
+    const local = reads && network.column(stop.step, chosen.id, chosen.index).get(out);
+    return local ? upstream.map((g, u) => Number(g) * local[start + u]) : upstream;
   }
 
   /** The number that the unit hands its share to. */
@@ -150,12 +169,16 @@ class Page {
 
   // ── what is changed ────────────────────────────────────────────────────────────────────────────
 
-  /** Compute and draw again, once per frame. */
+  /** Compute again, and draw once per frame. */
   recompute(rebuild = false) {
     this.network.changed();
     this.path = null;
     if (this.chosen) this.touched.add(`${this.chosen.id},${this.chosen.index}`);
     if (rebuild) this.whatIf.rebuild();
+    this.#soon();
+  }
+
+  #soon() {
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
       this.redraw();
@@ -227,25 +250,28 @@ class Page {
   }
 
   #picture() {
+    const { network, sample } = this;
     const vertical = this.narrow.matches;
     const scene = this.find("scene");
-    const room = Math.max(220, scene.clientWidth - 16);
-    const view = arrange(this.network, {
-      current: this.stop.step,
-      sample: this.sample,
-      vertical,
-      room,
-    });
-    const hops = this.path === null ? null : this.paths[this.path]?.path;
-    const path = hops && [{ node: this.chosen.id, index: this.chosen.index }, ...hops];
+    const placed = (current, room) => arrange(network, { current, sample, vertical, room });
+    const work = this.find("work");
+    const measured = () => Math.max(220, scene.clientWidth - 16);
+    work.classList.remove("broad"); // then the tools are beside it
+    const whole = placed(-1, 300).main; // as at the start, so that it stays where it is
+    work.classList.toggle("broad", !vertical && whole > MOST_SHRUNK * measured());
+    const room = measured();
+    const view = placed(this.stop.step, room);
+    const fromChosen = (path) => [{ node: this.chosen.id, index: this.chosen.index }, ...path];
+    const paths = this.paths.map(({ path, share }) => ({ path: fromChosen(path), share }));
     const unit = this.unit();
     const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
-    scene.innerHTML = drawPicture(this.network, view, {
+    scene.innerHTML = drawPicture(network, view, {
       stop: this.stop,
       chosen,
       weight: this.chosen,
-      path,
-      sample: this.sample,
+      paths: this.traced ? paths : [],
+      path: paths[this.path]?.path,
+      sample,
       room,
     });
     this.#scroll(scene, view);
@@ -308,6 +334,7 @@ class Page {
     });
     on("theme", "click", () => this.theme());
     document.addEventListener("keydown", (event) => this.#key(event));
+    addEventListener("resize", () => this.#soon());
     for (const media of [this.narrow, matchMedia("(prefers-color-scheme: dark)")]) {
       media.addEventListener("change", () => {
         readPalette();

@@ -127,10 +127,25 @@ class Network {
     return this.batch > 1 && nodes.some((n) => n.op === "standardise" && n.params.axis.includes(0));
   }
 
+  /** The local derivatives ∂out/∂input[index] of a step: one array for each output's id. */
+  column(k, input, index) {
+    const { inputs, tangent } = this.steps[k];
+    if (!tangent?.graph || inputs.some((id) => !this.known(id))) return new Map();
+    const directions = tangent.varying.map((id) => {
+      const { dtype, shape } = this.pass.value(id);
+      const out = chainrule.empty(dtype, shape);
+      if (id === input) out.data[index] = 1;
+      return out;
+    });
+    const values = inputs.map((id) => this.pass.value(id));
+    const results = chainrule.runGraph(tangent.graph, [...values, ...directions]);
+    return new Map(tangent.outputs.map((id, o) => [id, results[o].data]));
+  }
+
   /** What a step hands back to each of its inputs for this upstream gradient of an output. */
   shares(k, out, upstream) {
     const { inputs, tangent } = this.steps[k];
-    if (!tangent?.back || inputs.some((id) => !this.pass.value(id))) return new Map();
+    if (!tangent?.back || inputs.some((id) => !this.known(id))) return new Map();
     const gradients = tangent.outputs.map((id) => {
       const { dtype, shape, data } = this.pass.value(id);
       return {

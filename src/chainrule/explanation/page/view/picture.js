@@ -1,5 +1,7 @@
 // The picture of the network, as SVG.
 
+const MOST_SHRUNK = 1.4; // a picture that is wider than its room is drawn smaller up to this
+
 /**
  * The picture as an SVG string.
  *
@@ -7,10 +9,11 @@
  * stop    { phase, step }: where the reader is
  * chosen  { id, index }: the number whose gradient is explained
  * weight  { id, index }: the parameter's or input's number that is chosen
+ * paths   [{ path, share }] of blame to draw thin, the larger the share the wider
  * path    a path of blame to draw, or null
  * room    the width that there is for it, in pixels
  */
-function drawPicture(network, view, { stop, chosen, weight, path, sample, room }) {
+function drawPicture(network, view, { stop, chosen, weight, paths, path, sample, room }) {
   const { vertical } = view;
   const head = vertical ? 0 : 26;
   const foot = vertical ? 0 : 34;
@@ -22,12 +25,13 @@ function drawPicture(network, view, { stop, chosen, weight, path, sample, room }
   const parts = [scene.highlight(height)];
   view.columns.forEach((c, index) => c.entry && parts.push(scene.gap(c, index)));
   for (const block of view.blocks.values()) parts.push(scene.block(block, chosen));
+  parts.push(scene.trace(paths));
   if (path) parts.push(scene.path(path));
   const title = `The network from its input to the loss: ${view.columns
     .flatMap((c) => c.ids)
     .map((id) => network.name(id))
     .join(", ")}`;
-  const fit = width > room && width < 1.3 * room ? room / width : 1; // a little too wide: smaller
+  const fit = width > room && width < MOST_SHRUNK * room ? room / width : 1; // a little too wide: smaller
   return `<svg class="net" role="img" aria-label="${escape(title)}" width="${(fit * width).toFixed(0)}" height="${(fit * height).toFixed(0)}" viewBox="0 0 ${width.toFixed(1)} ${height.toFixed(1)}">${parts.join("")}</svg>`;
 }
 
@@ -238,7 +242,7 @@ class Scene {
   }
 
   circles(block, values, kind, chosen) {
-    const whole = network_isWhole(this.network, block.id);
+    const whole = !this.network.isFloat(block.id);
     const scale = whole
       ? 0
       : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
@@ -249,7 +253,7 @@ class Scene {
       const flat = block.start + i;
       const marked = chosen?.id === block.id && chosen.index === flat;
       const name = this.network.element(block.id, flat);
-      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${brief(v).length > 4 ? ";font-size:9px" : ""}">${brief(v)}</text></g>`;
+      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${block.radius < 17 && brief(v).length > 3 ? `;font-size:${brief(v).length > 4 ? 8.5 : 9.5}px` : ""}">${brief(v)}</text></g>`;
     }).join("");
   }
 
@@ -276,13 +280,31 @@ class Scene {
   path(path) {
     const points = path.map(({ node, index }) => this.spot(node, index)).filter(Boolean);
     if (points.length < 2) return "";
-    const d = points
-      .map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`)
-      .join("");
+    const d = route(points);
     const dots = points
       .map((p) => `<circle cx="${p[0].toFixed(1)}" cy="${p[1].toFixed(1)}" r="5"/>`)
       .join("");
     return `<g class="blame"><path class="under" d="${d}"/><path d="${d}"/>${dots}</g>`;
+  }
+
+  /** Many paths, without those through other samples. */
+  trace(paths) {
+    const top = greatest(paths.map((p) => p.share)) || 1;
+    const lines = paths
+      .filter(({ path }) => path.every(({ node, index }) => this.isShown(node, index)))
+      .map(({ path, share }) => {
+        const points = path.map(({ node, index }) => this.spot(node, index)).filter(Boolean);
+        const width = 1 + (4 * Math.abs(share)) / top;
+        return points.length < 2
+          ? ""
+          : `<path d="${route(points)}" stroke-width="${width.toFixed(1)}"/>`;
+      });
+    return `<g class="trace">${lines.join("")}</g>`;
+  }
+
+  isShown(id, flat) {
+    const block = this.view.blocks.get(id);
+    return !block || (flat >= block.start && flat < block.start + block.count);
   }
 
   /** The place of an element in the picture, or null. */
@@ -321,8 +343,10 @@ class Scene {
   }
 }
 
-/** Whether a value is whole numbers, such as classes: they have no magnitude to colour. */
-const network_isWhole = (network, id) => !network.isFloat(id);
+/** The line through points, for a path element. */
+function route(points) {
+  return points.map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`).join("");
+}
 
 /** Where in a grid block its element is, or null if it is in a tile that is not shown. */
 function placeIn(block, inside) {

@@ -13,18 +13,59 @@ function recurrenceLook(page, node) {
   const reached = back
     ? rows.map((id) => network.pass.value(id)).find((a) => a && a.shape[0] === length)
     : null;
+  return throughTime(node.id, length, states, reached, node.params.reverse);
+}
+
+/** A loop in Python: the values that one operation of the line has made, each from the one before. */
+function repeatedLook(page) {
+  const { network, stop } = page;
+  const step = network.steps[stop.step];
+  const last = network.nodes.get(step.outputs.at(-1));
+  const alike = step.nodes
+    .map((id) => network.nodes.get(id))
+    .filter((n) => n.op === last.op && String(n.shape) === String(last.shape))
+    .filter((n) => network.gradient(n.id) && network.known(n.id));
+  const sums = last.op === "add" && sizeOf(last.shape) === 1; // terms of a sum, not a loop
+  if (alike.length < 3 || sums || !isChain(network, alike)) return null;
+  const joined = (get) => {
+    const data = alike.flatMap((n) => Array.from(get(n.id), Number));
+    return { data: Float64Array.from(data), shape: [alike.length, sizeOf(last.shape)] };
+  };
+  const states = joined((id) => network.value(id));
+  const reached = stop.phase === "backward" ? joined((id) => network.gradient(id)) : null;
+  return throughTime(last.id, alike.length, states, reached, false);
+}
+
+/** Whether each node is computed from the one before. */
+function isChain(network, nodes) {
+  return nodes.slice(1).every((node, k) => {
+    const waiting = [...node.in];
+    const seen = new Set();
+    while (waiting.length) {
+      const id = waiting.pop();
+      if (id === nodes[k].id) return true;
+      if (seen.has(id) || id < nodes[k].id) continue; // ids are in order
+      seen.add(id);
+      waiting.push(...network.nodes.get(id).in);
+    }
+    return false;
+  });
+}
+
+/** The time steps of a loop, and backward how the gradient fades or grows. */
+function throughTime(key, length, states, reached, reverse) {
   const section = look(
-    "Through time",
+    reverse ? "Through time, from the last step to the first" : "Through time",
     reached
-      ? timeWords(reached, length)
+      ? timeWords(reached, length, reverse)
       : `The same weights are used ${length} times, once for each time step; each step reads the state of the step before it.`,
   );
-  section.append(unrolled(node.id, length, states, reached));
+  section.append(unrolled(key, length, states, reached, reverse));
   return section;
 }
 
 /** The loop unrolled: a column for each time step, with its state, and the gradient that reaches it. */
-function unrolled(key, length, states, reached) {
+function unrolled(key, length, states, reached, reverse) {
   const each = Math.max(12, Math.min(46, Math.floor(780 / length)));
   const parts = [];
   let y = 16;
@@ -48,7 +89,7 @@ function unrolled(key, length, states, reached) {
       }
       const middle = y + (rows * 9) / 2;
       const [from, to] =
-        kind === "value"
+        (kind === "value") !== reverse
           ? [t * each + each * 0.66, (t + 1) * each - 2]
           : [(t + 1) * each - 2, t * each + each * 0.66];
       if (t < length - 1)
@@ -58,13 +99,13 @@ function unrolled(key, length, states, reached) {
     }
     y += rows * 9 + 24;
   };
-  if (states) strip(states, "value", "state, forward in time →");
-  if (reached) strip(reached, "gradient", "gradient, backward in time ←");
+  if (states) strip(states, "value", `state, each from the one before ${reverse ? "←" : "→"}`);
+  if (reached) strip(reached, "gradient", `gradient, on its way back ${reverse ? "→" : "←"}`);
   const arrow = (kind) =>
     `<marker id="arrow-${kind}-${key}" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="5" markerHeight="5" orient="auto"><path d="M0 0L6 3L0 6Z" class="head"/></marker>`;
   const width = length * each;
   const figure = element(
-    `<figure class="chart-box"><div class="wide" tabindex="0" role="region" aria-label="time steps"><svg class="small" role="img" aria-label="The states of ${length} time steps${reached ? ", and the gradients that reach them" : ""}" width="${width}" height="${y - 14}" viewBox="0 0 ${width} ${y - 14}"><defs>${arrow("value")}${arrow("gradient")}</defs>${parts.join("")}</svg></div></figure>`,
+    `<figure class="chart-box"><div class="wide" tabindex="0" role="group" aria-label="time steps"><svg class="small" role="img" aria-label="The states of ${length} time steps${reached ? ", and the gradients that reach them" : ""}" width="${width}" height="${y - 14}" viewBox="0 0 ${width} ${y - 14}"><defs>${arrow("value")}${arrow("gradient")}</defs>${parts.join("")}</svg></div></figure>`,
   );
   const table_ = (a) =>
     heatmap({
@@ -105,13 +146,14 @@ function lengths(data, length) {
   return Array.from({ length }, (_, t) => norm(data.slice(t * size, (t + 1) * size)));
 }
 
-function timeWords(reached, length) {
+function timeWords(reached, length, reverse) {
   const sizes = lengths(reached.data, length);
-  const from = sizes.findLastIndex((s) => s > 0);
-  const to = sizes.findIndex((s) => s > 0);
-  if (from <= to) return "No gradient reaches an earlier time step.";
+  const order = [...sizes.keys()].filter((t) => sizes[t] > 0); // the gradient goes from the last
+  if (reverse) order.reverse();
+  const [to, from] = [order[0], order.at(-1)];
+  if (order.length < 2) return "No gradient reaches an earlier time step.";
   const factor = sizes[to] / sizes[from];
-  const each = factor ** (1 / (from - to));
+  const each = factor ** (1 / Math.abs(from - to));
   const words =
     factor < 0.2
       ? "fades: what was read early hardly moves the loss, so the network learns little from it"

@@ -1,7 +1,5 @@
 // What is shown under the picture for the stop at which the reader is.
 
-const MOST_SHARES = 4e6; // numbers computed for the sum over all units
-
 /** The panel: sentences, formulas, the three numbers of the chain rule, heat maps. */
 function stopPanel(page) {
   const { network, stop } = page;
@@ -38,7 +36,7 @@ function equations(step, phase) {
   const lines = step.equations?.[phase] ?? [];
   if (!lines.length) return document.createDocumentFragment();
   return element(
-    `<pre class="equations" tabindex="0" role="region" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
+    `<pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
   );
 }
 
@@ -243,6 +241,7 @@ function chain(page, unit, id, input) {
   const { network, stop } = page;
   const name = network.name(id);
   const chosen = input?.id === id ? input.index : -1;
+  const alone = network.value(unit.id).length === 1;
   const pick = (index) => page.pickInput(id, index);
   const whole = valueMap(page, id, {
     kind: "gradient",
@@ -251,7 +250,7 @@ function chain(page, unit, id, input) {
     pick,
     width: 190,
     name: `∂loss/∂${name}`,
-    title: `all shares: ${code(`∂loss/∂${name}`)}`,
+    title: `${alone ? "gradient" : "all shares"}: ${code(`∂loss/∂${name}`)}`,
     say: (flat) => `value ${number(Number(network.value(id)[flat]))}`,
   });
   const section = element(`<section class="chain"><h3>To ${code(name)}</h3></section>`);
@@ -318,7 +317,7 @@ function chain(page, unit, id, input) {
         key: `local-${stop.step}-${id}`,
       }),
       sign(`× ${enclosed(g)} =`),
-      ...(network.value(unit.id).length > 1 ? [shares(), sign("+ … =")] : []),
+      ...(alone ? [] : [shares(), sign("+ … =")]),
       whole,
     ),
   );
@@ -328,24 +327,13 @@ function chain(page, unit, id, input) {
 /** The gradient of one input as the sum over all units of the step: upstream × local each. */
 function total(page, unit, input) {
   const { network, stop } = page;
-  const count = sizeOf(network.shape(unit.id));
-  const size = network.steps[stop.step].inputs.reduce(
-    (sum, id) => sum + sizeOf(network.shape(id)),
-    0,
-  );
-  if (
-    count < 2 ||
-    count * size > MOST_SHARES ||
-    network.isElementwise(stop.step, input.id, unit.id)
-  )
+  const local = network.column(stop.step, input.id, input.index).get(unit.id);
+  if (!local || local.length < 2 || network.isElementwise(stop.step, input.id, unit.id))
     return null;
   const g = network.gradient(unit.id);
-  const terms = [];
-  for (let u = 0; u < count; u++) {
-    const local = network.row(stop.step, unit.id, u).get(input.id)?.[input.index] ?? 0;
-    if (local !== 0 && g[u] !== 0)
-      terms.push({ u, upstream: Number(g[u]), local, share: Number(g[u]) * local });
-  }
+  const terms = Array.from(local, (v, u) => ({ u, upstream: Number(g[u]), local: v }))
+    .map((t) => ({ ...t, share: t.upstream * t.local }))
+    .filter((t) => t.share !== 0);
   if (!terms.length) return null;
   terms.sort((a, b) => Math.abs(b.share) - Math.abs(a.share));
   const sum = terms.reduce((s, t) => s + t.share, 0);

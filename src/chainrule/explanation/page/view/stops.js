@@ -40,12 +40,14 @@ function stopWords(network, stop, unit, input) {
 }
 
 function startWords(network) {
-  const weights = network.parameters.reduce((sum, p) => sum + sizeOf(p.shape), 0);
-  return `The network turns its input, on the left, into one number that says how wrong it is: the
+  const asked = network.inputs.filter((n) => network.graph.gradients[n.name] !== undefined);
+  const word = asked.every((n) => n.kind === "parameter") ? "parameter" : "number";
+  const count = asked.reduce((sum, n) => sum + sizeOf(n.shape), 0);
+  return `The network turns its input into one number that says how wrong it is: the
     <strong>loss, ${number(network.loss)}</strong>. Going forward, each step computes values from
-    the values before it. Going backward, each step answers for
-    ${plural(weights, "parameter")} in turn: <em>if this number grew a little, how would the loss
-    change?</em> That is its gradient. Press <kbd>→</kbd> to walk through.`;
+    the values before it. Going backward, the same question is answered for
+    ${plural(count, word)}: <em>if this number grew a little, how would the loss change?</em> The
+    answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.`;
 }
 
 function forwardWords(network, { step: k }, unit) {
@@ -73,9 +75,8 @@ function unitWords(network, k, { id, index }) {
     const from = Number(network.value(data[0])[index]);
     return `${name} is made of ${code(network.element(data[0], index))} alone: ${number(from)} becomes ${number(value)}.`;
   }
-  const terms = isAffine(network, k) ? productsOf(network, k, id, index) : [];
+  const { terms, rest } = weightedSum(network, k, id, index, value);
   if (!terms.length) return `${name} is ${number(value)}.`;
-  const rest = value - terms.reduce((sum, [w, x]) => sum + w * x, 0);
   const greatestFirst = [...terms].sort((a, b) => Math.abs(b[0] * b[1]) - Math.abs(a[0] * a[1]));
   const kept = terms.length > 6 ? greatestFirst.slice(0, 4) : terms;
   const written = kept.map(([w, x]) => `${enclosed(w)}·${enclosed(x)}`);
@@ -86,46 +87,32 @@ function unitWords(network, k, { id, index }) {
 }
 
 /**
- * The pairs [weight, input] whose products a unit adds up: the local derivative by a weight is the
- * input that it is multiplied by.
+ * A unit as a weighted sum of inputs: the pairs [weight, input], and the rest, its bias. The local
+ * derivative by a weight is the input that it is multiplied by. No pairs where it is no such sum:
+ * where derivative × value of its parameters does not add up to it.
  */
-function productsOf(network, k, id, index) {
-  const weights = mainParameter(network, network.steps[k]);
-  const local = weights === undefined ? null : network.row(k, id, index).get(weights);
-  if (!local) return [];
-  const values = network.value(weights);
-  return Array.from(local, (x, j) => [Number(values[j]), x]).filter(([, x]) => x !== 0);
+function weightedSum(network, k, id, index, value) {
+  const none = { terms: [], rest: 0 };
+  const local = network.row(k, id, index);
+  const pairs = network.steps[k].inputs
+    .filter((i) => network.nodes.get(i).kind === "parameter" && local.get(i))
+    .sort((a, b) => sizeOf(network.shape(b)) - sizeOf(network.shape(a)))
+    .map((i) => Array.from(local.get(i), (x, j) => [Number(network.value(i)[j]), x]));
+  if (!pairs.length) return none;
+  const [weights, ...others] = pairs;
+  const total = (some) => some.reduce((sum, [w, x]) => sum + w * x, 0);
+  const rest = total(others.flat());
+  const gap = Math.abs(total(weights) + rest - value);
+  const terms = weights.filter(([, x]) => x !== 0);
+  return gap < 1e-4 * (Math.abs(value) + Math.abs(rest)) + 1e-9 ? { terms, rest } : none;
 }
-
-/** Whether a step is a weighted sum of its data input: products with parameters, and sums. */
-function isAffine(network, k) {
-  const ops = network.steps[k].nodes.map((id) => network.nodes.get(id).op);
-  return (
-    ops.some((op) => AFFINE.products.has(op)) &&
-    ops.every((op) => AFFINE.products.has(op) || AFFINE.others.has(op))
-  );
-}
-
-const AFFINE = {
-  products: new Set(["matmul", "convolution", "multiply"]),
-  others: new Set([
-    "add",
-    "subtract",
-    "sum",
-    "reshape",
-    "permute_dims",
-    "broadcast_to",
-    "alias",
-    "pad",
-  ]),
-};
 
 function backwardWords(network, { step: k }, unit, input) {
   const out = code(network.element(unit.id, unit.index));
   const upstream = Number(network.gradient(unit.id)?.[unit.index] ?? 0);
   const start = network.steps[k].outputs.includes(network.graph.loss);
   const first = start
-    ? "The way back begins at the loss: if the loss grows by 1, the loss grows by 1, so its own gradient is 1."
+    ? "The way back begins at the loss: if the loss grows by 1, the loss grows by 1, so its own gradient is 1. (A gradient is a rate of change: it is exact for small changes.)"
     : `From the steps after this one we know what ${out} does to the loss: it changes the loss by ${number(upstream)} for each 1 that it grows. This is its <dfn>upstream gradient</dfn>.`;
   if (!input) return first;
   const from = code(network.element(input.id, input.index));
@@ -144,7 +131,7 @@ function endWords(network) {
   if (!top) return "Every input has its gradient now.";
   const name = code(network.element(top.p.id, top.index));
   return `Every parameter has its gradient now. The greatest is that of ${name}, ${number(top.g)}:
-    ${top.g > 0 ? "lowering" : "raising"} it lowers the loss most. Gradient descent moves every
+    of all numbers it moves the loss most, and ${top.g > 0 ? "lowering" : "raising"} it lowers the loss. Gradient descent moves every
     parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
 }
 

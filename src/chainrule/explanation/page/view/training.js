@@ -18,7 +18,7 @@ class Training {
       element(`<div><p class="pick"><label>optimizer <select data-key="optimizer">${kinds}</select></label>
       <label>learning rate <input type="number" step="any" min="0" data-key="lr" value="${RATES.SGD}"></label></p>
       <p class="actions"><button type="button" data-key="one">1 step</button> <button type="button" data-key="ten">10 steps</button></p>
-      <div class="result" aria-live="polite"></div></div>`),
+      <div class="result"></div></div>`),
     );
     this.kind = root.querySelector('[data-key="optimizer"]');
     this.rate = root.querySelector('[data-key="lr"]');
@@ -54,6 +54,7 @@ class Training {
     }
     this.page.recompute();
     this.show();
+    this.page.say(`After ${plural(count, "step")} the loss is ${number(network.loss)}.`);
   }
 
   show() {

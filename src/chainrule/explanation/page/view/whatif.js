@@ -63,11 +63,13 @@ class WhatIf {
       });
     }
     find("slide").addEventListener("input", (event) => this.#set(Number(event.target.value)));
-    find("value").addEventListener(
-      "change",
-      (event) =>
-        Number.isFinite(Number(event.target.value)) && this.#set(Number(event.target.value)),
-    );
+    find("slide").addEventListener("change", () => this.#say());
+    find("value").addEventListener("change", (event) => {
+      const value = Number(event.target.value);
+      if (!Number.isFinite(value)) return;
+      this.#set(value);
+      this.#say();
+    });
     if (
       network.nodes.get(id).kind === "data" &&
       sizeOf(network.part(id, this.page.sample).shape) > 10
@@ -79,6 +81,11 @@ class WhatIf {
     const { id, index } = this.page.chosen;
     this.page.network.pass.set(id, index, value);
     this.page.recompute();
+  }
+
+  #say() {
+    const { network, original } = this.page;
+    this.page.say(`The loss is ${number(network.loss)}; it was ${number(original.loss)}.`);
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
