@@ -103,7 +103,12 @@ def evaluate(e, indices, tensors):
             weights = np.broadcast_to(weights, (*shape, index.size))
             return np.take_along_axis(weights, np.broadcast_to(at, shape)[..., None], -1)[..., 0]
         case Plain(arguments=arguments, result=result, meaning=node):
-            values = [np.asarray(tensors[a.symbol]) for a in arguments]
+            values = [
+                np.full(i.shape, float(a.value), i.dtype)
+                if isinstance(a, Number)
+                else np.asarray(tensors[a.symbol])
+                for a, i in zip(arguments, node.inputs, strict=True)
+            ]
             out = node.op.evaluate(*values, **node.params)
             return out if result is None else out[result]
     raise AssertionError(e)

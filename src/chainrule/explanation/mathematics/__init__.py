@@ -1,6 +1,7 @@
 """The derivation as mathematics: equations, simplified as a textbook has them.
 
 printing     equations as Unicode text and as LaTeX
+folding      equal layers, explained once
 equations    the equations of a backward pass: data, by step
 naming       which nodes inside a step are worth a name
 sharing      names for what appears several times
@@ -18,6 +19,7 @@ expression   what expressions are
 """
 
 from .equations import Equation, Mathematics, equations
+from .folding import Group, folded
 from .printing import latex, text, unicode
 
-__all__ = ["Equation", "Mathematics", "equations", "latex", "text", "unicode"]
+__all__ = ["Equation", "Group", "Mathematics", "equations", "folded", "latex", "text", "unicode"]

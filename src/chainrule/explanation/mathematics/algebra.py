@@ -6,7 +6,7 @@ Longer than other files: identities use one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from .expression import (
@@ -442,9 +442,14 @@ def reduced(kind: str, index: Index, body: Expr) -> Expr:
 
 def substitute(e: Expr, index: Index, by: Place) -> Expr:
     """The expression with another place for the index."""
-    if index not in e.free:
+    return substituted(e, {index: by})
+
+
+def substituted(e: Expr, by: Mapping[Index, Place]) -> Expr:
+    """The expression with other places for these indices, all at once."""
+    if e.free.isdisjoint(by):
         return e
-    return rebuilt(e, lambda part: substitute(part, index, by), lambda place: put(place, index, by))
+    return rebuilt(e, lambda part: substituted(part, by), lambda place: put(place, by))
 
 
 def rebuilt(

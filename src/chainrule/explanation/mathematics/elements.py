@@ -12,8 +12,21 @@ import numpy as np
 from ... import ops
 from ...dtypes import is_boolean, is_floating
 from ...graph import Graph, Node, Shape
-from .algebra import add, compare, mul, substitute, total
-from .expression import At, Expr, Index, Number, Numbered, Part, Place, Plain, Symbol
+from .algebra import add, compare, mul, substitute, substituted, total
+from .expression import (
+    At,
+    Expr,
+    Index,
+    Number,
+    Numbered,
+    Part,
+    Place,
+    Plain,
+    Product,
+    Reduce,
+    Sum,
+    Symbol,
+)
 from .numbers import ONE, ZERO, number
 from .opening import Opened
 from .operations import RULES, Places, matched
@@ -110,12 +123,7 @@ class Elements:
             indices = self.indices(node)
             self._templates[node] = indices, self._inline(node, tuple(map(at_index, indices)))
         indices, out = self._templates[node]
-        fresh = [Index(i.size, i.rows) for i in indices]
-        for i, f in zip(indices, fresh, strict=True):  # two steps: places may contain the indices
-            out = substitute(out, i, at_index(f))
-        for f, p in zip(fresh, at, strict=True):
-            out = substitute(out, f, p)
-        return out
+        return substituted(out, dict(zip(indices, at, strict=True)))
 
     def written(self, node: Node, at: Places) -> Expr:
         """The node's element by its operation, even if the node has a name."""
@@ -200,7 +208,7 @@ class Elements:
     def _decided(self, node: Node, at: Places, value: bool) -> Expr:
         assert node.op is not None
         condition = RULES[node.op](self, node, at)
-        if condition is not None and not isinstance(condition, Number):
+        if condition is not None and any(isinstance(x, At) for x in condition.walk()):
             self.assumed[condition] = value
         return ONE if value else ZERO
 
@@ -214,11 +222,13 @@ class Elements:
             places = tuple(map(at_index, self.indices(i)))
             if i in self.views:
                 arguments.append(self.views[i].at(places))
-            elif i in self.constants or i.op is None:
-                arguments.append(self.at(i, places))
+                continue
+            number = self.at(i, places) if i in self.constants or i.op is None else None
+            if isinstance(number, Number):
+                arguments.append(number)
             else:
                 self.wanted[i] = None
-        if whole.op is None:
+        if whole.op is None:  # an array
             return Plain("constant", ())
         shown = () if whole.op is ops.reshape else whole.params.items()
         settings = tuple((k, _setting(v)) for k, v in shown if not _hidden(k, v))
@@ -252,6 +262,20 @@ def _count_parts(e: Expr) -> int:
 def has_parts(e: Expr) -> bool:
     """Whether it reads an axis that is several in one by their places in it."""
     return _count_parts(e) > 0
+
+
+def _vanishes(e: Expr, time: Index) -> bool:
+    """Whether it is 0 outside of the loop's times, because tensors are."""
+    match e:
+        case At(_, at):
+            return any(time in p.free for p in at)
+        case Product(factors):
+            return any(_vanishes(f, time) for f in factors)
+        case Sum(terms):
+            return all(_vanishes(t, time) for t in terms)
+        case Reduce("sum", _, body):
+            return _vanishes(body, time)
+    return False
 
 
 def _is_split(e: Expr) -> bool:

@@ -19,7 +19,7 @@ from .facts import counts, known, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Carry, Opened, users_of
 from .places import at_index
-from .sharing import Repeated, inlined, pattern, shared
+from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
 
@@ -107,15 +107,19 @@ class _Equations:
             if not texts:
                 break
             for node, letter in texts.items():
-                if node in wanted:
+                if node.op is None:
+                    inputs.append(self._name_constant(node))
+                elif node in wanted:
                     self._named(node, self.letters.new(letter))
                 else:
                     self._name(node, self.letters.new(letter))
             self._name_blocks()
         for e in written:
             _mark(e, self.axes)
-        written = inlined(shared(written, self._new_symbol, _before))
-        return Mathematics(_by_step(written), self.elements.assumed, inputs)
+        written = absorbed(inlined(absorbed(shared(written, self._new_symbol, _before))))
+        read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
+        used = [s for s in inputs if s in read]
+        return Mathematics(_by_step(written), self.elements.assumed, used)
 
     def _value(self, node: Node) -> Any:
         """A node's value on the sample; None in a loop."""
@@ -145,6 +149,13 @@ class _Equations:
             out.append(symbol)
         return out
 
+    def _name_constant(self, node: Node) -> Symbol:
+        """A symbol for an array in the user's code."""
+        symbol = Symbol(self.letters.new("k"), node.shape, "constant", value=np.asarray(node.value))
+        self.views[node] = View(symbol)
+        self.elements.forget()
+        return symbol
+
     def _name_outputs(self) -> None:
         users = users_of(self.nodes)
         for step in self.steps:
@@ -172,7 +183,8 @@ class _Equations:
                 name = self.names[old]
                 letter = "z" if node in affine else "h"
                 plain = re.sub(r"_\d+$", "", name)
-                own = name != step.path and (plain in ops.TABLE or plain == step.kind.lower())
+                kinds = (step.path, step.kind.lower())
+                own = name != step.path and (plain in ops.TABLE or plain in kinds)
                 text = (
                     self.letters.new(letter)
                     if own
@@ -190,8 +202,8 @@ class _Equations:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
             elif node not in self.forward and (self._carried(node) or blocks(node)):
-                of = self._differentiated(node)
-                if of is None or not self._name_gradient(node, of):
+                source = self._differentiated(node)
+                if source is None or not self._name_gradient(node, source):
                     self._named(node, self.letters.new("δ"))
         self._name_blocks()
 

@@ -98,7 +98,7 @@ def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) 
         if above is None or share is None or not (_is_number(above) and _is_number(share)):
             continue
         g, d = (np.ravel(derivation.value(n))[:1].tolist() for n in (above, share))
-        divisor = out.get(opened.of(pull.node.inputs[-1]))
+        divisor = out.get(opened.of(pull.node.inputs[-1])) if pull.node.inputs else None
         if pull.node.op is ops.divide and divisor is not None and g:
             factor = out.get(opened.of(above), number(float(g[0])))
             out[opened.of(share)] = mul(factor, power(divisor, MINUS))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import rebuilt, substitute
+from .algebra import is_condition, mul, rebuilt, substituted
 from .expression import (
     At,
     Call,
@@ -21,6 +21,7 @@ from .expression import (
     Reduce,
     Softmax,
     Sum,
+    Symbol,
 )
 from .places import place
 
@@ -38,8 +39,11 @@ class Pattern:
     places: tuple[Place, ...]
 
 
-def pattern(e: Expr) -> Pattern:
-    """The expression as an element of a tensor."""
+def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] = id) -> Pattern:
+    """The expression as an element of a tensor.
+
+    symbol_key   what a symbol is in the key
+    """
     places: dict[Place, int] = {}
     bound: dict[Index, int] = {}
 
@@ -72,7 +76,7 @@ def pattern(e: Expr) -> Pattern:
         out: list[Any] = [type(e).__name__]
         match e:
             case At(symbol, at):
-                out.append(id(symbol))
+                out.append(symbol_key(symbol))
                 out += [of_place(p, n) for p, n in zip(at, symbol.shape, strict=True)]
                 return tuple(out)
             case Call(name, _):
@@ -209,12 +213,44 @@ def inlined(equations: list[Any]) -> list[Any]:
         def written_out(x: Expr, e: Any = e) -> Expr | None:
             if not isinstance(x, At) or x.symbol is not e.left.symbol:
                 return None
-            out = e.right
-            for index, p in zip(e.left.at, x.at, strict=True):
-                out = substitute(out, index.atom, p) if index.terms else out
-            return out
+            return substituted(e.right, _places(e.left, x))
 
         user.right = replaced(user.right, written_out)
+
+
+def _places(left: At, at: At) -> dict[Index, Place]:
+    """The places of the left side's indices, from those of another element of the tensor."""
+    return {p.atom: q for p, q in zip(left.at, at.at, strict=True) if isinstance(p.atom, Index)}
+
+
+def absorbed(equations: list[Any]) -> list[Any]:
+    """The equations without conditions on what is 0 without them: [c] x = x if x = [c] y."""
+    conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
+    for e in equations:
+        own = [f for f in factors_of(e.right) if is_condition(f)]
+        if own and all(isinstance(p.atom, Index) or not p.terms for p in e.left.at):
+            conditions[e.left.symbol] = e.left, own
+
+    def without(x: Expr) -> Expr | None:
+        if not isinstance(x, Product):
+            return None
+        drop = {
+            substituted(c, _places(conditions[f.symbol][0], f))
+            for f in x.factors
+            if isinstance(f, At) and f.symbol in conditions
+            for c in conditions[f.symbol][1]
+        }
+        rest = [f for f in x.factors if f not in drop]
+        return mul(*(replaced(f, without) for f in rest)) if len(rest) < len(x.factors) else None
+
+    for e in equations:
+        e.right = replaced(e.right, without)
+    return equations
+
+
+def factors_of(e: Expr) -> tuple[Expr, ...]:
+    """The factors of a product, or the one that it is."""
+    return e.factors if isinstance(e, Product) else (e,)
 
 
 def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
@@ -226,7 +262,7 @@ def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None
     for user in equations:
-        factors = user.right.factors if isinstance(user.right, Product) else (user.right,)
+        factors = factors_of(user.right)
         if user is not e and any(isinstance(f, At) and f.symbol is symbol for f in factors):
             return e, user
     return None

@@ -105,6 +105,7 @@ _SHORT: Sequence[Callable[[str], str]] = (
     _numbers,
     lambda path: _numbers(path) or _last_part(path),
     _last_part,
+    lambda path: f"{_numbers(path)}.{_last_part(path)}",
 )
 
 

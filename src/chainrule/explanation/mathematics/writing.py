@@ -68,22 +68,16 @@ class Writer:
             self.letters[index] = free[0] if free else f"i{len(taken)}"
         return self.letters[index]
 
-    def right(self, e: Expr, indices: Sequence[Index]) -> tuple[str, bool]:
-        """The expression, and whether it is written with matrices."""
+    def sides(self, left: At, right: Expr, indices: Sequence[Index]) -> tuple[str, str]:
+        """Both sides of an equation for these indices, as matrices if they are some."""
         order = self.order(indices)
         saved = dict(self.letters)
         try:
-            return self.matrix(e, order)[0], True
+            return self.tensor(left, order), self.matrix(right, order)[0]
         except _NoMatrixError:
-            self.hidden, self.letters = (), saved
-            self.shown.clear()
-            return self.element(e)[0], False
-
-    def left(self, e: At, indices: Sequence[Index], is_matrix: bool) -> str:
-        """The tensor that is defined, or its element."""
-        if not is_matrix:
-            return self.element(e)[0]
-        return self.tensor(e, self.order(indices))
+            self.letters = saved
+            self.hidden, self.shown = (), set()
+            return self.element(left)[0], self.element(right)[0]
 
     def order(self, indices: Sequence[Index]) -> Order:
         """The last two axes; others in front, and time, are hidden, but times are shown."""
@@ -143,7 +137,7 @@ class Writer:
             if (last in f.free if last is not None else first is not None and first not in f.free)
         ]
         left = [f for f in factors if f not in right]
-        is_product = bool(left and right) and not index.time
+        is_product = bool(left and right)
         if is_product and not any(first in f.free for f in right if first is not None):
             saved = dict(self.letters)
             try:
@@ -190,6 +184,7 @@ class Writer:
         """A tensor, transposed if its axes are in the other order."""
         parts: list[str] = []  # in brackets
         read: list[Index | None] = []
+        front: list[Index | None] = []
         for p, n in zip(e.at, e.symbol.shape, strict=True):
             index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
             if index in self.hidden and index in self.shown:
@@ -197,6 +192,7 @@ class Writer:
             elif index in self.hidden:
                 if p.offset or any(part != ":" for part in parts) or read:
                     raise _NoMatrixError
+                front.append(index)
             elif n == 1:
                 parts.append(":")
                 read.append(None)
@@ -211,6 +207,8 @@ class Writer:
                 if p.offset < 0 or p.offset + index.size > n:  # it is 0 outside
                     raise _NoMatrixError
                 parts.append(":" if whole else f"{p.offset}:{p.offset + index.size}")
+        if front and front != [i for i in self.hidden if i not in self.shown]:
+            raise _NoMatrixError
         text = self.symbol(e.symbol)
         while parts and parts[-1] == ":":
             parts.pop()
