@@ -12,7 +12,7 @@ import numpy as np
 from ... import ops
 from ...dtypes import is_boolean, is_floating
 from ...graph import Graph, Node, Shape
-from .algebra import add, compare, mul, substitute, substituted, total
+from .algebra import add, compare, mul, opposite, substitute, substituted, total
 from .expression import (
     At,
     Expr,
@@ -160,7 +160,10 @@ class Elements:
             before = place([(carry.time, 1)], -carry.step)
             start = self.at(carry.start, at)
             is_first = compare("=", Numbered(at_index(carry.time)), number(carry.first))
-            return add(substitute(self.at(carry.out, at), carry.time, before), mul(is_first, start))
+            previous = substitute(self.at(carry.out, at), carry.time, before)
+            if not _vanishes(previous, carry.time):
+                previous = mul(opposite(is_first), previous)
+            return add(previous, mul(is_first, start))
         if node in opened.finals:
             carry = opened.finals[node]
             if carry.grows is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from ... import ops
 from ...graph import Node, Shape
 from ..derivation import Derivation
+from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .expression import At, Expr, Index, Symbol
@@ -30,6 +32,7 @@ class Equation:
     left       the element that is defined; of a block of the tensor where places have offsets
     shape      of what is defined
     step       that it belongs to
+    pull       the use of the chain rule that it is of; None in the forward pass
     backward   whether it is of the backward pass
     """
 
@@ -38,6 +41,7 @@ class Equation:
     right: Expr
     shape: Shape
     step: Step | None
+    pull: Pull | None
     backward: bool
 
 
@@ -75,6 +79,9 @@ class _Equations:
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
         self.step_of = {node: step for step in steps for node in step.nodes}
         self.upstream = upstream(derivation, self.opened)
+        position = derivation.position
+        begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
+        self._pulled = sorted((min(b), k) for k, b in enumerate(begins) if b)
         self.fixed = {self.opened.of(n) for n in derivation.fixed}
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
@@ -314,23 +321,24 @@ class _Equations:
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            out.append(
-                Equation(left, indices, right, shape, self._step(node), node not in self.forward)
-            )
+            backward = node not in self.forward
+            pull = self._pull(node) if backward else None
+            out.append(Equation(left, indices, right, shape, self._step(node), pull, backward))
         return out
 
+    def _pull(self, node: Node) -> Pull | None:
+        """The use of the chain rule that was going on when a node was recorded."""
+        at = self.derivation.position[self.opened.order[node]]
+        k = bisect.bisect(self._pulled, (at, len(self._pulled)))
+        return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
+
     def _step(self, node: Node) -> Step | None:
-        """The step of a node, or whose rule has made it."""
+        """The step of a node, or of the node whose rule has made it."""
         owner = self.opened.order[node]
         if owner in self.step_of:
             return self.step_of[owner]
-        position = self.derivation.position
-        best, step = -1, None
-        for pull in self.derivation.pulls:
-            at = min((position[n] for n in pull.nodes if n.op), default=-1)
-            if best < at <= position[owner] and pull.node in self.step_of:
-                best, step = at, self.step_of[pull.node]
-        return step
+        pull = self._pull(node)
+        return self.step_of.get(pull.node) if pull else None
 
     def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
         """The nodes inside steps that are a function which appears several times, with letters.
@@ -365,7 +373,7 @@ def _kind(step: Step | None) -> str:
 
 
 def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
-    return Equation(left, indices, right, left.symbol.shape, e.step, e.backward)
+    return Equation(left, indices, right, left.symbol.shape, e.step, e.pull, e.backward)
 
 
 def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equation]]]:

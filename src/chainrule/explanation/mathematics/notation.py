@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 _BELOW = dict(zip("0123456789aehijklmnoprstuvx+−,", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₊₋,", strict=True))
 _ABOVE = dict(zip("0123456789−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", strict=True))
-_GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"}
+_GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"} | {
+    "σ²": r"\sigma^{2}",
+    "x̂": r"\hat{x}",
+}
 
 
 CONSTANTS = {
@@ -125,7 +128,10 @@ class Latex:
     def below(self, text: str) -> str:
         if not text:
             return ""
-        return f"_{{{text}}}" if re.fullmatch(r"\d+|\w", text) else f"_{{{self.word(text)}}}"
+        letter, number = re.fullmatch(r"(.*?)(\d*)", text).groups()  # type: ignore[union-attr]
+        if letter in _GREEK or len(letter) < 2:
+            return f"_{{{_GREEK.get(letter, letter)}{number and letter and ' '}{number}}}"
+        return f"_{{{self.word(text)}}}"
 
     def gradient(self, of: str) -> str:
         return rf"\frac{{\partial L}}{{\partial {of}}}"

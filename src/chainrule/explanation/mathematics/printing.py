@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ...graph import Shape
 from .algebra import opposite
 from .equations import Equation, Mathematics
-from .expression import Call, Compare, Expr, Number
+from .expression import Call, Compare, Expr, Number, Reduce
 from .folding import folded
 from .notation import LATEX, UNICODE, Latex, Unicode
 from .writing import Writer
@@ -99,6 +99,7 @@ def _plain(condition: Expr, is_true: bool) -> str:
     writer = Writer(UNICODE, ())
     match condition:
         case Compare("<", Call("abs", (x,)), Number(bound)) if is_true and bound == math.inf:
-            return f"{writer.element(x)[0]} is finite"
+            is_largest = isinstance(x, Reduce) and x.kind == "max"
+            return "maxima are finite" if is_largest else f"{writer.element(x)[0]} is finite"
     out = writer.element(condition if is_true else opposite(condition))[0]
     return out[1:-1] if out.startswith("[") and out.endswith("]") else out

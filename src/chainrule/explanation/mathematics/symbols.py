@@ -127,4 +127,4 @@ def part_letter(e: Expr, kind: str) -> str:
 def _plain(name: str) -> str:
     """h1 as h with the subscript 1; other names as they are."""
     match = re.fullmatch(r"([A-Za-z])_?(\d+)", name)
-    return f"{match[1]}_{match[2]}" if match else name.replace("_", "·").replace(".", "·")
+    return f"{match[1]}_{match[2]}" if match else name

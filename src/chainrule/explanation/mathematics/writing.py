@@ -73,6 +73,8 @@ class Writer:
         order = self.order(indices)
         saved = dict(self.letters)
         try:
+            if not order and not self.hidden:  # of numbers
+                raise _NoMatrixError
             return self.tensor(left, order), self.matrix(right, order)[0]
         except _NoMatrixError:
             self.letters = saved
