@@ -2,7 +2,8 @@
 
 printing     equations as Unicode text and as LaTeX
 folding      equal layers, explained once
-equations    the equations of a backward pass: data, by step
+equations    the equations of a backward pass
+equation     what they are: data, by step
 naming       which nodes inside a step are worth a name
 sharing      names for what appears several times
 elements     nodes of a graph as expressions
@@ -18,7 +19,8 @@ places       places on axes
 expression   what expressions are
 """
 
-from .equations import Equation, Mathematics, equations
+from .equation import Equation, Mathematics
+from .equations import equations
 from .folding import Group, folded
 from .printing import latex, text, unicode
 

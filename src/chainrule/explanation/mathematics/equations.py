@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
+from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
 from .facts import counts, known, row_axes, upstream
 from .naming import blocks, boundaries
@@ -23,40 +23,6 @@ from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
-
-
-@dataclass
-class Equation:
-    """left = right, for all values of the indices.
-
-    left       the element that is defined; of a block of the tensor where places have offsets
-    shape      of what is defined
-    step       that it belongs to
-    pull       the use of the chain rule that it is of; None in the forward pass
-    backward   whether it is of the backward pass
-    """
-
-    left: At
-    indices: tuple[Index, ...]
-    right: Expr
-    shape: Shape
-    step: Step | None
-    pull: Pull | None
-    backward: bool
-
-
-@dataclass
-class Mathematics:
-    """The equations of a backward pass.
-
-    parts     (step, its equations): forward, then backward from the loss
-    assumed   conditions that the sample decides, and whether they are true
-    inputs    the symbols that no equation defines
-    """
-
-    parts: list[tuple[Step | None, list[Equation]]]
-    assumed: dict[Expr, bool]
-    inputs: list[Symbol]
 
 
 def equations(

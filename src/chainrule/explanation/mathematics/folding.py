@@ -9,7 +9,7 @@ from typing import Any
 
 from ...graph import Shape
 from ..steps import Step
-from .equations import Equation, Mathematics
+from .equation import Equation, Mathematics
 from .expression import Compare, Symbol
 from .sharing import pattern
 

@@ -193,10 +193,13 @@ class Latex:
 
 def _bare(text: str) -> str:
     """Without parentheses around all of it."""
-    start, end = r"\left(", r"\right)"
-    inner = text[len(start) : -len(end)]
-    whole = text.startswith(start) and text.endswith(end) and start not in inner
-    return inner if whole else text
+    start, end, depth = r"\left(", r"\right)", 0
+    for sign in re.finditer(r"\\left\(|\\right\)", text):
+        depth += 1 if sign[0] == start else -1
+        if not depth:  # the first parenthesis ends here
+            whole = text.startswith(start) and sign.end() == len(text)
+            return text[len(start) : -len(end)] if whole else text
+    return text
 
 
 _LATEX = {

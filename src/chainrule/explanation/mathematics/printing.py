@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ...graph import Shape
 from .algebra import opposite
-from .equations import Equation, Mathematics
+from .equation import Equation, Mathematics
 from .expression import Call, Compare, Expr, Number, Reduce
 from .folding import folded
 from .notation import LATEX, UNICODE, Latex, Unicode

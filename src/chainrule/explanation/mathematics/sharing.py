@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .algebra import is_condition, mul, rebuilt, substituted
+from .equation import Equation
 from .expression import (
     At,
     Call,
@@ -44,6 +45,15 @@ def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] = id) -> Pattern:
 
     symbol_key   what a symbol is in the key
     """
+    known: Pattern | None = e.__dict__.get("_pattern")
+    if known is None or symbol_key is not id:
+        known = _pattern(e, symbol_key)
+        if symbol_key is id:
+            e.__dict__["_pattern"] = known
+    return known
+
+
+def _pattern(e: Expr, symbol_key: Callable[[Symbol], Any]) -> Pattern:
     places: dict[Place, int] = {}
     bound: dict[Index, int] = {}
 
@@ -140,10 +150,10 @@ def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
 
 
 def shared(
-    equations: list[Any],
-    new_symbol: Callable[[Expr, tuple[Index, ...]], Any],
-    make: Callable[..., Any],
-) -> list[Any]:
+    equations: list[Equation],
+    new_symbol: Callable[[Expr, tuple[Index, ...]], Symbol],
+    make: Callable[..., Equation],
+) -> list[Equation]:
     """The equations with a name for each function that appears at least twice.
 
     new_symbol   (expression, indices) -> a symbol for it
@@ -193,14 +203,14 @@ def shared(
                 q.right = replaced(q.right, by_name)
 
 
-def _defines(equation: Any) -> bool:
+def _defines(equation: Equation) -> bool:
     """Whether every element of the right side's pattern is one of the left side's tensor."""
     places = pattern(equation.right).places
     at = [p for p in equation.left.at if p.terms]
     return is_candidate(equation.right) and {*places} == {*at} and len(places) == len(at)
 
 
-def inlined(equations: list[Any]) -> list[Any]:
+def inlined(equations: list[Equation]) -> list[Equation]:
     """The equations without names for gradients that one other gradient is a multiple of."""
     while True:
         uses = Counter(x.symbol for e in equations for x in e.right.walk() if isinstance(x, At))
@@ -210,7 +220,7 @@ def inlined(equations: list[Any]) -> list[Any]:
         e, user = pair
         equations.remove(e)
 
-        def written_out(x: Expr, e: Any = e) -> Expr | None:
+        def written_out(x: Expr, e: Equation = e) -> Expr | None:
             if not isinstance(x, At) or x.symbol is not e.left.symbol:
                 return None
             return substituted(e.right, _places(e.left, x))
@@ -223,7 +233,7 @@ def _places(left: At, at: At) -> dict[Index, Place]:
     return {p.atom: q for p, q in zip(left.at, at.at, strict=True) if isinstance(p.atom, Index)}
 
 
-def absorbed(equations: list[Any]) -> list[Any]:
+def absorbed(equations: list[Equation]) -> list[Equation]:
     """The equations without conditions on what is 0 without them: [c] x = x if x = [c] y."""
     conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
     for e in equations:
@@ -253,7 +263,9 @@ def factors_of(e: Expr) -> tuple[Expr, ...]:
     return e.factors if isinstance(e, Product) else (e,)
 
 
-def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
+def _inlinable(
+    e: Equation, equations: list[Equation], uses: Counter[Symbol]
+) -> tuple[Equation, Equation] | None:
     """The equation and the one that uses it, if its name is not worth an equation."""
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
