@@ -32,6 +32,8 @@ from .opening import Opened
 from .operations import RULES, Places, matched
 from .places import at_index, part, place
 
+_LARGEST = 200  # parts of an expression without a name
+
 
 @dataclass(frozen=True)
 class View:
@@ -66,6 +68,7 @@ class Elements:
     views     the nodes that have a name
     rows      (node, axis) where the axis counts samples
     known     the nodes that depend on integers, truth values and constants alone
+    fixed     the nodes that depend on constants alone
     value     a node's value on the sample
     assumed   conditions that the sample decides, and whether they are true
     wanted    nodes that need a name before the rest can be written
@@ -76,10 +79,12 @@ class Elements:
         views: dict[Node, View],
         rows: set[tuple[Node, int]],
         known: set[Node],
+        fixed: set[Node],
         value: Callable[[Node], Any],
         opened: Opened,
     ) -> None:
-        self.views, self.rows, self.known, self.value = views, rows, known, value
+        self.views, self.rows, self.known, self.fixed = views, rows, known, fixed
+        self.value = value
         self.opened = opened
         self.constants: dict[Node, Expr] = {}
         self.assumed: dict[Expr, bool] = {}
@@ -132,6 +137,10 @@ class Elements:
             return looped
         if node.op is None or node in self.constants:
             return self._constant(node, at)
+        if node in self.fixed and node.op not in (ops.broadcast_to, ops.reshape):
+            constant = self._constant(node, at)
+            if not isinstance(constant, Plain):
+                return constant
         value = self.value(node) if node in self.known else None
         if value is not None and is_boolean(node.dtype) and np.size(value):
             if (value == value.flat[0]).all():
@@ -203,7 +212,7 @@ class Elements:
 
     def _inline(self, node: Node, at: Places) -> Expr:
         out = self.written(node, at)
-        if isinstance(out, Plain):
+        if isinstance(out, Plain) or (out.size > _LARGEST and node not in self.known):
             self.wanted[node] = None
             return ZERO
         return out

@@ -24,6 +24,8 @@ from .places import at_index
 from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
+_FARTHEST = 50  # operations from a tensor to those with names that it is made of
+
 
 def equations(
     derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
@@ -65,6 +67,7 @@ class _Equations:
             self.views,
             row_axes(derivation, self.opened),
             known(derivation, self.opened),
+            self.fixed,
             self._value,
             self.opened,
         )
@@ -73,6 +76,7 @@ class _Equations:
     def mathematics(self) -> Mathematics:
         inputs = self._name_inputs()
         self._name_outputs()
+        self._name_far()
         while True:
             written = self._written()
             wanted = [n for n in self.elements.wanted if n not in self.views]
@@ -121,6 +125,17 @@ class _Equations:
                 self.axes[symbol, 0] = "rows"
             out.append(symbol)
         return out
+
+    def _name_far(self) -> None:
+        """Name nodes so that none is far from what has a name: long lines of code."""
+        distance: dict[Node, int] = {}
+        for node in self.nodes:
+            known = node in self.views or node in self.fixed
+            far = 0 if known else 1 + max((distance.get(i, 0) for i in node.inputs), default=0)
+            if far > _FARTHEST:
+                self._named(node, self.letters.new("a"))
+                far = 0
+            distance[node] = far
 
     def _name_constant(self, node: Node) -> Symbol:
         """A symbol for an array in the user's code."""

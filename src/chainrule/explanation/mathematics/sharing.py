@@ -172,7 +172,7 @@ def shared(
         sites = [(k, e) for k, e in sites if equations[k].right != e or not _defines(equations[k])]
         if not sites:
             return equations
-        _, e = min(sites, key=lambda f: sum(1 for _ in f[1].walk()))
+        _, e = min(sites, key=lambda f: f[1].size)
         key, places = pattern(e).key, pattern(e).places
         defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
         if defined is None:
@@ -270,7 +270,7 @@ def _inlinable(
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
     whole = all(isinstance(p.atom, Index) or (not p.terms and not p.offset) for p in e.left.at)
-    small = sum(1 for _ in e.right.walk()) <= _LARGEST
+    small = e.right.size <= _LARGEST
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None
     for user in equations:
