@@ -259,6 +259,9 @@ def call(name: str, *arguments: Expr) -> Expr:
             if first == ZERO:
                 return ONE
             return _exponential(first)
+        case "logaddexp" if arguments[1] == ZERO:
+            # log(eᵃ + e⁰)
+            return call("log", add(ONE, call("exp", first)))
         case "log":
             if first == ONE:
                 return ZERO

@@ -32,7 +32,7 @@ from .opening import Opened
 from .operations import RULES, Places, matched
 from .places import at_index, part, place
 
-_LARGEST = 200  # parts of an expression without a name
+_LARGEST = 80  # parts of an expression without a name
 
 
 @dataclass(frozen=True)

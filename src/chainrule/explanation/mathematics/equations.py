@@ -16,7 +16,7 @@ from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
-from .expression import At, Expr, Index, Symbol
+from .expression import At, Expr, Index, Plain, Symbol
 from .facts import counts, known, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Carry, Opened, users_of
@@ -373,6 +373,10 @@ def _mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
         for k, p in enumerate(e.at):
             if isinstance(p.atom, Index) and p.atom.time:
                 axes[e.symbol, k] = "time"
+    for e in reads if isinstance(equation.right, Plain) else ():
+        same = e.symbol.shape[:1] == equation.shape[:1]
+        if same and equation.shape and axes.get((e.symbol, 0)) == "rows":
+            equation.indices[0].rows = True
     for e in reads:
         for k, p in enumerate(e.at):
             if isinstance(p.atom, Index) and (e.symbol, k) in axes:

@@ -77,7 +77,7 @@ def _parameter(name: str, ranks: Mapping[str, int]) -> tuple[str, str]:
         return last, path
     factor = ranks.get(name.removesuffix(last) + last.replace("bias", "weight")) == 1
     letter = {"weight": "Wγ", "bias": "bβ"}[kind][factor]
-    rest = re.sub(r"weight|bias|proj|_l0$|_", "", last)
+    rest = ",".join(w for w in last.split("_") if w not in ("weight", "bias", "proj", "l0", "0"))
     return letter + (f"_{rest}" if rest else ""), path
 
 

@@ -165,6 +165,10 @@ class Writer:
             rest = [f for f in factors if f not in (*left, *right)]
             if not rest:
                 return outer, _PRODUCT
+            if not any(isinstance(f, (Number, Count, Power)) for f in rest):
+                parts = [self.within(self.matrix(f, order), _ATOM) for f in rest]
+                parts.append(self.notation.inside(outer))
+                return self.notation.hadamard.join(parts), _PRODUCT
         return None
 
     def group(self, factors: Sequence[Expr], order: Order) -> str:
@@ -180,6 +184,7 @@ class Writer:
             inner = self.within(self.matrix(body, order), _SERIES)
             return self.notation.reduce("sum", self.letter(index)) + inner, _SERIES
         finally:
+            self.letters.pop(index, None)
             self.hidden, self.shown = hidden, shown
 
     def tensor(self, e: At, order: Order) -> str:
@@ -252,10 +257,13 @@ class Writer:
                 return self.notation.cases(*parts), _ATOM
             case Reduce(kind, index, body):
                 sign = self.notation.reduce(kind, self.letter(index))
-                return sign + self.within(self.element(body), _SERIES), _SERIES
+                inner = self.within(self.element(body), _SERIES)
+                del self.letters[index]
+                return sign + inner, _SERIES
             case Softmax(index, body, at):
                 along = self.notation.below(self.letter(index))
                 inner = self.notation.function("softmax" + along, [self.element(body)[0]])
+                del self.letters[index]
                 return self.notation.element(inner, [self.place(at)]), _ATOM
             case Plain(operation, arguments, settings, result):
                 operation = _RESULTS.get((operation, result), operation)
@@ -308,7 +316,9 @@ class Writer:
         return self.notation.function(name, arguments)
 
     def number(self, value: Fraction | float) -> Text:
-        if isinstance(value, Fraction):
+        if isinstance(value, Fraction) and _decimal(abs(value)):
+            text, level = _decimal(abs(value)), _ATOM
+        elif isinstance(value, Fraction):
             top = str(abs(value.numerator))
             text = (
                 top
@@ -317,7 +327,8 @@ class Writer:
             )
             level = _ATOM if value.denominator == 1 else _PRODUCT
         else:
-            text, level = self.notation.constant(abs(value)), _ATOM
+            text = self.notation.constant(abs(value))
+            level = _SERIES if "/" in text else _ATOM
         return (self.notation.minus + text, _SUM) if value < 0 else (text, level)
 
     def term(self, e: Expr, write: Write) -> tuple[bool, str]:
@@ -336,12 +347,14 @@ class Writer:
     def product(self, e: Expr, write: Write, sign: str) -> Text:
         """Numbers in front, factors, what is divided by behind."""
         negative, e = _sign(e)
-        factors = e.factors if isinstance(e, Product) else (e,)
+        factors = _mean(e.factors if isinstance(e, Product) else (e,))
         scalars: list[Expr] = []
         above: list[Expr] = []
         below: list[Expr] = []
         for f in factors:
             match f:
+                case Number(Fraction() as value) if _decimal(value):
+                    scalars.append(f)
                 case Number(Fraction() as value):
                     if value.numerator != 1:
                         scalars.append(Number(Fraction(value.numerator)))
@@ -434,6 +447,22 @@ def _fits(read: Order, order: Order) -> bool:
     return len(read) <= len(order) and all(
         a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
     )
+
+
+def _mean(factors: Sequence[Expr]) -> Sequence[Expr]:
+    """A sum over the samples by their number is their mean, so that the number is N."""
+    rows = [f.index.size for f in factors if isinstance(f, Reduce) and f.index.rows]
+    match factors:
+        case (Number(Fraction(numerator=1) as value), *rest) if value.denominator in rows:
+            return [Power(Count(value.denominator), Number(Fraction(-1))), *rest]
+    return factors
+
+
+def _decimal(value: Fraction) -> str:
+    """A fraction such as 9/10 as a decimal number; "" if it is none, is long, or 1 / n."""
+    text = f"{float(value):.4g}"
+    short = value.numerator != 1 and value.denominator != 1 and "e" not in text
+    return text if short and Fraction(text) == value else ""
 
 
 def _sign(e: Expr) -> tuple[bool, Expr]:
