@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
+import fuzzing
 from chainrule import nn
 from chainrule.explanation import mathematics
 from chainrule.explanation.mathematics import algebra
@@ -196,6 +197,21 @@ def test_random_networks(layers, rows, width, classes):
     else:
         m, e = written(lambda x: square(model(x)), x)
     check(m, e, rtol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", range(4))
+def test_random_programs(part):
+    """Of the statements of `fuzzing.py`: assignments, lookups, loops, derivatives inside."""
+    for seed in range(part, 40, 4):
+        program = fuzzing.Program(seed)
+        body, (s, _) = program.chain(2, 0), program.start()
+
+        def loss(x, body=body, s=s):
+            return square(body(s, x)) + (s["table"] ** 2).sum()
+
+        m, e = written(loss, cr.Tensor(program.inputs[0]))
+        check(m, e, rtol=1e-6)
 
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────

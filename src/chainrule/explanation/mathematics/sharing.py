@@ -205,9 +205,19 @@ def shared(
 
 def _defines(equation: Equation) -> bool:
     """Whether every element of the right side's pattern is one of the left side's tensor."""
+    if not is_candidate(equation.right) or not _is_whole(equation.left):
+        return False
     places = pattern(equation.right).places
     at = [p for p in equation.left.at if p.terms]
-    return is_candidate(equation.right) and {*places} == {*at} and len(places) == len(at)
+    return {*places} == {*at} and len(places) == len(at)
+
+
+def _is_whole(left: At) -> bool:
+    """Whether an equation defines all of a tensor, not a block."""
+    return all(
+        p.atom.size == n if isinstance(p.atom, Index) else n == 1
+        for p, n in zip(left.at, left.symbol.shape, strict=True)
+    )
 
 
 def inlined(equations: list[Equation]) -> list[Equation]:
@@ -238,7 +248,7 @@ def absorbed(equations: list[Equation]) -> list[Equation]:
     conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
     for e in equations:
         own = [f for f in factors_of(e.right) if is_condition(f)]
-        if own and all(isinstance(p.atom, Index) or not p.terms for p in e.left.at):
+        if own and _is_whole(e.left):
             conditions[e.left.symbol] = e.left, own
 
     def without(x: Expr) -> Expr | None:
@@ -269,7 +279,7 @@ def _inlinable(
     """The equation and the one that uses it, if its name is not worth an equation."""
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
-    whole = all(isinstance(p.atom, Index) or (not p.terms and not p.offset) for p in e.left.at)
+    whole = _is_whole(e.left)
     small = e.right.size <= _LARGEST
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None

@@ -273,7 +273,21 @@ class Writer:
         raise AssertionError(e)
 
     def whole(self, e: Expr) -> str:
-        return self.symbol(e.symbol) if isinstance(e, At) else self.element(e)[0]
+        """A tensor that an operation reads: all of it, a block, or the part of a time."""
+        if not isinstance(e, At):
+            return self.element(e)[0]
+        parts = []
+        for p, n in zip(e.at, e.symbol.shape, strict=True):
+            index = p.terms[0][0] if len(p.terms) == 1 else None
+            if isinstance(index, Index) and not index.time:
+                is_all = index.size == n and not p.offset
+                parts.append(":" if is_all else f"{p.offset}:{p.offset + index.size}")
+            else:
+                parts.append(":" if n == 1 else self.place(p))
+        while parts and parts[-1] == ":":
+            parts.pop()
+        symbol = self.symbol(e.symbol)
+        return self.notation.element(symbol, parts) if parts else symbol
 
     def at(self, symbol: Symbol, at: Sequence[Place]) -> str:
         places = [self.place(p) for p, n in zip(at, symbol.shape, strict=True) if n > 1]
