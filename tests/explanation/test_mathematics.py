@@ -252,6 +252,32 @@ def test_a_network_with_cross_entropy_is_the_textbooks():
     assert text.splitlines()[-1] == "used of this sample: y[n] ≠ −100; maxima are finite"
 
 
+def test_a_gru_has_the_letters_of_textbooks():
+    rnn = double(nn.GRU(3, 2))
+    m, _ = written(lambda x: square(rnn(x)[0]), data(2, 4, 3))
+    assert lines(m)[1:5] == [
+        "z[t] = σ(x[:, t] Wᵢₕ[2:4]ᵀ + bᵢₕ[2:4] + a[t, :, 2:4])",
+        "r[t] = σ(x[:, t] Wᵢₕ[0:2]ᵀ + bᵢₕ[0:2] + a[t, :, 0:2])",
+        "n[t] = tanh(x[:, t] Wᵢₕ[4:6]ᵀ + bᵢₕ[4:6] + r[t] ⊙ a[t, :, 4:6])",
+        "h[t] = (1 − z[t]) ⊙ n[t] + z[t] ⊙ h[t − 1]",
+    ]
+
+
+def test_a_batch_is_coupled_in_three_ways():
+    m, _ = written(*CASES["batch norm"])
+    text = mathematics.unicode(m)
+    assert "μ = (1/N) Σₙ z₀[n]" in text
+    assert "σ² = (1/N) Σₙ (z₀[n] − μ)²" in text
+    means = "(1/N) Σₘ δₕ[m] − (1/N) x̂ Σₘ δₕ[m] ⊙ x̂[m]"
+    assert f"δ₀ = γ ⊙ (δₕ − {means}) / √(σ² + 10⁻⁵)" in text
+
+
+def test_a_convolution_is_a_sum_over_the_window():
+    m, _ = written(*CASES["convolution"])
+    assert lines(m)[0].startswith("z₀[n, i, j, k] = Σₗ Σₘ Σₒ x[n, i + l, j + m, o] W₀[l, m, o, k]")
+    assert "h₂[n, i, j, k] = maxₗ maxₘ h₁[n, 2i + l, 2j + m, k]" in lines(m)
+
+
 def test_numbers_are_fractions_where_they_can_be():
     assert algebra.number(0.1) == Number(algebra.Fraction(1, 10))
     third = float(np.float32(1 / 3))

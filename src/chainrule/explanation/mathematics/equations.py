@@ -16,8 +16,8 @@ from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
-from .expression import At, Expr, Index, Plain, Symbol
-from .facts import counts, known, row_axes, upstream
+from .expression import At, Expr, Index, Symbol
+from .facts import counts, known, mark, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Carry, Opened, users_of
 from .places import at_index
@@ -45,6 +45,7 @@ class _Equations:
         self.nodes = [n for n in self.opened.order if not isinstance(n.dtype, tuple)]
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
+        self.users = users_of(self.nodes)
         self.step_of = {node: step for step in steps for node in step.nodes}
         self.upstream = upstream(derivation, self.opened)
         position = derivation.position
@@ -84,7 +85,7 @@ class _Equations:
             if not texts:
                 break
             for node, letter in texts.items():
-                if node.op is None:
+                if node.op is None and node not in self.opened.time:
                     inputs.append(self._name_constant(node))
                 elif node in wanted:
                     self._named(node, self.letters.new(letter))
@@ -92,7 +93,7 @@ class _Equations:
                     self._name(node, self.letters.new(letter))
             self._name_blocks()
         for e in written:
-            _mark(e, self.axes)
+            mark(e, self.axes)
         written = absorbed(inlined(absorbed(shared(written, self._new_symbol, _before))))
         read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
         used = [s for s in inputs if s in read]
@@ -145,7 +146,7 @@ class _Equations:
         return symbol
 
     def _name_outputs(self) -> None:
-        users = users_of(self.nodes)
+        users = self.users
         for step in self.steps:
             inside = [
                 n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
@@ -196,9 +197,21 @@ class _Equations:
         self._name_blocks()
 
     def _carried(self, node: Node) -> list[Carry]:
-        """What a loop of the backward pass carries and a node adds to, but for sums of all."""
-        carries = [self.opened.carries[i] for i in node.inputs if i in self.opened.carries]
-        return [c for c in carries if c.out not in self.forward and c.grows is None]
+        """What a loop of the backward pass hands to the next step and becomes the node.
+
+        That is the sum of it and of what else reaches the step, or it alone. Sums of all steps,
+        which only grow, are none.
+        """
+        return [
+            c
+            for leaf, c in self.opened.carries.items()
+            if c.out not in self.forward and c.grows is None and self._complete(leaf) is node
+        ]
+
+    def _complete(self, leaf: Node) -> Node:
+        """The only node that reads a leaf, if it adds to it; the leaf if there are others."""
+        users = self.users.get(leaf, ())
+        return users[0] if len(users) == 1 and users[0].op is ops.add else leaf
 
     def _differentiated(self, node: Node) -> Symbol | None:
         """What a node in a loop is the gradient of: a state, or a tensor in the same step."""
@@ -236,7 +249,7 @@ class _Equations:
         whole = node
         if node in self.opened.stacked:
             node = self.opened.stacked[node][0]
-        if node in self.views or node in self.opened.rows or node in self.opened.carries:
+        if node in self.views:
             return None
         time = self.opened.time.get(node)
         view = View(Symbol(text, node.shape))
@@ -260,7 +273,8 @@ class _Equations:
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
-        if node in self.views or node in self.fixed or node.op is None or node in self.forward:
+        constant = node in self.fixed or (node.op is None and node not in self.opened.time)
+        if constant or node in self.views or node in self.forward:
             return False
         if of.name and of.name in {i.name for i in self.derivation.inputs.values()}:
             text = f"∂L/∂{of.text}"
@@ -364,26 +378,6 @@ def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equati
             out.append((e.step, []))
         out[-1][1].append(e)
     return out
-
-
-def _mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
-    """Mark the indices that count samples or time, by the axes that they read."""
-    reads = [e for e in equation.right.walk() if isinstance(e, At)]
-    for e in (*reads, equation.left):
-        for k, p in enumerate(e.at):
-            if isinstance(p.atom, Index) and p.atom.time:
-                axes[e.symbol, k] = "time"
-    for e in reads if isinstance(equation.right, Plain) else ():
-        same = e.symbol.shape[:1] == equation.shape[:1]
-        if same and equation.shape and axes.get((e.symbol, 0)) == "rows":
-            equation.indices[0].rows = True
-    for e in reads:
-        for k, p in enumerate(e.at):
-            if isinstance(p.atom, Index) and (e.symbol, k) in axes:
-                setattr(p.atom, axes[e.symbol, k], True)
-    for k, p in enumerate(equation.left.at):
-        if isinstance(p.atom, Index) and (p.atom.rows or p.atom.time):
-            axes[equation.left.symbol, k] = "time" if p.atom.time else "rows"
 
 
 def _digits_shape(view: View, node: Node) -> Shape:

@@ -33,7 +33,7 @@ def constant_name(value: float) -> str | None:
 class Unicode:
     """Text for terminals."""
 
-    product, hadamard, minus, dot = " ", " ⊙ ", "−", " · "
+    product, hadamard, minus = " ", " ⊙ ", "−"
 
     def relation(self, sign: str) -> str:
         """= ≠ < ≤ > or ≥."""
@@ -115,7 +115,7 @@ _FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 class Latex:
     """For notebooks and pages, in what MathJax and KaTeX read."""
 
-    product, hadamard, minus, dot = r"\,", r" \odot ", "-", r" \cdot "
+    product, hadamard, minus = r"\,", r" \odot ", "-"
 
     def relation(self, sign: str) -> str:
         return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)

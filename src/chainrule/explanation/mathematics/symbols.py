@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..steps import distinct
-from .expression import At, Expr, Softmax, Sum
+from .expression import At, Call, Expr, Softmax, Sum
 
 # Letters of textbooks, in the order in which a step computes, or slices, them.
 PARTS = {
@@ -115,6 +115,7 @@ def part_letter(e: Expr, kind: str) -> str:
     if isinstance(e, Softmax):
         return "P" if reads and reads[0].symbol.text[0].isupper() else "p"
     gates = _GATES.get(kind, "")
+    reads = [x for x in _outside_functions(e) if isinstance(x, At)]
     for x in reads if gates else ():
         for p, size in zip(x.at, x.symbol.shape, strict=True):
             index = next(iter(p.free & e.free), None)
@@ -122,6 +123,14 @@ def part_letter(e: Expr, kind: str) -> str:
             if size > width and (index or not p.terms):
                 return gates[p.offset // width]
     return gates[-1] if gates and isinstance(e, Sum) else "a"
+
+
+def _outside_functions(e: Expr) -> Iterator[Expr]:
+    """What is in an expression, but not in a function in it."""
+    for p in e.parts:
+        yield p
+        if not isinstance(p, Call):
+            yield from _outside_functions(p)
 
 
 def _plain(name: str) -> str:

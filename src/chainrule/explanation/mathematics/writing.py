@@ -119,6 +119,9 @@ class Writer:
         raise _NoMatrixError
 
     def relation(self, e: Compare, order: Order) -> Text:
+        """1 where it is true, else 0."""
+        if e.free <= self.shown:
+            return self.element(e)
         match e:
             case Compare("=", At() as y, Numbered(p)) | Compare("=", Numbered(p), At() as y):
                 if len(order) == 2 and p.atom is order[1]:
@@ -189,6 +192,13 @@ class Writer:
 
     def tensor(self, e: At, order: Order) -> str:
         """A tensor, transposed if its axes are in the other order."""
+        try:
+            return self.block(e, order, False)
+        except _NoMatrixError:
+            return self.block(e, order, True)
+
+    def block(self, e: At, order: Order, keeps: bool) -> str:
+        """A tensor; `keeps`: one place on an axis is a block of size 1, not a place."""
         parts: list[str] = []  # in brackets
         read: list[Index | None] = []
         front: list[Index | None] = []
@@ -203,9 +213,11 @@ class Writer:
             elif n == 1:
                 parts.append(":")
                 read.append(None)
-            elif not p.terms:
+            elif not p.terms and keeps:
                 parts.append(f"{p.offset}:{p.offset + 1}")
                 read.append(None)
+            elif not p.terms:
+                parts.append(str(p.offset))
             else:
                 if not isinstance(index, Index):
                     raise _NoMatrixError
