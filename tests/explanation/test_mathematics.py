@@ -249,7 +249,13 @@ def test_a_network_with_cross_entropy_is_the_textbooks():
     ]
     text = mathematics.unicode(m)
     assert "W₁  (4×3)  fc1.weight" in text
-    assert text.splitlines()[-1] == "used of this sample: y[n] ≠ −100; maxima are finite"
+    note = "true everywhere on this sample: y[n] ≠ −100; maxima are finite"
+    assert text.splitlines()[-1] == note
+
+
+def test_one_sample_has_probabilities_too():
+    m, _ = written(*CASES["one sample"])
+    assert lines(m)[3:6] == ["p = softmax(z₂)", "L = −log(p[y])", "δ₂ = p − onehot(y)"]
 
 
 def test_a_gru_has_the_letters_of_textbooks():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ...graph import Shape
+from ..steps import Step
 from .algebra import opposite
 from .equation import Equation, Mathematics
 from .expression import Call, Compare, Expr, Number, Reduce
@@ -38,7 +39,7 @@ def unicode(mathematics: Mathematics) -> str:
             lines.append(f"  {group.layer} as {group.like}")
             continue
         for step, equations in group.parts:
-            lines.append(f"  {step.title if step else 'loss'}")
+            lines.append(f"  {_title(step)}")
             rows = [" = ".join(text(e)) for e in equations]
             width = min(max(map(len, rows)), _WIDTH)
             lines += [
@@ -62,12 +63,18 @@ def latex(mathematics: Mathematics) -> str:
                 left, right = text(e, LATEX)
                 shape = shape_text(e.shape).replace("×", r" \times ")
                 rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
-            title = _escaped(step.title if step else "loss")
+            title = _escaped(_title(step))
             body = " \\\\\n".join(rows)
             blocks.append(
                 f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
             )
     return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
+
+
+def _title(step: Step | None) -> str:
+    """The step's title, no longer than an equation."""
+    title = step.title if step else "loss"
+    return title if len(title) <= _WIDTH else f"{title[: _WIDTH - 1]}…"
 
 
 def _escaped(title: str) -> str:
@@ -92,7 +99,7 @@ def _legend(mathematics: Mathematics) -> Iterator[str]:
 def assumptions(mathematics: Mathematics) -> str:
     """What the equations use of the sample, in a line; "" for nothing."""
     texts = dict.fromkeys(_plain(c, true) for c, true in mathematics.assumed.items())
-    return f"used of this sample: {'; '.join(texts)}" if texts else ""
+    return f"true everywhere on this sample: {'; '.join(texts)}" if texts else ""
 
 
 def _plain(condition: Expr, is_true: bool) -> str:

@@ -108,7 +108,7 @@ def _pattern(e: Expr, symbol_key: Callable[[Symbol], Any]) -> Pattern:
 def is_candidate(e: Expr) -> bool:
     """Whether it is a function of something, which is worth a name."""
     named = isinstance(e, Call) and e.name != "log"
-    return (named or isinstance(e, Softmax)) and bool(e.free)
+    return (named and bool(e.free)) or isinstance(e, Softmax)
 
 
 def _is_composite(e: Expr) -> bool:
