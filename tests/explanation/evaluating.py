@@ -102,11 +102,25 @@ def evaluate(e, indices, tensors):
             shape = np.broadcast_shapes(weights.shape[:-1], at.shape)
             weights = np.broadcast_to(weights, (*shape, index.size))
             return np.take_along_axis(weights, np.broadcast_to(at, shape)[..., None], -1)[..., 0]
-        case Plain(arguments=arguments, result=result, meaning=node):
-            values = [np.asarray(tensors[a.symbol]) for a in arguments]
-            out = node.op.evaluate(*values, **node.params)
-            return out if result is None else out[result]
+        case Plain():
+            return operation(e, indices, tensors)
     raise AssertionError(e)
+
+
+def operation(e, indices, tensors):
+    """An operation on whole tensors; in a loop at each time."""
+    times = [i for i in indices if i.time]
+    results = []
+    for t in range(times[0].size if times else 1):
+        values = []
+        for a, i in zip(e.arguments, e.meaning.inputs, strict=True):
+            own = [k for p in a.places for k in p.free if k not in times]
+            at = grid(own) | dict.fromkeys(times, t)
+            value = np.asarray(evaluate(a, at, tensors), i.dtype)
+            values.append(value.reshape(i.shape) if own else np.full(i.shape, value))
+        out = e.meaning.op.evaluate(*values, **e.meaning.params)
+        results.append(out if e.result is None else out[e.result])
+    return np.stack(results) if times else results[0]
 
 
 def along(index, body, indices, tensors):

@@ -1,5 +1,7 @@
 """The mathematics of an explanation: every equation against the recorded values, and its text."""
 
+import re
+
 import numpy as np
 import pytest
 from evaluating import solved
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
+import fuzzing
 from chainrule import nn
 from chainrule.explanation import mathematics
 from chainrule.explanation.mathematics import algebra
@@ -106,6 +109,42 @@ def table():
     out["flip"] = (lambda x: (cr.flip(x @ w) * x[:, :2]).sum(), x)
     out["concat"] = (lambda x: square(cr.tanh(cr.concat([x @ w, x], axis=1))), x)
     out["minimum"] = (lambda x: cr.minimum(x @ w, 0.3).sum() + cr.abs(x @ w).sum(), x)
+    v = data(3, grad=True)
+    loop = lambda c, x: (cr.tanh(c * v + x), c)  # noqa: E731
+    out["loop"] = (lambda x: (cr.scan(loop, v, x)[1] ** 3).sum(), x)
+    out["loop and its end"] = (lambda x: sum((r**2).sum() for r in cr.scan(loop, v, x)), x)
+    out["loop from the end"] = (lambda x: (cr.scan(loop, v, x, reverse=True)[0] ** 2).sum(), x)
+    out["constant loop"] = (lambda x: cr.scan(loop, x[0], x)[1].sum(), x)
+    out["identity"] = (lambda a: a * 1, data(grad=True))
+    out["sum"] = (lambda a: -a.sum(), v)
+    out["product"] = (lambda a: cr.prod(a), v)
+    out["sort"] = (lambda a: cr.sort(a)[1], v)
+    out["powers"] = (lambda a: (cr.exp(a) ** a).sum(), v)
+    out["gradient"] = (lambda a: (cr.grad(lambda z: cr.sin(z * z).sum())(a) ** 2).sum(), v)
+    out["negative index"] = (lambda a: (cr.take(a, labels(-1, 0), axis=0) ** 2).sum(), w)
+    out["roll"] = (lambda a: (cr.roll(a, 1) * a).sum(), v)
+    groups = double(nn.GroupNorm(2, 4))
+    out["group norm"] = (lambda a: (groups(a) ** 3).sum(), data(2, 3, 4, grad=True))
+    by_channel = double(nn.Conv1d(2, 2, 3, groups=2))
+    out["groups"] = (lambda x: square(by_channel(x)), data(2, 5, 2))
+    up = double(nn.ConvTranspose1d(1, 2, 3, stride=2))
+    out["transposed convolution"] = (lambda x: square(up(x)), data(1, 3, 1))
+    out["added mask"] = (
+        lambda q, b: square(attend(q, q, q, attn_mask=b)),
+        w,
+        data(3, 3, grad=True),
+    )
+    linear = double(nn.Linear(3, 1))
+    optimizer = cr.optim.Adam(linear.parameters())
+
+    def step(x, t):
+        loss = mse(linear(x), t)
+        loss.backward()
+        nn.utils.clip_grad_norm_(linear.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    out["step"] = (step, x, data(5, 1))
     out["checkpoint"] = (lambda x: square(cr.checkpoint(lambda a: cr.sin(a @ w))(x)), x)
     return out
 
@@ -128,8 +167,9 @@ def check(m, e, rtol=1e-9):
             scale = np.abs(symbol.value).max(initial=1e-3)
             np.testing.assert_allclose(value, symbol.value, rtol=0, atol=rtol * scale)
     assert {s.of.name for s in tensors if s.text.startswith("∂")} == {*e.gradients}
-    for notation in (mathematics.unicode(m), mathematics.latex(m)):
-        assert "Expr" not in notation
+    text = mathematics.latex(m)
+    assert text.count("{") == text.count("}")
+    assert text.count(r"\left") == text.count(r"\right")
 
 
 def test_a_wrong_equation_is_caught():
@@ -157,6 +197,21 @@ def test_random_networks(layers, rows, width, classes):
     else:
         m, e = written(lambda x: square(model(x)), x)
     check(m, e, rtol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("part", range(4))
+def test_random_programs(part):
+    """Of the statements of `fuzzing.py`: assignments, lookups, loops, derivatives inside."""
+    for seed in range(part, 40, 4):
+        program = fuzzing.Program(seed)
+        body, (s, _) = program.chain(2, 0), program.start()
+
+        def loss(x, body=body, s=s):
+            return square(body(s, x)) + (s["table"] ** 2).sum()
+
+        m, e = written(loss, cr.Tensor(program.inputs[0]))
+        check(m, e, rtol=1e-6)
 
 
 # ── texts ────────────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +249,39 @@ def test_a_network_with_cross_entropy_is_the_textbooks():
     ]
     text = mathematics.unicode(m)
     assert "W₁  (4×3)  fc1.weight" in text
-    assert text.splitlines()[-1] == "used of this sample: y[n] ≠ −100; maxᵢ z₂[n, i] is finite"
+    note = "true everywhere on this sample: y[n] ≠ −100; maxima are finite"
+    assert text.splitlines()[-1] == note
+
+
+def test_one_sample_has_probabilities_too():
+    m, _ = written(*CASES["one sample"])
+    assert lines(m)[3:6] == ["p = softmax(z₂)", "L = −log(p[y])", "δ₂ = p − onehot(y)"]
+
+
+def test_a_gru_has_the_letters_of_textbooks():
+    rnn = double(nn.GRU(3, 2))
+    m, _ = written(lambda x: square(rnn(x)[0]), data(2, 4, 3))
+    assert lines(m)[1:5] == [
+        "z[t] = σ(x[:, t] Wᵢₕ[2:4]ᵀ + bᵢₕ[2:4] + a[t, :, 2:4])",
+        "r[t] = σ(x[:, t] Wᵢₕ[0:2]ᵀ + bᵢₕ[0:2] + a[t, :, 0:2])",
+        "n[t] = tanh(x[:, t] Wᵢₕ[4:6]ᵀ + bᵢₕ[4:6] + r[t] ⊙ a[t, :, 4:6])",
+        "h[t] = (1 − z[t]) ⊙ n[t] + z[t] ⊙ h[t − 1]",
+    ]
+
+
+def test_a_batch_is_coupled_in_three_ways():
+    m, _ = written(*CASES["batch norm"])
+    text = mathematics.unicode(m)
+    assert "μ = (1/N) Σₙ z₀[n]" in text
+    assert "σ² = (1/N) Σₙ (z₀[n] − μ)²" in text
+    means = "(1/N) Σₘ δₕ[m] − (1/N) x̂ Σₘ δₕ[m] ⊙ x̂[m]"
+    assert f"δ₀ = γ ⊙ (δₕ − {means}) / √(σ² + 10⁻⁵)" in text
+
+
+def test_a_convolution_is_a_sum_over_the_window():
+    m, _ = written(*CASES["convolution"])
+    assert lines(m)[0].startswith("z₀[n, i, j, k] = Σₗ Σₘ Σₒ x[n, i + l, j + m, o] W₀[l, m, o, k]")
+    assert "h₂[n, i, j, k] = maxₗ maxₘ h₁[n, 2i + l, 2j + m, k]" in lines(m)
 
 
 def test_numbers_are_fractions_where_they_can_be():
@@ -202,3 +289,26 @@ def test_numbers_are_fractions_where_they_can_be():
     third = float(np.float32(1 / 3))
     assert algebra.number(third, 2e-7) == Number(algebra.Fraction(1, 3))
     assert algebra.number(third) == Number(third)
+
+
+def test_equal_layers_are_explained_once():
+    layer = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0)
+    model = double(nn.TransformerEncoder(layer, 4))
+    m, _ = written(lambda x: square(model(x)), data(2, 3, 4))
+    text = mathematics.unicode(m)
+    for k in (1, 2, 3):
+        assert f"  layers.{k} as layers.0" in text
+    assert "  layers.1 as layers.2" in text  # layers.3 is below the loss
+    groups = [g for g in mathematics.folded(m) if not g.like]
+    assert [g.layer for g in groups if not g.is_backward] == ["layers.0", ""]
+    different = double(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh()))
+    assert " as " not in mathematics.unicode(
+        written(classifier(different), data(2, 3), labels(0, 1))[0]
+    )
+
+
+def test_latex_is_plain_ascii():
+    for name in ("mlp", "LSTM", "batch norm", "attention", "GELU", "smoothing"):
+        m, _ = written(*CASES[name])
+        text = re.sub(r"\\text\{.*\}", "", mathematics.latex(m))
+        assert text.isascii(), {c for c in text if not c.isascii()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, Operation
+from .mathematics.notation import CONSTANTS
 
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4  # how tightly a text binds
 
@@ -23,14 +23,6 @@ _INFIX: dict[Operation, tuple[str, int]] = {
     ops.less_equal: (" ≤ ", 0),
     ops.bitwise_and: (" and ", 0),
     ops.matmul: (" @ ", _PRODUCT),
-}
-_CONSTANTS = {
-    math.pi: "π",
-    2 / math.sqrt(math.pi): "2/√π",
-    math.sqrt(math.pi) / 2: "√π/2",
-    math.sqrt(math.pi): "√π",
-    math.log(2): "log 2",
-    math.log(10): "log 10",
 }
 _PLAIN = (ops.reshape, ops.broadcast_to, ops.alias, ops.astype)
 
@@ -88,8 +80,8 @@ def _number(value: Any) -> tuple[str, int]:
     if np.size(value) != 1:
         return "constant", _ATOM
     number = np.asarray(value).item()
-    if number in _CONSTANTS:
-        return _CONSTANTS[number], _ATOM
+    if number in CONSTANTS:
+        return CONSTANTS[number], _ATOM
     text = f"{number:g}" if isinstance(number, float) else str(number)
     return (text, _ATOM) if not text.startswith("-") else ("−" + text[1:], _PRODUCT)
 

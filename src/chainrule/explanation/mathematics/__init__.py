@@ -1,7 +1,9 @@
 """The derivation as mathematics: equations, simplified as a textbook has them.
 
 printing     equations as Unicode text and as LaTeX
-equations    the equations of a backward pass: data, by step
+folding      equal layers, explained once
+equations    the equations of a backward pass
+equation     what they are: data, by step
 naming       which nodes inside a step are worth a name
 sharing      names for what appears several times
 elements     nodes of a graph as expressions
@@ -17,7 +19,9 @@ places       places on axes
 expression   what expressions are
 """
 
-from .equations import Equation, Mathematics, equations
+from .equation import Equation, Mathematics
+from .equations import equations
+from .folding import Group, folded
 from .printing import latex, text, unicode
 
-__all__ = ["Equation", "Mathematics", "equations", "latex", "text", "unicode"]
+__all__ = ["Equation", "Group", "Mathematics", "equations", "folded", "latex", "text", "unicode"]

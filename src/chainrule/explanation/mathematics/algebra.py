@@ -6,7 +6,7 @@ Longer than other files: identities use one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from .expression import (
@@ -259,6 +259,9 @@ def call(name: str, *arguments: Expr) -> Expr:
             if first == ZERO:
                 return ONE
             return _exponential(first)
+        case "logaddexp" if arguments[1] == ZERO:
+            # log(eᵃ + e⁰)
+            return call("log", add(ONE, call("exp", first)))
         case "log":
             if first == ONE:
                 return ZERO
@@ -442,9 +445,14 @@ def reduced(kind: str, index: Index, body: Expr) -> Expr:
 
 def substitute(e: Expr, index: Index, by: Place) -> Expr:
     """The expression with another place for the index."""
-    if index not in e.free:
+    return substituted(e, {index: by})
+
+
+def substituted(e: Expr, by: Mapping[Index, Place]) -> Expr:
+    """The expression with other places for these indices, all at once."""
+    if e.free.isdisjoint(by):
         return e
-    return rebuilt(e, lambda part: substitute(part, index, by), lambda place: put(place, index, by))
+    return rebuilt(e, lambda part: substituted(part, by), lambda place: put(place, by))
 
 
 def rebuilt(

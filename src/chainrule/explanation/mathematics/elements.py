@@ -12,12 +12,27 @@ import numpy as np
 from ... import ops
 from ...dtypes import is_boolean, is_floating
 from ...graph import Graph, Node, Shape
-from .algebra import add, compare, mul, substitute, total
-from .expression import At, Expr, Index, Number, Numbered, Part, Place, Plain, Symbol
+from .algebra import add, compare, mul, opposite, substitute, substituted, total
+from .expression import (
+    At,
+    Expr,
+    Index,
+    Number,
+    Numbered,
+    Part,
+    Place,
+    Plain,
+    Product,
+    Reduce,
+    Sum,
+    Symbol,
+)
 from .numbers import ONE, ZERO, number
 from .opening import Opened
 from .operations import RULES, Places, matched
 from .places import at_index, part, place
+
+_LARGEST = 80  # parts of an expression without a name
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class Elements:
     views     the nodes that have a name
     rows      (node, axis) where the axis counts samples
     known     the nodes that depend on integers, truth values and constants alone
+    fixed     the nodes that depend on constants alone
     value     a node's value on the sample
     assumed   conditions that the sample decides, and whether they are true
     wanted    nodes that need a name before the rest can be written
@@ -63,10 +79,12 @@ class Elements:
         views: dict[Node, View],
         rows: set[tuple[Node, int]],
         known: set[Node],
+        fixed: set[Node],
         value: Callable[[Node], Any],
         opened: Opened,
     ) -> None:
-        self.views, self.rows, self.known, self.value = views, rows, known, value
+        self.views, self.rows, self.known, self.fixed = views, rows, known, fixed
+        self.value = value
         self.opened = opened
         self.constants: dict[Node, Expr] = {}
         self.assumed: dict[Expr, bool] = {}
@@ -110,12 +128,7 @@ class Elements:
             indices = self.indices(node)
             self._templates[node] = indices, self._inline(node, tuple(map(at_index, indices)))
         indices, out = self._templates[node]
-        fresh = [Index(i.size, i.rows) for i in indices]
-        for i, f in zip(indices, fresh, strict=True):  # two steps: places may contain the indices
-            out = substitute(out, i, at_index(f))
-        for f, p in zip(fresh, at, strict=True):
-            out = substitute(out, f, p)
-        return out
+        return substituted(out, dict(zip(indices, at, strict=True)))
 
     def written(self, node: Node, at: Places) -> Expr:
         """The node's element by its operation, even if the node has a name."""
@@ -124,6 +137,10 @@ class Elements:
             return looped
         if node.op is None or node in self.constants:
             return self._constant(node, at)
+        if node in self.fixed and node.op not in (ops.broadcast_to, ops.reshape):
+            constant = self._constant(node, at)
+            if not isinstance(constant, Plain):
+                return constant
         value = self.value(node) if node in self.known else None
         if value is not None and is_boolean(node.dtype) and np.size(value):
             if (value == value.flat[0]).all():
@@ -152,7 +169,10 @@ class Elements:
             before = place([(carry.time, 1)], -carry.step)
             start = self.at(carry.start, at)
             is_first = compare("=", Numbered(at_index(carry.time)), number(carry.first))
-            return add(substitute(self.at(carry.out, at), carry.time, before), mul(is_first, start))
+            previous = substitute(self.at(carry.out, at), carry.time, before)
+            if not _vanishes(previous, carry.time):
+                previous = mul(opposite(is_first), previous)
+            return add(previous, mul(is_first, start))
         if node in opened.finals:
             carry = opened.finals[node]
             if carry.grows is not None:
@@ -192,7 +212,7 @@ class Elements:
 
     def _inline(self, node: Node, at: Places) -> Expr:
         out = self.written(node, at)
-        if isinstance(out, Plain):
+        if isinstance(out, Plain) or (out.size > _LARGEST and node not in self.known):
             self.wanted[node] = None
             return ZERO
         return out
@@ -200,7 +220,7 @@ class Elements:
     def _decided(self, node: Node, at: Places, value: bool) -> Expr:
         assert node.op is not None
         condition = RULES[node.op](self, node, at)
-        if condition is not None and not isinstance(condition, Number):
+        if condition is not None and any(isinstance(x, At) for x in condition.walk()):
             self.assumed[condition] = value
         return ONE if value else ZERO
 
@@ -214,11 +234,13 @@ class Elements:
             places = tuple(map(at_index, self.indices(i)))
             if i in self.views:
                 arguments.append(self.views[i].at(places))
-            elif i in self.constants or i.op is None:
-                arguments.append(self.at(i, places))
+                continue
+            number = self.at(i, places) if i in self.constants or i.op is None else None
+            if isinstance(number, Number):
+                arguments.append(number)
             else:
                 self.wanted[i] = None
-        if whole.op is None:
+        if whole.op is None:  # an array
             return Plain("constant", ())
         shown = () if whole.op is ops.reshape else whole.params.items()
         settings = tuple((k, _setting(v)) for k, v in shown if not _hidden(k, v))
@@ -252,6 +274,20 @@ def _count_parts(e: Expr) -> int:
 def has_parts(e: Expr) -> bool:
     """Whether it reads an axis that is several in one by their places in it."""
     return _count_parts(e) > 0
+
+
+def _vanishes(e: Expr, time: Index) -> bool:
+    """Whether it is 0 outside of the loop's times, because tensors are."""
+    match e:
+        case At(_, at):
+            return any(time in p.free for p in at)
+        case Product(factors):
+            return any(_vanishes(f, time) for f in factors)
+        case Sum(terms):
+            return all(_vanishes(t, time) for t in terms)
+        case Reduce("sum", _, body):
+            return _vanishes(body, time)
+    return False
 
 
 def _is_split(e: Expr) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,47 +12,19 @@ import numpy as np
 from ... import ops
 from ...graph import Node, Shape
 from ..derivation import Derivation
+from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
+from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
-from .facts import counts, known, row_axes, upstream
+from .facts import counts, known, mark, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Carry, Opened, users_of
 from .places import at_index
-from .sharing import Repeated, inlined, pattern, shared
+from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
-
-@dataclass
-class Equation:
-    """left = right, for all values of the indices.
-
-    left       the element that is defined; of a block of the tensor where places have offsets
-    shape      of what is defined
-    step       that it belongs to
-    backward   whether it is of the backward pass
-    """
-
-    left: At
-    indices: tuple[Index, ...]
-    right: Expr
-    shape: Shape
-    step: Step | None
-    backward: bool
-
-
-@dataclass
-class Mathematics:
-    """The equations of a backward pass.
-
-    parts     (step, its equations): forward, then backward from the loss
-    assumed   conditions that the sample decides, and whether they are true
-    inputs    the symbols that no equation defines
-    """
-
-    parts: list[tuple[Step | None, list[Equation]]]
-    assumed: dict[Expr, bool]
-    inputs: list[Symbol]
+_FARTHEST = 50  # operations from a tensor to those with names that it is made of
 
 
 def equations(
@@ -73,8 +45,12 @@ class _Equations:
         self.nodes = [n for n in self.opened.order if not isinstance(n.dtype, tuple)]
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
+        self.users = users_of(self.nodes)
         self.step_of = {node: step for step in steps for node in step.nodes}
         self.upstream = upstream(derivation, self.opened)
+        position = derivation.position
+        begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
+        self._pulled = sorted((min(b), k) for k, b in enumerate(begins) if b)
         self.fixed = {self.opened.of(n) for n in derivation.fixed}
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
@@ -92,6 +68,7 @@ class _Equations:
             self.views,
             row_axes(derivation, self.opened),
             known(derivation, self.opened),
+            self.fixed,
             self._value,
             self.opened,
         )
@@ -100,6 +77,7 @@ class _Equations:
     def mathematics(self) -> Mathematics:
         inputs = self._name_inputs()
         self._name_outputs()
+        self._name_far()
         while True:
             written = self._written()
             wanted = [n for n in self.elements.wanted if n not in self.views]
@@ -107,15 +85,19 @@ class _Equations:
             if not texts:
                 break
             for node, letter in texts.items():
-                if node in wanted:
+                if node.op is None and node not in self.opened.time:
+                    inputs.append(self._name_constant(node))
+                elif node in wanted:
                     self._named(node, self.letters.new(letter))
                 else:
                     self._name(node, self.letters.new(letter))
             self._name_blocks()
         for e in written:
-            _mark(e, self.axes)
-        written = inlined(shared(written, self._new_symbol, _before))
-        return Mathematics(_by_step(written), self.elements.assumed, inputs)
+            mark(e, self.axes)
+        written = absorbed(inlined(absorbed(shared(written, self._new_symbol, _before))))
+        read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
+        used = [s for s in inputs if s in read]
+        return Mathematics(_by_step(written), self.elements.assumed, used)
 
     def _value(self, node: Node) -> Any:
         """A node's value on the sample; None in a loop."""
@@ -145,8 +127,26 @@ class _Equations:
             out.append(symbol)
         return out
 
+    def _name_far(self) -> None:
+        """Name nodes so that none is far from what has a name: long lines of code."""
+        distance: dict[Node, int] = {}
+        for node in self.nodes:
+            known = node in self.views or node in self.fixed
+            far = 0 if known else 1 + max((distance.get(i, 0) for i in node.inputs), default=0)
+            if far > _FARTHEST:
+                self._named(node, self.letters.new("a"))
+                far = 0
+            distance[node] = far
+
+    def _name_constant(self, node: Node) -> Symbol:
+        """A symbol for an array in the user's code."""
+        symbol = Symbol(self.letters.new("k"), node.shape, "constant", value=np.asarray(node.value))
+        self.views[node] = View(symbol)
+        self.elements.forget()
+        return symbol
+
     def _name_outputs(self) -> None:
-        users = users_of(self.nodes)
+        users = self.users
         for step in self.steps:
             inside = [
                 n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
@@ -172,7 +172,8 @@ class _Equations:
                 name = self.names[old]
                 letter = "z" if node in affine else "h"
                 plain = re.sub(r"_\d+$", "", name)
-                own = name != step.path and (plain in ops.TABLE or plain == step.kind.lower())
+                kinds = (step.path, step.kind.lower())
+                own = name != step.path and (plain in ops.TABLE or plain in kinds)
                 text = (
                     self.letters.new(letter)
                     if own
@@ -190,15 +191,27 @@ class _Equations:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
             elif node not in self.forward and (self._carried(node) or blocks(node)):
-                of = self._differentiated(node)
-                if of is None or not self._name_gradient(node, of):
+                source = self._differentiated(node)
+                if source is None or not self._name_gradient(node, source):
                     self._named(node, self.letters.new("δ"))
         self._name_blocks()
 
     def _carried(self, node: Node) -> list[Carry]:
-        """What a loop of the backward pass carries and a node adds to, but for sums of all."""
-        carries = [self.opened.carries[i] for i in node.inputs if i in self.opened.carries]
-        return [c for c in carries if c.out not in self.forward and c.grows is None]
+        """What a loop of the backward pass hands to the next step and becomes the node.
+
+        That is the sum of it and of what else reaches the step, or it alone. Sums of all steps,
+        which only grow, are none.
+        """
+        return [
+            c
+            for leaf, c in self.opened.carries.items()
+            if c.out not in self.forward and c.grows is None and self._complete(leaf) is node
+        ]
+
+    def _complete(self, leaf: Node) -> Node:
+        """The only node that reads a leaf, if it adds to it; the leaf if there are others."""
+        users = self.users.get(leaf, ())
+        return users[0] if len(users) == 1 and users[0].op is ops.add else leaf
 
     def _differentiated(self, node: Node) -> Symbol | None:
         """What a node in a loop is the gradient of: a state, or a tensor in the same step."""
@@ -236,7 +249,7 @@ class _Equations:
         whole = node
         if node in self.opened.stacked:
             node = self.opened.stacked[node][0]
-        if node in self.views or node in self.opened.rows or node in self.opened.carries:
+        if node in self.views:
             return None
         time = self.opened.time.get(node)
         view = View(Symbol(text, node.shape))
@@ -260,7 +273,8 @@ class _Equations:
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
-        if node in self.views or node in self.fixed or node.op is None or node in self.forward:
+        constant = node in self.fixed or (node.op is None and node not in self.opened.time)
+        if constant or node in self.views or node in self.forward:
             return False
         if of.name and of.name in {i.name for i in self.derivation.inputs.values()}:
             text = f"∂L/∂{of.text}"
@@ -302,23 +316,24 @@ class _Equations:
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            out.append(
-                Equation(left, indices, right, shape, self._step(node), node not in self.forward)
-            )
+            backward = node not in self.forward
+            pull = self._pull(node) if backward else None
+            out.append(Equation(left, indices, right, shape, self._step(node), pull, backward))
         return out
 
+    def _pull(self, node: Node) -> Pull | None:
+        """The use of the chain rule that was going on when a node was recorded."""
+        at = self.derivation.position[self.opened.order[node]]
+        k = bisect.bisect(self._pulled, (at, len(self._pulled)))
+        return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
+
     def _step(self, node: Node) -> Step | None:
-        """The step of a node, or whose rule has made it."""
+        """The step of a node, or of the node whose rule has made it."""
         owner = self.opened.order[node]
         if owner in self.step_of:
             return self.step_of[owner]
-        position = self.derivation.position
-        best, step = -1, None
-        for pull in self.derivation.pulls:
-            at = min((position[n] for n in pull.nodes if n.op), default=-1)
-            if best < at <= position[owner] and pull.node in self.step_of:
-                best, step = at, self.step_of[pull.node]
-        return step
+        pull = self._pull(node)
+        return self.step_of.get(pull.node) if pull else None
 
     def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
         """The nodes inside steps that are a function which appears several times, with letters.
@@ -353,7 +368,7 @@ def _kind(step: Step | None) -> str:
 
 
 def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
-    return Equation(left, indices, right, left.symbol.shape, e.step, e.backward)
+    return Equation(left, indices, right, left.symbol.shape, e.step, e.pull, e.backward)
 
 
 def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equation]]]:
@@ -363,22 +378,6 @@ def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equati
             out.append((e.step, []))
         out[-1][1].append(e)
     return out
-
-
-def _mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
-    """Mark the indices that count samples or time, by the axes that they read."""
-    reads = [e for e in equation.right.walk() if isinstance(e, At)]
-    for e in (*reads, equation.left):
-        for k, p in enumerate(e.at):
-            if isinstance(p.atom, Index) and p.atom.time:
-                axes[e.symbol, k] = "time"
-    for e in reads:
-        for k, p in enumerate(e.at):
-            if isinstance(p.atom, Index) and (e.symbol, k) in axes:
-                setattr(p.atom, axes[e.symbol, k], True)
-    for k, p in enumerate(equation.left.at):
-        if isinstance(p.atom, Index) and (p.atom.rows or p.atom.time):
-            axes[equation.left.symbol, k] = "time" if p.atom.time else "rows"
 
 
 def _digits_shape(view: View, node: Node) -> Shape:

@@ -162,6 +162,11 @@ class Expr:
             out |= place.free
         return out
 
+    @cached_property
+    def size(self) -> int:
+        """The number of expressions in it, and itself."""
+        return 1 + sum(p.size for p in self.parts)
+
     def walk(self) -> Iterator[Expr]:
         """It, and all expressions in it."""
         yield self

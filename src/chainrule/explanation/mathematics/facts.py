@@ -1,4 +1,4 @@
-"""What is known of nodes before they are written."""
+"""What is known of nodes before they are written, and of what their indices count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ...dtypes import is_exact
 from ...graph import Node
 from ..derivation import Derivation
 from .algebra import mul, power
-from .expression import Count, Expr
+from .equation import Equation
+from .expression import At, Count, Expr, Index, Plain, Symbol
 from .numbers import MINUS, number
 from .opening import Opened
 
@@ -98,7 +99,7 @@ def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) 
         if above is None or share is None or not (_is_number(above) and _is_number(share)):
             continue
         g, d = (np.ravel(derivation.value(n))[:1].tolist() for n in (above, share))
-        divisor = out.get(opened.of(pull.node.inputs[-1]))
+        divisor = out.get(opened.of(pull.node.inputs[-1])) if pull.node.inputs else None
         if pull.node.op is ops.divide and divisor is not None and g:
             factor = out.get(opened.of(above), number(float(g[0])))
             out[opened.of(share)] = mul(factor, power(divisor, MINUS))
@@ -116,3 +117,23 @@ def _is_number(node: Node) -> bool:
     while node.op in (ops.broadcast_to, ops.reshape):
         (node,) = node.inputs
     return node.op is None and node.value is not None and node.value.size == 1
+
+
+def mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:
+    """Mark the indices that count samples or time, by the axes that they read."""
+    reads = [e for e in equation.right.walk() if isinstance(e, At)]
+    for e in (*reads, equation.left):
+        for k, p in enumerate(e.at):
+            if isinstance(p.atom, Index) and p.atom.time:
+                axes[e.symbol, k] = "time"
+    for e in reads if isinstance(equation.right, Plain) else ():
+        same = e.symbol.shape[:1] == equation.shape[:1]
+        if same and equation.shape and axes.get((e.symbol, 0)) == "rows":
+            equation.indices[0].rows = True
+    for e in reads:
+        for k, p in enumerate(e.at):
+            if isinstance(p.atom, Index) and (e.symbol, k) in axes:
+                setattr(p.atom, axes[e.symbol, k], True)
+    for k, p in enumerate(equation.left.at):
+        if isinstance(p.atom, Index) and (p.atom.rows or p.atom.time):
+            axes[equation.left.symbol, k] = "time" if p.atom.time else "rows"

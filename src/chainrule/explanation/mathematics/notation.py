@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 _BELOW = dict(zip("0123456789aehijklmnoprstuvx+−,", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₊₋,", strict=True))
 _ABOVE = dict(zip("0123456789−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", strict=True))
-_GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"}
+_GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"} | {
+    "σ²": r"\sigma^{2}",
+    "x̂": r"\hat{x}",
+}
 
 
 CONSTANTS = {
@@ -30,7 +33,7 @@ def constant_name(value: float) -> str | None:
 class Unicode:
     """Text for terminals."""
 
-    product, hadamard, minus, dot = " ", " ⊙ ", "−", " · "
+    product, hadamard, minus = " ", " ⊙ ", "−"
 
     def relation(self, sign: str) -> str:
         """= ≠ < ≤ > or ≥."""
@@ -112,7 +115,7 @@ _FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 class Latex:
     """For notebooks and pages, in what MathJax and KaTeX read."""
 
-    product, hadamard, minus, dot = r"\,", r" \odot ", "-", r" \cdot "
+    product, hadamard, minus = r"\,", r" \odot ", "-"
 
     def relation(self, sign: str) -> str:
         return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)
@@ -125,7 +128,10 @@ class Latex:
     def below(self, text: str) -> str:
         if not text:
             return ""
-        return f"_{{{text}}}" if re.fullmatch(r"\d+|\w", text) else f"_{{{self.word(text)}}}"
+        letter, number = re.fullmatch(r"(.*?)(\d*)", text).groups()  # type: ignore[union-attr]
+        if letter in _GREEK or len(letter) < 2:
+            return f"_{{{_GREEK.get(letter, letter)}{number and letter and ' '}{number}}}"
+        return f"_{{{self.word(text)}}}"
 
     def gradient(self, of: str) -> str:
         return rf"\frac{{\partial L}}{{\partial {of}}}"
@@ -187,10 +193,13 @@ class Latex:
 
 def _bare(text: str) -> str:
     """Without parentheses around all of it."""
-    start, end = r"\left(", r"\right)"
-    inner = text[len(start) : -len(end)]
-    whole = text.startswith(start) and text.endswith(end) and start not in inner
-    return inner if whole else text
+    start, end, depth = r"\left(", r"\right)", 0
+    for sign in re.finditer(r"\\left\(|\\right\)", text):
+        depth += 1 if sign[0] == start else -1
+        if not depth:  # the first parenthesis ends here
+            whole = text.startswith(start) and sign.end() == len(text)
+            return text[len(start) : -len(end)] if whole else text
+    return text
 
 
 _LATEX = {

@@ -166,7 +166,8 @@ class Opened:
         time = self._times.setdefault(p["length"], Index(p["length"], time=True))
         leaves = [_leaf(n) for n in graph.inputs[consts : consts + carries]]
         self.time |= dict.fromkeys(leaves, time)
-        stacked_rows = [self._row(x, time) for x in new.inputs[consts + carries :]]
+        self.order |= dict.fromkeys(leaves, node)
+        stacked_rows = [self._row(x, time, node) for x in new.inputs[consts + carries :]]
         for k, (leaf, start) in enumerate(zip(leaves, new.inputs[consts:], strict=False)):
             self.carries[leaf] = Carry(leaf, leaf, start, step, time, (node, k))
         inputs = [*new.inputs[:consts], *leaves, *stacked_rows]
@@ -182,7 +183,7 @@ class Opened:
             self.order[result] = node
         self.parts[new] = results
 
-    def _row(self, tensor: Node, time: Index) -> Node:
+    def _row(self, tensor: Node, time: Index, owner: Node) -> Node:
         """The tensor's row at this time."""
         if tensor in self.stacked and self.stacked[tensor][1] is time:
             return self.stacked[tensor][0]
@@ -190,7 +191,7 @@ class Opened:
             if row == (tensor, time):
                 return leaf
         leaf = Node(None, (), {}, tensor.shape[1:], tensor.dtype)
-        self.rows[leaf], self.time[leaf] = (tensor, time), time
+        self.rows[leaf], self.time[leaf], self.order[leaf] = (tensor, time), time, owner
         return leaf
 
 

@@ -280,7 +280,7 @@ def _as_place(e: Expr) -> Place | None:
 
 
 def _from_zero(value: Any) -> bool:
-    return bool(np.size(value)) and bool(np.min(value) >= 0)
+    return value is not None and bool(np.size(value)) and bool(np.min(value) >= 0)
 
 
 def _checked_index(e: Reader, node: Node, at: Places) -> Expr | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 from .expression import At, Index, Part, Place
 
@@ -15,7 +14,7 @@ def place(terms: Sequence[tuple[Index | Part | At | Place, int]], offset: int = 
         inner = atom.terms if isinstance(atom, Place) else ((atom, 1),)
         offset += k * atom.offset if isinstance(atom, Place) else 0
         for a, c in inner:
-            if not (isinstance(a, Index) and a.size == 1):  # it is 0
+            if not (isinstance(a, Index) and a.size == 1 and not a.time):  # it is 0
                 coefficients[a] = coefficients.get(a, 0) + k * c
     return Place(tuple((a, c) for a, c in coefficients.items() if c), offset)
 
@@ -59,19 +58,18 @@ def _reach(terms: Sequence[tuple[Index | Part | At | Place, int]]) -> int | None
     return out
 
 
-@lru_cache(100_000)
-def put(where: Place, index: Index, by: Place) -> Place:
-    """The place with another place for the index."""
-    if index not in where.free:
+def put(where: Place, by: Mapping[Index, Place]) -> Place:
+    """The place with other places for these indices."""
+    if where.free.isdisjoint(by):
         return where
     terms: list[tuple[Index | Part | At | Place, int]] = []
     for atom, k in where.terms:
         new: Index | Part | At | Place = atom
-        if atom is index:
-            new = by
+        if isinstance(atom, Index):
+            new = by.get(atom, atom)
         elif isinstance(atom, Part):
-            new = part(put(atom.of, index, by), atom.stride, atom.size)
-        elif isinstance(atom, At):
-            new = At(atom.symbol, tuple(put(p, index, by) for p in atom.at))
+            new = part(put(atom.of, by), atom.stride, atom.size)
+        else:
+            new = At(atom.symbol, tuple(put(p, by) for p in atom.at))
         terms.append((new, k))
     return place(terms, where.offset)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 from ...graph import Shape
+from ..steps import Step
 from .algebra import opposite
-from .equations import Equation, Mathematics
-from .expression import Call, Compare, Expr, Number
+from .equation import Equation, Mathematics
+from .expression import Call, Compare, Expr, Number, Reduce
+from .folding import folded
 from .notation import LATEX, UNICODE, Latex, Unicode
 from .writing import Writer
+
+_WIDTH = 70  # of equations, behind which the shapes stand
 
 
 def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, str]:
@@ -20,39 +25,61 @@ def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, 
 
 
 def unicode(mathematics: Mathematics) -> str:
-    """All equations with the shapes of what they define, below the steps that they belong to."""
+    """All equations with the shapes of what they define, below the steps that they belong to.
+
+    Of equal layers the first stands for all.
+    """
     lines = [*_legend(mathematics)]
     is_backward = None
-    for step, equations in mathematics.parts:
-        if equations[0].backward is not is_backward:
-            is_backward = equations[0].backward
+    for group in folded(mathematics):
+        if group.is_backward is not is_backward:
+            is_backward = group.is_backward
             lines += ["", "backward" if is_backward else "forward"]
-        lines.append(f"  {step.title if step else 'loss'}")
-        sides = [text(e) for e in equations]
-        rows = [f"    {left} = {right}" for left, right in sides]
-        width = min(max(map(len, rows)), 70)
-        lines += [
-            f"{row:{width}}  {shape_text(e.shape)}".rstrip()
-            for row, e in zip(rows, equations, strict=True)
-        ]
-    lines += ["", *assumptions(mathematics)] if mathematics.assumed else []
-    return "\n".join(lines)
+        if group.like:
+            lines.append(f"  {group.layer} as {group.like}")
+            continue
+        for step, equations in group.parts:
+            lines.append(f"  {_title(step)}")
+            rows = [" = ".join(text(e)) for e in equations]
+            width = min(max(map(len, rows)), _WIDTH)
+            lines += [
+                f"    {row:{width}}  {shape_text(e.shape)}".rstrip()
+                for row, e in zip(rows, equations, strict=True)
+            ]
+    return "\n".join([*lines, *(["", note] if (note := assumptions(mathematics)) else [])])
 
 
 def latex(mathematics: Mathematics) -> str:
-    """All equations: an `aligned` block for each step."""
+    """All equations: a block for each step, and of equal layers the first stands for all."""
     blocks = []
-    for step, equations in mathematics.parts:
-        title = (step.title if step else "loss").replace("_", r"\_")
-        way = "backward" if equations[0].backward else "forward"
-        rows = []
-        for e in equations:
-            left, right = text(e, LATEX)
-            shape = shape_text(e.shape).replace("×", r" \times ")
-            rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
-        body = " \\\\\n".join(rows)
-        blocks.append(f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}")
+    for group in folded(mathematics):
+        way = "backward" if group.is_backward else "forward"
+        if group.like:
+            blocks.append(rf"\text{{{_escaped(group.layer)} as {_escaped(group.like)}, {way}}}")
+            continue
+        for step, equations in group.parts:
+            rows = []
+            for e in equations:
+                left, right = text(e, LATEX)
+                shape = shape_text(e.shape).replace("×", r" \times ")
+                rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
+            title = _escaped(_title(step))
+            body = " \\\\\n".join(rows)
+            blocks.append(
+                f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+            )
     return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
+
+
+def _title(step: Step | None) -> str:
+    """The step's title, no longer than an equation."""
+    title = step.title if step else "loss"
+    return title if len(title) <= _WIDTH else f"{title[: _WIDTH - 1]}…"
+
+
+def _escaped(title: str) -> str:
+    """Text for LaTeX."""
+    return re.sub(r"([_%#&{}$])", r"\\\1", title.replace("\\", "/"))
 
 
 def shape_text(shape: Shape) -> str:
@@ -69,16 +96,17 @@ def _legend(mathematics: Mathematics) -> Iterator[str]:
         yield f"{symbol:{wide}}  {shape:{wider}}  {is_other}".rstrip()
 
 
-def assumptions(mathematics: Mathematics) -> list[str]:
-    """What the equations use of the sample, in a line."""
+def assumptions(mathematics: Mathematics) -> str:
+    """What the equations use of the sample, in a line; "" for nothing."""
     texts = dict.fromkeys(_plain(c, true) for c, true in mathematics.assumed.items())
-    return [f"used of this sample: {'; '.join(texts)}"] if texts else []
+    return f"true everywhere on this sample: {'; '.join(texts)}" if texts else ""
 
 
 def _plain(condition: Expr, is_true: bool) -> str:
     writer = Writer(UNICODE, ())
     match condition:
         case Compare("<", Call("abs", (x,)), Number(bound)) if is_true and bound == math.inf:
-            return f"{writer.element(x)[0]} is finite"
+            is_largest = isinstance(x, Reduce) and x.kind == "max"
+            return "maxima are finite" if is_largest else f"{writer.element(x)[0]} is finite"
     out = writer.element(condition if is_true else opposite(condition))[0]
     return out[1:-1] if out.startswith("[") and out.endswith("]") else out

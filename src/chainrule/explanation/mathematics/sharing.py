@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import rebuilt, substitute
+from .algebra import is_condition, mul, rebuilt, substituted
+from .equation import Equation
 from .expression import (
     At,
     Call,
@@ -21,6 +22,7 @@ from .expression import (
     Reduce,
     Softmax,
     Sum,
+    Symbol,
 )
 from .places import place
 
@@ -38,8 +40,20 @@ class Pattern:
     places: tuple[Place, ...]
 
 
-def pattern(e: Expr) -> Pattern:
-    """The expression as an element of a tensor."""
+def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] = id) -> Pattern:
+    """The expression as an element of a tensor.
+
+    symbol_key   what a symbol is in the key
+    """
+    known: Pattern | None = e.__dict__.get("_pattern")
+    if known is None or symbol_key is not id:
+        known = _pattern(e, symbol_key)
+        if symbol_key is id:
+            e.__dict__["_pattern"] = known
+    return known
+
+
+def _pattern(e: Expr, symbol_key: Callable[[Symbol], Any]) -> Pattern:
     places: dict[Place, int] = {}
     bound: dict[Index, int] = {}
 
@@ -72,7 +86,7 @@ def pattern(e: Expr) -> Pattern:
         out: list[Any] = [type(e).__name__]
         match e:
             case At(symbol, at):
-                out.append(id(symbol))
+                out.append(symbol_key(symbol))
                 out += [of_place(p, n) for p, n in zip(at, symbol.shape, strict=True)]
                 return tuple(out)
             case Call(name, _):
@@ -94,7 +108,7 @@ def pattern(e: Expr) -> Pattern:
 def is_candidate(e: Expr) -> bool:
     """Whether it is a function of something, which is worth a name."""
     named = isinstance(e, Call) and e.name != "log"
-    return (named or isinstance(e, Softmax)) and bool(e.free)
+    return (named and bool(e.free)) or isinstance(e, Softmax)
 
 
 def _is_composite(e: Expr) -> bool:
@@ -136,10 +150,10 @@ def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
 
 
 def shared(
-    equations: list[Any],
-    new_symbol: Callable[[Expr, tuple[Index, ...]], Any],
-    make: Callable[..., Any],
-) -> list[Any]:
+    equations: list[Equation],
+    new_symbol: Callable[[Expr, tuple[Index, ...]], Symbol],
+    make: Callable[..., Equation],
+) -> list[Equation]:
     """The equations with a name for each function that appears at least twice.
 
     new_symbol   (expression, indices) -> a symbol for it
@@ -158,7 +172,7 @@ def shared(
         sites = [(k, e) for k, e in sites if equations[k].right != e or not _defines(equations[k])]
         if not sites:
             return equations
-        _, e = min(sites, key=lambda f: sum(1 for _ in f[1].walk()))
+        _, e = min(sites, key=lambda f: f[1].size)
         key, places = pattern(e).key, pattern(e).places
         defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
         if defined is None:
@@ -189,14 +203,24 @@ def shared(
                 q.right = replaced(q.right, by_name)
 
 
-def _defines(equation: Any) -> bool:
+def _defines(equation: Equation) -> bool:
     """Whether every element of the right side's pattern is one of the left side's tensor."""
+    if not is_candidate(equation.right) or not _is_whole(equation.left):
+        return False
     places = pattern(equation.right).places
     at = [p for p in equation.left.at if p.terms]
-    return is_candidate(equation.right) and {*places} == {*at} and len(places) == len(at)
+    return {*places} == {*at} and len(places) == len(at)
 
 
-def inlined(equations: list[Any]) -> list[Any]:
+def _is_whole(left: At) -> bool:
+    """Whether an equation defines all of a tensor, not a block."""
+    return all(
+        p.atom.size == n if isinstance(p.atom, Index) else n == 1
+        for p, n in zip(left.at, left.symbol.shape, strict=True)
+    )
+
+
+def inlined(equations: list[Equation]) -> list[Equation]:
     """The equations without names for gradients that one other gradient is a multiple of."""
     while True:
         uses = Counter(x.symbol for e in equations for x in e.right.walk() if isinstance(x, At))
@@ -206,27 +230,61 @@ def inlined(equations: list[Any]) -> list[Any]:
         e, user = pair
         equations.remove(e)
 
-        def written_out(x: Expr, e: Any = e) -> Expr | None:
+        def written_out(x: Expr, e: Equation = e) -> Expr | None:
             if not isinstance(x, At) or x.symbol is not e.left.symbol:
                 return None
-            out = e.right
-            for index, p in zip(e.left.at, x.at, strict=True):
-                out = substitute(out, index.atom, p) if index.terms else out
-            return out
+            return substituted(e.right, _places(e.left, x))
 
         user.right = replaced(user.right, written_out)
 
 
-def _inlinable(e: Any, equations: list[Any], uses: Counter[Any]) -> Any:
+def _places(left: At, at: At) -> dict[Index, Place]:
+    """The places of the left side's indices, from those of another element of the tensor."""
+    return {p.atom: q for p, q in zip(left.at, at.at, strict=True) if isinstance(p.atom, Index)}
+
+
+def absorbed(equations: list[Equation]) -> list[Equation]:
+    """The equations without conditions on what is 0 without them: [c] x = x if x = [c] y."""
+    conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
+    for e in equations:
+        own = [f for f in factors_of(e.right) if is_condition(f)]
+        if own and _is_whole(e.left):
+            conditions[e.left.symbol] = e.left, own
+
+    def without(x: Expr) -> Expr | None:
+        if not isinstance(x, Product):
+            return None
+        drop = {
+            substituted(c, _places(conditions[f.symbol][0], f))
+            for f in x.factors
+            if isinstance(f, At) and f.symbol in conditions
+            for c in conditions[f.symbol][1]
+        }
+        rest = [f for f in x.factors if f not in drop]
+        return mul(*(replaced(f, without) for f in rest)) if len(rest) < len(x.factors) else None
+
+    for e in equations:
+        e.right = replaced(e.right, without)
+    return equations
+
+
+def factors_of(e: Expr) -> tuple[Expr, ...]:
+    """The factors of a product, or the one that it is."""
+    return e.factors if isinstance(e, Product) else (e,)
+
+
+def _inlinable(
+    e: Equation, equations: list[Equation], uses: Counter[Symbol]
+) -> tuple[Equation, Equation] | None:
     """The equation and the one that uses it, if its name is not worth an equation."""
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
-    whole = all(isinstance(p.atom, Index) or (not p.terms and not p.offset) for p in e.left.at)
-    small = sum(1 for _ in e.right.walk()) <= _LARGEST
+    whole = _is_whole(e.left)
+    small = e.right.size <= _LARGEST
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None
     for user in equations:
-        factors = user.right.factors if isinstance(user.right, Product) else (user.right,)
+        factors = factors_of(user.right)
         if user is not e and any(isinstance(f, At) and f.symbol is symbol for f in factors):
             return e, user
     return None

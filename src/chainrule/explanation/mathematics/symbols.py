@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..steps import distinct
-from .expression import At, Expr, Softmax, Sum
+from .expression import At, Call, Expr, Softmax, Sum
 
 # Letters of textbooks, in the order in which a step computes, or slices, them.
 PARTS = {
@@ -77,7 +77,7 @@ def _parameter(name: str, ranks: Mapping[str, int]) -> tuple[str, str]:
         return last, path
     factor = ranks.get(name.removesuffix(last) + last.replace("bias", "weight")) == 1
     letter = {"weight": "Wγ", "bias": "bβ"}[kind][factor]
-    rest = re.sub(r"weight|bias|proj|_l0$|_", "", last)
+    rest = ",".join(w for w in last.split("_") if w not in ("weight", "bias", "proj", "l0", "0"))
     return letter + (f"_{rest}" if rest else ""), path
 
 
@@ -105,6 +105,7 @@ _SHORT: Sequence[Callable[[str], str]] = (
     _numbers,
     lambda path: _numbers(path) or _last_part(path),
     _last_part,
+    lambda path: f"{_numbers(path)}.{_last_part(path)}",
 )
 
 
@@ -114,6 +115,7 @@ def part_letter(e: Expr, kind: str) -> str:
     if isinstance(e, Softmax):
         return "P" if reads and reads[0].symbol.text[0].isupper() else "p"
     gates = _GATES.get(kind, "")
+    reads = [x for x in _outside_functions(e) if isinstance(x, At)]
     for x in reads if gates else ():
         for p, size in zip(x.at, x.symbol.shape, strict=True):
             index = next(iter(p.free & e.free), None)
@@ -123,7 +125,15 @@ def part_letter(e: Expr, kind: str) -> str:
     return gates[-1] if gates and isinstance(e, Sum) else "a"
 
 
+def _outside_functions(e: Expr) -> Iterator[Expr]:
+    """What is in an expression, but not in a function in it."""
+    for p in e.parts:
+        yield p
+        if not isinstance(p, Call):
+            yield from _outside_functions(p)
+
+
 def _plain(name: str) -> str:
     """h1 as h with the subscript 1; other names as they are."""
     match = re.fullmatch(r"([A-Za-z])_?(\d+)", name)
-    return f"{match[1]}_{match[2]}" if match else name.replace("_", "·").replace(".", "·")
+    return f"{match[1]}_{match[2]}" if match else name

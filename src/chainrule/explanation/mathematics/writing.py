@@ -69,16 +69,17 @@ class Writer:
         return self.letters[index]
 
     def sides(self, left: At, right: Expr, indices: Sequence[Index]) -> tuple[str, str]:
-        """What is defined, and what it is: as matrices, or else as elements."""
-        order, letters = self.order(indices), dict(self.letters)
+        """Both sides of an equation for these indices, as matrices if they are some."""
+        order = self.order(indices)
+        saved = dict(self.letters)
         try:
-            value = self.matrix(right, order)[0]
-            return self.tensor(left, order), value
+            if not order and not self.hidden:  # of numbers
+                raise _NoMatrixError
+            return self.tensor(left, order), self.matrix(right, order)[0]
         except _NoMatrixError:
-            self.hidden, self.letters = (), letters
-            self.shown.clear()
-            value = self.element(right)[0]
-            return self.element(left)[0], value
+            self.letters = saved
+            self.hidden, self.shown = (), set()
+            return self.element(left)[0], self.element(right)[0]
 
     def order(self, indices: Sequence[Index]) -> Order:
         """The last two axes; others in front, and time, are hidden, but times are shown."""
@@ -118,6 +119,9 @@ class Writer:
         raise _NoMatrixError
 
     def relation(self, e: Compare, order: Order) -> Text:
+        """1 where it is true, else 0."""
+        if e.free <= self.shown:
+            return self.element(e)
         match e:
             case Compare("=", At() as y, Numbered(p)) | Compare("=", Numbered(p), At() as y):
                 if len(order) == 2 and p.atom is order[1]:
@@ -138,7 +142,7 @@ class Writer:
             if (last in f.free if last is not None else first is not None and first not in f.free)
         ]
         left = [f for f in factors if f not in right]
-        is_product = bool(left and right) and not index.time
+        is_product = bool(left and right)
         if is_product and not any(first in f.free for f in right if first is not None):
             saved = dict(self.letters)
             try:
@@ -164,6 +168,10 @@ class Writer:
             rest = [f for f in factors if f not in (*left, *right)]
             if not rest:
                 return outer, _PRODUCT
+            if not any(isinstance(f, (Number, Count, Power)) for f in rest):
+                parts = [self.within(self.matrix(f, order), _ATOM) for f in rest]
+                parts.append(self.notation.inside(outer))
+                return self.notation.hadamard.join(parts), _PRODUCT
         return None
 
     def group(self, factors: Sequence[Expr], order: Order) -> str:
@@ -179,12 +187,21 @@ class Writer:
             inner = self.within(self.matrix(body, order), _SERIES)
             return self.notation.reduce("sum", self.letter(index)) + inner, _SERIES
         finally:
+            self.letters.pop(index, None)
             self.hidden, self.shown = hidden, shown
 
     def tensor(self, e: At, order: Order) -> str:
         """A tensor, transposed if its axes are in the other order."""
+        try:
+            return self.block(e, order, False)
+        except _NoMatrixError:
+            return self.block(e, order, True)
+
+    def block(self, e: At, order: Order, keeps: bool) -> str:
+        """A tensor; `keeps`: one place on an axis is a block of size 1, not a place."""
         parts: list[str] = []  # in brackets
         read: list[Index | None] = []
+        front: list[Index | None] = []
         for p, n in zip(e.at, e.symbol.shape, strict=True):
             index = p.terms[0][0] if len(p.terms) == 1 and p.terms[0][1] == 1 else None
             if index in self.hidden and index in self.shown:
@@ -192,12 +209,15 @@ class Writer:
             elif index in self.hidden:
                 if p.offset or any(part != ":" for part in parts) or read:
                     raise _NoMatrixError
+                front.append(index)
             elif n == 1:
                 parts.append(":")
                 read.append(None)
-            elif not p.terms:
+            elif not p.terms and keeps:
                 parts.append(f"{p.offset}:{p.offset + 1}")
                 read.append(None)
+            elif not p.terms:
+                parts.append(str(p.offset))
             else:
                 if not isinstance(index, Index):
                     raise _NoMatrixError
@@ -206,6 +226,8 @@ class Writer:
                 if p.offset < 0 or p.offset + index.size > n:  # it is 0 outside
                     raise _NoMatrixError
                 parts.append(":" if whole else f"{p.offset}:{p.offset + index.size}")
+        if front and front != [i for i in self.hidden if i not in self.shown]:
+            raise _NoMatrixError
         text = self.symbol(e.symbol)
         while parts and parts[-1] == ":":
             parts.pop()
@@ -247,10 +269,13 @@ class Writer:
                 return self.notation.cases(*parts), _ATOM
             case Reduce(kind, index, body):
                 sign = self.notation.reduce(kind, self.letter(index))
-                return sign + self.within(self.element(body), _SERIES), _SERIES
+                inner = self.within(self.element(body), _SERIES)
+                del self.letters[index]
+                return sign + inner, _SERIES
             case Softmax(index, body, at):
                 along = self.notation.below(self.letter(index))
                 inner = self.notation.function("softmax" + along, [self.element(body)[0]])
+                del self.letters[index]
                 return self.notation.element(inner, [self.place(at)]), _ATOM
             case Plain(operation, arguments, settings, result):
                 operation = _RESULTS.get((operation, result), operation)
@@ -260,7 +285,21 @@ class Writer:
         raise AssertionError(e)
 
     def whole(self, e: Expr) -> str:
-        return self.symbol(e.symbol) if isinstance(e, At) else self.element(e)[0]
+        """A tensor that an operation reads: all of it, a block, or the part of a time."""
+        if not isinstance(e, At):
+            return self.element(e)[0]
+        parts = []
+        for p, n in zip(e.at, e.symbol.shape, strict=True):
+            index = p.terms[0][0] if len(p.terms) == 1 else None
+            if isinstance(index, Index) and not index.time:
+                is_all = index.size == n and not p.offset
+                parts.append(":" if is_all else f"{p.offset}:{p.offset + index.size}")
+            else:
+                parts.append(":" if n == 1 else self.place(p))
+        while parts and parts[-1] == ":":
+            parts.pop()
+        symbol = self.symbol(e.symbol)
+        return self.notation.element(symbol, parts) if parts else symbol
 
     def at(self, symbol: Symbol, at: Sequence[Place]) -> str:
         places = [self.place(p) for p, n in zip(at, symbol.shape, strict=True) if n > 1]
@@ -303,7 +342,9 @@ class Writer:
         return self.notation.function(name, arguments)
 
     def number(self, value: Fraction | float) -> Text:
-        if isinstance(value, Fraction):
+        if isinstance(value, Fraction) and _decimal(abs(value)):
+            text, level = _decimal(abs(value)), _ATOM
+        elif isinstance(value, Fraction):
             top = str(abs(value.numerator))
             text = (
                 top
@@ -312,7 +353,8 @@ class Writer:
             )
             level = _ATOM if value.denominator == 1 else _PRODUCT
         else:
-            text, level = self.notation.constant(abs(value)), _ATOM
+            text = self.notation.constant(abs(value))
+            level = _SERIES if "/" in text else _ATOM
         return (self.notation.minus + text, _SUM) if value < 0 else (text, level)
 
     def term(self, e: Expr, write: Write) -> tuple[bool, str]:
@@ -331,12 +373,14 @@ class Writer:
     def product(self, e: Expr, write: Write, sign: str) -> Text:
         """Numbers in front, factors, what is divided by behind."""
         negative, e = _sign(e)
-        factors = e.factors if isinstance(e, Product) else (e,)
+        factors = _mean(e.factors if isinstance(e, Product) else (e,))
         scalars: list[Expr] = []
         above: list[Expr] = []
         below: list[Expr] = []
         for f in factors:
             match f:
+                case Number(Fraction() as value) if _decimal(value):
+                    scalars.append(f)
                 case Number(Fraction() as value):
                     if value.numerator != 1:
                         scalars.append(Number(Fraction(value.numerator)))
@@ -429,6 +473,22 @@ def _fits(read: Order, order: Order) -> bool:
     return len(read) <= len(order) and all(
         a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
     )
+
+
+def _mean(factors: Sequence[Expr]) -> Sequence[Expr]:
+    """A sum over the samples by their number is their mean, so that the number is N."""
+    rows = [f.index.size for f in factors if isinstance(f, Reduce) and f.index.rows]
+    match factors:
+        case (Number(Fraction(numerator=1) as value), *rest) if value.denominator in rows:
+            return [Power(Count(value.denominator), Number(Fraction(-1))), *rest]
+    return factors
+
+
+def _decimal(value: Fraction) -> str:
+    """A fraction such as 9/10 as a decimal number; "" if it is none, is long, or 1 / n."""
+    text = f"{float(value):.4g}"
+    short = value.numerator != 1 and value.denominator != 1 and "e" not in text
+    return text if short and Fraction(text) == value else ""
 
 
 def _sign(e: Expr) -> tuple[bool, Expr]:
