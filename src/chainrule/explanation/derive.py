@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..compile.arguments import Arguments
 from ..compile.passes import fold, simpler
-from ..compile.rewriting import parameters_key, rebuild, with_inputs
+from ..compile.rewriting import apply, number, parameters_key, rebuild, with_inputs
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError
 from ..graph import Array, Graph, Node, spec_text, topological
@@ -216,7 +216,8 @@ def _simplified(
     forward   each of these stays a node of its own with its inputs, as the user's code made it; if
               it changes nothing, it is its input
     """
-    folded = dict(zip(nodes, fold(Graph(inputs, nodes)).outputs, strict=True))
+    passed = rebuild(Graph(inputs, nodes), _without_check)
+    folded = dict(zip(nodes, fold(passed).outputs, strict=True))
     as_recorded = {folded[n] for n in forward}
     known: dict[Any, Node] = {}
 
@@ -229,6 +230,24 @@ def _simplified(
 
     simplified = rebuild(Graph(inputs, [folded[n] for n in nodes]), visit)
     return dict(zip(nodes, simplified.outputs, strict=True))
+
+
+def _without_check(node: Node, new: tuple[Node, ...]) -> Node:
+    """An index into an axis of size 1 is 0: that it is valid is what it was there to check."""
+    if node.op is ops.checked_index and node.params["size"] == 1:
+        return _everywhere(0, node)
+    if node.op is ops.astype and new[0].op is ops.broadcast_to and number(new[0]) is not None:
+        return _everywhere(number(new[0]), node)
+    return with_inputs(node, new)
+
+
+def _everywhere(value: Any, like: Node) -> Node:
+    """One number in place of a node."""
+    one = np.full((1,) * len(like.shape), value, like.dtype)
+    leaf = Node(None, (), {}, one.shape, like.dtype, one, False, like.source)
+    if one.shape == like.shape:
+        return leaf
+    return apply(ops.broadcast_to, leaf, source=like.source, shape=like.shape)
 
 
 def _value(owner: Any, slot: str) -> Array:

@@ -179,8 +179,11 @@ def binary_cross_entropy_with_logits(
     t = expect_unit_interval(
         name, "the target", t, "write (target + 1) / 2 for targets of 1 and -1", ROUNDING
     )
-    positive = 1.0 if pos_weight is None else as_factor(name, "pos_weight", pos_weight, x.shape)
-    losses = (1 - t) * x + (1 + (positive - 1) * t) * elementwise.softplus(-x)
+    of_positive = elementwise.softplus(-x)
+    if pos_weight is not None:
+        factor = as_factor(name, "pos_weight", pos_weight, x.shape)
+        of_positive = (1 + (factor - 1) * t) * of_positive
+    losses = (1 - t) * x + of_positive
     losses = losses if weight is None else losses * as_factor(name, "weight", weight, x.shape)
     return reduce(name, losses, reduction)
 
