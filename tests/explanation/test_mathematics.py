@@ -145,6 +145,8 @@ def table():
         return loss
 
     out["step"] = (step, x, data(5, 1))
+    bce = nn.functional.binary_cross_entropy_with_logits
+    out["two classes"] = (lambda x, t: bce(linear(x), t), x, data(5, 1) > 0)
     out["checkpoint"] = (lambda x: square(cr.checkpoint(lambda a: cr.sin(a @ w))(x)), x)
     return out
 
@@ -251,6 +253,11 @@ def test_a_network_with_cross_entropy_is_the_textbooks():
     assert "W₁  (4×3)  fc1.weight" in text
     note = "true everywhere on this sample: y[n] ≠ −100; maxima are finite"
     assert text.splitlines()[-1] == note
+
+
+def test_two_classes_are_the_textbooks():
+    m, _ = written(*CASES["two classes"])
+    assert "δ = (σ(z) − t) / N" in lines(m)
 
 
 def test_one_sample_has_probabilities_too():

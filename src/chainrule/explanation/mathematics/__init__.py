@@ -10,6 +10,7 @@ elements     nodes of a graph as expressions
 opening      larger operations taken apart; one step of a loop
 symbols      letters for the user's names
 writing      expressions as text, with matrices where possible
+forms        the forms of factors and axes that decide how they are written
 notation     how the parts are written, in Unicode or LaTeX
 facts        what is known of nodes before they are written
 operations   what an element of each operation's result is made of

@@ -74,7 +74,7 @@ def add(*terms: Expr) -> Expr:
         return ZERO
     if len(parts) == 1:
         return mul(Number(parts[0][0]), *parts[0][1])
-    parts = _log_softmax(parts)
+    parts = _sigmoid(_log_softmax(parts))
     if len(parts) == 1:
         return mul(Number(parts[0][0]), *parts[0][1])
     # a x + b x = (a + b) x, of factors x
@@ -120,6 +120,16 @@ def _log_softmax(parts: _Terms) -> _Terms:
                         left = [p for p in others if p not in wanted]
                         log = call("log", Softmax(index, body, place))
                         return [*left, (-k, (log,))]
+    return parts
+
+
+def _sigmoid(parts: _Terms) -> _Terms:
+    """1 − σ(−x) = σ(x), for the terms of a sum."""
+    for term in parts:
+        match term:
+            case (k, (Call("sigmoid", (x,)),)) if (-k, ()) in parts and split(x)[0] < 0:
+                rest = [p for p in parts if p not in (term, (-k, ()))]
+                return [(-k, (call("sigmoid", negative(x)),)), *rest]
     return parts
 
 

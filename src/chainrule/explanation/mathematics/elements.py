@@ -69,6 +69,7 @@ class Elements:
     rows      (node, axis) where the axis counts samples
     known     the nodes that depend on integers, truth values and constants alone
     fixed     the nodes that depend on constants alone
+    of_data   the nodes that depend on data and constants alone
     value     a node's value on the sample
     assumed   conditions that the sample decides, and whether they are true
     wanted    nodes that need a name before the rest can be written
@@ -80,11 +81,12 @@ class Elements:
         rows: set[tuple[Node, int]],
         known: set[Node],
         fixed: set[Node],
+        of_data: set[Node],
         value: Callable[[Node], Any],
         opened: Opened,
     ) -> None:
         self.views, self.rows, self.known, self.fixed = views, rows, known, fixed
-        self.value = value
+        self.of_data, self.value = of_data, value
         self.opened = opened
         self.constants: dict[Node, Expr] = {}
         self.assumed: dict[Expr, bool] = {}
@@ -141,8 +143,8 @@ class Elements:
             constant = self._constant(node, at)
             if not isinstance(constant, Plain):
                 return constant
-        value = self.value(node) if node in self.known else None
-        if value is not None and is_boolean(node.dtype) and np.size(value):
+        value = self.value(node) if node in self.of_data and is_boolean(node.dtype) else None
+        if value is not None and np.size(value):
             if (value == value.flat[0]).all():
                 return self._decided(node, at, bool(value.flat[0]))
         elif _kink(node):

@@ -17,7 +17,7 @@ from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
-from .facts import counts, known, mark, row_axes, upstream
+from .facts import counts, known, mark, of_data, row_axes, upstream
 from .naming import blocks, boundaries
 from .opening import Carry, Opened, users_of
 from .places import at_index
@@ -69,6 +69,7 @@ class _Equations:
             row_axes(derivation, self.opened),
             known(derivation, self.opened),
             self.fixed,
+            of_data(derivation, self.opened),
             self._value,
             self.opened,
         )
@@ -187,10 +188,13 @@ class _Equations:
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
                 self.named.append((node, View(end)))
+        stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
-            elif node not in self.forward and (self._carried(node) or blocks(node)):
+            elif node not in self.forward and (
+                self._carried(node) or blocks(node) or node in stacked
+            ):
                 source = self._differentiated(node)
                 if source is None or not self._name_gradient(node, source):
                     self._named(node, self.letters.new("δ"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,8 +38,18 @@ def upstream(derivation: Derivation, opened: Opened) -> dict[Node, Node]:
 
 def known(derivation: Derivation, opened: Opened) -> set[Node]:
     """The nodes that depend on constants and on data that are no floating numbers."""
+    return _from_data(derivation, opened, lambda node: is_exact(node.dtype))
+
+
+def of_data(derivation: Derivation, opened: Opened) -> set[Node]:
+    """The nodes that depend on constants and on data."""
+    return _from_data(derivation, opened, lambda node: True)
+
+
+def _from_data(derivation: Derivation, opened: Opened, counts: Callable[[Node], bool]) -> set[Node]:
+    """The nodes that depend on constants, and on the data that count."""
     kinds = ("data", "buffer")
-    start = {n for n, i in derivation.inputs.items() if i.kind in kinds and is_exact(n.dtype)}
+    start = {n for n, i in derivation.inputs.items() if i.kind in kinds and counts(n)}
     fixed = {opened.of(n) for n in derivation.fixed}
     out = {*start}
     for node in opened.order:

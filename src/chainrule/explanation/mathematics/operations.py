@@ -309,6 +309,7 @@ RULES: dict[Operation, Rule] = {
     ops.less:           _relation("<"),
     ops.less_equal:     _relation("≤"),
     ops.bitwise_and:    _logical(mul),
+    ops.bitwise_or:     _logical(lambda a, b: opposite(mul(opposite(a), opposite(b)))),
     ops.bitwise_invert: _logical(opposite),
     ops.where:          _pointwise(cases),
     ops.alias:          _pointwise(lambda x: x),

@@ -29,6 +29,7 @@ from .expression import (
     Sum,
     Symbol,
 )
+from .forms import Order, decimal, fits, mean, without_sign
 from .notation import Latex, Unicode
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
@@ -37,7 +38,6 @@ _LETTERS = "ijklmopqrstuv"
 
 Text = tuple[str, int]
 Write = Callable[[Expr], Text]
-Order = tuple[Index | None, ...]  # the axes of a matrix; None for one of size 1
 
 
 class _NoMatrixError(Exception):
@@ -233,11 +233,11 @@ class Writer:
             parts.pop()
         if parts:
             text = self.notation.element(text, parts)
-        while len(read) > 2 and read[0] is None:
-            read = read[1:]
-        if _fits(tuple(read), order):
+        while len(read) > 2 and None in read:
+            read.remove(None)
+        if fits(tuple(read), order):
             return text
-        if len(read) == 2 and _fits((read[1], read[0]), order):
+        if len(read) == 2 and fits((read[1], read[0]), order):
             return self.notation.transposed(text)
         raise _NoMatrixError
 
@@ -342,8 +342,8 @@ class Writer:
         return self.notation.function(name, arguments)
 
     def number(self, value: Fraction | float) -> Text:
-        if isinstance(value, Fraction) and _decimal(abs(value)):
-            text, level = _decimal(abs(value)), _ATOM
+        if isinstance(value, Fraction) and decimal(abs(value)):
+            text, level = decimal(abs(value)), _ATOM
         elif isinstance(value, Fraction):
             top = str(abs(value.numerator))
             text = (
@@ -359,7 +359,7 @@ class Writer:
 
     def term(self, e: Expr, write: Write) -> tuple[bool, str]:
         """Whether a term is subtracted, and its text without the sign."""
-        negative, e = _sign(e)
+        negative, e = without_sign(e)
         text = self.within(write(e), _SERIES)
         return negative, text
 
@@ -372,14 +372,14 @@ class Writer:
 
     def product(self, e: Expr, write: Write, sign: str) -> Text:
         """Numbers in front, factors, what is divided by behind."""
-        negative, e = _sign(e)
-        factors = _mean(e.factors if isinstance(e, Product) else (e,))
+        negative, e = without_sign(e)
+        factors = mean(e.factors if isinstance(e, Product) else (e,))
         scalars: list[Expr] = []
         above: list[Expr] = []
         below: list[Expr] = []
         for f in factors:
             match f:
-                case Number(Fraction() as value) if _decimal(value):
+                case Number(Fraction() as value) if decimal(value):
                     scalars.append(f)
                 case Number(Fraction() as value):
                     if value.numerator != 1:
@@ -458,48 +458,11 @@ class Writer:
                     root = self.notation.root(base[0], base[1] == _ATOM)
                     return self.notation.fraction("1", root, True), _PRODUCT
             exponent = write(f.exponent)[0]
+            if base[0].endswith(self.notation.transposed("x")[1:]):
+                base = base[0], _PRODUCT
             return self.notation.power(self.within(base, _ATOM), exponent), _ATOM
         out: Text = write(f)
         return out
 
     def within(self, text: Text, level: int) -> str:
         return text[0] if text[1] >= level else self.notation.inside(text[0])
-
-
-def _fits(read: Order, order: Order) -> bool:
-    """Whether axes are those of a matrix, or broadcast to them: a row, a column, a number."""
-    while len(read) > len(order) and read[0] is None:
-        read = read[1:]
-    return len(read) <= len(order) and all(
-        a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
-    )
-
-
-def _mean(factors: Sequence[Expr]) -> Sequence[Expr]:
-    """A sum over the samples by their number is their mean, so that the number is N."""
-    rows = [f.index.size for f in factors if isinstance(f, Reduce) and f.index.rows]
-    match factors:
-        case (Number(Fraction(numerator=1) as value), *rest) if value.denominator in rows:
-            return [Power(Count(value.denominator), Number(Fraction(-1))), *rest]
-    return factors
-
-
-def _decimal(value: Fraction) -> str:
-    """A fraction such as 9/10 as a decimal number; "" if it is none, is long, or 1 / n."""
-    text = f"{float(value):.4g}"
-    short = value.numerator != 1 and value.denominator != 1 and "e" not in text
-    return text if short and Fraction(text) == value else ""
-
-
-def _sign(e: Expr) -> tuple[bool, Expr]:
-    """Whether it has a minus in front, and it without."""
-    if isinstance(e, Number) and e.value < 0:
-        return True, Number(-e.value)
-    if isinstance(e, Product):
-        first = e.factors[0]
-        if isinstance(first, Number) and first.value < 0:
-            rest = e.factors[1:]
-            if first.value == -1:
-                return True, rest[0] if len(rest) == 1 else Product(rest)
-            return True, Product((Number(-first.value), *rest))
-    return False, e
