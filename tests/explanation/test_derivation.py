@@ -237,3 +237,21 @@ def test_two_tensors_of_one_name_are_told_apart():
     assert [n for n in arrays if n.startswith("weight")] == ["weight", "weight_2"]
     assert arrays["weight"].shape == (2, 3)
     assert arrays["weight_2"].tolist() == [0.5, 2.0]
+
+
+def test_a_call_that_fails_inside_is_forgotten():
+    class Careful(nn.Module):
+        def __init__(self):
+            self.wrong, self.right = nn.Linear(7, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            try:
+                return self.wrong(x)
+            except cr.errors.ShapeError:
+                return cr.tanh(self.right(x))
+
+    model = Careful()
+    steps = steps_of(derive(lambda x: (model(x) ** 2).sum(), (X,), {}))
+    assert [s.path for s in steps] == ["right", "", ""]
+    assert steps[1].module is model
+    assert steps[2].module is None

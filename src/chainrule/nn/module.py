@@ -94,8 +94,9 @@ class Module(SelfGuarded):
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
                 _expect_arguments(self, args, kwargs)
             raise
-        if watcher is not None:
-            watcher.left(self)
+        finally:
+            if watcher is not None:
+                watcher.left(self)
         return out
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> ForwardHook:
