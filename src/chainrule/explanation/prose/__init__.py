@@ -4,6 +4,7 @@ text      compact, for the terminal: each operation with its rule
 story     for readers without calculus
 reading   what both read of a derivation: names of values, gradients, rules
 words     what operations do, and how blame goes back through them
+slopes    how much of the blame an operation lets through on the sample
 folding   equal layers, explained once
 numbers   numbers and arrays as text
 """

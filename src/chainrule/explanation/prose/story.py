@@ -17,6 +17,7 @@ from ..steps import Step
 from .folding import Block, folded
 from .numbers import array_text, count_text, element, largest, number, shape_text
 from .reading import MOVES, Reading, Share
+from .slopes import choice, group, on_this_sample
 from .words import documented, manner, phrase
 
 WIDTH = 100  # of a line
@@ -96,17 +97,25 @@ def _forward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
 def _step(reading: Reading, step: Step) -> str:
     """One sentence on what a step does, and its result."""
     inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
-    kinds = list(dict.fromkeys(n.op for n in step.nodes if reading.is_shown(n) and n.op))
-    phrases = list(dict.fromkeys(phrase(op) for op in kinds if op not in (*MOVES, ops.item)))
+    phrases = _phrases(reading, step)
     if not phrases:
         does = "puts the numbers into another shape"
     elif len(phrases) > PHRASES:
         what = documented(step) or f"{', '.join(phrases[:PHRASES])}, …"
-        does = f"works in {len(phrases)} small operations: {what}"
+        does = f"computes, in several small operations: {what}"
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)
     return f"{_titled(step)} reads {inputs}. It {does}. Result: {results}."
+
+
+def _phrases(reading: Reading, step: Step) -> list[str]:
+    """What the operations of a step do, each once; a condition is said with the choice by it."""
+    nodes = [n for n in step.nodes if reading.is_shown(n) and n.op not in (*MOVES, ops.item)]
+    choices = {n: choice(reading, n) for n in nodes if n.op is ops.where}
+    said = {n.inputs[0] for n, text in choices.items() if text}
+    left = [n for n in nodes if n not in said and n.op is not None]
+    return list(dict.fromkeys(choices.get(n) or phrase(n.op) for n in left if n.op))
 
 
 def _result(reading: Reading, node: Node) -> str:
@@ -166,13 +175,19 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
 
     known   what has been said
     """
-    shared = [p.node.op for p in step.pulls if reading.shares(p)]
-    kinds = [op for op in dict.fromkeys(shared) if op and op not in (*MOVES, ops.item)]
+    uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
+    kinds = list(group(uses))
     if len(kinds) > PHRASES + 1:
-        return f" It goes through {len(kinds)} kinds of operations, one after the other."
-    new = [s for op in kinds if (s := f"{op.name} {manner(op)}") not in known]
-    known.update(new)
-    return f" Here {'; '.join(new)}." if new else ""
+        return " It goes through several kinds of operations, one after the other."
+    new = []
+    for pulls in kinds:
+        assert pulls[0].node.op is not None
+        general, here = manner(pulls[0].node.op), on_this_sample(reading, pulls)
+        if here or general not in known:
+            new.append(general + here)
+        known.add(general)
+    text = "; ".join(new)
+    return f" {text[:1].upper()}{text[1:]}." if new else ""
 
 
 def _gradient(reading: Reading, node: Node) -> str:
@@ -184,7 +199,7 @@ def _gradient(reading: Reading, node: Node) -> str:
     if g == 0 or not np.isfinite(g):
         none = "no gradient" if g == 0 else f"the gradient {number(g)}"
         return f"{whole} gets {none}."
-    most = f" (the largest of {whole})" if value.size > 1 else ""
+    most = ", the largest in size" if value.size > 1 else ""
     change = f"{'grow' if g > 0 else 'fall'} by about {number(abs(g) * NUDGE)}"
     because = _because(reading, node, place)
     because = f" = {because}" if because else ""
