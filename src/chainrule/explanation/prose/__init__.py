@@ -2,6 +2,8 @@
 
 text      compact, for the terminal: each operation with its rule
 story     for readers without calculus
+closing   its end: how large the gradients are, what a step would change
+flow      what becomes of the gradient on its way back
 reading   what both read of a derivation: names of values, gradients, rules
 words     what operations do, and how blame goes back through them
 slopes    how much of the blame an operation lets through on the sample

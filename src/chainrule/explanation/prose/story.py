@@ -11,24 +11,31 @@ import numpy as np
 
 from ... import ops
 from ...graph import Node
-from ..derivation import Derivation, evaluated
+from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
+from .closing import blame, next_step
 from .folding import Block, folded
-from .numbers import array_text, count_text, element, largest, number, shape_text
+from .numbers import (
+    array_text,
+    count_text,
+    element,
+    largest,
+    largest_places,
+    number,
+    shape_text,
+)
 from .reading import MOVES, Reading, Share
 from .slopes import choice, group, on_this_sample
-from .words import documented, manner, phrase
+from .words import documented, manner, phrase, titled
 
 WIDTH = 100  # of a line
 STEPS = 10  # that are told, of the forward and of the backward pass
 PHRASES = 3  # of what a step does
 TERMS = 3  # of a sum that is written out
-WEIGHTS = 5  # with the largest gradients
-PARAMETERS = 8  # whose share of the blame is told
+PARAMETERS = 8  # that are listed
 STEADY = 0.05  # by how much a gradient may change per step of time and be called steady
 NUDGE = 0.01  # by how much a number grows in the examples
-RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning
 
 
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -39,8 +46,8 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
         _beginning(reading),
         ["Forward: from the data to the loss", *_forward(reading, blocks)],
         ["Backward: who is to blame", *_backward(reading, blocks)],
-        ["The blame of each part", *_blame(reading)],
-        ["The next step", *_next(reading)],
+        ["The blame of each part", *blame(reading)],
+        ["The next step", *next_step(reading)],
     )
     return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in parts) + "\n"
 
@@ -78,11 +85,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:PARAMETERS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _titled(step: Step) -> str:
-    """A module's title, or the line of the user's in quotes."""
-    return step.title if step.module is not None else f"“{step.title}”"
-
-
 # ── forward ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -106,7 +108,7 @@ def _step(reading: Reading, step: Step) -> str:
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)
-    return f"{_titled(step)} reads {inputs}. It {does}. Result: {results}."
+    return f"{titled(step)} reads {inputs}. It {does}. Result: {results}."
 
 
 def _phrases(reading: Reading, step: Step) -> list[str]:
@@ -144,7 +146,9 @@ def _numbered(parts: Sequence[str]) -> Iterator[str]:
 def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
     yield (
         "If a number in the network grew a little, how would the loss change? The answer is the "
-        "number's gradient, its share of the blame. The chain rule finds it from the loss back."
+        "number's gradient, its share of the blame. The chain rule finds it from the loss back. It "
+        "tells what small changes do; where the loss curves or has a kink, a large change does "
+        "something else."
     )
     known: set[str] = set()
     parts: list[str] = []
@@ -164,7 +168,7 @@ def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
     blamed = [i for i in step.inputs if i in reading.gradients]
     if not blamed:
         return []
-    lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
+    lines = [f"Back through {titled(step)}.{_manners(reading, step, known)}"]
     lines += [_gradient(reading, i) for i in blamed]
     lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
     return [*filter(None, lines)]
@@ -207,7 +211,7 @@ def _gradient(reading: Reading, node: Node) -> str:
         f"{element(whole, place)} = {number(value[place])} has the gradient "
         f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
     )
-    others = [p for p in _largest_places(gradient)[1:TERMS] if reading.is_shown(node)]
+    others = [p for p in largest_places(gradient, TERMS)[1:] if reading.is_shown(node)]
     if node in reading.derivation.inputs or not others:
         return out
     said = ", ".join(f"{element(whole, p)} {number(gradient[p])}" for p in others)
@@ -284,93 +288,3 @@ def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> st
     text = text.replace("+ −", "− ")
     more = len(pairs) - TERMS
     return text + (f" + {count_text(more, 'smaller product')}" if more > 0 else "")
-
-
-# ── what follows ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _blame(reading: Reading) -> Iterator[str]:
-    """How the sizes of the gradients are shared, and the numbers with the largest ones."""
-    d = reading.derivation
-    sizes = {
-        name: float(np.abs(np.asarray(reading.value(node), "f8")).sum())
-        for name, node in d.gradients.items()
-    }
-    total = sum(sizes.values())
-    if not total or not np.isfinite(total):
-        yield f"The sizes of all gradients add up to {number(total)}: there is nothing to share."
-        return
-    order = sorted(sizes, key=lambda name: -sizes[name])
-    shares = ", ".join(f"{n} {100 * sizes[n] / total:.0f} %" for n in order[:PARAMETERS])
-    more = f", and {len(order) - PARAMETERS} more" if len(order) > PARAMETERS else ""
-    yield f"Of the sizes of all gradients, added up: {shares}{more}."
-
-
-def _next(reading: Reading) -> Iterator[str]:
-    """What the step assigns; or what a step of gradient descent would change."""
-    d = reading.derivation
-    before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
-    own = [name for name in before if name in d.updated]
-    if own:
-        after = {name: np.asarray(reading.value(d.updated[name])) for name in own}
-        loss = _loss_with(d, after)
-        yield f"After this step the loss would be {number(loss, 4)}. The largest moves:"
-    else:
-        rate, after, loss = _descent(reading, before)
-        if after is None:
-            yield "A small step against the gradients would not lower the loss: it is at rest."
-            return
-        yield (
-            f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
-            f"gradient. The loss would then be {number(loss, 4)}; the gradients alone promise "
-            f"{number(_promised(reading, rate), 4)}. The largest moves:"
-        )
-    moves = [
-        (float(abs(after[name][place] - before[name][place])), name, place)
-        for name in after
-        for place in _largest_places(after[name].astype("f8") - before[name])
-    ]
-    for _, name, place in sorted(moves, key=lambda move: -move[0])[:WEIGHTS]:
-        old, new = (number(values[name][place], 4) for values in (before, after))
-        yield f"     {element(name, place)}: {old} → {new}"
-
-
-def _largest_places(change: Any) -> list[tuple[int, ...]]:
-    """The indices of the elements that change the most."""
-    flat = np.abs(np.nan_to_num(change)).ravel()
-    first = np.argsort(-flat, kind="stable")[:WEIGHTS]
-    return [tuple(int(i) for i in np.unravel_index(k, change.shape)) for k in first if flat[k]]
-
-
-def _promised(reading: Reading, rate: float) -> float:
-    """The loss after a step if it changed in proportion: loss − rate · ∑ gradient²."""
-    d = reading.derivation
-    gradients = [np.asarray(reading.value(node), "f8") for node in d.gradients.values()]
-    squares = sum(float((g**2).sum()) for g in gradients)
-    return float(reading.value(d.loss).item()) - rate * squares
-
-
-def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
-    """The learning rate, the numbers after a step with it, and the loss that they would have.
-
-    The largest rate at which the loss falls by half of what the gradients promise, or more.
-    """
-    d = reading.derivation
-    now = float(reading.value(d.loss).item())
-    for rate in RATES:
-        after = {
-            name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
-            for name, old in before.items()
-        }
-        loss = _loss_with(d, after)
-        if loss < now and now - loss >= (now - _promised(reading, rate)) / 2:
-            return rate, after, loss
-    return RATES[-1], None, now
-
-
-def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:
-    """The loss if some inputs, by name, had other values."""
-    fixed = sorted(derivation.fixed, key=derivation.position.__getitem__)
-    values = {node: changed.get(i.name, i.value) for node, i in derivation.inputs.items()}
-    order = [*(n for n in fixed if n.op is not None), *derivation.forward]
-    return float(evaluated(order, values)[derivation.loss].item())

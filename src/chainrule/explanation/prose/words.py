@@ -70,6 +70,11 @@ def documented(step: Step) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
+def titled(step: Step) -> str:
+    """A module's title, or the line of the user's in quotes."""
+    return step.title if step.module is not None else f"“{step.title}”"
+
+
 def manner(op: Operation) -> str:
     """How the blame goes back through an operation, by the kind of its rule: a clause."""
     if op is ops.custom or op.name not in derivatives.TABLE:
