@@ -1,5 +1,6 @@
 """The end of a story: what becomes of a gradient, compared with PyTorch's in float64."""
 
+import math
 import re
 from itertools import pairwise
 
@@ -10,6 +11,96 @@ from telling import DIGITS, two_layers, unwrapped, value
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.explanation.prose.numbers import number
+
+# ── what the loss is ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_loss_that_is_the_log_of_a_probability(rows):
+    explanation, loss, _, theirs, (x, label) = two_layers(rows)
+    scores = theirs(torch.tensor(x.numpy().astype("f8")))
+    p = scores.softmax(1).detach().numpy()
+    right = p[np.arange(rows), label.numpy()]
+    story = unwrapped(explanation.story())
+    ends = f"{number(right.min())} to {number(right.max())}"
+    which = f"{number(right[0])} for class 0" if rows == 1 else f"right classes, which are {ends}"
+    assert f"{which}. Guessing among 3 would give {math.log(3):.4g}; 0 is perfect." in story
+    assert ("the mean of −log of" in story) == (rows > 1)
+    assert loss == pytest.approx(-np.log(right).mean(), rel=1e-6)
+    divided = ", divided by 3" if rows > 1 else ""
+    of = "each of scores is the probability of its class (softmax), minus 1 for the right class"
+    assert f"{of}{divided}. scores[" in story
+    y = np.eye(3)[label.numpy()]
+    told = re.search(rf"scores\[(\d), (\d)\] = {DIGITS} has the gradient ({DIGITS})", story)
+    row, column, g = map(value, told.groups())
+    assert g == pytest.approx((p - y)[int(row), int(column)] / rows, rel=6e-3)
+
+
+def logits(rows, columns):
+    w = cr.Tensor(np.linspace(-1, 2, 2 * columns).reshape(2, columns), requires_grad=True)
+    x = cr.Tensor(np.linspace(1, -1, 2 * rows).reshape(rows, 2))
+    return (lambda x: x @ w), x, x.numpy() @ w.numpy()
+
+
+def told_of(loss, *args):
+    return unwrapped(cr.explain(loss, *args).story())
+
+
+def test_the_loss_of_a_probability_in_other_words():
+    scores, x, s = logits(4, 3)
+    y = cr.Tensor([0, 2, 1, 1])
+    p = torch.tensor(s).softmax(1).numpy()[np.arange(4), y.numpy()]
+    ends = f"which are {number(p.min())} to {number(p.max())}. Guessing among 3"
+
+    def by_hand(x, y):
+        out = scores(x)
+        e = cr.exp(out)
+        return -(cr.log(e / e.sum(1, keepdims=True)) * cr.one_hot(y, 3)).sum()
+
+    story = told_of(by_hand, x, y)
+    assert "Here it is the sum of −log of the probabilities" in story
+    assert f"{ends} would give {4 * math.log(3):.4g};" in story
+    assert "The loss is the sum over 12 numbers of 4 samples" in story
+    one, x, s = logits(4, 1)
+    answers = np.array([[0.0], [1.0], [1.0], [0.0]])
+    p = np.abs(1 - answers - 1 / (1 + np.exp(-s)))
+    bce = nn.functional.binary_cross_entropy_with_logits
+    story = told_of(lambda x, y: bce(one(x), y), x, cr.Tensor(answers))
+    ends = f"which are {number(p.min())} to {number(p.max())}. Guessing among 2"
+    assert f"{ends} would give {math.log(2):.4g};" in story
+    of = "the probability of class 1 (sigmoid), minus 1 where that is right"
+    assert f"{of}, divided by 4." in story
+
+
+def test_other_losses_are_no_probability():
+    scores, x, _ = logits(4, 3)
+    y, entropy = cr.Tensor([0, 2, 1, 1]), nn.functional.cross_entropy
+    for loss in (
+        lambda x, y: entropy(scores(x), y, label_smoothing=0.1),
+        lambda x, y: entropy(scores(x), y) + 0.1 * (scores(x) ** 2).sum(),
+        lambda x, y: 2 * entropy(scores(x), y),
+        lambda x, y: (scores(x) ** 2).mean() + y.sum(),
+    ):
+        assert "−log of the prob" not in told_of(loss, x, y)
+
+
+def test_the_mean_over_samples():
+    scores, x, _ = logits(4, 3)
+    story = told_of(lambda x: (scores(x) ** 2).mean(), x)
+    assert (
+        "The loss is the mean over 12 numbers of 4 samples: what they give to the gradient of a "
+        "weight is divided by 12 and added up." in story
+    )
+    story = told_of(lambda x: (scores(x) ** 2).sum(1).mean(), x)
+    assert "The loss is the mean over 4 samples: what they give" in story
+    w = cr.Tensor([1.0, 2.0], requires_grad=True)
+    single = told_of(lambda x: (scores(x) ** 2).mean(), cr.Tensor(np.ones((1, 2))))
+    vector = told_of(lambda x: ((w * x) ** 2).mean(), cr.Tensor([1.0, 2.0]))
+    assert "samples" not in single + vector
+
+
+# ── the gradient on its way back ─────────────────────────────────────────────────────────────────
 
 
 def deep(activation, scale=1.0):

@@ -2,6 +2,7 @@
 
 text      compact, for the terminal: each operation with its rule
 story     for readers without calculus
+loss      what the loss is: a mean over samples, −log of a probability
 closing   its end: how large the gradients are, what a step would change
 flow      what becomes of the gradient on its way back
 reading   what both read of a derivation: names of values, gradients, rules

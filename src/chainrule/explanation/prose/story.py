@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import nn, ops
 from ...graph import Node
 from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
 from .closing import blame, next_step
 from .folding import Block, folded
+from .loss import Probabilities, batch, probabilities, samples
 from .numbers import (
     array_text,
     count_text,
@@ -41,11 +42,12 @@ NUDGE = 0.01  # by how much a number grows in the examples
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
     """The pass in plain sentences: what is computed, who is to blame, what a step would change."""
     reading = Reading(derivation, steps, names)
+    notes = _Notes(reading)
     blocks = folded(steps)
     parts = (
-        _beginning(reading),
+        _beginning(reading, notes.loss),
         ["Forward: from the data to the loss", *_forward(reading, blocks)],
-        ["Backward: who is to blame", *_backward(reading, blocks)],
+        ["Backward: who is to blame", *_backward(reading, blocks, notes)],
         ["The blame of each part", *blame(reading)],
         ["The next step", *next_step(reading)],
     )
@@ -57,7 +59,8 @@ def sentences(
 ) -> list[list[str]]:
     """For each step by itself a sentence on its forward pass, then those on its backward pass."""
     reading = Reading(derivation, steps, names)
-    return [[_step(reading, step), *_step_back(reading, step, set())] for step in steps]
+    notes = _Notes(reading)
+    return [[_step(reading, step), *_step_back(reading, step, set(), notes)] for step in steps]
 
 
 def _wrapped(line: str) -> str:
@@ -69,14 +72,44 @@ def _wrapped(line: str) -> str:
     )
 
 
-def _beginning(reading: Reading) -> Iterator[str]:
+class _Notes:
+    """What is said once on the way back.
+
+    loss    if it is of probabilities
+    places  what the places of elements mean, by the first value that has such
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.loss = probabilities(reading)
+        self.places: dict[Node, str] = {}
+        count, known = samples(reading.derivation), reading.derivation.inputs
+        for step in reversed(reading.steps):
+            for node in step.inputs:
+                if node not in reading.gradients or len(node.shape) != 2:
+                    continue
+                weight = node in known and type(step.module) is nn.Linear
+                between = node not in known and node.shape[0] == count
+                if weight and _WEIGHT not in self.places.values():
+                    self.places[node] = _WEIGHT
+                elif between and _BETWEEN not in self.places.values():
+                    self.places[node] = _BETWEEN
+
+
+_WEIGHT = "Of a weight, the first place is the unit it leads to, the second the one it comes from."
+_BETWEEN = "Places count from 0: the first is the sample, the second the number in it."
+
+
+def _beginning(reading: Reading, loss: Probabilities | None) -> Iterator[str]:
     d = reading.derivation
-    loss = number(reading.value(d.loss).item(), 4)
+    value = number(reading.value(d.loss).item(), 4)
     free = sum(np.size(reading.value(node)) for node in d.gradients.values())
-    yield (
-        f"The loss is {loss}. It says how wrong the result is; training makes it smaller. It "
-        f"depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}."
-    )
+    parts = [
+        f"The loss is {value}. It says how wrong the result is; training makes it smaller.",
+        *([loss.text()] if loss is not None else []),
+        f"It depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}.",
+        *batch(reading),
+    ]
+    yield " ".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -143,7 +176,7 @@ def _numbered(parts: Sequence[str]) -> Iterator[str]:
 # ── backward ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _backward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
     yield (
         "If a number in the network grew a little, how would the loss change? The answer is the "
         "number's gradient, its share of the blame. The chain rule finds it from the loss back. It "
@@ -155,12 +188,12 @@ def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
     for block in reversed(blocks):
         parts += [block.note()] * bool(block.repeats)
         for step in reversed(block.steps):
-            lines = _step_back(reading, step, known)
+            lines = _step_back(reading, step, known, notes)
             parts += ["\n     ".join(lines)] * bool(lines)
     yield from _numbered(parts)
 
 
-def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
+def _step_back(reading: Reading, step: Step, known: set[str], notes: _Notes) -> list[str]:
     """Sentences on what a step passes back, none if that is nothing.
 
     known   what has been said of operations
@@ -168,8 +201,13 @@ def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
     blamed = [i for i in step.inputs if i in reading.gradients]
     if not blamed:
         return []
-    lines = [f"Back through {titled(step)}.{_manners(reading, step, known)}"]
-    lines += [_gradient(reading, i) for i in blamed]
+    if notes.loss is not None and notes.loss.scores in step.inputs:
+        how = notes.loss.back(reading.name(notes.loss.scores))
+    else:
+        how = _manners(reading, step, known)
+    lines = [" ".join(filter(None, (f"Back through {titled(step)}.", how)))]
+    for i in blamed:
+        lines.append(" ".join(filter(None, (_gradient(reading, i), notes.places.get(i)))))
     lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
     return [*filter(None, lines)]
 
@@ -182,7 +220,7 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
     uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
     kinds = list(group(uses))
     if len(kinds) > PHRASES + 1:
-        return " It goes through several kinds of operations, one after the other."
+        return "It goes through several kinds of operations, one after the other."
     new = []
     for pulls in kinds:
         assert pulls[0].node.op is not None
@@ -191,7 +229,7 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
             new.append(general + here)
         known.add(general)
     text = "; ".join(new)
-    return f" {text[:1].upper()}{text[1:]}." if new else ""
+    return f"{text[:1].upper()}{text[1:]}." if new else ""
 
 
 def _gradient(reading: Reading, node: Node) -> str:
