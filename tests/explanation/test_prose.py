@@ -209,6 +209,8 @@ def test_each_step_has_its_sentences():
     lines = sentences(explanation._derivation, explanation._steps, explanation._names)
     assert len(lines) == len(explanation._steps) == 4
     told = unwrapped(explanation.story())
+    assert "This loss is the mean of −log" in lines[-1][0]
+    assert lines[0][-1].startswith("On the way back the length of the gradient goes from ")
     for forward, back, *gradients in lines:
         assert forward in told
         assert back.startswith("Back through ")

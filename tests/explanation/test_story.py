@@ -59,7 +59,7 @@ def test_the_loss_of_a_probability_in_other_words():
         return -(cr.log(e / e.sum(1, keepdims=True)) * cr.one_hot(y, 3)).sum()
 
     story = told_of(by_hand, x, y)
-    assert "Here it is the sum of −log of the probabilities" in story
+    assert "This loss is the sum of −log of the probabilities" in story
     assert f"{ends} would give {4 * math.log(3):.4g};" in story
     assert "The loss is the sum over 12 numbers of 4 samples" in story
     one, x, s = logits(4, 1)
@@ -125,7 +125,7 @@ def deep(activation, scale=1.0):
     return unwrapped(explanation.story()), lengths, outputs, theirs
 
 
-WAY = rf"the length is ({DIGITS}) at (\S+) and ({DIGITS}) at (\S+):"
+WAY = rf"length of the gradient goes from ({DIGITS}) at (\S+) to ({DIGITS}) at (\S+):"
 
 
 def test_a_gradient_that_vanishes_and_why():

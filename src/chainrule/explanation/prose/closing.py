@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..derivation import Derivation, evaluated
-from .flow import on_the_way
+from .flow import legs, on_the_way
 from .numbers import element, largest_places, number
 from .reading import Reading
 
@@ -37,7 +37,7 @@ def blame(reading: Reading) -> Iterator[str]:
         yield f"     {name}: {number(squares[name] ** 0.5)}{each}"
     if len(order) > PARAMETERS:
         yield f"     … {len(order) - PARAMETERS} smaller ones …"
-    yield from on_the_way(reading)
+    yield from on_the_way(reading, legs(reading))
 
 
 def next_step(reading: Reading) -> Iterator[str]:

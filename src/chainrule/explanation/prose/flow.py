@@ -44,15 +44,14 @@ class Leg:
     weights: list[Node]
 
 
-def on_the_way(reading: Reading) -> Iterator[str]:
+def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
     """Whether the gradient vanishes or explodes on its way, where, and because of what."""
-    way = legs(reading)
     if len(way) < 2 or not all(np.isfinite(leg.length) for leg in way):
         return
     start, end = way[0], way[-1]
     lengths = (
-        f"On the way back the length is {number(start.length)} at {reading.name(start.node)} and "
-        f"{number(end.length)} at {reading.name(end.node)}"
+        f"On the way back the length of the gradient goes from {number(start.length)} at "
+        f"{reading.name(start.node)} to {number(end.length)} at {reading.name(end.node)}"
     )
     if not all(leg.length for leg in way[:-1]) and end.length:
         return  # it comes another way

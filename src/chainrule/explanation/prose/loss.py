@@ -53,7 +53,8 @@ class Probabilities:
                 f"the {how} of −log of the probabilities that the network gives the right classes, "
                 f"which are {ends}"
             )
-        return f"Here it is {what}. Guessing among {self.classes} would give {guess}; 0 is perfect."
+        yardstick = f"Guessing among {self.classes} would give {guess}; 0 is perfect."
+        return f"This loss is {what}. {yardstick}"
 
     def back(self, name: str) -> str:
         """What the gradient of the scores is."""

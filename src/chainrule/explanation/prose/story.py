@@ -15,8 +15,9 @@ from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
 from .closing import blame, next_step
+from .flow import legs, on_the_way
 from .folding import Block, folded
-from .loss import Probabilities, batch, probabilities, samples
+from .loss import batch, probabilities, samples
 from .numbers import (
     array_text,
     count_text,
@@ -45,8 +46,8 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
     notes = _Notes(reading)
     blocks = folded(steps)
     parts = (
-        _beginning(reading, notes.loss),
-        ["Forward: from the data to the loss", *_forward(reading, blocks)],
+        _beginning(reading),
+        ["Forward: from the data to the loss", *_forward(reading, blocks, notes)],
         ["Backward: who is to blame", *_backward(reading, blocks, notes)],
         ["The blame of each part", *blame(reading)],
         ["The next step", *next_step(reading)],
@@ -57,10 +58,19 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
 def sentences(
     derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
 ) -> list[list[str]]:
-    """For each step by itself a sentence on its forward pass, then those on its backward pass."""
+    """For each step by itself a sentence on its forward pass, then those on its backward pass.
+
+    Those of the first layer end with what becomes of the gradient on its way there.
+    """
     reading = Reading(derivation, steps, names)
-    notes = _Notes(reading)
-    return [[_step(reading, step), *_step_back(reading, step, set(), notes)] for step in steps]
+    notes, way = _Notes(reading), legs(reading)
+    out = []
+    for step in steps:
+        back = _step_back(reading, step, set(), notes)
+        if back and way and way[-1].node in step.nodes:
+            back += on_the_way(reading, way)
+        out.append([_step(reading, step, notes), *back])
+    return out
 
 
 def _wrapped(line: str) -> str:
@@ -99,17 +109,14 @@ _WEIGHT = "Of a weight, the first place is the unit it leads to, the second the 
 _BETWEEN = "Places count from 0: the first is the sample, the second the number in it."
 
 
-def _beginning(reading: Reading, loss: Probabilities | None) -> Iterator[str]:
+def _beginning(reading: Reading) -> Iterator[str]:
     d = reading.derivation
     value = number(reading.value(d.loss).item(), 4)
     free = sum(np.size(reading.value(node)) for node in d.gradients.values())
-    parts = [
-        f"The loss is {value}. It says how wrong the result is; training makes it smaller.",
-        *([loss.text()] if loss is not None else []),
-        f"It depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}.",
-        *batch(reading),
-    ]
-    yield " ".join(parts)
+    yield (
+        f"The loss is {value}. It says how wrong the result is; training makes it smaller. It "
+        f"depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}."
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -121,16 +128,16 @@ def _listed(names: Sequence[str]) -> str:
 # ── forward ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _forward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _forward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
     parts: list[str] = []
     for block in blocks:
-        parts += [_step(reading, step) for step in block.steps]
+        parts += [_step(reading, step, notes) for step in block.steps]
         parts += [block.note()] * bool(block.repeats)
     yield from _numbered(parts)
 
 
-def _step(reading: Reading, step: Step) -> str:
-    """One sentence on what a step does, and its result."""
+def _step(reading: Reading, step: Step, notes: _Notes) -> str:
+    """One sentence on what a step does, and its result; of the loss what it says."""
     inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
     phrases = _phrases(reading, step)
     if not phrases:
@@ -141,7 +148,10 @@ def _step(reading: Reading, step: Step) -> str:
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)
-    return f"{titled(step)} reads {inputs}. It {does}. Result: {results}."
+    parts = [f"{titled(step)} reads {inputs}. It {does}. Result: {results}."]
+    if reading.derivation.loss in step.outputs:
+        parts += [*([notes.loss.text()] if notes.loss is not None else []), *batch(reading)]
+    return " ".join(parts)
 
 
 def _phrases(reading: Reading, step: Step) -> list[str]:
