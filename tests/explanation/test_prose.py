@@ -188,7 +188,7 @@ def test_slopes_and_replaced_numbers_are_those_of_the_sample():
 
     story = unwrapped(cr.explain(loss, cr.Tensor(2.0)).story())
     assert "It replaces numbers up to 0 by 0 (3 of 5) and keeps the others." in story
-    assert "changes nothing, so they get none (here 3 of 5)." in story
+    assert "changes nothing: their slope is 0, they get none (here 3 of 5)." in story
     s = 1 / (1 + np.exp(-2 * x))
     low, high = (number(end(s * (1 - s))) for end in (min, max))
     assert f"`sigmoid` multiplies the blame by its slope, here {low} to {high}, so little" in story

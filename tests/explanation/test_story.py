@@ -195,7 +195,9 @@ def test_a_step_that_trains_is_told_with_what_it_assigns():
     story = cr.explain(step, cr.Tensor([1.0, 0.5], dtype=cr.float64)).story()
     assert "w[0]: 1 → 0\n" in story  # 1 − 0.5 · 2 · 1
     assert "w[1]: 2 → 1.5\n" in story  # 2 − 0.5 · 2 · 0.25 · 2
-    assert "After this step the loss would be 0.5625." in story  # (1.5 · 0.5)²
+    # −0.5 · (2² + 1²)
+    assert "add up to −2.5, so the gradients alone promise −0.5." in unwrapped(story)
+    assert "After this step the loss would be 0.5625." in unwrapped(story)  # (1.5 · 0.5)²
     assert w.tolist() == [1, 2], "nothing is assigned"
 
 

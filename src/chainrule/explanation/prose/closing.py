@@ -51,9 +51,10 @@ def next_step(reading: Reading) -> Iterator[str]:
         gradients = _gradients(reading)
         change = sum(float((gradients[n] * (after[n] - before[n])).sum()) for n in own)
         yield (
-            f"After this step the loss would be {number(_loss_with(d, after), 4)}. The gradients "
-            "alone, each times the move of its number, promise "
-            f"{number(now + change, 4)}. The largest moves:"
+            "A small move against its gradient lowers the loss by about gradient × move. These add "
+            f"up to {number(change)}, so the gradients alone promise "
+            f"{number(now + change, 4)}. After this step the loss would be "
+            f"{number(_loss_with(d, after), 4)}. The largest moves:"
         )
     else:
         rate, after, loss = _descent(reading, before)

@@ -143,8 +143,9 @@ def _step(reading: Reading, step: Step, notes: _Notes) -> str:
     if not phrases:
         does = "puts the numbers into another shape"
     elif len(phrases) > PHRASES:
-        what = documented(step) or f"{', '.join(phrases[:PHRASES])}, …"
-        does = f"computes, in several small operations: {what}"
+        what = documented(step)
+        does = "computes, in several small operations: " if what else "works in several steps: "
+        does += what or f"{', '.join(phrases[:PHRASES])}, …"
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)

@@ -98,7 +98,7 @@ _MANNERS = {
     ops.broadcast_to: "a number that was used at many places gets the blame of all of them, added "
     "up",
     ops.where: "the choice `where` passes the blame to the numbers that it kept; wiggling those "
-    "that it replaced changes nothing, so they get none",
+    "that it replaced changes nothing: their slope is 0, they get none",
     ops.slice: "picking a part passes the blame to the places that the part came from",
     ops.take: "looking up rows passes the blame to the rows that were read",
     ops.concat: "putting side by side gives each part its own blame back",
