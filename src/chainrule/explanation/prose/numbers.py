@@ -72,6 +72,14 @@ def largest(value: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(sizes.argmax()), sizes.shape))
 
 
+def largest_places(value: Any, count: int) -> list[tuple[int, ...]]:
+    """The indices of the elements that are farthest from 0, at most this count."""
+    array = np.asarray(value)
+    flat = np.abs(np.nan_to_num(array)).ravel()
+    first = np.argsort(-flat, kind="stable")[:count]
+    return [tuple(int(i) for i in np.unravel_index(k, array.shape)) for k in first if flat[k]]
+
+
 def count_text(count: int, thing: str) -> str:
     """1 number, 12 numbers."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

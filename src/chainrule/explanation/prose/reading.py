@@ -141,7 +141,7 @@ class Reading:
         """The value's name; a number that is known before the pass is itself."""
         turned = False
         while node not in self._names and node in self.same:
-            turned ^= node.op is ops.permute_dims and node.params["axes"][-2:] == _last_two(node)
+            turned ^= is_turned(node)
             node = self.same[node]
         name = self._names.get(node)
         if name is None:
@@ -159,15 +159,28 @@ class Reading:
             node = self.same[node]
         return node.shape
 
+    def taken(self) -> set[str]:
+        """The names in use."""
+        return {*self._names.values()}
+
     def written(self, node: Node) -> str:
         """The operation as a formula of its inputs' names."""
-        assert node.op is not None
-        if node.op is ops.slice:
-            return self.name(node.inputs[0]) + _slice_text(node)
-        if node.params:
-            return f"{node.op.name}({', '.join(map(self.name, node.inputs))})"
-        text = formula(Graph([], [node]), {i: self.name(i) for i in node.inputs})
-        return text.removesuffix(" / 1")
+        return written(node, [self.name(i) for i in node.inputs])
+
+    def stops(self, node: Node) -> bool:
+        """Whether no gradient flows through a value, although some could: a stop_gradient."""
+        return (
+            node in self.moving
+            and not isinstance(node.dtype, tuple)
+            and node.dtype.kind == "f"
+            and node.op is not ops.item
+            and node not in self._pulled
+            and any(i in self._pulled or i in self.gradients for i in node.inputs)
+        )
+
+    @cached_property
+    def _pulled(self) -> set[Node]:
+        return {p.node for p in self.pulls}
 
     @cached_property
     def gradients(self) -> dict[Node, Node]:
@@ -230,8 +243,8 @@ class Reading:
         (upstream, *more) = pull.upstream
         out = []
         for k, (i, share) in enumerate(zip(node.inputs, pull.shares, strict=True)):
-            if share is None or self.value(share) is None:  # it leads to no gradient
-                continue
+            if share is None or i not in self.moving or self.value(share) is None:
+                continue  # it leads to no gradient
             if share is not upstream or i.op is not ops.broadcast_to:
                 rule = self._rule(node, k, None if more else upstream)
                 out.append(Share(pull, i, upstream, share, rule, self._is_whole(i)))
@@ -277,6 +290,21 @@ class Reading:
             return out / g
 
 
+def written(node: Node, names: Sequence[str]) -> str:
+    """An operation as a formula of these names of its inputs."""
+    assert node.op is not None
+    if node.op is ops.slice:
+        return names[0] + _slice_text(node)
+    if node.op is ops.item:
+        return f"{names[0]}[{node.params['index']}]"
+    if node.op is ops.equal:
+        return " == ".join(names)
+    if node.params:
+        return f"{node.op.name}({', '.join(names)})"
+    text = formula(Graph([], [node]), dict(zip(node.inputs, names, strict=True)))
+    return text.removesuffix(" / 1")
+
+
 def constant_text(value: Any) -> str:
     """A constant of equal numbers as this number, rows of 0, 1, 2 as (0…2); or an empty text."""
     if isinstance(value, tuple):
@@ -309,10 +337,10 @@ def _slice_text(node: Node) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _last_two(node: Node) -> tuple[int, ...]:
-    """The last two axes of the input, the other way round."""
-    count = len(node.shape)
-    return (count - 1, count - 2)
+def is_turned(node: Node) -> bool:
+    """Whether the operation swaps the last two axes."""
+    last = len(node.shape) - 1
+    return node.op is ops.permute_dims and node.params["axes"][-2:] == (last, last - 1)
 
 
 @functools.cache

@@ -9,37 +9,48 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import nn, ops
 from ...graph import Node
-from ..derivation import Derivation, evaluated
+from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
+from .closing import blame, next_step
+from .flow import legs, on_the_way
 from .folding import Block, folded
-from .numbers import array_text, count_text, element, largest, number, shape_text
+from .loss import batch, probabilities, samples
+from .numbers import (
+    array_text,
+    count_text,
+    element,
+    largest,
+    largest_places,
+    number,
+    shape_text,
+)
 from .reading import MOVES, Reading, Share
-from .words import documented, manner, phrase
+from .slopes import choice, group, on_this_sample
+from .words import documented, manner, phrase, titled
 
 WIDTH = 100  # of a line
 STEPS = 10  # that are told, of the forward and of the backward pass
 PHRASES = 3  # of what a step does
 TERMS = 3  # of a sum that is written out
-WEIGHTS = 5  # with the largest gradients
-PARAMETERS = 8  # whose share of the blame is told
+PARAMETERS = 8  # that are listed
 STEADY = 0.05  # by how much a gradient may change per step of time and be called steady
 NUDGE = 0.01  # by how much a number grows in the examples
-RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning
 
 
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
     """The pass in plain sentences: what is computed, who is to blame, what a step would change."""
     reading = Reading(derivation, steps, names)
+    notes = _Notes(reading)
     blocks = folded(steps)
     parts = (
         _beginning(reading),
-        ["Forward: from the data to the loss", *_forward(reading, blocks)],
-        ["Backward: who is to blame", *_backward(reading, blocks)],
-        ["The blame of each part", *_blame(reading)],
-        ["The next step", *_next(reading)],
+        ["Forward: from the data to the loss", *_forward(reading, blocks, notes)],
+        ["Backward: who is to blame", *_backward(reading, blocks, notes)],
+        ["The blame of each part", *blame(reading)],
+        ["The next step", *next_step(reading)],
     )
     return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in parts) + "\n"
 
@@ -47,9 +58,19 @@ def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, st
 def sentences(
     derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
 ) -> list[list[str]]:
-    """For each step by itself a sentence on its forward pass, then those on its backward pass."""
+    """For each step by itself a sentence on its forward pass, then those on its backward pass.
+
+    Those of the first layer end with what becomes of the gradient on its way there.
+    """
     reading = Reading(derivation, steps, names)
-    return [[_step(reading, step), *_step_back(reading, step, set())] for step in steps]
+    notes, way = _Notes(reading), legs(reading)
+    out = []
+    for step in steps:
+        back = _step_back(reading, step, set(), notes)
+        if back and way and way[-1].node in step.nodes:
+            back += on_the_way(reading, way)
+        out.append([_step(reading, step, notes), *back])
+    return out
 
 
 def _wrapped(line: str) -> str:
@@ -61,12 +82,39 @@ def _wrapped(line: str) -> str:
     )
 
 
+class _Notes:
+    """What is said once on the way back.
+
+    loss    if it is of probabilities
+    places  what the places of elements mean, by the first value that has such
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.loss = probabilities(reading)
+        self.places: dict[Node, str] = {}
+        count, known = samples(reading.derivation), reading.derivation.inputs
+        for step in reversed(reading.steps):
+            for node in step.inputs:
+                if node not in reading.gradients or len(node.shape) != 2:
+                    continue
+                weight = node in known and type(step.module) is nn.Linear
+                between = node not in known and node.shape[0] == count
+                if weight and _WEIGHT not in self.places.values():
+                    self.places[node] = _WEIGHT
+                elif between and _BETWEEN not in self.places.values():
+                    self.places[node] = _BETWEEN
+
+
+_WEIGHT = "Of a weight, the first place is the unit it leads to, the second the one it comes from."
+_BETWEEN = "Places count from 0: the first is the sample, the second the number in it."
+
+
 def _beginning(reading: Reading) -> Iterator[str]:
     d = reading.derivation
-    loss = number(reading.value(d.loss).item(), 4)
+    value = number(reading.value(d.loss).item(), 4)
     free = sum(np.size(reading.value(node)) for node in d.gradients.values())
     yield (
-        f"The loss is {loss}. It says how wrong the result is; training makes it smaller. It "
+        f"The loss is {value}. It says how wrong the result is; training makes it smaller. It "
         f"depends on {count_text(free, 'number')} that can change: {_listed([*d.gradients])}."
     )
 
@@ -77,36 +125,43 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:PARAMETERS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _titled(step: Step) -> str:
-    """A module's title, or the line of the user's in quotes."""
-    return step.title if step.module is not None else f"“{step.title}”"
-
-
 # ── forward ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _forward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _forward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
     parts: list[str] = []
     for block in blocks:
-        parts += [_step(reading, step) for step in block.steps]
+        parts += [_step(reading, step, notes) for step in block.steps]
         parts += [block.note()] * bool(block.repeats)
     yield from _numbered(parts)
 
 
-def _step(reading: Reading, step: Step) -> str:
-    """One sentence on what a step does, and its result."""
+def _step(reading: Reading, step: Step, notes: _Notes) -> str:
+    """One sentence on what a step does, and its result; of the loss what it says."""
     inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
-    kinds = list(dict.fromkeys(n.op for n in step.nodes if reading.is_shown(n) and n.op))
-    phrases = list(dict.fromkeys(phrase(op) for op in kinds if op not in (*MOVES, ops.item)))
+    phrases = _phrases(reading, step)
     if not phrases:
         does = "puts the numbers into another shape"
     elif len(phrases) > PHRASES:
-        what = documented(step) or f"{', '.join(phrases[:PHRASES])}, …"
-        does = f"works in {len(phrases)} small operations: {what}"
+        what = documented(step)
+        does = "computes, in several small operations: " if what else "works in several steps: "
+        does += what or f"{', '.join(phrases[:PHRASES])}, …"
     else:
         does = ", then ".join(phrases)
     results = "; ".join(_result(reading, node) for node in step.outputs)
-    return f"{_titled(step)} reads {inputs}. It {does}. Result: {results}."
+    parts = [f"{titled(step)} reads {inputs}. It {does}. Result: {results}."]
+    if reading.derivation.loss in step.outputs:
+        parts += [*([notes.loss.text()] if notes.loss is not None else []), *batch(reading)]
+    return " ".join(parts)
+
+
+def _phrases(reading: Reading, step: Step) -> list[str]:
+    """What the operations of a step do, each once; a condition is said with the choice by it."""
+    nodes = [n for n in step.nodes if reading.is_shown(n) and n.op not in (*MOVES, ops.item)]
+    choices = {n: choice(reading, n) for n in nodes if n.op is ops.where}
+    said = {n.inputs[0] for n, text in choices.items() if text}
+    left = [n for n in nodes if n not in said and n.op is not None]
+    return list(dict.fromkeys(choices.get(n) or phrase(n.op) for n in left if n.op))
 
 
 def _result(reading: Reading, node: Node) -> str:
@@ -132,22 +187,24 @@ def _numbered(parts: Sequence[str]) -> Iterator[str]:
 # ── backward ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _backward(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _backward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
     yield (
         "If a number in the network grew a little, how would the loss change? The answer is the "
-        "number's gradient, its share of the blame. The chain rule finds it from the loss back."
+        "number's gradient, its share of the blame. The chain rule finds it from the loss back. It "
+        "tells what small changes do; where the loss curves or has a kink, a large change does "
+        "something else."
     )
     known: set[str] = set()
     parts: list[str] = []
     for block in reversed(blocks):
         parts += [block.note()] * bool(block.repeats)
         for step in reversed(block.steps):
-            lines = _step_back(reading, step, known)
+            lines = _step_back(reading, step, known, notes)
             parts += ["\n     ".join(lines)] * bool(lines)
     yield from _numbered(parts)
 
 
-def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
+def _step_back(reading: Reading, step: Step, known: set[str], notes: _Notes) -> list[str]:
     """Sentences on what a step passes back, none if that is nothing.
 
     known   what has been said of operations
@@ -155,8 +212,13 @@ def _step_back(reading: Reading, step: Step, known: set[str]) -> list[str]:
     blamed = [i for i in step.inputs if i in reading.gradients]
     if not blamed:
         return []
-    lines = [f"Back through {_titled(step)}.{_manners(reading, step, known)}"]
-    lines += [_gradient(reading, i) for i in blamed]
+    if notes.loss is not None and notes.loss.scores in step.inputs:
+        how = notes.loss.back(reading.name(notes.loss.scores))
+    else:
+        how = _manners(reading, step, known)
+    lines = [" ".join(filter(None, (f"Back through {titled(step)}.", how)))]
+    for i in blamed:
+        lines.append(" ".join(filter(None, (_gradient(reading, i), notes.places.get(i)))))
     lines += [_through_time(reading, p) for p in step.pulls if p.node.op is ops.scan]
     return [*filter(None, lines)]
 
@@ -166,13 +228,19 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
 
     known   what has been said
     """
-    shared = [p.node.op for p in step.pulls if reading.shares(p)]
-    kinds = [op for op in dict.fromkeys(shared) if op and op not in (*MOVES, ops.item)]
+    uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
+    kinds = list(group(uses))
     if len(kinds) > PHRASES + 1:
-        return f" It goes through {len(kinds)} kinds of operations, one after the other."
-    new = [s for op in kinds if (s := f"{op.name} {manner(op)}") not in known]
-    known.update(new)
-    return f" Here {'; '.join(new)}." if new else ""
+        return "It goes through several kinds of operations, one after the other."
+    new = []
+    for pulls in kinds:
+        assert pulls[0].node.op is not None
+        general, here = manner(pulls[0].node.op), on_this_sample(reading, pulls)
+        if here or general not in known:
+            new.append(general + here)
+        known.add(general)
+    text = "; ".join(new)
+    return f"{text[:1].upper()}{text[1:]}." if new else ""
 
 
 def _gradient(reading: Reading, node: Node) -> str:
@@ -184,7 +252,7 @@ def _gradient(reading: Reading, node: Node) -> str:
     if g == 0 or not np.isfinite(g):
         none = "no gradient" if g == 0 else f"the gradient {number(g)}"
         return f"{whole} gets {none}."
-    most = f" (the largest of {whole})" if value.size > 1 else ""
+    most = ", the largest in size" if value.size > 1 else ""
     change = f"{'grow' if g > 0 else 'fall'} by about {number(abs(g) * NUDGE)}"
     because = _because(reading, node, place)
     because = f" = {because}" if because else ""
@@ -192,7 +260,7 @@ def _gradient(reading: Reading, node: Node) -> str:
         f"{element(whole, place)} = {number(value[place])} has the gradient "
         f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
     )
-    others = [p for p in _largest_places(gradient)[1:TERMS] if reading.is_shown(node)]
+    others = [p for p in largest_places(gradient, TERMS)[1:] if reading.is_shown(node)]
     if node in reading.derivation.inputs or not others:
         return out
     said = ", ".join(f"{element(whole, p)} {number(gradient[p])}" for p in others)
@@ -269,93 +337,3 @@ def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> st
     text = text.replace("+ −", "− ")
     more = len(pairs) - TERMS
     return text + (f" + {count_text(more, 'smaller product')}" if more > 0 else "")
-
-
-# ── what follows ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _blame(reading: Reading) -> Iterator[str]:
-    """How the sizes of the gradients are shared, and the numbers with the largest ones."""
-    d = reading.derivation
-    sizes = {
-        name: float(np.abs(np.asarray(reading.value(node), "f8")).sum())
-        for name, node in d.gradients.items()
-    }
-    total = sum(sizes.values())
-    if not total or not np.isfinite(total):
-        yield f"The sizes of all gradients add up to {number(total)}: there is nothing to share."
-        return
-    order = sorted(sizes, key=lambda name: -sizes[name])
-    shares = ", ".join(f"{n} {100 * sizes[n] / total:.0f} %" for n in order[:PARAMETERS])
-    more = f", and {len(order) - PARAMETERS} more" if len(order) > PARAMETERS else ""
-    yield f"Of the sizes of all gradients, added up: {shares}{more}."
-
-
-def _next(reading: Reading) -> Iterator[str]:
-    """What the step assigns; or what a step of gradient descent would change."""
-    d = reading.derivation
-    before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
-    own = [name for name in before if name in d.updated]
-    if own:
-        after = {name: np.asarray(reading.value(d.updated[name])) for name in own}
-        loss = _loss_with(d, after)
-        yield f"After this step the loss would be {number(loss, 4)}. The largest moves:"
-    else:
-        rate, after, loss = _descent(reading, before)
-        if after is None:
-            yield "A small step against the gradients would not lower the loss: it is at rest."
-            return
-        yield (
-            f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
-            f"gradient. The loss would then be {number(loss, 4)}; the gradients alone promise "
-            f"{number(_promised(reading, rate), 4)}. The largest moves:"
-        )
-    moves = [
-        (float(abs(after[name][place] - before[name][place])), name, place)
-        for name in after
-        for place in _largest_places(after[name].astype("f8") - before[name])
-    ]
-    for _, name, place in sorted(moves, key=lambda move: -move[0])[:WEIGHTS]:
-        old, new = (number(values[name][place], 4) for values in (before, after))
-        yield f"     {element(name, place)}: {old} → {new}"
-
-
-def _largest_places(change: Any) -> list[tuple[int, ...]]:
-    """The indices of the elements that change the most."""
-    flat = np.abs(np.nan_to_num(change)).ravel()
-    first = np.argsort(-flat, kind="stable")[:WEIGHTS]
-    return [tuple(int(i) for i in np.unravel_index(k, change.shape)) for k in first if flat[k]]
-
-
-def _promised(reading: Reading, rate: float) -> float:
-    """The loss after a step if it changed in proportion: loss − rate · ∑ gradient²."""
-    d = reading.derivation
-    gradients = [np.asarray(reading.value(node), "f8") for node in d.gradients.values()]
-    squares = sum(float((g**2).sum()) for g in gradients)
-    return float(reading.value(d.loss).item()) - rate * squares
-
-
-def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
-    """The learning rate, the numbers after a step with it, and the loss that they would have.
-
-    The largest rate at which the loss falls by half of what the gradients promise, or more.
-    """
-    d = reading.derivation
-    now = float(reading.value(d.loss).item())
-    for rate in RATES:
-        after = {
-            name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
-            for name, old in before.items()
-        }
-        loss = _loss_with(d, after)
-        if loss < now and now - loss >= (now - _promised(reading, rate)) / 2:
-            return rate, after, loss
-    return RATES[-1], None, now
-
-
-def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:
-    """The loss if some inputs, by name, had other values."""
-    fixed = sorted(derivation.fixed, key=derivation.position.__getitem__)
-    values = {node: changed.get(i.name, i.value) for node, i in derivation.inputs.items()}
-    order = [*(n for n in fixed if n.op is not None), *derivation.forward]
-    return float(evaluated(order, values)[derivation.loss].item())

@@ -9,11 +9,14 @@ from ...graph import Node
 from ..derivation import Derivation
 from ..steps import Step
 from .folding import Block, folded
+from .loops import body
 from .numbers import array_text, shape_text
 from .reading import Reading, Share
 
 DETAILED = 80  # operations up to which each is shown; of more only what goes between the steps
 WIDTH = 46  # of the column of formulas
+SHARES = "+=: a share; the shares of a value add up"
+EACH = "each b: b at every place that uses it; the gradient of b is the sum over these places"
 
 
 def text(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
@@ -33,18 +36,21 @@ def _detailed(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
             yield f"  {step.title}"
             for node in filter(reading.is_shown, step.nodes):
                 formula = f"{reading.name(node)} = {reading.written(node)}"
-                yield _line(formula, node, reading)
+                stops = "  (no gradient flows through it)" * reading.stops(node)
+                yield _line(formula, node, reading) + stops
+                yield from (f"      {line}" for line in body(reading, node))
         yield from _note(block)
     loss = reading.name(reading.derivation.loss)
     yield from ("", f"Backward, from ∂{loss}/∂{loss} = 1".replace(f"∂{loss}/", "∂loss/"))
+    lines = []
     for block in reversed(blocks):
-        yield from _note(block)
+        lines += _note(block)
         for step in reversed(block.steps):
-            shares = [s for pull in step.pulls for s in reading.shares(pull)]
-            lines = [_rule_line(share, reading) for share in shares]
-            if lines:
-                yield f"  {step.title}"
-                yield from lines
+            rules = [_rule_line(s, reading) for pull in step.pulls for s in reading.shares(pull)]
+            lines += [f"  {step.title}", *rules] if rules else []
+    signs = ((" += ", SHARES), ("∂each ", EACH))
+    yield from (f"  {text}" for sign, text in signs if any(sign in line for line in lines))
+    yield from lines
 
 
 def _rule_line(share: Share, reading: Reading) -> str:

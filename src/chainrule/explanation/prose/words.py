@@ -70,29 +70,46 @@ def documented(step: Step) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
+def titled(step: Step) -> str:
+    """A module's title, or the line of the user's in quotes."""
+    return step.title if step.module is not None else f"“{step.title}”"
+
+
 def manner(op: Operation) -> str:
-    """How the blame goes back through an operation, by the kind of its rule."""
+    """How the blame goes back through an operation, by the kind of its rule: a clause."""
     if op is ops.custom or op.name not in derivatives.TABLE:
-        return "has a rule that the user wrote"
+        return f"the operation `{op.name}` has a rule that the user wrote"
     if op in _MANNERS:
         return _MANNERS[op]
-    return _BY_KIND[op.kind]
+    return f"the operation `{op.name}` {_BY_KIND[op.kind]}"
 
 
 _PICKED = "passes the blame to the number that was picked"
 _MANNERS = {
-    ops.add: "passes the blame on as it is",
-    ops.subtract: "passes the blame on as it is, to what it subtracts with the sign turned",
-    ops.negative: "passes the blame on with the sign turned",
-    ops.broadcast_to: "made copies, whose blame is added up",
-    ops.where: "passes the blame to the numbers that it kept",
-    ops.max: _PICKED,
-    ops.min: _PICKED,
-    ops.max_pool: _PICKED,
-    ops.scan: "carries the blame back step by step, from the last step to the first",
-    ops.call: "carries the blame back through what it runs",
-    ops.standardise: "shares the blame among all numbers that made the mean and the spread",
-    ops.attention: "shares the blame among what was mixed and the weights that mixed it",
+    ops.add: "adding passes the blame on as it is",
+    ops.subtract: "subtracting passes the blame on as it is, with the sign turned to what it takes "
+    "away",
+    ops.negative: "changing the sign turns the sign of the blame",
+    ops.multiply: "multiplying gives each factor the blame times the other factor",
+    ops.matmul: "multiplying matrices gives each factor the blame times the other factor",
+    ops.convolution: "sliding a window gives each factor the blame times the other factor, added "
+    "up over all places of the window",
+    ops.sum: "adding up passes the same blame to every term",
+    ops.broadcast_to: "a number that was used at many places gets the blame of all of them, added "
+    "up",
+    ops.where: "the choice `where` passes the blame to the numbers that it kept; wiggling those "
+    "that it replaced changes nothing: their slope is 0, they get none",
+    ops.slice: "picking a part passes the blame to the places that the part came from",
+    ops.take: "looking up rows passes the blame to the rows that were read",
+    ops.concat: "putting side by side gives each part its own blame back",
+    ops.max: f"picking the largest {_PICKED}",
+    ops.min: f"picking the smallest {_PICKED}",
+    ops.max_pool: f"picking the largest of each window {_PICKED}",
+    ops.scan: "repeating a step carries the blame back step by step, from the last to the first",
+    ops.call: "the part that is computed again carries the blame back through what it runs",
+    ops.standardise: "standardising shares the blame among all numbers that made the mean and the "
+    "spread",
+    ops.attention: "attention shares the blame among what was mixed and the weights that mixed it",
 }
 _BY_KIND = {
     "elementwise": "multiplies the blame by its slope",

@@ -1,0 +1,149 @@
+"""What becomes of the gradient on its way from the loss to the first layer.
+
+The way leads from the loss back along values that depend on data, at each operation to the input
+that was computed last, so through every layer. What is told are lengths of complete gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...graph import Node
+from ..recorder import Pull
+from ..steps import Step
+from .numbers import number
+from .reading import Reading
+from .slopes import curved, replaced, slopes
+from .words import titled
+
+VANISHING = 0.01  # the ratio of two lengths from which a gradient nearly vanishes
+LEGS = 3  # that are told
+_PRODUCTS = (ops.matmul, ops.convolution)  # with weights
+
+
+@dataclass
+class Leg:
+    """The way through one step.
+
+    node     the value at its end: the input of the step
+    length   of ∂loss/∂node
+    way      the uses of the chain rule, each with the input that it leads to
+    weights  by which the step multiplies what it reads
+    """
+
+    step: Step
+    node: Node
+    length: float
+    way: list[tuple[Pull, Node]]
+    weights: list[Node]
+
+
+def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
+    """Whether the gradient vanishes or explodes on its way, where, and because of what."""
+    if len(way) < 2 or not all(np.isfinite(leg.length) for leg in way):
+        return
+    start, end = way[0], way[-1]
+    lengths = (
+        f"On the way back the length of the gradient goes from {number(start.length)} at "
+        f"{reading.name(start.node)} to {number(end.length)} at {reading.name(end.node)}"
+    )
+    if not all(leg.length for leg in way[:-1]) and end.length:
+        return  # it comes another way
+    if not end.length:
+        lost = next(k for k, leg in enumerate(way) if not leg.length)
+        yield f"{lengths}: it is lost at {titled(way[lost].step)}{_cause(reading, way[lost])}."
+        return
+    small = " It is small already where it starts." if start.length < VANISHING else ""
+    ratio = end.length / start.length
+    if VANISHING <= ratio <= 1 / VANISHING:
+        yield f"{lengths}: it neither vanishes nor explodes.{small}"
+        return
+    factors = [b.length / a.length for a, b in pairwise(way)]
+    vanishing = ratio < 1
+    order = sorted(range(len(factors)), key=lambda k: factors[k] if vanishing else -factors[k])
+    worst = [
+        f"{titled(way[k + 1].step)} × {number(factors[k])}{_cause(reading, way[k + 1])}"
+        for k in order[:LEGS]
+        if (factors[k] < 1) == vanishing
+    ]
+    how, most = ("nearly vanishes", "Most is lost") if vanishing else ("explodes", "It grows most")
+    where = f"{most} at {'; '.join(worst)}.{small}"
+    yield f"{lengths}: it {how}, × {number(ratio)}. {_in_all(reading, way)}{where}"
+
+
+def legs(reading: Reading) -> list[Leg]:
+    """The way from the loss back, step by step."""
+    d = reading.derivation
+    place = {node: step for step in reading.steps for node in step.nodes}
+    outputs = {node for step in reading.steps for node in step.outputs}
+    pulls = {pull.node: pull for pull in reading.pulls}
+    data = {node for node, i in d.inputs.items() if i.kind in ("data", "drawn")}
+    for node in d.forward:
+        if not data.isdisjoint(node.inputs):
+            data.add(node)
+    out: list[Leg] = []
+    passed: list[tuple[Pull, Node]] = []
+    node = d.loss
+    while (pull := pulls.get(node.inputs[0] if node.op is ops.item else node)) is not None:
+        shared = [
+            i
+            for i, share in zip(pull.node.inputs, pull.shares, strict=True)
+            if share is not None and i in data and i in place
+        ]
+        if not shared:
+            break
+        step, node = place[node], max(shared, key=d.position.__getitem__)
+        passed.append((pull, node))
+        if node in outputs and node in reading.gradients and place[node] is not step:
+            weights = [
+                i
+                for p, _ in passed
+                if p.node.op in _PRODUCTS
+                for i in p.node.inputs
+                if i not in data
+            ]
+            out.append(Leg(step, node, _length(reading, node), passed, weights))
+            passed = []
+    return out
+
+
+def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
+    """What all slopes and all weights on the way multiply its length by: a sentence."""
+    factors = {"slopes": 1.0, "weights": 1.0}
+    for pull, node in (part for leg in way[1:] for part in leg.way):
+        weighs = pull.node.op in _PRODUCTS
+        known = pull.node in reading.gradients and node in reading.gradients
+        if known and (weighs or curved(pull.node) or pull.node.op is ops.where):
+            before, after = _length(reading, pull.node), _length(reading, node)
+            factors["weights" if weighs else "slopes"] *= after / before if before else 0
+    if not all(factors.values()):
+        return ""
+    slope, weight = map(number, factors.values())
+    return f"In all, slopes multiply it by {slope} and weights by {weight}. "
+
+
+def _length(reading: Reading, node: Node) -> float:
+    gradient = np.asarray(reading.value(reading.gradients[node]), np.float64)
+    return float(np.sqrt((gradient**2).sum()))
+
+
+def _cause(reading: Reading, leg: Leg) -> str:
+    """The factors by which a step multiplies: its slopes, its weights."""
+    causes = []
+    factors = [slopes(reading, p) for p, _ in leg.way if curved(p.node)]
+    flat: Any = np.concatenate([np.zeros(0), *factors])
+    if flat.size:
+        causes.append(f"slopes of {number(flat.min())} to {number(flat.max())}")
+    for pull, _ in leg.way:
+        if pull.node.op is ops.where and (out := replaced(reading, pull.node)) is not None:
+            causes.append(f"{np.count_nonzero(out)} of {out.size} numbers replaced")
+    for node in leg.weights:
+        size = np.sqrt((np.asarray(reading.value(node), np.float64) ** 2).mean())
+        causes.append(f"weights of about {number(size)} in size")
+    return f" ({', '.join(causes)})" if causes else ""
