@@ -167,7 +167,18 @@ def test_no_module_has_the_place_of_a_function(package):
     prefix = package.__name__ + "."
     inside = {m.removeprefix(prefix) for m in sys.modules if m.startswith(prefix)}
     public = {"checking", "errors", "functional", "init", "losses", "utils", "random", "interop"}
-    public |= {"cli", "data", "decoding", "explanation", "memory", "models", "nn", "optim", "train"}
+    public |= {
+        "cli",
+        "data",
+        "decoding",
+        "explanation",
+        "files",
+        "memory",
+        "models",
+        "nn",
+        "optim",
+        "train",
+    }
     for name in (n for n in inside - public if "." not in n):
         here = getattr(package, name, None)
         assert not inspect.ismodule(here), name
