@@ -9,13 +9,16 @@ from chainrule import nn
 from chainrule.explanation.derive import derive
 from chainrule.explanation.source import numpy_source, source_arrays
 from chainrule.explanation.steps import names_of, steps_of
+from chainrule.explanation.update import with_update
 
 BOUND = 1e-12  # of float64 results, relative to the largest number of an array
 
 
 def emitted(function, *args, optimizer=None):
     """The source, and the arrays that its function is called with."""
-    derivation = derive(function, args, {}, optimizer)
+    derivation = derive(function, args, {})
+    if optimizer is not None:
+        derivation = with_update(derivation, optimizer)
     steps = steps_of(derivation)
     parts = derivation, steps, names_of(derivation, steps)
     return numpy_source(*parts), source_arrays(*parts)

@@ -1,5 +1,8 @@
 """A recorded backward pass: what it reads, its steps and names, and that each share adds up."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.explanation.derive import derive
 from chainrule.explanation.steps import names_of, steps_of
+from chainrule.explanation.update import with_update
 from chainrule.nn.functional import cross_entropy
 
 
@@ -182,7 +186,7 @@ def test_an_optimizer_steps_after_the_backward_pass():
     model = nn.Linear(2, 1)
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     x = cr.Tensor([[1.0, 2.0]])
-    d = derive(lambda x: (model(x) ** 2).sum(), (x,), {}, optimizer)
+    d = with_update(derive(lambda x: (model(x) ** 2).sum(), (x,), {}), optimizer)
     y = model.weight.numpy() @ [1.0, 2.0] + model.bias.numpy()
     np.testing.assert_allclose(
         d.value(d.updated["weight"]), model.weight.numpy() - 0.1 * 2 * y * [[1, 2]], rtol=1e-5
@@ -255,3 +259,126 @@ def test_a_call_that_fails_inside_is_forgotten():
     assert [s.path for s in steps] == ["right", "", ""]
     assert steps[1].module is model
     assert steps[2].module is None
+
+
+# ── names and variables ──────────────────────────────────────────────────────────────────────────
+
+A, B, C = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 5.0]), cr.Tensor([7.0, 11.0])
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter([2.0, 3.0])
+
+    def forward(self, x, y, mask):
+        return (self.w * x * y * mask).sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "names"),
+    [
+        (nn.MSELoss(), (A, B), {}, ["args_0", "args_1"]),
+        (lambda d: (d["x.y"] * d["x"]["y"]).sum(), ({"x.y": A, "x": {"y": B}},), {}, 2),
+        (lambda d: (d[1] * d["1"]).sum(), ({1: A, "1": B},), {}, 2),
+        (lambda *r, z: (r[0] * r[1] * z).sum(), (A, B), {"z": C}, ["r_0", "r_1", "z"]),
+        (lambda *r, **k: (r[0] * k["s"]).sum(), (A,), {"s": B}, ["r_0", "s"]),
+        (lambda a, *r: (a * r[0] * r[1]).sum(), (A, B, C), {}, ["a", "r_0", "r_1"]),
+        (Masked(), (A, B, C), {}, ["w"]),
+    ],
+)
+def test_each_argument_has_a_name_of_its_own(function, args, kwargs, names):
+    explained = cr.explain(function, *args, **kwargs)
+    assert not explained.arrays().keys() & {"kwargs", "args"}
+    if isinstance(names, int):
+        assert len(explained.gradients) == names
+    else:
+        assert list(explained.gradients) == names
+    program = {}
+    exec(explained.numpy(), program)
+    value, gradients = program["loss_and_gradients"](**explained.arrays())
+    assert value == pytest.approx(function(*args, **kwargs).item())
+    for name, g in explained.gradients.items():
+        np.testing.assert_allclose(gradients[name], g, rtol=1e-6)
+
+
+def test_a_tensor_that_is_passed_and_seen_is_one_variable():
+    w = cr.Tensor([1.0, 2.0], requires_grad=True)
+    explained = cr.explain(lambda v: (w * v).sum(), w)
+    assert list(explained.gradients) == ["w"]
+    np.testing.assert_allclose(explained.gradients["w"], [2.0, 4.0])
+    model = nn.Linear(2, 1, bias=False)
+    x = cr.Tensor([[1.0, 2.0]])
+    explained = cr.explain(lambda x, v: (model(x) ** 2).sum() + (v**2).sum(), x, model.weight)
+    w = model.weight.numpy()
+    np.testing.assert_allclose(
+        explained.gradients["weight"], 2 * (w @ [1.0, 2.0]) * [[1.0, 2.0]] + 2 * w, rtol=1e-5
+    )
+
+
+def test_arrays_are_copies():
+    model = nn.Linear(2, 1)
+    explained = cr.explain(lambda x: model(x).sum(), cr.Tensor([[1.0, 2.0]]))
+    before, loss = model.weight.numpy().copy(), explained.loss
+    for values in (explained.arrays(), explained.gradients):
+        for array in values.values():
+            array[...] = 7
+    np.testing.assert_array_equal(model.weight.numpy(), before)
+    assert explained.loss == loss
+    np.testing.assert_array_equal(explained.gradients["weight"], [[1.0, 2.0]])
+
+
+def test_an_update_follows_the_pass_that_was_explained():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+    optimizer = optim.SGD(model.named_parameters(), lr=0.1)
+    explained = cr.explain(lambda x: (model(x) ** 2).mean(), X)
+    weight = explained.arrays()["0.weight"]
+    cr.random.normal((3,))  # another mask would be drawn now
+    with cr.no_grad():
+        model[0].weight[...] = 0.0
+    for rate in (0.1, 0.5):
+        optimizer.param_groups[0]["lr"] = rate
+        program = {}
+        exec(explained.numpy(update=optimizer), program)
+        arrays = explained.arrays(update=optimizer)
+        value, gradients, updated = program["loss_and_gradients"](**arrays)
+        assert value == pytest.approx(explained.loss)
+        expected = weight - rate * explained.gradients["0.weight"]
+        np.testing.assert_allclose(updated["0.weight"], expected, rtol=1e-5)
+        np.testing.assert_allclose(gradients["0.weight"], explained.gradients["0.weight"])
+
+
+def test_an_update_that_does_not_fit_is_an_error():
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    explained = cr.explain(lambda x: model(x).sum(), cr.Tensor([[1.0, 2.0]]))
+    with pytest.raises(cr.errors.ArgumentError, match="an optimizer of other parameters"):
+        explained.numpy(update=optim.SGD(other.named_parameters()))
+    with pytest.raises(cr.errors.ArgumentError, match="got update=float"):
+        explained.numpy(update=0.1)
+    optimizer = optim.SGD(model.named_parameters())
+
+    def step(x):
+        model(x).sum().backward()
+        optimizer.step()
+
+    with pytest.raises(cr.errors.ArgumentError, match="assigns weight, bias"):
+        cr.explain(step, cr.Tensor([[1.0, 2.0]])).numpy(update=optimizer)
+
+
+def test_an_explanation_is_not_copied():
+    explained = cr.explain(lambda x: x.sum(), A)
+    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(cr.errors.ArgumentError, match="copy or to pickle"):
+            copied(explained)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"title": 5}, "got title=int; expected a text; title='5'"),
+        ({"path": 3}, "got path=int; expected a path"),
+        ({"path": b"x.html"}, "got path=bytes"),
+    ],
+)
+def test_a_page_takes_a_path_and_texts(settings, words):
+    with pytest.raises(cr.errors.ArgumentError, match=words):
+        cr.explain(lambda x: x.sum(), A).page(**settings)

@@ -3,6 +3,8 @@
 explanation   `explain`: the backward pass of a function, in several forms
 derivation    the pass, recorded: what it reads, what it computes, which rule made what
 derive        records a function as one
+simplified    recorded graphs made shorter to explain
+update        an optimizer's step after the pass
 recorder      follows a recording
 owners        the user's names for modules and tensors
 steps         the pass in steps (modules, lines of the user's code), and the names of values

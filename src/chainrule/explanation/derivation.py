@@ -47,6 +47,7 @@ class Derivation:
     fixed       the nodes that depend on constants alone; they are not in `forward` and `order`
     pulls       the uses of the chain rule, from the loss back
     gradients   ∂loss/∂input by the input's name, for each variable
+    sparse      for row-sparse gradients, by name: the rows, and their values
     updated     the new values that a training step, or an optimizer, assigns, by name
     calls       the call of a module or function that a node of the forward pass belongs to
     lines       the user's lines in which it was computed, innermost first
@@ -59,6 +60,7 @@ class Derivation:
     forward: list[Node]
     pulls: list[Pull]
     gradients: dict[str, Node]
+    sparse: dict[str, tuple[Node, Node]]
     updated: dict[str, Node]
     calls: dict[Node, Call]
     lines: dict[Node, tuple[Line, ...]]

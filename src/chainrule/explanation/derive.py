@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..compile.arguments import Arguments
-from ..compile.passes import fold, simpler
-from ..compile.rewriting import apply, number, parameters_key, rebuild, with_inputs
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError
-from ..graph import Array, Graph, Node, spec_text, topological
+from ..graph import Node, spec_text, topological
 from ..recording import Recorded, record
 from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
@@ -23,18 +20,17 @@ from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
 from .owners import Owners, is_generator_state
 from .recorder import Call, Line, Pull, Recorder
+from .simplified import simplified, value_of, without_inputs
 
 
 def derive(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    optimizer: Any = None,
 ) -> Derivation:
-    """Record the function's loss, the backward pass from it, and the optimizer's step.
+    """Record the function's loss, the backward pass from it, and what the function assigns.
 
     function    returns the loss (or a tuple that begins with it), or calls backward() on it
-    optimizer   steps after the backward pass, if the function does not step one itself
     """
     if isinstance(function, Tensor) or not callable(function):
         got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
@@ -45,10 +41,9 @@ def derive(
             "explain(lambda x, y: loss(model(x), y), x, y)",
         )
     arguments = Arguments(args, kwargs)
-    recording = _Recording(function, arguments, optimizer)
+    recording = _Recording(function, arguments)
     if not recording.ends:  # no parameters: by the arguments
-        floats = [is_floating(t.dtype) for t in arguments.tensors]
-        recording = _Recording(function, arguments, optimizer, floats)
+        recording = _Recording(function, arguments, by_arguments=True)
         if not recording.ends:
             raise GradientError(
                 "explain",
@@ -57,32 +52,41 @@ def derive(
                 "expected parameters, or floating arguments",
                 "pass what to differentiate by as an argument, or set requires_grad=True on it",
             )
-    return _derivation(recording, Owners(function, args, kwargs, optimizer))
+    return _derivation(recording, Owners(function, args, kwargs))
 
 
 class _Recording:
     """The function, recorded with its backward pass.
 
-    arguments   the tensors among the arguments, and the inputs that stand for them
-    ends        (owner, node) for each gradient
-    assigned    (owner, node) for each new value of a tensor from outside
+    A leaf that requires a gradient is one variable, whether the function gets it as an argument,
+    sees it from outside, or both.
+
+    tensors    those of the arguments that are inputs, and their places among the arguments' tensors
+    inputs     the nodes that stand for them
+    ends       (owner, node) for each gradient; the owner is a tensor, or a place in `tensors`
+    sparse     for row-sparse gradients (owner, node of the rows, node of the values)
+    assigned   (owner, node) for each new value of a tensor from outside
     """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        arguments: Arguments,
-        optimizer: Any,
-        variables: Sequence[bool] = (),
+        self, function: Callable[..., Any], arguments: Arguments, by_arguments: bool = False
     ) -> None:
-        self._function, self._arguments, self._optimizer = function, arguments, optimizer
-        self.tensors = arguments.tensors
-        wanted = variables or [t.requires_grad for t in self.tensors]
+        self._function, self._arguments = function, arguments
+        self.places = [
+            k
+            for k, t in enumerate(arguments.tensors)
+            if by_arguments or not (t.requires_grad and t.is_leaf)
+        ]
+        self.tensors = [arguments.tensors[k] for k in self.places]
         self.recorder = Recorder()
         trace = Trace()
         trace.watcher = self.recorder
         self.ends: list[tuple[Any, Node]] = []
-        specs = [(t.shape, t.dtype, w) for t, w in zip(self.tensors, wanted, strict=True)]
+        self.sparse: list[tuple[Any, Node, Node]] = []
+        specs = [
+            (t.shape, t.dtype, is_floating(t.dtype) if by_arguments else t.requires_grad)
+            for t in self.tensors
+        ]
         with quiet():
             self.recorded: Recorded = record(self._body, specs, trace, "explain", False)
         self.inputs = self.recorded.graph.inputs[: len(self.tensors)]
@@ -94,7 +98,10 @@ class _Recording:
         for handle in handles:
             if handle._node is not None and handle._node.requires_grad:
                 handle._node.owner = weakref.ref(handle)
-        args, kwargs = self._arguments.with_tensors(handles)
+        tensors = [*self._arguments.tensors]
+        for k, handle in zip(self.places, handles, strict=True):
+            tensors[k] = handle
+        args, kwargs = self._arguments.with_tensors(tensors)
         out = self._function(*args, **kwargs)
         loss = _loss_of(out, trace)
         self.loss = trace.node_of(loss)
@@ -102,18 +109,16 @@ class _Recording:
             return [loss]
         if not trace.roots:
             loss.backward()
+        pairs = [(k, h._grad) for k, h in enumerate(handles)]
+        pairs += [(owner, g) for owner, g, _ in trace.gradients.values()]
         with no_grad():
-            if self._optimizer is not None and not trace.steps_optimizer:
-                grads = [(o, g) for o, g, _ in trace.gradients.values()]
-                self._optimizer.step()
-                for owner, g in grads:
-                    owner.grad = g
-            pairs = [(k, h._grad) for k, h in enumerate(handles)]
-            pairs += [(owner, g) for owner, g, _ in trace.gradients.values()]
             for owner, g in pairs:
+                if isinstance(g, RowSparse):
+                    rows, values = trace.node_of(g.indices), trace.node_of(g.values)
+                    self.sparse.append((owner, rows, values))
+                    g = g.to_dense()
                 if g is not None:
-                    dense = g.to_dense() if isinstance(g, RowSparse) else g
-                    self.ends.append((owner, trace.node_of(dense)))
+                    self.ends.append((owner, trace.node_of(g)))
         return [loss]
 
 
@@ -153,23 +158,27 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     pulls = next((p for outs, p in reversed(recorder.sweeps) if recording.loss in outs), [])
     written = [node for _, node in recording.assigned]
     ends = [node for _, node in recording.ends]
+    ends += [node for _, *parts in recording.sparse for node in parts]
     passed = [n for p in pulls for n in (*p.upstream, *p.shares) if n is not None]
     everything = topological([recording.loss, *ends, *written, *passed])
     forward = {n for n in topological([recording.loss]) if n.op is not None}
-    new = _simplified(recorded.graph.inputs, everything, forward)
+    new = simplified(recorded.graph.inputs, everything, forward)
 
     read: dict[Node, Input] = {}
-    for node, t, name in zip(recording.inputs, recording.tensors, owners.arguments, strict=True):
+    arguments = [owners.arguments[k] for k in recording.places]
+    for node, t, name in zip(recording.inputs, recording.tensors, arguments, strict=True):
         read[node] = Input(name, "parameter" if node.requires_grad else "data", t._value)
     captured = recorded.graph.inputs[len(recording.inputs) :]
     for (owner, slot), node in zip(recorded.reads, captured, strict=True):
         name = owners.name(owner) + slot.removeprefix("value").replace("grad", "/grad")
-        read[node] = Input(name, owners.kind(owner), _value(owner, slot))
+        read[node] = Input(name, owners.kind(owner), value_of(owner, slot))
     loss = new[recording.loss]
-    gradients = {}
-    for owner, node in recording.ends:
-        name = owners.arguments[owner] if isinstance(owner, int) else owners.name(owner)
-        gradients[name] = new[node]
+
+    def name_of(owner: Any) -> str:
+        return arguments[owner] if isinstance(owner, int) else owners.name(owner)
+
+    gradients = {name_of(owner): new[node] for owner, node in recording.ends}
+    sparse = {name_of(owner): (new[rows], new[v]) for owner, rows, v in recording.sparse}
     updated = {
         owners.name(owner): new[node]
         for owner, node in recording.assigned
@@ -186,7 +195,7 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
         position.setdefault(new[node], k)
     ends = [loss, *gradients.values(), *updated.values()]
     order = sorted({*new.values()}, key=position.__getitem__)
-    fixed, random = _without_inputs(order, {*read})
+    fixed, random = without_inputs(order, {*read})
     inputs = _inputs(read, calls, owners, ends, order, random)
     gradients = {i.name: gradients[i.name] for i in inputs.values() if i.name in gradients}
     reached = [
@@ -200,78 +209,23 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
         if new[p.node] not in {new[i] for i in p.node.inputs}  # else it changes nothing
     ]
     out = Derivation(
-        inputs, loss, [], reached, gradients, updated, calls, lines, owners, fixed, position
+        inputs,
+        loss,
+        [],
+        reached,
+        gradients,
+        sparse,
+        updated,
+        calls,
+        lines,
+        owners,
+        fixed,
+        position,
     )
     out.forward = out.between([loss])
     computed = {*out.forward}
     out.pulls = [p for p in reached if p.node in computed]
     return out
-
-
-def _simplified(
-    inputs: Sequence[Node], nodes: list[Node], forward: AbstractSet[Node]
-) -> dict[Node, Node]:
-    """Each node after exact simplifications.
-
-    forward   each of these stays a node of its own with its inputs, as the user's code made it; if
-              it changes nothing, it is its input
-    """
-    passed = rebuild(Graph(inputs, nodes), _without_check)
-    folded = dict(zip(nodes, fold(passed).outputs, strict=True))
-    as_recorded = {folded[n] for n in forward}
-    known: dict[Any, Node] = {}
-
-    def visit(node: Node, new: tuple[Node, ...]) -> Node:
-        out = simpler(node, new)
-        if node in as_recorded:
-            return out if out in new else with_inputs(node, new)
-        key = (out.op, out.inputs, parameters_key(out.params) if out.params else ())
-        return out if key[2] is None or out.op is None else known.setdefault(key, out)
-
-    simplified = rebuild(Graph(inputs, [folded[n] for n in nodes]), visit)
-    return dict(zip(nodes, simplified.outputs, strict=True))
-
-
-def _without_check(node: Node, new: tuple[Node, ...]) -> Node:
-    """An index into an axis of size 1 is 0: that it is valid is what it was there to check."""
-    if node.op is ops.checked_index and node.params["size"] == 1:
-        return _everywhere(0, node)
-    if node.op is ops.astype and new[0].op is ops.broadcast_to and number(new[0]) is not None:
-        return _everywhere(number(new[0]), node)
-    return with_inputs(node, new)
-
-
-def _everywhere(value: Any, like: Node) -> Node:
-    """One number in place of a node."""
-    one = np.full((1,) * len(like.shape), value, like.dtype)
-    leaf = Node(None, (), {}, one.shape, like.dtype, one, False, like.source)
-    if one.shape == like.shape:
-        return leaf
-    return apply(ops.broadcast_to, leaf, source=like.source, shape=like.shape)
-
-
-def _value(owner: Any, slot: str) -> Array:
-    """What a captured tensor, or its gradient, holds."""
-    if slot == "value":
-        out: Array = owner._value
-        return out
-    _, *parts = slot.split(".")
-    value = owner._grad
-    for part in parts:
-        value = getattr(value, part)
-    return np.asarray(value._value)
-
-
-def _without_inputs(order: Sequence[Node], read: AbstractSet[Node]) -> tuple[set[Node], set[Node]]:
-    """The nodes that depend on constants alone, and those that depend on random bits too."""
-    fixed: set[Node] = set()
-    random: set[Node] = set()
-    for node in order:
-        if node.op is ops.random_bits:
-            random.add(node)
-        elif node not in read and all(i in fixed or i in random for i in node.inputs):
-            (random if any(i in random for i in node.inputs) else fixed).add(node)
-    return fixed, random
 
 
 def _inputs(

@@ -6,7 +6,10 @@ import html
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
+
+import numpy as np
 
 from .. import files
 from ..errors import ArgumentError
@@ -17,6 +20,7 @@ from .derivation import Derivation
 from .derive import derive
 from .page.assembly import page_of
 from .steps import Step, names_of, steps_of
+from .update import with_update
 
 
 class Explanation:
@@ -31,7 +35,6 @@ class Explanation:
     ) -> None:
         self._call = function, args, kwargs
         self._derivation = derive(function, args, kwargs)
-        self._updated: tuple[Any, Derivation] | None = None  # the last optimizer, with its step
 
     @property
     def loss(self) -> float:
@@ -42,7 +45,7 @@ class Explanation:
     def gradients(self) -> dict[str, Array]:
         """∂loss/∂variable, by the variable's name."""
         d = self._derivation
-        return {name: d.value(node) for name, node in d.gradients.items()}
+        return {name: np.array(d.value(node)) for name, node in d.gradients.items()}
 
     @cached_property
     def _steps(self) -> list[Step]:
@@ -84,7 +87,7 @@ class Explanation:
 
     def arrays(self, update: Any = None) -> dict[str, Array]:
         """What the function of `numpy(update)` is called with: parameters, data, random masks."""
-        return source.source_arrays(*self._with(update))
+        return {k: np.array(v) for k, v in source.source_arrays(*self._with(update)).items()}
 
     def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
         """One HTML file that needs no network: the pass step by step, paths of blame, what if.
@@ -93,6 +96,11 @@ class Explanation:
         title   of the page
         text    what to look at: a paragraph under the title
         """
+        if not isinstance(path, (str, Path, NoneType)):
+            raise _not_a("path", path, "a path to write to, or None", 'e.page("explained.html")')
+        for name, value in (("title", title), ("text", text)):
+            if not isinstance(value, str):
+                raise _not_a(name, value, "a text", f"{name}={str(value)!r}")
         out = page_of(*self._call, self._derivation, title, text)
         if path is not None:
             files.write_through(Path(path), out)
@@ -107,6 +115,14 @@ class Explanation:
     def __repr__(self) -> str:
         return self.text()
 
+    def __reduce__(self) -> Any:
+        raise ArgumentError(
+            "explain",
+            "got an explanation to copy or to pickle",
+            "expected one of its forms, which are text",
+            "save e.text(), e.numpy() and e.arrays(), or e.page(path)",
+        )
+
     def _with(self, update: Any) -> tuple[Derivation, list[Step], dict[Node, str]]:
         """The pass, its steps and its names, with an optimizer's step after it."""
         if update is None:
@@ -118,12 +134,15 @@ class Explanation:
                 "expected an optimizer of the parameters",
                 "numpy(update=optim.Adam(model.named_parameters()))",
             )
-        if self._updated is None or self._updated[0] is not update:
-            function, args, kwargs = self._call
-            self._updated = update, derive(function, args, kwargs, update)
-        derivation = self._updated[1]
+        derivation = with_update(self._derivation, update)
         steps = steps_of(derivation)
         return derivation, steps, names_of(derivation, steps)
+
+
+def _not_a(name: str, value: Any, wanted: str, advice: str) -> ArgumentError:
+    return ArgumentError(
+        "explain", f"got {name}={type(value).__name__}", f"expected {wanted}", advice
+    )
 
 
 def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:

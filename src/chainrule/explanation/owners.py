@@ -30,25 +30,26 @@ class Owners:
         function: Callable[..., Any],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        optimizer: Any = None,
     ) -> None:
         self._names: dict[int, str] = {}
         self._kinds: dict[int, str] = {}
         self._paths: dict[int, str] = {}
         self._alive: list[Any] = []  # identities are those of living objects
         bound = _bound(function, args, kwargs)
-        self.arguments = [name for name, leaf in _leaves(bound) if varies(leaf)]
+        used: set[str] = set()
+        self.arguments = [distinct(name, used) for name, leaf in _leaves(bound) if varies(leaf)]
         objects = [*_visible(function), *_leaves(bound)]
-        objects += [] if optimizer is None else [("optimizer", optimizer)]
         modules = _outermost([(n, o) for n, o in objects if isinstance(o, Module)])
         for name, module in modules:
             self._add_module(module, name if len(modules) > 1 else "")
+        own = [t for _, t in _leaves(bound) if isinstance(t, Tensor)]
         for name, value in objects:
             if isinstance(value, Tensor):
-                self._add(value, name, "parameter" if value.requires_grad else "data")
+                kind = "parameter" if value.requires_grad else "data"
+                self._add(value, name, kind, any(value is t for t in own))
         for _, value in objects:
             if isinstance(value, Optimizer):
-                self._add_optimizer(value)
+                self.add_optimizer(value)
 
     def name(self, owner: Any) -> str:
         """The tensor's name: a path in a module, a variable, or a number if it has neither."""
@@ -65,18 +66,12 @@ class Owners:
         """The module's path in the outermost one, "" for that one or one that has no name."""
         return self._paths.get(id(module), "")
 
-    def _add(self, value: Any, name: str, kind: str) -> None:
+    def _add(self, value: Any, name: str, kind: str, is_argument: bool = False) -> None:
+        """is_argument   the name is its own among the arguments"""
         if id(value) not in self._names:
-            self._names[id(value)], self._kinds[id(value)] = self._unused(name), kind
+            used = {*self._names.values(), *(() if is_argument else self.arguments)}
+            self._names[id(value)], self._kinds[id(value)] = distinct(name, used), kind
             self._alive.append(value)
-
-    def _unused(self, name: str) -> str:
-        """The name, with a number if another tensor has it."""
-        k, out, used = 1, name, {*self._names.values(), *self.arguments}
-        while out in used:
-            k += 1
-            out = f"{name}_{k}"
-        return out
 
     def _add_module(self, module: Module, prefix: str) -> None:
         for path, inner in module.named_modules(prefix=prefix):
@@ -88,7 +83,8 @@ class Owners:
         for path, t in module.named_buffers():
             self._add(t, join + path, "buffer")
 
-    def _add_optimizer(self, optimizer: Optimizer) -> None:
+    def add_optimizer(self, optimizer: Optimizer) -> None:
+        """Name the state and the settings of an optimizer."""
         for group in optimizer.param_groups:
             self._add_settings(group)
             for own, p in zip(group.names, group.params, strict=True):
@@ -112,23 +108,29 @@ def is_generator_state(owner: Any) -> bool:
     return str(owner.dtype) == "uint64" and owner.shape == (2,)
 
 
+def distinct(name: str, used: set[str]) -> str:
+    """The name, with a number behind it if it is in use; it is in use from now on."""
+    k, out = 1, name
+    while out in used:
+        k += 1
+        out = f"{name}_{k}"
+    used.add(out)
+    return out
+
+
 def _bound(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
     """The arguments with the names of the function's parameters, in the order of the call."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        called = function.forward if isinstance(function, Module) else function
+        parameters = inspect.signature(called).parameters.values()
     except (TypeError, ValueError):
-        parameters = []
-    names: list[str] = []
-    for k in range(len(args)):
-        p = parameters[min(k, len(parameters) - 1)] if parameters else None
-        if p is None or p.kind is p.VAR_POSITIONAL:
-            first = len(names) if p is None else parameters.index(p)
-            names.append(f"{p.name if p else 'argument'}_{k - first if p else k}")
-        else:
-            names.append(p.name)
-    return [*zip(names, args, strict=True), *kwargs.items()]
+        parameters = {}.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "argument")
+    names += [f"{rest}_{k}" for k in range(max(0, len(args) - len(names)))]
+    return [*zip(names, args, strict=False), *kwargs.items()]
 
 
 def _leaves(named: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

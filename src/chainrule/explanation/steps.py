@@ -21,6 +21,7 @@ from ..errors import type_of_source
 from ..graph import Node
 from ..guards.functions import in_library
 from .derivation import Derivation
+from .owners import distinct
 from .recorder import Call, Pull
 
 
@@ -122,16 +123,6 @@ def names_of(derivation: Derivation, steps: list[Step]) -> dict[Node, str]:
 def _is_layer(step: Step) -> bool:
     """Whether the step is a layer of this library."""
     return step.module is not None and in_library(type(step.module).__module__)
-
-
-def distinct(name: str, used: set[str]) -> str:
-    """The name, with a number behind it if it is in use; it is in use from now on."""
-    k, out = 1, name
-    while out in used:
-        k += 1
-        out = f"{name}_{k}"
-    used.add(out)
-    return out
 
 
 def _assigned(derivation: Derivation, steps: list[Step]) -> dict[Node, str]:

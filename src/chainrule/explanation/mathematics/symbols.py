@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ..steps import distinct
+from ..owners import distinct
 from .expression import At, Call, Expr, Softmax, Sum
 
 # Letters of textbooks, in the order in which a step computes, or slices, them.

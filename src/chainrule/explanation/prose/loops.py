@@ -6,7 +6,7 @@ import itertools
 
 from ... import ops
 from ...graph import Node
-from ..steps import distinct
+from ..owners import distinct
 from .numbers import array_text
 from .reading import MOVES, Reading, constant_text, is_turned, written
 

@@ -17,8 +17,9 @@ from ...graph import Graph, Node, Operation
 from ..derivation import Derivation
 from ..formula import formula
 from ..handbook import LONGEST, row_formulas
+from ..owners import distinct
 from ..recorder import Pull
-from ..steps import Step, distinct
+from ..steps import Step
 from .numbers import array_text, number
 
 MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
