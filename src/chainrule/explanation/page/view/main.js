@@ -105,15 +105,19 @@ class Page {
     const count = sizeOf(shape);
     const values = network.gradient(id) ?? network.value(id);
     const part = Array.prototype.slice.call(values, start, start + count);
-    const shares = stop.phase === "backward" ? this.#shares(id, start, part) : part;
+    const shares = stop.phase === "backward" ? this.#handed(id, start, part) : part;
     return { id, index: start + strongestOf(shares.some(Boolean) ? shares : part) };
   }
 
-  /** What each of these units hands to the chosen number, if the step reads it. */
-  #shares(out, start, upstream) {
+  /** What each of these units hands to the chosen number, if the step reads it, or else to its pair. */
+  #handed(out, start, upstream) {
     const { network, chosen, stop } = this;
-    const reads = chosen && network.steps[stop.step].inputs.includes(chosen.id);
-    const local = reads && network.column(stop.step, chosen.id, chosen.index).get(out);
+    const { inputs } = network.steps[stop.step];
+    const pair = inputs.find((id) => network.gradient(id) && network.isElementwise(stop.step, id, out));
+    let local;
+    if (chosen && inputs.includes(chosen.id))
+      local = network.column(stop.step, chosen.id, chosen.index).get(out);
+    else if (pair !== undefined) local = network.slopes(stop.step, pair, out);
     return local ? upstream.map((g, u) => Number(g) * local[start + u]) : upstream;
   }
 
@@ -134,20 +138,43 @@ class Page {
     for (const id of ids) {
       const local = network.row(stop.step, unit.id, unit.index).get(id);
       if (!local) continue;
-      const index = strongestOf(local);
+      const pair = network.isElementwise(stop.step, id, unit.id);
+      const index = pair ? unit.index : strongestOf(local);
       if (!best || (isData(network, id) && !isData(network, best.id))) best = { id, index };
     }
     return best;
   }
 
   pickUnit(id, index) {
-    this.units.set(this.stop.step, { id, index });
-    this.inputs.delete(this.stop.step);
+    this.#take(id, index);
     this.redraw();
   }
 
+  /** At the step that makes a unit it is the unit; at those that read it, the input. */
+  #take(id, index) {
+    const { network } = this;
+    this.units.set(network.maker.get(id), { id, index });
+    this.inputs.delete(network.maker.get(id));
+    for (const k of network.readers.get(id) ?? []) this.#read(k, id, index);
+  }
+
+  /** Choose the input of a step, and a unit of the step that varies with it. */
+  #read(k, id, index) {
+    const { network } = this;
+    const outputs = network.steps[k].outputs;
+    const now = this.units.get(k);
+    const out = outputs.includes(now?.id)
+      ? now.id
+      : (outputs.find((o) => network.gradient(o)) ?? outputs[0]);
+    this.inputs.set(k, { id, index });
+    const partner = network.partner(k, id, index, out, now?.id === out ? now.index : -1);
+    if (partner >= 0) this.units.set(k, { id: out, index: partner });
+  }
+
   pickInput(id, index) {
-    this.inputs.set(this.stop.step, { id, index });
+    const { maker } = this.network;
+    if (maker.has(id)) this.#take(id, index);
+    else this.#read(this.stop.step, id, index);
     if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id))
       this.choose(id, index);
     else this.redraw();
@@ -183,6 +210,25 @@ class Page {
       this.waiting = null;
       this.redraw();
     });
+  }
+
+  /** Whether all numbers are those of the sample. */
+  get asGiven() {
+    const { network, contents, training, scheme } = this;
+    return network.graph === contents && !scheme && !training.start && !this.edits().length;
+  }
+
+  /** What has been changed by hand, and is another number now: { id, index, was, now }. */
+  edits() {
+    return [...this.touched]
+      .map((key) => key.split(",").map(Number))
+      .map(([id, index]) => ({
+        id,
+        index,
+        was: Number(this.original.values.get(id)[index]),
+        now: Number(this.network.value(id)[index]),
+      }))
+      .filter(({ was, now }) => was !== now);
   }
 
   onlyChosenChanged() {

@@ -127,8 +127,11 @@ class Network {
     return this.batch > 1 && nodes.some((n) => n.op === "standardise" && n.params.axis.includes(0));
   }
 
-  /** The local derivatives ∂out/∂input[index] of a step: one array for each output's id. */
-  column(k, input, index) {
+  /**
+   * The local derivatives ∂out/∂input[index] of a step: one array for each output's id.
+   * ones  as if all inputs were 1
+   */
+  column(k, input, index, ones = false) {
     const { inputs, tangent } = this.steps[k];
     if (!tangent?.graph || inputs.some((id) => !this.known(id))) return new Map();
     const directions = tangent.varying.map((id) => {
@@ -137,7 +140,11 @@ class Network {
       if (id === input) out.data[index] = 1;
       return out;
     });
-    const values = inputs.map((id) => this.pass.value(id));
+    const values = inputs.map((id) => {
+      const value = this.pass.value(id);
+      if (!ones || !this.isFloat(id)) return value;
+      return { ...value, data: new value.data.constructor(value.data.length).fill(1) };
+    });
     const results = chainrule.runGraph(tangent.graph, [...values, ...directions]);
     return new Map(tangent.outputs.map((id, o) => [id, results[o].data]));
   }
@@ -157,6 +164,27 @@ class Network {
     const values = inputs.map((id) => this.pass.value(id));
     const shares = chainrule.runGraph(tangent.back, [...values, ...gradients]);
     return new Map(tangent.varying.map((id, v) => [id, shares[v].data]));
+  }
+
+  /** The local derivatives of a step that makes each element of one element. */
+  slopes(k, input, out) {
+    return this.shares(k, out, new Float64Array(sizeOf(this.shape(out))).fill(1)).get(input);
+  }
+
+  /**
+   * The unit of a step's output to look at beside this element of its input: the unit `now` if it
+   * varies with it, else the one that hands most to it. Where none does, the one that could: the one
+   * that varies with it when all inputs are 1. -1 if there is none.
+   */
+  partner(k, input, index, out, now) {
+    if (this.isElementwise(k, input, out)) return index;
+    const local = this.column(k, input, index).get(out);
+    if (local && local[now]) return now;
+    const g = this.gradient(out);
+    const handed = local && Array.from(local, (v, u) => v * Number(g?.[u] ?? 1));
+    if (handed?.some(Boolean)) return strongestOf(handed);
+    const could = this.column(k, input, index, true).get(out);
+    return could?.some(Boolean) ? (could[now] ? now : strongestOf(could)) : -1;
   }
 
   /** Whether each element of the output depends on the same element of the input alone. */

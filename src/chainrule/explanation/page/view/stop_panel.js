@@ -10,7 +10,6 @@ function stopPanel(page) {
   panel.append(element(`<h2>${heading(page)}</h2>`));
   if (step) panel.append(equations(step, stop.phase));
   panel.append(element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`));
-  for (const line of step?.story ?? []) panel.append(element(`<p class="say">${escape(line)}</p>`));
   const parts = {
     start: startParts,
     forward: forwardParts,
@@ -18,9 +17,16 @@ function stopPanel(page) {
     end: endParts,
   };
   if (input) panel.append(product(page, unit, input));
+  if (step) panel.append(...story(page, step));
   if (step) panel.append(...closerLooks(page).filter(Boolean));
   panel.append(...parts[stop.phase](page, unit, input).filter(Boolean));
   return panel;
+}
+
+/** What the story of the sample tells at this stop: nothing once its numbers are others. */
+function story(page, step) {
+  const sentences = page.asGiven ? (step.story?.[page.stop.phase] ?? []) : [];
+  return sentences.map((line) => element(`<p class="say story">${escape(line)}</p>`));
 }
 
 function heading({ network, stop, stops }) {
@@ -255,8 +261,7 @@ function chain(page, unit, id, input) {
   });
   const section = element(`<section class="chain"><h3>To ${code(name)}</h3></section>`);
   if (network.isElementwise(stop.step, id, unit.id)) {
-    const ones = new Float64Array(sizeOf(network.shape(unit.id))).fill(1);
-    const local = network.shares(stop.step, unit.id, ones).get(id);
+    const local = network.slopes(stop.step, id, unit.id);
     const scale = Math.max(greatest(local), 1e-300);
     section.append(
       row(

@@ -1,0 +1,136 @@
+"""What a reader chooses and changes on a page, and what it says about that."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browsing import Opened, double, near, normal, parsed
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.explanation.derive import derive
+from chainrule.explanation.page.assembly import page_of
+
+F = nn.functional
+
+
+class Net:
+    """x → hidden → relu → output → cross-entropy on one sample: two units live, two are dead."""
+
+    def __init__(self) -> None:
+        cr.random.seed(8)
+        self.model = double(
+            nn.Sequential(hidden=nn.Linear(3, 4), relu=nn.ReLU(), output=nn.Linear(4, 3))
+        )
+        self.x, self.y = normal(1, 3), cr.Tensor([1])
+        self.html = whole(self.loss, self.x, self.y)
+        self.weights = {
+            name: torch.tensor(np.asarray(p), requires_grad=True)
+            for name, p in self.model.named_parameters()
+        }
+        w = self.weights
+        self.z = torch.tensor(np.asarray(self.x)) @ w["hidden.weight"].T + w["hidden.bias"]
+        self.h = torch.relu(self.z)
+        self.total = self.forward(self.h)
+
+    def loss(self, x: Any, y: Any) -> Any:
+        return F.cross_entropy(self.model(x), y)
+
+    def forward(self, h: Any) -> Any:
+        """The loss of hidden values."""
+        scores = h @ self.weights["output.weight"].T + self.weights["output.bias"]
+        return torch.nn.functional.cross_entropy(scores, torch.tensor(np.asarray(self.y)))
+
+    def gradient(self, t: Any) -> Any:
+        return torch.autograd.grad(self.total, t, retain_graph=True)[0]
+
+    @property
+    def dead(self) -> int:
+        """A unit that is switched off."""
+        return int((self.z[0] < 0).nonzero()[0])
+
+    @property
+    def live(self) -> int:
+        return int((self.z[0] > 0).nonzero()[0])
+
+
+def whole(function: Callable[..., Any], *args: Any) -> str:
+    """The page with its words."""
+    return page_of(function, args, {}, derive(function, args, {}))
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    out = Net()
+    assert 0 < (out.z > 0).sum() < 4
+    return out
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Opened], net: Net) -> Opened:
+    return open_page(net.html)
+
+
+def pick(page: Opened, title: str, unit: int) -> None:
+    """Choose a number of the row in the heat map whose title begins like this, by keys."""
+    figure = page.page.locator("figure.map", has_text=re.compile(rf"^\s*{re.escape(title)}"))
+    figure.first.locator(".grid").focus()
+    page.press("Home")
+    page.press("ArrowRight", unit)
+    page.press("Enter")
+
+
+# ── what is chosen ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("title", ["upstream", "local derivative", "all shares"])
+def test_one_unit_on_both_sides_of_an_activation(page, net, title):
+    page.stop("Backward", "relu (ReLU)")
+    for unit in range(4):
+        pick(page, title, unit)
+        names = page.page.locator(".factor .under code").all_inner_texts()
+        assert names[0] == f"hidden[0, {unit}]"
+        assert names[1] == f"∂loss/∂relu[0, {unit}]"
+        shown = [parsed(t) for t in page.page.locator(".factor [data-number]").all_inner_texts()]
+        upstream = net.gradient(net.h)[0, unit].item()
+        local = float(net.z[0, unit] > 0)
+        assert near(shown, [net.z[0, unit].item(), upstream, local, upstream * local])
+
+
+def test_the_step_of_an_activation_begins_with_a_unit_that_hands_gradient_on(page):
+    page.stop("Backward", "relu (ReLU)")
+    assert page.number(".factor.local dd") == 1
+
+
+def test_a_weight_is_shown_with_the_unit_that_it_belongs_to(page, net):
+    page.stop("Backward", "hidden (Linear)")
+    for unit in (net.dead, net.live):
+        figure = page.page.locator(".grid[aria-label^='Heat map of ∂loss/∂hidden.weight']")
+        figure.focus()
+        page.press("ArrowUp", 4)
+        page.press("ArrowDown", unit)
+        page.press("Enter")
+        names = page.page.locator(".factor .under code").all_inner_texts()
+        assert names[0].startswith(f"hidden.weight[{unit}, ")
+        assert names[1] == f"∂loss/∂hidden[0, {unit}]"
+
+
+# ── what is said ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_story_is_told_at_its_phase_and_only_of_the_sample(page):
+    page.stop("Forward", "relu (ReLU)")
+    forward = page.page.locator(".story").all_inner_texts()
+    page.stop("Backward", "relu (ReLU)")
+    backward = page.page.locator(".story").all_inner_texts()
+    assert len(forward) == 1
+    assert backward
+    assert not {*forward} & {*backward}
+    page.page.locator("[data-key=value]").fill("0.5")
+    page.press("Enter")
+    page.page.wait_for_function("!document.querySelector('.story')")
+    page.page.locator("[data-key=reset]").click()
+    assert page.page.locator(".story").all_inner_texts() == backward
