@@ -118,6 +118,23 @@ def test_a_weight_is_shown_with_the_unit_that_it_belongs_to(page, net):
         assert names[1] == f"∂loss/∂hidden[0, {unit}]"
 
 
+def test_a_map_stays_where_it_is_under_the_pointer(page):
+    page.stop("Backward", "output (Linear)")
+    for grid in page.page.locator(".chain .grid").all():
+        grid.scroll_into_view_if_needed()
+        before = grid.bounding_box()
+        grid.hover()
+        assert grid.bounding_box() == before
+
+
+def test_the_table_of_a_small_map_is_as_wide_as_its_numbers(page):
+    page.stop("Backward", "output (Linear)")
+    table = page.page.locator(".chain details").first
+    table.locator("summary").click()
+    box = table.locator(".wide")
+    assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -306,7 +306,7 @@ function chain(page, unit, id, input) {
       chosen,
       pick,
       width: 190,
-      name: `share of ∂loss/∂${name} through ${out}`,
+      name: `share of ∂loss/∂${name}`,
       title: `share through ${code(out)}`,
       key: `share-${stop.step}-${id}`,
     });
