@@ -151,3 +151,61 @@ def test_the_story_is_told_at_its_phase_and_only_of_the_sample(page):
     page.page.wait_for_function("!document.querySelector('.story')")
     page.page.locator("[data-key=reset]").click()
     assert page.page.locator(".story").all_inner_texts() == backward
+
+
+# ── what is changed ──────────────────────────────────────────────────────────────────────────────
+
+
+def training_losses(page: Opened) -> list[float]:
+    table = page.page.locator("#train-body details")
+    if table.get_attribute("open") is None:
+        table.locator("summary").click()
+    return [parsed(row[1]) for row in page.rows("Loss after each step")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "build"),
+    [
+        ("SGD", torch.optim.SGD),
+        ("momentum", lambda ws, lr: torch.optim.SGD(ws, lr, momentum=0.9)),
+        ("RMSprop", torch.optim.RMSprop),
+        ("Adam", torch.optim.Adam),
+    ],
+)
+def test_the_learning_rate_suits_the_sample(page, kind, build):
+    page.page.select_option("[data-key=optimizer]", kind)
+    assert "w ← w - lr · " in page.text("#train-body .rule")
+    rate = float(page.page.locator("[data-key=lr]").input_value())
+    page.page.locator("[data-key=ten]").click()
+    shown = training_losses(page)
+    net = Net()
+    optimizer = build(net.weights.values(), rate)
+    losses = []
+    for _ in range(11):
+        h = torch.relu(
+            torch.tensor(np.asarray(net.x)) @ net.weights["hidden.weight"].T
+            + net.weights["hidden.bias"]
+        )
+        total = net.forward(h)
+        losses.append(total.item())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert near(shown, losses, digits=3)
+    assert shown == sorted(shown, reverse=True)
+    assert shown[1] >= shown[0] / 2  # a curve, not a cliff
+
+
+def test_a_rate_of_the_reader_stays_and_no_rate_is_refused(page):
+    rate = page.page.locator("[data-key=lr]")
+    own = rate.input_value()
+    page.page.select_option("[data-key=optimizer]", "Adam")
+    assert rate.input_value() != own
+    rate.fill("0.03")
+    page.page.select_option("[data-key=optimizer]", "SGD")
+    assert rate.input_value() == "0.03"
+    for text, words in (("", "needs a learning rate"), ("-1", "above 0"), ("0", "above 0")):
+        rate.fill(text)
+        page.page.locator("[data-key=ten]").click()
+        assert words in page.text("#train-body [role=alert]")
+        assert page.page.locator("#train-body svg").count() == 0
