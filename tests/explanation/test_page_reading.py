@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from browsing import Opened, double, near, normal, parsed
+from playwright.sync_api import expect
 
 import chainrule as cr
 from chainrule import nn
@@ -148,7 +149,7 @@ def test_the_story_is_told_at_its_phase_and_only_of_the_sample(page):
     assert not {*forward} & {*backward}
     page.page.locator("[data-key=value]").fill("0.5")
     page.press("Enter")
-    page.page.wait_for_function("!document.querySelector('.story')")
+    expect(page.page.locator(".story")).to_have_count(0)
     page.page.locator("[data-key=reset]").click()
     assert page.page.locator(".story").all_inner_texts() == backward
 
@@ -209,3 +210,118 @@ def test_a_rate_of_the_reader_stays_and_no_rate_is_refused(page):
         page.page.locator("[data-key=ten]").click()
         assert words in page.text("#train-body [role=alert]")
         assert page.page.locator("#train-body svg").count() == 0
+
+
+def facts(page: Opened) -> dict[str, str]:
+    """What the page says about changes, after the next frame."""
+    page.page.wait_for_timeout(50)
+    rows = page.page.locator(".facts div").all()
+    return {r.locator("dt").inner_text(): r.locator("dd").inner_text() for r in rows}
+
+
+def edit(page: Opened, name: str, index: tuple[int, ...], value: float) -> None:
+    page.page.select_option("[data-key=tensor]", label=name)
+    for axis, k in enumerate(index):
+        page.page.locator(f"[data-axis='{axis}']").fill(str(k))
+        page.press("Enter")
+    page.page.locator("[data-key=value]").fill(str(value))
+    page.press("Enter")
+
+
+def test_two_changes_are_compared_together(page, net):
+    w = net.weights["output.weight"]
+    edit(page, "output.weight", (0, net.live), w[0, net.live].item() + 0.5)
+    edit(page, "output.weight", (1, net.live), w[1, net.live].item() - 0.25)
+    slope = net.gradient(w)
+    predicted = 0.5 * slope[0, net.live].item() - 0.25 * slope[1, net.live].item()
+    changed = w.detach().clone()
+    changed[0, net.live] += 0.5
+    changed[1, net.live] -= 0.25
+    scores = net.h.detach() @ changed.T + net.weights["output.bias"].detach()
+    total = torch.nn.functional.cross_entropy(scores, torch.tensor(np.asarray(net.y)))
+    shown = facts(page)
+    real = total.item() - net.total.item()
+    assert near(parsed(shown["change of the loss by all 2 changes"]), real, digits=3)
+    assert near(parsed(shown["change that the gradient predicts for all"]), predicted, digits=3)
+    assert "curved" in page.text(".why")
+
+
+def test_a_kink_that_a_change_passes_is_named(page, net):
+    bias = net.weights["hidden.bias"][net.live].item()
+    edit(page, "hidden.bias", (net.live,), bias - net.z[0, net.live].item() - 1)
+    assert "loss was" in facts(page)
+    assert f"relu[0, {net.live}] was switched off" in page.text(".why")
+    edit(page, "hidden.bias", (net.live,), bias - 1e-4)
+    facts(page)
+    assert page.text(".why").startswith("They agree")
+
+
+def test_another_activation_keeps_the_stop_and_all_comes_back(page, net):
+    before = page.text("#loss")
+    page.stop("Backward", "relu (ReLU)")
+    page.page.select_option("[data-key=variant-activation]", "sigmoid")
+    assert page.text("#caption") == "Backward, step 3 of 4: Sigmoid (in the place of relu)"
+    h = torch.sigmoid(net.z)
+    assert near(page.number("#loss"), net.forward(h).item())
+    assert facts(page)["loss was"] == f"{net.total.item():.4g} with relu"
+    page.page.select_option("[data-key=variant-depth]", "3 hidden layers")
+    assert page.text("#caption").startswith("Backward")
+    assert "seed 0" in page.text("#what-if-body")
+    page.press("End")
+    assert page.page.locator(".was").count() > 1
+    page.page.select_option("[data-key=scheme]", index=1)
+    page.page.select_option("[data-key=optimizer]", "Adam")
+    page.page.locator("[data-key=ten]").click()
+    page.page.locator("[data-key=reset]").click()
+    assert page.text("#loss") == before
+    for key, value in (
+        ("variant-activation", "relu (as it is)"),
+        ("variant-depth", "1 hidden layer (as it is)"),
+        ("scheme", "as they are"),
+        ("optimizer", "SGD"),
+    ):
+        chosen = page.page.locator(f"[data-key={key}] option:checked")
+        assert chosen.inner_text() == value
+    assert page.text("#caption") == "Every gradient"
+    assert page.page.locator(".was, #train-body svg").count() == 0
+
+
+def test_a_gradient_that_nearly_vanishes_says_where(open_page):
+    cr.random.seed(1)
+    layers = [double(nn.Linear(4, 4)) for _ in range(4)]
+    x = normal(1, 4)
+
+    def loss(x: Any) -> Any:
+        a = cr.sigmoid(layers[0](x))
+        b = cr.sigmoid(layers[1](a))
+        c = cr.sigmoid(layers[2](b))
+        return (layers[3](c) ** 2).sum()
+
+    page = open_page(whole(loss, x))
+    page.press("End")
+    assert "one below it" in page.text("#panel .chart-box figcaption")
+    value = torch.tensor(np.asarray(x))
+    passed = []
+    for k, layer in enumerate(layers):
+        given = value.detach() if k == 0 else value
+        value = given @ torch.tensor(np.asarray(layer.weight)).T + torch.tensor(
+            np.asarray(layer.bias)
+        )
+        value.requires_grad_()
+        passed.append([value, torch.sigmoid(value)])
+        value = passed[-1][1]
+    total = (passed[-1][0] ** 2).sum()
+    before, after = [], []
+    for z, h in passed[:3]:
+        out, back = (
+            float(torch.autograd.grad(total, t, retain_graph=True)[0].norm()) for t in (h, z)
+        )
+        before.append(out)
+        after.append(back)
+    k = int(np.argmin(np.array(after) / before))
+    slopes = passed[k][1].detach() * (1 - passed[k][1].detach())
+    words = page.text(".flow")
+    assert "nearly vanishes" in words
+    shown = re.search(r"× (\S+); its slopes are (\S+) to (\S+)\.$", words)
+    expected = [after[k] / before[k], slopes.min(), slopes.max()]
+    assert near([parsed(t) for t in shown.groups()], expected, digits=2)

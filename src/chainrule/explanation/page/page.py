@@ -21,6 +21,7 @@ _VIEW = (
     "network",
     "heatmap",
     "charts",
+    "flow",
     "columns",
     "picture",
     "stops",

@@ -17,6 +17,8 @@ class Page {
     this.units = new Map();
     this.inputs = new Map();
     this.places = new Map();
+    this.before = null; // what was before another activation, depth or parameters: loss, flow, words
+    this.touched = new Set(); // what has been changed by hand since `base`
     this.find = (id) => document.getElementById(id);
     this.narrow = matchMedia("(max-width: 47rem)");
     readPalette();
@@ -36,13 +38,7 @@ class Page {
   #begin() {
     const { network } = this;
     this.stops = stopsOf(network);
-    this.at = Math.min(this.at, this.stops.length - 1);
-    this.original = {
-      loss: network.loss,
-      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
-      gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
-    };
-    this.touched = new Set();
+    this.rebase();
     const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
     const [top] = network.parameters
       .filter((p) => network.known(p.id) && network.gradient(p.id))
@@ -50,6 +46,22 @@ class Page {
     const first = top ?? network.inputs.find((n) => network.known(n.id) && network.gradient(n.id));
     this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
     this.#controls();
+  }
+
+  /** Changes by hand begin here: what they are compared with. */
+  rebase() {
+    const { network } = this;
+    this.base = {
+      loss: network.loss,
+      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
+      gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
+    };
+    this.touched.clear();
+  }
+
+  /** Keep what there is to compare with after a change of all. */
+  remember(words) {
+    this.before = { loss: this.network.loss, flow: flowOf(this.network), words };
   }
 
   #controls() {
@@ -196,11 +208,21 @@ class Page {
 
   // ── what is changed ────────────────────────────────────────────────────────────────────────────
 
+  /** Change a number by hand. */
+  edit(id, index, value, rebuild = false) {
+    const { network, base } = this;
+    base.flow ??= flowOf(network);
+    base.switches ??= switchesOf(network);
+    network.pass.set(id, index, value);
+    this.chosen = { id, index };
+    this.touched.add(`${id},${index}`);
+    this.recompute(rebuild);
+  }
+
   /** Compute again, and draw once per frame. */
   recompute(rebuild = false) {
     this.network.changed();
     this.path = null;
-    if (this.chosen) this.touched.add(`${this.chosen.id},${this.chosen.index}`);
     if (rebuild) this.whatIf.rebuild();
     this.#soon();
   }
@@ -225,36 +247,28 @@ class Page {
       .map(([id, index]) => ({
         id,
         index,
-        was: Number(this.original.values.get(id)[index]),
+        was: Number(this.base.values.get(id)[index]),
         now: Number(this.network.value(id)[index]),
       }))
       .filter(({ was, now }) => was !== now);
   }
 
-  onlyChosenChanged() {
-    return (
-      this.touched.size === 1 &&
-      this.touched.has(`${this.chosen.id},${this.chosen.index}`) &&
-      !this.training.start &&
-      !this.scheme
-    );
-  }
-
+  /** Everything as it was at first, except where the reader is. */
   reset() {
-    const { pass } = this.network;
-    pass.reset();
-    this.network.changed();
     this.scheme = null;
-    this.touched.clear();
-    this.training.restart();
+    this.#exchange(this.contents);
+    this.before = null;
+    this.training.reset();
     this.whatIf.rebuild();
     this.redraw();
   }
 
   initialise(name, seed) {
+    this.remember("with other parameters");
     this.scheme = { name, seed };
     chainrule.initialise(this.network.pass, name, seed);
     this.network.changed();
+    this.rebase();
     this.training.restart();
     this.redraw();
   }
@@ -264,16 +278,27 @@ class Page {
     const wanted = { ...this.label, [key]: value };
     const all = [this.contents, ...this.contents.variants];
     const fits = (v) => Object.entries(wanted).every(([k, own]) => v.label[k] === own);
-    const found = all.find(fits) ?? all.find((v) => v.label[key] === value);
-    this.label = { ...found.label };
-    this.network = new Network(this.contents, found);
-    for (const map of [this.units, this.inputs, this.places]) map.clear();
-    this.path = null;
-    this.at = 0;
-    this.#begin();
+    this.remember(`with ${LABELS[key](this.label[key])}`);
+    this.scheme = null;
+    this.#exchange(all.find(fits) ?? all.find((v) => v.label[key] === value));
     this.training.restart();
     this.whatIf.rebuild();
     this.redraw();
+  }
+
+  /** Show another variant, at the same stop. */
+  #exchange(graph) {
+    const { network, stop, stops, chosen } = this;
+    this.label = { ...graph.label };
+    this.network = new Network(this.contents, graph);
+    for (const map of [this.units, this.inputs, this.places]) map.clear();
+    this.path = null;
+    this.#begin();
+    this.at = sameStop(this.stops, this.network, stop, network, stops);
+    const name = chosen && network.nodes.get(chosen.id).name;
+    const id = this.network.pass.idOf(name);
+    const fits = id !== undefined && String(this.network.shape(id)) === String(network.shape(chosen.id));
+    if (fits) this.chosen = { id, index: chosen.index };
   }
 
   // ── drawing ────────────────────────────────────────────────────────────────────────────────────

@@ -36,6 +36,15 @@ class Network {
     return Number(this.pass.loss ?? NaN);
   }
 
+  /** A step's title; that of another activation begins with its kind. */
+  title(k) {
+    const { title, path, kind } = this.steps[k];
+    const named = (wanted) => this.contents.steps.find((s) => s.path && s.path === wanted);
+    const original = named(path) ?? named(path.replace(/_\d+$/, ""));
+    const isOther = kind && original && original.kind !== kind && !/^\d+$/.test(path.split(".").at(-1));
+    return isOther ? `${kind} (in the place of ${path})` : title;
+  }
+
   name(id) {
     const name = this.names.get(id) ?? this.nodes.get(id)?.op ?? String(id);
     return /^\d+$/.test(name) ? `layer ${name}` : name;
@@ -193,6 +202,19 @@ class Network {
     const same = String(this.shape(input)) === String(this.shape(out));
     return same && step.nodes.every((id) => !MIXING.has(this.nodes.get(id).op));
   }
+}
+
+/** Which elements of each elementwise step hand nothing on, by the step's output: relu's where it is off. */
+function switchesOf(network) {
+  const out = new Map();
+  network.steps.forEach((step, k) => {
+    const [id] = step.outputs;
+    const input = step.inputs.find((i) => isData(network, i) && network.isFloat(i));
+    if (input === undefined || !network.isElementwise(k, input, id)) return;
+    const slopes = network.slopes(k, input, id);
+    if (slopes) out.set(id, Array.from(slopes, (v) => v === 0));
+  });
+  return out;
 }
 
 const MIXING = new Set([

@@ -32,10 +32,9 @@ function story(page, step) {
 function heading({ network, stop, stops }) {
   if (stop.phase === "start") return "One sample, forward and backward";
   if (stop.phase === "end") return "Every gradient";
-  const step = network.steps[stop.step];
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
-  return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(step.title, 90))}`;
+  return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(network.title(stop.step), 90))}`;
 }
 
 function equations(step, phase) {
@@ -112,35 +111,9 @@ function endParts(page) {
       `<button type="button" class="link" data-choose="${n.id}" data-at="${index}" data-key="end-${n.id}">${escape(elementName(n.name, index, n.shape))}</button> ${signed(g)}`,
     ];
   });
-  const heads = ["parameter", "shape", "length of its gradient", "greatest number in it"];
+  const heads = ["parameter", "shape", "length of its gradient", "its number that is largest in size"];
   const flow = network.steps.length > 2 ? gradientFlow(page) : null;
   return [element(table(heads, rows, 2, "Gradients of the parameters")), flow];
-}
-
-const norm = (values) => Math.hypot(...chunks(values));
-
-function* chunks(values) {
-  for (let k = 0; k < values.length; k += 4096) {
-    let sum = 0;
-    for (let j = k; j < Math.min(k + 4096, values.length); j++) sum += Number(values[j]) ** 2;
-    yield Math.sqrt(sum);
-  }
-}
-
-/** The length of the gradient after each step: whether it fades or grows on its way back. */
-function gradientFlow(page) {
-  const { network } = page;
-  const points = network.steps.flatMap((step) => step.outputs).filter((id) => network.gradient(id));
-  if (points.length < 3) return null;
-  const sizes = points.map((id) => norm(network.gradient(id)));
-  const figure = bars({
-    key: "flow",
-    title: "How much gradient reaches each value",
-    labels: points.map((id) => network.name(id)),
-    values: sizes,
-    what: "length of ∂loss/∂value",
-  });
-  return figure;
 }
 
 // ── forward ──────────────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ function stopTitle(network, stop, stops) {
   if (stop.phase === "end") return "Every gradient";
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
-  return `${way}, step ${stop.at - first + 1} of ${stop.of}: ${network.steps[stop.step].title}`;
+  return `${way}, step ${stop.at - first + 1} of ${stop.of}: ${network.title(stop.step)}`;
 }
 
 /** A plain sentence or two about a stop, as HTML. */
@@ -130,7 +130,7 @@ function endWords(network) {
     .sort((a, b) => Math.abs(b.g) - Math.abs(a.g));
   if (!top) return "Every input has its gradient now.";
   const name = code(network.element(top.p.id, top.index));
-  return `Every parameter has its gradient now. The greatest is that of ${name}, ${number(top.g)}:
+  return `Every parameter has its gradient now. The largest in size is that of ${name}, ${number(top.g)}:
     of all numbers it moves the loss most, and ${top.g > 0 ? "lowering" : "raising"} it lowers the loss. Gradient descent moves every
     parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
 }
@@ -138,4 +138,18 @@ function endWords(network) {
 /** "a, b and c" */
 function list(items) {
   return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+}
+
+/** The place of the stop in other stops: the same phase, the same step or the nearest one. */
+function sameStop(stops, network, old, oldNetwork, oldStops) {
+  const same = stops.filter((s) => s.phase === old.phase);
+  if (!same.length) return 0;
+  const { path, title } = oldNetwork.steps[old.step] ?? {};
+  const found = same.find(({ step }) => {
+    const own = network.steps[step];
+    return own && (path ? own.path === path : own.title === title);
+  });
+  const among = oldStops.filter((s) => s.phase === old.phase);
+  const share = among.indexOf(old) / Math.max(1, among.length - 1);
+  return (found ?? same[Math.round(share * (same.length - 1))]).at;
 }

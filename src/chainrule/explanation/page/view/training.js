@@ -81,6 +81,7 @@ class Training {
       return;
     }
     this.#refuse("");
+    this.page.remember(`${plural(count, "step")} ago`);
     this.optimizer ??= new chainrule.Optimizer(this.kind.value, { lr: rate });
     this.start ??= new Map(
       network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
@@ -91,6 +92,7 @@ class Training {
       this.losses.push(network.loss);
     }
     this.page.recompute();
+    this.page.rebase();
     this.show();
     this.page.say(`After ${plural(count, "step")} the loss is ${number(network.loss)}.`);
   }
