@@ -237,3 +237,14 @@ def test_two_tensors_of_one_name_are_told_apart():
     assert [n for n in arrays if n.startswith("weight")] == ["weight", "weight_2"]
     assert arrays["weight"].shape == (2, 3)
     assert arrays["weight_2"].tolist() == [0.5, 2.0]
+
+
+def test_a_line_is_of_the_kind_of_its_outermost_function():
+    head, y = nn.Linear(2, 3), cr.Tensor([1])
+
+    def loss(h):
+        last = cr.tanh(h[:, -1] * 2) / 2
+        return cross_entropy(head(last[:, 1:]), y)
+
+    steps = steps_of(derive(loss, (cr.ones((1, 4, 3)),), {}))
+    assert [s.kind for s in steps] == ["tanh", "getitem", "Linear", "cross_entropy"]
