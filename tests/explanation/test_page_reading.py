@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsing import Opened, double, near, normal, parsed
+from browsing import Opened, double, html_of, near, normal, parsed
 from playwright.sync_api import expect
 
 import chainrule as cr
@@ -220,10 +220,7 @@ def facts(page: Opened) -> dict[str, str]:
 
 
 def edit(page: Opened, name: str, index: tuple[int, ...], value: float) -> None:
-    page.page.select_option("[data-key=tensor]", label=name)
-    for axis, k in enumerate(index):
-        page.page.locator(f"[data-axis='{axis}']").fill(str(k))
-        page.press("Enter")
+    choose(page, name, index)
     page.page.locator("[data-key=value]").fill(str(value))
     page.press("Enter")
 
@@ -325,3 +322,79 @@ def test_a_gradient_that_nearly_vanishes_says_where(open_page):
     shown = re.search(r"× (\S+); its slopes are (\S+) to (\S+)\.$", words)
     expected = [after[k] / before[k], slopes.min(), slopes.max()]
     assert near([parsed(t) for t in shown.groups()], expected, digits=2)
+
+
+# ── paths, and words about numbers ───────────────────────────────────────────────────────────────
+
+
+def choose(page: Opened, name: str, index: tuple[int, ...]) -> None:
+    page.page.select_option("[data-key=tensor]", label=name)
+    for axis, k in enumerate(index):
+        page.page.locator(f"[data-axis='{axis}']").fill(str(k))
+        page.press("Enter")
+
+
+def test_a_gradient_of_0_says_where_its_paths_stop(page, net):
+    choose(page, "hidden.weight", (net.dead, 1))
+    assert page.number("#blame-body [data-gradient]") == 0
+    words = page.text("#blame-body .stopped")
+    assert words.startswith(f"No path reaches it: stopped at relu[0, {net.dead}], where")
+    shown = re.search(rf"because hidden\[0, {net.dead}\] = (\S+)\.$", words)
+    assert near(parsed(shown[1]), net.z[0, net.dead].item())
+    edit(page, "x", (0, 1), 0.0)
+    choose(page, "hidden.weight", (net.live, 1))
+    words = page.text("#blame-body .stopped")
+    assert words.endswith(
+        f"hidden[0, {net.live}], where the local derivative is 0 because x[0, 1] = 0."
+    )
+
+
+def test_the_number_of_paths_and_that_they_cancel(open_page):
+    w = cr.Tensor([1.0], requires_grad=True)
+    out = cr.Tensor(np.array([1.0, -1.0, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, -1.9]))
+
+    def loss(x: Any) -> Any:
+        h = w * x
+        return (h * out).sum()
+
+    page = open_page(html_of(loss, cr.Tensor(np.ones(11))))
+    assert "of 11 paths in all" in page.text("#blame-body")
+    assert "cancel" in page.text("#blame-body .cancel")
+    assert near(page.number("#blame-body [data-gradient]"), float(np.asarray(out).sum()))
+
+
+def test_a_rate_is_said_for_a_small_change(page, net):
+    page.stop("Backward", "output (Linear)")
+    name = page.page.locator(".factor .under code").nth(1).inner_text().removeprefix("∂loss/∂")
+    k = int(re.findall(r"\d+", name)[1])
+    scores = net.h @ net.weights["output.weight"].T + net.weights["output.bias"]
+    slope = torch.softmax(scores, 1)[0, k].item() - float(k == 1)
+    words = page.text("#panel .say")
+    small = re.search(
+        r"at a rate of (\S+), so 0.01 more of it changes the loss by about (\S+)\.", words
+    )
+    assert near([parsed(t) for t in small.groups()], [slope, slope / 100])
+
+
+def test_an_index_beyond_the_end_is_said(page):
+    choose(page, "output.bias", (7,))
+    assert page.page.locator("[data-axis='0']").input_value() == "2"
+    assert page.text(".clamped") == "There is no index 7: along axis 0 they go from 0 to 2."
+
+
+def test_a_loss_below_its_rounding_is_about_0(open_page):
+    scores = cr.Tensor(np.array([[20.0, 0.0]], "f4"), requires_grad=True)
+    page = open_page(html_of(lambda y: F.cross_entropy(scores, y), cr.Tensor([0])))
+    assert page.text("#loss") == "about 0"
+    scores = cr.Tensor(np.array([[9.0, 0.0]], "f4"), requires_grad=True)
+    page = open_page(html_of(lambda y: F.cross_entropy(scores, y), cr.Tensor([0])))
+    assert near(page.number("#loss"), np.log1p(np.exp(-9.0)), digits=3)
+
+
+def test_the_key_to_the_formulas(page):
+    page.stop("Backward", "hidden (Linear)")
+    page.page.locator(".formulas summary").click()
+    rows = page.rows("Key to the formulas")
+    assert ["W_hidden", "hidden.weight"] in rows
+    assert any(sign == "δ_v" and "∂L/∂v" in means for sign, means in rows)
+    assert "output.weight" not in [name for _, name in rows]

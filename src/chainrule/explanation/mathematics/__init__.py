@@ -18,6 +18,6 @@ expression   what expressions are
 """
 
 from .equations import Equation, Mathematics, equations
-from .printing import latex, text, unicode
+from .printing import latex, legend, text, unicode
 
-__all__ = ["Equation", "Mathematics", "equations", "latex", "text", "unicode"]
+__all__ = ["Equation", "Mathematics", "equations", "latex", "legend", "text", "unicode"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from ...graph import Shape
 from .algebra import opposite
@@ -21,7 +20,9 @@ def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, 
 
 def unicode(mathematics: Mathematics) -> str:
     """All equations with the shapes of what they define, below the steps that they belong to."""
-    lines = [*_legend(mathematics)]
+    rows = legend(mathematics)
+    wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
+    lines = [f"{symbol:{wide}}  {shape:{wider}}  {name}".rstrip() for symbol, shape, name in rows]
     is_backward = None
     for step, equations in mathematics.parts:
         if equations[0].backward is not is_backward:
@@ -60,13 +61,10 @@ def shape_text(shape: Shape) -> str:
     return f"({'×'.join(map(str, shape))})" if shape else ""
 
 
-def _legend(mathematics: Mathematics) -> Iterator[str]:
-    """The symbols that are not computed."""
+def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
+    """The symbols that are not computed: each with its shape, and its name if that is another."""
     rows = [(UNICODE.symbol(s.text), shape_text(s.shape), s.name) for s in mathematics.inputs]
-    wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
-    for symbol, shape, name in rows:
-        is_other = name if name != symbol else ""
-        yield f"{symbol:{wide}}  {shape:{wider}}  {is_other}".rstrip()
+    return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
 
 
 def assumptions(mathematics: Mathematics) -> list[str]:

@@ -310,7 +310,7 @@ class Page {
     this.#picture();
     this.find("panel").replaceChildren(stopPanel(this));
     this.whatIf.update();
-    this.find("loss").textContent = number(this.network.loss, 5);
+    this.find("loss").textContent = this.network.lossText(5);
     const slider = this.find("slider");
     slider.value = this.at;
     slider.setAttribute("aria-valuetext", stopTitle(this.network, this.stop, this.stops));

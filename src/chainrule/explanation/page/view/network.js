@@ -36,6 +36,16 @@ class Network {
     return Number(this.pass.loss ?? NaN);
   }
 
+  /** The loss as text: what is less than its rounding is about 0. */
+  lossText(digits = 4) {
+    const step = this.steps[this.maker.get(this.graph.loss)];
+    const { dtype } = this.nodes.get(this.graph.loss);
+    const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
+    const scale = Math.max(1, ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)));
+    const rounding = 4 * (dtype === "float64" ? 2 ** -52 : 2 ** -23) * scale;
+    return isDifference && Math.abs(this.loss) < rounding ? "about 0" : number(this.loss, digits);
+  }
+
   /** A step's title; that of another activation begins with its kind. */
   title(k) {
     const { title, path, kind } = this.steps[k];

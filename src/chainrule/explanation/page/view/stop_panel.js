@@ -8,7 +8,7 @@ function stopPanel(page) {
   const panel = element('<div class="panel"></div>');
   const step = network.steps[stop.step];
   panel.append(element(`<h2>${heading(page)}</h2>`));
-  if (step) panel.append(equations(step, stop.phase));
+  if (step) panel.append(equations(step, stop.phase, network.graph.symbols));
   panel.append(element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`));
   const parts = {
     start: startParts,
@@ -37,12 +37,33 @@ function heading({ network, stop, stops }) {
   return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(network.title(stop.step), 90))}`;
 }
 
-function equations(step, phase) {
+function equations(step, phase, symbols) {
   const lines = step.equations?.[phase] ?? [];
   if (!lines.length) return document.createDocumentFragment();
-  return element(
-    `<pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
+  const out = element(
+    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
   );
+  out.append(tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"));
+  return out;
+}
+
+/** What the letters and signs in these formulas mean. */
+function keyToFormulas(symbols, text) {
+  const signs = [
+    ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
+    ["L", "the loss", /L/],
+    ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
+    ["⊙", "times, element by element", /⊙/],
+    ["ᵀ", "rows and columns exchanged", /ᵀ/],
+    ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
+    ["Σ", "the sum over an index", /Σ/],
+    ["σ", "the sigmoid 1/(1 + e⁻ˣ)", /σ/],
+    ["N", "the number of samples", /\bN\b/],
+  ];
+  const rows = signs.filter(([, , used]) => used.test(text)).map(([sign, means]) => [code(sign), means]);
+  for (const [symbol, name] of symbols ?? [])
+    if (text.includes(symbol)) rows.push([code(symbol), code(name)]);
+  return table(["sign", "meaning"], rows, 2, "Key to the formulas");
 }
 
 /** A value of the network as a heat map: the sample's part. */

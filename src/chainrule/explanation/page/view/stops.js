@@ -112,13 +112,13 @@ function backwardWords(network, { step: k }, unit, input) {
   const upstream = Number(network.gradient(unit.id)?.[unit.index] ?? 0);
   const start = network.steps[k].outputs.includes(network.graph.loss);
   const first = start
-    ? "The way back begins at the loss: if the loss grows by 1, the loss grows by 1, so its own gradient is 1. (A gradient is a rate of change: it is exact for small changes.)"
-    : `From the steps after this one we know what ${out} does to the loss: it changes the loss by ${number(upstream)} for each 1 that it grows. This is its <dfn>upstream gradient</dfn>.`;
+    ? "The way back begins at the loss, which varies with itself at a rate of 1: its own gradient is 1. (A gradient is a rate of change, exact for small changes.)"
+    : `From the steps after this one we know how the loss varies with ${out}: at a rate of ${number(upstream)}, so 0.01 more of it changes the loss by about ${number(0.01 * upstream)}. This is its <dfn>upstream gradient</dfn>.`;
   if (!input) return first;
   const from = code(network.element(input.id, input.index));
   const local = network.row(k, unit.id, unit.index).get(input.id)?.[input.index] ?? 0;
-  return `${first} ${out} itself grows by ${number(local)} for each 1 that ${from} grows: the
-    <dfn>local derivative</dfn>. So through ${out}, ${from} changes the loss by
+  return `${first} ${start ? "The loss" : out} varies with ${from} at a rate of ${number(local)}: the
+    <dfn>local derivative</dfn>. So through ${start ? "this step" : out}, the loss varies with ${from} at a rate of
     ${enclosed(upstream)} × ${enclosed(local)} = <strong>${number(upstream * local)}</strong>. This is the chain rule.`;
 }
 

@@ -94,7 +94,7 @@ class Training {
     this.page.recompute();
     this.page.rebase();
     this.show();
-    this.page.say(`After ${plural(count, "step")} the loss is ${number(network.loss)}.`);
+    this.page.say(`After ${plural(count, "step")} the loss is ${network.lossText()}.`);
   }
 
   show() {

@@ -47,7 +47,7 @@ class WhatIf {
       <p class="pick"><select data-key="tensor" aria-label="parameter or input">${options}</select>${shape.length ? `<span class="axes">[${axes.join("")}]</span>` : ""}</p>
       <p class="pick"><label class="slide">value <input type="range" data-key="slide" min="${-reach}" max="${reach}" step="any" value="${value}"></label>
       <input type="number" step="any" data-key="value" aria-label="value of the chosen number" value="${value}"></p>
-      <dl class="facts"></dl><p class="note why"></p></div>`),
+      <p class="refused clamped" role="alert"></p><dl class="facts"></dl><p class="note why"></p></div>`),
     );
     const find = (key) => this.root.querySelector(`[data-key="${key}"]`);
     find("tensor").addEventListener("change", (event) => {
@@ -56,10 +56,15 @@ class WhatIf {
     });
     for (const input of this.root.querySelectorAll("[data-axis]")) {
       input.addEventListener("change", () => {
-        const at = [...this.root.querySelectorAll("[data-axis]")].map((i, axis) =>
-          Math.min(Math.max(0, Math.round(Number(i.value) || 0)), shape[axis] - 1),
+        const wanted = [...this.root.querySelectorAll("[data-axis]")].map((i) =>
+          Math.round(Number(i.value) || 0),
         );
+        const at = wanted.map((i, axis) => Math.min(Math.max(0, i), shape[axis] - 1));
         this.page.choose(id, ravel(at, shape));
+        const axis = at.findIndex((i, k) => i !== wanted[k]);
+        if (axis >= 0)
+          this.root.querySelector(".clamped").textContent =
+            `There is no index ${wanted[axis]}: along axis ${axis} they go from 0 to ${shape[axis] - 1}.`;
       });
     }
     find("slide").addEventListener("input", (event) => this.#set(Number(event.target.value)));
@@ -84,7 +89,7 @@ class WhatIf {
 
   #say() {
     const { network, base } = this.page;
-    this.page.say(`The loss is ${number(network.loss)}; it was ${number(base.loss)}.`);
+    this.page.say(`The loss is ${network.lossText()}; it was ${number(base.loss)}.`);
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
@@ -203,7 +208,7 @@ class WhatIf {
     const gradient = network.gradient(id);
     const facts = [
       ["gradient", gradient ? number(Number(gradient[index])) : "not computed"],
-      ["loss", `<strong data-loss="${network.loss}">${number(network.loss)}</strong>`],
+      ["loss", `<strong data-loss="${network.loss}">${network.lossText()}</strong>`],
       ...this.#comparison(),
     ];
     if (network.pass.outdated?.size)
