@@ -136,6 +136,75 @@ def test_the_table_of_a_small_map_is_as_wide_as_its_numbers(page):
     assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
+def test_a_click_in_the_picture_chooses_and_stays(page, net):
+    page.stop("Backward", "relu (ReLU)")
+    caption = page.text("#caption")
+    units = page.page.locator(".net .unit")
+    for unit in range(4):
+        circle = units.filter(has=page.page.locator(f"title:text('hidden[0, {unit}] =')")).first
+        circle.hover()
+        shown = page.text("#pointed")
+        assert shown.startswith(f"hidden[0, {unit}] = ")
+        assert near(parsed(shown.split(" = ")[1].split(" · ")[0]), net.z[0, unit].item())
+        circle.click()
+        assert page.text("#caption") == caption
+        names = page.page.locator(".factor .under code").all_inner_texts()
+        assert names[:2] == [f"hidden[0, {unit}]", f"∂loss/∂relu[0, {unit}]"]
+
+
+def test_a_tile_in_the_picture_is_named_and_chosen(open_page):
+    cr.random.seed(0)
+    layer = nn.Linear(4, 32)
+    x = cr.random.normal((2, 4))
+    page = open_page(whole(lambda x: (cr.tanh(layer(x)) ** 2).mean(), x))
+    page.page.select_option("#sample", "1")
+    page.press("End")
+    image = page.page.locator(".net .grid-block image").first
+    box = image.bounding_box()
+    at = {"x": box["width"] * 2.5 / 8, "y": box["height"] * 1.5 / 4}
+    image.hover(position=at)
+    value = np.asarray(layer(x))[1, 10]
+    shown = page.text("#pointed")
+    assert re.search(r"\[1, 10\] = ", shown)
+    assert near(parsed(shown.split(" = ")[1].split(" · ")[0]), value)
+    image.click(position=at)
+    assert page.text("#caption") == "Every gradient"
+    assert page.page.locator(".net .frame").count() == 1
+
+
+def test_a_batch_says_that_it_is_one(open_page, mlp):
+    page = open_page(mlp.html)
+    assert page.text("#samples") == "3 samples; the loss is their mean"
+    assert "mean over 3 samples" in page.text("#panel .say")
+    assert page.page.locator(".net .sheet").count() > 0
+    assert page.text("#pointed") == "sample 0, of samples 0 to 2"
+    x = cr.Tensor(np.ones((3, 2)), requires_grad=True)
+    page = open_page(html_of(lambda: (x * x).sum()))
+    assert "mean" not in page.text("#samples")
+
+
+def test_a_wide_picture_shows_the_step_and_that_there_is_more(open_page):
+    layers = [layer for _ in range(5) for layer in (nn.Linear(20, 20), nn.Tanh())]
+    model = nn.Sequential(*layers)
+    html = html_of(lambda x: (model(x) ** 2).mean(), cr.random.normal((1, 20)))
+    page = open_page(html, viewport={"width": 900, "height": 800})
+    scene = page.page.locator("#scene")
+    assert "more-after" in scene.get_attribute("class")
+    page.press("ArrowRight", 6)
+    box, here = (e.bounding_box() for e in (scene, page.page.locator(".net .here")))
+    assert box["x"] <= here["x"]
+    assert here["x"] + here["width"] <= box["x"] + box["width"]
+    assert {"more-before", "more-after"} < {*scene.get_attribute("class").split()}
+
+
+def test_classes_have_their_numbers_and_circles_room_for_theirs(page, net):
+    assert page.page.locator(".net .index").all_text_contents() == ["0", "1", "2"]
+    page.press("End")
+    for circle in page.page.locator(".net .unit").all():
+        text = circle.locator("text").first.bounding_box()["width"]
+        assert text <= circle.locator("circle").bounding_box()["width"]
+
+
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────
 
 

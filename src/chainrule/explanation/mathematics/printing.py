@@ -20,9 +20,9 @@ def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, 
 
 def unicode(mathematics: Mathematics) -> str:
     """All equations with the shapes of what they define, below the steps that they belong to."""
-    rows = legend(mathematics)
-    wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
-    lines = [f"{symbol:{wide}}  {shape:{wider}}  {name}".rstrip() for symbol, shape, name in rows]
+    symbols = legend(mathematics)
+    wide, wider = (max((len(r[k]) for r in symbols), default=0) for k in (0, 1))
+    lines = [f"{letter:{wide}}  {shape:{wider}}  {of}".rstrip() for letter, shape, of in symbols]
     is_backward = None
     for step, equations in mathematics.parts:
         if equations[0].backward is not is_backward:

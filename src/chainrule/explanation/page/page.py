@@ -33,6 +33,7 @@ _VIEW = (
     "attention",
     "standardising",
     "whatif",
+    "pointing",
     "blame",
     "training",
     "main",

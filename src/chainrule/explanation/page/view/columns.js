@@ -187,7 +187,7 @@ function arrange(network, { current, sample, vertical, room }) {
       y += b.across + (vertical ? 18 : 34);
     }
   }
-  return { entries, columns, column, blocks, main: main + 8, cross, vertical };
+  return { entries, columns, column, blocks, plans: new Map(), main: main + 8, cross, vertical };
 }
 
 /** The space before a column, and what connects it with the one before. */

@@ -10,6 +10,7 @@ class Page {
     this.at = 0;
     this.sample = 0;
     this.chosen = null;
+    this.picked = null; // a unit in the picture
     this.path = null; // the one that is chosen among
     this.paths = [];
     this.traced = false; // whether all are drawn
@@ -24,6 +25,7 @@ class Page {
     readPalette();
     this.#begin();
     this.whatIf = new WhatIf(this, this.find("what-if-body"));
+    this.pointing = new Pointing(this, this.find("pointed"));
     this.training = new Training(this, this.find("train-body"));
     this.#listen();
     this.whatIf.rebuild();
@@ -37,6 +39,7 @@ class Page {
   /** What depends on the network alone. */
   #begin() {
     const { network } = this;
+    this.find("samples").textContent = samplesOf(network);
     this.stops = stopsOf(network);
     this.rebase();
     const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
@@ -158,12 +161,12 @@ class Page {
   }
 
   pickUnit(id, index) {
-    this.#take(id, index);
+    this.take(id, index);
     this.redraw();
   }
 
   /** At the step that makes a unit it is the unit; at those that read it, the input. */
-  #take(id, index) {
+  take(id, index) {
     const { network } = this;
     this.units.set(network.maker.get(id), { id, index });
     this.inputs.delete(network.maker.get(id));
@@ -185,7 +188,7 @@ class Page {
 
   pickInput(id, index) {
     const { maker } = this.network;
-    if (maker.has(id)) this.#take(id, index);
+    if (maker.has(id)) this.take(id, index);
     else this.#read(this.stop.step, id, index);
     if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id))
       this.choose(id, index);
@@ -293,6 +296,7 @@ class Page {
     this.network = new Network(this.contents, graph);
     for (const map of [this.units, this.inputs, this.places]) map.clear();
     this.path = null;
+    this.picked = null;
     this.#begin();
     this.at = sameStop(this.stops, this.network, stop, network, stops);
     const name = chosen && network.nodes.get(chosen.id).name;
@@ -335,17 +339,19 @@ class Page {
     const fromChosen = (path) => [{ node: this.chosen.id, index: this.chosen.index }, ...path];
     const paths = this.paths.map(({ path, share }) => ({ path: fromChosen(path), share }));
     const unit = this.unit();
-    const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
+    const input = this.stop.phase === "backward" ? this.input(unit) : null;
     scene.innerHTML = drawPicture(network, view, {
       stop: this.stop,
-      chosen,
+      marks: [unit ?? this.chosen, input, this.picked].filter(Boolean),
       weight: this.chosen,
       paths: this.traced ? paths : [],
       path: paths[this.path]?.path,
       sample,
       room,
     });
+    this.pointing.rest(view);
     this.#scroll(scene, view);
+    markMore(scene);
     this.find("picture-table").replaceChildren(
       tableBehind("picture", () => this.#table(), "Table of all values"),
     );
@@ -394,11 +400,15 @@ class Page {
     on("slider", "input", (event) => this.go(Number(event.target.value)));
     on("sample", "change", (event) => {
       this.sample = Number(event.target.value);
+      this.picked = null;
       this.units.clear();
       this.inputs.clear();
       this.redraw();
     });
-    on("scene", "click", (event) => this.#clicked(event));
+    on("scene", "click", (event) => this.pointing.clicked(event));
+    on("scene", "scroll", () => markMore(this.find("scene")));
+    on("scene", "pointermove", (event) => this.pointing.moved(event));
+    on("scene", "pointerleave", (event) => this.pointing.moved(event));
     on("panel", "click", (event) => {
       const button = event.target.closest("[data-choose]");
       if (button) this.choose(Number(button.dataset.choose), Number(button.dataset.at));
@@ -412,31 +422,6 @@ class Page {
         this.redraw();
       });
     }
-  }
-
-  #clicked(event) {
-    const fold = event.target.closest("[data-step]");
-    if (fold) {
-      const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
-      const step = Number(fold.dataset.step);
-      this.go(this.stops.findIndex((s) => s.phase === phase && s.step === step));
-      return;
-    }
-    const hit = event.target.closest("[data-id]");
-    if (!hit) return;
-    const id = Number(hit.dataset.id);
-    const index =
-      hit.dataset.index === undefined ? strongest(this.network, id) : Number(hit.dataset.index);
-    if (this.network.nodes.get(id).phase === "input") {
-      if (this.network.isFloat(id)) this.choose(id, index);
-      return;
-    }
-    const step = this.network.maker.get(id);
-    this.units.set(step, { id, index });
-    this.inputs.delete(step);
-    const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
-    const at = this.stops.findIndex((s) => s.phase === phase && s.step === step);
-    this.go(at < 0 ? this.at : at);
   }
 
   #key(event) {

@@ -110,6 +110,13 @@ class Network {
     return own.length * 2 >= this.steps.length - 1 ? first.shape[0] : 0;
   }
 
+  /** Whether the loss is a mean over the samples: a sum divided by a multiple of their number. */
+  get isMean() {
+    const { op, in: inputs } = this.nodes.get(this.graph.loss);
+    const divisor = op === "divide" ? Number(this.value(inputs[1])[0]) : 0;
+    return divisor > 0 && divisor % this.batch === 0;
+  }
+
   /** One sample's part of a value: its shape, and where it begins in the flat array. */
   part(id, sample) {
     const { shape, kind } = this.nodes.get(id);

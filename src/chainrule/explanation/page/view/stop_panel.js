@@ -30,7 +30,7 @@ function story(page, step) {
 }
 
 function heading({ network, stop, stops }) {
-  if (stop.phase === "start") return "One sample, forward and backward";
+  if (stop.phase === "start") return `${network.batch > 1 ? `${network.batch} samples` : "One sample"}, forward and backward`;
   if (stop.phase === "end") return "Every gradient";
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";

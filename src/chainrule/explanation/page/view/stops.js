@@ -39,6 +39,29 @@ function stopWords(network, stop, unit, input) {
   return sentences[stop.phase](network, stop, unit, input);
 }
 
+/** How many samples there are, and what the loss is of them. */
+function samplesOf(network) {
+  if (network.batch < 2) return "one sample";
+  return `${network.batch} samples${network.isMean ? "; the loss is their mean" : ""}`;
+}
+
+function batchWords(network) {
+  if (network.batch < 2) return "";
+  const loss = network.isMean ? "The loss is the mean over" : "The loss is one number for";
+  return ` ${loss} ${network.batch} samples. The picture shows one of them, with the others behind it; a menu below chooses which.`;
+}
+
+/** What [0, 9] means, on a value of this network. */
+function indexWords(network) {
+  const id = network.steps
+    .flatMap((s) => s.outputs)
+    .find((o) => network.shape(o).length === 2 && network.shape(o)[1] > 1 && network.isFloat(o));
+  if (id === undefined) return "";
+  const flat = network.shape(id)[1] - 1;
+  const row = network.batch > 1 ? "row 0 is sample 0" : "row 0 is the sample";
+  return ` In ${code(network.element(id, flat))}, ${row}, and ${flat} the unit; both are counted from 0.`;
+}
+
 function startWords(network) {
   const asked = network.inputs.filter((n) => network.graph.gradients[n.name] !== undefined);
   const word = asked.every((n) => n.kind === "parameter") ? "parameter" : "number";
@@ -47,7 +70,7 @@ function startWords(network) {
     <strong>loss, ${number(network.loss)}</strong>. Going forward, each step computes values from
     the values before it. Going backward, the same question is answered for
     ${plural(count, word)}: <em>if this number grew a little, how would the loss change?</em> The
-    answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.`;
+    answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.${batchWords(network)}${indexWords(network)}`;
 }
 
 function forwardWords(network, { step: k }, unit) {
