@@ -266,6 +266,18 @@ def test_the_learning_rate_suits_the_sample(page, kind, build):
     assert shown[1] >= shown[0] / 2  # a curve, not a cliff
 
 
+def test_the_curve_of_losses_begins_at_a_change_by_hand(page, net):
+    edit(page, "output.bias", (0,), 2.0)
+    page.page.locator("[data-key=ten]").click()
+    shown = training_losses(page)
+    bias = net.weights["output.bias"].detach().clone()
+    bias[0] = 2.0
+    scores = net.h @ net.weights["output.weight"].T + bias
+    total = torch.nn.functional.cross_entropy(scores, torch.tensor(np.asarray(net.y)))
+    assert len(shown) == 11
+    assert near(shown[0], total.item())
+
+
 def test_a_rate_of_the_reader_stays_and_no_rate_is_refused(page):
     rate = page.page.locator("[data-key=lr]")
     own = rate.input_value()
@@ -329,7 +341,7 @@ def test_another_activation_keeps_the_stop_and_all_comes_back(page, net):
     assert page.text("#caption") == "Backward, step 3 of 4: Sigmoid (in the place of relu)"
     h = torch.sigmoid(net.z)
     assert near(page.number("#loss"), net.forward(h).item())
-    assert facts(page)["loss was"] == f"{net.total.item():.4g} with relu"
+    assert facts(page)["loss was"] == f"{net.total.item():.4g} (with relu)"
     page.page.select_option("[data-key=variant-depth]", "3 hidden layers")
     assert page.text("#caption").startswith("Backward")
     assert "seed 0" in page.text("#what-if-body")

@@ -265,7 +265,9 @@ class Scene {
       const flat = block.start + i;
       const marked = marks.some((m) => m.id === block.id && m.index === flat);
       const name = this.network.element(block.id, flat);
-      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${fitting(brief(v), block.radius)}">${brief(v)}</text>${numbered ? this.classNumber(block, x, y, i) : ""}</g>`;
+      const isSmall = v !== 0 && Math.abs(v) < 0.005 * Math.min(1, scale);
+      const words = isSmall ? "~0" : brief(v);
+      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${fitting(words, block.radius)}">${words}</text>${numbered ? this.classNumber(block, x, y, i) : ""}</g>`;
     }).join("");
   }
 

@@ -54,10 +54,11 @@ function batchWords(network) {
 /** What [0, 9] means, on a value of this network. */
 function indexWords(network) {
   const id = network.steps
+    .filter((s) => s.inputs.some((i) => network.nodes.get(i).kind === "parameter"))
     .flatMap((s) => s.outputs)
-    .find((o) => network.shape(o).length === 2 && network.shape(o)[1] > 1 && network.isFloat(o));
+    .find((o) => network.shape(o).length === 2 && network.shape(o)[1] > 1);
   if (id === undefined) return "";
-  const flat = network.shape(id)[1] - 1;
+  const flat = Math.min(9, network.shape(id)[1] - 1);
   const row = network.batch > 1 ? "row 0 is sample 0" : "row 0 is the sample";
   return ` In ${code(network.element(id, flat))}, ${row}, and ${flat} the unit; both are counted from 0.`;
 }

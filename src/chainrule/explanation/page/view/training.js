@@ -61,7 +61,7 @@ class Training {
       "The rate was tried: one step with it lowers the loss by half of what the gradient promises or more, and by a third of the loss at most";
     const why = kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
     this.root.querySelector(".rule").innerHTML =
-      `${code(chainrule.constants.rules[kind].replace(/\.$/, ""))}, with ${settings.join(", ")}. ${this.isOwn ? "" : why}`;
+      `${code(chainrule.constants.rules[kind].replace(/\.$/, ""))}; here ${settings.join(", ")}. ${this.isOwn ? "" : why}`;
     this.#refuse("");
   }
 
@@ -86,7 +86,7 @@ class Training {
     this.start ??= new Map(
       network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
     );
-    if (this.losses.at(-1) !== network.loss) this.losses.push(network.loss); // changed by hand
+    this.losses.splice(-1, 1, network.loss); // it may have been changed by hand
     for (let k = 0; k < count; k++) {
       this.optimizer.step(network.pass);
       this.losses.push(network.loss);

@@ -146,7 +146,7 @@ class WhatIf {
     const { network, base, before } = this.page;
     const edits = this.page.edits();
     if (!edits.length)
-      return before ? [["loss was", `${number(before.loss)} ${escape(before.words)}`]] : [];
+      return before ? [["loss was", `${number(before.loss)} (${escape(before.words)})`]] : [];
     const each =
       edits.length === 1
         ? [["value was", number(edits[0].was)]]
