@@ -174,7 +174,7 @@ def test_a_tile_in_the_picture_is_named_and_chosen(open_page):
 
 def test_a_batch_says_that_it_is_one(open_page, mlp):
     page = open_page(mlp.html)
-    assert page.text("#samples") == "3 samples; the loss is their mean"
+    assert page.text("#samples") == "3 samples, forward and backward; the loss is their mean"
     assert "mean over 3 samples" in page.text("#panel .say")
     assert page.page.locator(".net .sheet").count() > 0
     assert page.text("#pointed") == "sample 0, of samples 0 to 2"

@@ -41,8 +41,8 @@ function stopWords(network, stop, unit, input) {
 
 /** How many samples there are, and what the loss is of them. */
 function samplesOf(network) {
-  if (network.batch < 2) return "one sample";
-  return `${network.batch} samples${network.isMean ? "; the loss is their mean" : ""}`;
+  if (network.batch < 2) return "one sample, forward and backward";
+  return `${network.batch} samples, forward and backward${network.isMean ? "; the loss is their mean" : ""}`;
 }
 
 function batchWords(network) {
