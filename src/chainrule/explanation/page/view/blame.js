@@ -65,7 +65,8 @@ function stoppedWords(page, id, index) {
   const at = ends.slice(0, 3).map((end) => {
     const [out] = network.steps[end.step].outputs;
     const partner = network.partner(end.step, end.node, end.index, out, -1);
-    const where = partner < 0 ? escape(network.title(end.step)) : code(network.element(out, partner));
+    const where =
+      partner < 0 ? escape(network.title(end.step)) : code(network.element(out, partner));
     return `${where}, where the local derivative is 0${zeroWords(page, end, out)}`;
   });
   const more = ends.length > 3 ? `; and at ${plural(ends.length - 3, "more place")}` : "";
@@ -96,7 +97,9 @@ function cancelWords({ paths, rest }) {
   const all = sizes.reduce((a, b) => a + b, 0);
   const out = [];
   if (Math.abs(shares.reduce((a, b) => a + b, 0)) < all / 2)
-    out.push("Shares above and below 0 cancel: together they are less than half of what they would be with one sign.");
+    out.push(
+      "Shares above and below 0 cancel: together they are less than half of what they would be with one sign.",
+    );
   if (Math.abs(rest) > Math.max(...sizes.slice(0, -1)))
     out.push("The other paths are many: together they carry more than any one that is listed.");
   return out.join(" ");

@@ -50,7 +50,11 @@ function flowWords(network) {
   const slopes = network.isElementwise(most.k, most.input, most.output)
     ? network.slopes(most.k, most.input, most.output)
     : null;
-  const range = slopes ? `; its slopes are ${extent(slopes).map((v) => number(v, 3)).join(" to ")}` : "";
+  const range = slopes
+    ? `; its slopes are ${extent(slopes)
+        .map((v) => number(v, 3))
+        .join(" to ")}`
+    : "";
   return `From ${code(network.name(passed[0].output))} back to ${code(network.name(passed.at(-1).input))} the gradient
     ${shrinks ? "nearly vanishes" : "explodes"}: its length goes from ${number(from, 3)} to ${number(to, 3)}. It ${shrinks ? "loses" : "grows"} most
     at ${escape(network.title(most.k))}: × ${number(factor(most), 3)}${range}.`;

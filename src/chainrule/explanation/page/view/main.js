@@ -128,7 +128,9 @@ class Page {
   #handed(out, start, upstream) {
     const { network, chosen, stop } = this;
     const { inputs } = network.steps[stop.step];
-    const pair = inputs.find((id) => network.gradient(id) && network.isElementwise(stop.step, id, out));
+    const pair = inputs.find(
+      (id) => network.gradient(id) && network.isElementwise(stop.step, id, out),
+    );
     let local;
     if (chosen && inputs.includes(chosen.id))
       local = network.column(stop.step, chosen.id, chosen.index).get(out);
@@ -301,7 +303,8 @@ class Page {
     this.at = sameStop(this.stops, this.network, stop, network, stops);
     const name = chosen && network.nodes.get(chosen.id).name;
     const id = this.network.pass.idOf(name);
-    const fits = id !== undefined && String(this.network.shape(id)) === String(network.shape(chosen.id));
+    const fits =
+      id !== undefined && String(this.network.shape(id)) === String(network.shape(chosen.id));
     if (fits) this.chosen = { id, index: chosen.index };
   }
 

@@ -41,7 +41,10 @@ class Network {
     const step = this.steps[this.maker.get(this.graph.loss)];
     const { dtype } = this.nodes.get(this.graph.loss);
     const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
-    const scale = Math.max(1, ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)));
+    const scale = Math.max(
+      1,
+      ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)),
+    );
     const rounding = 4 * (dtype === "float64" ? 2 ** -52 : 2 ** -23) * scale;
     return isDifference && Math.abs(this.loss) < rounding ? "about 0" : number(this.loss, digits);
   }
@@ -51,7 +54,8 @@ class Network {
     const { title, path, kind } = this.steps[k];
     const named = (wanted) => this.contents.steps.find((s) => s.path && s.path === wanted);
     const original = named(path) ?? named(path.replace(/_\d+$/, ""));
-    const isOther = kind && original && original.kind !== kind && !/^\d+$/.test(path.split(".").at(-1));
+    const isOther =
+      kind && original && original.kind !== kind && !/^\d+$/.test(path.split(".").at(-1));
     return isOther ? `${kind} (in the place of ${path})` : title;
   }
 
@@ -229,7 +233,11 @@ function switchesOf(network) {
     const input = step.inputs.find((i) => isData(network, i) && network.isFloat(i));
     if (input === undefined || !network.isElementwise(k, input, id)) return;
     const slopes = network.slopes(k, input, id);
-    if (slopes) out.set(id, Array.from(slopes, (v) => v === 0));
+    if (slopes)
+      out.set(
+        id,
+        Array.from(slopes, (v) => v === 0),
+      );
   });
   return out;
 }

@@ -246,7 +246,10 @@ class Scene {
     const [along, across] = [block.along + 4, block.across + 4];
     const [w, h] = this.view.vertical ? [across, along] : [along, across];
     return [6, 3]
-      .map((d) => `<rect class="sheet" x="${x - w / 2 + d}" y="${y - h / 2 - d}" width="${w}" height="${h}" rx="4"/>`)
+      .map(
+        (d) =>
+          `<rect class="sheet" x="${x - w / 2 + d}" y="${y - h / 2 - d}" width="${w}" height="${h}" rx="4"/>`,
+      )
       .join("");
   }
 
@@ -257,7 +260,8 @@ class Scene {
       : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
     const readers = this.network.readers.get(block.id) ?? [];
     const numbered =
-      block.count > 1 && readers.some((k) => this.network.steps[k].outputs.includes(this.network.graph.loss));
+      block.count > 1 &&
+      readers.some((k) => this.network.steps[k].outputs.includes(this.network.graph.loss));
     return Array.from({ length: block.count }, (_, i) => {
       const v = Number(values[block.start + i]);
       const [x, y] = this.at(block.main, block.cross + (i - (block.count - 1) / 2) * block.gap);
@@ -290,7 +294,9 @@ class Scene {
         : "";
     this.view.plans.set(block.id, block);
     const mark = marks
-      .filter((m) => m.id === block.id && m.index >= block.start && m.index < block.start + block.count)
+      .filter(
+        (m) => m.id === block.id && m.index >= block.start && m.index < block.start + block.count,
+      )
       .map((m) => placeIn(block, m.index - block.start))
       .filter(Boolean)
       .map(
@@ -381,7 +387,8 @@ function markMore(box) {
   const { scrollLeft, scrollWidth, clientWidth } = box;
   box.classList.toggle("more-before", scrollLeft > 4);
   box.classList.toggle("more-after", scrollLeft < scrollWidth - clientWidth - 4);
-  box.title = scrollWidth > clientWidth + 4 ? "The picture is wider than its box: scroll sideways" : "";
+  box.title =
+    scrollWidth > clientWidth + 4 ? "The picture is wider than its box: scroll sideways" : "";
 }
 
 /** The line through points, for a path element. */
@@ -403,7 +410,8 @@ function elementAt(plan, across, down) {
     const [left, top] = plan.place(t, 0, 0);
     const [c, r] = [Math.floor((x - left) / cell), Math.floor((y - top) / tall)];
     const inside = plan.at(t, r, c);
-    if (c >= 0 && c < columns && r >= 0 && r < rows && inside < plan.count) return plan.start + inside;
+    if (c >= 0 && c < columns && r >= 0 && r < rows && inside < plan.count)
+      return plan.start + inside;
   }
   return null;
 }

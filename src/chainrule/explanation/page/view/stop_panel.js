@@ -30,7 +30,8 @@ function story(page, step) {
 }
 
 function heading({ network, stop, stops }) {
-  if (stop.phase === "start") return `${network.batch > 1 ? `${network.batch} samples` : "One sample"}, forward and backward`;
+  if (stop.phase === "start")
+    return `${network.batch > 1 ? `${network.batch} samples` : "One sample"}, forward and backward`;
   if (stop.phase === "end") return "Every gradient";
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
@@ -43,7 +44,9 @@ function equations(step, phase, symbols) {
   const out = element(
     `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
   );
-  out.append(tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"));
+  out.append(
+    tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"),
+  );
   return out;
 }
 
@@ -60,7 +63,9 @@ function keyToFormulas(symbols, text) {
     ["σ", "the sigmoid 1/(1 + e⁻ˣ)", /σ/],
     ["N", "the number of samples", /\bN\b/],
   ];
-  const rows = signs.filter(([, , used]) => used.test(text)).map(([sign, means]) => [code(sign), means]);
+  const rows = signs
+    .filter(([, , used]) => used.test(text))
+    .map(([sign, means]) => [code(sign), means]);
   for (const [symbol, name] of symbols ?? [])
     if (text.includes(symbol)) rows.push([code(symbol), code(name)]);
   return table(["sign", "meaning"], rows, 2, "Key to the formulas");
@@ -132,7 +137,12 @@ function endParts(page) {
       `<button type="button" class="link" data-choose="${n.id}" data-at="${index}" data-key="end-${n.id}">${escape(elementName(n.name, index, n.shape))}</button> ${signed(g)}`,
     ];
   });
-  const heads = ["parameter", "shape", "length of its gradient", "its number that is largest in size"];
+  const heads = [
+    "parameter",
+    "shape",
+    "length of its gradient",
+    "its number that is largest in size",
+  ];
   const flow = network.steps.length > 2 ? gradientFlow(page) : null;
   return [element(table(heads, rows, 2, "Gradients of the parameters")), flow];
 }

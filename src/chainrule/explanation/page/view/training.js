@@ -59,7 +59,8 @@ class Training {
       .map(([key, v]) => `${key} = ${Array.isArray(v) ? `(${v.join(", ")})` : v}`);
     const tried =
       "The rate was tried: one step with it lowers the loss by half of what the gradient promises or more, and by a third of the loss at most";
-    const why = kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
+    const why =
+      kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
     this.root.querySelector(".rule").innerHTML =
       `${code(chainrule.constants.rules[kind].replace(/\.$/, ""))}; here ${settings.join(", ")}. ${this.isOwn ? "" : why}`;
     this.#refuse("");
@@ -109,7 +110,13 @@ class Training {
       );
       return;
     }
-    root.append(curve({ key: "losses", title: `loss after each step of ${this.kind.value}, learning rate ${this.rate.value}`, values: this.losses }));
+    root.append(
+      curve({
+        key: "losses",
+        title: `loss after each step of ${this.kind.value}, learning rate ${this.rate.value}`,
+        values: this.losses,
+      }),
+    );
     const moved = network.parameters
       .flatMap((p) => {
         const before = this.start.get(p.id);
@@ -155,7 +162,8 @@ function suitable(pass, kind) {
     }
     const fallen = pass.loss - pass.lossWith(moved);
     const steady = fallen <= Math.abs(pass.loss) / 3;
-    if (fallen > 0 && fallen >= promised / 2 && steady) return Number((rate * (1 - momentum)).toPrecision(1));
+    if (fallen > 0 && fallen >= promised / 2 && steady)
+      return Number((rate * (1 - momentum)).toPrecision(1));
   }
   return RATES.at(-1);
 }

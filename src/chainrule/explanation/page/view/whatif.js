@@ -150,10 +150,12 @@ class WhatIf {
     const each =
       edits.length === 1
         ? [["value was", number(edits[0].was)]]
-        : edits.slice(0, 6).map((e) => [
-            code(network.element(e.id, e.index)),
-            `${number(e.was)} → ${number(e.now)}`,
-          ]);
+        : edits
+            .slice(0, 6)
+            .map((e) => [
+              code(network.element(e.id, e.index)),
+              `${number(e.was)} → ${number(e.now)}`,
+            ]);
     if (edits.length > 6) each.push(["more changes", String(edits.length - 6)]);
     const all = edits.length > 1 ? ` by all ${edits.length} changes` : "";
     const facts = [
@@ -163,7 +165,10 @@ class WhatIf {
     ];
     const predicted = this.#predicted(edits);
     if (predicted !== null)
-      facts.push([`change that the gradient predicts${edits.length > 1 ? " for all" : ""}`, signed(predicted)]);
+      facts.push([
+        `change that the gradient predicts${edits.length > 1 ? " for all" : ""}`,
+        signed(predicted),
+      ]);
     return facts;
   }
 
@@ -171,7 +176,10 @@ class WhatIf {
   #predicted(edits) {
     const { gradients } = this.page.base;
     if (!edits.every((e) => gradients.get(e.id))) return null;
-    return edits.reduce((sum, e) => sum + Number(gradients.get(e.id)[e.index]) * (e.now - e.was), 0);
+    return edits.reduce(
+      (sum, e) => sum + Number(gradients.get(e.id)[e.index]) * (e.now - e.was),
+      0,
+    );
   }
 
   /** Why the real change is not the one that the gradient predicts. */
@@ -185,7 +193,9 @@ class WhatIf {
       return "They agree: over so short a way the loss is nearly a straight line, and the gradient is its slope.";
     const passed = [...switchesOf(network)].flatMap(([id, off]) =>
       off.flatMap((v, k) =>
-        v === base.switches.get(id)[k] ? [] : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
+        v === base.switches.get(id)[k]
+          ? []
+          : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
       ),
     );
     const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
