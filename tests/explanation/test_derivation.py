@@ -382,3 +382,14 @@ def test_an_explanation_is_not_copied():
 def test_a_page_takes_a_path_and_texts(settings, words):
     with pytest.raises(cr.errors.ArgumentError, match=words):
         cr.explain(lambda x: x.sum(), A).page(**settings)
+
+
+def test_a_line_is_of_the_kind_of_its_outermost_function():
+    head, y = nn.Linear(2, 3), cr.Tensor([1])
+
+    def loss(h):
+        last = cr.tanh(h[:, -1] * 2) / 2
+        return cross_entropy(head(last[:, 1:]), y)
+
+    steps = steps_of(derive(loss, (cr.ones((1, 4, 3)),), {}))
+    assert [s.kind for s in steps] == ["tanh", "getitem", "Linear", "cross_entropy"]

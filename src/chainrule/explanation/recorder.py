@@ -84,6 +84,7 @@ class Recorder:
         """As `Watcher.entered`."""
         parent = self._modules[-1] if self._modules else None
         self._modules.append(Call(type(module).__name__, module, parent))
+        self._function = None
 
     def left(self, module: Any) -> None:
         """As `Watcher.left`."""
@@ -116,10 +117,15 @@ class Recorder:
         self._pull = None
 
     def _of_function(self, name: str, line: Line) -> Call:
-        """The present call, or a new one where another line calls a function."""
+        """The present call, or a new one where another line calls a function.
+
+        Of several functions in a line it has the name of the last one, which is the outermost.
+        """
         place = line[0].co_filename, line[1]
         if self._function is None or self._function.place != place:
             self._function = Call(name, place=place)
+        if name and not name.startswith("__"):  # no operator
+            self._function.name = name
         return self._function
 
 

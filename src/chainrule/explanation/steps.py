@@ -31,7 +31,7 @@ class Step:
 
     title    what the user calls it: `layers.0 (Linear)`, or the line `h = cr.tanh(x @ w)`
     path     of the module, "" for a line
-    kind     the module's class, or the function that the line calls first
+    kind     the module's class, or the line's outermost function: the one that made the last node
     nodes    in order
     inputs   what it reads: inputs of the pass, and outputs of other steps
     outputs  what other steps read, or the loss

@@ -23,6 +23,16 @@ expression   what expressions are
 from .equation import Equation, Mathematics
 from .equations import equations
 from .folding import Group, folded
-from .printing import latex, text, unicode
+from .printing import latex, legend, text, unicode
 
-__all__ = ["Equation", "Group", "Mathematics", "equations", "folded", "latex", "text", "unicode"]
+__all__ = [
+    "Equation",
+    "Group",
+    "Mathematics",
+    "equations",
+    "folded",
+    "latex",
+    "legend",
+    "text",
+    "unicode",
+]

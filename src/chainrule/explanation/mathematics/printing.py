@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 
 from ...graph import Shape
 from ..steps import Step
@@ -29,7 +28,9 @@ def unicode(mathematics: Mathematics) -> str:
 
     Of equal layers the first stands for all.
     """
-    lines = [*_legend(mathematics)]
+    symbols = legend(mathematics)
+    wide, wider = (max((len(r[k]) for r in symbols), default=0) for k in (0, 1))
+    lines = [f"{letter:{wide}}  {shape:{wider}}  {of}".rstrip() for letter, shape, of in symbols]
     is_backward = None
     for group in folded(mathematics):
         if group.is_backward is not is_backward:
@@ -87,13 +88,10 @@ def shape_text(shape: Shape) -> str:
     return f"({'×'.join(map(str, shape))})" if shape else ""
 
 
-def _legend(mathematics: Mathematics) -> Iterator[str]:
-    """The symbols that are not computed."""
+def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
+    """The symbols that are not computed: each with its shape, and its name if that is another."""
     rows = [(UNICODE.symbol(s.text), shape_text(s.shape), s.name) for s in mathematics.inputs]
-    wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
-    for symbol, shape, name in rows:
-        is_other = name if name != symbol else ""
-        yield f"{symbol:{wide}}  {shape:{wider}}  {is_other}".rstrip()
+    return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
 
 
 def assumptions(mathematics: Mathematics) -> str:

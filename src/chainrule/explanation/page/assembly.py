@@ -31,13 +31,18 @@ def page_of(
 
 
 def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
-    """Add to each step its `equations` and, on the sample, a `story`: forward and backward."""
+    """Add to each step its `equations` and, on the sample, a `story`: forward and backward.
+
+    `symbols` has the letters of the equations that are not names, each with what it stands for.
+    """
     steps = steps_of(derivation)
     names = names_of(derivation, steps)
     place = {id(step): k for k, step in enumerate(steps)}
     for step in entry["steps"]:
         step["equations"] = {"forward": [], "backward": []}
-    for of, equations in mathematics.equations(derivation, steps, names).parts:
+    written = mathematics.equations(derivation, steps, names)
+    entry["symbols"] = [[symbol, name] for symbol, _, name in mathematics.legend(written) if name]
+    for of, equations in written.parts:
         for equation in equations if of is not None else ():
             which = "backward" if equation.backward else "forward"
             line = " = ".join(mathematics.text(equation))

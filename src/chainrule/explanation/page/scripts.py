@@ -52,7 +52,18 @@ def _constants() -> dict[str, Any]:
             "RMSprop": _defaults(optim.RMSprop),
             "Adam": _defaults(optim.Adam),
         },
+        "rules": {
+            "SGD": _rule(optim.SGD),
+            "momentum": _rule(optim.SGD),
+            "RMSprop": _rule(optim.RMSprop),
+            "Adam": _rule(optim.Adam),
+        },
     }
+
+
+def _rule(kind: type) -> str:
+    """The rule of an optimizer: the first line of its docstring."""
+    return inspect.getdoc(kind).partition("\n")[0]  # type: ignore[union-attr]
 
 
 def _highest_first(*tables: tuple[float, ...]) -> list[tuple[float, ...]]:

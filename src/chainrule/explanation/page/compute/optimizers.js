@@ -44,16 +44,23 @@
 
     // Change each parameter by its gradient, and compute the pass again.
     step(pass) {
-      this.count += 1;
-      for (const name of Object.keys(pass.contents.gradients)) {
-        const id = pass.idOf(name);
-        const [x, g] = [pass.value(id), pass.gradient(name)];
-        if (pass.nodes[id].kind === "parameter" && x && g) this._move(pass, id, name, x, g);
-      }
+      for (const [id, moved] of this.next(pass)) pass.setAll(id, moved);
       return pass.run();
     }
 
-    _move(pass, id, name, x, g) {
+    // What the next step makes of each parameter: its numbers by id. The step counts as taken.
+    next(pass) {
+      this.count += 1;
+      const out = new Map();
+      for (const name of Object.keys(pass.contents.gradients)) {
+        const id = pass.idOf(name);
+        const [x, g] = [pass.value(id), pass.gradient(name)];
+        if (pass.nodes[id].kind === "parameter" && x && g) out.set(id, this._moved(name, x, g));
+      }
+      return out;
+    }
+
+    _moved(name, x, g) {
       if (!this._state.has(name)) {
         this._state.set(name, [0, 1].map(() => new Float64Array(x.data.length)));
       }
@@ -68,7 +75,7 @@
         first[i] = slots[0];
         second[i] = slots[1];
       }
-      pass.setAll(id, moved);
+      return moved;
     }
   }
 

@@ -74,6 +74,25 @@
       this._changed.add(id);
     }
 
+    // The loss if some inputs, by id, had other numbers; undefined if only Python can compute it.
+    lossWith(numbers) {
+      const values = [...this._values];
+      const changed = new Set();
+      for (const [id, data] of numbers) {
+        values[id] = { ...values[id], data: values[id].data.constructor.from(data) };
+        rounded(values[id]);
+        changed.add(id);
+      }
+      for (const node of this.nodes) {
+        if (node.phase !== "forward" || !node.in.some((i) => changed.has(i))) continue;
+        const inputs = node.in.map((i) => values[i]);
+        if (node.elsewhere || inputs.includes(undefined)) return undefined;
+        values[node.id] = evaluated(node, inputs);
+        changed.add(node.id);
+      }
+      return Number(values[this.contents.loss].data[0]);
+    }
+
     // Take the inputs of another pass that have the same name and shape.
     adopt(other) {
       for (const [name, id] of this._byName) {

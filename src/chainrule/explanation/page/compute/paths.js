@@ -96,9 +96,10 @@
     });
   }
 
-  // { paths: [{ path, share }, …], rest, gradient } of an element of an input: the shares of the
-  // paths, largest first, and the rest, which all others carry, add up to the gradient. Null if the
-  // paths pass a step whose derivative only Python knows.
+  // { paths: [{ path, share }, …], rest, gradient, count } of an element of an input: the shares of the
+  // paths, largest first, and the rest, which all others carry, add up to the gradient. count is the
+  // number of all paths, or null where they were not all followed. Null if the paths pass a step whose
+  // derivative only Python knows.
   function paths(pass, id, flatIndex, count) {
     const { loss, nodes, gradients } = pass.contents;
     const gradient = pass.value(gradients[nodes[id].name])?.data[flatIndex];
@@ -128,7 +129,30 @@
       paths: best.map(({ hops, share }) => ({ path: shown(pass, hops), share })),
       rest,
       gradient: Number(gradient),
+      count: fronts.heap.length ? null : found.length,
     };
+  }
+
+  // Where all ways from an element end whose next local derivatives are all 0: [{ step, node, index }],
+  // each a step and the element that it reads. At most `most` elements are followed.
+  function ends(pass, id, flatIndex, most) {
+    const waiting = [[id, flatIndex]];
+    const seen = new Set([String(waiting[0])]);
+    const out = [];
+    for (let k = 0; k < waiting.length && k < most; k++) {
+      const [node, index] = waiting[k];
+      const { hops } = reached(pass, node, index);
+      for (const hop of hops) {
+        const next = [hop.node, hop.index];
+        if (!seen.has(String(next))) waiting.push(next);
+        seen.add(String(next));
+      }
+      pass.contents.steps.forEach((step, number) => {
+        const reads = step.tangent?.varying.includes(node);
+        if (reads && !hops.some((h) => h.step === number)) out.push({ step: number, node, index });
+      });
+    }
+    return out;
   }
 
   // Whether each step that an input reaches has a tangent that the page can compute: none of its
@@ -144,6 +168,10 @@
     }
     return reached.has(pass.contents.loss);
   }
+
+  chainrule.Pass.prototype.ends = function (id, flatIndex, most = 300) {
+    return ends(this, id, flatIndex, most);
+  };
 
   chainrule.Pass.prototype.paths = function (id, flatIndex, count = 10) {
     return paths(this, id, flatIndex, count);

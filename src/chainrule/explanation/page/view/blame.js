@@ -21,10 +21,14 @@ function blamePanel(page, root) {
   page.paths = found?.paths ?? [];
   root.append(
     element(
-      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found ? ". It came from the loss along these paths; the share of each is the product of its local derivatives." : "; it passes a step that the page cannot compute."}</p>`,
+      `<p class="say">The gradient of ${code(name)} is <strong data-gradient="${gradient}">${number(gradient)}</strong>${found?.paths.length ? ". It came from the loss along these paths; the share of each is the product of its local derivatives." : found ? "." : "; it passes a step that the page cannot compute."}</p>`,
     ),
   );
   if (!found) return;
+  if (!found.paths.length) {
+    root.append(element(`<p class="say stopped">${stoppedWords(page, id, index)}</p>`));
+    return;
+  }
   const sum = found.paths.reduce((s, p) => s + p.share, found.rest);
   const top = Math.max(...found.paths.map((p) => Math.abs(p.share)), Math.abs(found.rest), 1e-300);
   const bar = (share) =>
@@ -40,15 +44,65 @@ function blamePanel(page, root) {
   root.append(element(`<ol class="ways">${items.join("")}</ol>`));
   root.append(
     element(
-      `<p class="note">Sum of the shares: <strong data-shares="${sum}">${number(sum)}</strong></p>`,
+      `<p class="note">Sum of the shares: <strong data-shares="${sum}">${number(sum)}</strong>${found.count ? `, of ${plural(found.count, "path")} in all` : ""}</p>`,
     ),
   );
+  const words = cancelWords(found);
+  if (words) root.append(element(`<p class="note cancel">${words}</p>`));
   const shown = found.paths[page.path]?.path;
   if (shown) root.append(wayTable(network, shown));
   for (const button of root.querySelectorAll("[data-path]")) {
     const k = Number(button.dataset.path);
     button.addEventListener("click", () => page.showPath(page.path === k ? null : k));
   }
+}
+
+/** Why nothing reaches a number: the first step on each way whose local derivative is 0. */
+function stoppedWords(page, id, index) {
+  const { network } = page;
+  const ends = network.pass.ends(id, index);
+  if (!ends.length) return "No path reaches it: no step on the way to the loss reads it.";
+  const at = ends.slice(0, 3).map((end) => {
+    const [out] = network.steps[end.step].outputs;
+    const partner = network.partner(end.step, end.node, end.index, out, -1);
+    const where =
+      partner < 0 ? escape(network.title(end.step)) : code(network.element(out, partner));
+    return `${where}, where the local derivative is 0${zeroWords(page, end, out)}`;
+  });
+  const more = ends.length > 3 ? `; and at ${plural(ends.length - 3, "more place")}` : "";
+  return `No path reaches it: stopped at ${at.join("; at ")}${more}.`;
+}
+
+/** " because …": the number that makes a local derivative 0, where it is known. */
+function zeroWords({ network, sample }, { step: k, node, index }, out) {
+  const because = (id, flat) =>
+    ` because ${code(network.element(id, flat))} = ${number(Number(network.value(id)[flat]))}`;
+  if (network.isElementwise(k, node, out)) return because(node, index);
+  for (const input of network.steps[k].inputs) {
+    const weights = isData(network, input) && weightsOf(network, k, input, out, sample);
+    if (!weights || weights.id !== node) continue;
+    const [from, to] = [input, out].map((id) => network.part(id, sample));
+    for (let i = 0; i < sizeOf(from.shape); i++) {
+      for (let o = 0; o < sizeOf(to.shape); o++)
+        if (weights.at(i, o) === index) return because(input, from.start + i);
+    }
+  }
+  return "";
+}
+
+/** That the shares of a gradient cancel, or that the paths which are not listed carry more. */
+function cancelWords({ paths, rest }) {
+  const shares = [...paths.map((p) => p.share), rest];
+  const sizes = shares.map(Math.abs);
+  const all = sizes.reduce((a, b) => a + b, 0);
+  const out = [];
+  if (Math.abs(shares.reduce((a, b) => a + b, 0)) < all / 2)
+    out.push(
+      "Shares above and below 0 cancel: together they are less than half of what they would be with one sign.",
+    );
+  if (Math.abs(rest) > Math.max(...sizes.slice(0, -1)))
+    out.push("The other paths are many: together they carry more than any one that is listed.");
+  return out.join(" ");
 }
 
 /** A path as words: the values that it passes, up to the loss. */

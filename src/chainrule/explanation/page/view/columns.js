@@ -88,9 +88,7 @@ function blockOf(network, id, sample, vertical, room) {
   }
   let { rows, columns, tiles, at } = layout(shape);
   if (flat.length <= 1) {
-    const square = Number.isInteger(Math.sqrt(count));
-    columns = square ? Math.sqrt(count) : vertical || count > 128 ? 16 : count > 16 ? 8 : 1;
-    rows = Math.ceil(count / columns);
+    [rows, columns] = count <= 16 && !vertical ? [count, 1] : folded(count);
     at = (t, r, c) => r * columns + c;
   }
   const shown = Math.min(tiles, 6);
@@ -189,7 +187,7 @@ function arrange(network, { current, sample, vertical, room }) {
       y += b.across + (vertical ? 18 : 34);
     }
   }
-  return { entries, columns, column, blocks, main: main + 8, cross, vertical };
+  return { entries, columns, column, blocks, plans: new Map(), main: main + 8, cross, vertical };
 }
 
 /** The space before a column, and what connects it with the one before. */

@@ -23,7 +23,7 @@ function number(value, digits = 4) {
   const size = Math.abs(value);
   let text;
   if (value === 0) text = "0";
-  else if (size < 1e-3 || size >= 1e6) {
+  else if (size < 1e-3 || size >= 1e6 || (digits === 1 && (size < 0.005 || size >= 1000))) {
     const [mantissa, power] = value.toExponential(Math.min(2, digits - 1)).split("e");
     const raised = String(Number(power)).replace(/./g, (c) => SUPERSCRIPT[c]);
     text = `${trimmed(mantissa)}×10${raised}`;
@@ -39,8 +39,7 @@ function brief(value) {
   const size = Math.abs(Number(value));
   if (size !== 0 && (size < 0.005 || size >= 1000)) {
     if (!Number.isFinite(size)) return number(value);
-    const [mantissa, power] = Number(value).toExponential(0).split("e");
-    return `${mantissa}e${Number(power)}`.replaceAll("-", "−");
+    return number(value, 1);
   }
   return number(Number(Number(value).toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
 }

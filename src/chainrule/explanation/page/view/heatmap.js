@@ -34,9 +34,9 @@ function layout(shape) {
 /** The rows and columns of a long vector, read like text: a square if it is one. */
 function folded(count) {
   const side = Math.sqrt(count);
-  if (count <= 20) return [1, count];
+  if (count <= 16) return [1, count];
   if (Number.isInteger(side)) return [side, side];
-  const columns = count <= 128 ? 16 : 32;
+  const columns = count <= 64 ? 8 : count <= 256 ? 16 : 32;
   return [Math.ceil(count / columns), columns];
 }
 
@@ -122,7 +122,7 @@ function heatmap({
   const ratio = Math.min(globalThis.devicePixelRatio || 1, 2);
   canvas.width = Math.max(1, Math.round(box.width * ratio));
   canvas.height = Math.max(1, Math.round(box.height * ratio));
-  figure.style.width = `${Math.max(box.width, 150)}px`;
+  figure.style.setProperty("--wide", `${Math.max(box.width, 190)}px`);
   canvas.setAttribute("aria-hidden", "true");
   grid.style.maxWidth = `${box.width}px`;
   grid.append(canvas);

@@ -10,6 +10,7 @@ class Page {
     this.at = 0;
     this.sample = 0;
     this.chosen = null;
+    this.picked = null; // a unit in the picture
     this.path = null; // the one that is chosen among
     this.paths = [];
     this.traced = false; // whether all are drawn
@@ -17,11 +18,14 @@ class Page {
     this.units = new Map();
     this.inputs = new Map();
     this.places = new Map();
+    this.before = null; // what was before another activation, depth or parameters: loss, flow, words
+    this.touched = new Set(); // what has been changed by hand since `base`
     this.find = (id) => document.getElementById(id);
     this.narrow = matchMedia("(max-width: 47rem)");
     readPalette();
     this.#begin();
     this.whatIf = new WhatIf(this, this.find("what-if-body"));
+    this.pointing = new Pointing(this, this.find("pointed"));
     this.training = new Training(this, this.find("train-body"));
     this.#listen();
     this.whatIf.rebuild();
@@ -35,14 +39,9 @@ class Page {
   /** What depends on the network alone. */
   #begin() {
     const { network } = this;
+    this.find("samples").textContent = samplesOf(network);
     this.stops = stopsOf(network);
-    this.at = Math.min(this.at, this.stops.length - 1);
-    this.original = {
-      loss: network.loss,
-      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
-      gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
-    };
-    this.touched = new Set();
+    this.rebase();
     const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
     const [top] = network.parameters
       .filter((p) => network.known(p.id) && network.gradient(p.id))
@@ -50,6 +49,22 @@ class Page {
     const first = top ?? network.inputs.find((n) => network.known(n.id) && network.gradient(n.id));
     this.chosen = first ? { id: first.id, index: strongest(network, first.id) } : null;
     this.#controls();
+  }
+
+  /** Changes by hand begin here: what they are compared with. */
+  rebase() {
+    const { network } = this;
+    this.base = {
+      loss: network.loss,
+      values: new Map(network.inputs.map((n) => [n.id, network.value(n.id).slice()])),
+      gradients: new Map(network.inputs.map((n) => [n.id, network.gradient(n.id)?.slice()])),
+    };
+    this.touched.clear();
+  }
+
+  /** Keep what there is to compare with after a change of all. */
+  remember(words) {
+    this.before = { loss: this.network.loss, flow: flowOf(this.network), words };
   }
 
   #controls() {
@@ -105,15 +120,21 @@ class Page {
     const count = sizeOf(shape);
     const values = network.gradient(id) ?? network.value(id);
     const part = Array.prototype.slice.call(values, start, start + count);
-    const shares = stop.phase === "backward" ? this.#shares(id, start, part) : part;
+    const shares = stop.phase === "backward" ? this.#handed(id, start, part) : part;
     return { id, index: start + strongestOf(shares.some(Boolean) ? shares : part) };
   }
 
-  /** What each of these units hands to the chosen number, if the step reads it. */
-  #shares(out, start, upstream) {
+  /** What each of these units hands to the chosen number, if the step reads it, or else to its pair. */
+  #handed(out, start, upstream) {
     const { network, chosen, stop } = this;
-    const reads = chosen && network.steps[stop.step].inputs.includes(chosen.id);
-    const local = reads && network.column(stop.step, chosen.id, chosen.index).get(out);
+    const { inputs } = network.steps[stop.step];
+    const pair = inputs.find(
+      (id) => network.gradient(id) && network.isElementwise(stop.step, id, out),
+    );
+    let local;
+    if (chosen && inputs.includes(chosen.id))
+      local = network.column(stop.step, chosen.id, chosen.index).get(out);
+    else if (pair !== undefined) local = network.slopes(stop.step, pair, out);
     return local ? upstream.map((g, u) => Number(g) * local[start + u]) : upstream;
   }
 
@@ -134,20 +155,43 @@ class Page {
     for (const id of ids) {
       const local = network.row(stop.step, unit.id, unit.index).get(id);
       if (!local) continue;
-      const index = strongestOf(local);
+      const pair = network.isElementwise(stop.step, id, unit.id);
+      const index = pair ? unit.index : strongestOf(local);
       if (!best || (isData(network, id) && !isData(network, best.id))) best = { id, index };
     }
     return best;
   }
 
   pickUnit(id, index) {
-    this.units.set(this.stop.step, { id, index });
-    this.inputs.delete(this.stop.step);
+    this.take(id, index);
     this.redraw();
   }
 
+  /** At the step that makes a unit it is the unit; at those that read it, the input. */
+  take(id, index) {
+    const { network } = this;
+    this.units.set(network.maker.get(id), { id, index });
+    this.inputs.delete(network.maker.get(id));
+    for (const k of network.readers.get(id) ?? []) this.#read(k, id, index);
+  }
+
+  /** Choose the input of a step, and a unit of the step that varies with it. */
+  #read(k, id, index) {
+    const { network } = this;
+    const outputs = network.steps[k].outputs;
+    const now = this.units.get(k);
+    const out = outputs.includes(now?.id)
+      ? now.id
+      : (outputs.find((o) => network.gradient(o)) ?? outputs[0]);
+    this.inputs.set(k, { id, index });
+    const partner = network.partner(k, id, index, out, now?.id === out ? now.index : -1);
+    if (partner >= 0) this.units.set(k, { id: out, index: partner });
+  }
+
   pickInput(id, index) {
-    this.inputs.set(this.stop.step, { id, index });
+    const { maker } = this.network;
+    if (maker.has(id)) this.take(id, index);
+    else this.#read(this.stop.step, id, index);
     if (this.network.nodes.get(id).phase === "input" && this.network.isFloat(id))
       this.choose(id, index);
     else this.redraw();
@@ -169,11 +213,21 @@ class Page {
 
   // ── what is changed ────────────────────────────────────────────────────────────────────────────
 
+  /** Change a number by hand. */
+  edit(id, index, value, rebuild = false) {
+    const { network, base } = this;
+    base.flow ??= flowOf(network);
+    base.switches ??= switchesOf(network);
+    network.pass.set(id, index, value);
+    this.chosen = { id, index };
+    this.touched.add(`${id},${index}`);
+    this.recompute(rebuild);
+  }
+
   /** Compute again, and draw once per frame. */
   recompute(rebuild = false) {
     this.network.changed();
     this.path = null;
-    if (this.chosen) this.touched.add(`${this.chosen.id},${this.chosen.index}`);
     if (rebuild) this.whatIf.rebuild();
     this.#soon();
   }
@@ -185,30 +239,41 @@ class Page {
     });
   }
 
-  onlyChosenChanged() {
-    return (
-      this.touched.size === 1 &&
-      this.touched.has(`${this.chosen.id},${this.chosen.index}`) &&
-      !this.training.start &&
-      !this.scheme
-    );
+  /** Whether all numbers are those of the sample. */
+  get asGiven() {
+    const { network, contents, training, scheme } = this;
+    return network.graph === contents && !scheme && !training.start && !this.edits().length;
   }
 
+  /** What has been changed by hand, and is another number now: { id, index, was, now }. */
+  edits() {
+    return [...this.touched]
+      .map((key) => key.split(",").map(Number))
+      .map(([id, index]) => ({
+        id,
+        index,
+        was: Number(this.base.values.get(id)[index]),
+        now: Number(this.network.value(id)[index]),
+      }))
+      .filter(({ was, now }) => was !== now);
+  }
+
+  /** Everything as it was at first, except where the reader is. */
   reset() {
-    const { pass } = this.network;
-    pass.reset();
-    this.network.changed();
     this.scheme = null;
-    this.touched.clear();
-    this.training.restart();
+    this.#exchange(this.contents);
+    this.before = null;
+    this.training.reset();
     this.whatIf.rebuild();
     this.redraw();
   }
 
   initialise(name, seed) {
+    this.remember("with other parameters");
     this.scheme = { name, seed };
     chainrule.initialise(this.network.pass, name, seed);
     this.network.changed();
+    this.rebase();
     this.training.restart();
     this.redraw();
   }
@@ -218,16 +283,29 @@ class Page {
     const wanted = { ...this.label, [key]: value };
     const all = [this.contents, ...this.contents.variants];
     const fits = (v) => Object.entries(wanted).every(([k, own]) => v.label[k] === own);
-    const found = all.find(fits) ?? all.find((v) => v.label[key] === value);
-    this.label = { ...found.label };
-    this.network = new Network(this.contents, found);
-    for (const map of [this.units, this.inputs, this.places]) map.clear();
-    this.path = null;
-    this.at = 0;
-    this.#begin();
+    this.remember(`with ${LABELS[key](this.label[key])}`);
+    this.scheme = null;
+    this.#exchange(all.find(fits) ?? all.find((v) => v.label[key] === value));
     this.training.restart();
     this.whatIf.rebuild();
     this.redraw();
+  }
+
+  /** Show another variant, at the same stop. */
+  #exchange(graph) {
+    const { network, stop, stops, chosen } = this;
+    this.label = { ...graph.label };
+    this.network = new Network(this.contents, graph);
+    for (const map of [this.units, this.inputs, this.places]) map.clear();
+    this.path = null;
+    this.picked = null;
+    this.#begin();
+    this.at = sameStop(this.stops, this.network, stop, network, stops);
+    const name = chosen && network.nodes.get(chosen.id).name;
+    const id = this.network.pass.idOf(name);
+    const fits =
+      id !== undefined && String(this.network.shape(id)) === String(network.shape(chosen.id));
+    if (fits) this.chosen = { id, index: chosen.index };
   }
 
   // ── drawing ────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +317,7 @@ class Page {
     this.#picture();
     this.find("panel").replaceChildren(stopPanel(this));
     this.whatIf.update();
-    this.find("loss").textContent = number(this.network.loss, 5);
+    this.find("loss").textContent = this.network.lossText(5);
     const slider = this.find("slider");
     slider.value = this.at;
     slider.setAttribute("aria-valuetext", stopTitle(this.network, this.stop, this.stops));
@@ -264,17 +342,19 @@ class Page {
     const fromChosen = (path) => [{ node: this.chosen.id, index: this.chosen.index }, ...path];
     const paths = this.paths.map(({ path, share }) => ({ path: fromChosen(path), share }));
     const unit = this.unit();
-    const chosen = this.stop.phase === "start" || this.stop.phase === "end" ? this.chosen : unit;
+    const input = this.stop.phase === "backward" ? this.input(unit) : null;
     scene.innerHTML = drawPicture(network, view, {
       stop: this.stop,
-      chosen,
+      marks: [unit ?? this.chosen, input, this.picked].filter(Boolean),
       weight: this.chosen,
       paths: this.traced ? paths : [],
       path: paths[this.path]?.path,
       sample,
       room,
     });
+    this.pointing.rest(view);
     this.#scroll(scene, view);
+    markMore(scene);
     this.find("picture-table").replaceChildren(
       tableBehind("picture", () => this.#table(), "Table of all values"),
     );
@@ -323,11 +403,15 @@ class Page {
     on("slider", "input", (event) => this.go(Number(event.target.value)));
     on("sample", "change", (event) => {
       this.sample = Number(event.target.value);
+      this.picked = null;
       this.units.clear();
       this.inputs.clear();
       this.redraw();
     });
-    on("scene", "click", (event) => this.#clicked(event));
+    on("scene", "click", (event) => this.pointing.clicked(event));
+    on("scene", "scroll", () => markMore(this.find("scene")));
+    on("scene", "pointermove", (event) => this.pointing.moved(event));
+    on("scene", "pointerleave", (event) => this.pointing.moved(event));
     on("panel", "click", (event) => {
       const button = event.target.closest("[data-choose]");
       if (button) this.choose(Number(button.dataset.choose), Number(button.dataset.at));
@@ -341,31 +425,6 @@ class Page {
         this.redraw();
       });
     }
-  }
-
-  #clicked(event) {
-    const fold = event.target.closest("[data-step]");
-    if (fold) {
-      const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
-      const step = Number(fold.dataset.step);
-      this.go(this.stops.findIndex((s) => s.phase === phase && s.step === step));
-      return;
-    }
-    const hit = event.target.closest("[data-id]");
-    if (!hit) return;
-    const id = Number(hit.dataset.id);
-    const index =
-      hit.dataset.index === undefined ? strongest(this.network, id) : Number(hit.dataset.index);
-    if (this.network.nodes.get(id).phase === "input") {
-      if (this.network.isFloat(id)) this.choose(id, index);
-      return;
-    }
-    const step = this.network.maker.get(id);
-    this.units.set(step, { id, index });
-    this.inputs.delete(step);
-    const phase = ["start", "forward"].includes(this.stop.phase) ? "forward" : "backward";
-    const at = this.stops.findIndex((s) => s.phase === phase && s.step === step);
-    this.go(at < 0 ? this.at : at);
   }
 
   #key(event) {

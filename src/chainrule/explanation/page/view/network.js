@@ -36,6 +36,29 @@ class Network {
     return Number(this.pass.loss ?? NaN);
   }
 
+  /** The loss as text: what is less than its rounding is about 0. */
+  lossText(digits = 4) {
+    const step = this.steps[this.maker.get(this.graph.loss)];
+    const { dtype } = this.nodes.get(this.graph.loss);
+    const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
+    const scale = Math.max(
+      1,
+      ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)),
+    );
+    const rounding = 4 * (dtype === "float64" ? 2 ** -52 : 2 ** -23) * scale;
+    return isDifference && Math.abs(this.loss) < rounding ? "about 0" : number(this.loss, digits);
+  }
+
+  /** A step's title; that of another activation begins with its kind. */
+  title(k) {
+    const { title, path, kind } = this.steps[k];
+    const named = (wanted) => this.contents.steps.find((s) => s.path && s.path === wanted);
+    const original = named(path) ?? named(path.replace(/_\d+$/, ""));
+    const isOther =
+      kind && original && original.kind !== kind && !/^\d+$/.test(path.split(".").at(-1));
+    return isOther ? `${kind} (in the place of ${path})` : title;
+  }
+
   name(id) {
     const name = this.names.get(id) ?? this.nodes.get(id)?.op ?? String(id);
     return /^\d+$/.test(name) ? `layer ${name}` : name;
@@ -91,6 +114,13 @@ class Network {
     return own.length * 2 >= this.steps.length - 1 ? first.shape[0] : 0;
   }
 
+  /** Whether the loss is a mean over the samples: a sum divided by a multiple of their number. */
+  get isMean() {
+    const { op, in: inputs } = this.nodes.get(this.graph.loss);
+    const divisor = op === "divide" ? Number(this.value(inputs[1])[0]) : 0;
+    return divisor > 0 && divisor % this.batch === 0;
+  }
+
   /** One sample's part of a value: its shape, and where it begins in the flat array. */
   part(id, sample) {
     const { shape, kind } = this.nodes.get(id);
@@ -127,8 +157,11 @@ class Network {
     return this.batch > 1 && nodes.some((n) => n.op === "standardise" && n.params.axis.includes(0));
   }
 
-  /** The local derivatives ∂out/∂input[index] of a step: one array for each output's id. */
-  column(k, input, index) {
+  /**
+   * The local derivatives ∂out/∂input[index] of a step: one array for each output's id.
+   * ones  as if all inputs were 1
+   */
+  column(k, input, index, ones = false) {
     const { inputs, tangent } = this.steps[k];
     if (!tangent?.graph || inputs.some((id) => !this.known(id))) return new Map();
     const directions = tangent.varying.map((id) => {
@@ -137,7 +170,11 @@ class Network {
       if (id === input) out.data[index] = 1;
       return out;
     });
-    const values = inputs.map((id) => this.pass.value(id));
+    const values = inputs.map((id) => {
+      const value = this.pass.value(id);
+      if (!ones || !this.isFloat(id)) return value;
+      return { ...value, data: new value.data.constructor(value.data.length).fill(1) };
+    });
     const results = chainrule.runGraph(tangent.graph, [...values, ...directions]);
     return new Map(tangent.outputs.map((id, o) => [id, results[o].data]));
   }
@@ -159,12 +196,50 @@ class Network {
     return new Map(tangent.varying.map((id, v) => [id, shares[v].data]));
   }
 
+  /** The local derivatives of a step that makes each element of one element. */
+  slopes(k, input, out) {
+    return this.shares(k, out, new Float64Array(sizeOf(this.shape(out))).fill(1)).get(input);
+  }
+
+  /**
+   * The unit of a step's output to look at beside this element of its input: the unit `now` if it
+   * varies with it, else the one that hands most to it. Where none does, the one that could: the one
+   * that varies with it when all inputs are 1. -1 if there is none.
+   */
+  partner(k, input, index, out, now) {
+    if (this.isElementwise(k, input, out)) return index;
+    const local = this.column(k, input, index).get(out);
+    if (local && local[now]) return now;
+    const g = this.gradient(out);
+    const handed = local && Array.from(local, (v, u) => v * Number(g?.[u] ?? 1));
+    if (handed?.some(Boolean)) return strongestOf(handed);
+    const could = this.column(k, input, index, true).get(out);
+    return could?.some(Boolean) ? (could[now] ? now : strongestOf(could)) : -1;
+  }
+
   /** Whether each element of the output depends on the same element of the input alone. */
   isElementwise(k, input, out) {
     const step = this.steps[k];
     const same = String(this.shape(input)) === String(this.shape(out));
     return same && step.nodes.every((id) => !MIXING.has(this.nodes.get(id).op));
   }
+}
+
+/** Which elements of each elementwise step hand nothing on, by the step's output: relu's where it is off. */
+function switchesOf(network) {
+  const out = new Map();
+  network.steps.forEach((step, k) => {
+    const [id] = step.outputs;
+    const input = step.inputs.find((i) => isData(network, i) && network.isFloat(i));
+    if (input === undefined || !network.isElementwise(k, input, id)) return;
+    const slopes = network.slopes(k, input, id);
+    if (slopes)
+      out.set(
+        id,
+        Array.from(slopes, (v) => v === 0),
+      );
+  });
+  return out;
 }
 
 const MIXING = new Set([

@@ -7,13 +7,13 @@ const MOST_SHRUNK = 1.4; // a picture that is wider than its room is drawn small
  *
  * view    from `arrange`
  * stop    { phase, step }: where the reader is
- * chosen  { id, index }: the number whose gradient is explained
+ * marks   [{ id, index }]: the numbers that are explained, and that the reader has chosen
  * weight  { id, index }: the parameter's or input's number that is chosen
  * paths   [{ path, share }] of blame to draw thin, the larger the share the wider
  * path    a path of blame to draw, or null
  * room    the width that there is for it, in pixels
  */
-function drawPicture(network, view, { stop, chosen, weight, paths, path, sample, room }) {
+function drawPicture(network, view, { stop, marks, weight, paths, path, sample, room }) {
   const { vertical } = view;
   const head = vertical ? 0 : 26;
   const foot = vertical ? 0 : 34;
@@ -24,7 +24,7 @@ function drawPicture(network, view, { stop, chosen, weight, paths, path, sample,
   const scene = new Scene(network, view, at, stop, sample, weight);
   const parts = [scene.highlight(height)];
   view.columns.forEach((c, index) => c.entry && parts.push(scene.gap(c, index)));
-  for (const block of view.blocks.values()) parts.push(scene.block(block, chosen));
+  for (const block of view.blocks.values()) parts.push(scene.block(block, marks));
   parts.push(scene.trace(paths));
   if (path) parts.push(scene.path(path));
   const title = `The network from its input to the loss: ${view.columns
@@ -189,15 +189,12 @@ class Scene {
       (t % wide) * (w + 3) + col * cell,
       Math.floor(t / wide) * (h + 3) + r * tall,
     ];
-    const image = gridImage(
-      { ...plan, shown: tiles, cell, tall, place, width, height },
-      values,
-      0,
-      back ? "gradient" : "value",
-    );
+    const drawn = { ...plan, shown: tiles, cell, tall, place, width, height, start: 0 };
+    this.view.plans.set(id, drawn);
+    const image = gridImage(drawn, values, 0, back ? "gradient" : "value");
     const name = this.network.name(id);
     const short = shorten(name.split(".").at(-1), 14);
-    return `<g class="weight" data-id="${id}" data-index="${strongest(this.network, id)}"><title>${escape(`${name}, ${shapeText(this.network.shape(id))}`)}</title><rect class="card" x="${left - 5}" y="${top - 5}" width="${width + 10}" height="${height + 10}" rx="3"/><image x="${left}" y="${top}" width="${width}" height="${height}" href="${image}"/></g>${this.view.vertical ? this.text(left + width + 11, y + 4, short, "soft", "start") : this.text(x, top + height + 19, short, "soft")}`;
+    return `<g class="weight" data-id="${id}"><rect class="card" x="${left - 5}" y="${top - 5}" width="${width + 10}" height="${height + 10}" rx="3"/><image x="${left}" y="${top}" width="${width}" height="${height}" href="${image}"/></g>${this.view.vertical ? this.text(left + width + 11, y + 4, short, "soft", "start") : this.text(x, top + height + 19, short, "soft")}`;
   }
 
   /** A connection that goes past other columns. */
@@ -217,7 +214,7 @@ class Scene {
 
   // ── values ─────────────────────────────────────────────────────────────────────────────────────
 
-  block(block, chosen) {
+  block(block, marks) {
     const { kind, faint } = this.shows(block.id);
     const network = this.network;
     const known = kind === "gradient" || network.known(block.id);
@@ -236,28 +233,56 @@ class Scene {
         : this.text(x, y + block.along / 2 + 11, label, "name");
     const drawn =
       block.kind === "circles"
-        ? this.circles(block, values, kind, chosen)
-        : this.grid(block, known ? values : null, kind, chosen);
-    return `<g class="${faint ? "faint" : ""}">${drawn}${under}${beside}</g>`;
+        ? this.circles(block, values, kind, marks)
+        : this.grid(block, known ? values : null, kind, marks);
+    return `<g class="${faint ? "faint" : ""}">${this.sheets(block)}${drawn}${under}${beside}</g>`;
   }
 
-  circles(block, values, kind, chosen) {
+  /** The other samples of a batch, as sheets behind the one that is shown. */
+  sheets(block) {
+    const { batch } = this.network;
+    if (batch < 2 || batch * block.count !== sizeOf(this.network.shape(block.id))) return "";
+    const [x, y] = this.at(block.main, block.cross);
+    const [along, across] = [block.along + 4, block.across + 4];
+    const [w, h] = this.view.vertical ? [across, along] : [along, across];
+    return [6, 3]
+      .map(
+        (d) =>
+          `<rect class="sheet" x="${x - w / 2 + d}" y="${y - h / 2 - d}" width="${w}" height="${h}" rx="4"/>`,
+      )
+      .join("");
+  }
+
+  circles(block, values, kind, marks) {
     const whole = !this.network.isFloat(block.id);
     const scale = whole
       ? 0
       : greatest(Array.prototype.slice.call(values, block.start, block.start + block.count));
+    const readers = this.network.readers.get(block.id) ?? [];
+    const numbered =
+      block.count > 1 &&
+      readers.some((k) => this.network.steps[k].outputs.includes(this.network.graph.loss));
     return Array.from({ length: block.count }, (_, i) => {
       const v = Number(values[block.start + i]);
       const [x, y] = this.at(block.main, block.cross + (i - (block.count - 1) / 2) * block.gap);
       const fill = shade(v, scale, kind);
       const flat = block.start + i;
-      const marked = chosen?.id === block.id && chosen.index === flat;
+      const marked = marks.some((m) => m.id === block.id && m.index === flat);
       const name = this.network.element(block.id, flat);
-      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${block.radius < 17 && brief(v).length > 3 ? `;font-size:${brief(v).length > 4 ? 8.5 : 9.5}px` : ""}">${brief(v)}</text></g>`;
+      const isSmall = v !== 0 && Math.abs(v) < 0.005 * Math.min(1, scale);
+      const words = isSmall ? "~0" : brief(v);
+      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${fitting(words, block.radius)}">${words}</text>${numbered ? this.classNumber(block, x, y, i) : ""}</g>`;
     }).join("");
   }
 
-  grid(block, values, kind, chosen) {
+  /** The number of a class, beside its score. */
+  classNumber(block, x, y, i) {
+    return this.view.vertical
+      ? this.text(x, y - block.radius - 4, String(i), "index")
+      : this.text(x + block.radius + 9, y + 4, String(i), "index");
+  }
+
+  grid(block, values, kind, marks) {
     const [x, y] = this.at(block.main, block.cross);
     const [left, top] = [x - block.width / 2, y - block.height / 2];
     const card = `<rect class="card" x="${left - 2}" y="${top - 2}" width="${block.width + 4}" height="${block.height + 4}"/>`;
@@ -267,11 +292,18 @@ class Scene {
       block.tiles > block.shown
         ? this.text(x, top - 5, `${block.shown} of ${block.tiles}`, "soft")
         : "";
-    let mark = "";
-    const inside = chosen?.id === block.id ? chosen.index - block.start : -1;
-    const place = inside >= 0 ? placeIn(block, inside) : null;
-    if (place)
-      mark = `<rect class="frame" x="${left + place[0] - 1}" y="${top + place[1] - 1}" width="${block.cell + 2}" height="${block.cell + 2}"/>`;
+    this.view.plans.set(block.id, block);
+    const mark = marks
+      .filter(
+        (m) => m.id === block.id && m.index >= block.start && m.index < block.start + block.count,
+      )
+      .map((m) => placeIn(block, m.index - block.start))
+      .filter(Boolean)
+      .map(
+        ([dx, dy]) =>
+          `<rect class="frame" x="${left + dx - 1}" y="${top + dy - 1}" width="${block.cell + 2}" height="${block.cell + 2}"/>`,
+      )
+      .join("");
     return `<g class="grid-block" data-id="${block.id}">${card}<image x="${left}" y="${top}" width="${block.width}" height="${block.height}" href="${image}"/>${mark}${more}</g>`;
   }
 
@@ -343,6 +375,22 @@ class Scene {
   }
 }
 
+/** The size of a text that fits into a circle; raised digits are narrow. */
+function fitting(text, radius) {
+  const wide = [...text].reduce((sum, c) => sum + (/[⁰¹²³⁴⁵⁶⁷⁸⁹⁻.]/.test(c) ? 0.4 : 0.62), 0);
+  const size = (1.75 * radius) / wide;
+  return size < 10.5 ? `;font-size:${Math.max(6.5, size).toFixed(1)}px` : "";
+}
+
+/** Fade the sides of a box behind which there is more to scroll to, and say so. */
+function markMore(box) {
+  const { scrollLeft, scrollWidth, clientWidth } = box;
+  box.classList.toggle("more-before", scrollLeft > 4);
+  box.classList.toggle("more-after", scrollLeft < scrollWidth - clientWidth - 4);
+  box.title =
+    scrollWidth > clientWidth + 4 ? "The picture is wider than its box: scroll sideways" : "";
+}
+
 /** The line through points, for a path element. */
 function route(points) {
   return points.map((p, k) => `${k ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`).join("");
@@ -352,6 +400,20 @@ function route(points) {
 function placeIn(block, inside) {
   const cell = cellOf(block, block.shown, inside);
   return cell && block.place(...cell);
+}
+
+/** The flat index of the element of a grid at a place, each from 0 to 1; null beside the cells. */
+function elementAt(plan, across, down) {
+  const [x, y] = [across * plan.width, down * plan.height];
+  const { cell, tall = cell, rows, columns } = plan;
+  for (let t = 0; t < plan.shown; t++) {
+    const [left, top] = plan.place(t, 0, 0);
+    const [c, r] = [Math.floor((x - left) / cell), Math.floor((y - top) / tall)];
+    const inside = plan.at(t, r, c);
+    if (c >= 0 && c < columns && r >= 0 && r < rows && inside < plan.count)
+      return plan.start + inside;
+  }
+  return null;
 }
 
 /** The index of the parameter's element that has the greatest gradient. */

@@ -8,9 +8,8 @@ function stopPanel(page) {
   const panel = element('<div class="panel"></div>');
   const step = network.steps[stop.step];
   panel.append(element(`<h2>${heading(page)}</h2>`));
-  if (step) panel.append(equations(step, stop.phase));
+  if (step) panel.append(equations(step, stop.phase, network.graph.symbols));
   panel.append(element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`));
-  for (const line of step?.story ?? []) panel.append(element(`<p class="say">${escape(line)}</p>`));
   const parts = {
     start: startParts,
     forward: forwardParts,
@@ -18,26 +17,58 @@ function stopPanel(page) {
     end: endParts,
   };
   if (input) panel.append(product(page, unit, input));
+  if (step) panel.append(...story(page, step));
   if (step) panel.append(...closerLooks(page).filter(Boolean));
   panel.append(...parts[stop.phase](page, unit, input).filter(Boolean));
   return panel;
 }
 
-function heading({ network, stop, stops }) {
-  if (stop.phase === "start") return "One sample, forward and backward";
-  if (stop.phase === "end") return "Every gradient";
-  const step = network.steps[stop.step];
-  const first = stops.findIndex((s) => s.phase === stop.phase);
-  const way = stop.phase === "forward" ? "Forward" : "Backward";
-  return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(step.title, 90))}`;
+/** What the story of the sample tells at this stop: nothing once its numbers are others. */
+function story(page, step) {
+  const sentences = page.asGiven ? (step.story?.[page.stop.phase] ?? []) : [];
+  return sentences.map((line) => element(`<p class="say story">${escape(line)}</p>`));
 }
 
-function equations(step, phase) {
+function heading({ network, stop, stops }) {
+  if (stop.phase === "start")
+    return `${network.batch > 1 ? `${network.batch} samples` : "One sample"}, forward and backward`;
+  if (stop.phase === "end") return "Every gradient";
+  const first = stops.findIndex((s) => s.phase === stop.phase);
+  const way = stop.phase === "forward" ? "Forward" : "Backward";
+  return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(network.title(stop.step), 90))}`;
+}
+
+function equations(step, phase, symbols) {
   const lines = step.equations?.[phase] ?? [];
   if (!lines.length) return document.createDocumentFragment();
-  return element(
-    `<pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre>`,
+  const out = element(
+    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
   );
+  out.append(
+    tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"),
+  );
+  return out;
+}
+
+/** What the letters and signs in these formulas mean. */
+function keyToFormulas(symbols, text) {
+  const signs = [
+    ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
+    ["L", "the loss", /L/],
+    ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
+    ["⊙", "times, element by element", /⊙/],
+    ["ᵀ", "rows and columns exchanged", /ᵀ/],
+    ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
+    ["Σ", "the sum over an index", /Σ/],
+    ["σ", "the sigmoid 1/(1 + e⁻ˣ)", /σ/],
+    ["N", "the number of samples", /\bN\b/],
+  ];
+  const rows = signs
+    .filter(([, , used]) => used.test(text))
+    .map(([sign, means]) => [code(sign), means]);
+  for (const [symbol, name] of symbols ?? [])
+    if (text.includes(symbol)) rows.push([code(symbol), code(name)]);
+  return table(["sign", "meaning"], rows, 2, "Key to the formulas");
 }
 
 /** A value of the network as a heat map: the sample's part. */
@@ -106,35 +137,14 @@ function endParts(page) {
       `<button type="button" class="link" data-choose="${n.id}" data-at="${index}" data-key="end-${n.id}">${escape(elementName(n.name, index, n.shape))}</button> ${signed(g)}`,
     ];
   });
-  const heads = ["parameter", "shape", "length of its gradient", "greatest number in it"];
+  const heads = [
+    "parameter",
+    "shape",
+    "length of its gradient",
+    "its number that is largest in size",
+  ];
   const flow = network.steps.length > 2 ? gradientFlow(page) : null;
   return [element(table(heads, rows, 2, "Gradients of the parameters")), flow];
-}
-
-const norm = (values) => Math.hypot(...chunks(values));
-
-function* chunks(values) {
-  for (let k = 0; k < values.length; k += 4096) {
-    let sum = 0;
-    for (let j = k; j < Math.min(k + 4096, values.length); j++) sum += Number(values[j]) ** 2;
-    yield Math.sqrt(sum);
-  }
-}
-
-/** The length of the gradient after each step: whether it fades or grows on its way back. */
-function gradientFlow(page) {
-  const { network } = page;
-  const points = network.steps.flatMap((step) => step.outputs).filter((id) => network.gradient(id));
-  if (points.length < 3) return null;
-  const sizes = points.map((id) => norm(network.gradient(id)));
-  const figure = bars({
-    key: "flow",
-    title: "How much gradient reaches each value",
-    labels: points.map((id) => network.name(id)),
-    values: sizes,
-    what: "length of ∂loss/∂value",
-  });
-  return figure;
 }
 
 // ── forward ──────────────────────────────────────────────────────────────────────────────────────
@@ -255,8 +265,7 @@ function chain(page, unit, id, input) {
   });
   const section = element(`<section class="chain"><h3>To ${code(name)}</h3></section>`);
   if (network.isElementwise(stop.step, id, unit.id)) {
-    const ones = new Float64Array(sizeOf(network.shape(unit.id))).fill(1);
-    const local = network.shares(stop.step, unit.id, ones).get(id);
+    const local = network.slopes(stop.step, id, unit.id);
     const scale = Math.max(greatest(local), 1e-300);
     section.append(
       row(
@@ -301,7 +310,7 @@ function chain(page, unit, id, input) {
       chosen,
       pick,
       width: 190,
-      name: `share of ∂loss/∂${name} through ${out}`,
+      name: `share of ∂loss/∂${name}`,
       title: `share through ${code(out)}`,
       key: `share-${stop.step}-${id}`,
     });

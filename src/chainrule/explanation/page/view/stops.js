@@ -25,7 +25,7 @@ function stopTitle(network, stop, stops) {
   if (stop.phase === "end") return "Every gradient";
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
-  return `${way}, step ${stop.at - first + 1} of ${stop.of}: ${network.steps[stop.step].title}`;
+  return `${way}, step ${stop.at - first + 1} of ${stop.of}: ${network.title(stop.step)}`;
 }
 
 /** A plain sentence or two about a stop, as HTML. */
@@ -39,6 +39,30 @@ function stopWords(network, stop, unit, input) {
   return sentences[stop.phase](network, stop, unit, input);
 }
 
+/** How many samples there are, and what the loss is of them. */
+function samplesOf(network) {
+  if (network.batch < 2) return "one sample, forward and backward";
+  return `${network.batch} samples, forward and backward${network.isMean ? "; the loss is their mean" : ""}`;
+}
+
+function batchWords(network) {
+  if (network.batch < 2) return "";
+  const loss = network.isMean ? "The loss is the mean over" : "The loss is one number for";
+  return ` ${loss} ${network.batch} samples. The picture shows one of them, with the others behind it; a menu below chooses which.`;
+}
+
+/** What [0, 9] means, on a value of this network. */
+function indexWords(network) {
+  const id = network.steps
+    .filter((s) => s.inputs.some((i) => network.nodes.get(i).kind === "parameter"))
+    .flatMap((s) => s.outputs)
+    .find((o) => network.shape(o).length === 2 && network.shape(o)[1] > 1);
+  if (id === undefined) return "";
+  const flat = Math.min(9, network.shape(id)[1] - 1);
+  const row = network.batch > 1 ? "row 0 is sample 0" : "row 0 is the sample";
+  return ` In ${code(network.element(id, flat))}, ${row}, and ${flat} the unit; both are counted from 0.`;
+}
+
 function startWords(network) {
   const asked = network.inputs.filter((n) => network.graph.gradients[n.name] !== undefined);
   const word = asked.every((n) => n.kind === "parameter") ? "parameter" : "number";
@@ -47,7 +71,7 @@ function startWords(network) {
     <strong>loss, ${number(network.loss)}</strong>. Going forward, each step computes values from
     the values before it. Going backward, the same question is answered for
     ${plural(count, word)}: <em>if this number grew a little, how would the loss change?</em> The
-    answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.`;
+    answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.${batchWords(network)}${indexWords(network)}`;
 }
 
 function forwardWords(network, { step: k }, unit) {
@@ -112,13 +136,13 @@ function backwardWords(network, { step: k }, unit, input) {
   const upstream = Number(network.gradient(unit.id)?.[unit.index] ?? 0);
   const start = network.steps[k].outputs.includes(network.graph.loss);
   const first = start
-    ? "The way back begins at the loss: if the loss grows by 1, the loss grows by 1, so its own gradient is 1. (A gradient is a rate of change: it is exact for small changes.)"
-    : `From the steps after this one we know what ${out} does to the loss: it changes the loss by ${number(upstream)} for each 1 that it grows. This is its <dfn>upstream gradient</dfn>.`;
+    ? "The way back begins at the loss, which varies with itself at a rate of 1: its own gradient is 1. (A gradient is a rate of change, exact for small changes.)"
+    : `From the steps after this one we know how the loss varies with ${out}: at a rate of ${number(upstream)}, so 0.01 more of it changes the loss by about ${number(0.01 * upstream)}. This is its <dfn>upstream gradient</dfn>.`;
   if (!input) return first;
   const from = code(network.element(input.id, input.index));
   const local = network.row(k, unit.id, unit.index).get(input.id)?.[input.index] ?? 0;
-  return `${first} ${out} itself grows by ${number(local)} for each 1 that ${from} grows: the
-    <dfn>local derivative</dfn>. So through ${out}, ${from} changes the loss by
+  return `${first} ${start ? "The loss" : out} varies with ${from} at a rate of ${number(local)}: the
+    <dfn>local derivative</dfn>. So through ${start ? "this step" : out}, the loss varies with ${from} at a rate of
     ${enclosed(upstream)} × ${enclosed(local)} = <strong>${number(upstream * local)}</strong>. This is the chain rule.`;
 }
 
@@ -130,7 +154,7 @@ function endWords(network) {
     .sort((a, b) => Math.abs(b.g) - Math.abs(a.g));
   if (!top) return "Every input has its gradient now.";
   const name = code(network.element(top.p.id, top.index));
-  return `Every parameter has its gradient now. The greatest is that of ${name}, ${number(top.g)}:
+  return `Every parameter has its gradient now. The largest in size is that of ${name}, ${number(top.g)}:
     of all numbers it moves the loss most, and ${top.g > 0 ? "lowering" : "raising"} it lowers the loss. Gradient descent moves every
     parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
 }
@@ -138,4 +162,18 @@ function endWords(network) {
 /** "a, b and c" */
 function list(items) {
   return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+}
+
+/** The place of the stop in other stops: the same phase, the same step or the nearest one. */
+function sameStop(stops, network, old, oldNetwork, oldStops) {
+  const same = stops.filter((s) => s.phase === old.phase);
+  if (!same.length) return 0;
+  const { path, title } = oldNetwork.steps[old.step] ?? {};
+  const found = same.find(({ step }) => {
+    const own = network.steps[step];
+    return own && (path ? own.path === path : own.title === title);
+  });
+  const among = oldStops.filter((s) => s.phase === old.phase);
+  const share = among.indexOf(old) / Math.max(1, among.length - 1);
+  return (found ?? same[Math.round(share * (same.length - 1))]).at;
 }

@@ -1,6 +1,7 @@
 // "Take a step": an optimizer moves all parameters, one step or ten at a time.
 
-const RATES = { SGD: 0.1, momentum: 0.05, RMSprop: 0.01, Adam: 0.01 };
+const KINDS = ["SGD", "momentum", "RMSprop", "Adam"];
+const RATES = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4];
 
 class Training {
   constructor(page, root) {
@@ -11,22 +12,22 @@ class Training {
       );
       return;
     }
-    const kinds = Object.keys(RATES)
-      .map((k) => `<option>${k}</option>`)
-      .join("");
+    const kinds = KINDS.map((k) => `<option>${k}</option>`).join("");
     root.append(
       element(`<div><p class="pick"><label>optimizer <select data-key="optimizer">${kinds}</select></label>
-      <label>learning rate <input type="number" step="any" min="0" data-key="lr" value="${RATES.SGD}"></label></p>
+      <label>learning rate <input type="number" step="any" min="0" data-key="lr"></label></p>
+      <p class="note rule"></p>
       <p class="actions"><button type="button" data-key="one">1 step</button> <button type="button" data-key="ten">10 steps</button></p>
-      <div class="result"></div></div>`),
+      <p class="refused" role="alert"></p><div class="result"></div></div>`),
     );
     this.kind = root.querySelector('[data-key="optimizer"]');
     this.rate = root.querySelector('[data-key="lr"]');
-    this.kind.addEventListener("change", () => {
-      this.rate.value = RATES[this.kind.value];
-      this.optimizer = null;
+    this.isOwn = false; // whether the reader has chosen the rate
+    this.kind.addEventListener("change", () => this.#begin());
+    this.rate.addEventListener("input", () => {
+      this.isOwn = true;
+      this.#begin();
     });
-    this.rate.addEventListener("change", () => (this.optimizer = null));
     root.querySelector('[data-key="one"]').addEventListener("click", () => this.steps(1));
     root.querySelector('[data-key="ten"]').addEventListener("click", () => this.steps(10));
     this.restart();
@@ -35,26 +36,66 @@ class Training {
   /** No step taken yet. */
   restart() {
     if (!this.kind) return;
-    this.optimizer = null;
     this.losses = [this.page.network.loss];
     this.start = null;
+    this.#begin();
     this.show();
+  }
+
+  /** As at the start: SGD, and a rate that suits it. */
+  reset() {
+    if (this.kind) this.kind.value = KINDS[0];
+    this.isOwn = false;
+    this.restart();
+  }
+
+  /** A new optimizer, with a rate that suits it unless the reader has one. */
+  #begin() {
+    this.optimizer = null;
+    const kind = this.kind.value;
+    if (!this.isOwn) this.rate.value = suitable(this.page.network.pass, kind);
+    const settings = Object.entries(chainrule.constants.optimizers[kind])
+      .filter(([key, v]) => key !== "lr" && (typeof v === "number" || Array.isArray(v)))
+      .map(([key, v]) => `${key} = ${Array.isArray(v) ? `(${v.join(", ")})` : v}`);
+    const tried =
+      "The rate was tried: one step with it lowers the loss by half of what the gradient promises or more, and by a third of the loss at most";
+    const why =
+      kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
+    this.root.querySelector(".rule").innerHTML =
+      `${code(chainrule.constants.rules[kind].replace(/\.$/, ""))}; here ${settings.join(", ")}. ${this.isOwn ? "" : why}`;
+    this.#refuse("");
+  }
+
+  #refuse(words) {
+    this.root.querySelector(".refused").textContent = words;
   }
 
   steps(count) {
     const { network } = this.page;
-    this.optimizer ??= new chainrule.Optimizer(this.kind.value, { lr: Number(this.rate.value) });
+    const rate = Number(this.rate.value);
+    if (!(rate > 0)) {
+      this.#refuse(
+        this.rate.value === ""
+          ? "A step needs a learning rate, such as 0.1."
+          : `With a learning rate of ${number(rate)} no step lowers the loss: it has to be above 0, such as 0.1.`,
+      );
+      return;
+    }
+    this.#refuse("");
+    this.page.remember(`${plural(count, "step")} ago`);
+    this.optimizer ??= new chainrule.Optimizer(this.kind.value, { lr: rate });
     this.start ??= new Map(
       network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
     );
-    if (this.losses.at(-1) !== network.loss) this.losses.push(network.loss); // changed by hand
+    this.losses.splice(-1, 1, network.loss); // it may have been changed by hand
     for (let k = 0; k < count; k++) {
       this.optimizer.step(network.pass);
       this.losses.push(network.loss);
     }
     this.page.recompute();
+    this.page.rebase();
     this.show();
-    this.page.say(`After ${plural(count, "step")} the loss is ${number(network.loss)}.`);
+    this.page.say(`After ${plural(count, "step")} the loss is ${network.lossText()}.`);
   }
 
   show() {
@@ -69,7 +110,13 @@ class Training {
       );
       return;
     }
-    root.append(curve({ key: "losses", title: "loss after each step", values: this.losses }));
+    root.append(
+      curve({
+        key: "losses",
+        title: `loss after each step of ${this.kind.value}, learning rate ${this.rate.value}`,
+        values: this.losses,
+      }),
+    );
     const moved = network.parameters
       .flatMap((p) => {
         const before = this.start.get(p.id);
@@ -83,16 +130,40 @@ class Training {
     root.append(
       element(
         table(
-          ["moved most", "was", "is"],
+          ["weight", "was", "is"],
           moved.map((m) => [
             code(elementName(m.p.name, m.index, m.p.shape)),
             number(m.before),
             number(m.now),
           ]),
           1,
-          "Weights that moved most",
+          "The weight that moved most, of each tensor",
         ),
       ),
     );
   }
+}
+
+/**
+ * The largest rate at which one step lowers the loss by half of what its gradients promise, or more,
+ * and not by more than a third of it: many steps of one sample would be a cliff instead of a curve.
+ * Momentum has a part of it: many steps of the same gradient add up to one of SGD with the whole.
+ */
+function suitable(pass, kind) {
+  const { momentum = 0 } = kind === "momentum" ? chainrule.constants.optimizers[kind] : {};
+  for (const rate of RATES) {
+    const moved = new chainrule.Optimizer(kind === "momentum" ? "SGD" : kind, { lr: rate }).next(
+      pass,
+    );
+    let promised = 0;
+    for (const [id, numbers] of moved) {
+      const [x, g] = [pass.value(id).data, pass.gradient(pass.nodes[id].name).data];
+      numbers.forEach((v, k) => (promised += (x[k] - v) * g[k]));
+    }
+    const fallen = pass.loss - pass.lossWith(moved);
+    const steady = fallen <= Math.abs(pass.loss) / 3;
+    if (fallen > 0 && fallen >= promised / 2 && steady)
+      return Number((rate * (1 - momentum)).toPrecision(1));
+  }
+  return RATES.at(-1);
 }

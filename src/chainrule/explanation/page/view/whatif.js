@@ -47,7 +47,7 @@ class WhatIf {
       <p class="pick"><select data-key="tensor" aria-label="parameter or input">${options}</select>${shape.length ? `<span class="axes">[${axes.join("")}]</span>` : ""}</p>
       <p class="pick"><label class="slide">value <input type="range" data-key="slide" min="${-reach}" max="${reach}" step="any" value="${value}"></label>
       <input type="number" step="any" data-key="value" aria-label="value of the chosen number" value="${value}"></p>
-      <dl class="facts"></dl></div>`),
+      <p class="refused clamped" role="alert"></p><dl class="facts"></dl><p class="note why"></p></div>`),
     );
     const find = (key) => this.root.querySelector(`[data-key="${key}"]`);
     find("tensor").addEventListener("change", (event) => {
@@ -56,10 +56,15 @@ class WhatIf {
     });
     for (const input of this.root.querySelectorAll("[data-axis]")) {
       input.addEventListener("change", () => {
-        const at = [...this.root.querySelectorAll("[data-axis]")].map((i, axis) =>
-          Math.min(Math.max(0, Math.round(Number(i.value) || 0)), shape[axis] - 1),
+        const wanted = [...this.root.querySelectorAll("[data-axis]")].map((i) =>
+          Math.round(Number(i.value) || 0),
         );
+        const at = wanted.map((i, axis) => Math.min(Math.max(0, i), shape[axis] - 1));
         this.page.choose(id, ravel(at, shape));
+        const axis = at.findIndex((i, k) => i !== wanted[k]);
+        if (axis >= 0)
+          this.root.querySelector(".clamped").textContent =
+            `There is no index ${wanted[axis]}: along axis ${axis} they go from 0 to ${shape[axis] - 1}.`;
       });
     }
     find("slide").addEventListener("input", (event) => this.#set(Number(event.target.value)));
@@ -79,13 +84,12 @@ class WhatIf {
 
   #set(value) {
     const { id, index } = this.page.chosen;
-    this.page.network.pass.set(id, index, value);
-    this.page.recompute();
+    this.page.edit(id, index, value);
   }
 
   #say() {
-    const { network, original } = this.page;
-    this.page.say(`The loss is ${number(network.loss)}; it was ${number(original.loss)}.`);
+    const { network, base } = this.page;
+    this.page.say(`The loss is ${network.lossText()}; it was ${number(base.loss)}.`);
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
@@ -110,6 +114,13 @@ class WhatIf {
       const select = line.querySelector("select");
       select.addEventListener("change", () => page.variant(key, values[select.selectedIndex]));
       this.root.append(line);
+      const added = key === "depth" ? page.label.depth - own : 0;
+      if (added > 0)
+        this.root.append(
+          element(
+            `<p class="note">${plural(added, "layer")} added, with weights as <code>nn.Linear</code> draws them from seed 0; the others keep theirs.</p>`,
+          ),
+        );
     }
     const schemes = Object.keys(page.network.graph.initialisations ?? {});
     if (!schemes.length) return;
@@ -130,9 +141,72 @@ class WhatIf {
       this.root.querySelector(`[data-key="${key}"]`).addEventListener("change", draw);
   }
 
+  /** What it was before: before all changes by hand, or before another network or parameters. */
+  #comparison() {
+    const { network, base, before } = this.page;
+    const edits = this.page.edits();
+    if (!edits.length)
+      return before ? [["loss was", `${number(before.loss)} (${escape(before.words)})`]] : [];
+    const each =
+      edits.length === 1
+        ? [["value was", number(edits[0].was)]]
+        : edits
+            .slice(0, 6)
+            .map((e) => [
+              code(network.element(e.id, e.index)),
+              `${number(e.was)} → ${number(e.now)}`,
+            ]);
+    if (edits.length > 6) each.push(["more changes", String(edits.length - 6)]);
+    const all = edits.length > 1 ? ` by all ${edits.length} changes` : "";
+    const facts = [
+      ...each,
+      ["loss was", number(base.loss)],
+      [`change of the loss${all}`, signed(network.loss - base.loss)],
+    ];
+    const predicted = this.#predicted(edits);
+    if (predicted !== null)
+      facts.push([
+        `change that the gradient predicts${edits.length > 1 ? " for all" : ""}`,
+        signed(predicted),
+      ]);
+    return facts;
+  }
+
+  /** Gradient × change, over all changes by hand; null where a gradient is unknown. */
+  #predicted(edits) {
+    const { gradients } = this.page.base;
+    if (!edits.every((e) => gradients.get(e.id))) return null;
+    return edits.reduce(
+      (sum, e) => sum + Number(gradients.get(e.id)[e.index]) * (e.now - e.was),
+      0,
+    );
+  }
+
+  /** Why the real change is not the one that the gradient predicts. */
+  #why() {
+    const { network, base } = this.page;
+    const edits = this.page.edits();
+    const predicted = edits.length ? this.#predicted(edits) : null;
+    if (predicted === null) return "";
+    const real = network.loss - base.loss;
+    if (Math.abs(real - predicted) <= 0.02 * Math.max(Math.abs(real), Math.abs(predicted)))
+      return "They agree: over so short a way the loss is nearly a straight line, and the gradient is its slope.";
+    const passed = [...switchesOf(network)].flatMap(([id, off]) =>
+      off.flatMap((v, k) =>
+        v === base.switches.get(id)[k]
+          ? []
+          : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
+      ),
+    );
+    const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
+    return passed.length
+      ? `They differ because a kink was passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}.`
+      : "They differ because the loss is curved: the gradient is its slope before the change, and the slope changes on the way.";
+  }
+
   /** The numbers that a change moves; the controls stay as they are. */
   update() {
-    const { network, chosen, original, sample } = this.page;
+    const { network, chosen, base, sample } = this.page;
     if (!chosen) return;
     const { id, index } = chosen;
     const value = Number(network.value(id)[index]);
@@ -142,22 +216,11 @@ class WhatIf {
         input.value = key === "slide" ? value : Number(value.toPrecision(6));
     }
     const gradient = network.gradient(id);
-    const was = Number(original.values.get(id)[index]);
-    const step = value - was;
-    const predicted = original.gradients.get(id);
     const facts = [
       ["gradient", gradient ? number(Number(gradient[index])) : "not computed"],
-      ["loss", `<strong data-loss="${network.loss}">${number(network.loss)}</strong>`],
+      ["loss", `<strong data-loss="${network.loss}">${network.lossText()}</strong>`],
+      ...this.#comparison(),
     ];
-    if (step !== 0) facts.push(["value was", number(was)]);
-    if (network.loss !== original.loss) {
-      facts.push(
-        ["loss was", number(original.loss)],
-        ["change of the loss", signed(network.loss - original.loss)],
-      );
-      if (step !== 0 && predicted && this.page.onlyChosenChanged())
-        facts.push(["change that the gradient predicts", signed(Number(predicted[index]) * step)]);
-    }
     if (network.pass.outdated?.size)
       facts.push([
         "note",
@@ -166,14 +229,13 @@ class WhatIf {
     this.root.querySelector(".facts").innerHTML = facts
       .map(([a, b]) => `<div><dt>${a}</dt><dd>${b}</dd></div>`)
       .join("");
+    this.root.querySelector(".why").textContent = this.#why();
     if (this.canvas?.isConnected) {
       const { shape, start } = network.part(id, sample);
-      const top = Math.max(greatest(original.values.get(id)), 1e-9);
+      const top = Math.max(greatest(base.values.get(id)), 1e-9);
       const paint = (flat) => {
         const now = Number(network.value(id)[flat]);
-        this.page.network.pass.set(id, flat, Math.abs(now) > top / 2 ? 0 : top);
-        this.page.chosen = { id, index: flat };
-        this.page.recompute(true);
+        this.page.edit(id, flat, Math.abs(now) > top / 2 ? 0 : top, true);
       };
       this.canvas.replaceChildren(
         heatmap({

@@ -1,0 +1,72 @@
+// How much gradient reaches each value: whether it fades or grows on its way back.
+
+const MUCH = 20; // times as long, or as short: then it is said where that came from
+
+const norm = (values) => Math.hypot(...chunks(values));
+
+function* chunks(values) {
+  for (let k = 0; k < values.length; k += 4096) {
+    let sum = 0;
+    for (let j = k; j < Math.min(k + 4096, values.length); j++) sum += Number(values[j]) ** 2;
+    yield Math.sqrt(sum);
+  }
+}
+
+/** The length of ∂loss/∂value after each step, by the value's name. */
+function flowOf(network) {
+  const points = network.steps.flatMap((step) => step.outputs).filter((id) => network.gradient(id));
+  return new Map(points.map((id) => [network.name(id), norm(network.gradient(id))]));
+}
+
+/** The lengths as bars, with those of before as outlines. */
+function gradientFlow(page) {
+  const { network } = page;
+  const flow = flowOf(network);
+  if (flow.size < 3) return null;
+  const names = [...flow.keys()];
+  const before = page.before ?? (page.edits().length ? page.base : null);
+  const figure = bars({
+    key: "flow",
+    title: "How much gradient reaches each value",
+    labels: names,
+    values: [...flow.values()],
+    before: before && names.map((name) => before.flow.get(name) ?? 0),
+    what: "length of ∂loss/∂value",
+  });
+  const words = flowWords(network);
+  if (words) figure.querySelector("figcaption").after(element(`<p class="say flow">${words}</p>`));
+  return figure;
+}
+
+/** Where a gradient that nearly vanishes or explodes lost or won most; nothing if it does neither. */
+function flowWords(network) {
+  const passed = network.steps.flatMap((step, k) => factorsAt(network, step, k)).reverse();
+  if (!passed.length) return "";
+  const [from, to] = [passed[0].before, passed.at(-1).after];
+  const shrinks = to < from / MUCH;
+  if (!shrinks && !(to > from * MUCH)) return "";
+  const factor = (p) => p.after / p.before;
+  const most = passed.reduce((a, b) => (factor(b) < factor(a) === shrinks ? b : a));
+  const slopes = network.isElementwise(most.k, most.input, most.output)
+    ? network.slopes(most.k, most.input, most.output)
+    : null;
+  const range = slopes
+    ? `; its slopes are ${extent(slopes)
+        .map((v) => number(v, 3))
+        .join(" to ")}`
+    : "";
+  return `From ${code(network.name(passed[0].output))} back to ${code(network.name(passed.at(-1).input))} the gradient
+    ${shrinks ? "nearly vanishes" : "explodes"}: its length goes from ${number(from, 3)} to ${number(to, 3)}. It ${shrinks ? "loses" : "grows"} most
+    at ${escape(network.title(most.k))}: × ${number(factor(most), 3)}${range}.`;
+}
+
+/** The lengths before and after a step that hands its gradient to one value alone. */
+function factorsAt(network, step, k) {
+  const [output] = step.outputs;
+  const inputs = step.inputs.filter((id) => network.maker.has(id) && network.gradient(id));
+  const [input] = inputs;
+  const isAlone = step.outputs.length === 1 && inputs.length === 1;
+  if (!isAlone || output === network.graph.loss || network.readers.get(input).length > 1) return [];
+  const [before, after] = [output, input].map((id) => norm(network.gradient(id)));
+  return before > 0 ? [{ k, input, output, before, after }] : [];
+}
