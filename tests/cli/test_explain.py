@@ -69,6 +69,16 @@ def test_one_neuron_by_hand():
 
 
 @pytest.mark.parametrize("name", examples.NAMES)
+def test_an_example_has_every_form(name):
+    example = examples.load(name)
+    explained = cr.explain(example.loss, *example.arguments(None, None))
+    page = explained.page(title=example.title)
+    assert f"<title>{example.title}</title>" in page
+    for text in (explained.text(), explained.unicode(), explained.latex(), explained.story()):
+        assert text.count("\n") > 5
+
+
+@pytest.mark.parametrize("name", examples.NAMES)
 def test_the_program_of_an_example_computes_the_same(name):
     example = examples.load(name)
     explanation = cr.explain(example.loss, *example.arguments(None, None))

@@ -193,8 +193,10 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     position: dict[Node, int] = {}
     for k, node in enumerate(everything):
         position.setdefault(new[node], k)
+    for node in topological({*new.values()}):
+        position.setdefault(node, -1)  # a constant that the passes have put in
     ends = [loss, *gradients.values(), *updated.values()]
-    order = sorted({*new.values()}, key=position.__getitem__)
+    order = sorted(position, key=position.__getitem__)
     fixed, random = without_inputs(order, {*read})
     inputs = _inputs(read, calls, owners, ends, order, random)
     gradients = {i.name: gradients[i.name] for i in inputs.values() if i.name in gradients}
