@@ -26,7 +26,10 @@ function stopPanel(page) {
 /** What the story of the sample tells at this stop: nothing once its numbers are others. */
 function story(page, step) {
   const sentences = page.asGiven ? (step.story?.[page.stop.phase] ?? []) : [];
-  return sentences.map((line) => element(`<p class="say story">${escape(line)}</p>`));
+  return sentences.map((line) => {
+    const text = escape(line).replace(/`(.+?)`/g, "<code>$1</code>");
+    return element(`<p class="say story">${text}</p>`);
+  });
 }
 
 function heading({ network, stop, stops }) {
