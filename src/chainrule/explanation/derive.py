@@ -18,7 +18,7 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
-from .owners import Owners, is_generator_state
+from .owners import Owners, distinct, is_generator_state
 from .recorder import Call, Line, Pull, Recorder
 from .simplified import simplified, value_of, without_inputs
 
@@ -251,7 +251,7 @@ def _inputs(
         call = calls.get(node)
         path = "" if call is None or call.module is None else owners.path(call.module)
         what = "mask" if node.dtype == np.bool_ else "noise"
-        out[node] = Input(_unused(f"{path}.{what}".lstrip("."), names), "drawn", values[node])
+        out[node] = Input(distinct(f"{path}.{what}".lstrip("."), names), "drawn", values[node])
     return out
 
 
@@ -265,13 +265,3 @@ def _until(ends: Sequence[Node], stop: AbstractSet[Node]) -> set[Node]:
             seen.add(node)
             stack += () if node in stop else node.inputs
     return seen
-
-
-def _unused(name: str, used: set[str]) -> str:
-    """The name, with a number if it is in use."""
-    k, out = 1, name
-    while out in used:
-        k += 1
-        out = f"{name}_{k}"
-    used.add(out)
-    return out
