@@ -22,7 +22,7 @@ from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
 from .owners import Owners, is_generator_state
-from .recorder import Call, Line, Pull, Recorder
+from .recorder import Call, Exchange, Line, Pull, Recorder
 
 
 def derive(
@@ -30,11 +30,13 @@ def derive(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     optimizer: Any = None,
+    exchanges: Sequence[Exchange] = (),
 ) -> Derivation:
     """Record the function's loss, the backward pass from it, and the optimizer's step.
 
     function    returns the loss (or a tuple that begins with it), or calls backward() on it
     optimizer   steps after the backward pass, if the function does not step one itself
+    exchanges   what runs in place of some modules of the user's
     """
     if isinstance(function, Tensor) or not callable(function):
         got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
@@ -45,10 +47,10 @@ def derive(
             "explain(lambda x, y: loss(model(x), y), x, y)",
         )
     arguments = Arguments(args, kwargs)
-    recording = _Recording(function, arguments, optimizer)
+    recording = _Recording(function, arguments, optimizer, exchanges)
     if not recording.ends:  # no parameters: by the arguments
         floats = [is_floating(t.dtype) for t in arguments.tensors]
-        recording = _Recording(function, arguments, optimizer, floats)
+        recording = _Recording(function, arguments, optimizer, exchanges, floats)
         if not recording.ends:
             raise GradientError(
                 "explain",
@@ -57,7 +59,10 @@ def derive(
                 "expected parameters, or floating arguments",
                 "pass what to differentiate by as an argument, or set requires_grad=True on it",
             )
-    return _derivation(recording, Owners(function, args, kwargs, optimizer))
+    owners = Owners(function, args, kwargs, optimizer)
+    for exchange in exchanges:
+        owners.add_exchange(exchange)
+    return _derivation(recording, owners)
 
 
 class _Recording:
@@ -73,18 +78,27 @@ class _Recording:
         function: Callable[..., Any],
         arguments: Arguments,
         optimizer: Any,
+        exchanges: Sequence[Exchange],
         variables: Sequence[bool] = (),
     ) -> None:
         self._function, self._arguments, self._optimizer = function, arguments, optimizer
         self.tensors = arguments.tensors
         wanted = variables or [t.requires_grad for t in self.tensors]
-        self.recorder = Recorder()
+        self.recorder = Recorder(exchanges)
         trace = Trace()
         trace.watcher = self.recorder
         self.ends: list[tuple[Any, Node]] = []
         specs = [(t.shape, t.dtype, w) for t, w in zip(self.tensors, wanted, strict=True)]
         with quiet():
             self.recorded: Recorded = record(self._body, specs, trace, "explain", False)
+        if self.recorder.unused:
+            names = [type(e.module).__name__ for e in self.recorder.unused.values()]
+            raise ArgumentError(
+                "explain",
+                f"got a {names[0]} to exchange, which the function does not call",
+                "expected a call of the module",
+                "call the module itself instead of its forward",
+            )
         self.inputs = self.recorded.graph.inputs[: len(self.tensors)]
         self.assigned = [(owner, node) for owner, node in trace.writes.values()]
 
