@@ -129,3 +129,16 @@ def test_a_module_that_is_not_called_is_no_variant():
         return F.cross_entropy(net[4](net[1].forward(net[0](x))), y)
 
     assert losses(loss, X, Y) == {}
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, ZeroDivisionError])
+def test_a_variant_that_raises_is_left_out(error):
+    net, calls = network(), []
+
+    def loss(x: Any, y: Any) -> Any:
+        calls.append(0)
+        if len(calls) == 2:
+            raise error("not the network that was explained")
+        return F.cross_entropy(net(x), y)
+
+    assert len(losses(loss, X, Y)) == 13

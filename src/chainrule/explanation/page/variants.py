@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import nn, random
-from ...errors import ChainruleError
 from ...functions import creation
 from ...nn import Linear, Module, Sequential, init
 from ...nn import functional as F  # noqa: N812 - the usual name
@@ -70,12 +69,12 @@ def variants(
     labels += [Label(a, d) for a in activations for d in depths]
     out: dict[Label, Derivation] = {}
     room = MOST_NODES
-    for label in labels:
-        if label == now or label in out:
+    for label in dict.fromkeys(labels):
+        if label == now:
             continue
         try:
             variant = derive(function, args, kwargs, exchanges=network.exchanges(label))
-        except ChainruleError:
+        except Exception:
             continue  # the code around the layers is written for the network as it is
         room -= len(variant.position)
         if room < 0:
