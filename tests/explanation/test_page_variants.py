@@ -142,3 +142,19 @@ def test_a_variant_that_raises_is_left_out(error):
         return F.cross_entropy(net(x), y)
 
     assert len(losses(loss, X, Y)) == 13
+
+
+def test_variants_have_the_weights_of_the_explained_network():
+    net = network()
+
+    def loss(x: Any, y: Any) -> Any:
+        return F.cross_entropy(net(x), y)
+
+    derivation = derive(loss, (X, Y), {})
+    before = losses(loss, X, Y)
+    with cr.no_grad():
+        for p in net.parameters():
+            p[...] = p * 2
+    _, others = variants(loss, (X, Y), {}, derivation)
+    after = {(v.activation, v.depth): float(d.value(d.loss)) for v, d in others}
+    assert after == before

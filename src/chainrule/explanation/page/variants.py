@@ -11,7 +11,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import nn, random
@@ -59,7 +59,11 @@ def variants(
     kwargs: Mapping[str, Any],
     derivation: Derivation,
 ) -> tuple[Label, list[tuple[Label, Derivation]]]:
-    """The label of the network as it is, and its variants: first those that change one thing."""
+    """The label of the network as it is, and its variants: first those that change one thing.
+
+    The function is recorded again for each. What a variant reads has the values of the derivation,
+    where it has an input of that name, kind, shape and dtype.
+    """
     network = _Network(derivation)
     now = network.label
     activations = [a for a in ACTIVATIONS if network.has_activation(a)]
@@ -79,8 +83,22 @@ def variants(
         room -= len(variant.position)
         if room < 0:
             break
-        out[label] = variant
+        out[label] = _with_values(variant, derivation)
     return now, [*out.items()]
+
+
+def _with_values(variant: Derivation, derivation: Derivation) -> Derivation:
+    """The variant with the values that the derivation has for its inputs."""
+    values = {(i.name, i.kind, *_spec(i.value)): i.value for i in derivation.inputs.values()}
+    inputs = {
+        node: replace(i, value=values.get((i.name, i.kind, *_spec(i.value)), i.value))
+        for node, i in variant.inputs.items()
+    }
+    return replace(variant, inputs=inputs)
+
+
+def _spec(value: Any) -> tuple[Any, Any]:
+    return value.shape, value.dtype
 
 
 @dataclass(frozen=True)
