@@ -8,6 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.errors import ArgumentError
 from chainrule.explanation.derive import derive
 from chainrule.explanation.page.variants import variants
 
@@ -158,3 +159,11 @@ def test_variants_have_the_weights_of_the_explained_network():
     _, others = variants(loss, (X, Y), {}, derivation)
     after = {(v.activation, v.depth): float(d.value(d.loss)) for v, d in others}
     assert after == before
+
+
+@pytest.mark.parametrize("words", [{"title": 5}, {"text": None}, {"title": b"x"}])
+def test_words_of_a_page_are_text(words):
+    (name,) = words
+    explanation = cr.explain(lambda x: (x**2).mean(), X)
+    with pytest.raises(ArgumentError, match=rf"^\[explain\] got {name}=.*; expected text; "):
+        explanation.page(**words)

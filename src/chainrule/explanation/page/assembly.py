@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..steps import names_of, steps_of
@@ -21,7 +22,18 @@ def page_of(
     title: str = "",
     text: str = "",
 ) -> str:
-    """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`."""
+    """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`.
+
+    ArgumentError: the title or the text is no text.
+    """
+    for name, value in {"title": title, "text": text}.items():
+        if not isinstance(value, str):
+            raise ArgumentError(
+                "explain",
+                f"got {name}={value!r:.40}",
+                "expected text",
+                f'page({name}="…")',
+            )
     label, others = variants(function, args, kwargs, derivation)
     shown = contents(derivation, title, label, others)
     derivations = [derivation, *(d for _, d in others[: len(shown["variants"])])]
