@@ -9,9 +9,9 @@ from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..steps import names_of, steps_of
-from .contents import contents
+from .contents import contents, fits
 from .page import render
-from .variants import variants
+from .variants import label_of, variants
 
 
 def page_of(
@@ -34,9 +34,13 @@ def page_of(
                 "expected text",
                 f'page({name}="…")',
             )
-    label, others = variants(function, args, kwargs, derivation)
+    label, others = (
+        variants(function, args, kwargs, derivation)
+        if fits(derivation)
+        else (label_of(derivation), [])
+    )
     shown = contents(derivation, title, label, others)
-    derivations = [derivation, *(d for _, d in others[: len(shown["variants"])])]
+    derivations = [derivation, *(d for _, d in others)]
     for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
         _add_words(entry, of, with_story=entry is shown)
     return render(shown, title, text)

@@ -87,6 +87,11 @@ def variants(
     return now, [*out.items()]
 
 
+def label_of(derivation: Derivation) -> Label:
+    """The label of the network as it is."""
+    return _Network(derivation).label
+
+
 def _with_values(variant: Derivation, derivation: Derivation) -> Derivation:
     """The variant with the values that the derivation has for its inputs."""
     values = {(i.name, i.kind, *_spec(i.value)): i.value for i in derivation.inputs.values()}
