@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def write(path: Path, content: str | bytes) -> None:
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with file_errors("write", path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = _temporary(path)
         try:
             temporary.unlink(missing_ok=True)
             with open(temporary, "xb") as file:  # x: not through a link either
@@ -73,7 +74,7 @@ def write_through(path: Path, content: str | bytes) -> None:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it appears at the path when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with file_errors("write", path):
         sweep(path.parent, glob.escape(path.name))
         temporary.mkdir()
@@ -144,25 +145,35 @@ def is_locked(folder: Path) -> bool:
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove temporary files that killed processes have left there, for this name.
 
-    A link is removed, not its target.
+    Those of living processes stay, and of this one those of its other threads. A link is
+    removed, not its target.
     """
     for stale in folder.glob(f".{name}.*.tmp"):
-        process = stale.name.split(".")[-2]
-        if process.isascii() and process.isdigit() and not _alive(int(process)):
+        *_, thread, process = stale.name.split(".")[:-1]
+        if process.isascii() and process.isdigit() and not _at_work(int(process), thread):
             if stale.is_dir() and not stale.is_symlink():
                 shutil.rmtree(stale)
             else:
-                stale.unlink()
+                stale.unlink(missing_ok=True)  # another thread may sweep too
 
 
-def _alive(process: int) -> bool:
+def _temporary(path: Path) -> Path:
+    """The name for this thread, by which `sweep` knows later whether it has left the file."""
+    return path.with_name(f".{path.name}.{threading.get_native_id()}.{os.getpid()}.tmp")
+
+
+def _at_work(process: int, thread: str) -> bool:
+    """Whether the process lives; of this process, whether another thread of that number does."""
+    if process == os.getpid():
+        living = {t.native_id for t in threading.enumerate()} - {threading.get_native_id()}
+        return thread in map(str, living)
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
+    except OSError:  # of another user
         return True
-    return process != os.getpid()
+    return True
 
 
 def _flush_folder(path: Path) -> None:

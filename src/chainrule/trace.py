@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -63,6 +63,9 @@ class Watcher(Protocol):
 
     def left(self, module: Any) -> None:
         """Its call has ended."""
+
+    def instead(self, module: Any) -> Callable[..., Any] | None:
+        """What is called in its place, or None if it is called itself."""
 
     def sweep_began(self, outputs: Iterable[Node]) -> None:
         """A reverse sweep from these nodes begins."""
@@ -135,6 +138,13 @@ class Trace:
         if self.watcher is not None:
             self.watcher.computed(node)
         return node
+
+    def instead(self, module: Any) -> Callable[..., Any] | None:
+        """As `Watcher.instead`; of an inner recording, such as a loop's body, the outer one's."""
+        trace: Trace | None = self
+        while trace is not None and trace.watcher is None:
+            trace = trace.outer
+        return None if trace is None or trace.watcher is None else trace.watcher.instead(module)
 
     def owns(self, tensor: Any) -> bool:
         """Whether the tensor was made, or computed, inside this trace."""

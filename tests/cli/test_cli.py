@@ -13,7 +13,7 @@ import typer
 import chainrule
 from chainrule import backends, checking, derivatives
 from chainrule.backends.native import code_cache
-from chainrule.cli import app, main
+from chainrule.cli import app, main, plain
 
 COMMAND = [sys.executable, "-m", "chainrule"]
 
@@ -171,6 +171,36 @@ def test_a_terminal_that_knows_ascii_alone(arguments):
     out = run(*arguments, LC_ALL="C", PYTHONIOENCODING="ascii").stdout
     assert out.isascii()
     assert "constant between its jumps" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_the_signs_of_mathematics(encoding):
+    settings = {"LC_ALL": "C", "PYTHONIOENCODING": encoding}
+    command = [*COMMAND, "explain", "neuron", "--form"]
+
+    def printed(form, *more):
+        done = subprocess.run(
+            [*command, form, *more], capture_output=True, env={**os.environ, **settings}, check=True
+        )
+        return done.stdout.decode(encoding)
+
+    text = printed("text")
+    assert "?" not in text
+    assert "[-0.25 -0.5]" in text
+    equations = printed("unicode")
+    assert "?" not in equations
+    assert {"ascii": "^2", "latin-1": "²"}[encoding] in equations
+    escaped = printed("text", "--json")
+    assert "\\u2212" in escaped
+    assert "−" in json.loads(escaped)["text"]
+
+
+def test_raised_and_lowered_signs_are_marked_once():
+    plain.register()
+    text = "e⁻¹² + x₁₂ᵀ ≤ ∂a · √b, 名😀é"
+    assert text.encode("ascii", plain.PLAIN) == b"e^-12 + x_12^T <= da * sqrtb, ???"
+    escaped = f'"{text}"'.encode("ascii", plain.JSON)
+    assert json.loads(escaped) == text
 
 
 def test_a_narrow_terminal_loses_nothing():

@@ -189,6 +189,24 @@ def test_a_form_is_written_into_a_file(capsys, tmp_path):
     assert (tmp_path / "n.txt").read_text() == neuron().text()
 
 
+def test_what_is_replaced_is_said(capsys, tmp_path):
+    (tmp_path / "precious.npz").write_text("")
+    arguments = "explain", "neuron", "--form", "numpy", "--out", "precious.txt"
+    assert call(capsys, *arguments)[2] == "wrote precious.txt and precious.npz (replaced)\n"
+    both = "wrote precious.txt (replaced) and precious.npz (replaced)\n"
+    assert call(capsys, *arguments)[2] == both
+    page = "explain", "neuron", "--out", "precious.txt"
+    assert call(capsys, *page)[1].endswith("\npage: precious.txt (replaced)\n")
+
+
+def test_a_program_and_its_arrays_need_two_files(capsys, tmp_path):
+    (tmp_path / "link.py").symlink_to("link.npz")
+    for name in ("a.npz", "a.NPZ", "link.py"):
+        arguments = ["explain", "neuron", "--form", "numpy", "--out", name]
+        expect_one_error(capsys, arguments, f"got {name} for a program")
+    assert [p.name for p in tmp_path.iterdir()] == ["link.py"]
+
+
 def test_a_program_runs_on_the_arrays_beside_it(capsys, tmp_path):
     _, _, err = call(capsys, "explain", "neuron", "--form", "numpy", "--out", "neuron.py")
     assert err == "wrote neuron.py and neuron.npz\n"

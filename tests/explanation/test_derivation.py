@@ -371,17 +371,10 @@ def test_an_explanation_is_not_copied():
             copied(explained)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"title": 5}, "got title=int; expected a text; title='5'"),
-        ({"path": 3}, "got path=int; expected a path"),
-        ({"path": b"x.html"}, "got path=bytes"),
-    ],
-)
-def test_a_page_takes_a_path_and_texts(settings, words):
-    with pytest.raises(cr.errors.ArgumentError, match=words):
-        cr.explain(lambda x: x.sum(), A).page(**settings)
+@pytest.mark.parametrize("path", [3, b"x.html"])
+def test_a_page_takes_a_path(path):
+    with pytest.raises(cr.errors.ArgumentError, match=f"got path={type(path).__name__}"):
+        cr.explain(lambda x: x.sum(), A).page(path)
 
 
 def test_a_line_is_of_the_kind_of_its_outermost_function():

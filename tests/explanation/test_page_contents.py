@@ -1,5 +1,6 @@
 """What a page shows as data: variants of the network, what only Python computes, large networks."""
 
+import base64
 import json
 from typing import Any
 
@@ -220,3 +221,27 @@ def test_a_page_of_50_thousand_parameters_is_small(computer):
     assert len(json.dumps(data, separators=(",", ":"))) < 2e6
     found = computer.run("return new chainrule.Pass(argument).run().loss", data)
     assert found == pytest.approx(derivation.value(derivation.loss).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_only_equal_elements_are_one(last):
+    value = np.zeros((5, 40), np.float32)
+    value[-1, -1] = last
+    count = len(base64.b64decode(module.encoded(value)["data"])) // 4
+    assert count == (200 if last else 1)
+
+
+def test_variants_of_a_network_too_large_for_a_page_are_not_made(monkeypatch):
+    net, calls = Network(), []
+
+    def loss(x: Any, y: Any) -> Any:
+        calls.append(0)
+        return F.cross_entropy(net(x), y)
+
+    explanation = cr.explain(loss, X, Y)
+    explanation.page()
+    assert len(calls) == 15
+    monkeypatch.setattr(module, "MOST_BYTES", 300)
+    page = explanation.page()
+    assert len(calls) == 15
+    assert '"label":{"activation":"tanh","depth":2},"variants":[]' in page

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 import warnings
 from pathlib import Path
 
@@ -235,7 +236,8 @@ def test_a_link_in_the_place_of_what_a_killed_process_left(where, copy, tmp_path
     for place in (copy, copy / "checkpoints"):
         for process in (99999999, os.getpid()):
             for name in (".x", ".metrics.jsonl", ".step-000000999"):
-                (place / f"{name}.{process}.tmp").symlink_to(where)
+                for thread in ("", f".{threading.get_native_id()}"):
+                    (place / f"{name}{thread}.{process}.tmp").symlink_to(where)
     assert call(capsys, "train", "--resume", copy, "--quiet")[0] == 0
     assert [p.name for p in elsewhere.iterdir()] == ["kept"]
     assert not list(copy.rglob(".*"))

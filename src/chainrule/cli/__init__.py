@@ -3,6 +3,7 @@
 train, predict, evaluate, explain, check, bench, info: commands
 runs        what `train`, `predict` and `evaluate` share
 examples    what `explain` explains, ready
+plain       characters that the encoding of the output lacks
 workloads   what `bench` times, and in which process
 """
 
@@ -24,7 +25,7 @@ from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import ArgumentError, ChainruleError, printable
-from . import bench, check, evaluate, explain, info, predict, train
+from . import bench, check, evaluate, explain, info, plain, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -166,13 +167,15 @@ def _behave_like_a_tool() -> None:
     """Behave like other command-line tools.
 
     End quietly when the reader of a pipe is gone; print characters that the encoding of the
-    terminal lacks as question marks; discard output to closed streams; print warnings without a
-    line of this program.
+    terminal lacks in plainer ones; discard output to closed streams; print warnings without a line
+    of this program.
     """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    plain.register()
+    as_json = "--json" in _words(None)
+    sys.stdout.reconfigure(errors=plain.JSON if as_json else plain.PLAIN)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors=plain.PLAIN)  # type: ignore[union-attr]
     warnings.formatwarning = lambda message, *_, **__: f"{printable(message, lines=True)}\n"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import webbrowser
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,9 @@ def explained(
             "expected the page, which a browser shows",
             f"leave out --open, or --form {form}",
         )
+    paths = [] if out is None else _paths(out, form)
     explanation, title, text, place = _explanation(target, sample, batch)
+    paths = paths or [place] * (form == Form.page)
     report: dict[str, Any] = {"title": title, "loss": explanation.loss}
     report["gradients"] = {
         name: {"shape": list(g.shape), "norm": float(np.linalg.norm(g.ravel().astype("f8")))}
@@ -95,21 +98,21 @@ def explained(
         if form == Form.page
         else _contents(explanation, form)
     )
-    path = out or (place if form == Form.page else None)
-    written = [] if path is None else _written(path, report.pop(form), explanation, form)
-    report.update({form: str(path)} if path is not None else {})
+    written = _written(paths, report[form], explanation)
+    if paths:
+        report[form] = str(paths[0])
     if as_json:
         print(printable(json.dumps(files.with_nulls(report), ensure_ascii=False)))
     elif form == Form.page:
         story = _contents(explanation, Form.story).rstrip()
         head = f"{title}. {text}" if text else title
-        print(printable(f"{head}\n\n{story}\n\npage: {path}", lines=True))
-    elif path is None:
+        print(printable(f"{head}\n\n{story}\n\npage: {written}", lines=True))
+    elif not paths:
         print(printable(report[form].rstrip(), lines=True))
     else:
-        print_note(f"wrote {' and '.join(map(str, written))}")
-    if opened and path is not None:
-        _open(path)
+        print_note(f"wrote {written}")
+    if opened:
+        _open(paths[0])
 
 
 def _explanation(
@@ -147,17 +150,31 @@ def _contents(explanation: Explanation, form: Form) -> str:
     return text
 
 
-def _written(path: Path, contents: str, explanation: Explanation, form: Form) -> list[Path]:
-    """The files that are written: with a program the arrays that it is called with."""
+def _paths(out: Path, form: Form) -> list[Path]:
+    """The files that are written: with a program the arrays that it is called with, beside it."""
     if form != Form.numpy:
+        return [out]
+    beside = out.with_suffix(".npz")
+    if out.suffix.lower() == ".npz" or os.path.realpath(out) == os.path.realpath(beside):
+        raise ArgumentError(
+            "explain",
+            f"got {out} for a program, whose arrays are written to {beside}",
+            "expected two files",
+            f"--out {out.with_suffix('.py')}",
+        )
+    return [out, beside]
+
+
+def _written(paths: Sequence[Path], contents: str, explanation: Explanation) -> str:
+    """Write the contents, and the arrays if there is a place for them; the paths as text."""
+    said = " and ".join(f"{p} (replaced)" if p.is_file() else str(p) for p in paths)
+    for beside in paths[1:]:
+        arrays = io.BytesIO()
+        np.savez(arrays, **explanation.arrays())  # type: ignore[arg-type]
+        files.write_through(beside, arrays.getvalue())
+    for path in paths[:1]:
         files.write_through(path, contents)
-        return [path]
-    arrays = io.BytesIO()
-    np.savez(arrays, **explanation.arrays())  # type: ignore[arg-type]
-    beside = path.with_suffix(".npz")
-    files.write_through(beside, arrays.getvalue())
-    files.write_through(path, contents)
-    return [path, beside]
+    return said
 
 
 def _list(as_json: bool) -> None:

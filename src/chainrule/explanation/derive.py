@@ -19,7 +19,7 @@ from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
 from .owners import Owners, distinct, is_generator_state
-from .recorder import Call, Line, Pull, Recorder
+from .recorder import Call, Exchange, Line, Pull, Recorder
 from .simplified import simplified, value_of, without_inputs
 
 
@@ -27,10 +27,12 @@ def derive(
     function: Callable[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    exchanges: Sequence[Exchange] = (),
 ) -> Derivation:
     """Record the function's loss, the backward pass from it, and what the function assigns.
 
     function    returns the loss (or a tuple that begins with it), or calls backward() on it
+    exchanges   what runs in place of some modules of the user's
     """
     if isinstance(function, Tensor) or not callable(function):
         got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
@@ -41,9 +43,9 @@ def derive(
             "explain(lambda x, y: loss(model(x), y), x, y)",
         )
     arguments = Arguments(args, kwargs)
-    recording = _Recording(function, arguments)
+    recording = _Recording(function, arguments, exchanges)
     if not recording.ends:  # no parameters: by the arguments
-        recording = _Recording(function, arguments, by_arguments=True)
+        recording = _Recording(function, arguments, exchanges, by_arguments=True)
         if not recording.ends:
             raise GradientError(
                 "explain",
@@ -52,7 +54,10 @@ def derive(
                 "expected parameters, or floating arguments",
                 "pass what to differentiate by as an argument, or set requires_grad=True on it",
             )
-    return _derivation(recording, Owners(function, args, kwargs))
+    owners = Owners(function, args, kwargs)
+    for exchange in exchanges:
+        owners.add_exchange(exchange)
+    return _derivation(recording, owners)
 
 
 class _Recording:
@@ -69,7 +74,11 @@ class _Recording:
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Arguments, by_arguments: bool = False
+        self,
+        function: Callable[..., Any],
+        arguments: Arguments,
+        exchanges: Sequence[Exchange],
+        by_arguments: bool = False,
     ) -> None:
         self._function, self._arguments = function, arguments
         self.places = [
@@ -78,7 +87,7 @@ class _Recording:
             if by_arguments or not (t.requires_grad and t.is_leaf)
         ]
         self.tensors = [arguments.tensors[k] for k in self.places]
-        self.recorder = Recorder()
+        self.recorder = Recorder(exchanges)
         trace = Trace()
         trace.watcher = self.recorder
         self.ends: list[tuple[Any, Node]] = []
@@ -89,6 +98,14 @@ class _Recording:
         ]
         with quiet():
             self.recorded: Recorded = record(self._body, specs, trace, "explain", False)
+        if self.recorder.unused:
+            names = [type(e.module).__name__ for e in self.recorder.unused.values()]
+            raise ArgumentError(
+                "explain",
+                f"got a {names[0]} to exchange, which the function does not call",
+                "expected a call of the module",
+                "call the module itself instead of its forward",
+            )
         self.inputs = self.recorded.graph.inputs[: len(self.tensors)]
         self.assigned = [(owner, node) for owner, node in trace.writes.values()]
 

@@ -92,15 +92,20 @@ class Explanation:
     def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
         """One HTML file that needs no network: the pass step by step, paths of blame, what if.
 
+        The function is recorded again for each variant of the network, so what it prints comes
+        again; of a network that is too large for a page there are no variants.
+
         path    where to write it; None: it is returned only
         title   of the page
         text    what to look at: a paragraph under the title
         """
         if not isinstance(path, (str, Path, NoneType)):
-            raise _not_a("path", path, "a path to write to, or None", 'e.page("explained.html")')
-        for name, value in (("title", title), ("text", text)):
-            if not isinstance(value, str):
-                raise _not_a(name, value, "a text", f"{name}={str(value)!r}")
+            raise ArgumentError(
+                "explain",
+                f"got path={type(path).__name__}",
+                "expected a path to write to, or None",
+                'e.page("explained.html")',
+            )
         out = page_of(*self._call, self._derivation, title, text)
         if path is not None:
             files.write_through(Path(path), out)
@@ -137,12 +142,6 @@ class Explanation:
         derivation = with_update(self._derivation, update)
         steps = steps_of(derivation)
         return derivation, steps, names_of(derivation, steps)
-
-
-def _not_a(name: str, value: Any, wanted: str, advice: str) -> ArgumentError:
-    return ArgumentError(
-        "explain", f"got {name}={type(value).__name__}", f"expected {wanted}", advice
-    )
 
 
 def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:

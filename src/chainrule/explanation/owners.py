@@ -17,6 +17,7 @@ from ..optim.group import Group
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from ..wrapping import Wrapper
+from .recorder import Exchange
 
 
 class Owners:
@@ -65,6 +66,13 @@ class Owners:
     def path(self, module: Module) -> str:
         """The module's path in the outermost one, "" for that one or one that has no name."""
         return self._paths.get(id(module), "")
+
+    def add_exchange(self, exchange: Exchange) -> None:
+        """Name what runs in place of a module: as that one, or as something beside it."""
+        path = self.path(exchange.module)
+        beside = path.rpartition(".")[0]
+        for name, module in exchange.others:
+            self._add_module(module, f"{beside}.{name}".lstrip(".") if name else path)
 
     def _add(self, value: Any, name: str, kind: str, is_argument: bool = False) -> None:
         """is_argument   the name is its own among the arguments"""

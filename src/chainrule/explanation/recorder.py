@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
@@ -34,6 +34,27 @@ class Call:
     place: tuple[str, int] | None = None
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """Modules that run in place of one of the user's, in a recording alone.
+
+    module   the user's, which stays as it is
+    others   what runs, one after another: its name, and the module. The name is that of `module`
+             if it is empty, else one beside it in the same container
+    """
+
+    module: Any
+    others: Sequence[tuple[str, Any]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The first is called with the arguments, each other one with the output before it."""
+        (_, first), *others = self.others
+        out = first(*args, **kwargs)
+        for _, module in others:
+            out = module(out)
+        return out
+
+
 @dataclass(eq=False)
 class Pull:
     """One use of the chain rule: a node's rule, from the gradient that reaches the node.
@@ -57,9 +78,12 @@ class Recorder:
     calls    the call that each node belongs to
     lines    the user's lines in which it was computed, innermost first
     sweeps   the outputs of each outermost sweep, and its pulls in order
+    unused   the exchanges whose module has not been called
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exchanges: Sequence[Exchange] = ()) -> None:
+        self._exchanges = {id(e.module): e for e in exchanges}
+        self.unused = {**self._exchanges}
         self.calls: dict[Node, Call] = {}
         self.lines: dict[Node, tuple[Line, ...]] = {}
         self.sweeps: list[tuple[list[Node], list[Pull]]] = []
@@ -89,6 +113,14 @@ class Recorder:
     def left(self, module: Any) -> None:
         """As `Watcher.left`."""
         self._modules.pop()
+
+    def instead(self, module: Any) -> Callable[..., Any] | None:
+        """As `Watcher.instead`."""
+        exchange = self._exchanges.get(id(module))
+        if exchange is None:
+            return None
+        self.unused.pop(id(module), None)
+        return exchange
 
     def sweep_began(self, outputs: Iterable[Node]) -> None:
         """As `Watcher.sweep_began`."""

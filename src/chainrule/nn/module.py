@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..errors import (
-    ArgumentError,
-    ChainruleError,
-    TraceError,
-    user_line,
-)
+from ..errors import ArgumentError, ChainruleError, TraceError, user_line
 from ..graph import spec_text
 from ..guards.counting import SelfGuarded, changes
 from ..guards.functions import custom_methods, reachable_names
@@ -78,6 +73,9 @@ class Module(SelfGuarded):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         watcher = None
         if state.trace is not None:
+            other = state.trace.instead(self)
+            if other is not None:
+                return other(*args, **kwargs)
             state.trace.guards.append(_ModuleGuard(self))
             watcher = state.trace.watcher
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..steps import names_of, steps_of
-from .contents import contents
+from .contents import contents, fits
 from .page import render
-from .variants import variants
+from .variants import label_of, variants
 
 
 def page_of(
@@ -21,10 +22,25 @@ def page_of(
     title: str = "",
     text: str = "",
 ) -> str:
-    """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`."""
-    label, others = variants(function, args, kwargs, derivation)
+    """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`.
+
+    ArgumentError: the title or the text is no text.
+    """
+    for name, value in {"title": title, "text": text}.items():
+        if not isinstance(value, str):
+            raise ArgumentError(
+                "explain",
+                f"got {name}={value!r:.40}",
+                "expected text",
+                f'page({name}="…")',
+            )
+    label, others = (
+        variants(function, args, kwargs, derivation)
+        if fits(derivation)
+        else (label_of(derivation), [])
+    )
     shown = contents(derivation, title, label, others)
-    derivations = [derivation, *(d for _, d in others[: len(shown["variants"])])]
+    derivations = [derivation, *(d for _, d in others)]
     for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
         _add_words(entry, of, with_story=entry is shown)
     return render(shown, title, text)

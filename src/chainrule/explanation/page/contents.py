@@ -22,6 +22,7 @@ from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 from .variants import Label
 
+_FEW = 64  # elements that are compared before all others
 MOST_BYTES = 1_200_000  # of values, 1.6 MB in base64: 300 thousand parameters in float32
 
 
@@ -63,6 +64,12 @@ def contents(
     for k, entry in enumerate(out["variants"]):
         _share(entry["nodes"], k, seen)
     return out
+
+
+def fits(derivation: Derivation) -> bool:
+    """Whether a page has the values of all inputs; else it has no variants either."""
+    inputs = _leaves(derivation, page_nodes(derivation))
+    return sum(_stored(derivation.value(n)) for n in inputs) <= MOST_BYTES
 
 
 def _share(nodes: list[dict[str, Any]], variant: int | None, seen: dict[Any, list[Any]]) -> None:
@@ -154,7 +161,7 @@ def _values(
 
     shown   the nodes whose values a reader sees first
     """
-    inputs = [n for n in nodes if n.op is None or n in derivation.inputs]
+    inputs = _leaves(derivation, nodes)
     read = {*inputs}
     sizes = {n: _stored(derivation.value(n)) for n in nodes}
     room = MOST_BYTES if sum(sizes[n] for n in inputs) <= MOST_BYTES else MOST_BYTES // 2
@@ -172,6 +179,10 @@ def _values(
         room = MOST_BYTES - sum(sizes[n] for n in stored)
     left_out = [i.name for node, i in derivation.inputs.items() if node not in known]
     return {n: derivation.value(n) for n in stored}, left_out
+
+
+def _leaves(derivation: Derivation, nodes: Iterable[Node]) -> list[Node]:
+    return [n for n in nodes if n.op is None or n in derivation.inputs]
 
 
 def _fitting(nodes: Iterable[Node], sizes: Mapping[Node, int], room: int) -> list[Node]:
@@ -195,7 +206,11 @@ def _stored(value: Any) -> int:
 
 def _uniform(value: Array) -> bool:
     """Whether all elements have the same bits."""
-    return value.size > 0 and value.tobytes() == value.reshape(-1)[:1].tobytes() * value.size
+
+    def same(some: Array) -> bool:
+        return some.tobytes() == some[:1].tobytes() * some.size
+
+    return value.size > 0 and same(value.flat[:_FEW]) and same(value.reshape(-1))
 
 
 def _computes(node: Node) -> bool:

@@ -1,22 +1,26 @@
 """The same network with another activation or another depth, where it is built of modules.
 
-The modules of the user's network are exchanged while a variant is recorded, and then restored.
+A variant is recorded with other modules in place of the user's, which stay as they are: only this
+recording knows of the others (`recorder.Exchange`).
 """
 
 from __future__ import annotations
 
 import copy
+import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import nn, random
-from ...errors import ChainruleError
-from ...nn import Linear, Module, Sequential
+from ...functions import creation
+from ...nn import Linear, Module, Sequential, init
 from ...nn import functional as F  # noqa: N812 - the usual name
 from ..derivation import Derivation
 from ..derive import derive
+from ..recorder import Exchange
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "linear")
 _MODULES: dict[str, Callable[[], Module]] = {
@@ -26,13 +30,8 @@ _MODULES: dict[str, Callable[[], Module]] = {
     "gelu": nn.GELU,
     "linear": nn.Identity,
 }
-_NONLINEARITIES = {"tanh": lambda: "tanh", "relu": lambda: "relu"}  # of RNN
-_FUNCTIONS: dict[str, Callable[[], Any]] = {  # of transformers
-    "relu": lambda: F.relu,
-    "tanh": lambda: F.tanh,
-    "sigmoid": lambda: F.sigmoid,
-    "gelu": lambda: F.gelu,
-}
+_NONLINEARITIES = {"tanh": "tanh", "relu": "relu"}  # of RNN
+_FUNCTIONS = {"relu": F.relu, "tanh": F.tanh, "sigmoid": F.sigmoid, "gelu": F.gelu}
 # Activations of hidden layers: each element becomes a function of itself.
 _HIDDEN = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -60,7 +59,11 @@ def variants(
     kwargs: Mapping[str, Any],
     derivation: Derivation,
 ) -> tuple[Label, list[tuple[Label, Derivation]]]:
-    """The label of the network as it is, and its variants: first those that change one thing."""
+    """The label of the network as it is, and its variants: first those that change one thing.
+
+    The function is recorded again for each. What a variant reads has the values of the derivation,
+    where it has an input of that name, kind, shape and dtype.
+    """
     network = _Network(derivation)
     now = network.label
     activations = [a for a in ACTIVATIONS if network.has_activation(a)]
@@ -70,34 +73,50 @@ def variants(
     labels += [Label(a, d) for a in activations for d in depths]
     out: dict[Label, Derivation] = {}
     room = MOST_NODES
-    for label in labels:
-        if label == now or label in out:
+    for label in dict.fromkeys(labels):
+        if label == now:
             continue
         try:
-            with network.changed(label):
-                variant = derive(function, args, kwargs)
-        except ChainruleError:
+            variant = derive(function, args, kwargs, exchanges=network.exchanges(label))
+        except Exception:
             continue  # the code around the layers is written for the network as it is
         room -= len(variant.position)
         if room < 0:
             break
-        out[label] = variant
+        out[label] = _with_values(variant, derivation)
     return now, [*out.items()]
+
+
+def label_of(derivation: Derivation) -> Label:
+    """The label of the network as it is."""
+    return _Network(derivation).label
+
+
+def _with_values(variant: Derivation, derivation: Derivation) -> Derivation:
+    """The variant with the values that the derivation has for its inputs."""
+    values = {(i.name, i.kind, *_spec(i.value)): i.value for i in derivation.inputs.values()}
+    inputs = {
+        node: replace(i, value=values.get((i.name, i.kind, *_spec(i.value)), i.value))
+        for node, i in variant.inputs.items()
+    }
+    return replace(variant, inputs=inputs)
+
+
+def _spec(value: Any) -> tuple[Any, Any]:
+    return value.shape, value.dtype
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an activation is: in `container`, under the name or index `key`.
+    """A module that is an activation of hidden layers, or has one.
 
-    now, name   what is there, and what it is called
-    choices     what makes another one, by name
+    name      what it is called
+    choices   what makes the module with another one, by name
     """
 
-    container: Any
-    key: Any
-    now: Any
+    module: Module
     name: str
-    choices: Mapping[str, Callable[[], Any]]
+    choices: Mapping[str, Callable[[], Module]]
 
 
 class _Network:
@@ -112,7 +131,8 @@ class _Network:
         called = {id(c.module): c.module for c in derivation.calls.values() if c.module is not None}
         above = [c.parent.module for c in derivation.calls.values() if c.parent is not None]
         modules = list({id(m): m for m in [*above, *called.values()]}.values())
-        inside = {id(v) for m in modules for _, _, v in _places(m)}
+        self._called = {id(m) for m in modules}
+        inside = {id(v) for m in modules for v in _inside(m)}
         self.roots = [m for m in modules if id(m) not in inside]
         everything = [m for root in self.roots for m in root.modules()]
         sequences = [m for m in everything if isinstance(m, Sequential) and _pairs(m)]
@@ -122,21 +142,24 @@ class _Network:
     @property
     def activations(self) -> list[_Place]:
         """The places of activations in hidden layers."""
-        everything = [p for root in self.roots for p in _places(root)]
-        out = [
-            _Place(container, key, module, type(module).__name__.lower(), _MODULES)
-            for container, key, module in everything
-            if isinstance(module, _HIDDEN)
-        ]
-        for module in (*self.roots, *(m for _, _, m in everything)):
-            if isinstance(module, (nn.RNN, nn.RNNCell)):
-                now = module.nonlinearity
-                out.append(_Place(module, "nonlinearity", now, now, _NONLINEARITIES))
+        out: list[_Place] = []
+        for module in self._everything:
+            if id(module) not in self._called:
+                continue
+            if isinstance(module, _HIDDEN):
+                out.append(_Place(module, type(module).__name__.lower(), _MODULES))
+            elif isinstance(module, (nn.RNN, nn.RNNCell)):
+                choices = _choices(module, "nonlinearity", _NONLINEARITIES)
+                out.append(_Place(module, module.nonlinearity, choices))
             elif isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
-                function = module.activation
-                name = getattr(function, "__name__", "")
-                out.append(_Place(module, "activation", function, name, _FUNCTIONS))
+                choices = _choices(module, "activation", _FUNCTIONS)
+                out.append(_Place(module, getattr(module.activation, "__name__", ""), choices))
         return out
+
+    @property
+    def _everything(self) -> list[Module]:
+        """The modules, each as often as it is somewhere."""
+        return [*self.roots, *(m for root in self.roots for m in _inside(root))]
 
     @property
     def label(self) -> Label:
@@ -151,49 +174,57 @@ class _Network:
         return bool(places) and all(name in place.choices for place in places)
 
     def has_depth(self, depth: int) -> bool:
-        """Whether hidden layers can be repeated or left out until there are that many."""
-        return bool(self.pairs) and depth >= len(self.pairs) - len(self._square)
+        """Whether hidden layers can be repeated or left out until there are that many.
+
+        A layer that is in several places is not: it would be repeated in each of them.
+        """
+        times = Counter(map(id, self._everything))
+        shared = any(times[id(self._layer(name))] > 1 for pair in self.pairs for name in pair)
+        return bool(self.pairs) and not shared and depth >= len(self.pairs) - len(self._square)
+
+    def _layer(self, name: str) -> Any:
+        return vars(self.hidden)[name]
 
     @property
     def _square(self) -> list[tuple[str, str]]:
         """The pairs that can be left out: their Linear keeps the width."""
-        layers = [vars(self.hidden)[linear] for linear, _ in self.pairs]
+        layers = [self._layer(linear) for linear, _ in self.pairs]
         pairs = zip(self.pairs, layers, strict=True)
         return [pair for pair, m in pairs if m.in_features == m.out_features]
 
-    @contextmanager
-    def changed(self, label: Label) -> Iterator[None]:
-        """The network with this label."""
-        with ExitStack() as stack:
-            if label.depth is not None and label.depth != len(self.pairs):
-                self._deepen(label.depth, stack)
-            for place in self.activations:
-                kind = place.choices.get(label.activation or "")
-                if kind is not None and label.activation != place.name:
-                    _put(place.container, place.key, kind())
-                    stack.callback(_put, place.container, place.key, place.now)
-            yield
+    def exchanges(self, label: Label) -> list[Exchange]:
+        """What makes it a network with this label."""
+        out: dict[int, Exchange] = {}
+        for place in self.activations:
+            kind = place.choices.get(label.activation or "")
+            if kind is not None and label.activation != place.name:
+                out[id(place.module)] = Exchange(place.module, [("", kind())])
+        if label.depth is not None and label.depth != len(self.pairs):
+            for e in self._of_depth(label.depth, out):
+                out[id(e.module)] = e
+        return [*out.values()]
 
-    def _deepen(self, depth: int, stack: ExitStack) -> None:
-        """Repeat the last hidden layer, or leave out those that keep their width."""
-        hidden: Any = self.hidden
-        stack.callback(setattr, hidden, "_names", hidden._names)
-        less = self._square[: max(0, len(self.pairs) - depth)]
-        names = [n for n in hidden._names if not any(n in pair for pair in less)]
-        last, activation = self.pairs[-1]
-        at = names.index(activation) + 1 if depth > len(self.pairs) else 0
-        for k in range(depth, len(self.pairs), -1):
-            pair = f"{last}_{k}", f"{activation}_{k}"
-            layers = _repeated(vars(hidden)[last]), copy.copy(vars(hidden)[activation])
-            for name, layer in zip(pair, layers, strict=True):
-                setattr(hidden, name, layer)
-                stack.callback(delattr, hidden, name)
-            names[at:at] = pair
-        hidden._names = tuple(names)
+    def _of_depth(self, depth: int, others: Mapping[int, Exchange]) -> Iterator[Exchange]:
+        """Repeat the last hidden layer, or leave out those that keep their width.
+
+        others   the activations that are exchanged too
+        """
+        for pair in self._square[: max(0, len(self.pairs) - depth)]:
+            for name in pair:
+                yield Exchange(self._layer(name), [("", nn.Identity())])
+        if depth > len(self.pairs):
+            last, activation = self.pairs[-1]
+            now = self._layer(activation)
+            other = others[id(now)].others[0][1] if id(now) in others else now
+            layers: list[tuple[str, Module]] = [("", copy.copy(other))]
+            for k in range(len(self.pairs) + 1, depth + 1):
+                layers.append((f"{last}_{k}", _repeated(self._layer(last))))
+                layers.append((f"{activation}_{k}", copy.copy(other)))
+            yield Exchange(now, layers)
 
 
-def _places(module: Module) -> Iterator[tuple[Any, Any, Module]]:
-    """The modules inside: what each is in (a module, list or dict), its name there, itself."""
+def _inside(module: Module) -> Iterator[Module]:
+    """The modules inside, in lists and dicts too; each as often as it is somewhere."""
     waiting: list[Any] = [module]
     seen: set[int] = set()
     while waiting:
@@ -202,21 +233,27 @@ def _places(module: Module) -> Iterator[tuple[Any, Any, Module]]:
             continue
         seen.add(id(container))
         if isinstance(container, Module):
-            items: Any = [(k, v) for k, v in vars(container).items() if not k.startswith("_")]
+            items: Any = [v for k, v in vars(container).items() if not k.startswith("_")]
         else:
-            items = enumerate(container) if isinstance(container, list) else container.items()
-        for key, value in items:
+            items = container.values() if isinstance(container, dict) else container
+        for value in items:
             if isinstance(value, Module):
-                yield container, key, value
-            if isinstance(value, (Module, list, dict)):
+                yield value
+            if isinstance(value, (Module, list, tuple, dict)):
                 waiting.append(value)
 
 
-def _put(container: Any, key: Any, module: Any) -> None:
-    if isinstance(container, Module):
-        setattr(container, key, module)
-    else:
-        container[key] = module
+def _choices(
+    module: Module, attribute: str, values: Mapping[str, Any]
+) -> dict[str, Callable[[], Module]]:
+    """What makes the module with another value of an attribute, by name; its tensors are shared."""
+
+    def with_value(value: Any) -> Module:
+        out = copy.copy(module)
+        setattr(out, attribute, value)
+        return out
+
+    return {name: functools.partial(with_value, value) for name, value in values.items()}
 
 
 def _pairs(sequence: Sequential) -> list[tuple[str, str]]:
@@ -233,12 +270,14 @@ def _pairs(sequence: Sequential) -> list[tuple[str, str]]:
 def _repeated(layer: Linear) -> Linear:
     """A new layer from the width of that one's output to the same width; always the same values."""
     width = layer.out_features
-    before = random.default.state
-    random.seed(0)
-    try:
-        out = Linear(width, width, bias=layer.bias is not None)
-    finally:
-        random.default.set_state(before)
-    for name, p in [*out.named_parameters()]:
-        setattr(out, name, nn.Parameter(p.detach().astype(layer.weight.dtype)))
+    generator, bound = random.Generator(0), 1 / math.sqrt(max(1, width))
+
+    def drawn(*shape: int) -> Any:
+        values = init.uniform_(creation.zeros(shape), -bound, bound, generator)
+        return nn.Parameter(values.astype(layer.weight.dtype))
+
+    out = Linear.__new__(Linear)  # its __init__ would draw from the user's generator
+    out.in_features = out.out_features = width
+    out.weight = drawn(width, width)
+    out.bias = None if layer.bias is None else drawn(width)
     return out

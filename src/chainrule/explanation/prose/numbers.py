@@ -68,7 +68,7 @@ def element(name: str, index: Sequence[int]) -> str:
 
 def largest(value: Any) -> tuple[int, ...]:
     """The index of the element that is farthest from 0; NaN is the farthest."""
-    sizes = np.nan_to_num(np.abs(np.asarray(value, np.float64)), nan=np.inf)
+    sizes = np.abs(np.asarray(value, np.float64))  # to argmax, NaN is the largest
     return tuple(int(i) for i in np.unravel_index(int(sizes.argmax()), sizes.shape))
 
 

@@ -260,8 +260,10 @@ def _gradient(reading: Reading, node: Node) -> str:
         f"{element(whole, place)} = {number(value[place])} has the gradient "
         f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
     )
-    others = [p for p in largest_places(gradient, TERMS)[1:] if reading.is_shown(node)]
-    if node in reading.derivation.inputs or not others:
+    if node in reading.derivation.inputs or not reading.is_shown(node):
+        return out
+    others = largest_places(gradient, TERMS)[1:]
+    if not others:
         return out
     said = ", ".join(f"{element(whole, p)} {number(gradient[p])}" for p in others)
     return f"{out} Next: {said}."
