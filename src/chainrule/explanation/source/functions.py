@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import inspect
+import keyword
 import re
 import textwrap
 import types
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -20,6 +23,15 @@ from .expressions import LITERAL, WIDTH, array_text, number_text
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
 
 
+def identifier(text: str, of: str) -> str:
+    """A name in Python for a name of the user's; `of` stands before it where it has to."""
+    normal = unicodedata.normalize("NFKC", text)  # as Python reads it
+    plain = (c if c.isalnum() and f"_{c}".isidentifier() else "_" for c in normal)
+    out = re.sub(r"_+", "_", "".join(plain)).strip("_") or "value"
+    out = out if out.isidentifier() else f"{of}_{out}"
+    return f"{out}_" if keyword.iskeyword(out) else out
+
+
 class Functions:
     """Functions as they are written at the top of a module: `add` says how to call one.
 
@@ -30,20 +42,20 @@ class Functions:
     """
 
     def __init__(self, reserved: Mapping[str, Any]) -> None:
-        """The names of `reserved` are kept for these functions."""
+        """The names of `reserved`, and of Python's own functions, are kept for these."""
         self.imports: dict[str, None] = {"import numpy as np": None}
         self.assignments: list[str] = []
         self.texts: list[str] = []
         self.names: dict[str, Any] = {"np": np}
-        self._reserved = {k: v for k, v in reserved.items() if inspect.isfunction(v)}
+        self._reserved = {**vars(builtins), **reserved}
 
     def add(self, function: Any, name: str, operation: str) -> str:
-        """The name under which the module has the function, which is `name` if that is free.
+        """The name under which the module has the function: `name` if it is one in Python and free.
 
         operation   whose meaning it is, for errors
         """
         waiting: list[tuple[Any, str]] = []
-        out = self._named(function, name, operation, waiting)
+        out = self._named(function, identifier(name, "operation"), operation, waiting)
         while waiting:
             value, known = waiting.pop(0)
             definition = _definition(value, operation)
@@ -227,17 +239,15 @@ def _text(definition: _Definition, name: str, renamed: dict[str, str]) -> str:
             body = ast.get_source_segment(source, node.body) or ""
             body = f"({body})" if "\n" in body else body
         return f"def {name}({ast.unparse(node.args)}):\n    return {body}"
-    lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
+    lines = source.split("\n")[node.lineno - 1 : node.end_lineno]
     text = textwrap.dedent("\n".join(lines))
     tree = ast.parse(text)
     if renamed:
         text = ast.unparse(_Renamed(renamed).visit(tree))
         tree = ast.parse(text)
-    lines = text.splitlines()
+    lines = text.split("\n")
     inner = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     for part in sorted(inner, key=lambda n: -n.lineno):
-        if part.body[0].lineno == part.lineno:
-            continue  # all in one line
         indent = " " * part.col_offset
         header = f"{indent}def {name if part is tree.body[0] else part.name}"
         arguments = ast.unparse(_without_annotations(part.args))
@@ -247,7 +257,13 @@ def _text(definition: _Definition, name: str, renamed: dict[str, str]) -> str:
             if short
             else [f"{header}(", f"{indent}    {arguments}", f"{indent}):"]
         )
-        lines[part.lineno - 1 : _header_end(part, lines)] = new
+        first = part.body[0]
+        line = lines[first.lineno - 1].encode()  # columns count bytes
+        if line[: first.col_offset].strip():  # the body stands behind the header, in its line
+            new[-1] += f" {line[first.col_offset :].decode()}"
+            lines[part.lineno - 1 : first.lineno] = new
+        else:
+            lines[part.lineno - 1 : _header_end(part, lines)] = new
     return "\n".join(lines)
 
 
