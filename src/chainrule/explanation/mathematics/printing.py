@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
+from ...errors import printable
 from ...graph import Shape
 from ..steps import Step
 from .algebra import opposite
 from .equation import Equation, Mathematics
 from .expression import Call, Compare, Expr, Number, Reduce
 from .folding import folded
-from .notation import LATEX, UNICODE, Latex, Unicode
+from .notation import LATEX, UNICODE, Latex, Unicode, escaped
 from .writing import Writer
 
 _WIDTH = 70  # of equations, behind which the shapes stand
@@ -21,7 +21,8 @@ _WIDTH = 70  # of equations, behind which the shapes stand
 def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, str]:
     """The left and the right side of an equation."""
     writer = Writer(notation, equation.indices)
-    return writer.sides(equation.left, equation.right, equation.indices)
+    left, right = writer.sides(equation.left, equation.right, equation.indices)
+    return printable(left), printable(right)
 
 
 def unicode(mathematics: Mathematics) -> str:
@@ -36,7 +37,7 @@ def unicode(mathematics: Mathematics) -> str:
             is_backward = group.is_backward
             lines += ["", "backward" if is_backward else "forward"]
         if group.like:
-            lines.append(f"  {group.layer} as {group.like}")
+            lines.append(printable(f"  {group.layer} as {group.like}"))
             continue
         for step, equations in group.parts:
             lines.append(f"  {_title(step)}")
@@ -55,7 +56,8 @@ def latex(mathematics: Mathematics) -> str:
     for group in folded(mathematics):
         way = "backward" if group.is_backward else "forward"
         if group.like:
-            blocks.append(rf"\text{{{_escaped(group.layer)} as {_escaped(group.like)}, {way}}}")
+            same = printable(f"{group.layer} as {group.like}")
+            blocks.append(rf"\text{{{escaped(same)}, {way}}}")
             continue
         for step, equations in group.parts:
             rows = []
@@ -63,7 +65,7 @@ def latex(mathematics: Mathematics) -> str:
                 left, right = text(e, LATEX)
                 shape = shape_text(e.shape).replace("×", r" \times ")
                 rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
-            title = _escaped(_title(step))
+            title = escaped(_title(step))
             body = " \\\\\n".join(rows)
             blocks.append(
                 f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
@@ -73,13 +75,8 @@ def latex(mathematics: Mathematics) -> str:
 
 def _title(step: Step | None) -> str:
     """The step's title, no longer than an equation."""
-    title = step.title if step else "loss"
+    title = printable(step.title) if step else "loss"
     return title if len(title) <= _WIDTH else f"{title[: _WIDTH - 1]}…"
-
-
-def _escaped(title: str) -> str:
-    """Text for LaTeX."""
-    return re.sub(r"([_%#&{}$])", r"\\\1", title.replace("\\", "/"))
 
 
 def shape_text(shape: Shape) -> str:
@@ -89,7 +86,9 @@ def shape_text(shape: Shape) -> str:
 
 def _legend(mathematics: Mathematics) -> Iterator[str]:
     """The symbols that are not computed."""
-    rows = [(UNICODE.symbol(s.text), shape_text(s.shape), s.name) for s in mathematics.inputs]
+    rows = [
+        (UNICODE.symbol(s.text), shape_text(s.shape), printable(s.name)) for s in mathematics.inputs
+    ]
     wide, wider = (max((len(r[k]) for r in rows), default=0) for k in (0, 1))
     for symbol, shape, name in rows:
         is_other = name if name != symbol else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ...errors import printable
 from ..steps import distinct
 from .expression import At, Call, Expr, Softmax, Sum
 
@@ -59,6 +60,7 @@ class Letters:
 
     def new(self, letter: str, below: str = "") -> str:
         """The letter with its subscript, and with a number if it is in use."""
+        letter, below = printable(letter), printable(below)
         joint = "," if "_" in letter else "_"
         text = letter + (joint + below if below else "")
         if text in self._used and not below and "_" not in letter:

@@ -7,6 +7,7 @@ import builtins
 import functools
 import inspect
 import keyword
+import math
 import re
 import textwrap
 import types
@@ -78,7 +79,7 @@ class Functions:
         if isinstance(value, types.FunctionType):
             waiting.append((value, out))
         elif isinstance(value, types.ModuleType):
-            if in_library(f"{value.__name__}."):
+            if in_library(f"{value.__name__}.") or not _is_path(value.__name__):
                 _refuse(operation, f"{name}, which is {value.__name__}")
             short = value.__name__ == out
             self.imports[f"import {value.__name__}" + ("" if short else f" as {out}")] = None
@@ -91,7 +92,8 @@ class Functions:
             if (
                 not module
                 or own is None
-                or "." in own
+                or not own.isidentifier()
+                or not _is_path(module)
                 or in_library(f"{module}.")
                 or not callable(value)
             ):
@@ -101,24 +103,38 @@ class Functions:
         return out
 
 
+def _is_path(module: str) -> bool:
+    """Whether a module's name can stand in an import."""
+    return all(part.isidentifier() for part in module.split("."))
+
+
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
+    if type(value) in (tuple, list):
         return all(map(_is_plain, value))
-    if isinstance(value, dict):
+    if type(value) is dict:
         return all(map(_is_plain, [*value, *value.values()]))
-    return isinstance(value, _PLAIN)
+    return type(value) in _PLAIN
 
 
 def _value_text(value: Any, name: str, operation: str) -> str:
     if isinstance(value, np.ufunc):
-        return f"np.{value.__name__}"
+        return ufunc_text(value, operation)
     if isinstance(value, np.ndarray):
         if value.size > 32 * LITERAL:
             _refuse(operation, f"{name}, an array of {value.size} elements")
         return array_text(value)
     if isinstance(value, np.generic):
         return f"np.{value.dtype.name}({number_text(value)})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return number_text(value)
     return repr(value)
+
+
+def ufunc_text(value: np.ufunc, operation: str) -> str:
+    """A function of NumPy's."""
+    if getattr(np, value.__name__, None) is not value:
+        _refuse(operation, f"{value.__name__}, which NumPy does not have")
+    return f"np.{value.__name__}"
 
 
 def wrapped(text: str) -> list[str]:

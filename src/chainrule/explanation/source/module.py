@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,7 +16,7 @@ from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
-from .expressions import WIDTH, Expression, dtype_text, name, number
+from .expressions import WIDTH, Expression, dtype_text, name, number, text_literal
 from .functions import Functions
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
@@ -142,7 +141,7 @@ class _Module:
                 values[node] = name(text, (), weak=True)
             else:
                 shape = f"  # {node.shape}" if node.shape else ""
-                key = json.dumps(item.name, ensure_ascii=False)
+                key = text_literal(item.name)
                 read.append((text, f"    {text} = arrays[{key}]{shape}"))
                 values[node] = name(text, node.shape)
 
