@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class _Equations:
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
+        self._ends: dict[Symbol, Symbol] = {}  # gradients that are another tensor, with what of
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
             [
@@ -181,6 +183,8 @@ class _Equations:
                     else self.letters.output(name, step.path, letter)
                 )
                 self._name(node, text, name)
+        if self.derivation.loss in self.derivation.inputs:
+            self.named.append((self.derivation.loss, View(Symbol(self.letters.new("L"), ()))))
         symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
         for name, old in self.derivation.gradients.items():
             node, of = self.opened.of(old), symbols[name]
@@ -188,6 +192,7 @@ class _Equations:
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
                 self.named.append((node, View(end)))
+                self._ends[end] = of
         stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
@@ -311,29 +316,63 @@ class _Equations:
         """The equations of all nodes with names, forward then backward."""
         self.elements.wanted.clear()
         self.elements.assumed.clear()
-        place = {n: k for k, n in enumerate(self.opened.order)}
         out = []
-        for node, view in sorted(
-            self.named, key=lambda n: (n[0] not in self.forward, place.get(n[0], -1))
-        ):
+        for node, view in sorted(self.named, key=self._order):
             indices, left, right = self.elements.defining(node, view)
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            backward = node not in self.forward
-            pull = self._pull(node) if backward else None
-            out.append(Equation(left, indices, right, shape, self._step(node), pull, backward))
+            pull, step = self._pull(node), self._step(node)
+            backward = self._is_backward(node, view)
+            if view.symbol in self._ends:
+                pull, _ = self._reached.get(self._ends[view.symbol], (None, 0))
+                step = self.step_of.get(pull.node) if pull else None
+            out.append(
+                Equation(left, indices, right, shape, step, pull if backward else None, backward)
+            )
+        return out
+
+    def _is_backward(self, node: Node, view: View) -> bool:
+        """Whether an equation is of the backward pass."""
+        known = node in self.forward or node in self.derivation.inputs
+        return not known or view.symbol in self._ends
+
+    def _order(self, named: tuple[Node, View]) -> tuple[bool, int]:
+        """Forward first; a gradient that is another tensor where the chain rule reaches it."""
+        node, view = named
+        at = self._place.get(node, -1)
+        if view.symbol in self._ends:
+            _, reached = self._reached.get(self._ends[view.symbol], (None, -1))
+            at = reached if node in self.forward else max(at, reached)
+        return self._is_backward(node, view), at
+
+    @cached_property
+    def _place(self) -> dict[Node, int]:
+        return {n: k for k, n in enumerate(self.opened.order)}
+
+    @cached_property
+    def _reached(self) -> dict[Symbol, tuple[Pull, int]]:
+        """The last use of the chain rule that gives a share to an input; the place behind it."""
+        out: dict[Symbol, tuple[Pull, int]] = {}
+        place = -1
+        for pull in self.derivation.pulls:
+            place = max([place, *(self._place.get(self.opened.of(n), -1) for n in pull.nodes)])
+            for node, share in zip(pull.node.inputs, pull.shares, strict=False):
+                if share is not None and node in self.derivation.inputs:
+                    out[self.views[node].symbol] = pull, place
         return out
 
     def _pull(self, node: Node) -> Pull | None:
         """The use of the chain rule that was going on when a node was recorded."""
+        if node not in self.opened.order:
+            return None  # an input
         at = self.derivation.position[self.opened.order[node]]
         k = bisect.bisect(self._pulled, (at, len(self._pulled)))
         return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
 
     def _step(self, node: Node) -> Step | None:
         """The step of a node, or of the node whose rule has made it."""
-        owner = self.opened.order[node]
+        owner = self.opened.order.get(node, node)
         if owner in self.step_of:
             return self.step_of[owner]
         pull = self._pull(node)
@@ -345,7 +384,7 @@ class _Equations:
         Also what it is a function of, if that is more than one tensor.
         """
         again = Repeated([e.right for e in written])
-        defined = {pattern(e.right).key for e in written}
+        defined = {pattern(e.right).key for e in written if not e.backward}
         out = {}
         for node in self.nodes:
             if node in self.views or node.op is None or node not in self.forward:

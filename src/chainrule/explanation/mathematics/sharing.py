@@ -175,14 +175,15 @@ def shared(
         _, e = min(sites, key=lambda f: f[1].size)
         key, places = pattern(e).key, pattern(e).places
         defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
-        if defined is None:
+        k = next(
+            k
+            for k, q in enumerate(equations)
+            if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
+        )
+        # nothing of the forward pass is written by a gradient
+        if defined is None or (defined.backward and not equations[k].backward):
             indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
             left = At(new_symbol(e, indices), places)
-            k = next(
-                k
-                for k, q in enumerate(equations)
-                if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
-            )
             defined = make(left, indices, e, equations[k])
             equations.insert(k, defined)
         left, own = defined.left, pattern(defined.right).places

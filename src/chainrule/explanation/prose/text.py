@@ -35,6 +35,9 @@ def text(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str
 def _detailed(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
     """Every operation, and what its rule gives to its inputs."""
     yield "Forward"
+    end = reading.derivation.loss
+    if end in reading.derivation.inputs:
+        yield _line(f"loss = {reading.name(end)}", end, reading)
     for block in blocks:
         for step in block.steps:
             yield f"  {step.title}"
