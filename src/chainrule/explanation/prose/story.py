@@ -254,6 +254,8 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
 def _gradient(reading: Reading, node: Node) -> str:
     """The largest gradients of a value's elements, what they mean, and where they come from."""
     value = np.asarray(reading.value(node))
+    if not value.size:
+        return f"{reading.name(node)} is empty: it has no gradient."
     gradient = np.asarray(reading.value(reading.gradients[node]), np.float64).reshape(value.shape)
     place = largest(gradient)
     g, whole = float(gradient[place]), reading.name(node)
