@@ -1,6 +1,7 @@
 """The mathematics of an explanation: every equation against the recorded values, and its text."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -357,3 +358,27 @@ def test_gradients_that_are_inputs_constants_or_values(function, args, forward, 
 
 def test_a_loss_that_is_an_input_is_told():
     assert "loss = x" in cr.explain(lambda x: x, two).text()
+
+
+# ── long rows of operations ──────────────────────────────────────────────────────────────────────
+
+
+def test_five_hundred_steps_are_written_in_short_equations():
+    def repeated(x, w):
+        for _ in range(500):
+            x = cr.sin(x) * w
+        return x.sum()
+
+    start = time.process_time()
+    lines = cr.explain(repeated, a, b).unicode().splitlines()
+    assert time.process_time() - start < 12  # about 2 s; it was 30
+    assert max(map(len, lines)) < 300
+
+
+def test_long_rows_are_true():
+    def repeated(x, w):
+        for _ in range(40):
+            x = cr.sin(x) * w + x
+        return x.sum()
+
+    check(*written(repeated, data(2), data(3)[:2]))

@@ -25,7 +25,8 @@ from .places import at_index
 from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
-_FARTHEST = 50  # operations from a tensor to those with names that it is made of
+_LONGEST = 50  # operations in a row, from names to names
+_FARTHEST = 6  # of a longer row: operations from a tensor to those with names that it is made of
 
 
 def equations(
@@ -56,6 +57,7 @@ class _Equations:
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
+        self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
         self._ends: dict[Symbol, Symbol] = {}  # gradients that are another tensor, with what of
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
@@ -131,15 +133,24 @@ class _Equations:
         return out
 
     def _name_far(self) -> None:
-        """Name nodes so that none is far from what has a name: long lines of code."""
+        """Name nodes so that none in a long row is far from what has a name: loops in code."""
+
+        def far(node: Node, counts: Mapping[Node, int], others: Iterable[Node]) -> int:
+            known = node in self.views or node in self.fixed
+            return 0 if known else 1 + max((counts.get(n, 0) for n in others), default=0)
+
+        before: dict[Node, int] = {}
+        after: dict[Node, int] = {}
+        for node in self.nodes:
+            before[node] = far(node, before, node.inputs)
+        for node in reversed(self.nodes):
+            after[node] = far(node, after, self.users.get(node, ()))
         distance: dict[Node, int] = {}
         for node in self.nodes:
-            known = node in self.views or node in self.fixed
-            far = 0 if known else 1 + max((distance.get(i, 0) for i in node.inputs), default=0)
-            if far > _FARTHEST:
-                self._named(node, self.letters.new("a"))
-                far = 0
-            distance[node] = far
+            distance[node] = far(node, distance, node.inputs)
+            if distance[node] > _FARTHEST and before[node] + after[node] > _LONGEST:
+                self._name(node, self.letters.new("a"))
+                distance[node] = 0
 
     def _name_constant(self, node: Node) -> Symbol:
         """A symbol for an array in the user's code."""
@@ -150,10 +161,11 @@ class _Equations:
 
     def _name_outputs(self) -> None:
         users = self.users
+        members: dict[Step | None, list[Node]] = {}
+        for node, owner in self.opened.order.items():
+            members.setdefault(self.step_of.get(owner), []).append(node)
         for step in self.steps:
-            inside = [
-                n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
-            ]
+            inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
             letters = STATES.get(_kind(step), "")
             for k, node in enumerate(states):
@@ -184,14 +196,14 @@ class _Equations:
                 )
                 self._name(node, text, name)
         if self.derivation.loss in self.derivation.inputs:
-            self.named.append((self.derivation.loss, View(Symbol(self.letters.new("L"), ()))))
+            self._add(self.derivation.loss, View(Symbol(self.letters.new("L"), ())))
         symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
         for name, old in self.derivation.gradients.items():
             node, of = self.opened.of(old), symbols[name]
             if not self._name_gradient(node, of):  # it has a name, such as that of another one
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
-                self.named.append((node, View(end)))
+                self._add(node, View(end))
                 self._ends[end] = of
         stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
@@ -276,9 +288,13 @@ class _Equations:
         symbol = Symbol(text, shape, name, of)
         symbol.value = None if value is None else np.asarray(value).reshape(shape)
         self.views[node] = View(symbol, (at_index(time),) if time else (), (), view.digits)
-        self.named.append((node, self.views[node]))
+        self._add(node, self.views[node])
         self.elements.forget()
         return symbol
+
+    def _add(self, node: Node, view: View) -> None:
+        self.named.append((node, view))
+        self._unsplit.append((node, view))
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
@@ -295,7 +311,8 @@ class _Equations:
 
     def _name_blocks(self) -> None:
         """The padded parts that a tensor is the sum of are blocks of its name."""
-        for node, view in [*self.named]:
+        new, self._unsplit = self._unsplit, []
+        for node, view in new:
             parts = [] if view.offsets else blocks(node)
             if not parts:
                 continue
