@@ -26,7 +26,7 @@ from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
 _LONGEST = 50  # operations in a row, from names to names
-_FARTHEST = 6  # of a longer row: operations from a tensor to those with names that it is made of
+_LARGEST = 6  # of a longer row: operations that a tensor is made of, from those with names
 
 
 def equations(
@@ -133,11 +133,13 @@ class _Equations:
         return out
 
     def _name_far(self) -> None:
-        """Name nodes so that none in a long row is far from what has a name: loops in code."""
+        """Name nodes so that none in a long row is made of many without names: loops in code."""
+
+        def is_known(node: Node) -> bool:
+            return node in self.views or node in self.fixed
 
         def far(node: Node, counts: Mapping[Node, int], others: Iterable[Node]) -> int:
-            known = node in self.views or node in self.fixed
-            return 0 if known else 1 + max((counts.get(n, 0) for n in others), default=0)
+            return 0 if is_known(node) else 1 + max((counts.get(n, 0) for n in others), default=0)
 
         before: dict[Node, int] = {}
         after: dict[Node, int] = {}
@@ -145,12 +147,12 @@ class _Equations:
             before[node] = far(node, before, node.inputs)
         for node in reversed(self.nodes):
             after[node] = far(node, after, self.users.get(node, ()))
-        distance: dict[Node, int] = {}
+        size: dict[Node, int] = {}
         for node in self.nodes:
-            distance[node] = far(node, distance, node.inputs)
-            if distance[node] > _FARTHEST and before[node] + after[node] > _LONGEST:
+            size[node] = 0 if is_known(node) else 1 + sum(size.get(n, 0) for n in node.inputs)
+            if size[node] > _LARGEST and before[node] + after[node] > _LONGEST:
                 self._name(node, self.letters.new("a"))
-                distance[node] = 0
+                size[node] = 0
 
     def _name_constant(self, node: Node) -> Symbol:
         """A symbol for an array in the user's code."""
