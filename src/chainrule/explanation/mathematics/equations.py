@@ -1,4 +1,7 @@
-"""The forward and the backward pass as equations, one for each tensor that is worth a name."""
+"""The forward and the backward pass as equations, one for each tensor that is worth a name.
+
+Longer than other files: what has a name decides what else is worth one.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,11 @@ from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
 from .facts import counts, known, mark, of_data, row_axes, upstream
-from .naming import blocks, boundaries
+from .naming import blocks, boundaries, crowded
 from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
-
-_LONGEST = 50  # operations in a row, from names to names
-_LARGEST = 6  # of a longer row: operations that a tensor is made of, from those with names
 
 
 def equations(
@@ -138,21 +138,8 @@ class _Equations:
         def is_known(node: Node) -> bool:
             return node in self.views or node in self.fixed
 
-        def far(node: Node, counts: Mapping[Node, int], others: Iterable[Node]) -> int:
-            return 0 if is_known(node) else 1 + max((counts.get(n, 0) for n in others), default=0)
-
-        before: dict[Node, int] = {}
-        after: dict[Node, int] = {}
-        for node in self.nodes:
-            before[node] = far(node, before, node.inputs)
-        for node in reversed(self.nodes):
-            after[node] = far(node, after, self.users.get(node, ()))
-        size: dict[Node, int] = {}
-        for node in self.nodes:
-            size[node] = 0 if is_known(node) else 1 + sum(size.get(n, 0) for n in node.inputs)
-            if size[node] > _LARGEST and before[node] + after[node] > _LONGEST:
-                self._name(node, self.letters.new("a"))
-                size[node] = 0
+        for node in crowded(self.nodes, self.users, is_known):
+            self._name(node, self.letters.new("a"))
 
     def _name_constant(self, node: Node) -> Symbol:
         """A symbol for an array in the user's code."""
