@@ -223,9 +223,9 @@ def _is_whole(left: At) -> bool:
 
 def inlined(equations: list[Equation]) -> list[Equation]:
     """The equations without names for gradients that one other gradient is a multiple of."""
-    found = True
-    while found:
-        found = False
+    count = len(equations) + 1
+    while len(equations) < count:
+        count = len(equations)
         reads = [(x.symbol, e) for e in equations for x in e.right.walk() if isinstance(x, At)]
         uses = Counter(symbol for symbol, _ in reads)
         users: dict[Symbol, list[Equation]] = {}
@@ -247,7 +247,6 @@ def inlined(equations: list[Equation]) -> list[Equation]:
             for x in e.right.walk():
                 if isinstance(x, At):
                     users[x.symbol] = [user if u is e else u for u in users[x.symbol]]
-            found = True
         equations = left
     return equations
 
