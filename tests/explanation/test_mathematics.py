@@ -1,6 +1,7 @@
 """The mathematics of an explanation: every equation against the recorded values, and its text."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -320,3 +321,64 @@ def test_latex_is_plain_ascii():
         m, _ = written(*CASES[name])
         text = re.sub(r"\\text\{.*\}", "", mathematics.latex(m))
         assert text.isascii(), {c for c in text if not c.isascii()}
+
+
+# ── gradients that are something else, too ───────────────────────────────────────────────────────
+
+a, b = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 5.0])
+two, three = cr.Tensor(2.0), cr.Tensor(3.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "forward", "backward"),
+    [
+        (lambda x, w: (x * w).sum(), (a, b), ["L = Σᵢ x[i] w[i]"], ["∂L/∂x = w", "∂L/∂w = x"]),
+        (lambda x, w: x * w, (two, three), ["L = x w"], ["∂L/∂x = w", "∂L/∂w = x"]),
+        (lambda x: (x * 2).sum(), (a,), ["L = 2 Σᵢ x[i]"], ["∂L/∂x = 2"]),
+        (lambda x, w: (x + w).sum(), (a, b), None, ["∂L/∂x = 1", "∂L/∂w = 1"]),
+        (lambda x, w: ((x + w) ** 2).sum(), (a, b), None, ["∂L/∂x = 2 (x + w)", "∂L/∂w = ∂L/∂x"]),
+        (lambda x: x, (two,), ["L = x"], ["∂L/∂x = 1"]),
+        (lambda x: x * 0 + 3, (two,), ["L = 3"], ["∂L/∂x = 0"]),
+        (lambda x: cr.exp(x).sum(), (a,), ["a = exp(x)", "L = Σᵢ a[i]"], ["∂L/∂x = a"]),
+        (
+            lambda x, w: (cr.tanh(x) * w).sum(),
+            (a, b),
+            ["a = tanh(x)", "L = Σᵢ a[i] w[i]"],
+            ["∂L/∂w = a", "∂L/∂x = w ⊙ (1 − a²)"],
+        ),
+    ],
+)
+def test_gradients_that_are_inputs_constants_or_values(function, args, forward, backward):
+    e = cr.explain(function, *args)
+    rows = [(q.backward, " = ".join(mathematics.text(q))) for _, p in e._equations.parts for q in p]
+    assert forward is None or [row for back, row in rows if not back] == forward
+    assert [row for back, row in rows if back] == backward
+    assert all(form() for form in (e.text, e.story, e.latex, e.numpy, e.page))
+
+
+def test_a_loss_that_is_an_input_is_told():
+    assert "loss = x" in cr.explain(lambda x: x, two).text()
+
+
+# ── long rows of operations ──────────────────────────────────────────────────────────────────────
+
+
+def test_five_hundred_steps_are_written_in_short_equations():
+    def repeated(x, w):
+        for _ in range(500):
+            x = cr.sin(x) * w
+        return x.sum()
+
+    start = time.process_time()
+    lines = cr.explain(repeated, a, b).unicode().splitlines()
+    assert time.process_time() - start < 12  # about 2 s; it was 30
+    assert max(map(len, lines)) < 300
+
+
+def test_long_rows_are_true():
+    def repeated(x, w):
+        for _ in range(40):
+            x = cr.sin(x) * w + x
+        return x.sum()
+
+    check(*written(repeated, data(2), data(3)[:2]))

@@ -69,6 +69,46 @@ def test_defaults_keep_the_values_that_they_had():
     assert {"k = 3", "k_2 = 2"} <= {*source.splitlines()}
 
 
+# fmt: off
+def short(x): y = np.sin(x) * 3; return y  # noqa: E702
+def long(ä,
+         shift=(0.5,)): return (ä * shift[0] +
+                                helped(ä))
+def helped(x): return x * x
+
+
+# fmt: on
+def test_definitions_whose_body_stands_behind_the_header():
+    sine = cr.defop("mysin", short, lambda x: 3 * cr.cos(x))
+    other = cr.defop("other", long, lambda x: 0.5 + 2 * x)
+    source = agrees_with_eager(lambda x: (sine(x) * other(x)).sum(), x())
+    assert "def mysin(x): y = np.sin(x) * 3; return y" in source
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("my-op", "my_op"),
+        ("class", "class_"),
+        ("mk2.0", "mk2_0"),
+        ("2x", "operation_2x"),
+        ("x²", "x2"),
+        ("range", "range_2"),
+        ("arrays", "arrays_2"),
+        ("loss_and_gradients", "loss_and_gradients_2"),
+        ("a\n:b", "a_b"),
+        ("sigmoid!", "sigmoid_2"),
+    ],
+)
+def test_operations_whose_names_are_none_in_python(name, written):
+    def meaning(x):
+        return x * 2
+
+    double = cr.defop(name, meaning, lambda x: 2 + 0 * x)
+    source = agrees_with_eager(lambda x: (double(x) * cr.sigmoid(x)).sum(), x())
+    assert f"def {written}(x):" in source
+
+
 def test_a_function_of_numpy():
     root = cr.defop("cube_root", np.cbrt, lambda y: 1 / (3 * y * y))
     source = agrees_with_eager(lambda x: root(x).sum(), x())

@@ -162,7 +162,7 @@ def mul(*factors: Expr) -> Expr:
         else:
             base, exponent = (e.base, e.exponent) if isinstance(e, Power) else (e, ONE)
             counts.setdefault(base, []).append(exponent)
-    if scale == 0:
+    if scale == 0 and ZERO not in counts:  # 0/0 is no number
         return ZERO
     out: list[Expr] = []
     for base, exponents in counts.items():
@@ -355,6 +355,9 @@ def cases(condition: Expr, yes: Expr, no: Expr) -> Expr:
 
 def total(index: Index, body: Expr) -> Expr:
     """Σ body over the index."""
+    # Σ of nothing = 0
+    if index.size == 0:
+        return ZERO
     if index.size == 1:
         return substitute(body, index, Place())
     # Σ c = N c
@@ -443,6 +446,8 @@ def reduced(kind: str, index: Index, body: Expr) -> Expr:
     """The max, min or product of the body over the index."""
     if kind == "sum":
         return total(index, body)
+    if index.size == 0 and kind == "prod":
+        return ONE
     if index.size == 1:
         return substitute(body, index, Place())
     if index not in body.free:

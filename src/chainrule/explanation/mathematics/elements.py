@@ -29,7 +29,7 @@ from .expression import (
 )
 from .numbers import ONE, ZERO, number
 from .opening import Opened
-from .operations import RULES, Places, matched
+from .operations import RULES, Places, are_matched, matched
 from .places import at_index, part, place
 
 _LARGEST = 80  # parts of an expression without a name
@@ -177,6 +177,8 @@ class Elements:
             return add(previous, mul(is_first, start))
         if node in opened.finals:
             carry = opened.finals[node]
+            if not carry.time.size:
+                return self.at(carry.start, at)
             if carry.grows is not None:
                 time = Index(carry.time.size, time=True)
                 each = substitute(self.at(carry.grows, at), carry.time, at_index(time))
@@ -252,6 +254,8 @@ class Elements:
         if node in self.constants:
             return self.constants[node]
         value = np.asarray(self.value(node))
+        if not value.size:
+            return ZERO  # it has no element
         digits = 2e-7 if value.dtype == np.float32 else 1e-15
         if value.size and np.array_equal(value, np.full_like(value, value.flat[0]), equal_nan=True):
             return _number(value.flat[0], digits)
@@ -301,6 +305,8 @@ def _is_split(e: Expr) -> bool:
 def _merges(node: Node) -> list[tuple[int, Shape]]:
     """(axis, the sizes of the axes that it was) of a reshape."""
     (x,) = node.inputs
+    if not are_matched(x.shape, node.shape):
+        return []
     return [
         (outside[0], tuple(x.shape[k] for k in inside))
         for inside, outside in matched(x.shape, node.shape)

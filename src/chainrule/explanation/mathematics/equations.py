@@ -1,10 +1,14 @@
-"""The forward and the backward pass as equations, one for each tensor that is worth a name."""
+"""The forward and the backward pass as equations, one for each tensor that is worth a name.
+
+Longer than other files: what has a name decides what else is worth one.
+"""
 
 from __future__ import annotations
 
 import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,13 +22,11 @@ from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
 from .facts import counts, known, mark, of_data, row_axes, upstream
-from .naming import blocks, boundaries
+from .naming import blocks, boundaries, crowded
 from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
-
-_FARTHEST = 50  # operations from a tensor to those with names that it is made of
 
 
 def equations(
@@ -55,6 +57,8 @@ class _Equations:
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
+        self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
+        self._ends: dict[Symbol, Symbol] = {}  # gradients that are another tensor, with what of
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
             [
@@ -129,15 +133,13 @@ class _Equations:
         return out
 
     def _name_far(self) -> None:
-        """Name nodes so that none is far from what has a name: long lines of code."""
-        distance: dict[Node, int] = {}
-        for node in self.nodes:
-            known = node in self.views or node in self.fixed
-            far = 0 if known else 1 + max((distance.get(i, 0) for i in node.inputs), default=0)
-            if far > _FARTHEST:
-                self._named(node, self.letters.new("a"))
-                far = 0
-            distance[node] = far
+        """Name nodes so that none in a long row is made of many without names: loops in code."""
+
+        def is_known(node: Node) -> bool:
+            return node in self.views or node in self.fixed
+
+        for node in crowded(self.nodes, self.users, is_known):
+            self._name(node, self.letters.new("a"))
 
     def _name_constant(self, node: Node) -> Symbol:
         """A symbol for an array in the user's code."""
@@ -148,10 +150,11 @@ class _Equations:
 
     def _name_outputs(self) -> None:
         users = self.users
+        members: dict[Step | None, list[Node]] = {}
+        for node, owner in self.opened.order.items():
+            members.setdefault(self.step_of.get(owner), []).append(node)
         for step in self.steps:
-            inside = [
-                n for n, owner in self.opened.order.items() if self.step_of.get(owner) is step
-            ]
+            inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
             letters = STATES.get(_kind(step), "")
             for k, node in enumerate(states):
@@ -181,13 +184,16 @@ class _Equations:
                     else self.letters.output(name, step.path, letter)
                 )
                 self._name(node, text, name)
+        if self.derivation.loss in self.derivation.inputs:
+            self._add(self.derivation.loss, View(Symbol(self.letters.new("L"), ())))
         symbols = {i.name: self.views[n].symbol for n, i in self.derivation.inputs.items()}
         for name, old in self.derivation.gradients.items():
             node, of = self.opened.of(old), symbols[name]
             if not self._name_gradient(node, of):  # it has a name, such as that of another one
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
-                self.named.append((node, View(end)))
+                self._add(node, View(end))
+                self._ends[end] = of
         stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
@@ -271,9 +277,13 @@ class _Equations:
         symbol = Symbol(text, shape, name, of)
         symbol.value = None if value is None else np.asarray(value).reshape(shape)
         self.views[node] = View(symbol, (at_index(time),) if time else (), (), view.digits)
-        self.named.append((node, self.views[node]))
+        self._add(node, self.views[node])
         self.elements.forget()
         return symbol
+
+    def _add(self, node: Node, view: View) -> None:
+        self.named.append((node, view))
+        self._unsplit.append((node, view))
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
@@ -290,7 +300,8 @@ class _Equations:
 
     def _name_blocks(self) -> None:
         """The padded parts that a tensor is the sum of are blocks of its name."""
-        for node, view in [*self.named]:
+        new, self._unsplit = self._unsplit, []
+        for node, view in new:
             parts = [] if view.offsets else blocks(node)
             if not parts:
                 continue
@@ -311,29 +322,63 @@ class _Equations:
         """The equations of all nodes with names, forward then backward."""
         self.elements.wanted.clear()
         self.elements.assumed.clear()
-        place = {n: k for k, n in enumerate(self.opened.order)}
         out = []
-        for node, view in sorted(
-            self.named, key=lambda n: (n[0] not in self.forward, place.get(n[0], -1))
-        ):
+        for node, view in sorted(self.named, key=self._order):
             indices, left, right = self.elements.defining(node, view)
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            backward = node not in self.forward
-            pull = self._pull(node) if backward else None
-            out.append(Equation(left, indices, right, shape, self._step(node), pull, backward))
+            pull, step = self._pull(node), self._step(node)
+            backward = self._is_backward(node, view)
+            if view.symbol in self._ends:
+                pull, _ = self._reached.get(self._ends[view.symbol], (None, 0))
+                step = self.step_of.get(pull.node) if pull else None
+            out.append(
+                Equation(left, indices, right, shape, step, pull if backward else None, backward)
+            )
+        return out
+
+    def _is_backward(self, node: Node, view: View) -> bool:
+        """Whether an equation is of the backward pass."""
+        known = node in self.forward or node in self.derivation.inputs
+        return not known or view.symbol in self._ends
+
+    def _order(self, named: tuple[Node, View]) -> tuple[bool, int]:
+        """Forward first; a gradient that is another tensor where the chain rule reaches it."""
+        node, view = named
+        at = self._place.get(node, -1)
+        if view.symbol in self._ends:
+            _, reached = self._reached.get(self._ends[view.symbol], (None, -1))
+            at = reached if node in self.forward else max(at, reached)
+        return self._is_backward(node, view), at
+
+    @cached_property
+    def _place(self) -> dict[Node, int]:
+        return {n: k for k, n in enumerate(self.opened.order)}
+
+    @cached_property
+    def _reached(self) -> dict[Symbol, tuple[Pull, int]]:
+        """The last use of the chain rule that gives a share to an input; the place behind it."""
+        out: dict[Symbol, tuple[Pull, int]] = {}
+        place = -1
+        for pull in self.derivation.pulls:
+            place = max([place, *(self._place.get(self.opened.of(n), -1) for n in pull.nodes)])
+            for node, share in zip(pull.node.inputs, pull.shares, strict=False):
+                if share is not None and node in self.derivation.inputs:
+                    out[self.views[node].symbol] = pull, place
         return out
 
     def _pull(self, node: Node) -> Pull | None:
         """The use of the chain rule that was going on when a node was recorded."""
+        if node not in self.opened.order:
+            return None  # an input
         at = self.derivation.position[self.opened.order[node]]
         k = bisect.bisect(self._pulled, (at, len(self._pulled)))
         return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
 
     def _step(self, node: Node) -> Step | None:
         """The step of a node, or of the node whose rule has made it."""
-        owner = self.opened.order[node]
+        owner = self.opened.order.get(node, node)
         if owner in self.step_of:
             return self.step_of[owner]
         pull = self._pull(node)
@@ -345,7 +390,7 @@ class _Equations:
         Also what it is a function of, if that is more than one tensor.
         """
         again = Repeated([e.right for e in written])
-        defined = {pattern(e.right).key for e in written}
+        defined = {pattern(e.right).key for e in written if not e.backward}
         out = {}
         for node in self.nodes:
             if node in self.views or node.op is None or node not in self.forward:

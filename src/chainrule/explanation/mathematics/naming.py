@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from ... import ops
 from ...graph import Node
 
+_LONGEST = 50  # operations in a row, from names to names
+_LARGEST = 6  # of a longer row: operations that a tensor is made of, from those with names
 _MOVING = (ops.reshape, ops.permute_dims, ops.broadcast_to, ops.astype, ops.slice)
 _LINEAR = (*_MOVING, ops.add, ops.subtract, ops.negative, ops.multiply)
 _PRODUCTS = (ops.matmul, ops.convolution)
@@ -95,3 +97,25 @@ def blocks(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
             return []
         end += part.shape[axis]
     return parts if end == node.shape[axis] else []
+
+
+def crowded(
+    nodes: Sequence[Node], users: Mapping[Node, Sequence[Node]], is_known: Callable[[Node], bool]
+) -> Iterator[Node]:
+    """The nodes in long rows that are made of many without names; each has one when it is back."""
+
+    def far(node: Node, counts: Mapping[Node, int], others: Iterable[Node]) -> int:
+        return 0 if is_known(node) else 1 + max((counts.get(n, 0) for n in others), default=0)
+
+    before: dict[Node, int] = {}
+    after: dict[Node, int] = {}
+    for node in nodes:
+        before[node] = far(node, before, node.inputs)
+    for node in reversed(nodes):
+        after[node] = far(node, after, users.get(node, ()))
+    size: dict[Node, int] = {}
+    for node in nodes:
+        size[node] = 0 if is_known(node) else 1 + sum(size.get(n, 0) for n in node.inputs)
+        if size[node] > _LARGEST and before[node] + after[node] > _LONGEST:
+            yield node
+            size[node] = 0

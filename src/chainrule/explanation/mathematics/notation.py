@@ -122,15 +122,15 @@ class Latex:
 
     def symbol(self, text: str) -> str:
         letter, _, below = text.partition("_")
-        out = _GREEK.get(letter) or (letter if len(letter) == 1 else self.word(letter))
+        out = _GREEK.get(letter) or (escaped(letter) if len(letter) == 1 else self.word(letter))
         return out + self.below(below)
 
     def below(self, text: str) -> str:
         if not text:
             return ""
-        letter, number = re.fullmatch(r"(.*?)(\d*)", text).groups()  # type: ignore[union-attr]
+        letter, number = re.fullmatch(r"(.*?)(\d*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
         if letter in _GREEK or len(letter) < 2:
-            return f"_{{{_GREEK.get(letter, letter)}{number and letter and ' '}{number}}}"
+            return f"_{{{_GREEK.get(letter, escaped(letter))}{number and letter and ' '}{number}}}"
         return f"_{{{self.word(text)}}}"
 
     def gradient(self, of: str) -> str:
@@ -170,7 +170,7 @@ class Latex:
         return f"{big}_{{{index}}} "
 
     def function(self, name: str, arguments: Sequence[str]) -> str:
-        return _LATEX.get(name, rf"\operatorname{{{self._escaped(name)}}}") + self.inside(
+        return _LATEX.get(name, rf"\operatorname{{{escaped(name)}}}") + self.inside(
             ", ".join(arguments)
         )
 
@@ -185,10 +185,13 @@ class Latex:
         return rf"\left|{text}\right|"
 
     def word(self, text: str) -> str:
-        return rf"\mathrm{{{self._escaped(text)}}}"
+        return rf"\mathrm{{{escaped(text)}}}"
 
-    def _escaped(self, text: str) -> str:
-        return text.replace("_", r"\_")
+
+def escaped(text: str) -> str:
+    """Text for LaTeX."""
+    plain = text.translate({ord("\\"): "/", ord("^"): "ˆ", ord("~"): "˜"})
+    return re.sub(r"([_%#&{}$])", r"\\\1", plain)
 
 
 def _bare(text: str) -> str:

@@ -70,7 +70,7 @@ def _broadcast(e: Reader, node: Node, at: Places) -> Expr:
 
 def _reshape(e: Reader, node: Node, at: Places) -> Expr | None:
     (x,) = node.inputs
-    if not math.prod(x.shape):
+    if not are_matched(x.shape, node.shape):
         return None
     out: list[Place] = []
     for inside, outside in matched(x.shape, node.shape):
@@ -79,9 +79,14 @@ def _reshape(e: Reader, node: Node, at: Places) -> Expr | None:
         )
         stride = math.prod(x.shape[k] for k in inside)
         for k in inside:
-            stride //= x.shape[k]
+            stride //= x.shape[k] or 1
             out.append(whole if len(inside) == 1 else part(whole, stride, x.shape[k]))
     return e.at(x, tuple(out))
+
+
+def are_matched(a: Shape, b: Shape) -> bool:
+    """Whether sizes tell which axes belong together: of empty tensors only equal ones do."""
+    return bool(math.prod(a)) or [n for n in a if n != 1] == [n for n in b if n != 1]
 
 
 def matched(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
@@ -95,7 +100,7 @@ def matched(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
         if i < len(a):
             left, m, i = [i], a[i], i + 1
         while m != n or (not right and j < len(b) and b[j] == 1 and m == 1):
-            if (n < m and j < len(b)) or (m == n):
+            if ((n < m or not m) and j < len(b)) or (m == n):
                 right.append(j)
                 n *= b[j]
                 j += 1

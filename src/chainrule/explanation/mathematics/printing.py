@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 
+from ...errors import printable
 from ...graph import Shape
 from ..steps import Step
 from .algebra import opposite
 from .equation import Equation, Mathematics
 from .expression import Call, Compare, Expr, Number, Reduce
 from .folding import folded
-from .notation import LATEX, UNICODE, Latex, Unicode
+from .notation import LATEX, UNICODE, Latex, Unicode, escaped
 from .writing import Writer
 
 _WIDTH = 70  # of equations, behind which the shapes stand
@@ -20,7 +20,8 @@ _WIDTH = 70  # of equations, behind which the shapes stand
 def text(equation: Equation, notation: Unicode | Latex = UNICODE) -> tuple[str, str]:
     """The left and the right side of an equation."""
     writer = Writer(notation, equation.indices)
-    return writer.sides(equation.left, equation.right, equation.indices)
+    left, right = writer.sides(equation.left, equation.right, equation.indices)
+    return printable(left), printable(right)
 
 
 def unicode(mathematics: Mathematics) -> str:
@@ -37,7 +38,7 @@ def unicode(mathematics: Mathematics) -> str:
             is_backward = group.is_backward
             lines += ["", "backward" if is_backward else "forward"]
         if group.like:
-            lines.append(f"  {group.layer} as {group.like}")
+            lines.append(printable(f"  {group.layer} as {group.like}"))
             continue
         for step, equations in group.parts:
             lines.append(f"  {_title(step)}")
@@ -56,7 +57,8 @@ def latex(mathematics: Mathematics) -> str:
     for group in folded(mathematics):
         way = "backward" if group.is_backward else "forward"
         if group.like:
-            blocks.append(rf"\text{{{_escaped(group.layer)} as {_escaped(group.like)}, {way}}}")
+            same = printable(f"{group.layer} as {group.like}")
+            blocks.append(rf"\text{{{escaped(same)}, {way}}}")
             continue
         for step, equations in group.parts:
             rows = []
@@ -64,7 +66,7 @@ def latex(mathematics: Mathematics) -> str:
                 left, right = text(e, LATEX)
                 shape = shape_text(e.shape).replace("×", r" \times ")
                 rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
-            title = _escaped(_title(step))
+            title = escaped(_title(step))
             body = " \\\\\n".join(rows)
             blocks.append(
                 f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
@@ -74,13 +76,8 @@ def latex(mathematics: Mathematics) -> str:
 
 def _title(step: Step | None) -> str:
     """The step's title, no longer than an equation."""
-    title = step.title if step else "loss"
+    title = printable(step.title) if step else "loss"
     return title if len(title) <= _WIDTH else f"{title[: _WIDTH - 1]}…"
-
-
-def _escaped(title: str) -> str:
-    """Text for LaTeX."""
-    return re.sub(r"([_%#&{}$])", r"\\\1", title.replace("\\", "/"))
 
 
 def shape_text(shape: Shape) -> str:
@@ -90,7 +87,9 @@ def shape_text(shape: Shape) -> str:
 
 def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
     """The symbols that are not computed: each with its shape, and its name if that is another."""
-    rows = [(UNICODE.symbol(s.text), shape_text(s.shape), s.name) for s in mathematics.inputs]
+    rows = [
+        (UNICODE.symbol(s.text), shape_text(s.shape), printable(s.name)) for s in mathematics.inputs
+    ]
     return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
 
 

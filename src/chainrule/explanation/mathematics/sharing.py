@@ -175,14 +175,15 @@ def shared(
         _, e = min(sites, key=lambda f: f[1].size)
         key, places = pattern(e).key, pattern(e).places
         defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
-        if defined is None:
+        k = next(
+            k
+            for k, q in enumerate(equations)
+            if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
+        )
+        # nothing of the forward pass is written by a gradient
+        if defined is None or (defined.backward and not equations[k].backward):
             indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
             left = At(new_symbol(e, indices), places)
-            k = next(
-                k
-                for k, q in enumerate(equations)
-                if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
-            )
             defined = make(left, indices, e, equations[k])
             equations.insert(k, defined)
         left, own = defined.left, pattern(defined.right).places
@@ -222,20 +223,32 @@ def _is_whole(left: At) -> bool:
 
 def inlined(equations: list[Equation]) -> list[Equation]:
     """The equations without names for gradients that one other gradient is a multiple of."""
-    while True:
-        uses = Counter(x.symbol for e in equations for x in e.right.walk() if isinstance(x, At))
-        pair = next(filter(None, (_inlinable(e, equations, uses) for e in equations)), None)
-        if pair is None:
-            return equations
-        e, user = pair
-        equations.remove(e)
+    count = len(equations) + 1
+    while len(equations) < count:
+        count = len(equations)
+        reads = [(x.symbol, e) for e in equations for x in e.right.walk() if isinstance(x, At)]
+        uses = Counter(symbol for symbol, _ in reads)
+        users: dict[Symbol, list[Equation]] = {}
+        for symbol, e in reads:
+            users.setdefault(symbol, []).append(e)
+        left: list[Equation] = []
+        for e in equations:
+            user = _inlinable(e, users.get(e.left.symbol, ()), uses)
+            if user is None:
+                left.append(e)
+                continue
 
-        def written_out(x: Expr, e: Equation = e) -> Expr | None:
-            if not isinstance(x, At) or x.symbol is not e.left.symbol:
-                return None
-            return substituted(e.right, _places(e.left, x))
+            def written_out(x: Expr, e: Equation = e) -> Expr | None:
+                if not isinstance(x, At) or x.symbol is not e.left.symbol:
+                    return None
+                return substituted(e.right, _places(e.left, x))
 
-        user.right = replaced(user.right, written_out)
+            user.right = replaced(user.right, written_out)
+            for x in e.right.walk():
+                if isinstance(x, At):
+                    users[x.symbol] = [user if u is e else u for u in users[x.symbol]]
+        equations = left
+    return equations
 
 
 def _places(left: At, at: At) -> dict[Index, Place]:
@@ -273,18 +286,16 @@ def factors_of(e: Expr) -> tuple[Expr, ...]:
     return e.factors if isinstance(e, Product) else (e,)
 
 
-def _inlinable(
-    e: Equation, equations: list[Equation], uses: Counter[Symbol]
-) -> tuple[Equation, Equation] | None:
-    """The equation and the one that uses it, if its name is not worth an equation."""
+def _inlinable(e: Equation, users: Sequence[Equation], uses: Counter[Symbol]) -> Equation | None:
+    """The equation that uses this one's name, if that is not worth an equation."""
     symbol = e.left.symbol
     inner = symbol.of is not None and not symbol.text.startswith("∂")
     whole = _is_whole(e.left)
     small = e.right.size <= _LARGEST
     if not (inner and whole and small and uses[symbol] == 1) or isinstance(e.right, Plain):
         return None
-    for user in equations:
+    for user in users:
         factors = factors_of(user.right)
         if user is not e and any(isinstance(f, At) and f.symbol is symbol for f in factors):
-            return e, user
+            return user
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ...errors import printable
 from ..owners import distinct
 from .expression import At, Call, Expr, Softmax, Sum
 
@@ -34,6 +35,7 @@ class Letters:
             owners.setdefault(letter, []).append(path)
         self._below = {letter: _subscripts(paths) for letter, paths in owners.items()}
         self._used: set[str] = set()
+        self._numbers: dict[str, int] = {}  # from which on a letter may have one that is free
         self._reserved = {
             f"{letter}_{self._below_of(path, letter)}" for path in layers for letter in "zh"
         }
@@ -59,13 +61,14 @@ class Letters:
 
     def new(self, letter: str, below: str = "") -> str:
         """The letter with its subscript, and with a number if it is in use."""
+        letter, below = printable(letter), printable(below)
         joint = "," if "_" in letter else "_"
         text = letter + (joint + below if below else "")
         if text in self._used and not below and "_" not in letter:
-            k = 2
-            while f"{letter}_{k}" in self._used | self._reserved:
+            k = self._numbers.get(letter, 2)
+            while f"{letter}_{k}" in self._used or f"{letter}_{k}" in self._reserved:
                 k += 1
-            text = f"{letter}_{k}"
+            text, self._numbers[letter] = f"{letter}_{k}", k
         return distinct(text, self._used)
 
 

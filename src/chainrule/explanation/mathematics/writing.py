@@ -302,7 +302,7 @@ class Writer:
         return self.notation.element(symbol, parts) if parts else symbol
 
     def at(self, symbol: Symbol, at: Sequence[Place]) -> str:
-        places = [self.place(p) for p, n in zip(at, symbol.shape, strict=True) if n > 1]
+        places = [self.place(p) for p, n in zip(at, symbol.shape, strict=True) if n != 1]
         text = self.symbol(symbol)
         return self.notation.element(text, places) if places else text
 

@@ -6,6 +6,7 @@ loss      what the loss is: a mean over samples, −log of a probability
 closing   its end: how large the gradients are, what a step would change
 flow      what becomes of the gradient on its way back
 reading   what both read of a derivation: names of values, gradients, rules
+shown     names and titles as they may be printed
 words     what operations do, and how blame goes back through them
 slopes    how much of the blame an operation lets through on the sample
 loops     the step of a loop along time, as formulas

@@ -45,6 +45,9 @@ def next_step(reading: Reading) -> Iterator[str]:
     d = reading.derivation
     before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
     now = _loss(reading)
+    if not np.isfinite(now):
+        yield f"The loss is {number(now)}: what a step would change cannot be told."
+        return
     own = [name for name in before if name in d.updated]
     if own:
         after = {name: np.asarray(reading.value(d.updated[name])) for name in own}

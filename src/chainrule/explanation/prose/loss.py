@@ -82,7 +82,12 @@ def _matching(reading: Reading, node: Node, n: float, sigmoid: bool) -> Probabil
     """The loss of these scores: where y = p − n · gradient is 0 or 1, and −∑ log p / n the loss."""
     scores = np.asarray(reading.value(node))
     gradient = np.asarray(reading.value(reading.gradients[node]), np.float64)
-    if scores.dtype.kind != "f" or not scores.ndim or scores.shape != gradient.shape:
+    if (
+        scores.dtype.kind != "f"
+        or not scores.ndim
+        or not scores.size
+        or scores.shape != gradient.shape
+    ):
         return None
     s, g = (a.astype("f8").reshape(-1, scores.shape[-1]) for a in (scores, gradient))
     if sigmoid:

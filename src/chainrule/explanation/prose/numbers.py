@@ -33,6 +33,8 @@ def shape_text(shape: Sequence[int]) -> str:
 def array_text(value: Any) -> str:
     """A small array in full; of a larger one the smallest and largest element, and the mean."""
     array = np.asarray(value)
+    if not array.size:
+        return "empty"
     if array.size == 1:
         return number(array.reshape(())[()])
     if array.size <= FULL and len(full := _nested(_without_ones(array))) <= LONGEST:

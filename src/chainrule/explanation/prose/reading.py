@@ -115,6 +115,8 @@ class Reading:
         first, *others = node.inputs
         if node.op in MOVES or node.op is ops.broadcast_to:
             return first
+        if not isinstance(node.dtype, tuple) and 0 in node.shape:
+            return None  # of no number everything is true
         if node.op in _FOLDS and self.value(first).size == self.value(node).size:
             return first
         if node not in self.moving:
@@ -146,6 +148,8 @@ class Reading:
             node = self.same[node]
         name = self._names.get(node)
         if name is None:
+            while node.op is ops.broadcast_to and 0 in node.shape:  # it has no number
+                (node,) = node.inputs
             value = self.value(node)
             name = constant_text(value) or f"({array_text(value)})"
         return name + "ᵀ" * turned

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
+from ...errors import printable
 from ...graph import Node
 from ..derivation import Derivation
 from ..recorder import Pull
@@ -28,6 +29,7 @@ from .numbers import (
     shape_text,
 )
 from .reading import MOVES, Reading, Share
+from .shown import shown
 from .slopes import choice, group, on_this_sample
 from .words import documented, manner, phrase, titled
 
@@ -42,6 +44,7 @@ NUDGE = 0.01  # by how much a number grows in the examples
 
 def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
     """The pass in plain sentences: what is computed, who is to blame, what a step would change."""
+    derivation, steps, names = shown(derivation, steps, names)
     reading = Reading(derivation, steps, names)
     notes = _Notes(reading)
     blocks = folded(steps)
@@ -62,6 +65,7 @@ def sentences(
 
     Those of the first layer end with what becomes of the gradient on its way there.
     """
+    derivation, steps, names = shown(derivation, steps, names)
     reading = Reading(derivation, steps, names)
     notes, way = _Notes(reading), legs(reading)
     out = []
@@ -69,7 +73,7 @@ def sentences(
         back = _step_back(reading, step, set(), notes)
         if back and way and way[-1].node in step.nodes:
             back += on_the_way(reading, way)
-        out.append([_step(reading, step, notes), *back])
+        out.append([printable(text) for text in (_step(reading, step, notes), *back)])
     return out
 
 
@@ -78,7 +82,11 @@ def _wrapped(line: str) -> str:
     start = re.match(r" *\d+\. | *", line)
     indent = " " * (start.end() if start else 0)
     return textwrap.fill(
-        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        printable(line),
+        WIDTH,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -179,7 +187,7 @@ def _numbered(parts: Sequence[str]) -> Iterator[str]:
     half = STEPS // 2
     for k, part in enumerate(parts, 1):
         if len(parts) <= STEPS or k <= half or k > len(parts) - half:
-            yield from f"{k:>3}. {part}".splitlines()
+            yield from f"{k:>3}. {part}".split("\n")
         elif k == half + 1:
             yield f"     … {len(parts) - 2 * half} more …"
 
@@ -246,6 +254,8 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
 def _gradient(reading: Reading, node: Node) -> str:
     """The largest gradients of a value's elements, what they mean, and where they come from."""
     value = np.asarray(reading.value(node))
+    if not value.size:
+        return f"{reading.name(node)} is empty: it has no gradient."
     gradient = np.asarray(reading.value(reading.gradients[node]), np.float64).reshape(value.shape)
     place = largest(gradient)
     g, whole = float(gradient[place]), reading.name(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from ...errors import printable
 from ...graph import Node
 from ..derivation import Derivation
 from ..steps import Step
@@ -12,6 +13,7 @@ from .folding import Block, folded
 from .loops import body
 from .numbers import array_text, shape_text
 from .reading import Reading, Share
+from .shown import shown
 
 DETAILED = 80  # operations up to which each is shown; of more only what goes between the steps
 WIDTH = 46  # of the column of formulas
@@ -21,16 +23,21 @@ EACH = "each b: b at every place that uses it; the gradient of b is the sum over
 
 def text(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
     """The pass, compact: forward, backward from the loss, then the gradients."""
+    derivation, steps, names = shown(derivation, steps, names)
     reading = Reading(derivation, steps, names)
     blocks = folded(steps)
     nodes = [node for block in blocks for step in block.steps for node in step.nodes]
     lines = _detailed if sum(map(reading.is_shown, nodes)) <= DETAILED else _folded
-    return "\n".join([*lines(reading, blocks), *_gradients(reading, blocks)]) + "\n"
+    every = [*lines(reading, blocks), *_gradients(reading, blocks)]
+    return "\n".join(map(printable, every)) + "\n"
 
 
 def _detailed(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
     """Every operation, and what its rule gives to its inputs."""
     yield "Forward"
+    end = reading.derivation.loss
+    if end in reading.derivation.inputs:
+        yield _line(f"loss = {reading.name(end)}", end, reading)
     for block in blocks:
         for step in block.steps:
             yield f"  {step.title}"

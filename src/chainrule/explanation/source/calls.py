@@ -12,7 +12,7 @@ from ...errors import ArgumentError, user_line
 from ...graph import Node, Operation
 from .elementwise import Emission
 from .expressions import ATOM, Expression, array_text, as_whole, dtype_text, number_text
-from .functions import Functions
+from .functions import Functions, ufunc_text
 
 
 def whole(node: Node, xs: list[Expression]) -> list[Expression]:
@@ -56,7 +56,7 @@ def meaning(node: Node, xs: list[Expression], functions: Functions) -> Expressio
     assert node.op is not None
     function = user_meaning(node.op)
     if isinstance(function, np.ufunc):
-        name = f"np.{function.__name__}"
+        name = ufunc_text(function, node.op.name)
     else:
         name = functions.add(function, node.op.name, node.op.name)
     return _called(node, whole(node, xs), name, dict(node.params))

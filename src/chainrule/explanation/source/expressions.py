@@ -64,6 +64,13 @@ def stripped(shape: Sequence[int]) -> Shape:
     return shape
 
 
+def text_literal(text: str) -> str:
+    """A text in quotes; what is not printable, as a line end, is escaped."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
+    return f'"{"".join(shown)}"'
+
+
 def dtype_text(dtype: Dtype) -> str:
     """The dtype in NumPy."""
     if dtype == np.bool_:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import inspect
+import keyword
+import math
 import re
 import textwrap
 import types
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -20,6 +24,15 @@ from .expressions import LITERAL, WIDTH, array_text, number_text
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
 
 
+def identifier(text: str, of: str) -> str:
+    """A name in Python for a name of the user's; `of` stands before it where it has to."""
+    normal = unicodedata.normalize("NFKC", text)  # as Python reads it
+    plain = (c if c.isalnum() and f"_{c}".isidentifier() else "_" for c in normal)
+    out = re.sub(r"_+", "_", "".join(plain)).strip("_") or "value"
+    out = out if out.isidentifier() else f"{of}_{out}"
+    return f"{out}_" if keyword.iskeyword(out) else out
+
+
 class Functions:
     """Functions as they are written at the top of a module: `add` says how to call one.
 
@@ -30,20 +43,20 @@ class Functions:
     """
 
     def __init__(self, reserved: Mapping[str, Any]) -> None:
-        """The names of `reserved` are kept for these functions."""
+        """The names of `reserved`, and of Python's own functions, are kept for these."""
         self.imports: dict[str, None] = {"import numpy as np": None}
         self.assignments: list[str] = []
         self.texts: list[str] = []
         self.names: dict[str, Any] = {"np": np}
-        self._reserved = {k: v for k, v in reserved.items() if inspect.isfunction(v)}
+        self._reserved = {**vars(builtins), **reserved}
 
     def add(self, function: Any, name: str, operation: str) -> str:
-        """The name under which the module has the function, which is `name` if that is free.
+        """The name under which the module has the function: `name` if it is one in Python and free.
 
         operation   whose meaning it is, for errors
         """
         waiting: list[tuple[Any, str]] = []
-        out = self._named(function, name, operation, waiting)
+        out = self._named(function, identifier(name, "operation"), operation, waiting)
         while waiting:
             value, known = waiting.pop(0)
             definition = _definition(value, operation)
@@ -66,7 +79,7 @@ class Functions:
         if isinstance(value, types.FunctionType):
             waiting.append((value, out))
         elif isinstance(value, types.ModuleType):
-            if in_library(f"{value.__name__}."):
+            if in_library(f"{value.__name__}.") or not _is_path(value.__name__):
                 _refuse(operation, f"{name}, which is {value.__name__}")
             short = value.__name__ == out
             self.imports[f"import {value.__name__}" + ("" if short else f" as {out}")] = None
@@ -79,7 +92,8 @@ class Functions:
             if (
                 not module
                 or own is None
-                or "." in own
+                or not own.isidentifier()
+                or not _is_path(module)
                 or in_library(f"{module}.")
                 or not callable(value)
             ):
@@ -89,24 +103,38 @@ class Functions:
         return out
 
 
+def _is_path(module: str) -> bool:
+    """Whether a module's name can stand in an import."""
+    return all(part.isidentifier() for part in module.split("."))
+
+
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
+    if type(value) in (tuple, list):
         return all(map(_is_plain, value))
-    if isinstance(value, dict):
+    if type(value) is dict:
         return all(map(_is_plain, [*value, *value.values()]))
-    return isinstance(value, _PLAIN)
+    return type(value) in _PLAIN
 
 
 def _value_text(value: Any, name: str, operation: str) -> str:
     if isinstance(value, np.ufunc):
-        return f"np.{value.__name__}"
+        return ufunc_text(value, operation)
     if isinstance(value, np.ndarray):
         if value.size > 32 * LITERAL:
             _refuse(operation, f"{name}, an array of {value.size} elements")
         return array_text(value)
     if isinstance(value, np.generic):
         return f"np.{value.dtype.name}({number_text(value)})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return number_text(value)
     return repr(value)
+
+
+def ufunc_text(value: np.ufunc, operation: str) -> str:
+    """A function of NumPy's."""
+    if getattr(np, value.__name__, None) is not value:
+        _refuse(operation, f"{value.__name__}, which NumPy does not have")
+    return f"np.{value.__name__}"
 
 
 def wrapped(text: str) -> list[str]:
@@ -227,17 +255,15 @@ def _text(definition: _Definition, name: str, renamed: dict[str, str]) -> str:
             body = ast.get_source_segment(source, node.body) or ""
             body = f"({body})" if "\n" in body else body
         return f"def {name}({ast.unparse(node.args)}):\n    return {body}"
-    lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
+    lines = source.split("\n")[node.lineno - 1 : node.end_lineno]
     text = textwrap.dedent("\n".join(lines))
     tree = ast.parse(text)
     if renamed:
         text = ast.unparse(_Renamed(renamed).visit(tree))
         tree = ast.parse(text)
-    lines = text.splitlines()
+    lines = text.split("\n")
     inner = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     for part in sorted(inner, key=lambda n: -n.lineno):
-        if part.body[0].lineno == part.lineno:
-            continue  # all in one line
         indent = " " * part.col_offset
         header = f"{indent}def {name if part is tree.body[0] else part.name}"
         arguments = ast.unparse(_without_annotations(part.args))
@@ -247,7 +273,13 @@ def _text(definition: _Definition, name: str, renamed: dict[str, str]) -> str:
             if short
             else [f"{header}(", f"{indent}    {arguments}", f"{indent}):"]
         )
-        lines[part.lineno - 1 : _header_end(part, lines)] = new
+        first = part.body[0]
+        line = lines[first.lineno - 1].encode()  # columns count bytes
+        if line[: first.col_offset].strip():  # the body stands behind the header, in its line
+            new[-1] += f" {line[first.col_offset :].decode()}"
+            lines[part.lineno - 1 : first.lineno] = new
+        else:
+            lines[part.lineno - 1 : _header_end(part, lines)] = new
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,7 +16,7 @@ from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
-from .expressions import WIDTH, Expression, dtype_text, name, number
+from .expressions import WIDTH, Expression, dtype_text, name, number, text_literal
 from .functions import Functions
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
@@ -25,6 +25,7 @@ from .statements import Block, Constants
 from .update import write_update
 
 FUNCTION = "loss_and_gradients"
+_OWN = ("arrays", "gradients", "updated", "name", FUNCTION)  # names in every module
 FORWARD, BACKWARD, UPDATE = "── forward ──", "── backward: d_x is ∂loss/∂x ──", "── update ──"
 
 
@@ -60,7 +61,9 @@ class _Module:
         self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
     ) -> None:
         d = self._derivation = derivation
-        self.functions, self.constants = Functions(vars(helpers)), Constants()
+        reserved = {k: v for k, v in vars(helpers).items() if inspect.isfunction(v)}
+        self.functions = Functions(reserved | dict.fromkeys(_OWN, _OWN))
+        self.constants = Constants()
         leaves = {*d.inputs, *d.fixed}
         self._readable = rewritten(d.order, leaves)
         of = self._readable.of
@@ -68,7 +71,7 @@ class _Module:
         self._gradients = {name: of(node) for name, node in d.gradients.items()}
         self._updated = {name: of(node) for name, node in d.updated.items()}
         self._leaves = leaves
-        used = ["np", "arrays", "gradients", "updated", "name", FUNCTION, *self._functions_called()]
+        used = ["np", *_OWN, *self._functions_called()]
         used += [text for text in self.functions.names if text.isupper()]  # as our constants are
         forward, backward, _ = self._order
         self._names = names_for(d, self._readable, ({*forward}, {*backward}), steps, names, used)
@@ -138,7 +141,7 @@ class _Module:
                 values[node] = name(text, (), weak=True)
             else:
                 shape = f"  # {node.shape}" if node.shape else ""
-                key = json.dumps(item.name, ensure_ascii=False)
+                key = text_literal(item.name)
                 read.append((text, f"    {text} = arrays[{key}]{shape}"))
                 values[node] = name(text, node.shape)
 
@@ -159,7 +162,7 @@ class _Module:
         assignments = [*self.functions.assignments, *self.constants.assignments]
         lines += [*assignments, ""] if assignments else []
         for function in self.functions.texts:
-            lines += ["", *function.splitlines(), ""]
+            lines += ["", *function.split("\n"), ""]
         words = {*re.findall(r"\w+", "\n".join(block.lines))}
         used = [line for text, line in read if text in words]
         lines += ["", *head, *used, *block.lines]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from ...graph import Node
 from ..derivation import Derivation
 from ..steps import Step
 from .expressions import stripped
+from .functions import identifier
 from .identities import is_count, is_log_softmax, is_one_hot
 from .readable import Readable
 
@@ -65,11 +65,10 @@ _PARTS = {  # of operations with several results
 _VIEWS = (ops.reshape, ops.broadcast_to, ops.permute_dims, ops.alias, ops.astype, ops.checked_index)
 
 
-def identifier(text: str) -> str:
-    """A name in Python for a name of the user's."""
-    out = re.sub(r"\W+", "_", text).strip("_") or "value"
-    out = f"layer_{out}" if out[0].isdigit() else out
-    return f"{out}_" if keyword.iskeyword(out) or out in _BUILTIN else out
+def _variable(text: str, of: str = "layer") -> str:
+    """The name of a variable for a name of the user's; `of` as in `identifier`."""
+    out = identifier(text, of)
+    return f"{out}_" if out in _BUILTIN else out
 
 
 class Names:
@@ -194,8 +193,7 @@ def _result(node: Node) -> str:
         return "count"
     if is_log_softmax(node):
         return "log_p"
-    text = _RESULTS.get(node.op.name, node.op.name)
-    return f"{text}_" if text in _BUILTIN or keyword.iskeyword(text) else text
+    return _variable(_RESULTS.get(node.op.name, node.op.name), "result")
 
 
 def shortened(paths: Mapping[str, int]) -> dict[str, str]:
@@ -241,7 +239,7 @@ def names_for(
         kind = layers.get(numbered[1]) if numbered else None
         path, _, slot = name.partition("/")
         brief = short.get(path, path) + (f"_{slot}" if slot else "")
-        return identifier(f"{kind}_{brief}" if kind else brief)
+        return _variable(f"{kind}_{brief}" if kind else brief)
 
     def unnamed(node: Node) -> bool:
         """Whether the node is computed, not in the forward pass, and has no name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...errors import printable
 from ...graph import Array, Graph, Node, Shape
-from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name
+from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name, text_literal
 from .functions import Functions, wrapped
 from .names import Names
 from .operations import expression
@@ -117,7 +117,7 @@ class Block:
     def line(self, text: str) -> None:
         """A statement or comment."""
         for comment in (self.part, self.title):
-            self.lines += ["", f"{self._indent}# {comment}"] if comment else []
+            self.lines += ["", f"{self._indent}# {printable(comment)}"] if comment else []
         self.part = self.title = ""
         self.lines.append(f"{self._indent}{text}" if text else "")
 
@@ -198,7 +198,7 @@ class Block:
         texts = {key: self.whole(node).text for key, node in nodes.items()}
         self.line(f"{target} = {{" if texts else f"{target} = {{}}")
         for key, text in texts.items():
-            self.line(f"    {json.dumps(key, ensure_ascii=False)}: {text},")
+            self.line(f"    {text_literal(key)}: {text},")
         if texts:
             self.line("}")
 

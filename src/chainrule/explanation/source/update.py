@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...graph import Node
 from ..derivation import Derivation
-from .expressions import WIDTH, name
+from .expressions import WIDTH, name, text_literal
 from .readable import Readable
 from .statements import Block
 
@@ -116,7 +115,7 @@ def _write_loop(block: Block, groups: Sequence[_Group], derivation: Derivation) 
     """The loop over these parameters."""
     keys = [g.parameter for g in groups]
     block.line("")
-    texts = [json.dumps(key, ensure_ascii=False) for key in keys]
+    texts = [text_literal(key) for key in keys]
     if keys == [*derivation.gradients]:
         block.line("for name in gradients:")
     elif len(", ".join(texts)) < WIDTH - len("    for name in ():"):
