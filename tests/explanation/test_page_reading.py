@@ -364,6 +364,25 @@ def test_another_activation_keeps_the_stop_and_all_comes_back(page, net):
     assert page.page.locator(".was, #train-body svg").count() == 0
 
 
+def test_parameters_as_they_are_keep_the_network(page):
+    depth = page.page.locator("[data-key=variant-depth]")
+    depth.select_option("3 hidden layers")
+    loss = page.page.evaluate("page.network.loss")
+    page.page.select_option("[data-key=scheme]", "zeros")
+    assert page.page.evaluate("page.network.loss") != loss
+    page.page.select_option("[data-key=scheme]", "as they are")
+    assert depth.evaluate("e => e.selectedOptions[0].text") == "3 hidden layers"
+    assert page.page.evaluate("page.network.loss") == loss
+
+
+def test_the_curve_of_losses_names_each_optimizer(page):
+    page.page.get_by_role("button", name="1 step", exact=True).click()
+    page.page.select_option("[data-key=optimizer]", "Adam")
+    page.page.get_by_role("button", name="1 step", exact=True).click()
+    title = page.text(".result")
+    assert re.search(r"loss after each step of SGD, learning rate \S+, then Adam, learning", title)
+
+
 def test_a_gradient_that_nearly_vanishes_says_where(open_page):
     cr.random.seed(1)
     layers = [double(nn.Linear(4, 4)) for _ in range(4)]

@@ -48,6 +48,8 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
     """Whether the gradient vanishes or explodes on its way, where, and because of what."""
     if len(way) < 2 or not all(np.isfinite(leg.length) for leg in way):
         return
+    if any(pull.node.op is ops.scan for leg in way for pull, _ in leg.way):
+        return  # through time: what is told of the loop says more
     start, end = way[0], way[-1]
     lengths = (
         f"On the way back the length of the gradient goes from {number(start.length)} at "

@@ -56,7 +56,7 @@ function flowWords(network) {
         .join(" to ")}`
     : "";
   return `From ${code(network.name(passed[0].output))} back to ${code(network.name(passed.at(-1).input))} the gradient
-    ${shrinks ? "nearly vanishes" : "explodes"}: its length goes from ${number(from, 3)} to ${number(to, 3)}. It ${shrinks ? "loses" : "grows"} most
+    ${to ? (shrinks ? "nearly vanishes" : "explodes") : "is lost"}: its length goes from ${number(from, 3)} to ${number(to, 3)}. It ${shrinks ? "loses" : "grows"} most
     at ${escape(network.title(most.k))}: × ${number(factor(most), 3)}${range}.`;
 }
 

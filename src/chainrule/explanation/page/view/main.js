@@ -275,6 +275,17 @@ class Page {
     this.network.changed();
     this.rebase();
     this.training.restart();
+    this.whatIf.rebuild();
+    this.redraw();
+  }
+
+  /** The parameters of the sample again, in the same network. */
+  asTheyAre() {
+    this.remember("with other parameters");
+    this.scheme = null;
+    this.#exchange(this.network.graph);
+    this.training.restart();
+    this.whatIf.rebuild();
     this.redraw();
   }
 

@@ -37,6 +37,7 @@ class Training {
   restart() {
     if (!this.kind) return;
     this.losses = [this.page.network.loss];
+    this.used = []; // optimizers, with their rates
     this.start = null;
     this.#begin();
     this.show();
@@ -87,6 +88,8 @@ class Training {
     this.start ??= new Map(
       network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
     );
+    const used = `${this.kind.value}, learning rate ${this.rate.value}`;
+    if (this.used.at(-1) !== used) this.used.push(used);
     this.losses.splice(-1, 1, network.loss); // it may have been changed by hand
     for (let k = 0; k < count; k++) {
       this.optimizer.step(network.pass);
@@ -113,7 +116,7 @@ class Training {
     root.append(
       curve({
         key: "losses",
-        title: `loss after each step of ${this.kind.value}, learning rate ${this.rate.value}`,
+        title: `loss after each step of ${this.used.join(", then ")}`,
         values: this.losses,
       }),
     );

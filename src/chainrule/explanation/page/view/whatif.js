@@ -118,7 +118,7 @@ class WhatIf {
       if (added > 0)
         this.root.append(
           element(
-            `<p class="note">${plural(added, "layer")} added, with weights as <code>nn.Linear</code> draws them from seed 0; the others keep theirs.</p>`,
+            `<p class="note">${plural(added, "layer")} added${page.scheme ? "" : ", with weights as <code>nn.Linear</code> draws them from seed 0; the others keep theirs"}.</p>`,
           ),
         );
     }
@@ -135,7 +135,7 @@ class WhatIf {
         Math.round(Number(this.root.querySelector('[data-key="seed"]').value) || 0),
       );
       if (name) page.initialise(name, seed);
-      else page.reset();
+      else page.asTheyAre();
     };
     for (const key of ["scheme", "seed"])
       this.root.querySelector(`[data-key="${key}"]`).addEventListener("change", draw);
@@ -190,7 +190,7 @@ class WhatIf {
     if (predicted === null) return "";
     const real = network.loss - base.loss;
     if (Math.abs(real - predicted) <= 0.02 * Math.max(Math.abs(real), Math.abs(predicted)))
-      return "They agree: over so short a way the loss is nearly a straight line, and the gradient is its slope.";
+      return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
     const passed = [...switchesOf(network)].flatMap(([id, off]) =>
       off.flatMap((v, k) =>
         v === base.switches.get(id)[k]
