@@ -347,6 +347,15 @@ def test_an_update_follows_the_pass_that_was_explained():
         np.testing.assert_allclose(gradients["0.weight"], explained.gradients["0.weight"])
 
 
+def test_the_update_of_one_optimizer_is_no_other_ones():
+    model = nn.Linear(2, 1)
+    explained = cr.explain(lambda x: model(x).sum(), cr.Tensor([[1.0, 2.0]]))
+    one, other = (optim.Adam(model.named_parameters(), lr=rate) for rate in (0.1, 0.2))
+    assert "lr = 0.1" in explained.numpy(update=one)
+    assert "lr = 0.2" in explained.numpy(update=other)
+    assert explained.arrays(update=one).keys() == explained.arrays(update=other).keys()
+
+
 def test_an_update_that_does_not_fit_is_an_error():
     model, other = nn.Linear(2, 1), nn.Linear(2, 1)
     explained = cr.explain(lambda x: model(x).sum(), cr.Tensor([[1.0, 2.0]]))
@@ -386,3 +395,16 @@ def test_a_line_is_of_the_kind_of_its_outermost_function():
 
     steps = steps_of(derive(loss, (cr.ones((1, 4, 3)),), {}))
     assert [s.kind for s in steps] == ["tanh", "getitem", "Linear", "cross_entropy"]
+
+
+def test_a_counter_of_the_user_is_assigned_and_a_generator_is_not():
+    count = cr.Tensor(np.array([0, 5], np.uint64))
+    drop, w = nn.Dropout(0.5), cr.Tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x):
+        count[...] = count + cr.Tensor(np.array([1, 1], np.uint64))
+        return drop(w * x).sum()
+
+    d = derive(step, (A,), {})
+    assert list(d.updated) == ["count"]
+    assert d.value(d.updated["count"]).tolist() == [1, 6]

@@ -214,3 +214,21 @@ def test_half_precision_is_computed():
     loss, gradients = run(*emitted(lambda: (w * w).sum()))
     agrees(loss, np.float16(3))
     agrees(gradients["w"], np.full(3, 2, np.float16))
+
+
+# ── shapes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sum_with_a_column_is_no_column():
+    w, v = (cr.Tensor(x().numpy(), requires_grad=True) for _ in range(2))
+    r = cr.Tensor([2.0, 3.0], dtype=cr.float64)
+
+    def product(r):
+        return ((w[:, :1] + v[:, 0].reshape((3, 1))) @ r.reshape((1, 2))).sum()
+
+    source, arrays = emitted(product, r)
+    agrees(run(source, arrays)[0], product(r).detach().numpy())
+    w = cr.Tensor([[1.0], [2.0], [3.0]], requires_grad=True, dtype=cr.float64)
+    v = cr.Tensor([1.0, 2.0, 3.0], requires_grad=True, dtype=cr.float64)
+    source, arrays = emitted(lambda r: ((w + v.reshape((3, 1))) @ r.reshape((1, 2))).sum(), r)
+    agrees(run(source, arrays)[0], np.array(60.0))  # (2 + 4 + 6) (2 + 3)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..compile.arguments import Arguments
 from ..dtypes import is_floating
 from ..errors import ArgumentError, GradientError, ShapeError
@@ -18,7 +19,7 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
-from .owners import Owners, distinct, is_generator_state
+from .owners import Owners, distinct
 from .recorder import Call, Exchange, Line, Pull, Recorder
 from .simplified import simplified, value_of, without_inputs
 
@@ -196,10 +197,16 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
 
     gradients = {name_of(owner): new[node] for owner, node in recording.ends}
     sparse = {name_of(owner): (new[rows], new[v]) for owner, rows, v in recording.sparse}
+    draws = topological([n for n in recorded.graph if n.op is ops.random_bits])
+    generators = {
+        id(owner)
+        for (owner, _), node in zip(recorded.reads, captured, strict=True)
+        if node in draws
+    }
     updated = {
         owners.name(owner): new[node]
         for owner, node in recording.assigned
-        if not is_generator_state(owner)
+        if id(owner) not in generators
     }
     calls: dict[Node, Call] = {}
     lines: dict[Node, tuple[Line, ...]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import types
@@ -51,6 +52,13 @@ class Owners:
         for _, value in objects:
             if isinstance(value, Optimizer):
                 self.add_optimizer(value)
+
+    def copy(self) -> Owners:
+        """The same names, to which others can be added."""
+        out = Owners.__new__(Owners)
+        for name, value in vars(self).items():
+            setattr(out, name, copy.copy(value))
+        return out
 
     def name(self, owner: Any) -> str:
         """The tensor's name: a path in a module, a variable, or a number if it has neither."""
@@ -109,11 +117,6 @@ class Owners:
         if "betas" in group:
             for k in range(2):
                 self._add(group.scalar("betas", k), f"beta{k + 1}", "setting")
-
-
-def is_generator_state(owner: Any) -> bool:
-    """Whether the tensor is the state of a random generator."""
-    return str(owner.dtype) == "uint64" and owner.shape == (2,)
 
 
 def distinct(name: str, used: set[str]) -> str:

@@ -21,7 +21,7 @@ def with_update(derivation: Derivation, optimizer: Optimizer) -> Derivation:
 
     The parameters are those of the derivation; the optimizer's state and settings those of now.
     """
-    owners = derivation.owners
+    owners = derivation.owners.copy()
     owners.add_optimizer(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group.params]
     stepped = [(owners.name(p), p) for p in parameters if owners.name(p) in derivation.gradients]
@@ -81,6 +81,7 @@ def with_update(derivation: Derivation, optimizer: Optimizer) -> Derivation:
     return dataclasses.replace(
         derivation,
         inputs=inputs,
+        owners=owners,
         updated=derivation.updated | {owners.name(o): at[new[n]] for o, n in trace.writes.values()},
         fixed=derivation.fixed | {at[n] for n in fixed},
         position=position,

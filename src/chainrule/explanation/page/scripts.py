@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ... import gauss_error, optim
+from ... import gauss_error, ops, optim
 
 # In the order in which they use each other.
 _FILES = (
@@ -37,6 +37,10 @@ def compute_script() -> str:
     return "\n".join([f"globalThis.chainrule = {{ constants: {constants} }};", *files])
 
 
+# Operations that leave elements where they are, or repeat one at places that have none.
+_COPIES = (ops.alias, ops.stop_gradient, ops.broadcast_to)
+
+
 def _constants() -> dict[str, Any]:
     return {
         "ERF_NEAR": gauss_error.ERF_NEAR,
@@ -46,6 +50,7 @@ def _constants() -> dict[str, Any]:
             "near": _highest_first(gauss_error.PPND16_C, gauss_error.PPND16_D),
             "far": _highest_first(gauss_error.PPND16_E, gauss_error.PPND16_F),
         },
+        "pointwise": sorted(op.name for op in (*ops.POINTWISE, *_COPIES)),
         "optimizers": {
             "SGD": _defaults(optim.SGD),
             "momentum": _defaults(optim.SGD) | {"momentum": 0.9},

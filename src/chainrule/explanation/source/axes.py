@@ -164,7 +164,8 @@ def running(name: str) -> Emission:
 
 def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     column, row = xs
-    if len(row.shape) == 1 and column.shape[1:] == (1,) and column.text.endswith("[:, None]"):
+    is_column = column.level == ATOM and column.shape[1:] == (1,)
+    if is_column and len(row.shape) == 1 and column.text.endswith("[:, None]"):
         text = f"np.outer({column.text.removesuffix('[:, None]')}, {row.text})"
         size = (column.shape[0], row.shape[0])
         return Expression(text, ATOM, size, weight=column.weight + row.weight + 1)

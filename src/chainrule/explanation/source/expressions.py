@@ -144,6 +144,8 @@ def reshaped(e: Expression, old: Shape, new: Shape) -> Expression:
     """The expression of the old shape in the new shape, by an index where that is enough."""
     if not e.shape:
         return e  # one number, whatever the shape
+    if len(e.shape) > len(old):  # of a reduction that leaves axes of size 1
+        e = as_whole(e, old, np.dtype(np.float64))
     if e.narrow is not None and stripped(e.narrow.shape) == stripped(new):
         return e.narrow
     if stripped(old) == stripped(new) and len(e.shape) <= len(new):

@@ -221,7 +221,8 @@ class Network {
   isElementwise(k, input, out) {
     const step = this.steps[k];
     const same = String(this.shape(input)) === String(this.shape(out));
-    return same && step.nodes.every((id) => !MIXING.has(this.nodes.get(id).op));
+    const { pointwise } = chainrule.constants;
+    return same && step.nodes.every((id) => pointwise.includes(this.nodes.get(id).op));
   }
 }
 
@@ -241,33 +242,3 @@ function switchesOf(network) {
   });
   return out;
 }
-
-const MIXING = new Set([
-  "sum",
-  "prod",
-  "norm",
-  "max",
-  "min",
-  "cumulative_sum",
-  "cumulative_prod",
-  "cumulative_sum_by_key",
-  "recurrence",
-  "matmul",
-  "convolution",
-  "unfold",
-  "fold",
-  "max_pool",
-  "standardise",
-  "attention",
-  "take",
-  "scatter_add",
-  "scan",
-  "call",
-  "custom",
-  "permute_dims",
-  "flip",
-  "concat",
-  "slice",
-  "pad",
-  "reshape",
-]);

@@ -267,9 +267,11 @@ function chain(page, unit, id, input) {
     say: (flat) => `value ${number(Number(network.value(id)[flat]))}`,
   });
   const section = element(`<section class="chain"><h3>To ${code(name)}</h3></section>`);
-  if (network.isElementwise(stop.step, id, unit.id)) {
-    const local = network.slopes(stop.step, id, unit.id);
-    const scale = Math.max(greatest(local), 1e-300);
+  const slopes = network.isElementwise(stop.step, id, unit.id)
+    ? network.slopes(stop.step, id, unit.id)
+    : null; // also where Python alone computes the step
+  if (slopes && network.gradient(unit.id)) {
+    const scale = Math.max(greatest(slopes), 1e-300);
     section.append(
       row(
         valueMap(page, unit.id, {
@@ -284,7 +286,7 @@ function chain(page, unit, id, input) {
         }),
         sign("×"),
         valueMap(page, id, {
-          data: local,
+          data: slopes,
           scale,
           width: 190,
           name: `∂${network.name(unit.id)}/∂${name}`,
@@ -343,6 +345,7 @@ function total(page, unit, input) {
   if (!local || local.length < 2 || network.isElementwise(stop.step, input.id, unit.id))
     return null;
   const g = network.gradient(unit.id);
+  if (!g) return null;
   const terms = Array.from(local, (v, u) => ({ u, upstream: Number(g[u]), local: v }))
     .map((t) => ({ ...t, share: t.upstream * t.local }))
     .filter((t) => t.share !== 0);
