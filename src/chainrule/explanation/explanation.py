@@ -1,4 +1,7 @@
-"""`explain`: a backward pass as an object that shows itself in several forms."""
+"""`explain`: a backward pass as an object that shows itself in several forms.
+
+A form is imported where it is asked for: every command of the command line imports this file.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +18,13 @@ from .. import files
 from ..errors import ArgumentError
 from ..graph import Array, Node
 from ..optim.optimizer import Optimizer
-from . import mathematics, prose, source
 from .derivation import Derivation
 from .derive import derive
-from .page.assembly import page_of
 from .steps import Step, names_of, steps_of
 from .update import with_update
+
+if TYPE_CHECKING:
+    from .mathematics import Mathematics
 
 
 class Explanation:
@@ -57,22 +61,32 @@ class Explanation:
 
     def text(self) -> str:
         """The pass, compact, for a terminal: every operation with its rule and its numbers."""
+        from . import prose
+
         return prose.text(self._derivation, self._steps, self._names).rstrip()
 
     def story(self) -> str:
         """The pass for readers without calculus, with the numbers of the sample."""
+        from . import prose
+
         return prose.story(self._derivation, self._steps, self._names).rstrip()
 
     def unicode(self) -> str:
         """The pass as mathematics for a terminal, simplified as a textbook would, with shapes."""
+        from . import mathematics
+
         return mathematics.unicode(self._equations)
 
     def latex(self) -> str:
         """The same as `unicode`, in LaTeX."""
+        from . import mathematics
+
         return mathematics.latex(self._equations)
 
     @cached_property
-    def _equations(self) -> mathematics.Mathematics:
+    def _equations(self) -> Mathematics:
+        from . import mathematics
+
         return mathematics.equations(self._derivation, self._steps, self._names)
 
     def numpy(self, update: Any = None) -> str:
@@ -83,10 +97,14 @@ class Explanation:
 
         update   an optimizer of these parameters, whose step follows the backward pass
         """
+        from . import source
+
         return source.numpy_source(*self._with(update))
 
     def arrays(self, update: Any = None) -> dict[str, Array]:
         """What the function of `numpy(update)` is called with: parameters, data, random masks."""
+        from . import source
+
         return {k: np.array(v) for k, v in source.source_arrays(*self._with(update)).items()}
 
     def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
@@ -106,6 +124,8 @@ class Explanation:
                 "expected a path to write to, or None",
                 'e.page("explained.html")',
             )
+        from .page.assembly import page_of
+
         out = page_of(*self._call, self._derivation, title, text)
         if path is not None:
             files.write_through(Path(path), out)

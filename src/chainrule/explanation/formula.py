@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,16 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, Operation
-from .mathematics.notation import CONSTANTS
+
+CONSTANTS = {
+    math.pi: "π",
+    2 / math.sqrt(math.pi): "2/√π",
+    math.sqrt(math.pi) / 2: "√π/2",
+    math.sqrt(math.pi): "√π",
+    math.sqrt(2 / math.pi): "√(2/π)",
+    math.log(2): "log 2",
+    math.log(10): "log 10",
+}
 
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4  # how tightly a text binds
 

@@ -192,7 +192,7 @@ def _conditioned(factors: list[Expr]) -> list[Expr]:
             for k, f in enumerate(factors):
                 if f is not c and any(x == c for x in f.walk()):
                     factors[k] = _where_true(f, c)
-    return [g for f in factors for g in _factors(f)]
+    return [g for f in factors for g in factors_of(f)]
 
 
 def _where_true(e: Expr, condition: Expr) -> Expr:
@@ -276,9 +276,9 @@ def call(name: str, *arguments: Expr) -> Expr:
             if first == ONE:
                 return ZERO
             # log((eᵃ)ᵏ b) = k a + log b
-            powers = [_exponent(f) for f in _factors(first)]
+            powers = [_exponent(f) for f in factors_of(first)]
             if any(p is not None for p in powers):
-                rest = [f for f, p in zip(_factors(first), powers, strict=True) if p is None]
+                rest = [f for f, p in zip(factors_of(first), powers, strict=True) if p is None]
                 return add(*(p for p in powers if p is not None), call("log", mul(*rest)))
     return Call(name, arguments)
 
@@ -311,7 +311,8 @@ def _exponent(e: Expr) -> Expr | None:
     return None
 
 
-def _factors(e: Expr) -> tuple[Expr, ...]:
+def factors_of(e: Expr) -> tuple[Expr, ...]:
+    """The factors of a product, or the one that it is."""
     return e.factors if isinstance(e, Product) else (e,)
 
 
@@ -369,11 +370,11 @@ def total(index: Index, body: Expr) -> Expr:
         # Σ c x = c Σ x
         if outside:
             return mul(*outside, total(index, mul(*inside)))
-    for f in _factors(body):
+    for f in factors_of(body):
         # Σ [i = k] x[i] = x[k]
         k = _only(f, index)
         if k is not None:
-            return substitute(mul(*(g for g in _factors(body) if g is not f)), index, k)
+            return substitute(mul(*(g for g in factors_of(body) if g is not f)), index, k)
     if isinstance(body, Sum):
         # Σ (a + b) = Σ a + Σ b, where one of them becomes simpler
         each = [total(index, t) for t in body.terms]

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
+
+from ..formula import CONSTANTS
 
 _BELOW = dict(zip("0123456789aehijklmnoprstuvx+−,", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ₊₋,", strict=True))
 _ABOVE = dict(zip("0123456789−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", strict=True))
 _GREEK = {"δ": r"\delta", "γ": r"\gamma", "β": r"\beta", "μ": r"\mu", "σ": r"\sigma"} | {
     "σ²": r"\sigma^{2}",
     "x̂": r"\hat{x}",
-}
-
-
-CONSTANTS = {
-    math.pi: "π",
-    2 / math.sqrt(math.pi): "2/√π",
-    math.sqrt(math.pi) / 2: "√π/2",
-    math.sqrt(math.pi): "√π",
-    math.sqrt(2 / math.pi): "√(2/π)",
-    math.log(2): "log 2",
-    math.log(10): "log 10",
 }
 
 

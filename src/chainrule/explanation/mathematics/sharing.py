@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import is_condition, mul, rebuilt, substituted
+from .algebra import factors_of, is_condition, mul, rebuilt, substituted
 from .equation import Equation
 from .expression import (
     At,
@@ -279,11 +279,6 @@ def absorbed(equations: list[Equation]) -> list[Equation]:
     for e in equations:
         e.right = replaced(e.right, without)
     return equations
-
-
-def factors_of(e: Expr) -> tuple[Expr, ...]:
-    """The factors of a product, or the one that it is."""
-    return e.factors if isinstance(e, Product) else (e,)
 
 
 def _inlinable(e: Equation, users: Sequence[Equation], uses: Counter[Symbol]) -> Equation | None:

@@ -10,7 +10,7 @@ class WhatIf {
     Object.assign(this, { page, root });
   }
 
-  /** Everything anew: after another choice, or another network. */
+  /** Everything again: after another choice, or another network. */
   rebuild() {
     const { page, root } = this;
     const { network, chosen } = page;
@@ -79,7 +79,7 @@ class WhatIf {
       network.nodes.get(id).kind === "data" &&
       sizeOf(network.part(id, this.page.sample).shape) > 10
     )
-      this.#painting(network, id);
+      this.#painting();
   }
 
   #set(value) {
@@ -93,7 +93,7 @@ class WhatIf {
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
-  #painting(network, id) {
+  #painting() {
     this.canvas = element('<div class="painting"></div>');
     this.root.append(this.canvas);
   }
