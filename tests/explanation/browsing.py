@@ -5,24 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import axe_playwright_python
 import numpy as np
 import torch
 from playwright.sync_api import Browser, Page
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.explanation.derive import derive
-from chainrule.explanation.page.contents import contents
-from chainrule.explanation.page.page import render
-from chainrule.explanation.page.variants import variants
 
 F = nn.functional
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
 def html_of(function: Callable[..., Any], *args: Any, title: str = "A network") -> str:
-    derivation = derive(function, args, {})
-    return render(contents(derivation, title, *variants(function, args, {}, derivation)))
+    """The page that users get."""
+    return cr.explain(function, *args).page(title=title)
 
 
 def double(module: Any) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.explanation.page.contents import encoded
 from chainrule.explanation.page.scripts import compute_script
+from chainrule.explanation.page.values import encoded
 from chainrule.graph import Graph
 
 HELPERS = """

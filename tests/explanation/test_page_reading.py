@@ -12,8 +12,6 @@ from playwright.sync_api import expect
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.explanation.derive import derive
-from chainrule.explanation.page.assembly import page_of
 
 F = nn.functional
 
@@ -27,7 +25,7 @@ class Net:
             nn.Sequential(hidden=nn.Linear(3, 4), relu=nn.ReLU(), output=nn.Linear(4, 3))
         )
         self.x, self.y = normal(1, 3), cr.Tensor([1])
-        self.html = whole(self.loss, self.x, self.y)
+        self.html = html_of(self.loss, self.x, self.y)
         self.weights = {
             name: torch.tensor(np.asarray(p), requires_grad=True)
             for name, p in self.model.named_parameters()
@@ -56,11 +54,6 @@ class Net:
     @property
     def live(self) -> int:
         return int((self.z[0] > 0).nonzero()[0])
-
-
-def whole(function: Callable[..., Any], *args: Any) -> str:
-    """The page with its words."""
-    return page_of(function, args, {}, derive(function, args, {}))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +149,7 @@ def test_a_tile_in_the_picture_is_named_and_chosen(open_page):
     cr.random.seed(0)
     layer = nn.Linear(4, 32)
     x = cr.random.normal((2, 4))
-    page = open_page(whole(lambda x: (cr.tanh(layer(x)) ** 2).mean(), x))
+    page = open_page(html_of(lambda x: (cr.tanh(layer(x)) ** 2).mean(), x))
     page.page.select_option("#sample", "1")
     page.press("End")
     image = page.page.locator(".net .grid-block image").first
@@ -394,7 +387,7 @@ def test_a_gradient_that_nearly_vanishes_says_where(open_page):
         c = cr.sigmoid(layers[2](b))
         return (layers[3](c) ** 2).sum()
 
-    page = open_page(whole(loss, x))
+    page = open_page(html_of(loss, x))
     page.press("End")
     assert "one below it" in page.text("#panel .chart-box figcaption")
     value = torch.tensor(np.asarray(x))

@@ -11,7 +11,8 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.explanation.derivation import Derivation, evaluated
 from chainrule.explanation.derive import derive
-from chainrule.explanation.page.contents import contents, page_nodes
+from chainrule.explanation.page.contents import contents
+from chainrule.explanation.page.values import page_nodes
 from fuzzing import Program
 
 F = nn.functional

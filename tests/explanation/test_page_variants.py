@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import html_of
 
 import chainrule as cr
 from chainrule import nn
 from chainrule.errors import ArgumentError
 from chainrule.explanation.derive import derive
-from chainrule.explanation.page.variants import variants
+from chainrule.explanation.page.variants import Label, Variants, variants
 
 F = nn.functional
 X, Y = cr.random.normal((4, 6)), cr.Tensor([0, 2, 1, 1])
@@ -32,8 +33,13 @@ def network(kind: Any = nn.Sequential) -> Any:
 
 def losses(function: Any, *args: Any) -> dict[Any, float]:
     """The losses of the variants, by activation and depth."""
-    _, others = variants(function, args, {}, derive(function, args, {}))
-    return {(v.activation, v.depth): float(d.value(d.loss)) for v, d in others}
+    found = variants(function, args, {}, derive(function, args, {}))
+    assert not found.missing
+    return by_label(found)
+
+
+def by_label(found: Variants) -> dict[Any, float]:
+    return {(v.activation, v.depth): float(d.value(d.loss)) for v, d in found.others}
 
 
 def test_the_users_network_is_never_another_one():
@@ -132,17 +138,31 @@ def test_a_module_that_is_not_called_is_no_variant():
     assert losses(loss, X, Y) == {}
 
 
-@pytest.mark.parametrize("error", [AssertionError, KeyError, ZeroDivisionError])
-def test_a_variant_that_raises_is_left_out(error):
+def test_what_the_users_code_raises_in_a_variant_is_said_in_one_line(open_page):
     net, calls = network(), []
 
     def loss(x: Any, y: Any) -> Any:
         calls.append(0)
-        if len(calls) == 2:
-            raise error("not the network that was explained")
+        if len(calls) == 3:
+            raise KeyError("<b>not</b> the\x1bnetwork")
+        if len(calls) > 13:
+            raise ArithmeticError("too often,\nand more")
         return F.cross_entropy(net(x), y)
 
-    assert len(losses(loss, X, Y)) == 13
+    derivation = derive(loss, (X, Y), {})
+    found = variants(loss, (X, Y), {}, derivation)
+    assert len(found.others) == 11
+    assert found.errors == {
+        "KeyError: '<b>not</b> the\\x1bnetwork'": [Label("sigmoid", 2)],
+        "ArithmeticError: too often, and more": [Label("linear", 1), Label("linear", 3)],
+    }
+    calls.clear()
+    notes = open_page(html_of(loss, X, Y)).page.locator("#what-if-body .note:not(.why)")
+    assert notes.all_inner_texts() == [
+        "With sigmoid and 2 hidden layers your code raises KeyError: '<b>not</b> the\\x1bnetwork'",
+        "With linear and 1 hidden layer (and 1 more) your code raises "
+        "ArithmeticError: too often, and more",
+    ]
 
 
 def test_variants_have_the_weights_of_the_explained_network():
@@ -156,9 +176,7 @@ def test_variants_have_the_weights_of_the_explained_network():
     with cr.no_grad():
         for p in net.parameters():
             p[...] = p * 2
-    _, others = variants(loss, (X, Y), {}, derivation)
-    after = {(v.activation, v.depth): float(d.value(d.loss)) for v, d in others}
-    assert after == before
+    assert by_label(variants(loss, (X, Y), {}, derivation)) == before
 
 
 @pytest.mark.parametrize("words", [{"title": 5}, {"text": None}, {"title": b"x"}])

@@ -1,6 +1,7 @@
 """The page of an explanation: one HTML file that computes the graph itself.
 
 contents         what a page shows, as data: the graph with its steps and names
+values           the nodes of the graph, and which values a page has of them
 initialisations  how its parameters would be drawn
 tangents         the derivative of a step along a direction
 variants         the same network with another activation or depth

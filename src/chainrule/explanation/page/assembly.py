@@ -9,9 +9,10 @@ from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..steps import names_of, steps_of
-from .contents import contents, fits
+from .contents import contents
 from .page import render
-from .variants import label_of, variants
+from .values import fits
+from .variants import Variants, label_of, variants
 
 
 def page_of(
@@ -34,13 +35,13 @@ def page_of(
                 "expected text",
                 f'page({name}="…")',
             )
-    label, others = (
+    found = (
         variants(function, args, kwargs, derivation)
         if fits(derivation)
-        else (label_of(derivation), [])
+        else Variants(label_of(derivation))
     )
-    shown = contents(derivation, title, label, others)
-    derivations = [derivation, *(d for _, d in others)]
+    shown = contents(derivation, title, found)
+    derivations = [derivation, *(d for _, d in found.others)]
     for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
         _add_words(entry, of, with_story=entry is shown)
     return render(shown, title, text)

@@ -60,7 +60,8 @@ def initialisations(inputs: Mapping[int, Input]) -> dict[str, list[dict[str, Any
     Weights (two axes or more) are drawn by the scheme. Biases are 0; in the default scheme they are
     drawn as the weight before them. Other parameters, such as the scale of a norm, stay.
     """
-    return {name: _draws(name, initializer, inputs) for name, initializer in SCHEMES.items()}
+    schemes = {name: _draws(name, initializer, inputs) for name, initializer in SCHEMES.items()}
+    return {name: draws for name, draws in schemes.items() if draws}
 
 
 def _draws(
@@ -78,6 +79,6 @@ def _draws(
             initializer(creation.zeros(read.value.shape, dtype=read.value.dtype), generator=spy)
             last = spy.draw
             out.append({"id": number, **last})
-        elif read.name.rsplit(".", 1)[-1].startswith("bias"):
+        elif "bias" in read.name.rsplit(".", 1)[-1]:
             out.append({"id": number, **(last if scheme == "default" else zero)})
     return out

@@ -9,12 +9,15 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import textwrap
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ... import nn, random
+from ...errors import printable
 from ...functions import creation
 from ...nn import Linear, Module, Sequential, init
 from ...nn import functional as F  # noqa: N812 - the usual name
@@ -49,8 +52,34 @@ class Label:
     depth        the number of hidden layers
     """
 
-    activation: str | None
-    depth: int | None
+    activation: str | None = None
+    depth: int | None = None
+
+    def __str__(self) -> str:
+        words = [self.activation] if self.activation else []
+        words += [f"{self.depth} hidden layer{'s' * (self.depth > 1)}"] if self.depth else []
+        return " and ".join(words)
+
+
+@dataclass
+class Variants:
+    """A network's label, its variants, and why others are missing.
+
+    errors   what the user's code raised, in one line, with the labels of the networks
+    """
+
+    label: Label = Label()
+    others: list[tuple[Label, Derivation]] = field(default_factory=list)
+    errors: dict[str, list[Label]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """What was raised, for readers: a line for each error."""
+        out = []
+        for error, (first, *more) in self.errors.items():
+            several = f" (and {len(more)} more)" if more else ""
+            out.append(f"With {first}{several} your code raises {error}")
+        return out
 
 
 def variants(
@@ -58,38 +87,35 @@ def variants(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     derivation: Derivation,
-) -> tuple[Label, list[tuple[Label, Derivation]]]:
-    """The label of the network as it is, and its variants: first those that change one thing.
+) -> Variants:
+    """The variants of a network, first those that change one thing.
 
     The function is recorded again for each. What a variant reads has the values of the derivation,
     where it has an input of that name, kind, shape and dtype.
     """
     network = _Network(derivation)
-    now = network.label
-    activations = [a for a in ACTIVATIONS if network.has_activation(a)]
-    depths = [d for d in DEPTHS if network.has_depth(d)]
-    labels = [Label(a, now.depth) for a in activations]
-    labels += [Label(now.activation, d) for d in depths]
-    labels += [Label(a, d) for a in activations for d in depths]
-    out: dict[Label, Derivation] = {}
+    out = Variants(network.label)
     room = MOST_NODES
-    for label in dict.fromkeys(labels):
-        if label == now:
-            continue
+    for label in network.others:
         try:
             variant = derive(function, args, kwargs, exchanges=network.exchanges(label))
-        except Exception:
-            continue  # the code around the layers is written for the network as it is
+        except Exception as error:
+            out.errors.setdefault(_line_of(error), []).append(label)
+            continue
         room -= len(variant.position)
         if room < 0:
             break
-        out[label] = _with_values(variant, derivation)
-    return now, [*out.items()]
+        out.others.append((label, _with_values(variant, derivation)))
+    return out
 
 
 def label_of(derivation: Derivation) -> Label:
     """The label of the network as it is."""
     return _Network(derivation).label
+
+
+def _line_of(error: Exception) -> str:
+    return printable(textwrap.shorten(traceback.format_exception_only(error)[0], 200))
 
 
 def _with_values(variant: Derivation, derivation: Derivation) -> Derivation:
@@ -168,6 +194,17 @@ class _Network:
         activation = None if not names else names.pop() if len(names) == 1 else ""
         return Label(activation, len(self.pairs) or None)
 
+    @property
+    def others(self) -> list[Label]:
+        """The labels that it can have: one thing changed, then both."""
+        now = self.label
+        activations = [a for a in ACTIVATIONS if self.has_activation(a)]
+        depths = [d for d in DEPTHS if self.has_depth(d)]
+        labels = [Label(a, now.depth) for a in activations]
+        labels += [Label(now.activation, d) for d in depths]
+        labels += [Label(a, d) for a in activations for d in depths]
+        return [label for label in dict.fromkeys(labels) if label != now]
+
     def has_activation(self, name: str) -> bool:
         """Whether all of them can be that one."""
         places = self.activations
@@ -176,11 +213,13 @@ class _Network:
     def has_depth(self, depth: int) -> bool:
         """Whether hidden layers can be repeated or left out until there are that many.
 
-        A layer that is in several places is not: it would be repeated in each of them.
+        A layer that is in several places is not: it would be repeated in each of them. One whose
+        forward is called, and not the layer itself, is not either: nothing can run in its place.
         """
         times = Counter(map(id, self._everything))
-        shared = any(times[id(self._layer(name))] > 1 for pair in self.pairs for name in pair)
-        return bool(self.pairs) and not shared and depth >= len(self.pairs) - len(self._square)
+        layers = [id(self._layer(name)) for pair in self.pairs for name in pair]
+        fits = all(times[layer] == 1 and layer in self._called for layer in layers)
+        return bool(layers) and fits and depth >= len(self.pairs) - len(self._square)
 
     def _layer(self, name: str) -> Any:
         return vars(self.hidden)[name]

@@ -93,16 +93,6 @@
       return Number(values[this.contents.loss].data[0]);
     }
 
-    // Take the inputs of another pass that have the same name and shape.
-    adopt(other) {
-      for (const [name, id] of this._byName) {
-        const there = other.value(other.idOf(name));
-        const here = this._values[id];
-        const fits = there && here && String(there.shape) === String(here.shape);
-        if (fits) this.setAll(id, there.data);
-      }
-    }
-
     // Compute the nodes that depend on what has changed.
     run() {
       const { outdated, _changed: changed } = this;

@@ -101,7 +101,7 @@ class WhatIf {
   #network() {
     const { page } = this;
     const { contents } = page;
-    const { label = {}, variants = [] } = contents;
+    const { label = {}, variants = [], missing = [] } = contents;
     for (const [key, own] of Object.entries(label)) {
       const labels = [label, ...variants.map((v) => v.label)].map((l) => l[key]);
       const values = [...new Set(labels)].filter((v) => v !== null);
@@ -122,6 +122,7 @@ class WhatIf {
           ),
         );
     }
+    for (const line of missing) this.root.append(element(`<p class="note">${escape(line)}</p>`));
     const schemes = Object.keys(page.network.graph.initialisations ?? {});
     if (!schemes.length) return;
     this.root.append(
