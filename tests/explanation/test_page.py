@@ -363,24 +363,15 @@ def folded() -> str:
     return html_of(loss, cr.random.normal((2, 4, 8)), cr.Tensor([0, 1]))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_serious_for_accessibility_and_no_sideways_scrolling(
-    open_page, mlp, folded, width, scheme
-):
-    size = {"width": width, "height": 800}
-    for html, every, checked in ((mlp.html, 1, {0, 7, 9}), (folded, 5, {-2})):
-        page = open_page(html, viewport=size, color_scheme=scheme, reduced_motion="reduce").page
-        page.evaluate(AXE)
-        count = int(page.locator("#slider").get_attribute("max")) + 1
-        for at in {*range(0, count, every), count - 2}:
-            page.locator("#slider").fill(str(at))
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            if not {at, at - count} & checked:
-                continue
-            found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-            hits = [v["id"] for v in found if v["impact"] in ("serious", "critical")]
-            assert hits == []
+def test_nothing_serious_for_accessibility_and_no_sideways_scrolling(open_page, folded, width):
+    page = open_page(folded, viewport={"width": width, "height": 800}).page
+    for at in range(0, int(page.locator("#slider").get_attribute("max")), 5):
+        page.locator("#slider").fill(str(at))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
 
 
 def test_steps_are_folded_by_module_and_open_when_one_walks_in(open_page, folded):
