@@ -1,6 +1,7 @@
 """`chainrule explain`: ready examples and runs, as a page, as text and as a program."""
 
 import json
+import re
 import subprocess
 import sys
 import webbrowser
@@ -68,14 +69,31 @@ def test_one_neuron_by_hand():
     assert explanation.gradients["b"] == -0.25
 
 
+OPERATIONS = {
+    "neuron": ("w · x", "sigmoid("),
+    "xor": ("x @ hidden.weightᵀ", "tanh("),
+    "spirals": ("point @ hidden1.weightᵀ", "tanh("),
+    "digits": ("@ hidden.weightᵀ", "hidden ≤ 0"),
+    "cnn": ("convolution(image, kernels.weight)", "max_pool("),
+    "rnn": ("state @ rnn.weight_hh_l0ᵀ", "tanh("),
+    "attention": ("embedding.weight", "scores.weightᵀ"),
+}
+
+
 @pytest.mark.parametrize("name", examples.NAMES)
 def test_an_example_has_every_form(name):
     example = examples.load(name)
     explained = cr.explain(example.loss, *example.arguments(None, None))
     page = explained.page(title=example.title)
     assert f"<title>{example.title}</title>" in page
-    for text in (explained.text(), explained.unicode(), explained.latex(), explained.story()):
-        assert text.count("\n") > 5
+    data = json.loads(re.search(r'id="contents">(.*?)</script>', page)[1])
+    assert {*data["gradients"]} == {*explained.gradients}
+    story, equations = explained.story(), explained.unicode()
+    assert f"{explained.loss:.4g}" in story
+    assert all(name in story and name in equations for name in explained.gradients)
+    assert equations.count("∂L/∂") >= len(explained.gradients)
+    assert explained.latex().count(r"\partial L") >= len(explained.gradients)
+    assert all(formula in explained.text() for formula in OPERATIONS[name])
 
 
 @pytest.mark.parametrize("name", examples.NAMES)

@@ -8,34 +8,34 @@
   const sums = (dtype, n) =>
     isFloating(dtype) ? new Float64Array(n) : new Array(n).fill(isBig(dtype) ? 0n : 0);
 
+  const summed = (total, dtype, shape) => {
+    const out = empty(dtype, shape);
+    out.data.set(total);
+    return rounded(out);
+  };
+
   // Whether terms with a factor of 0 can be left out of products with these: 0 · ∞ is not 0.
-  const allFinite = (x) => x.data.every(Number.isFinite);
+  const allFinite = (x) => isFloating(x.dtype) && x.data.every(Number.isFinite);
 
   // ── products ───────────────────────────────────────────────────────────────────────────────────
 
   function matmul([x1, x2], _, { dtype, shape }) {
-    const out = empty(dtype, shape);
     const [n, m] = shape.slice(-2);
     const k = x1.shape.at(-1);
-    const times = isFloating(dtype) ? null : product(dtype);
-    const row = sums(dtype, m);
-    const [a, b, to] = [x1.data, x2.data, out.data];
-    const sparse = !times && n > 1 && allFinite(x2);
-    const count = sizeOf(shape.slice(0, -2));
-    for (let batch = 0, at = 0; batch < count; batch++) {
-      for (let i = 0; i < n; i++, at += m) {
-        row.fill(isBig(dtype) ? 0n : 0);
-        for (let l = 0; l < k; l++) {
-          const v = a[(batch * n + i) * k + l];
-          if (sparse && v === 0) continue;
-          const from = (batch * k + l) * m;
-          if (times) for (let j = 0; j < m; j++) row[j] += times(v, b[from + j]);
-          else for (let j = 0; j < m; j++) row[j] += v * b[from + j];
-        }
-        for (let j = 0; j < m; j++) to[at + j] = row[j];
+    const times = product(dtype);
+    const total = sums(dtype, sizeOf(shape));
+    const [a, b] = [x1.data, x2.data];
+    const zeros = n === 1 || !allFinite(x2); // finding out costs as much as one row
+    for (let row = 0; row * m < total.length; row++) {
+      const batch = Math.floor(row / n);
+      for (let l = 0; l < k; l++) {
+        const v = a[row * k + l];
+        if (v === 0 && !zeros) continue;
+        const [from, to] = [(batch * k + l) * m, row * m];
+        for (let j = 0; j < m; j++) total[to + j] += times(v, b[from + j]);
       }
     }
-    return rounded(out);
+    return summed(total, dtype, shape);
   }
 
   // ── windows ────────────────────────────────────────────────────────────────────────────────────
@@ -83,107 +83,79 @@
     };
   }
 
-  function convolution([input, w], params, { dtype, shape }) {
-    const { stride, padding, input_dilation, kernel_dilation, groups } = params;
-    const x = spread(input, padding, input_dilation);
-    const window = w.shape.slice(0, -2);
-    const [c, o] = [w.shape.at(-2), w.shape.at(-1) / groups];
-    const at = offsets(x, shape.slice(1, -1), window, stride, kernel_dilation);
-    const out = empty(dtype, shape);
-    const row = sums(dtype, groups * o);
-    const times = isFloating(dtype) ? null : product(dtype);
-    const sparse = !times && allFinite(w);
-    let to = 0;
-    for (let n = 0; n < shape[0]; n++) {
-      for (const begin of at.begin) {
-        row.fill(isBig(dtype) ? 0n : 0);
-        at.inside.forEach((offset, place) => {
-          const from = n * at.sample + begin + offset;
-          for (let g = 0; g < groups; g++) {
-            for (let k = 0; k < c; k++) {
-              const v = x.data[from + g * c + k];
-              if (sparse && v === 0) continue;
-              const weight = (place * c + k) * groups * o + g * o;
-              if (times) {
-                for (let j = 0; j < o; j++) row[g * o + j] += times(v, w.data[weight + j]);
-              } else for (let j = 0; j < o; j++) row[g * o + j] += v * w.data[weight + j];
-            }
-          }
-        });
-        for (let j = 0; j < groups * o; j++) out.data[to++] = row[j];
+  // Calls visit(from, place, row) for each place of each window: where its channels begin in x, its
+  // number in the window, and the number of the window.
+  function eachPlace(samples, { begin, inside, sample }, visit) {
+    for (let n = 0, row = 0; n < samples; n++) {
+      for (const first of begin) {
+        const from = n * sample + first;
+        for (let place = 0; place < inside.length; place++) visit(from + inside[place], place, row);
+        row += 1;
       }
     }
-    return rounded(out);
+  }
+
+  // Calls visit(v, weight, out) for each number under each window: the numbers of the first of the o
+  // kernel weights that it meets, and of the outputs; those that are 0 only if `zeros`.
+  function eachMeeting(input, params, kernel, counts, zeros, visit) {
+    const { stride, padding, input_dilation, kernel_dilation, groups } = params;
+    const x = spread(input, padding, input_dilation);
+    const [c, all] = kernel.slice(-2);
+    const o = all / groups;
+    const at = offsets(x, counts, kernel.slice(0, -2), stride, kernel_dilation);
+    eachPlace(x.shape[0], at, (from, place, row) => {
+      for (let g = 0; g < groups; g++) {
+        for (let k = 0; k < c; k++) {
+          const v = x.data[from + g * c + k];
+          if (zeros || v !== 0) visit(v, (place * c + k) * all + g * o, row * all + g * o);
+        }
+      }
+    });
+  }
+
+  function convolution([x, w], params, { dtype, shape }) {
+    const total = sums(dtype, sizeOf(shape));
+    const times = product(dtype);
+    const o = w.shape.at(-1) / params.groups;
+    eachMeeting(x, params, w.shape, shape.slice(1, -1), !allFinite(w), (v, weight, out) => {
+      for (let j = 0; j < o; j++) total[out + j] += times(v, w.data[weight + j]);
+    });
+    return summed(total, dtype, shape);
   }
 
   // The adjoint of `convolution` in w.
-  function convolutionWeight([input, z], params, { dtype, shape }) {
-    const { kernel, stride, padding, input_dilation, kernel_dilation, groups } = params;
-    const x = spread(input, padding, input_dilation);
-    const [c, o] = [shape.at(-2), shape.at(-1) / groups];
-    const at = offsets(x, z.shape.slice(1, -1), kernel, stride, kernel_dilation);
+  function convolutionWeight([x, z], params, { dtype, shape }) {
     const total = sums(dtype, sizeOf(shape));
-    const times = isFloating(dtype) ? null : product(dtype);
-    const sparse = !times && allFinite(z);
-    let row = 0;
-    for (let n = 0; n < z.shape[0]; n++) {
-      for (const begin of at.begin) {
-        at.inside.forEach((offset, place) => {
-          const from = n * at.sample + begin + offset;
-          for (let g = 0; g < groups; g++) {
-            for (let k = 0; k < c; k++) {
-              const v = x.data[from + g * c + k];
-              if (sparse && v === 0) continue;
-              const to = (place * c + k) * groups * o + g * o;
-              const error = row + g * o;
-              if (times) {
-                for (let j = 0; j < o; j++) total[to + j] += times(v, z.data[error + j]);
-              } else for (let j = 0; j < o; j++) total[to + j] += v * z.data[error + j];
-            }
-          }
-        });
-        row += groups * o;
-      }
-    }
-    const out = empty(dtype, shape);
-    for (let i = 0; i < out.data.length; i++) out.data[i] = total[i];
-    return rounded(out);
+    const times = product(dtype);
+    const o = shape.at(-1) / params.groups;
+    eachMeeting(x, params, shape, z.shape.slice(1, -1), !allFinite(z), (v, weight, out) => {
+      for (let j = 0; j < o; j++) total[weight + j] += times(v, z.data[out + j]);
+    });
+    return summed(total, dtype, shape);
   }
 
   function unfold([x], { window, stride, dilation }, { dtype, shape }) {
     const out = empty(dtype, shape);
     const c = x.shape.at(-1);
     const at = offsets(x, shape.slice(1, 1 + window.length), window, stride, dilation);
-    let to = 0;
-    for (let n = 0; n < shape[0]; n++) {
-      for (const begin of at.begin) {
-        for (const offset of at.inside) {
-          const from = n * at.sample + begin + offset;
-          for (let k = 0; k < c; k++) out.data[to++] = x.data[from + k];
-        }
-      }
-    }
+    eachPlace(shape[0], at, (from, place, row) => {
+      const to = (row * at.inside.length + place) * c;
+      for (let k = 0; k < c; k++) out.data[to + k] = x.data[from + k];
+    });
     return out;
   }
 
   // The adjoint of `unfold`.
   function fold([x], { size, stride, dilation }, { dtype, shape }) {
-    const total = { dtype, shape, data: sums(dtype, sizeOf(shape)) };
+    const total = sums(dtype, sizeOf(shape));
     const c = shape.at(-1);
-    const counts = x.shape.slice(1, 1 + size.length);
-    const at = offsets(total, counts, x.shape.slice(1 + size.length, -1), stride, dilation);
-    let from = 0;
-    for (let n = 0; n < shape[0]; n++) {
-      for (const begin of at.begin) {
-        for (const offset of at.inside) {
-          const to = n * at.sample + begin + offset;
-          for (let k = 0; k < c; k++) total.data[to + k] += x.data[from++];
-        }
-      }
-    }
-    const out = empty(dtype, shape);
-    for (let i = 0; i < out.data.length; i++) out.data[i] = total.data[i];
-    return rounded(out);
+    const [counts, window] = [x.shape.slice(1, 1 + size.length), x.shape.slice(1 + size.length, -1)];
+    const at = offsets({ shape }, counts, window, stride, dilation);
+    eachPlace(shape[0], at, (to, place, row) => {
+      const from = (row * at.inside.length + place) * c;
+      for (let k = 0; k < c; k++) total[to + k] += x.data[from + k];
+    });
+    return summed(total, dtype, shape);
   }
 
   // The largest of each window, and its number in the window: the first of equal ones, or NaN.
@@ -244,70 +216,61 @@
     return out;
   }
 
-  // softmax(scores) v, and log ∑ exp of each row of scores.
-  function attention([query, key, value, ...masks], { causal, scale }, { dtype, shape }) {
-    const [out, log] = [0, 1].map((k) => empty(dtype[k], shape[k]));
+  // Calls visit(scores, row, at) for each query of each head: the number of the query, and of key s.
+  function eachQuery(query, key, masks, { causal, scale }, visit) {
     const [N, T, H] = query.shape;
-    const [S, e] = [key.shape[1], value.shape[3]];
+    const S = key.shape[1];
     const scores = new Float64Array(S);
     for (let n = 0; n < N; n++) {
       for (let t = 0; t < T; t++) {
         for (let h = 0; h < H; h++) {
           scoresOf(query, key, masks, causal, scale, n, t, h, scores);
-          let top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
-          if (top === -Infinity) top = 0;
-          let total = 0;
-          for (let s = 0; s < S; s++) total += scores[s] = Math.exp(scores[s] - top);
-          const row = (n * T + t) * H + h;
-          const sum = new Float64Array(e);
-          for (let s = 0; s < S; s++) {
-            const weight = scores[s] / (masks.length && total === 0 ? 1 : total);
-            const from = ((n * S + s) * H + h) * e;
-            for (let k = 0; k < e; k++) sum[k] += weight * value.data[from + k];
-          }
-          out.data.set(sum, row * e);
-          log.data[row] = top + Math.log(total);
+          visit(scores, (n * T + t) * H + h, (s) => (n * S + s) * H + h);
         }
       }
     }
-    return [out, log];
+  }
+
+  // softmax(scores) v, and log ∑ exp of each row of scores.
+  function attention([query, key, value, ...masks], params, { dtype, shape }) {
+    const [out, log] = shape.map((s) => new Float64Array(sizeOf(s)));
+    const e = value.shape[3];
+    eachQuery(query, key, masks, params, (scores, row, at) => {
+      let top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+      if (top === -Infinity) top = 0;
+      const weights = scores.map((score) => Math.exp(score - top));
+      const total = weights.reduce((a, b) => a + b, 0);
+      weights.forEach((w, s) => {
+        const weight = w / (masks.length && total === 0 ? 1 : total);
+        for (let k = 0; k < e; k++) out[row * e + k] += weight * value.data[at(s) * e + k];
+      });
+      log[row] = top + Math.log(total);
+    });
+    return [out, log].map((data, k) => summed(data, dtype[k], shape[k]));
   }
 
   // The cotangents of query, key and value.
-  function attentionDerivative(inputs, { causal, scale }, { dtype, shape }) {
+  function attentionDerivative(inputs, params, { dtype, shape }) {
     const [g, delta, log, query, key, value, ...masks] = inputs;
     const total = shape.map((s) => new Float64Array(sizeOf(s)));
-    const [N, T, H, d] = query.shape;
-    const [S, e] = [key.shape[1], value.shape[3]];
-    const scores = new Float64Array(S);
-    for (let n = 0; n < N; n++) {
-      for (let t = 0; t < T; t++) {
-        for (let h = 0; h < H; h++) {
-          scoresOf(query, key, masks, causal, scale, n, t, h, scores);
-          const row = (n * T + t) * H + h;
-          const shift = masks.length && log.data[row] === -Infinity ? 0 : log.data[row];
-          for (let s = 0; s < S; s++) {
-            const weight = Math.exp(scores[s] - shift);
-            const at = (n * S + s) * H + h;
-            let error = -delta.data[row];
-            for (let k = 0; k < e; k++) {
-              error += g.data[row * e + k] * value.data[at * e + k];
-              total[2][at * e + k] += weight * g.data[row * e + k];
-            }
-            const share = weight * error * scale;
-            for (let k = 0; k < d; k++) {
-              total[0][row * d + k] += share * key.data[at * d + k];
-              total[1][at * d + k] += share * query.data[row * d + k];
-            }
-          }
+    const [d, e] = [query.shape[3], value.shape[3]];
+    eachQuery(query, key, masks, params, (scores, row, at) => {
+      const shift = masks.length && log.data[row] === -Infinity ? 0 : log.data[row];
+      scores.forEach((score, s) => {
+        const weight = Math.exp(score - shift);
+        let error = -delta.data[row];
+        for (let k = 0; k < e; k++) {
+          error += g.data[row * e + k] * value.data[at(s) * e + k];
+          total[2][at(s) * e + k] += weight * g.data[row * e + k];
         }
-      }
-    }
-    return total.map((data, k) => {
-      const out = empty(dtype[k], shape[k]);
-      out.data.set(data);
-      return out;
+        const share = weight * error * params.scale;
+        for (let k = 0; k < d; k++) {
+          total[0][row * d + k] += share * key.data[at(s) * d + k];
+          total[1][at(s) * d + k] += share * query.data[row * d + k];
+        }
+      });
     });
+    return total.map((data, k) => summed(data, dtype[k], shape[k]));
   }
 
   Object.assign(operations, {
