@@ -37,6 +37,14 @@ def compute_script() -> str:
     return "\n".join([f"globalThis.chainrule = {{ constants: {constants} }};", *files])
 
 
+# What a reader can choose: the class, and what differs from its defaults.
+_OPTIMIZERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "SGD": (optim.SGD, {}),
+    "momentum": (optim.SGD, {"momentum": 0.9}),
+    "RMSprop": (optim.RMSprop, {}),
+    "Adam": (optim.Adam, {}),
+}
+
 # Operations that leave elements where they are, or repeat one at places that have none.
 _COPIES = (ops.alias, ops.stop_gradient, ops.broadcast_to)
 
@@ -51,18 +59,8 @@ def _constants() -> dict[str, Any]:
             "far": _highest_first(gauss_error.PPND16_E, gauss_error.PPND16_F),
         },
         "pointwise": sorted(op.name for op in (*ops.POINTWISE, *_COPIES)),
-        "optimizers": {
-            "SGD": _defaults(optim.SGD),
-            "momentum": _defaults(optim.SGD) | {"momentum": 0.9},
-            "RMSprop": _defaults(optim.RMSprop),
-            "Adam": _defaults(optim.Adam),
-        },
-        "rules": {
-            "SGD": _rule(optim.SGD),
-            "momentum": _rule(optim.SGD),
-            "RMSprop": _rule(optim.RMSprop),
-            "Adam": _rule(optim.Adam),
-        },
+        "optimizers": {name: _defaults(kind) | own for name, (kind, own) in _OPTIMIZERS.items()},
+        "rules": {name: _rule(kind) for name, (kind, _) in _OPTIMIZERS.items()},
     }
 
 

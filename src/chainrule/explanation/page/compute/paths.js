@@ -49,41 +49,24 @@
   // Where a search goes on: the hops of `fan` from the k-th on, behind a path of this product.
   class Fronts {
     constructor() {
-      this.heap = [];
+      this.all = [];
     }
 
     push(path, fan, k) {
       if (k >= fan.hops.length) return;
-      const { heap } = this;
-      heap.push({ path, fan, k, key: Math.abs(path.share * fan.hops[k].part) });
-      for (let i = heap.length - 1; i > 0; ) {
-        const up = (i - 1) >> 1;
-        if (heap[up].key >= heap[i].key) break;
-        [heap[up], heap[i]] = [heap[i], heap[up]];
-        i = up;
-      }
+      this.all.push({ path, fan, k, size: Math.abs(path.share * fan.hops[k].part) });
     }
 
+    // The one that carries most.
     pop() {
-      const { heap } = this;
-      const top = heap[0];
-      const last = heap.pop();
-      if (heap.length) {
-        heap[0] = last;
-        for (let i = 0; ; ) {
-          let best = 2 * i + 1;
-          if (best + 1 < heap.length && heap[best + 1].key > heap[best].key) best += 1;
-          if (best >= heap.length || heap[i].key >= heap[best].key) break;
-          [heap[i], heap[best]] = [heap[best], heap[i]];
-          i = best;
-        }
-      }
-      return top;
+      const { all } = this;
+      const best = all.reduce((top, { size }, i) => (size > all[top].size ? i : top), 0);
+      return all.splice(best, 1)[0];
     }
 
     // What all paths that were not followed carry.
     get total() {
-      return this.heap.reduce((sum, { path, fan, k }) => sum + path.share * fan.rest[k], 0);
+      return this.all.reduce((sum, { path, fan, k }) => sum + path.share * fan.rest[k], 0);
     }
   }
 
@@ -113,7 +96,7 @@
     const fronts = new Fronts();
     const found = [];
     fronts.push({ hops: [], share: 1 }, fanOf(id, flatIndex), 0);
-    while (fronts.heap.length && found.length < TRIED * count) {
+    while (fronts.all.length && found.length < TRIED * count) {
       let { path, fan, k } = fronts.pop();
       for (let hop = fan.hops[k]; hop; k = 0, hop = fan.hops[0]) {
         fronts.push(path, fan, k + 1);
@@ -129,7 +112,7 @@
       paths: best.map(({ hops, share }) => ({ path: shown(pass, hops), share })),
       rest,
       gradient: Number(gradient),
-      count: fronts.heap.length ? null : found.length,
+      count: fronts.all.length ? null : found.length,
     };
   }
 

@@ -14,16 +14,14 @@
     return (a1 * b1 + Math.floor(middle / 65536) + Math.floor(rest / 65536)) >>> 0;
   }
 
-  // `count` words of a draw, from the one of that number on. seed, draw: BigInt of 64 bits.
-  function randomWords(seed, draw, first, count) {
+  // The first words of a draw. seed, draw: BigInt of 64 bits.
+  function randomWords(seed, draw, count) {
     const out = new Uint32Array(count);
     const words = (x) => [Number(x & 0xffffffffn), Number(x >> 32n)];
     const [seedLow, seedHigh] = words(seed);
     const [drawLow, drawHigh] = words(draw);
-    const start = Math.floor(first / 4);
-    const four = new Uint32Array(4);
-    for (let block = start, k = block * 4 - first; k < count; block++, k += 4) {
-      let [c0, c1, c2, c3] = [block >>> 0, Math.floor(block / 2 ** 32), drawLow, drawHigh];
+    for (let block = 0; block * 4 < count; block++) {
+      let [c0, c1, c2, c3] = [block, 0, drawLow, drawHigh];
       let [k0, k1] = [seedLow, seedHigh];
       for (let round = 0; round < 10; round++) {
         const [h0, h1] = [high(0xd2511f53, c0), high(0xcd9e8d57, c2)];
@@ -32,8 +30,7 @@
         k0 = (k0 + 0x9e3779b9) >>> 0;
         k1 = (k1 + 0xbb67ae85) >>> 0;
       }
-      four.set([c0, c1, c2, c3]);
-      for (let j = 0; j < 4; j++) if (k + j >= 0 && k + j < count) out[k + j] = four[j];
+      out.set([c0, c1, c2, c3].slice(0, count - block * 4), block * 4);
     }
     return out;
   }
@@ -52,7 +49,7 @@
     unit(shape, dtype) {
       const size = sizeOf(shape);
       const wide = dtype === "float64";
-      const words = randomWords(this.seed, this.draw, 0, wide ? 2 * size : size);
+      const words = randomWords(this.seed, this.draw, wide ? 2 * size : size);
       this.draw += 1n;
       const part = wide
         ? (k) => (words[k] * 2 ** 21 + (words[size + k] >>> 11)) * 2 ** -53

@@ -204,7 +204,7 @@
     random_bits: ([state], { shape }) => ({
       dtype: "uint32",
       shape,
-      data: chainrule.randomWords(state.data[0], state.data[1], 0, sizeOf(shape)),
+      data: chainrule.randomWords(state.data[0], state.data[1], sizeOf(shape)),
     }),
   });
   Object.assign(chainrule, { evaluated, runGraph: run });
