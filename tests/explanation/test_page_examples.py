@@ -191,8 +191,9 @@ def changes(eager: Eager, contents: Any, count: int) -> Iterator[tuple[str, Any,
         elif kind == "initialisation":
             schemes = graph["initialisations"]
             scheme, seed = rng.choice([*schemes]), int(rng.integers(100))
-            ids = [draw["id"] for draw in schemes[scheme]]
-            eager.draw(scheme, seed, [graph["nodes"][k]["name"] for k in ids])
+            names = [graph["nodes"][draw["id"]]["name"] for draw in schemes[scheme]]
+            assert {*names} == {*eager.parameters}
+            eager.draw(scheme, seed, names)
             change = {"scheme": scheme, "seed": seed}
         else:
             kind, change = _element(kind, graph, eager, rng)

@@ -35,13 +35,13 @@ def page_of(
                 "expected text",
                 f'page({name}="…")',
             )
-    found = (
+    alternatives = (
         variants(function, args, kwargs, derivation)
         if fits(derivation)
         else Variants(label_of(derivation))
     )
-    shown = contents(derivation, title, found)
-    derivations = [derivation, *(d for _, d in found.others)]
+    shown = contents(derivation, title, alternatives)
+    derivations = [derivation, *(d for _, d in alternatives.others)]
     for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
         _add_words(entry, of, with_story=entry is shown)
     return render(shown, title, text)

@@ -19,11 +19,11 @@ from .variants import Variants
 
 
 def contents(
-    derivation: Derivation, title: str = "", found: Variants | None = None
+    derivation: Derivation, title: str = "", alternatives: Variants | None = None
 ) -> dict[str, Any]:
     """The data of a page.
 
-    found   the network's activation and depth, and its variants, see `variants.py`
+    alternatives   the network's activation and depth, and its variants, see `variants.py`
 
     title, chainrule    what it is about, and the version
     nodes               each with its place in the list as `id`: inputs, what is fixed, forward,
@@ -45,12 +45,12 @@ def contents(
     from ... import __version__
 
     out = {"title": title, "chainrule": __version__, **_graph_of(derivation)}
-    found = found or Variants()
-    out["label"] = asdict(found.label)
+    alternatives = alternatives or Variants()
+    out["label"] = asdict(alternatives.label)
     seen: dict[Any, list[Any]] = {}
     _share(out["nodes"], None, seen)
-    out["variants"] = [{"label": asdict(label), **_graph_of(d)} for label, d in found.others]
-    out["missing"] = found.missing
+    out["variants"] = [{"label": asdict(label), **_graph_of(d)} for label, d in alternatives.others]
+    out["missing"] = alternatives.missing
     for k, entry in enumerate(out["variants"]):
         _share(entry["nodes"], k, seen)
     return out
