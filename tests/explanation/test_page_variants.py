@@ -165,6 +165,34 @@ def test_what_the_users_code_raises_in_a_variant_is_said_in_one_line(open_page):
     ]
 
 
+class Direct(nn.Sequential):
+    """Calls the forward of its second hidden layer."""
+
+    def forward(self, x: Any) -> Any:
+        x = self[3].forward(self[2].forward(self[1](self[0](x))))
+        return self[4](x)
+
+
+def test_layers_whose_forward_is_called_have_no_other_depth():
+    net = network(Direct)
+    found = losses(lambda x, y: F.cross_entropy(net(x), y), X, Y)
+    assert {*found} == {(a, 2) for a in ("relu", "sigmoid", "gelu", "linear")}
+
+
+class Checkpointed(nn.Module):
+    def __init__(self) -> None:
+        self.body, self.head = nn.Sequential(*network()[:4]), nn.Linear(5, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(cr.checkpoint(self.body)(x))
+
+
+def test_layers_in_a_checkpoint_have_other_depths():
+    net = Checkpointed()
+    found = losses(lambda x, y: F.cross_entropy(net(x), y), X, Y)
+    assert {*found} == {(None, 1), (None, 3)}
+
+
 def test_variants_have_the_weights_of_the_explained_network():
     net = network()
 

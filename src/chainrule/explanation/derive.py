@@ -20,7 +20,7 @@ from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
 from .owners import Owners, distinct
-from .recorder import Call, Exchange, Line, Pull, Recorder
+from .recorder import Call, Exchange, Line, NotCalledError, Pull, Recorder
 from .simplified import simplified, value_of, without_inputs
 
 
@@ -34,6 +34,8 @@ def derive(
 
     function    returns the loss (or a tuple that begins with it), or calls backward() on it
     exchanges   what runs in place of some modules of the user's
+
+    NotCalledError: the function does not call one of these modules.
     """
     if isinstance(function, Tensor) or not callable(function):
         got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
@@ -100,13 +102,7 @@ class _Recording:
         with quiet():
             self.recorded: Recorded = record(self._body, specs, trace, "explain", False)
         if self.recorder.unused:
-            names = [type(e.module).__name__ for e in self.recorder.unused.values()]
-            raise ArgumentError(
-                "explain",
-                f"got a {names[0]} to exchange, which the function does not call",
-                "expected a call of the module",
-                "call the module itself instead of its forward",
-            )
+            raise NotCalledError
         self.inputs = self.recorded.graph.inputs[: len(self.tensors)]
         self.assigned = [(owner, node) for owner, node in trace.writes.values()]
 

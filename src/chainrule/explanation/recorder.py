@@ -55,6 +55,10 @@ class Exchange:
         return out
 
 
+class NotCalledError(Exception):
+    """The function does not call a module that is to be exchanged: a network like it is none."""
+
+
 @dataclass(eq=False)
 class Pull:
     """One use of the chain rule: a node's rule, from the gradient that reaches the node.

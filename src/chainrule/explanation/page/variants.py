@@ -23,7 +23,7 @@ from ...nn import Linear, Module, Sequential, init
 from ...nn import functional as F  # noqa: N812 - the usual name
 from ..derivation import Derivation
 from ..derive import derive
-from ..recorder import Exchange
+from ..recorder import Exchange, NotCalledError
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "linear")
 _MODULES: dict[str, Callable[[], Module]] = {
@@ -99,6 +99,8 @@ def variants(
     for label in network.others:
         try:
             variant = derive(function, args, kwargs, exchanges=network.exchanges(label))
+        except NotCalledError:
+            continue
         except Exception as error:
             out.errors.setdefault(_line_of(error), []).append(label)
             continue
@@ -197,29 +199,24 @@ class _Network:
     @property
     def others(self) -> list[Label]:
         """The labels that it can have: one thing changed, then both."""
-        now = self.label
-        activations = [a for a in ACTIVATIONS if self.has_activation(a)]
-        depths = [d for d in DEPTHS if self.has_depth(d)]
+        now, places = self.label, self.activations
+        activations = [a for a in ACTIVATIONS if places and all(a in p.choices for p in places)]
+        fewest = len(self.pairs) - len(self._square)
+        depths = [d for d in DEPTHS if self._has_depths and d >= fewest]
         labels = [Label(a, now.depth) for a in activations]
         labels += [Label(now.activation, d) for d in depths]
         labels += [Label(a, d) for a in activations for d in depths]
         return [label for label in dict.fromkeys(labels) if label != now]
 
-    def has_activation(self, name: str) -> bool:
-        """Whether all of them can be that one."""
-        places = self.activations
-        return bool(places) and all(name in place.choices for place in places)
+    @property
+    def _has_depths(self) -> bool:
+        """Whether hidden layers can be repeated, or left out.
 
-    def has_depth(self, depth: int) -> bool:
-        """Whether hidden layers can be repeated or left out until there are that many.
-
-        A layer that is in several places is not: it would be repeated in each of them. One whose
-        forward is called, and not the layer itself, is not either: nothing can run in its place.
+        A layer that is in several places can not: it would be repeated in each of them.
         """
         times = Counter(map(id, self._everything))
         layers = [id(self._layer(name)) for pair in self.pairs for name in pair]
-        fits = all(times[layer] == 1 and layer in self._called for layer in layers)
-        return bool(layers) and fits and depth >= len(self.pairs) - len(self._square)
+        return bool(layers) and all(times[layer] == 1 for layer in layers)
 
     def _layer(self, name: str) -> Any:
         return vars(self.hidden)[name]

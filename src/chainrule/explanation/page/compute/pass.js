@@ -3,6 +3,12 @@
   "use strict";
   const { decoded, evaluated, isBig, rounded } = chainrule;
 
+  // What a node gives for the values of its inputs; undefined if only Python can compute it.
+  function computed(node, values) {
+    const inputs = node.in.map((i) => values[i]);
+    return node.elsewhere || inputs.includes(undefined) ? undefined : evaluated(node, inputs);
+  }
+
   // The values of contents, or of a variant of it: one of contents.variants.
   //
   // outdated   the nodes (ids) that a change makes wrong: only Python can compute them, or what
@@ -85,9 +91,8 @@
       }
       for (const node of this.nodes) {
         if (node.phase !== "forward" || !node.in.some((i) => changed.has(i))) continue;
-        const inputs = node.in.map((i) => values[i]);
-        if (node.elsewhere || inputs.includes(undefined)) return undefined;
-        values[node.id] = evaluated(node, inputs);
+        values[node.id] = computed(node, values);
+        if (!values[node.id]) return undefined;
         changed.add(node.id);
       }
       return Number(values[this.contents.loss].data[0]);
@@ -99,10 +104,9 @@
       for (const node of this.nodes) {
         const affected = node.in.some((i) => changed.has(i));
         if (node.op === null || (this._computed && !affected)) continue;
-        const inputs = node.in.map((i) => this._values[i]);
-        const computes = !node.elsewhere && !inputs.includes(undefined);
-        if (computes) this._values[node.id] = evaluated(node, inputs);
-        const wrong = (affected && !computes) || node.in.some((i) => outdated.has(i));
+        const value = computed(node, this._values);
+        if (value) this._values[node.id] = value;
+        const wrong = (affected && !value) || node.in.some((i) => outdated.has(i));
         if (wrong) outdated.add(node.id);
         if (affected) changed.add(node.id);
       }
