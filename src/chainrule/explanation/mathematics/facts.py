@@ -11,6 +11,7 @@ from ... import ops
 from ...dtypes import is_exact
 from ...graph import Node
 from ..derivation import Derivation
+from ..samples import followed, samples_of
 from .algebra import mul, power
 from .equation import Equation
 from .expression import At, Count, Expr, Index, Plain, Symbol
@@ -59,31 +60,12 @@ def _from_data(derivation: Derivation, opened: Opened, counts: Callable[[Node], 
 
 
 def row_axes(derivation: Derivation, opened: Opened) -> set[tuple[Node, int]]:
-    """(node, axis) where the axis counts samples: the first of the data, and what comes of it."""
-    data = [n for n, i in derivation.inputs.items() if i.kind == "data" and n.shape]
-    if len(data) == 1 and len(data[0].shape) == 1:
-        return set()  # one vector
-    out = {(n, 0) for n in data if n.shape[0] == data[0].shape[0] > 1}
-    axes: dict[Node, list[int]] = {n: [0] for n, _ in out}
-    for node in opened.order:
-        if not isinstance(node.dtype, tuple):
-            axes[node] = sorted({k for i in node.inputs for k in _passed(node, i, axes.get(i, ()))})
-            out |= {(node, k) for k in axes[node]}
-    return out
-
-
-def _passed(node: Node, i: Node, axes: Sequence[int]) -> list[int]:
-    """The axes of a node that are axes of its input."""
-    if node.op is ops.permute_dims:
-        return [node.params["axes"].index(k) for k in axes]
-    if node.op is ops.matmul:
-        last = len(i.shape) - 1
-        return [k for k in axes if k != (last if i is node.inputs[0] else last - 1)]
-    if node.op in (ops.reshape, ops.convolution, ops.take, ops.item):
-        return [0 for k in axes if k == 0 and node.shape[:1] == i.shape[:1]]
-    if node.op is ops.convolution_weight or len(i.shape) != len(node.shape):
-        return []
-    return [k for k in axes if i.shape[k] == node.shape[k]]
+    """(node, axis) where the axis counts samples, if there are several."""
+    samples = samples_of(derivation)
+    if samples.count < 2:
+        return set()
+    axes = followed(samples.rows, opened.order)
+    return {(n, k) for n, of in axes.items() for k in of if n.shape[k] == samples.count}
 
 
 def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) -> dict[Node, Expr]:

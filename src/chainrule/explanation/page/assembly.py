@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
-from ..steps import names_of, steps_of
+from ..shown import shown
 from .contents import contents, fits
 from .page import render
 from .variants import label_of, variants
@@ -39,11 +39,12 @@ def page_of(
         if fits(derivation)
         else (label_of(derivation), [])
     )
-    shown = contents(derivation, title, label, others)
+    derivation, others = shown(derivation), [(other, shown(d)) for other, d in others]
+    whole = contents(derivation, title, label, others)
     derivations = [derivation, *(d for _, d in others)]
-    for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
-        _add_words(entry, of, with_story=entry is shown)
-    return render(shown, title, text)
+    for entry, of in zip([whole, *whole["variants"]], derivations, strict=True):
+        _add_words(entry, of, with_story=entry is whole)
+    return render(whole, title, text)
 
 
 def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
@@ -51,12 +52,10 @@ def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) 
 
     `symbols` has the letters of the equations that are not names, each with what it stands for.
     """
-    steps = steps_of(derivation)
-    names = names_of(derivation, steps)
-    place = {id(step): k for k, step in enumerate(steps)}
+    place = {id(step): k for k, step in enumerate(derivation.steps)}
     for step in entry["steps"]:
         step["equations"] = {"forward": [], "backward": []}
-    written = mathematics.equations(derivation, steps, names)
+    written = mathematics.equations(derivation)
     entry["symbols"] = [[symbol, name] for symbol, _, name in mathematics.legend(written) if name]
     for of, equations in written.parts:
         for equation in equations if of is not None else ():
@@ -64,6 +63,6 @@ def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) 
             line = " = ".join(mathematics.text(equation))
             entry["steps"][place[id(of)]]["equations"][which].append(line)
     if with_story:
-        stories = prose.sentences(derivation, steps, names)
+        stories = prose.sentences(derivation)
         for step, (first, *others) in zip(entry["steps"], stories, strict=True):
             step["story"] = {"forward": [first], "backward": others}

@@ -17,7 +17,8 @@ from ... import ops
 from ...dtypes import is_half
 from ...graph import Array, Dtype, Graph, Node
 from ..derivation import Derivation
-from ..steps import Step, names_of, steps_of
+from ..samples import samples_of
+from ..steps import Step
 from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 from .variants import Label
@@ -47,6 +48,8 @@ def contents(
                         `tangent`: its derivative along a direction and back, see `tangents.py`
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
+    samples             `count`, 0 if the data have no rows; `of_loss`: what the loss is of them,
+                        "mean", "sum" or ""
     label               {"activation", "depth"}
     variants            the same keys except title, chainrule and variants, per variant
 
@@ -87,8 +90,8 @@ def _share(nodes: list[dict[str, Any]], variant: int | None, seen: dict[Any, lis
 
 def _graph_of(derivation: Derivation) -> dict[str, Any]:
     """All except title and version."""
-    steps = steps_of(derivation)
-    names = names_of(derivation, steps)
+    steps, names = derivation.steps, derivation.names
+    samples = samples_of(derivation)
     cotangents = _cotangents(derivation)
     nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
@@ -123,6 +126,10 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             {ids[n]: i for n, i in derivation.inputs.items() if n in values}
         ),
         "left_out": left_out,
+        "samples": {
+            "count": samples.count if samples.rows else 0,
+            "of_loss": samples.kind,
+        },
     }
 
 

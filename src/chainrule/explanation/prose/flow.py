@@ -15,9 +15,9 @@ import numpy as np
 
 from ... import ops
 from ...graph import Node
+from ..numbers import number_text
 from ..recorder import Pull
 from ..steps import Step
-from .numbers import number
 from .reading import Reading
 from .slopes import curved, replaced, slopes
 from .words import titled
@@ -52,8 +52,8 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
         return  # through time: what is told of the loop says more
     start, end = way[0], way[-1]
     lengths = (
-        f"On the way back the length of the gradient goes from {number(start.length)} at "
-        f"{reading.name(start.node)} to {number(end.length)} at {reading.name(end.node)}"
+        f"On the way back the length of the gradient goes from {number_text(start.length)} at "
+        f"{reading.name(start.node)} to {number_text(end.length)} at {reading.name(end.node)}"
     )
     if not all(leg.length for leg in way[:-1]) and end.length:
         return  # it comes another way
@@ -70,20 +70,20 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
     vanishing = ratio < 1
     order = sorted(range(len(factors)), key=lambda k: factors[k] if vanishing else -factors[k])
     worst = [
-        f"{titled(way[k + 1].step)} × {number(factors[k])}{_cause(reading, way[k + 1])}"
+        f"{titled(way[k + 1].step)} × {number_text(factors[k])}{_cause(reading, way[k + 1])}"
         for k in order[:LEGS]
         if (factors[k] < 1) == vanishing
     ]
     how, most = ("nearly vanishes", "Most is lost") if vanishing else ("explodes", "It grows most")
     where = f"{most} at {'; '.join(worst)}.{small}"
-    yield f"{lengths}: it {how}, × {number(ratio)}. {_in_all(reading, way)}{where}"
+    yield f"{lengths}: it {how}, × {number_text(ratio)}. {_in_all(reading, way)}{where}"
 
 
 def legs(reading: Reading) -> list[Leg]:
     """The way from the loss back, step by step."""
     d = reading.derivation
-    place = {node: step for step in reading.steps for node in step.nodes}
-    outputs = {node for step in reading.steps for node in step.outputs}
+    place = {node: step for step in reading.derivation.steps for node in step.nodes}
+    outputs = {node for step in reading.derivation.steps for node in step.outputs}
     pulls = {pull.node: pull for pull in reading.pulls}
     data = {node for node, i in d.inputs.items() if i.kind in ("data", "drawn")}
     for node in d.forward:
@@ -126,7 +126,7 @@ def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
             factors["weights" if weighs else "slopes"] *= after / before if before else 0
     if not all(factors.values()):
         return ""
-    slope, weight = map(number, factors.values())
+    slope, weight = map(number_text, factors.values())
     return f"In all, slopes multiply it by {slope} and weights by {weight}. "
 
 
@@ -141,11 +141,11 @@ def _cause(reading: Reading, leg: Leg) -> str:
     factors = [slopes(reading, p) for p, _ in leg.way if curved(p.node)]
     flat: Any = np.concatenate([np.zeros(0), *factors])
     if flat.size:
-        causes.append(f"slopes of {number(flat.min())} to {number(flat.max())}")
+        causes.append(f"slopes of {number_text(flat.min())} to {number_text(flat.max())}")
     for pull, _ in leg.way:
         if pull.node.op is ops.where and (out := replaced(reading, pull.node)) is not None:
             causes.append(f"{np.count_nonzero(out)} of {out.size} numbers replaced")
     for node in leg.weights:
         size = np.sqrt((np.asarray(reading.value(node), np.float64) ** 2).mean())
-        causes.append(f"weights of about {number(size)} in size")
+        causes.append(f"weights of about {number_text(size)} in size")
     return f" ({', '.join(causes)})" if causes else ""

@@ -6,9 +6,10 @@ import itertools
 
 from ... import ops
 from ...graph import Node
+from ..derivation import MOVES
+from ..numbers import array_text
 from ..owners import distinct
-from .numbers import array_text
-from .reading import MOVES, Reading, constant_text, is_turned, written
+from .reading import Reading, constant_text, is_turned, written
 
 LINES = 24  # that are shown of a step
 

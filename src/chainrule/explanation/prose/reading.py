@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,15 +14,14 @@ import numpy as np
 
 from ... import derivatives, ops
 from ...graph import Graph, Node, Operation
-from ..derivation import Derivation
+from ..derivation import MOVES, Derivation
 from ..formula import formula
 from ..handbook import LONGEST, row_formulas
+from ..numbers import array_text, number_text
 from ..owners import distinct
 from ..recorder import Pull
-from ..steps import Step
-from .numbers import array_text, number
+from ..samples import Samples, samples_of
 
-MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
 _FOLDS = (ops.sum, ops.prod, ops.max, ops.min)  # along axes of size 1
 _NEUTRAL = {ops.add: 0, ops.subtract: 0, ops.multiply: 1, ops.divide: 1}  # as second operand
 _SHORTER = {  # of a formula with the names of values
@@ -64,10 +63,8 @@ class Reading:
     pulls   of the forward pass, from the loss back
     """
 
-    def __init__(
-        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-    ) -> None:
-        self.derivation, self.steps = derivation, steps
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation, names = derivation, derivation.names
         forward = {*derivation.forward}
         self.pulls = [p for p in derivation.pulls if p.node in forward]
         self._named, taken = {*names}, {*names.values()}
@@ -75,7 +72,7 @@ class Reading:
             node: distinct(f"out_{name}", taken) if name.isdigit() else name
             for node, name in names.items()
         }  # a layer's number is no name in a formula
-        self.moving = _depending(derivation)
+        self.moving = derivation.moving
         self.same: dict[Node, Node] = {}
         for node in derivation.forward:
             source = None if node in names else self._source(node)
@@ -164,6 +161,11 @@ class Reading:
             node = self.same[node]
         return node.shape
 
+    @cached_property
+    def samples(self) -> Samples:
+        """The samples of the data, and what the loss is of them."""
+        return samples_of(self.derivation)
+
     def taken(self) -> set[str]:
         """The names in use."""
         return {*self._names.values()}
@@ -226,7 +228,7 @@ class Reading:
     @cached_property
     def between(self) -> set[Node]:
         """The gradients of what goes between steps."""
-        outputs = {node for step in self.steps for node in step.outputs}
+        outputs = {node for step in self.derivation.steps for node in step.outputs}
         return {g for node, g in self.gradients.items() if node in outputs}
 
     @cached_property
@@ -316,20 +318,10 @@ def constant_text(value: Any) -> str:
         return ""
     array = np.asarray(value)
     if array.size and np.all(array == array.flat[0]):
-        return number(int(array.flat[0]) if array.dtype.kind == "b" else array.flat[0], 6)
+        return number_text(int(array.flat[0]) if array.dtype.kind == "b" else array.flat[0], 6)
     if array.size and np.all(array == np.arange(array.shape[-1])):
         return f"(0…{array.shape[-1] - 1})"
     return ""
-
-
-def _depending(derivation: Derivation) -> set[Node]:
-    """The nodes of the forward pass that depend on what has a gradient."""
-    names = {*derivation.gradients}
-    out = {node for node, i in derivation.inputs.items() if i.name in names}
-    for node in derivation.forward:
-        if any(i in out for i in node.inputs):
-            out.add(node)
-    return out
 
 
 def _slice_text(node: Node) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 
 from ... import ops
 from ...graph import Node
+from ..numbers import number_text
 from ..recorder import Pull
-from .numbers import number
 from .reading import Reading, constant_text
 
 LITTLE = 0.5  # the largest slope of which it is said that little passes
@@ -82,7 +82,7 @@ def span(factors: Any) -> str:
     finite = factors[np.isfinite(factors)]
     if not finite.size:
         return ""
-    low, high = number(finite.min()), number(finite.max())
+    low, high = number_text(finite.min()), number_text(finite.max())
     little = ", so little passes" if np.abs(finite).max() <= LITTLE else ""
     return f", here {low}{little}" if low == high else f", here {low} to {high}{little}"
 

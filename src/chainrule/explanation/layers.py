@@ -7,50 +7,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...graph import spec_text
-from ..steps import Step
-from .reading import MOVES
+from ..graph import spec_text
+from .derivation import MOVES
+from .steps import Step
 
 
 @dataclass
-class Block:
-    """Steps that are explained, and the repetitions that are not.
+class Layers:
+    """A step by itself, or the steps of a layer and of those behind it that are equal to it.
 
-    repeats   for each further time the steps that are like these, with other weights
+    steps     that are explained
+    repeats   for each equal layer its steps, which are like these with other weights
     """
 
     steps: list[Step]
     repeats: list[list[Step]] = field(default_factory=list)
 
-    def note(self) -> str:
-        """One sentence on the repetitions, or an empty text."""
+    @property
+    def note(self) -> list[str]:
+        """One line on the repetitions, if there are some."""
         if not self.repeats:
-            return ""
-        first, *others = (_common_path(steps) for steps in [self.steps, *self.repeats])
+            return []
+        first, *others = map(common_path, (self.steps, *self.repeats))
         which = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]}"
-        return f"{which}: as {first}, with other weights"
+        return [f"{which}: as {first}, with other weights"]
 
 
-def folded(steps: Sequence[Step]) -> list[Block]:
-    """The steps in order, those of equal layers in one block."""
+def folded(steps: Sequence[Step]) -> list[Layers]:
+    """The steps in order, with equal layers put together.
+
+    Layers are equal whose modules have the same paths but for numbers, are of the same kinds, and
+    run the same operations on the same shapes.
+    """
     marks = [_signature(step) for step in steps]
     places: dict[Any, list[int]] = {}
     for k, mark in enumerate(marks):
         if mark is not None:
             places.setdefault(mark, []).append(k)
-    blocks: list[Block] = []
+    out: list[Layers] = []
     k = 0
     while k < len(steps):
         size, times = _repetition(steps, marks, places, k)
         if times:
             ends = [k + size * (t + 1) for t in range(times + 1)]
             parts = [list(steps[end - size : end]) for end in ends]
-            blocks.append(Block(parts[0], parts[1:]))
+            out.append(Layers(parts[0], parts[1:]))
             k = ends[-1]
         else:
-            blocks.append(Block([steps[k]]))
+            out.append(Layers([steps[k]]))
             k += 1
-    return blocks
+    return out
 
 
 def _signature(step: Step) -> Any:
@@ -74,12 +80,12 @@ def _repetition(
         times = 0
         while marks[k : k + size] == marks[k + size * (times + 1) : k + size * (times + 2)]:
             times += 1
-        if times and _common_path(steps[k:again]) != _common_path(steps[again : again + size]):
+        if times and common_path(steps[k:again]) != common_path(steps[again : again + size]):
             return size, times
     return 0, 0
 
 
-def _common_path(steps: Sequence[Step]) -> str:
+def common_path(steps: Sequence[Step]) -> str:
     """The path that the modules of these steps have in common: layers.0."""
     parts = [step.path.split(".") for step in steps]
     common = [group[0] for group in zip(*parts, strict=False) if len({*group}) == 1]
