@@ -109,6 +109,15 @@ class Derivation:
         return out
 
     @cached_property
+    def upstream(self) -> dict[Node, Sequence[Node | None]]:
+        """∂loss/∂node for each result of a node of the forward pass; None where nothing arrives."""
+        out: dict[Node, Sequence[Node | None]] = {p.node: p.upstream for p in self.pulls}
+        for node in self.forward:
+            if node.op is ops.item and node.inputs[0] in out:
+                out[node] = [out[node.inputs[0]][node.params["index"]]]
+        return {node: of for node, of in out.items() if any(n is not None for n in of)}
+
+    @cached_property
     def values(self) -> Mapping[Node, Any]:
         """The value of every node on the sample; of an operation with several results a tuple."""
         inputs = {node: i.value for node, i in self.inputs.items()}

@@ -64,7 +64,7 @@ def _signature(step: Step) -> Any:
     if not step.path:
         return None
     nodes = tuple((n.op, spec_text(n)) for n in step.nodes if n.op not in MOVES)
-    return re.sub(r"\d+", "#", step.path), step.kind, nodes
+    return re.sub(r"\d+", "#", step.path), step.kind, nodes, tuple(map(spec_text, step.inputs))
 
 
 def _repetition(

@@ -16,7 +16,8 @@ from .. import ops
 from ..graph import Node, Shape
 from .derivation import MOVES, Derivation
 
-Axes = dict[Node, list[int]]  # the axes of nodes that run over samples
+Axis = tuple[int, int]  # of a node: its place, and how many elements on the next sample is
+Axes = dict[Node, list[Axis]]
 
 
 @dataclass(frozen=True)
@@ -65,70 +66,74 @@ def _are_added_up(rows: Node, forward: Sequence[Node]) -> bool:
     axes = followed([rows], forward)
     sums = [n for n in forward if n.op is ops.sum]
     return all(len(of) < 2 for of in axes.values()) and any(
-        k in node.params["axis"] for node in sums for k in axes.get(node.inputs[0], ())
+        k in node.params["axis"] for node in sums for k, _ in axes.get(node.inputs[0], ())
     )
 
 
-def followed(rows: Iterable[Node], order: Iterable[Node]) -> Axes:
+def followed(rows: Sequence[Node], order: Iterable[Node]) -> Axes:
     """The axes along which the rows of these data are, in nodes in this order."""
-    return _followed({node: [0] for node in rows}, order)
+    count = rows[0].shape[0]
+    return _followed({node: [(0, 1)] for node in rows}, order, count)
 
 
-def _followed(start: Mapping[Node, list[int]], order: Iterable[Node]) -> Axes:
-    axes, results = dict(start), dict[Node, list[list[int]]]()
+def _followed(start: Mapping[Node, list[Axis]], order: Iterable[Node], count: int) -> Axes:
+    axes, results = dict(start), dict[Node, list[list[Axis]]]()
     for node in order:
         if isinstance(node.dtype, tuple):
-            results[node] = _of_results(node, axes)
+            results[node] = _of_results(node, axes, count)
         elif node.op is ops.item:
             of = results.get(node.inputs[0])
             axes[node] = of[node.params["index"]] if of else []
-        else:
-            passed = {k for i in node.inputs for k in _passed(node, i, axes.get(i, ()))}
-            axes[node] = axes.get(node) or sorted(passed)
+        elif node not in axes:
+            every = (_passed(node, i, axes.get(i, ()), count) for i in node.inputs)
+            axes[node] = sorted({axis for some in every for axis in some})
     return axes
 
 
-def _of_results(node: Node, axes: Axes) -> list[list[int]]:
+def _of_results(node: Node, axes: Axes, count: int) -> list[list[Axis]]:
     """The axes of each result of an operation that has several; along time a loop adds one."""
     graph, params = node.params.get("graph"), node.params
+    outer = [axes.get(i, []) for i in node.inputs]
     if graph is None:
-        of_inputs = [(k, i.shape[k]) for i in node.inputs for k in axes.get(i, ())]
+        sizes = {(a, i.shape[a[0]]) for i, of in zip(node.inputs, outer, strict=True) for a in of}
         return [
-            sorted({k for k, n in of_inputs if shape[k : k + 1] == (n,)}) for shape in node.shape
+            sorted(a for a, n in sizes if shape[a[0] : a[0] + 1] == (n,)) for shape in node.shape
         ]
     before, after = len(node.inputs), len(node.shape)
     if node.op is ops.scan:
         before, after = params["consts"] + params["carries"], params["carries"]
-    outer = [axes.get(i, []) for i in node.inputs]
-    inside = [of if j < before else [k - 1 for k in of if k] for j, of in enumerate(outer)]
-    inner = _followed(dict(zip(graph.inputs, inside, strict=True)), graph.nodes)
+    inside = [of if j < before else [(k - 1, n) for k, n in of if k] for j, of in enumerate(outer)]
+    inner = _followed(dict(zip(graph.inputs, inside, strict=True)), graph.nodes, count)
     ends = [inner.get(n, []) for n in graph.outputs]
-    return [of if j < after else [k + 1 for k in of] for j, of in enumerate(ends)]
+    return [of if j < after else [(k + 1, n) for k, n in of] for j, of in enumerate(ends)]
 
 
-def _passed(node: Node, i: Node, axes: Sequence[int]) -> list[int]:
+def _passed(node: Node, i: Node, axes: Sequence[Axis], count: int) -> list[Axis]:
     """The axes of a node that are axes of its input."""
     if node.op is ops.permute_dims:
-        return [node.params["axes"].index(k) for k in axes]
+        return [(node.params["axes"].index(k), n) for k, n in axes]
     if node.op is ops.matmul:
         last = len(i.shape) - 1
-        return [k for k in axes if k != (last if i is node.inputs[0] else last - 1)]
+        return [(k, n) for k, n in axes if k != (last if i is node.inputs[0] else last - 1)]
     if node.op is ops.reshape:
-        return [j for k in axes if (j := _reshaped(k, i.shape, node.shape)) is not None]
+        return [new for axis in axes for new in _reshaped(axis, i.shape, node.shape, count)]
     if node.op in (ops.convolution, ops.take):
-        return [0 for k in axes if k == 0 and node.shape[:1] == i.shape[:1]]
+        return [(k, n) for k, n in axes if k == 0 and node.shape[:1] == i.shape[:1]]
     if node.op is ops.convolution_weight or len(i.shape) != len(node.shape):
         return []
-    return [k for k in axes if i.shape[k] == node.shape[k]]
+    return [(k, n) for k, n in axes if i.shape[k] == node.shape[k]]
 
 
-def _reshaped(axis: int, old: Shape, new: Shape) -> int | None:
-    """Where an axis is in another shape: alone, or the outer part of one; None if it is inside."""
-    outside = math.prod(old[:axis])
+def _reshaped(axis: Axis, old: Shape, new: Shape, count: int) -> list[Axis]:
+    """The axis of another shape that has all of it, alone or with others; none if it is cut."""
+    if 0 in old:
+        return []
+    step = axis[1] * math.prod(old[axis[0] + 1 :])  # in elements of the whole
     for k, size in enumerate(new):
-        if math.prod(new[:k]) == outside and size % old[axis] == 0:
-            return k
-    return None
+        behind = math.prod(new[k + 1 :])
+        if step % behind == 0 and size % (count * (step // behind)) == 0:
+            return [(k, step // behind)]
+    return []
 
 
 def _last_sum(derivation: Derivation) -> tuple[int, float]:
@@ -136,6 +141,8 @@ def _last_sum(derivation: Derivation) -> tuple[int, float]:
     node, scale = derivation.loss, 1.0
     while node.op is not None:
         first, *others = node.inputs
+        if node.op is ops.multiply and first not in derivation.moving:
+            first, others = others[0], [first]
         if node.op is ops.sum and math.prod(first.shape) > 1:
             return math.prod(first.shape), scale
         if node.op is ops.negative:

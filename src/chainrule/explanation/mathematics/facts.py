@@ -20,21 +20,12 @@ from .opening import Opened
 
 
 def upstream(derivation: Derivation, opened: Opened) -> dict[Node, Node]:
-    """∂loss/∂node for forward nodes; for each result of an operation that has several."""
-    out: dict[Node, Node] = {}
-    parts: dict[tuple[Node, int], Node] = {}
-    for pull in derivation.pulls:
-        for k, above in enumerate(pull.upstream):
-            if above is not None:
-                parts[pull.node, k] = opened.of(above)
-                if not isinstance(pull.node.dtype, tuple):
-                    out[opened.of(pull.node)] = opened.of(above)
-    for node in derivation.forward:
-        if node.op is ops.item:
-            above = parts.get((node.inputs[0], node.params["index"]))
-            if above is not None:
-                out[opened.of(node)] = above
-    return out
+    """∂loss/∂node for forward nodes, except those that have several results."""
+    return {
+        opened.of(node): opened.of(of[0])
+        for node, of in derivation.upstream.items()
+        if not isinstance(node.dtype, tuple) and of[0] is not None
+    }
 
 
 def known(derivation: Derivation, opened: Opened) -> set[Node]:
@@ -65,7 +56,7 @@ def row_axes(derivation: Derivation, opened: Opened) -> set[tuple[Node, int]]:
     if samples.count < 2:
         return set()
     axes = followed(samples.rows, opened.order)
-    return {(n, k) for n, of in axes.items() for k in of if n.shape[k] == samples.count}
+    return {(n, k) for n, of in axes.items() for k, _ in of if n.shape[k] == samples.count}
 
 
 def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) -> dict[Node, Expr]:

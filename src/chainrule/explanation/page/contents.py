@@ -92,7 +92,7 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     """All except title and version."""
     steps, names = derivation.steps, derivation.names
     samples = samples_of(derivation)
-    cotangents = _cotangents(derivation)
+    cotangents = derivation.upstream
     nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
     ends = [n for step in steps for n in step.outputs]
@@ -131,15 +131,6 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             "of_loss": samples.kind,
         },
     }
-
-
-def _cotangents(derivation: Derivation) -> dict[Node, Sequence[Node | None]]:
-    """∂loss/∂node for each result of a node of the forward pass; None where nothing reaches it."""
-    out: dict[Node, Sequence[Node | None]] = {p.node: p.upstream for p in derivation.pulls}
-    for node in derivation.forward:
-        if node.op is ops.item and node.inputs[0] in out:
-            out[node] = [out[node.inputs[0]][node.params["index"]]]
-    return {node: of for node, of in out.items() if any(n is not None for n in of)}
 
 
 def page_nodes(derivation: Derivation) -> list[Node]:

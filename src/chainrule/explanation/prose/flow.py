@@ -18,13 +18,12 @@ from ...graph import Node
 from ..numbers import number_text
 from ..recorder import Pull
 from ..steps import Step
-from .reading import Reading
+from .reading import PRODUCTS, Reading
 from .slopes import curved, replaced, slopes
 from .words import titled
 
 VANISHING = 0.01  # the ratio of two lengths from which a gradient nearly vanishes
 LEGS = 3  # that are told
-_PRODUCTS = (ops.matmul, ops.convolution)  # with weights
 
 
 @dataclass
@@ -106,7 +105,7 @@ def legs(reading: Reading) -> list[Leg]:
             weights = [
                 i
                 for p, _ in passed
-                if p.node.op in _PRODUCTS
+                if p.node.op in PRODUCTS
                 for i in p.node.inputs
                 if i not in data
             ]
@@ -119,7 +118,7 @@ def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
     """What all slopes and all weights on the way multiply its length by: a sentence."""
     factors = {"slopes": 1.0, "weights": 1.0}
     for pull, node in (part for leg in way[1:] for part in leg.way):
-        weighs = pull.node.op in _PRODUCTS
+        weighs = pull.node.op in PRODUCTS
         known = pull.node in reading.gradients and node in reading.gradients
         if known and (weighs or curved(pull.node) or pull.node.op is ops.where):
             before, after = _length(reading, pull.node), _length(reading, node)

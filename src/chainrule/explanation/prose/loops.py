@@ -9,7 +9,8 @@ from ...graph import Node
 from ..derivation import MOVES
 from ..numbers import array_text
 from ..owners import distinct
-from .reading import Reading, constant_text, is_turned, written
+from .formulas import constant_text, is_turned, written
+from .reading import Reading
 
 LINES = 24  # that are shown of a step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from ... import ops
 from ...graph import Node
 from ..numbers import number_text
 from ..recorder import Pull
-from .reading import Reading, constant_text
+from .formulas import constant_text
+from .reading import Reading
 
 LITTLE = 0.5  # the largest slope of which it is said that little passes
 
@@ -87,9 +88,9 @@ def span(factors: Any) -> str:
     return f", here {low}{little}" if low == high else f", here {low} to {high}{little}"
 
 
-def group(pulls: Sequence[Pull]) -> Iterator[list[Pull]]:
-    """The uses of the chain rule by operation, in the order of their first."""
+def by_operation(pulls: Sequence[Pull]) -> list[list[Pull]]:
+    """The uses of the chain rule, those of one operation together."""
     kinds: dict[Any, list[Pull]] = {}
     for pull in pulls:
         kinds.setdefault(pull.node.op, []).append(pull)
-    yield from kinds.values()
+    return [*kinds.values()]

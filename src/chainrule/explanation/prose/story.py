@@ -29,7 +29,7 @@ from .closing import blame, next_step
 from .flow import legs, on_the_way
 from .probabilities import batch, probabilities
 from .reading import Reading, Share
-from .slopes import choice, group, on_this_sample
+from .slopes import by_operation, choice, on_this_sample
 from .words import documented, manner, phrase, titled
 
 WIDTH = 100  # of a line
@@ -132,10 +132,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _forward(reading: Reading, parts: Sequence[Layers], notes: _Notes) -> Iterator[str]:
-    told: list[str] = []
+    items: list[str] = []
     for part in parts:
-        told += [*(_step(reading, step, notes) for step in part.steps), *part.note]
-    yield from _numbered(told)
+        items += [*(_step(reading, step, notes) for step in part.steps), *part.note]
+    yield from _numbered(items)
 
 
 def _step(reading: Reading, step: Step, notes: _Notes) -> str:
@@ -160,10 +160,11 @@ def _step(reading: Reading, step: Step, notes: _Notes) -> str:
 def _phrases(reading: Reading, step: Step) -> list[str]:
     """What the operations of a step do, each once; a condition is said with the choice by it."""
     nodes = [n for n in step.nodes if reading.is_shown(n) and n.op not in (*MOVES, ops.item)]
-    choices = {n: choice(reading, n) for n in nodes if n.op is ops.where}
-    said = {n.inputs[0] for n, text in choices.items() if text}
+    special = {n: choice(reading, n) for n in nodes if n.op is ops.where}
+    said = {n.inputs[0] for n, text in special.items() if text}
+    special |= dict.fromkeys(filter(reading.adds_bias, nodes), "adds a bias")
     left = [n for n in nodes if n not in said and n.op is not None]
-    return list(dict.fromkeys(choices.get(n) or phrase(n.op) for n in left if n.op))
+    return list(dict.fromkeys(special.get(n) or phrase(n.op) for n in left if n.op))
 
 
 def _result(reading: Reading, node: Node) -> str:
@@ -176,14 +177,14 @@ def _result(reading: Reading, node: Node) -> str:
     return f"{name}, {shape_text(value.shape)} numbers, {array_text(value)}"
 
 
-def _numbered(told: Sequence[str]) -> Iterator[str]:
+def _numbered(items: Sequence[str]) -> Iterator[str]:
     """What is told, each of one line or several, with numbers; of many the first and the last."""
     half = STEPS // 2
-    for k, lines in enumerate(told, 1):
-        if len(told) <= STEPS or k <= half or k > len(told) - half:
+    for k, lines in enumerate(items, 1):
+        if len(items) <= STEPS or k <= half or k > len(items) - half:
             yield from f"{k:>3}. {lines}".split("\n")
         elif k == half + 1:
-            yield f"     … {len(told) - 2 * half} more …"
+            yield f"     … {len(items) - 2 * half} more …"
 
 
 # ── backward ─────────────────────────────────────────────────────────────────────────────────────
@@ -197,13 +198,13 @@ def _backward(reading: Reading, parts: Sequence[Layers], notes: _Notes) -> Itera
         "something else."
     )
     known: set[str] = set()
-    told: list[str] = []
+    items: list[str] = []
     for part in reversed(parts):
-        told += part.note
+        items += part.note
         for step in reversed(part.steps):
             lines = _step_back(reading, step, known, notes)
-            told += ["\n     ".join(lines)] * bool(lines)
-    yield from _numbered(told)
+            items += ["\n     ".join(lines)] * bool(lines)
+    yield from _numbered(items)
 
 
 def _step_back(reading: Reading, step: Step, known: set[str], notes: _Notes) -> list[str]:
@@ -231,7 +232,7 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
     known   what has been said
     """
     uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
-    kinds = list(group(uses))
+    kinds = by_operation(uses)
     if len(kinds) > PHRASES + 1:
         return "It goes through several kinds of operations, one after the other."
     new = []

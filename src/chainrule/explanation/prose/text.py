@@ -45,7 +45,7 @@ def _detailed(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
                 yield from (f"      {line}" for line in body(reading, node))
         yield from _note(part)
     loss = reading.name(reading.derivation.loss)
-    yield from ("", f"Backward, from ∂{loss}/∂{loss} = 1".replace(f"∂{loss}/", "∂loss/"))
+    yield from ("", f"Backward, from ∂loss/∂{loss} = 1")
     lines = []
     for part in reversed(parts):
         lines += _note(part)
@@ -53,7 +53,7 @@ def _detailed(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
             rules = [_rule_line(s, reading) for pull in step.pulls for s in reading.shares(pull)]
             lines += [f"  {step.title}", *rules] if rules else []
     signs = ((" += ", SHARES), ("∂each ", EACH))
-    yield from (f"  {text}" for sign, text in signs if any(sign in line for line in lines))
+    yield from (f"  {meaning}" for sign, meaning in signs if any(sign in line for line in lines))
     yield from lines
 
 
