@@ -7,11 +7,10 @@ owners        the user's names for modules and tensors
 simplified    recorded graphs made shorter to explain
 derivation    the pass, recorded: what it reads, what it computes, which rule made what
 steps         its parts: calls of modules, lines of the user's code
-names         the names of its values
+names         the names of its values, and all names as they may be printed
 update        an optimizer's step after the pass
 
 What several forms read of a derivation:
-shown         names and titles as they may be printed
 samples       how many samples there are, and what the loss is of them
 layers        equal layers, explained once
 numbers       numbers and arrays as text

@@ -100,6 +100,11 @@ class Derivation:
         return sorted(seen, key=self.position.__getitem__)
 
     @cached_property
+    def step_of(self) -> dict[Node, Step]:
+        """The step of each node of the forward pass."""
+        return {node: step for step in self.steps for node in step.nodes}
+
+    @cached_property
     def moving(self) -> set[Node]:
         """The variables, and the nodes of the forward pass that depend on them."""
         out = {node for node, i in self.inputs.items() if i.name in self.gradients}

@@ -20,7 +20,7 @@ from ..graph import Array
 from ..optim.optimizer import Optimizer
 from .derivation import Derivation
 from .derive import derive
-from .shown import shown
+from .names import shown
 from .update import with_update
 
 if TYPE_CHECKING:

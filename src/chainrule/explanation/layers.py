@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from ..graph import spec_text
@@ -70,7 +71,11 @@ def _signature(step: Step) -> Any:
 def _repetition(
     steps: Sequence[Step], marks: Sequence[Any], places: Mapping[Any, Sequence[int]], k: int
 ) -> tuple[int, int]:
-    """The number of steps from k on that repeat, and how often they do; the fewest steps first."""
+    """The number of steps from k on that repeat, and how often they do; the fewest steps first.
+
+    Steps that are no module of their own begin with weights, as a linear layer and its activation.
+    """
+    has_weights = bool(steps[k].path) and any(True for _ in steps[k].module.parameters())
     for again in places.get(marks[k], []):
         size = again - k
         if size < 1:
@@ -80,13 +85,17 @@ def _repetition(
         times = 0
         while marks[k : k + size] == marks[k + size * (times + 1) : k + size * (times + 2)]:
             times += 1
-        if times and common_path(steps[k:again]) != common_path(steps[again : again + size]):
+        first, second = (_common(steps[at : at + size]) for at in (k, again))
+        if times and (first != second or (has_weights and not first)):
             return size, times
     return 0, 0
 
 
 def common_path(steps: Sequence[Step]) -> str:
-    """The path that the modules of these steps have in common: layers.0."""
-    parts = [step.path.split(".") for step in steps]
-    common = [group[0] for group in zip(*parts, strict=False) if len({*group}) == 1]
-    return ".".join(common) or f"{steps[0].path}–{steps[-1].path}"
+    """The path that the modules of these steps have in common: layers.0; or from where to where."""
+    return _common(steps) or f"{steps[0].path}–{steps[-1].path}"
+
+
+def _common(steps: Sequence[Step]) -> str:
+    names = zip(*(step.path.split(".") for step in steps), strict=False)
+    return ".".join(n[0] for n in takewhile(lambda n: len({*n}) == 1, names))

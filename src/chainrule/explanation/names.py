@@ -1,4 +1,4 @@
-"""A name for each value between steps: the one that the user's code has for it."""
+"""Names of values: those of the user's code, and as they may be printed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import functools
 import inspect
 import textwrap
 from collections import Counter
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
+from ..errors import printable
 from ..graph import Node
 from ..guards.functions import in_library
 from .derivation import Derivation
@@ -43,6 +45,24 @@ def names_of(derivation: Derivation) -> dict[Node, str]:
                 name = ".".join(filter(None, [step.path, step.kind.lower() or str(node.op)]))
             names[node] = distinct(name, used)
     return names
+
+
+def shown(derivation: Derivation) -> Derivation:
+    """The derivation with each name and title on one line, without commands to the terminal."""
+    d, used = derivation, set[str]()
+    every = [*(i.name for i in d.inputs.values()), *d.gradients, *d.updated, *d.names.values()]
+    of = {name: distinct(printable(name), used) for name in dict.fromkeys(every)}
+    texts = [text for step in d.steps for text in (step.title, step.path)]
+    if all(old == new for old, new in of.items()) and all(t == printable(t) for t in texts):
+        return d
+    return replace(
+        d,
+        inputs={node: replace(i, name=of[i.name]) for node, i in d.inputs.items()},
+        gradients={of[name]: node for name, node in d.gradients.items()},
+        updated={of[name]: node for name, node in d.updated.items()},
+        names={node: of[name] for node, name in d.names.items()},
+        steps=[replace(s, title=printable(s.title), path=printable(s.path)) for s in d.steps],
+    )
 
 
 def _is_layer(step: Step) -> bool:

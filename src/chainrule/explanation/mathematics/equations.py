@@ -44,7 +44,7 @@ class _Equations:
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
         self.users = users_of(self.nodes)
-        self.step_of = {node: step for step in derivation.steps for node in step.nodes}
+        self.step_of = derivation.step_of
         self.upstream = upstream(derivation, self.opened)
         position = derivation.position
         begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]

@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
-from ..shown import shown
+from ..names import shown
 from .contents import contents, fits
 from .page import render
 from .variants import label_of, variants

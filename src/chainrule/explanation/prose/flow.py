@@ -81,8 +81,7 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
 def legs(reading: Reading) -> list[Leg]:
     """The way from the loss back, step by step."""
     d = reading.derivation
-    place = {node: step for step in reading.derivation.steps for node in step.nodes}
-    outputs = {node for step in reading.derivation.steps for node in step.outputs}
+    outputs = {node for step in d.steps for node in step.outputs}
     pulls = {pull.node: pull for pull in reading.pulls}
     data = {node for node, i in d.inputs.items() if i.kind in ("data", "drawn")}
     for node in d.forward:
@@ -95,13 +94,13 @@ def legs(reading: Reading) -> list[Leg]:
         shared = [
             i
             for i, share in zip(pull.node.inputs, pull.shares, strict=True)
-            if share is not None and i in data and i in place
+            if share is not None and i in data and i in d.step_of
         ]
         if not shared:
             break
-        step, node = place[node], max(shared, key=d.position.__getitem__)
+        step, node = d.step_of[node], max(shared, key=d.position.__getitem__)
         passed.append((pull, node))
-        if node in outputs and node in reading.gradients and place[node] is not step:
+        if node in outputs and node in reading.gradients and d.step_of[node] is not step:
             weights = [
                 i
                 for p, _ in passed
