@@ -6,6 +6,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.explanation.derive import derive
+from chainrule.explanation.page.contents import contents
 from chainrule.explanation.samples import samples_of
 from chainrule.nn.functional import cross_entropy
 
@@ -71,13 +72,18 @@ by_class = cr.Tensor([1.0, 2.0, 1.0])
         ),
         # lists of numbers
         (lambda x, y: ((x * scale - y) ** 2).mean(), (data(6), data(6)), 6, 6, "mean"),
-        (lambda x: ((x * scale) ** 2).mean(), (data(6),), 1, 6, ""),
-        (lambda x, y: ((weight @ x - y) ** 2).mean(), (data(3), data(3)), 1, 3, ""),
+        (lambda x: ((x * scale) ** 2).mean(), (data(6),), 0, 6, ""),
+        (lambda x, y: ((weight @ x - y) ** 2).mean(), (data(3), data(3)), 0, 3, ""),
         # rows that are mixed are no samples: words of one sentence
-        (lambda x: (cr.softmax(x @ weight @ x.T, axis=1) @ x).mean(), (data(5, 3),), 1, 15, ""),
-        (lambda x: (weight @ x).mean(), (data(3, 7),), 1, 21, ""),
+        (lambda x: (cr.softmax(x @ weight @ x.T, axis=1) @ x).mean(), (data(5, 3),), 0, 15, ""),
+        (lambda x: (weight @ x).mean(), (data(3, 7),), 0, 21, ""),
     ],
 )
 def test_samples(loss, args, count, terms, kind):
     found = samples_of(derive(loss, args, {}))
     assert (found.count, found.terms, found.kind) == (count, terms, kind)
+
+
+def test_a_page_has_them():
+    d = derive(lambda x, y: cross_entropy(net(x), y), (data(5, 3), labels(5)), {})
+    assert contents(d)["samples"] == {"count": 5, "of_loss": "mean"}

@@ -22,7 +22,7 @@ prose         the pass in words: compact, and for readers without calculus
 source        the pass as a module in Python that needs NumPy alone
 page          the page of an explanation, which computes the graph itself
 
-Besides:
+Others:
 rows          the rows of a data set that are explained
 user_code     code that comes with this library, explained as if the user had written it
 images        where a network looks in an image: saliency maps and Grad-CAM

@@ -24,8 +24,8 @@ Axes = dict[Node, list[Axis]]
 class Samples:
     """The samples of a derivation, and the loss as factor · a sum.
 
-    rows     the data that have a row for each sample; none if the data have no rows
-    count    of samples; 1 if nothing tells that there are several
+    rows     the data that have a row for each sample
+    count    of samples; 0 if the data have no rows that are samples
     terms    how many numbers the sum adds up
     factor   of the sum
     """
@@ -56,7 +56,7 @@ def samples_of(derivation: Derivation) -> Samples:
     for count in sorted({n.shape[0] for n in tables} - {0}, reverse=True):
         if all(_are_added_up(n, derivation.forward) for n in tables if n.shape[0] == count):
             return Samples([n for n in data if n.shape[0] == count], count, terms, factor)
-    return Samples([], 1, terms, factor)
+    return Samples([], 0, terms, factor)
 
 
 def _are_added_up(rows: Node, forward: Sequence[Node]) -> bool:

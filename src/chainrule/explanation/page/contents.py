@@ -126,10 +126,7 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             {ids[n]: i for n, i in derivation.inputs.items() if n in values}
         ),
         "left_out": left_out,
-        "samples": {
-            "count": samples.count if samples.rows else 0,
-            "of_loss": samples.kind,
-        },
+        "samples": {"count": samples.count, "of_loss": samples.kind},
     }
 
 
