@@ -8,7 +8,6 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.explanation.derive import derive
 from chainrule.explanation.source import numpy_source, source_arrays
-from chainrule.explanation.steps import names_of, steps_of
 from chainrule.explanation.update import with_update
 
 BOUND = 1e-12  # of float64 results, relative to the largest number of an array
@@ -19,9 +18,7 @@ def emitted(function, *args, optimizer=None):
     derivation = derive(function, args, {})
     if optimizer is not None:
         derivation = with_update(derivation, optimizer)
-    steps = steps_of(derivation)
-    parts = derivation, steps, names_of(derivation, steps)
-    return numpy_source(*parts), source_arrays(*parts)
+    return numpy_source(derivation), source_arrays(derivation)
 
 
 def run(source, arrays):

@@ -9,7 +9,6 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.explanation.derive import derive
-from chainrule.explanation.steps import names_of, steps_of
 from chainrule.explanation.update import with_update
 from chainrule.nn.functional import cross_entropy
 
@@ -134,7 +133,7 @@ def test_shares_add_up_to_what_reaches_a_node(name):
 def test_steps_are_the_forward_pass(name):
     function, *args = ZOO[name]
     d = derive(function, args, {})
-    steps = steps_of(d)
+    steps = d.steps
     assert [n for s in steps for n in s.nodes] == d.forward
     assert sorted(id(p) for s in steps for p in s.pulls) == sorted(
         id(p) for p in d.pulls if p.node in {*d.forward}
@@ -145,8 +144,7 @@ def test_steps_are_the_forward_pass(name):
         assert step.outputs, step.title
         seen.update(step.outputs)
     assert d.loss in seen
-    names = names_of(d, steps)
-    assert len({*names.values()}) == len(names)
+    assert len({*d.names.values()}) == len(d.names)
 
 
 def test_names_are_those_of_the_code():
@@ -159,7 +157,6 @@ def test_names_are_those_of_the_code():
         return cross_entropy(logits, y) + penalty
 
     d = derive(objective, (X,), {"y": Y})
-    steps = steps_of(d)
     kinds = {i.name: i.kind for i in d.inputs.values()}
     assert kinds == {
         "x": "data",
@@ -168,10 +165,9 @@ def test_names_are_those_of_the_code():
         "drop.mask": "drawn",
         **dict.fromkeys(("first.weight", "first.bias", "last.weight", "last.bias"), "parameter"),
     }
-    names = names_of(d, steps)
-    outputs = [names[n] for s in steps for n in s.outputs]
+    outputs = [d.names[n] for s in d.steps for n in s.outputs]
     assert outputs == ["first", "h", "drop", "logits", "penalty", "loss"]
-    titles = [s.title for s in steps]
+    titles = [s.title for s in d.steps]
     assert titles[0] == "first (Linear)"
     assert "penalty = (w * w).sum()" in titles
 
@@ -255,7 +251,7 @@ def test_a_call_that_fails_inside_is_forgotten():
                 return cr.tanh(self.right(x))
 
     model = Careful()
-    steps = steps_of(derive(lambda x: (model(x) ** 2).sum(), (X,), {}))
+    steps = derive(lambda x: (model(x) ** 2).sum(), (X,), {}).steps
     assert [s.path for s in steps] == ["right", "", ""]
     assert steps[1].module is model
     assert steps[2].module is None
@@ -393,7 +389,7 @@ def test_a_line_is_of_the_kind_of_its_outermost_function():
         last = cr.tanh(h[:, -1] * 2) / 2
         return cross_entropy(head(last[:, 1:]), y)
 
-    steps = steps_of(derive(loss, (cr.ones((1, 4, 3)),), {}))
+    steps = derive(loss, (cr.ones((1, 4, 3)),), {}).steps
     assert [s.kind for s in steps] == ["tanh", "getitem", "Linear", "cross_entropy"]
 
 

@@ -42,7 +42,7 @@ def double(module):
 
 def written(f, *args):
     e = cr.explain(f, *args)
-    return mathematics.equations(e._derivation, e._steps, e._names), e
+    return mathematics.equations(e._derivation), e
 
 
 def square(out):

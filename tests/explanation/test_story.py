@@ -11,7 +11,7 @@ from telling import DIGITS, two_layers, unwrapped, value
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.explanation.prose.numbers import number
+from chainrule.explanation.numbers import number_text
 
 # ── what the loss is ─────────────────────────────────────────────────────────────────────────────
 
@@ -23,8 +23,9 @@ def test_a_loss_that_is_the_log_of_a_probability(rows):
     p = scores.softmax(1).detach().numpy()
     right = p[np.arange(rows), label.numpy()]
     story = unwrapped(explanation.story())
-    ends = f"{number(right.min())} to {number(right.max())}"
-    which = f"{number(right[0])} for class 0" if rows == 1 else f"right classes, which are {ends}"
+    ends = f"{number_text(right.min())} to {number_text(right.max())}"
+    one = f"{number_text(right[0])} for class 0"
+    which = one if rows == 1 else f"right classes, which are {ends}"
     assert f"{which}. Guessing among 3 would give {math.log(3):.4g}; 0 is perfect." in story
     assert ("the mean of −log of" in story) == (rows > 1)
     assert loss == pytest.approx(-np.log(right).mean(), rel=1e-6)
@@ -51,7 +52,7 @@ def test_the_loss_of_a_probability_in_other_words():
     scores, x, s = logits(4, 3)
     y = cr.Tensor([0, 2, 1, 1])
     p = torch.tensor(s).softmax(1).numpy()[np.arange(4), y.numpy()]
-    ends = f"which are {number(p.min())} to {number(p.max())}. Guessing among 3"
+    ends = f"which are {number_text(p.min())} to {number_text(p.max())}. Guessing among 3"
 
     def by_hand(x, y):
         out = scores(x)
@@ -67,7 +68,7 @@ def test_the_loss_of_a_probability_in_other_words():
     p = np.abs(1 - answers - 1 / (1 + np.exp(-s)))
     bce = nn.functional.binary_cross_entropy_with_logits
     story = told_of(lambda x, y: bce(one(x), y), x, cr.Tensor(answers))
-    ends = f"which are {number(p.min())} to {number(p.max())}. Guessing among 2"
+    ends = f"which are {number_text(p.min())} to {number_text(p.max())}. Guessing among 2"
     assert f"{ends} would give {math.log(2):.4g};" in story
     of = "the probability of class 1 (sigmoid), minus 1 where that is right"
     assert f"{of}, divided by 4." in story

@@ -16,7 +16,7 @@ from chainrule.explanation import mathematics
 
 def printed(f, *args):
     e = cr.explain(f, *args)
-    return mathematics.unicode(mathematics.equations(e._derivation, e._steps, e._names))
+    return mathematics.unicode(mathematics.equations(e._derivation))
 
 
 # ── two layers, cross-entropy: Goodfellow, Bengio, Courville, Deep Learning, 6.2.2.3 and 6.5.6 ────

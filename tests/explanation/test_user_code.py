@@ -6,7 +6,6 @@ import pytest
 import chainrule as cr
 from chainrule.errors import ArgumentError
 from chainrule.explanation.rows import rows_of
-from chainrule.explanation.steps import steps_of
 from chainrule.explanation.user_code import executed
 
 SOURCE = """def loss(x):
@@ -17,7 +16,7 @@ SOURCE = """def loss(x):
 
 def titles(function):
     explanation = cr.explain(function, cr.Tensor([1.0, 2.0]))
-    return [step.title for step in steps_of(explanation._derivation)]
+    return [step.title for step in explanation._derivation.steps]
 
 
 def test_its_lines_are_shown():

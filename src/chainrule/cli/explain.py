@@ -104,7 +104,7 @@ def explained(
     if as_json:
         print(printable(json.dumps(files.with_nulls(report), ensure_ascii=False)))
     elif form == Form.page:
-        story = _contents(explanation, Form.story).rstrip()
+        story = _contents(explanation, Form.story)
         head = f"{title}. {text}" if text else title
         print(printable(f"{head}\n\n{story}\n\npage: {written}", lines=True))
     elif not paths:

@@ -15,10 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..graph import Array, Node
 from ..graph_evaluation import failure
 from .owners import Owners
 from .recorder import Call, Line, Pull
+from .steps import Step
+
+MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Derivation:
     lines       the user's lines in which it was computed, innermost first
     owners      the names of modules and tensors in the user's code
     position    every node of the recording, with its place in it
+    steps       the forward pass in parts that are explained as one
+    names       of inputs and of what steps result in: all distinct
     """
 
     inputs: dict[Node, Input]
@@ -67,6 +73,8 @@ class Derivation:
     owners: Owners
     fixed: set[Node]
     position: dict[Node, int]
+    steps: list[Step]
+    names: dict[Node, str]
 
     @cached_property
     def order(self) -> list[Node]:
@@ -90,6 +98,29 @@ class Derivation:
                 seen.add(node)
                 stack += node.inputs
         return sorted(seen, key=self.position.__getitem__)
+
+    @cached_property
+    def step_of(self) -> dict[Node, Step]:
+        """The step of each node of the forward pass."""
+        return {node: step for step in self.steps for node in step.nodes}
+
+    @cached_property
+    def moving(self) -> set[Node]:
+        """The variables, and the nodes of the forward pass that depend on them."""
+        out = {node for node, i in self.inputs.items() if i.name in self.gradients}
+        for node in self.forward:
+            if not out.isdisjoint(node.inputs):
+                out.add(node)
+        return out
+
+    @cached_property
+    def upstream(self) -> dict[Node, Sequence[Node | None]]:
+        """∂loss/∂node for each result of a node of the forward pass; None where nothing arrives."""
+        out: dict[Node, Sequence[Node | None]] = {p.node: p.upstream for p in self.pulls}
+        for node in self.forward:
+            if node.op is ops.item and node.inputs[0] in out:
+                out[node] = [out[node.inputs[0]][node.params["index"]]]
+        return {node: of for node, of in out.items() if any(n is not None for n in of)}
 
     @cached_property
     def values(self) -> Mapping[Node, Any]:

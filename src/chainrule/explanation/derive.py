@@ -19,9 +19,11 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace, state
 from .derivation import Derivation, Input, evaluated
+from .names import names_of
 from .owners import Owners, distinct
 from .recorder import Call, Exchange, Line, NotCalledError, Pull, Recorder
 from .simplified import simplified, value_of, without_inputs
+from .steps import steps_of
 
 
 def derive(
@@ -243,10 +245,14 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
         owners,
         fixed,
         position,
+        [],
+        {},
     )
     out.forward = out.between([loss])
     computed = {*out.forward}
     out.pulls = [p for p in reached if p.node in computed]
+    out.steps = steps_of(out.forward, inputs, loss, out.pulls, calls, owners.path)
+    out.names = names_of(out)
     return out
 
 

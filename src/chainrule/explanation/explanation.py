@@ -16,11 +16,11 @@ import numpy as np
 
 from .. import files
 from ..errors import ArgumentError
-from ..graph import Array, Node
+from ..graph import Array
 from ..optim.optimizer import Optimizer
 from .derivation import Derivation
 from .derive import derive
-from .steps import Step, names_of, steps_of
+from .names import shown
 from .update import with_update
 
 if TYPE_CHECKING:
@@ -52,24 +52,20 @@ class Explanation:
         return {name: np.array(d.value(node)) for name, node in d.gradients.items()}
 
     @cached_property
-    def _steps(self) -> list[Step]:
-        return steps_of(self._derivation)
-
-    @cached_property
-    def _names(self) -> dict[Node, str]:
-        return names_of(self._derivation, self._steps)
+    def _shown(self) -> Derivation:
+        return shown(self._derivation)
 
     def text(self) -> str:
         """The pass, compact, for a terminal: every operation with its rule and its numbers."""
         from . import prose
 
-        return prose.text(self._derivation, self._steps, self._names).rstrip()
+        return prose.text(self._shown)
 
     def story(self) -> str:
         """The pass for readers without calculus, with the numbers of the sample."""
         from . import prose
 
-        return prose.story(self._derivation, self._steps, self._names).rstrip()
+        return prose.story(self._shown)
 
     def unicode(self) -> str:
         """The pass as mathematics for a terminal, simplified as a textbook would, with shapes."""
@@ -87,7 +83,7 @@ class Explanation:
     def _equations(self) -> Mathematics:
         from . import mathematics
 
-        return mathematics.equations(self._derivation, self._steps, self._names)
+        return mathematics.equations(self._shown)
 
     def numpy(self, update: Any = None) -> str:
         """The pass as a module in Python that needs NumPy alone: `loss_and_gradients(**arrays)`.
@@ -99,13 +95,13 @@ class Explanation:
         """
         from . import source
 
-        return source.numpy_source(*self._with(update))
+        return source.numpy_source(self._with(update))
 
     def arrays(self, update: Any = None) -> dict[str, Array]:
         """What the function of `numpy(update)` is called with: parameters, data, random masks."""
         from . import source
 
-        return {k: np.array(v) for k, v in source.source_arrays(*self._with(update)).items()}
+        return {k: np.array(v) for k, v in source.source_arrays(self._with(update)).items()}
 
     def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
         """One HTML file that needs no network: the pass step by step, paths of blame, what if.
@@ -148,10 +144,10 @@ class Explanation:
             "save e.text(), e.numpy() and e.arrays(), or e.page(path)",
         )
 
-    def _with(self, update: Any) -> tuple[Derivation, list[Step], dict[Node, str]]:
-        """The pass, its steps and its names, with an optimizer's step after it."""
+    def _with(self, update: Any) -> Derivation:
+        """The pass, with an optimizer's step after it."""
         if update is None:
-            return self._derivation, self._steps, self._names
+            return self._derivation
         if not isinstance(update, Optimizer):
             raise ArgumentError(
                 "explain",
@@ -159,9 +155,7 @@ class Explanation:
                 "expected an optimizer of the parameters",
                 "numpy(update=optim.Adam(model.named_parameters()))",
             )
-        derivation = with_update(self._derivation, update)
-        steps = steps_of(derivation)
-        return derivation, steps, names_of(derivation, steps)
+        return with_update(self._derivation, update)
 
 
 def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:

@@ -1,4 +1,8 @@
-"""A graph of scalars written as a formula: each operation by its usual sign."""
+"""A graph written as it is, as a formula in one line: each operation by its usual sign.
+
+For the table of derivatives, and for texts that name every operation. `mathematics` simplifies
+instead, in indices and in two notations.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Graph, Node, Operation
+from .numbers import number_text
 
 CONSTANTS = {
     math.pi: "π",
@@ -92,8 +97,8 @@ def _number(value: Any) -> tuple[str, int]:
     number = np.asarray(value).item()
     if number in CONSTANTS:
         return CONSTANTS[number], _ATOM
-    text = f"{number:g}" if isinstance(number, float) else str(number)
-    return (text, _ATOM) if not text.startswith("-") else ("−" + text[1:], _PRODUCT)
+    text = number_text(number, 6)
+    return text, _PRODUCT if text.startswith("−") else _ATOM
 
 
 def _param(value: Any) -> str:

@@ -13,6 +13,7 @@ from ..sparse import RowSparse
 from ..tensor import Tensor, no_grad, quiet
 from ..trace import Trace
 from .derivation import Derivation, Input
+from .names import names_of
 from .simplified import simplified, value_of, without_inputs
 
 
@@ -78,7 +79,7 @@ def with_update(derivation: Derivation, optimizer: Optimizer) -> Derivation:
     for k, node in enumerate(whole):
         position.setdefault(node, first + k)
     at = dict(zip(order, whole, strict=True))
-    return dataclasses.replace(
+    out = dataclasses.replace(
         derivation,
         inputs=inputs,
         owners=owners,
@@ -86,3 +87,5 @@ def with_update(derivation: Derivation, optimizer: Optimizer) -> Derivation:
         fixed=derivation.fixed | {at[n] for n in fixed},
         position=position,
     )
+    out.names = names_of(out)  # of the optimizer's state and settings, too
+    return out

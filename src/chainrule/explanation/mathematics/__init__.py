@@ -1,7 +1,7 @@
 """The derivation as mathematics: equations, simplified as a textbook has them.
 
 printing     equations as Unicode text and as LaTeX
-folding      equal layers, explained once
+folding      equal layers, written once
 equations    the equations of a backward pass
 equation     what they are: data, by step
 naming       which nodes inside a step are worth a name
@@ -22,13 +22,13 @@ expression   what expressions are
 
 from .equation import Equation, Mathematics
 from .equations import equations
-from .folding import Group, folded
+from .folding import Section, folded
 from .printing import latex, legend, text, unicode
 
 __all__ = [
     "Equation",
-    "Group",
     "Mathematics",
+    "Section",
     "equations",
     "folded",
     "latex",

@@ -29,26 +29,22 @@ from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
 
-def equations(
-    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-) -> Mathematics:
+def equations(derivation: Derivation) -> Mathematics:
     """The equations of the derivation, simplified as a textbook has them."""
-    return _Equations(derivation, steps, names).mathematics()
+    return _Equations(derivation).mathematics()
 
 
 class _Equations:
     """Gives names to nodes until all can be written, and those that appear twice have one."""
 
-    def __init__(
-        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-    ) -> None:
-        self.derivation, self.steps, self.names = derivation, steps, names
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation = derivation
         self.opened = Opened(derivation)
         self.nodes = [n for n in self.opened.order if not isinstance(n.dtype, tuple)]
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
         self.users = users_of(self.nodes)
-        self.step_of = {node: step for step in steps for node in step.nodes}
+        self.step_of = derivation.step_of
         self.upstream = upstream(derivation, self.opened)
         position = derivation.position
         begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
@@ -66,7 +62,12 @@ class _Equations:
                 for node, i in derivation.inputs.items()
                 if i.kind in ("parameter", "buffer", "drawn")
             ],
-            [s.path for s in steps for n in s.outputs if s.path and names[n] == s.path],
+            [
+                step.path
+                for step in derivation.steps
+                for node in step.outputs
+                if step.path and derivation.names[node] == step.path
+            ],
         )
         self.elements = Elements(
             self.views,
@@ -153,7 +154,7 @@ class _Equations:
         members: dict[Step | None, list[Node]] = {}
         for node, owner in self.opened.order.items():
             members.setdefault(self.step_of.get(owner), []).append(node)
-        for step in self.steps:
+        for step in self.derivation.steps:
             inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
             letters = STATES.get(_kind(step), "")
@@ -173,7 +174,7 @@ class _Equations:
             for k, node in enumerate(ends):
                 self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
             for old, node in zip(step.outputs, outputs, strict=True):
-                name = self.names[old]
+                name = self.derivation.names[old]
                 letter = "z" if node in affine else "h"
                 plain = re.sub(r"_\d+$", "", name)
                 kinds = (step.path, step.kind.lower())

@@ -11,6 +11,7 @@ from ... import ops
 from ...dtypes import is_exact
 from ...graph import Node
 from ..derivation import Derivation
+from ..samples import followed, samples_of
 from .algebra import mul, power
 from .equation import Equation
 from .expression import At, Count, Expr, Index, Plain, Symbol
@@ -19,21 +20,12 @@ from .opening import Opened
 
 
 def upstream(derivation: Derivation, opened: Opened) -> dict[Node, Node]:
-    """∂loss/∂node for forward nodes; for each result of an operation that has several."""
-    out: dict[Node, Node] = {}
-    parts: dict[tuple[Node, int], Node] = {}
-    for pull in derivation.pulls:
-        for k, above in enumerate(pull.upstream):
-            if above is not None:
-                parts[pull.node, k] = opened.of(above)
-                if not isinstance(pull.node.dtype, tuple):
-                    out[opened.of(pull.node)] = opened.of(above)
-    for node in derivation.forward:
-        if node.op is ops.item:
-            above = parts.get((node.inputs[0], node.params["index"]))
-            if above is not None:
-                out[opened.of(node)] = above
-    return out
+    """∂loss/∂node for forward nodes, except those that have several results."""
+    return {
+        opened.of(node): opened.of(of[0])
+        for node, of in derivation.upstream.items()
+        if not isinstance(node.dtype, tuple) and of[0] is not None
+    }
 
 
 def known(derivation: Derivation, opened: Opened) -> set[Node]:
@@ -59,31 +51,12 @@ def _from_data(derivation: Derivation, opened: Opened, counts: Callable[[Node], 
 
 
 def row_axes(derivation: Derivation, opened: Opened) -> set[tuple[Node, int]]:
-    """(node, axis) where the axis counts samples: the first of the data, and what comes of it."""
-    data = [n for n, i in derivation.inputs.items() if i.kind == "data" and n.shape]
-    if len(data) == 1 and len(data[0].shape) == 1:
-        return set()  # one vector
-    out = {(n, 0) for n in data if n.shape[0] == data[0].shape[0] > 1}
-    axes: dict[Node, list[int]] = {n: [0] for n, _ in out}
-    for node in opened.order:
-        if not isinstance(node.dtype, tuple):
-            axes[node] = sorted({k for i in node.inputs for k in _passed(node, i, axes.get(i, ()))})
-            out |= {(node, k) for k in axes[node]}
-    return out
-
-
-def _passed(node: Node, i: Node, axes: Sequence[int]) -> list[int]:
-    """The axes of a node that are axes of its input."""
-    if node.op is ops.permute_dims:
-        return [node.params["axes"].index(k) for k in axes]
-    if node.op is ops.matmul:
-        last = len(i.shape) - 1
-        return [k for k in axes if k != (last if i is node.inputs[0] else last - 1)]
-    if node.op in (ops.reshape, ops.convolution, ops.take, ops.item):
-        return [0 for k in axes if k == 0 and node.shape[:1] == i.shape[:1]]
-    if node.op is ops.convolution_weight or len(i.shape) != len(node.shape):
-        return []
-    return [k for k in axes if i.shape[k] == node.shape[k]]
+    """(node, axis) where the axis counts samples, if there are several."""
+    samples = samples_of(derivation)
+    if samples.count < 2:
+        return set()
+    axes = followed(samples.rows, opened.order)
+    return {(n, k) for n, of in axes.items() for k, _ in of if n.shape[k] == samples.count}
 
 
 def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) -> dict[Node, Expr]:

@@ -1,28 +1,26 @@
-"""Equal layers, explained once."""
+"""Equal layers, written once."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...graph import Shape
+from .. import layers
 from ..steps import Step
 from .equation import Equation, Mathematics
 from .expression import Compare, Symbol
 from .sharing import pattern
 
-_LEAST = 3  # parts of a layer that is not written again
-
 Part = tuple[Step | None, list[Equation]]
 
 
 @dataclass
-class Group:
-    """Parts of one layer, or others in a row, in one direction.
+class Section:
+    """Parts of one of several equal layers, or others in a row, in one direction.
 
-    layer   the path of the layer, up to its first number; "" for others
+    layer   the path of the layer; "" for others
     like    the path of the layer whose equations are the same but for names, "" if it is the first
     """
 
@@ -35,28 +33,28 @@ class Group:
         return self.parts[0][1][0].backward
 
 
-def folded(mathematics: Mathematics) -> list[Group]:
-    """The parts by layer, in order; equal layers say which layer they are like."""
-    groups: list[Group] = []
+def folded(mathematics: Mathematics) -> list[Section]:
+    """The parts by layer, in order; those of a layer say which one they are like.
+
+    The equations of equal layers can differ on the way back: the first may give no gradient to
+    what it reads.
+    """
+    path: dict[Step | None, str] = {}
+    for equal in layers.folded([*dict.fromkeys(s for s, _ in mathematics.parts if s)]):
+        for steps in (equal.steps, *equal.repeats) if equal.repeats else ():
+            path |= dict.fromkeys(steps, layers.common_path(steps))
+    sections: list[Section] = []
     for part in mathematics.parts:
-        layer = _layer(part[0])
-        previous = groups[-1] if groups else None
-        turned = previous and previous.is_backward != part[1][0].backward
-        if previous is None or turned or previous.layer != layer:
-            groups.append(Group(layer, []))
-        groups[-1].parts.append(part)
-    first: dict[Any, Group] = {}
-    for group in groups:
-        if group.layer and len(group.parts) >= _LEAST:
-            same = first.setdefault(_signature(group.parts), group)
-            group.like = same.layer if same is not group else ""
-    return groups
-
-
-def _layer(step: Step | None) -> str:
-    """`layers.0` of `layers.0.norm1`: the path up to its first number."""
-    match = re.match(r"(.*?\.)??\d+(?=\.|$)", step.path) if step else None
-    return match[0] if match else ""
+        layer, backward = path.get(part[0], ""), part[1][0].backward
+        last = sections[-1] if sections else None
+        if last is None or (last.layer, last.is_backward) != (layer, backward):
+            sections.append(Section(layer, []))
+        sections[-1].parts.append(part)
+    first: dict[Any, Section] = {}
+    for section in filter(lambda s: s.layer, sections):
+        same = first.setdefault(_signature(section.parts), section)
+        section.like = same.layer if same is not section else ""
+    return sections
 
 
 def _signature(parts: Sequence[Part]) -> Any:

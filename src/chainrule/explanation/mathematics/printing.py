@@ -33,14 +33,14 @@ def unicode(mathematics: Mathematics) -> str:
     wide, wider = (max((len(r[k]) for r in symbols), default=0) for k in (0, 1))
     lines = [f"{letter:{wide}}  {shape:{wider}}  {of}".rstrip() for letter, shape, of in symbols]
     is_backward = None
-    for group in folded(mathematics):
-        if group.is_backward is not is_backward:
-            is_backward = group.is_backward
+    for section in folded(mathematics):
+        if section.is_backward is not is_backward:
+            is_backward = section.is_backward
             lines += ["", "backward" if is_backward else "forward"]
-        if group.like:
-            lines.append(printable(f"  {group.layer} as {group.like}"))
+        if section.like:
+            lines.append(printable(f"  {section.layer} as {section.like}"))
             continue
-        for step, equations in group.parts:
+        for step, equations in section.parts:
             lines.append(f"  {_title(step)}")
             rows = [" = ".join(text(e)) for e in equations]
             width = min(max(map(len, rows)), _WIDTH)
@@ -54,13 +54,13 @@ def unicode(mathematics: Mathematics) -> str:
 def latex(mathematics: Mathematics) -> str:
     """All equations: a block for each step, and of equal layers the first stands for all."""
     blocks = []
-    for group in folded(mathematics):
-        way = "backward" if group.is_backward else "forward"
-        if group.like:
-            same = printable(f"{group.layer} as {group.like}")
+    for section in folded(mathematics):
+        way = "backward" if section.is_backward else "forward"
+        if section.like:
+            same = printable(f"{section.layer} as {section.like}")
             blocks.append(rf"\text{{{escaped(same)}, {way}}}")
             continue
-        for step, equations in group.parts:
+        for step, equations in section.parts:
             rows = []
             for e in equations:
                 left, right = text(e, LATEX)

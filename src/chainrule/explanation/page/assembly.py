@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...errors import ArgumentError
 from .. import mathematics, prose
 from ..derivation import Derivation
-from ..steps import names_of, steps_of
+from ..names import shown
 from .contents import contents
 from .page import render
 from .values import fits
@@ -40,11 +41,13 @@ def page_of(
         if fits(derivation)
         else Variants(label_of(derivation))
     )
-    shown = contents(derivation, title, alternatives)
-    derivations = [derivation, *(d for _, d in alternatives.others)]
-    for entry, of in zip([shown, *shown["variants"]], derivations, strict=True):
-        _add_words(entry, of, with_story=entry is shown)
-    return render(shown, title, text)
+    derivation = shown(derivation)
+    others = [(label, shown(other)) for label, other in alternatives.others]
+    whole = contents(derivation, title, replace(alternatives, others=others))
+    derivations = [derivation, *(d for _, d in others)]
+    for entry, of in zip([whole, *whole["variants"]], derivations, strict=True):
+        _add_words(entry, of, with_story=entry is whole)
+    return render(whole, title, text)
 
 
 def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
@@ -52,12 +55,10 @@ def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) 
 
     `symbols` has the letters of the equations that are not names, each with what it stands for.
     """
-    steps = steps_of(derivation)
-    names = names_of(derivation, steps)
-    place = {id(step): k for k, step in enumerate(steps)}
+    place = {id(step): k for k, step in enumerate(derivation.steps)}
     for step in entry["steps"]:
         step["equations"] = {"forward": [], "backward": []}
-    written = mathematics.equations(derivation, steps, names)
+    written = mathematics.equations(derivation)
     entry["symbols"] = [[symbol, name] for symbol, _, name in mathematics.legend(written) if name]
     for of, equations in written.parts:
         for equation in equations if of is not None else ():
@@ -65,6 +66,6 @@ def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) 
             line = " = ".join(mathematics.text(equation))
             entry["steps"][place[id(of)]]["equations"][which].append(line)
     if with_story:
-        stories = prose.sentences(derivation, steps, names)
+        stories = prose.sentences(derivation)
         for step, (first, *others) in zip(entry["steps"], stories, strict=True):
             step["story"] = {"forward": [first], "backward": others}

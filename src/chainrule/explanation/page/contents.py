@@ -11,7 +11,8 @@ import numpy as np
 from ... import ops
 from ...graph import Graph, Node
 from ..derivation import Derivation
-from ..steps import Step, names_of, steps_of
+from ..samples import samples_of
+from ..steps import Step
 from .initialisations import initialisations
 from .tangents import Tangent, tangent_of
 from .values import computes, encoded, page_nodes, values_of
@@ -36,6 +37,8 @@ def contents(
                         `tangent`: its derivative along a direction and back, see `tangents.py`
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
+    samples             `count`, 0 if the data have no rows; `of_loss`: what the loss is of them,
+                        "mean", "sum" or ""
     label               {"activation", "depth"}
     variants            the same keys except title, chainrule, variants and missing, per variant
     missing             why there are no others: a line for each error of the user's code
@@ -71,9 +74,9 @@ def _share(nodes: list[dict[str, Any]], variant: int | None, seen: dict[Any, lis
 
 def _graph_of(derivation: Derivation) -> dict[str, Any]:
     """All except title and version."""
-    steps = steps_of(derivation)
-    names = names_of(derivation, steps)
-    cotangents = _cotangents(derivation)
+    steps, names = derivation.steps, derivation.names
+    samples = samples_of(derivation)
+    cotangents = derivation.upstream
     nodes = page_nodes(derivation)
     ids = {node: k for k, node in enumerate(nodes)}
     ends = [n for step in steps for n in step.outputs]
@@ -107,16 +110,10 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
             {ids[n]: i for n, i in derivation.inputs.items() if n in values}
         ),
         "left_out": left_out,
+        "samples": {"count": samples.count, "of_loss": samples.kind},
     }
 
 
-def _cotangents(derivation: Derivation) -> dict[Node, Sequence[Node | None]]:
-    """∂loss/∂node for each result of a node of the forward pass; None where nothing reaches it."""
-    out: dict[Node, Sequence[Node | None]] = {p.node: p.upstream for p in derivation.pulls}
-    for node in derivation.forward:
-        if node.op is ops.item and node.inputs[0] in out:
-            out[node] = [out[node.inputs[0]][node.params["index"]]]
-    return {node: of for node, of in out.items() if any(n is not None for n in of)}
 
 
 def described_node(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..derivation import Derivation, evaluated
+from ..numbers import element_text, largest_places, number_text
 from .flow import legs, on_the_way
-from .numbers import element, largest_places, number
 from .reading import Reading
 
 WEIGHTS = 5  # with the largest moves
@@ -33,8 +33,8 @@ def blame(reading: Reading) -> Iterator[str]:
     order = sorted(squares, key=lambda name: -squares[name])
     for name in order[:PARAMETERS]:
         size = gradients[name].size
-        each = f", {number((squares[name] / size) ** 0.5)} per number" if size > 1 else ""
-        yield f"     {name}: {number(squares[name] ** 0.5)}{each}"
+        each = f", {number_text((squares[name] / size) ** 0.5)} per number" if size > 1 else ""
+        yield f"     {name}: {number_text(squares[name] ** 0.5)}{each}"
     if len(order) > PARAMETERS:
         yield f"     … {len(order) - PARAMETERS} smaller ones …"
     yield from on_the_way(reading, legs(reading))
@@ -46,7 +46,7 @@ def next_step(reading: Reading) -> Iterator[str]:
     before = {i.name: np.asarray(i.value) for i in d.inputs.values() if i.name in d.gradients}
     now = _loss(reading)
     if not np.isfinite(now):
-        yield f"The loss is {number(now)}: what a step would change cannot be told."
+        yield f"The loss is {number_text(now)}: what a step would change cannot be told."
         return
     own = [name for name in before if name in d.updated]
     if own:
@@ -55,9 +55,9 @@ def next_step(reading: Reading) -> Iterator[str]:
         change = sum(float((gradients[n] * (after[n] - before[n])).sum()) for n in own)
         yield (
             "A small move against its gradient lowers the loss by about gradient × move. These add "
-            f"up to {number(change)}, so the gradients alone promise "
-            f"{number(now + change, 4)}. After this step the loss would be "
-            f"{number(_loss_with(d, after), 4)}. The largest moves:"
+            f"up to {number_text(change)}, so the gradients alone promise "
+            f"{number_text(now + change, 4)}. After this step the loss would be "
+            f"{number_text(_loss_with(d, after), 4)}. The largest moves:"
         )
     else:
         rate, after, loss = _descent(reading, before)
@@ -65,14 +65,14 @@ def next_step(reading: Reading) -> Iterator[str]:
             yield "A small step against the gradients would not lower the loss: it is at rest."
             return
         squares = _sum_of_squares(reading)
-        promise, result = (number(v, 4) for v in (now - rate * squares, loss))
+        promise, result = (number_text(v, 4) for v in (now - rate * squares, loss))
         exact = "" if promise == result else ", because it curves or has kinks on the way"
         yield (
             f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
             "gradient. So each move lowers the loss; a small step by about the rate times the "
-            f"sum of all squared gradients, {rate:g} × {number(squares)} = "
-            f"{number(rate * squares)}. The gradients alone promise {promise}; the loss would be "
-            f"{result}{exact}. The largest moves:"
+            f"sum of all squared gradients, {rate:g} × {number_text(squares)} = "
+            f"{number_text(rate * squares)}. The gradients alone promise {promise}; the loss would "
+            f"be {result}{exact}. The largest moves:"
         )
     moves = [
         (float(abs(after[name][place] - before[name][place])), name, place)
@@ -80,8 +80,8 @@ def next_step(reading: Reading) -> Iterator[str]:
         for place in largest_places(after[name].astype("f8") - before[name], WEIGHTS)
     ]
     for _, name, place in sorted(moves, key=lambda move: -move[0])[:WEIGHTS]:
-        old, new = (number(values[name][place], 4) for values in (before, after))
-        yield f"     {element(name, place)}: {old} → {new}"
+        old, new = (number_text(values[name][place], 4) for values in (before, after))
+        yield f"     {element_text(name, place)}: {old} → {new}"
 
 
 def _gradients(reading: Reading) -> dict[str, Any]:

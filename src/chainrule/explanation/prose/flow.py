@@ -15,16 +15,15 @@ import numpy as np
 
 from ... import ops
 from ...graph import Node
+from ..numbers import number_text
 from ..recorder import Pull
 from ..steps import Step
-from .numbers import number
-from .reading import Reading
+from .reading import PRODUCTS, Reading
 from .slopes import curved, replaced, slopes
 from .words import titled
 
 VANISHING = 0.01  # the ratio of two lengths from which a gradient nearly vanishes
 LEGS = 3  # that are told
-_PRODUCTS = (ops.matmul, ops.convolution)  # with weights
 
 
 @dataclass
@@ -52,8 +51,8 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
         return  # through time: what is told of the loop says more
     start, end = way[0], way[-1]
     lengths = (
-        f"On the way back the length of the gradient goes from {number(start.length)} at "
-        f"{reading.name(start.node)} to {number(end.length)} at {reading.name(end.node)}"
+        f"On the way back the length of the gradient goes from {number_text(start.length)} at "
+        f"{reading.name(start.node)} to {number_text(end.length)} at {reading.name(end.node)}"
     )
     if not all(leg.length for leg in way[:-1]) and end.length:
         return  # it comes another way
@@ -70,20 +69,19 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
     vanishing = ratio < 1
     order = sorted(range(len(factors)), key=lambda k: factors[k] if vanishing else -factors[k])
     worst = [
-        f"{titled(way[k + 1].step)} × {number(factors[k])}{_cause(reading, way[k + 1])}"
+        f"{titled(way[k + 1].step)} × {number_text(factors[k])}{_cause(reading, way[k + 1])}"
         for k in order[:LEGS]
         if (factors[k] < 1) == vanishing
     ]
     how, most = ("nearly vanishes", "Most is lost") if vanishing else ("explodes", "It grows most")
     where = f"{most} at {'; '.join(worst)}.{small}"
-    yield f"{lengths}: it {how}, × {number(ratio)}. {_in_all(reading, way)}{where}"
+    yield f"{lengths}: it {how}, × {number_text(ratio)}. {_in_all(reading, way)}{where}"
 
 
 def legs(reading: Reading) -> list[Leg]:
     """The way from the loss back, step by step."""
     d = reading.derivation
-    place = {node: step for step in reading.steps for node in step.nodes}
-    outputs = {node for step in reading.steps for node in step.outputs}
+    outputs = {node for step in d.steps for node in step.outputs}
     pulls = {pull.node: pull for pull in reading.pulls}
     data = {node for node, i in d.inputs.items() if i.kind in ("data", "drawn")}
     for node in d.forward:
@@ -96,17 +94,17 @@ def legs(reading: Reading) -> list[Leg]:
         shared = [
             i
             for i, share in zip(pull.node.inputs, pull.shares, strict=True)
-            if share is not None and i in data and i in place
+            if share is not None and i in data and i in d.step_of
         ]
         if not shared:
             break
-        step, node = place[node], max(shared, key=d.position.__getitem__)
+        step, node = d.step_of[node], max(shared, key=d.position.__getitem__)
         passed.append((pull, node))
-        if node in outputs and node in reading.gradients and place[node] is not step:
+        if node in outputs and node in reading.gradients and d.step_of[node] is not step:
             weights = [
                 i
                 for p, _ in passed
-                if p.node.op in _PRODUCTS
+                if p.node.op in PRODUCTS
                 for i in p.node.inputs
                 if i not in data
             ]
@@ -119,14 +117,14 @@ def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
     """What all slopes and all weights on the way multiply its length by: a sentence."""
     factors = {"slopes": 1.0, "weights": 1.0}
     for pull, node in (part for leg in way[1:] for part in leg.way):
-        weighs = pull.node.op in _PRODUCTS
+        weighs = pull.node.op in PRODUCTS
         known = pull.node in reading.gradients and node in reading.gradients
         if known and (weighs or curved(pull.node) or pull.node.op is ops.where):
             before, after = _length(reading, pull.node), _length(reading, node)
             factors["weights" if weighs else "slopes"] *= after / before if before else 0
     if not all(factors.values()):
         return ""
-    slope, weight = map(number, factors.values())
+    slope, weight = map(number_text, factors.values())
     return f"In all, slopes multiply it by {slope} and weights by {weight}. "
 
 
@@ -141,11 +139,11 @@ def _cause(reading: Reading, leg: Leg) -> str:
     factors = [slopes(reading, p) for p, _ in leg.way if curved(p.node)]
     flat: Any = np.concatenate([np.zeros(0), *factors])
     if flat.size:
-        causes.append(f"slopes of {number(flat.min())} to {number(flat.max())}")
+        causes.append(f"slopes of {number_text(flat.min())} to {number_text(flat.max())}")
     for pull, _ in leg.way:
         if pull.node.op is ops.where and (out := replaced(reading, pull.node)) is not None:
             causes.append(f"{np.count_nonzero(out)} of {out.size} numbers replaced")
     for node in leg.weights:
         size = np.sqrt((np.asarray(reading.value(node), np.float64) ** 2).mean())
-        causes.append(f"weights of about {number(size)} in size")
+        causes.append(f"weights of about {number_text(size)} in size")
     return f" ({', '.join(causes)})" if causes else ""

@@ -6,9 +6,11 @@ import itertools
 
 from ... import ops
 from ...graph import Node
+from ..derivation import MOVES
+from ..numbers import array_text
 from ..owners import distinct
-from .numbers import array_text
-from .reading import MOVES, Reading, constant_text, is_turned, written
+from .formulas import constant_text, is_turned, written
+from .reading import Reading
 
 LINES = 24  # that are shown of a step
 

@@ -1,40 +1,27 @@
-"""What words are made of: names of values, gradients, the rules of operations."""
+"""What words are made of: names of values, their gradients, and what reaches them from where."""
 
 from __future__ import annotations
 
-import functools
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ... import derivatives, ops
-from ...graph import Graph, Node, Operation
-from ..derivation import Derivation
-from ..formula import formula
-from ..handbook import LONGEST, row_formulas
+from ... import ops
+from ...graph import Node
+from ..derivation import MOVES, Derivation
+from ..numbers import array_text
 from ..owners import distinct
 from ..recorder import Pull
-from ..steps import Step
-from .numbers import array_text, number
+from ..samples import Samples, samples_of
+from .formulas import constant_text, is_turned, rule_text, written
 
-MOVES = (ops.reshape, ops.permute_dims, ops.alias, ops.astype)  # the same numbers elsewhere
+PRODUCTS = (ops.matmul, ops.convolution)  # with weights
 _FOLDS = (ops.sum, ops.prod, ops.max, ops.min)  # along axes of size 1
 _NEUTRAL = {ops.add: 0, ops.subtract: 0, ops.multiply: 1, ops.divide: 1}  # as second operand
-_SHORTER = {  # of a formula with the names of values
-    r"permute_dims\(([^(),]+)ᵀ\)": r"\1",
-    r"permute_dims\(([^(),]+)\)": r"\1ᵀ",
-    r"reshape\(([^(),]+)\)": r"\1",
-    r"broadcast_to\(([^(),]+)\)": r"\1 for each",
-    r" [−+] 0(?=[ )]|$)": "",
-    r"^1 / 1$": "1",
-    r"\[\S+ = 0 and ([\d.]*[1-9][\d.]*) = 0: 1, else \1\]": r"\1",  # of a power
-}
-_PARAMETER = re.compile(r", \w+=(\((?:[^()]|\([^()]*\))*\)|[^(),]+)")
 
 
 @dataclass
@@ -60,22 +47,17 @@ class Reading:
     """A derivation with names for all that is said.
 
     A value without a name is called a1, a2, …, in the order of the pass.
-
-    pulls   of the forward pass, from the loss back
     """
 
-    def __init__(
-        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-    ) -> None:
-        self.derivation, self.steps = derivation, steps
-        forward = {*derivation.forward}
-        self.pulls = [p for p in derivation.pulls if p.node in forward]
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation, names = derivation, derivation.names
+        self.pulls = derivation.pulls
         self._named, taken = {*names}, {*names.values()}
         self._names = {
             node: distinct(f"out_{name}", taken) if name.isdigit() else name
             for node, name in names.items()
         }  # a layer's number is no name in a formula
-        self.moving = _depending(derivation)
+        self.moving = derivation.moving
         self.same: dict[Node, Node] = {}
         for node in derivation.forward:
             source = None if node in names else self._source(node)
@@ -164,6 +146,11 @@ class Reading:
             node = self.same[node]
         return node.shape
 
+    @cached_property
+    def samples(self) -> Samples:
+        """The samples of the data, and what the loss is of them."""
+        return samples_of(self.derivation)
+
     def taken(self) -> set[str]:
         """The names in use."""
         return {*self._names.values()}
@@ -171,6 +158,19 @@ class Reading:
     def written(self, node: Node) -> str:
         """The operation as a formula of its inputs' names."""
         return written(node, [self.name(i) for i in node.inputs])
+
+    def adds_bias(self, node: Node) -> bool:
+        """Whether it adds a parameter to sums."""
+        if node.op is not ops.add:
+            return False
+        sums, bias = map(self._behind_moves, node.inputs)
+        kind = self.derivation.inputs[bias].kind if bias in self.derivation.inputs else ""
+        return sums.op in (*PRODUCTS, ops.sum) and kind == "parameter"
+
+    def _behind_moves(self, node: Node) -> Node:
+        while node.op in (*MOVES, ops.broadcast_to):
+            (node,) = node.inputs
+        return node
 
     def stops(self, node: Node) -> bool:
         """Whether no gradient flows through a value, although some could: a stop_gradient."""
@@ -226,7 +226,7 @@ class Reading:
     @cached_property
     def between(self) -> set[Node]:
         """The gradients of what goes between steps."""
-        outputs = {node for step in self.steps for node in step.outputs}
+        outputs = {node for step in self.derivation.steps for node in step.outputs}
         return {g for node, g in self.gradients.items() if node in outputs}
 
     @cached_property
@@ -263,24 +263,10 @@ class Reading:
 
     def _rule(self, node: Node, k: int, upstream: Node | None) -> str:
         """The rule of the table in the names of the values."""
-        op = node.op
-        assert op is not None
-        g = self.gradient_name(node, upstream)
-        text, factor = rule_of(op, k)
-        if text is None:
-            return f"{g}, by the rule of {op.name}"
-        words = dict(zip(op.arguments, map(self.name, node.inputs), strict=False))
-        words |= {"y": self.name(node), "g": g}
-        text = re.sub(r"\b[a-z]\w*\b", lambda m: words.get(m[0], m[0]), text, flags=re.ASCII)
-        for pattern, instead in _SHORTER.items():
-            text = re.sub(pattern, instead, text)
-        if not factor:
-            return text
-        if text in ("1", "−1"):
-            return g if text == "1" else f"−{g}"
-        if g == "∂loss/∂loss":
-            return text
-        return f"{g} · ({text})" if re.search(r" [−+/] ", text) else f"{g} · {text}"
+        assert node.op is not None
+        names = dict(zip(node.op.arguments, map(self.name, node.inputs), strict=False))
+        names |= {"y": self.name(node), "g": self.gradient_name(node, upstream)}
+        return rule_text(node.op, k, names)
 
     def factor(self, share: Share) -> Any:
         """The local derivative of an operation that acts element by element; None of others, and
@@ -293,75 +279,3 @@ class Reading:
             return None
         with np.errstate(all="ignore"):
             return out / g
-
-
-def written(node: Node, names: Sequence[str]) -> str:
-    """An operation as a formula of these names of its inputs."""
-    assert node.op is not None
-    if node.op is ops.slice:
-        return names[0] + _slice_text(node)
-    if node.op is ops.item:
-        return f"{names[0]}[{node.params['index']}]"
-    if node.op is ops.equal:
-        return " == ".join(names)
-    if node.params:
-        return f"{node.op.name}({', '.join(names)})"
-    text = formula(Graph([], [node]), dict(zip(node.inputs, names, strict=True)))
-    return text.removesuffix(" / 1")
-
-
-def constant_text(value: Any) -> str:
-    """A constant of equal numbers as this number, rows of 0, 1, 2 as (0…2); or an empty text."""
-    if isinstance(value, tuple):
-        return ""
-    array = np.asarray(value)
-    if array.size and np.all(array == array.flat[0]):
-        return number(int(array.flat[0]) if array.dtype.kind == "b" else array.flat[0], 6)
-    if array.size and np.all(array == np.arange(array.shape[-1])):
-        return f"(0…{array.shape[-1] - 1})"
-    return ""
-
-
-def _depending(derivation: Derivation) -> set[Node]:
-    """The nodes of the forward pass that depend on what has a gradient."""
-    names = {*derivation.gradients}
-    out = {node for node, i in derivation.inputs.items() if i.name in names}
-    for node in derivation.forward:
-        if any(i in out for i in node.inputs):
-            out.add(node)
-    return out
-
-
-def _slice_text(node: Node) -> str:
-    """[0:8, :] of a slice of these parameters."""
-    parts = []
-    ends = zip(*(node.params[k] for k in ("start", "stop", "step")), strict=True)
-    for size, (start, stop, step) in zip(node.inputs[0].shape, ends, strict=True):
-        whole = (start, stop, step) == (0, size, 1)
-        parts.append(":" if whole else f"{start}:{stop}" + (f":{step}" if step != 1 else ""))
-    return f"[{', '.join(parts)}]"
-
-
-def is_turned(node: Node) -> bool:
-    """Whether the operation swaps the last two axes."""
-    last = len(node.shape) - 1
-    return node.op is ops.permute_dims and node.params["axes"][-2:] == (last, last - 1)
-
-
-@functools.cache
-def rule_of(op: Operation, k: int) -> tuple[str | None, bool]:
-    """The rule for an input as a formula or None if it is long; whether it is a factor of g.
-
-    Shapes and axes are left out: the table is run on others.
-    """
-    row = derivatives.TABLE.get(op.name)
-    if row is None or row.op is not op or not row.rules:
-        return None, False
-    by = op.arguments[k] if op.arguments != ("*xs",) else f"x{k + 1}"
-    text = dict(row_formulas(row)).get(by)
-    if text is None:
-        return None, False
-    pointwise = op in ops.POINTWISE or op.kind == "elementwise"
-    while (shorter := _PARAMETER.sub("", text)) != text:
-        text = shorter
-    return (text, pointwise) if len(text) <= LONGEST // 2 else (None, False)

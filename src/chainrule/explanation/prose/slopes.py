@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...graph import Node
+from ..numbers import number_text
 from ..recorder import Pull
-from .numbers import number
-from .reading import Reading, constant_text
+from .formulas import constant_text
+from .reading import Reading
 
 LITTLE = 0.5  # the largest slope of which it is said that little passes
 
@@ -82,14 +83,14 @@ def span(factors: Any) -> str:
     finite = factors[np.isfinite(factors)]
     if not finite.size:
         return ""
-    low, high = number(finite.min()), number(finite.max())
+    low, high = number_text(finite.min()), number_text(finite.max())
     little = ", so little passes" if np.abs(finite).max() <= LITTLE else ""
     return f", here {low}{little}" if low == high else f", here {low} to {high}{little}"
 
 
-def group(pulls: Sequence[Pull]) -> Iterator[list[Pull]]:
-    """The uses of the chain rule by operation, in the order of their first."""
+def by_operation(pulls: Sequence[Pull]) -> list[list[Pull]]:
+    """The uses of the chain rule, those of one operation together."""
     kinds: dict[Any, list[Pull]] = {}
     for pull in pulls:
         kinds.setdefault(pull.node.op, []).append(pull)
-    yield from kinds.values()
+    return [*kinds.values()]

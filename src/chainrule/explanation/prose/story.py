@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +12,24 @@ import numpy as np
 from ... import nn, ops
 from ...errors import printable
 from ...graph import Node
-from ..derivation import Derivation
+from ..derivation import MOVES, Derivation
+from ..layers import Layers, folded
+from ..numbers import (
+    array_text,
+    count_text,
+    element_text,
+    largest,
+    largest_places,
+    number_text,
+    shape_text,
+)
 from ..recorder import Pull
 from ..steps import Step
 from .closing import blame, next_step
 from .flow import legs, on_the_way
-from .folding import Block, folded
-from .loss import batch, probabilities, samples
-from .numbers import (
-    array_text,
-    count_text,
-    element,
-    largest,
-    largest_places,
-    number,
-    shape_text,
-)
-from .reading import MOVES, Reading, Share
-from .shown import shown
-from .slopes import choice, group, on_this_sample
+from .probabilities import batch, probabilities
+from .reading import Reading, Share
+from .slopes import by_operation, choice, on_this_sample
 from .words import documented, manner, phrase, titled
 
 WIDTH = 100  # of a line
@@ -42,34 +41,30 @@ STEADY = 0.05  # by how much a gradient may change per step of time and be calle
 NUDGE = 0.01  # by how much a number grows in the examples
 
 
-def story(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
+def story(derivation: Derivation) -> str:
     """The pass in plain sentences: what is computed, who is to blame, what a step would change."""
-    derivation, steps, names = shown(derivation, steps, names)
-    reading = Reading(derivation, steps, names)
+    reading = Reading(derivation)
     notes = _Notes(reading)
-    blocks = folded(steps)
-    parts = (
+    parts = folded(derivation.steps)
+    chapters = (
         _beginning(reading),
-        ["Forward: from the data to the loss", *_forward(reading, blocks, notes)],
-        ["Backward: who is to blame", *_backward(reading, blocks, notes)],
+        ["Forward: from the data to the loss", *_forward(reading, parts, notes)],
+        ["Backward: who is to blame", *_backward(reading, parts, notes)],
         ["The blame of each part", *blame(reading)],
         ["The next step", *next_step(reading)],
     )
-    return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in parts) + "\n"
+    return "\n\n".join("\n".join(map(_wrapped, lines)) for lines in chapters)
 
 
-def sentences(
-    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-) -> list[list[str]]:
+def sentences(derivation: Derivation) -> list[list[str]]:
     """For each step by itself a sentence on its forward pass, then those on its backward pass.
 
     Those of the first layer end with what becomes of the gradient on its way there.
     """
-    derivation, steps, names = shown(derivation, steps, names)
-    reading = Reading(derivation, steps, names)
+    reading = Reading(derivation)
     notes, way = _Notes(reading), legs(reading)
     out = []
-    for step in steps:
+    for step in derivation.steps:
         back = _step_back(reading, step, set(), notes)
         if back and way and way[-1].node in step.nodes:
             back += on_the_way(reading, way)
@@ -100,8 +95,8 @@ class _Notes:
     def __init__(self, reading: Reading) -> None:
         self.loss = probabilities(reading)
         self.places: dict[Node, str] = {}
-        count, known = samples(reading.derivation), reading.derivation.inputs
-        for step in reversed(reading.steps):
+        count, known = reading.samples.count, reading.derivation.inputs
+        for step in reversed(reading.derivation.steps):
             for node in step.inputs:
                 if node not in reading.gradients or len(node.shape) != 2:
                     continue
@@ -119,7 +114,7 @@ _BETWEEN = "Places count from 0: the first is the sample, the second the number 
 
 def _beginning(reading: Reading) -> Iterator[str]:
     d = reading.derivation
-    value = number(reading.value(d.loss).item(), 4)
+    value = number_text(reading.value(d.loss).item(), 4)
     free = sum(np.size(reading.value(node)) for node in d.gradients.values())
     yield (
         f"The loss is {value}. It says how wrong the result is; training makes it smaller. It "
@@ -136,12 +131,11 @@ def _listed(names: Sequence[str]) -> str:
 # ── forward ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _forward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
-    parts: list[str] = []
-    for block in blocks:
-        parts += [_step(reading, step, notes) for step in block.steps]
-        parts += [block.note()] * bool(block.repeats)
-    yield from _numbered(parts)
+def _forward(reading: Reading, parts: Sequence[Layers], notes: _Notes) -> Iterator[str]:
+    items: list[str] = []
+    for part in parts:
+        items += [*(_step(reading, step, notes) for step in part.steps), *part.note]
+    yield from _numbered(items)
 
 
 def _step(reading: Reading, step: Step, notes: _Notes) -> str:
@@ -166,10 +160,11 @@ def _step(reading: Reading, step: Step, notes: _Notes) -> str:
 def _phrases(reading: Reading, step: Step) -> list[str]:
     """What the operations of a step do, each once; a condition is said with the choice by it."""
     nodes = [n for n in step.nodes if reading.is_shown(n) and n.op not in (*MOVES, ops.item)]
-    choices = {n: choice(reading, n) for n in nodes if n.op is ops.where}
-    said = {n.inputs[0] for n, text in choices.items() if text}
+    special = {n: choice(reading, n) for n in nodes if n.op is ops.where}
+    said = {n.inputs[0] for n, text in special.items() if text}
+    special |= dict.fromkeys(filter(reading.adds_bias, nodes), "adds a bias")
     left = [n for n in nodes if n not in said and n.op is not None]
-    return list(dict.fromkeys(choices.get(n) or phrase(n.op) for n in left if n.op))
+    return list(dict.fromkeys(special.get(n) or phrase(n.op) for n in left if n.op))
 
 
 def _result(reading: Reading, node: Node) -> str:
@@ -182,20 +177,20 @@ def _result(reading: Reading, node: Node) -> str:
     return f"{name}, {shape_text(value.shape)} numbers, {array_text(value)}"
 
 
-def _numbered(parts: Sequence[str]) -> Iterator[str]:
-    """The parts, of one line or several, with their numbers; of many the first and the last."""
+def _numbered(items: Sequence[str]) -> Iterator[str]:
+    """What is told, each of one line or several, with numbers; of many the first and the last."""
     half = STEPS // 2
-    for k, part in enumerate(parts, 1):
-        if len(parts) <= STEPS or k <= half or k > len(parts) - half:
-            yield from f"{k:>3}. {part}".split("\n")
+    for k, lines in enumerate(items, 1):
+        if len(items) <= STEPS or k <= half or k > len(items) - half:
+            yield from f"{k:>3}. {lines}".split("\n")
         elif k == half + 1:
-            yield f"     … {len(parts) - 2 * half} more …"
+            yield f"     … {len(items) - 2 * half} more …"
 
 
 # ── backward ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _backward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Iterator[str]:
+def _backward(reading: Reading, parts: Sequence[Layers], notes: _Notes) -> Iterator[str]:
     yield (
         "If a number in the network grew a little, how would the loss change? The answer is the "
         "number's gradient, its share of the blame. The chain rule finds it from the loss back. It "
@@ -203,13 +198,13 @@ def _backward(reading: Reading, blocks: Sequence[Block], notes: _Notes) -> Itera
         "something else."
     )
     known: set[str] = set()
-    parts: list[str] = []
-    for block in reversed(blocks):
-        parts += [block.note()] * bool(block.repeats)
-        for step in reversed(block.steps):
+    items: list[str] = []
+    for part in reversed(parts):
+        items += part.note
+        for step in reversed(part.steps):
             lines = _step_back(reading, step, known, notes)
-            parts += ["\n     ".join(lines)] * bool(lines)
-    yield from _numbered(parts)
+            items += ["\n     ".join(lines)] * bool(lines)
+    yield from _numbered(items)
 
 
 def _step_back(reading: Reading, step: Step, known: set[str], notes: _Notes) -> list[str]:
@@ -237,7 +232,7 @@ def _manners(reading: Reading, step: Step, known: set[str]) -> str:
     known   what has been said
     """
     uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
-    kinds = list(group(uses))
+    kinds = by_operation(uses)
     if len(kinds) > PHRASES + 1:
         return "It goes through several kinds of operations, one after the other."
     new = []
@@ -260,22 +255,22 @@ def _gradient(reading: Reading, node: Node) -> str:
     place = largest(gradient)
     g, whole = float(gradient[place]), reading.name(node)
     if g == 0 or not np.isfinite(g):
-        none = "no gradient" if g == 0 else f"the gradient {number(g)}"
+        none = "no gradient" if g == 0 else f"the gradient {number_text(g)}"
         return f"{whole} gets {none}."
     most = ", the largest in size" if value.size > 1 else ""
-    change = f"{'grow' if g > 0 else 'fall'} by about {number(abs(g) * NUDGE)}"
+    change = f"{'grow' if g > 0 else 'fall'} by about {number_text(abs(g) * NUDGE)}"
     because = _because(reading, node, place)
     because = f" = {because}" if because else ""
     out = (
-        f"{element(whole, place)} = {number(value[place])} has the gradient "
-        f"{number(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
+        f"{element_text(whole, place)} = {number_text(value[place])} has the gradient "
+        f"{number_text(g)}{because}{most}: if it grew by {NUDGE:g}, the loss would {change}."
     )
     if node in reading.derivation.inputs or not reading.is_shown(node):
         return out
     others = largest_places(gradient, TERMS)[1:]
     if not others:
         return out
-    said = ", ".join(f"{element(whole, p)} {number(gradient[p])}" for p in others)
+    said = ", ".join(f"{element_text(whole, p)} {number_text(gradient[p])}" for p in others)
     return f"{out} Next: {said}."
 
 
@@ -288,13 +283,13 @@ def _through_time(reading: Reading, pull: Pull) -> str:
         return ""
     gradient = np.asarray(reading.value(rows[0].share), "f8").reshape(params["length"], -1)
     sizes = np.sqrt((gradient**2).sum(1))[:: -1 if params["reverse"] else 1]
-    ends = f"{number(sizes[-1])} at the last step and {number(sizes[0])} at the first"
+    ends = f"{number_text(sizes[-1])} at the last step and {number_text(sizes[0])} at the first"
     out = f"Through time: the gradient of what each step reads has the size {ends}"
     if not (np.isfinite(sizes).all() and sizes[0] and sizes[-1]):
         return f"{out}."
     rate = (sizes[0] / sizes[-1]) ** (1 / (len(sizes) - 1))
     how = "fades" if rate < 1 - STEADY else "grows" if rate > 1 + STEADY else "stays about the same"
-    return f"{out}: it {how} on the way back, by × {number(rate)} per step of {len(sizes)}."
+    return f"{out}: it {how} on the way back, by × {number_text(rate)} per step of {len(sizes)}."
 
 
 def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
@@ -321,7 +316,7 @@ def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:
     factor = reading.factor(share)
     if factor is None or factor.shape != node.shape or factor[place] == 1:
         return ""
-    return f"{number(upstream[place])} × {number(factor[place])}"
+    return f"{number_text(upstream[place])} × {number_text(factor[place])}"
 
 
 def _place_after(moved: Node, place: tuple[int, ...]) -> tuple[int, ...]:
@@ -345,7 +340,7 @@ def _terms(share: Share, g: Any, place: tuple[int, ...], reading: Reading) -> st
     else:
         pairs = list(zip(g[:, column], np.asarray(reading.value(first), "f8")[:, row], strict=True))
     pairs = sorted((p for p in pairs if p[0] * p[1]), key=lambda p: -abs(p[0] * p[1]))
-    text = " + ".join(f"{number(a)} × {number(b)}" for a, b in pairs[:TERMS])
+    text = " + ".join(f"{number_text(a)} × {number_text(b)}" for a, b in pairs[:TERMS])
     text = text.replace("+ −", "− ")
     more = len(pairs) - TERMS
     return text + (f" + {count_text(more, 'smaller product')}" if more > 0 else "")

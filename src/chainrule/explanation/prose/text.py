@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...errors import printable
 from ...graph import Node
 from ..derivation import Derivation
-from ..steps import Step
-from .folding import Block, folded
+from ..layers import Layers, folded
+from ..numbers import array_text, shape_text
 from .loops import body
-from .numbers import array_text, shape_text
 from .reading import Reading, Share
-from .shown import shown
 
 DETAILED = 80  # operations up to which each is shown; of more only what goes between the steps
 WIDTH = 46  # of the column of formulas
@@ -21,42 +19,41 @@ SHARES = "+=: a share; the shares of a value add up"
 EACH = "each b: b at every place that uses it; the gradient of b is the sum over these places"
 
 
-def text(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
+def text(derivation: Derivation) -> str:
     """The pass, compact: forward, backward from the loss, then the gradients."""
-    derivation, steps, names = shown(derivation, steps, names)
-    reading = Reading(derivation, steps, names)
-    blocks = folded(steps)
-    nodes = [node for block in blocks for step in block.steps for node in step.nodes]
+    reading = Reading(derivation)
+    parts = folded(derivation.steps)
+    nodes = [node for part in parts for step in part.steps for node in step.nodes]
     lines = _detailed if sum(map(reading.is_shown, nodes)) <= DETAILED else _folded
-    every = [*lines(reading, blocks), *_gradients(reading, blocks)]
-    return "\n".join(map(printable, every)) + "\n"
+    every = [*lines(reading, parts), *_gradients(reading, parts)]
+    return "\n".join(map(printable, every))
 
 
-def _detailed(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _detailed(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
     """Every operation, and what its rule gives to its inputs."""
     yield "Forward"
     end = reading.derivation.loss
     if end in reading.derivation.inputs:
         yield _line(f"loss = {reading.name(end)}", end, reading)
-    for block in blocks:
-        for step in block.steps:
+    for part in parts:
+        for step in part.steps:
             yield f"  {step.title}"
             for node in filter(reading.is_shown, step.nodes):
                 formula = f"{reading.name(node)} = {reading.written(node)}"
                 stops = "  (no gradient flows through it)" * reading.stops(node)
                 yield _line(formula, node, reading) + stops
                 yield from (f"      {line}" for line in body(reading, node))
-        yield from _note(block)
+        yield from _note(part)
     loss = reading.name(reading.derivation.loss)
-    yield from ("", f"Backward, from ∂{loss}/∂{loss} = 1".replace(f"∂{loss}/", "∂loss/"))
+    yield from ("", f"Backward, from ∂loss/∂{loss} = 1")
     lines = []
-    for block in reversed(blocks):
-        lines += _note(block)
-        for step in reversed(block.steps):
+    for part in reversed(parts):
+        lines += _note(part)
+        for step in reversed(part.steps):
             rules = [_rule_line(s, reading) for pull in step.pulls for s in reading.shares(pull)]
             lines += [f"  {step.title}", *rules] if rules else []
     signs = ((" += ", SHARES), ("∂each ", EACH))
-    yield from (f"  {text}" for sign, text in signs if any(sign in line for line in lines))
+    yield from (f"  {meaning}" for sign, meaning in signs if any(sign in line for line in lines))
     yield from lines
 
 
@@ -75,20 +72,20 @@ def _rule_line(share: Share, reading: Reading) -> str:
     return f"{start}  {g} · {array_text(factor)} = {product.lstrip()}"
 
 
-def _folded(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _folded(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
     """What goes between the steps alone: their outputs, and the gradients of these."""
     yield "Forward"
-    for block in blocks:
-        for step in block.steps:
+    for part in parts:
+        for step in part.steps:
             yield f"  {step.title}"
             for node in step.outputs:
                 inputs = ", ".join(dict.fromkeys(map(reading.name, step.inputs)))
                 yield _line(f"{reading.name(node)} from {inputs}", node, reading)
-        yield from _note(block)
+        yield from _note(part)
     yield from ("", "Backward")
-    for block in reversed(blocks):
-        yield from _note(block)
-        for step in reversed(block.steps):
+    for part in reversed(parts):
+        yield from _note(part)
+        for step in reversed(part.steps):
             lines = [
                 _line(f"∂loss/∂{reading.name(node)}", reading.gradients[node], reading)
                 for node in step.outputs
@@ -100,14 +97,14 @@ def _folded(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
                 yield f"    carried back by the rules of {', '.join(rules)}"
 
 
-def _note(block: Block) -> list[str]:
-    return [f"  {block.note()}"] * bool(block.repeats)
+def _note(part: Layers) -> list[str]:
+    return [f"  {line}" for line in part.note]
 
 
-def _gradients(reading: Reading, blocks: Sequence[Block]) -> Iterator[str]:
+def _gradients(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
     """The gradients, and what a training step assigns, without those of repeated layers."""
     d = reading.derivation
-    paths = [s.path for b in blocks for steps in b.repeats for s in steps]
+    paths = [s.path for part in parts for steps in part.repeats for s in steps]
     for title, sign, nodes in (
         ("Gradients", "∂loss/∂", d.gradients),
         ("Assigned by the step", "", d.updated),

@@ -29,7 +29,7 @@ _OWN = ("arrays", "gradients", "updated", "name", FUNCTION)  # names in every mo
 FORWARD, BACKWARD, UPDATE = "── forward ──", "── backward: d_x is ∂loss/∂x ──", "── update ──"
 
 
-def numpy_source(derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]) -> str:
+def numpy_source(derivation: Derivation) -> str:
     """A module in Python whose function computes the loss, the gradients, and what is updated.
 
         loss, gradients = loss_and_gradients(**arrays)
@@ -37,16 +37,14 @@ def numpy_source(derivation: Derivation, steps: Sequence[Step], names: Mapping[N
 
     It needs NumPy alone. `source_arrays` are its arguments.
     """
-    return _Module(derivation, steps, names).text
+    return _Module(derivation).text
 
 
-def source_arrays(
-    derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-) -> dict[str, Array]:
+def source_arrays(derivation: Derivation) -> dict[str, Array]:
     """What the function is called with: parameters, data, masks, state, and large constants."""
     read = derivation.inputs.values()
     out = {i.name: np.asarray(i.value) for i in read if not _is_literal(i)}
-    return out | _Module(derivation, steps, names).constants.arrays
+    return out | _Module(derivation).constants.arrays
 
 
 def _is_literal(read: Input) -> bool:
@@ -57,9 +55,7 @@ def _is_literal(read: Input) -> bool:
 class _Module:
     """The source, and the constants that it is called with."""
 
-    def __init__(
-        self, derivation: Derivation, steps: Sequence[Step], names: Mapping[Node, str]
-    ) -> None:
+    def __init__(self, derivation: Derivation) -> None:
         d = self._derivation = derivation
         reserved = {k: v for k, v in vars(helpers).items() if inspect.isfunction(v)}
         self.functions = Functions(reserved | dict.fromkeys(_OWN, _OWN))
@@ -74,8 +70,8 @@ class _Module:
         used = ["np", *_OWN, *self._functions_called()]
         used += [text for text in self.functions.names if text.isupper()]  # as our constants are
         forward, backward, _ = self._order
-        self._names = names_for(d, self._readable, ({*forward}, {*backward}), steps, names, used)
-        self._titles = self._titled(steps)
+        self._names = names_for(d, self._readable, ({*forward}, {*backward}), used)
+        self._titles = self._titled(d.steps)
         self.text = self._written()
 
     def _functions_called(self) -> list[str]:

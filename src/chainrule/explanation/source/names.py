@@ -13,7 +13,6 @@ from ... import ops
 from ...compile.rewriting import number
 from ...graph import Node
 from ..derivation import Derivation
-from ..steps import Step
 from .expressions import stripped
 from .functions import identifier
 from .identities import is_count, is_log_softmax, is_one_hot
@@ -215,23 +214,20 @@ def names_for(
     derivation: Derivation,
     readable: Readable,
     order: tuple[AbstractSet[Node], AbstractSet[Node]],
-    steps: Sequence[Step],
-    user: Mapping[Node, str],
     used: Iterable[str],
 ) -> Names:
     """The names of a derivation's nodes after rewriting.
 
     order   the nodes of the forward and of the backward pass
-    user    the names of inputs and of what steps give
     used    names that the module has already
     """
     d, of = derivation, readable.of
     out = Names(used)
     forward, out.backward = order
-    layers = {step.path: step.kind.lower() for step in steps if step.path and step.kind}
+    layers = {step.path: step.kind.lower() for step in d.steps if step.path and step.kind}
 
     read = {i.name.partition("/")[0]: 2 for i in d.inputs.values()}  # with the name of the module
-    short = shortened({n: 1 for node, n in user.items() if node not in d.inputs} | read)
+    short = shortened({n: 1 for node, n in d.names.items() if node not in d.inputs} | read)
 
     def text_of(name: str) -> str:
         """`0.weight` of a linear layer as `linear_0_weight`."""
@@ -248,7 +244,7 @@ def names_for(
 
     for node, item in d.inputs.items():
         out.fixed[node] = out.free(text_of(item.name))
-    for node, name in user.items():
+    for node, name in d.names.items():
         if node not in d.inputs:
             out.fixed.setdefault(of(node), out.free(text_of(name)))
     pulled = [p for p in d.pulls if of(p.node) not in d.inputs and of(p.node) not in d.fixed]

@@ -22,7 +22,7 @@ class Network {
     this.inputs = variant.nodes.filter((n) => n.phase === "input");
     this.parameters = this.inputs.filter((n) => n.kind === "parameter");
     this.blanks = new Map();
-    this.batch = this.#batch();
+    this.batch = variant.samples.count;
     this.changed();
   }
 
@@ -102,23 +102,9 @@ class Network {
     return elementName(this.name(id), index, this.shape(id));
   }
 
-  /** The number of samples, if values have one for each along their first axis. */
-  #batch() {
-    const first = this.inputs.find(
-      (n) => n.kind === "data" && n.shape.length > 1 && this.readers.has(n.id),
-    );
-    if (!first) return 0;
-    const own = this.steps
-      .flatMap((s) => s.outputs)
-      .filter((id) => this.shape(id)[0] === first.shape[0]);
-    return own.length * 2 >= this.steps.length - 1 ? first.shape[0] : 0;
-  }
-
-  /** Whether the loss is a mean over the samples: a sum divided by a multiple of their number. */
+  /** Whether the loss is a mean over the samples. */
   get isMean() {
-    const { op, in: inputs } = this.nodes.get(this.graph.loss);
-    const divisor = op === "divide" ? Number(this.value(inputs[1])[0]) : 0;
-    return divisor > 0 && divisor % this.batch === 0;
+    return this.graph.samples.of_loss === "mean";
   }
 
   /** One sample's part of a value: its shape, and where it begins in the flat array. */

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
 from ...graph import Node
-from ..derivation import Derivation
-from .numbers import number
-from .reading import MOVES, Reading
+from ..numbers import number_text
+from .reading import Reading
 
 CANDIDATES = 4  # values between steps, from the loss back, that are tried as scores
 NEAR = 1e-3  # of a target that is computed from a gradient to 0 or 1
@@ -40,12 +38,12 @@ class Probabilities:
     def text(self) -> str:
         """What the loss says, and what guessing would give."""
         rows = len(self.right)
-        guess = number(rows * np.log(self.classes) / self.divisor, 4)
-        ends = f"{number(self.right.min())} to {number(self.right.max())}"
+        guess = number_text(rows * np.log(self.classes) / self.divisor, 4)
+        ends = f"{number_text(self.right.min())} to {number_text(self.right.max())}"
         if rows == 1:
             what = (
                 "−log of the probability that the network gives the right class, "
-                f"{number(self.right[0])} for class {self.label}"
+                f"{number_text(self.right[0])} for class {self.label}"
             )
         else:
             how = "mean" if self.divisor == rows else "sum"
@@ -58,7 +56,7 @@ class Probabilities:
 
     def back(self, name: str) -> str:
         """What the gradient of the scores is."""
-        divided = f", divided by {number(self.divisor)}" if self.divisor != 1 else ""
+        divided = f", divided by {number_text(self.divisor)}" if self.divisor != 1 else ""
         if self.sigmoid:
             what = "of class 1 (sigmoid), minus 1 where that is right"
         else:
@@ -68,8 +66,10 @@ class Probabilities:
 
 def probabilities(reading: Reading) -> Probabilities | None:
     """The loss as −log of probabilities, if loss and gradient are those of such a loss."""
-    divisor = abs(1 / _last_sum(reading)[1])
-    outputs = [n for s in reversed(reading.steps) for n in s.outputs if n in reading.gradients]
+    divisor = abs(1 / reading.samples.factor)
+    outputs = [
+        n for s in reversed(reading.derivation.steps) for n in s.outputs if n in reading.gradients
+    ]
     for node in [n for n in outputs if n is not reading.derivation.loss][:CANDIDATES]:
         for sigmoid in (False, True):
             out = _matching(reading, node, divisor, sigmoid)
@@ -109,44 +109,14 @@ def _matching(reading: Reading, node: Node, n: float, sigmoid: bool) -> Probabil
 
 def batch(reading: Reading) -> Iterator[str]:
     """That the loss is a mean or a sum over several samples, and what that makes of gradients."""
-    count, (numbers, factor) = samples(reading.derivation), _last_sum(reading)
-    scale = abs(factor)
-    if count is None or count < 2 or numbers % count:
-        return
-    if not (np.isclose(scale, 1) or np.isclose(scale * numbers, 1)):
-        return
-    of = f"{count} samples" if numbers == count else f"{numbers} numbers of {count} samples"
-    if np.isclose(scale, 1):
+    s = reading.samples
+    of = f"{s.count} samples"
+    if s.terms != s.count:
+        of = f"{s.terms} numbers of {of}"
+    if s.kind == "sum":
         yield f"The loss is the sum over {of}: the gradients that they give a weight are added up."
-    else:
+    elif s.kind == "mean":
         yield (
             f"The loss is the mean over {of}: what they give to the gradient of a weight is "
-            f"divided by {numbers} and added up."
+            f"divided by {s.terms} and added up."
         )
-
-
-def samples(derivation: Derivation) -> int | None:
-    """The number of samples: the first size that all data have in common, if some are tables."""
-    shapes = [np.shape(i.value) for i in derivation.inputs.values() if i.kind == "data"]
-    sizes = {shape[0] for shape in shapes if shape}
-    return sizes.pop() if len(sizes) == 1 and any(len(s) > 1 for s in shapes) else None
-
-
-def _last_sum(reading: Reading) -> tuple[int, float]:
-    """The loss as a multiple of a sum: of how many numbers, and the factor."""
-    node, scale = reading.derivation.loss, 1.0
-    while node.op is not None:
-        first, *others = node.inputs
-        if node.op is ops.sum and np.size(reading.value(first)) > 1:
-            return int(np.size(reading.value(first))), scale
-        if node.op is ops.negative:
-            scale = -scale
-        elif node.op in (ops.multiply, ops.divide) and others[0] not in reading.moving:
-            factor = np.asarray(reading.value(others[0]), "f8")
-            if factor.size != 1 or not factor.item():
-                break
-            scale = scale * factor.item() if node.op is ops.multiply else scale / factor.item()
-        elif node.op not in (*MOVES, ops.sum):
-            break
-        node = first
-    return 1, scale

@@ -12,7 +12,7 @@ FULL = 12  # elements up to which an array is printed in full,
 LONGEST = 64  # and characters
 
 
-def number(value: Any, digits: int = 3) -> str:
+def number_text(value: Any, digits: int = 3) -> str:
     """A number with so many significant digits; whole numbers of an integer type in full."""
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
@@ -36,18 +36,18 @@ def array_text(value: Any) -> str:
     if not array.size:
         return "empty"
     if array.size == 1:
-        return number(array.reshape(())[()])
+        return number_text(array.reshape(())[()])
     if array.size <= FULL and len(full := _nested(_without_ones(array))) <= LONGEST:
         return full
     if array.dtype.kind == "b":
         return f"{np.count_nonzero(array)} of {array.size} true"
-    ends = f"{number(array.min())} to {number(array.max())}"
+    ends = f"{number_text(array.min())} to {number_text(array.max())}"
     if array.min() == array.max():
-        return f"all {number(array.flat[0])}"
+        return f"all {number_text(array.flat[0])}"
     mean = array.mean(dtype="f8")
     if abs(mean) < 1e-6 * np.abs(array).max():  # what rounding leaves of 0
         mean = 0.0
-    return ends if array.dtype.kind in "iu" else f"{ends}, mean {number(mean)}"
+    return ends if array.dtype.kind in "iu" else f"{ends}, mean {number_text(mean)}"
 
 
 def _without_ones(array: Any) -> Any:
@@ -59,11 +59,11 @@ def _without_ones(array: Any) -> Any:
 
 def _nested(array: Any) -> str:
     if array.ndim == 0:
-        return number(array[()])
+        return number_text(array[()])
     return f"[{' '.join(map(_nested, array))}]"
 
 
-def element(name: str, index: Sequence[int]) -> str:
+def element_text(name: str, index: Sequence[int]) -> str:
     """weight[0, 2], or the name of a single number."""
     return f"{name}[{', '.join(map(str, index))}]" if len(index) else name
 
