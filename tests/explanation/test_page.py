@@ -223,7 +223,7 @@ def test_steps_of_an_optimizer(opened, kind, rate, build):
         optimizer.step()
         net.loss()
         losses.append(net.total.item())
-    opened.page.locator("#train-body summary").click()
+    opened.page.locator(".result summary").click()
     shown = [parsed(row[1]) for row in opened.rows("Loss after each step")]
     assert near(shown, losses)
 

@@ -48,6 +48,7 @@ def contents(
     initialisations     how parameters would be drawn, see `initialisations.py`
     left_out            names of inputs that are too large for a page: it cannot compute with them
     label               {"activation", "depth"}
+    symbols, vanishing  and words in each step: see `assembly.py`
     variants            the same keys except title, chainrule and variants, per variant
 
     A value that an earlier node has is there once: `like` is [variant or None, id] of that node.

@@ -19,11 +19,14 @@ _VIEW = (
     "format",
     "colour",
     "network",
+    "grid",
+    "tables",
     "heatmap",
     "charts",
     "flow",
     "columns",
     "picture",
+    "choice",
     "stops",
     "stop_panel",
     "closer",
@@ -36,6 +39,7 @@ _VIEW = (
     "pointing",
     "blame",
     "training",
+    "controls",
     "main",
 )
 

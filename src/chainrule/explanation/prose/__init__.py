@@ -14,7 +14,8 @@ folding   equal layers, explained once
 numbers   numbers and arrays as text
 """
 
+from .flow import VANISHING
 from .story import sentences, story
 from .text import text
 
-__all__ = ["sentences", "story", "text"]
+__all__ = ["VANISHING", "sentences", "story", "text"]

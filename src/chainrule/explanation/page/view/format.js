@@ -80,17 +80,3 @@ function element(html) {
   template.innerHTML = html.trim();
   return document.importNode(template.content.firstElementChild, true); // a template's own cannot draw text
 }
-
-/** A table; the first `words` columns are text. Cells are HTML. */
-function table(heads, rows, words = 1, caption = "") {
-  const kind = (k) => (k < words ? ' class="word"' : "");
-  const head = heads.map((h, k) => `<th scope="col"${kind(k)}>${h}</th>`).join("");
-  const body = rows
-    .map(
-      (row) =>
-        `<tr>${row.map((c, k) => (k ? `<td${kind(k)}>${c}</td>` : `<th scope="row" class="word">${c}</th>`)).join("")}</tr>`,
-    )
-    .join("");
-  const title = caption ? `<caption>${caption}</caption>` : "";
-  return `<div class="wide" tabindex="0" role="group" aria-label="${caption ? escape(caption.replace(/<[^>]*>/g, "")) : "table"}"><table>${title}<thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
-}

@@ -36,17 +36,27 @@ class Network {
     return Number(this.pass.loss ?? NaN);
   }
 
-  /** The loss as text: what is less than its rounding is about 0. */
-  lossText(digits = 4) {
+  /** By how much the loss may be wrong, from the rounding of what it is the logarithm of. */
+  get rounding() {
     const step = this.steps[this.maker.get(this.graph.loss)];
     const { dtype } = this.nodes.get(this.graph.loss);
+    const epsilon = dtype === "float64" ? 2 ** -52 : 2 ** -23;
     const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
-    const scale = Math.max(
-      1,
-      ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)),
-    );
-    const rounding = 4 * (dtype === "float64" ? 2 ** -52 : 2 ** -23) * scale;
-    return isDifference && Math.abs(this.loss) < rounding ? "about 0" : number(this.loss, digits);
+    const known = step.inputs.filter((id) => this.known(id));
+    const scale = Math.max(1, ...known.map((id) => greatest(this.value(id))));
+    return epsilon * (isDifference ? scale : Math.abs(this.loss));
+  }
+
+  /** The loss, or a difference of losses, without digits that its rounding makes. */
+  lossText(loss = this.loss, digits = 4) {
+    const size = Math.abs(loss);
+    const sure = 1 + Math.floor(Math.log10(size / this.rounding));
+    return size < this.rounding ? "about 0" : number(loss, Math.min(digits, sure));
+  }
+
+  /** A change of the loss as text, with its sign. */
+  changeText(change) {
+    return `${change >= this.rounding ? "+" : ""}${this.lossText(change)}`;
   }
 
   /** A step's title; that of another activation begins with its kind. */
@@ -81,6 +91,11 @@ class Network {
   #unknown(size) {
     if (!this.blanks.has(size)) this.blanks.set(size, new Float32Array(size).fill(NaN));
     return this.blanks.get(size);
+  }
+
+  /** Whether the reader can change its numbers. */
+  isChangeable(id) {
+    return this.nodes.get(id).phase === "input" && this.isFloat(id);
   }
 
   isFloat(id) {
@@ -241,4 +256,9 @@ function switchesOf(network) {
       );
   });
   return out;
+}
+
+/** The index of the parameter's element that has the greatest gradient. */
+function strongest(network, id) {
+  return strongestOf(network.gradient(id) ?? network.value(id));
 }

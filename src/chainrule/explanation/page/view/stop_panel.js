@@ -3,13 +3,15 @@
 /** The panel: sentences, formulas, the three numbers of the chain rule, heat maps. */
 function stopPanel(page) {
   const { network, stop } = page;
-  const unit = page.unit();
-  const input = stop.phase === "backward" ? page.input(unit) : null;
+  const unit = page.choice.unit();
+  const input = stop.phase === "backward" ? page.choice.input(unit) : null;
   const panel = element('<div class="panel"></div>');
   const step = network.steps[stop.step];
   panel.append(element(`<h2>${heading(page)}</h2>`));
   if (step) panel.append(equations(step, stop.phase, network.graph.symbols));
-  panel.append(element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`));
+  const words = element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`);
+  if (stop.phase === "forward") panel.append(...story(page, step), words);
+  else panel.append(words);
   const parts = {
     start: startParts,
     forward: forwardParts,
@@ -17,19 +19,35 @@ function stopPanel(page) {
     end: endParts,
   };
   if (input) panel.append(product(page, unit, input));
-  if (step) panel.append(...story(page, step));
+  if (stop.phase === "backward") panel.append(...story(page, step));
   if (step) panel.append(...closerLooks(page).filter(Boolean));
   panel.append(...parts[stop.phase](page, unit, input).filter(Boolean));
   return panel;
 }
 
-/** What the story of the sample tells at this stop: nothing once its numbers are others. */
-function story(page, step) {
-  const sentences = page.asGiven ? (step.story?.[page.stop.phase] ?? []) : [];
-  return sentences.map((line) => {
-    const text = escape(line).replace(/`(.+?)`/g, "<code>$1</code>");
-    return element(`<p class="say story">${text}</p>`);
+/** What the story of the sample tells at this stop. */
+function story({ isTold, stop }, step) {
+  const lines = step.story?.[stop.phase] ?? [];
+  const paragraphs = lines.map((line) => {
+    const paragraph = element('<p class="say story"></p>');
+    paragraph.append(told(line, isTold));
+    return paragraph;
   });
+  const isPast = paragraphs.some((p) => p.querySelector(".past"));
+  return isPast ? [element(`<p class="note">${PAST}</p>`), ...paragraphs] : paragraphs;
+}
+
+const PAST = "Grey sentences have the numbers from before your changes.";
+
+/** A text of the sample; once its numbers are others, the sentences that have some are marked. */
+function told(text, isTrue) {
+  const sentences = text.match(/.+?(?:[.?!](?=\s|$)|$)\s*/gs) ?? [];
+  const html = sentences.map((sentence) => {
+    const words = escape(sentence).replace(/`(.+?)`/g, "<code>$1</code>");
+    const hasNumbers = /(?<![\p{L}\d_.])(?![01](?![\d.]))\d/u.test(sentence); // other than 0 and 1
+    return hasNumbers && !isTrue ? `<span class="past">${words}</span>` : words;
+  });
+  return document.createRange().createContextualFragment(html.join(""));
 }
 
 function heading({ network, stop, stops }) {
@@ -53,24 +71,39 @@ function equations(step, phase, symbols) {
   return out;
 }
 
-/** What the letters and signs in these formulas mean. */
+// What signs and functions in formulas mean: what they look like, the meaning, where they are.
+const SIGNS = [
+  ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
+  ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
+  ["a ⊙ b", "a times b, element by element", /⊙/],
+  ["a b", "of tables of numbers: rows of a times columns of b, added up", /\p{L} W|ᵀ \p{L}/u],
+  ["ᵀ", "rows and columns exchanged", /ᵀ/],
+  ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
+  ["Σ", "the sum over an index", /Σ/],
+  ["max", "the largest", /max(?![a-z_])/],
+  ["σ(v)", "the sigmoid, 1/(1 + e⁻ᵛ)", /σ/],
+  ["log", "the natural logarithm", /log/],
+  ["softmax(v)", "eᵛ for each number, divided by their sum: above 0, in all 1", /softmax/],
+  ["onehot(c)", "1 at the place c, 0 at all others", /onehot/],
+  ["reshape", "the same numbers in another shape", /reshape/],
+  ["argmax_pool", "where in each window the largest number is", /argmax_pool/],
+  ["N", "the number of samples", /\bN\b/],
+];
+
+/** What the letters and signs in these formulas mean, and those in the meanings. */
 function keyToFormulas(symbols, text) {
-  const signs = [
-    ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
-    ["L", "the loss", /L/],
-    ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
-    ["⊙", "times, element by element", /⊙/],
-    ["ᵀ", "rows and columns exchanged", /ᵀ/],
-    ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
-    ["Σ", "the sum over an index", /Σ/],
-    ["σ", "the sigmoid 1/(1 + e⁻ˣ)", /σ/],
-    ["N", "the number of samples", /\bN\b/],
+  const isUsed = ([symbol]) => {
+    const literal = symbol.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    const whole = new RegExp(`(?<![\\p{L}\\p{N}_])${literal}(?![\\p{L}\\p{N}_])`, "u");
+    return whole.test(text.replace(/[ᵀ²]/g, " "));
+  };
+  const used = (symbols ?? []).filter(isUsed);
+  const all = [text, ...used.map(([, means]) => means)].join(" ");
+  const signs = SIGNS.filter(([, , where]) => where.test(all));
+  const rows = [
+    ...signs.map(([sign, means]) => [code(sign), means]),
+    ...used.map(([symbol, means]) => [code(symbol), code(means)]),
   ];
-  const rows = signs
-    .filter(([, , used]) => used.test(text))
-    .map(([sign, means]) => [code(sign), means]);
-  for (const [symbol, name] of symbols ?? [])
-    if (text.includes(symbol)) rows.push([code(symbol), code(name)]);
   return table(["sign", "meaning"], rows, 2, "Key to the formulas");
 }
 
@@ -117,7 +150,7 @@ function startParts(page) {
     row(
       ...inputs.map((n) =>
         valueMap(page, n.id, {
-          pick: network.isFloat(n.id) ? (index) => page.choose(n.id, index) : undefined,
+          pick: network.isChangeable(n.id) ? (index) => page.choose(n.id, index) : undefined,
         }),
       ),
     ),
@@ -161,10 +194,9 @@ function forwardParts(page, unit) {
     return g && ((flat) => `gradient ${number(Number(g[flat]))}`);
   };
   const pickable = (id) =>
-    network.nodes.get(id).phase === "input" && network.isFloat(id)
-      ? (index) => page.choose(id, index)
-      : undefined;
-  const chosen = (id) => (page.chosen?.id === id ? page.chosen.index : -1);
+    network.isChangeable(id) ? (index) => page.choose(id, index) : undefined;
+  const own = page.choice.number;
+  const chosen = (id) => (own?.id === id ? own.index : -1);
   return [
     row(
       ...inputs.map((id) =>

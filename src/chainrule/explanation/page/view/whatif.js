@@ -13,7 +13,8 @@ class WhatIf {
   /** Everything again: after another choice, or another network. */
   rebuild() {
     const { page, root } = this;
-    const { network, chosen } = page;
+    const { network } = page;
+    const chosen = page.choice.number;
     root.replaceChildren();
     if (chosen) this.#number(network, chosen);
     this.#network();
@@ -23,7 +24,6 @@ class WhatIf {
       ),
     );
     root.querySelector('[data-key="reset"]').addEventListener("click", () => page.reset());
-    this.update();
   }
 
   /** The choice of a number: its tensor, its index, and a slider. */
@@ -83,13 +83,13 @@ class WhatIf {
   }
 
   #set(value) {
-    const { id, index } = this.page.chosen;
+    const { id, index } = this.page.choice.number;
     this.page.edit(id, index, value);
   }
 
   #say() {
     const { network, base } = this.page;
-    this.page.say(`The loss is ${network.lossText()}; it was ${number(base.loss)}.`);
+    this.page.say(`The loss is ${network.lossText()}; it was ${network.lossText(base.loss)}.`);
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
@@ -128,6 +128,10 @@ class WhatIf {
       element(`<p class="pick"><label>parameters <select data-key="scheme"><option value="">as they are</option>${schemes.map((s) => `<option value="${escape(s)}"${s === page.scheme?.name ? " selected" : ""}>${escape(s.replaceAll("_", " "))}</option>`).join("")}</select></label>
       <label>seed <input type="number" min="0" step="1" value="${page.scheme?.seed ?? 0}" data-key="seed"></label></p>`),
     );
+    if (page.scheme)
+      this.root.append(
+        element(`<p class="note">${schemeWords(page.network, page.scheme.name)}</p>`),
+      );
     const draw = () => {
       const name = this.root.querySelector('[data-key="scheme"]').value;
       const seed = Math.max(
@@ -141,12 +145,12 @@ class WhatIf {
       this.root.querySelector(`[data-key="${key}"]`).addEventListener("change", draw);
   }
 
-  /** What it was before: before all changes by hand, or before another network or parameters. */
+  /** What it was before all changes by hand, and as given. */
   #comparison() {
-    const { network, base, before } = this.page;
+    const { network, base, origin } = this.page;
     const edits = this.page.edits();
-    if (!edits.length)
-      return before ? [["loss was", `${number(before.loss)} (${escape(before.words)})`]] : [];
+    const given = ["loss as given", origin.lossText()];
+    if (!edits.length) return this.page.isGiven ? [] : [given];
     const each =
       edits.length === 1
         ? [["value was", number(edits[0].was)]]
@@ -160,14 +164,15 @@ class WhatIf {
     const all = edits.length > 1 ? ` by all ${edits.length} changes` : "";
     const facts = [
       ...each,
-      ["loss was", number(base.loss)],
-      [`change of the loss${all}`, signed(network.loss - base.loss)],
+      ["loss was", network.lossText(base.loss)],
+      ...(base.loss === origin.loss ? [] : [given]),
+      [`change of the loss${all}`, network.changeText(network.loss - base.loss)],
     ];
     const predicted = this.#predicted(edits);
     if (predicted !== null)
       facts.push([
         `change that the gradient predicts${edits.length > 1 ? " for all" : ""}`,
-        signed(predicted),
+        network.changeText(predicted),
       ]);
     return facts;
   }
@@ -206,9 +211,9 @@ class WhatIf {
 
   /** The numbers that a change moves; the controls stay as they are. */
   update() {
-    const { network, chosen, base, sample } = this.page;
-    if (!chosen) return;
-    const { id, index } = chosen;
+    const { network, base, sample } = this.page;
+    if (!this.page.choice.number) return;
+    const { id, index } = this.page.choice.number;
     const value = Number(network.value(id)[index]);
     for (const key of ["slide", "value"]) {
       const input = this.root.querySelector(`[data-key="${key}"]`);
@@ -226,9 +231,7 @@ class WhatIf {
         "note",
         "the page cannot compute all that follows: some values are those of before",
       ]);
-    this.root.querySelector(".facts").innerHTML = facts
-      .map(([a, b]) => `<div><dt>${a}</dt><dd>${b}</dd></div>`)
-      .join("");
+    this.root.querySelector(".facts").replaceWith(factList(facts));
     this.root.querySelector(".why").textContent = this.#why();
     if (this.canvas?.isConnected) {
       const { shape, start } = network.part(id, sample);
@@ -254,4 +257,28 @@ class WhatIf {
       );
     }
   }
+}
+
+/** What a scheme draws: its rule, what the words in that mean, and the draws in this network. */
+function schemeWords(network, name) {
+  const { rules, fan, gain } = chainrule.constants.initialisations;
+  const rule = rules[name];
+  const meanings = [
+    [/U\(/, "U(a, b): any number from a to b, each equally likely"],
+    [/N\(/, "N(m, s²): near m, two of three numbers within s (a bell curve)"],
+    [/fan/, fan],
+    [/gain/, `gain: ${gain[0].toLowerCase()}${gain.slice(1, -1)}`],
+  ].flatMap(([used, means]) => (used.test(rule) ? [means] : []));
+  const draws = network.graph.initialisations[name]
+    .filter((d) => d.draw !== "constant" && network.shape(d.id).length > 1)
+    .slice(0, 3)
+    .map((d) => {
+      const drawn =
+        d.draw === "uniform"
+          ? `U(${number(d.low, 3)}, ${number(d.high, 3)})`
+          : `N(${number(d.mean, 3)}, ${number(d.std, 3)}²)`;
+      return `${code(network.name(d.id))} ${drawn}`;
+    });
+  const here = draws.length ? ` Here: ${draws.join(", ")}.` : "";
+  return `${escape([rule.replace(/\.$/, ""), ...meanings].join(". "))}.${here}`;
 }
