@@ -235,8 +235,8 @@ def test_cross_entropy_shows_probability_minus_target(opened, mlp):
     opened.stop("Backward", "return F.cross_entropy(logits, y)")
     rows = opened.rows("Probabilities of the classes")
     share = torch.softmax(mlp.logits[0], 0).tolist()
-    assert near([parsed(r[2].rstrip("%")) / 100 for r in rows], share, digits=2)
-    assert near([parsed(r[5]) for r in rows], mlp.gradient(mlp.logits)[0])
+    assert near([parsed(r[1].rstrip("%")) / 100 for r in rows], share, digits=2)
+    assert near([parsed(r[4]) for r in rows], mlp.gradient(mlp.logits)[0])
 
 
 def test_what_a_kernel_weight_collects(open_page):

@@ -8,7 +8,8 @@ function bars({ key, title, labels, values, before, what, each: wanted }) {
   const floor = log ? Math.floor(Math.log10(low)) - 0.3 : 0;
   const share = (v) =>
     v > 0 ? (log ? (Math.log10(v) - floor) / (Math.log10(high) - floor) : v / high) : 0;
-  const each = wanted ?? Math.max(12, Math.min(64, 760 / values.length));
+  const room = Math.min(760, innerWidth - 40);
+  const each = wanted ?? Math.max(12, Math.min(64, room / values.length));
   const left = log ? 48 : 0;
   const [width, height] = [left + each * values.length, 150];
   const powers = log

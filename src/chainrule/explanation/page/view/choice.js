@@ -96,10 +96,10 @@ class Choice {
     const { number } = this;
     const row = network.row(stop.step, unit.id, unit.index);
     if (number && ids.includes(number.id) && row.get(number.id)?.[number.index]) return number;
+    const moving = ids.filter((id) => row.get(id)?.some(Boolean));
     let best = null;
-    for (const id of ids) {
+    for (const id of moving.length ? moving : ids.filter((i) => row.get(i))) {
       const local = row.get(id);
-      if (!local) continue;
       const pair = network.isElementwise(stop.step, id, unit.id);
       const index = pair ? unit.index : strongestOf(local);
       if (!best || (isData(network, id) && !isData(network, best.id))) best = { id, index };

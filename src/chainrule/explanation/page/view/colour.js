@@ -3,7 +3,7 @@
 // be read without colour: what is negative has a bar, or is dashed.
 
 const HUES = { value: ["--c1", "--c2"], gradient: ["--c4", "--c3"] };
-const PAINTED = ["--paper", "--ink", "--rule", "--lost", ...HUES.value, ...HUES.gradient];
+const PAINTED = ["--paper", "--ink", "--soft", "--lost", ...HUES.value, ...HUES.gradient];
 let palette = null;
 
 /** The page's colours as [r, g, b], read again when the theme changes. */

@@ -18,16 +18,17 @@ function flowOf(network) {
 
 /** The lengths as bars, with those of the network as given as outlines. */
 function gradientFlow(page) {
-  const { network, origin } = page;
+  const { network } = page;
   const flow = flowOf(network);
   if (flow.size < 3) return null;
-  const given = page.isGiven ? null : flowOf(origin);
+  const given = page.isGiven ? null : flowOf(page.origin);
   const figure = bars({
     key: "flow",
     title: "How much gradient reaches each value",
     labels: [...flow.keys()].map((id) => network.name(id)),
     values: [...flow.values()],
-    before: given && [...flow.keys()].map((id) => given.get(sameNode(origin, id, network)) ?? 0),
+    before:
+      given && [...flow.keys()].map((id) => given.get(sameNode(page.origin, id, network)) ?? 0),
     what: "length of ∂loss/∂value",
   });
   const words = flowWords(network);

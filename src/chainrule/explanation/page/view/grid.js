@@ -86,7 +86,7 @@ function cellAt(plan, across, down) {
 }
 
 /** A grid on a canvas: `ratio` pixels of it for one of the plan, one or more for each cell. */
-function gridCanvas(plan, values, { start = 0, scale, kind, ratio, border }) {
+function gridCanvas(plan, values, { start = 0, scale, kind, ratio }) {
   const { shown, rows, columns, cell, tall = cell } = plan;
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(plan.width * ratio));
@@ -99,8 +99,11 @@ function gridCanvas(plan, values, { start = 0, scale, kind, ratio, border }) {
   for (let t = 0; t < shown; t++) {
     if (shown > 1) {
       const [x, y] = plan.place(t, 0, 0);
-      pen.fillStyle = css(palette[border]);
+      pen.fillStyle = css(palette["--soft"]);
+      pen.globalAlpha = 0.45;
       pen.fillRect(x - 1, y - 1, columns * cell + 2, rows * tall + 2);
+      pen.globalAlpha = 1;
+      pen.clearRect(x, y, columns * cell, rows * tall);
     }
     for (let r = 0; r < rows; r += every) {
       for (let c = 0; c < columns; c += every) {
@@ -134,6 +137,5 @@ function paintCell(pen, x, y, width, height, value, scale, kind) {
 /** A grid as a data URL, coloured by the part of the values that it shows. */
 function gridImage(plan, values, start, kind) {
   const scale = greatest(values.slice(start, start + plan.count));
-  const how = { start, scale, kind, ratio: 2, border: "--rule" };
-  return gridCanvas(plan, values, how).canvas.toDataURL();
+  return gridCanvas(plan, values, { start, scale, kind, ratio: 2 }).canvas.toDataURL();
 }

@@ -55,7 +55,6 @@ function heatmap({
     scale: scale ?? greatest(part),
     kind,
     ratio: Math.min(globalThis.devicePixelRatio || 1, 2),
-    border: "--rule",
   });
   canvas.setAttribute("aria-hidden", "true");
   grid.append(canvas);

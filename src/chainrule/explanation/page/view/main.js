@@ -4,7 +4,6 @@ class Page {
   constructor(contents) {
     this.contents = contents;
     this.network = new Network(contents, contents);
-    this.origin = new Network(contents, contents); // as given: it is never changed
     this.label = { ...contents.label };
     this.at = 0;
     this.sample = 0;
@@ -30,6 +29,12 @@ class Page {
 
   get stop() {
     return this.stops[this.at];
+  }
+
+  /** The network as given, which is never changed. */
+  get origin() {
+    this.given ??= new Network(this.contents, this.contents);
+    return this.given;
   }
 
   get isAtEnd() {

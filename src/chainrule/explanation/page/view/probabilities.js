@@ -23,19 +23,20 @@ function crossEntropyLook(page) {
   const strong = (c, text) => (c === right ? `<strong>${text}</strong>` : text);
   const bar = (c) =>
     `<span class="bar value" style="--v:${share[c].toFixed(3)}">${percent(share[c])}</span>`;
-  const columns = [
-    ["class", (c) => strong(c, c === right ? `${c} (right)` : String(c))],
-    ["score", (c) => number(values[c])],
-    ["probability", bar],
-  ];
-  if (stop.phase === "forward")
-    columns.push(["−log probability", (c) => strong(c, number(-Math.log(share[c])))]);
-  else {
-    columns.push(["target", (c) => String(Number(c === right))]);
-    if (samples > 1) columns.push(["difference", (c) => number(difference[c])]);
-    const what = samples > 1 ? `gradient (÷ ${samples})` : "difference = gradient";
-    columns.push([what, (c) => number(Number(gradient[c]))]);
-  }
+  const all = {
+    class: (c) => strong(c, c === right ? `${c} (right)` : String(c)),
+    score: (c) => number(values[c]),
+    probability: bar,
+    "−log probability": (c) => strong(c, number(-Math.log(share[c]))),
+    "− target": (c) => String(Number(c === right)),
+    "= difference": (c) => number(difference[c]),
+    [samples > 1 ? `÷ ${samples} = gradient` : "= gradient"]: (c) => number(Number(gradient[c])),
+  };
+  const kept = (head) =>
+    stop.phase === "forward"
+      ? !/^[−=÷] /.test(head)
+      : !(/score|log/.test(head) || (samples < 2 && head === "= difference"));
+  const columns = Object.entries(all).filter(([head]) => kept(head));
   const rows = Array.from(share, (_, c) => columns.map(([, cell]) => cell(c)));
   const heads = columns.map(([head]) => head);
   const section = element('<section class="look"><h3>From scores to probabilities</h3></section>');

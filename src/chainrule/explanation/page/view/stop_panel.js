@@ -132,11 +132,17 @@ function valueMap(page, id, { kind = "value", data, ...more } = {}) {
   });
 }
 
-const row = (...parts) => {
+/** Maps side by side, each with the operator before it. */
+function row(...parts) {
   const out = element('<div class="maps"></div>');
-  out.append(...parts.filter(Boolean));
+  let last = out;
+  for (const part of parts.filter(Boolean)) {
+    if (part.className === "operator") out.append((last = element('<div class="maps"></div>')));
+    last.append(part);
+    if (part.className !== "operator") last = out;
+  }
   return out;
-};
+}
 const sign = (text) => element(`<span class="operator" aria-hidden="true">${text}</span>`);
 
 // ── start and end ────────────────────────────────────────────────────────────────────────────────

@@ -150,14 +150,7 @@ class Training {
     const { network } = this.page;
     const root = this.root.querySelector(".result");
     root.replaceChildren();
-    if (!this.start) {
-      root.append(
-        element(
-          '<p class="note">Each step moves every parameter against its gradient, and computes everything again.</p>',
-        ),
-      );
-      return;
-    }
+    if (!this.start) return;
     const { promised, real, how, count } = this.taken;
     const facts = [
       [`gradients promised <small>${how}</small>`, network.changeText(promised)],

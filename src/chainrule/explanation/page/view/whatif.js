@@ -147,10 +147,11 @@ class WhatIf {
 
   /** What it was before all changes by hand, and as given. */
   #comparison() {
-    const { network, base, origin } = this.page;
+    const { network, base } = this.page;
     const edits = this.page.edits();
-    const given = ["loss as given", origin.lossText()];
-    if (!edits.length) return this.page.isGiven ? [] : [given];
+    if (this.page.isGiven) return [];
+    const given = ["loss as given", this.page.origin.lossText()];
+    if (!edits.length) return [given];
     const each =
       edits.length === 1
         ? [["value was", number(edits[0].was)]]
@@ -165,7 +166,7 @@ class WhatIf {
     const facts = [
       ...each,
       ["loss was", network.lossText(base.loss)],
-      ...(base.loss === origin.loss ? [] : [given]),
+      ...(base.loss === this.page.origin.loss ? [] : [given]),
       [`change of the loss${all}`, network.changeText(network.loss - base.loss)],
     ];
     const predicted = this.#predicted(edits);
