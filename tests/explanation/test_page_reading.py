@@ -379,14 +379,6 @@ def test_parameters_as_they_are_keep_the_network(page):
     assert page.page.evaluate("page.network.loss") == loss
 
 
-def test_the_curve_of_losses_names_each_optimizer(page):
-    page.page.get_by_role("button", name="1 step", exact=True).click()
-    page.page.select_option("[data-key=optimizer]", "Adam")
-    page.page.get_by_role("button", name="1 step", exact=True).click()
-    title = page.text(".result")
-    assert re.search(r"loss after each step of SGD, learning rate \S+, then Adam, learning", title)
-
-
 def test_a_gradient_that_nearly_vanishes_says_where(open_page):
     cr.random.seed(1)
     layers = [double(nn.Linear(4, 4)) for _ in range(4)]

@@ -79,7 +79,7 @@ def promised(page: Opened) -> list[float]:
     return [parsed(t) for t in page.page.locator(".promise dd").all_inner_texts()]
 
 
-@pytest.mark.parametrize(("rate", "words"), [(1e-3, "They agree"), (20.0, "It ")])
+@pytest.mark.parametrize(("rate", "words"), [(1e-3, "They agree"), (20.0, "The")])
 def test_a_step_shows_what_the_gradients_promised(page, net, rate, words):
     page.page.locator("[data-key=lr]").fill(str(rate))
     page.page.locator("[data-key=one]").click()
@@ -115,6 +115,14 @@ def test_ten_steps_of_adam_promise_the_sum_of_their_steps(page):
         expected += sum((t.grad * (t.detach() - o)).sum().item() for o, t in pairs)
     assert near(promised(page)[0], expected, digits=3)
     assert promised(page)[1] < 0 < before
+
+
+def test_the_curve_of_losses_names_each_optimizer(page):
+    page.page.get_by_role("button", name="1 step", exact=True).click()
+    page.page.select_option("[data-key=optimizer]", "Adam")
+    page.page.get_by_role("button", name="1 step", exact=True).click()
+    title = page.text(".result")
+    assert re.search(r"loss after each step of SGD, learning rate \S+, then Adam, learning", title)
 
 
 def test_the_rule_of_an_optimizer_has_a_key(page):
@@ -195,8 +203,8 @@ def test_numbers_in_circles_are_readable(open_page, net, scheme):
             assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
-def test_the_page_and_the_story_call_the_same_gradient_vanishing(open_page):
-    assert f'"vanishing":{VANISHING}' in Net().html
+def test_the_page_and_the_story_call_the_same_gradient_vanishing(net):
+    assert f'"vanishing":{VANISHING}' in net.html
 
 
 def test_a_loss_is_shown_without_digits_of_its_rounding(open_page):

@@ -28,6 +28,7 @@ _VIEW = (
     "picture",
     "choice",
     "stops",
+    "words",
     "stop_panel",
     "closer",
     "probabilities",

@@ -258,6 +258,36 @@ function switchesOf(network) {
   return out;
 }
 
+/** What it means that the loss changed as much as gradients promised, or else. */
+function compared(network, promised, real, switches) {
+  const [least, most] = [promised, real].map(Math.abs).sort((a, b) => a - b);
+  if (!Number.isFinite(real))
+    return "The loss is no number any more: the change was far too large.";
+  if (most < network.rounding) return "Both are less than the rounding of the loss.";
+  if (Math.abs(real - promised) <= 0.05 * most)
+    return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
+  const passed = [...switchesOf(network)].flatMap(([id, off]) =>
+    off.flatMap((v, k) =>
+      v === switches.get(id)[k]
+        ? []
+        : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
+    ),
+  );
+  const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
+  const because = passed.length
+    ? `kinks were passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}`
+    : "the loss is curved: the gradient is its slope before the change, and the slope changes on the way";
+  const tooFar =
+    promised < 0 && real > 0
+      ? "The change was too large: it went beyond the place up to which the loss falls. "
+      : "";
+  const part =
+    promised < 0 && real < 0 && real > promised
+      ? ` It fell by ${percent(least / most)} of what was promised; the smaller the change, the better the promise is kept.`
+      : "";
+  return `${tooFar}They differ because ${because}.${part}`;
+}
+
 /** The index of the parameter's element that has the greatest gradient. */
 function strongest(network, id) {
   return strongestOf(network.gradient(id) ?? network.value(id));

@@ -8,7 +8,7 @@ function stopPanel(page) {
   const panel = element('<div class="panel"></div>');
   const step = network.steps[stop.step];
   panel.append(element(`<h2>${heading(page)}</h2>`));
-  if (step) panel.append(equations(step, stop.phase, network.graph.symbols));
+  if (step) panel.append(formulas(step, stop.phase, network.graph.symbols));
   const words = element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`);
   if (stop.phase === "forward") panel.append(...story(page, step), words);
   else panel.append(words);
@@ -25,31 +25,6 @@ function stopPanel(page) {
   return panel;
 }
 
-/** What the story of the sample tells at this stop. */
-function story({ isTold, stop }, step) {
-  const lines = step.story?.[stop.phase] ?? [];
-  const paragraphs = lines.map((line) => {
-    const paragraph = element('<p class="say story"></p>');
-    paragraph.append(told(line, isTold));
-    return paragraph;
-  });
-  const isPast = paragraphs.some((p) => p.querySelector(".past"));
-  return isPast ? [element(`<p class="note">${PAST}</p>`), ...paragraphs] : paragraphs;
-}
-
-const PAST = "Grey sentences have the numbers from before your changes.";
-
-/** A text of the sample; once its numbers are others, the sentences that have some are marked. */
-function told(text, isTrue) {
-  const sentences = text.match(/.+?(?:[.?!](?=\s|$)|$)\s*/gs) ?? [];
-  const html = sentences.map((sentence) => {
-    const words = escape(sentence).replace(/`(.+?)`/g, "<code>$1</code>");
-    const hasNumbers = /(?<![\p{L}\d_.])(?![01](?![\d.]))\d/u.test(sentence); // other than 0 and 1
-    return hasNumbers && !isTrue ? `<span class="past">${words}</span>` : words;
-  });
-  return document.createRange().createContextualFragment(html.join(""));
-}
-
 function heading({ network, stop, stops }) {
   if (stop.phase === "start")
     return `${network.batch > 1 ? `${network.batch} samples` : "One sample"}, forward and backward`;
@@ -57,54 +32,6 @@ function heading({ network, stop, stops }) {
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
   return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(network.title(stop.step), 90))}`;
-}
-
-function equations(step, phase, symbols) {
-  const lines = step.equations?.[phase] ?? [];
-  if (!lines.length) return document.createDocumentFragment();
-  const out = element(
-    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
-  );
-  out.append(
-    tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"),
-  );
-  return out;
-}
-
-// What signs and functions in formulas mean: what they look like, the meaning, where they are.
-const SIGNS = [
-  ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
-  ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
-  ["a ⊙ b", "a times b, element by element", /⊙/],
-  ["a b", "of tables of numbers: rows of a times columns of b, added up", /\p{L} W|ᵀ \p{L}/u],
-  ["ᵀ", "rows and columns exchanged", /ᵀ/],
-  ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
-  ["Σ", "the sum over an index", /Σ/],
-  ["max", "the largest", /max(?![a-z_])/],
-  ["σ(v)", "the sigmoid, 1/(1 + e⁻ᵛ)", /σ/],
-  ["log", "the natural logarithm", /log/],
-  ["softmax(v)", "eᵛ for each number, divided by their sum: above 0, in all 1", /softmax/],
-  ["onehot(c)", "1 at the place c, 0 at all others", /onehot/],
-  ["reshape", "the same numbers in another shape", /reshape/],
-  ["argmax_pool", "where in each window the largest number is", /argmax_pool/],
-  ["N", "the number of samples", /\bN\b/],
-];
-
-/** What the letters and signs in these formulas mean, and those in the meanings. */
-function keyToFormulas(symbols, text) {
-  const isUsed = ([symbol]) => {
-    const literal = symbol.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-    const whole = new RegExp(`(?<![\\p{L}\\p{N}_])${literal}(?![\\p{L}\\p{N}_])`, "u");
-    return whole.test(text.replace(/[ᵀ²]/g, " "));
-  };
-  const used = (symbols ?? []).filter(isUsed);
-  const all = [text, ...used.map(([, means]) => means)].join(" ");
-  const signs = SIGNS.filter(([, , where]) => where.test(all));
-  const rows = [
-    ...signs.map(([sign, means]) => [code(sign), means]),
-    ...used.map(([symbol, means]) => [code(symbol), code(means)]),
-  ];
-  return table(["sign", "meaning"], rows, 2, "Key to the formulas");
 }
 
 /** A value of the network as a heat map: the sample's part. */

@@ -1,39 +1,6 @@
 // "Take a step": an optimizer moves all parameters, one step or ten at a time.
 
 const KINDS = ["SGD", "momentum", "RMSprop", "Adam"];
-const PURPOSES = {
-  SGD: "Each parameter moves against its gradient, by the learning rate times it.",
-  momentum:
-    "It goes on in the direction of earlier steps: where gradients agree it gets faster, where they change their sign it does not swing.",
-  RMSprop: "Each gradient is divided by its usual size, so that all parameters move about as fast.",
-  Adam: "Momentum and RMSprop in one: a mean of the gradients, divided by their usual size.",
-};
-const fading = (of) => `a mean of ${of} in which old steps count less and less`;
-// What signs in the rules mean: the sign, the settings with its value, the meaning (by optimizer).
-const RULE_SIGNS = [
-  ["w", [], "a parameter; each moves by itself"],
-  ["g", [], "its gradient"],
-  ["lr", ["lr"], "the learning rate"],
-  ["m", [], fading("g")],
-  [
-    "v",
-    [],
-    {
-      SGD: "what moves it: the gradient itself, as momentum is 0",
-      momentum: "what moves it: all gradients so far, old ones less and less",
-      RMSprop: `${fading("g²")}; √v is the usual size of g`,
-      Adam: `${fading("g²")}; √v is the usual size of g`,
-    },
-  ],
-  ["m̂, v̂", [], "m and v, made larger in the first steps, as they begin at 0"],
-  ["momentum", ["momentum"], "how much of the old v is kept"],
-  ["dampening", ["dampening"], "how much of g is left out"],
-  ["weight_decay", ["weight_decay"], "how much w is pulled to 0"],
-  ["α", ["alpha"], "how much of the old mean is kept"],
-  ["β₁, β₂", ["betas"], "how much of the old means is kept"],
-  ["t", [], "the number of the step"],
-  ["ε", ["eps"], "keeps the division away from 0"],
-];
 const RATES = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4];
 
 class Training {
@@ -92,10 +59,8 @@ class Training {
       "The rate was tried: one step with it lowers the loss by half of what the gradient promises or more, and by a third of the loss at most";
     const why =
       kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
-    const rules = chainrule.constants.rules[kind].map(code).join("<br>");
     const about = this.root.querySelector(".rule");
-    about.innerHTML = `<p class="note">${PURPOSES[kind]}</p><p class="note">${rules}</p>`;
-    about.append(tableBehind("rule", () => keyToRule(kind, this.rate.value), "Key to the rule"));
+    about.replaceChildren(...ruleOf(kind, Number(this.rate.value)));
     if (!this.isOwn) about.append(element(`<p class="note">${why}</p>`));
     this.#refuse("");
   }
@@ -123,7 +88,11 @@ class Training {
     const used = `${this.kind.value}, learning rate ${this.rate.value}`;
     if (this.used.at(-1) !== used) this.used.push(used);
     this.losses.splice(-1, 1, network.loss); // it may have been changed by hand
-    const before = { loss: network.loss, square: squaredLength(network) };
+    const before = {
+      loss: network.loss,
+      square: squaredLength(network),
+      switches: switchesOf(network),
+    };
     let promised = 0;
     for (let k = 0; k < count; k++) {
       const moved = this.optimizer.next(network.pass);
@@ -137,12 +106,13 @@ class Training {
       ? `−lr · ‖g‖² = −${number(rate)} × ${number(before.square)}`
       : `the sum of gradient × change${count > 1 ? `, over ${count} steps` : ""}`;
     const real = network.loss - before.loss;
-    this.taken = { count, promised, how, real, rounding: network.rounding };
+    const words = compared(network, promised, real, before.switches);
+    this.taken = { count, promised, how, real, words };
     this.page.recompute();
     this.page.rebase();
     this.show();
     this.page.say(
-      `After ${plural(count, "step")} the loss is ${network.lossText()}. ${promiseWords(this.taken)}`,
+      `After ${plural(count, "step")} the loss is ${network.lossText()}. ${this.taken.words}`,
     );
   }
 
@@ -151,7 +121,7 @@ class Training {
     const root = this.root.querySelector(".result");
     root.replaceChildren();
     if (!this.start) return;
-    const { promised, real, how, count } = this.taken;
+    const { promised, real, how, count, words } = this.taken;
     const facts = [
       [`gradients promised <small>${how}</small>`, network.changeText(promised)],
       ["the loss really changed by", `<strong>${network.changeText(real)}</strong>`],
@@ -159,7 +129,7 @@ class Training {
     root.append(
       element(`<h3>${count === 1 ? "This step" : `These ${count} steps`}</h3>`),
       factList(facts, "promise"),
-      element(`<p class="note">${promiseWords(this.taken)}</p>`),
+      element(`<p class="note">${escape(words)}</p>`),
       curve({
         key: "losses",
         title: `loss after each step of ${this.used.join(", then ")}`,
@@ -227,36 +197,4 @@ function changeOfLine(pass, moved) {
 function squaredLength(network) {
   const gradients = network.parameters.map((p) => network.gradient(p.id)).filter(Boolean);
   return gradients.reduce((sum, g) => sum + norm(g) ** 2, 0);
-}
-
-/** What it means that the loss changed by another amount than the gradients promised. */
-function promiseWords({ count, promised, real, rounding }) {
-  const share = real / promised;
-  const steps = count === 1 ? "the step" : "the steps";
-  if (!Number.isFinite(real)) return "The loss is no number any more: the rate is far too large.";
-  if (Math.max(Math.abs(real), Math.abs(promised)) < rounding)
-    return "Both are less than the rounding of the loss.";
-  if (real > 0 && promised < 0)
-    return `It grew: ${steps} went beyond the place up to which the loss falls. The slope changes on the way (the loss curves or has kinks), and for that the rate is too large.`;
-  if (Math.abs(share - 1) <= 0.1)
-    return "They agree: on this way the loss is nearly a straight line, and the gradients are its slope.";
-  if (share < 1)
-    return `It did ${percent(share)} of that: the slope gets flatter on the way (the loss curves or has kinks). The smaller a step, the better the promise is kept.`;
-  return "It did more: the slope gets steeper on the way (the loss curves or has kinks).";
-}
-
-/** What the signs in an optimizer's rule mean, and the values of its settings. */
-function keyToRule(kind, rate) {
-  const text = chainrule.constants.rules[kind].join(" ");
-  const settings = { ...chainrule.constants.optimizers[kind], lr: Number(rate) };
-  const words = text.replaceAll("ᵗ", " t ").normalize("NFC");
-  const isUsed = (sign) => new RegExp(`(?<![\\p{L}_])${sign}(?![\\p{L}\\p{M}_])`, "u").test(words);
-  const rows = RULE_SIGNS.filter(([sign]) => sign.split(", ").some(isUsed)).map(
-    ([sign, names, meaning]) => {
-      const values = names.flatMap((n) => settings[n]).map((v) => number(v));
-      const here = values.length ? `; here ${values.join(", ")}` : "";
-      return [code(sign), `${meaning[kind] ?? meaning}${here}`];
-    },
-  );
-  return table(["sign", "meaning"], rows, 2, "Key to the rule");
 }

@@ -188,28 +188,6 @@ class WhatIf {
     );
   }
 
-  /** Why the real change is not the one that the gradient predicts. */
-  #why() {
-    const { network, base } = this.page;
-    const edits = this.page.edits();
-    const predicted = edits.length ? this.#predicted(edits) : null;
-    if (predicted === null) return "";
-    const real = network.loss - base.loss;
-    if (Math.abs(real - predicted) <= 0.02 * Math.max(Math.abs(real), Math.abs(predicted)))
-      return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
-    const passed = [...switchesOf(network)].flatMap(([id, off]) =>
-      off.flatMap((v, k) =>
-        v === base.switches.get(id)[k]
-          ? []
-          : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
-      ),
-    );
-    const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
-    return passed.length
-      ? `They differ because a kink was passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}.`
-      : "They differ because the loss is curved: the gradient is its slope before the change, and the slope changes on the way.";
-  }
-
   /** The numbers that a change moves; the controls stay as they are. */
   update() {
     const { network, base, sample } = this.page;
@@ -233,7 +211,12 @@ class WhatIf {
         "the page cannot compute all that follows: some values are those of before",
       ]);
     this.root.querySelector(".facts").replaceWith(factList(facts));
-    this.root.querySelector(".why").textContent = this.#why();
+    const edits = this.page.edits();
+    const predicted = edits.length ? this.#predicted(edits) : null;
+    this.root.querySelector(".why").textContent =
+      predicted === null
+        ? ""
+        : compared(network, predicted, network.loss - base.loss, base.switches);
     if (this.canvas?.isConnected) {
       const { shape, start } = network.part(id, sample);
       const top = Math.max(greatest(base.values.get(id)), 1e-9);
@@ -258,28 +241,4 @@ class WhatIf {
       );
     }
   }
-}
-
-/** What a scheme draws: its rule, what the words in that mean, and the draws in this network. */
-function schemeWords(network, name) {
-  const { rules, fan, gain } = chainrule.constants.initialisations;
-  const rule = rules[name];
-  const meanings = [
-    [/U\(/, "U(a, b): any number from a to b, each equally likely"],
-    [/N\(/, "N(m, s²): near m, two of three numbers within s (a bell curve)"],
-    [/fan/, fan],
-    [/gain/, `gain: ${gain[0].toLowerCase()}${gain.slice(1, -1)}`],
-  ].flatMap(([used, means]) => (used.test(rule) ? [means] : []));
-  const draws = network.graph.initialisations[name]
-    .filter((d) => d.draw !== "constant" && network.shape(d.id).length > 1)
-    .slice(0, 3)
-    .map((d) => {
-      const drawn =
-        d.draw === "uniform"
-          ? `U(${number(d.low, 3)}, ${number(d.high, 3)})`
-          : `N(${number(d.mean, 3)}, ${number(d.std, 3)}²)`;
-      return `${code(network.name(d.id))} ${drawn}`;
-    });
-  const here = draws.length ? ` Here: ${draws.join(", ")}.` : "";
-  return `${escape([rule.replace(/\.$/, ""), ...meanings].join(". "))}.${here}`;
 }
