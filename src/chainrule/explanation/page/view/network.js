@@ -264,7 +264,7 @@ function compared(network, promised, real, switches) {
   if (!Number.isFinite(real))
     return "The loss is no number any more: the change was far too large.";
   if (most < network.rounding) return "Both are less than the rounding of the loss.";
-  if (Math.abs(real - promised) <= 0.05 * most)
+  if (Math.abs(real - promised) <= 0.02 * most)
     return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
   const passed = [...switchesOf(network)].flatMap(([id, off]) =>
     off.flatMap((v, k) =>
