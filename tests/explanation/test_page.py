@@ -221,7 +221,7 @@ def test_steps_of_an_optimizer(opened, kind, rate, build):
         optimizer.step()
         net.loss()
         losses.append(net.total.item())
-    opened.page.locator("#train-body summary").click()
+    opened.page.locator(".result summary").click()
     shown = [parsed(row[1]) for row in opened.rows("Loss after each step")]
     assert near(shown, losses)
 
@@ -233,8 +233,8 @@ def test_cross_entropy_shows_probability_minus_target(opened, mlp):
     opened.stop("Backward", "return F.cross_entropy(logits, y)")
     rows = opened.rows("Probabilities of the classes")
     share = torch.softmax(mlp.logits[0], 0).tolist()
-    assert near([parsed(r[2].rstrip("%")) / 100 for r in rows], share, digits=2)
-    assert near([parsed(r[5]) for r in rows], mlp.gradient(mlp.logits)[0])
+    assert near([parsed(r[1].rstrip("%")) / 100 for r in rows], share, digits=2)
+    assert near([parsed(r[4]) for r in rows], mlp.gradient(mlp.logits)[0])
 
 
 def test_what_a_kernel_weight_collects(open_page):

@@ -201,7 +201,7 @@ def test_classes_have_their_numbers_and_circles_room_for_theirs(page, net):
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_story_is_told_at_its_phase_and_only_of_the_sample(page):
+def test_the_story_is_told_at_its_phase_and_marked_where_its_numbers_are_old(page):
     page.stop("Forward", "relu (ReLU)")
     forward = page.page.locator(".story").all_inner_texts()
     page.stop("Backward", "relu (ReLU)")
@@ -211,16 +211,20 @@ def test_the_story_is_told_at_its_phase_and_only_of_the_sample(page):
     assert not {*forward} & {*backward}
     page.page.locator("[data-key=value]").fill("0.5")
     page.press("Enter")
-    expect(page.page.locator(".story")).to_have_count(0)
-    page.page.locator("[data-key=reset]").click()
+    past = page.page.locator(".story .past")
+    expect(past.first).to_be_visible()
     assert page.page.locator(".story").all_inner_texts() == backward
+    assert all(re.search(r"\d", text) for text in past.all_inner_texts())
+    assert not past.filter(has_text="Back through").count()
+    page.page.locator("[data-key=reset]").click()
+    expect(past).to_have_count(0)
 
 
 # ── what is changed ──────────────────────────────────────────────────────────────────────────────
 
 
 def training_losses(page: Opened) -> list[float]:
-    table = page.page.locator("#train-body details")
+    table = page.page.locator(".result details")
     if table.get_attribute("open") is None:
         table.locator("summary").click()
     return [parsed(row[1]) for row in page.rows("Loss after each step")]
@@ -331,10 +335,10 @@ def test_another_activation_keeps_the_stop_and_all_comes_back(page, net):
     before = page.text("#loss")
     page.stop("Backward", "relu (ReLU)")
     page.page.select_option("[data-key=variant-activation]", "sigmoid")
-    assert page.text("#caption") == "Backward, step 3 of 4: Sigmoid (in the place of relu)"
+    assert page.text("#caption") == "Backward, step 3 of 4: sigmoid (Sigmoid)"
     h = torch.sigmoid(net.z)
     assert near(page.number("#loss"), net.forward(h).item())
-    assert facts(page)["loss was"] == f"{net.total.item():.4g} (with relu)"
+    assert facts(page)["loss as given"] == f"{net.total.item():.4g}"
     page.page.select_option("[data-key=variant-depth]", "3 hidden layers")
     assert page.text("#caption").startswith("Backward")
     assert "seed 0" in page.text("#what-if-body")
@@ -366,14 +370,6 @@ def test_parameters_as_they_are_keep_the_network(page):
     page.page.select_option("[data-key=scheme]", "as they are")
     assert depth.evaluate("e => e.selectedOptions[0].text") == "3 hidden layers"
     assert page.page.evaluate("page.network.loss") == loss
-
-
-def test_the_curve_of_losses_names_each_optimizer(page):
-    page.page.get_by_role("button", name="1 step", exact=True).click()
-    page.page.select_option("[data-key=optimizer]", "Adam")
-    page.page.get_by_role("button", name="1 step", exact=True).click()
-    title = page.text(".result")
-    assert re.search(r"loss after each step of SGD, learning rate \S+, then Adam, learning", title)
 
 
 def test_a_gradient_that_nearly_vanishes_says_where(open_page):

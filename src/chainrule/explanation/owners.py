@@ -76,11 +76,15 @@ class Owners:
         return self._paths.get(id(module), "")
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """Name what runs in place of a module: as that one, or as something beside it."""
-        path = self.path(exchange.module)
-        beside = path.rpartition(".")[0]
+        """Name what runs in place of a module: as that one, or as something beside it.
+
+        In a name the module's class is exchanged too: `sigmoid1` runs in place of `tanh1`.
+        """
+        beside, dot, own = self.path(exchange.module).rpartition(".")
+        kind = type(exchange.module).__name__.lower()
         for name, module in exchange.others:
-            self._add_module(module, f"{beside}.{name}".lstrip(".") if name else path)
+            new = (name or own).replace(kind, type(module).__name__.lower())
+            self._add_module(module, beside + dot + new)
 
     def _add(self, value: Any, name: str, kind: str, is_argument: bool = False) -> None:
         """is_argument   the name is its own among the arguments"""

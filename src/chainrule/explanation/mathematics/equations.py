@@ -29,9 +29,13 @@ from .sharing import Repeated, absorbed, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
 
-def equations(derivation: Derivation) -> Mathematics:
-    """The equations of the derivation, simplified as a textbook has them."""
-    return _Equations(derivation).mathematics()
+def equations(derivation: Derivation, across_steps: bool = True) -> Mathematics:
+    """The equations of the derivation, simplified as a textbook has them.
+
+    across_steps   whether a gradient that one other is a multiple of has no equation even if that
+                   one is of another step; else each step has those of all that it hands back
+    """
+    return _Equations(derivation).mathematics(across_steps)
 
 
 class _Equations:
@@ -80,7 +84,7 @@ class _Equations:
         )
         self.elements.constants = counts(derivation, self.opened, self.elements.rows)
 
-    def mathematics(self) -> Mathematics:
+    def mathematics(self, across_steps: bool) -> Mathematics:
         inputs = self._name_inputs()
         self._name_outputs()
         self._name_far()
@@ -100,7 +104,8 @@ class _Equations:
             self._name_blocks()
         for e in written:
             mark(e, self.axes)
-        written = absorbed(inlined(absorbed(shared(written, self._new_symbol, _before))))
+        written = absorbed(shared(written, self._new_symbol, _before))
+        written = absorbed(inlined(written, across_steps))
         read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
         used = [s for s in inputs if s in read]
         return Mathematics(_by_step(written), self.elements.assumed, used)

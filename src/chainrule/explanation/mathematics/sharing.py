@@ -221,8 +221,11 @@ def _is_whole(left: At) -> bool:
     )
 
 
-def inlined(equations: list[Equation]) -> list[Equation]:
-    """The equations without names for gradients that one other gradient is a multiple of."""
+def inlined(equations: list[Equation], across_steps: bool = True) -> list[Equation]:
+    """The equations without names for gradients that one other gradient is a multiple of.
+
+    across_steps   also where that one is of another step
+    """
     count = len(equations) + 1
     while len(equations) < count:
         count = len(equations)
@@ -234,7 +237,7 @@ def inlined(equations: list[Equation]) -> list[Equation]:
         left: list[Equation] = []
         for e in equations:
             user = _inlinable(e, users.get(e.left.symbol, ()), uses)
-            if user is None:
+            if user is None or (user.step is not e.step and not across_steps):
                 left.append(e)
                 continue
 

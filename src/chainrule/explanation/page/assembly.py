@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, printable
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..names import shown
@@ -46,26 +46,37 @@ def page_of(
     whole = contents(derivation, title, replace(alternatives, others=others))
     derivations = [derivation, *(d for _, d in others)]
     for entry, of in zip([whole, *whole["variants"]], derivations, strict=True):
-        _add_words(entry, of, with_story=entry is whole)
+        _add_words(entry, of)
+    whole["vanishing"] = prose.VANISHING
     return render(whole, title, text)
 
 
-def _add_words(entry: dict[str, Any], derivation: Derivation, with_story: bool) -> None:
-    """Add to each step its `equations` and, on the sample, a `story`: forward and backward.
+def _add_words(entry: dict[str, Any], derivation: Derivation) -> None:
+    """Add to each step its `equations` and its `story`: forward and backward.
 
-    `symbols` has the letters of the equations that are not names, each with what it stands for.
+    `symbols` has the letters of the equations that are not names, each with what it stands for: a
+    name, or what it is computed by.
     """
-    place = {id(step): k for k, step in enumerate(derivation.steps)}
+    steps = derivation.steps
+    place = {id(step): k for k, step in enumerate(steps)}
+    readers = {
+        f"∂loss/∂{read.name}": [k for k, step in enumerate(steps) if node in step.inputs]
+        for node, read in derivation.inputs.items()
+    }
     for step in entry["steps"]:
         step["equations"] = {"forward": [], "backward": []}
-    written = mathematics.equations(derivation)
-    entry["symbols"] = [[symbol, name] for symbol, _, name in mathematics.legend(written) if name]
+    written = mathematics.equations(derivation, across_steps=False)
+    symbols = {symbol: name for symbol, _, name in mathematics.legend(written) if name}
     for of, equations in written.parts:
         for equation in equations if of is not None else ():
             which = "backward" if equation.backward else "forward"
-            line = " = ".join(mathematics.text(equation))
-            entry["steps"][place[id(of)]]["equations"][which].append(line)
-    if with_story:
-        stories = prose.sentences(derivation)
-        for step, (first, *others) in zip(entry["steps"], stories, strict=True):
-            step["story"] = {"forward": [first], "backward": others}
+            left, right = mathematics.text(equation)
+            symbol = equation.left.symbol
+            at = readers.get(symbol.name, [])  # a gradient stands where the page shows it
+            k = at[0] if len(at) == 1 else place[id(of)]
+            entry["steps"][k]["equations"][which].append(f"{left} = {right}")
+            symbols.setdefault(left.partition("[")[0], printable(symbol.name) or right)
+    entry["symbols"] = [[symbol, means] for symbol, means in symbols.items() if means != symbol]
+    stories = prose.sentences(derivation)
+    for step, (first, *others) in zip(entry["steps"], stories, strict=True):
+        step["story"] = {"forward": [first], "backward": others}

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
 from ...graph import Graph, Node
 from ..derivation import Derivation
 from ..samples import samples_of
@@ -40,6 +39,7 @@ def contents(
     samples             `count`, 0 if the data have no rows; `of_loss`: what the loss is of them,
                         "mean", "sum" or ""
     label               {"activation", "depth"}
+    symbols, vanishing  and words in each step: see `assembly.py`
     variants            the same keys except title, chainrule, variants and missing, per variant
     missing             why there are no others: a line for each error of the user's code
 

@@ -7,6 +7,7 @@ or constant (value). The page draws them with the generator of `chainrule.random
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,6 +44,11 @@ def _default(t: Tensor, generator: random.Generator) -> Tensor:
     return init.uniform_(t, -bound, bound, generator)
 
 
+def _zeros(t: Tensor, generator: random.Generator) -> Tensor:
+    """0 everywhere: units that begin alike get equal gradients, and stay alike."""
+    return init.zeros_(t)
+
+
 SCHEMES: dict[str, Callable[..., Tensor]] = {
     "default": _default,
     "kaiming_uniform": init.kaiming_uniform_,
@@ -50,8 +56,23 @@ SCHEMES: dict[str, Callable[..., Tensor]] = {
     "xavier_uniform": init.xavier_uniform_,
     "xavier_normal": init.xavier_normal_,
     "normal": init.normal_,
-    "zeros": lambda t, generator: init.zeros_(t),
+    "zeros": _zeros,
 }
+
+
+def schemes() -> dict[str, Any]:
+    """What the schemes draw, by name, and what the words in that mean: from the docstrings."""
+    fans = inspect.getdoc(init).split("\n\n")[1].partition(":")[0]  # type: ignore[union-attr]
+    return {
+        "rules": {name: first_line(initializer) for name, initializer in SCHEMES.items()},
+        "fan": " ".join(fans.split()),
+        "gain": first_line(init.calculate_gain),
+    }
+
+
+def first_line(described: Any) -> str:
+    """The first line of a docstring."""
+    return inspect.getdoc(described).partition("\n")[0]  # type: ignore[union-attr]
 
 
 def initialisations(inputs: Mapping[int, Input]) -> dict[str, list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import gauss_error, ops, optim
+from .initialisations import schemes
 
 # In the order in which they use each other.
 _FILES = (
@@ -61,12 +62,15 @@ def _constants() -> dict[str, Any]:
         "pointwise": sorted(op.name for op in (*ops.POINTWISE, *_COPIES)),
         "optimizers": {name: _defaults(kind) | own for name, (kind, own) in _OPTIMIZERS.items()},
         "rules": {name: _rule(kind) for name, (kind, _) in _OPTIMIZERS.items()},
+        "initialisations": schemes(),
     }
 
 
-def _rule(kind: type) -> str:
-    """The rule of an optimizer: the first line of its docstring."""
-    return inspect.getdoc(kind).partition("\n")[0]  # type: ignore[union-attr]
+def _rule(kind: type) -> list[str]:
+    """The rule of an optimizer, by its docstring: the first line, and the equations after it."""
+    first, *others = inspect.getdoc(kind).split("\n\n")  # type: ignore[union-attr]
+    sentences = " ".join(others).replace("\n", " ").split(". ")
+    return [first.rstrip("."), *(s for s in sentences if " = " in s)]
 
 
 def _highest_first(*tables: tuple[float, ...]) -> list[tuple[float, ...]]:

@@ -3,7 +3,8 @@
 const MOST_PATHS = 8;
 
 function blamePanel(page, root) {
-  const { network, chosen } = page;
+  const { network } = page;
+  const chosen = page.choice.number;
   root.replaceChildren();
   page.paths = [];
   if (!chosen || !network.known(chosen.id) || !network.gradient(chosen.id)) {
@@ -49,8 +50,7 @@ function blamePanel(page, root) {
   );
   const words = cancelWords(found);
   if (words) root.append(element(`<p class="note cancel">${words}</p>`));
-  const shown = found.paths[page.path]?.path;
-  if (shown) root.append(wayTable(network, shown));
+  root.append(wayTable(network, found.paths[page.path ?? 0].path, page.path === null));
   for (const button of root.querySelectorAll("[data-path]")) {
     const k = Number(button.dataset.path);
     button.addEventListener("click", () => page.showPath(page.path === k ? null : k));
@@ -111,7 +111,7 @@ function pathWords(network, path) {
 }
 
 /** The local derivatives along a path, whose product is its share. */
-function wayTable(network, path) {
+function wayTable(network, path, isLargest) {
   const rows = path.map((hop) => [
     code(network.element(hop.node, hop.index)),
     number(hop.value),
@@ -122,5 +122,6 @@ function wayTable(network, path) {
     "",
     `<strong>${number(path.reduce((p, hop) => p * hop.local, 1))}</strong>`,
   ]);
-  return element(table(["along the path", "value", "local"], rows, 1, "The chosen path"));
+  const title = isLargest ? "The path with the largest share" : "The chosen path";
+  return element(table(["along the path", "value", "local"], rows, 1, title));
 }

@@ -3,25 +3,14 @@
 // be read without colour: what is negative has a bar, or is dashed.
 
 const HUES = { value: ["--c1", "--c2"], gradient: ["--c4", "--c3"] };
+const PAINTED = ["--paper", "--ink", "--soft", "--lost", ...HUES.value, ...HUES.gradient];
 let palette = null;
 
 /** The page's colours as [r, g, b], read again when the theme changes. */
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
-  palette = {};
-  for (const name of [
-    "--paper",
-    "--ink",
-    "--soft",
-    "--rule",
-    "--c1",
-    "--c2",
-    "--c3",
-    "--c4",
-    "--lost",
-  ]) {
-    palette[name] = channels(style.getPropertyValue(name).trim());
-  }
+  const read = (name) => [name, channels(style.getPropertyValue(name).trim())];
+  palette = Object.fromEntries(PAINTED.map(read));
 }
 
 function channels(hex) {
@@ -39,12 +28,8 @@ function shade(value, scale, kind = "value") {
 
 const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
-/** Ink or paper, whichever is easier to read on this colour. */
-function inkOn(rgb) {
-  const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  const [own, ink, paper] = [rgb, palette["--ink"], palette["--paper"]].map(luminance);
-  return css(contrast(own, ink) >= contrast(own, paper) ? palette["--ink"] : palette["--paper"]);
-}
+/** Black or white, whichever is easier to read on this colour: a contrast of 4.5 or more. */
+const inkOn = (rgb) => css(luminance(rgb) > 0.179 ? [0, 0, 0] : [255, 255, 255]);
 
 function luminance(rgb) {
   const [r, g, b] = rgb.map((c) =>

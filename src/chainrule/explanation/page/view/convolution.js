@@ -2,7 +2,7 @@
 
 function convolutionLook(page, node) {
   const { network, stop } = page;
-  const unit = page.unit();
+  const unit = page.choice.unit();
   if (
     node.shape.length !== 4 ||
     String(network.shape(unit.id)) !== String(node.shape) ||
@@ -123,7 +123,7 @@ function collects(page, node, upstream, unit) {
   );
   const [batch, rows, columns, made] = node.shape;
   const weights = network.gradient(node.in[1]) ?? w.data;
-  const input = page.input(unit);
+  const input = page.choice.input(unit);
   const weight = input?.id === node.in[1] ? input.index : strongestOf(weights);
   const [a, b, k, c] = unravel(weight, w.shape);
   const product = (n, i, j) => {

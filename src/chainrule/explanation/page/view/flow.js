@@ -1,7 +1,5 @@
 // How much gradient reaches each value: whether it fades or grows on its way back.
 
-const MUCH = 20; // times as long, or as short: then it is said where that came from
-
 const norm = (values) => Math.hypot(...chunks(values));
 
 function* chunks(values) {
@@ -12,25 +10,25 @@ function* chunks(values) {
   }
 }
 
-/** The length of ∂loss/∂value after each step, by the value's name. */
+/** The length of ∂loss/∂value after each step, by the value's id. */
 function flowOf(network) {
   const points = network.steps.flatMap((step) => step.outputs).filter((id) => network.gradient(id));
-  return new Map(points.map((id) => [network.name(id), norm(network.gradient(id))]));
+  return new Map(points.map((id) => [id, norm(network.gradient(id))]));
 }
 
-/** The lengths as bars, with those of before as outlines. */
+/** The lengths as bars, with those of the network as given as outlines. */
 function gradientFlow(page) {
   const { network } = page;
   const flow = flowOf(network);
   if (flow.size < 3) return null;
-  const names = [...flow.keys()];
-  const before = page.before ?? (page.edits().length ? page.base : null);
+  const given = page.isGiven ? null : flowOf(page.origin);
   const figure = bars({
     key: "flow",
     title: "How much gradient reaches each value",
-    labels: names,
+    labels: [...flow.keys()].map((id) => network.name(id)),
     values: [...flow.values()],
-    before: before && names.map((name) => before.flow.get(name) ?? 0),
+    before:
+      given && [...flow.keys()].map((id) => given.get(sameNode(page.origin, id, network)) ?? 0),
     what: "length of ∂loss/∂value",
   });
   const words = flowWords(network);
@@ -43,8 +41,9 @@ function flowWords(network) {
   const passed = network.steps.flatMap((step, k) => factorsAt(network, step, k)).reverse();
   if (!passed.length) return "";
   const [from, to] = [passed[0].before, passed.at(-1).after];
-  const shrinks = to < from / MUCH;
-  if (!shrinks && !(to > from * MUCH)) return "";
+  const { vanishing } = network.contents; // from which factor on the story says so
+  const shrinks = to < from * vanishing;
+  if (!shrinks && !(to * vanishing > from)) return "";
   const factor = (p) => p.after / p.before;
   const most = passed.reduce((a, b) => (factor(b) < factor(a) === shrinks ? b : a));
   const slopes = network.isElementwise(most.k, most.input, most.output)

@@ -1,18 +1,6 @@
 // Numbers, shapes and names as text, and HTML made of text.
 
-const SUPERSCRIPT = {
-  "-": "⁻",
-  0: "⁰",
-  1: "¹",
-  2: "²",
-  3: "³",
-  4: "⁴",
-  5: "⁵",
-  6: "⁶",
-  7: "⁷",
-  8: "⁸",
-  9: "⁹",
-};
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /** A value as people write it: 0.0312, 12,345, 1.2×10⁻⁵, NaN, ∞. */
 function number(value, digits = 4) {
@@ -25,7 +13,7 @@ function number(value, digits = 4) {
   if (value === 0) text = "0";
   else if (size < 1e-3 || size >= 1e6 || (digits === 1 && (size < 0.005 || size >= 1000))) {
     const [mantissa, power] = value.toExponential(Math.min(2, digits - 1)).split("e");
-    const raised = String(Number(power)).replace(/./g, (c) => SUPERSCRIPT[c]);
+    const raised = String(Number(power)).replace(/./g, (c) => SUPERSCRIPTS[c] ?? "⁻");
     text = `${trimmed(mantissa)}×10${raised}`;
   } else if (size >= 1000) text = Math.round(value).toLocaleString("en-US");
   else text = trimmed(value.toPrecision(digits));
@@ -79,18 +67,4 @@ function element(html) {
   const template = document.createElement("template");
   template.innerHTML = html.trim();
   return document.importNode(template.content.firstElementChild, true); // a template's own cannot draw text
-}
-
-/** A table; the first `words` columns are text. Cells are HTML. */
-function table(heads, rows, words = 1, caption = "") {
-  const kind = (k) => (k < words ? ' class="word"' : "");
-  const head = heads.map((h, k) => `<th scope="col"${kind(k)}>${h}</th>`).join("");
-  const body = rows
-    .map(
-      (row) =>
-        `<tr>${row.map((c, k) => (k ? `<td${kind(k)}>${c}</td>` : `<th scope="row" class="word">${c}</th>`)).join("")}</tr>`,
-    )
-    .join("");
-  const title = caption ? `<caption>${caption}</caption>` : "";
-  return `<div class="wide" tabindex="0" role="group" aria-label="${caption ? escape(caption.replace(/<[^>]*>/g, "")) : "table"}"><table>${title}<thead><tr>${head}</tr></thead><tbody>${body}</tbody></table></div>`;
 }

@@ -36,17 +36,27 @@ class Network {
     return Number(this.pass.loss ?? NaN);
   }
 
-  /** The loss as text: what is less than its rounding is about 0. */
-  lossText(digits = 4) {
+  /** By how much the loss may be wrong, from the rounding of what it is the logarithm of. */
+  get rounding() {
     const step = this.steps[this.maker.get(this.graph.loss)];
     const { dtype } = this.nodes.get(this.graph.loss);
+    const epsilon = dtype === "float64" ? 2 ** -52 : 2 ** -23;
     const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
-    const scale = Math.max(
-      1,
-      ...step.inputs.map((id) => (this.known(id) ? greatest(this.value(id)) : 0)),
-    );
-    const rounding = 4 * (dtype === "float64" ? 2 ** -52 : 2 ** -23) * scale;
-    return isDifference && Math.abs(this.loss) < rounding ? "about 0" : number(this.loss, digits);
+    const known = step.inputs.filter((id) => this.known(id));
+    const scale = Math.max(1, ...known.map((id) => greatest(this.value(id))));
+    return epsilon * (isDifference ? scale : Math.abs(this.loss));
+  }
+
+  /** The loss, or a difference of losses, without digits that its rounding makes. */
+  lossText(loss = this.loss, digits = 4) {
+    const size = Math.abs(loss);
+    const sure = 1 + Math.floor(Math.log10(size / this.rounding));
+    return size < this.rounding ? "about 0" : number(loss, Math.min(digits, sure));
+  }
+
+  /** A change of the loss as text, with its sign. */
+  changeText(change) {
+    return `${change >= this.rounding ? "+" : ""}${this.lossText(change)}`;
   }
 
   /** A step's title; that of another activation begins with its kind. */
@@ -81,6 +91,11 @@ class Network {
   #unknown(size) {
     if (!this.blanks.has(size)) this.blanks.set(size, new Float32Array(size).fill(NaN));
     return this.blanks.get(size);
+  }
+
+  /** Whether the reader can change its numbers. */
+  isChangeable(id) {
+    return this.nodes.get(id).phase === "input" && this.isFloat(id);
   }
 
   isFloat(id) {
@@ -227,4 +242,39 @@ function switchesOf(network) {
       );
   });
   return out;
+}
+
+/** What it means that the loss changed as much as gradients promised, or else. */
+function compared(network, promised, real, switches) {
+  const [least, most] = [promised, real].map(Math.abs).sort((a, b) => a - b);
+  if (!Number.isFinite(real))
+    return "The loss is no number any more: the change was far too large.";
+  if (most < network.rounding) return "Both are less than the rounding of the loss.";
+  if (Math.abs(real - promised) <= 0.02 * most)
+    return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
+  const passed = [...switchesOf(network)].flatMap(([id, off]) =>
+    off.flatMap((v, k) =>
+      v === switches.get(id)[k]
+        ? []
+        : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
+    ),
+  );
+  const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
+  const because = passed.length
+    ? `kinks were passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}`
+    : "the loss is curved: the gradient is its slope before the change, and the slope changes on the way";
+  const tooFar =
+    promised < 0 && real > 0
+      ? "The change was too large: it went beyond the place up to which the loss falls. "
+      : "";
+  const part =
+    promised < 0 && real < 0 && real > promised
+      ? ` It fell by ${percent(least / most)} of what was promised; the smaller the change, the better the promise is kept.`
+      : "";
+  return `${tooFar}They differ because ${because}.${part}`;
+}
+
+/** The index of the parameter's element that has the greatest gradient. */
+function strongest(network, id) {
+  return strongestOf(network.gradient(id) ?? network.value(id));
 }

@@ -27,13 +27,10 @@ class Pointing {
     if (!hit) return;
     const id = Number(hit.dataset.id);
     const index = this.#under(hit, event) ?? strongest(page.network, id);
-    if (page.network.nodes.get(id).phase === "input") {
-      if (page.network.isFloat(id)) page.choose(id, index);
-      return;
-    }
-    page.picked = { id, index };
-    page.take(id, index);
-    page.redraw();
+    if (page.network.isChangeable(id)) page.choose(id, index);
+    if (page.network.nodes.get(id).phase === "input") return;
+    page.choice.picked = { id, index };
+    page.pickUnit(id, index);
     page.say(`Chosen: ${this.#reading(id, index)}`);
   }
 
@@ -44,7 +41,8 @@ class Pointing {
     const area = hit.querySelector("image")?.getBoundingClientRect();
     if (!plan || !area || Math.min(plan.cell, plan.tall ?? plan.cell) < LEAST_CELL) return null;
     const [across, down] = [event.clientX - area.left, event.clientY - area.top];
-    return elementAt(plan, across / area.width, down / area.height);
+    const cell = cellAt(plan, across / area.width, down / area.height);
+    return cell && plan.start + plan.at(...cell);
   }
 
   #reading(id, index) {
@@ -68,7 +66,8 @@ class Pointing {
   }
 
   #resting() {
-    const { network, sample, picked } = this.page;
+    const { network, sample } = this.page;
+    const { picked } = this.page.choice;
     const chosen = picked ? `chosen: ${this.#reading(picked.id, picked.index)}` : "";
     const which = network.batch > 1 ? `sample ${sample}, of samples 0 to ${network.batch - 1}` : "";
     return [which, chosen].filter(Boolean).join(" · ");

@@ -20,36 +20,26 @@ function crossEntropyLook(page) {
   const difference = share.map((p, c) => p - Number(c === right));
   const plain = difference.every((d, c) => Math.abs(d / samples - Number(gradient[c])) < 1e-4);
   if (!plain) return null; // another loss, or weighted, smoothed or ignored
-  const section = look(
-    "From scores to probabilities",
+  const strong = (c, text) => (c === right ? `<strong>${text}</strong>` : text);
+  const bar = (c) =>
+    `<span class="bar value" style="--v:${share[c].toFixed(3)}">${percent(share[c])}</span>`;
+  const all = {
+    class: (c) => strong(c, c === right ? `${c} (right)` : String(c)),
+    score: (c) => number(values[c]),
+    probability: bar,
+    "−log probability": (c) => strong(c, number(-Math.log(share[c]))),
+    "− target": (c) => String(Number(c === right)),
+    "= difference": (c) => number(difference[c]),
+    [samples > 1 ? `÷ ${samples} = gradient` : "= gradient"]: (c) => number(Number(gradient[c])),
+  };
+  const kept = (head) =>
     stop.phase === "forward"
-      ? `Softmax turns the scores into probabilities. The right class is ${right}: it has ${percent(share[right])}, and the loss of this sample is −log ${number(share[right])} = <strong>${number(-Math.log(share[right]))}</strong>.`
-      : `The gradient of a score is simply its probability minus what it should be (1 for the right class, ${right}; 0 for the others)${samples > 1 ? `, over ${samples} samples` : ""}. Scores that are too high get a gradient above 0.`,
-  );
-  const rows = Array.from(share, (p, c) => [
-    c === right ? `<strong>${c} (right)</strong>` : String(c),
-    number(values[c]),
-    `<span class="bar value" style="--v:${p.toFixed(3)}">${percent(p)}</span>`,
-    String(Number(c === right)),
-    number(difference[c]),
-    number(Number(gradient[c])),
-  ]);
-  section.append(
-    element(
-      table(
-        [
-          "class",
-          "score",
-          "probability",
-          "target",
-          "difference",
-          samples > 1 ? `gradient (÷ ${samples})` : "gradient",
-        ],
-        rows,
-        1,
-        "Probabilities of the classes",
-      ),
-    ),
-  );
+      ? !/^[−=÷] /.test(head)
+      : !(/score|log/.test(head) || (samples < 2 && head === "= difference"));
+  const columns = Object.entries(all).filter(([head]) => kept(head));
+  const rows = Array.from(share, (_, c) => columns.map(([, cell]) => cell(c)));
+  const heads = columns.map(([head]) => head);
+  const section = element('<section class="look"><h3>From scores to probabilities</h3></section>');
+  section.append(element(table(heads, rows, 1, "Probabilities of the classes")));
   return section;
 }

@@ -60,84 +60,44 @@ function throughTime(key, length, states, reached, reverse) {
       ? timeWords(reached, length, reverse)
       : `The same weights are used ${length} times, once for each time step; each step reads the state of the step before it.`,
   );
-  section.append(unrolled(key, length, states, reached, reverse));
+  section.append(...unrolled(key, length, states, reached, reverse));
   return section;
 }
 
-/** The loop unrolled: a column for each time step, with its state, and the gradient that reaches it. */
+/** The loop unrolled: a column for each time step, with its state and the gradient that reaches it. */
 function unrolled(key, length, states, reached, reverse) {
-  const each = Math.max(12, Math.min(46, Math.floor(780 / length)));
-  const parts = [];
-  let y = 16;
-  const strip = (a, kind, words) => {
-    const rows = Math.min(24, sizeOf(a.shape) / length);
-    const size = sizeOf(a.shape) / length;
-    const scale = greatest(a.data);
-    parts.push(`<text class="soft" x="0" y="${y - 5}">${words}</text>`);
-    for (let t = 0; t < length; t++) {
-      for (let r = 0; r < rows; r++) {
-        const v = Number(a.data[t * size + r]);
-        const rgb = shade(v, scale, kind);
-        const box = `x="${(t * each).toFixed(1)}" y="${y + r * 9}" width="${(each * 0.62).toFixed(1)}" height="8.4"`;
-        const bar =
-          v < 0 && -v > 0.02 * scale
-            ? `<path stroke="${inkOn(rgb)}" d="M${(t * each + each * 0.2).toFixed(1)} ${y + r * 9 + 4.2}h${(each * 0.22).toFixed(1)}"/>`
-            : "";
-        parts.push(
-          `<g><title>${escape(`time step ${t}, number ${r}: ${number(v)}`)}</title><rect ${box} fill="${css(rgb)}" class="cell"/>${bar}</g>`,
-        );
-      }
-      const middle = y + (rows * 9) / 2;
-      const [from, to] =
-        (kind === "value") !== reverse
-          ? [t * each + each * 0.66, (t + 1) * each - 2]
-          : [(t + 1) * each - 2, t * each + each * 0.66];
-      if (t < length - 1)
-        parts.push(
-          `<path class="axis" marker-end="url(#arrow-${kind}-${key})" d="M${from.toFixed(1)} ${middle}L${to.toFixed(1)} ${middle}"/>`,
-        );
-    }
-    y += rows * 9 + 24;
-  };
-  if (states) strip(states, "value", `state, each from the one before ${reverse ? "←" : "→"}`);
-  if (reached) strip(reached, "gradient", `gradient, on its way back ${reverse ? "→" : "←"}`);
-  const arrow = (kind) =>
-    `<marker id="arrow-${kind}-${key}" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="5" markerHeight="5" orient="auto"><path d="M0 0L6 3L0 6Z" class="head"/></marker>`;
-  const width = length * each;
-  const figure = element(
-    `<figure class="chart-box"><div class="wide" tabindex="0" role="group" aria-label="time steps"><svg class="small" role="img" aria-label="The states of ${length} time steps${reached ? ", and the gradients that reach them" : ""}" width="${width}" height="${y - 14}" viewBox="0 0 ${width} ${y - 14}"><defs>${arrow("value")}${arrow("gradient")}</defs>${parts.join("")}</svg></div></figure>`,
-  );
-  const table_ = (a) =>
-    heatmap({
-      key: `time-${a.kind}-${key}`,
-      name: a.name,
-      shape: [length, sizeOf(a.array.shape) / length],
-      data: a.array.data,
-      kind: a.kind,
-      title: `${a.name}, a row per time step`,
-      width: 240,
-    });
-  const arrays = [
-    states && { name: "state", kind: "value", array: states },
-    reached && { name: "gradient", kind: "gradient", array: reached },
-  ].filter(Boolean);
-  if (reached)
-    figure.append(
-      bars({
-        key: `time-bars-${key}`,
-        title: "length of the gradient at each time step",
-        labels: Array.from({ length }, (_, t) => String(t)),
-        values: lengths(reached.data, length),
-        what: "length of the gradient, by time step",
-        each,
-      }),
+  const strip = (array, kind, title) => {
+    const size = sizeOf(array.shape) / length;
+    const data = Float64Array.from(array.data, (_, k) =>
+      Number(array.data[(k % length) * size + Math.floor(k / length)]),
     );
-  const details = element(
-    `<details class="behind"><summary data-key="time-more-${key}">Every number</summary></details>`,
+    return heatmap({
+      key: `time-${kind}-${key}`,
+      name: kind,
+      shape: [size, length],
+      data,
+      kind,
+      title,
+      width: 700,
+    });
+  };
+  const parts = [];
+  const [there, back] = reverse ? ["←", "→"] : ["→", "←"];
+  if (states) parts.push(strip(states, "value", `state, a column per time step ${there}`));
+  if (!reached) return parts;
+  const sizes = lengths(reached.data, length);
+  parts.push(
+    strip(reached, "gradient", `gradient, on its way back ${back}`),
+    bars({
+      key: `time-bars-${key}`,
+      title: "length of the gradient at each time step",
+      labels: sizes.map((_, t) => String(t)),
+      values: sizes,
+      what: "length of the gradient, by time step",
+      each: Math.max(12, Math.min(46, Math.floor(Math.min(780, innerWidth - 90) / length))),
+    }),
   );
-  details.append(row(...arrays.map(table_)));
-  figure.append(details);
-  return figure;
+  return parts;
 }
 
 /** The length of the part of each time step. */

@@ -3,13 +3,15 @@
 /** The panel: sentences, formulas, the three numbers of the chain rule, heat maps. */
 function stopPanel(page) {
   const { network, stop } = page;
-  const unit = page.unit();
-  const input = stop.phase === "backward" ? page.input(unit) : null;
+  const unit = page.choice.unit();
+  const input = stop.phase === "backward" ? page.choice.input(unit) : null;
   const panel = element('<div class="panel"></div>');
   const step = network.steps[stop.step];
   panel.append(element(`<h2>${heading(page)}</h2>`));
-  if (step) panel.append(equations(step, stop.phase, network.graph.symbols));
-  panel.append(element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`));
+  if (step) panel.append(formulas(step, stop.phase, network.graph.symbols));
+  const words = element(`<p class="say">${stopWords(network, stop, unit, input)}</p>`);
+  if (stop.phase === "forward") panel.append(...story(page, step), words);
+  else panel.append(words);
   const parts = {
     start: startParts,
     forward: forwardParts,
@@ -17,19 +19,10 @@ function stopPanel(page) {
     end: endParts,
   };
   if (input) panel.append(product(page, unit, input));
-  if (step) panel.append(...story(page, step));
+  if (stop.phase === "backward") panel.append(...story(page, step));
   if (step) panel.append(...closerLooks(page).filter(Boolean));
   panel.append(...parts[stop.phase](page, unit, input).filter(Boolean));
   return panel;
-}
-
-/** What the story of the sample tells at this stop: nothing once its numbers are others. */
-function story(page, step) {
-  const sentences = page.asGiven ? (step.story?.[page.stop.phase] ?? []) : [];
-  return sentences.map((line) => {
-    const text = escape(line).replace(/`(.+?)`/g, "<code>$1</code>");
-    return element(`<p class="say story">${text}</p>`);
-  });
 }
 
 function heading({ network, stop, stops }) {
@@ -39,39 +32,6 @@ function heading({ network, stop, stops }) {
   const first = stops.findIndex((s) => s.phase === stop.phase);
   const way = stop.phase === "forward" ? "Forward" : "Backward";
   return `<span class="over">${way} · ${stop.at - first + 1} of ${stop.of}</span> ${escape(shorten(network.title(stop.step), 90))}`;
-}
-
-function equations(step, phase, symbols) {
-  const lines = step.equations?.[phase] ?? [];
-  if (!lines.length) return document.createDocumentFragment();
-  const out = element(
-    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
-  );
-  out.append(
-    tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"),
-  );
-  return out;
-}
-
-/** What the letters and signs in these formulas mean. */
-function keyToFormulas(symbols, text) {
-  const signs = [
-    ["δ_v", "∂L/∂v, the gradient of the value v: of the result z_v, where v is a layer", /δ/],
-    ["L", "the loss", /L/],
-    ["z, h", "what a layer computes: z before an activation, h behind it", /[zh][_₀-₉ₐ-ₜ]/],
-    ["⊙", "times, element by element", /⊙/],
-    ["ᵀ", "rows and columns exchanged", /ᵀ/],
-    ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
-    ["Σ", "the sum over an index", /Σ/],
-    ["σ", "the sigmoid 1/(1 + e⁻ˣ)", /σ/],
-    ["N", "the number of samples", /\bN\b/],
-  ];
-  const rows = signs
-    .filter(([, , used]) => used.test(text))
-    .map(([sign, means]) => [code(sign), means]);
-  for (const [symbol, name] of symbols ?? [])
-    if (text.includes(symbol)) rows.push([code(symbol), code(name)]);
-  return table(["sign", "meaning"], rows, 2, "Key to the formulas");
 }
 
 /** A value of the network as a heat map: the sample's part. */
@@ -99,11 +59,17 @@ function valueMap(page, id, { kind = "value", data, ...more } = {}) {
   });
 }
 
-const row = (...parts) => {
+/** Maps side by side, each with the operator before it. */
+function row(...parts) {
   const out = element('<div class="maps"></div>');
-  out.append(...parts.filter(Boolean));
+  let last = out;
+  for (const part of parts.filter(Boolean)) {
+    if (part.className === "operator") out.append((last = element('<div class="maps"></div>')));
+    last.append(part);
+    if (part.className !== "operator") last = out;
+  }
   return out;
-};
+}
 const sign = (text) => element(`<span class="operator" aria-hidden="true">${text}</span>`);
 
 // ── start and end ────────────────────────────────────────────────────────────────────────────────
@@ -117,7 +83,7 @@ function startParts(page) {
     row(
       ...inputs.map((n) =>
         valueMap(page, n.id, {
-          pick: network.isFloat(n.id) ? (index) => page.choose(n.id, index) : undefined,
+          pick: network.isChangeable(n.id) ? (index) => page.choose(n.id, index) : undefined,
         }),
       ),
     ),
@@ -161,10 +127,9 @@ function forwardParts(page, unit) {
     return g && ((flat) => `gradient ${number(Number(g[flat]))}`);
   };
   const pickable = (id) =>
-    network.nodes.get(id).phase === "input" && network.isFloat(id)
-      ? (index) => page.choose(id, index)
-      : undefined;
-  const chosen = (id) => (page.chosen?.id === id ? page.chosen.index : -1);
+    network.isChangeable(id) ? (index) => page.choose(id, index) : undefined;
+  const own = page.choice.number;
+  const chosen = (id) => (own?.id === id ? own.index : -1);
   return [
     row(
       ...inputs.map((id) =>

@@ -32,7 +32,7 @@ function stopTitle(network, stop, stops) {
 function stopWords(network, stop, unit, input) {
   const sentences = {
     start: startWords,
-    forward: forwardWords,
+    forward: unitWords,
     backward: backwardWords,
     end: endWords,
   };
@@ -68,30 +68,14 @@ function startWords(network) {
   const word = asked.every((n) => n.kind === "parameter") ? "parameter" : "number";
   const count = asked.reduce((sum, n) => sum + sizeOf(n.shape), 0);
   return `The network turns its input into one number that says how wrong it is: the
-    <strong>loss, ${number(network.loss)}</strong>. Going forward, each step computes values from
+    <strong>loss, ${network.lossText()}</strong>. Going forward, each step computes values from
     the values before it. Going backward, the same question is answered for
     ${plural(count, word)}: <em>if this number grew a little, how would the loss change?</em> The
     answer is its gradient. Press <kbd>→</kbd>, here or below the picture, to walk through.${batchWords(network)}${indexWords(network)}`;
 }
 
-function forwardWords(network, { step: k }, unit) {
-  const step = network.steps[k];
-  const read = { data: [], parameter: [] };
-  for (const id of step.inputs) {
-    (network.nodes.get(id).kind === "parameter" ? read.parameter : read.data).push(
-      code(network.name(id)),
-    );
-  }
-  const out = list(
-    step.outputs.map((id) => `${code(network.name(id))} (${shapeText(network.shape(id))})`),
-  );
-  const own = read.parameter.length ? ` with the parameters ${list(read.parameter)}` : "";
-  const from = read.data.length ? ` from ${list(read.data)}` : "";
-  return `${out} is computed${from}${own}. ${unitWords(network, k, unit)}`;
-}
-
 /** One unit of a step's output, written out in numbers. */
-function unitWords(network, k, { id, index }) {
+function unitWords(network, { step: k }, { id, index }) {
   const name = code(network.element(id, index));
   const value = Number(network.value(id)[index]);
   const data = network.steps[k].inputs.filter((i) => isData(network, i) && network.isFloat(i));
@@ -100,7 +84,8 @@ function unitWords(network, k, { id, index }) {
     return `${name} is made of ${code(network.element(data[0], index))} alone: ${number(from)} becomes ${number(value)}.`;
   }
   const { terms, rest } = weightedSum(network, k, id, index, value);
-  if (!terms.length) return `${name} is ${number(value)}.`;
+  const shown = id === network.graph.loss ? network.lossText() : number(value);
+  if (!terms.length) return `${name} is ${shown}.`;
   const greatestFirst = [...terms].sort((a, b) => Math.abs(b[0] * b[1]) - Math.abs(a[0] * a[1]));
   const kept = terms.length > 6 ? greatestFirst.slice(0, 4) : terms;
   const written = kept.map(([w, x]) => `${enclosed(w)}·${enclosed(x)}`);
@@ -159,21 +144,13 @@ function endWords(network) {
     parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
 }
 
-/** "a, b and c" */
-function list(items) {
-  return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
-}
-
 /** The place of the stop in other stops: the same phase, the same step or the nearest one. */
-function sameStop(stops, network, old, oldNetwork, oldStops) {
-  const same = stops.filter((s) => s.phase === old.phase);
+function sameStop(stops, network, stop, old, oldStops) {
+  const same = stops.filter((s) => s.phase === stop.phase);
   if (!same.length) return 0;
-  const { path, title } = oldNetwork.steps[old.step] ?? {};
-  const found = same.find(({ step }) => {
-    const own = network.steps[step];
-    return own && (path ? own.path === path : own.title === title);
-  });
-  const among = oldStops.filter((s) => s.phase === old.phase);
-  const share = among.indexOf(old) / Math.max(1, among.length - 1);
-  return (found ?? same[Math.round(share * (same.length - 1))]).at;
+  const step = sameStep(network, stop.step, old);
+  const among = oldStops.filter((s) => s.phase === stop.phase);
+  const share = among.indexOf(stop) / Math.max(1, among.length - 1);
+  const nearest = same[Math.round(share * (same.length - 1))];
+  return (same.find((s) => s.step === step) ?? nearest).at;
 }

@@ -16,7 +16,7 @@ class Training {
     root.append(
       element(`<div><p class="pick"><label>optimizer <select data-key="optimizer">${kinds}</select></label>
       <label>learning rate <input type="number" step="any" min="0" data-key="lr"></label></p>
-      <p class="note rule"></p>
+      <div class="rule"></div>
       <p class="actions"><button type="button" data-key="one">1 step</button> <button type="button" data-key="ten">10 steps</button></p>
       <p class="refused" role="alert"></p><div class="result"></div></div>`),
     );
@@ -55,15 +55,13 @@ class Training {
     this.optimizer = null;
     const kind = this.kind.value;
     if (!this.isOwn) this.rate.value = suitable(this.page.network.pass, kind);
-    const settings = Object.entries(chainrule.constants.optimizers[kind])
-      .filter(([key, v]) => key !== "lr" && (typeof v === "number" || Array.isArray(v)))
-      .map(([key, v]) => `${key} = ${Array.isArray(v) ? `(${v.join(", ")})` : v}`);
     const tried =
       "The rate was tried: one step with it lowers the loss by half of what the gradient promises or more, and by a third of the loss at most";
     const why =
       kind === "momentum" ? `${tried}; then divided by ten, because steps add up.` : `${tried}.`;
-    this.root.querySelector(".rule").innerHTML =
-      `${code(chainrule.constants.rules[kind].replace(/\.$/, ""))}; here ${settings.join(", ")}. ${this.isOwn ? "" : why}`;
+    const about = this.root.querySelector(".rule");
+    about.replaceChildren(...ruleOf(kind, Number(this.rate.value)));
+    if (!this.isOwn) about.append(element(`<p class="note">${why}</p>`));
     this.#refuse("");
   }
 
@@ -83,7 +81,6 @@ class Training {
       return;
     }
     this.#refuse("");
-    this.page.remember(`${plural(count, "step")} ago`);
     this.optimizer ??= new chainrule.Optimizer(this.kind.value, { lr: rate });
     this.start ??= new Map(
       network.parameters.map((p) => [p.id, Float64Array.from(network.value(p.id))]),
@@ -91,33 +88,53 @@ class Training {
     const used = `${this.kind.value}, learning rate ${this.rate.value}`;
     if (this.used.at(-1) !== used) this.used.push(used);
     this.losses.splice(-1, 1, network.loss); // it may have been changed by hand
+    const before = {
+      loss: network.loss,
+      square: squaredLength(network),
+      switches: switchesOf(network),
+    };
+    let promised = 0;
     for (let k = 0; k < count; k++) {
-      this.optimizer.step(network.pass);
+      const moved = this.optimizer.next(network.pass);
+      promised += changeOfLine(network.pass, moved);
+      for (const [id, numbers] of moved) network.pass.setAll(id, numbers);
+      network.pass.run();
       this.losses.push(network.loss);
     }
+    const isPlain = count === 1 && this.kind.value === "SGD";
+    const how = isPlain
+      ? `−lr · ‖g‖² = −${number(rate)} × ${number(before.square)}`
+      : `the sum of gradient × change${count > 1 ? `, over ${count} steps` : ""}`;
+    const real = network.loss - before.loss;
+    const words = compared(network, promised, real, before.switches);
+    this.taken = { count, promised, how, real, words };
     this.page.recompute();
     this.page.rebase();
     this.show();
-    this.page.say(`After ${plural(count, "step")} the loss is ${network.lossText()}.`);
+    this.page.say(
+      `After ${plural(count, "step")} the loss is ${network.lossText()}. ${this.taken.words}`,
+    );
   }
 
   show() {
     const { network } = this.page;
     const root = this.root.querySelector(".result");
     root.replaceChildren();
-    if (!this.start) {
-      root.append(
-        element(
-          '<p class="note">Each step moves every parameter against its gradient, and computes everything again.</p>',
-        ),
-      );
-      return;
-    }
+    if (!this.start) return;
+    const { promised, real, how, count, words } = this.taken;
+    const facts = [
+      [`gradients promised <small>${how}</small>`, network.changeText(promised)],
+      ["the loss really changed by", `<strong>${network.changeText(real)}</strong>`],
+    ];
     root.append(
+      element(`<h3>${count === 1 ? "This step" : `These ${count} steps`}</h3>`),
+      factList(facts, "promise"),
+      element(`<p class="note">${escape(words)}</p>`),
       curve({
         key: "losses",
         title: `loss after each step of ${this.used.join(", then ")}`,
         values: this.losses,
+        text: (loss, digits) => network.lossText(loss, digits),
       }),
     );
     const moved = network.parameters
@@ -155,18 +172,29 @@ class Training {
 function suitable(pass, kind) {
   const { momentum = 0 } = kind === "momentum" ? chainrule.constants.optimizers[kind] : {};
   for (const rate of RATES) {
-    const moved = new chainrule.Optimizer(kind === "momentum" ? "SGD" : kind, { lr: rate }).next(
-      pass,
-    );
-    let promised = 0;
-    for (const [id, numbers] of moved) {
-      const [x, g] = [pass.value(id).data, pass.gradient(pass.nodes[id].name).data];
-      numbers.forEach((v, k) => (promised += (x[k] - v) * g[k]));
-    }
+    const optimizer = new chainrule.Optimizer(kind === "momentum" ? "SGD" : kind, { lr: rate });
+    const moved = optimizer.next(pass);
+    const promised = -changeOfLine(pass, moved);
     const fallen = pass.loss - pass.lossWith(moved);
     const steady = fallen <= Math.abs(pass.loss) / 3;
     if (fallen > 0 && fallen >= promised / 2 && steady)
       return Number((rate * (1 - momentum)).toPrecision(1));
   }
   return RATES.at(-1);
+}
+
+/** What the loss would change by if it were a straight line: gradient × change, added up. */
+function changeOfLine(pass, moved) {
+  let change = 0;
+  for (const [id, numbers] of moved) {
+    const [x, g] = [pass.value(id).data, pass.gradient(pass.nodes[id].name).data];
+    numbers.forEach((v, k) => (change += (v - x[k]) * g[k]));
+  }
+  return change;
+}
+
+/** ‖g‖²: the sum of all squared gradients of parameters. */
+function squaredLength(network) {
+  const gradients = network.parameters.map((p) => network.gradient(p.id)).filter(Boolean);
+  return gradients.reduce((sum, g) => sum + norm(g) ** 2, 0);
 }

@@ -13,7 +13,8 @@ class WhatIf {
   /** Everything again: after another choice, or another network. */
   rebuild() {
     const { page, root } = this;
-    const { network, chosen } = page;
+    const { network } = page;
+    const chosen = page.choice.number;
     root.replaceChildren();
     if (chosen) this.#number(network, chosen);
     this.#network();
@@ -23,7 +24,6 @@ class WhatIf {
       ),
     );
     root.querySelector('[data-key="reset"]').addEventListener("click", () => page.reset());
-    this.update();
   }
 
   /** The choice of a number: its tensor, its index, and a slider. */
@@ -83,13 +83,13 @@ class WhatIf {
   }
 
   #set(value) {
-    const { id, index } = this.page.chosen;
+    const { id, index } = this.page.choice.number;
     this.page.edit(id, index, value);
   }
 
   #say() {
     const { network, base } = this.page;
-    this.page.say(`The loss is ${network.lossText()}; it was ${number(base.loss)}.`);
+    this.page.say(`The loss is ${network.lossText()}; it was ${network.lossText(base.loss)}.`);
   }
 
   /** An input as a picture to change by clicks: each turns a number off, or fully on. */
@@ -129,6 +129,10 @@ class WhatIf {
       element(`<p class="pick"><label>parameters <select data-key="scheme"><option value="">as they are</option>${schemes.map((s) => `<option value="${escape(s)}"${s === page.scheme?.name ? " selected" : ""}>${escape(s.replaceAll("_", " "))}</option>`).join("")}</select></label>
       <label>seed <input type="number" min="0" step="1" value="${page.scheme?.seed ?? 0}" data-key="seed"></label></p>`),
     );
+    if (page.scheme)
+      this.root.append(
+        element(`<p class="note">${schemeWords(page.network, page.scheme.name)}</p>`),
+      );
     const draw = () => {
       const name = this.root.querySelector('[data-key="scheme"]').value;
       const seed = Math.max(
@@ -142,12 +146,13 @@ class WhatIf {
       this.root.querySelector(`[data-key="${key}"]`).addEventListener("change", draw);
   }
 
-  /** What it was before: before all changes by hand, or before another network or parameters. */
+  /** What it was before all changes by hand, and as given. */
   #comparison() {
-    const { network, base, before } = this.page;
+    const { network, base } = this.page;
     const edits = this.page.edits();
-    if (!edits.length)
-      return before ? [["loss was", `${number(before.loss)} (${escape(before.words)})`]] : [];
+    if (this.page.isGiven) return [];
+    const given = ["loss as given", this.page.origin.lossText()];
+    if (!edits.length) return [given];
     const each =
       edits.length === 1
         ? [["value was", number(edits[0].was)]]
@@ -161,14 +166,15 @@ class WhatIf {
     const all = edits.length > 1 ? ` by all ${edits.length} changes` : "";
     const facts = [
       ...each,
-      ["loss was", number(base.loss)],
-      [`change of the loss${all}`, signed(network.loss - base.loss)],
+      ["loss was", network.lossText(base.loss)],
+      ...(base.loss === this.page.origin.loss ? [] : [given]),
+      [`change of the loss${all}`, network.changeText(network.loss - base.loss)],
     ];
     const predicted = this.#predicted(edits);
     if (predicted !== null)
       facts.push([
         `change that the gradient predicts${edits.length > 1 ? " for all" : ""}`,
-        signed(predicted),
+        network.changeText(predicted),
       ]);
     return facts;
   }
@@ -183,33 +189,11 @@ class WhatIf {
     );
   }
 
-  /** Why the real change is not the one that the gradient predicts. */
-  #why() {
-    const { network, base } = this.page;
-    const edits = this.page.edits();
-    const predicted = edits.length ? this.#predicted(edits) : null;
-    if (predicted === null) return "";
-    const real = network.loss - base.loss;
-    if (Math.abs(real - predicted) <= 0.02 * Math.max(Math.abs(real), Math.abs(predicted)))
-      return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
-    const passed = [...switchesOf(network)].flatMap(([id, off]) =>
-      off.flatMap((v, k) =>
-        v === base.switches.get(id)[k]
-          ? []
-          : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
-      ),
-    );
-    const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
-    return passed.length
-      ? `They differ because a kink was passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}.`
-      : "They differ because the loss is curved: the gradient is its slope before the change, and the slope changes on the way.";
-  }
-
   /** The numbers that a change moves; the controls stay as they are. */
   update() {
-    const { network, chosen, base, sample } = this.page;
-    if (!chosen) return;
-    const { id, index } = chosen;
+    const { network, base, sample } = this.page;
+    if (!this.page.choice.number) return;
+    const { id, index } = this.page.choice.number;
     const value = Number(network.value(id)[index]);
     for (const key of ["slide", "value"]) {
       const input = this.root.querySelector(`[data-key="${key}"]`);
@@ -227,10 +211,13 @@ class WhatIf {
         "note",
         "the page cannot compute all that follows: some values are those of before",
       ]);
-    this.root.querySelector(".facts").innerHTML = facts
-      .map(([a, b]) => `<div><dt>${a}</dt><dd>${b}</dd></div>`)
-      .join("");
-    this.root.querySelector(".why").textContent = this.#why();
+    this.root.querySelector(".facts").replaceWith(factList(facts));
+    const edits = this.page.edits();
+    const predicted = edits.length ? this.#predicted(edits) : null;
+    this.root.querySelector(".why").textContent =
+      predicted === null
+        ? ""
+        : compared(network, predicted, network.loss - base.loss, base.switches);
     if (this.canvas?.isConnected) {
       const { shape, start } = network.part(id, sample);
       const top = Math.max(greatest(base.values.get(id)), 1e-9);
