@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsing import Opened, near, parsed
-from test_page_reading import Net, whole
+from browsing import Opened, html_of, near, parsed
+from test_page_reading import Net
 
 import chainrule as cr
 from chainrule import nn
@@ -213,5 +213,5 @@ def test_a_loss_is_shown_without_digits_of_its_rounding(open_page):
     def loss(y: Any) -> Any:
         return nn.functional.cross_entropy(scores, y)
 
-    page = open_page(whole(loss, cr.Tensor([0])))
+    page = open_page(html_of(loss, cr.Tensor([0])))
     assert page.text("#loss") in ("about 0", "1×10⁻⁶", "9×10⁻⁷", "8×10⁻⁷", "2×10⁻⁶")

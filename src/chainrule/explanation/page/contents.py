@@ -114,8 +114,6 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
     }
 
 
-
-
 def described_node(node: Node, ids: Mapping[Node, int]) -> dict[str, Any]:
     """op, in, params, shape, dtype; graph; elsewhere."""
     graph = node.params.get("graph")
