@@ -10,6 +10,7 @@ axes         … of operations that have axes: shapes, reductions, products of m
 calls        … that call a function
 readable     the graph as it reads best
 identities   what makes a graph shorter to read
+patterns     what parts of a graph compute: a mean, a mask
 expressions  expressions that know their precedence and shape
 functions    the source of functions, with what they use
 helpers      the functions that a module may bring along

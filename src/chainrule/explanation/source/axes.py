@@ -27,10 +27,7 @@ from .functions import Functions
 
 
 def reshape(node: Node, xs: list[Expression], functions: Functions) -> Expression:
-    out = reshaped(xs[0], node.inputs[0].shape, node.shape)
-    if xs[0].mean is not None and out.mean is None and out.text == xs[0].text:
-        return replace(out, mean=xs[0].mean)
-    return out
+    return reshaped(xs[0], node.inputs[0].shape, node.shape)
 
 
 def permute(node: Node, xs: list[Expression], functions: Functions) -> Expression:
@@ -39,23 +36,22 @@ def permute(node: Node, xs: list[Expression], functions: Functions) -> Expressio
 
 def part(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     (x,) = whole(node, xs)
-    p, texts, single = node.params, [], []
-    for n, start, stop, step in zip(x.shape, p["start"], p["stop"], p["step"], strict=True):
+    p, texts, single, left = node.params, [], [], []
+    end = 0  # of the axes that are cut
+    places = zip(x.shape, p["start"], p["stop"], p["step"], node.shape, strict=True)
+    for axis, (n, start, stop, step, size) in enumerate(places):
         first, last = str(start) if start else "", str(stop) if stop < n else ""
         texts.append(f"{first}:{last}" + (f":{step}" if step != 1 else ""))
         one = n > 1 and stop == start + 1 and 0 <= start < n
         single.append(str(start) if one else texts[-1])
-    dropped = tuple(
-        n for n, one in zip(node.shape, single, strict=True) if ":" in one
-    )  # the shape where single places are taken
+        left += [] if one else [size]
+        end = axis + 1 if (start, stop, step) != (0, n, 1) else end
 
     def at(indices: list[str], shape: Shape) -> Expression:
-        while indices and indices[-1] == ":":
-            indices = indices[:-1]
-        text = f"{x.atom}[{', '.join(indices)}]" if indices else x.text
-        return Expression(text, ATOM, shape, weight=x.weight)
+        text = f"{x.atom}[{', '.join(indices[:end])}]" if end else x.text
+        return Expression(text, ATOM if end else x.level, shape, weight=x.weight)
 
-    return replace(at(texts, node.shape), narrow=at(single, dropped))
+    return replace(at(texts, node.shape), narrow=at(single, tuple(left)))
 
 
 def pad(node: Node, xs: list[Expression], functions: Functions) -> Expression:
@@ -164,10 +160,10 @@ def running(name: str) -> Emission:
 
 def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     column, row = xs
-    is_column = column.level == ATOM and column.shape[1:] == (1,)
-    if is_column and len(row.shape) == 1 and column.text.endswith("[:, None]"):
-        text = f"np.outer({column.text.removesuffix('[:, None]')}, {row.text})"
-        size = (column.shape[0], row.shape[0])
+    line = column.narrow if column.shape[1:] == (1,) else None
+    if line is not None and len(line.shape) == len(row.shape) == 1:
+        text = f"np.outer({line.text}, {row.text})"
+        size = (line.shape[0], row.shape[0])
         return Expression(text, ATOM, size, weight=column.weight + row.weight + 1)
     a, b = (
         x if len(x.shape) > 1 and x.shape[-2:] == i.shape[-2:] else as_whole(x, i.shape, i.dtype)

@@ -14,7 +14,7 @@ from ...graph import Array, Dtype, Shape
 
 # How tightly a text binds. Python has one level for * and @; here a product of matrices in one of
 # numbers, or the other way around, has parentheses.
-COMPARISON, OR, XOR, AND, SHIFT, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM = range(11)
+COMPARISON, OR, XOR, AND, SHIFT, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM, NAME = range(12)
 
 WIDTH = 88  # characters of a line
 LITERAL = 32  # elements of a constant that is written out
@@ -29,8 +29,11 @@ class Expression:
     shape   of what the text computes: it broadcasts to the node's shape
     weak    a Python number, which takes the dtype of the array that it meets
     weight  how many operations it has
+    number  of a whole number that is written out, which one
     mean    of a sum, the number of terms, and their mean
     narrow  the same without axes of size 1 that it keeps
+    inside  of |x|, x
+    sized   the text ends with the shape
     """
 
     text: str
@@ -38,8 +41,11 @@ class Expression:
     shape: Shape
     weak: bool = False
     weight: int = 0
+    number: int | None = None
     mean: tuple[int, Expression] | None = None
     narrow: Expression | None = None
+    inside: Expression | None = None
+    sized: bool = False
 
     def within(self, level: int) -> str:
         """The text as an operand where this level is expected."""
@@ -53,7 +59,7 @@ class Expression:
 
 def name(text: str, shape: Shape, weak: bool = False) -> Expression:
     """A variable."""
-    return Expression(text, ATOM, shape, weak)
+    return Expression(text, NAME, shape, weak)
 
 
 def stripped(shape: Sequence[int]) -> Shape:
@@ -94,18 +100,19 @@ def as_whole(e: Expression, shape: Shape, dtype: Dtype) -> Expression:
         return e
     weight = e.weight + 1
     if e.weak:
-        kind = {"0": "zeros", "1": "ones"}.get(e.text)
+        kind = None if e.number is None else {0: "zeros", 1: "ones"}.get(e.number)
         default = "" if dtype == np.float64 and kind else f", {dtype_text(dtype)}"
         text = f"np.{kind}({shape}{default})" if kind else f"np.full({shape}, {e.text}{default})"
-        return Expression(text, ATOM, shape, weight=weight)
+        return Expression(text, ATOM, shape, weight=weight, sized=True)
     extra = len(e.shape) - len(shape)
     if extra > 0:  # axes of size 1 in front, such as those of a batch of one
         first = f"{e.atom}[{', '.join(['0'] * extra)}]"
         return as_whole(Expression(first, ATOM, e.shape[extra:], weight=weight), shape, dtype)
-    if e.shape == stripped(shape):
-        axes = ", ".join(["None"] * (len(shape) - len(e.shape)))
+    if shape == (1,) * -extra + e.shape:
+        axes = ", ".join(["None"] * -extra)
         return Expression(f"{e.atom}[{axes}]", ATOM, shape, weight=weight)
-    return Expression(f"np.broadcast_to({e.text}, {shape})", ATOM, shape, weight=weight)
+    text = f"np.broadcast_to({e.text}, {shape})"
+    return Expression(text, ATOM, shape, weight=weight, sized=True)
 
 
 def with_axes(e: Expression, count: int) -> Expression:
@@ -157,7 +164,7 @@ def reshaped(e: Expression, old: Shape, new: Shape) -> Expression:
     if not new:
         return Expression(f"{e.atom}[{', '.join('0' for _ in old)}]", ATOM, (), weight=e.weight)
     text = f"{e.atom}.reshape({', '.join(map(str, new))})"
-    return Expression(text, ATOM, new, weight=e.weight)
+    return Expression(text, ATOM, new, weight=e.weight, sized=True)
 
 
 def _indexed(e: Expression, old: Shape, new: Shape) -> Expression:
@@ -185,41 +192,51 @@ def _indexed(e: Expression, old: Shape, new: Shape) -> Expression:
         texts.pop()
     if not texts:
         return replace(e, shape=shape)
-    return Expression(f"{e.atom}[{', '.join(texts)}]", ATOM, shape, weight=e.weight)
+    text = f"{e.atom}[{', '.join(texts)}]"
+    narrow = e if e.shape == tuple(n for n in shape if n != 1) else None
+    return Expression(text, ATOM, shape, weight=e.weight, narrow=narrow)
 
 
 # ── constants ────────────────────────────────────────────────────────────────────────────────────
 
 
+def _written(value: Array) -> bool | int | float:
+    """The number in Python; whole floats without their fraction."""
+    number: bool | int | float = value.item()
+    if not isinstance(number, float) or not number.is_integer() or abs(number) >= 1e6:
+        return number
+    return number if number == 0 and math.copysign(1, number) < 0 else int(number)
+
+
 def number_text(value: Any) -> str:
-    """A number as Python writes it; whole floats without their fraction."""
+    """A number as Python writes it."""
     value = np.asarray(value)
-    number = value.item()
-    if isinstance(number, float):
-        if math.isnan(number):
-            return "np.nan"
-        if math.isinf(number):
-            return "np.inf" if number > 0 else "-np.inf"
-        if number == int(number) and abs(number) < 1e6 and not (number == 0 and 1 / _sign(number)):
-            return str(int(number))
-        return str(value.dtype.type(number)) if value.dtype != np.float64 else repr(number)
-    return str(number)
-
-
-def _sign(number: float) -> float:
-    """Infinity, unless the number is -0."""
-    return math.inf if math.copysign(1, number) > 0 else 1.0
+    number = _written(value)
+    if not isinstance(number, float):
+        return str(number)
+    if not math.isfinite(number):
+        return f"np.{number}".replace("np.-", "-np.")
+    return str(value.dtype.type(number)) if value.dtype != np.float64 else repr(number)
 
 
 def number(value: Any) -> Expression:
     """A number, which takes the dtype of the array that it meets."""
-    text = number_text(value)
+    value = np.asarray(value)
+    n = inverse(value)
+    if n is not None:
+        return Expression(f"1 / {number_text(n)}", PRODUCT, (), weak=True)
+    text, written = number_text(value), _written(value)
     level = UNARY if text.startswith("-") else ATOM
-    if len(text) > 8 and np.asarray(value).dtype.kind == "f":
-        inverse = number_text(np.float64(f"{1 / float(value):.6g}"))
-        if np.asarray(value).dtype.type(1 / float(inverse)) == value:
-            text, level = f"1 / {inverse}", PRODUCT
-    return Expression(text, level, (), weak=True)
+    return Expression(text, level, (), True, number=written if type(written) is int else None)
+
+
+def inverse(value: Any) -> Any:
+    """n of a number 1 / n that is longer to write than n, else None."""
+    value = np.asarray(value)
+    if value.dtype.kind != "f" or len(number_text(value)) <= 8 or not np.isfinite(1 / value):
+        return None
+    n = np.float64(f"{1 / float(value):.6g}")
+    return n if value.dtype.type(1 / n) == value else None
 
 
 def collapsed(value: Array) -> Array:

@@ -16,7 +16,7 @@ from ..derivation import Derivation
 from ..steps import Step
 from .expressions import stripped
 from .functions import identifier
-from .identities import is_count, is_log_softmax, is_one_hot
+from .patterns import is_count, is_log_softmax, is_mean, is_one_hot, is_picked
 from .readable import Readable
 
 _BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
@@ -95,6 +95,7 @@ class Names:
         self.loops: dict[Node, Node] = {}
         self.carries: dict[Node, list[str]] = {}
         self._used = {*used}
+        self._steps: list[str] = []
         self._reserved: set[str] = set()  # for the gradients of variables
         self._count: Counter[str] = Counter()
 
@@ -104,6 +105,7 @@ class Names:
         out.fixed, out.variables, out.hints = dict(self.fixed), dict(self.variables), self.hints
         out.gradient, out.share, out.backward = self.gradient, self.share, self.backward
         out.loops, out.carries = self.loops, self.carries
+        out._steps = [*self._steps]
         out._plain, out._reserved = dict(self._plain), {*self._reserved}
         out._count = Counter(self._count)
         return out
@@ -120,6 +122,12 @@ class Names:
             out, of = f"{text}_{number}", f"{text.removeprefix('d_')}_{number}"
         self._used |= {out, of}
         return out
+
+    def step(self, depth: int) -> str:
+        """The variable that counts the steps of a loop which is in depth - 1 others."""
+        while len(self._steps) < depth:
+            self._steps.append(self.free("t"))
+        return self._steps[depth - 1]
 
     def gradient_of(self, variable: str) -> str:
         """The name of the gradient of a variable."""
@@ -193,6 +201,12 @@ def _result(node: Node) -> str:
         return "count"
     if is_log_softmax(node):
         return "log_p"
+    if node.op is ops.exp and is_log_softmax(node.inputs[0]):
+        return "p"
+    if is_picked(node):
+        return "picked"
+    if is_mean(node):
+        return "mean"
     return _variable(_RESULTS.get(node.op.name, node.op.name), "result")
 
 

@@ -8,7 +8,7 @@ from ... import gauss_error, ops
 from ...graph import Node, Operation
 from . import axes, calls, elementwise, helpers
 from .elementwise import Emission
-from .expressions import AND, OR, SHIFT, SUM, XOR, Expression
+from .expressions import AND, OR, PRODUCT, SHIFT, SUM, XOR, Expression
 from .functions import Functions
 
 
@@ -23,7 +23,7 @@ def expression(node: Node, xs: list[Expression], functions: Functions) -> Expres
 # fmt: off
 EMISSIONS: dict[Operation, Emission] = {
     ops.negative:       elementwise.negative,
-    ops.abs:            elementwise.function("np.abs"),
+    ops.abs:            elementwise.size,
     ops.square:         elementwise.square,
     ops.sqrt:           elementwise.function("np.sqrt"),
     ops.exp:            elementwise.function("np.exp"),
@@ -48,9 +48,9 @@ EMISSIONS: dict[Operation, Emission] = {
     ops.erf:            elementwise.own(inspect.unwrap(gauss_error.erf), wide=True),
     ops.erfinv:         elementwise.own(gauss_error.erfinv),
 
-    ops.add:            elementwise.infix("+", SUM, SUM + 1),
-    ops.subtract:       elementwise.infix("-", SUM, SUM + 1),
-    ops.multiply:       elementwise.multiply,
+    ops.add:            elementwise.infix("+", SUM),
+    ops.subtract:       elementwise.infix("-", SUM),
+    ops.multiply:       elementwise.infix("*", PRODUCT),
     ops.divide:         elementwise.divide,
     ops.power:          elementwise.power,
     ops.remainder:      elementwise.function("np.remainder"),
@@ -72,12 +72,12 @@ EMISSIONS: dict[Operation, Emission] = {
     ops.not_equal:      elementwise.comparison("!=", "np.not_equal"),
     ops.less:           elementwise.comparison("<", "np.less"),
     ops.less_equal:     elementwise.comparison("<=", "np.less_equal"),
-    ops.bitwise_and:    elementwise.infix("&", AND, AND + 1),
-    ops.bitwise_or:     elementwise.infix("|", OR, OR + 1),
-    ops.bitwise_xor:    elementwise.infix("^", XOR, XOR + 1),
+    ops.bitwise_and:    elementwise.infix("&", AND),
+    ops.bitwise_or:     elementwise.infix("|", OR),
+    ops.bitwise_xor:    elementwise.infix("^", XOR),
     ops.bitwise_invert: elementwise.invert,
-    ops.bitwise_left_shift:  elementwise.infix("<<", SHIFT, SHIFT + 1),
-    ops.bitwise_right_shift: elementwise.infix(">>", SHIFT, SHIFT + 1),
+    ops.bitwise_left_shift:  elementwise.infix("<<", SHIFT),
+    ops.bitwise_right_shift: elementwise.infix(">>", SHIFT),
 
     ops.where:          elementwise.where,
     ops.alias:          elementwise.same,

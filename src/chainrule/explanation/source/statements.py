@@ -12,8 +12,18 @@ import numpy as np
 
 from ... import ops
 from ...errors import printable
-from ...graph import Array, Graph, Node, Shape
-from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name, text_literal
+from ...graph import Array, Graph, Node
+from .expressions import (
+    ATOM,
+    NAME,
+    WIDTH,
+    Expression,
+    as_whole,
+    constant,
+    dtype_text,
+    name,
+    text_literal,
+)
 from .functions import Functions, wrapped
 from .names import Names
 from .operations import expression
@@ -76,7 +86,8 @@ class Block:
         self.lines: list[str] = []
         self.part = self.title = ""
         self._known, self._indent, self._shapes = known, indent, shapes
-        self._pending: set[Node] = set()
+        self._pending: set[Node] = set()  # expressions that may become variables
+        self._repeated: set[Node] = set()  # others, which are as short as a variable
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
 
@@ -94,12 +105,12 @@ class Block:
 
     def variable(self, node: Node) -> Expression:
         """The same, as a variable."""
-        if node.op is not None and not self.value(node).text.isidentifier():
+        if node.op is not None and self.value(node).level != NAME:
             self._assign(node, self.value(node))
         e = self.whole(node)
-        if not e.text.isidentifier():
+        if e.level != NAME:
             text = self.names.free(self.names.hint(node))
-            self._statement(text, e.text, self._shape(e.shape, e.text))
+            self._define(text, e)
             e = name(text, e.shape)
         self.values[node] = e
         return e
@@ -144,13 +155,12 @@ class Block:
                 self._several(node, self._expression(node), items[node])
             else:
                 e = self._expression(node)
-                free = e.weight == 0 and len(e.text) <= SHORT
+                free = (e.weight == 0 or (e.weak and e.weight == 1)) and len(e.text) <= SHORT
                 if node in self.names.fixed or (uses[node] > 1 and not free):
                     self._assign(node, e)
                 else:
                     self.values[node] = e
-                    if not free:
-                        self._pending.add(node)
+                    (self._repeated if free else self._pending).add(node)
 
     def _expression(self, node: Node) -> Expression:
         """The node's expression, short enough: parts of it become variables."""
@@ -168,20 +178,20 @@ class Block:
         if same and known is None:  # an array that is only broadcast: the variable is that array
             self._assign(same[0], self.values[same[0]])
             e = self._expression(node)
-        if e.text.isidentifier() and (known is None or known.startswith("d_")):
+        if e.level == NAME and (known is None or node in self.names.backward):
             self.values[node] = e
             return
         text = self.names.give(node)
-        while not self._fits(f"{text} = {e.text}{self._shape(e.shape, e.text)}"):
+        while not self._fits(f"{text} = {e.text}{self._shape(e)}"):
             if not self._name_a_part(node):
                 break
             e = expression(node, [self.value(i) for i in node.inputs], self.functions)
         self._pending.discard(node)
-        if known is None and e.text.isidentifier():
+        if known is None and e.level == NAME:
             self.values[node] = e
             return
-        self._statement(text, e.text, self._shape(e.shape, e.text))
-        self.values[node] = Expression(text, ATOM, e.shape, e.weak)
+        self._define(text, e)
+        self.values[node] = name(text, e.shape, e.weak)
 
     def _name_a_part(self, node: Node) -> bool:
         """Whether an input of the node was an expression; the largest becomes a variable."""
@@ -202,13 +212,15 @@ class Block:
         if texts:
             self.line("}")
 
-    def _shape(self, shape: Shape, text: str = "") -> str:
-        """The shape as a comment, unless the text says it already."""
-        shown = self._shapes and shape and str(shape) not in text
-        return f"  # {shape}" if shown else ""
+    def _shape(self, e: Expression) -> str:
+        """The shape as a comment, unless the text ends with it."""
+        return f"  # {e.shape}" if self._shapes and e.shape and not e.sized else ""
 
     def _fits(self, line: str) -> bool:
         return len(self._indent) + len(line) <= WIDTH
+
+    def _define(self, target: str, e: Expression) -> None:
+        self._statement(target, e.text, self._shape(e))
 
     def _statement(self, target: str, text: str, comment: str) -> None:
         if self._fits(f"{target} = {text}{comment}"):
@@ -229,9 +241,8 @@ class Block:
             texts[k] = self.names.give(items[k])
             self.values[items[k]] = name(texts[k], node.shape[k])
         if len(used) == 1:
-            self._statement(
-                texts[used[0]], f"{e.text}[{used[0]}]", self._shape(node.shape[used[0]])
-            )
+            (k,) = used
+            self._define(texts[k], Expression(f"{e.text}[{k}]", ATOM, node.shape[k]))
         else:
             shapes = ", ".join(str(node.shape[k]) for k in used)
             self._statement(", ".join(texts), e.text, f"  # {shapes}")
@@ -253,7 +264,7 @@ class Block:
         for k, start in enumerate(node.inputs[consts:first]):
             e, item = self.whole(start), items.get(k)
             text = self.names.carry(node, k) if item is None else self.names.give(item)
-            self._statement(text, e.text, self._shape(start.shape, e.text))
+            self._define(text, e)
             carries.append(text)
             values[graph.inputs[consts + k]] = name(text, start.shape)
             if item is not None:
@@ -269,10 +280,9 @@ class Block:
             self._statement(text, f"np.empty({shape}{kind})", "")
             self.values[items[k]] = name(text, shape)
 
-        t = self.names.free("t")
+        t = self.names.step(len(self._indent) // 4)
         for row, x in zip(graph.inputs[first:], node.inputs[first:], strict=True):
-            whole = self.variable(x)
-            values[row] = name(f"{whole.text}[{t}]", row.shape)
+            values[row] = Expression(f"{self.variable(x).text}[{t}]", ATOM, row.shape)
 
         steps = f"reversed(range({length}))" if p["reverse"] else f"range({length})"
         self.line(f"for {t} in {steps}:")
@@ -294,14 +304,26 @@ class Block:
     def move(self, pairs: Sequence[tuple[str, Node]]) -> None:
         """Assign all of the nodes to variables that some of them may still need."""
         moves = {a: self.whole(end).text for a, end in pairs}
-        moves = {a: b for a, b in moves.items() if a != b}
-        while moves:
-            read = {a: re.findall(r"\w+", b) for a, b in moves.items()}
-            free = next((a for a in moves if not any(a in read[o] for o in moves if o != a)), None)
+        read = {a: self._read(end) for a, end in pairs if a != moves[a]}
+        while read:
+            free = next((a for a in read if not any(a in read[o] for o in read if o != a)), None)
             if free is None:
-                self.line(f"{', '.join(moves)} = {', '.join(moves.values())}")
+                self.line(f"{', '.join(read)} = {', '.join(moves[a] for a in read)}")
                 return
-            self._statement(free, moves.pop(free), "")
+            self._statement(free, moves[free], "")
+            del read[free]
+
+    def _read(self, node: Node) -> set[str]:
+        """The variables in the expression that stands for a node."""
+        out, stack = set(), [node]
+        while stack:
+            node = stack.pop()
+            e = self.value(node)
+            if e.level == NAME:
+                out.add(e.text)
+            elif node in self._pending or node in self._repeated:
+                stack += node.inputs
+        return out
 
 
 def _call_parts(text: str) -> tuple[str, str]:
