@@ -129,6 +129,8 @@ def permuted(e: Expression, axes: Shape) -> Expression:
     if not e.shape:
         return e
     count = len(axes)
+    if len(e.shape) > count:  # of a reduction that leaves axes of size 1
+        e = as_whole(e, e.shape[-count:], np.dtype(np.float64))
     if len(e.shape) == 1 and axes[-1] != count - 1:  # a row becomes a column
         target = [1] * count
         target[axes.index(count - 1)] = e.shape[0]
