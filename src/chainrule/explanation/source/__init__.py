@@ -11,7 +11,9 @@ calls        … that call a function
 readable     the graph as it reads best
 identities   what makes a graph shorter to read
 patterns     what parts of a graph compute: a mean, a mask
+constants    constants as Python writes them
 expressions  expressions that know their precedence and shape
+layout       lines that are not too long
 functions    the source of functions, with what they use
 helpers      the functions that a module may bring along
 """

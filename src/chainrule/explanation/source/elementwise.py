@@ -23,6 +23,7 @@ from .expressions import (
     dtype_text,
 )
 from .functions import Functions
+from .patterns import is_mean
 
 Emission = Callable[[Node, list[Expression], Functions], Expression]
 
@@ -57,8 +58,8 @@ def infix(sign: str, level: int) -> Emission:
 
 def divide(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     a, b = xs
-    if a.mean is not None and b.number == a.mean[0]:
-        return a.mean[1]
+    if a.mean is not None and is_mean(node):
+        return a.mean
     return elementwise(node, xs, f"{a.within(PRODUCT)} / {b.within(UNARY)}", PRODUCT, True)
 
 

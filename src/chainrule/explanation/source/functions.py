@@ -19,7 +19,8 @@ import numpy as np
 
 from ...errors import PACKAGE, ArgumentError, user_line
 from ...guards.functions import globals_in, in_library
-from .expressions import LITERAL, WIDTH, array_text, number_text
+from .constants import LITERAL, array_text, number_text
+from .layout import WIDTH, wrapped
 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
 
@@ -135,13 +136,6 @@ def ufunc_text(value: np.ufunc, operation: str) -> str:
     if getattr(np, value.__name__, None) is not value:
         _refuse(operation, f"{value.__name__}, which NumPy does not have")
     return f"np.{value.__name__}"
-
-
-def wrapped(text: str) -> list[str]:
-    """A long literal over several lines, unless it has texts."""
-    if len(text) <= WIDTH or re.search("[\"']", text):
-        return [text]
-    return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_long_words=False)
 
 
 def _refuse(operation: str, arrived: str) -> NoReturn:

@@ -15,7 +15,7 @@ from ...compile import passes
 from ...compile.rewriting import apply, number, with_inputs
 from ...dtypes import is_floating
 from ...graph import Node, Operation, Shape
-from .expressions import inverse
+from .constants import inverse
 from .patterns import as_mask, is_class_of, is_count, is_masked, is_zero
 
 

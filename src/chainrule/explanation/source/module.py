@@ -16,8 +16,10 @@ from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
-from .expressions import WIDTH, Expression, dtype_text, name, number, text_literal
+from .constants import number
+from .expressions import Expression, dtype_text, name
 from .functions import Functions
+from .layout import WIDTH, text_literal
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten

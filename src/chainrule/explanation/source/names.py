@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,13 +102,9 @@ class Names:
 
     def copy(self) -> Names:
         """The same names, to which others are added without effect on these."""
-        out = Names(self._used)
-        out.fixed, out.variables, out.hints = dict(self.fixed), dict(self.variables), self.hints
-        out.gradient, out.share, out.backward = self.gradient, self.share, self.backward
-        out.loops, out.carries = self.loops, self.carries
-        out._steps = [*self._steps]
-        out._plain, out._reserved = dict(self._plain), {*self._reserved}
-        out._count = Counter(self._count)
+        out = Names()
+        for key, value in vars(self).items():
+            setattr(out, key, copy.copy(value))
         return out
 
     def free(self, text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +12,10 @@ import numpy as np
 from ... import ops
 from ...errors import printable
 from ...graph import Array, Graph, Node
-from .expressions import (
-    ATOM,
-    NAME,
-    WIDTH,
-    Expression,
-    as_whole,
-    constant,
-    dtype_text,
-    name,
-    text_literal,
-)
-from .functions import Functions, wrapped
+from .constants import constant
+from .expressions import ATOM, NAME, Expression, as_whole, dtype_text, name
+from .functions import Functions
+from .layout import WIDTH, assignment, text_literal, wrapped
 from .names import Names
 from .operations import expression
 from .readable import rewritten, tidied
@@ -182,9 +173,8 @@ class Block:
             self.values[node] = e
             return
         text = self.names.give(node)
-        while not self._fits(f"{text} = {e.text}{self._shape(e)}"):
-            if not self._name_a_part(node):
-                break
+        width = WIDTH - len(self._indent)
+        while len(f"{text} = {e.text}{self._shape(e)}") > width and self._name_a_part(node):
             e = expression(node, [self.value(i) for i in node.inputs], self.functions)
         self._pending.discard(node)
         if known is None and e.level == NAME:
@@ -216,22 +206,12 @@ class Block:
         """The shape as a comment, unless the text ends with it."""
         return f"  # {e.shape}" if self._shapes and e.shape and not e.sized else ""
 
-    def _fits(self, line: str) -> bool:
-        return len(self._indent) + len(line) <= WIDTH
-
     def _define(self, target: str, e: Expression) -> None:
         self._statement(target, e.text, self._shape(e))
 
-    def _statement(self, target: str, text: str, comment: str) -> None:
-        if self._fits(f"{target} = {text}{comment}"):
-            self.line(f"{target} = {text}{comment}")
-            return
-        head, inside = _call_parts(text)
-        self.line(f"{target} = {head}(")
-        one = f"    {inside}"
-        for inner in [one] if self._fits(one) or not head else _arguments(inside):
-            self.line(inner)
-        self.line(f"){comment}")
+    def _statement(self, target: str, text: str, comment: str = "") -> None:
+        for line in assignment(target, text, comment, WIDTH - len(self._indent)):
+            self.line(line)
 
     def _several(self, node: Node, e: Expression, items: Mapping[int, Node]) -> None:
         """The results of an operation with several."""
@@ -277,7 +257,7 @@ class Block:
                         self.names.hints.setdefault(items[k], f"{text}_{which}")
             text = self.names.give(items[k])
             kind = "" if dtype == np.float64 else f", {dtype_text(dtype)}"
-            self._statement(text, f"np.empty({shape}{kind})", "")
+            self._statement(text, f"np.empty({shape}{kind})")
             self.values[items[k]] = name(text, shape)
 
         t = self.names.step(len(self._indent) // 4)
@@ -310,7 +290,7 @@ class Block:
             if free is None:
                 self.line(f"{', '.join(read)} = {', '.join(moves[a] for a in read)}")
                 return
-            self._statement(free, moves[free], "")
+            self._statement(free, moves[free])
             del read[free]
 
     def _read(self, node: Node) -> set[str]:
@@ -324,25 +304,3 @@ class Block:
             elif node in self._pending or node in self._repeated:
                 stack += node.inputs
         return out
-
-
-def _call_parts(text: str) -> tuple[str, str]:
-    """A call as the function and what is in its parentheses; all else is in parentheses."""
-    depth = 0
-    for k in range(len(text) - 1, -1, -1):
-        depth += (text[k] in ")]}") - (text[k] in "([{")
-        if not depth:
-            call = text.endswith(")") and re.fullmatch(r"[\w.]+", text[:k])
-            return (text[:k], text[k + 1 : -1]) if call else ("", text)
-    return "", text
-
-
-def _arguments(text: str) -> list[str]:
-    """The arguments of a call, each in its line."""
-    out, depth, start = [], 0, 0
-    for k, c in enumerate(text):
-        depth += (c in "([{") - (c in ")]}")
-        if c == "," and depth == 0:
-            out.append(text[start : k + 1].strip())
-            start = k + 1
-    return [f"    {a}" for a in [*out, f"{text[start:].strip()},"]]
