@@ -1,6 +1,6 @@
 """Identities that make a graph shorter to read, one function for each operation that has some.
 
-They hold for every input, except that a sum may round differently, and a zero may lose its sign.
+They hold for every input, except that roundings may differ, and a zero may lose its sign.
 """
 
 from __future__ import annotations

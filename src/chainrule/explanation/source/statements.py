@@ -146,7 +146,8 @@ class Block:
                 self._several(node, self._expression(node), items[node])
             else:
                 e = self._expression(node)
-                free = (e.weight == 0 or (e.weak and e.weight == 1)) and len(e.text) <= SHORT
+                simple = e.weak or node.op is ops.negative
+                free = (e.weight == 0 or (e.weight == 1 and simple)) and len(e.text) <= SHORT
                 if node in self.names.fixed or (uses[node] > 1 and not free):
                     self._assign(node, e)
                 else:
