@@ -4,7 +4,7 @@ module       the module: inputs, forward, backward, update
 update       what the optimizer does to each parameter
 statements   which values become variables; loops
 names        what variables are called
-operations   one row per operation: its expression
+operations   of each operation its expression
 elementwise  expressions of elementwise operations
 axes         … of operations that have axes: shapes, reductions, products of matrices, rows
 calls        … that call a function

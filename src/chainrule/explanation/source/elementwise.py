@@ -93,7 +93,7 @@ def comparison(sign: str, function: str) -> Emission:
     return emission
 
 
-def size(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+def absolute(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     """|x|, of which a comparison may need x."""
     return replace(function("np.abs")(node, xs, functions), inside=xs[0])
 

@@ -13,7 +13,7 @@ import textwrap
 import types
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -151,11 +151,11 @@ def _refuse(operation: str, arrived: str) -> NoReturn:
 # ── where a function is defined ──────────────────────────────────────────────────────────────────
 
 
-class _Definition:
-    """A function's syntax tree, and the lines of the file that has it."""
+class _Definition(NamedTuple):
+    """A function's syntax tree, and the text of the file that has it."""
 
-    def __init__(self, node: ast.FunctionDef | ast.Lambda, source: str) -> None:
-        self.node, self.source = node, source
+    node: ast.FunctionDef | ast.Lambda
+    source: str
 
 
 @functools.lru_cache(64)

@@ -14,7 +14,7 @@ from ... import ops
 from ...compile import passes
 from ...compile.rewriting import apply, number, with_inputs
 from ...dtypes import is_floating
-from ...graph import Node, Operation, Shape
+from ...graph import Dtype, Node, Operation, Shape
 from .constants import inverse
 from .patterns import as_mask, is_class_of, is_count, is_masked, is_zero
 
@@ -26,14 +26,14 @@ def simpler(node: Node) -> Node:
         if all(n is not None for n in numbers):
             with np.errstate(all="ignore"):
                 value = node.op.evaluate(*map(np.asarray, numbers), **node.params)
-            return _full(value, node.shape, node)
+            return _full(value, node.shape, node.dtype)
     node = passes.simpler(node, node.inputs)  # what holds to the last bit
     rule = _RULES.get(node.op)
     return node if rule is None else rule(node) or node
 
 
-def _new(op: Operation, *inputs: Node, node: Node, **params: object) -> Node:
-    return apply(op, *inputs, source=node.source, **params)
+def _new(op: Operation, *inputs: Node, **params: object) -> Node:
+    return apply(op, *inputs, source=None, **params)
 
 
 def _equal(node: Node) -> Node | None:
@@ -41,7 +41,7 @@ def _equal(node: Node) -> Node | None:
     x, zero = node.inputs
     mask = as_mask(x)
     if mask is not None and number(zero) == 0:
-        return _new(ops.bitwise_invert, mask, node=node)
+        return _new(ops.bitwise_invert, mask)
     return None
 
 
@@ -67,13 +67,12 @@ def _where(node: Node) -> Node | None:
     yes, no = _where_known(yes, condition, 1), _where_known(no, condition, 2)
     below = condition.op is ops.less_equal and condition.inputs[0] is no
     if below and number(yes) == 0 and number(condition.inputs[1]) == 0:
-        return _new(ops.maximum, no, yes, node=node)
+        return _new(ops.maximum, no, yes)
     if number(yes) == 1 and number(no) == 0 and is_floating(node.dtype):
-        return _new(ops.astype, condition, node=node, dtype=node.dtype)
-    if is_count(no) and number(yes) == 1 and condition.op is ops.equal:
-        first, second = condition.inputs
-        if first is no and number(second) == 0:
-            return _new(ops.maximum, no, _full(1, no.shape, node), node=node)
+        return _new(ops.astype, condition, dtype=node.dtype)
+    empty = condition.op is ops.equal and condition.inputs[0] is no and is_count(no)
+    if empty and number(yes) == 1 and number(condition.inputs[1]) == 0:
+        return _new(ops.maximum, no, yes)
     if (condition, yes, no) == node.inputs:
         return None
     return with_inputs(node, (condition, yes, no))
@@ -93,23 +92,23 @@ def _where_known(x: Node, mask: Node, branch: int, depth: int = 4) -> Node:
     return x
 
 
-def _opposite(x: Node, node: Node) -> Node | None:
+def _opposite(x: Node) -> Node | None:
     """-x, where that is shorter than x."""
     if x.op is ops.negative:
         return x.inputs[0]
     if x.op is ops.broadcast_to and x.inputs[0].op is ops.negative:
-        return _new(ops.broadcast_to, x.inputs[0].inputs[0], node=node, shape=x.shape)
+        return _new(ops.broadcast_to, x.inputs[0].inputs[0], shape=x.shape)
     value = number(x)
     if value is not None and is_floating(x.dtype) and value < 0:
-        return _full(-value, x.shape, x)
+        return _full(-value, x.shape, x.dtype)
     return None
 
 
-def _full(value: Any, shape: Shape, node: Node) -> Node:
-    """A constant of the node's dtype."""
-    one = np.full((1,) * len(shape), value, node.dtype)
-    leaf = Node(None, (), {}, one.shape, one.dtype, one, False, node.source)
-    return leaf if one.shape == shape else _new(ops.broadcast_to, leaf, node=node, shape=shape)
+def _full(value: Any, shape: Shape, dtype: Dtype) -> Node:
+    """A constant."""
+    one = np.full((1,) * len(shape), value, dtype)
+    leaf = Node(None, (), {}, one.shape, one.dtype, one)
+    return leaf if one.shape == shape else _new(ops.broadcast_to, leaf, shape=shape)
 
 
 def _multiply(node: Node) -> Node | None:
@@ -118,44 +117,40 @@ def _multiply(node: Node) -> Node | None:
     x · x = x²; (-x) y = -(x y); g / ∑eˣ · eˣ = g · softmax(x).
     """
     if node.inputs[0] is node.inputs[1]:
-        return _new(ops.square, node.inputs[0], node=node)
+        return _new(ops.square, node.inputs[0])
     for x, y in (node.inputs, node.inputs[::-1]):
         mask = as_mask(y)
         if mask is not None and is_masked(x) and x.inputs[0] is mask:
             return x
         c = number(y)
         if c == -1:
-            return simpler(_new(ops.negative, x, node=node))
-        opposite = _opposite(y, node)
+            return simpler(_new(ops.negative, x))
+        opposite = _opposite(y)
         if opposite is not None:
             parts = [opposite if i is y else i for i in node.inputs]
-            return _new(ops.negative, simpler(_new(ops.multiply, *parts, node=node)), node=node)
+            return _new(ops.negative, simpler(_new(ops.multiply, *parts)))
         if c is not None and inverse(c) is not None:
-            return simpler(_new(ops.divide, x, _full(inverse(c), x.shape, node), node=node))
+            return simpler(_new(ops.divide, x, _full(inverse(c), x.shape, node.dtype)))
         one = y.inputs[0] if y.op is ops.broadcast_to else y
         if one.op is ops.divide and number(one.inputs[0]) == 1:
-            below = _new(ops.broadcast_to, one.inputs[1], node=node, shape=y.shape)
-            return simpler(_new(ops.divide, x, simpler(below), node=node))
+            below = _new(ops.broadcast_to, one.inputs[1], shape=y.shape)
+            return simpler(_new(ops.divide, x, simpler(below)))
         if y.op is ops.exp and x.op is ops.broadcast_to and x.inputs[0].op is ops.divide:
             g, total = x.inputs[0].inputs
             if total.op is ops.sum and total.inputs[0] is y:
-                wide = [
-                    _new(ops.broadcast_to, part, node=node, shape=y.shape) for part in (g, total)
-                ]
-                return _new(
-                    ops.multiply, wide[0], _new(ops.divide, y, wide[1], node=node), node=node
-                )
+                wide = [_new(ops.broadcast_to, part, shape=y.shape) for part in (g, total)]
+                return _new(ops.multiply, wide[0], _new(ops.divide, y, wide[1]))
     return None
 
 
 def _divide(node: Node) -> Node | None:
     """(-x) / y = -(x / y)."""
     x, y = node.inputs
-    above, below = _opposite(x, node), _opposite(y, node)
+    above, below = _opposite(x), _opposite(y)
     if above is None and below is None:
         return None
-    positive = simpler(_new(ops.divide, above or x, below or y, node=node))
-    return positive if above and below else _new(ops.negative, positive, node=node)
+    positive = simpler(_new(ops.divide, above or x, below or y))
+    return positive if above and below else _new(ops.negative, positive)
 
 
 def _add(node: Node) -> Node | None:
@@ -167,14 +162,14 @@ def _add(node: Node) -> Node | None:
     if number(x) == 0 or number(y) == 0:
         return y if number(x) == 0 else x
     if x is y:
-        return simpler(_new(ops.multiply, _full(2, node.shape, node), x, node=node))
+        return simpler(_new(ops.multiply, _full(2, node.shape, node.dtype), x))
     for first, second in (node.inputs, node.inputs[::-1]):
-        opposite = _opposite(second, node)
+        opposite = _opposite(second)
         if opposite is not None:
-            return _new(ops.subtract, first, opposite, node=node)
+            return _new(ops.subtract, first, opposite)
         if is_masked(first) and is_zero(second, first.inputs[0], 1):
             condition, yes, _ = first.inputs
-            return _new(ops.where, condition, yes, _where_known(second, condition, 2), node=node)
+            return _new(ops.where, condition, yes, _where_known(second, condition, 2))
     return _joined(node)
 
 
@@ -183,20 +178,18 @@ def _negative(node: Node) -> Node | None:
     x = node.inputs[0]
     if x.op is ops.where and any(number(i) == 0 for i in x.inputs[1:]):
         condition, *branches = x.inputs
-        signed = [
-            i if number(i) == 0 else simpler(_new(ops.negative, i, node=node)) for i in branches
-        ]
-        return _new(ops.where, condition, *signed, node=node)
+        signed = [i if number(i) == 0 else simpler(_new(ops.negative, i)) for i in branches]
+        return _new(ops.where, condition, *signed)
     if x.op is ops.broadcast_to:
-        inner = simpler(_new(ops.negative, x.inputs[0], node=node))
-        return _new(ops.broadcast_to, inner, node=node, shape=x.shape)
+        inner = simpler(_new(ops.negative, x.inputs[0]))
+        return _new(ops.broadcast_to, inner, shape=x.shape)
     return None
 
 
 def _subtract(node: Node) -> Node | None:
     """x - (-y) = x + y."""
-    opposite = _opposite(node.inputs[1], node)
-    return None if opposite is None else _new(ops.add, node.inputs[0], opposite, node=node)
+    opposite = _opposite(node.inputs[1])
+    return None if opposite is None else _new(ops.add, node.inputs[0], opposite)
 
 
 def _parts_along(x: Node) -> tuple[int, list[tuple[int, Node]]] | None:
@@ -235,12 +228,12 @@ def _joined(node: Node) -> Node | None:
         end = at + part.shape[axis]
     if end < node.shape[axis]:
         pieces.append(_zeros(node, axis, node.shape[axis] - end))
-    return _new(ops.concat, *pieces, node=node, axis=axis)
+    return _new(ops.concat, *pieces, axis=axis)
 
 
 def _zeros(node: Node, axis: int, size: int) -> Node:
     shape = tuple(size if a == axis else n for a, n in enumerate(node.shape))
-    return _full(0, shape, node)
+    return _full(0, shape, node.dtype)
 
 
 def _sum(node: Node) -> Node | None:
@@ -248,9 +241,7 @@ def _sum(node: Node) -> Node | None:
     axis = node.params["axis"]
     x = node.inputs[0]
     if x.op is ops.negative:
-        return _new(
-            ops.negative, simpler(_new(ops.sum, x.inputs[0], node=node, axis=axis)), node=node
-        )
+        return _new(ops.negative, simpler(_new(ops.sum, x.inputs[0], axis=axis)))
     if x.op is not ops.where or len(axis) != 1 or number(x.inputs[2]) != 0:
         return None
     condition, value, _ = x.inputs
@@ -260,29 +251,17 @@ def _sum(node: Node) -> Node | None:
     return None
 
 
-def _swapped(x: Node) -> Node | None:
-    """The array whose last two axes are swapped in x."""
-    count = len(x.shape)
-    if x.op is ops.permute_dims and x.params["axes"] == _swap(count):
-        return x.inputs[0]
-    return None
-
-
-def _swap(count: int) -> tuple[int, ...]:
-    return (*range(count - 2), count - 1, count - 2)
-
-
 def _permute_dims(node: Node) -> Node | None:
     """(aᵀ b)ᵀ = bᵀ a."""
     x, axes = node.inputs[0], node.params["axes"]
-    if x.op is ops.matmul and axes == _swap(len(axes)):
-        a, b = x.inputs
-        if _swapped(a) is not None or _swapped(b) is not None:
-            turned = [
-                simpler(_new(ops.permute_dims, part, node=node, axes=axes)) for part in (b, a)
-            ]
-            return _new(ops.matmul, *turned, node=node)
-    return None
+    count = len(axes)
+    if x.op is not ops.matmul or axes != (*range(count - 2), count - 1, count - 2):
+        return None
+    if not any(i.op is ops.permute_dims and i.params["axes"] == axes for i in x.inputs):
+        return None
+    return _new(
+        ops.matmul, *(simpler(_new(ops.permute_dims, i, axes=axes)) for i in x.inputs[::-1])
+    )
 
 
 def _reshape(node: Node) -> Node | None:
@@ -294,9 +273,9 @@ def _reshape(node: Node) -> Node | None:
         fits = len(whole.shape) > 2 and whole.shape[-1] == rows.shape[-1]
         if fits and node.shape == (*whole.shape[:-1], w.shape[-1]):
             batch = whole.shape[:-2]
-            same = _new(ops.reshape, w, node=node, shape=(*(1,) * len(batch), *w.shape))
-            wide = _new(ops.broadcast_to, same, node=node, shape=(*batch, *w.shape))
-            return _new(ops.matmul, whole, wide, node=node)
+            same = _new(ops.reshape, w, shape=(*(1,) * len(batch), *w.shape))
+            wide = _new(ops.broadcast_to, same, shape=(*batch, *w.shape))
+            return _new(ops.matmul, whole, wide)
     return None
 
 

@@ -166,7 +166,7 @@ class Block:
     def _assign(self, node: Node, e: Expression) -> None:
         """A variable for the node; where that exists already it is the same."""
         known = self.names.fixed.get(node)
-        same = [i for i in node.inputs if i in self._pending and self.values[i].text == e.text]
+        same = [i for i in node.inputs if i in self._pending and self.values[i] is e]
         if same and known is None:  # an array that is only broadcast: the variable is that array
             self._assign(same[0], self.values[same[0]])
             e = self._expression(node)
