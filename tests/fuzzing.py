@@ -68,6 +68,7 @@ class Program:
             self.lookup,
             self.reduced,
             self.chosen,
+            self.ones,
         ]
         if depth == 0:
             kinds += [self.kept, self.derivative, self.transformed, self.loop]
@@ -191,6 +192,69 @@ class Program:
             "clip": lambda s, x: cr.clip(x, -bound, bound),
             "sort": lambda s, x: cr.sort(x, axis=1),
         }[kind]
+
+    def ones(self, depth):
+        """Through arrays that have axes of size 1, some of them in front."""
+        part, shape = self.pick(
+            (lambda x: cr.reshape(x, (1, N, N)), (1, N, N)),
+            (lambda x: x[:1], (1, N)),
+            (lambda x: cr.reshape(x[:, :1], (1, N, 1)), (1, N, 1)),
+            (lambda x: x[0], (N,)),
+            (lambda x: cr.sum(x), ()),
+        )
+        texts, parts = [str(shape)], []
+        for _ in range(self.random.randrange(1, 6)):
+            text, run, shape = self.resized(shape)
+            texts.append(f"{text} {shape}")
+            parts.append(run)
+        self.said(" -> ".join(texts))
+        large = [n for n in shape if n == N]
+        back = (
+            (N, N) if len(large) == 2 else self.pick((1, *large), (*large, 1)) if large else (1, 1)
+        )
+
+        def run(s, x):
+            y = part(x)
+            for change in parts:
+                y = change(s, y)
+            return cr.tanh(x + cr.sin(cr.reshape(y, back)))
+
+        return run
+
+    def resized(self, shape):
+        """What gives an array of axes of 1 and at most two of N: its text, itself, the shape."""
+        axis = self.random.randrange(max(1, len(shape)))
+        kind = self.pick("axis", "reshape", "permute", "reduce", "first", "product", "with", "-")
+        name, keep = self.pick("sum", "mean", "max"), self.pick(True, False)
+        other, size = self.pick(("w", (N, N)), ("v", (N,)), ("w1", (1, N)), ("wn", (N, 1)))
+        together = np.broadcast_shapes(shape, size)
+        if kind == "axis":
+            new = (*shape[:axis], 1, *shape[axis:])
+        elif kind == "reshape":
+            new = tuple(self.pick([n for n in shape if n == N], [1, *shape], [*shape, 1]))
+        elif kind == "permute" and shape:
+            order = tuple(self.random.sample(range(len(shape)), len(shape)))
+            run = lambda s, x: cr.permute_dims(x, order)  # noqa: E731
+            return f"permute {order}", run, tuple(shape[a] for a in order)
+        elif kind == "reduce" and shape:
+            run = lambda s, x: getattr(cr, name)(x, axis=axis, keepdims=keep)  # noqa: E731
+            left = (*shape[:axis], *(1,) * keep, *shape[axis + 1 :])
+            return f"{name} over {axis}", run, left
+        elif kind == "first" and shape:
+            key = (*(slice(None),) * axis, slice(1))
+            return f"first of {axis}", lambda s, x: x[key], (*shape[:axis], 1, *shape[axis + 1 :])
+        elif kind == "product" and len(shape) > 1 and shape[-1] == N:
+            return "@ w", lambda s, x: cr.sin(x @ s["w"]), shape
+        elif kind == "with" and together.count(N) <= 2:
+
+            def run(s, x):
+                y = {"w1": s["w"][:1], "wn": s["w"][:, :1]}.get(other, s["w"])
+                return cr.sin(x) * (s["v"] if other == "v" else y)
+
+            return f"* {other}", run, together
+        else:
+            return "-", lambda s, x: -x, shape
+        return kind, lambda s, x: cr.reshape(x, new), new
 
     def kept(self, depth):
         """Assign to a buffer from outside."""

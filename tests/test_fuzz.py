@@ -42,6 +42,8 @@ def test_the_programs_hold_what_is_compared():
         "int8",
         "commuting",
         "accumulate=True",
+        "(1, 4, 4) -> ",
+        "permute (",
     ):
         assert name in texts
     assert any(len(fuzzing.Program(s).steps) > 1 for s in range(20))

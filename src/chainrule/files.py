@@ -63,12 +63,17 @@ def write(path: Path, content: str | bytes) -> None:
 def write_through(path: Path, content: str | bytes) -> None:
     """`write` for a path from the user: the target of a link is replaced, and a device or a pipe
     receives the content."""
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with file_errors("write", path):
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if is_stream(path):
+        with file_errors("write", path), path.open("ab") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
     else:
-        write(path, content)
+        write(Path(os.path.realpath(path)), content)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe, or an open file such as /dev/stdout."""
+    is_open = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return is_open or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 @contextlib.contextmanager

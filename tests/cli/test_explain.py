@@ -1,10 +1,12 @@
 """`chainrule explain`: ready examples and runs, as a page, as text and as a program."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import webbrowser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,6 +227,32 @@ def test_a_program_and_its_arrays_need_two_files(capsys, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["link.py"]
 
 
+@pytest.mark.parametrize("name", ["/dev/null", "null.py", "/dev/fd/1"])
+def test_beside_a_device_there_are_no_arrays(capfd, tmp_path, name):
+    (tmp_path / "null.py").symlink_to("/dev/null")
+    err = call(capfd, "explain", "neuron", "--form", "numpy", "--out", name)[2]
+    assert err == f"wrote {name}\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["null.py"]
+    assert not Path(name).with_suffix(".npz").exists()
+
+
+def test_a_program_goes_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    command = f"{sys.executable} -m chainrule explain neuron --form numpy --out"
+    (tmp_path / "log.txt").write_text("before\n")
+    for name in ("pipe & cat pipe", "/dev/stdout", "/dev/stdout >> log.txt; tail -n +2 log.txt"):
+        line = f"{command} {name}"
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout == neuron().numpy(), done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"pipe", "log.txt"}
+
+
+def test_the_file_of_a_program_needs_no_suffix(capsys, tmp_path):
+    _, _, err = call(capsys, "explain", "neuron", "--form", "numpy", "--out", "n")
+    assert err == "wrote n and n.npz\n"
+    assert {p.name for p in tmp_path.iterdir()} == {"n", "n.npz"}
+
+
 def test_a_program_runs_on_the_arrays_beside_it(capsys, tmp_path):
     _, _, err = call(capsys, "explain", "neuron", "--form", "numpy", "--out", "neuron.py")
     assert err == "wrote neuron.py and neuron.npz\n"
@@ -307,6 +335,8 @@ def test_nothing_is_opened_without_a_screen(capsys, monkeypatch):
         (["neuron", "--form", "text", "--open"], "leave out --open, or --form text"),
         (["neuron", "--out", "absent/page.html"], "got No such file or directory"),
         (["neuron", "--out", "."], "got Is a directory"),
+        (["neuron", "--form", "numpy", "--out", "."], "got Is a directory"),
+        (["neuron", "--form", "numpy", "--out", "/dev"], "got Is a directory"),
     ],
 )
 def test_errors_are_one_line(capsys, tmp_path, arguments, says):

@@ -1,6 +1,7 @@
 """A recorded backward pass: what it reads, its steps and names, and that each share adds up."""
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -309,6 +310,79 @@ def test_a_tensor_that_is_passed_and_seen_is_one_variable():
     np.testing.assert_allclose(
         explained.gradients["weight"], 2 * (w @ [1.0, 2.0]) * [[1.0, 2.0]] + 2 * w, rtol=1e-5
     )
+
+
+@dataclasses.dataclass
+class Fields:
+    w: cr.Tensor
+    rest: object = None
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    w: cr.Tensor
+    rest: object = None
+
+
+class Attributes:
+    scale = cr.Tensor([1.0, 3.0], requires_grad=True)
+
+    def __init__(self):
+        self.w = cr.Tensor([1.0, 2.0], requires_grad=True)
+        self.itself = self
+
+    def loss(self, x):
+        return (self.w * self.scale * x).sum()
+
+    @classmethod
+    def scaled(cls, x):
+        return (cls.scale * x).sum()
+
+
+class WithTables(nn.Module):
+    table = cr.Tensor([1.0, 2.0], requires_grad=True)
+
+    def __init__(self):
+        self.first, self.own = nn.Linear(2, 2), Fields(cr.Tensor([1.0, 2.0]))
+
+    def forward(self, x):
+        return (self.first(x) * self.table * self.own.w).sum()
+
+
+FIELDS = Fields(cr.Tensor([1.0, 2.0], requires_grad=True))
+SLOTS = Slots(cr.Tensor([1.0, 2.0], requires_grad=True), {"a": [FIELDS]})
+OBJECT, TABLES = Attributes(), nn.Sequential(inner=WithTables())
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "names"),
+    [
+        (lambda x: (Attributes.scale * x).sum(), (A,), ["x", "Attributes.scale"]),
+        (lambda x: (FIELDS.w * x).sum(), (A,), ["x", "FIELDS.w"]),
+        (lambda s: (s.w * s.rest["a"][0].w).sum(), (SLOTS,), ["s.w", "s.rest.a.0.w"]),
+        (lambda x: OBJECT.loss(x), (A,), ["x", "OBJECT.w", "OBJECT.scale"]),
+        (OBJECT.loss, (A,), ["x", "w", "scale"]),
+        (Attributes.scaled, (A,), ["x", "scale"]),
+        (
+            lambda x: TABLES(x),
+            (A,),
+            ["x", *(f"inner.{n}" for n in ("first.weight", "first.bias", "table", "own.w"))],
+        ),
+        (lambda x: (Fields(FIELDS.w * x).w).sum(), (A,), ["x", "FIELDS.w"]),
+    ],
+)
+def test_what_is_an_attribute_has_the_path_to_it(function, args, names):
+    assert list(cr.explain(function, *args).arrays()) == names
+
+
+def test_memory_that_is_shared_may_change_later():
+    array, w = np.ones(3), cr.Tensor([1.0, 2.0, 3.0], requires_grad=True, dtype=cr.float64)
+    x = cr.from_dlpack(array)
+    passed, seen = cr.explain(lambda x: (x * w).sum(), x), cr.explain(lambda: (x * w).sum())
+    array[:] = 5
+    for explained in (passed, seen):
+        assert explained.loss == 6
+        np.testing.assert_array_equal(explained.arrays()["x"], [1.0, 1.0, 1.0])
 
 
 def test_arrays_are_copies():

@@ -353,55 +353,6 @@ def test_a_function(name):
     agrees_with_eager(lambda x: FUNCTIONS[name](x), normal(5, 3))
 
 
-def test_a_penalty_on_a_gradient():
-    model = in_float64(lenet())
-
-    def penalty(x):
-        return (cr.grad(lambda z: (model(z) ** 2).sum())(x) ** 2).sum()
-
-    adam = optim.Adam(model.parameters())
-    agrees_with_eager(penalty, normal(2, 12, 12, 1), model=model, optimizer=adam)
-
-
-# ── PyTorch ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_an_mlp_agrees_with_pytorch():
-    model = in_float64(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
-    x, y = normal(5, 3), classes(2, 5)
-    optimizer = optim.Adam(model.parameters(), lr=1e-2)
-    source, arrays = emitted(
-        lambda x, y: functional.cross_entropy(model(x), y), x, y, optimizer=optimizer
-    )
-    loss, gradients, updated = run(source, arrays)
-
-    t = torch.nn
-    other = t.Sequential(t.Linear(3, 4), t.Tanh(), t.Linear(4, 2)).double()
-    other.load_state_dict({k: torch.tensor(v) for k, v in model.state_dict().items()})
-    step = torch.optim.Adam(other.parameters(), lr=1e-2)
-    expected = t.functional.cross_entropy(other(torch.tensor(x.numpy())), torch.tensor(y.numpy()))
-    expected.backward()
-    agrees(loss, expected.detach().numpy())
-    for name, p in other.named_parameters():
-        agrees(gradients[name], p.grad.numpy(), name)
-    step.step()
-    for name, p in other.named_parameters():
-        agrees(updated[name], p.detach().numpy(), name)
-
-
-def test_an_lstm_agrees_with_pytorch():
-    model = in_float64(nn.LSTM(3, 4))
-    x = normal(2, 12, 3)
-    loss, gradients = run(*emitted(lambda x: (model(x)[0] ** 2).mean(), x))
-    other = torch.nn.LSTM(3, 4, batch_first=True).double()
-    other.load_state_dict({k: torch.tensor(v) for k, v in model.state_dict().items()})
-    expected = (other(torch.tensor(x.numpy()))[0] ** 2).mean()
-    expected.backward()
-    agrees(loss, expected.detach().numpy())
-    for name, p in other.named_parameters():
-        agrees(gradients[name], p.grad.numpy(), name)
-
-
 # ── alone ────────────────────────────────────────────────────────────────────────────────────────
 
 ALONE = """

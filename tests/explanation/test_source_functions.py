@@ -219,6 +219,20 @@ def test_half_precision_is_computed():
 # ── shapes ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_product_with_more_axes_than_the_graph_has_is_turned():
+    w, r = (cr.Tensor(np.random.default_rng(k).normal(size=(3, 3))) for k in range(2))
+    w.requires_grad = True
+
+    def f(r):
+        y = cr.sin(r @ w.T)
+        total = cr.reshape(y, (1, 1, 3, 3))[:, :, :1].sum(axis=1)
+        return (cr.tanh(y + cr.reshape(total, (1, 3))) ** 2).mean()
+
+    source, arrays = emitted(f, r)
+    f(r).backward()
+    agrees(run(source, arrays)[1]["w"], w.grad.numpy())
+
+
 def test_a_sum_with_a_column_is_no_column():
     w, v = (cr.Tensor(x().numpy(), requires_grad=True) for _ in range(2))
     r = cr.Tensor([2.0, 3.0], dtype=cr.float64)

@@ -5,13 +5,8 @@ import pytest
 
 from chainrule import ops
 from chainrule.explanation.source import helpers
-from chainrule.explanation.source.expressions import (
-    as_whole,
-    constant,
-    name,
-    number,
-    stripped,
-)
+from chainrule.explanation.source.constants import constant, number
+from chainrule.explanation.source.expressions import as_whole, name, stripped
 from chainrule.explanation.source.functions import Functions
 from chainrule.explanation.source.operations import EMISSIONS, WRITTEN, expression
 from chainrule.graph import Node

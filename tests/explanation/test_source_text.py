@@ -62,8 +62,8 @@ def loss_and_gradients(**arrays):
     # ── backward: d_x is ∂loss/∂x ──
 
     # return functional.cross_entropy(logits, labels)
-    d_total_2 = np.where(mask, -1 / count, 0)[:, None]  # (5, 1)
-    d_logits = np.where(one_hot, d_total_2, 0) - d_total_2 * (powers / total)  # (5, 2)
+    d_picked = np.where(mask, -1 / count, 0)[:, None]  # (5, 1)
+    d_logits = np.where(one_hot, d_picked, 0) - d_picked * (powers / total)  # (5, 2)
 
     # fc2 (Linear)
     d_fc2_bias = d_logits.sum(axis=0)  # (2,)
@@ -103,8 +103,6 @@ def test_a_small_network():
 ADAM = """\
     # ── update ──
     new_step = step + 1
-    difference = 1 - beta1
-    difference_2 = 1 - beta2
     quotient = lr / (1 - beta1 ** new_step)
     quotient_2 = 1 / np.sqrt(1 - beta2 ** new_step)
 
@@ -117,8 +115,8 @@ ADAM = """\
         gradient = gradients[name]
         exp_avg = arrays[f"{name}/exp_avg"]
         exp_avg_sq = arrays[f"{name}/exp_avg_sq"]
-        new_exp_avg = exp_avg + difference * (gradient - exp_avg)
-        new_exp_avg_sq = beta2 * exp_avg_sq + difference_2 * gradient ** 2
+        new_exp_avg = exp_avg + (1 - beta1) * (gradient - exp_avg)
+        new_exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * gradient ** 2
         added = np.sqrt(new_exp_avg_sq) * quotient_2 + eps
         new_parameter = parameter - quotient * new_exp_avg / added
         updated[name] = new_parameter
@@ -135,6 +133,36 @@ def test_an_update_stands_once_for_all_parameters():
     adam = optim.Adam(net.parameters())
     source, _ = emitted(lambda x: (net(x) ** 2).mean(), x, optimizer=adam)
     assert source.endswith(ADAM)
+
+
+RELU = """\
+    # 2 (LeakyReLU)
+    mask = relu_1 > 0  # (5, 4)
+    leakyrelu_2 = np.where(mask, relu_1, relu_1 * 0.1)  # (5, 4)
+"""
+D_RELU = """\
+    # 2 (LeakyReLU)
+    d_relu_1 = np.where(mask, d_leakyrelu_2, d_leakyrelu_2 * 0.1)  # (5, 4)
+
+    # 1 (ReLU)
+    d_linear_0 = np.where(linear_0 <= 0, 0, d_relu_1)  # (5, 4)
+
+    # 0 (Linear)
+    d_linear_0_bias = d_linear_0.sum(axis=0)  # (4,)
+    d_linear_0_weight = d_linear_0.T @ x  # (4, 3)
+"""
+
+
+def test_a_relu_is_a_maximum_and_its_gradient_has_one_name():
+    layers = nn.Linear(3, 4), nn.ReLU(), nn.LeakyReLU(0.1), nn.Dropout(0.5), nn.Linear(4, 2)
+    model = in_float64(nn.Sequential(*layers))
+    x = cr.random.normal((5, 3), dtype=cr.float64)
+    source, arrays = emitted(lambda x: (model(x) ** 2).mean(), x)
+    assert "    relu_1 = np.maximum(linear_0, 0)  # (5, 4)\n" in source
+    assert RELU in source
+    assert D_RELU in source
+    arrays["x"] = np.full((5, 3), np.nan)
+    assert np.isnan(run(source, arrays)[1]["0.weight"]).all(), "as eager mode has it"
 
 
 def test_every_line_can_be_read_and_stopped_at():

@@ -151,8 +151,11 @@ def _contents(explanation: Explanation, form: Form) -> str:
 
 
 def _paths(out: Path, form: Form) -> list[Path]:
-    """The files that are written: with a program the arrays that it is called with, beside it."""
-    if form != Form.numpy:
+    """The files that are written: with a program the arrays that it is called with, beside it.
+
+    Beside a stream there is no place for them, and a folder is refused when it is written.
+    """
+    if form != Form.numpy or files.is_stream(out) or out.is_dir():
         return [out]
     beside = out.with_suffix(".npz")
     if out.suffix.lower() == ".npz" or os.path.realpath(out) == os.path.realpath(beside):
@@ -167,7 +170,8 @@ def _paths(out: Path, form: Form) -> list[Path]:
 
 def _written(paths: Sequence[Path], contents: str, explanation: Explanation) -> str:
     """Write the contents, and the arrays if there is a place for them; the paths as text."""
-    said = " and ".join(f"{p} (replaced)" if p.is_file() else str(p) for p in paths)
+    replaced = {p for p in paths if p.is_file() and not files.is_stream(p)}
+    said = " and ".join(f"{p} (replaced)" if p in replaced else str(p) for p in paths)
     for beside in paths[1:]:
         arrays = io.BytesIO()
         np.savez(arrays, **explanation.arrays())  # type: ignore[arg-type]

@@ -183,11 +183,11 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
     read: dict[Node, Input] = {}
     arguments = [owners.arguments[k] for k in recording.places]
     for node, t, name in zip(recording.inputs, recording.tensors, arguments, strict=True):
-        read[node] = Input(name, "parameter" if node.requires_grad else "data", t._value)
+        read[node] = Input(name, "parameter" if node.requires_grad else "data", np.array(t._value))
     captured = recorded.graph.inputs[len(recording.inputs) :]
     for (owner, slot), node in zip(recorded.reads, captured, strict=True):
         name = owners.name(owner) + slot.removeprefix("value").replace("grad", "/grad")
-        read[node] = Input(name, owners.kind(owner), value_of(owner, slot))
+        read[node] = Input(name, owners.kind(owner), np.array(value_of(owner, slot)))
     loss = new[recording.loss]
 
     def name_of(owner: Any) -> str:

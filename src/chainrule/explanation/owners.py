@@ -6,8 +6,9 @@ import contextlib
 import copy
 import functools
 import inspect
+import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import tree
@@ -40,7 +41,8 @@ class Owners:
         bound = _bound(function, args, kwargs)
         used: set[str] = set()
         self.arguments = [distinct(name, used) for name, leaf in _leaves(bound) if varies(leaf)]
-        objects = [*_visible(function), *_leaves(bound)]
+        objects = [*_visible(function)]
+        objects += [pair for name, leaf in _leaves(bound) for pair in _objects_in(name, leaf)]
         modules = _outermost([(n, o) for n, o in objects if isinstance(o, Module)])
         for name, module in modules:
             self._add_module(module, name if len(modules) > 1 else "")
@@ -102,6 +104,10 @@ class Owners:
             self._add(t, join + path, "parameter")
         for path, t in module.named_buffers():
             self._add(t, join + path, "buffer")
+        for path, inner in module.named_modules(prefix=prefix):
+            for name, t in _objects_inside(f"{path}.".lstrip("."), inner):
+                if isinstance(t, Tensor):
+                    self._add(t, name, "parameter" if t.requires_grad else "data")
 
     def add_optimizer(self, optimizer: Optimizer) -> None:
         """Name the state and the settings of an optimizer."""
@@ -186,9 +192,8 @@ def _visible(function: Any) -> list[tuple[str, Any]]:
                 out += _objects_in(name, inner_value)
                 waiting += [inner_value] if _is_users_function(inner_value) else []
         for bound in [value, *bound_objects(value)]:
-            if not inspect.isroutine(bound) and not isinstance(bound, (Module, type)):
-                for name, inner_value in getattr(bound, "__dict__", {}).items():
-                    out += _objects_in(name, inner_value)
+            if not inspect.isroutine(bound) and not isinstance(bound, Module):
+                out += _objects_inside("", bound)
     return out
 
 
@@ -210,15 +215,48 @@ def _outer_variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (function.__kwdefaults__ or {}).items()
 
 
-def _objects_in(name: str, value: Any) -> list[tuple[str, Any]]:
-    """The object, or those in a list, tuple or dict of them, with their names."""
+def _objects_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The object, or those in containers and objects of the user's, with their names."""
     if isinstance(value, (Module, Tensor, Optimizer)):
-        return [(name, value)]
-    if type(value) in (list, tuple, dict):
-        return [
-            (n, v) for n, v in _inside(name, value) if isinstance(v, (Module, Tensor, Optimizer))
-        ]
-    return []
+        yield name, value
+    else:
+        yield from _objects_inside(f"{name}.", value)
+
+
+def _objects_inside(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Those in the elements, attributes and class attributes of a value, but not itself."""
+    waiting, seen = [(prefix, value)], {id(value)}
+    for prefix, value in waiting:  # it grows
+        for key, inner in _parts(value):
+            if isinstance(inner, (Module, Tensor, Optimizer)):
+                yield f"{prefix}{key}", inner
+            elif id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append((f"{prefix}{key}.", inner))
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What a container holds; of a class or object of the user's the attributes."""
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, (list, tuple)):
+        return zip(getattr(value, "_fields", range(len(value))), value, strict=False)
+    own = value if isinstance(value, type) else type(value)
+    if _is_foreign(own.__module__):
+        return ()
+    classes = [c for c in reversed(own.__mro__) if not _is_foreign(c.__module__)]
+    out = {k: v for c in classes for k, v in vars(c).items() if not k.startswith("__")}
+    if own is not value:
+        slots = [k for k, v in out.items() if inspect.ismemberdescriptor(v) and hasattr(value, k)]
+        out |= {k: getattr(value, k) for k in slots} | getattr(value, "__dict__", {})
+    return out.items()
+
+
+@functools.cache
+def _is_foreign(module: str) -> bool:
+    """Whether a module is this library's, NumPy's, or one that comes with Python."""
+    package = module.partition(".")[0]
+    return in_library(f"{package}.") or package == "numpy" or package in sys.stdlib_module_names
 
 
 def _outermost(modules: list[tuple[str, Module]]) -> list[tuple[str, Module]]:

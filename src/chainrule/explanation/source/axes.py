@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from .expressions import (
     UNARY,
     Expression,
     as_whole,
+    computed,
     dtype_text,
     permuted,
     reshaped,
@@ -27,10 +27,7 @@ from .functions import Functions
 
 
 def reshape(node: Node, xs: list[Expression], functions: Functions) -> Expression:
-    out = reshaped(xs[0], node.inputs[0].shape, node.shape)
-    if xs[0].mean is not None and out.mean is None and out.text == xs[0].text:
-        return replace(out, mean=xs[0].mean)
-    return out
+    return reshaped(xs[0], node.inputs[0].shape, node.shape)
 
 
 def permute(node: Node, xs: list[Expression], functions: Functions) -> Expression:
@@ -39,23 +36,22 @@ def permute(node: Node, xs: list[Expression], functions: Functions) -> Expressio
 
 def part(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     (x,) = whole(node, xs)
-    p, texts, single = node.params, [], []
-    for n, start, stop, step in zip(x.shape, p["start"], p["stop"], p["step"], strict=True):
+    p, texts, single, left = node.params, [], [], []
+    end = 0  # of the axes that are cut
+    places = zip(x.shape, p["start"], p["stop"], p["step"], node.shape, strict=True)
+    for axis, (n, start, stop, step, size) in enumerate(places):
         first, last = str(start) if start else "", str(stop) if stop < n else ""
         texts.append(f"{first}:{last}" + (f":{step}" if step != 1 else ""))
         one = n > 1 and stop == start + 1 and 0 <= start < n
         single.append(str(start) if one else texts[-1])
-    dropped = tuple(
-        n for n, one in zip(node.shape, single, strict=True) if ":" in one
-    )  # the shape where single places are taken
+        left += [] if one else [size]
+        end = axis + 1 if (start, stop, step) != (0, n, 1) else end
 
     def at(indices: list[str], shape: Shape) -> Expression:
-        while indices and indices[-1] == ":":
-            indices = indices[:-1]
-        text = f"{x.atom}[{', '.join(indices)}]" if indices else x.text
-        return Expression(text, ATOM, shape, weight=x.weight)
+        text = f"{x.atom}[{', '.join(indices[:end])}]" if end else x.text
+        return Expression(text, ATOM if end else x.level, shape, weight=x.weight)
 
-    return replace(at(texts, node.shape), narrow=at(single, dropped))
+    return replace(at(texts, node.shape), narrow=at(single, tuple(left)))
 
 
 def pad(node: Node, xs: list[Expression], functions: Functions) -> Expression:
@@ -63,20 +59,19 @@ def pad(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     p = node.params
     if not any(p["interior"]) and min(*p["low"], *p["high"]) >= 0:
         sides = tuple(zip(p["low"], p["high"], strict=True))
-        return Expression(f"np.pad({x.text}, {sides})", ATOM, node.shape, weight=x.weight + 1)
+        return computed(f"np.pad({x.text}, {sides})", node.shape, x)
     return call(node, [x], functions, helpers.pad)
 
 
 def concat(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     parts = whole(node, xs)
     text = f"np.concatenate([{', '.join(x.text for x in parts)}], axis={node.params['axis']})"
-    return Expression(text, ATOM, node.shape, weight=1 + sum(x.weight for x in parts))
+    return computed(text, node.shape, *parts)
 
 
 def flip(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     (x,) = whole(node, xs)
-    text = f"np.flip({x.text}, {_axes(node.params['axis'])})"
-    return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+    return computed(f"np.flip({x.text}, {_axes(node.params['axis'])})", node.shape, x)
 
 
 def _axes(axis: Shape) -> str:
@@ -104,24 +99,20 @@ def reduction(method: str) -> Emission:
         ones = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
         where = f"axis={_axes(axes)}" if left else ""
         plain = f"{where}{kind}" if where else kind.removeprefix(", ")
-        count = math.prod(x.shape[a] for a in axes)
 
-        def reduced(name: str, more: str, shape: Shape) -> Expression:
-            text = f"{x.atom}.{name}({plain}{more})"
-            return Expression(text, ATOM, shape, weight=x.weight + 1)
+        def reduced(name: str) -> Expression:
+            narrow = computed(f"{x.atom}.{name}({plain})", left, x)
+            if axes == tuple(range(len(axes))):
+                return narrow
+            out = computed(f"{x.atom}.{name}({plain}, keepdims=True)", ones, x)
+            return replace(out, narrow=narrow)
 
-        def with_mean(more: str, shape: Shape) -> Expression:
-            mean = (count, reduced("mean", more, shape)) if method == "sum" else None
-            return replace(reduced(method, more, shape), mean=mean)
-
-        narrow = with_mean("", left)
-        if axes == tuple(range(len(axes))):
-            return narrow
-        out = replace(with_mean(", keepdims=True", ones), narrow=narrow)
-        if out.mean is not None and narrow.mean is not None:
-            mean = replace(out.mean[1], narrow=narrow.mean[1])
-            out = replace(out, mean=(count, mean))
-        return out
+        out = reduced(method)
+        if method != "sum":
+            return out
+        mean = reduced("mean")
+        narrow = out.narrow and replace(out.narrow, mean=mean.narrow)
+        return replace(out, mean=mean, narrow=narrow)
 
     return emission
 
@@ -131,9 +122,9 @@ def arg(method: str) -> Emission:
         (x,) = whole(node, xs)
         axis = node.params["axis"][0]
         left = tuple(n for a, n in enumerate(node.shape) if a != axis)
-        narrow = Expression(f"{x.atom}.{method}(axis={axis})", ATOM, left, weight=x.weight + 1)
+        narrow = computed(f"{x.atom}.{method}(axis={axis})", left, x)
         text = f"{x.atom}.{method}(axis={axis}, keepdims=True)"
-        return Expression(text, ATOM, node.shape, weight=x.weight + 1, narrow=narrow)
+        return replace(computed(text, node.shape, x), narrow=narrow)
 
     return emission
 
@@ -145,7 +136,7 @@ def argsort(node: Node, xs: list[Expression], functions: Functions) -> Expressio
         text = f"{name}({x.text}, axis={node.params['axis']})"
     else:
         text = f'np.argsort({x.text}, axis={node.params["axis"]}, kind="stable")'
-    return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+    return computed(text, node.shape, x)
 
 
 def running(name: str) -> Emission:
@@ -154,7 +145,7 @@ def running(name: str) -> Emission:
         small = node.dtype.itemsize < 8 and node.dtype.kind in "iu"
         kind = f", dtype={dtype_text(node.dtype)}" if small else ""
         text = f"{name}({x.text}, axis={node.params['axis']}{kind})"
-        return Expression(text, ATOM, node.shape, weight=x.weight + 1)
+        return computed(text, node.shape, x)
 
     return emission
 
@@ -164,11 +155,10 @@ def running(name: str) -> Emission:
 
 def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     column, row = xs
-    is_column = column.level == ATOM and column.shape[1:] == (1,)
-    if is_column and len(row.shape) == 1 and column.text.endswith("[:, None]"):
-        text = f"np.outer({column.text.removesuffix('[:, None]')}, {row.text})"
-        size = (column.shape[0], row.shape[0])
-        return Expression(text, ATOM, size, weight=column.weight + row.weight + 1)
+    line = column.narrow if column.shape[1:] == (1,) else None
+    if line is not None and len(line.shape) == len(row.shape) == 1:
+        text = f"np.outer({line.text}, {row.text})"
+        return computed(text, (line.shape[0], row.shape[0]), column, row)
     a, b = (
         x if len(x.shape) > 1 and x.shape[-2:] == i.shape[-2:] else as_whole(x, i.shape, i.dtype)
         for x, i in zip(xs, node.inputs, strict=True)
@@ -185,11 +175,10 @@ def matmul(node: Node, xs: list[Expression], functions: Functions) -> Expression
 
 def take(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     x, indices = whole(node, xs)
-    weight = x.weight + indices.weight + 1
-    if node.params["axis"] == 0:
-        return Expression(f"{x.atom}[{indices.text}]", ATOM, node.shape, weight=weight)
     text = f"np.take({x.text}, {indices.text}, axis={node.params['axis']})"
-    return Expression(text, ATOM, node.shape, weight=weight)
+    if node.params["axis"] == 0:
+        text = f"{x.atom}[{indices.text}]"
+    return computed(text, node.shape, x, indices)
 
 
 def checked_index(node: Node, xs: list[Expression], functions: Functions) -> Expression:

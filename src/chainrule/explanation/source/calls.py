@@ -10,8 +10,9 @@ import numpy as np
 
 from ...errors import ArgumentError, user_line
 from ...graph import Node, Operation
+from .constants import array_text, number_text
 from .elementwise import Emission
-from .expressions import ATOM, Expression, array_text, as_whole, dtype_text, number_text
+from .expressions import Expression, as_whole, computed, dtype_text
 from .functions import Functions, ufunc_text
 
 
@@ -47,8 +48,7 @@ def _plain(value: Any) -> bool:
 
 def _called(node: Node, xs: Sequence[Expression], name: str, params: dict[str, Any]) -> Expression:
     arguments = [x.text for x in xs] + [f"{k}={_parameter(v, node)}" for k, v in params.items()]
-    weight = 1 + sum(x.weight for x in xs)
-    return Expression(f"{name}({', '.join(arguments)})", ATOM, node.shape, weight=weight)
+    return computed(f"{name}({', '.join(arguments)})", node.shape, *xs)
 
 
 def meaning(node: Node, xs: list[Expression], functions: Functions) -> Expression:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...compile.rewriting import number
 from ...graph import Node
 from .expressions import (
     ATOM,
@@ -22,6 +23,7 @@ from .expressions import (
     dtype_text,
 )
 from .functions import Functions
+from .patterns import is_mean
 
 Emission = Callable[[Node, list[Expression], Functions], Expression]
 
@@ -36,43 +38,28 @@ def elementwise(
     shape = np.broadcast_shapes(*[x.shape for x in xs])
     weight = 1 + sum(x.weight for x in xs)
     weak = by_python and all(x.weak for x in xs)
-    whole = any(x.text.removeprefix("-").isdigit() for x in xs)  # an int, of which NumPy makes one
+    whole = any(x.number is not None for x in xs)  # an int, of which NumPy makes one
     other = node.dtype != np.bool_ if whole else node.dtype not in (np.float64, np.bool_)
     if not weak and all(x.weak for x in xs) and other:
         text, level = f"{dtype_text(node.dtype)}({text})", ATOM
     return Expression(text, level, shape, weak, weight)
 
 
-def infix(sign: str, level: int, right: int) -> Emission:
-    """x1 sign x2, the second one in parentheses if it binds less tightly than `right`."""
+def infix(sign: str, level: int) -> Emission:
+    """x1 sign x2, the second one in parentheses unless it binds more tightly."""
 
     def emission(node: Node, xs: list[Expression], functions: Functions) -> Expression:
         a, b = xs
-        if sign in "+-" and b.text.startswith("-") and b.level in (UNARY, PRODUCT):
-            other = "-" if sign == "+" else "+"
-            return elementwise(node, xs, f"{a.within(level)} {other} {b.text[1:]}", level, True)
-        return elementwise(
-            node, xs, f"{a.within(level)} {sign} {b.within(right)}", level, by_python=True
-        )
+        text = f"{a.within(level)} {sign} {b.within(level + 1)}"
+        return elementwise(node, xs, text, level, by_python=True)
 
     return emission
 
 
-def multiply(node: Node, xs: list[Expression], functions: Functions) -> Expression:
-    """x1 x2; by 1 / n is a division by n."""
-    a, b = xs
-    for x, n in ((a, b), (b, a)):
-        if n.weak and n.text.startswith("1 / ") and not x.weak:
-            text = n.text.removeprefix("1 / ")
-            return elementwise(node, xs, f"{x.within(PRODUCT)} / {text}", PRODUCT, True)
-    text = f"{a.within(PRODUCT)} * {b.within(PRODUCT + 1)}"
-    return elementwise(node, xs, text, PRODUCT, by_python=True)
-
-
 def divide(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     a, b = xs
-    if a.mean is not None and b.weak and b.text == str(a.mean[0]):
-        return a.mean[1]
+    if a.mean is not None and is_mean(node):
+        return a.mean
     return elementwise(node, xs, f"{a.within(PRODUCT)} / {b.within(UNARY)}", PRODUCT, True)
 
 
@@ -87,7 +74,7 @@ def square(node: Node, xs: list[Expression], functions: Functions) -> Expression
 
 def negative(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     x = xs[0]
-    if x.level == PRODUCT and not x.text.startswith("-"):
+    if x.level == PRODUCT:
         return elementwise(node, xs, f"-{x.text}", PRODUCT, by_python=True)
     return elementwise(node, xs, f"-{x.within(UNARY + 1)}", UNARY, by_python=True)
 
@@ -97,14 +84,18 @@ def comparison(sign: str, function: str) -> Emission:
         a, b = xs
         if all(x.weak for x in xs):
             return elementwise(node, xs, f"{function}({a.text}, {b.text})", ATOM)
-        size = node.inputs[0].op is ops.abs and a.text.startswith("np.abs(")
-        if sign == "<" and size and b.text == "np.inf":
-            return elementwise(node, xs, "np.isfinite" + a.text[len("np.abs") :], ATOM)
+        if a.inside is not None and node.op is ops.less and number(node.inputs[1]) == np.inf:
+            return elementwise(node, [a.inside], f"np.isfinite({a.inside.text})", ATOM)
         left, right, as_read = (b, a, sign.replace("<", ">")) if a.weak else (a, b, sign)
         text = f"{left.within(OR)} {as_read} {right.within(OR)}"  # a number stands on the right
         return elementwise(node, xs, text, COMPARISON)
 
     return emission
+
+
+def absolute(node: Node, xs: list[Expression], functions: Functions) -> Expression:
+    """|x|, of which a comparison may need x."""
+    return replace(function("np.abs")(node, xs, functions), inside=xs[0])
 
 
 def invert(node: Node, xs: list[Expression], functions: Functions) -> Expression:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ...errors import ArgumentError
-from ...graph import Array, Dtype, Shape
+from ...graph import Dtype, Shape
 
 # How tightly a text binds. Python has one level for * and @; here a product of matrices in one of
 # numbers, or the other way around, has parentheses.
-COMPARISON, OR, XOR, AND, SHIFT, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM = range(11)
-
-WIDTH = 88  # characters of a line
-LITERAL = 32  # elements of a constant that is written out
+COMPARISON, OR, XOR, AND, SHIFT, SUM, MATMUL, PRODUCT, UNARY, POWER, ATOM, NAME = range(12)
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,11 @@ class Expression:
     shape   of what the text computes: it broadcasts to the node's shape
     weak    a Python number, which takes the dtype of the array that it meets
     weight  how many operations it has
-    mean    of a sum, the number of terms, and their mean
+    number  of a whole number that is written out, which one
+    mean    of a sum, the mean of its terms
     narrow  the same without axes of size 1 that it keeps
+    inside  of |x|, x
+    sized   the text ends with the shape
     """
 
     text: str
@@ -38,8 +36,11 @@ class Expression:
     shape: Shape
     weak: bool = False
     weight: int = 0
-    mean: tuple[int, Expression] | None = None
+    number: int | None = None
+    mean: Expression | None = None
     narrow: Expression | None = None
+    inside: Expression | None = None
+    sized: bool = False
 
     def within(self, level: int) -> str:
         """The text as an operand where this level is expected."""
@@ -53,7 +54,12 @@ class Expression:
 
 def name(text: str, shape: Shape, weak: bool = False) -> Expression:
     """A variable."""
-    return Expression(text, ATOM, shape, weak)
+    return Expression(text, NAME, shape, weak)
+
+
+def computed(text: str, shape: Shape, *xs: Expression) -> Expression:
+    """A call, or another text that binds as tightly, of these operands."""
+    return Expression(text, ATOM, shape, weight=1 + sum(x.weight for x in xs))
 
 
 def stripped(shape: Sequence[int]) -> Shape:
@@ -62,13 +68,6 @@ def stripped(shape: Sequence[int]) -> Shape:
     while shape and shape[0] == 1:
         shape = shape[1:]
     return shape
-
-
-def text_literal(text: str) -> str:
-    """A text in quotes; what is not printable, as a line end, is escaped."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
-    return f'"{"".join(shown)}"'
 
 
 def dtype_text(dtype: Dtype) -> str:
@@ -94,27 +93,19 @@ def as_whole(e: Expression, shape: Shape, dtype: Dtype) -> Expression:
         return e
     weight = e.weight + 1
     if e.weak:
-        kind = {"0": "zeros", "1": "ones"}.get(e.text)
+        kind = None if e.number is None else {0: "zeros", 1: "ones"}.get(e.number)
         default = "" if dtype == np.float64 and kind else f", {dtype_text(dtype)}"
         text = f"np.{kind}({shape}{default})" if kind else f"np.full({shape}, {e.text}{default})"
-        return Expression(text, ATOM, shape, weight=weight)
+        return Expression(text, ATOM, shape, weight=weight, sized=True)
     extra = len(e.shape) - len(shape)
     if extra > 0:  # axes of size 1 in front, such as those of a batch of one
         first = f"{e.atom}[{', '.join(['0'] * extra)}]"
         return as_whole(Expression(first, ATOM, e.shape[extra:], weight=weight), shape, dtype)
-    if e.shape == stripped(shape):
-        axes = ", ".join(["None"] * (len(shape) - len(e.shape)))
+    if shape == (1,) * -extra + e.shape:
+        axes = ", ".join(["None"] * -extra)
         return Expression(f"{e.atom}[{axes}]", ATOM, shape, weight=weight)
-    return Expression(f"np.broadcast_to({e.text}, {shape})", ATOM, shape, weight=weight)
-
-
-def with_axes(e: Expression, count: int) -> Expression:
-    """The expression with that number of axes: those in front have size 1."""
-    missing = count - len(e.shape)
-    if missing <= 0 or e.weak:
-        return replace(e, shape=(1,) * max(0, missing) + e.shape)
-    text = f"{e.atom}[{', '.join(['None'] * missing)}]"
-    return Expression(text, ATOM, (1,) * missing + e.shape, weight=e.weight)
+    text = f"np.broadcast_to({e.text}, {shape})"
+    return Expression(text, ATOM, shape, weight=weight, sized=True)
 
 
 def permuted(e: Expression, axes: Shape) -> Expression:
@@ -126,7 +117,8 @@ def permuted(e: Expression, axes: Shape) -> Expression:
         target = [1] * count
         target[axes.index(count - 1)] = e.shape[0]
         return reshaped(e, (1,) * (count - 1) + e.shape, tuple(target))
-    e = with_axes(e, count)
+    whole = (1,) * (count - len(e.shape)) + e.shape[-count:]  # a reduction may leave more axes
+    e = replace(as_whole(e, whole, np.dtype(np.float64)), weight=e.weight)
     shape = tuple(e.shape[a] for a in axes)
     order = tuple(range(count))
     if axes == order:
@@ -157,7 +149,7 @@ def reshaped(e: Expression, old: Shape, new: Shape) -> Expression:
     if not new:
         return Expression(f"{e.atom}[{', '.join('0' for _ in old)}]", ATOM, (), weight=e.weight)
     text = f"{e.atom}.reshape({', '.join(map(str, new))})"
-    return Expression(text, ATOM, new, weight=e.weight)
+    return Expression(text, ATOM, new, weight=e.weight, sized=True)
 
 
 def _indexed(e: Expression, old: Shape, new: Shape) -> Expression:
@@ -185,116 +177,6 @@ def _indexed(e: Expression, old: Shape, new: Shape) -> Expression:
         texts.pop()
     if not texts:
         return replace(e, shape=shape)
-    return Expression(f"{e.atom}[{', '.join(texts)}]", ATOM, shape, weight=e.weight)
-
-
-# ── constants ────────────────────────────────────────────────────────────────────────────────────
-
-
-def number_text(value: Any) -> str:
-    """A number as Python writes it; whole floats without their fraction."""
-    value = np.asarray(value)
-    number = value.item()
-    if isinstance(number, float):
-        if math.isnan(number):
-            return "np.nan"
-        if math.isinf(number):
-            return "np.inf" if number > 0 else "-np.inf"
-        if number == int(number) and abs(number) < 1e6 and not (number == 0 and 1 / _sign(number)):
-            return str(int(number))
-        return str(value.dtype.type(number)) if value.dtype != np.float64 else repr(number)
-    return str(number)
-
-
-def _sign(number: float) -> float:
-    """Infinity, unless the number is -0."""
-    return math.inf if math.copysign(1, number) > 0 else 1.0
-
-
-def number(value: Any) -> Expression:
-    """A number, which takes the dtype of the array that it meets."""
-    text = number_text(value)
-    level = UNARY if text.startswith("-") else ATOM
-    if len(text) > 8 and np.asarray(value).dtype.kind == "f":
-        inverse = number_text(np.float64(f"{1 / float(value):.6g}"))
-        if np.asarray(value).dtype.type(1 / float(inverse)) == value:
-            text, level = f"1 / {inverse}", PRODUCT
-    return Expression(text, level, (), weak=True)
-
-
-def collapsed(value: Array) -> Array:
-    """The array with size 1 along the axes on which it repeats itself, and those in front gone."""
-    for axis, n in enumerate(value.shape):
-        if n > 1:
-            first = value[(slice(None),) * axis + (slice(0, 1),)]
-            if value.strides[axis] == 0 or np.array_equal(
-                np.broadcast_to(first, value.shape), value, equal_nan=value.dtype.kind == "f"
-            ):
-                value = first
-    return value.reshape(stripped(value.shape))
-
-
-def constant(value: Array) -> Expression | None:
-    """An expression for a constant; None for one that is too large to be written out."""
-    if value.size == 0:
-        text = f"np.zeros({value.shape}, {dtype_text(value.dtype)})"
-        return Expression(text, ATOM, value.shape)
-    value = collapsed(value)
-    shape = value.shape
-    if not shape:
-        return number(value)
-    line = value.reshape(-1)
-    along = _progression(line) if math.prod(shape) == max(shape) else None
-    if along is not None:
-        e = Expression(along, ATOM, line.shape, weight=1)
-        return reshaped(e, (1,) * (len(shape) - 1) + line.shape, shape)
-    matrix = _triangle(value) or _identity(value) if value.ndim == 2 else None
-    if matrix is not None:
-        return Expression(matrix, ATOM, shape, weight=1)
-    if value.size > LITERAL:
-        return None
-    return Expression(array_text(value), ATOM, shape, weight=1)
-
-
-def array_text(value: Array) -> str:
-    """A small array, written out."""
-
-    def rows(x: Array) -> str:
-        return f"[{', '.join(map(rows, x))}]" if x.ndim else number_text(x)
-
-    return f"np.array({rows(value)}, {dtype_text(value.dtype)})"
-
-
-def _triangle(value: Array) -> str | None:
-    """A mask that holds up to a diagonal, as `np.tri`."""
-    n, m = value.shape
-    count = value.sum(axis=1) if value.dtype == np.bool_ else np.zeros(0)
-    rows = np.flatnonzero((count > 0) & (count < m))
-    if not rows.size:
-        return None
-    k = int(count[rows[0]] - 1 - rows[0])
-    if not np.array_equal(value, np.tri(n, m, k, dtype=bool)):
-        return None
-    return f"np.tri({n}, {m}{f', {k}' if k else ''}, dtype=bool)"
-
-
-def _identity(value: Array) -> str | None:
-    n, m = value.shape
-    if n != m or np.count_nonzero(value) != n or not (np.diagonal(value) == 1).all():
-        return None
-    return f"np.eye({n}, dtype={dtype_text(value.dtype)})"
-
-
-def _progression(line: Array) -> str | None:
-    """Whole numbers at equal distances, as `np.arange`."""
-    if line.dtype.kind not in "iu" or line.size < 2:
-        return None
-    start, step = int(line[0]), int(line[1]) - int(line[0])
-    stop = start + step * line.size
-    fits = min(start, stop) > -(2**62) and max(start, stop) < 2**62
-    if step == 0 or not fits or not np.array_equal(line, np.arange(start, stop, step)):
-        return None
-    bounds = f"{stop}" if (start, step) == (0, 1) else f"{start}, {stop}"
-    bounds += "" if step == 1 else f", {step}"
-    kind = "" if line.dtype == np.int64 else f", dtype={dtype_text(line.dtype)}"
-    return f"np.arange({bounds}{kind})"
+    text = f"{e.atom}[{', '.join(texts)}]"
+    narrow = e if e.shape == tuple(n for n in shape if n != 1) else None
+    return Expression(text, ATOM, shape, weight=e.weight, narrow=narrow)

@@ -13,13 +13,14 @@ import textwrap
 import types
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ...errors import PACKAGE, ArgumentError, user_line
 from ...guards.functions import globals_in, in_library
-from .expressions import LITERAL, WIDTH, array_text, number_text
+from .constants import LITERAL, array_text, number_text
+from .layout import WIDTH, wrapped
 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
 
@@ -137,13 +138,6 @@ def ufunc_text(value: np.ufunc, operation: str) -> str:
     return f"np.{value.__name__}"
 
 
-def wrapped(text: str) -> list[str]:
-    """A long literal over several lines, unless it has texts."""
-    if len(text) <= WIDTH or re.search("[\"']", text):
-        return [text]
-    return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_long_words=False)
-
-
 def _refuse(operation: str, arrived: str) -> NoReturn:
     raise ArgumentError(
         "explain",
@@ -157,11 +151,11 @@ def _refuse(operation: str, arrived: str) -> NoReturn:
 # ── where a function is defined ──────────────────────────────────────────────────────────────────
 
 
-class _Definition:
-    """A function's syntax tree, and the lines of the file that has it."""
+class _Definition(NamedTuple):
+    """A function's syntax tree, and the text of the file that has it."""
 
-    def __init__(self, node: ast.FunctionDef | ast.Lambda, source: str) -> None:
-        self.node, self.source = node, source
+    node: ast.FunctionDef | ast.Lambda
+    source: str
 
 
 @functools.lru_cache(64)

@@ -1,6 +1,6 @@
 """Identities that make a graph shorter to read, one function for each operation that has some.
 
-They hold for every input; a sum may round differently.
+They hold for every input, except that roundings may differ, and a zero may lose its sign.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...compile import passes
 from ...compile.rewriting import apply, number, with_inputs
 from ...dtypes import is_floating
-from ...graph import Node, Operation, Shape
+from ...graph import Dtype, Node, Operation, Shape
+from .constants import inverse
+from .patterns import as_mask, is_class_of, is_count, is_masked, is_zero
 
 
 def simpler(node: Node) -> Node:
@@ -23,32 +26,22 @@ def simpler(node: Node) -> Node:
         if all(n is not None for n in numbers):
             with np.errstate(all="ignore"):
                 value = node.op.evaluate(*map(np.asarray, numbers), **node.params)
-            return _full(value, node.shape, node)
+            return _full(value, node.shape, node.dtype)
+    node = passes.simpler(node, node.inputs)  # what holds to the last bit
     rule = _RULES.get(node.op)
     return node if rule is None else rule(node) or node
 
 
-def _new(op: Operation, *inputs: Node, node: Node, **params: object) -> Node:
-    return apply(op, *inputs, source=node.source, **params)
-
-
-def _alias(node: Node) -> Node | None:
-    return node.inputs[0]
+def _new(op: Operation, *inputs: Node, **params: object) -> Node:
+    return apply(op, *inputs, source=None, **params)
 
 
 def _equal(node: Node) -> Node | None:
     """A mask as numbers is 0 where the mask does not hold."""
     x, zero = node.inputs
-    mask = _as_mask(x)
+    mask = as_mask(x)
     if mask is not None and number(zero) == 0:
-        return _new(ops.bitwise_invert, mask, node=node)
-    return None
-
-
-def _as_mask(x: Node) -> Node | None:
-    """The mask whose 0 and 1 these numbers are."""
-    if x.op is ops.astype and x.inputs[0].dtype == np.bool_:
-        return x.inputs[0]
+        return _new(ops.bitwise_invert, mask)
     return None
 
 
@@ -58,134 +51,145 @@ def _and(node: Node) -> Node | None:
 
 
 def _where(node: Node) -> Node | None:
-    """Where the mask is inverted the branches change places; in one, mask as a number is 1."""
+    """Where the mask is inverted the branches change places; in each the mask is known.
+
+    Where x is not above 0 it is 0: the larger of both.
+    """
     condition, yes, no = node.inputs
     if number(condition) is not None:
         return yes if number(condition) else no
     if condition.op is ops.bitwise_invert:
         condition, yes, no = condition.inputs[0], no, yes
-    if number(no) == 0 and _is_zero_without(yes, condition):
+    if number(no) == 0 and is_zero(yes, condition, 2):
         return yes
-    if yes.op is ops.where and yes.inputs[0] is condition:
-        yes = yes.inputs[1]
-    if no.op is ops.where and no.inputs[0] is condition:
-        no = no.inputs[2]
-    if yes.op is ops.multiply:
-        for factor, other in (yes.inputs, yes.inputs[::-1]):
-            if _as_mask(factor) is condition:
-                yes = other
-                break
+    if number(yes) == 0 and is_zero(no, condition, 1):
+        return no
+    yes, no = _where_known(yes, condition, 1), _where_known(no, condition, 2)
+    below = condition.op is ops.less_equal and condition.inputs[0] is no
+    if below and number(yes) == 0 and number(condition.inputs[1]) == 0:
+        return _new(ops.maximum, no, yes)
     if number(yes) == 1 and number(no) == 0 and is_floating(node.dtype):
-        return _new(ops.astype, condition, node=node, dtype=node.dtype)
-    if is_count(no) and number(yes) == 1 and condition.op is ops.equal:
-        first, second = condition.inputs
-        if first is no and number(second) == 0:
-            return _new(ops.maximum, no, _full(1, no.shape, node), node=node)
+        return _new(ops.astype, condition, dtype=node.dtype)
+    empty = condition.op is ops.equal and condition.inputs[0] is no and is_count(no)
+    if empty and number(yes) == 1 and number(condition.inputs[1]) == 0:
+        return _new(ops.maximum, no, yes)
     if (condition, yes, no) == node.inputs:
         return None
     return with_inputs(node, (condition, yes, no))
 
 
-def _is_zero_without(x: Node, mask: Node) -> bool:
-    """Whether x is 0 where the mask does not hold, by the branches that made it."""
-    while x.op is ops.where:
-        condition, yes, no = x.inputs
-        if condition is mask and number(no) == 0:
-            return True
-        if number(no) == 0:
-            x = yes
-        elif number(yes) == 0:
-            x = no
-        else:
-            break
-    return False
+def _where_known(x: Node, mask: Node, branch: int, depth: int = 4) -> Node:
+    """x where this branch of the mask is taken: in the first one, mask as a number is 1."""
+    if x.op is ops.where and x.inputs[0] is mask:
+        return x.inputs[branch]
+    if x.op is ops.multiply and branch == 1:
+        for factor, other in (x.inputs, x.inputs[::-1]):
+            if as_mask(factor) is mask:
+                return other
+    if x.op in (ops.negative, ops.multiply, ops.divide) and depth:
+        inputs = tuple([_where_known(i, mask, branch, depth - 1) for i in x.inputs])
+        return x if inputs == x.inputs else simpler(with_inputs(x, inputs))
+    return x
 
 
-def _is_masked(x: Node) -> bool:
-    """Whether it is 0 where a mask does not hold."""
-    return x.op is ops.where and number(x.inputs[2]) == 0
-
-
-def is_count(x: Node) -> bool:
-    """Whether it is a sum of a mask's 0 and 1."""
-    while x.op is ops.reshape:
-        x = x.inputs[0]
-    return x.op is ops.sum and _as_mask(x.inputs[0]) is not None
-
-
-def _full(value: Any, shape: Shape, node: Node) -> Node:
-    """A constant of the node's dtype."""
-    one = np.full((1,) * len(shape), value, node.dtype)
-    leaf = Node(None, (), {}, one.shape, one.dtype, one, False, node.source)
-    return leaf if one.shape == shape else _new(ops.broadcast_to, leaf, node=node, shape=shape)
-
-
-def _multiply(node: Node) -> Node | None:
-    """x · (1 / y) = x / y; a mask leaves what is 0 without it; a number goes into the branch.
-
-    x · x = x²; g / ∑eˣ · eˣ = g · softmax(x).
-    """
-    if node.inputs[0] is node.inputs[1]:
-        return _new(ops.square, node.inputs[0], node=node)
-    for x, y in (node.inputs, node.inputs[::-1]):
-        mask = _as_mask(y)
-        if mask is not None and _is_masked(x) and x.inputs[0] is mask:
-            return x
-        if _is_masked(x) and number(y) is not None and np.isfinite(number(y)):
-            condition, yes, no = x.inputs
-            scaled = simpler(_new(ops.multiply, yes, y, node=node))
-            return _new(ops.where, condition, scaled, no, node=node)
-        if y.op is ops.divide and number(y.inputs[0]) == 1:
-            return _new(ops.divide, x, y.inputs[1], node=node)
-        if number(y) == -1:
-            return _new(ops.negative, x, node=node)
-        if y.op is ops.exp and x.op is ops.broadcast_to and x.inputs[0].op is ops.divide:
-            g, total = x.inputs[0].inputs
-            if total.op is ops.sum and total.inputs[0] is y:
-                wide = [
-                    _new(ops.broadcast_to, part, node=node, shape=y.shape) for part in (g, total)
-                ]
-                return _new(
-                    ops.multiply, wide[0], _new(ops.divide, y, wide[1], node=node), node=node
-                )
+def _opposite(x: Node) -> Node | None:
+    """-x, where that is shorter than x."""
+    if x.op is ops.negative:
+        return x.inputs[0]
+    if x.op is ops.broadcast_to and x.inputs[0].op is ops.negative:
+        return _new(ops.broadcast_to, x.inputs[0].inputs[0], shape=x.shape)
+    value = number(x)
+    if value is not None and is_floating(x.dtype) and value < 0:
+        return _full(-value, x.shape, x.dtype)
     return None
 
 
+def _full(value: Any, shape: Shape, dtype: Dtype) -> Node:
+    """A constant."""
+    one = np.full((1,) * len(shape), value, dtype)
+    leaf = Node(None, (), {}, one.shape, one.dtype, one)
+    return leaf if one.shape == shape else _new(ops.broadcast_to, leaf, shape=shape)
+
+
+def _multiply(node: Node) -> Node | None:
+    """x · (1 / y) = x / y; a mask leaves what is 0 without it.
+
+    x · x = x²; (-x) y = -(x y); g / ∑eˣ · eˣ = g · softmax(x).
+    """
+    if node.inputs[0] is node.inputs[1]:
+        return _new(ops.square, node.inputs[0])
+    for x, y in (node.inputs, node.inputs[::-1]):
+        mask = as_mask(y)
+        if mask is not None and is_masked(x) and x.inputs[0] is mask:
+            return x
+        c = number(y)
+        if c == -1:
+            return simpler(_new(ops.negative, x))
+        opposite = _opposite(y)
+        if opposite is not None:
+            parts = [opposite if i is y else i for i in node.inputs]
+            return _new(ops.negative, simpler(_new(ops.multiply, *parts)))
+        if c is not None and inverse(c) is not None:
+            return simpler(_new(ops.divide, x, _full(inverse(c), x.shape, node.dtype)))
+        one = y.inputs[0] if y.op is ops.broadcast_to else y
+        if one.op is ops.divide and number(one.inputs[0]) == 1:
+            below = _new(ops.broadcast_to, one.inputs[1], shape=y.shape)
+            return simpler(_new(ops.divide, x, simpler(below)))
+        if y.op is ops.exp and x.op is ops.broadcast_to and x.inputs[0].op is ops.divide:
+            g, total = x.inputs[0].inputs
+            if total.op is ops.sum and total.inputs[0] is y:
+                wide = [_new(ops.broadcast_to, part, shape=y.shape) for part in (g, total)]
+                return _new(ops.multiply, wide[0], _new(ops.divide, y, wide[1]))
+    return None
+
+
+def _divide(node: Node) -> Node | None:
+    """(-x) / y = -(x / y)."""
+    x, y = node.inputs
+    above, below = _opposite(x), _opposite(y)
+    if above is None and below is None:
+        return None
+    positive = simpler(_new(ops.divide, above or x, below or y))
+    return positive if above and below else _new(ops.negative, positive)
+
+
 def _add(node: Node) -> Node | None:
-    """x + 0 = x; x + x = 2 x; x + (-y) = x - y; parts with zeros around them are joined."""
+    """x + 0 = x; x + x = 2 x; x + (-y) = x - y; parts with zeros around them are joined.
+
+    Of a mask's two branches one array.
+    """
     x, y = node.inputs
     if number(x) == 0 or number(y) == 0:
         return y if number(x) == 0 else x
     if x is y:
-        return simpler(_new(ops.multiply, _full(2, node.shape, node), x, node=node))
-    if y.op is ops.negative:
-        return _new(ops.subtract, x, y.inputs[0], node=node)
-    if x.op is ops.negative:
-        return _new(ops.subtract, y, x.inputs[0], node=node)
+        return simpler(_new(ops.multiply, _full(2, node.shape, node.dtype), x))
+    for first, second in (node.inputs, node.inputs[::-1]):
+        opposite = _opposite(second)
+        if opposite is not None:
+            return _new(ops.subtract, first, opposite)
+        if is_masked(first) and is_zero(second, first.inputs[0], 1):
+            condition, yes, _ = first.inputs
+            return _new(ops.where, condition, yes, _where_known(second, condition, 2))
     return _joined(node)
 
 
 def _negative(node: Node) -> Node | None:
-    """-(-x) = x; the sign goes to the branch that is not 0."""
+    """The sign goes to the branch that is not 0."""
     x = node.inputs[0]
-    if x.op is ops.negative:
-        return x.inputs[0]
-    if _is_masked(x):
-        condition, yes, no = x.inputs
-        return _new(
-            ops.where, condition, simpler(_new(ops.negative, yes, node=node)), no, node=node
-        )
+    if x.op is ops.where and any(number(i) == 0 for i in x.inputs[1:]):
+        condition, *branches = x.inputs
+        signed = [i if number(i) == 0 else simpler(_new(ops.negative, i)) for i in branches]
+        return _new(ops.where, condition, *signed)
     if x.op is ops.broadcast_to:
-        inner = simpler(_new(ops.negative, x.inputs[0], node=node))
-        return _new(ops.broadcast_to, inner, node=node, shape=x.shape)
+        inner = simpler(_new(ops.negative, x.inputs[0]))
+        return _new(ops.broadcast_to, inner, shape=x.shape)
     return None
 
 
 def _subtract(node: Node) -> Node | None:
-    x, y = node.inputs
-    if y.op is ops.negative:
-        return _new(ops.add, x, y.inputs[0], node=node)
-    return None
+    """x - (-y) = x + y."""
+    opposite = _opposite(node.inputs[1])
+    return None if opposite is None else _new(ops.add, node.inputs[0], opposite)
 
 
 def _parts_along(x: Node) -> tuple[int, list[tuple[int, Node]]] | None:
@@ -224,12 +228,12 @@ def _joined(node: Node) -> Node | None:
         end = at + part.shape[axis]
     if end < node.shape[axis]:
         pieces.append(_zeros(node, axis, node.shape[axis] - end))
-    return _new(ops.concat, *pieces, node=node, axis=axis)
+    return _new(ops.concat, *pieces, axis=axis)
 
 
 def _zeros(node: Node, axis: int, size: int) -> Node:
     shape = tuple(size if a == axis else n for a, n in enumerate(node.shape))
-    return _full(0, shape, node)
+    return _full(0, shape, node.dtype)
 
 
 def _sum(node: Node) -> Node | None:
@@ -237,110 +241,50 @@ def _sum(node: Node) -> Node | None:
     axis = node.params["axis"]
     x = node.inputs[0]
     if x.op is ops.negative:
-        return _new(
-            ops.negative, simpler(_new(ops.sum, x.inputs[0], node=node, axis=axis)), node=node
-        )
+        return _new(ops.negative, simpler(_new(ops.sum, x.inputs[0], axis=axis)))
     if x.op is not ops.where or len(axis) != 1 or number(x.inputs[2]) != 0:
         return None
     condition, value, _ = x.inputs
     one = value.op is ops.broadcast_to and value.inputs[0].shape == node.shape
-    if one and condition.op is ops.equal and _is_class_of(condition, axis[0]):
+    if one and condition.op is ops.equal and is_class_of(condition, axis[0]):
         return value.inputs[0]
     return None
 
 
-def _is_class_of(condition: Node, axis: int) -> bool:
-    """Whether it holds for exactly one index along the axis: that of a checked class."""
-    numbers, classes = condition.inputs
-    size = condition.shape[axis]
-    if classes.op is not ops.broadcast_to or classes.inputs[0].shape[axis] != 1:
-        return False
-    index = classes.inputs[0]
-    while index.op in (ops.reshape, ops.broadcast_to):
-        index = index.inputs[0]
-    if index.op is not ops.checked_index or index.params["size"] != size:
-        return False
-    while numbers.op in (ops.reshape, ops.broadcast_to):
-        numbers = numbers.inputs[0]
-    known = numbers.value
-    return known is not None and np.array_equal(np.ravel(known), np.arange(size))
-
-
-def is_log_softmax(node: Node) -> bool:
-    """Whether it is x - (log ∑eˣ + a shift)."""
-    if node.op is not ops.subtract:
-        return False
-    x = node.inputs[1]
-    while x.op in (ops.reshape, ops.broadcast_to):
-        x = x.inputs[0]
-    return x.op is ops.add and any(
-        i.op is ops.log and i.inputs[0].op is ops.sum and i.inputs[0].inputs[0].op is ops.exp
-        for i in x.inputs
+def _permute_dims(node: Node) -> Node | None:
+    """(aᵀ b)ᵀ = bᵀ a."""
+    x, axes = node.inputs[0], node.params["axes"]
+    count = len(axes)
+    if x.op is not ops.matmul or axes != (*range(count - 2), count - 1, count - 2):
+        return None
+    if not any(i.op is ops.permute_dims and i.params["axes"] == axes for i in x.inputs):
+        return None
+    return _new(
+        ops.matmul, *(simpler(_new(ops.permute_dims, i, axes=axes)) for i in x.inputs[::-1])
     )
 
 
-def is_one_hot(node: Node) -> bool:
-    """Whether it holds at one class of each row."""
-    axes = range(len(node.shape))
-    return node.op is ops.equal and any(_is_class_of(node, a) for a in axes)
-
-
-def _swapped(x: Node) -> Node | None:
-    """The array whose last two axes are swapped in x."""
-    count = len(x.shape)
-    if x.op is ops.permute_dims and x.params["axes"] == _swap(count):
-        return x.inputs[0]
-    return None
-
-
-def _swap(count: int) -> tuple[int, ...]:
-    return (*range(count - 2), count - 1, count - 2)
-
-
-def _permute_dims(node: Node) -> Node | None:
-    """(aᵀ b)ᵀ = bᵀ a, and a permutation of a permutation is one."""
-    x, axes = node.inputs[0], node.params["axes"]
-    if x.op is ops.permute_dims:
-        order = tuple(x.params["axes"][a] for a in axes)
-        if order == tuple(range(len(order))):
-            return x.inputs[0]
-        return _new(ops.permute_dims, x.inputs[0], node=node, axes=order)
-    if x.op is ops.matmul and axes == _swap(len(axes)):
-        a, b = x.inputs
-        if _swapped(a) is not None or _swapped(b) is not None:
-            turned = [
-                simpler(_new(ops.permute_dims, part, node=node, axes=axes)) for part in (b, a)
-            ]
-            return _new(ops.matmul, *turned, node=node)
-    return None
-
-
 def _reshape(node: Node) -> Node | None:
-    """A reshape of a reshape is one; a product of rows laid out as a matrix is one of the array."""
+    """A product of rows laid out as a matrix is one of the array."""
     x = node.inputs[0]
-    if x.shape == node.shape:
-        return x
-    if x.op is ops.reshape:
-        return simpler(_new(ops.reshape, x.inputs[0], node=node, shape=node.shape))
     if x.op is ops.matmul and x.inputs[0].op is ops.reshape:
         rows, w = x.inputs
         whole = rows.inputs[0]
         fits = len(whole.shape) > 2 and whole.shape[-1] == rows.shape[-1]
         if fits and node.shape == (*whole.shape[:-1], w.shape[-1]):
             batch = whole.shape[:-2]
-            same = _new(ops.reshape, w, node=node, shape=(*(1,) * len(batch), *w.shape))
-            wide = _new(ops.broadcast_to, same, node=node, shape=(*batch, *w.shape))
-            return _new(ops.matmul, whole, wide, node=node)
+            same = _new(ops.reshape, w, shape=(*(1,) * len(batch), *w.shape))
+            wide = _new(ops.broadcast_to, same, shape=(*batch, *w.shape))
+            return _new(ops.matmul, whole, wide)
     return None
 
 
 _RULES: Mapping[Operation | None, Callable[[Node], Node | None]] = {
-    ops.alias: _alias,
-    ops.stop_gradient: _alias,
     ops.equal: _equal,
     ops.bitwise_and: _and,
     ops.where: _where,
     ops.multiply: _multiply,
+    ops.divide: _divide,
     ops.negative: _negative,
     ops.add: _add,
     ops.subtract: _subtract,

@@ -16,8 +16,10 @@ from ..derivation import Derivation, Input, evaluated
 from ..steps import Step
 from . import helpers
 from .calls import user_meaning
-from .expressions import WIDTH, Expression, dtype_text, name, number, text_literal
+from .constants import number
+from .expressions import Expression, dtype_text, name
 from .functions import Functions
+from .layout import WIDTH, text_literal
 from .names import names_for
 from .operations import EMISSIONS, WRITTEN
 from .readable import rewritten
@@ -100,9 +102,15 @@ class _Module:
         """The part of the network that a node belongs to."""
         of = self._readable.of
         out: dict[Node, str] = {}
-        for step in steps:
+        last: dict[Node, str] = {}  # what gave the last share of a node's gradient
+        for step in reversed(steps):
             title = step.title
             title = title if len(title) <= WIDTH - 6 else f"{title[: WIDTH - 7]}…"
+            for pull in step.pulls:
+                for whole in pull.upstream:
+                    if whole is not None and pull.node in last:
+                        out.setdefault(of(whole), last[pull.node])
+                last |= dict.fromkeys(pull.node.inputs, title)
             backward = [node for pull in step.pulls for node in pull.nodes]
             for node in (*step.nodes, *backward):
                 out.setdefault(of(node), title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from ...graph import Node
 from ..derivation import Derivation
 from .expressions import stripped
 from .functions import identifier
-from .identities import is_count, is_log_softmax, is_one_hot
+from .patterns import is_count, is_log_softmax, is_mean, is_one_hot, is_picked
 from .readable import Readable
 
 _BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
@@ -94,17 +95,15 @@ class Names:
         self.loops: dict[Node, Node] = {}
         self.carries: dict[Node, list[str]] = {}
         self._used = {*used}
+        self._steps: list[str] = []
         self._reserved: set[str] = set()  # for the gradients of variables
         self._count: Counter[str] = Counter()
 
     def copy(self) -> Names:
         """The same names, to which others are added without effect on these."""
-        out = Names(self._used)
-        out.fixed, out.variables, out.hints = dict(self.fixed), dict(self.variables), self.hints
-        out.gradient, out.share, out.backward = self.gradient, self.share, self.backward
-        out.loops, out.carries = self.loops, self.carries
-        out._plain, out._reserved = dict(self._plain), {*self._reserved}
-        out._count = Counter(self._count)
+        out = Names()
+        for key, value in vars(self).items():
+            setattr(out, key, copy.copy(value))
         return out
 
     def free(self, text: str) -> str:
@@ -119,6 +118,12 @@ class Names:
             out, of = f"{text}_{number}", f"{text.removeprefix('d_')}_{number}"
         self._used |= {out, of}
         return out
+
+    def step(self, depth: int) -> str:
+        """The variable that counts the steps of a loop which is in depth - 1 others."""
+        while len(self._steps) < depth:
+            self._steps.append(self.free("t"))
+        return self._steps[depth - 1]
 
     def gradient_of(self, variable: str) -> str:
         """The name of the gradient of a variable."""
@@ -192,6 +197,12 @@ def _result(node: Node) -> str:
         return "count"
     if is_log_softmax(node):
         return "log_p"
+    if node.op is ops.exp and is_log_softmax(node.inputs[0]):
+        return "p"
+    if is_picked(node):
+        return "picked"
+    if is_mean(node):
+        return "mean"
     return _variable(_RESULTS.get(node.op.name, node.op.name), "result")
 
 

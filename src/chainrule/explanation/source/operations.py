@@ -1,4 +1,4 @@
-"""One row per operation of the table: the expression in NumPy that computes it."""
+"""Of each operation of the table the expression in NumPy that computes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ... import gauss_error, ops
 from ...graph import Node, Operation
 from . import axes, calls, elementwise, helpers
 from .elementwise import Emission
-from .expressions import AND, OR, SHIFT, SUM, XOR, Expression
+from .expressions import AND, OR, PRODUCT, SHIFT, SUM, XOR, Expression
 from .functions import Functions
 
 
@@ -21,26 +21,27 @@ def expression(node: Node, xs: list[Expression], functions: Functions) -> Expres
 
 # Aligned by hand, for the eye that proofreads it.
 # fmt: off
+_NUMPY = (  # has them under the same name
+    ops.sqrt, ops.exp, ops.expm1, ops.log, ops.log1p, ops.log2, ops.log10, ops.sin, ops.cos,
+    ops.tan, ops.sinh, ops.cosh, ops.tanh, ops.remainder, ops.maximum, ops.minimum, ops.hypot,
+    ops.logaddexp, ops.copysign, ops.sign, ops.floor, ops.ceil, ops.trunc, ops.floor_divide,
+    ops.nextafter,
+)
+_HELPERS = (  # has them as functions
+    ops.norm, ops.cumulative_sum_by_key, ops.recurrence, ops.convolution,
+    ops.convolution_weight, ops.unfold, ops.max_pool, ops.fold, ops.standardise, ops.attention,
+    ops.attention_derivative, ops.scatter_add, ops.put_rows, ops.random_bits,
+)
+
 EMISSIONS: dict[Operation, Emission] = {
+    **{op: elementwise.function(f"np.{op.name}") for op in _NUMPY},
+    **{op: calls.helper(getattr(helpers, op.name)) for op in _HELPERS},
     ops.negative:       elementwise.negative,
-    ops.abs:            elementwise.function("np.abs"),
+    ops.abs:            elementwise.absolute,
     ops.square:         elementwise.square,
-    ops.sqrt:           elementwise.function("np.sqrt"),
-    ops.exp:            elementwise.function("np.exp"),
-    ops.expm1:          elementwise.function("np.expm1"),
-    ops.log:            elementwise.function("np.log"),
-    ops.log1p:          elementwise.function("np.log1p"),
-    ops.log2:           elementwise.function("np.log2"),
-    ops.log10:          elementwise.function("np.log10"),
-    ops.sin:            elementwise.function("np.sin"),
-    ops.cos:            elementwise.function("np.cos"),
-    ops.tan:            elementwise.function("np.tan"),
     ops.asin:           elementwise.function("np.arcsin"),
     ops.acos:           elementwise.function("np.arccos"),
     ops.atan:           elementwise.function("np.arctan"),
-    ops.sinh:           elementwise.function("np.sinh"),
-    ops.cosh:           elementwise.function("np.cosh"),
-    ops.tanh:           elementwise.function("np.tanh"),
     ops.asinh:          elementwise.function("np.arcsinh"),
     ops.acosh:          elementwise.function("np.arccosh"),
     ops.atanh:          elementwise.function("np.arctanh"),
@@ -48,36 +49,24 @@ EMISSIONS: dict[Operation, Emission] = {
     ops.erf:            elementwise.own(inspect.unwrap(gauss_error.erf), wide=True),
     ops.erfinv:         elementwise.own(gauss_error.erfinv),
 
-    ops.add:            elementwise.infix("+", SUM, SUM + 1),
-    ops.subtract:       elementwise.infix("-", SUM, SUM + 1),
-    ops.multiply:       elementwise.multiply,
+    ops.add:            elementwise.infix("+", SUM),
+    ops.subtract:       elementwise.infix("-", SUM),
+    ops.multiply:       elementwise.infix("*", PRODUCT),
     ops.divide:         elementwise.divide,
     ops.power:          elementwise.power,
-    ops.remainder:      elementwise.function("np.remainder"),
-    ops.maximum:        elementwise.function("np.maximum"),
-    ops.minimum:        elementwise.function("np.minimum"),
     ops.atan2:          elementwise.function("np.arctan2"),
-    ops.hypot:          elementwise.function("np.hypot"),
-    ops.logaddexp:      elementwise.function("np.logaddexp"),
-    ops.copysign:       elementwise.function("np.copysign"),
 
-    ops.sign:           elementwise.function("np.sign"),
-    ops.floor:          elementwise.function("np.floor"),
-    ops.ceil:           elementwise.function("np.ceil"),
-    ops.trunc:          elementwise.function("np.trunc"),
     ops.round:          elementwise.function("np.rint"),
-    ops.floor_divide:   elementwise.function("np.floor_divide"),
-    ops.nextafter:      elementwise.function("np.nextafter"),
     ops.equal:          elementwise.comparison("==", "np.equal"),
     ops.not_equal:      elementwise.comparison("!=", "np.not_equal"),
     ops.less:           elementwise.comparison("<", "np.less"),
     ops.less_equal:     elementwise.comparison("<=", "np.less_equal"),
-    ops.bitwise_and:    elementwise.infix("&", AND, AND + 1),
-    ops.bitwise_or:     elementwise.infix("|", OR, OR + 1),
-    ops.bitwise_xor:    elementwise.infix("^", XOR, XOR + 1),
+    ops.bitwise_and:    elementwise.infix("&", AND),
+    ops.bitwise_or:     elementwise.infix("|", OR),
+    ops.bitwise_xor:    elementwise.infix("^", XOR),
     ops.bitwise_invert: elementwise.invert,
-    ops.bitwise_left_shift:  elementwise.infix("<<", SHIFT, SHIFT + 1),
-    ops.bitwise_right_shift: elementwise.infix(">>", SHIFT, SHIFT + 1),
+    ops.bitwise_left_shift:  elementwise.infix("<<", SHIFT),
+    ops.bitwise_right_shift: elementwise.infix(">>", SHIFT),
 
     ops.where:          elementwise.where,
     ops.alias:          elementwise.same,
@@ -94,7 +83,6 @@ EMISSIONS: dict[Operation, Emission] = {
 
     ops.sum:            axes.reduction("sum"),
     ops.prod:           axes.reduction("prod"),
-    ops.norm:           calls.helper(helpers.norm),
     ops.max:            axes.reduction("max"),
     ops.min:            axes.reduction("min"),
     ops.any:            axes.reduction("any"),
@@ -103,24 +91,11 @@ EMISSIONS: dict[Operation, Emission] = {
     ops.argsort:        axes.argsort,
     ops.cumulative_sum:  axes.running("np.cumsum"),
     ops.cumulative_prod: axes.running("np.cumprod"),
-    ops.cumulative_sum_by_key: calls.helper(helpers.cumulative_sum_by_key),
-    ops.recurrence:     calls.helper(helpers.recurrence),
 
     ops.matmul:         axes.matmul,
-    ops.convolution:    calls.helper(helpers.convolution),
-    ops.convolution_weight: calls.helper(helpers.convolution_weight),
-    ops.unfold:         calls.helper(helpers.unfold),
-    ops.max_pool:       calls.helper(helpers.max_pool),
-    ops.fold:           calls.helper(helpers.fold),
-    ops.standardise:    calls.helper(helpers.standardise),
-    ops.attention:      calls.helper(helpers.attention),
-    ops.attention_derivative: calls.helper(helpers.attention_derivative),
 
     ops.take:           axes.take,
-    ops.scatter_add:    calls.helper(helpers.scatter_add),
-    ops.put_rows:       calls.helper(helpers.put_rows),
     ops.checked_index:  axes.checked_index,
-    ops.random_bits:    calls.helper(helpers.random_bits),
 }
 # fmt: on
 

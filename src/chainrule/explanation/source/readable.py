@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import ops
 from ...compile.passes import PASSES
-from ...compile.rewriting import inlined, parameters_key, with_inputs
+from ...compile.rewriting import inlined, number, parameters_key, with_inputs
 from ...graph import Graph, Node
 from .identities import simpler
 
@@ -53,7 +53,7 @@ def rewritten(order: Sequence[Node], leaves: AbstractSet[Node]) -> Readable:
     results: dict[Node, list[Node]] = {}
     known: dict[Any, Node] = {}  # what is computed twice is computed once
     for k, node in enumerate(order):
-        inputs = tuple([out.of(i) for i in node.inputs])
+        inputs = tuple([_shared(out.of(i), known) for i in node.inputs])
         if node.op is ops.item and node.inputs[0] in results:
             new = results[node.inputs[0]][node.params["index"]]
         elif node.op in (ops.call, ops.custom):
@@ -69,6 +69,14 @@ def rewritten(order: Sequence[Node], leaves: AbstractSet[Node]) -> Readable:
         out.new[node] = new
         _place(new, k, out.position, leaves)
     return out
+
+
+def _shared(node: Node, known: dict[Any, Node]) -> Node:
+    """One node for all constants that are the same number everywhere."""
+    value = number(node)
+    if value is None:
+        return node
+    return known.setdefault((node.shape, value.dtype, value.tobytes()), node)
 
 
 def tidied(graph: Graph) -> Graph:

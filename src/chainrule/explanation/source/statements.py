@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,11 @@ import numpy as np
 
 from ... import ops
 from ...errors import printable
-from ...graph import Array, Graph, Node, Shape
-from .expressions import ATOM, WIDTH, Expression, as_whole, constant, dtype_text, name, text_literal
-from .functions import Functions, wrapped
+from ...graph import Array, Graph, Node
+from .constants import constant
+from .expressions import ATOM, NAME, Expression, as_whole, dtype_text, name
+from .functions import Functions
+from .layout import WIDTH, assignment, text_literal, wrapped
 from .names import Names
 from .operations import expression
 from .readable import rewritten, tidied
@@ -76,7 +77,8 @@ class Block:
         self.lines: list[str] = []
         self.part = self.title = ""
         self._known, self._indent, self._shapes = known, indent, shapes
-        self._pending: set[Node] = set()
+        self._pending: set[Node] = set()  # expressions that may become variables
+        self._repeated: set[Node] = set()  # others, which are as short as a variable
 
     # ── values ───────────────────────────────────────────────────────────────────────────────────
 
@@ -94,12 +96,12 @@ class Block:
 
     def variable(self, node: Node) -> Expression:
         """The same, as a variable."""
-        if node.op is not None and not self.value(node).text.isidentifier():
+        if node.op is not None and self.value(node).level != NAME:
             self._assign(node, self.value(node))
         e = self.whole(node)
-        if not e.text.isidentifier():
+        if e.level != NAME:
             text = self.names.free(self.names.hint(node))
-            self._statement(text, e.text, self._shape(e.shape, e.text))
+            self._define(text, e)
             e = name(text, e.shape)
         self.values[node] = e
         return e
@@ -144,13 +146,13 @@ class Block:
                 self._several(node, self._expression(node), items[node])
             else:
                 e = self._expression(node)
-                free = e.weight == 0 and len(e.text) <= SHORT
+                simple = e.weak or node.op is ops.negative
+                free = (e.weight == 0 or (e.weight == 1 and simple)) and len(e.text) <= SHORT
                 if node in self.names.fixed or (uses[node] > 1 and not free):
                     self._assign(node, e)
                 else:
                     self.values[node] = e
-                    if not free:
-                        self._pending.add(node)
+                    (self._repeated if free else self._pending).add(node)
 
     def _expression(self, node: Node) -> Expression:
         """The node's expression, short enough: parts of it become variables."""
@@ -164,24 +166,23 @@ class Block:
     def _assign(self, node: Node, e: Expression) -> None:
         """A variable for the node; where that exists already it is the same."""
         known = self.names.fixed.get(node)
-        same = [i for i in node.inputs if i in self._pending and self.values[i].text == e.text]
+        same = [i for i in node.inputs if i in self._pending and self.values[i] is e]
         if same and known is None:  # an array that is only broadcast: the variable is that array
             self._assign(same[0], self.values[same[0]])
             e = self._expression(node)
-        if e.text.isidentifier() and (known is None or known.startswith("d_")):
+        if e.level == NAME and (known is None or node in self.names.backward):
             self.values[node] = e
             return
         text = self.names.give(node)
-        while not self._fits(f"{text} = {e.text}{self._shape(e.shape, e.text)}"):
-            if not self._name_a_part(node):
-                break
+        width = WIDTH - len(self._indent)
+        while len(f"{text} = {e.text}{self._shape(e)}") > width and self._name_a_part(node):
             e = expression(node, [self.value(i) for i in node.inputs], self.functions)
         self._pending.discard(node)
-        if known is None and e.text.isidentifier():
+        if known is None and e.level == NAME:
             self.values[node] = e
             return
-        self._statement(text, e.text, self._shape(e.shape, e.text))
-        self.values[node] = Expression(text, ATOM, e.shape, e.weak)
+        self._define(text, e)
+        self.values[node] = name(text, e.shape, e.weak)
 
     def _name_a_part(self, node: Node) -> bool:
         """Whether an input of the node was an expression; the largest becomes a variable."""
@@ -202,24 +203,16 @@ class Block:
         if texts:
             self.line("}")
 
-    def _shape(self, shape: Shape, text: str = "") -> str:
-        """The shape as a comment, unless the text says it already."""
-        shown = self._shapes and shape and str(shape) not in text
-        return f"  # {shape}" if shown else ""
+    def _shape(self, e: Expression) -> str:
+        """The shape as a comment, unless the text ends with it."""
+        return f"  # {e.shape}" if self._shapes and e.shape and not e.sized else ""
 
-    def _fits(self, line: str) -> bool:
-        return len(self._indent) + len(line) <= WIDTH
+    def _define(self, target: str, e: Expression) -> None:
+        self._statement(target, e.text, self._shape(e))
 
-    def _statement(self, target: str, text: str, comment: str) -> None:
-        if self._fits(f"{target} = {text}{comment}"):
-            self.line(f"{target} = {text}{comment}")
-            return
-        head, inside = _call_parts(text)
-        self.line(f"{target} = {head}(")
-        one = f"    {inside}"
-        for inner in [one] if self._fits(one) or not head else _arguments(inside):
-            self.line(inner)
-        self.line(f"){comment}")
+    def _statement(self, target: str, text: str, comment: str = "") -> None:
+        for line in assignment(target, text, comment, WIDTH - len(self._indent)):
+            self.line(line)
 
     def _several(self, node: Node, e: Expression, items: Mapping[int, Node]) -> None:
         """The results of an operation with several."""
@@ -229,9 +222,8 @@ class Block:
             texts[k] = self.names.give(items[k])
             self.values[items[k]] = name(texts[k], node.shape[k])
         if len(used) == 1:
-            self._statement(
-                texts[used[0]], f"{e.text}[{used[0]}]", self._shape(node.shape[used[0]])
-            )
+            (k,) = used
+            self._define(texts[k], Expression(f"{e.text}[{k}]", ATOM, node.shape[k]))
         else:
             shapes = ", ".join(str(node.shape[k]) for k in used)
             self._statement(", ".join(texts), e.text, f"  # {shapes}")
@@ -253,7 +245,7 @@ class Block:
         for k, start in enumerate(node.inputs[consts:first]):
             e, item = self.whole(start), items.get(k)
             text = self.names.carry(node, k) if item is None else self.names.give(item)
-            self._statement(text, e.text, self._shape(start.shape, e.text))
+            self._define(text, e)
             carries.append(text)
             values[graph.inputs[consts + k]] = name(text, start.shape)
             if item is not None:
@@ -266,13 +258,12 @@ class Block:
                         self.names.hints.setdefault(items[k], f"{text}_{which}")
             text = self.names.give(items[k])
             kind = "" if dtype == np.float64 else f", {dtype_text(dtype)}"
-            self._statement(text, f"np.empty({shape}{kind})", "")
+            self._statement(text, f"np.empty({shape}{kind})")
             self.values[items[k]] = name(text, shape)
 
-        t = self.names.free("t")
+        t = self.names.step(len(self._indent) // 4)
         for row, x in zip(graph.inputs[first:], node.inputs[first:], strict=True):
-            whole = self.variable(x)
-            values[row] = name(f"{whole.text}[{t}]", row.shape)
+            values[row] = Expression(f"{self.variable(x).text}[{t}]", ATOM, row.shape)
 
         steps = f"reversed(range({length}))" if p["reverse"] else f"range({length})"
         self.line(f"for {t} in {steps}:")
@@ -294,33 +285,23 @@ class Block:
     def move(self, pairs: Sequence[tuple[str, Node]]) -> None:
         """Assign all of the nodes to variables that some of them may still need."""
         moves = {a: self.whole(end).text for a, end in pairs}
-        moves = {a: b for a, b in moves.items() if a != b}
-        while moves:
-            read = {a: re.findall(r"\w+", b) for a, b in moves.items()}
-            free = next((a for a in moves if not any(a in read[o] for o in moves if o != a)), None)
+        read = {a: self._read(end) for a, end in pairs if a != moves[a]}
+        while read:
+            free = next((a for a in read if not any(a in read[o] for o in read if o != a)), None)
             if free is None:
-                self.line(f"{', '.join(moves)} = {', '.join(moves.values())}")
+                self.line(f"{', '.join(read)} = {', '.join(moves[a] for a in read)}")
                 return
-            self._statement(free, moves.pop(free), "")
+            self._statement(free, moves[free])
+            del read[free]
 
-
-def _call_parts(text: str) -> tuple[str, str]:
-    """A call as the function and what is in its parentheses; all else is in parentheses."""
-    depth = 0
-    for k in range(len(text) - 1, -1, -1):
-        depth += (text[k] in ")]}") - (text[k] in "([{")
-        if not depth:
-            call = text.endswith(")") and re.fullmatch(r"[\w.]+", text[:k])
-            return (text[:k], text[k + 1 : -1]) if call else ("", text)
-    return "", text
-
-
-def _arguments(text: str) -> list[str]:
-    """The arguments of a call, each in its line."""
-    out, depth, start = [], 0, 0
-    for k, c in enumerate(text):
-        depth += (c in "([{") - (c in ")]}")
-        if c == "," and depth == 0:
-            out.append(text[start : k + 1].strip())
-            start = k + 1
-    return [f"    {a}" for a in [*out, f"{text[start:].strip()},"]]
+    def _read(self, node: Node) -> set[str]:
+        """The variables in the expression that stands for a node."""
+        out, stack = set(), [node]
+        while stack:
+            node = stack.pop()
+            e = self.value(node)
+            if e.level == NAME:
+                out.add(e.text)
+            elif node in self._pending or node in self._repeated:
+                stack += node.inputs
+        return out

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ...graph import Node
 from ..derivation import Derivation
-from .expressions import WIDTH, name, text_literal
+from .expressions import name
+from .layout import WIDTH, text_literal
 from .readable import Readable
 from .statements import Block
 
