@@ -25,7 +25,7 @@ from .facts import counts, known, mark, of_data, row_axes, upstream
 from .naming import blocks, boundaries, crowded
 from .opening import Carry, Opened, users_of
 from .places import at_index
-from .sharing import Repeated, absorbed, inlined, pattern, shared
+from .sharing import Repeated, inlined, pattern, shared
 from .symbols import PARTS, STATES, Letters, part_letter
 
 
@@ -99,7 +99,7 @@ class _Equations:
             self._name_blocks()
         for e in written:
             mark(e, self.axes)
-        written = absorbed(inlined(absorbed(shared(written, self._new_symbol, _before))))
+        written = inlined(shared(written, self._new_symbol, _before))
         read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
         used = [s for s in inputs if s in read]
         return Mathematics(_by_step(written), self.elements.assumed, used)

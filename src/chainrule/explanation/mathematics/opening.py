@@ -2,7 +2,7 @@
 
 `standardise` and `attention` become what they are composed of, checkpoints their graphs, and loops
 one step at a time t. Nodes that compute the same are one node; so what a backward pass computes
-again is the forward pass's.
+again is the forward pass's. What is chosen between 0 and what is 0 there anyway is no choice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import ops
-from ...compile.rewriting import constant_key, inlined, item, parameters_key, with_inputs
+from ...compile.rewriting import constant_key, inlined, item, number, parameters_key, with_inputs
 from ...functions import attention, standardising
 from ...graph import Node, Operation
 from ...recording import record_inner
@@ -89,6 +89,7 @@ class Opened:
         self.parts: dict[Node, list[Node]] = {}  # the results of what was taken apart
         self.texts: dict[Node, str] = {}  # names for nodes in what was taken apart
         self._times: dict[int, Index] = {}
+        self._zero: dict[Node, frozenset[tuple[Node, bool]]] = {}  # (condition, its value) -> 0
         self._known: dict[Any, Node] = {}
         fixed = sorted(derivation.fixed, key=lambda n: derivation.position[n])
         above = [u for pull in derivation.pulls for u in pull.upstream if u is not None]
@@ -120,6 +121,11 @@ class Opened:
         """The node, or the one that computes the same."""
         if node.op is ops.alias:
             return node.inputs[0]
+        if node.op is ops.where:
+            condition, *branches = node.inputs
+            for is_true, zero, other in zip((True, False), branches, reversed(branches)):
+                if is_zero(zero) and (condition, is_true) in self._zero.get(other, ()):
+                    return other
         key: Any = parameters_key(node.params) if node.params else ()
         if node.op is None:
             key = None if node.value is None else constant_key(node)
@@ -128,10 +134,32 @@ class Opened:
         out = node if key is None else self._known.setdefault(key, node)
         if out not in self.order:
             self.order[out] = owner
+            if zero := self._zero_where(out):
+                self._zero[out] = zero
             times = [self.time[i] for i in out.inputs if i in self.time]
             if times:
                 self.time[out] = times[0]
         return out
+
+    def _zero_where(self, node: Node) -> frozenset[tuple[Node, bool]]:
+        """Conditions, with their values, where the node is 0."""
+        each = [self._zero.get(i, frozenset()) for i in node.inputs]
+        match node.op:
+            case ops.multiply:
+                return each[0] | each[1]
+            case ops.add | ops.subtract:
+                return each[0] & each[1]
+            case ops.negative | ops.astype:
+                return each[0]
+            case ops.divide:
+                return each[0]
+            case ops.where:
+                condition, yes, no = node.inputs
+                return (
+                    frozenset((condition, k) for k, x in ((True, yes), (False, no)) if is_zero(x))
+                    | (each[1] if is_zero(no) else each[2] if is_zero(yes) else each[1] & each[2])
+                )
+        return frozenset()
 
     def _all(self, ends: Sequence[Node], owner: Node) -> list[Node]:
         """The ends of new nodes, each node one of those that are known."""
@@ -229,6 +257,11 @@ _INNER: dict[Operation, Callable[[Sequence[Node]], list[tuple[Node, str]]]] = {
     ops.attention: _of_attention,
     ops.attention_derivative: _of_derivative,
 }
+
+
+def is_zero(node: Node) -> bool:
+    """Whether it is 0 everywhere, whatever the sample."""
+    return number(node) == 0
 
 
 def _leaf(like: Node) -> Node:

@@ -256,31 +256,6 @@ def _places(left: At, at: At) -> dict[Index, Place]:
     return {p.atom: q for p, q in zip(left.at, at.at, strict=True) if isinstance(p.atom, Index)}
 
 
-def absorbed(equations: list[Equation]) -> list[Equation]:
-    """The equations without conditions on what is 0 without them: [c] x = x if x = [c] y."""
-    conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
-    for e in equations:
-        own = [f for f in factors_of(e.right) if is_condition(f)]
-        if own and _is_whole(e.left):
-            conditions[e.left.symbol] = e.left, own
-
-    def without(x: Expr) -> Expr | None:
-        if not isinstance(x, Product):
-            return None
-        drop = {
-            substituted(c, _places(conditions[f.symbol][0], f))
-            for f in x.factors
-            if isinstance(f, At) and f.symbol in conditions
-            for c in conditions[f.symbol][1]
-        }
-        rest = [f for f in x.factors if f not in drop]
-        return mul(*(replaced(f, without) for f in rest)) if len(rest) < len(x.factors) else None
-
-    for e in equations:
-        e.right = replaced(e.right, without)
-    return equations
-
-
 def _inlinable(e: Equation, users: Sequence[Equation], uses: Counter[Symbol]) -> Equation | None:
     """The equation that uses this one's name, if that is not worth an equation."""
     symbol = e.left.symbol
