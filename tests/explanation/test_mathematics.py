@@ -299,6 +299,27 @@ def test_numbers_are_fractions_where_they_can_be():
     assert algebra.number(third) == Number(third)
 
 
+rows, w, v, wide = (data(4, 2), *(data(2, k, grad=True) for k in (2, 1, 4)))
+
+
+@pytest.mark.parametrize(
+    ("function", "loss", "gradient"),
+    [
+        (lambda x: 0.5 * ((x @ w) ** 2).mean(), "(1/(4 N)) Σₙ Σᵢ z[n, i]²", "z / (2 N)"),
+        (lambda x: 0.25 * ((x @ w) ** 2).sum(), "(1/4) Σₙ Σᵢ z[n, i]²", "z / 2"),
+        (lambda x: (0.25 * (x @ v) ** 2).mean(), "(1/(4 N)) Σₙ z[n]²", "z / (2 N)"),
+        (lambda x: (cr.sin(x @ v) / 4).sum(), "(1/4) Σₙ sin(z[n])", "cos(z) / 4"),
+        (lambda x: ((x @ w) ** 2).sum() / 8, "(1/(2 N)) Σₙ Σᵢ z[n, i]²", "z / N"),
+        (lambda x: 2 * ((x @ wide) ** 2).mean(), "(1/(2 N)) Σₙ Σᵢ z[n, i]²", "z / N"),
+    ],
+)
+def test_what_is_n_by_chance_is_not_written_as_n(function, loss, gradient):
+    """Of 4 samples: N is what a sum over them is divided by."""
+    m, e = written(function, rows)
+    check(m, e)
+    assert lines(m)[1:3] == [f"L = {loss}", f"δ = {gradient}"]
+
+
 def test_equal_layers_are_explained_once():
     layer = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0)
     model = double(nn.TransformerEncoder(layer, 4))

@@ -189,14 +189,15 @@ def _conditioned(factors: list[Expr]) -> list[Expr]:
     """[c] f(c) = [c] f(1): a factor counts only where a condition among them is true."""
     for c in factors:
         if isinstance(c, Compare):
+            known = {c: ONE, opposite(c): ZERO}
             for k, f in enumerate(factors):
-                if f is not c and any(x == c for x in f.walk()):
-                    factors[k] = _where_true(f, c)
+                if f is not c and any(x in known for x in f.walk()):
+                    factors[k] = _where_known(f, known)
     return [g for f in factors for g in factors_of(f)]
 
 
-def _where_true(e: Expr, condition: Expr) -> Expr:
-    return ONE if e == condition else rebuilt(e, lambda part: _where_true(part, condition))
+def _where_known(e: Expr, known: Mapping[Expr, Expr]) -> Expr:
+    return known.get(e) or rebuilt(e, lambda part: _where_known(part, known))
 
 
 def _rectified(factors: list[Expr]) -> list[Expr]:

@@ -21,7 +21,7 @@ from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Symbol
-from .facts import counts, known, mark, of_data, row_axes, upstream
+from .facts import known, mark, of_data, row_axes, upstream
 from .naming import blocks, boundaries, crowded
 from .opening import Carry, Opened, users_of
 from .places import at_index
@@ -77,7 +77,10 @@ class _Equations:
             self._value,
             self.opened,
         )
-        self.elements.constants = counts(derivation, self.opened, self.elements.rows)
+        self.elements.constants = {
+            node: counted.written(lambda x, k: (self.opened.of(x), k) in self.elements.rows)
+            for node, counted in self.opened.counted.items()
+        }
 
     def mathematics(self) -> Mathematics:
         inputs = self._name_inputs()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import factors_of, is_condition, mul, rebuilt, substituted
+from .algebra import factors_of, rebuilt, substituted
 from .equation import Equation
 from .expression import (
     At,

@@ -29,7 +29,7 @@ from .expression import (
     Sum,
     Symbol,
 )
-from .forms import Order, decimal, fits, mean, without_sign
+from .forms import Order, decimal, fits, without_sign
 from .notation import Latex, Unicode
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
@@ -373,7 +373,7 @@ class Writer:
     def product(self, e: Expr, write: Write, sign: str) -> Text:
         """Numbers in front, factors, what is divided by behind."""
         negative, e = without_sign(e)
-        factors = mean(e.factors if isinstance(e, Product) else (e,))
+        factors = e.factors if isinstance(e, Product) else (e,)
         scalars: list[Expr] = []
         above: list[Expr] = []
         below: list[Expr] = []
