@@ -29,7 +29,7 @@ from .expression import (
     Symbol,
 )
 from .numbers import MINUS, ONE, ZERO, number, plus, times, value_of
-from .places import place, put
+from .places import place, put, span
 
 _OPPOSITE = {"=": "≠", "≠": "=", "<": "≥", "≤": ">", ">": "≤", "≥": "<"}
 _TRUE = {
@@ -259,6 +259,15 @@ def power(base: Expr, exponent: Expr) -> Expr:
     return Power(base, exponent)
 
 
+def element(symbol: Symbol, at: tuple[Place, ...]) -> Expr:
+    """An element of a tensor, which is 0 where a place is outside of its axis."""
+    for p, n in zip(at, symbol.shape, strict=True):
+        ends = span(p)
+        if ends is not None and (ends[1] < 0 or ends[0] >= n):
+            return ZERO
+    return At(symbol, at)
+
+
 # ── functions and conditions ─────────────────────────────────────────────────────────────────────
 
 
@@ -325,8 +334,15 @@ def compare(relation: str, left: Expr, right: Expr) -> Expr:
     if b == 0 and relation in "=≠" and is_condition(left):
         return left if relation == "≠" else opposite(left)
     match left, right:
-        case (Numbered(p), Number(v)) if not p.terms and isinstance(v, Fraction):
-            return ONE if _TRUE[relation](p.offset, v) else ZERO
+        case (Numbered(p), Number(v)) if (ends := span(p)) is not None:
+            low, high = ends
+            # what holds, or fails, at all places
+            if low == high or relation not in "=≠":
+                least, largest = _TRUE[relation](low, v), _TRUE[relation](high, v)
+                if least == largest:
+                    return ONE if least else ZERO
+            elif not low <= v <= high:
+                return ONE if relation == "≠" else ZERO
     return Compare(relation, left, right)
 
 
@@ -478,7 +494,7 @@ def rebuilt(
     """The expression made again of other parts and places, simplified."""
     match e:
         case At(symbol, at):
-            return At(symbol, tuple(map(of_place, at)))
+            return element(symbol, tuple(map(of_place, at)))
         case Numbered(at):
             return Numbered(of_place(at))
         case Sum(terms):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...graph import Node, Shape
+from ...graph import Node
 from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
@@ -58,7 +58,6 @@ class _Equations:
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
         self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
-        self._ends: dict[Symbol, Symbol] = {}  # gradients that are another tensor, with what of
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
             [
@@ -196,7 +195,6 @@ class _Equations:
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
                 self._add(node, View(end))
-                self._ends[end] = of
         stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
@@ -267,14 +265,14 @@ class _Equations:
         time = self.opened.time.get(node)
         view = View(Symbol(text, node.shape))
         if node.op is ops.reshape and not time:
-            view = merged_view(node, view.symbol)
+            view = merged_view(node, text)
             for other, _ in self.named:
                 same = other.op is ops.reshape and other.inputs == node.inputs
-                if same and self.views[other].symbol.shape == _digits_shape(view, node):
+                if same and self.views[other].symbol.shape == view.symbol.shape:
                     symbol = self.views[other].symbol
                     self.views[node] = View(symbol, digits=view.digits)
                     return None
-        shape = (time.size, *node.shape) if time else _digits_shape(view, node)
+        shape = (time.size, *node.shape) if time else view.symbol.shape
         old = self.opened.old.get(whole)
         value = None if time and (whole is node or old is None) else self._value(whole)
         symbol = Symbol(text, shape, name, of)
@@ -290,6 +288,7 @@ class _Equations:
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
+        node = self.opened.stacked.get(node, (node,))[0]
         constant = node in self.fixed or (node.op is None and node not in self.opened.time)
         if constant or node in self.views or node in self.forward:
             return False
@@ -333,8 +332,8 @@ class _Equations:
             shape = tuple(i.size for i in indices)
             pull, step = self._pull(node), self._step(node)
             backward = self._is_backward(node, view)
-            if view.symbol in self._ends:
-                pull, _ = self._reached.get(self._ends[view.symbol], (None, 0))
+            if (end := self._end(node, view)) is not None:
+                pull, _ = end
                 step = self.step_of.get(pull.node) if pull else None
             out.append(
                 Equation(left, indices, right, shape, step, pull if backward else None, backward)
@@ -344,16 +343,25 @@ class _Equations:
     def _is_backward(self, node: Node, view: View) -> bool:
         """Whether an equation is of the backward pass."""
         known = node in self.forward or node in self.derivation.inputs
-        return not known or view.symbol in self._ends
+        return not known or view.symbol.of is not None
 
     def _order(self, named: tuple[Node, View]) -> tuple[bool, int]:
-        """Forward first; a gradient that is another tensor where the chain rule reaches it."""
+        """Forward first; the gradient of an input where the chain rule reaches it."""
         node, view = named
         at = self._place.get(node, -1)
-        if view.symbol in self._ends:
-            _, reached = self._reached.get(self._ends[view.symbol], (None, -1))
+        if (end := self._end(node, view)) is not None:
+            _, reached = end
             at = reached if node in self.forward else max(at, reached)
+            own = self.views.get(node, view)
+            if own != view:  # it is read
+                at = max(at, self._order((node, own))[1])
         return self._is_backward(node, view), at
+
+    def _end(self, node: Node, view: View) -> tuple[Pull, int] | None:
+        """Where the chain rule reaches the input that an unread symbol is the gradient of."""
+        is_read = self.views.get(node) == view and self.users.get(node)
+        of = None if is_read or view.offsets else view.symbol.of
+        return None if of is None else self._reached.get(of)
 
     @cached_property
     def _place(self) -> dict[Node, int]:
@@ -430,7 +438,3 @@ def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equati
             out.append((e.step, []))
         out[-1][1].append(e)
     return out
-
-
-def _digits_shape(view: View, node: Node) -> Shape:
-    return tuple(n for sizes in view.digits for n in sizes) if view.digits else node.shape

@@ -40,16 +40,16 @@ class Pattern:
     places: tuple[Place, ...]
 
 
-def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] = id) -> Pattern:
+def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] | None = None) -> Pattern:
     """The expression as an element of a tensor.
 
-    symbol_key   what a symbol is in the key
+    symbol_key   what a symbol is in the key; None: itself
     """
+    if symbol_key is not None:
+        return _pattern(e, symbol_key)
     known: Pattern | None = e.__dict__.get("_pattern")
-    if known is None or symbol_key is not id:
-        known = _pattern(e, symbol_key)
-        if symbol_key is id:
-            e.__dict__["_pattern"] = known
+    if known is None:
+        known = e.__dict__["_pattern"] = _pattern(e, lambda symbol: symbol)
     return known
 
 
