@@ -365,6 +365,12 @@ def cases(condition: Expr, yes: Expr, no: Expr) -> Expr:
         return mul(condition, yes)
     if yes == ZERO:
         return mul(opposite(condition), no)
+    # {a if a < b, else b} = min(a, b)
+    match condition:
+        case Compare(relation, a, b) if relation not in "=≠" and {yes, no} == {a, b}:
+            is_least = (relation in "<≤") == (yes == a)
+            both = (no, yes) if isinstance(no, Number) else (yes, no)
+            return call("minimum" if is_least else "maximum", *both)
     return Cases(condition, yes, no)
 
 
@@ -432,6 +438,8 @@ def _only(f: Expr, index: Index) -> Place | None:
     match other:
         case Numbered(q):
             return q
+        case Number(Fraction(denominator=1) as value):
+            return Place((), int(value))
         case At(Symbol(value=value)) if value is not None and value.dtype.kind in "iu":
             inside = value.size and value.min() >= 0 and value.max() < index.size
             return Place(((other, 1),)) if inside else None

@@ -29,6 +29,7 @@ from .opening import Opened
 from .operations import RULES, Places, are_matched, matched
 from .places import at_index, part, place
 
+_NAMED = (ops.norm, ops.cumulative_prod)  # what is read has a name
 _LARGEST = 80  # parts of an expression without a name
 
 
@@ -213,7 +214,8 @@ class Elements:
 
     def _inline(self, node: Node, at: Places) -> Expr:
         out = self.written(node, at)
-        if isinstance(out, Plain) or (out.size > _LARGEST and node not in self.known):
+        is_long = out.size > _LARGEST and node not in self.known
+        if is_long or node.op in _NAMED or isinstance(out, Plain):
             self.wanted[node] = None
             return ZERO
         return out

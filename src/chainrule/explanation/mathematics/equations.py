@@ -20,9 +20,9 @@ from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
-from .expression import At, Expr, Index, Symbol
+from .expression import At, Expr, Index, Place, Symbol
 from .facts import known, mark, of_data, row_axes, upstream
-from .naming import blocks, boundaries, crowded
+from .naming import blocks, boundaries, crowded, padded
 from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
@@ -58,6 +58,7 @@ class _Equations:
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
         self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
+        self._whole: dict[View, Node] = {}  # of blocks
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
             [
@@ -158,9 +159,9 @@ class _Equations:
         for step in self.steps:
             inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
-            letters = STATES.get(_kind(step), "")
+            letters = STATES.get(_kind(step), "s")
             for k, node in enumerate(states):
-                self._name(node, self.letters.new(letters[k] if k < len(letters) else "s"))
+                self._name(node, self.letters.new(letters[k % len(letters)]))
             outputs = [self.opened.of(n) for n in step.outputs]
             ends, affine = boundaries(inside, outputs, users, self.fixed)
             for node in inside:
@@ -200,7 +201,7 @@ class _Equations:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
             elif node not in self.forward and (
-                self._carried(node) or blocks(node) or node in stacked
+                self._carried(node) or padded(node) or node in stacked
             ):
                 source = self._differentiated(node)
                 if source is None or not self._name_gradient(node, source):
@@ -242,7 +243,7 @@ class _Equations:
         states = {c.out for c in self.opened.carries.values()}
         tensors = [v.symbol for n, v in alike if n in self.forward and n not in states]
         others = [
-            n for n in self.nodes if n not in self.forward and n.shape == node.shape and blocks(n)
+            n for n in self.nodes if n not in self.forward and n.shape == node.shape and padded(n)
         ]
         return tensors[0] if time and len(tensors) == len(others) == 1 else None
 
@@ -268,9 +269,10 @@ class _Equations:
             view = merged_view(node, text)
             for other, _ in self.named:
                 same = other.op is ops.reshape and other.inputs == node.inputs
-                if same and self.views[other].symbol.shape == view.symbol.shape:
-                    symbol = self.views[other].symbol
-                    self.views[node] = View(symbol, digits=view.digits)
+                symbol = self.views[other].symbol
+                front = len(symbol.shape) - len(view.symbol.shape)  # axes of size 1
+                if same and symbol.shape == (1,) * front + view.symbol.shape:
+                    self.views[node] = View(symbol, (Place(),) * front, digits=view.digits)
                     return None
         shape = (time.size, *node.shape) if time else view.symbol.shape
         old = self.opened.old.get(whole)
@@ -310,7 +312,10 @@ class _Equations:
             self.named.remove((node, view))
             for inner, offsets in parts:
                 block = View(view.symbol, view.first, offsets)
-                self.views.setdefault(inner, block)
+                if inner.op is not None and inner not in self.fixed:
+                    self.views.setdefault(inner, block)
+                if self.views.get(inner) != block:
+                    self._whole[block] = node
                 self.named.append((inner, block))
             self.elements.forget()
 
@@ -330,8 +335,8 @@ class _Equations:
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            pull, step = self._pull(node), self._step(node)
-            backward = self._is_backward(node, view)
+            at = self._whole.get(view, node)
+            pull, step, backward = self._pull(at), self._step(at), self._is_backward(at, view)
             if (end := self._end(node, view)) is not None:
                 pull, _ = end
                 step = self.step_of.get(pull.node) if pull else None
@@ -348,6 +353,7 @@ class _Equations:
     def _order(self, named: tuple[Node, View]) -> tuple[bool, int]:
         """Forward first; the gradient of an input where the chain rule reaches it."""
         node, view = named
+        node = self._whole.get(view, node)
         at = self._place.get(node, -1)
         if (end := self._end(node, view)) is not None:
             _, reached = end

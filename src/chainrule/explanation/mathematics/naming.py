@@ -76,8 +76,21 @@ def _effective_users(
 
 
 def blocks(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
-    """(part, its first place on each axis) of a sum of padded parts that fill the whole."""
-    parts, waiting = [], [node]
+    """(part, its first place on each axis) of a tensor that is put together of parts."""
+    if node.op is ops.concat:
+        parts: list[tuple[Node, tuple[int, ...]]] = []
+        first, axis = 0, node.params["axis"]
+        for n in node.inputs:
+            parts.append((n, tuple(first * (k == axis) for k in range(len(n.shape)))))
+            first += n.shape[axis]
+        return parts
+    return padded(node)
+
+
+def padded(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
+    """(part, its first place on each axis) of padded parts that are added, and fill the whole."""
+    parts: list[tuple[Node, tuple[int, ...]]] = []
+    waiting = [node]
     while waiting:
         n = waiting.pop()
         if n.op is ops.add:

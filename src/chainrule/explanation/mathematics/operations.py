@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +13,8 @@ from ...dtypes import is_boolean, is_exact, is_floating
 from ...graph import Node, Operation, Shape
 from .algebra import add, call, cases, compare, mul, negative, opposite, power, reduced, total
 from .expression import At, Expr, Index, Number, Numbered, Place
-from .numbers import ONE, number
-from .places import at_index, part, place
+from .numbers import ONE, ZERO, number
+from .places import at_index, part, place, span
 
 Places = tuple[Place, ...]
 
@@ -22,11 +22,13 @@ Places = tuple[Place, ...]
 class Reader(Protocol):
     """Reads elements of nodes.
 
+    views    the nodes that have a name
     rows     (node, axis) where the axis counts samples
     value    of a node on the sample, or None
     wanted   nodes that need a name before the rest can be written
     """
 
+    views: Mapping[Node, Any]
     rows: set[tuple[Node, int]]
     value: Callable[[Node], Any]
     wanted: dict[Node, None]
@@ -134,6 +136,9 @@ def _pad(e: Reader, node: Node, at: Places) -> Expr | None:
     (x,) = node.inputs
     inside: list[Expr] = []
     for p, a, b, n in zip(at, low, high, x.shape, strict=True):
+        if n == 1 and (a or b):
+            inside.append(compare("=", Numbered(p), number(a)))
+            continue
         inside += [compare("≥", Numbered(p), number(a))] if a else []
         inside += [compare("<", Numbered(p), number(a + n))] if b else []
     body = e.at(x, tuple(place([(p, 1)], -a) for p, a in zip(at, low, strict=True)))
@@ -151,14 +156,14 @@ def _flip(e: Reader, node: Node, at: Places) -> Expr:
     )
 
 
-def _reduction(kind: str) -> Rule:
+def _reduction(kind: str, of: Callable[[Expr], Expr] = lambda x: x) -> Rule:
     def rule(e: Reader, node: Node, at: Places) -> Expr:
         (x,) = node.inputs
         places, indices = list(at), []
         for k in node.params["axis"]:
             indices.append(Index(x.shape[k], (x, k) in e.rows))
             places[k] = at_index(indices[-1])
-        out = e.at(x, tuple(places))
+        out = of(e.at(x, tuple(places)))
         for index in reversed(indices):
             out = reduced(kind, index, out)
         return out
@@ -175,51 +180,74 @@ def _matmul(e: Reader, node: Node, at: Places) -> Expr:
 
 def _convolution(e: Reader, node: Node, at: Places) -> Expr | None:
     """Σ over window and channels: x[n, s·i + d·k − p, c] w[k, c, o]."""
-    p = node.params
+    p, (x, w) = node.params, node.inputs
     n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, w = node.inputs
-    window = [Index(size) for size in w.shape[:n]]
+    row, *position, out = at
     channel = Index(w.shape[n])
-    read = [
-        place([(at[k + 1], p["stride"][k]), (i, p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(window)
-    ]
-    places = tuple(map(at_index, window))
-    left = e.at(x, (at[0], *read, at_index(channel)))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(w, (*places, at_index(channel), at[-1])))
-    for i in (channel, *reversed(window)):
-        out = total(i, out)
-    return out
-
-
-def _outside(padding: Sequence[tuple[int, int]]) -> bool:
-    return any(low > 0 or high > 0 for low, high in padding)
+    read = _window(e, p, x, position, w.shape[:n])
+    if read is None:
+        return None
+    group = part(out, w.shape[-1] // p["groups"], p["groups"])
+    places, window, moved = read
+    left = _padded(e, p, x, (row, *places, place([(at_index(channel), 1), (group, w.shape[n])])))
+    return _sum(mul(left, e.at(w, (*moved, at_index(channel), out))), [channel, *reversed(window)])
 
 
 def _convolution_weight(e: Reader, node: Node, at: Places) -> Expr | None:
     """Σ over samples and positions: x[n, s·i + d·k − p, c] z[n, i, o]."""
-    p = node.params
+    p, (x, z) = node.params, node.inputs
     n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, z = node.inputs
+    *window, channel, out = at
     row = Index(z.shape[0], (z, 0) in e.rows)
-    position = [Index(size) for size in z.shape[1 : n + 1]]
-    read = [
-        place([(i, p["stride"][k]), (at[k], p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(position)
-    ]
-    left = e.at(x, (at_index(row), *read, at[n]))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(z, (at_index(row), *map(at_index, position), at[-1])))
-    for i in (*reversed(position), row):
-        out = total(i, out)
+    turned = p | {"stride": p["kernel_dilation"], "kernel_dilation": p["stride"]}
+    read = _window(e, turned, x, window, z.shape[1 : n + 1])
+    if read is None:
+        return None
+    places, position, moved = read
+    group = part(out, node.shape[-1] // p["groups"], p["groups"])
+    channel = place([(channel, 1), (group, node.shape[n])])
+    left = _padded(e, p, x, (at_index(row), *places, channel))
+    return _sum(mul(left, e.at(z, (at_index(row), *moved, out))), [*reversed(position), row])
+
+
+def _window(
+    e: Reader, p: Mapping[str, Any], x: Node, at: Sequence[Place], sizes: Shape
+) -> tuple[list[Place], list[Index], list[Place]] | None:
+    """Where a window of these sizes reads the input: places there, indices, places in the window.
+
+    Of an input with zeros between its elements the indices are those of the input.
+    """
+    dilation = p["input_dilation"]
+    if any(d > 1 and k != 1 for d, k in zip(dilation, p["kernel_dilation"], strict=True)):
+        return None
+    places, indices, moved = [], [], []
+    for k, d in enumerate(dilation):
+        stride, step, low = p["stride"][k], p["kernel_dilation"][k], p["padding"][k][0]
+        index = Index(sizes[k] if d == 1 else x.shape[k + 1])
+        here = at_index(index)
+        indices.append(index)
+        read = place([(at[k], stride), (here, step)], -low)  # s·i + d·k − p
+        places.append(read if d == 1 else here)
+        moved.append(here if d == 1 else place([(here, d), (at[k], -stride)], low))
+    return places, indices, moved
+
+
+def _padded(e: Reader, p: Mapping[str, Any], x: Node, at: Places) -> Expr:
+    """An element of the input, or 0 outside of it, as is said of tensors with a name."""
+    out = e.at(x, at)
+    if _outside(p["padding"]) and not isinstance(out, At):
+        e.wanted[x] = None
     return out
+
+
+def _sum(body: Expr, indices: Sequence[Index]) -> Expr:
+    for i in indices:
+        body = total(i, body)
+    return body
+
+
+def _outside(padding: Sequence[tuple[int, int]]) -> bool:
+    return any(low > 0 or high > 0 for low, high in padding)
 
 
 def _unfold(e: Reader, node: Node, at: Places) -> Expr:
@@ -227,6 +255,43 @@ def _unfold(e: Reader, node: Node, at: Places) -> Expr:
     stride, dilation = node.params["stride"], node.params["dilation"]
     read = [place([(at[k + 1], stride[k]), (at[n + 1 + k], dilation[k])]) for k in range(n)]
     return e.at(node.inputs[0], (at[0], *read, at[-1]))
+
+
+def _concat(e: Reader, node: Node, at: Places) -> Expr:
+    """The element of the one part that has the place."""
+    axis, first = node.params["axis"], 0
+    ends = span(at[axis])
+    for x in node.inputs:
+        last = first + x.shape[axis] - 1
+        if ends is not None and first <= ends[0] and ends[1] <= last:
+            return e.at(x, (*at[:axis], place([(at[axis], 1)], -first), *at[axis + 1 :]))
+        first = last + 1
+    e.wanted[node] = None  # its parts are defined one by one
+    return ZERO
+
+
+def _cumulative_prod(e: Reader, node: Node, at: Places) -> Expr:
+    (x,), axis = node.inputs, node.params["axis"]
+    k = Index(x.shape[axis], (x, axis) in e.rows)
+    is_before = compare("≤", Numbered(at_index(k)), Numbered(at[axis]))
+    body = e.at(x, (*at[:axis], at_index(k), *at[axis + 1 :]))
+    return reduced("prod", k, cases(is_before, body, ONE))
+
+
+def _recurrence(e: Reader, node: Node, at: Places) -> Expr:
+    """y[k] = a[k] y[k − 1] + b[k], and a = 1 of a cumulative sum."""
+    *factor, b = node.inputs
+    axis = node.params["axis"]
+    if node not in e.views:
+        e.wanted[node] = None
+        return ZERO
+    before = e.at(node, (*at[:axis], place([(at[axis], 1)], -1), *at[axis + 1 :]))
+    return add(mul(before, *(e.at(a, at) for a in factor)), e.at(b, at))
+
+
+def _norm(e: Reader, node: Node, at: Places) -> Expr:
+    """√Σ x²."""
+    return _half(_reduction("sum", lambda x: power(x, number(2)))(e, node, at))
 
 
 def _item(e: Reader, node: Node, at: Places) -> Expr | None:
@@ -330,6 +395,11 @@ RULES: dict[Operation, Rule] = {
     ops.prod:           _reduction("prod"),
     ops.max:            _reduction("max"),
     ops.min:            _reduction("min"),
+    ops.norm:           _norm,
+    ops.cumulative_sum: _recurrence,
+    ops.recurrence:     _recurrence,
+    ops.cumulative_prod: _cumulative_prod,
+    ops.concat:         _concat,
     ops.matmul:         _matmul,
     ops.convolution:    _convolution,
     ops.convolution_weight: _convolution_weight,

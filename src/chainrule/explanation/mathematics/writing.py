@@ -308,27 +308,18 @@ class Writer:
         return self.notation.element(text, places) if places else text
 
     def place(self, p: Place) -> str:
-        out = ""
-        for atom, k in p.terms:
-            if isinstance(atom, Index):
-                text = self.letter(atom)
-            elif isinstance(atom, Part):
-                text = (
-                    f"⌊{self.place(atom.of)}/{atom.stride}⌋"
-                    if atom.stride > 1
-                    else self.place(atom.of)
-                )
-                text = f"({text} mod {atom.size})"
-            else:
-                text = self.element(atom)[0]
-            sign = "−" if k < 0 else "+"
-            out += (f" {sign} " if out else "−" if k < 0 else "") + (
-                f"{abs(k)}{text}" if abs(k) != 1 else text
-            )
-        if p.offset or not out:
-            sign = "−" if p.offset < 0 else "+"
-            out += f" {sign} {abs(p.offset)}" if out else str(p.offset)
-        return out.replace("−", self.notation.minus)
+        terms = [(k < 0, (str(abs(k)) if abs(k) != 1 else "") + self.atom(a)) for a, k in p.terms]
+        if p.offset or not terms:
+            terms.append((p.offset < 0, str(abs(p.offset))))
+        return self.sum(sorted(terms, key=lambda term: term[0]))[0]
+
+    def atom(self, atom: Index | Part | At) -> str:
+        if isinstance(atom, Index):
+            return self.letter(atom)
+        if isinstance(atom, At):
+            return self.element(atom)[0]
+        text = self.place(atom.of)
+        return f"({f'⌊{text}/{atom.stride}⌋' if atom.stride > 1 else text} mod {atom.size})"
 
     # ── what both have ───────────────────────────────────────────────────────────────────────────
 
@@ -434,11 +425,12 @@ class Writer:
     def factor(self, f: Expr, write: Write) -> Text:
         if isinstance(f, Power):
             base = write(f.base)
+            is_atom = base[1] == _ATOM and not isinstance(f.base, Power)
             match f.exponent:
                 case Number(Fraction() as p) if p == Fraction(1, 2):
-                    return self.notation.root(base[0], base[1] == _ATOM), _ATOM
+                    return self.notation.root(base[0], is_atom), _ATOM
                 case Number(Fraction() as p) if p == Fraction(-1, 2):
-                    root = self.notation.root(base[0], base[1] == _ATOM)
+                    root = self.notation.root(base[0], is_atom)
                     return self.notation.fraction("1", root, True), _PRODUCT
             exponent = write(f.exponent)[0]
             if base[0].endswith(self.notation.transposed("x")[1:]):
