@@ -22,11 +22,11 @@ from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
 from .expression import At, Expr, Index, Place, Symbol
 from .facts import known, mark, of_data, row_axes, upstream
-from .naming import blocks, boundaries, crowded, padded
+from .naming import blocks, boundaries, crowded, is_moved_leaf, padded
 from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
-from .symbols import PARTS, STATES, Letters, part_letter
+from .symbols import CELLS, PARTS, STATES, Letters, part_letter
 
 
 def equations(
@@ -54,6 +54,13 @@ class _Equations:
         begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
         self._pulled = sorted((min(b), k) for k, b in enumerate(begins) if b)
         self.fixed = {self.opened.of(n) for n in derivation.fixed}
+        calls: dict[Any, list[Step]] = {}
+        for step in steps:
+            if _kind(step) in CELLS:
+                calls.setdefault(step.module, []).append(step)
+        self._numbers = {  # of the calls of one cell
+            step: str(k) for c in calls.values() if len(c) > 1 for k, step in enumerate(c, 1)
+        }
         self.views: dict[Node, View] = {}
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
@@ -98,7 +105,7 @@ class _Equations:
                 elif node in wanted:
                     self._named(node, self.letters.new(letter))
                 else:
-                    self._name(node, self.letters.new(letter))
+                    self._name(node, self._new(letter, self._step(node)))
             self._name_blocks()
         for e in written:
             mark(e, self.axes)
@@ -174,16 +181,19 @@ class _Equations:
                 if n not in self.opened.time or n in self.upstream or _sliced(n, users)
             ]
             for k, node in enumerate(ends):
-                self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
-            for old, node in zip(step.outputs, outputs, strict=True):
+                self._name(node, self._new(parts[k] if k < len(parts) else "z", step))
+            cells = CELLS.get(_kind(step), "")
+            for k, (old, node) in enumerate(zip(step.outputs, outputs, strict=True)):
                 name = self.names[old]
-                letter = "z" if node in affine else "h"
                 plain = re.sub(r"_\d+$", "", name)
                 kinds = (step.path, step.kind.lower())
                 own = name != step.path and (plain in ops.TABLE or plain in kinds)
+                if own and is_moved_leaf(node):
+                    continue  # it is read as a part of the leaf
+                letter = cells[k - len(outputs) :][:1] or ("z" if node in affine else "h")
                 text = (
-                    self.letters.new(letter)
-                    if own
+                    self._new(letter, step)
+                    if own or step in self._numbers
                     else self.letters.output(name, step.path, letter)
                 )
                 self._name(node, text, name)
@@ -207,6 +217,10 @@ class _Equations:
                 if source is None or not self._name_gradient(node, source):
                     self._named(node, self.letters.new("δ"))
         self._name_blocks()
+
+    def _new(self, letter: str, step: Step | None) -> str:
+        """The letter, with the number of the step among the calls of one cell."""
+        return self.letters.new(letter, self._numbers.get(step, "") if step else "")
 
     def _carried(self, node: Node) -> list[Carry]:
         """What a loop of the backward pass hands to the next step and becomes the node.

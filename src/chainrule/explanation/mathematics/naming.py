@@ -29,7 +29,7 @@ def boundaries(
     inside = {*nodes}
     for node in nodes:
         linear = node.op in _LINEAR and all(
-            i in affine or i not in inside or _is_constant(i, fixed) or _is_moved_leaf(i)
+            i in affine or i not in inside or _is_constant(i, fixed) or is_moved_leaf(i)
             for i in node.inputs
         )
         if node.op in _PRODUCTS or (linear and any(i in affine for i in node.inputs)):
@@ -55,7 +55,7 @@ def _is_constant(node: Node, fixed: AbstractSet[Node]) -> bool:
     return node in fixed or (node.op is None and node.value is not None)
 
 
-def _is_moved_leaf(node: Node) -> bool:
+def is_moved_leaf(node: Node) -> bool:
     while node.op in _MOVING:
         node = node.inputs[0]
     return node.op is None

@@ -102,6 +102,10 @@ class Unicode:
         """A name that is no letter."""
         return text
 
+    def text(self, text: str) -> str:
+        """Words between formulas."""
+        return text
+
 
 _FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 
@@ -183,6 +187,9 @@ class Latex:
 
     def word(self, text: str) -> str:
         return rf"\mathrm{{{escaped(text)}}}"
+
+    def text(self, text: str) -> str:
+        return rf"\text{{ {escaped(text)}}}"
 
 
 def escaped(text: str) -> str:

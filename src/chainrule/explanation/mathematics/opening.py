@@ -147,8 +147,8 @@ class Opened:
             return self._one(with_inputs(out, (out.inputs[0], divisor)), owner)
         if out not in self.order:
             self.order[out] = owner
-            if zero := self._zero_where(out):
-                self._zero[out] = zero
+            if conditions := self._zero_where(out):
+                self._zero[out] = conditions
             times = [self.time[i] for i in out.inputs if i in self.time]
             if times:
                 self.time[out] = times[0]

@@ -28,10 +28,12 @@ class Reader(Protocol):
     wanted   nodes that need a name before the rest can be written
     """
 
-    views: Mapping[Node, Any]
     rows: set[tuple[Node, int]]
     value: Callable[[Node], Any]
     wanted: dict[Node, None]
+
+    @property
+    def views(self) -> Mapping[Node, Any]: ...
 
     def at(self, node: Node, at: Places) -> Expr:
         """The node's element at these places."""
@@ -156,19 +158,27 @@ def _flip(e: Reader, node: Node, at: Places) -> Expr:
     )
 
 
-def _reduction(kind: str, of: Callable[[Expr], Expr] = lambda x: x) -> Rule:
-    def rule(e: Reader, node: Node, at: Places) -> Expr:
-        (x,) = node.inputs
-        places, indices = list(at), []
-        for k in node.params["axis"]:
-            indices.append(Index(x.shape[k], (x, k) in e.rows))
-            places[k] = at_index(indices[-1])
-        out = of(e.at(x, tuple(places)))
-        for index in reversed(indices):
-            out = reduced(kind, index, out)
-        return out
+def _reduction(kind: str) -> Rule:
+    return lambda e, node, at: _reduced(e, node, at, kind)
 
-    return rule
+
+def _reduced(
+    e: Reader, node: Node, at: Places, kind: str, of: Callable[[Expr], Expr] = lambda x: x
+) -> Expr:
+    (x,) = node.inputs
+    places, indices = list(at), []
+    for k in node.params["axis"]:
+        indices.append(Index(x.shape[k], (x, k) in e.rows))
+        places[k] = at_index(indices[-1])
+    out = of(e.at(x, tuple(places)))
+    for index in reversed(indices):
+        out = reduced(kind, index, out)
+    return out
+
+
+def _norm(e: Reader, node: Node, at: Places) -> Expr:
+    """√Σ x²."""
+    return _half(_reduced(e, node, at, "sum", lambda x: power(x, number(2))))
 
 
 def _matmul(e: Reader, node: Node, at: Places) -> Expr:
@@ -199,7 +209,7 @@ def _convolution_weight(e: Reader, node: Node, at: Places) -> Expr | None:
     n = len(p["stride"])
     *window, channel, out = at
     row = Index(z.shape[0], (z, 0) in e.rows)
-    turned = p | {"stride": p["kernel_dilation"], "kernel_dilation": p["stride"]}
+    turned = {**p, "stride": p["kernel_dilation"], "kernel_dilation": p["stride"]}
     read = _window(e, turned, x, window, z.shape[1 : n + 1])
     if read is None:
         return None
@@ -287,11 +297,6 @@ def _recurrence(e: Reader, node: Node, at: Places) -> Expr:
         return ZERO
     before = e.at(node, (*at[:axis], place([(at[axis], 1)], -1), *at[axis + 1 :]))
     return add(mul(before, *(e.at(a, at) for a in factor)), e.at(b, at))
-
-
-def _norm(e: Reader, node: Node, at: Places) -> Expr:
-    """√Σ x²."""
-    return _half(_reduction("sum", lambda x: power(x, number(2)))(e, node, at))
 
 
 def _item(e: Reader, node: Node, at: Places) -> Expr | None:

@@ -17,6 +17,7 @@ PARTS = {
     "GRUCell": ("a", "b"),
 }
 STATES = {"LSTM": "hc", "GRU": "h", "RNN": "h"}
+CELLS = {"LSTMCell": "ch", "GRUCell": "h", "RNNCell": "h"}  # of what a step computes, in order
 _GATES = {"LSTM": "ifgoc", "LSTMCell": "ifgoc", "GRU": "rzn", "GRUCell": "rzn"}
 
 
