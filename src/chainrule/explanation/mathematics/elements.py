@@ -26,8 +26,9 @@ from .expression import (
 )
 from .numbers import ONE, ZERO, number
 from .opening import Opened
-from .operations import RULES, Places, are_matched, matched
+from .operations import RULES, are_matched, matched
 from .places import at_index, part, place
+from .reader import Places
 
 _NAMED = (ops.norm, ops.cumulative_prod)  # what is read has a name
 _LARGEST = 80  # parts of an expression without a name

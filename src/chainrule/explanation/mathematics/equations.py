@@ -26,7 +26,7 @@ from .naming import blocks, boundaries, crowded, is_moved_leaf, padded
 from .opening import Carry, Opened, users_of
 from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
-from .symbols import CELLS, PARTS, STATES, Letters, part_letter
+from .symbols import CELLS, GATES, PARTS, STATES, Letters, part_letter
 
 
 def equations(
@@ -175,10 +175,12 @@ class _Equations:
                 if node in self.opened.texts:
                     self._name(node, self.letters.new(self.opened.texts[node]))
             parts = PARTS.get(_kind(step), ())
+            has_gates = _kind(step) in GATES
             ends = [
                 n
                 for n in ends
-                if n not in self.opened.time or n in self.upstream or _sliced(n, users)
+                if _sliced(n, users)
+                or (n in self.upstream if n in self.opened.time else not has_gates)
             ]
             for k, node in enumerate(ends):
                 self._name(node, self._new(parts[k] if k < len(parts) else "z", step))
@@ -416,10 +418,7 @@ class _Equations:
         return self.step_of.get(pull.node) if pull else None
 
     def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
-        """The nodes inside steps that are a function which appears several times, with letters.
-
-        Also what it is a function of, if that is more than one tensor.
-        """
+        """The nodes inside steps that are a function which appears several times, with letters."""
         again = Repeated([e.right for e in written])
         defined = {pattern(e.right).key for e in written if not e.backward}
         out = {}
@@ -427,7 +426,7 @@ class _Equations:
             if node in self.views or node.op is None or node not in self.forward:
                 continue
             expression = self.elements.at(node, tuple(map(at_index, self.elements.indices(node))))
-            if expression in again or again.reads(expression):
+            if expression in again:
                 key = pattern(expression).key
                 if key not in defined:
                     step = self._step(node)

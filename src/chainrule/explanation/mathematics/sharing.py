@@ -18,10 +18,8 @@ from .expression import (
     Part,
     Place,
     Plain,
-    Product,
     Reduce,
     Softmax,
-    Sum,
     Symbol,
 )
 from .places import place
@@ -111,13 +109,6 @@ def is_candidate(e: Expr) -> bool:
     return (named and bool(e.free)) or isinstance(e, Softmax)
 
 
-def _is_composite(e: Expr) -> bool:
-    """Whether it is made of several tensors, but not a sum of products over an index."""
-    tensors = {x for x in e.walk() if isinstance(x, At)}
-    sums = any(isinstance(x, Reduce) for x in e.walk())
-    return isinstance(e, (Sum, Product)) and len(tensors) > 1 and not sums
-
-
 class Repeated:
     """The functions that appear at least twice, by their patterns."""
 
@@ -126,21 +117,9 @@ class Repeated:
             pattern(e).key for right in expressions for e in right.walk() if is_candidate(e)
         )
         self.keys = {key for key, n in count.items() if n > 1}
-        self.inner = {
-            pattern(p).key
-            for right in expressions
-            for e in right.walk()
-            if e in self
-            for p in e.parts
-            if _is_composite(p)
-        }
 
     def __contains__(self, e: Expr) -> bool:
         return is_candidate(e) and pattern(e).key in self.keys
-
-    def reads(self, e: Expr) -> bool:
-        """Whether one of them is a function of the expression, which is made of several tensors."""
-        return _is_composite(e) and pattern(e).key in self.inner
 
 
 def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
