@@ -3,6 +3,7 @@
 printing     equations as Unicode text and as LaTeX
 folding      equal layers, explained once
 equations    the equations of a backward pass
+parts        which step and which use of the chain rule a node belongs to
 equation     what they are: data, by step
 naming       which nodes inside a step are worth a name
 sharing      names for what appears several times

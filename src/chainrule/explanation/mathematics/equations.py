@@ -5,10 +5,8 @@ Longer than other files: what has a name decides what else is worth one.
 
 from __future__ import annotations
 
-import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from .expression import At, Expr, Index, Place, Symbol
 from .facts import known, mark, of_data, row_axes, upstream
 from .naming import blocks, boundaries, crowded, is_moved_leaf, padded
 from .opening import Carry, Opened, users_of
+from .parts import Parts, kind_of
 from .places import at_index
 from .sharing import Repeated, inlined, pattern, shared
 from .symbols import CELLS, GATES, PARTS, STATES, Letters, part_letter
@@ -48,20 +47,18 @@ class _Equations:
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
         self.users = users_of(self.nodes)
-        self.step_of = {node: step for step in steps for node in step.nodes}
         self.upstream = upstream(derivation, self.opened)
-        position = derivation.position
-        begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
-        self._pulled = sorted((min(b), k) for k, b in enumerate(begins) if b)
+        self.parts = Parts(derivation, steps, self.opened)
         self.fixed = {self.opened.of(n) for n in derivation.fixed}
         calls: dict[Any, list[Step]] = {}
         for step in steps:
-            if _kind(step) in CELLS:
+            if kind_of(step) in CELLS:
                 calls.setdefault(step.module, []).append(step)
         self._numbers = {  # of the calls of one cell
             step: str(k) for c in calls.values() if len(c) > 1 for k, step in enumerate(c, 1)
         }
         self.views: dict[Node, View] = {}
+        self._leaves: dict[Symbol, Node] = {}  # the inputs of symbols
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
         self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
@@ -105,7 +102,7 @@ class _Equations:
                 elif node in wanted:
                     self._named(node, self.letters.new(letter))
                 else:
-                    self._name(node, self._new(letter, self._step(node)))
+                    self._name(node, self._new(letter, self.parts.step(node)))
             self._name_blocks()
         for e in written:
             mark(e, self.axes)
@@ -136,7 +133,7 @@ class _Equations:
             is_stored = i.kind in ("parameter", "buffer", "drawn")
             text = self.letters.parameter(i.name) if is_stored else self.letters.variable(i.name)
             symbol = Symbol(text, node.shape, i.name, value=np.asarray(i.value))
-            self.views[node] = View(symbol)
+            self.views[node], self._leaves[symbol] = View(symbol), node
             if (node, 0) in self.elements.rows:
                 self.axes[symbol, 0] = "rows"
             out.append(symbol)
@@ -162,11 +159,11 @@ class _Equations:
         users = self.users
         members: dict[Step | None, list[Node]] = {}
         for node, owner in self.opened.order.items():
-            members.setdefault(self.step_of.get(owner), []).append(node)
+            members.setdefault(self.parts.step_of.get(owner), []).append(node)
         for step in self.steps:
             inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
-            letters = STATES.get(_kind(step), "s")
+            letters = STATES.get(kind_of(step), "s")
             for k, node in enumerate(states):
                 self._name(node, self.letters.new(letters[k % len(letters)]))
             outputs = [self.opened.of(n) for n in step.outputs]
@@ -174,8 +171,8 @@ class _Equations:
             for node in inside:
                 if node in self.opened.texts:
                     self._name(node, self.letters.new(self.opened.texts[node]))
-            parts = PARTS.get(_kind(step), ())
-            has_gates = _kind(step) in GATES
+            parts = PARTS.get(kind_of(step), ())
+            has_gates = kind_of(step) in GATES
             ends = [
                 n
                 for n in ends
@@ -184,7 +181,11 @@ class _Equations:
             ]
             for k, node in enumerate(ends):
                 self._name(node, self._new(parts[k] if k < len(parts) else "z", step))
-            cells = CELLS.get(_kind(step), "")
+            cells = CELLS.get(kind_of(step), "")
+            if cells == "ch" and outputs:  # h = o ⊙ tanh(c), where nothing else may read c
+                for node in outputs[-1].inputs:
+                    if node.op is ops.tanh and node.inputs[0] not in outputs:
+                        self._name(node.inputs[0], self._new("c", step))
             for k, (old, node) in enumerate(zip(step.outputs, outputs, strict=True)):
                 name = self.names[old]
                 plain = re.sub(r"_\d+$", "", name)
@@ -195,7 +196,7 @@ class _Equations:
                 letter = cells[k - len(outputs) :][:1] or ("z" if node in affine else "h")
                 text = (
                     self._new(letter, step)
-                    if own or step in self._numbers
+                    if own or (step in self._numbers and plain == letter)
                     else self.letters.output(name, step.path, letter)
                 )
                 self._name(node, text, name)
@@ -250,11 +251,13 @@ class _Equations:
                     for other in self.opened.carries.values():
                         if other.loop == (pull.node, k) and other.out in self.views:
                             return self.views[other.out].symbol
-        time, step = self.opened.time.get(node), self._step(node)
+        time, step = self.opened.time.get(node), self.parts.step(node)
         alike = [
             (n, v)
             for n, v in self.named
-            if n.shape == node.shape and self.opened.time.get(n) is time and self._step(n) is step
+            if n.shape == node.shape
+            and self.opened.time.get(n) is time
+            and self.parts.step(n) is step
         ]
         states = {c.out for c in self.opened.carries.values()}
         tensors = [v.symbol for n, v in alike if n in self.forward and n not in states]
@@ -352,10 +355,14 @@ class _Equations:
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
             at = self._whole.get(view, node)
-            pull, step, backward = self._pull(at), self._step(at), self._is_backward(at, view)
+            pull, step, backward = (
+                self.parts.pull(at),
+                self.parts.step(at),
+                self._is_backward(at, view),
+            )
             if (end := self._end(node, view)) is not None:
                 pull, _ = end
-                step = self.step_of.get(pull.node) if pull else None
+                step = self.parts.step_of.get(pull.node) if pull else None
             out.append(
                 Equation(left, indices, right, shape, step, pull if backward else None, backward)
             )
@@ -370,7 +377,7 @@ class _Equations:
         """Forward first; the gradient of an input where the chain rule reaches it."""
         node, view = named
         node = self._whole.get(view, node)
-        at = self._place.get(node, -1)
+        at = self.parts.place.get(node, -1)
         if (end := self._end(node, view)) is not None:
             _, reached = end
             at = reached if node in self.forward else max(at, reached)
@@ -383,39 +390,7 @@ class _Equations:
         """Where the chain rule reaches the input that an unread symbol is the gradient of."""
         is_read = self.views.get(node) == view and self.users.get(node)
         of = None if is_read or view.offsets else view.symbol.of
-        return None if of is None else self._reached.get(of)
-
-    @cached_property
-    def _place(self) -> dict[Node, int]:
-        return {n: k for k, n in enumerate(self.opened.order)}
-
-    @cached_property
-    def _reached(self) -> dict[Symbol, tuple[Pull, int]]:
-        """The last use of the chain rule that gives a share to an input; the place behind it."""
-        out: dict[Symbol, tuple[Pull, int]] = {}
-        place = -1
-        for pull in self.derivation.pulls:
-            place = max([place, *(self._place.get(self.opened.of(n), -1) for n in pull.nodes)])
-            for node, share in zip(pull.node.inputs, pull.shares, strict=False):
-                if share is not None and node in self.derivation.inputs:
-                    out[self.views[node].symbol] = pull, place
-        return out
-
-    def _pull(self, node: Node) -> Pull | None:
-        """The use of the chain rule that was going on when a node was recorded."""
-        if node not in self.opened.order:
-            return None  # an input
-        at = self.derivation.position[self.opened.order[node]]
-        k = bisect.bisect(self._pulled, (at, len(self._pulled)))
-        return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
-
-    def _step(self, node: Node) -> Step | None:
-        """The step of a node, or of the node whose rule has made it."""
-        owner = self.opened.order.get(node, node)
-        if owner in self.step_of:
-            return self.step_of[owner]
-        pull = self._pull(node)
-        return self.step_of.get(pull.node) if pull else None
+        return None if of is None else self.parts.reached.get(self._leaves.get(of))
 
     def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
         """The nodes inside steps that are a function which appears several times, with letters."""
@@ -429,21 +404,14 @@ class _Equations:
             if expression in again:
                 key = pattern(expression).key
                 if key not in defined:
-                    step = self._step(node)
-                    out[node] = part_letter(expression, _kind(step))
+                    step = self.parts.step(node)
+                    out[node] = part_letter(expression, kind_of(step))
                     defined.add(key)
         return out
 
 
 def _sliced(node: Node, users: Mapping[Node, Sequence[Node]]) -> bool:
     return any(user.op is ops.slice for user in users.get(node, ()))
-
-
-def _kind(step: Step | None) -> str:
-    """The class of the step's module, or the function that its line calls."""
-    if step is None:
-        return ""
-    return step.kind or (type(step.module).__name__ if step.module is not None else "")
 
 
 def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
