@@ -29,7 +29,7 @@ from .expression import (
     Symbol,
 )
 from .numbers import MINUS, ONE, ZERO, number, plus, times, value_of
-from .places import place, put
+from .places import place, put, span
 
 _OPPOSITE = {"=": "≠", "≠": "=", "<": "≥", "≤": ">", ">": "≤", "≥": "<"}
 _TRUE = {
@@ -189,14 +189,15 @@ def _conditioned(factors: list[Expr]) -> list[Expr]:
     """[c] f(c) = [c] f(1): a factor counts only where a condition among them is true."""
     for c in factors:
         if isinstance(c, Compare):
+            known = {c: ONE, opposite(c): ZERO}
             for k, f in enumerate(factors):
-                if f is not c and any(x == c for x in f.walk()):
-                    factors[k] = _where_true(f, c)
+                if f is not c and any(x in known for x in f.walk()):
+                    factors[k] = _where_known(f, known)
     return [g for f in factors for g in factors_of(f)]
 
 
-def _where_true(e: Expr, condition: Expr) -> Expr:
-    return ONE if e == condition else rebuilt(e, lambda part: _where_true(part, condition))
+def _where_known(e: Expr, known: Mapping[Expr, Expr]) -> Expr:
+    return known.get(e) or rebuilt(e, lambda part: _where_known(part, known))
 
 
 def _rectified(factors: list[Expr]) -> list[Expr]:
@@ -256,6 +257,15 @@ def power(base: Expr, exponent: Expr) -> Expr:
         case Call("exp", (a,)) if not isinstance(a, Reduce):
             return call("exp", mul(exponent, a))
     return Power(base, exponent)
+
+
+def element(symbol: Symbol, at: tuple[Place, ...]) -> Expr:
+    """An element of a tensor, which is 0 where a place is outside of its axis."""
+    for p, n in zip(at, symbol.shape, strict=True):
+        ends = span(p)
+        if ends is not None and (ends[1] < 0 or ends[0] >= n):
+            return ZERO
+    return At(symbol, at)
 
 
 # ── functions and conditions ─────────────────────────────────────────────────────────────────────
@@ -324,8 +334,15 @@ def compare(relation: str, left: Expr, right: Expr) -> Expr:
     if b == 0 and relation in "=≠" and is_condition(left):
         return left if relation == "≠" else opposite(left)
     match left, right:
-        case (Numbered(p), Number(v)) if not p.terms and isinstance(v, Fraction):
-            return ONE if _TRUE[relation](p.offset, v) else ZERO
+        case (Numbered(p), Number(v)) if (ends := span(p)) is not None:
+            low, high = ends
+            # what holds, or fails, at all places
+            if low == high or relation not in "=≠":
+                least, largest = _TRUE[relation](low, v), _TRUE[relation](high, v)
+                if least == largest:
+                    return ONE if least else ZERO
+            elif not low <= v <= high:
+                return ONE if relation == "≠" else ZERO
     return Compare(relation, left, right)
 
 
@@ -348,6 +365,12 @@ def cases(condition: Expr, yes: Expr, no: Expr) -> Expr:
         return mul(condition, yes)
     if yes == ZERO:
         return mul(opposite(condition), no)
+    # {a if a < b, else b} = min(a, b)
+    match condition:
+        case Compare(relation, a, b) if relation not in "=≠" and {yes, no} == {a, b}:
+            is_least = (relation in "<≤") == (yes == a)
+            both = (no, yes) if isinstance(no, Number) else (yes, no)
+            return call("minimum" if is_least else "maximum", *both)
     return Cases(condition, yes, no)
 
 
@@ -415,6 +438,8 @@ def _only(f: Expr, index: Index) -> Place | None:
     match other:
         case Numbered(q):
             return q
+        case Number(Fraction(denominator=1) as value):
+            return Place((), int(value))
         case At(Symbol(value=value)) if value is not None and value.dtype.kind in "iu":
             inside = value.size and value.min() >= 0 and value.max() < index.size
             return Place(((other, 1),)) if inside else None
@@ -477,7 +502,7 @@ def rebuilt(
     """The expression made again of other parts and places, simplified."""
     match e:
         case At(symbol, at):
-            return At(symbol, tuple(map(of_place, at)))
+            return element(symbol, tuple(map(of_place, at)))
         case Numbered(at):
             return Numbered(of_place(at))
         case Sum(terms):

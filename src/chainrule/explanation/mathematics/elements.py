@@ -22,16 +22,15 @@ from .expression import (
     Part,
     Place,
     Plain,
-    Product,
-    Reduce,
-    Sum,
     Symbol,
 )
 from .numbers import ONE, ZERO, number
 from .opening import Opened
-from .operations import RULES, Places, are_matched, matched
+from .operations import RULES, are_matched, matched
 from .places import at_index, part, place
+from .reader import Places
 
+_NAMED = (ops.norm, ops.cumulative_prod)  # what is read has a name
 _LARGEST = 80  # parts of an expression without a name
 
 
@@ -172,7 +171,7 @@ class Elements:
             start = self.at(carry.start, at)
             is_first = compare("=", Numbered(at_index(carry.time)), number(carry.first))
             previous = substitute(self.at(carry.out, at), carry.time, before)
-            if not _vanishes(previous, carry.time):
+            if substitute(previous, carry.time, Place((), carry.first)) != ZERO:
                 previous = mul(opposite(is_first), previous)
             return add(previous, mul(is_first, start))
         if node in opened.finals:
@@ -190,7 +189,7 @@ class Elements:
         """Ask for a name for the reshaped tensor whose axes this node reads by parts."""
         best, least = None, _count_parts(self.defining(node, view)[2])
         for candidate in self._reshapes(node):
-            self.views[candidate] = merged_view(candidate, Symbol("", ()))
+            self.views[candidate] = merged_view(candidate, "")
             self.forget()
             count = _count_parts(self.defining(node, view)[2])
             if count < least:
@@ -216,7 +215,8 @@ class Elements:
 
     def _inline(self, node: Node, at: Places) -> Expr:
         out = self.written(node, at)
-        if isinstance(out, Plain) or (out.size > _LARGEST and node not in self.known):
+        is_long = out.size > _LARGEST and node not in self.known
+        if is_long or node.op in _NAMED or isinstance(out, Plain):
             self.wanted[node] = None
             return ZERO
         return out
@@ -282,20 +282,6 @@ def has_parts(e: Expr) -> bool:
     return _count_parts(e) > 0
 
 
-def _vanishes(e: Expr, time: Index) -> bool:
-    """Whether it is 0 outside of the loop's times, because tensors are."""
-    match e:
-        case At(_, at):
-            return any(time in p.free for p in at)
-        case Product(factors):
-            return any(_vanishes(f, time) for f in factors)
-        case Sum(terms):
-            return all(_vanishes(t, time) for t in terms)
-        case Reduce("sum", _, body):
-            return _vanishes(body, time)
-    return False
-
-
 def _is_split(e: Expr) -> bool:
     """Whether a reshaped tensor is no tensor with an element for each of its elements' places."""
     linear = isinstance(e, At) and any(p.terms and p.atom is None for p in e.at)
@@ -314,14 +300,13 @@ def _merges(node: Node) -> list[tuple[int, Shape]]:
     ]
 
 
-def merged_view(node: Node, symbol: Symbol) -> View:
+def merged_view(node: Node, text: str) -> View:
     """A reshaped tensor with a name, whose first axis is several again, if a later one is too."""
-    digits: list[Shape] = [(n,) for n in node.shape]
     merges = _merges(node)
-    several = len(merges) > 1 and merges[0][0] == 0  # samples and positions, and others
-    if several:
-        digits[0] = merges[0][1]
-    return View(symbol, digits=tuple(digits) if several else ())
+    if len(merges) < 2 or merges[0][0] != 0:
+        return View(Symbol(text, node.shape))
+    digits = (merges[0][1], *((n,) for n in node.shape[1:]))  # samples and positions, and others
+    return View(Symbol(text, tuple(n for sizes in digits for n in sizes)), digits=digits)
 
 
 def _setting(value: Any) -> str:

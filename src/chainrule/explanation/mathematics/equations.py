@@ -5,28 +5,27 @@ Longer than other files: what has a name decides what else is worth one.
 
 from __future__ import annotations
 
-import bisect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ... import ops
-from ...graph import Node, Shape
+from ...graph import Node
 from ..derivation import Derivation
 from ..recorder import Pull
 from ..steps import Step
 from .elements import Elements, View, has_parts, merged_view
 from .equation import Equation, Mathematics
-from .expression import At, Expr, Index, Symbol
-from .facts import counts, known, mark, of_data, row_axes, upstream
-from .naming import blocks, boundaries, crowded
+from .expression import At, Expr, Index, Place, Symbol
+from .facts import known, mark, of_data, row_axes, upstream
+from .naming import blocks, boundaries, crowded, is_moved_leaf, padded
 from .opening import Carry, Opened, users_of
+from .parts import Parts, kind_of
 from .places import at_index
-from .sharing import Repeated, absorbed, inlined, pattern, shared
-from .symbols import PARTS, STATES, Letters, part_letter
+from .sharing import Repeated, inlined, pattern, shared
+from .symbols import CELLS, GATES, PARTS, STATES, Letters, part_letter
 
 
 def equations(derivation: Derivation, across_steps: bool = True) -> Mathematics:
@@ -48,17 +47,22 @@ class _Equations:
         forward = {*derivation.forward}
         self.forward = {n for n, owner in self.opened.order.items() if owner in forward}
         self.users = users_of(self.nodes)
-        self.step_of = derivation.step_of
         self.upstream = upstream(derivation, self.opened)
-        position = derivation.position
-        begins = [[position[n] for n in p.nodes if n.op] for p in derivation.pulls]
-        self._pulled = sorted((min(b), k) for k, b in enumerate(begins) if b)
+        self.parts = Parts(derivation, self.opened)
         self.fixed = {self.opened.of(n) for n in derivation.fixed}
+        calls: dict[Any, list[Step]] = {}
+        for step in derivation.steps:
+            if kind_of(step) in CELLS:
+                calls.setdefault(step.module, []).append(step)
+        self._numbers = {  # of the calls of one cell
+            step: str(k) for c in calls.values() if len(c) > 1 for k, step in enumerate(c, 1)
+        }
         self.views: dict[Node, View] = {}
+        self._leaves: dict[Symbol, Node] = {}  # the inputs of symbols
         self._values: dict[Node, Any] = {}
         self.named: list[tuple[Node, View]] = []  # what gets an equation, and where it is
         self._unsplit: list[tuple[Node, View]] = []  # of these, those that may be in blocks
-        self._ends: dict[Symbol, Symbol] = {}  # gradients that are another tensor, with what of
+        self._whole: dict[View, Node] = {}  # of blocks
         self.axes: dict[tuple[Symbol, int], str] = {}  # what axes of symbols count: rows, time
         self.letters = Letters(
             [
@@ -82,7 +86,10 @@ class _Equations:
             self._value,
             self.opened,
         )
-        self.elements.constants = counts(derivation, self.opened, self.elements.rows)
+        self.elements.constants = {
+            node: counted.written(lambda x, k: (self.opened.of(x), k) in self.elements.rows)
+            for node, counted in self.opened.counted.items()
+        }
 
     def mathematics(self, across_steps: bool) -> Mathematics:
         inputs = self._name_inputs()
@@ -100,12 +107,11 @@ class _Equations:
                 elif node in wanted:
                     self._named(node, self.letters.new(letter))
                 else:
-                    self._name(node, self.letters.new(letter))
+                    self._name(node, self._new(letter, self.parts.step(node)))
             self._name_blocks()
         for e in written:
             mark(e, self.axes)
-        written = absorbed(shared(written, self._new_symbol, _before))
-        written = absorbed(inlined(written, across_steps))
+        written = inlined(shared(written, self._new_symbol, _before), across_steps)
         read = {x.symbol for e in written for x in e.right.walk() if isinstance(x, At)}
         used = [s for s in inputs if s in read]
         return Mathematics(_by_step(written), self.elements.assumed, used)
@@ -132,7 +138,7 @@ class _Equations:
             is_stored = i.kind in ("parameter", "buffer", "drawn")
             text = self.letters.parameter(i.name) if is_stored else self.letters.variable(i.name)
             symbol = Symbol(text, node.shape, i.name, value=np.asarray(i.value))
-            self.views[node] = View(symbol)
+            self.views[node], self._leaves[symbol] = View(symbol), node
             if (node, 0) in self.elements.rows:
                 self.axes[symbol, 0] = "rows"
             out.append(symbol)
@@ -158,35 +164,44 @@ class _Equations:
         users = self.users
         members: dict[Step | None, list[Node]] = {}
         for node, owner in self.opened.order.items():
-            members.setdefault(self.step_of.get(owner), []).append(node)
+            members.setdefault(self.parts.step_of.get(owner), []).append(node)
         for step in self.derivation.steps:
             inside = members.get(step, [])
             states = [c.out for c in self.opened.carries.values() if c.out in inside]
-            letters = STATES.get(_kind(step), "")
+            letters = STATES.get(kind_of(step), "s")
             for k, node in enumerate(states):
-                self._name(node, self.letters.new(letters[k] if k < len(letters) else "s"))
+                self._name(node, self.letters.new(letters[k % len(letters)]))
             outputs = [self.opened.of(n) for n in step.outputs]
             ends, affine = boundaries(inside, outputs, users, self.fixed)
             for node in inside:
                 if node in self.opened.texts:
                     self._name(node, self.letters.new(self.opened.texts[node]))
-            parts = PARTS.get(_kind(step), ())
+            parts = PARTS.get(kind_of(step), ())
+            has_gates = kind_of(step) in GATES
             ends = [
                 n
                 for n in ends
-                if n not in self.opened.time or n in self.upstream or _sliced(n, users)
+                if _sliced(n, users)
+                or (n in self.upstream if n in self.opened.time else not has_gates)
             ]
             for k, node in enumerate(ends):
-                self._name(node, self.letters.new(parts[k] if k < len(parts) else "z"))
-            for old, node in zip(step.outputs, outputs, strict=True):
+                self._name(node, self._new(parts[k] if k < len(parts) else "z", step))
+            cells = CELLS.get(kind_of(step), "")
+            if cells == "ch" and outputs:  # h = o ⊙ tanh(c), where nothing else may read c
+                for node in outputs[-1].inputs:
+                    if node.op is ops.tanh and node.inputs[0] not in outputs:
+                        self._name(node.inputs[0], self._new("c", step))
+            for k, (old, node) in enumerate(zip(step.outputs, outputs, strict=True)):
                 name = self.derivation.names[old]
-                letter = "z" if node in affine else "h"
                 plain = re.sub(r"_\d+$", "", name)
                 kinds = (step.path, step.kind.lower())
                 own = name != step.path and (plain in ops.TABLE or plain in kinds)
+                if own and is_moved_leaf(node):
+                    continue  # it is read as a part of the leaf
+                letter = cells[k - len(outputs) :][:1] or ("z" if node in affine else "h")
                 text = (
-                    self.letters.new(letter)
-                    if own
+                    self._new(letter, step)
+                    if own or (step in self._numbers and plain == letter)
                     else self.letters.output(name, step.path, letter)
                 )
                 self._name(node, text, name)
@@ -199,18 +214,21 @@ class _Equations:
                 end = Symbol(f"∂L/∂{of.text}", of.shape, f"∂loss/∂{name}", of)
                 end.value = np.asarray(self.derivation.value(old))
                 self._add(node, View(end))
-                self._ends[end] = of
         stacked = {n for n, _ in self.opened.stacked.values()}
         for node in self.nodes:
             if node in self.opened.texts and node not in self.views:
                 self._name(node, self.letters.new(self.opened.texts[node]))
             elif node not in self.forward and (
-                self._carried(node) or blocks(node) or node in stacked
+                self._carried(node) or padded(node) or node in stacked
             ):
                 source = self._differentiated(node)
                 if source is None or not self._name_gradient(node, source):
                     self._named(node, self.letters.new("δ"))
         self._name_blocks()
+
+    def _new(self, letter: str, step: Step | None) -> str:
+        """The letter, with the number of the step among the calls of one cell."""
+        return self.letters.new(letter, self._numbers.get(step, "") if step else "")
 
     def _carried(self, node: Node) -> list[Carry]:
         """What a loop of the backward pass hands to the next step and becomes the node.
@@ -238,16 +256,18 @@ class _Equations:
                     for other in self.opened.carries.values():
                         if other.loop == (pull.node, k) and other.out in self.views:
                             return self.views[other.out].symbol
-        time, step = self.opened.time.get(node), self._step(node)
+        time, step = self.opened.time.get(node), self.parts.step(node)
         alike = [
             (n, v)
             for n, v in self.named
-            if n.shape == node.shape and self.opened.time.get(n) is time and self._step(n) is step
+            if n.shape == node.shape
+            and self.opened.time.get(n) is time
+            and self.parts.step(n) is step
         ]
         states = {c.out for c in self.opened.carries.values()}
         tensors = [v.symbol for n, v in alike if n in self.forward and n not in states]
         others = [
-            n for n in self.nodes if n not in self.forward and n.shape == node.shape and blocks(n)
+            n for n in self.nodes if n not in self.forward and n.shape == node.shape and padded(n)
         ]
         return tensors[0] if time and len(tensors) == len(others) == 1 else None
 
@@ -270,14 +290,15 @@ class _Equations:
         time = self.opened.time.get(node)
         view = View(Symbol(text, node.shape))
         if node.op is ops.reshape and not time:
-            view = merged_view(node, view.symbol)
+            view = merged_view(node, text)
             for other, _ in self.named:
                 same = other.op is ops.reshape and other.inputs == node.inputs
-                if same and self.views[other].symbol.shape == _digits_shape(view, node):
-                    symbol = self.views[other].symbol
-                    self.views[node] = View(symbol, digits=view.digits)
+                symbol = self.views[other].symbol
+                front = len(symbol.shape) - len(view.symbol.shape)  # axes of size 1
+                if same and symbol.shape == (1,) * front + view.symbol.shape:
+                    self.views[node] = View(symbol, (Place(),) * front, digits=view.digits)
                     return None
-        shape = (time.size, *node.shape) if time else _digits_shape(view, node)
+        shape = (time.size, *node.shape) if time else view.symbol.shape
         old = self.opened.old.get(whole)
         value = None if time and (whole is node or old is None) else self._value(whole)
         symbol = Symbol(text, shape, name, of)
@@ -293,6 +314,7 @@ class _Equations:
 
     def _name_gradient(self, node: Node, of: Symbol) -> bool:
         """Name ∂L/∂ of a symbol, unless the node has a name or is known."""
+        node = self.opened.stacked.get(node, (node,))[0]
         constant = node in self.fixed or (node.op is None and node not in self.opened.time)
         if constant or node in self.views or node in self.forward:
             return False
@@ -314,7 +336,10 @@ class _Equations:
             self.named.remove((node, view))
             for inner, offsets in parts:
                 block = View(view.symbol, view.first, offsets)
-                self.views.setdefault(inner, block)
+                if inner.op is not None and inner not in self.fixed:
+                    self.views.setdefault(inner, block)
+                if self.views.get(inner) != block:
+                    self._whole[block] = node
                 self.named.append((inner, block))
             self.elements.forget()
 
@@ -334,11 +359,15 @@ class _Equations:
             if has_parts(right):
                 self.elements.want_unsplit(node, view)
             shape = tuple(i.size for i in indices)
-            pull, step = self._pull(node), self._step(node)
-            backward = self._is_backward(node, view)
-            if view.symbol in self._ends:
-                pull, _ = self._reached.get(self._ends[view.symbol], (None, 0))
-                step = self.step_of.get(pull.node) if pull else None
+            at = self._whole.get(view, node)
+            pull, step, backward = (
+                self.parts.pull(at),
+                self.parts.step(at),
+                self._is_backward(at, view),
+            )
+            if (end := self._end(node, view)) is not None:
+                pull, _ = end
+                step = self.parts.step_of.get(pull.node) if pull else None
             out.append(
                 Equation(left, indices, right, shape, step, pull if backward else None, backward)
             )
@@ -347,54 +376,29 @@ class _Equations:
     def _is_backward(self, node: Node, view: View) -> bool:
         """Whether an equation is of the backward pass."""
         known = node in self.forward or node in self.derivation.inputs
-        return not known or view.symbol in self._ends
+        return not known or view.symbol.of is not None
 
     def _order(self, named: tuple[Node, View]) -> tuple[bool, int]:
-        """Forward first; a gradient that is another tensor where the chain rule reaches it."""
+        """Forward first; the gradient of an input where the chain rule reaches it."""
         node, view = named
-        at = self._place.get(node, -1)
-        if view.symbol in self._ends:
-            _, reached = self._reached.get(self._ends[view.symbol], (None, -1))
+        node = self._whole.get(view, node)
+        at = self.parts.place.get(node, -1)
+        if (end := self._end(node, view)) is not None:
+            _, reached = end
             at = reached if node in self.forward else max(at, reached)
+            own = self.views.get(node, view)
+            if own != view:  # it is read
+                at = max(at, self._order((node, own))[1])
         return self._is_backward(node, view), at
 
-    @cached_property
-    def _place(self) -> dict[Node, int]:
-        return {n: k for k, n in enumerate(self.opened.order)}
-
-    @cached_property
-    def _reached(self) -> dict[Symbol, tuple[Pull, int]]:
-        """The last use of the chain rule that gives a share to an input; the place behind it."""
-        out: dict[Symbol, tuple[Pull, int]] = {}
-        place = -1
-        for pull in self.derivation.pulls:
-            place = max([place, *(self._place.get(self.opened.of(n), -1) for n in pull.nodes)])
-            for node, share in zip(pull.node.inputs, pull.shares, strict=False):
-                if share is not None and node in self.derivation.inputs:
-                    out[self.views[node].symbol] = pull, place
-        return out
-
-    def _pull(self, node: Node) -> Pull | None:
-        """The use of the chain rule that was going on when a node was recorded."""
-        if node not in self.opened.order:
-            return None  # an input
-        at = self.derivation.position[self.opened.order[node]]
-        k = bisect.bisect(self._pulled, (at, len(self._pulled)))
-        return self.derivation.pulls[self._pulled[k - 1][1]] if k else None
-
-    def _step(self, node: Node) -> Step | None:
-        """The step of a node, or of the node whose rule has made it."""
-        owner = self.opened.order.get(node, node)
-        if owner in self.step_of:
-            return self.step_of[owner]
-        pull = self._pull(node)
-        return self.step_of.get(pull.node) if pull else None
+    def _end(self, node: Node, view: View) -> tuple[Pull, int] | None:
+        """Where the chain rule reaches the input that an unread symbol is the gradient of."""
+        is_read = self.views.get(node) == view and self.users.get(node)
+        of = None if is_read or view.offsets else view.symbol.of
+        return None if of is None else self.parts.reached.get(self._leaves.get(of))
 
     def _worth_a_name(self, written: Sequence[Equation]) -> dict[Node, str]:
-        """The nodes inside steps that are a function which appears several times, with letters.
-
-        Also what it is a function of, if that is more than one tensor.
-        """
+        """The nodes inside steps that are a function which appears several times, with letters."""
         again = Repeated([e.right for e in written])
         defined = {pattern(e.right).key for e in written if not e.backward}
         out = {}
@@ -402,24 +406,17 @@ class _Equations:
             if node in self.views or node.op is None or node not in self.forward:
                 continue
             expression = self.elements.at(node, tuple(map(at_index, self.elements.indices(node))))
-            if expression in again or again.reads(expression):
+            if expression in again:
                 key = pattern(expression).key
                 if key not in defined:
-                    step = self._step(node)
-                    out[node] = part_letter(expression, _kind(step))
+                    step = self.parts.step(node)
+                    out[node] = part_letter(expression, kind_of(step))
                     defined.add(key)
         return out
 
 
 def _sliced(node: Node, users: Mapping[Node, Sequence[Node]]) -> bool:
     return any(user.op is ops.slice for user in users.get(node, ()))
-
-
-def _kind(step: Step | None) -> str:
-    """The class of the step's module, or the function that its line calls."""
-    if step is None:
-        return ""
-    return step.kind or (type(step.module).__name__ if step.module is not None else "")
 
 
 def _before(left: At, indices: tuple[Index, ...], right: Expr, e: Equation) -> Equation:
@@ -433,7 +430,3 @@ def _by_step(written: Iterable[Equation]) -> list[tuple[Step | None, list[Equati
             out.append((e.step, []))
         out[-1][1].append(e)
     return out
-
-
-def _digits_shape(view: View, node: Node) -> Shape:
-    return tuple(n for sizes in view.digits for n in sizes) if view.digits else node.shape

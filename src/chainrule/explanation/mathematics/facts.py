@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
-
-from ... import ops
 from ...dtypes import is_exact
 from ...graph import Node
 from ..derivation import Derivation
 from ..samples import followed, samples_of
-from .algebra import mul, power
 from .equation import Equation
-from .expression import At, Count, Expr, Index, Plain, Symbol
-from .numbers import MINUS, number
+from .expression import At, Index, Plain, Symbol
 from .opening import Opened
 
 
@@ -57,49 +51,6 @@ def row_axes(derivation: Derivation, opened: Opened) -> set[tuple[Node, int]]:
         return set()
     axes = followed(samples.rows, opened.order)
     return {(n, k) for n, of in axes.items() for k, _ in of if n.shape[k] == samples.count}
-
-
-def counts(derivation: Derivation, opened: Opened, rows: set[tuple[Node, int]]) -> dict[Node, Expr]:
-    """Constants that are the number of samples, or come from it: of a mean, and of its gradient."""
-    out: dict[Node, Expr] = {}
-    for node in derivation.forward:
-        new = opened.of(node)
-        if node.op is not ops.divide or not _is_number(new.inputs[1]):
-            continue
-        total = new.inputs[0]
-        while total.op is ops.reshape:
-            (total,) = total.inputs
-        if total.op is ops.sum:
-            x, axes = total.inputs[0], total.params["axis"]
-            sizes = [(x.shape[k], (x, k) in rows) for k in axes]
-            of_rows = [n for n, is_row in sizes if is_row]
-            value = float(derivation.value(node.inputs[1]).flat[0])
-            if len(of_rows) == 1 and value == math.prod(n for n, _ in sizes):
-                rest = math.prod(n for n, is_row in sizes if not is_row)
-                out[new.inputs[1]] = mul(Count(of_rows[0]), number(rest))
-    for pull in derivation.pulls:
-        above, share = _first(pull.upstream), _first(pull.shares)
-        if above is None or share is None or not (_is_number(above) and _is_number(share)):
-            continue
-        g, d = (np.ravel(derivation.value(n))[:1].tolist() for n in (above, share))
-        divisor = out.get(opened.of(pull.node.inputs[-1])) if pull.node.inputs else None
-        if pull.node.op is ops.divide and divisor is not None and g:
-            factor = out.get(opened.of(above), number(float(g[0])))
-            out[opened.of(share)] = mul(factor, power(divisor, MINUS))
-        elif opened.of(above) in out and d == g:
-            out[opened.of(share)] = out[opened.of(above)]
-    return out
-
-
-def _first(nodes: Sequence[Node | None]) -> Node | None:
-    return next((n for n in nodes if n is not None), None)
-
-
-def _is_number(node: Node) -> bool:
-    """Whether it is one number everywhere."""
-    while node.op in (ops.broadcast_to, ops.reshape):
-        (node,) = node.inputs
-    return node.op is None and node.value is not None and node.value.size == 1
 
 
 def mark(equation: Equation, axes: dict[tuple[Symbol, int], str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 
-from .expression import Count, Expr, Index, Number, Power, Product, Reduce
+from .expression import Expr, Index, Number, Product
 
 Order = tuple[Index | None, ...]  # the axes of a matrix; None for one of size 1
 
@@ -17,15 +16,6 @@ def fits(read: Order, order: Order) -> bool:
     return len(read) <= len(order) and all(
         a is None or a is b for a, b in zip(reversed(read), reversed(order), strict=False)
     )
-
-
-def mean(factors: Sequence[Expr]) -> Sequence[Expr]:
-    """A sum over the samples by their number is their mean, so that the number is N."""
-    rows = [f.index.size for f in factors if isinstance(f, Reduce) and f.index.rows]
-    match factors:
-        case (Number(Fraction(numerator=1) as value), *rest) if value.denominator in rows:
-            return [Power(Count(value.denominator), Number(Fraction(-1))), *rest]
-    return factors
 
 
 def decimal(value: Fraction) -> str:

@@ -29,7 +29,7 @@ def boundaries(
     inside = {*nodes}
     for node in nodes:
         linear = node.op in _LINEAR and all(
-            i in affine or i not in inside or _is_constant(i, fixed) or _is_moved_leaf(i)
+            i in affine or i not in inside or _is_constant(i, fixed) or is_moved_leaf(i)
             for i in node.inputs
         )
         if node.op in _PRODUCTS or (linear and any(i in affine for i in node.inputs)):
@@ -55,7 +55,7 @@ def _is_constant(node: Node, fixed: AbstractSet[Node]) -> bool:
     return node in fixed or (node.op is None and node.value is not None)
 
 
-def _is_moved_leaf(node: Node) -> bool:
+def is_moved_leaf(node: Node) -> bool:
     while node.op in _MOVING:
         node = node.inputs[0]
     return node.op is None
@@ -76,8 +76,21 @@ def _effective_users(
 
 
 def blocks(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
-    """(part, its first place on each axis) of a sum of padded parts that fill the whole."""
-    parts, waiting = [], [node]
+    """(part, its first place on each axis) of a tensor that is put together of parts."""
+    if node.op is ops.concat:
+        parts: list[tuple[Node, tuple[int, ...]]] = []
+        first, axis = 0, node.params["axis"]
+        for n in node.inputs:
+            parts.append((n, tuple(first * (k == axis) for k in range(len(n.shape)))))
+            first += n.shape[axis]
+        return parts
+    return padded(node)
+
+
+def padded(node: Node) -> list[tuple[Node, tuple[int, ...]]]:
+    """(part, its first place on each axis) of padded parts that are added, and fill the whole."""
+    parts: list[tuple[Node, tuple[int, ...]]] = []
+    waiting = [node]
     while waiting:
         n = waiting.pop()
         if n.op is ops.add:

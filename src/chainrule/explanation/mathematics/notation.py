@@ -73,6 +73,10 @@ class Unicode:
         """above / below, which are in parentheses where they have to be."""
         return f"{above}/{below}" if tight else f"{above} / {below}"
 
+    def factor(self, above: str, below: str) -> str:
+        """A fraction in front of other factors."""
+        return f"({above}/{below})"
+
     def inside(self, text: str) -> str:
         """In parentheses."""
         return f"({text})"
@@ -96,6 +100,10 @@ class Unicode:
 
     def word(self, text: str) -> str:
         """A name that is no letter."""
+        return text
+
+    def text(self, text: str) -> str:
+        """Words between formulas."""
         return text
 
 
@@ -152,6 +160,9 @@ class Latex:
     def fraction(self, above: str, below: str, tight: bool) -> str:
         return rf"\frac{{{_bare(above)}}}{{{_bare(below)}}}"
 
+    def factor(self, above: str, below: str) -> str:
+        return self.fraction(above, below, True)
+
     def inside(self, text: str) -> str:
         return rf"\left({text}\right)"
 
@@ -176,6 +187,9 @@ class Latex:
 
     def word(self, text: str) -> str:
         return rf"\mathrm{{{escaped(text)}}}"
+
+    def text(self, text: str) -> str:
+        return rf"\text{{ {escaped(text)}}}"
 
 
 def escaped(text: str) -> str:

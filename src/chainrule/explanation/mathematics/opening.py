@@ -2,7 +2,7 @@
 
 `standardise` and `attention` become what they are composed of, checkpoints their graphs, and loops
 one step at a time t. Nodes that compute the same are one node; so what a backward pass computes
-again is the forward pass's.
+again is the forward pass's. What is chosen between 0 and what is 0 there anyway is no choice.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ... import ops
-from ...compile.rewriting import constant_key, inlined, item, parameters_key, with_inputs
+from ...compile.rewriting import constant_key, inlined, item, number, parameters_key, with_inputs
 from ...functions import attention, standardising
-from ...graph import Node, Operation
+from ...graph import Array, Node, Operation
 from ...recording import record_inner
 from ..derivation import Derivation
 from .expression import Index
+from .means import Counted, mean_of, shares_of_means
 
 _COMPOSED: dict[Operation, Callable[..., Any]] = {
     ops.standardise: standardising.composed,
@@ -75,6 +78,7 @@ class Opened:
     stacked   (node in the loop, time) of the rows that a loop stacks
     finals    the carry whose last value a node is
     time      of a node in a loop
+    counted   constants that are the size of a mean, or a number divided by sizes of means
     """
 
     def __init__(self, derivation: Derivation) -> None:
@@ -88,21 +92,26 @@ class Opened:
         self.time: dict[Node, Index] = {}
         self.parts: dict[Node, list[Node]] = {}  # the results of what was taken apart
         self.texts: dict[Node, str] = {}  # names for nodes in what was taken apart
+        self.counted: dict[Node, Counted] = {}
         self._times: dict[int, Index] = {}
+        self._zero: dict[Node, frozenset[tuple[Node, bool]]] = {}  # (condition, its value) -> 0
         self._known: dict[Any, Node] = {}
+        self._shares = shares_of_means(derivation)
         fixed = sorted(derivation.fixed, key=lambda n: derivation.position[n])
         above = [u for pull in derivation.pulls for u in pull.upstream if u is not None]
         ends = [derivation.loss, *derivation.gradients.values(), *above]
         for node in [*fixed, *derivation.between(ends)]:
-            self._visit(node)
+            self._visit(node, derivation)
 
     def of(self, node: Node) -> Node:
         """The new node."""
         return self.new.get(node, node)
 
-    def _visit(self, node: Node) -> None:
+    def _visit(self, node: Node, derivation: Derivation) -> None:
         if node.op is ops.item and self.of(node.inputs[0]) in self.parts:
             out = self.parts[self.of(node.inputs[0])][node.params["index"]]
+        elif node in self._shares:
+            out = self._counted(derivation.value(node), self._shares[node], node)
         else:
             inputs = tuple(self.of(i) for i in node.inputs)
             out = self._one(with_inputs(node, inputs), node)
@@ -120,18 +129,55 @@ class Opened:
         """The node, or the one that computes the same."""
         if node.op is ops.alias:
             return node.inputs[0]
+        if node.op is ops.where:
+            condition, yes, no = node.inputs
+            for is_true, zero, other in ((True, yes, no), (False, no, yes)):
+                if is_zero(zero) and (condition, is_true) in self._zero.get(other, ()):
+                    return other
         key: Any = parameters_key(node.params) if node.params else ()
         if node.op is None:
             key = None if node.value is None else constant_key(node)
         elif key is not None:
             key = node.op, node.inputs, key
         out = node if key is None else self._known.setdefault(key, node)
+        mean = mean_of(out)
+        if mean is not None and out.inputs[1] not in self.counted:
+            one = np.asarray(number(out.inputs[1]), out.dtype)
+            divisor = self._counted(np.broadcast_to(one, out.shape), Counted((mean,)), owner)
+            return self._one(with_inputs(out, (out.inputs[0], divisor)), owner)
         if out not in self.order:
             self.order[out] = owner
+            if conditions := self._zero_where(out):
+                self._zero[out] = conditions
             times = [self.time[i] for i in out.inputs if i in self.time]
             if times:
                 self.time[out] = times[0]
         return out
+
+    def _counted(self, value: Array, counted: Counted, owner: Node) -> Node:
+        """A constant as a node of its own, apart from others of the same value."""
+        leaf = Node(None, (), {}, value.shape, value.dtype, value)
+        out = self._known.setdefault((counted, value.shape, value.dtype), leaf)
+        self.counted[out] = counted
+        self.order.setdefault(out, owner)
+        return out
+
+    def _zero_where(self, node: Node) -> frozenset[tuple[Node, bool]]:
+        """Conditions, with their values, where the node is 0."""
+        each = [self._zero.get(i, frozenset()) for i in node.inputs]
+        match node.op:
+            case ops.multiply:
+                return each[0] | each[1]
+            case ops.add | ops.subtract:
+                return each[0] & each[1]
+            case ops.negative | ops.astype | ops.divide:
+                return each[0]
+            case ops.where:
+                condition, yes, no = node.inputs
+                return frozenset(
+                    (condition, k) for k, x in ((True, yes), (False, no)) if is_zero(x)
+                ) | (each[1] if is_zero(no) else each[2] if is_zero(yes) else each[1] & each[2])
+        return frozenset()
 
     def _all(self, ends: Sequence[Node], owner: Node) -> list[Node]:
         """The ends of new nodes, each node one of those that are known."""
@@ -229,6 +275,11 @@ _INNER: dict[Operation, Callable[[Sequence[Node]], list[tuple[Node, str]]]] = {
     ops.attention: _of_attention,
     ops.attention_derivative: _of_derivative,
 }
+
+
+def is_zero(node: Node) -> bool:
+    """Whether it is 0 everywhere, whatever the sample."""
+    return number(node) == 0
 
 
 def _leaf(like: Node) -> Node:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,29 +13,10 @@ from ...dtypes import is_boolean, is_exact, is_floating
 from ...graph import Node, Operation, Shape
 from .algebra import add, call, cases, compare, mul, negative, opposite, power, reduced, total
 from .expression import At, Expr, Index, Number, Numbered, Place
-from .numbers import ONE, number
-from .places import at_index, part, place
-
-Places = tuple[Place, ...]
-
-
-class Reader(Protocol):
-    """Reads elements of nodes.
-
-    rows     (node, axis) where the axis counts samples
-    value    of a node on the sample, or None
-    wanted   nodes that need a name before the rest can be written
-    """
-
-    rows: set[tuple[Node, int]]
-    value: Callable[[Node], Any]
-    wanted: dict[Node, None]
-
-    def at(self, node: Node, at: Places) -> Expr:
-        """The node's element at these places."""
-
-
-Rule = Callable[[Reader, Node, Places], Expr | None]  # None: not by elements
+from .numbers import ONE, ZERO, number
+from .places import at_index, part, place, span
+from .reader import Places, Reader, Rule
+from .windows import convolution, convolution_weight, pooled, unfold
 
 
 def _pointwise(make: Callable[..., Expr]) -> Rule:
@@ -134,6 +115,9 @@ def _pad(e: Reader, node: Node, at: Places) -> Expr | None:
     (x,) = node.inputs
     inside: list[Expr] = []
     for p, a, b, n in zip(at, low, high, x.shape, strict=True):
+        if n == 1 and (a or b):
+            inside.append(compare("=", Numbered(p), number(a)))
+            continue
         inside += [compare("≥", Numbered(p), number(a))] if a else []
         inside += [compare("<", Numbered(p), number(a + n))] if b else []
     body = e.at(x, tuple(place([(p, 1)], -a) for p, a in zip(at, low, strict=True)))
@@ -152,18 +136,26 @@ def _flip(e: Reader, node: Node, at: Places) -> Expr:
 
 
 def _reduction(kind: str) -> Rule:
-    def rule(e: Reader, node: Node, at: Places) -> Expr:
-        (x,) = node.inputs
-        places, indices = list(at), []
-        for k in node.params["axis"]:
-            indices.append(Index(x.shape[k], (x, k) in e.rows))
-            places[k] = at_index(indices[-1])
-        out = e.at(x, tuple(places))
-        for index in reversed(indices):
-            out = reduced(kind, index, out)
-        return out
+    return lambda e, node, at: _reduced(e, node, at, kind)
 
-    return rule
+
+def _reduced(
+    e: Reader, node: Node, at: Places, kind: str, of: Callable[[Expr], Expr] = lambda x: x
+) -> Expr:
+    (x,) = node.inputs
+    places, indices = list(at), []
+    for k in node.params["axis"]:
+        indices.append(Index(x.shape[k], (x, k) in e.rows))
+        places[k] = at_index(indices[-1])
+    out = of(e.at(x, tuple(places)))
+    for index in reversed(indices):
+        out = reduced(kind, index, out)
+    return out
+
+
+def _norm(e: Reader, node: Node, at: Places) -> Expr:
+    """√Σ x²."""
+    return _half(_reduced(e, node, at, "sum", lambda x: power(x, number(2))))
 
 
 def _matmul(e: Reader, node: Node, at: Places) -> Expr:
@@ -173,78 +165,36 @@ def _matmul(e: Reader, node: Node, at: Places) -> Expr:
     return total(k, mul(left, e.at(b, (*at[:-2], at_index(k), at[-1]))))
 
 
-def _convolution(e: Reader, node: Node, at: Places) -> Expr | None:
-    """Σ over window and channels: x[n, s·i + d·k − p, c] w[k, c, o]."""
-    p = node.params
-    n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, w = node.inputs
-    window = [Index(size) for size in w.shape[:n]]
-    channel = Index(w.shape[n])
-    read = [
-        place([(at[k + 1], p["stride"][k]), (i, p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(window)
-    ]
-    places = tuple(map(at_index, window))
-    left = e.at(x, (at[0], *read, at_index(channel)))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(w, (*places, at_index(channel), at[-1])))
-    for i in (channel, *reversed(window)):
-        out = total(i, out)
-    return out
+def _concat(e: Reader, node: Node, at: Places) -> Expr:
+    """The element of the one part that has the place."""
+    axis, first = node.params["axis"], 0
+    ends = span(at[axis])
+    for x in node.inputs:
+        last = first + x.shape[axis] - 1
+        if ends is not None and first <= ends[0] and ends[1] <= last:
+            return e.at(x, (*at[:axis], place([(at[axis], 1)], -first), *at[axis + 1 :]))
+        first = last + 1
+    e.wanted[node] = None  # its parts are defined one by one
+    return ZERO
 
 
-def _outside(padding: Sequence[tuple[int, int]]) -> bool:
-    return any(low > 0 or high > 0 for low, high in padding)
+def _cumulative_prod(e: Reader, node: Node, at: Places) -> Expr:
+    (x,), axis = node.inputs, node.params["axis"]
+    k = Index(x.shape[axis], (x, axis) in e.rows)
+    is_before = compare("≤", Numbered(at_index(k)), Numbered(at[axis]))
+    body = e.at(x, (*at[:axis], at_index(k), *at[axis + 1 :]))
+    return reduced("prod", k, cases(is_before, body, ONE))
 
 
-def _convolution_weight(e: Reader, node: Node, at: Places) -> Expr | None:
-    """Σ over samples and positions: x[n, s·i + d·k − p, c] z[n, i, o]."""
-    p = node.params
-    n = len(p["stride"])
-    if p["groups"] != 1 or any(k != 1 for k in p["input_dilation"]):
-        return None
-    x, z = node.inputs
-    row = Index(z.shape[0], (z, 0) in e.rows)
-    position = [Index(size) for size in z.shape[1 : n + 1]]
-    read = [
-        place([(i, p["stride"][k]), (at[k], p["kernel_dilation"][k])], -p["padding"][k][0])
-        for k, i in enumerate(position)
-    ]
-    left = e.at(x, (at_index(row), *read, at[n]))
-    if _outside(p["padding"]) and not isinstance(left, At):
-        e.wanted[x] = None  # 0 outside is said of tensors with a name
-    out = mul(left, e.at(z, (at_index(row), *map(at_index, position), at[-1])))
-    for i in (*reversed(position), row):
-        out = total(i, out)
-    return out
-
-
-def _unfold(e: Reader, node: Node, at: Places) -> Expr:
-    n = len(node.params["window"])
-    stride, dilation = node.params["stride"], node.params["dilation"]
-    read = [place([(at[k + 1], stride[k]), (at[n + 1 + k], dilation[k])]) for k in range(n)]
-    return e.at(node.inputs[0], (at[0], *read, at[-1]))
-
-
-def _item(e: Reader, node: Node, at: Places) -> Expr | None:
-    (whole,) = node.inputs
-    if whole.op is ops.max_pool and not node.params["index"]:
-        p = whole.params
-        window = [Index(n) for n in p["window"]]
-        read = [
-            place([(at[k + 1], p["stride"][k]), (i, p["dilation"][k])], -p["padding"][k][0])
-            for k, i in enumerate(window)
-        ]
-        if _outside(p["padding"]):
-            return None
-        out = e.at(whole.inputs[0], (at[0], *read, at[-1]))
-        for i in reversed(window):
-            out = reduced("max", i, out)
-        return out
-    return None
+def _recurrence(e: Reader, node: Node, at: Places) -> Expr:
+    """y[k] = a[k] y[k − 1] + b[k], and a = 1 of a cumulative sum."""
+    *factor, b = node.inputs
+    axis = node.params["axis"]
+    if node not in e.views:
+        e.wanted[node] = None
+        return ZERO
+    before = e.at(node, (*at[:axis], place([(at[axis], 1)], -1), *at[axis + 1 :]))
+    return add(mul(before, *(e.at(a, at) for a in factor)), e.at(b, at))
 
 
 def _take(e: Reader, node: Node, at: Places) -> Expr | None:
@@ -330,11 +280,16 @@ RULES: dict[Operation, Rule] = {
     ops.prod:           _reduction("prod"),
     ops.max:            _reduction("max"),
     ops.min:            _reduction("min"),
+    ops.norm:           _norm,
+    ops.cumulative_sum: _recurrence,
+    ops.recurrence:     _recurrence,
+    ops.cumulative_prod: _cumulative_prod,
+    ops.concat:         _concat,
     ops.matmul:         _matmul,
-    ops.convolution:    _convolution,
-    ops.convolution_weight: _convolution_weight,
-    ops.unfold:         _unfold,
-    ops.item:           _item,
+    ops.convolution:    convolution,
+    ops.convolution_weight: convolution_weight,
+    ops.unfold:         unfold,
+    ops.item:           pooled,
     ops.take:           _take,
     ops.scatter_add:    _scatter_add,
     ops.checked_index:  _checked_index,

@@ -37,25 +37,24 @@ def part(of: Place, stride: int, size: int) -> Place:
             continue
         (middle if k % stride == 0 else low).append((atom, k))
     rest = of.offset % (stride * size)
-    reach = _reach(low)
-    top = _reach(middle)
-    if reach is not None and top is not None:
+    reach, top = span(place(low)), span(place(middle))
+    if reach is not None and top is not None and min(reach[0], top[0]) >= 0:
         # (q·stride + r) // stride = q for 0 ≤ r < stride
-        r = rest % stride
-        whole = rest // stride
-        if reach + r < stride and top // stride + whole < size:
+        r, whole = rest % stride, rest // stride
+        if reach[1] + r < stride and top[1] // stride + whole < size:
             return place([(a, k // stride) for a, k in middle], whole)
     return Place(((Part(of, stride, size), 1),))
 
 
-def _reach(terms: Sequence[tuple[Index | Part | At | Place, int]]) -> int | None:
-    """The largest value of the sum; None if it may be negative, or is unknown."""
-    out = 0
-    for atom, k in terms:
-        if k < 0 or not isinstance(atom, (Index, Part)):
+def span(where: Place) -> tuple[int, int] | None:
+    """The least and the largest value that it can have; None if it is looked up."""
+    low = high = where.offset
+    for atom, k in where.terms:
+        if isinstance(atom, At):
             return None
-        out += k * (atom.size - 1)
-    return out
+        end = k * (atom.size - 1)
+        low, high = low + min(end, 0), high + max(end, 0)
+    return low, high
 
 
 def put(where: Place, by: Mapping[Index, Place]) -> Place:

@@ -9,9 +9,10 @@ from ...graph import Shape
 from ..steps import Step
 from .algebra import opposite
 from .equation import Equation, Mathematics
-from .expression import Call, Compare, Expr, Number, Reduce
+from .expression import At, Call, Compare, Expr, Number, Product, Reduce
 from .folding import folded
 from .notation import LATEX, UNICODE, Latex, Unicode, escaped
+from .places import span
 from .writing import Writer
 
 _WIDTH = 70  # of equations, behind which the shapes stand
@@ -48,7 +49,9 @@ def unicode(mathematics: Mathematics) -> str:
                 f"    {row:{width}}  {shape_text(e.shape)}".rstrip()
                 for row, e in zip(rows, equations, strict=True)
             ]
-    return "\n".join([*lines, *(["", note] if (note := assumptions(mathematics)) else [])])
+    zeros = "; ".join(outside(mathematics, UNICODE))
+    notes = [f"by definition: {zeros}" if zeros else "", assumptions(mathematics)]
+    return "\n".join([*lines, *(["", *filter(None, notes)] if any(notes) else [])])
 
 
 def latex(mathematics: Mathematics) -> str:
@@ -71,6 +74,8 @@ def latex(mathematics: Mathematics) -> str:
             blocks.append(
                 f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
             )
+    zeros = outside(mathematics, LATEX)
+    blocks += [" \\\\\n".join([r"\text{by definition}", *zeros])] if zeros else []
     return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
 
 
@@ -91,6 +96,31 @@ def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
         (UNICODE.symbol(s.text), shape_text(s.shape), printable(s.name)) for s in mathematics.inputs
     ]
     return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
+
+
+def outside(mathematics: Mathematics, notation: Unicode | Latex) -> list[str]:
+    """What is 0 because it is outside of its axes: `h[−1] = 0`, the surroundings of an image."""
+    expressions = [x for _, part in mathematics.parts for e in part for x in e.right.walk()]
+    edges = {x: _edges(x, notation) for x in expressions if isinstance(x, At)}
+    for x in expressions:
+        if isinstance(x, Product):  # a gradient that is 0 is enough
+            zeros = [f for f in x.factors if isinstance(f, At) and edges[f]]
+            gradients = [f for f in zeros if f.symbol.of]
+            edges |= {f: [] for f in zeros if gradients and f not in gradients}
+    return list(dict.fromkeys(printable(text) for texts in edges.values() for text in texts))
+
+
+def _edges(x: At, notation: Unicode | Latex) -> list[str]:
+    out = []
+    symbol = notation.symbol(x.symbol.text)
+    for k, (p, n) in enumerate(zip(x.at, x.symbol.shape, strict=True)):
+        low, high = span(p) or (0, 0)
+        if (low == -1 and high < n) or (low >= 0 and high == n):  # one place
+            edge = f"{notation.minus}1" if low < 0 else str(n)
+            out.append(f"{notation.element(symbol, [*[':'] * k, edge])} = 0")
+        elif low < 0 or high >= n:
+            out.append(f"{symbol} = 0 {notation.text('outside')}")
+    return out
 
 
 def assumptions(mathematics: Mathematics) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .algebra import factors_of, is_condition, mul, rebuilt, substituted
+from .algebra import factors_of, rebuilt, substituted
 from .equation import Equation
 from .expression import (
     At,
@@ -18,10 +18,8 @@ from .expression import (
     Part,
     Place,
     Plain,
-    Product,
     Reduce,
     Softmax,
-    Sum,
     Symbol,
 )
 from .places import place
@@ -40,16 +38,16 @@ class Pattern:
     places: tuple[Place, ...]
 
 
-def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] = id) -> Pattern:
+def pattern(e: Expr, symbol_key: Callable[[Symbol], Any] | None = None) -> Pattern:
     """The expression as an element of a tensor.
 
-    symbol_key   what a symbol is in the key
+    symbol_key   what a symbol is in the key; None: itself
     """
+    if symbol_key is not None:
+        return _pattern(e, symbol_key)
     known: Pattern | None = e.__dict__.get("_pattern")
-    if known is None or symbol_key is not id:
-        known = _pattern(e, symbol_key)
-        if symbol_key is id:
-            e.__dict__["_pattern"] = known
+    if known is None:
+        known = e.__dict__["_pattern"] = _pattern(e, lambda symbol: symbol)
     return known
 
 
@@ -111,13 +109,6 @@ def is_candidate(e: Expr) -> bool:
     return (named and bool(e.free)) or isinstance(e, Softmax)
 
 
-def _is_composite(e: Expr) -> bool:
-    """Whether it is made of several tensors, but not a sum of products over an index."""
-    tensors = {x for x in e.walk() if isinstance(x, At)}
-    sums = any(isinstance(x, Reduce) for x in e.walk())
-    return isinstance(e, (Sum, Product)) and len(tensors) > 1 and not sums
-
-
 class Repeated:
     """The functions that appear at least twice, by their patterns."""
 
@@ -126,21 +117,9 @@ class Repeated:
             pattern(e).key for right in expressions for e in right.walk() if is_candidate(e)
         )
         self.keys = {key for key, n in count.items() if n > 1}
-        self.inner = {
-            pattern(p).key
-            for right in expressions
-            for e in right.walk()
-            if e in self
-            for p in e.parts
-            if _is_composite(p)
-        }
 
     def __contains__(self, e: Expr) -> bool:
         return is_candidate(e) and pattern(e).key in self.keys
-
-    def reads(self, e: Expr) -> bool:
-        """Whether one of them is a function of the expression, which is made of several tensors."""
-        return _is_composite(e) and pattern(e).key in self.inner
 
 
 def replaced(e: Expr, of: Callable[[Expr], Expr | None]) -> Expr:
@@ -257,31 +236,6 @@ def inlined(equations: list[Equation], across_steps: bool = True) -> list[Equati
 def _places(left: At, at: At) -> dict[Index, Place]:
     """The places of the left side's indices, from those of another element of the tensor."""
     return {p.atom: q for p, q in zip(left.at, at.at, strict=True) if isinstance(p.atom, Index)}
-
-
-def absorbed(equations: list[Equation]) -> list[Equation]:
-    """The equations without conditions on what is 0 without them: [c] x = x if x = [c] y."""
-    conditions: dict[Symbol, tuple[At, list[Expr]]] = {}
-    for e in equations:
-        own = [f for f in factors_of(e.right) if is_condition(f)]
-        if own and _is_whole(e.left):
-            conditions[e.left.symbol] = e.left, own
-
-    def without(x: Expr) -> Expr | None:
-        if not isinstance(x, Product):
-            return None
-        drop = {
-            substituted(c, _places(conditions[f.symbol][0], f))
-            for f in x.factors
-            if isinstance(f, At) and f.symbol in conditions
-            for c in conditions[f.symbol][1]
-        }
-        rest = [f for f in x.factors if f not in drop]
-        return mul(*(replaced(f, without) for f in rest)) if len(rest) < len(x.factors) else None
-
-    for e in equations:
-        e.right = replaced(e.right, without)
-    return equations
 
 
 def _inlinable(e: Equation, users: Sequence[Equation], uses: Counter[Symbol]) -> Equation | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...errors import printable
 from ..owners import distinct
-from .expression import At, Call, Expr, Softmax, Sum
+from .expression import At, Call, Expr, Softmax
 
 # Letters of textbooks, in the order in which a step computes, or slices, them.
 PARTS = {
@@ -17,7 +17,8 @@ PARTS = {
     "GRUCell": ("a", "b"),
 }
 STATES = {"LSTM": "hc", "GRU": "h", "RNN": "h"}
-_GATES = {"LSTM": "ifgoc", "LSTMCell": "ifgoc", "GRU": "rzn", "GRUCell": "rzn"}
+CELLS = {"LSTMCell": "ch", "GRUCell": "h", "RNNCell": "h"}  # of what a step computes, in order
+GATES = {"LSTM": "ifgo", "LSTMCell": "ifgo", "GRU": "rzn", "GRUCell": "rzn"}
 
 
 class Letters:
@@ -117,7 +118,7 @@ def part_letter(e: Expr, kind: str) -> str:
     reads = [x for x in e.walk() if isinstance(x, At)]
     if isinstance(e, Softmax):
         return "P" if reads and reads[0].symbol.text[0].isupper() else "p"
-    gates = _GATES.get(kind, "")
+    gates = GATES.get(kind, "")
     reads = [x for x in _outside_functions(e) if isinstance(x, At)]
     for x in reads if gates else ():
         for p, size in zip(x.at, x.symbol.shape, strict=True):
@@ -125,7 +126,7 @@ def part_letter(e: Expr, kind: str) -> str:
             width = index.size if index else 1
             if size > width and (index or not p.terms):
                 return gates[p.offset // width]
-    return gates[-1] if gates and isinstance(e, Sum) else "a"
+    return "a"
 
 
 def _outside_functions(e: Expr) -> Iterator[Expr]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from .algebra import substitute
+from .algebra import factors_of, substitute
 from .expression import (
     At,
     Call,
@@ -29,7 +29,7 @@ from .expression import (
     Sum,
     Symbol,
 )
-from .forms import Order, decimal, fits, mean, without_sign
+from .forms import Order, decimal, fits, without_sign
 from .notation import Latex, Unicode
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
@@ -101,9 +101,8 @@ class Writer:
             case Sum(terms):
                 return self.sum([self.term(t, lambda f: self.matrix(f, order)) for t in terms])
             case Product() | Power():
-                sign = self.notation.hadamard if order else self.notation.product
                 return self.outer(e, order) or self.product(
-                    e, lambda f: self.matrix(f, order), sign
+                    e, lambda f: self.matrix(f, order), order
                 )
             case Call(name, arguments):
                 return self.function(name, [self.matrix(a, order)[0] for a in arguments]), _ATOM
@@ -133,7 +132,7 @@ class Writer:
 
     def contraction(self, index: Index, body: Expr, order: Order) -> Text:
         """Σₖ a[i, k] b[k, j] as a matrix product; Σₙ of a matrix as a sum."""
-        factors = body.factors if isinstance(body, Product) else (body,)
+        factors = factors_of(body)
         first = order[0] if len(order) == 2 else None
         last = order[-1] if order else None
         right = [
@@ -142,7 +141,9 @@ class Writer:
             if (last in f.free if last is not None else first is not None and first not in f.free)
         ]
         left = [f for f in factors if f not in right]
-        is_product = bool(left and right)
+        if order == (None, None) and len(factors) == 2:  # a row times a column
+            left, right = [factors[0]], [factors[1]]
+        is_product = bool(left and right) and not index.time
         if is_product and not any(first in f.free for f in right if first is not None):
             saved = dict(self.letters)
             try:
@@ -158,7 +159,7 @@ class Writer:
 
     def outer(self, e: Expr, order: Order) -> Text | None:
         """A column times a row, as a matrix product."""
-        factors = e.factors if isinstance(e, Product) and len(order) == 2 else ()
+        factors = factors_of(e) if len(order) == 2 else ()
         left = [f for f in factors if order[0] in f.free and order[1] not in f.free]
         right = [f for f in factors if order[1] in f.free and order[0] not in f.free]
         if len(left) == len(right) == 1 and None not in order:
@@ -257,7 +258,7 @@ class Writer:
             case Sum(terms):
                 return self.sum([self.term(t, self.element) for t in terms])
             case Product() | Power():
-                return self.product(e, self.element, self.notation.product)
+                return self.product(e, self.element)
             case Call(name, arguments):
                 return self.function(name, [self.element(a)[0] for a in arguments]), _ATOM
             case Compare(relation, left, right):
@@ -307,27 +308,18 @@ class Writer:
         return self.notation.element(text, places) if places else text
 
     def place(self, p: Place) -> str:
-        out = ""
-        for atom, k in p.terms:
-            if isinstance(atom, Index):
-                text = self.letter(atom)
-            elif isinstance(atom, Part):
-                text = (
-                    f"⌊{self.place(atom.of)}/{atom.stride}⌋"
-                    if atom.stride > 1
-                    else self.place(atom.of)
-                )
-                text = f"({text} mod {atom.size})"
-            else:
-                text = self.element(atom)[0]
-            sign = "−" if k < 0 else "+"
-            out += (f" {sign} " if out else "−" if k < 0 else "") + (
-                f"{abs(k)}{text}" if abs(k) != 1 else text
-            )
-        if p.offset or not out:
-            sign = "−" if p.offset < 0 else "+"
-            out += f" {sign} {abs(p.offset)}" if out else str(p.offset)
-        return out.replace("−", self.notation.minus)
+        terms = [(k < 0, (str(abs(k)) if abs(k) != 1 else "") + self.atom(a)) for a, k in p.terms]
+        if p.offset or not terms:
+            terms.append((p.offset < 0, str(abs(p.offset))))
+        return self.sum(sorted(terms, key=lambda term: term[0]))[0]
+
+    def atom(self, atom: Index | Part | At) -> str:
+        if isinstance(atom, Index):
+            return self.letter(atom)
+        if isinstance(atom, At):
+            return self.element(atom)[0]
+        text = self.place(atom.of)
+        return f"({f'⌊{text}/{atom.stride}⌋' if atom.stride > 1 else text} mod {atom.size})"
 
     # ── what both have ───────────────────────────────────────────────────────────────────────────
 
@@ -370,14 +362,13 @@ class Writer:
             out += (f" {sign} " if out else sign if negative else "") + text
         return out, _SUM
 
-    def product(self, e: Expr, write: Write, sign: str) -> Text:
+    def product(self, e: Expr, write: Write, order: Order = ()) -> Text:
         """Numbers in front, factors, what is divided by behind."""
         negative, e = without_sign(e)
-        factors = mean(e.factors if isinstance(e, Product) else (e,))
         scalars: list[Expr] = []
         above: list[Expr] = []
         below: list[Expr] = []
-        for f in factors:
+        for f in factors_of(e):
             match f:
                 case Number(Fraction() as value) if decimal(value):
                     scalars.append(f)
@@ -389,55 +380,38 @@ class Writer:
                 case Power(base, Number(value)) if value < 0:
                     below.append(base if value == -1 else Power(base, Number(-value)))
                 case _:
-                    is_scalar = not f.free and not any(isinstance(x, Reduce) for x in f.walk())
-                    (scalars if is_scalar else above).append(f)
-        texts = [self.within(self.factor(f, self.element), _PRODUCT) for f in scalars]
-        parts = [self.factor(f, write) for f in above]
+                    has_sum = any(isinstance(x, Reduce) for x in f.walk())
+                    is_one = f.free <= self.shown if order else not f.free
+                    (scalars if is_one and not has_sum else above).append(f)
+        texts = [
+            self.within(self.factor(f, write if f.free else self.element), _PRODUCT)
+            for f in scalars
+        ]
+        parts = sorted((self.factor(f, write) for f in above), key=lambda p: p[1] == _SERIES)
         series = [p for p in parts if p[1] == _SERIES]
         if len(series) == 1 and not any(f.free for f in below) and (scalars or below):
-            parts.remove(series[0])
-            inner = [
-                self.within(p, _ATOM)
-                for p in [
-                    *parts,
-                ]
-            ]
             front = self.notation.product.join(texts) or "1"
             if below:
-                front = self.notation.fraction(front, self.bottom(below, write), True)
-                front = self.notation.inside(front) if isinstance(self.notation, Unicode) else front
-            text = self.notation.product.join([front, *inner, series[0][0]])
-            return (self.notation.minus + text, _SUM) if negative else (text, _SERIES)
-        if len(above) == 1 and not scalars and not below:
+                front = self.notation.factor(front, self.bottom(below, write))
+            inner = [self.within(p, _ATOM) for p in parts[:-1]]
+            text, level = self.notation.product.join([front, *inner, series[0][0]]), _SERIES
+        elif len(parts) == 1 and not scalars and not below:
             text, level = parts[0]
         else:
-            parts.sort(key=lambda p: p[1] == _SERIES)
-            inner = [
-                self.within(
-                    p, _ATOM if sign == self.notation.hadamard and len(parts) > 1 else _PRODUCT
-                )
-                for p in parts[:-1]
-            ]
-            inner += [
-                self.within(
-                    p,
-                    _ATOM
-                    if sign == self.notation.hadamard and len(parts) > 1
-                    else _SERIES
-                    if not below
-                    else _ATOM,
-                )
-                for p in parts[-1:]
-            ]
-            text = sign.join(inner)
-            text = self.notation.product.join([*texts, text] if text else texts)
-            level = _PRODUCT if not series or below else _SERIES
-        if below:
-            bottom = self.bottom(below, write)
-            tops = len(scalars) + len(above)
-            top = text if tops == 1 else text if tops else "1"
-            text = self.notation.fraction(top or "1", bottom, not above)
-            level = _PRODUCT
+            apart, behind = bool(order) and len(parts) > 1, list[str]()
+            inner = [self.within(p, _ATOM if apart else _PRODUCT) for p in parts[:-1]]
+            inner += [self.within(p, _ATOM if apart or below else _SERIES) for p in parts[-1:]]
+            joined = (self.notation.hadamard if order else self.notation.product).join(inner)
+            if order[1:] == (None,):  # a column times a number: it stands behind
+                behind = [
+                    t for t, f in zip(texts, scalars, strict=True) if isinstance(f, At) and f.free
+                ]
+                texts = [t for t in texts if t not in behind]
+            text = self.notation.product.join([*texts, *([joined] if parts else []), *behind])
+            level = _SERIES if series else _PRODUCT
+            if below:
+                text = self.notation.fraction(text or "1", self.bottom(below, write), not above)
+                level = _PRODUCT
         return (self.notation.minus + text, _SUM) if negative else (text, level)
 
     def bottom(self, factors: Sequence[Expr], write: Write) -> str:
@@ -451,11 +425,12 @@ class Writer:
     def factor(self, f: Expr, write: Write) -> Text:
         if isinstance(f, Power):
             base = write(f.base)
+            is_atom = base[1] == _ATOM and not isinstance(f.base, Power)
             match f.exponent:
                 case Number(Fraction() as p) if p == Fraction(1, 2):
-                    return self.notation.root(base[0], base[1] == _ATOM), _ATOM
+                    return self.notation.root(base[0], is_atom), _ATOM
                 case Number(Fraction() as p) if p == Fraction(-1, 2):
-                    root = self.notation.root(base[0], base[1] == _ATOM)
+                    root = self.notation.root(base[0], is_atom)
                     return self.notation.fraction("1", root, True), _PRODUCT
             exponent = write(f.exponent)[0]
             if base[0].endswith(self.notation.transposed("x")[1:]):
