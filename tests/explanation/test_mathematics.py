@@ -404,6 +404,11 @@ def test_latex_is_plain_ascii():
         assert text.isascii(), {c for c in text if not c.isascii()}
 
 
+def test_the_axis_of_a_softmax_is_its_subscript_in_latex():
+    m, _ = written(lambda x: square(cr.softmax(x, axis=0)), data(3, 4))
+    assert r"\operatorname{softmax}_{k}\left(x[k, j]\right)[i]" in mathematics.latex(m)
+
+
 # ── gradients that are something else, too ───────────────────────────────────────────────────────
 
 a, b = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 5.0])

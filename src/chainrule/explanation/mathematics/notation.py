@@ -85,8 +85,9 @@ class Unicode:
         """The sign of a sum over an index, before what it applies to."""
         return {"sum": "Σ", "prod": "Π"}.get(sign, sign) + self.below(index) + " "
 
-    def function(self, name: str, arguments: Sequence[str]) -> str:
-        return f"{_FUNCTIONS.get(name, name)}({', '.join(arguments)})"
+    def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
+        """A function of these; along: the index that it goes over."""
+        return f"{_FUNCTIONS.get(name, name)}{self.below(along)}({', '.join(arguments)})"
 
     def condition(self, text: str) -> str:
         """1 where it is true, else 0."""
@@ -170,10 +171,9 @@ class Latex:
         big = {"sum": r"\sum", "prod": r"\prod"}.get(sign, rf"\{sign}")
         return f"{big}_{{{index}}} "
 
-    def function(self, name: str, arguments: Sequence[str]) -> str:
-        return _LATEX.get(name, rf"\operatorname{{{escaped(name)}}}") + self.inside(
-            ", ".join(arguments)
-        )
+    def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
+        sign = _LATEX.get(name, rf"\operatorname{{{escaped(name)}}}")
+        return sign + self.below(along) + self.inside(", ".join(arguments))
 
     def condition(self, text: str) -> str:
         return rf"\left[{text}\right]"

@@ -274,8 +274,8 @@ class Writer:
                 del self.letters[index]
                 return sign + inner, _SERIES
             case Softmax(index, body, at):
-                along = self.notation.below(self.letter(index))
-                inner = self.notation.function("softmax" + along, [self.element(body)[0]])
+                letter = self.letter(index)
+                inner = self.notation.function("softmax", [self.element(body)[0]], along=letter)
                 del self.letters[index]
                 return self.notation.element(inner, [self.place(at)]), _ATOM
             case Plain(operation, arguments, settings, result):
