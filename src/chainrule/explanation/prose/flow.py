@@ -47,7 +47,7 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
     """Whether the gradient vanishes or explodes on its way, where, and because of what."""
     if len(way) < 2 or not all(np.isfinite(leg.length) for leg in way):
         return
-    if any(pull.node.op is ops.scan for leg in way for pull, _ in leg.way):
+    if any(pull.node.op is ops.scan for pull in reading.pulls):
         return  # through time: what is told of the loop says more
     start, end = way[0], way[-1]
     lengths = (
