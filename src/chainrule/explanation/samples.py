@@ -1,4 +1,4 @@
-"""How many samples the data are, and whether the loss is their mean: read from the graph.
+"""How many samples the data are, and whether the loss is their mean; means: read from the graph.
 
 Samples are rows of the data. They are followed through the pass to what adds them up; data whose
 rows are mixed on the way, such as the words of one sentence, are one sample.
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
+from ..compile.rewriting import number
 from ..graph import Node, Shape
 from .derivation import MOVES, Derivation
 
 Axis = tuple[int, int]  # of a node: its place, and how many elements on the next sample is
 Axes = dict[Node, list[Axis]]
+Mean = tuple[Node, Shape]  # a tensor, and the axes that it is the mean over
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ def _reshaped(axis: Axis, old: Shape, new: Shape, count: int) -> list[Axis]:
         if step % behind == 0 and size % (count * (step // behind)) == 0:
             return [(k, step // behind)]
     return []
+
+
+def mean_of(node: Node) -> Mean | None:
+    """What a node is the mean of: a sum that is divided by the number of its terms."""
+    if node.op is not ops.divide:
+        return None
+    total, divisor = node.inputs
+    while total.op is ops.reshape:
+        (total,) = total.inputs
+    if total.op is not ops.sum:
+        return None
+    (x,), axes = total.inputs, total.params["axis"]
+    return (x, axes) if number(divisor) == math.prod(x.shape[k] for k in axes) else None
 
 
 def _last_sum(derivation: Derivation) -> tuple[int, float]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ... import ops
-from ...compile.rewriting import number as number_of
-from ...graph import Node, Shape
+from ...graph import Node
 from ..derivation import Derivation
+from ..samples import Mean, mean_of
 from .algebra import mul, power
 from .expression import Count, Expr
 from .numbers import MINUS, number
-
-Mean = tuple[Node, Shape]  # a tensor, and the axes that it is the mean over
 
 
 @dataclass(frozen=True)
@@ -39,19 +35,6 @@ class Counted:
         if self.divided is None:
             return mul(*sizes)
         return mul(number(self.divided, 2e-7), *(power(n, MINUS) for n in sizes))
-
-
-def mean_of(node: Node) -> Mean | None:
-    """What a node is the mean of: a sum that is divided by the number of its terms."""
-    if node.op is not ops.divide:
-        return None
-    total, divisor = node.inputs
-    while total.op is ops.reshape:
-        (total,) = total.inputs
-    if total.op is not ops.sum:
-        return None
-    (x,), axes = total.inputs, total.params["axis"]
-    return (x, axes) if number_of(divisor) == math.prod(x.shape[k] for k in axes) else None
 
 
 def shares_of_means(derivation: Derivation) -> dict[Node, Counted]:

@@ -19,8 +19,9 @@ from ...functions import attention, standardising
 from ...graph import Array, Node, Operation
 from ...recording import record_inner
 from ..derivation import Derivation
+from ..samples import mean_of
 from .expression import Index
-from .means import Counted, mean_of, shares_of_means
+from .means import Counted, shares_of_means
 
 _COMPOSED: dict[Operation, Callable[..., Any]] = {
     ops.standardise: standardising.composed,

@@ -10,7 +10,7 @@ axes         … of operations that have axes: shapes, reductions, products of m
 calls        … that call a function
 readable     the graph as it reads best
 identities   what makes a graph shorter to read
-patterns     what parts of a graph compute: a mean, a mask
+patterns     what parts of a graph compute: a mask, a class
 constants    constants as Python writes them
 expressions  expressions that know their precedence and shape
 layout       lines that are not too long

@@ -11,6 +11,7 @@ import numpy as np
 from ... import ops
 from ...compile.rewriting import number
 from ...graph import Node
+from ..samples import mean_of
 from .expressions import (
     ATOM,
     COMPARISON,
@@ -23,7 +24,6 @@ from .expressions import (
     dtype_text,
 )
 from .functions import Functions
-from .patterns import is_mean
 
 Emission = Callable[[Node, list[Expression], Functions], Expression]
 
@@ -58,7 +58,7 @@ def infix(sign: str, level: int) -> Emission:
 
 def divide(node: Node, xs: list[Expression], functions: Functions) -> Expression:
     a, b = xs
-    if a.mean is not None and is_mean(node):
+    if a.mean is not None and mean_of(node):
         return a.mean
     return elementwise(node, xs, f"{a.within(PRODUCT)} / {b.within(UNARY)}", PRODUCT, True)
 

@@ -14,9 +14,10 @@ from ... import ops
 from ...compile.rewriting import number
 from ...graph import Node
 from ..derivation import Derivation
+from ..samples import mean_of
 from .expressions import stripped
 from .functions import identifier
-from .patterns import is_count, is_log_softmax, is_mean, is_one_hot, is_picked
+from .patterns import is_count, is_log_softmax, is_one_hot, is_picked
 from .readable import Readable
 
 _BUILTIN = {"np", "range", "reversed", "bool", "slice", "sum", "max", "min", "abs", "any", "round"}
@@ -201,7 +202,7 @@ def _result(node: Node) -> str:
         return "p"
     if is_picked(node):
         return "picked"
-    if is_mean(node):
+    if mean_of(node):
         return "mean"
     return _variable(_RESULTS.get(node.op.name, node.op.name), "result")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ... import ops
@@ -82,15 +80,3 @@ def is_log_softmax(node: Node) -> bool:
         i.op is ops.log and i.inputs[0].op is ops.sum and i.inputs[0].inputs[0].op is ops.exp
         for i in x.inputs
     )
-
-
-def is_mean(node: Node) -> bool:
-    """Whether it is a sum divided by how many terms it has."""
-    if node.op is not ops.divide:
-        return False
-    total, count = node.inputs[0], number(node.inputs[1])
-    while total.op is ops.reshape:
-        total = total.inputs[0]
-    if total.op is not ops.sum or count is None:
-        return False
-    return bool(count * math.prod(total.shape) == math.prod(total.inputs[0].shape))
