@@ -409,6 +409,15 @@ def test_the_axis_of_a_softmax_is_its_subscript_in_latex():
     assert r"\operatorname{softmax}_{k}\left(x[k, j]\right)[i]" in mathematics.latex(m)
 
 
+def test_latex_says_what_it_uses_of_the_sample():
+    m, _ = written(*CASES["mlp"])
+    assert m.assumed
+    unicode, latex = mathematics.unicode(m), mathematics.latex(m)
+    title = "true everywhere on this sample"
+    assert f"{title}: y[n] ≠ −100; maxima are finite" in unicode
+    assert r"y[n] \ne -100" in latex.partition(rf"\text{{{title}}}")[2]
+
+
 # ── gradients that are something else, too ───────────────────────────────────────────────────────
 
 a, b = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 5.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 from ...errors import printable
 from ...graph import Shape
@@ -49,9 +50,8 @@ def unicode(mathematics: Mathematics) -> str:
                 f"    {row:{width}}  {shape_text(e.shape)}".rstrip()
                 for row, e in zip(rows, equations, strict=True)
             ]
-    zeros = "; ".join(outside(mathematics, UNICODE))
-    notes = [f"by definition: {zeros}" if zeros else "", assumptions(mathematics)]
-    return "\n".join([*lines, *(["", *filter(None, notes)] if any(notes) else [])])
+    notes = [f"{title}: {'; '.join(texts)}" for title, texts in _notes(mathematics, UNICODE)]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
 def latex(mathematics: Mathematics) -> str:
@@ -74,8 +74,8 @@ def latex(mathematics: Mathematics) -> str:
             blocks.append(
                 f"\\text{{{title}, {way}}}\\\\\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
             )
-    zeros = outside(mathematics, LATEX)
-    blocks += [" \\\\\n".join([r"\text{by definition}", *zeros])] if zeros else []
+    for title, texts in _notes(mathematics, LATEX):
+        blocks.append(" \\\\\n".join([rf"\text{{{title}}}", *texts]))
     return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
 
 
@@ -96,6 +96,16 @@ def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
         (UNICODE.symbol(s.text), shape_text(s.shape), printable(s.name)) for s in mathematics.inputs
     ]
     return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
+
+
+def _notes(
+    mathematics: Mathematics, notation: Unicode | Latex
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """What holds beside the equations: each kind with its title."""
+    if zeros := outside(mathematics, notation):
+        yield "by definition", zeros
+    if assumed := assumptions(mathematics, notation):
+        yield "true everywhere on this sample", assumed
 
 
 def outside(mathematics: Mathematics, notation: Unicode | Latex) -> list[str]:
@@ -123,17 +133,21 @@ def _edges(x: At, notation: Unicode | Latex) -> list[str]:
     return out
 
 
-def assumptions(mathematics: Mathematics) -> str:
-    """What the equations use of the sample, in a line; "" for nothing."""
-    texts = dict.fromkeys(_plain(c, true) for c, true in mathematics.assumed.items())
-    return f"true everywhere on this sample: {'; '.join(texts)}" if texts else ""
+def assumptions(mathematics: Mathematics, notation: Unicode | Latex) -> list[str]:
+    """What the equations use of the sample."""
+    texts = (_plain(c, true, notation) for c, true in mathematics.assumed.items())
+    return list(dict.fromkeys(map(printable, texts)))
 
 
-def _plain(condition: Expr, is_true: bool) -> str:
-    writer = Writer(UNICODE, ())
-    match condition:
-        case Compare("<", Call("abs", (x,)), Number(bound)) if is_true and bound == math.inf:
-            is_largest = isinstance(x, Reduce) and x.kind == "max"
-            return "maxima are finite" if is_largest else f"{writer.element(x)[0]} is finite"
-    out = writer.element(condition if is_true else opposite(condition))[0]
-    return out[1:-1] if out.startswith("[") and out.endswith("]") else out
+def _plain(condition: Expr, is_true: bool, notation: Unicode | Latex) -> str:
+    writer = Writer(notation, ())
+    match condition if is_true else opposite(condition):
+        case Compare("<", Call("abs", (x,)), Number(bound)) if bound == math.inf:
+            if isinstance(x, Reduce) and x.kind == "max":
+                return notation.text("maxima are finite")
+            return f"{writer.element(x)[0]} {notation.text('is finite')}"
+        case Compare(relation, left, right):
+            sides = writer.element(left)[0], writer.element(right)[0]
+            return f" {notation.relation(relation)} ".join(sides)
+        case other:
+            return writer.element(other)[0]
