@@ -163,14 +163,12 @@
 
   Object.assign(chainrule, {
     ROUND,
-    STORES,
     copyStrided,
     decoded,
     eachRow,
     empty,
     isBig,
     isFloating,
-    isHalf,
     reshaped,
     roundEven,
     rounded,

@@ -94,5 +94,5 @@
     }
   }
 
-  Object.assign(chainrule, { Generator, initialise, randomWords });
+  Object.assign(chainrule, { initialise, randomWords });
 })();
