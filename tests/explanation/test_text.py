@@ -168,3 +168,13 @@ def test_the_step_of_a_loop_computes_what_it_says(reverse):
         total = total * 0.5 + h
     assert np.ravel(space["state1"]) == pytest.approx(h, rel=1e-9)
     assert np.ravel(space["state2"]) == pytest.approx(total, rel=1e-9)
+
+
+def test_rows_of_a_table_are_explained_where_there_are_some():
+    table = cr.Tensor(np.ones((3, 2)), requires_grad=True)
+    rows = cr.Tensor([2, 0, 2])
+    text = cr.explain(lambda i: (table[i] ** 2).sum(), rows).text()
+    told = "rows i: v: v at the rows i of the table, added up where i repeats; 0 elsewhere"
+    assert told in text
+    assert "∂loss/∂table = rows i: " in text
+    assert told not in neuron().text()

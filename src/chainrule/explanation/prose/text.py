@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 from ...errors import printable
@@ -15,8 +16,13 @@ from .reading import Reading, Share
 
 DETAILED = 80  # operations up to which each is shown; of more only what goes between the steps
 WIDTH = 46  # of the column of formulas
-SHARES = "+=: a share; the shares of a value add up"
-EACH = "each b: b at every place that uses it; the gradient of b is the sum over these places"
+SIGNS = {  # in lines of the backward pass
+    r" \+= ": "+=: a share; the shares of a value add up",
+    r"∂each ": "each b: b at every place that uses it; the gradient of b is the sum over these "
+    "places",
+    r"= rows .*: ": "rows i: v: v at the rows i of the table, added up where i repeats; "
+    "0 elsewhere",
+}
 
 
 def text(derivation: Derivation) -> str:
@@ -52,8 +58,9 @@ def _detailed(reading: Reading, parts: Sequence[Layers]) -> Iterator[str]:
         for step in reversed(part.steps):
             rules = [_rule_line(s, reading) for pull in step.pulls for s in reading.shares(pull)]
             lines += [f"  {step.title}", *rules] if rules else []
-    signs = ((" += ", SHARES), ("∂each ", EACH))
-    yield from (f"  {meaning}" for sign, meaning in signs if any(sign in line for line in lines))
+    for sign, meaning in SIGNS.items():
+        if any(re.search(sign, line) for line in lines):
+            yield f"  {meaning}"
     yield from lines
 
 
