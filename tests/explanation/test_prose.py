@@ -177,6 +177,14 @@ def test_a_layer_of_the_library_says_what_it_computes():
     assert "computes, in several small operations: several attentions side by side" in story
 
 
+def test_among_many_kinds_of_operations_those_with_long_rules_are_told():
+    model = nn.MultiheadAttention(4, 2)
+    x = cr.random.normal((1, 3, 4))
+    e = cr.explain(lambda x: (model(x, x, x, need_weights=False)[0] ** 2).mean(), x)
+    story = unwrapped(e.story())
+    assert "one after the other; attention shares the blame among what was mixed" in story
+
+
 def test_slopes_and_replaced_numbers_are_those_of_the_sample():
     x = np.array([-3.0, -0.5, 0.0, 0.25, 2.0])
     w = cr.Tensor(x, requires_grad=True)

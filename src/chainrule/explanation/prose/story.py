@@ -229,13 +229,16 @@ def _step_back(reading: Reading, step: Step, known: set[str], notes: _Notes) -> 
 def _manners(reading: Reading, step: Step, known: set[str]) -> str:
     """How the blame goes back through a step's operations, where that is new.
 
+    Of many kinds of operations only those are told whose rule has no common form.
+
     known   what has been said
     """
     uses = [p for p in step.pulls if reading.shares(p) and p.node.op not in (*MOVES, ops.item)]
     kinds = by_operation(uses)
-    if len(kinds) > PHRASES + 1:
-        return "It goes through several kinds of operations, one after the other."
     new = []
+    if len(kinds) > PHRASES + 1:
+        new.append("it goes through several kinds of operations, one after the other")
+        kinds = [p for p in kinds if (op := p[0].node.op) is not None and op.kind == "other"]
     for pulls in kinds:
         assert pulls[0].node.op is not None
         general, here = manner(pulls[0].node.op), on_this_sample(reading, pulls)
