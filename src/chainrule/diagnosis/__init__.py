@@ -1,4 +1,4 @@
-"""What went wrong in a step: where values stop being finite.
+"""What goes wrong in a step: where values stop being finite; the guard that refuses such steps.
 
 nonfinite   `first_nonfinite`: the first operation whose result is not finite, and why
 recorded    a function recorded with its gradients
@@ -8,6 +8,8 @@ origin      from a value that is not finite back to the operation that made it
 sources     which elements of its operands an element comes from
 samples     which row of the batch an element comes from
 causes      why, in plain English, and what to try
+data        NaN and infinities in data
+guard       refuses steps that would do harm, inside the compiled program
 """
 
 from .nonfinite import NonFinite, Operand, first_nonfinite

@@ -81,6 +81,11 @@ class NonFinite:
         return text
 
     @property
+    def clause(self) -> str:
+        """The finding as part of another message."""
+        return f"{self.operation} gave {self.arrived}"
+
+    @property
     def arrived(self) -> str:
         """The finding without the advice."""
         if self.phase == DATA:
@@ -114,7 +119,11 @@ def first_nonfinite(function: Callable[..., Any], /, *args: Any, **kwargs: Any) 
     `where` hides, and what never reaches a result, is not blamed. A function that decides by values
     in Python cannot be recorded: an error says so.
     """
-    record = recorded(function, args, kwargs)
+    return first_of(recorded(function, args, kwargs))
+
+
+def first_of(record: Recorded) -> NonFinite | None:
+    """The same of a recorded function."""
     frame = replayed(record.values)
     for results in _kinds(record.results):
         bad = [(name, e) for name, node in results for e in bad_elements(frame, node)]
@@ -171,7 +180,8 @@ def _operand(name: str, x: Any, at: Index) -> Operand:
 def _layer(record: Recorded, module: Any) -> str:
     if module is None:
         return ""
-    return f"{record.owners.path(module)} ({type(module).__name__})".strip()
+    path, kind = record.owners.path(module), type(module).__name__
+    return f"{path} ({kind})" if path else kind
 
 
 def _masked(record: Recorded, reached: str, first: Element, place: Place) -> bool:

@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from ..explanation.owners import Owners
 from ..explanation.simplified import value_of
 from ..graph import Array, Node, spec_text
+from ..nn import Module
 from ..recording import record
 from ..sparse import RowSparse
 from ..tensor import Tensor, as_tensor, quiet
@@ -43,11 +44,16 @@ class Recorded:
 
 
 def recorded(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    model: Module | None = None,
 ) -> Recorded:
     """Record function(*args, **kwargs), and the gradients of what it returns if it is a loss.
 
     Nothing is computed or assigned.
+
+    model   has the names of parameters and modules, if the function does not show it
     """
     if isinstance(function, Tensor) or not callable(function):
         got = spec_text(function) if isinstance(function, Tensor) else type(function).__name__
@@ -62,6 +68,8 @@ def recorded(
     passed = [k for k, t in enumerate(arguments.tensors) if not (t.requires_grad and t.is_leaf)]
     tensors = [arguments.tensors[k] for k in passed]
     owners = Owners(function, args, kwargs)
+    if model is not None:
+        owners.add_module(model)
     names = [owners.arguments[k] for k in passed]
     trace = Trace()
     trace.watcher = places = Places()

@@ -43,7 +43,7 @@ class Owners:
         objects = [*_visible(function), *_leaves(bound)]
         modules = _outermost([(n, o) for n, o in objects if isinstance(o, Module)])
         for name, module in modules:
-            self._add_module(module, name if len(modules) > 1 else "")
+            self.add_module(module, name if len(modules) > 1 else "")
         own = [t for _, t in _leaves(bound) if isinstance(t, Tensor)]
         for name, value in objects:
             if isinstance(value, Tensor):
@@ -80,7 +80,7 @@ class Owners:
         path = self.path(exchange.module)
         beside = path.rpartition(".")[0]
         for name, module in exchange.others:
-            self._add_module(module, f"{beside}.{name}".lstrip(".") if name else path)
+            self.add_module(module, f"{beside}.{name}".lstrip(".") if name else path)
 
     def _add(self, value: Any, name: str, kind: str, is_argument: bool = False) -> None:
         """is_argument   the name is its own among the arguments"""
@@ -89,7 +89,8 @@ class Owners:
             self._names[id(value)], self._kinds[id(value)] = distinct(name, used), kind
             self._alive.append(value)
 
-    def _add_module(self, module: Module, prefix: str) -> None:
+    def add_module(self, module: Module, prefix: str = "") -> None:
+        """Name a module, what is in it, and its tensors."""
         for path, inner in module.named_modules(prefix=prefix):
             self._paths.setdefault(id(inner), path)
             self._alive.append(inner)
