@@ -94,10 +94,12 @@ def _before(at: Element) -> list[Element]:
     if node.op in BODIES:
         return [_inside(at)]
     xs = [frame.value(i) for i in node.inputs]
+    is_nan = bool(np.isnan(at.value))
     candidates = [
-        Element(frame, node.inputs[k], index) for k, index in sources(node, xs, at.index, at.item)
+        Element(frame, node.inputs[k], index)
+        for k, index in sources(node, xs, at.index, at.item, is_nan)
     ]
-    if np.isnan(at.value):
+    if is_nan:
         candidates = [c for c in candidates if np.isnan(c.value)] or candidates
     return sorted(candidates, key=lambda c: c.node.serial)
 

@@ -63,12 +63,13 @@ def _index(flat: int, shape: Sequence[int]) -> Index:
     return tuple(int(k) for k in np.unravel_index(flat, tuple(shape)))
 
 
-def sources(node: Node, xs: Sequence[Array], index: Index, item: int = 0) -> list[Source]:
+def sources(node: Node, xs: Sequence[Array], index: Index, item: int, is_nan: bool) -> list[Source]:
     """The elements of operands that make this element of the result NaN or infinite, some of them.
 
     Empty if all elements that it is computed from are finite: then it is the first.
 
-    item   which result, of an operation with several
+    item     which result, of an operation with several
+    is_nan   whether the element is NaN
     """
     op = node.op
     assert op is not None
@@ -81,7 +82,7 @@ def sources(node: Node, xs: Sequence[Array], index: Index, item: int = 0) -> lis
     regions = _regions(node, xs, index)
     if regions is None:
         return _by_trial(node, xs, index, item)
-    return [*_in_regions(xs, regions, _result(node, xs, item)[index])]
+    return [*_in_regions(xs, regions, is_nan)]
 
 
 def _pointwise(op: Operation, xs: Sequence[Array], index: Index) -> Iterator[Source]:
@@ -124,63 +125,126 @@ def _regions(node: Node, xs: Sequence[Array], index: Index) -> list[tuple[Any, .
     if op is ops.matmul:
         *batch, row, column = (slice(i, i + 1) for i in index)
         return [(*batch, row, slice(None)), (*batch, slice(None), column)]
+    if op is ops.standardise:
+        axes = params["axis"]
+        part = tuple(slice(None) if k in axes else slice(i, i + 1) for k, i in enumerate(index))
+        one = tuple(slice(0, 1) if k in axes else slice(i, i + 1) for k, i in enumerate(index))
+        return [part, one][: len(xs)]
+    if op is ops.convolution and set(params["input_dilation"]) == {1}:
+        return _window(node, xs, index)
+    if op is ops.convolution_weight:  # of all positions, of one channel each
+        inside, outside = node.shape[-2:]
+        group = index[-1] // (outside // params["groups"])
+        channel = group * inside + index[-2]
+        return [(..., slice(channel, channel + 1)), (..., slice(index[-1], index[-1] + 1))]
     return None
 
 
+def _window(node: Node, xs: Sequence[Array], index: Index) -> list[tuple[Any, ...]]:
+    """What one element of a convolution reads: a window of x, and the kernel of its channel."""
+    (row, *places, channel), (x, w), params = index, xs, node.params
+    reads = []
+    for k, place in enumerate(places):
+        first = place * params["stride"][k] - params["padding"][k][0]
+        by = params["kernel_dilation"][k]
+        end = min(x.shape[k + 1], first + (w.shape[k] - 1) * by + 1)
+        reads.append(slice(first + by * max(0, -(first // by)), max(0, end), by))
+    inside = w.shape[-2]
+    group = channel // (w.shape[-1] // params["groups"])
+    channels = slice(group * inside, (group + 1) * inside)
+    return [(slice(row, row + 1), *reads, channels), (..., slice(channel, channel + 1))]
+
+
+_BY_SAMPLE = {
+    ops.convolution: 1,
+    ops.max_pool: 1,
+    ops.fold: 1,
+    ops.attention: None,
+    ops.attention_derivative: None,
+}  # operations on each row of the first axis by itself; the operands that have it (None: all)
+
+
+def _of_sample(node: Node, xs: Sequence[Array], index: Index) -> tuple[list[Array], int]:
+    """The operands of one row, if the operation works row by row; and its number, else 0."""
+    if node.op not in _BY_SAMPLE or not index:
+        return [*xs], 0
+    row, count = index[0], _BY_SAMPLE[node.op]
+    rows = slice(0, count)
+    cut = [x[row : row + 1] if x.ndim and x.shape[0] > 1 else x for x in xs[rows]]
+    return [*cut, *xs[len(cut) :]], row
+
+
 def _in_regions(
-    xs: Sequence[Array], regions: Sequence[tuple[Any, ...]], result: Any
+    xs: Sequence[Array], regions: Sequence[tuple[Any, ...]], is_nan: bool
 ) -> Iterator[Source]:
     """Of each operand's part some NaN, if the result is NaN and there are, else some infinities."""
     for k, (x, region) in enumerate(zip(xs, regions, strict=True)):
         part = wide(x[region])
         bad = nonfinite(part)
-        if np.isnan(float(result)) and np.isnan(part).any():
+        if is_nan and np.isnan(part).any():
             bad = np.isnan(part)
         at = np.flatnonzero(bad)
-        starts = [s.start or 0 for s in region]
         for flat in at[:: max(1, at.size // SOME)]:
-            inner = _index(int(flat), part.shape)
-            yield k, tuple(a + b for a, b in zip(starts, inner, strict=True))
+            yield k, _moved_by(region, _index(int(flat), part.shape))
 
 
-def _result(node: Node, xs: Sequence[Array], item: int) -> Any:
-    assert node.op is not None
-    with np.errstate(all="ignore"):
-        out = node.op.evaluate(*xs, **node.params)
-    return out[item] if isinstance(out, tuple) else np.asarray(out)
+def _moved_by(region: tuple[Any, ...], inner: Index) -> Index:
+    """The index in the whole of an element of a region."""
+    slices = [*region]
+    if ... in slices:
+        at = slices.index(...)
+        slices[at : at + 1] = [slice(None)] * (len(inner) - len(region) + 1)
+    return tuple((s.start or 0) + i * (s.step or 1) for s, i in zip(slices, inner, strict=True))
 
 
 def _by_trial(node: Node, xs: Sequence[Array], index: Index, item: int) -> list[Source]:
     """By computing it with some of the elements replaced by 0, halving their number."""
-    bad = [(k, int(f)) for k, x in enumerate(xs) for f in np.flatnonzero(nonfinite(x))]
+    assert node.op is not None
+    evaluate, params = node.op.evaluate, node.params
+    cut, row = _of_sample(node, xs, index)
+    at = (0, *index[1:]) if node.op in _BY_SAMPLE else index
+    bad = [np.flatnonzero(nonfinite(x)) for x in cut]
+    ends = [0, *itertools.accumulate(len(b) for b in bad)]
 
     def breaks(count: int) -> bool:
         """Whether the first elements alone make the result NaN or infinite."""
-        tried = [x.copy() if is_floating(x.dtype) else x for x in xs]
-        for k, flat in bad[count:]:
-            tried[k].reshape(-1)[flat] = 0
-        return bool(nonfinite(_result(node, tried, item)[index]).any())
+        tried = [*cut]
+        for k, first in enumerate(ends[:-1]):
+            dropped = bad[k][max(0, count - first) :]
+            if len(dropped):
+                tried[k] = cut[k].copy()
+                tried[k].reshape(-1)[dropped] = 0
+        with np.errstate(all="ignore"):
+            out = evaluate(*tried, **params)
+        return bool(nonfinite((out[item] if isinstance(out, tuple) else np.asarray(out))[at]).any())
 
     if breaks(0):
         return []
-    low, high = 0, len(bad)  # the first `low` do not break it, the first `high` do
+    low, high = 0, ends[-1]  # the first `low` do not break it, the first `high` do
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if breaks(middle) else (middle, high)
-    k, flat = bad[high - 1]
-    return [(k, _index(flat, xs[k].shape))]
+    k = next(k for k, end in enumerate(ends[1:]) if high <= end)
+    inner = _index(int(bad[k][high - 1 - ends[k]]), cut[k].shape)
+    moved = row if cut[k].shape != xs[k].shape else 0
+    return [(k, (inner[0] + moved, *inner[1:]) if inner else inner)]
 
 
 def operands(node: Node, xs: Sequence[Array], index: Index) -> list[tuple[int, Index]]:
     """The elements of finite operands to blame: at the same index, else the largest of the part."""
     if node.op in ops.POINTWISE:
         return [(k, index) for k, x in enumerate(xs) if is_floating(x.dtype)]
-    regions = _regions(node, xs, index) or [(slice(None),) * x.ndim for x in xs]
+    regions = _regions(node, xs, index)
+    if regions is None:
+        cut, row = _of_sample(node, xs, index)
+        regions = [
+            (slice(row, row + 1) if c.shape != x.shape else slice(None), ...) if x.ndim else ()
+            for c, x in zip(cut, xs, strict=True)
+        ]
     out = []
     for k, (x, region) in enumerate(zip(xs, regions, strict=True)):
         part = x[region]
         if is_floating(x.dtype) and math.prod(part.shape):
             inner = _index(int(np.argmax(np.abs(wide(part)))), part.shape)
-            starts = [s.start or 0 for s in region]
-            out.append((k, tuple(a + b for a, b in zip(starts, inner, strict=True))))
+            out.append((k, _moved_by(region, inner)))
     return out
