@@ -155,11 +155,11 @@ def _keep(trace: Trace, accepted: Tensor) -> None:
             chosen[node] = trace.node_of(_chosen(accepted, chosen.get(node, node), olds[node][0]))
     for owner, node in [*trace.writes.values()]:
         target = _itself(node)
-        if target in judged or len(olds[target]) > 1:
+        if target in chosen and len(olds[target]) == 1:
+            owner._assign(Tensor._of_node(chosen[target]))
+        else:
             old = trace.reads[id(owner), "value"][2]
             owner._assign(_chosen(accepted, chosen.get(target, target), old))
-        else:
-            owner._assign(Tensor._of_node(chosen[target]))
 
 
 def _chosen(accepted: Tensor, new: Node, old: Node) -> Tensor:
