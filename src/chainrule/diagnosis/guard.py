@@ -28,7 +28,7 @@ from ..graph import Array, Node, topological
 from ..tensor import Tensor, make, no_grad
 from ..trace import Trace, state
 
-EXPLODES = 10.0
+EXPLODES = 30.0
 HALVES = 200
 CALIBRATION = 5
 RECOVERS = 10

@@ -105,7 +105,7 @@ def fit(
                    result to the bit. Settings or data that differ are named in a warning
     compile        False runs each step in Python, operation by operation, for debugging
     guard          refuse steps whose loss or gradient is not finite, or whose gradient explodes:
-                   more than 10 times as long as any of the last some hundred steps. Such a step
+                   more than 30 times as long as any of the last some hundred steps. Such a step
                    changes no weights, no state of the optimizer and no buffers; the rate is halved
                    and then doubles every 10 steps until it is what it was. `history.refused` lists
                    these steps, and a warning at the end says so
