@@ -216,6 +216,7 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:  # what is imported when it is used
     from . import data as data
+    from . import diagnosis as diagnosis
     from . import explanation as explanation
     from . import interop as interop
     from . import models as models
@@ -225,9 +226,10 @@ if _TYPE_CHECKING:  # what is imported when it is used
     from .explanation import explain
     from .train import fit
 else:  # a type checker is to know which names there are
+    _ROOMS = {"data", "diagnosis", "explanation", "interop", "models", "nn", "optim", "train"}
 
     def __getattr__(name: str) -> _Any:
-        if name in ("data", "explanation", "interop", "models", "nn", "optim", "train"):
+        if name in _ROOMS:
             return _importlib.import_module(f".{name}", __name__)
         if name == "fit":
             return _importlib.import_module(".train", __name__).fit

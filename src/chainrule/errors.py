@@ -127,7 +127,12 @@ class TraceError(ChainruleError, RuntimeError):
 
 
 class GradientError(ChainruleError, RuntimeError):
-    """A derivative that does not exist, was not recorded, or came out malformed."""
+    """A derivative that does not exist, was not recorded, or came out malformed.
+
+    report   of `fit`: the first value that was not finite (`cr.diagnosis.NonFinite`), or None
+    """
+
+    report: Any = None
 
 
 class FileError(ChainruleError, OSError):

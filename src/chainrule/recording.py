@@ -129,6 +129,9 @@ def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
         else:
             inputs = tuple(values[i] for i in node.inputs)
             values[node] = _repeat(node, inputs)
+            if state.trace is not None and state.trace.watcher is not None:
+                again = values[node][0] if isinstance(values[node], tuple) else values[node]
+                state.trace.watcher.repeated(node, again._node)
     return [values[o] for o in graph.outputs]
 
 

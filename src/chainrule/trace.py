@@ -53,7 +53,7 @@ def outside() -> Iterator[None]:
 
 
 class Watcher(Protocol):
-    """What follows a recording: `explanation/recorder.py` does."""
+    """What follows a recording: `explanation/recorder.py`, `diagnosis/places.py`."""
 
     def computed(self, node: Node) -> None:
         """An operation became this node."""
@@ -78,6 +78,12 @@ class Watcher(Protocol):
 
     def pulled(self, node: Node, shares: Sequence[Any]) -> None:
         """The node's rule has returned the shares of its inputs."""
+
+    def repeated(self, node: Node, again: Node) -> None:
+        """A node of a graph was computed once more, as another node."""
+
+    def inside(self) -> Watcher | None:
+        """What follows a recording inside of this one, such as a loop's body."""
 
 
 class Trace:
@@ -118,6 +124,9 @@ class Trace:
 
     def __enter__(self) -> Trace:
         self.outer, state.trace = state.trace, self
+        outer = self.outer
+        if self.watcher is None and outer is not None and outer.watcher is not None:
+            self.watcher = outer.watcher.inside()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -171,6 +171,7 @@ def test_no_module_has_the_place_of_a_function(package):
         "cli",
         "data",
         "decoding",
+        "diagnosis",
         "explanation",
         "files",
         "memory",

@@ -45,7 +45,7 @@ class Owners:
         objects += [pair for name, leaf in _leaves(bound) for pair in _objects_in(name, leaf)]
         modules = _outermost([(n, o) for n, o in objects if isinstance(o, Module)])
         for name, module in modules:
-            self._add_module(module, name if len(modules) > 1 else "")
+            self.add_module(module, name if len(modules) > 1 else "")
         own = [t for _, t in _leaves(bound) if isinstance(t, Tensor)]
         for name, value in objects:
             if isinstance(value, Tensor):
@@ -86,7 +86,7 @@ class Owners:
         kind = type(exchange.module).__name__.lower()
         for name, module in exchange.others:
             new = (name or own).replace(kind, type(module).__name__.lower())
-            self._add_module(module, beside + dot + new)
+            self.add_module(module, beside + dot + new)
 
     def _add(self, value: Any, name: str, kind: str, is_argument: bool = False) -> None:
         """is_argument   the name is its own among the arguments"""
@@ -95,7 +95,8 @@ class Owners:
             self._names[id(value)], self._kinds[id(value)] = distinct(name, used), kind
             self._alive.append(value)
 
-    def _add_module(self, module: Module, prefix: str) -> None:
+    def add_module(self, module: Module, prefix: str = "") -> None:
+        """Name a module, what is in it, and its tensors."""
         for path, inner in module.named_modules(prefix=prefix):
             self._paths.setdefault(id(inner), path)
             self._alive.append(inner)

@@ -152,6 +152,12 @@ class Recorder:
         self.sweeps[-1][1].append(self._pull)
         self._pull = None
 
+    def repeated(self, node: Node, again: Node) -> None:
+        """As `Watcher.repeated`."""
+
+    def inside(self) -> None:
+        """As `Watcher.inside`: a loop is one node of an explanation."""
+
     def _of_function(self, name: str, line: Line) -> Call:
         """The present call, or a new one where another line calls a function.
 

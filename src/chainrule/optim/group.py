@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Group(Mapping[str, Any]):
     Its keys are the settings; `group["params"]` is a tuple of tensors.
     """
 
-    __slots__ = ("_off", "_owner", "_settings", "names", "params")
+    __slots__ = ("_factor", "_off", "_owner", "_settings", "names", "params")
 
     def __init__(
         self, owner: str, params: list[Named], settings: dict[str, Any], off: Container[str]
@@ -41,6 +42,7 @@ class Group(Mapping[str, Any]):
         self.names = tuple(n for n, _ in params)
         self.params = tuple(p for _, p in params)
         self._settings = {k: _as_tensors(v) for k, v in settings.items()}
+        self._factor: list[Tensor] = []  # what the rate is multiplied by
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -139,7 +141,18 @@ class Group(Mapping[str, Any]):
     def scalar(self, name: str, k: int = 0) -> Tensor:
         """A numeric setting as a float64 tensor; k counts in pairs like betas."""
         value = self._settings[name]
+        if name == "lr":
+            return math.prod(self._factor, start=value)
         return value[k] if isinstance(value, tuple) else value
+
+    @contextmanager
+    def slowed(self, factor: Tensor) -> Iterator[None]:
+        """Inside, the steps have the rate times the factor, a float64 tensor."""
+        self._factor.append(factor)
+        try:
+            yield
+        finally:
+            self._factor.pop()
 
     def once(
         self, name: str, dtype: Dtype, value: Callable[[], Tensor], count: Tensor | None = None

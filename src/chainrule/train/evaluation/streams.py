@@ -171,10 +171,14 @@ class CarriedState:
         """Whether `go_on` does for first windows too, after `reset`."""
         return self.initial.is_zeros and bool(self._tensors)
 
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [t for tensors in self._tensors.values() for t in tensors]
+
     def reset(self) -> None:
         """Begin sequences: zeros."""
         with no_grad():
-            for t in (t for tensors in self._tensors.values() for t in tensors):
+            for t in self.tensors():
                 t._assign(make(np.zeros(t.shape, t.dtype)))
 
     def begin(self, x: Any) -> Any:

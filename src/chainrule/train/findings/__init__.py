@@ -1,6 +1,6 @@
 """Findings: problems that a finished training shows, each with its cause and remedy.
 
-gradients   norms that vanish, burst or are 0
+gradients   norms that vanish, burst or are 0; steps that the guard has refused
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
 held_out    the test rows: no better than a guess, few rows, classes that are confused
 finding     the form of a finding, and what findings read of a history
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 
 from ...graph import Array
 from .finding import Finding, TrainingHistory, finding
-from .gradients import VANISHING, gradient_findings
+from .gradients import REFUSED, VANISHING, gradient_findings, refused_steps
 from .held_out import BY_GUESSING, Guess, class_findings, test_findings
 from .losses import first_epoch_kept, loss_findings
 
 __all__ = [
+    "REFUSED",
     "VANISHING",
     "Finding",
     "Guess",
@@ -73,4 +74,4 @@ def findings_of_run(
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
     """Findings from the gradient norms and the losses alone."""
-    return [*gradient_findings(history), *loss_findings(history)]
+    return [*refused_steps(history), *gradient_findings(history), *loss_findings(history)]

@@ -16,6 +16,23 @@ EXPLODED = 100.0  # a norm over the median of the ones just before it
 LARGE_NORM = 10.0  # large even without a comparison
 WINDOW = 20  # norms that the median is taken of
 VANISHING = "Gradients vanish towards the input"
+REFUSED = "The guard refused steps"
+
+
+def refused_steps(history: TrainingHistory) -> Iterator[Finding]:
+    """The steps that the guard has refused, which have changed nothing."""
+    if not history.refused:
+        return
+    first, several = history.refused[0], len(history.refused) > 1
+    count = f"{len(history.refused)} steps, first" if several else "Step"
+    yield finding(
+        "warning",
+        REFUSED,
+        f"{count} {first['step']}: {first['reason']}. The weights stayed as they were, and the "
+        "rate was halved for a while.",
+        "Look for rows with extreme values; lower the learning rate, or clip the gradient "
+        "(clip_norm).",
+    )
 
 
 def gradient_findings(history: TrainingHistory) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ early_stopping   the monitored value, patience, the best weights
 arguments        checks of `fit`'s arguments
 first_batch      checks on the first batch: model, loss, metrics
 targets          predictions and targets that do not fit the loss
-nonfinite        where NaN and infinities come from
+refusals         steps that the guard refuses, and the error when training cannot go on
 untrained        parameters that nothing trains
 history          `History`: a row per epoch, gradient norms
 progress         the bar and the lines on the screen

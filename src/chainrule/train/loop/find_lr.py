@@ -105,7 +105,7 @@ def _sweep(
     for rate, batch in zip(rates.tolist(), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, _ = step(*pair(batch))
+        loss, *_ = step(*pair(batch))
         assert isinstance(loss, Tensor)
         if not float(loss):  # a batch in which no target counts says nothing about the rate
             continue

@@ -13,6 +13,8 @@ import numpy as np
 
 from ... import random, tree
 from ...data import DataLoader
+from ...diagnosis.data import check_finite
+from ...diagnosis.nonfinite import first_nonfinite
 from ...errors import ArgumentError, ChainruleError, GradientError
 from ...nn import Module
 from ...tensor import Tensor, as_tensor, enable_grad, no_grad
@@ -21,7 +23,6 @@ from ..evaluation.inference import as_arrays, joined, metric_value
 from ..evaluation.metrics import Metric
 from ..evaluation.modes import evaluating, in_mode
 from ..evaluation.objective import Objective, cuts
-from .nonfinite import check_finite, describe_module
 from .targets import (
     check_classes,
     check_pairs,
@@ -164,13 +165,20 @@ def check_loss(
         check_pairs(objective, prediction, y)
         loss = float(value)
         if not math.isfinite(loss):
-            where = describe_weights(model) or describe_module(model, x)
-            raise GradientError(
+            where = describe_weights(model)
+            report = first_nonfinite(lambda x, y: objective.mean(forward(x), y), x, y)
+            if not where and report is not None:
+                where = f": {report.clause}"
+            error = GradientError(
                 "fit",
                 f"got a loss of {loss} before the first step{where}",
                 "expected a finite loss",
                 "scale the inputs to mean 0 and deviation 1, and check the initial weights",
+                None if report is None else report.source,
             )
+            error.report = report
+            error.layer = "" if report is None else report.layer
+            raise error
         if whole and not value.requires_grad:
             raise GradientError(
                 "fit",

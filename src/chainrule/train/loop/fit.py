@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ... import tree
 from ...data import DataLoader
+from ...data.source import RowSource
+from ...diagnosis.data import check_finite
 from ...errors import ArgumentError, TraceError, warn
 from ...hints import check_arguments
 from ...nn import Module
@@ -20,13 +23,12 @@ from ..evaluation.metrics import metrics_by_name
 from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from ..evaluation.streams import CarriedState, WindowLoader, advanced
-from ..findings import VANISHING
+from ..findings import REFUSED, VANISHING
 from .arguments import check_cycle, check_numbers, check_schedule, check_state
 from .callback import Callback
 from .early_stopping import EarlyStopping, check_monitor, lower_is_better
 from .first_batch import check_first_batch, check_pieces, read_first_batch, with_advice
 from .history import History
-from .nonfinite import check_finite
 from .progress import progress_for
 from .trainer import Trainer
 
@@ -63,6 +65,7 @@ def fit(
     seed: int = 0,
     progress: bool = True,
     compile: bool = True,
+    guard: bool = True,
 ) -> History:
     """Train a model; returns its history, with the model trained in place.
 
@@ -101,9 +104,16 @@ def fit(
     resume         continue from the newest checkpoint, also in the middle of an epoch: the same
                    result to the bit. Settings or data that differ are named in a warning
     compile        False runs each step in Python, operation by operation, for debugging
+    guard          refuse steps whose loss or gradient is not finite, or whose gradient explodes:
+                   more than 30 times as long as any of the last some hundred steps. Such a step
+                   changes no weights, no state of the optimizer and no buffers; the rate is halved
+                   and then doubles every 10 steps until it is what it was. `history.refused` lists
+                   these steps, and a warning at the end says so
 
-    Ctrl-C stops after the current step and returns the history so far. If a loss is not finite, the
-    weights of the last complete epoch are restored and a GradientError says where it happened.
+    Ctrl-C stops after the current step and returns the history so far. If 8 steps in a row are
+    refused, or all of an epoch, or one whose data is not finite, the weights of the last complete
+    epoch are restored and a GradientError says which operation went wrong, in which layer, line,
+    sample and time step. Without the guard a loss that is not finite is such an error.
     Vanishing gradients cause a warning at the end; `history.findings` says more.
     The model is trained in training mode, except for modules that are in evaluation mode (if the
     whole model is, except for frozen modules): their statistics stay as they are and their dropout
@@ -210,6 +220,7 @@ def fit(
             mode="min" if lower else "max",
         ),
         carried=carried,
+        guard=guard,
     )
     x, y = read_first_batch(loader)
     if not (resume and trainer.resume()):
@@ -230,7 +241,7 @@ def fit(
             raise with_advice(error, "or pass compile=False to fit") from error
     if not any(c.reports for c in callbacks):
         for finding in history.findings:
-            if finding["title"] == VANISHING:  # nothing that is printed shows it
+            if finding["title"] in (REFUSED, VANISHING):  # nothing that is printed shows it
                 warn(f"[fit] {finding['title']}: {finding['cause']} {finding['remedy']}")
     return history
 
@@ -286,10 +297,15 @@ def _first_prediction(model: Module, x: Any) -> Any:
     return advanced(model, x, None)[0]
 
 
+def _in_memory(data: Any) -> list[Any]:
+    """The arrays among the leaves: others are read row by row."""
+    return [leaf for leaf in tree.flatten(data)[0] if not isinstance(leaf, RowSource)]
+
+
 def _check_data(name: str, data: DataLoader | Batches | None, again: bool) -> None:
     if isinstance(data, DataLoader):
         for part, what in zip(pair(data.data), ("inputs", "targets"), strict=True):
-            check_finite(f"{what} of the {name}", part)
+            check_finite(f"{what} of the {name}", _in_memory(part))
     elif data is not None:
         if data.first is not None:
             pair(data.first, f" in the {name}")

@@ -76,6 +76,7 @@ class History:
     gradients   norms of the gradient by layer, before clipping
     guess       the training loss of the best prediction that is the same for each row, and the
                 least possible loss; None where they are unknown
+    refused     a dict per step that the guard has refused: step, reason, rate
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -83,6 +84,7 @@ class History:
     stopped: str = ""
     gradients: GradientFlow = field(default_factory=GradientFlow)
     guess: tuple[float, float] | None = None
+    refused: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
@@ -150,6 +152,7 @@ class History:
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             "gradients": dict(vars(self.gradients)),
+            "refused": self.refused,
         }
 
     @classmethod
@@ -160,4 +163,5 @@ class History:
             values["best_epoch"],
             values["stopped"],
             GradientFlow(**values["gradients"]),
+            refused=values.get("refused", []),  # absent from checkpoints of earlier versions
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from ... import tree
 from ...compile import Compiled
+from ...diagnosis.guard import Guard, taking_back
+from ...dtypes import is_floating
 from ...functions import elementwise, reductions, shaping
 from ...functions.elementwise import where
 from ...nn import Module
@@ -42,17 +45,24 @@ def make_step(
     accumulate: int = 1,
     compiled: bool = True,
     forward: Callable[[Any], Any] | None = None,
-) -> Callable[[Any, Any], tuple[Tensor, Tensor]]:
+    guard: Guard | None = None,
+    state: Callable[[], Iterable[Tensor]] = tuple,
+) -> Callable[[Any, Any], tuple[Tensor, ...]]:
     """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
     accumulate   number of pieces of a batch: the memory of one piece, the gradient of the batch
     forward      the prediction for x; by default that of the model
+    guard        refuses steps; its verdict is a third result
+    state        the tensors that the step assigns, for a guard of a step that is not compiled
     """
     forward = model if forward is None else forward
     trained = [p for group in optimizer.param_groups for p in group.params]
     layers = list(layers_of(model).values())
+    own = {id(p) for layer in layers for p in layer}
+    buffers = [t for _, t in model.named_buffers() if is_floating(t.dtype)]
+    others = [p for p in trained if id(p) not in own]
 
-    def training_step(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    def training_step(x: Any, y: Any) -> tuple[Tensor, ...]:
         optimizer.zero_grad()  # also of parameters that this batch does not use
         loss = (
             _whole(forward, objective, x, y)
@@ -60,13 +70,22 @@ def make_step(
             else _in_pieces(forward, objective, x, y, accumulate, trained)
         )
         norms = _norms(layers)
+        judged = _norms([*layers, others]) if guard is not None and others else norms
         if clip_norm is not None:
             clip_grad_norm_(trained, clip_norm)
-        optimizer.step()
-        return loss, norms
+        if guard is None:
+            optimizer.step()
+            return loss, norms
+        with ExitStack() as rates:
+            for group in optimizer.param_groups:
+                rates.enter_context(group.slowed(guard.factor))
+            optimizer.step()
+            rate = optimizer.param_groups[0].scalar("lr")
+        return loss, norms, guard.judge(loss, judged, rate, buffers)
 
-    used = optimizer, objective.function
-    return Compiled(training_step, used) if compiled else training_step
+    if compiled:
+        return Compiled(training_step, (optimizer, objective.function))
+    return training_step if guard is None else taking_back(training_step, state)
 
 
 def _whole(forward: Callable[[Any], Any], objective: Objective, x: Any, y: Any) -> Tensor:

@@ -1,4 +1,7 @@
-"""The training loop, and the state that a checkpoint keeps of it."""
+"""The training loop, and the state that a checkpoint keeps of it.
+
+Longer than other files: what a checkpoint holds stands beside the loop that changes it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,7 +20,8 @@ from ... import random, tree
 from ...compile import Compiled
 from ...data import DataLoader
 from ...data.loader import Reader
-from ...errors import ArgumentError, ChainruleError, GradientError, warn
+from ...diagnosis.guard import ACCEPTED
+from ...errors import ArgumentError, ChainruleError, warn
 from ...graph import Array
 from ...guards.counting import changes
 from ...nn import Module
@@ -35,7 +39,7 @@ from .callback import Callback
 from .early_stopping import EarlyStopping
 from .history import History
 from .interrupt import stop_on_interrupt
-from .nonfinite import describe_batch, describe_gradient, describe_module
+from .refusals import Failure, Refusals, State, in_a_row
 from .schedule_ahead import ScheduleAhead
 from .step import layers_of, make_step
 from .untrained import still_untrained
@@ -71,6 +75,7 @@ class Trainer:
         compiled: bool,
         settings: Settings,
         carried: CarriedState | None = None,
+        guard: bool = True,
     ) -> None:
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
@@ -93,13 +98,16 @@ class Trainer:
         )
         self._pace = math.inf  # seconds per step; unknown at the first, which compiles
         self._carried = carried
-        step = partial(make_step, model, objective, optimizer, clip_norm, accumulate, compiled)
+        plain = partial(make_step, model, objective, optimizer, clip_norm, accumulate)
+        self._refusals = Refusals(model, objective, optimizer, carried, plain, guard)
+        rules = {"guard": self._refusals.guard, "state": self._refusals.assigned}
+        step = partial(plain, compiled, **rules)
         self._run = self._begin = step(model if carried is None else carried.go_on)
         self._forward = Forward(model, objective, compiled)
         if carried is not None:
             self._begin = self._run if carried.starts_over else step(carried.begin)
             self._forward = CarryingForward(model, objective, compiled)
-        self._safe = model.state_dict()  # restored if the loss is not finite
+        self._safe, self._safe_epoch = model.state_dict(), 0  # restored if training fails
 
     @property
     def elapsed(self) -> float:
@@ -194,8 +202,10 @@ class Trainer:
         begins = isinstance(self.train, WindowLoader) and self.train.starts(self.batch)
         if begins and self._carried is not None:
             self._carried.reset()
-        loss, norms = (self._begin if begins else self._run)(x, y)
-        self._note(float(loss), norms.numpy(), lambda: (x, y), tree.flatten(y)[0][0])
+        self._refusals.recalibrate()
+        results = (self._begin if begins else self._run)(x, y)
+        rows = tree.flatten(y)[0][0]
+        self._note([t.numpy() for t in results], lambda: (x, y), rows, begins)
         if self.step == 1:
             self._check_weights(1)
         else:
@@ -214,6 +224,7 @@ class Trainer:
         per_step = self.schedule if self.schedule_per == "step" else None
         ahead = ScheduleAhead(per_step, self.optimizer, count)
         began = time.perf_counter()
+        self._refusals.recalibrate()
         again = self._run.repeat if isinstance(self._run, Compiled) else None
         results = again(count, rows, ahead.varying) if again and changes.count == settings else None
         if results is None:
@@ -221,30 +232,41 @@ class Trainer:
             return False
         self._rate = ahead.rate
         size = len(rows[0]) // count
-        for k, (loss, norms) in enumerate(zip(*results, strict=True)):
+        for k, one in enumerate(zip(*results, strict=True)):
             part = slice(k * size, (k + 1) * size)
-            self._note(float(loss), norms, partial(_part, loader, rows, part), rows[-1][part])
+            self._note(one, partial(_part, loader, rows, part), rows[-1][part])
         self._pace = (time.perf_counter() - began) / count
         self._tell("on_step")
         return True
 
     def _note(
-        self, loss: float, norms: Array, batch: Callable[[], tuple[Any, Any]], targets: Any
+        self,
+        results: Sequence[Array],
+        batch: Callable[[], tuple[Any, Any]],
+        targets: Any,
+        begins: bool = False,
     ) -> None:
-        """Record a completed step, or raise if its loss is not finite."""
-        self.loss = loss
-        if not math.isfinite(loss):
-            x, y = batch()
-            where = describe_batch(x, y)
-            if not where and not self.batch:  # the weights before the step are known
-                self.model.load_state_dict(self._safe)
-                where = describe_module(self.model, x)
-            self._not_finite(f"a loss of {loss}", self.step + 1, where)
-        if self.history.gradients.wants(self.step):
-            self.history.gradients.add(self.step, self._trained(norms), self._layers)
-        count = math.prod(targets.shape[: 1 if self._carried is None else 2])  # of rows, or steps
-        self._sum += loss * count
-        self._losses_seen += count
+        """Record a completed step; or that it was refused; or raise if training cannot go on.
+
+        begins   whether it was the first on a sequence
+        """
+        loss, norms = float(results[0]), results[1]
+        refused = len(results) > 2 and results[2][0] != ACCEPTED
+        if refused:
+            number = self.step + 1
+            failure = self._refusals.failure(self.history, number, results, batch(), begins)
+            if failure is not None:
+                self._fail(failure)
+        elif not math.isfinite(loss):
+            self._fail(self._refusals.unguarded(loss, self.step + 1, batch(), self._before_step))
+        else:
+            self.loss = loss
+            if self.history.gradients.wants(self.step):
+                self.history.gradients.add(self.step, self._trained(norms), self._layers)
+            # of rows, or of steps
+            count = math.prod(targets.shape[: 1 if self._carried is None else 2])
+            self._sum += loss * count
+            self._losses_seen += count
         self.step += 1
         self.batch += 1
 
@@ -256,6 +278,8 @@ class Trainer:
     def _end_epoch(self, began: float) -> None:
         self.optimizer.flush()
         self._check_weights(self.step)
+        if not self._losses_seen:
+            self._fail(self._refusals.stopped(self.history, self.step))
         row: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self._sum / self._losses_seen
         row["lr"] = self._rate
@@ -266,10 +290,12 @@ class Trainer:
             row.update(self._forward.evaluate(self.train, self.metrics, loss=False))
         row["seconds"] = self.elapsed - began
         self.history.epochs.append(row)
-        self._safe = self.model.state_dict()
+        weights = self.model.state_dict()
         self.epoch, self.batch = self.epoch + 1, 0
         self._sum, self._losses_seen = 0.0, 0
-        if self.early_stopping.improved(row, self._safe):
+        if not in_a_row(self.history, self.step):
+            self._safe, self._safe_epoch = weights, self.epoch
+        if self.early_stopping.improved(row, weights):
             self.history.best_epoch = self.epoch
         elif self.early_stopping.exhausted:
             self.stop("patience")
@@ -283,23 +309,23 @@ class Trainer:
     def _check_weights(self, step: int) -> None:
         for name, p in self.model.named_parameters():
             if not np.isfinite(p.numpy()).all():
-                where = describe_gradient(name, p)
-                self._not_finite(f"values in {name} that are not finite", step, where)
+                self._fail(Failure(f"values in {name} that are not finite", step))
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _not_finite(self, what: str, step: int, where: str = "") -> None:
+    def _fail(self, failure: Failure) -> NoReturn:
+        """Raise, with the weights of the last good epoch restored."""
         self.model.load_state_dict(self._safe)
-        rate = self.optimizer.param_groups[0]["lr"]
-        restored = f"those after epoch {self.epoch}" if self.epoch else "the initial ones"
-        raise GradientError(
-            "fit",
-            f"got {what} at step {step} (epoch {self.epoch + 1}){where}",
-            f"expected finite numbers; the weights are {restored} again",
-            f"lower the learning rate (now {rate:g}), clip with clip_norm=1.0, look at the inputs",
-        )
+        done = [row["epoch"] for row in self.history.epochs if row["step"] >= failure.step]
+        epoch = done[0] if done else self.epoch + 1
+        raise failure.error(epoch, self._safe_epoch, self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def _before_step(self) -> State | None:
+        """The weights before the present step, where they are known."""
+        return None if self.batch else self._safe
 
     # ── checkpoints ──────────────────────────────────────────────────────────────────────────────
 
@@ -338,6 +364,7 @@ class Trainer:
                 "schedule": schedule,
                 "history": history,
                 "untrained": self.untrained,
+                "guard": self._refusals.state_dict(),
                 "settings": self.settings,
             },
         )
@@ -375,6 +402,7 @@ class Trainer:
         random.default.set_state(Tensor(tensors["random"]["state"]))
         if self._carried is not None and "carried" in tensors:
             self._carried.load_state_dict(tensors["carried"])
+        self._refusals.load_state_dict(state.get("guard"))  # absent from earlier versions
         if self.schedule is not None:
             self.schedule.load_state_dict(stored)
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
@@ -386,7 +414,7 @@ class Trainer:
         self._written = self._moment()
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
             self.history.stopped = ""  # epochs was raised
-        self._safe = self.model.state_dict()
+        self._safe, self._safe_epoch = self.model.state_dict(), self.epoch
         if differences:
             warn("\n  ".join(["[fit] resume with other settings or data:", *differences]))
         return True

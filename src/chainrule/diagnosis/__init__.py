@@ -1,0 +1,17 @@
+"""What goes wrong in a step: where values stop being finite; the guard that refuses such steps.
+
+nonfinite   `first_nonfinite`: the first operation whose result is not finite, and why
+recorded    a function recorded with its gradients
+places      which module, line and phase each node of a recording comes from
+replay      a recorded graph computed again in NumPy, into loops and out of them
+origin      from a value that is not finite back to the operation that made it
+sources     which elements of its operands an element comes from
+samples     which row of the batch an element comes from
+causes      why, in plain English, and what to try
+data        NaN and infinities in data
+guard       refuses steps that would do harm, inside the compiled program
+"""
+
+from .nonfinite import NonFinite, Operand, first_nonfinite
+
+__all__ = ["NonFinite", "Operand", "first_nonfinite"]
