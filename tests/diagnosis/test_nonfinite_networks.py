@@ -19,10 +19,11 @@ class LogLayer(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM over (n, T, 4), then the logarithm of a ReLU."""
+    """An LSTM over (n, T, 4), then the logarithm of what a layer makes positive."""
 
     def __init__(self):
-        self.memory, self.head = nn.LSTM(4, 8), nn.Sequential(nn.Linear(8, 2), LogLayer())
+        self.memory = nn.LSTM(4, 8)
+        self.head = nn.Sequential(nn.Linear(8, 2), nn.Softplus(), LogLayer())
 
     def forward(self, x):
         return self.head(self.memory(x)[0][:, -1])
