@@ -43,7 +43,7 @@ def write(path: Path, content: str | bytes) -> None:
 
     A link or a pipe at the path is replaced by a file; nothing is written through it.
     """
-    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    data = _bytes(content)
     with file_errors("write", path):
         temporary = _temporary(path)
         try:
@@ -65,9 +65,14 @@ def write_through(path: Path, content: str | bytes) -> None:
     receives the content."""
     if is_stream(path):
         with file_errors("write", path), path.open("ab") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.write(_bytes(content))
     else:
         write(Path(os.path.realpath(path)), content)
+
+
+def _bytes(content: str | bytes) -> bytes:
+    """The content as it is written; half of a pair of characters, which UTF-8 lacks, as \\udc80."""
+    return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 
 def is_stream(path: Path) -> bool:

@@ -22,7 +22,7 @@ def of(loss):
     return lambda x: loss(model(x))
 
 
-F = nn.functional
+F, sequences = nn.functional, nn.LSTM(3, 2)
 LOSSES = {
     "sum": (of(lambda z: z.sum()), [empty(0, 3)], "0"),
     "mean": (of(lambda z: z.mean()), [empty(0, 3)], "0/0"),
@@ -46,6 +46,7 @@ LOSSES = {
         [empty(0, 2)],
         None,
     ),
+    "no sequences": (lambda x: (sequences(x)[0] ** 2).sum(), [empty(0, 4, 3)], "0"),
 }
 
 

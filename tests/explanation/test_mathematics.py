@@ -114,6 +114,7 @@ def table():
     out["loop"] = (lambda x: (cr.scan(loop, v, x)[1] ** 3).sum(), x)
     out["loop and its end"] = (lambda x: sum((r**2).sum() for r in cr.scan(loop, v, x)), x)
     out["loop from the end"] = (lambda x: (cr.scan(loop, v, x, reverse=True)[0] ** 2).sum(), x)
+    out["sorted loop"] = (lambda x: (cr.sort(cr.scan(loop, v, x)[1], axis=0) ** 2).sum(), x)
     out["constant loop"] = (lambda x: cr.scan(loop, x[0], x)[1].sum(), x)
     out["identity"] = (lambda a: a * 1, data(grad=True))
     out["sum"] = (lambda a: -a.sum(), v)
@@ -171,6 +172,7 @@ PLAIN = {
     "group norm": {"reshape"},
     "groups": {"reshape"},
     "sort": {"argsort"},
+    "sorted loop": {"argsort", "reshape"},
     "negative index": {"take", "scatter_add"},
 }
 

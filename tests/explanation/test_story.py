@@ -219,3 +219,8 @@ def test_a_step_of_descent_is_one_for_which_the_gradients_speak():
     assert "here by 0.01 × the gradient." in story
     assert "The gradients alone promise 54; the loss would be 57.6, because it curves" in story
     assert "w[0]: 3 → 2.4" in story
+
+
+def test_a_slope_without_bound_is_told():
+    story = told_of(lambda x: cr.log(x).sum(), cr.Tensor([0.0, 1.0, 2.0]))
+    assert "`log` multiplies the blame by its slope, here 0.5 to ∞." in story

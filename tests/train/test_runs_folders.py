@@ -205,8 +205,8 @@ def test_predicting_does_not_write_over_what_it_reads(classified, tmp_path, caps
 def test_a_pipe_stays_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-        files.write_through(tmp_path / "pipe", "text")
-        assert reader.communicate()[0] == b"text"
+        files.write_through(tmp_path / "pipe", "text of \udc80")
+        assert reader.communicate()[0] == rb"text of \udc80"
     assert (tmp_path / "pipe").is_fifo()
 
 

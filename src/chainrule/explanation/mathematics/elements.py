@@ -236,8 +236,9 @@ class Elements:
         arguments: list[Expr] = []
         for i in whole.inputs:
             places = tuple(map(at_index, self.indices(i)))
-            if i in self.views:
-                arguments.append(self.views[i].at(places))
+            inner, _ = self.opened.stacked.get(i, (i, None))
+            if inner in self.views:
+                arguments.append(self.at(i, places))
                 continue
             number = self.at(i, places) if i in self.constants or i.op is None else None
             if isinstance(number, Number):

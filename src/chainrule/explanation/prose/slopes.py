@@ -80,11 +80,11 @@ def on_this_sample(reading: Reading, pulls: Sequence[Pull]) -> str:
 
 def span(factors: Any) -> str:
     """The smallest and the largest slope, and whether little passes."""
-    finite = factors[np.isfinite(factors)]
-    if not finite.size:
+    known = factors[~np.isnan(factors)]
+    if not known.size:
         return ""
-    low, high = number_text(finite.min()), number_text(finite.max())
-    little = ", so little passes" if np.abs(finite).max() <= LITTLE else ""
+    low, high = number_text(known.min()), number_text(known.max())
+    little = ", so little passes" if np.abs(known).max() <= LITTLE else ""
     return f", here {low}{little}" if low == high else f", here {low} to {high}{little}"
 
 

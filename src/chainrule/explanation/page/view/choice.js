@@ -132,7 +132,7 @@ class Choice {
 /** The number that is chosen at first: of the first weight, the one with the greatest gradient. */
 function firstNumber(network) {
   const order = (p) => (p.shape.length > 1 ? 0 : 1e6) + (network.readers.get(p.id)?.[0] ?? 0);
-  const isAsked = (n) => network.known(n.id) && network.gradient(n.id);
+  const isAsked = (n) => network.known(n.id) && network.gradient(n.id)?.length;
   const [top] = network.parameters.filter(isAsked).sort((a, b) => order(a) - order(b));
   const first = top ?? network.inputs.find(isAsked);
   return first ? { id: first.id, index: strongest(network, first.id) } : null;

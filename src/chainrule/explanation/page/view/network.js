@@ -38,13 +38,14 @@ class Network {
 
   /** By how much the loss may be wrong, from the rounding of what it is the logarithm of. */
   get rounding() {
-    const step = this.steps[this.maker.get(this.graph.loss)];
+    const { nodes = [], inputs = [] } = this.steps[this.maker.get(this.graph.loss)] ?? {};
     const { dtype } = this.nodes.get(this.graph.loss);
     const epsilon = dtype === "float64" ? 2 ** -52 : 2 ** -23;
-    const isDifference = step.nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
-    const known = step.inputs.filter((id) => this.known(id));
+    const isDifference = nodes.some((id) => /^log/.test(this.nodes.get(id).op ?? ""));
+    const known = inputs.filter((id) => this.known(id));
     const scale = Math.max(1, ...known.map((id) => greatest(this.value(id))));
-    return epsilon * (isDifference ? scale : Math.abs(this.loss));
+    const size = isDifference ? scale : Math.abs(this.loss);
+    return Number.isFinite(size) ? epsilon * size : 0;
   }
 
   /** The loss, or a difference of losses, without digits that its rounding makes. */

@@ -92,7 +92,7 @@ function startParts(page) {
 
 function endParts(page) {
   const { network } = page;
-  const found = network.inputs.filter((n) => network.gradient(n.id));
+  const found = network.inputs.filter((n) => network.gradient(n.id)?.length);
   const sizes = found.map((n) => norm(network.gradient(n.id)));
   const top = Math.max(...sizes, 1e-300);
   const order = found.map((n, k) => [n, sizes[k]]).sort((a, b) => b[1] - a[1]);

@@ -133,7 +133,7 @@ function backwardWords(network, { step: k }, unit, input) {
 
 function endWords(network) {
   const [top] = network.parameters
-    .filter((p) => network.gradient(p.id))
+    .filter((p) => network.gradient(p.id)?.length)
     .map((p) => ({ p, index: strongest(network, p.id) }))
     .map(({ p, index }) => ({ p, index, g: Number(network.gradient(p.id)[index]) }))
     .sort((a, b) => Math.abs(b.g) - Math.abs(a.g));

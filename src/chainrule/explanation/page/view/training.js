@@ -141,7 +141,7 @@ class Training {
       .flatMap((p) => {
         const before = this.start.get(p.id);
         const now = network.value(p.id);
-        if (!before || !now) return [];
+        if (!before?.length || !now) return [];
         const index = strongestOf(before.map((v, k) => Number(now[k]) - v));
         return [{ p, index, before: before[index], now: Number(now[index]) }];
       })

@@ -5,6 +5,9 @@ const LABELS = {
   depth: (count) => plural(count, "hidden layer"),
 };
 
+/** What a field for numbers holds: nothing in the place of NaN and ∞, which it cannot. */
+const entered = (value) => (Number.isFinite(value) ? value : "");
+
 class WhatIf {
   constructor(page, root) {
     Object.assign(this, { page, root });
@@ -29,7 +32,7 @@ class WhatIf {
   /** The choice of a number: its tensor, its index, and a slider. */
   #number(network, { id, index }) {
     const options = network.inputs
-      .filter((n) => network.isFloat(n.id) && network.known(n.id))
+      .filter((n) => network.isFloat(n.id) && network.known(n.id) && sizeOf(n.shape))
       .map(
         (n) =>
           `<option value="${n.id}"${n.id === id ? " selected" : ""}>${escape(shorten(n.name, 30))}</option>`,
@@ -41,12 +44,12 @@ class WhatIf {
         `<input type="number" min="0" max="${shape[axis] - 1}" value="${i}" data-axis="${axis}" data-key="axis-${axis}" aria-label="index along axis ${axis}">`,
     );
     const value = Number(network.value(id)[index]);
-    const reach = Math.max(2 * Math.abs(value), 1.5 * greatest(network.value(id)), 1e-3);
+    const reach = Math.max(2 * greatest([value]), 1.5 * greatest(network.value(id)), 1e-3);
     this.root.append(
       element(`<div class="number">
       <p class="pick"><select data-key="tensor" aria-label="parameter or input">${options}</select>${shape.length ? `<span class="axes">[${axes.join("")}]</span>` : ""}</p>
-      <p class="pick"><label class="slide">value <input type="range" data-key="slide" min="${-reach}" max="${reach}" step="any" value="${value}"></label>
-      <input type="number" step="any" data-key="value" aria-label="value of the chosen number" value="${value}"></p>
+      <p class="pick"><label class="slide">value <input type="range" data-key="slide" min="${-reach}" max="${reach}" step="any" value="${entered(value)}"></label>
+      <input type="number" step="any" data-key="value" aria-label="value of the chosen number" value="${entered(value)}"></p>
       <p class="refused clamped" role="alert"></p><dl class="facts"></dl><p class="note why"></p></div>`),
     );
     const find = (key) => this.root.querySelector(`[data-key="${key}"]`);
@@ -198,7 +201,7 @@ class WhatIf {
     for (const key of ["slide", "value"]) {
       const input = this.root.querySelector(`[data-key="${key}"]`);
       if (input && (document.activeElement !== input || key === "slide"))
-        input.value = key === "slide" ? value : Number(value.toPrecision(6));
+        input.value = entered(key === "slide" ? value : Number(value.toPrecision(6)));
     }
     const gradient = network.gradient(id);
     const facts = [
