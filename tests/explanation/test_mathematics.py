@@ -489,3 +489,13 @@ def test_long_rows_are_true():
         return x.sum()
 
     check(*written(repeated, data(2), data(3)[:2]))
+
+
+def test_a_quotient_is_not_cancelled_where_it_is_0_by_0():
+    def loss(x):
+        return (x / x).sum()
+
+    assert "L = 3" in cr.explain(loss, cr.Tensor([3.0, 1.0, 2.0])).unicode()
+    text = cr.explain(loss, cr.Tensor([0.0, 1.0, 2.0])).unicode()
+    assert "divide(x, x)" in text  # the loss is nan
+    assert "L = 3" not in text

@@ -150,11 +150,16 @@ class Elements:
             value = self.value(node)
             if value is not None and np.size(value) and (value == np.ravel(value)[0]).all():
                 return self._decided(node, at, bool(np.ravel(value)[0]))
-        rule = RULES.get(node.op)
+        rule = None if self._divides_by_zero(node) else RULES.get(node.op)
         out = None if rule is None else rule(self, node, at)
         if node.op is ops.reshape and node in self.views and out is not None and _is_split(out):
             out = None
         return self._plain(node) if out is None else out
+
+    def _divides_by_zero(self, node: Node) -> bool:
+        """Whether the node is a quotient that is not finite, in which x / x must not become 1."""
+        value = self.value(node) if node.op is ops.divide else None
+        return value is not None and not np.isfinite(value).all()
 
     def _looped(self, node: Node, at: Places) -> Expr | None:
         """A node that belongs to a loop: the element at a time."""
