@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,36 +152,40 @@ def shared(
         sites = [(k, e) for k, e in sites if equations[k].right != e or not _defines(equations[k])]
         if not sites:
             return equations
-        _, e = min(sites, key=lambda f: f[1].size)
-        key, places = pattern(e).key, pattern(e).places
-        defined = next((q for q in equations if pattern(q.right).key == key and _defines(q)), None)
-        k = next(
-            k
-            for k, q in enumerate(equations)
-            if any(is_candidate(x) and pattern(x).key == key for x in q.right.walk())
-        )
-        # nothing of the forward pass is written by a gradient
-        if defined is None or (defined.backward and not equations[k].backward):
-            indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
-            left = At(new_symbol(e, indices), places)
-            defined = make(left, indices, e, equations[k])
-            equations.insert(k, defined)
-        left, own = defined.left, pattern(defined.right).places
-
-        def by_name(
-            x: Expr, key: Any = key, left: At = left, own: tuple[Place, ...] = own
-        ) -> Expr | None:
-            if not is_candidate(x):
-                return None
-            p = pattern(x)
-            if p.key != key:
-                return None
-            place_of = dict(zip(own, p.places, strict=True))
-            return At(left.symbol, tuple(place_of.get(q, q) for q in left.at))
-
+        least = min(e.size for _, e in sites)  # those are in no other
+        chosen = {pattern(e).key: e for _, e in reversed(sites) if e.size == least}
+        first: dict[Any, Equation] = {}
+        defined: dict[Any, Equation] = {}
         for q in equations:
-            if q is not defined:
-                q.right = replaced(q.right, by_name)
+            for x in q.right.walk():
+                if is_candidate(x) and (key := pattern(x).key) in chosen:
+                    first.setdefault(key, q)
+                    if x is q.right and _defines(q):
+                        defined.setdefault(key, q)
+        for key, where in first.items():
+            # nothing of the forward pass is written by a gradient
+            if key not in defined or (defined[key].backward and not where.backward):
+                e, places = chosen[key], pattern(chosen[key]).places
+                indices = tuple(p.atom for p in places if isinstance(p.atom, Index))
+                left = At(new_symbol(e, indices), places)
+                defined[key] = make(left, indices, e, where)
+                k = next(k for k, q in enumerate(equations) if q is where)
+                equations.insert(k, defined[key])
+        for q in equations:
+            q.right = replaced(q.right, functools.partial(_by_name, q, defined))
+
+
+def _by_name(inside: Equation, defined: Mapping[Any, Equation], e: Expr) -> Expr | None:
+    """A function by the name that an equation gives it, except in that equation."""
+    if not is_candidate(e):
+        return None
+    key, places = pattern(e).key, pattern(e).places
+    equation = defined.get(key)
+    if equation is None or equation is inside:
+        return None
+    place_of = dict(zip(pattern(equation.right).places, places, strict=True))
+    left = equation.left
+    return At(left.symbol, tuple(place_of.get(p, p) for p in left.at))
 
 
 def _defines(equation: Equation) -> bool:
