@@ -416,6 +416,19 @@ def test_latex_says_what_it_uses_of_the_sample():
     title = "true everywhere on this sample"
     assert f"{title}: y[n] ≠ −100; maxima are finite" in unicode
     assert r"y[n] \ne -100" in latex.partition(rf"\text{{{title}}}")[2]
+    assert r"\\" + "\n" + r"\text{maxima are finite}" in latex
+
+
+def test_latex_has_the_symbols_of_the_text():
+    linear = double(nn.Linear(3, 2))
+    m, _ = written(lambda x: square(linear(x)), data(4, 3))
+    rows = (
+        r"x & (4 \times 3) \\",
+        r"W & (2 \times 3) & \text{weight} \\",
+        r"b & (2) & \text{bias}",
+    )
+    table = "\n".join([r"\begin{array}{lll}", *rows, r"\end{array}"])
+    assert mathematics.latex(m).startswith(f"$$\n{table}\n$$\n\n")
 
 
 # ── gradients that are something else, too ───────────────────────────────────────────────────────

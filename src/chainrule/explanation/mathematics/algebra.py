@@ -28,7 +28,7 @@ from .expression import (
     Sum,
     Symbol,
 )
-from .numbers import MINUS, ONE, ZERO, number, plus, times, value_of
+from .fractions import MINUS, ONE, ZERO, number, plus, times, value_of
 from .places import place, put, span
 
 _OPPOSITE = {"=": "≠", "≠": "=", "<": "≥", "≤": ">", ">": "≤", "≥": "<"}

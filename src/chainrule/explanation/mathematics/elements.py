@@ -24,7 +24,7 @@ from .expression import (
     Plain,
     Symbol,
 )
-from .numbers import ONE, ZERO, number
+from .fractions import ONE, ZERO, number
 from .opening import Opened
 from .operations import RULES, are_matched, matched
 from .places import at_index, part, place

@@ -23,7 +23,7 @@ def constant_name(value: float) -> str | None:
 class Unicode:
     """Text for terminals."""
 
-    product, hadamard, minus = " ", " ⊙ ", "−"
+    product, hadamard, minus, space = " ", " ⊙ ", "−", " "
 
     def relation(self, sign: str) -> str:
         """= ≠ < ≤ > or ≥."""
@@ -114,7 +114,7 @@ _FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 class Latex:
     """For notebooks and pages, in what MathJax and KaTeX read."""
 
-    product, hadamard, minus = r"\,", r" \odot ", "-"
+    product, hadamard, minus, space = r"\,", r" \odot ", "-", r"\ "
 
     def relation(self, sign: str) -> str:
         return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)
@@ -189,7 +189,7 @@ class Latex:
         return rf"\mathrm{{{escaped(text)}}}"
 
     def text(self, text: str) -> str:
-        return rf"\text{{ {escaped(text)}}}"
+        return rf"\text{{{escaped(text)}}}"
 
 
 def escaped(text: str) -> str:
