@@ -107,7 +107,7 @@ def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, floa
     the smallest rate.
     """
     d, now, squares = reading.derivation, _loss(reading), _sum_of_squares(reading)
-    found: tuple[float, Any, float] = RATES[-1], None, now
+    step: tuple[float, Any, float] = RATES[-1], None, now
     for rate in RATES:
         after = {
             name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
@@ -116,10 +116,10 @@ def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, floa
         loss = _loss_with(d, after)
         fallen = now - loss
         if fallen > 0 and fallen >= rate * squares / 2:
-            found = rate, after, loss
+            step = rate, after, loss
             if fallen <= abs(now) / FALL:
                 break
-    return found
+    return step
 
 
 def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:

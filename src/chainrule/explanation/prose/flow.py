@@ -81,8 +81,7 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
 
 
 def _changed(ratio: float) -> str:
-    """What a length does that becomes so many times what it was: `grows 16 times`, `shrinks to
-    1/33`."""
+    """What a length does: `grows 16 times`, `shrinks to 1/33`."""
     factor = max(ratio, 1 / ratio)
     text = f"{factor:,.0f}" if 10 <= factor < 1e6 else number_text(factor)
     return f"shrinks to 1/{text}" if ratio < 1 else f"grows {text} times"
@@ -134,8 +133,8 @@ def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
             factors["weights" if weighs else "slopes"] *= after / before if before else 0
     if not all(factors.values()):
         return ""
-    told = [f"{what} multiply it by {number_text(f)}" for what, f in factors.items() if f != 1]
-    return f"In all, {' and '.join(told)}. " if told else ""
+    parts = [f"{what} multiply it by {number_text(f)}" for what, f in factors.items() if f != 1]
+    return f"In all, {' and '.join(parts)}. " if parts else ""
 
 
 def _length(reading: Reading, node: Node) -> float:
