@@ -164,12 +164,9 @@ CASES = table()
 # not written by elements: reshaping that joins axes, the places of maxima, sorting, and lookups
 # that count from the end
 PLAIN = {
-    "convolution": {"reshape", "max_pool"},
+    "convolution": {"reshape"},
     "strides": {"reshape"},
-    "heads": {"reshape"},
-    "encoder": {"reshape"},
     "group norm": {"reshape"},
-    "groups": {"reshape"},
     "sort": {"argsort"},
     "negative index": {"take", "scatter_add"},
 }
@@ -350,6 +347,31 @@ def test_a_convolution_is_a_sum_over_the_window():
     m, _ = written(*CASES["convolution"])
     assert lines(m)[0].startswith("z₀[n, i, j, k] = Σₗ Σₘ Σₒ x[n, i + l, j + m, o] W₀[l, m, o, k]")
     assert "h₂[n, i, j, k] = maxₗ maxₘ h₁[n, 2i + l, 2j + m, k]" in lines(m)
+
+
+def test_pooling_back_is_told_by_the_first_place_of_the_maximum():
+    x = data(1, 6, 4, 2, grad=True)
+    m, e = written(lambda x: square(cr.max_pool(cr.tanh(x), (2, 2))), x)
+    check(m, e)
+    unicode = mathematics.unicode(m)
+    # a window of two rows and two columns: its place m is in row m/2 and column m mod 2
+    assert re.search(
+        r"(\w+)\[j, k, l\] = argmaxₘ \w+\[2j \+ ⌊m/2⌋, 2k \+ \(m mod 2\), l\]", unicode
+    )
+    assert "[⌊j/2⌋, ⌊k/2⌋, l] = 2(j mod 2) + (k mod 2)]" in unicode
+    assert "by definition: argmax is the first place of the maximum" in unicode
+    assert r"\operatorname{argmax}_{m}" in mathematics.latex(m)
+
+
+def test_of_equals_the_first_is_the_maximum():
+    x = cr.Tensor(np.ones((1, 2, 2, 1)), requires_grad=True)
+    e = cr.explain(lambda x: square(cr.max_pool(x, (2, 2)) * 3), x)
+    check(mathematics.equations(e._derivation), e)
+
+
+def test_what_is_unflattened_is_read_by_its_places():
+    unicode = mathematics.unicode(written(lambda x: square(cr.tanh(x).reshape(6)), data(2, 3))[0])
+    assert re.search(r"\[i, j\] = .*\[3i \+ j\]", unicode)
 
 
 def test_numbers_are_fractions_where_they_can_be():

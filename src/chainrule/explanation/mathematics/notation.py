@@ -85,6 +85,13 @@ class Unicode:
         """The sign of a sum over an index, before what it applies to."""
         return {"sum": "Σ", "prod": "Π"}.get(sign, sign) + self.below(index) + " "
 
+    def floor(self, above: str, below: str) -> str:
+        """The whole part of above / below."""
+        return f"⌊{above}/{below}⌋"
+
+    def remainder(self, of: str, by: str) -> str:
+        return f"({of} mod {by})"
+
     def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
         """A function of these; along: the index that it goes over."""
         return f"{_FUNCTIONS.get(name, name)}{self.below(along)}({', '.join(arguments)})"
@@ -168,8 +175,14 @@ class Latex:
         return rf"\left({text}\right)"
 
     def reduce(self, sign: str, index: str) -> str:
-        big = {"sum": r"\sum", "prod": r"\prod"}.get(sign, rf"\{sign}")
-        return f"{big}_{{{index}}} "
+        big = {"sum": r"\sum", "prod": r"\prod", "argmax": r"\operatorname{argmax}"}
+        return big.get(sign, "\\" + sign) + f"_{{{index}}} "
+
+    def floor(self, above: str, below: str) -> str:
+        return rf"\lfloor {above}/{below} \rfloor"
+
+    def remainder(self, of: str, by: str) -> str:
+        return rf"({of} \bmod {by})"
 
     def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
         sign = _LATEX.get(name, rf"\operatorname{{{escaped(name)}}}")

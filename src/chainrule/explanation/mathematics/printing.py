@@ -120,8 +120,11 @@ def _notes(
     mathematics: Mathematics, notation: Unicode | Latex
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """What holds beside the equations: each kind with its title."""
-    if zeros := outside(mathematics, notation):
-        yield "by definition", zeros
+    rights = (e.right for _, part in mathematics.parts for e in part)
+    reductions = (x.kind for right in rights for x in right.walk() if isinstance(x, Reduce))
+    first = notation.text("argmax is the first place of the maximum")
+    if defined := [*outside(mathematics, notation), *([first] if "argmax" in reductions else [])]:
+        yield "by definition", defined
     if assumed := assumptions(mathematics, notation):
         yield "true everywhere on this sample", assumed
 
