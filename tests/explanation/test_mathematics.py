@@ -327,8 +327,8 @@ def test_one_sequence_has_sums_over_time_too():
     head = double(nn.Linear(2, 1))
     m, e = written(lambda x: head(model(x)[0][:, -1]).sum(), data(1, 4, 1))
     check(m, e)
-    assert "∂L/∂Wᵢₕ = Σₜ δ[t]ᵀ x[:, t]" in lines(m)
-    assert "h[t] = tanh(x[:, t] Wᵢₕᵀ + bᵢₕ + h[t − 1] Wₕₕᵀ + bₕₕ)" in lines(m)
+    assert "∂L/∂Wᵢₕ = Σₜ δ[t]ᵀ x[t]" in lines(m)
+    assert "h[t] = tanh(x[t] Wᵢₕᵀ + bᵢₕ + h[t − 1] Wₕₕᵀ + bₕₕ)" in lines(m)
     for text in (mathematics.unicode(m), mathematics.latex(m).replace("-", "−")):
         assert "h[−1] = 0" in text
         assert "[4] = 0" in text  # of δ
@@ -361,6 +361,15 @@ def test_pooling_back_is_told_by_the_first_place_of_the_maximum():
     assert "[⌊j/2⌋, ⌊k/2⌋, l] = 2(j mod 2) + (k mod 2)]" in unicode
     assert "by definition: argmax is the first place of the maximum" in unicode
     assert r"\operatorname{argmax}_{m}" in mathematics.latex(m)
+
+
+def test_the_axis_of_one_sample_has_no_place_in_any_form():
+    last, linear = (lambda h: h[:, 3]), double(nn.Linear(2, 3))
+    m, e = written(lambda x: square(linear(last(cr.tanh(x)))), data(1, 5, 2, grad=True))
+    check(m, e)
+    assert re.search(r" = \w+\[3\]", mathematics.unicode(m))  # a row of a matrix
+    assert re.search(r"\[j, k\] = .*\[j = 3\]", mathematics.unicode(m))  # an element
+    assert not any("[:" in line for line in lines(m))
 
 
 def test_of_equals_the_first_is_the_maximum():

@@ -144,7 +144,8 @@ def outside(mathematics: Mathematics, notation: Unicode | Latex) -> list[str]:
 def _edges(x: At, notation: Unicode | Latex) -> list[str]:
     out = []
     symbol = notation.symbol(x.symbol.text)
-    for k, (p, n) in enumerate(zip(x.at, x.symbol.shape, strict=True)):
+    axes = [(p, n) for p, n in zip(x.at, x.symbol.shape, strict=True) if n != 1]
+    for k, (p, n) in enumerate(axes):
         low, high = span(p) or (0, 0)
         if (low == -1 and high < n) or (low >= 0 and high == n):  # one place
             edge = f"{notation.minus}1" if low < 0 else str(n)

@@ -214,7 +214,6 @@ class Writer:
                     raise _NoMatrixError
                 front.append(index)
             elif n == 1:
-                parts.append(":")
                 read.append(None)
             elif not p.terms and keeps:
                 parts.append(f"{p.offset}:{p.offset + 1}")
@@ -297,8 +296,8 @@ class Writer:
             if isinstance(index, Index) and not index.time:
                 is_all = index.size == n and not p.offset
                 parts.append(":" if is_all else f"{p.offset}:{p.offset + index.size}")
-            else:
-                parts.append(":" if n == 1 else self.place(p))
+            elif n != 1:
+                parts.append(self.place(p))
         while parts and parts[-1] == ":":
             parts.pop()
         symbol = self.symbol(e.symbol)
