@@ -142,6 +142,15 @@ def test_the_printed_table_is_the_code():
     assert (ROOT / "docs/derivatives.md").read_text() == "\n".join(handbook()) + "\n"
 
 
+def test_functions_without_a_row_are_told_by_the_rows_that_they_need():
+    page = [*handbook()]
+    assert "| `relu(x)` | `[x ≤ 0: 0, else x]` | `where` |" in page
+    assert "| `silu(x)` | `x · sigmoid(x)` | `sigmoid`, `multiply` |" in page
+    (softmax,) = (line for line in page if line.startswith("| `softmax(x)` | eˣ / ∑eˣ"))
+    # exp(x − log Σ exp(x − max)): no gradient flows through the maximum
+    assert softmax.endswith("| `subtract`, `exp`, `sum`, `log`, `add`, `broadcast_to` |")
+
+
 def test_the_printed_results_are_what_was_kept(tmp_path):
     shutil.copytree(ROOT / "benchmarks/results", tmp_path / "results")
     script = ROOT / "benchmarks/run.py"

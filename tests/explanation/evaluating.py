@@ -44,7 +44,7 @@ RELATIONS = {
     ">": np.greater,
     "≥": np.greater_equal,
 }
-REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
+REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod, "argmax": np.argmax}
 
 
 def grid(indices):

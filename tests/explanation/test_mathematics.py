@@ -165,12 +165,9 @@ CASES = table()
 # not written by elements: reshaping that joins axes, the places of maxima, sorting, and lookups
 # that count from the end
 PLAIN = {
-    "convolution": {"reshape", "max_pool"},
+    "convolution": {"reshape"},
     "strides": {"reshape"},
-    "heads": {"reshape"},
-    "encoder": {"reshape"},
     "group norm": {"reshape"},
-    "groups": {"reshape"},
     "sort": {"argsort"},
     "sorted loop": {"argsort", "reshape"},
     "negative index": {"take", "scatter_add"},
@@ -332,8 +329,8 @@ def test_one_sequence_has_sums_over_time_too():
     head = double(nn.Linear(2, 1))
     m, e = written(lambda x: head(model(x)[0][:, -1]).sum(), data(1, 4, 1))
     check(m, e)
-    assert "∂L/∂Wᵢₕ = Σₜ δ[t]ᵀ x[:, t]" in lines(m)
-    assert "h[t] = tanh(x[:, t] Wᵢₕᵀ + bᵢₕ + h[t − 1] Wₕₕᵀ + bₕₕ)" in lines(m)
+    assert "∂L/∂Wᵢₕ = Σₜ δ[t]ᵀ x[t]" in lines(m)
+    assert "h[t] = tanh(x[t] Wᵢₕᵀ + bᵢₕ + h[t − 1] Wₕₕᵀ + bₕₕ)" in lines(m)
     for text in (mathematics.unicode(m), mathematics.latex(m).replace("-", "−")):
         assert "h[−1] = 0" in text
         assert "[4] = 0" in text  # of δ
@@ -352,6 +349,40 @@ def test_a_convolution_is_a_sum_over_the_window():
     m, _ = written(*CASES["convolution"])
     assert lines(m)[0].startswith("z₀[n, i, j, k] = Σₗ Σₘ Σₒ x[n, i + l, j + m, o] W₀[l, m, o, k]")
     assert "h₂[n, i, j, k] = maxₗ maxₘ h₁[n, 2i + l, 2j + m, k]" in lines(m)
+
+
+def test_pooling_back_is_told_by_the_first_place_of_the_maximum():
+    x = data(1, 6, 4, 2, grad=True)
+    m, e = written(lambda x: square(cr.max_pool(cr.tanh(x), (2, 2))), x)
+    check(m, e)
+    unicode = mathematics.unicode(m)
+    # a window of two rows and two columns: its place m is in row m/2 and column m mod 2
+    assert re.search(
+        r"(\w+)\[j, k, l\] = argmaxₘ \w+\[2j \+ ⌊m/2⌋, 2k \+ \(m mod 2\), l\]", unicode
+    )
+    assert "[⌊j/2⌋, ⌊k/2⌋, l] = 2(j mod 2) + (k mod 2)]" in unicode
+    assert "by definition: argmax is the first place of the maximum" in unicode
+    assert r"\operatorname{argmax}_{m}" in mathematics.latex(m)
+
+
+def test_the_axis_of_one_sample_has_no_place_in_any_form():
+    last, linear = (lambda h: h[:, 3]), double(nn.Linear(2, 3))
+    m, e = written(lambda x: square(linear(last(cr.tanh(x)))), data(1, 5, 2, grad=True))
+    check(m, e)
+    assert re.search(r" = \w+\[3\]", mathematics.unicode(m))  # a row of a matrix
+    assert re.search(r"\[j, k\] = .*\[j = 3\]", mathematics.unicode(m))  # an element
+    assert not any("[:" in line for line in lines(m))
+
+
+def test_of_equals_the_first_is_the_maximum():
+    x = cr.Tensor(np.ones((1, 2, 2, 1)), requires_grad=True)
+    e = cr.explain(lambda x: square(cr.max_pool(x, (2, 2)) * 3), x)
+    check(mathematics.equations(e._derivation), e)
+
+
+def test_what_is_unflattened_is_read_by_its_places():
+    unicode = mathematics.unicode(written(lambda x: square(cr.tanh(x).reshape(6)), data(2, 3))[0])
+    assert re.search(r"\[i, j\] = .*\[3i \+ j\]", unicode)
 
 
 def test_numbers_are_fractions_where_they_can_be():
@@ -418,6 +449,19 @@ def test_latex_says_what_it_uses_of_the_sample():
     title = "true everywhere on this sample"
     assert f"{title}: y[n] ≠ −100; maxima are finite" in unicode
     assert r"y[n] \ne -100" in latex.partition(rf"\text{{{title}}}")[2]
+    assert r"\\" + "\n" + r"\text{maxima are finite}" in latex
+
+
+def test_latex_has_the_symbols_of_the_text():
+    linear = double(nn.Linear(3, 2))
+    m, _ = written(lambda x: square(linear(x)), data(4, 3))
+    rows = (
+        r"x & (4 \times 3) \\",
+        r"W & (2 \times 3) & \text{weight} \\",
+        r"b & (2) & \text{bias}",
+    )
+    table = "\n".join([r"\begin{array}{lll}", *rows, r"\end{array}"])
+    assert mathematics.latex(m).startswith(f"$$\n{table}\n$$\n\n")
 
 
 # ── gradients that are something else, too ───────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 import math
 import re
+from importlib import resources
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,9 @@ from telling import DIGITS, two_layers, unwrapped, value
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.explanation import page
 from chainrule.explanation.numbers import number_text
+from chainrule.explanation.prose import closing
 
 # ── what the loss is ─────────────────────────────────────────────────────────────────────────────
 
@@ -136,13 +139,15 @@ def test_a_gradient_that_vanishes_and_why():
     assert [value(last), value(first)] == pytest.approx([lengths[10], lengths[0]], rel=6e-3)
     ratios = [a / b for a, b in pairwise(lengths)]  # at module k + 1
     told = re.search(
-        rf"nearly vanishes, × ({DIGITS})\. In all, slopes multiply it by ({DIGITS}) and weights by "
-        rf"({DIGITS})\. Most is lost at (\d) \(Sigmoid\) × ({DIGITS}) \(slopes of ({DIGITS}) to "
-        rf"({DIGITS})\)",
+        rf"shrinks to 1/([\d,]+) and nearly vanishes\. In all, slopes multiply it by ({DIGITS}) "
+        rf"and weights multiply it by ({DIGITS})\. Most is lost at (\d) \(Sigmoid\) × ({DIGITS}) "
+        rf"\(slopes of ({DIGITS}) to ({DIGITS})\)",
         story,
     )
-    ratio, slope, weight, module, factor, low, high = map(value, told.groups())
-    assert ratio == pytest.approx(lengths[0] / lengths[10], rel=6e-3)
+    least, slope, weight, module, factor, low, high = (
+        value(t.replace(",", "")) for t in told.groups()
+    )
+    assert least == pytest.approx(lengths[10] / lengths[0], rel=6e-3)
     assert slope == pytest.approx(np.prod(ratios[0::2]), rel=6e-3)
     assert weight == pytest.approx(np.prod(ratios[1::2]), rel=6e-3)
     assert module == 1 + 2 * np.argmin(ratios[0::2])
@@ -155,11 +160,11 @@ def test_a_gradient_that_vanishes_and_why():
 def test_a_gradient_that_explodes_and_why():
     story, lengths, _, theirs = deep("Identity", 12.0)
     told = re.search(
-        rf"explodes, × ({DIGITS})\. .*? It grows most at (\d+) \(Linear\) × ({DIGITS}) "
-        rf"\(weights of about ({DIGITS}) in size\)",
+        rf"it grows ([\d,]+) times and explodes\. .*? It grows most at (\d+) \(Linear\) × "
+        rf"({DIGITS}) \(weights of about ({DIGITS}) in size\)",
         story,
     )
-    ratio, module, factor, size = map(value, told.groups())
+    ratio, module, factor, size = (value(t.replace(",", "")) for t in told.groups())
     assert ratio == pytest.approx(lengths[0] / lengths[10], rel=6e-3)
     ratios = [lengths[k - 1] / lengths[k] for k in range(2, 11, 2)]
     assert factor == pytest.approx(max(ratios), rel=6e-3)
@@ -178,6 +183,24 @@ def test_a_gradient_that_is_lost():
 def test_a_gradient_that_keeps_its_length():
     story = unwrapped(two_layers()[0].story())
     assert "it neither vanishes nor explodes" in story
+
+
+@pytest.mark.parametrize(
+    ("factor", "what"),
+    [
+        (2.5, "it neither vanishes nor explodes."),
+        (0.4, "it neither vanishes nor explodes."),
+        (16, "it grows 16 times. In all, weights multiply it by 16. It grows most at"),
+        (1 / 32, "it shrinks to 1/32. In all, weights multiply it by 0.0312. Most is lost at"),
+        (4096, "it grows 4,096 times and explodes."),
+        (1 / 128, "it shrinks to 1/128 and nearly vanishes."),
+    ],
+)
+def test_by_how_much_a_gradient_changes(factor, what):
+    model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1, bias=False))
+    model.load_state_dict(model.state_dict() | {"1.weight": cr.full((1, 1), float(factor))})
+    story = unwrapped(cr.explain(lambda x: model(x).sum(), cr.ones((1, 1))).story())
+    assert what in story
 
 
 # ── the next step ────────────────────────────────────────────────────────────────────────────────
@@ -215,10 +238,31 @@ def test_a_step_of_descent_is_one_for_which_the_gradients_speak():
     story = unwrapped(
         cr.explain(lambda x: (10 * (w * x) ** 2).sum(), cr.Tensor(np.ones(1))).story()
     )
-    # 0.1 × 60 would overshoot to w = −3; 0.01 × 60 leads to w = 2.4
-    assert "here by 0.01 × the gradient." in story
-    assert "The gradients alone promise 54; the loss would be 57.6, because it curves" in story
-    assert "w[0]: 3 → 2.4" in story
+    # 0.1 × 60 would overshoot to w = −3; 0.01 × 60 leads to w = 2.4, at which the loss has lost
+    # more than a third; 0.005 × 60 leads to w = 2.7
+    assert "here by 0.005 × the gradient." in story
+    assert "The gradients alone promise 72; the loss would be 72.9, because it curves" in story
+    assert "w[0]: 3 → 2.7" in story
+
+
+def test_a_promise_is_no_loss_below_0():
+    w = cr.Tensor([1.0], dtype=cr.float64, requires_grad=True)
+    story = unwrapped(cr.explain(lambda x: cr.abs(w * x).sum(), cr.Tensor(np.ones(1))).story())
+    # 1 and 0.5 keep what they promise, 0 and 0.5, but these are less than two thirds of 1
+    assert "The gradients alone promise 0.8; the loss would be 0.8." in story
+
+
+def test_a_loss_of_0_that_can_fall_is_not_at_rest():
+    w = cr.Tensor([1.0], dtype=cr.float64, requires_grad=True)
+    story = unwrapped(cr.explain(lambda x: (w * x).sum() - 1, cr.Tensor(np.ones(1))).story())
+    assert "The gradients alone promise −0.0001; the loss would be −0.0001." in story
+
+
+def test_the_page_tries_the_same_rates_as_the_story():
+    script = (resources.files(page) / "view/training.js").read_text("utf-8")
+    (rates,) = re.findall(r"const RATES = \[(.*)\];", script)
+    assert tuple(map(float, rates.split(","))) == closing.RATES
+    assert f"fallen <= Math.abs(pass.loss) / {closing.FALL};" in script
 
 
 def test_a_slope_without_bound_is_told():

@@ -10,11 +10,13 @@ import numpy as np
 
 from .. import derivatives
 from ..derivative_rows import Row
-from ..dtypes import bool_, float64
+from ..dtypes import bool_, float64, int64
 from ..graph import Graph, Node, Operation
+from ..nn import functional
 from ..sparse import RowSparse
 from ..tensor import Tensor, constant, wrap
 from ..trace import Trace
+from .derivation import MOVES
 from .formula import formula
 
 _HEADINGS = {
@@ -128,6 +130,61 @@ def handbook(names: Sequence[str] = ()) -> Iterator[str]:
             yield "|---|---|---|---|"
             heading = None
         yield from _lines(row)
+    if not names:
+        yield from _COMPOSITION.splitlines()
+        yield from map(_composed, _COMPOSED)
+
+
+# Functions without a row of their own, with the shapes of what they are run on; a shape of integers
+# is a list.
+_COMPOSED: dict[str, list[Any]] = {
+    "relu": [()],
+    "leaky_relu": [()],
+    "elu": [()],
+    "gelu": [()],
+    "silu": [()],
+    "softplus": [()],
+    "softmax": [(3,)],
+    "log_softmax": [(3,)],
+    "linear": [(2, 3), (4, 3), (4,)],
+    "mse_loss": [(3,), (3,)],
+    "binary_cross_entropy_with_logits": [(), ()],
+    "cross_entropy": [(2, 3), [2]],
+}
+
+
+def _composed(name: str) -> str:
+    """A function, what it is composed of, and the operations through which a gradient flows."""
+    function, trace = getattr(functional, name), Trace()
+    with trace:
+        shapes = _COMPOSED[name]
+        inputs = [trace.input(tuple(s), int64 if isinstance(s, list) else float64) for s in shapes]
+        out = function(*(Tensor._traced(trace, n) for n in inputs))
+        graph = Graph(inputs, [trace.node_of(out)])
+    arguments = [*inspect.signature(function).parameters][: len(inputs)]
+    text = formula(graph, dict(zip(inputs, arguments, strict=True)))
+    text = "`" + text.replace("|", "\\|") + "`"
+    if len(text) > LONGEST:
+        text = (inspect.getdoc(function) or "").splitlines()[0]
+    rows = ", ".join(f"`{op}`" for op in _passed(graph))
+    return f"| `{name}({', '.join(arguments)})` | {text} | {rows} |"
+
+
+def _passed(graph: Graph) -> list[str]:
+    """The operations through which a gradient flows, except those that only move elements."""
+
+    def passes(node: Node) -> bool:
+        return node.op is not None and not derivatives.TABLE[node.op.name].reason
+
+    moving, needed = {*graph.inputs}, {*graph.outputs}
+    for node in graph.nodes:
+        if passes(node) and not moving.isdisjoint(node.inputs):
+            moving.add(node)
+    for node in reversed(graph.nodes):
+        if node in needed and node in moving and passes(node):
+            needed.update(node.inputs)
+    between = [n.op for n in graph.nodes if n in moving and n in needed and n.op not in MOVES]
+    return [*dict.fromkeys(op.name for op in between if op is not None)]
 
 
 def _lines(row: Row) -> Iterator[str]:
@@ -138,6 +195,15 @@ def _lines(row: Row) -> Iterator[str]:
         name, kind = (f"`{row.op.name}`", row.op.kind) if not k else ("", "")
         yield f"| {name} | {kind} | {by} | {_shown(row, k, text)} |"
 
+
+_COMPOSITION = """
+## Functions without a row
+
+All other functions are composed of these operations, so their derivatives come from the rows
+above by the chain rule. Some of them, run on symbols, or by the first line of their docstring:
+
+| function | composed as | rows that its gradient needs |
+|---|---|---|"""
 
 _PREFACE = """# The derivatives
 

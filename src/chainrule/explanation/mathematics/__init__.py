@@ -19,7 +19,7 @@ operations   what an element of each operation's result is made of
 windows      the same for convolutions and pooling
 reader       what these rules are
 algebra      makes expressions, simplified by identities
-numbers      fractions, where floating point can be one
+fractions    numbers, as fractions where floating point can be one
 places       places on axes
 expression   what expressions are
 """

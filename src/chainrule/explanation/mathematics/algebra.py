@@ -28,7 +28,7 @@ from .expression import (
     Sum,
     Symbol,
 )
-from .numbers import MINUS, ONE, ZERO, number, plus, times, value_of
+from .fractions import MINUS, ONE, ZERO, number, plus, times, value_of
 from .places import place, put, span
 
 _OPPOSITE = {"=": "≠", "≠": "=", "<": "≥", "≤": ">", ">": "≤", "≥": "<"}
@@ -469,9 +469,11 @@ def _digits(body: Expr, index: Index) -> list[Part] | None:
 
 
 def reduced(kind: str, index: Index, body: Expr) -> Expr:
-    """The max, min or product of the body over the index."""
+    """The max, min, product, or first place of the max, of the body over the index."""
     if kind == "sum":
         return total(index, body)
+    if kind == "argmax":
+        return Reduce(kind, index, body) if index in body.free else ZERO
     if index.size == 0 and kind == "prod":
         return ONE
     if index.size == 1:

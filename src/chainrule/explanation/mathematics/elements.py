@@ -24,7 +24,7 @@ from .expression import (
     Plain,
     Symbol,
 )
-from .numbers import ONE, ZERO, number
+from .fractions import ONE, ZERO, number
 from .opening import Opened
 from .operations import RULES, are_matched, matched
 from .places import at_index, part, place
@@ -152,8 +152,9 @@ class Elements:
                 return self._decided(node, at, bool(np.ravel(value)[0]))
         rule = None if self._divides_by_zero(node) else RULES.get(node.op)
         out = None if rule is None else rule(self, node, at)
-        if node.op is ops.reshape and node in self.views and out is not None and _is_split(out):
-            out = None
+        if node.op is ops.reshape and node in self.views and out is not None and has_parts(out):
+            # heads side by side, tiles: the places say more than `reshape`
+            out = out if node.inputs[0].op is ops.permute_dims else None
         return self._plain(node) if out is None else out
 
     def _divides_by_zero(self, node: Node) -> bool:
@@ -286,12 +287,6 @@ def _count_parts(e: Expr) -> int:
 def has_parts(e: Expr) -> bool:
     """Whether it reads an axis that is several in one by their places in it."""
     return _count_parts(e) > 0
-
-
-def _is_split(e: Expr) -> bool:
-    """Whether a reshaped tensor is no tensor with an element for each of its elements' places."""
-    linear = isinstance(e, At) and any(p.terms and p.atom is None for p in e.at)
-    return linear or has_parts(e)
 
 
 def _merges(node: Node) -> list[tuple[int, Shape]]:

@@ -12,7 +12,7 @@ from ..derivation import Derivation
 from ..samples import Mean, mean_of
 from .algebra import mul, power
 from .expression import Count, Expr
-from .numbers import MINUS, number
+from .fractions import MINUS, number
 
 
 @dataclass(frozen=True)

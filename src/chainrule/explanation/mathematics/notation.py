@@ -23,7 +23,7 @@ def constant_name(value: float) -> str | None:
 class Unicode:
     """Text for terminals."""
 
-    product, hadamard, minus = " ", " ⊙ ", "−"
+    product, hadamard, minus, space = " ", " ⊙ ", "−", " "
 
     def relation(self, sign: str) -> str:
         """= ≠ < ≤ > or ≥."""
@@ -85,6 +85,13 @@ class Unicode:
         """The sign of a sum over an index, before what it applies to."""
         return {"sum": "Σ", "prod": "Π"}.get(sign, sign) + self.below(index) + " "
 
+    def floor(self, above: str, below: str) -> str:
+        """The whole part of above / below."""
+        return f"⌊{above}/{below}⌋"
+
+    def remainder(self, of: str, by: str) -> str:
+        return f"({of} mod {by})"
+
     def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
         """A function of these; along: the index that it goes over."""
         return f"{_FUNCTIONS.get(name, name)}{self.below(along)}({', '.join(arguments)})"
@@ -114,7 +121,7 @@ _FUNCTIONS = {"sigmoid": "σ", "maximum": "max", "minimum": "min"}
 class Latex:
     """For notebooks and pages, in what MathJax and KaTeX read."""
 
-    product, hadamard, minus = r"\,", r" \odot ", "-"
+    product, hadamard, minus, space = r"\,", r" \odot ", "-", r"\ "
 
     def relation(self, sign: str) -> str:
         return {"≠": r"\ne", "≤": r"\le", "≥": r"\ge"}.get(sign, sign)
@@ -168,8 +175,14 @@ class Latex:
         return rf"\left({text}\right)"
 
     def reduce(self, sign: str, index: str) -> str:
-        big = {"sum": r"\sum", "prod": r"\prod"}.get(sign, rf"\{sign}")
-        return f"{big}_{{{index}}} "
+        big = {"sum": r"\sum", "prod": r"\prod", "argmax": r"\operatorname{argmax}"}
+        return big.get(sign, "\\" + sign) + f"_{{{index}}} "
+
+    def floor(self, above: str, below: str) -> str:
+        return rf"\lfloor {above}/{below} \rfloor"
+
+    def remainder(self, of: str, by: str) -> str:
+        return rf"({of} \bmod {by})"
 
     def function(self, name: str, arguments: Sequence[str], along: str = "") -> str:
         sign = _LATEX.get(name, rf"\operatorname{{{escaped(name)}}}")
@@ -189,7 +202,7 @@ class Latex:
         return rf"\mathrm{{{escaped(text)}}}"
 
     def text(self, text: str) -> str:
-        return rf"\text{{ {escaped(text)}}}"
+        return rf"\text{{{escaped(text)}}}"
 
 
 def escaped(text: str) -> str:

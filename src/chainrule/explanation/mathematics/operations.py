@@ -13,7 +13,7 @@ from ...dtypes import is_boolean, is_exact, is_floating
 from ...graph import Node, Operation, Shape
 from .algebra import add, call, cases, compare, mul, negative, opposite, power, reduced, total
 from .expression import At, Expr, Index, Number, Numbered, Place
-from .numbers import ONE, ZERO, number
+from .fractions import ONE, ZERO, number
 from .places import at_index, part, place, span
 from .reader import Places, Reader, Rule
 from .windows import convolution, convolution_weight, pooled, unfold

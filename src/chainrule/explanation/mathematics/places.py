@@ -16,7 +16,24 @@ def place(terms: Sequence[tuple[Index | Part | At | Place, int]], offset: int = 
         for a, c in inner:
             if not (isinstance(a, Index) and a.size == 1 and not a.time):  # it is 0
                 coefficients[a] = coefficients.get(a, 0) + k * c
-    return Place(tuple((a, c) for a, c in coefficients.items() if c), offset)
+    return Place(_joined(coefficients), offset)
+
+
+def _joined(
+    coefficients: dict[Index | Part | At, int],
+) -> tuple[tuple[Index | Part | At, int], ...]:
+    """The terms, with neighbouring digits of one place as one: n ⌊x/n⌋ + x mod n = x."""
+    terms = {a: c for a, c in coefficients.items() if c}
+    parts = [a for a in terms if isinstance(a, Part)]
+    for low in parts if len(parts) > 1 else ():
+        for high in parts:
+            c = terms[low]
+            meets = high.of == low.of and high.stride == low.stride * low.size
+            if meets and terms[high] == c * low.size:
+                del terms[low], terms[high]
+                whole = part(low.of, low.stride, low.size * high.size)
+                return place([*terms.items(), (whole, c)]).terms
+    return tuple(terms.items())
 
 
 def at_index(index: Index) -> Place:

@@ -47,7 +47,7 @@ def unicode(mathematics: Mathematics) -> str:
             rows = [" = ".join(text(e)) for e in equations]
             width = min(max(map(len, rows)), _WIDTH)
             lines += [
-                f"    {row:{width}}  {shape_text(e.shape)}".rstrip()
+                f"    {row:{width}}  {bracketed(e.shape)}".rstrip()
                 for row, e in zip(rows, equations, strict=True)
             ]
     notes = [f"{title}: {'; '.join(texts)}" for title, texts in _notes(mathematics, UNICODE)]
@@ -55,7 +55,13 @@ def unicode(mathematics: Mathematics) -> str:
 
 
 def latex(mathematics: Mathematics) -> str:
-    """All equations: a block for each step, and of equal layers the first stands for all."""
+    """The symbols and all equations, the same as `unicode`: a block for each step."""
+    rows = [
+        f"{symbol} & {_times(shape)} & " + (rf"\text{{{escaped(name)}}}" if name else "")
+        for symbol, shape, name in legend(mathematics, LATEX)
+    ]
+    symbols = " \\\\\n".join(row.rstrip(" &") for row in rows)
+    table = f"$$\n\\begin{{array}}{{lll}}\n{symbols}\n\\end{{array}}\n$$"
     blocks = []
     for section in folded(mathematics):
         way = "backward" if section.is_backward else "forward"
@@ -67,7 +73,7 @@ def latex(mathematics: Mathematics) -> str:
             rows = []
             for e in equations:
                 left, right = text(e, LATEX)
-                shape = shape_text(e.shape).replace("×", r" \times ")
+                shape = _times(bracketed(e.shape))
                 rows.append(f"{left} &= {right}" + (rf" && {shape}" if shape else ""))
             title = escaped(_title(step))
             body = " \\\\\n".join(rows)
@@ -76,7 +82,13 @@ def latex(mathematics: Mathematics) -> str:
             )
     for title, texts in _notes(mathematics, LATEX):
         blocks.append(" \\\\\n".join([rf"\text{{{title}}}", *texts]))
-    return "\n\n".join(f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks)
+    arrays = [f"$$\n\\begin{{array}}{{l}}\n{b}\n\\end{{array}}\n$$" for b in blocks]
+    return "\n\n".join([*([table] if rows else []), *arrays])
+
+
+def _times(shape: str) -> str:
+    """A shape in LaTeX."""
+    return shape.replace("×", r" \times ")
 
 
 def _title(step: Step | None) -> str:
@@ -85,25 +97,34 @@ def _title(step: Step | None) -> str:
     return title if len(title) <= _WIDTH else f"{title[: _WIDTH - 1]}…"
 
 
-def shape_text(shape: Shape) -> str:
+def bracketed(shape: Shape) -> str:
     """(4×3), or nothing for a number."""
     return f"({'×'.join(map(str, shape))})" if shape else ""
 
 
-def legend(mathematics: Mathematics) -> list[tuple[str, str, str]]:
+def legend(
+    mathematics: Mathematics, notation: Unicode | Latex = UNICODE
+) -> list[tuple[str, str, str]]:
     """The symbols that are not computed: each with its shape, and its name if that is another."""
-    rows = [
-        (UNICODE.symbol(s.text), shape_text(s.shape), printable(s.name)) for s in mathematics.inputs
+    return [
+        (
+            printable(notation.symbol(s.text)),
+            bracketed(s.shape),
+            printable(s.name) if s.name != UNICODE.symbol(s.text) else "",
+        )
+        for s in mathematics.inputs
     ]
-    return [(symbol, shape, name if name != symbol else "") for symbol, shape, name in rows]
 
 
 def _notes(
     mathematics: Mathematics, notation: Unicode | Latex
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """What holds beside the equations: each kind with its title."""
-    if zeros := outside(mathematics, notation):
-        yield "by definition", zeros
+    rights = (e.right for _, part in mathematics.parts for e in part)
+    reductions = (x.kind for right in rights for x in right.walk() if isinstance(x, Reduce))
+    first = notation.text("argmax is the first place of the maximum")
+    if defined := [*outside(mathematics, notation), *([first] if "argmax" in reductions else [])]:
+        yield "by definition", defined
     if assumed := assumptions(mathematics, notation):
         yield "true everywhere on this sample", assumed
 
@@ -123,13 +144,14 @@ def outside(mathematics: Mathematics, notation: Unicode | Latex) -> list[str]:
 def _edges(x: At, notation: Unicode | Latex) -> list[str]:
     out = []
     symbol = notation.symbol(x.symbol.text)
-    for k, (p, n) in enumerate(zip(x.at, x.symbol.shape, strict=True)):
+    axes = [(p, n) for p, n in zip(x.at, x.symbol.shape, strict=True) if n != 1]
+    for k, (p, n) in enumerate(axes):
         low, high = span(p) or (0, 0)
         if (low == -1 and high < n) or (low >= 0 and high == n):  # one place
             edge = f"{notation.minus}1" if low < 0 else str(n)
             out.append(f"{notation.element(symbol, [*[':'] * k, edge])} = 0")
         elif low < 0 or high >= n:
-            out.append(f"{symbol} = 0 {notation.text('outside')}")
+            out.append(f"{symbol} = 0{notation.space}{notation.text('outside')}")
     return out
 
 
@@ -145,7 +167,7 @@ def _plain(condition: Expr, is_true: bool, notation: Unicode | Latex) -> str:
         case Compare("<", Call("abs", (x,)), Number(bound)) if bound == math.inf:
             if isinstance(x, Reduce) and x.kind == "max":
                 return notation.text("maxima are finite")
-            return f"{writer.element(x)[0]} {notation.text('is finite')}"
+            return f"{writer.element(x)[0]}{notation.space}{notation.text('is finite')}"
         case Compare(relation, left, right):
             sides = writer.element(left)[0], writer.element(right)[0]
             return f" {notation.relation(relation)} ".join(sides)

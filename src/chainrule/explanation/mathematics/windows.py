@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from ... import ops
 from ...graph import Node, Shape
 from .algebra import mul, reduced, total
 from .expression import At, Expr, Index, Place
+from .fractions import ZERO
 from .places import at_index, part, place
 from .reader import Places, Reader
 
@@ -93,19 +95,27 @@ def unfold(e: Reader, node: Node, at: Places) -> Expr:
 
 
 def pooled(e: Reader, node: Node, at: Places) -> Expr | None:
-    """The maximum of a window, without padding."""
+    """Of a window, without padding: the maximum, or its place, counted in rows."""
     (whole,) = node.inputs
-    if whole.op is ops.max_pool and not node.params["index"]:
-        p = whole.params
-        window = [Index(n) for n in p["window"]]
-        read = [
-            place([(at[k + 1], p["stride"][k]), (i, p["dilation"][k])], -p["padding"][k][0])
-            for k, i in enumerate(window)
+    p = whole.params
+    if whole.op is not ops.max_pool or _outside(p["padding"]):
+        return None
+    window = p["window"]
+    if node.params["index"]:
+        if node not in e.views:
+            e.wanted[node] = None
+            return ZERO
+        kind, indices = "argmax", [Index(math.prod(window))]
+        inside = [
+            part(at_index(indices[0]), math.prod(window[k + 1 :]), n) for k, n in enumerate(window)
         ]
-        if _outside(p["padding"]):
-            return None
-        out = e.at(whole.inputs[0], (at[0], *read, at[-1]))
-        for i in reversed(window):
-            out = reduced("max", i, out)
-        return out
-    return None
+    else:
+        kind, indices = "max", [Index(n) for n in window]
+        inside = [at_index(i) for i in indices]
+    read = [
+        place([(at[k + 1], p["stride"][k]), (i, p["dilation"][k])]) for k, i in enumerate(inside)
+    ]
+    out = e.at(whole.inputs[0], (at[0], *read, at[-1]))
+    for i in reversed(indices):
+        out = reduced(kind, i, out)
+    return out

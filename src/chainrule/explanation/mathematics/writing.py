@@ -31,6 +31,7 @@ from .expression import (
 )
 from .forms import Order, decimal, fits, without_sign
 from .notation import Latex, Unicode
+from .places import span
 
 _SUM, _SERIES, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly a text binds
 _RESULTS: dict[tuple[str, int | None], str] = {("max_pool", 1): "argmax_pool"}  # results' names
@@ -79,7 +80,8 @@ class Writer:
         except _NoMatrixError:
             self.letters = saved
             self.hidden, self.shown = (), set()
-            return self.element(left)[0], self.element(right)[0]
+            is_whole = isinstance(right, Plain)
+            return self.whole(left) if is_whole else self.element(left)[0], self.element(right)[0]
 
     def order(self, indices: Sequence[Index]) -> Order:
         """The last two axes; others in front, and time, are hidden, but times are shown."""
@@ -212,7 +214,6 @@ class Writer:
                     raise _NoMatrixError
                 front.append(index)
             elif n == 1:
-                parts.append(":")
                 read.append(None)
             elif not p.terms and keeps:
                 parts.append(f"{p.offset}:{p.offset + 1}")
@@ -295,8 +296,8 @@ class Writer:
             if isinstance(index, Index) and not index.time:
                 is_all = index.size == n and not p.offset
                 parts.append(":" if is_all else f"{p.offset}:{p.offset + index.size}")
-            else:
-                parts.append(":" if n == 1 else self.place(p))
+            elif n != 1:
+                parts.append(self.place(p))
         while parts and parts[-1] == ":":
             parts.pop()
         symbol = self.symbol(e.symbol)
@@ -318,8 +319,12 @@ class Writer:
             return self.letter(atom)
         if isinstance(atom, At):
             return self.element(atom)[0]
-        text = self.place(atom.of)
-        return f"({f'⌊{text}/{atom.stride}⌋' if atom.stride > 1 else text} mod {atom.size})"
+        text, ends = self.place(atom.of), span(atom.of)
+        if atom.stride > 1:
+            text = self.notation.floor(text, str(atom.stride))
+        if ends is not None and ends[0] >= 0 and ends[1] < atom.stride * atom.size:
+            return text
+        return self.notation.remainder(text, str(atom.size))
 
     # ── what both have ───────────────────────────────────────────────────────────────────────────
 

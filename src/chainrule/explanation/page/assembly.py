@@ -47,7 +47,7 @@ def page_of(
     derivations = [derivation, *(d for _, d in others)]
     for entry, of in zip([whole, *whole["variants"]], derivations, strict=True):
         _add_words(entry, of)
-    whole["vanishing"] = prose.VANISHING
+    whole["vanishing"], whole["steady"] = prose.VANISHING, prose.STEADY
     return render(whole, title, text)
 
 

@@ -12,8 +12,8 @@ slopes          how much of the blame an operation lets through on the sample
 loops           the step of a loop along time, as formulas
 """
 
-from .flow import VANISHING
+from .flow import STEADY, VANISHING
 from .story import sentences, story
 from .text import text
 
-__all__ = ["VANISHING", "sentences", "story", "text"]
+__all__ = ["STEADY", "VANISHING", "sentences", "story", "text"]

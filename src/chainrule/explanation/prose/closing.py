@@ -14,7 +14,9 @@ from .reading import Reading
 
 WEIGHTS = 5  # with the largest moves
 PARAMETERS = 8  # whose gradient is told
-RATES = (0.1, 0.01, 0.001, 0.0001)  # of learning
+# Of learning, tried from the largest; page/view/training.js has the same.
+RATES = (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4)
+FALL = 3  # a step may lower the loss by one such part of it
 
 
 def blame(reading: Reading) -> Iterator[str]:
@@ -54,8 +56,8 @@ def next_step(reading: Reading) -> Iterator[str]:
         gradients = _gradients(reading)
         change = sum(float((gradients[n] * (after[n] - before[n])).sum()) for n in own)
         yield (
-            "A small move against its gradient lowers the loss by about gradient × move. These add "
-            f"up to {number_text(change)}, so the gradients alone promise "
+            "To first order, a move against its gradient lowers the loss by gradient × move. These "
+            f"add up to {number_text(change)}, so the gradients alone promise "
             f"{number_text(now + change, 4)}. After this step the loss would be "
             f"{number_text(_loss_with(d, after), 4)}. The largest moves:"
         )
@@ -69,8 +71,8 @@ def next_step(reading: Reading) -> Iterator[str]:
         exact = "" if promise == result else ", because it curves or has kinks on the way"
         yield (
             f"Gradient descent moves each number against its gradient, here by {rate:g} × the "
-            "gradient. So each move lowers the loss; a small step by about the rate times the "
-            f"sum of all squared gradients, {rate:g} × {number_text(squares)} = "
+            "gradient. To first order, as if it were a straight line, the loss falls by the rate "
+            f"times the sum of all squared gradients, {rate:g} × {number_text(squares)} = "
             f"{number_text(rate * squares)}. The gradients alone promise {promise}; the loss would "
             f"be {result}{exact}. The largest moves:"
         )
@@ -100,18 +102,24 @@ def _sum_of_squares(reading: Reading) -> float:
 def _descent(reading: Reading, before: dict[str, Any]) -> tuple[float, Any, float]:
     """The learning rate, the numbers after a step with it, and the loss that they would have.
 
-    The largest rate at which the loss falls by half of what the gradients promise, or more.
+    The largest rate at which the loss falls by half of what the gradients promise, or more, and by
+    a third of it at most: what is promised is then no loss below 0. Of a loss that is near 0 itself
+    the smallest rate.
     """
     d, now, squares = reading.derivation, _loss(reading), _sum_of_squares(reading)
+    step: tuple[float, Any, float] = RATES[-1], None, now
     for rate in RATES:
         after = {
             name: (old - rate * np.asarray(reading.value(d.gradients[name]))).astype(old.dtype)
             for name, old in before.items()
         }
         loss = _loss_with(d, after)
-        if loss < now and now - loss >= rate * squares / 2:
-            return rate, after, loss
-    return RATES[-1], None, now
+        fallen = now - loss
+        if fallen > 0 and fallen >= rate * squares / 2:
+            step = rate, after, loss
+            if fallen <= abs(now) / FALL:
+                break
+    return step
 
 
 def _loss_with(derivation: Derivation, changed: Mapping[str, Any]) -> float:

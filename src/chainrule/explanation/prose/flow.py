@@ -23,6 +23,7 @@ from .slopes import curved, replaced, slopes
 from .words import titled
 
 VANISHING = 0.01  # the ratio of two lengths from which a gradient nearly vanishes
+STEADY = 3  # the factor up to which a length stays about the same
 LEGS = 3  # that are told
 
 
@@ -62,7 +63,7 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
         return
     small = " It is small already where it starts." if start.length < VANISHING else ""
     ratio = end.length / start.length
-    if VANISHING <= ratio <= 1 / VANISHING:
+    if 1 / STEADY <= ratio <= STEADY:
         yield f"{lengths}: it neither vanishes nor explodes.{small}"
         return
     factors = [b.length / a.length for a, b in pairwise(way)]
@@ -74,8 +75,16 @@ def on_the_way(reading: Reading, way: Sequence[Leg]) -> Iterator[str]:
         if (factors[k] < 1) == vanishing
     ]
     how, most = ("nearly vanishes", "Most is lost") if vanishing else ("explodes", "It grows most")
+    how = "" if VANISHING <= ratio <= 1 / VANISHING else f" and {how}"
     where = f"{most} at {'; '.join(worst)}.{small}"
-    yield f"{lengths}: it {how}, × {number_text(ratio)}. {_in_all(reading, way)}{where}"
+    yield f"{lengths}: it {_changed(ratio)}{how}. {_in_all(reading, way)}{where}"
+
+
+def _changed(ratio: float) -> str:
+    """What a length does: `grows 16 times`, `shrinks to 1/33`."""
+    factor = max(ratio, 1 / ratio)
+    text = f"{factor:,.0f}" if 10 <= factor < 1e6 else number_text(factor)
+    return f"shrinks to 1/{text}" if ratio < 1 else f"grows {text} times"
 
 
 def legs(reading: Reading) -> list[Leg]:
@@ -124,8 +133,8 @@ def _in_all(reading: Reading, way: Sequence[Leg]) -> str:
             factors["weights" if weighs else "slopes"] *= after / before if before else 0
     if not all(factors.values()):
         return ""
-    slope, weight = map(number_text, factors.values())
-    return f"In all, slopes multiply it by {slope} and weights by {weight}. "
+    parts = [f"{what} multiply it by {number_text(f)}" for what, f in factors.items() if f != 1]
+    return f"In all, {' and '.join(parts)}. " if parts else ""
 
 
 def _length(reading: Reading, node: Node) -> float:
@@ -139,7 +148,8 @@ def _cause(reading: Reading, leg: Leg) -> str:
     factors = [slopes(reading, p) for p, _ in leg.way if curved(p.node)]
     flat: Any = np.concatenate([np.zeros(0), *factors])
     if flat.size:
-        causes.append(f"slopes of {number_text(flat.min())} to {number_text(flat.max())}")
+        ends = dict.fromkeys(map(number_text, (flat.min(), flat.max())))
+        causes.append(f"slopes of {' to '.join(ends)}")
     for pull, _ in leg.way:
         if pull.node.op is ops.where and (out := replaced(reading, pull.node)) is not None:
             causes.append(f"{np.count_nonzero(out)} of {out.size} numbers replaced")

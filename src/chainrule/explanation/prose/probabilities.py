@@ -52,7 +52,7 @@ class Probabilities:
                 f"which are {ends}"
             )
         yardstick = f"Guessing among {self.classes} would give {guess}; 0 is perfect."
-        return f"This loss is {what}. {yardstick}"
+        return f"This loss is {what}. {yardstick} Here log is the natural logarithm."
 
     def back(self, name: str) -> str:
         """What the gradient of the scores is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,14 @@ from ..recorder import Pull
 from .formulas import constant_text
 from .reading import Reading
 
-LITTLE = 0.5  # the largest slope of which it is said that little passes
+LITTLE = 0.1  # the largest slope of which it is said that little passes
+
+
+# Slopes by x alone: 1 − y² and y (1 − y) of a rounded y are rounding where y is near 1.
+_BY_X: dict[Any, Callable[[Any], Any]] = {
+    ops.tanh: lambda x: 1 / np.cosh(x) ** 2,
+    ops.sigmoid: lambda x: 1 / (2 + 2 * np.cosh(x)),
+}
 
 
 def slopes(reading: Reading, pull: Pull) -> Any:
@@ -28,6 +35,9 @@ def slopes(reading: Reading, pull: Pull) -> Any:
     if g.shape != out.shape:
         return np.zeros(0)
     with np.errstate(all="ignore"):
+        if pull.node.op in _BY_X:
+            (x,) = pull.node.inputs
+            return _BY_X[pull.node.op](np.asarray(reading.value(x), np.float64))[g != 0]
         return (out / g)[g != 0]
 
 

@@ -26,7 +26,7 @@ from ..numbers import (
 from ..recorder import Pull
 from ..steps import Step
 from .closing import blame, next_step
-from .flow import legs, on_the_way
+from .flow import STEADY, legs, on_the_way
 from .probabilities import batch, probabilities
 from .reading import Reading, Share
 from .slopes import by_operation, choice, on_this_sample
@@ -37,7 +37,6 @@ STEPS = 10  # that are told, of the forward and of the backward pass
 PHRASES = 3  # of what a step does
 TERMS = 3  # of a sum that is written out
 PARAMETERS = 8  # that are listed
-STEADY = 0.05  # by how much a gradient may change per step of time and be called steady
 NUDGE = 0.01  # by how much a number grows in the examples
 
 
@@ -290,9 +289,10 @@ def _through_time(reading: Reading, pull: Pull) -> str:
     out = f"Through time: the gradient of what each step reads has the size {ends}"
     if not (np.isfinite(sizes).all() and sizes[0] and sizes[-1]):
         return f"{out}."
-    rate = (sizes[0] / sizes[-1]) ** (1 / (len(sizes) - 1))
-    how = "fades" if rate < 1 - STEADY else "grows" if rate > 1 + STEADY else "stays about the same"
-    return f"{out}: it {how} on the way back, by × {number_text(rate)} per step of {len(sizes)}."
+    ratio = sizes[0] / sizes[-1]
+    how = "fades" if ratio < 1 / STEADY else "grows" if ratio > STEADY else "stays about the same"
+    rate = number_text(ratio ** (1 / (len(sizes) - 1)))
+    return f"{out}: it {how} on the way back, by × {rate} per step of {len(sizes)}."
 
 
 def _because(reading: Reading, node: Node, place: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ PHRASES = {
     "square": "squares",
     "sqrt": "takes the square root",
     "exp": "raises e to that power",
-    "log": "takes the logarithm",
+    "log": "takes the natural logarithm",
     "tanh": "squeezes each number between −1 and 1",
     "sigmoid": "squeezes each number between 0 and 1",
     "add": "adds",
@@ -90,6 +90,7 @@ _MANNERS = {
     ops.subtract: "subtracting passes the blame on as it is, with the sign turned to what it takes "
     "away",
     ops.negative: "changing the sign turns the sign of the blame",
+    ops.sigmoid: "the operation `sigmoid` multiplies the blame by its slope, which is at most 0.25",
     ops.multiply: "multiplying gives each factor the blame times the other factor",
     ops.matmul: "multiplying matrices gives each factor the blame times the other factor",
     ops.convolution: "sliding a window gives each factor the blame times the other factor, added "

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ArgumentError, user_line
 from ...graph import Node, Operation
-from .constants import array_text, number_text
+from .constants import array_literal, number_literal
 from .elementwise import Emission
 from .expressions import Expression, as_whole, computed, dtype_text
 from .functions import Functions, ufunc_text
@@ -72,13 +72,13 @@ def user_meaning(op: Operation) -> Any:
 
 def _parameter(value: Any, node: Node) -> str:
     if isinstance(value, np.ndarray):
-        return array_text(value)
+        return array_literal(value)
     if isinstance(value, np.dtype):
         return dtype_text(value)
     if isinstance(value, (bool, str, type(None))):
         return repr(value)
     if isinstance(value, (int, float, np.generic)):
-        return number_text(value)
+        return number_literal(value)
     if isinstance(value, (tuple, list)):
         inner = ", ".join(_parameter(v, node) for v in value)
         if isinstance(value, list):

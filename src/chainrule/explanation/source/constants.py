@@ -21,7 +21,7 @@ def _written(value: Array) -> bool | int | float:
     return number if number == 0 and math.copysign(1, number) < 0 else int(number)
 
 
-def number_text(value: Any) -> str:
+def number_literal(value: Any) -> str:
     """A number as Python writes it."""
     value = np.asarray(value)
     number = _written(value)
@@ -37,8 +37,8 @@ def number(value: Any) -> Expression:
     value = np.asarray(value)
     n = inverse(value)
     if n is not None:
-        return Expression(f"1 / {number_text(n)}", PRODUCT, (), weak=True)
-    text, written = number_text(value), _written(value)
+        return Expression(f"1 / {number_literal(n)}", PRODUCT, (), weak=True)
+    text, written = number_literal(value), _written(value)
     level = UNARY if text.startswith("-") else ATOM
     return Expression(text, level, (), True, number=written if type(written) is int else None)
 
@@ -46,7 +46,7 @@ def number(value: Any) -> Expression:
 def inverse(value: Any) -> Any:
     """n of a number 1 / n that is longer to write than n, else None."""
     value = np.asarray(value)
-    if value.dtype.kind != "f" or len(number_text(value)) <= 8 or not np.isfinite(1 / value):
+    if value.dtype.kind != "f" or len(number_literal(value)) <= 8 or not np.isfinite(1 / value):
         return None
     n = np.float64(f"{1 / float(value):.6g}")
     return n if value.dtype.type(1 / n) == value else None
@@ -83,14 +83,14 @@ def constant(value: Array) -> Expression | None:
         return Expression(matrix, ATOM, shape, weight=1)
     if value.size > LITERAL:
         return None
-    return Expression(array_text(value), ATOM, shape, weight=1)
+    return Expression(array_literal(value), ATOM, shape, weight=1)
 
 
-def array_text(value: Array) -> str:
+def array_literal(value: Array) -> str:
     """A small array, written out."""
 
     def rows(x: Array) -> str:
-        return f"[{', '.join(map(rows, x))}]" if x.ndim else number_text(x)
+        return f"[{', '.join(map(rows, x))}]" if x.ndim else number_literal(x)
 
     return f"np.array({rows(value)}, {dtype_text(value.dtype)})"
 

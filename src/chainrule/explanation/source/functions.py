@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import PACKAGE, ArgumentError, user_line
 from ...guards.functions import globals_in, in_library
-from .constants import LITERAL, array_text, number_text
+from .constants import LITERAL, array_literal, number_literal
 from .layout import WIDTH, wrapped
 
 _PLAIN = (bool, int, float, complex, str, bytes, types.NoneType)
@@ -123,11 +123,11 @@ def _value_text(value: Any, name: str, operation: str) -> str:
     if isinstance(value, np.ndarray):
         if value.size > 32 * LITERAL:
             _refuse(operation, f"{name}, an array of {value.size} elements")
-        return array_text(value)
+        return array_literal(value)
     if isinstance(value, np.generic):
-        return f"np.{value.dtype.name}({number_text(value)})"
+        return f"np.{value.dtype.name}({number_literal(value)})"
     if isinstance(value, float) and not math.isfinite(value):
-        return number_text(value)
+        return number_literal(value)
     return repr(value)
 
 

@@ -16,7 +16,7 @@ from ...compile.rewriting import apply, number, with_inputs
 from ...dtypes import is_floating
 from ...graph import Dtype, Node, Operation, Shape
 from .constants import inverse
-from .patterns import as_mask, is_class_of, is_count, is_masked, is_zero
+from .patterns import as_mask, is_class_of, is_count, is_masked, is_zero_where
 
 
 def simpler(node: Node) -> Node:
@@ -60,9 +60,9 @@ def _where(node: Node) -> Node | None:
         return yes if number(condition) else no
     if condition.op is ops.bitwise_invert:
         condition, yes, no = condition.inputs[0], no, yes
-    if number(no) == 0 and is_zero(yes, condition, 2):
+    if number(no) == 0 and is_zero_where(yes, condition, 2):
         return yes
-    if number(yes) == 0 and is_zero(no, condition, 1):
+    if number(yes) == 0 and is_zero_where(no, condition, 1):
         return no
     yes, no = _where_known(yes, condition, 1), _where_known(no, condition, 2)
     below = condition.op is ops.less_equal and condition.inputs[0] is no
@@ -167,7 +167,7 @@ def _add(node: Node) -> Node | None:
         opposite = _opposite(second)
         if opposite is not None:
             return _new(ops.subtract, first, opposite)
-        if is_masked(first) and is_zero(second, first.inputs[0], 1):
+        if is_masked(first) and is_zero_where(second, first.inputs[0], 1):
             condition, yes, _ = first.inputs
             return _new(ops.where, condition, yes, _where_known(second, condition, 2))
     return _joined(node)

@@ -21,17 +21,17 @@ def is_masked(x: Node) -> bool:
     return x.op is ops.where and number(x.inputs[2]) == 0
 
 
-def is_zero(x: Node, mask: Node, branch: int, depth: int = 6) -> bool:
+def is_zero_where(x: Node, mask: Node, branch: int, depth: int = 6) -> bool:
     """Whether x is 0 where this branch of the mask is taken, by the branches that made it."""
     value = number(x)
     if value is not None or not depth:
         return bool(value == 0)
     if x.op is ops.where:
         taken = (branch,) if x.inputs[0] is mask else (1, 2)
-        return all(is_zero(x.inputs[k], mask, branch, depth - 1) for k in taken)
+        return all(is_zero_where(x.inputs[k], mask, branch, depth - 1) for k in taken)
     factor = number(x.inputs[-1]) if x.op in (ops.multiply, ops.divide) else None
     finite = factor is not None and np.isfinite(factor) and factor != 0
-    return (x.op is ops.negative or finite) and is_zero(x.inputs[0], mask, branch, depth - 1)
+    return (x.op is ops.negative or finite) and is_zero_where(x.inputs[0], mask, branch, depth - 1)
 
 
 def is_count(x: Node) -> bool:

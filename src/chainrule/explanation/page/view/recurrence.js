@@ -13,7 +13,7 @@ function recurrenceLook(page, node) {
   const reached = back
     ? rows.map((id) => network.pass.value(id)).find((a) => a && a.shape[0] === length)
     : null;
-  return throughTime(node.id, length, states, reached, node.params.reverse);
+  return throughTime(network, node.id, length, states, reached, node.params.reverse);
 }
 
 /** A loop in Python: the values that one operation of the line has made, each from the one before. */
@@ -33,7 +33,7 @@ function repeatedLook(page) {
   };
   const states = joined((id) => network.value(id));
   const reached = stop.phase === "backward" ? joined((id) => network.gradient(id)) : null;
-  return throughTime(last.id, alike.length, states, reached, false);
+  return throughTime(network, last.id, alike.length, states, reached, false);
 }
 
 /** Whether each node is computed from the one before. */
@@ -53,11 +53,12 @@ function isChain(network, nodes) {
 }
 
 /** The time steps of a loop, and backward how the gradient fades or grows. */
-function throughTime(key, length, states, reached, reverse) {
+function throughTime(network, key, length, states, reached, reverse) {
+  const { steady } = network.contents; // the factor up to which the story says so
   const section = look(
     reverse ? "Through time, from the last step to the first" : "Through time",
     reached
-      ? timeWords(reached, length, reverse)
+      ? timeWords(reached, length, reverse, steady)
       : `The same weights are used ${length} times, once for each time step; each step reads the state of the step before it.`,
   );
   section.append(...unrolled(key, length, states, reached, reverse));
@@ -106,7 +107,7 @@ function lengths(data, length) {
   return Array.from({ length }, (_, t) => norm(data.slice(t * size, (t + 1) * size)));
 }
 
-function timeWords(reached, length, reverse) {
+function timeWords(reached, length, reverse, steady) {
   const sizes = lengths(reached.data, length);
   const order = [...sizes.keys()].filter((t) => sizes[t] > 0); // the gradient goes from the last
   if (reverse) order.reverse();
@@ -115,9 +116,9 @@ function timeWords(reached, length, reverse) {
   const factor = sizes[to] / sizes[from];
   const each = factor ** (1 / Math.abs(from - to));
   const words =
-    factor < 0.2
+    factor < 1 / steady
       ? "fades: what was read early hardly moves the loss, so the network learns little from it"
-      : factor > 5
+      : factor > steady
         ? "grows: early time steps move the loss more than late ones, so training may be unstable"
         : "keeps its size";
   return `Going back from time step ${from} to ${to}, the gradient is multiplied by the local derivatives of every step on

@@ -23,13 +23,14 @@ const SIGNS = [
   ["ᵀ", "rows and columns exchanged", /ᵀ/],
   ["[…]", "1 where the condition holds, else 0; behind a name: an element", /\[/],
   ["Σ", "the sum over an index", /Σ/],
-  ["max", "the largest", /max(?![a-z_])/],
+  ["max", "the largest", /(?<!arg)max(?![a-z_])/],
   ["σ(v)", "the sigmoid, 1/(1 + e⁻ᵛ)", /σ/],
   ["log", "the natural logarithm", /log/],
   ["softmax(v)", "eᵛ for each number, divided by their sum: above 0, in all 1", /softmax/],
   ["onehot(c)", "1 at the place c, 0 at all others", /onehot/],
   ["reshape", "the same numbers in another shape", /reshape/],
-  ["argmax_pool", "where in each window the largest number is", /argmax_pool/],
+  ["argmax", "the place of the largest", /argmax/],
+  ["⌊v⌋", "v rounded down", /⌊/],
   ["N", "the number of samples", /\bN\b/],
 ];
 
