@@ -71,6 +71,23 @@ def test_one_neuron_by_hand():
     assert explanation.gradients["b"] == -0.25
 
 
+@pytest.mark.parametrize("name", ["digits", "cnn", "spirals", "attention"])
+def test_an_introduction_is_that_of_its_own_sample(name):
+    example = examples.load(name)
+    assert example.introduction(None, None) == example.text
+    own = example.sample
+    assert example.introduction(own, 1) == example.text
+    model = example.loss.__globals__["model"]
+    inputs, labels = example.data
+    believed, right = model(inputs).numpy().argmax(-1), labels.numpy()
+    for k in {0, 1, 2, 3} - {own}:
+        said = example.introduction(k, None)
+        assert said.endswith("and is right.") == bool(believed[k] == right[k])
+        assert example.text not in said
+    count = (believed[own : own + 3] == right[own : own + 3]).sum()
+    assert f"about {count} of 3 samples" in example.introduction(own, 3)
+
+
 OPERATIONS = {
     "neuron": ("w · x", "sigmoid("),
     "xor": ("x @ hidden.weightᵀ", "tanh("),

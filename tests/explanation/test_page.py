@@ -44,10 +44,10 @@ def test_the_keyboard_walks_from_the_input_to_the_loss_and_back(opened):
 def test_space_plays_and_stops(opened):
     opened.page.clock.install()
     opened.press(" ")
-    opened.page.clock.run_for(3500)
+    opened.page.clock.run_for(10000)
     assert opened.text("#caption").startswith("Forward, step 2")
     opened.press(" ")
-    opened.page.clock.run_for(9000)
+    opened.page.clock.run_for(20000)
     assert opened.text("#caption").startswith("Forward, step 2")
 
 
@@ -62,7 +62,7 @@ def test_a_weight_is_chosen_by_keys_in_its_heat_map(opened, mlp):
     reading = opened.text("figure.map:has(:focus) .reading")
     assert reading.startswith("∂loss/∂2.weight[1, 2] = ")
     gradient = mlp.gradient(mlp.weights[2])[1, 2].item()
-    assert near(parsed(reading.split(" = ")[1].split(" · ")[0]), gradient)
+    assert near(parsed(reading.split(" = ")[1].split(", ")[0]), gradient)
     opened.press("Enter")
     assert "2.weight[1, 2]" in opened.text("#blame-body")
     assert near(opened.number("#blame-body [data-gradient]"), gradient)
@@ -344,8 +344,8 @@ def test_attention_of_each_head(open_page, fused):
         page.page.select_option("[data-key^=head-]", str(head))
         own = slice(2 * head, 2 * head + 2)
         weights = torch.softmax(q[:, own] @ k[:, own].T / 2**0.5, 1)
-        assert near(page.map("softmax of each row"), weights)
-    assert np.allclose(page.map("gradient of the scores").sum(1), 0, atol=1e-4)
+        assert near(page.map("attention weights"), weights)
+    assert np.allclose(page.map("gradient of the attention scores").sum(1), 0, atol=1e-4)
 
 
 # ── the page itself ──────────────────────────────────────────────────────────────────────────────

@@ -130,13 +130,14 @@ class Eager:
             return {n: kind() if isinstance(m, activations) else m for n, m in layers.items()}
         *hidden, output = [n for n, m in layers.items() if isinstance(m, nn.Linear)]
         out = {n: m for n, m in layers.items() if isinstance(m, nn.Flatten)}
+        cr.random.seed(0)
         for k in range(depth):
             name = hidden[k] if k < len(hidden) else f"{hidden[-1]}_{k + 1}"
-            cr.random.seed(0)
-            width = layers[hidden[-1]].out_features
-            new = nn.Linear(width, width)
-            new = double(new) if self.dtype == "float64" else new
-            out |= {name: layers.get(name) or new, f"after {name}": kind()}
+            if name not in layers:
+                width = layers[hidden[-1]].out_features
+                new = nn.Linear(width, width)
+                layers[name] = double(new) if self.dtype == "float64" else new
+            out |= {name: layers[name], f"after {name}": kind()}
         return {**out, output: layers[output]}
 
     def draw(self, scheme: str, seed: int, names: list[str]) -> None:

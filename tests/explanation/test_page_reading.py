@@ -138,7 +138,7 @@ def test_a_click_in_the_picture_chooses_and_stays(page, net):
         circle.hover()
         shown = page.text("#pointed")
         assert shown.startswith(f"hidden[0, {unit}] = ")
-        assert near(parsed(shown.split(" = ")[1].split(" · ")[0]), net.z[0, unit].item())
+        assert near(parsed(shown.split(" = ")[1].split(", ")[0]), net.z[0, unit].item())
         circle.click()
         assert page.text("#caption") == caption
         names = page.page.locator(".factor .under code").all_inner_texts()
@@ -159,7 +159,7 @@ def test_a_tile_in_the_picture_is_named_and_chosen(open_page):
     value = np.asarray(layer(x))[1, 10]
     shown = page.text("#pointed")
     assert re.search(r"\[1, 10\] = ", shown)
-    assert near(parsed(shown.split(" = ")[1].split(" · ")[0]), value)
+    assert near(parsed(shown.split(" = ")[1].split(", ")[0]), value)
     image.click(position=at)
     assert page.text("#caption") == "Every gradient"
     assert page.page.locator(".net .frame").count() == 1

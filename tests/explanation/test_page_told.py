@@ -215,3 +215,156 @@ def test_a_loss_is_shown_without_digits_of_its_rounding(open_page):
 
     page = open_page(html_of(loss, cr.Tensor([0])))
     assert page.text("#loss") in ("about 0", "1×10⁻⁶", "9×10⁻⁷", "8×10⁻⁷", "2×10⁻⁶")
+
+
+# ── what a change means ──────────────────────────────────────────────────────────────────────────
+
+
+def test_both_gradients_are_shown_where_a_change_moves_it(page, net):
+    before = net.gradient(net.weights["hidden.weight"]).abs().max().item()
+    other = Net()
+    flat = int(net.gradient(net.weights["hidden.weight"]).abs().argmax())
+    with torch.no_grad():
+        other.weights["hidden.weight"].view(-1)[flat] += 1
+    w = other.weights
+    z = torch.tensor(np.asarray(other.x)) @ w["hidden.weight"].T + w["hidden.bias"]
+    other.total = other.forward(torch.relu(z))
+    after = other.gradient(w["hidden.weight"]).view(-1)[flat].item()
+    field = page.page.locator("[data-key=value]")
+    field.fill(str(float(field.input_value()) + 1))
+    page.press("Enter")
+    page.page.wait_for_timeout(50)
+    shown = re.search(r"was (\S+), is (\S+)", page.text("#what-if-body .facts"))
+    assert near([abs(parsed(t)) for t in shown.groups()], [before, abs(after)], digits=3)
+
+
+def test_a_promise_below_zero_is_refused_and_one_sample_is_no_learning(page):
+    page.page.locator("[data-key=lr]").fill("20")
+    page.page.locator("[data-key=one]").click()
+    words = page.text(".result")
+    assert "cannot fall below 0" in words
+    assert "fitting, not learning" in words
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (lambda w, x: ((w * x - 1) ** 2).mean(), True),
+        (lambda w, x: abs(w * x).sum() / 3, True),
+        (lambda w, x: (w * x).sum(), False),
+        (lambda w, x: -((w * x) ** 2).sum(), False),
+    ],
+)
+def test_a_loss_of_squares_is_never_negative(loss, expected):
+    w = cr.Tensor([1.0, 2.0], requires_grad=True)
+    found = html_of(loss, w, cr.Tensor([3.0, -4.0]))
+    assert f'"never_negative":{str(expected).lower()}' in found
+
+
+def test_kinks_explain_only_what_they_made(open_page):
+    """From w = 3 to -3: relu(w) + (w - 2)² is bent by 3 and curved by 36, relu(w) by 3 and 0."""
+    w = cr.Tensor([3.0], dtype=cr.float64, requires_grad=True)
+
+    def curved(x: Any) -> Any:
+        z = w * x
+        h = nn.functional.relu(z)
+        return (h + (z - 2) ** 2).sum()
+
+    def bent(x: Any) -> Any:
+        z = w * x
+        h = nn.functional.relu(z)
+        return (h - 0.1 * z).sum()
+
+    for function, words in ((curved, "the loss is curved"), (bent, "h was switched off")):
+        page = open_page(html_of(function, cr.Tensor([1.0], dtype=cr.float64)))
+        page.page.locator("[data-key=value]").fill("-3")
+        page.press("Enter")
+        page.page.wait_for_timeout(50)
+        assert words in page.text(".why")
+
+
+def test_scheme_and_seed_stay_when_the_network_changes(page):
+    assert page.page.locator("[data-key=seed]").is_disabled()
+    choose(page, "scheme", "xavier_normal")
+    page.page.locator("[data-key=seed]").fill("7")
+    page.press("Enter")
+    for key, value in (("variant-activation", "tanh"), ("variant-depth", "2 hidden layers")):
+        choose(page, key, value)
+        assert page.page.input_value("[data-key=scheme]") == "xavier_normal"
+        assert page.page.input_value("[data-key=seed]") == "7"
+        assert "not trained" in page.text("#what-if-body .strange")
+
+
+def test_the_walk_hands_its_product_to_the_unit_of_the_next_stop(page):
+    page.press("End")
+    stops = page.page.evaluate("page.stops.filter(s => s.phase === 'backward').map(s => s.at)")
+    handed = None
+    for at in stops:
+        page.page.evaluate(f"page.go({at})")
+        value, upstream, *_ = names(page)
+        assert handed is None or upstream == f"∂loss/∂{handed}"
+        handed = value
+
+
+def test_one_sample_for_the_picture_and_the_boxes(open_page):
+    cr.random.seed(3)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    x, y = cr.random.normal((4, 2)), cr.Tensor([[0.0], [1.0], [0.0], [9.0]])
+
+    def loss(x: Any, y: Any) -> Any:
+        score = model(x)
+        return nn.functional.mse_loss(score, y)
+
+    page = open_page(html_of(loss, x, y))
+    stops = page.page.evaluate("page.stops.filter(s => s.phase === 'backward').map(s => s.at)")
+    page.page.evaluate(f"page.go({stops[0]})")
+    assert names(page)[0] == "score[0, 0]"
+    page.page.select_option("#sample", "3")
+    assert names(page)[0] == "score[3, 0]"
+
+
+def test_escape_takes_a_choice_back(page):
+    page.stop("Backward", "relu (ReLU)")
+    before = names(page)
+    page.page.locator(".net .unit").nth(3).click()
+    page.page.locator(".net .unit").nth(2).click()
+    assert "chosen" in page.text("#pointed")
+    page.page.locator("h1").click()
+    page.press("Escape")
+    assert names(page) == before
+    assert "chosen" not in page.text("#pointed")
+
+
+def test_an_argument_with_a_gradient_stays_data(open_page, net):
+    x = cr.Tensor(np.asarray(cr.random.normal((3, 3))), dtype=cr.float64, requires_grad=True)
+    page = open_page(html_of(net.loss, x, cr.Tensor([0, 1, 2])))
+    assert page.page.locator("#sample option").count() == 3
+    page.page.locator("[data-key=one]").click()
+    moved = page.rows("The weight that moved most, of each tensor")
+    assert {row[0].partition("[")[0] for row in moved} == {*net.weights}
+
+
+def test_equal_gradients_are_counted(open_page):
+    w = cr.Tensor(np.zeros(9), requires_grad=True)
+
+    def loss(x: Any) -> Any:
+        return ((w * x).sum() - 1) ** 2
+
+    page = open_page(html_of(loss, cr.Tensor(np.ones(9))))
+    page.press("End")
+    assert "(one of 9)" in page.text("#panel .say")
+    page.page.locator("[data-key=one]").click()
+    assert page.rows("The weight that moved most, of each tensor")[0][0] == "w[0] (one of 9)"
+
+
+def test_words_stand_beside_the_numbers_that_they_are(open_page):
+    table = nn.Embedding(3, 2)
+
+    def loss(sentence: Any) -> Any:
+        return (table(sentence) ** 2).sum()
+
+    explained = cr.explain(loss, cr.Tensor([[2, 0, 2]]))
+    page = open_page(explained.page(words=["the", "dog", "bird"]))
+    assert "sentence: bird the bird" in page.text("#panel")
+    with pytest.raises(cr.errors.ArgumentError, match="expected a list of texts"):
+        explained.page(words="bird")

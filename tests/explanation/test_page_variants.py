@@ -213,3 +213,18 @@ def test_words_of_a_page_are_text(words):
     explanation = cr.explain(lambda x: (x**2).mean(), X)
     with pytest.raises(ArgumentError, match=rf"^\[explain\] got {name}=.*; expected text; "):
         explanation.page(**words)
+
+
+def test_layers_that_are_added_differ():
+    def loss(x: Any, y: Any) -> Any:
+        return F.cross_entropy(model(x), y)
+
+    model = nn.Sequential(hidden=nn.Linear(6, 5), tanh=nn.Tanh(), output=nn.Linear(5, 3))
+    found = variants(loss, (X, Y), {}, derive(loss, (X, Y), {}))
+    deep = next(d for label, d in found.others if label == Label("tanh", 3))
+    drawn = {i.name: np.asarray(i.value) for i in deep.inputs.values()}
+    generator = cr.random.Generator(0)
+    for layer in ("hidden_2", "hidden_3"):
+        for name, shape in ((f"{layer}.weight", (5, 5)), (f"{layer}.bias", (5,))):
+            own = nn.init.uniform_(cr.zeros(shape), -(5**-0.5), 5**-0.5, generator)
+            np.testing.assert_array_equal(drawn[name], own.numpy())

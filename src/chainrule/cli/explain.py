@@ -86,7 +86,7 @@ def explained(
             f"leave out --open, or --form {form}",
         )
     paths = [] if out is None else _paths(out, form)
-    explanation, title, text, place = _explanation(target, sample, batch)
+    explanation, title, text, words, place = _explanation(target, sample, batch)
     paths = paths or [place] * (form == Form.page)
     report: dict[str, Any] = {"title": title, "loss": explanation.loss}
     report["gradients"] = {
@@ -94,7 +94,7 @@ def explained(
         for name, g in explanation.gradients.items()
     }
     report[form] = (
-        explanation.page(title=title, text=text)
+        explanation.page(title=title, text=text, words=words)
         if form == Form.page
         else _contents(explanation, form)
     )
@@ -117,8 +117,8 @@ def explained(
 
 def _explanation(
     target: str | None, sample: int | None, batch: int | None
-) -> tuple[Explanation, str, str, Path]:
-    """The explanation, its title, what to look at, and where its page belongs."""
+) -> tuple[Explanation, str, str, Sequence[str], Path]:
+    """The explanation, its title, what to look at, the data's words, where its page belongs."""
     if target is None:
         raise ArgumentError(
             "explain",
@@ -130,7 +130,8 @@ def _explanation(
         example = examples.load(target)
         arguments = example.arguments(sample, batch)
         place = Path(f"explain-{target}.html")
-        return explain(example.loss, *arguments), example.title, example.text, place
+        text = example.introduction(sample, batch)
+        return explain(example.loss, *arguments), example.title, text, example.words, place
     if not os.path.lexists(target):
         raise FileError(
             "explain",
@@ -140,7 +141,7 @@ def _explanation(
         )
     run = Run.open(target)
     explanation, title = run.explained(sample or 0, batch or 1)
-    return explanation, title, "", Path(target) / "explain.html"
+    return explanation, title, "", (), Path(target) / "explain.html"
 
 
 def _contents(explanation: Explanation, form: Form) -> str:

@@ -182,12 +182,16 @@ def _derivation(recording: _Recording, owners: Owners) -> Derivation:
 
     read: dict[Node, Input] = {}
     arguments = [owners.arguments[k] for k in recording.places]
-    for node, t, name in zip(recording.inputs, recording.tensors, arguments, strict=True):
-        read[node] = Input(name, "parameter" if node.requires_grad else "data", np.array(t._value))
     captured = recorded.graph.inputs[len(recording.inputs) :]
+    kinds = {owners.name(owner): owners.kind(owner) for owner, _ in recorded.reads}
+    if any(k == "parameter" and n not in owners.arguments for n, k in kinds.items()):
+        kinds |= dict.fromkeys(owners.arguments, "data")  # beside parameters, arguments are data
+    for node, t, name in zip(recording.inputs, recording.tensors, arguments, strict=True):
+        kind = kinds.get(name, "parameter" if node.requires_grad else "data")
+        read[node] = Input(name, kind, np.array(t._value))
     for (owner, slot), node in zip(recorded.reads, captured, strict=True):
         name = owners.name(owner) + slot.removeprefix("value").replace("grad", "/grad")
-        read[node] = Input(name, owners.kind(owner), np.array(value_of(owner, slot)))
+        read[node] = Input(name, kinds[owners.name(owner)], np.array(value_of(owner, slot)))
     loss = new[recording.loss]
 
     def name_of(owner: Any) -> str:

@@ -6,7 +6,7 @@ A form is imported where it is asked for: every command of the command line impo
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import NoneType
@@ -103,7 +103,9 @@ class Explanation:
 
         return {k: np.array(v) for k, v in source.source_arrays(self._with(update)).items()}
 
-    def page(self, path: Any = None, *, title: str = "", text: str = "") -> str:
+    def page(
+        self, path: Any = None, *, title: str = "", text: str = "", words: Sequence[str] = ()
+    ) -> str:
         """One HTML file that needs no network: the pass step by step, paths of blame, what if.
 
         The function is recorded again for each variant of the network, so what it prints comes
@@ -112,6 +114,7 @@ class Explanation:
         path    where to write it; None: it is returned only
         title   of the page
         text    what to look at: a paragraph under the title
+        words   what 0, 1, … in the data stand for, such as the words of a sentence
         """
         if not isinstance(path, (str, Path, NoneType)):
             raise ArgumentError(
@@ -122,7 +125,7 @@ class Explanation:
             )
         from .page.assembly import page_of
 
-        out = page_of(*self._call, self._derivation, title, text)
+        out = page_of(*self._call, self._derivation, title, text, words)
         if path is not None:
             files.write_through(Path(path), out)
         return out

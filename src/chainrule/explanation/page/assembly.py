@@ -10,6 +10,7 @@ from ...errors import ArgumentError, printable
 from .. import mathematics, prose
 from ..derivation import Derivation
 from ..names import shown
+from ..user_code import comes_along
 from .contents import contents
 from .page import render
 from .values import fits
@@ -23,10 +24,13 @@ def page_of(
     derivation: Derivation,
     title: str = "",
     text: str = "",
+    words: Sequence[str] = (),
 ) -> str:
     """The page of this derivation of function(*args, **kwargs), as HTML; see `page.render`.
 
-    ArgumentError: the title or the text is no text.
+    words   what the whole numbers in the data stand for
+
+    ArgumentError: the title or the text is no text, or words are no list of texts.
     """
     for name, value in {"title": title, "text": text}.items():
         if not isinstance(value, str):
@@ -36,6 +40,13 @@ def page_of(
                 "expected text",
                 f'page({name}="…")',
             )
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise ArgumentError(
+            "explain",
+            f"got words={words!r:.40}",
+            "expected a list of texts: what 0, 1, … in the data stand for",
+            'page(words=["the", "dog"])',
+        )
     alternatives = (
         variants(function, args, kwargs, derivation)
         if fits(derivation)
@@ -48,6 +59,8 @@ def page_of(
     for entry, of in zip([whole, *whole["variants"]], derivations, strict=True):
         _add_words(entry, of)
     whole["vanishing"], whole["steady"] = prose.VANISHING, prose.STEADY
+    whole["words"] = [*map(printable, words)]
+    whole["ready"] = comes_along(function)
     return render(whole, title, text)
 
 

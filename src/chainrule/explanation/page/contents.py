@@ -13,6 +13,7 @@ from ..derivation import Derivation
 from ..samples import samples_of
 from ..steps import Step
 from .initialisations import initialisations
+from .signs import never_negative
 from .tangents import Tangent, tangent_of
 from .values import computes, encoded, page_nodes, values_of
 from .variants import Variants
@@ -40,6 +41,8 @@ def contents(
                         "mean", "sum" or ""
     label               {"activation", "depth"}
     symbols, vanishing  and words in each step: see `assembly.py`
+    words, ready        of the data's whole numbers; whether the function comes with the library
+    never_negative      whether the loss cannot fall below 0, see `signs.py`
     variants            the same keys except title, chainrule, variants and missing, per variant
     missing             why there are no others: a line for each error of the user's code
 
@@ -111,6 +114,7 @@ def _graph_of(derivation: Derivation) -> dict[str, Any]:
         ),
         "left_out": left_out,
         "samples": {"count": samples.count, "of_loss": samples.kind},
+        "never_negative": never_negative(derivation),
     }
 
 

@@ -19,6 +19,7 @@ _VIEW = (
     "format",
     "colour",
     "network",
+    "promise",
     "grid",
     "tables",
     "heatmap",

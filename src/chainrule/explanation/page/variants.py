@@ -253,8 +253,9 @@ class _Network:
             now = self._layer(activation)
             other = others[id(now)].others[0][1] if id(now) in others else now
             layers: list[tuple[str, Module]] = [("", copy.copy(other))]
+            generator = random.Generator(0)  # of all that are added: no two are alike
             for k in range(len(self.pairs) + 1, depth + 1):
-                layers.append((f"{last}_{k}", _repeated(self._layer(last))))
+                layers.append((f"{last}_{k}", _repeated(self._layer(last), generator)))
                 layers.append((f"{activation}_{k}", copy.copy(other)))
             yield Exchange(now, layers)
 
@@ -303,10 +304,10 @@ def _pairs(sequence: Sequential) -> list[tuple[str, str]]:
     ]
 
 
-def _repeated(layer: Linear) -> Linear:
-    """A new layer from the width of that one's output to the same width; always the same values."""
+def _repeated(layer: Linear, generator: random.Generator) -> Linear:
+    """A new layer from the width of that one's output to the same width, drawn as Linear's are."""
     width = layer.out_features
-    generator, bound = random.Generator(0), 1 / math.sqrt(max(1, width))
+    bound = 1 / math.sqrt(max(1, width))
 
     def drawn(*shape: int) -> Any:
         values = init.uniform_(creation.zeros(shape), -bound, bound, generator)

@@ -82,29 +82,44 @@ function attentionPictures(page, key, t, s, heads, of) {
   const section = look(
     `Attention${heads > 1 ? `, head ${state.head} of ${heads}` : ""}`,
     back
-      ? "A score is worth raising if the value that it brings in lowers the loss more than the mixture as a whole. So each row of the gradient of the scores adds up to 0: what one position gains, others lose."
+      ? "An attention score is worth raising if the value that it brings in lowers the loss more than the mixture as a whole. So each row of their gradient adds up to 0: what one position gains, others lose."
       : "Row i, column j: how well the query of position i fits the key of position j. Softmax turns each row into shares that add up to 1; the output of position i is the mixture of all values in these shares.",
   );
   if (heads > 1) section.append(headPicker(page, key, state, heads));
   const map = (name, data, title, kind = "value") =>
-    heatmap({ key: `${title}-${key}`, name, shape: [t, s], data, title, kind, width: 250 });
+    heatmap({
+      key: `${title}-${key}`,
+      name,
+      shape: [t, s],
+      data,
+      title,
+      kind,
+      width: 250,
+      axes: [t, s].map((size) => wordsAlong(page, size)),
+    });
   section.append(
     row(
-      map("score", scores, "scores q·k"),
+      map("attention score", scores, "attention scores: query · key"),
       sign("→"),
-      map("weight", weights, "softmax of each row"),
+      map("attention weight", weights, "attention weights: softmax of each row"),
     ),
   );
   if (back) {
     section.append(
       row(
-        map("∂loss/∂weight", given, "gradient of the weights", "gradient"),
+        map("∂loss/∂weight", given, "gradient of the attention weights", "gradient"),
         sign("→"),
-        map("∂loss/∂score", gradient, "gradient of the scores", "gradient"),
+        map("∂loss/∂score", gradient, "gradient of the attention scores", "gradient"),
       ),
     );
   }
   return section;
+}
+
+/** The words of the sample, if it has so many; else none. */
+function wordsAlong({ network, sample }, size) {
+  const all = network.inputs.map((n) => network.words(n.id, sample));
+  return all.find((words) => words?.length === size) ?? null;
 }
 
 function matrix(rows, columns, f) {

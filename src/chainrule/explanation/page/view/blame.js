@@ -10,7 +10,7 @@ function blamePanel(page, root) {
   if (!chosen || !network.known(chosen.id) || !network.gradient(chosen.id)) {
     root.append(
       element(
-        `<p class="note">${chosen && network.known(chosen.id) ? `${code(network.name(chosen.id))} has no gradient here: set <code>requires_grad=True</code> on it to see what it does to the loss.` : "Choose a weight: click on a line or a cell, or press Enter on one in a heat map."}</p>`,
+        `<p class="note">${chosen && network.known(chosen.id) ? `${code(network.name(chosen.id))} has no gradient here: ${network.contents.ready ? "it is data, and gradients are those of parameters" : "set <code>requires_grad=True</code> on it to see what it does to the loss"}.` : "Choose a weight: click on a line or a cell, or press Enter on one in a heat map."}</p>`,
       ),
     );
     return;
@@ -114,7 +114,7 @@ function pathWords(network, path) {
 function wayTable(network, path, isLargest) {
   const rows = path.map((hop) => [
     code(network.element(hop.node, hop.index)),
-    number(hop.value),
+    network.text(hop.node, hop.value),
     number(hop.local),
   ]);
   rows.push([
@@ -123,5 +123,12 @@ function wayTable(network, path, isLargest) {
     `<strong>${number(path.reduce((p, hop) => p * hop.local, 1))}</strong>`,
   ]);
   const title = isLargest ? "The path with the largest share" : "The chosen path";
-  return element(table(["along the path", "value", "local"], rows, 1, title));
+  const out = element('<div class="factors"></div>');
+  out.append(element(table(["along the path", "value", "local"], rows, 1, title)));
+  out.append(
+    element(
+      '<p class="note">local: ∂ of this row by ∂ of the row above; of the first row by the chosen number.</p>',
+    ),
+  );
+  return out;
 }

@@ -44,7 +44,7 @@ function bars({ key, title, labels, values, before, what, each: wanted }) {
       : `<text class="soft" x="${(left + (k + 0.5) * each).toFixed(1)}" y="${height + 15}" text-anchor="middle">${escape(shorten(String(l), limit))}</text>`,
   );
   const figure =
-    element(`<figure class="chart-box"><figcaption>${title}${log ? " · each line of the scale is ten times the one below it" : ""}${before ? " · outlines: as given" : ""}</figcaption>
+    element(`<figure class="chart-box"><figcaption>${title}${log ? "; each line of the scale is ten times the one below it" : ""}${before ? "; outlines: as given" : ""}</figcaption>
     <div class="wide" tabindex="0" role="group" aria-label="${escape(what)}"><svg class="small" role="img" aria-label="${escape(`${what}: ${labels.map((l, k) => `${l} ${number(values[k])}`).join(", ")}`)}" width="${width}" height="${height + 20}" viewBox="0 0 ${width} ${height + 20}"><path class="axis" d="M${left} ${height}H${width}"/>${lines.join("")}${parts.join("")}${names.join("")}</svg></div></figure>`);
   figure.append(
     tableBehind(key, () =>
@@ -88,7 +88,7 @@ function curve({ key, title, values, text }) {
     tableBehind(key, () =>
       table(
         ["step", "loss"],
-        values.map((v, k) => [String(k), text(v, 6)]),
+        values.map((v, k) => [String(k), text(v)]),
         1,
         "Loss after each step",
       ),

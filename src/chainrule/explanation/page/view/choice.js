@@ -53,7 +53,31 @@ class Choice {
     const { outputs } = network.steps[stop.step];
     const own = this.units.get(stop.step);
     if (own && outputs.includes(own.id)) return own;
+    if (stop.phase === "backward") this.#thread();
     return this.#stays(`${stop.step} ${stop.phase}`, () => this.#strongestUnit(outputs));
+  }
+
+  /**
+   * Where nothing is shown yet, show what is on the path that carries most of the sample's blame to
+   * the number: at each stop the unit to which the stop before it has handed its product.
+   */
+  #thread() {
+    const { network, paths, sample } = this.page;
+    const isHere = ({ node, index }) => {
+      const { shape, start } = network.part(node, sample);
+      return index >= start && index < start + sizeOf(shape);
+    };
+    const found = paths.find(({ path }) => path.every(isHere));
+    let from = this.number;
+    for (const { node, index } of found?.path ?? []) {
+      const step = network.maker.get(node);
+      const [at, key] = [{ id: node, index }, `${step} backward`];
+      const input = from;
+      if (!this.shown.has(key)) this.shown.set(key, at);
+      if (network.steps[step].inputs.includes(input.id))
+        this.#stays(`${key} ${step} ${index}`, () => input);
+      from = at;
+    }
   }
 
   #strongestUnit(outputs) {
@@ -92,7 +116,7 @@ class Choice {
   }
 
   #strongestInput(unit, ids) {
-    const { network, stop } = this.page;
+    const { network, stop, sample } = this.page;
     const { number } = this;
     const row = network.row(stop.step, unit.id, unit.index);
     if (number && ids.includes(number.id) && row.get(number.id)?.[number.index]) return number;
@@ -101,7 +125,9 @@ class Choice {
     for (const id of moving.length ? moving : ids.filter((i) => row.get(i))) {
       const local = row.get(id);
       const pair = network.isElementwise(stop.step, id, unit.id);
-      const index = pair ? unit.index : strongestOf(local);
+      const { shape, start } = network.part(id, sample);
+      const own = local.slice(start, start + sizeOf(shape));
+      const index = pair ? unit.index : start + strongestOf(own);
       if (!best || (isData(network, id) && !isData(network, best.id))) best = { id, index };
     }
     return best;
@@ -124,7 +150,8 @@ class Choice {
       ? now.id
       : (outputs.find((o) => network.gradient(o)) ?? outputs[0]);
     this.inputs.set(k, { id, index });
-    const partner = network.partner(k, id, index, out, now?.id === out ? now.index : -1);
+    const kept = now?.id === out ? now.index : -1;
+    const partner = network.partner(k, id, index, out, kept, this.page.sample);
     if (partner >= 0) this.units.set(k, { id: out, index: partner });
   }
 }

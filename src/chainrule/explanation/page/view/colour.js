@@ -48,12 +48,19 @@ function greatest(values) {
   return out;
 }
 
-/** The index of the greatest magnitude. */
-function strongestOf(values) {
-  let best = 0;
-  for (let k = 1; k < values.length; k++)
-    if (Math.abs(Number(values[k])) > Math.abs(Number(values[best]))) best = k;
-  return best;
+/** The index of the greatest magnitude: of those that are equal but for rounding, the first. */
+function strongestOf(values, rounding = 1e-6) {
+  const least = greatest(values) * (1 - rounding);
+  return Math.max(
+    0,
+    values.findIndex((v) => Math.abs(Number(v)) >= least),
+  );
+}
+
+/** How many have the greatest magnitude. */
+function alike(values, rounding = 1e-6) {
+  const least = greatest(values) * (1 - rounding);
+  return values.filter((v) => Math.abs(Number(v)) >= least).length;
 }
 
 /** The least and the greatest of the finite numbers. */

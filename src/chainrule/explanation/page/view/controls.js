@@ -1,6 +1,6 @@
 // Buttons and keys: they walk, play and switch the colours, whatever is drawn.
 
-const PLAY = 1500; // milliseconds at each stop
+const PLAY = 4500; // milliseconds at each stop
 
 class Controls {
   constructor(page) {
@@ -38,6 +38,7 @@ class Controls {
       ArrowRight: () => page.go(page.at + 1),
       Home: () => page.go(0),
       End: () => page.go(Infinity),
+      Escape: () => page.forget(),
     };
     if (!target.closest("button, summary, a")) moves[" "] = () => this.#play();
     if (own || !(event.key in moves)) return;

@@ -54,12 +54,18 @@ function windowOf(page, node, unit) {
       }
     }
   }
+  const value = Number(network.value(unit.id)[unit.index]);
+  const bias = biasOf(page, node, unit, c, value - sum);
+  const more =
+    bias === null
+      ? ""
+      : `, and with the bias ${number(bias)} it is <strong>${number(value)}</strong>`;
+  const out = bias === null ? node.id : unit.id;
   const section = look(
     "The moving window",
     `The same ${tall} × ${wide} kernel slides over the input. At row ${i}, column ${j} of the output it
-    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}. The arrow keys, or a click on the output, move the window.`,
+    multiplies ${plural(tall * wide * taken, "input")} by its weights and adds up: <strong>${number(sum)}</strong> for channel ${c}${more}. A click on the output moves the window; after it the arrow keys do.`,
   );
-  const out = network.value(node.id);
   const frame = {
     row: source(i, 0, 0),
     column: source(j, 0, 1),
@@ -96,15 +102,15 @@ function windowOf(page, node, unit) {
         title: `products, sum ${number(sum)}`,
         width: 160,
       }),
-      sign("→"),
+      sign(bias === null ? "→" : `+ ${enclosed(bias)} →`),
       heatmap({
         key: `window-y-${node.id}`,
         name: "output",
         shape: [rows, columns, made],
         full: node.shape,
         start: n * rows * columns * made,
-        data: out,
-        title: "output",
+        data: network.value(out),
+        title: bias === null ? "output" : "output, with the bias",
         chosen: ((n * rows + i) * columns + j) * made + c,
         pick: (flat) => page.pickUnit(unit.id, flat),
         follow: true,
@@ -112,6 +118,16 @@ function windowOf(page, node, unit) {
     ),
   );
   return section;
+}
+
+/** The bias of a channel, if that is what the step adds to the sum of a window; else null. */
+function biasOf({ network, stop }, node, unit, channel, added) {
+  if (unit.id === node.id) return null;
+  const { inputs } = network.steps[stop.step];
+  const isBias = (id) => network.nodes.get(id).kind === "parameter" && id !== node.in[1];
+  const found = inputs.find((id) => isBias(id) && sizeOf(network.shape(id)) === node.shape[3]);
+  const bias = found === undefined ? NaN : Number(network.value(found)[channel]);
+  return Math.abs(bias - added) < 1e-4 * (1 + Math.abs(bias)) ? bias : null;
 }
 
 /** Backward: one kernel weight collects upstream × input over all positions. */

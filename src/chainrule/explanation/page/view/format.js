@@ -13,12 +13,20 @@ function number(value, digits = 4) {
   if (value === 0) text = "0";
   else if (size < 1e-3 || size >= 1e6 || (digits === 1 && (size < 0.005 || size >= 1000))) {
     const [mantissa, power] = value.toExponential(Math.min(2, digits - 1)).split("e");
-    const raised = String(Number(power)).replace(/./g, (c) => SUPERSCRIPTS[c] ?? "⁻");
-    text = `${trimmed(mantissa)}×10${raised}`;
+    text = `${trimmed(mantissa)}×10${raised(power)}`;
   } else if (size >= 1000) text = Math.round(value).toLocaleString("en-US");
   else text = trimmed(value.toPrecision(digits));
   return text.replace("-", "−");
 }
+
+const raised = (power) => String(Number(power)).replace(/./g, (c) => SUPERSCRIPTS[c] ?? "⁻");
+
+/** A text with its numbers as they are written here: 1.64e-05 as 1.64×10⁻⁵. */
+const withPowers = (text) =>
+  text.replace(
+    /(\d)e([-−+]?)0*(\d+)\b/g,
+    (_, digit, sign, power) => `${digit}×10${raised((sign && sign !== "+" ? "-" : "") + power)}`,
+  );
 
 const trimmed = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
 
@@ -39,6 +47,8 @@ const signed = (value) => (value > 0 ? `+${number(value)}` : number(value));
 const percent = (share) => `${number(100 * share, 3)}%`;
 const plural = (count, word) => `${count.toLocaleString("en-US")} ${word}${count === 1 ? "" : "s"}`;
 const shapeText = (shape) => (shape.length ? shape.join(" × ") : "one number");
+/** That a number is as large as others: " (one of 9)". */
+const oneOf = (count) => (count > 1 ? ` (one of ${count.toLocaleString("en-US")})` : "");
 const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
 
 /** The index along each axis of an element's place in the flat array. */

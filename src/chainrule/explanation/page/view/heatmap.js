@@ -17,6 +17,8 @@ const cursors = new Map(); // by the map's key: where its reader was
  * width     of the picture in pixels, at most
  * say       (flat) -> more text for the reading line
  * follow    whether the arrow keys choose, not only Enter
+ * axes      [words at the rows, words at the columns], each a list or null
+ * write     (value, digits) -> a number of it as text
  * frame     { row, column, rows, columns } of a window to outline in every tile
  */
 function heatmap({
@@ -36,6 +38,8 @@ function heatmap({
   say,
   frame,
   follow = false,
+  axes = [],
+  write = number,
 }) {
   const plan = planOf(shape, width, height);
   const part = Array.prototype.slice.call(data, start, start + plan.count).map(Number);
@@ -51,6 +55,7 @@ function heatmap({
   const grid = figure.querySelector(".grid");
   grid.style.maxWidth = `${plan.width}px`;
   if (pick) grid.classList.add("pickable");
+  label(grid, axes);
   const { canvas, pen } = gridCanvas(plan, part, {
     scale: scale ?? greatest(part),
     kind,
@@ -64,14 +69,16 @@ function heatmap({
   const flatOf = (cell) => start + plan.at(...cell);
   const text = (cell) => {
     const flat = flatOf(cell);
-    return `${elementName(name, flat, full)} = ${number(Number(data[flat]), 6)}${say ? ` · ${say(flat)}` : ""}`;
+    const [from, to] = [axes[0]?.[cell[1]], axes[1]?.[cell[2]]];
+    const named = from && to ? `${name}[${from}, ${to}]` : elementName(name, flat, full);
+    return `${named} = ${write(Number(data[flat]), 6)}${say ? `, ${say(flat)}` : ""}`;
   };
   const range = part.some(Number.isFinite)
     ? extent(part)
         .map((v) => number(v, 3))
         .join(" to ")
     : "no finite value";
-  const more = plan.shown < plan.tiles ? ` · ${plan.shown} of ${plan.tiles} tiles shown` : "";
+  const more = plan.shown < plan.tiles ? `, ${plan.shown} of ${plan.tiles} tiles shown` : "";
   const resting = plan.count === 1 ? text([0, 0, 0]) : range + more;
   read(figure, plan, {
     key,
@@ -81,8 +88,26 @@ function heatmap({
     pick: pick && ((cell) => pick(flatOf(cell))),
     follow,
   });
-  figure.append(tableBehind(key, () => valuesTable(name, plan, part, start, full)));
+  figure.append(tableBehind(key, () => valuesTable(name, plan, part, start, full, write)));
   return figure;
+}
+
+/** Words at the rows and at the columns of a map. */
+function label(grid, [rows, columns]) {
+  const longest = (words) => Math.max(0, ...(words ?? []).map((w) => w.length));
+  const place = (k, words) => `${((100 * (k + 0.5)) / words.length).toFixed(2)}%`;
+  rows?.forEach((word, k) =>
+    grid.append(
+      element(`<span class="at-row" style="top:${place(k, rows)}">${escape(word)}</span>`),
+    ),
+  );
+  columns?.forEach((word, k) =>
+    grid.append(
+      element(`<span class="at-column" style="left:${place(k, columns)}">${escape(word)}</span>`),
+    ),
+  );
+  if (rows) grid.style.marginLeft = `${longest(rows) * 0.5 + 0.6}rem`;
+  if (columns) grid.style.marginTop = `${longest(columns) * 0.5 + 0.6}rem`;
 }
 
 /** Outline the chosen cell, and a window in every tile. */

@@ -93,10 +93,21 @@ class Page {
 
   /** Choose a parameter's or an input's number. */
   choose(id, index) {
+    this.#turnTo(id, index);
     this.choice.choose(id, index);
     this.path = null;
     this.traced = true;
     this.redraw(true);
+  }
+
+  /** No choice, as at first. */
+  forget() {
+    this.choice.forget();
+    this.choice.number = firstNumber(this.network);
+    this.path = null;
+    this.traced = false;
+    this.redraw(true);
+    this.say("Nothing is chosen.");
   }
 
   pickUnit(id, index) {
@@ -115,15 +126,19 @@ class Page {
   /** Draw a path of blame, on the sample that it goes through. */
   showPath(k) {
     this.path = k;
-    const hops = this.paths[k]?.path ?? [];
-    for (const { node, index } of hops) {
-      const { shape } = this.network.part(node, 0);
-      const count = sizeOf(this.network.shape(node)) / sizeOf(shape);
-      if (count > 1 && count === this.network.batch)
-        this.sample = Math.floor(index / sizeOf(shape));
-    }
-    this.find("sample").value = this.sample;
+    for (const { node, index } of this.paths[k]?.path ?? []) this.#turnTo(node, index);
     this.redraw();
+  }
+
+  /** Show the sample that this element is of, if it is of one. */
+  #turnTo(id, index) {
+    const { shape } = this.network.part(id, 0);
+    const count = sizeOf(this.network.shape(id)) / sizeOf(shape);
+    const sample = Math.floor(index / sizeOf(shape));
+    if (count < 2 || count !== this.network.batch || sample === this.sample) return;
+    this.sample = sample;
+    this.choice.forget();
+    this.find("sample").value = sample;
   }
 
   // ── what is changed ────────────────────────────────────────────────────────────────────────────
@@ -200,7 +215,9 @@ class Page {
     const wanted = { ...this.label, [key]: value };
     const all = [this.contents, ...this.contents.variants];
     const fits = (v) => Object.entries(wanted).every(([k, own]) => v.label[k] === own);
+    const { scheme } = this;
     this.#exchange(all.find(fits) ?? all.find((v) => v.label[key] === value));
+    if (scheme) this.initialise(scheme.name, scheme.seed);
   }
 
   /** Show this network with the parameters of the sample, at the same stop. */
@@ -238,7 +255,7 @@ class Page {
     this.#picture();
     this.find("panel").replaceChildren(stopPanel(this));
     this.whatIf.update();
-    this.find("loss").textContent = network.lossText(network.loss, 5);
+    this.find("loss").textContent = network.lossText();
     const title = stopTitle(network, stop, this.stops);
     this.find("slider").value = this.at;
     this.find("slider").setAttribute("aria-valuetext", title);
@@ -268,9 +285,14 @@ class Page {
     const placed = (current, room) => arrange(network, { current, sample, vertical, room });
     const work = this.find("work");
     const measured = () => Math.max(220, scene.clientWidth - 16);
-    work.classList.remove("broad"); // then the tools are beside it
-    const whole = placed(-1, 300).main; // as at the start, so that it stays where it is
-    work.classList.toggle("broad", !vertical && whole > MOST_SHRUNK * measured());
+    const place = `${innerWidth} ${vertical}`;
+    if (this.place !== place) {
+      // Decided once for a window: the tools stay where they are when the network gets deeper.
+      this.place = place;
+      work.classList.remove("broad"); // then the tools are beside it
+      const whole = placed(-1, 300).main;
+      work.classList.toggle("broad", !vertical && whole > MOST_SHRUNK * measured());
+    }
     const room = measured();
     const view = placed(this.stop.step, room);
     const fromChosen = (path) => [{ node: choice.number.id, index: choice.number.index }, ...path];

@@ -49,10 +49,17 @@ class Network {
   }
 
   /** The loss, or a difference of losses, without digits that its rounding makes. */
-  lossText(loss = this.loss, digits = 4) {
+  lossText(loss = this.loss) {
     const size = Math.abs(loss);
     const sure = 1 + Math.floor(Math.log10(size / this.rounding));
-    return size < this.rounding ? "about 0" : number(loss, Math.min(digits, sure));
+    return size < this.rounding ? "about 0" : number(loss, Math.min(4, sure));
+  }
+
+  /** A number of a value as text. */
+  text(id, value, digits = 4) {
+    const word = this.isWord(id) ? this.contents.words[value] : undefined;
+    if (word !== undefined) return `${number(value)} (${word})`;
+    return id === this.graph.loss ? this.lossText(value) : number(value, digits);
   }
 
   /** A change of the loss as text, with its sign. */
@@ -101,6 +108,18 @@ class Network {
 
   isFloat(id) {
     return String(this.nodes.get(id).dtype).startsWith("float");
+  }
+
+  /** What a sample's whole numbers stand for, where the page has words for them. */
+  words(id, sample) {
+    if (!this.isWord(id)) return null;
+    const { shape, start } = this.part(id, sample);
+    const own = Array.from(this.value(id).slice(start, start + sizeOf(shape)), Number);
+    return own.map((k) => this.contents.words[k] ?? String(k));
+  }
+
+  isWord(id) {
+    return this.contents.words.length > 0 && isData(this, id) && !this.isFloat(id);
   }
 
   /** The node that has ∂loss/∂node, or undefined where no gradient reaches. */
@@ -207,15 +226,22 @@ class Network {
    * The unit of a step's output to look at beside this element of its input: the unit `now` if it
    * varies with it, else the one that hands most to it. Where none does, the one that could: the one
    * that varies with it when all inputs are 1. -1 if there is none.
+   * sample  the one that the unit is of; any by default
    */
-  partner(k, input, index, out, now) {
+  partner(k, input, index, out, now, sample) {
     if (this.isElementwise(k, input, out)) return index;
-    const local = this.column(k, input, index).get(out);
+    const { shape, start } = this.part(out, sample ?? 0);
+    const isOwn = (u) => sample === undefined || (u >= start && u < start + sizeOf(shape));
+    const local = this.column(k, input, index)
+      .get(out)
+      ?.map((v, u) => (isOwn(u) ? v : 0));
     if (local && local[now]) return now;
     const g = this.gradient(out);
     const handed = local && Array.from(local, (v, u) => v * Number(g?.[u] ?? 1));
     if (handed?.some(Boolean)) return strongestOf(handed);
-    const could = this.column(k, input, index, true).get(out);
+    const could = this.column(k, input, index, true)
+      .get(out)
+      ?.map((v, u) => (isOwn(u) ? v : 0));
     return could?.some(Boolean) ? (could[now] ? now : strongestOf(could)) : -1;
   }
 
@@ -226,53 +252,6 @@ class Network {
     const { pointwise } = chainrule.constants;
     return same && step.nodes.every((id) => pointwise.includes(this.nodes.get(id).op));
   }
-}
-
-/** Which elements of each elementwise step hand nothing on, by the step's output: relu's where it is off. */
-function switchesOf(network) {
-  const out = new Map();
-  network.steps.forEach((step, k) => {
-    const [id] = step.outputs;
-    const input = step.inputs.find((i) => isData(network, i) && network.isFloat(i));
-    if (input === undefined || !network.isElementwise(k, input, id)) return;
-    const slopes = network.slopes(k, input, id);
-    if (slopes)
-      out.set(
-        id,
-        Array.from(slopes, (v) => v === 0),
-      );
-  });
-  return out;
-}
-
-/** What it means that the loss changed as much as gradients promised, or else. */
-function compared(network, promised, real, switches) {
-  const [least, most] = [promised, real].map(Math.abs).sort((a, b) => a - b);
-  if (!Number.isFinite(real))
-    return "The loss is no number any more: the change was far too large.";
-  if (most < network.rounding) return "Both are less than the rounding of the loss.";
-  if (Math.abs(real - promised) <= 0.02 * most)
-    return "They agree: over this way the loss is nearly a straight line, and the gradient is its slope.";
-  const passed = [...switchesOf(network)].flatMap(([id, off]) =>
-    off.flatMap((v, k) =>
-      v === switches.get(id)[k]
-        ? []
-        : [`${network.element(id, k)} was switched ${v ? "off" : "on"}`],
-    ),
-  );
-  const more = passed.length > 2 ? ` and ${passed.length - 2} more` : "";
-  const because = passed.length
-    ? `kinks were passed, where the slope jumps: ${passed.slice(0, 2).join(", ")}${more}`
-    : "the loss is curved: the gradient is its slope before the change, and the slope changes on the way";
-  const tooFar =
-    promised < 0 && real > 0
-      ? "The change was too large: it went beyond the place up to which the loss falls. "
-      : "";
-  const part =
-    promised < 0 && real < 0 && real > promised
-      ? ` It fell by ${percent(least / most)} of what was promised; the smaller the change, the better the promise is kept.`
-      : "";
-  return `${tooFar}They differ because ${because}.${part}`;
 }
 
 /** The index of the parameter's element that has the greatest gradient. */

@@ -262,6 +262,10 @@ class Scene {
     const numbered =
       block.count > 1 &&
       readers.some((k) => this.network.steps[k].outputs.includes(this.network.graph.loss));
+    const classes = this.network.contents.words;
+    const labels =
+      this.network.words(block.id, this.sample) ??
+      (numbered && Array.from({ length: block.count }, (_, i) => classes[i] ?? String(i)));
     return Array.from({ length: block.count }, (_, i) => {
       const v = Number(values[block.start + i]);
       const [x, y] = this.at(block.main, block.cross + (i - (block.count - 1) / 2) * block.gap);
@@ -271,15 +275,15 @@ class Scene {
       const name = this.network.element(block.id, flat);
       const isSmall = v !== 0 && Math.abs(v) < 0.005 * Math.min(1, scale);
       const words = isSmall ? "~0" : brief(v);
-      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${fitting(words, block.radius)}">${words}</text>${numbered ? this.classNumber(block, x, y, i) : ""}</g>`;
+      return `<g class="unit${marked ? " chosen" : ""}" data-id="${block.id}" data-index="${flat}"><title>${escape(`${kind === "gradient" ? "∂loss/∂" : ""}${name} = ${number(v)}`)}</title><circle class="${kind}${v < 0 ? " minus" : ""}" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${block.radius}" fill="${css(fill)}"/><text x="${x.toFixed(1)}" y="${(y + 3.7).toFixed(1)}" text-anchor="middle" style="fill:${inkOn(fill)}${fitting(words, block.radius)}">${words}</text>${labels ? this.beside(block, x, y, labels[i]) : ""}</g>`;
     }).join("");
   }
 
-  /** The number of a class, beside its score. */
-  classNumber(block, x, y, i) {
+  /** The class of a score, or the word of a number, beside it. */
+  beside(block, x, y, label) {
     return this.view.vertical
-      ? this.text(x, y - block.radius - 4, String(i), "index")
-      : this.text(x + block.radius + 9, y + 4, String(i), "index");
+      ? this.text(x, y - block.radius - 4, label, "index")
+      : this.text(x + block.radius + 5, y + 4, label, "index", "start");
   }
 
   grid(block, values, kind, marks) {

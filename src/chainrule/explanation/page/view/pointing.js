@@ -48,8 +48,8 @@ class Pointing {
   #reading(id, index) {
     const { network } = this.page;
     const g = network.gradient(id);
-    const value = number(Number(network.value(id)[index]));
-    return `${network.element(id, index)} = ${value}${g ? ` · gradient ${number(Number(g[index]))}` : ""}`;
+    const value = network.text(id, Number(network.value(id)[index]));
+    return `${network.element(id, index)} = ${value}${g ? `, gradient ${number(Number(g[index]))}` : ""}`;
   }
 
   /** Name what is under the pointer. */
@@ -68,8 +68,8 @@ class Pointing {
   #resting() {
     const { network, sample } = this.page;
     const { picked } = this.page.choice;
-    const chosen = picked ? `chosen: ${this.#reading(picked.id, picked.index)}` : "";
+    const chosen = picked ? `chosen: ${this.#reading(picked.id, picked.index)} (Esc: none)` : "";
     const which = network.batch > 1 ? `sample ${sample}, of samples 0 to ${network.batch - 1}` : "";
-    return [which, chosen].filter(Boolean).join(" · ");
+    return [which, chosen].filter(Boolean).join("; ");
   }
 }

@@ -27,7 +27,11 @@ function crossEntropyLook(page) {
     class: (c) => strong(c, c === right ? `${c} (right)` : String(c)),
     score: (c) => number(values[c]),
     probability: bar,
-    "−log probability": (c) => strong(c, number(-Math.log(share[c]))),
+    "−log probability": (c) =>
+      strong(
+        c,
+        c === right && samples < 2 ? network.lossText() : network.lossText(-Math.log(share[c])),
+      ),
     "− target": (c) => String(Number(c === right)),
     "= difference": (c) => number(difference[c]),
     [samples > 1 ? `÷ ${samples} = gradient` : "= gradient"]: (c) => number(Number(gradient[c])),

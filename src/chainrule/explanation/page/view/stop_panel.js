@@ -47,6 +47,7 @@ function valueMap(page, id, { kind = "value", data, ...more } = {}) {
       `<p class="map note">${code(name)} ${shapeText(shape)}: too large for a page, so its values are left out.</p>`,
     );
   }
+  const words = kind === "value" && !data ? network.words(id, sample) : null;
   return heatmap({
     key: `${page.stop.phase}${page.stop.step}-${id}-${kind}`,
     name,
@@ -55,6 +56,8 @@ function valueMap(page, id, { kind = "value", data, ...more } = {}) {
     full: network.shape(id),
     data: data ?? network.value(id),
     kind,
+    ...(kind === "value" && !data ? { write: (v, digits) => network.text(id, v, digits) } : {}),
+    title: words && `${code(name)}: ${escape(words.join(" "))}`,
     ...more,
   });
 }
@@ -103,7 +106,7 @@ function endParts(page) {
       code(n.name),
       shapeText(n.shape),
       `<span class="bar" style="--v:${(size / top).toFixed(3)}">${number(size)}</span>`,
-      `<button type="button" class="link" data-choose="${n.id}" data-at="${index}" data-key="end-${n.id}">${escape(elementName(n.name, index, n.shape))}</button> ${signed(g)}`,
+      `<button type="button" class="link" data-choose="${n.id}" data-at="${index}" data-key="end-${n.id}">${escape(elementName(n.name, index, n.shape))}</button> ${signed(g)}${oneOf(alike(network.gradient(n.id)))}`,
     ];
   });
   const heads = [

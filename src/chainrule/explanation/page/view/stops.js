@@ -92,7 +92,7 @@ function unitWords(network, { step: k }, { id, index }) {
   if (kept.length < terms.length) written.push(`${terms.length - kept.length} more products`);
   if (Math.abs(rest) > 1e-6 * (Math.abs(value) + Math.abs(value - rest)))
     written.push(`${enclosed(rest)} (bias)`);
-  return `${name} is a weighted sum: <span class="sum">${written.join(" + ")} = <strong>${number(value)}</strong></span>`;
+  return `${name} is a weighted sum: <span class="sum">${written.join(" + ")} = <strong>${shown}</strong></span>`;
 }
 
 /**
@@ -137,10 +137,11 @@ function endWords(network) {
     .map((p) => ({ p, index: strongest(network, p.id) }))
     .map(({ p, index }) => ({ p, index, g: Number(network.gradient(p.id)[index]) }))
     .sort((a, b) => Math.abs(b.g) - Math.abs(a.g));
+  const count = top ? alike(network.gradient(top.p.id)) : 0;
   if (!top) return "Every input has its gradient now.";
   const name = code(network.element(top.p.id, top.index));
-  return `Every parameter has its gradient now. The largest in size is that of ${name}, ${number(top.g)}:
-    of all numbers it moves the loss most, and ${top.g > 0 ? "lowering" : "raising"} it lowers the loss. Gradient descent moves every
+  return `Every parameter has its gradient now. The largest in size is that of ${name}, ${number(top.g)}${oneOf(count)}:
+    ${count > 1 ? "no number moves the loss more" : "of all numbers it moves the loss most"}, and ${top.g > 0 ? "lowering" : "raising"} it lowers the loss. Gradient descent moves every
     parameter a little against its gradient, all at once: see <a href="#train">Take a step</a>.`;
 }
 

@@ -37,13 +37,13 @@ function tableBehind(key, body, title = "Table") {
   return details;
 }
 
-function valuesTable(name, plan, part, start, full) {
+function valuesTable(name, plan, part, start, full, write) {
   const columns = Math.min(plan.columns, 40);
   const rows = [];
   for (let t = 0; t < plan.tiles && rows.length * columns < MOST_CELLS; t++) {
     for (let r = 0; r < plan.rows && rows.length * columns < MOST_CELLS; r++) {
       const cells = Array.from({ length: columns }, (_, c) =>
-        plan.at(t, r, c) < part.length ? number(part[plan.at(t, r, c)], 6) : "",
+        plan.at(t, r, c) < part.length ? write(part[plan.at(t, r, c)], 6) : "",
       );
       rows.push([escape(elementName(name, start + plan.at(t, r, 0), full)), ...cells]);
     }
@@ -63,15 +63,15 @@ function valuesTable(name, plan, part, start, full) {
 /** The range of each value of the network, and of its gradient. */
 function networkTable(network) {
   const ids = [...network.inputs.map((n) => n.id), ...network.steps.flatMap((s) => s.outputs)];
-  const range = (values) => {
+  const range = (values, id) => {
     if (!values) return "–";
     const [low, high] = extent(values).map((v) => number(v, 3));
-    return values.length === 1 ? number(Number(values[0])) : `${low} to ${high}`;
+    return values.length === 1 ? network.text(id, Number(values[0])) : `${low} to ${high}`;
   };
   const rows = ids.map((id) => [
     code(network.name(id)),
     shapeText(network.shape(id)),
-    range(network.known(id) ? network.value(id) : null),
+    range(network.known(id) ? network.value(id) : null, id),
     range(network.gradient(id)),
   ]);
   const heads = ["value", "shape", "values", "∂loss/∂value"];

@@ -94,21 +94,32 @@ class Training {
       switches: switchesOf(network),
     };
     let promised = 0;
+    const ways = []; // of the steps that passed kinks
     for (let k = 0; k < count; k++) {
       const moved = this.optimizer.next(network.pass);
+      const from = new Map([...moved.keys()].map((id) => [id, network.value(id).slice()]));
+      const switches = switchesOf(network);
       promised += changeOfLine(network.pass, moved);
       for (const [id, numbers] of moved) network.pass.setAll(id, numbers);
       network.pass.run();
+      if (switched(network, switches, switchesOf(network)).length) ways.push([from, moved]);
       this.losses.push(network.loss);
     }
+    const end = new Map(network.parameters.map((p) => [p.id, network.value(p.id).slice()]));
+    const kinks = () => {
+      const part = ways.reduce((sum, [from, to]) => sum + kinkPart(network, from, to), 0);
+      for (const [id, numbers] of end) network.pass.setAll(id, numbers);
+      network.pass.run();
+      return part;
+    };
     const isPlain = count === 1 && this.kind.value === "SGD";
     const how = isPlain
       ? `−lr · ‖g‖² = −${number(rate)} × ${number(before.square)}`
       : `the sum of gradient × change${count > 1 ? `, over ${count} steps` : ""}`;
     const real = network.loss - before.loss;
-    const words = compared(network, promised, real, before.switches);
+    const words = compared(network, promised, real, before.switches, kinks);
     this.taken = { count, promised, how, real, words };
-    this.page.recompute();
+    this.page.recompute(true);
     this.page.rebase();
     this.show();
     this.page.say(
@@ -130,11 +141,18 @@ class Training {
       element(`<h3>${count === 1 ? "This step" : `These ${count} steps`}</h3>`),
       factList(facts, "promise"),
       element(`<p class="note">${escape(words)}</p>`),
+      ...(network.batch < 2 && real < 0 && network.inputs.some((n) => n.kind === "data")
+        ? [
+            element(
+              '<p class="note">It learns this one sample by heart: that is fitting, not learning.</p>',
+            ),
+          ]
+        : []),
       curve({
         key: "losses",
         title: `loss after each step of ${this.used.join(", then ")}`,
         values: this.losses,
-        text: (loss, digits) => network.lossText(loss, digits),
+        text: (loss) => network.lossText(loss),
       }),
     );
     const moved = network.parameters
@@ -142,8 +160,11 @@ class Training {
         const before = this.start.get(p.id);
         const now = network.value(p.id);
         if (!before?.length || !now) return [];
-        const index = strongestOf(before.map((v, k) => Number(now[k]) - v));
-        return [{ p, index, before: before[index], now: Number(now[index]) }];
+        const moves = before.map((v, k) => Number(now[k]) - v);
+        const index = strongestOf(moves, 1e-3); // moves are differences: they lose digits
+        return [
+          { p, index, alike: alike(moves, 1e-3), before: before[index], now: Number(now[index]) },
+        ];
       })
       .sort((a, b) => Math.abs(b.now - b.before) - Math.abs(a.now - a.before))
       .slice(0, 6);
@@ -152,7 +173,7 @@ class Training {
         table(
           ["weight", "was", "is"],
           moved.map((m) => [
-            code(elementName(m.p.name, m.index, m.p.shape)),
+            code(elementName(m.p.name, m.index, m.p.shape)) + oneOf(m.alike),
             number(m.before),
             number(m.now),
           ]),

@@ -8,6 +8,19 @@ const LABELS = {
 /** What a field for numbers holds: nothing in the place of NaN and ∞, which it cannot. */
 const entered = (value) => (Number.isFinite(value) ? value : "");
 
+/** That a network which is no longer the given one has not been trained. */
+function strangeWords({ contents, label, scheme, training }) {
+  if (training?.start) return "";
+  const own = (key) => label[key] === contents.label[key];
+  const drawn = scheme
+    ? "its parameters are drawn at random"
+    : label.depth > contents.label.depth
+      ? "its added layers are drawn at random"
+      : "its parameters are those of the network as given";
+  if (!scheme && own("activation") && own("depth")) return "";
+  return `This network is not trained: ${drawn}. So its loss, lower or higher, does not tell how well it would learn.`;
+}
+
 class WhatIf {
   constructor(page, root) {
     Object.assign(this, { page, root });
@@ -121,7 +134,7 @@ class WhatIf {
       if (added > 0)
         this.root.append(
           element(
-            `<p class="note">${plural(added, "layer")} added${page.scheme ? "" : ", with weights as <code>nn.Linear</code> draws them from seed 0; the others keep theirs"}.</p>`,
+            `<p class="note">${plural(added, "layer")} added${page.scheme ? "" : ", with weights as <code>nn.Linear</code> draws them, one layer after another, from seed 0; the others keep theirs"}.</p>`,
           ),
         );
     }
@@ -130,12 +143,14 @@ class WhatIf {
     if (!schemes.length) return;
     this.root.append(
       element(`<p class="pick"><label>parameters <select data-key="scheme"><option value="">as they are</option>${schemes.map((s) => `<option value="${escape(s)}"${s === page.scheme?.name ? " selected" : ""}>${escape(s.replaceAll("_", " "))}</option>`).join("")}</select></label>
-      <label>seed <input type="number" min="0" step="1" value="${page.scheme?.seed ?? 0}" data-key="seed"></label></p>`),
+      <label>${page.scheme ? "seed" : "seed (of drawn parameters)"} <input type="number" min="0" step="1" value="${page.scheme?.seed ?? 0}" data-key="seed"${page.scheme ? "" : " disabled"}></label></p>`),
     );
     if (page.scheme)
       this.root.append(
         element(`<p class="note">${schemeWords(page.network, page.scheme.name)}</p>`),
       );
+    const strange = strangeWords(page);
+    if (strange) this.root.append(element(`<p class="note strange">${strange}</p>`));
     const draw = () => {
       const name = this.root.querySelector('[data-key="scheme"]').value;
       const seed = Math.max(
@@ -192,6 +207,18 @@ class WhatIf {
     );
   }
 
+  /** What kinks on the way of these changes made of the loss. */
+  #kinks(edits) {
+    const { network, base } = this.page;
+    const ids = [...new Set(edits.map((e) => e.id))];
+    const numbers = (of) => new Map(ids.map((id) => [id, Float64Array.from(of(id))]));
+    return kinkPart(
+      network,
+      numbers((id) => base.values.get(id)),
+      numbers((id) => network.value(id)),
+    );
+  }
+
   /** The numbers that a change moves; the controls stay as they are. */
   update() {
     const { network, base, sample } = this.page;
@@ -203,9 +230,11 @@ class WhatIf {
       if (input && (document.activeElement !== input || key === "slide"))
         input.value = entered(key === "slide" ? value : Number(value.toPrecision(6)));
     }
-    const gradient = network.gradient(id);
+    const [now, was] = [network.gradient(id), base.gradients.get(id)].map(
+      (g) => g && number(Number(g[index])),
+    );
     const facts = [
-      ["gradient", gradient ? number(Number(gradient[index])) : "not computed"],
+      ["gradient", now ? (now === was ? now : `was ${was}, is ${now}`) : "not computed"],
       ["loss", `<strong data-loss="${network.loss}">${network.lossText()}</strong>`],
       ...this.#comparison(),
     ];
@@ -220,7 +249,9 @@ class WhatIf {
     this.root.querySelector(".why").textContent =
       predicted === null
         ? ""
-        : compared(network, predicted, network.loss - base.loss, base.switches);
+        : compared(network, predicted, network.loss - base.loss, base.switches, () =>
+            this.#kinks(edits),
+          );
     if (this.canvas?.isConnected) {
       const { shape, start } = network.part(id, sample);
       const top = Math.max(greatest(base.values.get(id)), 1e-9);

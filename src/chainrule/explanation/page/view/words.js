@@ -6,7 +6,7 @@ function formulas(step, phase, symbols) {
   const lines = step.equations?.[phase] ?? [];
   if (!lines.length) return document.createDocumentFragment();
   const out = element(
-    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(escape).join("\n")}</pre></div>`,
+    `<div class="formulas"><pre class="equations" tabindex="0" role="group" aria-label="formulas">${lines.map(withPowers).map(escape).join("\n")}</pre></div>`,
   );
   out.append(
     tableBehind("symbols", () => keyToFormulas(symbols, lines.join(" ")), "Key to the formulas"),
@@ -60,12 +60,17 @@ function story({ isTold, stop }, step) {
 
 const PAST = "Grey sentences have the numbers from before your changes.";
 
+// What no change of numbers changes: names and lines of code, years, sizes and constants.
+const STAYING =
+  /`.+?`|“.+?”|\([^()]*\d{4}\)|\d+(?: × \d+)+|\d+ (?:numbers|samples)|divided by \d+|Guessing among .*?;|\d\/\d/g;
+
 /** A text of the sample; once its numbers are others, the sentences that have some are marked. */
 function told(text, isTrue) {
   const sentences = text.match(/.+?(?:[.?!](?=\s|$)|$)\s*/gs) ?? [];
   const html = sentences.map((sentence) => {
-    const words = escape(sentence).replace(/`(.+?)`/g, "<code>$1</code>");
-    const hasNumbers = /(?<![\p{L}\d_.])(?![01](?![\d.]))\d/u.test(sentence); // other than 0 and 1
+    const words = escape(withPowers(sentence)).replace(/`(.+?)`/g, "<code>$1</code>");
+    const plain = sentence.replace(STAYING, "");
+    const hasNumbers = /(?<![\p{L}\d_.])(?![01](?!\.?\d))\d/u.test(plain); // other than 0 and 1
     return hasNumbers && !isTrue ? `<span class="past">${words}</span>` : words;
   });
   return document.createRange().createContextualFragment(html.join(""));
@@ -76,9 +81,14 @@ function told(text, isTrue) {
 const PURPOSES = {
   SGD: "Each parameter moves against its gradient, by the learning rate times it.",
   momentum:
-    "It goes on in the direction of earlier steps: where gradients agree it gets faster, where they change their sign it does not swing.",
+    "It goes on in the direction of earlier steps: where gradients agree it gets faster, where they change their sign they partly cancel.",
   RMSprop: "Each gradient is divided by its usual size, so that all parameters move about as fast.",
   Adam: "Momentum and RMSprop in one: a mean of the gradients, divided by their usual size.",
+};
+// The rules without what is 0 here; the whole rule stands in the key.
+const PLAIN = {
+  SGD: ["w ← w - lr · g"],
+  momentum: ["w ← w - lr · v with v = momentum · v + g"],
 };
 const fading = (of) => `a mean of ${of} in which old steps count less and less`;
 // What signs in the rules mean: the sign, the settings with its value, the meaning (by optimizer).
@@ -109,7 +119,7 @@ const RULE_SIGNS = [
 
 /** What an optimizer does, and its rule with a key. */
 function ruleOf(kind, rate) {
-  const lines = chainrule.constants.rules[kind].map(code).join("<br>");
+  const lines = (PLAIN[kind] ?? chainrule.constants.rules[kind]).map(code).join("<br>");
   return [
     element(`<p class="note">${PURPOSES[kind]}</p>`),
     element(`<p class="note">${lines}</p>`),
@@ -128,7 +138,14 @@ function keyToRule(kind, rate) {
       return [code(sign), `${meaning[kind] ?? meaning}${here}`];
     },
   );
-  return table(["sign", "meaning"], rows, 2, "Key to the rule");
+  const whole = PLAIN[kind]
+    ? `<p class="note">The whole rule: ${chainrule.constants.rules[kind].map(code).join("<br>")}</p>`
+    : "";
+  const first =
+    kind === "RMSprop"
+      ? `<p class="note">The first step is ${number(1 / Math.sqrt(1 - settings.alpha))} × lr, as v begins at 0 and nothing makes up for that.</p>`
+      : "";
+  return whole + first + table(["sign", "meaning"], rows, 2, "Key to the rule");
 }
 
 /** What a scheme draws: its rule, what the words in that mean, and the draws in this network. */
