@@ -159,7 +159,8 @@ class Elements:
 
     def _divides_by_zero(self, node: Node) -> bool:
         """Whether the node is a quotient that is not finite, in which x / x must not become 1."""
-        value = self.value(node) if node.op is ops.divide else None
+        varies = node.op is ops.divide and node.inputs[1] not in self.fixed
+        value = self.value(node) if varies else None
         return value is not None and not np.isfinite(value).all()
 
     def _looped(self, node: Node, at: Places) -> Expr | None:

@@ -292,10 +292,11 @@ class _Equations:
         if node.op is ops.reshape and not time:
             view = merged_view(node, text)
             for other, _ in self.named:
-                same = other.op is ops.reshape and other.inputs == node.inputs
+                if other.op is not ops.reshape or other.inputs != node.inputs:
+                    continue
                 symbol = self.views[other].symbol
                 front = len(symbol.shape) - len(view.symbol.shape)  # axes of size 1
-                if same and symbol.shape == (1,) * front + view.symbol.shape:
+                if symbol.shape == (1,) * front + view.symbol.shape:
                     self.views[node] = View(symbol, (Place(),) * front, digits=view.digits)
                     return None
         shape = (time.size, *node.shape) if time else view.symbol.shape
