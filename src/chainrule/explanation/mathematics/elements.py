@@ -159,8 +159,11 @@ class Elements:
 
     def _divides_by_zero(self, node: Node) -> bool:
         """Whether the node is a quotient that is not finite, in which x / x must not become 1."""
-        varies = node.op is ops.divide and node.inputs[1] not in self.fixed
-        value = self.value(node) if varies else None
+        if node.op is not ops.divide:
+            return False
+        by = node.inputs[1]
+        is_constant = by in self.fixed or (by.op is None and by not in self.views)
+        value = None if is_constant else self.value(node)
         return value is not None and not np.isfinite(value).all()
 
     def _looped(self, node: Node, at: Places) -> Expr | None:
