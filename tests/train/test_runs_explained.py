@@ -73,7 +73,7 @@ def test_images_with_label_smoothing(folder):
     assert explanation.loss == pytest.approx(expected, rel=1e-5)
     assert title == f"digits, test image 7: {y[k]}, predicted {scores[k].argmax()}"
     assert run.explained(7, 2)[1] == "digits, test images 7 to 8"
-    last = explanation._steps[-1].title
+    last = explanation._derivation.steps[-1].title
     assert last == "return cross_entropy(prediction, label, label_smoothing=0.05)"
     loss = cr.nn.functional.cross_entropy(
         run.model(cr.Tensor(run._own_data().test[0][k : k + 1])),
