@@ -6,7 +6,7 @@ import torch
 
 import chainrule as cr
 from chainrule import interop, nn
-from programs import initial, losses, network, optimizers, training
+from programs import initial, losses, network, optimizers, torch_programs, training
 from programs.program import Program
 from recipes import IMAGES, TABLE, load
 
@@ -73,6 +73,27 @@ def test_training_follows_pytorch(monkeypatch, recipe, theirs, backend):
     with torch.no_grad():
         out = predict(torch.from_numpy(data.x_test)) if model.eval() else None
     np.testing.assert_allclose(outcome.test_outputs, out.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_weights_in_both_libraries():
+    """The network is that of `images_torch`, in the form of a collection's build.py."""
+    model, *_ = images_torch()
+    steps = [torch.nn.Module() for _ in range(4)]
+    steps[0].op, steps[3].op = model[0], model[4]
+    stored = torch.nn.Module()
+    stored.steps = torch.nn.ModuleList(steps)
+    built = Program(IMAGES, load).build()
+    torch_programs.copy_weights(stored, built)
+    x = built.arrays.x_test
+    ours, theirs = built.model(x).numpy(), model(torch.from_numpy(x).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_rows():
+    rows = [r.tolist() for r in training.first_rows(5, 2, 3, False, np.random.default_rng(0))]
+    assert rows == [[0, 1], [2, 3], [0, 1]]
+    few = [r.tolist() for r in training.first_rows(2, 4, 2, False, np.random.default_rng(0))]
+    assert few == [[0, 1], [0, 1]]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():
@@ -296,6 +317,20 @@ def test_losses(spec, shape, y, expected):
 def test_every_loss_is_tested():
     names = {*losses.LOG_PROBABILITIES, *losses.PER_ELEMENT}
     assert names == {spec["name"] for spec, *_ in LOSSES}
+
+
+def test_logits_of_any_size():
+    """Also for targets that are no probabilities, as a wrong loss has them."""
+    p = torch.tensor([[-200.0], [-1.0], [0.0], [30.0]], requires_grad=True)
+    y = torch.tensor([[0.0], [2.0], [-3.0], [1.0]])
+    value = F.binary_cross_entropy_with_logits(p, y)
+    value.backward()
+    function = losses.loss({"name": "bce_logits"})
+    ours, slope = cr.value_and_grad(lambda p: function(p, cr.Tensor(y.numpy())))(
+        cr.Tensor(p.detach().numpy())
+    )
+    assert float(ours) == pytest.approx(float(value.detach()), rel=1e-6)
+    np.testing.assert_allclose(slope.numpy(), p.grad.numpy(), rtol=1e-6)
 
 
 def test_protected_and_unprotected_logarithms():

@@ -89,9 +89,7 @@ PER_ELEMENT: dict[str, Callable[[cr.Tensor, cr.Tensor, float | None], cr.Tensor]
     "bce_probs": lambda p, y, _: _binary(p, y),
     "bce_one_hot": lambda p, y, _: _binary(p, _one_hot(y[:, 0], p)),
     "bce_one_hot_log": lambda p, y, lowest: _binary_clipped_below(p, _one_hot(y[:, 0], p), lowest),
-    "bce_logits": lambda p, y, _: functional.binary_cross_entropy_with_logits(
-        p, y, reduction="none"
-    ),
+    "bce_logits": lambda p, y, _: functional.softplus(p) - p * y,
     "mse": lambda p, y, _: (p - y) ** 2,
     "mae": lambda p, y, _: cr.abs(p - y),
     "neg_y_log": lambda p, y, _: -(y * cr.log(cr.clip(p, 1e-10, 1.0))),

@@ -90,12 +90,12 @@ def predict(built: Built, x: Array) -> Array:
 def first_rows(
     n: int, batch: int, steps: int, shuffle: bool, orders: np.random.Generator
 ) -> Iterator[Array]:
-    """The rows of the first whole batches."""
-    for _ in range(math.ceil(steps / max(1, n // batch))):
+    """The rows of the first batches; a rest with fewer rows is left out."""
+    batches = max(1, n // batch)
+    for first in range(0, steps, batches):
         order = orders.permutation(n) if shuffle else np.arange(n)
-        for k in range(min(steps, max(1, n // batch))):
+        for k in range(min(batches, steps - first)):
             yield order[k * batch : (k + 1) * batch]
-        steps -= n // batch
 
 
 def first_losses(built: Built, steps: int, orders: np.random.Generator) -> Array:
