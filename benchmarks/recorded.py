@@ -5,13 +5,14 @@
 
 A program agrees if the median of its scores lies between the recorded ones of three seeds, or
 closer to them than TOLERANCE, or half of their spread. With --exact, dropout is off, both libraries
-begin with the same weights, and the losses of the first STEPS steps are compared: these have to be
-equal except for rounding, which some programs amplify.
+begin with the same weights in float64, and the losses of the first STEPS steps are compared: these
+have to be equal except for rounding, which some programs amplify.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -20,53 +21,52 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from programs import torch_programs, training
+from programs.collection import Collection
+
 TOLERANCE = 0.03
-STEPS = 12
-CLOSE = 1e-3  # relative difference of losses that are equal except for rounding
+STEPS = 20
+CLOSE = 1e-9  # relative difference of losses that are equal except for rounding
 
 Row = dict[str, Any]
+
+collection_of = functools.cache(Collection)  # in each process: its data are read once
 
 
 def row(job: tuple[Path, str, str, int]) -> Row:
     """A program's scores and the seconds of its parts."""
-    from programs.collection import Collection
-    from programs.training import train
-
     cases, name, which, seeds = job
-    collection = Collection(cases)
+    collection = collection_of(cases)
     program = collection.program(name, which)
     began = time.process_time()
     arrays = program.arrays
     spent: dict[str, list[float]] = {"data": [time.process_time() - began]}
     scores, steps = [], []
     for seed in range(seeds):
-        outcome = train(program, seed)
+        outcome = training.train(program, seed)
         scores.append(collection.score(name, arrays, outcome.outputs, outcome.test_outputs))
         steps.append(outcome.nonfinite_step)
         for part, seconds in outcome.seconds.items():
             spent.setdefault(part, []).append(seconds)
-    row = {"case": name, "program": which, "scores": scores, "nonfinite": steps, "seconds": spent}
-    return compared(row, collection.cases[name])
+    found = {"case": name, "program": which, "scores": scores, "nonfinite": steps, "seconds": spent}
+    return compared(found, collection.cases[name])
 
 
 def exact(job: tuple[Path, str, str, int]) -> Row:
     """How far the losses of the first steps are apart in the two libraries."""
-    import numpy as np
-
-    from programs import torch_programs
-    from programs.collection import Collection
-    from programs.training import first_losses
-
     cases, name, which, seed = job
-    collection = Collection(cases)
+    collection = collection_of(cases)
     program = collection.program(name, which)
     for layer in program.recipe["layers"]:
         if layer["type"] == "dropout":
             layer["rate"] = 0.0
     theirs, ours = torch_programs.build_torch(collection.build, program), program.build()
     torch_programs.copy_weights(theirs.model, ours)
+    theirs, ours = torch_programs.in_float64(collection.build, program, theirs, ours)
     a = torch_programs.first_losses(theirs, STEPS, np.random.default_rng(seed))
-    b = first_losses(ours, STEPS, np.random.default_rng(seed))
+    b = training.first_losses(ours, STEPS, np.random.default_rng(seed))
     finite = int(min([*np.flatnonzero(~np.isfinite(a)), STEPS]))
     apart = float(np.max(np.abs(a - b)[:finite] / (np.abs(a[:finite]) + 1e-6), initial=0.0))
     ends = finite == int(min([*np.flatnonzero(~np.isfinite(b)), STEPS]))
@@ -95,9 +95,7 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="compare the losses of first steps")
     parser.add_argument("--out", type=Path, help="where the figures are written, as JSON")
     given = parser.parse_args()
-    os.environ["CHAINRULE_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    from programs.collection import Collection
-
+    os.environ["CHAINRULE_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # of the processes
     collection = Collection(given.cases)
     work = [
         (given.cases, name, which, 0 if given.exact else given.seeds)

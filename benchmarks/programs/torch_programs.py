@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+import chainrule as cr
 from chainrule import interop, nn
 
+from . import optimizers
 from .program import Array, Built, Program
 from .training import SECONDS, first_rows
 
@@ -80,6 +83,35 @@ def copy_weights(model: Any, built: Built) -> None:
             flattened[path] = channels
             flat = isinstance(core, nn.BatchNorm1d)
     interop.torch.load_state_dict(layers, model.state_dict(), names=names, flattened=flattened)
+
+
+def in_float64(
+    build: Any, program: Program, theirs: TorchBuilt, ours: Built
+) -> tuple[TorchBuilt, Built]:
+    """Both with weights and inputs in float64, and new optimizers."""
+    for _, module in ours.model.named_modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, cr.Tensor) and value.dtype == cr.float32:
+                wide = value.detach().astype(cr.float64)
+                setattr(module, name, nn.Parameter(wide) if value.requires_grad else wide)
+    import torch
+
+    spec, x = program.recipe["optimizer"], ours.arrays.x.astype(np.float64)
+    optimizer = optimizers.optimizer(spec, ours.model)
+    theirs.model.double()
+    return (
+        dataclasses.replace(
+            theirs,
+            x=theirs.x.double(),
+            optimizer=build.Optimizer(torch, spec, theirs.model.parameters()),
+        ),
+        dataclasses.replace(
+            ours,
+            arrays=dataclasses.replace(ours.arrays, x=x),
+            optimizer=optimizer,
+            schedule=optimizers.schedule(spec, optimizer),
+        ),
+    )
 
 
 def first_losses(built: TorchBuilt, steps: int, orders: np.random.Generator) -> Array:

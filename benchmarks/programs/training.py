@@ -12,7 +12,6 @@ import numpy as np
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.compile import Compiled
 from chainrule.train.loop.schedule_ahead import ScheduleAhead
 
 from .program import Array, Built, Program
@@ -75,14 +74,15 @@ def make_step(built: Built) -> Callable[[Any, Any], cr.Tensor]:
 def predict(built: Built, x: Array) -> Array:
     """What the score is of, in evaluation mode, for some rows at a time, in float64."""
 
-    @cr.compile
     def outputs(x: Any) -> cr.Tensor:
         with cr.no_grad():
             y = built.model(x)
             return cr.sigmoid(y) if built.as_logits else y
 
+    # Images and sequences take longer in NumPy than it takes to compile; rows of a table do not.
+    run = outputs if x.ndim == 2 else cr.compile(outputs)
     built.model.eval()
-    parts = [outputs(x[k : k + ROWS]).numpy() for k in range(0, len(x), ROWS)]
+    parts = [run(x[k : k + ROWS]).numpy() for k in range(0, len(x), ROWS)]
     built.model.train()
     return np.concatenate(parts).astype(np.float64)
 
@@ -100,7 +100,7 @@ def first_rows(
 
 def first_losses(built: Built, steps: int, orders: np.random.Generator) -> Array:
     """The losses of the first steps on whole batches without augmentation."""
-    step, losses = make_step(built), []
+    step, losses = cr.compile(make_step(built)), []
     for rows in first_rows(len(built.arrays.x), built.batch, steps, built.shuffle, orders):
         losses.append(float(step(built.arrays.x[rows], built.arrays.y[rows])))
         if built.schedule is not None:
@@ -114,7 +114,7 @@ class _Training:
     def __init__(self, built: Built, seed: int, limit: float, build_seconds: float) -> None:
         self._built, self._limit = built, limit
         self._random = np.random.default_rng(1000 + seed)  # orders and augmentation
-        self._step = Compiled(make_step(built), (built.optimizer, built.loss))
+        self._step = cr.compile(make_step(built))
         self._parameters = list(built.model.parameters())
         self._shapes: set[int] = set()  # numbers of rows that there is a compiled step for
         self._steps, self._nonfinite = 0, None
