@@ -10,8 +10,19 @@ samples     which row of the batch an element comes from
 causes      why, in plain English, and what to try
 data        NaN and infinities in data
 guard       refuses steps that would do harm, inside the compiled program
+finding     the form of a finding, of its remedies and changes
+kinds       the vocabulary of findings
 """
 
+from .finding import Change, Finding, Remedy, Trial
 from .nonfinite import NonFinite, Operand, first_nonfinite
 
-__all__ = ["NonFinite", "Operand", "first_nonfinite"]
+__all__ = [
+    "Change",
+    "Finding",
+    "NonFinite",
+    "Operand",
+    "Remedy",
+    "Trial",
+    "first_nonfinite",
+]

@@ -1,0 +1,137 @@
+"""What the doctor finds in the programs of a collection, for its `score.py` to judge.
+
+    python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 9] [CASE ...]
+
+The doctor gets the arrays, the network, loss, optimizer, batch and epochs of each program, and
+nothing that a case says about its fault, nor its twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import multiprocessing
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from chainrule.diagnosis import Change, Finding
+from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.search import find
+from programs.collection import Collection
+from programs.program import Built, Program
+from programs.remedies import as_patch
+from programs.training import augmented
+
+SECONDS = 9.0  # of processor time for the trials of a program
+
+collection_of = functools.cache(Collection)  # in each process: its data are read once
+
+
+def training_of(built: Built) -> ModuleTraining:
+    """A program as the doctor sees it; penalties are weight decay."""
+    optimizer, arrays = built.optimizer, built.arrays
+    (group,) = optimizer.param_groups
+    settings = {name: group[name] for name in group if name not in ("weight_decay", "initial_lr")}
+    by_decay: dict[float, list[tuple[str, Any]]] = {}
+    for name, p in built.model.named_parameters():
+        by_decay.setdefault(2 * built.penalties.get(name, 0.0), []).append((name, p))
+    groups = [{"params": ps, "weight_decay": decay} for decay, ps in by_decay.items()]
+    optimizer = type(optimizer)(groups, **settings)
+    augment = None
+    if built.augment is not None:
+        spec = built.augment
+        augment = lambda x, random: augmented(x, spec, random)  # noqa: E731
+    return ModuleTraining(
+        built.model,
+        built.loss,
+        optimizer,
+        (arrays.x, arrays.y),
+        (arrays.x_test, arrays.y_test),
+        built.batch,
+        built.epochs,
+        built.shuffle,
+        built.clip_norm,
+        augment=augment,
+    )
+
+
+def row(job: tuple[Path, str, str, float]) -> tuple[str, str, list[dict[str, Any]], float]:
+    """The findings of a program, in the form that is judged."""
+    cases, name, which, seconds = job
+    program = collection_of(cases).program(name, which)
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        findings, _ = find(training_of(program.build()), seconds)
+    judged = [as_judged(finding, program) for finding in findings]
+    return name, which, judged, time.perf_counter() - began
+
+
+def as_judged(finding: Finding, program: Program) -> dict[str, Any]:
+    """A finding with its place and its first remedy in the collection's language."""
+    out: dict[str, Any] = {"kind": finding.kind, "where": place(finding.place)}
+    if finding.remedies:
+        changes = [in_recipe(change, program) for change in finding.remedies[0].changes]
+        out["remedy"] = as_patch([c for c in changes if c is not None], program.recipe)
+    return out
+
+
+def place(path: str) -> str:
+    """The layer of the recipe that a module's path belongs to."""
+    return ".".join(path.split(".")[:2]) if path.startswith("layers.") else path
+
+
+def in_recipe(change: Change, program: Program) -> tuple[str, str, Any] | None:
+    """A change as the collection's language has it."""
+    where, value = place(change.place), change.value
+    if change.what == "scale":
+        x = program.arrays.x
+        if where == "data.inputs" and (x.ndim > 2 or x.shape[1] >= 50):
+            low, high = (float((v - x.mean()) / x.std()) for v in (x.min(), x.max()))
+            return "scale", where, {"op": "minmax", "whole": True, "to": [low, high]}
+        return "scale", where, "standardise"
+    if change.what == "match":
+        step = {"op": "multiply", "split": "train", "by": value}
+        return "scale", where, step
+    if change.what == "optimizer":
+        return "optimizer", where, {"name": value[0], "lr": value[1]}
+    if change.what == "remove":
+        return "dropout", where, 0.0
+    if change.what == "decay":
+        return None
+    if change.what == "insert":
+        index = int(where.split(".")[1])
+        return "insert", f"layers.{index + 1}", {"type": "batchnorm"}
+    return change.what, where, value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("only", nargs="*", metavar="CASE")
+    a = parser.parse_args()
+    programs = [
+        (name, which)
+        for name, which, _ in collection_of(a.cases).programs()
+        if not a.only or name in a.only
+    ]
+    jobs = [(a.cases, name, which, a.seconds) for name, which in programs]
+    out: dict[str, dict[str, Any]] = {}
+    began = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:
+        for name, which, findings, seconds in pool.imap_unordered(row, jobs):
+            out.setdefault(name, {})[which] = findings
+            kinds = ", ".join(f"{f['kind']} ({f['where']})" for f in findings)
+            print(f"{name} {which} {seconds:.1f} s: {kinds or 'nothing'}", flush=True)
+    a.out.write_text(json.dumps(out, indent=1))
+    print(f"{len(jobs)} programs in {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

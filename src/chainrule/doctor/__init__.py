@@ -1,0 +1,14 @@
+"""The doctor: what is wrong with a training, where, why, and which changes helped when tried.
+
+diagnose      `cr.diagnose`, and its result
+search        trials of faults, alone and together
+faults        what may be wrong, by the facts
+facts         what is measured of a training; `loss_reading`: of its loss function
+score         how good predictions are
+training      a training as the doctor sees it; `modules`: of this library's modules
+setup         all that decides such a training; `changes`: changes of it
+"""
+
+from .diagnose import Diagnosis, diagnose
+
+__all__ = ["Diagnosis", "diagnose"]

@@ -1,0 +1,221 @@
+"""Changes of a training of this library's modules, each by its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import nn, optim, random
+from ..diagnosis.finding import Change
+from ..functions import elementwise
+from ..graph import Array
+from ..nn import Module, init
+from ..nn import functional as F  # noqa: N812 - the usual name
+from ..nn.activation import Activation
+from ..tensor import Tensor
+from .setup import Setup
+
+T = TypeVar("T", bound=Setup)
+
+ACTIVATIONS: Mapping[str, Callable[[], Module]] = {
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softmax": nn.Softmax,
+}
+
+
+def apply(training: T, changes: Sequence[Change]) -> T:
+    """Make these changes in place, in an order in which none undoes another."""
+    order = list(_APPLY)
+    for change in sorted(changes, key=lambda c: order.index(c.what)):
+        training = _APPLY[change.what](training, change)
+    return training
+
+
+# ── the network ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _module(model: Any, path: str) -> Any:
+    for part in filter(None, path.split(".")):
+        model = model[int(part)] if isinstance(model, (list, tuple)) else getattr(model, part)
+    return model
+
+
+def _exchange(model: Module, path: str, new: Module) -> None:
+    parent, _, name = path.rpartition(".")
+    inside = _module(model, parent)
+    if isinstance(inside, list):
+        inside[int(name)] = new
+    else:
+        setattr(inside, name, new)
+
+
+def _activation(t: T, change: Change) -> T:
+    """The activation at a path; of a module that is none, one after it."""
+    old = _module(t.model, change.place)
+    new = ACTIVATIONS[change.value]()
+    if not isinstance(old, (nn.Identity, Activation)) and not _is_odd(old):
+        new = nn.Sequential(old, new)
+    _exchange(t.model, change.place, new)
+    return t
+
+
+def _is_odd(module: Module) -> bool:
+    """A module of the user's without parameters: what it computes in place of an activation."""
+    return not module.parameters() and not type(module).__module__.startswith("chainrule.")
+
+
+def _remove(t: T, change: Change) -> T:
+    _exchange(t.model, change.place, nn.Identity())
+    return t
+
+
+def _insert_norm(t: T, change: Change) -> T:
+    """Batch normalization after a layer of weights."""
+    old = _module(t.model, change.place)
+    bias = old.weight.shape
+    convolution = type(old).__name__.startswith("Conv")
+    norm = nn.BatchNorm2d(bias[-1]) if convolution else nn.BatchNorm1d(bias[0])
+    _exchange(t.model, change.place, nn.Sequential(old, norm))
+    return _with_optimizer(t)
+
+
+_INITS: Mapping[str, Callable[..., Any]] = {
+    "he_uniform": lambda w: init.kaiming_uniform_(w),
+    "he_normal": lambda w: init.kaiming_normal_(w),
+    "glorot_uniform": lambda w: init.xavier_uniform_(w),
+}
+
+
+def _initialisation(t: T, change: Change) -> T:
+    drawn = random.default.state
+    random.default.set_state(random.Generator(1).state)
+    try:
+        module = _module(t.model, change.place)
+        _INITS[change.value](module.weight)
+        if getattr(module, "bias", None) is not None:
+            init.zeros_(module.bias)
+    finally:
+        random.default.set_state(drawn)
+    return t
+
+
+# ── the optimizer ────────────────────────────────────────────────────────────────────────────────
+
+
+def _rate(t: T, change: Change) -> T:
+    ratio = change.value / float(t.optimizer.param_groups[0]["lr"])
+    for group in t.optimizer.param_groups:
+        group["lr"] = float(group["lr"]) * ratio
+    return t
+
+
+def _optimizer(t: T, change: Change) -> T:
+    name, rate = change.value
+    kind = {"adam": optim.Adam, "sgd": optim.SGD}[name]
+    return replace(t, optimizer=kind(t.model.named_parameters(), lr=rate))
+
+
+def _with_optimizer(t: T) -> T:
+    """With the same kind of optimizer for the parameters that the model has now."""
+    old = t.optimizer
+    group = old.param_groups[0]
+    settings = {k: group[k] for k in group if k != "initial_lr"}  # which schedules add
+    return replace(t, optimizer=type(old)(t.model.named_parameters(), **settings))
+
+
+def _decay(t: T, change: Change) -> T:
+    for group in t.optimizer.param_groups:
+        if "weight_decay" in group:
+            group["weight_decay"] = change.value
+    return t
+
+
+# ── loss and data ────────────────────────────────────────────────────────────────────────────────
+
+
+def _hot(prediction: Tensor, y: Any) -> Any:
+    """Targets in the shape of the prediction: class numbers as one-hot vectors."""
+    if y.shape == prediction.shape:
+        return y.astype(prediction.dtype)
+    if prediction.shape[-1] == 1:
+        return y.reshape(prediction.shape).astype(prediction.dtype)
+    return F.one_hot(y.reshape(-1).astype("int64"), prediction.shape[-1]).astype(prediction.dtype)
+
+
+def _classes(prediction: Tensor, y: Any) -> Any:
+    return y.astype("int64") if y.ndim == prediction.ndim - 1 else y.astype(prediction.dtype)
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Any], Tensor]] = {
+    "cce_logits": lambda p, y: F.cross_entropy(p, _classes(p, y)),
+    "cce_probs": lambda p, y: F.nll_loss(
+        elementwise.log(elementwise.clip(p / p.sum(-1, keepdims=True), 1e-7, 1 - 1e-7)), y
+    ),
+    "bce_probs": lambda p, y: F.binary_cross_entropy(
+        elementwise.clip(p, 1e-7, 1 - 1e-7), _hot(p, y)
+    ),
+    "bce_logits": lambda p, y: F.binary_cross_entropy_with_logits(p, _hot(p, y)),
+    "mse": lambda p, y: F.mse_loss(p, _hot(p, y)),
+}
+
+
+def _loss(t: T, change: Change) -> T:
+    return replace(t, loss=LOSSES[change.value])
+
+
+def _scale(t: T, change: Change) -> T:
+    """Standardise inputs or targets by the mean and deviation of the training rows."""
+    k = 0 if change.place == "data.inputs" else 1
+    a, b = (np.asarray(d[k], np.float64) for d in (t.data, t.valid))
+    if a.ndim > 2 or (k == 0 and _alike(a)):  # pictures: one scale for all columns
+        mean, std = a.mean(), a.std()
+    else:
+        mean, std = a.mean(0), a.std(0)
+    std = np.where(std == 0, 1, std)
+
+    def put(data: tuple[Array, Array], new: Array) -> tuple[Array, Array]:
+        new = ((new - mean) / std).astype(np.float32)
+        return (new, data[1]) if k == 0 else (data[0], new)
+
+    return replace(t, data=put(t.data, a), valid=put(t.valid, b))
+
+
+def _match(t: T, change: Change) -> T:
+    """Multiply the inputs of the training rows."""
+    return replace(t, data=((t.data[0] * change.value).astype(np.float32), t.data[1]))
+
+
+def _alike(a: Array) -> bool:
+    """Whether all columns are of one kind, as pixels are: then they are scaled together."""
+    return a.shape[1] >= 50
+
+
+def _batch(t: T, change: Change) -> T:
+    return replace(t, batch=change.value)
+
+
+def _epochs(t: T, change: Change) -> T:
+    return replace(t, epochs=change.value)
+
+
+_APPLY: Mapping[str, Callable[[Any, Change], Any]] = {
+    "loss": _loss,
+    "match": _match,
+    "scale": _scale,
+    "initialisation": _initialisation,
+    "activation": _activation,
+    "output_activation": _activation,
+    "remove": _remove,
+    "insert": _insert_norm,
+    "optimizer": _optimizer,
+    "rate": _rate,
+    "decay": _decay,
+    "batch": _batch,
+    "epochs": _epochs,
+}

@@ -1,0 +1,106 @@
+"""What can be measured of a training before, and after, it has run once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .loss_reading import LossReading, read_loss
+from .score import Score, score_for
+from .training import Layer, Observed, Outcome, Training
+
+ROWS = 256  # of the training that are scored again
+
+
+@dataclass
+class Facts:
+    """Measurements of a training.
+
+    start, end   a batch before the first step, and after the last (None if it broke down)
+    """
+
+    training: Training
+    loss: LossReading
+    score: Score
+    start: Observed
+    outcome: Outcome
+    end: Observed | None
+
+    @cached_property
+    def weights(self) -> list[Layer]:
+        """The layers with weights, in order."""
+        return self.start.of_kind("weights", "recurrent")
+
+    @cached_property
+    def last(self) -> int:
+        """The number of the last layer with weights among all layers; -1 without any."""
+        layers = self.start.layers
+        return max(
+            (k for k, a in enumerate(layers) if a.kind in ("weights", "recurrent")), default=-1
+        )
+
+    @cached_property
+    def activation(self) -> Layer | None:
+        """What follows the last layer with weights."""
+        after = self.start.layers[self.last + 1 :]
+        return next((a for a in reversed(after) if a.kind in ("activation", "custom")), None)
+
+    @property
+    def activation_name(self) -> str:
+        """The class of the output's activation; "Identity" if there is none."""
+        return "Identity" if self.activation is None else self.activation.name
+
+    @property
+    def output_place(self) -> str:
+        """The path of the output's activation, or of the last layer with weights."""
+        layer = self.activation or (self.start.layers[self.last] if self.last >= 0 else None)
+        return layer.path if layer is not None else ""
+
+    @cached_property
+    def hidden(self) -> list[Layer]:
+        """The activations before the last layer with weights."""
+        before = self.start.layers[: max(self.last, 0)]
+        return [a for a in before if a.kind in ("activation", "custom")]
+
+    @cached_property
+    def gradient_ratio(self) -> float:
+        """The root mean square of the first weights' gradient over that of the last."""
+        sizes = [_rms(a.gradient) for a in self.weights if a.gradient is not None]
+        if len(sizes) < 2:
+            return 1.0
+        return sizes[0] / sizes[-1] if sizes[-1] else math.inf
+
+    @cached_property
+    def dead_share(self) -> float:
+        """The share of hidden ReLU units that are 0 on every row of a batch, after the training."""
+        relus = [a for a in (self.end or self.start).layers if a.name == "ReLU"]
+        units = [np.all(a.by_unit <= 0, axis=0) for a in relus]
+        return float(np.concatenate(units).mean()) if units else 0.0
+
+    @cached_property
+    def score_in_training_mode(self) -> float:
+        """Of rows of the training after it, in training mode; NaN if it broke down."""
+        if self.end is None:
+            return math.nan
+        y = self.training.data[1][: len(self.end.output)]
+        return self.score(self.end.output.astype(np.float64), y)
+
+
+def _rms(a: np.ndarray | None) -> float:
+    return 0.0 if a is None else float(np.sqrt(np.mean(np.square(a, dtype=np.float64))))
+
+
+def gather(training: Training) -> Facts:
+    """Measure a training: one batch, the loss function by experiments, and a whole run."""
+    start = training.observe()
+    shape = start.output.shape[1:]
+    (_, y), (_, valid) = training.data, training.valid
+    loss = read_loss(training.loss_value, shape, y)
+    score = score_for(y, valid, loss.takes == "logits" and shape == (1,))
+    outcome = training.run(score)
+    broken = outcome.nonfinite is not None or outcome.model is None
+    end = None if broken else training.observe(outcome.model)
+    return Facts(training, loss, score, start, outcome, end)

@@ -1,0 +1,23 @@
+"""Faults that a training may have, by its facts: each with the changes that would cure it.
+
+fault        the form of a fault
+outputs      the output's activation, the loss
+data         inputs and targets: scales, the two sets, labels
+weights      the first weights, hidden activations, normalization
+steps        the rate, the optimizer, batches, epochs, regularisation, evaluation mode
+"""
+
+from ..facts import Facts
+from .data import data_faults
+from .fault import Fault
+from .outputs import output_faults
+from .steps import step_faults
+from .weights import weight_faults
+
+__all__ = ["Fault", "faults_of"]
+
+
+def faults_of(facts: Facts) -> list[Fault]:
+    """What may be wrong, the likeliest first."""
+    kinds = output_faults, data_faults, weight_faults, step_faults
+    return sorted((f for of in kinds for f in of(facts)), key=lambda f: -f.prior)

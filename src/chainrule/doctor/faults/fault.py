@@ -1,0 +1,26 @@
+"""The form of a fault that a training may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...diagnosis.finding import Change
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault.
+
+    kind      a word of the vocabulary
+    cause     what of the facts suggests it, with the numbers
+    prior     in 0…1: how likely it is to harm, by the facts alone
+    changes   what would cure it; none if nothing here can
+    certain   whether the facts alone show it, whatever becomes of the changes
+    """
+
+    kind: str
+    place: str
+    cause: str
+    prior: float
+    changes: tuple[Change, ...] = ()
+    certain: bool = False

@@ -1,0 +1,133 @@
+"""Faults of the output's activation and of the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...diagnosis.finding import Change
+from ...graph import Array
+from ..facts import Facts
+from .fault import Fault
+
+RANGES = {
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "ReLU": (0.0, math.inf),
+}
+PLAIN = {
+    ("cross_entropy", "logits"): "cce_logits",
+    ("cross_entropy", "probabilities"): "cce_probs",
+    ("binary_cross_entropy", "logits"): "bce_logits",
+    ("binary_cross_entropy", "probabilities"): "bce_probs",
+    ("mse", "numbers"): "mse",
+    ("mae", "numbers"): "mse",
+}
+
+
+def output_faults(f: Facts) -> Iterator[Fault]:
+    """What does not fit: output, loss and task to each other."""
+    yield from _activation_of_numbers(f) if f.score.task == "numbers" else _activation_of_classes(f)
+    yield from _formula(f)
+    yield from _loss_of_task(f)
+
+
+def _fault(
+    f: Facts, kind: str, activation: str, cause: str, prior: float, sure: bool = False
+) -> Fault:
+    change = Change("output_activation", f.output_place, activation)
+    return Fault(kind, f.output_place, cause, prior, (change,), sure)
+
+
+def _activation_of_classes(f: Facts) -> Iterator[Fault]:
+    act, loss, units = f.activation_name, f.loss, f.start.output.shape[-1]
+    odd = act not in ("Identity", "Softmax", "Sigmoid")
+    kind = "missing_output_activation" if act == "Identity" else "output_activation_wrong"
+    if act == "Softmax" and units == 1:
+        cause = "softmax over one unit is 1 for every input"
+        yield _fault(f, kind, "sigmoid", cause, 1.0, True)
+    elif loss.takes == "logits" and act != "Identity":
+        twice = act == "Softmax" and loss.name == "cross_entropy"
+        cause = f"{act} before a loss that takes scores and applies its own"
+        yield _fault(f, "double_softmax" if twice else kind, "linear", cause, 0.8)
+    elif (loss.name, loss.takes) == ("cross_entropy", "probabilities") and act != "Softmax":
+        cause = f"{act} before a loss that takes the logarithm of probabilities that sum to 1"
+        yield _fault(f, kind, "softmax", cause, 0.6 if act == "Sigmoid" else 0.9)
+    elif loss.takes == "probabilities" and act not in ("Sigmoid", "Softmax"):
+        cause = f"{act} before a loss that takes the logarithm of probabilities"
+        yield _fault(f, kind, "sigmoid", cause, 0.9)
+    elif loss.takes == "numbers" and odd:
+        yield _fault(f, kind, "sigmoid", f"{act} for targets of 0 and 1", 0.7)
+    if f.score.task == "labels" and act == "Softmax" and units > 1:
+        cause = "softmax makes labels that can occur together exclude each other"
+        yield _fault(f, kind, "sigmoid", cause, 0.8)
+
+
+def _activation_of_numbers(f: Facts) -> Iterator[Fault]:
+    act, y = f.activation_name, f.training.data[1]
+    if act == "Softmax" and f.start.output.shape[-1] == 1:
+        new = "sigmoid" if _within(y, 0, 1) else "linear"
+        cause = "softmax over one unit is 1 for every input"
+        yield _fault(f, "output_activation_wrong", new, cause, 1.0, True)
+    elif act in RANGES:
+        low, high = RANGES[act]
+        outside = float(np.mean((y < low) | (y > high)))
+        if outside:
+            kind = "output_activation_wrong" if act == "ReLU" else "target_range_mismatch"
+            cause = f"{outside:.0%} of the targets are outside of the range of {act}"
+            yield _fault(f, kind, "linear", cause, 0.9)
+        else:
+            cause = f"{act} before numbers"
+            yield _fault(
+                f, "output_activation_wrong", "linear", cause, 0.5 if act == "Softmax" else 0.3
+            )
+    elif act != "Identity":
+        yield _fault(f, "output_activation_wrong", "linear", f"{act} before numbers", 0.6)
+
+
+def _within(y: Array, low: float, high: float) -> bool:
+    return bool(np.min(y) >= low and np.max(y) <= high)
+
+
+def _formula(f: Facts) -> Iterator[Fault]:
+    """Faults of the loss's own formula."""
+    loss, plain = f.loss, PLAIN.get((f.loss.name, f.loss.takes))
+    if plain is None:
+        return
+    change = (Change("loss", "loss", plain),)
+    if loss.coupled:
+        cause = "each output is compared with the targets of all rows: shapes broadcast"
+        yield Fault("loss_shape_broadcast", "loss", cause, 1.0, change, True)
+    elif loss.reduction in ("sum", "sum_over_rows"):
+        cause = (
+            f"the loss is a sum over {f.training.batch} rows, so its gradient grows with the batch"
+        )
+        yield Fault("loss_reduction_wrong", "loss", cause, 0.7, change)
+    if not loss.protected and f.outcome.nonfinite is not None:
+        cause = "the loss takes the logarithm of 0 where a probability is 0 or 1"
+        yield Fault("unprotected_log", "loss", cause, 1.0, change, True)
+
+
+def _loss_of_task(f: Facts) -> Iterator[Fault]:
+    loss, task, units = f.loss, f.score.task, f.start.output.shape[-1]
+    name = loss.name or "a loss of another form"
+    if task != "numbers":
+        each = task == "classes" and units > 1 and loss.name == "binary_cross_entropy"
+        if loss.name in ("", "mse", "mae") or each:
+            new = "bce_logits" if units == 1 or task == "labels" else "cce_logits"
+            linear = Change("output_activation", f.output_place, "linear")
+            cause = f"{name} for classes: its gradient is small where the output is sure and wrong"
+            yield Fault("loss_wrong", "loss", cause, 0.6, (Change("loss", "loss", new), linear))
+        if loss.name == "mae":
+            cause = "the absolute error is least at the median, which is 0 or 1 for classes"
+            yield Fault("loss_wrong", "loss", cause, 0.5, (Change("loss", "loss", "mse"),))
+    elif loss.name not in ("mse", "mae"):
+        if loss.name == "binary_cross_entropy" and _within(f.training.data[1], 0, 1):
+            return
+        changes: tuple[Change, ...] = (Change("loss", "loss", "mse"),)
+        if f.activation_name != "Identity":
+            changes = *changes, Change("output_activation", f.output_place, "linear")
+        yield Fault("loss_wrong", "loss", f"{name} for numbers", 0.9, changes)

@@ -1,0 +1,92 @@
+"""Faults of the steps: rate, optimizer, batches, epochs, regularisation, evaluation mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...diagnosis.finding import Change
+from ..facts import ROWS, Facts
+from .fault import Fault
+
+FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likely each is to help
+LEAST, LARGEST = 1e-7, 2.0  # rates that are tried
+MORE_EPOCHS = 4
+FEW_STEPS = 3000  # of a small network: more are tried
+WORSE = 0.25  # score in evaluation mode than in training mode
+
+
+def step_faults(f: Facts) -> Iterator[Fault]:
+    """What may be wrong with how, and how long, the weights are changed."""
+    if f.training.first_step() > 0:
+        cause = "a step moves the weights along the gradient, and not against it"
+        change = (Change("optimizer", "optimizer", ("adam", 1e-3)),)
+        yield Fault("gradient_ascent", "optimizer", cause, 1.0, change, True)
+    else:
+        yield from _rate(f)
+    yield from _amount(f)
+    yield from _regularisation(f)
+    yield from _evaluation(f)
+
+
+def _rate(f: Facts) -> Iterator[Fault]:
+    settings, name = f.training.settings, f.training.optimizer_name
+    rate = float(settings["lr"])
+    for factor, prior in FACTORS.items():
+        new = rate * factor
+        if LEAST <= new <= LARGEST:
+            kind = "lr_too_low" if factor > 1 else "lr_too_high"
+            cause = f"the rate is {rate:.3g}, and {new:.3g} does better"
+            yield Fault(kind, "optimizer.lr", cause, prior, (Change("rate", "optimizer.lr", new),))
+    adam = name in ("Adam", "AdamW")
+    if not adam or float(settings.get("eps", 0)) > 1e-3:
+        new = rate if adam or "eps" in settings else min(max(rate / 10, 1e-3), 0.03)
+        cause = f"Adam with the rate {new:.3g} does better than {name}"
+        change = (Change("optimizer", "optimizer", ("adam", new)),)
+        yield Fault("optimizer_unsuited", "optimizer", cause, 0.45, change)
+
+
+def _amount(f: Facts) -> Iterator[Fault]:
+    t = f.training
+    rows = len(t.data[0])
+    steps = math.ceil(rows / t.batch)
+    change = (Change("batch", "batch", 32),)
+    if t.batch * 4 > rows >= 64:
+        cause = f"batches of {t.batch} of {rows} rows are {steps} steps per epoch"
+        yield Fault("batch_too_large", "batch", cause, 0.45, change)
+    elif t.batch <= 2 and rows >= 64:
+        yield Fault(
+            "batch_too_small", "batch", f"a gradient of {t.batch} rows is noise", 0.5, change
+        )
+    cause = f"{t.epochs} epochs of {steps} steps are {t.epochs * steps} steps"
+    times = max(MORE_EPOCHS, min(FEW_STEPS // (t.epochs * steps), 100))
+    more = (Change("epochs", "epochs", t.epochs * times),)
+    yield Fault("too_few_epochs", "epochs", cause, 0.3, more)
+
+
+def _regularisation(f: Facts) -> Iterator[Fault]:
+    dropouts = f.start.of_kind("dropout")
+    decay = float(f.training.settings.get("weight_decay", 0.0))
+    changes = tuple(Change("remove", a.path) for a in dropouts)
+    if decay:
+        changes = *changes, Change("decay", "optimizer.weight_decay", 0.0)
+    if changes and (f.outcome.fit < 0.95 or decay > 1e-3):
+        place = dropouts[0].path if dropouts else "optimizer"
+        cause = f"the score on rows of the training is {f.outcome.fit:.3g} only"
+        yield Fault("regularisation_too_strong", place, cause, 0.4, changes)
+
+
+def _evaluation(f: Facts) -> Iterator[Fault]:
+    """Whether the model computes something else in evaluation mode."""
+    suspects = f.start.of_kind("norm", "dropout", "custom")
+    if not suspects or f.end is None:
+        return
+    x, y = (a[:ROWS] for a in f.training.data)
+    trained = f.score_in_training_mode
+    evaluated = f.score(f.training.outputs(f.outcome.model, x), y)
+    if trained - evaluated > WORSE:
+        cause = (
+            f"rows of the training get the score {trained:.3g} in training mode, and "
+            f"{evaluated:.3g} in evaluation mode"
+        )
+        yield Fault("inference_mode_wrong", suspects[0].path, cause, 1.0, (), True)

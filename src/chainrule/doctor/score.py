@@ -1,0 +1,83 @@
+"""How good predictions are: 1 is perfect, for every task, so that losses can be exchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import Array
+
+RARE = 0.5  # the share of the smallest class over that of an even one: then classes count the same
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score by the kind of targets.
+
+    task   "classes" (integers), "labels" (each column 0 or 1), "numbers"
+    name   "accuracy", "balanced accuracy", "R²"
+    """
+
+    task: str
+    name: str
+    classes: int = 0
+    logits: bool = False
+    mean: Array | None = None
+
+    @property
+    def guess(self) -> float:
+        """The score of a constant."""
+        return 0.0 if self.task == "numbers" else 1 / max(self.classes, 2)
+
+    def __call__(self, out: Array, y: Array) -> float:
+        value = float(self.rows(out, y).mean())
+        return max(value, -1.0) if np.isfinite(value) else self.worst
+
+    @property
+    def worst(self) -> float:
+        """The score of predictions that are not finite."""
+        return -1.0 if self.task == "numbers" else 0.0
+
+    def rows(self, out: Array, y: Array) -> Array:
+        """A number for each row, whose mean is the score."""
+        out = np.nan_to_num(out, nan=-1e30)
+        if self.task == "numbers":
+            out, y = out.reshape(len(out), -1), y.reshape(len(y), -1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                error = np.square(out - y).sum(1)
+            spread = float(np.square(y - self.mean).sum()) / len(y)
+            return 1 - error / max(spread, 1e-30)
+        threshold = 0.0 if self.logits else 0.5
+        if self.task == "labels":
+            return ((out > threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
+        if y.ndim == 2 and out.ndim == 3:
+            real = y >= 0
+            out, y = out[real], y[real]
+        out = out.reshape(len(out), -1)
+        guess = (out[:, 0] > threshold).astype(int) if out.shape[1] == 1 else out.argmax(1)
+        y = y.reshape(-1).astype(np.int64)
+        hit = (guess == y).astype(np.float64)
+        if self.name == "accuracy":
+            return hit
+        counts = np.bincount(y)
+        return hit * len(y) / (np.count_nonzero(counts) * counts[y])
+
+
+def score_for(y: Array, valid: Array, logits: bool) -> Score:
+    """The score for targets like these.
+
+    logits   whether an output above 0 means 1, instead of one above 0.5
+    """
+    if y.dtype.kind in "iub":
+        both = np.concatenate([y.ravel(), valid.ravel()])
+        both = both[both >= 0]
+        counts = np.bincount(both.astype(np.int64).ravel())
+        counts = counts[counts > 0]
+        even = counts.min() >= RARE * counts.mean() if len(counts) else True
+        name = "accuracy" if even else "balanced accuracy"
+        return Score("classes", name, int(both.max(initial=0)) + 1, logits)
+    flat = y.reshape(len(y), -1)
+    if np.isin(flat, (0, 1)).all():
+        return Score("labels", "accuracy", 2, logits)
+    return Score("numbers", "R²", mean=flat.mean(0))

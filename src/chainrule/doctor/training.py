@@ -1,0 +1,124 @@
+"""A training as the doctor sees it: it can be measured, changed, and run again.
+
+`modules.ModuleTraining` is one of this library's models. What reads trainings (facts, faults, the
+search) needs no more than this file, so models of another library can be diagnosed as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..diagnosis.finding import Change
+from ..graph import Array
+from .score import Score
+
+Data = tuple[Array, Array]  # inputs (N, …) and targets (N, …)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module without modules in it, as it ran on a batch.
+
+    kind       "weights" (a linear layer, a convolution), "recurrent", "activation", "norm",
+               "dropout", "custom" (the user's own), "other"
+    name       the class
+    output     (rows, …)
+    features   the axis of the output that has the units or channels
+    units      (units, fan_in): the weight by the units that it computes, or None
+    gradient   ∂loss/∂weight, in the weight's order; None where nothing reaches it
+    upstream   ∂loss/∂output, or None
+    """
+
+    path: str
+    kind: str
+    name: str
+    output: Array
+    features: int = -1
+    units: Array | None = None
+    gradient: Array | None = None
+    upstream: Array | None = None
+
+    @property
+    def by_unit(self) -> Array:
+        """The output as (rows and places, units)."""
+        moved = np.moveaxis(self.output, self.features, -1)
+        return moved.reshape(-1, moved.shape[-1])
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One batch forward and backward: the layers in the order in which they ran."""
+
+    layers: Sequence[Layer]
+    output: Array
+    loss: float
+
+    def of_kind(self, *kinds: str) -> list[Layer]:
+        """The layers of these kinds."""
+        return [layer for layer in self.layers if layer.kind in kinds]
+
+
+@dataclass
+class Outcome:
+    """What a training came to.
+
+    losses      the mean of each epoch
+    score       on the held-out rows; `rows` are the numbers whose mean it is
+    fit         the score on rows of the training
+    nonfinite   the first step whose loss is not finite, or None
+    model       the trained model
+    seconds     of processor time
+    """
+
+    score: float
+    losses: list[float] = field(default_factory=list)
+    rows: Array | None = None
+    fit: float = -math.inf
+    nonfinite: int | None = None
+    steps: int = 0
+    model: Any = None
+    seconds: float = 0.0
+
+
+class Training(Protocol):
+    """A training before its first step; whatever is done with it, it stays as it is.
+
+    optimizer_name   the class of the optimizer
+    settings         of its first group of parameters
+    """
+
+    @property
+    def data(self) -> Data: ...
+    @property
+    def valid(self) -> Data: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def optimizer_name(self) -> str: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def loss_value(self, outputs: Array, targets: Array) -> float:
+        """The loss of these outputs; NaN where it cannot be computed."""
+
+    def observe(self, model: Any = None) -> Observed:
+        """A batch of the training through the first weights, or through a trained model."""
+
+    def outputs(self, model: Any, x: Array) -> Array:
+        """The outputs of a trained model in evaluation mode, float64."""
+
+    def first_step(self) -> float:
+        """∑ gradient · change over all weights in the first step: negative, if it descends."""
+
+    def changed(self, changes: Sequence[Change]) -> Training:
+        """The training with these changes."""
+
+    def run(self, score: Score, seed: int = 0, seconds: float = math.inf) -> Outcome:
+        """Train a copy, for at most so much processor time (it may overrun by an epoch)."""
