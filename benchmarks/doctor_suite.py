@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import time
+import traceback
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chainrule.diagnosis import Finding
-from chainrule.doctor.facts import Facts, gather
+from chainrule.doctor.facts import gather
 from chainrule.doctor.search import find
-from seeded.faults import FAULTS, Seeded
+from seeded.faults import FAULTS, Seeded, build
 from seeded.healthy import HEALTHY
 
 SECONDS = 4.0  # of processor time for the trials of a training
@@ -68,9 +70,8 @@ def faulty(seeded: Seeded, seconds: float) -> Row:
     """The doctor's findings of a fault, judged; asserts that it harms."""
     healthy = HEALTHY[seeded.healthy]
     well = gather(healthy.build(seeded.seed)).outcome.score
-    training = seeded.spoil(healthy.build(seeded.seed))
     began = time.process_time()
-    findings, search = find(training, seconds)
+    findings, search = find(build(seeded), seconds)
     score = search.base
     assert well >= healthy.floor, f"{seeded.healthy} reaches {well:.2f}: below {healthy.floor}"
     assert score <= well - HARM, f"{seeded.kind} in {seeded.healthy}: {well:.2f} -> {score:.2f}"
@@ -103,7 +104,13 @@ def row(job: tuple[int | None, str, int, float]) -> Row:
     number, name, seed, seconds = job
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return well(name, seed, seconds) if number is None else faulty(FAULTS[number], seconds)
+        try:
+            return well(name, seed, seconds) if number is None else faulty(FAULTS[number], seconds)
+        except Exception as error:  # the others go on; it counts as wrong
+            kind = "healthy" if number is None else FAULTS[number].kind
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__} {place.name}:{place.lineno} {str(error)[:200]}"
+            return Row(kind, name, seed, math.nan, (("error", what),), 0.0)
 
 
 def summary(rows: list[Row]) -> dict[str, Any]:
@@ -137,9 +144,7 @@ def main() -> None:
     jobs += [(None, name, seed, a.seconds) for name in HEALTHY for seed in SEEDS]
     named = [("healthy" if k is None else FAULTS[k].kind) + " " + name for k, name, *_ in jobs]
     if a.only:
-        jobs = [
-            j for j, n in zip(jobs, named, strict=True) if any(word in n for word in a.only)
-        ]
+        jobs = [j for j, n in zip(jobs, named, strict=True) if any(word in n for word in a.only)]
     rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:
         for done in pool.imap(row, jobs):
@@ -148,9 +153,7 @@ def main() -> None:
     for name, value in summary(rows).items():
         print(f"{name:16} {value}")
     if a.out:
-        a.out.write_text(
-            json.dumps({**summary(rows), "rows": [vars(r) for r in rows]}, indent=1)
-        )
+        a.out.write_text(json.dumps({**summary(rows), "rows": [vars(r) for r in rows]}, indent=1))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ HEALTHY: Mapping[str, Healthy] = {
     "mlp mixed": Healthy("mlp", "mixed", (32,), 6, "classes", 0.62, 5e-3, 12),
     "mlp digits": Healthy("mlp", "flat_digits", (64,), 10, "classes", 0.88, 3e-3, 15),
     "sgd digits": Healthy("mlp", "flat_digits", (64,), 10, "classes", 0.85, 0.1, 15, "sgd"),
+    "sgd numbers": Healthy("mlp_tanh", "numbers", (48, 48), 1, "numbers", 0.8, 0.1, 40, "sgd"),
     "mlp few": Healthy("mlp", "few", (64,), 1, "numbers", 0.2, 1e-2, 6),
     "mlp few deep": Healthy("mlp", "few", (64, 64), 1, "numbers", 0.2, 3e-3, 6),
     "mlp rings": Healthy("mlp", "rings", (32, 16), 1, "binary", 0.9, 1e-2, 20),

@@ -37,6 +37,8 @@ KINDS: Mapping[str, str] = {
     "train_test_mismatch": "held-out data that is prepared in another way",
     "label_encoding_wrong": "labels that were scaled, or numbered in another way",
     "labels_misaligned": "inputs and targets that do not belong together",
+    "data_not_shuffled": "rows in the order of their classes in each epoch",
+    "regularisation_missing": "rows are learned by heart: held-out rows get worse",
     "regularisation_too_strong": "dropout or weight decay that hinders the training",
     "inference_mode_wrong": "a model that computes something else in evaluation mode",
 }

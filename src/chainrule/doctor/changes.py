@@ -11,11 +11,12 @@ import numpy as np
 from .. import nn, optim, random
 from ..diagnosis.finding import Change
 from ..functions import elementwise
+from ..functions.creation import zeros
 from ..graph import Array
 from ..nn import Module, init
 from ..nn import functional as F  # noqa: N812 - the usual name
 from ..nn.activation import Activation
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad
 from .setup import Setup
 
 T = TypeVar("T", bound=Setup)
@@ -97,12 +98,29 @@ def _initialisation(t: T, change: Change) -> T:
     random.default.set_state(random.Generator(1).state)
     try:
         module = _module(t.model, change.place)
+        if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
+            _recurrent_initialisation(module)
+            return t
         _INITS[change.value](module.weight)
         if getattr(module, "bias", None) is not None:
             init.zeros_(module.bias)
     finally:
         random.default.set_state(drawn)
     return t
+
+
+def _recurrent_initialisation(module: Module) -> None:
+    """Orthogonal weights from state to state, of each gate, so that the state keeps its size."""
+    for name, p in module.named_parameters():
+        if "weight_hh" in name:
+            size = p.shape[1]
+            parts = [init.orthogonal_(zeros((size, size))).numpy() for _ in range(len(p) // size)]
+            with no_grad():
+                p[...] = np.concatenate(parts)
+        elif p.ndim >= 2:
+            init.xavier_uniform_(p)
+        else:
+            init.zeros_(p)
 
 
 # ── the optimizer ────────────────────────────────────────────────────────────────────────────────
@@ -196,6 +214,10 @@ def _alike(a: Array) -> bool:
     return a.shape[1] >= 50
 
 
+def _shuffle(t: T, change: Change) -> T:
+    return replace(t, shuffle=change.value)
+
+
 def _batch(t: T, change: Change) -> T:
     return replace(t, batch=change.value)
 
@@ -216,6 +238,7 @@ _APPLY: Mapping[str, Callable[[Any, Change], Any]] = {
     "optimizer": _optimizer,
     "rate": _rate,
     "decay": _decay,
+    "shuffle": _shuffle,
     "batch": _batch,
     "epochs": _epochs,
 }

@@ -74,6 +74,29 @@ class Facts:
         return sizes[0] / sizes[-1] if sizes[-1] else math.inf
 
     @cached_property
+    def growth(self) -> float:
+        """∂loss/∂output of the first layer with weights over that of the last, by their sizes."""
+        sizes = [_rms(a.upstream) for a in self.weights if a.upstream is not None]
+        return sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] else 1.0
+
+    @cached_property
+    def dead_at_start(self) -> float:
+        """The share of hidden ReLU units that are 0 on every row of the first batch, in the layer
+        where it is largest.
+        """
+        relus = [a for a in self.hidden if a.name == "ReLU"]
+        return max((float(np.all(a.by_unit <= 0, axis=0).mean()) for a in relus), default=0.0)
+
+    @cached_property
+    def saturated(self) -> list[tuple[Layer, float]]:
+        """The hidden tanh and sigmoid with the share of their outputs at the ends of the range,
+        where the slope is below 4 % of the steepest.
+        """
+        ends = {"Tanh": (-0.98, 0.98), "Sigmoid": (0.01, 0.99)}
+        at = [(a, ends[a.name]) for a in self.hidden if a.name in ends]
+        return [(a, float(((a.output < low) | (a.output > high)).mean())) for a, (low, high) in at]
+
+    @cached_property
     def dead_share(self) -> float:
         """The share of hidden ReLU units that are 0 on every row of a batch, after the training."""
         relus = [a for a in (self.end or self.start).layers if a.name == "ReLU"]

@@ -31,6 +31,7 @@ class LossReading:
     reduction   "mean" over the rows, "sum", "sum_over_rows" (and the mean over classes); "" unknown
     coupled     whether each output is compared with the targets of all rows
     protected   whether it is finite where a probability is 0 or 1
+    negative    whether it has the wrong sign
     """
 
     name: str = ""
@@ -38,26 +39,36 @@ class LossReading:
     reduction: str = ""
     coupled: bool = False
     protected: bool = True
+    negative: bool = False
 
 
 def read_loss(loss: Loss, outputs: tuple[int, ...], y: Array) -> LossReading:
-    """What the loss is for outputs (rows, *outputs) and targets like these."""
-    if len(outputs) != 1:
+    """What the loss is for outputs (rows, *outputs) and targets like these.
+
+    Of outputs with places, such as (rows, steps, units), each place counts as a row.
+    """
+    if not outputs:
         return LossReading()
     rng = np.random.default_rng(0)
     y = y[rng.permutation(len(y))[:ROWS]]
-    shape = len(y), outputs[0]
+    shape = len(y), *outputs
     examples = [rng.uniform(0.05, 0.95, shape).astype(np.float32) for _ in range(2)]
     values = [loss(out, y) for out in examples]
     ends = [np.full(shape, v, np.float32) for v in (0.0, 1.0)]
     protected = all(math.isfinite(loss(out, y)) for out in ends)
+    places, units = math.prod(outputs[:-1]), outputs[-1]
+    if places > 1:
+        y = y.reshape(len(y) * places, -1) if y.size % (len(y) * places) == 0 else y
     for name, takes, formula in FORMULAS:
-        for targets in _as_columns(y, outputs[0], name):
+        for targets in _as_columns(y, units, name):
+            if len(targets) != len(examples[0]) * places:
+                continue
             for reduction, coupled, reduced in _reductions(name, formula, targets):
                 with np.errstate(all="ignore"):
-                    expected = [reduced(out.astype(np.float64)) for out in examples]
-                if _same(values, expected):
-                    return LossReading(name, takes, reduction, coupled, protected)
+                    expected = [reduced(out.reshape(-1, units).astype(float)) for out in examples]
+                for sign in (1, -1):
+                    if _same(values, [sign * value for value in expected]):
+                        return LossReading(name, takes, reduction, coupled, protected, sign < 0)
     return LossReading(protected=protected)
 
 

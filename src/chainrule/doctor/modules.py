@@ -87,6 +87,12 @@ class ModuleTraining(Setup):
         seen: list[tuple[Module, Array, Tensor | None]] = []
 
         def look(module: Module, args: Any, output: Any) -> Any:
+            if kind_of(module) == "recurrent":  # its probe is of the input, for each step
+                x = as_tensor(args[0])
+                probe = Tensor(np.zeros(x.shape, x.dtype), requires_grad=True)
+                output = module.forward(x + probe, *args[1:])
+                seen.append((module, output[0].numpy(), probe))
+                return output
             first = output[0] if isinstance(output, tuple) else output
             if isinstance(output, tuple) or first.dtype.kind != "f":
                 seen.append((module, first.numpy(), None))
@@ -220,7 +226,11 @@ def _layer(path: str, module: Module, output: Array, probe: Tensor | None) -> La
         units = w if isinstance(module, nn.Linear) else w.reshape(-1, w.shape[-1]).T
         gradient = None if weight.grad is None else _dense(weight.grad)
     upstream = None if probe is None or probe.grad is None else probe.grad.numpy()
-    return Layer(path, kind, type(module).__name__, output, -1, units, gradient, upstream)
+    by_step = None
+    if kind == "recurrent" and upstream is not None:
+        by_step = np.sqrt(np.mean(np.square(upstream, dtype=np.float64), (0, -1)))
+        upstream = None
+    return Layer(path, kind, type(module).__name__, output, -1, units, gradient, upstream, by_step)
 
 
 def kind_of(module: Module) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
+from ..errors import ChainruleError
 from .facts import Facts, gather
 from .faults import Fault, faults_of
 from .training import Outcome, Training
@@ -61,8 +62,11 @@ class Search:
         key = frozenset(changes), seed
         if key not in self.tried:
             seconds = max(3 * self.facts.outcome.seconds, self.budget / 4)
-            training = self.facts.training.changed(changes)
-            self.tried[key] = training.run(self.facts.score, seed, seconds)
+            try:
+                training = self.facts.training.changed(changes)
+                self.tried[key] = training.run(self.facts.score, seed, seconds)
+            except (ChainruleError, ArithmeticError, ValueError, TypeError, LookupError):
+                self.tried[key] = Outcome(self.facts.score.worst)  # not possible for this model
         return self.tried[key]
 
     def score(self, bundle: Sequence[Fault], seed: int = 0) -> float:

@@ -32,6 +32,7 @@ class Layer:
     units      (units, fan_in): the weight by the units that it computes, or None
     gradient   ∂loss/∂weight, in the weight's order; None where nothing reaches it
     upstream   ∂loss/∂output, or None
+    by_step    (T,) of a recurrent layer: the root mean square of ∂loss/∂input of each step, or None
     """
 
     path: str
@@ -42,6 +43,7 @@ class Layer:
     units: Array | None = None
     gradient: Array | None = None
     upstream: Array | None = None
+    by_step: Array | None = None
 
     @property
     def by_unit(self) -> Array:
@@ -100,6 +102,8 @@ class Training(Protocol):
     def batch(self) -> int: ...
     @property
     def epochs(self) -> int: ...
+    @property
+    def shuffle(self) -> bool: ...
     @property
     def optimizer_name(self) -> str: ...
     @property

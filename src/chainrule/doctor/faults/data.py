@@ -25,11 +25,14 @@ def data_faults(f: Facts) -> Iterator[Fault]:
     if f.score.task == "numbers":
         yield from _targets(f)
     yield from _two_sets(f)
+    yield from _order(f)
     yield from _misaligned(f)
 
 
 def _inputs(f: Facts) -> Iterator[Fault]:
     x = f.training.data[0]
+    if x.dtype.kind in "iu" and any(a.name == "Embedding" for a in f.start.layers):
+        return  # numbers of tokens
     flat = x.reshape(len(x), -1).astype(np.float64)
     spreads = flat.std(0)
     spreads = spreads[spreads > 0]
@@ -86,6 +89,22 @@ def _two_sets(f: Facts) -> Iterator[Fault]:
         if apart > 0.5:
             cause = f"the shares of the classes differ by {apart:.0%} between the two sets"
             yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True)
+
+
+def _order(f: Facts) -> Iterator[Fault]:
+    """Rows in the order of their classes, which each epoch goes through in this order."""
+    y = f.training.data[1].ravel()
+    if f.training.shuffle or f.score.task != "classes" or len(y) != len(f.training.data[0]):
+        return
+    shares = np.unique(y, return_counts=True)[1] / len(y)
+    expected, same = float((shares**2).sum()), float(np.mean(y[1:] == y[:-1]))
+    if same > (1 + expected) / 2:
+        cause = (
+            f"{same:.0%} of the rows follow one of their own class, of {expected:.0%} in a random "
+            "order: a batch has few classes"
+        )
+        change = (Change("shuffle", "data", True),)
+        yield Fault("data_not_shuffled", "data", cause, 0.9, change)
 
 
 def _misaligned(f: Facts) -> Iterator[Fault]:

@@ -98,6 +98,9 @@ def _formula(f: Facts) -> Iterator[Fault]:
     if plain is None:
         return
     change = (Change("loss", "loss", plain),)
+    if loss.negative:
+        cause = f"the loss is {loss.name} with the wrong sign: it is least where all is wrong"
+        yield Fault("gradient_ascent", "loss", cause, 1.0, change, True)
     if loss.coupled:
         cause = "each output is compared with the targets of all rows: shapes broadcast"
         yield Fault("loss_shape_broadcast", "loss", cause, 1.0, change, True)

@@ -13,6 +13,7 @@ FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likel
 LEAST, LARGEST = 1e-7, 2.0  # rates that are tried
 MORE_EPOCHS = 4
 FEW_STEPS = 3000  # of a small network: more are tried
+GAP = 0.15  # score of rows of the training over that of held-out rows
 WORSE = 0.25  # score in evaluation mode than in training mode
 
 
@@ -26,6 +27,7 @@ def step_faults(f: Facts) -> Iterator[Fault]:
         yield from _rate(f)
     yield from _amount(f)
     yield from _regularisation(f)
+    yield from _learned_by_heart(f)
     yield from _evaluation(f)
 
 
@@ -74,6 +76,19 @@ def _regularisation(f: Facts) -> Iterator[Fault]:
         place = dropouts[0].path if dropouts else "optimizer"
         cause = f"the score on rows of the training is {f.outcome.fit:.3g} only"
         yield Fault("regularisation_too_strong", place, cause, 0.4, changes)
+
+
+def _learned_by_heart(f: Facts) -> Iterator[Fault]:
+    """Held-out rows are far worse than those of the training, and better after fewer epochs."""
+    gap, epochs = f.outcome.fit - f.outcome.score, f.training.epochs
+    for part, prior in ((4, 0.4), (16, 0.4)):
+        if gap > GAP and epochs >= 2 * part:
+            cause = (
+                f"the score of rows of the training is {f.outcome.fit:.3g}, and of held-out rows "
+                f"{f.outcome.score:.3g}, after {epochs} epochs"
+            )
+            change = (Change("epochs", "epochs", epochs // part),)
+            yield Fault("regularisation_missing", "epochs", cause, prior, change)
 
 
 def _evaluation(f: Facts) -> Iterator[Fault]:
