@@ -22,6 +22,7 @@ os.environ["CHAINRULE_VERIFY"] = "1"  # of each program that is compiled, also i
 NATIVE = (
     "backends/native/",
     "cli/",
+    "doctor/test_seeded_faults",
     "compile/test_resident",
     "parity/test_convolutions",
     "test_docs",

@@ -12,7 +12,7 @@ from chainrule import nn, optim, random
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.functions import elementwise, reductions
 from chainrule.nn import Module, init
-from chainrule.nn import functional as F
+from chainrule.nn import functional as F  # noqa: N812 - the usual name
 from chainrule.tensor import Tensor, no_grad
 
 from .healthy import HEALTHY
@@ -281,6 +281,7 @@ def build(seeded: Seeded) -> ModuleTraining:
 
 LR, X, Y = ("optimizer.lr", "optimizer"), ("data.inputs",), ("data.targets",)
 RATE_LIKE = ("exploding_gradient",)
+LR_LIKE = ("lr_too_high", "exploding_gradient")
 HIDDEN = ("0", "1", "2", "3", "4", "5")
 
 
@@ -504,5 +505,54 @@ FAULTS: list[Seeded] = [
     *_all(
         ("mlp few", "mlp few deep"),
         *("regularisation_missing", settings(epochs=150), ("epochs", "optimizer")),
+    ),
+    # the same kinds in sequences and attention, where a fault is in one part of many
+    Seeded("init_too_large", "transformer words", weights(times(30.0)), ("*",), RATE_LIKE),
+    Seeded("init_too_large", "transformer words deep", weights(times(20.0)), ("*",), RATE_LIKE),
+    Seeded(
+        "init_symmetric",
+        "lstm waves",
+        weights(constant(0.1), "_l0"),
+        ("recurrent",),
+        ("init_too_small",),
+    ),
+    Seeded(
+        "saturated_activation",
+        "rnn waves",
+        weights(times(40.0), "weight_ih_l0", "weight_hh_l0"),
+        ("recurrent",),
+        ("init_too_large", "exploding_gradient"),
+    ),
+    *_all(("transformer words", "gru recall", "lstm tags"), "labels_misaligned", misaligned, Y),
+    Seeded("label_encoding_wrong", "transformer words", targets(lambda y: y // 4, False), Y),
+    Seeded("targets_not_scaled", "called numbers", targets(lambda y: y * 300 + 2000), Y),
+    Seeded("inputs_not_scaled", "lstm waves", inputs(lambda x: x * 300 + 900), X),
+    Seeded("inputs_overscaled", "gru recall", inputs(lambda x: x / 255), X),
+    Seeded("train_test_mismatch", "gru recall", inputs(lambda x: x / 255, held_out=False), X),
+    *_all(("sgd words", "sgd tags"), "lr_too_high", rate(300), LR, RATE_LIKE),
+    Seeded("loss_reduction_wrong", "sgd tags", loss(sum_of_classes), ("loss",), LR_LIKE),
+    Seeded(
+        "missing_output_activation",
+        "transformer words",
+        loss(of_probabilities),
+        ("head", "loss"),
+        ("loss_wrong",),
+    ),
+    Seeded(
+        "regularisation_too_strong",
+        "transformer words",
+        adam(lr=5e-3, weight_decay=1.0),
+        ("optimizer",),
+    ),
+    *_all(
+        ("lstm tags", "rnn next values"),
+        *("too_few_epochs", settings(epochs=1), ("epochs",), ("lr_too_low", "batch_too_large")),
+    ),
+    Seeded("gradient_ascent", "transformer words", loss(negated), ("loss", "optimizer")),
+    # an activation that is a plain call in a function of the output, which no module shows
+    *_all(
+        ("called digits",),
+        *("double_softmax", loss(lambda p, y: F.cross_entropy(F.softmax(p), y)), ("loss", "head")),
+        also=("loss_wrong",),
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from chainrule import nn, optim, random
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.nn import Module
-from chainrule.nn import functional as F
+from chainrule.nn import functional as F  # noqa: N812 - the usual name
 from chainrule.tensor import Tensor
 
 from .data import sets
@@ -168,4 +168,7 @@ HEALTHY: Mapping[str, Healthy] = {
     "lstm tags": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 1e-2, 10),
     "transformer words": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 5e-3, 8),
     "transformer words deep": Healthy("transformer", "words", (16, 3), 4, "classes", 0.9, 3e-3, 8),
+    "sgd words": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 0.3, 12, "sgd"),
+    "sgd tags": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 3.0, 20, "sgd"),
+    "called digits": Healthy("called", "flat_digits", (48,), 10, "classes", 0.85, 0.1, 15, "sgd"),
 }

@@ -78,9 +78,30 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("loss", "units", "targets", "expected"), CASES.values(), ids=CASES)
-def test_a_loss_is_known_by_its_values(loss, units, targets, expected):
+def read(loss, outputs, targets):
     def value(outputs, y):
         return float(loss(torch.tensor(outputs), torch.tensor(y)))
 
-    assert read_loss(value, (units,), targets) == LossReading(*expected)
+    return read_loss(value, outputs, targets)
+
+
+@pytest.mark.parametrize(("loss", "units", "targets", "expected"), CASES.values(), ids=CASES)
+def test_a_loss_is_known_by_its_values(loss, units, targets, expected):
+    assert read(loss, (units,), targets) == LossReading(*expected)
+
+
+def test_each_step_of_a_sequence_counts_as_a_row():
+    tags = np.random.default_rng(4).integers(0, 4, (40, 5))
+
+    def loss(p, y):
+        return T.cross_entropy(p.transpose(1, 2), y)
+
+    assert read(loss, (5, 4), tags) == LossReading("cross_entropy", "logits", "mean")
+    values = np.random.default_rng(5).normal(size=(40, 5, 2)).astype(np.float32)
+    found = read(lambda p, y: T.mse_loss(p, y), (5, 2), values)
+    assert found == LossReading("mse", "numbers", "mean")
+
+
+def test_the_wrong_sign_is_read():
+    found = read(lambda p, y: -T.cross_entropy(p, y), (4,), CLASSES)
+    assert (found.name, found.negative) == ("cross_entropy", True)

@@ -1,0 +1,112 @@
+"""What is measured of gradients, of units, and of what lies between layers."""
+
+import numpy as np
+import pytest
+import torch
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.diagnosis import Change
+from chainrule.doctor.facts import gather
+from chainrule.doctor.faults import faults_of
+from chainrule.doctor.modules import ModuleTraining
+from chainrule.nn import functional as F  # noqa: N812 - the usual name
+
+RNG = np.random.default_rng(0)
+
+
+def training(model, x, y, loss=F.mse_loss, **more):
+    optimizer = optim.SGD(model.named_parameters(), lr=1e-3)
+    x, y = x.astype(np.float32), y.astype(np.float32) if y.dtype.kind == "f" else y
+    return ModuleTraining(model, loss, optimizer, (x, y), (x, y), 16, 1, **more)
+
+
+class Last(nn.Module):
+    def __init__(self):
+        self.recurrent = nn.RNN(2, 3)
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x)[0][:, -1])
+
+
+def test_the_gradient_by_step_is_that_of_pytorch():
+    model, x, y = Last(), RNG.normal(size=(20, 6, 2)), RNG.normal(size=(20, 1))
+    theirs, head = torch.nn.RNN(2, 3, batch_first=True).double(), torch.nn.Linear(3, 1).double()
+    for module, ours in ((theirs, model.recurrent), (head, model.head)):
+        state = {name: torch.tensor(p.numpy()).double() for name, p in ours.named_parameters()}
+        module.load_state_dict(state)
+    t = torch.tensor(x.astype(np.float32)).double().requires_grad_()
+    loss = ((head(theirs(t)[0][:, -1]) - torch.tensor(y.astype(np.float32))) ** 2).mean()
+    loss.backward()
+    expected = t.grad.square().mean((0, 2)).sqrt().numpy()
+    (layer,) = training(model, x, y).observe().of_kind("recurrent")
+    np.testing.assert_allclose(layer.by_step, expected, rtol=1e-4)
+
+
+def stack(factor):
+    """Three linear layers of one unit, whose weights are the factor."""
+    layers = [nn.Linear(1, 1, bias=False) for _ in range(3)]
+    with cr.no_grad():
+        for layer in layers:
+            layer.weight[...] = factor
+    return nn.Sequential(*layers)
+
+
+def test_the_growth_of_the_gradient_is_the_product_of_the_weights_between():
+    x = RNG.normal(size=(40, 1))
+    facts = gather(training(stack(9.0), x, x))
+    assert facts.growth == pytest.approx(81, rel=1e-4)
+    assert "exploding_gradient" in {f.kind for f in faults_of(facts)}
+    assert gather(training(stack(1.0), x, x)).growth == pytest.approx(1, rel=1e-4)
+
+
+def test_units_that_are_dead_from_the_start_are_counted_in_the_worst_layer():
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
+    with cr.no_grad():
+        model[2].bias[...] = np.array([-99, -99, -99, 99], np.float32)
+    facts = gather(training(model, RNG.uniform(size=(40, 2)), RNG.normal(size=(40, 1))))
+    assert facts.dead_at_start == 0.75
+
+
+def test_stuck_tanh_are_found_by_their_outputs():
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Tanh(), nn.Linear(2, 1))
+    with cr.no_grad():
+        model[0].weight[...] = np.array([[0.1], [100.0]], np.float32)
+    x = np.repeat([[1.0], [-1.0]], 20, 0)
+    ((layer, share),) = gather(training(model, x, x)).saturated
+    assert (layer.path, share) == ("1", 0.5)
+
+
+class Between(nn.Module):
+    def __init__(self, function):
+        self.first, self.second, self.function = nn.Linear(3, 8), nn.Linear(8, 1), function
+
+    def forward(self, x):
+        return self.second(self.function(self.first(x)))
+
+
+@pytest.mark.parametrize(("function", "missing"), [(F.relu, False), (lambda x: x, True)])
+def test_a_function_between_layers_counts_though_no_module_shows_it(function, missing):
+    model = Between(function)
+    facts = gather(training(model, RNG.normal(size=(40, 3)), RNG.normal(size=(40, 1))))
+    kinds = {f.kind for f in faults_of(facts)}
+    assert ("missing_hidden_activation" in kinds) == missing
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_order_of_the_rows_matters_only_if_it_stays(shuffle):
+    x, y = RNG.normal(size=(60, 2)), np.repeat([0, 1, 2], 20)
+    facts = gather(training(nn.Linear(2, 3), x, y, F.cross_entropy, shuffle=shuffle))
+    assert ("data_not_shuffled" in {f.kind for f in faults_of(facts)}) != shuffle
+
+
+def test_a_recurrent_layer_begins_again_with_orthogonal_weights_of_each_gate():
+    x = RNG.normal(size=(20, 4, 2))
+    model = nn.Sequential(nn.LSTM(2, 3))
+    before = training(model, x, x)
+    after = before.changed([Change("initialisation", "0", "glorot_uniform")])
+    w = after.model[0].weight_hh_l0.numpy().reshape(4, 3, 3)
+    np.testing.assert_allclose(w @ w.transpose(0, 2, 1), np.tile(np.eye(3), (4, 1, 1)), atol=1e-5)
+    assert not after.model[0].bias_hh_l0.numpy().any()
+    assert before.model[0].bias_hh_l0.numpy().any()
