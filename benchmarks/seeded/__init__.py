@@ -2,5 +2,6 @@
 
 data      generated data, each from a seed
 healthy   networks of some families and sizes that train on them
-faults    faults by kind: how each is put into a healthy training, and where it then is
+faults    how faults are put into them
+suite     the table of faults: kind, healthy training, place
 """

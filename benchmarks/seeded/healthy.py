@@ -73,12 +73,13 @@ class Called(Module):
     def __init__(self, inputs: int, sizes: tuple[int, ...], outputs: int) -> None:
         widths = inputs, *sizes
         self.hidden = [nn.Linear(a, b) for a, b in zip(widths, sizes, strict=False)]
-        self.head = nn.Linear(sizes[-1], outputs)
+        self.head, self.last = nn.Linear(sizes[-1], outputs), None
 
     def forward(self, x: Any) -> Tensor:
         for layer in self.hidden:
             x = F.relu(layer(x))
-        return self.head(x)
+        x = self.head(x)
+        return x if self.last is None else self.last(x)
 
 
 def _cnn(shape: tuple[int, ...], sizes: tuple[int, ...], outputs: int, norm: bool) -> Module:
@@ -163,7 +164,7 @@ HEALTHY: Mapping[str, Healthy] = {
     "cnn norm digits": Healthy("cnn_norm", "digits", (8, 16), 10, "classes", 0.85, 5e-3, 6),
     "rnn waves": Healthy("rnn", "waves", (32,), 3, "classes", 0.85, 5e-3, 30),
     "gru recall": Healthy("gru", "recall", (24,), 4, "classes", 0.9, 1e-2, 15),
-    "lstm waves": Healthy("lstm", "waves", (24,), 3, "classes", 0.9, 1e-2, 20),
+    "lstm waves": Healthy("lstm", "waves", (24,), 3, "classes", 0.9, 5e-3, 25),
     "rnn next values": Healthy("rnn_each", "next_values", (32,), 1, "numbers", 0.85, 1e-2, 20),
     "lstm tags": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 1e-2, 10),
     "transformer words": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 5e-3, 8),

@@ -5,8 +5,9 @@ import warnings
 import pytest
 
 from chainrule.doctor.search import find
-from seeded.faults import FAULTS, build
+from seeded.faults import build
 from seeded.healthy import HEALTHY
+from seeded.suite import FAULTS
 
 SECONDS = 3.0
 QUICK = [  # a kind each, of networks that compile fast: (kind, healthy)

@@ -27,7 +27,8 @@ class LossReading:
     """What a loss is.
 
     name        "cross_entropy", "binary_cross_entropy", "mse", "mae", "" if it is none of them
-    takes       "logits", "probabilities" (whose logarithm it takes), "numbers"; "" unknown
+    takes       "logits", "probabilities" (whose logarithm it takes), "numbers"; "" unknown;
+                "softened logits": it applies softmax, and then a loss that applies it again
     reduction   "mean" over the rows, "sum", "sum_over_rows" (and the mean over classes); "" unknown
     coupled     whether each output is compared with the targets of all rows
     protected   whether it is finite where a probability is 0 or 1
@@ -94,6 +95,10 @@ def _reductions(
         yield "mean", False, lambda out: float(formula(out, t).sum(1).mean())
 
 
+def _softened(z: Array) -> Array:
+    return np.exp(_log_softmax(z))
+
+
 def _log_softmax(z: Array) -> Array:
     z = z - z.max(-1, keepdims=True)
     return np.asarray(z - np.log(np.exp(z).sum(-1, keepdims=True)))
@@ -101,6 +106,7 @@ def _log_softmax(z: Array) -> Array:
 
 FORMULAS: list[tuple[str, str, Formula]] = [
     ("cross_entropy", "logits", lambda z, t: -t * _log_softmax(z)),
+    ("cross_entropy", "softened logits", lambda z, t: -t * _log_softmax(_softened(z))),
     ("cross_entropy", "probabilities", lambda p, t: -t * np.log(p / p.sum(-1, keepdims=True))),
     ("cross_entropy", "probabilities", lambda p, t: -t * np.log(p)),
     ("binary_cross_entropy", "logits", lambda z, t: np.logaddexp(0, z) - t * z),

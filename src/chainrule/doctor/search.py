@@ -200,7 +200,7 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
                 continue
             share = (outcome.score - search.base) / gain
             if share >= INSTEAD:
-                weights[fault] = share - 0.3 + 0.6 * fault.prior
+                weights[fault] = share - 0.3 * (fault.prior < LIKELY[0]) + 0.6 * fault.prior
                 kinds.add(fault.kind)
         after = search.outcome(best)
         trial = Trial(search.base, after.score, (after.losses or [math.nan])[-1], after.seconds)

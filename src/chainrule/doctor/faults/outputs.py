@@ -18,9 +18,12 @@ RANGES = {
     "Tanh": (-1.0, 1.0),
     "ReLU": (0.0, math.inf),
 }
+LIKELY = 0.8  # a prior above which a fault that cannot be cured here is named
+OF_PROBABILITIES = {"Softmax": "cce_probs", "Sigmoid": "bce_probs"}
 PLAIN = {
     ("cross_entropy", "logits"): "cce_logits",
     ("cross_entropy", "probabilities"): "cce_probs",
+    ("cross_entropy", "softened logits"): "cce_logits",
     ("binary_cross_entropy", "logits"): "bce_logits",
     ("binary_cross_entropy", "probabilities"): "bce_probs",
     ("mse", "numbers"): "mse",
@@ -38,6 +41,12 @@ def output_faults(f: Facts) -> Iterator[Fault]:
 def _fault(
     f: Facts, kind: str, activation: str, cause: str, prior: float, sure: bool = False
 ) -> Fault:
+    if f.called:  # it cannot be exchanged, but the loss may take what it gives
+        loss = OF_PROBABILITIES.get(f.called) if f.score.task != "numbers" else None
+        changes = (Change("loss", "loss", loss),) if loss and activation == "linear" else ()
+        cause = f"{cause}; it is a call in the model's forward"
+        sure = sure or (not changes and prior > LIKELY)
+        return Fault(kind, f.output_place, cause, prior, changes, sure)
     change = Change("output_activation", f.output_place, activation)
     return Fault(kind, f.output_place, cause, prior, (change,), sure)
 
@@ -79,7 +88,7 @@ def _activation_of_numbers(f: Facts) -> Iterator[Fault]:
             kind = "output_activation_wrong" if act == "ReLU" else "target_range_mismatch"
             cause = f"{outside:.0%} of the targets are outside of the range of {act}"
             yield _fault(f, kind, "linear", cause, 0.9)
-        else:
+        elif not f.called:
             cause = f"{act} before numbers"
             yield _fault(
                 f, "output_activation_wrong", "linear", cause, 0.5 if act == "Softmax" else 0.3
@@ -101,6 +110,9 @@ def _formula(f: Facts) -> Iterator[Fault]:
     if loss.negative:
         cause = f"the loss is {loss.name} with the wrong sign: it is least where all is wrong"
         yield Fault("gradient_ascent", "loss", cause, 1.0, change, True)
+    if loss.takes == "softened logits":
+        cause = "the loss applies softmax, and then a loss that applies it again"
+        yield Fault("double_softmax", "loss", cause, 0.8, change)
     if loss.coupled:
         cause = "each output is compared with the targets of all rows: shapes broadcast"
         yield Fault("loss_shape_broadcast", "loss", cause, 1.0, change, True)
