@@ -100,12 +100,20 @@ def in_recipe(change: Change, program: Program) -> tuple[str, str, Any] | None:
         return "optimizer", where, {"name": value[0], "lr": value[1]}
     if change.what == "remove":
         return "dropout", where, 0.0
-    if change.what == "decay":
+    if change.what == "decay" or (
+        change.what == "initialisation" and not _is_plain(where, program)
+    ):
         return None
     if change.what == "insert":
         index = int(where.split(".")[1])
         return "insert", f"layers.{index + 1}", {"type": "batchnorm"}
     return change.what, where, value
+
+
+def _is_plain(where: str, program: Program) -> bool:
+    """Whether a layer's first weights have a word in the collection's language."""
+    layer = program.recipe["layers"][int(where.split(".")[1])]
+    return layer["type"] in ("dense", "conv2d")
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
 
 A fault counts only if the healthy training reaches its floor and the faulty one is 0.1 below it.
 With a shift all data and first weights come from other seeds; rows that then do not count are shown
-as errors of their assertion, and left out. WORDs choose rows: those that contain one of them, as in `lr_too_high` or `cnn`.
+as errors of their assertion, and left out. WORDs choose rows: those that contain one of them, as in
+`lr_too_high` or `cnn`.
 """
 
 from __future__ import annotations

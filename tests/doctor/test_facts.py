@@ -110,3 +110,34 @@ def test_a_recurrent_layer_begins_again_with_orthogonal_weights_of_each_gate():
     np.testing.assert_allclose(w @ w.transpose(0, 2, 1), np.tile(np.eye(3), (4, 1, 1)), atol=1e-5)
     assert not after.model[0].bias_hh_l0.numpy().any()
     assert before.model[0].bias_hh_l0.numpy().any()
+
+
+class Ended(nn.Module):
+    def __init__(self, function):
+        self.head, self.function = nn.Linear(3, 4), function
+
+    def forward(self, x):
+        return self.function(self.head(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (F.softmax, "Softmax"),
+        (F.sigmoid, "Sigmoid"),
+        (F.tanh, "Tanh"),
+        (F.relu, "ReLU"),
+        (lambda x: x, ""),
+        (lambda x: 2 * x, ""),
+    ],
+)
+def test_an_activation_of_the_output_is_known_though_it_is_a_call(function, name):
+    x, y = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 4))
+    assert gather(training(Ended(function), x, y)).called == name
+
+
+def test_softmax_in_the_model_s_forward_is_a_double_softmax_whose_loss_is_exchanged():
+    x, y = RNG.normal(size=(40, 3)), RNG.integers(0, 4, 40)
+    facts = gather(training(Ended(F.softmax), x, y, F.cross_entropy))
+    (fault,) = [f for f in faults_of(facts) if f.kind == "double_softmax"]
+    assert fault.changes == (Change("loss", "loss", "cce_probs"),)

@@ -105,3 +105,8 @@ def test_each_step_of_a_sequence_counts_as_a_row():
 def test_the_wrong_sign_is_read():
     found = read(lambda p, y: -T.cross_entropy(p, y), (4,), CLASSES)
     assert (found.name, found.negative) == ("cross_entropy", True)
+
+
+def test_softmax_that_a_loss_applies_twice_is_read():
+    found = read(lambda p, y: T.cross_entropy(p.softmax(1), y), (4,), CLASSES)
+    assert (found.name, found.takes) == ("cross_entropy", "softened logits")
