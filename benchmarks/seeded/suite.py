@@ -236,7 +236,7 @@ FAULTS: list[Seeded] = [
         *("labels_misaligned", misaligned, Y, ("label_encoding_wrong",)),
     ),
     *_all(
-        ("sgd digits", "tanh blobs deep", "lstm waves", "cnn digits"),
+        ("sgd digits", "tanh blobs deep", "cnn digits"),
         *("data_not_shuffled", sorted_rows, ("data", "shuffle")),
     ),
     # regularisation, evaluation

@@ -44,6 +44,17 @@ def test_the_gradient_by_step_is_that_of_pytorch():
     np.testing.assert_allclose(layer.by_step, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("value", "symmetric"), [(0.1, True), (None, False)])
+def test_a_recurrent_layer_whose_units_are_equal_is_symmetric(value, symmetric):
+    model = Last()
+    with cr.no_grad():
+        for p in model.recurrent.parameters() if value else ():
+            p[...] = value
+    facts = gather(training(model, RNG.normal(size=(20, 6, 2)), RNG.normal(size=(20, 1))))
+    kinds = {f.kind for f in faults_of(facts)}
+    assert ("init_symmetric" in kinds) == symmetric
+
+
 def stack(factor):
     """Three linear layers of one unit, whose weights are the factor."""
     layers = [nn.Linear(1, 1, bias=False) for _ in range(3)]

@@ -18,6 +18,7 @@ VERY_WIDE, VERY_NARROW = 4.0, 0.2
 VANISHED = 0.01  # gradient of the first weights over that of the last
 EXPLODED = 50.0  # ∂loss/∂output of the first layer over that of the last; over time likewise
 FORGOTTEN = 1e-3  # ∂loss/∂input of the first step over that of the last
+EQUAL = 1e-6  # largest difference of the units of a recurrent layer
 SATURATED = 0.5  # share of outputs
 DEAD = 0.3  # share of units after the training
 DEAD_AT_START = 0.8  # of one layer: by chance, about half of the units are 0 for a given row
@@ -84,6 +85,10 @@ def _over_time(f: Facts) -> Iterator[Fault]:
         first, last = float(a.by_step[0]), float(a.by_step[-1])
         ratio = first / last if last else 1.0
         change = (Change("initialisation", a.path, "glorot_uniform"),)
+        units = a.by_unit
+        if units.shape[1] > 1 and units.any() and np.ptp(units, axis=1).max() < EQUAL:
+            cause = "all units of the layer give the same numbers, so that they stay equal"
+            yield Fault("init_symmetric", a.path, cause, 1.0, change, True)
         cause = f"the gradient of the first step's input is {ratio:.2g} times that of the last"
         if ratio > EXPLODED:
             yield Fault("exploding_gradient", a.path, cause, 0.8, change)
