@@ -217,22 +217,29 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 if _TYPE_CHECKING:  # what is imported when it is used
     from . import data as data
     from . import diagnosis as diagnosis
+    from . import doctor as doctor
     from . import explanation as explanation
     from . import interop as interop
     from . import models as models
     from . import nn as nn
     from . import optim as optim
     from . import train as train
+    from .doctor import diagnose
     from .explanation import explain
     from .train import fit
 else:  # a type checker is to know which names there are
-    _ROOMS = {"data", "diagnosis", "explanation", "interop", "models", "nn", "optim", "train"}
+    _ROOMS = {
+        *("data", "diagnosis", "doctor", "explanation", "interop", "models"),
+        *("nn", "optim", "train"),
+    }
 
     def __getattr__(name: str) -> _Any:
         if name in _ROOMS:
             return _importlib.import_module(f".{name}", __name__)
         if name == "fit":
             return _importlib.import_module(".train", __name__).fit
+        if name == "diagnose":
+            return _importlib.import_module(".doctor", __name__).diagnose
         if name == "explain":
             return _importlib.import_module(".explanation", __name__).explain
         raise _missing("chainrule", name)
@@ -295,6 +302,7 @@ __all__ = [
     "cumulative_sum",
     "custom_vjp",
     "defop",
+    "diagnose",
     "diagonal",
     "diff",
     "divide",

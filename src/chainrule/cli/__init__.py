@@ -1,7 +1,7 @@
 """The command line: one file per command.
 
-train, predict, evaluate, explain, check, bench, info: commands
-runs        what `train`, `predict` and `evaluate` share
+train, predict, evaluate, explain, doctor, check, bench, info: commands
+runs        what the commands on runs share
 examples    what `explain` explains, ready
 plain       characters that the encoding of the output lacks
 workloads   what `bench` times, and in which process
@@ -25,7 +25,7 @@ from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import ArgumentError, ChainruleError, printable
-from . import bench, check, evaluate, explain, info, plain, predict, train
+from . import bench, check, doctor, evaluate, explain, info, plain, predict, train
 
 app = typer.Typer(
     name="chainrule",
@@ -58,6 +58,7 @@ for _name, _function in (
     ("predict", predict.predict),
     ("evaluate", evaluate.evaluate),
     ("explain", explain.explained),
+    ("doctor", doctor.doctor),
     ("check", check.check),
     ("bench", bench.bench),
     ("info", info.info),

@@ -155,7 +155,7 @@ def train(
             )
         begin = partial(resume, resume_run, **execution)
     else:
-        recipe = _recipe(source, passed)
+        recipe = recipe_of(source, passed)
         name = Path(recipe.source).name.split(".")[0] or "run"
         begin = partial(
             train_recipe, recipe, out or partial(_free, Path("runs"), name), **execution
@@ -180,7 +180,8 @@ class StoppedError(Exception):
         )
 
 
-def _recipe(source: str | None, settings: dict[str, Any]) -> Recipe:
+def recipe_of(source: str | None, settings: dict[str, Any]) -> Recipe:
+    """The recipe of a source, which may be a recipe file, with these settings."""
     if source is None:
         raise ArgumentError(
             "train",

@@ -1,14 +1,17 @@
 """The doctor: what is wrong with a training, where, why, and which changes helped when tried.
 
-diagnose      `cr.diagnose`, and its result
+diagnose      `cr.diagnose`; `recipes`: of a recipe or a run, which it repairs
+diagnosis     its result as text, HTML and data; `words`: changes in words
 search        trials of faults, alone and together
 faults        what may be wrong, by the facts
 facts         what is measured of a training; `loss_reading`: of its loss function
 score         how good predictions are
-training      a training as the doctor sees it; `modules`: of this library's modules
+training      a training as the doctor sees it; `modules`: of this library's modules, `scheduled`:
+              with a schedule
 setup         all that decides such a training; `changes`: changes of it
 """
 
-from .diagnose import Diagnosis, diagnose
+from .diagnose import diagnose
+from .diagnosis import Diagnosis
 
 __all__ = ["Diagnosis", "diagnose"]

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..data.loader import order
-from ..diagnosis.finding import Finding, Trial
-from ..errors import ArgumentError
+from ..diagnosis.finding import Change, Finding, Remedy, Trial
+from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
+from ..hints import check_arguments
 from ..nn import Module
 from ..optim import Adam, Optimizer
+from ..tensor import Tensor
 from ..train.evaluation.objective import Objective
-from .modules import ModuleTraining
-from .search import find
-from .training import Data
+from ..train.loop.nonfinite import check_finite
+from .diagnosis import Attempt, Diagnosis
+from .facts import Facts
+from .faults import faults_of
+from .scheduled import ScheduledTraining, Scheduling
+from .search import Search, find
+from .training import Data, Outcome, Training
+from .words import in_words
 
-HELD_OUT = 5  # one of so many rows is held out, if none are given
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is wrong with a training; its text shows it.
-
-    findings   the most harmful first
-    metric     the name of the score: "accuracy", "balanced accuracy", "R²"
-    score      of the training as it is, on the held-out rows
-    trials     what was tried: the changes, and what they came to; the best first
-    """
-
-    findings: tuple[Finding, ...]
-    metric: str
-    score: float
-    trials: tuple[tuple[str, Trial], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, numbers and text, for JSON."""
-        return {
-            "findings": [finding.to_dict() for finding in self.findings],
-            "metric": self.metric,
-            "score": self.score,
-            "trials": [{"changes": text, "score": t.after} for text, t in self.trials],
-        }
-
-    def __repr__(self) -> str:
-        lines = [f"{self.metric} {self.score:.3f} on held-out rows"]
-        if not self.findings:
-            lines.append(f"Nothing found; {len(self.trials)} changes were tried.")
-        for k, finding in enumerate(self.findings, 1):
-            lines.append(f"{k}. {finding.kind} at {finding.place}: {finding.cause}")
-            for remedy in finding.remedies[: k == 1]:
-                lines.append(f"   remedy: {'; '.join(map(str, remedy.changes))}")
-                if remedy.trial is not None:
-                    lines[-1] += f" ({self.metric} {remedy.trial.after:.3f} when tried)"
-        return "\n".join(lines)
+HELD_OUT = 5  # one of this number of rows is held out, if none are passed
+ROWS = 32  # of a batch
 
 
+@check_arguments(
+    "diagnose",
+    positional="the data is one argument, a tuple, and the loss has to be named: "
+    'diagnose(model, (x, y), loss="cross_entropy")',
+)
 def diagnose(
     model: Module,
     data: Any,
@@ -67,17 +46,29 @@ def diagnose(
     optimizer: Optimizer | None = None,
     valid: Any = None,
     epochs: int = 10,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    clip_norm: float | None = None,
+    schedule: Scheduling | None = None,
     seconds: float = 60.0,
 ) -> Diagnosis:
-    """Find what is wrong with a training, by training copies of it; the model stays as it is.
+    """Find what is wrong with a training, where, and which changes help; the model stays untrained.
 
-    model       with its first weights
-    data        (x, y) arrays
-    loss        a name, a loss of nn, or a function (prediction, target), as for `fit`
-    optimizer   before its first step; Adam with lr 1e-3 by default
-    valid       held-out (x, y); by default every fifth row of the data, in random order
-    seconds     of processor time for trials, after the training itself has run once
+    The training runs once as it is, then copies of it run with changes that may help. A fault is
+    named only if repairing it makes the score on held-out rows clearly better, or if what was
+    measured proves it.
+
+    model        with its first weights
+    data         (x, y) arrays
+    loss         as for `fit`: a name, a loss of nn, or a function (prediction, target)
+    optimizer    of the model, before its first step; Adam with lr 1e-3 by default
+    valid        held-out (x, y); by default every fifth row of the data, in random order
+    batch_size   32 by default; rows are shuffled in each epoch
+    schedule     a function (optimizer, steps) that returns a schedule of optim: every copy has an
+                 optimizer and a number of steps
+    seconds      of processor time for trials, after the training itself has run once
+
+    The result's text has the findings and what was tried; `to_dict()` has it as data. The same
+    arguments give the same findings, except where the time for trials ends them.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
@@ -87,21 +78,135 @@ def diagnose(
             "for a model of PyTorch: chainrule.interop.torch.diagnose",
         )
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
-    trained, valid = _sets(data, valid)
-    training = ModuleTraining(
-        model, Objective(loss).mean, optimizer, trained, valid, batch_size, epochs
-    )
+    _check_optimizer(optimizer, model)
+    _check_numbers(epochs, batch_size, clip_norm, seconds)
+    with _as_diagnose():
+        trained, held_out = _sets(data, valid)
+        training = ScheduledTraining(
+            model,
+            Objective(loss).mean,
+            optimizer,
+            trained,
+            held_out,
+            min(ROWS, len(trained[0])) if batch_size is None else batch_size,
+            epochs,
+            clip_norm=clip_norm,
+            scheduling=schedule,
+        )
+        if training.batch > len(trained[0]):
+            raise ArgumentError(
+                "diagnose",
+                f"got batch_size {batch_size} for {len(trained[0])} rows to train on",
+                "expected at most this number of rows",
+                f"batch_size={min(len(trained[0]), ROWS)}",
+            )
+        training.check()
+        return diagnosed(training, seconds)[0]
+
+
+def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
+    """The diagnosis of a training with its changes in words, and what was measured of it.
+
+    seconds   of processor time for trials, after the training itself has run once
+    """
     findings, search = find(training, seconds)
     tried = [
-        ("; ".join(sorted(map(str, changes))), outcome)
+        Attempt(len(changes), in_words(_sorted(changes), search.facts), _trial(search, outcome))
         for (changes, seed), outcome in search.tried.items()
         if changes and not seed
     ]
-    trials = [
-        (text, Trial(search.base, o.score, o.losses[-1] if o.losses else np.nan, o.seconds))
-        for text, o in sorted(tried, key=lambda pair: -pair[1].score)
-    ]
-    return Diagnosis(tuple(findings), search.facts.score.name, search.base, tuple(trials))
+    outcome = search.facts.outcome
+    diagnosis = Diagnosis(
+        tuple(_with_remedies(finding, search) for finding in findings),
+        search.facts.score.name,
+        search.base,
+        len(training.valid[0]),
+        tuple(sorted(tried, key=lambda a: (-round(a.trial.after, 3), a.count))),
+        None if outcome.nonfinite is None else max(len(outcome.losses), 1),
+    )
+    return diagnosis, search.facts
+
+
+def _sorted(changes: Iterable[Change]) -> list[Change]:
+    """By what is changed, and layers by their numbers."""
+    return sorted(
+        changes, key=lambda c: (c.what, [*map(int, re.findall(r"\d+", c.place))], c.place)
+    )
+
+
+def _trial(search: Search, outcome: Outcome) -> Trial:
+    last = outcome.losses[-1] if outcome.losses else math.nan
+    return Trial(search.base, outcome.score, last, outcome.seconds)
+
+
+def _with_remedies(finding: Finding, search: Search) -> Finding:
+    """The finding with its remedies in words, and with what repairs it alone."""
+    remedies = list(finding.remedies)
+    for fault in faults_of(search.facts):
+        if (fault.kind, fault.place, fault.cause) == (finding.kind, finding.place, finding.cause):
+            outcome = search.tried.get((frozenset(fault.changes), 0))
+            alone = None if outcome is None else _trial(search, outcome)
+            if fault.changes and all({*fault.changes} != {*r.changes} for r in remedies):
+                remedies.append(Remedy(fault.changes, "", alone))
+    worded = (replace(r, text=r.text or in_words(r.changes, search.facts)) for r in remedies)
+    return replace(finding, remedies=tuple(worded))
+
+
+# ── arguments ────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def _as_diagnose() -> Iterator[None]:
+    """Errors of what `fit` shares name this function."""
+    try:
+        yield
+    except ChainruleError as error:
+        if error.operation == "fit":
+            error.operation = "diagnose"
+            error.args = (f"[diagnose] {error.arrived}; {error.needed}; {error.advice}",)
+        raise
+
+
+def _check_optimizer(optimizer: Any, model: Module) -> None:
+    advice = "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)"
+    if not isinstance(optimizer, Optimizer):
+        what = getattr(optimizer, "__name__", None) or repr(optimizer)
+        raise ArgumentError(
+            "diagnose",
+            f"got optimizer {what}",
+            "expected an optimizer with the parameters that it trains",
+            advice,
+        )
+    trained = {id(p) for group in optimizer.param_groups for p in group.params}
+    if trained.isdisjoint(map(id, model.parameters())):
+        raise ArgumentError(
+            "diagnose",
+            "got an optimizer that has none of this model's parameters",
+            "expected an optimizer of the parameters of this model",
+            f"{advice}, after the model is complete",
+        )
+    if all(group["lr"] == 0 for group in optimizer.param_groups):
+        raise ArgumentError("diagnose", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
+
+
+def _check_numbers(
+    epochs: Any, batch_size: int | None, clip_norm: float | None, seconds: float
+) -> None:
+    for name, value, usual, kinds in (
+        ("epochs", epochs, 10, (int, np.integer)),
+        ("batch_size", ROWS if batch_size is None else batch_size, ROWS, (int, np.integer)),
+        ("clip_norm", 1.0 if clip_norm is None else clip_norm, 1.0, (int, float, np.number)),
+        ("seconds", seconds, 60.0, (int, float, np.number)),
+    ):
+        right = isinstance(value, kinds) and not isinstance(value, bool)
+        if not (right and 0 < value < math.inf):
+            whole = name in ("epochs", "batch_size")
+            raise ArgumentError(
+                "diagnose",
+                f"got {name} {value!r}",
+                f"expected a {'whole number from 1' if whole else 'finite number above 0'}",
+                f"{name}={usual}",
+            )
 
 
 def _sets(data: Any, valid: Any) -> tuple[Data, Data]:
@@ -110,30 +215,58 @@ def _sets(data: Any, valid: Any) -> tuple[Data, Data]:
     if valid is not None:
         return (x, y), _pair("valid", valid)
     if len(x) < HELD_OUT:
-        return (x, y), (x, y)
+        raise ArgumentError(
+            "diagnose",
+            f"got {len(x)} rows",
+            f"expected {HELD_OUT} or more: every fifth is held out",
+            "pass held-out rows with valid=(x, y)",
+        )
     rows = order(len(x), 0)
     cut = len(x) // HELD_OUT
     return (x[rows[cut:]], y[rows[cut:]]), (x[rows[:cut]], y[rows[:cut]])
 
 
 def _pair(name: str, data: Any) -> tuple[Array, Array]:
-    if not isinstance(data, (tuple, list)) or len(data) != 2 or not len(data[0]):
+    call = "diagnose(model, (x, y), …)" if name == "data" else f"{name}=(x, y)"
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise ArgumentError(
             "diagnose",
             f"got {name} of type {type(data).__name__}",
-            "expected (x, y), two arrays of the same number of rows",
-            f"diagnose(model, {name}=(x, y), …)"
-            if name == "valid"
-            else "diagnose(model, (x, y), …)",
+            "expected (x, y), two arrays with the same number of rows",
+            call,
         )
-    x, y = (np.asarray(part) for part in data)
-    if len(x) != len(y):
+    x, y = (
+        _array(part, what, name) for part, what in zip(data, ("inputs", "targets"), strict=True)
+    )
+    if len(x) != len(y) or not len(x):
         raise ArgumentError(
             "diagnose",
             f"got {name} with {len(x)} inputs and {len(y)} targets",
-            "expected as many of one as of the other",
-            "check where rows were dropped",
+            "expected the same number of both, one or more",
+            "look for rows that were dropped from one of the arrays",
         )
-    return x.astype(np.float32) if x.dtype == np.float64 else x, (
-        y.astype(np.float32) if y.dtype == np.float64 else y
-    )
+    return x, y
+
+
+def _array(part: Any, what: str, name: str) -> Array:
+    """Inputs or targets as an array; float64 as float32, which networks compute in."""
+    if isinstance(part, (tuple, dict)):
+        raise ArgumentError(
+            "diagnose",
+            f"got {what} of {name} in {len(part)} parts",
+            "expected one array",
+            "join the parts with np.concatenate, and take them apart in forward",
+        )
+    try:
+        array = part.numpy() if isinstance(part, Tensor) else np.asarray(part)
+    except ValueError:
+        array = np.asarray(part, object)
+    if array.ndim == 0 or array.dtype.kind not in "fiub":
+        raise ArgumentError(
+            "diagnose",
+            f"got {what} of {name} of type {type(part).__name__}",
+            "expected an array of numbers with a row per sample",
+            "pass NumPy arrays",
+        )
+    check_finite(f"{what} of the {name}", array)
+    return array.astype(np.float32) if array.dtype == np.float64 else array

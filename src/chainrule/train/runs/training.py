@@ -52,7 +52,7 @@ def train(
 
     folder   the folder, or a function that returns a free one; called again if another run took it
     """
-    task = _loaded(kind_of(recipe.source, recipe.drop), recipe)
+    task = loaded(kind_of(recipe.source, recipe.drop), recipe)
     recipe = completed(recipe, task)
     place = folder if isinstance(folder, Path) else folder()
     if recipe.source not in NAMES:
@@ -113,11 +113,11 @@ def resume(
             files.sweep(folder)
         expect_unchanged(folder, recipe, data)
         note_epochs(folder, recipe, data)
-        task = _loaded(kind, recipe)
+        task = loaded(kind, recipe)
         return _train_and_write(run_folder, recipe, task, progress, checkpoint_every, began)
 
 
-def _loaded(kind: type[Task], recipe: Recipe) -> Task:
+def loaded(kind: type[Task], recipe: Recipe) -> Task:
     """The data of a recipe; notes name its files by their paths from the current folder."""
     source = Path(recipe.source)
     if source.is_absolute() and source != Path.cwd() and source.is_relative_to(Path.cwd()):
@@ -202,11 +202,8 @@ def _train_and_write(
         if task.carry:
             tbptt = task.length
             batches = len(WindowLoader(loader, tbptt))
-    optimizer = _optimizer(recipe, model)
-    schedule = None
-    if recipe.schedule == "cosine":
-        steps = recipe.epochs * batches
-        schedule = optim.WarmupCosine(optimizer, min(batches, steps // 10), steps)
+    optimizer = optimizer_of(recipe, model)
+    schedule = schedule_of(recipe, optimizer, batches, recipe.epochs * batches)
     writer = _MetricsWriter(run_folder)
     history = fit(
         model,
@@ -294,7 +291,8 @@ def _pictures(task: Task, recipe: Recipe, model: nn.Module, output: Array) -> di
         return {}
 
 
-def _optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
+def optimizer_of(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
+    """The optimizer of a complete recipe."""
     kind = getattr(optim, OPTIMIZERS[recipe.optimizer or "adamw"])
     settings: dict[str, Any] = {"lr": recipe.lr}
     if recipe.weight_decay is not None:
@@ -303,6 +301,15 @@ def _optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
         settings |= {"momentum": 0.9, "nesterov": True}
     optimizer: optim.Optimizer = kind(model.named_parameters(), **settings)
     return optimizer
+
+
+def schedule_of(
+    recipe: Recipe, optimizer: optim.Optimizer, batches: int, steps: int
+) -> optim.Schedule | None:
+    """The schedule of a recipe for a number of steps, of `batches` per epoch."""
+    if recipe.schedule != "cosine":
+        return None
+    return optim.WarmupCosine(optimizer, min(batches, steps // 10), steps)
 
 
 class _MetricsWriter(Callback):

@@ -1,0 +1,165 @@
+"""`chainrule doctor`: what is wrong with a training, where, why, and which changes help."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import files
+from ..diagnosis import Remedy
+from ..doctor.diagnose import diagnosed
+from ..doctor.diagnosis import WIDTH, Diagnosis
+from ..doctor.facts import Facts
+from ..doctor.recipes import recipe_of_run, repaired, training_of
+from ..doctor.words import in_words
+from ..errors import ArgumentError, printable
+from ..train.runs.recipe import Recipe
+from .runs import print_notes
+from .train import recipe_of
+
+
+def doctor(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|RECIPE|DATA]",
+            help="A run folder that chainrule train wrote, a recipe.toml, or data as for train.",
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Of a table: the column to predict.")] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(help="Processor time for trials, after the training has run once."),
+    ] = 60.0,
+    seed: Annotated[
+        int | None, typer.Option(help="A seed in place of the recipe's.", min=0)
+    ] = None,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Write the recipe with the changes that help, beside it."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the result: as JSON if it ends in .json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say what is wrong with a training, where, why, and which changes help.
+
+    The training runs once as it began, then again with changes that may help. Nothing in a run
+    folder is changed.
+
+    Example: chainrule doctor runs/digits-1
+
+    Example: chainrule doctor recipe.toml --apply
+    """
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ArgumentError(
+            "doctor", f"got --seconds {seconds:g}", "expected a number above 0", "try --seconds 60"
+        )
+    recipe, place = _recipe(source, target)
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, seed=seed)
+    began = training_of(recipe)
+    print_notes(began.notes)
+    diagnosis, facts = _diagnosed(began.training, seconds)
+    report: dict[str, Any] = {"source": source, **diagnosis.to_dict(), "notes": began.notes}
+    end: list[str] = []
+    if apply:
+        written, end = _applied(began.recipe, diagnosis, facts, place)
+        report["repaired"] = written
+    if out is not None:
+        text = "".join(f"{printable(line)}\n" for line in [*diagnosis.lines(), "", *end])
+        is_json = out.suffix.lower() == ".json"
+        files.write_through(out, json.dumps(report, indent=2) + "\n" if is_json else text)
+    if as_json:
+        print(json.dumps(report))
+        return
+    _print(diagnosis)
+    if end:
+        print()
+    for line in end:
+        print(printable(line))
+
+
+def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path]:
+    """The recipe, and where one with changes belongs: beside it."""
+    if source is None:
+        raise ArgumentError(
+            "doctor",
+            "got no run and no recipe",
+            "expected a run folder, a recipe.toml, or data",
+            "chainrule doctor runs/digits-1",
+        )
+    path = Path(source)
+    if (path / "recipe.toml").is_file():
+        if target is not None:
+            raise ArgumentError(
+                "doctor",
+                f"got --target {target} for a run",
+                "expected the run alone: its recipe has the target",
+                "leave out --target",
+            )
+        return recipe_of_run(path), path / "recipe-repaired.toml"
+    recipe = recipe_of(source, {} if target is None else {"target": target})
+    beside = path.parent if source.endswith(".toml") else Path()
+    return recipe, beside / f"{path.name.split('.')[0]}-repaired.toml"
+
+
+def _diagnosed(training: Any, seconds: float) -> tuple[Diagnosis, Facts]:
+    if not sys.stderr.isatty():
+        return diagnosed(training, seconds)
+    from rich.console import Console  # slow to import
+
+    with Console(stderr=True).status("training once, then trying changes"):
+        return diagnosed(training, seconds)
+
+
+def _applied(
+    recipe: Recipe, diagnosis: Diagnosis, facts: Facts, place: Path
+) -> tuple[str | None, list[str]]:
+    """The path of the recipe that was written, and what to say about it."""
+    remedy = _for_recipe(recipe, diagnosis)
+    if remedy is None:
+        return None, ["No recipe was written: no change helps."]
+    new, others = repaired(recipe, remedy.changes)
+    left = [f"a recipe has no setting for: {in_words(others, facts)}"] if others else []
+    if new == recipe:
+        return None, ["No recipe was written.", *left]
+    replaced = " (replaced)" * place.exists()
+    files.write(place, new.to_toml())
+    names = [n for n, value in vars(new).items() if value != getattr(recipe, n)]
+    settings = ", ".join(f"{n} = {getattr(new, n)!r}" for n in names)
+    said = [f"wrote {place}{replaced}: {settings}", *left, f"train it: chainrule train {place}"]
+    return str(place), said
+
+
+def _for_recipe(recipe: Recipe, diagnosis: Diagnosis) -> Remedy | None:
+    """The remedy for a recipe: the best that it has settings for, if that is half as good."""
+    best = diagnosis.remedy
+    if best is None or best.trial is None:
+        return None
+    whole = [
+        (r.trial.after - r.trial.before, r)
+        for finding in diagnosis.findings
+        for r in finding.remedies
+        if r.trial is not None and not repaired(recipe, r.changes)[1]
+    ]
+    gain, other = max(whole, key=lambda pair: pair[0], default=(0.0, best))
+    return other if gain >= (best.trial.after - best.trial.before) / 2 else best
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    """The text; in a terminal as wide as that, with the headings in bold."""
+    terminal = sys.stdout.isatty()
+    width = min(shutil.get_terminal_size().columns, WIDTH) if terminal else WIDTH
+    for number, line in enumerate(diagnosis.lines(width)):
+        bold = terminal and (not number or re.match(r"\d+\. ", line))
+        typer.secho(printable(line), bold=True if bold else None)

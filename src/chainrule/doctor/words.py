@@ -1,0 +1,161 @@
+"""Changes of a training in words: "learning rate 0.001 in place of 1", "standardise the inputs"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from ..diagnosis.finding import Change
+from .facts import Facts
+
+ACTIVATIONS = {"relu": "ReLU", "linear": "no activation"}  # others are written as they are
+INITIALISATIONS = {"he_uniform": "He", "he_normal": "He, normal", "glorot_uniform": "Glorot"}
+LOSSES = {
+    "cce_logits": "cross-entropy of logits",
+    "cce_probs": "cross-entropy of probabilities",
+    "bce_logits": "binary cross-entropy of logits",
+    "bce_probs": "binary cross-entropy of probabilities",
+    "mse": "mean squared error",
+}
+OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
+READ = {
+    "cross_entropy": "cross-entropy",
+    "binary_cross_entropy": "binary cross-entropy",
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+}  # what a loss was read as
+
+
+def in_words(changes: Sequence[Change], facts: Facts) -> str:
+    """The changes in one line; those of many layers together.
+
+    facts   of the training before these changes
+    """
+    clauses: list[str] = []
+    for _, alike in groupby(changes, _likeness):
+        several = list(alike)
+        clauses += _WORDS.get(several[0].what, _as_it_is)(several, facts)
+    return "; ".join(clauses)
+
+
+def _likeness(change: Change) -> tuple[str, str]:
+    """What changes have in common that are one clause: of first weights all are."""
+    return change.what, "" if change.what == "initialisation" else str(change.value)
+
+
+def places(paths: Sequence[str]) -> str:
+    """Modules by their paths: "layers.0 and layers.2", "29 layers (0.1 to 28.1)"."""
+    if len(paths) > 2:
+        return f"{len(paths)} layers ({paths[0]} to {paths[-1]})"
+    return " and ".join(map(place, paths))
+
+
+def place(path: str) -> str:
+    """A place as people read it: of a path that begins with a number, "layer 0"."""
+    return f"layer {path}" if path[:1].isdigit() else path or "the model"
+
+
+def _as_it_is(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield from map(str, changes)
+
+
+def _activation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    """In place of the activations there, or after layers of weights."""
+    new = ACTIVATIONS.get(changes[0].value, changes[0].value)
+    layers = {layer.path: layer for layer in facts.start.layers}
+
+    def before(change: Change) -> str:
+        layer = layers.get(change.place)
+        return layer.name if layer is not None and layer.kind in ("activation", "custom") else ""
+
+    for old, alike in groupby(changes, before):
+        where = places([change.place for change in alike])
+        yield f"{new} in place of {_lower(old)} in {where}" if old else f"{new} after {where}"
+
+
+def _lower(name: str) -> str:
+    """The class of an activation as people write it: sigmoid, tanh, softmax; but ReLU, GELU."""
+    return name.lower() if name in ("Sigmoid", "Tanh", "Softmax", "Softplus", "Softsign") else name
+
+
+def _removal(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"no dropout in {places([change.place for change in changes])}"
+
+
+def _insertion(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    what = "batch normalization" if changes[0].value == "batchnorm" else changes[0].value
+    yield f"{what} after {places([change.place for change in changes])}"
+
+
+def _initialisation(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    by = dict.fromkeys(INITIALISATIONS.get(c.value, c.value) for c in changes)
+    yield f"first weights by {' and '.join(by)} in {places([c.place for c in changes])}"
+
+
+def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    for change in changes:
+        yield f"standardise the {change.place.removeprefix('data.')}"
+
+
+def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"multiply the inputs of the training rows by {changes[0].value:.3g}"
+
+
+def _loss(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    new = LOSSES.get(changes[0].value, changes[0].value)
+    old = READ.get(facts.loss.name, "")
+    if old and old not in new:
+        yield f"{new} as the loss, in place of {old}"
+    else:
+        yield f"{new}, as its mean over the rows, as the loss"
+
+
+def _rate(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield f"learning rate {changes[0].value:.3g} in place of {_rate_now(facts):.3g}"
+
+
+def _rate_now(facts: Facts) -> float:
+    return float(facts.training.settings["lr"])
+
+
+def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    name, rate = changes[0].value
+    new, old, now = OPTIMIZERS.get(name, name), facts.training.optimizer_name, _rate_now(facts)
+    text = f"{new} with its usual settings" if new == old else f"{new} in place of {old}"
+    if rate != now:
+        text += f", learning rate {rate:.3g} in place of {now:.3g}"
+    yield text
+
+
+def _decay(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    old, new = float(facts.training.settings.get("weight_decay", 0.0)), changes[0].value
+    yield (
+        f"weight decay {new:.3g} in place of {old:.3g}"
+        if new
+        else f"no weight decay (now {old:.3g})"
+    )
+
+
+def _batch(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield f"batches of {changes[0].value} rows in place of {facts.training.batch}"
+
+
+def _epochs(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    yield f"{changes[0].value} epochs in place of {facts.training.epochs}"
+
+
+_WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
+    "activation": _activation,
+    "output_activation": _activation,
+    "remove": _removal,
+    "insert": _insertion,
+    "initialisation": _initialisation,
+    "scale": _scale,
+    "match": _match,
+    "loss": _loss,
+    "rate": _rate,
+    "optimizer": _optimizer,
+    "decay": _decay,
+    "batch": _batch,
+    "epochs": _epochs,
+}
