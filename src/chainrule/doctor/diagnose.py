@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -81,13 +80,13 @@ def diagnose(
     _check_optimizer(optimizer, model)
     _check_numbers(epochs, batch_size, clip_norm, seconds)
     with _as_diagnose():
-        trained, held_out = _sets(data, valid)
+        trained, valid = _sets(data, valid)
         training = ScheduledTraining(
             model,
             Objective(loss).mean,
             optimizer,
             trained,
-            held_out,
+            valid,
             min(ROWS, len(trained[0])) if batch_size is None else batch_size,
             epochs,
             clip_norm=clip_norm,
@@ -111,7 +110,11 @@ def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
     """
     findings, search = find(training, seconds)
     tried = [
-        Attempt(len(changes), in_words(_sorted(changes), search.facts), _trial(search, outcome))
+        Attempt(
+            len(changes),
+            in_words(_in_order(changes, search.facts), search.facts),
+            _trial(search, outcome),
+        )
         for (changes, seed), outcome in search.tried.items()
         if changes and not seed
     ]
@@ -127,11 +130,10 @@ def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
     return diagnosis, search.facts
 
 
-def _sorted(changes: Iterable[Change]) -> list[Change]:
-    """By what is changed, and layers by their numbers."""
-    return sorted(
-        changes, key=lambda c: (c.what, [*map(int, re.findall(r"\d+", c.place))], c.place)
-    )
+def _in_order(changes: Iterable[Change], facts: Facts) -> list[Change]:
+    """By what is changed; layers as they run."""
+    places = {layer.path: k for k, layer in enumerate(facts.start.layers)}
+    return sorted(changes, key=lambda c: (c.what, places.get(c.place, -1), c.place))
 
 
 def _trial(search: Search, outcome: Outcome) -> Trial:

@@ -16,7 +16,7 @@ from ..files import with_nulls
 from .words import place
 
 WIDTH = 96
-SHOWN = 8  # trials in the text
+SHOWN = 6  # trials in the text
 HELPS = 0.1  # a difference of scores that is more than nothing
 
 
@@ -121,7 +121,9 @@ class Diagnosis:
             yield from _indented(_capital(finding.cause) + ".", len(head), width)
             alone = finding.remedies[-1] if finding.remedies else None
             if alone is not None:
-                yield from self._listed("remedy", alone, " " * len(head), width)
+                helps = alone.trial is None or alone.trial.after > alone.trial.before
+                name = "remedy" if helps else "tried"
+                yield from self._listed(name, alone, " " * len(head), width)
         if self.remedy is not None and all(f.remedies[-1] != self.remedy for f in self.findings):
             yield ""
             yield from self._listed("together", self.remedy, "", width)
@@ -143,6 +145,8 @@ class Diagnosis:
             after = _score(remedy.trial.after)
             before = "" if self.broke else f"{_score(remedy.trial.before)} → "
             yield f"{next(heads)}{self.metric} {before}{after}"
+        else:
+            yield f"{next(heads)}not tried: there was no time left"
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
@@ -182,9 +186,9 @@ def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
     shown, name = diagnosis.trials[:SHOWN], diagnosis.metric
     head = max(len(name), 6)
     yield f"{'tried':<8}{name:>{head}}  changes"
-    score = math.nan if diagnosis.broke else diagnosis.score
-    own = Trial(score, score, math.nan, 0.0)
-    for attempt in [*shown, Attempt(0, "none: the training as it is", own)]:
+    own = Trial(diagnosis.score, diagnosis.score, math.nan, 0.0)
+    none = Attempt(0, "none: the training as it is", own)
+    for attempt in sorted([*shown, none], key=lambda a: -round(a.trial.after, 3)):
         start = f"{'':<8}{_score(attempt.trial.after):>{head}}  "
         text = textwrap.wrap(attempt.text, max(width - len(start), 20), break_on_hyphens=False)
         yield start + text[0]

@@ -87,13 +87,13 @@ def training_of(recipe: Recipe) -> RecipeTraining:
     return RecipeTraining(recipe, training, _notes(recipe, task, len(valid[0])))
 
 
-def _notes(recipe: Recipe, task: Task, held_out: int) -> list[str]:
+def _notes(recipe: Recipe, task: Task, rows: int) -> list[str]:
     notes = []
     if task.augmentations(recipe):
         notes.append("the images are not changed at random: augment is left out")
-    if held_out < FEW:
+    if rows < FEW:
         notes.append(
-            f"{held_out} validation rows are few to judge by: a larger `valid` in the recipe makes "
+            f"{rows} validation rows are few to judge by: a larger `valid` in the recipe makes "
             "findings surer"
         )
     return notes

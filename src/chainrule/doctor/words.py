@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
@@ -35,7 +36,7 @@ def in_words(changes: Sequence[Change], facts: Facts) -> str:
     for _, alike in groupby(changes, _likeness):
         several = list(alike)
         clauses += _WORDS.get(several[0].what, _as_it_is)(several, facts)
-    return "; ".join(clauses)
+    return "; ".join(clauses) or "no change"
 
 
 def _likeness(change: Change) -> tuple[str, str]:
@@ -48,6 +49,11 @@ def places(paths: Sequence[str]) -> str:
     if len(paths) > 2:
         return f"{len(paths)} layers ({paths[0]} to {paths[-1]})"
     return " and ".join(map(place, paths))
+
+
+def number(value: float) -> str:
+    """Three digits, an exponent as people write it: 1e-5."""
+    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].strip("+"), f"{value:.3g}")
 
 
 def place(path: str) -> str:
@@ -70,7 +76,10 @@ def _activation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
 
     for old, alike in groupby(changes, before):
         where = places([change.place for change in alike])
-        yield f"{new} in place of {_lower(old)} in {where}" if old else f"{new} after {where}"
+        if old:
+            yield f"{new} in place of {_lower(old)} in {where}"
+        elif changes[0].value != "linear":
+            yield f"{new} after {where}"
 
 
 def _lower(name: str) -> str:
@@ -98,20 +107,21 @@ def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
 
 
 def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield f"multiply the inputs of the training rows by {changes[0].value:.3g}"
+    yield f"multiply the inputs of the training rows by {number(changes[0].value)}"
 
 
 def _loss(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
-    new = LOSSES.get(changes[0].value, changes[0].value)
-    old = READ.get(facts.loss.name, "")
+    new, old = LOSSES.get(changes[0].value, changes[0].value), READ.get(facts.loss.name, "")
     if old and old not in new:
         yield f"{new} as the loss, in place of {old}"
+    elif facts.loss.reduction.startswith("sum"):
+        yield f"{new} as the mean over the rows, in place of the sum"
     else:
-        yield f"{new}, as its mean over the rows, as the loss"
+        yield f"plain {new} as the loss"
 
 
 def _rate(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
-    yield f"learning rate {changes[0].value:.3g} in place of {_rate_now(facts):.3g}"
+    yield f"learning rate {number(changes[0].value)} in place of {number(_rate_now(facts))}"
 
 
 def _rate_now(facts: Facts) -> float:
@@ -123,16 +133,16 @@ def _optimizer(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     new, old, now = OPTIMIZERS.get(name, name), facts.training.optimizer_name, _rate_now(facts)
     text = f"{new} with its usual settings" if new == old else f"{new} in place of {old}"
     if rate != now:
-        text += f", learning rate {rate:.3g} in place of {now:.3g}"
+        text += f", learning rate {number(rate)} in place of {number(now)}"
     yield text
 
 
 def _decay(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     old, new = float(facts.training.settings.get("weight_decay", 0.0)), changes[0].value
     yield (
-        f"weight decay {new:.3g} in place of {old:.3g}"
+        f"weight decay {number(new)} in place of {number(old)}"
         if new
-        else f"no weight decay (now {old:.3g})"
+        else f"no weight decay (now {number(old)})"
     )
 
 

@@ -1,0 +1,184 @@
+"""`cr.diagnose`: what it finds, what it says, and wrong arguments."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.doctor import Diagnosis
+from chainrule.doctor.scheduled import ScheduledTraining
+
+SECONDS = 4.0
+
+
+def blobs(rows=400, scale=1.0):
+    """Two classes that a straight line separates."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, rows)
+    x = rng.normal(size=(rows, 2)) + 4 * y[:, None] - 2
+    return (scale * x).astype(np.float32), y
+
+
+def network():
+    cr.random.seed(0)
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def diagnosed(lr, **settings):
+    model = network()
+    optimizer = optim.SGD(model.named_parameters(), lr=lr)
+    settings = {"loss": "cross_entropy", "epochs": 4, "seconds": SECONDS, **settings}
+    return cr.diagnose(model, settings.pop("data", blobs()), optimizer=optimizer, **settings)
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """A rate with which nothing is learned."""
+    return diagnosed(1e-6)
+
+
+def test_a_healthy_training_has_no_finding():
+    diagnosis = diagnosed(0.1)
+    assert diagnosis.findings == ()
+    assert diagnosis.remedy is None
+    assert diagnosis.score > 0.95
+    assert str(diagnosis).startswith("Nothing found: accuracy ")
+
+
+def test_a_rate_that_is_too_low(slow):
+    kinds = {finding.kind for finding in slow.findings}
+    assert kinds & {"lr_too_low", "optimizer_unsuited"}
+    assert slow.remedy.trial.after > slow.score + 0.1
+    assert slow.rows == 80
+    assert slow.metric == "accuracy"
+
+
+def test_the_text_names_findings_remedy_and_trials(slow):
+    lines = str(slow).splitlines()
+    count = len(slow.findings)
+    assert lines[0].startswith(f"{count} finding")
+    for number, finding in enumerate(slow.findings, 1):
+        assert any(f.startswith(f"{number}. {finding.kind} at {finding.place}: ") for f in lines)
+    assert any(line.strip().startswith("remedy  ") for line in lines)
+    table = lines.index(next(line for line in lines if line.startswith("tried ")))
+    scores = [float(s.split()[0]) for s in lines[table + 1 :] if s.split()[0][0].isdigit()]
+    assert scores == sorted(scores, reverse=True)
+    assert any("none: the training as it is" in line for line in lines[table:])
+    assert max(map(len, lines)) <= 96
+
+
+def test_the_same_as_html_and_as_data(slow):
+    html = slow._repr_html_()
+    assert html.count("<li><b>") == len(slow.findings)
+    data = json.loads(json.dumps(slow.to_dict(), allow_nan=False))
+    assert [f["kind"] for f in data["findings"]] == [f.kind for f in slow.findings]
+    assert data["findings"][0]["remedies"][0]["text"] == slow.findings[0].remedies[0].text
+    assert len(data["trials"]) == len(slow.trials)
+
+
+def test_a_training_that_breaks_says_when():
+    diagnosis = diagnosed(1e12)
+    assert "the loss is not finite in epoch 1" in str(diagnosis).splitlines()[0]
+    assert diagnosis.remedy.trial.after > 0.9
+
+
+def test_neither_model_nor_random_numbers_change():
+    model = network()
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    state = cr.random.default.state
+    cr.diagnose(model, blobs(100), loss="cross_entropy", epochs=1, seconds=0.5)
+    assert all((p.numpy() == before[name]).all() for name, p in model.named_parameters())
+    assert np.array_equal(cr.random.default.state, state)
+
+
+def test_nothing_is_imported_for_it_before_it_is_used():
+    code = "import sys, chainrule; assert 'chainrule.doctor' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert isinstance(cr.doctor.Diagnosis, type)
+    assert cr.doctor.Diagnosis is Diagnosis
+
+
+# ── schedules ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("per", ["step", "epoch"])
+def test_a_schedule_is_that_of_fit(per):
+    """The weights after the training are those of `fit`: the data is one batch, so the order is."""
+    x, y = blobs(32)
+    made = {
+        "step": lambda o, steps: optim.WarmupCosine(o, 2, steps),
+        "epoch": lambda o, steps: optim.ExponentialLR(o, 0.5),
+    }[per]
+    model = network()
+    optimizer = optim.SGD(model.named_parameters(), lr=0.5)
+    training = ScheduledTraining(
+        model, nn.CrossEntropyLoss(), optimizer, (x, y), (x, y), 32, 6, scheduling=made
+    )
+    from chainrule.doctor.score import score_for
+
+    trained = training.run(score_for(y, y, False)).model
+    other = network()
+    optimizer = optim.SGD(other.named_parameters(), lr=0.5)
+    cr.fit(
+        other,
+        (x, y),
+        loss="cross_entropy",
+        optimizer=optimizer,
+        schedule=made(optimizer, 6),
+        epochs=6,
+        progress=False,
+    )
+    for (name, p), (_, q) in zip(
+        trained.named_parameters(), other.named_parameters(), strict=True
+    ):
+        np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+# ── wrong arguments ──────────────────────────────────────────────────────────────────────────────
+
+
+def other_optimizer():
+    return optim.Adam(network().named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"model": 3}, "expected a Module of chainrule.nn"),
+        ({"data": np.ones((9, 2))}, r"expected \(x, y\)"),
+        ({"data": (np.ones((9, 2)), np.zeros(8, int))}, "9 inputs and 8 targets"),
+        ({"data": ((np.ones((9, 2)), np.ones(9)), np.zeros(9, int))}, "inputs of data in 2 parts"),
+        ({"data": (np.full((9, 2), np.nan), np.zeros(9, int))}, "got nan in the inputs"),
+        ({"data": (np.array(["a"] * 9), np.zeros(9, int))}, "expected an array of numbers"),
+        ({"data": (np.ones((4, 2)), np.zeros(4, int))}, "got 4 rows"),
+        ({"valid": 5}, "got valid of type int"),
+        ({"loss": "cross"}, "got the loss 'cross'"),
+        ({"optimizer": optim.Adam}, "got optimizer Adam"),
+        ({"optimizer": other_optimizer()}, "none of this model's parameters"),
+        ({"epochs": 0}, "got epochs 0"),
+        ({"epochs": 2.5}, "got epochs 2.5"),
+        ({"batch_size": 0}, "got batch_size 0"),
+        ({"batch_size": 4000}, "got batch_size 4000 for 320 rows"),
+        ({"clip_norm": -1.0}, "got clip_norm -1.0"),
+        ({"seconds": 0}, "got seconds 0"),
+        ({"seconds": "9"}, "got seconds '9'"),
+        ({"schedule": 3}, "got a schedule of type int"),
+        ({"schedule": lambda o, n: None}, "got a schedule that is NoneType"),
+        ({"schedule": lambda o, n: optim.ReduceLROnPlateau(o)}, "ReduceLROnPlateau"),
+        ({"learning_rate": 1}, "learning_rate"),
+    ],
+)
+def test_wrong_arguments(settings, says):
+    settings = {"model": network(), "data": blobs(), "loss": "cross_entropy", **settings}
+    with pytest.raises((ValueError, TypeError), match=says) as caught:
+        cr.diagnose(settings.pop("model"), settings.pop("data"), **settings)
+    assert str(caught.value).startswith("[diagnose] ")
+
+
+def test_data_by_position_is_answered():
+    with pytest.raises(TypeError, match="the data is one argument"):
+        cr.diagnose(network(), *blobs(), loss="cross_entropy")
