@@ -132,9 +132,7 @@ def test_a_schedule_is_that_of_fit(per):
         epochs=6,
         progress=False,
     )
-    for (name, p), (_, q) in zip(
-        trained.named_parameters(), other.named_parameters(), strict=True
-    ):
+    for (name, p), (_, q) in zip(trained.named_parameters(), other.named_parameters(), strict=True):
         np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
 
 

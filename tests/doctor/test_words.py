@@ -9,7 +9,7 @@ from chainrule.diagnosis import Change
 from chainrule.doctor.facts import gather
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.doctor.words import in_words, number, place, places
-from chainrule.nn import functional as F
+from chainrule.nn import functional as F  # noqa: N812 - the usual name
 
 
 @pytest.fixture(scope="module")

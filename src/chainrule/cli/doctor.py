@@ -161,5 +161,5 @@ def _print(diagnosis: Diagnosis) -> None:
     terminal = sys.stdout.isatty()
     width = min(shutil.get_terminal_size().columns, WIDTH) if terminal else WIDTH
     for number, line in enumerate(diagnosis.lines(width)):
-        bold = terminal and (not number or re.match(r"\d+\. ", line))
-        typer.secho(printable(line), bold=True if bold else None)
+        heading = terminal and (not number or re.match(r"\d+\. ", line))
+        print(typer.style(printable(line), bold=True) if heading else printable(line))

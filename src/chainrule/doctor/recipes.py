@@ -165,10 +165,10 @@ def _settings(recipe: Recipe, change: Change) -> dict[str, Any]:
     """The settings of a recipe that make a change; none if there are none."""
     match change.what:
         case "rate":
-            return {"lr": change.value}
+            return {"lr": _short(change.value)}
         case "optimizer":
             name, rate = change.value
-            return {"optimizer": name, "lr": rate, "weight_decay": 0.0}
+            return {"optimizer": name, "lr": _short(rate), "weight_decay": 0.0}
         case "decay":
             return {"weight_decay": change.value}
         case "batch":
@@ -180,3 +180,8 @@ def _settings(recipe: Recipe, change: Change) -> dict[str, Any]:
         case "loss" if recipe.loss is not None and change.value == "mse":
             return {"loss": "mse"}
     return {}
+
+
+def _short(rate: float) -> float:
+    """A rate without the rounding errors of its product: 1e-4, not 9.999999999999999e-05."""
+    return float(f"{rate:.6g}")

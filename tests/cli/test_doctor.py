@@ -1,0 +1,113 @@
+"""`chainrule doctor`: runs, recipes and data; the recipe that it repairs."""
+
+import json
+
+import pytest
+
+from chainrule.train import Recipe
+from commands import call, expect_one_error, shell, table, terminal, write_csv
+
+SLOW = """format = 1
+[data]
+source = "moons"
+valid = 0.3
+[model]
+hidden = [16]
+[train]
+lr = 1e-5
+epochs = 4
+batch_size = 32
+"""
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slow.toml").write_text(SLOW)
+
+
+def test_a_recipe_that_is_repaired(capsys, tmp_path):
+    code, out, err = call(
+        capsys, "doctor", "slow.toml", "--seconds", 1.5, "--apply", "--out", "r.txt"
+    )
+    assert code == 0, err
+    head, *lines = out.splitlines()
+    assert " on 300 held-out rows" in head
+    assert any(line.startswith("1. ") for line in lines)
+    new = Recipe.read(tmp_path / "slow-repaired.toml")
+    assert new.lr >= 1e-4
+    assert (new.source, new.valid, new.hidden) == ("moons", 0.3, [16])
+    said = next(line for line in lines if line.startswith("wrote slow-repaired.toml: "))
+    assert f"lr = {new.lr!r}" in said
+    assert lines[-1] == "train it: chainrule train slow-repaired.toml"
+    assert (tmp_path / "r.txt").read_text().splitlines() == out.splitlines()
+    score = float(head.split(" → ")[1].split()[0])
+    code, out, _ = call(capsys, "train", "slow-repaired.toml", "--quiet", "--json")
+    assert code == 0
+    assert json.loads(out)["metrics"]["accuracy"] > score - 0.2
+
+
+def test_a_run_as_json(capsys, tmp_path):
+    assert call(capsys, "train", "slow.toml", "--out", "run", "--quiet")[0] == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    arguments = "doctor", "run", "--seconds", 1, "--json", "--apply", "--out", "r.json"
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    report = json.loads(out)
+    assert report["source"] == "run"
+    assert report["metric"] in ("accuracy", "balanced accuracy")
+    assert report["rows"] == 300
+    assert report["findings"]
+    assert report["repaired"] == "run/recipe-repaired.toml"
+    assert json.loads((tmp_path / "r.json").read_text()) == report
+    assert {p: p.read_bytes() for p in before} == before
+    Recipe.read(tmp_path / "run/recipe-repaired.toml")
+
+
+def test_data_and_a_seed(capsys):
+    arguments = "doctor", "iris", "--seconds", 0.1, "--seed", 4, "--json"
+    code, out, err = call(capsys, *arguments)
+    assert code == 0
+    report = json.loads(out)
+    assert report["notes"] == [err.strip()]
+    assert "15 validation rows" in err
+    assert "repaired" not in report
+
+
+def test_nothing_to_repair(capsys, tmp_path):
+    code, out, _ = call(capsys, "doctor", "iris", "--seconds", 0.1, "--apply")
+    assert code == 0
+    assert out.startswith("Nothing found: ")
+    assert out.splitlines()[-1] == "No recipe was written: no change helps."
+    assert not [*tmp_path.glob("*repaired*")]
+
+
+def test_in_a_terminal(tmp_path):
+    code, out = terminal("doctor", "iris", "--seconds", "0.1", cwd=tmp_path)
+    assert code == 0
+    assert "\x1b[1mNothing found: " in out
+    plain = shell("doctor", "iris", "--seconds", "0.1", cwd=tmp_path)
+    assert "\x1b" not in plain.stdout + plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "expected a run folder, a recipe.toml, or data"),
+        (["none.toml"], "none.toml, which does not exist"),
+        (["slow.toml", "--seconds", "0"], "got --seconds 0"),
+        (["iris", "--target", "q"], "got the target 'q'"),
+    ],
+)
+def test_errors(capsys, arguments, says):
+    expect_one_error(capsys, ["doctor", *arguments], says)
+
+
+def test_a_run_whose_data_changed_or_with_a_target(capsys, tmp_path):
+    write_csv(tmp_path / "table.csv", table())
+    expect_one_error(capsys, ["doctor", "table.csv"], "without a target")
+    settings = "--target", "y", "--drop", "when", "--epochs", 1, "--out", "run", "--quiet"
+    assert call(capsys, "train", "table.csv", *settings)[0] == 0
+    expect_one_error(capsys, ["doctor", "run", "--target", "z"], "leave out --target")
+    write_csv(tmp_path / "table.csv", table(rows=81))
+    expect_one_error(capsys, ["doctor", "run"], "which has changed since run began")
