@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chainrule.diagnosis.kinds import KINDS
 from chainrule.train import Recipe
 from commands import call, expect_one_error, shell, table, terminal, write_csv
 
@@ -80,6 +81,12 @@ def test_nothing_to_repair(capsys, tmp_path):
     assert out.startswith("Nothing found: ")
     assert out.splitlines()[-1] == "No recipe was written: no change helps."
     assert not [*tmp_path.glob("*repaired*")]
+
+
+def test_the_vocabulary(capsys):
+    assert json.loads(call(capsys, "doctor", "--list", "--json")[1]) == dict(KINDS)
+    lines = call(capsys, "doctor", "--list")[1].splitlines()
+    assert [line.split()[0] for line in lines] == list(KINDS)
 
 
 def test_in_a_terminal(tmp_path):

@@ -15,6 +15,7 @@ import typer
 
 from .. import files
 from ..diagnosis import Remedy
+from ..diagnosis.kinds import KINDS
 from ..doctor.diagnose import diagnosed
 from ..doctor.diagnosis import WIDTH, Diagnosis
 from ..doctor.facts import Facts
@@ -49,6 +50,9 @@ def doctor(
     out: Annotated[
         Path | None, typer.Option(help="Also write the result: as JSON if it ends in .json.")
     ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the kinds of findings, with what they mean.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Say what is wrong with a training, where, why, and which changes help.
@@ -60,6 +64,11 @@ def doctor(
 
     Example: chainrule doctor recipe.toml --apply
     """
+    if listed:
+        width = max(map(len, KINDS)) + 2
+        kinds = "\n".join(f"{kind:<{width}}{meaning}" for kind, meaning in KINDS.items())
+        print(json.dumps(dict(KINDS)) if as_json else kinds)
+        return
     if not (seconds > 0 and math.isfinite(seconds)):
         raise ArgumentError(
             "doctor", f"got --seconds {seconds:g}", "expected a number above 0", "try --seconds 60"

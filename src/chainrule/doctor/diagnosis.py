@@ -63,6 +63,7 @@ class Diagnosis:
                 "metric": self.metric,
                 "score": self.score,
                 "rows": self.rows,
+                "broke": self.broke,
                 "findings": [finding.to_dict() for finding in self.findings],
                 "trials": [
                     {
