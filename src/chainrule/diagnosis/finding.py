@@ -41,7 +41,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What may help: changes that were tried, if `trial` is not None."""
+    """What may help: changes that were tried, if `trial` is not None.
+
+    text   the changes in words, with "; " between them
+    """
 
     changes: tuple[Change, ...]
     text: str
@@ -57,7 +60,7 @@ class Finding:
     cause        a sentence with the numbers
     evidence     these numbers, by name
     confidence   in 0…1: that this fault is there, and harms
-    remedies     the best first
+    remedies     the first repairs all findings together, a second one this finding alone
     """
 
     kind: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from ..files import with_nulls
 from .words import place
 
 WIDTH = 96
+NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
 HELPS = 0.1  # a difference of scores that is more than nothing
 
@@ -55,6 +55,12 @@ class Diagnosis:
         first = (finding.remedies[0] for finding in self.findings if finding.remedies)
         helps = (r for r in first if r.trial is not None and r.trial.after > r.trial.before)
         return max(helps, key=_after, default=None)
+
+    @property
+    def together(self) -> Remedy | None:
+        """That remedy, if it is not that of one finding alone."""
+        alone = [finding.remedies[-1] for finding in self.findings if finding.remedies]
+        return None if self.remedy in alone else self.remedy
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, numbers and text, for JSON; None for what is not finite."""
@@ -97,15 +103,13 @@ class Diagnosis:
     def verdict(self) -> str:
         """Of a training without findings, or without a remedy: what the trials say; or nothing."""
         best = self.trials[0].trial.after if self.trials else -math.inf
-        if self.findings and self.remedy is None:
-            return "No change that was tried repairs it."
         if self.findings:
-            return ""
+            return "" if self.remedy is not None else "No change that was tried repairs it."
         if not self.trials:
             return "There was no time for trials: give it more seconds."
         if best - self.score < HELPS:
             return "No change that was tried makes it much better."
-        return "The best change below was a chance of the held-out rows, or of the seed."
+        return "The best of these may be a chance of the held-out rows, or of the seed."
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -114,53 +118,44 @@ class Diagnosis:
 
     def lines(self, width: int = WIDTH) -> Iterator[str]:
         """The text, line by line."""
-        yield _capital(self.headline)
+        yield from _wrapped(_capital(self.headline), width)
         for number, finding in enumerate(self.findings, 1):
             yield ""
             head = f"{number}. "
-            yield f"{head}{title(finding)}"
-            yield from _indented(_capital(finding.cause) + ".", len(head), width)
-            alone = finding.remedies[-1] if finding.remedies else None
-            if alone is not None:
-                helps = alone.trial is None or alone.trial.after > alone.trial.before
-                name = "remedy" if helps else "tried"
-                yield from self._listed(name, alone, " " * len(head), width)
-        if self.remedy is not None and all(f.remedies[-1] != self.remedy for f in self.findings):
+            indent = " " * len(head)
+            yield from _wrapped(title(finding), width, head, indent)
+            yield from _wrapped(_capital(finding.cause) + ".", width, indent, indent)
+            for alone in finding.remedies[-1:]:
+                yield from self._listed(_verb(alone), alone, indent, width)
+        if self.together is not None:
             yield ""
-            yield from self._listed("together", self.remedy, "", width)
+            yield from self._listed("together", self.together, "", width)
         if self.verdict:
             yield ""
-            yield self.verdict
+            yield from _wrapped(self.verdict, width)
         if self.trials:
             yield ""
             yield from table(self, width)
 
     def _listed(self, head: str, remedy: Remedy, indent: str, width: int) -> Iterator[str]:
         """The changes of a remedy, one per line, and what they came to."""
-        rest = itertools.repeat(" " * (len(head) + 2))
-        heads = (indent + h for h in itertools.chain([f"{head}  "], rest))
+        first, rest = f"{indent}{head}  ", " " * (len(indent) + len(head) + 2)
         for change in remedy.text.split("; "):
-            for line in textwrap.wrap(change, max(width - 12, 20), break_on_hyphens=False):
-                yield next(heads) + line
-        if remedy.trial is not None:
-            after = _score(remedy.trial.after)
-            before = "" if self.broke else f"{_score(remedy.trial.before)} → "
-            yield f"{next(heads)}{self.metric} {before}{after}"
-        else:
-            yield f"{next(heads)}not tried: there was no time left"
+            yield from _wrapped(change, width, first, rest)
+            first = rest
+        if remedy.trial is None:
+            yield from _wrapped("not tried: there was no time left", width, rest, rest)
+            return
+        before = "" if self.broke else f"{_score(remedy.trial.before)} → "
+        yield f"{rest}{self.metric} {before}{_score(remedy.trial.after)}"
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
         parts = [f"<p><b>{html.escape(_capital(self.headline))}</b></p>"]
         if self.findings:
-            items = (
-                f"<li><b>{html.escape(title(f))}</b><br>{html.escape(_capital(f.cause))}.</li>"
-                for f in self.findings
-            )
-            parts.append(f"<ol>{''.join(items)}</ol>")
-        if self.remedy is not None:
-            changes = (f"<li>{html.escape(c)}</li>" for c in self.remedy.text.split("; "))
-            parts.append(f"<p>Remedy, tried:</p><ul>{''.join(changes)}</ul>")
+            parts.append(f"<ol>{''.join(map(self._item, self.findings))}</ol>")
+        if self.together is not None:
+            parts.append(f"<p>{self._sentence('together', self.together)}</p>")
         if self.verdict:
             parts.append(f"<p>{html.escape(self.verdict)}</p>")
         if self.trials:
@@ -174,6 +169,18 @@ class Diagnosis:
             count = len(self.trials)
             parts.append(f"<details><summary>{_trials(count)}</summary>{body}</details>")
         return f"<div>{''.join(parts)}</div>"
+
+    def _item(self, finding: Finding) -> str:
+        parts = [
+            f"<b>{html.escape(title(finding))}</b>",
+            f"{html.escape(_capital(finding.cause))}.",
+        ]
+        parts += [self._sentence(_verb(r), r) for r in finding.remedies[-1:]]
+        return f"<li>{'<br>'.join(parts)}</li>"
+
+    def _sentence(self, head: str, remedy: Remedy) -> str:
+        score = "" if remedy.trial is None else f" ({self.metric} {_score(remedy.trial.after)})"
+        return f"<i>{head}</i> {html.escape(remedy.text + score)}"
 
 
 def title(finding: Finding) -> str:
@@ -191,19 +198,27 @@ def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
     none = Attempt(0, "none: the training as it is", own)
     for attempt in sorted([*shown, none], key=lambda a: -round(a.trial.after, 3)):
         start = f"{'':<8}{_score(attempt.trial.after):>{head}}  "
-        text = textwrap.wrap(attempt.text, max(width - len(start), 20), break_on_hyphens=False)
-        yield start + text[0]
-        yield from (" " * len(start) + line for line in text[1:])
+        yield from _wrapped(attempt.text, width, start, " " * len(start))
     more = len(diagnosis.trials) - len(shown)
     if more:
-        yield f"{'':<8}{'':>{head}}  … and {more} more, none of them better than these"
+        start = " " * (head + 10)
+        yield from _wrapped(f"… and {more} more, none better than these", width, start, start)
 
 
-def _indented(text: str, indent: int, width: int) -> Iterator[str]:
-    space = " " * indent
+def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> Iterator[str]:
+    """The text in lines, which begin with `first` and `rest`."""
     yield from textwrap.wrap(
-        text, width, initial_indent=space, subsequent_indent=space, break_on_hyphens=False
+        text,
+        max(width, len(rest) + NARROWEST),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
     )
+
+
+def _verb(remedy: Remedy) -> str:
+    helps = remedy.trial is None or remedy.trial.after > remedy.trial.before
+    return "remedy" if helps else "tried"
 
 
 def _after(remedy: Remedy) -> float:
