@@ -63,6 +63,7 @@ def change(what, *places, value=None):
         (change("optimizer", "optimizer", value=("adam", 1.0)), "Adam in place of SGD"),
         (change("decay", "optimizer.weight_decay", value=0.0), "no weight decay (now 0.1)"),
         (change("batch", "batch", value=16), "batches of 16 rows in place of 32"),
+        (change("shuffle", "data", value=True), "shuffle the rows in each epoch"),
         (change("epochs", "epochs", value=8), "8 epochs in place of 2"),
         (
             change("loss", "loss", value="mse"),

@@ -80,7 +80,7 @@ def diagnose(
     _check_optimizer(optimizer, model)
     _check_numbers(epochs, batch_size, clip_norm, seconds)
     with _as_diagnose():
-        trained, valid = _sets(data, valid)
+        trained, valid = sets(data, valid)
         training = ScheduledTraining(
             model,
             Objective(loss).mean,
@@ -100,7 +100,12 @@ def diagnose(
                 f"batch_size={min(len(trained[0]), ROWS)}",
             )
         training.check()
-        return diagnosed(training, seconds)[0]
+        return diagnosis_of(training, seconds)
+
+
+def diagnosis_of(training: Training, seconds: float) -> Diagnosis:
+    """The diagnosis of a training, whatever library it is of."""
+    return diagnosed(training, seconds)[0]
 
 
 def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
@@ -211,7 +216,7 @@ def _check_numbers(
             )
 
 
-def _sets(data: Any, valid: Any) -> tuple[Data, Data]:
+def sets(data: Any, valid: Any) -> tuple[Data, Data]:
     """The rows that are trained on, and those that are held out."""
     x, y = _pair("data", data)
     if valid is not None:

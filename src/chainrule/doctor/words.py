@@ -150,6 +150,10 @@ def _batch(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     yield f"batches of {changes[0].value} rows in place of {facts.training.batch}"
 
 
+def _shuffle(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield "shuffle the rows in each epoch" if changes[0].value else "leave the rows in their order"
+
+
 def _epochs(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     yield f"{changes[0].value} epochs in place of {facts.training.epochs}"
 
@@ -166,6 +170,7 @@ _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "rate": _rate,
     "optimizer": _optimizer,
     "decay": _decay,
+    "shuffle": _shuffle,
     "batch": _batch,
     "epochs": _epochs,
 }
