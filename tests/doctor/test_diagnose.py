@@ -10,7 +10,9 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.doctor import Diagnosis
+from chainrule.doctor.diagnose import sets
 from chainrule.doctor.scheduled import ScheduledTraining
+from chainrule.doctor.score import score_for
 
 SECONDS = 4.0
 
@@ -102,6 +104,29 @@ def test_nothing_is_imported_for_it_before_it_is_used():
     assert cr.doctor.Diagnosis is Diagnosis
 
 
+def test_a_loader_has_batches_and_order():
+    x, y = blobs(100)
+    seen = []
+
+    def loss(prediction, target):
+        seen.append(target.shape[0])
+        return nn.functional.cross_entropy(prediction, target)
+
+    loader = cr.data.DataLoader((x, y), batch_size=16)
+    diagnosis = cr.diagnose(network(), loader, valid=loader, loss=loss, epochs=1, seconds=0.1)
+    assert diagnosis.rows == 100
+    assert 16 in seen
+
+
+def test_rows_keep_their_order_where_some_are_held_out():
+    x = np.arange(50.0)[:, None]
+    (trained, _), (valid, _) = sets((x, x), None)
+    assert (np.diff(trained[:, 0]) > 0).all()
+    assert (np.diff(valid[:, 0]) > 0).all()
+    assert sorted([*trained[:, 0], *valid[:, 0]]) == x[:, 0].tolist()
+    assert len(valid) == 10
+
+
 # ── schedules ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -118,8 +143,6 @@ def test_a_schedule_is_that_of_fit(per):
     training = ScheduledTraining(
         model, nn.CrossEntropyLoss(), optimizer, (x, y), (x, y), 32, 6, scheduling=made
     )
-    from chainrule.doctor.score import score_for
-
     trained = training.run(score_for(y, y, False)).model
     other = network()
     optimizer = optim.SGD(other.named_parameters(), lr=0.5)
@@ -157,6 +180,11 @@ def other_optimizer():
         ({"loss": "cross"}, "got the loss 'cross'"),
         ({"optimizer": optim.Adam}, "got optimizer Adam"),
         ({"optimizer": other_optimizer()}, "none of this model's parameters"),
+        ({"data": cr.data.DataLoader(blobs()), "batch_size": 8}, "leave out batch_size"),
+        (
+            {"data": cr.data.DataLoader(blobs(), augment=lambda x, y, draws: (x, y))},
+            "leave out augment",
+        ),
         ({"epochs": 0}, "got epochs 0"),
         ({"epochs": 2.5}, "got epochs 2.5"),
         ({"batch_size": 0}, "got batch_size 0"),

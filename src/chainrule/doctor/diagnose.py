@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.loader import order
+from ..data.loader import DataLoader, order
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
 from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
@@ -57,11 +57,11 @@ def diagnose(
     measured proves it.
 
     model        with its first weights
-    data         (x, y) arrays
+    data         (x, y) arrays, or a DataLoader of them, which has batch size and shuffle
     loss         as for `fit`: a name, a loss of nn, or a function (prediction, target)
     optimizer    of the model, before its first step; Adam with lr 1e-3 by default
     valid        held-out (x, y); by default every fifth row of the data, in random order
-    batch_size   32 by default; rows are shuffled in each epoch
+    batch_size   32 by default; arrays are shuffled in each epoch
     schedule     a function (optimizer, steps) that returns a schedule of optim: every copy has an
                  optimizer and a number of steps
     seconds      of processor time for trials, after the training itself has run once
@@ -80,7 +80,8 @@ def diagnose(
     _check_optimizer(optimizer, model)
     _check_numbers(epochs, batch_size, clip_norm, seconds)
     with _as_diagnose():
-        trained, valid = sets(data, valid)
+        data, batch_size, shuffle = _rows_of_loader(data, batch_size)
+        trained, valid = sets(data, valid.data if isinstance(valid, DataLoader) else valid)
         training = ScheduledTraining(
             model,
             Objective(loss).mean,
@@ -89,7 +90,8 @@ def diagnose(
             valid,
             min(ROWS, len(trained[0])) if batch_size is None else batch_size,
             epochs,
-            clip_norm=clip_norm,
+            shuffle,
+            clip_norm,
             scheduling=schedule,
         )
         if training.batch > len(trained[0]):
@@ -216,6 +218,21 @@ def _check_numbers(
             )
 
 
+def _rows_of_loader(data: Any, batch_size: int | None) -> tuple[Any, int | None, bool]:
+    """All rows, the batch size, and whether rows are shuffled."""
+    if not isinstance(data, DataLoader):
+        return data, batch_size, True
+    for what, advice in (
+        (f"batch_size {batch_size}" * (batch_size is not None), "leave out batch_size"),
+        ("augment in the DataLoader" * bool(data.augment), "leave out augment"),
+    ):
+        if what:
+            raise ArgumentError(
+                "diagnose", f"got {what}", "expected rows in the loader's batches", advice
+            )
+    return data.data, data.batch_size, data.shuffle
+
+
 def sets(data: Any, valid: Any) -> tuple[Data, Data]:
     """The rows that are trained on, and those that are held out."""
     x, y = _pair("data", data)
@@ -228,9 +245,9 @@ def sets(data: Any, valid: Any) -> tuple[Data, Data]:
             f"expected {HELD_OUT} or more: every fifth is held out",
             "pass held-out rows with valid=(x, y)",
         )
-    rows = order(len(x), 0)
-    cut = len(x) // HELD_OUT
-    return (x[rows[cut:]], y[rows[cut:]]), (x[rows[:cut]], y[rows[:cut]])
+    rows, cut = order(len(x), 0), len(x) // HELD_OUT
+    trained, valid = np.sort(rows[cut:]), np.sort(rows[:cut])  # in the order that they have
+    return (x[trained], y[trained]), (x[valid], y[valid])
 
 
 def _pair(name: str, data: Any) -> tuple[Array, Array]:
