@@ -8,7 +8,7 @@ from chainrule import nn, optim
 from chainrule.diagnosis import Change
 from chainrule.doctor.facts import gather
 from chainrule.doctor.modules import ModuleTraining
-from chainrule.doctor.words import in_words, number, place, places
+from chainrule.doctor.words import in_words, number, place, places, short_exponents
 from chainrule.nn import functional as F  # noqa: N812 - the usual name
 
 
@@ -95,3 +95,4 @@ def test_places_and_numbers():
     assert places(["head"]) == "head"
     assert places(["a", "b", "c"]) == "3 layers (a to c)"
     assert [number(v) for v in (1e-5, 1.0, 12345.0, 0.0625)] == ["1e-5", "1", "1.23e4", "0.0625"]
+    assert short_exponents("1e-05, 4.2e+04 and node-05") == "1e-5, 4.2e4 and node-05"

@@ -26,7 +26,7 @@ from .faults import faults_of
 from .scheduled import ScheduledTraining, Scheduling
 from .search import Search, find
 from .training import Data, Outcome, Training
-from .words import in_words
+from .words import in_words, short_exponents
 
 HELD_OUT = 5  # one of this number of rows is held out, if none are passed
 ROWS = 32  # of a batch
@@ -149,7 +149,7 @@ def _trial(search: Search, outcome: Outcome) -> Trial:
 
 
 def _with_remedies(finding: Finding, search: Search) -> Finding:
-    """The finding with its remedies in words, and with what repairs it alone."""
+    """The finding with its remedies in words, the last of which repairs it alone."""
     remedies = list(finding.remedies)
     for fault in faults_of(search.facts):
         if (fault.kind, fault.place, fault.cause) == (finding.kind, finding.place, finding.cause):
@@ -158,7 +158,7 @@ def _with_remedies(finding: Finding, search: Search) -> Finding:
             if fault.changes and all({*fault.changes} != {*r.changes} for r in remedies):
                 remedies.append(Remedy(fault.changes, "", alone))
     worded = (replace(r, text=r.text or in_words(r.changes, search.facts)) for r in remedies)
-    return replace(finding, remedies=tuple(worded))
+    return replace(finding, cause=short_exponents(finding.cause), remedies=tuple(worded))
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────

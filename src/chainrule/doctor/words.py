@@ -52,8 +52,13 @@ def places(paths: Sequence[str]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, an exponent as people write it: 1e-5."""
-    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].strip("+"), f"{value:.3g}")
+    """Three digits, with a short exponent."""
+    return short_exponents(f"{value:.3g}")
+
+
+def short_exponents(text: str) -> str:
+    """The text with 1e-5 and 4.2e4 in place of 1e-05 and 4.2e+04."""
+    return re.sub(r"(?<=\d)e([+-])0*(?=\d)", lambda m: "e" + m[1].strip("+"), text)
 
 
 def place(path: str) -> str:
