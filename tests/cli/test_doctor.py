@@ -83,6 +83,15 @@ def test_nothing_to_repair(capsys, tmp_path):
     assert not [*tmp_path.glob("*repaired*")]
 
 
+def test_a_file_that_cannot_be_written(capsys):
+    arguments = "doctor", "iris", "--seconds", 0.1, "--out", "."
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out.startswith("Nothing found: ")
+    assert "[write] got" in err
+    assert "error" in json.loads(call(capsys, *arguments, "--json")[1])
+
+
 def test_the_vocabulary(capsys):
     assert json.loads(call(capsys, "doctor", "--list", "--json")[1]) == dict(KINDS)
     lines = call(capsys, "doctor", "--list")[1].splitlines()

@@ -57,8 +57,7 @@ def doctor(
 ) -> None:
     """Say what is wrong with a training, where, why, and which changes help.
 
-    The training runs once as it began, then again with changes that may help. Nothing in a run
-    folder is changed.
+    The training runs as it began, then with changes that may help. No file of a run is changed.
 
     Example: chainrule doctor runs/digits-1
 
@@ -84,18 +83,16 @@ def doctor(
     if apply:
         written, end = _applied(began.recipe, diagnosis, facts, place)
         report["repaired"] = written
+    text = ["", *end] if end else []
+    if not as_json:  # before it is written, which may fail after a minute of work
+        _print(diagnosis)
+        print("".join(f"{printable(line)}\n" for line in text), end="")
     if out is not None:
-        text = "".join(f"{printable(line)}\n" for line in [*diagnosis.lines(), "", *end])
+        lines = "".join(f"{printable(line)}\n" for line in [*diagnosis.lines(), *text])
         is_json = out.suffix.lower() == ".json"
-        files.write_through(out, json.dumps(report, indent=2) + "\n" if is_json else text)
+        files.write_through(out, json.dumps(report, indent=2) + "\n" if is_json else lines)
     if as_json:
         print(json.dumps(report))
-        return
-    _print(diagnosis)
-    if end:
-        print()
-    for line in end:
-        print(printable(line))
 
 
 def _recipe(source: str | None, target: str | None) -> tuple[Recipe, Path]:
