@@ -14,7 +14,7 @@ from chainrule.doctor.diagnose import sets
 from chainrule.doctor.scheduled import ScheduledTraining
 from chainrule.doctor.score import score_for
 
-SECONDS = 4.0
+SECONDS = 12.0
 
 
 def blobs(rows=400, scale=1.0):
