@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.loader import DataLoader, order
+from ..diagnosis.data import check_finite
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
 from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
@@ -19,7 +20,6 @@ from ..nn import Module
 from ..optim import Adam, Optimizer
 from ..tensor import Tensor
 from ..train.evaluation.objective import Objective
-from ..train.loop.nonfinite import check_finite
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
 from .faults import faults_of
