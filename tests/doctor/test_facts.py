@@ -72,6 +72,18 @@ def test_the_growth_of_the_gradient_is_the_product_of_the_weights_between():
     assert gather(training(stack(1.0), x, x)).growth == pytest.approx(1, rel=1e-4)
 
 
+def test_a_gradient_that_small_weights_lose_vanishes_though_all_weights_get_little_of_it():
+    layers = [nn.Linear(4, 4, bias=False) for _ in range(6)]
+    with cr.no_grad():
+        for layer in layers:
+            layer.weight[...] = 0.05 * np.eye(4, dtype=np.float32)
+    x = RNG.normal(size=(40, 4))
+    facts = gather(training(nn.Sequential(*layers), x, x))
+    assert facts.gradient_ratio == pytest.approx(1, rel=0.1)
+    assert facts.growth == pytest.approx(0.05**5, rel=1e-3)
+    assert "vanishing_gradient" in {f.kind for f in faults_of(facts)}
+
+
 def test_units_that_are_dead_from_the_start_are_counted_in_the_worst_layer():
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
     with cr.no_grad():

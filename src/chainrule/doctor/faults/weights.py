@@ -16,6 +16,7 @@ from .fault import Fault
 WIDE, NARROW = 1.6, 0.6  # spread of weights over the widest and narrowest of the usual ones
 VERY_WIDE, VERY_NARROW = 4.0, 0.2
 VANISHED = 0.01  # gradient of the first weights over that of the last
+LOST = 1e-4  # ∂loss/∂output likewise: small weights make the last weights' gradient small as well
 EXPLODED = 50.0  # ∂loss/∂output of the first layer over that of the last; over time likewise
 FORGOTTEN = 1e-3  # ∂loss/∂input of the first step over that of the last
 EQUAL = 1e-6  # largest difference of the units of a recurrent layer
@@ -43,10 +44,11 @@ def weight_faults(f: Facts) -> Iterator[Fault]:
             changes = tuple(Change("insert", a.path, "batchnorm") for a in layers[:-1])
             cause = f"{len(layers)} layers without normalization"
             yield Fault("batchnorm_missing", layers[0].path, cause, 0.4, changes)
-            if f.gradient_ratio < VANISHED:
+            if f.gradient_ratio < VANISHED or f.growth < LOST:
                 cause = (
-                    f"the gradient of the first weights is {f.gradient_ratio:.2g} times that of "
-                    f"the last, {len(layers)} layers on"
+                    f"over {len(layers)} layers, the gradient of the first weights is "
+                    f"{f.gradient_ratio:.2g} times that of the last, and that of the outputs "
+                    f"{f.growth:.2g} times"
                 )
                 yield Fault("vanishing_gradient", layers[0].path, cause, 0.4, changes)
 
