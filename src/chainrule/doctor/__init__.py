@@ -10,6 +10,7 @@ training      a training as the doctor sees it
 setup         all that decides a training of modules; `runnable`: observes and runs it
 modules       such a training of this library's modules, `scheduled`: with a schedule; `changes`:
               changes of it
+pytorch       the same for PyTorch's
 """
 
 from .diagnose import diagnose
