@@ -135,6 +135,15 @@ def test_a_recurrent_layer_begins_again_with_orthogonal_weights_of_each_gate():
     assert before.model[0].bias_hh_l0.numpy().any()
 
 
+def test_layers_of_one_shape_do_not_begin_equal():
+    x = RNG.normal(size=(20, 3))
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    changes = [Change("initialisation", path, "he_uniform") for path in ("0", "2")]
+    one, two = (training(model, x, x).changed(changes).model for _ in range(2))
+    assert not np.allclose(one[0].weight.numpy(), one[2].weight.numpy())
+    np.testing.assert_array_equal(one[0].weight.numpy(), two[0].weight.numpy())
+
+
 class Ended(nn.Module):
     def __init__(self, function):
         self.head, self.function = nn.Linear(3, 4), function

@@ -5,6 +5,7 @@ Those of optimizer settings and data are the same for modules of other libraries
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -103,9 +104,14 @@ _INITS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+def seed_of(path: str) -> int:
+    """A seed for each path, so that layers of one shape do not begin equal."""
+    return zlib.crc32(path.encode())
+
+
 def _initialisation(t: T, change: Change) -> T:
     drawn = random.default.state
-    random.default.set_state(random.Generator(1).state)
+    random.default.set_state(random.Generator(seed_of(change.place)).state)
     try:
         module = module_at(t.model, change.place)
         if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):

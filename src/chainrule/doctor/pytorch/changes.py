@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ...diagnosis.finding import Change
-from ..changes import Words, exchange, module_at
+from ..changes import Words, exchange, module_at, seed_of
 from ..setup import Setup
 from .layers import CONVOLUTIONS, is_of_torch, kind_of
 from .surroundings import drawing
@@ -95,7 +94,7 @@ _INITS: Mapping[str, Callable[..., Any]] = {
 
 def _initialisation(t: Any, change: Change) -> Any:
     module = module_at(t.model, change.place)
-    with drawing(zlib.crc32(change.place.encode())):  # layers of one shape are not alike
+    with drawing(seed_of(change.place)):
         if isinstance(module, nn.RNNBase):
             _recurrent_initialisation(module)
             return t
