@@ -1,6 +1,7 @@
 """What the doctor finds in the programs of a collection, for its `score.py` to judge.
 
     python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 9] [CASE ...]
+    python benchmarks/doctor.py --torch …          the same programs, in PyTorch
 
 The doctor gets the arrays, the network, loss, optimizer, batch and epochs of each program, and
 nothing that a case says about its fault, nor its twin.
@@ -14,11 +15,15 @@ import json
 import multiprocessing
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chainrule.diagnosis import Change, Finding
 from chainrule.doctor.modules import ModuleTraining
+from chainrule.doctor.runnable import Runnable
 from chainrule.doctor.search import find
 from programs.collection import Collection
 from programs.program import Built, Program
@@ -35,9 +40,7 @@ def training_of(built: Built) -> ModuleTraining:
     optimizer, arrays = built.optimizer, built.arrays
     (group,) = optimizer.param_groups
     settings = {name: group[name] for name in group if name not in ("weight_decay", "initial_lr")}
-    by_decay: dict[float, list[tuple[str, Any]]] = {}
-    for name, p in built.model.named_parameters():
-        by_decay.setdefault(2 * built.penalties.get(name, 0.0), []).append((name, p))
+    by_decay = _by_decay(built.model, built.penalties)
     groups = [{"params": ps, "weight_decay": decay} for decay, ps in by_decay.items()]
     optimizer = type(optimizer)(groups, **settings)
     augment = None
@@ -58,14 +61,69 @@ def training_of(built: Built) -> ModuleTraining:
     )
 
 
-def row(job: tuple[Path, str, str, float]) -> tuple[str, str, list[dict[str, Any]], float]:
+def _by_decay(model: Any, penalties: Mapping[str, float]) -> dict[float, list[tuple[str, Any]]]:
+    """The parameters by their weight decay, whose gradient is that of the penalty."""
+    out: dict[float, list[tuple[str, Any]]] = {}
+    for name, p in model.named_parameters():
+        out.setdefault(2 * penalties.get(name, 0.0), []).append((name, p))
+    return out
+
+
+def torch_training_of(build: Any, program: Program, seed: int = 0) -> Runnable:
+    """The same in PyTorch, with weights of its own; `build` is the module build.py."""
+    import torch
+
+    from chainrule.doctor.pytorch.modules import TorchTraining
+    from programs.torch_network import network
+
+    recipe, a = program.recipe, program.arrays
+    model, penalties = network(build, program, seed)
+    (decay, first), *others = (
+        (decay, [p for _, p in ps]) for decay, ps in _by_decay(model, penalties).items()
+    )
+    optimizer = build.Optimizer(torch, recipe["optimizer"], first).inner
+    optimizer.param_groups[0]["weight_decay"] = decay
+    for decay, params in others:
+        optimizer.add_param_group({"params": params, "weight_decay": decay})
+    for group in optimizer.param_groups:
+        group["maximize"] = bool(recipe["optimizer"].get("ascent"))
+    augment = None
+    if recipe.get("augment"):
+        augment = lambda x, random: _first(  # noqa: E731
+            augmented(np.moveaxis(x, 1, -1), recipe["augment"], random)
+        )
+    return TorchTraining(
+        model,
+        lambda prediction, target: build.loss_of(torch, recipe["loss"], prediction, target),
+        optimizer,
+        (_first(a.x), a.y),
+        (_first(a.x_test), a.y_test),
+        recipe["batch"],
+        recipe["epochs"],
+        recipe.get("shuffle", True),
+        recipe["optimizer"].get("clipnorm"),
+        augment=augment,
+    )
+
+
+def _first(x: np.ndarray) -> np.ndarray:
+    """Images with their channels first."""
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x
+
+
+def row(job: tuple[Path, str, str, float, bool]) -> tuple[str, str, list[dict[str, Any]], float]:
     """The findings of a program, in the form that is judged."""
-    cases, name, which, seconds = job
-    program = collection_of(cases).program(name, which)
+    cases, name, which, seconds, by_torch = job
+    collection = collection_of(cases)
+    program = collection.program(name, which)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        findings, _ = find(training_of(program.build()), seconds)
+        if by_torch:
+            training: Runnable = torch_training_of(collection.build, program)
+        else:
+            training = training_of(program.build())
+        findings, _ = find(training, seconds)
     judged = [as_judged(finding, program) for finding in findings]
     return name, which, judged, time.perf_counter() - began
 
@@ -122,6 +180,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--torch", action="store_true", help="the same programs in PyTorch")
     parser.add_argument("only", nargs="*", metavar="CASE")
     a = parser.parse_args()
     programs = [
@@ -129,7 +188,7 @@ def main() -> None:
         for name, which, _ in collection_of(a.cases).programs()
         if not a.only or name in a.only
     ]
-    jobs = [(a.cases, name, which, a.seconds) for name, which in programs]
+    jobs = [(a.cases, name, which, a.seconds, a.torch) for name, which in programs]
     out: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:

@@ -7,7 +7,7 @@ corrected twin.
 
 collection     the cases, their arrays and scores; the same programs in PyTorch
 program        a recipe with its arrays; `Built`: all that is trained
-network        the layers of a recipe as modules
+network        the layers of a recipe as modules; `torch_network`: as PyTorch's
 initial        initial weights by name
 losses         losses by name
 optimizers     optimizers and schedules by name

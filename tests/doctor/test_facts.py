@@ -15,10 +15,10 @@ from chainrule.nn import functional as F  # noqa: N812 - the usual name
 RNG = np.random.default_rng(0)
 
 
-def training(model, x, y, loss=F.mse_loss, **more):
-    optimizer = optim.SGD(model.named_parameters(), lr=1e-3)
+def training(model, x, y, loss=F.mse_loss, lr=1e-3, batch=16, **more):
+    optimizer = optim.SGD(model.named_parameters(), lr)
     x, y = x.astype(np.float32), y.astype(np.float32) if y.dtype.kind == "f" else y
-    return ModuleTraining(model, loss, optimizer, (x, y), (x, y), 16, 1, **more)
+    return ModuleTraining(model, loss, optimizer, (x, y), (x, y), batch, 1, **more)
 
 
 class Last(nn.Module):
@@ -133,6 +133,31 @@ def test_a_recurrent_layer_begins_again_with_orthogonal_weights_of_each_gate():
     np.testing.assert_allclose(w @ w.transpose(0, 2, 1), np.tile(np.eye(3), (4, 1, 1)), atol=1e-5)
     assert not after.model[0].bias_hh_l0.numpy().any()
     assert before.model[0].bias_hh_l0.numpy().any()
+
+
+def test_layers_of_one_shape_do_not_begin_equal():
+    x = RNG.normal(size=(20, 3))
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    changes = [Change("initialisation", path, "he_uniform") for path in ("0", "2")]
+    one, two = (training(model, x, x).changed(changes).model for _ in range(2))
+    assert not np.allclose(one[0].weight.numpy(), one[2].weight.numpy())
+    np.testing.assert_array_equal(one[0].weight.numpy(), two[0].weight.numpy())
+
+
+@pytest.mark.parametrize(
+    ("rate", "around"), [(3e-3, {3e-5, 3e-4, 0.03, 0.3}), (3e-4, {3e-6, 3e-5, 0.003, 0.03})]
+)
+def test_rates_have_few_digits(rate, around):
+    x = RNG.normal(size=(20, 3))
+    facts = gather(training(nn.Linear(3, 3), x, x, lr=rate))
+    assert {c.value for f in faults_of(facts) for c in f.changes if c.what == "rate"} == around
+
+
+@pytest.mark.parametrize(("batch", "large"), [(64, True), (32, False)])
+def test_a_batch_of_the_usual_size_is_not_too_large(batch, large):
+    x = RNG.normal(size=(100, 3))
+    facts = gather(training(nn.Linear(3, 3), x, x, batch=batch))
+    assert ("batch_too_large" in {f.kind for f in faults_of(facts)}) == large
 
 
 class Ended(nn.Module):

@@ -6,9 +6,11 @@ search        trials of faults, alone and together
 faults        what may be wrong, by the facts
 facts         what is measured of a training; `loss_reading`: of its loss function
 score         how good predictions are
-training      a training as the doctor sees it; `modules`: of this library's modules, `scheduled`:
-              with a schedule
-setup         all that decides such a training; `changes`: changes of it
+training      a training as the doctor sees it
+setup         all that decides a training of modules; `runnable`: observes and runs it
+modules       such a training of this library's modules, `scheduled`: with a schedule; `changes`:
+              changes of it
+pytorch       the same for PyTorch's
 """
 
 from .diagnose import diagnose

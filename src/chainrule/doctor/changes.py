@@ -1,7 +1,11 @@
-"""Changes of a training of this library's modules, each by its word."""
+"""Changes of a training of this library's modules, each by its word.
+
+Those of optimizer settings and data are the same for modules of other libraries.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,6 +24,7 @@ from ..tensor import Tensor, no_grad
 from .setup import Setup
 
 T = TypeVar("T", bound=Setup)
+Words = Mapping[str, Callable[[Any, Change], Any]]  # what each word of a change does
 
 ACTIVATIONS: Mapping[str, Callable[[], Module]] = {
     "linear": nn.Identity,
@@ -30,40 +35,48 @@ ACTIVATIONS: Mapping[str, Callable[[], Module]] = {
 }
 
 
-def apply(training: T, changes: Sequence[Change]) -> T:
-    """Make these changes in place, in an order in which none undoes another."""
-    order = list(_APPLY)
+def apply(training: T, changes: Sequence[Change], words: Words | None = None) -> T:
+    """Make these changes in place, in an order in which none undoes another.
+
+    words   those of another library, for the changes that are not the same for all
+    """
+    words = {**CHANGES, **(words or {})}
+    order = list(CHANGES)
     for change in sorted(changes, key=lambda c: order.index(c.what)):
-        training = _APPLY[change.what](training, change)
+        training = words[change.what](training, change)
     return training
 
 
 # ── the network ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _module(model: Any, path: str) -> Any:
+def module_at(model: Any, path: str) -> Any:
+    """The module of a path."""
     for part in filter(None, path.split(".")):
         model = model[int(part)] if isinstance(model, (list, tuple)) else getattr(model, part)
     return model
 
 
-def _exchange(model: Module, path: str, new: Module) -> None:
+def exchange(t: T, path: str, new: Any) -> T:
+    """With another module at a path; "" is the model itself."""
+    if not path:
+        return replace(t, model=new)
     parent, _, name = path.rpartition(".")
-    inside = _module(model, parent)
+    inside = module_at(t.model, parent)
     if isinstance(inside, list):
         inside[int(name)] = new
     else:
         setattr(inside, name, new)
+    return t
 
 
 def _activation(t: T, change: Change) -> T:
     """The activation at a path; of a module that is none, one after it."""
-    old = _module(t.model, change.place)
+    old = module_at(t.model, change.place)
     new = ACTIVATIONS[change.value]()
     if not isinstance(old, (nn.Identity, Activation)) and not _is_odd(old):
         new = nn.Sequential(old, new)
-    _exchange(t.model, change.place, new)
-    return t
+    return exchange(t, change.place, new)
 
 
 def _is_odd(module: Module) -> bool:
@@ -72,18 +85,16 @@ def _is_odd(module: Module) -> bool:
 
 
 def _remove(t: T, change: Change) -> T:
-    _exchange(t.model, change.place, nn.Identity())
-    return t
+    return exchange(t, change.place, nn.Identity())
 
 
 def _insert_norm(t: T, change: Change) -> T:
     """Batch normalization after a layer of weights."""
-    old = _module(t.model, change.place)
+    old = module_at(t.model, change.place)
     bias = old.weight.shape
     convolution = type(old).__name__.startswith("Conv")
     norm = nn.BatchNorm2d(bias[-1]) if convolution else nn.BatchNorm1d(bias[0])
-    _exchange(t.model, change.place, nn.Sequential(old, norm))
-    return _with_optimizer(t)
+    return _with_optimizer(exchange(t, change.place, nn.Sequential(old, norm)))
 
 
 _INITS: Mapping[str, Callable[..., Any]] = {
@@ -93,11 +104,16 @@ _INITS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+def seed_of(path: str) -> int:
+    """A seed for each path, so that layers of one shape do not begin equal."""
+    return zlib.crc32(path.encode())
+
+
 def _initialisation(t: T, change: Change) -> T:
     drawn = random.default.state
-    random.default.set_state(random.Generator(1).state)
+    random.default.set_state(random.Generator(seed_of(change.place)).state)
     try:
-        module = _module(t.model, change.place)
+        module = module_at(t.model, change.place)
         if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
             _recurrent_initialisation(module)
             return t
@@ -198,7 +214,7 @@ def _scale(t: T, change: Change) -> T:
     std = np.where(std == 0, 1, std)
 
     def put(data: tuple[Array, Array], new: Array) -> tuple[Array, Array]:
-        new = ((new - mean) / std).astype(np.float32)
+        new = ((new - mean) / std).astype(_float_of(t.data[k]))
         return (new, data[1]) if k == 0 else (data[0], new)
 
     return replace(t, data=put(t.data, a), valid=put(t.valid, b))
@@ -206,7 +222,12 @@ def _scale(t: T, change: Change) -> T:
 
 def _match(t: T, change: Change) -> T:
     """Multiply the inputs of the training rows."""
-    return replace(t, data=((t.data[0] * change.value).astype(np.float32), t.data[1]))
+    x, y = t.data
+    return replace(t, data=((x * change.value).astype(_float_of(x)), y))
+
+
+def _float_of(a: Array) -> Any:
+    return a.dtype if a.dtype.kind == "f" else np.float32
 
 
 def _alike(a: Array) -> bool:
@@ -226,15 +247,15 @@ def _epochs(t: T, change: Change) -> T:
     return replace(t, epochs=change.value)
 
 
-_APPLY: Mapping[str, Callable[[Any, Change], Any]] = {
+CHANGES: Words = {
     "loss": _loss,
     "match": _match,
     "scale": _scale,
     "initialisation": _initialisation,
+    "insert": _insert_norm,
     "activation": _activation,
     "output_activation": _activation,
     "remove": _remove,
-    "insert": _insert_norm,
     "optimizer": _optimizer,
     "rate": _rate,
     "decay": _decay,

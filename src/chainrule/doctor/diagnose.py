@@ -78,7 +78,7 @@ def diagnose(
         )
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     _check_optimizer(optimizer, model)
-    _check_numbers(epochs, batch_size, clip_norm, seconds)
+    check_numbers(epochs, batch_size, clip_norm, seconds)
     with _as_diagnose():
         data, batch_size, shuffle = _rows_of_loader(data, batch_size)
         trained, valid = sets(data, valid.data if isinstance(valid, DataLoader) else valid)
@@ -198,9 +198,10 @@ def _check_optimizer(optimizer: Any, model: Module) -> None:
         raise ArgumentError("diagnose", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
 
 
-def _check_numbers(
+def check_numbers(
     epochs: Any, batch_size: int | None, clip_norm: float | None, seconds: float
 ) -> None:
+    """Raise if one of them cannot be meant."""
     for name, value, usual, kinds in (
         ("epochs", epochs, 10, (int, np.integer)),
         ("batch_size", ROWS if batch_size is None else batch_size, ROWS, (int, np.integer)),

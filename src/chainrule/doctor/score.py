@@ -51,7 +51,7 @@ class Score:
         threshold = 0.0 if self.logits else 0.5
         if self.task == "labels":
             return ((out > threshold) == (y > 0.5)).reshape(len(y), -1).mean(1)
-        if y.ndim == 2 and out.ndim == 3:
+        if out.ndim == y.ndim + 1 > 2:  # classes of each place of a sequence or image
             real = y >= 0
             out, y = out[real], y[real]
         out = out.reshape(len(out), -1)

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
-from ..errors import ChainruleError
 from .facts import Facts, gather
 from .faults import Fault, faults_of
-from .training import Outcome, Training
+from .training import MISFITS, Outcome, Training
 
 LARGE, HALVED = 0.1, 0.05  # gains of the score: alone, or if the error is halved
 STEP = 0.02  # a gain for which a bundle grows
@@ -65,7 +64,7 @@ class Search:
             try:
                 training = self.facts.training.changed(changes)
                 self.tried[key] = training.run(self.facts.score, seed, seconds)
-            except (ChainruleError, ArithmeticError, ValueError, TypeError, LookupError):
+            except MISFITS:
                 self.tried[key] = Outcome(self.facts.score.worst)  # not possible for this model
         return self.tried[key]
 

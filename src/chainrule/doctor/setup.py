@@ -1,4 +1,4 @@
-"""All that decides the result of a training of this library's modules."""
+"""All that decides the result of a training of modules, this library's or PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from ..graph import Array
-from ..nn import Module
-from ..optim import Optimizer, Schedule
-from ..tensor import Tensor
 from .training import Data
 
-Loss = Callable[[Any, Any], Tensor]  # of a prediction and a target
+Loss = Callable[[Any, Any], Any]  # of a prediction and a target
 Augmentation = Callable[[Array, np.random.Generator], Array]  # of the inputs of a batch
 
 
@@ -25,21 +22,22 @@ class Setup:
 
     model       with its first weights
     optimizer   of its parameters, before the first step; so is the schedule, which goes by steps
+                (only this library's)
     data        (x, y) that is trained on; `valid` is held out
     shuffle     whether each epoch has its own order
     clip_norm   the largest global norm of the gradients
     """
 
-    model: Module
+    model: Any
     loss: Loss
-    optimizer: Optimizer
+    optimizer: Any
     data: Data
     valid: Data
     batch: int
     epochs: int
     shuffle: bool = True
     clip_norm: float | None = None
-    schedule: Schedule | None = None
+    schedule: Any = None
     augment: Augmentation | None = None
 
     def fork(self) -> Self:

@@ -1,7 +1,7 @@
 """A training as the doctor sees it: it can be measured, changed, and run again.
 
-`modules.ModuleTraining` is one of this library's models. What reads trainings (facts, faults, the
-search) needs no more than this file, so models of another library can be diagnosed as well.
+`modules.ModuleTraining` is one of this library's models, `pytorch.modules.TorchTraining` one of
+PyTorch's. What reads trainings (facts, faults, the search) needs no more than this file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..diagnosis.finding import Change
+from ..errors import ChainruleError
 from ..graph import Array
 from .score import Score
 
 Data = tuple[Array, Array]  # inputs (N, …) and targets (N, …)
+
+# What arrays and changes that do not fit a model or a loss raise, whatever library they are of.
+MISFITS = ChainruleError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,14 @@ class Layer:
     by_step: Array | None = None
 
     @property
+    def units_last(self) -> Array:
+        """The output as (rows, …, units)."""
+        return np.moveaxis(self.output, self.features, -1)
+
+    @property
     def by_unit(self) -> Array:
         """The output as (rows and places, units)."""
-        moved = np.moveaxis(self.output, self.features, -1)
-        return moved.reshape(-1, moved.shape[-1])
+        return self.units_last.reshape(-1, self.units_last.shape[-1])
 
 
 @dataclass(frozen=True)

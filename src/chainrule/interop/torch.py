@@ -1,4 +1,6 @@
-"""PyTorch's weights: a model of the same layers loads them, and writes them.
+"""PyTorch: the weights of its models, read and written; its trainings, diagnosed.
+
+A model of the same layers loads the weights, and writes them:
 
     interop.torch.load_state_dict(model, torch_model.state_dict())
     torch_model.load_state_dict(interop.torch.to_torch(model))
@@ -15,7 +17,7 @@ Names and shapes are PyTorch's, except for two things, because images are channe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,16 +112,7 @@ def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) ->
 
     flattened   as for `load_state_dict`
     """
-    try:
-        torch: Any = importlib.import_module("torch")
-    except ImportError:
-        raise ArgumentError(
-            "interop.torch.to_torch",
-            "got no PyTorch",
-            "expected torch",
-            "pip install torch",
-            user_line(),
-        ) from None
+    torch = _import_torch("interop.torch.to_torch")
     _expect_module("interop.torch.to_torch", model)
     channels = channels_read(model, flattened)
     out: dict[str, Any] = {}
@@ -132,7 +125,53 @@ def to_torch(model: nn.Module, *, flattened: Mapping[str, int] | None = None) ->
     return out
 
 
+def diagnose(
+    model: Any,
+    data: Any,
+    *,
+    loss: Callable[..., Any],
+    optimizer: Any = None,
+    valid: Any = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    seconds: float = 60.0,
+) -> Any:
+    """Find what is wrong with the training of a PyTorch model, as `chainrule.diagnose` does.
+
+    model       with its first weights; it stays as it is
+    data        (x, y) tensors or arrays, or a TensorDataset
+    loss        of PyTorch, or a function (prediction, target)
+    optimizer   of the model's parameters, before its first step; Adam by default
+    valid       held-out (x, y); by default every fifth row of the data, in random order
+    seconds     of processor time for trials, after the training itself has run once
+
+    Trials run on one thread. A hidden activation has to be a module to be exchanged.
+    """
+    _import_torch("interop.torch.diagnose")
+    # The doctor is above this room; it is imported when it is asked for.
+    doctor: Any = importlib.import_module("chainrule.doctor.pytorch.diagnosis")
+    return doctor.diagnose(
+        model,
+        data,
+        loss=loss,
+        optimizer=optimizer,
+        valid=valid,
+        epochs=epochs,
+        batch_size=batch_size,
+        seconds=seconds,
+    )
+
+
 _NAME = "interop.torch.load_state_dict"
+
+
+def _import_torch(name: str) -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        raise ArgumentError(
+            name, "got no PyTorch", "expected torch", "pip install torch", user_line()
+        ) from None
 
 
 def _expect_module(name: str, model: Any) -> None:

@@ -11,6 +11,7 @@ from .fault import Fault
 
 FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likely each is to help
 LEAST, LARGEST = 1e-7, 2.0  # rates that are tried
+USUAL_BATCH = 32
 MORE_EPOCHS = 4
 FEW_STEPS = 3000  # of a small network: more are tried
 GAP = 0.15  # score of rows of the training over that of held-out rows
@@ -35,25 +36,30 @@ def _rate(f: Facts) -> Iterator[Fault]:
     settings, name = f.training.settings, f.training.optimizer_name
     rate = float(settings["lr"])
     for factor, prior in FACTORS.items():
-        new = rate * factor
+        new = _rounded(rate * factor)
         if LEAST <= new <= LARGEST:
             kind = "lr_too_low" if factor > 1 else "lr_too_high"
             cause = f"the rate is {rate:.3g}, and {new:.3g} does better"
             yield Fault(kind, "optimizer.lr", cause, prior, (Change("rate", "optimizer.lr", new),))
     adam = name in ("Adam", "AdamW")
     if not adam or float(settings.get("eps", 0)) > 1e-3:
-        new = rate if adam or "eps" in settings else min(max(rate / 10, 1e-3), 0.03)
+        new = rate if adam or "eps" in settings else min(max(_rounded(rate / 10), 1e-3), 0.03)
         cause = f"Adam with the rate {new:.3g} does better than {name}"
         change = (Change("optimizer", "optimizer", ("adam", new)),)
         yield Fault("optimizer_unsuited", "optimizer", cause, 0.45, change)
+
+
+def _rounded(rate: float) -> float:
+    """To 6 digits: 0.0001, not 9.999999999999999e-05."""
+    return float(f"{rate:.6g}")
 
 
 def _amount(f: Facts) -> Iterator[Fault]:
     t = f.training
     rows = len(t.data[0])
     steps = math.ceil(rows / t.batch)
-    change = (Change("batch", "batch", 32),)
-    if t.batch * 4 > rows >= 64:
+    change = (Change("batch", "batch", USUAL_BATCH),)
+    if t.batch > USUAL_BATCH and t.batch * 4 > rows >= 64:
         cause = f"batches of {t.batch} of {rows} rows are {steps} steps per epoch"
         yield Fault("batch_too_large", "batch", cause, 0.45, change)
     elif t.batch <= 2 and rows >= 64:

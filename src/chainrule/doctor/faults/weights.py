@@ -150,10 +150,10 @@ def _linear_stack(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
 
 def _is_bent(a: Layer, b: Layer) -> bool:
     """Whether layer b did not get the output of a: a function without a module is between."""
-    w = b.units
-    if w is None or w.shape[1] != a.output.shape[-1] or b.output.shape[:-1] != a.output.shape[:-1]:
+    w, before, after = b.units, a.units_last, b.units_last
+    if w is None or w.shape[1] != before.shape[-1] or after.shape[:-1] != before.shape[:-1]:
         return a.name == b.name == "Linear"  # places were joined, or a mean taken
-    bias = (b.output - a.output @ w.T).reshape(-1, len(w))
+    bias = (after - before @ w.T).reshape(-1, len(w))
     return bool(np.ptp(bias, axis=0).max() > BENT * np.abs(b.output).max())
 
 

@@ -1,0 +1,111 @@
+"""The training of a PyTorch model, as the doctor sees it.
+
+Arrays are in the layout that the model takes (images channels first); outputs that have classes on
+axis 1 of several come with the classes last, as scores and facts expect them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from ...diagnosis.finding import Change
+from ...graph import Array
+from ..changes import apply
+from ..runnable import Runnable
+from ..training import Layer
+from . import layers
+from .changes import WORDS
+from .surroundings import drawing
+
+torch: Any = importlib.import_module("torch")
+
+
+class TorchTraining(Runnable):
+    """As `Training`; it has no schedule."""
+
+    def changed(self, changes: Sequence[Change]) -> TorchTraining:
+        """As `Training.changed`."""
+        return apply(self.fork(), changes, WORDS)
+
+    def tensor(self, a: Array) -> Any:
+        """As `Runnable.tensor`, where the model is."""
+        first = next(iter(self.model.parameters()), None)
+        device = None if first is None else first.device
+        return torch.as_tensor(np.ascontiguousarray(a), device=device)
+
+    def array(self, tensor: Any) -> Array:
+        """As `Runnable.array`."""
+        return layers.values(tensor)
+
+    def output(self, prediction: Any) -> Array:
+        """As `Runnable.output`."""
+        out, y = self.array(prediction), self.data[1]
+        places = out.shape[2:]
+        first = out.ndim > 2 and y.dtype.kind in "iu" and y.shape[1:] == places
+        return np.moveaxis(out, 1, -1) if first and out.shape[1:-1] != places else out
+
+    def probe(self, value: Any) -> Any:
+        """As `Runnable.probe`."""
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return None
+        return torch.zeros_like(value, requires_grad=True)
+
+    def drawing(self, seed: int) -> AbstractContextManager[Any]:
+        """As `Runnable.drawing`; also one thread."""
+        return drawing(seed)
+
+    def predictions(self, model: Any, parts: Sequence[Array]) -> list[Array]:
+        """As `Runnable.predictions`."""
+        modes = {m: m.training for m in model.modules()}
+        model.eval()
+        try:
+            with drawing(0), torch.no_grad():
+                return [self.output(model(self.tensor(part))) for part in parts]
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+    def steps(self) -> _Steps:
+        """As `Runnable.steps`."""
+        return _Steps(self)
+
+    def normalizes(self) -> bool:
+        """As `Runnable.normalizes`."""
+        return any(isinstance(m, layers.BATCH_NORMS) for m in self.model.modules())
+
+    def features(self, module: Any, dimensions: int, before: int) -> int:
+        """As `Runnable.features`."""
+        return layers.features_of(module, dimensions, before)
+
+    def time_axis(self, module: Any) -> int | None:
+        """As `Runnable.time_axis`."""
+        return int(module.batch_first) if layers.kind_of(module) == "recurrent" else None
+
+    def layer(self, path: str, module: Any, output: Array, features: int) -> Layer:
+        """As `Runnable.layer`."""
+        return layers.layer(path, module, output, features)
+
+
+class _Steps:
+    """As `runnable.Steps`, one after another."""
+
+    at_once = 1
+
+    def __init__(self, training: TorchTraining) -> None:
+        self.t = training
+        self.parameters = list(training.model.parameters())
+
+    def __call__(self, x: Array, y: Array, count: int) -> list[float]:
+        t = self.t
+        t.optimizer.zero_grad()
+        loss = t.loss(t.model(t.tensor(x)), t.tensor(y))
+        loss.backward()
+        if t.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, t.clip_norm)
+        t.optimizer.step()
+        return [float(loss.detach())]

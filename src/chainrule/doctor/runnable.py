@@ -1,0 +1,254 @@
+"""A training of modules that is observed and run, whatever library they are of.
+
+What is the same for all is here: which rows a step gets, what is counted, what is scored. A library
+adds the words of its own: `modules`, `pytorch.modules`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph import Array
+from .score import Score
+from .setup import Setup
+from .training import MISFITS, Layer, Observed, Outcome
+
+ROWS = 256  # of a batch that is observed
+AT_ONCE = 1000  # rows that are predicted together
+
+
+class Steps(Protocol):
+    """Changes the weights.
+
+    at_once   batches that are worth giving together, now
+    """
+
+    @property
+    def at_once(self) -> int: ...
+
+    def __call__(self, x: Array, y: Array, count: int) -> list[float]:
+        """The losses of so many steps, each on its part of the rows."""
+
+
+class Runnable(Setup, ABC):
+    """As `Training`, with the words of a library left open."""
+
+    # ── the words ────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def tensor(self, a: Array) -> Any:
+        """An array as the library's tensor."""
+
+    @abstractmethod
+    def array(self, tensor: Any) -> Array:
+        """A tensor's values, dense."""
+
+    @abstractmethod
+    def probe(self, value: Any) -> Any:
+        """Zeros that get the gradient of what they are added to; None if it has none."""
+
+    @abstractmethod
+    def drawing(self, seed: int) -> AbstractContextManager[Any]:
+        """Random numbers from this seed inside; afterwards they go on as before."""
+
+    @abstractmethod
+    def predictions(self, model: Any, parts: Sequence[Array]) -> list[Array]:
+        """The outputs of a model in evaluation mode."""
+
+    @abstractmethod
+    def steps(self) -> Steps:
+        """The steps of this training, which change its model and optimizer."""
+
+    @abstractmethod
+    def normalizes(self) -> bool:
+        """Whether the model has batch normalization, which fails for one row."""
+
+    @abstractmethod
+    def layer(self, path: str, module: Any, output: Array, features: int) -> Layer:
+        """A module that has got its gradients, without the gradient of its output."""
+
+    @abstractmethod
+    def features(self, module: Any, dimensions: int, before: int) -> int:
+        """The axis of a module's output that has the units; `before` is that of the last output."""
+
+    @abstractmethod
+    def time_axis(self, module: Any) -> int | None:
+        """The axis of the steps in the input of a recurrent layer; None of other modules."""
+
+    def output(self, prediction: Any) -> Array:
+        """The values of a prediction, classes last."""
+        return self.array(prediction)
+
+    # ── as `Training` ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def optimizer_name(self) -> str:
+        """The class of the optimizer."""
+        return type(self.optimizer).__name__
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the first group of parameters."""
+        group = self.optimizer.param_groups[0]
+        return {name: group[name] for name in group if name != "params"}
+
+    def loss_value(self, outputs: Array, targets: Array) -> float:
+        """As `Training.loss_value`."""
+        try:
+            with self.drawing(0):
+                return float(self.array(self.loss(self.tensor(outputs), self.tensor(targets))))
+        except MISFITS:
+            return math.nan
+
+    def outputs(self, model: Any, x: Array) -> Array:
+        """As `Training.outputs`."""
+        parts = [x[k : k + AT_ONCE] for k in range(0, len(x), AT_ONCE)]
+        return np.concatenate(self.predictions(model, parts)).astype(np.float64)
+
+    def first_step(self) -> float:
+        """As `Training.first_step`."""
+        t = self.fork()
+        before = {name: self.array(p).copy() for name, p in t.model.named_parameters()}
+        t.model.train()
+        t.optimizer.zero_grad()
+        with self.drawing(0):
+            x, y = (self.tensor(a[:ROWS]) for a in t.data)
+            t.loss(t.model(x), y).backward()
+            parameters = dict(t.model.named_parameters())
+            gradients = {
+                name: self.array(p.grad).copy()
+                for name, p in parameters.items()
+                if p.grad is not None
+            }
+            t.optimizer.step()
+        return sum(
+            float(((self.array(parameters[name]) - before[name]) * g).sum())
+            for name, g in gradients.items()
+        )
+
+    def observe(self, model: Any = None) -> Observed:
+        """As `Training.observe`."""
+        model = copy.deepcopy(self.model if model is None else model)
+        seen: list[tuple[Any, Array, Any]] = []
+
+        def look(module: Any, args: Any, output: Any) -> Any:
+            recurrent = self.time_axis(module) is not None
+            inputs = args[0] if args else None
+            probe = self.probe(inputs if recurrent else output)
+            if recurrent and probe is not None:  # it is of the input, for each step
+                output = module.forward(inputs + probe, *args[1:])
+            first = output
+            while isinstance(first, (tuple, list)) and first:
+                first = first[0]
+            if not _is_tensor(first):
+                return None
+            seen.append((module, self.array(first).copy(), probe))
+            return output if recurrent or probe is None else first + probe
+
+        model.train()
+        paths = {id(m): path for path, m in model.named_modules()}
+        for m in model.modules():
+            if not any(True for _ in m.children()):
+                m.register_forward_hook(look)
+        for p in model.parameters():
+            p.grad = None
+        with self.drawing(0):
+            x, y = (self.tensor(a[:ROWS]) for a in self.data)
+            prediction = model(x)
+            if not _is_tensor(prediction):
+                raise ArgumentError(
+                    "diagnose",
+                    f"got a model that returns a {type(prediction).__name__}",
+                    "expected one that returns a tensor",
+                    "diagnose a module around it that returns what the loss takes",
+                )
+            loss = self.loss(prediction, y)
+            loss.backward()
+        layers: list[Layer] = []
+        features = -1
+        for m, output, probe in seen:
+            features = self.features(m, output.ndim, features)
+            layer = self.layer(paths[id(m)], m, output, features)
+            if probe is not None and probe.grad is not None:
+                gradient, axis = self.array(probe.grad), self.time_axis(m)
+                if axis is None:
+                    layer = replace(layer, upstream=gradient)
+                else:
+                    layer = replace(layer, by_step=_by_step(gradient, axis))
+            layers.append(layer)
+        return Observed(layers, self.output(prediction), float(self.array(loss)))
+
+    def run(self, score: Score, seed: int = 0, seconds: float = math.inf) -> Outcome:
+        """As `Training.run`."""
+        began = time.process_time()
+        t, out = self.fork(), Outcome(score.worst)
+        out.model = t.model
+        order = np.random.default_rng(1000 + seed)
+        with t.drawing(seed):
+            steps = t.steps()
+            fewest = 2 if t.batch > 1 and t.normalizes() else 1
+            for _ in range(t.epochs):
+                t.model.train()
+                losses = t._epoch(steps, order, fewest)
+                out.steps += len(losses)
+                out.losses.append(float(np.mean(losses)) if losses else math.nan)
+                if not all(map(math.isfinite, losses)) or not t._is_finite():
+                    out.nonfinite = out.steps
+                if out.nonfinite is not None or time.process_time() - began > seconds:
+                    break
+        if out.nonfinite is None:
+            (x, y), (valid, targets) = t.data, t.valid
+            outputs = t.outputs(t.model, valid)
+            out.rows, out.score = score.rows(outputs, targets), score(outputs, targets)
+            out.fit = score(t.outputs(t.model, x[:AT_ONCE]), y[:AT_ONCE])
+        out.seconds = time.process_time() - began
+        return out
+
+    def _epoch(self, steps: Steps, order: np.random.Generator, fewest: int) -> list[float]:
+        """The losses of an epoch, up to the first that is not finite.
+
+        fewest   rows of a step: a rest of less is left out
+        """
+        x, y = self.data
+        count = len(x)
+        rows = order.permutation(count) if self.shuffle else np.arange(count)
+        whole = count // self.batch
+        losses: list[float] = []
+        done = 0  # rows
+        while done < count:
+            at_once = 1 if self.augment else steps.at_once
+            at_once = max(min(at_once, whole - done // self.batch), 1)
+            part = rows[done : done + at_once * self.batch]
+            done += len(part)
+            if len(part) < fewest:
+                break
+            inputs = x[part] if self.augment is None else self.augment(x[part], order)
+            for loss in steps(inputs, y[part], at_once):
+                losses.append(loss)
+                if not math.isfinite(loss):
+                    return losses
+        return losses
+
+    def _is_finite(self) -> bool:
+        return all(np.isfinite(self.array(p)).all() for p in self.model.parameters())
+
+
+def _by_step(gradient: Array, axis: int) -> Array:
+    """The root mean square of each step."""
+    rest = tuple(k for k in range(gradient.ndim) if k != axis)
+    out: Array = np.sqrt(np.mean(np.square(gradient, dtype=np.float64), rest))
+    return out
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "ndim")
