@@ -172,6 +172,7 @@ def test_no_module_has_the_place_of_a_function(package):
         "data",
         "decoding",
         "diagnosis",
+        "doctor",
         "explanation",
         "files",
         "memory",
