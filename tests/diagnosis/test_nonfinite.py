@@ -1,5 +1,8 @@
 """The first value that is not finite: seeded faults whose operation, sample and time step are known
-by how they were made."""
+by how they were made.
+
+Most of it is the table of faults.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,7 @@
-"""The mathematics of an explanation: every equation against the recorded values, and its text."""
+"""The mathematics of an explanation: every equation against the recorded values, and its text.
+
+One file, as one table of networks serves nearly all of its tests.
+"""
 
 import re
 

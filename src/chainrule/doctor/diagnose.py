@@ -20,6 +20,7 @@ from ..nn import Module
 from ..optim import Adam, Optimizer
 from ..tensor import Tensor
 from ..train.evaluation.objective import Objective
+from ..train.loop.arguments import check_optimizer
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
 from .faults import faults_of
@@ -177,23 +178,8 @@ def _as_diagnose() -> Iterator[None]:
 
 
 def _check_optimizer(optimizer: Any, model: Module) -> None:
-    advice = "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)"
-    if not isinstance(optimizer, Optimizer):
-        what = getattr(optimizer, "__name__", None) or repr(optimizer)
-        raise ArgumentError(
-            "diagnose",
-            f"got optimizer {what}",
-            "expected an optimizer with the parameters that it trains",
-            advice,
-        )
-    trained = {id(p) for group in optimizer.param_groups for p in group.params}
-    if trained.isdisjoint(map(id, model.parameters())):
-        raise ArgumentError(
-            "diagnose",
-            "got an optimizer that has none of this model's parameters",
-            "expected an optimizer of the parameters of this model",
-            f"{advice}, after the model is complete",
-        )
+    with _as_diagnose():
+        check_optimizer(optimizer, model)
     if all(group["lr"] == 0 for group in optimizer.param_groups):
         raise ArgumentError("diagnose", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
 

@@ -21,6 +21,27 @@ class ScheduleMethods(Protocol):
     def state_dict(self) -> Any: ...
 
 
+def check_optimizer(optimizer: Any, model: Module) -> None:
+    """Raise unless it is an optimizer of parameters of the model."""
+    advice = "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)"
+    if not isinstance(optimizer, Optimizer):
+        what = getattr(optimizer, "__name__", None) or repr(optimizer)
+        raise ArgumentError(
+            "fit",
+            f"got optimizer {what}",
+            "expected an optimizer with the parameters that it trains",
+            advice,
+        )
+    trained = {id(p) for group in optimizer.param_groups for p in group.params}
+    if trained.isdisjoint(map(id, model.parameters())):
+        raise ArgumentError(
+            "fit",
+            "got an optimizer that has none of this model's parameters",
+            "expected an optimizer of the parameters of this model",
+            f"{advice}, after the model is complete",
+        )
+
+
 def check_schedule(schedule: Any, per: str, optimizer: Optimizer) -> None:
     is_class = isinstance(schedule, type)
     if schedule is not None and (is_class or not isinstance(schedule, ScheduleMethods)):

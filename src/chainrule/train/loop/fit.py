@@ -24,7 +24,13 @@ from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from ..evaluation.streams import CarriedState, WindowLoader, advanced
 from ..findings import REFUSED, VANISHING
-from .arguments import check_cycle, check_numbers, check_schedule, check_state
+from .arguments import (
+    check_cycle,
+    check_numbers,
+    check_optimizer,
+    check_schedule,
+    check_state,
+)
 from .callback import Callback
 from .early_stopping import EarlyStopping, check_monitor, lower_is_better
 from .first_batch import check_first_batch, check_pieces, read_first_batch, with_advice
@@ -135,14 +141,7 @@ def fit(
         )
     if optimizer is None:
         optimizer = Adam(model.named_parameters())
-    if not isinstance(optimizer, Optimizer):
-        what = getattr(optimizer, "__name__", None) or repr(optimizer)
-        raise ArgumentError(
-            "fit",
-            f"got optimizer {what}",
-            "expected an optimizer with the parameters that it trains",
-            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3)",
-        )
+    check_optimizer(optimizer, model)
     if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
         raise ArgumentError(
             "fit",
@@ -153,14 +152,6 @@ def fit(
     check_numbers(
         epochs, accumulate, tbptt, patience, clip_norm, checkpoint_every, optimizer, schedule
     )
-    trained = {id(p) for group in optimizer.param_groups for p in group.params}
-    if trained.isdisjoint(map(id, model.parameters())):
-        raise ArgumentError(
-            "fit",
-            "got an optimizer that has none of this model's parameters",
-            "expected an optimizer of the parameters of this model",
-            "optimizer=optim.Adam(model.named_parameters(), lr=1e-3), after the model is complete",
-        )
     objective = Objective(loss)
     chosen = metrics_by_name(metrics, objective)
     per = getattr(schedule, "per", "epoch") if schedule_per is None else schedule_per
