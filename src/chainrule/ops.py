@@ -268,3 +268,7 @@ custom        = op("custom", "other", shapes.call, graph_evaluation.call, "*xs")
 scan          = op("scan", "other", shapes.scan, graph_evaluation.scan, "*xs")
 item          = op("item", "linear", shapes.item, lambda x, index: x[index])
 # fmt: on
+
+# An element of the result is an element of an input, or 0: nothing is computed.
+MOVES = {alias, stop_gradient, broadcast_to, reshape, permute_dims, slice, pad, concat, flip}
+MOVES |= {take, put_rows, unfold}

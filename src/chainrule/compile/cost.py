@@ -13,25 +13,7 @@ from .. import ops
 from ..dtypes import is_floating
 from ..graph import Graph, Node
 
-FREE = {
-    ops.alias,
-    ops.stop_gradient,
-    ops.astype,
-    ops.broadcast_to,
-    ops.reshape,
-    ops.permute_dims,
-    ops.slice,
-    ops.pad,
-    ops.concat,
-    ops.flip,
-    ops.argsort,
-    ops.unfold,
-    ops.take,
-    ops.checked_index,
-    ops.put_rows,
-    ops.random_bits,
-    ops.item,
-}
+FREE = {*ops.MOVES, ops.astype, ops.argsort, ops.checked_index, ops.random_bits, ops.item}
 PER_INPUT = {
     ops.sum,
     ops.prod,

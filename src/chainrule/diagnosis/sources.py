@@ -18,20 +18,6 @@ Index = tuple[int, ...]
 # An operand that is not finite: which, and the element.
 Source = tuple[int, Index]
 
-_MOVES = {
-    ops.alias,
-    ops.stop_gradient,
-    ops.broadcast_to,
-    ops.reshape,
-    ops.permute_dims,
-    ops.slice,
-    ops.pad,
-    ops.concat,
-    ops.flip,
-    ops.take,
-    ops.put_rows,
-    ops.unfold,
-}
 _ALONG_AXES = {ops.sum, ops.prod, ops.norm, ops.max, ops.min}
 _RUNNING = {ops.cumulative_sum, ops.cumulative_prod, ops.recurrence}
 
@@ -77,7 +63,7 @@ def sources(node: Node, xs: Sequence[Array], index: Index, item: int, is_nan: bo
         return []
     if op in ops.POINTWISE:
         return [*_pointwise(op, xs, index)]
-    if op in _MOVES:
+    if op in ops.MOVES:
         return [*_moved(node, xs, index)]
     regions = _regions(node, xs, index)
     if regions is None:
