@@ -89,6 +89,7 @@ def sweep(
     inside = set(order)
     masks: dict[Node, _Mask] = {}  # of the pending cotangents
     watcher = None if state.trace is None else state.trace.watcher
+    observer = state.observer
     if watcher is not None:
         watcher.sweep_began(cotangents)
     for node in reversed(order):
@@ -128,6 +129,8 @@ def sweep(
             ]
         if watcher is not None:
             watcher.pulled(node, shares)
+        if observer is not None:
+            observer.pulled(node, g, shares)
         inputs = node.inputs
         if release and node.op.saves:
             if released is not None:

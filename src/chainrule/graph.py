@@ -190,6 +190,11 @@ class Node:
         return f"<{name} {spec_text(self)}>"
 
 
+def moment() -> int:
+    """A serial number between those of the nodes made before and after."""
+    return next(_serial)
+
+
 def spec_text(spec: Spec) -> str:
     """`float32[2,3]`."""
     if isinstance(spec.dtype, tuple):

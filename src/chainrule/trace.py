@@ -29,7 +29,21 @@ class State(threading.local):
         # Values of an optimizer's step for several parameters. They belong to a thread: another one
         # may be tracing a step of the same optimizer, whose values are unusable outside.
         self.shared: dict[Any, Any] = {}
+        self.observer: Observer | None = None  # of the calls and the sweep of a training step
         self.pullbacks = 0  # how many functions have been run for a derivative
+
+
+class Observer(Protocol):
+    """What follows a training step, recorded or not: `diagnosis/probes.py`."""
+
+    def called(self, module: Any, began: int, args: Sequence[Any], out: Any) -> None:
+        """A call of the module has returned `out`; `began`: its `graph.moment`."""
+
+    def projected(self, module: Any, suffix: str, projected: Any) -> None:
+        """A recurrent layer adds this, (T, N, …), to what its steps compute from the state."""
+
+    def pulled(self, node: Node, g: Any, shares: Sequence[Any]) -> None:
+        """A reverse sweep is at this node: g = ∂loss/∂node; its inputs get these shares."""
 
 
 class OptimizerSteps:

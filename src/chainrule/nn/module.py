@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..errors import ArgumentError, ChainruleError, TraceError, user_line
-from ..graph import spec_text
+from ..graph import moment, spec_text
 from ..guards.counting import SelfGuarded, changes
 from ..guards.functions import custom_methods, reachable_names
 from ..guards.snapshots import Snapshot
@@ -78,6 +78,7 @@ class Module(SelfGuarded):
                 return other(*args, **kwargs)
             state.trace.guards.append(_ModuleGuard(self))
             watcher = state.trace.watcher
+        began = moment()
         try:
             if watcher is not None:
                 watcher.entered(self)
@@ -85,6 +86,8 @@ class Module(SelfGuarded):
             for hook in self._forward_hooks:
                 new = hook.function(self, args, out)
                 out = out if new is None else new
+            if state.observer is not None:
+                state.observer.called(self, began, args, out)
         except ChainruleError as error:
             _name_layer(error, self)
             raise

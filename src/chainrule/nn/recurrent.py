@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
+from .. import ops, trace
 from ..broadcasting import cast
 from ..convert import promote
 from ..dtypes import is_integer
@@ -160,6 +160,8 @@ class _Recurrent(Module):
         w_hr = getattr(self, f"weight_hr{suffix}", None)
         # All steps at once. The axes of x are moved, since x is smaller than its projection.
         projected = functional.linear(shaping.moveaxis(x, 1, 0), w_ih, b_ih)
+        if trace.state.observer is not None:
+            trace.state.observer.projected(self, suffix, projected)
 
         def step(state: Any, row: Any) -> Any:
             now, alive = row

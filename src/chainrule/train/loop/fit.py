@@ -72,6 +72,7 @@ def fit(
     progress: bool = True,
     compile: bool = True,
     guard: bool = True,
+    probes: bool = True,
 ) -> History:
     """Train a model; returns its history, with the model trained in place.
 
@@ -115,6 +116,9 @@ def fit(
                    changes no weights, no state of the optimizer and no buffers; the rate is halved
                    and then doubles every 10 steps until it is what it was. `history.refused` lists
                    these steps, and a warning at the end says so
+    probes         measure layers and activations at up to 400 steps, for `history.probes`:
+                   weights and their updates, activations, gains, signal and noise of gradients.
+                   The weights are the same to the bit without it
 
     Ctrl-C stops after the current step and returns the history so far. If 8 steps in a row are
     refused, or all of an epoch, or one whose data is not finite, the weights of the last complete
@@ -212,6 +216,7 @@ def fit(
         ),
         carried=carried,
         guard=guard,
+        probes=probes,
     )
     x, y = read_first_batch(loader)
     if not (resume and trainer.resume()):

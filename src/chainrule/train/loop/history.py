@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ...diagnosis.probes import SIGNAL, Monitor
 from ...errors import ArgumentError, user_line
+from ...graph import Array
 from ..charts import Chart, heatmap, lines
 from ..findings import Finding, findings_of_history
 
 MOST_PROBES = 400
+WINDOW = 20  # measured steps over which the noise of a gradient is measured
 
 
 @dataclass(repr=False)
@@ -65,6 +68,124 @@ class GradientFlow:
             self.norms = [self.norms[k] for k in even]
 
 
+class Probes:
+    """What was measured of layers and activations, at steps spread evenly over the training.
+
+    steps    the measured steps, from 0: as of `GradientFlow` (at most 400), without refused ones
+    values   values[measure][path] is a list with a number per measured step, NaN where there is
+             none. Measures: weight_norm, update_ratio, gain, mean, spread, saturated, dead,
+             signal; `diagnosis/probes.py` says what they are
+    by_step  by_step[path] is a list per measured step of ‖∂loss/∂(x W_ihᵀ + b_ih)‖ by time step,
+             of a recurrent layer and four sequences of the batch
+
+    signal is the mean over elements of a layer's gradient of (mean)² / variance over the last 20
+    measured steps: the squared ratio of signal to noise. It is about 1/20 where gradients are
+    noise alone. NaN before the 20th.
+    """
+
+    def __init__(self, monitor: Monitor | None = None) -> None:
+        """monitor   measures the steps; without one there are none"""
+        self._keys = [] if monitor is None else monitor.keys
+        self._layers = [] if monitor is None else list(monitor.layers)
+        self._sequences = [] if monitor is None else monitor.sequences
+        self.steps: list[int] = []
+        self._rows: list[Array] = []  # numbers, then elements of gradients
+        self._by_step: list[list[Array]] = []
+        self._every = 1
+
+    def __repr__(self) -> str:
+        return f"Probes({', '.join(self.values)}; {len(self.steps)} steps)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Probes):
+            return NotImplemented
+        mine, theirs = self.state_dict(), other.state_dict()
+        return mine.keys() == theirs.keys() and all(
+            np.array_equal(a, theirs[name], equal_nan=True) for name, a in mine.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def wants(self, step: int) -> bool:
+        """Whether this step (counted from 0) is recorded."""
+        return step % self._every == 0
+
+    def add(self, step: int, results: Sequence[Array]) -> None:
+        """Record the results of a step, of `Measurement.results`."""
+        self.steps.append(step)
+        self._rows.append(np.array(results[0]))
+        self._by_step.append([np.array(norms) for norms in results[1:]])
+        if len(self.steps) > MOST_PROBES:
+            self._every *= 2
+            even = [k for k, s in enumerate(self.steps) if s % self._every == 0]
+            self.steps = [self.steps[k] for k in even]
+            self._rows = [self._rows[k] for k in even]
+            self._by_step = [self._by_step[k] for k in even]
+
+    @property
+    def values(self) -> dict[str, dict[str, list[float]]]:
+        """As above; made at each reading."""
+        out: dict[str, dict[str, list[float]]] = {}
+        if not self.steps:
+            return out
+        rows = np.stack(self._rows)
+        for k, (measure, path) in enumerate(self._keys):
+            out.setdefault(measure, {})[path] = rows[:, k].tolist()
+        elements = rows[:, len(self._keys) :].reshape(len(rows), len(self._layers), -1)
+        out["signal"] = {
+            path: _signal(elements[:, k]).tolist() for k, path in enumerate(self._layers)
+        }
+        return out
+
+    @property
+    def by_step(self) -> dict[str, list[list[float]]]:
+        """As above; made at each reading."""
+        return {
+            path: [[] if np.isnan(of[k]).all() else of[k].tolist() for of in self._by_step]
+            for k, path in enumerate(self._sequences)
+        }
+
+    def state_dict(self) -> dict[str, Array]:
+        """All of it as arrays, for a checkpoint."""
+        if not self.steps:
+            return {}
+        out = {"steps": np.array(self.steps, np.int64), "every": np.array(self._every)}
+        out["rows"] = np.stack(self._rows)
+        for k in range(len(self._sequences)):
+            of = [by_step[k] for by_step in self._by_step]
+            out[f"lengths/{k}"] = np.array([len(norms) for norms in of], np.int64)
+            out[f"by_step/{k}"] = np.concatenate([np.zeros(0, np.float32), *of])
+        return out
+
+    def load_state_dict(self, values: Mapping[str, Array] | None) -> None:
+        """The inverse of `state_dict`; nothing if the values are of other measurements."""
+        size = len(self._keys) + len(self._layers) * SIGNAL
+        rows = np.zeros((0, 0)) if values is None else values["rows"]
+        if values is None or rows.shape[1] != size:
+            return
+        self.steps, self._every = values["steps"].tolist(), int(values["every"])
+        self._rows = list(rows)
+        of = [
+            np.split(values[f"by_step/{k}"], np.cumsum(values[f"lengths/{k}"])[:-1])
+            for k in range(len(self._sequences))
+        ]
+        self._by_step = [[norms[k] for norms in of] for k in range(len(self.steps))]
+
+
+def _signal(elements: Array) -> Array:
+    """(mean)² / variance over the last WINDOW rows, averaged over the elements that vary."""
+    out = np.full(len(elements), np.nan)
+    if len(elements) < WINDOW:
+        return out
+    windows = np.lib.stride_tricks.sliding_window_view(elements.astype(np.float64), WINDOW, axis=0)
+    variance = windows.var(axis=-1, ddof=1)
+    varies = variance > 0
+    squares = np.where(varies, windows.mean(axis=-1) ** 2 / np.where(varies, variance, 1.0), 0.0)
+    count = varies.sum(axis=1)
+    out[WINDOW - 1 :] = np.where(count > 0, squares.sum(axis=1) / np.maximum(count, 1), np.nan)
+    return out
+
+
 @dataclass(repr=False)
 class History:
     """What `fit` returns.
@@ -77,6 +198,7 @@ class History:
     guess       the training loss of the best prediction that is the same for each row, and the
                 least possible loss; None where they are unknown
     refused     a dict per step that the guard has refused: step, reason, rate
+    probes      what was measured of layers and activations
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -85,6 +207,7 @@ class History:
     gradients: GradientFlow = field(default_factory=GradientFlow)
     guess: tuple[float, float] | None = None
     refused: list[dict[str, Any]] = field(default_factory=list)
+    probes: Probes = field(default_factory=Probes)
 
     @property
     def findings(self) -> list[Finding]:
@@ -146,7 +269,7 @@ class History:
         return lines(series, title=", ".join(series), x_label="epoch", y_label="value")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; without the probes, which are arrays."""
         return {
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,

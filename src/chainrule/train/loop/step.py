@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 from ... import tree
 from ...compile import Compiled
 from ...diagnosis.guard import Guard, taking_back
+from ...diagnosis.probes import Measurement, Monitor
 from ...dtypes import is_floating
 from ...functions import elementwise, reductions, shaping
 from ...functions.elementwise import where
@@ -47,12 +48,14 @@ def make_step(
     forward: Callable[[Any], Any] | None = None,
     guard: Guard | None = None,
     state: Callable[[], Iterable[Tensor]] = tuple,
+    monitor: Monitor | None = None,
 ) -> Callable[[Any, Any], tuple[Tensor, ...]]:
     """A function (x, y) -> the loss, and the gradient norm of each layer before clipping.
 
     accumulate   number of pieces of a batch: the memory of one piece, the gradient of the batch
     forward      the prediction for x; by default that of the model
-    guard        refuses steps; its verdict is a third result
+    monitor      measures each step; further results are those of `Measurement.results`
+    guard        refuses steps; its verdict is the last result
     state        the tensors that the step assigns, for a guard of a step that is not compiled
     """
     forward = model if forward is None else forward
@@ -64,34 +67,43 @@ def make_step(
 
     def training_step(x: Any, y: Any) -> tuple[Tensor, ...]:
         optimizer.zero_grad()  # also of parameters that this batch does not use
-        loss = (
-            _whole(forward, objective, x, y)
-            if accumulate == 1
-            else _in_pieces(forward, objective, x, y, accumulate, trained)
-        )
+        measured = None if monitor is None else Measurement(monitor)
+        if accumulate == 1:
+            loss, weight = _whole(forward, objective, x, y, measured), None
+        else:
+            loss, weight = _in_pieces(forward, objective, x, y, accumulate, trained, measured)
         norms = _norms(layers)
         judged = _norms([*layers, others]) if guard is not None and others else norms
+        if measured is not None:
+            measured.before_update()
         if clip_norm is not None:
             clip_grad_norm_(trained, clip_norm)
-        if guard is None:
-            optimizer.step()
-            return loss, norms
         with ExitStack() as rates:
-            for group in optimizer.param_groups:
-                rates.enter_context(group.slowed(guard.factor))
+            if guard is not None:
+                for group in optimizer.param_groups:
+                    rates.enter_context(group.slowed(guard.factor))
             optimizer.step()
             rate = optimizer.param_groups[0].scalar("lr")
-        return loss, norms, guard.judge(loss, judged, rate, buffers)
+        verdict = () if guard is None else (guard.judge(loss, judged, rate, buffers),)
+        probes = () if measured is None else measured.results(weight)
+        return loss, norms, *probes, *verdict
 
     if compiled:
         return Compiled(training_step, (optimizer, objective.function))
     return training_step if guard is None else taking_back(training_step, state)
 
 
-def _whole(forward: Callable[[Any], Any], objective: Objective, x: Any, y: Any) -> Tensor:
-    loss = objective.mean(forward(x), y)
-    expect_scalar(loss, objective)
-    loss.backward()
+def _whole(
+    forward: Callable[[Any], Any],
+    objective: Objective,
+    x: Any,
+    y: Any,
+    measured: Measurement | None,
+) -> Tensor:
+    with nullcontext() if measured is None else measured.watching():
+        loss = objective.mean(forward(x), y)
+        expect_scalar(loss, objective)
+        loss.backward()
     return loss
 
 
@@ -102,14 +114,21 @@ def _in_pieces(
     y: Any,
     pieces: int,
     trained: list[Tensor],
-) -> Tensor:
-    """The sums of the pieces over the sum of their weights: the mean over the whole batch."""
+    measured: Measurement | None,
+) -> tuple[Tensor, Tensor]:
+    """The sums of the pieces over the sum of their weights: the mean over the whole batch.
+
+    measured   measures the first piece
+
+    Returns the mean and the sum of the weights.
+    """
     total = weight = None
     for k, piece in enumerate(cuts(tree.flatten(x)[0][0].shape[0], pieces)):
         part_x, part_y = (tree.map(lambda t, cut=piece: t[cut], t) for t in (x, y))
-        part, by = objective.parts(forward(part_x), part_y)
-        expect_scalar(part, objective)
-        part.backward(accumulate=k > 0)
+        with nullcontext() if measured is None or k > 0 else measured.watching():
+            part, by = objective.parts(forward(part_x), part_y)
+            expect_scalar(part, objective)
+            part.backward(accumulate=k > 0)
         with no_grad():
             part = part.detach()
             total = part if total is None else total + part
@@ -126,7 +145,7 @@ def _in_pieces(
                 p.grad = RowSparse(g.indices, g.values / weight.astype(g.values.dtype), g.shape)
             elif g is not None:
                 p.grad = g / weight.astype(g.dtype)
-        return total / weight
+        return total / weight, weight
 
 
 def _norms(layers: list[list[Tensor]]) -> Tensor:

@@ -21,6 +21,7 @@ from ...compile import Compiled
 from ...data import DataLoader
 from ...data.loader import Reader
 from ...diagnosis.guard import ACCEPTED
+from ...diagnosis.probes import Monitor
 from ...errors import ArgumentError, ChainruleError, warn
 from ...graph import Array
 from ...guards.counting import changes
@@ -37,7 +38,7 @@ from ..evaluation.objective import Objective, cuts
 from ..evaluation.streams import CarriedState, CarryingForward, WindowLoader
 from .callback import Callback
 from .early_stopping import EarlyStopping
-from .history import History
+from .history import History, Probes
 from .interrupt import stop_on_interrupt
 from .refusals import Failure, Refusals, State, in_a_row
 from .schedule_ahead import ScheduleAhead
@@ -76,6 +77,7 @@ class Trainer:
         settings: Settings,
         carried: CarriedState | None = None,
         guard: bool = True,
+        probes: bool = True,
     ) -> None:
         self.model, self.train, self.valid, self.optimizer = model, train, valid, optimizer
         self.objective, self.metrics, self.epochs = objective, metrics, epochs
@@ -100,7 +102,13 @@ class Trainer:
         self._carried = carried
         plain = partial(make_step, model, objective, optimizer, clip_norm, accumulate)
         self._refusals = Refusals(model, objective, optimizer, carried, plain, guard)
-        rules = {"guard": self._refusals.guard, "state": self._refusals.assigned}
+        monitor = Monitor(model) if probes else None
+        self.history.probes = Probes(monitor)
+        rules = {
+            "guard": self._refusals.guard,
+            "state": self._refusals.assigned,
+            "monitor": monitor,
+        }
         step = partial(plain, compiled, **rules)
         self._run = self._begin = step(model if carried is None else carried.go_on)
         self._forward = Forward(model, objective, compiled)
@@ -251,10 +259,11 @@ class Trainer:
         begins   whether it was the first on a sequence
         """
         loss, norms = float(results[0]), results[1]
-        refused = len(results) > 2 and results[2][0] != ACCEPTED
-        if refused:
-            number = self.step + 1
-            failure = self._refusals.failure(self.history, number, results, batch(), begins)
+        guarded = self._refusals.guard is not None
+        measured = results[2:-1] if guarded else results[2:]
+        if guarded and results[-1][0] != ACCEPTED:
+            number, judged = self.step + 1, (results[0], norms, results[-1])
+            failure = self._refusals.failure(self.history, number, judged, batch(), begins)
             if failure is not None:
                 self._fail(failure)
         elif not math.isfinite(loss):
@@ -263,6 +272,8 @@ class Trainer:
             self.loss = loss
             if self.history.gradients.wants(self.step):
                 self.history.gradients.add(self.step, self._trained(norms), self._layers)
+            if measured and self.history.probes.wants(self.step):
+                self.history.probes.add(self.step, measured)
             # of rows, or of steps
             count = math.prod(targets.shape[: 1 if self._carried is None else 2])
             self._sum += loss * count
@@ -341,6 +352,8 @@ class Trainer:
         }
         if self._carried is not None:
             tensors["carried"] = self._carried.state_dict()
+        if self.history.probes.steps:
+            tensors["probes"] = self.history.probes.state_dict()
         if self.early_stopping.weights is not None:
             tensors["best"] = self.early_stopping.weights
         stopped = self.history.stopped
@@ -410,7 +423,9 @@ class Trainer:
         self.early_stopping.load_state(state, tensors.get("best"))
         self._rate = state["rate"]
         self.untrained = state["untrained"]
-        self.history = History.from_dict(state["history"])
+        probes, self.history = self.history.probes, History.from_dict(state["history"])
+        self.history.probes = probes
+        probes.load_state_dict(tensors.get("probes"))  # absent from earlier versions
         self._written = self._moment()
         if self.history.stopped == "epochs" and self.epoch < self.epochs:
             self.history.stopped = ""  # epochs was raised
