@@ -6,9 +6,10 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.diagnosis import Change
+from chainrule.diagnosis.wording import number, place, short_exponents
 from chainrule.doctor.facts import gather
 from chainrule.doctor.modules import ModuleTraining
-from chainrule.doctor.words import in_words, number, place, places, short_exponents
+from chainrule.doctor.words import in_words, places
 from chainrule.nn import functional as F  # noqa: N812 - the usual name
 
 

@@ -14,7 +14,7 @@ from chainrule.train.loop.step import make_step
 
 ROWS, COUNT = 16, 40
 EXPLODES, OVERFLOWS = 1e4, 1e36
-REFUSES = pytest.mark.filterwarnings("ignore:.fit. The guard refused steps")
+REFUSES = pytest.mark.filterwarnings("ignore:.fit. steps_refused")
 
 
 def data(count=COUNT, bad=()):
@@ -314,10 +314,10 @@ def test_without_the_guard_the_first_loss_that_is_not_finite_is_an_error():
 
 def test_a_refusal_is_told():
     with pytest.warns(
-        UserWarning, match="The guard refused steps: Step 21: a loss of nan. The weig"
+        UserWarning, match=r"steps_refused at optimizer.* Step 21: a loss of nan; the weig"
     ):
         history, _ = fit(network(), data(24, {20: OVERFLOWS}))
-    assert history.findings[0]["title"] == "The guard refused steps"
+    assert history.findings[0].kind == "steps_refused"
     assert type(history).from_dict(history.to_dict()).refused == history.refused
 
 

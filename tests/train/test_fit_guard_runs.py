@@ -76,7 +76,7 @@ def test_healthy_runs_have_no_refusals(name):
         assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 
-@pytest.mark.filterwarnings("ignore:.fit. The guard refused steps")
+@pytest.mark.filterwarnings("ignore:.fit. steps_refused")
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_a_run_recovers_from_an_explosion(name):
     """A batch of step 500 is multiplied by 1e4: the final loss is within 5 % of that without."""

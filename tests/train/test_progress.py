@@ -155,6 +155,70 @@ def test_many_fast_epochs_make_few_lines(monkeypatch, capsys):
     assert said[-2:] == ["epoch 10000/10000  loss 0.0001000", "10000 epochs, 30000 steps, 1:40"]
 
 
+def vanishing(seconds):
+    """A run whose gradient vanishes, seen at a time."""
+    flow = GradientFlow(["0 Linear", "2 Linear"], list(range(30)), [[1e-7, 0.1]] * 30)
+    return types.SimpleNamespace(
+        epoch=1,
+        epochs=9,
+        batch=0,
+        batches=None,
+        loss=0.5,
+        elapsed=seconds,
+        history=History([{"epoch": 1, "loss": 0.5, "lr": 1e-3, "seconds": 1.0}], gradients=flow),
+    )
+
+
+WARNED = "warning: vanishing_gradient at layer 0: the first layers get hardly any gradient"
+
+
+def test_a_warning_is_a_line_once(monkeypatch, capsys):
+    now, lines = clock(monkeypatch), progress.Lines()
+    for step in range(1000):
+        now[0] += 0.01
+        lines.on_step(vanishing(0.01 * step))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [WARNED]
+
+
+def test_the_newest_warning_is_on_the_screen(monkeypatch):
+    now, screen, stream = clock(monkeypatch), progress.Screen(), io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    run = vanishing(0.0)
+    screen.on_begin(run)
+    for burst in (False, True):
+        if burst:
+            run.history.gradients.norms = [[1e-7, 0.1]] * 25 + [[1.0, 99.0]] + [[1e-7, 0.1]] * 4
+        for _ in range(5):
+            now[0] += 1.0
+            screen.on_step(run)
+        assert WARNED in stream.getvalue()
+        assert ("exploding_gradient at layer 2" in stream.getvalue()) == burst
+    screen._live.stop()
+
+
+def test_looking_for_warnings_takes_a_hundredth_of_the_time(monkeypatch):
+    now, looks = clock(monkeypatch), []
+
+    class Slow(History):
+        @property
+        def findings(self):
+            looks.append(now[0])
+            now[0] += 0.1
+            return []
+
+    warnings_seen, run = progress.Warnings(), types.SimpleNamespace(history=Slow())
+    began = now[0]
+    while now[0] < began + 100:
+        now[0] += 0.01
+        warnings_seen.look(run)
+    assert 9 <= len(looks) <= 10, "0.1 of 10 seconds"
+
+
 def test_lines_of_a_real_run(capsys):
     fit(
         network(),

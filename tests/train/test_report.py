@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 
+from chainrule.diagnosis import Finding, Remedy
 from chainrule.train.charts.drawing import escape
 from chainrule.train.report import Report, render
 from chainrule.train.report.confusion import per_class
@@ -72,8 +73,14 @@ def full(classes: list[str] | None = None) -> Report:
         9,
         flow(50, 4),
         [
-            {"level": "good", "title": "Fine", "cause": "It is fine.", "remedy": ""},
-            {"level": "warning", "title": "Bad", "cause": "It is bad.", "remedy": "Fix it."},
+            Finding("plateau", "", "it is fine", confidence=0.3),
+            Finding(
+                "vanishing_gradient",
+                "0",
+                "it is bad",
+                {"norms": {f"{k} Linear": 10.0**k for k in range(-12, 0)}, "rows": 3},
+                remedies=(Remedy((), "fix it"), Remedy((), "or do not")),
+            ),
         ],
         RNG.integers(1, 40, (n, n)),
         names,
@@ -108,13 +115,20 @@ def test_a_full_page_has_every_section_and_its_numbers():
         "recipe",
         "versions",
     ]
-    for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "Fix it.", "97.0%"):
+    for known in ("81.25%", "203,530", "1,234,567", "1 min 32 s", "best 9", "97.0%"):
+        assert known in text
+    for known in ("Fix it", "Or do not", "-12 Linear 1e-12", "4 more", "rows 3", "at layer 0"):
         assert known in text
     for known in ("because it fits", "a test cat", "in each epoch (light)", "Mid-grey"):
         assert known in text
-    assert text.index("Bad") < text.index("Fine"), "warnings come first"
+    assert text.index("It is bad.") < text.index("It is fine."), "warnings come first"
     images = [i["src"].removeprefix("data:image/png;base64,") for i in page.all("img")]
     assert images == ["AAAA", "DDDD", "EEEE", "FFFF", "CCCC", "BBBB", "BBBB"]
+
+
+def test_a_run_without_findings_says_so():
+    page = check_page(render(dataclasses.replace(full(), findings=[])))
+    assert "Nothing found" in " ".join(page.text)
 
 
 def test_an_empty_report_is_only_a_head():
@@ -241,7 +255,7 @@ def test_hostile_texts_are_escaped_everywhere():
             model=word,
             history=[{"epoch": 1, "loss": 1.0, word: 2.0}],
             gradients={"steps": [0], "layers": [word], "norms": [[1.0]]},
-            findings=[{"level": word, "title": word, "cause": word, "remedy": word}],
+            findings=[Finding("plateau", word, word, {word: word}, 1.0, (Remedy((), word),))],
             confusion=np.ones((2, 2)),
             classes=[word, "other"],
             date=word,

@@ -268,11 +268,11 @@ def _print(result: Result, as_json: bool) -> None:
     )
     print(printable(f"test: {shown}"))
     print(printable(f"report: {result.report}"))
-    warnings = [finding for finding in result.findings if finding["level"] == "warning"]
+    warnings = [finding for finding in result.findings if finding.level == "warning"]
     for finding in warnings[:1]:
         more = f" ({len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
-        print(wrapped(f"warning: {finding['title']}: {finding['cause']}{more}", sys.stdout))
-        print(wrapped(f"  {finding['remedy']}", sys.stdout))
+        print(wrapped(f"warning: {finding.title}. {finding.sentence}{more}", sys.stdout))
+        print(wrapped(f"  try: {finding.advice}", sys.stdout))
     if result.interrupted:
         print(printable(f"stopped early; continue with: chainrule train --resume {result.run}"))
     elif result.ended == "epochs":

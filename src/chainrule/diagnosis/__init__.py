@@ -1,4 +1,5 @@
-"""What goes wrong in a step: where values stop being finite; the guard that refuses such steps.
+"""What goes wrong in a training: where values stop being finite; the guard that refuses such steps;
+what the history of a training shows.
 
 nonfinite   `first_nonfinite`: the first operation whose result is not finite, and why
 recorded    a function recorded with its gradients
@@ -10,8 +11,10 @@ samples     which row of the batch an element comes from
 causes      why, in plain English, and what to try
 data        NaN and infinities in data
 guard       refuses steps that would do harm, inside the compiled program
+history     findings of a training that has run: losses, gradients, activations, steps, test
 finding     the form of a finding, of its remedies and changes
 kinds       the vocabulary of findings
+wording     places and numbers as people read them
 """
 
 from .finding import Change, Finding, Remedy, Trial

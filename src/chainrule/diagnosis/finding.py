@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .kinds import KINDS
+from .wording import capitalised, place
+
+LIKELY = 0.5  # a confidence that makes a warning
+
 
 @dataclass(frozen=True)
 class Change:
@@ -43,7 +48,8 @@ class Trial:
 class Remedy:
     """What may help: changes that were tried, if `trial` is not None.
 
-    text   the changes in words, with "; " between them
+    changes   empty for advice that no program can carry out
+    text      the changes in words, with "; " between them
     """
 
     changes: tuple[Change, ...]
@@ -56,11 +62,13 @@ class Finding:
     """A fault.
 
     kind         a word of `kinds.KINDS`
-    place        the module's path, "optimizer.lr", "loss", "data.inputs", …
-    cause        a sentence with the numbers
+    place        the path of a module or parameter ("" is the whole model), "optimizer.lr", "loss",
+                 "data.inputs", "epochs", "batch", "class cat", …
+    cause        a sentence with the numbers, without its capital and full stop
     evidence     these numbers, by name
     confidence   in 0…1: that this fault is there, and harms
-    remedies     the first repairs all findings together, a second one this finding alone
+    remedies     of the doctor, the first repairs all findings together, a second one this finding
+                 alone; of a training that has run, alternatives that were not tried
     """
 
     kind: str
@@ -69,6 +77,37 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     confidence: float = 1.0
     remedies: tuple[Remedy, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """ "warning", or "notice": with less than half of the confidence."""
+        return "warning" if self.confidence >= LIKELY else "notice"
+
+    @property
+    def meaning(self) -> str:
+        """What the kind means, in words."""
+        return KINDS[self.kind]
+
+    @property
+    def title(self) -> str:
+        """The kind, its place, and what the kind means."""
+        return f"{self.kind} at {place(self.place)}: {self.meaning}"
+
+    @property
+    def sentence(self) -> str:
+        """The cause as a sentence."""
+        return f"{capitalised(self.cause)}."
+
+    @property
+    def advice(self) -> str:
+        """The remedies in one line."""
+        return "; or ".join(remedy.text for remedy in self.remedies)
+
+    @property
+    def text(self) -> str:
+        """Title, cause and remedies in one line."""
+        remedies = f" Try: {self.advice}." if self.remedies else ""
+        return f"{self.title}. {self.sentence}{remedies}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, numbers and text, for JSON."""

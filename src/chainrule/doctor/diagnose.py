@@ -13,6 +13,7 @@ import numpy as np
 from ..data.loader import DataLoader, order
 from ..diagnosis.data import check_finite
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
+from ..diagnosis.wording import short_exponents
 from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
 from ..hints import check_arguments
@@ -27,7 +28,7 @@ from .faults import faults_of
 from .scheduled import ScheduledTraining, Scheduling
 from .search import Search, find
 from .training import Data, Outcome, Training
-from .words import in_words, short_exponents
+from .words import in_words
 
 HELD_OUT = 5  # one of this number of rows is held out, if none are passed
 ROWS = 32  # of a batch

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..diagnosis.finding import Finding, Remedy, Trial
-from ..diagnosis.kinds import KINDS
+from ..diagnosis.wording import capitalised
 from ..files import with_nulls
-from .words import place
 
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
@@ -118,13 +117,13 @@ class Diagnosis:
 
     def lines(self, width: int = WIDTH) -> Iterator[str]:
         """The text, line by line."""
-        yield from _wrapped(_capital(self.headline), width)
+        yield from _wrapped(capitalised(self.headline), width)
         for number, finding in enumerate(self.findings, 1):
             yield ""
             head = f"{number}. "
             indent = " " * len(head)
-            yield from _wrapped(title(finding), width, head, indent)
-            yield from _wrapped(_capital(finding.cause) + ".", width, indent, indent)
+            yield from _wrapped(finding.title, width, head, indent)
+            yield from _wrapped(finding.sentence, width, indent, indent)
             for alone in finding.remedies[-1:]:
                 yield from self._listed(_verb(alone), alone, indent, width)
         if self.together is not None:
@@ -151,7 +150,7 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
-        parts = [f"<p><b>{html.escape(_capital(self.headline))}</b></p>"]
+        parts = [f"<p><b>{html.escape(capitalised(self.headline))}</b></p>"]
         if self.findings:
             parts.append(f"<ol>{''.join(map(self._item, self.findings))}</ol>")
         if self.together is not None:
@@ -172,8 +171,8 @@ class Diagnosis:
 
     def _item(self, finding: Finding) -> str:
         parts = [
-            f"<b>{html.escape(title(finding))}</b>",
-            f"{html.escape(_capital(finding.cause))}.",
+            f"<b>{html.escape(finding.title)}</b>",
+            html.escape(finding.sentence),
         ]
         parts += [self._sentence(_verb(r), r) for r in finding.remedies[-1:]]
         return f"<li>{'<br>'.join(parts)}</li>"
@@ -181,12 +180,6 @@ class Diagnosis:
     def _sentence(self, head: str, remedy: Remedy) -> str:
         score = "" if remedy.trial is None else f" ({self.metric} {_score(remedy.trial.after)})"
         return f"<i>{head}</i> {html.escape(remedy.text + score)}"
-
-
-def title(finding: Finding) -> str:
-    """The kind, its place, and what the kind means."""
-    meaning = KINDS.get(finding.kind, "")
-    return f"{finding.kind} at {place(finding.place)}" + f": {meaning}" * bool(meaning)
 
 
 def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
@@ -231,7 +224,3 @@ def _trials(count: int) -> str:
 
 def _score(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

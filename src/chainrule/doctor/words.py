@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from ..diagnosis.finding import Change
+from ..diagnosis.wording import number, place
 from .facts import Facts
 
 ACTIVATIONS = {"relu": "ReLU", "linear": "no activation"}  # others are written as they are
@@ -49,21 +49,6 @@ def places(paths: Sequence[str]) -> str:
     if len(paths) > 2:
         return f"{len(paths)} layers ({paths[0]} to {paths[-1]})"
     return " and ".join(map(place, paths))
-
-
-def number(value: float) -> str:
-    """Three digits, with a short exponent."""
-    return short_exponents(f"{value:.3g}")
-
-
-def short_exponents(text: str) -> str:
-    """The text with 1e-5 and 4.2e4 in place of 1e-05 and 4.2e+04."""
-    return re.sub(r"(?<=\d)e([+-])0*(?=\d)", lambda m: "e" + m[1].strip("+"), text)
-
-
-def place(path: str) -> str:
-    """A place as people read it: of a path that begins with a number, "layer 0"."""
-    return f"layer {path}" if path[:1].isdigit() else path or "the model"
 
 
 def _as_it_is(changes: Sequence[Change], _: Facts) -> Iterator[str]:

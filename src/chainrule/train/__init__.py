@@ -3,7 +3,6 @@
 loop          `fit`, one step, early stopping, what is checked before the first step
 evaluation    losses by name, metrics, predictions for many rows
 checkpoints   writing and reading checkpoints
-findings      what a finished training shows, each with cause and remedy
 runs          run folders: recipe, data, network, `train` and `resume`, `Run`
 report        the HTML page of a run
 charts        charts as SVG

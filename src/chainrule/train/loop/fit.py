@@ -11,6 +11,7 @@ from ... import tree
 from ...data import DataLoader
 from ...data.source import RowSource
 from ...diagnosis.data import check_finite
+from ...diagnosis.history import UNSEEN
 from ...errors import ArgumentError, TraceError, warn
 from ...hints import check_arguments
 from ...nn import Module
@@ -23,7 +24,6 @@ from ..evaluation.metrics import metrics_by_name
 from ..evaluation.modes import in_mode
 from ..evaluation.objective import Objective
 from ..evaluation.streams import CarriedState, WindowLoader, advanced
-from ..findings import REFUSED, VANISHING
 from .arguments import (
     check_cycle,
     check_numbers,
@@ -124,7 +124,8 @@ def fit(
     refused, or all of an epoch, or one whose data is not finite, the weights of the last complete
     epoch are restored and a GradientError says which operation went wrong, in which layer, line,
     sample and time step. Without the guard a loss that is not finite is such an error.
-    Vanishing gradients cause a warning at the end; `history.findings` says more.
+    At the end a warning says what no loss shows, such as gradients that vanish or units that are
+    dead; `history.findings` says more.
     The model is trained in training mode, except for modules that are in evaluation mode (if the
     whole model is, except for frozen modules): their statistics stay as they are and their dropout
     does nothing. At the end each module is in its former mode again.
@@ -237,8 +238,8 @@ def fit(
             raise with_advice(error, "or pass compile=False to fit") from error
     if not any(c.reports for c in callbacks):
         for finding in history.findings:
-            if finding["title"] in (REFUSED, VANISHING):  # nothing that is printed shows it
-                warn(f"[fit] {finding['title']}: {finding['cause']} {finding['remedy']}")
+            if finding.level == "warning" and finding.kind in UNSEEN:
+                warn(f"[fit] {finding.text}")
     return history
 
 

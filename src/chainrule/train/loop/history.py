@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ...diagnosis.finding import Finding
+from ...diagnosis.history import findings_of_history
 from ...diagnosis.probes import SIGNAL, Monitor
 from ...errors import ArgumentError, user_line
 from ...graph import Array
 from ..charts import Chart, heatmap, lines
-from ..findings import Finding, findings_of_history
+from ...errors import ArgumentError, user_line
+from ...graph import Array
+from ..charts import Chart, heatmap, lines
 
 MOST_PROBES = 400
 WINDOW = 20  # measured steps over which the noise of a gradient is measured
@@ -211,8 +215,7 @@ class History:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the gradient norms and the losses show, dicts: level ("notice" or "warning"), title,
-        cause, remedy."""
+        """What the gradient norms, the probes and the losses show; warnings are first."""
         return findings_of_history(self)
 
     def __getitem__(self, name: str) -> list[Any]:

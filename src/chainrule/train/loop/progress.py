@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 REDRAW = 0.1  # seconds
 LINE_EVERY = 2.0  # seconds between plain lines
 LONG_EPOCH = 15.0  # seconds without a line, inside an epoch
+LOOK_EVERY = 2.0  # seconds between looks for findings
+LOOKING = 0.01  # of the time at most
 
 
 def progress_for(wanted: bool) -> Callback:
@@ -109,12 +111,43 @@ def _joined(parts: list[str]) -> str:
     return printable(f"gradient norms by layer: {' · '.join(parts)}")
 
 
+class Warnings:
+    """The warnings among the findings of a training that runs, as they appear.
+
+    newest   the title of the last one; empty if there is none
+    """
+
+    def __init__(self) -> None:
+        self.newest = ""
+        self._known = set[tuple[str, str]]()
+        self._next = 0.0  # when to look again
+
+    def look(self, run: Trainer) -> list[str]:
+        """The titles of those that are new; looks every two seconds, or more rarely if that takes
+        more than a hundredth of the time."""
+        began = time.perf_counter()
+        if not self._next:
+            self._next = began + LOOK_EVERY
+        if began < self._next:
+            return []
+        warnings = [f for f in run.history.findings if f.level == "warning"]
+        new = [f for f in warnings if (f.kind, f.place) not in self._known]
+        self._known |= {(f.kind, f.place) for f in new}
+        titles = [printable(f"warning: {f.title}") for f in new]
+        self.newest = titles[-1] if titles else self.newest
+        now = time.perf_counter()
+        self._next = now + max(LOOK_EVERY, (now - began) / LOOKING)
+        return titles
+
+
 class Lines(Callback):
-    """A line per epoch on stderr, at most one every two seconds; in long epochs some more."""
+    """A line per epoch on stderr, at most one every two seconds; in long epochs some more; a line
+    per warning, once."""
 
     each_step = False
 
     def __init__(self) -> None:
+        self._warnings = Warnings()
         self._printed = -math.inf
         self._shown = 0  # the epoch of the last line
 
@@ -122,6 +155,8 @@ class Lines(Callback):
         self._printed = time.perf_counter() - LINE_EVERY
 
     def on_step(self, run: Trainer) -> None:
+        for warning in self._warnings.look(run):
+            self.show(warning)
         if time.perf_counter() - self._printed < LONG_EPOCH or not run.batches:
             return
         self._printed = time.perf_counter()
@@ -148,7 +183,8 @@ class Lines(Callback):
 
 
 class Screen(Callback):
-    """A bar with the time left, the last row of the history, and the gradient norms by layer."""
+    """A bar with the time left, the last row of the history, the gradient norms by layer, and the
+    newest warning."""
 
     each_step = False
 
@@ -157,6 +193,7 @@ class Screen(Callback):
         self._drawn = 0.0
         self._first: tuple[float, float] | None = None  # seconds and share after what compiles
         self._epochs = 0
+        self._warnings = Warnings()
 
     def on_begin(self, run: Trainer) -> None:
         from rich.console import Console
@@ -212,6 +249,11 @@ class Screen(Callback):
         if flow.norms:
             text = norms_text(flow.layers, flow.norms[-1], self._live.console.width)
             lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
+        self._warnings.look(run)
+        if self._warnings.newest:
+            lines.append(
+                Text(self._warnings.newest, style="yellow", no_wrap=True, overflow="ellipsis")
+            )
         self._live.update(Group(*lines), refresh=True)
 
     def _left(self, run: Trainer, share: float | None) -> str:

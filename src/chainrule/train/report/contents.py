@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...diagnosis.finding import Finding
+
 
 @dataclass
 class Report:
@@ -16,7 +18,7 @@ class Report:
     metrics     of the test set
     history     a dict per epoch: epoch, loss, valid_loss, accuracy, valid_accuracy, lr, seconds…
     gradients   steps; layers, from input to output; norms, a list per step of one per layer
-    findings    dicts: level ("good", "notice", "warning"), title, cause, remedy
+    findings    what the run shows; None: it was not looked at
     confusion   (C, C) counts of the test set: rows are the true classes, columns the predicted
     samples     generated texts, or the worst mistakes as (true, predicted, confidence)
     pictures    (data URI, caption) pairs; a caption is a name, or a name and a second line
@@ -41,7 +43,7 @@ class Report:
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     gradients: Mapping[str, Any] = field(default_factory=dict)
-    findings: Sequence[Mapping[str, str]] = ()
+    findings: Sequence[Finding] | None = None
     confusion: NDArray[Any] | None = None
     classes: Sequence[str] = ()
     truth: NDArray[Any] | None = None

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ...diagnosis.finding import Finding
+from ...diagnosis.wording import capitalised, number, place
 from ..charts.drawing import escape
 from .contents import Report
 from .html import collapsible, definitions, label, value_text
 
 LEVELS = {"warning": "▲ Warning", "notice": "● Notice", "good": "✓ Good"}
+SHOWN = 8  # values by layer: the first ones and the last ones
 
 
 def findings_section(report: Report) -> str:
-    order = list(LEVELS)
-    known = sorted(report.findings, key=lambda f: order.index(level_of(f)))
-    parts = []
-    for finding in known:
-        level = level_of(finding)
-        pairs = [(k, escape(finding[k])) for k in ("cause", "remedy") if finding.get(k)]
-        parts.append(
-            f'<article class="{level}"><p class="level">{LEVELS[level]}</p>'
-            f"<div><h3>{escape(finding.get('title', ''))}</h3>"
-            f"{definitions(pairs, 'why')}</div></article>"
-        )
-    return "".join(parts)
+    if report.findings is None:
+        return ""
+    ordered = sorted(report.findings, key=lambda f: -f.confidence)
+    return "".join(map(_article, ordered)) or _framed(
+        "good", "Nothing found", "<p>Gradients, losses and test show no fault.</p>"
+    )
 
 
-def level_of(finding: Mapping[str, str]) -> str:
-    level = finding.get("level", "notice")
-    return level if level in LEVELS else "notice"
+def _article(finding: Finding) -> str:
+    shown = [("cause", escape(finding.sentence))]
+    if numbers := " · ".join(_numbers(finding.evidence)):
+        shown.append(("evidence", numbers))
+    if finding.remedies:
+        remedies = "".join(f"<li>{escape(capitalised(r.text))}</li>" for r in finding.remedies)
+        shown.append(("to try", f"<ul>{remedies}</ul>"))
+    where = f"<p><code>{escape(finding.kind)}</code> at {escape(place(finding.place))}</p>"
+    return _framed(finding.level, capitalised(finding.meaning), where + definitions(shown, "why"))
+
+
+def _framed(level: str, title: str, body: str) -> str:
+    return (
+        f'<article class="{level}"><p class="level">{LEVELS[level]}</p>'
+        f"<div><h3>{escape(title)}</h3>{body}</div></article>"
+    )
+
+
+def _numbers(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """The numbers of a finding with their names, of those by layer some."""
+    for name, value in evidence.items():
+        if isinstance(value, Mapping):
+            pairs = list(_numbers(value))
+            left_out = pairs[SHOWN // 2 : -SHOWN // 2] if len(pairs) > SHOWN else []
+            if left_out:
+                pairs[SHOWN // 2 : -SHOWN // 2] = [f"{len(left_out)} more"]
+            yield f"{escape(label(name))}: {', '.join(pairs)}"
+        elif isinstance(value, (list, tuple)):
+            more = f" and {len(value) - SHOWN} more" if len(value) > SHOWN else ""
+            yield f"{escape(label(name))} {', '.join(map(_value, value[:SHOWN]))}{more}"
+        else:
+            yield f"{escape(label(name))} {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(escape(str(value)))
 
 
 def data_section(report: Report) -> str:

@@ -65,7 +65,7 @@ def verdict(report: Report) -> str:
     if report.interrupted:
         epochs = len(report.history)
         sentences.append(f"The run was interrupted after {epochs} epoch{'s' * (epochs != 1)}")
-    if serious := sum(f.get("level") == "warning" for f in report.findings):
+    if serious := sum(f.level == "warning" for f in report.findings or ()):
         warned = f"are {serious} warnings" if serious > 1 else "is a warning"
         sentences.append(f'There {warned} among the <a href="#findings">findings</a>')
     return ". ".join(sentences) + "." if sentences else ""

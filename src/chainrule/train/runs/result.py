@@ -12,10 +12,11 @@ import numpy as np
 
 from ... import files, nn
 from ...data import DataLoader
+from ...diagnosis.finding import Finding
+from ...diagnosis.history import Guess
 from ...graph import Array
 from ..evaluation.inference import Forward
 from ..evaluation.modes import evaluating
-from ..findings import Finding, Guess
 from ..loop.history import History
 from ..report import Report
 from .recipe import Recipe
@@ -56,6 +57,7 @@ class Result:
             "run": str(self.run),
             "report": str(self.report),
             "seconds": round(self.seconds, 3),
+            "findings": files.with_nulls([finding.to_dict() for finding in self.findings]),
             "notes": self.notes,
         }
         return {**out, "interrupted": True} if self.interrupted else out

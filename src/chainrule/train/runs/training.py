@@ -11,10 +11,10 @@ from typing import Any
 
 from ... import files, nn, optim, random
 from ...data import NAMES, DataLoader
+from ...diagnosis.history import findings_of_run
 from ...errors import ArgumentError, ChainruleError, FileError, warn
 from ...graph import Array
 from ..evaluation.streams import WindowLoader
-from ..findings import findings_of_run
 from ..loop.callback import Callback
 from ..loop.fit import fit
 from ..loop.trainer import Trainer

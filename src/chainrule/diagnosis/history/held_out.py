@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...graph import Array
-from .finding import Finding, finding
+from ..finding import Finding, Remedy
+from .reading import advice
 
 
 class Guess(NamedTuple):
@@ -25,8 +26,7 @@ TOO_FEW = 20  # of the test: with fewer, a metric near that of a guess says noth
 FAIR = 0.1  # of the way from guessing to perfect
 SPREAD = 1.64  # standard deviations attributed to chance: 1 of 20 goes further
 MISTAKEN = 5  # wrong rows of a class: fewer may be chance
-BY_GUESSING = "a guess"
-MORE_DATA = "Collect more data, or repeat with other seeds and compare."
+MORE_DATA = advice("more data", "training again with other seeds, to compare")
 
 
 def test_findings(
@@ -43,49 +43,48 @@ def test_findings(
     first_kept   the weights are those of the first epoch, and there were several
     """
     undefined, units = "", f"{unit}s"
+    counted = f"{rows} test {unit if rows == 1 else units}"
     if guess is not None:
         value = metrics[guess.metric]
         chance = _chance(guess, rows, table)
         if math.isnan(value) and rows < FEW_ROWS:
-            undefined = f"{guess.metric} is not defined for them. "
+            undefined = f"{guess.metric} is not defined, and "
         elif not value > guess.value + max(FAIR * (1 - guess.value), chance) and not value >= 1:
-            much = "hardly better" if value > guess.value else "no better"
             worse = value < guess.value - chance
             cause = (
-                f"{guess.metric} {value:.3g} on {rows} test {units}, where a model that has "
-                f"learned nothing gets {guess.value:.3g}"
-                + (f", and chance alone moves that by {chance:.2g}." if chance else ".")
+                f"{guess.metric} {value:.3g} on {counted}, where a model that has learned nothing "
+                f"gets {guess.value:.3g}"
+                + (f", and chance alone moves that by {chance:.2g}" if chance else "")
             )
+            evidence = {guess.metric: value, "guess": guess.value, "chance": chance, "rows": rows}
             if rows < TOO_FEW and not worse:
-                title = f"Too few test {units} to tell it from {BY_GUESSING}"
-                yield finding("notice", title, cause, MORE_DATA)
+                yield Finding("few_test_rows", "data.test", cause, evidence, 0.4, MORE_DATA)
                 return
-            title = f"It does {'worse' if worse else much} than {BY_GUESSING}"
-            yield finding("warning", title, cause, _advice(guess.imbalanced, first_kept))
+            remedies = _against_guessing(guess.imbalanced, first_kept)
+            yield Finding("no_better_than_guess", "", cause, evidence, 0.8, remedies)
     if rows < FEW_ROWS:
-        yield finding(
-            "notice",
-            f"Only {rows} test {unit if rows == 1 else units}",
-            f"{undefined}A few {units} more or less right change the metrics a lot.",
+        yield Finding(
+            "few_test_rows",
+            "data.test",
+            f"{counted}: {undefined}a few {units} more or less right change the metrics a lot",
+            {"rows": rows},
+            0.4,
             MORE_DATA,
         )
 
 
-def _advice(imbalanced: bool, first_kept: bool) -> str:
+def _against_guessing(imbalanced: bool, first_kept: bool) -> tuple[Remedy, ...]:
     """What to try against a result like that of a guess."""
     if first_kept:
-        return (
-            "No epoch was better than the first: the learning rate may be too high, so try a lower "
-            "one (lr, --lr)."
-        )
+        return advice("no epoch was better than the first: a lower learning rate (lr, --lr)")
     if imbalanced:
-        return (
-            'One class is much more frequent than the others: with class_weight = "balanced" '
-            "(--class-weight balanced) the rare ones weigh the same; compare the F1 of each."
+        return advice(
+            'one class is much more frequent than the others: class_weight = "balanced" '
+            "(--class-weight balanced), so that the rare ones weigh the same"
         )
-    return (
-        "Check the inputs (do they contain information about the target? are there outliers?), or "
-        "try another learning rate."
+    return advice(
+        "inputs that contain information about the target, without outliers",
+        "another learning rate (lr, --lr)",
     )
 
 
@@ -113,27 +112,25 @@ def class_findings(
     finding if it is more than half.
     """
     hits, predicted, true = table.diagonal(), table.sum(axis=0), table.sum(axis=1)
+    inputs = f"inputs that distinguish it from the others, or more {unit}s"
+    weights = 'class_weight = "balanced" (--class-weight balanced), for a rare class'
     shares = list[tuple[float, Finding]]()
-    for wrong, of, title, cause, remedy in (
+    for name, wrong, of, cause, remedies in (
         (
+            "false_alarms",
             predicted - hits,
             predicted,
-            "False alarms",
-            "{wrong} of the {of} test {unit}s predicted as {name} belong to other classes",
-            "The classes weigh the same in training (class_weight): "
-            "leave it out if a false alarm costs the same as a miss."
+            f"{{wrong}} of the {{of}} test {unit}s predicted as {{name}} belong to other classes",
+            ["no class_weight, if a false alarm costs the same as a miss"]
             if balanced
-            else "More {unit}s of the classes that it confuses, or inputs that distinguish them.",
+            else [inputs],
         ),
         (
+            "misses",
             true - hits,
             true,
-            "Misses",
-            "{wrong} of the {of} test {unit}s of {name} are predicted as other classes",
-            "More {unit}s of that class, or inputs that distinguish it from the others; for a "
-            'rare class class_weight = "balanced" (--class-weight balanced).'
-            if not balanced
-            else "More {unit}s of that class, or inputs that distinguish it from the others.",
+            f"{{wrong}} of the {{of}} test {unit}s of {{name}} are predicted as other classes",
+            [inputs] if balanced else [inputs, weights],
         ),
     ):
         bad = (wrong >= MISTAKEN) & (2 * wrong > of)
@@ -141,8 +138,13 @@ def class_findings(
             share = np.where(bad, wrong / np.maximum(of, 1), -1)
             k = int(np.lexsort((wrong, share))[-1])
             more = f"; this holds for {bad.sum()} of {len(bad)} classes" if bad.sum() > 1 else ""
-            name = classes[k]
-            said = cause.format(wrong=wrong[k], of=of[k], name=name, unit=unit) + f"{more}."
-            worst = finding("warning", f"{title}: {name}", said, remedy.format(unit=unit))
+            worst = Finding(
+                "classes_confused",
+                f"class {classes[k]}",
+                cause.format(wrong=wrong[k], of=of[k], name=classes[k]) + more,
+                {name: int(wrong[k]), "rows": int(of[k]), "classes": int(bad.sum())},
+                0.7,
+                advice(*remedies),
+            )
             shares.append((float(share[k]), worst))
     return [worst for _, worst in sorted(shares, key=lambda pair: -pair[0])]

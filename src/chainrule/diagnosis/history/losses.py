@@ -1,0 +1,148 @@
+"""Findings from the training and validation losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..finding import Finding
+from .reading import ENOUGH, LEARNED, RISEN, TrainingHistory, advice, finite, learned
+
+NOISE = 0.1  # of a training loss: differences between the last epochs
+BETTER = 0.02  # of a validation loss: an epoch that lowers it by more suggests more epochs
+LITTLE = 0.05  # of the way from guessing to the least loss: almost nothing was learned
+LOWER_RATE = "a lower learning rate (lr, --lr)"
+MORE_DATA = "more data of the same kind"
+
+
+def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
+    trained, valid = finite(history, "loss"), finite(history, "valid_loss")
+    climbing, share = _climbing(trained), learned(history)
+    if climbing is not None:
+        yield climbing
+    elif share is not None and history.guess is not None and share < LITTLE:
+        yield Finding(
+            "underfitting",
+            "",
+            f"the training loss is {trained[-1]:.4g} after {len(trained)} epochs; "
+            f"the best constant prediction gets {history.guess[0]:.4g}",
+            {"loss": trained[-1], "guess": history.guess[0], "epochs": len(trained)},
+            0.4,
+            advice(
+                "another learning rate, more epochs, or a larger network",
+                "inputs that contain information about the target",
+            ),
+        )
+    elif len(valid) >= 2:
+        yield from _validation_findings(history, valid, trained, share)
+
+
+def first_epoch_kept(history: TrainingHistory) -> bool:
+    """Whether no epoch was better than the first, of some."""
+    return history.best_epoch == 1 and len(history.epochs) >= ENOUGH
+
+
+def _climbing(trained: list[float]) -> Finding | None:
+    """The training loss rises: by more than noise, and by a large part of what it fell before."""
+    if len(trained) < 2:
+        return None
+    least = min(trained)
+    rose = trained[-1] - least
+    if not rose > max(RISEN * (trained[0] - least), NOISE * abs(least)):
+        return None
+    again = "" if trained[-1] > trained[0] else "again "
+    return Finding(
+        "lr_too_high",
+        "optimizer.lr",
+        f"the training loss rose {again}from {least:.4g} after epoch {trained.index(least) + 1} to "
+        f"{trained[-1]:.4g} after epoch {len(trained)}: the steps are too large",
+        {"least": least, "epoch": trained.index(least) + 1, "loss": trained[-1]},
+        0.4 if again else 0.8,
+        advice(f"{LOWER_RATE}, or a schedule that lowers it", "a smaller clip_norm"),
+    )
+
+
+def _validation_findings(
+    history: TrainingHistory, valid: list[float], trained: list[float], share: float | None
+) -> Iterator[Finding]:
+    best = valid.index(min(valid))
+    fell, rose = valid[0] - valid[best], valid[-1] - valid[best]
+    by_heart = share is not None and share >= LEARNED
+    evidence = {"least": valid[best], "epoch": best + 1, "valid_loss": valid[-1]}
+    if trained:
+        evidence["loss"] = trained[-1]
+    if len(valid) >= ENOUGH and rose > max(RISEN * fell, BETTER * abs(valid[best])):
+        cause = (
+            f"the validation loss was {valid[best]:.4g} after epoch {best + 1} and is "
+            f"{valid[-1]:.4g} after epoch {len(valid)}"
+        )
+        best_epoch = history.best_epoch
+        which = f"; the weights are those of epoch {best_epoch}" if best_epoch is not None else ""
+        slower = [LOWER_RATE] if best == 0 or first_epoch_kept(history) else []
+        if by_heart:
+            yield Finding(
+                "overfitting",
+                "",
+                f"{cause}, while the training loss is {trained[-1]:.4g}{which}",
+                evidence,
+                0.4,
+                advice(
+                    "more data",
+                    *slower,
+                    "more dropout or weight decay",
+                    "a smaller network",
+                ),
+            )
+            return
+        yield Finding(
+            "no_generalisation",
+            "",
+            f"{cause}{_comparison(history, trained)}{which}",
+            evidence,
+            0.4,
+            advice("inputs that contain information about the target", MORE_DATA, *slower),
+        )
+    elif (
+        len(valid) >= ENOUGH
+        and by_heart
+        and history.guess is not None
+        and valid[best] > history.guess[0]
+    ):
+        yield Finding(
+            "no_generalisation",
+            "",
+            f"the validation loss is {valid[best]:.4g} at best{_comparison(history, trained)}",
+            evidence,
+            0.4,
+            advice("encode and scale training and validation data the same way", MORE_DATA),
+        )
+    elif len(valid) >= ENOUGH and best == 0:
+        yield Finding(
+            "plateau",
+            "",
+            f"no epoch was better than the first: the validation loss was {valid[0]:.4g} after "
+            f"epoch 1 and is {valid[-1]:.4g} after epoch {len(valid)}",
+            evidence,
+            0.3,
+            advice("if the result is good enough, fewer epochs", f"if not, {LOWER_RATE}"),
+        )
+    elif (
+        history.stopped == "epochs"
+        and best == len(valid) - 1
+        and valid[-2] - valid[-1] > BETTER * abs(valid[-2])
+    ):
+        yield Finding(
+            "too_few_epochs",
+            "epochs",
+            f"the last epoch lowered the validation loss from {valid[-2]:.4g} to {valid[-1]:.4g}",
+            {"before": valid[-2], "valid_loss": valid[-1]},
+            0.4,
+            advice("more epochs"),
+        )
+
+
+def _comparison(history: TrainingHistory, trained: list[float]) -> str:
+    """For comparison with a validation loss: the training loss and that of a guess."""
+    text = f", while the training loss is {trained[-1]:.4g}" if trained else ""
+    if text and history.guess is not None:
+        text += f" and the best constant prediction gets {history.guess[0]:.4g}"
+    return text
