@@ -1,6 +1,9 @@
 """Findings of a training that has run, or still runs: what its history and its test show.
 
 gradients   norms that vanish, explode or are 0; steps that the guard has refused
+units       activations: units that are dead, die, or are saturated
+flow        the gradient on its way back, through layers and through time steps
+updates     the size of steps beside that of the weights
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
 held_out    the test rows: no better than a guess, few rows, classes that are confused
 reading     what findings read of a history, and how they give advice
@@ -12,12 +15,17 @@ from collections.abc import Mapping, Sequence
 
 from ...graph import Array
 from ..finding import Finding
+from .flow import depth_findings, time_findings
 from .gradients import gradient_findings, refused_steps
 from .held_out import Guess, class_findings, test_findings
 from .losses import first_epoch_kept, loss_findings
-from .reading import TrainingHistory, advice
+from .reading import TrainingHistory, advice, harm
+from .units import unit_findings
+from .updates import update_findings
 
 __all__ = ["UNSEEN", "Guess", "findings_of_history", "findings_of_run"]
+
+MEASURED = 12  # steps, at least
 
 # Kinds that no loss and no metric shows.
 UNSEEN = {"steps_refused", "vanishing_gradient", "dead_relu", "dying_units", "saturated_activation"}
@@ -63,5 +71,33 @@ def findings_of_run(
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
     """Findings from the gradient norms, the probes and the losses; warnings are first."""
-    collected = [*refused_steps(history), *gradient_findings(history), *loss_findings(history)]
+    collected = [*refused_steps(history), *gradient_findings(history)]
+    collected += _of_probes(history, collected)
+    collected = _once([*collected, *loss_findings(history)])
     return sorted(collected, key=lambda finding: finding.level != "warning")
+
+
+def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
+    """What the probes show of a training that has learned little, and is not known yet."""
+    probes, sure = history.probes, harm(history)
+    if not sure or len(probes.steps) < MEASURED:
+        return []
+    out = [*unit_findings(probes, sure)]
+    if not any("norms" in f.evidence for f in known):
+        out += depth_findings(probes, sure)
+    out += time_findings(probes, sure)
+    return [*out, *update_findings(history, probes, sure, bool(known or out))]
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Of findings of one kind and place the surest; a layer gets no gradient where units are dead,
+    which is said once."""
+    dead = any(f.kind in ("dead_relu", "dying_units") for f in findings)
+    best = dict[tuple[str, str], Finding]()
+    for f in findings:
+        key = f.kind, f.place
+        if not (dead and f.kind == "no_gradient") and (
+            key not in best or best[key].confidence < f.confidence
+        ):
+            best[key] = f
+    return list(best.values())

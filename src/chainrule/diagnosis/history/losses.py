@@ -19,7 +19,7 @@ def loss_findings(history: TrainingHistory) -> Iterator[Finding]:
     climbing, share = _climbing(trained), learned(history)
     if climbing is not None:
         yield climbing
-    elif share is not None and history.guess is not None and share < LITTLE:
+    elif len(trained) >= 2 and history.guess is not None and share is not None and share < LITTLE:
         yield Finding(
             "underfitting",
             "",

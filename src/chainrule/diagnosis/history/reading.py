@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..finding import Remedy
+from ..wording import place
 
 RISEN = 0.2  # of what a loss fell by, how much it rose again
 LEARNED = 0.5  # of the way from guessing to the least loss: training data was learned well
+HARDLY = 0.2  # of that way: little was learned
 ENOUGH = 5  # epochs that show the trend of a loss
+SETTLED = 3  # epochs after which a training that still runs is judged by what it has learned
+SHOWN = 3  # places in a sentence
 
 
 class GradientNorms(Protocol):
@@ -21,7 +28,7 @@ class GradientNorms(Protocol):
 
 
 class Probes(Protocol):
-    """Numbers of the layers at measured steps (from 0).
+    """Numbers of the layers, in the order of the model, at measured steps (from 0).
 
     values    by measure and path: a number per measured step, NaN where there is none
     by_step   by path of a recurrent layer: for each measured step the norms of the gradient with
@@ -48,6 +55,8 @@ class TrainingHistory(Protocol):
     def refused(self) -> list[dict[str, Any]]: ...
     @property
     def guess(self) -> tuple[float, float] | None: ...
+    @property
+    def probes(self) -> Probes: ...
 
 
 def advice(*texts: str) -> tuple[Remedy, ...]:
@@ -69,7 +78,38 @@ def finite(history: TrainingHistory, name: str) -> list[float]:
 def learned(history: TrainingHistory) -> float | None:
     """How far the training loss went from a guess (else the first epoch) to the least loss."""
     losses = finite(history, "loss")
-    if len(losses) < 2:
+    if len(losses) < (1 if history.guess else 2):
         return None
     start, least = history.guess or (losses[0], 0.0)
     return (start - losses[-1]) / (start - least) if start > least else None
+
+
+def harm(history: TrainingHistory) -> float:
+    """The confidence that what a probe shows harms: 0 for a training that has learned its data, or
+    that is too young to judge."""
+    share = learned(history)
+    young = not history.stopped and len(history.epochs) < SETTLED
+    if share is None or share >= LEARNED or young:
+        return 0.0
+    return 0.8 if share < HARDLY else 0.4
+
+
+def early(values: Sequence[float]) -> float:
+    """The median of the first measured steps, without the very first ones; NaN without any."""
+    return _median(values[2:10])
+
+
+def late(values: Sequence[float]) -> float:
+    """The median of the last quarter of the measured steps; NaN without any."""
+    return _median(values[-max(1, len(values) // 4) :])
+
+
+def _median(values: Sequence[float]) -> float:
+    known = [v for v in values if math.isfinite(v)]
+    return float(np.median(known)) if known else math.nan
+
+
+def listed(paths: Sequence[str]) -> str:
+    """Modules by their paths: "layer 0, layer 2 and 3 more"."""
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return f"{', '.join(map(place, paths[:SHOWN]))}{more}"

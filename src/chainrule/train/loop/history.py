@@ -15,9 +15,6 @@ from ...diagnosis.probes import SIGNAL, Monitor
 from ...errors import ArgumentError, user_line
 from ...graph import Array
 from ..charts import Chart, heatmap, lines
-from ...errors import ArgumentError, user_line
-from ...graph import Array
-from ..charts import Chart, heatmap, lines
 
 MOST_PROBES = 400
 WINDOW = 20  # measured steps over which the noise of a gradient is measured

@@ -1,0 +1,72 @@
+"""Findings from the activations: units that are dead, die, or are saturated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..finding import Finding
+from .reading import Probes, advice, early, late, listed
+
+DEAD = 0.9  # share of a layer's units
+DYING = 0.4  # by how much that share grew
+SATURATED = 0.9  # share of a layer's outputs
+SATURATING = 0.6  # by how much that share grew
+SLOWER = "a lower learning rate (lr, --lr)"
+
+
+def unit_findings(probes: Probes, harm: float) -> Iterator[Finding]:
+    """Layers most of whose units are 0 for all rows, or at the ends of their range."""
+    dead, dying = _standing_and_growing(probes, "dead", DEAD, DYING)
+    for kind, layers in (("dead_relu", dead), ("dying_units", dying)):
+        if layers:
+            path, (before, after) = next(iter(layers.items()))
+            was = "" if kind == "dead_relu" else f", where it was {before:.0%} at first"
+            yield Finding(
+                kind,
+                path,
+                f"{after:.0%} of the units of {listed(list(layers))} are 0 for every row that was "
+                f"looked at{was}: they pass no gradient on",
+                {"dead": {path: after for path, (_, after) in layers.items()}},
+                harm,
+                advice(
+                    SLOWER,
+                    "LeakyReLU or GELU in place of ReLU",
+                    "kaiming initialization, with biases of 0",
+                    "standardised inputs",
+                ),
+            )
+    saturated, saturating = _standing_and_growing(probes, "saturated", SATURATED, SATURATING)
+    layers = {**saturated, **saturating}
+    if layers:
+        path, (before, after) = next(iter(layers.items()))
+        yield Finding(
+            "saturated_activation",
+            path,
+            f"{after:.0%} of the outputs of {listed(list(layers))} are at the ends of the range "
+            f"({before:.0%} at first), where the slope is nearly 0",
+            {"saturated": {path: after for path, (_, after) in layers.items()}},
+            harm,
+            advice(
+                "smaller first weights (xavier initialization)",
+                "normalization layers",
+                SLOWER,
+                "standardised inputs",
+            ),
+        )
+
+
+Layers = dict[str, tuple[float, float]]  # shares at first and in the end, by path
+
+
+def _standing_and_growing(
+    probes: Probes, measure: str, much: float, grown: float
+) -> tuple[Layers, Layers]:
+    """The layers whose share is large, and those whose share has grown by a lot."""
+    standing, growing = Layers(), Layers()
+    for path, values in probes.values.get(measure, {}).items():
+        before, after = early(values), late(values)
+        if after - before > grown:
+            growing[path] = before, after
+        elif after > much:
+            standing[path] = before, after
+    return standing, growing

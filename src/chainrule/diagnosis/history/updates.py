@@ -1,0 +1,106 @@
+"""Findings from the steps: their size beside that of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...graph import Array
+from ..finding import Finding
+from ..wording import number, place
+from .reading import Probes, TrainingHistory, advice, finite, late
+
+GREW = 15.0  # norm of a layer's weights over that at first
+WAY = 0.25  # of the weights' norm: the length of all steps together
+UNBALANCED = 100.0  # the largest of the layers' update ratios over the smallest
+FAR = 2.0  # a first loss over that of a guess
+
+
+def update_findings(
+    history: TrainingHistory, probes: Probes, harm: float, explained: bool
+) -> Iterator[Finding]:
+    """Weights that explode, or hardly change; layers whose steps are of different sizes.
+
+    explained   something else is found that makes steps small
+    """
+    ratios = {
+        path: np.array(values, np.float64)
+        for path, values in probes.values.get("update_ratio", {}).items()
+        if np.nanmax(values, initial=0.0) > 0
+    }
+    if ratios:
+        yield from _growth(probes, harm)
+        yield from _balance(ratios, harm)
+        if history.stopped and not explained:
+            yield from _way(history, ratios, harm)
+
+
+def _growth(probes: Probes, harm: float) -> Iterator[Finding]:
+    """Weights whose norm has multiplied."""
+    norms = probes.values.get("weight_norm", {})
+    grown = {p: late(v) / v[0] for p, v in norms.items() if v[0] > 0 and late(v) > GREW * v[0]}
+    if grown:
+        path = max(grown, key=grown.__getitem__)
+        yield Finding(
+            "lr_too_high",
+            "optimizer.lr",
+            f"the weights of {place(path)} are {number(grown[path])} times as large as at first: "
+            "the steps are too large",
+            {"growth": grown},
+            harm,
+            advice("a tenth of the learning rate (lr, --lr)", "clip_norm=1.0"),
+        )
+
+
+def _balance(ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
+    """Layers whose weights change far less than those of others."""
+    usual = {path: late(values.tolist()) for path, values in ratios.items()}
+    moving = {path: value for path, value in usual.items() if value > 0}
+    if len(moving) < 2:
+        return
+    slow, fast = (of(moving, key=moving.__getitem__) for of in (min, max))
+    if moving[fast] > UNBALANCED * moving[slow]:
+        yield Finding(
+            "unbalanced_layers",
+            slow,
+            f"a step changes the weights of {place(slow)} by {number(moving[slow])} of their size, "
+            f"and those of {place(fast)} by {number(moving[fast])}",
+            {"update_ratio": usual},
+            harm,
+            advice(
+                "Adam in place of SGD",
+                "first weights of the same spread in all layers (kaiming or xavier initialization)",
+                "standardised inputs",
+            ),
+        )
+
+
+def _way(history: TrainingHistory, ratios: dict[str, Array], harm: float) -> Iterator[Finding]:
+    """All steps together have hardly changed the weights."""
+    steps = history.epochs[-1]["step"]
+    way = float(np.median([np.nanmean(values) for values in ratios.values()])) * steps
+    if not way < WAY:
+        return
+    cause = f"all {steps} steps together are {number(way)} times as long as the weights are large"
+    evidence = {"way": way, "steps": steps}
+    first = finite(history, "loss")[0]
+    if history.guess is not None and first > FAR * history.guess[0] > 0:
+        yield Finding(
+            "init_too_large",
+            "",
+            f"{cause}, and the first loss, {number(first)}, is far above that of a guess, "
+            f"{number(history.guess[0])}: the first weights, or the inputs, are too large",
+            {**evidence, "loss": first, "guess": history.guess[0]},
+            harm,
+            advice("kaiming or xavier initialization", "standardised inputs and targets"),
+        )
+        return
+    yield Finding(
+        "lr_too_low",
+        "optimizer.lr",
+        f"{cause}: so small a change can hardly teach them anything",
+        evidence,
+        harm,
+        advice("ten times the learning rate (lr, --lr)", "more epochs"),
+    )
