@@ -10,6 +10,9 @@ sources     which elements of its operands an element comes from
 samples     which row of the batch an element comes from
 causes      why, in plain English, and what to try
 data        NaN and infinities in data
+sharpness   the Hessian's largest eigenvalue, and the rate at which steps diverge
+noise       how much of a batch's gradient is noise
+functional  a loss as a function of its parameters
 guard       refuses steps that would do harm, inside the compiled program
 history     findings of a training that has run: losses, gradients, activations, steps, test
 finding     the form of a finding, of its remedies and changes
@@ -18,7 +21,9 @@ wording     places and numbers as people read them
 """
 
 from .finding import Change, Finding, Remedy, Trial
+from .noise import gradient_noise_scale
 from .nonfinite import NonFinite, Operand, first_nonfinite
+from .sharpness import critical_rate, sharpness
 
 __all__ = [
     "Change",
@@ -27,5 +32,8 @@ __all__ = [
     "Operand",
     "Remedy",
     "Trial",
+    "critical_rate",
     "first_nonfinite",
+    "gradient_noise_scale",
+    "sharpness",
 ]
