@@ -77,19 +77,28 @@ def test_of_part_of_the_parameters_it_is_that_of_their_block():
 def test_the_largest_and_not_the_farthest_eigenvalue(values):
     basis = np.linalg.qr(RNG.normal(size=(len(values),) * 2))[0]
     matrix = basis * values @ basis.T
-    found = largest_eigenvalue(lambda v: matrix @ v, len(values), tolerance=1e-10)
+    found, _ = largest_eigenvalue(lambda v: matrix @ v, len(values), tolerance=1e-10)
     assert found == pytest.approx(max(values), rel=1e-8, abs=1e-8)
 
 
 def test_lanczos_without_orthogonalization_finds_no_other_value():
     """400 eigenvalues of many sizes and 100 products: rounding has spoiled orthogonality."""
     values = np.concatenate([np.geomspace(1e-6, 1, 398), [9.0, 10.0]])
-    found = largest_eigenvalue(lambda v: values * v, len(values), products=100, tolerance=0)
+    found, _ = largest_eigenvalue(lambda v: values * v, len(values), products=100, tolerance=0)
     assert found == pytest.approx(10, rel=1e-12)
 
 
+def test_an_early_end_says_how_large_the_error_may_be():
+    values = np.concatenate([np.geomspace(1e-6, 1, 398), [9.9, 10.0]])
+    found, error = largest_eigenvalue(lambda v: values * v, len(values), products=3)
+    assert found <= 10 <= found + error
+    late, small = largest_eigenvalue(lambda v: values * v, len(values), seconds=0)
+    assert late < found
+    assert small > error
+
+
 def test_what_is_not_finite_has_no_value():
-    assert math.isnan(largest_eigenvalue(lambda v: v * np.inf, 3))
+    assert math.isnan(largest_eigenvalue(lambda v: v * np.inf, 3)[0])
 
 
 def test_it_draws_and_assigns_nothing():

@@ -59,6 +59,60 @@ def test_a_rate_that_is_too_low(slow):
     assert slow.metric == "accuracy"
 
 
+def regression():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(400, 6)).astype(np.float32)
+    return x, np.stack([np.sin(2 * x[:, 0]), x[:, 1] * x[:, 2]], 1).astype(np.float32)
+
+
+def regression_network():
+    cr.random.seed(0)
+    return nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 2))
+
+
+def diverges(rate, x, y):
+    """Whether 60 full-batch steps of gradient descent end above the first loss."""
+    model = regression_network()
+    optimizer = optim.SGD(model.parameters(), rate)
+
+    @cr.compile
+    def step():
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    losses = [float(step()) for _ in range(60)]
+    return not losses[-1] <= losses[0]
+
+
+def test_a_rate_that_is_100_times_too_high():
+    """The doctor names it, and the critical rate, within a factor of 2 of where steps diverge."""
+    x, y = regression()
+    low, high = 0.01, 100.0
+    for _ in range(12):
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if diverges(middle, x, y) else (middle, high)
+    model = regression_network()
+    diagnosis = cr.diagnose(
+        model,
+        (x, y),
+        loss="mse",
+        optimizer=optim.SGD(model.named_parameters(), 100 * high),
+        epochs=20,
+        seconds=SECONDS,
+    )
+    (finding,) = [f for f in diagnosis.findings if f.kind == "lr_too_high"]
+    critical = finding.evidence["critical_rate"]
+    assert finding.place == "optimizer.lr"
+    assert f"; the critical rate at the first weights is {critical:.3g}" in finding.cause
+    assert 1 / 2 <= critical / high <= 2
+    (measured,) = [m for m in diagnosis.measured if m.name == "critical_rate"]
+    assert measured.value == critical
+    assert "times exceeded" in measured.remark
+    assert "critical rate" in str(diagnosis)
+
+
 def test_the_text_names_findings_remedy_and_trials(slow):
     lines = str(slow).splitlines()
     count = len(slow.findings)
@@ -67,9 +121,11 @@ def test_the_text_names_findings_remedy_and_trials(slow):
         assert any(f.startswith(f"{number}. {finding.kind} at {finding.place}: ") for f in lines)
     assert any(line.strip().startswith("remedy  ") for line in lines)
     table = lines.index(next(line for line in lines if line.startswith("tried ")))
-    scores = [float(s.split()[0]) for s in lines[table + 1 :] if s.split()[0][0].isdigit()]
+    end = lines.index("", table)
+    scores = [float(s.split()[0]) for s in lines[table + 1 : end] if s.split()[0][0].isdigit()]
     assert scores == sorted(scores, reverse=True)
-    assert any("none: the training as it is" in line for line in lines[table:])
+    assert any("none: the training as it is" in line for line in lines[table:end])
+    assert lines[end + 1].startswith("measured ")
     assert max(map(len, lines)) <= 96
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from chainrule.diagnosis import Change, Finding, Remedy, Trial
 from chainrule.doctor.diagnosis import SHOWN, Attempt, Diagnosis
+from chainrule.doctor.measured import Measurement
 
 
 def remedy(text, after, before=0.25):
@@ -151,3 +152,34 @@ def test_html_and_data():
     assert data["score"] is None
     assert data["trials"][2]["loss"] is None
     assert data["findings"][0]["remedies"][0]["trial"]["after"] == 0.9
+
+
+MEASURED = (
+    Measurement("constant_columns", 0, "none", "data.inputs"),
+    Measurement("dependent_columns", 2, "none", "data.inputs", "columns 3 < 4", ("column 3",)),
+    Measurement("initial_loss", 2.3026, "2.3, the logarithm of 10 classes", "loss"),
+    Measurement("sharpness", 12.0, "", "model"),
+    Measurement("gradient_noise_scale", math.inf, "", "batch"),
+)
+
+
+def test_the_text_has_what_is_odd_and_a_few_others():
+    text = str(Diagnosis((), "accuracy", 0.25, 80, (), measured=MEASURED))
+    assert text.endswith(
+        """\
+measured              value  expected
+dependent columns         2  none; columns 3 < 4
+initial loss            2.3  2.3, the logarithm of 10 classes
+gradient noise scale    inf  –"""
+    )
+
+
+def test_html_and_data_have_what_was_measured():
+    diagnosis = Diagnosis((), "accuracy", 0.25, 80, (), measured=MEASURED)
+    html = diagnosis._repr_html_()
+    assert "none; columns 3 &lt; 4" in html
+    assert "sharpness" not in html
+    data = json.loads(json.dumps(diagnosis.to_dict(), allow_nan=False))["measured"]
+    assert [m["name"] for m in data] == [m.name for m in MEASURED]
+    assert data[1]["items"] == ["column 3"]
+    assert data[4]["value"] is None

@@ -41,7 +41,7 @@ def sharpness(
     a large negative eigenvalue. No Hessian is stored, only four vectors like the parameters.
     """
     product, size = hessian_product("sharpness", loss, parameters)
-    return largest_eigenvalue(product, size, products, tolerance)
+    return largest_eigenvalue(product, size, products, tolerance)[0]
 
 
 def critical_rate(
@@ -94,38 +94,41 @@ def largest_eigenvalue(
     products: int = PRODUCTS,
     tolerance: float = 1e-3,
     seconds: float = math.inf,
-) -> float:
-    """The largest eigenvalue of a symmetric matrix by its products with vectors.
+) -> tuple[float, float]:
+    """The largest eigenvalue of a symmetric matrix by its products with vectors, and its error.
 
-    NaN if a product is not finite.
+    An eigenvalue is within this error, and the value is no larger than the largest, except for
+    rounding. NaN, with an infinite error, if a product is not finite.
 
-    seconds   of processor time, after which the value so far is returned
+    tolerance   relative: of the error
+    seconds     of processor time after the first product, when the value so far is returned
 
     Lanczos: q₁ random, βₖ qₖ₊₁ = A qₖ - αₖ qₖ - βₖ₋₁ qₖ₋₁ with αₖ = qₖᵀ A qₖ. The largest
     eigenvalue of the tridiagonal matrix of α and β, with the unit eigenvector s, is within
     βₖ |sₖ| of an eigenvalue of A. Rounding spoils the q's orthogonality only along eigenvectors
     that have converged (Paige, 1971), which leaves the largest eigenvalue as it is.
     """
-    began = time.process_time()
     q = np.random.default_rng(0).normal(size=size)
     q /= np.linalg.norm(q)
     before, beta = np.zeros(size), 0.0
     alphas: list[float] = []
     betas: list[float] = []
-    value = math.nan
+    value, error, began = math.nan, math.inf, math.inf
     for _ in range(min(products, size)):
         w = product(q)
         if not np.isfinite(w).all():
-            return math.nan
+            return math.nan, math.inf
+        began = min(began, time.process_time())
         alpha = float(q @ w)
         w -= alpha * q + beta * before
         beta = float(np.linalg.norm(w))
         alphas.append(alpha)
         values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
         value, scale = float(values[-1]), float(np.abs(values).max())
-        converged = beta * abs(vectors[-1, -1]) <= tolerance * abs(value)
-        if converged or beta <= EXHAUSTED * scale or time.process_time() - began > seconds:
+        error = beta * abs(float(vectors[-1, -1]))
+        exhausted = beta <= EXHAUSTED * scale
+        if exhausted or error <= tolerance * abs(value) or time.process_time() - began > seconds:
             break
         betas.append(beta)
         before, q = q, w / beta
-    return value
+    return value, error

@@ -5,6 +5,7 @@ diagnosis     its result as text, HTML and data; `words`: changes in words
 search        trials of faults, alone and together
 faults        what may be wrong, by the facts
 facts         what is measured of a training; `loss_reading`: of its loss function
+measured      what is measured of a training beside what is expected
 score         how good predictions are
 training      a training as the doctor sees it
 setup         all that decides a training of modules; `runnable`: observes and runs it

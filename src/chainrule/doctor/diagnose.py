@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..data.loader import DataLoader, order
 from ..diagnosis.data import check_finite
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
-from ..diagnosis.wording import short_exponents
+from ..diagnosis.wording import number, short_exponents
 from ..errors import ArgumentError, ChainruleError
 from ..graph import Array
 from ..hints import check_arguments
@@ -25,6 +25,7 @@ from ..train.loop.arguments import check_optimizer
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
 from .faults import faults_of
+from .measured import Measurement, measured_of
 from .scheduled import ScheduledTraining, Scheduling
 from .search import Search, find
 from .training import Data, Outcome, Training
@@ -32,6 +33,7 @@ from .words import in_words
 
 HELD_OUT = 5  # one of this number of rows is held out, if none are passed
 ROWS = 32  # of a batch
+MEASURING = 0.1  # of the time for trials
 
 
 @check_arguments(
@@ -66,10 +68,11 @@ def diagnose(
     batch_size   32 by default; arrays are shuffled in each epoch
     schedule     a function (optimizer, steps) that returns a schedule of optim: every copy has an
                  optimizer and a number of steps
-    seconds      of processor time for trials, after the training itself has run once
+    seconds      of processor time for trials, after the training itself has run once; a tenth more
+                 for what is measured
 
-    The result's text has the findings and what was tried; `to_dict()` has it as data. The same
-    arguments give the same findings, except where the time for trials ends them.
+    The result's text has the findings, what was tried, and what was measured; `to_dict()` has it as
+    data. The same arguments give the same findings, except where the time for trials ends them.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
@@ -128,13 +131,15 @@ def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
         if changes and not seed
     ]
     outcome = search.facts.outcome
+    measured = measured_of(search.facts, MEASURING * seconds)
     diagnosis = Diagnosis(
-        tuple(_with_remedies(finding, search) for finding in findings),
+        tuple(_with_rate(_with_remedies(finding, search), measured) for finding in findings),
         search.facts.score.name,
         search.base,
         len(training.valid[0]),
         tuple(sorted(tried, key=lambda a: (-round(a.trial.after, 3), a.count))),
         None if outcome.nonfinite is None else max(len(outcome.losses), 1),
+        tuple(measured),
     )
     return diagnosis, search.facts
 
@@ -161,6 +166,15 @@ def _with_remedies(finding: Finding, search: Search) -> Finding:
                 remedies.append(Remedy(fault.changes, "", alone))
     worded = (replace(r, text=r.text or in_words(r.changes, search.facts)) for r in remedies)
     return replace(finding, cause=short_exponents(finding.cause), remedies=tuple(worded))
+
+
+def _with_rate(finding: Finding, measured: Sequence[Measurement]) -> Finding:
+    """The finding; of a rate, its cause also says which one is critical."""
+    critical = next((m.value for m in measured if m.name == "critical_rate"), None)
+    if critical is None or finding.kind not in ("lr_too_high", "lr_too_low"):
+        return finding
+    cause = f"{finding.cause}; the critical rate at the first weights is {number(critical)}"
+    return replace(finding, cause=cause, evidence={**finding.evidence, "critical_rate": critical})
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────

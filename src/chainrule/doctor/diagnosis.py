@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..diagnosis.finding import Finding, Remedy, Trial
-from ..diagnosis.wording import capitalised
+from ..diagnosis.wording import capitalised, number
 from ..files import with_nulls
+from .measured import Measurement
 
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
+BASIC = ("initial_loss", "critical_rate", "gradient_noise_scale", "batch_by_heart")  # always
 HELPS = 0.1  # a difference of scores that is more than nothing
 
 
@@ -39,6 +41,7 @@ class Diagnosis:
     rows        how many rows are held out
     trials      what was tried, the best first
     broke       the epoch in which a loss or a weight was not finite, or None
+    measured    what was measured, as expected or not; the text has what is not, and a few others
     """
 
     findings: tuple[Finding, ...]
@@ -47,6 +50,7 @@ class Diagnosis:
     rows: int
     trials: tuple[Attempt, ...]
     broke: int | None = None
+    measured: tuple[Measurement, ...] = ()
 
     @property
     def remedy(self) -> Remedy | None:
@@ -79,6 +83,7 @@ class Diagnosis:
                     }
                     for attempt in self.trials
                 ],
+                "measured": [measurement.to_dict() for measurement in self.measured],
             }
         )
         return out
@@ -118,9 +123,9 @@ class Diagnosis:
     def lines(self, width: int = WIDTH) -> Iterator[str]:
         """The text, line by line."""
         yield from _wrapped(capitalised(self.headline), width)
-        for number, finding in enumerate(self.findings, 1):
+        for k, finding in enumerate(self.findings, 1):
             yield ""
-            head = f"{number}. "
+            head = f"{k}. "
             indent = " " * len(head)
             yield from _wrapped(finding.title, width, head, indent)
             yield from _wrapped(finding.sentence, width, indent, indent)
@@ -135,6 +140,14 @@ class Diagnosis:
         if self.trials:
             yield ""
             yield from table(self, width)
+        if self._shown:
+            yield ""
+            yield from _measured(self._shown, width)
+
+    @property
+    def _shown(self) -> list[Measurement]:
+        """What was measured that the text has."""
+        return [m for m in self.measured if m.remark or m.name in BASIC]
 
     def _listed(self, head: str, remedy: Remedy, indent: str, width: int) -> Iterator[str]:
         """The changes of a remedy, one per line, and what they came to."""
@@ -167,6 +180,15 @@ class Diagnosis:
             body = f"<table>{head}{''.join(rows)}</table>"
             count = len(self.trials)
             parts.append(f"<details><summary>{_trials(count)}</summary>{body}</details>")
+        if self._shown:
+            head = "<tr><th>measured</th><th>value</th><th>expected</th></tr>"
+            cell = '<td style="text-align:left">'
+            rows = (
+                f"<tr>{cell}{_words(m.name)}</td><td>{number(m.value)}</td>"
+                f"{cell}{html.escape(_expected(m))}</td></tr>"
+                for m in self._shown
+            )
+            parts.append(f"<table>{head}{''.join(rows)}</table>")
         return f"<div>{''.join(parts)}</div>"
 
     def _item(self, finding: Finding) -> str:
@@ -196,6 +218,24 @@ def table(diagnosis: Diagnosis, width: int = WIDTH) -> Iterator[str]:
     if more:
         start = " " * (head + 10)
         yield from _wrapped(f"… and {more} more, none better than these", width, start, start)
+
+
+def _measured(shown: list[Measurement], width: int) -> Iterator[str]:
+    """What was measured, and what is expected."""
+    first = max(len("measured"), *(len(_words(m.name)) for m in shown))
+    second = max(len("value"), *(len(number(m.value)) for m in shown))
+    yield f"{'measured':<{first}}  {'value':>{second}}  expected"
+    for m in shown:
+        start = f"{_words(m.name):<{first}}  {number(m.value):>{second}}  "
+        yield from _wrapped(_expected(m) or "–", width, start, " " * len(start))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _expected(m: Measurement) -> str:
+    return "; ".join(filter(None, (m.expected, m.remark)))
 
 
 def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..diagnosis.sharpness import critical_rate
 from ..graph import Array
 from .loss_reading import LossReading, read_loss
 from .score import Score, score_for
@@ -21,6 +22,10 @@ CALLED: Mapping[str, Callable[[Array], Array]] = {
     "Softmax": lambda z: (e := np.exp(z - z.max(-1, keepdims=True))) / e.sum(-1, keepdims=True),
 }
 ROWS = 256  # of the training that are scored again
+HESSIAN_ROWS = 512  # of the batch whose Hessian is measured
+NUMBERS = 3_000_000  # of a model: of a larger one it is not
+KNOWN = 0.1  # relative error of a sharpness that is worth knowing
+LEARNED = 0.1  # of the score, above that of a constant
 
 
 @dataclass
@@ -28,6 +33,7 @@ class Facts:
     """Measurements of a training.
 
     start, end   a batch before the first step, and after the last (None if it broke down)
+    seconds      of processor time for the curvature, if it is asked for
     """
 
     training: Training
@@ -36,6 +42,42 @@ class Facts:
     start: Observed
     outcome: Outcome
     end: Observed | None
+    seconds: float = 1.0
+
+    @cached_property
+    def numbers(self) -> int:
+        """How many numbers the parameters have."""
+        return sum(math.prod(p.shape) for _, p in self.training.model.named_parameters())
+
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether the training broke down, or is no better than a constant on its own rows."""
+        guess = self.score.guess + LEARNED
+        return self.outcome.nonfinite is not None or self.outcome.fit < guess
+
+    @cached_property
+    def sharpness(self) -> float | None:
+        """The largest eigenvalue of the Hessian at the first weights, if it is positive."""
+        if self.numbers > NUMBERS:
+            return None
+        is_sum = self.loss.reduction.startswith("sum")  # which grows with the rows
+        rows = self.training.batch if is_sum else HESSIAN_ROWS
+        value, error = self.training.sharpness(rows, self.seconds)
+        return value if value > 0 and error <= KNOWN * value else None
+
+    @cached_property
+    def critical_rate(self) -> float | None:
+        """The rate above which steps of SGD overshoot at that sharpness; None if it is unknown."""
+        settings = self.training.settings
+        if self.training.optimizer_name != "SGD" or settings.get("maximize"):
+            return None
+        return self.sharpness and critical_rate(
+            self.sharpness,
+            momentum=float(settings.get("momentum", 0.0)),
+            dampening=float(settings.get("dampening", 0.0)),
+            nesterov=bool(settings.get("nesterov", False)),
+            weight_decay=float(settings.get("weight_decay", 0.0)),
+        )
 
     @cached_property
     def weights(self) -> list[Layer]:
@@ -140,8 +182,11 @@ def _rms(a: np.ndarray | None) -> float:
     return 0.0 if a is None else float(np.sqrt(np.mean(np.square(a, dtype=np.float64))))
 
 
-def gather(training: Training) -> Facts:
-    """Measure a training: one batch, the loss function by experiments, and a whole run."""
+def gather(training: Training, seconds: float = 1.0) -> Facts:
+    """Measure a training: one batch, the loss function by experiments, and a whole run.
+
+    seconds   of processor time for the curvature, if it is asked for
+    """
     start = training.observe()
     shape = start.output.shape[1:]
     (_, y), (_, valid) = training.data, training.valid
@@ -150,4 +195,4 @@ def gather(training: Training) -> Facts:
     outcome = training.run(score)
     broken = outcome.nonfinite is not None or outcome.model is None
     end = None if broken else training.observe(outcome.model)
-    return Facts(training, loss, score, start, outcome, end)
+    return Facts(training, loss, score, start, outcome, end, seconds)

@@ -10,6 +10,7 @@ import numpy as np
 from .. import nn, random
 from ..compile import Compiled
 from ..diagnosis.finding import Change
+from ..diagnosis.sharpness import Product, hessian_product
 from ..graph import Array
 from ..nn import Module
 from ..nn.activation import Activation
@@ -18,6 +19,7 @@ from ..nn.utils import clip_grad_norm_
 from ..tensor import Tensor, as_tensor
 from ..train.evaluation.modes import evaluating
 from ..train.loop.schedule_ahead import ScheduleAhead
+from ..train.loop.untrained import tensors_read
 from .changes import apply
 from .runnable import Runnable
 from .training import Layer
@@ -70,6 +72,15 @@ class ModuleTraining(Runnable):
     def time_axis(self, module: Module) -> int | None:
         """As `Runnable.time_axis`."""
         return 1 if kind_of(module) == "recurrent" else None
+
+    def hessian_product(self, x: Any, y: Any) -> tuple[Product, int]:
+        """As `Runnable.hessian_product`."""
+        trained = (p for p in self.model.parameters() if p.requires_grad)
+        return hessian_product("diagnose", lambda: self.loss(self.model(x), y), trained)
+
+    def parameters_read(self, x: Any) -> set[int]:
+        """As `Runnable.parameters_read`."""
+        return tensors_read(self.model, x)
 
     def layer(self, path: str, module: Module, output: Array, features: int) -> Layer:
         """As `Runnable.layer`."""

@@ -13,12 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from ..diagnosis.sharpness import Product, largest_eigenvalue
 from ..errors import ArgumentError
 from ..graph import Array
+from ..train.loop.untrained import reason
 from .score import Score
 from .setup import Setup
 from .training import MISFITS, Layer, Observed, Outcome
@@ -85,6 +87,14 @@ class Runnable(Setup, ABC):
     def time_axis(self, module: Any) -> int | None:
         """The axis of the steps in the input of a recurrent layer; None of other modules."""
 
+    @abstractmethod
+    def hessian_product(self, x: Any, y: Any) -> tuple[Product, int]:
+        """The Hessian of the loss of a batch times a vector, and how many numbers that has."""
+
+    @abstractmethod
+    def parameters_read(self, x: Any) -> set[int]:
+        """The ids of the parameters that a forward pass reads."""
+
     def output(self, prediction: Any) -> Array:
         """The values of a prediction, classes last."""
         return self.array(prediction)
@@ -118,23 +128,84 @@ class Runnable(Setup, ABC):
     def first_step(self) -> float:
         """As `Training.first_step`."""
         t = self.fork()
-        before = {name: self.array(p).copy() for name, p in t.model.named_parameters()}
+        before = [self.array(p).copy() for _, p in t.model.named_parameters()]
         t.model.train()
-        t.optimizer.zero_grad()
         with self.drawing(0):
             x, y = (self.tensor(a[:ROWS]) for a in t.data)
-            t.loss(t.model(x), y).backward()
-            parameters = dict(t.model.named_parameters())
-            gradients = {
-                name: self.array(p.grad).copy()
-                for name, p in parameters.items()
-                if p.grad is not None
-            }
+            parameters, _ = t._backward(x, y)
+            gradients = [self._gradient(p).copy() for _, p in parameters]
             t.optimizer.step()
         return sum(
-            float(((self.array(parameters[name]) - before[name]) * g).sum())
-            for name, g in gradients.items()
+            float(((self.array(p) - old) * g).sum())
+            for (_, p), old, g in zip(parameters, before, gradients, strict=True)
         )
+
+    def sharpness(self, rows: int, seconds: float) -> tuple[float, float]:
+        """As `Training.sharpness`."""
+        t = self.fork()
+        t.model.train()
+        x, y = (self.tensor(a[self._some(rows)]) for a in t.data)
+        try:
+            with self.drawing(0):
+                product, size = t.hessian_product(x, y)
+                return largest_eigenvalue(product, size, tolerance=0.01, seconds=seconds)
+        except MISFITS:
+            return math.nan, math.inf
+
+    def gradients(self, count: int, rows: int) -> Array:
+        """As `Training.gradients`."""
+        t = self.fork()
+        t.model.train()
+        some = self._some(count * rows)
+        out: list[Array] = []
+        with self.drawing(0):
+            for k in range(0, len(some) - rows + 1, rows):
+                x, y = (self.tensor(a[some[k : k + rows]]) for a in t.data)
+                parameters, _ = t._backward(x, y)
+                parts = (self._gradient(p).ravel() for _, p in parameters if p.requires_grad)
+                out.append(np.concatenate([*parts]))
+        return np.array(out)
+
+    def untrained(self) -> dict[str, str]:
+        """As `Training.untrained`."""
+        t = self.fork()
+        t.model.train()
+        trained = {id(p) for group in t.optimizer.param_groups for p in group["params"]}
+        out: dict[str, str] = {}
+        with self.drawing(0):
+            x, y = (self.tensor(a[:ROWS]) for a in t.data)
+            parameters, loss = t._backward(x, y)
+            read = t.parameters_read(x)
+        for name, p in parameters:
+            nonzero = None if p.grad is None else bool(np.any(self.array(p.grad)))
+            is_read = nonzero is not None or id(p) in read
+            why = reason(id(p) in trained, nonzero, is_read, loss)
+            if p.requires_grad and why:
+                out[name] = why
+        return out
+
+    def of_one_batch(self, rows: int, steps: int) -> Self:
+        """As `Training.of_one_batch`."""
+        some = self._some(rows)
+        x, y = (a[some] for a in self.data)
+        settings: dict[str, Any] = {"batch": len(x), "epochs": steps, "shuffle": False}
+        return replace(self, data=(x, y), valid=(x, y), augment=None, **settings)
+
+    def _some(self, rows: int) -> Array:
+        """The numbers of this many rows, or of all, in random order."""
+        return np.random.default_rng(0).permutation(len(self.data[0]))[:rows]
+
+    def _backward(self, x: Any, y: Any) -> tuple[list[tuple[str, Any]], float]:
+        """The parameters with the gradients of a batch, and the loss."""
+        parameters = [*self.model.named_parameters()]
+        for _, p in parameters:
+            p.grad = None
+        loss = self.loss(self.model(x), y)
+        loss.backward()
+        return parameters, float(self.array(loss))
+
+    def _gradient(self, p: Any) -> Array:
+        return np.zeros(tuple(p.shape)) if p.grad is None else self.array(p.grad)
 
     def observe(self, model: Any = None) -> Observed:
         """As `Training.observe`."""

@@ -178,7 +178,7 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
 
     budget   seconds of processor time, after the training itself has run once
     """
-    facts = gather(training)
+    facts = gather(training, budget / 20)
     search = Search(facts, budget)
     faults = faults_of(facts)
     curable = [fault for fault in faults if fault.changes]

@@ -98,10 +98,13 @@ class Outcome:
 class Training(Protocol):
     """A training before its first step; whatever is done with it, it stays as it is.
 
+    model            with its first weights
     optimizer_name   the class of the optimizer
     settings         of its first group of parameters
     """
 
+    @property
+    def model(self) -> Any: ...
     @property
     def data(self) -> Data: ...
     @property
@@ -128,6 +131,22 @@ class Training(Protocol):
 
     def first_step(self) -> float:
         """∑ gradient · change over all weights in the first step: negative, if it descends."""
+
+    def sharpness(self, rows: int, seconds: float) -> tuple[float, float]:
+        """The largest eigenvalue of the loss's Hessian at the first weights, and its error.
+
+        Of a batch of `rows` rows; NaN where it cannot be computed.
+        seconds   of processor time after the first Hessian-vector product
+        """
+
+    def gradients(self, count: int, rows: int) -> Array:
+        """(count, P): the gradients at the first weights of batches of `rows` rows."""
+
+    def untrained(self) -> dict[str, str]:
+        """The parameters that the first step does not train, each with the reason."""
+
+    def of_one_batch(self, rows: int, steps: int) -> Training:
+        """The training on one batch alone, on which it is scored too."""
 
     def changed(self, changes: Sequence[Change]) -> Training:
         """The training with these changes."""

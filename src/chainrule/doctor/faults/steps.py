@@ -10,6 +10,7 @@ from ..facts import ROWS, Facts
 from .fault import Fault
 
 FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likely each is to help
+SAFE, EXCEEDED = 0.25, 0.75  # share of the critical rate that is tried, and how likely it helps
 LEAST, LARGEST = 1e-7, 2.0  # rates that are tried
 USUAL_BATCH = 32
 MORE_EPOCHS = 4
@@ -35,10 +36,15 @@ def step_faults(f: Facts) -> Iterator[Fault]:
 def _rate(f: Facts) -> Iterator[Fault]:
     settings, name = f.training.settings, f.training.optimizer_name
     rate = float(settings["lr"])
-    for factor, prior in FACTORS.items():
-        new = _rounded(rate * factor)
+    tried = {_rounded(rate * factor): prior for factor, prior in FACTORS.items()}
+    critical = f.critical_rate if f.learns_nothing else None
+    if critical is not None and rate > critical:
+        new = float(f"{critical * SAFE:.1g}")
+        tried = {r: prior for r, prior in tried.items() if not new / 2 <= r <= new * 2}
+        tried[new] = EXCEEDED
+    for new, prior in tried.items():
         if LEAST <= new <= LARGEST:
-            kind = "lr_too_low" if factor > 1 else "lr_too_high"
+            kind = "lr_too_low" if new > rate else "lr_too_high"
             cause = f"the rate is {rate:.3g}, and {new:.3g} does better"
             yield Fault(kind, "optimizer.lr", cause, prior, (Change("rate", "optimizer.lr", new),))
     adam = name in ("Adam", "AdamW")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...diagnosis.finding import Change
+from ...diagnosis.sharpness import Product
 from ...graph import Array
 from ..changes import apply
 from ..runnable import Runnable
@@ -85,6 +86,44 @@ class TorchTraining(Runnable):
     def time_axis(self, module: Any) -> int | None:
         """As `Runnable.time_axis`."""
         return int(module.batch_first) if layers.kind_of(module) == "recurrent" else None
+
+    def hessian_product(self, x: Any, y: Any) -> tuple[Product, int]:
+        """As `Runnable.hessian_product`."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        loss = self.loss(self.model(x), y)
+        slopes = torch.autograd.grad(loss, trained, create_graph=True, allow_unused=True)
+        pairs = [(p, g) for p, g in zip(trained, slopes, strict=True) if g is not None]
+        sizes = [p.numel() for p, _ in pairs]
+
+        def product(v: Array) -> Array:
+            parts = torch.as_tensor(v).split(sizes)
+            slope = sum(
+                (g * part.reshape(p.shape).to(p)).sum()
+                for (p, g), part in zip(pairs, parts, strict=True)
+            )
+            out = torch.autograd.grad(
+                slope, [p for p, _ in pairs], retain_graph=True, materialize_grads=True
+            )
+            return np.concatenate([self.array(t).ravel() for t in out]).astype(np.float64)
+
+        return product, sum(sizes)
+
+    def parameters_read(self, x: Any) -> set[int]:
+        """As `Runnable.parameters_read`."""
+        arguments: set[int] = set()
+
+        class Reads(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+            def __torch_function__(
+                self, function: Any, _: Any, args: Any = (), kwargs: Any = None
+            ) -> Any:
+                if function.__name__ != "__get__":  # of an attribute, such as its shape
+                    leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+                    arguments.update(id(a) for a in leaves if isinstance(a, torch.Tensor))
+                return function(*args, **(kwargs or {}))
+
+        with torch.no_grad(), Reads():
+            self.model(x)
+        return arguments
 
     def layer(self, path: str, module: Any, output: Array, features: int) -> Layer:
         """As `Runnable.layer`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,35 +35,45 @@ def still_untrained(
 def _untrained(
     model: Module, optimizer: Optimizer, x: Any, loss: float
 ) -> Iterator[tuple[str, str]]:
-    """The names of the parameters that nothing trains, each with the reason.
-
-    loss   of that step; if it is 0 (each target is ignored, say), gradients of 0 are right
-    """
+    """The names of the parameters that nothing trains, each with the reason."""
     trained = {id(p) for group in optimizer.param_groups for p in group.params}
-    used: set[int] | None = None
+    read = cache(lambda: tensors_read(model, x))
     for name, p in model.named_parameters():
-        if not p.requires_grad:  # frozen on purpose
-            continue
-        if id(p) not in trained:
-            yield name, "the optimizer does not have it (create it after the last layer)"
-        elif p.grad is None:
-            used = _tensors_read(model, x) if used is None else used
-            yield (
-                name,
-                "no gradient reached it: detach, argmax, rounding or a comparison cuts the path to "
-                "the loss"
-                if id(p) in used
-                else "forward does not use it",
-            )
-        elif loss and not _any_nonzero(p.grad):
-            yield name, "its gradient is 0 everywhere (dead units, or zeros multiply it)"
+        if p.requires_grad:  # others are frozen on purpose
+            nonzero = None if p.grad is None else _any_nonzero(p.grad)
+            is_read = nonzero is not None or id(p) in read()
+            why = reason(id(p) in trained, nonzero, is_read, loss)
+            if why:
+                yield name, why
+
+
+def reason(trained: bool, nonzero: bool | None, is_read: bool, loss: float) -> str:
+    """Why nothing trains a parameter, by one backward pass; "" if something does.
+
+    trained   whether the optimizer has it
+    nonzero   whether its gradient has a number other than 0; None if it has no gradient
+    is_read   whether a forward pass reads it
+    loss      of that pass; if it is 0 (each target is ignored, say), gradients of 0 are right
+    """
+    if not trained:
+        return "the optimizer does not have it (create it after the last layer)"
+    if nonzero is None:
+        return (
+            "no gradient reached it: detach, argmax, rounding or a comparison cuts the path to "
+            "the loss"
+            if is_read
+            else "forward does not use it"
+        )
+    if loss and not nonzero:
+        return "its gradient is 0 everywhere (dead units, or zeros multiply it)"
+    return ""
 
 
 def _any_nonzero(g: Any) -> bool:
     return bool(np.any((g.values if isinstance(g, RowSparse) else g).numpy()))
 
 
-def _tensors_read(model: Module, x: Any) -> set[int]:
+def tensors_read(model: Module, x: Any) -> set[int]:
     """The tensors that a forward pass reads."""
     recorded = forward_graph(model, x)
     return set() if recorded is None else {id(owner) for owner, _ in recorded.reads}
