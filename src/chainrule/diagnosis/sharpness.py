@@ -34,7 +34,7 @@ def sharpness(
     steps that grow; `critical_rate` has the limit for momentum and weight decay.
 
     loss         computes the loss of a batch, a floating scalar; it is recorded once
-    products     Hessian-vector products at most, each about four times as long as a step
+    products     Hessian-vector products at most, each about 2.5 times as long as a step
     tolerance    relative; the result is no larger than λ, except for rounding
 
     By Lanczos' method (1950), which needs fewer products than power iteration and is not misled by
