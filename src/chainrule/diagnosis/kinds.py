@@ -15,7 +15,7 @@ KINDS: Mapping[str, str] = {
     "unprotected_log": "the logarithm of 0",
     "missing_hidden_activation": "layers with weights in a row, without an activation between",
     "hidden_activation_wrong": "a hidden activation that hinders the training",
-    "vanishing_gradient": "the first layers get hardly any gradient",
+    "vanishing_gradient": "the first layers, or steps, get hardly any gradient",
     "exploding_gradient": "the gradient grows from layer to layer, or from step to step",
     "no_gradient": "a layer whose gradient is 0",
     "dead_relu": "units that are 0 for every row",

@@ -10,7 +10,7 @@ score         how good predictions are
 training      a training as the doctor sees it
 setup         all that decides a training of modules; `runnable`: observes and runs it
 modules       such a training of this library's modules, `scheduled`: with a schedule; `changes`:
-              changes of it
+              changes of it, `structure`: of how the network is built
 pytorch       the same for PyTorch's
 """
 

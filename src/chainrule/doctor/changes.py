@@ -5,8 +5,9 @@ Those of optimizer settings and data are the same for modules of other libraries
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from ..nn import functional as F  # noqa: N812 - the usual name
 from ..nn.activation import Activation
 from ..tensor import Tensor, no_grad
 from .setup import Setup
+from .structure import as_gru, remember, with_residual
 
 T = TypeVar("T", bound=Setup)
 Words = Mapping[str, Callable[[Any, Change], Any]]  # what each word of a change does
@@ -97,6 +99,21 @@ def _insert_norm(t: T, change: Change) -> T:
     return _with_optimizer(exchange(t, change.place, nn.Sequential(old, norm)))
 
 
+def _residual(t: T, change: Change) -> T:
+    return exchange(t, change.place, with_residual(module_at(t.model, change.place)))
+
+
+def _recurrent(t: T, change: Change) -> T:
+    with _drawing(change.place):
+        new = as_gru(module_at(t.model, change.place))
+    return _with_optimizer(exchange(t, change.place, new))
+
+
+def _memory(t: T, change: Change) -> T:
+    remember(module_at(t.model, change.place), change.value, seed_of(change.place))
+    return t
+
+
 _INITS: Mapping[str, Callable[..., Any]] = {
     "he_uniform": lambda w: init.kaiming_uniform_(w),
     "he_normal": lambda w: init.kaiming_normal_(w),
@@ -109,19 +126,26 @@ def seed_of(path: str) -> int:
     return zlib.crc32(path.encode())
 
 
-def _initialisation(t: T, change: Change) -> T:
+@contextlib.contextmanager
+def _drawing(path: str) -> Iterator[None]:
+    """Random numbers from the seed of a path inside; afterwards they go on as before."""
     drawn = random.default.state
-    random.default.set_state(random.Generator(seed_of(change.place)).state)
+    random.default.set_state(random.Generator(seed_of(path)).state)
     try:
-        module = module_at(t.model, change.place)
+        yield
+    finally:
+        random.default.set_state(drawn)
+
+
+def _initialisation(t: T, change: Change) -> T:
+    module = module_at(t.model, change.place)
+    with _drawing(change.place):
         if isinstance(module, (nn.RNN, nn.LSTM, nn.GRU)):
             _recurrent_initialisation(module)
             return t
         _INITS[change.value](module.weight)
         if getattr(module, "bias", None) is not None:
             init.zeros_(module.bias)
-    finally:
-        random.default.set_state(drawn)
     return t
 
 
@@ -161,6 +185,10 @@ def _with_optimizer(t: T) -> T:
     group = old.param_groups[0]
     settings = {k: group[k] for k in group if k != "initial_lr"}  # which schedules add
     return replace(t, optimizer=type(old)(t.model.named_parameters(), **settings))
+
+
+def _clip(t: T, change: Change) -> T:
+    return replace(t, clip_norm=change.value)
 
 
 def _decay(t: T, change: Change) -> T:
@@ -251,13 +279,17 @@ CHANGES: Words = {
     "loss": _loss,
     "match": _match,
     "scale": _scale,
+    "recurrent": _recurrent,
     "initialisation": _initialisation,
+    "memory": _memory,
     "insert": _insert_norm,
+    "residual": _residual,
     "activation": _activation,
     "output_activation": _activation,
     "remove": _remove,
     "optimizer": _optimizer,
     "rate": _rate,
+    "clip": _clip,
     "decay": _decay,
     "shuffle": _shuffle,
     "batch": _batch,

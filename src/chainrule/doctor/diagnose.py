@@ -27,7 +27,7 @@ from .facts import Facts
 from .faults import faults_of
 from .measured import Measurement, measured_of
 from .scheduled import ScheduledTraining, Scheduling
-from .search import Search, find
+from .search import STEP, Search, find
 from .training import Data, Outcome, Training
 from .words import in_words
 
@@ -156,14 +156,23 @@ def _trial(search: Search, outcome: Outcome) -> Trial:
 
 
 def _with_remedies(finding: Finding, search: Search) -> Finding:
-    """The finding with its remedies in words, the last of which repairs it alone."""
+    """The finding with its remedies in words, the last of which repairs it alone.
+
+    Of several changes that may, it is what did best; the first remedy, if it is about as good.
+    """
     remedies = list(finding.remedies)
+    first = {*remedies[0].changes} if remedies else set()
+    alone = []
     for fault in faults_of(search.facts):
         if (fault.kind, fault.place, fault.cause) == (finding.kind, finding.place, finding.cause):
             outcome = search.tried.get((frozenset(fault.changes), 0))
-            alone = None if outcome is None else _trial(search, outcome)
-            if fault.changes and all({*fault.changes} != {*r.changes} for r in remedies):
-                remedies.append(Remedy(fault.changes, "", alone))
+            trial = None if outcome is None else _trial(search, outcome)
+            after = -math.inf if trial is None else trial.after
+            about = after + STEP * (first == {*fault.changes})
+            alone.append((about, Remedy(fault.changes, "", trial)))
+    best = max(alone, key=lambda a: a[0])[1] if alone else None
+    if best is not None and best.changes and first != {*best.changes}:
+        remedies.append(best)
     worded = (replace(r, text=r.text or in_words(r.changes, search.facts)) for r in remedies)
     return replace(finding, cause=short_exponents(finding.cause), remedies=tuple(worded))
 

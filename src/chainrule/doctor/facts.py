@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,6 +132,10 @@ class Facts:
         before = self.start.layers[: max(self.last, 0)]
         return [a for a in before if a.kind in ("activation", "custom")]
 
+    def before(self, layer: Layer) -> list[Layer]:
+        """The layers that ran before it."""
+        return list(itertools.takewhile(lambda a: a is not layer, self.start.layers))
+
     @cached_property
     def gradient_ratio(self) -> float:
         """The root mean square of the first weights' gradient over that of the last."""
@@ -140,18 +145,29 @@ class Facts:
         return sizes[0] / sizes[-1] if sizes[-1] else math.inf
 
     @cached_property
+    def upstream(self) -> dict[str, float]:
+        """The norm of ∂loss/∂output of each layer with weights, by its path."""
+        there = [(a.path, a.upstream) for a in self.weights if a.upstream is not None]
+        return {path: _rms(g) * math.sqrt(g.size) for path, g in there}
+
+    @cached_property
     def growth(self) -> float:
         """∂loss/∂output of the first layer with weights over that of the last, by their sizes."""
         sizes = [_rms(a.upstream) for a in self.weights if a.upstream is not None]
         return sizes[0] / sizes[-1] if len(sizes) > 1 and sizes[-1] else 1.0
 
     @cached_property
-    def dead_at_start(self) -> float:
-        """The share of hidden ReLU units that are 0 on every row of the first batch, in the layer
-        where it is largest.
+    def dead(self) -> list[tuple[Layer, float]]:
+        """The hidden ReLU with the share of their units that are 0 on every row of the first
+        batch.
         """
         relus = [a for a in self.hidden if a.name == "ReLU"]
-        return max((float(np.all(a.by_unit <= 0, axis=0).mean()) for a in relus), default=0.0)
+        return [(a, float(np.all(a.by_unit <= 0, axis=0).mean())) for a in relus]
+
+    @property
+    def dead_at_start(self) -> float:
+        """That share in the layer where it is largest."""
+        return max((share for _, share in self.dead), default=0.0)
 
     @cached_property
     def saturated(self) -> list[tuple[Layer, float]]:

@@ -208,5 +208,6 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     for fault in sorted(weights, key=lambda c: -weights[c]):
         if all((f.kind, f.place) != (fault.kind, fault.place) for f in findings):
             share = min(weights[fault] / 2, 1.0)
-            findings.append(Finding(fault.kind, fault.place, fault.cause, {}, share, remedies))
+            what = fault.kind, fault.place, fault.cause, fault.evidence
+            findings.append(Finding(*what, share, remedies))
     return findings, search

@@ -78,17 +78,43 @@ def _lower(name: str) -> str:
 
 
 def _removal(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    yield f"no dropout in {places([change.place for change in changes])}"
+    yield f"no dropout in {_places(changes)}"
 
 
 def _insertion(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     what = "batch normalization" if changes[0].value == "batchnorm" else changes[0].value
-    yield f"{what} after {places([change.place for change in changes])}"
+    yield f"{what} after {_places(changes)}"
+
+
+def _places(changes: Sequence[Change]) -> str:
+    return places([change.place for change in changes])
+
+
+def _residual(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"a residual connection around {_places(changes)}"
+
+
+def _recurrent(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"{changes[0].value.upper()} in place of RNN in {_places(changes)}"
+
+
+def _memory(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    steps = changes[0].value
+    yield f"gates that keep the state for up to {steps} steps in {_places(changes)}"
+
+
+def _clip(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"gradients clipped to the norm {number(changes[0].value)}"
 
 
 def _initialisation(changes: Sequence[Change], _: Facts) -> Iterator[str]:
-    by = dict.fromkeys(INITIALISATIONS.get(c.value, c.value) for c in changes)
-    yield f"first weights by {' and '.join(by)} in {places([c.place for c in changes])}"
+    recurrent = [c for c in changes if c.value == "orthogonal"]
+    others = [c for c in changes if c.value != "orthogonal"]
+    if recurrent:
+        yield f"orthogonal first weights from state to state in {_places(recurrent)}"
+    if others:
+        by = dict.fromkeys(INITIALISATIONS.get(c.value, c.value) for c in others)
+        yield f"first weights by {' and '.join(by)} in {_places(others)}"
 
 
 def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
@@ -153,6 +179,10 @@ _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
     "output_activation": _activation,
     "remove": _removal,
     "insert": _insertion,
+    "residual": _residual,
+    "recurrent": _recurrent,
+    "memory": _memory,
+    "clip": _clip,
     "initialisation": _initialisation,
     "scale": _scale,
     "match": _match,

@@ -4,6 +4,7 @@ fault        the form of a fault
 outputs      the output's activation, the loss
 data         inputs and targets: scales, the two sets, labels
 weights      the first weights, hidden activations, normalization
+time         gradients on their way back through the steps of a recurrent layer
 steps        the rate, the optimizer, batches, epochs, regularisation, evaluation mode
 """
 
@@ -12,6 +13,7 @@ from .data import data_faults
 from .fault import Fault
 from .outputs import output_faults
 from .steps import step_faults
+from .time import time_faults
 from .weights import weight_faults
 
 __all__ = ["Fault", "faults_of"]
@@ -19,5 +21,5 @@ __all__ = ["Fault", "faults_of"]
 
 def faults_of(facts: Facts) -> list[Fault]:
     """What may be wrong, the likeliest first."""
-    kinds = output_faults, data_faults, weight_faults, step_faults
+    kinds = output_faults, data_faults, time_faults, weight_faults, step_faults
     return sorted((f for of in kinds for f in of(facts)), key=lambda f: -f.prior)

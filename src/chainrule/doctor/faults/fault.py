@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...diagnosis.finding import Change
+
+Changes = tuple[Change, ...]
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,13 @@ class Fault:
     prior     in 0…1: how likely it is to harm, by the facts alone
     changes   what would cure it; none if nothing here can
     certain   whether the facts alone show it, whatever becomes of the changes
+    evidence  the numbers behind the cause, by name
     """
 
     kind: str
     place: str
     cause: str
     prior: float
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     certain: bool = False
+    evidence: Mapping[str, Any] = field(default_factory=dict, compare=False)

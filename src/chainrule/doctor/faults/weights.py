@@ -11,20 +11,20 @@ import numpy as np
 from ...diagnosis.finding import Change
 from ..facts import Facts
 from ..training import Layer
-from .fault import Fault
+from .fault import Changes, Fault
 
 WIDE, NARROW = 1.6, 0.6  # spread of weights over the widest and narrowest of the usual ones
 VERY_WIDE, VERY_NARROW = 4.0, 0.2
 VANISHED = 0.01  # gradient of the first weights over that of the last
 LOST = 1e-4  # ∂loss/∂output likewise: small weights make the last weights' gradient small as well
-EXPLODED = 50.0  # ∂loss/∂output of the first layer over that of the last; over time likewise
-FORGOTTEN = 1e-3  # ∂loss/∂input of the first step over that of the last
-EQUAL = 1e-6  # largest difference of the units of a recurrent layer
+EXPLODED = 50.0  # ∂loss/∂output of the first layer over that of the last
 SATURATED = 0.5  # share of outputs
 DEAD = 0.3  # share of units after the training
 DEAD_AT_START = 0.8  # of one layer: by chance, about half of the units are 0 for a given row
+SIGMOIDS = "Sigmoid", "Hardsigmoid"
 BENT = 1e-3  # of the largest output: above rounding
-DEEP = 8  # hidden activations
+DEEP = 8  # hidden activations: beyond it first weights have to fit them
+VERY_DEEP = 20  # layers from which plain networks get worse with depth (He et al., 2016)
 USUAL = {
     *("ReLU", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "ReLU6", "Hardswish"),
     *("Tanh", "Sigmoid", "Softplus", "Softsign", "Hardtanh", "Hardsigmoid"),
@@ -34,68 +34,112 @@ USUAL = {
 def weight_faults(f: Facts) -> Iterator[Fault]:
     """First weights that spread too far or too little; hidden activations; no normalization."""
     layers = [a for a in f.weights if a.units is not None]
-    yield from _over_time(f)
     if layers:
         yield from _by_depth(f, layers)
         yield from _first_weights(f, layers)
         yield from _linear_stack(f, layers)
         yield from _hidden(f, layers)
         if len(layers) >= 5 and not f.start.of_kind("norm"):
-            changes = tuple(Change("insert", a.path, "batchnorm") for a in layers[:-1])
             cause = f"{len(layers)} layers without normalization"
-            yield Fault("batchnorm_missing", layers[0].path, cause, 0.4, changes)
-            if f.gradient_ratio < VANISHED or f.growth < LOST:
-                cause = (
-                    f"over {len(layers)} layers, the gradient of the first weights is "
-                    f"{f.gradient_ratio:.2g} times that of the last, and that of the outputs "
-                    f"{f.growth:.2g} times"
-                )
-                yield Fault("vanishing_gradient", layers[0].path, cause, 0.4, changes)
+            yield Fault("batchnorm_missing", layers[0].path, cause, 0.4, _normalized(layers))
 
 
-def _drawn_again(layers: Sequence[Layer]) -> tuple[Change, ...]:
+def _drawn_again(layers: Sequence[Layer], hidden: str = "he_uniform") -> Changes:
     """First weights by He, of the last layer by Glorot."""
-    changes = tuple(Change("initialisation", a.path, "he_uniform") for a in layers[:-1])
+    changes = tuple(Change("initialisation", a.path, hidden) for a in layers[:-1])
     return *changes, Change("initialisation", layers[-1].path, "glorot_uniform")
+
+
+def _normalized(layers: Sequence[Layer]) -> Changes:
+    """Batch normalization after all but the last."""
+    return tuple(Change("insert", a.path, "batchnorm") for a in layers[:-1])
 
 
 def _by_depth(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
     """What grows, sticks or is lost on the way through the layers, before the first step."""
     changes = _drawn_again(layers)
+    evidence = {"upstream": dict(f.upstream)}
     if f.growth > EXPLODED:
         cause = (
             f"the gradient of the outputs grows {f.growth:.2g} times from {layers[-1].path} back "
             f"to {layers[0].path}"
         )
-        yield Fault("exploding_gradient", layers[0].path, cause, 0.7, changes)
+        yield Fault("exploding_gradient", layers[0].path, cause, 0.7, changes, evidence=evidence)
+    if f.gradient_ratio < VANISHED or f.growth < LOST:
+        cause = (
+            f"over {len(layers)} layers, the gradient of the first weights is "
+            f"{f.gradient_ratio:.2g} times that of the last, and that of the outputs "
+            f"{f.growth:.2g} times{_per_layer(f)}"
+        )
+        for prior, changes in _vanishing(f, layers):
+            yield Fault(
+                "vanishing_gradient", layers[0].path, cause, prior, changes, evidence=evidence
+            )
     stuck = [(a, share) for a, share in f.saturated if share > SATURATED]
     if stuck:
         a, share = stuck[0]
         cause = f"{share:.0%} of the outputs of {a.name} are at the ends of its range"
         yield Fault("saturated_activation", a.path, cause, 0.7, changes)
-    if f.dead_at_start > DEAD_AT_START:
-        relu = next(a for a in f.hidden if a.name == "ReLU")
-        cause = f"{f.dead_at_start:.0%} of a layer's ReLU units are 0 for every row from the start"
-        yield Fault("dead_relu", relu.path, cause, 0.9, changes)
+    yield from _dead(f, layers)
 
 
-def _over_time(f: Facts) -> Iterator[Fault]:
-    """What grows or is lost on the way back through the steps of a recurrent layer."""
-    for a in f.weights:
-        if a.by_step is None:
-            continue
-        first, last = float(a.by_step[0]), float(a.by_step[-1])
-        ratio = first / last if last else 1.0
-        change = (Change("initialisation", a.path, "glorot_uniform"),)
-        units = a.by_unit
-        if units.shape[1] > 1 and units.any() and np.ptp(units, axis=1).max() < EQUAL:
-            cause = "all units of the layer give the same numbers, so that they stay equal"
-            yield Fault("init_symmetric", a.path, cause, 1.0, change, True)
-        cause = f"the gradient of the first step's input is {ratio:.2g} times that of the last"
-        if ratio > EXPLODED:
-            yield Fault("exploding_gradient", a.path, cause, 0.8, change)
-        elif ratio < FORGOTTEN:
-            yield Fault("vanishing_gradient", a.path, cause, 0.4, change)
+def _dead(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
+    """ReLU units that are 0 for every row: the layers before them are drawn again, or all."""
+    dead = [(a, share) for a, share in f.dead if share > DEAD_AT_START]
+    if not dead:
+        return
+    relu, share = dead[0]
+    got = f.before(relu)[-1:]
+    cause = f"{share:.0%} of the units of the ReLU are 0 for every row from the start"
+    if got:
+        mean, spread = float(got[0].output.mean()), float(got[0].output.std())
+        cause += f": what it gets has the mean {mean:.2g} and the spread {spread:.2g}"
+    feeding = set()
+    for a, _ in dead:
+        feeding |= {b.path for b in [b for b in f.before(a) if b.units is not None][-1:]}
+    evidence = {"dead": {a.path: share for a, share in f.dead}}
+    every = _drawn_again(layers)
+    some = tuple(c for c in every if c.place in feeding)
+    for changes, prior in {every: 0.85, some: 0.9}.items():
+        if changes:
+            yield Fault("dead_relu", relu.path, cause, prior, changes, evidence=evidence)
+
+
+def _per_layer(f: Facts) -> str:
+    """The part of the gradient that is left after one layer, if all do the same."""
+    norms = list(f.upstream.values())
+    if len(norms) < 2 or not 0 < norms[0] < norms[-1]:
+        return ""
+    text = f": a layer passes on {(norms[0] / norms[-1]) ** (1 / (len(norms) - 1)):.0%} of it"
+    sigmoids = any(a.name in SIGMOIDS for a in f.hidden)
+    return text + ", and the slope of a sigmoid is 25% at most" * sigmoids
+
+
+def _vanishing(f: Facts, layers: Sequence[Layer]) -> Iterator[tuple[float, Changes]]:
+    """What lets a gradient through, with its prior."""
+    sigmoids = [a for a in f.hidden if a.name in SIGMOIDS]
+    normal = bool(f.start.of_kind("norm"))
+    if len(layers) > VERY_DEEP:
+        square = [a for a in layers[:-1] if _is_square(a)]
+        around = tuple(Change("residual", a.path) for a in square)
+        norms = () if normal else _normalized(layers)
+        if around:
+            again = _drawn_again(layers)
+            yield 0.85, (*_exchange(sigmoids, "relu"), *again, *norms, *around)
+    if len(sigmoids) > 2:
+        deep = len(f.hidden) > DEEP
+        for new, weights in (("relu", "he_uniform"), ("tanh", "glorot_uniform")):
+            again = _drawn_again(layers, weights) if deep else ()
+            yield 0.8, (*_exchange(sigmoids, new), *again)
+    elif len(f.hidden) > DEEP:
+        yield 0.6, _drawn_again(layers)
+    if len(layers) >= 5 and not normal:
+        yield 0.4, _normalized(layers)
+
+
+def _is_square(a: Layer) -> bool:
+    """Whether its input can be added to its output."""
+    return a.name == "Linear" and a.units is not None and len(set(a.units.shape)) == 1
 
 
 def _first_weights(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
@@ -158,29 +202,27 @@ def _is_bent(a: Layer, b: Layer) -> bool:
 
 
 def _hidden(f: Facts, layers: Sequence[Layer]) -> Iterator[Fault]:
-    hidden, ratio = f.hidden, f.gradient_ratio
+    hidden = f.hidden
+    lost = f.gradient_ratio < VANISHED or f.growth < LOST
     odd = [a for a in hidden if a.name not in USUAL]
-    sigmoids = [a for a in hidden if a.name in ("Sigmoid", "Hardsigmoid")]
+    sigmoids = [a for a in hidden if a.name in SIGMOIDS]
     relus = [a for a in hidden if a.name == "ReLU"]
     for new in ("relu", "tanh"):
         if odd:
             cause = f"{odd[0].name} as a hidden activation"
             yield Fault("hidden_activation_wrong", odd[0].path, cause, 0.9, _exchange(odd, new))
-        elif sigmoids:
-            vanishes = ratio < VANISHED and len(sigmoids) > 2
-            kind = "vanishing_gradient" if vanishes else "hidden_activation_wrong"
-            place = layers[0].path if vanishes else sigmoids[0].path
+        elif sigmoids and not (lost and len(sigmoids) > 2):  # else the gradient vanishes
             cause = (
                 f"{len(sigmoids)} sigmoids in a row, each with a slope of 1/4 at most: the "
-                f"gradient of the first weights is {ratio:.2g} times that of the last"
+                f"gradient of the first weights is {f.gradient_ratio:.2g} times that of the last"
             )
-            yield Fault(
-                kind, place, cause, 0.8 if len(sigmoids) > 2 else 0.4, _exchange(sigmoids, new)
-            )
+            prior = 0.8 if len(sigmoids) > 2 else 0.4
+            changes = _exchange(sigmoids, new)
+            yield Fault("hidden_activation_wrong", sigmoids[0].path, cause, prior, changes)
     if relus and not odd and (f.dead_share > DEAD or len(hidden) > DEEP):
         cause = f"{f.dead_share:.0%} of the hidden ReLU units are 0 for every row"
         yield Fault("dead_relu", relus[0].path, cause, 0.7, _exchange(relus, "tanh"))
 
 
-def _exchange(layers: Sequence[Layer], new: str) -> tuple[Change, ...]:
+def _exchange(layers: Sequence[Layer], new: str) -> Changes:
     return tuple(Change("activation", a.path, new) for a in layers)

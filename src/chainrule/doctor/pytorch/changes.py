@@ -10,6 +10,7 @@ from typing import Any
 from ...diagnosis.finding import Change
 from ..changes import Words, exchange, module_at, seed_of
 from ..setup import Setup
+from ..structure import gate_biases, memory_bias
 from .layers import CONVOLUTIONS, is_of_torch, kind_of
 from .surroundings import drawing
 
@@ -83,6 +84,58 @@ def _insert_norm(t: Any, change: Change) -> Any:
     norm.to(device=w.device, dtype=w.dtype)
     t.optimizer.param_groups[0]["params"] += list(norm.parameters())
     return _put(t, change.place, Followed(old, norm))
+
+
+class Residual(nn.Module):  # type: ignore[misc]
+    """x + inner(x)."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Any) -> Any:
+        return x + self.inner(x)
+
+
+def _residual(t: Any, change: Change) -> Any:
+    """As `structure.with_residual`."""
+    inner = module_at(t.model, change.place)
+    last = inner[len(inner) - 1] if isinstance(inner, nn.Sequential) else inner
+    for p in (last.weight, last.bias):
+        if p is not None:
+            nn.init.zeros_(p)
+    return _put(t, change.place, Residual(inner))
+
+
+def _recurrent(t: Any, change: Change) -> Any:
+    """A GRU of the same size, trained by the same groups of parameters as what it replaces."""
+    old = module_at(t.model, change.place)
+    with drawing(seed_of(change.place)):
+        new = nn.GRU(
+            old.input_size,
+            old.hidden_size,
+            old.num_layers,
+            bias=old.bias,
+            batch_first=old.batch_first,
+            dropout=old.dropout,
+            bidirectional=old.bidirectional,
+        )
+    new.to(device=old.weight_hh_l0.device, dtype=old.weight_hh_l0.dtype)
+    theirs = {id(p) for p in old.parameters()}
+    for group in t.optimizer.param_groups:
+        has_old = any(id(p) in theirs for p in group["params"])
+        others = [p for p in group["params"] if id(p) not in theirs]
+        group["params"] = others + list(new.parameters()) * has_old
+    return _put(t, change.place, new)
+
+
+def _memory(t: Any, change: Change) -> Any:
+    module = module_at(t.model, change.place)
+    for name, bias in gate_biases(dict(module.named_parameters()), type(module).__name__):
+        new = memory_bias(bias.detach().cpu().numpy(), name, change.value, seed_of(change.place))
+        with torch.no_grad():
+            bias.copy_(torch.as_tensor(new))
+    return t
 
 
 _INITS: Mapping[str, Callable[..., Any]] = {
@@ -171,7 +224,10 @@ def _loss(t: Setup, change: Change) -> Setup:
 
 WORDS: Words = {
     "loss": _loss,
+    "recurrent": _recurrent,
     "initialisation": _initialisation,
+    "memory": _memory,
+    "residual": _residual,
     "insert": _insert_norm,
     "activation": _activation,
     "output_activation": _activation,
