@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +109,41 @@ def _tags(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
     return x, before % 4
 
 
+def _spots(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
+    """Images of 10 × 10 with a bright spot; the target is how far from the middle it is."""
+    place = rng.uniform(1, 8, (rows, 2))
+    row, column = np.mgrid[:10, :10]
+    apart = (row - place[:, 0, None, None]) ** 2 + (column - place[:, 1, None, None]) ** 2
+    x = 4 * np.exp(-apart / 3) - 0.5 + 0.1 * rng.normal(size=apart.shape)
+    y = np.sqrt(((place - 4.5) ** 2).sum(1, keepdims=True))
+    return x[..., None], (y - y.mean()) / y.std()
+
+
+def _sums(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
+    """Sequences (12, 2); the target is the sum of the one column where the other is positive."""
+    x = rng.normal(size=(rows, 12, 2))
+    y = (x[..., 0] * (x[..., 1] > 0)).sum(1, keepdims=True)
+    return x, (y - y.mean()) / y.std()
+
+
+def _counts(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
+    """Ten of twenty tokens; the target is how many of them are among the first eight."""
+    x = rng.integers(0, 20, (rows, 10))
+    y = (x < 8).sum(1, keepdims=True).astype(float)
+    return x, (y - y.mean()) / y.std()
+
+
+def _noisy(made: Callable[[np.random.Generator, int], tuple[Array, Array]], share: float) -> Any:
+    """The same with this share of noise in the targets: few rows of it are learned by heart."""
+
+    def noisy(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
+        x, y = made(rng, rows)
+        y = math.sqrt(1 - share) * y + math.sqrt(share) * rng.normal(size=y.shape)
+        return x, y
+
+    return noisy
+
+
 DATA: Mapping[str, tuple[Callable[[np.random.Generator, int], tuple[Array, Array]], int]] = {
     "blobs": (_blobs, 600),  # and the rows that are trained on
     "mixed": (_mixed, 600),
@@ -121,6 +158,12 @@ DATA: Mapping[str, tuple[Callable[[np.random.Generator, int], tuple[Array, Array
     "next_values": (_next_values, 300),
     "words": (_words, 800),
     "tags": (_tags, 400),
+    "spots": (_spots, 600),
+    "sums": (_sums, 600),
+    "counts": (_counts, 600),
+    "few_spots": (_noisy(_spots, 0.4), 150),
+    "few_sums": (_noisy(_sums, 0.4), 150),
+    "few_counts": (_noisy(_counts, 0.4), 150),
 }
 
 

@@ -67,6 +67,13 @@ def _mlp(shape: tuple[int, ...], sizes: tuple[int, ...], outputs: int, act: Any)
     return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
+def _mlp_norm(shape: tuple[int, ...], sizes: tuple[int, ...], outputs: int) -> Module:
+    layers: list[Module] = []
+    for a, b in zip((shape[0], *sizes), sizes, strict=False):
+        layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+
+
 class Called(Module):
     """Activations as plain function calls, which no module shows."""
 
@@ -130,6 +137,7 @@ def _recurrent(kind: Any, each: bool = False) -> Callable[..., Module]:
 NETWORKS: Mapping[str, Callable[..., Module]] = {
     "mlp": lambda shape, sizes, outputs: _mlp(shape, sizes, outputs, nn.ReLU),
     "mlp_tanh": lambda shape, sizes, outputs: _mlp(shape, sizes, outputs, nn.Tanh),
+    "mlp_norm": _mlp_norm,
     "called": lambda shape, sizes, outputs: Called(shape[0], sizes, outputs),
     "cnn": lambda shape, sizes, outputs: _cnn(shape, sizes, outputs, False),
     "cnn_norm": lambda shape, sizes, outputs: _cnn(shape, sizes, outputs, True),
@@ -157,6 +165,9 @@ HEALTHY: Mapping[str, Healthy] = {
     "tanh blobs deep": Healthy("mlp_tanh", "blobs", (32,) * 6, 6, "classes", 0.85, 2e-3, 20),
     "called blobs": Healthy("called", "blobs", (48, 48), 6, "classes", 0.9, 5e-3, 12),
     "called numbers": Healthy("called", "numbers", (64, 64), 1, "numbers", 0.85, 5e-3, 25),
+    "mlp norm blobs": Healthy("mlp_norm", "blobs", (48, 48), 6, "classes", 0.9, 5e-3, 12),
+    "cnn spots": Healthy("cnn", "spots", (8, 16), 1, "numbers", 0.85, 5e-3, 12),
+    "cnn few": Healthy("cnn", "few_spots", (8, 16), 1, "numbers", 0.3, 5e-3, 12),
     "cnn stripes": Healthy("cnn", "stripes", (8,), 4, "classes", 0.9, 5e-3, 8),
     "cnn stripes large": Healthy("cnn", "stripes", (8, 16), 4, "classes", 0.9, 3e-3, 10),
     "cnn digits": Healthy("cnn", "digits", (8, 16), 10, "classes", 0.85, 5e-3, 8),
@@ -165,11 +176,18 @@ HEALTHY: Mapping[str, Healthy] = {
     "rnn waves": Healthy("rnn", "waves", (32,), 3, "classes", 0.85, 5e-3, 30),
     "gru recall": Healthy("gru", "recall", (24,), 4, "classes", 0.9, 1e-2, 15),
     "lstm waves": Healthy("lstm", "waves", (24,), 3, "classes", 0.9, 5e-3, 25),
+    "rnn recall": Healthy("rnn", "recall", (48,), 4, "classes", 0.9, 5e-3, 60),
+    "lstm sums": Healthy("lstm", "sums", (24,), 1, "numbers", 0.8, 1e-2, 25),
+    "gru few": Healthy("gru", "few_sums", (32,), 1, "numbers", 0.2, 5e-3, 15),
     "rnn next values": Healthy("rnn_each", "next_values", (32,), 1, "numbers", 0.85, 1e-2, 20),
     "lstm tags": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 1e-2, 10),
     "transformer words": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 5e-3, 8),
     "transformer words deep": Healthy("transformer", "words", (16, 3), 4, "classes", 0.9, 3e-3, 8),
+    "transformer counts": Healthy("transformer", "counts", (16, 1), 1, "numbers", 0.85, 5e-3, 10),
+    "transformer few": Healthy("transformer", "few_counts", (32, 2), 1, "numbers", 0.2, 3e-3, 6),
     "sgd words": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 0.3, 12, "sgd"),
+    "sgd words short": Healthy("transformer", "words", (16, 1), 4, "classes", 0.9, 0.3, 3, "sgd"),
+    "sgd tags short": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 3.0, 6, "sgd"),
     "sgd tags": Healthy("lstm_each", "tags", (24,), 4, "classes", 0.9, 3.0, 20, "sgd"),
     "called digits": Healthy("called", "flat_digits", (48,), 10, "classes", 0.85, 0.1, 15, "sgd"),
 }

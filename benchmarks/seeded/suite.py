@@ -29,6 +29,7 @@ from .faults import (
     misaligned,
     negated,
     of_probabilities,
+    one_column,
     rate,
     settings,
     sgd,
@@ -316,5 +317,108 @@ FAULTS: list[Seeded] = [
         ("called digits",),
         *("double_softmax", loss(lambda p, y: F.cross_entropy(F.softmax(p), y)), ("loss", "head")),
         also=("loss_wrong",),
+    ),
+    # the same kinds in families that have none of them above
+    Seeded("output_activation_wrong", "cnn spots", append(nn.ReLU), ("8", "7")),
+    Seeded("output_activation_wrong", "transformer counts", append(nn.ReLU), ("head",)),
+    Seeded("target_range_mismatch", "cnn spots", append(nn.Sigmoid), ("8", "7", "data.targets")),
+    Seeded("target_range_mismatch", "transformer counts", append(nn.Tanh), ("head",)),
+    *_all(
+        ("sgd words short", "sgd tags short"),
+        *("double_softmax", append(nn.Softmax), ("head", "loss")),
+        also=("loss_wrong",),
+    ),
+    *_all(
+        ("sgd words short", "sgd tags short"),
+        *("loss_wrong", both(append(nn.Softmax), loss(hot_squares)), ("head", "loss")),
+    ),
+    Seeded(
+        "missing_output_activation",
+        "lstm waves",
+        loss(of_probabilities),
+        ("head", "loss"),
+        ("loss_wrong",),
+    ),
+    Seeded("loss_reduction_wrong", "sgd words", loss(sum_of_classes), ("loss",), LR_LIKE),
+    *_all(
+        ("cnn spots", "lstm sums", "transformer counts"),
+        *("loss_shape_broadcast", loss(broadcast), ("loss",)),
+    ),
+    Seeded(
+        "unprotected_log",
+        "cnn stripes",
+        both(append(nn.Softmax), inputs(lambda x: x * 4000), loss(unprotected)),
+        ("loss",),
+        ("inputs_not_scaled",),
+    ),
+    Seeded("hidden_activation_wrong", "cnn digits", exchange(nn.Softmax, "1", "4"), ("1", "4")),
+    Seeded(
+        "saturated_activation",
+        "lstm sums",
+        weights(times(60.0), "weight_ih_l0", "weight_hh_l0"),
+        ("recurrent",),
+        ("init_too_large", "exploding_gradient"),
+    ),
+    Seeded("init_too_large", "cnn stripes large", weights(times(40.0)), ("*",), RATE_LIKE),
+    Seeded("init_too_large", "lstm tags", weights(times(60.0)), ("*",), RATE_LIKE),
+    Seeded(
+        "init_too_small",
+        "cnn digits",
+        weights(times(0.01)),
+        ("*",),
+        ("vanishing_gradient", "lr_too_low"),
+    ),
+    *_all(
+        ("cnn digits", "cnn stripes large"),
+        *("init_symmetric", weights(constant(0.05), "weight", "bias"), ("*",)),
+    ),
+    Seeded(
+        "optimizer_unsuited",
+        "transformer words",
+        sgd(1e-2),
+        ("optimizer",),
+        ("lr_too_low", "too_few_epochs"),
+    ),
+    *_all(
+        ("gru recall", "rnn next values"),
+        *("batch_too_large", settings(batch=800), ("batch",), ("too_few_epochs", "lr_too_low")),
+    ),
+    *_all(
+        ("cnn digits", "lstm waves", "transformer words"),
+        *("batch_too_small", both(adam(lr=0.05), settings(batch=1)), ("batch",), ("lr_too_high",)),
+    ),
+    *_all(
+        ("cnn digits", "transformer words deep"),
+        *("too_few_epochs", settings(epochs=1), ("epochs",), ("lr_too_low", "batch_too_large")),
+    ),
+    *_all(("cnn spots", "lstm sums"), "inputs_not_scaled", inputs(lambda x: x * 300 + 900), X),
+    *_all(("sgd numbers", "mlp numbers"), "inputs_not_scaled", inputs(one_column(1000.0)), X),
+    *_all(
+        ("cnn spots", "transformer counts"),
+        *("targets_not_scaled", targets(lambda y: y * 50 + 400), Y),
+    ),
+    *_all(
+        ("mlp numbers", "cnn spots", "rnn next values", "transformer counts"),
+        *("targets_overscaled", targets(lambda y: y / 1000), Y),
+    ),
+    Seeded("targets_overscaled", "sgd numbers", targets(lambda y: y / 100), Y),
+    Seeded("label_encoding_wrong", "lstm waves", targets(lambda y: y // 3, False), Y),
+    *_all(
+        ("sgd cnn digits", "rnn waves", "sgd words"),
+        *("data_not_shuffled", sorted_rows, ("data", "shuffle")),
+    ),
+    *_all(
+        ("cnn few", "gru few", "transformer few"),
+        *("regularisation_missing", settings(epochs=150), ("epochs", "optimizer")),
+    ),
+    Seeded("regularisation_too_strong", "cnn stripes large", dropout(0.95), ("*",)),
+    Seeded(
+        "regularisation_too_strong", "cnn digits", adam(lr=5e-3, weight_decay=1.0), ("optimizer",)
+    ),
+    Seeded(
+        "inference_mode_wrong",
+        "mlp norm blobs",
+        exchange(lambda: nn.BatchNorm1d(48, momentum=0.0), "1", "4"),
+        ("1", "4"),
     ),
 ]
