@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.doctor import loss_reading
 from chainrule.doctor.facts import Facts
-from chainrule.doctor.faults import data, steps, weights
+from chainrule.doctor.faults import data, leakage, steps, weights
 from chainrule.graph import Array
 
 Numbers = Callable[[Facts], list[float]]
@@ -115,7 +115,27 @@ def _explained(held_out: bool) -> Numbers:
         valid = data._explained(*(a[: data.ROWS] for a in f.training.valid))
         if held_out:
             return [valid]
-        return [data._explained(*(a[: data.ROWS] for a in f.training.data))] if valid > 0.4 else []
+        return (
+            [data._explained(*(a[: data.ROWS] for a in f.training.data))]
+            if valid > data.EXPLAINED
+            else []
+        )
+
+    return numbers
+
+
+def _told(held_out: bool) -> Numbers:
+    """By the column that tells most of the targets that are trained on: of these, or of those held
+    out, where it tells enough of these."""
+
+    def numbers(f: Facts) -> list[float]:
+        (x, y), other = (leakage._columns(*a) for a in (f.training.data, f.training.valid))
+        told = leakage._information(x, y)
+        column = int(np.argmax(told))
+        if not held_out:
+            return [float(told[column])]
+        known = told[column] > leakage.TELLS
+        return [float(leakage._information(other[0][:, [column]], other[1])[0])] if known else []
 
     return numbers
 
@@ -214,7 +234,7 @@ def _other_formula(f: Facts) -> list[float]:
 VANISHING, EXPLODING = ("vanishing_gradient", "init_too_small"), ("exploding_gradient",)
 RAW, TARGETS = ("inputs_not_scaled",), ("targets_not_scaled",)
 SMALL_TARGETS, HALF = ("targets_overscaled",), data.SMALL / 2
-MISALIGNED, DEAD = ("labels_misaligned",), ("dead_relu",)
+MISALIGNED, LEAKED, DEAD = ("labels_misaligned",), ("label_leakage",), ("dead_relu",)
 _ratio, _growth = _deep(lambda f: f.gradient_ratio), _deep(lambda f: f.growth)
 _dead_first, _dead = _with_relu(lambda f: f.dead_at_start), _with_relu(lambda f: f.dead_share)
 
@@ -225,12 +245,12 @@ MEASURES: list[Measure] = [
     Measure(data, "LARGE", "size of targets", _target_size, TARGETS),
     Measure(data, "SMALL", "spread of targets", _target_spread, SMALL_TARGETS, False, HALF),
     Measure(data, "APART", "sizes of the two sets", _apart, ("train_test_mismatch",)),
-    Measure(
-        data, "shares", "classes of the two sets", _shares, ("label_encoding_wrong",), True, 0.5
-    ),
-    Measure(data, "order", "order of classes", _in_order, ("data_not_shuffled",), True, 0.5),
-    Measure(data, "held out", "held-out rows explained", _explained(True), MISALIGNED, True, 0.4),
-    Measure(data, "trained", "trained rows explained", _explained(False), MISALIGNED, False, 0.15),
+    Measure(data, "UNLIKE", "classes of the two sets", _shares, ("label_encoding_wrong",)),
+    Measure(data, "IN_ORDER", "order of classes", _in_order, ("data_not_shuffled",)),
+    Measure(data, "EXPLAINED", "held-out rows explained", _explained(True), MISALIGNED),
+    Measure(data, "UNEXPLAINED", "trained rows explained", _explained(False), MISALIGNED, False),
+    Measure(leakage, "TELLS", "told by one column, trained", _told(False), LEAKED),
+    Measure(leakage, "SILENT", "told by that column, held out", _told(True), LEAKED, False),
     Measure(weights, "WIDE", "spread of weights", _spreads, ("init_too_large",)),
     Measure(weights, "NARROW", "spread of weights", _spreads, ("init_too_small",), False),
     Measure(weights, "VANISHED", "∂/∂weights, first over last", _ratio, VANISHING, False),

@@ -25,6 +25,7 @@ from .faults import (
     hot_absolute,
     hot_squares,
     inputs,
+    leaked,
     loss,
     misaligned,
     negated,
@@ -420,5 +421,9 @@ FAULTS: list[Seeded] = [
         "mlp norm blobs",
         exchange(lambda: nn.BatchNorm1d(48, momentum=0.0), "1", "4"),
         ("1", "4"),
+    ),
+    *_all(
+        ("mlp blobs", "mlp numbers", "cnn digits", "lstm waves", "gru recall"),
+        *("label_leakage", leaked, ("data.inputs",), ("train_test_mismatch",)),
     ),
 ]

@@ -49,6 +49,7 @@ KINDS: Mapping[str, str] = {
     "train_test_mismatch": "held-out data that is prepared in another way",
     "label_encoding_wrong": "labels that were scaled, or numbered in another way",
     "labels_misaligned": "inputs and targets that do not belong together",
+    "label_leakage": "an input that tells the target, and is not known when the model is used",
     "data_not_shuffled": "rows in the order of their classes in each epoch",
     "regularisation_missing": "nothing that keeps rows from being learned by heart",
     "regularisation_too_strong": "dropout or weight decay that hinders the training",

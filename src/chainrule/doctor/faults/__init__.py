@@ -3,6 +3,7 @@
 fault        the form of a fault
 outputs      the output's activation, the loss
 data         inputs and targets: scales, the two sets, labels
+leakage      inputs that give the targets away
 weights      the first weights, hidden activations, normalization
 time         gradients on their way back through the steps of a recurrent layer
 steps        the rate, the optimizer, batches, epochs, regularisation, evaluation mode
@@ -11,6 +12,7 @@ steps        the rate, the optimizer, batches, epochs, regularisation, evaluatio
 from ..facts import Facts
 from .data import data_faults
 from .fault import Fault
+from .leakage import leakage_faults
 from .outputs import output_faults
 from .steps import step_faults
 from .time import time_faults
@@ -21,5 +23,12 @@ __all__ = ["Fault", "faults_of"]
 
 def faults_of(facts: Facts) -> list[Fault]:
     """What may be wrong, the likeliest first."""
-    kinds = output_faults, data_faults, time_faults, weight_faults, step_faults
+    kinds = (
+        output_faults,
+        data_faults,
+        leakage_faults,
+        time_faults,
+        weight_faults,
+        step_faults,
+    )
     return sorted((f for of in kinds for f in of(facts)), key=lambda f: -f.prior)

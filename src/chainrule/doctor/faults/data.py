@@ -15,6 +15,9 @@ LARGE, UNEVEN = 3.0, 30.0  # root mean square of inputs; spreads of columns, lar
 VERY_LARGE, VERY_UNEVEN = 20.0, 100.0
 SMALL, VERY_SMALL = 0.1, 0.02  # spread of inputs
 APART = 4.0  # mean sizes of the two sets, one over the other
+UNLIKE = 0.5  # half the sum of the differences of the classes' shares in the two sets
+IN_ORDER = 0.5  # rows of the same class as the one before: 0 in a random order, 1 by class
+EXPLAINED, UNEXPLAINED = 0.4, 0.15  # share of the targets, by neighbours: held out, trained on
 ROWS = 600  # whose neighbours are looked up
 NEAREST = 5
 
@@ -86,7 +89,7 @@ def _two_sets(f: Facts) -> Iterator[Fault]:
             np.bincount(np.maximum(a, 0).astype(int), minlength=k)[:k] / len(a) for a in (y, yt)
         ]
         apart = float(np.abs(shares[0] - shares[1]).sum() / 2)
-        if apart > 0.5:
+        if apart > UNLIKE:
             cause = f"the shares of the classes differ by {apart:.0%} between the two sets"
             yield Fault("label_encoding_wrong", "data.targets", cause, 1.0, (), True)
 
@@ -98,7 +101,7 @@ def _order(f: Facts) -> Iterator[Fault]:
         return
     shares = np.unique(y, return_counts=True)[1] / len(y)
     expected, same = float((shares**2).sum()), float(np.mean(y[1:] == y[:-1]))
-    if same > (1 + expected) / 2:
+    if same > expected + IN_ORDER * (1 - expected):
         cause = (
             f"{same:.0%} of the rows follow one of their own class, of {expected:.0%} in a random "
             "order: a batch has few classes"
@@ -113,7 +116,7 @@ def _misaligned(f: Facts) -> Iterator[Fault]:
     if min(len(x), len(xt)) < NEAREST * 4 or (y.ndim > 1 and y.shape[1] > 64):
         return
     trained, valid = (_explained(a[:ROWS], b[:ROWS]) for a, b in ((x, y), (xt, yt)))
-    if trained < 0.15 and valid > 0.4:
+    if trained < UNEXPLAINED and valid > EXPLAINED:
         cause = (
             f"the nearest other rows explain {valid:.0%} of the held-out targets, and "
             f"{max(trained, 0):.0%} of those of the training"

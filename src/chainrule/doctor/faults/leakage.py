@@ -1,0 +1,62 @@
+"""Inputs that give the targets of the training away, and not those of held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...graph import Array
+from ..facts import Facts
+from .fault import Fault
+
+ROWS, COLUMNS = 600, 10_000  # that are looked at
+TELLS, SILENT = 0.98, 0.5  # share of the targets' variation that one column explains: of each set
+FEWEST = 64, 20  # rows of the two sets
+
+
+def leakage_faults(f: Facts) -> Iterator[Fault]:
+    """A column that alone tells the targets that are trained on, but not those held out."""
+    sets = [_columns(*pair) for pair in (f.training.data, f.training.valid)]
+    if any(
+        len(x) < least or not np.ptp(y, axis=0).any()
+        for (x, y), least in zip(sets, FEWEST, strict=True)
+    ):
+        return  # few rows, or one target
+    (x, y), unseen = sets
+    if x.shape[1] < 2 or y.shape[1] > 64:
+        return
+    shares = _information(x[:, :COLUMNS], y)
+    column = int(np.argmax(shares))
+    if shares[column] > TELLS:
+        again = float(_information(unseen[0][:, [column]], unseen[1])[0])
+        if again < SILENT:
+            cause = (
+                f"column {column} of the inputs alone explains {shares[column]:.0%} of the targets "
+                f"of the training, and {max(again, 0):.0%} of those held out"
+            )
+            yield Fault("label_leakage", "data.inputs", cause, 1.0, (), True)
+
+
+def _columns(x: Array, y: Array) -> tuple[Array, Array]:
+    """Inputs (rows, columns), and targets (rows, 1 or classes)."""
+    x, y = x[:ROWS], y[:ROWS]
+    x, y = x.reshape(len(x), -1).astype(np.float64), y.reshape(len(y), -1)
+    if y.dtype.kind in "iub" and y.shape[1] == 1:
+        y = np.eye(max(int(y.max(initial=0)), 1) + 1)[np.maximum(y[:, 0], 0).astype(int)]
+    return x, y.astype(np.float64)
+
+
+def _information(x: Array, y: Array) -> Array:
+    """For each column the share of the targets' variation that neighbours in it explain.
+
+    Rows are sorted by the column: 1 - (d - e) / (s - e), where d is the sum of the squared
+    differences of a row's target to the next one's, e the same if rows are sorted by the target,
+    and s = 2 ∑ (y - mean)², about which d is if the column says nothing (von Neumann 1941).
+    """
+    by_target = np.lexsort(y.T)
+    order = [by_target, *np.argsort(x, axis=0, kind="stable").T]
+    best, *steps = (float(np.square(np.diff(y[rows], axis=0)).sum()) for rows in order)
+    nothing = 2 * float(np.square(y - y.mean(0)).sum())
+    shares: Array = 1 - (np.array(steps) - best) / max(nothing - best, 1e-12)
+    return shares
