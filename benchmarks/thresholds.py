@@ -28,7 +28,7 @@ import numpy as np
 
 from chainrule.doctor import search
 from chainrule.doctor.facts import gather
-from seeded.faults import build, inputs, targets, times, weights
+from seeded.faults import build, inputs, rate, targets, times, weights
 from seeded.healthy import HEALTHY
 from seeded.measures import MEASURES
 from seeded.suite import FAULTS
@@ -86,8 +86,8 @@ def number_table(rows: list[Row]) -> list[str]:
                 crossed = np.mean([m.crosses(v) for v in values])
                 sign = ">" if m.above else "<"
                 lines.append(
-                    f"{place:22} {m.what:34} {sign} {m.threshold:<8.3g} {side:8} "
-                    f"{len(values):4}{quantiles(values)}  {crossed:4.0%}"
+                    f"{place:21} {m.what:30} {sign} {m.threshold:<7.3g} {side:8}"
+                    f"{len(values):4}{quantiles(values)} {crossed:5.0%}"
                 )
     return lines
 
@@ -105,6 +105,14 @@ DOSES: dict[str, tuple[Spoil, tuple[float, ...], tuple[str, ...]]] = {
         lambda s: targets(lambda y: y * s),
         (0.003, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0),
         ("mlp numbers", "tanh numbers", "sgd numbers", "rnn next values"),
+    ),
+    "rate times": (
+        rate,
+        (0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0),
+        (
+            *("mlp blobs", "mlp numbers", "sgd digits", "cnn stripes", "rnn waves"),
+            *("gru recall", "lstm tags", "transformer words"),
+        ),
     ),
     "weights times": (
         lambda s: weights(times(s)),
@@ -199,7 +207,7 @@ def gain_table(rows: list[Row]) -> list[str]:
 
 def quantiles(values: list[float]) -> str:
     """The smallest, 10 %, median, 90 %, largest."""
-    return "".join(f"{v:10.3g}" for v in np.quantile(values, QUANTILES))
+    return "".join(f"{v:9.2g}" for v in np.quantile(values, QUANTILES))
 
 
 RUNS: dict[str, tuple[Callable[[Any], Row], Callable[..., list[Any]], Callable[..., list[str]]]] = {
