@@ -1,0 +1,45 @@
+"""How good predictions are: beside values computed by hand."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.doctor.score import score_for
+
+
+def test_r2_is_one_minus_the_error_over_the_variance_of_the_rows():
+    y = np.array([[1.0], [2.0], [3.0], [6.0]])  # mean 3, squares 4 + 1 + 0 + 9 = 14
+    out = np.array([[1.0], [2.0], [2.0], [4.0]])  # errors 0, 0, 1, 4
+    assert score_for(y, y, False)(out, y) == pytest.approx(1 - 5 / 14)
+
+
+def test_r2_is_the_same_for_targets_in_other_units():
+    draw = np.random.default_rng(0)
+    y = draw.normal(40, 20, (50, 2))
+    out = y + draw.normal(0, 5, y.shape)
+    score = score_for(y, y, False)
+    assert score((out - 40) / 20, (y - 40) / 20) == pytest.approx(score(out, y))
+    assert abs(score(np.zeros_like(y), (y - y.mean(0)) / 20)) < 1e-12  # their mean
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes():
+    y = np.array([0] * 9 + [1])
+    out = np.zeros((10, 2))
+    out[:, 0] = 1
+    score = score_for(y, y, False)
+    assert (score.name, score(out, y)) == ("balanced accuracy", 0.5)
+
+
+def test_targets_outside_of_the_outputs_range_need_more_than_scaling():
+    draw = np.random.default_rng(1)
+    x = draw.normal(size=(400, 4)).astype("float32")
+    y = (40 + 20 * x[:, :1] - 10 * x[:, 1:2]).astype("float32")
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1), nn.Sigmoid())
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    diagnosis = cr.diagnose(model, (x, y), loss="mse", optimizer=optimizer, seconds=6)
+    for attempt in diagnosis.trials:  # targets below 0, where a sigmoid has no outputs
+        linear = "no activation in place of sigmoid" in attempt.text
+        assert linear or attempt.trial.after < 0.95, attempt
+    assert any("no activation" in f.remedies[0].text for f in diagnosis.findings)
