@@ -62,10 +62,8 @@ def test_updates_activations_and_gains_of_two_layers(compiled):
     for k, (before, after) in enumerate(zip(steps.weights, steps.weights[1:], strict=False)):
         rows, targets = X[32 * k : 32 * k + 32].astype(np.float64), Y[32 * k : 32 * k + 32]
         for path in "0", "2":
-            names = [f"{path}.weight", f"{path}.bias"]
-            w = np.concatenate([before[n].ravel() for n in names])
-            change = np.concatenate([(after[n] - before[n]).ravel() for n in names])
-            norm = np.linalg.norm(w)
+            w = before[f"{path}.weight"]
+            change, norm = after[f"{path}.weight"] - w, np.linalg.norm(w)
             assert np.isclose(probes.values["weight_norm"][path][k], norm, rtol=1e-5)
             ratio = np.linalg.norm(change) / norm
             assert np.isclose(probes.values["update_ratio"][path][k], ratio, rtol=1e-3)
@@ -74,9 +72,9 @@ def test_updates_activations_and_gains_of_two_layers(compiled):
         assert np.isclose(probes.values["mean"]["1"][k], h.mean(), atol=1e-6)
         assert np.isclose(probes.values["spread"]["1"][k], h.std(), rtol=1e-5)
         assert np.isclose(probes.values["spread"]["2"][k], scores.std(), rtol=1e-5)
-        d_scores = softmax_minus_target(scores, targets)[:8]
+        d_scores = softmax_minus_target(scores, targets)
         d_h = d_scores @ before["2.weight"]
-        d_inner = d_h * (1 - h[:8] ** 2)
+        d_inner = d_h * (1 - h**2)
         gain = np.linalg.norm(d_h) / np.linalg.norm(d_scores)
         assert np.isclose(probes.values["gain"]["2"][k], gain, rtol=1e-4)
         gain = np.linalg.norm(d_inner) / np.linalg.norm(d_h)
@@ -156,8 +154,8 @@ def test_by_step_of_an_rnn_is_a_product_of_jacobians(compiled):
         d = d @ w_hh
     history = fit(model, SEQUENCES, targets, compile=compiled)
     assert np.allclose(history.probes.by_step["memory"][0], norms[::-1], rtol=1e-4)
-    hidden = np.stack(states[1:], axis=1)[:4]
-    assert np.isclose(first(history, "mean", "memory"), hidden.mean(), atol=1e-6)
+    hidden = np.stack(states[1:], axis=1)
+    assert np.isclose(first(history, "spread", "memory"), hidden.std(), rtol=0.1)
 
 
 def test_layers_and_directions_have_sequences_of_their_own():

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...diagnosis.finding import Finding
 from ...diagnosis.history import findings_of_history
-from ...diagnosis.probes import SIGNAL, Monitor
+from ...diagnosis.probes import Layout
 from ...errors import ArgumentError, user_line
 from ...graph import Array
 from ..charts import Chart, heatmap, lines
@@ -84,13 +84,11 @@ class Probes:
     noise alone. NaN before the 20th.
     """
 
-    def __init__(self, monitor: Monitor | None = None) -> None:
-        """monitor   measures the steps; without one there are none"""
-        self._keys = [] if monitor is None else monitor.keys
-        self._layers = [] if monitor is None else list(monitor.layers)
-        self._sequences = [] if monitor is None else monitor.sequences
+    def __init__(self, layout: Layout | None = None) -> None:
+        """layout   of the results of steps; without one nothing is measured"""
+        self._layout = layout
         self.steps: list[int] = []
-        self._rows: list[Array] = []  # numbers, then elements of gradients
+        self._rows: list[Array] = []
         self._by_step: list[list[Array]] = []
         self._every = 1
 
@@ -113,8 +111,9 @@ class Probes:
 
     def add(self, step: int, results: Sequence[Array]) -> None:
         """Record the results of a step, of `Measurement.results`."""
+        assert self._layout is not None
         self.steps.append(step)
-        self._rows.append(np.array(results[0]))
+        self._rows.append(self._layout.arranged(results[0]))
         self._by_step.append([np.array(norms) for norms in results[1:]])
         if len(self.steps) > MOST_PROBES:
             self._every *= 2
@@ -126,24 +125,20 @@ class Probes:
     @property
     def values(self) -> dict[str, dict[str, list[float]]]:
         """As above; made at each reading."""
-        out: dict[str, dict[str, list[float]]] = {}
-        if not self.steps:
-            return out
+        if self._layout is None or not self.steps:
+            return {}
         rows = np.stack(self._rows)
-        for k, (measure, path) in enumerate(self._keys):
-            out.setdefault(measure, {})[path] = rows[:, k].tolist()
-        elements = rows[:, len(self._keys) :].reshape(len(rows), len(self._layers), -1)
-        out["signal"] = {
-            path: _signal(elements[:, k]).tolist() for k, path in enumerate(self._layers)
-        }
-        return out
+        signals = {path: _signal(g) for path, g in self._layout.gradients(rows).items()}
+        found = self._layout.values(rows) | {"signal": signals}
+        return {m: {p: a.tolist() for p, a in of.items()} for m, of in found.items()}
 
     @property
     def by_step(self) -> dict[str, list[list[float]]]:
         """As above; made at each reading."""
+        sequences = [] if self._layout is None else self._layout.sequences
         return {
             path: [[] if np.isnan(of[k]).all() else of[k].tolist() for of in self._by_step]
-            for k, path in enumerate(self._sequences)
+            for k, path in enumerate(sequences)
         }
 
     def state_dict(self) -> dict[str, Array]:
@@ -152,23 +147,22 @@ class Probes:
             return {}
         out = {"steps": np.array(self.steps, np.int64), "every": np.array(self._every)}
         out["rows"] = np.stack(self._rows)
-        for k in range(len(self._sequences)):
-            of = [by_step[k] for by_step in self._by_step]
+        for k, of in enumerate(zip(*self._by_step, strict=True)):
             out[f"lengths/{k}"] = np.array([len(norms) for norms in of], np.int64)
-            out[f"by_step/{k}"] = np.concatenate([np.zeros(0, np.float32), *of])
+            out[f"by_step/{k}"] = np.concatenate(of)
         return out
 
     def load_state_dict(self, values: Mapping[str, Array] | None) -> None:
         """The inverse of `state_dict`; nothing if the values are of other measurements."""
-        size = len(self._keys) + len(self._layers) * SIGNAL
-        rows = np.zeros((0, 0)) if values is None else values["rows"]
-        if values is None or rows.shape[1] != size:
+        if self._layout is None or values is None:
+            return
+        if values["rows"].shape[1] != len(self._layout.keys):
             return
         self.steps, self._every = values["steps"].tolist(), int(values["every"])
-        self._rows = list(rows)
+        self._rows = list(values["rows"])
         of = [
             np.split(values[f"by_step/{k}"], np.cumsum(values[f"lengths/{k}"])[:-1])
-            for k in range(len(self._sequences))
+            for k in range(len(self._layout.sequences))
         ]
         self._by_step = [[norms[k] for norms in of] for k in range(len(self.steps))]
 

@@ -103,7 +103,7 @@ class Trainer:
         plain = partial(make_step, model, objective, optimizer, clip_norm, accumulate)
         self._refusals = Refusals(model, objective, optimizer, carried, plain, guard)
         monitor = Monitor(model) if probes else None
-        self.history.probes = Probes(monitor)
+        self.history.probes = Probes(None if monitor is None else monitor.layout)
         rules = {
             "guard": self._refusals.guard,
             "state": self._refusals.assigned,
