@@ -157,6 +157,19 @@ def test_a_sum_over_the_rows_is_measured_on_a_batch():
     assert steps(t)["sharpness"].value == pytest.approx(64, rel=1e-3)
 
 
+@pytest.mark.parametrize(("size", "known"), [(100, True), (500_000, False)])
+def test_the_curvature_of_large_outputs_is_left_out(size, known):
+    class Wide(nn.Module):
+        def __init__(self):
+            self.head, self.wide = nn.Linear(1, 1), nn.Identity()
+
+        def forward(self, x):
+            return self.wide(cr.broadcast_to(self.head(x), (len(x), size)))[:, :1]
+
+    x = RNG.normal(size=(10, 1))
+    assert (gather(training(Wide(), x, x)).sharpness is not None) == known
+
+
 @pytest.mark.parametrize(("noise", "noisy"), [(0.1, False), (2000.0, True)])
 def test_gradients_of_targets_that_are_noise(noise, noisy):
     x = np.ones((512, 1))
@@ -427,6 +440,20 @@ def test_all_have_a_meaning_and_nothing_changes_the_training():
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
     assert np.array_equal(cr.random.default.state, drawn)
     json.dumps([m.to_dict() for m in found])
+
+
+def test_a_training_of_pytorch_is_measured_too():
+    x, y = RNG.normal(size=(300, 3)).astype(np.float32), np.arange(300) % 3
+    layers = [torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.2)]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(4, 3))
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    t = TorchTraining(model, torch.nn.CrossEntropyLoss(), sgd, (x, y), (x, y), 16, 1)
+    before = {name: v.clone() for name, v in model.state_dict().items()}
+    found = by_name(measured_of(gather(t), 5.0))
+    assert {*found} == {*MEANINGS}
+    assert found["bias_before_norm"].items == ("layer 0",)
+    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
+    assert not sgd.state
 
 
 def test_a_measurement_as_data():

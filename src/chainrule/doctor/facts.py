@@ -23,8 +23,9 @@ CALLED: Mapping[str, Callable[[Array], Array]] = {
     "Softmax": lambda z: (e := np.exp(z - z.max(-1, keepdims=True))) / e.sum(-1, keepdims=True),
 }
 ROWS = 256  # of the training that are scored again
-HESSIAN_ROWS = 512  # of the batch whose Hessian is measured
-NUMBERS = 3_000_000  # of a model: of a larger one it is not
+HESSIAN_ROWS = 64, 512  # of the batch whose Hessian is measured, at least and at most
+OUTPUTS = 30_000_000  # numbers that its layers may give together
+NUMBERS = 3_000_000  # of a model: of a larger one it is not measured
 KNOWN = 0.1  # relative error of a sharpness that is worth knowing
 LEARNED = 0.1  # of the score, above that of a constant
 
@@ -59,10 +60,13 @@ class Facts:
     @cached_property
     def sharpness(self) -> float | None:
         """The largest eigenvalue of the Hessian at the first weights, if it is positive."""
-        if self.numbers > NUMBERS:
+        least, most = HESSIAN_ROWS
+        if self.loss.reduction.startswith("sum"):  # which grows with the rows
+            least = most = self.training.batch
+        outputs = sum(math.prod(a.output.shape[1:]) for a in self.start.layers)
+        rows = min(most, OUTPUTS // max(outputs, 1))
+        if self.numbers > NUMBERS or rows < least:
             return None
-        is_sum = self.loss.reduction.startswith("sum")  # which grows with the rows
-        rows = self.training.batch if is_sum else HESSIAN_ROWS
         value, error = self.training.sharpness(rows, self.seconds)
         return value if value > 0 and error <= KNOWN * value else None
 

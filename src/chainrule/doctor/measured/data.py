@@ -13,6 +13,7 @@ from .measurement import Measurement
 
 ROWS = 1000  # that are looked at where every column is
 COLUMNS = 256  # of more, none is looked at
+CLASSES = 100  # more are words, of which most are rare
 PIXELS = 50  # from this number on columns are of one kind, and some may be constant
 DEPENDENT = 1e-6  # share of a column's variance that others leave unexplained
 TELLS, OTHERS = 0.99, 0.9  # scores of a column alone, and of all others at most
@@ -22,8 +23,8 @@ LISTED = 6
 def of_data(f: Facts) -> Iterator[Measurement]:
     """Classes and columns."""
     classes = classes_of(f, f.training.data[1])
-    if classes is not None:
-        yield _rarest(f, classes)
+    if classes is not None and classes.max(initial=0) < CLASSES:
+        yield _rarest(classes)
     x = f.training.data[0]
     if x.ndim != 2 or any(a.name == "Embedding" for a in f.start.layers):
         return
@@ -73,7 +74,7 @@ def _columns(columns: Array) -> str:
     return f"columns {', '.join(shown[:-1])} and {shown[-1]} are"
 
 
-def _rarest(f: Facts, classes: Array) -> Measurement:
+def _rarest(classes: Array) -> Measurement:
     names, counts = np.unique(classes, return_counts=True)
     share, even = float(counts.min() / len(classes)), 1 / len(names)
     remark = f"class {names[counts.argmin()]} is rare" if share < RARE * even else ""
