@@ -61,6 +61,7 @@ def test_a_run_as_json(capsys, tmp_path):
     assert report["findings"]
     assert report["repaired"] == "run/recipe-repaired.toml"
     assert json.loads((tmp_path / "r.json").read_text()) == report
+    assert "initial_loss" in [m["name"] for m in report["measured"]]
     assert {p: p.read_bytes() for p in before} == before
     Recipe.read(tmp_path / "run/recipe-repaired.toml")
 

@@ -205,7 +205,7 @@ def test_the_initial_loss_of_classes_that_the_input_shows():
     with cr.no_grad():
         model.weight[...] = 10 * np.eye(2, dtype=np.float32)
     found = steps(training(model, np.eye(2)[y], y, F.cross_entropy))["initial_loss"]
-    assert found.remark == "far below: does the input have the target in it?"
+    assert found.remark == "far below: a trained network, or the input has the target in it"
 
 
 @pytest.mark.parametrize(("mean", "remark"), [(0.0, ""), (40.0, "far above: the mean of the")])
@@ -385,6 +385,24 @@ def test_columns_that_tell_nothing_new():
     assert found["constant_columns"].items == ("column 1",)
     assert found["constant_columns"].remark == "column 1 is always the same"
     assert found["dependent_columns"].items == ("column 4",)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.mse_loss])
+def test_a_column_that_varies_in_one_row_of_many(loss):
+    x = RNG.normal(size=(3000, 3)).astype(np.float32)
+    x[:, 0] = np.arange(3000) == np.random.default_rng(0).permutation(3000)[-1]
+    y = np.arange(3000) % 2 if loss is F.cross_entropy else x[:, 1:2] + x[:, 2:]
+    assert {m.remark for m in data(x, y, loss).values()} == {""}
+
+
+def test_columns_of_truth_values():
+    x = RNG.integers(0, 2, (200, 3)).astype(bool)
+    x[:, 1] = True
+    model = Function(lambda f, x: f(cr.astype(x, cr.float32)))
+    sgd = optim.SGD(model.named_parameters(), 0.1)
+    y = np.arange(200) % 2
+    t = ModuleTraining(model, F.cross_entropy, sgd, (x, y), (x, y), 16, 1)
+    assert by_name(of_data(gather(t)))["constant_columns"].items == ("column 1",)
 
 
 def test_the_columns_of_a_category_are_no_sum_of_each_other_but_equal_ones_are():

@@ -28,11 +28,10 @@ def of_data(f: Facts) -> Iterator[Measurement]:
     x = f.training.data[0]
     if x.ndim != 2 or any(a.name == "Embedding" for a in f.start.layers):
         return
-    spread = np.ptp(x, axis=0) if len(x) else np.zeros(x.shape[1])
-    constant = np.flatnonzero(spread == 0)
+    varies = x.max(0) > x.min(0)
+    constant, varying = np.flatnonzero(~varies), np.flatnonzero(varies)
     remark = f"{_columns(constant)} always the same" if len(constant) and _is_table(x) else ""
     yield _count("constant_columns", constant, remark)
-    varying = np.flatnonzero(spread > 0)
     if len(varying) > COLUMNS:
         return
     some = np.random.default_rng(0).permutation(len(x))[:ROWS]
@@ -89,8 +88,7 @@ def _dependent(x: Array) -> list[int]:
     Each column loses its parts along those before it (Gram and Schmidt). Of the columns of a
     category, each 0 or 1, the last always is 1 minus the others.
     """
-    x = (x - x.mean(0)) / x.std(0)
-    x /= np.sqrt(len(x))
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-30) / np.sqrt(len(x))
     basis: list[Array] = []
     out: list[int] = []
     for k, column in enumerate(x.T):
@@ -101,7 +99,7 @@ def _dependent(x: Array) -> list[int]:
         left = float(rest @ rest)
         if left > DEPENDENT:
             basis.append(rest / np.sqrt(left))
-        elif len(np.unique(column)) > 2 or np.abs(x.T[:k] @ column).max() > 1 - DEPENDENT:
+        elif len(np.unique(column)) > 2 or np.abs(x.T[:k] @ column).max(initial=0) > 1 - DEPENDENT:
             out.append(k)
     return out
 
@@ -122,7 +120,8 @@ def _telling(f: Facts, columns: Array, some: Array) -> Iterator[Measurement]:
         if target.std() == 0:
             return
         numbers = x[some][:, columns].astype(np.float64)
-        scores = [*np.square(np.corrcoef(numbers.T, target)[-1, :-1])]
+        with np.errstate(invalid="ignore"):  # a column that varies in other rows
+            scores = [*np.nan_to_num(np.corrcoef(numbers.T, target)[-1, :-1]) ** 2]
         what = "target, with a correlation of {:.4f}"
     else:
         return

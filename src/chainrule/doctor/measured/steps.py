@@ -66,7 +66,7 @@ def _of_classes(f: Facts, loss: float) -> tuple[str, str]:
         return expected, "far above: the first outputs are far from 0, and wrong"
     low = even if entropy is None else min(entropy, even)
     if loss < low / 2:
-        return expected, "far below: does the input have the target in it?"
+        return expected, "far below: a trained network, or the input has the target in it"
     return expected, ""
 
 
