@@ -112,7 +112,7 @@ def _noise(f: Facts) -> Iterator[Measurement]:
     if math.isnan(value) or not gradients.any():
         return
     noisy = value > NOISY * t.batch
-    remark = "a batch's gradient is nearly all noise: larger batches, or a lower rate" * noisy
+    remark = "at first a batch's gradient is nearly all noise" * noisy
     expected = f"not far more than the batch, {t.batch} rows"
     yield Measurement("gradient_noise_scale", value, expected, "batch", remark)
 
