@@ -2,9 +2,11 @@
 
     python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 9] [CASE ...]
     python benchmarks/doctor.py --torch …          the same programs, in PyTorch
+    python benchmarks/doctor.py --random SEED …    the best of random remedies, at equal budget
 
 The doctor gets the arrays, the network, loss, optimizer, batch and epochs of each program, and
-nothing that a case says about its fault, nor its twin.
+nothing that a case says about its fault, nor its twin. `doctor_report.py` puts the results of
+several runs side by side.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,11 @@ from chainrule.doctor.runnable import Runnable
 from chainrule.doctor.search import find
 from programs.collection import Collection
 from programs.program import Built, Program
+from programs.random_search import best_of_random
 from programs.remedies import as_patch
 from programs.training import augmented
 
-SECONDS = 9.0  # of processor time for the trials of a program
+SECONDS = 10.0  # of processor time for the trials of a program
 
 collection_of = functools.cache(Collection)  # in each process: its data are read once
 
@@ -128,12 +131,25 @@ def row(job: tuple[Path, str, str, float, bool]) -> tuple[str, str, list[dict[st
     return name, which, judged, time.perf_counter() - began
 
 
+def random_row(
+    job: tuple[Path, str, float, int],
+) -> tuple[str, str, list[dict[str, Any]], float]:
+    """The best random remedy of a program in the same form, as a finding without a kind."""
+    cases, name, seconds, seed = job
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        remedy = best_of_random(collection_of(cases), name, seconds, seed)
+    findings = [] if remedy is None else [{"kind": "random", "where": "", "remedy": remedy}]
+    return name, "faulty", findings, time.perf_counter() - began
+
+
 def as_judged(finding: Finding, program: Program) -> dict[str, Any]:
     """A finding with its place and its first remedy in the collection's language."""
     out: dict[str, Any] = {"kind": finding.kind, "where": place(finding.place)}
     if finding.remedies:
-        changes = [in_recipe(change, program) for change in finding.remedies[0].changes]
-        out["remedy"] = as_patch([c for c in changes if c is not None], program.recipe)
+        changes = [c for change in finding.remedies[0].changes for c in in_recipe(change, program)]
+        out["remedy"] = as_patch(changes, program.recipe)
     return out
 
 
@@ -142,30 +158,31 @@ def place(path: str) -> str:
     return ".".join(path.split(".")[:2]) if path.startswith("layers.") else path
 
 
-def in_recipe(change: Change, program: Program) -> tuple[str, str, Any] | None:
-    """A change as the collection's language has it."""
+def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
+    """A change as the collection's language has it; none, if it has no words for it."""
     where, value = place(change.place), change.value
     if change.what == "scale":
         x = program.arrays.x
         if where == "data.inputs" and (x.ndim > 2 or x.shape[1] >= 50):
             low, high = (float((v - x.mean()) / x.std()) for v in (x.min(), x.max()))
-            return "scale", where, {"op": "minmax", "whole": True, "to": [low, high]}
-        return "scale", where, "standardise"
+            return [("scale", where, {"op": "minmax", "whole": True, "to": [low, high]})]
+        return [("scale", where, "standardise")]
     if change.what == "match":
         step = {"op": "multiply", "split": "train", "by": value}
-        return "scale", where, step
+        return [("scale", where, step)]
     if change.what == "optimizer":
-        return "optimizer", where, {"name": value[0], "lr": value[1]}
+        return [("optimizer", where, {"name": value[0], "lr": value[1]})]
     if change.what == "remove":
-        return "dropout", where, 0.0
-    if change.what == "decay" or (
-        change.what == "initialisation" and not _is_plain(where, program)
-    ):
-        return None
+        return [("remove", where, None)]
+    if change.what == "decay":
+        layers = enumerate(program.recipe["layers"])
+        return [("l2", f"layers.{n}", value / 2) for n, layer in layers if layer.get("l2")]
+    if change.what == "initialisation" and not _is_plain(where, program):
+        return []
     if change.what == "insert":
         index = int(where.split(".")[1])
-        return "insert", f"layers.{index + 1}", {"type": "batchnorm"}
-    return change.what, where, value
+        return [("insert", f"layers.{index + 1}", {"type": "batchnorm"})]
+    return [(change.what, where, value)]
 
 
 def _is_plain(where: str, program: Program) -> bool:
@@ -181,6 +198,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--torch", action="store_true", help="the same programs in PyTorch")
+    parser.add_argument("--random", type=int, metavar="SEED", help="random remedies instead")
     parser.add_argument("only", nargs="*", metavar="CASE")
     a = parser.parse_args()
     programs = [
@@ -188,11 +206,15 @@ def main() -> None:
         for name, which, _ in collection_of(a.cases).programs()
         if not a.only or name in a.only
     ]
-    jobs = [(a.cases, name, which, a.seconds, a.torch) for name, which in programs]
+    work: Callable[[Any], tuple[str, str, list[dict[str, Any]], float]] = row
+    jobs: list[Any] = [(a.cases, name, which, a.seconds, a.torch) for name, which in programs]
+    if a.random is not None:
+        faulty = [name for name, which in programs if which == "faulty"]
+        work, jobs = random_row, [(a.cases, name, a.seconds, a.random) for name in faulty]
     out: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:
-        for name, which, findings, seconds in pool.imap_unordered(row, jobs):
+        for name, which, findings, seconds in pool.imap_unordered(work, jobs):
             out.setdefault(name, {})[which] = findings
             kinds = ", ".join(f"{f['kind']} ({f['where']})" for f in findings)
             print(f"{name} {which} {seconds:.1f} s: {kinds or 'nothing'}", flush=True)

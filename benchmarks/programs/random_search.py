@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from chainrule.doctor.training import MISFITS
+
+from .collection import Collection
+from .patches import Item
 from .program import Program
-from .remedies import WEIGHTED, Change
+from .remedies import WEIGHTED, Change, as_patch
+from .training import train
 
 Random = np.random.Generator
 
@@ -22,6 +29,34 @@ OPTIMIZERS = (
     {"name": "adam", "lr": 0.001},
     {"name": "rmsprop", "lr": 0.001},
 )
+
+
+def best_of_random(collection: Collection, name: str, seconds: float, seed: int) -> Item | None:
+    """The random remedy of a case with the best score, as a patch; None if none is better.
+
+    seconds   of processor time for trials, after the program itself has run once
+    """
+    program, random = collection.program(name), np.random.default_rng(seed)
+    began = time.process_time()
+    best, remedy = _score(collection, name, program, math.inf), None
+    limit = max(3 * (time.process_time() - began), seconds / 8)
+    began = time.process_time()
+    while (left := seconds - (time.process_time() - began)) > 0:
+        patch = as_patch(random_remedy(program, random), program.recipe)
+        score = _score(collection, name, program.patched([patch]), min(limit, left))
+        if score > best:
+            best, remedy = score, patch
+    return remedy
+
+
+def _score(collection: Collection, name: str, program: Program, limit: float) -> float:
+    """Of a training within so much processor time; −∞ if that is not possible."""
+    try:
+        outcome = train(program, limit=limit)
+    except MISFITS:  # the changes do not fit the program
+        return -math.inf
+    score = collection.score(name, program.arrays, outcome.outputs, outcome.test_outputs)
+    return score if math.isfinite(score) else -math.inf
 
 
 def random_remedy(program: Program, random: Random) -> list[Change]:

@@ -1,6 +1,7 @@
 """The doctor measures and finds the same in a model of PyTorch as in the same one of chainrule."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -189,6 +190,45 @@ def test_the_first_step_that_is_not_finite_is_counted():
         outcome = t.run(gather(t).score)
         assert outcome.nonfinite == outcome.steps > 0
         assert outcome.score == -1.0
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_another_seed_has_other_first_weights_of_the_same_distribution(n):
+    """The same numbers in another order; biases, equal weights and trained ones stay."""
+    specs = [("Linear", 5, 40), ("ReLU",), ("Linear", 40, 40), ("ReLU",), ("Linear", 40, 3)]
+    t = trainings(specs, "scores", (X, CLASSES), epochs=1)[n]
+    equal, trained = np.full((40, 40), 0.1, np.float32), np.zeros((3, 40), np.float32)
+    trained[0] = RNG.normal(size=40)
+    t.assign(dict(t.model.named_parameters())["2.weight"], equal)
+    t.assign(dict(t.model.named_parameters())["4.weight"], trained)
+    before = {name: t.array(p).copy() for name, p in t.model.named_parameters()}
+    t._draw_again(np.random.default_rng(0))
+    after = {name: t.array(p) for name, p in t.model.named_parameters()}
+    for name in before:
+        same = name != "0.weight"
+        assert np.array_equal(before[name], after[name]) == same, name
+    assert np.array_equal(np.sort(before["0.weight"].ravel()), np.sort(after["0.weight"].ravel()))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_the_last_batch_is_filled(n):
+    t = trainings(MLP, "scores", (X, CLASSES), epochs=1)[n]
+    seen = []
+
+    class Steps:
+        at_once = 2
+
+        def __call__(self, x, y, count):
+            seen.append((len(x), count))
+            return [1.0] * count
+
+    count = len(t.data[0])
+    for batch, steps in (count // 2 - 1, 3), (count // 2, 2), (count + 1, 1):
+        seen.clear()
+        order = np.random.default_rng(0)
+        losses = dataclasses.replace(t, batch=batch)._epoch(Steps(), order)
+        assert len(losses) == steps
+        assert sum(rows for rows, _ in seen) == steps * min(batch, count)
 
 
 # ── changes ──────────────────────────────────────────────────────────────────────────────────────

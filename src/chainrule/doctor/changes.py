@@ -176,15 +176,37 @@ def _rate(t: T, change: Change) -> T:
 def _optimizer(t: T, change: Change) -> T:
     name, rate = change.value
     kind = {"adam": optim.Adam, "sgd": optim.SGD}[name]
-    return replace(t, optimizer=kind(t.model.named_parameters(), lr=rate))
+    names = {id(p): path for path, p in t.model.named_parameters()}
+    return replace(t, optimizer=kind(with_decay(t.optimizer, lambda p: (names[id(p)], p)), lr=rate))
+
+
+def with_decay(optimizer: Any, entry: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """The groups of an optimizer with nothing but their weight decay, for another one.
+
+    entry   what the other one takes for a parameter
+    """
+    return [
+        {
+            "params": [entry(p) for p in group["params"]],
+            "weight_decay": group.get("weight_decay", 0.0),
+        }
+        for group in optimizer.param_groups
+    ]
 
 
 def _with_optimizer(t: T) -> T:
     """With the same kind of optimizer for the parameters that the model has now."""
     old = t.optimizer
-    group = old.param_groups[0]
-    settings = {k: group[k] for k in group if k != "initial_lr"}  # which schedules add
-    return replace(t, optimizer=type(old)(t.model.named_parameters(), **settings))
+    names = {id(p): path for path, p in t.model.named_parameters()}
+    groups: list[dict[str, Any]] = []
+    for group in old.param_groups:
+        settings = {k: group[k] for k in group if k != "initial_lr"}  # which schedules add
+        groups.append({**settings, "params": [(names.pop(id(p)), p) for p in group["params"]]})
+    added = [(path, p) for path, p in t.model.named_parameters() if id(p) in names]
+    first, *rest = groups
+    first["params"] += added
+    settings = {k: v for k, v in first.items() if k != "params"}
+    return replace(t, optimizer=type(old)([first, *rest], **settings))
 
 
 def _clip(t: T, change: Change) -> T:

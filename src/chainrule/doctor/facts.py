@@ -22,7 +22,6 @@ CALLED: Mapping[str, Callable[[Array], Array]] = {
     "Sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "Softmax": lambda z: (e := np.exp(z - z.max(-1, keepdims=True))) / e.sum(-1, keepdims=True),
 }
-ROWS = 256  # of the training that are scored again
 HESSIAN_ROWS = 64, 512  # of the batch whose Hessian is measured, at least and at most
 OUTPUTS = 30_000_000  # numbers that its layers may give together
 NUMBERS = 3_000_000  # of a model: of a larger one it is not measured
@@ -83,6 +82,11 @@ class Facts:
             nesterov=bool(settings.get("nesterov", False)),
             weight_decay=float(settings.get("weight_decay", 0.0)),
         )
+
+    @cached_property
+    def climbs(self) -> bool:
+        """Whether the first step moves the weights along the gradient, and not against it."""
+        return self.training.first_step() > 0
 
     @cached_property
     def weights(self) -> list[Layer]:

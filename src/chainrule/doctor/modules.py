@@ -16,7 +16,7 @@ from ..nn import Module
 from ..nn.activation import Activation
 from ..nn.normalization import _BatchNorm
 from ..nn.utils import clip_grad_norm_
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, no_grad
 from ..train.evaluation.modes import evaluating
 from ..train.loop.schedule_ahead import ScheduleAhead
 from ..train.loop.untrained import tensors_read
@@ -61,9 +61,10 @@ class ModuleTraining(Runnable):
         """As `Runnable.steps`."""
         return _Steps(self)
 
-    def normalizes(self) -> bool:
-        """As `Runnable.normalizes`."""
-        return any(isinstance(m, _BatchNorm) for m in self.model.modules())
+    def assign(self, tensor: Tensor, values: Array) -> None:
+        """As `Runnable.assign`."""
+        with no_grad():
+            tensor[...] = values
 
     def features(self, module: Module, dimensions: int, before: int) -> int:
         """The last axis, always."""

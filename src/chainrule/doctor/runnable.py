@@ -26,7 +26,9 @@ from .setup import Setup
 from .training import MISFITS, Layer, Observed, Outcome
 
 ROWS = 256  # of a batch that is observed
+FEWER = 64  # of images and sequences, each row of which has many places
 AT_ONCE = 1000  # rows that are predicted together
+TRAINED = 3.0  # how unevenly weights are spread over units, over what is chance
 
 
 class Steps(Protocol):
@@ -72,10 +74,6 @@ class Runnable(Setup, ABC):
         """The steps of this training, which change its model and optimizer."""
 
     @abstractmethod
-    def normalizes(self) -> bool:
-        """Whether the model has batch normalization, which fails for one row."""
-
-    @abstractmethod
     def layer(self, path: str, module: Any, output: Array, features: int) -> Layer:
         """A module that has got its gradients, without the gradient of its output."""
 
@@ -98,6 +96,10 @@ class Runnable(Setup, ABC):
     def output(self, prediction: Any) -> Array:
         """The values of a prediction, classes last."""
         return self.array(prediction)
+
+    @abstractmethod
+    def assign(self, tensor: Any, values: Array) -> None:
+        """Set the values of a parameter."""
 
     # ── as `Training` ────────────────────────────────────────────────────────────────────────────
 
@@ -131,7 +133,7 @@ class Runnable(Setup, ABC):
         before = [self.array(p).copy() for _, p in t.model.named_parameters()]
         t.model.train()
         with self.drawing(0):
-            x, y = (self.tensor(a[:ROWS]) for a in t.data)
+            x, y = (self.tensor(a[: self._observed]) for a in t.data)
             parameters, _ = t._backward(x, y)
             gradients = [self._gradient(p).copy() for _, p in parameters]
             t.optimizer.step()
@@ -234,7 +236,7 @@ class Runnable(Setup, ABC):
         for p in model.parameters():
             p.grad = None
         with self.drawing(0):
-            x, y = (self.tensor(a[:ROWS]) for a in self.data)
+            x, y = (self.tensor(a[: self._observed]) for a in self.data)
             prediction = model(x)
             if not _is_tensor(prediction):
                 raise ArgumentError(
@@ -261,21 +263,25 @@ class Runnable(Setup, ABC):
 
     def run(self, score: Score, seed: int = 0, seconds: float = math.inf) -> Outcome:
         """As `Training.run`."""
-        began = time.process_time()
+        began = second = time.process_time()
         t, out = self.fork(), Outcome(score.worst)
         out.model = t.model
         order = np.random.default_rng(1000 + seed)
+        if seed:
+            t._draw_again(order)
         with t.drawing(seed):
             steps = t.steps()
-            fewest = 2 if t.batch > 1 and t.normalizes() else 1
-            for _ in range(t.epochs):
+            for epoch in range(t.epochs):
+                if epoch == 1:
+                    second = time.process_time()
                 t.model.train()
-                losses = t._epoch(steps, order, fewest)
+                losses = t._epoch(steps, order)
                 out.steps += len(losses)
                 out.losses.append(float(np.mean(losses)) if losses else math.nan)
                 if not all(map(math.isfinite, losses)) or not t._is_finite():
                     out.nonfinite = out.steps
-                if out.nonfinite is not None or time.process_time() - began > seconds:
+                late = epoch > 0 and time.process_time() - second > seconds  # compilation aside
+                if out.nonfinite is not None or late:
                     break
         if out.nonfinite is None:
             (x, y), (valid, targets) = t.data, t.valid
@@ -283,26 +289,28 @@ class Runnable(Setup, ABC):
             out.rows, out.score = score.rows(outputs, targets), score(outputs, targets)
             out.fit = score(t.outputs(t.model, x[:AT_ONCE]), y[:AT_ONCE])
         out.seconds = time.process_time() - began
+        count = len(out.losses)
+        out.steady = (time.process_time() - second) * count / max(count - 1, 1)
         return out
 
-    def _epoch(self, steps: Steps, order: np.random.Generator, fewest: int) -> list[float]:
+    def _epoch(self, steps: Steps, order: np.random.Generator) -> list[float]:
         """The losses of an epoch, up to the first that is not finite.
 
-        fewest   rows of a step: a rest of less is left out
+        The last batch is filled with rows of the first: a rest would need a compiled step of its
+        own, which takes longer than many steps, and batch normalization fails for a rest of one.
         """
         x, y = self.data
         count = len(x)
         rows = order.permutation(count) if self.shuffle else np.arange(count)
-        whole = count // self.batch
+        batch = min(self.batch, count)
+        rows = np.concatenate([rows, rows[: -count % batch]])
         losses: list[float] = []
         done = 0  # rows
-        while done < count:
-            at_once = 1 if self.augment else steps.at_once
-            at_once = max(min(at_once, whole - done // self.batch), 1)
-            part = rows[done : done + at_once * self.batch]
+        while done < len(rows):
+            at_once = 1 if self.augment else max(steps.at_once, 1)
+            at_once = min(at_once, (len(rows) - done) // batch)
+            part = rows[done : done + at_once * batch]
             done += len(part)
-            if len(part) < fewest:
-                break
             inputs = x[part] if self.augment is None else self.augment(x[part], order)
             for loss in steps(inputs, y[part], at_once):
                 losses.append(loss)
@@ -310,8 +318,40 @@ class Runnable(Setup, ABC):
                     return losses
         return losses
 
+    @property
+    def _observed(self) -> int:
+        """Rows of a batch that is observed."""
+        return ROWS if self.data[0].ndim <= 2 else FEWER
+
+    def _draw_again(self, random: np.random.Generator) -> None:
+        """Other first weights of the same distribution: the numbers of each weight, shuffled.
+
+        Weights that were trained stay.
+        """
+        for path, module in self.model.named_modules():
+            weight = getattr(module, "weight", None)
+            if any(True for _ in module.children()) or not hasattr(weight, "ndim"):
+                continue
+            if self.layer(path, module, np.zeros((1, 1)), -1).kind == "weights":
+                old = self.array(weight)
+                if not _is_trained(old):
+                    self.assign(weight, random.permutation(old.ravel()).reshape(old.shape))
+
     def _is_finite(self) -> bool:
         return all(np.isfinite(self.array(p)).all() for p in self.model.parameters())
+
+
+def _is_trained(weight: Array) -> bool:
+    """Whether some units or inputs have larger weights than others by more than chance.
+
+    A mean of m squares of one distribution spreads 1 / √m as far as the squares.
+    """
+    squares = np.square(weight, dtype=np.float64)
+    for axis, count in enumerate(weight.shape):
+        means = squares.mean(tuple(k for k in range(weight.ndim) if k != axis))
+        if means.std() > TRAINED * squares.std() / math.sqrt(weight.size / count):
+            return True
+    return False
 
 
 def _by_step(gradient: Array, axis: int) -> Array:

@@ -1,4 +1,7 @@
-"""How good predictions are: 1 is perfect, for every task, so that losses can be exchanged."""
+"""How good predictions are: 1 is perfect, for every task, so that losses can be exchanged.
+
+An R² below 0 becomes R² / (1 − R²): −1 is the worst, and of two bad ones the better one is higher.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ class Score:
 
     def __call__(self, out: Array, y: Array) -> float:
         value = float(self.rows(out, y).mean())
-        return max(value, -1.0) if np.isfinite(value) else self.worst
+        if not np.isfinite(value):
+            return self.worst
+        return value if value > 0 else value / (1 - value)
 
     @property
     def worst(self) -> float:

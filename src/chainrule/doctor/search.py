@@ -24,12 +24,22 @@ LARGE, HALVED = 0.1, 0.05  # gains of the score: alone, or if the error is halve
 STEP = 0.02  # a gain for which a bundle grows
 ACTIVE = 0.25  # share of the gain that a fault has to account for
 INSTEAD = 0.6  # share of the gain with which a fault outside of the bundle is named too
+LATER = 0.2  # by how much less such a one counts, if it was not likely
 LIKELY = 0.8, 0.5  # priors from which faults are cured together
 PACE = {"optimizer.lr", "optimizer", "epochs", "batch"}  # of what is right: places of how fast
 PERFECT, FAIR = 0.985, 0.9
+LOWER = 0.8  # a loss over another one that it is clearly below
 CHANCE = 2.5  # standard errors
 FEW = 20  # held-out rows, which are no sample
-MILD = {"lr_too_low", "too_few_epochs", "batch_too_large", "optimizer_unsuited"}  # slow, not wrong
+FOR_BUNDLES, FOR_GROWTH, FOR_FINALS, FOR_PRUNING = 0.6, 0.3, 0.2, 0.1  # shares of the budget
+UNLIKELY = 0.4  # priors below which a cure is tried alone after the likely ones were tried together
+ALIKE = 0.3  # of what helped alone, and of a prior, in what is tried next
+NEAR, FINALISTS = 0.05, 3  # bundles that are tried with other seeds
+MANY, CHEAP = 4, 0.15  # seeds, if trials with all of them take at most this share of the budget
+MILD = {  # slow, not wrong
+    *("lr_too_low", "too_few_epochs", "batch_too_large"),
+    *("optimizer_unsuited", "batchnorm_missing"),
+}
 
 Bundle = tuple[Fault, ...]
 
@@ -39,7 +49,7 @@ class Search:
     """The trials of one training.
 
     budget   seconds of processor time
-    tried    the outcomes, by their changes
+    tried    the outcomes, by their changes and the seed
     """
 
     facts: Facts
@@ -51,16 +61,17 @@ class Search:
         self.tried[frozenset(), 0] = self.facts.outcome
         self.base = self.facts.outcome.score
 
-    def has(self, share: float) -> bool:
-        """Whether this share of the budget is left."""
-        return self.budget - (time.process_time() - self.began) > share * self.budget
+    @property
+    def left(self) -> float:
+        """The share of the budget that is left; negative, if it was overrun."""
+        return 1 - (time.process_time() - self.began) / max(self.budget, 1e-9)
 
     def outcome(self, bundle: Sequence[Fault], seed: int = 0) -> Outcome:
         """Of the training with the faults of the bundle cured."""
         changes = changes_of(bundle)
         key = frozenset(changes), seed
         if key not in self.tried:
-            seconds = max(3 * self.facts.outcome.seconds, self.budget / 4)
+            seconds = max(3 * self.facts.outcome.steady, self.budget / 8)
             try:
                 training = self.facts.training.changed(changes)
                 self.tried[key] = training.run(self.facts.score, seed, seconds)
@@ -72,56 +83,139 @@ class Search:
         """The score of that outcome."""
         return self.outcome(bundle, seed).score
 
+    def known(self, bundle: Sequence[Fault]) -> float | None:
+        """The score, if it was tried."""
+        outcome = self.tried.get((frozenset(changes_of(bundle)), 0))
+        return None if outcome is None else outcome.score
+
+    @property
+    def seeds(self) -> int:
+        """How many orders of rows, and draws of the first weights, the best ones are tried with."""
+        return MANY if MANY * FINALISTS * self.facts.outcome.steady < CHEAP * self.budget else 2
+
+    def over_seeds(self, bundle: Sequence[Fault]) -> float:
+        """The mean score over the seeds."""
+        return sum(self.score(bundle, seed) for seed in range(self.seeds)) / self.seeds
+
     # ── the best bundle ──────────────────────────────────────────────────────────────────────────
 
     def best(self, faults: Sequence[Fault]) -> Bundle:
-        """The faults whose cures together do best: one after another is added while that helps."""
+        """The faults whose cures together do best, and that harm; none, if nothing does.
+
+        Each is cured alone, the likeliest first. Those that the facts make likely are cured
+        together, and bundles grow by one cure after another while that helps. The best of all are
+        tried with another seed, so that none is chosen by luck.
+        """
+        faults = [c for c in faults if c.certain] if self.base > 1 - HALVED else list(faults)
         alone: dict[Fault, float] = {}
-        for fault in faults:
-            if alone and not self.has(0.45):
+        self._try(alone, [fault for fault in faults if fault.prior >= UNLIKELY], FOR_BUNDLES)
+        bundles = [(), *self._likely(faults)]
+        self._try(alone, faults, FOR_GROWTH)
+        bundles += [(fault,) for fault in alone]
+        best = max(bundles, key=self._worth)
+        while True:
+            grown = self._grown(best, faults, alone, bundles)
+            if grown == best:
                 break
+            best = grown
+        near = [b for b in bundles if self._worth(b) > self._worth(best) - NEAR]
+        near = [b for b in near if is_large(b, self.base, self.score(b))]
+        near = sorted(near, key=self._worth, reverse=True)[:FINALISTS]
+        tested: dict[Bundle, float] = {}
+        for bundle in near:
+            if not tested or self.left > FOR_PRUNING:
+                tested[bundle] = self.over_seeds(bundle) - cost(bundle)
+        ranked = sorted(tested, key=lambda b: tested[b], reverse=True)
+        return next((b for b in ranked if self.harms(b)), ())
+
+    def _worth(self, bundle: Bundle) -> float:
+        """The score less what the bundle costs."""
+        return self.score(bundle) - cost(bundle)
+
+    def _try(self, alone: dict[Fault, float], faults: Sequence[Fault], keep: float) -> None:
+        """What the cure of each alone brings; first those that are likely, or like one that helped.
+
+        keep   the share of the budget that is left for what comes after; one fault has its turn
+        """
+        rest = [fault for fault in faults if fault not in alone]
+
+        def promise(fault: Fault) -> float:
+            alike = [g for f, g in alone.items() if (f.kind, f.place) == (fault.kind, fault.place)]
+            return fault.prior + ALIKE * sum((g > STEP) - (g < -STEP) for g in alike)
+
+        while rest and (not alone or self.left > keep):
+            fault = max(rest, key=promise)
+            rest.remove(fault)
             alone[fault] = self.score((fault,)) - self.base
-        starts: list[Bundle] = [(), *((fault,) for fault in alone)]
+
+    def _likely(self, faults: Sequence[Fault]) -> list[Bundle]:
+        """Bundles of what the facts make likely, also with another pace."""
+        out: list[Bundle] = []
         paces = [fault for fault in faults if fault.place in PACE]
         wrong = [fault for fault in faults if fault.place not in PACE]
-        seen: list[Bundle] = []
-        for prior in LIKELY:
-            likely = joined((), [fault for fault in wrong if fault.prior >= prior])
-            if likely and likely not in seen:
-                seen.append(likely)
-                for bundle in (likely, *(joined(likely, [pace]) for pace in paces)):
-                    if len(bundle) > 1 and self.has(0.25):
-                        starts.append(bundle)
-        best = max(starts, key=lambda b: self.score(b) - STEP * (len(b) > 1))
-        promising = sorted(faults, key=lambda c: -(alone.get(c, 0.0) + 0.3 * c.prior))
-        for fault in promising * 2:
-            if self.score(best) > PERFECT or not self.has(0.15):
+        sure = [joined((), [f for f in wrong if f.prior >= prior]) for prior in LIKELY]
+        paced = [joined(likely, [pace]) for likely in sure for pace in paces if likely]
+        paced.sort(key=lambda b: any(f.place == "epochs" for f in b))  # these take longest
+        for bundle in (*sure, *paced):
+            if len(bundle) > 1 and bundle not in out and self.left > FOR_GROWTH:
+                out.append(bundle)
+                if self.score(bundle) > PERFECT:
+                    break
+        return out
+
+    def _grown(
+        self,
+        best: Bundle,
+        faults: Sequence[Fault],
+        alone: dict[Fault, float],
+        bundles: list[Bundle],
+    ) -> Bundle:
+        """The bundle with one cure more, or two of the pace, if that is better."""
+        promising = sorted(faults, key=lambda c: -(alone.get(c, 0.0) + ALIKE * c.prior))
+        paces = [fault for fault in promising if fault.place in PACE]
+        more: list[Bundle] = [(fault,) for fault in promising]
+        more += [pair for pair in itertools.combinations(paces, 2) if not exclude(*pair)]
+        for added in more:
+            if self.score(best) > PERFECT or self.left < FOR_FINALS:
                 break
-            if fault not in best:
-                more = *(b for b in best if not exclude(b, fault)), fault
-                if self.score(more) > self.score(best) + STEP:
-                    best = more
-        for a, b in itertools.combinations(paces, 2):  # small steps, and few of them
-            if self.score(best) > FAIR or not self.has(0.1):
-                break
-            more = joined((a, b), best) if not exclude(a, b) else best
-            if self.score(more) > self.score(best) + STEP:
-                best = more
+            if len(added) > 1 and self.score(best) > FAIR:
+                continue
+            others = tuple(b for b in best if not any(exclude(b, c) for c in added))
+            bundle = *others, *(c for c in added if c not in others)
+            if bundle not in bundles:
+                bundles.append(bundle)
+            if self._is_better(bundle, best):
+                return bundle
         return best
 
+    def _is_better(self, bundle: Bundle, best: Bundle) -> bool:
+        """Whether its score is, or, while the score stands still below what is fair, its loss."""
+        new, old = self.outcome(bundle), self.outcome(best)
+        if new.score > old.score + STEP:
+            return True
+        if not (new.losses and old.losses) or new.score < old.score or old.score > FAIR:
+            return False
+        same = _measure(bundle) == _measure(best)
+        return same and new.losses[-1] < LOWER * old.losses[-1]
+
     def pruned(self, bundle: Bundle) -> dict[Fault, tuple[float, float]]:
-        """The faults of the bundle that matter: (alone, needed) of each."""
+        """The faults of the bundle that matter: (alone, needed) of each.
+
+        What there is no time for counts as needed as likely as it is.
+        """
         top = self.score(bundle)
         gain = top - self.base
         shares: dict[Fault, tuple[float, float]] = {}
         left = list(bundle)
         for fault in sorted(bundle, key=lambda c: c.prior):
             without = [b for b in left if b is not fault]
-            needed = (top - self.score(without)) / gain
+            score = self.score(without) if self.left > 0 else self.known(without)
+            needed = fault.prior if score is None else (top - score) / gain
             if needed < 0.1 and without and not fault.certain:
                 left = without
             else:
-                shares[fault] = (self.score((fault,)) - self.base) / gain, needed
+                score = self.score((fault,)) if self.left > 0 else self.known((fault,))
+                shares[fault] = 0.0 if score is None else (score - self.base) / gain, needed
         return shares
 
     def harms(self, bundle: Bundle) -> bool:
@@ -134,14 +228,31 @@ class Search:
             differ = np.maximum(after.rows, -1) - np.maximum(before.rows, -1)
             if differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)):
                 return False
-        again = [(o.score + self.score(b, 1)) / 2 for o, b in ((before, ()), (after, bundle))]
-        return is_large(bundle, *again)
+        return is_large(bundle, self.over_seeds(()), self.over_seeds(bundle))
+
+
+def _measure(bundle: Bundle) -> set[Change]:
+    """The changes after which losses are not those of before."""
+    places = "loss", "data.targets"
+    return {c for c in changes_of(bundle) if c.place in places or c.what == "output_activation"}
+
+
+def cost(bundle: Bundle) -> float:
+    """The score that more than one cure, and more epochs, have to bring."""
+    return STEP * ((len(bundle) > 1) + any(fault.kind == "too_few_epochs" for fault in bundle))
 
 
 def is_large(bundle: Bundle, before: float, after: float) -> bool:
-    """A gain of 0.1; or of 0.05 with the error halved, if it is more than slowness."""
-    halved = 1 - after <= (1 - before) / 2 and not all(c.kind in MILD for c in bundle)
-    return after - before >= (HALVED if halved else LARGE)
+    """A gain of 0.1; or of 0.05 with the error halved, if it is more than slowness.
+
+    A lower rate with more steps makes nearly every training a little better, and so does batch
+    normalization, which needs twice the gain if it is not for a gradient that is lost.
+    """
+    slow = all(c.kind in MILD for c in bundle)
+    polished = any(c.kind in MILD for c in bundle) and all(c.place in PACE for c in bundle)
+    halved = 1 - after <= (1 - before) / 2 and not slow and not polished
+    twice = slow and any(c.kind == "batchnorm_missing" for c in bundle)
+    return after - before >= (HALVED if halved else LARGE * (1 + twice))
 
 
 def _thing(change: Change) -> tuple[str, str]:
@@ -173,6 +284,39 @@ def joined(bundle: Bundle, more: Sequence[Fault]) -> Bundle:
     return bundle
 
 
+def _weight(fault: Fault) -> float:
+    """What is added to a fault's share in the order of findings: what hides causes comes later."""
+    return 0.6 * fault.prior - 0.2 * (fault.kind in MILD)
+
+
+def _weights(
+    search: Search, faults: Sequence[Fault], shares: dict[Fault, tuple[float, float]]
+) -> dict[Fault, float]:
+    """The faults to name, with what they are ordered by; without shares only what is certain."""
+    weights = {fault: 2 + fault.prior for fault in faults if fault.certain}
+    if not shares:
+        return weights
+    gain = search.score(tuple(shares)) - search.base
+    for fault in [c for c in weights if c.changes]:
+        score = search.known((fault,))
+        if score is not None and (score - search.base) / gain < ACTIVE:
+            weights[fault] = _weight(fault)  # another cure makes it harmless
+    for fault, (alone, needed) in shares.items():
+        if max(alone, needed) >= ACTIVE:
+            share = max(alone, needed) + _weight(fault)
+            weights[fault] = max(weights.get(fault, 0.0), share)
+    kinds = {fault.kind for fault in weights}
+    for fault in faults:
+        score = search.known((fault,)) if fault.changes else None
+        if score is None or fault.kind in kinds or fault in shares:
+            continue
+        share = (score - search.base) / gain
+        if share >= INSTEAD:
+            weights[fault] = share - LATER * (fault.prior < LIKELY[0]) + _weight(fault)
+            kinds.add(fault.kind)
+    return weights
+
+
 def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Search]:
     """The findings of a training, the most harmful first, after trials within the budget.
 
@@ -181,26 +325,14 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     facts = gather(training, budget / 20)
     search = Search(facts, budget)
     faults = faults_of(facts)
-    curable = [fault for fault in faults if fault.changes]
-    best = search.best(curable)
-    weights: dict[Fault, float] = {c: 2 + c.prior for c in faults if c.certain}
+    best = search.best([fault for fault in faults if fault.changes])
+    shares = search.pruned(best) if best else {}
+    best = tuple(shares)
+    if not is_large(best, search.base, search.score(best)):  # without what does not matter
+        best, shares = (), {}
+    weights = _weights(search, faults, shares)
     remedies: tuple[Remedy, ...] = ()
-    if best and search.score(best) > search.base and search.harms(best):
-        shares = search.pruned(best)
-        gain = search.score(best) - search.base
-        best = tuple(c for c in best if c in shares)
-        for fault, (alone, needed) in shares.items():
-            if max(alone, needed) >= ACTIVE:
-                weights.setdefault(fault, max(alone, needed) + 0.6 * fault.prior)
-        kinds = {c.kind for c in weights}
-        for fault in curable:
-            outcome = search.tried.get((frozenset(changes_of((fault,))), 0))
-            if outcome is None or fault.kind in kinds or fault in shares:
-                continue
-            share = (outcome.score - search.base) / gain
-            if share >= INSTEAD:
-                weights[fault] = share - 0.3 * (fault.prior < LIKELY[0]) + 0.6 * fault.prior
-                kinds.add(fault.kind)
+    if best:
         after = search.outcome(best)
         trial = Trial(search.base, after.score, (after.losses or [math.nan])[-1], after.seconds)
         remedies = (Remedy(tuple(changes_of(best)), "", trial),)

@@ -82,7 +82,7 @@ class Outcome:
     fit         the score on rows of the training
     nonfinite   the first step whose loss is not finite, or None
     model       the trained model
-    seconds     of processor time
+    seconds     of processor time; `steady` without what only a first run takes, as compilation
     """
 
     score: float
@@ -93,6 +93,7 @@ class Outcome:
     steps: int = 0
     model: Any = None
     seconds: float = 0.0
+    steady: float = 0.0
 
 
 class Training(Protocol):
@@ -152,4 +153,7 @@ class Training(Protocol):
         """The training with these changes."""
 
     def run(self, score: Score, seed: int = 0, seconds: float = math.inf) -> Outcome:
-        """Train a copy, for at most so much processor time (it may overrun by an epoch)."""
+        """Train a copy, for at most so much processor time.
+
+        It may overrun by an epoch; the first one, which may compile, does not count.
+        """

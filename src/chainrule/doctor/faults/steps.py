@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...diagnosis.finding import Change
-from ..facts import ROWS, Facts
+from ..facts import Facts
 from .fault import Fault
 
 FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likely each is to help
@@ -21,7 +21,7 @@ WORSE = 0.25  # score in evaluation mode than in training mode
 
 def step_faults(f: Facts) -> Iterator[Fault]:
     """What may be wrong with how, and how long, the weights are changed."""
-    if f.training.first_step() > 0:
+    if f.climbs:
         cause = "a step moves the weights along the gradient, and not against it"
         change = (Change("optimizer", "optimizer", ("adam", 1e-3)),)
         yield Fault("gradient_ascent", "optimizer", cause, 1.0, change, True)
@@ -108,7 +108,7 @@ def _evaluation(f: Facts) -> Iterator[Fault]:
     suspects = f.start.of_kind("norm", "dropout", "custom")
     if not suspects or f.end is None:
         return
-    x, y = (a[:ROWS] for a in f.training.data)
+    x, y = (a[: len(f.end.output)] for a in f.training.data)
     trained = f.score_in_training_mode
     evaluated = f.score(f.training.outputs(f.outcome.model, x), y)
     if trained - evaluated > WORSE:

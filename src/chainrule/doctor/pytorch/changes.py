@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...diagnosis.finding import Change
-from ..changes import Words, exchange, module_at, seed_of
+from ..changes import Words, exchange, module_at, seed_of, with_decay
 from ..setup import Setup
 from ..structure import gate_biases, memory_bias
 from .layers import CONVOLUTIONS, is_of_torch, kind_of
@@ -178,8 +178,7 @@ def _optimizer(t: Any, change: Change) -> Any:
     for module in t.model.modules():
         if getattr(module, "sparse", False) is True:  # an embedding: few optimizers can do that
             module.sparse = False
-    parameters = [p for p in t.model.parameters() if p.requires_grad]
-    return replace(t, optimizer=kind(parameters, lr=rate))
+    return replace(t, optimizer=kind(with_decay(t.optimizer, lambda p: p), lr=rate))
 
 
 # ── the loss ─────────────────────────────────────────────────────────────────────────────────────

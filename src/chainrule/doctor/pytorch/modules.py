@@ -75,9 +75,10 @@ class TorchTraining(Runnable):
         """As `Runnable.steps`."""
         return _Steps(self)
 
-    def normalizes(self) -> bool:
-        """As `Runnable.normalizes`."""
-        return any(isinstance(m, layers.BATCH_NORMS) for m in self.model.modules())
+    def assign(self, tensor: Any, values: Array) -> None:
+        """As `Runnable.assign`."""
+        with torch.no_grad():
+            tensor.copy_(torch.as_tensor(values))
 
     def features(self, module: Any, dimensions: int, before: int) -> int:
         """As `Runnable.features`."""
