@@ -117,6 +117,7 @@ def test_a_remedy_that_there_was_no_time_for():
     ("score", "trials", "verdict"),
     [
         (0.9, TRIALS, "No change that was tried makes it much better."),
+        (0.97, TRIALS[:0], "Nothing was tried: the score cannot become much better."),
         (0.25, TRIALS, "The best of these may be a chance of the held-out rows, or of the seed."),
         (0.9, (), "There was no time for trials: give it more seconds."),
     ],

@@ -19,6 +19,7 @@ NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
 BASIC = ("initial_loss", "critical_rate", "gradient_noise_scale", "batch_by_heart")  # always
 HELPS = 0.1  # a difference of scores that is more than nothing
+NEAR_PERFECT = 0.95  # a score above which nothing is tried
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ class Diagnosis:
         best = self.trials[0].trial.after if self.trials else -math.inf
         if self.findings:
             return "" if self.remedy is not None else "No change that was tried repairs it."
+        if not self.trials and self.score > NEAR_PERFECT:
+            return "Nothing was tried: the score cannot become much better."
         if not self.trials:
             return "There was no time for trials: give it more seconds."
         if best - self.score < HELPS:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
+from .diagnosis import NEAR_PERFECT
 from .facts import Facts, gather
 from .faults import Fault, faults_of
 from .training import MISFITS, Outcome, Training
@@ -106,7 +107,7 @@ class Search:
         together, and bundles grow by one cure after another while that helps. The best of all are
         tried with another seed, so that none is chosen by luck.
         """
-        faults = [c for c in faults if c.certain] if self.base > 1 - HALVED else list(faults)
+        faults = [c for c in faults if c.certain] if self.base > NEAR_PERFECT else list(faults)
         alone: dict[Fault, float] = {}
         self._try(alone, [fault for fault in faults if fault.prior >= UNLIKELY], FOR_BUNDLES)
         bundles = [(), *self._likely(faults)]
