@@ -35,6 +35,8 @@ from programs.training import augmented
 
 SECONDS = 10.0  # of processor time for the trials of a program
 
+WITHOUT_WORDS = "recurrent", "memory", "residual"
+
 collection_of = functools.cache(Collection)  # in each process: its data are read once
 
 
@@ -177,7 +179,11 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
     if change.what == "decay":
         layers = enumerate(program.recipe["layers"])
         return [("l2", f"layers.{n}", value / 2) for n, layer in layers if layer.get("l2")]
-    if change.what == "initialisation" and not _is_plain(where, program):
+    if change.what == "clip":
+        return [("clip", "optimizer", value)]
+    if change.what in WITHOUT_WORDS or (
+        change.what == "initialisation" and not _is_plain(where, program)
+    ):
         return []
     if change.what == "insert":
         index = int(where.split(".")[1])

@@ -38,6 +38,7 @@ ADAM, NORM = {"name": "adam", "lr": 0.001}, {"type": "batchnorm"}
 CHANGES = [
     (("rate", "optimizer.lr", 0.01), {"set": {"optimizer.lr": 0.01}}),
     (("optimizer", "optimizer", ADAM), {"set": {"optimizer": ADAM}}),
+    (("clip", "optimizer", 1.0), {"set": {"optimizer.clipnorm": 1.0}}),
     (("batch", "batch", 32), {"set": {"batch": 32}}),
     (("epochs", "epochs", 40), {"set": {"epochs": 40}}),
     (("activation", "layers.0", "relu"), {"set": {"layers.0.activation": "relu"}}),

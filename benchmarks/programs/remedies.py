@@ -12,6 +12,7 @@ program before the remedy.
     ("remove", "layers.4", None)             ("insert", "layers.4", {"type": "batchnorm"}): before 4
     ("dropout", "layers.3", 0.2)             ("l2", "layers.3", 0.0)
     ("width", "layers.0", 16)                ("shuffle", "data", True)
+    ("clip", "optimizer", 1.0): the norm of the gradients
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def _insert(recipe: Recipe, place: str, value: Any) -> dict[str, Any]:
 CHANGES: dict[str, Translation] = {
     "rate": _setting("optimizer.lr"),
     "optimizer": _setting("optimizer"),
+    "clip": _setting("optimizer.clipnorm"),
     "batch": _setting("batch"),
     "epochs": _setting("epochs"),
     "shuffle": _setting("shuffle"),

@@ -201,12 +201,13 @@ def _with_optimizer(t: T) -> T:
     groups: list[dict[str, Any]] = []
     for group in old.param_groups:
         settings = {k: group[k] for k in group if k != "initial_lr"}  # which schedules add
-        groups.append({**settings, "params": [(names.pop(id(p)), p) for p in group["params"]]})
+        still = [p for p in group["params"] if id(p) in names]
+        groups.append({**settings, "params": [(names.pop(id(p)), p) for p in still]})
     added = [(path, p) for path, p in t.model.named_parameters() if id(p) in names]
-    first, *rest = groups
-    first["params"] += added
-    settings = {k: v for k, v in first.items() if k != "params"}
-    return replace(t, optimizer=type(old)([first, *rest], **settings))
+    groups[0]["params"] += added
+    settings = {k: v for k, v in groups[0].items() if k != "params"}
+    groups = [group for group in groups if group["params"]]
+    return replace(t, optimizer=type(old)(groups, **settings))
 
 
 def _clip(t: T, change: Change) -> T:

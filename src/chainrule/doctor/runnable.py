@@ -175,7 +175,7 @@ class Runnable(Setup, ABC):
         trained = {id(p) for group in t.optimizer.param_groups for p in group["params"]}
         out: dict[str, str] = {}
         with self.drawing(0):
-            x, y = (self.tensor(a[:ROWS]) for a in t.data)
+            x, y = (self.tensor(a[: self._observed]) for a in t.data)
             parameters, loss = t._backward(x, y)
             read = t.parameters_read(x)
         for name, p in parameters:
