@@ -9,7 +9,7 @@ import pytest
 from programs import patches, remedies, training
 from programs.collection import Collection
 from programs.program import Program
-from programs.random_search import random_remedy
+from programs.random_search import best_of_random, random_remedy
 from recipes import IMAGES, TABLE, load
 
 
@@ -110,6 +110,27 @@ def test_random_remedies_fit_the_program(recipe):
     for remedy in drawn[:15]:
         changed = program.treated([c for c in remedy if c[0] not in ("scale", "epochs")])
         assert training.train(changed).steps >= 1
+
+
+@pytest.mark.parametrize(("scores", "better"), [(range(1000), True), (range(1000, 0, -1), False)])
+def test_the_best_random_remedy(scores, better):
+    """That of the highest score, within the time; none, if none is above the program's own."""
+
+    class Made:
+        def __init__(self):
+            self.left = list(scores)
+
+        def program(self, name):
+            plain = lambda spec: load({k: v for k, v in spec.items() if k != "prep"})  # noqa: E731
+            return Program({**TABLE, "epochs": 1, "batch": 37}, plain)
+
+        def score(self, name, arrays, outputs, test_outputs):
+            return float(self.left.pop(0))
+
+    collection = Made()
+    remedy = best_of_random(collection, "a", 0.3, 0)
+    assert (remedy is not None) == better
+    assert len(collection.left) <= len(scores) - 2
 
 
 # ── a collection ─────────────────────────────────────────────────────────────────────────────────
