@@ -17,6 +17,7 @@ CLASSES = 100  # more are words, of which most are rare
 PIXELS = 50  # from this number on columns are of one kind, and some may be constant
 DEPENDENT = 1e-6  # share of a column's variance that others leave unexplained
 TELLS, OTHERS = 0.99, 0.9  # scores of a column alone, and of all others at most
+FEWEST = 20  # held-out rows
 LISTED = 6
 
 
@@ -105,7 +106,10 @@ def _dependent(x: Array) -> list[int]:
 
 
 def _telling(f: Facts, columns: Array, some: Array) -> Iterator[Measurement]:
-    """Columns that alone give the target away: by the nearest row of the training, or by a line."""
+    """Columns that alone tell the held-out targets: by the nearest row of the training, or a line.
+
+    What only the rows of the training give away is a fault: `faults/leakage`.
+    """
     (x, y), (xt, yt) = f.training.data, f.training.valid
     classes, true = classes_of(f, y), classes_of(f, yt)
     if len(columns) < 2:
@@ -116,13 +120,13 @@ def _telling(f: Facts, columns: Array, some: Array) -> Iterator[Measurement]:
         scores = [_recall(x[:, k], classes, xt[:, k], true) for k in columns]
         what = "class of {:.1%} of the held-out rows"
     elif f.score.task == "numbers" and y[0].size == 1:
-        target = y[some].ravel().astype(np.float64)
-        if target.std() == 0:
+        target = yt[:ROWS].ravel().astype(np.float64)
+        numbers = xt[:ROWS, columns].astype(np.float64)
+        if len(target) < FEWEST:
             return
-        numbers = x[some][:, columns].astype(np.float64)
-        with np.errstate(invalid="ignore"):  # a column that varies in other rows
+        with np.errstate(invalid="ignore", divide="ignore"):  # what varies in other rows only
             scores = [*np.nan_to_num(np.corrcoef(numbers.T, target)[-1, :-1]) ** 2]
-        what = "target, with a correlation of {:.4f}"
+        what = "held-out target, with a correlation of {:.4f}"
     else:
         return
     best = int(np.argmax(scores))
