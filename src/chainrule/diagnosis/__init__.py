@@ -14,6 +14,8 @@ sharpness   the Hessian's largest eigenvalue, and the rate at which steps diverg
 noise       how much of a batch's gradient is noise
 functional  a loss as a function of its parameters
 guard       refuses steps that would do harm, inside the compiled program
+probes      what a step measures of layers and activations, inside the compiled program
+measurement one step that does so
 history     findings of a training that has run: losses, gradients, activations, steps, test
 finding     the form of a finding, of its remedies and changes
 kinds       the vocabulary of findings

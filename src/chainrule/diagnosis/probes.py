@@ -1,4 +1,6 @@
-"""Measurements that a training step makes of itself: a few numbers per layer, among its results.
+"""What a training step measures of itself: a few numbers per layer, among its results.
+
+`measurement` measures one step.
 
 They are of samples, so that no large array is read once more: 512 elements, spread evenly, of each
 weight, output and cotangent; 64 rows of 64 units to find dead ones; 32 elements of a gradient. Of
@@ -22,22 +24,17 @@ have none and no gain.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn
-from ..dtypes import float32, is_floating
-from ..functions import elementwise, reductions, shaping
-from ..graph import Array, Node, moment
+from ..graph import Array
 from ..nn import Module
 from ..nn.activation import Activation
 from ..nn.normalization import _BatchNorm
 from ..nn.recurrent import _Recurrent
-from ..tensor import Tensor, no_grad
-from ..trace import state
 
 ELEMENTS, RUN = 512, 16  # of a sample, in runs of neighbours
 SIGNAL, SIGNAL_RUN = 32, 4  # of a layer's gradient
@@ -88,11 +85,13 @@ class Layout:
         modules = {p: m for p, m in model.named_modules() if _is_measured(p, m, layers)}
         self.measured = list(modules)
         recurrent = {path: m for path, m in modules.items() if isinstance(m, _Recurrent)}
-        self.sequences = [s for path, m in recurrent.items() for s in _sequences(path, m).values()]
+        self.sequences = [
+            s for path, m in recurrent.items() for s in sequences_of(path, m).values()
+        ]
         self.keys: list[Key] = [(m, name) for m in ("weight", "change") for name in self._scales]
         for path, m in modules.items():
             self.keys += [(measure, path) for measure in ("above", "below", *_MOMENTS)]
-            if _range_of(m) is not None:
+            if range_of(m) is not None:
                 self.keys.append(("saturated", path))
             if isinstance(m, RECTIFIERS):
                 self.keys.append(("dead", path))
@@ -175,220 +174,7 @@ class Monitor:
         }
 
 
-class Measurement:
-    """The measurement of one step: `watching` its passes, then `before_update`, then `results`."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor, self._trace = monitor, state.trace
-        self._called: dict[str, tuple[Module, Tensor]] = {}  # by path: the first output
-        self._outs: dict[str, Tensor] = {}  # samples of outputs
-        self._rows: dict[str, Tensor] = {}  # (rows, units) of rectifiers
-        self._inputs: dict[Node, list[tuple[str, int, int]]] = {}  # path, moments of the call
-        self._outputs: dict[Node, list[str]] = {}
-        self._projected: dict[Node, str] = {}
-        # Samples of cotangents: "above", of the output; "below", the module's share of its input's.
-        self._cotangents: dict[Key, Tensor] = {}
-        self._sizes: dict[Key, int] = {}  # of what they are samples of
-        self._by_step: dict[str, Tensor] = {}
-        self._gradients: list[tuple[str, Tensor]] = []
-        self._keys: list[Key] = []
-        self._numbers: list[Tensor] = []
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """A context in which the step's forward and backward pass run."""
-        before, state.observer = state.observer, self
-        try:
-            yield
-        finally:
-            state.observer = before
-
-    # ── as `trace.Observer` ──────────────────────────────────────────────────────────────────────
-
-    def called(self, module: Module, began: int, args: Sequence[Any], out: Any) -> None:
-        """As `Observer.called`. Of several calls the first counts; those inside of loops do not."""
-        path = self._monitor.paths.get(id(module))
-        if path is None or path in self._called or state.trace is not self._trace:
-            return
-        while isinstance(out, (tuple, list)) and out:
-            out = out[0]
-        if not isinstance(out, Tensor) or not is_floating(out.dtype) or not out.size:
-            return
-        x = args[0] if args else None
-        self._called[path] = module, out
-        with no_grad():
-            self._outs[path] = _sample(out)
-            if isinstance(module, RECTIFIERS):
-                self._rows[path] = _rows(out.detach())
-        if isinstance(module, Activation):
-            for before, (other, given) in self._called.items():
-                if given is x and not isinstance(other, Activation):
-                    self._outs.pop(before, None)
-        if isinstance(x, Tensor):
-            source, target = x._node, out._node
-            if source is None or target is None or not (target.requires_grad and target.inputs):
-                return
-            if source.requires_grad and target is not source:
-                self._inputs.setdefault(source, []).append((path, began, moment()))
-                self._outputs.setdefault(target, []).append(path)
-
-    def projected(self, module: Module, suffix: str, projected: Tensor) -> None:
-        """As `Observer.projected`."""
-        node, path = projected._node, self._monitor.paths.get(id(module))
-        inside = state.trace is not self._trace
-        if path is None or inside or node is None or not node.requires_grad:
-            return
-        assert isinstance(module, _Recurrent)
-        self._projected[node] = _sequences(path, module)[suffix]
-
-    def pulled(self, node: Node, g: Any, shares: Sequence[Any]) -> None:
-        """As `Observer.pulled`."""
-        with no_grad():
-            for path in self._outputs.get(node, ()):
-                self._keep(("above", path), g)
-            if node in self._projected:
-                some = g.detach()[:, :SEQUENCES].astype(float32)
-                self._by_step[self._projected[node]] = reductions.norm(some, axis=(1, 2))
-            for i, share in zip(node.inputs, shares, strict=True):
-                for path, began, ended in self._inputs.get(i, ()):
-                    if began < node.serial < ended and isinstance(share, Tensor):
-                        self._keep(("below", path), share)
-
-    def _keep(self, key: Key, cotangent: Tensor) -> None:
-        """Take a sample of a cotangent; those of one input are added."""
-        sample, before = _sample(cotangent), self._cotangents.get(key)
-        added = before is not None and key[0] == "below"
-        self._cotangents[key] = before + sample if added else sample
-        self._sizes[key] = cotangent.size
-
-    # ── the numbers ──────────────────────────────────────────────────────────────────────────────
-
-    def before_update(self) -> None:
-        """Take samples of weights and gradients, when the gradients are complete."""
-        self._trained = {
-            path: {n: p for n, p in weights.items() if p.requires_grad and _is_dense(p.grad)}
-            for path, weights in self._monitor.weights.items()
-        }
-        with no_grad():
-            weights = {("weight", name): sample for name, sample in self._weights().items()}
-            # What is used twice is stored: so the new weights can overwrite the old ones.
-            self._before = _alike([*weights.items(), *self._cotangents.items()])
-            for keys, stacked in self._before:
-                norms = reductions.norm(stacked.astype(float32), axis=1)
-                counts = [self._sizes.get(key, stacked.shape[1]) / stacked.shape[1] for key in keys]
-                self._add(keys, norms * Tensor(np.sqrt(counts).astype(np.float32)))
-            for path, of_layer in self._trained.items():
-                if of_layer:
-                    g = _sample(next(iter(of_layer.values())).grad, SIGNAL, SIGNAL_RUN)
-                    self._gradients.append((path, g))
-
-    def results(self, scale: Tensor | None = None) -> list[Tensor]:
-        """The results of the step, after the update: see `Layout`.
-
-        scale   what cotangents are divided by to be those of the loss
-        """
-        layout = self._monitor.layout
-        with no_grad():
-            self._add_changes()
-            self._add_outputs()
-            self._add_dead()
-            for paths, elements in _alike(self._gradients):
-                keys = [("signal", path, k) for path in paths for k in range(elements.shape[1])]
-                self._add(keys, elements.reshape(-1))
-            by_step = [self._by_step.get(name, Tensor([math.nan])) for name in layout.sequences]
-            if scale is not None:
-                by_step = [norms / scale.astype(float32) for norms in by_step]
-            order = Tensor([float(layout.order(self._keys))])
-            return [shaping.concat([*self._numbers, order]), *by_step]
-
-    def _add(self, keys: Sequence[Key], numbers: Tensor) -> None:
-        self._keys += keys
-        self._numbers.append(numbers.astype(float32))
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {n: _sample(p) for ws in self._trained.values() for n, p in ws.items()}
-
-    def _add_changes(self) -> None:
-        now = self._weights()
-        for keys, before in self._before:
-            names = [name for measure, name in keys if measure == "weight"]
-            if names:
-                change = shaping.stack([now[name] for name in names]) - before[: len(names)]
-                norms = reductions.norm(change.astype(float32), axis=1)
-                self._add([("change", name) for name in names], norms)
-
-    def _add_outputs(self) -> None:
-        kinds: dict[Any, list[tuple[str, Tensor]]] = {}
-        for path, sample in self._outs.items():
-            kinds.setdefault(_range_of(self._called[path][0]), []).append((path, sample))
-        for ends, samples in kinds.items():
-            for paths, stacked in _alike(samples):
-                outputs = stacked.astype(float32)
-                from_first = outputs - outputs[:, :1]
-                numbers = {
-                    "first": outputs[:, 0],
-                    "from_first": reductions.mean(from_first, axis=1),
-                    "square_from_first": reductions.mean(from_first * from_first, axis=1),
-                }
-                if ends is not None:
-                    at_end = elementwise.abs(outputs - ends[0]) > 0.98 * ends[1]
-                    numbers["saturated"] = reductions.mean(at_end.astype(float32), axis=1)
-                for measure, found in numbers.items():
-                    self._add([(measure, path) for path in paths], found)
-
-    def _add_dead(self) -> None:
-        for paths, rows in _alike(self._rows.items()):  # (modules, rows, units)
-            dead = reductions.max(rows, axis=1) <= 0
-            share = reductions.mean(dead.astype(float32), axis=1)
-            self._add([("dead", path) for path in paths], share)
-
-
-def _is_dense(gradient: Any) -> bool:
-    return isinstance(gradient, Tensor)
-
-
-def _alike(tensors: Iterable[tuple[Any, Tensor]]) -> list[tuple[list[Any], Tensor]]:
-    """The tensors of each shape and dtype, stacked, with their keys."""
-    groups: dict[Any, list[tuple[Any, Tensor]]] = {}
-    for key, t in tensors:
-        groups.setdefault((t.shape, t.dtype), []).append((key, t))
-    return [([k for k, _ in g], shaping.stack([t for _, t in g])) for g in groups.values()]
-
-
-def _sample(t: Tensor, count: int = ELEMENTS, run: int = RUN) -> Tensor:
-    """`count` elements in runs of neighbours, evenly spaced; all of a tensor that has no more.
-
-    Runs begin in different columns of a matrix: its first column may be special, such as the
-    weights of a pixel that is always black.
-    """
-    flat = t.detach().reshape((t.size,))
-    if t.size <= count:
-        return flat
-    runs, columns = t.size // run, max(1, t.shape[-1] // run)
-    step = runs // (count // run)
-    while step > 1 and math.gcd(step, columns) > 1:
-        step -= 1
-    spaced = flat[: runs * run].reshape((runs, run))[::step]
-    return spaced[: count // run].reshape((count,))
-
-
-def _rows(t: Tensor) -> Tensor:
-    """Up to ROWS rows of up to UNITS units, the last axis: the first rows, or of sequences and
-    images, evenly spaced ones of the first four.
-    """
-    if t.ndim > 2:
-        most = int((ROWS / 4) ** (1 / (t.ndim - 2)))
-        spaced = [slice(0, most * (n // most) or n, n // most or 1) for n in t.shape[1:-1]]
-        t = t[(slice(4), *spaced)]
-    units = t.shape[-1]
-    some = t.reshape((-1, units))[:ROWS]
-    if units < 2 * UNITS:
-        return some[:, :UNITS]
-    runs = some[:, : units // RUN * RUN].reshape((len(some), units // RUN, RUN))
-    return runs[:, :: units // UNITS][:, : UNITS // RUN].reshape((len(some), UNITS))
-
-
-def _range_of(module: Module) -> tuple[float, float] | None:
+def range_of(module: Module) -> tuple[float, float] | None:
     """The middle and half the length of the range of its outputs, if it can saturate."""
     if isinstance(module, nn.RNN) and module.nonlinearity != "tanh":
         return None
@@ -402,7 +188,7 @@ def _is_measured(path: str, module: Module, layers: Mapping[str, Any]) -> bool:
     return path in layers or isinstance(module, Activation)
 
 
-def _sequences(path: str, module: _Recurrent) -> dict[str, str]:
+def sequences_of(path: str, module: _Recurrent) -> dict[str, str]:
     """The names of its layers and directions, by the suffix of their weights."""
     suffixes = [s for layer in range(module.num_layers) for s in module._suffixes(layer)]
     return {s: path if len(suffixes) == 1 else f"{path} {s[1:]}".strip() for s in suffixes}

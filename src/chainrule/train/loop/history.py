@@ -129,8 +129,8 @@ class Probes:
             return {}
         rows = np.stack(self._rows)
         signals = {path: _signal(g) for path, g in self._layout.gradients(rows).items()}
-        found = self._layout.values(rows) | {"signal": signals}
-        return {m: {p: a.tolist() for p, a in of.items()} for m, of in found.items()}
+        measures = self._layout.values(rows) | {"signal": signals}
+        return {m: {p: a.tolist() for p, a in paths.items()} for m, paths in measures.items()}
 
     @property
     def by_step(self) -> dict[str, list[list[float]]]:

@@ -10,7 +10,8 @@ from typing import Any
 from ... import tree
 from ...compile import Compiled
 from ...diagnosis.guard import Guard, taking_back
-from ...diagnosis.probes import Measurement, Monitor
+from ...diagnosis.measurement import Measurement
+from ...diagnosis.probes import Monitor
 from ...dtypes import is_floating
 from ...functions import elementwise, reductions, shaping
 from ...functions.elementwise import where
