@@ -231,6 +231,7 @@ CASES = {
         "vanishing_gradient at layer 0",
     ),
     "small before a normalization": (history([(1e-6, 0.1, 0.1)] * 20), [], GOOD, "good", ""),
+    "nothing left to learn": (history([(0.1, 0.2)] * 20 + [(0.0, 1e-9)] * 40), [], GOOD, "", ""),
     "two dead layers": (
         history([(0.1, 0.0, 0.0, 0.1)] * 20),
         [],

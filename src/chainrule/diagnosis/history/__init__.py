@@ -4,6 +4,7 @@ gradients   norms that vanish, explode or are 0; steps that the guard has refuse
 units       activations: units that are dead, die, or are saturated
 flow        the gradient on its way back, through layers and through time steps
 updates     the size of steps beside that of the weights
+noise       a loss that has stopped falling, where gradients are noise
 losses      training and validation losses: overfitting, a loss that climbs, too few epochs
 held_out    the test rows: no better than a guess, few rows, classes that are confused
 reading     what findings read of a history, and how they give advice
@@ -19,9 +20,10 @@ from .flow import depth_findings, time_findings
 from .gradients import gradient_findings, refused_steps
 from .held_out import Guess, class_findings, test_findings
 from .losses import first_epoch_kept, loss_findings
+from .noise import plateau_findings
 from .reading import TrainingHistory, advice, harm
 from .units import unit_findings
-from .updates import update_findings
+from .updates import growth_findings, update_findings
 
 __all__ = ["UNSEEN", "Guess", "findings_of_history", "findings_of_run"]
 
@@ -41,9 +43,8 @@ def findings_of_run(
     classes: Sequence[str] = (),
     unit: str = "row",
 ) -> list[Finding]:
-    """Findings from the test, the gradient norms, the probes, the losses, the untrained parameters.
-
-    Warnings are first.
+    """Findings from the test, the gradient norms, the probes, the losses, the untrained parameters;
+    the surest are first.
 
     untrained   "parameter: reason"
     rows        of the test
@@ -66,27 +67,29 @@ def findings_of_run(
         balanced = guess is not None and guess.metric == "f1"
         tested += class_findings(table, classes, balanced, unit)
     collected += [*tested, *findings_of_history(history)]
-    return sorted(collected, key=lambda finding: finding.level != "warning")
+    return sorted(collected, key=lambda finding: -finding.confidence)
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
-    """Findings from the gradient norms, the probes and the losses; warnings are first."""
+    """Findings from the gradient norms, the probes and the losses; the surest are first."""
     collected = [*refused_steps(history), *gradient_findings(history)]
     collected += _of_probes(history, collected)
     collected = _once([*collected, *loss_findings(history)])
-    return sorted(collected, key=lambda finding: finding.level != "warning")
+    return sorted(collected, key=lambda finding: -finding.confidence)
 
 
 def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
     """What the probes show of a training that has learned little, and is not known yet."""
-    probes, sure = history.probes, harm(history)
-    if not sure or len(probes.steps) < MEASURED:
+    sure = harm(history)
+    if not sure or len(history.probes.steps) < MEASURED:
         return []
-    out = [*unit_findings(probes, sure)]
+    values = history.probes.values
+    out = [*growth_findings(values, sure), *unit_findings(values, sure)]
     if not any("norms" in f.evidence for f in known):
-        out += depth_findings(probes, sure)
-    out += time_findings(probes, sure)
-    return [*out, *update_findings(history, probes, sure, bool(known or out))]
+        out += depth_findings(values, sure)
+    out += time_findings(history.probes.by_step, sure, bool(history.stopped))
+    out += update_findings(history, values, sure, bool(known or out))
+    return out or [*plateau_findings(history, values)]
 
 
 def _once(findings: list[Finding]) -> list[Finding]:

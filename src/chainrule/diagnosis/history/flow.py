@@ -9,21 +9,23 @@ import numpy as np
 
 from ..finding import Finding
 from ..wording import number, place
-from .reading import Probes, advice, early
+from .reading import BySteps, Values, advice, early
 
 LOST, GROWN = 1e-4, 1e3  # the gradient after all layers over that before
 DEEP = 4  # layers that have a gain
-FORGOTTEN = 1e-3  # norm of the gradient of the first time step over the largest; and the inverse
+FORGOTTEN = 1e-3  # norm of the gradient of the first time step over the largest
+HOPELESS = 1e-8  # likewise, of a training that still runs
+EXPLODED = 50.0  # the largest norm over that of the last time step
 TIMES = 10  # time steps
 
 
-def depth_findings(probes: Probes, harm: float) -> Iterator[Finding]:
+def depth_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Layers that make the gradient smaller, or larger, one after the other.
 
     The product of the gains is that of the whole way only without branches: residuals carry the
     gradient past layers of any gain, and such a network learns.
     """
-    gains = {path: early(values) for path, values in probes.values.get("gain", {}).items()}
+    gains = {path: early(by_layer) for path, by_layer in values.get("gain", {}).items()}
     gains = {path: gain for path, gain in gains.items() if gain > 0}
     if len(gains) < DEEP:
         return
@@ -51,42 +53,49 @@ def _extreme(gains: dict[str, float], vanishes: bool) -> str:
     return (min if vanishes else max)(gains, key=gains.__getitem__)
 
 
-def time_findings(probes: Probes, harm: float) -> Iterator[Finding]:
-    """Recurrent layers whose gradient vanishes, or explodes, on its way back to the first step."""
-    for path, by_step in probes.by_step.items():
-        count = max(map(len, by_step), default=0)
-        rows = np.array([row for row in by_step if len(row) == count and np.isfinite(row).all()])
-        if count < TIMES or not rows.size or not rows.any():
+def time_findings(by_step: BySteps, harm: float, ended: bool) -> Iterator[Finding]:
+    """Recurrent layers whose gradient vanishes, or explodes, on its way back to the first step.
+
+    ended   the training has ended: at first gradients vanish in healthy ones too, which learn
+            later on
+    """
+    for name, norms in by_step.items():
+        if name.endswith("_reverse"):  # its partner, from the first step to the last, says the same
             continue
-        shares = rows / np.maximum(rows.max(1, keepdims=True), np.finfo(float).tiny)
-        usual = np.median(shares, axis=0)
-        evidence = {"first": float(usual[0]), "last": float(usual[-1]), "steps": count}
-        if usual[0] < FORGOTTEN:
-            since = int(np.argmax(usual >= FORGOTTEN))
+        count = max(map(len, norms), default=0)
+        rows = np.array([row for row in norms if len(row) == count], np.float64)
+        rows = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1)] if count else rows
+        if count < TIMES or not len(rows):
+            continue
+        shares = rows / rows.max(axis=1, keepdims=True)
+        usual, now = (np.median(of, axis=0) for of in (shares, shares[-max(1, len(rows) // 4) :]))
+        ends = count - np.argmax(rows[:, ::-1] > 0, axis=1)  # without padding
+        end = float(np.median(shares[np.arange(len(rows)), ends - 1]))
+        path, most = name.partition(" ")[0], int(np.argmax(usual)) + 1
+        if now[0] < (FORGOTTEN if ended else HOPELESS):
+            since = int(np.argmax(now >= FORGOTTEN)) + 1
             yield Finding(
                 "vanishing_gradient",
                 path,
-                f"of {count} time steps those before step {since + 1} get less than a thousandth "
-                f"of the largest gradient, the first {number(usual[0])} of it: {place(path)} "
-                "learns nothing from them",
-                {**evidence, "since": since + 1},
+                f"of {count} time steps those before step {since} get less than a thousandth of "
+                f"the largest gradient, and the first gets {number(now[0])} of it: nothing is "
+                "learned from them",
+                {"first": float(now[0]), "since": since, "steps": count},
                 harm,
                 advice(
                     "an LSTM or GRU in place of an RNN",
                     "orthogonal recurrent weights",
                     "shorter sequences",
-                    "a mean over the time steps in place of the last one",
+                    "the mean over the time steps in place of the last one",
                 ),
             )
-        elif usual[-1] < FORGOTTEN:
-            until = count - int(np.argmax(usual[::-1] >= FORGOTTEN))
+        elif end < 1 / EXPLODED:
             yield Finding(
                 "exploding_gradient",
                 path,
-                f"the gradient grows on its way back through {count} time steps of {place(path)}: "
-                f"that of the last is {number(usual[-1])} of the largest, and less than a "
-                f"thousandth in all after step {until}",
-                {**evidence, "until": until},
+                f"the gradient grows on its way back through {count} time steps: the last step "
+                f"gets {number(end)} of the largest gradient, which is that of step {most}",
+                {"last": end, "largest": most, "steps": count},
                 harm,
                 advice("clip_norm=1.0", "smaller recurrent weights", "shorter windows (tbptt)"),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,16 +28,22 @@ class GradientNorms(Protocol):
 
 
 class Probes(Protocol):
-    """Numbers of the layers, in the order of the model, at measured steps (from 0).
+    """Numbers of the layers, in the order of the model, at measured steps.
 
-    values    by measure and path: a number per measured step, NaN where there is none
-    by_step   by path of a recurrent layer: for each measured step the norms of the gradient with
-              respect to its input or state, one per time step
+    They are as those of `train.loop.history.Probes`, which computes `values` and `by_step` at each
+    reading.
     """
 
-    steps: list[int]
-    values: dict[str, dict[str, list[float]]]
-    by_step: dict[str, list[list[float]]]
+    @property
+    def steps(self) -> list[int]: ...
+    @property
+    def values(self) -> dict[str, dict[str, list[float]]]: ...
+    @property
+    def by_step(self) -> dict[str, list[list[float]]]: ...
+
+
+Values = Mapping[str, Mapping[str, Sequence[float]]]  # of probes
+BySteps = Mapping[str, Sequence[Sequence[float]]]
 
 
 class TrainingHistory(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..finding import Finding
-from .reading import Probes, advice, early, late, listed
+from .reading import Values, advice, early, late, listed
 
 DEAD = 0.9  # share of a layer's units
 DYING = 0.4  # by how much that share grew
@@ -14,9 +14,9 @@ SATURATING = 0.6  # by how much that share grew
 SLOWER = "a lower learning rate (lr, --lr)"
 
 
-def unit_findings(probes: Probes, harm: float) -> Iterator[Finding]:
+def unit_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Layers most of whose units are 0 for all rows, or at the ends of their range."""
-    dead, dying = _standing_and_growing(probes, "dead", DEAD, DYING)
+    dead, dying = _standing_and_growing(values, "dead", DEAD, DYING)
     for kind, layers in (("dead_relu", dead), ("dying_units", dying)):
         if layers:
             path, (before, after) = next(iter(layers.items()))
@@ -35,7 +35,7 @@ def unit_findings(probes: Probes, harm: float) -> Iterator[Finding]:
                     "standardised inputs",
                 ),
             )
-    saturated, saturating = _standing_and_growing(probes, "saturated", SATURATED, SATURATING)
+    saturated, saturating = _standing_and_growing(values, "saturated", SATURATED, SATURATING)
     layers = {**saturated, **saturating}
     if layers:
         path, (before, after) = next(iter(layers.items()))
@@ -59,12 +59,12 @@ Layers = dict[str, tuple[float, float]]  # shares at first and in the end, by pa
 
 
 def _standing_and_growing(
-    probes: Probes, measure: str, much: float, grown: float
+    values: Values, measure: str, much: float, grown: float
 ) -> tuple[Layers, Layers]:
     """The layers whose share is large, and those whose share has grown by a lot."""
     standing, growing = Layers(), Layers()
-    for path, values in probes.values.get(measure, {}).items():
-        before, after = early(values), late(values)
+    for path, shares in values.get(measure, {}).items():
+        before, after = early(shares), late(shares)
         if after - before > grown:
             growing[path] = before, after
         elif after > much:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...graph import Array
-from ..finding import Finding
+from ..finding import LIKELY, Finding
 from ..wording import number, place
-from .reading import Probes, TrainingHistory, advice, finite, late
+from .reading import TrainingHistory, Values, advice, finite, late
 
 GREW = 15.0  # norm of a layer's weights over that at first
 WAY = 0.25  # of the weights' norm: the length of all steps together
@@ -18,27 +18,27 @@ FAR = 2.0  # a first loss over that of a guess
 
 
 def update_findings(
-    history: TrainingHistory, probes: Probes, harm: float, explained: bool
+    history: TrainingHistory, values: Values, harm: float, explained: bool
 ) -> Iterator[Finding]:
-    """Weights that explode, or hardly change; layers whose steps are of different sizes.
+    """Weights that hardly change; layers whose steps are of different sizes.
 
     explained   something else is found that makes steps small
     """
     ratios = {
-        path: np.array(values, np.float64)
-        for path, values in probes.values.get("update_ratio", {}).items()
-        if np.nanmax(values, initial=0.0) > 0
+        path: np.array(of_layer, np.float64)
+        for path, of_layer in values.get("update_ratio", {}).items()
+        if any(ratio > 0 for ratio in of_layer)
     }
     if ratios:
-        yield from _growth(probes, harm)
-        yield from _balance(ratios, harm)
-        if history.stopped and not explained:
+        unbalanced = [*_balance(ratios, harm)]
+        yield from unbalanced
+        if history.stopped and not unbalanced and not explained:
             yield from _way(history, ratios, harm)
 
 
-def _growth(probes: Probes, harm: float) -> Iterator[Finding]:
+def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Weights whose norm has multiplied."""
-    norms = probes.values.get("weight_norm", {})
+    norms = values.get("weight_norm", {})
     grown = {p: late(v) / v[0] for p, v in norms.items() if v[0] > 0 and late(v) > GREW * v[0]}
     if grown:
         path = max(grown, key=grown.__getitem__)
@@ -48,7 +48,7 @@ def _growth(probes: Probes, harm: float) -> Iterator[Finding]:
             f"the weights of {place(path)} are {number(grown[path])} times as large as at first: "
             "the steps are too large",
             {"growth": grown},
-            harm,
+            0.95 if harm > LIKELY else harm,  # no healthy network comes near: it is first
             advice("a tenth of the learning rate (lr, --lr)", "clip_norm=1.0"),
         )
 

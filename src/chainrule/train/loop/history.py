@@ -206,7 +206,7 @@ class History:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the gradient norms, the probes and the losses show; warnings are first."""
+        """What the gradient norms, the probes and the losses show; the surest are first."""
         return findings_of_history(self)
 
     def __getitem__(self, name: str) -> list[Any]:

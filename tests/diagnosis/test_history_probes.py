@@ -1,0 +1,342 @@
+"""What the probes of a training show: with numbers made up, and in short trainings."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.diagnosis.history import findings_of_history
+from chainrule.train.loop.history import GradientFlow, History
+
+LN_3 = 1.0986, 0.0  # of a guess among three classes, and the least
+STEPS = 40
+
+
+@dataclass
+class Made:
+    """Made-up probes."""
+
+    values: dict = field(default_factory=dict)
+    by_step: dict = field(default_factory=dict)
+    steps: list = field(default_factory=lambda: list(range(STEPS)))
+
+
+def history(probes, share=0.0, stopped="epochs", epochs=4, first=None, steps=None):
+    """A training that went this share of the way from a guess to a loss of 0."""
+    losses = np.linspace(LN_3[0] if first is None else first, LN_3[0] * (1 - share), epochs)
+    steps = 10 * epochs if steps is None else steps
+    rows = [{"loss": loss, "step": steps * (k + 1) // epochs} for k, loss in enumerate(losses)]
+    made = History(rows, None, stopped, GradientFlow(), LN_3)
+    made.probes = probes
+    return made
+
+
+def shown(*args, **settings):
+    """Kind, place and level of the findings, without those of the losses."""
+    findings = findings_of_history(history(*args, **settings))
+    return [(f.kind, f.place, f.level) for f in findings if f.kind != "underfitting"]
+
+
+def rising(low, high):
+    return [low] * (STEPS // 2) + [high] * (STEPS // 2)
+
+
+MOVING = {"update_ratio": {"0": [0.01] * STEPS, "2": [0.02] * STEPS}}
+CASES = {
+    "healthy": (Made(MOVING), []),
+    "half dead": (Made({"dead": {"1": [0.5] * STEPS}}), []),
+    "dead": (Made({"dead": {"1": [0.3] * STEPS, "3": [0.95] * STEPS}}), [("dead_relu", "3")]),
+    "dying": (
+        Made({"dead": {"1": rising(0.1, 0.6), "3": rising(0.1, 0.4)}}),
+        [("dying_units", "1")],
+    ),
+    "dead and dying": (
+        Made({"dead": {"1": rising(0.1, 1.0), "3": [1.0] * STEPS}}),
+        [("dead_relu", "3"), ("dying_units", "1")],
+    ),
+    "not known": (Made({what: {"1": [math.nan] * STEPS} for what in ("dead", "saturated")}), []),
+    "saturated": (
+        Made({"saturated": {"1": [0.5] * STEPS, "3": [0.95] * STEPS}}),
+        [("saturated_activation", "3")],
+    ),
+    "saturating": (
+        Made({"saturated": {"1": rising(0.05, 0.7)}}),
+        [("saturated_activation", "1")],
+    ),
+    "weights that grow": (
+        Made({**MOVING, "weight_norm": {"0": rising(2.0, 40.0), "2": rising(1.0, 14.0)}}),
+        [("lr_too_high", "optimizer.lr")],
+    ),
+    "one layer stands still": (
+        Made({"update_ratio": {"0": [1e-5] * STEPS, "2": [2e-2] * STEPS, "4": [9e-4] * STEPS}}),
+        [("unbalanced_layers", "0")],
+    ),
+    "a frozen layer": (
+        Made({"update_ratio": {"0": [math.nan] * STEPS, "2": [0.02] * STEPS, "4": [0.01] * STEPS}}),
+        [],
+    ),
+    "a dead layer and a normal one": (
+        Made({"update_ratio": {"0": [0.0] * STEPS, "2": [0.02] * STEPS}}),
+        [],
+    ),
+    "small steps": (  # 40 × 1e-4
+        Made({"update_ratio": {"0": [1e-4] * STEPS, "2": [1e-4] * STEPS}}),
+        [("lr_too_low", "optimizer.lr")],
+    ),
+    "vanishing by depth": (  # 0.1⁵
+        Made({**MOVING, "gain": {str(k): [0.1] * STEPS for k in range(5)}}),
+        [("vanishing_gradient", "0")],
+    ),
+    "three layers": (
+        Made({**MOVING, "gain": {str(k): [0.01] * STEPS for k in range(3)}}),
+        [],
+    ),
+    "exploding by depth": (  # 5⁵ = 3125
+        Made({**MOVING, "gain": {str(k): [5.0] * STEPS for k in range(5)}}),
+        [("exploding_gradient", "0")],
+    ),
+    "gains that cancel out": (
+        Made({**MOVING, "gain": {str(k): [10.0**k] * STEPS for k in (-3, -2, 2, 3)}}),
+        [],
+    ),
+    "vanishing over time": (
+        Made(MOVING, {"rnn": [[10.0 ** ((k - 11) / 2) for k in range(12)]] * STEPS}),
+        [("vanishing_gradient", "rnn")],
+    ),
+    "exploding over time": (
+        Made(MOVING, {"rnn": [[10.0**-k for k in range(12)]] * STEPS}),
+        [("exploding_gradient", "rnn")],
+    ),
+    "no gradient in padding": (
+        Made(MOVING, {"rnn": [[1.0] * 20 + [0.0] * 5] * STEPS}),
+        [],
+    ),
+    "one layer of two, both ways": (
+        Made(
+            MOVING,
+            {
+                "rnn l0": [[1.0] * 12] * STEPS,
+                "rnn l1": [[10.0 ** (k - 11) for k in range(12)]] * STEPS,
+                "rnn l1_reverse": [[10.0**-k for k in range(12)]] * STEPS,
+            },
+        ),
+        [("vanishing_gradient", "rnn")],
+    ),
+    "sequences of no gradient": (Made(MOVING, {"rnn": [[0.0] * 12, [], [math.nan]] * 10}), []),
+    "few time steps": (Made(MOVING, {"rnn": [[1e-9, 1.0]] * STEPS}), []),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_fault_is_named_where_little_was_learned(name):
+    probes, expected = CASES[name]
+    assert shown(probes) == [(*e, "warning") for e in expected]
+    assert shown(probes, share=0.3) == [(*e, "notice") for e in expected]
+    assert shown(probes, share=0.6) == [], "a training that has learned its data has no fault"
+    few = Made(probes.values, probes.by_step, probes.steps[:5])
+    assert shown(few) == [], "too few steps were measured"
+    for finding in findings_of_history(history(probes)):
+        assert finding.evidence
+        assert finding.remedies
+
+
+def test_a_young_training_is_not_judged():
+    probes = CASES["dead"][0]
+    assert shown(probes, stopped="", epochs=2) == []
+    assert shown(probes, stopped="", epochs=3) == [("dead_relu", "3", "warning")]
+
+
+def test_small_steps_and_forgotten_ones_are_judged_at_the_end():
+    for name in ("small steps", "vanishing over time"):
+        assert shown(CASES[name][0], stopped="") == []
+    hopeless = Made(MOVING, {"rnn": [[10.0 ** (k - 30) for k in range(31)]] * STEPS})
+    assert shown(hopeless, stopped="") == [("vanishing_gradient", "rnn", "warning")]
+
+
+def test_the_numbers_are_those_of_the_probes():
+    def one(name, **settings):
+        findings = findings_of_history(history(CASES[name][0], **settings))
+        return next(f for f in findings if f.kind != "underfitting")
+
+    dying = one("dying")
+    assert dying.evidence == {"dead": {"1": 0.6}}
+    assert dying.cause.startswith("60% of the units of layer 1 are 0 for every row")
+    assert "10% at first" in dying.cause
+    assert one("weights that grow").evidence == {"growth": {"0": 20.0}}
+    small = one("small steps")
+    assert small.evidence == {"way": pytest.approx(0.004), "steps": 40}
+    deep = one("vanishing by depth")
+    assert (
+        "5 layers, one after the other, make the gradient 1e-5 times as large: each 0.1"
+        in deep.cause
+    )
+    back = one("vanishing over time")
+    assert back.evidence == {"first": pytest.approx(10**-5.5), "since": 6, "steps": 12}
+    assert "of 12 time steps those before step 6 get less than a thousandth" in back.cause
+    assert one("exploding over time").evidence == {"last": 1e-11, "largest": 1, "steps": 12}
+
+
+def test_a_first_loss_far_above_a_guess_is_no_low_rate():
+    probes = CASES["small steps"][0]
+    large = findings_of_history(history(probes, share=-3.0, first=20.0))[0]
+    assert (large.kind, large.place) == ("init_too_large", "")
+    assert "the first loss, 20, is far above that of a guess, 1.1" in large.cause
+
+
+def test_a_long_way_in_small_steps_is_long():
+    ratios = {"update_ratio": {"0": [1e-4] * STEPS}}
+    assert shown(Made(ratios), steps=2400) == [("lr_too_low", "optimizer.lr", "warning")]
+    assert shown(Made(ratios), steps=2600) == []
+
+
+def test_a_plateau_is_a_loss_that_stays_while_gradients_are_noise():
+    for signal, flat, expected in ((0.05, True, 1), (0.2, True, 0), (0.05, False, 0)):
+        values = {**MOVING, "signal": {"0": [math.nan] * 19 + [signal] * 21}}
+        made = history(Made(values), epochs=9)
+        for k, row in enumerate(made.epochs):
+            row["loss"] = 0.8 if flat else 0.95 - 0.02 * k
+        found = [f for f in findings_of_history(made) if f.kind == "plateau"]
+        assert len(found) == expected
+        assert all(f.level == "notice" for f in found)
+
+
+def test_nothing_is_said_twice():
+    """A dead layer has no gradient and makes no steps."""
+    values = {
+        "dead": {"1": [1.0] * STEPS},
+        "update_ratio": {"0": [0.0] * STEPS, "2": [1e-4] * STEPS},
+    }
+    made = history(Made(values))
+    made.gradients = GradientFlow(["0 Linear", "2 Linear"], list(range(30)), [[0.0, 0.1]] * 30)
+    assert [f.kind for f in findings_of_history(made)] == ["dead_relu", "underfitting"]
+    made.probes = Made()
+    assert [f.kind for f in findings_of_history(made)] == ["no_gradient", "underfitting"]
+
+
+def test_a_refused_step_of_a_training_that_has_learned_is_a_notice():
+    for share, count, level in ((0.9, 1, "notice"), (0.9, 4, "warning"), (0.1, 1, "warning")):
+        made = history(Made(), share)
+        made.refused = [
+            {"step": k + 1, "reason": "a loss of nan", "rate": 0.1} for k in range(count)
+        ]
+        refused = next(f for f in findings_of_history(made) if f.kind == "steps_refused")
+        assert refused.level == level
+        assert refused.evidence == {"steps": list(range(1, count + 1))}
+
+
+# ── short trainings ──────────────────────────────────────────────────────────────────────────────
+
+
+def blobs(rows=240, size=8, classes=3):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, rows)
+    centres = rng.normal(size=(classes, size))
+    return (2 * centres[y] + rng.normal(size=(rows, size))).astype(np.float32), y
+
+
+def fitted(model, data=None, epochs=10, optimizer=None, **settings):
+    return cr.fit(
+        model,
+        blobs() if data is None else data,
+        loss="cross_entropy",
+        epochs=epochs,
+        optimizer=optimizer or optim.Adam(model.named_parameters(), lr=5e-3),
+        batch_size=16,
+        progress=False,
+        **settings,
+    )
+
+
+def network(activation=nn.ReLU, depth=2, width=24):
+    cr.random.seed(1)
+    layers = [nn.Linear(8, width), activation()]
+    for _ in range(depth - 1):
+        layers += [nn.Linear(width, width), activation()]
+    return nn.Sequential(*layers, nn.Linear(width, 3))
+
+
+def spoiled(change, model):
+    for name, p in model.named_parameters():
+        new = change(name, p.numpy())
+        if new is not None:
+            model.load_state_dict({**model.state_dict(), name: new.astype(np.float32)})
+    return model
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU])
+@pytest.mark.parametrize("optimizer", [optim.Adam, optim.SGD])
+def test_healthy_networks_have_no_findings(activation, optimizer):
+    model = network(activation)
+    rate = 5e-3 if optimizer is optim.Adam else 0.1
+    made = fitted(model, optimizer=optimizer(model.named_parameters(), lr=rate))
+    assert made.findings == []
+
+
+FAULTS = {
+    "dead": (
+        lambda: spoiled(lambda n, p: p - 9 if n == "0.bias" else None, network()),
+        5e-3,
+        ("dead_relu", "1"),
+    ),
+    "saturated": (
+        lambda: spoiled(lambda n, p: 60 * p if "weight" in n else None, network(nn.Tanh)),
+        5e-3,
+        ("saturated_activation", "1"),
+    ),
+    "a rate far too high": (network, 30.0, ("lr_too_high", "optimizer.lr")),
+    "a rate far too low": (network, 1e-6, ("lr_too_low", "optimizer.lr")),
+    "a deep network of sigmoids": (
+        lambda: network(nn.Sigmoid, 12),
+        5e-3,
+        ("vanishing_gradient", "0"),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.fit.")
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_found(name, compiled):
+    build, rate, expected = FAULTS[name]
+    model = build()
+    optimizer = optim.Adam(model.named_parameters(), lr=rate)
+    first = fitted(model, epochs=5, optimizer=optimizer, compile=compiled).findings[0]
+    assert (first.kind, first.place, first.level) == (*expected, "warning")
+
+
+@pytest.mark.filterwarnings("ignore:.fit. these parameters are not trained")
+def test_fit_warns_of_units_that_are_dead():
+    model = FAULTS["dead"][0]()
+    with pytest.warns(UserWarning, match=r"^\[fit\] dead_relu at layer 1: units that are 0"):
+        fitted(model)
+
+
+class Last(nn.Module):
+    """A recurrent layer and a linear one of its last step."""
+
+    def __init__(self, kind, scale):
+        cr.random.seed(0)
+        self.rnn, self.head = kind(2, 16), nn.Linear(16, 3)
+        weight = self.rnn.weight_hh_l0
+        self.rnn.load_state_dict(
+            {**self.rnn.state_dict(), "weight_hh_l0": weight.numpy() * np.float32(scale)}
+        )
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.filterwarnings("ignore:.fit.")
+def test_a_recurrent_layer_forgets_the_first_steps():
+    """The class is in the first of 60 steps."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(96, 60, 2)).astype(np.float32), rng.integers(0, 3, 96)
+    x[:, 0, 0] = y
+    found = fitted(Last(nn.RNN, 0.5), (x, y)).findings
+    (finding,) = [f for f in found if f.kind == "vanishing_gradient"]
+    assert finding.place == "rnn"
+    assert finding.evidence["steps"] == 60
+    assert 40 < finding.evidence["since"] <= 60
