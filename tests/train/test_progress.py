@@ -169,7 +169,7 @@ def vanishing(seconds):
     )
 
 
-WARNED = "warning: vanishing_gradient at layer 0: the first layers get hardly any gradient"
+WARNED = "warning: vanishing_gradient at layer 0: the first layers or time steps get"
 
 
 def test_a_warning_is_a_line_once(monkeypatch, capsys):
@@ -179,7 +179,7 @@ def test_a_warning_is_a_line_once(monkeypatch, capsys):
         lines.on_step(vanishing(0.01 * step))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [WARNED]
+    assert err.splitlines() == [f"{WARNED} hardly any gradient"]
 
 
 def test_the_newest_warning_is_on_the_screen(monkeypatch):

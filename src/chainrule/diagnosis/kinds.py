@@ -16,7 +16,7 @@ KINDS: Mapping[str, str] = {
     "missing_hidden_activation": "layers with weights in a row, without an activation between",
     "hidden_activation_wrong": "a hidden activation that hinders the training",
     "vanishing_gradient": "the first layers, or steps, get hardly any gradient",
-    "exploding_gradient": "the gradient grows from layer to layer, or from step to step",
+    "exploding_gradient": "the gradient grows through layers, through time steps, or all at once",
     "no_gradient": "a layer whose gradient is 0",
     "dead_relu": "units that are 0 for every row",
     "dying_units": "more and more units are 0 for every row",

@@ -66,7 +66,7 @@ def findings_of_run(
     if not any("guess" in f.evidence for f in tested) and table is not None:
         balanced = guess is not None and guess.metric == "f1"
         tested += class_findings(table, classes, balanced, unit)
-    collected += [*tested, *findings_of_history(history)]
+    collected += [*findings_of_history(history), *tested]  # causes before what they lead to
     return sorted(collected, key=lambda finding: -finding.confidence)
 
 

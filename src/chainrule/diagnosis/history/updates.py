@@ -22,30 +22,29 @@ def update_findings(
 ) -> Iterator[Finding]:
     """Weights that hardly change; layers whose steps are of different sizes.
 
-    explained   something else is found that makes steps small
+    explained   something else is known that makes steps small
     """
     ratios = {
         path: np.array(of_layer, np.float64)
         for path, of_layer in values.get("update_ratio", {}).items()
         if any(ratio > 0 for ratio in of_layer)
     }
-    if ratios:
+    if ratios and not explained:
         unbalanced = [*_balance(ratios, harm)]
-        yield from unbalanced
-        if history.stopped and not unbalanced and not explained:
-            yield from _way(history, ratios, harm)
+        yield from unbalanced or (_way(history, ratios, harm) if history.stopped else ())
 
 
 def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
     """Weights whose norm has multiplied."""
     norms = values.get("weight_norm", {})
-    grown = {p: late(v) / v[0] for p, v in norms.items() if v[0] > 0 and late(v) > GREW * v[0]}
+    times = {path: np.nanmax(v) / v[0] for path, v in norms.items() if v[0] > 0}
+    grown = {path: float(t) for path, t in times.items() if t > GREW}
     if grown:
         path = max(grown, key=grown.__getitem__)
         yield Finding(
             "lr_too_high",
             "optimizer.lr",
-            f"the weights of {place(path)} are {number(grown[path])} times as large as at first: "
+            f"the weights of {place(path)} became {number(grown[path])} times as large as at first: "
             "the steps are too large",
             {"growth": grown},
             0.95 if harm > LIKELY else harm,  # no healthy network comes near: it is first

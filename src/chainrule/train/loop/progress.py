@@ -134,7 +134,7 @@ class Warnings:
         new = [f for f in warnings if (f.kind, f.place) not in self._known]
         self._known |= {(f.kind, f.place) for f in new}
         titles = [printable(f"warning: {f.title}") for f in new]
-        self.newest = titles[-1] if titles else self.newest
+        self.newest = titles[0] if titles else self.newest  # the surest of them
         now = time.perf_counter()
         self._next = now + max(LOOK_EVERY, (now - began) / LOOKING)
         return titles

@@ -12,7 +12,15 @@ from .contents import Report
 from .html import collapsible, definitions, label, value_text
 
 LEVELS = {"warning": "▲ Warning", "notice": "● Notice", "good": "✓ Good"}
-SHOWN = 8  # values by layer: the first ones and the last ones
+SHOWN = 8  # numbers by layer or step
+EVIDENCE = {
+    "dead": "share of dead units",
+    "gain": "gradient of the input over that of the output",
+    "growth": "weights over the first ones",
+    "norms": "norm of the gradient",
+    "saturated": "share of saturated outputs",
+    "update_ratio": "change of the weights in a step, over the weights",
+}
 
 
 def findings_section(report: Report) -> str:
@@ -26,13 +34,17 @@ def findings_section(report: Report) -> str:
 
 def _article(finding: Finding) -> str:
     shown = [("cause", escape(finding.sentence))]
-    if numbers := " · ".join(_numbers(finding.evidence)):
+    if numbers := "; ".join(_numbers(finding.evidence)):
         shown.append(("evidence", numbers))
     if finding.remedies:
         remedies = "".join(f"<li>{escape(capitalised(r.text))}</li>" for r in finding.remedies)
         shown.append(("to try", f"<ul>{remedies}</ul>"))
-    where = f"<p><code>{escape(finding.kind)}</code> at {escape(place(finding.place))}</p>"
-    return _framed(finding.level, capitalised(finding.meaning), where + definitions(shown, "why"))
+    where = f"<code>{escape(finding.kind)}</code> at {escape(place(finding.place))}"
+    return _framed(
+        finding.level,
+        capitalised(finding.meaning),
+        f'<p class="kind">{where}</p>{definitions(shown, "why")}',
+    )
 
 
 def _framed(level: str, title: str, body: str) -> str:
@@ -43,23 +55,23 @@ def _framed(level: str, title: str, body: str) -> str:
 
 
 def _numbers(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """The numbers of a finding with their names, of those by layer some."""
+    """The numbers of a finding by layer or step, of many the first and last; the others are in the
+    cause."""
     for name, value in evidence.items():
+        if not isinstance(value, (Mapping, list, tuple)) or len(value) < 2:
+            continue
         if isinstance(value, Mapping):
-            pairs = list(_numbers(value))
-            left_out = pairs[SHOWN // 2 : -SHOWN // 2] if len(pairs) > SHOWN else []
-            if left_out:
-                pairs[SHOWN // 2 : -SHOWN // 2] = [f"{len(left_out)} more"]
-            yield f"{escape(label(name))}: {', '.join(pairs)}"
-        elif isinstance(value, (list, tuple)):
-            more = f" and {len(value) - SHOWN} more" if len(value) > SHOWN else ""
-            yield f"{escape(label(name))} {', '.join(map(_value, value[:SHOWN]))}{more}"
+            shown = [f"{escape(place(k))} {_value(v)}" for k, v in value.items()]
         else:
-            yield f"{escape(label(name))} {_value(value)}"
+            shown = [_value(v) for v in value]
+        left_out = len(shown) - SHOWN
+        if left_out > 0:
+            shown[SHOWN // 2 : -SHOWN // 2] = [f"… {left_out} more …"]
+        yield f"{escape(EVIDENCE.get(name, label(name)))}: {', '.join(shown)}"
 
 
 def _value(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(escape(str(value)))
+    return number(value) if isinstance(value, float) else escape(str(value))
 
 
 def data_section(report: Report) -> str:

@@ -49,7 +49,9 @@ article:last-child{{border:0}}article h3{{margin:0 0 .4rem}}
 .level{{font-size:.82rem;margin:.15rem 0 0;color:var(--c1)}}
 .warning .level{{color:var(--lost)}}.good .level{{color:var(--c3)}}
 .why>div{{display:grid;grid-template-columns:4.5rem 1fr;max-width:42rem;margin-top:.2rem}}
-.why dt{{padding-top:.2rem;text-transform:capitalize}}
+.why dt{{padding-top:.2rem}}.why dt::first-letter{{text-transform:uppercase}}
+.why ul{{margin:0;padding-left:1.1rem}}
+.kind{{font-size:.85rem;color:var(--soft);margin:0 0 .5rem}}
 summary{{font-size:.9rem;cursor:pointer;color:var(--soft)}}details{{margin-top:1rem}}
 pre{{font:.8rem/1.5 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
 overflow-x:auto;overflow-wrap:normal;margin:1rem 0 0}}
