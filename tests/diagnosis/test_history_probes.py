@@ -22,6 +22,7 @@ class Made:
     values: dict = field(default_factory=dict)
     by_step: dict = field(default_factory=dict)
     steps: list = field(default_factory=lambda: list(range(STEPS)))
+    ratio: float | None = None
 
 
 def history(probes, share=0.0, stopped="epochs", epochs=4, first=None, steps=None):
@@ -31,6 +32,10 @@ def history(probes, share=0.0, stopped="epochs", epochs=4, first=None, steps=Non
     rows = [{"loss": loss, "step": steps * (k + 1) // epochs} for k, loss in enumerate(losses)]
     made = History(rows, None, stopped, GradientFlow(), LN_3)
     made.probes = probes
+    if probes.ratio is not None:
+        made.gradients = GradientFlow(
+            ["0 Linear", "2 Linear"], list(range(STEPS)), [[probes.ratio, 1.0]] * STEPS
+        )
     return made
 
 
@@ -42,6 +47,17 @@ def shown(*args, **settings):
 
 def rising(low, high):
     return [low] * (STEPS // 2) + [high] * (STEPS // 2)
+
+
+def way(*gains, ratio, size):
+    """Probes of layers with these gains, the last of which gets inputs of this size; the gradient
+    of the first layer's weights is `ratio` times that of the last."""
+    outputs = {
+        "mean": {"1": [0.6 * size] * STEPS, "2": [0.0] * STEPS},
+        "spread": {"1": [0.8 * size] * STEPS, "2": [0.5] * STEPS},
+        "gain": {str(k): [gain] * STEPS for k, gain in enumerate(gains)},
+    }
+    return Made({**MOVING, **outputs}, ratio=ratio)
 
 
 MOVING = {"update_ratio": {"0": [0.01] * STEPS, "2": [0.02] * STEPS}}
@@ -86,22 +102,11 @@ CASES = {
         Made({"update_ratio": {"0": [1e-4] * STEPS, "2": [1e-4] * STEPS}}),
         [("lr_too_low", "optimizer.lr")],
     ),
-    "vanishing by depth": (  # 0.1⁵
-        Made({**MOVING, "gain": {str(k): [0.1] * STEPS for k in range(5)}}),
-        [("vanishing_gradient", "0")],
-    ),
-    "three layers": (
-        Made({**MOVING, "gain": {str(k): [0.01] * STEPS for k in range(3)}}),
-        [],
-    ),
-    "exploding by depth": (  # 5⁵ = 3125
-        Made({**MOVING, "gain": {str(k): [5.0] * STEPS for k in range(5)}}),
-        [("exploding_gradient", "0")],
-    ),
-    "gains that cancel out": (
-        Made({**MOVING, "gain": {str(k): [10.0**k] * STEPS for k in (-3, -2, 2, 3)}}),
-        [],
-    ),
+    "vanishing by depth": (way(*[0.1] * 5, ratio=0.01, size=0.05), [("vanishing_gradient", "0")]),
+    "three layers": (way(*[0.01] * 3, ratio=0.01, size=0.05), []),
+    "residuals": (way(*[0.1] * 5, ratio=0.1, size=1.0), []),
+    "exploding by depth": (way(*[5.0] * 5, ratio=4.0, size=50.0), [("exploding_gradient", "0")]),
+    "gains that cancel out": (way(1e-3, 1e-2, 100, 1000, ratio=0.01, size=0.05), []),
     "vanishing over time": (
         Made(MOVING, {"rnn": [[10.0 ** ((k - 11) / 2) for k in range(12)]] * STEPS}),
         [("vanishing_gradient", "rnn")],
@@ -136,7 +141,7 @@ def test_each_fault_is_named_where_little_was_learned(name):
     assert shown(probes) == [(*e, "warning") for e in expected]
     assert shown(probes, share=0.3) == [(*e, "notice") for e in expected]
     assert shown(probes, share=0.6) == [], "a training that has learned its data has no fault"
-    few = Made(probes.values, probes.by_step, probes.steps[:5])
+    few = Made(probes.values, probes.by_step, probes.steps[:5], probes.ratio)
     assert shown(few) == [], "too few steps were measured"
     for finding in findings_of_history(history(probes)):
         assert finding.evidence

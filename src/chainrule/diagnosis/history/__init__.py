@@ -86,7 +86,7 @@ def _of_probes(history: TrainingHistory, known: list[Finding]) -> list[Finding]:
     values = history.probes.values
     out = [*growth_findings(values, sure), *unit_findings(values, sure)]
     if not any("norms" in f.evidence for f in known):
-        out += depth_findings(values, sure)
+        out += depth_findings(values, history.gradients, sure)
     out += time_findings(history.probes.by_step, sure, bool(history.stopped))
     out += update_findings(history, values, sure, bool(known or out))
     return out or [*plateau_findings(history, values)]

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..finding import Finding
 from ..wording import number, place
-from .reading import BySteps, Values, advice, early
+from .reading import BySteps, GradientNorms, Values, advice, early
 
-LOST, GROWN = 1e-4, 1e3  # the gradient after all layers over that before
+LOST, GROWN = 1e-4, 1e3  # the product of the gains
+CARRIED, SWOLLEN = 1e-3, 100.0  # the same by the norms of the first and the last layer
 DEEP = 4  # layers that have a gain
 FORGOTTEN = 1e-3  # norm of the gradient of the first time step over the largest
 HOPELESS = 1e-8  # likewise, of a training that still runs
@@ -19,19 +20,19 @@ EXPLODED = 50.0  # the largest norm over that of the last time step
 TIMES = 10  # time steps
 
 
-def depth_findings(values: Values, harm: float) -> Iterator[Finding]:
+def depth_findings(values: Values, flow: GradientNorms, harm: float) -> Iterator[Finding]:
     """Layers that make the gradient smaller, or larger, one after the other.
 
-    The product of the gains is that of the whole way only without branches: residuals carry the
-    gradient past layers of any gain, and such a network learns.
+    The product of their gains is that of the whole way only without branches: residuals carry the
+    gradient past layers of any gain. So the way is measured a second time, by its ends.
     """
-    gains = {path: early(by_layer) for path, by_layer in values.get("gain", {}).items()}
+    gains = {path: early(of_layer) for path, of_layer in values.get("gain", {}).items()}
     gains = {path: gain for path, gain in gains.items() if gain > 0}
     if len(gains) < DEEP:
         return
-    product = math.exp(sum(map(math.log, gains.values())))
-    vanishes = product < LOST
-    if not vanishes and product < GROWN:
+    product, carried = math.exp(sum(map(math.log, gains.values()))), _carried(values, flow)
+    vanishes = product < LOST and carried < CARRIED
+    if not vanishes and not (product > GROWN and carried > SWOLLEN):
         return
     typical = product ** (1 / len(gains))
     yield Finding(
@@ -47,6 +48,22 @@ def depth_findings(values: Values, harm: float) -> Iterator[Finding]:
             "smaller first weights (kaiming or xavier initialization)", "normalization layers"
         ),
     )
+
+
+def _carried(values: Values, flow: GradientNorms) -> float:
+    """The gradient of the first layer's output over that of the last's, by their weights; NaN where
+    it is unknown.
+
+    ‖∂loss/∂W‖ of a layer is about the norm of the gradient of its output times that of its input.
+    The first input is taken as 1, the last is the output of the layer before.
+    """
+    means, spreads = values.get("mean", {}), values.get("spread", {})
+    sizes = [math.hypot(early(means[path]), early(of)) for path, of in spreads.items()]
+    known = [size for size in sizes if math.isfinite(size)]
+    if len(known) < 2 or not flow.norms:
+        return math.nan
+    first, *_, last = (early(of_layer) for of_layer in zip(*flow.norms, strict=True))
+    return first / last * known[-2] if last > 0 else math.nan
 
 
 def _extreme(gains: dict[str, float], vanishes: bool) -> str:

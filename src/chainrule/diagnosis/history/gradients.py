@@ -48,7 +48,8 @@ def gradient_findings(history: TrainingHistory) -> Iterator[Finding]:
     share = learned(history)
     harmless = share is not None and share >= LEARNED
     yield from _by_depth(history.gradients.layers, norms, 0.4 if harmless else 0.9)
-    yield from _bursts(history, norms, harmless)
+    if not harmless:
+        yield from _bursts(history, norms)
 
 
 def _by_depth(layers: list[str], norms: Array, confidence: float) -> Iterator[Finding]:
@@ -81,11 +82,8 @@ def _by_depth(layers: list[str], norms: Array, confidence: float) -> Iterator[Fi
         )
 
 
-def _bursts(history: TrainingHistory, norms: Array, harmless: bool) -> Iterator[Finding]:
-    """The most harmful step whose gradient is far longer than those just before it.
-
-    harmless   the training has learned its data all the same
-    """
+def _bursts(history: TrainingHistory, norms: Array) -> Iterator[Finding]:
+    """The most harmful step whose gradient is far longer than those just before it."""
     total = np.sqrt(np.nansum(np.square(norms), axis=1))
     if len(total) <= WINDOW:
         return
@@ -96,7 +94,7 @@ def _bursts(history: TrainingHistory, norms: Array, harmless: bool) -> Iterator[
         same = (frozen[k - WINDOW : k] == frozen[k]).all()  # no layer was just unfrozen
         if same and total[k] > EXPLODED * before > 0:
             step = history.gradients.steps[k]
-            harmful = not harmless and (total[k] > LARGE_NORM or _rose(history, step))
+            harmful = total[k] > LARGE_NORM or _rose(history, step)
             largest = int(np.nanargmax(norms[k]))
             bursts.append(
                 Finding(
@@ -104,8 +102,7 @@ def _bursts(history: TrainingHistory, norms: Array, harmless: bool) -> Iterator[
                     path_of(history.gradients.layers[largest]),
                     f"at step {step + 1} the norm of the gradient was {number(total[k])}, "
                     f"{total[k] / before:.0f} times the median of the steps before"
-                    + ("; the training has learned its data all the same" if harmless else "")
-                    + ("; the loss hardly rose" if not harmful and not harmless else ""),
+                    + ("" if harmful else "; the loss hardly rose"),
                     {"step": step + 1, "norm": total[k], "before": before},
                     0.8 if harmful else 0.3,
                     advice(

@@ -44,8 +44,8 @@ def growth_findings(values: Values, harm: float) -> Iterator[Finding]:
         yield Finding(
             "lr_too_high",
             "optimizer.lr",
-            f"the weights of {place(path)} became {number(grown[path])} times as large as at first: "
-            "the steps are too large",
+            f"the weights of {place(path)} became {number(grown[path])} times as large as at "
+            "first: the steps are too large",
             {"growth": grown},
             0.95 if harm > LIKELY else harm,  # no healthy network comes near: it is first
             advice("a tenth of the learning rate (lr, --lr)", "clip_norm=1.0"),
