@@ -299,7 +299,7 @@ CASES = [
         remembering,
         "vanishing_gradient",
         "recurrent",
-        "orthogonal first weights from state to state in recurrent",
+        "orthogonal first weights from state to state, biases of 0, in recurrent",
     ),
 ]
 

@@ -111,7 +111,7 @@ def _initialisation(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     recurrent = [c for c in changes if c.value == "orthogonal"]
     others = [c for c in changes if c.value != "orthogonal"]
     if recurrent:
-        yield f"orthogonal first weights from state to state in {_places(recurrent)}"
+        yield f"orthogonal first weights from state to state, biases of 0, in {_places(recurrent)}"
     if others:
         by = dict.fromkeys(INITIALISATIONS.get(c.value, c.value) for c in others)
         yield f"first weights by {' and '.join(by)} in {_places(others)}"
