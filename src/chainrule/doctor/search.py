@@ -22,6 +22,7 @@ from .faults import Fault, faults_of
 from .training import MISFITS, Outcome, Training
 
 LARGE, HALVED = 0.1, 0.05  # gains of the score: alone, or if the error is halved
+AGAIN = 0.9  # share of such gains that the mean over seeds has to have: it is a second look
 STEP = 0.02  # a gain for which a bundle grows
 ACTIVE = 0.25  # share of the gain that a fault has to account for
 INSTEAD = 0.6  # share of the gain with which a fault outside of the bundle is named too
@@ -110,7 +111,7 @@ class Search:
         faults = [c for c in faults if c.certain] if self.base > NEAR_PERFECT else list(faults)
         alone: dict[Fault, float] = {}
         self._try(alone, [fault for fault in faults if fault.prior >= UNLIKELY], FOR_BUNDLES)
-        bundles = [(), *self._likely(faults)]
+        bundles = [(), *self._likely(faults, alone)]
         self._try(alone, faults, FOR_GROWTH)
         bundles += [(fault,) for fault in alone]
         best = max(bundles, key=self._worth)
@@ -149,15 +150,16 @@ class Search:
             rest.remove(fault)
             alone[fault] = self.score((fault,)) - self.base
 
-    def _likely(self, faults: Sequence[Fault]) -> list[Bundle]:
-        """Bundles of what the facts make likely, also with another pace."""
+    def _likely(self, faults: Sequence[Fault], alone: dict[Fault, float]) -> list[Bundle]:
+        """Bundles of what helped alone, and of what is likely, also with other paces."""
         out: list[Bundle] = []
         paces = [fault for fault in faults if fault.place in PACE]
         wrong = [fault for fault in faults if fault.place not in PACE]
         sure = [joined((), [f for f in wrong if f.prior >= prior]) for prior in LIKELY]
         paced = [joined(likely, [pace]) for likely in sure for pace in paces if likely]
         paced.sort(key=lambda b: any(f.place == "epochs" for f in b))  # these take longest
-        for bundle in (*sure, *paced):
+        helped = sorted((f for f in alone if alone[f] > STEP), key=lambda f: -alone[f])
+        for bundle in (joined((), helped), *sure, *paced):
             if len(bundle) > 1 and bundle not in out and self.left > FOR_GROWTH:
                 out.append(bundle)
                 if self.score(bundle) > PERFECT:
@@ -229,7 +231,7 @@ class Search:
             differ = np.maximum(after.rows, -1) - np.maximum(before.rows, -1)
             if differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)):
                 return False
-        return is_large(bundle, self.over_seeds(()), self.over_seeds(bundle))
+        return is_large(bundle, self.over_seeds(()), self.over_seeds(bundle), AGAIN)
 
 
 def _measure(bundle: Bundle) -> set[Change]:
@@ -243,17 +245,19 @@ def cost(bundle: Bundle) -> float:
     return STEP * ((len(bundle) > 1) + any(fault.kind == "too_few_epochs" for fault in bundle))
 
 
-def is_large(bundle: Bundle, before: float, after: float) -> bool:
+def is_large(bundle: Bundle, before: float, after: float, share: float = 1.0) -> bool:
     """A gain of 0.1; or of 0.05 with the error halved, if it is more than slowness.
 
     A lower rate with more steps makes nearly every training a little better, and so does batch
     normalization, which needs twice the gain if it is not for a gradient that is lost.
+
+    share   of these that is enough
     """
     slow = all(c.kind in MILD for c in bundle)
     polished = any(c.kind in MILD for c in bundle) and all(c.place in PACE for c in bundle)
-    halved = 1 - after <= (1 - before) / 2 and not slow and not polished
+    halved = 1 - after <= (1 - before) * (1 - share / 2) and not slow and not polished
     twice = slow and any(c.kind == "batchnorm_missing" for c in bundle)
-    return after - before >= (HALVED if halved else LARGE * (1 + twice))
+    return after - before >= share * (HALVED if halved else LARGE * (1 + twice))
 
 
 def _thing(change: Change) -> tuple[str, str]:
