@@ -10,7 +10,7 @@ import pytest
 from chainrule.diagnosis import Change
 from chainrule.doctor.faults import Fault
 from chainrule.doctor.score import Score
-from chainrule.doctor.search import Search, is_large
+from chainrule.doctor.search import Search, _weights, is_large
 from chainrule.doctor.training import Outcome
 
 SCORE = Score("numbers", "R²")
@@ -86,7 +86,14 @@ def test_what_does_not_matter_is_pruned():
 def test_nothing_is_tried_where_nothing_can_be_gained():
     s = search(lambda changes, seed: 0.97)
     assert s.best([INPUTS, ACTIVATION, SLOW]) == ()
-    assert len(s.tried) == 1
+    assert {changes for changes, seed in s.tried} == {frozenset()}
+
+
+def test_a_training_that_learns_with_some_first_weights_only():
+    score = lambda changes, seed: 0.98 if changes or seed != 1 else 0.5  # noqa: E731
+    s = search(score)
+    assert s.best([ACTIVATION]) == (ACTIVATION,)
+    assert s.base == 0.5
 
 
 @pytest.mark.parametrize("count", [3, 12])
@@ -122,3 +129,16 @@ def test_what_is_a_large_gain():
     assert not is_large((lower, more), 0.90, 0.955)
     assert not is_large(norm, 0.75, 0.9)
     assert is_large((*norm, ACTIVATION), 0.75, 0.9)
+
+
+def test_a_cause_is_named_beside_steps_that_hide_it():
+    """Many more epochs do better than its cure, which is a large gain too."""
+    more = fault("too_few_epochs", 0.3, "epochs", 40)
+
+    def score(changes, seed):
+        return 0.4 + 0.2 * ("5" in changes) + 0.45 * (len(changes) > ("5" in changes))
+
+    s = search(score)
+    s.score((ACTIVATION,))
+    assert _weights(s, [ACTIVATION, more], {more: (1.0, 1.0)}).keys() == {ACTIVATION, more}
+    assert _weights(s, [ACTIVATION, more], {INPUTS: (1.0, 1.0)}).keys() == {INPUTS, more}

@@ -128,7 +128,7 @@ def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
             _trial(search, outcome),
         )
         for (changes, seed), outcome in search.tried.items()
-        if changes and not seed
+        if changes and seed == search.seed
     ]
     outcome = search.facts.outcome
     measured = measured_of(search.facts, MEASURING * seconds)
@@ -165,7 +165,7 @@ def _with_remedies(finding: Finding, search: Search) -> Finding:
     alone = []
     for fault in faults_of(search.facts):
         if (fault.kind, fault.place, fault.cause) == (finding.kind, finding.place, finding.cause):
-            outcome = search.tried.get((frozenset(fault.changes), 0))
+            outcome = search.tried.get((frozenset(fault.changes), search.seed))
             trial = None if outcome is None else _trial(search, outcome)
             after = -math.inf if trial is None else trial.after
             about = after + STEP * (first == {*fault.changes})
