@@ -13,13 +13,13 @@ from ..diagnosis.finding import Finding, Remedy, Trial
 from ..diagnosis.wording import capitalised, number
 from ..files import with_nulls
 from .measured import Measurement
+from .search import NEAR_PERFECT
 
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
 BASIC = ("initial_loss", "critical_rate", "gradient_noise_scale", "batch_by_heart")  # always
 HELPS = 0.1  # a difference of scores that is more than nothing
-NEAR_PERFECT = 0.95  # a score above which nothing is tried
 
 
 @dataclass(frozen=True)

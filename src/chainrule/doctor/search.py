@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
-from .diagnosis import NEAR_PERFECT
 from .facts import Facts, gather
 from .faults import Fault, faults_of
 from .training import MISFITS, Outcome, Training
 
+NEAR_PERFECT = 0.95  # a score above which nothing is tried
 LARGE, HALVED = 0.1, 0.05  # gains of the score: alone, or if the error is halved
 AGAIN = 0.9  # share of such gains that the mean over seeds has to have: it is a second look
 STEP = 0.02  # a gain for which a bundle grows
