@@ -103,6 +103,22 @@ def test_saturated_and_dead_shares():
     assert first(fit(model, X, Y), "dead", "1") == 0.25
 
 
+def test_a_unit_that_was_on_in_the_last_twenty_steps_is_not_dead():
+    x = np.zeros((96, 6), np.float32)
+    x[40, 0] = 1.0  # in the second batch
+    model = two_layers(nn.ReLU())
+    with cr.no_grad():
+        model[0].weight[...] = 0.0
+        model[0].weight[0, 0] = 1.0
+        model[0].bias[...] = 1.0
+        model[0].bias[:2] = 0.0
+    optimizer = optim.SGD(model.parameters(), lr=1e-30)
+    with pytest.warns(UserWarning, match="vanish|dead|constant"):
+        history = fit(model, x, Y, optimizer=optimizer, epochs=10)
+    dead = np.array(history.probes.values["dead"]["1"]) * 16
+    assert dead.tolist() == [2.0] + [1.0] * 29
+
+
 def test_large_layers_are_estimated_from_samples():
     cr.random.seed(0)
     model = nn.Sequential(nn.Linear(6, 300), nn.ReLU(), nn.Linear(300, 300), nn.Linear(300, 3))

@@ -153,7 +153,7 @@ class Measurement:
         with no_grad():
             self._add_changes()
             self._add_outputs()
-            self._add_dead()
+            self._add_units()
             for paths, elements in _alike(self._gradients):
                 keys = [("signal", path, k) for path in paths for k in range(elements.shape[1])]
                 self._add(keys, elements.reshape(-1))
@@ -198,11 +198,11 @@ class Measurement:
                 for measure, of_modules in numbers.items():
                     self._add([(measure, path) for path in paths], of_modules)
 
-    def _add_dead(self) -> None:
+    def _add_units(self) -> None:
         for paths, rows in _alike(self._rows.items()):  # (modules, rows, units)
-            dead = reductions.max(rows, axis=1) <= 0
-            share = reductions.mean(dead.astype(float32), axis=1)
-            self._add([("dead", path) for path in paths], share)
+            largest = reductions.max(rows, axis=1)
+            keys = [("unit", path, k) for path in paths for k in range(largest.shape[1])]
+            self._add(keys, largest.reshape(-1))
 
 
 def _alike(tensors: Iterable[tuple[Any, Tensor]]) -> list[tuple[list[Any], Tensor]]:

@@ -15,7 +15,9 @@ of a layer or an activation
   mean, spread   of its outputs: their mean and standard deviation
   saturated      of tanh and sigmoid, and of states: the share at the ends of the range, where the
                  slope is below 4 % of the steepest
-  dead           of ReLU: the share of units that are 0 in all rows
+  dead           of ReLU: the share of units that were 0 in all rows of the last 20 measured steps
+of a layer's gradient
+  signal         the mean over elements of (mean)² / variance over the last 20 measured steps
 
 A layer whose output goes to an activation has no mean and spread of its own, and normalizations
 have none and no gain.
@@ -39,6 +41,7 @@ from ..nn.recurrent import _Recurrent
 ELEMENTS, RUN = 512, 16  # of a sample, in runs of neighbours
 SIGNAL, SIGNAL_RUN = 32, 4  # of a layer's gradient
 ROWS, UNITS = 64, 64  # in which dead units are looked for
+WINDOW = 20  # measured steps over which noise is measured, and units are dead
 SEQUENCES = 4  # of a batch whose cotangents are measured step by step
 
 # Of outputs: the middle of the range and half of its length.
@@ -94,7 +97,7 @@ class Layout:
             if range_of(m) is not None:
                 self.keys.append(("saturated", path))
             if isinstance(m, RECTIFIERS):
-                self.keys.append(("dead", path))
+                self.keys += [("unit", path, k) for k in range(UNITS)]
         self.keys += [("signal", path, k) for path in self.weights for k in range(SIGNAL)]
         self._at = {key: k for k, key in enumerate(self.keys)}
         self._orders: dict[tuple[Key, ...], int] = {}
@@ -122,6 +125,10 @@ class Layout:
         def column(*key: Any) -> Array:
             return rows[:, self._at[key]].astype(np.float64)
 
+        def columns(measure: str, path: str, count: int) -> Array:
+            first = self._at[measure, path, 0]
+            return rows[:, first : first + count].astype(np.float64)
+
         out: dict[str, dict[str, Array]] = {}
         for path, names in self.weights.items():
             weight, change = (
@@ -136,15 +143,13 @@ class Layout:
             first, mean, square = (column(moment, path) for moment in _MOMENTS)
             out.setdefault("mean", {})[path] = first + mean
             out.setdefault("spread", {})[path] = np.sqrt(np.maximum(square - mean**2, 0.0))
-            for measure in "saturated", "dead":
-                if (measure, path) in self._at:
-                    out.setdefault(measure, {})[path] = column(measure, path)
+            if ("saturated", path) in self._at:
+                out.setdefault("saturated", {})[path] = column("saturated", path)
+            if ("unit", path, 0) in self._at:
+                out.setdefault("dead", {})[path] = _dead(columns("unit", path, UNITS))
+        for path in self.weights:
+            out.setdefault("signal", {})[path] = _signal(columns("signal", path, SIGNAL))
         return out
-
-    def gradients(self, rows: Array) -> dict[str, Array]:
-        """The elements of gradients by path, of arranged numbers: (steps, SIGNAL) each."""
-        begins = {path: self._at["signal", path, 0] for path in self.weights}
-        return {path: rows[:, k : k + SIGNAL] for path, k in begins.items()}
 
 
 _MOMENTS = "first", "from_first", "square_from_first"  # of outputs, relative to the first of them
@@ -159,6 +164,30 @@ def _length(norms: Array) -> Array:
 def _ratio(a: Array, b: Array) -> Array:
     """a / b, NaN where b is 0."""
     return np.where(b > 0, a / np.where(b > 0, b, 1.0), np.nan)
+
+
+def _dead(largest: Array) -> Array:
+    """The share of units that have been 0 in the last WINDOW steps, from their largest outputs."""
+    times = np.cumsum((largest > 0).astype(np.int64), axis=0)
+    times[WINDOW:] = times[WINDOW:] - times[:-WINDOW]
+    measured = ~np.isnan(largest)
+    count = measured.sum(axis=1)
+    dead = ((times == 0) & measured).sum(axis=1)
+    return np.where(count > 0, dead / np.maximum(count, 1), np.nan)
+
+
+def _signal(elements: Array) -> Array:
+    """(mean)² / variance over the last WINDOW steps, averaged over the elements that vary."""
+    out = np.full(len(elements), np.nan)
+    if len(elements) < WINDOW:
+        return out
+    windows = np.lib.stride_tricks.sliding_window_view(elements, WINDOW, axis=0)
+    variance = windows.var(axis=-1, ddof=1)
+    varies = variance > 0
+    squares = np.where(varies, windows.mean(axis=-1) ** 2 / np.where(varies, variance, 1.0), 0.0)
+    count = varies.sum(axis=1)
+    out[WINDOW - 1 :] = np.where(count > 0, squares.sum(axis=1) / np.maximum(count, 1), np.nan)
+    return out
 
 
 class Monitor:

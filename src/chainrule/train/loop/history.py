@@ -17,7 +17,6 @@ from ...graph import Array
 from ..charts import Chart, heatmap, lines
 
 MOST_PROBES = 400
-WINDOW = 20  # measured steps over which the noise of a gradient is measured
 
 
 @dataclass(repr=False)
@@ -79,9 +78,9 @@ class Probes:
     by_step  by_step[path] is a list per measured step of ‖∂loss/∂(x W_ihᵀ + b_ih)‖ by time step,
              of a recurrent layer and four sequences of the batch
 
-    signal is the mean over elements of a layer's gradient of (mean)² / variance over the last 20
-    measured steps: the squared ratio of signal to noise. It is about 1/20 where gradients are
-    noise alone. NaN before the 20th.
+    signal, a squared ratio of signal to noise, is about 1/20 where gradients are noise alone, and
+    NaN before the 20th measured step. Units that are dead at first may be rarely on: before the
+    20th step fewer rows were looked at.
     """
 
     def __init__(self, layout: Layout | None = None) -> None:
@@ -128,8 +127,7 @@ class Probes:
         if self._layout is None or not self.steps:
             return {}
         rows = np.stack(self._rows)
-        signals = {path: _signal(g) for path, g in self._layout.gradients(rows).items()}
-        measures = self._layout.values(rows) | {"signal": signals}
+        measures = self._layout.values(rows)
         return {m: {p: a.tolist() for p, a in paths.items()} for m, paths in measures.items()}
 
     @property
@@ -165,20 +163,6 @@ class Probes:
             for k in range(len(self._layout.sequences))
         ]
         self._by_step = [[norms[k] for norms in of] for k in range(len(self.steps))]
-
-
-def _signal(elements: Array) -> Array:
-    """(mean)² / variance over the last WINDOW rows, averaged over the elements that vary."""
-    out = np.full(len(elements), np.nan)
-    if len(elements) < WINDOW:
-        return out
-    windows = np.lib.stride_tricks.sliding_window_view(elements.astype(np.float64), WINDOW, axis=0)
-    variance = windows.var(axis=-1, ddof=1)
-    varies = variance > 0
-    squares = np.where(varies, windows.mean(axis=-1) ** 2 / np.where(varies, variance, 1.0), 0.0)
-    count = varies.sum(axis=1)
-    out[WINDOW - 1 :] = np.where(count > 0, squares.sum(axis=1) / np.maximum(count, 1), np.nan)
-    return out
 
 
 @dataclass(repr=False)
