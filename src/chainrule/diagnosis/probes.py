@@ -15,7 +15,7 @@ of a layer or an activation
   mean, spread   of its outputs: their mean and standard deviation
   saturated      of tanh and sigmoid, and of states: the share at the ends of the range, where the
                  slope is below 4 % of the steepest
-  dead           of ReLU: the share of units that were 0 in all rows of the last 20 measured steps
+  dead           of ReLU: the share of units that were 0 in all rows of the last 5 measured steps
 of a layer's gradient
   signal         the mean over elements of (mean)² / variance over the last 20 measured steps
 
@@ -41,7 +41,8 @@ from ..nn.recurrent import _Recurrent
 ELEMENTS, RUN = 512, 16  # of a sample, in runs of neighbours
 SIGNAL, SIGNAL_RUN = 32, 4  # of a layer's gradient
 ROWS, UNITS = 64, 64  # in which dead units are looked for
-WINDOW = 20  # measured steps over which noise is measured, and units are dead
+WINDOW = 20  # measured steps over which noise is measured
+OFF = 5  # measured steps in which a dead unit is 0
 SEQUENCES = 4  # of a batch whose cotangents are measured step by step
 
 # Of outputs: the middle of the range and half of its length.
@@ -167,9 +168,9 @@ def _ratio(a: Array, b: Array) -> Array:
 
 
 def _dead(largest: Array) -> Array:
-    """The share of units that have been 0 in the last WINDOW steps, from their largest outputs."""
+    """The share of units that have been 0 in the last OFF steps, from their largest outputs."""
     times = np.cumsum((largest > 0).astype(np.int64), axis=0)
-    times[WINDOW:] = times[WINDOW:] - times[:-WINDOW]
+    times[OFF:] = times[OFF:] - times[:-OFF]
     measured = ~np.isnan(largest)
     count = measured.sum(axis=1)
     dead = ((times == 0) & measured).sum(axis=1)

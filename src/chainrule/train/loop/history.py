@@ -80,7 +80,7 @@ class Probes:
 
     signal, a squared ratio of signal to noise, is about 1/20 where gradients are noise alone, and
     NaN before the 20th measured step. Units that are dead at first may be rarely on: before the
-    20th step fewer rows were looked at.
+    5th step fewer rows were looked at.
     """
 
     def __init__(self, layout: Layout | None = None) -> None:
