@@ -169,7 +169,7 @@ def vanishing(seconds):
     )
 
 
-WARNED = "warning: vanishing_gradient at layer 0: the first layers or time steps get"
+WARNED = "warning: vanishing_gradient at layer 0: the first layers, or steps, get"
 
 
 def test_a_warning_is_a_line_once(monkeypatch, capsys):

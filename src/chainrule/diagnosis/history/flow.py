@@ -11,8 +11,8 @@ from ..finding import Finding
 from ..wording import number, place
 from .reading import BySteps, GradientNorms, Values, advice, early
 
-LOST, GROWN = 1e-4, 1e3  # the product of the gains
-CARRIED, SWOLLEN = 1e-3, 100.0  # the same by the norms of the first and the last layer
+LOST, GROWN = 1e-4, 1e3  # what all layers make of a gradient, by their gains
+SWOLLEN = 100.0  # likewise by the norms of the first and the last layer
 DEEP = 4  # layers that have a gain
 FORGOTTEN = 1e-3  # norm of the gradient of the first time step over the largest
 HOPELESS = 1e-8  # likewise, of a training that still runs
@@ -31,7 +31,7 @@ def depth_findings(values: Values, flow: GradientNorms, harm: float) -> Iterator
     if len(gains) < DEEP:
         return
     product, carried = math.exp(sum(map(math.log, gains.values()))), _carried(values, flow)
-    vanishes = product < LOST and carried < CARRIED
+    vanishes = product < LOST and carried < LOST
     if not vanishes and not (product > GROWN and carried > SWOLLEN):
         return
     typical = product ** (1 / len(gains))
