@@ -13,6 +13,7 @@ from chainrule.diagnosis import Change
 from chainrule.doctor.facts import gather
 from chainrule.doctor.faults import faults_of
 from chainrule.doctor.faults.time import flow_of
+from chainrule.doctor.measured.network import of_network
 from chainrule.doctor.modules import ModuleTraining
 from chainrule.doctor.pytorch.modules import TorchTraining
 from chainrule.errors import ArgumentError
@@ -179,6 +180,15 @@ def test_gradients_are_clipped():
     assert np.linalg.norm(step) < 3 * 0.5 * 1e-3 * 1.001  # three steps of SGD
 
 
+def test_outputs_that_rounding_changes_do_not_depend_on_other_rows():
+    """Over so many steps a network with large weights is chaotic."""
+    cr.random.seed(0)
+    model = Last()
+    nn.init.normal_(model.recurrent.weight_hh_l0, std=3.0)
+    facts = gather(training(model, np.tile(SEQUENCES, (1, 5, 1))))
+    assert not any(m.name == "row_order" and m.remark for m in of_network(facts))
+
+
 # ── over layers ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -285,42 +295,57 @@ def remembering(rows=300, steps=40):
     return x.astype(np.float32), y
 
 
-def recurrent(library):
+def forgetful(library):
     model = Last() if library is nn else TorchLast()
     library.init.constant_(model.recurrent.bias_hh_l0, 0.0)
     library.init.uniform_(model.recurrent.weight_hh_l0, -0.05, 0.05)
     return model
 
 
+def sigmoids(library):
+    layers = [library.Linear(4, 12)]
+    for _ in range(22):
+        layers += [library.Sigmoid(), library.Linear(12, 12)]
+    return library.Sequential(*layers, library.Sigmoid(), library.Linear(12, 2))
+
+
+def plain(library):
+    return library.Sequential(library.Linear(4, 12), library.Tanh(), library.Linear(12, 2))
+
+
+def large(rows=300):
+    """What tells the class is small, and what does not is large."""
+    x, y = blobs(rows)
+    x[:, 2:] = 4000 * RNG.normal(size=(rows, 2))
+    return x, y
+
+
+ORTHOGONAL = "orthogonal first weights from state to state, biases of 0, in recurrent"
 CASES = [
-    (dead, blobs, "dead_relu", "1", "first weights by He in layer 0"),
-    (
-        recurrent,
-        remembering,
-        "vanishing_gradient",
-        "recurrent",
-        "orthogonal first weights from state to state, biases of 0, in recurrent",
-    ),
+    (dead, blobs, 0.005, "dead_relu", "1", "first weights by He"),
+    (forgetful, remembering, 0.005, "vanishing_gradient", "recurrent", ORTHOGONAL),
+    (sigmoids, blobs, 0.005, "vanishing_gradient", "0", ""),
+    (plain, large, 0.005, "inputs_not_scaled", "data.inputs", "standardise the inputs"),
 ]
 
 
-@pytest.mark.parametrize(("network", "data", "kind", "place", "words"), CASES)
+@pytest.mark.parametrize(("network", "data", "lr", "kind", "place", "words"), CASES)
 @pytest.mark.parametrize("library", ["chainrule", "torch"])
-def test_it_is_found_and_repaired_in_both_libraries(library, network, data, kind, place, words):
+def test_it_is_found_and_repaired_in_both_libraries(library, network, data, lr, kind, place, words):
     settings = {"epochs": 8, "seconds": 1.0}
     if library == "torch":
         torch.manual_seed(0)
         model = network(torch.nn)
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr)
         loss = torch.nn.CrossEntropyLoss()
         found = cr.interop.torch.diagnose(model, data(), loss=loss, optimizer=optimizer, **settings)
     else:
         cr.random.seed(0)
         model = network(nn)
-        optimizer = optim.Adam(model.named_parameters(), lr=0.005)
+        optimizer = optim.Adam(model.named_parameters(), lr=lr)
         found = cr.diagnose(model, data(), loss="cross_entropy", optimizer=optimizer, **settings)
     first = found.findings[0]
-    assert (first.kind, first.place) == (kind, place)
-    assert words in first.remedies[-1].text
-    assert found.score < 0.7
-    assert found.remedy.trial.after > 0.95
+    assert (first.kind, first.place) == (kind, place), str(found)
+    assert words in first.remedies[-1].text, str(found)
+    assert found.score < 0.8, str(found)
+    assert found.remedy.trial.after > 0.95, str(found)
