@@ -28,7 +28,7 @@ import numpy as np
 
 from chainrule.doctor import search
 from chainrule.doctor.facts import gather
-from seeded.faults import build, inputs, rate, targets, times, weights
+from seeded.faults import build, inputs, one_column, rate, targets, times, weights
 from seeded.healthy import HEALTHY
 from seeded.measures import MEASURES
 from seeded.suite import FAULTS
@@ -101,6 +101,11 @@ DOSES: dict[str, tuple[Spoil, tuple[float, ...], tuple[str, ...]]] = {
         (0.003, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0),
         ("mlp blobs", "mlp numbers", "sgd numbers", "cnn stripes", "rnn waves", "gru recall"),
     ),
+    "one column times": (
+        lambda s: inputs(one_column(s)),
+        (3.0, 10.0, 30.0, 100.0, 300.0),
+        ("mlp blobs", "mlp numbers", "sgd numbers", "tanh numbers", "mlp few", "gru recall"),
+    ),
     "targets times": (
         lambda s: targets(lambda y: y * s),
         (0.003, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0),
@@ -172,24 +177,22 @@ def dose_table(rows: list[Row]) -> list[str]:
 def gain(job: tuple[str, int]) -> Row:
     """What the best remedy gains in a healthy training, in score and in standard errors."""
     name, seed = job
-    facts = search.gather(HEALTHY[name].build(seed))
-    trials = search.Search(facts, SECONDS)
-    best = trials.best([f for f in search.faults_of(facts) if f.changes])
-    before, after = trials.outcome(()), trials.outcome(best)
+    findings, trials = search.find(HEALTHY[name].build(seed), SECONDS)
+    first = [(changes, o) for (changes, drawn), o in trials.tried.items() if drawn == 0]
+    before = trials.facts.outcome
+    changes, after = max(first, key=lambda pair: pair[1].score)
     errors = 0.0
-    if best and before.rows is not None and after.rows is not None:
+    if changes and before.rows is not None and after.rows is not None:
         differ = np.maximum(after.rows, -1) - np.maximum(before.rows, -1)
         errors = float(differ.mean() / max(differ.std() / math.sqrt(len(differ)), 1e-9))
-    kinds = [f.kind for f in best]
-    named = bool(best) and trials.harms(best)
     return {
         "name": name,
         "seed": seed,
         "before": before.score,
         "gain": after.score - before.score,
         "errors": errors,
-        "kinds": kinds,
-        "named": named,
+        "changes": sorted(c.what for c in changes),
+        "named": bool(findings),
     }
 
 
@@ -198,9 +201,10 @@ def gain_table(rows: list[Row]) -> list[str]:
     lines = [f"gain of the score {len(rows):4}{quantiles([r['gain'] for r in rows])}"]
     lines += [f"in standard errors {len(rows):4}{quantiles([r['errors'] for r in rows])}"]
     for r in sorted(rows, key=lambda r: -r["gain"])[:12]:
+        named, changes = "named" if r["named"] else "", ", ".join(r["changes"])
         lines.append(
             f"  {r['name']:24} {r['seed']:4} {r['before']:6.3f} + {r['gain']:.3f} "
-            f"({r['errors']:.1f} errors) {'named' if r['named'] else '':6} {', '.join(r['kinds'])}"
+            f"({r['errors']:.1f} errors) {named:6} {changes}"
         )
     return lines
 

@@ -113,6 +113,20 @@ def deep(activation: Callable[[], Module], depth: int, width: int = 24) -> Spoil
     return spoil
 
 
+def deep_cnn(activation: Callable[[], Module], depth: int) -> Spoil:
+    """A stack of convolutions of that depth before the first one's pooling."""
+
+    def spoil(t: ModuleTraining) -> ModuleTraining:
+        first, _, *rest = t.model  # type: ignore[attr-defined]
+        width = first.weight.shape[-1]
+        layers: list[Module] = [first, activation()]
+        for _ in range(depth - 1):
+            layers += [nn.Conv2d(width, width, 3, padding=1), activation()]
+        return _optimized(replace(t, model=nn.Sequential(*layers, *rest)))
+
+    return spoil
+
+
 def weights(change: Callable[[Tensor], Any], *names: str) -> Spoil:
     """Change the parameters whose names end so: by default all weights."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.doctor import loss_reading
 from chainrule.doctor.facts import Facts
-from chainrule.doctor.faults import data, leakage, steps, weights
+from chainrule.doctor.faults import data, leakage, steps, time, weights
 from chainrule.graph import Array
 
 Numbers = Callable[[Facts], list[float]]
@@ -129,7 +129,10 @@ def _told(held_out: bool) -> Numbers:
     out, where it tells enough of these."""
 
     def numbers(f: Facts) -> list[float]:
-        (x, y), other = (leakage._columns(*a) for a in (f.training.data, f.training.valid))
+        sets = [leakage._columns(*a) for a in (f.training.data, f.training.valid)]
+        if not all(map(leakage._comparable, sets, leakage.FEWEST)):
+            return []
+        (x, y), other = sets
         told = leakage._information(x, y)
         column = int(np.argmax(told))
         if not held_out:
@@ -256,9 +259,9 @@ MEASURES: list[Measure] = [
     Measure(weights, "VANISHED", "∂/∂weights, first over last", _ratio, VANISHING, False),
     Measure(weights, "LOST", "∂/∂outputs, first over last", _growth, VANISHING, False),
     Measure(weights, "EXPLODED", "∂/∂outputs, first over last", _growth, EXPLODING),
-    Measure(weights, "EXPLODED", "first step over last", _over_time, EXPLODING),
-    Measure(weights, "FORGOTTEN", "first step over last", _over_time, VANISHING, False),
-    Measure(weights, "EQUAL", "units apart", _first_units, ("init_symmetric",), False),
+    Measure(time, "EXPLODED", "first step over last", _over_time, EXPLODING),
+    Measure(time, "FORGOTTEN", "first step over last", _over_time, VANISHING, False),
+    Measure(time, "EQUAL", "units apart", _first_units, ("init_symmetric",), False),
     Measure(weights, "SATURATED", "saturated share", _saturated, ("saturated_activation",)),
     Measure(weights, "DEAD_AT_START", "dead share at the start", _dead_first, DEAD),
     Measure(weights, "DEAD", "dead share at the end", _dead, DEAD),

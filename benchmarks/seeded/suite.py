@@ -20,6 +20,7 @@ from .faults import (
     called,
     constant,
     deep,
+    deep_cnn,
     dropout,
     exchange,
     hot_absolute,
@@ -353,6 +354,10 @@ FAULTS: list[Seeded] = [
         ("inputs_not_scaled",),
     ),
     Seeded("hidden_activation_wrong", "cnn digits", exchange(nn.Softmax, "1", "4"), ("1", "4")),
+    *_all(
+        ("cnn stripes", "cnn digits"),
+        *("vanishing_gradient", deep_cnn(nn.Sigmoid, 8), ("*",), ("hidden_activation_wrong",)),
+    ),
     Seeded(
         "saturated_activation",
         "lstm sums",

@@ -54,7 +54,9 @@ def test_a_number_among_the_inputs_is_found():
     assert "column 2" in fault.cause
 
 
-@pytest.mark.parametrize("case", ["nothing tells", "it tells both", "one target", "few rows"])
+@pytest.mark.parametrize(
+    "case", ["nothing tells", "it tells both", "one target", "few rows", "two targets"]
+)
 def test_what_is_no_leak(case):
     x, y, held_out, targets = drawn()
     if case != "nothing tells":
@@ -64,6 +66,8 @@ def test_what_is_no_leak(case):
     if case == "one target":
         y = np.zeros_like(y)
         x[:, 0] = y
+    if case == "two targets":  # for each row
+        y, targets = (np.stack([a, a + 0.5], axis=1) for a in (y, targets))
     if case == "few rows":
         x, y = x[:40], y[:40]
     assert list(leakage_faults(facts(x, y, held_out, targets))) == []

@@ -24,9 +24,13 @@ SOURCE = ROOT / "src" / "chainrule"
 PAGE = ROOT / "docs" / "doctor-thresholds.md"
 FILES = [
     *sorted((SOURCE / "doctor" / "faults").glob("*.py")),
-    *(SOURCE / "doctor" / f"{name}.py" for name in ("search", "facts", "loss_reading", "score")),
+    *(
+        SOURCE / "doctor" / f"{name}.py"
+        for name in ("search", "diagnosis", "facts", "loss_reading", "score")
+    ),
     SOURCE / "diagnosis" / "guard.py",
 ]
+LAYOUT = {"diagnosis.WIDTH", "diagnosis.NARROWEST", "diagnosis.SHOWN"}  # of its text
 ROW = re.compile(r"^\| `(\w+\.\w+)` \| `([^`]+)` \|", re.M)
 
 
@@ -56,8 +60,9 @@ def constants():
         relative = path.relative_to(SOURCE).with_suffix("")
         module = importlib.import_module("chainrule." + ".".join(relative.parts))
         for name in names_assigned(path):
-            if is_number(value := getattr(module, name)):
-                found[f"{path.stem}.{name}"] = value
+            value, title = getattr(module, name), f"{path.stem}.{name}"
+            if is_number(value) and title not in LAYOUT:
+                found[title] = value
     return found
 
 

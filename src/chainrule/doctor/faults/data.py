@@ -124,12 +124,18 @@ def _misaligned(f: Facts) -> Iterator[Fault]:
         yield Fault("labels_misaligned", "data.targets", cause, 1.0, (), True)
 
 
+def one_hot(y: Array) -> Array:
+    """Classes (rows,) as (rows, classes that there are)."""
+    there, numbers = np.unique(y, return_inverse=True)
+    return np.eye(len(there))[numbers]
+
+
 def _explained(x: Array, y: Array) -> float:
     """The share of the targets' variation that the mean of the nearest other rows explains."""
     x, y = x.reshape(len(x), -1).astype(np.float64), y.reshape(len(y), -1)
     x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
     if y.dtype.kind in "iu" and y.shape[1] == 1:
-        y = np.eye(int(y.max()) + 1)[np.maximum(y[:, 0], 0)]
+        y = one_hot(y[:, 0])
     y = y.astype(np.float64)
     square = (x**2).sum(1)
     apart = square[:, None] + square[None] - 2 * x @ x.T

@@ -8,6 +8,8 @@ import numpy as np
 
 from ...graph import Array
 from ..facts import Facts
+from ..training import Data
+from .data import one_hot
 from .fault import Fault
 
 ROWS, COLUMNS = 600, 10_000  # that are looked at
@@ -18,14 +20,9 @@ FEWEST = 64, 20  # rows of the two sets
 def leakage_faults(f: Facts) -> Iterator[Fault]:
     """A column that alone tells the targets that are trained on, but not those held out."""
     sets = [_columns(*pair) for pair in (f.training.data, f.training.valid)]
-    if any(
-        len(x) < least or not np.ptp(y, axis=0).any()
-        for (x, y), least in zip(sets, FEWEST, strict=True)
-    ):
-        return  # few rows, or one target
-    (x, y), unseen = sets
-    if x.shape[1] < 2 or y.shape[1] > 64:
+    if not all(map(_comparable, sets, FEWEST)):
         return
+    (x, y), unseen = sets
     shares = _information(x[:, :COLUMNS], y)
     column = int(np.argmax(shares))
     if shares[column] > TELLS:
@@ -38,12 +35,20 @@ def leakage_faults(f: Facts) -> Iterator[Fault]:
             yield Fault("label_leakage", "data.inputs", cause, 1.0, (), True)
 
 
-def _columns(x: Array, y: Array) -> tuple[Array, Array]:
+def _comparable(rows: Data, least: int) -> bool:
+    """Whether there are enough rows, columns to be told from others, and targets that are a number
+    or a class and not all the same."""
+    x, y = rows
+    one = y.shape[1] == 1 or bool(np.isin(y, (0, 1)).all())
+    return len(x) >= least and x.shape[1] > 1 and one and bool(np.ptp(y, axis=0).any())
+
+
+def _columns(x: Array, y: Array) -> Data:
     """Inputs (rows, columns), and targets (rows, 1 or classes)."""
     x, y = x[:ROWS], y[:ROWS]
     x, y = x.reshape(len(x), -1).astype(np.float64), y.reshape(len(y), -1)
     if y.dtype.kind in "iub" and y.shape[1] == 1:
-        y = np.eye(max(int(y.max(initial=0)), 1) + 1)[np.maximum(y[:, 0], 0).astype(int)]
+        y = one_hot(y[:, 0])
     return x, y.astype(np.float64)
 
 
