@@ -172,6 +172,8 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
     if change.what == "match":
         step = {"op": "multiply", "split": "train", "by": value}
         return [("scale", where, step)]
+    if change.what == "loss" and value == "bce_probs" and _has_classes(program):
+        return [("loss", where, "bce_one_hot")]
     if change.what == "optimizer":
         return [("optimizer", where, {"name": value[0], "lr": value[1]})]
     if change.what == "remove":
@@ -189,6 +191,12 @@ def in_recipe(change: Change, program: Program) -> list[tuple[str, str, Any]]:
         index = int(where.split(".")[1])
         return [("insert", f"layers.{index + 1}", {"type": "batchnorm"})]
     return [(change.what, where, value)]
+
+
+def _has_classes(program: Program) -> bool:
+    """Whether targets are the numbers of classes, each of which has an output."""
+    sizes = [layer["size"] for layer in program.recipe["layers"] if layer["type"] == "dense"]
+    return program.arrays.y.dtype.kind == "i" and bool(sizes) and sizes[-1] > 1
 
 
 def _is_plain(where: str, program: Program) -> bool:
