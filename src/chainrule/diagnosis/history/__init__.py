@@ -25,11 +25,10 @@ from .reading import TrainingHistory, advice, harm
 from .units import unit_findings
 from .updates import growth_findings, update_findings
 
-__all__ = ["UNSEEN", "Guess", "findings_of_history", "findings_of_run"]
+__all__ = ["Guess", "findings_of_history", "findings_of_run", "is_unseen"]
 
 MEASURED = 12  # steps, at least
 
-# Kinds that no loss and no metric shows.
 UNSEEN = {"steps_refused", "vanishing_gradient", "dead_relu", "dying_units", "saturated_activation"}
 
 
@@ -68,6 +67,11 @@ def findings_of_run(
         tested += class_findings(table, classes, balanced, unit)
     collected += [*findings_of_history(history), *tested]  # causes before what they lead to
     return sorted(collected, key=lambda finding: -finding.confidence)
+
+
+def is_unseen(finding: Finding) -> bool:
+    """Whether no loss and no metric shows what the finding is about."""
+    return finding.kind in UNSEEN or "growth" in finding.evidence
 
 
 def findings_of_history(history: TrainingHistory) -> list[Finding]:
