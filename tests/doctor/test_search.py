@@ -127,6 +127,7 @@ def test_what_is_a_large_gain():
     assert is_large(slow, 0.80, 0.91)
     assert is_large((lower,), 0.90, 0.955)
     assert not is_large((lower, more), 0.90, 0.955)
+    assert not is_large((ACTIVATION, more), 0.90, 0.955)
     assert not is_large(norm, 0.75, 0.9)
     assert is_large((*norm, ACTIVATION), 0.75, 0.9)
 
