@@ -129,6 +129,7 @@ def test_what_is_a_large_gain():
     assert not is_large((lower, more), 0.90, 0.955)
     assert not is_large((ACTIVATION, more), 0.90, 0.955)
     assert not is_large(norm, 0.75, 0.9)
+    assert not is_large((fault("regularisation_too_strong", 0.4, "3"),), 0.90, 0.955)
     assert is_large((*norm, ACTIVATION), 0.75, 0.9)
 
 

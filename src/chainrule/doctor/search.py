@@ -263,12 +263,13 @@ def cost(bundle: Bundle) -> float:
 def is_large(bundle: Bundle, before: float, after: float, share: float = 1.0) -> bool:
     """A gain of 0.1; or of 0.05 with the error halved, if it is more than slowness.
 
-    More steps make nearly every training a little better, and so does batch normalization, which
-    needs twice the gain if it is not for a gradient that is lost.
+    More steps make nearly every training a little better; so does training without dropout, if it
+    is short; and so does batch normalization, which needs twice the gain if it is not for a
+    gradient that is lost.
 
     share   of these that is enough
     """
-    slow = all(c.kind in MILD for c in bundle)
+    slow = all(c.kind in MILD or c.kind == "regularisation_too_strong" for c in bundle)
     polished = any(c.kind in MILD for c in bundle) and all(c.place in PACE for c in bundle)
     polished |= any(c.kind == "too_few_epochs" for c in bundle)
     halved = 1 - after <= (1 - before) * (1 - share / 2) and not slow and not polished
