@@ -66,7 +66,7 @@ CASES = {
     "half dead": (Made({"dead": {"1": [0.5] * STEPS}}), []),
     "dead": (Made({"dead": {"1": [0.3] * STEPS, "3": [0.95] * STEPS}}), [("dead_relu", "3")]),
     "dying": (
-        Made({"dead": {"1": rising(0.1, 0.6), "3": rising(0.1, 0.4)}}),
+        Made({"dead": {"1": rising(0.1, 0.8), "3": rising(0.1, 0.7)}}),
         [("dying_units", "1")],
     ),
     "dead and dying": (
@@ -79,7 +79,7 @@ CASES = {
         [("saturated_activation", "3")],
     ),
     "saturating": (
-        Made({"saturated": {"1": rising(0.05, 0.7)}}),
+        Made({"saturated": {"1": rising(0.05, 0.8)}}),
         [("saturated_activation", "1")],
     ),
     "weights that grow": (
@@ -167,8 +167,8 @@ def test_the_numbers_are_those_of_the_probes():
         return next(f for f in findings if f.kind != "underfitting")
 
     dying = one("dying")
-    assert dying.evidence == {"dead": {"1": 0.6}}
-    assert dying.cause.startswith("60% of the units of layer 1 are 0 for every row")
+    assert dying.evidence == {"dead": {"1": 0.8}}
+    assert dying.cause.startswith("80% of the units of layer 1 are 0 for every row")
     assert "10% at first" in dying.cause
     assert one("weights that grow").evidence == {"growth": {"0": 20.0}}
     small = one("small steps")

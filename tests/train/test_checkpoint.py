@@ -38,6 +38,7 @@ from running import (
 # Going on
 
 
+@pytest.mark.filterwarnings("ignore:.fit.")  # networks of a few units may die
 @settings(max_examples=30)
 @given(st.data())
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path_factory, data):

@@ -11,6 +11,7 @@ DEAD = 0.9  # share of a layer's units
 DYING = 0.4  # by how much that share grew
 SATURATED = 0.9  # share of a layer's outputs
 SATURATING = 0.6  # by how much that share grew
+MOST = 0.75  # of a layer: with few rows in a batch, half of the units are 0 by chance
 SLOWER = "a lower learning rate (lr, --lr)"
 
 
@@ -65,7 +66,7 @@ def _standing_and_growing(
     standing, growing = Layers(), Layers()
     for path, shares in values.get(measure, {}).items():
         before, after = early(shares), late(shares)
-        if after - before > grown:
+        if after - before > grown and after > MOST:
             growing[path] = before, after
         elif after > much:
             standing[path] = before, after
