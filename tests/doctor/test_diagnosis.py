@@ -1,5 +1,6 @@
 """The text of a diagnosis, written by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -12,7 +13,7 @@ from chainrule.doctor.measured import Measurement
 
 def remedy(text, after, before=0.25):
     trial = None if after is None else Trial(before, after, 0.1, 1.0)
-    return Remedy((Change("x", text),), text, trial)
+    return Remedy(tuple(Change("x", part) for part in text.split("; ")), text, trial)
 
 
 TOGETHER = remedy("standardise the inputs; learning rate 0.001 in place of 1", 0.9)
@@ -48,7 +49,7 @@ def test_two_findings_that_are_repaired_together():
 
 2. lr_too_high at optimizer.lr: the learning rate is too high
    The rate is 1, and 0.001 does better.
-   tried  learning rate 0.001 in place of 1
+   alone  learning rate 0.001 in place of 1
           accuracy 0.250 → 0.250
 
 together  standardise the inputs
@@ -184,3 +185,20 @@ def test_html_and_data_have_what_was_measured():
     assert [m["name"] for m in data] == [m.name for m in MEASURED]
     assert data[1]["items"] == ["column 3"]
     assert data[4]["value"] is None
+
+
+def test_what_is_no_part_of_the_whole_is_said_to_be_another_way():
+    other = Finding(
+        "optimizer_unsuited", "optimizer", "x", remedies=(TOGETHER, remedy("Adam", 0.8))
+    )
+    lines = str(Diagnosis((RAW, RATE, other), "accuracy", 0.25, 80, TRIALS)).splitlines()
+    assert "   instead  Adam" in lines
+
+
+def test_code_is_listed_up_to_a_length():
+    code = tuple(f"a = {k}" for k in range(20))
+    finding = dataclasses.replace(RAW, remedies=(dataclasses.replace(TOGETHER, code=code),))
+    lines = str(Diagnosis((finding,), "accuracy", 0.25, 80, TRIALS)).splitlines()
+    assert "in Python  a = 0" in lines
+    assert "           a = 11" in lines
+    assert "           # … and 8 more: remedy.code" in lines

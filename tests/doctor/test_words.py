@@ -37,7 +37,7 @@ def change(what, *places, value=None):
         (change("scale", "data.inputs", value="standardise"), "standardise the inputs"),
         (
             change("activation", "1", "3", "5", value="relu"),
-            "ReLU in place of sigmoid in 3 layers (1 to 5)",
+            "ReLU in place of sigmoid in layer 1, layer 3 and layer 5",
         ),
         (change("activation", "0", "2", value="relu"), "ReLU after layer 0 and layer 2"),
         (
@@ -47,7 +47,7 @@ def change(what, *places, value=None):
         (change("output_activation", "7", value="linear"), "no change"),
         (
             change("insert", "0", "2", "4", value="batchnorm"),
-            "batch normalization after 3 layers (0 to 4)",
+            "batch normalization after layer 0, layer 2 and layer 4",
         ),
         (change("remove", "6"), "no dropout in layer 6"),
         (
@@ -55,7 +55,7 @@ def change(what, *places, value=None):
                 *change("initialisation", "0", "2", "4", value="he_uniform"),
                 *change("initialisation", "7", value="glorot_uniform"),
             ],
-            "first weights by He and Glorot in 4 layers (0 to 7)",
+            "first weights by He and Glorot in layer 0, layer 2, layer 4 and layer 7",
         ),
         (
             change("optimizer", "optimizer", value=("adam", 0.01)),
@@ -94,6 +94,7 @@ def test_places_and_numbers():
     assert place("") == "the model"
     assert place("3.0") == "layer 3.0"
     assert places(["head"]) == "head"
-    assert places(["a", "b", "c"]) == "3 layers (a to c)"
+    assert places(["a", "b", "c"]) == "a, b and c"
+    assert places(["a", "b", "c", "d", "e"]) == "5 layers (a to e)"
     assert [number(v) for v in (1e-5, 1.0, 12345.0, 0.0625)] == ["1e-5", "1", "1.23e4", "0.0625"]
     assert short_exponents("1e-05, 4.2e+04 and node-05") == "1e-5, 4.2e4 and node-05"

@@ -50,11 +50,13 @@ class Remedy:
 
     changes   empty for advice that no program can carry out
     text      the changes in words, with "; " between them
+    code      lines of Python that make them, of a model called `model`
     """
 
     changes: tuple[Change, ...]
     text: str
     trial: Trial | None = None
+    code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

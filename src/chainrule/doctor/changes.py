@@ -258,7 +258,7 @@ def _scale(t: T, change: Change) -> T:
     """Standardise inputs or targets by the mean and deviation of the training rows."""
     k = 0 if change.place == "data.inputs" else 1
     a, b = (np.asarray(d[k], np.float64) for d in (t.data, t.valid))
-    if a.ndim > 2 or (k == 0 and _alike(a)):  # pictures: one scale for all columns
+    if a.ndim > 2 or (k == 0 and alike(a)):  # pictures: one scale for all columns
         mean, std = a.mean(), a.std()
     else:
         mean, std = a.mean(0), a.std(0)
@@ -281,7 +281,7 @@ def _float_of(a: Array) -> Any:
     return a.dtype if a.dtype.kind == "f" else np.float32
 
 
-def _alike(a: Array) -> bool:
+def alike(a: Array) -> bool:
     """Whether all columns are of one kind, as pixels are: then they are scaled together."""
     return a.shape[1] >= 50
 

@@ -22,6 +22,7 @@ from ..optim import Adam, Optimizer
 from ..tensor import Tensor
 from ..train.evaluation.objective import Objective
 from ..train.loop.arguments import check_optimizer
+from .code import lines_of
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
 from .faults import faults_of
@@ -107,7 +108,7 @@ def diagnose(
                 f"batch_size={min(len(trained[0]), ROWS)}",
             )
         training.check()
-        return diagnosis_of(training, seconds)
+        return diagnosed(training, seconds, lines_of)[0]
 
 
 def diagnosis_of(training: Training, seconds: float) -> Diagnosis:
@@ -115,7 +116,12 @@ def diagnosis_of(training: Training, seconds: float) -> Diagnosis:
     return diagnosed(training, seconds)[0]
 
 
-def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
+Code = Callable[[Sequence[Change], Facts], tuple[str, ...]]  # the lines that make changes
+
+
+def diagnosed(
+    training: Training, seconds: float, code: Code | None = None
+) -> tuple[Diagnosis, Facts]:
     """The diagnosis of a training with its changes in words, and what was measured of it.
 
     seconds   of processor time for trials, after the training itself has run once
@@ -133,9 +139,9 @@ def diagnosed(training: Training, seconds: float) -> tuple[Diagnosis, Facts]:
     outcome = search.facts.outcome
     measured = measured_of(search.facts, MEASURING * seconds)
     diagnosis = Diagnosis(
-        tuple(_with_rate(_with_remedies(finding, search), measured) for finding in findings),
+        tuple(_with_rate(_with_remedies(finding, search, code), measured) for finding in findings),
         search.facts.score.name,
-        search.base,
+        search.facts.score.shown(search.base),
         len(training.valid[0]),
         tuple(sorted(tried, key=lambda a: (-round(a.trial.after, 3), a.count))),
         None if outcome.nonfinite is None else max(len(outcome.losses), 1),
@@ -152,15 +158,16 @@ def _in_order(changes: Iterable[Change], facts: Facts) -> list[Change]:
 
 def _trial(search: Search, outcome: Outcome) -> Trial:
     last = outcome.losses[-1] if outcome.losses else math.nan
-    return Trial(search.base, outcome.score, last, outcome.seconds)
+    shown = search.facts.score.shown
+    return Trial(shown(search.base), shown(outcome.score), last, outcome.seconds)
 
 
-def _with_remedies(finding: Finding, search: Search) -> Finding:
+def _with_remedies(finding: Finding, search: Search, code: Code | None) -> Finding:
     """The finding with its remedies in words, the last of which repairs it alone.
 
     Of several changes that may, it is what did best; the first remedy, if it is about as good.
     """
-    remedies = list(finding.remedies)
+    remedies = [_shown(r, search) for r in finding.remedies]
     first = {*remedies[0].changes} if remedies else set()
     alone = []
     for fault in faults_of(search.facts):
@@ -173,8 +180,24 @@ def _with_remedies(finding: Finding, search: Search) -> Finding:
     best = max(alone, key=lambda a: a[0])[1] if alone else None
     if best is not None and best.changes and first != {*best.changes}:
         remedies.append(best)
-    worded = (replace(r, text=r.text or in_words(r.changes, search.facts)) for r in remedies)
+    worded = (
+        replace(
+            r,
+            text=in_words(r.changes, search.facts),
+            code=() if code is None else code(r.changes, search.facts),
+        )
+        for r in remedies
+    )
     return replace(finding, cause=short_exponents(finding.cause), remedies=tuple(worded))
+
+
+def _shown(remedy: Remedy, search: Search) -> Remedy:
+    """With the scores of its trial as people know them."""
+    shown, trial = search.facts.score.shown, remedy.trial
+    assert trial is not None
+    return replace(
+        remedy, trial=replace(trial, before=shown(trial.before), after=shown(trial.after))
+    )
 
 
 def _with_rate(finding: Finding, measured: Sequence[Measurement]) -> Finding:

@@ -18,6 +18,7 @@ from .search import NEAR_PERFECT
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
+LINES = 12  # of code likewise
 BASIC = ("initial_loss", "critical_rate", "gradient_noise_scale", "batch_by_heart")  # always
 HELPS = 0.1  # a difference of scores that is more than nothing
 
@@ -133,10 +134,15 @@ class Diagnosis:
             yield from _wrapped(finding.title, width, head, indent)
             yield from _wrapped(finding.sentence, width, indent, indent)
             for alone in finding.remedies[-1:]:
-                yield from self._listed(_verb(alone), alone, indent, width)
+                yield from self._listed(self._verb(alone), alone, indent, width)
         if self.together is not None:
             yield ""
             yield from self._listed("together", self.together, "", width)
+        if self._code:
+            yield ""
+            yield from (
+                f"{'' if k else 'in Python':<11}{line}" for k, line in enumerate(self._code)
+            )
         if self.verdict:
             yield ""
             yield from _wrapped(self.verdict, width)
@@ -146,6 +152,22 @@ class Diagnosis:
         if self._shown:
             yield ""
             yield from _measured(self._shown, width)
+
+    @property
+    def _code(self) -> list[str]:
+        """The first lines of code of the remedy."""
+        code = [] if self.remedy is None else [*self.remedy.code]
+        more = len(code) - LINES
+        return code if more <= 0 else [*code[:LINES], f"# … and {more} more: remedy.code"]
+
+    def _verb(self, alone: Remedy) -> str:
+        """What a finding's own remedy is: the remedy, a part of it, or another one."""
+        whole = () if self.together is None else self.together.changes
+        if whole and not {*alone.changes} <= {*whole}:
+            return "instead"
+        if alone.trial is None or alone.trial.after > alone.trial.before:
+            return "remedy"
+        return "alone" if whole else "tried"
 
     @property
     def _shown(self) -> list[Measurement]:
@@ -171,6 +193,8 @@ class Diagnosis:
             parts.append(f"<ol>{''.join(map(self._item, self.findings))}</ol>")
         if self.together is not None:
             parts.append(f"<p>{self._sentence('together', self.together)}</p>")
+        if self._code:
+            parts.append(f"<pre>{html.escape(chr(10).join(self._code))}</pre>")
         if self.verdict:
             parts.append(f"<p>{html.escape(self.verdict)}</p>")
         if self.trials:
@@ -199,7 +223,7 @@ class Diagnosis:
             f"<b>{html.escape(finding.title)}</b>",
             html.escape(finding.sentence),
         ]
-        parts += [self._sentence(_verb(r), r) for r in finding.remedies[-1:]]
+        parts += [self._sentence(self._verb(r), r) for r in finding.remedies[-1:]]
         return f"<li>{'<br>'.join(parts)}</li>"
 
     def _sentence(self, head: str, remedy: Remedy) -> str:
@@ -250,11 +274,6 @@ def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> Iterator
         subsequent_indent=rest,
         break_on_hyphens=False,
     )
-
-
-def _verb(remedy: Remedy) -> str:
-    helps = remedy.trial is None or remedy.trial.after > remedy.trial.before
-    return "remedy" if helps else "tried"
 
 
 def _after(remedy: Remedy) -> float:

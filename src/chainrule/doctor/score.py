@@ -5,6 +5,7 @@ An R² below 0 becomes R² / (1 − R²): −1 is the worst, and of two bad ones
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,12 @@ class Score:
         if not np.isfinite(value):
             return self.worst
         return value if value > 0 else value / (1 - value)
+
+    def shown(self, value: float) -> float:
+        """A score as people know it: R² without a bound below."""
+        if value >= 0:
+            return value
+        return value / (1 + value) if value > -1 else -math.inf
 
     @property
     def worst(self) -> float:

@@ -18,6 +18,7 @@ LOSSES = {
     "bce_probs": "binary cross-entropy of probabilities",
     "mse": "mean squared error",
 }
+FEW = 4  # modules that are listed
 OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 READ = {
     "cross_entropy": "cross-entropy",
@@ -45,10 +46,11 @@ def _likeness(change: Change) -> tuple[str, str]:
 
 
 def places(paths: Sequence[str]) -> str:
-    """Modules by their paths: "layers.0 and layers.2", "29 layers (0.1 to 28.1)"."""
-    if len(paths) > 2:
+    """Modules by their paths: "layers.0, layers.2 and layers.4", "29 layers (0.1 to 28.1)"."""
+    if len(paths) > FEW:
         return f"{len(paths)} layers ({paths[0]} to {paths[-1]})"
-    return " and ".join(map(place, paths))
+    *first, last = map(place, paths)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _as_it_is(changes: Sequence[Change], _: Facts) -> Iterator[str]:

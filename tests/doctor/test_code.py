@@ -1,0 +1,122 @@
+"""The lines of Python that make changes: run, they do what the trials did."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.diagnosis import Change
+from chainrule.doctor.code import lines_of
+from chainrule.doctor.facts import gather
+from chainrule.doctor.modules import ModuleTraining
+
+DRAW = np.random.default_rng(0)
+
+
+class Sequences(nn.Module):
+    def __init__(self):
+        self.rnn = nn.RNN(3, 8)
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+def dense():
+    layers = nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Sigmoid(), nn.Dropout(0.5)
+    return nn.Sequential(*layers, nn.Linear(8, 2), nn.Softmax())
+
+
+def training_of(model, *shape):
+    x = (5 + DRAW.normal(size=(40, *shape))).astype("float32")
+    y = DRAW.integers(0, 2, 40)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    data = (x[:30], y[:30]), (x[30:], y[30:])
+    return ModuleTraining(model, nn.CrossEntropyLoss(), optimizer, *data, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def facts_of():
+    trainings = training_of(dense(), 4), training_of(Sequences(), 5, 3)
+    return {"dense": gather(trainings[0]), "sequences": gather(trainings[1])}
+
+
+CASES = {
+    "other activations": ("dense", [("activation", "1", "relu"), ("activation", "3", "relu")]),
+    "an activation after a layer": ("dense", [("activation", "5", "tanh")]),
+    "no output activation": ("dense", [("output_activation", "6", "linear")]),
+    "no dropout": ("dense", [("remove", "4", None)]),
+    "normalization": ("dense", [("insert", "0", "batchnorm"), ("insert", "2", "batchnorm")]),
+    "a residual": ("dense", [("residual", "2", None)]),
+    "a GRU": ("sequences", [("recurrent", "rnn", "gru")]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lines_build_the_network_of_the_trial(case, facts_of):
+    name, changes = CASES[case]
+    facts = facts_of[name]
+    changes = [Change(*c) for c in changes]
+    model = copy.deepcopy(facts.training.model)
+    code = lines_of(changes, facts)
+    exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr})
+    assert repr(model) == repr(facts.training.changed(changes).model) != repr(dense())
+    assert code[-1] == "# then make the optimizer"
+
+
+def test_modules_of_one_container_are_a_loop(facts_of):
+    changes = [Change("activation", str(k), "relu") for k in (1, 3)]
+    assert lines_of(changes, facts_of["dense"])[:2] == (
+        "for k in (1, 3):",
+        "    model[k] = nn.ReLU()",
+    )
+
+
+def test_lines_of_first_weights_and_gates(facts_of):
+    model, facts = Sequences(), facts_of["sequences"]
+    gates = [Change("recurrent", "rnn", "gru"), Change("memory", "rnn", 60)]
+    code = lines_of([*gates, Change("initialisation", "out", "glorot_uniform")], facts)
+    exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr})
+    biases = model.rnn.bias_ih_l0.numpy()
+    assert 0 < biases[8:16].min() < biases[8:16].max() < np.log(60)
+    kept = 1 / (1 + np.exp(-biases[8:16]))  # of the state, per step: 1/2 to 59/60
+    assert 0.5 < kept.min() < kept.max() < 59 / 60
+    assert np.abs(model.out.weight.numpy()).max() <= np.sqrt(6 / (8 + 2))
+    assert not model.out.bias.numpy().any()
+
+
+def test_lines_of_data_and_arguments(facts_of):
+    facts = facts_of["dense"]
+    scope = {"x": facts.training.data[0]}
+    changes = [
+        Change("scale", "data.inputs", "standardise"),
+        Change("rate", "optimizer.lr", 0.01),
+        Change("epochs", "epochs", 40),
+    ]
+    *scaling, rate, epochs = lines_of(changes, facts)
+    exec("\n".join(scaling), scope)
+    np.testing.assert_allclose(scope["x"].mean(0), np.zeros(4), atol=1e-5)
+    np.testing.assert_allclose(scope["x"].std(0), np.ones(4), rtol=1e-5)
+    assert (rate, epochs) == ("lr=0.01", "epochs=40")
+
+
+def test_a_printed_diagnosis_repairs_the_training():
+    draw = np.random.default_rng(2)
+    x = draw.normal(size=(500, 3)).astype("float32")
+    y = (40 + 20 * x[:, :1]).astype("float32")
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1), nn.Sigmoid())
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    diagnosis = cr.diagnose(model, (x, y), loss="mse", optimizer=optimizer, seconds=6)
+    code = [line for line in diagnosis.remedy.code if not line.startswith(("lr=", "epochs="))]
+    assert all(line in str(diagnosis) for line in code)
+    scope = {"model": model, "x": x, "y": y, "nn": nn, "np": np, "cr": cr, "optim": optim}
+    exec("\n".join(code), scope)
+    data = scope["x"], scope["y"]
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    history = cr.fit(
+        model, data, loss="mse", optimizer=optimizer, metrics="r2", epochs=10, progress=False
+    )
+    assert history["r2"][-1] > 0.9
