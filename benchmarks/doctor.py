@@ -1,6 +1,6 @@
 """What the doctor finds in the programs of a collection, for its `score.py` to judge.
 
-    python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 9] [CASE ...]
+    python benchmarks/doctor.py --cases FILE --out findings.json [--jobs 2] [--seconds 10] [CASE ...]
     python benchmarks/doctor.py --torch …          the same programs, in PyTorch
     python benchmarks/doctor.py --random SEED …    the best of random remedies, at equal budget
 
@@ -15,7 +15,9 @@ import argparse
 import functools
 import json
 import multiprocessing
+import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -227,13 +229,22 @@ def main() -> None:
         work, jobs = random_row, [(a.cases, name, a.seconds, a.random) for name in faulty]
     out: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
+    failed = 0
     with multiprocessing.get_context("spawn").Pool(a.jobs) as pool:
-        for name, which, findings, seconds in pool.imap_unordered(work, jobs):
+        for job, result in [(job, pool.apply_async(work, (job,))) for job in jobs]:
+            try:
+                name, which, findings, seconds = result.get()
+            except Exception:  # of one program: the others count
+                failed += 1
+                print(f"{job[1]} failed: {traceback.format_exc()}", file=sys.stderr, flush=True)
+                continue
             out.setdefault(name, {})[which] = findings
             kinds = ", ".join(f"{f['kind']} ({f['where']})" for f in findings)
             print(f"{name} {which} {seconds:.1f} s: {kinds or 'nothing'}", flush=True)
     a.out.write_text(json.dumps(out, indent=1))
     print(f"{len(jobs)} programs in {time.perf_counter() - began:.0f} s")
+    if failed:
+        sys.exit(f"{failed} of them failed")
 
 
 if __name__ == "__main__":
