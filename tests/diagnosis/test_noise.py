@@ -38,3 +38,27 @@ def test_batches_that_tell_nothing(rows):
     w = nn.Parameter(np.ones(3))
     with pytest.raises(cr.errors.ArgumentError, match="expected two or more"):
         gradient_noise_scale(lambda x: (w * x).sum(), [w], [(np.ones((n, 3)),) for n in rows])
+
+
+def test_rows_of_inputs_in_a_dict():
+    draw = np.random.default_rng(3)
+    x = draw.normal(size=(4, 10, 3)).astype("float32")
+    y = draw.normal(size=(4, 10, 1)).astype("float32")
+    layer = nn.Linear(3, 1)
+
+    def loss(inputs, targets):
+        return ((layer(cr.Tensor(inputs)) - cr.Tensor(targets)) ** 2).mean()
+
+    scale = cr.diagnosis.gradient_noise_scale
+    plain = scale(loss, layer.parameters(), [*zip(x, y, strict=True)])
+    named = [({"a": a}, b) for a, b in zip(x, y, strict=True)]
+    assert scale(lambda i, t: loss(i["a"], t), layer.parameters(), named) == plain
+
+
+@pytest.mark.parametrize("batches", [[None, None], [(), ()], [(np.zeros((0, 3)),)] * 2, [3, 4]])
+def test_batches_without_rows(batches):
+    layer = nn.Linear(3, 1)
+    with pytest.raises(cr.errors.ArgumentError, match="gradient_noise_scale"):
+        cr.diagnosis.gradient_noise_scale(
+            lambda *b: layer.weight.sum(), layer.parameters(), batches
+        )

@@ -240,3 +240,29 @@ def test_what_is_no_loss_of_the_parameters(loss, arrived):
     with pytest.raises(cr.errors.ArgumentError, match=r"^\[sharpness\] ") as raised:
         sharpness(loss(p), [p])
     assert arrived.split()[1] in str(raised.value)
+
+
+def test_frozen_parameters_have_no_curvature():
+    x = cr.Tensor(np.array([[1.0], [2.0]], np.float32))
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.requires_grad = False
+    with pytest.raises(cr.errors.ArgumentError, match="not frozen"):
+        cr.diagnosis.sharpness(lambda: (layer(x) ** 2).mean(), layer.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"momentum": -2}, {"momentum": 1}, {"dampening": 1}, {"weight_decay": -1}, {"sharpness": "a"}],
+)
+def test_settings_that_no_optimizer_has(settings):
+    with pytest.raises(cr.errors.ArgumentError, match="critical_rate"):
+        cr.diagnosis.critical_rate(**{"sharpness": 1.0, **settings})
+
+
+@pytest.mark.parametrize("settings", [{"products": 0}, {"products": 1.5}, {"tolerance": 0}])
+def test_products_and_tolerance(settings):
+    layer = nn.Linear(1, 1)
+    with pytest.raises(cr.errors.ArgumentError, match="sharpness"):
+        cr.diagnosis.sharpness(lambda: layer.weight.sum(), layer.parameters(), **settings)
+    with pytest.raises(cr.errors.ArgumentError, match="pass model"):
+        cr.diagnosis.sharpness(lambda: layer.weight.sum(), layer)

@@ -388,3 +388,17 @@ def test_windows_of_sequences_measure_each_window():
     history = fit(Reads(), SEQUENCES, targets, tbptt=5, epochs=2)
     lengths = [len(norms) for norms in history.probes.by_step["memory"]]
     assert lengths == [5, 5, 2, 5, 5, 2]
+
+
+def test_a_parameter_without_elements():
+    class Empty(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(3, 1)
+            self.none = nn.Parameter(np.zeros((0, 3), np.float32))
+
+        def forward(self, x):
+            return self.layer(x) + self.none.sum()
+
+    x = np.ones((8, 3), np.float32)
+    history = cr.fit(Empty(), (x, x[:, :1]), loss="mse", epochs=1, progress=False)
+    assert [*history.probes.values["weight_norm"]] == ["layer"]

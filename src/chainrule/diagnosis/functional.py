@@ -18,7 +18,8 @@ Function = Callable[..., Tensor]
 def as_function(
     name: str, loss: Callable[[], Any], parameters: Iterable[Tensor]
 ) -> tuple[Function, list[Tensor]]:
-    """The loss as a function of those parameters that it reads, and their values.
+    """The loss as a function of those parameters that it reads and that are not frozen, and their
+    values.
 
     It is recorded once: random numbers stay the same, and nothing from outside is assigned.
     """
@@ -29,6 +30,14 @@ def as_function(
             f"got {got}",
             "expected a function without arguments that computes the loss",
             f"{name}(lambda: loss(model(x), y), model.parameters())",
+            user_line(),
+        )
+    if not isinstance(parameters, Iterable):
+        raise ArgumentError(
+            name,
+            f"got parameters of type {type(parameters).__name__}",
+            "expected tensors",
+            "pass model.parameters()",
             user_line(),
         )
     recorded = record(lambda _: [as_tensor(loss())], [], name=name)
@@ -43,12 +52,12 @@ def as_function(
         )
     values = [as_tensor(value_of(owner, slot)) for owner, slot in recorded.reads]
     read = {id(owner): k for k, (owner, slot) in enumerate(recorded.reads) if slot == "value"}
-    places = [read[id(p)] for p in parameters if id(p) in read]
+    places = [read[id(p)] for p in parameters if id(p) in read and p.requires_grad]
     if not places:
         raise ArgumentError(
             name,
             "got a loss that reads none of the parameters",
-            "expected the parameters of the model in the loss",
+            "expected parameters of the model, not frozen, in the loss",
             f"{name}(lambda: loss(model(x), y), model.parameters())",
             user_line(),
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tree
 from ..errors import ArgumentError, user_line
 from ..graph import Array
 from ..tensor import Tensor
@@ -29,9 +30,9 @@ def gradient_noise_scale(
 
     Infinite if the batches have no gradient in common.
     """
-    batches, parameters = [*batches], [*parameters]
-    rows = [len(batch[0]) for batch in batches]
-    if len(rows) < 2 or len({*rows}) > 1:
+    parameters = [*parameters]
+    rows = [_rows(batch) for batch in batches]
+    if len(rows) < 2 or len({*rows}) > 1 or not rows[0]:
         raise ArgumentError(
             "gradient_noise_scale",
             f"got batches of {', '.join(map(str, rows)) or 'no'} rows",
@@ -49,6 +50,20 @@ def gradient_noise_scale(
         parts = grad(f, tuple(range(len(start))))(*start)
         gradients.append(np.concatenate([g.numpy().ravel() for g in parts]))
     return noise_scale(np.array(gradients), rows[0])
+
+
+def _rows(batch: Any) -> int:
+    """The number of rows of a batch, whose inputs may be containers of arrays."""
+    arrays = tree.flatten(batch)[0] if isinstance(batch, (tuple, list)) else []
+    if not arrays or not getattr(arrays[0], "shape", ()):
+        raise ArgumentError(
+            "gradient_noise_scale",
+            f"got a batch of type {type(batch).__name__}",
+            "expected tuples (inputs, targets), with a row per sample",
+            "batches=[(x[:32], y[:32]), (x[32:64], y[32:64])]",
+            user_line(),
+        )
+    return int(arrays[0].shape[0])
 
 
 def noise_scale(gradients: Array, rows: int) -> float:

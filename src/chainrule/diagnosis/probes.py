@@ -75,8 +75,9 @@ class Layout:
     def __init__(self, model: Module) -> None:
         parameters = dict(model.named_parameters())
         layers: dict[str, list[str]] = {}
-        for name in parameters:
-            layers.setdefault(name.rpartition(".")[0], []).append(name)
+        for name, p in parameters.items():
+            if p.size:
+                layers.setdefault(name.rpartition(".")[0], []).append(name)
         self.weights = {
             path: [n for n in names if parameters[n].ndim > 1] or names[:1]
             for path, names in layers.items()

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..compile import Compiled
+from ..errors import ArgumentError, user_line
 from ..graph import Array
+from ..nn.arguments import expect_integers, expect_number
 from ..tensor import Tensor
 from ..transforms import hvp
 from .functional import as_function
@@ -40,6 +42,8 @@ def sharpness(
     By Lanczos' method (1950), which needs fewer products than power iteration and is not misled by
     a large negative eigenvalue. No Hessian is stored, only four vectors like the parameters.
     """
+    expect_integers("sharpness", 1, products=products)
+    expect_number("sharpness", "tolerance", tolerance, 1e-3, above=0)
     product, size = hessian_product("sharpness", loss, parameters)
     return largest_eigenvalue(product, size, products, tolerance)[0]
 
@@ -64,6 +68,18 @@ def critical_rate(
     changes during the training. There is no such number for Adam: the squared gradients that it
     divides by grow as soon as steps overshoot.
     """
+    expect_number("critical_rate", "sharpness", sharpness, 1.0)
+    expect_number("critical_rate", "momentum", momentum, 0.9, least=0)
+    expect_number("critical_rate", "dampening", dampening, 0.0, least=0)
+    expect_number("critical_rate", "weight_decay", weight_decay, 1e-4, least=0)
+    if max(momentum, dampening) >= 1:
+        raise ArgumentError(
+            "critical_rate",
+            f"got momentum {momentum:g} and dampening {dampening:g}",
+            "expected numbers below 1: with 1 or more no rate converges",
+            "momentum=0.9",
+            user_line(),
+        )
     curvature = sharpness + weight_decay
     if curvature <= 0:
         return math.inf

@@ -39,7 +39,7 @@ def _untrained(
     trained = {id(p) for group in optimizer.param_groups for p in group.params}
     read = cache(lambda: tensors_read(model, x))
     for name, p in model.named_parameters():
-        if p.requires_grad:  # others are frozen on purpose
+        if p.requires_grad and p.size:  # others are frozen on purpose, or have no elements
             nonzero = None if p.grad is None else _any_nonzero(p.grad)
             is_read = nonzero is not None or id(p) in read()
             why = reason(id(p) in trained, nonzero, is_read, loss)
