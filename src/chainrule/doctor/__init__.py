@@ -1,6 +1,7 @@
 """The doctor: what is wrong with a training, where, why, and which changes helped when tried.
 
 diagnose      `cr.diagnose`; `recipes`: of a recipe or a run, which it repairs
+first_rows    what is refused before
 diagnosis     its result as text, HTML and data; `words`, `code`: changes in words, in Python
 search        trials of faults, alone and together
 faults        what may be wrong, by the facts

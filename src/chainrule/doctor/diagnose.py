@@ -26,6 +26,7 @@ from .code import lines_of
 from .diagnosis import Attempt, Diagnosis
 from .facts import Facts
 from .faults import faults_of
+from .first_rows import check_rows
 from .measured import Measurement, measured_of
 from .scheduled import ScheduledTraining, Scheduling
 from .search import STEP, Search, find
@@ -85,15 +86,17 @@ def diagnose(
     optimizer = Adam(model.named_parameters()) if optimizer is None else optimizer
     _check_optimizer(optimizer, model)
     check_numbers(epochs, batch_size, clip_norm, seconds)
-    with _as_diagnose():
+    with as_diagnose():
         data, batch_size, shuffle = _rows_of_loader(data, batch_size)
-        trained, valid = sets(data, valid.data if isinstance(valid, DataLoader) else valid)
+        arguments = pairs(data, valid.data if isinstance(valid, DataLoader) else valid)
+        trained, rest = sets(arguments["data"], arguments.get("valid"))
+        objective = Objective(loss)
         training = ScheduledTraining(
             model,
-            Objective(loss).mean,
+            objective.mean,
             optimizer,
             trained,
-            valid,
+            rest,
             min(ROWS, len(trained[0])) if batch_size is None else batch_size,
             epochs,
             shuffle,
@@ -108,6 +111,7 @@ def diagnose(
                 f"batch_size={min(len(trained[0]), ROWS)}",
             )
         training.check()
+        check_rows(model, objective, arguments)
         return diagnosed(training, seconds, lines_of)[0]
 
 
@@ -213,7 +217,7 @@ def _with_rate(finding: Finding, measured: Sequence[Measurement]) -> Finding:
 
 
 @contextlib.contextmanager
-def _as_diagnose() -> Iterator[None]:
+def as_diagnose() -> Iterator[None]:
     """Errors of what `fit` shares name this function."""
     try:
         yield
@@ -225,7 +229,7 @@ def _as_diagnose() -> Iterator[None]:
 
 
 def _check_optimizer(optimizer: Any, model: Module) -> None:
-    with _as_diagnose():
+    with as_diagnose():
         check_optimizer(optimizer, model)
     if all(group["lr"] == 0 for group in optimizer.param_groups):
         raise ArgumentError("diagnose", "got lr 0", "expected a learning rate above 0", "lr=1e-3")
@@ -267,11 +271,17 @@ def _rows_of_loader(data: Any, batch_size: int | None) -> tuple[Any, int | None,
     return data.data, data.batch_size, data.shuffle
 
 
-def sets(data: Any, valid: Any) -> tuple[Data, Data]:
+def pairs(data: Any, valid: Any) -> dict[str, Data]:
+    """Inputs and targets by the argument that has them."""
+    values = {"data": data} if valid is None else {"data": data, "valid": valid}
+    return {name: _pair(name, value) for name, value in values.items()}
+
+
+def sets(data: Data, valid: Data | None) -> tuple[Data, Data]:
     """The rows that are trained on, and those that are held out."""
-    x, y = _pair("data", data)
+    x, y = data
     if valid is not None:
-        return (x, y), _pair("valid", valid)
+        return (x, y), valid
     if len(x) < HELD_OUT:
         raise ArgumentError(
             "diagnose",
@@ -280,8 +290,8 @@ def sets(data: Any, valid: Any) -> tuple[Data, Data]:
             "pass held-out rows with valid=(x, y)",
         )
     rows, cut = order(len(x), 0), len(x) // HELD_OUT
-    trained, valid = np.sort(rows[cut:]), np.sort(rows[:cut])  # in the order that they have
-    return (x[trained], y[trained]), (x[valid], y[valid])
+    trained, rest = np.sort(rows[cut:]), np.sort(rows[:cut])  # in the order that they have
+    return (x[trained], y[trained]), (x[rest], y[rest])
 
 
 def _pair(name: str, data: Any) -> tuple[Array, Array]:

@@ -133,16 +133,19 @@ def diagnose(
     optimizer: Any = None,
     valid: Any = None,
     epochs: int = 10,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seconds: float = 60.0,
 ) -> Any:
     """Find what is wrong with the training of a PyTorch model, as `chainrule.diagnose` does.
 
     model       with its first weights; it stays as it is
-    data        (x, y) tensors or arrays, or a TensorDataset
+    data        (x, y) tensors or arrays, a Dataset of such pairs that fits into memory, or a
+                DataLoader of one, which has batch size and shuffle
     loss        of PyTorch, or a function (prediction, target)
     optimizer   of the model's parameters, before its first step; Adam by default
-    valid       held-out (x, y); by default every fifth row of the data, in random order
+    valid       held-out (x, y), or a Dataset or DataLoader; by default every fifth row of the data,
+                in random order
+    batch_size  32 by default; rows are shuffled in each epoch
     seconds     of processor time for trials, after the training itself has run once
 
     Trials run on one thread. A hidden activation has to be a module to be exchanged.

@@ -9,10 +9,11 @@ import numpy as np
 
 from ...errors import ArgumentError, user_line
 from ...graph import Array
-from ..diagnose import check_numbers, diagnosis_of, sets
+from ..diagnose import ROWS, as_diagnose, check_numbers, diagnosis_of, pairs, sets
 from ..diagnosis import Diagnosis
 from ..training import Data
-from .layers import values
+from .first_rows import check_rows
+from .loaders import arrays, batches
 from .modules import TorchTraining
 
 torch: Any = importlib.import_module("torch")
@@ -28,7 +29,7 @@ def diagnose(
     optimizer: Any,
     valid: Any,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     seconds: float,
 ) -> Diagnosis:
     """As `interop.torch.diagnose`."""
@@ -60,16 +61,25 @@ def diagnose(
             user_line(),
         )
     check_numbers(epochs, batch_size, None, seconds)
-    trained, rest = sets(_arrays(data), None if valid is None else _arrays(valid))
+    batch_size, shuffle = batches(data, batch_size)
+    with as_diagnose():
+        arguments = {
+            name: _as_weights(model, pair)
+            for name, pair in pairs(arrays(data), None if valid is None else arrays(valid)).items()
+        }
+        trained, rest = sets(arguments["data"], arguments.get("valid"))
     training = TorchTraining(
         model,
         loss,
         optimizer,
-        _as_weights(model, trained),
-        _as_weights(model, rest),
-        min(batch_size, len(trained[0])),
+        trained,
+        rest,
+        min(batch_size or ROWS, len(trained[0])),
         epochs,
+        shuffle,
     )
+    with as_diagnose():
+        check_rows(training, arguments)
     return diagnosis_of(training, seconds)
 
 
@@ -84,20 +94,13 @@ def _expect(fits: bool, value: Any, name: str, expected: str) -> None:
         )
 
 
-def _arrays(data: Any) -> Any:
-    """Tensors as arrays; whatever else there is, as it is."""
-    parts = data.tensors if isinstance(data, torch.utils.data.TensorDataset) else data
-    if not isinstance(parts, (tuple, list)):
-        return parts
-    return tuple(values(a) if isinstance(a, torch.Tensor) else a for a in parts)
-
-
 def _as_weights(model: torch.nn.Module, data: Data) -> Data:
-    """Numbers of the weights' dtype; integers as they are."""
+    """Numbers of the weights' dtype; integers as they are, those of targets int64 as of classes."""
     kinds = (p.dtype for p in model.parameters() if p.dtype in (torch.float32, torch.float64))
     kind = np.float64 if next(kinds, torch.float32) == torch.float64 else np.float32
 
     def numbers(a: Array) -> Array:
         return a.astype(kind) if a.dtype.kind == "f" else a
 
-    return numbers(data[0]), numbers(data[1])
+    x, y = data
+    return numbers(x), y.astype(np.int64) if y.dtype.kind in "iu" else numbers(y)

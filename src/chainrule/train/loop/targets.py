@@ -15,20 +15,27 @@ from ..evaluation.objective import Objective
 from ..evaluation.tracing import forward_graph, traced_graph
 
 
-def check_scores(
-    objective: Objective, prediction: Any, y: Any, sigmoid: Callable[[], bool]
-) -> None:
-    if not isinstance(prediction, Tensor) or not isinstance(y, Tensor):
+def check_several_scores(objective: Objective, prediction: Any, y: Any) -> None:
+    """Raise if cross-entropy gets one score per row."""
+    if not (objective.known and objective.name == "cross_entropy"):
         return
-    p = prediction.numpy()
-    scores = objective.known and objective.name == "cross_entropy"
-    if scores and (p.ndim == 1 or (p.shape[-1:] == (1,) and p.ndim == y.ndim + 1)):
+    if prediction.ndim == 1 or (prediction.shape[-1:] == (1,) and prediction.ndim == y.ndim + 1):
         raise ShapeError(
             "fit",
             f"got one score per row, {spec_text(prediction)}, for cross_entropy",
             "expected a score for each class, (..., C) with C at least 2",
             'give the last layer 2 outputs, or use loss="bce_with_logits" and 1 output',
         )
+
+
+def check_scores(
+    objective: Objective, prediction: Any, y: Any, sigmoid: Callable[[], bool]
+) -> None:
+    if not isinstance(prediction, Tensor) or not isinstance(y, Tensor):
+        return
+    p = prediction.numpy()
+    check_several_scores(objective, prediction, y)
+    scores = objective.known and objective.name == "cross_entropy"
     if scores and _probabilities(p):
         raise ArgumentError(
             "fit",

@@ -1,0 +1,49 @@
+"""What `fit` refuses and no change could repair is refused by `cr.diagnose`, in the same words."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+
+X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+Y = np.arange(60) % 3  # row 2 is the first of class 2
+
+
+def network(outputs=3):
+    return nn.Sequential(nn.Linear(4, outputs))
+
+
+WRONG = {
+    "classes from 1": ({"data": (X, Y + 1)}, "got class 3 (", "row 2)"),
+    "held out, from 1": ({"valid": (X, Y + 1)}, "got class 3 (valid", "row 2)"),
+    "the last row": ({"data": (X, np.where(np.arange(60) == 59, 7, Y))}, "got class 7", "row 59"),
+    "one output": ({"model": network(1)}, "one score per row, float32[32,1]", "2 outputs"),
+    "all ignored": ({"data": (X, np.full(60, -100))}, "each target is -100", "ignore_index"),
+    "no mean": ({"loss": lambda p, y: p[:, 0]}, "got a loss of shape (32,)", "mean()"),
+}
+
+
+def refused(function, arguments):
+    """The message of an error, without the name of the function."""
+    arguments = {"model": network(), "data": (X, Y), "loss": "cross_entropy"} | arguments
+    with pytest.raises((ValueError, IndexError)) as caught:
+        function(arguments.pop("model"), arguments.pop("data"), **arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_refused_as_by_fit(wrong):
+    arguments, *says = WRONG[wrong]
+    message = refused(cr.diagnose, arguments)
+    assert message.startswith("[diagnose] got ")
+    assert all(part in message for part in says)
+    of_fit = refused(cr.fit, arguments).replace("training data", "data")
+    assert message == of_fit.replace("validation data", "valid").replace("[fit]", "[diagnose]")
+
+
+def test_what_the_doctor_names_itself_is_not_refused():
+    """`fit` refuses a softmax before cross-entropy, which the doctor takes out where it harms."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Softmax())
+    assert "softmax" in refused(cr.fit, {"model": model})
+    assert cr.diagnose(model, (X, Y), loss="cross_entropy", epochs=1, seconds=0.1).rows == 12
