@@ -87,6 +87,16 @@ def test_lines_of_first_weights_and_gates(facts_of):
     assert not model.out.bias.numpy().any()
 
 
+def test_lines_of_orthogonal_weights(facts_of):
+    model, facts = Sequences(), facts_of["sequences"]
+    changes = [Change("recurrent", "rnn", "gru"), Change("initialisation", "rnn", "orthogonal")]
+    exec("\n".join(lines_of(changes, facts)), {"model": model, "nn": nn, "cr": cr})
+    gates = model.rnn.weight_hh_l0.numpy().reshape(3, 8, 8)
+    products = gates @ gates.swapaxes(1, 2)
+    np.testing.assert_allclose(products, np.tile(np.eye(8), (3, 1, 1)), atol=1e-5)
+    assert not model.rnn.bias_ih_l0.numpy().any()
+
+
 def test_lines_of_data_and_arguments(facts_of):
     facts = facts_of["dense"]
     scope = {"x": facts.training.data[0]}

@@ -55,7 +55,7 @@ def change(what, *places, value=None):
                 *change("initialisation", "0", "2", "4", value="he_uniform"),
                 *change("initialisation", "7", value="glorot_uniform"),
             ],
-            "first weights by He and Glorot in layer 0, layer 2, layer 4 and layer 7",
+            "first weights by He and Glorot, biases of 0, in layer 0, layer 2, layer 4 and layer 7",
         ),
         (
             change("optimizer", "optimizer", value=("adam", 0.01)),

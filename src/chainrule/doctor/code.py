@@ -40,6 +40,17 @@ ORDER = (  # in which lines do not undo each other
     *("clip", "shuffle", "batch", "epochs"),
 )
 
+ORTHOGONAL = """\
+with cr.no_grad():
+    for name, p in {}.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(p)
+        elif "weight_ih" in name:
+            nn.init.xavier_uniform_(p)
+        else:
+            n = p.shape[1]
+            for k in range(0, len(p), n):  # each gate
+                p[k : k + n] = nn.init.orthogonal_(cr.zeros((n, n)))"""  # as `changes` does
 EXCHANGES = {"recurrent", "insert", "residual", "activation", "output_activation", "remove"}
 
 
@@ -146,8 +157,7 @@ def _initialisation(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     def line(m: str, c: Change) -> str:
         old: Any = module_at(facts.training.model, c.place)
         if c.value == "orthogonal":
-            names = [name for name, _ in old.named_parameters() if "weight_hh" in name]
-            return "\n".join(f"nn.init.orthogonal_({m}.{name})" for name in names)
+            return ORTHOGONAL.format(m)
         lines = [f"nn.init.{INITIALISATIONS[c.value]}({m}.weight)"]
         if getattr(old, "bias", None) is not None:
             lines.append(f"nn.init.zeros_({m}.bias)")

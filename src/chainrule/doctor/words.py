@@ -116,7 +116,7 @@ def _initialisation(changes: Sequence[Change], _: Facts) -> Iterator[str]:
         yield f"orthogonal first weights from state to state, biases of 0, in {_places(recurrent)}"
     if others:
         by = dict.fromkeys(INITIALISATIONS.get(c.value, c.value) for c in others)
-        yield f"first weights by {' and '.join(by)} in {_places(others)}"
+        yield f"first weights by {' and '.join(by)}, biases of 0, in {_places(others)}"
 
 
 def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
