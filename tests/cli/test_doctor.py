@@ -1,10 +1,15 @@
 """`chainrule doctor`: runs, recipes and data; the recipe that it repairs."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from chainrule.cli.doctor import _applied
+from chainrule.diagnosis import Change, Finding, Remedy, Trial
 from chainrule.diagnosis.kinds import KINDS
+from chainrule.doctor.diagnosis import Attempt, Diagnosis
+from chainrule.doctor.words import in_words
 from chainrule.train import Recipe
 from commands import call, expect_one_error, shell, table, terminal, write_csv
 
@@ -128,3 +133,24 @@ def test_a_run_whose_data_changed_or_with_a_target(capsys, tmp_path):
     expect_one_error(capsys, ["doctor", "run", "--target", "z"], "leave out --target")
     write_csv(tmp_path / "table.csv", table(rows=81))
     expect_one_error(capsys, ["doctor", "run"], "which has changed since run began")
+
+
+@pytest.mark.parametrize(("alone", "written"), [(0.9, True), (0.5, False), (None, False)])
+def test_a_part_of_a_remedy_is_written_if_it_helps(tmp_path, alone, written):
+    """A recipe has a setting for the rate, and none for an activation."""
+    both = Change("activation", "1", "relu"), Change("rate", "optimizer.lr", 0.5)
+    layers = [SimpleNamespace(path="1", kind="activation", name="Sigmoid")]
+    training = SimpleNamespace(settings={"lr": 0.1})
+    facts = SimpleNamespace(start=SimpleNamespace(layers=layers), training=training)
+    remedy = Remedy(both, in_words(both, facts), Trial(0.5, 0.95, 0.1, 1.0))
+    finding = Finding("hidden_activation_wrong", "1", "sigmoids", remedies=(remedy,))
+    trials = [Attempt(2, remedy.text, remedy.trial)]
+    if alone is not None:
+        trials.append(Attempt(1, in_words(both[1:], facts), Trial(0.5, alone, 0.1, 1.0)))
+    diagnosis = Diagnosis((finding,), "accuracy", 0.5, 80, tuple(trials))
+    recipe = Recipe("moons", lr=0.1)
+    path, lines = _applied(recipe, diagnosis, facts, tmp_path / "new.toml")
+    assert (path is not None) == (tmp_path / "new.toml").exists() == written
+    if not written:
+        assert lines[0] == "No recipe was written: without the others, no change helps."
+    assert "ReLU in place of sigmoid" in " ".join(lines)

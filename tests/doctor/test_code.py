@@ -81,8 +81,8 @@ def test_lines_of_first_weights_and_gates(facts_of):
     exec("\n".join(code), {"model": model, "nn": nn, "np": np, "cr": cr})
     biases = model.rnn.bias_ih_l0.numpy()
     assert 0 < biases[8:16].min() < biases[8:16].max() < np.log(60)
-    kept = 1 / (1 + np.exp(-biases[8:16]))  # of the state, per step: 1/2 to 59/60
-    assert 0.5 < kept.min() < kept.max() < 59 / 60
+    kept = 1 / (1 + np.exp(-biases[8:16]))  # of the state, per step: 1/2 to 60/61
+    assert 0.5 < kept.min() < kept.max() < 60 / 61
     assert np.abs(model.out.weight.numpy()).max() <= np.sqrt(6 / (8 + 2))
     assert not model.out.bias.numpy().any()
 

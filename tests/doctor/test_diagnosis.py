@@ -202,3 +202,15 @@ def test_code_is_listed_up_to_a_length():
     assert "in Python  a = 0" in lines
     assert "           a = 11" in lines
     assert "           # … and 8 more: remedy.code" in lines
+
+
+def test_without_findings_the_headline_names_what_is_odd():
+    odd = Measurement("row_order", 1.0, "0", "model", "it depends on them")
+    for trials, says in (((), "Nothing found: "), ((TRIALS[0],), "Nothing found by trials: ")):
+        text = str(Diagnosis((), "accuracy", 0.5, 80, trials, measured=(odd,)))
+        assert text.startswith(f"{says}accuracy 0.500 on 80 held-out rows; see row order\n")
+
+
+def test_few_rows_are_no_basis():
+    lines = str(Diagnosis((), "accuracy", 0.5, 19, (TRIALS[0],))).splitlines()
+    assert lines[2] == "19 are too few held-out rows to judge by trials: 20 or more tell."

@@ -150,6 +150,7 @@ def test_layers_of_one_shape_do_not_begin_equal():
 def test_rates_have_few_digits(rate, around):
     x = RNG.normal(size=(20, 3))
     facts = gather(training(nn.Linear(3, 3), x, x, lr=rate))
+    facts.critical_rate = None
     assert {c.value for f in faults_of(facts) for c in f.changes if c.what == "rate"} == around
 
 
@@ -189,3 +190,22 @@ def test_softmax_in_the_model_s_forward_is_a_double_softmax_whose_loss_is_exchan
     facts = gather(training(Ended(F.softmax), x, y, F.cross_entropy))
     (fault,) = [f for f in faults_of(facts) if f.kind == "double_softmax"]
     assert fault.changes == (Change("loss", "loss", "cce_probs"),)
+
+
+def test_a_quarter_of_the_critical_rate_is_tried_if_the_rate_is_far_below():
+    """Of mean (w x − y)² with ∑ x² / N = 1 the second derivative is 2: the critical rate is 1."""
+    x = np.where(np.arange(64)[:, None] % 2, 1.0, -1.0)
+    for rate, tried in ((1e-5, True), (0.03, False), (20.0, True)):
+        facts = gather(training(nn.Linear(1, 1, bias=False), x, 5 * x, lr=rate))
+        rates = {c.value: f.kind for f in faults_of(facts) for c in f.changes if c.what == "rate"}
+        kind = "lr_too_high" if rate > 1 else "lr_too_low"
+        assert (rates.get(0.2) == kind) == tried  # 0.25 as one digit
+
+
+def test_a_cause_has_no_infinite_score():
+    x = RNG.normal(size=(40, 3))
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    for rate in (1e30, 5.0):
+        facts = gather(training(model, x, x, lr=rate))
+        (cause,) = [f.cause for f in faults_of(facts) if f.kind == "regularisation_too_strong"]
+        assert "inf" not in cause

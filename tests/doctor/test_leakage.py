@@ -5,6 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.diagnosis import Change
 from chainrule.doctor.faults.leakage import _information, leakage_faults
 
 ROWS = 100
@@ -43,6 +46,7 @@ def test_a_target_among_the_inputs_is_found(shape):
     x.reshape(ROWS, -1)[:, 1] = y
     (fault,) = leakage_faults(facts(x, y, held_out, targets))
     assert (fault.kind, fault.place, fault.certain) == ("label_leakage", "data.inputs", True)
+    assert fault.changes == (Change("drop", "data.inputs", 1),)
     assert fault.cause.startswith("column 1 of the inputs alone explains 100%")
 
 
@@ -71,3 +75,28 @@ def test_what_is_no_leak(case):
     if case == "few rows":
         x, y = x[:40], y[:40]
     assert list(leakage_faults(facts(x, y, held_out, targets))) == []
+
+
+def test_without_the_leak_the_network_learns_the_rest():
+    """Column 2 is the class in the rows that are trained on only; column 0 tells it nearly."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    x = rng.normal(size=(600, 3)).astype(np.float32)
+    x[:, 0] += 3 * y
+    x[:400, 2] = 20 * y[:400]
+    cr.random.seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    before = x.copy()
+    diagnosis = cr.diagnose(
+        model,
+        (x[:400], y[:400]),
+        valid=(x[400:], y[400:]),
+        loss="cross_entropy",
+        optimizer=optim.Adam(model.parameters(), 0.01),
+        seconds=4,
+    )
+    finding = next(f for f in diagnosis.findings if f.kind == "label_leakage")
+    assert finding.remedies[-1].text == "set column 2 of the inputs to 0, held-out rows too"
+    assert finding.remedies[-1].code == ("x[:, 2] = 0  # of held-out rows too",)
+    assert finding.remedies[-1].trial.after > 0.85 > diagnosis.score + 0.1
+    assert np.array_equal(x, before)

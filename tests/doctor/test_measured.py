@@ -483,3 +483,68 @@ def test_a_measurement_as_data():
         "remark": "odd",
         "items": ["a"],
     }
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_scores_of_a_constant_and_of_the_training_rows():
+    """Held out are 24 rows of class 0 and 16 of class 1; a rate of 0 leaves the constant 0."""
+    y = np.repeat([0, 1], 40)
+    x = np.where(y == 1, 1.0, -1.0)[:, None].astype(np.float32)
+    held_out = np.r_[16:40, 64:80]
+    for rate, fit, odd in ((1e-9, 0.5, True), (0.5, 1.0, False)):
+        model = nn.Linear(1, 2)
+        model.weight = nn.Parameter(np.zeros((2, 1), np.float32))
+        model.bias = nn.Parameter(np.array([1.0, 0.0], np.float32))
+        sgd = optim.SGD(model.named_parameters(), rate)
+        valid = x[held_out], y[held_out]
+        found = steps(training(model, x, y, F.cross_entropy, optimizer=sgd, valid=valid), 0.0)
+        constant, trained = found["score_of_a_constant"], found["score_in_training"]
+        assert constant.value == pytest.approx(24 / 40)
+        assert trained.value == pytest.approx(fit)
+        assert ("no better than a guess" in constant.remark) == odd
+        assert not trained.remark
+
+
+# ── parameters that are not trained ──────────────────────────────────────────────────────────────
+
+
+def of_columns():
+    """The class is the sign of column 1, and column 0 is noise."""
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    return x, (x[:, 1] > 0).astype(int)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("theirs", [False, True])
+def test_a_layer_that_is_not_trained_is_found_and_trained(frozen, theirs):
+    """Frozen, the first layer takes the noise alone; trained, it takes the other column too."""
+    first = np.array([[1.0, 0.0]], np.float32)
+    if theirs:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Linear(1, 2))
+        with torch.no_grad():
+            model[0].weight[...] = torch.from_numpy(first)
+        model[0].requires_grad_(not frozen)
+        adam = torch.optim.Adam(model[1].parameters(), 0.05)
+        loss, diagnose = torch.nn.CrossEntropyLoss(), cr.interop.torch.diagnose
+    else:
+        cr.random.seed(0)
+        model = nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 2))
+        model[0].weight = nn.Parameter(first)
+        if frozen:
+            model[0].freeze()
+        adam = optim.Adam(model[1].parameters(), 0.05)
+        loss, diagnose = "cross_entropy", cr.diagnose
+    diagnosis = diagnose(model, of_columns(), loss=loss, optimizer=adam, epochs=10, seconds=3)
+    finding = next(f for f in diagnosis.findings if f.kind == "untrained_parameters")
+    assert finding.place == "0"
+    assert finding.remedies[-1].text == "train the parameters of layer 0"
+    assert finding.remedies[-1].trial.after > 0.9 > 0.7 > diagnosis.score
+    assert ("frozen" in finding.cause) == frozen
+    measured = next(m for m in diagnosis.measured if m.name == "untrained_parameters")
+    assert measured.value == 2
+    assert all(p.requires_grad != frozen for p in model[0].parameters())
+    if not theirs:
+        assert finding.remedies[-1].code == ("model[0].unfreeze()", "# then make the optimizer")

@@ -43,3 +43,20 @@ def test_targets_outside_of_the_outputs_range_need_more_than_scaling():
         linear = "no activation in place of sigmoid" in attempt.text
         assert linear or attempt.trial.after < 0.95, attempt
     assert any("no activation" in f.remedies[0].text for f in diagnosis.findings)
+
+
+@pytest.mark.parametrize(
+    ("y", "valid", "expected"),
+    [
+        ([0, 1, 1, 2], [1, 1, 0, 2], [1, 1, 0, 0]),  # the class 1
+        ([[0], [1], [1]], [[1], [0]], [1, 0]),
+        ([[0, 1], [1, 1]], [[1, 0], [1, 1]], [1, 0, 1, 1]),  # each place of a sequence
+        ([[0.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]], [0.5, 1]),  # labels 0 and 1
+        ([[1.5], [2.5]], [[1.0], [3.0]], [0, 0]),  # 1 − 1/1 with the mean 2
+    ],
+)
+def test_the_best_constant(y, valid, expected):
+    y, valid = np.array(y), np.array(valid)
+    score = score_for(y, valid, False)
+    score = type(score)(score.task, "R²" if score.task == "numbers" else "accuracy", score.classes)
+    assert score.of_constant(y, valid).tolist() == expected

@@ -29,7 +29,7 @@ class Made:
     seconds: float = 0.0
     values: tuple = ()
 
-    valid = (np.zeros((0, 1)), np.zeros((0, 1)))
+    valid = (np.zeros((20, 1)), np.zeros((20, 1)))
 
     def changed(self, changes):
         return Made(self.score, self.seconds, tuple((c.place, c.value) for c in changes))
@@ -44,7 +44,10 @@ class Made:
 def search(score, budget=1e9, seconds=0.0):
     training = Made(score, seconds)
     outcome = training.run(SCORE)
-    return Search(SimpleNamespace(training=training, outcome=outcome, score=SCORE), budget)
+    facts = SimpleNamespace(
+        training=training, outcome=outcome, score=SCORE, constant=0.0, constant_rows=None
+    )
+    return Search(facts, budget)
 
 
 SLOW, FASTER = (
@@ -144,3 +147,50 @@ def test_a_cause_is_named_beside_steps_that_hide_it():
     s.score((ACTIVATION,))
     assert _weights(s, [ACTIVATION, more], {more: (1.0, 1.0)}).keys() == {ACTIVATION, more}
     assert _weights(s, [ACTIVATION, more], {INPUTS: (1.0, 1.0)}).keys() == {INPUTS, more}
+
+
+def test_few_held_out_rows_prove_nothing():
+    s = search(lambda changes, seed: 0.2 + 0.7 * ("5" in changes))
+    assert s.best([ACTIVATION]) == (ACTIVATION,)
+    s.facts.training.valid = tuple(a[:19] for a in s.facts.training.valid)
+    assert s.best([ACTIVATION]) == ()
+
+
+@pytest.mark.parametrize(("after", "repairs"), [(0.0, False), (0.05, False), (0.5, True)])
+def test_a_rise_to_a_constant_is_no_repair(after, repairs):
+    s = search(lambda changes, seed: after if changes else -0.9)
+    assert bool(s.best([ACTIVATION])) == repairs
+
+
+def test_a_gain_over_a_constant_may_be_chance():
+    """0.15 above it on 20 rows: the standard error is √(0.65 · 0.35 / 20) = 0.107."""
+    s = search(lambda changes, seed: 0.65 if changes else 0.3)
+    constant, after = np.zeros(20), np.zeros(20)
+    constant[:10] = after[-13:] = 1
+    s.facts.constant = 0.5
+    assert s.best([ACTIVATION]) == (ACTIVATION,)
+    s.facts.constant_rows = constant
+    s.outcome((ACTIVATION,)).rows = after
+    assert s.best([ACTIVATION]) == ()
+
+
+@pytest.mark.parametrize(("lower", "higher"), [(0.7, 0.8), (0.8, 0.7)])
+def test_a_rate_is_not_too_low_and_too_high(lower, higher):
+    low = fault("lr_too_high", 0.5, "optimizer.lr", 0.1)
+    scores = {(): 0.1, (10,): higher, (0.1,): lower, (7,): 0.9}
+    s = search(lambda changes, seed: scores[tuple(changes.values())])
+    other = fault("double_softmax", 0.8, "5", 7)
+    for f in (low, SLOW, other):
+        s.score((f,))
+    kinds = {f.kind for f in _weights(s, [low, SLOW, other], {other: (1.0, 1.0)})}
+    assert kinds == {"double_softmax", "lr_too_high" if lower > higher else "lr_too_low"}
+
+
+def test_a_cause_says_what_the_trial_of_its_change_says():
+    lower = fault("lr_too_high", 0.5, "optimizer.lr", 0.1, instead="0.1")
+    s = search(lambda changes, seed: 0.5 if "5" in changes else 0.1)
+    s.score((lower,))
+    assert s.cause(lower) == "; 0.1 is part of the best repair"
+    s = search(lambda changes, seed: 0.5 if changes else 0.1)
+    s.score((lower,))
+    assert s.cause(lower) == ", and 0.1 does better"

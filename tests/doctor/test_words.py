@@ -78,6 +78,11 @@ def change(what, *places, value=None):
             change("match", "data.inputs", value=0.25),
             "multiply the inputs of the training rows by 0.25",
         ),
+        (
+            change("drop", "data.inputs", value=3),
+            "set column 3 of the inputs to 0, held-out rows too",
+        ),
+        (change("train", "0", "2"), "train the parameters of layer 0 and layer 2"),
         (change("new", "somewhere", value=3), "new of somewhere: 3"),
     ],
 )

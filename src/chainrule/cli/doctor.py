@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from .. import files
-from ..diagnosis import Remedy
+from ..diagnosis import Change, Remedy
 from ..diagnosis.kinds import KINDS
-from ..doctor.diagnose import diagnosed
+from ..doctor.diagnose import diagnosed, in_order
 from ..doctor.diagnosis import WIDTH, Diagnosis
 from ..doctor.facts import Facts
 from ..doctor.recipes import recipe_of_run, repaired, training_of
+from ..doctor.search import STEP
 from ..doctor.words import in_words
 from ..errors import ArgumentError, printable
 from ..train.runs.recipe import Recipe
@@ -139,12 +140,21 @@ def _applied(
     left = [f"a recipe has no setting for: {in_words(others, facts)}"] if others else []
     if new == recipe:
         return None, ["No recipe was written.", *left]
+    if others and not _helps([c for c in remedy.changes if c not in others], diagnosis, facts):
+        return None, ["No recipe was written: without the others, no change helps.", *left]
     replaced = " (replaced)" * place.exists()
     files.write(place, new.to_toml())
     names = [n for n, value in vars(new).items() if value != getattr(recipe, n)]
     settings = ", ".join(f"{n} = {getattr(new, n)!r}" for n in names)
     said = [f"wrote {place}{replaced}: {settings}", *left, f"train it: chainrule train {place}"]
     return str(place), said
+
+
+def _helps(changes: list[Change], diagnosis: Diagnosis, facts: Facts) -> bool:
+    """Whether the changes without others were tried, and are better than none."""
+    text = in_words(in_order(changes, facts), facts)
+    tried = (a.trial for a in diagnosis.trials if a.text == text)
+    return any(trial.after > trial.before + STEP for trial in tried)
 
 
 def _for_recipe(recipe: Recipe, diagnosis: Diagnosis) -> Remedy | None:

@@ -3,7 +3,7 @@
 diagnose      `cr.diagnose`; `recipes`: of a recipe or a run, which it repairs
 first_rows    what is refused before
 diagnosis     its result as text, HTML and data; `words`, `code`: changes in words, in Python
-search        trials of faults, alone and together
+search        trials of faults, alone and together; `bundles`: faults that are cured together
 faults        what may be wrong, by the facts
 facts         what is measured of a training; `loss_reading`: of its loss function
 measured      what is measured of a training beside what is expected

@@ -99,6 +99,13 @@ def _insert_norm(t: T, change: Change) -> T:
     return _with_optimizer(exchange(t, change.place, nn.Sequential(old, norm)))
 
 
+def _train(t: T, change: Change) -> T:
+    """All parameters of a module, by the optimizer that there is."""
+    for p in module_at(t.model, change.place).parameters():
+        p.requires_grad = True
+    return _with_optimizer(t)
+
+
 def _residual(t: T, change: Change) -> T:
     return exchange(t, change.place, with_residual(module_at(t.model, change.place)))
 
@@ -277,6 +284,17 @@ def _match(t: T, change: Change) -> T:
     return replace(t, data=((x * change.value).astype(_float_of(x)), y))
 
 
+def _drop(t: T, change: Change) -> T:
+    """A column of 0 in both sets; columns are those of a row as one line of numbers."""
+
+    def without(data: tuple[Array, Array]) -> tuple[Array, Array]:
+        x = data[0].copy()
+        x.reshape(len(x), -1)[:, change.value] = 0
+        return x, data[1]
+
+    return replace(t, data=without(t.data), valid=without(t.valid))
+
+
 def _float_of(a: Array) -> Any:
     return a.dtype if a.dtype.kind == "f" else np.float32
 
@@ -299,8 +317,10 @@ def _epochs(t: T, change: Change) -> T:
 
 
 CHANGES: Words = {
+    "train": _train,
     "loss": _loss,
     "match": _match,
+    "drop": _drop,
     "scale": _scale,
     "recurrent": _recurrent,
     "initialisation": _initialisation,

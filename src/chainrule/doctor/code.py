@@ -35,7 +35,8 @@ LOSSES = {
 }
 OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
 ORDER = (  # in which lines do not undo each other
-    *("scale", "match", "recurrent", "initialisation", "memory", "insert", "residual"),
+    *("train", "match", "drop", "scale"),
+    *("recurrent", "initialisation", "memory", "insert", "residual"),
     *("activation", "output_activation", "remove", "loss", "optimizer", "rate", "decay"),
     *("clip", "shuffle", "batch", "epochs"),
 )
@@ -51,7 +52,10 @@ with cr.no_grad():
             n = p.shape[1]
             for k in range(0, len(p), n):  # each gate
                 p[k : k + n] = nn.init.orthogonal_(cr.zeros((n, n)))"""  # as `changes` does
-EXCHANGES = {"recurrent", "insert", "residual", "activation", "output_activation", "remove"}
+EXCHANGES = {  # after which the optimizer lacks parameters
+    *("train", "recurrent", "insert", "residual"),
+    *("activation", "output_activation", "remove"),
+}
 
 
 def lines_of(changes: Sequence[Change], facts: Facts) -> tuple[str, ...]:
@@ -122,6 +126,10 @@ def _insertion(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
     yield from _each(changes, line)
 
 
+def _training(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield from _each(changes, lambda m, _: f"{m}.unfreeze()")
+
+
 def _residual(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield from _each(changes, lambda m, _: f"{m} = nn.Residual({m})  # its last weights 0 at first")
 
@@ -179,6 +187,11 @@ def _scale(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
         yield f"{name} = ({name} - mean) / std  # {last}"
 
 
+def _drop(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
+    rows = "x" if facts.training.data[0].ndim == 2 else "x.reshape(len(x), -1)"
+    yield f"{rows}[:, {changes[0].value}] = 0  # of held-out rows too"
+
+
 def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"x = x * {changes[0].value!r}  # not of held-out rows"
 
@@ -202,6 +215,8 @@ def _optimizer(changes: Sequence[Change], _: Facts) -> Iterator[str]:
 
 
 _LINES: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
+    "train": _training,
+    "drop": _drop,
     "activation": _activation,
     "output_activation": _activation,
     "remove": _removal,

@@ -134,7 +134,7 @@ def diagnosed(
     tried = [
         Attempt(
             len(changes),
-            in_words(_in_order(changes, search.facts), search.facts),
+            in_words(in_order(changes, search.facts), search.facts),
             _trial(search, outcome),
         )
         for (changes, seed), outcome in search.tried.items()
@@ -154,7 +154,7 @@ def diagnosed(
     return diagnosis, search.facts
 
 
-def _in_order(changes: Iterable[Change], facts: Facts) -> list[Change]:
+def in_order(changes: Iterable[Change], facts: Facts) -> list[Change]:
     """By what is changed; layers as they run."""
     places = {layer.path: k for k, layer in enumerate(facts.start.layers)}
     return sorted(changes, key=lambda c: (c.what, places.get(c.place, -1), c.place))
@@ -175,7 +175,8 @@ def _with_remedies(finding: Finding, search: Search, code: Code | None) -> Findi
     first = {*remedies[0].changes} if remedies else set()
     alone = []
     for fault in faults_of(search.facts):
-        if (fault.kind, fault.place, fault.cause) == (finding.kind, finding.place, finding.cause):
+        what = fault.kind, fault.place, search.cause(fault)
+        if what == (finding.kind, finding.place, finding.cause):
             outcome = search.tried.get((frozenset(fault.changes), search.seed))
             trial = None if outcome is None else _trial(search, outcome)
             after = -math.inf if trial is None else trial.after

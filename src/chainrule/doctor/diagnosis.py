@@ -13,13 +13,16 @@ from ..diagnosis.finding import Finding, Remedy, Trial
 from ..diagnosis.wording import capitalised, number
 from ..files import with_nulls
 from .measured import Measurement
-from .search import NEAR_PERFECT
+from .search import FEW, NEAR_PERFECT
 
 WIDTH = 96
 NARROWEST = 20  # columns of a text after its indent
 SHOWN = 6  # trials in the text
 LINES = 12  # of code likewise
-BASIC = ("initial_loss", "critical_rate", "gradient_noise_scale", "batch_by_heart")  # always
+BASIC = {  # always in the text
+    *("score_of_a_constant", "score_in_training", "initial_loss"),
+    *("critical_rate", "gradient_noise_scale", "batch_by_heart"),
+}
 HELPS = 0.1  # a difference of scores that is more than nothing
 
 
@@ -94,21 +97,29 @@ class Diagnosis:
 
     @property
     def headline(self) -> str:
-        """How many findings there are, the score, and what it came to."""
+        """How many findings there are, the score, and what it came to.
+
+        Without findings also what else is odd.
+        """
         count = len(self.findings)
-        what = "nothing found" if not count else f"{count} finding{'s' * (count > 1)}"
+        odd = [] if count else [_words(m.name) for m in self.measured if m.remark]
+        what = f"{count} finding{'s' * (count > 1)}"
+        if not count:
+            what = "nothing found by trials" if odd and self.trials else "nothing found"
         scores = [] if self.broke else [_score(self.score)]
         scores += [] if self.remedy is None else [_score(_after(self.remedy))]
         text = f"{self.metric} {' → '.join(scores)} on {self.rows} held-out rows"
         if self.broke:
             breaks = f"the loss is not finite in epoch {self.broke}"
             text = f"{breaks}; repaired, {text}" if scores else breaks
-        return f"{what}: {text}"
+        return f"{what}: {text}" + f"; see {', '.join(odd)}" * bool(odd)
 
     @property
     def verdict(self) -> str:
-        """Of a training without findings, or without a remedy: what the trials say; or nothing."""
+        """What the trials say, if they found no remedy, or could not; or nothing."""
         best = self.trials[0].trial.after if self.trials else -math.inf
+        if self.rows < FEW and not (self.score > NEAR_PERFECT and not self.findings):
+            return f"{self.rows} are too few held-out rows to judge by trials: {FEW} or more tell."
         if self.findings:
             return "" if self.remedy is not None else "No change that was tried repairs it."
         if not self.trials and self.score > NEAR_PERFECT:

@@ -57,6 +57,16 @@ class Facts:
         return self.outcome.nonfinite is not None or self.outcome.fit < guess
 
     @cached_property
+    def constant_rows(self) -> Array:
+        """The rows whose mean is the score of the best constant on the held-out rows."""
+        return self.score.of_constant(self.training.data[1], self.training.valid[1])
+
+    @property
+    def constant(self) -> float:
+        """That score."""
+        return float(self.constant_rows.mean())
+
+    @cached_property
     def sharpness(self) -> float | None:
         """The largest eigenvalue of the Hessian at the first weights, if it is positive."""
         least, most = HESSIAN_ROWS
@@ -87,6 +97,11 @@ class Facts:
     def climbs(self) -> bool:
         """Whether the first step moves the weights along the gradient, and not against it."""
         return self.training.first_step() > 0
+
+    @cached_property
+    def untrained(self) -> dict[str, str]:
+        """The parameters that the first step does not train, each with the reason."""
+        return self.training.untrained()
 
     @cached_property
     def weights(self) -> list[Layer]:

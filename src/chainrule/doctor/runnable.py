@@ -23,7 +23,7 @@ from ..graph import Array
 from ..train.loop.untrained import reason
 from .score import Score
 from .setup import Setup
-from .training import MISFITS, Layer, Observed, Outcome
+from .training import FROZEN, MISFITS, Layer, Observed, Outcome
 
 ROWS = 256  # of a batch that is observed
 FEWER = 64  # of images and sequences, each row of which has many places
@@ -182,8 +182,8 @@ class Runnable(Setup, ABC):
             nonzero = None if p.grad is None else bool(np.any(self.array(p.grad)))
             is_read = nonzero is not None or id(p) in read
             why = reason(id(p) in trained, nonzero, is_read, loss)
-            if p.requires_grad and why:
-                out[name] = why
+            if why or not p.requires_grad:
+                out[name] = why if p.requires_grad else FROZEN
         return out
 
     def of_one_batch(self, rows: int, steps: int) -> Self:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..graph import Array
 
+CHANCE = 2.5  # standard errors
 RARE = 0.5  # the share of the smallest class over that of an even one: then classes count the same
 
 
@@ -32,6 +33,19 @@ class Score:
     def guess(self) -> float:
         """The score of a constant."""
         return 0.0 if self.task == "numbers" else 1 / max(self.classes, 2)
+
+    def of_constant(self, y: Array, valid: Array) -> Array:
+        """The rows of the targets `valid`, of the constant that fits the targets y best."""
+        if self.task == "numbers":
+            best = y.mean(0, dtype=np.float64)
+        elif self.task == "labels":
+            best = np.where(y.mean(0, dtype=np.float64) > 0.5, 1.0, -1.0)
+        else:
+            classes = max(self.classes, 2)
+            counts = np.bincount(y[y >= 0].astype(np.int64).ravel(), minlength=classes)
+            one_hot = np.eye(classes)[counts.argmax()]
+            best = np.broadcast_to(one_hot, (*y.shape[1:], classes))
+        return self.rows(np.broadcast_to(best, (len(valid), *best.shape)), valid)
 
     def __call__(self, out: Array, y: Array) -> float:
         value = float(self.rows(out, y).mean())
@@ -73,6 +87,14 @@ class Score:
             return hit
         counts = np.bincount(y)
         return hit * len(y) / (np.count_nonzero(counts) * counts[y])
+
+
+def is_chance(before: Array | None, after: Array | None) -> bool:
+    """Whether rows may be better by the choice of the held-out rows alone."""
+    if before is None or after is None:
+        return False
+    differ = np.maximum(after, -1) - np.maximum(before, -1)
+    return bool(differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)))
 
 
 def score_for(y: Array, valid: Array, logits: bool) -> Score:

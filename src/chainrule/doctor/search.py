@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..diagnosis.finding import Change, Finding, Remedy, Trial
+from .bundles import Bundle, changes_of, exclude, joined
 from .facts import Facts, gather
 from .faults import Fault, faults_of
+from .score import is_chance
 from .training import MISFITS, Outcome, Training
 
 NEAR_PERFECT = 0.95  # a score above which nothing is tried
@@ -32,8 +32,7 @@ LIKELY = 0.8, 0.5  # priors from which faults are cured together
 PACE = {"optimizer.lr", "optimizer", "epochs", "batch"}  # of what is right: places of how fast
 PERFECT, FAIR = 0.985, 0.9
 LOWER = 0.8  # a loss over another one that it is clearly below
-CHANCE = 2.5  # standard errors
-FEW = 20  # held-out rows, which are no sample
+FEW = 20  # held-out rows below which trials prove nothing
 FOR_BUNDLES, FOR_GROWTH, FOR_FINALS, FOR_PRUNING = 0.6, 0.3, 0.2, 0.1  # shares of the budget
 UNLIKELY = 0.4  # priors below which a cure is tried alone after the likely ones were tried together
 ALIKE = 0.3  # of what helped alone, and of a prior, in what is tried next
@@ -44,7 +43,12 @@ MILD = {  # slow, not wrong
     *("optimizer_unsuited", "batchnorm_missing"),
 }
 
-Bundle = tuple[Fault, ...]
+OPPOSITE = {  # of which one is named at most
+    "lr_too_low": "lr_too_high",
+    "lr_too_high": "lr_too_low",
+    "too_few_epochs": "regularisation_missing",
+    "regularisation_missing": "too_few_epochs",
+}
 
 
 @dataclass
@@ -65,6 +69,11 @@ class Search:
     def __post_init__(self) -> None:
         self.tried[frozenset(), 0] = self.facts.outcome
         self.base = self.facts.outcome.score
+
+    @property
+    def floor(self) -> float:
+        """The score from which gains count: a rise to that of a constant is none."""
+        return max(self.base, self.facts.constant)
 
     @property
     def left(self) -> float:
@@ -102,6 +111,15 @@ class Search:
         """The score, if it was tried."""
         outcome = self.tried.get((frozenset(changes_of(bundle)), self.seed))
         return None if outcome is None else outcome.score
+
+    def cause(self, fault: Fault) -> str:
+        """Its cause; with what its changes put in place of that, by their trial."""
+        if not fault.instead:
+            return fault.cause
+        score = self.known((fault,))
+        if score is not None and score > self.base + STEP:
+            return f"{fault.cause}, and {fault.instead} does better"
+        return f"{fault.cause}; {fault.instead} is part of the best repair"
 
     @property
     def seeds(self) -> int:
@@ -222,31 +240,34 @@ class Search:
         What there is no time for counts as needed as likely as it is.
         """
         top = self.score(bundle)
-        gain = top - self.base
+        gain = top - self.floor
         shares: dict[Fault, tuple[float, float]] = {}
         left = list(bundle)
         for fault in sorted(bundle, key=lambda c: c.prior):
             without = [b for b in left if b is not fault]
             score = self.score(without) if self.left > 0 else self.known(without)
-            needed = fault.prior if score is None else (top - score) / gain
+            needed = fault.prior if score is None else min((top - score) / gain, 1.0)
             if needed < 0.1 and without and not fault.certain:
                 left = without
             else:
                 score = self.score((fault,)) if self.left > 0 else self.known((fault,))
-                shares[fault] = 0.0 if score is None else (score - self.base) / gain, needed
+                alone = 0.0 if score is None else max((score - self.floor) / gain, 0.0)
+                shares[fault] = alone, needed
         return shares
 
     def harms(self, bundle: Bundle) -> bool:
-        """Whether the gain of curing the bundle is large, no chance, and seen with another seed."""
-        before, after = self.outcome(()), self.outcome(bundle)
-        if not is_large(bundle, before.score, after.score):
+        """Whether the gain of curing the bundle is large, no chance, and seen with another seed.
+
+        The score has to be better than that of a constant too: a rise to it is no repair.
+        """
+        before, after, constant = self.outcome(()), self.outcome(bundle), self.facts.constant
+        if len(self.facts.training.valid[0]) < FEW:
             return False
-        training = self.facts.training
-        if before.rows is not None and after.rows is not None and len(training.valid[0]) >= FEW:
-            differ = np.maximum(after.rows, -1) - np.maximum(before.rows, -1)
-            if differ.mean() < CHANCE * differ.std() / math.sqrt(len(differ)):
+        for worse, rows in ((before.score, before.rows), (constant, self.facts.constant_rows)):
+            if not is_large(bundle, worse, after.score) or is_chance(rows, after.rows):
                 return False
-        return is_large(bundle, self.over_seeds(()), self.over_seeds(bundle), AGAIN)
+        mean = self.over_seeds(bundle)
+        return all(is_large(bundle, b, mean, AGAIN) for b in (self.over_seeds(()), constant))
 
 
 def _measure(bundle: Bundle) -> set[Change]:
@@ -277,35 +298,6 @@ def is_large(bundle: Bundle, before: float, after: float, share: float = 1.0) ->
     return after - before >= share * (HALVED if halved else LARGE * (1 + twice))
 
 
-def _thing(change: Change) -> tuple[str, str]:
-    """What a change sets: two of the same thing exclude each other."""
-    optimizer = change.what in ("rate", "optimizer")
-    return ("optimizer", "") if optimizer else (change.what, change.place)
-
-
-def changes_of(bundle: Sequence[Fault]) -> list[Change]:
-    """The changes of a bundle; of the same thing the first."""
-    out: dict[tuple[str, str], Change] = {}
-    for fault in bundle:
-        for change in fault.changes:
-            out.setdefault(_thing(change), change)
-    return list(out.values())
-
-
-def exclude(a: Fault, b: Fault) -> bool:
-    """Whether two faults are cured by changes of the same thing, to different values."""
-    one, two = ({_thing(c): c.value for c in f.changes} for f in (a, b))
-    return any(two.get(thing, value) != value for thing, value in one.items())
-
-
-def joined(bundle: Bundle, more: Sequence[Fault]) -> Bundle:
-    """The bundle and those of the others that nothing in it excludes."""
-    for fault in more:
-        if not any(exclude(fault, b) for b in bundle):
-            bundle = *bundle, fault
-    return bundle
-
-
 def _weight(fault: Fault) -> float:
     """What is added to a fault's share in the order of findings: what hides causes comes later."""
     return 0.6 * fault.prior - 0.2 * (fault.kind in MILD)
@@ -318,10 +310,10 @@ def _weights(
     weights = {fault: 2 + fault.prior for fault in faults if fault.certain}
     if not shares:
         return weights
-    gain = search.score(tuple(shares)) - search.base
+    gain = search.score(tuple(shares)) - search.floor
     for fault in [c for c in weights if c.changes]:
         score = search.known((fault,))
-        if score is not None and (score - search.base) / gain < ACTIVE:
+        if score is not None and (score - search.floor) / gain < ACTIVE:
             weights[fault] = _weight(fault)  # another cure makes it harmless
     for fault, (alone, needed) in shares.items():
         if max(alone, needed) >= ACTIVE:
@@ -333,12 +325,24 @@ def _weights(
         score = search.known((fault,)) if fault.changes else None
         if score is None or fault.kind in kinds or fault in shares:
             continue
-        share = (score - search.base) / gain
+        share = (score - search.floor) / gain
         is_cause = hides and fault.kind not in MILD and is_large((fault,), search.base, score)
         if share >= (HIDDEN if is_cause else INSTEAD):
             weights[fault] = share - LATER * (fault.prior < LIKELY[0]) + _weight(fault)
             kinds.add(fault.kind)
-    return weights
+    contradicted = {fault for fault in weights if _is_contradicted(search, fault, weights)}
+    return {fault: weight for fault, weight in weights.items() if fault not in contradicted}
+
+
+def _is_contradicted(search: Search, fault: Fault, others: Iterable[Fault]) -> bool:
+    """Whether one of the others says the opposite, and curing that does better."""
+    opposite = [f for f in others if f.kind == OPPOSITE.get(fault.kind)]
+    return any(_rank(search, f) > _rank(search, fault) for f in opposite)
+
+
+def _rank(search: Search, fault: Fault) -> float:
+    score = search.known((fault,))
+    return -math.inf if score is None else score
 
 
 def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Search]:
@@ -364,6 +368,6 @@ def find(training: Training, budget: float = 12.0) -> tuple[list[Finding], Searc
     for fault in sorted(weights, key=lambda c: -weights[c]):
         if all((f.kind, f.place) != (fault.kind, fault.place) for f in findings):
             share = min(weights[fault] / 2, 1.0)
-            what = fault.kind, fault.place, fault.cause, fault.evidence
+            what = fault.kind, fault.place, search.cause(fault), fault.evidence
             findings.append(Finding(*what, share, remedies))
     return findings, search

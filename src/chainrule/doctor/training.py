@@ -19,6 +19,7 @@ from ..graph import Array
 from .score import Score
 
 Data = tuple[Array, Array]  # inputs (N, …) and targets (N, …)
+FROZEN = "frozen, requires_grad is False"  # why a parameter is not trained
 
 # What arrays and changes that do not fit a model or a loss raise, whatever library they are of.
 MISFITS = ChainruleError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError

@@ -92,6 +92,10 @@ def _places(changes: Sequence[Change]) -> str:
     return places([change.place for change in changes])
 
 
+def _training(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"train the parameters of {_places(changes)}"
+
+
 def _residual(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     yield f"a residual connection around {_places(changes)}"
 
@@ -122,6 +126,10 @@ def _initialisation(changes: Sequence[Change], _: Facts) -> Iterator[str]:
 def _scale(changes: Sequence[Change], _: Facts) -> Iterator[str]:
     for change in changes:
         yield f"standardise the {change.place.removeprefix('data.')}"
+
+
+def _drop(changes: Sequence[Change], _: Facts) -> Iterator[str]:
+    yield f"set column {changes[0].value} of the inputs to 0, held-out rows too"
 
 
 def _match(changes: Sequence[Change], _: Facts) -> Iterator[str]:
@@ -177,6 +185,8 @@ def _epochs(changes: Sequence[Change], facts: Facts) -> Iterator[str]:
 
 
 _WORDS: Mapping[str, Callable[[Sequence[Change], Facts], Iterator[str]]] = {
+    "train": _training,
+    "drop": _drop,
     "activation": _activation,
     "output_activation": _activation,
     "remove": _removal,

@@ -17,6 +17,7 @@ class Fault:
 
     kind      a word of the vocabulary
     cause     what of the facts suggests it, with the numbers
+    instead   what the changes put in place of that, if its trial belongs to the cause
     prior     in 0…1: how likely it is to harm, by the facts alone
     changes   what would cure it; none if nothing here can
     certain   whether the facts alone show it, whatever becomes of the changes
@@ -29,4 +30,5 @@ class Fault:
     prior: float
     changes: Changes = ()
     certain: bool = False
+    instead: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict, compare=False)

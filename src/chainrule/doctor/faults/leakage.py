@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...diagnosis.finding import Change
 from ...graph import Array
 from ..facts import Facts
 from ..training import Data
@@ -32,7 +33,8 @@ def leakage_faults(f: Facts) -> Iterator[Fault]:
                 f"column {column} of the inputs alone explains {shares[column]:.0%} of the targets "
                 f"of the training, and {max(again, 0):.0%} of those held out"
             )
-            yield Fault("label_leakage", "data.inputs", cause, 1.0, (), True)
+            change = (Change("drop", "data.inputs", column),)
+            yield Fault("label_leakage", "data.inputs", cause, 1.0, change, True)
 
 
 def _comparable(rows: Data, least: int) -> bool:

@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator
 
 from ...diagnosis.finding import Change
+from ...train.loop.untrained import reason
 from ..facts import Facts
+from ..training import FROZEN
 from .fault import Fault
 
 FACTORS = {0.1: 0.5, 0.01: 0.3, 10.0: 0.5, 100.0: 0.3}  # of the rate: how likely each is to help
 SAFE, EXCEEDED = 0.25, 0.75  # share of the critical rate that is tried, and how likely it helps
+FAR_BELOW = 10.0  # that share over a rate that is too low
 LEAST, LARGEST = 1e-7, 2.0  # rates that are tried
 USUAL_BATCH = 32
 MORE_EPOCHS = 4
@@ -27,6 +30,7 @@ def step_faults(f: Facts) -> Iterator[Fault]:
         yield Fault("gradient_ascent", "optimizer", cause, 1.0, change, True)
     else:
         yield from _rate(f)
+    yield from _untrained(f)
     yield from _amount(f)
     yield from _regularisation(f)
     yield from _learned_by_heart(f)
@@ -38,21 +42,34 @@ def _rate(f: Facts) -> Iterator[Fault]:
     rate = float(settings["lr"])
     tried = {_rounded(rate * factor): prior for factor, prior in FACTORS.items()}
     critical = f.critical_rate if f.learns_nothing else None
-    if critical is not None and rate > critical:
-        new = float(f"{critical * SAFE:.1g}")
+    if critical is not None and (rate > critical or rate < critical * SAFE / FAR_BELOW):
+        new = float(f"{min(critical * SAFE, LARGEST):.1g}")
         tried = {r: prior for r, prior in tried.items() if not new / 2 <= r <= new * 2}
         tried[new] = EXCEEDED
     for new, prior in tried.items():
         if LEAST <= new <= LARGEST:
             kind = "lr_too_low" if new > rate else "lr_too_high"
-            cause = f"the rate is {rate:.3g}, and {new:.3g} does better"
-            yield Fault(kind, "optimizer.lr", cause, prior, (Change("rate", "optimizer.lr", new),))
+            cause, change = f"the rate is {rate:.3g}", Change("rate", "optimizer.lr", new)
+            yield Fault(kind, "optimizer.lr", cause, prior, (change,), instead=f"{new:.3g}")
     adam = name in ("Adam", "AdamW")
     if not adam or float(settings.get("eps", 0)) > 1e-3:
         new = rate if adam or "eps" in settings else min(max(_rounded(rate / 10), 1e-3), 0.03)
-        cause = f"Adam with the rate {new:.3g} does better than {name}"
-        change = (Change("optimizer", "optimizer", ("adam", new)),)
-        yield Fault("optimizer_unsuited", "optimizer", cause, 0.45, change)
+        cause, other = f"the optimizer is {name}", f"Adam with the rate {new:.3g}"
+        adam_instead = (Change("optimizer", "optimizer", ("adam", new)),)
+        yield Fault("optimizer_unsuited", "optimizer", cause, 0.45, adam_instead, instead=other)
+
+
+def _untrained(f: Facts) -> Iterator[Fault]:
+    """Parameters that the optimizer lacks, or that are frozen, perhaps on purpose."""
+    for why, prior in {reason(False, None, True, 1.0): 0.9, FROZEN: 0.5}.items():
+        names = [name for name, other in f.untrained.items() if other == why]
+        modules = [*dict.fromkeys(name.rpartition(".")[0] for name in names)]
+        if modules:
+            more = len(names) - 1
+            several = f"{names[0]} and {more} more are" if more else f"{names[0]} is"
+            cause = f"{several} not trained: {why}"
+            changes = tuple(Change("train", path) for path in modules)
+            yield Fault("untrained_parameters", modules[0], cause, prior, changes)
 
 
 def _rounded(rate: float) -> float:
@@ -86,8 +103,14 @@ def _regularisation(f: Facts) -> Iterator[Fault]:
         changes = *changes, Change("decay", "optimizer.weight_decay", 0.0)
     if changes and (f.outcome.fit < 0.95 or decay > 1e-3):
         place = dropouts[0].path if dropouts else "optimizer"
-        cause = f"the score on rows of the training is {f.outcome.fit:.3g} only"
+        cause = f"the score on rows of the training is {_shown(f, f.outcome.fit)} only"
         yield Fault("regularisation_too_strong", place, cause, 0.4, changes)
+
+
+def _shown(f: Facts, score: float) -> str:
+    """A score as people know it; that of a training that broke down is the worst."""
+    shown = f.score.shown(max(score, f.score.worst))
+    return f"{shown:.3g}" if math.isfinite(shown) else "far below 0"
 
 
 def _learned_by_heart(f: Facts) -> Iterator[Fault]:
@@ -96,8 +119,8 @@ def _learned_by_heart(f: Facts) -> Iterator[Fault]:
     for part, prior in ((4, 0.4), (16, 0.4)):
         if gap > GAP and epochs >= 2 * part:
             cause = (
-                f"the score of rows of the training is {f.outcome.fit:.3g}, and of held-out rows "
-                f"{f.outcome.score:.3g}, after {epochs} epochs"
+                f"the score of rows of the training is {_shown(f, f.outcome.fit)}, and of "
+                f"held-out rows {_shown(f, f.outcome.score)}, after {epochs} epochs"
             )
             change = (Change("epochs", "epochs", epochs // part),)
             yield Fault("regularisation_missing", "epochs", cause, prior, change)
@@ -113,7 +136,7 @@ def _evaluation(f: Facts) -> Iterator[Fault]:
     evaluated = f.score(f.training.outputs(f.outcome.model, x), y)
     if trained - evaluated > WORSE:
         cause = (
-            f"rows of the training get the score {trained:.3g} in training mode, and "
-            f"{evaluated:.3g} in evaluation mode"
+            f"rows of the training get the score {_shown(f, trained)} in training mode, and "
+            f"{_shown(f, evaluated)} in evaluation mode"
         )
         yield Fault("inference_mode_wrong", suspects[0].path, cause, 1.0, (), True)

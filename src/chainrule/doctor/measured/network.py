@@ -24,7 +24,7 @@ LISTED = 3
 def of_network(f: Facts) -> Iterator[Measurement]:
     """Outputs, parameters, layers."""
     yield from _outputs(f)
-    yield _untrained(f.training.untrained())
+    yield _untrained(f.untrained)
     yield from _norms(f)
 
 

@@ -12,6 +12,8 @@ from ...diagnosis.noise import noise_scale
 from ...diagnosis.wording import number
 from ...graph import Array
 from ..facts import NUMBERS, Facts
+from ..faults.steps import GAP
+from ..score import is_chance
 from ..training import MISFITS
 from .data import classes_of
 from .measurement import Measurement
@@ -27,12 +29,31 @@ STEPS, LEARNED = 300, 0.9  # and the score from which on it is learned
 def of_steps(f: Facts, seconds: float) -> Iterator[Measurement]:
     """Of the loss, curvature and noise; what may take long only while there is time."""
     end = time.process_time() + seconds
+    yield from _scores(f)
     yield from _initial_loss(f)
     yield from _curvature(f)
     if time.process_time() < end and f.numbers <= NUMBERS:
         yield from _noise(f)
     if time.process_time() < end:
         yield from _by_heart(f, end - time.process_time())
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scores(f: Facts) -> Iterator[Measurement]:
+    """That of a constant, and that on rows of the training, beside the held-out rows' score."""
+    score, fit, broken = f.outcome.score, f.outcome.fit, f.outcome.nonfinite is not None
+    unseen = number(f.score.shown(score))
+    guessing = not broken and (score <= f.constant or is_chance(f.constant_rows, f.outcome.rows))
+    expected = f"less than that of the training, {'which breaks down' if broken else unseen}"
+    remark = "the training is no better than a guess" * guessing
+    value = f.score.shown(f.constant)
+    yield Measurement("score_of_a_constant", value, expected, "model", remark)
+    if not broken:
+        expected = f"about that of held-out rows, {unseen}"
+        remark = "the rows are learned by heart" * (fit - score > GAP)
+        yield Measurement("score_in_training", f.score.shown(fit), expected, "model", remark)
 
 
 # ── the initial loss ─────────────────────────────────────────────────────────────────────────────

@@ -97,6 +97,17 @@ class Residual(nn.Module):  # type: ignore[misc]
         return x + self.inner(x)
 
 
+def _train(t: Any, change: Change) -> Any:
+    """All parameters of a module; new ones as the first group of the optimizer."""
+    groups = t.optimizer.param_groups
+    trained = {id(p) for group in groups for p in group["params"]}
+    for p in module_at(t.model, change.place).parameters():
+        p.requires_grad_(True)
+        if id(p) not in trained:
+            groups[0]["params"].append(p)
+    return t
+
+
 def _residual(t: Any, change: Change) -> Any:
     """As `structure.with_residual`."""
     inner = module_at(t.model, change.place)
@@ -222,6 +233,7 @@ def _loss(t: Setup, change: Change) -> Setup:
 
 
 WORDS: Words = {
+    "train": _train,
     "loss": _loss,
     "recurrent": _recurrent,
     "initialisation": _initialisation,
